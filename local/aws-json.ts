@@ -1,0 +1,12 @@
+/** An error as AWS's JSON protocols carry it: `{"__type": name, "message": …}` with an HTTP status. */
+export class AwsError extends Error {
+  readonly status: number
+  constructor(name: string, message: string, status = 400) {
+    super(message)
+    this.name = name
+    this.status = status
+  }
+}
+
+/** A service on the JSON protocol: the operation is what follows the dot in `X-Amz-Target`. */
+export type JsonService = (operation: string, input: Record<string, unknown>) => Promise<object>

@@ -1,0 +1,39 @@
+/** Where AWS is, when it is not where the SDK would look by itself. Empty on AWS. */
+export interface AwsTarget {
+  endpoint?: string
+  region?: string
+  credentials?: { accessKeyId: string; secretAccessKey: string }
+}
+
+/**
+ * Options that every SDK client gets. Retries and time-outs are bounded, so that one slow service cannot use up
+ * a Lambda's whole time: at most 3 tries of at most 5 s each.
+ *
+ * @param sockets connections kept open to the service; too few of them halve the worker's speed
+ */
+export const clientOptions = (target: AwsTarget = {}, sockets = 50) => ({
+  ...target,
+  maxAttempts: 3,
+  requestHandler: {
+    connectionTimeout: 1_000,
+    requestTimeout: 5_000,
+    throwOnRequestTimeout: true,
+    httpAgent: { keepAlive: true, maxSockets: sockets },
+    httpsAgent: { keepAlive: true, maxSockets: sockets },
+  },
+})
+
+/** Emulators answer on one host for all buckets, so the bucket goes into the path there. */
+export const s3Options = (target: AwsTarget = {}, sockets = 50) => ({
+  ...clientOptions(target, sockets),
+  forcePathStyle:
+    (target.endpoint ?? process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL']) !== undefined,
+})
+
+/** SQS's own client sends each request to the queue's URL; an emulator may name a host there that is not reachable. */
+export const sqsOptions = (target: AwsTarget = {}, sockets = 50) => ({
+  ...clientOptions(target, sockets),
+  useQueueUrlAsEndpoint: false,
+})
+
+export const dynamoTranslation = { marshallOptions: { removeUndefinedValues: true } }

@@ -1,0 +1,53 @@
+import * as z from 'zod'
+
+/**
+ * Lambda's synchronous request is 6,291,556 bytes with the body in base64 (4 bytes for 3), which leaves
+ * 4.7 MB for the body; 4.5 MB keep room for the event around it (AWS Lambda quotas).
+ */
+export const DEFAULT_MAX_IMAGE_BYTES = 4_500_000
+
+const resources = {
+  /** The bucket of originals and thumbnails. */
+  IMAGE_BUCKET: z.string().min(3),
+  /** The DynamoDB table of records. */
+  IMAGE_TABLE: z.string().min(3),
+  /** The URL of the SQS queue of jobs. */
+  JOB_QUEUE_URL: z.url(),
+}
+
+const apiSchema = z.object({
+  ...resources,
+  /** The largest image that `POST /images` takes, in bytes. */
+  MAX_IMAGE_BYTES: z.coerce.number().int().positive().default(DEFAULT_MAX_IMAGE_BYTES),
+})
+
+const workerSchema = z.object({
+  ...resources,
+  /** The name or ARN of the EventBridge bus. */
+  EVENT_BUS_NAME: z.string().min(1),
+  /**
+   * How Rekognition gets an image: by reference to the bucket (`s3`; the bucket must be in Rekognition's
+   * region) or in the request itself (`bytes`, for a bucket that Rekognition cannot reach; at most 5 MB,
+   * larger originals are sent as a rendition).
+   */
+  REKOGNITION_SOURCE: z.enum(['s3', 'bytes']).default('s3'),
+  /** The least confidence of a label, in per cent. 55 is Rekognition's own default. */
+  MIN_CONFIDENCE: z.coerce.number().min(0).max(100).default(55),
+  /** The most labels per image. Rekognition's default is 1,000; 100 keep a record small. */
+  MAX_LABELS: z.coerce.number().int().min(1).max(1000).default(100),
+})
+
+export type ApiConfig = z.infer<typeof apiSchema>
+export type WorkerConfig = z.infer<typeof workerSchema>
+
+function read<T extends z.ZodType>(schema: T, env: NodeJS.ProcessEnv): z.infer<T> {
+  const result = schema.safeParse(env)
+  if (result.success) return result.data
+  const problems = result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
+  throw new Error(`The environment is not complete. ${problems.join('; ')}. See shared/config.ts.`)
+}
+
+/** @throws Error that names every variable that is missing or wrong */
+export const readApiConfig = (env: NodeJS.ProcessEnv): ApiConfig => read(apiSchema, env)
+/** @throws Error that names every variable that is missing or wrong */
+export const readWorkerConfig = (env: NodeJS.ProcessEnv): WorkerConfig => read(workerSchema, env)

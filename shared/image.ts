@@ -1,0 +1,145 @@
+import * as z from 'zod'
+import { CONTENT_TYPES } from './format.ts'
+
+/**
+ * The record of an image: one schema for the stored item, the types and what the API shows.
+ * The item's key is `imageId`; `byOwner` and `byOwnerStatus` list it newest first, because a version 7
+ * UUID sorts by its time of creation (RFC 9562, section 5.7).
+ */
+export const imageIdSchema = z.uuid({ version: 'v7' }).brand<'ImageId'>()
+export type ImageId = z.infer<typeof imageIdSchema>
+
+export const STATUSES = ['pending', 'processing', 'completed', 'failed', 'awaiting_upload'] as const
+export const statusSchema = z.enum(STATUSES)
+export type Status = z.infer<typeof statusSchema>
+
+/**
+ * Why an image failed. The first six are verdicts on the image itself: they come on the first attempt, are
+ * final, and cost no paid call. EXHAUSTED means that transient trouble outlasted every attempt.
+ */
+export const FAILURE_CODES = [
+  'CORRUPT_IMAGE',
+  'UNSUPPORTED_FORMAT',
+  'IMAGE_TOO_SMALL',
+  'TOO_MANY_PIXELS',
+  'ORIGINAL_MISSING',
+  'ANALYSIS_REFUSED',
+  'EXHAUSTED',
+] as const
+export const failureSchema = z.object({ code: z.enum(FAILURE_CODES), message: z.string() })
+export type Failure = z.infer<typeof failureSchema>
+
+const timestamp = z.iso.datetime()
+const pixels = z.int().positive()
+
+export const originalSchema = z.object({
+  bucket: z.string(),
+  key: z.string(),
+  contentType: z.enum(CONTENT_TYPES),
+  bytes: z.int().positive(),
+  /** Of the upright picture (EXIF orientation applied); known once the worker has read it. */
+  width: pixels.optional(),
+  height: pixels.optional(),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  filename: z.string().optional(),
+})
+export type Original = z.infer<typeof originalSchema>
+
+export const thumbnailSchema = z.object({
+  bucket: z.string(),
+  key: z.string(),
+  contentType: z.literal('image/jpeg'),
+  bytes: z.int().positive(),
+  width: pixels,
+  height: pixels,
+})
+export type Thumbnail = z.infer<typeof thumbnailSchema>
+
+/** As fractions of the upright picture's width and height. */
+export const boundingBoxSchema = z.looseObject({
+  Left: z.number().optional(),
+  Top: z.number().optional(),
+  Width: z.number().optional(),
+  Height: z.number().optional(),
+})
+
+/** Rekognition's own shapes, kept whole: fields that are not named here pass through untouched. */
+export const labelSchema = z.looseObject({
+  Name: z.string(),
+  Confidence: z.number(),
+  Parents: z.array(z.looseObject({ Name: z.string().optional() })).optional(),
+  Categories: z.array(z.looseObject({ Name: z.string().optional() })).optional(),
+  Instances: z
+    .array(z.looseObject({ BoundingBox: boundingBoxSchema.optional(), Confidence: z.number().optional() }))
+    .optional(),
+})
+export type RekognitionLabel = z.infer<typeof labelSchema>
+
+export const faceSchema = z.looseObject({
+  BoundingBox: boundingBoxSchema.optional(),
+  Confidence: z.number().optional(),
+  AgeRange: z.looseObject({ Low: z.number().optional(), High: z.number().optional() }).optional(),
+  Gender: z.looseObject({ Value: z.string().optional(), Confidence: z.number().optional() }).optional(),
+  Emotions: z
+    .array(z.looseObject({ Type: z.string().optional(), Confidence: z.number().optional() }))
+    .optional(),
+})
+export type RekognitionFace = z.infer<typeof faceSchema>
+
+const everyImage = z.object({
+  imageId: imageIdSchema,
+  owner: z.string().min(1),
+  createdAt: timestamp,
+  updatedAt: timestamp,
+  /** How often a worker has taken the image up. */
+  attempts: z.int().min(0),
+  epoch: z.int().min(1),
+  original: originalSchema,
+})
+
+/** What only a finished analysis has. `labels` and `faceCount` repeat the results in a form that lists can carry. */
+const results = {
+  completedAt: timestamp,
+  thumbnail: thumbnailSchema,
+  rekognitionLabels: z.array(labelSchema),
+  rekognitionFaces: z.array(faceSchema),
+  labelModelVersion: z.string(),
+  labels: z.array(z.string()),
+  faceCount: z.int().min(0),
+}
+
+const pendingImage = everyImage.extend({ status: z.literal('pending') })
+const processingImage = everyImage.extend({
+  status: z.literal('processing'),
+  /** Who holds the image. Every later write of that worker is conditional on it. */
+  leaseId: z.string(),
+  /** Milliseconds since 1970. From then on another worker may take the image over. */
+  leaseUntil: z.number(),
+})
+const completedImage = everyImage.extend({ status: z.literal('completed'), ...results })
+const failedImage = everyImage.extend({
+  status: z.literal('failed'),
+  completedAt: timestamp,
+  failure: failureSchema,
+})
+
+export const imageSchema = z.discriminatedUnion('status', [
+  pendingImage,
+  processingImage,
+  completedImage,
+  failedImage,
+])
+export type Image = z.infer<typeof imageSchema>
+export type PendingImage = z.infer<typeof pendingImage>
+export type ProcessingImage = z.infer<typeof processingImage>
+export type CompletedImage = z.infer<typeof completedImage>
+export type FinishedImage = CompletedImage | z.infer<typeof failedImage>
+
+export const isFinished = (image: Image): image is FinishedImage =>
+  image.status === 'completed' || image.status === 'failed'
+
+export const originalKey = (imageId: ImageId): string => `originals/${imageId}`
+export const thumbnailKey = (imageId: ImageId): string => `thumbnails/${imageId}.jpg`
+
+/** The partition of the index `byOwnerStatus`. */
+export const ownerStatus = (owner: string, status: Status): string => `${owner}#${status}`
