@@ -1,0 +1,241 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { GetObjectCommand } from '@aws-sdk/client-s3'
+import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
+import { type Context, Hono } from 'hono'
+import * as z from 'zod'
+import {
+  type Image,
+  type ImageId,
+  imageIdSchema,
+  isFinished,
+  originalKey,
+  statusSchema,
+  thumbnailKey,
+} from '../shared/image.ts'
+import { ApiError, problem } from './errors.ts'
+import type { Page } from './page.ts'
+import { getImage, type ListedImage, listImages } from './records.ts'
+import { type SubmitDeps, submitImage } from './submit.ts'
+import { readUpload } from './upload.ts'
+
+export interface ApiDeps extends SubmitDeps {
+  /** The largest image that `POST /images` takes, in bytes. */
+  maxImageBytes: number
+  /** Who is asking. Images belong to their owner and are not there for anybody else. */
+  identify: (c: Context) => Promise<string>
+  page: Page
+  log: { error: (message: string, extra: { error: unknown; requestId: string }) => void }
+}
+
+type Env = { Variables: { requestId: string } }
+
+/** Seconds for which the URL of a thumbnail or an original is good: long enough to follow a redirect on a slow line. */
+const PRESIGNED_SECONDS = 300
+/** Seconds. API Gateway ends a request after 29 (REST API quota), so waiting stops well before. */
+const MAX_WAIT_SECONDS = 20
+/** Milliseconds between two looks at a record while a client waits: short at first, since most images take under a second. */
+const WAIT_STEPS_MS = [100, 200, 300, 500]
+/** Seconds that a client is asked to leave between two polls. */
+const POLL_SECONDS = '1'
+
+/** The web page and the API of the pipeline. Every route answers in JSON but the page and the redirects. */
+export function buildApp(deps: ApiDeps): Hono<Env> {
+  const app = new Hono<Env>()
+
+  app.use(async (c, next) => {
+    c.set('requestId', randomUUID())
+    await next()
+    c.header('x-request-id', c.get('requestId'))
+    c.header('x-content-type-options', 'nosniff')
+    c.header('referrer-policy', 'no-referrer')
+  })
+  app.notFound((c) =>
+    problem(new ApiError('NOT_FOUND', 'No route has this method and path.'), c.get('requestId')),
+  )
+  app.onError((error, c) => {
+    const requestId = c.get('requestId')
+    if (error instanceof ApiError) return problem(error, requestId)
+    deps.log.error('a request failed', { error, requestId })
+    return problem(
+      new ApiError('UNAVAILABLE', 'Something behind the API did not answer. Nothing was lost.'),
+      requestId,
+    )
+  })
+
+  app.get('/', (c) =>
+    c.html(deps.page.html, 200, {
+      'content-security-policy': deps.page.contentSecurityPolicy,
+      'cache-control': 'no-cache',
+    }),
+  )
+
+  app.get('/health', (c) => c.json({ status: 'ok' }, 200, { 'cache-control': 'no-store' }))
+
+  app.post('/images', async (c) => {
+    const owner = await deps.identify(c)
+    const key = parse(idempotencyKeySchema, c.req.header('idempotency-key'), 'Idempotency-Key')
+    const upload = await readUpload(c.req.raw, deps.maxImageBytes)
+    const imageId = await submitImage(deps, owner, upload, key)
+    return c.json(
+      {
+        imageId,
+        status: 'pending',
+        message: 'The image is accepted; poll its URL or subscribe to its event.',
+      },
+      202,
+      // Relative, so that it is right below any stage prefix, which the app cannot see.
+      { location: `images/${imageId}`, 'retry-after': POLL_SECONDS },
+    )
+  })
+
+  app.get('/images', async (c) => {
+    const owner = await deps.identify(c)
+    const { limit, cursor, status, label } = parse(listSchema, c.req.query(), 'The query')
+    const { items, last } = await listImages(deps, owner, {
+      limit,
+      ...(cursor === undefined ? {} : { after: cursor }),
+      ...(status === undefined ? {} : { status }),
+      ...(label === undefined ? {} : { label }),
+    })
+    return c.json(
+      { items: items.map(shown), ...(last === undefined ? {} : { cursor: writeCursor(last) }) },
+      200,
+      {
+        'cache-control': 'no-store',
+      },
+    )
+  })
+
+  app.get('/images/:imageId', async (c) => {
+    const owner = await deps.identify(c)
+    const { wait } = parse(waitSchema, c.req.query(), 'The query')
+    const image = await waitUntilFinished(
+      () => findImage(c.req.param('imageId'), owner),
+      wait * 1000,
+      c.req.raw.signal,
+    )
+    const body = JSON.stringify(shown(image))
+    const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
+    c.header('etag', etag)
+    // The record changes until it is finished, and may be deleted after; a cache has to ask each time.
+    c.header('cache-control', 'private, no-cache')
+    if (!isFinished(image)) c.header('retry-after', POLL_SECONDS)
+    if (matches(c.req.header('if-none-match'), etag)) return c.body(null, 304)
+    return c.body(body, 200, { 'content-type': 'application/json' })
+  })
+
+  app.get('/images/:imageId/thumbnail', async (c) => {
+    const image = await findImage(c.req.param('imageId'), await deps.identify(c))
+    if (image.status !== 'completed') {
+      throw new ApiError('NOT_FOUND', `The image is ${image.status} and has no thumbnail.`)
+    }
+    return redirectTo(c, { Key: thumbnailKey(image.imageId), ResponseContentType: 'image/jpeg' })
+  })
+
+  app.get('/images/:imageId/original', async (c) => {
+    const { imageId, original } = await findImage(c.req.param('imageId'), await deps.identify(c))
+    return redirectTo(c, {
+      Key: originalKey(imageId),
+      ResponseContentType: original.contentType,
+      ResponseContentDisposition: attachment(original.filename ?? imageId),
+    })
+  })
+
+  async function findImage(id: string, owner: string): Promise<Image> {
+    const imageId = imageIdSchema.safeParse(id)
+    const image = imageId.success ? await getImage(deps, owner, imageId.data) : undefined
+    if (image === undefined) throw new ApiError('IMAGE_NOT_FOUND', 'No image of yours has this id.')
+    return image
+  }
+
+  async function redirectTo(
+    c: Context<Env>,
+    object: { Key: string; ResponseContentType: string; ResponseContentDisposition?: string },
+  ): Promise<Response> {
+    const url = await getSignedUrl(deps.s3, new GetObjectCommand({ Bucket: deps.bucket, ...object }), {
+      expiresIn: PRESIGNED_SECONDS,
+    })
+    c.header('cache-control', 'no-store')
+    return c.redirect(url, 302)
+  }
+
+  return app
+}
+
+/** Looks at the record until it is finished, the time is up or the client is gone. */
+async function waitUntilFinished(
+  look: () => Promise<Image>,
+  waitMs: number,
+  signal: AbortSignal,
+): Promise<Image> {
+  const deadline = performance.now() + waitMs
+  for (let step = 0; ; step += 1) {
+    const image = await look()
+    const left = deadline - performance.now()
+    if (isFinished(image) || left <= 0 || signal.aborted) return image
+    await sleep(Math.min(left, WAIT_STEPS_MS[Math.min(step, WAIT_STEPS_MS.length - 1)] ?? left))
+  }
+}
+
+/** The record as contract section 4 shows it: without owner, lease and what only lists and indexes need. */
+function shown(image: Image | ListedImage): Record<string, unknown> {
+  const { imageId, status, createdAt, updatedAt, completedAt, attempts, original, thumbnail } =
+    image as Record<string, unknown>
+  const { rekognitionLabels, rekognitionFaces, labels, faceCount, labelModelVersion, failure } =
+    image as Record<string, unknown>
+  const listed = rekognitionLabels === undefined ? { labels, faceCount } : {}
+  // JSON leaves out what is undefined.
+  return {
+    ...{ imageId, status, createdAt, updatedAt, completedAt, attempts, original, thumbnail },
+    ...{ rekognitionLabels, rekognitionFaces, ...listed, labelModelVersion, failure },
+  }
+}
+
+/** RFC 9110, section 13.1.2: a list of tags or `*`, compared weakly. */
+const matches = (ifNoneMatch: string | undefined, etag: string): boolean =>
+  ifNoneMatch?.split(',').some((tag) => ['*', etag].includes(tag.trim().replace(/^W\//, ''))) ?? false
+
+/** RFC 6266 with the name in UTF-8 only, percent-encoded, so that no character of it can end the header. */
+const attachment = (filename: string): string =>
+  `attachment; filename*=UTF-8''${encodeURIComponent(filename).replaceAll(/['()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`)}`
+
+const idempotencyKeySchema = z
+  .string()
+  .regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 visible ASCII characters')
+  .optional()
+
+const waitSchema = z.object({
+  wait: z
+    .string()
+    .regex(/^\d{1,2}$/, `must be a whole number of seconds from 0 to ${MAX_WAIT_SECONDS}`)
+    .transform(Number)
+    .refine((wait) => wait <= MAX_WAIT_SECONDS, `must be at most ${MAX_WAIT_SECONDS} seconds`)
+    .default(0),
+})
+
+const writeCursor = (last: ImageId): string => Buffer.from(last).toString('base64url')
+
+const listSchema = z.object({
+  limit: z
+    .string()
+    .regex(/^([1-9]\d?|100)$/, 'must be a whole number from 1 to 100')
+    .transform(Number)
+    .default(20),
+  /** Opaque to clients: the last id of the page before. It holds no owner, so a stolen one opens nothing. */
+  cursor: z
+    .string()
+    .transform((cursor) => Buffer.from(cursor, 'base64url').toString('latin1'))
+    .pipe(imageIdSchema)
+    .optional(),
+  status: statusSchema.optional(),
+  label: z.string().min(1).max(256).optional(),
+})
+
+function parse<T extends z.ZodType>(schema: T, value: unknown, what: string): z.infer<T> {
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  const [issue] = result.error.issues
+  const where = issue?.path.length ? `"${issue.path.join('.')}"` : what
+  throw new ApiError('INVALID_PARAMETER', `${where}: ${issue?.message ?? 'not valid'}`)
+}

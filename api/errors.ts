@@ -1,0 +1,55 @@
+import type { ContentfulStatusCode } from 'hono/utils/http-status'
+
+/** Every error that the API answers with. The code is what clients may rely on; status and title follow from it. */
+const API_ERRORS = {
+  EMPTY_IMAGE: [400, 'The image is empty'],
+  INVALID_JSON: [400, 'The body is not valid JSON'],
+  INVALID_BASE64: [400, 'The image is not valid base64'],
+  INVALID_MULTIPART: [400, 'The body is not valid multipart/form-data'],
+  MISSING_IMAGE: [400, 'The request has no image'],
+  MULTIPLE_IMAGES: [400, 'The request has more than one image'],
+  INVALID_PARAMETER: [400, 'A parameter is not valid'],
+  IMAGE_NOT_FOUND: [404, 'There is no such image'],
+  NOT_FOUND: [404, 'There is nothing here'],
+  IMAGE_TOO_LARGE: [413, 'The image is too large'],
+  UNSUPPORTED_FORMAT: [415, 'The image has a format that is not supported'],
+  UNSUPPORTED_MEDIA_TYPE: [415, 'The request body has a media type that is not supported'],
+  IDEMPOTENCY_KEY_REUSED: [422, 'The idempotency key was used for another image'],
+  UNAVAILABLE: [503, 'The service cannot answer just now'],
+} as const satisfies Record<string, readonly [ContentfulStatusCode, string]>
+
+export type ApiErrorCode = keyof typeof API_ERRORS
+
+/** Thrown where a fact is known; turned into an answer in one place, the app's `onError`. */
+export class ApiError extends Error {
+  readonly code: ApiErrorCode
+  /** @param detail a sentence for the caller: nothing internal, and nothing of theirs repeated back */
+  constructor(code: ApiErrorCode, detail: string) {
+    super(detail)
+    this.name = 'ApiError'
+    this.code = code
+  }
+}
+
+/** Seconds after which a caller may try again when a service behind the API did not answer. */
+const RETRY_AFTER_UNAVAILABLE = 5
+
+/**
+ * An error as `application/problem+json` (RFC 9457).
+ *
+ * @param requestId names this occurrence; the log has the same id
+ */
+export function problem(error: ApiError, requestId: string): Response {
+  const [status, title] = API_ERRORS[error.code]
+  const body = {
+    type: `urn:image-analyzer:problem:${error.code.toLowerCase().replaceAll('_', '-')}`,
+    title,
+    status,
+    code: error.code,
+    detail: error.message,
+    instance: `urn:uuid:${requestId}`,
+  }
+  const headers = new Headers({ 'content-type': 'application/problem+json', 'cache-control': 'no-store' })
+  if (status === 503) headers.set('retry-after', String(RETRY_AFTER_UNAVAILABLE))
+  return new Response(JSON.stringify(body), { status, headers })
+}

@@ -1,0 +1,39 @@
+import { Logger } from '@aws-lambda-powertools/logger'
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
+import { S3Client } from '@aws-sdk/client-s3'
+import { SQSClient } from '@aws-sdk/client-sqs'
+import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
+import { handle, type LambdaContext, type LambdaEvent } from 'hono/aws-lambda'
+import { clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
+import { readApiConfig } from '../shared/config.ts'
+import { type ApiDeps, buildApp } from './app.ts'
+import { bucketOrigin, loadPage } from './page.ts'
+
+const config = readApiConfig(process.env)
+const s3 = new S3Client(s3Options())
+const deps: ApiDeps = {
+  s3,
+  sqs: new SQSClient(sqsOptions()),
+  dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),
+  bucket: config.IMAGE_BUCKET,
+  table: config.IMAGE_TABLE,
+  jobQueueUrl: config.JOB_QUEUE_URL,
+  maxImageBytes: config.MAX_IMAGE_BYTES,
+  now: () => new Date(),
+  identify: async () => 'anonymous',
+  page: loadPage(await bucketOrigin(s3, config.IMAGE_BUCKET)),
+  log: new Logger({ serviceName: 'image-analyzer-api' }),
+}
+const answer = handle(buildApp(deps))
+
+/** API Gateway's REST API (payload 1.0) and HTTP API (payload 2.0) alike. */
+export const handler = (event: LambdaEvent, context: LambdaContext) => answer(withoutStage(event), context)
+
+/** An HTTP API with a named stage puts the stage into the path (a REST API does not); routes begin behind it. */
+function withoutStage(event: LambdaEvent): LambdaEvent {
+  if (!('rawPath' in event) || !('stage' in event.requestContext)) return event
+  const prefix = `/${event.requestContext.stage}`
+  const { rawPath } = event
+  if (rawPath !== prefix && !rawPath.startsWith(`${prefix}/`)) return event
+  return { ...event, rawPath: rawPath.slice(prefix.length) || '/' }
+}

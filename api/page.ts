@@ -1,0 +1,45 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { GetObjectCommand, type S3Client } from '@aws-sdk/client-s3'
+import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
+
+/** The web page as one response, and the policy that lets a browser run nothing else. */
+export interface Page {
+  html: string
+  contentSecurityPolicy: string
+}
+
+const read = (name: string): string => readFileSync(new URL(`../web/${name}`, import.meta.url), 'utf8')
+const hash = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
+
+/**
+ * Style and script go into the page itself: one request, no path that a stage prefix could break, and the
+ * policy names them by hash.
+ *
+ * @param bucketOrigin where the redirects to thumbnails and originals lead, as `https://host[:port]`
+ */
+export function loadPage(bucketOrigin: string): Page {
+  const style = read('page.css')
+  const script = read('page.js')
+  return {
+    // Functions, because `$&` and the like in a replacement string have a meaning of their own.
+    html: read('page.html')
+      .replace('/*STYLE*/', () => style)
+      .replace('/*SCRIPT*/', () => script),
+    contentSecurityPolicy: [
+      "default-src 'none'",
+      `script-src ${hash(script)}`,
+      `style-src ${hash(style)}`,
+      `img-src 'self' blob: data: ${bucketOrigin}`,
+      "connect-src 'self'",
+      "base-uri 'none'",
+      "form-action 'none'",
+      "frame-ancestors 'none'",
+    ].join('; '),
+  }
+}
+
+/** Where presigned URLs of the bucket lead; only the SDK knows how it addresses a bucket. */
+export async function bucketOrigin(s3: S3Client, bucket: string): Promise<string> {
+  return new URL(await getSignedUrl(s3, new GetObjectCommand({ Bucket: bucket, Key: 'any' }))).origin
+}

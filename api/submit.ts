@@ -1,0 +1,100 @@
+import { createHash } from 'node:crypto'
+import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
+import { SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
+import { v7 as uuidv7 } from 'uuid'
+import { sniffContentType } from '../shared/format.ts'
+import { type ImageId, imageIdSchema, originalKey } from '../shared/image.ts'
+import type { Job } from '../shared/job.ts'
+import { ApiError } from './errors.ts'
+import { claimIdempotencyKey, createImage, getImage, type Table } from './records.ts'
+import type { Upload } from './upload.ts'
+
+export interface SubmitDeps extends Table {
+  s3: S3Client
+  sqs: SQSClient
+  bucket: string
+  jobQueueUrl: string
+  now: () => Date
+}
+
+const sha256 = (data: Uint8Array | string): string => createHash('sha256').update(data).digest('hex')
+
+/**
+ * Accepts an image. Original and record are written side by side, since neither is seen before the job is;
+ * the job is sent when both are acknowledged, so that no worker finds half an image; and the caller is
+ * answered when the job is acknowledged, so that an accepted image always has a job.
+ *
+ * Every step may be repeated, so a client that got no answer can send the same again with its idempotency key.
+ *
+ * @throws ApiError UNSUPPORTED_FORMAT, IDEMPOTENCY_KEY_REUSED
+ */
+export async function submitImage(
+  deps: SubmitDeps,
+  owner: string,
+  upload: Upload,
+  idempotencyKey?: string,
+): Promise<ImageId> {
+  const contentType = sniffContentType(upload.bytes)
+  if (contentType === undefined) {
+    throw new ApiError(
+      'UNSUPPORTED_FORMAT',
+      'Accepted are JPEG, PNG, WebP, GIF and AVIF, told by their content.',
+    )
+  }
+  const now = deps.now()
+  const hash = sha256(upload.bytes)
+  const candidate = {
+    imageId: imageIdSchema.parse(uuidv7({ msecs: now.getTime() })),
+    sha256: hash,
+    createdAt: now.toISOString(),
+  }
+  const { imageId, createdAt, ...known } =
+    idempotencyKey === undefined
+      ? candidate
+      : await claimIdempotencyKey(deps, sha256(`${owner}\n${idempotencyKey}`), candidate)
+  if (known.sha256 !== hash) {
+    throw new ApiError('IDEMPOTENCY_KEY_REUSED', 'This idempotency key belongs to an image with other bytes.')
+  }
+
+  if (imageId !== candidate.imageId) {
+    const image = await getImage(deps, owner, imageId)
+    // While it is pending, the request before may have died between record and job; so do it all again.
+    if (image !== undefined && image.status !== 'pending') return imageId
+  }
+
+  const original = {
+    bucket: deps.bucket,
+    key: originalKey(imageId),
+    contentType,
+    bytes: upload.bytes.length,
+    sha256: hash,
+    ...(upload.filename === undefined ? {} : { filename: upload.filename }),
+  }
+  const written = await Promise.allSettled([
+    deps.s3.send(
+      new PutObjectCommand({
+        Bucket: deps.bucket,
+        Key: original.key,
+        Body: upload.bytes,
+        ContentType: contentType,
+      }),
+    ),
+    createImage(deps, {
+      imageId,
+      owner,
+      status: 'pending',
+      createdAt,
+      updatedAt: createdAt,
+      attempts: 0,
+      epoch: 1,
+      original,
+    }),
+  ])
+  for (const outcome of written) if (outcome.status === 'rejected') throw outcome.reason
+
+  const job: Job = { version: 1, imageId, epoch: 1 }
+  await deps.sqs.send(
+    new SendMessageCommand({ QueueUrl: deps.jobQueueUrl, MessageBody: JSON.stringify(job) }),
+  )
+  return imageId
+}

@@ -1,0 +1,168 @@
+import { ApiError } from './errors.ts'
+
+/** An image as a request carries it. */
+export interface Upload {
+  bytes: Buffer
+  filename: string | undefined
+}
+
+/** Room for what surrounds the image in a body: part headers and boundaries, or the JSON around the base64. */
+const ENVELOPE_BYTES = 65_536
+/** What file systems take (255 bytes on most), so that a stored name can be given back. */
+const MAX_FILENAME_CHARACTERS = 255
+
+const tooLarge = (maxBytes: number): ApiError =>
+  new ApiError(
+    'IMAGE_TOO_LARGE',
+    `An image may have at most ${maxBytes.toLocaleString('en')} bytes here. Larger ones go by POST /uploads.`,
+  )
+
+/**
+ * Takes the image out of a request: raw bytes, one file of a form, or base64 in JSON.
+ *
+ * @param maxBytes the largest image, in bytes
+ * @throws ApiError with a code of contract section 3 for every body that is not one image
+ */
+export async function readUpload(request: Request, maxBytes: number): Promise<Upload> {
+  const mediaType = (request.headers.get('content-type') ?? 'application/octet-stream')
+    .split(';', 1)[0]
+    ?.trim()
+    .toLowerCase()
+  const upload = await readAs(mediaType ?? '', request, maxBytes)
+  if (upload.bytes.length === 0) throw new ApiError('EMPTY_IMAGE', 'The image has no bytes.')
+  if (upload.bytes.length > maxBytes) throw tooLarge(maxBytes)
+  return { bytes: upload.bytes, filename: cleanFilename(upload.filename) }
+}
+
+async function readAs(mediaType: string, request: Request, maxBytes: number): Promise<Upload> {
+  if (mediaType === 'application/octet-stream' || mediaType.startsWith('image/')) {
+    const bytes = await readBody(request, maxBytes, maxBytes)
+    const filename =
+      filenameOf(request.headers.get('content-disposition')) ??
+      new URL(request.url).searchParams.get('filename')
+    return { bytes, filename: filename ?? undefined }
+  }
+  if (mediaType === 'multipart/form-data') {
+    return fromForm(request, await readBody(request, maxBytes + ENVELOPE_BYTES, maxBytes))
+  }
+  if (mediaType === 'application/json') {
+    const base64Length = Math.ceil(maxBytes / 3) * 4
+    return fromJson((await readBody(request, base64Length + ENVELOPE_BYTES, maxBytes)).toString('utf8'))
+  }
+  throw new ApiError(
+    'UNSUPPORTED_MEDIA_TYPE',
+    'Send the image as raw bytes (image/* or application/octet-stream), multipart/form-data or application/json.',
+  )
+}
+
+/** Reads at most `limit` bytes, so that a body without end or with a false length costs no more than that. */
+async function readBody(request: Request, limit: number, maxBytes: number): Promise<Buffer> {
+  if (Number(request.headers.get('content-length') ?? 0) > limit) throw tooLarge(maxBytes)
+  const chunks: Uint8Array[] = []
+  let length = 0
+  for await (const chunk of request.body ?? []) {
+    length += chunk.length
+    if (length > limit) throw tooLarge(maxBytes)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks, length)
+}
+
+async function fromForm(request: Request, body: Buffer): Promise<Upload> {
+  const contentType = request.headers.get('content-type') ?? ''
+  let form: FormData
+  try {
+    form = await new Response(new Uint8Array(body), { headers: { 'content-type': contentType } }).formData()
+  } catch {
+    // The parser throws one TypeError for a missing boundary, a cut-off part and all else.
+    throw new ApiError(
+      'INVALID_MULTIPART',
+      'The form cannot be read: its boundary or one of its parts is broken.',
+    )
+  }
+  const fields = [...form.getAll('image'), ...form.getAll('file')]
+  const files = fields.filter((field) => typeof field !== 'string')
+  if (files.length > 1) throw new ApiError('MULTIPLE_IMAGES', 'Send one image per request.')
+  const [file] = files
+  if (file === undefined) {
+    throw new ApiError('MISSING_IMAGE', 'The form needs one file in the field "image" (or "file").')
+  }
+  return { bytes: Buffer.from(await file.arrayBuffer()), filename: file.name }
+}
+
+function fromJson(text: string): Upload {
+  let body: unknown
+  try {
+    body = JSON.parse(text)
+  } catch {
+    throw new ApiError('INVALID_JSON', 'The body is not valid JSON.')
+  }
+  const { image, filename } = (typeof body === 'object' && body !== null ? body : {}) as Record<
+    string,
+    unknown
+  >
+  if (image === undefined || image === null) {
+    throw new ApiError('MISSING_IMAGE', 'The JSON object needs the image as base64 in "image".')
+  }
+  if (typeof image !== 'string')
+    throw new ApiError('INVALID_PARAMETER', '"image" must be a string of base64.')
+  if (filename !== undefined && filename !== null && typeof filename !== 'string') {
+    throw new ApiError('INVALID_PARAMETER', '"filename" must be a string.')
+  }
+  return { bytes: decodeBase64(image), filename: filename ?? undefined }
+}
+
+/** `Buffer.from` passes over junk, so what it read is written again and must be the same; that is quicker than a pattern. */
+function decodeBase64(image: string): Buffer {
+  const base64 = image.startsWith('data:') ? afterDataPrefix(image) : image
+  const bytes = Buffer.from(base64, 'base64')
+  if (bytes.toString('base64') !== base64) {
+    throw new ApiError(
+      'INVALID_BASE64',
+      '"image" must be base64 (RFC 4648, section 4) with padding and nothing else.',
+    )
+  }
+  return bytes
+}
+
+function afterDataPrefix(url: string): string {
+  const comma = url.indexOf(',')
+  if (comma < 0 || !url.slice(0, comma).toLowerCase().endsWith(';base64')) {
+    throw new ApiError('INVALID_BASE64', 'A data URL must carry base64: "data:image/png;base64,…".')
+  }
+  return url.slice(comma + 1)
+}
+
+/**
+ * The file name of a Content-Disposition header (RFC 6266): `filename*` in UTF-8 before `filename`.
+ * A header that cannot be read names nothing; a file name is not worth a refusal.
+ */
+function filenameOf(header: string | null): string | undefined {
+  if (header === null) return undefined
+  const extended = /;\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]+)/i.exec(header)?.[1]
+  if (extended !== undefined) {
+    try {
+      return decodeURIComponent(extended)
+    } catch {
+      return undefined
+    }
+  }
+  const quoted = /;\s*filename\s*=\s*"((?:[^"\\]|\\.)*)"/i.exec(header)?.[1]?.replaceAll(/\\(.)/g, '$1')
+  const name = quoted ?? /;\s*filename\s*=\s*([^;\s"]+)/i.exec(header)?.[1]
+  if (name === undefined) return undefined
+  // HTTP hands header bytes over as Latin-1, while most senders mean UTF-8.
+  const utf8 = Buffer.from(name, 'latin1').toString('utf8')
+  return utf8.includes('\ufffd') ? name : utf8
+}
+
+/** The last part of a path, without control, line and direction characters: a name to show, never one to act on. */
+export function cleanFilename(name: string | undefined): string | undefined {
+  const clean = name
+    ?.toWellFormed()
+    .normalize('NFC')
+    .split(/[/\\]/)
+    .at(-1)
+    ?.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\ufffd]/gu, '')
+    .trim()
+  return clean ? [...clean].slice(0, MAX_FILENAME_CHARACTERS).join('') : undefined
+}

@@ -1,0 +1,85 @@
+import { existsSync, globSync, readFileSync } from 'node:fs'
+import { basename, resolve } from 'node:path'
+import { styleText } from 'node:util'
+
+if (Number(process.versions.node.split('.')[0]) < 22) {
+  console.error(`This is Node ${process.versions.node}; "npm start" brings Node 22 along after "npm ci".`)
+  process.exit(1)
+}
+
+const began = performance.now()
+const { StartError, startSystem } = await import('./system.ts')
+
+const say = (line: string): void => console.log(line)
+const log = {
+  info: (message: string, extra: Record<string, unknown>) => {
+    if (extra['status'] !== undefined) say(styleText('dim', `${extra['status']}  ${extra['imageId']}`))
+    else if (message === 'the image failed') say(styleText('dim', `${extra['code']}  ${extra['imageId']}`))
+  },
+  warn: (message: string, extra: Record<string, unknown>) => console.warn(`warning: ${message}`, extra),
+  error: (message: string, extra: Record<string, unknown>) => console.error(`error: ${message}`, extra),
+}
+
+const system = await startSystem(process.env, log).catch((error) => {
+  console.error(error instanceof StartError ? `image-analyzer cannot start: ${error.message}` : error)
+  process.exit(1)
+})
+
+const keeps = process.env['DATA_DIR']
+say(`
+  Page and API   ${system.url}
+  AWS endpoint   ${system.awsEndpoint}
+  Rekognition    ${system.rekognition}${system.rekognition === 'the stand-in' ? ' (measures pixels; REKOGNITION=aws uses the real service)' : ''}
+  Data           ${process.env['AWS_ENDPOINT_URL'] ? 'at the AWS endpoint' : keeps ? `kept in ${resolve(keeps)}` : 'gone after exit; DATA_DIR=folder keeps it'}
+
+Ready in ${((performance.now() - began) / 1000).toFixed(1)} s. Try: curl -F image=@photo.jpg ${system.url}/images
+`)
+
+let stopping = false
+async function end(): Promise<void> {
+  if (stopping) process.exit(130)
+  stopping = true
+  say('Stopping …')
+  // The contract gives 5 seconds; what hangs beyond them is left behind.
+  setTimeout(() => process.exit(1), 4_500).unref()
+  await system.stop()
+  process.exit(0)
+}
+process.on('SIGINT', end)
+process.on('SIGTERM', end)
+
+const files = process.argv.slice(2).flatMap((argument) => {
+  // npm runs scripts in the package's folder; a relative path is meant from where the person stands.
+  const path = resolve(process.env['INIT_CWD'] ?? '.', argument)
+  return existsSync(path) ? [path] : globSync(path)
+})
+if (process.argv.length > 2 && files.length === 0) console.error('None of these files is there.')
+
+/** Images on their way at once. */
+const SUBMISSIONS = 8
+const waiting = [...files]
+await Promise.all(Array.from({ length: SUBMISSIONS }, submitRest))
+
+async function submitRest(): Promise<void> {
+  for (let file = waiting.shift(); file !== undefined && !stopping; file = waiting.shift()) {
+    try {
+      say(`${basename(file)}\n${JSON.stringify(await submit(file), null, 2)}`)
+    } catch (error) {
+      console.error(`${basename(file)}: ${(error as Error).message}`)
+    }
+  }
+}
+
+async function submit(file: string): Promise<unknown> {
+  const response = await fetch(`${system.url}/images?filename=${encodeURIComponent(basename(file))}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/octet-stream' },
+    body: new Uint8Array(readFileSync(file)),
+  })
+  if (response.status !== 202) return response.json()
+  const location = new URL(response.headers.get('location') ?? '', response.url)
+  for (;;) {
+    const image = (await (await fetch(`${location}?wait=20`)).json()) as { status: string }
+    if (image.status === 'completed' || image.status === 'failed') return image
+  }
+}

@@ -1,0 +1,194 @@
+import {
+  DeleteMessageBatchCommand,
+  type Message,
+  ReceiveMessageCommand,
+  type SQSClient,
+} from '@aws-sdk/client-sqs'
+import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
+
+export type BatchHandler = (event: SQSEvent, context: Context) => Promise<SQSBatchResponse | undefined | null>
+
+/** What an event source mapping of Lambda says, by the same names. */
+export interface EventSourceMapping {
+  queueUrl: string
+  queueArn: string
+  /** 1 to 10,000. */
+  batchSize: number
+  /** 0 to 300 seconds to wait for a full batch, from the first message on. */
+  maximumBatchingWindowInSeconds: number
+  /** Invocations at once. */
+  maximumConcurrency: number
+  functionTimeoutMs: number
+  functionResponseTypes: ['ReportBatchItemFailures'] | []
+}
+
+export interface Poller {
+  /** Takes no more messages and waits for the invocations under way, for at most `graceMs`. */
+  stop: (graceMs: number) => Promise<void>
+}
+
+/** Milliseconds before another try when the queue cannot be read. */
+const RETRY_MS = 1_000
+
+/**
+ * Feeds a queue to a handler by the rules of Lambda's event source mapping: what the handler does not report as
+ * failed is deleted; all else becomes visible again by its visibility timeout.
+ */
+export function startPoller(
+  sqs: SQSClient,
+  mapping: EventSourceMapping,
+  handler: BatchHandler,
+  onError: (message: string, error: unknown) => void,
+): Poller {
+  const stopping = new AbortController()
+
+  async function poll(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      try {
+        const messages = await receiveBatch()
+        if (messages.length > 0) await invoke(messages)
+      } catch (error) {
+        if (stopping.signal.aborted) return
+        onError('the queue cannot be polled', error)
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+      }
+    }
+  }
+
+  async function receiveBatch(): Promise<Message[]> {
+    const batch: Message[] = []
+    let closes = Number.POSITIVE_INFINITY
+    while (batch.length < mapping.batchSize && Date.now() < closes) {
+      const left = Math.ceil((closes - Date.now()) / 1000)
+      const { Messages = [] } = await sqs.send(
+        new ReceiveMessageCommand({
+          QueueUrl: mapping.queueUrl,
+          // SQS gives at most 10 messages at a time and waits at most 20 seconds for one.
+          MaxNumberOfMessages: Math.min(10, mapping.batchSize - batch.length),
+          WaitTimeSeconds: Math.min(20, left),
+          MessageSystemAttributeNames: ['All'],
+          MessageAttributeNames: ['All'],
+        }),
+        // A receive that is under way when the poller stops could still take messages; a batch begun is kept.
+        batch.length === 0
+          ? { abortSignal: stopping.signal, requestTimeout: 30_000 }
+          : { requestTimeout: 30_000 },
+      )
+      batch.push(...Messages)
+      if (batch.length > 0)
+        closes = Math.min(closes, Date.now() + mapping.maximumBatchingWindowInSeconds * 1000)
+    }
+    return batch
+  }
+
+  async function invoke(messages: Message[]): Promise<void> {
+    const records = messages.map((message) => toRecord(message, mapping.queueArn))
+    let response: unknown
+    try {
+      response = await withinTimeout(handler({ Records: records }, contextFor(mapping.functionTimeoutMs)))
+    } catch (error) {
+      onError('the function failed; its whole batch will be delivered again', error)
+      return
+    }
+    const failed = failedMessages(
+      mapping.functionResponseTypes.length > 0 ? response : undefined,
+      records.map((record) => record.messageId),
+    )
+    const done = records.filter((record) => !failed.has(record.messageId))
+    for (let from = 0; from < done.length; from += 10) {
+      await sqs.send(
+        new DeleteMessageBatchCommand({
+          QueueUrl: mapping.queueUrl,
+          Entries: done
+            .slice(from, from + 10)
+            .map(({ receiptHandle }, index) => ({ Id: String(index), ReceiptHandle: receiptHandle })),
+        }),
+      )
+    }
+  }
+
+  function withinTimeout<T>(work: Promise<T>): Promise<T> {
+    const { promise, reject } = Promise.withResolvers<never>()
+    const timer = setTimeout(
+      () => reject(new Error(`Task timed out after ${mapping.functionTimeoutMs / 1000} seconds`)),
+      mapping.functionTimeoutMs,
+    )
+    return Promise.race([work, promise]).finally(() => clearTimeout(timer))
+  }
+
+  const loops = Promise.all(Array.from({ length: mapping.maximumConcurrency }, poll))
+  return {
+    stop: async (graceMs) => {
+      stopping.abort()
+      let timer: NodeJS.Timeout | undefined
+      const grace = new Promise((resolve) => {
+        timer = setTimeout(resolve, graceMs)
+      })
+      await Promise.race([loops, grace])
+      clearTimeout(timer)
+    },
+  }
+}
+
+/**
+ * Which messages of a batch a response reports as failed, by Lambda's rules for `ReportBatchItemFailures`
+ * (AWS Lambda developer guide, "Success and failure conditions"): nothing, null, an empty object, and a list that is
+ * null or empty mean success; an identifier that is empty, null, under a wrong name or not of this batch means that
+ * the whole batch failed.
+ */
+export function failedMessages(response: unknown, messageIds: string[]): Set<string> {
+  const everything = new Set(messageIds)
+  if (response === undefined || response === null) return new Set()
+  if (typeof response !== 'object') return everything
+  const failures = (response as { batchItemFailures?: unknown }).batchItemFailures
+  if (failures === undefined || failures === null) return new Set()
+  if (!Array.isArray(failures)) return everything
+  const failed = failures.map((failure) => failure?.itemIdentifier)
+  return failed.every((id) => everything.has(id)) ? new Set(failed) : everything
+}
+
+function toRecord(message: Message, queueArn: string): SQSRecord {
+  const {
+    ApproximateReceiveCount = '1',
+    SentTimestamp = '',
+    SenderId = '',
+    ...others
+  } = message.Attributes ?? {}
+  return {
+    messageId: message.MessageId ?? '',
+    receiptHandle: message.ReceiptHandle ?? '',
+    body: message.Body ?? '',
+    attributes: {
+      ApproximateFirstReceiveTimestamp: SentTimestamp,
+      ...others,
+      ApproximateReceiveCount,
+      SentTimestamp,
+      SenderId,
+    },
+    messageAttributes: {},
+    md5OfBody: message.MD5OfBody ?? '',
+    eventSource: 'aws:sqs',
+    eventSourceARN: queueArn,
+    awsRegion: queueArn.split(':')[3] ?? '',
+  }
+}
+
+/** The part of Lambda's context that batch handlers read. */
+function contextFor(timeoutMs: number): Context {
+  const deadline = Date.now() + timeoutMs
+  const id = crypto.randomUUID()
+  return {
+    callbackWaitsForEmptyEventLoop: false,
+    functionName: 'image-analyzer-worker',
+    functionVersion: '$LATEST',
+    invokedFunctionArn: 'arn:aws:lambda:us-east-1:000000000000:function:image-analyzer-worker',
+    memoryLimitInMB: '1769',
+    awsRequestId: id,
+    logGroupName: '/aws/lambda/image-analyzer-worker',
+    logStreamName: id,
+    getRemainingTimeInMillis: () => Math.max(0, deadline - Date.now()),
+    done: () => {},
+    fail: () => {},
+    succeed: () => {},
+  }
+}

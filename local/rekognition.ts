@@ -1,0 +1,315 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Attribute, DetectLabelsFeatureName } from '@aws-sdk/client-rekognition'
+import * as z from 'zod'
+import { sniffContentType } from '../shared/format.ts'
+import { AwsError, type JsonService } from './aws-json.ts'
+import { type DominantColor, decode, imageSize, type Measurements, measure, type Picture } from './measure.ts'
+
+/**
+ * A stand-in for Amazon Rekognition: its protocol, its limits and its refusals, without its models. What it
+ * answers is measured from the pixels, and the model version "stand-in" says so.
+ * Limits: Rekognition developer guide, "Guidelines and quotas"; ranges of parameters: the service's API model.
+ */
+const MODEL_VERSION = 'stand-in'
+const MAX_BYTES = 5 * 1024 * 1024
+const MAX_S3_BYTES = 15 * 1024 * 1024
+const MIN_SIDE = 80
+/** Documented for labels and moderation alone; the others have it here too, which bounds what is decoded. */
+const MAX_SIDE = 10_000
+
+/** The message says as little as the real one, also for a picture that is too small. */
+const invalidParameters = () => new AwsError('InvalidParameterException', 'Request has invalid parameters')
+const invalidFormat = () => new AwsError('InvalidImageFormatException', 'Request has invalid image format')
+const tooLarge = (message = 'Image size is too large.') => new AwsError('ImageTooLargeException', message)
+/** A parameter that the real service takes: refused by name, since to ignore it would be to answer something else. */
+const unsupported = (name: string) =>
+  z.never({ error: `${name} is not supported by the stand-in for Rekognition` }).optional()
+
+const percent = z.number().min(0).max(100)
+const ratio = z.number().min(0).max(1)
+const imageSchema = z
+  .object({
+    Bytes: z.string().min(1).optional(),
+    S3Object: z
+      .object({
+        Bucket: z.string().regex(/^[0-9A-Za-z._-]{3,255}$/),
+        Name: z.string().min(1).max(1024),
+        Version: unsupported('S3Object.Version'),
+      })
+      .optional(),
+  })
+  .refine((image) => (image.Bytes === undefined) !== (image.S3Object === undefined))
+type ImageInput = z.infer<typeof imageSchema>
+
+const filter = z.array(z.string().max(50)).max(100).default([])
+const labelsSchema = z.object({
+  Image: imageSchema,
+  MaxLabels: z.int().min(0).default(1000),
+  MinConfidence: percent.default(55),
+  Features: z.array(z.enum(DetectLabelsFeatureName)).max(2).default([]),
+  Settings: z
+    .object({
+      GeneralLabels: z
+        .object({
+          LabelInclusionFilters: filter,
+          LabelExclusionFilters: filter,
+          LabelCategoryInclusionFilters: filter,
+          LabelCategoryExclusionFilters: filter,
+        })
+        .prefault({}),
+      ImageProperties: z.object({ MaxDominantColors: z.int().min(0).max(20).default(10) }).prefault({}),
+    })
+    .prefault({}),
+})
+
+const facesSchema = z.object({ Image: imageSchema, Attributes: z.array(z.enum(Attribute)).optional() })
+
+const moderationSchema = z.object({
+  Image: imageSchema,
+  MinConfidence: percent.optional(),
+  HumanLoopConfig: unsupported('HumanLoopConfig'),
+  ProjectVersion: unsupported('ProjectVersion'),
+})
+
+const textSchema = z.object({
+  Image: imageSchema,
+  Filters: z
+    .object({
+      WordFilter: z
+        .object({
+          MinConfidence: percent.optional(),
+          MinBoundingBoxHeight: ratio.optional(),
+          MinBoundingBoxWidth: ratio.optional(),
+        })
+        .optional(),
+      RegionsOfInterest: z.array(z.looseObject({})).max(10).optional(),
+    })
+    .optional(),
+})
+
+/** A request that has been found valid: the image it means and the answer it gets for the decoded picture. */
+interface Request {
+  image: ImageInput
+  respond: (picture: Picture, size: Size) => object | Promise<object>
+}
+interface Size {
+  width: number
+  height: number
+}
+
+const operation =
+  <T extends { Image: ImageInput }>(
+    schema: z.ZodType<T>,
+    respond: (input: T, ...seen: Parameters<Request['respond']>) => object,
+  ) =>
+  (input: unknown): Request => {
+    const { success, data, error } = schema.safeParse(input)
+    if (success) return { image: data.Image, respond: (...seen) => respond(data, ...seen) }
+    const refused = error.issues.find((issue) => issue.code === 'invalid_type' && issue.expected === 'never')
+    throw refused ? new AwsError('InvalidParameterException', refused.message) : invalidParameters()
+  }
+
+/**
+ * Faces, unsafe content and text are not to be had from simple measurements, so the honest answer is none.
+ * DetectFaces has no field for a model version.
+ */
+const operations = new Map([
+  ['DetectLabels', operation(labelsSchema, detectLabels)],
+  ['DetectFaces', operation(facesSchema, () => ({ FaceDetails: [] }))],
+  [
+    'DetectModerationLabels',
+    operation(moderationSchema, () => ({
+      ModerationLabels: [],
+      ModerationModelVersion: MODEL_VERSION,
+      ContentTypes: [],
+    })),
+  ],
+  ['DetectText', operation(textSchema, () => ({ TextDetections: [], TextModelVersion: MODEL_VERSION }))],
+])
+
+/**
+ * @param options.tps calls a second over all operations; a token bucket that holds one second's worth lets a
+ *   burst of that size through, then the rate. Every call takes a token, also one that is refused later.
+ * @param options.latencyMs the least time until an answer or a refusal; being throttled takes no time
+ */
+export function createRekognition(options: {
+  /** reads an object; undefined if the bucket or key is missing */
+  readObject: (bucket: string, key: string) => Promise<Uint8Array | undefined>
+  tps?: number
+  latencyMs?: number
+  now?: () => number
+}): JsonService {
+  const { readObject, tps, latencyMs = 0, now = () => performance.now() } = options
+  const takeToken = tps === undefined ? () => true : tokenBucket(tps, now)
+
+  return async (name, input) => {
+    const parse = operations.get(name)
+    if (!parse) {
+      throw new AwsError(
+        'UnknownOperationException',
+        `${name} is not served by the stand-in for Rekognition, which has ${[...operations.keys()].join(', ')}`,
+      )
+    }
+    if (!takeToken()) {
+      throw new AwsError('ProvisionedThroughputExceededException', 'Provisioned Rate exceeded.')
+    }
+    const due = sleep(latencyMs)
+    try {
+      const request = parse(input)
+      return await answer(await readImage(request.image, readObject), request)
+    } finally {
+      await due
+    }
+  }
+}
+
+function tokenBucket(perSecond: number, now: () => number): () => boolean {
+  const capacity = Math.max(1, perSecond)
+  let tokens = capacity
+  let filledAt = now()
+  return () => {
+    const at = now()
+    tokens = Math.min(capacity, tokens + (Math.max(0, at - filledAt) / 1000) * perSecond)
+    filledAt = at
+    if (tokens < 1) return false
+    tokens -= 1
+    return true
+  }
+}
+
+/**
+ * The bytes that a request means. Too many in the request itself get the documented error here; the real
+ * service has also been seen to answer with its framework's ValidationException, which no SDK has a class for.
+ */
+async function readImage({ Bytes, S3Object }: ImageInput, readObject: ReadObject): Promise<Uint8Array> {
+  if (Bytes !== undefined) {
+    const length = Buffer.byteLength(Bytes, 'base64')
+    if (length > MAX_BYTES) throw tooLarge()
+    const bytes = Buffer.from(Bytes, 'base64')
+    // Node skips what is not base64, so junk shows as missing bytes.
+    if (bytes.length !== length) throw new AwsError('SerializationException', 'Bytes is not base64')
+    return bytes
+  }
+  const bytes = S3Object && (await readObject(S3Object.Bucket, S3Object.Name))
+  if (!bytes) {
+    throw new AwsError(
+      'InvalidS3ObjectException',
+      'Unable to get object metadata from S3. Check object key, region and/or access permissions.',
+    )
+  }
+  if (bytes.length > MAX_S3_BYTES) throw tooLarge()
+  return bytes
+}
+type ReadObject = Parameters<typeof createRekognition>[0]['readObject']
+
+const readable = <T>(work: Promise<T>): Promise<T> =>
+  work.catch(() => {
+    throw invalidFormat()
+  })
+
+/** What the service answers for these bytes, or its refusal of them. */
+async function answer(bytes: Uint8Array, request: Request): Promise<object> {
+  const type = sniffContentType(bytes)
+  if (type !== 'image/jpeg' && type !== 'image/png') throw invalidFormat()
+  // As Rekognition: boxes fit the upright picture of a JPEG; the orientation of a PNG is ignored.
+  const useExif = type === 'image/jpeg'
+  const size = await readable(imageSize(bytes, useExif))
+  if (Math.min(size.width, size.height) < MIN_SIDE) throw invalidParameters()
+  if (Math.max(size.width, size.height) > MAX_SIDE) {
+    throw tooLarge(
+      `Input image dimensions ${size.width} x ${size.height} exceed maximum dimension size of ${MAX_SIDE} pixels`,
+    )
+  }
+  const picture = await readable(decode(bytes, useExif, MAX_SIDE ** 2))
+  return request.respond(picture, size)
+}
+
+async function detectLabels(input: z.infer<typeof labelsSchema>, picture: Picture, size: Size) {
+  const measured = await measure(picture)
+  const { Features, MinConfidence, MaxLabels, Settings } = input
+  const labels = labelsOf(measured, size)
+    .filter((label) => label.Confidence >= MinConfidence && passes(label, Settings.GeneralLabels))
+    .sort((a, b) => b.Confidence - a.Confidence)
+    .slice(0, MaxLabels)
+  return {
+    Labels: Features.length === 0 || Features.includes('GENERAL_LABELS') ? labels : [],
+    LabelModelVersion: MODEL_VERSION,
+    ...(Features.includes('IMAGE_PROPERTIES') && {
+      ImageProperties: imageProperties(measured, Settings.ImageProperties.MaxDominantColors),
+    }),
+  }
+}
+
+type Label = ReturnType<typeof label>
+const label = (name: string, parent: string, confidence: number, instances: object[] = []) => ({
+  Name: name,
+  Confidence: rounded(confidence),
+  Instances: instances,
+  Parents: [{ Name: parent }],
+  Aliases: [],
+  Categories: [{ Name: 'Stand-in Measurement' }],
+})
+const rounded = (value: number) => Math.round(value * 10_000) / 10_000
+
+/**
+ * Each measure becomes the label of the side it is on, with the measure (see measure.ts) as the confidence:
+ * brightness 70 is Bright at 70, brightness 30 is Dark at 70. Of colourfulness c, Colorful is c / 109 (109 is
+ * extremely colourful) and Black And White 1 − c / 15 (15 is slightly colourful). A colour has 50 + half its
+ * per cent of the pixels: at the default MinConfidence it shows from a tenth of the picture on. Its box is
+ * around its largest connected region, with the share of the box that the region fills as the confidence.
+ */
+function labelsOf(
+  { brightness, contrast, sharpness, colorfulness, areas }: Measurements,
+  size: Size,
+): Label[] {
+  const { width, height } = size
+  const side = (measured: number, high: string, low: string, parent: string) =>
+    measured >= 50 ? label(high, parent, measured) : label(low, parent, 100 - measured)
+  const shape = width > height ? 'Landscape' : width < height ? 'Portrait' : 'Square'
+  return [
+    label(`${shape} Orientation`, 'Orientation', 100),
+    side(brightness, 'Bright', 'Dark', 'Brightness'),
+    side(contrast, 'High Contrast', 'Low Contrast', 'Contrast'),
+    side(sharpness, 'Sharp', 'Blurry', 'Sharpness'),
+    label('Colorful', 'Colorfulness', Math.min(100, (100 * colorfulness) / 109)),
+    label('Black And White', 'Colorfulness', Math.max(0, 100 * (1 - colorfulness / 15))),
+    ...areas.map(({ family, percent, box, fill }) =>
+      label(family.charAt(0).toUpperCase() + family.slice(1), 'Color', 50 + percent / 2, [
+        {
+          BoundingBox: { Left: box.left, Top: box.top, Width: box.width, Height: box.height },
+          Confidence: rounded(fill),
+        },
+      ]),
+    ),
+  ]
+}
+
+type LabelFilters = z.infer<typeof labelsSchema>['Settings']['GeneralLabels']
+
+/** With any inclusion filter only what one of them names comes through; an exclusion filter always takes out. */
+function passes({ Name, Categories }: Label, filters: LabelFilters): boolean {
+  const named = (names: string[], categories: string[]) =>
+    names.includes(Name) || Categories.some((category) => categories.includes(category.Name))
+  const { LabelInclusionFilters, LabelCategoryInclusionFilters } = filters
+  const all = LabelInclusionFilters.length + LabelCategoryInclusionFilters.length === 0
+  return (
+    (all || named(LabelInclusionFilters, LabelCategoryInclusionFilters)) &&
+    !named(filters.LabelExclusionFilters, filters.LabelCategoryExclusionFilters)
+  )
+}
+
+/** Without Foreground and Background: a measurement cannot tell them apart. */
+const imageProperties = ({ brightness, sharpness, contrast, colors }: Measurements, maxColors: number) => ({
+  Quality: { Brightness: rounded(brightness), Sharpness: rounded(sharpness), Contrast: rounded(contrast) },
+  DominantColors: colors.slice(0, maxColors).map(dominantColor),
+})
+
+const dominantColor = ({ css, family, rgb, percent }: DominantColor) => ({
+  Red: rgb >> 16,
+  Green: (rgb >> 8) & 0xff,
+  Blue: rgb & 0xff,
+  HexCode: `#${rgb.toString(16).padStart(6, '0')}`,
+  CSSColor: css,
+  SimplifiedColor: family,
+  PixelPercent: rounded(percent),
+})

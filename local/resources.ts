@@ -1,0 +1,138 @@
+import {
+  CreateTableCommand,
+  type DynamoDBClient,
+  ResourceInUseException,
+  waitUntilTableExists,
+} from '@aws-sdk/client-dynamodb'
+import {
+  CreateEventBusCommand,
+  type EventBridgeClient,
+  ResourceAlreadyExistsException,
+} from '@aws-sdk/client-eventbridge'
+import { CreateBucketCommand, HeadBucketCommand, NotFound, type S3Client } from '@aws-sdk/client-s3'
+import {
+  CreateQueueCommand,
+  GetQueueAttributesCommand,
+  GetQueueUrlCommand,
+  QueueDoesNotExist,
+  type SQSClient,
+} from '@aws-sdk/client-sqs'
+import { LISTED_ATTRIBUTES } from '../api/records.ts'
+
+export const BUCKET = 'image-analyzer-images'
+export const TABLE = 'image-analyzer-images'
+export const JOB_QUEUE = 'image-analyzer-jobs'
+export const DEAD_QUEUE = 'image-analyzer-jobs-dead'
+export const EVENT_BUS = 'image-analyzer'
+
+/** Seconds that a worker has for a batch, here as on AWS (infrastructure/). */
+export const WORKER_TIMEOUT_SECONDS = 60
+/** Six times the function's timeout, as AWS advises for queues that feed Lambda. */
+const VISIBILITY_TIMEOUT_SECONDS = 6 * WORKER_TIMEOUT_SECONDS
+const MAX_RECEIVE_COUNT = 5
+
+export interface ResourceClients {
+  s3: S3Client
+  sqs: SQSClient
+  dynamoDb: DynamoDBClient
+  eventBridge: EventBridgeClient
+  region: string
+}
+
+/** Creates what is missing at an endpoint and leaves what is there: here what Terraform does on AWS. */
+export async function createMissingResources(
+  clients: ResourceClients,
+): Promise<{ jobQueueUrl: string; jobQueueArn: string }> {
+  const [queue] = await Promise.all([
+    createQueues(clients.sqs),
+    createBucket(clients),
+    createTable(clients.dynamoDb),
+    createBus(clients.eventBridge),
+  ])
+  return queue
+}
+
+async function createBucket({ s3, region }: ResourceClients): Promise<void> {
+  try {
+    await s3.send(new HeadBucketCommand({ Bucket: BUCKET }))
+  } catch (error) {
+    if (!(error instanceof NotFound)) throw error
+    await s3.send(
+      new CreateBucketCommand({
+        Bucket: BUCKET,
+        // us-east-1 is the one region that must not be named.
+        ...(region === 'us-east-1'
+          ? {}
+          : { CreateBucketConfiguration: { LocationConstraint: region as 'eu-west-1' } }),
+      }),
+    )
+  }
+}
+
+async function createTable(dynamoDb: DynamoDBClient): Promise<void> {
+  const index = (IndexName: string, partition: string) => ({
+    IndexName,
+    KeySchema: [
+      { AttributeName: partition, KeyType: 'HASH' as const },
+      { AttributeName: 'imageId', KeyType: 'RANGE' as const },
+    ],
+    Projection: { ProjectionType: 'INCLUDE' as const, NonKeyAttributes: [...LISTED_ATTRIBUTES] },
+  })
+  try {
+    await dynamoDb.send(
+      new CreateTableCommand({
+        TableName: TABLE,
+        BillingMode: 'PAY_PER_REQUEST',
+        AttributeDefinitions: ['imageId', 'owner', 'ownerStatus'].map((AttributeName) => ({
+          AttributeName,
+          AttributeType: 'S' as const,
+        })),
+        KeySchema: [{ AttributeName: 'imageId', KeyType: 'HASH' }],
+        GlobalSecondaryIndexes: [index('byOwner', 'owner'), index('byOwnerStatus', 'ownerStatus')],
+      }),
+    )
+  } catch (error) {
+    if (!(error instanceof ResourceInUseException)) throw error
+  }
+  await waitUntilTableExists(
+    { client: dynamoDb, maxWaitTime: 30, minDelay: 0.05, maxDelay: 1 },
+    { TableName: TABLE },
+  )
+}
+
+async function createQueues(sqs: SQSClient): Promise<{ jobQueueUrl: string; jobQueueArn: string }> {
+  const dead = await createQueue(sqs, DEAD_QUEUE, { MessageRetentionPeriod: '1209600' })
+  const jobs = await createQueue(sqs, JOB_QUEUE, {
+    VisibilityTimeout: String(VISIBILITY_TIMEOUT_SECONDS),
+    MessageRetentionPeriod: '1209600',
+    RedrivePolicy: JSON.stringify({ deadLetterTargetArn: dead.arn, maxReceiveCount: MAX_RECEIVE_COUNT }),
+  })
+  return { jobQueueUrl: jobs.url, jobQueueArn: jobs.arn }
+}
+
+async function createQueue(
+  sqs: SQSClient,
+  name: string,
+  attributes: Record<string, string>,
+): Promise<{ url: string; arn: string }> {
+  const url = await sqs.send(new GetQueueUrlCommand({ QueueName: name })).then(
+    (found) => found.QueueUrl,
+    async (error) => {
+      if (!(error instanceof QueueDoesNotExist)) throw error
+      return (await sqs.send(new CreateQueueCommand({ QueueName: name, Attributes: attributes }))).QueueUrl
+    },
+  )
+  const { Attributes } = await sqs.send(
+    new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: ['QueueArn'] }),
+  )
+  if (url === undefined || Attributes?.QueueArn === undefined) throw new Error(`SQS names no queue ${name}.`)
+  return { url, arn: Attributes.QueueArn }
+}
+
+async function createBus(eventBridge: EventBridgeClient): Promise<void> {
+  try {
+    await eventBridge.send(new CreateEventBusCommand({ Name: EVENT_BUS }))
+  } catch (error) {
+    if (!(error instanceof ResourceAlreadyExistsException)) throw error
+  }
+}

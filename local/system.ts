@@ -1,0 +1,334 @@
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
+import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
+import { RekognitionClient } from '@aws-sdk/client-rekognition'
+import { GetObjectCommand, NoSuchBucket, NoSuchKey, S3Client } from '@aws-sdk/client-s3'
+import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
+import { DynamoDBDocumentClient, paginateScan, UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import { type ServerType, serve } from '@hono/node-server'
+import * as z from 'zod'
+import { buildApp } from '../api/app.ts'
+import { bucketOrigin, loadPage } from '../api/page.ts'
+import { type AwsTarget, clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
+import { DEFAULT_MAX_IMAGE_BYTES } from '../shared/config.ts'
+import { imageIdSchema } from '../shared/image.ts'
+import type { Job } from '../shared/job.ts'
+import { processBatch, type WorkerDeps } from '../worker/batch.ts'
+import { type EmbeddedAws, startEmbeddedAws, startRekognition } from './embedded-aws.ts'
+import { startPoller } from './poller.ts'
+import {
+  BUCKET,
+  createMissingResources,
+  EVENT_BUS,
+  JOB_QUEUE,
+  TABLE,
+  WORKER_TIMEOUT_SECONDS,
+} from './resources.ts'
+
+const port = z.coerce.number().int().min(0).max(65_535)
+
+const environmentSchema = z.object({
+  PORT: port.default(3000),
+  /** Of the embedded AWS. 4566 is where tools expect an emulator. */
+  AWS_PORT: port.optional(),
+  /** Where images, records, queue and events are kept. Nothing outlives the process without it. */
+  DATA_DIR: z.string().min(1).optional(),
+  AWS_ENDPOINT_URL: z.url().optional(),
+  AWS_ENDPOINT_URL_REKOGNITION: z.url().optional(),
+  REKOGNITION: z.enum(['stand-in', 'aws']).default('stand-in'),
+  AWS_REGION: z.string().optional(),
+  AWS_DEFAULT_REGION: z.string().optional(),
+  /** The stand-in's limits: calls per second, and milliseconds that each call takes. */
+  STAND_IN_TPS: z.coerce.number().positive().optional(),
+  STAND_IN_LATENCY_MS: z.coerce.number().min(0).optional(),
+  MAX_IMAGE_BYTES: z.coerce.number().int().positive().default(DEFAULT_MAX_IMAGE_BYTES),
+  AWS_ACCESS_KEY_ID: z.string().optional(),
+  AWS_PROFILE: z.string().optional(),
+})
+
+export interface System {
+  /** Of the page and the API, as `http://127.0.0.1:port`. */
+  url: string
+  /** Of S3, SQS, DynamoDB and EventBridge. */
+  awsEndpoint: string
+  rekognition: 'the stand-in' | 'Amazon Rekognition' | string
+  target: AwsTarget
+  jobQueueUrl: string
+  /** Ends within 5 seconds; what a worker has not finished by then stays in the queue. */
+  stop: () => Promise<void>
+}
+
+/** Trouble that a person can mend, in one sentence. */
+export class StartError extends Error {}
+
+/** Invocations of the worker at once: two batches keep two decodes and the calls around them going. */
+const WORKER_CONCURRENCY = 2
+/** Connections to each service: at least three for each image in flight (two batches of ten). */
+const SOCKETS = 64
+const STOP_GRACE_MS = 3_000
+
+/** The whole system in this process: embedded AWS (or another endpoint), API, page and worker. */
+export async function startSystem(env: NodeJS.ProcessEnv, log: WorkerDeps['log']): Promise<System> {
+  const parsed = environmentSchema.safeParse(env)
+  if (!parsed.success) {
+    throw new StartError(
+      parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '),
+    )
+  }
+  const settings = parsed.data
+  const undo: (() => Promise<void> | void)[] = []
+  const stop = async (): Promise<void> => {
+    for (const step of undo.splice(0).reverse()) await step()
+  }
+  try {
+    return await start(settings, log, undo, stop)
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+async function start(
+  settings: z.infer<typeof environmentSchema>,
+  log: WorkerDeps['log'],
+  undo: (() => Promise<void> | void)[],
+  stop: () => Promise<void>,
+): Promise<System> {
+  const region = settings.AWS_REGION ?? settings.AWS_DEFAULT_REGION ?? 'us-east-1'
+  const standInCredentials = { accessKeyId: 'test', secretAccessKey: 'test' }
+  const hasCredentials = settings.AWS_ACCESS_KEY_ID !== undefined || settings.AWS_PROFILE !== undefined
+  const standIn = {
+    ...(settings.STAND_IN_TPS === undefined ? {} : { tps: settings.STAND_IN_TPS }),
+    ...(settings.STAND_IN_LATENCY_MS === undefined ? {} : { latencyMs: settings.STAND_IN_LATENCY_MS }),
+  }
+
+  let embedded: EmbeddedAws | undefined
+  let target: AwsTarget
+  if (settings.AWS_ENDPOINT_URL === undefined) {
+    const folder = settings.DATA_DIR ?? mkdtempSync(join(tmpdir(), 'image-analyzer-'))
+    if (settings.DATA_DIR === undefined) undo.push(() => rmSync(folder, { recursive: true, force: true }))
+    undo.push(lock(folder))
+    const awsPort = settings.AWS_PORT ?? 4566
+    embedded = await startEmbeddedAws({
+      port: awsPort,
+      region,
+      folder,
+      rekognition: standIn,
+      onDropped: (dropped) => log.warn('an event could not be delivered', { ...dropped }),
+    }).catch(portTrouble('AWS_PORT', awsPort))
+    undo.push(embedded.stop)
+    target = { endpoint: embedded.endpoint, region, credentials: standInCredentials }
+  } else {
+    target = {
+      endpoint: settings.AWS_ENDPOINT_URL,
+      region,
+      ...(hasCredentials ? {} : { credentials: standInCredentials }),
+    }
+  }
+
+  const s3 = new S3Client(s3Options(target, SOCKETS))
+  const sqs = new SQSClient(sqsOptions(target, SOCKETS))
+  const dynamoDb = new DynamoDBClient(clientOptions(target, SOCKETS))
+  const eventBridge = new EventBridgeClient(clientOptions(target))
+  const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
+  const { jobQueueUrl, jobQueueArn } = await createMissingResources({
+    s3,
+    sqs,
+    dynamoDb,
+    eventBridge,
+    region,
+  })
+
+  let rekognitionTarget: AwsTarget
+  let rekognition: System['rekognition']
+  if (settings.REKOGNITION === 'aws') {
+    rekognitionTarget = { region }
+    rekognition = 'Amazon Rekognition'
+  } else if (settings.AWS_ENDPOINT_URL_REKOGNITION !== undefined) {
+    rekognition = settings.AWS_ENDPOINT_URL_REKOGNITION
+    rekognitionTarget = {
+      endpoint: rekognition,
+      region,
+      ...(hasCredentials ? {} : { credentials: standInCredentials }),
+    }
+  } else {
+    rekognition = 'the stand-in'
+    let { endpoint } = target
+    if (embedded === undefined) {
+      const readObject = (bucket: string, key: string) => readFromS3(s3, bucket, key)
+      // Any free port unless one is asked for: an emulator of the rest is likely to have 4566.
+      const server = await startRekognition({
+        port: settings.AWS_PORT ?? 0,
+        readObject,
+        rekognition: standIn,
+      }).catch(portTrouble('AWS_PORT', settings.AWS_PORT ?? 0))
+      undo.push(server.stop)
+      endpoint = server.endpoint
+    }
+    rekognitionTarget = {
+      region,
+      credentials: standInCredentials,
+      ...(endpoint === undefined ? {} : { endpoint }),
+    }
+  }
+
+  const worker: WorkerDeps = {
+    s3,
+    sqs,
+    dynamo,
+    rekognition: new RekognitionClient(clientOptions(rekognitionTarget, SOCKETS)),
+    eventBridge,
+    bucket: BUCKET,
+    table: TABLE,
+    jobQueueUrl,
+    eventBus: EVENT_BUS,
+    // The real service cannot reach into a bucket on this machine.
+    rekognitionSource: settings.REKOGNITION === 'aws' ? 'bytes' : 's3',
+    minConfidence: 55,
+    maxLabels: 100,
+    now: () => new Date(),
+    log,
+  }
+  const app = buildApp({
+    s3,
+    sqs,
+    dynamo,
+    bucket: BUCKET,
+    table: TABLE,
+    jobQueueUrl,
+    maxImageBytes: settings.MAX_IMAGE_BYTES,
+    now: () => new Date(),
+    identify: async () => 'anonymous',
+    page: loadPage(await bucketOrigin(s3, BUCKET)),
+    log,
+  })
+  const server = await listen(app.fetch, settings.PORT).catch(portTrouble('PORT', settings.PORT))
+  undo.push(() => closeServer(server))
+
+  if (embedded !== undefined && settings.DATA_DIR !== undefined) {
+    await recover(embedded, { dynamo, sqs, jobQueueUrl })
+  }
+  const poller = startPoller(
+    sqs,
+    {
+      queueUrl: jobQueueUrl,
+      queueArn: jobQueueArn,
+      batchSize: 10,
+      maximumBatchingWindowInSeconds: 0,
+      maximumConcurrency: WORKER_CONCURRENCY,
+      functionTimeoutMs: WORKER_TIMEOUT_SECONDS * 1000,
+      functionResponseTypes: ['ReportBatchItemFailures'],
+    },
+    (event, context) => processBatch(worker, event, context),
+    (message, error) => log.error(message, { error }),
+  )
+  undo.push(() => poller.stop(STOP_GRACE_MS))
+
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    awsEndpoint: target.endpoint ?? '',
+    rekognition,
+    target,
+    jobQueueUrl,
+    stop,
+  }
+}
+
+/** One process per folder: held by the operating system, so that it ends with the process however that ends. */
+function lock(folder: string): () => void {
+  try {
+    mkdirSync(folder, { recursive: true })
+    const database = new DatabaseSync(join(folder, 'lock.db'))
+    database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
+    return () => database.close()
+  } catch (error) {
+    if (/locked/.test(String(error))) {
+      throw new StartError(
+        `Another image-analyzer is using ${folder}; stop it, or set DATA_DIR to another folder.`,
+      )
+    }
+    throw new StartError(`DATA_DIR ${folder} cannot be written: ${(error as Error).message}.`)
+  }
+}
+
+const portTrouble =
+  (variable: string, wanted: number) =>
+  (error: NodeJS.ErrnoException): never => {
+    if (error.code === 'EADDRINUSE') {
+      throw new StartError(
+        `Port ${wanted} is in use, perhaps by another image-analyzer; choose another with ${variable}=${wanted + 1} npm start.`,
+      )
+    }
+    if (error.code === 'EACCES') {
+      throw new StartError(
+        `Port ${wanted} needs rights that you do not have; choose one above 1023 with ${variable}.`,
+      )
+    }
+    throw error
+  }
+
+function listen(fetch: Parameters<typeof serve>[0]['fetch'], wanted: number): Promise<ServerType> {
+  return new Promise((resolve, reject) => {
+    const server = serve({ fetch, port: wanted, hostname: '127.0.0.1' }, () => resolve(server))
+    server.once('error', reject)
+  })
+}
+
+function closeServer(server: ServerType): Promise<void> {
+  if ('closeAllConnections' in server) server.closeAllConnections()
+  return new Promise((resolve) => server.close(() => resolve()))
+}
+
+async function readFromS3(s3: S3Client, bucket: string, key: string): Promise<Uint8Array | undefined> {
+  try {
+    const { Body } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }))
+    return await Body?.transformToByteArray()
+  } catch (error) {
+    if (error instanceof NoSuchKey || error instanceof NoSuchBucket) return undefined
+    throw error
+  }
+}
+
+/**
+ * After a restart no worker of the process before is alive, whatever its leases say: they end now, and what has no
+ * job in the queue gets one. (On AWS leases run out by themselves.)
+ */
+async function recover(
+  embedded: EmbeddedAws,
+  { dynamo, sqs, jobQueueUrl }: { dynamo: DynamoDBDocumentClient; sqs: SQSClient; jobQueueUrl: string },
+): Promise<void> {
+  const queued = new Set(embedded.recoverQueue(JOB_QUEUE))
+  const unfinished = paginateScan(
+    { client: dynamo },
+    {
+      TableName: TABLE,
+      FilterExpression: '#status IN (:pending, :processing)',
+      ProjectionExpression: 'imageId, #status, epoch',
+      ExpressionAttributeNames: { '#status': 'status' },
+      ExpressionAttributeValues: { ':pending': 'pending', ':processing': 'processing' },
+    },
+  )
+  for await (const { Items = [] } of unfinished) {
+    for (const { imageId, status, epoch } of Items) {
+      if (status === 'processing') {
+        await dynamo.send(
+          new UpdateCommand({
+            TableName: TABLE,
+            Key: { imageId },
+            UpdateExpression: 'SET leaseUntil = :over',
+            ExpressionAttributeValues: { ':over': 0 },
+          }),
+        )
+      }
+      const job: Job = { version: 1, imageId: imageIdSchema.parse(imageId), epoch }
+      const body = JSON.stringify(job)
+      if (!queued.has(body)) {
+        await sqs.send(new SendMessageCommand({ QueueUrl: jobQueueUrl, MessageBody: body }))
+      }
+    }
+  }
+}

@@ -1,0 +1,100 @@
+import { BatchProcessor, EventType, processPartialResponse } from '@aws-lambda-powertools/batch'
+import type { EventBridgeClient } from '@aws-sdk/client-eventbridge'
+import { ChangeMessageVisibilityCommand, type SQSClient } from '@aws-sdk/client-sqs'
+import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
+import { eventDetail } from '../shared/event.ts'
+import type { FinishedImage } from '../shared/image.ts'
+import { jobSchema } from '../shared/job.ts'
+import { Announcements } from './events.ts'
+import { Held, type ProcessDeps, processImage } from './process-image.ts'
+
+export interface WorkerDeps extends ProcessDeps {
+  sqs: SQSClient
+  jobQueueUrl: string
+  eventBridge: EventBridgeClient
+  eventBus: string
+  log: ProcessDeps['log'] & { error: (message: string, extra: Record<string, unknown>) => void }
+}
+
+/** Seconds: the first wait after a failed attempt, doubled with each further one, and the longest. */
+const BACKOFF_SECONDS = { first: 2, longest: 300 }
+
+/**
+ * One SQS batch: every record is settled by itself, and only those that failed are reported back, so that a bad
+ * image costs its neighbours nothing. A record is settled when its outcome is committed and announced.
+ */
+export async function processBatch(
+  deps: WorkerDeps,
+  event: SQSEvent,
+  context: Context,
+): Promise<SQSBatchResponse> {
+  const deadline = deps.now().getTime() + context.getRemainingTimeInMillis()
+  const runs = new Map<string, Promise<void>>()
+  const announcements = new Announcements(deps.eventBridge, deps.eventBus, event.Records.length)
+
+  const settle = async (record: SQSRecord): Promise<void> => {
+    try {
+      // SQS may put two copies of a job into one batch; the second shares the first one's fate.
+      const repeated = runs.get(record.body)
+      if (repeated !== undefined) announcements.pass()
+      const run = repeated ?? runAndAnnounce(record.body)
+      runs.set(record.body, run)
+      await run
+    } catch (error) {
+      await report(deps, record, error)
+      throw error
+    }
+  }
+
+  const runAndAnnounce = async (body: string): Promise<void> => {
+    let image: FinishedImage | undefined
+    try {
+      image = await processImage(deps, jobSchema.parse(JSON.parse(body)), deadline)
+    } finally {
+      // Whatever comes of it, the other images' events must not wait for it.
+      if (image === undefined) announcements.pass()
+    }
+    if (image === undefined) return
+    await announcements.announce(eventDetail(image))
+    deps.log.info('the image is finished', {
+      imageId: image.imageId,
+      status: image.status,
+      attempts: image.attempts,
+    })
+  }
+
+  return processPartialResponse(event, settle, new BatchProcessor(EventType.SQS), {
+    context,
+    // Thrown, a full failure would be logged as a crash of the function; reported, it is the same to SQS.
+    throwOnFullBatchFailure: false,
+  })
+}
+
+/**
+ * Says once what went wrong, and has SQS deliver the job again sooner than its visibility timeout would. That is a
+ * favour only: if it fails, the timeout does it.
+ */
+async function report(deps: WorkerDeps, record: SQSRecord, error: unknown): Promise<void> {
+  const receives = Number(record.attributes.ApproximateReceiveCount)
+  const backoff = Math.min(BACKOFF_SECONDS.first * 2 ** (receives - 1), BACKOFF_SECONDS.longest)
+  // A holder is most likely about to finish, so the first look comes soon; then its lease is waited out.
+  const wait =
+    error instanceof Held
+      ? receives === 1
+        ? BACKOFF_SECONDS.first
+        : Math.ceil(Math.max(error.waitMs, 1_000) / 1_000)
+      : Math.ceil(backoff * (0.5 + Math.random() / 2))
+  if (error instanceof Held) deps.log.info('the image is held', { messageId: record.messageId, wait })
+  else deps.log.error('an attempt failed', { messageId: record.messageId, body: record.body, error, wait })
+  try {
+    await deps.sqs.send(
+      new ChangeMessageVisibilityCommand({
+        QueueUrl: deps.jobQueueUrl,
+        ReceiptHandle: record.receiptHandle,
+        VisibilityTimeout: wait,
+      }),
+    )
+  } catch (cause) {
+    deps.log.warn('the visibility timeout stays as it is', { messageId: record.messageId, cause })
+  }
+}

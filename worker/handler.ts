@@ -1,0 +1,32 @@
+import { Logger } from '@aws-lambda-powertools/logger'
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
+import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
+import { RekognitionClient } from '@aws-sdk/client-rekognition'
+import { S3Client } from '@aws-sdk/client-s3'
+import { SQSClient } from '@aws-sdk/client-sqs'
+import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
+import type { Context, SQSBatchResponse, SQSEvent } from 'aws-lambda'
+import { clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
+import { readWorkerConfig } from '../shared/config.ts'
+import { processBatch, type WorkerDeps } from './batch.ts'
+
+const config = readWorkerConfig(process.env)
+const deps: WorkerDeps = {
+  s3: new S3Client(s3Options()),
+  sqs: new SQSClient(sqsOptions()),
+  dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),
+  rekognition: new RekognitionClient(clientOptions()),
+  eventBridge: new EventBridgeClient(clientOptions()),
+  bucket: config.IMAGE_BUCKET,
+  table: config.IMAGE_TABLE,
+  jobQueueUrl: config.JOB_QUEUE_URL,
+  eventBus: config.EVENT_BUS_NAME,
+  rekognitionSource: config.REKOGNITION_SOURCE,
+  minConfidence: config.MIN_CONFIDENCE,
+  maxLabels: config.MAX_LABELS,
+  now: () => new Date(),
+  log: new Logger({ serviceName: 'image-analyzer-worker' }),
+}
+
+export const handler = (event: SQSEvent, context: Context): Promise<SQSBatchResponse> =>
+  processBatch(deps, event, context)
