@@ -6,9 +6,10 @@ import {
   type ImageId,
   imageIdSchema,
   imageSchema,
-  ownerStatus,
   type PendingImage,
   type Status,
+  statusKey,
+  unfinishedShard,
 } from '../shared/image.ts'
 
 export interface Table {
@@ -37,7 +38,11 @@ export async function createImage({ dynamo, table }: Table, image: PendingImage)
     await dynamo.send(
       new PutCommand({
         TableName: table,
-        Item: { ...image, ownerStatus: ownerStatus(image.owner, image.status) },
+        Item: {
+          ...image,
+          statusKey: statusKey(image.status, image.imageId),
+          unfinished: unfinishedShard(image.imageId),
+        },
         ConditionExpression: 'attribute_not_exists(imageId)',
       }),
     )
@@ -79,31 +84,35 @@ export async function listImages(
   query: { limit: number; after?: ImageId; status?: Status; label?: string },
 ): Promise<{ items: ListedImage[]; last?: ImageId }> {
   const { limit, status, label } = query
-  const partition =
-    status === undefined
-      ? { IndexName: 'byOwner', name: 'owner', value: owner }
-      : { IndexName: 'byOwnerStatus', name: 'ownerStatus', value: ownerStatus(owner, status) }
   const items: ListedImage[] = []
   let after = query.after
   for (let lookedAt = 0; ; ) {
     const page = await dynamo.send(
       new QueryCommand({
         TableName: table,
-        IndexName: partition.IndexName,
-        KeyConditionExpression: '#partition = :partition',
+        IndexName: status === undefined ? 'byOwner' : 'byStatus',
+        KeyConditionExpression:
+          status === undefined ? '#owner = :owner' : '#owner = :owner AND begins_with(statusKey, :status)',
         ProjectionExpression: ['imageId', ...LISTED_ATTRIBUTES.map((name) => `#${name}`)].join(', '),
         ExpressionAttributeNames: {
-          '#partition': partition.name,
+          '#owner': 'owner',
           ...Object.fromEntries(LISTED_ATTRIBUTES.map((name) => [`#${name}`, name])),
         },
         ExpressionAttributeValues: {
-          ':partition': partition.value,
+          ':owner': owner,
+          ...(status === undefined ? {} : { ':status': statusKey(status, '') }),
           ...(label === undefined ? {} : { ':label': label }),
         },
         ...(label === undefined ? {} : { FilterExpression: 'contains(#labels, :label)' }),
         ...(after === undefined
           ? {}
-          : { ExclusiveStartKey: { imageId: after, [partition.name]: partition.value } }),
+          : {
+              ExclusiveStartKey: {
+                imageId: after,
+                owner,
+                ...(status === undefined ? {} : { statusKey: statusKey(status, after) }),
+              },
+            }),
         ScanIndexForward: false,
         // One more than asked for tells whether there is a next page.
         Limit: label === undefined ? limit + 1 - items.length : 100,

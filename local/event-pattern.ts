@@ -23,7 +23,7 @@ interface Leaf {
   place: Map<unknown[], number>
 }
 
-/** EventBridge user guide, "Or" matching: a pattern with more than 1,000 combinations is refused. */
+/** A short pattern with many `$or` multiplies without end; no useful one comes near this. */
 const MAX_BRANCHES = 1_000
 
 function refuse(reason: string): never {

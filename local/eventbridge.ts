@@ -32,7 +32,7 @@ export interface EventBridgeOptions {
 const MAX_REQUEST_BYTES = 1024 * 1024
 /** What an entry's Time counts for (user guide, "Calculating PutEvents event entry size"). */
 const TIME_BYTES = 14
-/** Quotas of the user guide, in characters and counts. */
+/** Default quotas of the user guide for its classic event bus, in characters and counts. */
 const MAX_PATTERN_LENGTH = 2048
 const MAX_TARGETS_PER_RULE = 5
 const MAX_RULES_PER_BUS = 300

@@ -70,25 +70,31 @@ async function createBucket({ s3, region }: ResourceClients): Promise<void> {
 }
 
 async function createTable(dynamoDb: DynamoDBClient): Promise<void> {
-  const index = (IndexName: string, partition: string) => ({
+  const index = (IndexName: string, partition: string, sort: string, shown: readonly string[]) => ({
     IndexName,
     KeySchema: [
       { AttributeName: partition, KeyType: 'HASH' as const },
-      { AttributeName: 'imageId', KeyType: 'RANGE' as const },
+      { AttributeName: sort, KeyType: 'RANGE' as const },
     ],
-    Projection: { ProjectionType: 'INCLUDE' as const, NonKeyAttributes: [...LISTED_ATTRIBUTES] },
+    Projection: { ProjectionType: 'INCLUDE' as const, NonKeyAttributes: [...shown] },
   })
   try {
     await dynamoDb.send(
       new CreateTableCommand({
         TableName: TABLE,
         BillingMode: 'PAY_PER_REQUEST',
-        AttributeDefinitions: ['imageId', 'owner', 'ownerStatus'].map((AttributeName) => ({
-          AttributeName,
-          AttributeType: 'S' as const,
-        })),
+        AttributeDefinitions: ['imageId', 'owner', 'statusKey', 'unfinished', 'updatedAt'].map(
+          (AttributeName) => ({
+            AttributeName,
+            AttributeType: 'S' as const,
+          }),
+        ),
         KeySchema: [{ AttributeName: 'imageId', KeyType: 'HASH' }],
-        GlobalSecondaryIndexes: [index('byOwner', 'owner'), index('byOwnerStatus', 'ownerStatus')],
+        GlobalSecondaryIndexes: [
+          index('byOwner', 'owner', 'imageId', LISTED_ATTRIBUTES),
+          index('byStatus', 'owner', 'statusKey', LISTED_ATTRIBUTES),
+          index('unfinished', 'unfinished', 'updatedAt', ['epoch']),
+        ],
       }),
     )
   } catch (error) {

@@ -190,6 +190,7 @@ async function start(
     rekognitionSource: settings.REKOGNITION === 'aws' ? 'bytes' : 's3',
     minConfidence: 55,
     maxLabels: 100,
+    maxAttempts: 10,
     now: () => new Date(),
     log,
   }

@@ -33,8 +33,20 @@ const workerSchema = z.object({
   REKOGNITION_SOURCE: z.enum(['s3', 'bytes']).default('s3'),
   /** The least confidence of a label, in per cent. 55 is Rekognition's own default. */
   MIN_CONFIDENCE: z.coerce.number().min(0).max(100).default(55),
+  /** Attempts after which an image that met nothing but transient trouble ends as EXHAUSTED. */
+  MAX_ATTEMPTS: z.coerce.number().int().min(1).default(10),
   /** The most labels per image. Rekognition's default is 1,000; 100 keep a record small. */
   MAX_LABELS: z.coerce.number().int().min(1).max(1000).default(100),
+})
+
+const sweeperSchema = z.object({
+  IMAGE_TABLE: resources.IMAGE_TABLE,
+  JOB_QUEUE_URL: resources.JOB_QUEUE_URL,
+  /**
+   * Seconds without change after which an unfinished image gets a new job. Longer than all deliveries of a job take
+   * (visibility timeout × maximum receives), so that only what the queue has given up is swept.
+   */
+  STALE_SECONDS: z.coerce.number().int().positive(),
 })
 
 export type ApiConfig = z.infer<typeof apiSchema>
@@ -51,3 +63,6 @@ function read<T extends z.ZodType>(schema: T, env: NodeJS.ProcessEnv): z.infer<T
 export const readApiConfig = (env: NodeJS.ProcessEnv): ApiConfig => read(apiSchema, env)
 /** @throws Error that names every variable that is missing or wrong */
 export const readWorkerConfig = (env: NodeJS.ProcessEnv): WorkerConfig => read(workerSchema, env)
+/** @throws Error that names every variable that is missing or wrong */
+export const readSweeperConfig = (env: NodeJS.ProcessEnv): z.infer<typeof sweeperSchema> =>
+  read(sweeperSchema, env)

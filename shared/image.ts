@@ -3,7 +3,7 @@ import { CONTENT_TYPES } from './format.ts'
 
 /**
  * The record of an image: one schema for the stored item, the types and what the API shows.
- * The item's key is `imageId`; `byOwner` and `byOwnerStatus` list it newest first, because a version 7
+ * The item's key is `imageId`; `byOwner` and `byStatus` list it newest first, because a version 7
  * UUID sorts by its time of creation (RFC 9562, section 5.7).
  */
 export const imageIdSchema = z.uuid({ version: 'v7' }).brand<'ImageId'>()
@@ -141,5 +141,13 @@ export const isFinished = (image: Image): image is FinishedImage =>
 export const originalKey = (imageId: ImageId): string => `originals/${imageId}`
 export const thumbnailKey = (imageId: ImageId): string => `thumbnails/${imageId}.jpg`
 
-/** The partition of the index `byOwnerStatus`. */
-export const ownerStatus = (owner: string, status: Status): string => `${owner}#${status}`
+/** The sort key of the index `byStatus`: an owner's images of one status, by their time of creation. */
+export const statusKey = (status: Status, imageId: ImageId | ''): string => `${status}#${imageId}`
+
+/**
+ * The partition of the index `unfinished`, which holds an image until it is finished, by the time of its last change.
+ * Four of them, because one partition of an index takes 1,000 writes a second (Amazon DynamoDB quotas).
+ */
+export const UNFINISHED_SHARDS = ['0', '1', '2', '3'] as const
+export const unfinishedShard = (imageId: ImageId): string =>
+  String(Number.parseInt(imageId.slice(-1), 16) % UNFINISHED_SHARDS.length)

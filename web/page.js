@@ -47,8 +47,6 @@ const BASE = location.origin + location.pathname.replace(/\/*$/, '/')
 const UPLOADS = 3
 const POLLS = 2
 
-const LIST_LIMIT = 24
-
 /** Seconds that a poll may wait on the server. Short ones first, so that "queued" turns into "processing". */
 const WAITS = [1, 2, 5, 10]
 
@@ -71,14 +69,13 @@ function byId(id, kind) {
  *
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
- * @param {Record<string, unknown>} [props] `undefined` leaves one out
+ * @param {Record<string, unknown>} [props]
  * @param {...(Node | string | undefined | false)} children
  * @returns {HTMLElementTagNameMap[K]}
  */
 function h(tag, props = {}, ...children) {
   const element = document.createElement(tag)
   for (const [name, value] of Object.entries(props)) {
-    if (value === undefined) continue
     if (name in element) Reflect.set(element, name, value)
     else element.setAttribute(name, String(value))
   }
@@ -174,7 +171,6 @@ const imageUrl = (imageId, part = '') => `${BASE}images/${encodeURIComponent(ima
 async function get(url, seconds = 15) {
   try {
     const response = await fetch(url, {
-      headers: { accept: 'application/json' },
       cache: 'no-cache',
       signal: AbortSignal.timeout(seconds * 1000),
     })
@@ -202,7 +198,6 @@ function post(file, idempotencyKey, onProgress) {
     // Any other type could make the server read the body as a form or as JSON. It goes by the bytes anyway.
     const type = file.type.startsWith('image/') ? file.type : 'application/octet-stream'
     xhr.setRequestHeader('content-type', type)
-    xhr.setRequestHeader('accept', 'application/json')
     xhr.setRequestHeader('idempotency-key', idempotencyKey)
     xhr.upload.onprogress = (event) => {
       if (event.lengthComputable) onProgress(Math.floor((event.loaded / event.total) * 100))
@@ -259,14 +254,8 @@ const SAVE_AS_JPEG = 'Open it in a photo program, save or export it as JPEG, and
 
 /** What a code means and what to do about it. @type {Record<string, [what: string, todo: string]>} */
 const MEANINGS = {
-  EMPTY_IMAGE: [
-    'The file is empty.',
-    'If it lies in a cloud folder, let it download first. Otherwise choose another copy.',
-  ],
-  IMAGE_TOO_LARGE: [
-    'The file is larger than this server takes.',
-    'Save a smaller version, for example as JPEG or WebP, and add that.',
-  ],
+  EMPTY_IMAGE: ['The file is empty.', 'If it lies in a cloud folder, let it download first.'],
+  IMAGE_TOO_LARGE: ['The file is larger than this server takes.', 'Save a smaller version and add that.'],
   UNSUPPORTED_FORMAT: [`This is not a ${FORMATS} picture, whatever its name says.`, SAVE_AS_JPEG],
   UNAUTHENTICATED: ['This server lets only signed-in people add photos.', 'Sign in, then reload the page.'],
   IMAGE_NOT_FOUND: ['This photo is no longer on the server.', 'Add it again if you still need it.'],
@@ -275,14 +264,14 @@ const MEANINGS = {
   CORRUPT_IMAGE: ['The picture is damaged and cannot be read to its end.', SAVE_AS_JPEG],
   IMAGE_TOO_SMALL: [
     'The picture is too small to analyse.',
-    'Both sides must have at least 80 pixels. Add a larger version.',
+    'Add a version with at least 80 pixels on each side.',
   ],
   TOO_MANY_PIXELS: ['The picture has too many pixels.', 'Scale it down, then add the smaller version.'],
   ORIGINAL_MISSING: ['The file disappeared before it could be analysed.', 'Add it again.'],
   ANALYSIS_REFUSED: ['The analysis service refused the picture.', SAVE_AS_JPEG],
   EXHAUSTED: [
-    'The analysis did not succeed in several attempts. The photo itself is probably fine.',
-    'Add it again in a few minutes.',
+    'Several attempts at the analysis came to nothing.',
+    'The photo may be fine: add it again later.',
   ],
 }
 
@@ -455,7 +444,7 @@ const uploads = lane(UPLOADS, async (photo) => {
       if (broken === 3) {
         return reject({
           what: 'The connection broke off three times while sending.',
-          todo: 'The file may be too large for this server, or the network unsteady. Try again, or add a smaller version.',
+          todo: 'The network may be unsteady, or the file too large for this server.',
           again: true,
         })
       }
@@ -549,7 +538,7 @@ let listProblem = ''
 
 async function loadList() {
   older.disabled = true
-  const query = new URLSearchParams({ limit: String(LIST_LIMIT), ...(cursor ? { cursor } : {}) })
+  const query = new URLSearchParams({ limit: '24', ...(cursor ? { cursor } : {}) })
   let answer = await get(`${BASE}images?${query}`)
   while (!answer) {
     await lost()
@@ -979,7 +968,6 @@ function fileSection({ file, record, name }) {
         new Date(record.createdAt).toLocaleString('en', { dateStyle: 'medium', timeStyle: 'short' }),
     ],
     ['Took', record?.createdAt && record.completedAt && elapsed(record.createdAt, record.completedAt)],
-    ['Attempts', (record?.attempts ?? 0) > 1 && String(record?.attempts)],
     ['Model', record?.labelModelVersion],
     ['Image id', record?.imageId, 'mono'],
     ['SHA-256', original?.sha256, 'mono'],

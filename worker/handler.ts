@@ -24,6 +24,7 @@ const deps: WorkerDeps = {
   rekognitionSource: config.REKOGNITION_SOURCE,
   minConfidence: config.MIN_CONFIDENCE,
   maxLabels: config.MAX_LABELS,
+  maxAttempts: config.MAX_ATTEMPTS,
   now: () => new Date(),
   log: new Logger({ serviceName: 'image-analyzer-worker' }),
 }

@@ -22,6 +22,8 @@ export interface ProcessDeps extends Records {
   rekognitionSource: 's3' | 'bytes'
   minConfidence: number
   maxLabels: number
+  /** Attempts after which transient trouble is taken for lasting. */
+  maxAttempts: number
   log: {
     info: (message: string, extra: Record<string, unknown>) => void
     warn: (message: string, extra: Record<string, unknown>) => void
@@ -63,6 +65,10 @@ export async function processImage(
 
   const { image } = claim
   try {
+    if (image.attempts > deps.maxAttempts) {
+      const message = `The image was not analysed in ${deps.maxAttempts} attempts; try again later.`
+      return await commitOutcome(deps, image, { status: 'failed', failure: { code: 'EXHAUSTED', message } })
+    }
     const results = await examine(deps, image)
     return await commitOutcome(deps, image, { status: 'completed', ...results })
   } catch (error) {

@@ -5,8 +5,8 @@ import {
   type Image,
   imageSchema,
   isFinished,
-  ownerStatus,
   type ProcessingImage,
+  statusKey,
 } from '../shared/image.ts'
 import type { Job } from '../shared/job.ts'
 
@@ -40,6 +40,7 @@ export async function claimImage(
   const claimed = await update(records, job.imageId, {
     set: {
       status: 'processing',
+      statusKey: statusKey('processing', job.imageId),
       leaseId: lease.id,
       leaseUntil: lease.until,
       updatedAt: now.toISOString(),
@@ -72,14 +73,14 @@ export async function claimImage(
  */
 export async function commitOutcome(
   records: Records,
-  { imageId, epoch, owner, leaseId }: ProcessingImage,
+  { imageId, epoch, leaseId }: ProcessingImage,
   outcome: Record<string, unknown> & { status: FinishedImage['status'] },
 ): Promise<FinishedImage | undefined> {
   const now = records.now().toISOString()
   const image =
     (await update(records, imageId, {
-      set: { ...outcome, ownerStatus: ownerStatus(owner, outcome.status), updatedAt: now, completedAt: now },
-      remove: ['leaseId', 'leaseUntil'],
+      set: { ...outcome, statusKey: statusKey(outcome.status, imageId), updatedAt: now, completedAt: now },
+      remove: ['leaseId', 'leaseUntil', 'unfinished'],
       condition: 'epoch = :epoch AND #status = :processing AND leaseId = :mine',
       values: { ':epoch': epoch, ':processing': 'processing', ':mine': leaseId },
       // Refused also when the write was done and its answer lost; so what counts is what is there.
