@@ -10,7 +10,11 @@ export interface Page {
 }
 
 const read = (name: string): string => readFileSync(new URL(`../web/${name}`, import.meta.url), 'utf8')
-const hash = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
+/** Of all that stands between the tags, white space too: that is what a browser hashes. */
+function hash(html: string, element: 'script' | 'style'): string {
+  const text = new RegExp(`<${element}[^>]*>(.*?)</${element}>`, 's').exec(html)?.[1] ?? ''
+  return `'sha256-${createHash('sha256').update(text).digest('base64')}'`
+}
 
 /**
  * Style and script go into the page itself: one request, no path that a stage prefix could break, and the
@@ -19,17 +23,16 @@ const hash = (text: string): string => `'sha256-${createHash('sha256').update(te
  * @param bucketOrigin where the redirects to thumbnails and originals lead, as `https://host[:port]`
  */
 export function loadPage(bucketOrigin: string): Page {
-  const style = read('page.css')
-  const script = read('page.js')
+  // Functions, because `$&` and the like in a replacement string have a meaning of their own.
+  const html = read('page.html')
+    .replace('/*STYLE*/', () => read('page.css'))
+    .replace('/*SCRIPT*/', () => read('page.js'))
   return {
-    // Functions, because `$&` and the like in a replacement string have a meaning of their own.
-    html: read('page.html')
-      .replace('/*STYLE*/', () => style)
-      .replace('/*SCRIPT*/', () => script),
+    html,
     contentSecurityPolicy: [
       "default-src 'none'",
-      `script-src ${hash(script)}`,
-      `style-src ${hash(style)}`,
+      `script-src ${hash(html, 'script')}`,
+      `style-src ${hash(html, 'style')}`,
       `img-src 'self' blob: data: ${bucketOrigin}`,
       "connect-src 'self'",
       "base-uri 'none'",

@@ -1,3 +1,5 @@
+import { finished } from 'node:stream/promises'
+import { Busboy } from '@fastify/busboy'
 import { ApiError } from './errors.ts'
 
 /** An image as a request carries it. */
@@ -68,26 +70,40 @@ async function readBody(request: Request, limit: number, maxBytes: number): Prom
   return Buffer.concat(chunks, length)
 }
 
+/** Parts that a form may have; one is needed. */
+const MAX_PARTS = 100
+
 async function fromForm(request: Request, body: Buffer): Promise<Upload> {
-  const contentType = request.headers.get('content-type') ?? ''
-  let form: FormData
+  const files: Upload[] = []
   try {
-    form = await new Response(new Uint8Array(body), { headers: { 'content-type': contentType } }).formData()
+    const parser = new Busboy({
+      headers: { 'content-type': request.headers.get('content-type') ?? '' },
+      limits: { parts: MAX_PARTS },
+    })
+    parser.on('file', (field, stream, filename) => {
+      const chunks: Buffer[] = []
+      stream.on('data', (chunk: Buffer) => chunks.push(chunk))
+      // A part that is cut off fails its stream besides the parser; unheard, that would end the process.
+      stream.on('error', (error) => parser.destroy(error))
+      stream.on('end', () => {
+        if (field === 'image' || field === 'file') files.push({ bytes: Buffer.concat(chunks), filename })
+      })
+    })
+    parser.end(body)
+    await finished(parser)
   } catch {
-    // The parser throws one TypeError for a missing boundary, a cut-off part and all else.
+    // One plain Error for a missing boundary, a part that is cut off and all else.
     throw new ApiError(
       'INVALID_MULTIPART',
       'The form cannot be read: its boundary or one of its parts is broken.',
     )
   }
-  const fields = [...form.getAll('image'), ...form.getAll('file')]
-  const files = fields.filter((field) => typeof field !== 'string')
-  if (files.length > 1) throw new ApiError('MULTIPLE_IMAGES', 'Send one image per request.')
-  const [file] = files
+  const [file, another] = files
+  if (another !== undefined) throw new ApiError('MULTIPLE_IMAGES', 'Send one image per request.')
   if (file === undefined) {
     throw new ApiError('MISSING_IMAGE', 'The form needs one file in the field "image" (or "file").')
   }
-  return { bytes: Buffer.from(await file.arrayBuffer()), filename: file.name }
+  return file
 }
 
 function fromJson(text: string): Upload {

@@ -52,12 +52,7 @@ const WAITS = [1, 2, 5, 10]
 
 /* Small tools */
 
-/**
- * @template {HTMLElement} T
- * @param {string} id
- * @param {new () => T} kind
- * @returns {T}
- */
+/** @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
 function byId(id, kind) {
   const element = document.getElementById(id)
   if (element instanceof kind) return element
@@ -89,12 +84,7 @@ const sleep = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000
 /** Seconds before the next attempt: 1, 2, 4, … 30. @param {number} attempt from 0 */
 const backoff = (attempt) => Math.min(30, 2 ** attempt)
 
-/**
- * Works through a queue, so many at a time.
- *
- * @param {number} width
- * @param {(photo: Photo) => Promise<void>} work
- */
+/** A queue, so many at a time. @param {number} width @param {(photo: Photo) => Promise<void>} work */
 function lane(width, work) {
   /** @type {Photo[]} */
   const queue = []
@@ -128,7 +118,6 @@ const number = (value, digits = 0) => value.toLocaleString('en', { maximumFracti
 
 /** @param {number} bytes */
 function size(bytes) {
-  if (bytes < 1000) return counted(bytes, 'byte')
   if (bytes < 999_500) return `${number(bytes / 1e3)} KB`
   return `${number(bytes / 1e6, 1)} MB`
 }
@@ -219,7 +208,7 @@ const newIdempotencyKey = () => crypto.getRandomValues(new Uint32Array(4)).join(
 let outage
 
 /**
- * To be called when a request got no answer: holds everything until the server answers again.
+ * After a request without an answer: holds everything until the server answers again.
  *
  * @returns whether the server was gone, as opposed to just this connection
  */
@@ -335,7 +324,7 @@ function announce(sentence) {
   setTimeout(() => {
     // Behind an open dialog nothing is read out, so the dialog has a voice of its own.
     const voice = detail.open ? detailLive : live
-    voice.textContent = unsaid.length > 3 ? `${unsaid.length} news. ${summaryText()}` : unsaid.join(' ')
+    voice.textContent = unsaid.length > 3 ? `${unsaid.length} updates. ${summaryText()}` : unsaid.join(' ')
     unsaid = []
   }, 700)
 }
@@ -1027,7 +1016,7 @@ const standIn = byId('stand-in', HTMLElement)
 const empty = byId('empty', HTMLElement)
 const older = byId('older', HTMLButtonElement)
 const detail = byId('detail', HTMLDialogElement)
-const detailBody = /** @type {HTMLElement} */ (detail.querySelector('.detail-body'))
+const detailBody = byId('detail-body', HTMLElement)
 const detailTitle = byId('detail-title', HTMLElement)
 const detailStatus = byId('detail-status', HTMLElement)
 const detailLive = byId('detail-live', HTMLElement)

@@ -1,0 +1,262 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
+import { EventBridgeClient, PutRuleCommand, PutTargetsCommand } from '@aws-sdk/client-eventbridge'
+import { RekognitionClient } from '@aws-sdk/client-rekognition'
+import { S3Client } from '@aws-sdk/client-s3'
+import {
+  CreateQueueCommand,
+  DeleteMessageBatchCommand,
+  GetQueueAttributesCommand,
+  type Message,
+  ReceiveMessageCommand,
+  SQSClient,
+} from '@aws-sdk/client-sqs'
+import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
+import type { Context, SQSEvent } from 'aws-lambda'
+import type { Hono } from 'hono'
+import { buildApp } from '../api/app.ts'
+import { loadPage } from '../api/page.ts'
+import { startEmbeddedAws } from '../local/embedded-aws.ts'
+import { BUCKET, createMissingResources, EVENT_BUS, TABLE } from '../local/resources.ts'
+import { clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
+import { DEFAULT_MAX_IMAGE_BYTES } from '../shared/config.ts'
+import type { EventDetail } from '../shared/event.ts'
+import { processBatch, type WorkerDeps } from '../worker/batch.ts'
+
+/** The embedded AWS with the API and the worker on it, and nothing that moves jobs between them by itself. */
+export interface TestSystem {
+  app: Hono<{ Variables: { requestId: string } }>
+  worker: WorkerDeps
+  dynamoDb: DynamoDBClient
+  endpoint: string
+  /** Everything that was logged as a warning or an error. */
+  trouble: string[]
+  /** Posts raw bytes and gives the id that the answer names. */
+  submit: (bytes: Uint8Array, headers?: Record<string, string>) => Promise<string>
+  record: (imageId: string) => Promise<ShownImage>
+  /** Takes jobs from the queue and runs them as one batch, until the queue has none that is visible. */
+  work: () => Promise<void>
+  receiveJobs: () => Promise<SQSEvent>
+  /** Events that have arrived at a queue subscribed to everything on the bus. */
+  events: () => Promise<EventDetail[]>
+  stop: () => Promise<void>
+}
+
+/** A record as GET /images/{imageId} shows it. */
+export interface ShownImage {
+  imageId: string
+  status: string
+  attempts: number
+  createdAt: string
+  completedAt?: string
+  original: {
+    bucket: string
+    key: string
+    contentType: string
+    bytes: number
+    width?: number
+    height?: number
+    sha256: string
+    filename?: string
+  }
+  thumbnail?: {
+    bucket: string
+    key: string
+    contentType: string
+    bytes: number
+    width: number
+    height: number
+  }
+  rekognitionLabels?: { Name: string; Confidence: number }[]
+  rekognitionFaces?: unknown[]
+  labelModelVersion?: string
+  failure?: { code: string; message: string }
+}
+
+export const lambdaContext = (remainingMs = 60_000): Context => {
+  const deadline = Date.now() + remainingMs
+  return {
+    functionName: 'worker',
+    getRemainingTimeInMillis: () => deadline - Date.now(),
+  } as Context
+}
+
+export async function startTestSystem(
+  options: { rekognition?: { tps?: number; latencyMs?: number }; maxImageBytes?: number } = {},
+): Promise<TestSystem> {
+  const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-test-'))
+  const region = 'us-east-1'
+  const aws = await startEmbeddedAws({
+    port: 0,
+    region,
+    folder,
+    rekognition: options.rekognition ?? {},
+    onDropped: (dropped) => trouble.push(JSON.stringify(dropped)),
+  })
+  const target = {
+    endpoint: aws.endpoint,
+    region,
+    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+  }
+  const s3 = new S3Client(s3Options(target))
+  const sqs = new SQSClient(sqsOptions(target))
+  const dynamoDb = new DynamoDBClient(clientOptions(target))
+  const eventBridge = new EventBridgeClient(clientOptions(target))
+  const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
+  const { jobQueueUrl, jobQueueArn } = await createMissingResources({
+    s3,
+    sqs,
+    dynamoDb,
+    eventBridge,
+    region,
+  })
+
+  const trouble: string[] = []
+  const note = (message: string, extra: Record<string, unknown>) => {
+    trouble.push(`${message} ${String(extra['error'] ?? extra['cause'] ?? '')}`)
+  }
+  const log = { info: () => {}, warn: note, error: note as WorkerDeps['log']['error'] }
+  const names = { bucket: BUCKET, table: TABLE, jobQueueUrl, now: () => new Date() }
+  const worker: WorkerDeps = {
+    ...{ ...names, s3, sqs, dynamo, eventBridge, log, eventBus: EVENT_BUS },
+    rekognition: new RekognitionClient(clientOptions(target)),
+    rekognitionSource: 's3',
+    minConfidence: 55,
+    maxLabels: 100,
+    maxAttempts: 10,
+  }
+  const app = buildApp({
+    ...{ ...names, s3, sqs, dynamo, log },
+    maxImageBytes: options.maxImageBytes ?? DEFAULT_MAX_IMAGE_BYTES,
+    identify: async (c) => c.req.header('x-test-owner') ?? 'anonymous',
+    page: loadPage(aws.endpoint),
+  })
+
+  const subscriber = await subscribe(sqs, eventBridge)
+  const receive = async (queueUrl: string): Promise<Message[]> => {
+    const { Messages = [] } = await sqs.send(
+      new ReceiveMessageCommand({
+        QueueUrl: queueUrl,
+        MaxNumberOfMessages: 10,
+        MessageSystemAttributeNames: ['All'],
+      }),
+    )
+    return Messages
+  }
+  const remove = async (queueUrl: string, handles: (string | undefined)[]): Promise<void> => {
+    if (handles.length === 0) return
+    await sqs.send(
+      new DeleteMessageBatchCommand({
+        QueueUrl: queueUrl,
+        Entries: handles.map((ReceiptHandle, index) => ({ Id: String(index), ReceiptHandle })),
+      }),
+    )
+  }
+  const receiveJobs = async (): Promise<SQSEvent> => toEvent(await receive(jobQueueUrl), jobQueueArn)
+
+  return {
+    app,
+    worker,
+    dynamoDb,
+    endpoint: aws.endpoint,
+    trouble,
+    submit: async (bytes, headers = {}) => {
+      const response = await app.request('/images', {
+        method: 'POST',
+        headers: { 'content-type': 'application/octet-stream', ...headers },
+        body: new Uint8Array(bytes),
+      })
+      const body = (await response.json()) as { imageId: string }
+      if (response.status !== 202) throw new Error(`${response.status} ${JSON.stringify(body)}`)
+      return body.imageId
+    },
+    record: async (imageId) => (await (await app.request(`/images/${imageId}`)).json()) as ShownImage,
+    receiveJobs,
+    work: async () => {
+      for (;;) {
+        const batch = await receiveJobs()
+        if (batch.Records.length === 0) return
+        const { batchItemFailures } = await processBatch(worker, batch, lambdaContext())
+        const failed = new Set(batchItemFailures.map((failure) => failure.itemIdentifier))
+        const done = batch.Records.filter((record) => !failed.has(record.messageId))
+        await remove(
+          jobQueueUrl,
+          done.map((record) => record.receiptHandle),
+        )
+      }
+    },
+    events: async () => {
+      const details: EventDetail[] = []
+      for (;;) {
+        const messages = await receive(subscriber)
+        if (messages.length === 0) return details
+        details.push(...messages.map((message) => JSON.parse(message.Body ?? '').detail as EventDetail))
+        await remove(
+          subscriber,
+          messages.map((message) => message.ReceiptHandle),
+        )
+      }
+    },
+    stop: async () => {
+      for (const client of [s3, sqs, dynamoDb, eventBridge, worker.rekognition]) client.destroy()
+      await aws.stop()
+      rmSync(folder, { recursive: true })
+    },
+  }
+}
+
+async function subscribe(sqs: SQSClient, eventBridge: EventBridgeClient): Promise<string> {
+  const { QueueUrl = '' } = await sqs.send(new CreateQueueCommand({ QueueName: 'subscriber' }))
+  const { Attributes } = await sqs.send(
+    new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['QueueArn'] }),
+  )
+  await eventBridge.send(
+    new PutRuleCommand({
+      EventBusName: EVENT_BUS,
+      Name: 'everything',
+      EventPattern: JSON.stringify({ source: ['image-analyzer'] }),
+    }),
+  )
+  await eventBridge.send(
+    new PutTargetsCommand({
+      EventBusName: EVENT_BUS,
+      Rule: 'everything',
+      Targets: [{ Id: 'subscriber', Arn: Attributes?.QueueArn }],
+    }),
+  )
+  return QueueUrl
+}
+
+function toEvent(messages: Message[], queueArn: string): SQSEvent {
+  return {
+    Records: messages.map((message) => ({
+      messageId: message.MessageId ?? '',
+      receiptHandle: message.ReceiptHandle ?? '',
+      body: message.Body ?? '',
+      attributes: {
+        ApproximateReceiveCount: message.Attributes?.['ApproximateReceiveCount'] ?? '1',
+        SentTimestamp: '0',
+        SenderId: '',
+        ApproximateFirstReceiveTimestamp: '0',
+      },
+      messageAttributes: {},
+      md5OfBody: message.MD5OfBody ?? '',
+      eventSource: 'aws:sqs',
+      eventSourceARN: queueArn,
+      awsRegion: 'us-east-1',
+    })),
+  }
+}
+
+/** Waits for a condition, with a deadline: never a bare sleep. */
+export async function until<T>(what: string, look: () => Promise<T | undefined>, ms = 20_000): Promise<T> {
+  const deadline = Date.now() + ms
+  for (;;) {
+    const found = await look()
+    if (found !== undefined) return found
+    if (Date.now() > deadline) throw new Error(`Not within ${ms} ms: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+}
