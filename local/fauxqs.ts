@@ -55,6 +55,12 @@ export async function loadFauxqs(folder: string): Promise<FauxqsModules> {
   const snsStore = new SnsStore()
   const s3Store: S3Store = new S3Store()
   const persistence = new PersistenceManager(folder)
+  // Its own version sets the receive count, which the table demands, to NULL; so a message that becomes visible
+  // again by ChangeMessageVisibility would answer with a 500, and be lost to a restart.
+  const makeReady = persistence.db.prepare(
+    'UPDATE sqs_messages SET receipt_handle = NULL, visibility_deadline = NULL WHERE message_id = ?',
+  )
+  persistence.updateMessageReady = (messageId: string) => makeReady.run(messageId)
   // Loaded before the stores know where to write, or loading would write it all again.
   persistence.load(sqsStore, snsStore, s3Store)
   for (const store of [sqsStore, snsStore, s3Store, ...sqsStore.allQueues()]) store.persistence = persistence

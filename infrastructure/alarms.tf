@@ -1,0 +1,125 @@
+locals {
+  functions = {
+    api     = aws_lambda_function.api.function_name
+    worker  = aws_lambda_function.worker.function_name
+    sweeper = aws_lambda_function.sweeper.function_name
+  }
+
+  dead_letter_queues = merge(
+    { jobs = aws_sqs_queue.jobs_dead.name },
+    var.subscriber_queue ? { subscriber = "${var.name}-subscriber-dead" } : {},
+    local.has_webhook ? { webhook = "${var.name}-webhook-dead" } : {},
+  )
+}
+
+# Somebody should look: an image that the queue has given up, or an event that nobody took.
+resource "aws_cloudwatch_metric_alarm" "dead_letters" {
+  for_each            = var.compat.alarms ? local.dead_letter_queues : {}
+  alarm_name          = "${var.name}-dead-letters-${each.key}"
+  alarm_description   = "${each.value} is not empty."
+  namespace           = "AWS/SQS"
+  metric_name         = "ApproximateNumberOfMessagesVisible"
+  dimensions          = { QueueName = each.value }
+  statistic           = "Maximum"
+  period              = 300
+  evaluation_periods  = 1
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+}
+
+# More comes in than the workers, or Rekognition's quota, can take; or nothing is taken at all.
+resource "aws_cloudwatch_metric_alarm" "oldest_job" {
+  count               = var.compat.alarms ? 1 : 0
+  alarm_name          = "${var.name}-oldest-job"
+  alarm_description   = "A job has waited for longer than its visibility timeout."
+  namespace           = "AWS/SQS"
+  metric_name         = "ApproximateAgeOfOldestMessage"
+  dimensions          = { QueueName = aws_sqs_queue.jobs.name }
+  statistic           = "Maximum"
+  period              = 300
+  evaluation_periods  = 2
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = local.visibility_timeout
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+}
+
+# Bad images and refused requests are no errors of a function: these are crashes and time-outs.
+resource "aws_cloudwatch_metric_alarm" "function_errors" {
+  for_each            = var.compat.alarms ? local.functions : {}
+  alarm_name          = "${var.name}-${each.key}-errors"
+  alarm_description   = "${each.value} crashed or ran out of time."
+  namespace           = "AWS/Lambda"
+  metric_name         = "Errors"
+  dimensions          = { FunctionName = each.value }
+  statistic           = "Sum"
+  period              = 300
+  evaluation_periods  = 1
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+}
+
+resource "aws_cloudwatch_metric_alarm" "api_errors" {
+  count               = var.compat.alarms ? 1 : 0
+  alarm_name          = "${var.name}-api-5xx"
+  alarm_description   = "The API answered with 5xx, which no input should cause."
+  namespace           = "AWS/ApiGateway"
+  metric_name         = "5XXError"
+  dimensions          = { ApiName = aws_api_gateway_rest_api.api.name, Stage = aws_api_gateway_stage.live.stage_name }
+  statistic           = "Sum"
+  period              = 300
+  evaluation_periods  = 1
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+}
+
+resource "aws_cloudwatch_dashboard" "images" {
+  count          = var.compat.alarms ? 1 : 0
+  dashboard_name = "${var.name}-${local.region}"
+  dashboard_body = jsonencode({
+    widgets = [
+      for index, graph in [
+        {
+          title = "Jobs"
+          metrics = [
+            ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", local.jobs],
+            ["AWS/SQS", "ApproximateNumberOfMessagesNotVisible", "QueueName", local.jobs],
+            ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", local.jobs_dead],
+          ]
+        },
+        {
+          title   = "Age of the oldest job in seconds"
+          metrics = [["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", local.jobs]]
+        },
+        {
+          title   = "Errors of functions"
+          metrics = [for function in values(local.functions) : ["AWS/Lambda", "Errors", "FunctionName", function]]
+        },
+        {
+          title = "Requests"
+          metrics = [
+            for metric in ["Count", "4XXError", "5XXError"] :
+            ["AWS/ApiGateway", metric, "ApiName", var.name, "Stage", local.stage]
+          ]
+        },
+        ] : {
+        type       = "metric"
+        x          = index % 2 * 12
+        y          = floor(index / 2) * 6
+        width      = 12
+        height     = 6
+        properties = { title = graph.title, metrics = graph.metrics, region = local.region, period = 300, stat = graph.title == "Requests" || graph.title == "Errors of functions" ? "Sum" : "Maximum" }
+      }
+    ]
+  })
+}

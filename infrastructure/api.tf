@@ -1,0 +1,325 @@
+locals {
+  api_package = "${var.dist_dir}/api.zip"
+  stage       = "live"
+
+  # What every function gets. Bundles carry source maps; errors in logs should name the source.
+  function_environment = merge({ NODE_OPTIONS = "--enable-source-maps" }, var.compat.environment)
+
+  # Without these the gateway hands binary bodies over as broken text, and says 200. `*/*` would encode JSON too.
+  binary_media_types = var.compat.binary_media_types ? ["image/*", "application/octet-stream", "multipart/form-data"] : []
+
+  # jwt is verified in the function: the gateway's own JWT authorizer is for HTTP APIs only.
+  gateway_authorization = var.auth == "iam" ? "AWS_IAM" : "NONE"
+
+  # With iam everything is signed, the page and the API reference too: who cannot sign has no use for them. Only
+  # /health is open, for monitors that have no credentials; it says nothing, and few may ask (see throttling).
+  routes = {
+    root   = { resource_id = aws_api_gateway_rest_api.api.root_resource_id, method = "ANY", authorization = local.gateway_authorization }
+    proxy  = { resource_id = aws_api_gateway_resource.proxy.id, method = "ANY", authorization = local.gateway_authorization }
+    health = { resource_id = aws_api_gateway_resource.health.id, method = "GET", authorization = "NONE" }
+  }
+}
+
+check "authorisation" {
+  assert {
+    condition     = var.auth != "none"
+    error_message = "auth = none: anybody on the internet may upload images, see all of them, and have you pay Rekognition for it."
+  }
+}
+
+# The function
+
+#checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the gateway throttles
+#checkov:skip=CKV_AWS_116: called synchronously: the caller gets the error
+#checkov:skip=CKV_AWS_117: it talks to AWS only; a VPC would add a NAT gateway and keep nothing out
+#checkov:skip=CKV_AWS_173: names and URLs, no secrets; encrypted with a key of AWS's
+#checkov:skip=CKV_AWS_272: who may deploy code may also change the signing configuration
+resource "aws_lambda_function" "api" {
+  function_name    = "${var.name}-api"
+  description      = "A request becomes a record and a job."
+  role             = aws_iam_role.api.arn
+  filename         = local.api_package
+  source_code_hash = fileexists(local.api_package) ? filebase64sha256(local.api_package) : null
+  handler          = "index.handler"
+  runtime          = var.runtime
+  architectures    = [var.architecture]
+  memory_size      = 1024
+  # The gateway gives up after 29 seconds (Amazon API Gateway quotas), so working on would help nobody.
+  timeout = 29
+
+  environment {
+    variables = merge(
+      local.function_environment,
+      {
+        IMAGE_BUCKET  = aws_s3_bucket.images.id
+        IMAGE_TABLE   = aws_dynamodb_table.images.name
+        JOB_QUEUE_URL = aws_sqs_queue.jobs.url
+        AUTH          = var.auth
+      },
+      var.auth == "jwt" ? { JWT_ISSUER = var.jwt_issuer, JWT_AUDIENCE = var.jwt_audience } : {},
+    )
+  }
+
+  tracing_config {
+    mode = "Active"
+  }
+
+  lifecycle {
+    precondition {
+      condition     = fileexists(local.api_package)
+      error_message = "${local.api_package} is missing; make it with: npm run build"
+    }
+  }
+
+  # Else the function could log before the group is there, and make one that is kept for ever.
+  depends_on = [aws_cloudwatch_log_group.api, aws_iam_role_policy.api]
+}
+
+#checkov:skip=CKV_AWS_158: encrypted with a key of AWS's; logs hold ids, no images
+#checkov:skip=CKV_AWS_338: a month is enough to find a fault, and a year of callers' names is not wanted
+#trivy:ignore:AWS-0017 encrypted with a key of AWS's; logs hold ids, no images
+resource "aws_cloudwatch_log_group" "api" {
+  name              = "/aws/lambda/${var.name}-api"
+  retention_in_days = var.log_retention_days
+}
+
+resource "aws_iam_role" "api" {
+  # Roles belong to the account, not to a region.
+  name               = "${var.name}-api-${local.region}"
+  assume_role_policy = local.assumed_by_lambda
+}
+
+resource "aws_iam_role_policy" "api" {
+  name = "api"
+  role = aws_iam_role.api.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      # POST /images stores what it was given.
+      {
+        Sid      = "StoreOriginal"
+        Effect   = "Allow"
+        Action   = "s3:PutObject"
+        Resource = "${aws_s3_bucket.images.arn}/${local.originals}*"
+      },
+      # A presigned URL can do what its signer may: GET /images/{imageId}/original and /thumbnail.
+      {
+        Sid      = "SignDownloads"
+        Effect   = "Allow"
+        Action   = "s3:GetObject"
+        Resource = ["${aws_s3_bucket.images.arn}/${local.originals}*", "${aws_s3_bucket.images.arn}/${local.thumbnails}*"]
+      },
+      # A new record, an idempotency key, and looking at either.
+      {
+        Sid      = "WriteAndReadRecords"
+        Effect   = "Allow"
+        Action   = ["dynamodb:GetItem", "dynamodb:PutItem"]
+        Resource = aws_dynamodb_table.images.arn
+      },
+      # GET /images, with and without ?status=.
+      {
+        Sid      = "ListRecords"
+        Effect   = "Allow"
+        Action   = "dynamodb:Query"
+        Resource = ["${aws_dynamodb_table.images.arn}/index/byOwner", "${aws_dynamodb_table.images.arn}/index/byStatus"]
+      },
+      # An accepted image gets its job.
+      {
+        Sid      = "SendJob"
+        Effect   = "Allow"
+        Action   = "sqs:SendMessage"
+        Resource = aws_sqs_queue.jobs.arn
+      },
+      # Its own log group only, which it cannot make.
+      {
+        Sid      = "WriteLogs"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        Resource = "${aws_cloudwatch_log_group.api.arn}:*"
+      },
+      local.write_traces,
+    ]
+  })
+}
+
+# The gateway: a REST API, because emulators have it
+
+resource "aws_api_gateway_rest_api" "api" {
+  name               = var.name
+  description        = "Queue-based image analysis."
+  binary_media_types = local.binary_media_types
+
+  endpoint_configuration {
+    types = ["REGIONAL"]
+  }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_api_gateway_resource" "proxy" {
+  rest_api_id = aws_api_gateway_rest_api.api.id
+  parent_id   = aws_api_gateway_rest_api.api.root_resource_id
+  path_part   = "{proxy+}"
+}
+
+resource "aws_api_gateway_resource" "health" {
+  rest_api_id = aws_api_gateway_rest_api.api.id
+  parent_id   = aws_api_gateway_rest_api.api.root_resource_id
+  path_part   = "health"
+}
+
+#checkov:skip=CKV_AWS_59: authorised by IAM unless auth says otherwise; /health tells nothing
+#checkov:skip=CKV2_AWS_53: the function validates: three kinds of body, which the gateway's models cannot tell apart
+#checkov:skip=CKV2_AWS_70: authorised by IAM unless auth says otherwise; an API key is metering, not authentication
+#trivy:ignore:AWS-0004 authorised by IAM unless auth says otherwise; /health tells nothing
+resource "aws_api_gateway_method" "api" {
+  for_each      = local.routes
+  rest_api_id   = aws_api_gateway_rest_api.api.id
+  resource_id   = each.value.resource_id
+  http_method   = each.value.method
+  authorization = each.value.authorization
+}
+
+resource "aws_api_gateway_integration" "api" {
+  for_each                = local.routes
+  rest_api_id             = aws_api_gateway_rest_api.api.id
+  resource_id             = each.value.resource_id
+  http_method             = aws_api_gateway_method.api[each.key].http_method
+  type                    = "AWS_PROXY"
+  integration_http_method = "POST"
+  uri                     = aws_lambda_function.api.invoke_arn
+}
+
+resource "aws_lambda_permission" "api" {
+  statement_id  = "ApiGateway"
+  action        = "lambda:InvokeFunction"
+  function_name = aws_lambda_function.api.function_name
+  principal     = "apigateway.amazonaws.com"
+  source_arn    = "${aws_api_gateway_rest_api.api.execution_arn}/${local.stage}/*"
+}
+
+resource "aws_api_gateway_deployment" "api" {
+  rest_api_id = aws_api_gateway_rest_api.api.id
+
+  # What a deployment is a snapshot of, and no more: whole resources would hold values that change by themselves
+  # and deploy again each time.
+  triggers = {
+    snapshot = sha256(jsonencode([
+      local.binary_media_types,
+      aws_api_gateway_resource.proxy.path_part,
+      aws_api_gateway_resource.health.path_part,
+      [for route in local.routes : [route.method, route.authorization]],
+      aws_lambda_function.api.invoke_arn,
+    ]))
+  }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+
+  depends_on = [aws_api_gateway_method.api, aws_api_gateway_integration.api]
+}
+
+#checkov:skip=CKV_AWS_120: answers are one owner's and change until an image is finished; a cache would give out stale ones
+#checkov:skip=CKV2_AWS_29: a web application firewall costs more a month than a small deployment; attach one to the stage where wanted
+#checkov:skip=CKV2_AWS_51: callers are known by signature or token; certificates would be a third way
+resource "aws_api_gateway_stage" "live" {
+  rest_api_id          = aws_api_gateway_rest_api.api.id
+  deployment_id        = aws_api_gateway_deployment.api.id
+  stage_name           = local.stage
+  xray_tracing_enabled = true
+
+  access_log_settings {
+    destination_arn = aws_cloudwatch_log_group.access.arn
+    # No query strings: they may hold what only the caller should know.
+    format = jsonencode({
+      requestId    = "$context.requestId"
+      time         = "$context.requestTimeEpoch"
+      method       = "$context.httpMethod"
+      path         = "$context.path"
+      status       = "$context.status"
+      bytes        = "$context.responseLength"
+      latencyMs    = "$context.responseLatency"
+      sourceIp     = "$context.identity.sourceIp"
+      caller       = "$context.identity.userArn"
+      gatewayError = "$context.error.message"
+    })
+  }
+
+  depends_on = [aws_api_gateway_account.logging]
+}
+
+#checkov:skip=CKV_AWS_225: answers are one owner's and change until an image is finished; a cache would give out stale ones
+#checkov:skip=CKV_AWS_308: there is no cache that could be encrypted
+#trivy:ignore:AWS-0002 there is no cache that could be encrypted
+resource "aws_api_gateway_method_settings" "all" {
+  rest_api_id = aws_api_gateway_rest_api.api.id
+  stage_name  = aws_api_gateway_stage.live.stage_name
+  method_path = "*/*"
+
+  settings {
+    throttling_rate_limit  = var.api_requests_per_second
+    throttling_burst_limit = var.api_burst
+    # Why the gateway itself refused. Bodies are never logged.
+    logging_level      = "ERROR"
+    data_trace_enabled = false
+    metrics_enabled    = false # the stage's own metrics are free, these cost per method
+  }
+}
+
+# The one route that strangers may call with auth = iam. Five a second are enough for monitors, and no bill.
+#checkov:skip=CKV_AWS_225: an answer from a cache would not tell whether the function lives
+#checkov:skip=CKV_AWS_308: there is no cache that could be encrypted
+#trivy:ignore:AWS-0002 there is no cache that could be encrypted
+resource "aws_api_gateway_method_settings" "health" {
+  rest_api_id = aws_api_gateway_rest_api.api.id
+  stage_name  = aws_api_gateway_stage.live.stage_name
+  method_path = "health/GET"
+
+  settings {
+    throttling_rate_limit  = min(5, var.api_requests_per_second)
+    throttling_burst_limit = min(10, var.api_burst)
+    logging_level          = "ERROR"
+    data_trace_enabled     = false
+    metrics_enabled        = false
+  }
+
+  # API Gateway refuses two changes of a stage at once.
+  depends_on = [aws_api_gateway_method_settings.all]
+}
+
+#checkov:skip=CKV_AWS_158: encrypted with a key of AWS's; logs hold ids, no images
+#checkov:skip=CKV_AWS_338: callers' addresses are kept no longer than it takes to find a fault
+#trivy:ignore:AWS-0017 encrypted with a key of AWS's; logs hold ids, no images
+resource "aws_cloudwatch_log_group" "access" {
+  name              = "/aws/apigateway/${var.name}"
+  retention_in_days = var.log_retention_days
+}
+
+# A REST API writes logs only when the account says with which role, once per region; a new account says nothing and
+# would refuse the stage. Destroying takes the setting back with provider 6; provider 5 leaves the role's name there.
+resource "aws_api_gateway_account" "logging" {
+  count               = var.manage_api_gateway_logging ? 1 : 0
+  cloudwatch_role_arn = aws_iam_role.api_gateway_logging[0].arn
+
+  # API Gateway tries the role at once.
+  depends_on = [aws_iam_role_policy_attachment.api_gateway_logging]
+}
+
+resource "aws_iam_role" "api_gateway_logging" {
+  count = var.manage_api_gateway_logging ? 1 : 0
+  name  = "${var.name}-api-gateway-logging-${local.region}"
+  assume_role_policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "apigateway.amazonaws.com" } }]
+  })
+}
+
+# AWS's own policy for it: API Gateway demands these rights on all log groups, and refuses a narrower role.
+resource "aws_iam_role_policy_attachment" "api_gateway_logging" {
+  count      = var.manage_api_gateway_logging ? 1 : 0
+  role       = aws_iam_role.api_gateway_logging[0].name
+  policy_arn = "arn:${local.partition}:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
+}

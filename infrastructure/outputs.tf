@@ -1,0 +1,50 @@
+output "api_url" {
+  description = "Where the API is. With auth = iam requests are signed for the service execute-api."
+  # Emulators have all APIs on one host.
+  value = var.compat.endpoint == null ? aws_api_gateway_stage.live.invoke_url : "${var.compat.endpoint}/restapis/${aws_api_gateway_rest_api.api.id}/${local.stage}/_user_request_"
+}
+
+output "api_execution_arn" {
+  description = "With auth = iam: what a caller's policy must allow execute-api:Invoke on, followed by /*."
+  value       = "${aws_api_gateway_rest_api.api.execution_arn}/${local.stage}"
+}
+
+output "bucket" {
+  description = "The bucket of originals and thumbnails."
+  value       = aws_s3_bucket.images.id
+}
+
+output "table" {
+  description = "The DynamoDB table of records."
+  value       = aws_dynamodb_table.images.name
+}
+
+output "job_queue_url" {
+  description = "The queue of jobs."
+  value       = aws_sqs_queue.jobs.url
+}
+
+output "dead_letter_queue_url" {
+  description = "Where jobs end that the workers could not finish; they may be redriven from there."
+  value       = aws_sqs_queue.jobs_dead.url
+}
+
+output "event_bus_name" {
+  description = "The bus that completed and failed analyses are announced on."
+  value       = aws_cloudwatch_event_bus.images.name
+}
+
+output "event_bus_arn" {
+  description = "The bus's ARN, for rules of other accounts."
+  value       = aws_cloudwatch_event_bus.images.arn
+}
+
+output "subscriber_queue_url" {
+  description = "The queue that receives the events, if subscriber_queue says so."
+  value       = one(aws_sqs_queue.subscriber[*].url)
+}
+
+output "functions" {
+  description = "Names of the functions."
+  value       = local.functions
+}

@@ -1,0 +1,100 @@
+locals {
+  # Six times the function's timeout, as AWS advises for queues that feed Lambda, and the batch window on top
+  # (AWS Lambda developer guide, Amazon SQS): a batch that is throttled or retried is never handed out twice.
+  visibility_timeout = 6 * var.worker_timeout_seconds + var.batch_window_seconds
+
+  # A worker holds an image until it must be dead, give or take two clocks (worker/process-image.ts). Were that
+  # longer than the message is invisible, a job could come back while nobody may take it up.
+  lease = var.worker_timeout_seconds + 2
+
+  # When the last delivery of a job has become visible again, the queue has given it up; the sweeper waits one
+  # worker's time more, so that no job is ever doubled which the queue would still have delivered.
+  stale_seconds = local.visibility_timeout * var.max_receive_count + var.worker_timeout_seconds
+
+  # A sweep finds a stale image again until a worker has taken it up. Not sweeping more often than images go
+  # stale keeps that to one more job per image and period, however long the backlog.
+  sweep_minutes = ceil(local.stale_seconds / 60)
+
+  # One round of deliveries by the queue, and one more after a sweep; then the image ends as EXHAUSTED.
+  max_attempts = 2 * var.max_receive_count
+
+  # SQS keeps nothing longer than 14 days.
+  queue_retention = 1209600
+
+  jobs      = "${var.name}-jobs"
+  jobs_dead = "${var.name}-jobs-dead"
+
+  # A queue's policy takes this with its own ARN.
+  sqs_tls_only = {
+    Sid       = "TlsOnly"
+    Effect    = "Deny"
+    Principal = "*"
+    Action    = "sqs:*"
+    Condition = { Bool = { "aws:SecureTransport" = "false" } }
+  }
+}
+
+#trivy:ignore:AWS-0135 SSE-SQS encrypts; jobs hold an image's id and nothing else
+resource "aws_sqs_queue" "jobs" {
+  name                       = local.jobs
+  visibility_timeout_seconds = local.visibility_timeout
+  message_retention_seconds  = local.queue_retention
+  receive_wait_time_seconds  = 20
+  sqs_managed_sse_enabled    = true
+  redrive_policy = jsonencode({
+    deadLetterTargetArn = aws_sqs_queue.jobs_dead.arn
+    maxReceiveCount     = var.max_receive_count
+  })
+
+  lifecycle {
+    precondition {
+      condition     = local.visibility_timeout >= 6 * var.worker_timeout_seconds + var.batch_window_seconds
+      error_message = "The visibility timeout must be six times the worker's timeout and the batch window."
+    }
+    precondition {
+      condition     = local.visibility_timeout <= 43200
+      error_message = "SQS hides a message for 12 hours at most."
+    }
+    precondition {
+      condition     = local.lease > var.worker_timeout_seconds && local.lease <= local.visibility_timeout
+      error_message = "A lease must outlast its worker and end before the job comes back."
+    }
+    precondition {
+      condition     = local.stale_seconds > local.visibility_timeout * var.max_receive_count
+      error_message = "An image is stale only when the queue has given its job up."
+    }
+    precondition {
+      condition     = local.stale_seconds < local.queue_retention
+      error_message = "The queue must keep a job until the sweeper would replace it."
+    }
+  }
+}
+
+#trivy:ignore:AWS-0135 SSE-SQS encrypts; jobs hold an image's id and nothing else
+resource "aws_sqs_queue" "jobs_dead" {
+  name                      = local.jobs_dead
+  message_retention_seconds = local.queue_retention
+  sqs_managed_sse_enabled   = true
+  # By name, since the two queues point at each other. Here and not in aws_sqs_queue_redrive_allow_policy, which
+  # waits for ever on emulators.
+  redrive_allow_policy = jsonencode({
+    redrivePermission = "byQueue"
+    sourceQueueArns   = ["arn:${local.partition}:sqs:${local.region}:${local.account}:${local.jobs}"]
+  })
+}
+
+resource "aws_sqs_queue_policy" "jobs" {
+  queue_url = aws_sqs_queue.jobs.url
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [merge(local.sqs_tls_only, { Resource = aws_sqs_queue.jobs.arn })]
+  })
+}
+
+resource "aws_sqs_queue_policy" "jobs_dead" {
+  queue_url = aws_sqs_queue.jobs_dead.url
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [merge(local.sqs_tls_only, { Resource = aws_sqs_queue.jobs_dead.arn })]
+  })
+}

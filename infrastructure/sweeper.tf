@@ -1,0 +1,124 @@
+locals {
+  sweeper_package = "${var.dist_dir}/sweeper.zip"
+}
+
+#checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the schedule is the limit
+#checkov:skip=CKV_AWS_116: the next sweep finds what this one has not; an alarm tells when sweeps fail
+#checkov:skip=CKV_AWS_117: it talks to AWS only; a VPC would add a NAT gateway and keep nothing out
+#checkov:skip=CKV_AWS_173: names and URLs, no secrets; encrypted with a key of AWS's
+#checkov:skip=CKV_AWS_272: who may deploy code may also change the signing configuration
+resource "aws_lambda_function" "sweeper" {
+  function_name    = "${var.name}-sweeper"
+  description      = "What was left behind gets its ending."
+  role             = aws_iam_role.sweeper.arn
+  filename         = local.sweeper_package
+  source_code_hash = fileexists(local.sweeper_package) ? filebase64sha256(local.sweeper_package) : null
+  handler          = "index.handler"
+  runtime          = var.runtime
+  architectures    = [var.architecture]
+  memory_size      = 256
+  # A sweep that is cut off has lost nothing: the next one begins with the same images.
+  timeout = 60
+
+  environment {
+    variables = merge(
+      local.function_environment,
+      {
+        IMAGE_TABLE   = aws_dynamodb_table.images.name
+        JOB_QUEUE_URL = aws_sqs_queue.jobs.url
+        STALE_SECONDS = tostring(local.stale_seconds)
+      },
+    )
+  }
+
+  tracing_config {
+    mode = "Active"
+  }
+
+  lifecycle {
+    precondition {
+      condition     = fileexists(local.sweeper_package)
+      error_message = "${local.sweeper_package} is missing; make it with: npm run build"
+    }
+  }
+
+  depends_on = [aws_cloudwatch_log_group.sweeper, aws_iam_role_policy.sweeper]
+}
+
+# A rule rather than EventBridge Scheduler: it needs no role, and emulators have it.
+resource "aws_cloudwatch_event_rule" "sweep" {
+  name                = "${var.name}-sweep"
+  description         = "Looks for images that were left behind."
+  schedule_expression = "rate(${local.sweep_minutes} minutes)"
+
+  lifecycle {
+    precondition {
+      condition     = local.sweep_minutes * 60 >= local.stale_seconds
+      error_message = "Sweeping more often than images go stale would give one image job upon job in a backlog."
+    }
+  }
+}
+
+resource "aws_cloudwatch_event_target" "sweep" {
+  rule = aws_cloudwatch_event_rule.sweep.name
+  arn  = aws_lambda_function.sweeper.arn
+}
+
+resource "aws_lambda_permission" "sweep" {
+  statement_id  = "Schedule"
+  action        = "lambda:InvokeFunction"
+  function_name = aws_lambda_function.sweeper.function_name
+  principal     = "events.amazonaws.com"
+  source_arn    = aws_cloudwatch_event_rule.sweep.arn
+}
+
+# Lambda would try a failed sweep twice more at once, on top of the next one.
+resource "aws_lambda_function_event_invoke_config" "sweeper" {
+  function_name          = aws_lambda_function.sweeper.function_name
+  maximum_retry_attempts = 0
+}
+
+#checkov:skip=CKV_AWS_158: encrypted with a key of AWS's; logs hold ids, no images
+#checkov:skip=CKV_AWS_338: a month is enough to find a fault
+#trivy:ignore:AWS-0017 encrypted with a key of AWS's; logs hold ids, no images
+resource "aws_cloudwatch_log_group" "sweeper" {
+  name              = "/aws/lambda/${var.name}-sweeper"
+  retention_in_days = var.log_retention_days
+}
+
+resource "aws_iam_role" "sweeper" {
+  name               = "${var.name}-sweeper-${local.region}"
+  assume_role_policy = local.assumed_by_lambda
+}
+
+resource "aws_iam_role_policy" "sweeper" {
+  name = "sweeper"
+  role = aws_iam_role.sweeper.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      # The index holds exactly what is not finished; the table itself is none of its business.
+      {
+        Sid      = "FindUnfinished"
+        Effect   = "Allow"
+        Action   = "dynamodb:Query"
+        Resource = "${aws_dynamodb_table.images.arn}/index/unfinished"
+      },
+      # SendMessageBatch is the same action.
+      {
+        Sid      = "SendJobAgain"
+        Effect   = "Allow"
+        Action   = "sqs:SendMessage"
+        Resource = aws_sqs_queue.jobs.arn
+      },
+      # Its own log group only, which it cannot make.
+      {
+        Sid      = "WriteLogs"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        Resource = "${aws_cloudwatch_log_group.sweeper.arn}:*"
+      },
+      local.write_traces,
+    ]
+  })
+}

@@ -1,0 +1,286 @@
+# What it is called and where it comes from
+
+variable "name" {
+  description = "Prefix of every resource's name. Two deployments in one account and region need two names."
+  type        = string
+  default     = "image-analyzer"
+
+  validation {
+    # The bucket's name is the longest: 63 characters less "-images-", 12 of the account, "-" and 14 of the region.
+    condition     = can(regex("^[a-z][a-z0-9-]{1,26}[a-z0-9]$", var.name))
+    error_message = "The name must be 3 to 28 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen."
+  }
+}
+
+variable "region" {
+  description = "AWS region, one that has Amazon Rekognition. Null: as the environment or the profile says."
+  type        = string
+  default     = null
+}
+
+variable "dist_dir" {
+  description = "Folder with api.zip, worker.zip and sweeper.zip, which `npm run build` makes."
+  type        = string
+  default     = "../dist"
+}
+
+variable "runtime" {
+  description = "Lambda runtime of all functions."
+  type        = string
+  default     = "nodejs22.x"
+
+  validation {
+    condition     = can(regex("^nodejs(2[2-9]|[3-9][0-9])\\.x$", var.runtime))
+    error_message = "The runtime must be nodejs22.x or newer."
+  }
+}
+
+variable "architecture" {
+  description = "Processor of all functions; the worker's package must hold sharp for it. arm64 costs a fifth less."
+  type        = string
+  default     = "arm64"
+
+  validation {
+    condition     = contains(["arm64", "x86_64"], var.architecture)
+    error_message = "The architecture must be arm64 or x86_64."
+  }
+}
+
+# Who may call the API
+
+variable "auth" {
+  description = "Who may call: iam (requests signed with SigV4), jwt (bearer tokens of an OIDC issuer) or none (everybody: an open door to a paid service)."
+  type        = string
+  default     = "iam"
+
+  validation {
+    condition     = contains(["iam", "jwt", "none"], var.auth)
+    error_message = "auth must be iam, jwt or none."
+  }
+}
+
+variable "jwt_issuer" {
+  description = "With auth = jwt: the issuer of the tokens, as its OIDC discovery document names it."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = (var.auth == "jwt") == (var.jwt_issuer != null)
+    error_message = "jwt_issuer belongs to auth = jwt: set both or neither."
+  }
+  validation {
+    condition     = var.jwt_issuer == null || can(regex("^https://[^/?#[:space:]]+[^?#[:space:]]*$", var.jwt_issuer))
+    error_message = "jwt_issuer must be an https URL without query or fragment (OpenID Connect Discovery 1.0, section 3)."
+  }
+}
+
+variable "jwt_audience" {
+  description = "With auth = jwt: the audience that a token must name."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = (var.auth == "jwt") == (var.jwt_audience != null)
+    error_message = "jwt_audience belongs to auth = jwt: set both or neither."
+  }
+  validation {
+    condition     = try(length(var.jwt_audience) > 0, true)
+    error_message = "jwt_audience must not be empty."
+  }
+}
+
+variable "cors_origins" {
+  description = "Origins of web pages that may upload straight to the bucket with presigned forms, as https://host[:port]. Empty: none."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for origin in var.cors_origins : can(regex("^https?://[a-z0-9.-]+(:[0-9]+)?$", origin))])
+    error_message = "Each origin must be scheme, host and perhaps port, as browsers send it: no path, no slash at the end, no wildcard."
+  }
+}
+
+variable "api_requests_per_second" {
+  description = "Requests a second that the gateway lets through on average; the rest gets 429."
+  type        = number
+  default     = 50
+
+  validation {
+    condition     = var.api_requests_per_second >= 1 && var.api_requests_per_second <= 10000
+    error_message = "Must be from 1 to 10,000, which is an account's quota (Amazon API Gateway quotas)."
+  }
+}
+
+variable "api_burst" {
+  description = "Requests that may arrive at once above the average."
+  type        = number
+  default     = 100
+
+  validation {
+    condition     = var.api_burst >= 1 && var.api_burst <= 5000 && floor(var.api_burst) == var.api_burst
+    error_message = "Must be a whole number from 1 to 5,000, which is an account's quota (Amazon API Gateway quotas)."
+  }
+}
+
+variable "manage_api_gateway_logging" {
+  description = "Set the role with which API Gateway writes logs. It is one setting for the whole account and region: false where somebody else has set it."
+  type        = bool
+  default     = true
+}
+
+# How fast, how long, how often. What follows from these is computed in queue.tf and worker.tf.
+
+variable "rekognition_tps" {
+  description = "Rekognition calls a second that this deployment may make, over all operations. Null: the region's default quota."
+  type        = number
+  default     = null
+
+  validation {
+    # 2 workers (the least that an event source mapping takes) × 1 image × 2 calls.
+    condition     = try(var.rekognition_tps >= 4 && floor(var.rekognition_tps) == var.rekognition_tps, var.rekognition_tps == null)
+    error_message = "Must be a whole number of at least 4: two workers with one image each, and two calls an image."
+  }
+}
+
+variable "worker_timeout_seconds" {
+  description = "Seconds that a worker has for a batch."
+  type        = number
+  default     = 60
+
+  validation {
+    condition     = var.worker_timeout_seconds >= 30 && var.worker_timeout_seconds <= 900 && floor(var.worker_timeout_seconds) == var.worker_timeout_seconds
+    error_message = "Must be a whole number from 30 (a batch of slow images) to 900 (AWS Lambda quotas)."
+  }
+}
+
+variable "worker_memory_mb" {
+  description = "Memory of the worker, which also decides its share of processor."
+  type        = number
+  default     = 1769
+
+  validation {
+    # Decodes under way may take 480 MB (worker/thumbnail.ts), and ten originals, Node and libvips the rest.
+    condition     = var.worker_memory_mb >= 1024 && var.worker_memory_mb <= 10240
+    error_message = "Must be from 1,024 (what a batch of the worst images needs) to 10,240 (AWS Lambda quotas)."
+  }
+}
+
+variable "batch_window_seconds" {
+  description = "Seconds that a batch waits for more jobs. Each one is a second more until a lone image is done, and a few invocations fewer."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.batch_window_seconds >= 0 && var.batch_window_seconds <= 300 && floor(var.batch_window_seconds) == var.batch_window_seconds
+    error_message = "Must be a whole number from 0 to 300 (AWS Lambda, event source mapping)."
+  }
+}
+
+variable "max_receive_count" {
+  description = "Deliveries after which a job goes to the dead-letter queue."
+  type        = number
+  default     = 5
+
+  validation {
+    condition     = var.max_receive_count >= 5 && var.max_receive_count <= 100 && floor(var.max_receive_count) == var.max_receive_count
+    error_message = "Must be a whole number from 5, since deliveries that Lambda throttles count too (AWS Lambda developer guide, Amazon SQS), to 100."
+  }
+}
+
+# What is kept
+
+variable "keep_data" {
+  description = "Protect the table and the bucket: destroy then refuses to delete images. False by default, so that one command removes everything that two have made; say true for data that matters."
+  type        = bool
+  default     = false
+}
+
+variable "retention_days" {
+  description = "Days after which originals and thumbnails are deleted. 0 keeps them."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.retention_days >= 0 && var.retention_days <= 36500 && floor(var.retention_days) == var.retention_days
+    error_message = "Must be a whole number of days, or 0 to keep everything."
+  }
+}
+
+variable "log_retention_days" {
+  description = "Days for which logs are kept."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
+    error_message = "Must be one of the retentions that CloudWatch Logs offers: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, …"
+  }
+}
+
+variable "archive_days" {
+  description = "Days for which events are archived, to be replayed to subscribers that missed them."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.archive_days >= 1 && floor(var.archive_days) == var.archive_days
+    error_message = "Must be a whole number of at least 1 (0 would keep events for ever)."
+  }
+}
+
+# Who hears of it
+
+variable "subscriber_labels" {
+  description = "Subscribers get only events of images with one of these labels. Empty: every event, failures too."
+  type        = list(string)
+  default     = []
+}
+
+variable "subscriber_queue" {
+  description = "Make an SQS queue that receives the events."
+  type        = bool
+  default     = false
+}
+
+variable "subscriber_webhook" {
+  description = "HTTPS endpoint that events are posted to, and the token it gets as `Authorization: Bearer …`. The token is also in Terraform's state."
+  type        = object({ url = string, token = string })
+  default     = null
+  sensitive   = true
+
+  validation {
+    condition     = try(startswith(var.subscriber_webhook.url, "https://") && length(var.subscriber_webhook.token) > 0, var.subscriber_webhook == null)
+    error_message = "The webhook needs an https URL and a token."
+  }
+}
+
+variable "alarm_actions" {
+  description = "ARNs that alarms notify, of SNS topics for example. Empty: alarms show in the console only."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.alarm_actions : startswith(arn, "arn:")])
+    error_message = "Each action must be an ARN."
+  }
+}
+
+# Emulators
+
+variable "compat" {
+  description = "What an emulator of AWS needs otherwise; one file per emulator in emulators/. Nothing of it is for AWS."
+  type = object({
+    # Emulators answer for all buckets on one host.
+    s3_path_style = optional(bool, false)
+    # Where the emulator is, if its API URLs differ from those of AWS.
+    endpoint = optional(string)
+    # Environment that functions get on top, such as AWS_ENDPOINT_URL_REKOGNITION.
+    environment = optional(map(string), {})
+    # What an emulator forgets or reports otherwise would show as a change in every plan.
+    default_tags       = optional(bool, true)
+    alarms             = optional(bool, true)
+    binary_media_types = optional(bool, true)
+  })
+  default  = {}
+  nullable = false
+}

@@ -1,0 +1,33 @@
+# No .terraform.lock.hcl is committed: it would bind `init` to one provider version with the hashes of the
+# platforms that somebody could reach, and fail on every other. Commit your own when you run this for a team.
+terraform {
+  required_version = ">= 1.11"
+
+  required_providers {
+    aws = {
+      source = "hashicorp/aws"
+      # 5.100 is the oldest that these files are tested with; nodejs24.x needs 6.
+      version = ">= 5.100, < 7"
+    }
+  }
+}
+
+provider "aws" {
+  region            = var.region
+  s3_use_path_style = var.compat.s3_path_style
+
+  default_tags {
+    tags = var.compat.default_tags ? { Application = var.name } : {}
+  }
+}
+
+data "aws_caller_identity" "current" {}
+data "aws_partition" "current" {}
+data "aws_region" "current" {}
+
+locals {
+  account   = data.aws_caller_identity.current.account_id
+  partition = data.aws_partition.current.partition
+  # `id` is the region's name in provider 5 and 6 alike; `name` is deprecated in 6, `region` unknown to 5.
+  region = data.aws_region.current.id
+}

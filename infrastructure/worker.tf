@@ -1,0 +1,202 @@
+locals {
+  worker_package = "${var.dist_dir}/worker.zip"
+
+  assumed_by_lambda = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "lambda.amazonaws.com" } }]
+  })
+
+  # In every function's policy. X-Ray has no resources that could be named (Service Authorization Reference).
+  write_traces = {
+    Sid      = "WriteTraces"
+    Effect   = "Allow"
+    Action   = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
+    Resource = "*"
+  }
+
+  # Default quotas of Rekognition's image operations (Service Quotas): 50 calls a second in the two large American
+  # regions, 5 in most others.
+  rekognition_tps = coalesce(var.rekognition_tps, lookup({ us-east-1 = 50, us-west-2 = 50 }, local.region, 5))
+
+  # DetectLabels and DetectFaces (worker/analysis.ts).
+  calls_per_image = 2
+  # The least that an event source mapping takes (AWS Lambda developer guide, maximum concurrency), and the most.
+  least_concurrency = 2
+  most_concurrency  = 1000
+  # What SQS hands out in one receive. All images of a batch are worked on at once (worker/batch.ts).
+  largest_batch = 10
+
+  # An image takes a second or more, from the claim to the commit. So with no more images at once than the quota has
+  # calls for in a second, the workers never ask for more:
+  #
+  #   concurrency × batch size × calls per image ≤ quota          50: 2 × 10 × 2 = 40       5: 2 × 1 × 2 = 4
+  #
+  # Amazon counts each operation by itself, and an image makes one call of each: that is the margin for images that
+  # take half a second only. The batch is made smaller first, because concurrency has a least.
+  batch_size          = max(1, min(local.largest_batch, floor(local.rekognition_tps / (local.least_concurrency * local.calls_per_image))))
+  maximum_concurrency = max(local.least_concurrency, min(local.most_concurrency, floor(local.rekognition_tps / (local.batch_size * local.calls_per_image))))
+}
+
+#checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the mapping has a maximum
+#checkov:skip=CKV_AWS_116: the queue it is fed from has the dead-letter queue
+#checkov:skip=CKV_AWS_117: it talks to AWS only; a VPC would add a NAT gateway and keep nothing out
+#checkov:skip=CKV_AWS_173: names and URLs, no secrets; encrypted with a key of AWS's
+#checkov:skip=CKV_AWS_272: who may deploy code may also change the signing configuration
+resource "aws_lambda_function" "worker" {
+  function_name    = "${var.name}-worker"
+  description      = "A job becomes a finished record and an event."
+  role             = aws_iam_role.worker.arn
+  filename         = local.worker_package
+  source_code_hash = fileexists(local.worker_package) ? filebase64sha256(local.worker_package) : null
+  handler          = "index.handler"
+  runtime          = var.runtime
+  architectures    = [var.architecture]
+  memory_size      = var.worker_memory_mb # 1,769 MB are one processor (AWS Lambda developer guide, memory)
+  timeout          = var.worker_timeout_seconds
+
+  environment {
+    variables = merge(
+      local.function_environment,
+      {
+        IMAGE_BUCKET   = aws_s3_bucket.images.id
+        IMAGE_TABLE    = aws_dynamodb_table.images.name
+        JOB_QUEUE_URL  = aws_sqs_queue.jobs.url
+        EVENT_BUS_NAME = aws_cloudwatch_event_bus.images.name
+        MAX_ATTEMPTS   = tostring(local.max_attempts)
+        # glibc keeps an arena per thread, which fragments under libvips: 14 to 20 % of memory.
+        MALLOC_ARENA_MAX = "2"
+      },
+    )
+  }
+
+  tracing_config {
+    mode = "Active"
+  }
+
+  lifecycle {
+    precondition {
+      condition     = fileexists(local.worker_package)
+      error_message = "${local.worker_package} is missing; make it with: npm run build"
+    }
+  }
+
+  depends_on = [aws_cloudwatch_log_group.worker, aws_iam_role_policy.worker]
+}
+
+resource "aws_lambda_event_source_mapping" "jobs" {
+  event_source_arn                   = aws_sqs_queue.jobs.arn
+  function_name                      = aws_lambda_function.worker.arn
+  batch_size                         = local.batch_size
+  maximum_batching_window_in_seconds = var.batch_window_seconds
+  # Without it an answer that names failed images is ignored, and they are lost.
+  function_response_types = ["ReportBatchItemFailures"]
+
+  # Not reserved concurrency, by which Lambda would turn batches away that then count as received.
+  scaling_config {
+    maximum_concurrency = local.maximum_concurrency
+  }
+
+  lifecycle {
+    precondition {
+      condition     = local.maximum_concurrency * local.batch_size * local.calls_per_image <= local.rekognition_tps
+      error_message = "The workers would ask Rekognition for more calls a second than rekognition_tps."
+    }
+    precondition {
+      condition     = local.maximum_concurrency >= local.least_concurrency && local.maximum_concurrency <= local.most_concurrency
+      error_message = "An event source mapping takes a maximum concurrency of 2 to 1,000."
+    }
+    precondition {
+      # A batch of more than 10 needs a window of its own (AWS Lambda developer guide, Amazon SQS).
+      condition     = local.batch_size >= 1 && local.batch_size <= local.largest_batch
+      error_message = "A batch holds 1 to 10 jobs."
+    }
+  }
+}
+
+#checkov:skip=CKV_AWS_158: encrypted with a key of AWS's; logs hold ids, no images
+#checkov:skip=CKV_AWS_338: a month is enough to find a fault
+#trivy:ignore:AWS-0017 encrypted with a key of AWS's; logs hold ids, no images
+resource "aws_cloudwatch_log_group" "worker" {
+  name              = "/aws/lambda/${var.name}-worker"
+  retention_in_days = var.log_retention_days
+}
+
+resource "aws_iam_role" "worker" {
+  name               = "${var.name}-worker-${local.region}"
+  assume_role_policy = local.assumed_by_lambda
+}
+
+resource "aws_iam_role_policy" "worker" {
+  name = "worker"
+  role = aws_iam_role.worker.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      # The event source mapping polls the queue with the function's role.
+      {
+        Sid      = "TakeJobs"
+        Effect   = "Allow"
+        Action   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+        Resource = aws_sqs_queue.jobs.arn
+      },
+      # After a failed attempt a job should come back sooner than its visibility timeout.
+      {
+        Sid      = "ShortenRetry"
+        Effect   = "Allow"
+        Action   = "sqs:ChangeMessageVisibility"
+        Resource = aws_sqs_queue.jobs.arn
+      },
+      # For the worker itself, and for Rekognition, which reads the object with the caller's rights. HeadObject is
+      # the same action.
+      {
+        Sid      = "ReadOriginal"
+        Effect   = "Allow"
+        Action   = "s3:GetObject"
+        Resource = "${aws_s3_bucket.images.arn}/${local.originals}*"
+      },
+      # Without it S3 answers 403 for a missing key instead of 404 (GetObject, Permissions), and ORIGINAL_MISSING
+      # could not be told from a wrong set-up. GetObject names no prefix, hence IfExists.
+      {
+        Sid       = "TellMissingFromForbidden"
+        Effect    = "Allow"
+        Action    = "s3:ListBucket"
+        Resource  = aws_s3_bucket.images.arn
+        Condition = { StringLikeIfExists = { "s3:prefix" = "${local.originals}*" } }
+      },
+      {
+        Sid      = "StoreThumbnail"
+        Effect   = "Allow"
+        Action   = "s3:PutObject"
+        Resource = "${aws_s3_bucket.images.arn}/${local.thumbnails}*"
+      },
+      # Image operations have no resources that could be named (Service Authorization Reference).
+      {
+        Sid      = "Analyse"
+        Effect   = "Allow"
+        Action   = ["rekognition:DetectFaces", "rekognition:DetectLabels"]
+        Resource = "*"
+      },
+      # Claim, commit and release a record; look at it when a condition has failed.
+      {
+        Sid      = "ClaimAndCommit"
+        Effect   = "Allow"
+        Action   = ["dynamodb:GetItem", "dynamodb:UpdateItem"]
+        Resource = aws_dynamodb_table.images.arn
+      },
+      {
+        Sid      = "Announce"
+        Effect   = "Allow"
+        Action   = "events:PutEvents"
+        Resource = aws_cloudwatch_event_bus.images.arn
+      },
+      # Its own log group only, which it cannot make.
+      {
+        Sid      = "WriteLogs"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        Resource = "${aws_cloudwatch_log_group.worker.arn}:*"
+      },
+      local.write_traces,
+    ]
+  })
+}

@@ -1,0 +1,355 @@
+import { readFileSync } from 'node:fs'
+import type { PutEventsCommand } from '@aws-sdk/client-eventbridge'
+import { GetQueueAttributesCommand, SendMessageCommand } from '@aws-sdk/client-sqs'
+import { GetCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import type { SQSEvent } from 'aws-lambda'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { TABLE } from '../local/resources.ts'
+import { processBatch } from '../worker/batch.ts'
+import { lambdaContext, startTestSystem, type TestSystem } from './context.ts'
+import { distinct } from './pictures.ts'
+
+const photo = readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url))
+
+let system: TestSystem
+/** Names of the commands that the worker has sent to AWS, in order. */
+let calls: string[]
+/** What to do when a command is about to be sent: throw, and it never leaves. */
+let before: (command: string, input: Record<string, unknown>) => void | Promise<void>
+/** What to do when its answer is there: throw, and the caller does not see it. */
+let after: (command: string, output: Record<string, unknown>) => void | Promise<void>
+
+beforeEach(async () => {
+  system = await startTestSystem()
+  calls = []
+  before = () => {}
+  after = () => {}
+  const { s3, sqs, dynamo, eventBridge, rekognition } = system.worker
+  for (const client of [s3, sqs, dynamo, eventBridge, rekognition]) {
+    const stack = client.middlewareStack as typeof s3.middlewareStack
+    stack.add(
+      (next, context) => async (args) => {
+        const name = context.commandName ?? ''
+        await before(name, args.input as Record<string, unknown>)
+        calls.push(name)
+        const result = await next(args)
+        await after(name, result.output as unknown as Record<string, unknown>)
+        return result
+      },
+      { step: 'initialize', name: 'watched' },
+    )
+  }
+})
+afterEach(() => system.stop())
+
+const count = (name: string): number => calls.filter((call) => call === name).length
+const run = (event: SQSEvent, remainingMs?: number) =>
+  processBatch(system.worker, event, lambdaContext(remainingMs))
+const eventOf = (...imageIds: string[]): SQSEvent => ({
+  Records: imageIds.map((imageId, index) => ({
+    messageId: `message-${index}`,
+    receiptHandle: 'gone',
+    body: JSON.stringify({ version: 1, imageId, epoch: 1 }),
+    attributes: {
+      ApproximateReceiveCount: '1',
+      SentTimestamp: '0',
+      SenderId: '',
+      ApproximateFirstReceiveTimestamp: '0',
+    },
+    messageAttributes: {},
+    md5OfBody: '',
+    eventSource: 'aws:sqs',
+    eventSourceARN: '',
+    awsRegion: 'us-east-1',
+  })),
+})
+const failedIds = async (batch: ReturnType<typeof run>) =>
+  (await batch).batchItemFailures.map((failure) => failure.itemIdentifier)
+const eventIds = async () => (await system.events()).map((event) => event.eventId).sort()
+const item = async (imageId: string): Promise<Record<string, unknown>> => {
+  const { Item } = await system.worker.dynamo.send(new GetCommand({ TableName: TABLE, Key: { imageId } }))
+  return Item ?? {}
+}
+const setItem = (imageId: string, values: Record<string, unknown>) =>
+  system.worker.dynamo.send(
+    new UpdateCommand({
+      TableName: TABLE,
+      Key: { imageId },
+      UpdateExpression: `SET ${Object.keys(values)
+        .map((name) => `#${name} = :${name}`)
+        .join(', ')}`,
+      ExpressionAttributeNames: Object.fromEntries(Object.keys(values).map((name) => [`#${name}`, name])),
+      ExpressionAttributeValues: Object.fromEntries(
+        Object.entries(values).map(([name, value]) => [`:${name}`, value]),
+      ),
+    }),
+  )
+
+describe('a bad image', () => {
+  it('costs its nine neighbours nothing, and all ten are announced in one call', async () => {
+    const ids = []
+    for (let number = 0; number < 9; number += 1) ids.push(await system.submit(await distinct(number)))
+    ids.splice(4, 0, await system.submit(photo.subarray(0, 30_000)))
+    const batch = await system.receiveJobs()
+    calls.length = 0
+    expect(await run(batch)).toEqual({ batchItemFailures: [] })
+    const statuses = await Promise.all(ids.map(async (id) => (await system.record(id)).status))
+    expect(statuses).toEqual(ids.map((_, index) => (index === 4 ? 'failed' : 'completed')))
+    expect(count('PutEventsCommand')).toBe(1)
+    expect((await eventIds()).length).toBe(10)
+  })
+  it('in a message that is no job is reported, alone and at once', async () => {
+    const imageId = await system.submit(photo)
+    const event = eventOf(imageId, imageId, imageId)
+    const bodies = ['not json', '{"version":2}']
+    bodies.forEach((body, index) => {
+      Object.assign(event.Records[index] ?? {}, { body })
+    })
+    const began = performance.now()
+    expect(await failedIds(run(event))).toEqual(['message-0', 'message-1'])
+    // Less than what an event waits for images that have not been heard of.
+    expect(performance.now() - began).toBeLessThan(1_900)
+    expect((await system.record(imageId)).status).toBe('completed')
+  })
+})
+
+describe('a job that is delivered again', () => {
+  it('after its end is announced again with the same id and content, and nothing else is done', async () => {
+    const imageId = await system.submit(photo)
+    await run(eventOf(imageId))
+    calls.length = 0
+    expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    expect(calls).toEqual(['UpdateItemCommand', 'GetItemCommand', 'PutEventsCommand'])
+    const [first, second] = await system.events()
+    expect(first?.eventId).toBe(`${imageId}:1:completed`)
+    expect(second).toEqual(first)
+    expect((await system.record(imageId)).attempts).toBe(1)
+  })
+  it('inside one batch is done once and acknowledged twice', async () => {
+    const imageId = await system.submit(photo)
+    expect(await failedIds(run(eventOf(imageId, imageId, imageId)))).toEqual([])
+    expect(count('DetectLabelsCommand')).toBe(1)
+    expect(await eventIds()).toEqual([`${imageId}:1:completed`])
+  })
+  it('to two workers at once is done by one; the other comes back later', async () => {
+    const imageId = await system.submit(photo)
+    const failures = await Promise.all([failedIds(run(eventOf(imageId))), failedIds(run(eventOf(imageId)))])
+    expect(failures.flat()).toEqual(['message-0'])
+    expect(count('DetectLabelsCommand')).toBe(1)
+    expect(await system.record(imageId)).toMatchObject({ status: 'completed', attempts: 1 })
+  })
+  it('is dropped when its image is gone', async () => {
+    expect(await failedIds(run(eventOf('0199c0de-0000-7000-8000-000000000000')))).toEqual([])
+    expect(await eventIds()).toEqual([])
+  })
+  it('is dropped when a later run has replaced it', async () => {
+    const imageId = await system.submit(photo)
+    await setItem(imageId, { epoch: 2 })
+    expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    expect((await system.record(imageId)).status).toBe('pending')
+  })
+})
+
+describe('a worker that dies', () => {
+  it('between commit and announcement leaves a job that announces, and nothing is analysed again', async () => {
+    const imageId = await system.submit(photo)
+    before = (command) => {
+      if (command === 'PutEventsCommand') throw new Error('killed')
+    }
+    expect(await failedIds(run(eventOf(imageId)))).toEqual(['message-0'])
+    expect((await system.record(imageId)).status).toBe('completed')
+    expect(await eventIds()).toEqual([])
+    before = () => {}
+    calls.length = 0
+    expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    expect(await eventIds()).toEqual([`${imageId}:1:completed`])
+    expect(count('DetectLabelsCommand')).toBe(0)
+  })
+  it('while it holds an image is followed by another when its lease is over, not before', async () => {
+    const imageId = await system.submit(photo)
+    await setItem(imageId, {
+      status: 'processing',
+      leaseId: 'dead',
+      leaseUntil: Date.now() + 60_000,
+      attempts: 1,
+    })
+    expect(await failedIds(run(eventOf(imageId)))).toEqual(['message-0'])
+    expect((await system.record(imageId)).status).toBe('processing')
+    await setItem(imageId, { leaseUntil: Date.now() - 1 })
+    expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    expect(await system.record(imageId)).toMatchObject({ status: 'completed', attempts: 2 })
+  })
+  it('and is only slow cannot overwrite what its successor has found', async () => {
+    const imageId = await system.submit(photo)
+    let overtaken = false
+    before = async (command) => {
+      if (command !== 'DetectLabelsCommand' || overtaken) return
+      overtaken = true
+      await setItem(imageId, { leaseUntil: 0 })
+      expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+      expect((await system.record(imageId)).status).toBe('completed')
+    }
+    expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    const { Item } = await system.worker.dynamo.send(new GetCommand({ TableName: TABLE, Key: { imageId } }))
+    expect(Item).toMatchObject({ status: 'completed', attempts: 2 })
+    const [first, second] = await system.events()
+    expect(second).toEqual(first)
+  })
+  it('holds an image no longer than it can live itself', async () => {
+    const imageId = await system.submit(photo)
+    let lease = 0
+    before = async (command) => {
+      if (command === 'GetObjectCommand') lease = Number((await item(imageId))['leaseUntil'])
+    }
+    await run(eventOf(imageId), 20_000)
+    expect(lease - Date.now()).toBeGreaterThan(15_000)
+    expect(lease - Date.now()).toBeLessThanOrEqual(22_000)
+  })
+})
+
+describe('an answer that is lost', () => {
+  it('of a commit does not make a second outcome', async () => {
+    const imageId = await system.submit(photo)
+    let lost = false
+    after = async (command) => {
+      if (command !== 'UpdateItemCommand' || lost || (await item(imageId))['status'] !== 'completed') return
+      lost = true
+      throw new Error('the connection is gone')
+    }
+    expect(await failedIds(run(eventOf(imageId)))).toEqual(['message-0'])
+    expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    expect(count('DetectLabelsCommand')).toBe(1)
+    expect(await eventIds()).toEqual([`${imageId}:1:completed`])
+  })
+})
+
+describe('transient trouble', () => {
+  it('frees the image, shortens the wait, and is logged once; the next attempt completes it', async () => {
+    const imageId = await system.submit(photo)
+    const batch = await system.receiveJobs()
+    before = (command) => {
+      if (command === 'DetectFacesCommand') throw new Error('Rekognition is away')
+    }
+    expect(await failedIds(run(batch))).toEqual([batch.Records[0]?.messageId])
+    expect((await system.record(imageId)).status).toBe('processing')
+    expect(system.trouble).toEqual([expect.stringContaining('Rekognition is away')])
+    const { Attributes } = await system.worker.sqs.send(
+      new GetQueueAttributesCommand({ QueueUrl: system.worker.jobQueueUrl, AttributeNames: ['All'] }),
+    )
+    expect(Attributes?.['ApproximateNumberOfMessagesNotVisible']).toBe('1')
+    expect(count('ChangeMessageVisibilityCommand')).toBe(1)
+    before = () => {}
+    expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    expect(await system.record(imageId)).toMatchObject({ status: 'completed', attempts: 2 })
+  })
+  it.each([
+    ['PutObjectCommand', 'the thumbnail cannot be stored'],
+    ['GetObjectCommand', 'the original cannot be read'],
+  ])('with %s never becomes a verdict on the image', async (failing, reason) => {
+    const imageId = await system.submit(photo)
+    before = (command) => {
+      if (command === failing) throw new Error(reason)
+    }
+    expect(await failedIds(run(eventOf(imageId)))).toEqual(['message-0'])
+    expect((await system.record(imageId)).status).toBe('processing')
+    expect(await eventIds()).toEqual([])
+  })
+  it('that outlasts every attempt ends as EXHAUSTED, is announced, and costs no further call', async () => {
+    const imageId = await system.submit(photo)
+    await setItem(imageId, { attempts: 10 })
+    expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    expect(await system.record(imageId)).toMatchObject({ status: 'failed', failure: { code: 'EXHAUSTED' } })
+    expect(await eventIds()).toEqual([`${imageId}:1:failed`])
+    expect(count('DetectLabelsCommand')).toBe(0)
+  })
+})
+
+describe('Rekognition', () => {
+  it.each([
+    'InvalidImageFormatException',
+    'ImageTooLargeException',
+    'InvalidParameterException',
+    'ValidationException',
+  ])('that refuses an image with %s has spoken a verdict', async (name) => {
+    const imageId = await system.submit(photo)
+    const { RekognitionServiceException, ...known } = await import('@aws-sdk/client-rekognition')
+    before = (command) => {
+      if (command !== 'DetectLabelsCommand') return
+      const options = { name, message: name, $metadata: {}, $fault: 'client' as const }
+      const Known = known[name as 'InvalidImageFormatException']
+      throw Known === undefined ? new RekognitionServiceException(options) : new Known(options)
+    }
+    expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    expect(await system.record(imageId)).toMatchObject({
+      status: 'failed',
+      failure: { code: 'ANALYSIS_REFUSED' },
+    })
+  })
+  it('that cannot read an object which is there has met a wrong set-up, not a bad image', async () => {
+    const imageId = await system.submit(photo)
+    const { InvalidS3ObjectException } = await import('@aws-sdk/client-rekognition')
+    before = (command) => {
+      if (command === 'DetectLabelsCommand')
+        throw new InvalidS3ObjectException({ message: 'no', $metadata: {} })
+    }
+    expect(await failedIds(run(eventOf(imageId)))).toEqual(['message-0'])
+    expect(system.trouble[0]).toContain('is the bucket in its region')
+  })
+})
+
+describe('EventBridge', () => {
+  it('that takes nine of ten events fails the one message only', async () => {
+    const ids = []
+    for (let number = 0; number < 10; number += 1) ids.push(await system.submit(await distinct(number)))
+    after = (command, output) => {
+      if (command !== 'PutEventsCommand') return
+      const entries = output['Entries'] as object[]
+      entries[3] = { ErrorCode: 'InternalFailure', ErrorMessage: 'try again' }
+      output['FailedEntryCount'] = 1
+    }
+    expect((await failedIds(run(eventOf(...ids)))).length).toBe(1)
+    expect(count('PutEventsCommand')).toBe(1)
+    expect(system.trouble[0]).toContain('InternalFailure')
+  })
+  it('is not asked before the outcome is committed', async () => {
+    const ids = [await system.submit(photo), await system.submit(await distinct(1))]
+    const statuses: string[] = []
+    before = async (command, input) => {
+      if (command !== 'PutEventsCommand') return
+      for (const { Detail } of (input as unknown as PutEventsCommand['input']).Entries ?? []) {
+        statuses.push((await system.record(JSON.parse(Detail ?? '').imageId)).status)
+      }
+    }
+    await run(eventOf(...ids))
+    expect(statuses).toEqual(['completed', 'completed'])
+  })
+})
+
+describe('a job that no attempt brings to an end', () => {
+  it('goes to the dead-letter queue after its last receive, and is not lost there', async () => {
+    await system.worker.sqs.send(
+      new SendMessageCommand({ QueueUrl: system.worker.jobQueueUrl, MessageBody: 'poison' }),
+    )
+    const { ChangeMessageVisibilityCommand, GetQueueUrlCommand } = await import('@aws-sdk/client-sqs')
+    for (let receive = 1; receive <= 5; receive += 1) {
+      const batch = await system.receiveJobs()
+      expect(batch.Records[0]?.attributes.ApproximateReceiveCount).toBe(String(receive))
+      expect((await failedIds(run(batch))).length).toBe(1)
+      await system.worker.sqs.send(
+        new ChangeMessageVisibilityCommand({
+          QueueUrl: system.worker.jobQueueUrl,
+          ReceiptHandle: batch.Records[0]?.receiptHandle,
+          VisibilityTimeout: 0,
+        }),
+      )
+    }
+    expect((await system.receiveJobs()).Records).toEqual([])
+    const { QueueUrl } = await system.worker.sqs.send(
+      new GetQueueUrlCommand({ QueueName: 'image-analyzer-jobs-dead' }),
+    )
+    const { Attributes } = await system.worker.sqs.send(
+      new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['ApproximateNumberOfMessages'] }),
+    )
+    expect(Attributes?.['ApproximateNumberOfMessages']).toBe('1')
+  })
+})
