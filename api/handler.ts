@@ -11,7 +11,7 @@ import { bucketOrigin, loadPage } from './page.ts'
 
 const config = readApiConfig(process.env)
 const s3 = new S3Client(s3Options())
-const deps: ApiDeps = {
+const deps: Omit<ApiDeps, 'page'> = {
   s3,
   sqs: new SQSClient(sqsOptions()),
   dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),
@@ -21,13 +21,16 @@ const deps: ApiDeps = {
   maxImageBytes: config.MAX_IMAGE_BYTES,
   now: () => new Date(),
   identify: async () => 'anonymous',
-  page: loadPage(await bucketOrigin(s3, config.IMAGE_BUCKET)),
   log: new Logger({ serviceName: 'image-analyzer-api' }),
 }
-const answer = handle(buildApp(deps))
+// Awaited by the first request and not here: the bundle is CommonJS, which knows no await outside of functions.
+const answer = bucketOrigin(s3, config.IMAGE_BUCKET).then((origin) =>
+  handle(buildApp({ ...deps, page: loadPage(origin) })),
+)
 
 /** API Gateway's REST API (payload 1.0) and HTTP API (payload 2.0) alike. */
-export const handler = (event: LambdaEvent, context: LambdaContext) => answer(withoutStage(event), context)
+export const handler = async (event: LambdaEvent, context: LambdaContext) =>
+  (await answer)(withoutStage(event), context)
 
 /** An HTTP API with a named stage puts the stage into the path (a REST API does not); routes begin behind it. */
 function withoutStage(event: LambdaEvent): LambdaEvent {

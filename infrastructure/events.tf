@@ -66,7 +66,7 @@ resource "aws_sqs_queue" "subscriber_dead" {
   name                      = "${var.name}-subscriber-dead"
   message_retention_seconds = local.queue_retention
   sqs_managed_sse_enabled   = true
-  redrive_allow_policy = jsonencode({
+  redrive_allow_policy = !var.compat.redrive_allow_policy ? null : jsonencode({
     redrivePermission = "byQueue"
     sourceQueueArns   = ["arn:${local.partition}:sqs:${local.region}:${local.account}:${var.name}-subscriber"]
   })

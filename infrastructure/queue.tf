@@ -75,9 +75,9 @@ resource "aws_sqs_queue" "jobs_dead" {
   name                      = local.jobs_dead
   message_retention_seconds = local.queue_retention
   sqs_managed_sse_enabled   = true
-  # By name, since the two queues point at each other. Here and not in aws_sqs_queue_redrive_allow_policy, which
-  # waits for ever on emulators.
-  redrive_allow_policy = jsonencode({
+  # Nobody else's jobs end here. The queue is named, since the two point at each other; and it is said here and not
+  # in aws_sqs_queue_redrive_allow_policy, which waits for ever on emulators.
+  redrive_allow_policy = !var.compat.redrive_allow_policy ? null : jsonencode({
     redrivePermission = "byQueue"
     sourceQueueArns   = ["arn:${local.partition}:sqs:${local.region}:${local.account}:${local.jobs}"]
   })

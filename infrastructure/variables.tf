@@ -277,9 +277,10 @@ variable "compat" {
     # Environment that functions get on top, such as AWS_ENDPOINT_URL_REKOGNITION.
     environment = optional(map(string), {})
     # What an emulator forgets or reports otherwise would show as a change in every plan.
-    default_tags       = optional(bool, true)
-    alarms             = optional(bool, true)
-    binary_media_types = optional(bool, true)
+    alarms               = optional(bool, true)
+    binary_media_types   = optional(bool, true)
+    default_tags         = optional(bool, true)
+    redrive_allow_policy = optional(bool, true)
   })
   default  = {}
   nullable = false

@@ -1,6 +1,7 @@
-# moto (moto_server): every resource can be made, and nothing runs.
+# moto (moto_server, with MOTO_IAM_LOAD_MANAGED_POLICIES=true): every resource can be made, and nothing runs.
 compat = {
   s3_path_style = true
-  # Accepted and not given back.
-  binary_media_types = false
+  # Accepted and not given back: a change in every plan, and three minutes of waiting for the second.
+  binary_media_types   = false
+  redrive_allow_policy = false
 }

@@ -1,0 +1,49 @@
+import { globSync, readFileSync } from 'node:fs'
+import { dirname, relative, resolve } from 'node:path'
+import { expect, it } from 'vitest'
+
+const root = resolve(import.meta.dirname, '..')
+
+/** What each folder may import besides itself. The tree is the data flow, and this keeps it one. */
+const MAY_IMPORT: Record<string, string[]> = {
+  shared: [],
+  api: ['shared'],
+  worker: ['shared'],
+  sweeper: ['shared'],
+  local: ['shared', 'api', 'worker', 'sweeper'],
+}
+
+const importsOf = (file: string): string[] =>
+  [...readFileSync(resolve(root, file), 'utf8').matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g)].map(
+    ([, path = '']) => relative(root, resolve(root, dirname(file), path)),
+  )
+
+it.each(Object.entries(MAY_IMPORT))('%s imports itself and %j only', (folder, allowed) => {
+  const files = globSync(`${folder}/**/*.ts`, { cwd: root })
+  expect(files.length).toBeGreaterThan(0)
+  const wrong = files.flatMap((file) =>
+    importsOf(file)
+      .filter((path) => ![folder, ...allowed].includes(path.split('/')[0] ?? ''))
+      .map((path) => `${file} → ${path}`),
+  )
+  expect(wrong).toEqual([])
+})
+
+it('only one file decodes images on AWS, and only two more do so locally', () => {
+  const users = globSync('{shared,api,worker,sweeper,local}/**/*.ts', { cwd: root }).filter((file) =>
+    /from 'sharp'/.test(readFileSync(resolve(root, file), 'utf8')),
+  )
+  expect(users.sort()).toEqual(['local/measure.ts', 'worker/thumbnail.ts'])
+})
+
+it.each(['api/handler.ts', 'worker/handler.ts', 'sweeper/handler.ts'])(
+  '%s reaches at most 15 files, 4 deep or less',
+  (entry) => {
+    const depth = new Map([[entry, 0]])
+    for (const [file, level] of depth) {
+      for (const path of importsOf(file)) if (!depth.has(path)) depth.set(path, level + 1)
+    }
+    expect(depth.size).toBeLessThanOrEqual(15)
+    expect(Math.max(...depth.values())).toBeLessThanOrEqual(4)
+  },
+)

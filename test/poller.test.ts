@@ -1,0 +1,188 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  CreateQueueCommand,
+  GetQueueAttributesCommand,
+  SendMessageBatchCommand,
+  SQSClient,
+} from '@aws-sdk/client-sqs'
+import type { SQSEvent } from 'aws-lambda'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type EmbeddedAws, startEmbeddedAws } from '../local/embedded-aws.ts'
+import { type BatchHandler, type EventSourceMapping, failedMessages, startPoller } from '../local/poller.ts'
+import { sqsOptions } from '../shared/aws.ts'
+import { until } from './context.ts'
+
+describe('a batch response', () => {
+  const ids = ['a', 'b', 'c']
+  it.each<[string, unknown]>([
+    ['nothing', undefined],
+    ['null', null],
+    ['an empty object', {}],
+    ['a list that is null', { batchItemFailures: null }],
+    ['an empty list', { batchItemFailures: [] }],
+  ])('of %s means that every message succeeded', (_name, response) => {
+    expect(failedMessages(response, ids)).toEqual(new Set())
+  })
+  it.each<[string, unknown]>([
+    ['an unknown identifier', { batchItemFailures: [{ itemIdentifier: 'a' }, { itemIdentifier: 'x' }] }],
+    ['an empty identifier', { batchItemFailures: [{ itemIdentifier: '' }] }],
+    ['an identifier that is null', { batchItemFailures: [{ itemIdentifier: null }] }],
+    ['an identifier under another name', { batchItemFailures: [{ messageId: 'a' }] }],
+    ['a failure that is null', { batchItemFailures: [null] }],
+    ['failures that are no list', { batchItemFailures: 'a' }],
+    ['something else than an object', 'OK'],
+  ])('with %s means that every message failed', (_name, response) => {
+    expect(failedMessages(response, ids)).toEqual(new Set(ids))
+  })
+  it('names exactly the messages that failed', () => {
+    const response = { batchItemFailures: [{ itemIdentifier: 'b' }, { itemIdentifier: 'b' }] }
+    expect(failedMessages(response, ids)).toEqual(new Set(['b']))
+  })
+})
+
+describe('the poller', () => {
+  let aws: EmbeddedAws
+  let sqs: SQSClient
+  const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-poller-'))
+  beforeAll(async () => {
+    aws = await startEmbeddedAws({
+      port: 0,
+      region: 'us-east-1',
+      folder,
+      rekognition: {},
+      onDropped: () => {},
+    })
+    const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
+    sqs = new SQSClient(sqsOptions({ endpoint: aws.endpoint, region: 'us-east-1', credentials }))
+  })
+  afterAll(async () => {
+    sqs.destroy()
+    await aws.stop()
+    rmSync(folder, { recursive: true })
+  })
+
+  async function feed(
+    bodies: string[],
+    handler: BatchHandler,
+    options: Partial<EventSourceMapping> & { visibilitySeconds?: number; maxReceiveCount?: number } = {},
+  ) {
+    const name = `q${crypto.randomUUID()}`
+    const dead = await sqs.send(new CreateQueueCommand({ QueueName: `${name}-dead` }))
+    const { QueueUrl = '' } = await sqs.send(
+      new CreateQueueCommand({
+        QueueName: name,
+        Attributes: {
+          VisibilityTimeout: String(options.visibilitySeconds ?? 1),
+          RedrivePolicy: JSON.stringify({
+            deadLetterTargetArn: `arn:aws:sqs:us-east-1:000000000000:${name}-dead`,
+            maxReceiveCount: options.maxReceiveCount ?? 2,
+          }),
+        },
+      }),
+    )
+    for (let from = 0; from < bodies.length; from += 10) {
+      const Entries = bodies
+        .slice(from, from + 10)
+        .map((MessageBody, Id) => ({ Id: String(Id), MessageBody }))
+      await sqs.send(new SendMessageBatchCommand({ QueueUrl, Entries }))
+    }
+    const batches: SQSEvent['Records'][] = []
+    const errors: string[] = []
+    const poller = startPoller(
+      sqs,
+      {
+        queueUrl: QueueUrl,
+        queueArn: `arn:aws:sqs:us-east-1:000000000000:${name}`,
+        batchSize: 10,
+        maximumBatchingWindowInSeconds: 0,
+        maximumConcurrency: 1,
+        functionTimeoutMs: 5_000,
+        functionResponseTypes: ['ReportBatchItemFailures'],
+        ...options,
+      },
+      (event, context) => {
+        batches.push(event.Records)
+        return handler(event, context)
+      },
+      (message) => errors.push(message),
+    )
+    const left = async (url: string | undefined) => {
+      const { Attributes } = await sqs.send(
+        new GetQueueAttributesCommand({
+          QueueUrl: url,
+          AttributeNames: ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesNotVisible'],
+        }),
+      )
+      return Object.values(Attributes ?? {}).reduce((sum, number) => sum + Number(number), 0)
+    }
+    return {
+      poller,
+      batches,
+      errors,
+      bodies: () => batches.map((records) => records.map((record) => record.body).sort()),
+      empty: () => until('the queue is empty', async () => ((await left(QueueUrl)) === 0 ? true : undefined)),
+      dead: () => left(dead.QueueUrl),
+    }
+  }
+
+  it('deletes what was not reported, delivers the rest again, and gives it up after its last receive', async () => {
+    const fed = await feed(['good', 'bad'], async (event) => ({
+      batchItemFailures: event.Records.filter((record) => record.body === 'bad').map((record) => ({
+        itemIdentifier: record.messageId,
+      })),
+    }))
+    await fed.empty()
+    await fed.poller.stop(1_000)
+    expect(fed.bodies()).toEqual([['bad', 'good'], ['bad']])
+    expect(fed.batches[1]?.[0]?.attributes.ApproximateReceiveCount).toBe('2')
+    expect(await fed.dead()).toBe(1)
+  })
+  it('delivers a whole batch again when the function throws', async () => {
+    const fed = await feed(['a', 'b'], async () => {
+      throw new Error('no')
+    })
+    await fed.empty()
+    await fed.poller.stop(1_000)
+    expect(fed.bodies()).toEqual([
+      ['a', 'b'],
+      ['a', 'b'],
+    ])
+    expect(await fed.dead()).toBe(2)
+    expect(fed.errors).toHaveLength(2)
+  })
+  it('delivers a whole batch again when the function does not answer in time', async () => {
+    const fed = await feed(['a'], () => new Promise(() => {}), { functionTimeoutMs: 200, maxReceiveCount: 1 })
+    await fed.empty()
+    await fed.poller.stop(1_000)
+    expect(await fed.dead()).toBe(1)
+  })
+  it('does not look at the response unless ReportBatchItemFailures is on', async () => {
+    const all: BatchHandler = async (event) => ({
+      batchItemFailures: event.Records.map((record) => ({ itemIdentifier: record.messageId })),
+    })
+    const fed = await feed(['a'], all, { functionResponseTypes: [] })
+    await fed.empty()
+    await fed.poller.stop(1_000)
+    expect(await fed.dead()).toBe(0)
+  })
+  it('waits its window for a full batch', async () => {
+    const bodies = Array.from({ length: 25 }, (_, index) => `${index}`)
+    const fed = await feed(bodies, async () => null, {
+      batchSize: 25,
+      maximumBatchingWindowInSeconds: 2,
+      visibilitySeconds: 30,
+    })
+    await fed.empty()
+    await fed.poller.stop(1_000)
+    expect(fed.batches.map((records) => records.length)).toEqual([25])
+  })
+  it('never gives more than the batch size', async () => {
+    const bodies = Array.from({ length: 7 }, (_, index) => `${index}`)
+    const fed = await feed(bodies, async () => null, { batchSize: 3 })
+    await fed.empty()
+    await fed.poller.stop(1_000)
+    expect(fed.batches.map((records) => records.length)).toEqual([3, 3, 1])
+  })
+})

@@ -1,0 +1,296 @@
+import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterEach, describe, expect, it } from 'vitest'
+import { type ShownImage, until } from './context.ts'
+import { distinct, formats, quarters } from './pictures.ts'
+
+const root = join(import.meta.dirname, '..')
+const photo = readFileSync(join(root, 'test/fixtures/grace-hopper.jpg'))
+
+interface Running {
+  url: string
+  aws: string
+  process: ChildProcess
+  output: () => string
+  /** @returns the exit code, or the signal that ended it */
+  end: (signal: NodeJS.Signals) => Promise<number | string>
+}
+const children: ChildProcess[] = []
+const folders: string[] = []
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill('SIGKILL')
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true })
+})
+const newFolder = (): string => {
+  const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-start-'))
+  folders.push(folder)
+  return folder
+}
+
+/** `npm start` as npm runs it, on free ports. */
+function launch(env: Record<string, string> = {}, files: string[] = []): Omit<Running, 'url' | 'aws'> {
+  const { AWS_ENDPOINT_URL: _, ...inherited } = process.env
+  const child = spawn(
+    process.execPath,
+    ['--disable-warning=ExperimentalWarning', 'local/main.ts', ...files],
+    {
+      cwd: root,
+      env: { ...inherited, PORT: '0', AWS_PORT: '0', NO_COLOR: '1', ...env },
+    },
+  )
+  children.push(child)
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk) => {
+      output += chunk
+    })
+  }
+  const ended = new Promise<number | string>((resolve) => {
+    child.once('exit', (code, signal) => resolve(code ?? signal ?? ''))
+  })
+  return {
+    process: child,
+    output: () => output,
+    end: (signal) => {
+      child.kill(signal)
+      return ended
+    },
+  }
+}
+async function start(env: Record<string, string> = {}, files: string[] = []): Promise<Running> {
+  const running = launch(env, files)
+  const ready = await until('the ready line', async () => {
+    const { exitCode } = running.process
+    if (exitCode !== null) throw new Error(`exit ${exitCode}: ${running.output()}`)
+    return /Ready in/.test(running.output()) ? running.output() : undefined
+  })
+  const address = (what: string) => new RegExp(`${what} +(http\\S+)`).exec(ready)?.[1] ?? ''
+  return { ...running, url: address('Page and API'), aws: address('AWS endpoint') }
+}
+/** The exit of a start that cannot succeed. */
+async function startFails(env: Record<string, string>): Promise<string> {
+  const running = launch(env)
+  await until('the end', async () => running.process.exitCode ?? undefined)
+  expect(running.process.exitCode).toBe(1)
+  return running.output().trim()
+}
+
+const post = async (url: string, bytes: Buffer): Promise<string> => {
+  const response = await fetch(`${url}/images`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/octet-stream' },
+    body: new Uint8Array(bytes),
+  })
+  expect(response.status).toBe(202)
+  return ((await response.json()) as { imageId: string }).imageId
+}
+const get = async (url: string, imageId: string, wait = 20): Promise<ShownImage> =>
+  (await (await fetch(`${url}/images/${imageId}?wait=${wait}`)).json()) as ShownImage
+
+describe('npm start', () => {
+  it('takes a real photo by curl and shows its end; stops at SIGINT within 5 seconds and leaves no folder', async () => {
+    const TMPDIR = newFolder()
+    const system = await start({ TMPDIR })
+    expect(readdirSync(TMPDIR)).toHaveLength(1)
+    const { stdout } = await promisify(execFile)('curl', [
+      ...['-s', '-F', `image=@${join(root, 'test/fixtures/grace-hopper.jpg')}`, `${system.url}/images`],
+    ])
+    const image = await get(system.url, JSON.parse(stdout).imageId)
+    expect(image).toMatchObject({ status: 'completed', labelModelVersion: 'stand-in' })
+    const thumbnail = await fetch(`${system.url}/images/${image.imageId}/thumbnail`)
+    expect(thumbnail.headers.get('content-type')).toBe('image/jpeg')
+    const page = await fetch(system.url)
+    expect(page.headers.get('content-security-policy')).toContain(system.aws)
+
+    const began = performance.now()
+    expect(await system.end('SIGINT')).toBe(0)
+    expect(performance.now() - began).toBeLessThan(5_000)
+    expect(system.output()).not.toMatch(/error|warning/i)
+    expect(readdirSync(TMPDIR)).toEqual([])
+  })
+
+  it('answers 20 MB with 413 on a real socket, and goes on', async () => {
+    const system = await start()
+    for (const headers of [{ 'content-type': 'image/jpeg' }, { 'content-type': 'application/json' }]) {
+      const response = await fetch(`${system.url}/images`, {
+        method: 'POST',
+        headers,
+        body: new Uint8Array(20_000_000),
+      })
+      expect(response.status).toBe(413)
+      expect(((await response.json()) as { code: string }).code).toBe('IMAGE_TOO_LARGE')
+    }
+    expect((await get(system.url, await post(system.url, photo))).status).toBe('completed')
+  })
+
+  it('submits the files it is given and prints each record as it finishes', async () => {
+    const folder = newFolder()
+    writeFileSync(join(folder, 'one.png'), await distinct(1))
+    writeFileSync(join(folder, 'two.png'), await distinct(2))
+    writeFileSync(join(folder, 'text.jpg'), 'hello')
+    const system = await start({ INIT_CWD: folder }, ['*.png', 'text.jpg'])
+    const output = await until('three records', async () =>
+      /one\.png\n/.test(system.output()) &&
+      /two\.png\n/.test(system.output()) &&
+      /text\.jpg\n/.test(system.output())
+        ? system.output()
+        : undefined,
+    )
+    expect(output.match(/"status": "completed"/g)).toHaveLength(2)
+    expect(output).toContain('"code": "UNSUPPORTED_FORMAT"')
+  })
+
+  it('says in one sentence what is wrong with a port, a folder or a setting', async () => {
+    const server = createServer().listen(0, '127.0.0.1')
+    await new Promise((resolve) => server.once('listening', resolve))
+    const port = String((server.address() as { port: number }).port)
+    expect(await startFails({ PORT: port })).toMatch(
+      new RegExp(`^image-analyzer cannot start: Port ${port} is in use, .* PORT=\\d+ npm start\\.$`),
+    )
+    expect(await startFails({ AWS_PORT: port })).toMatch(
+      /^image-analyzer cannot start: Port \d+ is in use, .*AWS_PORT=/,
+    )
+    server.close()
+    const file = join(newFolder(), 'file')
+    writeFileSync(file, '')
+    expect(await startFails({ DATA_DIR: file })).toMatch(
+      /^image-analyzer cannot start: DATA_DIR .* cannot be written: .*\.$/,
+    )
+    expect(await startFails({ PORT: 'x' })).toMatch(/^image-analyzer cannot start: PORT: /)
+    expect(await startFails({ REKOGNITION: 'maybe' })).toMatch(/^image-analyzer cannot start: REKOGNITION: /)
+  })
+
+  it('does not share its folder with a second instance', async () => {
+    const DATA_DIR = newFolder()
+    await start({ DATA_DIR })
+    expect(await startFails({ DATA_DIR })).toMatch(
+      /^image-analyzer cannot start: Another image-analyzer is using .*\.$/,
+    )
+  })
+})
+
+describe('with DATA_DIR', () => {
+  it('all images accepted before kill -9 are finished after the next start, each announced', async () => {
+    const DATA_DIR = newFolder()
+    // Slow answers keep work under way when the process is killed.
+    const first = await start({ DATA_DIR, STAND_IN_LATENCY_MS: '300' })
+    const ids: string[] = []
+    for (let from = 0; from < 50; from += 10) {
+      const batch = Array.from({ length: 10 }, async (_, index) =>
+        post(first.url, await distinct(from + index)),
+      )
+      ids.push(...(await Promise.all(batch)))
+    }
+    await until('some are finished', async () => (/completed/.test(first.output()) ? true : undefined))
+    expect(await first.end('SIGKILL')).toBe('SIGKILL')
+
+    const second = await start({ DATA_DIR })
+    const images = await Promise.all(ids.map((id) => get(second.url, id)))
+    expect(images.map((image) => image.status)).toEqual(ids.map(() => 'completed'))
+    expect(Math.max(...images.map((image) => image.attempts))).toBe(2)
+    await until('the queue is empty', async () => {
+      const list = (await (await fetch(`${second.url}/images?limit=100`)).json()) as { items: ShownImage[] }
+      return list.items.every((item) => item.status === 'completed') && list.items.length === 50
+        ? true
+        : undefined
+    })
+    expect(await second.end('SIGTERM')).toBe(0)
+
+    const third = await start({ DATA_DIR })
+    expect((await get(third.url, ids[0] ?? '')).status).toBe('completed')
+  }, 60_000)
+})
+
+describe('200 mixed photos at concurrency 16', () => {
+  it('are all accepted, completed and announced, with no error in the log', async () => {
+    const system = await start()
+    const pictures = await Promise.all(
+      Array.from({ length: 20 }, async (_, index) => {
+        const [, encode] = formats[index % formats.length] ?? []
+        const picture = await quarters(200 + index * 20, 160 + index * 10)
+        return encode?.(picture).toBuffer() ?? photo
+      }),
+    )
+    const waiting = Array.from({ length: 200 }, (_, index) => pictures[index % pictures.length] ?? photo)
+    const ids: string[] = []
+    const send = async (): Promise<void> => {
+      for (let next = waiting.pop(); next !== undefined; next = waiting.pop())
+        ids.push(await post(system.url, next))
+    }
+    await Promise.all(Array.from({ length: 16 }, send))
+    expect(new Set(ids).size).toBe(200)
+    for (const id of ids)
+      expect(await get(system.url, id)).toMatchObject({ status: 'completed', attempts: 1 })
+    expect(system.output()).not.toMatch(/error|warning/i)
+    expect(system.output().match(/^completed /gm)).toHaveLength(200)
+  }, 60_000)
+})
+
+const hasAwsCli = spawnSync('aws', ['--version']).status === 0
+
+describe.skipIf(!hasAwsCli)('the AWS CLI (skipped without "aws")', () => {
+  it('finds every service at the one endpoint, and a rule with an SQS target gets the event', async () => {
+    const system = await start()
+    const aws = async (...args: string[]) => {
+      const { stdout } = await promisify(execFile)('aws', ['--endpoint-url', system.aws, ...args], {
+        env: {
+          ...process.env,
+          ...{
+            AWS_ACCESS_KEY_ID: 'x',
+            AWS_SECRET_ACCESS_KEY: 'y',
+            AWS_DEFAULT_REGION: 'us-east-1',
+            AWS_PAGER: '',
+          },
+          AWS_DEFAULT_OUTPUT: 'json',
+        },
+      })
+      return stdout.startsWith('{') ? JSON.parse(stdout) : stdout
+    }
+    const queue = await aws('sqs', 'create-queue', '--queue-name', 'dogs')
+    const bus = ['--event-bus-name', 'image-analyzer']
+    const pattern = JSON.stringify({
+      'detail-type': ['Image Analysis Completed'],
+      detail: { labels: ['Sharp'] },
+    })
+    await aws('events', 'put-rule', '--name', 'sharp', ...bus, '--event-pattern', pattern)
+    const targets = 'Id=1,Arn=arn:aws:sqs:us-east-1:000000000000:dogs'
+    await aws('events', 'put-targets', '--rule', 'sharp', ...bus, '--targets', targets)
+
+    const imageId = await post(system.url, photo)
+    expect((await get(system.url, imageId)).status).toBe('completed')
+    const received = await aws(
+      'sqs',
+      'receive-message',
+      '--queue-url',
+      queue.QueueUrl,
+      '--wait-time-seconds',
+      '10',
+    )
+    const event = JSON.parse(received.Messages[0].Body)
+    expect(event).toMatchObject({ source: 'image-analyzer', detail: { imageId, status: 'completed' } })
+
+    expect(await aws('s3', 'ls')).toContain('image-analyzer-images')
+    expect(await aws('s3', 'ls', '--recursive', 's3://image-analyzer-images')).toContain(
+      `thumbnails/${imageId}.jpg`,
+    )
+    const file = join(newFolder(), 'original')
+    await aws('s3', 'cp', `s3://image-analyzer-images/originals/${imageId}`, file)
+    expect(readFileSync(file).equals(photo)).toBe(true)
+    const key = JSON.stringify({ imageId: { S: imageId } })
+    const item = await aws('dynamodb', 'get-item', '--table-name', 'image-analyzer-images', '--key', key)
+    expect(item.Item.status).toEqual({ S: 'completed' })
+    const image = JSON.stringify({
+      S3Object: { Bucket: 'image-analyzer-images', Name: `originals/${imageId}` },
+    })
+    const labels = await aws('rekognition', 'detect-labels', '--image', image)
+    expect(labels.LabelModelVersion).toBe('stand-in')
+    const queues = await aws('sqs', 'list-queues')
+    expect(queues.QueueUrls.map((url: string) => url.split('/').at(-1)).sort()).toEqual([
+      ...['dogs', 'image-analyzer-jobs', 'image-analyzer-jobs-dead'],
+    ])
+  }, 60_000)
+})
