@@ -43,32 +43,30 @@ const draw = (side: number): Sharp =>
 async function peakOf(file: string): Promise<number> {
   const { render } = await import('../worker/thumbnail.ts')
   const bytes = readFileSync(file)
-  await render(bytes, 's3').catch((error) => console.error(file, error.message))
+  await render(bytes, 's3')
   return process.resourceUsage().maxRSS * 1024 - bytes.length
 }
 
-export async function decodeMemory(): Promise<{ kind: string; bytesPerPixel: number }[]> {
+export async function decodeMemory(): Promise<{ kind: string; 'bytes per pixel': number }[]> {
   const folder = mkdtempSync(join(tmpdir(), 'decode-memory-'))
   try {
     const rows = []
     for (const [kind, encode] of Object.entries(KINDS)) {
-      try {
-        const peaks = []
-        for (const side of [SMALL, LARGE]) {
-          const file = join(folder, `${rows.length}-${side}`)
-          writeFileSync(file, await encode(draw(side)).toBuffer())
-          const out = execFileSync(
-            process.execPath,
-            ['--disable-warning=ExperimentalWarning', import.meta.filename, file],
-            { env: { ...process.env, MALLOC_ARENA_MAX: '2' } },
-          )
-          peaks.push(Number(out))
-        }
-        const [small = 0, large = 0] = peaks
-        rows.push({ kind, bytesPerPixel: Number(((large - small) / (LARGE ** 2 - SMALL ** 2)).toFixed(2)) })
-      } catch (e) {
-        console.error(kind, String(e).slice(0, 200))
+      process.stdout.write(`  ${kind}\n`)
+      const peaks = []
+      for (const side of [SMALL, LARGE]) {
+        const file = join(folder, `${rows.length}-${side}`)
+        writeFileSync(file, await encode(draw(side)).toBuffer())
+        const peak = execFileSync(process.execPath, [import.meta.filename, file], {
+          env: { ...process.env, MALLOC_ARENA_MAX: '2', NODE_NO_WARNINGS: '1' },
+        })
+        peaks.push(Number(peak))
       }
+      const [small = 0, large = 0] = peaks
+      rows.push({
+        kind,
+        'bytes per pixel': Number(((large - small) / (LARGE ** 2 - SMALL ** 2)).toFixed(2)),
+      })
     }
     return rows
   } finally {
@@ -76,8 +74,6 @@ export async function decodeMemory(): Promise<{ kind: string; bytesPerPixel: num
   }
 }
 
-if (process.argv[1] === import.meta.filename) {
-  const [, , file] = process.argv
-  if (file === undefined) console.table(await decodeMemory())
-  else process.stdout.write(String(await peakOf(file)))
-}
+// Started with a file, this is the process that is measured.
+const [, script, file] = process.argv
+if (script === import.meta.filename && file !== undefined) process.stdout.write(String(await peakOf(file)))

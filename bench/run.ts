@@ -1,0 +1,38 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
+import { join } from 'node:path'
+
+/**
+ * `npm run bench` runs every benchmark, `npm run bench -- NAME …` some; prints a table for each and writes
+ * `bench/results/latest.json`. Each compares alternatives in one run and gives ratios or sizes: figures of two runs,
+ * or of two machines, are not comparable.
+ */
+const BENCHMARKS: Record<string, () => Promise<object[]>> = {
+  'decode-memory': async () => (await import('./decode-memory.ts')).decodeMemory(),
+}
+
+const wanted = process.argv.slice(2)
+const unknown = wanted.filter((name) => !(name in BENCHMARKS))
+if (unknown.length > 0) {
+  console.error(
+    `There is no benchmark ${unknown.join(', ')}; there are ${Object.keys(BENCHMARKS).join(', ')}.`,
+  )
+  process.exit(1)
+}
+const results: Record<string, object[]> = {}
+for (const name of wanted.length > 0 ? wanted : Object.keys(BENCHMARKS)) {
+  console.log(name)
+  results[name] = (await BENCHMARKS[name]?.()) ?? []
+  console.table(results[name])
+}
+const folder = join(import.meta.dirname, 'results')
+mkdirSync(folder, { recursive: true })
+const machine = {
+  node: process.version,
+  platform: `${process.platform} ${process.arch}`,
+  cores: cpus().length,
+}
+writeFileSync(
+  join(folder, 'latest.json'),
+  `${JSON.stringify({ at: new Date().toISOString(), machine, results }, null, 2)}\n`,
+)
