@@ -236,6 +236,7 @@ describe('POST /images refuses', () => {
       pull: (controller) => {
         sent += 65_536
         controller.enqueue(new Uint8Array(65_536))
+        if (sent > 100 * MAX_IMAGE_BYTES) controller.close()
       },
     })
     const response = await system.app.request('/images', {

@@ -119,6 +119,23 @@ describe('a thumbnail', () => {
     await expectCorners(await stored(`thumbnails/${record.imageId}.jpg`))
   })
 
+  it.each([
+    [300, 100],
+    [100, 300],
+  ])('of %i × %i pixels is its middle, neither squeezed nor framed', async (width, height) => {
+    const middle = await sharp({ create: { width: 100, height: 100, channels: 3, background: '#d02020' } })
+      .png()
+      .toBuffer()
+    const bytes = await sharp({ create: { width, height, channels: 3, background: '#2020d0' } })
+      .composite([{ input: middle, gravity: 'centre' }])
+      .png()
+      .toBuffer()
+    const record = await finish(bytes)
+    const { channels } = await sharp(await stored(`thumbnails/${record.imageId}.jpg`)).stats()
+    expect(channels[0]?.mean).toBeGreaterThan(195)
+    expect(channels[2]?.mean).toBeLessThan(45)
+  })
+
   it('carries nothing of the metadata of its original', async () => {
     const bytes = await (await quarters())
       .withExif({
