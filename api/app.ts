@@ -13,6 +13,7 @@ import {
   statusSchema,
   thumbnailKey,
 } from '../shared/image.ts'
+import type { Identify } from './auth.ts'
 import { ApiError, problem } from './errors.ts'
 import type { Page } from './page.ts'
 import { getImage, type ListedImage, listImages } from './records.ts'
@@ -23,7 +24,7 @@ export interface ApiDeps extends SubmitDeps {
   /** The largest image that `POST /images` takes, in bytes. */
   maxImageBytes: number
   /** Who is asking. Images belong to their owner and are not there for anybody else. */
-  identify: (c: Context) => Promise<string>
+  identify: Identify
   page: Page
   log: { error: (message: string, extra: { error: unknown; requestId: string }) => void }
 }

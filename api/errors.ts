@@ -9,6 +9,7 @@ const API_ERRORS = {
   MISSING_IMAGE: [400, 'The request has no image'],
   MULTIPLE_IMAGES: [400, 'The request has more than one image'],
   INVALID_PARAMETER: [400, 'A parameter is not valid'],
+  UNAUTHENTICATED: [401, 'The caller is not known'],
   IMAGE_NOT_FOUND: [404, 'There is no such image'],
   NOT_FOUND: [404, 'There is nothing here'],
   IMAGE_TOO_LARGE: [413, 'The image is too large'],
@@ -23,11 +24,14 @@ export type ApiErrorCode = keyof typeof API_ERRORS
 /** Thrown where a fact is known; turned into an answer in one place, the app's `onError`. */
 export class ApiError extends Error {
   readonly code: ApiErrorCode
+  /** The scheme by which a caller has to prove who they are (RFC 9110, section 11.6.1). */
+  readonly challenge: string | undefined
   /** @param detail a sentence for the caller: nothing internal, and nothing of theirs repeated back */
-  constructor(code: ApiErrorCode, detail: string) {
+  constructor(code: ApiErrorCode, detail: string, challenge?: string) {
     super(detail)
     this.name = 'ApiError'
     this.code = code
+    this.challenge = challenge
   }
 }
 
@@ -50,6 +54,7 @@ export function problem(error: ApiError, requestId: string): Response {
     instance: `urn:uuid:${requestId}`,
   }
   const headers = new Headers({ 'content-type': 'application/problem+json', 'cache-control': 'no-store' })
+  if (error.challenge !== undefined) headers.set('www-authenticate', error.challenge)
   if (status === 503) headers.set('retry-after', String(RETRY_AFTER_UNAVAILABLE))
   return new Response(JSON.stringify(body), { status, headers })
 }

@@ -5,8 +5,9 @@ import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { handle, type LambdaContext, type LambdaEvent } from 'hono/aws-lambda'
 import { clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
-import { readApiConfig } from '../shared/config.ts'
+import { readApiConfig, readAuthConfig } from '../shared/config.ts'
 import { type ApiDeps, buildApp } from './app.ts'
+import { identifyBy } from './auth.ts'
 import { bucketOrigin, loadPage } from './page.ts'
 
 const config = readApiConfig(process.env)
@@ -20,10 +21,10 @@ const deps: Omit<ApiDeps, 'page'> = {
   jobQueueUrl: config.JOB_QUEUE_URL,
   maxImageBytes: config.MAX_IMAGE_BYTES,
   now: () => new Date(),
-  identify: async () => 'anonymous',
+  identify: identifyBy(readAuthConfig(process.env)),
   log: new Logger({ serviceName: 'image-analyzer-api' }),
 }
-// Awaited by the first request and not here: the bundle is CommonJS, which knows no await outside of functions.
+// Not awaited here, so that the import does not wait for a signature that only the page needs.
 const answer = bucketOrigin(s3, config.IMAGE_BUCKET).then((origin) =>
   handle(buildApp({ ...deps, page: loadPage(origin) })),
 )

@@ -12,13 +12,15 @@ import { DynamoDBDocumentClient, paginateScan, UpdateCommand } from '@aws-sdk/li
 import { type ServerType, serve } from '@hono/node-server'
 import * as z from 'zod'
 import { buildApp } from '../api/app.ts'
+import { identifyBy } from '../api/auth.ts'
 import { bucketOrigin, loadPage } from '../api/page.ts'
 import { type AwsTarget, clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
-import { DEFAULT_MAX_IMAGE_BYTES } from '../shared/config.ts'
+import { type AuthConfig, DEFAULT_MAX_IMAGE_BYTES, readAuthConfig } from '../shared/config.ts'
 import { imageIdSchema } from '../shared/image.ts'
 import type { Job } from '../shared/job.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { type EmbeddedAws, startEmbeddedAws, startRekognition } from './embedded-aws.ts'
+import { verifySignature } from './gateway.ts'
 import { startPoller } from './poller.ts'
 import {
   BUCKET,
@@ -46,7 +48,12 @@ const environmentSchema = z.object({
   STAND_IN_TPS: z.coerce.number().positive().optional(),
   STAND_IN_LATENCY_MS: z.coerce.number().min(0).optional(),
   MAX_IMAGE_BYTES: z.coerce.number().int().positive().default(DEFAULT_MAX_IMAGE_BYTES),
+  /** How callers of the API prove who they are, as on AWS; see authSchema in shared/config.ts. */
+  AUTH: z.enum(['none', 'jwt', 'iam']).default('none'),
+  JWT_ISSUER: z.string().optional(),
+  JWT_AUDIENCE: z.string().optional(),
   AWS_ACCESS_KEY_ID: z.string().optional(),
+  AWS_SECRET_ACCESS_KEY: z.string().optional(),
   AWS_PROFILE: z.string().optional(),
 })
 
@@ -104,6 +111,12 @@ async function start(
   const standIn = {
     ...(settings.STAND_IN_TPS === undefined ? {} : { tps: settings.STAND_IN_TPS }),
     ...(settings.STAND_IN_LATENCY_MS === undefined ? {} : { latencyMs: settings.STAND_IN_LATENCY_MS }),
+  }
+
+  const auth = readAuth(settings)
+  const signer = {
+    accessKeyId: settings.AWS_ACCESS_KEY_ID ?? standInCredentials.accessKeyId,
+    secretAccessKey: settings.AWS_SECRET_ACCESS_KEY ?? standInCredentials.secretAccessKey,
   }
 
   let embedded: EmbeddedAws | undefined
@@ -203,11 +216,16 @@ async function start(
     jobQueueUrl,
     maxImageBytes: settings.MAX_IMAGE_BYTES,
     now: () => new Date(),
-    identify: async () => 'anonymous',
+    identify: identifyBy(auth),
     page: loadPage(await bucketOrigin(s3, BUCKET)),
     log,
   })
-  const server = await listen(app.fetch, settings.PORT).catch(portTrouble('PORT', settings.PORT))
+  const fetch = async (request: Request): Promise<Response> => {
+    // On AWS it is API Gateway that verifies signatures, and tells the function who signed.
+    const identity = auth.AUTH === 'iam' ? await verifySignature(request, signer) : undefined
+    return app.fetch(request, { requestContext: { identity } })
+  }
+  const server = await listen(fetch, settings.PORT).catch(portTrouble('PORT', settings.PORT))
   undo.push(() => closeServer(server))
 
   if (embedded !== undefined && settings.DATA_DIR !== undefined) {
@@ -236,6 +254,14 @@ async function start(
     target,
     jobQueueUrl,
     stop,
+  }
+}
+
+function readAuth({ AUTH, JWT_ISSUER, JWT_AUDIENCE }: z.infer<typeof environmentSchema>): AuthConfig {
+  try {
+    return readAuthConfig({ AUTH, JWT_ISSUER, JWT_AUDIENCE })
+  } catch (error) {
+    throw new StartError((error as Error).message)
   }
 }
 

@@ -15,6 +15,17 @@ const resources = {
   JOB_QUEUE_URL: z.url(),
 }
 
+/** How callers prove who they are. */
+const authSchema = z.discriminatedUnion('AUTH', [
+  /** By AWS Signature Version 4, verified by API Gateway before the function is called. */
+  z.object({ AUTH: z.literal('iam') }),
+  /** By a token of an OpenID Connect issuer: its `iss`, and the `aud` that tokens for this API carry. */
+  z.object({ AUTH: z.literal('jwt'), JWT_ISSUER: z.url(), JWT_AUDIENCE: z.string().min(1) }),
+  /** Not at all: everybody is the same owner. */
+  z.object({ AUTH: z.literal('none') }),
+])
+export type AuthConfig = z.infer<typeof authSchema>
+
 const apiSchema = z.object({
   ...resources,
   /** The largest image that `POST /images` takes, in bytes. */
@@ -59,6 +70,8 @@ function read<T extends z.ZodType>(schema: T, env: NodeJS.ProcessEnv): z.infer<T
   throw new Error(`The environment is not complete. ${problems.join('; ')}. See shared/config.ts.`)
 }
 
+/** @throws Error that names every variable that is missing or wrong */
+export const readAuthConfig = (env: NodeJS.ProcessEnv): AuthConfig => read(authSchema, env)
 /** @throws Error that names every variable that is missing or wrong */
 export const readApiConfig = (env: NodeJS.ProcessEnv): ApiConfig => read(apiSchema, env)
 /** @throws Error that names every variable that is missing or wrong */

@@ -23,6 +23,7 @@ beforeAll(async () => {
     JOB_QUEUE_URL: system.worker.jobQueueUrl,
     EVENT_BUS_NAME: EVENT_BUS,
     STALE_SECONDS: '1',
+    AUTH: 'none',
     POWERTOOLS_LOG_LEVEL: 'SILENT',
   }
   for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value)

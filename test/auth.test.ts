@@ -1,0 +1,195 @@
+import { execFile, spawnSync } from 'node:child_process'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { Hono } from 'hono'
+import { exportJWK, generateKeyPair, SignJWT } from 'jose'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { identifyBy } from '../api/auth.ts'
+import { ApiError, problem } from '../api/errors.ts'
+import { startSystem } from '../local/system.ts'
+import { readAuthConfig } from '../shared/config.ts'
+
+const photo = join(import.meta.dirname, 'fixtures/grace-hopper.jpg')
+
+/** An app that answers with the owner, as the API's routes learn it. */
+const ownerApp = (auth: Record<string, string>) => {
+  const identify = identifyBy(readAuthConfig(auth))
+  const app = new Hono()
+  app.get('/', async (c) => c.text(await identify(c)))
+  app.onError((error) => {
+    if (error instanceof ApiError) return problem(error, '00000000-0000-4000-8000-000000000000')
+    return new Response('trouble', { status: 503 })
+  })
+  return app
+}
+const unauthenticated = async (response: Response | Promise<Response>) => {
+  const answer = await response
+  expect(answer.status).toBe(401)
+  expect(answer.headers.get('www-authenticate')).toMatch(/^(Bearer|AWS4-HMAC-SHA256)/)
+  expect(await answer.json()).toMatchObject({ code: 'UNAUTHENTICATED' })
+}
+
+describe('AUTH', () => {
+  it('has to be said', () => {
+    expect(() => readAuthConfig({})).toThrow(/AUTH/)
+    expect(() => readAuthConfig({ AUTH: 'jwt', JWT_ISSUER: 'https://issuer.example' })).toThrow(
+      /JWT_AUDIENCE/,
+    )
+  })
+})
+
+describe('AUTH=jwt', () => {
+  let issuer: Server
+  let JWT_ISSUER: string
+  let requests = 0
+  let broken = false
+  let keys: Awaited<ReturnType<typeof generateKeyPair>>
+  let others: Awaited<ReturnType<typeof generateKeyPair>>
+  let app: ReturnType<typeof ownerApp>
+  beforeAll(async () => {
+    keys = await generateKeyPair('ES256')
+    others = await generateKeyPair('ES256')
+    const jwk = { ...(await exportJWK(keys.publicKey)), kid: 'one', alg: 'ES256', use: 'sig' }
+    issuer = createServer((request, response) => {
+      requests += 1
+      if (broken) return response.writeHead(500).end()
+      const body = request.url?.includes('openid-configuration')
+        ? { issuer: JWT_ISSUER, jwks_uri: `${JWT_ISSUER}/keys` }
+        : { keys: [jwk] }
+      return response.end(JSON.stringify(body))
+    }).listen(0, '127.0.0.1')
+    await new Promise((resolve) => issuer.once('listening', resolve))
+    JWT_ISSUER = `http://127.0.0.1:${(issuer.address() as AddressInfo).port}`
+    app = ownerApp({ AUTH: 'jwt', JWT_ISSUER, JWT_AUDIENCE: 'images' })
+  })
+  afterAll(() => {
+    issuer.closeAllConnections()
+    issuer.close()
+  })
+
+  const token = (change: (jwt: SignJWT) => SignJWT = (jwt) => jwt, key = keys.privateKey) =>
+    change(
+      new SignJWT({})
+        .setProtectedHeader({ alg: 'ES256', kid: 'one' })
+        .setIssuer(JWT_ISSUER)
+        .setAudience('images')
+        .setSubject('user-1')
+        .setExpirationTime('5m'),
+    ).sign(key)
+  const ask = (authorization?: string) =>
+    app.request('/', authorization === undefined ? {} : { headers: { authorization } })
+
+  it('is not kept from the next request by an issuer that was away', async () => {
+    broken = true
+    expect((await ask(`Bearer ${await token()}`)).status).toBe(503)
+    broken = false
+    expect((await ask(`Bearer ${await token()}`)).status).toBe(200)
+  })
+  it('knows the caller by the subject of a token, and fetches the keys once', async () => {
+    const before = requests
+    for (const subject of ['user-1', 'user-2', 'user-1']) {
+      const response = await ask(`Bearer ${await token((jwt) => jwt.setSubject(subject))}`)
+      expect(await response.text()).toBe(`jwt:${subject}`)
+    }
+    expect(requests - before).toBeLessThanOrEqual(1)
+  })
+  it.each<[string, () => Promise<string | undefined>]>([
+    ['nothing', async () => undefined],
+    ['another scheme', async () => 'Basic dTpw'],
+    ['no token', async () => 'Bearer '],
+    ['junk', async () => 'Bearer junk'],
+    [
+      'a token that is over',
+      async () => `Bearer ${await token((jwt) => jwt.setExpirationTime(Math.floor(Date.now() / 1000) - 60))}`,
+    ],
+    ['a token that is not valid yet', async () => `Bearer ${await token((jwt) => jwt.setNotBefore('5m'))}`],
+    ['a token for another audience', async () => `Bearer ${await token((jwt) => jwt.setAudience('films'))}`],
+    [
+      'a token of another issuer',
+      async () => `Bearer ${await token((jwt) => jwt.setIssuer('https://other.example'))}`,
+    ],
+    ['a token without a subject', async () => `Bearer ${await token((jwt) => jwt.setSubject(''))}`],
+    ['a token signed by somebody else', async () => `Bearer ${await token((jwt) => jwt, others.privateKey)}`],
+    [
+      'a token with a changed payload',
+      async () =>
+        `Bearer ${(await token()).replace(/\.[^.]+\./, `.${Buffer.from('{"sub":"root"}').toString('base64url')}.`)}`,
+    ],
+    [
+      'a token without a signature',
+      async () => {
+        const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
+        return `Bearer ${part({ alg: 'none' })}.${part({ sub: 'root', iss: JWT_ISSUER, aud: 'images', exp: 4e9 })}.`
+      },
+    ],
+    [
+      'a token signed with the public key as a secret',
+      async () => {
+        const secret = Buffer.from(JSON.stringify(await exportJWK(keys.publicKey)))
+        return `Bearer ${await new SignJWT({ sub: 'root', iss: JWT_ISSUER, aud: 'images', exp: 4e9 }).setProtectedHeader({ alg: 'HS256' }).sign(secret)}`
+      },
+    ],
+  ])('refuses %s', async (_name, make) => {
+    await unauthenticated(ask(await make()))
+  })
+})
+
+describe('AUTH=iam', () => {
+  const app = ownerApp({ AUTH: 'iam' })
+  const ask = (requestContext: unknown) => app.request('/', {}, { requestContext })
+
+  it('knows the caller by the unique id that API Gateway names, without the session', async () => {
+    const rest = await ask({ identity: { accountId: '123456789012', caller: 'AROAEXAMPLE:session-7' } })
+    expect(await rest.text()).toBe('iam:123456789012:AROAEXAMPLE')
+    const http = await ask({ authorizer: { iam: { accountId: '123456789012', callerId: 'AIDAEXAMPLE' } } })
+    expect(await http.text()).toBe('iam:123456789012:AIDAEXAMPLE')
+  })
+  it.each([
+    [undefined],
+    [{}],
+    [{ identity: { accountId: null, caller: null } }],
+    [{ identity: { accountId: '1', caller: '' } }],
+    [{ identity: { accountId: '1', caller: ':s' } }],
+  ])('refuses a request of which API Gateway says %j', async (context) => {
+    await unauthenticated(ask(context))
+  })
+
+  const hasCurl = spawnSync('curl', ['--aws-sigv4', 'aws:amz', '--version']).status === 0
+  it.skipIf(!hasCurl)('is verified on this machine too (skipped without a curl that signs)', async () => {
+    const system = await startSystem(
+      {
+        AUTH: 'iam',
+        PORT: '0',
+        AWS_PORT: '0',
+        AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE',
+        AWS_SECRET_ACCESS_KEY: 'right',
+      },
+      { info: () => {}, warn: () => {}, error: () => {} },
+    )
+    const curl = async (user: string, ...args: string[]) => {
+      const { stdout } = await promisify(execFile)('curl', [
+        ...['-s', '--aws-sigv4', 'aws:amz:us-east-1:execute-api', '--user', user, ...args],
+      ])
+      return JSON.parse(stdout)
+    }
+    try {
+      const upload = ['--data-binary', `@${photo}`, '-H', 'content-type: image/jpeg']
+      const { imageId } = await curl('AKIDEXAMPLE:right', ...upload, `${system.url}/images?filename=a.jpg`)
+      expect(await curl('AKIDEXAMPLE:right', `${system.url}/images/${imageId}?wait=20`)).toMatchObject({
+        status: 'completed',
+      })
+      for (const wrong of ['AKIDEXAMPLE:wrong', 'OTHER:right']) {
+        expect(await curl(wrong, ...upload, `${system.url}/images`)).toMatchObject({
+          code: 'UNAUTHENTICATED',
+        })
+        expect(await curl(wrong, `${system.url}/images`)).toMatchObject({ code: 'UNAUTHENTICATED' })
+      }
+      await unauthenticated(fetch(`${system.url}/images`))
+      expect((await fetch(`${system.url}/health`)).status).toBe(200)
+    } finally {
+      await system.stop()
+    }
+  })
+})
