@@ -1,5 +1,5 @@
 import type { Context } from 'hono'
-import { createRemoteJWKSet, type JWTVerifyGetKey, errors as joseErrors, jwtVerify } from 'jose'
+import type { JWTVerifyGetKey } from 'jose'
 import * as z from 'zod'
 import type { AuthConfig } from '../shared/config.ts'
 import { ApiError } from './errors.ts'
@@ -55,6 +55,9 @@ const byIam: Identify = async (c) => {
   return `iam:${accountId}:${id}`
 }
 
+/** Loaded where tokens are used, not by every cold start. */
+const jose = () => import('jose')
+
 const claimsSchema = z.object({ sub: z.string().min(1).max(255) })
 
 /** Tokens of an OpenID Connect issuer, verified by its published keys; they are fetched once and kept. */
@@ -70,6 +73,7 @@ function byToken(issuer: string, audience: string): Identify {
       throw error
     })
     const getKey = await keys
+    const { errors, jwtVerify } = await jose()
     try {
       const { payload } = await jwtVerify(token, getKey, {
         issuer,
@@ -81,8 +85,8 @@ function byToken(issuer: string, audience: string): Identify {
       return `jwt:${claimsSchema.parse(payload).sub}`
     } catch (error) {
       // Keys that could not be fetched say nothing about the token.
-      if (error instanceof joseErrors.JWKSTimeout) throw error
-      if (error instanceof joseErrors.JOSEError || error instanceof z.ZodError) {
+      if (error instanceof errors.JWKSTimeout) throw error
+      if (error instanceof errors.JOSEError || error instanceof z.ZodError) {
         throw new ApiError(
           'UNAUTHENTICATED',
           'The token is not valid here, or no longer.',
@@ -103,5 +107,6 @@ async function discoverKeys(issuer: string): Promise<JWTVerifyGetKey> {
   if (!response.ok) throw new Error(`${url} answers ${response.status}.`)
   const metadata = metadataSchema.parse(await response.json())
   if (metadata.issuer !== issuer) throw new Error(`${url} is of another issuer, ${metadata.issuer}.`)
+  const { createRemoteJWKSet } = await jose()
   return createRemoteJWKSet(new URL(metadata.jwks_uri), { timeoutDuration: ISSUER_TIMEOUT_MS })
 }

@@ -1,5 +1,4 @@
 import { finished } from 'node:stream/promises'
-import { Busboy } from '@fastify/busboy'
 import { ApiError } from './errors.ts'
 
 /** An image as a request carries it. */
@@ -75,6 +74,8 @@ const MAX_PARTS = 100
 
 async function fromForm(request: Request, body: Buffer): Promise<Upload> {
   const files: Upload[] = []
+  // Loaded by the first form, not by every cold start.
+  const { Busboy } = await import('@fastify/busboy')
   try {
     const parser = new Busboy({
       headers: { 'content-type': request.headers.get('content-type') ?? '' },

@@ -8,6 +8,7 @@ import { join } from 'node:path'
  * or of two machines, are not comparable.
  */
 const BENCHMARKS: Record<string, () => Promise<object[]>> = {
+  'cold-start': async () => (await import('./cold-start.ts')).coldStart(),
   'decode-memory': async () => (await import('./decode-memory.ts')).decodeMemory(),
 }
 

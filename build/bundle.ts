@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
+import { decode, encode, type SourceMapSegment } from '@jridgewell/sourcemap-codec'
 import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild'
 
 export const FUNCTIONS = ['api', 'worker', 'sweeper'] as const
@@ -16,29 +16,8 @@ export interface Bundle {
 
 export const ROOT = join(import.meta.dirname, '..')
 
-/**
- * Lambda finds `index.handler` here. The code itself is CommonJS, which loads in five sixths of the time that the
- * same code takes as an ES module (`npm run bench -- cold-start`).
- */
-const ENTRY = `import { createRequire } from 'node:module'
-export const { handler } = createRequire(import.meta.url)('./main.cjs')
-`
-
 /** Files that the code reads beside itself, by function. */
 const ASSETS: Partial<Record<FunctionName, string>> = { api: 'web' }
-
-/**
- * On Lambda credentials are in the environment, or behind a URL that the environment names. The SDK's default chain
- * asks there too, but carries SSO, STS, profiles and EC2 along: 130 KB that no function uses.
- */
-const CREDENTIALS = `
-import { fromEnv } from '@aws-sdk/credential-provider-env'
-import { fromHttp } from '@aws-sdk/credential-provider-http'
-import { credentialsTreatedAsExpired } from './defaultProvider'
-import { memoizeChain } from './runtime/memoize-chain'
-export const defaultProvider = (init) =>
-  memoizeChain([fromEnv(init), (properties) => fromHttp(init)(properties)], credentialsTreatedAsExpired)
-`
 
 /**
  * The SDK describes every operation of a service in arrays with computed keys. A computed key might have an effect, so
@@ -50,57 +29,106 @@ const withPureSchemas = (source: string): string =>
     (_, name: string, array: string) => `${name}/* @__PURE__ */ (() => ${array})();`,
   )
 
-/** An empty map: the bundle's map then has our own lines only, and Node reads it all at each start. */
-const WITHOUT_MAP = `\n//# sourceMappingURL=data:application/json;base64,${btoa('{"version":3,"sources":[""],"mappings":"A"}')}`
+/** Leaves our own lines only, if there are any: nine tenths of the maps are about libraries, and would double the zip. */
+function ownLinesOf(json: string): string | undefined {
+  const map: { sources: string[]; mappings: string } = JSON.parse(json)
+  const sources = map.sources.filter((source) => !source.includes('node_modules/'))
+  if (sources.length === 0) return undefined
+  const indexes = map.sources.map((source) => sources.indexOf(source))
+  const lines = decode(map.mappings).map((segments) =>
+    segments.flatMap((segment, at): SourceMapSegment[] => {
+      const index = indexes[segment[1] ?? -1] ?? -1
+      if (index >= 0) return [[segment[0], index, segment[2] ?? 0, segment[3] ?? 0]]
+      // Where a library begins, our code ends.
+      return at === 0 || (indexes[segments[at - 1]?.[1] ?? -1] ?? -1) >= 0 ? [[segment[0]]] : []
+    }),
+  )
+  return JSON.stringify({ version: 3, sources, names: [], mappings: encode(lines) })
+}
 
-const slim: Plugin = {
-  name: 'slim',
+const pureSchemas: Plugin = {
+  name: 'pure-schemas',
   setup({ onLoad }) {
-    onLoad({ filter: /node_modules.+\.[cm]?js$/ }, ({ path }) => {
-      const file = path.replaceAll('\\', '/')
-      if (file.endsWith('/credential-provider-node/dist-es/index.js'))
-        return { contents: CREDENTIALS + WITHOUT_MAP }
-      const source = readFileSync(path, 'utf8')
-      const contents = /\/client-[a-z0-9]+\/dist-es\/schemas\//.test(file) ? withPureSchemas(source) : source
-      return { contents: contents + WITHOUT_MAP }
-    })
+    onLoad({ filter: /[\\/]client-[a-z0-9]+[\\/]dist-es[\\/]schemas[\\/].+\.js$/ }, async ({ path }) => ({
+      contents: withPureSchemas(await readFile(path, 'utf8')),
+    }))
   },
 }
 
+/** The best of what bench/cold-start.ts compares. As CommonJS the same code was neither faster nor smaller. */
 export const ESBUILD: BuildOptions = {
   bundle: true,
   platform: 'node',
   target: 'node22',
-  format: 'cjs',
+  format: 'esm',
+  outExtension: { '.js': '.mjs' },
   // ES modules where a package has them: esbuild can only leave out unused code of those.
   mainFields: ['module', 'main'],
+  // What the SDK imports only when needed (how to get credentials from SSO, STS, EC2, …) stays in files of its own,
+  // which Lambda never loads. In one file, all that is reachable from there would be wrapped and start slower.
+  splitting: true,
   minify: true,
-  sourcemap: 'linked',
+  legalComments: 'none',
+  sourcemap: 'external',
   // Stack traces need names and lines; the sources themselves are in the repository.
   sourcesContent: false,
-  legalComments: 'none',
   external: ['sharp'],
-  plugins: [slim],
-  // The bundle stands where api/ stands in the repository: '../web/page.html' is in the zip's folder web/.
+  // The names of split files follow from paths, which must not depend on where a linked node_modules really is.
+  preserveSymlinks: true,
+  plugins: [pureSchemas],
+  // The bundle stands where api/ stands in the repository, so that '../web/page.html' is the zip's web/page.html.
   define: { 'import.meta.url': 'bundleUrl' },
-  banner: { js: `const bundleUrl = require('node:url').pathToFileURL(__dirname + '/bundle/').href` },
+  banner: {
+    js: [
+      // Bundled CommonJS packages call require, which an ES module has not.
+      "import { createRequire as requireFrom } from 'node:module'",
+      'const require = requireFrom(import.meta.url)',
+      "const bundleUrl = new URL('bundle/', import.meta.url).href",
+    ].join(';'),
+  },
 }
 
-/** One function's code, ready to be loaded from the folder that `files` are written to. */
+/** One function's code, ready to be loaded from the folder that `files` are written to: `index.mjs` exports `handler`. */
 export async function bundle(name: FunctionName): Promise<Bundle> {
   const { outputFiles, metafile } = await build({
     ...ESBUILD,
     absWorkingDir: ROOT,
-    entryPoints: [`${name}/handler.ts`],
-    outfile: 'main.cjs',
+    entryPoints: [{ in: `${name}/handler.ts`, out: 'index' }],
+    outdir: '.',
     write: false,
     metafile: true,
   })
-  const files: Files = { 'index.mjs': Buffer.from(ENTRY) }
-  for (const { path, contents } of outputFiles) files[path.slice(ROOT.length + 1)] = contents
+  const files: Files = {}
+  for (const { path, text } of outputFiles) {
+    if (!path.endsWith('.mjs')) continue
+    const file = basename(path)
+    const map = ownLinesOf(outputFiles.find((other) => other.path === `${path}.map`)?.text ?? '')
+    files[file] = Buffer.from(map === undefined ? text : `${text}//# sourceMappingURL=${file}.map\n`)
+    if (map !== undefined) files[`${file}.map`] = Buffer.from(map)
+  }
   const assets = ASSETS[name]
   for (const file of assets === undefined ? [] : await readdir(join(ROOT, assets))) {
-    if (/\.(html|css|js)$/.test(file)) files[`${assets}/${file}`] = await readFile(join(ROOT, `${assets}/${file}`))
+    if (/\.(html|css|js)$/.test(file))
+      files[`${assets}/${file}`] = await readFile(join(ROOT, `${assets}/${file}`))
   }
   return { files, metafile }
+}
+
+/** What a cold start loads of a bundle: the entry and the files that it imports at once. */
+export function loadedAtStart({ outputs }: Metafile): { bytes: number; inputs: Map<string, number> } {
+  const reached = new Set(['index.mjs'])
+  const inputs = new Map<string, number>()
+  let bytes = 0
+  // A Set that grows is walked to its end.
+  for (const file of reached) {
+    const output = outputs[file]
+    bytes += output?.bytes ?? 0
+    for (const [input, { bytesInOutput }] of Object.entries(output?.inputs ?? {})) {
+      inputs.set(input, bytesInOutput)
+    }
+    for (const { kind, path } of output?.imports ?? []) {
+      if (kind === 'import-statement' && path in outputs) reached.add(path)
+    }
+  }
+  return { bytes, inputs }
 }

@@ -19,11 +19,15 @@ import {
 } from '@aws-sdk/client-sqs'
 import { LISTED_ATTRIBUTES } from '../api/records.ts'
 
-export const BUCKET = 'image-analyzer-images'
-export const TABLE = 'image-analyzer-images'
-export const JOB_QUEUE = 'image-analyzer-jobs'
-export const DEAD_QUEUE = 'image-analyzer-jobs-dead'
-export const EVENT_BUS = 'image-analyzer'
+/** @param prefix another one gives a system of its own at the same endpoint */
+export const resourceNames = (prefix = 'image-analyzer') => ({
+  bucket: `${prefix}-images`,
+  table: `${prefix}-images`,
+  jobQueue: `${prefix}-jobs`,
+  deadQueue: `${prefix}-jobs-dead`,
+  eventBus: prefix,
+})
+export type ResourceNames = ReturnType<typeof resourceNames>
 
 /** Seconds that a worker has for a batch, here as on AWS (infrastructure/). */
 export const WORKER_TIMEOUT_SECONDS = 60
@@ -42,24 +46,25 @@ export interface ResourceClients {
 /** Creates what is missing at an endpoint and leaves what is there: here what Terraform does on AWS. */
 export async function createMissingResources(
   clients: ResourceClients,
+  names: ResourceNames,
 ): Promise<{ jobQueueUrl: string; jobQueueArn: string }> {
   const [queue] = await Promise.all([
-    createQueues(clients.sqs),
-    createBucket(clients),
-    createTable(clients.dynamoDb),
-    createBus(clients.eventBridge),
+    createQueues(clients.sqs, names),
+    createBucket(clients, names.bucket),
+    createTable(clients.dynamoDb, names.table),
+    createBus(clients.eventBridge, names.eventBus),
   ])
   return queue
 }
 
-async function createBucket({ s3, region }: ResourceClients): Promise<void> {
+async function createBucket({ s3, region }: ResourceClients, bucket: string): Promise<void> {
   try {
-    await s3.send(new HeadBucketCommand({ Bucket: BUCKET }))
+    await s3.send(new HeadBucketCommand({ Bucket: bucket }))
   } catch (error) {
     if (!(error instanceof NotFound)) throw error
     await s3.send(
       new CreateBucketCommand({
-        Bucket: BUCKET,
+        Bucket: bucket,
         // us-east-1 is the one region that must not be named.
         ...(region === 'us-east-1'
           ? {}
@@ -69,7 +74,7 @@ async function createBucket({ s3, region }: ResourceClients): Promise<void> {
   }
 }
 
-async function createTable(dynamoDb: DynamoDBClient): Promise<void> {
+async function createTable(dynamoDb: DynamoDBClient, table: string): Promise<void> {
   const index = (IndexName: string, partition: string, sort: string, shown: readonly string[]) => ({
     IndexName,
     KeySchema: [
@@ -81,7 +86,7 @@ async function createTable(dynamoDb: DynamoDBClient): Promise<void> {
   try {
     await dynamoDb.send(
       new CreateTableCommand({
-        TableName: TABLE,
+        TableName: table,
         BillingMode: 'PAY_PER_REQUEST',
         AttributeDefinitions: ['imageId', 'owner', 'statusKey', 'unfinished', 'updatedAt'].map(
           (AttributeName) => ({
@@ -102,13 +107,16 @@ async function createTable(dynamoDb: DynamoDBClient): Promise<void> {
   }
   await waitUntilTableExists(
     { client: dynamoDb, maxWaitTime: 30, minDelay: 0.05, maxDelay: 1 },
-    { TableName: TABLE },
+    { TableName: table },
   )
 }
 
-async function createQueues(sqs: SQSClient): Promise<{ jobQueueUrl: string; jobQueueArn: string }> {
-  const dead = await createQueue(sqs, DEAD_QUEUE, { MessageRetentionPeriod: '1209600' })
-  const jobs = await createQueue(sqs, JOB_QUEUE, {
+async function createQueues(
+  sqs: SQSClient,
+  names: ResourceNames,
+): Promise<{ jobQueueUrl: string; jobQueueArn: string }> {
+  const dead = await createQueue(sqs, names.deadQueue, { MessageRetentionPeriod: '1209600' })
+  const jobs = await createQueue(sqs, names.jobQueue, {
     VisibilityTimeout: String(VISIBILITY_TIMEOUT_SECONDS),
     MessageRetentionPeriod: '1209600',
     RedrivePolicy: JSON.stringify({ deadLetterTargetArn: dead.arn, maxReceiveCount: MAX_RECEIVE_COUNT }),
@@ -135,9 +143,9 @@ async function createQueue(
   return { url, arn: Attributes.QueueArn }
 }
 
-async function createBus(eventBridge: EventBridgeClient): Promise<void> {
+async function createBus(eventBridge: EventBridgeClient, name: string): Promise<void> {
   try {
-    await eventBridge.send(new CreateEventBusCommand({ Name: EVENT_BUS }))
+    await eventBridge.send(new CreateEventBusCommand({ Name: name }))
   } catch (error) {
     if (!(error instanceof ResourceAlreadyExistsException)) throw error
   }

@@ -22,14 +22,7 @@ import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { type EmbeddedAws, startEmbeddedAws, startRekognition } from './embedded-aws.ts'
 import { verifySignature } from './gateway.ts'
 import { startPoller } from './poller.ts'
-import {
-  BUCKET,
-  createMissingResources,
-  EVENT_BUS,
-  JOB_QUEUE,
-  TABLE,
-  WORKER_TIMEOUT_SECONDS,
-} from './resources.ts'
+import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
 
 const port = z.coerce.number().int().min(0).max(65_535)
 
@@ -72,6 +65,7 @@ export interface System {
 /** Trouble that a person can mend, in one sentence. */
 export class StartError extends Error {}
 
+const names = resourceNames()
 /** Invocations of the worker at once: two batches keep two decodes and the calls around them going. */
 const WORKER_CONCURRENCY = 2
 /** Connections to each service: at least three for each image in flight (two batches of ten). */
@@ -148,13 +142,10 @@ async function start(
   const dynamoDb = new DynamoDBClient(clientOptions(target, SOCKETS))
   const eventBridge = new EventBridgeClient(clientOptions(target))
   const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
-  const { jobQueueUrl, jobQueueArn } = await createMissingResources({
-    s3,
-    sqs,
-    dynamoDb,
-    eventBridge,
-    region,
-  })
+  const { jobQueueUrl, jobQueueArn } = await createMissingResources(
+    { s3, sqs, dynamoDb, eventBridge, region },
+    names,
+  )
 
   let rekognitionTarget: AwsTarget
   let rekognition: System['rekognition']
@@ -195,10 +186,10 @@ async function start(
     dynamo,
     rekognition: new RekognitionClient(clientOptions(rekognitionTarget, SOCKETS)),
     eventBridge,
-    bucket: BUCKET,
-    table: TABLE,
+    bucket: names.bucket,
+    table: names.table,
     jobQueueUrl,
-    eventBus: EVENT_BUS,
+    eventBus: names.eventBus,
     // The real service cannot reach into a bucket on this machine.
     rekognitionSource: settings.REKOGNITION === 'aws' ? 'bytes' : 's3',
     minConfidence: 55,
@@ -211,13 +202,13 @@ async function start(
     s3,
     sqs,
     dynamo,
-    bucket: BUCKET,
-    table: TABLE,
+    bucket: names.bucket,
+    table: names.table,
     jobQueueUrl,
     maxImageBytes: settings.MAX_IMAGE_BYTES,
     now: () => new Date(),
     identify: identifyBy(auth),
-    page: loadPage(await bucketOrigin(s3, BUCKET)),
+    page: loadPage(await bucketOrigin(s3, names.bucket)),
     log,
   })
   const fetch = async (request: Request): Promise<Response> => {
@@ -328,11 +319,11 @@ async function recover(
   embedded: EmbeddedAws,
   { dynamo, sqs, jobQueueUrl }: { dynamo: DynamoDBDocumentClient; sqs: SQSClient; jobQueueUrl: string },
 ): Promise<void> {
-  const queued = new Set(embedded.recoverQueue(JOB_QUEUE))
+  const queued = new Set(embedded.recoverQueue(names.jobQueue))
   const unfinished = paginateScan(
     { client: dynamo },
     {
-      TableName: TABLE,
+      TableName: names.table,
       FilterExpression: '#status IN (:pending, :processing)',
       ProjectionExpression: 'imageId, #status, epoch',
       ExpressionAttributeNames: { '#status': 'status' },
@@ -344,7 +335,7 @@ async function recover(
       if (status === 'processing') {
         await dynamo.send(
           new UpdateCommand({
-            TableName: TABLE,
+            TableName: names.table,
             Key: { imageId },
             UpdateExpression: 'SET leaseUntil = :over',
             ExpressionAttributeValues: { ':over': 0 },

@@ -1,10 +1,11 @@
+import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { EventBridgeClient, PutRuleCommand, PutTargetsCommand } from '@aws-sdk/client-eventbridge'
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
-import { S3Client } from '@aws-sdk/client-s3'
+import { GetObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import {
   CreateQueueCommand,
   DeleteMessageBatchCommand,
@@ -18,19 +19,24 @@ import type { Context, SQSEvent } from 'aws-lambda'
 import type { Hono } from 'hono'
 import { buildApp } from '../api/app.ts'
 import { loadPage } from '../api/page.ts'
-import { startEmbeddedAws } from '../local/embedded-aws.ts'
-import { BUCKET, createMissingResources, EVENT_BUS, TABLE } from '../local/resources.ts'
+import { startEmbeddedAws, startRekognition } from '../local/embedded-aws.ts'
+import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
 import { clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
 import { DEFAULT_MAX_IMAGE_BYTES } from '../shared/config.ts'
 import type { EventDetail } from '../shared/event.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
+
+/** Another emulator to test against, instead of the embedded AWS. */
+export const ELSEWHERE = process.env['AWS_ENDPOINT_URL']
 
 /** The embedded AWS with the API and the worker on it, and nothing that moves jobs between them by itself. */
 export interface TestSystem {
   app: Hono<{ Variables: { requestId: string } }>
   worker: WorkerDeps
   dynamoDb: DynamoDBClient
+  names: ResourceNames
   endpoint: string
+  rekognitionEndpoint: string
   /** Everything that was logged as a warning or an error. */
   trouble: string[]
   /** Posts raw bytes and gives the id that the answer names. */
@@ -86,55 +92,66 @@ export const lambdaContext = (remainingMs = 60_000): Context => {
 export async function startTestSystem(
   options: { rekognition?: { tps?: number; latencyMs?: number }; maxImageBytes?: number } = {},
 ): Promise<TestSystem> {
-  const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-test-'))
   const region = 'us-east-1'
-  const aws = await startEmbeddedAws({
-    port: 0,
-    region,
-    folder,
-    rekognition: options.rekognition ?? {},
-    onDropped: (dropped) => trouble.push(JSON.stringify(dropped)),
-  })
-  const target = {
-    endpoint: aws.endpoint,
-    region,
-    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
-  }
+  const trouble: string[] = []
+  // With AWS_ENDPOINT_URL the same tests run against another emulator, each in resources of its own.
+  const names = resourceNames(
+    ELSEWHERE === undefined ? undefined : `image-analyzer-test-${randomUUID().slice(0, 8)}`,
+  )
+  const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-test-'))
+  const rekognition = options.rekognition ?? {}
+  const aws =
+    ELSEWHERE === undefined
+      ? await startEmbeddedAws({
+          ...{ port: 0, region, folder, rekognition },
+          onDropped: (dropped) => trouble.push(JSON.stringify(dropped)),
+        })
+      : { endpoint: ELSEWHERE, stop: async () => {} }
+  const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
+  const target = { endpoint: aws.endpoint, region, credentials }
   const s3 = new S3Client(s3Options(target))
   const sqs = new SQSClient(sqsOptions(target))
   const dynamoDb = new DynamoDBClient(clientOptions(target))
   const eventBridge = new EventBridgeClient(clientOptions(target))
   const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
-  const { jobQueueUrl, jobQueueArn } = await createMissingResources({
-    s3,
-    sqs,
-    dynamoDb,
-    eventBridge,
-    region,
-  })
+  const { jobQueueUrl, jobQueueArn } = await createMissingResources(
+    { s3, sqs, dynamoDb, eventBridge, region },
+    names,
+  )
 
-  const trouble: string[] = []
+  const standIn =
+    ELSEWHERE === undefined
+      ? undefined
+      : await startRekognition({
+          port: 0,
+          rekognition,
+          readObject: async (Bucket, Key) => {
+            const found = await s3.send(new GetObjectCommand({ Bucket, Key })).catch(() => undefined)
+            return found?.Body?.transformToByteArray()
+          },
+        })
+  const rekognitionEndpoint = standIn?.endpoint ?? aws.endpoint
   const note = (message: string, extra: Record<string, unknown>) => {
     trouble.push(`${message} ${String(extra['error'] ?? extra['cause'] ?? '')}`)
   }
   const log = { info: () => {}, warn: note, error: note as WorkerDeps['log']['error'] }
-  const names = { bucket: BUCKET, table: TABLE, jobQueueUrl, now: () => new Date() }
+  const common = { bucket: names.bucket, table: names.table, jobQueueUrl, now: () => new Date() }
   const worker: WorkerDeps = {
-    ...{ ...names, s3, sqs, dynamo, eventBridge, log, eventBus: EVENT_BUS },
-    rekognition: new RekognitionClient(clientOptions(target)),
+    ...{ ...common, s3, sqs, dynamo, eventBridge, log, eventBus: names.eventBus },
+    rekognition: new RekognitionClient(clientOptions({ ...target, endpoint: rekognitionEndpoint })),
     rekognitionSource: 's3',
     minConfidence: 55,
     maxLabels: 100,
     maxAttempts: 10,
   }
   const app = buildApp({
-    ...{ ...names, s3, sqs, dynamo, log },
+    ...{ ...common, s3, sqs, dynamo, log },
     maxImageBytes: options.maxImageBytes ?? DEFAULT_MAX_IMAGE_BYTES,
     identify: async (c) => c.req.header('x-test-owner') ?? 'anonymous',
     page: loadPage(aws.endpoint),
   })
 
-  const subscriber = await subscribe(sqs, eventBridge)
+  const subscriber = await subscribe(sqs, eventBridge, names.eventBus)
   const receive = async (queueUrl: string): Promise<Message[]> => {
     const { Messages = [] } = await sqs.send(
       new ReceiveMessageCommand({
@@ -160,7 +177,9 @@ export async function startTestSystem(
     app,
     worker,
     dynamoDb,
+    names,
     endpoint: aws.endpoint,
+    rekognitionEndpoint,
     trouble,
     submit: async (bytes, headers = {}) => {
       const response = await app.request('/images', {
@@ -202,26 +221,27 @@ export async function startTestSystem(
     stop: async () => {
       for (const client of [s3, sqs, dynamoDb, eventBridge, worker.rekognition]) client.destroy()
       await aws.stop()
+      await standIn?.stop()
       rmSync(folder, { recursive: true })
     },
   }
 }
 
-async function subscribe(sqs: SQSClient, eventBridge: EventBridgeClient): Promise<string> {
-  const { QueueUrl = '' } = await sqs.send(new CreateQueueCommand({ QueueName: 'subscriber' }))
+async function subscribe(sqs: SQSClient, eventBridge: EventBridgeClient, bus: string): Promise<string> {
+  const { QueueUrl = '' } = await sqs.send(new CreateQueueCommand({ QueueName: `${bus}-subscriber` }))
   const { Attributes } = await sqs.send(
     new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['QueueArn'] }),
   )
   await eventBridge.send(
     new PutRuleCommand({
-      EventBusName: EVENT_BUS,
+      EventBusName: bus,
       Name: 'everything',
       EventPattern: JSON.stringify({ source: ['image-analyzer'] }),
     }),
   )
   await eventBridge.send(
     new PutTargetsCommand({
-      EventBusName: EVENT_BUS,
+      EventBusName: bus,
       Rule: 'everything',
       Targets: [{ Id: 'subscriber', Arn: Attributes?.QueueArn }],
     }),

@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { LambdaContext, LambdaEvent } from 'hono/aws-lambda'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { BUCKET, EVENT_BUS, TABLE } from '../local/resources.ts'
 import { lambdaContext, startTestSystem, type TestSystem } from './context.ts'
 
 const photo = readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url))
@@ -15,13 +14,14 @@ beforeAll(async () => {
   system = await startTestSystem()
   const environment = {
     AWS_ENDPOINT_URL: system.endpoint,
+    AWS_ENDPOINT_URL_REKOGNITION: system.rekognitionEndpoint,
     AWS_REGION: 'us-east-1',
     AWS_ACCESS_KEY_ID: 'test',
     AWS_SECRET_ACCESS_KEY: 'test',
-    IMAGE_BUCKET: BUCKET,
-    IMAGE_TABLE: TABLE,
+    IMAGE_BUCKET: system.names.bucket,
+    IMAGE_TABLE: system.names.table,
     JOB_QUEUE_URL: system.worker.jobQueueUrl,
-    EVENT_BUS_NAME: EVENT_BUS,
+    EVENT_BUS_NAME: system.names.eventBus,
     STALE_SECONDS: '1',
     AUTH: 'none',
     POWERTOOLS_LOG_LEVEL: 'SILENT',

@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs'
 import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import sharp, { type Sharp } from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { BUCKET } from '../local/resources.ts'
 import { eventDetailSchema, MAX_DETAIL_BYTES } from '../shared/event.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { CORNERS, cornerColour, formats, quarters, rgb } from './pictures.ts'
@@ -22,7 +21,9 @@ const finish = async (bytes: Uint8Array) => {
   return system.record(imageId)
 }
 const stored = async (key: string): Promise<Buffer> => {
-  const { Body } = await system.worker.s3.send(new GetObjectCommand({ Bucket: BUCKET, Key: key }))
+  const { Body } = await system.worker.s3.send(
+    new GetObjectCommand({ Bucket: system.names.bucket, Key: key }),
+  )
   return Buffer.from((await Body?.transformToByteArray()) ?? [])
 }
 const expectCorners = async (image: Buffer) => {
@@ -227,7 +228,7 @@ describe('what Rekognition is given', () => {
 
   it.each(['jpeg', 'png'] as const)('of a %s is the original by reference', async (format) => {
     const { record, image } = await given(await (await quarters())[format]().toBuffer())
-    expect(image).toEqual({ S3Object: { Bucket: BUCKET, Name: `originals/${record.imageId}` } })
+    expect(image).toEqual({ S3Object: { Bucket: system.names.bucket, Name: `originals/${record.imageId}` } })
   })
   it.each(['webp', 'gif', 'avif'] as const)(
     'of a %s is an upright JPEG of the same picture',
@@ -344,7 +345,9 @@ describe('what Rekognition is given', () => {
     it('an original that is gone: ORIGINAL_MISSING', async () => {
       const imageId = await system.submit(photo)
       const { DeleteObjectCommand } = await import('@aws-sdk/client-s3')
-      await system.worker.s3.send(new DeleteObjectCommand({ Bucket: BUCKET, Key: `originals/${imageId}` }))
+      await system.worker.s3.send(
+        new DeleteObjectCommand({ Bucket: system.names.bucket, Key: `originals/${imageId}` }),
+      )
       seen.length = 0
       await system.work()
       expect(await system.record(imageId)).toMatchObject({
@@ -357,7 +360,7 @@ describe('what Rekognition is given', () => {
     it('an original that has been replaced by something else: UNSUPPORTED_FORMAT', async () => {
       const imageId = await system.submit(photo)
       await system.worker.s3.send(
-        new PutObjectCommand({ Bucket: BUCKET, Key: `originals/${imageId}`, Body: '<svg/>' }),
+        new PutObjectCommand({ Bucket: system.names.bucket, Key: `originals/${imageId}`, Body: '<svg/>' }),
       )
       await system.work()
       expect(await system.record(imageId)).toMatchObject({

@@ -4,7 +4,6 @@ import { GetQueueAttributesCommand, SendMessageCommand } from '@aws-sdk/client-s
 import { GetCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import type { SQSEvent } from 'aws-lambda'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { TABLE } from '../local/resources.ts'
 import { processBatch } from '../worker/batch.ts'
 import { lambdaContext, startTestSystem, type TestSystem } from './context.ts'
 import { distinct } from './pictures.ts'
@@ -67,13 +66,15 @@ const failedIds = async (batch: ReturnType<typeof run>) =>
   (await batch).batchItemFailures.map((failure) => failure.itemIdentifier)
 const eventIds = async () => (await system.events()).map((event) => event.eventId).sort()
 const item = async (imageId: string): Promise<Record<string, unknown>> => {
-  const { Item } = await system.worker.dynamo.send(new GetCommand({ TableName: TABLE, Key: { imageId } }))
+  const { Item } = await system.worker.dynamo.send(
+    new GetCommand({ TableName: system.names.table, Key: { imageId } }),
+  )
   return Item ?? {}
 }
 const setItem = (imageId: string, values: Record<string, unknown>) =>
   system.worker.dynamo.send(
     new UpdateCommand({
-      TableName: TABLE,
+      TableName: system.names.table,
       Key: { imageId },
       UpdateExpression: `SET ${Object.keys(values)
         .map((name) => `#${name} = :${name}`)
@@ -190,7 +191,9 @@ describe('a worker that dies', () => {
       expect((await system.record(imageId)).status).toBe('completed')
     }
     expect(await failedIds(run(eventOf(imageId)))).toEqual([])
-    const { Item } = await system.worker.dynamo.send(new GetCommand({ TableName: TABLE, Key: { imageId } }))
+    const { Item } = await system.worker.dynamo.send(
+      new GetCommand({ TableName: system.names.table, Key: { imageId } }),
+    )
     expect(Item).toMatchObject({ status: 'completed', attempts: 2 })
     const [first, second] = await system.events()
     expect(second).toEqual(first)
@@ -345,7 +348,7 @@ describe('a job that no attempt brings to an end', () => {
     }
     expect((await system.receiveJobs()).Records).toEqual([])
     const { QueueUrl } = await system.worker.sqs.send(
-      new GetQueueUrlCommand({ QueueName: 'image-analyzer-jobs-dead' }),
+      new GetQueueUrlCommand({ QueueName: system.names.deadQueue }),
     )
     const { Attributes } = await system.worker.sqs.send(
       new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['ApproximateNumberOfMessages'] }),

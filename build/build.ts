@@ -1,0 +1,84 @@
+import { createHash } from 'node:crypto'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { type Bundle, bundle, FUNCTIONS, type FunctionName, loadedAtStart, ROOT } from './bundle.ts'
+import { check, checkBinaries } from './check.ts'
+import { ARCHITECTURES, type Arch, sharpFor } from './sharp.ts'
+import { makeZip } from './zip.ts'
+
+export interface Built {
+  name: FunctionName
+  zip: Uint8Array
+  metafile: Bundle['metafile']
+}
+
+/** The most bytes of each zip. Lambda unpacks it at every cold start, so growth has to be noticed. */
+export const MAX_ZIP_BYTES: Record<FunctionName, number> = {
+  api: 400_000,
+  worker: 12_000_000,
+  sweeper: 200_000,
+}
+
+/**
+ * The zips of all functions, ready for Lambda (`index.handler`) and tried out.
+ *
+ * @param say gets a line for every step that may take a while
+ * @throws InstallFailed where sharp's binaries cannot be fetched; Error where a zip does not do what it has to
+ */
+export async function buildAll(arch: Arch, say: (line: string) => void): Promise<Built[]> {
+  const built: Built[] = []
+  for (const name of FUNCTIONS) {
+    say(`bundling ${name}`)
+    const { files, metafile } = await bundle(name)
+    if (name === 'worker') Object.assign(files, await sharpFor(arch, say))
+    const zip = makeZip(files)
+    if (zip.length > MAX_ZIP_BYTES[name]) {
+      throw new Error(`${name}.zip has ${zip.length} bytes; ${MAX_ZIP_BYTES[name]} is the limit.`)
+    }
+    if (name === 'worker') checkBinaries(zip, arch)
+    if (name === 'worker' && `${process.platform}-${process.arch}` !== `linux-${arch}`) {
+      say(`not loading worker.zip: its binaries are for linux-${arch}`)
+    } else {
+      say(`checking ${name}.zip`)
+      await check(name, zip)
+    }
+    built.push({ name, zip, metafile })
+  }
+  return built
+}
+
+/** Sizes of the zips and of what a cold start loads of them, and which packages that is. */
+export function report(built: Built[]): string {
+  const kilobytes = (bytes: number): string => `${(bytes / 1000).toFixed(0)} KB`.padStart(9)
+  const lines = [`${'zip'.padEnd(12)}${'zipped'.padStart(9)}${'loaded'.padStart(9)}  most of it`]
+  for (const { name, zip, metafile } of built) {
+    const { bytes, inputs } = loadedAtStart(metafile)
+    const packages = new Map<string, number>()
+    for (const [file, size] of inputs) {
+      const of = /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(file)?.[1] ?? 'our own code'
+      packages.set(of, (packages.get(of) ?? 0) + size)
+    }
+    const largest = [...packages].sort(([, a], [, b]) => b - a).slice(0, 5)
+    const named = largest.map(([of, size]) => `${of} ${(size / 1000).toFixed(0)}`).join(', ')
+    lines.push(`${`${name}.zip`.padEnd(12)}${kilobytes(zip.length)}${kilobytes(bytes)}  ${named}`)
+  }
+  return lines.join('\n')
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const { arch } = parseArgs({ options: { arch: { type: 'string', default: 'arm64' } } }).values
+  const known = ARCHITECTURES.find((name) => name === arch)
+  if (known === undefined) {
+    throw new Error(`--arch is ${ARCHITECTURES.join(' or ')}, not ${arch}.`)
+  }
+  const print = (line: string): boolean => process.stdout.write(`${line}\n`)
+  const built = await buildAll(known, print)
+  print(`\n${report(built)}\n`)
+  // All or none: after a failure the zips of the build before are still there, and fit each other.
+  await mkdir(join(ROOT, 'dist'), { recursive: true })
+  for (const { name, zip } of built) {
+    await writeFile(join(ROOT, 'dist', `${name}.zip`), zip)
+    print(`${createHash('sha256').update(zip).digest('hex')}  dist/${name}.zip`)
+  }
+}

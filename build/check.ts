@@ -1,0 +1,171 @@
+import { fork } from 'node:child_process'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
+import type { FunctionName } from './bundle.ts'
+import { httpEvent, restEvent, sqsEvent } from './events.ts'
+import type { Arch } from './sharp.ts'
+import { unzip } from './zip.ts'
+
+/** Milliseconds. Loading and a few events take under one second on a slow machine. */
+const DEADLINE_MS = 30_000
+
+/**
+ * Unpacks a zip where no node_modules is within reach, loads it in a process of its own with the environment that
+ * Lambda would give it, and has it answer events.
+ *
+ * @param environment the function's own variables, and where AWS is
+ * @returns what the handler answered to each event
+ */
+export async function invoke(
+  zip: Uint8Array,
+  environment: Record<string, string>,
+  events: unknown[],
+): Promise<unknown[]> {
+  const folder = await mkdtemp(join(tmpdir(), 'lambda-'))
+  try {
+    for (const [name, bytes] of Object.entries(unzip(zip))) {
+      await mkdir(dirname(join(folder, name)), { recursive: true })
+      await writeFile(join(folder, name), bytes)
+    }
+    const child = fork(join(import.meta.dirname, 'invoke.ts'), {
+      cwd: folder,
+      execArgv: ['--disable-warning=ExperimentalWarning', '--enable-source-maps'],
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      timeout: DEADLINE_MS,
+      env: {
+        LAMBDA_TASK_ROOT: folder,
+        AWS_LAMBDA_FUNCTION_NAME: 'check',
+        AWS_LAMBDA_FUNCTION_MEMORY_SIZE: '1024',
+        AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs22.x',
+        AWS_REGION: 'eu-central-1',
+        AWS_ACCESS_KEY_ID: 'test',
+        AWS_SECRET_ACCESS_KEY: 'test',
+        TZ: ':UTC',
+        ...environment,
+      },
+    })
+    let output = ''
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (text) => (output += text))
+    return await new Promise((resolve, reject) => {
+      child.once('message', (answers) => resolve(answers as unknown[]))
+      child.once('error', reject)
+      child.once('close', (code, signal) =>
+        reject(new Error(`The function did not answer and ended with ${signal ?? code}.\n${output}`)),
+      )
+      child.send({ folder, events })
+    })
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}
+
+interface Expectation {
+  request: Parameters<typeof restEvent>
+  status: number
+  contentType: string
+  body: RegExp
+}
+const API_EXPECTATIONS: Expectation[] = [
+  { request: ['GET', '/health'], status: 200, contentType: 'application/json', body: /"ok"/ },
+  {
+    request: ['GET', '/'],
+    status: 200,
+    contentType: 'text/html',
+    body: /<style[\s\S]+<script[\s\S]+<\/html>/,
+  },
+  {
+    request: ['POST', '/images', 'image/png', Buffer.from('%PDF-1.7')],
+    status: 415,
+    contentType: 'application/problem+json',
+    body: /"UNSUPPORTED_FORMAT"/,
+  },
+]
+
+/**
+ * That each function loads from its zip and answers what needs no AWS.
+ *
+ * @throws Error that says which function answered what
+ */
+export async function check(name: FunctionName, zip: Uint8Array): Promise<void> {
+  // Stands for SQS and DynamoDB, which the worker and the sweeper ask: nothing to do, and everything went well.
+  const aws = createServer((_, response) =>
+    response.setHeader('content-type', 'application/x-amz-json-1.0').end('{"Items":[],"Count":0}'),
+  )
+  await new Promise<void>((listening) => aws.listen(0, '127.0.0.1', listening))
+  const endpoint = `http://127.0.0.1:${(aws.address() as AddressInfo).port}`
+  const environment = {
+    AWS_ENDPOINT_URL: endpoint,
+    IMAGE_BUCKET: 'image-analyzer',
+    IMAGE_TABLE: 'image-analyzer-images',
+    JOB_QUEUE_URL: `${endpoint}/123456789012/image-analyzer-jobs`,
+    EVENT_BUS_NAME: 'image-analyzer',
+    AUTH: 'none',
+    STALE_SECONDS: '3600',
+  }
+  try {
+    if (name === 'api') await checkApi(zip, environment)
+    else if (name === 'worker') {
+      const event = sqsEvent('{"version":1}')
+      const failed = event.Records.map(({ messageId }) => ({ itemIdentifier: messageId }))
+      same(name, await invoke(zip, environment, [event]), [{ batchItemFailures: failed }])
+    } else same(name, await invoke(zip, environment, [{}]), [{ swept: 0 }])
+  } finally {
+    aws.closeAllConnections()
+    aws.close()
+  }
+}
+
+interface ApiAnswer {
+  statusCode: number
+  headers?: Record<string, string>
+  /** In place of `headers` for payload 1.0. */
+  multiValueHeaders?: Record<string, string[]>
+  body: string
+  isBase64Encoded: boolean
+}
+
+async function checkApi(zip: Uint8Array, environment: Record<string, string>): Promise<void> {
+  const expectations = [restEvent, httpEvent].flatMap((eventOf) =>
+    API_EXPECTATIONS.map((expectation) => ({ ...expectation, event: eventOf(...expectation.request) })),
+  )
+  const answers = (await invoke(
+    zip,
+    environment,
+    expectations.map(({ event }) => event),
+  )) as ApiAnswer[]
+  expectations.forEach(({ request: [method, path], status, contentType, body }, index) => {
+    const answer = answers[index]
+    const type = String(answer?.headers?.['content-type'] ?? answer?.multiValueHeaders?.['content-type'])
+    const text = Buffer.from(answer?.body ?? '', answer?.isBase64Encoded ? 'base64' : 'utf8').toString()
+    if (answer?.statusCode === status && type.startsWith(contentType) && body.test(text)) return
+    throw new Error(
+      `api.zip answered ${answer?.statusCode} ${type} to ${method} ${path}: ${text.slice(0, 500)}`,
+    )
+  })
+}
+
+function same(name: FunctionName, answered: unknown, expected: unknown): void {
+  if (isDeepStrictEqual(answered, expected)) return
+  throw new Error(`${name}.zip answered ${JSON.stringify(answered)} and not ${JSON.stringify(expected)}.`)
+}
+
+/** ELF's e_machine, 18 bytes into the file, of the processors that Lambda has (System V ABI, ELF header). */
+const ELF_MACHINES: Record<Arch, number> = { arm64: 183, x64: 62 }
+
+/**
+ * That a zip's binaries are made for this processor, which can be seen on any other one too.
+ *
+ * @throws Error that names the binary that is not
+ */
+export function checkBinaries(zip: Uint8Array, arch: Arch): void {
+  const binaries = Object.entries(unzip(zip)).filter(([file]) => /\.node$|\.so(\.|$)/.test(file))
+  if (binaries.length < 2) throw new Error('The zip has not both of sharp and libvips.')
+  for (const [file, binary] of binaries) {
+    if (Buffer.from(binary.subarray(0, 20)).readUInt16LE(18) === ELF_MACHINES[arch]) continue
+    throw new Error(`${file} is not made for ${arch}.`)
+  }
+}

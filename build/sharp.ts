@@ -1,0 +1,103 @@
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { type Files, ROOT } from './bundle.ts'
+
+/** As Node and npm name them. AWS says x86_64 for x64. */
+export const ARCHITECTURES = ['arm64', 'x64'] as const
+export type Arch = (typeof ARCHITECTURES)[number]
+
+interface LockedPackage {
+  version: string
+  dependencies?: Record<string, string>
+  optionalDependencies?: Record<string, string>
+}
+
+/** What npm says where there is no network, or no registry on it. */
+const UNREACHABLE = ['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'ECONNRESET', 'ENETUNREACH', 'ETIMEDOUT']
+
+/** npm could not fetch the binaries. */
+export class InstallFailed extends Error {
+  /** The registry is out of reach; anything else is a fault that has to be looked at. */
+  readonly unreachable: boolean
+
+  constructor(arch: Arch, code: string, summary: string) {
+    super(
+      `npm could not install sharp for linux-${arch} (${code}): ${summary}\n` +
+        'Is the npm registry within reach? `npm ping` tells.',
+    )
+    this.unreachable = UNREACHABLE.includes(code)
+  }
+}
+
+/** What a process that imports sharp reads: no types, headers or sources, and not the CommonJS twins of sharp's modules. */
+const NEEDED = /(\.([cm]?js|json|node)|\.so(\.\d+)*)$/
+const NOT_NEEDED = /(^|\/)(\.package-lock\.json$|sharp\/(src|install|dist\/.+\.cjs$)|semver\/bin\/)/
+
+/**
+ * sharp with the binaries of Lambda's Linux (glibc), whatever machine this is: the versions that the project's lockfile
+ * names, checked against its hashes, in a folder of their own, which is kept for the next build.
+ *
+ * @throws InstallFailed
+ */
+export async function sharpFor(arch: Arch, say: (line: string) => void): Promise<Files> {
+  const { packages } = JSON.parse(await readFile(join(ROOT, 'package-lock.json'), 'utf8')) as {
+    packages: Record<string, LockedPackage>
+  }
+  const version = packages['node_modules/sharp']?.version ?? ''
+  const folder = join(ROOT, 'dist', `sharp-${version}-linux-${arch}`)
+  const modules = join(folder, 'node_modules')
+  // npm writes this file last.
+  if (!existsSync(join(modules, '.package-lock.json'))) {
+    say(`installing sharp ${version} for linux-${arch}`)
+    const root = { name: 'sharp-for-lambda', version: '0.0.0', dependencies: { sharp: version } }
+    const lock = { lockfileVersion: 3, packages: { '': root, ...neededBy('node_modules/sharp', packages) } }
+    await mkdir(folder, { recursive: true })
+    await writeFile(join(folder, 'package.json'), JSON.stringify(root))
+    await writeFile(join(folder, 'package-lock.json'), JSON.stringify(lock))
+    await install(folder, arch)
+  }
+  const files: Files = {}
+  for (const entry of await readdir(modules, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name)
+    const name = path.slice(folder.length + 1).replaceAll('\\', '/')
+    if (entry.isFile() && NEEDED.test(name) && !NOT_NEEDED.test(name)) files[name] = await readFile(path)
+  }
+  return files
+}
+
+/** The lockfile's entries of a package and of all that it depends on, on every platform: npm picks. */
+function neededBy(name: string, packages: Record<string, LockedPackage>): Record<string, LockedPackage> {
+  const needed: Record<string, LockedPackage> = {}
+  const add = (path: string): void => {
+    const entry = packages[path]
+    if (entry === undefined || path in needed) return
+    needed[path] = entry
+    for (const dependency of Object.keys({ ...entry.dependencies, ...entry.optionalDependencies })) {
+      const nested = `${path}/node_modules/${dependency}`
+      add(nested in packages ? nested : `node_modules/${dependency}`)
+    }
+  }
+  add(name)
+  return needed
+}
+
+async function install(folder: string, arch: Arch): Promise<void> {
+  const platform = ['--os=linux', `--cpu=${arch}`, '--libc=glibc']
+  const quiet = ['--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund', '--json', '--fetch-retries=1']
+  try {
+    // --prefix, because npm names the outer project in the environment of its scripts. A shell, because npm is a .cmd on Windows.
+    await promisify(execFile)('npm', ['ci', '--prefix', '.', ...platform, ...quiet], {
+      cwd: folder,
+      shell: process.platform === 'win32',
+    })
+  } catch (error) {
+    const { stdout = '', message } = error as { stdout?: string; message: string }
+    const told = stdout.startsWith('{')
+      ? (JSON.parse(stdout) as { error?: { code?: string; summary?: string } })
+      : {}
+    throw new InstallFailed(arch, told.error?.code ?? 'unknown', told.error?.summary ?? message)
+  }
+}

@@ -1,0 +1,109 @@
+import { execFile } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import { type Built, buildAll } from '../build/build.ts'
+import { FUNCTIONS, type FunctionName, loadedAtStart, ROOT } from '../build/bundle.ts'
+import { checkBinaries, invoke } from '../build/check.ts'
+import { type Arch, InstallFailed } from '../build/sharp.ts'
+import { unzip } from '../build/zip.ts'
+
+/** The only one whose worker can be loaded here. */
+const HERE: Arch = process.arch === 'arm64' ? 'arm64' : 'x64'
+const OTHER: Arch = HERE === 'x64' ? 'arm64' : 'x64'
+
+let built: Built[]
+let unreachable: InstallFailed | undefined
+
+const find = (name: FunctionName, among = built): Built => {
+  const found = among.find((one) => one.name === name)
+  if (found === undefined) throw new Error(`${name} is not built.`)
+  return found
+}
+const print = (line: string): boolean => process.stdout.write(`build: ${line}\n`)
+
+describe('npm run build', { timeout: 120_000 }, () => {
+  beforeAll(async () => {
+    try {
+      // Throws where a zip does not load outside of the repository or answers an event wrongly.
+      built = await buildAll(HERE, print)
+    } catch (error) {
+      if (!(error instanceof InstallFailed && error.unreachable)) throw error
+      unreachable = error
+    }
+  }, 120_000)
+
+  beforeEach(({ skip }) => skip(unreachable !== undefined, 'the npm registry is out of reach'))
+
+  it('makes a zip of every function that loads outside of the repository and answers events', () => {
+    expect(built.map(({ name }) => name)).toEqual([...FUNCTIONS])
+    for (const one of built) expect(Object.keys(unzip(one.zip))).toContain('index.mjs')
+  })
+
+  it('stays within its budgets', () => {
+    expect(find('api').zip.length).toBeLessThan(400_000)
+    expect(find('worker').zip.length).toBeLessThan(12_000_000)
+    expect(find('sweeper').zip.length).toBeLessThan(200_000)
+  })
+
+  it('gives the same bytes from another folder in another time zone', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'build-test-'))
+    onTestFinished(() => rmSync(folder, { recursive: true }))
+    const copy = join(folder, 'a copy')
+    for (const name of [
+      ...FUNCTIONS,
+      'shared',
+      'web',
+      'build',
+      'tsconfig.json',
+      'package.json',
+      'package-lock.json',
+    ]) {
+      cpSync(join(ROOT, name), join(copy, name), { recursive: true })
+    }
+    // With the binaries of sharp, so that they need not be fetched again.
+    cpSync(join(ROOT, 'dist'), join(copy, 'dist'), { recursive: true })
+    symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'), 'junction')
+    await promisify(execFile)(
+      process.execPath,
+      ['--disable-warning=ExperimentalWarning', join(copy, 'build/build.ts'), '--arch', HERE],
+      { env: { ...process.env, TZ: 'Pacific/Auckland' } },
+    )
+    for (const { name, zip } of built) {
+      expect(readFileSync(join(copy, 'dist', `${name}.zip`)).equals(zip), name).toBe(true)
+    }
+  })
+
+  it('takes binaries of another processor along and says that it cannot load them', async () => {
+    const said: string[] = []
+    const worker = find('worker', await buildAll(OTHER, (line) => said.push(line)))
+    checkBinaries(worker.zip, OTHER)
+    expect(() => checkBinaries(worker.zip, HERE)).toThrow(`is not made for ${HERE}`)
+    expect(worker.zip.length).toBeLessThan(12_000_000)
+    expect(said).toContain(`not loading worker.zip: its binaries are for linux-${OTHER}`)
+  })
+
+  it('packs nothing that is not needed at run time', () => {
+    const names = built.flatMap((one) => Object.keys(unzip(one.zip)))
+    expect(names.filter((name) => /\.([cm]?ts|md|h|cc|gyp|d\.[cm]ts)$|README|LICENSE/.test(name))).toEqual([])
+  })
+
+  // What leaves them out recognises the SDK's files; a new version of it could have others, and nothing else would say so.
+  it('loads neither credential providers nor operations that no function uses', () => {
+    for (const { metafile } of built) {
+      const inputs = [...loadedAtStart(metafile).inputs]
+      const providers = /credential-provider-(sso|ini|login|process|web-identity)|nested-clients/
+      expect(inputs.filter(([file, bytes]) => bytes > 0 && providers.test(file))).toEqual([])
+      const schemas = inputs.filter(([file]) => /client-s3\/dist-es\/schemas\//.test(file))
+      for (const [, bytes] of schemas) expect(bytes).toBeLessThan(20_000)
+    }
+  })
+
+  it('names lines of the TypeScript in stack traces', async () => {
+    for (const one of built) {
+      await expect(invoke(one.zip, {}, [])).rejects.toThrow(/shared[\\/]config\.ts:\d+:\d+/)
+    }
+  })
+})
