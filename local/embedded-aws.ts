@@ -79,6 +79,8 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
 /** Rekognition alone, for a system whose other services are elsewhere. */
 export async function startRekognition(options: {
   port: number
+  /** The address to listen on; another one than loopback is for a container. */
+  host?: string
   readObject: (bucket: string, key: string) => Promise<Uint8Array | undefined>
   rekognition: { tps?: number; latencyMs?: number }
 }): Promise<Pick<EmbeddedAws, 'endpoint' | 'stop'>> {
@@ -87,16 +89,16 @@ export async function startRekognition(options: {
     const operation = String(request.headers['x-amz-target']).split('.', 2)[1] ?? ''
     void answerJson(service, operation, request, response)
   })
-  const port = await listen(server, options.port)
+  const port = await listen(server, options.port, options.host)
   return { endpoint: `http://127.0.0.1:${port}`, stop: () => close(server) }
 }
 
 /** @returns the port; rejects with the system's own error (EADDRINUSE, EACCES) */
-function listen(server: Server, port: number): Promise<number> {
+function listen(server: Server, port: number, host = '127.0.0.1'): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
     // Loopback only: the emulators ask nobody for a password.
-    server.listen(port, '127.0.0.1', () => resolve((server.address() as AddressInfo).port))
+    server.listen(port, host, () => resolve((server.address() as AddressInfo).port))
   })
 }
 

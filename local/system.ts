@@ -301,7 +301,7 @@ function closeServer(server: ServerType): Promise<void> {
   return new Promise((resolve) => server.close(() => resolve()))
 }
 
-async function readFromS3(s3: S3Client, bucket: string, key: string): Promise<Uint8Array | undefined> {
+export async function readFromS3(s3: S3Client, bucket: string, key: string): Promise<Uint8Array | undefined> {
   try {
     const { Body } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }))
     return await Body?.transformToByteArray()
