@@ -7,8 +7,8 @@ locals {
 
   dead_letter_queues = merge(
     { jobs = aws_sqs_queue.jobs_dead.name },
-    var.subscriber_queue ? { subscriber = "${var.name}-subscriber-dead" } : {},
-    local.has_webhook ? { webhook = "${var.name}-webhook-dead" } : {},
+    var.subscriber_queue ? { subscriber = local.subscriber_dead } : {},
+    local.has_webhook ? { webhook = local.webhook_dead } : {},
   )
 }
 

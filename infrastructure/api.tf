@@ -29,12 +29,13 @@ check "authorisation" {
 
 # The function
 
-#checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the gateway throttles
-#checkov:skip=CKV_AWS_116: called synchronously: the caller gets the error
-#checkov:skip=CKV_AWS_117: it talks to AWS only; a VPC would add a NAT gateway and keep nothing out
-#checkov:skip=CKV_AWS_173: names and URLs, no secrets; encrypted with a key of AWS's
-#checkov:skip=CKV_AWS_272: who may deploy code may also change the signing configuration
 resource "aws_lambda_function" "api" {
+  #checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the gateway throttles
+  #checkov:skip=CKV_AWS_116: called synchronously: the caller gets the error
+  #checkov:skip=CKV_AWS_117: it talks to AWS only; a VPC would add a NAT gateway and keep nothing out
+  #checkov:skip=CKV_AWS_173: names and URLs, no secrets; encrypted with a key of AWS's
+  #checkov:skip=CKV_AWS_272: who may deploy code may also change the signing configuration
+
   function_name    = "${var.name}-api"
   description      = "A request becomes a record and a job."
   role             = aws_iam_role.api.arn
@@ -75,10 +76,11 @@ resource "aws_lambda_function" "api" {
   depends_on = [aws_cloudwatch_log_group.api, aws_iam_role_policy.api]
 }
 
-#checkov:skip=CKV_AWS_158: encrypted with a key of AWS's; logs hold ids, no images
-#checkov:skip=CKV_AWS_338: a month is enough to find a fault, and a year of callers' names is not wanted
 #trivy:ignore:AWS-0017 encrypted with a key of AWS's; logs hold ids, no images
 resource "aws_cloudwatch_log_group" "api" {
+  #checkov:skip=CKV_AWS_158: encrypted with a key of AWS's; logs hold ids, no images
+  #checkov:skip=CKV_AWS_338: a month is enough to find a fault, and a year of callers' names is not wanted
+
   name              = "/aws/lambda/${var.name}-api"
   retention_in_days = var.log_retention_days
 }
@@ -89,6 +91,7 @@ resource "aws_iam_role" "api" {
   assume_role_policy = local.assumed_by_lambda
 }
 
+#trivy:ignore:AWS-0057 wildcards are keys under one prefix, log streams of one group, and what AWS cannot narrow
 resource "aws_iam_role_policy" "api" {
   name = "api"
   role = aws_iam_role.api.id
@@ -170,11 +173,12 @@ resource "aws_api_gateway_resource" "health" {
   path_part   = "health"
 }
 
-#checkov:skip=CKV_AWS_59: authorised by IAM unless auth says otherwise; /health tells nothing
-#checkov:skip=CKV2_AWS_53: the function validates: three kinds of body, which the gateway's models cannot tell apart
-#checkov:skip=CKV2_AWS_70: authorised by IAM unless auth says otherwise; an API key is metering, not authentication
 #trivy:ignore:AWS-0004 authorised by IAM unless auth says otherwise; /health tells nothing
 resource "aws_api_gateway_method" "api" {
+  #checkov:skip=CKV_AWS_59: authorised by IAM unless auth says otherwise; /health tells nothing
+  #checkov:skip=CKV2_AWS_53: the function validates: three kinds of body, which the gateway's models cannot tell apart
+  #checkov:skip=CKV2_AWS_70: authorised by IAM unless auth says otherwise; an API key is metering, not authentication
+
   for_each      = local.routes
   rest_api_id   = aws_api_gateway_rest_api.api.id
   resource_id   = each.value.resource_id
@@ -222,10 +226,11 @@ resource "aws_api_gateway_deployment" "api" {
   depends_on = [aws_api_gateway_method.api, aws_api_gateway_integration.api]
 }
 
-#checkov:skip=CKV_AWS_120: answers are one owner's and change until an image is finished; a cache would give out stale ones
-#checkov:skip=CKV2_AWS_29: a web application firewall costs more a month than a small deployment; attach one to the stage where wanted
-#checkov:skip=CKV2_AWS_51: callers are known by signature or token; certificates would be a third way
 resource "aws_api_gateway_stage" "live" {
+  #checkov:skip=CKV_AWS_120: answers are one owner's and change until an image is finished; a cache would give out stale ones
+  #checkov:skip=CKV2_AWS_29: a web application firewall costs more a month than a small deployment; attach one to the stage where wanted
+  #checkov:skip=CKV2_AWS_51: callers are known by signature or token; certificates would be a third way
+
   rest_api_id          = aws_api_gateway_rest_api.api.id
   deployment_id        = aws_api_gateway_deployment.api.id
   stage_name           = local.stage
@@ -251,10 +256,11 @@ resource "aws_api_gateway_stage" "live" {
   depends_on = [aws_api_gateway_account.logging]
 }
 
-#checkov:skip=CKV_AWS_225: answers are one owner's and change until an image is finished; a cache would give out stale ones
-#checkov:skip=CKV_AWS_308: there is no cache that could be encrypted
 #trivy:ignore:AWS-0002 there is no cache that could be encrypted
 resource "aws_api_gateway_method_settings" "all" {
+  #checkov:skip=CKV_AWS_225: answers are one owner's and change until an image is finished; a cache would give out stale ones
+  #checkov:skip=CKV_AWS_308: there is no cache that could be encrypted
+
   rest_api_id = aws_api_gateway_rest_api.api.id
   stage_name  = aws_api_gateway_stage.live.stage_name
   method_path = "*/*"
@@ -270,10 +276,11 @@ resource "aws_api_gateway_method_settings" "all" {
 }
 
 # The one route that strangers may call with auth = iam. Five a second are enough for monitors, and no bill.
-#checkov:skip=CKV_AWS_225: an answer from a cache would not tell whether the function lives
-#checkov:skip=CKV_AWS_308: there is no cache that could be encrypted
 #trivy:ignore:AWS-0002 there is no cache that could be encrypted
 resource "aws_api_gateway_method_settings" "health" {
+  #checkov:skip=CKV_AWS_225: an answer from a cache would not tell whether the function lives
+  #checkov:skip=CKV_AWS_308: there is no cache that could be encrypted
+
   rest_api_id = aws_api_gateway_rest_api.api.id
   stage_name  = aws_api_gateway_stage.live.stage_name
   method_path = "health/GET"
@@ -290,10 +297,11 @@ resource "aws_api_gateway_method_settings" "health" {
   depends_on = [aws_api_gateway_method_settings.all]
 }
 
-#checkov:skip=CKV_AWS_158: encrypted with a key of AWS's; logs hold ids, no images
-#checkov:skip=CKV_AWS_338: callers' addresses are kept no longer than it takes to find a fault
 #trivy:ignore:AWS-0017 encrypted with a key of AWS's; logs hold ids, no images
 resource "aws_cloudwatch_log_group" "access" {
+  #checkov:skip=CKV_AWS_158: encrypted with a key of AWS's; logs hold ids, no images
+  #checkov:skip=CKV_AWS_338: callers' addresses are kept no longer than it takes to find a fault
+
   name              = "/aws/apigateway/${var.name}"
   retention_in_days = var.log_retention_days
 }

@@ -8,8 +8,24 @@ locals {
     length(var.subscriber_labels) > 0 ? { detail = { labels = var.subscriber_labels } } : {},
   )
 
+  subscriber      = "${var.name}-subscriber"
+  subscriber_dead = "${var.name}-subscriber-dead"
+  webhook_dead    = "${var.name}-webhook-dead"
+
   # Whether there is a webhook is no secret; where it is may be.
   has_webhook = nonsensitive(var.subscriber_webhook != null)
+
+  # EventBridge delivers to queues by their policies, not by a role: this rule of ours and nobody else's.
+  sqs_from_events = {
+    Sid       = "Deliver"
+    Effect    = "Allow"
+    Principal = { Service = "events.amazonaws.com" }
+    Action    = "sqs:SendMessage"
+  }
+  from_rule = {
+    queue   = { ArnEquals = { "aws:SourceArn" = one(aws_cloudwatch_event_rule.queue[*].arn) } }
+    webhook = { ArnEquals = { "aws:SourceArn" = one(aws_cloudwatch_event_rule.webhook[*].arn) } }
+  }
 }
 
 resource "aws_cloudwatch_event_bus" "images" {
@@ -49,10 +65,17 @@ resource "aws_cloudwatch_event_target" "queue" {
 #trivy:ignore:AWS-0135 SSE-SQS encrypts; EventBridge could not write with a key that is not one's own
 resource "aws_sqs_queue" "subscriber" {
   count                     = var.subscriber_queue ? 1 : 0
-  name                      = "${var.name}-subscriber"
+  name                      = local.subscriber
   message_retention_seconds = local.queue_retention
   receive_wait_time_seconds = 20
   sqs_managed_sse_enabled   = true
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = concat(
+      var.compat.plain_http ? [] : [merge(local.sqs_tls_only, { Resource = "${local.sqs}:${local.subscriber}" })],
+      [merge(local.sqs_from_events, { Resource = "${local.sqs}:${local.subscriber}", Condition = local.from_rule.queue })],
+    )
+  })
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.subscriber_dead[0].arn
     maxReceiveCount     = var.max_receive_count
@@ -63,51 +86,20 @@ resource "aws_sqs_queue" "subscriber" {
 #trivy:ignore:AWS-0135 SSE-SQS encrypts; EventBridge could not write with a key that is not one's own
 resource "aws_sqs_queue" "subscriber_dead" {
   count                     = var.subscriber_queue ? 1 : 0
-  name                      = "${var.name}-subscriber-dead"
+  name                      = local.subscriber_dead
   message_retention_seconds = local.queue_retention
   sqs_managed_sse_enabled   = true
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = concat(
+      var.compat.plain_http ? [] : [merge(local.sqs_tls_only, { Resource = "${local.sqs}:${local.subscriber_dead}" })],
+      [merge(local.sqs_from_events, { Resource = "${local.sqs}:${local.subscriber_dead}", Condition = local.from_rule.queue })],
+    )
+  })
   redrive_allow_policy = !var.compat.redrive_allow_policy ? null : jsonencode({
     redrivePermission = "byQueue"
-    sourceQueueArns   = ["arn:${local.partition}:sqs:${local.region}:${local.account}:${var.name}-subscriber"]
+    sourceQueueArns   = ["${local.sqs}:${local.subscriber}"]
   })
-}
-
-resource "aws_sqs_queue_policy" "subscriber" {
-  count     = var.subscriber_queue ? 1 : 0
-  queue_url = aws_sqs_queue.subscriber[0].url
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [
-      merge(local.sqs_tls_only, { Resource = aws_sqs_queue.subscriber[0].arn }),
-      merge(local.sqs_from_events, { Resource = aws_sqs_queue.subscriber[0].arn, Condition = local.from_rule.queue }),
-    ]
-  })
-}
-
-resource "aws_sqs_queue_policy" "subscriber_dead" {
-  count     = var.subscriber_queue ? 1 : 0
-  queue_url = aws_sqs_queue.subscriber_dead[0].url
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [
-      merge(local.sqs_tls_only, { Resource = aws_sqs_queue.subscriber_dead[0].arn }),
-      merge(local.sqs_from_events, { Resource = aws_sqs_queue.subscriber_dead[0].arn, Condition = local.from_rule.queue }),
-    ]
-  })
-}
-
-locals {
-  # EventBridge delivers to queues by their policies, not by a role: this rule of ours and nobody else's.
-  sqs_from_events = {
-    Sid       = "Deliver"
-    Effect    = "Allow"
-    Principal = { Service = "events.amazonaws.com" }
-    Action    = "sqs:SendMessage"
-  }
-  from_rule = {
-    queue   = { ArnEquals = { "aws:SourceArn" = one(aws_cloudwatch_event_rule.queue[*].arn) } }
-    webhook = { ArnEquals = { "aws:SourceArn" = one(aws_cloudwatch_event_rule.webhook[*].arn) } }
-  }
 }
 
 # A subscriber that is called over HTTPS
@@ -158,20 +150,15 @@ resource "aws_cloudwatch_event_target" "webhook" {
 #trivy:ignore:AWS-0135 SSE-SQS encrypts; EventBridge could not write with a key that is not one's own
 resource "aws_sqs_queue" "webhook_dead" {
   count                     = local.has_webhook ? 1 : 0
-  name                      = "${var.name}-webhook-dead"
+  name                      = local.webhook_dead
   message_retention_seconds = local.queue_retention
   sqs_managed_sse_enabled   = true
-}
-
-resource "aws_sqs_queue_policy" "webhook_dead" {
-  count     = local.has_webhook ? 1 : 0
-  queue_url = aws_sqs_queue.webhook_dead[0].url
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
-      merge(local.sqs_tls_only, { Resource = aws_sqs_queue.webhook_dead[0].arn }),
-      merge(local.sqs_from_events, { Resource = aws_sqs_queue.webhook_dead[0].arn, Condition = local.from_rule.webhook }),
-    ]
+    Statement = concat(
+      var.compat.plain_http ? [] : [merge(local.sqs_tls_only, { Resource = "${local.sqs}:${local.webhook_dead}" })],
+      [merge(local.sqs_from_events, { Resource = "${local.sqs}:${local.webhook_dead}", Condition = local.from_rule.webhook })],
+    )
   })
 }
 

@@ -24,6 +24,10 @@ locals {
   jobs      = "${var.name}-jobs"
   jobs_dead = "${var.name}-jobs-dead"
 
+  # ARNs by name, for what a queue says about itself and about those that point at it. So a queue is made with its
+  # policy in one call: it is never there without, and Terraform waits once instead of twice.
+  sqs = "arn:${local.partition}:sqs:${local.region}:${local.account}"
+
   # A queue's policy takes this with its own ARN.
   sqs_tls_only = {
     Sid       = "TlsOnly"
@@ -41,6 +45,10 @@ resource "aws_sqs_queue" "jobs" {
   message_retention_seconds  = local.queue_retention
   receive_wait_time_seconds  = 20
   sqs_managed_sse_enabled    = true
+  policy = var.compat.plain_http ? null : jsonencode({
+    Version   = "2012-10-17"
+    Statement = [merge(local.sqs_tls_only, { Resource = "${local.sqs}:${local.jobs}" })]
+  })
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.jobs_dead.arn
     maxReceiveCount     = var.max_receive_count
@@ -75,26 +83,14 @@ resource "aws_sqs_queue" "jobs_dead" {
   name                      = local.jobs_dead
   message_retention_seconds = local.queue_retention
   sqs_managed_sse_enabled   = true
+  policy = var.compat.plain_http ? null : jsonencode({
+    Version   = "2012-10-17"
+    Statement = [merge(local.sqs_tls_only, { Resource = "${local.sqs}:${local.jobs_dead}" })]
+  })
   # Nobody else's jobs end here. The queue is named, since the two point at each other; and it is said here and not
   # in aws_sqs_queue_redrive_allow_policy, which waits for ever on emulators.
   redrive_allow_policy = !var.compat.redrive_allow_policy ? null : jsonencode({
     redrivePermission = "byQueue"
-    sourceQueueArns   = ["arn:${local.partition}:sqs:${local.region}:${local.account}:${local.jobs}"]
-  })
-}
-
-resource "aws_sqs_queue_policy" "jobs" {
-  queue_url = aws_sqs_queue.jobs.url
-  policy = jsonencode({
-    Version   = "2012-10-17"
-    Statement = [merge(local.sqs_tls_only, { Resource = aws_sqs_queue.jobs.arn })]
-  })
-}
-
-resource "aws_sqs_queue_policy" "jobs_dead" {
-  queue_url = aws_sqs_queue.jobs_dead.url
-  policy = jsonencode({
-    Version   = "2012-10-17"
-    Statement = [merge(local.sqs_tls_only, { Resource = aws_sqs_queue.jobs_dead.arn })]
+    sourceQueueArns   = ["${local.sqs}:${local.jobs}"]
   })
 }

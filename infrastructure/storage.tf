@@ -16,15 +16,16 @@ locals {
 
 # Originals and thumbnails
 
-#checkov:skip=CKV_AWS_18: access logs need a second bucket and name every object's reader; CloudTrail data events do it per account where wanted
-#checkov:skip=CKV_AWS_21: keys are written once, so versions would only keep what DELETE has promised to remove
-#checkov:skip=CKV_AWS_144: what is lost with a region can be uploaded again; a copy elsewhere is the operator's decision
-#checkov:skip=CKV_AWS_145: SSE-S3 encrypts; a key of one's own costs a request per object and a kms right in every role
-#checkov:skip=CKV2_AWS_62: jobs are sent by the API, not by the bucket
 #trivy:ignore:AWS-0089 access logs need a second bucket and name every object's reader
 #trivy:ignore:AWS-0090 keys are written once, so versions would only keep what DELETE has promised to remove
 #trivy:ignore:AWS-0132 SSE-S3 encrypts; a key of one's own costs a request per object and a kms right in every role
 resource "aws_s3_bucket" "images" {
+  #checkov:skip=CKV_AWS_18: access logs need a second bucket and name every object's reader; CloudTrail data events do it per account where wanted
+  #checkov:skip=CKV_AWS_21: keys are written once, so versions would only keep what DELETE has promised to remove
+  #checkov:skip=CKV_AWS_144: what is lost with a region can be uploaded again; a copy elsewhere is the operator's decision
+  #checkov:skip=CKV_AWS_145: SSE-S3 encrypts; a key of one's own costs a request per object and a kms right in every role
+  #checkov:skip=CKV2_AWS_62: jobs are sent by the API, not by the bucket
+
   bucket        = local.bucket
   force_destroy = !var.keep_data
 }
@@ -38,7 +39,6 @@ resource "aws_s3_bucket_public_access_block" "images" {
 }
 
 # No object can carry rights of its own: the policies are all there is.
-#checkov:skip=CKV2_AWS_65: BucketOwnerEnforced is what the rule asks for; it misses it where the bucket is given by reference
 resource "aws_s3_bucket_ownership_controls" "images" {
   bucket = aws_s3_bucket.images.id
   rule {
@@ -56,6 +56,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "images" {
 }
 
 resource "aws_s3_bucket_policy" "images" {
+  count  = var.compat.plain_http ? 0 : 1
   bucket = aws_s3_bucket.images.id
   policy = jsonencode({
     Version = "2012-10-17"
@@ -131,10 +132,11 @@ resource "aws_s3_bucket_cors_configuration" "images" {
 
 # Records: keys and indexes as local/resources.ts makes them on one machine
 
-#checkov:skip=CKV_AWS_119: encrypted with a key of AWS's; one's own costs a request per call and a kms right in every role
-#checkov:skip=CKV2_AWS_16: on demand needs no scaling
 #trivy:ignore:AWS-0025 encrypted with a key of AWS's; one's own costs a request per call and a kms right in every role
 resource "aws_dynamodb_table" "images" {
+  #checkov:skip=CKV_AWS_119: encrypted with a key of AWS's; one's own costs a request per call and a kms right in every role
+  #checkov:skip=CKV2_AWS_16: on demand needs no scaling
+
   name                        = "${var.name}-images"
   billing_mode                = "PAY_PER_REQUEST"
   hash_key                    = "imageId"

@@ -2,12 +2,13 @@ locals {
   sweeper_package = "${var.dist_dir}/sweeper.zip"
 }
 
-#checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the schedule is the limit
-#checkov:skip=CKV_AWS_116: the next sweep finds what this one has not; an alarm tells when sweeps fail
-#checkov:skip=CKV_AWS_117: it talks to AWS only; a VPC would add a NAT gateway and keep nothing out
-#checkov:skip=CKV_AWS_173: names and URLs, no secrets; encrypted with a key of AWS's
-#checkov:skip=CKV_AWS_272: who may deploy code may also change the signing configuration
 resource "aws_lambda_function" "sweeper" {
+  #checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the schedule is the limit
+  #checkov:skip=CKV_AWS_116: the next sweep finds what this one has not; an alarm tells when sweeps fail
+  #checkov:skip=CKV_AWS_117: it talks to AWS only; a VPC would add a NAT gateway and keep nothing out
+  #checkov:skip=CKV_AWS_173: names and URLs, no secrets; encrypted with a key of AWS's
+  #checkov:skip=CKV_AWS_272: who may deploy code may also change the signing configuration
+
   function_name    = "${var.name}-sweeper"
   description      = "What was left behind gets its ending."
   role             = aws_iam_role.sweeper.arn
@@ -78,10 +79,11 @@ resource "aws_lambda_function_event_invoke_config" "sweeper" {
   maximum_retry_attempts = 0
 }
 
-#checkov:skip=CKV_AWS_158: encrypted with a key of AWS's; logs hold ids, no images
-#checkov:skip=CKV_AWS_338: a month is enough to find a fault
 #trivy:ignore:AWS-0017 encrypted with a key of AWS's; logs hold ids, no images
 resource "aws_cloudwatch_log_group" "sweeper" {
+  #checkov:skip=CKV_AWS_158: encrypted with a key of AWS's; logs hold ids, no images
+  #checkov:skip=CKV_AWS_338: a month is enough to find a fault
+
   name              = "/aws/lambda/${var.name}-sweeper"
   retention_in_days = var.log_retention_days
 }
@@ -91,6 +93,7 @@ resource "aws_iam_role" "sweeper" {
   assume_role_policy = local.assumed_by_lambda
 }
 
+#trivy:ignore:AWS-0057 wildcards are keys under one prefix, log streams of one group, and what AWS cannot narrow
 resource "aws_iam_role_policy" "sweeper" {
   name = "sweeper"
   role = aws_iam_role.sweeper.id

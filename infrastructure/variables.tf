@@ -270,6 +270,8 @@ variable "alarm_actions" {
 variable "compat" {
   description = "What an emulator of AWS needs otherwise; one file per emulator in emulators/. Nothing of it is for AWS."
   type = object({
+    # Policies that refuse plain HTTP would shut everybody out of an emulator that has nothing else.
+    plain_http = optional(bool, false)
     # Emulators answer for all buckets on one host.
     s3_path_style = optional(bool, false)
     # Where the emulator is, if its API URLs differ from those of AWS.

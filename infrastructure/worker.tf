@@ -37,12 +37,13 @@ locals {
   maximum_concurrency = max(local.least_concurrency, min(local.most_concurrency, floor(local.rekognition_tps / (local.batch_size * local.calls_per_image))))
 }
 
-#checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the mapping has a maximum
-#checkov:skip=CKV_AWS_116: the queue it is fed from has the dead-letter queue
-#checkov:skip=CKV_AWS_117: it talks to AWS only; a VPC would add a NAT gateway and keep nothing out
-#checkov:skip=CKV_AWS_173: names and URLs, no secrets; encrypted with a key of AWS's
-#checkov:skip=CKV_AWS_272: who may deploy code may also change the signing configuration
 resource "aws_lambda_function" "worker" {
+  #checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the mapping has a maximum
+  #checkov:skip=CKV_AWS_116: the queue it is fed from has the dead-letter queue
+  #checkov:skip=CKV_AWS_117: it talks to AWS only; a VPC would add a NAT gateway and keep nothing out
+  #checkov:skip=CKV_AWS_173: names and URLs, no secrets; encrypted with a key of AWS's
+  #checkov:skip=CKV_AWS_272: who may deploy code may also change the signing configuration
+
   function_name    = "${var.name}-worker"
   description      = "A job becomes a finished record and an event."
   role             = aws_iam_role.worker.arn
@@ -113,10 +114,11 @@ resource "aws_lambda_event_source_mapping" "jobs" {
   }
 }
 
-#checkov:skip=CKV_AWS_158: encrypted with a key of AWS's; logs hold ids, no images
-#checkov:skip=CKV_AWS_338: a month is enough to find a fault
 #trivy:ignore:AWS-0017 encrypted with a key of AWS's; logs hold ids, no images
 resource "aws_cloudwatch_log_group" "worker" {
+  #checkov:skip=CKV_AWS_158: encrypted with a key of AWS's; logs hold ids, no images
+  #checkov:skip=CKV_AWS_338: a month is enough to find a fault
+
   name              = "/aws/lambda/${var.name}-worker"
   retention_in_days = var.log_retention_days
 }
@@ -126,6 +128,7 @@ resource "aws_iam_role" "worker" {
   assume_role_policy = local.assumed_by_lambda
 }
 
+#trivy:ignore:AWS-0057 wildcards are keys under one prefix, log streams of one group, and what AWS cannot narrow
 resource "aws_iam_role_policy" "worker" {
   name = "worker"
   role = aws_iam_role.worker.id
@@ -163,6 +166,7 @@ resource "aws_iam_role_policy" "worker" {
         Resource  = aws_s3_bucket.images.arn
         Condition = { StringLikeIfExists = { "s3:prefix" = "${local.originals}*" } }
       },
+      # The one thing it writes to the bucket.
       {
         Sid      = "StoreThumbnail"
         Effect   = "Allow"
@@ -183,6 +187,7 @@ resource "aws_iam_role_policy" "worker" {
         Action   = ["dynamodb:GetItem", "dynamodb:UpdateItem"]
         Resource = aws_dynamodb_table.images.arn
       },
+      # Every outcome is an event, on this bus only.
       {
         Sid      = "Announce"
         Effect   = "Allow"

@@ -1,5 +1,6 @@
 # moto (moto_server, with MOTO_IAM_LOAD_MANAGED_POLICIES=true): every resource can be made, and nothing runs.
 compat = {
+  plain_http    = true
   s3_path_style = true
   # Accepted and not given back: a change in every plan, and three minutes of waiting for the second.
   binary_media_types   = false

@@ -1,0 +1,95 @@
+# Who may call.
+mock_provider "aws" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+run "by_default_every_route_but_health_is_signed" {
+  command = plan
+
+  assert {
+    condition     = { for route, method in aws_api_gateway_method.api : route => method.authorization } == { root = "AWS_IAM", proxy = "AWS_IAM", health = "NONE" }
+    error_message = "Only /health may be open."
+  }
+  assert {
+    condition     = aws_api_gateway_method.api["health"].http_method == "GET" && aws_api_gateway_method_settings.health.settings[0].throttling_rate_limit <= 5
+    error_message = "The open route must be for reading, and slow."
+  }
+  assert {
+    condition     = aws_lambda_function.api.environment[0].variables.AUTH == "iam"
+    error_message = "The function must know who vouches for the caller."
+  }
+}
+
+run "jwt_is_verified_in_the_function" {
+  command = plan
+
+  variables {
+    auth         = "jwt"
+    jwt_issuer   = "https://id.example/tenant"
+    jwt_audience = "image-analyzer"
+  }
+
+  assert {
+    condition     = alltrue([for method in aws_api_gateway_method.api : method.authorization == "NONE"])
+    error_message = "The gateway must let bearer tokens through."
+  }
+  assert {
+    condition = [
+      for name in ["AUTH", "JWT_ISSUER", "JWT_AUDIENCE"] : aws_lambda_function.api.environment[0].variables[name]
+    ] == ["jwt", "https://id.example/tenant", "image-analyzer"]
+    error_message = "The function must know which tokens to believe."
+  }
+}
+
+run "none_is_warned_about" {
+  command = plan
+
+  variables {
+    auth = "none"
+  }
+
+  expect_failures = [check.authorisation]
+}
+
+run "jwt_needs_an_issuer_and_an_audience" {
+  command = plan
+
+  variables {
+    auth = "jwt"
+  }
+
+  expect_failures = [var.jwt_issuer, var.jwt_audience]
+}
+
+run "an_issuer_without_jwt_is_a_mistake" {
+  command = plan
+
+  variables {
+    jwt_issuer = "https://id.example"
+  }
+
+  expect_failures = [var.jwt_issuer]
+}
+
+run "an_issuer_is_https" {
+  command = plan
+
+  variables {
+    auth         = "jwt"
+    jwt_issuer   = "http://id.example"
+    jwt_audience = "image-analyzer"
+  }
+
+  expect_failures = [var.jwt_issuer]
+}
+
+run "another_way_of_authorisation_is_refused" {
+  command = plan
+
+  variables {
+    auth = "NONE"
+  }
+
+  expect_failures = [var.auth]
+}

@@ -1,0 +1,45 @@
+# Whole plans for test/, which reads them from `terraform test -json -verbose`: policies as text, keys and numbers.
+mock_provider "aws" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+run "everything" {
+  command = plan
+
+  variables {
+    cors_origins       = ["https://app.example"]
+    retention_days     = 30
+    subscriber_queue   = true
+    subscriber_webhook = { url = "https://hooks.example/images", token = "hooks-own-token" }
+  }
+
+  assert {
+    condition     = output.bucket == "image-analyzer-images-111122223333-us-east-1"
+    error_message = "The bucket's name must carry account and region."
+  }
+}
+
+run "defaults" {
+  command = plan
+
+  assert {
+    condition     = output.subscriber_queue_url == null
+    error_message = "Nobody subscribes unless asked for."
+  }
+}
+
+run "jwt" {
+  command = plan
+
+  variables {
+    auth         = "jwt"
+    jwt_issuer   = "https://id.example"
+    jwt_audience = "image-analyzer"
+  }
+
+  assert {
+    condition     = endswith(output.api_execution_arn, "/live")
+    error_message = "Callers are given rights on the stage."
+  }
+}

@@ -1,0 +1,153 @@
+# What variables switch, and what they refuse.
+mock_provider "aws" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+run "by_default_everything_can_be_removed_and_nobody_is_told" {
+  command = plan
+
+  assert {
+    condition     = aws_s3_bucket.images.force_destroy && !aws_dynamodb_table.images.deletion_protection_enabled
+    error_message = "One command must remove what two have made."
+  }
+  assert {
+    condition     = length(aws_s3_bucket_cors_configuration.images) == 0
+    error_message = "No origin may upload unless it is named."
+  }
+  assert {
+    condition     = length(aws_sqs_queue.subscriber) + length(aws_cloudwatch_event_api_destination.webhook) == 0
+    error_message = "Subscribers are optional."
+  }
+  assert {
+    condition     = toset([for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.id]) == toset(["aborted-uploads", "abandoned-uploads"])
+    error_message = "Images must be kept, and only what is left of uploads removed."
+  }
+}
+
+run "data_that_matters_is_protected" {
+  command = plan
+
+  variables {
+    keep_data = true
+  }
+
+  assert {
+    condition     = !aws_s3_bucket.images.force_destroy && aws_dynamodb_table.images.deletion_protection_enabled
+    error_message = "Bucket and table must be protected together."
+  }
+}
+
+run "retention_is_for_both_kinds_of_objects" {
+  command = plan
+
+  variables {
+    retention_days = 7
+  }
+
+  assert {
+    condition = {
+      for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.filter[0].prefix => rule.expiration[0].days
+      if startswith(rule.id, "retention")
+    } == { "originals/" = 7, "thumbnails/" = 7 }
+    error_message = "Originals and thumbnails must go together."
+  }
+}
+
+run "subscribers_get_what_they_ask_for" {
+  command = plan
+
+  variables {
+    subscriber_labels  = ["Dog"]
+    subscriber_queue   = true
+    subscriber_webhook = { url = "https://hooks.example/images", token = "secret" }
+    alarm_actions      = ["arn:aws:sns:us-east-1:111122223333:operators"]
+  }
+
+  assert {
+    condition = alltrue([
+      for pattern in [aws_cloudwatch_event_rule.queue[0].event_pattern, aws_cloudwatch_event_rule.webhook[0].event_pattern] :
+      jsondecode(pattern) == { source = ["image-analyzer"], detail = { labels = ["Dog"] } }
+    ])
+    error_message = "The rules must match the labels."
+  }
+  assert {
+    condition = (
+      aws_cloudwatch_event_target.queue[0].dead_letter_config[0].arn == aws_sqs_queue.subscriber_dead[0].arn &&
+      aws_cloudwatch_event_target.webhook[0].dead_letter_config[0].arn == aws_sqs_queue.webhook_dead[0].arn &&
+      aws_sqs_queue.subscriber_dead[0].name != aws_sqs_queue.webhook_dead[0].name
+    )
+    error_message = "Each target must have a dead-letter queue of its own."
+  }
+  assert {
+    condition     = keys(aws_cloudwatch_metric_alarm.dead_letters) == ["jobs", "subscriber", "webhook"]
+    error_message = "Every dead-letter queue must be watched."
+  }
+  assert {
+    condition = alltrue([
+      for alarm in concat(values(aws_cloudwatch_metric_alarm.dead_letters), values(aws_cloudwatch_metric_alarm.function_errors), aws_cloudwatch_metric_alarm.oldest_job, aws_cloudwatch_metric_alarm.api_errors) :
+      contains(alarm.alarm_actions, "arn:aws:sns:us-east-1:111122223333:operators")
+    ])
+    error_message = "Every alarm must tell somebody."
+  }
+}
+
+run "a_missing_package_is_named_before_anything_is_made" {
+  command = plan
+
+  variables {
+    dist_dir = "./nowhere"
+  }
+
+  expect_failures = [aws_lambda_function.api, aws_lambda_function.worker, aws_lambda_function.sweeper]
+}
+
+run "what_cannot_be_is_refused" {
+  command = plan
+
+  variables {
+    name                    = "Image_Analyzer"
+    runtime                 = "nodejs20.x"
+    architecture            = "arm"
+    cors_origins            = ["https://app.example", "*"]
+    api_requests_per_second = 0
+    api_burst               = 1.5
+    rekognition_tps         = 3
+    worker_timeout_seconds  = 901
+    worker_memory_mb        = 512
+    batch_window_seconds    = 301
+    max_receive_count       = 4
+    retention_days          = -1
+    log_retention_days      = 2
+    archive_days            = 0
+    subscriber_webhook      = { url = "http://hooks.example", token = "secret" }
+    alarm_actions           = ["operators"]
+  }
+
+  expect_failures = [
+    var.name, var.runtime, var.architecture, var.cors_origins, var.api_requests_per_second, var.api_burst,
+    var.rekognition_tps, var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds,
+    var.max_receive_count, var.retention_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
+    var.alarm_actions,
+  ]
+}
+
+run "an_origin_has_no_slash_at_its_end" {
+  command = plan
+
+  variables {
+    cors_origins = ["https://app.example/"]
+  }
+
+  expect_failures = [var.cors_origins]
+}
+
+run "half_a_call_is_none" {
+  command = plan
+
+  variables {
+    rekognition_tps = 4.5
+  }
+
+  expect_failures = [var.rekognition_tps]
+}

@@ -1,0 +1,482 @@
+import { spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { CreateTableCommand, DynamoDBClient, ListTablesCommand } from '@aws-sdk/client-dynamodb'
+import { EventBridgeClient, ListEventBusesCommand } from '@aws-sdk/client-eventbridge'
+import { GetObjectCommand, ListBucketsCommand, S3Client } from '@aws-sdk/client-s3'
+import {
+  CreateQueueCommand,
+  GetQueueAttributesCommand,
+  GetQueueUrlCommand,
+  ListQueuesCommand,
+  QueueDoesNotExist,
+  ReceiveMessageCommand,
+  SQSClient,
+} from '@aws-sdk/client-sqs'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { LISTED_ATTRIBUTES } from '../api/records.ts'
+import { bundle, type FunctionName } from '../build/bundle.ts'
+import { startRekognition } from '../local/embedded-aws.ts'
+import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from '../local/resources.ts'
+import { type Copy, copyModule, missing, type Outcome, onPath, type Plan, render } from './terraform.ts'
+
+const root = resolve(import.meta.dirname, '..')
+const skipped = (lacking: string[]): string =>
+  lacking.length > 0 ? ` (skipped: not on this machine: ${lacking.join(', ')})` : ''
+
+const region = 'us-east-1'
+const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
+const variables = [
+  '-var-file=emulators/moto.tfvars',
+  // moto knows no callers.
+  '-var=auth=none',
+  '-var=subscriber_queue=true',
+  '-var=subscriber_webhook={"url":"https://hooks.example/images","token":"secret"}',
+  '-var=cors_origins=["https://app.example"]',
+  '-var=retention_days=30',
+]
+
+interface Deployment {
+  copy: Copy
+  endpoint: string
+  env: Record<string, string>
+  applied: Promise<Outcome>
+}
+
+const undo: (() => void)[] = []
+afterAll(() => {
+  for (const step of undo.reverse()) step()
+})
+
+let begun: Promise<Deployment> | undefined
+/** Starts moto and Terraform the first time; more than a minute of it is the provider's own waiting. */
+const deployment = (): Promise<Deployment> => {
+  begun ??= deploy()
+  return begun
+}
+
+async function deploy(): Promise<Deployment> {
+  const port = await freePort()
+  const endpoint = `http://127.0.0.1:${port}`
+  const env = {
+    AWS_ENDPOINT_URL: endpoint,
+    AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+    AWS_REGION: region,
+  }
+  const moto = spawn(onPath('moto_server') ?? 'moto_server', ['-H', '127.0.0.1', '-p', String(port)], {
+    env: { ...process.env, MOTO_IAM_LOAD_MANAGED_POLICIES: 'true' },
+    stdio: 'ignore',
+  })
+  undo.push(() => moto.kill('SIGKILL'))
+  const copy = await copyModule()
+  undo.push(copy.remove)
+  await until(async () => (await fetch(`${endpoint}/moto-api/`)).ok, 60_000)
+  return {
+    copy,
+    endpoint,
+    env,
+    applied: copy.terraform(['apply', '-auto-approve', '-input=false', ...variables], env),
+  }
+}
+
+const lacking = missing()
+const lackingMoto = missing('moto_server')
+describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lacking)}`, () => {
+  let copy: Copy
+  let plans: Record<'everything' | 'defaults' | 'jwt', Plan>
+
+  beforeAll(async () => {
+    // Goes on while the tests here run.
+    if (lackingMoto.length === 0) await deployment()
+    copy = await copyModule()
+    plans = await render(copy)
+  }, 120_000)
+  afterAll(() => copy?.remove())
+
+  it('is formatted', async () => {
+    const { stdout } = await copy.terraform(['fmt', '-check', '-recursive', '-list=true'])
+    expect(stdout).toBe('')
+  })
+
+  it('is valid', { timeout: 120_000 }, async () => {
+    const { stdout, stderr } = await copy.terraform(['validate', '-json'])
+    expect(JSON.parse(stdout), stderr).toMatchObject({ valid: true, error_count: 0, warning_count: 0 })
+  })
+
+  it('passes its own tests', { timeout: 300_000 }, async () => {
+    const { status, stdout, stderr } = await copy.terraform(['test'])
+    expect(stdout.match(/run "\w+"\.\.\. pass/g)?.length, stdout + stderr).toBeGreaterThan(20)
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+  })
+
+  it('makes the table that the code lists from', async () => {
+    const made = await whatTheLocalSystemCreates()
+    const table = plans.defaults.get('aws_dynamodb_table.images') as unknown as {
+      billing_mode: string
+      hash_key: string
+      range_key: string | null
+      attribute: { name: string; type: string }[]
+      global_secondary_index: {
+        name: string
+        hash_key: string
+        range_key: string
+        projection_type: string
+        non_key_attributes: string[]
+      }[]
+    }
+    expect({
+      billing: table.billing_mode,
+      keys: [table.hash_key, ...(table.range_key ? [table.range_key] : [])],
+      attributes: byName(table.attribute),
+      indexes: byName(
+        table.global_secondary_index.map((index) => ({
+          name: index.name,
+          keys: [index.hash_key, index.range_key],
+          projection: index.projection_type,
+          projected: [...index.non_key_attributes].sort(),
+        })),
+      ),
+    }).toEqual({
+      billing: made.table.BillingMode,
+      keys: made.table.KeySchema?.map((key) => key.AttributeName),
+      attributes: byName(
+        made.table.AttributeDefinitions?.map(({ AttributeName = '', AttributeType = '' }) => ({
+          name: AttributeName,
+          type: AttributeType,
+        })),
+      ),
+      indexes: byName(
+        made.table.GlobalSecondaryIndexes?.map(({ IndexName = '', KeySchema, Projection }) => ({
+          name: IndexName,
+          keys: KeySchema?.map((key) => key.AttributeName),
+          projection: Projection?.ProjectionType,
+          projected: [...(Projection?.NonKeyAttributes ?? [])].sort(),
+        })),
+      ),
+    })
+    const byOwner = table.global_secondary_index.find((index) => index.name === 'byOwner')
+    expect(byOwner?.non_key_attributes.toSorted()).toEqual(LISTED_ATTRIBUTES.toSorted())
+  })
+
+  it('makes the queues that the local system has', async () => {
+    const { queues } = await whatTheLocalSystemCreates()
+    const { jobQueue, deadQueue } = resourceNames()
+    const jobs = plans.defaults.get('aws_sqs_queue.jobs')
+    const dead = plans.defaults.get('aws_sqs_queue.jobs_dead')
+    expect(plans.defaults.get('aws_lambda_function.worker')['timeout']).toBe(WORKER_TIMEOUT_SECONDS)
+    expect([jobs['name'], dead['name']]).toEqual([jobQueue, deadQueue])
+    expect({
+      VisibilityTimeout: String(jobs['visibility_timeout_seconds']),
+      MessageRetentionPeriod: String(jobs['message_retention_seconds']),
+      maxReceiveCount: JSON.parse(jobs['redrive_policy'] as string).maxReceiveCount,
+    }).toEqual({
+      VisibilityTimeout: queues[jobQueue]?.['VisibilityTimeout'],
+      MessageRetentionPeriod: queues[jobQueue]?.['MessageRetentionPeriod'],
+      maxReceiveCount: JSON.parse(queues[jobQueue]?.['RedrivePolicy'] ?? '{}').maxReceiveCount,
+    })
+    expect(String(dead['message_retention_seconds'])).toBe(queues[deadQueue]?.['MessageRetentionPeriod'])
+  })
+
+  it('deploys the gateway again when authorisation changes, and not otherwise', () => {
+    const snapshot = (plan: Plan) => plan.get('aws_api_gateway_deployment.api')['triggers']
+    expect(snapshot(plans.jwt)).not.toEqual(snapshot(plans.defaults))
+    expect(snapshot(plans.everything)).toEqual(snapshot(plans.defaults))
+  })
+})
+
+describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(lackingMoto)}`, () => {
+  let copy: Copy
+  let endpoint: string
+  let env: Record<string, string>
+
+  it.each(['localstack', 'ministack'])('can be planned for %s', { timeout: 120_000 }, async (emulator) => {
+    const { env } = await deployment()
+    const other = await copyModule()
+    try {
+      const { status, stdout, stderr } = await other.terraform(
+        ['plan', '-input=false', `-var-file=emulators/${emulator}.tfvars`],
+        env,
+      )
+      expect(status, stderr).toBe(0)
+      expect(stdout).toMatch(/Plan: \d\d to add, 0 to change, 0 to destroy/)
+      // Over plain HTTP it would shut everybody out.
+      expect(stdout).not.toContain('TlsOnly')
+    } finally {
+      other.remove()
+    }
+  })
+
+  it('is applied in one go', { timeout: 300_000 }, async () => {
+    const { applied, ...deployed } = await deployment()
+    ;({ copy, endpoint, env } = deployed)
+    const { status, stdout, stderr } = await applied
+    expect(status, stderr).toBe(0)
+    expect(stdout).toContain('anybody on the internet may upload images')
+    expect(stdout).toMatch(/Apply complete! Resources: \d+ added, 0 changed, 0 destroyed/)
+  })
+
+  it('has nothing left to change in a second plan', { timeout: 120_000 }, async () => {
+    const planned = await copy.terraform(['plan', '-input=false', '-out=second', ...variables], env)
+    expect(planned.status, planned.stderr).toBe(0)
+    const { stdout } = await copy.terraform(['show', '-json', 'second'], env)
+    const { resource_changes } = JSON.parse(stdout) as {
+      resource_changes: { address: string; change: { actions: string[]; before: unknown; after: unknown } }[]
+    }
+    const changes = resource_changes
+      .filter(({ change }) => change.actions.join() !== 'no-op')
+      // moto gives JSON back with spaces in it: the same value, which Terraform would write again.
+      .filter(
+        ({ change }) =>
+          JSON.stringify(normalised(change.before)) !== JSON.stringify(normalised(change.after)),
+      )
+    expect(resource_changes.length).toBeGreaterThan(60)
+    expect(changes).toEqual([])
+  })
+
+  it('takes an image from the gateway to a subscriber, in the bundles', { timeout: 120_000 }, async () => {
+    const { stdout } = await copy.terraform(['show', '-json'], env)
+    const { values } = JSON.parse(stdout) as {
+      values: {
+        outputs: Record<string, { value: string }>
+        root_module: { resources: { address: string; values: Record<string, unknown> }[] }
+      }
+    }
+    const environmentOf = (name: FunctionName): Record<string, string> => {
+      const lambda = values.root_module.resources.find(
+        ({ address }) => address === `aws_lambda_function.${name}`,
+      )
+      const blocks = lambda?.values['environment'] as { variables: Record<string, string> }[] | undefined
+      return blocks?.[0]?.variables ?? {}
+    }
+    const s3 = new S3Client({ endpoint, region, credentials, forcePathStyle: true })
+    const sqs = new SQSClient({ endpoint, region, credentials, useQueueUrlAsEndpoint: false })
+    const rekognition = await startRekognition({
+      port: 0,
+      rekognition: {},
+      readObject: async (Bucket, Key) =>
+        (await s3.send(new GetObjectCommand({ Bucket, Key }))).Body?.transformToByteArray(),
+    })
+    const functions = mkdtempSync(join(tmpdir(), 'image-analyzer-functions-'))
+    const invoke = <T>(name: FunctionName, event: unknown): Promise<T> =>
+      invokeBundle<T>(join(functions, name), event, {
+        ...environmentOf(name),
+        ...env,
+        AWS_ENDPOINT_URL_REKOGNITION: rekognition.endpoint,
+      })
+    try {
+      // sharp is beside the bundle on AWS; here it comes from this repository.
+      symlinkSync(join(root, 'node_modules'), join(functions, 'node_modules'), 'dir')
+      for (const name of ['api', 'worker', 'sweeper'] as const) {
+        for (const [path, bytes] of Object.entries((await bundle(name)).files)) {
+          mkdirSync(dirname(join(functions, name, path)), { recursive: true })
+          writeFileSync(join(functions, name, path), bytes)
+        }
+      }
+
+      const photo = readFileSync(join(root, 'test/fixtures/grace-hopper.jpg'))
+      const accepted = await invoke<GatewayAnswer>('api', gatewayEvent('POST', '/images', photo))
+      expect(accepted, accepted.body).toMatchObject({ statusCode: 202 })
+      const { imageId } = JSON.parse(accepted.body) as { imageId: string }
+
+      const jobs = await receive(sqs, values.outputs['job_queue_url']?.value)
+      expect(jobs.map((job) => JSON.parse(job.Body ?? ''))).toEqual([{ version: 1, imageId, epoch: 1 }])
+      const settled = await invoke('worker', { Records: jobs.map(toRecord) })
+      expect(settled).toEqual({ batchItemFailures: [] })
+
+      const shown = await invoke<GatewayAnswer>('api', gatewayEvent('GET', `/images/${imageId}`))
+      expect(JSON.parse(shown.body)).toMatchObject({
+        imageId,
+        status: 'completed',
+        original: { bucket: values.outputs['bucket']?.value, key: `originals/${imageId}` },
+        labelModelVersion: 'stand-in',
+      })
+
+      const [event] = await receive(sqs, values.outputs['subscriber_queue_url']?.value)
+      expect(JSON.parse(event?.Body ?? '')).toMatchObject({
+        source: 'image-analyzer',
+        'detail-type': 'Image Analysis Completed',
+        detail: { imageId, status: 'completed' },
+      })
+
+      expect(await invoke('sweeper', {})).toMatchObject({ swept: 0 })
+    } finally {
+      await rekognition.stop()
+      rmSync(functions, { recursive: true, force: true })
+    }
+  })
+
+  it('is removed with everything in it', { timeout: 300_000 }, async () => {
+    const { status, stderr } = await copy.terraform(
+      ['destroy', '-auto-approve', '-input=false', ...variables],
+      env,
+    )
+    expect(status, stderr).toBe(0)
+    const options = { endpoint, region, credentials }
+    const buckets = await new S3Client({ ...options, forcePathStyle: true }).send(new ListBucketsCommand())
+    const queues = await new SQSClient(options).send(new ListQueuesCommand())
+    const tables = await new DynamoDBClient(options).send(new ListTablesCommand())
+    const buses = await new EventBridgeClient(options).send(new ListEventBusesCommand())
+    expect({
+      buckets: buckets.Buckets ?? [],
+      queues: queues.QueueUrls ?? [],
+      tables: tables.TableNames ?? [],
+      buses: buses.EventBuses?.map((bus) => bus.Name),
+    }).toEqual({ buckets: [], queues: [], tables: [], buses: ['default'] })
+  })
+})
+
+const byName = <T extends { name: string }>(list: readonly T[] = []): T[] =>
+  list.toSorted((a, b) => a.name.localeCompare(b.name))
+
+/** What local/resources.ts asks AWS for, by asking an AWS that has nothing. */
+async function whatTheLocalSystemCreates() {
+  let table: CreateTableCommand['input'] | undefined
+  const queues: Record<string, Record<string, string>> = {}
+  const answer = async (command: unknown): Promise<unknown> => {
+    if (command instanceof CreateTableCommand) table = command.input
+    if (command instanceof GetQueueUrlCommand) throw new QueueDoesNotExist({ message: '', $metadata: {} })
+    if (command instanceof CreateQueueCommand) {
+      queues[command.input.QueueName ?? ''] = command.input.Attributes ?? {}
+      return { QueueUrl: command.input.QueueName }
+    }
+    if (command instanceof GetQueueAttributesCommand) return { Attributes: { QueueArn: 'arn' } }
+    return { Table: { TableStatus: 'ACTIVE' } }
+  }
+  const stub = <T>(): T => ({ send: answer }) as T
+  await createMissingResources(
+    {
+      s3: stub<S3Client>(),
+      sqs: stub<SQSClient>(),
+      dynamoDb: stub<DynamoDBClient>(),
+      eventBridge: stub<EventBridgeClient>(),
+      region,
+    },
+    resourceNames(),
+  )
+  if (table === undefined) throw new Error('local/resources.ts creates no table.')
+  return { table, queues }
+}
+
+/** Strings that are JSON, as what they say. */
+function normalised(value: unknown): unknown {
+  if (typeof value === 'string' && /^[[{]/.test(value)) return JSON.parse(value)
+  if (Array.isArray(value)) return value.map(normalised)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, normalised(each)]))
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer()
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      server.close(() =>
+        typeof address === 'object' && address !== null
+          ? resolve(address.port)
+          : reject(new Error('no port')),
+      )
+    })
+  })
+}
+
+async function until(condition: () => Promise<boolean>, milliseconds: number): Promise<void> {
+  const deadline = Date.now() + milliseconds
+  while (!(await condition().catch(() => false))) {
+    if (Date.now() > deadline) throw new Error(`Not within ${milliseconds} ms.`)
+    await sleep(200)
+  }
+}
+
+interface Message {
+  MessageId?: string | undefined
+  ReceiptHandle?: string | undefined
+  Body?: string | undefined
+}
+
+async function receive(sqs: SQSClient, QueueUrl: string | undefined): Promise<Message[]> {
+  let messages: Message[] = []
+  await until(async () => {
+    const { Messages = [] } = await sqs.send(new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: 10 }))
+    messages = Messages
+    return messages.length > 0
+  }, 20_000)
+  return messages
+}
+
+const toRecord = ({ MessageId, ReceiptHandle, Body }: Message) => ({
+  messageId: MessageId,
+  receiptHandle: ReceiptHandle,
+  body: Body,
+  attributes: { ApproximateReceiveCount: '1' },
+  messageAttributes: {},
+  eventSource: 'aws:sqs',
+  awsRegion: 'us-east-1',
+})
+
+interface GatewayAnswer {
+  statusCode: number
+  body: string
+}
+
+/** As a REST API with Lambda proxy integration sends it (payload 1.0), cut down to what is read. */
+const gatewayEvent = (httpMethod: string, path: string, photo?: Buffer) => ({
+  resource: '/{proxy+}',
+  path,
+  httpMethod,
+  headers: { Host: 'api.execute-api.us-east-1.amazonaws.com', 'Content-Type': 'image/jpeg' },
+  multiValueHeaders: {
+    Host: ['api.execute-api.us-east-1.amazonaws.com'],
+    'Content-Type': ['image/jpeg'],
+  },
+  queryStringParameters: null,
+  multiValueQueryStringParameters: null,
+  pathParameters: { proxy: path.slice(1) },
+  stageVariables: null,
+  requestContext: {
+    accountId: '123456789012',
+    apiId: 'api',
+    httpMethod,
+    path: `/live${path}`,
+    stage: 'live',
+    requestId: 'c6af9ac6-7b61-11e6-9a41-93e8deadbeef',
+    resourcePath: '/{proxy+}',
+    identity: { sourceIp: '192.0.2.1', userAgent: 'test' },
+  },
+  body: photo?.toString('base64') ?? null,
+  isBase64Encoded: photo !== undefined,
+})
+
+/** One invocation in a process of its own, with no environment but the function's. */
+async function invokeBundle<T>(folder: string, event: unknown, env: Record<string, string>): Promise<T> {
+  const script = `
+    const { handler } = await import(${JSON.stringify(join(folder, 'index.mjs'))})
+    const context = { awsRequestId: 'test', functionName: 'test', getRemainingTimeInMillis: () => 60_000 }
+    process.once('message', async (event) => process.send(await handler(event, context), () => process.disconnect()))`
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    env: { PATH: process.env['PATH'] ?? '', ...env },
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  })
+  let output = ''
+  child.stdout?.on('data', (text) => {
+    output += text
+  })
+  child.stderr?.on('data', (text) => {
+    output += text
+  })
+  child.send(event as object)
+  return new Promise<T>((resolve, reject) => {
+    let answer: T | undefined
+    child.once('message', (message) => {
+      answer = message as T
+    })
+    child.once('close', (status) => {
+      if (status === 0 && answer !== undefined) resolve(answer)
+      else reject(new Error(`The function ended with ${status}: ${output}`))
+    })
+  })
+}

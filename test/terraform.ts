@@ -1,0 +1,188 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { homedir, tmpdir } from 'node:os'
+import { delimiter, join, resolve } from 'node:path'
+
+/** Everything below the module that is no source. */
+const LEFTOVERS = /(^|[\\/])(\.terraform(\.lock\.hcl)?|.*\.tfstate.*)$/
+const MODULE = resolve(import.meta.dirname, '../infrastructure')
+
+/** An empty zip: nothing but the record that ends one. Plans only hash it, and emulators that run nothing keep it. */
+const EMPTY_ZIP = Buffer.concat([Buffer.from('PK\x05\x06', 'latin1'), Buffer.alloc(18)])
+
+export const onPath = (program: string): string | undefined =>
+  globSync(
+    (process.env['PATH'] ?? '').split(delimiter).flatMap((folder) => (folder ? [join(folder, program)] : [])),
+  )[0]
+
+/**
+ * Providers, where the registry is out of reach: the folder above `registry.terraform.io`, as
+ * `terraform init -plugin-dir` wants it. `TF_PLUGIN_DIR` says it, or it is in one of the places where packagers and
+ * terraform itself keep providers.
+ */
+export function findPlugins(): string | undefined {
+  const given = process.env['TF_PLUGIN_DIR']
+  const roots = ['/opt', '/usr/share', '/usr/local/share', join(homedir(), '.terraform.d')]
+  const patterns = given ? [given] : roots.flatMap((root) => [root, `${root}/*`, `${root}/*/*`])
+  return globSync(patterns.map((folder) => `${folder}/registry.terraform.io/hashicorp/aws`))
+    .map((found) => resolve(found, '../../..'))
+    .at(0)
+}
+
+/** What is missing here for these tests, for the name of the skipped ones. */
+export function missing(...more: string[]): string[] {
+  return [
+    ...['terraform', ...more].filter((program) => onPath(program) === undefined),
+    ...(findPlugins() === undefined ? ["terraform's AWS provider (TF_PLUGIN_DIR)"] : []),
+  ]
+}
+
+export interface Outcome {
+  status: number | null
+  stdout: string
+  stderr: string
+}
+
+export interface Copy {
+  /** The copy of infrastructure/, initialised. */
+  folder: string
+  terraform: (args: string[], env?: Record<string, string>) => Promise<Outcome>
+  remove: () => void
+}
+
+/** A copy of the module with packages beside it, so that no run leaves anything in the checkout. */
+export async function copyModule(): Promise<Copy> {
+  const parent = mkdtempSync(join(tmpdir(), 'image-analyzer-terraform-'))
+  const folder = join(parent, 'infrastructure')
+  cpSync(MODULE, folder, { recursive: true, filter: (path) => !LEFTOVERS.test(path) })
+  mkdirSync(join(parent, 'dist'))
+  for (const name of ['api', 'worker', 'sweeper'])
+    writeFileSync(join(parent, 'dist', `${name}.zip`), EMPTY_ZIP)
+
+  const running = new Set<ChildProcess>()
+  const terraform = (args: string[], env: Record<string, string> = {}): Promise<Outcome> =>
+    run('terraform', args, folder, env, running)
+  const remove = (): void => {
+    // A test that was given up leaves terraform at work, which has started a provider: the whole group goes.
+    for (const { pid } of running) if (pid !== undefined) process.kill(-pid, 'SIGKILL')
+    rmSync(parent, { recursive: true, force: true })
+  }
+  const plugins = findPlugins()
+  const init = await terraform(['init', '-input=false', ...(plugins ? [`-plugin-dir=${plugins}`] : [])])
+  if (init.status !== 0) throw new Error(`terraform init failed: ${init.stderr}`)
+  return { folder, terraform, remove }
+}
+
+function run(
+  program: string,
+  args: string[],
+  cwd: string,
+  env: Record<string, string>,
+  running: Set<ChildProcess>,
+): Promise<Outcome> {
+  // Nothing of this machine's AWS: what a test needs, it says.
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(AWS_|TF_)/.test(name))
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, {
+      cwd,
+      env: { ...Object.fromEntries(inherited), TF_IN_AUTOMATION: '1', TF_CLI_ARGS: '-no-color', ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    })
+    running.add(child)
+    let stdout = ''
+    let stderr = ''
+    child.stdout.setEncoding('utf8').on('data', (text) => {
+      stdout += text
+    })
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      stderr += text
+    })
+    child.once('error', reject)
+    child.once('close', (status) => {
+      running.delete(child)
+      resolve({ status, stdout, stderr })
+    })
+  })
+}
+
+export interface PlannedResource {
+  address: string
+  type: string
+  /** What the resource will be; blocks are lists. */
+  after: Record<string, unknown>
+}
+
+export interface Statement {
+  Sid: string
+  Effect: 'Allow' | 'Deny'
+  Principal?: '*' | { Service: string }
+  Action: string | string[]
+  Resource: string | string[]
+  Condition?: Record<string, Record<string, string>>
+}
+
+/** A plan of tests/rendered.tftest.hcl: no account was asked, and everything that matters is known. */
+export class Plan {
+  readonly resources: PlannedResource[]
+  constructor(resources: PlannedResource[]) {
+    this.resources = resources
+  }
+
+  ofType(type: string): PlannedResource[] {
+    return this.resources.filter((resource) => resource.type === type)
+  }
+
+  /** @throws Error when there is no such resource */
+  get(address: string): Record<string, unknown> {
+    const resource = this.resources.find((each) => each.address === address)
+    if (resource === undefined) throw new Error(`The plan has no ${address}.`)
+    return resource.after
+  }
+
+  /** The statements of the policy of a function (`api`, `worker`, `sweeper`), or of another resource by its address. */
+  policy(of: string): Statement[] {
+    const { policy } = this.get(of.includes('.') ? of : `aws_iam_role_policy.${of}`)
+    return (JSON.parse(policy as string) as { Statement: Statement[] }).Statement
+  }
+}
+
+/** The plans of tests/rendered.tftest.hcl by the names of their runs. */
+export async function render(copy: Copy): Promise<Record<'everything' | 'defaults' | 'jwt', Plan>> {
+  const { status, stdout, stderr } = await copy.terraform([
+    'test',
+    '-json',
+    '-verbose',
+    `-filter=${join('tests', 'rendered.tftest.hcl')}`,
+  ])
+  if (status !== 0) throw new Error(`terraform test failed: ${stderr}${stdout}`)
+  const plans: Record<string, Plan> = {}
+  for (const line of stdout.trim().split('\n')) {
+    const message: TestMessage = JSON.parse(line)
+    if (message.type !== 'test_plan') continue
+    plans[message['@testrun']] = new Plan(
+      message.test_plan.resource_changes.map(({ address, type, change }) => ({
+        address,
+        type,
+        after: change.after,
+      })),
+    )
+  }
+  return plans as Awaited<ReturnType<typeof render>>
+}
+
+type TestMessage =
+  | { type: 'other' }
+  | {
+      type: 'test_plan'
+      '@testrun': string
+      test_plan: {
+        resource_changes: { address: string; type: string; change: { after: Record<string, unknown> } }[]
+      }
+    }
+
+export const moduleText = (): string => globSync(join(MODULE, '*.tf')).sort().map(read).join('\n')
+
+function read(path: string): string {
+  return readFileSync(path, 'utf8')
+}
