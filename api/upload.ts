@@ -47,8 +47,9 @@ async function readAs(mediaType: string, request: Request, maxBytes: number): Pr
     return fromForm(request, await readBody(request, maxBytes + ENVELOPE_BYTES, maxBytes))
   }
   if (mediaType === 'application/json') {
+    // Twice, because a serialiser may write every slash of it as "\/".
     const base64Length = Math.ceil(maxBytes / 3) * 4
-    return fromJson((await readBody(request, base64Length + ENVELOPE_BYTES, maxBytes)).toString('utf8'))
+    return fromJson((await readBody(request, 2 * base64Length + ENVELOPE_BYTES, maxBytes)).toString('utf8'))
   }
   throw new ApiError(
     'UNSUPPORTED_MEDIA_TYPE',
@@ -59,18 +60,28 @@ async function readAs(mediaType: string, request: Request, maxBytes: number): Pr
 /** Reads at most `limit` bytes, so that a body without end or with a false length costs no more than that. */
 async function readBody(request: Request, limit: number, maxBytes: number): Promise<Buffer> {
   if (Number(request.headers.get('content-length') ?? 0) > limit) throw tooLarge(maxBytes)
+  if (request.body === null) return Buffer.alloc(0)
   const chunks: Uint8Array[] = []
   let length = 0
-  for await (const chunk of request.body ?? []) {
-    length += chunk.length
-    if (length > limit) throw tooLarge(maxBytes)
-    chunks.push(chunk)
+  const reader = request.body.getReader()
+  try {
+    for (let next = await reader.read(); !next.done; next = await reader.read()) {
+      length += next.value.length
+      if (length > limit) throw tooLarge(maxBytes)
+      chunks.push(next.value)
+    }
+  } catch (error) {
+    if (error instanceof ApiError) throw error
+    throw new ApiError('INVALID_PARAMETER', 'The body ended before it was complete.')
+  } finally {
+    // Let go, not cancelled: that would cut the connection before the answer has been read.
+    reader.releaseLock()
   }
   return Buffer.concat(chunks, length)
 }
 
 /** Parts that a form may have; one is needed. */
-const MAX_PARTS = 100
+const MAX_PARTS = 1_000
 
 async function fromForm(request: Request, body: Buffer): Promise<Upload> {
   const files: Upload[] = []
@@ -80,6 +91,9 @@ async function fromForm(request: Request, body: Buffer): Promise<Upload> {
     const parser = new Busboy({
       headers: { 'content-type': request.headers.get('content-type') ?? '' },
       limits: { parts: MAX_PARTS },
+      // RFC 7578 makes the file name optional; a part with the type of a file is one without it too.
+      isPartAFile: (_field, type, filename) =>
+        filename !== undefined || (type !== undefined && !type.startsWith('text/')),
     })
     parser.on('file', (field, stream, filename) => {
       const chunks: Buffer[] = []
@@ -87,7 +101,12 @@ async function fromForm(request: Request, body: Buffer): Promise<Upload> {
       // A part that is cut off fails its stream besides the parser; unheard, that would end the process.
       stream.on('error', (error) => parser.destroy(error))
       stream.on('end', () => {
-        if (field === 'image' || field === 'file') files.push({ bytes: Buffer.concat(chunks), filename })
+        const bytes = Buffer.concat(chunks)
+        // A file input that was left empty is sent all the same.
+        const chosen = bytes.length > 0 || Boolean(filename)
+        // Browsers write a quotation mark so (HTML, section "Multipart form data").
+        const name = filename?.replaceAll('%22', '"')
+        if (chosen && (field === 'image' || field === 'file')) files.push({ bytes, filename: name })
       })
     })
     parser.end(body)
@@ -131,7 +150,7 @@ function fromJson(text: string): Upload {
 
 /** `Buffer.from` passes over junk, so what it read is written again and must be the same; that is quicker than a pattern. */
 function decodeBase64(image: string): Buffer {
-  const base64 = image.startsWith('data:') ? afterDataPrefix(image) : image
+  const base64 = /^data:/i.test(image) ? afterDataPrefix(image) : image
   const bytes = Buffer.from(base64, 'base64')
   if (bytes.toString('base64') !== base64) {
     throw new ApiError(
@@ -161,7 +180,7 @@ function filenameOf(header: string | null): string | undefined {
     try {
       return decodeURIComponent(extended)
     } catch {
-      return undefined
+      // Then the plain name, which such senders give besides, has to do.
     }
   }
   const quoted = /;\s*filename\s*=\s*"((?:[^"\\]|\\.)*)"/i.exec(header)?.[1]?.replaceAll(/\\(.)/g, '$1')
@@ -181,5 +200,5 @@ export function cleanFilename(name: string | undefined): string | undefined {
     .at(-1)
     ?.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\ufffd]/gu, '')
     .trim()
-  return clean ? [...clean].slice(0, MAX_FILENAME_CHARACTERS).join('') : undefined
+  return clean && !/^\.+$/.test(clean) ? [...clean].slice(0, MAX_FILENAME_CHARACTERS).join('') : undefined
 }

@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import dynalite from 'dynalite'
 import { AwsError, type JsonService } from './aws-json.ts'
 import { createEventBridge } from './eventbridge.ts'
@@ -39,26 +40,29 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
   const database = dynalite({ path: join(folder, 'dynamodb'), createTableMs: 0 })
   await listen(database, 0)
 
-  const services: Record<string, JsonService> = {
-    AWSEvents: createEventBridge({
-      region,
-      accountId: ACCOUNT_ID,
-      deliver: async (queueArn, body) => fauxqs.send(queueArn, body),
-      file: join(folder, 'eventbridge.json'),
-      onDropped: options.onDropped,
-    }),
-    RekognitionService: createRekognition({
-      readObject: async (bucket, key) => fauxqs.readObject(bucket, key),
-      ...options.rekognition,
-    }),
-  }
+  const eventBridge = createEventBridge({
+    region,
+    accountId: ACCOUNT_ID,
+    deliver: async (queueArn, body) => fauxqs.send(queueArn, body),
+    file: join(folder, 'eventbridge.json'),
+    onDropped: options.onDropped,
+  })
+  const rekognition = createRekognition({
+    readObject: async (bucket, key) => fauxqs.readObject(bucket, key),
+    ...options.rekognition,
+  })
+  const services = new Map<string, JsonService>([
+    ['AWSEvents', eventBridge],
+    ['RekognitionService', rekognition],
+  ])
   const server = createServer((request, response) => {
     const target = request.headers['x-amz-target']
     const [name = '', operation = ''] = typeof target === 'string' ? target.split('.', 2) : []
-    const service = services[name]
+    const service = services.get(name)
     if (service !== undefined) void answerJson(service, operation, request, response)
-    else if (name.startsWith('DynamoDB')) database.emit('request', request, response)
+    else if (name.startsWith('DynamoDB')) void replay(database, request, response)
     else if (name === 'AmazonSQS') fauxqs.handle(request, response)
+    else if (serviceInScope(request) === 'sqs') refuseQueryProtocol(response)
     else s3(fauxqs, request, response)
   })
   const port = await listen(server, options.port)
@@ -118,7 +122,9 @@ async function answerJson(
   response: ServerResponse,
 ): Promise<void> {
   const send = (status: number, body: object): void => {
-    response.writeHead(status, { 'content-type': 'application/x-amz-json-1.1' })
+    // What of a refused body is still on its way would be taken for the next request.
+    const connection = request.complete ? {} : { connection: 'close' }
+    response.writeHead(status, { 'content-type': 'application/x-amz-json-1.1', ...connection })
     response.end(JSON.stringify(body))
   }
   try {
@@ -127,6 +133,29 @@ async function answerJson(
     const known = error instanceof AwsError ? error : new AwsError('InternalServerError', String(error), 500)
     send(known.status, { __type: known.name, message: known.message })
   }
+}
+
+/** A client that goes away in mid-request would end the process: the emulator throws then. So it gets whole requests. */
+async function replay(database: Server, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const chunks: Buffer[] = []
+  try {
+    for await (const chunk of request) chunks.push(chunk)
+  } catch {
+    return
+  }
+  const { method, url, headers } = request
+  database.emit('request', Object.assign(Readable.from(chunks), { method, url, headers }), response)
+}
+
+/** The service that a signature is for: `Credential=key/date/region/service/aws4_request`. */
+const serviceInScope = (request: IncomingMessage): string | undefined =>
+  /Credential=[^/]+\/\d+\/[^/]+\/([^/]+)\//.exec(request.headers.authorization ?? '')?.[1]
+
+function refuseQueryProtocol(response: ServerResponse): void {
+  response.writeHead(400, { 'content-type': 'text/xml' })
+  response.end(
+    '<ErrorResponse><Error><Type>Sender</Type><Code>InvalidAction</Code><Message>The embedded SQS speaks the AWS JSON protocol, as SDKs do since 2023, and not the Query protocol.</Message></Error></ErrorResponse>',
+  )
 }
 
 async function readJson(request: IncomingMessage): Promise<Record<string, unknown>> {
@@ -154,7 +183,8 @@ const REFUSED_SUBRESOURCES = new Set(
 
 /** S3 with what the emulator lacks: expiry of presigned URLs, response headers by query, and plain refusals. */
 function s3(fauxqs: FauxqsModules, request: IncomingMessage, response: ServerResponse): void {
-  const query = new URL(request.url ?? '/', 'http://s3').searchParams
+  const [path = '', search] = (request.url ?? '/').split('?', 2)
+  const query = new URLSearchParams(search)
   const refused = [...query.keys()].find((name) => REFUSED_SUBRESOURCES.has(name))
   if (refused !== undefined) {
     sendS3Error(response, 501, 'NotImplemented', `The embedded S3 has no "${refused}".`)
@@ -162,6 +192,24 @@ function s3(fauxqs: FauxqsModules, request: IncomingMessage, response: ServerRes
   }
   if (isExpired(query)) {
     sendS3Error(response, 403, 'AccessDenied', 'Request has expired')
+    return
+  }
+
+  const [, bucket = '', ...key] = path.split('/')
+  if (request.method === 'GET' && query.has('location') && key.join('') === '') {
+    response.writeHead(200, { 'content-type': 'application/xml' })
+    response.end('<LocationConstraint xmlns="http://s3.amazonaws.com/doc/2006-03-01/"/>')
+    return
+  }
+  const ifNoneMatch = request.method === 'PUT' && request.headers['if-none-match'] === '*'
+  if (ifNoneMatch && fauxqs.hasObject(bucket, key.join('/'))) {
+    request.resume()
+    sendS3Error(
+      response,
+      412,
+      'PreconditionFailed',
+      'At least one of the pre-conditions you specified did not hold',
+    )
     return
   }
 

@@ -8,6 +8,8 @@ export interface FauxqsModules {
   /** @throws Error if there is no such queue */
   send: (queueArn: string, body: string) => void
   readObject: (bucket: string, key: string) => Uint8Array | undefined
+  /** @param key as it stands in a URL */
+  hasObject: (bucket: string, key: string) => boolean
   /** Makes everything in flight visible; returns the bodies of all messages. */
   recoverQueue: (name: string) => string[]
   close: () => Promise<void>
@@ -67,6 +69,13 @@ export async function loadFauxqs(folder: string): Promise<FauxqsModules> {
   // Without a host of its own it names the one that the request was sent to.
   sqsStore.host = ''
   const app = buildApp({ logger: false, stores: { sqsStore, snsStore, s3Store } })
+  // Its parser takes 11 MiB, S3 5 GB in one request; objects are kept in memory on their way, so 100 MB have to do.
+  app.removeContentTypeParser('*')
+  app.addContentTypeParser(
+    '*',
+    { parseAs: 'buffer', bodyLimit: 100_000_000 },
+    (_request: unknown, body: Buffer, done: (error: null, body: Buffer) => void) => done(null, body),
+  )
   await app.ready()
 
   return {
@@ -85,6 +94,7 @@ export async function loadFauxqs(folder: string): Promise<FauxqsModules> {
     },
     readObject: (bucket, key) =>
       s3Store.buckets.get(bucket)?.has(key) ? s3Store.getObject(bucket, key).body : undefined,
+    hasObject: (bucket, key) => s3Store.buckets.get(bucket)?.has(decode(key)) ?? false,
     recoverQueue: (name) => {
       const queue = sqsStore.getQueueByName(name)
       if (queue === undefined) return []
@@ -95,5 +105,13 @@ export async function loadFauxqs(folder: string): Promise<FauxqsModules> {
       await app.close()
       persistence.close()
     },
+  }
+}
+
+function decode(key: string): string {
+  try {
+    return decodeURIComponent(key)
+  } catch {
+    return key
   }
 }

@@ -2,11 +2,6 @@ import { existsSync, globSync, readFileSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
 import { styleText } from 'node:util'
 
-if (Number(process.versions.node.split('.')[0]) < 22) {
-  console.error(`This is Node ${process.versions.node}; "npm start" brings Node 22 along after "npm ci".`)
-  process.exit(1)
-}
-
 const began = performance.now()
 const { StartError, startSystem } = await import('./system.ts')
 
@@ -35,10 +30,12 @@ say(`
 Ready in ${((performance.now() - began) / 1000).toFixed(1)} s. Try: curl -F image=@photo.jpg ${system.url}/images
 `)
 
-let stopping = false
+let stopping = 0
 async function end(): Promise<void> {
-  if (stopping) process.exit(130)
-  stopping = true
+  // One Ctrl-C can arrive twice: from the terminal, and passed on by the process that started this one.
+  if (stopping > 0 && Date.now() - stopping > 500) process.exit(130)
+  if (stopping > 0) return
+  stopping = Date.now()
   say('Stopping …')
   // The contract gives 5 seconds; what hangs beyond them is left behind.
   setTimeout(() => process.exit(1), 4_500).unref()
@@ -51,9 +48,10 @@ process.on('SIGTERM', end)
 const files = process.argv.slice(2).flatMap((argument) => {
   // npm runs scripts in the package's folder; a relative path is meant from where the person stands.
   const path = resolve(process.env['INIT_CWD'] ?? '.', argument)
-  return existsSync(path) ? [path] : globSync(path)
+  const found = existsSync(path) ? [path] : globSync(path)
+  if (found.length === 0) console.error(`There is no file ${argument}.`)
+  return found
 })
-if (process.argv.length > 2 && files.length === 0) console.error('None of these files is there.')
 
 /** Images on their way at once. */
 const SUBMISSIONS = 8
@@ -61,7 +59,7 @@ const waiting = [...files]
 await Promise.all(Array.from({ length: SUBMISSIONS }, submitRest))
 
 async function submitRest(): Promise<void> {
-  for (let file = waiting.shift(); file !== undefined && !stopping; file = waiting.shift()) {
+  for (let file = waiting.shift(); file !== undefined && stopping === 0; file = waiting.shift()) {
     try {
       say(`${basename(file)}\n${JSON.stringify(await submit(file), null, 2)}`)
     } catch (error) {

@@ -1,4 +1,5 @@
 import sharp, { type Sharp } from 'sharp'
+import { withoutText } from '../worker/png.ts'
 
 /** Pixels of an upright picture: 8-bit sRGB, three bytes each, nothing transparent. */
 export interface Picture {
@@ -116,7 +117,9 @@ const NEUTRAL_LAB = PALETTE_LAB.filter(({ family, lab }) => /black|grey|white/.t
 
 /** The width and height of the upright picture, from the header alone: nothing is decoded. */
 export async function imageSize(bytes: Uint8Array, useExif: boolean) {
-  const { width, height, autoOrient } = await sharp(bytes, { limitInputPixels: false }).metadata()
+  const { width, height, autoOrient } = await sharp(withoutText(bytes), {
+    limitInputPixels: false,
+  }).metadata()
   return useExif ? autoOrient : { width, height }
 }
 
@@ -127,7 +130,11 @@ export async function imageSize(bytes: Uint8Array, useExif: boolean) {
  * @throws Error when the file is damaged or has more than `maxPixels`
  */
 export const decode = (bytes: Uint8Array, useExif: boolean, maxPixels: number): Promise<Picture> => {
-  const image = sharp(bytes, { failOn: 'error', sequentialRead: true, limitInputPixels: maxPixels })
+  const image = sharp(withoutText(bytes), {
+    failOn: 'error',
+    sequentialRead: true,
+    limitInputPixels: maxPixels,
+  })
   return pixels((useExif ? image.autoOrient() : image).flatten({ background: 'white' }), SHARPNESS_SIDE)
 }
 

@@ -1,14 +1,20 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
 import { GetObjectCommand, NoSuchBucket, NoSuchKey, S3Client } from '@aws-sdk/client-s3'
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
-import { DynamoDBDocumentClient, paginateScan, UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import {
+  DeleteCommand,
+  DynamoDBDocumentClient,
+  PutCommand,
+  paginateScan,
+  UpdateCommand,
+} from '@aws-sdk/lib-dynamodb'
 import { type ServerType, serve } from '@hono/node-server'
 import * as z from 'zod'
 import { buildApp } from '../api/app.ts'
@@ -18,6 +24,7 @@ import { type AwsTarget, clientOptions, dynamoTranslation, s3Options, sqsOptions
 import { type AuthConfig, DEFAULT_MAX_IMAGE_BYTES, readAuthConfig } from '../shared/config.ts'
 import { imageIdSchema } from '../shared/image.ts'
 import type { Job } from '../shared/job.ts'
+import { sweep } from '../sweeper/sweep.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { type EmbeddedAws, startEmbeddedAws, startRekognition } from './embedded-aws.ts'
 import { verifySignature } from './gateway.ts'
@@ -71,10 +78,17 @@ const WORKER_CONCURRENCY = 2
 /** Connections to each service: at least three for each image in flight (two batches of ten). */
 const SOCKETS = 64
 const STOP_GRACE_MS = 3_000
+/** On AWS a schedule sweeps every half hour; a person in front of the screen should not wait so long. */
+const SWEEP_EVERY_MS = 60_000
+/** Longer than the longest pause between two attempts (worker/batch.ts). */
+const SWEEP_STALE_SECONDS = 330
 
 /** The whole system in this process: embedded AWS (or another endpoint), API, page and worker. */
 export async function startSystem(env: NodeJS.ProcessEnv, log: WorkerDeps['log']): Promise<System> {
-  const parsed = environmentSchema.safeParse(env)
+  // An empty variable is one that is not set.
+  const parsed = environmentSchema.safeParse(
+    Object.fromEntries(Object.entries(env).filter(([, value]) => value !== '')),
+  )
   if (!parsed.success) {
     throw new StartError(
       parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '),
@@ -145,7 +159,11 @@ async function start(
   const { jobQueueUrl, jobQueueArn } = await createMissingResources(
     { s3, sqs, dynamoDb, eventBridge, region },
     names,
-  )
+  ).catch((error: Error) => {
+    throw new StartError(
+      `Bucket, table, queues and bus cannot be made at ${target.endpoint}: ${error.message || error.name}.`,
+    )
+  })
 
   let rekognitionTarget: AwsTarget
   let rekognition: System['rekognition']
@@ -237,6 +255,10 @@ async function start(
     (message, error) => log.error(message, { error }),
   )
   undo.push(() => poller.stop(STOP_GRACE_MS))
+  const sweeper = setInterval(() => {
+    sweep(worker, SWEEP_STALE_SECONDS).catch((error) => log.warn('the sweep failed', { error }))
+  }, SWEEP_EVERY_MS)
+  undo.push(() => clearInterval(sweeper))
 
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
@@ -259,7 +281,8 @@ function readAuth({ AUTH, JWT_ISSUER, JWT_AUDIENCE }: z.infer<typeof environment
 /** One process per folder: held by the operating system, so that it ends with the process however that ends. */
 function lock(folder: string): () => void {
   try {
-    mkdirSync(folder, { recursive: true })
+    // Not recursive where it need not be: Node loops for ever where a file system takes no folders.
+    mkdirSync(folder, { recursive: !existsSync(dirname(resolve(folder))) || existsSync(folder) })
     const database = new DatabaseSync(join(folder, 'lock.db'))
     database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
     return () => database.close()
@@ -286,7 +309,7 @@ const portTrouble =
         `Port ${wanted} needs rights that you do not have; choose one above 1023 with ${variable}.`,
       )
     }
-    throw error
+    throw new StartError(error.message)
   }
 
 function listen(fetch: Parameters<typeof serve>[0]['fetch'], wanted: number): Promise<ServerType> {
@@ -319,6 +342,7 @@ async function recover(
   embedded: EmbeddedAws,
   { dynamo, sqs, jobQueueUrl }: { dynamo: DynamoDBDocumentClient; sqs: SQSClient; jobQueueUrl: string },
 ): Promise<void> {
+  await mendIndexes(dynamo)
   const queued = new Set(embedded.recoverQueue(names.jobQueue))
   const unfinished = paginateScan(
     { client: dynamo },
@@ -346,6 +370,30 @@ async function recover(
       const body = JSON.stringify(job)
       if (!queued.has(body)) {
         await sqs.send(new SendMessageCommand({ QueueUrl: jobQueueUrl, MessageBody: body }))
+      }
+    }
+  }
+}
+
+/**
+ * The DynamoDB emulator writes an item's index entries before the item. Killed in between it leaves entries of an item
+ * that is not there, or not so: such an entry goes when the item is written as the entry has it, and then as it is.
+ */
+async function mendIndexes(dynamo: DynamoDBDocumentClient): Promise<void> {
+  const TableName = names.table
+  const items = new Map<string, Record<string, unknown>>()
+  for await (const { Items = [] } of paginateScan({ client: dynamo }, { TableName })) {
+    for (const item of Items) items.set(item['imageId'], item)
+  }
+  for (const IndexName of ['byOwner', 'byStatus', 'unfinished']) {
+    for await (const { Items = [] } of paginateScan({ client: dynamo }, { TableName, IndexName })) {
+      for (const { imageId, ...entry } of Items) {
+        const item = items.get(imageId)
+        const keys = ['owner', 'statusKey', 'unfinished', 'updatedAt'].filter((key) => key in entry)
+        if (keys.every((key) => item?.[key] === entry[key])) continue
+        await dynamo.send(new PutCommand({ TableName, Item: { ...item, ...entry, imageId } }))
+        if (item !== undefined) await dynamo.send(new PutCommand({ TableName, Item: item }))
+        else await dynamo.send(new DeleteCommand({ TableName, Key: { imageId } }))
       }
     }
   }

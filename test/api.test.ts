@@ -89,6 +89,7 @@ describe('POST /images accepts', () => {
     ['attachment; filename="../../etc/passwd"', 'passwd'],
     ['attachment; filename="C:\\\\pictures\\\\cat.jpg"', 'cat.jpg'],
     ["attachment; filename*=UTF-8''%E0%A4%A", undefined],
+    ["attachment; filename*=UTF-8''%E0%A4%A; filename=cat.jpg", 'cat.jpg'],
     ['junk', undefined],
   ])('a name from Content-Disposition: %s', async (header, filename) => {
     await accepted(await raw(photo, { 'content-disposition': header }), photo, filename)
@@ -98,6 +99,29 @@ describe('POST /images accepts', () => {
     form.append('note', 'other fields do not matter')
     form.append(field, file(photo, 'grüße.jpg'))
     await accepted(await postForm(form), photo, 'grüße.jpg')
+  })
+  it('a form whose part has a type and no file name', async () => {
+    const head = '--b\r\nContent-Disposition: form-data; name="image"\r\nContent-Type: image/jpeg\r\n\r\n'
+    const body = Buffer.concat([Buffer.from(head), photo, Buffer.from('\r\n--b--\r\n')])
+    await accepted(
+      await post(new Uint8Array(body), { 'content-type': 'multipart/form-data; boundary=b' }),
+      photo,
+    )
+  })
+  it('a form of a browser: an input left empty, hundreds of fields, a quotation mark in the name', async () => {
+    const form = new FormData()
+    form.append('file', file(Buffer.alloc(0), ''))
+    for (let field = 0; field < 300; field += 1) form.append(`field-${field}`, 'x')
+    form.append('image', file(photo, 'a"b.jpg'))
+    await accepted(await postForm(form), photo, 'a"b.jpg')
+  })
+  it('JSON that writes every slash as "\\/"', async () => {
+    const bytes = Buffer.concat([photo, Buffer.alloc(MAX_IMAGE_BYTES - photo.length, 0xff)])
+    const text = JSON.stringify({ image: bytes.toString('base64') }).replaceAll('/', '\\/')
+    await accepted(await post(text, { 'content-type': 'application/json' }), bytes)
+  })
+  it.each(['.', '..', '...'])('the name %s as none', async (name) => {
+    await accepted(await raw(photo, {}, `?filename=${name}`), photo, undefined)
   })
   it('a line break in the file name of a form, and keeps it out', async () => {
     const body = Buffer.concat([
@@ -113,7 +137,7 @@ describe('POST /images accepts', () => {
     await accepted(await postJson({ image: photo.toString('base64'), filename: 'a.jpg' }), photo, 'a.jpg')
   })
   it('a data URL in JSON, whatever type it claims', async () => {
-    await accepted(await postJson({ image: `data:text/html;base64,${photo.toString('base64')}` }), photo)
+    await accepted(await postJson({ image: `Data:text/html;BASE64,${photo.toString('base64')}` }), photo)
   })
   it('an image of exactly the most bytes, in each kind of body', async () => {
     const bytes = Buffer.concat([photo, Buffer.alloc(MAX_IMAGE_BYTES - photo.length)])

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { crc32, deflateSync } from 'node:zlib'
 import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import sharp, { type Sharp } from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -135,6 +136,28 @@ describe('a thumbnail', () => {
     const { channels } = await sharp(await stored(`thumbnails/${record.imageId}.jpg`)).stats()
     expect(channels[0]?.mean).toBeGreaterThan(195)
     expect(channels[2]?.mean).toBeLessThan(45)
+  })
+
+  it('of a strip a million pixels long is made in little memory', async () => {
+    const before = process.memoryUsage.rss()
+    const strip = sharp({ create: { width: 1_000_000, height: 80, channels: 3, background: '#d02020' } })
+    const record = await finish(await strip.png().toBuffer())
+    expect(record).toMatchObject({ status: 'completed', original: { width: 1_000_000, height: 80 } })
+    expect(process.memoryUsage.rss() - before).toBeLessThan(400_000_000)
+  })
+
+  it('of a PNG with 4 GB of compressed text is made at once, because the text is never read', async () => {
+    const png = await (await quarters()).png().toBuffer()
+    const text = Buffer.concat([Buffer.from('Comment\0\0'), deflateSync(Buffer.alloc(50_000_000))])
+    const chunk = Buffer.alloc(12 + text.length)
+    chunk.writeUInt32BE(text.length, 0)
+    chunk.write('zTXt', 4, 'latin1')
+    text.copy(chunk, 8)
+    chunk.writeUInt32BE(crc32(chunk.subarray(4, 8 + text.length)), 8 + text.length)
+    const bytes = Buffer.concat([png.subarray(0, 33), ...Array(80).fill(chunk), png.subarray(33)])
+    const began = performance.now()
+    expect((await finish(bytes)).status).toBe('completed')
+    expect(performance.now() - began).toBeLessThan(5_000)
   })
 
   it('carries nothing of the metadata of its original', async () => {

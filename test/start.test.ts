@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -115,6 +115,19 @@ describe('npm start', () => {
 
   it('answers 20 MB with 413 on a real socket, and goes on', async () => {
     const system = await start()
+    const chunks = new ReadableStream({
+      start: (controller) => {
+        for (let sent = 0; sent < 320; sent += 1) controller.enqueue(new Uint8Array(65_536))
+        controller.close()
+      },
+    })
+    const options = {
+      method: 'POST',
+      headers: { 'content-type': 'image/jpeg' },
+      body: chunks,
+      duplex: 'half',
+    }
+    expect((await fetch(`${system.url}/images`, options as RequestInit)).status).toBe(413)
     for (const headers of [{ 'content-type': 'image/jpeg' }, { 'content-type': 'application/json' }]) {
       const response = await fetch(`${system.url}/images`, {
         method: 'POST',
@@ -125,6 +138,44 @@ describe('npm start', () => {
       expect(((await response.json()) as { code: string }).code).toBe('IMAGE_TOO_LARGE')
     }
     expect((await get(system.url, await post(system.url, photo))).status).toBe('completed')
+  })
+
+  it('is not ended by requests that make no sense or break off', async () => {
+    const system = await start()
+    const speak = (url: string, text: string) =>
+      new Promise<string>((resolve) => {
+        const { port, hostname } = new URL(url)
+        const socket = connect(Number(port), hostname)
+        let answer = ''
+        socket.on('data', (chunk) => {
+          answer += chunk
+        })
+        socket.on('error', () => {})
+        socket.on('close', () => resolve(answer))
+        socket.write(text)
+        setTimeout(() => socket.destroy(), 500)
+      })
+    for (const target of ['//', 'http://[/', '/%', '/a?%=%']) {
+      expect(await speak(system.aws, `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`)).toMatch(
+        /^HTTP\/1.1 [2345]/,
+      )
+    }
+    const broken = 'Host: x\r\nContent-Length: 1000\r\n\r\nabc'
+    for (const name of [
+      'DynamoDB_20120810.GetItem',
+      'AmazonSQS.SendMessage',
+      'AWSEvents.PutEvents',
+      'constructor.x',
+      '__proto__.x',
+    ]) {
+      const head = `POST / HTTP/1.1\r\nX-Amz-Target: ${name}\r\nContent-Type: application/x-amz-json-1.0\r\n`
+      await speak(system.aws, `${head}${broken}`)
+    }
+    await speak(system.aws, `PUT /image-analyzer-images/x HTTP/1.1\r\n${broken}`)
+    await speak(system.url, `POST /images HTTP/1.1\r\nContent-Type: image/jpeg\r\n${broken}`)
+    await speak(system.url, `POST /images HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n`)
+    expect((await get(system.url, await post(system.url, photo))).status).toBe('completed')
+    expect(system.output()).not.toMatch(/error|warning/i)
   })
 
   it('submits the files it is given and prints each record as it finishes', async () => {
@@ -160,7 +211,13 @@ describe('npm start', () => {
     expect(await startFails({ DATA_DIR: file })).toMatch(
       /^image-analyzer cannot start: DATA_DIR .* cannot be written: .*\.$/,
     )
-    expect(await startFails({ PORT: 'x' })).toMatch(/^image-analyzer cannot start: PORT: /)
+    expect(await startFails({ AWS_ENDPOINT_URL: `http://127.0.0.1:${port}` })).toMatch(
+      /^image-analyzer cannot start: Bucket, table, queues and bus cannot be made at .*\.$/,
+    )
+    const DATA_DIR = newFolder()
+    writeFileSync(join(DATA_DIR, 'eventbridge.json'), '{')
+    expect(await startFails({ DATA_DIR })).toMatch(/^image-analyzer cannot start: .*eventbridge\.json.*$/)
+    expect(await startFails({ PORT: 'x', DATA_DIR: '' })).toMatch(/^image-analyzer cannot start: PORT: /)
     expect(await startFails({ REKOGNITION: 'maybe' })).toMatch(/^image-analyzer cannot start: REKOGNITION: /)
   })
 

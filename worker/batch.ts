@@ -16,7 +16,7 @@ export interface WorkerDeps extends ProcessDeps {
   log: ProcessDeps['log'] & { error: (message: string, extra: Record<string, unknown>) => void }
 }
 
-/** Seconds: the first wait after a failed attempt, doubled with each further one, and the longest. */
+/** Seconds: the first wait after a failed attempt, three times as long with each further one, and the longest. */
 const BACKOFF_SECONDS = { first: 2, longest: 300 }
 
 /**
@@ -76,7 +76,7 @@ export async function processBatch(
  */
 async function report(deps: WorkerDeps, record: SQSRecord, error: unknown): Promise<void> {
   const receives = Number(record.attributes.ApproximateReceiveCount)
-  const backoff = Math.min(BACKOFF_SECONDS.first * 2 ** (receives - 1), BACKOFF_SECONDS.longest)
+  const backoff = Math.min(BACKOFF_SECONDS.first * 3 ** (receives - 1), BACKOFF_SECONDS.longest)
   // A holder is most likely about to finish, so the first look comes soon; then its lease is waited out.
   const wait =
     error instanceof Held

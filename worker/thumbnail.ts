@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os'
 import sharp, { type Metadata, type OutputInfo, type Sharp } from 'sharp'
 import { type ContentType, sniffContentType } from '../shared/format.ts'
 import { Budget } from './budget.ts'
+import { withoutText } from './png.ts'
 import { Verdict } from './verdict.ts'
 
 // Only the loaders of accepted formats, and only from memory, are within reach of a stranger's bytes.
@@ -25,6 +26,11 @@ export const THUMBNAIL_SIDE = 128
 /** Rekognition takes sides from 80 to 10,000 pixels (Amazon Rekognition guidelines and quotas). */
 const MIN_SIDE = 80
 const MAX_REKOGNITION_SIDE = 10_000
+/**
+ * Pixels that the scaled picture may have from which a thumbnail is cut. A strip of 1,250,000 × 80 would be scaled to
+ * 256 million; such a one is read once to its end, and then once more for its middle.
+ */
+const MAX_COVERING_PIXELS = 4_000_000
 /** Bytes that Rekognition takes by S3 reference and in a request (Amazon Rekognition guidelines and quotas). */
 const MAX_REFERENCED_BYTES = 15_728_640
 const MAX_SENT_BYTES = 5_242_880
@@ -84,10 +90,11 @@ export interface Rendered {
  * @param source how Rekognition will get the image, which decides what it takes of it
  * @throws Verdict UNSUPPORTED_FORMAT, CORRUPT_IMAGE, IMAGE_TOO_SMALL, TOO_MANY_PIXELS
  */
-export async function render(bytes: Buffer, source: 's3' | 'bytes'): Promise<Rendered> {
-  const contentType = sniffContentType(bytes)
+export async function render(original: Buffer, source: 's3' | 'bytes'): Promise<Rendered> {
+  const contentType = sniffContentType(original)
   if (contentType === undefined)
     throw new Verdict('UNSUPPORTED_FORMAT', 'The file is not an image of a supported format.')
+  const bytes = withoutText(original)
   const metadata = await readMetadata(bytes, contentType)
   const kind = kindOf(contentType, metadata)
   const { width, height } = upright(metadata)
@@ -105,12 +112,16 @@ export async function render(bytes: Buffer, source: 's3' | 'bytes'): Promise<Ren
     )
   }
   return decodes.run(width * height * BYTES_PER_PIXEL[kind], async () => {
-    const picture = open(bytes).autoOrient().flatten({ background: 'white' }).toColourspace('srgb')
-    const asIs = rekognitionTakes(contentType, metadata, bytes.length, source)
+    const picture = () =>
+      open(bytes).autoOrient().flatten({ background: 'white' }).toColourspace('srgb').raw()
+    const asIs = rekognitionTakes(contentType, metadata, original.length, source)
     const size = asIs ? coveringSize(width, height) : renditionSize(width, height)
-    const pixels = await decode(picture.resize({ ...size, fit: 'fill' }).raw())
+    const pixels = await decode(picture().resize({ ...size, fit: 'fill' }))
+    // Cut from what has been decoded, unless that is out of proportion.
+    const proportional = Math.abs((size.width * height) / (size.height * width) - 1) < 0.05
+    const middle = proportional ? pixels : await decode(picture().resize(THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     const [thumbnail, rendition] = await Promise.all([
-      toThumbnail(pixels),
+      toThumbnail(middle),
       asIs ? undefined : toRendition(pixels),
     ])
     return { contentType, width, height, thumbnail, rendition }
@@ -183,6 +194,8 @@ function rekognitionTakes(
 /** The size at which the shorter side fills the thumbnail. The whole picture is scaled and cropped after, so all of it is read. */
 function coveringSize(width: number, height: number): { width: number; height: number } {
   const scale = THUMBNAIL_SIDE / Math.min(width, height)
+  if (width * height * scale ** 2 > MAX_COVERING_PIXELS)
+    return { width: THUMBNAIL_SIDE, height: THUMBNAIL_SIDE }
   return {
     width: Math.max(THUMBNAIL_SIDE, Math.round(width * scale)),
     height: Math.max(THUMBNAIL_SIDE, Math.round(height * scale)),

@@ -1,0 +1,46 @@
+import { spawn } from 'node:child_process'
+import { dirname } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+
+/**
+ * Runs a TypeScript file as it is, which Node does from 22.18 on: in this process if it is new enough, else by the
+ * Node that `npm ci` has brought along. (npm 11 puts that one first on the path of scripts; npm 10 does not.)
+ */
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+const [file = '', ...args] = process.argv.slice(2)
+
+if (major > 22 || (major === 22 && minor >= 18)) {
+  process.argv.splice(1, 1)
+  await import(pathToFileURL(file).href)
+} else {
+  const packages = ['linux-x64', 'linux-arm64', 'darwin-x64', 'bin-darwin-arm64', 'win-x64']
+  const node = packages.map(find).find((found) => found !== undefined)
+  if (node === undefined) {
+    console.error(
+      `This is Node ${process.versions.node}, and 22 is not installed beside it: run "npm ci" first.`,
+    )
+    process.exit(1)
+  }
+  const path = `${dirname(node)}${process.platform === 'win32' ? ';' : ':'}${process.env.PATH ?? ''}`
+  const child = spawn(node, ['--disable-warning=ExperimentalWarning', file, ...args], {
+    stdio: 'inherit',
+    env: { ...process.env, PATH: path },
+  })
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
+  child.on('exit', (code, signal) => {
+    if (signal !== null) process.removeAllListeners(signal)
+    if (signal === null) process.exit(code ?? 1)
+    else process.kill(process.pid, signal)
+  })
+}
+
+function find(name) {
+  if (!name.includes(`${process.platform === 'win32' ? 'win' : process.platform}-${process.arch}`))
+    return undefined
+  try {
+    const manifest = fileURLToPath(import.meta.resolve(`node-${name}/package.json`))
+    return `${dirname(manifest)}/bin/node${process.platform === 'win32' ? '.exe' : ''}`
+  } catch {
+    return undefined
+  }
+}
