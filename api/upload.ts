@@ -9,6 +9,11 @@ export interface Upload {
 
 /** Room for what surrounds the image in a body: part headers and boundaries, or the JSON around the base64. */
 const ENVELOPE_BYTES = 65_536
+/**
+ * Bytes that are read and dropped after that: most clients look for an answer only when they have sent everything, and
+ * would see nothing but a broken connection.
+ */
+const MAX_DISCARDED_BYTES = 64_000_000
 /** What file systems take (255 bytes on most), so that a stored name can be given back. */
 const MAX_FILENAME_CHARACTERS = 255
 
@@ -57,7 +62,7 @@ async function readAs(mediaType: string, request: Request, maxBytes: number): Pr
   )
 }
 
-/** Reads at most `limit` bytes, so that a body without end or with a false length costs no more than that. */
+/** Keeps at most `limit` bytes, so that a body without end or with a false length costs no more memory than that. */
 async function readBody(request: Request, limit: number, maxBytes: number): Promise<Buffer> {
   if (Number(request.headers.get('content-length') ?? 0) > limit) throw tooLarge(maxBytes)
   if (request.body === null) return Buffer.alloc(0)
@@ -67,16 +72,16 @@ async function readBody(request: Request, limit: number, maxBytes: number): Prom
   try {
     for (let next = await reader.read(); !next.done; next = await reader.read()) {
       length += next.value.length
-      if (length > limit) throw tooLarge(maxBytes)
-      chunks.push(next.value)
+      if (length <= limit) chunks.push(next.value)
+      else chunks.length = 0
+      if (length > limit + MAX_DISCARDED_BYTES) break
     }
-  } catch (error) {
-    if (error instanceof ApiError) throw error
+  } catch {
     throw new ApiError('INVALID_PARAMETER', 'The body ended before it was complete.')
   } finally {
-    // Let go, not cancelled: that would cut the connection before the answer has been read.
     reader.releaseLock()
   }
+  if (length > limit) throw tooLarge(maxBytes)
   return Buffer.concat(chunks, length)
 }
 
