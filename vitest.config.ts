@@ -7,6 +7,8 @@ export default defineConfig({
     hookTimeout: 30_000,
     // Processes, not threads: sharp's settings and blocked loaders belong to a whole process.
     pool: 'forks',
+    // Also on two cores: the longest file mostly waits for Terraform, and Terraform for its emulator.
+    maxWorkers: 3,
     execArgv: ['--disable-warning=ExperimentalWarning'],
   },
 })
