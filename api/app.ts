@@ -17,7 +17,7 @@ import type { Identify } from './auth.ts'
 import { ApiError, problem } from './errors.ts'
 import type { Page } from './page.ts'
 import { getImage, type ListedImage, listImages } from './records.ts'
-import { type SubmitDeps, submitImage } from './submit.ts'
+import { deleteImage, resubmitImage, type SubmitDeps, submitImage } from './submit.ts'
 import { readUpload } from './upload.ts'
 
 export interface ApiDeps extends SubmitDeps {
@@ -141,6 +141,21 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
       ResponseContentType: original.contentType,
       ResponseContentDisposition: attachment(original.filename ?? imageId),
     })
+  })
+
+  app.post('/images/:imageId/retry', async (c) => {
+    const image = await findImage(c.req.param('imageId'), await deps.identify(c))
+    await resubmitImage(deps, image)
+    return c.json(
+      { imageId: image.imageId, status: 'pending', message: 'The image is analysed again.' },
+      202,
+      { location: `../${image.imageId}`, 'retry-after': POLL_SECONDS },
+    )
+  })
+
+  app.delete('/images/:imageId', async (c) => {
+    await deleteImage(deps, await findImage(c.req.param('imageId'), await deps.identify(c)))
+    return c.body(null, 204)
   })
 
   async function findImage(id: string, owner: string): Promise<Image> {

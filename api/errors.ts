@@ -12,6 +12,7 @@ const API_ERRORS = {
   UNAUTHENTICATED: [401, 'The caller is not known'],
   IMAGE_NOT_FOUND: [404, 'There is no such image'],
   NOT_FOUND: [404, 'There is nothing here'],
+  NOT_FAILED: [409, 'The image has not failed'],
   IMAGE_TOO_LARGE: [413, 'The image is too large'],
   UNSUPPORTED_FORMAT: [415, 'The image has a format that is not supported'],
   UNSUPPORTED_MEDIA_TYPE: [415, 'The request body has a media type that is not supported'],

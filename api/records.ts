@@ -1,5 +1,12 @@
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
-import { type DynamoDBDocumentClient, GetCommand, PutCommand, QueryCommand } from '@aws-sdk/lib-dynamodb'
+import {
+  DeleteCommand,
+  type DynamoDBDocumentClient,
+  GetCommand,
+  PutCommand,
+  QueryCommand,
+  UpdateCommand,
+} from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import {
   type Image,
@@ -49,6 +56,48 @@ export async function createImage({ dynamo, table }: Table, image: PendingImage)
   } catch (error) {
     if (!(error instanceof ConditionalCheckFailedException)) throw error
   }
+}
+
+/**
+ * Begins a new run of a failed image: the next epoch, with none of the attempts of the one before.
+ *
+ * @returns the new epoch, or undefined where the image has not failed (any more)
+ */
+export async function retryImage(
+  { dynamo, table }: Table,
+  { imageId, epoch }: Image,
+  now: Date,
+): Promise<number | undefined> {
+  try {
+    await dynamo.send(
+      new UpdateCommand({
+        TableName: table,
+        Key: { imageId },
+        UpdateExpression:
+          'SET #status = :pending, statusKey = :statusKey, unfinished = :shard, updatedAt = :now, attempts = :none, epoch = :next REMOVE failure, completedAt, throttled, kept',
+        ConditionExpression: '#status = :failed AND epoch = :epoch',
+        ExpressionAttributeNames: { '#status': 'status' },
+        ExpressionAttributeValues: {
+          ':pending': 'pending',
+          ':failed': 'failed',
+          ':statusKey': statusKey('pending', imageId),
+          ':shard': unfinishedShard(imageId),
+          ':now': now.toISOString(),
+          ':none': 0,
+          ':epoch': epoch,
+          ':next': epoch + 1,
+        },
+      }),
+    )
+    return epoch + 1
+  } catch (error) {
+    if (error instanceof ConditionalCheckFailedException) return undefined
+    throw error
+  }
+}
+
+export async function deleteRecord({ dynamo, table }: Table, imageId: ImageId): Promise<void> {
+  await dynamo.send(new DeleteCommand({ TableName: table, Key: { imageId } }))
 }
 
 /** What a list shows: the attributes that both indexes carry (infrastructure/ and local/resources.ts project the same). */

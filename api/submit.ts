@@ -1,12 +1,19 @@
 import { createHash } from 'node:crypto'
-import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
+import { DeleteObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
 import { v7 as uuidv7 } from 'uuid'
 import { sniffContentType } from '../shared/format.ts'
-import { type ImageId, imageIdSchema, originalKey } from '../shared/image.ts'
+import { type Image, type ImageId, imageIdSchema, originalKey, thumbnailKey } from '../shared/image.ts'
 import type { Job } from '../shared/job.ts'
 import { ApiError } from './errors.ts'
-import { claimIdempotencyKey, createImage, getImage, type Table } from './records.ts'
+import {
+  claimIdempotencyKey,
+  createImage,
+  deleteRecord,
+  getImage,
+  retryImage,
+  type Table,
+} from './records.ts'
 import type { Upload } from './upload.ts'
 
 export interface SubmitDeps extends Table {
@@ -92,9 +99,34 @@ export async function submitImage(
   ])
   for (const outcome of written) if (outcome.status === 'rejected') throw outcome.reason
 
-  const job: Job = { version: 1, imageId, epoch: 1 }
-  await deps.sqs.send(
-    new SendMessageCommand({ QueueUrl: deps.jobQueueUrl, MessageBody: JSON.stringify(job) }),
-  )
+  await sendJob(deps, { version: 1, imageId, epoch: 1 })
   return imageId
+}
+
+async function sendJob({ sqs, jobQueueUrl }: SubmitDeps, job: Job): Promise<void> {
+  await sqs.send(new SendMessageCommand({ QueueUrl: jobQueueUrl, MessageBody: JSON.stringify(job) }))
+}
+
+/**
+ * Starts a failed image anew. If the job cannot be sent, the image is pending all the same and the sweeper sends one.
+ *
+ * @throws ApiError NOT_FAILED
+ */
+export async function resubmitImage(deps: SubmitDeps, image: Image): Promise<void> {
+  const epoch = image.status === 'failed' ? await retryImage(deps, image, deps.now()) : undefined
+  if (epoch === undefined)
+    throw new ApiError('NOT_FAILED', 'Only an image that has failed can be tried again.')
+  await sendJob(deps, { version: 1, imageId: image.imageId, epoch })
+}
+
+/**
+ * Deletes an image for good. Objects go first, so that a deletion which breaks off can be repeated; then the record,
+ * which tells a worker under way that there is nothing to commit to; then what such a worker has stored in between.
+ */
+export async function deleteImage(deps: SubmitDeps, { imageId }: Image): Promise<void> {
+  const remove = (Key: string) => deps.s3.send(new DeleteObjectCommand({ Bucket: deps.bucket, Key }))
+  await remove(originalKey(imageId))
+  await remove(thumbnailKey(imageId))
+  await deleteRecord(deps, imageId)
+  await remove(thumbnailKey(imageId))
 }

@@ -112,11 +112,18 @@ resource "aws_iam_role_policy" "api" {
         Action   = "s3:GetObject"
         Resource = ["${aws_s3_bucket.images.arn}/${local.originals}*", "${aws_s3_bucket.images.arn}/${local.thumbnails}*"]
       },
-      # A new record, an idempotency key, and looking at either.
+      # DELETE /images/{imageId}.
+      {
+        Sid      = "DeleteObjects"
+        Effect   = "Allow"
+        Action   = "s3:DeleteObject"
+        Resource = ["${aws_s3_bucket.images.arn}/${local.originals}*", "${aws_s3_bucket.images.arn}/${local.thumbnails}*"]
+      },
+      # A new record, an idempotency key, and looking at either; a retry begins a record anew, a deletion ends it.
       {
         Sid      = "WriteAndReadRecords"
         Effect   = "Allow"
-        Action   = ["dynamodb:GetItem", "dynamodb:PutItem"]
+        Action   = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
         Resource = aws_dynamodb_table.images.arn
       },
       # GET /images, with and without ?status=.

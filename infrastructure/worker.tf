@@ -142,6 +142,13 @@ resource "aws_iam_role_policy" "worker" {
         Action   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
         Resource = aws_sqs_queue.jobs.arn
       },
+      # A job that was throttled begins anew as a message of its own.
+      {
+        Sid      = "PostponeThrottledJob"
+        Effect   = "Allow"
+        Action   = "sqs:SendMessage"
+        Resource = aws_sqs_queue.jobs.arn
+      },
       # After a failed attempt a job should come back sooner than its visibility timeout.
       {
         Sid      = "ShortenRetry"
@@ -171,6 +178,13 @@ resource "aws_iam_role_policy" "worker" {
         Sid      = "StoreThumbnail"
         Effect   = "Allow"
         Action   = "s3:PutObject"
+        Resource = "${aws_s3_bucket.images.arn}/${local.thumbnails}*"
+      },
+      # Of an image that was deleted while it was worked on.
+      {
+        Sid      = "RemoveThumbnail"
+        Effect   = "Allow"
+        Action   = "s3:DeleteObject"
         Resource = "${aws_s3_bucket.images.arn}/${local.thumbnails}*"
       },
       # Image operations have no resources that could be named (Service Authorization Reference).

@@ -202,7 +202,10 @@ async function start(
     s3,
     sqs,
     dynamo,
-    rekognition: new RekognitionClient(clientOptions(rekognitionTarget, SOCKETS)),
+    rekognition: new RekognitionClient({
+      ...clientOptions(rekognitionTarget, SOCKETS),
+      retryMode: 'adaptive',
+    }),
     eventBridge,
     bucket: names.bucket,
     table: names.table,

@@ -86,6 +86,13 @@ export const faceSchema = z.looseObject({
 })
 export type RekognitionFace = z.infer<typeof faceSchema>
 
+const keptSchema = z.object({
+  labels: z.object({ rekognitionLabels: z.array(labelSchema), labelModelVersion: z.string() }).optional(),
+  faces: z.array(faceSchema).optional(),
+})
+/** Answers of Rekognition that outlive an attempt. */
+export type Kept = z.infer<typeof keptSchema>
+
 const everyImage = z.object({
   imageId: imageIdSchema,
   owner: z.string().min(1),
@@ -95,6 +102,10 @@ const everyImage = z.object({
   attempts: z.int().min(0),
   epoch: z.int().min(1),
   original: originalSchema,
+  /** How many of the attempts ended because Rekognition was asked too much; they do not count against the image. */
+  throttled: z.int().min(0).optional(),
+  /** What an interrupted attempt has already been given by Rekognition, and paid for. */
+  kept: keptSchema.optional(),
 })
 
 /** What only a finished analysis has. `labels` and `faceCount` repeat the results in a form that lists can carry. */

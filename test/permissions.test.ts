@@ -47,6 +47,8 @@ const ACTIONS: Record<string, string> = {
   SendMessageCommand: 'sqs:SendMessage',
   SendMessageBatchCommand: 'sqs:SendMessage',
   ChangeMessageVisibilityCommand: 'sqs:ChangeMessageVisibility',
+  DeleteObjectCommand: 's3:DeleteObject',
+  DeleteItemCommand: 'dynamodb:DeleteItem',
   PutItemCommand: 'dynamodb:PutItem',
   GetItemCommand: 'dynamodb:GetItem',
   UpdateItemCommand: 'dynamodb:UpdateItem',
@@ -112,11 +114,45 @@ async function recordCalls(system: TestSystem): Promise<Record<FunctionName, Set
     await system.app.request('/')
   })
 
+  // A failed image that is tried again, and deleted while a worker is at it.
+  const failed = await system.submit(photo.subarray(0, 20_000))
+  await work()
+  await as('api', async () => {
+    expect((await system.app.request(`/images/${failed}/retry`, { method: 'POST' })).status).toBe(202)
+  })
+  const batch = await system.receiveJobs()
+  let deleted = false
+  s3.middlewareStack.add(
+    (next, context) => async (args) => {
+      if (who === 'worker' && !deleted && context.commandName === 'GetObjectCommand') {
+        deleted = true
+        await as('api', async () => {
+          expect((await system.app.request(`/images/${failed}`, { method: 'DELETE' })).status).toBe(204)
+        })
+        who = 'worker'
+      }
+      return next(args)
+    },
+    { step: 'initialize', name: 'deleting' },
+  )
+  await as('worker', () => processBatch(system.worker, batch, lambdaContext()))
+
   // A bad image, one whose original is gone, and one that meets trouble.
   await system.submit(photo.subarray(0, 20_000))
   const gone = await system.submit(await distinct(1))
   await s3.send(new DeleteObjectCommand({ Bucket: system.names.bucket, Key: `originals/${gone}` }))
   await work()
+  const throttled = await system.submit(await distinct(3))
+  rekognition.middlewareStack.add(
+    () => async () => {
+      const { ThrottlingException } = await import('@aws-sdk/client-rekognition')
+      throw new ThrottlingException({ message: 'no', $metadata: {} })
+    },
+    { step: 'build', name: 'trouble' },
+  )
+  await work()
+  expect((await system.record(throttled)).status).toBe('processing')
+  rekognition.middlewareStack.remove('trouble')
   const troubled = await system.submit(await distinct(2))
   rekognition.middlewareStack.add(
     () => async () => {
@@ -179,8 +215,8 @@ describe.skipIf(lacking.length > 0)(`IAM policies (need ${lacking.join(', ') || 
   })
 
   it.each<[FunctionName, number]>([
-    ['api', 7],
-    ['worker', 8],
+    ['api', 11],
+    ['worker', 10],
     ['sweeper', 2],
   ])('grant the %s exactly what its code calls', (name, least) => {
     expect(calls[name].size).toBeGreaterThanOrEqual(least)

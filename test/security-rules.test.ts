@@ -287,49 +287,11 @@ describe.skipIf(lacking.length > 0)(
       )
     })
 
-    it('each function may do what it does, and nothing else', () => {
-      const bucket = 'arn:aws:s3:::image-analyzer-images-111122223333-us-east-1'
-      const table = 'arn:aws:dynamodb:us-east-1:111122223333:table/image-analyzer-images'
-      const jobs = 'arn:aws:sqs:us-east-1:111122223333:image-analyzer-jobs'
-      const runtime = (name: string) => [
-        `logs:CreateLogStream arn:aws:logs:us-east-1:111122223333:log-group:/aws/lambda/image-analyzer-${name}:*`,
-        `logs:PutLogEvents arn:aws:logs:us-east-1:111122223333:log-group:/aws/lambda/image-analyzer-${name}:*`,
-        'xray:PutTelemetryRecords *',
-        'xray:PutTraceSegments *',
-      ]
-      expect(rights(plan, 'api')).toEqual(
-        [
-          `s3:PutObject ${bucket}/originals/*`,
-          `s3:GetObject ${bucket}/originals/*`,
-          `s3:GetObject ${bucket}/thumbnails/*`,
-          `dynamodb:GetItem ${table}`,
-          `dynamodb:PutItem ${table}`,
-          `dynamodb:Query ${table}/index/byOwner`,
-          `dynamodb:Query ${table}/index/byStatus`,
-          `sqs:SendMessage ${jobs}`,
-          ...runtime('api'),
-        ].sort(),
-      )
-      expect(rights(plan, 'worker')).toEqual(
-        [
-          `sqs:ReceiveMessage ${jobs}`,
-          `sqs:DeleteMessage ${jobs}`,
-          `sqs:GetQueueAttributes ${jobs}`,
-          `sqs:ChangeMessageVisibility ${jobs}`,
-          `s3:GetObject ${bucket}/originals/*`,
-          `s3:ListBucket ${bucket} if s3:prefix = originals/*`,
-          `s3:PutObject ${bucket}/thumbnails/*`,
-          'rekognition:DetectFaces *',
-          'rekognition:DetectLabels *',
-          `dynamodb:GetItem ${table}`,
-          `dynamodb:UpdateItem ${table}`,
-          'events:PutEvents arn:aws:events:us-east-1:111122223333:event-bus/image-analyzer',
-          ...runtime('worker'),
-        ].sort(),
-      )
-      expect(rights(plan, 'sweeper')).toEqual(
-        [`dynamodb:Query ${table}/index/unfinished`, `sqs:SendMessage ${jobs}`, ...runtime('sweeper')].sort(),
-      )
+    // What the functions may do is held against what they really do in permissions.test.ts.
+    it('the worker may look for originals, and for nothing else in the bucket', () => {
+      expect(rights(plan, 'worker').filter((right) => right.startsWith('s3:ListBucket'))).toEqual([
+        's3:ListBucket arn:aws:s3:::image-analyzer-images-111122223333-us-east-1 if s3:prefix = originals/*',
+      ])
     })
 
     it('each role can be taken on by its own service only', () => {

@@ -297,6 +297,29 @@ describe('200 mixed photos at concurrency 16', () => {
   }, 60_000)
 })
 
+describe('a Rekognition that takes 8 calls a second', () => {
+  it('slows the work down and loses nothing', async () => {
+    const system = await start({ STAND_IN_TPS: '8' })
+    const ids = await Promise.all(
+      Array.from({ length: 25 }, async (_, index) => post(system.url, await distinct(index))),
+    )
+    const images = await Promise.all(
+      ids.map((id) =>
+        until(
+          `${id} is finished`,
+          async () => {
+            const image = await get(system.url, id)
+            return image.completedAt === undefined ? undefined : image
+          },
+          60_000,
+        ),
+      ),
+    )
+    expect(images.map((image) => image.status)).toEqual(ids.map(() => 'completed'))
+    expect(system.output()).not.toMatch(/error|warning/i)
+  }, 90_000)
+})
+
 const hasAwsCli = spawnSync('aws', ['--version']).status === 0
 
 describe.skipIf(!hasAwsCli)('the AWS CLI (skipped without "aws")', () => {

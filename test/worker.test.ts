@@ -300,6 +300,139 @@ describe('Rekognition', () => {
   })
 })
 
+describe('throttling', () => {
+  const throttle = async (operation: string) => {
+    const { ProvisionedThroughputExceededException } = await import('@aws-sdk/client-rekognition')
+    before = (command) => {
+      if (command === operation) {
+        throw new ProvisionedThroughputExceededException({ message: 'slow down', $metadata: {} })
+      }
+    }
+  }
+  it('postpones a job as a new message and counts no failure, however often it comes', async () => {
+    const imageId = await system.submit(photo)
+    await system.receiveJobs()
+    await throttle('DetectFacesCommand')
+    for (let time = 0; time < 12; time += 1) expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    expect(count('SendMessageCommand')).toBe(1 + 12)
+    expect(system.trouble).toEqual([])
+    expect((await system.record(imageId)).status).toBe('processing')
+    before = () => {}
+    expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    expect(await system.record(imageId)).toMatchObject({ status: 'completed', attempts: 13 })
+  })
+  it('keeps what was paid for: the answer that came is not asked for again', async () => {
+    const imageId = await system.submit(photo)
+    await throttle('DetectFacesCommand')
+    await run(eventOf(imageId))
+    before = () => {}
+    await run(eventOf(imageId))
+    expect([count('DetectLabelsCommand'), count('DetectFacesCommand')]).toEqual([1, 1])
+    expect((await system.record(imageId)).rekognitionLabels?.length).toBeGreaterThan(0)
+    expect(await item(imageId)).not.toHaveProperty('kept')
+  })
+  it('of twins in one batch postpones one job', async () => {
+    const imageId = await system.submit(photo)
+    await throttle('DetectLabelsCommand')
+    expect(await failedIds(run(eventOf(imageId, imageId)))).toEqual([])
+    expect(count('SendMessageCommand')).toBe(1 + 1)
+  })
+  it('whose postponement fails leaves the job where it is', async () => {
+    const imageId = await system.submit(photo)
+    await throttle('DetectLabelsCommand')
+    const throttled = before
+    before = (command, input) => {
+      if (command === 'SendMessageCommand') throw new Error('SQS is away')
+      return throttled(command, input)
+    }
+    expect(await failedIds(run(eventOf(imageId)))).toEqual(['message-0'])
+  })
+})
+
+describe('a retry', () => {
+  const retry = (imageId: string) => system.app.request(`/images/${imageId}/retry`, { method: 'POST' })
+  it('gives a failed image a new run with an event of its own; the old job does nothing', async () => {
+    const imageId = await system.submit(photo)
+    await setItem(imageId, { attempts: 10 })
+    await system.work()
+    expect((await system.record(imageId)).failure?.code).toBe('EXHAUSTED')
+    const response = await retry(imageId)
+    expect(response.status).toBe(202)
+    const location = new URL(
+      response.headers.get('location') ?? '',
+      `https://host/prod/images/${imageId}/retry`,
+    )
+    expect(location.pathname).toBe(`/prod/images/${imageId}`)
+    const pending = await system.record(imageId)
+    expect(pending).toMatchObject({ status: 'pending', attempts: 0 })
+    expect(pending).not.toHaveProperty('failure')
+    expect(pending).not.toHaveProperty('completedAt')
+    expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    expect((await system.record(imageId)).status).toBe('pending')
+    await system.work()
+    expect(await system.record(imageId)).toMatchObject({ status: 'completed', attempts: 1 })
+    expect(await eventIds()).toEqual([`${imageId}:1:failed`, `${imageId}:2:completed`])
+  })
+  it('is refused for any other image, and done once for two at the same moment', async () => {
+    const imageId = await system.submit(photo)
+    expect((await retry(imageId)).status).toBe(409)
+    expect(await (await retry(imageId)).json()).toMatchObject({ code: 'NOT_FAILED' })
+    await system.work()
+    expect((await retry(imageId)).status).toBe(409)
+    const failed = await system.submit(photo.subarray(0, 20_000))
+    await system.work()
+    const statuses = await Promise.all([retry(failed), retry(failed), retry(failed)])
+    expect(statuses.map((response) => response.status).sort()).toEqual([202, 409, 409])
+    expect((await retry('0199c0de-0000-7000-8000-000000000000')).status).toBe(404)
+  })
+})
+
+describe('a deletion', () => {
+  const remove = (imageId: string, owner = 'anonymous') =>
+    system.app.request(`/images/${imageId}`, { method: 'DELETE', headers: { 'x-test-owner': owner } })
+  const objects = async (): Promise<(string | undefined)[]> => {
+    const { ListObjectsV2Command } = await import('@aws-sdk/client-s3')
+    const { Contents = [] } = await system.worker.s3.send(
+      new ListObjectsV2Command({ Bucket: system.names.bucket }),
+    )
+    return Contents.map((object) => object.Key)
+  }
+  it('leaves no record and no object, and is refused the second time and to everybody else', async () => {
+    const imageId = await system.submit(photo)
+    await system.work()
+    expect(await objects()).toHaveLength(2)
+    expect((await remove(imageId, 'somebody-else')).status).toBe(404)
+    expect(await objects()).toHaveLength(2)
+    expect((await remove(imageId)).status).toBe(204)
+    expect(await objects()).toEqual([])
+    expect((await system.app.request(`/images/${imageId}`)).status).toBe(404)
+    expect((await remove(imageId)).status).toBe(404)
+    expect(await (await system.app.request('/images')).json()).toEqual({ items: [] })
+  })
+  it('of an image that is queued ends its job quietly', async () => {
+    const imageId = await system.submit(photo)
+    expect((await remove(imageId)).status).toBe(204)
+    expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    expect(await eventIds()).toEqual([])
+    expect(system.trouble).toEqual([])
+  })
+  it('wins against a worker that is at the image, which leaves nothing behind', async () => {
+    const imageId = await system.submit(photo)
+    let removed = false
+    before = async (command) => {
+      if (command !== 'UpdateItemCommand' || removed || (await item(imageId))['status'] !== 'processing')
+        return
+      removed = true
+      expect((await remove(imageId)).status).toBe(204)
+    }
+    expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    expect(removed).toBe(true)
+    expect(await item(imageId)).toEqual({})
+    expect(await objects()).toEqual([])
+    expect(await eventIds()).toEqual([])
+  })
+})
+
 describe('EventBridge', () => {
   it('that takes nine of ten events fails the one message only', async () => {
     const ids = []

@@ -5,11 +5,19 @@ import {
   InvalidImageFormatException,
   InvalidParameterException,
   InvalidS3ObjectException,
+  ProvisionedThroughputExceededException,
   type RekognitionClient,
   type Image as RekognitionImage,
   RekognitionServiceException,
+  ThrottlingException,
 } from '@aws-sdk/client-rekognition'
-import { type CompletedImage, faceSchema, labelSchema } from '../shared/image.ts'
+import {
+  type CompletedImage,
+  faceSchema,
+  type Kept,
+  labelSchema,
+  type RekognitionFace,
+} from '../shared/image.ts'
 import { Verdict } from './verdict.ts'
 
 export type Analysis = Pick<
@@ -21,38 +29,54 @@ export type Analysis = Pick<
  * Labels and faces of one image, side by side: two paid calls. Boxes are fractions of the upright picture.
  *
  * @param image the object in S3 (JPEG or PNG, 80 to 10,000 px a side, ≤ 15 MB) or its bytes (≤ 5 MB)
- * @throws Verdict ANALYSIS_REFUSED where Rekognition refuses the image itself, ORIGINAL_MISSING where S3 has none
+ * @param kept what is known from an attempt before; filled with each answer that comes, so that no call is paid twice
+ * @throws Verdict ANALYSIS_REFUSED where Rekognition refuses the image itself; Throttled; ObjectUnreadable
  */
 export async function analyse(
   rekognition: RekognitionClient,
   image: RekognitionImage,
   settings: { minConfidence: number; maxLabels: number },
+  kept: Kept,
 ): Promise<Analysis> {
-  const calls = await Promise.allSettled([
-    rekognition.send(
-      new DetectLabelsCommand({
-        Image: image,
-        MinConfidence: settings.minConfidence,
-        MaxLabels: settings.maxLabels,
-      }),
-    ),
-    // Without these Rekognition leaves emotions, age and gender out. ALL would triple the size for nothing shown.
-    rekognition.send(
-      new DetectFacesCommand({ Image: image, Attributes: ['DEFAULT', 'AGE_RANGE', 'GENDER', 'EMOTIONS'] }),
-    ),
+  const [labels, faces] = await Promise.allSettled([
+    kept.labels ?? detectLabels(rekognition, image, settings),
+    kept.faces ?? detectFaces(rekognition, image),
   ])
-  const [labels, faces] = calls
+  if (labels.status === 'fulfilled') kept.labels = labels.value
+  if (faces.status === 'fulfilled') kept.faces = faces.value
   if (labels.status === 'rejected') throw translate(labels.reason)
   if (faces.status === 'rejected') throw translate(faces.reason)
-  const rekognitionLabels = labelSchema.array().parse(labels.value.Labels ?? [])
-  const rekognitionFaces = faceSchema.array().parse(faces.value.FaceDetails ?? [])
   return {
-    rekognitionLabels,
-    rekognitionFaces,
-    labelModelVersion: labels.value.LabelModelVersion ?? 'unknown',
-    labels: rekognitionLabels.map((label) => label.Name),
-    faceCount: rekognitionFaces.length,
+    ...labels.value,
+    rekognitionFaces: faces.value,
+    labels: labels.value.rekognitionLabels.map((label) => label.Name),
+    faceCount: faces.value.length,
   }
+}
+
+async function detectLabels(
+  rekognition: RekognitionClient,
+  image: RekognitionImage,
+  { minConfidence, maxLabels }: { minConfidence: number; maxLabels: number },
+): Promise<NonNullable<Kept['labels']>> {
+  const answer = await rekognition.send(
+    new DetectLabelsCommand({ Image: image, MinConfidence: minConfidence, MaxLabels: maxLabels }),
+  )
+  return {
+    rekognitionLabels: labelSchema.array().parse(answer.Labels ?? []),
+    labelModelVersion: answer.LabelModelVersion ?? 'unknown',
+  }
+}
+
+async function detectFaces(
+  rekognition: RekognitionClient,
+  image: RekognitionImage,
+): Promise<RekognitionFace[]> {
+  // Without these Rekognition leaves emotions, age and gender out. ALL would triple the size for nothing shown.
+  const answer = await rekognition.send(
+    new DetectFacesCommand({ Image: image, Attributes: ['DEFAULT', 'AGE_RANGE', 'GENDER', 'EMOTIONS'] }),
+  )
+  return faceSchema.array().parse(answer.FaceDetails ?? [])
 }
 
 /** Rekognition's findings on the image become verdicts; throttling, time-outs and missing rights stay what they are. */
@@ -66,9 +90,22 @@ function translate(error: unknown): unknown {
   ) {
     return new Verdict('ANALYSIS_REFUSED', `Rekognition refused the image: ${error.name}.`, error)
   }
+  if (error instanceof ProvisionedThroughputExceededException || error instanceof ThrottlingException) {
+    return new Throttled(error)
+  }
   // Also what a bucket in another region or a missing right looks like, so the caller looks whether it is there.
   if (error instanceof InvalidS3ObjectException) return new ObjectUnreadable(error)
   return error
+}
+
+/** More was asked of Rekognition than its quota allows: no fault of the image, and no reason to give it up. */
+export class Throttled extends Error {
+  /** How often that has happened to this image, this time included. */
+  times = 1
+  constructor(cause: unknown) {
+    super('Rekognition has been asked too much.', { cause })
+    this.name = 'Throttled'
+  }
 }
 
 /** Rekognition could not read the object: it is gone, or the set-up is wrong. */

@@ -1,10 +1,11 @@
 import { BatchProcessor, EventType, processPartialResponse } from '@aws-lambda-powertools/batch'
 import type { EventBridgeClient } from '@aws-sdk/client-eventbridge'
-import { ChangeMessageVisibilityCommand, type SQSClient } from '@aws-sdk/client-sqs'
+import { ChangeMessageVisibilityCommand, SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import { eventDetail } from '../shared/event.ts'
 import type { FinishedImage } from '../shared/image.ts'
 import { jobSchema } from '../shared/job.ts'
+import { Throttled } from './analysis.ts'
 import { Announcements } from './events.ts'
 import { Held, type ProcessDeps, processImage } from './process-image.ts'
 
@@ -18,6 +19,9 @@ export interface WorkerDeps extends ProcessDeps {
 
 /** Seconds: the first wait after a failed attempt, three times as long with each further one, and the longest. */
 const BACKOFF_SECONDS = { first: 2, longest: 300 }
+
+/** Seconds that a throttled job waits, doubled each time up to the longest. */
+const THROTTLED_SECONDS = { first: 2, longest: 60 }
 
 /**
  * One SQS batch: every record is settled by itself, and only those that failed are reported back, so that a bad
@@ -50,6 +54,9 @@ export async function processBatch(
     let image: FinishedImage | undefined
     try {
       image = await processImage(deps, jobSchema.parse(JSON.parse(body)), deadline)
+    } catch (error) {
+      if (!(error instanceof Throttled)) throw error
+      await postpone(deps, body, error.times)
     } finally {
       // Whatever comes of it, the other images' events must not wait for it.
       if (image === undefined) announcements.pass()
@@ -68,6 +75,17 @@ export async function processBatch(
     // Thrown, a full failure would be logged as a crash of the function; reported, it is the same to SQS.
     throwOnFullBatchFailure: false,
   })
+}
+
+/**
+ * Puts a job that was throttled back into the queue as a new message, whose deliveries count from one: so however
+ * long the throttling lasts, it takes no good image to the dead-letter queue.
+ */
+async function postpone(deps: WorkerDeps, body: string, times: number): Promise<void> {
+  const longest = Math.min(THROTTLED_SECONDS.first * 2 ** (times - 1), THROTTLED_SECONDS.longest)
+  const DelaySeconds = Math.ceil(longest * (0.5 + Math.random() / 2))
+  await deps.sqs.send(new SendMessageCommand({ QueueUrl: deps.jobQueueUrl, MessageBody: body, DelaySeconds }))
+  deps.log.info('Rekognition has been asked too much; the job waits', { times, seconds: DelaySeconds })
 }
 
 /**

@@ -15,7 +15,8 @@ const deps: WorkerDeps = {
   s3: new S3Client(s3Options()),
   sqs: new SQSClient(sqsOptions()),
   dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),
-  rekognition: new RekognitionClient(clientOptions()),
+  // Adaptive: the client itself slows down to what the service lets through.
+  rekognition: new RekognitionClient({ ...clientOptions(), retryMode: 'adaptive' }),
   eventBridge: new EventBridgeClient(clientOptions()),
   bucket: config.IMAGE_BUCKET,
   table: config.IMAGE_TABLE,

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { RekognitionClient, Image as RekognitionImage } from '@aws-sdk/client-rekognition'
 import {
+  DeleteObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
   NoSuchKey,
@@ -8,10 +9,10 @@ import {
   PutObjectCommand,
   type S3Client,
 } from '@aws-sdk/client-s3'
-import { type FinishedImage, type ProcessingImage, thumbnailKey } from '../shared/image.ts'
+import { type FinishedImage, type Kept, type ProcessingImage, thumbnailKey } from '../shared/image.ts'
 import type { Job } from '../shared/job.ts'
-import { analyse, ObjectUnreadable } from './analysis.ts'
-import { claimImage, commitOutcome, type Records, releaseImage } from './records.ts'
+import { analyse, ObjectUnreadable, Throttled } from './analysis.ts'
+import { claimImage, commitOutcome, getImage, type Records, releaseImage } from './records.ts'
 import { render, THUMBNAIL_SIDE } from './thumbnail.ts'
 import { Verdict } from './verdict.ts'
 
@@ -64,13 +65,14 @@ export async function processImage(
   if (claim.kind === 'held') throw new Held(claim.leaseUntil - deps.now().getTime())
 
   const { image } = claim
+  const kept: Kept = { ...image.kept }
   try {
-    if (image.attempts > deps.maxAttempts) {
+    if (image.attempts - (image.throttled ?? 0) > deps.maxAttempts) {
       const message = `The image was not analysed in ${deps.maxAttempts} attempts; try again later.`
-      return await commitOutcome(deps, image, { status: 'failed', failure: { code: 'EXHAUSTED', message } })
+      return await commit(deps, image, { status: 'failed', failure: { code: 'EXHAUSTED', message } })
     }
-    const results = await examine(deps, image)
-    return await commitOutcome(deps, image, { status: 'completed', ...results })
+    const results = await examine(deps, image, kept)
+    return await commit(deps, image, { status: 'completed', ...results })
   } catch (error) {
     if (error instanceof Verdict) {
       deps.log.info('the image failed', {
@@ -78,9 +80,11 @@ export async function processImage(
         code: error.failure.code,
         cause: error.cause,
       })
-      return await commitOutcome(deps, image, { status: 'failed', failure: error.failure })
+      return await commit(deps, image, { status: 'failed', failure: error.failure })
     }
-    await releaseImage(deps, image).catch((cause) =>
+    const throttled = (image.throttled ?? 0) + (error instanceof Throttled ? 1 : 0)
+    if (error instanceof Throttled) error.times = throttled
+    await releaseImage(deps, image, throttled, kept).catch((cause) =>
       deps.log.warn('a lease could not be released; it runs out by itself', {
         imageId: image.imageId,
         cause,
@@ -90,8 +94,21 @@ export async function processImage(
   }
 }
 
+/** Commits; where the image was deleted meanwhile, its thumbnail goes after it. */
+async function commit(
+  deps: ProcessDeps,
+  image: ProcessingImage,
+  outcome: Parameters<typeof commitOutcome>[2],
+): Promise<FinishedImage | undefined> {
+  const finished = await commitOutcome(deps, image, outcome)
+  if (finished === undefined && (await getImage(deps, image.imageId)) === undefined) {
+    await deps.s3.send(new DeleteObjectCommand({ Bucket: deps.bucket, Key: thumbnailKey(image.imageId) }))
+  }
+  return finished
+}
+
 /** Everything that is found out about an image. No paid call is made before its last pixel has been decoded. */
-async function examine(deps: ProcessDeps, image: ProcessingImage) {
+async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept) {
   const { bucket, key } = image.original
   const bytes = await fetchOriginal(deps, image)
   const { contentType, width, height, thumbnail, rendition } = await render(bytes, deps.rekognitionSource)
@@ -114,7 +131,7 @@ async function examine(deps: ProcessDeps, image: ProcessingImage) {
         ContentType: thumbnailObject.contentType,
       }),
     ),
-    analyse(deps.rekognition, forRekognition, deps),
+    analyse(deps.rekognition, forRekognition, deps, kept),
   ])
   if (analysed.status === 'rejected') {
     if (analysed.reason instanceof ObjectUnreadable) await demandOriginal(deps, image)

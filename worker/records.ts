@@ -5,6 +5,7 @@ import {
   type Image,
   imageSchema,
   isFinished,
+  type Kept,
   type ProcessingImage,
   statusKey,
 } from '../shared/image.ts'
@@ -80,7 +81,7 @@ export async function commitOutcome(
   const image =
     (await update(records, imageId, {
       set: { ...outcome, statusKey: statusKey(outcome.status, imageId), updatedAt: now, completedAt: now },
-      remove: ['leaseId', 'leaseUntil', 'unfinished'],
+      remove: ['leaseId', 'leaseUntil', 'unfinished', 'kept', 'throttled'],
       condition: 'epoch = :epoch AND #status = :processing AND leaseId = :mine',
       values: { ':epoch': epoch, ':processing': 'processing', ':mine': leaseId },
       // Refused also when the write was done and its answer lost; so what counts is what is there.
@@ -88,16 +89,26 @@ export async function commitOutcome(
   return image !== undefined && image.epoch === epoch && isFinished(image) ? image : undefined
 }
 
-/** Ends a lease early, so that the next attempt need not wait for it. Clients go on seeing `processing`. */
-export async function releaseImage(records: Records, { imageId, leaseId }: ProcessingImage): Promise<void> {
+/**
+ * Ends a lease early, so that the next attempt need not wait for it. Clients go on seeing `processing`.
+ *
+ * @param throttled how many attempts of this image have been throttled
+ * @param kept what the next attempt need not ask for again
+ */
+export async function releaseImage(
+  records: Records,
+  { imageId, leaseId }: ProcessingImage,
+  throttled: number,
+  kept: Kept,
+): Promise<void> {
   await update(records, imageId, {
-    set: { leaseUntil: 0 },
+    set: { leaseUntil: 0, throttled, kept },
     condition: '#status = :processing AND leaseId = :mine',
     values: { ':processing': 'processing', ':mine': leaseId },
   })
 }
 
-async function getImage({ dynamo, table }: Records, imageId: string): Promise<Image | undefined> {
+export async function getImage({ dynamo, table }: Records, imageId: string): Promise<Image | undefined> {
   const { Item } = await dynamo.send(
     new GetCommand({ TableName: table, Key: { imageId }, ConsistentRead: true }),
   )
