@@ -100,7 +100,10 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
       ...(label === undefined ? {} : { label }),
     })
     return c.json(
-      { items: items.map(shown), ...(last === undefined ? {} : { cursor: writeCursor(last) }) },
+      {
+        items: items.map((item) => shown(item, SHOWN_IN_LISTS)),
+        ...(last === undefined ? {} : { cursor: writeCursor(last) }),
+      },
       200,
       {
         'cache-control': 'no-store',
@@ -194,19 +197,20 @@ async function waitUntilFinished(
   }
 }
 
-/** The record as contract section 4 shows it: without owner, lease and what only lists and indexes need. */
-function shown(image: Image | ListedImage): Record<string, unknown> {
-  const { imageId, status, createdAt, updatedAt, completedAt, attempts, original, thumbnail } =
-    image as Record<string, unknown>
-  const { rekognitionLabels, rekognitionFaces, labels, faceCount, labelModelVersion, failure } =
-    image as Record<string, unknown>
-  const listed = rekognitionLabels === undefined ? { labels, faceCount } : {}
-  // JSON leaves out what is undefined.
-  return {
-    ...{ imageId, status, createdAt, updatedAt, completedAt, attempts, original, thumbnail },
-    ...{ rekognitionLabels, rekognitionFaces, ...listed, labelModelVersion, failure },
-  }
-}
+/** What a client sees of a record, in this order: not its owner, not its lease, nothing that only the pipeline needs. */
+const SHOWN = [
+  ...['imageId', 'status', 'createdAt', 'updatedAt', 'completedAt', 'attempts', 'original', 'thumbnail'],
+  ...['rekognitionLabels', 'rekognitionFaces', 'labelModelVersion', 'failure'],
+]
+/** Lists leave the results out, which can be hundreds of kilobytes, and say this of them instead. */
+const SHOWN_IN_LISTS = [...SHOWN, 'labels', 'faceCount']
+
+const shown = (image: Image | ListedImage, names = SHOWN): Record<string, unknown> =>
+  Object.fromEntries(
+    Object.entries(image)
+      .filter(([name]) => names.includes(name))
+      .sort(([a], [b]) => names.indexOf(a) - names.indexOf(b)),
+  )
 
 /** RFC 9110, section 13.1.2: a list of tags or `*`, compared weakly. */
 const matches = (ifNoneMatch: string | undefined, etag: string): boolean =>

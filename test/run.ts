@@ -2,9 +2,10 @@ import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 
 /** Types, lint and all tests, and one line that says how many passed: what `npm test` and continuous integration run. */
-const root = new URL('..', import.meta.url).pathname
+const root = fileURLToPath(new URL('..', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-report-'))
 const report = join(folder, 'report.json')
 const bin = (name: string): string => join(root, 'node_modules', '.bin', name)
@@ -25,6 +26,7 @@ function check(name: string, command: string, args: string[]): boolean {
 
 for (const [name, command, args] of [
   ['types', 'tsc', []],
+  ['types of the page', 'tsc', ['-p', 'web']],
   ['lint', 'biome', ['check', '--error-on-warnings', '.']],
 ] as const) {
   if (check(name, bin(command), [...args])) passed += 1

@@ -9,7 +9,9 @@ import { type ShownImage, until } from './context.ts'
 import { distinct, formats, quarters } from './pictures.ts'
 
 const root = join(import.meta.dirname, '..')
-const photo = readFileSync(join(root, 'test/fixtures/grace-hopper.jpg'))
+const photoPath = join(root, 'test/fixtures/grace-hopper.jpg')
+const photo = readFileSync(photoPath)
+const hasCurl = spawnSync('curl', ['--version']).status === 0
 
 interface Running {
   url: string
@@ -92,14 +94,17 @@ const get = async (url: string, imageId: string, wait = 20): Promise<ShownImage>
   (await (await fetch(`${url}/images/${imageId}?wait=${wait}`)).json()) as ShownImage
 
 describe('npm start', () => {
-  it('takes a real photo by curl and shows its end; stops at SIGINT within 5 seconds and leaves no folder', async () => {
+  it('takes a real photo and shows its end; stops at SIGINT within 5 seconds and leaves no folder', async () => {
     const TMPDIR = newFolder()
     const system = await start({ TMPDIR })
     expect(readdirSync(TMPDIR)).toHaveLength(1)
-    const { stdout } = await promisify(execFile)('curl', [
-      ...['-s', '-F', `image=@${join(root, 'test/fixtures/grace-hopper.jpg')}`, `${system.url}/images`],
-    ])
-    const image = await get(system.url, JSON.parse(stdout).imageId)
+    const form = new FormData()
+    form.append('image', new File([new Uint8Array(photo)], 'grace-hopper.jpg'))
+    const posted = hasCurl
+      ? (await promisify(execFile)('curl', ['-s', '-F', `image=@${photoPath}`, `${system.url}/images`]))
+          .stdout
+      : await (await fetch(`${system.url}/images`, { method: 'POST', body: form })).text()
+    const image = await get(system.url, JSON.parse(posted).imageId)
     expect(image).toMatchObject({ status: 'completed', labelModelVersion: 'stand-in' })
     const thumbnail = await fetch(`${system.url}/images/${image.imageId}/thumbnail`)
     expect(thumbnail.headers.get('content-type')).toBe('image/jpeg')
