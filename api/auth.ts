@@ -85,7 +85,11 @@ function byToken(issuer: string, audience: string): Identify {
       return `jwt:${claimsSchema.parse(payload).sub}`
     } catch (error) {
       // Keys that could not be fetched say nothing about the token.
-      if (error instanceof errors.JWKSTimeout) throw error
+      const keysAreAway =
+        error instanceof errors.JWKSTimeout ||
+        error instanceof errors.JWKSInvalid ||
+        (error instanceof errors.JOSEError && error.code === 'ERR_JOSE_GENERIC')
+      if (keysAreAway) throw error
       if (error instanceof errors.JOSEError || error instanceof z.ZodError) {
         throw new ApiError(
           'UNAUTHENTICATED',

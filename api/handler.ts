@@ -31,7 +31,7 @@ const answer = bucketOrigin(s3, config.IMAGE_BUCKET).then((origin) =>
 
 /** API Gateway's REST API (payload 1.0) and HTTP API (payload 2.0) alike. */
 export const handler = async (event: LambdaEvent, context: LambdaContext) =>
-  (await answer)(withoutStage(event), context)
+  (await answer)(withoutBody(withoutStage(event)), context)
 
 /** An HTTP API with a named stage puts the stage into the path (a REST API does not); routes begin behind it. */
 function withoutStage(event: LambdaEvent): LambdaEvent {
@@ -40,4 +40,16 @@ function withoutStage(event: LambdaEvent): LambdaEvent {
   const { rawPath } = event
   if (rawPath !== prefix && !rawPath.startsWith(`${prefix}/`)) return event
   return { ...event, rawPath: rawPath.slice(prefix.length) || '/' }
+}
+
+/** A GET may carry a body over HTTP, but not in the Request that Hono makes of it: that would throw before any route. */
+function withoutBody(event: LambdaEvent): LambdaEvent {
+  const { requestContext } = event
+  const method =
+    'httpMethod' in event
+      ? event.httpMethod
+      : 'http' in requestContext
+        ? requestContext.http.method
+        : undefined
+  return method === 'GET' || method === 'HEAD' ? { ...event, body: null, isBase64Encoded: false } : event
 }

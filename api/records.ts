@@ -61,7 +61,7 @@ export async function createImage({ dynamo, table }: Table, image: PendingImage)
 /**
  * Begins a new run of a failed image: the next epoch, with none of the attempts of the one before.
  *
- * @returns the new epoch, or undefined where the image has not failed (any more)
+ * @returns the new epoch, or undefined where the image has not failed (any more) or is not yet announced
  */
 export async function retryImage(
   { dynamo, table }: Table,
@@ -74,8 +74,9 @@ export async function retryImage(
         TableName: table,
         Key: { imageId },
         UpdateExpression:
-          'SET #status = :pending, statusKey = :statusKey, unfinished = :shard, updatedAt = :now, attempts = :none, epoch = :next REMOVE failure, completedAt, throttled, kept',
-        ConditionExpression: '#status = :failed AND epoch = :epoch',
+          'SET #status = :pending, statusKey = :statusKey, unfinished = :shard, updatedAt = :now, attempts = :none, epoch = :next REMOVE failure, completedAt, announced',
+        // Not before its failure is announced, or the event would be lost with the run.
+        ConditionExpression: '#status = :failed AND epoch = :epoch AND attribute_not_exists(unfinished)',
         ExpressionAttributeNames: { '#status': 'status' },
         ExpressionAttributeValues: {
           ':pending': 'pending',
@@ -96,7 +97,11 @@ export async function retryImage(
   }
 }
 
-export async function deleteRecord({ dynamo, table }: Table, imageId: ImageId): Promise<void> {
+/** Deletes a record, and the idempotency key it was made by: a request that comes late must not bring it back. */
+export async function deleteRecord({ dynamo, table }: Table, { imageId, keyHash }: Image): Promise<void> {
+  if (keyHash !== undefined) {
+    await dynamo.send(new DeleteCommand({ TableName: table, Key: { imageId: `idempotency#${keyHash}` } }))
+  }
   await dynamo.send(new DeleteCommand({ TableName: table, Key: { imageId } }))
 }
 

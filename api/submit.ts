@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { DeleteObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
 import { v7 as uuidv7 } from 'uuid'
@@ -55,10 +56,9 @@ export async function submitImage(
     sha256: hash,
     createdAt: now.toISOString(),
   }
+  const keyHash = idempotencyKey === undefined ? undefined : sha256(`${owner}\n${idempotencyKey}`)
   const { imageId, createdAt, ...known } =
-    idempotencyKey === undefined
-      ? candidate
-      : await claimIdempotencyKey(deps, sha256(`${owner}\n${idempotencyKey}`), candidate)
+    keyHash === undefined ? candidate : await claimIdempotencyKey(deps, keyHash, candidate)
   if (known.sha256 !== hash) {
     throw new ApiError('IDEMPOTENCY_KEY_REUSED', 'This idempotency key belongs to an image with other bytes.')
   }
@@ -95,6 +95,7 @@ export async function submitImage(
       attempts: 0,
       epoch: 1,
       original,
+      ...(keyHash === undefined ? {} : { keyHash }),
     }),
   ])
   for (const outcome of written) if (outcome.status === 'rejected') throw outcome.reason
@@ -107,26 +108,43 @@ async function sendJob({ sqs, jobQueueUrl }: SubmitDeps, job: Job): Promise<void
   await sqs.send(new SendMessageCommand({ QueueUrl: jobQueueUrl, MessageBody: JSON.stringify(job) }))
 }
 
+/** Looks and milliseconds for which a retry waits for the failure's own event, which is under way when a client sees it. */
+const ANNOUNCEMENT = { looks: 15, everyMs: 200 }
+
 /**
  * Starts a failed image anew. If the job cannot be sent, the image is pending all the same and the sweeper sends one.
  *
- * @throws ApiError NOT_FAILED
+ * @throws ApiError NOT_FAILED; UNAVAILABLE while the failure cannot be announced
  */
-export async function resubmitImage(deps: SubmitDeps, image: Image): Promise<void> {
-  const epoch = image.status === 'failed' ? await retryImage(deps, image, deps.now()) : undefined
-  if (epoch === undefined)
-    throw new ApiError('NOT_FAILED', 'Only an image that has failed can be tried again.')
-  await sendJob(deps, { version: 1, imageId: image.imageId, epoch })
+export async function resubmitImage(deps: SubmitDeps, failed: Image): Promise<void> {
+  const { imageId, owner } = failed
+  let image: Image | undefined = failed
+  for (let look = 0; look < ANNOUNCEMENT.looks; look += 1) {
+    if (image?.status !== 'failed' || image.epoch !== failed.epoch) {
+      throw new ApiError('NOT_FAILED', 'Only an image that has failed can be tried again.')
+    }
+    const now = deps.now()
+    const epoch = await retryImage(deps, image, now)
+    image = await getImage(deps, owner, imageId)
+    // By its time it is this request's write, of which only the answer was lost: that looks like a refusal.
+    const own = image?.status === 'pending' && image.updatedAt === now.toISOString()
+    if (epoch !== undefined || own) {
+      return sendJob(deps, { version: 1, imageId, epoch: failed.epoch + 1 })
+    }
+    await sleep(ANNOUNCEMENT.everyMs)
+  }
+  throw new ApiError('UNAVAILABLE', 'The failure is still being announced; try again in a moment.')
 }
 
 /**
  * Deletes an image for good. Objects go first, so that a deletion which breaks off can be repeated; then the record,
  * which tells a worker under way that there is nothing to commit to; then what such a worker has stored in between.
  */
-export async function deleteImage(deps: SubmitDeps, { imageId }: Image): Promise<void> {
+export async function deleteImage(deps: SubmitDeps, image: Image): Promise<void> {
+  const { imageId } = image
   const remove = (Key: string) => deps.s3.send(new DeleteObjectCommand({ Bucket: deps.bucket, Key }))
   await remove(originalKey(imageId))
   await remove(thumbnailKey(imageId))
-  await deleteRecord(deps, imageId)
+  await deleteRecord(deps, image)
   await remove(thumbnailKey(imageId))
 }

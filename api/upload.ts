@@ -178,8 +178,9 @@ function afterDataPrefix(url: string): string {
  * The file name of a Content-Disposition header (RFC 6266): `filename*` in UTF-8 before `filename`.
  * A header that cannot be read names nothing; a file name is not worth a refusal.
  */
-function filenameOf(header: string | null): string | undefined {
-  if (header === null) return undefined
+function filenameOf(value: string | null): string | undefined {
+  if (value === null) return undefined
+  const header = unescaped(value)
   const extended = /;\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]+)/i.exec(header)?.[1]
   if (extended !== undefined) {
     try {
@@ -194,6 +195,16 @@ function filenameOf(header: string | null): string | undefined {
   // HTTP hands header bytes over as Latin-1, while most senders mean UTF-8.
   const utf8 = Buffer.from(name, 'latin1').toString('utf8')
   return utf8.includes('\ufffd') ? name : utf8
+}
+
+/** Hono's Lambda adapter percent-encodes a header that is not ASCII as a whole; then no `;` is left in it. */
+function unescaped(header: string): string {
+  if (!/^[\w-]+%3B/i.test(header)) return header
+  try {
+    return Buffer.from(decodeURIComponent(header)).toString('latin1')
+  } catch {
+    return header
+  }
 }
 
 /** The last part of a path, without control, line and direction characters: a name to show, never one to act on. */

@@ -145,6 +145,9 @@ resource "aws_cloudwatch_event_target" "webhook" {
   dead_letter_config {
     arn = aws_sqs_queue.webhook_dead[0].arn
   }
+
+  # Events that come before the role may call would go to the dead-letter queue.
+  depends_on = [aws_iam_role_policy.webhook]
 }
 
 #trivy:ignore:AWS-0135 SSE-SQS encrypts; EventBridge could not write with a key that is not one's own

@@ -123,7 +123,7 @@ variable "api_burst" {
 }
 
 variable "manage_api_gateway_logging" {
-  description = "Set the role with which API Gateway writes logs. It is one setting for the whole account and region: false where somebody else has set it."
+  description = "Set the role with which API Gateway writes logs. It is one setting for the whole account and region: false where somebody else has set it (`aws apigateway get-account` shows a cloudwatchRoleArn), and in all but one of several deployments."
   type        = bool
   default     = true
 }

@@ -6,8 +6,8 @@ terraform {
   required_providers {
     aws = {
       source = "hashicorp/aws"
-      # 5.100 is the oldest that these files are tested with; nodejs24.x needs 6.
-      version = ">= 5.100, < 7"
+      # What these files are tested with. Version 6 has not been tried; nodejs24.x would need it.
+      version = "~> 5.100"
     }
   }
 }

@@ -37,6 +37,19 @@ locals {
   maximum_concurrency = max(local.least_concurrency, min(local.most_concurrency, floor(local.rekognition_tps / (local.batch_size * local.calls_per_image))))
 }
 
+# Where Amazon Rekognition has its image operations (AWS General Reference, endpoints and quotas). A warning only, since
+# the list grows.
+check "rekognition_is_here" {
+  assert {
+    condition = contains([
+      "us-east-1", "us-east-2", "us-west-1", "us-west-2", "us-gov-west-1", "ca-central-1", "sa-east-1",
+      "eu-central-1", "eu-west-1", "eu-west-2", "eu-south-2", "il-central-1",
+      "ap-northeast-1", "ap-northeast-2", "ap-south-1", "ap-southeast-1", "ap-southeast-2",
+    ], local.region)
+    error_message = "Amazon Rekognition is not known to be in ${local.region}: every image would end as EXHAUSTED. Choose another region."
+  }
+}
+
 resource "aws_lambda_function" "worker" {
   #checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the mapping has a maximum
   #checkov:skip=CKV_AWS_116: the queue it is fed from has the dead-letter queue

@@ -143,6 +143,12 @@ async function replay(database: Server, request: IncomingMessage, response: Serv
   } catch {
     return
   }
+  // It also throws at a body that is JSON but no object.
+  if (request.method === 'POST' && !/^\s*\{/.test(chunks[0]?.toString('latin1', 0, 100) ?? '')) {
+    response.writeHead(400, { 'content-type': 'application/x-amz-json-1.0' })
+    response.end(JSON.stringify({ __type: 'com.amazon.coral.service#SerializationException' }))
+    return
+  }
   const { method, url, headers } = request
   database.emit('request', Object.assign(Readable.from(chunks), { method, url, headers }), response)
 }

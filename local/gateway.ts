@@ -36,7 +36,7 @@ export async function verifySignature(
   keys: { accessKeyId: string; secretAccessKey: string },
 ): Promise<Caller | undefined> {
   const authorization =
-    /^AWS4-HMAC-SHA256 Credential=([^/]+)\/\d{8}\/([^/]+)\/execute-api\/aws4_request, *SignedHeaders=([^,]+), *Signature=([0-9a-f]{64})$/.exec(
+    /^AWS4-HMAC-SHA256 Credential=([^/]+)\/\d{8}\/([^/]+)\/execute-api\/aws4_request, *SignedHeaders=([a-z0-9;-]+), *Signature=([0-9a-f]{64})$/.exec(
       request.headers.get('authorization') ?? '',
     )
   const [, accessKeyId, region, signedHeaders, signature] = authorization ?? []
@@ -54,6 +54,10 @@ export async function verifySignature(
   delete headers['x-amz-date']
   const query: Record<string, string | string[]> = {}
   for (const name of new Set(url.searchParams.keys())) query[name] = url.searchParams.getAll(name)
+  const body = Buffer.from(await request.clone().arrayBuffer())
+  // The signer takes this header's word for the hash of the body.
+  const claimed = request.headers.get('x-amz-content-sha256')
+  if (claimed !== null && claimed !== createHash('sha256').update(body).digest('hex')) return undefined
   const signer = new SignatureV4({
     credentials: keys,
     region,
@@ -64,7 +68,7 @@ export async function verifySignature(
   const again = await signer.sign(
     {
       ...{ method: request.method, protocol: url.protocol, hostname: url.hostname, path: url.pathname },
-      ...{ headers, query, body: Buffer.from(await request.clone().arrayBuffer()) },
+      ...{ headers, query, body },
     },
     { signingDate, signableHeaders: signed },
   )

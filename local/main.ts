@@ -77,7 +77,9 @@ async function submit(file: string): Promise<unknown> {
   if (response.status !== 202) return response.json()
   const location = new URL(response.headers.get('location') ?? '', response.url)
   for (;;) {
-    const image = (await (await fetch(`${location}?wait=20`)).json()) as { status: string }
+    const answer = await fetch(`${location}?wait=20`)
+    const image = (await answer.json()) as { status: string }
+    if (!answer.ok) return image
     if (image.status === 'completed' || image.status === 'failed') return image
   }
 }

@@ -78,10 +78,10 @@ const WORKER_CONCURRENCY = 2
 /** Connections to each service: at least three for each image in flight (two batches of ten). */
 const SOCKETS = 64
 const STOP_GRACE_MS = 3_000
-/** On AWS a schedule sweeps every half hour; a person in front of the screen should not wait so long. */
-const SWEEP_EVERY_MS = 60_000
 /** Longer than the longest pause between two attempts (worker/batch.ts). */
 const SWEEP_STALE_SECONDS = 330
+/** No more often than an image becomes stale, or one that waits would get job upon job. */
+const SWEEP_EVERY_MS = SWEEP_STALE_SECONDS * 1000
 
 /** The whole system in this process: embedded AWS (or another endpoint), API, page and worker. */
 export async function startSystem(env: NodeJS.ProcessEnv, log: WorkerDeps['log']): Promise<System> {
@@ -237,12 +237,13 @@ async function start(
     const identity = auth.AUTH === 'iam' ? await verifySignature(request, signer) : undefined
     return app.fetch(request, { requestContext: { identity } })
   }
-  const server = await listen(fetch, settings.PORT).catch(portTrouble('PORT', settings.PORT))
-  undo.push(() => closeServer(server))
-
+  // Before anybody can ask: what is mended must not change meanwhile.
   if (embedded !== undefined && settings.DATA_DIR !== undefined) {
     await recover(embedded, { dynamo, sqs, jobQueueUrl })
   }
+  const server = await listen(fetch, settings.PORT).catch(portTrouble('PORT', settings.PORT))
+  undo.push(() => closeServer(server))
+
   const poller = startPoller(
     sqs,
     {
@@ -365,6 +366,7 @@ async function recover(
             TableName: names.table,
             Key: { imageId },
             UpdateExpression: 'SET leaseUntil = :over',
+            ConditionExpression: 'attribute_exists(imageId)',
             ExpressionAttributeValues: { ':over': 0 },
           }),
         )

@@ -26,8 +26,9 @@ export const clientOptions = (target: AwsTarget = {}, sockets = 50) => ({
 /** Emulators answer on one host for all buckets, so the bucket goes into the path there. */
 export const s3Options = (target: AwsTarget = {}, sockets = 50) => ({
   ...clientOptions(target, sockets),
-  forcePathStyle:
-    (target.endpoint ?? process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL']) !== undefined,
+  forcePathStyle: Boolean(
+    target.endpoint ?? process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL'],
+  ),
 })
 
 /** SQS's own client sends each request to the queue's URL; an emulator may name a host there that is not reachable. */

@@ -46,8 +46,9 @@ const workerSchema = z.object({
   MIN_CONFIDENCE: z.coerce.number().min(0).max(100).default(55),
   /** Attempts after which an image that met nothing but transient trouble ends as EXHAUSTED. */
   MAX_ATTEMPTS: z.coerce.number().int().min(1).default(10),
-  /** The most labels per image. Rekognition's default is 1,000; 100 keep a record small. */
-  MAX_LABELS: z.coerce.number().int().min(1).max(1000).default(100),
+  /** The most labels per image. Rekognition's default is 1,000, which with
+   * their instances can be more than an item of DynamoDB holds (400 KB). */
+  MAX_LABELS: z.coerce.number().int().min(1).max(250).default(100),
 })
 
 const sweeperSchema = z.object({
@@ -64,7 +65,8 @@ export type ApiConfig = z.infer<typeof apiSchema>
 export type WorkerConfig = z.infer<typeof workerSchema>
 
 function read<T extends z.ZodType>(schema: T, env: NodeJS.ProcessEnv): z.infer<T> {
-  const result = schema.safeParse(env)
+  // An empty variable is one that is not set.
+  const result = schema.safeParse(Object.fromEntries(Object.entries(env).filter(([, value]) => value !== '')))
   if (result.success) return result.data
   const problems = result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
   throw new Error(`The environment is not complete. ${problems.join('; ')}. See shared/config.ts.`)

@@ -102,6 +102,8 @@ const everyImage = z.object({
   attempts: z.int().min(0),
   epoch: z.int().min(1),
   original: originalSchema,
+  /** Of the idempotency key that it was submitted with. */
+  keyHash: z.string().optional(),
   /** How many of the attempts ended because Rekognition was asked too much; they do not count against the image. */
   throttled: z.int().min(0).optional(),
   /** What an interrupted attempt has already been given by Rekognition, and paid for. */

@@ -147,6 +147,7 @@ describe('the API function', () => {
     }
     expect((await call(event('POST', '/images', json))).statusCode).toBe(202)
     expect((await call(event('GET', '/nothing'))).statusCode).toBe(404)
+    expect((await call(event('GET', '/health', raw))).statusCode).toBe(200)
   })
 })
 

@@ -4,6 +4,7 @@ import { GetQueueAttributesCommand, SendMessageCommand } from '@aws-sdk/client-s
 import { GetCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import type { SQSEvent } from 'aws-lambda'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import { lambdaContext, startTestSystem, type TestSystem } from './context.ts'
 import { distinct } from './pictures.ts'
@@ -120,7 +121,7 @@ describe('a job that is delivered again', () => {
     await run(eventOf(imageId))
     calls.length = 0
     expect(await failedIds(run(eventOf(imageId)))).toEqual([])
-    expect(calls).toEqual(['UpdateItemCommand', 'GetItemCommand', 'PutEventsCommand'])
+    expect(calls).toEqual(['UpdateItemCommand', 'GetItemCommand', 'PutEventsCommand', 'UpdateItemCommand'])
     const [first, second] = await system.events()
     expect(first?.eventId).toBe(`${imageId}:1:completed`)
     expect(second).toEqual(first)
@@ -207,6 +208,23 @@ describe('a worker that dies', () => {
     await run(eventOf(imageId), 20_000)
     expect(lease - Date.now()).toBeGreaterThan(15_000)
     expect(lease - Date.now()).toBeLessThanOrEqual(22_000)
+  })
+})
+
+describe('an event', () => {
+  it('whose job is lost is sent after a sweep, and then the image is swept no more', async () => {
+    const imageId = await system.submit(photo)
+    await system.receiveJobs()
+    before = (command) => {
+      if (command === 'PutEventsCommand') throw new Error('EventBridge is away')
+    }
+    await run(eventOf(imageId))
+    before = () => {}
+    const later = { ...system.worker, now: () => new Date(Date.now() + 1_000) }
+    expect(await sweep(later, 0)).toBe(1)
+    await system.work()
+    expect(await eventIds()).toEqual([`${imageId}:1:completed`])
+    expect(await sweep(later, 0)).toBe(0)
   })
 })
 
@@ -373,6 +391,22 @@ describe('a retry', () => {
     expect(await system.record(imageId)).toMatchObject({ status: 'completed', attempts: 1 })
     expect(await eventIds()).toEqual([`${imageId}:1:failed`, `${imageId}:2:completed`])
   })
+  it('waits until the failure before it is announced, so that this event is not lost', async () => {
+    const imageId = await system.submit(photo.subarray(0, 20_000))
+    before = (command) => {
+      if (command === 'PutEventsCommand') throw new Error('EventBridge is away')
+    }
+    await run(eventOf(imageId))
+    expect((await system.record(imageId)).status).toBe('failed')
+    const early = await retry(imageId)
+    expect(early.status).toBe(503)
+    expect(await early.json()).toMatchObject({ code: 'UNAVAILABLE' })
+    before = () => {}
+    const late = retry(imageId)
+    await run(eventOf(imageId))
+    expect((await late).status).toBe(202)
+    expect(await eventIds()).toEqual([`${imageId}:1:failed`])
+  })
   it('is refused for any other image, and done once for two at the same moment', async () => {
     const imageId = await system.submit(photo)
     expect((await retry(imageId)).status).toBe(409)
@@ -408,6 +442,14 @@ describe('a deletion', () => {
     expect((await system.app.request(`/images/${imageId}`)).status).toBe(404)
     expect((await remove(imageId)).status).toBe(404)
     expect(await (await system.app.request('/images')).json()).toEqual({ items: [] })
+  })
+  it('frees its idempotency key: the same request makes another image', async () => {
+    const headers = { 'idempotency-key': 'deleted' }
+    const imageId = await system.submit(photo, headers)
+    expect(await system.submit(photo, headers)).toBe(imageId)
+    expect((await remove(imageId)).status).toBe(204)
+    expect(await system.submit(photo, headers)).not.toBe(imageId)
+    expect((await system.app.request(`/images/${imageId}`)).status).toBe(404)
   })
   it('of an image that is queued ends its job quietly', async () => {
     const imageId = await system.submit(photo)

@@ -8,6 +8,7 @@ import { jobSchema } from '../shared/job.ts'
 import { Throttled } from './analysis.ts'
 import { Announcements } from './events.ts'
 import { Held, type ProcessDeps, processImage } from './process-image.ts'
+import { markAnnounced } from './records.ts'
 
 export interface WorkerDeps extends ProcessDeps {
   sqs: SQSClient
@@ -63,6 +64,7 @@ export async function processBatch(
     }
     if (image === undefined) return
     await announcements.announce(eventDetail(image))
+    await markAnnounced(deps, image)
     deps.log.info('the image is finished', {
       imageId: image.imageId,
       status: image.status,

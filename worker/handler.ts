@@ -15,8 +15,8 @@ const deps: WorkerDeps = {
   s3: new S3Client(s3Options()),
   sqs: new SQSClient(sqsOptions()),
   dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),
-  // Adaptive: the client itself slows down to what the service lets through.
-  rekognition: new RekognitionClient({ ...clientOptions(), retryMode: 'adaptive' }),
+  // The queue tries again, and waits in between; a client that did so too would outlast the function's time.
+  rekognition: new RekognitionClient({ ...clientOptions(), maxAttempts: 1 }),
   eventBridge: new EventBridgeClient(clientOptions()),
   bucket: config.IMAGE_BUCKET,
   table: config.IMAGE_TABLE,

@@ -9,7 +9,13 @@ import {
   PutObjectCommand,
   type S3Client,
 } from '@aws-sdk/client-s3'
-import { type FinishedImage, type Kept, type ProcessingImage, thumbnailKey } from '../shared/image.ts'
+import {
+  type FinishedImage,
+  type ImageId,
+  type Kept,
+  type ProcessingImage,
+  thumbnailKey,
+} from '../shared/image.ts'
 import type { Job } from '../shared/job.ts'
 import { analyse, ObjectUnreadable, Throttled } from './analysis.ts'
 import { claimImage, commitOutcome, getImage, type Records, releaseImage } from './records.ts'
@@ -59,7 +65,11 @@ export async function processImage(
 ): Promise<FinishedImage | undefined> {
   const lease = { id: randomUUID(), until: deadline + CLOCK_SKEW_MS }
   const claim = await claimImage(deps, job, lease)
-  if (claim.kind === 'gone') return undefined
+  if (claim.kind === 'replaced') return undefined
+  if (claim.kind === 'deleted') {
+    await removeThumbnail(deps, job.imageId)
+    return undefined
+  }
   // Told again, because nobody knows whether the announcement before this redelivery arrived.
   if (claim.kind === 'finished') return claim.image
   if (claim.kind === 'held') throw new Held(claim.leaseUntil - deps.now().getTime())
@@ -102,10 +112,14 @@ async function commit(
 ): Promise<FinishedImage | undefined> {
   const finished = await commitOutcome(deps, image, outcome)
   if (finished === undefined && (await getImage(deps, image.imageId)) === undefined) {
-    await deps.s3.send(new DeleteObjectCommand({ Bucket: deps.bucket, Key: thumbnailKey(image.imageId) }))
+    await removeThumbnail(deps, image.imageId)
   }
   return finished
 }
+
+/** A worker that was at a deleted image may have stored its thumbnail after the deletion. */
+const removeThumbnail = (deps: ProcessDeps, imageId: ImageId) =>
+  deps.s3.send(new DeleteObjectCommand({ Bucket: deps.bucket, Key: thumbnailKey(imageId) }))
 
 /** Everything that is found out about an image. No paid call is made before its last pixel has been decoded. */
 async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept) {

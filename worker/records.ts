@@ -23,8 +23,9 @@ export type Claim =
   | { kind: 'finished'; image: FinishedImage }
   /** Another worker holds it, at most until then (ms since 1970). */
   | { kind: 'held'; leaseUntil: number }
-  /** Deleted, or a run that a later retry has replaced. */
-  | { kind: 'gone' }
+  /** A run that a later retry has replaced. */
+  | { kind: 'replaced' }
+  | { kind: 'deleted' }
 
 /**
  * Takes an image up for one worker, by a lease rather than a flag: a worker that dies leaves nothing that somebody
@@ -59,7 +60,8 @@ export async function claimImage(
   if (claimed?.status === 'processing') return { kind: 'claimed', image: claimed }
 
   const image = await getImage(records, job.imageId)
-  if (image === undefined || image.epoch > job.epoch) return { kind: 'gone' }
+  if (image === undefined) return { kind: 'deleted' }
+  if (image.epoch > job.epoch) return { kind: 'replaced' }
   if (isFinished(image)) return { kind: 'finished', image }
   if (image.status === 'processing') return { kind: 'held', leaseUntil: image.leaseUntil }
   // Still pending, of an earlier run: the write that begins this run has not been seen yet.
@@ -81,12 +83,28 @@ export async function commitOutcome(
   const image =
     (await update(records, imageId, {
       set: { ...outcome, statusKey: statusKey(outcome.status, imageId), updatedAt: now, completedAt: now },
-      remove: ['leaseId', 'leaseUntil', 'unfinished', 'kept', 'throttled'],
+      remove: ['leaseId', 'leaseUntil', 'kept', 'throttled'],
       condition: 'epoch = :epoch AND #status = :processing AND leaseId = :mine',
       values: { ':epoch': epoch, ':processing': 'processing', ':mine': leaseId },
       // Refused also when the write was done and its answer lost; so what counts is what is there.
     })) ?? (await getImage(records, imageId))
   return image !== undefined && image.epoch === epoch && isFinished(image) ? image : undefined
+}
+
+/**
+ * Takes an image whose event is acknowledged out of the index `unfinished`. Until then the sweeper finds it there, so
+ * that an event is not lost with its job.
+ */
+export async function markAnnounced(
+  records: Records,
+  { imageId, epoch, status }: FinishedImage,
+): Promise<void> {
+  await update(records, imageId, {
+    set: { announced: epoch },
+    remove: ['unfinished'],
+    condition: 'epoch = :epoch AND #status = :finished',
+    values: { ':epoch': epoch, ':finished': status },
+  })
 }
 
 /**

@@ -21,6 +21,23 @@ run "by_default_every_route_but_health_is_signed" {
   }
 }
 
+run "what_the_gateway_refuses_looks_like_the_rest" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for response in aws_api_gateway_gateway_response.problem :
+      jsondecode(response.response_templates["application/json"]).status == tonumber(response.status_code)
+      && response.response_parameters["gatewayresponse.header.Content-Type"] == "'application/problem+json'"
+    ])
+    error_message = "Status and media type must be those of a problem."
+  }
+  assert {
+    condition     = aws_api_gateway_gateway_response.problem["MISSING_AUTHENTICATION_TOKEN"].status_code == "401" && aws_api_gateway_gateway_response.problem["THROTTLED"].response_parameters["gatewayresponse.header.Retry-After"] == "'1'"
+    error_message = "An unsigned request is a 401, and a throttled one says when to come back."
+  }
+}
+
 run "jwt_is_verified_in_the_function" {
   command = plan
 
