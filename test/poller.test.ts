@@ -145,12 +145,11 @@ describe('the poller', () => {
     })
     await fed.empty()
     await fed.poller.stop(1_000)
-    expect(fed.bodies()).toEqual([
-      ['a', 'b'],
-      ['a', 'b'],
-    ])
+    // The two may become visible again a moment apart, and come back in one batch or in two.
+    expect(fed.bodies()[0]).toEqual(['a', 'b'])
+    expect(fed.bodies().flat().sort()).toEqual(['a', 'a', 'b', 'b'])
     expect(await fed.dead()).toBe(2)
-    expect(fed.errors).toHaveLength(2)
+    expect(fed.errors).toHaveLength(fed.batches.length)
   })
   it('delivers a whole batch again when the function does not answer in time', async () => {
     const fed = await feed(['a'], () => new Promise(() => {}), { functionTimeoutMs: 200, maxReceiveCount: 1 })
