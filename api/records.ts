@@ -61,13 +61,13 @@ export async function createImage({ dynamo, table }: Table, image: PendingImage)
 /**
  * Begins a new run of a failed image: the next epoch, with none of the attempts of the one before.
  *
- * @returns the new epoch, or undefined where the image has not failed (any more) or is not yet announced
+ * @returns false where the image has not failed (any more) or is not yet announced
  */
 export async function retryImage(
   { dynamo, table }: Table,
   { imageId, epoch }: Image,
   now: Date,
-): Promise<number | undefined> {
+): Promise<boolean> {
   try {
     await dynamo.send(
       new UpdateCommand({
@@ -90,9 +90,9 @@ export async function retryImage(
         },
       }),
     )
-    return epoch + 1
+    return true
   } catch (error) {
-    if (error instanceof ConditionalCheckFailedException) return undefined
+    if (error instanceof ConditionalCheckFailedException) return false
     throw error
   }
 }

@@ -124,11 +124,11 @@ export async function resubmitImage(deps: SubmitDeps, failed: Image): Promise<vo
       throw new ApiError('NOT_FAILED', 'Only an image that has failed can be tried again.')
     }
     const now = deps.now()
-    const epoch = await retryImage(deps, image, now)
+    const begun = await retryImage(deps, image, now)
     image = await getImage(deps, owner, imageId)
     // By its time it is this request's write, of which only the answer was lost: that looks like a refusal.
     const own = image?.status === 'pending' && image.updatedAt === now.toISOString()
-    if (epoch !== undefined || own) {
+    if (begun || own) {
       return sendJob(deps, { version: 1, imageId, epoch: failed.epoch + 1 })
     }
     await sleep(ANNOUNCEMENT.everyMs)

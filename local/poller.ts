@@ -147,7 +147,8 @@ export function failedMessages(response: unknown, messageIds: string[]): Set<str
   return failed.every((id) => everything.has(id)) ? new Set(failed) : everything
 }
 
-function toRecord(message: Message, queueArn: string): SQSRecord {
+/** A message as Lambda hands it to a function. */
+export function toRecord(message: Message, queueArn: string): SQSRecord {
   const {
     ApproximateReceiveCount = '1',
     SentTimestamp = '',

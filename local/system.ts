@@ -7,14 +7,8 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
 import { GetObjectCommand, NoSuchBucket, NoSuchKey, S3Client } from '@aws-sdk/client-s3'
-import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
-import {
-  DeleteCommand,
-  DynamoDBDocumentClient,
-  PutCommand,
-  paginateScan,
-  UpdateCommand,
-} from '@aws-sdk/lib-dynamodb'
+import { SQSClient } from '@aws-sdk/client-sqs'
+import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { type ServerType, serve } from '@hono/node-server'
 import * as z from 'zod'
 import { buildApp } from '../api/app.ts'
@@ -22,13 +16,12 @@ import { identifyBy } from '../api/auth.ts'
 import { bucketOrigin, loadPage } from '../api/page.ts'
 import { type AwsTarget, clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
 import { type AuthConfig, DEFAULT_MAX_IMAGE_BYTES, readAuthConfig } from '../shared/config.ts'
-import { imageIdSchema } from '../shared/image.ts'
-import type { Job } from '../shared/job.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { type EmbeddedAws, startEmbeddedAws, startRekognition } from './embedded-aws.ts'
 import { verifySignature } from './gateway.ts'
 import { startPoller } from './poller.ts'
+import { recover } from './recover.ts'
 import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
 
 const port = z.coerce.number().int().min(0).max(65_535)
@@ -239,7 +232,7 @@ async function start(
   }
   // Before anybody can ask: what is mended must not change meanwhile.
   if (embedded !== undefined && settings.DATA_DIR !== undefined) {
-    await recover(embedded, { dynamo, sqs, jobQueueUrl })
+    await recover(embedded, names, { dynamo, sqs, jobQueueUrl })
   }
   const server = await listen(fetch, settings.PORT).catch(portTrouble('PORT', settings.PORT))
   undo.push(() => closeServer(server))
@@ -335,71 +328,5 @@ export async function readFromS3(s3: S3Client, bucket: string, key: string): Pro
   } catch (error) {
     if (error instanceof NoSuchKey || error instanceof NoSuchBucket) return undefined
     throw error
-  }
-}
-
-/**
- * After a restart no worker of the process before is alive, whatever its leases say: they end now, and what has no
- * job in the queue gets one. (On AWS leases run out by themselves.)
- */
-async function recover(
-  embedded: EmbeddedAws,
-  { dynamo, sqs, jobQueueUrl }: { dynamo: DynamoDBDocumentClient; sqs: SQSClient; jobQueueUrl: string },
-): Promise<void> {
-  await mendIndexes(dynamo)
-  const queued = new Set(embedded.recoverQueue(names.jobQueue))
-  const unfinished = paginateScan(
-    { client: dynamo },
-    {
-      TableName: names.table,
-      FilterExpression: '#status IN (:pending, :processing)',
-      ProjectionExpression: 'imageId, #status, epoch',
-      ExpressionAttributeNames: { '#status': 'status' },
-      ExpressionAttributeValues: { ':pending': 'pending', ':processing': 'processing' },
-    },
-  )
-  for await (const { Items = [] } of unfinished) {
-    for (const { imageId, status, epoch } of Items) {
-      if (status === 'processing') {
-        await dynamo.send(
-          new UpdateCommand({
-            TableName: names.table,
-            Key: { imageId },
-            UpdateExpression: 'SET leaseUntil = :over',
-            ConditionExpression: 'attribute_exists(imageId)',
-            ExpressionAttributeValues: { ':over': 0 },
-          }),
-        )
-      }
-      const job: Job = { version: 1, imageId: imageIdSchema.parse(imageId), epoch }
-      const body = JSON.stringify(job)
-      if (!queued.has(body)) {
-        await sqs.send(new SendMessageCommand({ QueueUrl: jobQueueUrl, MessageBody: body }))
-      }
-    }
-  }
-}
-
-/**
- * The DynamoDB emulator writes an item's index entries before the item. Killed in between it leaves entries of an item
- * that is not there, or not so: such an entry goes when the item is written as the entry has it, and then as it is.
- */
-async function mendIndexes(dynamo: DynamoDBDocumentClient): Promise<void> {
-  const TableName = names.table
-  const items = new Map<string, Record<string, unknown>>()
-  for await (const { Items = [] } of paginateScan({ client: dynamo }, { TableName })) {
-    for (const item of Items) items.set(item['imageId'], item)
-  }
-  for (const IndexName of ['byOwner', 'byStatus', 'unfinished']) {
-    for await (const { Items = [] } of paginateScan({ client: dynamo }, { TableName, IndexName })) {
-      for (const { imageId, ...entry } of Items) {
-        const item = items.get(imageId)
-        const keys = ['owner', 'statusKey', 'unfinished', 'updatedAt'].filter((key) => key in entry)
-        if (keys.every((key) => item?.[key] === entry[key])) continue
-        await dynamo.send(new PutCommand({ TableName, Item: { ...item, ...entry, imageId } }))
-        if (item !== undefined) await dynamo.send(new PutCommand({ TableName, Item: item }))
-        else await dynamo.send(new DeleteCommand({ TableName, Key: { imageId } }))
-      }
-    }
   }
 }

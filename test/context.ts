@@ -20,6 +20,7 @@ import type { Hono } from 'hono'
 import { buildApp } from '../api/app.ts'
 import { loadPage } from '../api/page.ts'
 import { startEmbeddedAws, startRekognition } from '../local/embedded-aws.ts'
+import { toRecord } from '../local/poller.ts'
 import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
 import { clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
 import { DEFAULT_MAX_IMAGE_BYTES } from '../shared/config.ts'
@@ -33,7 +34,6 @@ export const ELSEWHERE = process.env['AWS_ENDPOINT_URL']
 export interface TestSystem {
   app: Hono<{ Variables: { requestId: string } }>
   worker: WorkerDeps
-  dynamoDb: DynamoDBClient
   names: ResourceNames
   endpoint: string
   rekognitionEndpoint: string
@@ -171,12 +171,13 @@ export async function startTestSystem(
       }),
     )
   }
-  const receiveJobs = async (): Promise<SQSEvent> => toEvent(await receive(jobQueueUrl), jobQueueArn)
+  const receiveJobs = async (): Promise<SQSEvent> => ({
+    Records: (await receive(jobQueueUrl)).map((message) => toRecord(message, jobQueueArn)),
+  })
 
   return {
     app,
     worker,
-    dynamoDb,
     names,
     endpoint: aws.endpoint,
     rekognitionEndpoint,
@@ -247,27 +248,6 @@ async function subscribe(sqs: SQSClient, eventBridge: EventBridgeClient, bus: st
     }),
   )
   return QueueUrl
-}
-
-function toEvent(messages: Message[], queueArn: string): SQSEvent {
-  return {
-    Records: messages.map((message) => ({
-      messageId: message.MessageId ?? '',
-      receiptHandle: message.ReceiptHandle ?? '',
-      body: message.Body ?? '',
-      attributes: {
-        ApproximateReceiveCount: message.Attributes?.['ApproximateReceiveCount'] ?? '1',
-        SentTimestamp: '0',
-        SenderId: '',
-        ApproximateFirstReceiveTimestamp: '0',
-      },
-      messageAttributes: {},
-      md5OfBody: message.MD5OfBody ?? '',
-      eventSource: 'aws:sqs',
-      eventSourceARN: queueArn,
-      awsRegion: 'us-east-1',
-    })),
-  }
 }
 
 /** Waits for a condition, with a deadline: never a bare sleep. */

@@ -18,11 +18,18 @@ export interface WorkerDeps extends ProcessDeps {
   log: ProcessDeps['log'] & { error: (message: string, extra: Record<string, unknown>) => void }
 }
 
-/** Seconds: the first wait after a failed attempt, three times as long with each further one, and the longest. */
-const BACKOFF_SECONDS = { first: 2, longest: 300 }
+/** Seconds: the first wait, by how much each further one is longer, and the longest. */
+interface Backoff {
+  first: number
+  factor: number
+  longest: number
+}
+const AFTER_FAILURE: Backoff = { first: 2, factor: 3, longest: 300 }
+const AFTER_THROTTLING: Backoff = { first: 2, factor: 2, longest: 60 }
 
-/** Seconds that a throttled job waits, doubled each time up to the longest. */
-const THROTTLED_SECONDS = { first: 2, longest: 60 }
+/** Seconds to wait after the given time: at random, from half of its step on, so that jobs do not come back together. */
+const pause = ({ first, factor, longest }: Backoff, times: number): number =>
+  Math.ceil(Math.min(first * factor ** (times - 1), longest) * (0.5 + Math.random() / 2))
 
 /**
  * One SQS batch: every record is settled by itself, and only those that failed are reported back, so that a bad
@@ -84,8 +91,7 @@ export async function processBatch(
  * long the throttling lasts, it takes no good image to the dead-letter queue.
  */
 async function postpone(deps: WorkerDeps, body: string, times: number): Promise<void> {
-  const longest = Math.min(THROTTLED_SECONDS.first * 2 ** (times - 1), THROTTLED_SECONDS.longest)
-  const DelaySeconds = Math.ceil(longest * (0.5 + Math.random() / 2))
+  const DelaySeconds = pause(AFTER_THROTTLING, times)
   await deps.sqs.send(new SendMessageCommand({ QueueUrl: deps.jobQueueUrl, MessageBody: body, DelaySeconds }))
   deps.log.info('Rekognition has been asked too much; the job waits', { times, seconds: DelaySeconds })
 }
@@ -96,14 +102,13 @@ async function postpone(deps: WorkerDeps, body: string, times: number): Promise<
  */
 async function report(deps: WorkerDeps, record: SQSRecord, error: unknown): Promise<void> {
   const receives = Number(record.attributes.ApproximateReceiveCount)
-  const backoff = Math.min(BACKOFF_SECONDS.first * 3 ** (receives - 1), BACKOFF_SECONDS.longest)
   // A holder is most likely about to finish, so the first look comes soon; then its lease is waited out.
   const wait =
     error instanceof Held
       ? receives === 1
-        ? BACKOFF_SECONDS.first
+        ? AFTER_FAILURE.first
         : Math.ceil(Math.max(error.waitMs, 1_000) / 1_000)
-      : Math.ceil(backoff * (0.5 + Math.random() / 2))
+      : pause(AFTER_FAILURE, receives)
   if (error instanceof Held) deps.log.info('the image is held', { messageId: record.messageId, wait })
   else deps.log.error('an attempt failed', { messageId: record.messageId, body: record.body, error, wait })
   try {
