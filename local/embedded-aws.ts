@@ -6,8 +6,11 @@ import { Readable } from 'node:stream'
 import dynalite from 'dynalite'
 import { AwsError, type JsonService } from './aws-json.ts'
 import { createEventBridge } from './eventbridge.ts'
-import { type FauxqsModules, loadFauxqs } from './fauxqs.ts'
+import { loadFauxqs } from './fauxqs.ts'
 import { createRekognition } from './rekognition.ts'
+import { createS3 } from './s3.ts'
+import type { Credentials } from './s3-post-signature.ts'
+import { createMessageMover } from './sqs-move.ts'
 
 /** The account of every emulated resource: what the emulators behind this endpoint put into their ARNs. */
 export const ACCOUNT_ID = '000000000000'
@@ -29,6 +32,12 @@ export interface EmbeddedAwsOptions {
   /** Where everything is kept. Needed also when nothing is to outlive the process: objects would fill the memory. */
   folder: string
   rekognition: { tps?: number; latencyMs?: number }
+  /**
+   * Whose signatures of browser forms (S3's POST) are verified. The emulators let everybody in, so a form signed by
+   * anybody else passes unverified, but its policy holds; a form without a policy is refused, as by a private bucket.
+   */
+  credentials?: readonly Credentials[]
+  /** Hears of an event, of EventBridge or of S3, that no queue took. */
   onDropped: (dropped: { eventId: string; targetArn: string; reason: unknown }) => void
 }
 
@@ -51,6 +60,13 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     readObject: async (bucket, key) => fauxqs.readObject(bucket, key),
     ...options.rekognition,
   })
+  const mover = createMessageMover(fauxqs)
+  const s3 = createS3({
+    fauxqs,
+    region,
+    credentials: options.credentials ?? [],
+    onDropped: options.onDropped,
+  })
   const services = new Map<string, JsonService>([
     ['AWSEvents', eventBridge],
     ['RekognitionService', rekognition],
@@ -61,9 +77,11 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     const service = services.get(name)
     if (service !== undefined) void answerJson(service, operation, request, response)
     else if (name.startsWith('DynamoDB')) void replay(database, request, response)
+    else if (name === 'AmazonSQS' && mover.operations.has(operation))
+      void answerJson(mover.service, operation, request, response, SQS_JSON)
     else if (name === 'AmazonSQS') fauxqs.handle(request, response)
     else if (serviceInScope(request) === 'sqs') refuseQueryProtocol(response)
-    else s3(fauxqs, request, response)
+    else s3(request, response)
   })
   const port = await listen(server, options.port)
   const endpoint = `http://127.0.0.1:${port}`
@@ -74,6 +92,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     recoverQueue: (queue) => fauxqs.recoverQueue(queue),
     stop: async () => {
       await close(server)
+      await mover.stop()
       await fauxqs.close()
       await close(database)
     },
@@ -114,24 +133,38 @@ function close(server: Server): Promise<void> {
 /** 5 MB of image are 7 MB of base64; nothing that is sent as JSON is larger. */
 const MAX_JSON_BYTES = 10_000_000
 
+interface JsonProtocol {
+  contentType: string
+  errorHeaders: (error: AwsError) => Record<string, string>
+}
 /** AWS JSON 1.1, as EventBridge and Rekognition speak it. */
+const JSON_1_1: JsonProtocol = { contentType: 'application/x-amz-json-1.1', errorHeaders: () => ({}) }
+/** SQS names its errors once more, as its old Query protocol did; clients go by that. */
+const SQS_JSON: JsonProtocol = {
+  contentType: 'application/x-amz-json-1.0',
+  errorHeaders: ({ name, status }) => ({
+    'x-amzn-query-error': `${name};${status < 500 ? 'Sender' : 'Receiver'}`,
+  }),
+}
+
 async function answerJson(
   service: JsonService,
   operation: string,
   request: IncomingMessage,
   response: ServerResponse,
+  protocol = JSON_1_1,
 ): Promise<void> {
-  const send = (status: number, body: object): void => {
+  const send = (status: number, body: object, headers: Record<string, string> = {}): void => {
     // What of a refused body is still on its way would be taken for the next request.
     const connection = request.complete ? {} : { connection: 'close' }
-    response.writeHead(status, { 'content-type': 'application/x-amz-json-1.1', ...connection })
+    response.writeHead(status, { 'content-type': protocol.contentType, ...headers, ...connection })
     response.end(JSON.stringify(body))
   }
   try {
     send(200, await service(operation, await readJson(request)))
   } catch (error) {
     const known = error instanceof AwsError ? error : new AwsError('InternalServerError', String(error), 500)
-    send(known.status, { __type: known.name, message: known.message })
+    send(known.status, { __type: known.name, message: known.message }, protocol.errorHeaders(known))
   }
 }
 
@@ -178,80 +211,4 @@ async function readJson(request: IncomingMessage): Promise<Record<string, unknow
   } catch {
     throw new AwsError('SerializationException', 'The request body is not valid JSON.')
   }
-}
-
-/** What S3 has and the emulator behind this endpoint would take for something else, or even for a new body of the object. */
-const REFUSED_SUBRESOURCES = new Set(
-  'accelerate acl analytics cors encryption intelligent-tiering inventory legal-hold logging metrics notification object-lock ownershipControls policy policyStatus publicAccessBlock replication requestPayment restore retention select tagging torrent versioning versions website'.split(
-    ' ',
-  ),
-)
-
-/** S3 with what the emulator lacks: expiry of presigned URLs, response headers by query, and plain refusals. */
-function s3(fauxqs: FauxqsModules, request: IncomingMessage, response: ServerResponse): void {
-  const [path = '', search] = (request.url ?? '/').split('?', 2)
-  const query = new URLSearchParams(search)
-  const refused = [...query.keys()].find((name) => REFUSED_SUBRESOURCES.has(name))
-  if (refused !== undefined) {
-    sendS3Error(response, 501, 'NotImplemented', `The embedded S3 has no "${refused}".`)
-    return
-  }
-  if (isExpired(query)) {
-    sendS3Error(response, 403, 'AccessDenied', 'Request has expired')
-    return
-  }
-
-  const [, bucket = '', ...key] = path.split('/')
-  if (request.method === 'GET' && query.has('location') && key.join('') === '') {
-    response.writeHead(200, { 'content-type': 'application/xml' })
-    response.end('<LocationConstraint xmlns="http://s3.amazonaws.com/doc/2006-03-01/"/>')
-    return
-  }
-  const ifNoneMatch = request.method === 'PUT' && request.headers['if-none-match'] === '*'
-  if (ifNoneMatch && fauxqs.hasObject(bucket, key.join('/'))) {
-    request.resume()
-    sendS3Error(
-      response,
-      412,
-      'PreconditionFailed',
-      'At least one of the pre-conditions you specified did not hold',
-    )
-    return
-  }
-
-  const overrides: Record<string, string> = {}
-  for (const [name, value] of query) {
-    const header =
-      /^response-(content-type|content-disposition|content-language|content-encoding|cache-control|expires)$/.exec(
-        name,
-      )?.[1]
-    if (header !== undefined) overrides[header] = value
-  }
-  if (Object.keys(overrides).length > 0) overrideHeaders(response, overrides)
-  fauxqs.handle(request, response)
-}
-
-/** A presigned URL names its time and its life in seconds (SigV4 query parameters). */
-function isExpired(query: URLSearchParams): boolean {
-  const date = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(query.get('X-Amz-Date') ?? '')
-  const seconds = Number(query.get('X-Amz-Expires') ?? Number.NaN)
-  if (date === null || Number.isNaN(seconds)) return false
-  const [, year, month, day, hour, minute, second] = date.map(Number)
-  const signed = Date.UTC(year ?? 0, (month ?? 1) - 1, day, hour, minute, second)
-  return Date.now() > signed + seconds * 1000
-}
-
-function overrideHeaders(response: ServerResponse, overrides: Record<string, string>): void {
-  const writeHead = response.writeHead.bind(response) as (status: number, headers?: object) => ServerResponse
-  response.writeHead = ((status: number, headers?: object) => {
-    const success = status === 200 || status === 206
-    return writeHead(status, success ? { ...headers, ...overrides } : headers)
-  }) as typeof response.writeHead
-}
-
-function sendS3Error(response: ServerResponse, status: number, code: string, message: string): void {
-  response.writeHead(status, { 'content-type': 'application/xml' })
-  response.end(
-    `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${code}</Code><Message>${message}</Message></Error>`,
-  )
 }

@@ -1,4 +1,40 @@
+import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { DatabaseSync } from 'node:sqlite'
+
+/** Who asked for something, as S3's events and answers name it. */
+export interface Caller {
+  requestId: string
+  sourceIp: string
+}
+export const newRequestId = (): string => randomBytes(8).toString('hex').toUpperCase()
+
+export interface NewObject {
+  bucket: string
+  key: string
+  body: Buffer
+  contentType: string
+  /** User metadata, by names without `x-amz-meta-`. */
+  metadata: Record<string, string>
+  system: { contentDisposition?: string; contentEncoding?: string; cacheControl?: string }
+}
+
+/** An object that has just come to be, however it did; the names are those of S3's `s3:ObjectCreated:` events. */
+export interface CreatedObject extends Caller {
+  how: 'Put' | 'Post' | 'Copy' | 'CompleteMultipartUpload'
+  bucket: string
+  key: string
+  size: number
+  /** With its quotation marks. */
+  etag: string
+}
+
+/** How moving one message went. The last two are the failure reasons that SQS gives for its move tasks. */
+export type Moved =
+  | 'moved'
+  | 'nothing to move'
+  | 'AWS.SimpleQueueService.NonExistentQueue'
+  | 'CouldNotDetermineMessageSource'
 
 /** The S3 and SQS emulator as this project uses it. */
 export interface FauxqsModules {
@@ -10,36 +46,77 @@ export interface FauxqsModules {
   readObject: (bucket: string, key: string) => Uint8Array | undefined
   /** @param key as it stands in a URL */
   hasObject: (bucket: string, key: string) => boolean
+  hasBucket: (bucket: string) => boolean
+  /** Stores what came by another way than the emulator's own. @throws Error with code NoSuchBucket */
+  putObject: (object: NewObject, caller: Caller) => { etag: string }
+  /** The listener's messages are kept with the object or, if the process is killed, neither is. It must not throw. */
+  onObjectCreated: (listener: (object: CreatedObject) => void) => void
+  /** JSON that is kept with a bucket, under a name, for as long as the bucket is there. */
+  bucketSettings: {
+    get: (bucket: string, name: string) => unknown
+    put: (bucket: string, name: string, value: unknown) => void
+    delete: (bucket: string, name: string) => void
+  }
+  hasQueue: (queueArn: string) => boolean
+  /** ARNs of the queues whose RedrivePolicy names this one. */
+  deadLetterSources: (queueArn: string) => string[]
+  visibleMessages: (queueArn: string) => number
+  /**
+   * Moves the oldest visible message, which becomes a new one.
+   * @param toArn without it, the queue from which the message came here as a dead letter
+   */
+  moveMessage: (fromArn: string, toArn: string | undefined) => Moved
   /** Makes everything in flight visible; returns the bodies of all messages. */
   recoverQueue: (name: string) => string[]
   close: () => Promise<void>
 }
 
 interface Message {
+  messageId: string
   body: string
+  messageAttributes: object
 }
 interface Queue {
   name: string
   url: string
+  arn: string
+  attributes: { DelaySeconds: string; RedrivePolicy?: string }
   messages: Message[]
   delayedMessages: Message[]
   inflightMessages: Map<string, { message: Message }>
   persistence: unknown
   enqueue(message: Message): void
+  dequeue(
+    count: number,
+    visibilityTimeout: number | undefined,
+    deadLetterQueue: (arn: string) => Pick<Queue, 'enqueue'> | undefined,
+  ): object[]
+  /** Makes visible what is due. */
+  processTimers(): void
   changeVisibility(receiptHandle: string, seconds: number): void
 }
 interface SqsStore {
   host: string
   queues: Map<string, Queue>
   persistence: unknown
+  createQueue(...definition: unknown[]): Queue
   allQueues(): Iterable<Queue>
   getQueueByArn(arn: string): Queue | undefined
   getQueueByName(name: string): Queue | undefined
 }
+interface StoredObject {
+  key: string
+  body: Uint8Array
+  contentLength: number
+  etag: string
+}
 interface S3Store {
   persistence: unknown
   buckets: Map<string, Map<string, unknown>>
-  getObject(bucket: string, key: string): { body: Uint8Array }
+  multipartUploads: Map<string, { bucket: string }>
+  getObject(bucket: string, key: string): StoredObject
+  putObject(bucket: string, ...object: unknown[]): StoredObject
+  completeMultipartUpload(uploadId: string, ...parts: unknown[]): StoredObject
 }
 
 /**
@@ -63,6 +140,8 @@ export async function loadFauxqs(folder: string): Promise<FauxqsModules> {
     'UPDATE sqs_messages SET receipt_handle = NULL, visibility_deadline = NULL WHERE message_id = ?',
   )
   persistence.updateMessageReady = (messageId: string) => makeReady.run(messageId)
+  const atomically = reentrant(persistence)
+  const cameFrom = rememberSources(sqsStore, atomically)
   // Loaded before the stores know where to write, or loading would write it all again.
   persistence.load(sqsStore, snsStore, s3Store)
   for (const store of [sqsStore, snsStore, s3Store, ...sqsStore.allQueues()]) store.persistence = persistence
@@ -76,10 +155,20 @@ export async function loadFauxqs(folder: string): Promise<FauxqsModules> {
     { parseAs: 'buffer', bodyLimit: 100_000_000 },
     (_request: unknown, body: Buffer, done: (error: null, body: Buffer) => void) => done(null, body),
   )
+  let onCreated: (object: CreatedObject) => void = () => {}
+  const announceCreated = announceObjects(app, s3Store, atomically, (object) => onCreated(object))
   await app.ready()
 
+  const enqueue = (queue: Queue, body: string, attributes: object = {}): void =>
+    queue.enqueue(SqsStore.createMessage(body, attributes, Number(queue.attributes.DelaySeconds)))
+  const sourcesOf = (arn: string): Queue[] =>
+    [...sqsStore.allQueues()].filter((queue) => deadLetterTarget(queue) === arn)
+
   return {
-    handle: (request, response) => app.routing(request, response),
+    handle: (request, response) => {
+      if (request.method === 'PUT') hideContentType(request)
+      app.routing(request, response)
+    },
     moveTo: (endpoint) => {
       for (const queue of [...sqsStore.allQueues()]) {
         sqsStore.queues.delete(queue.url)
@@ -90,11 +179,47 @@ export async function loadFauxqs(folder: string): Promise<FauxqsModules> {
     send: (queueArn, body) => {
       const queue = sqsStore.getQueueByArn(queueArn)
       if (queue === undefined) throw new Error(`There is no queue ${queueArn}.`)
-      queue.enqueue(SqsStore.createMessage(body))
+      enqueue(queue, body)
     },
     readObject: (bucket, key) =>
       s3Store.buckets.get(bucket)?.has(key) ? s3Store.getObject(bucket, key).body : undefined,
     hasObject: (bucket, key) => s3Store.buckets.get(bucket)?.has(decode(key)) ?? false,
+    hasBucket: (bucket) => s3Store.buckets.has(bucket),
+    putObject: ({ bucket, key, body, contentType, metadata, system }, caller) =>
+      announceCreated({ how: 'Post', ...caller }, () =>
+        s3Store.putObject(bucket, key, body, contentType, metadata, system),
+      ),
+    onObjectCreated: (listener) => {
+      onCreated = listener
+    },
+    bucketSettings: keepSettings(persistence.db),
+    hasQueue: (arn) => sqsStore.getQueueByArn(arn) !== undefined,
+    deadLetterSources: (arn) => sourcesOf(arn).map((queue) => queue.arn),
+    visibleMessages: (arn) => {
+      const queue = sqsStore.getQueueByArn(arn)
+      queue?.processTimers()
+      return queue?.messages.length ?? 0
+    },
+    moveMessage: (fromArn, toArn) => {
+      const from = sqsStore.getQueueByArn(fromArn)
+      if (from === undefined) return 'AWS.SimpleQueueService.NonExistentQueue'
+      from.processTimers()
+      const message = from.messages[0]
+      if (message === undefined) return 'nothing to move'
+      const sources = sourcesOf(fromArn)
+      // After a restart, and for what was sent here directly, the one queue that it can have come from has to do.
+      const destination =
+        toArn ?? cameFrom.get(message) ?? (sources.length === 1 ? sources[0]?.arn : undefined)
+      if (destination === undefined) return 'CouldNotDetermineMessageSource'
+      const to = sqsStore.getQueueByArn(destination)
+      if (to === undefined) return 'AWS.SimpleQueueService.NonExistentQueue'
+      atomically(() => {
+        enqueue(to, message.body, message.messageAttributes)
+        persistence.deleteMessage(message.messageId)
+      })
+      from.messages.shift()
+      return 'moved'
+    },
     recoverQueue: (name) => {
       const queue = sqsStore.getQueueByName(name)
       if (queue === undefined) return []
@@ -105,6 +230,158 @@ export async function loadFauxqs(folder: string): Promise<FauxqsModules> {
       await app.close()
       persistence.close()
     },
+  }
+}
+
+type Atomically = <T>(work: () => T) => T
+
+/** The emulator's own transactions end with an error inside another one; now they are a part of it. */
+function reentrant(persistence: { transaction: (work: () => void) => void }): Atomically {
+  const begin = persistence.transaction.bind(persistence)
+  let open = false
+  const atomically: Atomically = (work) => {
+    if (open) return work()
+    open = true
+    try {
+      let result: ReturnType<typeof work> | undefined
+      begin(() => {
+        result = work()
+      })
+      return result as ReturnType<typeof work>
+    } finally {
+      open = false
+    }
+  }
+  persistence.transaction = atomically
+  return atomically
+}
+
+/**
+ * From which queue each dead letter came; the emulator does not note it. Holds no message longer than the queues do.
+ * It also takes a dead letter out of the one queue before it puts it into the other: killed in between, it lost it.
+ */
+function rememberSources(store: SqsStore, atomically: Atomically): WeakMap<Message, string> {
+  const cameFrom = new WeakMap<Message, string>()
+  const createQueue = store.createQueue.bind(store)
+  store.createQueue = (...definition) => {
+    const queue = createQueue(...definition)
+    const dequeue = queue.dequeue.bind(queue)
+    queue.dequeue = (count, visibilityTimeout, deadLetterQueue) => {
+      const remembering = (arn: string) => {
+        const target = deadLetterQueue(arn)
+        const enqueue = (message: Message): void => {
+          cameFrom.set(message, queue.arn)
+          target?.enqueue(message)
+        }
+        return target && { enqueue }
+      }
+      return atomically(() => dequeue(count, visibilityTimeout, remembering))
+    }
+    return queue
+  }
+  return cameFrom
+}
+
+function deadLetterTarget(queue: Queue): string | undefined {
+  try {
+    return JSON.parse(queue.attributes.RedrivePolicy ?? '{}')?.deadLetterTargetArn
+  } catch {
+    // The emulator takes any text for a RedrivePolicy.
+    return undefined
+  }
+}
+
+type Cause = Caller & Pick<CreatedObject, 'how'>
+
+/**
+ * Tells of every object that the store is given.
+ *
+ * @returns a function that stores an object for another cause than the request that the emulator is at
+ */
+function announceObjects(
+  app: FastifyLike,
+  store: S3Store,
+  atomically: Atomically,
+  announce: (object: CreatedObject) => void,
+): (cause: Cause, store: () => StoredObject) => StoredObject {
+  let cause: Cause
+  // The emulator's handlers store what they store in the same tick as this hook: no other request comes in between.
+  app.addHook('preHandler', (request, reply, done) => {
+    showContentType(request.raw)
+    const { 'x-amz-copy-source': source } = request.headers
+    cause = { how: source === undefined ? 'Put' : 'Copy', requestId: newRequestId(), sourceIp: request.ip }
+    reply.header('x-amz-request-id', cause.requestId).header('x-amz-id-2', cause.requestId)
+    done()
+  })
+
+  const stored = (bucket: string, how: CreatedObject['how'], save: () => StoredObject): StoredObject =>
+    atomically(() => {
+      const object = save()
+      announce({ ...cause, how, bucket, key: object.key, size: object.contentLength, etag: object.etag })
+      return object
+    })
+  const putObject = store.putObject.bind(store)
+  store.putObject = (bucket, ...object) => stored(bucket, cause.how, () => putObject(bucket, ...object))
+  const complete = store.completeMultipartUpload.bind(store)
+  store.completeMultipartUpload = (uploadId, ...parts) =>
+    stored(store.multipartUploads.get(uploadId)?.bucket ?? '', 'CompleteMultipartUpload', () =>
+      complete(uploadId, ...parts),
+    )
+  return (other, save) => {
+    cause = other
+    return save()
+  }
+}
+
+interface FastifyLike {
+  addHook(
+    name: 'preHandler',
+    hook: (
+      request: { raw: IncomingMessage; headers: IncomingMessage['headers']; ip: string },
+      reply: { header(name: string, value: string): typeof reply },
+      done: () => void,
+    ) => void,
+  ): void
+}
+
+const contentTypes = new WeakMap<IncomingMessage, string>()
+
+/**
+ * The content type of an object may be any text, but the emulator reads a body by it: with that of a web form or of
+ * SQS it would parse the object, and with one that is none it would refuse it. So it learns of it after the body.
+ */
+function hideContentType(request: IncomingMessage): void {
+  const contentType = request.headers['content-type']
+  if (contentType === undefined) return
+  contentTypes.set(request, contentType)
+  request.headers['content-type'] = 'application/octet-stream'
+}
+
+function showContentType(request: IncomingMessage): void {
+  const contentType = contentTypes.get(request)
+  if (contentType !== undefined) request.headers['content-type'] = contentType
+}
+
+/** A table of its own in the emulator's database, so that a bucket's settings go with the bucket. */
+function keepSettings(database: DatabaseSync): FauxqsModules['bucketSettings'] {
+  database.exec(`CREATE TABLE IF NOT EXISTS bucket_settings (
+    bucket TEXT NOT NULL REFERENCES s3_buckets(name) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (bucket, name)
+  )`)
+  const select = database.prepare('SELECT value FROM bucket_settings WHERE bucket = ? AND name = ?')
+  const replace = database.prepare(
+    'INSERT OR REPLACE INTO bucket_settings (bucket, name, value) VALUES (?, ?, ?)',
+  )
+  const remove = database.prepare('DELETE FROM bucket_settings WHERE bucket = ? AND name = ?')
+  return {
+    get: (bucket, name) => {
+      const row = select.get(bucket, name)
+      return row === undefined ? undefined : JSON.parse(String(row['value']))
+    },
+    put: (bucket, name, value) => void replace.run(bucket, name, JSON.stringify(value)),
+    delete: (bucket, name) => void remove.run(bucket, name),
   }
 }
 

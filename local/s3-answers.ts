@@ -1,0 +1,54 @@
+import type { ServerResponse } from 'node:http'
+import { xml } from './xml.ts'
+
+/** A refusal as S3 writes it: an XML document with elements of its own for some codes. */
+export class S3Error extends Error {
+  readonly code: string
+  readonly status: number
+  readonly details: Record<string, string | number>
+  constructor(code: string, message: string, status = 400, details: Record<string, string | number> = {}) {
+    super(message)
+    this.code = code
+    this.status = status
+    this.details = details
+  }
+}
+
+export const noSuchBucket = (BucketName: string): S3Error =>
+  new S3Error('NoSuchBucket', 'The specified bucket does not exist', 404, { BucketName })
+export const malformedXml = (): S3Error =>
+  new S3Error(
+    'MalformedXML',
+    'The XML you provided was not well-formed or did not validate against our published schema',
+  )
+export const notImplemented = (what: string): S3Error =>
+  new S3Error('NotImplemented', `The embedded S3 has no ${what}.`, 501)
+export const invalidArgument = (message: string, ArgumentName: string, ArgumentValue: string): S3Error =>
+  new S3Error('InvalidArgument', message, 400, { ArgumentName, ArgumentValue })
+
+const XMLNS = 'http://s3.amazonaws.com/doc/2006-03-01/'
+
+/** A document of S3's, whose root carries S3's namespace. */
+export const s3Document = (root: string, content: string[]): string =>
+  `<?xml version="1.0" encoding="UTF-8"?>\n${xml(root, content).replace(`<${root}>`, `<${root} xmlns="${XMLNS}">`)}`
+
+export function sendXml(response: ServerResponse, status: number, document: string): void {
+  response.writeHead(status, { 'content-type': 'application/xml' })
+  response.end(document)
+}
+
+/** @param requestId what the answer's header and its body both name */
+export function sendS3Error(response: ServerResponse, error: S3Error, requestId: string): void {
+  // What of a refused body is still on its way is read and dropped: few clients look for an answer before its end.
+  response.req.resume()
+  const content = [
+    xml('Code', error.code),
+    xml('Message', error.message),
+    ...Object.entries(error.details).map(([name, value]) => xml(name, value)),
+    xml('RequestId', requestId),
+    xml('HostId', requestId),
+  ]
+  response.setHeader('x-amz-request-id', requestId)
+  response.setHeader('x-amz-id-2', requestId)
+  sendXml(response, error.status, `<?xml version="1.0" encoding="UTF-8"?>\n${xml('Error', content)}`)
+}

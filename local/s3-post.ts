@@ -1,0 +1,222 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { finished } from 'node:stream/promises'
+import { Busboy } from '@fastify/busboy'
+import type { NewObject } from './fauxqs.ts'
+import { invalidArgument, notImplemented, S3Error, sendXml } from './s3-answers.ts'
+import { checkPolicy, type PostForm } from './s3-post-policy.ts'
+import { type Credentials, verifyForm } from './s3-post-signature.ts'
+import { xml } from './xml.ts'
+
+/**
+ * The upload of a browser's form, which S3 calls POST Object (developer guide, "POST Object" and "Creating an HTML
+ * form using AWS Signature Version 4"): what `createPresignedPost` of the SDKs makes the fields of.
+ */
+export interface PostObject {
+  bucket: string
+  credentials: readonly Credentials[]
+  /** @throws S3Error if there is no such bucket */
+  store: (object: NewObject) => { etag: string }
+}
+
+/** S3 takes 5 GB in one request. Objects are kept in memory on their way here, so 100 MB have to do, as for a PUT. */
+const MAX_FILE_BYTES = 100_000_000
+/** Of everything before the file (developer guide, "HTML form declaration"; the number is that of S3's own refusal). */
+const MAX_FIELDS_BYTES = 20_480
+/** Read and dropped after that, since few clients look for an answer before they have sent everything. */
+const MAX_DISCARDED_BYTES = 64_000_000
+const FILENAME = /\$\{filename\}/g
+
+export async function postObject(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { bucket, credentials, store }: PostObject,
+): Promise<void> {
+  const form = await readForm(request)
+  if (form === undefined) return
+  const value = (name: string): string | undefined => form.fields.get(name)?.value
+  const key = value('key')
+  if (key === undefined || key === '')
+    throw invalidArgument(
+      "Bucket POST must contain a field named 'key'.  If it is specified, please check the order of the fields.",
+      'key',
+      '',
+    )
+  if (form.files !== 1)
+    throw invalidArgument('POST requires exactly one file upload per request.', 'file', String(form.files))
+  // Before the policy is read: nobody's policy is worth an answer.
+  const policy = verifyForm(value, credentials)
+  checkPolicy(policy, form, bucket, new Date())
+  refuseUnsupported(form)
+  if (form.fileBytes > MAX_FILE_BYTES)
+    throw new S3Error('EntityTooLarge', 'Your proposed upload exceeds the maximum allowed size', 400, {
+      ProposedSize: form.fileBytes,
+      MaxSizeAllowed: MAX_FILE_BYTES,
+    })
+  const { etag } = store({
+    bucket,
+    key,
+    body: Buffer.concat(form.file),
+    contentType: headerValue(value('content-type') || 'binary/octet-stream'),
+    metadata: metadataOf(form),
+    system: {
+      contentDisposition: headerValue(value('content-disposition') ?? ''),
+      contentEncoding: headerValue(value('content-encoding') ?? ''),
+      cacheControl: headerValue(value('cache-control') ?? ''),
+    },
+  })
+  const host = request.headers.host ?? ''
+  // Or else it is in the host.
+  const inPath = request.url?.startsWith(`/${bucket}`) ?? false
+  const location = `http://${host}${inPath ? `/${bucket}` : ''}/${encodeURIComponent(key)}`
+  answer(response, form, { location, bucket, key, etag })
+}
+
+interface ReadForm extends PostForm {
+  /** Empty if it is larger than an object may be. */
+  file: Buffer[]
+  files: number
+}
+
+/**
+ * @returns nothing if the client has gone away
+ * @throws S3Error if it is no form
+ */
+async function readForm(request: IncomingMessage): Promise<ReadForm | undefined> {
+  const malformed = new S3Error(
+    'MalformedPOSTRequest',
+    'The body of your POST request is not well-formed multipart/form-data.',
+  )
+  const form: ReadForm = { fields: new Map(), file: [], files: 0, fileBytes: 0 }
+  let filename: string | undefined
+  let fieldsBytes = 0
+  let parser: InstanceType<typeof Busboy>
+  try {
+    parser = new Busboy({
+      headers: { 'content-type': request.headers['content-type'] ?? '' },
+      limits: { fieldSize: MAX_FIELDS_BYTES + 1 },
+      // It is the name that makes it the file, with or without a file name (as recorded from S3).
+      isPartAFile: (name) => name?.toLowerCase() === 'file',
+    })
+  } catch {
+    throw malformed
+  }
+  parser.on('field', (name: string | undefined, value) => {
+    // Whatever stands behind the file is passed over.
+    if (name === undefined || form.files > 0) return
+    fieldsBytes += Buffer.byteLength(name) + Buffer.byteLength(value)
+    if (fieldsBytes > MAX_FIELDS_BYTES) return
+    const before = form.fields.get(name.toLowerCase())?.value
+    const joined = before === undefined ? value : `${before},${value}`
+    form.fields.set(name.toLowerCase(), { name, value: joined })
+  })
+  parser.on('file', (_, stream, name: string | undefined) => {
+    form.files += 1
+    // A part that is cut off fails its stream besides the parser; unheard, that would end the process.
+    stream.on('error', (error) => parser.destroy(error))
+    if (form.files > 1) {
+      stream.resume()
+      return
+    }
+    filename = name
+    stream.on('data', (chunk: Buffer) => {
+      form.fileBytes += chunk.length
+      if (form.fileBytes <= MAX_FILE_BYTES) form.file.push(chunk)
+      else form.file = []
+    })
+  })
+  let broken = false
+  const parsed = finished(parser).catch(() => {
+    broken = true
+  })
+  try {
+    let received = 0
+    for await (const chunk of request) {
+      received += chunk.length
+      if (received > MAX_FILE_BYTES + MAX_DISCARDED_BYTES) request.socket.destroy()
+      if (broken) continue
+      // Once it has failed, the parser calls nobody back.
+      await Promise.race([new Promise<void>((resolve) => parser.write(chunk, () => resolve())), parsed])
+    }
+  } catch {
+    parser.destroy()
+    return undefined
+  }
+  parser.end()
+  await parsed
+  if (broken) throw malformed
+  if (fieldsBytes > MAX_FIELDS_BYTES)
+    throw new S3Error(
+      'MaxPostPreDataLengthExceeded',
+      // So S3 writes it.
+      'Your POST request fields preceeding the upload file was too large.',
+      400,
+      { MaxPostPreDataLengthBytes: MAX_FIELDS_BYTES },
+    )
+  // Before the policy is looked at; a file without a name leaves the variable as it stands.
+  if (filename !== undefined)
+    for (const field of form.fields.values())
+      field.value = field.value.replaceAll(FILENAME, () => filename ?? '')
+  return form
+}
+
+/** What S3 would do with these, nothing here does. */
+function refuseUnsupported(form: PostForm): void {
+  const harmless = new Map([
+    ['acl', /^(private|bucket-owner-full-control)$/],
+    ['x-amz-server-side-encryption', /^AES256$/],
+    ['x-amz-storage-class', /^STANDARD$/],
+    ['x-amz-algorithm', /./],
+    ['x-amz-credential', /./],
+    ['x-amz-date', /./],
+    ['x-amz-signature', /./],
+    ['x-amz-security-token', /./],
+  ])
+  for (const [lower, { name, value }] of form.fields) {
+    if (lower.startsWith('x-amz-meta-') || harmless.get(lower)?.test(value)) continue
+    if (lower === 'acl') throw new S3Error('AccessControlListNotSupported', 'The bucket does not allow ACLs')
+    if (lower.startsWith('x-amz-') || ['tagging', 'expires', 'content-md5'].includes(lower))
+      throw notImplemented(`form field "${name}" with the value "${value.slice(0, 100)}"`)
+  }
+}
+
+function metadataOf(form: PostForm): Record<string, string> {
+  return Object.fromEntries(
+    [...form.fields]
+      .filter(([name]) => name.startsWith('x-amz-meta-'))
+      .map(([name, { value }]) => [name.slice('x-amz-meta-'.length), asciiValue(value)]),
+  )
+}
+
+/** User metadata of other characters than ASCII comes back as RFC 2047 has it (user guide, "Working with object metadata"). */
+const asciiValue = (value: string): string =>
+  /^[ -~\t]*$/.test(value) ? value : `=?UTF-8?B?${Buffer.from(value).toString('base64')}?=`
+
+/** It is sent as a header with every GET, where there can be neither a line break nor more than Latin-1. */
+const headerValue = (value: string): string => value.replaceAll(/[^\t -~\xa0-\xff]/g, ' ')
+
+function answer(
+  response: ServerResponse,
+  form: PostForm,
+  { location, bucket, key, etag }: { location: string; bucket: string; key: string; etag: string },
+): void {
+  const value = (name: string): string | undefined => form.fields.get(name)?.value
+  const redirect = value('success_action_redirect') ?? value('redirect')
+  if (redirect !== undefined && /^https?:/i.test(redirect) && URL.canParse(redirect)) {
+    const url = new URL(redirect)
+    for (const [name, text] of Object.entries({ bucket, key, etag })) url.searchParams.append(name, text)
+    response.writeHead(303, { location: url.href, etag, 'content-length': 0 })
+    response.end()
+    return
+  }
+  response.setHeader('etag', etag)
+  response.setHeader('location', location)
+  const status = value('success_action_status')
+  if (status === '201') {
+    const elements = { Location: location, Bucket: bucket, Key: key, ETag: etag }
+    const content = Object.entries(elements).map(([name, text]) => xml(name, text))
+    sendXml(response, 201, `<?xml version="1.0" encoding="UTF-8"?>\n${xml('PostResponse', content)}`)
+    return
+  }
+  response.writeHead(status === '200' ? 200 : 204, status === '200' ? { 'content-length': 0 } : {})
+  response.end()
+}
