@@ -1,10 +1,10 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { GetObjectCommand } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { type Context, Hono } from 'hono'
 import * as z from 'zod'
 import {
+  analysisSchema,
   type Image,
   type ImageId,
   imageIdSchema,
@@ -16,7 +16,7 @@ import {
 import type { Identify } from './auth.ts'
 import { ApiError, problem } from './errors.ts'
 import type { Page } from './page.ts'
-import { getImage, type ListedImage, listImages } from './records.ts'
+import { getOwnImage, type ListedImage, listImages } from './records.ts'
 import { deleteImage, resubmitImage, type SubmitDeps, submitImage } from './submit.ts'
 import { readUpload } from './upload.ts'
 
@@ -117,9 +117,10 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     const image = await waitUntilFinished(
       () => findImage(c.req.param('imageId'), owner),
       wait * 1000,
+      deps,
       c.req.raw.signal,
     )
-    const body = JSON.stringify(shown(image))
+    const body = JSON.stringify(shown(await withAnalysis(image)))
     const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
     c.header('etag', etag)
     // The record changes until it is finished, and may be deleted after; a cache has to ask each time.
@@ -163,9 +164,17 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
 
   async function findImage(id: string, owner: string): Promise<Image> {
     const imageId = imageIdSchema.safeParse(id)
-    const image = imageId.success ? await getImage(deps, owner, imageId.data) : undefined
+    const image = imageId.success ? await getOwnImage(deps, owner, imageId.data) : undefined
     if (image === undefined) throw new ApiError('IMAGE_NOT_FOUND', 'No image of yours has this id.')
     return image
+  }
+
+  /** Results that were too large for the record come from their object. */
+  async function withAnalysis(image: Image): Promise<Image> {
+    if (image.status !== 'completed' || image.analysis === undefined) return image
+    const { bucket, key } = image.analysis
+    const { Body } = await deps.s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }))
+    return { ...image, ...analysisSchema.parse(JSON.parse((await Body?.transformToString()) ?? '')) }
   }
 
   async function redirectTo(
@@ -186,12 +195,13 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
 async function waitUntilFinished(
   look: () => Promise<Image>,
   waitMs: number,
+  { now, sleep }: Pick<ApiDeps, 'now' | 'sleep'>,
   signal: AbortSignal,
 ): Promise<Image> {
-  const deadline = performance.now() + waitMs
+  const deadline = now().getTime() + waitMs
   for (let step = 0; ; step += 1) {
     const image = await look()
-    const left = deadline - performance.now()
+    const left = deadline - now().getTime()
     if (isFinished(image) || left <= 0 || signal.aborted) return image
     await sleep(Math.min(left, WAIT_STEPS_MS[Math.min(step, WAIT_STEPS_MS.length - 1)] ?? left))
   }
@@ -200,7 +210,7 @@ async function waitUntilFinished(
 /** What a client sees of a record, in this order: not its owner, not its lease, nothing that only the pipeline needs. */
 const SHOWN = [
   ...['imageId', 'status', 'createdAt', 'updatedAt', 'completedAt', 'attempts', 'original', 'thumbnail'],
-  ...['rekognitionLabels', 'rekognitionFaces', 'labelModelVersion', 'failure'],
+  ...['rekognitionLabels', 'rekognitionFaces', 'labelModelVersion', 'analysis', 'failure'],
 ]
 /** Lists leave the results out, which can be hundreds of kilobytes, and say this of them instead. */
 const SHOWN_IN_LISTS = [...SHOWN, 'labels', 'faceCount']

@@ -4,11 +4,12 @@ import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { handle, type LambdaContext, type LambdaEvent } from 'hono/aws-lambda'
-import { clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
+import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { readApiConfig, readAuthConfig } from '../shared/config.ts'
 import { type ApiDeps, buildApp } from './app.ts'
 import { identifyBy } from './auth.ts'
 import { bucketOrigin, loadPage } from './page.ts'
+import { newImageId } from './submit.ts'
 
 const config = readApiConfig(process.env)
 const s3 = new S3Client(s3Options())
@@ -20,7 +21,10 @@ const deps: Omit<ApiDeps, 'page'> = {
   table: config.IMAGE_TABLE,
   jobQueueUrl: config.JOB_QUEUE_URL,
   maxImageBytes: config.MAX_IMAGE_BYTES,
+  sweepAfterMs: config.SWEEP_AFTER_SECONDS * 1000,
   now: () => new Date(),
+  sleep,
+  newImageId,
   identify: identifyBy(readAuthConfig(process.env)),
   log: new Logger({ serviceName: 'image-analyzer-api' }),
 }

@@ -1,108 +1,94 @@
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
-import {
-  DeleteCommand,
-  type DynamoDBDocumentClient,
-  GetCommand,
-  PutCommand,
-  QueryCommand,
-  UpdateCommand,
-} from '@aws-sdk/lib-dynamodb'
+import { DeleteCommand, GetCommand, PutCommand, QueryCommand } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import {
   type Image,
   type ImageId,
   imageIdSchema,
-  imageSchema,
   type PendingImage,
   type Status,
   statusKey,
   unfinishedShard,
 } from '../shared/image.ts'
-
-export interface Table {
-  dynamo: DynamoDBDocumentClient
-  table: string
-}
+import { getImage, type Records, sweepAt, updateImage } from '../shared/records.ts'
 
 /** @returns the record, or undefined where there is none or it is another owner's: the two must look the same */
-export async function getImage(
-  { dynamo, table }: Table,
+export async function getOwnImage(
+  records: Records,
   owner: string,
   imageId: ImageId,
 ): Promise<Image | undefined> {
-  // Consistent, so that a client who has just been given the id never sees a 404.
-  const { Item } = await dynamo.send(
-    new GetCommand({ TableName: table, Key: { imageId }, ConsistentRead: true }),
-  )
-  if (Item === undefined) return undefined
-  const image = imageSchema.parse(Item)
-  return image.owner === owner ? image : undefined
+  const image = await getImage(records, imageId)
+  return image?.owner === owner ? image : undefined
 }
 
-/** Writes a new record; one that is already there stays as it is (a repeated request, or a write whose answer was lost). */
-export async function createImage({ dynamo, table }: Table, image: PendingImage): Promise<void> {
+/**
+ * Writes a new record. One that is there already and waits for its job stays as it is, and is due for the sweeper anew:
+ * so the sweeper does not take it for left behind while the request that repeats its submission is under way.
+ *
+ * @returns false where there is one that has gone further: the image was submitted before
+ */
+export async function createImage(records: Records, image: PendingImage): Promise<boolean> {
+  const { dynamo, table } = records
+  const item = {
+    ...image,
+    statusKey: statusKey(image.status, image.imageId),
+    unfinished: unfinishedShard(image.imageId),
+    sweepAt: sweepAt(records),
+  }
+  // Twice, because the sweeper may remove it in between.
+  for (let look = 0; look < 2; look += 1) {
+    try {
+      await dynamo.send(
+        new PutCommand({
+          TableName: table,
+          Item: item,
+          ConditionExpression: 'attribute_not_exists(imageId)',
+        }),
+      )
+      return true
+    } catch (error) {
+      if (!(error instanceof ConditionalCheckFailedException)) throw error
+    }
+    const waiting = await updateImage(records, image.imageId, {
+      set: { sweepAt: item.sweepAt },
+      condition: '#status = :pending AND attempts = :none',
+      values: { ':pending': 'pending', ':none': 0 },
+    })
+    if (waiting !== undefined) return true
+  }
+  return false
+}
+
+/**
+ * Deletes a record: what is left of it belongs to nobody and says nothing, and only has the sweeper look for objects
+ * once more when whatever was under way has surely ended. First goes the idempotency key it was made by: a request
+ * that comes late must not bring it back.
+ */
+export async function deleteRecord(records: Records, { imageId, owner, keyHash }: Image): Promise<void> {
+  const { dynamo, table } = records
+  if (keyHash !== undefined) {
+    await dynamo.send(new DeleteCommand({ TableName: table, Key: { imageId: `idempotency#${keyHash}` } }))
+  }
   try {
     await dynamo.send(
       new PutCommand({
         TableName: table,
         Item: {
-          ...image,
-          statusKey: statusKey(image.status, image.imageId),
-          unfinished: unfinishedShard(image.imageId),
+          imageId,
+          status: 'deleted',
+          unfinished: unfinishedShard(imageId),
+          sweepAt: sweepAt(records),
         },
-        ConditionExpression: 'attribute_not_exists(imageId)',
+        ConditionExpression: '#owner = :owner',
+        ExpressionAttributeNames: { '#owner': 'owner' },
+        ExpressionAttributeValues: { ':owner': owner },
       }),
     )
   } catch (error) {
+    // Deleted already, perhaps by this very write, of which only the answer was lost.
     if (!(error instanceof ConditionalCheckFailedException)) throw error
   }
-}
-
-/**
- * Begins a new run of a failed image: the next epoch, with none of the attempts of the one before.
- *
- * @returns false where the image has not failed (any more) or is not yet announced
- */
-export async function retryImage(
-  { dynamo, table }: Table,
-  { imageId, epoch }: Image,
-  now: Date,
-): Promise<boolean> {
-  try {
-    await dynamo.send(
-      new UpdateCommand({
-        TableName: table,
-        Key: { imageId },
-        UpdateExpression:
-          'SET #status = :pending, statusKey = :statusKey, unfinished = :shard, updatedAt = :now, attempts = :none, epoch = :next REMOVE failure, completedAt, announced',
-        // Not before its failure is announced, or the event would be lost with the run.
-        ConditionExpression: '#status = :failed AND epoch = :epoch AND attribute_not_exists(unfinished)',
-        ExpressionAttributeNames: { '#status': 'status' },
-        ExpressionAttributeValues: {
-          ':pending': 'pending',
-          ':failed': 'failed',
-          ':statusKey': statusKey('pending', imageId),
-          ':shard': unfinishedShard(imageId),
-          ':now': now.toISOString(),
-          ':none': 0,
-          ':epoch': epoch,
-          ':next': epoch + 1,
-        },
-      }),
-    )
-    return true
-  } catch (error) {
-    if (error instanceof ConditionalCheckFailedException) return false
-    throw error
-  }
-}
-
-/** Deletes a record, and the idempotency key it was made by: a request that comes late must not bring it back. */
-export async function deleteRecord({ dynamo, table }: Table, { imageId, keyHash }: Image): Promise<void> {
-  if (keyHash !== undefined) {
-    await dynamo.send(new DeleteCommand({ TableName: table, Key: { imageId: `idempotency#${keyHash}` } }))
-  }
-  await dynamo.send(new DeleteCommand({ TableName: table, Key: { imageId } }))
 }
 
 /** What a list shows: the attributes that both indexes carry (infrastructure/ and local/resources.ts project the same). */
@@ -133,7 +119,7 @@ const MAX_LOOKED_AT = 1_000
  * @returns fewer than `limit` items with a `last` when a filter has looked through enough for one request
  */
 export async function listImages(
-  { dynamo, table }: Table,
+  { dynamo, table }: Records,
   owner: string,
   query: { limit: number; after?: ImageId; status?: Status; label?: string },
 ): Promise<{ items: ListedImage[]; last?: ImageId }> {
@@ -196,7 +182,7 @@ const keyItemSchema = z.object({ target: imageIdSchema, sha256: z.string(), crea
  * @returns the image that the key stands for, with the hash of its bytes
  */
 export async function claimIdempotencyKey(
-  { dynamo, table }: Table,
+  { dynamo, table }: Records,
   keyHash: string,
   candidate: { imageId: ImageId; sha256: string; createdAt: string },
 ): Promise<{ imageId: ImageId; sha256: string; createdAt: string }> {

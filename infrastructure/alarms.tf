@@ -12,7 +12,7 @@ locals {
   )
 }
 
-# Somebody should look: an image that the queue has given up, or an event that nobody took.
+# Somebody should look: an image that the queue has given up, or an event that nobody took. README.md says what to do.
 resource "aws_cloudwatch_metric_alarm" "dead_letters" {
   for_each            = var.compat.alarms ? local.dead_letter_queues : {}
   alarm_name          = "${var.name}-dead-letters-${each.key}"
@@ -48,11 +48,12 @@ resource "aws_cloudwatch_metric_alarm" "oldest_job" {
   ok_actions          = var.alarm_actions
 }
 
-# Bad images and refused requests are no errors of a function: these are crashes and time-outs.
+# Bad images and refused requests are no errors of a function: these are crashes and time-outs, and sweeps that met
+# images which they could not look after.
 resource "aws_cloudwatch_metric_alarm" "function_errors" {
   for_each            = var.compat.alarms ? local.functions : {}
   alarm_name          = "${var.name}-${each.key}-errors"
-  alarm_description   = "${each.value} crashed or ran out of time."
+  alarm_description   = "${each.value} failed or ran out of time."
   namespace           = "AWS/Lambda"
   metric_name         = "Errors"
   dimensions          = { FunctionName = each.value }

@@ -52,10 +52,11 @@ resource "aws_lambda_function" "api" {
     variables = merge(
       local.function_environment,
       {
-        IMAGE_BUCKET  = aws_s3_bucket.images.id
-        IMAGE_TABLE   = aws_dynamodb_table.images.name
-        JOB_QUEUE_URL = aws_sqs_queue.jobs.url
-        AUTH          = var.auth
+        IMAGE_BUCKET        = aws_s3_bucket.images.id
+        IMAGE_TABLE         = aws_dynamodb_table.images.name
+        JOB_QUEUE_URL       = aws_sqs_queue.jobs.url
+        SWEEP_AFTER_SECONDS = tostring(local.sweep_after_seconds)
+        AUTH                = var.auth
       },
       var.auth == "jwt" ? { JWT_ISSUER = var.jwt_issuer, JWT_AUDIENCE = var.jwt_audience } : {},
     )
@@ -105,6 +106,13 @@ resource "aws_iam_role_policy" "api" {
         Action   = "s3:PutObject"
         Resource = "${aws_s3_bucket.images.arn}/${local.originals}*"
       },
+      # GET /images/{imageId} of results that are too large for the record.
+      {
+        Sid      = "ReadAnalysis"
+        Effect   = "Allow"
+        Action   = "s3:GetObject"
+        Resource = "${aws_s3_bucket.images.arn}/${local.analyses}*"
+      },
       # A presigned URL can do what its signer may: GET /images/{imageId}/original and /thumbnail.
       {
         Sid      = "SignDownloads"
@@ -117,9 +125,10 @@ resource "aws_iam_role_policy" "api" {
         Sid      = "DeleteObjects"
         Effect   = "Allow"
         Action   = "s3:DeleteObject"
-        Resource = ["${aws_s3_bucket.images.arn}/${local.originals}*", "${aws_s3_bucket.images.arn}/${local.thumbnails}*"]
+        Resource = local.image_objects
       },
-      # A new record, an idempotency key, and looking at either; a retry begins a record anew, a deletion ends it.
+      # A new record or idempotency key, and looking at either. A submission that is repeated, and a retry, update the
+      # record; a deletion replaces it with a note for the sweeper, and removes its idempotency key.
       {
         Sid      = "WriteAndReadRecords"
         Effect   = "Allow"

@@ -10,7 +10,7 @@ output "api_execution_arn" {
 }
 
 output "bucket" {
-  description = "The bucket of originals and thumbnails."
+  description = "The bucket of originals, thumbnails and large results."
   value       = aws_s3_bucket.images.id
 }
 
@@ -27,6 +27,11 @@ output "job_queue_url" {
 output "dead_letter_queue_url" {
   description = "Where jobs end that the workers could not finish; they may be redriven from there."
   value       = aws_sqs_queue.jobs_dead.url
+}
+
+output "dead_letter_queue_arn" {
+  description = "The same queue's ARN, which a redrive is started with."
+  value       = aws_sqs_queue.jobs_dead.arn
 }
 
 output "event_bus_name" {

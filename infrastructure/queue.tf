@@ -8,18 +8,17 @@ locals {
   lease = var.worker_timeout_seconds + 2
 
   # When the last delivery of a job has become visible again, the queue has given it up; the sweeper waits one
-  # worker's time more, so that no job is ever doubled which the queue would still have delivered.
-  stale_seconds = local.visibility_timeout * var.max_receive_count + var.worker_timeout_seconds
-
-  # A sweep finds a stale image again until a worker has taken it up. Not sweeping more often than images go
-  # stale keeps that to one more job per image and period, however long the backlog.
-  sweep_minutes = ceil(local.stale_seconds / 60)
+  # worker's time more, so that no job is doubled which the queue would still have delivered. From here on an image
+  # says by itself when it is due (`sweepAt`): after twice the time with each sweep that has led to nothing.
+  sweep_after_seconds = local.visibility_timeout * var.max_receive_count + var.worker_timeout_seconds
 
   # One round of deliveries by the queue, and one more after a sweep; then the image ends as EXHAUSTED.
   max_attempts = 2 * var.max_receive_count
 
-  # SQS keeps nothing longer than 14 days.
-  queue_retention = 1209600
+  # SQS keeps nothing longer than 14 days (Amazon SQS quotas). When the queue has forgotten a job, the sweeper ends
+  # its image.
+  give_up_days    = 14
+  queue_retention = local.give_up_days * 86400
 
   jobs      = "${var.name}-jobs"
   jobs_dead = "${var.name}-jobs-dead"
@@ -68,11 +67,11 @@ resource "aws_sqs_queue" "jobs" {
       error_message = "A lease must outlast its worker and end before the job comes back."
     }
     precondition {
-      condition     = local.stale_seconds > local.visibility_timeout * var.max_receive_count
-      error_message = "An image is stale only when the queue has given its job up."
+      condition     = local.sweep_after_seconds > local.visibility_timeout * var.max_receive_count
+      error_message = "An image may be swept only when the queue has given its job up."
     }
     precondition {
-      condition     = local.stale_seconds < local.queue_retention
+      condition     = local.sweep_after_seconds < local.queue_retention
       error_message = "The queue must keep a job until the sweeper would replace it."
     }
   }

@@ -1,11 +1,29 @@
 locals {
   originals  = "originals/"
   thumbnails = "thumbnails/"
+  # Results that are too large for an item of the table.
+  analyses = "analyses/"
   # Where presigned uploads land until the worker has checked them.
   uploads = "uploads/"
 
   # Bucket names are shared by all accounts and regions, so both are part of it.
   bucket = "${var.name}-images-${local.account}-${local.region}"
+
+  # Every object that an image may have: objectKeys in shared/image.ts.
+  image_objects = [
+    for prefix in [local.originals, local.thumbnails, local.analyses] : "${aws_s3_bucket.images.arn}/${prefix}*"
+  ]
+
+  # For who has to know whether an original is there. Without it S3 answers 403 for a missing key instead of 404
+  # (GetObject and HeadObject, Permissions), and ORIGINAL_MISSING could not be told from a wrong set-up. Neither names
+  # a prefix, hence IfExists.
+  tell_missing_from_forbidden = {
+    Sid       = "TellMissingFromForbidden"
+    Effect    = "Allow"
+    Action    = "s3:ListBucket"
+    Resource  = aws_s3_bucket.images.arn
+    Condition = { StringLikeIfExists = { "s3:prefix" = "${local.originals}*" } }
+  }
 
   # What a list shows: LISTED_ATTRIBUTES in api/records.ts.
   listed_attributes = [
@@ -14,7 +32,7 @@ locals {
   ]
 }
 
-# Originals and thumbnails
+# Originals, thumbnails and large results
 
 #trivy:ignore:AWS-0089 access logs need a second bucket and name every object's reader
 #trivy:ignore:AWS-0090 keys are written once, so versions would only keep what DELETE has promised to remove
@@ -102,6 +120,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "images" {
     }
   }
 
+  # Not the analyses: these belong to the records, which stay, and without them a record could not be shown.
   dynamic "rule" {
     for_each = var.retention_days == 0 ? {} : { originals = local.originals, thumbnails = local.thumbnails }
     content {
@@ -159,8 +178,8 @@ resource "aws_dynamodb_table" "images" {
     type = "S"
   }
   attribute {
-    name = "updatedAt"
-    type = "S"
+    name = "sweepAt"
+    type = "N"
   }
 
   # An owner's images, newest first: a version 7 UUID sorts by its time of creation.
@@ -181,13 +200,13 @@ resource "aws_dynamodb_table" "images" {
     non_key_attributes = local.listed_attributes
   }
 
-  # What the sweeper looks through; a finished image leaves it.
+  # What the sweeper looks through, by the time at which each is due. An image leaves it when its event is
+  # acknowledged, and what a deletion leaves when its objects are surely gone. Keys only: what counts is the record.
   global_secondary_index {
-    name               = "unfinished"
-    hash_key           = "unfinished"
-    range_key          = "updatedAt"
-    projection_type    = "INCLUDE"
-    non_key_attributes = ["epoch"]
+    name            = "unfinished"
+    hash_key        = "unfinished"
+    range_key       = "sweepAt"
+    projection_type = "KEYS_ONLY"
   }
 
   ttl {

@@ -10,24 +10,29 @@ resource "aws_lambda_function" "sweeper" {
   #checkov:skip=CKV_AWS_272: who may deploy code may also change the signing configuration
 
   function_name    = "${var.name}-sweeper"
-  description      = "What was left behind gets its ending."
+  description      = "What was left behind gets its ending: a new job, a failure, its event, or its removal."
   role             = aws_iam_role.sweeper.arn
   filename         = local.sweeper_package
   source_code_hash = fileexists(local.sweeper_package) ? filebase64sha256(local.sweeper_package) : null
   handler          = "index.handler"
   runtime          = var.runtime
   architectures    = [var.architecture]
-  memory_size      = 256
-  # A sweep that is cut off has lost nothing: the next one begins with the same images.
-  timeout = 60
+  memory_size      = 512
+  # Until the next one begins, and no longer than Lambda lets it (AWS Lambda quotas). A sweep that is cut off has lost
+  # nothing: the next one begins with the same images.
+  timeout = min(60 * var.sweep_minutes, 900)
 
   environment {
     variables = merge(
       local.function_environment,
       {
-        IMAGE_TABLE   = aws_dynamodb_table.images.name
-        JOB_QUEUE_URL = aws_sqs_queue.jobs.url
-        STALE_SECONDS = tostring(local.stale_seconds)
+        IMAGE_BUCKET        = aws_s3_bucket.images.id
+        IMAGE_TABLE         = aws_dynamodb_table.images.name
+        JOB_QUEUE_URL       = aws_sqs_queue.jobs.url
+        EVENT_BUS_NAME      = aws_cloudwatch_event_bus.images.name
+        SWEEP_AFTER_SECONDS = tostring(local.sweep_after_seconds)
+        MAX_ATTEMPTS        = tostring(local.max_attempts)
+        GIVE_UP_DAYS        = tostring(local.give_up_days)
       },
     )
   }
@@ -46,18 +51,12 @@ resource "aws_lambda_function" "sweeper" {
   depends_on = [aws_cloudwatch_log_group.sweeper, aws_iam_role_policy.sweeper]
 }
 
-# A rule rather than EventBridge Scheduler: it needs no role, and emulators have it.
+# A rule rather than EventBridge Scheduler: it needs no role, and emulators have it. A rate of one is "1 minute"
+# (Amazon EventBridge user guide, rate expressions).
 resource "aws_cloudwatch_event_rule" "sweep" {
   name                = "${var.name}-sweep"
   description         = "Looks for images that were left behind."
-  schedule_expression = "rate(${local.sweep_minutes} minutes)"
-
-  lifecycle {
-    precondition {
-      condition     = local.sweep_minutes * 60 >= local.stale_seconds
-      error_message = "Sweeping more often than images go stale would give one image job upon job in a backlog."
-    }
-  }
+  schedule_expression = "rate(${var.sweep_minutes} ${var.sweep_minutes == 1 ? "minute" : "minutes"})"
 }
 
 resource "aws_cloudwatch_event_target" "sweep" {
@@ -100,19 +99,48 @@ resource "aws_iam_role_policy" "sweeper" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
-      # The index holds exactly what is not finished; the table itself is none of its business.
+      # The index holds exactly what somebody may have to look after.
       {
-        Sid      = "FindUnfinished"
+        Sid      = "FindDue"
         Effect   = "Allow"
         Action   = "dynamodb:Query"
         Resource = "${aws_dynamodb_table.images.arn}/index/unfinished"
       },
-      # SendMessageBatch is the same action.
+      # Sees what an image needs, says when it is due next or that it has ended, and removes what never came.
+      {
+        Sid      = "SettleRecord"
+        Effect   = "Allow"
+        Action   = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:UpdateItem"]
+        Resource = aws_dynamodb_table.images.arn
+      },
+      # HeadObject, which is the same action: a submission without its original never came.
+      {
+        Sid      = "LookForOriginal"
+        Effect   = "Allow"
+        Action   = "s3:GetObject"
+        Resource = "${aws_s3_bucket.images.arn}/${local.originals}*"
+      },
+      local.tell_missing_from_forbidden,
+      # What a deletion, or a worker that was at the deleted image, has left.
+      {
+        Sid      = "RemoveLeftovers"
+        Effect   = "Allow"
+        Action   = "s3:DeleteObject"
+        Resource = local.image_objects
+      },
+      # An image whose job was never sent, or is in the dead-letter queue, gets another.
       {
         Sid      = "SendJobAgain"
         Effect   = "Allow"
         Action   = "sqs:SendMessage"
         Resource = aws_sqs_queue.jobs.arn
+      },
+      # The outcome of an image that it ends, and one whose event was lost with the worker.
+      {
+        Sid      = "Announce"
+        Effect   = "Allow"
+        Action   = "events:PutEvents"
+        Resource = aws_cloudwatch_event_bus.images.arn
       },
       # Its own log group only, which it cannot make.
       {

@@ -131,14 +131,15 @@ variable "manage_api_gateway_logging" {
 # How fast, how long, how often. What follows from these is computed in queue.tf and worker.tf.
 
 variable "rekognition_tps" {
-  description = "Rekognition calls a second that this deployment may make, over all operations. Null: the region's default quota."
+  description = "Calls a second that this deployment may make of each of Rekognition's operations, DetectLabels and DetectFaces: the lower of the two quotas that Service Quotas shows, less what others in the account need. Null: the region's default quota."
   type        = number
   default     = null
 
   validation {
-    # 2 workers (the least that an event source mapping takes) × 1 image × 2 calls.
-    condition     = try(var.rekognition_tps >= 4 && floor(var.rekognition_tps) == var.rekognition_tps, var.rekognition_tps == null)
-    error_message = "Must be a whole number of at least 4: two workers with one image each, and two calls an image."
+    # 2 workers (the least that an event source mapping takes) with a call in 20 seconds each: one image in a third of
+    # the default time of a worker.
+    condition     = try(var.rekognition_tps >= 0.1, var.rekognition_tps == null)
+    error_message = "Must be at least 0.1: two workers with one call in twenty seconds each."
   }
 }
 
@@ -187,6 +188,17 @@ variable "max_receive_count" {
   }
 }
 
+variable "sweep_minutes" {
+  description = "Minutes between two sweeps for images that were left behind. An image says by itself when it is due; this is only how much later it may be found."
+  type        = number
+  default     = 5
+
+  validation {
+    condition     = var.sweep_minutes >= 1 && var.sweep_minutes <= 60 && floor(var.sweep_minutes) == var.sweep_minutes
+    error_message = "Must be a whole number from 1, the shortest rate of EventBridge, to 60."
+  }
+}
+
 # What is kept
 
 variable "keep_data" {
@@ -196,7 +208,7 @@ variable "keep_data" {
 }
 
 variable "retention_days" {
-  description = "Days after which originals and thumbnails are deleted. 0 keeps them."
+  description = "Days after which originals and thumbnails are deleted; records and results stay. 0 keeps them."
   type        = number
   default     = 0
 

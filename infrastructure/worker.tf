@@ -14,27 +14,33 @@ locals {
     Resource = "*"
   }
 
-  # Default quotas of Rekognition's image operations (Service Quotas): 50 calls a second in the two large American
-  # regions, 5 in most others.
+  # Default quotas of each of Rekognition's image operations (Service Quotas): 50 calls a second in the two large
+  # American regions, 5 in most others. An image makes one call of each: DetectLabels and DetectFaces.
   rekognition_tps = coalesce(var.rekognition_tps, lookup({ us-east-1 = 50, us-west-2 = 50 }, local.region, 5))
 
-  # DetectLabels and DetectFaces (worker/analysis.ts).
-  calls_per_image = 2
   # The least that an event source mapping takes (AWS Lambda developer guide, maximum concurrency), and the most.
   least_concurrency = 2
   most_concurrency  = 1000
   # What SQS hands out in one receive. All images of a batch are worked on at once (worker/batch.ts).
   largest_batch = 10
 
-  # An image takes a second or more, from the claim to the commit. So with no more images at once than the quota has
-  # calls for in a second, the workers never ask for more:
+  # A worker by itself makes about 6 calls a second of each operation: ten images in one and a half seconds. With no
+  # more than 5 for each worker, it is the limiters that decide (worker/limiter.ts), and the quota is used up:
   #
-  #   concurrency × batch size × calls per image ≤ quota          50: 2 × 10 × 2 = 40       5: 2 × 1 × 2 = 4
-  #
-  # Amazon counts each operation by itself, and an image makes one call of each: that is the margin for images that
-  # take half a second only. The batch is made smaller first, because concurrency has a least.
-  batch_size          = max(1, min(local.largest_batch, floor(local.rekognition_tps / (local.least_concurrency * local.calls_per_image))))
-  maximum_concurrency = max(local.least_concurrency, min(local.most_concurrency, floor(local.rekognition_tps / (local.batch_size * local.calls_per_image))))
+  #   quota          0.5     5      50      250
+  #   concurrency      2     2      10       50    quota ÷ 5 or more workers, and what an event source mapping takes
+  #   share         0.25   2.5       5        5    quota ÷ concurrency
+  #   batch            5    10      10       10    share × 20 s, and what SQS hands out
+  share_per_worker    = 5
+  maximum_concurrency = max(local.least_concurrency, min(local.most_concurrency, ceil(local.rekognition_tps / local.share_per_worker)))
+
+  # Calls a second of each operation that one worker may make. It keeps to that without a margin of its own, so this is
+  # rounded down: all shares together are never more than the quota.
+  rekognition_share = floor(local.rekognition_tps / local.maximum_concurrency * 1000) / 1000
+
+  # At its share a worker gets through a full batch in a third of its time; the rest is for quotas that others use too.
+  batch_seconds = var.worker_timeout_seconds / 3
+  batch_size    = max(1, min(local.largest_batch, floor(local.rekognition_share * local.batch_seconds)))
 }
 
 # Where Amazon Rekognition has its image operations (AWS General Reference, endpoints and quotas). A warning only, since
@@ -72,11 +78,13 @@ resource "aws_lambda_function" "worker" {
     variables = merge(
       local.function_environment,
       {
-        IMAGE_BUCKET   = aws_s3_bucket.images.id
-        IMAGE_TABLE    = aws_dynamodb_table.images.name
-        JOB_QUEUE_URL  = aws_sqs_queue.jobs.url
-        EVENT_BUS_NAME = aws_cloudwatch_event_bus.images.name
-        MAX_ATTEMPTS   = tostring(local.max_attempts)
+        IMAGE_BUCKET        = aws_s3_bucket.images.id
+        IMAGE_TABLE         = aws_dynamodb_table.images.name
+        JOB_QUEUE_URL       = aws_sqs_queue.jobs.url
+        EVENT_BUS_NAME      = aws_cloudwatch_event_bus.images.name
+        SWEEP_AFTER_SECONDS = tostring(local.sweep_after_seconds)
+        MAX_ATTEMPTS        = tostring(local.max_attempts)
+        REKOGNITION_TPS     = tostring(local.rekognition_share)
         # glibc keeps an arena per thread, which fragments under libvips: 14 to 20 % of memory.
         MALLOC_ARENA_MAX = "2"
       },
@@ -112,8 +120,8 @@ resource "aws_lambda_event_source_mapping" "jobs" {
 
   lifecycle {
     precondition {
-      condition     = local.maximum_concurrency * local.batch_size * local.calls_per_image <= local.rekognition_tps
-      error_message = "The workers would ask Rekognition for more calls a second than rekognition_tps."
+      condition     = local.rekognition_share > 0 && local.maximum_concurrency * local.rekognition_share <= local.rekognition_tps
+      error_message = "The workers would ask Rekognition for more calls a second than rekognition_tps, or for none."
     }
     precondition {
       condition     = local.maximum_concurrency >= local.least_concurrency && local.maximum_concurrency <= local.most_concurrency
@@ -123,6 +131,10 @@ resource "aws_lambda_event_source_mapping" "jobs" {
       # A batch of more than 10 needs a window of its own (AWS Lambda developer guide, Amazon SQS).
       condition     = local.batch_size >= 1 && local.batch_size <= local.largest_batch
       error_message = "A batch holds 1 to 10 jobs."
+    }
+    precondition {
+      condition     = local.batch_size == 1 || local.batch_size <= local.rekognition_share * local.batch_seconds
+      error_message = "A worker would need more than a third of its time for a full batch at its share of the quota."
     }
   }
 }
@@ -155,9 +167,10 @@ resource "aws_iam_role_policy" "worker" {
         Action   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
         Resource = aws_sqs_queue.jobs.arn
       },
-      # A job that was throttled begins anew as a message of its own.
+      # A job that has to wait through no fault of its own goes back as a message of its own: while Rekognition is
+      # asked too much, another worker holds the image or the time is up. And what is redriven gets a new run.
       {
-        Sid      = "PostponeThrottledJob"
+        Sid      = "SendJobAgain"
         Effect   = "Allow"
         Action   = "sqs:SendMessage"
         Resource = aws_sqs_queue.jobs.arn
@@ -177,28 +190,20 @@ resource "aws_iam_role_policy" "worker" {
         Action   = "s3:GetObject"
         Resource = "${aws_s3_bucket.images.arn}/${local.originals}*"
       },
-      # Without it S3 answers 403 for a missing key instead of 404 (GetObject, Permissions), and ORIGINAL_MISSING
-      # could not be told from a wrong set-up. GetObject names no prefix, hence IfExists.
+      local.tell_missing_from_forbidden,
+      # Thumbnails, and results that are too large for the record. Never an original.
       {
-        Sid       = "TellMissingFromForbidden"
-        Effect    = "Allow"
-        Action    = "s3:ListBucket"
-        Resource  = aws_s3_bucket.images.arn
-        Condition = { StringLikeIfExists = { "s3:prefix" = "${local.originals}*" } }
-      },
-      # The one thing it writes to the bucket.
-      {
-        Sid      = "StoreThumbnail"
+        Sid      = "StoreResults"
         Effect   = "Allow"
         Action   = "s3:PutObject"
-        Resource = "${aws_s3_bucket.images.arn}/${local.thumbnails}*"
+        Resource = ["${aws_s3_bucket.images.arn}/${local.thumbnails}*", "${aws_s3_bucket.images.arn}/${local.analyses}*"]
       },
-      # Of an image that was deleted while it was worked on.
+      # Of an image that was deleted before its job came, or while it was worked on.
       {
-        Sid      = "RemoveThumbnail"
+        Sid      = "RemoveLeftovers"
         Effect   = "Allow"
         Action   = "s3:DeleteObject"
-        Resource = "${aws_s3_bucket.images.arn}/${local.thumbnails}*"
+        Resource = local.image_objects
       },
       # Image operations have no resources that could be named (Service Authorization Reference).
       {
@@ -207,7 +212,7 @@ resource "aws_iam_role_policy" "worker" {
         Action   = ["rekognition:DetectFaces", "rekognition:DetectLabels"]
         Resource = "*"
       },
-      # Claim, commit and release a record; look at it when a condition has failed.
+      # Claim, commit, announce and release a record, begin a new run; look at it when a condition has failed.
       {
         Sid      = "ClaimAndCommit"
         Effect   = "Allow"

@@ -67,7 +67,7 @@ async function mendIndexes(dynamo: DynamoDBDocumentClient, TableName: string): P
     for await (const { Items = [] } of paginateScan({ client: dynamo }, { TableName, IndexName })) {
       for (const { imageId, ...entry } of Items) {
         const item = items.get(imageId)
-        const keys = ['owner', 'statusKey', 'unfinished', 'updatedAt'].filter((key) => key in entry)
+        const keys = ['owner', 'statusKey', 'unfinished', 'sweepAt'].filter((key) => key in entry)
         if (keys.every((key) => item?.[key] === entry[key])) continue
         await dynamo.send(new PutCommand({ TableName, Item: { ...item, ...entry, imageId } }))
         if (item !== undefined) await dynamo.send(new PutCommand({ TableName, Item: item }))

@@ -75,30 +75,34 @@ async function createBucket({ s3, region }: ResourceClients, bucket: string): Pr
 }
 
 async function createTable(dynamoDb: DynamoDBClient, table: string): Promise<void> {
-  const index = (IndexName: string, partition: string, sort: string, shown: readonly string[]) => ({
+  const index = (IndexName: string, partition: string, sort: string, shown?: readonly string[]) => ({
     IndexName,
     KeySchema: [
       { AttributeName: partition, KeyType: 'HASH' as const },
       { AttributeName: sort, KeyType: 'RANGE' as const },
     ],
-    Projection: { ProjectionType: 'INCLUDE' as const, NonKeyAttributes: [...shown] },
+    Projection:
+      shown === undefined
+        ? { ProjectionType: 'KEYS_ONLY' as const }
+        : { ProjectionType: 'INCLUDE' as const, NonKeyAttributes: [...shown] },
   })
   try {
     await dynamoDb.send(
       new CreateTableCommand({
         TableName: table,
         BillingMode: 'PAY_PER_REQUEST',
-        AttributeDefinitions: ['imageId', 'owner', 'statusKey', 'unfinished', 'updatedAt'].map(
-          (AttributeName) => ({
+        AttributeDefinitions: [
+          ...['imageId', 'owner', 'statusKey', 'unfinished'].map((AttributeName) => ({
             AttributeName,
             AttributeType: 'S' as const,
-          }),
-        ),
+          })),
+          { AttributeName: 'sweepAt', AttributeType: 'N' },
+        ],
         KeySchema: [{ AttributeName: 'imageId', KeyType: 'HASH' }],
         GlobalSecondaryIndexes: [
           index('byOwner', 'owner', 'imageId', LISTED_ATTRIBUTES),
           index('byStatus', 'owner', 'statusKey', LISTED_ATTRIBUTES),
-          index('unfinished', 'unfinished', 'updatedAt', ['epoch']),
+          index('unfinished', 'unfinished', 'sweepAt'),
         ],
       }),
     )

@@ -14,10 +14,20 @@ import * as z from 'zod'
 import { buildApp } from '../api/app.ts'
 import { identifyBy } from '../api/auth.ts'
 import { bucketOrigin, loadPage } from '../api/page.ts'
-import { type AwsTarget, clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
+import { newImageId } from '../api/submit.ts'
+import {
+  type AwsTarget,
+  clientOptions,
+  dynamoTranslation,
+  s3Options,
+  sleep,
+  sqsOptions,
+} from '../shared/aws.ts'
 import { type AuthConfig, DEFAULT_MAX_IMAGE_BYTES, readAuthConfig } from '../shared/config.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
+import { Limiter } from '../worker/limiter.ts'
+import { render } from '../worker/thumbnail.ts'
 import { type EmbeddedAws, startEmbeddedAws, startRekognition } from './embedded-aws.ts'
 import { verifySignature } from './gateway.ts'
 import { startPoller } from './poller.ts'
@@ -72,9 +82,11 @@ const WORKER_CONCURRENCY = 2
 const SOCKETS = 64
 const STOP_GRACE_MS = 3_000
 /** Longer than the longest pause between two attempts (worker/batch.ts). */
-const SWEEP_STALE_SECONDS = 330
-/** No more often than an image becomes stale, or one that waits would get job upon job. */
-const SWEEP_EVERY_MS = SWEEP_STALE_SECONDS * 1000
+const SWEEP_AFTER_MS = 330_000
+const SWEEP_EVERY_MS = 60_000
+/** Of the worker and the sweeper, as on AWS by default (shared/config.ts). */
+const MAX_ATTEMPTS = 10
+const GIVE_UP_MS = 14 * 86_400_000
 
 /** The whole system in this process: embedded AWS (or another endpoint), API, page and worker. */
 export async function startSystem(env: NodeJS.ProcessEnv, log: WorkerDeps['log']): Promise<System> {
@@ -132,6 +144,7 @@ async function start(
       region,
       folder,
       rekognition: standIn,
+      credentials: [standInCredentials],
       onDropped: (dropped) => log.warn('an event could not be delivered', { ...dropped }),
     }).catch(portTrouble('AWS_PORT', awsPort))
     undo.push(embedded.stop)
@@ -191,36 +204,35 @@ async function start(
     }
   }
 
+  const clock = { now: () => new Date(), sleep, random: Math.random }
+  const records = { ...clock, dynamo, table: names.table, sweepAfterMs: SWEEP_AFTER_MS }
   const worker: WorkerDeps = {
+    ...records,
     s3,
     sqs,
-    dynamo,
-    rekognition: new RekognitionClient({
-      ...clientOptions(rekognitionTarget, SOCKETS),
-      retryMode: 'adaptive',
-    }),
+    // The limiters try again what is throttled, and the queue the rest.
+    rekognition: new RekognitionClient({ ...clientOptions(rekognitionTarget, SOCKETS), maxAttempts: 1 }),
+    limiter: new Limiter(clock),
+    render,
     eventBridge,
     bucket: names.bucket,
-    table: names.table,
     jobQueueUrl,
     eventBus: names.eventBus,
     // The real service cannot reach into a bucket on this machine.
     rekognitionSource: settings.REKOGNITION === 'aws' ? 'bytes' : 's3',
     minConfidence: 55,
     maxLabels: 100,
-    maxAttempts: 10,
-    now: () => new Date(),
+    maxAttempts: MAX_ATTEMPTS,
     log,
   }
   const app = buildApp({
+    ...records,
     s3,
     sqs,
-    dynamo,
     bucket: names.bucket,
-    table: names.table,
     jobQueueUrl,
     maxImageBytes: settings.MAX_IMAGE_BYTES,
-    now: () => new Date(),
+    newImageId,
     identify: identifyBy(auth),
     page: loadPage(await bucketOrigin(s3, names.bucket)),
     log,
@@ -253,7 +265,7 @@ async function start(
   )
   undo.push(() => poller.stop(STOP_GRACE_MS))
   const sweeper = setInterval(() => {
-    sweep(worker, SWEEP_STALE_SECONDS).catch((error) => log.warn('the sweep failed', { error }))
+    sweep({ ...worker, giveUpMs: GIVE_UP_MS }).catch((error) => log.warn('the sweep failed', { error }))
   }, SWEEP_EVERY_MS)
   undo.push(() => clearInterval(sweeper))
 

@@ -1,3 +1,9 @@
+import { setTimeout as timer } from 'node:timers/promises'
+
+/** Resolves after so many milliseconds; rejects when the signal is aborted, and then leaves nothing behind. */
+export type Sleep = (ms: number, signal?: AbortSignal) => Promise<void>
+export const sleep: Sleep = (ms, signal) => timer(ms, undefined, signal === undefined ? {} : { signal })
+
 /** Where AWS is, when it is not where the SDK would look by itself. Empty on AWS. */
 export interface AwsTarget {
   endpoint?: string

@@ -13,7 +13,17 @@ const resources = {
   IMAGE_TABLE: z.string().min(3),
   /** The URL of the SQS queue of jobs. */
   JOB_QUEUE_URL: z.url(),
+  /**
+   * Seconds for which an unfinished image may rest before the sweeper looks after it. Longer than all deliveries of a
+   * job take, so that only what the queue has given up is swept: 5 receives × 360 s of visibility, and a worker's 60 s.
+   */
+  SWEEP_AFTER_SECONDS: z.coerce.number().int().positive().default(1_860),
 }
+
+/** Attempts after which an image that met nothing but transient trouble ends as EXHAUSTED. */
+const MAX_ATTEMPTS = z.coerce.number().int().min(1).default(10)
+/** The name or ARN of the EventBridge bus. */
+const EVENT_BUS_NAME = z.string().min(1)
 
 /** How callers prove who they are. */
 const authSchema = z.discriminatedUnion('AUTH', [
@@ -34,8 +44,7 @@ const apiSchema = z.object({
 
 const workerSchema = z.object({
   ...resources,
-  /** The name or ARN of the EventBridge bus. */
-  EVENT_BUS_NAME: z.string().min(1),
+  EVENT_BUS_NAME,
   /**
    * How Rekognition gets an image: by reference to the bucket (`s3`; the bucket must be in Rekognition's
    * region) or in the request itself (`bytes`, for a bucket that Rekognition cannot reach; at most 5 MB,
@@ -44,21 +53,25 @@ const workerSchema = z.object({
   REKOGNITION_SOURCE: z.enum(['s3', 'bytes']).default('s3'),
   /** The least confidence of a label, in per cent. 55 is Rekognition's own default. */
   MIN_CONFIDENCE: z.coerce.number().min(0).max(100).default(55),
-  /** Attempts after which an image that met nothing but transient trouble ends as EXHAUSTED. */
-  MAX_ATTEMPTS: z.coerce.number().int().min(1).default(10),
-  /** The most labels per image. Rekognition's default is 1,000, which with
-   * their instances can be more than an item of DynamoDB holds (400 KB). */
-  MAX_LABELS: z.coerce.number().int().min(1).max(250).default(100),
+  MAX_ATTEMPTS,
+  /** The most labels per image; 1,000 is Rekognition's own. Results that no item holds go into an object. */
+  MAX_LABELS: z.coerce.number().int().min(1).max(1_000).default(100),
+  /**
+   * Calls a second of each of Rekognition's operations that one worker process may make: its share of the account's
+   * quota. Without it the process learns from being throttled.
+   */
+  REKOGNITION_TPS: z.coerce.number().positive().optional(),
 })
 
 const sweeperSchema = z.object({
-  IMAGE_TABLE: resources.IMAGE_TABLE,
-  JOB_QUEUE_URL: resources.JOB_QUEUE_URL,
+  ...resources,
+  EVENT_BUS_NAME,
+  MAX_ATTEMPTS,
   /**
-   * Seconds without change after which an unfinished image gets a new job. Longer than all deliveries of a job take
-   * (visibility timeout × maximum receives), so that only what the queue has given up is swept.
+   * Days after which an unfinished image ends as EXHAUSTED, whatever it waits for. 14 are the longest that SQS keeps a
+   * job (Amazon SQS quotas).
    */
-  STALE_SECONDS: z.coerce.number().int().positive(),
+  GIVE_UP_DAYS: z.coerce.number().positive().default(14),
 })
 
 export type ApiConfig = z.infer<typeof apiSchema>

@@ -1,3 +1,4 @@
+import { type EventBridgeClient, PutEventsCommand } from '@aws-sdk/client-eventbridge'
 import * as z from 'zod'
 import { type FinishedImage, failureSchema, imageIdSchema, originalSchema, thumbnailSchema } from './image.ts'
 
@@ -67,4 +68,40 @@ export function eventDetail(image: FinishedImage): EventDetail {
   let count = strongest.length
   while (count > 0 && Buffer.byteLength(JSON.stringify(withLabels(count))) >= MAX_DETAIL_BYTES) count -= 1
   return withLabels(count)
+}
+
+export interface EventBus {
+  eventBridge: EventBridgeClient
+  /** Name or ARN. */
+  eventBus: string
+}
+
+/** Entries that one PutEvents call takes (Amazon EventBridge quotas); each is under 8 KB, so size is no limit. */
+export const MAX_EVENTS_PER_CALL = 10
+
+/**
+ * @param details at most MAX_EVENTS_PER_CALL
+ * @returns for each event, by position, why EventBridge did not take it; undefined where it did
+ * @throws whatever made the call fail as a whole
+ */
+export async function putEvents(
+  { eventBridge, eventBus }: EventBus,
+  details: EventDetail[],
+): Promise<(string | undefined)[]> {
+  const { Entries = [] } = await eventBridge.send(
+    new PutEventsCommand({
+      Entries: details.map((detail) => ({
+        EventBusName: eventBus,
+        Source: EVENT_SOURCE,
+        DetailType: DETAIL_TYPES[detail.status],
+        Time: new Date(detail.completedAt),
+        Detail: JSON.stringify(detail),
+      })),
+    }),
+  )
+  // A call can succeed with entries that failed; they are told by position.
+  return details.map((_, index) => {
+    const entry = Entries[index]
+    return entry?.EventId !== undefined ? undefined : (entry?.ErrorCode ?? 'no answer for it')
+  })
 }

@@ -29,6 +29,19 @@ export const FAILURE_CODES = [
 export const failureSchema = z.object({ code: z.enum(FAILURE_CODES), message: z.string() })
 export type Failure = z.infer<typeof failureSchema>
 
+/**
+ * A finding about the image itself: final, whoever looks again. Everything else that is thrown is trouble of
+ * the surroundings and is tried again.
+ */
+export class Verdict extends Error {
+  readonly failure: Failure
+  constructor(code: Exclude<Failure['code'], 'EXHAUSTED'>, message: string, cause?: unknown) {
+    super(message, { cause })
+    this.name = 'Verdict'
+    this.failure = { code, message }
+  }
+}
+
 const timestamp = z.iso.datetime()
 const pixels = z.int().positive()
 
@@ -104,6 +117,14 @@ const everyImage = z.object({
   original: originalSchema,
   /** Of the idempotency key that it was submitted with. */
   keyHash: z.string().optional(),
+  /** Milliseconds since 1970 at which this run was asked for. */
+  submittedAt: z.number(),
+  /** Milliseconds since 1970 from which the sweeper looks after the image; only until its event is acknowledged. */
+  sweepAt: z.number().optional(),
+  /** How often the sweeper has sent a job since a worker took the image up. */
+  swept: z.int().min(0).optional(),
+  /** The epoch whose event EventBridge has acknowledged. */
+  announced: z.int().min(1).optional(),
   /** How many of the attempts ended because Rekognition was asked too much; they do not count against the image. */
   throttled: z.int().min(0).optional(),
   /** What an interrupted attempt has already been given by Rekognition, and paid for. */
@@ -119,6 +140,15 @@ const results = {
   labelModelVersion: z.string(),
   labels: z.array(z.string()),
   faceCount: z.int().min(0),
+  /** Where the results are when they are too large for an item; then only their outlines are above. */
+  analysis: z
+    .object({
+      bucket: z.string(),
+      key: z.string(),
+      contentType: z.literal('application/json'),
+      bytes: z.int().positive(),
+    })
+    .optional(),
 }
 
 const pendingImage = everyImage.extend({ status: z.literal('pending') })
@@ -153,12 +183,25 @@ export const isFinished = (image: Image): image is FinishedImage =>
 
 export const originalKey = (imageId: ImageId): string => `originals/${imageId}`
 export const thumbnailKey = (imageId: ImageId): string => `thumbnails/${imageId}.jpg`
+export const analysisKey = (imageId: ImageId): string => `analyses/${imageId}.json`
+/** Every object that an image may have. */
+export const objectKeys = (imageId: ImageId): string[] => [
+  originalKey(imageId),
+  thumbnailKey(imageId),
+  analysisKey(imageId),
+]
+
+/** What is in the object `analysis`: Rekognition's answers, whole. */
+export const analysisSchema = z.object({
+  rekognitionLabels: z.array(labelSchema),
+  rekognitionFaces: z.array(faceSchema),
+})
 
 /** The sort key of the index `byStatus`: an owner's images of one status, by their time of creation. */
 export const statusKey = (status: Status, imageId: ImageId | ''): string => `${status}#${imageId}`
 
 /**
- * The partition of the index `unfinished`, which holds an image until it is finished, by the time of its last change.
+ * The partition of the index `unfinished`, which holds an image until its event is acknowledged, by `sweepAt`.
  * Four of them, because one partition of an index takes 1,000 writes a second (Amazon DynamoDB quotas).
  */
 export const UNFINISHED_SHARDS = ['0', '1', '2', '3'] as const

@@ -1,3 +1,4 @@
+import { SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
 import * as z from 'zod'
 import { imageIdSchema } from './image.ts'
 
@@ -8,7 +9,19 @@ import { imageIdSchema } from './image.ts'
 export const jobSchema = z.strictObject({
   version: z.literal(1),
   imageId: imageIdSchema,
-  /** 1 for the first run of an image, one more with each retry that a client asks for. */
+  /** 1 for the first run of an image, one more with each retry. */
   epoch: z.int().min(1),
 })
 export type Job = z.infer<typeof jobSchema>
+
+export interface JobQueue {
+  sqs: SQSClient
+  jobQueueUrl: string
+}
+
+/** @param DelaySeconds 0 to 900 (Amazon SQS quotas) */
+export async function sendJob({ sqs, jobQueueUrl }: JobQueue, job: Job, DelaySeconds = 0): Promise<void> {
+  await sqs.send(
+    new SendMessageCommand({ QueueUrl: jobQueueUrl, MessageBody: JSON.stringify(job), DelaySeconds }),
+  )
+}

@@ -1,24 +1,36 @@
 import { Logger } from '@aws-lambda-powertools/logger'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
+import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
+import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
-import { clientOptions, dynamoTranslation, sqsOptions } from '../shared/aws.ts'
+import { clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
 import { readSweeperConfig } from '../shared/config.ts'
-import { type SweeperDeps, sweep } from './sweep.ts'
+import { type SweeperDeps, type Swept, sweep } from './sweep.ts'
 
 const config = readSweeperConfig(process.env)
 const log = new Logger({ serviceName: 'image-analyzer-sweeper' })
 const deps: SweeperDeps = {
+  s3: new S3Client(s3Options()),
   dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),
   sqs: new SQSClient(sqsOptions()),
+  eventBridge: new EventBridgeClient(clientOptions()),
+  bucket: config.IMAGE_BUCKET,
   table: config.IMAGE_TABLE,
   jobQueueUrl: config.JOB_QUEUE_URL,
+  eventBus: config.EVENT_BUS_NAME,
+  sweepAfterMs: config.SWEEP_AFTER_SECONDS * 1000,
+  maxAttempts: config.MAX_ATTEMPTS,
+  giveUpMs: config.GIVE_UP_DAYS * 86_400_000,
   now: () => new Date(),
+  log,
 }
 
 /** Called by a schedule. */
-export const handler = async (): Promise<{ swept: number }> => {
-  const swept = await sweep(deps, config.STALE_SECONDS)
-  log.info('swept', { swept })
-  return { swept }
+export const handler = async (): Promise<Swept> => {
+  const swept = await sweep(deps)
+  log.info('swept', { ...swept })
+  // The next sweep finds them again; but that sweeps meet trouble again and again must be seen.
+  if (swept.failed > 0) throw new Error(`${swept.failed} images could not be looked after.`)
+  return swept
 }

@@ -1,65 +1,188 @@
-import { SendMessageBatchCommand, type SQSClient } from '@aws-sdk/client-sqs'
-import { type DynamoDBDocumentClient, paginateQuery } from '@aws-sdk/lib-dynamodb'
+import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
+import { DeleteObjectCommand, HeadObjectCommand, NotFound, type S3Client } from '@aws-sdk/client-s3'
+import { DeleteCommand, GetCommand, paginateQuery } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
-import { imageIdSchema, UNFINISHED_SHARDS } from '../shared/image.ts'
-import type { Job } from '../shared/job.ts'
+import { type EventBus, eventDetail, putEvents } from '../shared/event.ts'
+import {
+  type FinishedImage,
+  type Image,
+  type ImageId,
+  imageIdSchema,
+  imageSchema,
+  isFinished,
+  objectKeys,
+  UNFINISHED_SHARDS,
+} from '../shared/image.ts'
+import { type JobQueue, sendJob } from '../shared/job.ts'
+import { commitOutcome, markAnnounced, type Records, updateImage } from '../shared/records.ts'
 
-export interface SweeperDeps {
-  dynamo: DynamoDBDocumentClient
-  sqs: SQSClient
-  table: string
-  jobQueueUrl: string
-  now: () => Date
+export interface SweeperDeps extends Records, JobQueue, EventBus {
+  s3: S3Client
+  bucket: string
+  /** Attempts after which an image that met nothing but transient trouble is given up. */
+  maxAttempts: number
+  /** Milliseconds after which an unfinished image is given up, whatever it waits for. */
+  giveUpMs: number
+  log: {
+    error: (message: string, extra: Record<string, unknown>) => void
+  }
 }
 
-/** What SQS takes in one call (Amazon SQS quotas). */
-const MAX_ENTRIES = 10
+/** What became of the images that were due. */
+export interface Swept {
+  requeued: number
+  exhausted: number
+  announced: number
+  /** Records of deleted images, and of submissions that never came. */
+  removed: number
+  /** Those that met trouble; the next sweep finds them again. */
+  failed: number
+}
 
-const unfinishedSchema = z.object({ imageId: imageIdSchema, epoch: z.int() })
+/** Images looked after side by side. */
+const AT_ONCE = 10
+/** The most by which an image's time between two sweeps is stretched. */
+const MAX_STRETCH = 64
 
-/**
- * Gives a new job to every image that has not changed for a while and is not finished: its own job was never sent,
- * or is in the dead-letter queue. A job too many is harmless; and the worker, which counts attempts, ends an image
- * that has had them all.
- *
- * @param staleSeconds longer than any job may rest in the queue between two attempts
- * @returns how many images got a job
- */
-export async function sweep(deps: SweeperDeps, staleSeconds: number): Promise<number> {
-  const before = new Date(deps.now().getTime() - staleSeconds * 1000).toISOString()
-  let swept = 0
+/** Looks after every image that has rested for too long: nobody else will. */
+export async function sweep(deps: SweeperDeps): Promise<Swept> {
+  const swept: Swept = { requeued: 0, exhausted: 0, announced: 0, removed: 0, failed: 0 }
   for (const shard of UNFINISHED_SHARDS) {
     const pages = paginateQuery(
       { client: deps.dynamo },
       {
         TableName: deps.table,
         IndexName: 'unfinished',
-        KeyConditionExpression: 'unfinished = :shard AND updatedAt < :before',
-        ExpressionAttributeValues: { ':shard': shard, ':before': before },
+        KeyConditionExpression: 'unfinished = :shard AND sweepAt < :now',
+        ExpressionAttributeValues: { ':shard': shard, ':now': deps.now().getTime() },
       },
     )
     for await (const { Items = [] } of pages) {
-      const jobs = unfinishedSchema.array().parse(Items)
-      for (let from = 0; from < jobs.length; from += MAX_ENTRIES) {
-        await send(deps, jobs.slice(from, from + MAX_ENTRIES))
+      const ids = Items.map((item) => imageIdSchema.parse(item['imageId']))
+      for (let from = 0; from < ids.length; from += AT_ONCE) {
+        await Promise.all(ids.slice(from, from + AT_ONCE).map((imageId) => lookAfter(deps, imageId, swept)))
       }
-      swept += jobs.length
     }
   }
   return swept
 }
 
-async function send({ sqs, jobQueueUrl }: SweeperDeps, images: Omit<Job, 'version'>[]): Promise<void> {
-  const { Failed = [] } = await sqs.send(
-    new SendMessageBatchCommand({
-      QueueUrl: jobQueueUrl,
-      Entries: images.map(({ imageId, epoch }, index) => {
-        const job: Job = { version: 1, imageId, epoch }
-        return { Id: String(index), MessageBody: JSON.stringify(job) }
-      }),
-    }),
-  )
-  // The next sweep finds them again; that it fails again and again must be seen, though.
-  const [first] = Failed
-  if (first !== undefined) throw new Error(`SQS refused ${Failed.length} jobs: ${first.Code}.`)
+async function lookAfter(deps: SweeperDeps, imageId: ImageId, swept: Swept): Promise<void> {
+  try {
+    const done = await settle(deps, imageId)
+    if (done !== undefined) swept[done] += 1
+  } catch (error) {
+    swept.failed += 1
+    deps.log.error('an image could not be looked after', { imageId, error })
+  }
 }
+
+const deletedSchema = z.object({ status: z.literal('deleted'), imageId: imageIdSchema, sweepAt: z.number() })
+
+async function settle(deps: SweeperDeps, imageId: ImageId): Promise<keyof Swept | undefined> {
+  // The index may lag behind; what counts is the record.
+  const { Item } = await deps.dynamo.send(
+    new GetCommand({ TableName: deps.table, Key: { imageId }, ConsistentRead: true }),
+  )
+  if (Item?.['sweepAt'] === undefined || Item['sweepAt'] >= deps.now().getTime()) return undefined
+  const deleted = deletedSchema.safeParse(Item)
+  if (deleted.success) {
+    await removeObjects(deps, imageId)
+    return removeRecord(deps, imageId, deleted.data.sweepAt)
+  }
+  const image = imageSchema.parse(Item)
+  if (isFinished(image)) return announce(deps, image)
+  if (image.attempts === 0 && !(await hasOriginal(deps, image))) {
+    // Its submission broke off, and was answered with no 202.
+    return removeRecord(deps, imageId, image.sweepAt)
+  }
+  const attempts = image.attempts - (image.throttled ?? 0)
+  const age = deps.now().getTime() - image.submittedAt
+  if (attempts >= deps.maxAttempts || age > deps.giveUpMs) return giveUp(deps, image)
+  return requeue(deps, image)
+}
+
+/**
+ * A new job: its own was never sent, or is in the dead-letter queue. Or it still waits in a long backlog; a job too many
+ * is harmless, and as the image is swept after twice the time each time, there are few.
+ */
+async function requeue(
+  deps: SweeperDeps,
+  { imageId, epoch, sweepAt, swept = 0 }: Image,
+): Promise<'requeued'> {
+  await sendJob(deps, { version: 1, imageId, epoch })
+  await updateImage(deps, imageId, {
+    set: {
+      swept: swept + 1,
+      sweepAt: deps.now().getTime() + deps.sweepAfterMs * Math.min(2 ** (swept + 1), MAX_STRETCH),
+    },
+    ...unchanged(sweepAt),
+  })
+  return 'requeued'
+}
+
+async function giveUp(deps: SweeperDeps, image: Image): Promise<'exhausted' | undefined> {
+  const message = 'The image could not be analysed in time; try again later.'
+  const finished = await commitOutcome(
+    deps,
+    image,
+    { status: 'failed', failure: { code: 'EXHAUSTED', message } },
+    // A worker that takes the image up sets the time anew.
+    {
+      condition: `${unchanged(image.sweepAt).condition} AND (attribute_not_exists(leaseUntil) OR leaseUntil < :now)`,
+      values: { ...unchanged(image.sweepAt).values, ':now': deps.now().getTime() },
+    },
+  )
+  if (finished === undefined) return undefined
+  await announce(deps, finished)
+  return 'exhausted'
+}
+
+async function announce(deps: SweeperDeps, image: FinishedImage): Promise<'announced'> {
+  const [refused] = await putEvents(deps, [eventDetail(image)])
+  if (refused !== undefined) throw new Error(`EventBridge did not take the event: ${refused}.`)
+  await markAnnounced(deps, image)
+  return 'announced'
+}
+
+async function hasOriginal({ s3 }: SweeperDeps, { original }: Image): Promise<boolean> {
+  try {
+    await s3.send(new HeadObjectCommand({ Bucket: original.bucket, Key: original.key }))
+    return true
+  } catch (error) {
+    if (error instanceof NotFound) return false
+    throw error
+  }
+}
+
+async function removeObjects({ s3, bucket }: SweeperDeps, imageId: ImageId): Promise<void> {
+  for (const Key of objectKeys(imageId)) await s3.send(new DeleteObjectCommand({ Bucket: bucket, Key }))
+}
+
+async function removeRecord(
+  { dynamo, table }: SweeperDeps,
+  imageId: ImageId,
+  sweepAt: number | undefined,
+): Promise<'removed' | undefined> {
+  const { condition, values } = unchanged(sweepAt)
+  try {
+    await dynamo.send(
+      new DeleteCommand({
+        TableName: table,
+        Key: { imageId },
+        ConditionExpression: condition,
+        ExpressionAttributeValues: values,
+      }),
+    )
+    return 'removed'
+  } catch (error) {
+    if (error instanceof ConditionalCheckFailedException) return undefined
+    throw error
+  }
+}
+
+/** Whoever does something with an image sets the time of its next sweep, which so tells whether it has been touched. */
+const unchanged = (sweepAt: number | undefined) => ({
+  condition: 'sweepAt = :seen',
+  values: { ':seen': sweepAt },
+})

@@ -19,13 +19,16 @@ import type { Context, SQSEvent } from 'aws-lambda'
 import type { Hono } from 'hono'
 import { buildApp } from '../api/app.ts'
 import { loadPage } from '../api/page.ts'
+import { newImageId } from '../api/submit.ts'
 import { startEmbeddedAws, startRekognition } from '../local/embedded-aws.ts'
 import { toRecord } from '../local/poller.ts'
 import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
-import { clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
+import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { DEFAULT_MAX_IMAGE_BYTES } from '../shared/config.ts'
 import type { EventDetail } from '../shared/event.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
+import { Limiter } from '../worker/limiter.ts'
+import { render } from '../worker/thumbnail.ts'
 
 /** Another emulator to test against, instead of the embedded AWS. */
 export const ELSEWHERE = process.env['AWS_ENDPOINT_URL']
@@ -93,6 +96,7 @@ export async function startTestSystem(
   options: { rekognition?: { tps?: number; latencyMs?: number }; maxImageBytes?: number } = {},
 ): Promise<TestSystem> {
   const region = 'us-east-1'
+  const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
   const trouble: string[] = []
   // With AWS_ENDPOINT_URL the same tests run against another emulator, each in resources of its own.
   const names = resourceNames(
@@ -103,11 +107,10 @@ export async function startTestSystem(
   const aws =
     ELSEWHERE === undefined
       ? await startEmbeddedAws({
-          ...{ port: 0, region, folder, rekognition },
+          ...{ port: 0, region, folder, rekognition, credentials: [credentials] },
           onDropped: (dropped) => trouble.push(JSON.stringify(dropped)),
         })
       : { endpoint: ELSEWHERE, stop: async () => {} }
-  const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
   const target = { endpoint: aws.endpoint, region, credentials }
   const s3 = new S3Client(s3Options(target))
   const sqs = new SQSClient(sqsOptions(target))
@@ -135,10 +138,16 @@ export async function startTestSystem(
     trouble.push(`${message} ${String(extra['error'] ?? extra['cause'] ?? '')}`)
   }
   const log = { info: () => {}, warn: note, error: note as WorkerDeps['log']['error'] }
-  const common = { bucket: names.bucket, table: names.table, jobQueueUrl, now: () => new Date() }
+  const clock = { now: () => new Date(), sleep, random: Math.random }
+  const common = { ...clock, bucket: names.bucket, table: names.table, jobQueueUrl, sweepAfterMs: 1_860_000 }
   const worker: WorkerDeps = {
     ...{ ...common, s3, sqs, dynamo, eventBridge, log, eventBus: names.eventBus },
-    rekognition: new RekognitionClient(clientOptions({ ...target, endpoint: rekognitionEndpoint })),
+    rekognition: new RekognitionClient({
+      ...clientOptions({ ...target, endpoint: rekognitionEndpoint }),
+      maxAttempts: 1,
+    }),
+    limiter: new Limiter(clock),
+    render,
     rekognitionSource: 's3',
     minConfidence: 55,
     maxLabels: 100,
@@ -147,6 +156,7 @@ export async function startTestSystem(
   const app = buildApp({
     ...{ ...common, s3, sqs, dynamo, log },
     maxImageBytes: options.maxImageBytes ?? DEFAULT_MAX_IMAGE_BYTES,
+    newImageId,
     identify: async (c) => c.req.header('x-test-owner') ?? 'anonymous',
     page: loadPage(aws.endpoint),
   })

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { DeleteCommand, PutCommand } from '@aws-sdk/lib-dynamodb'
 import type { LambdaContext, LambdaEvent } from 'hono/aws-lambda'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { lambdaContext, startTestSystem, type TestSystem } from './context.ts'
@@ -22,7 +23,10 @@ beforeAll(async () => {
     IMAGE_TABLE: system.names.table,
     JOB_QUEUE_URL: system.worker.jobQueueUrl,
     EVENT_BUS_NAME: system.names.eventBus,
-    STALE_SECONDS: '1',
+    SWEEP_AFTER_SECONDS: '2',
+    MAX_ATTEMPTS: '10',
+    GIVE_UP_DAYS: '14',
+    REKOGNITION_TPS: '50',
     AUTH: 'none',
     POWERTOOLS_LOG_LEVEL: 'SILENT',
   }
@@ -161,18 +165,44 @@ describe('the worker function', () => {
 })
 
 describe('the sweeper function', () => {
-  it('gives a new job to what was left behind, and to nothing else', async () => {
+  /** Submits an image to the function, whose environment says when it is due, and loses its job. */
+  const lose = async (): Promise<string> => {
     await system.work()
-    const lost = await system.submit(photo)
-    // Its job is taken and never seen again.
+    const accepted = await call(rest('POST', '/images', raw))
+    expect(accepted.statusCode).toBe(202)
     expect((await system.receiveJobs()).Records).toHaveLength(1)
-    expect((await sweeper.handler()).swept).toBe(0)
-    await vi.waitFor(async () => expect((await sweeper.handler()).swept).toBe(1), {
+    return JSON.parse(accepted.body).imageId
+  }
+
+  it('gives a new job to what was left behind, and to nothing else', async () => {
+    const lost = await lose()
+    expect((await sweeper.handler()).requeued).toBe(0)
+    await vi.waitFor(async () => expect((await sweeper.handler()).requeued).toBe(1), {
       timeout: 5_000,
       interval: 200,
     })
     await system.work()
     expect((await system.record(lost)).status).toBe('completed')
-    expect((await sweeper.handler()).swept).toBe(0)
+    expect((await sweeper.handler()).requeued).toBe(0)
+  })
+  it('fails when it met trouble, so that an alarm tells of it, and looks after the others all the same', async () => {
+    const lost = await lose()
+    const { dynamo, table } = system.worker
+    const broken = { imageId: '0199c0de-0000-7000-8000-000000000000' }
+    await dynamo.send(
+      new PutCommand({ TableName: table, Item: { ...broken, status: '?', unfinished: '0', sweepAt: 1 } }),
+    )
+    const jobs = () =>
+      vi.waitFor(
+        async () => {
+          await expect(sweeper.handler()).rejects.toThrow('1 images could not be looked after')
+          const { Records } = await system.receiveJobs()
+          expect(Records).not.toEqual([])
+          return Records.map(({ body }) => JSON.parse(body).imageId)
+        },
+        { timeout: 5_000, interval: 200 },
+      )
+    expect(await jobs()).toEqual([lost])
+    await dynamo.send(new DeleteCommand({ TableName: table, Key: broken }))
   })
 })

@@ -1,5 +1,9 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { readFileSync } from 'node:fs'
+import { InvalidS3ObjectException, ThrottlingException } from '@aws-sdk/client-rekognition'
 import { DeleteObjectCommand } from '@aws-sdk/client-s3'
+import { UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import type { SQSEvent } from 'aws-lambda'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
@@ -31,6 +35,7 @@ const NOT_OUR_CALLS: Record<FunctionName, Record<string, string>> = {
     's3:ListBucket bucket': 'without it S3 answers 403 for a key that is not there',
   },
   sweeper: {
+    's3:ListBucket bucket': 'without it S3 answers 403 for a key that is not there',
     'logs:CreateLogStream log-group:*': 'the Lambda runtime writes the log',
     'logs:PutLogEvents log-group:*': 'the Lambda runtime writes the log',
     'xray:PutTraceSegments *': 'the Lambda runtime sends traces',
@@ -65,105 +70,159 @@ function resourceOf(action: string, input: Record<string, unknown>): string {
   return { sqs: 'jobs', events: 'bus', rekognition: '*' }[service ?? ''] ?? 'unknown'
 }
 
+/** What no item of DynamoDB holds: 1,000 labels with five instances each. */
+const LABELS = Array.from({ length: 1_000 }, (_, index) => ({
+  Name: `Label ${index}`,
+  Confidence: 99.5 - index / 100,
+  Instances: Array.from({ length: 5 }, () => ({
+    BoundingBox: { Left: 0.123456789, Top: 0.123456789, Width: 0.123456789, Height: 0.123456789 },
+    Confidence: 98.76543210987,
+  })),
+}))
+
 /** Every call of each function in flows that go through all of its code, on the embedded AWS. */
 async function recordCalls(system: TestSystem): Promise<Record<FunctionName, Set<string>>> {
   const calls = { api: new Set<string>(), worker: new Set<string>(), sweeper: new Set<string>() }
-  let who: FunctionName | undefined
+  const who = new AsyncLocalStorage<FunctionName>()
+  /** What to do before a call of a function: throw, and it never leaves. */
+  let before: (command: string) => void | Promise<void> = () => {}
+  /** What to make of its answer. */
+  let after: (command: string, output: object) => void = () => {}
   const { s3, sqs, dynamo, eventBridge, rekognition } = system.worker
   for (const client of [s3, sqs, dynamo, eventBridge, rekognition]) {
     const stack = client.middlewareStack as typeof s3.middlewareStack
     stack.add(
-      (next, context) => (args) => {
-        const action = ACTIONS[context.commandName ?? ''] ?? `unknown:${context.commandName}`
-        if (who !== undefined)
-          calls[who].add(`${action} ${resourceOf(action, args.input as unknown as Record<string, unknown>)}`)
-        return next(args)
-      },
+      (next, { commandName = '' }) =>
+        async (args) => {
+          const caller = who.getStore()
+          if (caller === undefined) return next(args)
+          const action = ACTIONS[commandName] ?? `unknown:${commandName}`
+          calls[caller].add(
+            `${action} ${resourceOf(action, args.input as unknown as Record<string, unknown>)}`,
+          )
+          await before(commandName)
+          const result = await next(args)
+          after(commandName, result.output)
+          return result
+        },
       { step: 'initialize', name: 'recorded' },
     )
   }
-  const as = async <T>(name: FunctionName, work: () => Promise<T>): Promise<T> => {
-    who = name
-    try {
-      return await work()
-    } finally {
-      who = undefined
-    }
-  }
+  const as = <T>(name: FunctionName, work: () => Promise<T>): Promise<T> => who.run(name, work)
+  const ask = (path: string, method = 'GET') => as('api', async () => system.app.request(path, { method }))
+  const run = (batch: SQSEvent, remainingMs?: number) =>
+    as('worker', () => processBatch(system.worker, batch, lambdaContext(remainingMs)))
   const work = async (): Promise<void> => {
     const batch = await system.receiveJobs()
     // Twice, as SQS may deliver it.
-    for (let delivery = 0; delivery < 2; delivery += 1) {
-      await as('worker', () => processBatch(system.worker, batch, lambdaContext()))
+    for (let delivery = 0; delivery < 2; delivery += 1) await run(batch)
+  }
+  const statusOf = async (imageId: string): Promise<string> => (await system.record(imageId)).status
+  const fail = (commands: string[], error: Error) => {
+    before = (command) => {
+      if (commands.includes(command)) throw error
     }
   }
+  const removeOriginal = (imageId: string) =>
+    s3.send(new DeleteObjectCommand({ Bucket: system.names.bucket, Key: `originals/${imageId}` }))
+  const useUpAttempts = (imageId: string) =>
+    dynamo.send(
+      new UpdateCommand({
+        TableName: system.names.table,
+        Key: { imageId },
+        UpdateExpression: 'SET attempts = :all',
+        ExpressionAttributeValues: { ':all': system.worker.maxAttempts },
+      }),
+    )
 
+  // A good image, submitted twice, looked at and listed in every way.
   const done = await as('api', () => system.submit(photo, { 'idempotency-key': 'a' }))
   await as('api', () => system.submit(photo, { 'idempotency-key': 'a' }))
   await work()
-  await as('api', async () => {
-    for (const path of [
-      `/${done}?wait=1`,
-      `/${done}/thumbnail`,
-      `/${done}/original`,
-      '',
-      '?status=completed',
-      '?label=Sharp',
-    ])
-      expect((await system.app.request(`/images${path}`)).status).toBeLessThan(400)
-    await system.app.request('/')
-  })
+  for (const path of [
+    ...[`/images/${done}?wait=1`, `/images/${done}/thumbnail`, `/images/${done}/original`],
+    ...['/images', '/images?status=completed', '/images?label=Sharp', '/'],
+  ])
+    expect((await ask(path)).status, path).toBeLessThan(400)
+
+  // Results that are too large for the record.
+  const large = await system.submit(await distinct(4))
+  after = (command, output) => {
+    if (command === 'DetectLabelsCommand') Object.assign(output, { Labels: LABELS })
+  }
+  await work()
+  after = () => {}
+  const shown = await (await ask(`/images/${large}`)).json()
+  expect(shown).toHaveProperty(['rekognitionLabels', 999, 'Instances'])
 
   // A failed image that is tried again, and deleted while a worker is at it.
   const failed = await system.submit(photo.subarray(0, 20_000))
   await work()
-  await as('api', async () => {
-    expect((await system.app.request(`/images/${failed}/retry`, { method: 'POST' })).status).toBe(202)
-  })
-  const batch = await system.receiveJobs()
+  expect((await ask(`/images/${failed}/retry`, 'POST')).status).toBe(202)
   let deleted = false
-  s3.middlewareStack.add(
-    (next, context) => async (args) => {
-      if (who === 'worker' && !deleted && context.commandName === 'GetObjectCommand') {
-        deleted = true
-        await as('api', async () => {
-          expect((await system.app.request(`/images/${failed}`, { method: 'DELETE' })).status).toBe(204)
-        })
-        who = 'worker'
-      }
-      return next(args)
-    },
-    { step: 'initialize', name: 'deleting' },
-  )
-  await as('worker', () => processBatch(system.worker, batch, lambdaContext()))
+  before = async (command) => {
+    if (command !== 'GetObjectCommand' || deleted) return
+    deleted = true
+    expect((await ask(`/images/${failed}`, 'DELETE')).status).toBe(204)
+  }
+  await run(await system.receiveJobs())
+  before = () => {}
+  expect(deleted).toBe(true)
 
-  // A bad image, one whose original is gone, and one that meets trouble.
+  // A bad image, and one whose original is gone.
   await system.submit(photo.subarray(0, 20_000))
-  const gone = await system.submit(await distinct(1))
-  await s3.send(new DeleteObjectCommand({ Bucket: system.names.bucket, Key: `originals/${gone}` }))
+  await removeOriginal(await system.submit(await distinct(1)))
   await work()
-  const throttled = await system.submit(await distinct(3))
-  rekognition.middlewareStack.add(
-    () => async () => {
-      const { ThrottlingException } = await import('@aws-sdk/client-rekognition')
-      throw new ThrottlingException({ message: 'no', $metadata: {} })
-    },
-    { step: 'build', name: 'trouble' },
-  )
+
+  // One that is given up, and whose job comes back from the dead-letter queue.
+  const redriven = await system.submit(await distinct(5))
+  await useUpAttempts(redriven)
+  const dead = await system.receiveJobs()
+  await run(dead)
+  expect(await statusOf(redriven)).toBe('failed')
+  for (const { attributes } of dead.Records) attributes.SentTimestamp = String(Date.now() + 1)
+  await run(dead)
+  expect(await statusOf(redriven)).toBe('pending')
   await work()
-  expect((await system.record(throttled)).status).toBe('processing')
-  rekognition.middlewareStack.remove('trouble')
+
+  // What is left behind: images without a job, an original, attempts left or their event, and two deletions.
+  const left = []
+  for (let number = 6; number < 10; number += 1) left.push(await system.submit(await distinct(number)))
+  const [waiting = '', missing = '', exhausted = '', unannounced = ''] = left
+  const lost = await system.receiveJobs()
+  expect(lost.Records.map(({ body }) => JSON.parse(body).imageId).sort()).toEqual(left.sort())
+  await removeOriginal(missing)
+  await useUpAttempts(exhausted)
+  fail(['PutEventsCommand'], new Error('EventBridge is away'))
+  await run({ Records: lost.Records.filter(({ body }) => body.includes(unannounced)) })
+  before = () => {}
+  expect((await ask(`/images/${done}`, 'DELETE')).status).toBe(204)
+  const now = () => new Date(Date.now() + 2 * system.worker.sweepAfterMs)
+  expect(await as('sweeper', () => sweep({ ...system.worker, now, giveUpMs: 14 * 86_400_000 }))).toEqual({
+    // Removed is also the one that was deleted while a worker was at it.
+    ...{ requeued: 1, exhausted: 1, announced: 1, removed: 3, failed: 0 },
+  })
+  expect(await Promise.all([waiting, exhausted, unannounced].map(statusOf))).toEqual([
+    ...['pending', 'failed', 'completed'],
+  ])
+  expect((await system.app.request(`/images/${missing}`)).status).toBe(404)
+  await work()
+
+  // Last, because these come back by themselves: one that Rekognition cannot read, and one that is throttled until
+  // its batch is out of time.
   const troubled = await system.submit(await distinct(2))
-  rekognition.middlewareStack.add(
-    () => async () => {
-      const { InvalidS3ObjectException } = await import('@aws-sdk/client-rekognition')
-      throw new InvalidS3ObjectException({ message: 'no', $metadata: {} })
-    },
-    { step: 'build', name: 'trouble' },
+  fail(
+    ['DetectLabelsCommand', 'DetectFacesCommand'],
+    new InvalidS3ObjectException({ message: 'no', $metadata: {} }),
   )
   await work()
-  await as('sweeper', () => sweep({ ...system.worker, now: () => new Date(Date.now() + 1_000) }, 0))
-  expect((await system.record(troubled)).status).toBe('processing')
+  before = () => {}
+  expect(await statusOf(troubled)).toBe('processing')
+  const throttled = await system.submit(await distinct(3))
+  fail(['DetectLabelsCommand'], new ThrottlingException({ message: 'no', $metadata: {} }))
+  const batch = await system.receiveJobs()
+  expect(await run(batch, 1_500)).toEqual({ batchItemFailures: [] })
+  expect(await statusOf(throttled)).toBe('processing')
   return calls
 }
 
@@ -215,9 +274,9 @@ describe.skipIf(lacking.length > 0)(`IAM policies (need ${lacking.join(', ') || 
   })
 
   it.each<[FunctionName, number]>([
-    ['api', 11],
-    ['worker', 10],
-    ['sweeper', 2],
+    ['api', 14],
+    ['worker', 13],
+    ['sweeper', 10],
   ])('grant the %s exactly what its code calls', (name, least) => {
     expect(calls[name].size).toBeGreaterThanOrEqual(least)
     const needed = [...calls[name], ...Object.keys(NOT_OUR_CALLS[name])]

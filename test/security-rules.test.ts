@@ -288,11 +288,14 @@ describe.skipIf(lacking.length > 0)(
     })
 
     // What the functions may do is held against what they really do in permissions.test.ts.
-    it('the worker may look for originals, and for nothing else in the bucket', () => {
-      expect(rights(plan, 'worker').filter((right) => right.startsWith('s3:ListBucket'))).toEqual([
-        's3:ListBucket arn:aws:s3:::image-analyzer-images-111122223333-us-east-1 if s3:prefix = originals/*',
-      ])
-    })
+    it.each(['worker', 'sweeper'])(
+      'the %s may look for originals, and for nothing else in the bucket',
+      (name) => {
+        expect(rights(plan, name).filter((right) => right.startsWith('s3:ListBucket'))).toEqual([
+          's3:ListBucket arn:aws:s3:::image-analyzer-images-111122223333-us-east-1 if s3:prefix = originals/*',
+        ])
+      },
+    )
 
     it('each role can be taken on by its own service only', () => {
       const roles = plan.ofType('aws_iam_role').map(({ address, after }) => {

@@ -4,7 +4,12 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { CreateTableCommand, DynamoDBClient, ListTablesCommand } from '@aws-sdk/client-dynamodb'
+import {
+  CreateTableCommand,
+  DynamoDBClient,
+  ListTablesCommand,
+  UpdateItemCommand,
+} from '@aws-sdk/client-dynamodb'
 import { EventBridgeClient, ListEventBusesCommand } from '@aws-sdk/client-eventbridge'
 import { GetObjectCommand, ListBucketsCommand, S3Client } from '@aws-sdk/client-s3'
 import {
@@ -21,7 +26,8 @@ import { LISTED_ATTRIBUTES } from '../api/records.ts'
 import { bundle, type FunctionName } from '../build/bundle.ts'
 import { startRekognition } from '../local/embedded-aws.ts'
 import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from '../local/resources.ts'
-import { type Copy, copyModule, missing, type Outcome, onPath, type Plan, render } from './terraform.ts'
+import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
+import { type Copy, copyModule, missing, type Outcome, onPath, Plan, render } from './terraform.ts'
 
 const root = resolve(import.meta.dirname, '..')
 const skipped = (lacking: string[]): string =>
@@ -125,7 +131,7 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
         hash_key: string
         range_key: string
         projection_type: string
-        non_key_attributes: string[]
+        non_key_attributes: string[] | null
       }[]
     }
     expect({
@@ -137,7 +143,7 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
           name: index.name,
           keys: [index.hash_key, index.range_key],
           projection: index.projection_type,
-          projected: [...index.non_key_attributes].sort(),
+          projected: [...(index.non_key_attributes ?? [])].sort(),
         })),
       ),
     }).toEqual({
@@ -159,7 +165,7 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
       ),
     })
     const byOwner = table.global_secondary_index.find((index) => index.name === 'byOwner')
-    expect(byOwner?.non_key_attributes.toSorted()).toEqual(LISTED_ATTRIBUTES.toSorted())
+    expect(byOwner?.non_key_attributes?.toSorted()).toEqual(LISTED_ATTRIBUTES.toSorted())
   })
 
   it('makes the queues that the local system has', async () => {
@@ -179,6 +185,30 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
       maxReceiveCount: JSON.parse(queues[jobQueue]?.['RedrivePolicy'] ?? '{}').maxReceiveCount,
     })
     expect(String(dead['message_retention_seconds'])).toBe(queues[deadQueue]?.['MessageRetentionPeriod'])
+  })
+
+  it('tells each function what shared/config.ts reads, and by default the numbers that it has by itself', () => {
+    const names = ['IMAGE_BUCKET', 'IMAGE_TABLE', 'JOB_QUEUE_URL', 'SWEEP_AFTER_SECONDS', 'NODE_OPTIONS']
+    const sweeping = [...names, 'EVENT_BUS_NAME', 'MAX_ATTEMPTS']
+    const api = environmentOf(plans.defaults, 'api')
+    const worker = environmentOf(plans.defaults, 'worker')
+    const sweeper = environmentOf(plans.defaults, 'sweeper')
+    expect(Object.keys(api).sort()).toEqual([...names, 'AUTH'].sort())
+    expect(Object.keys(worker).sort()).toEqual([...sweeping, 'MALLOC_ARENA_MAX', 'REKOGNITION_TPS'].sort())
+    expect(Object.keys(sweeper).sort()).toEqual([...sweeping, 'GIVE_UP_DAYS'].sort())
+
+    const withoutNumbers = (environment: Record<string, string>) =>
+      Object.fromEntries(Object.entries(environment).filter(([, value]) => !/^[\d.]+$/.test(value)))
+    expect(readApiConfig(api)).toEqual(readApiConfig(withoutNumbers(api)))
+    expect(readSweeperConfig(sweeper)).toEqual(readSweeperConfig(withoutNumbers(sweeper)))
+    const { REKOGNITION_TPS, ...config } = readWorkerConfig(worker)
+    expect(config).toEqual(readWorkerConfig(withoutNumbers(worker)))
+    // 50 calls a second for 10 workers.
+    expect(REKOGNITION_TPS).toBe(5)
+    expect([readAuthConfig(api), readAuthConfig(environmentOf(plans.jwt, 'api'))]).toEqual([
+      { AUTH: 'iam' },
+      { AUTH: 'jwt', JWT_ISSUER: 'https://id.example', JWT_AUDIENCE: 'image-analyzer' },
+    ])
   })
 
   it('deploys the gateway again when authorisation changes, and not otherwise', () => {
@@ -242,16 +272,12 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
     const { values } = JSON.parse(stdout) as {
       values: {
         outputs: Record<string, { value: string }>
-        root_module: { resources: { address: string; values: Record<string, unknown> }[] }
+        root_module: { resources: { address: string; type: string; values: Record<string, unknown> }[] }
       }
     }
-    const environmentOf = (name: FunctionName): Record<string, string> => {
-      const lambda = values.root_module.resources.find(
-        ({ address }) => address === `aws_lambda_function.${name}`,
-      )
-      const blocks = lambda?.values['environment'] as { variables: Record<string, string> }[] | undefined
-      return blocks?.[0]?.variables ?? {}
-    }
+    const applied = new Plan(
+      values.root_module.resources.map(({ address, type, values }) => ({ address, type, after: values })),
+    )
     const s3 = new S3Client({ endpoint, region, credentials, forcePathStyle: true })
     const sqs = new SQSClient({ endpoint, region, credentials, useQueueUrlAsEndpoint: false })
     const rekognition = await startRekognition({
@@ -263,7 +289,7 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
     const functions = mkdtempSync(join(tmpdir(), 'image-analyzer-functions-'))
     const invoke = <T>(name: FunctionName, event: unknown): Promise<T> =>
       invokeBundle<T>(join(functions, name), event, {
-        ...environmentOf(name),
+        ...environmentOf(applied, name),
         ...env,
         AWS_ENDPOINT_URL_REKOGNITION: rekognition.endpoint,
       })
@@ -302,7 +328,23 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
         detail: { imageId, status: 'completed' },
       })
 
-      expect(await invoke('sweeper', {})).toMatchObject({ swept: 0 })
+      const nothing = { requeued: 0, exhausted: 0, announced: 0, removed: 0, failed: 0 }
+      expect(await invoke('sweeper', {})).toEqual(nothing)
+      const left = await invoke<GatewayAnswer>('api', gatewayEvent('POST', '/images', photo))
+      const { imageId: lost } = JSON.parse(left.body) as { imageId: string }
+      await receive(sqs, values.outputs['job_queue_url']?.value)
+      // As if its time had come.
+      await new DynamoDBClient({ endpoint, region, credentials }).send(
+        new UpdateItemCommand({
+          TableName: values.outputs['table']?.value,
+          Key: { imageId: { S: lost } },
+          UpdateExpression: 'SET sweepAt = :due',
+          ExpressionAttributeValues: { ':due': { N: '1' } },
+        }),
+      )
+      expect(await invoke('sweeper', {})).toEqual({ ...nothing, requeued: 1 })
+      const [again] = await receive(sqs, values.outputs['job_queue_url']?.value)
+      expect(JSON.parse(again?.Body ?? '')).toEqual({ version: 1, imageId: lost, epoch: 1 })
     } finally {
       await rekognition.stop()
       rmSync(functions, { recursive: true, force: true })
@@ -328,6 +370,13 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
     }).toEqual({ buckets: [], queues: [], tables: [], buses: ['default'] })
   })
 })
+
+const environmentOf = (plan: Plan, name: FunctionName): Record<string, string> => {
+  const [block] = plan.get(`aws_lambda_function.${name}`)['environment'] as {
+    variables: Record<string, string>
+  }[]
+  return block?.variables ?? {}
+}
 
 const byName = <T extends { name: string }>(list: readonly T[] = []): T[] =>
   list.toSorted((a, b) => a.name.localeCompare(b.name))
@@ -412,7 +461,7 @@ const toRecord = ({ MessageId, ReceiptHandle, Body }: Message) => ({
   messageId: MessageId,
   receiptHandle: ReceiptHandle,
   body: Body,
-  attributes: { ApproximateReceiveCount: '1' },
+  attributes: { ApproximateReceiveCount: '1', SentTimestamp: String(Date.now()) },
   messageAttributes: {},
   eventSource: 'aws:sqs',
   awsRegion: 'us-east-1',

@@ -17,8 +17,28 @@ import {
   type Kept,
   labelSchema,
   type RekognitionFace,
+  Verdict,
 } from '../shared/image.ts'
-import { Verdict } from './verdict.ts'
+import { type Limiter, OutOfTime } from './limiter.ts'
+
+export interface Rekognition {
+  rekognition: RekognitionClient
+  /**
+   * Shared by all batches of this process and by both operations. Amazon counts each operation by itself; but an image
+   * makes one call of each, in turn, so what is right for both together is right for each.
+   */
+  limiter: Pick<Limiter, 'run'>
+  minConfidence: number
+  maxLabels: number
+}
+
+/** How long the work on an image may take. */
+export interface Time {
+  /** Milliseconds since 1970 at which it is broken off. */
+  until: number
+  /** Aborted then. */
+  signal: AbortSignal
+}
 
 export type Analysis = Pick<
   CompletedImage,
@@ -33,34 +53,45 @@ export type Analysis = Pick<
  * @throws Verdict ANALYSIS_REFUSED where Rekognition refuses the image itself; Throttled; ObjectUnreadable
  */
 export async function analyse(
-  rekognition: RekognitionClient,
+  deps: Rekognition,
   image: RekognitionImage,
-  settings: { minConfidence: number; maxLabels: number },
   kept: Kept,
+  time: Time,
 ): Promise<Analysis> {
+  const inTurn = <T>(call: () => Promise<T>): Promise<T> => deps.limiter.run(call, isThrottling, time.until)
   const [labels, faces] = await Promise.allSettled([
-    kept.labels ?? detectLabels(rekognition, image, settings),
-    kept.faces ?? detectFaces(rekognition, image),
+    kept.labels ?? inTurn(() => detectLabels(deps, image, time)),
+    kept.faces ?? inTurn(() => detectFaces(deps, image, time)),
   ])
   if (labels.status === 'fulfilled') kept.labels = labels.value
   if (faces.status === 'fulfilled') kept.faces = faces.value
-  if (labels.status === 'rejected') throw translate(labels.reason)
-  if (faces.status === 'rejected') throw translate(faces.reason)
-  return {
-    ...labels.value,
-    rekognitionFaces: faces.value,
-    labels: labels.value.rekognitionLabels.map((label) => label.Name),
-    faceCount: faces.value.length,
+  if (labels.status === 'fulfilled' && faces.status === 'fulfilled') {
+    return {
+      ...labels.value,
+      rekognitionFaces: faces.value,
+      labels: labels.value.rekognitionLabels.map((label) => label.Name),
+      faceCount: faces.value.length,
+    }
   }
+  const errors = [labels, faces].flatMap((call) =>
+    call.status === 'rejected' ? [translate(call.reason)] : [],
+  )
+  // A verdict is final whatever else went wrong; and only an attempt that met nothing but throttling does not count.
+  throw (
+    errors.find((error) => error instanceof Verdict) ??
+    errors.find((error) => !(error instanceof Throttled)) ??
+    errors[0]
+  )
 }
 
 async function detectLabels(
-  rekognition: RekognitionClient,
+  { rekognition, minConfidence, maxLabels }: Rekognition,
   image: RekognitionImage,
-  { minConfidence, maxLabels }: { minConfidence: number; maxLabels: number },
+  { signal }: Time,
 ): Promise<NonNullable<Kept['labels']>> {
   const answer = await rekognition.send(
     new DetectLabelsCommand({ Image: image, MinConfidence: minConfidence, MaxLabels: maxLabels }),
+    { abortSignal: signal },
   )
   return {
     rekognitionLabels: labelSchema.array().parse(answer.Labels ?? []),
@@ -69,15 +100,20 @@ async function detectLabels(
 }
 
 async function detectFaces(
-  rekognition: RekognitionClient,
+  { rekognition }: Rekognition,
   image: RekognitionImage,
+  { signal }: Time,
 ): Promise<RekognitionFace[]> {
   // Without these Rekognition leaves emotions, age and gender out. ALL would triple the size for nothing shown.
   const answer = await rekognition.send(
     new DetectFacesCommand({ Image: image, Attributes: ['DEFAULT', 'AGE_RANGE', 'GENDER', 'EMOTIONS'] }),
+    { abortSignal: signal },
   )
   return faceSchema.array().parse(answer.FaceDetails ?? [])
 }
+
+const isThrottling = (error: unknown): boolean =>
+  error instanceof ProvisionedThroughputExceededException || error instanceof ThrottlingException
 
 /** Rekognition's findings on the image become verdicts; throttling, time-outs and missing rights stay what they are. */
 function translate(error: unknown): unknown {
@@ -90,9 +126,7 @@ function translate(error: unknown): unknown {
   ) {
     return new Verdict('ANALYSIS_REFUSED', `Rekognition refused the image: ${error.name}.`, error)
   }
-  if (error instanceof ProvisionedThroughputExceededException || error instanceof ThrottlingException) {
-    return new Throttled(error)
-  }
+  if (isThrottling(error) || error instanceof OutOfTime) return new Throttled(error)
   // Also what a bucket in another region or a missing right looks like, so the caller looks whether it is there.
   if (error instanceof InvalidS3ObjectException) return new ObjectUnreadable(error)
   return error

@@ -1,21 +1,32 @@
 import { BatchProcessor, EventType, processPartialResponse } from '@aws-lambda-powertools/batch'
-import type { EventBridgeClient } from '@aws-sdk/client-eventbridge'
-import { ChangeMessageVisibilityCommand, SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
+import { ChangeMessageVisibilityCommand } from '@aws-sdk/client-sqs'
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
-import { eventDetail } from '../shared/event.ts'
+import type { Sleep } from '../shared/aws.ts'
+import { type EventBus, eventDetail } from '../shared/event.ts'
 import type { FinishedImage } from '../shared/image.ts'
-import { jobSchema } from '../shared/job.ts'
-import { Throttled } from './analysis.ts'
+import { type Job, type JobQueue, jobSchema, sendJob } from '../shared/job.ts'
+import { getImage, markAnnounced, nextRun, updateImage } from '../shared/records.ts'
+import { Throttled, type Time } from './analysis.ts'
 import { Announcements } from './events.ts'
 import { Held, type ProcessDeps, processImage } from './process-image.ts'
-import { markAnnounced } from './records.ts'
 
-export interface WorkerDeps extends ProcessDeps {
-  sqs: SQSClient
-  jobQueueUrl: string
-  eventBridge: EventBridgeClient
-  eventBus: string
+export interface WorkerDeps extends ProcessDeps, JobQueue, EventBus {
+  sleep: Sleep
+  /** From 0 to 1, as Math.random. */
+  random: () => number
   log: ProcessDeps['log'] & { error: (message: string, extra: Record<string, unknown>) => void }
+}
+
+/**
+ * Milliseconds before its end at which a batch breaks off the work on images, to give them back and to announce what is
+ * done; and at which it answers, whatever hangs: unanswered, all of it would come back. Of a short time, a fifth and
+ * a fifteenth.
+ */
+const BREAK_OFF_MS = 6_000
+const ANSWER_MS = 2_000
+
+class OutOfTime extends Error {
+  override readonly name = 'OutOfTime'
 }
 
 /** Seconds: the first wait, by how much each further one is longer, and the longest. */
@@ -26,10 +37,12 @@ interface Backoff {
 }
 const AFTER_FAILURE: Backoff = { first: 2, factor: 3, longest: 300 }
 const AFTER_THROTTLING: Backoff = { first: 2, factor: 2, longest: 60 }
+/** The most seconds that SQS delays a message (Amazon SQS quotas). */
+const MAX_DELAY_SECONDS = 900
 
 /** Seconds to wait after the given time: at random, from half of its step on, so that jobs do not come back together. */
-const pause = ({ first, factor, longest }: Backoff, times: number): number =>
-  Math.ceil(Math.min(first * factor ** (times - 1), longest) * (0.5 + Math.random() / 2))
+const pause = ({ first, factor, longest }: Backoff, times: number, random: () => number): number =>
+  Math.ceil(Math.min(first * factor ** (times - 1), longest) * (0.5 + random() / 2))
 
 /**
  * One SQS batch: every record is settled by itself, and only those that failed are reported back, so that a bad
@@ -40,60 +53,126 @@ export async function processBatch(
   event: SQSEvent,
   context: Context,
 ): Promise<SQSBatchResponse> {
-  const deadline = deps.now().getTime() + context.getRemainingTimeInMillis()
+  const total = context.getRemainingTimeInMillis()
+  const deadline = deps.now().getTime() + total
+  const breakOffAfter = total - Math.min(BREAK_OFF_MS, total / 5)
+  const answerAfter = total - Math.min(ANSWER_MS, total / 15)
+  const breakOff = new AbortController()
+  const answered = new AbortController()
+  const time: Time = { until: deadline - total + breakOffAfter, signal: breakOff.signal }
+  const atBreakOff = deps.sleep(breakOffAfter, answered.signal)
+  atBreakOff.then(
+    () => breakOff.abort(new OutOfTime('The batch is out of time.')),
+    () => {},
+  )
+  const lastMoment = deps.sleep(answerAfter, answered.signal).then(() => {
+    throw new Error('The batch is out of time, and something does not end.')
+  })
+  // Heard by the records only while they last.
+  lastMoment.catch(() => {})
+
   const runs = new Map<string, Promise<void>>()
-  const announcements = new Announcements(deps.eventBridge, deps.eventBus, event.Records.length)
+  const sent = new Map<string, number>()
+  for (const { body, attributes } of event.Records) {
+    sent.set(body, Math.max(sent.get(body) ?? 0, Number(attributes.SentTimestamp)))
+  }
+  const announcements = new Announcements(deps, deps.sleep, event.Records.length)
 
   const settle = async (record: SQSRecord): Promise<void> => {
     try {
       // SQS may put two copies of a job into one batch; the second shares the first one's fate.
       const repeated = runs.get(record.body)
       if (repeated !== undefined) announcements.pass()
-      const run = repeated ?? runAndAnnounce(record.body)
+      const run = repeated ?? settleJob(record.body)
       runs.set(record.body, run)
-      await run
+      await Promise.race([run, lastMoment])
     } catch (error) {
       await report(deps, record, error)
       throw error
     }
   }
 
-  const runAndAnnounce = async (body: string): Promise<void> => {
-    let image: FinishedImage | undefined
-    try {
-      image = await processImage(deps, jobSchema.parse(JSON.parse(body)), deadline)
-    } catch (error) {
-      if (!(error instanceof Throttled)) throw error
-      await postpone(deps, body, error.times)
-    } finally {
-      // Whatever comes of it, the other images' events must not wait for it.
-      if (image === undefined) announcements.pass()
+  const settleJob = async (body: string): Promise<void> => {
+    let told = false
+    const tell = (image: FinishedImage): Promise<void> => {
+      told = true
+      return announcements.announce(eventDetail(image))
     }
-    if (image === undefined) return
-    await announcements.announce(eventDetail(image))
-    await markAnnounced(deps, image)
+    try {
+      const job = jobSchema.parse(JSON.parse(body))
+      try {
+        await work(job, sent.get(body) ?? 0, tell)
+      } catch (error) {
+        const delay = delayOf(deps, error)
+        if (delay === undefined) throw error
+        await sendJob(deps, job, delay)
+      }
+    } finally {
+      // Whatever came of this image, the other images' events must not wait for it.
+      if (!told) announcements.pass()
+    }
+  }
+
+  const work = async (
+    job: Job,
+    sentAt: number,
+    tell: (image: FinishedImage) => Promise<void>,
+  ): Promise<void> => {
+    const found = await processImage(deps, job, deadline, time)
+    if (found === undefined) return
+    const { image, before } = found
+    // Told again unless the record says so, because nobody knows whether an announcement before arrived.
+    if (image.announced !== image.epoch) {
+      await tell(image)
+      await markAnnounced(deps, image)
+    }
     deps.log.info('the image is finished', {
       imageId: image.imageId,
       status: image.status,
       attempts: image.attempts,
     })
+    if (before && isRedriven(image, sentAt)) await beginAnew(deps, image)
   }
 
-  return processPartialResponse(event, settle, new BatchProcessor(EventType.SQS), {
-    context,
-    // Thrown, a full failure would be logged as a crash of the function; reported, it is the same to SQS.
-    throwOnFullBatchFailure: false,
-  })
+  try {
+    return await processPartialResponse(event, settle, new BatchProcessor(EventType.SQS), {
+      context,
+      // Thrown, a full failure would be logged as a crash of the function; reported, it is the same to SQS.
+      throwOnFullBatchFailure: false,
+    })
+  } finally {
+    answered.abort()
+  }
 }
 
 /**
- * Puts a job that was throttled back into the queue as a new message, whose deliveries count from one: so however
+ * Jobs that come back through no fault of theirs come as new messages, whose deliveries count from one: so however
  * long the throttling lasts, it takes no good image to the dead-letter queue.
+ *
+ * @returns seconds; undefined for an error that counts
  */
-async function postpone(deps: WorkerDeps, body: string, times: number): Promise<void> {
-  const DelaySeconds = pause(AFTER_THROTTLING, times)
-  await deps.sqs.send(new SendMessageCommand({ QueueUrl: deps.jobQueueUrl, MessageBody: body, DelaySeconds }))
-  deps.log.info('Rekognition has been asked too much; the job waits', { times, seconds: DelaySeconds })
+function delayOf({ random, log }: WorkerDeps, error: unknown): number | undefined {
+  if (error instanceof OutOfTime) return pause(AFTER_FAILURE, 1, random)
+  if (error instanceof Held) return Math.min(Math.max(Math.ceil(error.waitMs / 1_000), 1), MAX_DELAY_SECONDS)
+  if (!(error instanceof Throttled)) return undefined
+  const seconds = pause(AFTER_THROTTLING, error.times, random)
+  log.info('Rekognition has been asked too much; the job waits', { times: error.times, seconds })
+  return seconds
+}
+
+/**
+ * A job sent after its image was given up can only come from the dead-letter queue: to move it back is to ask for
+ * another run. (SQS gives moved messages a new time; all other jobs are sent before the end.)
+ */
+const isRedriven = (image: FinishedImage, sentAt: number): boolean =>
+  image.status === 'failed' && image.failure.code === 'EXHAUSTED' && sentAt > Date.parse(image.completedAt)
+
+async function beginAnew(deps: WorkerDeps, image: FinishedImage): Promise<void> {
+  const { imageId } = image
+  const begun = (await updateImage(deps, imageId, nextRun(deps, image))) ?? (await getImage(deps, imageId))
+  if (begun?.status !== 'pending' || begun.epoch !== image.epoch + 1) return
+  await sendJob(deps, { version: 1, imageId, epoch: begun.epoch })
+  deps.log.info('the image is analysed anew', { imageId, epoch: begun.epoch })
 }
 
 /**
@@ -101,16 +180,8 @@ async function postpone(deps: WorkerDeps, body: string, times: number): Promise<
  * favour only: if it fails, the timeout does it.
  */
 async function report(deps: WorkerDeps, record: SQSRecord, error: unknown): Promise<void> {
-  const receives = Number(record.attributes.ApproximateReceiveCount)
-  // A holder is most likely about to finish, so the first look comes soon; then its lease is waited out.
-  const wait =
-    error instanceof Held
-      ? receives === 1
-        ? AFTER_FAILURE.first
-        : Math.ceil(Math.max(error.waitMs, 1_000) / 1_000)
-      : pause(AFTER_FAILURE, receives)
-  if (error instanceof Held) deps.log.info('the image is held', { messageId: record.messageId, wait })
-  else deps.log.error('an attempt failed', { messageId: record.messageId, body: record.body, error, wait })
+  const wait = pause(AFTER_FAILURE, Number(record.attributes.ApproximateReceiveCount), deps.random)
+  deps.log.error('an attempt failed', { messageId: record.messageId, body: record.body, error, wait })
   try {
     await deps.sqs.send(
       new ChangeMessageVisibilityCommand({

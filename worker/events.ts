@@ -1,8 +1,6 @@
-import { type EventBridgeClient, PutEventsCommand } from '@aws-sdk/client-eventbridge'
-import { DETAIL_TYPES, EVENT_SOURCE, type EventDetail } from '../shared/event.ts'
+import type { Sleep } from '../shared/aws.ts'
+import { type EventBus, type EventDetail, MAX_EVENTS_PER_CALL, putEvents } from '../shared/event.ts'
 
-/** Entries that one PutEvents call takes (Amazon EventBridge quotas); each is under 8 KB, so size is no limit. */
-const MAX_ENTRIES = 10
 /** Milliseconds that a finished image's event waits for the rest of its batch, before it goes without them. */
 const LINGER_MS = 2_000
 
@@ -17,16 +15,16 @@ interface Waiting {
  * event or none to give, when a call is full, or when the first has waited long enough.
  */
 export class Announcements {
-  readonly #eventBridge: EventBridgeClient
-  readonly #bus: string
+  readonly #bus: EventBus
+  readonly #sleep: Sleep
   #waiting: Waiting[] = []
   #expected: number
-  #timer: NodeJS.Timeout | undefined
+  #lingering: AbortController | undefined
 
   /** @param expected how many images there are; each has to call `announce` or `pass` once */
-  constructor(eventBridge: EventBridgeClient, bus: string, expected: number) {
-    this.#eventBridge = eventBridge
+  constructor(bus: EventBus, sleep: Sleep, expected: number) {
     this.#bus = bus
+    this.#sleep = sleep
     this.#expected = expected
   }
 
@@ -34,7 +32,13 @@ export class Announcements {
   announce(detail: EventDetail): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ detail, resolve, reject })
-      this.#timer ??= setTimeout(() => this.#send(), LINGER_MS)
+      if (this.#lingering === undefined) {
+        this.#lingering = new AbortController()
+        this.#sleep(LINGER_MS, this.#lingering.signal).then(
+          () => this.#send(),
+          () => {},
+        )
+      }
       this.#arrived()
     })
   }
@@ -46,12 +50,12 @@ export class Announcements {
 
   #arrived(): void {
     this.#expected -= 1
-    if (this.#expected === 0 || this.#waiting.length === MAX_ENTRIES) this.#send()
+    if (this.#expected === 0 || this.#waiting.length === MAX_EVENTS_PER_CALL) this.#send()
   }
 
   #send(): void {
-    clearTimeout(this.#timer)
-    this.#timer = undefined
+    this.#lingering?.abort()
+    this.#lingering = undefined
     const sent = this.#waiting
     this.#waiting = []
     if (sent.length > 0) void this.#put(sent)
@@ -59,23 +63,14 @@ export class Announcements {
 
   async #put(sent: Waiting[]): Promise<void> {
     try {
-      const { Entries = [] } = await this.#eventBridge.send(
-        new PutEventsCommand({
-          Entries: sent.map(({ detail }) => ({
-            EventBusName: this.#bus,
-            Source: EVENT_SOURCE,
-            DetailType: DETAIL_TYPES[detail.status],
-            Time: new Date(detail.completedAt),
-            Detail: JSON.stringify(detail),
-          })),
-        }),
+      const refused = await putEvents(
+        this.#bus,
+        sent.map(({ detail }) => detail),
       )
-      // A call can succeed with entries that failed; they are told by position.
       sent.forEach(({ resolve, reject }, index) => {
-        const entry = Entries[index]
-        if (entry?.EventId !== undefined) resolve()
-        else
-          reject(new Error(`EventBridge did not take the event: ${entry?.ErrorCode ?? 'no answer for it'}.`))
+        const reason = refused[index]
+        if (reason === undefined) resolve()
+        else reject(new Error(`EventBridge did not take the event: ${reason}.`))
       })
     } catch (error) {
       for (const { reject } of sent) reject(error)

@@ -6,12 +6,16 @@ import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { Context, SQSBatchResponse, SQSEvent } from 'aws-lambda'
-import { clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
+import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { readWorkerConfig } from '../shared/config.ts'
 import { processBatch, type WorkerDeps } from './batch.ts'
+import { Limiter } from './limiter.ts'
+import { render } from './thumbnail.ts'
 
 const config = readWorkerConfig(process.env)
+const clock = { now: () => new Date(), sleep, random: Math.random }
 const deps: WorkerDeps = {
+  ...clock,
   s3: new S3Client(s3Options()),
   sqs: new SQSClient(sqsOptions()),
   dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),
@@ -26,7 +30,13 @@ const deps: WorkerDeps = {
   minConfidence: config.MIN_CONFIDENCE,
   maxLabels: config.MAX_LABELS,
   maxAttempts: config.MAX_ATTEMPTS,
-  now: () => new Date(),
+  sweepAfterMs: config.SWEEP_AFTER_SECONDS * 1000,
+  limiter: new Limiter({
+    ...clock,
+    // The quota is of each operation, and there are two.
+    ...(config.REKOGNITION_TPS === undefined ? {} : { callsPerSecond: 2 * config.REKOGNITION_TPS }),
+  }),
+  render,
   log: new Logger({ serviceName: 'image-analyzer-worker' }),
 }
 

@@ -1,9 +1,9 @@
 import { availableParallelism } from 'node:os'
 import sharp, { type Metadata, type OutputInfo, type Sharp } from 'sharp'
 import { type ContentType, sniffContentType } from '../shared/format.ts'
+import { Verdict } from '../shared/image.ts'
 import { Budget } from './budget.ts'
 import { withoutText } from './png.ts'
-import { Verdict } from './verdict.ts'
 
 // Only the loaders of accepted formats, and only from memory, are within reach of a stranger's bytes.
 sharp.block({ operation: ['VipsForeignLoad'] })
@@ -88,9 +88,14 @@ export interface Rendered {
  * middle of the upright picture, sRGB, on white where it was transparent, with no metadata.
  *
  * @param source how Rekognition will get the image, which decides what it takes of it
- * @throws Verdict UNSUPPORTED_FORMAT, CORRUPT_IMAGE, IMAGE_TOO_SMALL, TOO_MANY_PIXELS
+ * @param signal aborted when it is too late to begin decoding
+ * @throws the signal's reason; Verdict UNSUPPORTED_FORMAT, CORRUPT_IMAGE, IMAGE_TOO_SMALL, TOO_MANY_PIXELS
  */
-export async function render(original: Buffer, source: 's3' | 'bytes'): Promise<Rendered> {
+export async function render(
+  original: Buffer,
+  source: 's3' | 'bytes',
+  signal?: AbortSignal,
+): Promise<Rendered> {
   const contentType = sniffContentType(original)
   if (contentType === undefined)
     throw new Verdict('UNSUPPORTED_FORMAT', 'The file is not an image of a supported format.')
@@ -112,6 +117,7 @@ export async function render(original: Buffer, source: 's3' | 'bytes'): Promise<
     )
   }
   return decodes.run(width * height * BYTES_PER_PIXEL[kind], async () => {
+    signal?.throwIfAborted()
     const picture = () =>
       open(bytes).autoOrient().flatten({ background: 'white' }).toColourspace('srgb').raw()
     const asIs = rekognitionTakes(contentType, metadata, original.length, source)

@@ -21,18 +21,28 @@ run "times_follow_from_the_workers_timeout" {
   }
   assert {
     condition = (
-      tonumber(aws_lambda_function.sweeper.environment[0].variables.STALE_SECONDS)
+      tonumber(aws_lambda_function.sweeper.environment[0].variables.SWEEP_AFTER_SECONDS)
       > aws_sqs_queue.jobs.visibility_timeout_seconds * jsondecode(aws_sqs_queue.jobs.redrive_policy).maxReceiveCount
     )
     error_message = "Only what the queue has given up may be swept."
   }
   assert {
-    condition     = aws_cloudwatch_event_rule.sweep.schedule_expression == "rate(31 minutes)" && local.sweep_minutes * 60 >= local.stale_seconds
-    error_message = "One image must not be swept twice within the time that makes it stale."
+    condition = alltrue([
+      for function in [aws_lambda_function.api, aws_lambda_function.worker, aws_lambda_function.sweeper] :
+      function.environment[0].variables.SWEEP_AFTER_SECONDS == "1860"
+    ])
+    error_message = "5 × 360 + 60 = 1860, for everybody who writes when an image is due."
   }
   assert {
-    condition     = tonumber(aws_lambda_function.worker.environment[0].variables.MAX_ATTEMPTS) == 10
-    error_message = "An image must have the attempts of two rounds of deliveries."
+    condition     = aws_cloudwatch_event_rule.sweep.schedule_expression == "rate(5 minutes)" && aws_lambda_function.sweeper.timeout == 300
+    error_message = "A sweep may take until the next one begins."
+  }
+  assert {
+    condition = alltrue([
+      for function in [aws_lambda_function.worker, aws_lambda_function.sweeper] :
+      function.environment[0].variables.MAX_ATTEMPTS == "10"
+    ])
+    error_message = "An image must have the attempts of two rounds of deliveries, whoever ends it."
   }
   assert {
     condition     = aws_lambda_function.api.timeout <= 29
@@ -41,6 +51,10 @@ run "times_follow_from_the_workers_timeout" {
   assert {
     condition     = aws_sqs_queue.jobs.message_retention_seconds == 1209600 && aws_sqs_queue.jobs_dead.message_retention_seconds == 1209600
     error_message = "Jobs must be kept for 14 days."
+  }
+  assert {
+    condition     = tonumber(aws_lambda_function.sweeper.environment[0].variables.GIVE_UP_DAYS) * 86400 == aws_sqs_queue.jobs.message_retention_seconds
+    error_message = "An image must be given up when the queue has forgotten its job."
   }
 }
 
@@ -66,7 +80,7 @@ run "times_grow_with_timeout_window_and_deliveries" {
     error_message = "300 + 2 = 302."
   }
   assert {
-    condition     = aws_lambda_function.sweeper.environment[0].variables.STALE_SECONDS == "14860"
+    condition     = aws_lambda_function.sweeper.environment[0].variables.SWEEP_AFTER_SECONDS == "14860"
     error_message = "8 × 1820 + 300 = 14860."
   }
   assert {
@@ -85,21 +99,55 @@ run "times_hold_at_their_longest" {
   }
 
   assert {
-    condition     = aws_sqs_queue.jobs.visibility_timeout_seconds <= 43200 && local.stale_seconds < aws_sqs_queue.jobs.message_retention_seconds
+    condition     = aws_sqs_queue.jobs.visibility_timeout_seconds <= 43200 && local.sweep_after_seconds < aws_sqs_queue.jobs.message_retention_seconds
     error_message = "SQS hides for 12 hours and keeps for 14 days at most."
   }
 }
 
-run "a_batch_fills_in_a_region_with_the_large_quota" {
+run "sweeps_every_minute" {
+  command = plan
+
+  variables {
+    sweep_minutes = 1
+  }
+
+  assert {
+    condition     = aws_cloudwatch_event_rule.sweep.schedule_expression == "rate(1 minute)" && aws_lambda_function.sweeper.timeout == 60
+    error_message = "EventBridge knows no \"1 minutes\"."
+  }
+}
+
+run "sweeps_every_hour" {
+  command = plan
+
+  variables {
+    sweep_minutes = 60
+  }
+
+  assert {
+    condition     = aws_cloudwatch_event_rule.sweep.schedule_expression == "rate(60 minutes)" && aws_lambda_function.sweeper.timeout == 900
+    error_message = "Lambda ends a function after 15 minutes."
+  }
+}
+
+run "the_large_quota_of_some_regions" {
   command = plan
 
   assert {
-    condition     = local.rekognition_tps == 50 && aws_lambda_event_source_mapping.jobs.batch_size == 10
-    error_message = "The default quota of us-east-1 is 50 calls a second."
+    condition     = local.rekognition_tps == 50
+    error_message = "The default quota of us-east-1 is 50 calls a second of each operation."
   }
   assert {
-    condition     = aws_lambda_event_source_mapping.jobs.scaling_config[0].maximum_concurrency == 2
-    error_message = "2 workers × 10 images × 2 calls = 40."
+    condition     = aws_lambda_event_source_mapping.jobs.scaling_config[0].maximum_concurrency == 10
+    error_message = "50 ÷ 5 = 10 workers."
+  }
+  assert {
+    condition     = aws_lambda_function.worker.environment[0].variables.REKOGNITION_TPS == "5"
+    error_message = "50 ÷ 10 = 5."
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.jobs.batch_size == 10
+    error_message = "5 × 20 s = 100, of which SQS hands out 10."
   }
   assert {
     condition     = contains(aws_lambda_event_source_mapping.jobs.function_response_types, "ReportBatchItemFailures")
@@ -111,7 +159,7 @@ run "a_batch_fills_in_a_region_with_the_large_quota" {
   }
 }
 
-run "a_batch_shrinks_in_a_region_with_the_small_quota" {
+run "the_small_quota_of_most_regions" {
   command = plan
 
   override_data {
@@ -120,34 +168,16 @@ run "a_batch_shrinks_in_a_region_with_the_small_quota" {
   }
 
   assert {
-    condition     = local.rekognition_tps == 5 && aws_lambda_event_source_mapping.jobs.batch_size == 1 && aws_lambda_event_source_mapping.jobs.scaling_config[0].maximum_concurrency == 2
-    error_message = "2 workers × 1 image × 2 calls = 4."
+    condition     = local.rekognition_tps == 5 && aws_lambda_event_source_mapping.jobs.scaling_config[0].maximum_concurrency == 2
+    error_message = "5 ÷ 4 = 1.25, so 2 workers."
   }
-}
-
-run "the_least_quota" {
-  command = plan
-
-  variables {
-    rekognition_tps = 4
-  }
-
   assert {
-    condition     = aws_lambda_event_source_mapping.jobs.batch_size == 1 && aws_lambda_event_source_mapping.jobs.scaling_config[0].maximum_concurrency == 2
-    error_message = "2 workers × 1 image × 2 calls = 4."
+    condition     = aws_lambda_function.worker.environment[0].variables.REKOGNITION_TPS == "2.5"
+    error_message = "5 ÷ 2 = 2.5."
   }
-}
-
-run "a_quota_between" {
-  command = plan
-
-  variables {
-    rekognition_tps = 27
-  }
-
   assert {
-    condition     = aws_lambda_event_source_mapping.jobs.batch_size == 6 && aws_lambda_event_source_mapping.jobs.scaling_config[0].maximum_concurrency == 2
-    error_message = "2 workers × 6 images × 2 calls = 24."
+    condition     = aws_lambda_event_source_mapping.jobs.batch_size == 10
+    error_message = "2.5 × 20 s = 50, of which SQS hands out 10."
   }
 }
 
@@ -155,12 +185,73 @@ run "a_raised_quota" {
   command = plan
 
   variables {
-    rekognition_tps = 500
+    rekognition_tps = 250
   }
 
   assert {
-    condition     = aws_lambda_event_source_mapping.jobs.batch_size == 10 && aws_lambda_event_source_mapping.jobs.scaling_config[0].maximum_concurrency == 25
-    error_message = "25 workers × 10 images × 2 calls = 500."
+    condition     = aws_lambda_event_source_mapping.jobs.scaling_config[0].maximum_concurrency == 50
+    error_message = "250 ÷ 5 = 50 workers."
+  }
+  assert {
+    condition     = aws_lambda_function.worker.environment[0].variables.REKOGNITION_TPS == "5"
+    error_message = "250 ÷ 50 = 5."
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.jobs.batch_size == 10
+    error_message = "5 × 20 s = 100, of which SQS hands out 10."
+  }
+}
+
+run "half_a_call_a_second" {
+  command = plan
+
+  variables {
+    rekognition_tps = 0.5
+  }
+
+  assert {
+    condition     = aws_lambda_event_source_mapping.jobs.scaling_config[0].maximum_concurrency == 2
+    error_message = "An event source mapping takes no fewer than 2."
+  }
+  assert {
+    condition     = aws_lambda_function.worker.environment[0].variables.REKOGNITION_TPS == "0.25"
+    error_message = "0.5 ÷ 2 = 0.25."
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.jobs.batch_size == 5
+    error_message = "0.25 × 20 s = 5."
+  }
+}
+
+run "a_slow_quota_fills_larger_batches_for_slower_workers" {
+  command = plan
+
+  variables {
+    rekognition_tps        = 0.5
+    worker_timeout_seconds = 90
+  }
+
+  assert {
+    condition     = aws_lambda_event_source_mapping.jobs.batch_size == 7
+    error_message = "0.25 × 30 s = 7.5."
+  }
+}
+
+run "the_least_quota" {
+  command = plan
+
+  variables {
+    rekognition_tps        = 0.1
+    worker_timeout_seconds = 30
+  }
+
+  assert {
+    condition     = aws_lambda_event_source_mapping.jobs.batch_size == 1 && aws_lambda_event_source_mapping.jobs.scaling_config[0].maximum_concurrency == 2
+    error_message = "0.05 × 10 s = 0.5; a batch holds one job at least."
+  }
+  assert {
+    condition     = tonumber(aws_lambda_function.worker.environment[0].variables.REKOGNITION_TPS) > 0.048
+    error_message = "Rounding down must leave a share."
   }
 }
 
@@ -172,7 +263,7 @@ run "more_than_lambda_takes" {
   }
 
   assert {
-    condition     = aws_lambda_event_source_mapping.jobs.scaling_config[0].maximum_concurrency == 1000
-    error_message = "An event source mapping takes 1,000 at most."
+    condition     = aws_lambda_event_source_mapping.jobs.scaling_config[0].maximum_concurrency == 1000 && aws_lambda_function.worker.environment[0].variables.REKOGNITION_TPS == "100"
+    error_message = "An event source mapping takes 1,000 at most; 100000 ÷ 1000 = 100."
   }
 }

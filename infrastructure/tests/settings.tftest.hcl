@@ -38,7 +38,7 @@ run "data_that_matters_is_protected" {
   }
 }
 
-run "retention_is_for_both_kinds_of_objects" {
+run "retention_is_for_pictures_and_not_for_results" {
   command = plan
 
   variables {
@@ -50,7 +50,7 @@ run "retention_is_for_both_kinds_of_objects" {
       for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.filter[0].prefix => rule.expiration[0].days
       if startswith(rule.id, "retention")
     } == { "originals/" = 7, "thumbnails/" = 7 }
-    error_message = "Originals and thumbnails must go together."
+    error_message = "Originals and thumbnails must go together, and results stay with their records."
   }
 }
 
@@ -112,7 +112,8 @@ run "what_cannot_be_is_refused" {
     cors_origins            = ["https://app.example", "*"]
     api_requests_per_second = 0
     api_burst               = 1.5
-    rekognition_tps         = 3
+    rekognition_tps         = 0.09
+    sweep_minutes           = 0
     worker_timeout_seconds  = 901
     worker_memory_mb        = 512
     batch_window_seconds    = 301
@@ -126,7 +127,7 @@ run "what_cannot_be_is_refused" {
 
   expect_failures = [
     var.name, var.runtime, var.architecture, var.cors_origins, var.api_requests_per_second, var.api_burst,
-    var.rekognition_tps, var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds,
+    var.rekognition_tps, var.sweep_minutes, var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds,
     var.max_receive_count, var.retention_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
     var.alarm_actions,
   ]
@@ -142,12 +143,12 @@ run "an_origin_has_no_slash_at_its_end" {
   expect_failures = [var.cors_origins]
 }
 
-run "half_a_call_is_none" {
+run "half_a_minute_is_no_rate" {
   command = plan
 
   variables {
-    rekognition_tps = 4.5
+    sweep_minutes = 1.5
   }
 
-  expect_failures = [var.rekognition_tps]
+  expect_failures = [var.sweep_minutes]
 }

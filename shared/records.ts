@@ -1,0 +1,229 @@
+import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
+import { type DynamoDBDocumentClient, GetCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import {
+  type FinishedImage,
+  type Image,
+  imageSchema,
+  isFinished,
+  type Kept,
+  type ProcessingImage,
+  statusKey,
+  unfinishedShard,
+} from './image.ts'
+import type { Job } from './job.ts'
+
+export interface Records {
+  dynamo: DynamoDBDocumentClient
+  table: string
+  now: () => Date
+  /**
+   * Milliseconds for which an unfinished image may rest before the sweeper looks after it: longer than all deliveries
+   * of a job take, so that what is swept has no job any more.
+   */
+  sweepAfterMs: number
+}
+
+/** When the sweeper should look at an image that changes now. Every write that an image rests after sets it anew. */
+export const sweepAt = ({ now, sweepAfterMs }: Pick<Records, 'now' | 'sweepAfterMs'>): number =>
+  now().getTime() + sweepAfterMs
+
+/** @returns the record; undefined where there is none, or only what a deletion has left for the sweeper */
+export async function getImage(
+  { dynamo, table }: Pick<Records, 'dynamo' | 'table'>,
+  imageId: string,
+): Promise<Image | undefined> {
+  // Consistent: a client who has just been given an id must find it, and a worker must see what it has written.
+  const { Item } = await dynamo.send(
+    new GetCommand({ TableName: table, Key: { imageId }, ConsistentRead: true }),
+  )
+  return Item === undefined || Item['status'] === 'deleted' ? undefined : imageSchema.parse(Item)
+}
+
+export interface Write {
+  set: Record<string, unknown>
+  remove?: string[]
+  add?: Record<string, number>
+  /** May name `#status`. */
+  condition: string
+  values: Record<string, unknown>
+}
+
+/** @returns the record after the write, or undefined where the condition does not hold */
+export async function updateImage(
+  { dynamo, table }: Pick<Records, 'dynamo' | 'table'>,
+  imageId: string,
+  { set, remove = [], add = {}, condition, values }: Write,
+): Promise<Image | undefined> {
+  const written = { ...set, ...add }
+  const list = (names: string[]): string => names.map((name) => `#${name} :${name}`).join(', ')
+  const expression = [
+    `SET ${list(Object.keys(set)).replaceAll(' :', ' = :')}`,
+    ...(remove.length > 0 ? [`REMOVE ${remove.join(', ')}`] : []),
+    ...(Object.keys(add).length > 0 ? [`ADD ${list(Object.keys(add))}`] : []),
+  ].join(' ')
+  try {
+    const { Attributes } = await dynamo.send(
+      new UpdateCommand({
+        TableName: table,
+        Key: { imageId },
+        UpdateExpression: expression,
+        ConditionExpression: condition,
+        // DynamoDB refuses a name that is not used.
+        ExpressionAttributeNames: {
+          ...(condition.includes('#status') ? { '#status': 'status' } : {}),
+          ...Object.fromEntries(Object.keys(written).map((name) => [`#${name}`, name])),
+        },
+        ExpressionAttributeValues: {
+          ...values,
+          ...Object.fromEntries(Object.entries(written).map(([name, value]) => [`:${name}`, value])),
+        },
+        ReturnValues: 'ALL_NEW',
+      }),
+    )
+    return imageSchema.parse(Attributes)
+  } catch (error) {
+    if (error instanceof ConditionalCheckFailedException) return undefined
+    throw error
+  }
+}
+
+export type Claim =
+  | { kind: 'claimed'; image: ProcessingImage }
+  /** The outcome is there; only its event may be missing. */
+  | { kind: 'finished'; image: FinishedImage }
+  /** Another worker holds it, at most until then (ms since 1970). */
+  | { kind: 'held'; leaseUntil: number }
+  /** A run that a later retry has replaced. */
+  | { kind: 'replaced' }
+  | { kind: 'deleted' }
+
+/**
+ * Takes an image up for one worker, by a lease rather than a flag: a worker that dies leaves nothing that somebody
+ * has to clear away.
+ *
+ * @param lease whose it is, and until when (ms since 1970; not before the worker is surely dead)
+ */
+export async function claimImage(
+  records: Records,
+  job: Job,
+  lease: { id: string; until: number },
+): Promise<Claim> {
+  const now = records.now()
+  const claimed = await updateImage(records, job.imageId, {
+    set: {
+      status: 'processing',
+      statusKey: statusKey('processing', job.imageId),
+      leaseId: lease.id,
+      leaseUntil: lease.until,
+      updatedAt: now.toISOString(),
+      sweepAt: sweepAt(records),
+    },
+    add: { attempts: 1 },
+    remove: ['swept'],
+    condition:
+      'epoch = :epoch AND (#status = :pending OR (#status = :processing AND (leaseUntil < :now OR leaseId = :leaseId)))',
+    values: {
+      ':epoch': job.epoch,
+      ':pending': 'pending',
+      ':processing': 'processing',
+      ':now': now.getTime(),
+    },
+  })
+  if (claimed?.status === 'processing') return { kind: 'claimed', image: claimed }
+
+  const image = await getImage(records, job.imageId)
+  if (image === undefined) return { kind: 'deleted' }
+  if (image.epoch > job.epoch) return { kind: 'replaced' }
+  if (isFinished(image)) return { kind: 'finished', image }
+  if (image.status === 'processing') return { kind: 'held', leaseUntil: image.leaseUntil }
+  // Still pending, of an earlier run: the write that begins this run has not been seen yet.
+  return { kind: 'held', leaseUntil: now.getTime() }
+}
+
+/**
+ * Ends a lease early, so that the next attempt need not wait for it. Clients go on seeing `processing`.
+ *
+ * @param throttled how many attempts of this image have been throttled
+ * @param kept what the next attempt need not ask for again
+ */
+export async function releaseImage(
+  records: Records,
+  { imageId, leaseId }: ProcessingImage,
+  throttled: number,
+  kept: Kept,
+): Promise<void> {
+  await updateImage(records, imageId, {
+    set: { leaseUntil: 0, throttled, kept },
+    condition: '#status = :processing AND leaseId = :mine',
+    values: { ':processing': 'processing', ':mine': leaseId },
+  })
+}
+
+export type Outcome = Record<string, unknown> & { status: FinishedImage['status'] }
+
+/**
+ * Commits the outcome of a run, if the image is still as the caller has seen it.
+ *
+ * @param still what must hold besides the epoch, as an expression of DynamoDB with its values
+ * @returns the record as it now stands: this outcome or another one of the same run; undefined if it is gone, still
+ * under way elsewhere, or in a later run
+ */
+export async function commitOutcome(
+  records: Records,
+  { imageId, epoch }: Image,
+  outcome: Outcome,
+  still: { condition: string; values: Record<string, unknown> },
+): Promise<FinishedImage | undefined> {
+  const now = records.now().toISOString()
+  const exhausted = (outcome['failure'] as { code?: string } | undefined)?.code === 'EXHAUSTED'
+  const image =
+    (await updateImage(records, imageId, {
+      set: {
+        ...outcome,
+        statusKey: statusKey(outcome.status, imageId),
+        updatedAt: now,
+        completedAt: now,
+        sweepAt: sweepAt(records),
+      },
+      // What was paid for in vain is kept for a retry.
+      remove: ['leaseId', 'leaseUntil', 'throttled', 'swept', ...(exhausted ? [] : ['kept'])],
+      condition: `epoch = :epoch AND ${still.condition}`,
+      values: { ':epoch': epoch, ...still.values },
+      // Refused also when the write was done and its answer lost; so what counts is what is there.
+    })) ?? (await getImage(records, imageId))
+  return image !== undefined && image.epoch === epoch && isFinished(image) ? image : undefined
+}
+
+/**
+ * Takes an image whose event is acknowledged out of the index `unfinished`. Until then the sweeper finds it there, so
+ * that an event is not lost with its job.
+ */
+export async function markAnnounced(
+  records: Records,
+  { imageId, epoch, status }: FinishedImage,
+): Promise<void> {
+  await updateImage(records, imageId, {
+    set: { announced: epoch },
+    remove: ['unfinished', 'sweepAt'],
+    condition: 'epoch = :epoch AND #status = :finished',
+    values: { ':epoch': epoch, ':finished': status },
+  })
+}
+
+/** What begins a new run of an image that has failed: the next epoch, with none of the attempts of the one before. */
+export const nextRun = (records: Pick<Records, 'now' | 'sweepAfterMs'>, image: Image): Write => ({
+  set: {
+    status: 'pending',
+    statusKey: statusKey('pending', image.imageId),
+    unfinished: unfinishedShard(image.imageId),
+    updatedAt: records.now().toISOString(),
+    submittedAt: records.now().getTime(),
+    sweepAt: sweepAt(records),
+    attempts: 0,
+    epoch: image.epoch + 1,
+  },
+  remove: ['failure', 'completedAt', 'announced', 'throttled', 'swept'],
+  // Not before its failure is announced, or the event would be lost with the run.
+  condition: '#status = :failed AND epoch = :ended AND attribute_not_exists(unfinished)',
+  values: { ':failed': 'failed', ':ended': image.epoch },
+})

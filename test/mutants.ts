@@ -1,0 +1,417 @@
+import { spawn } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/**
+ * `npm run mutants [name …]`: takes each guard out of the code, one at a time in a copy, and demands that a test goes red.
+ * Ends with `M of M killed`, and exit code 1 if one survives: then there is a promise that nothing proves.
+ */
+interface Mutant {
+  name: string
+  file: string
+  /** Stands in the file exactly once. */
+  from: string
+  to: string
+  /** The tests that must notice; the simulation where nothing is named. */
+  tests?: string[]
+}
+
+const simulation = ['test/simulation.test.ts']
+const worker = ['test/worker.test.ts']
+
+const MUTANTS: Mutant[] = [
+  // Submission
+  {
+    name: 'a new record overwrites one that is there',
+    file: 'api/records.ts',
+    from: "ConditionExpression: 'attribute_not_exists(imageId)',",
+    to: '',
+  },
+  {
+    name: 'a repeated submission does not tell the sweeper that it is under way',
+    file: 'api/records.ts',
+    from: 'if (waiting !== undefined) return true',
+    to: '',
+  },
+  {
+    name: 'an idempotency key may be claimed by everybody',
+    file: 'api/records.ts',
+    from: "ConditionExpression: 'attribute_not_exists(imageId) OR expiresAt < :now',",
+    to: '',
+  },
+  {
+    name: 'the job is sent before the original is stored',
+    file: 'api/submit.ts',
+    from: '  if (waits) {\n',
+    to: '  if (waits) {\n    await sendJob(deps, { version: 1, imageId, epoch: 1 })\n',
+  },
+  {
+    name: 'the 202 does not wait for the job',
+    file: 'api/submit.ts',
+    from: '    await sendJob(deps, { version: 1, imageId, epoch: 1 })\n',
+    to: '',
+  },
+  // Claim, lease, commit
+  {
+    name: 'a job of a run before may claim',
+    file: 'shared/records.ts',
+    from: "'epoch = :epoch AND (#status",
+    to: "':epoch = :epoch AND (#status",
+    tests: worker,
+  },
+  {
+    name: 'a lease keeps nobody out',
+    file: 'shared/records.ts',
+    from: '(leaseUntil < :now OR',
+    to: '(:now = :now OR',
+    tests: worker,
+  },
+  {
+    name: 'a lease never runs out',
+    file: 'shared/records.ts',
+    from: '(leaseUntil < :now OR',
+    to: '(leaseUntil < :epoch OR',
+  },
+  {
+    name: 'a lease ends before its worker does',
+    file: 'worker/process-image.ts',
+    from: 'until: deadline + CLOCK_SKEW_MS',
+    to: 'until: deadline - 59_000',
+  },
+  {
+    name: 'a worker commits without holding the lease',
+    file: 'worker/process-image.ts',
+    from: "'#status = :processing AND leaseId = :mine'",
+    to: "':processing = :processing AND :mine = :mine'",
+  },
+  {
+    name: 'an outcome is committed to whatever run there is',
+    file: 'shared/records.ts',
+    from: '`epoch = :epoch AND $',
+    to: '`:epoch = :epoch AND $',
+  },
+  {
+    name: 'a commit whose answer was lost is not recognised',
+    file: 'shared/records.ts',
+    from: '})) ?? (await getImage(records, imageId))\n  return image',
+    to: '}))\n  return image',
+  },
+  {
+    name: 'attempts are not counted',
+    file: 'worker/process-image.ts',
+    from: 'if (image.attempts - (image.throttled ?? 0) > deps.maxAttempts) {',
+    to: 'if (image.attempts < 0) {',
+  },
+  {
+    name: 'trouble with S3 is taken for a missing original',
+    file: 'worker/process-image.ts',
+    from: 'throw error instanceof NoSuchKey ? missing(error) : error',
+    to: 'throw missing(error)',
+  },
+  {
+    name: 'a verdict is tried again',
+    file: 'worker/process-image.ts',
+    from: 'if (error instanceof Verdict) {',
+    to: 'if (error instanceof SyntaxError) {',
+  },
+  {
+    name: 'what was paid for is not kept',
+    file: 'worker/process-image.ts',
+    from: 'releaseImage(deps, image, throttled, keeps ? kept : {})',
+    to: 'releaseImage(deps, image, throttled, {})',
+  },
+  {
+    name: 'paid calls come before the pixels',
+    file: 'worker/process-image.ts',
+    from: '  const bytes = await fetchOriginal(deps, image, time)\n',
+    to: '  const bytes = await fetchOriginal(deps, image, time)\n  await analyse(deps, { S3Object: { Bucket: bucket, Name: key } }, kept, time)\n',
+  },
+  {
+    name: 'what a worker stored for a deleted image stays, and no trace of the deletion',
+    file: 'api/records.ts',
+    from: "          unfinished: unfinishedShard(imageId),\n          sweepAt: sweepAt(records),\n        },\n        ConditionExpression: '#owner",
+    to: "        },\n        ConditionExpression: '#owner",
+  },
+  {
+    name: 'results that no item holds are dropped',
+    file: 'worker/process-image.ts',
+    from: 'if (whole.length <= MAX_RESULT_BYTES) return analysis',
+    to: 'if (whole.length > 0) return analysis',
+    tests: worker,
+  },
+  // The batch
+  {
+    name: 'a failed record is acknowledged',
+    file: 'worker/batch.ts',
+    from: '      await report(deps, record, error)\n      throw error\n',
+    to: '      await report(deps, record, error)\n',
+  },
+  {
+    name: 'a job is done twice in one batch',
+    file: 'worker/batch.ts',
+    from: 'const repeated = runs.get(record.body)',
+    to: "const repeated = runs.get('')",
+    tests: worker,
+  },
+  {
+    name: 'an event is not told again when its job is',
+    file: 'worker/batch.ts',
+    from: 'if (image.announced !== image.epoch) {',
+    to: 'if (!before) {',
+  },
+  {
+    name: 'an event is marked as told before it is',
+    file: 'worker/batch.ts',
+    from: '      await tell(image)\n      await markAnnounced(deps, image)\n',
+    to: '      await markAnnounced(deps, image)\n      await tell(image)\n',
+  },
+  {
+    name: 'an entry that EventBridge refused counts as told',
+    file: 'shared/event.ts',
+    from: 'return entry?.EventId !== undefined ? undefined :',
+    to: 'return entry !== undefined ? undefined :',
+  },
+  {
+    name: 'throttling counts as a failed delivery',
+    file: 'worker/batch.ts',
+    from: 'if (!(error instanceof Throttled)) return undefined',
+    to: 'if (error !== undefined) return undefined',
+    tests: worker,
+  },
+  {
+    name: 'throttling counts as an attempt',
+    file: 'worker/process-image.ts',
+    from: '(error instanceof Throttled && keeps ? 1 : 0)',
+    to: '0',
+    tests: worker,
+  },
+  {
+    name: 'a hanging image takes its batch with it',
+    file: 'worker/batch.ts',
+    from: 'await Promise.race([run, lastMoment])',
+    to: 'await run',
+    tests: worker,
+  },
+  {
+    name: 'work goes on when the time is up',
+    file: 'worker/batch.ts',
+    from: "breakOff.abort(new OutOfTime('The batch is out of time.'))",
+    to: 'undefined',
+    tests: worker,
+  },
+  {
+    name: 'a job that waits for another worker counts as a failed delivery',
+    file: 'worker/batch.ts',
+    from: 'if (error instanceof Held) return',
+    to: 'if (error instanceof SyntaxError) return',
+    tests: [...simulation, ...worker],
+  },
+  {
+    name: 'a redriven job is told and dropped',
+    file: 'worker/batch.ts',
+    from: 'if (before && isRedriven(image, sentAt))',
+    to: 'if (before && image.epoch < 0)',
+  },
+  {
+    name: 'every job that comes late is taken for a redriven one',
+    file: 'worker/batch.ts',
+    from: ' && sentAt > Date.parse(image.completedAt)',
+    to: '',
+    tests: [...simulation, ...worker],
+  },
+  // A new run
+  {
+    name: 'a retry does not begin a new epoch',
+    file: 'shared/records.ts',
+    from: 'epoch: image.epoch + 1,',
+    to: 'epoch: image.epoch,',
+  },
+  {
+    name: 'a retry does not wait for the event of the failure',
+    file: 'shared/records.ts',
+    from: ' AND attribute_not_exists(unfinished)',
+    to: '',
+  },
+  {
+    name: 'a retry begins with the attempts of the run before',
+    file: 'shared/records.ts',
+    from: '    attempts: 0,\n    epoch',
+    to: '    epoch',
+    tests: [...simulation, ...worker],
+  },
+  {
+    name: 'a retry whose answer was lost sends no job',
+    file: 'api/submit.ts',
+    from: 'image = (await updateImage(deps, imageId, run)) ?? (await getImage(deps, imageId))',
+    to: 'image = (await updateImage(deps, imageId, run)) ?? failed',
+  },
+  {
+    name: 'a late acknowledgement of an event ends the next run',
+    file: 'shared/records.ts',
+    from: "condition: 'epoch = :epoch AND #status = :finished',",
+    to: "condition: ':epoch = :epoch AND :finished = :finished',",
+  },
+  // The sweeper
+  {
+    name: 'the sweeper sends no job',
+    file: 'sweeper/sweep.ts',
+    from: '  await sendJob(deps, { version: 1, imageId, epoch })\n',
+    to: '',
+  },
+  {
+    name: 'the sweeper sends a job at every sweep',
+    file: 'sweeper/sweep.ts',
+    from: 'deps.sweepAfterMs * Math.min(2 ** (swept + 1), MAX_STRETCH)',
+    to: '0',
+    tests: ['test/sweeper.test.ts'],
+  },
+  {
+    name: 'the sweeper announces nothing',
+    file: 'sweeper/sweep.ts',
+    from: 'if (isFinished(image)) return announce(deps, image)',
+    to: 'if (isFinished(image)) return undefined',
+  },
+  {
+    name: 'the sweeper gives nothing up',
+    file: 'sweeper/sweep.ts',
+    from: 'if (attempts >= deps.maxAttempts || age > deps.giveUpMs)',
+    to: 'if (attempts < 0)',
+  },
+  {
+    name: 'the sweeper gives up what a worker has just taken up',
+    file: 'sweeper/sweep.ts',
+    from: "condition: 'sweepAt = :seen',",
+    to: "condition: 'sweepAt <> :seen OR sweepAt = :seen',",
+    tests: ['test/sweeper.test.ts'],
+  },
+  {
+    name: 'the sweeper believes the index',
+    file: 'sweeper/sweep.ts',
+    from: "|| Item['sweepAt'] >= deps.now().getTime()",
+    to: '',
+    tests: [...simulation, 'test/sweeper.test.ts'],
+  },
+  {
+    name: 'the sweeper sends jobs for images without an original',
+    file: 'sweeper/sweep.ts',
+    from: 'if (image.attempts === 0 && !(await hasOriginal(deps, image))) {',
+    to: 'if (image.attempts < 0) {',
+  },
+  {
+    name: 'the sweeper does not look for the original before it removes a record',
+    file: 'sweeper/sweep.ts',
+    from: 'if (image.attempts === 0 && !(await hasOriginal(deps, image))) {',
+    to: 'if (image.attempts === 0) {',
+  },
+  {
+    name: 'the sweeper leaves the objects of deleted images',
+    file: 'sweeper/sweep.ts',
+    from: '    await removeObjects(deps, imageId)\n',
+    to: '',
+  },
+  {
+    name: 'what the sweeper has to do is not found after a claim',
+    file: 'shared/records.ts',
+    from: "remove: ['swept'],",
+    to: "remove: ['swept', 'unfinished'],",
+  },
+  // Throttling
+  {
+    name: 'nothing holds the calls back',
+    file: 'worker/analysis.ts',
+    from: 'kept.labels ?? inTurn(() => detectLabels(deps, image, time)),',
+    to: 'kept.labels ?? detectLabels(deps, image, time),',
+    tests: ['test/backlog.test.ts'],
+  },
+]
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const FOLDERS = ['api', 'worker', 'sweeper', 'shared', 'local', 'web', 'test', 'infrastructure', 'build']
+const FILES = ['package.json', 'tsconfig.json', 'vitest.config.ts']
+/** Two, because a test file is one process and hardly waits. */
+const AT_ONCE = 2
+
+const wanted = process.argv.slice(2)
+const mutants = MUTANTS.filter(
+  ({ name }) => wanted.length === 0 || wanted.some((part) => name.includes(part)),
+)
+if (mutants.length === 0) {
+  console.error(`No mutant is called so. There are:\n  ${MUTANTS.map(({ name }) => name).join('\n  ')}`)
+  process.exit(2)
+}
+const misplaced = mutants.filter(
+  ({ file, from }) => readFileSync(join(root, file), 'utf8').split(from).length !== 2,
+)
+if (misplaced.length > 0) {
+  console.error('What these replace does not stand in their file exactly once:')
+  for (const { name, file } of misplaced) console.error(`  ${name} (${file})`)
+  process.exit(1)
+}
+const survivors: string[] = []
+const copies: string[] = []
+let healthy: Promise<number | null> | undefined
+const waiting = [...mutants]
+process.setMaxListeners(0)
+process.on('exit', () => {
+  for (const copy of copies) rmSync(copy, { recursive: true, force: true })
+})
+process.on('SIGINT', () => process.exit(130))
+
+await Promise.all(Array.from({ length: Math.min(AT_ONCE, mutants.length) }, work))
+for (const name of survivors) console.log(`SURVIVED  ${name}`)
+console.log(`${mutants.length - survivors.length} of ${mutants.length} killed`)
+process.exitCode = survivors.length === 0 ? 0 : 1
+
+async function work(): Promise<void> {
+  const copy = mkdtempSync(join(tmpdir(), 'image-analyzer-mutant-'))
+  copies.push(copy)
+  for (const name of [...FOLDERS, ...FILES]) {
+    cpSync(join(root, name), join(copy, name), {
+      recursive: true,
+      filter: (source) => !source.includes('.terraform'),
+    })
+  }
+  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'), 'dir')
+  // Red tests prove nothing where they are red anyway.
+  const tests = [...new Set(mutants.flatMap((mutant) => mutant.tests ?? simulation))]
+  healthy ??= run(copy, tests)
+  if ((await healthy) !== 0) {
+    console.error(`Without a mutant these are not green: ${tests.join(' ')}`)
+    process.exit(1)
+  }
+  for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
+    const began = performance.now()
+    const killed = await kills(copy, mutant)
+    const seconds = ((performance.now() - began) / 1000).toFixed(0)
+    console.log(`${killed ? 'killed  ' : 'SURVIVED'}  ${mutant.name} (${seconds} s)`)
+    if (!killed) survivors.push(mutant.name)
+  }
+}
+
+async function kills(copy: string, { file, from, to, tests = simulation }: Mutant): Promise<boolean> {
+  const path = join(copy, file)
+  const original = readFileSync(path, 'utf8')
+  writeFileSync(
+    path,
+    original.replace(from, () => to),
+  )
+  try {
+    return (await run(copy, tests)) !== 0
+  } finally {
+    writeFileSync(path, original)
+  }
+}
+
+function run(cwd: string, tests: string[]): Promise<number | null> {
+  const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs')
+  const child = spawn(process.execPath, [vitest, 'run', '--bail=1', '--reporter=dot', ...tests], {
+    cwd,
+    stdio: 'ignore',
+    // Far fewer schedules than in `npm test` show the faults that are looked for.
+    env: { SCHEDULES: '400', ...process.env },
+  })
+  process.once('exit', () => child.kill())
+  return new Promise((resolve) => child.once('exit', resolve))
+}

@@ -1,0 +1,247 @@
+import * as fc from 'fast-check'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { bound, judge } from './simulation/judge.ts'
+import { play, preparePictures, type Run, type Scenario } from './simulation/scenario.ts'
+import { ordinary, type Prepared, scenarios, singleFaults, tell, violations } from './simulation/schedules.ts'
+import { SETTINGS } from './simulation/world.ts'
+
+/** More with SCHEDULES=20000; `npm run simulate` does the same from the command line. */
+const SCHEDULES = Number(process.env['SCHEDULES'] ?? 2_000)
+const SEED = Number(process.env['SEED'] ?? 1)
+const MINUTE = 60_000
+
+let prepared: Prepared
+beforeAll(async () => {
+  prepared = await preparePictures()
+})
+
+describe('whatever goes wrong with the calls', () => {
+  it('one at a time, and one call again and again, every promise is kept', async () => {
+    let played = 0
+    for await (const scenario of singleFaults(prepared)) {
+      expect(await tell(scenario, prepared)).toBeUndefined()
+      played += 1
+    }
+    // 11 kinds of fault at each of some hundred calls, and so many times at each of the two dozen kinds of call.
+    expect(played).toBeGreaterThan(3_000)
+  }, 600_000)
+
+  it(`many at a time, in ${SCHEDULES} schedules, every promise is kept`, async () => {
+    const result = await fc.check(
+      fc.asyncProperty(scenarios, async (scenario) => (await violations(scenario, prepared)).length === 0),
+      { seed: SEED, numRuns: SCHEDULES },
+    )
+    const shortest = result.counterexample?.[0]
+    expect(shortest && (await tell(shortest, prepared)), `seed ${SEED}`).toBeUndefined()
+    expect(result.numRuns).toBe(SCHEDULES)
+  }, 600_000)
+
+  it('everything that the SDK sends twice is told at once, without the sweeper', async () => {
+    const { world } = await play(ordinary(1), prepared)
+    const names = [...new Set(world.calls.map(({ name }) => name))].filter((name) => !name.includes('Detect'))
+    const scenario: Scenario = {
+      ...ordinary(1),
+      firsts: names.map((name) => ({ name, from: 1, count: 1_000, fault: 'twice' })),
+    }
+    const run = await play(scenario, prepared)
+    expect(judge(scenario, run)).toEqual([])
+    const last = Math.max(...run.world.bus.events.map(({ at }) => at))
+    expect(last - Date.UTC(2026, 0, 1)).toBeLessThan(2 * MINUTE)
+  })
+
+  it('the same seed tells the same story', async () => {
+    const [scenario] = fc.sample(scenarios, { seed: 5, numRuns: 1 })
+    const stories = await Promise.all(
+      [0, 1].map(async () => {
+        const lines: string[] = []
+        await play(scenario as Scenario, prepared, (line) =>
+          lines.push(line.replaceAll(/"[0-9a-f-]{36}"/g, '')),
+        )
+        return lines
+      }),
+    )
+    expect(stories[0]?.length).toBeGreaterThan(10)
+    expect(stories[0]).toEqual(stories[1])
+  })
+})
+
+describe('trouble that lasts', () => {
+  const lasting = (outages: Scenario['outages'], more: Partial<Scenario> = {}): Scenario => ({
+    ...ordinary(2),
+    images: [{ picture: 'good', at: 0, key: true }],
+    outages: outages ?? [],
+    ...more,
+  })
+  const outcomes = ({ world }: Run) => world.bus.events.map(({ detail }) => detail.eventId.slice(37))
+
+  it('of Rekognition for three hours ends in EXHAUSTED, once, and costs at most two calls an attempt', async () => {
+    const scenario = lasting([{ name: 'worker DetectFaces', from: 0, to: 180 * MINUTE, fault: 'fail' }])
+    const run = await play(scenario, prepared)
+    expect(judge(scenario, run)).toEqual([])
+    expect(outcomes(run)).toEqual(['1:failed'])
+    expect([...run.world.dynamo.items.values()]).toContainEqual(
+      expect.objectContaining({ failure: expect.objectContaining({ code: 'EXHAUSTED' }), attempts: 10 }),
+    )
+    // What was paid for is kept: the labels are bought once, not ten times.
+    expect([...run.world.rekognition.paid.values()]).toEqual([1])
+    const [event] = run.world.bus.events
+    const began = Date.UTC(2026, 0, 1)
+    const lifetimes = SETTINGS.maxAttempts / SETTINGS.maxReceives
+    expect((event?.at ?? 0) - began).toBeLessThan(
+      lifetimes *
+        (SETTINGS.sweepAfterMs + SETTINGS.sweepEveryMs + SETTINGS.maxReceives * SETTINGS.visibilityMs),
+    )
+  })
+
+  it('and then a redrive of the dead-letter queue has the image really analysed', async () => {
+    const scenario = lasting([{ name: 'worker Detect*', from: 0, to: 180 * MINUTE, fault: 'fail' }], {
+      redriveAt: 200 * MINUTE,
+    })
+    const run = await play(scenario, prepared)
+    expect(judge(scenario, run)).toEqual([])
+    expect(run.redrives).toBeGreaterThan(0)
+    expect(outcomes(run)).toEqual(['1:failed', '2:completed'])
+    expect(run.world.sqs.dead).toEqual([])
+  })
+
+  it('of the whole worker is ended by the sweeper after GIVE_UP, without a worker', async () => {
+    const day = 24 * 60 * MINUTE
+    const scenario = lasting([{ name: 'worker *', from: 0, to: 20 * day, fault: 'death before' }])
+    const run = await play(scenario, prepared)
+    expect(outcomes(run)).toEqual(['1:failed'])
+    const [event] = run.world.bus.events
+    const after = (event?.at ?? 0) - Date.UTC(2026, 0, 1)
+    expect(after).toBeGreaterThan(SETTINGS.giveUpMs)
+    expect(after).toBeLessThan(SETTINGS.giveUpMs + 64 * SETTINGS.sweepAfterMs + 2 * SETTINGS.sweepEveryMs)
+  })
+
+  it('of the queue leaves a submission with a 503 and no job, which the sweeper then sends', async () => {
+    const scenario = lasting([{ name: 'api SendMessage', from: 0, to: MINUTE, fault: 'fail' }], {
+      images: [{ picture: 'good', at: 0, key: false }],
+    })
+    const run = await play(scenario, prepared)
+    expect(judge(scenario, run)).toEqual([])
+    expect(run.submissions[0]?.answer).toBe(503)
+    expect(outcomes(run)).toEqual(['1:completed'])
+  })
+
+  it('of S3 leaves a submission with a 503 and no original, of which nothing stays', async () => {
+    const scenario = lasting([{ name: 'api PutObject', from: 0, to: MINUTE, fault: 'fail' }], {
+      images: [{ picture: 'good', at: 0, key: false }],
+    })
+    const run = await play(scenario, prepared)
+    expect(judge(scenario, run)).toEqual([])
+    expect(run.submissions[0]?.answer).toBe(503)
+    expect(outcomes(run)).toEqual([])
+    expect(run.world.dynamo.items.size).toBe(0)
+  })
+})
+
+describe('the bound', () => {
+  it('of a run without faults is no more than a sweep away', () => {
+    const { sweepAfterMs, sweepEveryMs, visibilityMs, timeoutMs } = SETTINGS
+    expect(bound(0, SETTINGS)).toBe(sweepAfterMs + sweepEveryMs + visibilityMs + 2 * timeoutMs)
+  })
+})
+
+describe('the judge', () => {
+  const clean = async (): Promise<{ scenario: Scenario; run: Run }> => {
+    const scenario: Scenario = { ...ordinary(3), images: [{ picture: 'good', at: 0, key: true }] }
+    const run = await play(scenario, prepared)
+    expect(judge(scenario, run)).toEqual([])
+    return { scenario, run }
+  }
+  const spoilt: [string, (run: Run) => void][] = [
+    ['a lost event', ({ world }) => world.bus.events.splice(0)],
+    [
+      'an event that changes',
+      ({ world }) => {
+        const [event] = structuredClone(world.bus.events)
+        if (event !== undefined)
+          world.bus.events.push({ ...event, detail: { ...event.detail, faceCount: 7 } })
+      },
+    ],
+    [
+      'an event of no outcome',
+      ({ world }) => {
+        for (const { detail } of world.bus.events)
+          detail.eventId = detail.eventId.replace('completed', 'failed')
+      },
+    ],
+    [
+      'an event before its commit',
+      ({ world }) => {
+        for (const event of world.bus.events) event.at = 0
+      },
+    ],
+    ['a lost image', ({ world }) => world.dynamo.items.clear()],
+    [
+      'an object of nobody',
+      ({ world }) => {
+        world.s3.put({
+          Key: 'thumbnails/019b76da-a670-745f-b8f7-0752693f26b9.jpg',
+          Body: Buffer.alloc(1),
+          ContentType: '',
+        })
+      },
+    ],
+    [
+      'a lost thumbnail',
+      ({ world }) => {
+        for (const key of [...world.s3.objects.keys()])
+          if (key.startsWith('thumb')) world.s3.objects.delete(key)
+      },
+    ],
+    [
+      'a call too many',
+      ({ world }) => {
+        for (const key of world.rekognition.paid.keys()) world.rekognition.paid.set(key, 3)
+      },
+    ],
+    [
+      'a job in the dead-letter queue',
+      ({ world }) => {
+        world.sqs.send({ MessageBody: 'x' })
+        world.sqs.dead.push(...world.sqs.messages.splice(0))
+      },
+    ],
+    [
+      'a step back',
+      ({ world }) => {
+        const [first] = world.seen.filter(({ item }) => item?.['status'] === 'pending')
+        if (first !== undefined) world.seen.push(first)
+      },
+    ],
+    [
+      'a second outcome',
+      ({ world }) => {
+        const last = structuredClone(world.seen.findLast(({ item }) => item?.['status'] === 'completed'))
+        if (last?.item !== undefined)
+          world.seen.push({ ...last, item: { ...last.item, status: 'failed', failure: {} } })
+      },
+    ],
+    [
+      'a wait beyond the bound',
+      ({ world }) => {
+        for (const event of world.bus.events) event.at += 2 * bound(0, SETTINGS)
+      },
+    ],
+    [
+      'a run that nobody asked for',
+      ({ world }) => {
+        for (const item of world.dynamo.items.values()) item['epoch'] = 2
+      },
+    ],
+    [
+      'something under way for ever',
+      (run) => {
+        run.ended = false
+      },
+    ],
+  ]
+  it.each(spoilt)('sees %s', async (_name, spoil) => {
+    const { scenario, run } = await clean()
+    spoil(run)
+    expect(judge(scenario, run)).not.toEqual([])
+  })
+})

@@ -1,0 +1,267 @@
+import { ConditionalCheckFailedException, DynamoDBServiceException } from '@aws-sdk/client-dynamodb'
+
+type Item = Record<string, unknown>
+
+/** The table's indexes, as local/resources.ts and infrastructure/ make them. */
+const INDEXES: Record<string, { partition: string; sort: string; keysOnly?: true }> = {
+  byOwner: { partition: 'owner', sort: 'imageId' },
+  byStatus: { partition: 'owner', sort: 'statusKey' },
+  unfinished: { partition: 'unfinished', sort: 'sweepAt', keysOnly: true },
+}
+
+/** DynamoDB takes items of 400 KB; JSON counts a little more. */
+const MAX_ITEM_BYTES = 409_600
+
+export interface Expressions {
+  ExpressionAttributeNames?: Record<string, string> | undefined
+  ExpressionAttributeValues?: Record<string, unknown> | undefined
+}
+
+interface Query extends Expressions {
+  IndexName: string
+  KeyConditionExpression: string
+  FilterExpression?: string
+  ProjectionExpression?: string
+  ScanIndexForward?: boolean
+  Limit?: number
+  ExclusiveStartKey?: Item
+}
+
+interface Write extends Expressions {
+  ConditionExpression?: string
+}
+
+/** One table of DynamoDB in memory: what the pipeline uses of it, with indexes that lag behind. */
+export class DynamoModel {
+  readonly items = new Map<string, Item>()
+  /** What an index still shows of an item that has changed, and until when. */
+  readonly #stale = new Map<string, { item: Item | undefined; until: number }>()
+  readonly #now: () => number
+  readonly #lag: () => number
+
+  /** @param lag milliseconds that an index stays behind after a write */
+  constructor(now: () => number, lag: () => number) {
+    this.#now = now
+    this.#lag = lag
+  }
+
+  get({ Key }: { Key: Item }): { Item?: Item } {
+    const item = this.items.get(String(Key['imageId']))
+    return item === undefined ? {} : { Item: structuredClone(item) }
+  }
+
+  put(input: Write & { Item: Item }): object {
+    const id = String(input.Item['imageId'])
+    this.#demand(input, this.items.get(id))
+    this.#write(id, input.Item)
+    return {}
+  }
+
+  delete(input: Write & { Key: Item }): object {
+    const id = String(input.Key['imageId'])
+    this.#demand(input, this.items.get(id))
+    this.#write(id, undefined)
+    return {}
+  }
+
+  update(input: Write & { Key: Item; UpdateExpression: string }): { Attributes: Item } {
+    const id = String(input.Key['imageId'])
+    const before = this.items.get(id)
+    this.#demand(input, before)
+    const item: Item = { ...(before ?? input.Key) }
+    const words = tokens(input.UpdateExpression)
+    let clause = ''
+    while (words.length > 0) {
+      if (/^(SET|REMOVE|ADD)$/.test(words[0] ?? '')) clause = words.shift() ?? ''
+      const name = nameOf(words.shift() ?? '', input)
+      if (clause === 'SET') {
+        if (words.shift() !== '=') throw invalid(input.UpdateExpression)
+        item[name] = valueAt(words.shift() ?? '', before ?? {}, input)
+      } else if (clause === 'ADD') {
+        item[name] = Number(before?.[name] ?? 0) + Number(valueAt(words.shift() ?? '', before ?? {}, input))
+      } else {
+        delete item[name]
+      }
+      if (words[0] === ',') words.shift()
+    }
+    this.#write(id, item)
+    return { Attributes: structuredClone(item) }
+  }
+
+  query(input: Query): { Items: Item[]; Count: number; ScannedCount: number; LastEvaluatedKey?: Item } {
+    const index = INDEXES[input.IndexName]
+    if (index === undefined) throw invalid(`no index ${input.IndexName}`)
+    const { KeyConditionExpression, FilterExpression = '', ProjectionExpression = '' } = input
+    demandUse(input, `${KeyConditionExpression} ${FilterExpression} ${ProjectionExpression}`)
+    const { partition, sort, keysOnly } = index
+    const keysOf = (item: Item): Item =>
+      Object.fromEntries(['imageId', partition, sort].map((name) => [name, item[name]]))
+    const shown = [...new Set([...this.items.keys(), ...this.#stale.keys()])]
+      .map((id) => this.#shown(id))
+      .filter((item) => item !== undefined)
+      .filter((item) => item[partition] !== undefined && item[sort] !== undefined)
+      .filter((item) => holds(input.KeyConditionExpression, item, input))
+      .sort((a, b) => compare(a[sort], b[sort]) || compare(a['imageId'], b['imageId']))
+    if (input.ScanIndexForward === false) shown.reverse()
+    const start = input.ExclusiveStartKey
+    const from = start === undefined ? 0 : shown.findIndex((item) => item['imageId'] === start['imageId']) + 1
+    const page = shown.slice(from, from + (input.Limit ?? 1_000))
+    const last = page.at(-1)
+    const matching = page.filter(
+      (item) => input.FilterExpression === undefined || holds(input.FilterExpression, item, input),
+    )
+    const projected = tokens(ProjectionExpression)
+      .filter((word) => word !== ',')
+      .map((word) => nameOf(word, input))
+    const project = (item: Item): Item =>
+      keysOnly
+        ? keysOf(item)
+        : Object.fromEntries(
+            Object.entries(item).filter(([name]) => projected.length === 0 || projected.includes(name)),
+          )
+    return {
+      Items: matching.map((item) => structuredClone(project(item))),
+      Count: matching.length,
+      ScannedCount: page.length,
+      ...(last !== undefined && from + page.length < shown.length ? { LastEvaluatedKey: keysOf(last) } : {}),
+    }
+  }
+
+  #demand(input: Write & { UpdateExpression?: string }, item: Item | undefined): void {
+    demandUse(input, `${input.UpdateExpression ?? ''} ${input.ConditionExpression ?? ''}`)
+    if (input.ConditionExpression === undefined || holds(input.ConditionExpression, item ?? {}, input)) return
+    throw new ConditionalCheckFailedException({ message: 'The conditional request failed', $metadata: {} })
+  }
+
+  #write(id: string, item: Item | undefined): void {
+    if (item !== undefined && JSON.stringify(item).length > MAX_ITEM_BYTES) {
+      throw invalid('Item size has exceeded the maximum allowed size')
+    }
+    const lag = this.#lag()
+    if (lag > 0) this.#stale.set(id, { item: this.#shown(id), until: this.#now() + lag })
+    if (item === undefined) this.items.delete(id)
+    else this.items.set(id, JSON.parse(JSON.stringify(item)))
+  }
+
+  #shown(id: string): Item | undefined {
+    const stale = this.#stale.get(id)
+    if (stale === undefined || stale.until <= this.#now()) {
+      this.#stale.delete(id)
+      return this.items.get(id)
+    }
+    return stale.item
+  }
+}
+
+const invalid = (message: string) =>
+  new DynamoDBServiceException({ name: 'ValidationException', $fault: 'client', message, $metadata: {} })
+
+/** Names and values that no expression uses are refused, as DynamoDB does. */
+function demandUse(input: Expressions, expressions: string): void {
+  const used = new Set(tokens(expressions))
+  const { ExpressionAttributeNames = {}, ExpressionAttributeValues = {} } = input
+  for (const word of [...Object.keys(ExpressionAttributeNames), ...Object.keys(ExpressionAttributeValues)]) {
+    if (!used.has(word)) throw invalid(`${word} is not used`)
+  }
+}
+
+const tokens = (expression: string): string[] =>
+  expression.match(/[#:]?[A-Za-z_][\w]*|<>|<=|>=|[=<>(),]/g) ?? []
+
+const nameOf = (word: string, { ExpressionAttributeNames = {} }: Expressions): string => {
+  const name = word.startsWith('#') ? ExpressionAttributeNames[word] : word
+  if (name === undefined || name === '') throw invalid(`no name ${word}`)
+  return name
+}
+
+function valueAt(word: string, item: Item, expressions: Expressions): unknown {
+  if (!word.startsWith(':')) return item[nameOf(word, expressions)]
+  const values = expressions.ExpressionAttributeValues ?? {}
+  if (!(word in values)) throw invalid(`no value ${word}`)
+  return values[word]
+}
+
+const compare = (one: unknown, other: unknown): number =>
+  (one as number) < (other as number) ? -1 : (one as number) > (other as number) ? 1 : 0
+
+/** A condition, key condition or filter: OR, AND, NOT, parentheses, comparisons, and the functions in use. */
+export function holds(expression: string, item: Item, expressions: Expressions): boolean {
+  const words = tokens(expression)
+  const take = (expected?: string): string => {
+    const word = words.shift() ?? ''
+    if (expected !== undefined && word !== expected) throw invalid(`${expected} is missing in ${expression}`)
+    return word
+  }
+  const either = (): boolean => {
+    let result = both()
+    while (words[0] === 'OR') {
+      take()
+      const next = both()
+      result = result || next
+    }
+    return result
+  }
+  const both = (): boolean => {
+    let result = single()
+    while (words[0] === 'AND') {
+      take()
+      const next = single()
+      result = result && next
+    }
+    return result
+  }
+  const single = (): boolean => {
+    const word = take()
+    if (word === 'NOT') return !single()
+    if (word === '(') {
+      const result = either()
+      take(')')
+      return result
+    }
+    if (words[0] === '(') return call(word)
+    const left = valueAt(word, item, expressions)
+    const operator = take()
+    const right = valueAt(take(), item, expressions)
+    if (left === undefined || right === undefined || typeof left !== typeof right) return operator === '<>'
+    const order = compare(left, right)
+    switch (operator) {
+      case '=':
+        return order === 0
+      case '<>':
+        return order !== 0
+      case '<':
+        return order < 0
+      case '<=':
+        return order <= 0
+      case '>':
+        return order > 0
+      case '>=':
+        return order >= 0
+      default:
+        throw invalid(`no operator ${operator}`)
+    }
+  }
+  const call = (name: string): boolean => {
+    take('(')
+    const value = valueAt(take(), item, expressions)
+    const argument = take() === ',' ? valueAt(take(), item, expressions) : undefined
+    if (argument !== undefined) take(')')
+    switch (name) {
+      case 'attribute_exists':
+        return value !== undefined
+      case 'attribute_not_exists':
+        return value === undefined
+      case 'begins_with':
+        return typeof value === 'string' && value.startsWith(String(argument))
+      case 'contains':
+        return Array.isArray(value)
+          ? value.includes(argument)
+          : String(value ?? '').includes(String(argument))
+      default:
+        throw invalid(`no function ${name}`)
+    }
+  }
+  const result = either()
+  if (words.length > 0) throw invalid(`${expression} goes on after its end`)
+  return result
+}

@@ -1,0 +1,189 @@
+import type { EventDetail } from '../../shared/event.ts'
+import { EXPECTED, type Run, type Scenario, type Submission } from './scenario.ts'
+import type { Settings } from './world.ts'
+
+/**
+ * The longest from a 202 to the announced ending, in milliseconds (docs/nothing-is-lost.md). Once nothing goes wrong any
+ * more, the next look at the image is the one that ends it; and the sweeper never lets pass more time before a look
+ * than has passed since the last sign of life, and SWEEP_AFTER.
+ *
+ * @param lastFault milliseconds from the 202 to the last fault; 0 where there is none
+ */
+export function bound(lastFault: number, settings: Settings): number {
+  const { sweepAfterMs, sweepEveryMs, visibilityMs, timeoutMs } = settings
+  const sweeps = Math.ceil(Math.log2(1 + lastFault / sweepAfterMs)) + 1
+  return 2 * lastFault + sweepAfterMs + sweeps * sweepEveryMs + visibilityMs + 2 * timeoutMs
+}
+
+/** Where clients see an image, on its way: it never goes back within a run. */
+const STEPS = ['pending', 'processing', 'completed', 'failed']
+
+/** @returns every promise that a run has broken, in words; nothing where it has kept them all */
+export function judge(scenario: Scenario, { world, submissions, redrives, ended }: Run): string[] {
+  const { settings, faults } = world
+  const broken: string[] = []
+  const demand = (kept: boolean, promise: string): void => {
+    if (!kept) broken.push(promise)
+  }
+  const begun = Date.UTC(2026, 0, 1)
+  const isOutage = (scenario.outages?.length ?? 0) + (scenario.firsts?.length ?? 0) > 0
+  const items = world.dynamo.items
+  const byId = new Map<string, Submission>()
+  for (const submission of submissions) for (const id of submission.imageIds) byId.set(id, submission)
+
+  demand(
+    ended,
+    `something is under way for ever: ${[...items.values()].map((item) => JSON.stringify(item).slice(0, 300)).join('\n')}`,
+  )
+
+  // One submission is one image, however often it was sent.
+  for (const [index, { imageIds }] of submissions.entries()) {
+    demand(imageIds.size <= 1, `submission ${index} became ${imageIds.size} images`)
+  }
+
+  // What each record went through.
+  interface Outcome {
+    at: number
+    status: string
+    code: string | undefined
+    labels: unknown
+  }
+  const outcomes = new Map<string, Outcome>()
+  const stages = new Map<string, { epoch: number; step: number; status: string }>()
+  for (const { imageId, item, at } of world.seen) {
+    if (imageId.startsWith('idempotency#')) continue
+    if (item === undefined || item['status'] === 'deleted') {
+      stages.delete(imageId)
+      continue
+    }
+    const epoch = Number(item['epoch'])
+    const status = String(item['status'])
+    const step = Math.min(STEPS.indexOf(status), 2)
+    const before = stages.get(imageId)
+    demand(
+      before === undefined ||
+        epoch === before.epoch + 1 ||
+        (epoch === before.epoch && (step > before.step || status === before.status)),
+      `${imageId} went from ${before?.status} ${before?.epoch} to ${status} ${epoch}`,
+    )
+    stages.set(imageId, { epoch, step, status })
+    const deletedAt = byId.get(imageId)?.deletedAt
+    demand(deletedAt === undefined || at <= deletedAt, `${imageId} was written to after its deletion`)
+    if (step === 2) {
+      const key = `${imageId}:${epoch}:${status}`
+      const code = (item['failure'] as { code?: string } | undefined)?.code
+      const outcome = { at, status, code, labels: item['labels'] }
+      const first = outcomes.get(key) ?? outcome
+      outcomes.set(key, first)
+      demand(
+        JSON.stringify([first.code, first.labels]) === JSON.stringify([code, item['labels']]),
+        `${key} changed its outcome`,
+      )
+    }
+  }
+
+  // Events: of outcomes only, after their commit, always the same; and at least one of each.
+  const told = new Map<string, { at: number; detail: EventDetail }>()
+  for (const event of world.bus.events) {
+    const { eventId } = event.detail
+    const outcome = outcomes.get(eventId)
+    demand(outcome !== undefined, `event ${eventId} has no outcome`)
+    demand(outcome === undefined || outcome.at <= event.at, `event ${eventId} came before its commit`)
+    const first = told.get(eventId) ?? event
+    told.set(eventId, first)
+    demand(JSON.stringify(first.detail) === JSON.stringify(event.detail), `event ${eventId} changed`)
+  }
+  for (const eventId of outcomes.keys()) {
+    const deleted = byId.get(eventId.slice(0, 36))?.deletionAt !== undefined
+    demand(deleted || told.has(eventId), `outcome ${eventId} has no event`)
+  }
+
+  for (const [index, submission] of submissions.entries()) {
+    const [imageId] = submission.imageIds
+    if (imageId === undefined || submission.acceptedAt === undefined) continue
+    const item = items.get(imageId)
+    if (submission.deletedAt !== undefined) {
+      demand(item === undefined, `${imageId} is there after its deletion`)
+      continue
+    }
+    const failure = item?.['failure'] as { code: string } | undefined
+    const ending = item?.['status'] === 'failed' ? failure?.code : item?.['status']
+    const expected = EXPECTED[submission.picture]
+    // One fault can cost an image one attempt at most; only trouble that lasts exhausts them all.
+    const mayExhaust = isOutage || faults >= settings.maxAttempts
+    demand(
+      ending === expected || (ending === 'EXHAUSTED' && mayExhaust),
+      `submission ${index} (${submission.picture}) ended as ${ending} instead of ${expected}`,
+    )
+    const first = [...told.keys()].find((eventId) => eventId.startsWith(`${imageId}:1:`))
+    const endedAt = first === undefined ? undefined : told.get(first)?.at
+    const { acceptedAt } = submission
+    const longest = bound(Math.max(0, world.lastFaultAt - acceptedAt), settings)
+    if (endedAt !== undefined && scenario.quota === undefined) {
+      demand(
+        endedAt - acceptedAt <= longest,
+        `${imageId} took ${(endedAt - acceptedAt) / 1000} s, bound ${longest / 1000} s`,
+      )
+    }
+  }
+
+  // Whatever was refused for good, or never asked for, has no ending.
+  const idsOfKeys = new Set(submissions.flatMap(({ imageIds }) => [...imageIds]))
+  const undecided = submissions.filter(
+    ({ answer, imageIds }) => imageIds.size === 0 && (answer ?? 500) >= 500,
+  )
+  const unknown = new Set(
+    [...outcomes.keys()].map((key) => key.slice(0, 36)).filter((id) => !idsOfKeys.has(id)),
+  )
+  demand(unknown.size <= undecided.length, `${unknown.size} images ended that nobody had submitted`)
+
+  // Runs begin by a retry or by a redrive only.
+  const retries = submissions.reduce((sum, submission) => sum + submission.retries, 0)
+  const runs = [...items.values()].reduce((sum, item) => sum + Math.max(0, Number(item['epoch'] ?? 1) - 1), 0)
+  demand(
+    runs <= retries + redrives + (isOutage ? faults : 0),
+    `${runs} runs were begun anew; ${retries} retries, ${redrives} redrives`,
+  )
+
+  // Paid calls: two for each attempt at most, and no attempt more without a fault.
+  for (const [key, paid] of world.rekognition.paid) {
+    const imageId = key.slice('originals/'.length)
+    const epochs = Math.max(
+      1,
+      ...[...outcomes.keys()].filter((id) => id.startsWith(imageId)).map((id) => Number(id.split(':')[1])),
+    )
+    const most = epochs * Math.min(2 * settings.maxAttempts, 2 * (1 + faults))
+    demand(paid <= most || scenario.quota !== undefined, `${imageId} cost ${paid} calls`)
+    const submission = byId.get(imageId)
+    if (submission !== undefined) {
+      demand(
+        EXPECTED[submission.picture] === 'completed',
+        `${imageId} cost ${paid} calls and is ${submission.picture}`,
+      )
+    }
+  }
+
+  // Every object belongs to a record.
+  for (const key of world.s3.objects.keys()) {
+    const imageId = /^[a-z]+\/([0-9a-f-]{36})/.exec(key)?.[1] ?? ''
+    demand(items.has(imageId), `${key} belongs to nobody`)
+  }
+  for (const item of items.values()) {
+    demand(item['status'] !== 'deleted', `the trace of the deleted ${item['imageId']} stays`)
+    if (item['status'] !== 'completed') continue
+    const { key } = item['thumbnail'] as { key: string }
+    demand(world.s3.objects.has(key), `${key} is gone`)
+  }
+
+  // It takes as many lost deliveries as the queue allows to bring a job to the dead-letter queue.
+  demand(
+    world.sqs.dead.length === 0 || isOutage || faults >= settings.maxReceives,
+    `${world.sqs.dead.length} jobs are in the dead-letter queue after ${faults} faults`,
+  )
+  demand(
+    scenario.quota === undefined || world.sqs.dead.length === 0,
+    `throttling led to the dead-letter queue`,
+  )
+  if (begun > world.clock.time) broken.push('time went backwards')
+  return broken
+}

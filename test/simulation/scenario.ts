@@ -1,0 +1,232 @@
+import { createHash } from 'node:crypto'
+import sharp from 'sharp'
+import { type Rendered, render } from '../../worker/thumbnail.ts'
+import type { Fault } from './services.ts'
+import { type Call, type Settings, World, type WorldOptions } from './world.ts'
+
+/** What clients, time and trouble do in one run. */
+export interface Scenario {
+  /** Decides what happens first of what happens at the same time, and how long each call takes. */
+  seed: number
+  images: {
+    picture: keyof Pictures
+    /** Milliseconds from the beginning. */
+    at: number
+    /** Whether it comes with an idempotency key, and is sent again when there is no answer. */
+    key: boolean
+    /** Milliseconds from the 202 on. */
+    deleteAfter?: number | undefined
+    /** Whether its failure, if there is one, is followed by a retry. */
+    retry?: boolean | undefined
+  }[]
+  /** Faults of single calls, by their number. */
+  faults: { call: number; fault: Fault }[]
+  /** Times in which all calls of a name fail, in milliseconds from the beginning. */
+  outages?: { name: string; from: number; to: number; fault: Fault }[]
+  /** Of all calls of a name, the first so many; for trouble that outlasts attempts. */
+  firsts?: { name: string; from: number; count: number; fault: Fault }[]
+  /** Milliseconds from the beginning at which somebody redrives the dead-letter queue. */
+  redriveAt?: number | undefined
+  settings?: Partial<Settings> | undefined
+  quota?: WorldOptions['quota']
+  share?: number | undefined
+}
+
+/** Pictures by what becomes of them. */
+export interface Pictures {
+  good: Buffer
+  other: Buffer
+  third: Buffer
+  corrupt: Buffer
+  small: Buffer
+  refused: Buffer
+}
+
+export const EXPECTED: Record<keyof Pictures, string> = {
+  good: 'completed',
+  other: 'completed',
+  third: 'completed',
+  corrupt: 'CORRUPT_IMAGE',
+  small: 'IMAGE_TOO_SMALL',
+  refused: 'ANALYSIS_REFUSED',
+}
+
+const hashOf = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
+
+/** The pictures, and what the worker's own decoder makes of them, once; after that it takes no time and no processor. */
+export async function preparePictures(): Promise<{ pictures: Pictures; render: WorldOptions['render'] }> {
+  const jpeg = (width: number, height: number) =>
+    sharp({ create: { width, height, channels: 3, background: 'teal' } })
+      .jpeg()
+      .toBuffer()
+  const third = await jpeg(300, 200)
+  const pictures: Pictures = {
+    good: await jpeg(100, 90),
+    other: await jpeg(200, 100),
+    third,
+    corrupt: third.subarray(0, third.length - 100),
+    small: await jpeg(60, 200),
+    refused: await jpeg(130, 130),
+  }
+  const results = new Map<string, PromiseSettledResult<Rendered>>()
+  for (const bytes of Object.values(pictures)) {
+    const [result] = await Promise.allSettled([render(bytes, 's3')])
+    results.set(hashOf(bytes), result)
+  }
+  return {
+    pictures,
+    render: async (bytes) => {
+      const result = results.get(hashOf(bytes))
+      if (result === undefined) throw new Error('a picture that is none of ours')
+      if (result.status === 'rejected') throw result.reason
+      return result.value
+    },
+  }
+}
+
+/** What happened to one submission. */
+export interface Submission {
+  picture: keyof Pictures
+  /** Every id that the client was given. */
+  imageIds: Set<string>
+  /** Milliseconds since 1970 of the first 202. */
+  acceptedAt?: number
+  /** The last status of HTTP; undefined where no answer came. */
+  answer?: number | undefined
+  /** When a deletion was asked for, and when it was confirmed. */
+  deletionAt?: number
+  deletedAt?: number
+  retries: number
+}
+
+export interface Run {
+  world: World
+  submissions: Submission[]
+  redrives: number
+  /** Whether all came to rest. */
+  ended: boolean
+}
+
+/** Days of virtual time after which a run is given up. */
+const LIMIT_MS = 40 * 86_400_000
+
+/** Plays a scenario through, until nothing is under way any more. */
+export async function play(
+  scenario: Scenario,
+  { pictures, render }: Awaited<ReturnType<typeof preparePictures>>,
+  log?: (line: string) => void,
+): Promise<Run> {
+  const faults = new Map(scenario.faults.map(({ call, fault }) => [call, fault]))
+  let begun = 0
+  const faultOf = (call: Call): Fault | undefined => {
+    const single = faults.get(call.number)
+    if (single !== undefined) return single
+    const at = call.at - begun
+    const outage = scenario.outages?.find(({ name, from, to }) => named(call, name) && at >= from && at < to)
+    if (outage !== undefined) return outage.fault
+    return scenario.firsts?.find(
+      ({ name, from, count }) =>
+        call.name === name && call.occurrence >= from && call.occurrence < from + count,
+    )?.fault
+  }
+  const world = new World({
+    seed: scenario.seed,
+    faultOf,
+    render,
+    refusedByRekognition: (bytes) => bytes.equals(pictures.refused),
+    ...(scenario.settings === undefined ? {} : { settings: scenario.settings }),
+    ...(scenario.quota === undefined ? {} : { quota: scenario.quota }),
+    ...(scenario.share === undefined ? {} : { share: scenario.share }),
+    ...(log === undefined ? {} : { log }),
+  })
+  begun = world.clock.time
+  const submissions: Submission[] = scenario.images.map(({ picture }) => ({
+    ...{ picture, imageIds: new Set<string>(), retries: 0 },
+  }))
+  let active = scenario.images.length
+  scenario.images.forEach((image, index) => {
+    world.clock.after(image.at, () => {
+      void client(world, image, submissions[index] as Submission, pictures, index).then(() => {
+        active -= 1
+      })
+    })
+  })
+  let redrives = 0
+  if (scenario.redriveAt !== undefined) {
+    world.clock.after(scenario.redriveAt, () => {
+      redrives += world.sqs.dead.length
+      world.log(`somebody redrives ${world.sqs.dead.length} messages`)
+      world.sqs.redrive()
+    })
+  }
+  const waitsFor = Math.max(scenario.redriveAt ?? 0, ...(scenario.outages ?? []).map(({ to }) => to))
+  const ended = await world.clock.run(
+    () => active === 0 && world.quiet && world.clock.time - begun > waitsFor,
+    begun + LIMIT_MS,
+  )
+  return { world, submissions, redrives, ended }
+}
+
+const named = (call: Call, name: string): boolean =>
+  name.endsWith('*') ? call.name.startsWith(name.slice(0, -1)) : call.name === name
+
+const MAX_POSTS = 5
+
+async function client(
+  world: World,
+  image: Scenario['images'][number],
+  submission: Submission,
+  pictures: Pictures,
+  index: number,
+): Promise<void> {
+  const { clock } = world
+  const headers: Record<string, string> = { 'content-type': 'image/jpeg' }
+  if (image.key) headers['idempotency-key'] = `key-${index}`
+  for (let post = 0; post < (image.key ? MAX_POSTS : 1); post += 1) {
+    const answer = await world.request('/images', {
+      ...{ method: 'POST', headers, body: new Uint8Array(pictures[image.picture]) },
+    })
+    submission.answer = answer?.status
+    world.log(`client ${index}: ${answer?.status ?? 'no answer'} ${answer?.body['imageId'] ?? ''}`)
+    if (answer?.status === 202) {
+      submission.imageIds.add(String(answer.body['imageId']))
+      submission.acceptedAt ??= clock.time
+      break
+    }
+    await clock.sleep(2_000)
+  }
+  const [imageId] = submission.imageIds
+  if (imageId === undefined) return
+  if (image.deleteAfter !== undefined) {
+    await clock.sleep(image.deleteAfter)
+    submission.deletionAt = clock.time
+    for (;;) {
+      const answer = await world.request(`/images/${imageId}`, { method: 'DELETE' })
+      world.log(`client ${index}: deletion ${answer?.status ?? 'no answer'}`)
+      if (answer?.status === 204 || answer?.status === 404) break
+      await clock.sleep(20_000)
+    }
+    submission.deletedAt = clock.time
+    return
+  }
+  const status = await finished(world, imageId)
+  if (status !== 'failed' || !image.retry) return
+  for (let post = 0; post < MAX_POSTS; post += 1) {
+    const answer = await world.request(`/images/${imageId}/retry`, { method: 'POST' })
+    world.log(`client ${index}: retry ${answer?.status ?? 'no answer'}`)
+    // Also one without an answer may have begun a run.
+    if (answer?.status !== 409) submission.retries += 1
+    if (answer?.status === 202 || answer?.status === 409) return
+    await clock.sleep(10_000)
+  }
+}
+
+/** Polls as a client would: often at first, then with patience. */
+async function finished(world: World, imageId: string): Promise<string> {
+  for (let wait = 1_000; ; wait = Math.min(wait * 3, 3_600_000)) {
+    const answer = await world.request(`/images/${imageId}`)
+    const status = String(answer?.body['status'])
+    if (answer?.status === 200 && (status === 'completed' || status === 'failed')) return status
+    await world.clock.sleep(wait)
+  }
+}

@@ -1,0 +1,114 @@
+import * as fc from 'fast-check'
+import { judge } from './judge.ts'
+import { play, type preparePictures, type Scenario } from './scenario.ts'
+import { FAULTS, type Fault } from './services.ts'
+
+export type Prepared = Awaited<ReturnType<typeof preparePictures>>
+
+const minutes = (count: number): number => count * 60_000
+
+/** Three images in one batch or in three, good and bad, one of them deleted: every call of the pipeline is in it. */
+export const ordinary = (seed: number): Scenario => ({
+  seed,
+  images: [
+    { picture: 'good', at: 0, key: true },
+    { picture: 'corrupt', at: 5, key: true, retry: true },
+    { picture: 'other', at: 10, key: false },
+    { picture: 'third', at: 2_000, key: true, deleteAfter: 400 },
+    { picture: 'refused', at: 2_000, key: true },
+  ],
+  faults: [],
+})
+
+/** Each call × each fault, one at a time; and each call × each fault × the first so many attempts at it, from any of them. */
+export async function* singleFaults(prepared: Prepared): AsyncGenerator<Scenario> {
+  const scenario = ordinary(1)
+  const { world } = await play(scenario, prepared)
+  for (const call of world.calls) {
+    for (const fault of FAULTS) yield { ...scenario, faults: [{ call: call.number, fault }] }
+  }
+  const names = [...new Set(world.calls.map(({ name }) => name))]
+  for (const name of [...names, 'sweeper Get', 'sweeper HeadObject', 'worker ChangeMessageVisibility']) {
+    for (const fault of FAULTS) {
+      for (const [from, count] of [
+        [1, 2],
+        [1, 3],
+        [2, 1],
+        [2, 4],
+        [3, 1],
+        [1, 12],
+        [1, 40],
+      ] as const) {
+        yield { ...scenario, firsts: [{ name, from, count, fault }] }
+      }
+    }
+  }
+}
+
+const picture = fc.constantFrom('good', 'other', 'third', 'corrupt', 'small', 'refused')
+const image: fc.Arbitrary<Scenario['images'][number]> = fc.record(
+  {
+    picture,
+    at: fc.oneof(fc.integer({ min: 0, max: 500 }), fc.integer({ min: 0, max: minutes(20) })),
+    key: fc.boolean(),
+    deleteAfter: fc.option(fc.oneof(fc.nat(2_000), fc.nat(minutes(60))), { nil: undefined, freq: 4 }),
+    retry: fc.boolean(),
+  },
+  { requiredKeys: ['picture', 'at', 'key'] },
+)
+const fault = fc.constantFrom(...FAULTS)
+
+const NAMES = [
+  ...['api *', 'worker *', 'sweeper *', 'lambda *'],
+  ...['worker Update', 'worker PutEvents', 'worker Detect*', 'worker PutObject', 'worker GetObject'],
+  ...['api SendMessage', 'api PutObject', 'api Put', 'worker SendMessage', 'sweeper SendMessage'],
+]
+const outage = fc
+  .record({
+    name: fc.constantFrom(...NAMES),
+    from: fc.nat(minutes(5)),
+    lasts: fc.oneof(fc.nat(minutes(2)), fc.nat(minutes(300))),
+    fault: fc.constantFrom<Fault>(
+      'fail',
+      'lost',
+      'throttle',
+      'refuse',
+      'death before',
+      'death after',
+      'slow',
+    ),
+  })
+  .map(({ lasts, ...rest }) => ({ ...rest, to: rest.from + lasts }))
+
+/** Any images at any times, with up to eight single faults, or with times in which a service is away. */
+export const scenarios: fc.Arbitrary<Scenario> = fc.record(
+  {
+    seed: fc.integer(),
+    images: fc.array(image, { minLength: 1, maxLength: 4 }),
+    faults: fc.array(fc.record({ call: fc.nat(120), fault }), { maxLength: 8 }),
+    outages: fc.oneof(
+      { weight: 3, arbitrary: fc.array(outage, { maxLength: 0 }) },
+      { weight: 1, arbitrary: fc.array(outage, { minLength: 1, maxLength: 2 }) },
+    ),
+    redriveAt: fc.option(fc.nat(minutes(400)), { nil: undefined, freq: 4 }),
+    settings: fc.record({
+      concurrency: fc.integer({ min: 1, max: 3 }),
+      batchSize: fc.constantFrom(1, 3, 10),
+      maxAttempts: fc.constantFrom(10, 10, 3),
+    }),
+  },
+  { requiredKeys: ['seed', 'images', 'faults'] },
+)
+
+/** @returns the promises broken, with the whole story; undefined where all are kept */
+export async function tell(scenario: Scenario, prepared: Prepared): Promise<string | undefined> {
+  const broken = await violations(scenario, prepared)
+  if (broken.length === 0) return undefined
+  const story: string[] = []
+  await play(scenario, prepared, (line) => story.push(line))
+  return [`${story.slice(0, 400).join('\n')}\n`, JSON.stringify(scenario), ...broken].join('\n')
+}
+
+export async function violations(scenario: Scenario, prepared: Prepared): Promise<string[]> {
+  return judge(scenario, await play(scenario, prepared))
+}

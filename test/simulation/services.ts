@@ -1,0 +1,326 @@
+import { randomUUID } from 'node:crypto'
+import type { EventBridgeClient } from '@aws-sdk/client-eventbridge'
+import {
+  InvalidImageFormatException,
+  InvalidS3ObjectException,
+  ProvisionedThroughputExceededException,
+  type RekognitionClient,
+} from '@aws-sdk/client-rekognition'
+import { NoSuchKey, NotFound, type S3Client } from '@aws-sdk/client-s3'
+import { ReceiptHandleIsInvalid, type SQSClient } from '@aws-sdk/client-sqs'
+import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
+import type { SQSRecord } from 'aws-lambda'
+import type { EventDetail } from '../../shared/event.ts'
+import type { DynamoModel } from './dynamo.ts'
+
+const $metadata = {}
+
+/** What can go wrong with one call. */
+export const FAULTS = [
+  /** It has no effect, and fails. */
+  'fail',
+  /** It takes effect, and its answer is lost. */
+  'lost',
+  /** It takes effect, its answer is lost, and the SDK sends it again. */
+  'twice',
+  /** It fails, and takes effect later. */
+  'late',
+  /** It takes effect, and its answer comes after all of the SDK's patience. */
+  'slow',
+  /** It takes effect, and its answer never comes. */
+  'hang',
+  /** The service has been asked too much. */
+  'throttle',
+  /** The service refuses it, as it does where a right is missing. */
+  'refuse',
+  /** The process ends before it is sent, or when its effect is there. */
+  'death before',
+  'death after',
+  /** Every other entry fails, or a message is received by two. Elsewhere nothing happens. */
+  'partial',
+] as const
+export type Fault = (typeof FAULTS)[number]
+
+/** One bucket of S3 in memory. */
+export class S3Model {
+  readonly objects = new Map<string, { bytes: Buffer; contentType: string }>()
+
+  put({ Key, Body, ContentType }: { Key: string; Body: Uint8Array; ContentType: string }): object {
+    this.objects.set(Key, { bytes: Buffer.from(Body), contentType: ContentType })
+    return {}
+  }
+
+  get({ Key }: { Key: string }): object {
+    const object = this.objects.get(Key)
+    if (object === undefined) throw new NoSuchKey({ message: 'The specified key does not exist.', $metadata })
+    return {
+      ContentType: object.contentType,
+      Body: {
+        transformToByteArray: async () => object.bytes,
+        transformToString: async () => object.bytes.toString(),
+      },
+    }
+  }
+
+  head({ Key }: { Key: string }): object {
+    const object = this.objects.get(Key)
+    if (object === undefined) throw new NotFound({ message: 'NotFound', $metadata })
+    return { ContentLength: object.bytes.length, ContentType: object.contentType }
+  }
+
+  delete({ Key }: { Key: string }): object {
+    this.objects.delete(Key)
+    return {}
+  }
+}
+
+interface Message {
+  id: string
+  body: string
+  sentAt: number
+  visibleAt: number
+  receives: number
+  firstReceivedAt: number
+  receipt: string
+}
+
+export interface SqsSettings {
+  visibilityMs: number
+  maxReceives: number
+}
+
+/** A standard queue of SQS with its dead-letter queue: any order, visibility, delay, receive count, redrive. */
+export class SqsModel {
+  messages: Message[] = []
+  dead: Message[] = []
+  /** Called when a message is, or will be, there to be received. */
+  wake: (at: number) => void = () => {}
+  readonly #now: () => number
+  readonly #random: () => number
+  readonly #settings: SqsSettings
+
+  constructor(now: () => number, random: () => number, settings: SqsSettings) {
+    this.#now = now
+    this.#random = random
+    this.#settings = settings
+  }
+
+  send({ MessageBody, DelaySeconds = 0 }: { MessageBody: string; DelaySeconds?: number }): object {
+    const now = this.#now()
+    const id = randomUUID()
+    const visibleAt = now + DelaySeconds * 1000
+    this.messages.push({
+      ...{ id, body: MessageBody, sentAt: now, visibleAt, receives: 0, firstReceivedAt: 0, receipt: '' },
+    })
+    this.wake(visibleAt)
+    return { MessageId: id }
+  }
+
+  changeVisibility(input: { ReceiptHandle: string; VisibilityTimeout: number }): object {
+    const message = this.messages.find(({ receipt }) => receipt === input.ReceiptHandle)
+    if (message === undefined || message.visibleAt <= this.#now()) {
+      throw new ReceiptHandleIsInvalid({ message: 'The receipt handle is not valid.', $metadata })
+    }
+    message.visibleAt = this.#now() + input.VisibilityTimeout * 1000
+    this.wake(message.visibleAt)
+    return {}
+  }
+
+  /**
+   * @param atMost 1 to 10
+   * @param twice leaves what is received there for another receiver, as a standard queue may
+   */
+  receive(atMost: number, twice = false): Omit<SQSRecord, 'eventSourceARN' | 'awsRegion' | 'md5OfBody'>[] {
+    const now = this.#now()
+    const visible = this.messages.filter((message) => message.visibleAt <= now)
+    const received = []
+    while (visible.length > 0 && received.length < atMost) {
+      const [message] = visible.splice(Math.floor(this.#random() * visible.length), 1)
+      if (message === undefined) break
+      if (message.receives >= this.#settings.maxReceives) {
+        this.messages.splice(this.messages.indexOf(message), 1)
+        this.dead.push(message)
+        continue
+      }
+      message.receives += 1
+      message.firstReceivedAt ||= now
+      message.receipt = randomUUID()
+      message.visibleAt = twice ? now + 1 : now + this.#settings.visibilityMs
+      this.wake(message.visibleAt)
+      received.push({
+        messageId: message.id,
+        receiptHandle: message.receipt,
+        body: message.body,
+        attributes: {
+          ApproximateReceiveCount: String(message.receives),
+          SentTimestamp: String(message.sentAt),
+          ApproximateFirstReceiveTimestamp: String(message.firstReceivedAt),
+          SenderId: 'sender',
+        },
+        messageAttributes: {},
+        eventSource: 'aws:sqs',
+      })
+    }
+    return received
+  }
+
+  /** An old receipt handle deletes nothing once the message has been received again. */
+  delete(receipt: string): void {
+    this.messages = this.messages.filter((message) => message.receipt !== receipt)
+  }
+
+  /** StartMessageMoveTask: new messages in the queue that they came from. */
+  redrive(): void {
+    for (const { body } of this.dead.splice(0)) this.send({ MessageBody: body })
+  }
+
+  /** Milliseconds since 1970 at which the next message can be received. */
+  get nextAt(): number | undefined {
+    return this.messages.length === 0
+      ? undefined
+      : Math.min(...this.messages.map(({ visibleAt }) => visibleAt))
+  }
+}
+
+/** One bus of EventBridge in memory. */
+export class EventBridgeModel {
+  readonly events: { at: number; detail: EventDetail }[] = []
+  readonly #now: () => number
+
+  constructor(now: () => number) {
+    this.#now = now
+  }
+
+  /** @param refuses whether the entry at a position fails, as any of them may in a call that succeeds */
+  putEvents({ Entries }: { Entries: { Detail: string }[] }, refuses: (index: number) => boolean): object {
+    const answers = Entries.map(({ Detail }, index) => {
+      if (refuses(index)) return { ErrorCode: 'InternalFailure', ErrorMessage: 'try again' }
+      this.events.push({ at: this.#now(), detail: JSON.parse(Detail) })
+      return { EventId: randomUUID() }
+    })
+    return { Entries: answers, FailedEntryCount: answers.filter((answer) => 'ErrorCode' in answer).length }
+  }
+}
+
+/** Rekognition in memory: what it answers depends on the bytes alone; it counts what is billed and keeps to a quota. */
+export class RekognitionModel {
+  /** Of each object's key, how many calls were answered, which is what is billed. */
+  readonly paid = new Map<string, number>()
+  calls = 0
+  throttled = 0
+  readonly #now: () => number
+  readonly #s3: S3Model
+  readonly #refuses: (bytes: Buffer) => boolean
+  readonly #quota: { callsPerSecond: number; perOperation: boolean } | undefined
+  readonly #tokens = new Map<string, { left: number; at: number }>()
+
+  constructor(
+    now: () => number,
+    s3: S3Model,
+    refuses: (bytes: Buffer) => boolean,
+    quota?: { callsPerSecond: number; perOperation: boolean },
+  ) {
+    this.#now = now
+    this.#s3 = s3
+    this.#refuses = refuses
+    this.#quota = quota
+  }
+
+  detect(operation: 'labels' | 'faces', { Image }: { Image: { S3Object?: { Name: string } } }): object {
+    this.calls += 1
+    if (!this.#admits(operation)) {
+      this.throttled += 1
+      throw new ProvisionedThroughputExceededException({ message: 'Provisioned rate exceeded', $metadata })
+    }
+    const key = Image.S3Object?.Name ?? ''
+    const bytes = this.#s3.objects.get(key)?.bytes
+    if (bytes === undefined)
+      throw new InvalidS3ObjectException({ message: 'Unable to get object', $metadata })
+    if (this.#refuses(bytes)) throw new InvalidImageFormatException({ message: 'Invalid format', $metadata })
+    this.paid.set(key, (this.paid.get(key) ?? 0) + 1)
+    const mark = bytes.length
+    return operation === 'labels'
+      ? {
+          Labels: [{ Name: `Bytes ${mark}`, Confidence: 90, Instances: [], Parents: [], Categories: [] }],
+          LabelModelVersion: 'model',
+        }
+      : {
+          FaceDetails:
+            mark % 2 === 0 ? [] : [{ Confidence: 99, Emotions: [{ Type: 'CALM', Confidence: 90 }] }],
+        }
+  }
+
+  /** A token bucket that holds one second's worth. */
+  #admits(operation: string): boolean {
+    if (this.#quota === undefined) return true
+    const { callsPerSecond, perOperation } = this.#quota
+    const name = perOperation ? operation : 'all'
+    const now = this.#now()
+    const bucket = this.#tokens.get(name) ?? { left: Math.max(1, callsPerSecond), at: now }
+    const left = Math.min(
+      Math.max(1, callsPerSecond),
+      bucket.left + ((now - bucket.at) * callsPerSecond) / 1000,
+    )
+    this.#tokens.set(name, { left: left >= 1 ? left - 1 : left, at: now })
+    return left >= 1
+  }
+}
+
+/** What a call does to a model. */
+export type Effect = (input: never, fault?: Fault) => object
+
+export interface Models {
+  s3: S3Model
+  sqs: SqsModel
+  dynamo: Pick<DynamoModel, 'get' | 'put' | 'update' | 'delete' | 'query'>
+  bus: EventBridgeModel
+  rekognition: RekognitionModel
+}
+
+/** SDK clients whose commands go to the models; those that the pipeline does not use are refused. */
+export function clientsOf(
+  { s3, sqs, dynamo, bus, rekognition }: Models,
+  call: (name: string, input: never, effect: Effect, signal?: AbortSignal) => Promise<unknown>,
+) {
+  const client = (operations: Record<string, Effect>) => ({
+    send: (
+      command: { constructor: { name: string }; input: never },
+      options?: { abortSignal?: AbortSignal },
+    ) => {
+      const name = command.constructor.name.replace(/Command$/, '')
+      const effect = operations[name]
+      if (effect === undefined) throw new Error(`The models have no ${name}.`)
+      return call(name, command.input, effect, options?.abortSignal)
+    },
+  })
+  return {
+    s3: client({
+      PutObject: (input) => s3.put(input),
+      GetObject: (input) => s3.get(input),
+      HeadObject: (input) => s3.head(input),
+      DeleteObject: (input) => s3.delete(input),
+    }) as unknown as S3Client,
+    sqs: client({
+      SendMessage: (input) => sqs.send(input),
+      ChangeMessageVisibility: (input) => sqs.changeVisibility(input),
+    }) as unknown as SQSClient,
+    // The paginators demand one of its class.
+    dynamo: Object.assign(
+      Object.create(DynamoDBDocumentClient.prototype) as DynamoDBDocumentClient,
+      client({
+        Get: (input) => dynamo.get(input),
+        Put: (input) => dynamo.put(input),
+        Update: (input) => dynamo.update(input),
+        Delete: (input) => dynamo.delete(input),
+        Query: (input) => dynamo.query(input),
+      }),
+    ),
+    eventBridge: client({
+      PutEvents: (input, fault) => bus.putEvents(input, (index) => fault === 'partial' && index % 2 === 0),
+    }) as unknown as EventBridgeClient,
+    rekognition: client({
+      DetectLabels: (input) => rekognition.detect('labels', input),
+      DetectFaces: (input) => rekognition.detect('faces', input),
+    }) as unknown as RekognitionClient,
+  }
+}

@@ -1,0 +1,189 @@
+/** Calls a second with which a process begins that was given no share: what ten images of a second each ask for. */
+const FIRST_RATE = 10
+/** Calls a second: however long it is throttled, a process asks again about every ten seconds. */
+const LEAST_RATE = 0.1
+const LONGEST_PAUSE_MS = 10_000
+/**
+ * Seconds of calls that may be saved while none is wanted, so that the gap between two batches costs nothing. The
+ * service saves as much (Amazon's quota and the stand-in hold one second's worth); a frozen process saves no more.
+ */
+const SAVED_SECONDS = 1
+/** Savings are spent at three times the rate, not at once: the first throttled answers are back before all are sent. */
+const SPENDING = 3
+/**
+ * The part of the rate that a throttled answer takes. At first 15 %, as long as nothing is served between two of them:
+ * 28 find a hundredth of the rate (0.85 ^ 28). Then less each time, down to 2 %, which is about how far the rate swings
+ * around the quota in the end. A given share begins there.
+ */
+const FIRST_STEP = 0.15
+const STEP_DECAY = 0.75
+const LAST_STEP = 0.02
+/** In a longer row nothing is served to anybody. Then it is the pause that grows, and the rate is there when it ends. */
+const MOST_STEPS_IN_ROW = 8
+/**
+ * So many served answers outweigh a throttled one, which settles the rate where about 1 in 26 is throttled: 4 %.
+ * If more than so many are served in a row, the quota has grown, and growth gains speed: n of them make the rate
+ * e ^ (0.02 / 25 × n² / 50) times as high, which is twice after 208, ten times after 379.
+ */
+const SERVED_PER_THROTTLED = 25
+/** Looks around at least so often, for a caller that came later and can wait less long than the others. */
+const LONGEST_NAP_MS = 1_000
+
+export interface LimiterOptions {
+  /** Calls a second: this process's share of the quota, where it begins and its most. Undefined: to be learned. */
+  callsPerSecond?: number
+  now: () => Date
+  sleep: (ms: number) => Promise<void>
+  /** 0 to 1. What keeps processes apart that were started together. */
+  random: () => number
+}
+
+/** The time that a caller had was over before its turn came. */
+export class OutOfTime extends Error {
+  constructor() {
+    super('There were too many calls before this one for its time.')
+    this.name = 'OutOfTime'
+  }
+}
+
+interface Turn {
+  number: number
+  until: number
+  /** @param limited whether the call had to wait because the rate was too low */
+  begin: (limited: boolean) => void
+  giveUp: () => void
+}
+
+/**
+ * Learns a quota of calls a second from throttled answers, and keeps to it: a token bucket whose rate falls by a step
+ * with each throttled answer and grows by a small part of it with each served one. Calls begin in order of arrival; one
+ * that was throttled keeps its place. Only served calls use up tokens, since only these use up the quota. Without
+ * waiting callers it has no timer.
+ */
+export class Limiter {
+  readonly #options: LimiterOptions
+  readonly #most: number
+  readonly #waiting: Turn[] = []
+  #rate: number
+  #step: number
+  /** A part of a token at first: processes that are started together are out of phase from the first call on. */
+  #tokens: number
+  #filledAt: number
+  /** ms since 1970: no call before this, whatever the tokens. */
+  #pausedUntil = 0
+  /** ms since 1970. */
+  #slowedAt = 0
+  #servedInRow = 0
+  #throttledInRow = 0
+  #arrivals = 0
+  #running = false
+
+  constructor(options: LimiterOptions) {
+    this.#options = options
+    this.#most = options.callsPerSecond ?? Number.POSITIVE_INFINITY
+    this.#rate = options.callsPerSecond ?? FIRST_RATE
+    this.#step = options.callsPerSecond === undefined ? FIRST_STEP : LAST_STEP
+    this.#tokens = options.random()
+    this.#filledAt = this.#now()
+  }
+
+  /**
+   * Makes the call when its turn comes, and again after each throttled answer.
+   *
+   * @param until ms since 1970 to which the call may begin; a call that is under way is not cut short
+   * @throws the last throttling error, or OutOfTime without one, when `until` has come (at most a second after it);
+   *   any other error of the call, at once
+   */
+  async run<T>(call: () => Promise<T>, isThrottled: (error: unknown) => boolean, until: number): Promise<T> {
+    const number = this.#arrivals++
+    let reason: unknown = new OutOfTime()
+    for (;;) {
+      const limited = await this.#turn(number, until, reason)
+      const begunAt = this.#now()
+      try {
+        const answer = await call()
+        this.#served(limited)
+        return answer
+      } catch (error) {
+        if (!isThrottled(error)) throw error
+        reason = error
+        this.#throttled(begunAt)
+      }
+    }
+  }
+
+  #turn(number: number, until: number, reason: unknown): Promise<boolean> {
+    if (until <= this.#now()) return Promise.reject(reason)
+    return new Promise((begin, reject) => {
+      const after = this.#waiting.findIndex((other) => other.number > number)
+      const turn = { number, until, begin, giveUp: () => reject(reason) }
+      this.#waiting.splice(after === -1 ? this.#waiting.length : after, 0, turn)
+      if (!this.#running) void this.#serveWaiting()
+    })
+  }
+
+  async #serveWaiting(): Promise<void> {
+    this.#running = true
+    for (let napped = false; ; napped = true) {
+      this.#dismissLate()
+      for (let wait = this.#waitMs(); this.#waiting.length > 0 && wait <= 0; wait = this.#waitMs()) {
+        // A wait with savings in hand was for the pace or a pause, and no sign that the rate is too low.
+        this.#waiting.shift()?.begin(napped && this.#tokens < 2)
+        this.#tokens -= 1
+        this.#pausedUntil = this.#now() + 1_000 / (this.#rate * SPENDING)
+      }
+      if (this.#waiting.length === 0) break
+      const left = Math.min(...this.#waiting.map(({ until }) => until)) - this.#now()
+      await this.#options.sleep(Math.ceil(Math.min(this.#waitMs(), left, LONGEST_NAP_MS)))
+    }
+    this.#running = false
+  }
+
+  #dismissLate(): void {
+    const now = this.#now()
+    for (const turn of this.#waiting.filter(({ until }) => until <= now)) {
+      this.#waiting.splice(this.#waiting.indexOf(turn), 1)
+      turn.giveUp()
+    }
+  }
+
+  /** Milliseconds until the next call may begin. */
+  #waitMs(): number {
+    const now = this.#now()
+    const earned = (Math.max(0, now - this.#filledAt) / 1_000) * this.#rate
+    this.#tokens = Math.min(this.#tokens + earned, Math.max(1, this.#rate * SAVED_SECONDS))
+    this.#filledAt = now
+    return Math.max(this.#pausedUntil - now, ((1 - this.#tokens) / this.#rate) * 1_000)
+  }
+
+  #served(limited: boolean): void {
+    this.#throttledInRow = 0
+    // Who asks for less than the rate learns nothing about the quota.
+    if (!limited) return
+    this.#servedInRow += 1
+    const growth = (this.#step / SERVED_PER_THROTTLED) * Math.max(1, this.#servedInRow / SERVED_PER_THROTTLED)
+    this.#rate = Math.min(this.#rate * (1 + growth), this.#most)
+  }
+
+  #throttled(begunAt: number): void {
+    const now = this.#now()
+    // The token comes back, but savings are gone: the service has none left.
+    this.#tokens = Math.min(this.#tokens + 1, 1)
+    // An eighth of the time between two calls, since a token is about to come; twice as long each time that it did not.
+    const pause = (1_000 / this.#rate / 8) * 2 ** this.#throttledInRow * (0.5 + this.#options.random())
+    this.#pausedUntil = now + Math.min(pause, LONGEST_PAUSE_MS)
+    // Calls that were under way when the rate was last lowered say the same thing again.
+    if (begunAt < this.#slowedAt) return
+    this.#slowedAt = now
+    this.#throttledInRow += 1
+    if (this.#throttledInRow <= MOST_STEPS_IN_ROW) {
+      this.#rate = Math.max(this.#rate * (1 - this.#step), Math.min(LEAST_RATE, this.#most))
+    }
+    if (this.#servedInRow > 0) this.#step = Math.max(this.#step * STEP_DECAY, LAST_STEP)
+    this.#servedInRow = 0
+  }
+
+  #now(): number {
+    return this.#options.now().getTime()
+  }
+}
