@@ -1,9 +1,13 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { GetObjectCommand } from '@aws-sdk/client-s3'
+import { GetObjectCommand, NoSuchKey } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { type Context, Hono } from 'hono'
+import { cors } from 'hono/cors'
 import * as z from 'zod'
+import { CONTENT_TYPES, type ContentType } from '../shared/format.ts'
 import {
+  ANALYSES,
+  type AnalysisName,
   analysisSchema,
   type Image,
   type ImageId,
@@ -17,16 +21,32 @@ import type { Identify } from './auth.ts'
 import { ApiError, problem } from './errors.ts'
 import type { Page } from './page.ts'
 import { getOwnImage, type ListedImage, listImages } from './records.ts'
-import { deleteImage, resubmitImage, type SubmitDeps, submitImage } from './submit.ts'
-import { readUpload } from './upload.ts'
+import { awaitUpload, deleteImage, resubmitImage, type SubmitDeps, submitImage } from './submit.ts'
+import { analysesOfQuery, cleanFilename, readJson, readUpload } from './upload.ts'
 
 export interface ApiDeps extends SubmitDeps {
   /** The largest image that `POST /images` takes, in bytes. */
   maxImageBytes: number
+  /** Those that a request may ask for. */
+  analyses: AnalysisName[]
+  /** Origins of web pages that may use the API from a browser. */
+  corsOrigins?: string[]
   /** Who is asking. Images belong to their owner and are not there for anybody else. */
   identify: Identify
   page: Page
   log: { error: (message: string, extra: { error: unknown; requestId: string }) => void }
+}
+
+/**
+ * On every answer that has none of its own. Nothing but the page is a document, so nothing may run or be framed; HSTS
+ * counts over HTTPS only (RFC 6797, section 8.1).
+ */
+const SECURITY_HEADERS = {
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'referrer-policy': 'no-referrer',
+  'strict-transport-security': 'max-age=31536000',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
 }
 
 type Env = { Variables: { requestId: string } }
@@ -48,9 +68,23 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     c.set('requestId', randomUUID())
     await next()
     c.header('x-request-id', c.get('requestId'))
-    c.header('x-content-type-options', 'nosniff')
-    c.header('referrer-policy', 'no-referrer')
+    for (const [name, value] of Object.entries(SECURITY_HEADERS)) {
+      if (!c.res.headers.has(name)) c.header(name, value)
+    }
   })
+  if (deps.corsOrigins !== undefined) {
+    app.use(
+      cors({
+        origin: deps.corsOrigins,
+        allowMethods: ['GET', 'POST', 'DELETE'],
+        allowHeaders: [
+          ...['authorization', 'content-type', 'content-disposition', 'idempotency-key', 'if-none-match'],
+        ],
+        exposeHeaders: ['etag', 'location', 'retry-after', 'x-request-id'],
+        maxAge: 3_600,
+      }),
+    )
+  }
   app.notFound((c) =>
     problem(new ApiError('NOT_FOUND', 'No route has this method and path.'), c.get('requestId')),
   )
@@ -77,7 +111,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     const owner = await deps.identify(c)
     const key = parse(idempotencyKeySchema, c.req.header('idempotency-key'), 'Idempotency-Key')
     const upload = await readUpload(c.req.raw, deps.maxImageBytes)
-    const imageId = await submitImage(deps, owner, upload, key)
+    const imageId = await submitImage(deps, owner, upload, wantedAnalyses(upload.analyses), key)
     return c.json(
       {
         imageId,
@@ -88,6 +122,30 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
       // Relative, so that it is right below any stage prefix, which the app cannot see.
       { location: `images/${imageId}`, 'retry-after': POLL_SECONDS },
     )
+  })
+
+  app.post('/uploads', async (c) => {
+    const owner = await deps.identify(c)
+    const body = await readJson(c.req.raw)
+    const analyses = wantedAnalyses(body['analyses'] ?? analysesOfQuery(c.req.raw))
+    if (typeof body['contentType'] === 'string' && !isContentType(body['contentType'])) {
+      throw new ApiError('UNSUPPORTED_FORMAT', `"contentType" must be one of ${CONTENT_TYPES.join(', ')}.`)
+    }
+    const { contentType, bytes, filename } = parse(uploadSchema, body, 'The body')
+    if (bytes > deps.maxUploadBytes) {
+      throw new ApiError(
+        'IMAGE_TOO_LARGE',
+        `An image may have at most ${deps.maxUploadBytes.toLocaleString('en')} bytes.`,
+      )
+    }
+    const name = cleanFilename(filename)
+    const { imageId, upload, expiresAt } = await awaitUpload(
+      deps,
+      owner,
+      { contentType, bytes, ...(name === undefined ? {} : { filename: name }) },
+      analyses,
+    )
+    return c.json({ imageId, upload, expiresAt }, 201, { location: `images/${imageId}` })
   })
 
   app.get('/images', async (c) => {
@@ -140,6 +198,13 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
 
   app.get('/images/:imageId/original', async (c) => {
     const { imageId, original } = await findImage(c.req.param('imageId'), await deps.identify(c))
+    // What is uploaded to S3 directly is kept once it has been looked at, and is an image.
+    if (original.sha256 === undefined) {
+      throw new ApiError(
+        'NOT_FOUND',
+        'There is no original: it has not been uploaded or looked at yet, or is no image.',
+      )
+    }
     return redirectTo(c, {
       Key: originalKey(imageId),
       ResponseContentType: original.contentType,
@@ -162,6 +227,19 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     return c.body(null, 204)
   })
 
+  /** @throws ApiError INVALID_PARAMETER */
+  function wantedAnalyses(asked: unknown): AnalysisName[] {
+    const offered = ANALYSES.filter((name) => deps.analyses.includes(name))
+    if (asked === undefined || asked === null) {
+      const usual = offered.filter((name) => name === 'labels' || name === 'faces')
+      return usual.length > 0 ? usual : offered
+    }
+    const analyses = typeof asked === 'string' ? asked.split(',').map((name) => name.trim()) : asked
+    const schema = z.object({ analyses: z.array(z.enum(offered)).min(1).max(100) })
+    const wanted = new Set(parse(schema, { analyses }, 'The request').analyses)
+    return offered.filter((name) => wanted.has(name))
+  }
+
   async function findImage(id: string, owner: string): Promise<Image> {
     const imageId = imageIdSchema.safeParse(id)
     const image = imageId.success ? await getOwnImage(deps, owner, imageId.data) : undefined
@@ -173,8 +251,14 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   async function withAnalysis(image: Image): Promise<Image> {
     if (image.status !== 'completed' || image.analysis === undefined) return image
     const { bucket, key } = image.analysis
-    const { Body } = await deps.s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }))
-    return { ...image, ...analysisSchema.parse(JSON.parse((await Body?.transformToString()) ?? '')) }
+    try {
+      const { Body } = await deps.s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }))
+      return { ...image, ...analysisSchema.parse(JSON.parse((await Body?.transformToString()) ?? '')) }
+    } catch (error) {
+      // Deleted in this moment, or by hand; the outlines are in the record.
+      if (error instanceof NoSuchKey) return image
+      throw error
+    }
   }
 
   async function redirectTo(
@@ -210,7 +294,9 @@ async function waitUntilFinished(
 /** What a client sees of a record, in this order: not its owner, not its lease, nothing that only the pipeline needs. */
 const SHOWN = [
   ...['imageId', 'status', 'createdAt', 'updatedAt', 'completedAt', 'attempts', 'original', 'thumbnail'],
-  ...['rekognitionLabels', 'rekognitionFaces', 'labelModelVersion', 'analysis', 'failure'],
+  ...['rekognitionLabels', 'rekognitionFaces', 'rekognitionModerationLabels', 'rekognitionTextDetections'],
+  ...['labelModelVersion', 'moderationModelVersion', 'textModelVersion', 'analyses', 'analysis', 'reused'],
+  'failure',
 ]
 /** Lists leave the results out, which can be hundreds of kilobytes, and say this of them instead. */
 const SHOWN_IN_LISTS = [...SHOWN, 'labels', 'faceCount']
@@ -242,6 +328,18 @@ const waitSchema = z.object({
     .transform(Number)
     .refine((wait) => wait <= MAX_WAIT_SECONDS, `must be at most ${MAX_WAIT_SECONDS} seconds`)
     .default(0),
+})
+
+const isContentType = (type: string): type is ContentType =>
+  (CONTENT_TYPES as readonly string[]).includes(type)
+
+const uploadSchema = z.object({
+  contentType: z.enum(CONTENT_TYPES),
+  bytes: z.int().positive(),
+  filename: z
+    .string()
+    .nullish()
+    .transform((name) => name ?? undefined),
 })
 
 const writeCursor = (last: ImageId): string => Buffer.from(last).toString('base64url')

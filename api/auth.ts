@@ -47,11 +47,9 @@ const byIam: Identify = async (c) => {
       : []
   const id = caller?.split(':', 1)[0]
   if (!id)
-    throw new ApiError(
-      'UNAUTHENTICATED',
-      'Sign the request with AWS Signature Version 4.',
-      'AWS4-HMAC-SHA256',
-    )
+    throw new ApiError('UNAUTHENTICATED', 'Sign the request with AWS Signature Version 4.', {
+      challenge: 'AWS4-HMAC-SHA256',
+    })
   return `iam:${accountId}:${id}`
 }
 
@@ -66,7 +64,9 @@ function byToken(issuer: string, audience: string): Identify {
   return async (c) => {
     const token = /^Bearer +([\w.~+/=-]+)$/i.exec(c.req.header('authorization') ?? '')?.[1]
     if (token === undefined)
-      throw new ApiError('UNAUTHENTICATED', 'Send a token: "Authorization: Bearer …".', 'Bearer')
+      throw new ApiError('UNAUTHENTICATED', 'Send a token: "Authorization: Bearer …".', {
+        challenge: 'Bearer',
+      })
     keys ??= discoverKeys(issuer).catch((error) => {
       // An issuer that was away is asked again by the next request.
       keys = undefined
@@ -91,11 +91,9 @@ function byToken(issuer: string, audience: string): Identify {
         (error instanceof errors.JOSEError && error.code === 'ERR_JOSE_GENERIC')
       if (keysAreAway) throw error
       if (error instanceof errors.JOSEError || error instanceof z.ZodError) {
-        throw new ApiError(
-          'UNAUTHENTICATED',
-          'The token is not valid here, or no longer.',
-          'Bearer error="invalid_token"',
-        )
+        throw new ApiError('UNAUTHENTICATED', 'The token is not valid here, or no longer.', {
+          challenge: 'Bearer error="invalid_token"',
+        })
       }
       throw error
     }

@@ -17,8 +17,12 @@ const API_ERRORS = {
   UNSUPPORTED_FORMAT: [415, 'The image has a format that is not supported'],
   UNSUPPORTED_MEDIA_TYPE: [415, 'The request body has a media type that is not supported'],
   IDEMPOTENCY_KEY_REUSED: [422, 'The idempotency key was used for another image'],
+  TOO_MANY_REQUESTS: [429, 'Too many images were submitted'],
   UNAVAILABLE: [503, 'The service cannot answer just now'],
 } as const satisfies Record<string, readonly [ContentfulStatusCode, string]>
+
+/** Seconds after which a caller may try again when a service behind the API did not answer. */
+const RETRY_AFTER_UNAVAILABLE = 5
 
 export type ApiErrorCode = keyof typeof API_ERRORS
 
@@ -27,17 +31,17 @@ export class ApiError extends Error {
   readonly code: ApiErrorCode
   /** The scheme by which a caller has to prove who they are (RFC 9110, section 11.6.1). */
   readonly challenge: string | undefined
+  /** Seconds after which the same request may succeed. */
+  readonly retryAfter: number | undefined
   /** @param detail a sentence for the caller: nothing internal, and nothing of theirs repeated back */
-  constructor(code: ApiErrorCode, detail: string, challenge?: string) {
+  constructor(code: ApiErrorCode, detail: string, more: { challenge?: string; retryAfter?: number } = {}) {
     super(detail)
     this.name = 'ApiError'
     this.code = code
-    this.challenge = challenge
+    this.challenge = more.challenge
+    this.retryAfter = more.retryAfter ?? (code === 'UNAVAILABLE' ? RETRY_AFTER_UNAVAILABLE : undefined)
   }
 }
-
-/** Seconds after which a caller may try again when a service behind the API did not answer. */
-const RETRY_AFTER_UNAVAILABLE = 5
 
 /**
  * An error as `application/problem+json` (RFC 9457).
@@ -56,6 +60,6 @@ export function problem(error: ApiError, requestId: string): Response {
   }
   const headers = new Headers({ 'content-type': 'application/problem+json', 'cache-control': 'no-store' })
   if (error.challenge !== undefined) headers.set('www-authenticate', error.challenge)
-  if (status === 503) headers.set('retry-after', String(RETRY_AFTER_UNAVAILABLE))
+  if (error.retryAfter !== undefined) headers.set('retry-after', String(error.retryAfter))
   return new Response(JSON.stringify(body), { status, headers })
 }

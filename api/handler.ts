@@ -9,7 +9,7 @@ import { readApiConfig, readAuthConfig } from '../shared/config.ts'
 import { type ApiDeps, buildApp } from './app.ts'
 import { identifyBy } from './auth.ts'
 import { bucketOrigin, loadPage } from './page.ts'
-import { newImageId } from './submit.ts'
+import { newImageId, postForms } from './submit.ts'
 
 const config = readApiConfig(process.env)
 const s3 = new S3Client(s3Options())
@@ -21,6 +21,12 @@ const deps: Omit<ApiDeps, 'page'> = {
   table: config.IMAGE_TABLE,
   jobQueueUrl: config.JOB_QUEUE_URL,
   maxImageBytes: config.MAX_IMAGE_BYTES,
+  maxUploadBytes: config.MAX_UPLOAD_BYTES,
+  presignPost: postForms(s3, config.IMAGE_BUCKET),
+  analyses: config.ANALYSES,
+  ...(config.RETENTION_DAYS === undefined ? {} : { retentionDays: config.RETENTION_DAYS }),
+  ...(config.DAILY_IMAGE_QUOTA === undefined ? {} : { dailyImageQuota: config.DAILY_IMAGE_QUOTA }),
+  ...(config.CORS_ORIGINS === undefined ? {} : { corsOrigins: config.CORS_ORIGINS }),
   sweepAfterMs: config.SWEEP_AFTER_SECONDS * 1000,
   now: () => new Date(),
   sleep,

@@ -34,7 +34,8 @@ export function loadPage(bucketOrigin: string): Page {
       `script-src ${hash(html, 'script')}`,
       `style-src ${hash(html, 'style')}`,
       `img-src 'self' blob: data: ${bucketOrigin}`,
-      "connect-src 'self'",
+      // Large files are posted to the bucket itself.
+      `connect-src 'self' ${bucketOrigin}`,
       "base-uri 'none'",
       "form-action 'none'",
       "frame-ancestors 'none'",

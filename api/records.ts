@@ -1,11 +1,11 @@
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
-import { DeleteCommand, GetCommand, PutCommand, QueryCommand } from '@aws-sdk/lib-dynamodb'
+import { DeleteCommand, GetCommand, PutCommand, QueryCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import {
   type Image,
   type ImageId,
   imageIdSchema,
-  type PendingImage,
+  type NewImage,
   type Status,
   statusKey,
   unfinishedShard,
@@ -19,22 +19,27 @@ export async function getOwnImage(
   imageId: ImageId,
 ): Promise<Image | undefined> {
   const image = await getImage(records, imageId)
-  return image?.owner === owner ? image : undefined
+  return image?.owner === owner && !isExpired(image, records.now()) ? image : undefined
 }
+
+/** DynamoDB deletes what has expired within a few days; until then it is not there for anybody. */
+const isExpired = ({ expiresAt }: Pick<Image, 'expiresAt'>, now: Date): boolean =>
+  expiresAt !== undefined && expiresAt * 1_000 <= now.getTime()
 
 /**
  * Writes a new record. One that is there already and waits for its job stays as it is, and is due for the sweeper anew:
  * so the sweeper does not take it for left behind while the request that repeats its submission is under way.
  *
+ * @param graceMs milliseconds more than usual before the sweeper looks after it
  * @returns false where there is one that has gone further: the image was submitted before
  */
-export async function createImage(records: Records, image: PendingImage): Promise<boolean> {
+export async function createImage(records: Records, image: NewImage, graceMs = 0): Promise<boolean> {
   const { dynamo, table } = records
   const item = {
     ...image,
     statusKey: statusKey(image.status, image.imageId),
     unfinished: unfinishedShard(image.imageId),
-    sweepAt: sweepAt(records),
+    sweepAt: sweepAt(records) + graceMs,
   }
   // Twice, because the sweeper may remove it in between.
   for (let look = 0; look < 2; look += 1) {
@@ -64,8 +69,14 @@ export async function createImage(records: Records, image: PendingImage): Promis
  * Deletes a record: what is left of it belongs to nobody and says nothing, and only has the sweeper look for objects
  * once more when whatever was under way has surely ended. First goes the idempotency key it was made by: a request
  * that comes late must not bring it back.
+ *
+ * @param graceMs milliseconds more than usual for which something may still come
  */
-export async function deleteRecord(records: Records, { imageId, owner, keyHash }: Image): Promise<void> {
+export async function deleteRecord(
+  records: Records,
+  { imageId, owner, keyHash }: Image,
+  graceMs = 0,
+): Promise<void> {
   const { dynamo, table } = records
   if (keyHash !== undefined) {
     await dynamo.send(new DeleteCommand({ TableName: table, Key: { imageId: `idempotency#${keyHash}` } }))
@@ -78,7 +89,7 @@ export async function deleteRecord(records: Records, { imageId, owner, keyHash }
           imageId,
           status: 'deleted',
           unfinished: unfinishedShard(imageId),
-          sweepAt: sweepAt(records),
+          sweepAt: sweepAt(records) + graceMs,
         },
         ConditionExpression: '#owner = :owner',
         ExpressionAttributeNames: { '#owner': 'owner' },
@@ -88,6 +99,38 @@ export async function deleteRecord(records: Records, { imageId, owner, keyHash }
   } catch (error) {
     // Deleted already, perhaps by this very write, of which only the answer was lost.
     if (!(error instanceof ConditionalCheckFailedException)) throw error
+  }
+}
+
+/**
+ * Counts an image of an owner's day, if that leaves them within their quota.
+ *
+ * @param ownerHash hex SHA-256, so that what a caller is called is never a name in the table
+ */
+export async function countImage(
+  { dynamo, table, now }: Records,
+  ownerHash: string,
+  day: string,
+  quota: number,
+): Promise<boolean> {
+  try {
+    await dynamo.send(
+      new UpdateCommand({
+        TableName: table,
+        Key: { imageId: `quota#${ownerHash}#${day}` },
+        UpdateExpression: 'SET expiresAt = :expiresAt ADD images :one',
+        ConditionExpression: 'attribute_not_exists(images) OR images < :quota',
+        ExpressionAttributeValues: {
+          ':one': 1,
+          ':quota': quota,
+          ':expiresAt': Math.floor(now().getTime() / 1_000) + 2 * 86_400,
+        },
+      }),
+    )
+    return true
+  } catch (error) {
+    if (error instanceof ConditionalCheckFailedException) return false
+    throw error
   }
 }
 
@@ -104,6 +147,7 @@ export const LISTED_ATTRIBUTES = [
   'faceCount',
   'labelModelVersion',
   'failure',
+  'expiresAt',
 ] as const
 
 const listedSchema = z.looseObject({ imageId: imageIdSchema })
@@ -119,7 +163,7 @@ const MAX_LOOKED_AT = 1_000
  * @returns fewer than `limit` items with a `last` when a filter has looked through enough for one request
  */
 export async function listImages(
-  { dynamo, table }: Records,
+  { dynamo, table, now }: Records,
   owner: string,
   query: { limit: number; after?: ImageId; status?: Status; label?: string },
 ): Promise<{ items: ListedImage[]; last?: ImageId }> {
@@ -158,7 +202,11 @@ export async function listImages(
         Limit: label === undefined ? limit + 1 - items.length : 100,
       }),
     )
-    items.push(...(page.Items ?? []).map((item) => listedSchema.parse(item)))
+    items.push(
+      ...(page.Items ?? [])
+        .map((item) => listedSchema.parse(item))
+        .filter((item) => !isExpired(item as Pick<Image, 'expiresAt'>, now())),
+    )
     lookedAt += page.ScannedCount ?? 0
     if (items.length > limit) {
       const shown = items.slice(0, limit)
@@ -200,7 +248,7 @@ export async function claimIdempotencyKey(
           expiresAt: now + KEY_LIFETIME_SECONDS,
         },
         // DynamoDB deletes expired items only within days, so the condition looks at the time too.
-        ConditionExpression: 'attribute_not_exists(imageId) OR expiresAt < :now',
+        ConditionExpression: 'attribute_not_exists(imageId) OR expiresAt <= :now',
         ExpressionAttributeValues: { ':now': now },
       }),
     )

@@ -2,21 +2,64 @@ import { createHash } from 'node:crypto'
 import { DeleteObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { v7 as uuidv7 } from 'uuid'
 import type { Sleep } from '../shared/aws.ts'
-import { sniffContentType } from '../shared/format.ts'
-import { type Image, type ImageId, imageIdSchema, objectKeys, originalKey } from '../shared/image.ts'
+import { type ContentType, sniffContentType } from '../shared/format.ts'
+import {
+  type AnalysisName,
+  type Image,
+  type ImageId,
+  imageIdSchema,
+  objectKeys,
+  originalKey,
+  uploadKey,
+} from '../shared/image.ts'
 import { type JobQueue, sendJob } from '../shared/job.ts'
 import { getImage, nextRun, type Records, updateImage } from '../shared/records.ts'
 import { ApiError } from './errors.ts'
-import { claimIdempotencyKey, createImage, deleteRecord } from './records.ts'
+import { claimIdempotencyKey, countImage, createImage, deleteRecord } from './records.ts'
 import type { Upload } from './upload.ts'
 
 export interface SubmitDeps extends Records, JobQueue {
   s3: S3Client
   bucket: string
   sleep: Sleep
+  /** The most bytes of an original that is uploaded to S3 directly. */
+  maxUploadBytes: number
+  /** A form that lets its bearer store one object of this type and size, for UPLOAD_SECONDS. */
+  presignPost: (key: string, contentType: string, bytes: number) => Promise<PostForm>
+  /** Days after which an image is deleted. */
+  retentionDays?: number
+  /** Images that an owner may submit in a day of UTC. */
+  dailyImageQuota?: number
   /** A version 7 UUID of this time. */
   newImageId: (now: Date) => ImageId
 }
+
+/** Where and with what to POST, in any order but the file last (Amazon S3, POST policy). */
+export interface PostForm {
+  url: string
+  fields: Record<string, string>
+}
+
+/** Seconds for which a form is good: long enough for 50 MB over a slow line. */
+const UPLOAD_SECONDS = 900
+
+export const postForms =
+  (s3: S3Client, Bucket: string): SubmitDeps['presignPost'] =>
+  async (Key, contentType, bytes) => {
+    // Loaded by the first form, not by every cold start.
+    const { createPresignedPost } = await import('@aws-sdk/s3-presigned-post')
+    return createPresignedPost(s3, {
+      Bucket,
+      Key,
+      Fields: { 'Content-Type': contentType },
+      // The key is exact by itself. One byte more or less is not what was announced.
+      Conditions: [
+        ['eq', '$Content-Type', contentType],
+        ['content-length-range', bytes, bytes],
+      ],
+      Expires: UPLOAD_SECONDS,
+    })
+  }
 
 export const newImageId = (now: Date): ImageId => imageIdSchema.parse(uuidv7({ msecs: now.getTime() }))
 
@@ -30,12 +73,13 @@ const sha256 = (data: Uint8Array | string): string => createHash('sha256').updat
  * What breaks off before the job has no 202: the sweeper sends the job, if the original is there, or else removes the
  * record. Every step may be repeated, so a client that got no answer can send the same again with its idempotency key.
  *
- * @throws ApiError UNSUPPORTED_FORMAT, IDEMPOTENCY_KEY_REUSED
+ * @throws ApiError UNSUPPORTED_FORMAT, IDEMPOTENCY_KEY_REUSED, TOO_MANY_REQUESTS
  */
 export async function submitImage(
   deps: SubmitDeps,
   owner: string,
   upload: Upload,
+  analyses: AnalysisName[],
   idempotencyKey?: string,
 ): Promise<ImageId> {
   const contentType = sniffContentType(upload.bytes)
@@ -59,6 +103,8 @@ export async function submitImage(
     throw new ApiError('IDEMPOTENCY_KEY_REUSED', 'This idempotency key belongs to an image with other bytes.')
   }
 
+  // What is repeated has been counted, if it came that far.
+  if (imageId === candidate.imageId || !(await comes(deps, imageId))) await demandQuota(deps, owner, now)
   const original = {
     bucket: deps.bucket,
     key: originalKey(imageId),
@@ -74,8 +120,8 @@ export async function submitImage(
     createdAt,
     updatedAt: createdAt,
     submittedAt: now.getTime(),
-    attempts: 0,
-    epoch: 1,
+    ...untouched(deps, now),
+    analyses,
     original,
     ...(keyHash === undefined ? {} : { keyHash }),
   })
@@ -92,6 +138,79 @@ export async function submitImage(
     await sendJob(deps, { version: 1, imageId, epoch: 1 })
   }
   return imageId
+}
+
+/** Looks and milliseconds for which a repetition waits for the record of the request before, which may be under way. */
+const FIRST_REQUEST = { looks: 4, everyMs: 100 }
+
+async function comes(deps: SubmitDeps, imageId: ImageId): Promise<boolean> {
+  for (let look = 1; ; look += 1) {
+    if ((await getImage(deps, imageId)) !== undefined) return true
+    if (look === FIRST_REQUEST.looks) return false
+    await deps.sleep(FIRST_REQUEST.everyMs)
+  }
+}
+
+/** What every new record begins with. */
+const untouched = ({ retentionDays }: SubmitDeps, now: Date) => ({
+  attempts: 0,
+  epoch: 1,
+  ...(retentionDays === undefined
+    ? {}
+    : { expiresAt: Math.floor(now.getTime() / 1_000) + retentionDays * 86_400 }),
+})
+
+const DAY_MS = 86_400_000
+
+async function demandQuota(deps: SubmitDeps, owner: string, now: Date): Promise<void> {
+  if (deps.dailyImageQuota === undefined) return
+  const day = now.toISOString().slice(0, 10)
+  if (await countImage(deps, sha256(owner), day, deps.dailyImageQuota)) return
+  const left = Math.ceil((DAY_MS - (now.getTime() % DAY_MS)) / 1_000)
+  throw new ApiError(
+    'TOO_MANY_REQUESTS',
+    `An owner may submit ${deps.dailyImageQuota} images a day (of UTC).`,
+    { retryAfter: left },
+  )
+}
+
+/**
+ * Makes a record for an original that its sender will upload to S3 directly, and the form to do it with. When the
+ * object is there, S3 itself sends the job. What never comes is removed by the sweeper.
+ *
+ * @throws ApiError TOO_MANY_REQUESTS
+ */
+export async function awaitUpload(
+  deps: SubmitDeps,
+  owner: string,
+  announced: { contentType: ContentType; bytes: number; filename?: string },
+  analyses: AnalysisName[],
+): Promise<{ imageId: ImageId; upload: PostForm; expiresAt: string }> {
+  const now = deps.now()
+  await demandQuota(deps, owner, now)
+  const imageId = deps.newImageId(now)
+  const createdAt = now.toISOString()
+  await createImage(
+    deps,
+    {
+      imageId,
+      owner,
+      status: 'awaiting_upload',
+      uploaded: true,
+      createdAt,
+      updatedAt: createdAt,
+      submittedAt: now.getTime(),
+      ...untouched(deps, now),
+      analyses,
+      original: { bucket: deps.bucket, key: originalKey(imageId), ...announced },
+    },
+    UPLOAD_SECONDS * 1_000,
+  )
+  return {
+    imageId,
+    upload: await deps.presignPost(uploadKey(imageId), announced.contentType, announced.bytes),
+    expiresAt: new Date(now.getTime() + UPLOAD_SECONDS * 1_000).toISOString(),
+  }
 }
 
 /** Looks and milliseconds for which a retry waits for the failure's own event, which is under way when a client sees it. */
@@ -125,7 +244,8 @@ export async function resubmitImage(deps: SubmitDeps, failed: Image): Promise<vo
  * it. Should this break off after that, or a worker store something late, the sweeper removes the objects.
  */
 export async function deleteImage(deps: SubmitDeps, image: Image): Promise<void> {
-  await deleteRecord(deps, image)
+  // While the form is good, something may be uploaded.
+  await deleteRecord(deps, image, image.uploaded ? UPLOAD_SECONDS * 1_000 : 0)
   for (const Key of objectKeys(image.imageId)) {
     await deps.s3.send(new DeleteObjectCommand({ Bucket: deps.bucket, Key }))
   }

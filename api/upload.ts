@@ -5,6 +5,8 @@ import { ApiError } from './errors.ts'
 export interface Upload {
   bytes: Buffer
   filename: string | undefined
+  /** As the request has it, not yet checked. */
+  analyses?: unknown
 }
 
 /** Room for what surrounds the image in a body: part headers and boundaries, or the JSON around the base64. */
@@ -37,7 +39,14 @@ export async function readUpload(request: Request, maxBytes: number): Promise<Up
   const upload = await readAs(mediaType ?? '', request, maxBytes)
   if (upload.bytes.length === 0) throw new ApiError('EMPTY_IMAGE', 'The image has no bytes.')
   if (upload.bytes.length > maxBytes) throw tooLarge(maxBytes)
-  return { bytes: upload.bytes, filename: cleanFilename(upload.filename) }
+  const analyses = upload.analyses ?? analysesOfQuery(request)
+  return { bytes: upload.bytes, filename: cleanFilename(upload.filename), analyses }
+}
+
+/** However often the parameter is there: what a caller leaves out must not be computed because it was overlooked. */
+export function analysesOfQuery(request: Request): string | undefined {
+  const asked = new URL(request.url).searchParams.getAll('analyses')
+  return asked.length > 0 ? asked.join(',') : undefined
 }
 
 async function readAs(mediaType: string, request: Request, maxBytes: number): Promise<Upload> {
@@ -90,6 +99,7 @@ const MAX_PARTS = 1_000
 
 async function fromForm(request: Request, body: Buffer): Promise<Upload> {
   const files: Upload[] = []
+  const analyses: string[] = []
   // Loaded by the first form, not by every cold start.
   const { Busboy } = await import('@fastify/busboy')
   try {
@@ -114,6 +124,9 @@ async function fromForm(request: Request, body: Buffer): Promise<Upload> {
         if (chosen && (field === 'image' || field === 'file')) files.push({ bytes, filename: name })
       })
     })
+    parser.on('field', (field: string | undefined, value) => {
+      if (field === 'analyses') analyses.push(value)
+    })
     parser.end(body)
     await finished(parser)
   } catch {
@@ -128,20 +141,38 @@ async function fromForm(request: Request, body: Buffer): Promise<Upload> {
   if (file === undefined) {
     throw new ApiError('MISSING_IMAGE', 'The form needs one file in the field "image" (or "file").')
   }
-  return file
+  return { ...file, ...(analyses.length > 0 ? { analyses: analyses.join(',') } : {}) }
 }
 
-function fromJson(text: string): Upload {
+/** More than any JSON body that carries no image. */
+const MAX_JSON_BYTES = 65_536
+
+/** @throws ApiError UNSUPPORTED_MEDIA_TYPE, INVALID_JSON, INVALID_PARAMETER */
+export async function readJson(request: Request): Promise<Record<string, unknown>> {
+  if (!/^application\/json\s*(;|$)/i.test(request.headers.get('content-type') ?? '')) {
+    throw new ApiError('UNSUPPORTED_MEDIA_TYPE', 'Send application/json.')
+  }
+  const body = await readBody(request, MAX_JSON_BYTES, MAX_JSON_BYTES).catch((error) => {
+    const isLarge = error instanceof ApiError && error.code === 'IMAGE_TOO_LARGE'
+    throw isLarge
+      ? new ApiError('INVALID_PARAMETER', 'The body is larger than any that is expected here.')
+      : error
+  })
+  return parseJson(body.toString('utf8'))
+}
+
+function parseJson(text: string): Record<string, unknown> {
   let body: unknown
   try {
     body = JSON.parse(text)
   } catch {
     throw new ApiError('INVALID_JSON', 'The body is not valid JSON.')
   }
-  const { image, filename } = (typeof body === 'object' && body !== null ? body : {}) as Record<
-    string,
-    unknown
-  >
+  return (typeof body === 'object' && body !== null ? body : {}) as Record<string, unknown>
+}
+
+function fromJson(text: string): Upload {
+  const { image, filename, analyses } = parseJson(text)
   if (image === undefined || image === null) {
     throw new ApiError('MISSING_IMAGE', 'The JSON object needs the image as base64 in "image".')
   }
@@ -150,7 +181,7 @@ function fromJson(text: string): Upload {
   if (filename !== undefined && filename !== null && typeof filename !== 'string') {
     throw new ApiError('INVALID_PARAMETER', '"filename" must be a string.')
   }
-  return { bytes: decodeBase64(image), filename: filename ?? undefined }
+  return { bytes: decodeBase64(image), filename: filename ?? undefined, analyses }
 }
 
 /** `Buffer.from` passes over junk, so what it read is written again and must be the same; that is quicker than a pattern. */

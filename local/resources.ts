@@ -9,7 +9,14 @@ import {
   type EventBridgeClient,
   ResourceAlreadyExistsException,
 } from '@aws-sdk/client-eventbridge'
-import { CreateBucketCommand, HeadBucketCommand, NotFound, type S3Client } from '@aws-sdk/client-s3'
+import {
+  CreateBucketCommand,
+  HeadBucketCommand,
+  NotFound,
+  PutBucketCorsCommand,
+  PutBucketNotificationConfigurationCommand,
+  type S3Client,
+} from '@aws-sdk/client-s3'
 import {
   CreateQueueCommand,
   GetQueueAttributesCommand,
@@ -18,6 +25,7 @@ import {
   type SQSClient,
 } from '@aws-sdk/client-sqs'
 import { LISTED_ATTRIBUTES } from '../api/records.ts'
+import { UPLOADS } from '../shared/image.ts'
 
 /** @param prefix another one gives a system of its own at the same endpoint */
 export const resourceNames = (prefix = 'image-analyzer') => ({
@@ -48,18 +56,49 @@ export async function createMissingResources(
   clients: ResourceClients,
   names: ResourceNames,
 ): Promise<{ jobQueueUrl: string; jobQueueArn: string }> {
-  const [queue] = await Promise.all([
+  const [queue, bucketIsNew] = await Promise.all([
     createQueues(clients.sqs, names),
     createBucket(clients, names.bucket),
     createTable(clients.dynamoDb, names.table),
     createBus(clients.eventBridge, names.eventBus),
   ])
+  if (bucketIsNew) await openForUploads(clients.s3, names.bucket, queue.jobQueueArn)
   return queue
 }
 
-async function createBucket({ s3, region }: ResourceClients, bucket: string): Promise<void> {
+/** What POST /uploads needs of a bucket: pages may post to it, and what they have posted is a job. */
+async function openForUploads(s3: S3Client, Bucket: string, QueueArn: string): Promise<void> {
+  await s3.send(
+    new PutBucketCorsCommand({
+      Bucket,
+      CORSConfiguration: {
+        // Who may is in the form; any page of this machine may try.
+        CORSRules: [{ AllowedMethods: ['POST'], AllowedOrigins: ['*'], AllowedHeaders: ['*'] }],
+      },
+    }),
+  )
+  await s3.send(
+    new PutBucketNotificationConfigurationCommand({
+      Bucket,
+      SkipDestinationValidation: true,
+      NotificationConfiguration: {
+        QueueConfigurations: [
+          {
+            QueueArn,
+            Events: ['s3:ObjectCreated:Post'],
+            Filter: { Key: { FilterRules: [{ Name: 'prefix', Value: UPLOADS }] } },
+          },
+        ],
+      },
+    }),
+  )
+}
+
+/** @returns whether it was missing */
+async function createBucket({ s3, region }: ResourceClients, bucket: string): Promise<boolean> {
   try {
     await s3.send(new HeadBucketCommand({ Bucket: bucket }))
+    return false
   } catch (error) {
     if (!(error instanceof NotFound)) throw error
     await s3.send(
@@ -71,6 +110,7 @@ async function createBucket({ s3, region }: ResourceClients, bucket: string): Pr
           : { CreateBucketConfiguration: { LocationConstraint: region as 'eu-west-1' } }),
       }),
     )
+    return true
   }
 }
 

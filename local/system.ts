@@ -14,7 +14,7 @@ import * as z from 'zod'
 import { buildApp } from '../api/app.ts'
 import { identifyBy } from '../api/auth.ts'
 import { bucketOrigin, loadPage } from '../api/page.ts'
-import { newImageId } from '../api/submit.ts'
+import { newImageId, postForms } from '../api/submit.ts'
 import {
   type AwsTarget,
   clientOptions,
@@ -23,8 +23,8 @@ import {
   sleep,
   sqsOptions,
 } from '../shared/aws.ts'
-import { type AuthConfig, DEFAULT_MAX_IMAGE_BYTES, readAuthConfig } from '../shared/config.ts'
-import { sweep } from '../sweeper/sweep.ts'
+import { type AuthConfig, apiSettings, readAuthConfig } from '../shared/config.ts'
+import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { Limiter } from '../worker/limiter.ts'
 import { render } from '../worker/thumbnail.ts'
@@ -50,7 +50,8 @@ const environmentSchema = z.object({
   /** The stand-in's limits: calls per second, and milliseconds that each call takes. */
   STAND_IN_TPS: z.coerce.number().positive().optional(),
   STAND_IN_LATENCY_MS: z.coerce.number().min(0).optional(),
-  MAX_IMAGE_BYTES: z.coerce.number().int().positive().default(DEFAULT_MAX_IMAGE_BYTES),
+  /** Of the API, as on AWS. */
+  ...apiSettings,
   /** How callers of the API prove who they are, as on AWS; see authSchema in shared/config.ts. */
   AUTH: z.enum(['none', 'jwt', 'iam']).default('none'),
   JWT_ISSUER: z.string().optional(),
@@ -80,6 +81,8 @@ const names = resourceNames()
 const WORKER_CONCURRENCY = 2
 /** Connections to each service: at least three for each image in flight (two batches of ten). */
 const SOCKETS = 64
+/** Calls a second with which the one worker here begins to ask; it learns from there. */
+const FIRST_RATE = 100
 const STOP_GRACE_MS = 3_000
 /** Longer than the longest pause between two attempts (worker/batch.ts). */
 const SWEEP_AFTER_MS = 330_000
@@ -212,7 +215,7 @@ async function start(
     sqs,
     // The limiters try again what is throttled, and the queue the rest.
     rekognition: new RekognitionClient({ ...clientOptions(rekognitionTarget, SOCKETS), maxAttempts: 1 }),
-    limiter: new Limiter(clock),
+    limiter: new Limiter({ ...clock, firstRate: FIRST_RATE }),
     render,
     eventBridge,
     bucket: names.bucket,
@@ -220,11 +223,14 @@ async function start(
     eventBus: names.eventBus,
     // The real service cannot reach into a bucket on this machine.
     rekognitionSource: settings.REKOGNITION === 'aws' ? 'bytes' : 's3',
+    // A question of who answers: the stand-in's measurements are no substitute for Rekognition's.
+    analysisSource: rekognition,
     minConfidence: 55,
     maxLabels: 100,
     maxAttempts: MAX_ATTEMPTS,
     log,
   }
+  const sweeper: SweeperDeps = { ...worker, giveUpMs: GIVE_UP_MS }
   const app = buildApp({
     ...records,
     s3,
@@ -232,6 +238,12 @@ async function start(
     bucket: names.bucket,
     jobQueueUrl,
     maxImageBytes: settings.MAX_IMAGE_BYTES,
+    maxUploadBytes: settings.MAX_UPLOAD_BYTES,
+    presignPost: postForms(s3, names.bucket),
+    analyses: settings.ANALYSES,
+    ...(settings.RETENTION_DAYS === undefined ? {} : { retentionDays: settings.RETENTION_DAYS }),
+    ...(settings.DAILY_IMAGE_QUOTA === undefined ? {} : { dailyImageQuota: settings.DAILY_IMAGE_QUOTA }),
+    ...(settings.CORS_ORIGINS === undefined ? {} : { corsOrigins: settings.CORS_ORIGINS }),
     newImageId,
     identify: identifyBy(auth),
     page: loadPage(await bucketOrigin(s3, names.bucket)),
@@ -244,7 +256,7 @@ async function start(
   }
   // Before anybody can ask: what is mended must not change meanwhile.
   if (embedded !== undefined && settings.DATA_DIR !== undefined) {
-    await recover(embedded, names, { dynamo, sqs, jobQueueUrl })
+    await recover(embedded, names, sweeper)
   }
   const server = await listen(fetch, settings.PORT).catch(portTrouble('PORT', settings.PORT))
   undo.push(() => closeServer(server))
@@ -264,10 +276,10 @@ async function start(
     (message, error) => log.error(message, { error }),
   )
   undo.push(() => poller.stop(STOP_GRACE_MS))
-  const sweeper = setInterval(() => {
-    sweep({ ...worker, giveUpMs: GIVE_UP_MS }).catch((error) => log.warn('the sweep failed', { error }))
+  const sweeping = setInterval(() => {
+    sweep(sweeper).catch((error) => log.warn('the sweep failed', { error }))
   }, SWEEP_EVERY_MS)
-  undo.push(() => clearInterval(sweeper))
+  undo.push(() => clearInterval(sweeping))
 
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,

@@ -1,10 +1,20 @@
 import * as z from 'zod'
+import { ANALYSES, analysisNameSchema } from './image.ts'
 
 /**
  * Lambda's synchronous request is 6,291,556 bytes with the body in base64 (4 bytes for 3), which leaves
  * 4.7 MB for the body; 4.5 MB keep room for the event around it (AWS Lambda quotas).
  */
 export const DEFAULT_MAX_IMAGE_BYTES = 4_500_000
+/** What a worker of 1,769 MB decodes with room to spare, and more than cameras make of one picture. */
+export const DEFAULT_MAX_UPLOAD_BYTES = 50_000_000
+
+/** A list of names, separated by commas. */
+const list = <T extends z.ZodType<string, string>>(item: T) =>
+  z
+    .string()
+    .transform((text) => text.split(',').map((name) => name.trim()))
+    .pipe(z.array(item).min(1))
 
 const resources = {
   /** The bucket of originals and thumbnails. */
@@ -36,11 +46,26 @@ const authSchema = z.discriminatedUnion('AUTH', [
 ])
 export type AuthConfig = z.infer<typeof authSchema>
 
-const apiSchema = z.object({
-  ...resources,
+/** What an operator may settle about the API, wherever it runs. */
+export const apiSettings = {
   /** The largest image that `POST /images` takes, in bytes. */
   MAX_IMAGE_BYTES: z.coerce.number().int().positive().default(DEFAULT_MAX_IMAGE_BYTES),
-})
+  /** The largest image that `POST /uploads` gives a form for, in bytes; S3 takes up to 5 GB. */
+  MAX_UPLOAD_BYTES: z.coerce.number().int().positive().default(DEFAULT_MAX_UPLOAD_BYTES),
+  /**
+   * The analyses that a request may ask for; what is not in here is never computed, billed or stored. A request that
+   * names none gets `labels` and `faces`, as far as they are in here.
+   */
+  ANALYSES: list(analysisNameSchema).default([...ANALYSES]),
+  /** Days after which an image is deleted; nothing: never. */
+  RETENTION_DAYS: z.coerce.number().int().positive().optional(),
+  /** Images that an owner may submit in a day (of UTC); nothing: as many as they like. */
+  DAILY_IMAGE_QUOTA: z.coerce.number().int().positive().optional(),
+  /** The origins of web pages that may use the API from a browser, besides its own page; `*` is not one. */
+  CORS_ORIGINS: list(z.string().regex(/^https?:\/\/[^/*\s]+$/)).optional(),
+}
+
+const apiSchema = z.object({ ...resources, ...apiSettings })
 
 const workerSchema = z.object({
   ...resources,

@@ -26,6 +26,8 @@ export const eventDetailSchema = z.object({
   faceCount: z.int().min(0).optional(),
   /** The strongest emotion of each face, each named once. */
   emotions: z.array(z.string()).optional(),
+  /** The results are those of an image of the same owner with the same bytes. */
+  reused: z.literal(true).optional(),
   failure: failureSchema.optional(),
 })
 export type EventDetail = z.infer<typeof eventDetailSchema>
@@ -49,10 +51,10 @@ export function eventDetail(image: FinishedImage): EventDetail {
   }
   if (image.status === 'failed') return { ...common, status: 'failed', failure: image.failure }
 
-  const strongest = image.rekognitionLabels
+  const strongest = (image.rekognitionLabels ?? [])
     .map(({ Name, Confidence }) => ({ Name, Confidence }))
     .sort((a, b) => b.Confidence - a.Confidence || (a.Name < b.Name ? -1 : 1))
-  const emotions = image.rekognitionFaces.flatMap((face) => {
+  const emotions = (image.rekognitionFaces ?? []).flatMap((face) => {
     const [top] = [...(face.Emotions ?? [])].sort((a, b) => (b.Confidence ?? 0) - (a.Confidence ?? 0))
     return top?.Type === undefined ? [] : [top.Type]
   })
@@ -60,10 +62,16 @@ export function eventDetail(image: FinishedImage): EventDetail {
     ...common,
     status: 'completed',
     thumbnail: image.thumbnail,
-    labels: strongest.slice(0, count).map((label) => label.Name),
-    rekognitionLabels: strongest.slice(0, count),
-    faceCount: image.faceCount,
-    emotions: [...new Set(emotions)],
+    ...(image.labels === undefined
+      ? {}
+      : {
+          labels: strongest.slice(0, count).map((label) => label.Name),
+          rekognitionLabels: strongest.slice(0, count),
+        }),
+    ...(image.faceCount === undefined
+      ? {}
+      : { faceCount: image.faceCount, emotions: [...new Set(emotions)] }),
+    ...(image.reused === undefined ? {} : { reused: image.reused }),
   })
   let count = strongest.length
   while (count > 0 && Buffer.byteLength(JSON.stringify(withLabels(count))) >= MAX_DETAIL_BYTES) count -= 1

@@ -53,7 +53,11 @@ export const originalSchema = z.object({
   /** Of the upright picture (EXIF orientation applied); known once the worker has read it. */
   width: pixels.optional(),
   height: pixels.optional(),
-  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  /** Of an image that was uploaded to S3 directly it is known once the worker has read it. */
+  sha256: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .optional(),
   filename: z.string().optional(),
 })
 export type Original = z.infer<typeof originalSchema>
@@ -99,11 +103,26 @@ export const faceSchema = z.looseObject({
 })
 export type RekognitionFace = z.infer<typeof faceSchema>
 
-const keptSchema = z.object({
-  labels: z.object({ rekognitionLabels: z.array(labelSchema), labelModelVersion: z.string() }).optional(),
-  faces: z.array(faceSchema).optional(),
-})
+export const moderationLabelSchema = z.looseObject({ Name: z.string(), Confidence: z.number() })
+export const textDetectionSchema = z.looseObject({ DetectedText: z.string() })
+
+/** What can be found out about an image, each by one operation of Rekognition. */
+export const ANALYSES = ['labels', 'faces', 'moderation', 'text'] as const
+export const analysisNameSchema = z.enum(ANALYSES)
+export type AnalysisName = z.infer<typeof analysisNameSchema>
+
+/** Rekognition's answers, by analysis, as records and the object `analysis` have them. */
+export const ANSWERS = {
+  labels: z.object({ rekognitionLabels: z.array(labelSchema), labelModelVersion: z.string() }),
+  faces: z.object({ rekognitionFaces: z.array(faceSchema) }),
+  moderation: z.object({
+    rekognitionModerationLabels: z.array(moderationLabelSchema),
+    moderationModelVersion: z.string(),
+  }),
+  text: z.object({ rekognitionTextDetections: z.array(textDetectionSchema), textModelVersion: z.string() }),
+}
 /** Answers of Rekognition that outlive an attempt. */
+const keptSchema = z.object(ANSWERS).partial()
 export type Kept = z.infer<typeof keptSchema>
 
 const everyImage = z.object({
@@ -115,6 +134,12 @@ const everyImage = z.object({
   attempts: z.int().min(0),
   epoch: z.int().min(1),
   original: originalSchema,
+  /** Which of them this image gets. */
+  analyses: z.array(analysisNameSchema),
+  /** Seconds since 1970 after which DynamoDB deletes the record (time to live), where there is a retention period. */
+  expiresAt: z.int().optional(),
+  /** Whether its original came, or is to come, by a presigned form. */
+  uploaded: z.literal(true).optional(),
   /** Of the idempotency key that it was submitted with. */
   keyHash: z.string().optional(),
   /** Milliseconds since 1970 at which this run was asked for. */
@@ -135,11 +160,14 @@ const everyImage = z.object({
 const results = {
   completedAt: timestamp,
   thumbnail: thumbnailSchema,
-  rekognitionLabels: z.array(labelSchema),
-  rekognitionFaces: z.array(faceSchema),
-  labelModelVersion: z.string(),
-  labels: z.array(z.string()),
-  faceCount: z.int().min(0),
+  ...ANSWERS.labels.partial().shape,
+  ...ANSWERS.faces.partial().shape,
+  ...ANSWERS.moderation.partial().shape,
+  ...ANSWERS.text.partial().shape,
+  labels: z.array(z.string()).optional(),
+  faceCount: z.int().min(0).optional(),
+  /** Whether the results are those of another image of this owner with the same bytes: nothing was paid for them. */
+  reused: z.literal(true).optional(),
   /** Where the results are when they are too large for an item; then only their outlines are above. */
   analysis: z
     .object({
@@ -151,6 +179,8 @@ const results = {
     .optional(),
 }
 
+/** Its original is to be uploaded to S3 directly; until then `original` says what was announced. */
+const awaitedImage = everyImage.extend({ status: z.literal('awaiting_upload') })
 const pendingImage = everyImage.extend({ status: z.literal('pending') })
 const processingImage = everyImage.extend({
   status: z.literal('processing'),
@@ -167,13 +197,14 @@ const failedImage = everyImage.extend({
 })
 
 export const imageSchema = z.discriminatedUnion('status', [
+  awaitedImage,
   pendingImage,
   processingImage,
   completedImage,
   failedImage,
 ])
 export type Image = z.infer<typeof imageSchema>
-export type PendingImage = z.infer<typeof pendingImage>
+export type NewImage = z.infer<typeof pendingImage> | z.infer<typeof awaitedImage>
 export type ProcessingImage = z.infer<typeof processingImage>
 export type CompletedImage = z.infer<typeof completedImage>
 export type FinishedImage = CompletedImage | z.infer<typeof failedImage>
@@ -181,11 +212,18 @@ export type FinishedImage = CompletedImage | z.infer<typeof failedImage>
 export const isFinished = (image: Image): image is FinishedImage =>
   image.status === 'completed' || image.status === 'failed'
 
+/**
+ * Where a presigned upload lands. The worker moves it to `originals/`, so that whoever still has the form cannot change
+ * an image that has been looked at.
+ */
+export const UPLOADS = 'uploads/'
+export const uploadKey = (imageId: ImageId): string => `${UPLOADS}${imageId}`
 export const originalKey = (imageId: ImageId): string => `originals/${imageId}`
 export const thumbnailKey = (imageId: ImageId): string => `thumbnails/${imageId}.jpg`
 export const analysisKey = (imageId: ImageId): string => `analyses/${imageId}.json`
 /** Every object that an image may have. */
 export const objectKeys = (imageId: ImageId): string[] => [
+  uploadKey(imageId),
   originalKey(imageId),
   thumbnailKey(imageId),
   analysisKey(imageId),
@@ -193,9 +231,12 @@ export const objectKeys = (imageId: ImageId): string[] => [
 
 /** What is in the object `analysis`: Rekognition's answers, whole. */
 export const analysisSchema = z.object({
-  rekognitionLabels: z.array(labelSchema),
-  rekognitionFaces: z.array(faceSchema),
+  ...ANSWERS.labels.partial().shape,
+  ...ANSWERS.faces.partial().shape,
+  ...ANSWERS.moderation.partial().shape,
+  ...ANSWERS.text.partial().shape,
 })
+export type Answers = z.infer<typeof analysisSchema>
 
 /** The sort key of the index `byStatus`: an owner's images of one status, by their time of creation. */
 export const statusKey = (status: Status, imageId: ImageId | ''): string => `${status}#${imageId}`

@@ -1,6 +1,6 @@
 import { SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
 import * as z from 'zod'
-import { imageIdSchema } from './image.ts'
+import { imageIdSchema, UPLOADS } from './image.ts'
 
 /**
  * What travels in SQS: which image, and which of its runs. Everything else is read from the record, so a
@@ -13,6 +13,37 @@ export const jobSchema = z.strictObject({
   epoch: z.int().min(1),
 })
 export type Job = z.infer<typeof jobSchema>
+
+/** What S3 sends for an object that was posted with a form (Amazon S3 user guide, event message structure). */
+const arrivalSchema = z.object({
+  Records: z
+    .array(
+      z.object({
+        eventName: z.string().startsWith('ObjectCreated:'),
+        s3: z.object({ object: z.object({ key: z.string() }) }),
+      }),
+    )
+    .min(1),
+})
+/** What S3 sends once, when its notifications are set up. */
+const setUpSchema = z.object({ Event: z.literal('s3:TestEvent') })
+const messageSchema = z.union([jobSchema, arrivalSchema, setUpSchema])
+
+/**
+ * The jobs that a message of the queue stands for: one of our own, or those of uploads that have arrived.
+ *
+ * @throws Error for a message that is of no known kind
+ */
+export function readJobs(body: string): Job[] {
+  const message = messageSchema.parse(JSON.parse(body))
+  if ('imageId' in message) return [message]
+  if ('Event' in message) return []
+  return message.Records.flatMap(({ s3: { object } }) => {
+    // An object that no form of ours was for is none of our business.
+    const id = imageIdSchema.safeParse(object.key.startsWith(UPLOADS) ? object.key.slice(UPLOADS.length) : '')
+    return id.success ? [{ version: 1 as const, imageId: id.data, epoch: 1 }] : []
+  })
+}
 
 export interface JobQueue {
   sqs: SQSClient

@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto'
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
-import { type DynamoDBDocumentClient, GetCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import { type DynamoDBDocumentClient, GetCommand, PutCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import {
   type FinishedImage,
   type Image,
@@ -121,10 +122,11 @@ export async function claimImage(
     add: { attempts: 1 },
     remove: ['swept'],
     condition:
-      'epoch = :epoch AND (#status = :pending OR (#status = :processing AND (leaseUntil < :now OR leaseId = :leaseId)))',
+      'epoch = :epoch AND (#status = :pending OR #status = :awaiting OR (#status = :processing AND (leaseUntil < :now OR leaseId = :leaseId)))',
     values: {
       ':epoch': job.epoch,
       ':pending': 'pending',
+      ':awaiting': 'awaiting_upload',
       ':processing': 'processing',
       ':now': now.getTime(),
     },
@@ -157,6 +159,48 @@ export async function releaseImage(
     condition: '#status = :processing AND leaseId = :mine',
     values: { ':processing': 'processing', ':mine': leaseId },
   })
+}
+
+/** Seconds for which results count for the same bytes (30 days): Rekognition's models change. */
+const RESULTS_LIFETIME_SECONDS = 2_592_000
+
+/**
+ * The key under which the table remembers who has analysed these bytes: hashed, so that no part of it can be mistaken
+ * for another, and nobody finds out what others have submitted.
+ */
+const bytesKey = (
+  { analysisSource }: Pick<Results, 'analysisSource'>,
+  { owner, original, analyses }: Image,
+): string =>
+  `bytes#${createHash('sha256')
+    .update(JSON.stringify([owner, original.sha256, [...analyses].sort(), analysisSource]))
+    .digest('hex')}`
+
+export interface Results extends Records {
+  /** Whose results these are; those of another Rekognition, or of other settings, are not the same. */
+  analysisSource: string
+}
+
+/** @returns a finished image of the same owner with the same bytes and analyses; it may be gone */
+export async function findSameBytes(results: Results, image: Image): Promise<string | undefined> {
+  const { dynamo, table, now } = results
+  const { Item } = await dynamo.send(
+    new GetCommand({ TableName: table, Key: { imageId: bytesKey(results, image) } }),
+  )
+  return Item === undefined || Item['expiresAt'] * 1_000 < now().getTime() ? undefined : Item['target']
+}
+
+export async function rememberBytes(results: Results, image: Image): Promise<void> {
+  await results.dynamo.send(
+    new PutCommand({
+      TableName: results.table,
+      Item: {
+        imageId: bytesKey(results, image),
+        target: image.imageId,
+        expiresAt: Math.floor(results.now().getTime() / 1_000) + RESULTS_LIFETIME_SECONDS,
+      },
+    }),
+  )
 }
 
 export type Outcome = Record<string, unknown> & { status: FinishedImage['status'] }

@@ -12,6 +12,7 @@ import {
   isFinished,
   objectKeys,
   UNFINISHED_SHARDS,
+  uploadKey,
 } from '../shared/image.ts'
 import { type JobQueue, sendJob } from '../shared/job.ts'
 import { commitOutcome, markAnnounced, type Records, updateImage } from '../shared/records.ts'
@@ -44,8 +45,12 @@ const AT_ONCE = 10
 /** The most by which an image's time between two sweeps is stretched. */
 const MAX_STRETCH = 64
 
-/** Looks after every image that has rested for too long: nobody else will. */
-export async function sweep(deps: SweeperDeps): Promise<Swept> {
+/**
+ * Looks after every image that has rested for too long: nobody else will.
+ *
+ * @param before ms since 1970; images that are due before it are looked after, which may be all that are unfinished
+ */
+export async function sweep(deps: SweeperDeps, before = deps.now().getTime()): Promise<Swept> {
   const swept: Swept = { requeued: 0, exhausted: 0, announced: 0, removed: 0, failed: 0 }
   for (const shard of UNFINISHED_SHARDS) {
     const pages = paginateQuery(
@@ -53,23 +58,25 @@ export async function sweep(deps: SweeperDeps): Promise<Swept> {
       {
         TableName: deps.table,
         IndexName: 'unfinished',
-        KeyConditionExpression: 'unfinished = :shard AND sweepAt < :now',
-        ExpressionAttributeValues: { ':shard': shard, ':now': deps.now().getTime() },
+        KeyConditionExpression: 'unfinished = :shard AND sweepAt < :before',
+        ExpressionAttributeValues: { ':shard': shard, ':before': before },
       },
     )
     for await (const { Items = [] } of pages) {
       const ids = Items.map((item) => imageIdSchema.parse(item['imageId']))
       for (let from = 0; from < ids.length; from += AT_ONCE) {
-        await Promise.all(ids.slice(from, from + AT_ONCE).map((imageId) => lookAfter(deps, imageId, swept)))
+        await Promise.all(
+          ids.slice(from, from + AT_ONCE).map((imageId) => lookAfter(deps, imageId, before, swept)),
+        )
       }
     }
   }
   return swept
 }
 
-async function lookAfter(deps: SweeperDeps, imageId: ImageId, swept: Swept): Promise<void> {
+async function lookAfter(deps: SweeperDeps, imageId: ImageId, before: number, swept: Swept): Promise<void> {
   try {
-    const done = await settle(deps, imageId)
+    const done = await settle(deps, imageId, before)
     if (done !== undefined) swept[done] += 1
   } catch (error) {
     swept.failed += 1
@@ -79,12 +86,12 @@ async function lookAfter(deps: SweeperDeps, imageId: ImageId, swept: Swept): Pro
 
 const deletedSchema = z.object({ status: z.literal('deleted'), imageId: imageIdSchema, sweepAt: z.number() })
 
-async function settle(deps: SweeperDeps, imageId: ImageId): Promise<keyof Swept | undefined> {
+async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Promise<keyof Swept | undefined> {
   // The index may lag behind; what counts is the record.
   const { Item } = await deps.dynamo.send(
     new GetCommand({ TableName: deps.table, Key: { imageId }, ConsistentRead: true }),
   )
-  if (Item?.['sweepAt'] === undefined || Item['sweepAt'] >= deps.now().getTime()) return undefined
+  if (Item?.['sweepAt'] === undefined || Item['sweepAt'] >= before) return undefined
   const deleted = deletedSchema.safeParse(Item)
   if (deleted.success) {
     await removeObjects(deps, imageId)
@@ -92,9 +99,11 @@ async function settle(deps: SweeperDeps, imageId: ImageId): Promise<keyof Swept 
   }
   const image = imageSchema.parse(Item)
   if (isFinished(image)) return announce(deps, image)
-  if (image.attempts === 0 && !(await hasOriginal(deps, image))) {
-    // Its submission broke off, and was answered with no 202.
-    return removeRecord(deps, imageId, image.sweepAt)
+  // A later run was asked for; what it lacks, the worker says.
+  if (image.epoch === 1 && image.attempts === 0 && !(await hasOriginal(deps, image))) {
+    // Its submission broke off, and was answered with no 202; or it is an upload that never came, and cannot come now.
+    const mayCome = image.status === 'awaiting_upload' && Number(image.sweepAt) >= deps.now().getTime()
+    return mayCome ? undefined : removeRecord(deps, imageId, image.sweepAt)
   }
   const attempts = image.attempts - (image.throttled ?? 0)
   const age = deps.now().getTime() - image.submittedAt
@@ -145,9 +154,10 @@ async function announce(deps: SweeperDeps, image: FinishedImage): Promise<'annou
   return 'announced'
 }
 
-async function hasOriginal({ s3 }: SweeperDeps, { original }: Image): Promise<boolean> {
+async function hasOriginal({ s3, bucket }: SweeperDeps, image: Image): Promise<boolean> {
+  const Key = image.status === 'awaiting_upload' ? uploadKey(image.imageId) : image.original.key
   try {
-    await s3.send(new HeadObjectCommand({ Bucket: original.bucket, Key: original.key }))
+    await s3.send(new HeadObjectCommand({ Bucket: bucket, Key }))
     return true
   } catch (error) {
     if (error instanceof NotFound) return false

@@ -17,15 +17,16 @@ import {
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { Context, SQSEvent } from 'aws-lambda'
 import type { Hono } from 'hono'
-import { buildApp } from '../api/app.ts'
+import { type ApiDeps, buildApp } from '../api/app.ts'
 import { loadPage } from '../api/page.ts'
-import { newImageId } from '../api/submit.ts'
+import { newImageId, postForms } from '../api/submit.ts'
 import { startEmbeddedAws, startRekognition } from '../local/embedded-aws.ts'
 import { toRecord } from '../local/poller.ts'
 import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
 import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
-import { DEFAULT_MAX_IMAGE_BYTES } from '../shared/config.ts'
+import { DEFAULT_MAX_IMAGE_BYTES, DEFAULT_MAX_UPLOAD_BYTES } from '../shared/config.ts'
 import type { EventDetail } from '../shared/event.ts'
+import { ANALYSES } from '../shared/image.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { Limiter } from '../worker/limiter.ts'
 import { render } from '../worker/thumbnail.ts'
@@ -93,7 +94,11 @@ export const lambdaContext = (remainingMs = 60_000): Context => {
 }
 
 export async function startTestSystem(
-  options: { rekognition?: { tps?: number; latencyMs?: number }; maxImageBytes?: number } = {},
+  options: {
+    rekognition?: { tps?: number; latencyMs?: number }
+    maxImageBytes?: number
+    api?: Partial<ApiDeps>
+  } = {},
 ): Promise<TestSystem> {
   const region = 'us-east-1'
   const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
@@ -149,6 +154,7 @@ export async function startTestSystem(
     limiter: new Limiter(clock),
     render,
     rekognitionSource: 's3',
+    analysisSource: 'the stand-in',
     minConfidence: 55,
     maxLabels: 100,
     maxAttempts: 10,
@@ -156,6 +162,10 @@ export async function startTestSystem(
   const app = buildApp({
     ...{ ...common, s3, sqs, dynamo, log },
     maxImageBytes: options.maxImageBytes ?? DEFAULT_MAX_IMAGE_BYTES,
+    maxUploadBytes: DEFAULT_MAX_UPLOAD_BYTES,
+    presignPost: postForms(s3, names.bucket),
+    analyses: [...ANALYSES],
+    ...options.api,
     newImageId,
     identify: async (c) => c.req.header('x-test-owner') ?? 'anonymous',
     page: loadPage(aws.endpoint),

@@ -9,6 +9,7 @@ const common = {
   owner: 'jwt:user',
   createdAt: '2026-11-22T00:00:00.000Z',
   updatedAt: '2026-11-22T00:00:01.000Z',
+  analyses: ['labels' as const, 'faces' as const],
   submittedAt: Date.parse('2026-11-22T00:00:00.000Z'),
   completedAt: '2026-11-22T00:00:01.000Z',
   attempts: 1,

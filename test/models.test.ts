@@ -23,7 +23,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { claimIdempotencyKey, createImage, deleteRecord, getOwnImage, listImages } from '../api/records.ts'
 import { toRecord } from '../local/poller.ts'
 import { putEvents } from '../shared/event.ts'
-import { type ImageId, imageIdSchema, type PendingImage, type ProcessingImage } from '../shared/image.ts'
+import { type ImageId, imageIdSchema, type NewImage, type ProcessingImage } from '../shared/image.ts'
 import {
   claimImage,
   commitOutcome,
@@ -124,7 +124,7 @@ const ids = Array.from({ length: 9 }, (_, index) =>
 )
 const idAt = (index: number): ImageId => ids[index] as ImageId
 const at = new Date('2026-01-01T00:00:00.000Z')
-const pending = (imageId: ImageId): PendingImage => ({
+const pending = (imageId: ImageId): NewImage => ({
   imageId,
   owner: 'somebody',
   status: 'pending',
@@ -133,6 +133,7 @@ const pending = (imageId: ImageId): PendingImage => ({
   submittedAt: at.getTime(),
   attempts: 0,
   epoch: 1,
+  analyses: ['labels'],
   original: {
     bucket: 'bucket',
     key: `originals/${imageId}`,
@@ -165,7 +166,7 @@ describe('DynamoDB', () => {
       await say(createImage(records, pending(imageId)))
       const held = (await getImage(records, imageId)) as ProcessingImage
       await say(releaseImage(records, { ...held, leaseId: 'b' }, 1, {}))
-      await say(releaseImage(records, held, 1, { faces: [] }))
+      await say(releaseImage(records, held, 1, { faces: { rekognitionFaces: [] } }))
       await say(claimImage(records, job, { id: 'b', until: leaseUntil }))
       const mine = { condition: '#status = :processing AND leaseId = :mine' }
       const outcome = { status: 'failed' as const, failure: { code: 'EXHAUSTED', message: 'x' } }

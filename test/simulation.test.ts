@@ -38,7 +38,10 @@ describe('whatever goes wrong with the calls', () => {
 
   it('everything that the SDK sends twice is told at once, without the sweeper', async () => {
     const { world } = await play(ordinary(1), prepared)
-    const names = [...new Set(world.calls.map(({ name }) => name))].filter((name) => !name.includes('Detect'))
+    // Without what Lambda does, which would deliver everything again, and without the one client that has no retries.
+    const names = [...new Set(world.calls.map(({ name }) => name))].filter(
+      (name) => !/lambda|Detect/.test(name),
+    )
     const scenario: Scenario = {
       ...ordinary(1),
       firsts: names.map((name) => ({ name, from: 1, count: 1_000, fault: 'twice' })),

@@ -1,6 +1,9 @@
 import {
+  type Attribute,
   DetectFacesCommand,
   DetectLabelsCommand,
+  DetectModerationLabelsCommand,
+  DetectTextCommand,
   ImageTooLargeException,
   InvalidImageFormatException,
   InvalidParameterException,
@@ -12,11 +15,11 @@ import {
   ThrottlingException,
 } from '@aws-sdk/client-rekognition'
 import {
+  ANSWERS,
+  type AnalysisName,
+  type Answers,
   type CompletedImage,
-  faceSchema,
   type Kept,
-  labelSchema,
-  type RekognitionFace,
   Verdict,
 } from '../shared/image.ts'
 import { type Limiter, OutOfTime } from './limiter.ts'
@@ -24,8 +27,8 @@ import { type Limiter, OutOfTime } from './limiter.ts'
 export interface Rekognition {
   rekognition: RekognitionClient
   /**
-   * Shared by all batches of this process and by both operations. Amazon counts each operation by itself; but an image
-   * makes one call of each, in turn, so what is right for both together is right for each.
+   * Shared by all batches of this process and by all operations. Amazon counts each operation by itself; but an image
+   * makes one call of each, in turn, so what is right for all together is right for each.
    */
   limiter: Pick<Limiter, 'run'>
   minConfidence: number
@@ -40,13 +43,11 @@ export interface Time {
   signal: AbortSignal
 }
 
-export type Analysis = Pick<
-  CompletedImage,
-  'rekognitionLabels' | 'rekognitionFaces' | 'labelModelVersion' | 'labels' | 'faceCount'
->
+export type Analysis = Pick<CompletedImage, keyof Answers | 'labels' | 'faceCount'>
 
 /**
- * Labels and faces of one image, side by side: two paid calls. Boxes are fractions of the upright picture.
+ * What Rekognition finds in one image: a paid call for each analysis, side by side. Boxes are fractions of the upright
+ * picture.
  *
  * @param image the object in S3 (JPEG or PNG, 80 to 10,000 px a side, ≤ 15 MB) or its bytes (≤ 5 MB)
  * @param kept what is known from an attempt before; filled with each answer that comes, so that no call is paid twice
@@ -55,61 +56,76 @@ export type Analysis = Pick<
 export async function analyse(
   deps: Rekognition,
   image: RekognitionImage,
+  analyses: AnalysisName[],
   kept: Kept,
   time: Time,
-): Promise<Analysis> {
-  const inTurn = <T>(call: () => Promise<T>): Promise<T> => deps.limiter.run(call, isThrottling, time.until)
-  const [labels, faces] = await Promise.allSettled([
-    kept.labels ?? inTurn(() => detectLabels(deps, image, time)),
-    kept.faces ?? inTurn(() => detectFaces(deps, image, time)),
-  ])
-  if (labels.status === 'fulfilled') kept.labels = labels.value
-  if (faces.status === 'fulfilled') kept.faces = faces.value
-  if (labels.status === 'fulfilled' && faces.status === 'fulfilled') {
-    return {
-      ...labels.value,
-      rekognitionFaces: faces.value,
-      labels: labels.value.rekognitionLabels.map((label) => label.Name),
-      faceCount: faces.value.length,
+): Promise<Answers> {
+  const calls = await Promise.allSettled(
+    analyses.map(async (name) => {
+      const answer =
+        kept[name] ?? (await deps.limiter.run(() => ask(deps, name, image, time), isThrottling, time.until))
+      Object.assign(kept, { [name]: answer })
+      return answer
+    }),
+  )
+  const errors = calls.flatMap((call) => (call.status === 'rejected' ? [translate(call.reason)] : []))
+  // A verdict is final whatever else went wrong; and only an attempt that met nothing but throttling does not count.
+  const worst =
+    errors.find((error) => error instanceof Verdict) ?? errors.find((error) => !(error instanceof Throttled))
+  if (errors.length > 0) throw worst ?? errors[0]
+  return Object.assign({}, ...analyses.map((name) => kept[name]))
+}
+
+/** What lists and events show of the answers. */
+export const outline = ({ rekognitionLabels, rekognitionFaces }: Answers) => ({
+  ...(rekognitionLabels === undefined ? {} : { labels: rekognitionLabels.map((label) => label.Name) }),
+  ...(rekognitionFaces === undefined ? {} : { faceCount: rekognitionFaces.length }),
+})
+
+async function ask(
+  { rekognition, minConfidence, maxLabels }: Rekognition,
+  name: AnalysisName,
+  Image: RekognitionImage,
+  { signal }: Time,
+): Promise<Answers> {
+  const options = { abortSignal: signal }
+  switch (name) {
+    case 'labels': {
+      const command = new DetectLabelsCommand({ Image, MinConfidence: minConfidence, MaxLabels: maxLabels })
+      const { Labels = [], LabelModelVersion = 'unknown' } = await rekognition.send(command, options)
+      return ANSWERS.labels.parse({ rekognitionLabels: Labels, labelModelVersion: LabelModelVersion })
+    }
+    case 'faces': {
+      // Without these Rekognition leaves emotions, age and gender out. ALL would triple the size for nothing shown.
+      const Attributes: Attribute[] = ['DEFAULT', 'AGE_RANGE', 'GENDER', 'EMOTIONS']
+      const { FaceDetails = [] } = await rekognition.send(
+        new DetectFacesCommand({ Image, Attributes }),
+        options,
+      )
+      return ANSWERS.faces.parse({ rekognitionFaces: FaceDetails })
+    }
+    case 'moderation': {
+      const command = new DetectModerationLabelsCommand({ Image, MinConfidence: minConfidence })
+      const { ModerationLabels = [], ModerationModelVersion = 'unknown' } = await rekognition.send(
+        command,
+        options,
+      )
+      return ANSWERS.moderation.parse({
+        rekognitionModerationLabels: ModerationLabels,
+        moderationModelVersion: ModerationModelVersion,
+      })
+    }
+    case 'text': {
+      const { TextDetections = [], TextModelVersion = 'unknown' } = await rekognition.send(
+        new DetectTextCommand({ Image }),
+        options,
+      )
+      return ANSWERS.text.parse({
+        rekognitionTextDetections: TextDetections,
+        textModelVersion: TextModelVersion,
+      })
     }
   }
-  const errors = [labels, faces].flatMap((call) =>
-    call.status === 'rejected' ? [translate(call.reason)] : [],
-  )
-  // A verdict is final whatever else went wrong; and only an attempt that met nothing but throttling does not count.
-  throw (
-    errors.find((error) => error instanceof Verdict) ??
-    errors.find((error) => !(error instanceof Throttled)) ??
-    errors[0]
-  )
-}
-
-async function detectLabels(
-  { rekognition, minConfidence, maxLabels }: Rekognition,
-  image: RekognitionImage,
-  { signal }: Time,
-): Promise<NonNullable<Kept['labels']>> {
-  const answer = await rekognition.send(
-    new DetectLabelsCommand({ Image: image, MinConfidence: minConfidence, MaxLabels: maxLabels }),
-    { abortSignal: signal },
-  )
-  return {
-    rekognitionLabels: labelSchema.array().parse(answer.Labels ?? []),
-    labelModelVersion: answer.LabelModelVersion ?? 'unknown',
-  }
-}
-
-async function detectFaces(
-  { rekognition }: Rekognition,
-  image: RekognitionImage,
-  { signal }: Time,
-): Promise<RekognitionFace[]> {
-  // Without these Rekognition leaves emotions, age and gender out. ALL would triple the size for nothing shown.
-  const answer = await rekognition.send(
-    new DetectFacesCommand({ Image: image, Attributes: ['DEFAULT', 'AGE_RANGE', 'GENDER', 'EMOTIONS'] }),
-    { abortSignal: signal },
-  )
-  return faceSchema.array().parse(answer.FaceDetails ?? [])
 }
 
 const isThrottling = (error: unknown): boolean =>

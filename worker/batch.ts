@@ -4,7 +4,7 @@ import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import type { Sleep } from '../shared/aws.ts'
 import { type EventBus, eventDetail } from '../shared/event.ts'
 import type { FinishedImage } from '../shared/image.ts'
-import { type Job, type JobQueue, jobSchema, sendJob } from '../shared/job.ts'
+import { type Job, type JobQueue, readJobs, sendJob } from '../shared/job.ts'
 import { getImage, markAnnounced, nextRun, updateImage } from '../shared/records.ts'
 import { Throttled, type Time } from './analysis.ts'
 import { Announcements } from './events.ts'
@@ -71,42 +71,50 @@ export async function processBatch(
   // Heard by the records only while they last.
   lastMoment.catch(() => {})
 
-  const runs = new Map<string, Promise<void>>()
-  const sent = new Map<string, number>()
-  for (const { body, attributes } of event.Records) {
-    sent.set(body, Math.max(sent.get(body) ?? 0, Number(attributes.SentTimestamp)))
-  }
-  const announcements = new Announcements(deps, deps.sleep, event.Records.length)
+  // SQS may put two copies of a job into one batch; the second shares the first one's fate.
+  const jobs = new Map<string, { job: Job; sentAt: number; run?: Promise<void> }>()
+  const wanted = event.Records.map(({ body, attributes }) => {
+    try {
+      return readJobs(body).map((job) => {
+        const key = JSON.stringify(job)
+        const sentAt = Math.max(jobs.get(key)?.sentAt ?? 0, Number(attributes.SentTimestamp))
+        jobs.set(key, { job, sentAt })
+        return key
+      })
+    } catch (error) {
+      return error as Error
+    }
+  })
+  const announcements = new Announcements(deps, deps.sleep, jobs.size)
 
   const settle = async (record: SQSRecord): Promise<void> => {
     try {
-      // SQS may put two copies of a job into one batch; the second shares the first one's fate.
-      const repeated = runs.get(record.body)
-      if (repeated !== undefined) announcements.pass()
-      const run = repeated ?? settleJob(record.body)
-      runs.set(record.body, run)
-      await Promise.race([run, lastMoment])
+      const keys = wanted[event.Records.indexOf(record)]
+      if (keys === undefined || keys instanceof Error) throw keys
+      const runs = keys.map((key) => {
+        const entry = jobs.get(key)
+        if (entry !== undefined) entry.run ??= settleJob(entry.job, entry.sentAt)
+        return entry?.run
+      })
+      await Promise.race([Promise.all(runs), lastMoment])
     } catch (error) {
       await report(deps, record, error)
       throw error
     }
   }
 
-  const settleJob = async (body: string): Promise<void> => {
+  const settleJob = async (job: Job, sentAt: number): Promise<void> => {
     let told = false
     const tell = (image: FinishedImage): Promise<void> => {
       told = true
       return announcements.announce(eventDetail(image))
     }
     try {
-      const job = jobSchema.parse(JSON.parse(body))
-      try {
-        await work(job, sent.get(body) ?? 0, tell)
-      } catch (error) {
-        const delay = delayOf(deps, error)
-        if (delay === undefined) throw error
-        await sendJob(deps, job, delay)
-      }
+      await work(job, sentAt, tell)
+    } catch (error) {
+      const delay = delayOf(deps, error)
+      if (delay === undefined) throw error
+      await sendJob(deps, job, delay)
     } finally {
       // Whatever came of this image, the other images' events must not wait for it.
       if (!told) announcements.pass()

@@ -27,6 +27,7 @@ const deps: WorkerDeps = {
   jobQueueUrl: config.JOB_QUEUE_URL,
   eventBus: config.EVENT_BUS_NAME,
   rekognitionSource: config.REKOGNITION_SOURCE,
+  analysisSource: `Rekognition ${config.MIN_CONFIDENCE} ${config.MAX_LABELS}`,
   minConfidence: config.MIN_CONFIDENCE,
   maxLabels: config.MAX_LABELS,
   maxAttempts: config.MAX_ATTEMPTS,

@@ -1,4 +1,4 @@
-/** Calls a second with which a process begins that was given no share: what ten images of a second each ask for. */
+/** Calls a second with which a process begins that was told nothing: what ten images of a second each ask for. */
 const FIRST_RATE = 10
 /** Calls a second: however long it is throttled, a process asks again about every ten seconds. */
 const LEAST_RATE = 0.1
@@ -32,6 +32,8 @@ const LONGEST_NAP_MS = 1_000
 export interface LimiterOptions {
   /** Calls a second: this process's share of the quota, where it begins and its most. Undefined: to be learned. */
   callsPerSecond?: number
+  /** Calls a second where learning begins. */
+  firstRate?: number
   now: () => Date
   sleep: (ms: number) => Promise<void>
   /** 0 to 1. What keeps processes apart that were started together. */
@@ -81,7 +83,7 @@ export class Limiter {
   constructor(options: LimiterOptions) {
     this.#options = options
     this.#most = options.callsPerSecond ?? Number.POSITIVE_INFINITY
-    this.#rate = options.callsPerSecond ?? FIRST_RATE
+    this.#rate = options.callsPerSecond ?? options.firstRate ?? FIRST_RATE
     this.#step = options.callsPerSecond === undefined ? FIRST_STEP : LAST_STEP
     this.#tokens = options.random()
     this.#filledAt = this.#now()

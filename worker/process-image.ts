@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import type { Image as RekognitionImage } from '@aws-sdk/client-rekognition'
 import {
   DeleteObjectCommand,
@@ -9,36 +9,37 @@ import {
   PutObjectCommand,
   type S3Client,
 } from '@aws-sdk/client-s3'
+import { sniffContentType } from '../shared/format.ts'
 import {
+  type Answers,
   analysisKey,
+  analysisSchema,
   type FinishedImage,
   type ImageId,
+  isFinished,
   type Kept,
   objectKeys,
   type ProcessingImage,
   thumbnailKey,
+  uploadKey,
   Verdict,
 } from '../shared/image.ts'
 import type { Job } from '../shared/job.ts'
 import {
   claimImage,
   commitOutcome,
+  findSameBytes,
   getImage,
   type Outcome,
-  type Records,
+  type Results,
   releaseImage,
+  rememberBytes,
+  updateImage,
 } from '../shared/records.ts'
-import {
-  type Analysis,
-  analyse,
-  ObjectUnreadable,
-  type Rekognition,
-  Throttled,
-  type Time,
-} from './analysis.ts'
+import { analyse, ObjectUnreadable, outline, type Rekognition, Throttled, type Time } from './analysis.ts'
 import { type Rendered, THUMBNAIL_SIDE } from './thumbnail.ts'
 
-export interface ProcessDeps extends Records, Rekognition {
+export interface ProcessDeps extends Results, Rekognition {
   s3: S3Client
   bucket: string
   rekognitionSource: 's3' | 'bytes'
@@ -88,12 +89,20 @@ export async function processImage(
   time.signal.throwIfAborted()
   const lease = { id: randomUUID(), until: deadline + CLOCK_SKEW_MS }
   const claim = await claimImage(deps, job, lease)
-  if (claim.kind === 'replaced') return undefined
+  if (claim.kind === 'replaced') {
+    const later = await getImage(deps, job.imageId)
+    if (later !== undefined && isFinished(later)) await dropUpload(deps, later)
+    return undefined
+  }
   if (claim.kind === 'deleted') {
     await removeLeftovers(deps, job.imageId)
     return undefined
   }
-  if (claim.kind === 'finished') return { image: claim.image, before: true }
+  if (claim.kind === 'finished') {
+    // Posted with the same form once more, perhaps.
+    await dropUpload(deps, claim.image)
+    return { image: claim.image, before: true }
+  }
   if (claim.kind === 'held') throw new Held(claim.leaseUntil - deps.now().getTime())
 
   const { image } = claim
@@ -112,7 +121,9 @@ export async function processImage(
         code: error.failure.code,
         cause: error.cause,
       })
-      return await commit(deps, image, { status: 'failed', failure: error.failure })
+      return await commit(deps, image, {
+        ...{ status: 'failed', failure: error.failure, original: image.original },
+      })
     }
     await release(deps, image, kept, error)
     // What was broken off because the time is up says so in many ways.
@@ -131,9 +142,34 @@ async function commit(
     condition: '#status = :processing AND leaseId = :mine',
     values: { ':processing': 'processing', ':mine': image.leaseId },
   })
-  if (finished !== undefined) return { image: finished, before: false }
+  if (finished !== undefined) {
+    await tidyUp(deps, finished)
+    return { image: finished, before: false }
+  }
   if ((await getImage(deps, image.imageId)) === undefined) await removeLeftovers(deps, image.imageId)
   return undefined
+}
+
+/** What is good to do after a commit, and no reason to do the work again if it fails. */
+async function tidyUp(deps: ProcessDeps, image: FinishedImage): Promise<void> {
+  await dropUpload(deps, image)
+  try {
+    if (image.status === 'completed' && image.reused === undefined) await rememberBytes(deps, image)
+  } catch (cause) {
+    deps.log.warn('the image is finished, but not all is tidy', { imageId: image.imageId, cause })
+  }
+}
+
+/** Of a finished image; but one that was given up before anybody could look at its upload needs that for a retry. */
+async function dropUpload(deps: ProcessDeps, image: FinishedImage): Promise<void> {
+  const seen =
+    image.original.sha256 !== undefined || image.status !== 'failed' || image.failure.code !== 'EXHAUSTED'
+  if (!image.uploaded || !seen) return
+  try {
+    await deps.s3.send(new DeleteObjectCommand({ Bucket: deps.bucket, Key: uploadKey(image.imageId) }))
+  } catch (cause) {
+    deps.log.warn('an upload that nobody needs is still there', { imageId: image.imageId, cause })
+  }
 }
 
 async function release(deps: ProcessDeps, image: ProcessingImage, kept: Kept, error: unknown): Promise<void> {
@@ -155,22 +191,15 @@ async function removeLeftovers({ s3, bucket }: ProcessDeps, imageId: ImageId): P
 
 /** Everything that is found out about an image. No paid call is made before its last pixel has been decoded. */
 async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, time: Time) {
-  const { bucket, key } = image.original
-  const bytes = await fetchOriginal(deps, image, time)
-  const { contentType, width, height, thumbnail, rendition } = await deps.render(
-    bytes,
-    deps.rekognitionSource,
-    time.signal,
-  )
+  const bytes = await takeIn(deps, image, time)
+  const rendered = await deps.render(bytes, deps.rekognitionSource, time.signal)
+  const { contentType, width, height, thumbnail } = rendered
+  image.original = { ...image.original, contentType, width, height }
   time.signal.throwIfAborted()
-  const forRekognition: RekognitionImage =
-    rendition !== undefined || deps.rekognitionSource === 'bytes'
-      ? { Bytes: rendition ?? bytes }
-      : { S3Object: { Bucket: bucket, Name: key } }
 
   const [stored, analysed] = await Promise.allSettled([
     put(deps, thumbnailKey(image.imageId), thumbnail, 'image/jpeg', time),
-    analyse(deps, forRekognition, kept, time),
+    findResults(deps, image, { bytes, rendition: rendered.rendition }, kept, time),
   ])
   if (analysed.status === 'rejected') {
     if (analysed.reason instanceof ObjectUnreadable) await demandOriginal(deps, image)
@@ -178,30 +207,68 @@ async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, ti
   }
   if (stored.status === 'rejected') throw stored.reason
   return {
-    original: { ...image.original, contentType, width, height },
+    original: image.original,
     thumbnail: { ...stored.value, width: THUMBNAIL_SIDE, height: THUMBNAIL_SIDE },
-    ...(await fitItem(deps, image.imageId, analysed.value, time)),
+    ...analysed.value,
   }
+}
+
+/** Results of the same bytes, of the same owner and by the same analyses, are not paid for again. */
+async function findResults(
+  deps: ProcessDeps,
+  image: ProcessingImage,
+  { bytes, rendition }: { bytes: Buffer; rendition: Buffer | undefined },
+  kept: Kept,
+  time: Time,
+) {
+  const known = await knownResults(deps, image)
+  const { bucket, key } = image.original
+  const forRekognition: RekognitionImage =
+    rendition !== undefined || deps.rekognitionSource === 'bytes'
+      ? { Bytes: rendition ?? bytes }
+      : { S3Object: { Bucket: bucket, Name: key } }
+  const answers = known ?? (await analyse(deps, forRekognition, image.analyses, kept, time))
+  return {
+    ...(await fitItem(deps, image.imageId, answers, time)),
+    ...(known === undefined ? {} : { reused: true }),
+  }
+}
+
+async function knownResults(deps: ProcessDeps, image: ProcessingImage): Promise<Answers | undefined> {
+  const imageId = await findSameBytes(deps, image)
+  const other = imageId === undefined ? undefined : await getImage(deps, imageId)
+  if (other?.status !== 'completed' || other.owner !== image.owner) return undefined
+  // Until DynamoDB deletes it, an expired image is there for nobody.
+  if (other.expiresAt !== undefined && other.expiresAt * 1_000 <= deps.now().getTime()) return undefined
+  // Its object may have been deleted; then these bytes are analysed anew.
+  const whole = other.analysis === undefined ? undefined : await read(deps, other.analysis.key)
+  if (other.analysis !== undefined && whole === undefined) return undefined
+  return analysisSchema.parse(whole === undefined ? other : JSON.parse(whole.toString()))
 }
 
 /** Results that are too large for an item go into an object, whole; the item keeps what lists and events show. */
 async function fitItem(
   deps: ProcessDeps,
   imageId: ImageId,
-  analysis: Analysis,
+  answers: Answers,
   time: Time,
-): Promise<Analysis & { analysis?: object }> {
-  const { rekognitionLabels, rekognitionFaces } = analysis
-  const whole = Buffer.from(JSON.stringify({ rekognitionLabels, rekognitionFaces }))
-  if (whole.length <= MAX_RESULT_BYTES) return analysis
+): Promise<Answers & { analysis?: object }> {
+  const whole = Buffer.from(JSON.stringify(answers))
+  if (whole.length <= MAX_RESULT_BYTES) return { ...answers, ...outline(answers) }
+  const { rekognitionLabels, rekognitionFaces, rekognitionTextDetections: _text, ...small } = answers
   return {
-    ...analysis,
-    rekognitionLabels: rekognitionLabels.map(({ Name, Confidence }) => ({ Name, Confidence })),
-    rekognitionFaces: rekognitionFaces.map(({ BoundingBox, Confidence, Emotions }) => ({
-      BoundingBox,
-      Confidence,
-      Emotions,
-    })),
+    ...small,
+    ...outline(answers),
+    ...(rekognitionLabels && {
+      rekognitionLabels: rekognitionLabels.map(({ Name, Confidence }) => ({ Name, Confidence })),
+    }),
+    ...(rekognitionFaces && {
+      rekognitionFaces: rekognitionFaces.map(({ BoundingBox, Confidence, Emotions }) => ({
+        BoundingBox,
+        Confidence,
+        Emotions,
+      })),
+    }),
     analysis: await put(deps, analysisKey(imageId), whole, 'application/json', time),
   }
 }
@@ -219,23 +286,54 @@ async function put<T extends string>(
   return { bucket, key, contentType, bytes: bytes.length }
 }
 
-const missing = (cause: unknown): Verdict =>
+const missing = (cause?: unknown): Verdict =>
   new Verdict('ORIGINAL_MISSING', 'The original is not in the bucket.', cause)
 
-async function fetchOriginal(
-  { s3 }: ProcessDeps,
-  { original }: ProcessingImage,
-  { signal }: Time,
-): Promise<Buffer> {
+/**
+ * The bytes of the original. Those of a direct upload are looked at first, and move to where nobody has a form for.
+ *
+ * @throws Verdict ORIGINAL_MISSING, UNSUPPORTED_FORMAT, CORRUPT_IMAGE
+ */
+async function takeIn(deps: ProcessDeps, image: ProcessingImage, time: Time): Promise<Buffer> {
+  const { imageId, original } = image
+  const uploaded = original.sha256 === undefined ? await read(deps, uploadKey(imageId), time) : undefined
+  const bytes = uploaded ?? (await read(deps, original.key, time))
+  if (bytes === undefined) throw missing()
+  if (original.sha256 !== undefined) return bytes
+
+  const contentType = sniffContentType(bytes)
+  if (contentType === undefined) {
+    throw new Verdict('UNSUPPORTED_FORMAT', 'The file is not an image of a supported format.')
+  }
+  if (bytes.length !== original.bytes) {
+    throw new Verdict(
+      'CORRUPT_IMAGE',
+      `The upload has ${bytes.length} bytes; ${original.bytes} were announced.`,
+    )
+  }
+  if (uploaded !== undefined) await put(deps, original.key, bytes, contentType, time)
+  image.original = { ...original, contentType, sha256: createHash('sha256').update(bytes).digest('hex') }
+  // From here on it is these bytes, whatever is posted with the form before the next attempt.
+  const settled = await updateImage(deps, imageId, {
+    set: { original: image.original },
+    condition: '#status = :processing AND leaseId = :mine',
+    values: { ':processing': 'processing', ':mine': image.leaseId },
+  })
+  if (settled === undefined) throw new Held(0)
+  return bytes
+}
+
+/** @returns undefined where there is no such object */
+async function read({ s3, bucket }: ProcessDeps, Key: string, time?: Time): Promise<Buffer | undefined> {
   try {
-    const { Body } = await s3.send(new GetObjectCommand({ Bucket: original.bucket, Key: original.key }), {
-      abortSignal: signal,
-    })
+    const options = time === undefined ? {} : { abortSignal: time.signal }
+    const { Body } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key }), options)
     if (Body === undefined) throw new Error('S3 answered without a body.')
     return Buffer.from(await Body.transformToByteArray())
   } catch (error) {
     // Only this one: a missing right or bucket is trouble of the surroundings, not the image's.
-    throw error instanceof NoSuchKey ? missing(error) : error
+    if (error instanceof NoSuchKey) return undefined
+    throw error
   }
 }
 

@@ -47,11 +47,13 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
     status: string
     code: string | undefined
     labels: unknown
+    completedAt: unknown
   }
   const outcomes = new Map<string, Outcome>()
   const stages = new Map<string, { epoch: number; step: number; status: string }>()
   for (const { imageId, item, at } of world.seen) {
-    if (imageId.startsWith('idempotency#')) continue
+    // Records only: other items have a kind before a #.
+    if (imageId.includes('#')) continue
     if (item === undefined || item['status'] === 'deleted') {
       stages.delete(imageId)
       continue
@@ -72,13 +74,10 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
     if (step === 2) {
       const key = `${imageId}:${epoch}:${status}`
       const code = (item['failure'] as { code?: string } | undefined)?.code
-      const outcome = { at, status, code, labels: item['labels'] }
+      const outcome = { at, status, code, labels: item['labels'], completedAt: item['completedAt'] }
       const first = outcomes.get(key) ?? outcome
       outcomes.set(key, first)
-      demand(
-        JSON.stringify([first.code, first.labels]) === JSON.stringify([code, item['labels']]),
-        `${key} changed its outcome`,
-      )
+      demand(JSON.stringify({ ...first, at }) === JSON.stringify(outcome), `${key} changed its outcome`)
     }
   }
 
@@ -100,8 +99,13 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
 
   for (const [index, submission] of submissions.entries()) {
     const [imageId] = submission.imageIds
-    if (imageId === undefined || submission.acceptedAt === undefined) continue
+    if (imageId === undefined) continue
     const item = items.get(imageId)
+    if (submission.acceptedAt === undefined) {
+      // A form that nothing was ever posted with.
+      demand(item === undefined, `${imageId} still waits for its upload`)
+      continue
+    }
     if (submission.deletedAt !== undefined) {
       demand(item === undefined, `${imageId} is there after its deletion`)
       continue

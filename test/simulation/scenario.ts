@@ -14,6 +14,10 @@ export interface Scenario {
     at: number
     /** Whether it comes with an idempotency key, and is sent again when there is no answer. */
     key: boolean
+    /** Whether its bytes are of its own, so that no results can be reused. */
+    distinct?: boolean | undefined
+    /** Whether its original goes to S3 by a form: so often. 0 is one that never comes. */
+    posts?: number | undefined
     /** Milliseconds from the 202 on. */
     deleteAfter?: number | undefined
     /** Whether its failure, if there is one, is followed by a retry. */
@@ -76,7 +80,11 @@ export async function preparePictures(): Promise<{ pictures: Pictures; render: W
   return {
     pictures,
     render: async (bytes) => {
-      const result = results.get(hashOf(bytes))
+      // What follows the end of a picture does not show. The longest, as one of them is the beginning of another.
+      const [picture] = Object.values(pictures)
+        .filter((known) => bytes.subarray(0, known.length).equals(known))
+        .sort((a, b) => b.length - a.length)
+      const result = results.get(hashOf(picture ?? bytes))
       if (result === undefined) throw new Error('a picture that is none of ours')
       if (result.status === 'rejected') throw result.reason
       return result.value
@@ -180,11 +188,14 @@ async function client(
   index: number,
 ): Promise<void> {
   const { clock } = world
+  const tail = Buffer.from(image.distinct ? `image ${index}` : '')
+  const bytes = Buffer.concat([pictures[image.picture], tail])
+  if (image.posts !== undefined) await upload(world, image.posts, submission, bytes, index)
   const headers: Record<string, string> = { 'content-type': 'image/jpeg' }
   if (image.key) headers['idempotency-key'] = `key-${index}`
-  for (let post = 0; post < (image.key ? MAX_POSTS : 1); post += 1) {
+  for (let post = 0; image.posts === undefined && post < (image.key ? MAX_POSTS : 1); post += 1) {
     const answer = await world.request('/images', {
-      ...{ method: 'POST', headers, body: new Uint8Array(pictures[image.picture]) },
+      ...{ method: 'POST', headers, body: new Uint8Array(bytes) },
     })
     submission.answer = answer?.status
     world.log(`client ${index}: ${answer?.status ?? 'no answer'} ${answer?.body['imageId'] ?? ''}`)
@@ -196,7 +207,8 @@ async function client(
     await clock.sleep(2_000)
   }
   const [imageId] = submission.imageIds
-  if (imageId === undefined) return
+  if (imageId === undefined || (submission.acceptedAt === undefined && image.deleteAfter === undefined))
+    return
   if (image.deleteAfter !== undefined) {
     await clock.sleep(image.deleteAfter)
     submission.deletionAt = clock.time
@@ -220,6 +232,39 @@ async function client(
     await clock.sleep(10_000)
   }
 }
+
+/** Asks for a form, and posts with it; S3 tells the queue, or sometimes does not. */
+async function upload(
+  world: World,
+  posts: number,
+  submission: Submission,
+  bytes: Buffer,
+  index: number,
+): Promise<void> {
+  const answer = await world.request('/uploads', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ contentType: 'image/jpeg', bytes: bytes.length }),
+  })
+  submission.answer = answer?.status
+  world.log(`client ${index}: form ${answer?.status ?? 'no answer'} ${answer?.body['imageId'] ?? ''}`)
+  if (answer?.status !== 201) return
+  submission.imageIds.add(String(answer.body['imageId']))
+  const { key } = (answer.body['upload'] as { fields: { key: string } }).fields
+  for (let post = 0; post < posts; post += 1) {
+    await world.clock.sleep(200 + world.random() * 2_000)
+    world.log(`client ${index}: posts ${key}`)
+    world.s3.put({ Key: key, Body: bytes, ContentType: 'image/jpeg' })
+    submission.acceptedAt ??= world.clock.time
+    const arrival = { Records: [{ eventName: 'ObjectCreated:Post', s3: { object: { key } } }] }
+    if (world.random() < 0.9) world.sqs.send({ MessageBody: JSON.stringify(arrival) })
+    // Nobody has promised more than that the sweeper finds it.
+    else world.lastFaultAt = Math.max(world.lastFaultAt, world.clock.time + UPLOAD_MS)
+  }
+}
+
+/** Milliseconds for which a form is good, and the sweeper waits longer (api/submit.ts). */
+const UPLOAD_MS = 900_000
 
 /** Polls as a client would: often at first, then with patience. */
 async function finished(world: World, imageId: string): Promise<string> {

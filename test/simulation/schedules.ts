@@ -7,7 +7,7 @@ export type Prepared = Awaited<ReturnType<typeof preparePictures>>
 
 const minutes = (count: number): number => count * 60_000
 
-/** Three images in one batch or in three, good and bad, one of them deleted: every call of the pipeline is in it. */
+/** Good and bad images, submitted and uploaded, one of them deleted, one with known bytes: every call of the pipeline. */
 export const ordinary = (seed: number): Scenario => ({
   seed,
   images: [
@@ -16,6 +16,9 @@ export const ordinary = (seed: number): Scenario => ({
     { picture: 'other', at: 10, key: false },
     { picture: 'third', at: 2_000, key: true, deleteAfter: 400 },
     { picture: 'refused', at: 2_000, key: true },
+    { picture: 'third', at: 4_000, key: false, posts: 1 },
+    { picture: 'good', at: 4_500, key: false, posts: 2 },
+    { picture: 'other', at: 4_600, key: false, posts: 0 },
   ],
   faults: [],
 })
@@ -51,6 +54,7 @@ const image: fc.Arbitrary<Scenario['images'][number]> = fc.record(
     picture,
     at: fc.oneof(fc.integer({ min: 0, max: 500 }), fc.integer({ min: 0, max: minutes(20) })),
     key: fc.boolean(),
+    posts: fc.option(fc.nat(2), { nil: undefined, freq: 3 }),
     deleteAfter: fc.option(fc.oneof(fc.nat(2_000), fc.nat(minutes(60))), { nil: undefined, freq: 4 }),
     retry: fc.boolean(),
   },

@@ -308,6 +308,9 @@ export class World {
       ...this.#common(process),
       ...this.#clients('api', process),
       maxImageBytes: 4_500_000,
+      maxUploadBytes: 50_000_000,
+      analyses: ['labels', 'faces'],
+      presignPost: async (key) => ({ url: '', fields: { key } }),
       identify: async () => 'owner',
       // The random part of an id is random; its time is what it is sorted by.
       newImageId: (now): ImageId =>
@@ -333,6 +336,7 @@ export class World {
       limiter: new Limiter({ ...common, ...(share === undefined ? {} : { callsPerSecond: 2 * share }) }),
       render: this.#options.render,
       rekognitionSource: 's3',
+      analysisSource: 'model',
       minConfidence: 55,
       maxLabels: 100,
       maxAttempts: this.settings.maxAttempts,
