@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { dirname } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
 /**
@@ -10,8 +10,9 @@ const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
 const [file = '', ...args] = process.argv.slice(2)
 
 if (major > 22 || (major === 22 && minor >= 18)) {
-  process.argv.splice(1, 1)
-  await import(pathToFileURL(file).href)
+  // As Node itself would have it: a file that is started, rather than imported, knows itself by its whole path.
+  process.argv.splice(1, 2, resolve(file))
+  await import(pathToFileURL(resolve(file)).href)
 } else {
   const packages = ['linux-x64', 'linux-arm64', 'darwin-x64', 'bin-darwin-arm64', 'win-x64']
   const node = packages.map(find).find((found) => found !== undefined)

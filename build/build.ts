@@ -17,7 +17,8 @@ export interface Built {
 export const MAX_ZIP_BYTES: Record<FunctionName, number> = {
   api: 400_000,
   worker: 12_000_000,
-  sweeper: 200_000,
+  // With the clients of S3 and EventBridge.
+  sweeper: 260_000,
 }
 
 /**

@@ -24,6 +24,16 @@ const find = (name: FunctionName, among = built): Built => {
 }
 const print = (line: string): boolean => process.stdout.write(`build: ${line}\n`)
 
+it('npm run build really runs: what it cannot do is no success', async () => {
+  const run = promisify(execFile)(process.execPath, ['run.js', 'build/build.ts', '--arch', 'abacus'], {
+    cwd: ROOT,
+  })
+  await expect(run).rejects.toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('--arch is arm64 or x64, not abacus.'),
+  })
+})
+
 describe('npm run build', { timeout: 120_000 }, () => {
   beforeAll(async () => {
     try {
