@@ -3,77 +3,169 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp, { type Sharp } from 'sharp'
+import { DEFAULT_MAX_IMAGE_BYTES } from '../shared/config.ts'
+import { BYTES_PER_PIXEL, type Kind, MAX_PIXELS } from '../worker/budget.ts'
 
 /**
- * Memory per pixel while worker/thumbnail.ts renders an image of each kind: the highest resident size of a
- * process of its own for a large image, less that for a small one, over the difference in pixels.
- * The constants BYTES_PER_PIXEL there are these figures, rounded up.
+ * Memory while worker/thumbnail.ts renders images of each kind, from the highest resident size of a process of its own:
+ * - per pixel of one image: that for a large image less that for a small one, over the difference in pixels. The
+ *   constants BYTES_PER_PIXEL in worker/budget.ts are these figures, rounded up.
+ * - of a batch of ten of the largest images that are accepted, rendered together as the worker does. It is to stay
+ *   under 700 MB, which the memory of the Lambda function leaves room for.
  */
-const KINDS: Record<string, (image: Sharp) => Sharp> = {
-  jpeg: (image) => image.jpeg(),
-  'progressive jpeg': (image) => image.jpeg({ progressive: true }),
-  'progressive jpeg 4:4:4': (image) => image.jpeg({ progressive: true, chromaSubsampling: '4:4:4' }),
-  'jpeg turned by EXIF': (image) => image.withMetadata({ orientation: 6 }).jpeg(),
-  'progressive jpeg turned': (image) => image.withMetadata({ orientation: 6 }).jpeg({ progressive: true }),
-  png: (image) => image.png({ compressionLevel: 1 }),
-  'png 16 bit alpha': (image) => image.ensureAlpha().toColourspace('rgb16').png({ compressionLevel: 1 }),
-  'interlaced png': (image) => image.png({ progressive: true, compressionLevel: 1 }),
-  'interlaced png 16 bit alpha': (image) =>
-    image.ensureAlpha().toColourspace('rgb16').png({ progressive: true, compressionLevel: 1 }),
-  'png turned by EXIF': (image) => image.withMetadata({ orientation: 6 }).png({ compressionLevel: 1 }),
-  webp: (image) => image.webp({ effort: 0 }),
-  'webp lossless alpha': (image) => image.ensureAlpha(0.5).webp({ lossless: true, effort: 0 }),
-  'webp turned by EXIF': (image) => image.withMetadata({ orientation: 6 }).webp({ effort: 0 }),
-  gif: (image) => image.gif({ effort: 1, colours: 16 }),
-  avif: (image) => image.avif({ effort: 0 }),
-  'avif 4:4:4 10 bit': (image) => image.avif({ effort: 0, chromaSubsampling: '4:4:4', bitdepth: 10 }),
-  'avif alpha': (image) => image.ensureAlpha(0.5).avif({ effort: 0 }),
-  'avif lossless 12 bit': (image) => image.avif({ effort: 0, lossless: true, bitdepth: 12 }),
+const VARIANTS: Record<string, { kind: Kind; encode: (image: Sharp) => Sharp }> = {
+  jpeg: { kind: 'jpeg', encode: (image) => image.jpeg() },
+  'progressive jpeg': { kind: 'progressive jpeg', encode: (image) => image.jpeg({ progressive: true }) },
+  'progressive jpeg 4:4:4': {
+    kind: 'progressive jpeg',
+    encode: (image) => image.jpeg({ progressive: true, chromaSubsampling: '4:4:4' }),
+  },
+  'progressive jpeg cmyk': {
+    kind: 'progressive jpeg',
+    encode: (image) => image.toColourspace('cmyk').jpeg({ progressive: true, chromaSubsampling: '4:4:4' }),
+  },
+  'jpeg turned by EXIF': {
+    kind: 'jpeg',
+    encode: (image) => image.withMetadata({ orientation: 6 }).jpeg(),
+  },
+  'progressive jpeg turned': {
+    kind: 'progressive jpeg',
+    encode: (image) => image.withMetadata({ orientation: 6 }).jpeg({ progressive: true }),
+  },
+  png: { kind: 'png', encode: (image) => image.png({ compressionLevel: 1 }) },
+  'png 16 bit alpha': {
+    kind: 'png',
+    encode: (image) => image.ensureAlpha().toColourspace('rgb16').png({ compressionLevel: 1 }),
+  },
+  'interlaced png': {
+    kind: 'interlaced png',
+    encode: (image) => image.png({ progressive: true, compressionLevel: 1 }),
+  },
+  'interlaced png 16 bit alpha': {
+    kind: 'interlaced png',
+    encode: (image) =>
+      image.ensureAlpha().toColourspace('rgb16').png({ progressive: true, compressionLevel: 1 }),
+  },
+  'png turned by EXIF': {
+    kind: 'png',
+    encode: (image) => image.withMetadata({ orientation: 6 }).png({ compressionLevel: 1 }),
+  },
+  webp: { kind: 'webp', encode: (image) => image.webp({ effort: 0 }) },
+  'webp lossless alpha': {
+    kind: 'webp',
+    encode: (image) => image.ensureAlpha(0.5).webp({ lossless: true, effort: 0 }),
+  },
+  'webp turned by EXIF': {
+    kind: 'webp',
+    encode: (image) => image.withMetadata({ orientation: 6 }).webp({ effort: 0 }),
+  },
+  gif: { kind: 'gif', encode: (image) => image.gif({ effort: 1, colours: 16 }) },
+  avif: { kind: 'avif', encode: (image) => image.avif({ effort: 0, chromaSubsampling: '4:2:0' }) },
+  'avif 4:4:4': { kind: 'avif', encode: (image) => image.avif({ effort: 0 }) },
+  'avif 4:4:4 alpha': { kind: 'avif', encode: (image) => image.ensureAlpha(0.5).avif({ effort: 0 }) },
+  'avif 4:4:4 10 bit': { kind: 'deep avif', encode: (image) => image.avif({ effort: 0, bitdepth: 10 }) },
+  'avif lossless 12 bit alpha': {
+    kind: 'deep avif',
+    encode: (image) => image.ensureAlpha(0.5).avif({ effort: 0, lossless: true, bitdepth: 12 }),
+  },
 }
 const SMALL = 1_000
-const LARGE = 5_000
+const LARGE = 3_500
+const BATCH = 10
+const MAX_RSS = 700e6
 
-const draw = (side: number): Sharp =>
-  sharp({
-    create: { width: side, height: side, channels: 3, background: '#48c' },
-    limitInputPixels: false,
-  })
-
-/** In a process of its own, since the highest resident size never falls. */
-async function peakOf(file: string): Promise<number> {
-  const { render } = await import('../worker/thumbnail.ts')
-  const bytes = readFileSync(file)
-  await render(bytes, 's3')
-  return process.resourceUsage().maxRSS * 1024 - bytes.length
+/** Noise, because what a decoder keeps of a picture depends on what there is to see. */
+async function draw(side: number, sigma: number): Promise<Sharp> {
+  const noise = { type: 'gaussian' as const, mean: 128, sigma }
+  const size = Math.min(side, 500)
+  const tile = await sharp({ create: { width: size, height: size, channels: 3, background: '#000', noise } })
+    .png()
+    .toBuffer()
+  const picture = { width: side, height: side, channels: 3 as const, background: '#48c' }
+  return sharp({ create: picture, limitInputPixels: false })
+    .composite([{ input: tile, tile: true }])
+    .removeAlpha()
 }
 
-export async function decodeMemory(): Promise<{ kind: string; 'bytes per pixel': number }[]> {
+/** In a process of its own, since the highest resident size never falls. */
+async function peakOf(file: string, times: number): Promise<number> {
+  const { render } = await import('../worker/thumbnail.ts')
+  // As from S3: each image of a batch is in memory by itself.
+  const originals = Array.from({ length: times }, () => readFileSync(file))
+  await Promise.all(originals.map((bytes) => render(bytes, 's3')))
+  return process.resourceUsage().maxRSS * 1024
+}
+
+const measure = (file: string, times: number): number =>
+  Number(
+    execFileSync(process.execPath, [import.meta.filename, file, String(times)], {
+      env: { ...process.env, MALLOC_ARENA_MAX: '2', NODE_NO_WARNINGS: '1' },
+    }),
+  )
+
+async function withFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), 'decode-memory-'))
   try {
-    const rows = []
-    for (const [kind, encode] of Object.entries(KINDS)) {
-      process.stdout.write(`  ${kind}\n`)
-      const peaks = []
-      for (const side of [SMALL, LARGE]) {
-        const file = join(folder, `${rows.length}-${side}`)
-        writeFileSync(file, await encode(draw(side)).toBuffer())
-        const peak = execFileSync(process.execPath, [import.meta.filename, file], {
-          env: { ...process.env, MALLOC_ARENA_MAX: '2', NODE_NO_WARNINGS: '1' },
-        })
-        peaks.push(Number(peak))
-      }
-      const [small = 0, large = 0] = peaks
-      rows.push({
-        kind,
-        'bytes per pixel': Number(((large - small) / (LARGE ** 2 - SMALL ** 2)).toFixed(2)),
-      })
-    }
-    return rows
+    return await work(folder)
   } finally {
     rmSync(folder, { recursive: true })
   }
 }
 
+const megabytes = (bytes: number): number => Math.round(bytes / 1e6)
+
+export const decodeMemory = (): Promise<object[]> =>
+  withFolder(async (folder) => {
+    const file = join(folder, 'image')
+    const perPixel = new Map<string, number>()
+    for (const [variant, { encode }] of Object.entries(VARIANTS)) {
+      const peaks = []
+      for (const side of [SMALL, LARGE]) {
+        const bytes = await encode(await draw(side, 20)).toBuffer()
+        writeFileSync(file, bytes)
+        peaks.push(measure(file, 1) - bytes.length)
+      }
+      const [small = 0, large = 0] = peaks
+      const cost = (large - small) / (LARGE ** 2 - SMALL ** 2)
+      process.stdout.write(`  ${variant}: ${cost.toFixed(2)} bytes per pixel\n`)
+      perPixel.set(variant, cost)
+    }
+    const rows = []
+    for (const [variant, { kind }] of Object.entries(VARIANTS)) {
+      const cost = perPixel.get(variant) ?? 0
+      const row = { variant, 'bytes per pixel': Number(cost.toFixed(2)), allowed: BYTES_PER_PIXEL[kind] }
+      const same = Object.entries(VARIANTS).filter(([, other]) => other.kind === kind)
+      const costliest = same.every(([other]) => cost >= (perPixel.get(other) ?? 0))
+      rows.push(costliest ? { ...row, ...(await worstBatch(variant, file)) } : row)
+    }
+    return rows
+  })
+
+/** Of the costliest variant of a kind, with as much to see as POST /images takes. */
+async function worstBatch(variant: string, file: string): Promise<object> {
+  const found = VARIANTS[variant]
+  if (found === undefined) throw new Error(`There is no variant ${variant}.`)
+  const side = Math.floor(Math.sqrt(MAX_PIXELS[found.kind]))
+  let bytes = Buffer.alloc(0)
+  for (const sigma of [5, 0]) {
+    bytes = await found.encode(await draw(side, sigma)).toBuffer()
+    if (bytes.length <= DEFAULT_MAX_IMAGE_BYTES) break
+  }
+  writeFileSync(file, bytes)
+  const began = performance.now()
+  const peak = measure(file, BATCH)
+  process.stdout.write(`  ${BATCH} of ${variant}, ${side} × ${side}: ${megabytes(peak)} MB\n`)
+  return {
+    largest: `${side} × ${side}`,
+    'MB of each': Number((bytes.length / 1e6).toFixed(1)),
+    'peak MB of ten': megabytes(peak),
+    'within 700 MB': peak < MAX_RSS,
+    seconds: Math.round((performance.now() - began) / 1000),
+  }
+}
+
 // Started with a file, this is the process that is measured.
-const [, script, file] = process.argv
-if (script === import.meta.filename && file !== undefined) process.stdout.write(String(await peakOf(file)))
+const [, script, file, times] = process.argv
+if (script === import.meta.filename && file !== undefined) {
+  process.stdout.write(String(await peakOf(file, Number(times))))
+}

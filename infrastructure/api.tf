@@ -12,12 +12,29 @@ locals {
   gateway_authorization = var.auth == "iam" ? "AWS_IAM" : "NONE"
 
   # With iam everything is signed, the page and the API reference too: who cannot sign has no use for them. Only
-  # /health is open, for monitors that have no credentials; it says nothing, and few may ask (see throttling).
-  routes = {
-    root   = { resource_id = aws_api_gateway_rest_api.api.root_resource_id, method = "ANY", authorization = local.gateway_authorization }
-    proxy  = { resource_id = aws_api_gateway_resource.proxy.id, method = "ANY", authorization = local.gateway_authorization }
-    health = { resource_id = aws_api_gateway_resource.health.id, method = "GET", authorization = "NONE" }
+  # /health is open, for monitors that have no credentials; it says nothing, and few may ask (see throttling). And a
+  # browser asks without a signature whether a page of another origin may send the signed request; the function then
+  # looks at the origin only. Where every method is open, these two would do nothing.
+  preflights = var.auth == "iam" && length(var.cors_origins) > 0 ? ["root", "proxy"] : []
+  resources = {
+    root   = aws_api_gateway_rest_api.api.root_resource_id
+    proxy  = aws_api_gateway_resource.proxy.id
+    health = aws_api_gateway_resource.health.id
   }
+  routes = merge(
+    {
+      root   = { resource_id = local.resources.root, method = "ANY", authorization = local.gateway_authorization }
+      proxy  = { resource_id = local.resources.proxy, method = "ANY", authorization = local.gateway_authorization }
+      health = { resource_id = local.resources.health, method = "GET", authorization = "NONE" }
+    },
+    {
+      for name in local.preflights :
+      "${name}_preflight" => { resource_id = local.resources[name], method = "OPTIONS", authorization = "NONE" }
+    },
+  )
+
+  # Of the page that the API serves, as a browser names it.
+  api_origin = coalesce(var.compat.endpoint, "https://${aws_api_gateway_rest_api.api.id}.execute-api.${local.region}.${data.aws_partition.current.dns_suffix}")
 }
 
 check "authorisation" {
@@ -56,9 +73,14 @@ resource "aws_lambda_function" "api" {
         IMAGE_TABLE         = aws_dynamodb_table.images.name
         JOB_QUEUE_URL       = aws_sqs_queue.jobs.url
         SWEEP_AFTER_SECONDS = tostring(local.sweep_after_seconds)
+        MAX_UPLOAD_BYTES    = tostring(var.max_upload_bytes)
+        ANALYSES            = join(",", var.analyses)
         AUTH                = var.auth
       },
       var.auth == "jwt" ? { JWT_ISSUER = var.jwt_issuer, JWT_AUDIENCE = var.jwt_audience } : {},
+      var.retention_days == 0 ? {} : { RETENTION_DAYS = tostring(var.retention_days) },
+      var.daily_image_quota == 0 ? {} : { DAILY_IMAGE_QUOTA = tostring(var.daily_image_quota) },
+      length(var.cors_origins) == 0 ? {} : { CORS_ORIGINS = join(",", var.cors_origins) },
     )
   }
 
@@ -106,6 +128,13 @@ resource "aws_iam_role_policy" "api" {
         Action   = "s3:PutObject"
         Resource = "${aws_s3_bucket.images.arn}/${local.originals}*"
       },
+      # A presigned form can do what its signer may: POST /uploads.
+      {
+        Sid      = "SignUploads"
+        Effect   = "Allow"
+        Action   = "s3:PutObject"
+        Resource = "${aws_s3_bucket.images.arn}/${local.uploads}*"
+      },
       # GET /images/{imageId} of results that are too large for the record.
       {
         Sid      = "ReadAnalysis"
@@ -128,7 +157,8 @@ resource "aws_iam_role_policy" "api" {
         Resource = local.image_objects
       },
       # A new record or idempotency key, and looking at either. A submission that is repeated, and a retry, update the
-      # record; a deletion replaces it with a note for the sweeper, and removes its idempotency key.
+      # record, and each image its owner's quota of the day; a deletion replaces the record with a note for the sweeper,
+      # and removes its idempotency key.
       {
         Sid      = "WriteAndReadRecords"
         Effect   = "Allow"

@@ -35,18 +35,34 @@ locals {
     Action    = "sqs:*"
     Condition = { Bool = { "aws:SecureTransport" = "false" } }
   }
+
+  # Bucket names are the world's: if this one were ever another account's, its events would not be let in.
+  sqs_from_bucket = {
+    Sid       = "TakeUploads"
+    Effect    = "Allow"
+    Principal = { Service = "s3.amazonaws.com" }
+    Action    = "sqs:SendMessage"
+    Resource  = "${local.sqs}:${local.jobs}"
+    Condition = {
+      ArnEquals    = { "aws:SourceArn" = "arn:${local.partition}:s3:::${local.bucket}" }
+      StringEquals = { "aws:SourceAccount" = local.account }
+    }
+  }
 }
 
-#trivy:ignore:AWS-0135 SSE-SQS encrypts; jobs hold an image's id and nothing else
+#trivy:ignore:AWS-0135 SSE-SQS encrypts; jobs hold an image's id and nothing else, and S3 could not write with a key that is not one's own
 resource "aws_sqs_queue" "jobs" {
   name                       = local.jobs
   visibility_timeout_seconds = local.visibility_timeout
   message_retention_seconds  = local.queue_retention
   receive_wait_time_seconds  = 20
   sqs_managed_sse_enabled    = true
-  policy = var.compat.plain_http ? null : jsonencode({
-    Version   = "2012-10-17"
-    Statement = [merge(local.sqs_tls_only, { Resource = "${local.sqs}:${local.jobs}" })]
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = concat(
+      var.compat.plain_http ? [] : [merge(local.sqs_tls_only, { Resource = "${local.sqs}:${local.jobs}" })],
+      [local.sqs_from_bucket],
+    )
   })
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.jobs_dead.arn

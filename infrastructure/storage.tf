@@ -3,32 +3,40 @@ locals {
   thumbnails = "thumbnails/"
   # Results that are too large for an item of the table.
   analyses = "analyses/"
-  # Where presigned uploads land until the worker has checked them.
+  # Where presigned uploads land until the worker has checked them, and moved them to the originals.
   uploads = "uploads/"
+  # An upload whose job waits is the only copy of its image: it stays for as long as the queue keeps jobs, and a day.
+  uploads_days = local.give_up_days + 1
 
   # Bucket names are shared by all accounts and regions, so both are part of it.
   bucket = "${var.name}-images-${local.account}-${local.region}"
 
   # Every object that an image may have: objectKeys in shared/image.ts.
   image_objects = [
-    for prefix in [local.originals, local.thumbnails, local.analyses] : "${aws_s3_bucket.images.arn}/${prefix}*"
+    for prefix in [local.uploads, local.originals, local.thumbnails, local.analyses] :
+    "${aws_s3_bucket.images.arn}/${prefix}*"
   ]
 
-  # For who has to know whether an original is there. Without it S3 answers 403 for a missing key instead of 404
+  # For who has to know whether an object is there. Without it S3 answers 403 for a missing key instead of 404
   # (GetObject and HeadObject, Permissions), and ORIGINAL_MISSING could not be told from a wrong set-up. Neither names
   # a prefix, hence IfExists.
   tell_missing_from_forbidden = {
-    Sid       = "TellMissingFromForbidden"
-    Effect    = "Allow"
-    Action    = "s3:ListBucket"
-    Resource  = aws_s3_bucket.images.arn
-    Condition = { StringLikeIfExists = { "s3:prefix" = "${local.originals}*" } }
+    for function, prefixes in {
+      worker  = [local.uploads, local.originals, local.analyses]
+      sweeper = [local.uploads, local.originals]
+      } : function => {
+      Sid       = "TellMissingFromForbidden"
+      Effect    = "Allow"
+      Action    = "s3:ListBucket"
+      Resource  = aws_s3_bucket.images.arn
+      Condition = { StringLikeIfExists = { "s3:prefix" = [for prefix in prefixes : "${prefix}*"] } }
+    }
   }
 
   # What a list shows: LISTED_ATTRIBUTES in api/records.ts.
   listed_attributes = [
     "status", "createdAt", "updatedAt", "completedAt", "attempts", "original", "thumbnail",
-    "labels", "faceCount", "labelModelVersion", "failure",
+    "labels", "faceCount", "labelModelVersion", "failure", "expiresAt",
   ]
 }
 
@@ -42,7 +50,6 @@ resource "aws_s3_bucket" "images" {
   #checkov:skip=CKV_AWS_21: keys are written once, so versions would only keep what DELETE has promised to remove
   #checkov:skip=CKV_AWS_144: what is lost with a region can be uploaded again; a copy elsewhere is the operator's decision
   #checkov:skip=CKV_AWS_145: SSE-S3 encrypts; a key of one's own costs a request per object and a kms right in every role
-  #checkov:skip=CKV2_AWS_62: jobs are sent by the API, not by the bucket
 
   bucket        = local.bucket
   force_destroy = !var.keep_data
@@ -108,7 +115,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "images" {
     }
   }
 
-  # A day is 96 times as long as a presigned form is good for.
+  # What was sent to an image that had gone further, or was none any more.
   rule {
     id     = "abandoned-uploads"
     status = "Enabled"
@@ -116,13 +123,18 @@ resource "aws_s3_bucket_lifecycle_configuration" "images" {
       prefix = local.uploads
     }
     expiration {
-      days = 1
+      days = var.retention_days == 0 ? local.uploads_days : min(var.retention_days, local.uploads_days)
     }
   }
 
-  # Not the analyses: these belong to the records, which stay, and without them a record could not be shown.
+  # Together with the record, whose time to live is as many days (RETENTION_DAYS of the API). That is there first, so
+  # no record ever lacks its objects: S3 counts from an object's own making, and on to the next midnight.
   dynamic "rule" {
-    for_each = var.retention_days == 0 ? {} : { originals = local.originals, thumbnails = local.thumbnails }
+    for_each = var.retention_days == 0 ? {} : {
+      originals  = local.originals
+      thumbnails = local.thumbnails
+      analyses   = local.analyses
+    }
     content {
       id     = "retention-of-${rule.key}"
       status = "Enabled"
@@ -136,16 +148,29 @@ resource "aws_s3_bucket_lifecycle_configuration" "images" {
   }
 }
 
+# The page that the API serves posts large files here, and pages of other origins where they are named. A form as
+# multipart/form-data has no header that a browser would ask for (Fetch standard, CORS-safelisted request-header), and
+# thumbnails and originals are shown by <img>, which needs no CORS.
 resource "aws_s3_bucket_cors_configuration" "images" {
-  count  = length(var.cors_origins) > 0 ? 1 : 0
   bucket = aws_s3_bucket.images.id
 
-  # Presigned forms are posted; thumbnails and originals are shown by <img>, which needs no CORS.
   cors_rule {
     allowed_methods = ["POST"]
-    allowed_origins = var.cors_origins
-    allowed_headers = ["content-type"]
+    allowed_origins = distinct(concat([local.api_origin], var.cors_origins))
     max_age_seconds = 3600
+  }
+}
+
+# What was posted with a form of POST /uploads is a job. S3 asks the queue at once whether it may send (queue.tf), and
+# the queue is never there without its policy.
+resource "aws_s3_bucket_notification" "images" {
+  bucket = aws_s3_bucket.images.id
+
+  queue {
+    id            = "uploads"
+    queue_arn     = aws_sqs_queue.jobs.arn
+    events        = ["s3:ObjectCreated:Post"]
+    filter_prefix = local.uploads
   }
 }
 
@@ -209,6 +234,7 @@ resource "aws_dynamodb_table" "images" {
     projection_type = "KEYS_ONLY"
   }
 
+  # Of images with a retention period, and of what is remembered about requests, days and bytes.
   ttl {
     attribute_name = "expiresAt"
     enabled        = true

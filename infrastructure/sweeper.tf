@@ -113,14 +113,14 @@ resource "aws_iam_role_policy" "sweeper" {
         Action   = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:UpdateItem"]
         Resource = aws_dynamodb_table.images.arn
       },
-      # HeadObject, which is the same action: a submission without its original never came.
+      # HeadObject, which is the same action: a submission without its original, or its upload, never came.
       {
         Sid      = "LookForOriginal"
         Effect   = "Allow"
         Action   = "s3:GetObject"
-        Resource = "${aws_s3_bucket.images.arn}/${local.originals}*"
+        Resource = ["${aws_s3_bucket.images.arn}/${local.uploads}*", "${aws_s3_bucket.images.arn}/${local.originals}*"]
       },
-      local.tell_missing_from_forbidden,
+      local.tell_missing_from_forbidden.sweeper,
       # What a deletion, or a worker that was at the deleted image, has left.
       {
         Sid      = "RemoveLeftovers"

@@ -90,7 +90,7 @@ variable "jwt_audience" {
 }
 
 variable "cors_origins" {
-  description = "Origins of web pages that may upload straight to the bucket with presigned forms, as https://host[:port]. Empty: none."
+  description = "Origins of web pages that may use the API from a browser and post presigned forms to the bucket, besides the API's own page, as https://host[:port]. Empty: none."
   type        = list(string)
   default     = []
 
@@ -128,10 +128,45 @@ variable "manage_api_gateway_logging" {
   default     = true
 }
 
+# What callers may ask for
+
+variable "max_upload_bytes" {
+  description = "The largest image that POST /uploads gives a form for, in bytes. (POST /images takes 4.5 MB, which is what Lambda takes.)"
+  type        = number
+  default     = 50000000
+
+  validation {
+    condition     = var.max_upload_bytes >= 1 && var.max_upload_bytes <= 5368709120 && floor(var.max_upload_bytes) == var.max_upload_bytes
+    error_message = "Must be a whole number from 1 to 5,368,709,120, the most that S3 takes in one request."
+  }
+}
+
+variable "daily_image_quota" {
+  description = "Images that an owner may submit in a day of UTC; then 429 until midnight. 0: as many as they like."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.daily_image_quota >= 0 && floor(var.daily_image_quota) == var.daily_image_quota
+    error_message = "Must be a whole number, or 0 for no quota."
+  }
+}
+
+variable "analyses" {
+  description = "What a request may ask for: labels, faces, moderation, text. The rest is never computed, billed or stored, and IAM forbids it. A request that names none gets labels and faces, as far as they are listed here."
+  type        = list(string)
+  default     = ["labels", "faces", "moderation", "text"]
+
+  validation {
+    condition     = length(var.analyses) > 0 && length(distinct(var.analyses)) == length(var.analyses) && alltrue([for analysis in var.analyses : contains(["labels", "faces", "moderation", "text"], analysis)])
+    error_message = "Must list at least one of labels, faces, moderation and text, and each once."
+  }
+}
+
 # How fast, how long, how often. What follows from these is computed in queue.tf and worker.tf.
 
 variable "rekognition_tps" {
-  description = "Calls a second that this deployment may make of each of Rekognition's operations, DetectLabels and DetectFaces: the lower of the two quotas that Service Quotas shows, less what others in the account need. Null: the region's default quota."
+  description = "Calls a second that this deployment may make of each of Rekognition's operations (one for each of var.analyses): the lowest of the quotas that Service Quotas shows for them, less what others in the account need. Null: the region's default quota."
   type        = number
   default     = null
 
@@ -160,7 +195,8 @@ variable "worker_memory_mb" {
   default     = 1769
 
   validation {
-    # Decodes under way may take 480 MB (worker/thumbnail.ts), and ten originals, Node and libvips the rest.
+    # Decodes under way may take 500 MB (worker/budget.ts), Node and libvips 100 MB, and originals the rest; of large
+    # ones see batch_bytes in worker.tf.
     condition     = var.worker_memory_mb >= 1024 && var.worker_memory_mb <= 10240
     error_message = "Must be from 1,024 (what a batch of the worst images needs) to 10,240 (AWS Lambda quotas)."
   }
@@ -208,7 +244,7 @@ variable "keep_data" {
 }
 
 variable "retention_days" {
-  description = "Days after which originals and thumbnails are deleted; records and results stay. 0 keeps them."
+  description = "Days after which an image is deleted, with its record, thumbnail and results. 0 keeps them."
   type        = number
   default     = 0
 

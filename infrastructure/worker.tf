@@ -15,8 +15,16 @@ locals {
   }
 
   # Default quotas of each of Rekognition's image operations (Service Quotas): 50 calls a second in the two large
-  # American regions, 5 in most others. An image makes one call of each: DetectLabels and DetectFaces.
+  # American regions, 5 in most others. An image makes one call for each of its analyses, and each is another operation.
   rekognition_tps = coalesce(var.rekognition_tps, lookup({ us-east-1 = 50, us-west-2 = 50 }, local.region, 5))
+
+  # worker/analysis.ts
+  rekognition_actions = {
+    labels     = "rekognition:DetectLabels"
+    faces      = "rekognition:DetectFaces"
+    moderation = "rekognition:DetectModerationLabels"
+    text       = "rekognition:DetectText"
+  }
 
   # The least that an event source mapping takes (AWS Lambda developer guide, maximum concurrency), and the most.
   least_concurrency = 2
@@ -41,6 +49,10 @@ locals {
   # At its share a worker gets through a full batch in a third of its time; the rest is for quotas that others use too.
   batch_seconds = var.worker_timeout_seconds / 3
   batch_size    = max(1, min(local.largest_batch, floor(local.rekognition_share * local.batch_seconds)))
+
+  # What a batch of the largest uploads takes: each is there twice while its pieces are joined, decodes under way take
+  # up to 500 MB (worker/budget.ts), and Node and libvips 100 MB.
+  batch_bytes = 2 * local.batch_size * var.max_upload_bytes + 600000000
 }
 
 # Where Amazon Rekognition has its image operations (AWS General Reference, endpoints and quotas). A warning only, since
@@ -99,6 +111,10 @@ resource "aws_lambda_function" "worker" {
     precondition {
       condition     = fileexists(local.worker_package)
       error_message = "${local.worker_package} is missing; make it with: npm run build"
+    }
+    precondition {
+      condition     = local.batch_bytes <= var.worker_memory_mb * 1048576
+      error_message = "A batch of the largest uploads needs ${ceil(local.batch_bytes / 1048576)} MB: raise worker_memory_mb, or lower max_upload_bytes."
     }
   }
 
@@ -188,28 +204,43 @@ resource "aws_iam_role_policy" "worker" {
         Sid      = "ReadOriginal"
         Effect   = "Allow"
         Action   = "s3:GetObject"
+        Resource = ["${aws_s3_bucket.images.arn}/${local.uploads}*", "${aws_s3_bucket.images.arn}/${local.originals}*"]
+      },
+      # Results of the same bytes that were too large for their record.
+      {
+        Sid      = "ReuseResults"
+        Effect   = "Allow"
+        Action   = "s3:GetObject"
+        Resource = "${aws_s3_bucket.images.arn}/${local.analyses}*"
+      },
+      local.tell_missing_from_forbidden.worker,
+      # An upload moves to where nobody has a form for.
+      {
+        Sid      = "StoreOriginal"
+        Effect   = "Allow"
+        Action   = "s3:PutObject"
         Resource = "${aws_s3_bucket.images.arn}/${local.originals}*"
       },
-      local.tell_missing_from_forbidden,
-      # Thumbnails, and results that are too large for the record. Never an original.
+      # Thumbnails, and results that are too large for the record.
       {
         Sid      = "StoreResults"
         Effect   = "Allow"
         Action   = "s3:PutObject"
         Resource = ["${aws_s3_bucket.images.arn}/${local.thumbnails}*", "${aws_s3_bucket.images.arn}/${local.analyses}*"]
       },
-      # Of an image that was deleted before its job came, or while it was worked on.
+      # An upload that has moved; and of an image that was deleted before its job came, or while it was worked on, all.
       {
         Sid      = "RemoveLeftovers"
         Effect   = "Allow"
         Action   = "s3:DeleteObject"
         Resource = local.image_objects
       },
-      # Image operations have no resources that could be named (Service Authorization Reference).
+      # Only what this deployment offers. Image operations have no resources that could be named (Service Authorization
+      # Reference).
       {
         Sid      = "Analyse"
         Effect   = "Allow"
-        Action   = ["rekognition:DetectFaces", "rekognition:DetectLabels"]
+        Action   = [for analysis in var.analyses : local.rekognition_actions[analysis]]
         Resource = "*"
       },
       # Claim, commit, announce and release a record, begin a new run; look at it when a condition has failed.
@@ -217,6 +248,13 @@ resource "aws_iam_role_policy" "worker" {
         Sid      = "ClaimAndCommit"
         Effect   = "Allow"
         Action   = ["dynamodb:GetItem", "dynamodb:UpdateItem"]
+        Resource = aws_dynamodb_table.images.arn
+      },
+      # Whose results the same bytes may have next time.
+      {
+        Sid      = "RememberBytes"
+        Effect   = "Allow"
+        Action   = "dynamodb:PutItem"
         Resource = aws_dynamodb_table.images.arn
       },
       # Every outcome is an event, on this bus only.

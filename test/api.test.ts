@@ -359,7 +359,10 @@ describe('GET /images/{imageId}', () => {
     expect(response.headers.get('retry-after')).toBe('1')
     expect(response.headers.get('etag')).toMatch(/^"[\w-]{22}"$/)
     const body = (await response.json()) as Record<string, unknown>
-    expect(Object.keys(body)).toEqual(['imageId', 'status', 'createdAt', 'updatedAt', 'attempts', 'original'])
+    expect(Object.keys(body)).toEqual([
+      ...['imageId', 'status', 'createdAt', 'updatedAt', 'attempts', 'original', 'analyses'],
+    ])
+    expect(body['analyses']).toEqual(['labels', 'faces'])
   })
   it('answers 304 to the current ETag, and 200 to an old one', async () => {
     const imageId = await system.submit(await distinct(8))

@@ -37,6 +37,8 @@ export const ELSEWHERE = process.env['AWS_ENDPOINT_URL']
 /** The embedded AWS with the API and the worker on it, and nothing that moves jobs between them by itself. */
 export interface TestSystem {
   app: Hono<{ Variables: { requestId: string } }>
+  /** What the app is made of, to build one that is set up otherwise. */
+  api: ApiDeps
   worker: WorkerDeps
   names: ResourceNames
   endpoint: string
@@ -159,7 +161,7 @@ export async function startTestSystem(
     maxLabels: 100,
     maxAttempts: 10,
   }
-  const app = buildApp({
+  const api: ApiDeps = {
     ...{ ...common, s3, sqs, dynamo, log },
     maxImageBytes: options.maxImageBytes ?? DEFAULT_MAX_IMAGE_BYTES,
     maxUploadBytes: DEFAULT_MAX_UPLOAD_BYTES,
@@ -169,7 +171,8 @@ export async function startTestSystem(
     newImageId,
     identify: async (c) => c.req.header('x-test-owner') ?? 'anonymous',
     page: loadPage(aws.endpoint),
-  })
+  }
+  const app = buildApp(api)
 
   const subscriber = await subscribe(sqs, eventBridge, names.eventBus)
   const receive = async (queueUrl: string): Promise<Message[]> => {
@@ -197,6 +200,7 @@ export async function startTestSystem(
 
   return {
     app,
+    api,
     worker,
     names,
     endpoint: aws.endpoint,

@@ -47,3 +47,23 @@ it.each(['api/handler.ts', 'worker/handler.ts', 'sweeper/handler.ts'])(
     expect(Math.max(...depth.values())).toBeLessThanOrEqual(4)
   },
 )
+
+it('cli imports itself, and of the rest the types of shared only, so that it talks HTTP', () => {
+  const files = globSync('cli/**/*.ts', { cwd: root })
+  expect(files.length).toBeGreaterThan(0)
+  const wrong = files.flatMap((file) => {
+    const source = readFileSync(resolve(root, file), 'utf8')
+    const types = [...source.matchAll(/import type [^']*'(\.[^']+)'/g)].map(([, path]) => path)
+    return importsOf(file)
+      .filter((path) => !path.startsWith('cli/'))
+      .filter(
+        (path) =>
+          !(
+            path.startsWith('shared/') &&
+            types.some((type) => path === relative(root, resolve(root, 'cli', type ?? '')))
+          ),
+      )
+      .map((path) => `${file} → ${path}`)
+  })
+  expect(wrong).toEqual([])
+})

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { HeadObjectCommand, NotFound } from '@aws-sdk/client-s3'
 import { DeleteCommand, PutCommand } from '@aws-sdk/lib-dynamodb'
 import type { LambdaContext, LambdaEvent } from 'hono/aws-lambda'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -162,6 +163,55 @@ describe('the worker function', () => {
     expect(await worker.handler(batch, lambdaContext())).toEqual({ batchItemFailures: [] })
     expect((await system.record(imageId)).status).toBe('completed')
   })
+
+  it('takes what S3 says of an upload for its job, and what it says of itself for none', async () => {
+    const announced = JSON.stringify({ contentType: 'image/jpeg', bytes: photo.length, filename: 'a.jpg' })
+    const answer = await call(
+      rest('POST', '/uploads', { text: announced, contentType: 'application/json', base64: false }),
+    )
+    expect(answer.statusCode, answer.body).toBe(201)
+    const { imageId, upload } = JSON.parse(answer.body)
+    const form = new FormData()
+    for (const [name, value] of Object.entries<string>(upload.fields)) form.append(name, value)
+    form.append('file', new Blob([photo]))
+    expect((await fetch(upload.url, { method: 'POST', body: form })).status).toBe(204)
+
+    const arrival = await system.receiveJobs()
+    expect(arrival.Records.map(({ body }) => JSON.parse(body).Records)).toMatchObject([
+      [{ eventName: 'ObjectCreated:Post', s3: { object: { key: `uploads/${imageId}` } } }],
+    ])
+    const told = (messageId: string, body: object) =>
+      arrival.Records.map((record) => ({ ...record, messageId, body: JSON.stringify(body) }))
+    // S3's own test message, an object that no form was for, and something that S3 never sends.
+    arrival.Records.push(
+      ...told('test', { Service: 'Amazon S3', Event: 's3:TestEvent', Bucket: system.names.bucket }),
+      ...told('stranger', {
+        Records: [{ eventName: 'ObjectCreated:Post', s3: { object: { key: 'uploads/stranger' } } }],
+      }),
+      ...told('unknown', { Records: [{ eventName: 'ObjectRemoved:Delete' }] }),
+    )
+    expect(await worker.handler(arrival, lambdaContext())).toEqual({
+      batchItemFailures: [{ itemIdentifier: 'unknown' }],
+    })
+    expect(await system.record(imageId)).toMatchObject({
+      status: 'completed',
+      original: { key: `originals/${imageId}`, bytes: photo.length, filename: 'a.jpg' },
+    })
+    expect(await sizeOf(`originals/${imageId}`)).toBe(photo.length)
+    expect(await sizeOf(`uploads/${imageId}`)).toBeUndefined()
+  })
+
+  const sizeOf = async (Key: string): Promise<number | undefined> => {
+    try {
+      const { ContentLength } = await system.worker.s3.send(
+        new HeadObjectCommand({ Bucket: system.names.bucket, Key }),
+      )
+      return ContentLength
+    } catch (error) {
+      if (error instanceof NotFound) return undefined
+      throw error
+    }
+  }
 })
 
 describe('the sweeper function', () => {

@@ -5,11 +5,13 @@ import { DeleteObjectCommand } from '@aws-sdk/client-s3'
 import { UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import type { SQSEvent } from 'aws-lambda'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { postForms } from '../api/submit.ts'
+import { readJobs } from '../shared/job.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import { lambdaContext, startTestSystem, type TestSystem } from './context.ts'
 import { distinct } from './pictures.ts'
-import { type Copy, copyModule, missing, type Plan, render } from './terraform.ts'
+import { type Copy, copyModule, missing, type Plan, type Plans, render } from './terraform.ts'
 
 const photo = readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url))
 const lacking = missing()
@@ -60,6 +62,8 @@ const ACTIONS: Record<string, string> = {
   QueryCommand: 'dynamodb:Query',
   DetectLabelsCommand: 'rekognition:DetectLabels',
   DetectFacesCommand: 'rekognition:DetectFaces',
+  DetectModerationLabelsCommand: 'rekognition:DetectModerationLabels',
+  DetectTextCommand: 'rekognition:DetectText',
   PutEventsCommand: 'events:PutEvents',
 }
 
@@ -80,9 +84,26 @@ const LABELS = Array.from({ length: 1_000 }, (_, index) => ({
   })),
 }))
 
+type Calls = Record<FunctionName, Set<string>>
+
+/** Retention and a quota, so that these too show what they call. */
+async function startRecordedSystem(calls: Calls): Promise<TestSystem> {
+  const system: TestSystem = await startTestSystem({
+    api: {
+      retentionDays: 30,
+      dailyImageQuota: 1_000,
+      // Signing a form is no command. What is done with it is done by its signer's right.
+      presignPost: (key, ...terms) => {
+        calls.api.add(`s3:PutObject ${resourceOf('s3:PutObject', { Key: key })}`)
+        return postForms(system.worker.s3, system.names.bucket)(key, ...terms)
+      },
+    },
+  })
+  return system
+}
+
 /** Every call of each function in flows that go through all of its code, on the embedded AWS. */
-async function recordCalls(system: TestSystem): Promise<Record<FunctionName, Set<string>>> {
-  const calls = { api: new Set<string>(), worker: new Set<string>(), sweeper: new Set<string>() }
+async function recordCalls(system: TestSystem, calls: Calls): Promise<void> {
   const who = new AsyncLocalStorage<FunctionName>()
   /** What to do before a call of a function: throw, and it never leaves. */
   let before: (command: string) => void | Promise<void> = () => {}
@@ -118,6 +139,26 @@ async function recordCalls(system: TestSystem): Promise<Record<FunctionName, Set
     for (let delivery = 0; delivery < 2; delivery += 1) await run(batch)
   }
   const statusOf = async (imageId: string): Promise<string> => (await system.record(imageId)).status
+  /** Gets a form, and posts the image with it unless that is not to be. */
+  const upload = async (image: Buffer, posted = true): Promise<string> => {
+    const answer = await as('api', async () =>
+      system.app.request('/uploads', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ contentType: 'image/png', bytes: image.length }),
+      }),
+    )
+    expect(answer.status).toBe(201)
+    const { imageId, upload } = (await answer.json()) as {
+      imageId: string
+      upload: { url: string; fields: Record<string, string> }
+    }
+    const form = new FormData()
+    for (const [name, value] of Object.entries(upload.fields)) form.append(name, value)
+    form.append('file', new Blob([new Uint8Array(image)]))
+    if (posted) expect((await fetch(upload.url, { method: 'POST', body: form })).status).toBe(204)
+    return imageId
+  }
   const fail = (commands: string[], error: Error) => {
     before = (command) => {
       if (commands.includes(command)) throw error
@@ -155,6 +196,37 @@ async function recordCalls(system: TestSystem): Promise<Record<FunctionName, Set
   const shown = await (await ask(`/images/${large}`)).json()
   expect(shown).toHaveProperty(['rekognitionLabels', 999, 'Instances'])
 
+  // The same bytes again: nothing is paid for, and the results come from where they are.
+  const same = await system.submit(await distinct(4))
+  before = (command) => {
+    if (command.startsWith('Detect')) throw new Error('paid for twice')
+  }
+  await work()
+  before = () => {}
+  expect(await system.record(same)).toMatchObject({
+    ...{ reused: true, analysis: { key: `analyses/${same}.json` } },
+  })
+
+  // Everything that Rekognition is asked.
+  const all = await as('api', async () =>
+    system.app.request('/images?analyses=labels,faces,moderation,text', {
+      method: 'POST',
+      headers: { 'content-type': 'image/png' },
+      body: new Uint8Array(await distinct(10)),
+    }),
+  )
+  expect(all.status).toBe(202)
+
+  // One that is uploaded to S3 directly, whose arrival is its job; and one whose upload is deleted.
+  const uploaded = await upload(await distinct(11))
+  await work()
+  expect(await system.record(uploaded)).toMatchObject({
+    ...{ status: 'completed', original: { key: `originals/${uploaded}` } },
+  })
+  const unwanted = await upload(await distinct(12))
+  expect((await ask(`/images/${unwanted}`, 'DELETE')).status).toBe(204)
+  await work()
+
   // A failed image that is tried again, and deleted while a worker is at it.
   const failed = await system.submit(photo.subarray(0, 20_000))
   await work()
@@ -185,12 +257,16 @@ async function recordCalls(system: TestSystem): Promise<Record<FunctionName, Set
   expect(await statusOf(redriven)).toBe('pending')
   await work()
 
-  // What is left behind: images without a job, an original, attempts left or their event, and two deletions.
+  // What is left behind: images without a job, an original, attempts left or their event, deletions, and uploads
+  // whose job is lost, or that never came.
   const left = []
   for (let number = 6; number < 10; number += 1) left.push(await system.submit(await distinct(number)))
   const [waiting = '', missing = '', exhausted = '', unannounced = ''] = left
+  const arrived = await upload(await distinct(13))
+  const expected = await upload(await distinct(14), false)
   const lost = await system.receiveJobs()
-  expect(lost.Records.map(({ body }) => JSON.parse(body).imageId).sort()).toEqual(left.sort())
+  const jobs = lost.Records.flatMap(({ body }) => readJobs(body)).map((job): string => job.imageId)
+  expect(jobs.sort()).toEqual([...left, arrived].sort())
   await removeOriginal(missing)
   await useUpAttempts(exhausted)
   fail(['PutEventsCommand'], new Error('EventBridge is away'))
@@ -199,14 +275,16 @@ async function recordCalls(system: TestSystem): Promise<Record<FunctionName, Set
   expect((await ask(`/images/${done}`, 'DELETE')).status).toBe(204)
   const now = () => new Date(Date.now() + 2 * system.worker.sweepAfterMs)
   expect(await as('sweeper', () => sweep({ ...system.worker, now, giveUpMs: 14 * 86_400_000 }))).toEqual({
-    // Removed is also the one that was deleted while a worker was at it.
-    ...{ requeued: 1, exhausted: 1, announced: 1, removed: 3, failed: 0 },
+    // Removed are also the two that were deleted while a worker was at it, and before it was.
+    ...{ requeued: 2, exhausted: 1, announced: 1, removed: 5, failed: 0 },
   })
-  expect(await Promise.all([waiting, exhausted, unannounced].map(statusOf))).toEqual([
-    ...['pending', 'failed', 'completed'],
+  expect(await Promise.all([waiting, exhausted, unannounced, arrived].map(statusOf))).toEqual([
+    ...['pending', 'failed', 'completed', 'awaiting_upload'],
   ])
-  expect((await system.app.request(`/images/${missing}`)).status).toBe(404)
+  for (const gone of [missing, expected])
+    expect((await system.app.request(`/images/${gone}`)).status).toBe(404)
   await work()
+  expect(await statusOf(arrived)).toBe('completed')
 
   // Last, because these come back by themselves: one that Rekognition cannot read, and one that is throttled until
   // its batch is out of time.
@@ -223,7 +301,6 @@ async function recordCalls(system: TestSystem): Promise<Record<FunctionName, Set
   const batch = await system.receiveJobs()
   expect(await run(batch, 1_500)).toEqual({ batchItemFailures: [] })
   expect(await statusOf(throttled)).toBe('processing')
-  return calls
 }
 
 /** A policy's grants as `action resource`, the resources by their role. */
@@ -260,13 +337,13 @@ function grants(plan: Plan, name: FunctionName): Set<string> {
 describe.skipIf(lacking.length > 0)(`IAM policies (need ${lacking.join(', ') || 'terraform'})`, () => {
   let system: TestSystem
   let copy: Copy
-  let plan: Plan
-  let calls: Record<FunctionName, Set<string>>
+  let plans: Plans
+  const calls: Calls = { api: new Set(), worker: new Set(), sweeper: new Set() }
   beforeAll(async () => {
-    system = await startTestSystem()
-    calls = await recordCalls(system)
+    system = await startRecordedSystem(calls)
+    await recordCalls(system, calls)
     copy = await copyModule()
-    plan = (await render(copy))['everything'] as Plan
+    plans = await render(copy)
   }, 120_000)
   afterAll(async () => {
     copy?.remove()
@@ -274,12 +351,18 @@ describe.skipIf(lacking.length > 0)(`IAM policies (need ${lacking.join(', ') || 
   })
 
   it.each<[FunctionName, number]>([
-    ['api', 14],
-    ['worker', 13],
-    ['sweeper', 10],
+    ['api', 16],
+    ['worker', 20],
+    ['sweeper', 12],
   ])('grant the %s exactly what its code calls', (name, least) => {
     expect(calls[name].size).toBeGreaterThanOrEqual(least)
     const needed = [...calls[name], ...Object.keys(NOT_OUR_CALLS[name])]
-    expect([...grants(plan, name)].sort()).toEqual([...new Set(needed)].sort())
+    expect([...grants(plans.everything, name)].sort()).toEqual([...new Set(needed)].sort())
+  })
+  it('grant no analysis that a deployment does not offer', () => {
+    const analyses = (plan: Plan) =>
+      [...grants(plan, 'worker')].filter((grant) => grant.startsWith('rekognition'))
+    expect(analyses(plans.frugal)).toEqual(['rekognition:DetectLabels *'])
+    expect(analyses(plans.defaults)).toHaveLength(4)
   })
 })

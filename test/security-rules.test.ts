@@ -42,7 +42,7 @@ const RULES: Rules = {
       ),
   },
   CKV2_AWS_61: { on: 'aws_s3_bucket', holds: bucketHas('aws_s3_bucket_lifecycle_configuration', () => true) },
-  CKV2_AWS_62: { on: 'aws_s3_bucket' },
+  CKV2_AWS_62: { on: 'aws_s3_bucket', holds: bucketHas('aws_s3_bucket_notification', () => true) },
   CKV2_AWS_65: {
     on: 'aws_s3_bucket',
     holds: bucketHas(
@@ -261,7 +261,7 @@ describe.skipIf(lacking.length > 0)(
       expect(tlsOnly.map(({ Resource }) => Resource).sort()).toEqual(queues.sort())
     })
 
-    it('nobody is let in by a resource policy but one rule of this bus, into its own queues', () => {
+    it('nobody is let in by a resource policy but this bucket, for jobs, and one rule of this bus for each subscriber', () => {
       const allowed = ['aws_s3_bucket_policy', 'aws_sqs_queue']
         .flatMap((type) => plan.ofType(type))
         .flatMap(({ address }) => plan.policy(address))
@@ -273,8 +273,17 @@ describe.skipIf(lacking.length > 0)(
         allowed
           .map(({ Principal, Action, Resource, Condition }) => ({ Principal, Action, Resource, Condition }))
           .sort((a, b) => String(a.Resource).localeCompare(String(b.Resource))),
-      ).toEqual(
-        [
+      ).toEqual([
+        {
+          Principal: { Service: 's3.amazonaws.com' },
+          Action: 'sqs:SendMessage',
+          Resource: queue('jobs'),
+          Condition: {
+            ArnEquals: { 'aws:SourceArn': plan.get('aws_s3_bucket.images')['arn'] },
+            StringEquals: { 'aws:SourceAccount': '111122223333' },
+          },
+        },
+        ...[
           ['subscriber', 'queue'],
           ['subscriber-dead', 'queue'],
           ['webhook-dead', 'webhook'],
@@ -284,18 +293,18 @@ describe.skipIf(lacking.length > 0)(
           Resource: queue(name),
           Condition: { ArnEquals: { 'aws:SourceArn': rule(from) } },
         })),
-      )
+      ])
     })
 
     // What the functions may do is held against what they really do in permissions.test.ts.
-    it.each(['worker', 'sweeper'])(
-      'the %s may look for originals, and for nothing else in the bucket',
-      (name) => {
-        expect(rights(plan, name).filter((right) => right.startsWith('s3:ListBucket'))).toEqual([
-          's3:ListBucket arn:aws:s3:::image-analyzer-images-111122223333-us-east-1 if s3:prefix = originals/*',
-        ])
-      },
-    )
+    it.each([
+      ['worker', 'uploads/*,originals/*,analyses/*'],
+      ['sweeper', 'uploads/*,originals/*'],
+    ])('the %s may look for %s, and for nothing else in the bucket', (name, prefixes) => {
+      expect(rights(plan, name).filter((right) => right.startsWith('s3:ListBucket'))).toEqual([
+        `s3:ListBucket arn:aws:s3:::image-analyzer-images-111122223333-us-east-1 if s3:prefix = ${prefixes}`,
+      ])
+    })
 
     it('each role can be taken on by its own service only', () => {
       const roles = plan.ofType('aws_iam_role').map(({ address, after }) => {
@@ -320,10 +329,23 @@ describe.skipIf(lacking.length > 0)(
       })
     })
 
-    it('only named origins may post to the bucket', () => {
-      expect(plan.get('aws_s3_bucket_cors_configuration.images[0]')['cors_rule']).toMatchObject([
-        { allowed_methods: ['POST'], allowed_origins: ['https://app.example'] },
+    it('only the API’s page and named origins may post to the bucket, and with no header that a form does not need', () => {
+      expect(plan.get('aws_s3_bucket_cors_configuration.images')['cors_rule']).toMatchObject([
+        {
+          allowed_methods: ['POST'],
+          allowed_origins: ['https://api.execute-api.us-east-1.amazonaws.com', 'https://app.example'],
+          allowed_headers: null,
+          expose_headers: null,
+        },
       ])
+    })
+
+    it('what strangers may call unsigned is /health, and whether a page may ask', () => {
+      const open = plan
+        .ofType('aws_api_gateway_method')
+        .filter(({ after }) => after['authorization'] === 'NONE')
+        .map(({ address, after }) => `${address.replace(/.*"(.*)".*/, '$1')} ${after['http_method']}`)
+      expect(open.sort()).toEqual(['health GET', 'proxy_preflight OPTIONS', 'root_preflight OPTIONS'])
     })
 
     it('the webhook’s token is where EventBridge needs it and nowhere else', () => {

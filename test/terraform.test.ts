@@ -6,12 +6,20 @@ import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   CreateTableCommand,
+  DescribeTimeToLiveCommand,
   DynamoDBClient,
   ListTablesCommand,
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb'
 import { EventBridgeClient, ListEventBusesCommand } from '@aws-sdk/client-eventbridge'
-import { GetObjectCommand, ListBucketsCommand, S3Client } from '@aws-sdk/client-s3'
+import {
+  GetObjectCommand,
+  HeadBucketCommand,
+  ListBucketsCommand,
+  NotFound,
+  PutBucketNotificationConfigurationCommand,
+  S3Client,
+} from '@aws-sdk/client-s3'
 import {
   CreateQueueCommand,
   GetQueueAttributesCommand,
@@ -27,7 +35,16 @@ import { bundle, type FunctionName } from '../build/bundle.ts'
 import { startRekognition } from '../local/embedded-aws.ts'
 import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from '../local/resources.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
-import { type Copy, copyModule, missing, type Outcome, onPath, Plan, render } from './terraform.ts'
+import {
+  type Copy,
+  copyModule,
+  missing,
+  type Outcome,
+  onPath,
+  Plan,
+  type Plans,
+  render,
+} from './terraform.ts'
 
 const root = resolve(import.meta.dirname, '..')
 const skipped = (lacking: string[]): string =>
@@ -93,7 +110,7 @@ const lacking = missing()
 const lackingMoto = missing('moto_server')
 describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lacking)}`, () => {
   let copy: Copy
-  let plans: Record<'everything' | 'defaults' | 'jwt', Plan>
+  let plans: Plans
 
   beforeAll(async () => {
     // Goes on while the tests here run.
@@ -187,19 +204,37 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
     expect(String(dead['message_retention_seconds'])).toBe(queues[deadQueue]?.['MessageRetentionPeriod'])
   })
 
+  it('makes jobs of the uploads that the local system makes jobs of', async () => {
+    const { uploads } = await whatTheLocalSystemCreates()
+    const [queue, another] = plans.defaults.get('aws_s3_bucket_notification.images')['queue'] as {
+      events: string[]
+      filter_prefix: string
+      filter_suffix: string | null
+      queue_arn: string
+    }[]
+    expect(queue).toMatchObject({
+      events: uploads?.Events,
+      filter_prefix: uploads?.Filter?.Key?.FilterRules?.find(({ Name }) => Name === 'prefix')?.Value,
+      filter_suffix: null,
+      queue_arn: plans.defaults.get('aws_sqs_queue.jobs')['arn'],
+    })
+    expect(another).toBeUndefined()
+  })
+
   it('tells each function what shared/config.ts reads, and by default the numbers that it has by itself', () => {
     const names = ['IMAGE_BUCKET', 'IMAGE_TABLE', 'JOB_QUEUE_URL', 'SWEEP_AFTER_SECONDS', 'NODE_OPTIONS']
     const sweeping = [...names, 'EVENT_BUS_NAME', 'MAX_ATTEMPTS']
     const api = environmentOf(plans.defaults, 'api')
     const worker = environmentOf(plans.defaults, 'worker')
     const sweeper = environmentOf(plans.defaults, 'sweeper')
-    expect(Object.keys(api).sort()).toEqual([...names, 'AUTH'].sort())
+    expect(Object.keys(api).sort()).toEqual([...names, 'ANALYSES', 'AUTH', 'MAX_UPLOAD_BYTES'].sort())
     expect(Object.keys(worker).sort()).toEqual([...sweeping, 'MALLOC_ARENA_MAX', 'REKOGNITION_TPS'].sort())
     expect(Object.keys(sweeper).sort()).toEqual([...sweeping, 'GIVE_UP_DAYS'].sort())
 
     const withoutNumbers = (environment: Record<string, string>) =>
       Object.fromEntries(Object.entries(environment).filter(([, value]) => !/^[\d.]+$/.test(value)))
-    expect(readApiConfig(api)).toEqual(readApiConfig(withoutNumbers(api)))
+    const { ANALYSES: _all, ...numberless } = withoutNumbers(api)
+    expect(readApiConfig(api)).toEqual(readApiConfig(numberless))
     expect(readSweeperConfig(sweeper)).toEqual(readSweeperConfig(withoutNumbers(sweeper)))
     const { REKOGNITION_TPS, ...config } = readWorkerConfig(worker)
     expect(config).toEqual(readWorkerConfig(withoutNumbers(worker)))
@@ -211,10 +246,24 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
     ])
   })
 
-  it('deploys the gateway again when authorisation changes, and not otherwise', () => {
+  it('tells the API what callers may ask for', () => {
+    const config = (plan: Plan) => readApiConfig(environmentOf(plan, 'api'))
+    expect(config(plans.everything)).toEqual({
+      ...config(plans.defaults),
+      ...{ RETENTION_DAYS: 30, CORS_ORIGINS: ['https://app.example'] },
+    })
+    expect(config(plans.frugal)).toEqual({
+      ...config(plans.defaults),
+      ...{ ANALYSES: ['labels'], DAILY_IMAGE_QUOTA: 1_000, RETENTION_DAYS: 7, MAX_UPLOAD_BYTES: 20_000_000 },
+    })
+  })
+
+  it('deploys the gateway again when authorisation or its methods change, and not otherwise', () => {
     const snapshot = (plan: Plan) => plan.get('aws_api_gateway_deployment.api')['triggers']
     expect(snapshot(plans.jwt)).not.toEqual(snapshot(plans.defaults))
-    expect(snapshot(plans.everything)).toEqual(snapshot(plans.defaults))
+    // Preflights of the origins that it names are let in.
+    expect(snapshot(plans.everything)).not.toEqual(snapshot(plans.defaults))
+    expect(snapshot(plans.frugal)).toEqual(snapshot(plans.defaults))
   })
 })
 
@@ -303,6 +352,13 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
         }
       }
 
+      // What S3 has sent when its notifications were set up.
+      const setUp = await receive(sqs, values.outputs['job_queue_url']?.value)
+      expect(setUp.map((message) => JSON.parse(message.Body ?? ''))).toMatchObject([
+        { Event: 's3:TestEvent' },
+      ])
+      expect(await invoke('worker', { Records: setUp.map(toRecord) })).toEqual({ batchItemFailures: [] })
+
       const photo = readFileSync(join(root, 'test/fixtures/grace-hopper.jpg'))
       const accepted = await invoke<GatewayAnswer>('api', gatewayEvent('POST', '/images', photo))
       expect(accepted, accepted.body).toMatchObject({ statusCode: 202 })
@@ -328,15 +384,51 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
         detail: { imageId, status: 'completed' },
       })
 
+      const announced = Buffer.from(JSON.stringify({ contentType: 'image/jpeg', bytes: photo.length }))
+      const formed = await invoke<GatewayAnswer>(
+        'api',
+        gatewayEvent('POST', '/uploads', announced, 'application/json'),
+      )
+      expect(formed, formed.body).toMatchObject({ statusCode: 201 })
+      const { imageId: uploaded, upload } = JSON.parse(formed.body) as {
+        imageId: string
+        upload: { url: string; fields: Record<string, string> }
+      }
+      const form = new FormData()
+      for (const [name, value] of Object.entries(upload.fields)) form.append(name, value)
+      form.append('file', new Blob([photo]))
+      expect((await fetch(upload.url, { method: 'POST', body: form })).status).toBe(204)
+      const arrival = await receive(sqs, values.outputs['job_queue_url']?.value)
+      expect(arrival.map((message) => JSON.parse(message.Body ?? '').Records[0].eventName)).toEqual([
+        'ObjectCreated:Post',
+      ])
+      // S3 leaves the slashes of a key as they are.
+      const asOfS3 = arrival.map((message) => ({
+        ...message,
+        Body: message.Body?.replaceAll('%2F', '/'),
+      }))
+      expect(await invoke('worker', { Records: asOfS3.map(toRecord) })).toEqual({ batchItemFailures: [] })
+      const known = await invoke<GatewayAnswer>('api', gatewayEvent('GET', `/images/${uploaded}`))
+      // The same bytes as before.
+      expect(JSON.parse(known.body)).toMatchObject({ status: 'completed', reused: true })
+      const [finished] = await receive(sqs, values.outputs['subscriber_queue_url']?.value)
+      expect(JSON.parse(finished?.Body ?? '')).toMatchObject({ detail: { imageId: uploaded } })
+
+      const dynamo = new DynamoDBClient({ endpoint, region, credentials })
+      const table = { TableName: values.outputs['table']?.value }
+      expect((await dynamo.send(new DescribeTimeToLiveCommand(table))).TimeToLiveDescription).toEqual({
+        ...{ AttributeName: 'expiresAt', TimeToLiveStatus: 'ENABLED' },
+      })
+
       const nothing = { requeued: 0, exhausted: 0, announced: 0, removed: 0, failed: 0 }
       expect(await invoke('sweeper', {})).toEqual(nothing)
       const left = await invoke<GatewayAnswer>('api', gatewayEvent('POST', '/images', photo))
       const { imageId: lost } = JSON.parse(left.body) as { imageId: string }
       await receive(sqs, values.outputs['job_queue_url']?.value)
       // As if its time had come.
-      await new DynamoDBClient({ endpoint, region, credentials }).send(
+      await dynamo.send(
         new UpdateItemCommand({
-          TableName: values.outputs['table']?.value,
+          ...table,
           Key: { imageId: { S: lost } },
           UpdateExpression: 'SET sweepAt = :due',
           ExpressionAttributeValues: { ':due': { N: '1' } },
@@ -384,9 +476,12 @@ const byName = <T extends { name: string }>(list: readonly T[] = []): T[] =>
 /** What local/resources.ts asks AWS for, by asking an AWS that has nothing. */
 async function whatTheLocalSystemCreates() {
   let table: CreateTableCommand['input'] | undefined
+  let notifications: PutBucketNotificationConfigurationCommand['input'] | undefined
   const queues: Record<string, Record<string, string>> = {}
   const answer = async (command: unknown): Promise<unknown> => {
     if (command instanceof CreateTableCommand) table = command.input
+    if (command instanceof HeadBucketCommand) throw new NotFound({ message: '', $metadata: {} })
+    if (command instanceof PutBucketNotificationConfigurationCommand) notifications = command.input
     if (command instanceof GetQueueUrlCommand) throw new QueueDoesNotExist({ message: '', $metadata: {} })
     if (command instanceof CreateQueueCommand) {
       queues[command.input.QueueName ?? ''] = command.input.Attributes ?? {}
@@ -407,7 +502,8 @@ async function whatTheLocalSystemCreates() {
     resourceNames(),
   )
   if (table === undefined) throw new Error('local/resources.ts creates no table.')
-  return { table, queues }
+  const [uploads] = notifications?.NotificationConfiguration?.QueueConfigurations ?? []
+  return { table, queues, uploads }
 }
 
 /** Strings that are JSON, as what they say. */
@@ -473,14 +569,14 @@ interface GatewayAnswer {
 }
 
 /** As a REST API with Lambda proxy integration sends it (payload 1.0), cut down to what is read. */
-const gatewayEvent = (httpMethod: string, path: string, photo?: Buffer) => ({
+const gatewayEvent = (httpMethod: string, path: string, body?: Buffer, type = 'image/jpeg') => ({
   resource: '/{proxy+}',
   path,
   httpMethod,
-  headers: { Host: 'api.execute-api.us-east-1.amazonaws.com', 'Content-Type': 'image/jpeg' },
+  headers: { Host: 'api.execute-api.us-east-1.amazonaws.com', 'Content-Type': type },
   multiValueHeaders: {
     Host: ['api.execute-api.us-east-1.amazonaws.com'],
-    'Content-Type': ['image/jpeg'],
+    'Content-Type': [type],
   },
   queryStringParameters: null,
   multiValueQueryStringParameters: null,
@@ -496,8 +592,8 @@ const gatewayEvent = (httpMethod: string, path: string, photo?: Buffer) => ({
     resourcePath: '/{proxy+}',
     identity: { sourceIp: '192.0.2.1', userAgent: 'test' },
   },
-  body: photo?.toString('base64') ?? null,
-  isBase64Encoded: photo !== undefined,
+  body: body?.toString('base64') ?? null,
+  isBase64Encoded: body !== undefined,
 })
 
 /** One invocation in a process of its own, with no environment but the function's. */

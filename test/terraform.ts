@@ -119,7 +119,7 @@ export interface Statement {
   Principal?: '*' | { Service: string }
   Action: string | string[]
   Resource: string | string[]
-  Condition?: Record<string, Record<string, string>>
+  Condition?: Record<string, Record<string, string | string[]>>
 }
 
 /** A plan of tests/rendered.tftest.hcl: no account was asked, and everything that matters is known. */
@@ -147,8 +147,10 @@ export class Plan {
   }
 }
 
+export type Plans = Record<'everything' | 'frugal' | 'defaults' | 'jwt', Plan>
+
 /** The plans of tests/rendered.tftest.hcl by the names of their runs. */
-export async function render(copy: Copy): Promise<Record<'everything' | 'defaults' | 'jwt', Plan>> {
+export async function render(copy: Copy): Promise<Plans> {
   const { status, stdout, stderr } = await copy.terraform([
     'test',
     '-json',
@@ -168,7 +170,7 @@ export async function render(copy: Copy): Promise<Record<'everything' | 'default
       })),
     )
   }
-  return plans as Awaited<ReturnType<typeof render>>
+  return plans as Plans
 }
 
 type TestMessage =

@@ -1,3 +1,70 @@
+import { availableParallelism } from 'node:os'
+
+export type Kind =
+  | 'jpeg'
+  | 'progressive jpeg'
+  | 'png'
+  | 'interlaced png'
+  | 'webp'
+  | 'gif'
+  | 'avif'
+  | 'deep avif'
+
+/**
+ * Bytes of memory that all decodes under way may take together. One image may take them all. With Node and libvips
+ * (100 MB) and ten originals of 4.5 MB, a worker stays under 700 MB: `npm run bench -- decode-memory`.
+ */
+const DECODE_BYTES = 500_000_000
+
+/**
+ * Bytes of memory per pixel while an image of each kind is decoded: the worst of its variants as
+ * `npm run bench -- decode-memory` measured them, rounded up. Baseline JPEG, PNG and most WebP are read line by line.
+ */
+export const BYTES_PER_PIXEL: Record<Kind, number> = {
+  jpeg: 0.5,
+  'progressive jpeg': 6.5,
+  png: 1,
+  'interlaced png': 8.7,
+  webp: 8,
+  gif: 4.7,
+  avif: 20,
+  'deep avif': 27,
+}
+
+/**
+ * The most pixels of each kind: what DECODE_BYTES has room for, and never more than one core decodes in 4 seconds.
+ * 250 million are for the 200-megapixel JPEGs of telephones; Rekognition's own 10,000 × 10,000 for the rest.
+ */
+export const MAX_PIXELS: Record<Kind, number> = {
+  jpeg: 250_000_000, //              × 0.5 = 125 MB
+  'progressive jpeg': 76_000_000, // × 6.5 = 494 MB
+  png: 100_000_000, //               × 1   = 100 MB
+  'interlaced png': 57_000_000, //   × 8.7 = 496 MB
+  webp: 60_000_000, //               × 8   = 480 MB
+  gif: 100_000_000, //               × 4.7 = 470 MB
+  avif: 25_000_000, //               × 20  = 500 MB
+  'deep avif': 18_500_000, //        × 27  = 500 MB
+}
+
+/** Pixels that all pictures within one AVIF may have together: colour, transparency, a gain map, or the cells of a grid. */
+export const MAX_AVIF_PIXELS = 2 * MAX_PIXELS.avif
+/** Scans of a JPEG, and pixels in all of them together. Encoders write about ten, and at most 26 fit the largest picture. */
+export const MAX_SCANS = 100
+export const MAX_SCANNED_PIXELS = 2_000_000_000
+/** Profiles and XMP come in segments of 64 KB, so that even 50 MB of them are 800. */
+export const MAX_SEGMENTS = 10_000
+/** Seven minutes at 24 frames a second. libvips takes a third of a second for the list of so many. */
+export const MAX_FRAMES = 10_000
+/** CMYK, or colour and transparency. */
+export const MAX_CHANNELS = 4
+/**
+ * Seconds from the beginning of a decode until its image is given up. The worst accepted image takes 5 s of one core, and
+ * shares the process with two more decodes at most; a processor a third slower is allowed for.
+ */
+export const DECODE_SECONDS = 20
+/** Seconds after which libvips stops between two lines, whoever had the processor: as long as an invocation. */
+export const PIPELINE_SECONDS = 60
+
 /**
  * Lets work begin while the weights of what is under way stay within a total; the rest waits in order, so that a
  * heavy piece of work is not overtaken for ever by light ones.
@@ -18,19 +85,28 @@ export class Budget {
     this.#atOnce = atOnce
   }
 
-  async run<T>(weight: number, work: () => Promise<T>): Promise<T> {
+  /**
+   * @param inTime what is answered of the work once it has begun, and by when. Whatever that is, the work keeps its share
+   *   until it ends, because no thread of libvips can be stopped.
+   */
+  async run<T>(
+    weight: number,
+    work: () => Promise<T>,
+    inTime: (work: Promise<T>) => Promise<T> = (begun) => begun,
+  ): Promise<T> {
     const share = Math.min(weight, this.#total)
     await new Promise<void>((begin) => {
       this.#waiting.push({ weight: share, begin })
       this.#next()
     })
-    try {
-      return await work()
-    } finally {
+    const begun = work()
+    const end = (): void => {
       this.#used -= share
       this.#running -= 1
       this.#next()
     }
+    begun.then(end, end)
+    return inTime(begun)
   }
 
   #next(): void {
@@ -46,3 +122,29 @@ export class Budget {
     }
   }
 }
+
+/**
+ * What the work gives, or the error where it takes longer. Time counts only as far as this process had the processor:
+ * that a machine has too much to do is not the picture's fault.
+ */
+export async function within<T>(seconds: number, late: () => Error, work: Promise<T>): Promise<T> {
+  const before = process.cpuUsage()
+  let timer: NodeJS.Timeout | undefined
+  const limit = new Promise<never>((_, reject) => {
+    const look = (): void => {
+      const { user, system } = process.cpuUsage(before)
+      const left = seconds * 1_000 - (user + system) / 1_000
+      if (left > 0) timer = setTimeout(look, left)
+      else reject(late())
+    }
+    timer = setTimeout(look, seconds * 1_000)
+  })
+  try {
+    return await Promise.race([work, limit])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** One more decode than cores keeps the cores busy while another one waits for memory. */
+export const decodes = new Budget(DECODE_BYTES, availableParallelism() + 1)

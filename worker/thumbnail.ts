@@ -1,9 +1,22 @@
-import { availableParallelism } from 'node:os'
 import sharp, { type Metadata, type OutputInfo, type Sharp } from 'sharp'
 import { type ContentType, sniffContentType } from '../shared/format.ts'
 import { Verdict } from '../shared/image.ts'
-import { Budget } from './budget.ts'
-import { withoutText } from './png.ts'
+import {
+  BYTES_PER_PIXEL,
+  DECODE_SECONDS,
+  decodes,
+  type Kind,
+  MAX_AVIF_PIXELS,
+  MAX_CHANNELS,
+  MAX_FRAMES,
+  MAX_PIXELS,
+  MAX_SCANNED_PIXELS,
+  MAX_SCANS,
+  MAX_SEGMENTS,
+  PIPELINE_SECONDS,
+  within,
+} from './budget.ts'
+import { avifPixels, frames, jpegScans, jpegSegments, withoutText } from './png.ts'
 
 // Only the loaders of accepted formats, and only from memory, are within reach of a stranger's bytes.
 sharp.block({ operation: ['VipsForeignLoad'] })
@@ -18,6 +31,7 @@ sharp.unblock({
 })
 // Every image is decoded once, so a cache of operations would only hold memory.
 sharp.cache(false)
+await refuseStrangers()
 // One thread per image and several images at once do more work than several threads on one image.
 sharp.concurrency(1)
 
@@ -36,42 +50,6 @@ const MAX_REFERENCED_BYTES = 15_728_640
 const MAX_SENT_BYTES = 5_242_880
 /** Pixels of the longer side of a rendition: a face of 40 px in a 1920-px picture, the smallest found, stays one. */
 const RENDITION_SIDE = 2_560
-
-type Kind = 'jpeg' | 'progressive jpeg' | 'png' | 'interlaced png' | 'webp' | 'gif' | 'avif'
-
-/** Bytes of memory that all decodes under way may take together. One image may take them all. */
-const DECODE_BYTES = 480_000_000
-
-/**
- * Bytes of memory per pixel while an image of each kind is decoded: the worst of its variants as
- * `npm run bench -- decode-memory` measured them, rounded up. Baseline JPEG, PNG and most WebP are read line by line.
- */
-const BYTES_PER_PIXEL: Record<Kind, number> = {
-  jpeg: 0.5, //              0.25
-  'progressive jpeg': 6, //  5.71 with full chroma, 3.06 without
-  png: 1, //                 0.84 with 16 bits and alpha
-  'interlaced png': 8, //    5.16 with 16 bits and alpha, which is 8 when libvips keeps it all
-  webp: 8, //                6.35 lossless with alpha
-  gif: 4, //                 0.90; the canvas is RGBA
-  avif: 19, //               18.66 with full chroma and 10 bits
-}
-
-/**
- * The most pixels of each kind: what DECODE_BYTES has room for, and never more than a worker decodes in about a
- * second. 250 million are for the 200-megapixel JPEGs of telephones; Rekognition's own 10,000 × 10,000 for the rest.
- */
-const MAX_PIXELS: Record<Kind, number> = {
-  jpeg: 250_000_000, //              × 0.5 = 125 MB
-  'progressive jpeg': 80_000_000, // × 6   = 480 MB
-  png: 100_000_000, //               × 1   = 100 MB
-  'interlaced png': 60_000_000, //   × 8   = 480 MB
-  webp: 60_000_000, //               × 8   = 480 MB
-  gif: 100_000_000, //               × 4   = 400 MB
-  avif: 25_000_000, //               × 19  = 475 MB
-}
-
-/** One more decode than cores keeps the cores busy while another one waits for memory. */
-const decodes = new Budget(DECODE_BYTES, availableParallelism() + 1)
 
 export interface Rendered {
   contentType: ContentType
@@ -100,7 +78,9 @@ export async function render(
   if (contentType === undefined)
     throw new Verdict('UNSUPPORTED_FORMAT', 'The file is not an image of a supported format.')
   const bytes = withoutText(original)
-  const metadata = await readMetadata(bytes, contentType)
+  refuseHiddenWork(bytes, contentType)
+  // In its turn as well, so that its time is not spent waiting for a thread.
+  const metadata = await decodes.run(bytes.length, () => readMetadata(bytes, contentType), inTime)
   const kind = kindOf(contentType, metadata)
   const { width, height } = upright(metadata)
   if (Math.min(width, height) < MIN_SIDE) {
@@ -109,29 +89,70 @@ export async function render(
       `The image is ${width} × ${height}; both sides need ${MIN_SIDE} pixels.`,
     )
   }
+  // What is cropped away, or only says how transparent the rest is, is decoded too.
+  const pixels = Math.max(width * height, contentType === 'image/avif' ? avifPixels(bytes).largest : 0)
   const limit = MAX_PIXELS[kind]
-  if (width * height > limit) {
+  if (pixels > limit) {
     throw new Verdict(
       'TOO_MANY_PIXELS',
       `The image is ${width} × ${height}; ${kind} may have ${limit / 1e6} million pixels.`,
     )
   }
-  return decodes.run(width * height * BYTES_PER_PIXEL[kind], async () => {
+  if (kind === 'progressive jpeg') refuseManyScans(jpegScans(bytes), pixels)
+  const work = async (): Promise<Rendered> => {
     signal?.throwIfAborted()
     const picture = () =>
       open(bytes).autoOrient().flatten({ background: 'white' }).toColourspace('srgb').raw()
     const asIs = rekognitionTakes(contentType, metadata, original.length, source)
     const size = asIs ? coveringSize(width, height) : renditionSize(width, height)
-    const pixels = await decode(picture().resize({ ...size, fit: 'fill' }))
+    const decoded = await decode(picture().resize({ ...size, fit: 'fill' }))
     // Cut from what has been decoded, unless that is out of proportion.
     const proportional = Math.abs((size.width * height) / (size.height * width) - 1) < 0.05
-    const middle = proportional ? pixels : await decode(picture().resize(THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    const middle = proportional ? decoded : await decode(picture().resize(THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     const [thumbnail, rendition] = await Promise.all([
       toThumbnail(middle),
-      asIs ? undefined : toRendition(pixels),
+      asIs ? undefined : toRendition(decoded),
     ])
     return { contentType, width, height, thumbnail, rendition }
-  })
+  }
+  return decodes.run(pixels * BYTES_PER_PIXEL[kind], work, inTime)
+}
+
+/**
+ * A picture that takes too long is a verdict on it, although the machine has a part in it: tried again, it would take as
+ * long, and hold up its neighbours each time. Whoever knows better can ask for another run (POST /images/{id}/retry).
+ */
+const inTime = <T>(work: Promise<T>): Promise<T> =>
+  within(
+    DECODE_SECONDS,
+    () => new Verdict('CORRUPT_IMAGE', `The image cannot be decoded within ${DECODE_SECONDS} seconds.`),
+    work,
+  )
+
+/** Before libvips opens the file, since it does much of that work to open it. */
+function refuseHiddenWork(bytes: Buffer, contentType: ContentType): void {
+  if (contentType === 'image/jpeg' && jpegSegments(bytes) > MAX_SEGMENTS) {
+    throw new Verdict('CORRUPT_IMAGE', `The image has more than ${MAX_SEGMENTS} segments of metadata.`)
+  }
+  if ((contentType === 'image/gif' || contentType === 'image/webp') && frames(bytes) > MAX_FRAMES) {
+    throw new Verdict('TOO_MANY_PIXELS', `The animation has more than ${MAX_FRAMES} frames.`)
+  }
+  if (contentType === 'image/avif' && avifPixels(bytes).decoded > MAX_AVIF_PIXELS) {
+    throw new Verdict(
+      'TOO_MANY_PIXELS',
+      `The pictures within the image may have ${MAX_AVIF_PIXELS / 1e6} million pixels together.`,
+    )
+  }
+}
+
+function refuseManyScans(scans: number, pixels: number): void {
+  if (scans > MAX_SCANS) throw new Verdict('CORRUPT_IMAGE', `The image has more than ${MAX_SCANS} scans.`)
+  if (scans * pixels > MAX_SCANNED_PIXELS) {
+    throw new Verdict(
+      'TOO_MANY_PIXELS',
+      `The image has ${scans} scans, which may have ${MAX_SCANNED_PIXELS / 1e6} million pixels together.`,
+    )
+  }
 }
 
 const open = (bytes: Buffer): Sharp =>
@@ -140,15 +161,22 @@ const open = (bytes: Buffer): Sharp =>
     failOn: 'warning',
     // The caps per kind are checked first; this holds where a header lies about the size.
     limitInputPixels: MAX_PIXELS.jpeg,
+    limitInputChannels: MAX_CHANNELS,
     sequentialRead: true,
     pages: 1,
-  })
+    // So that the thread of an image that has been given up is free again, at the next line.
+  }).timeout({ seconds: PIPELINE_SECONDS })
 
 async function readMetadata(bytes: Buffer, contentType: ContentType): Promise<Metadata> {
   let metadata: Metadata
   try {
     // Without a limit on pixels: the header is all that is read here, and its size is the answer.
-    metadata = await sharp(bytes, { failOn: 'warning', limitInputPixels: false, pages: 1 }).metadata()
+    metadata = await sharp(bytes, {
+      failOn: 'warning',
+      limitInputPixels: false,
+      limitInputChannels: MAX_CHANNELS,
+      pages: 1,
+    }).metadata()
   } catch (error) {
     throw corrupt(error)
   }
@@ -173,6 +201,7 @@ const corrupt = (cause: unknown): Verdict =>
 function kindOf(contentType: ContentType, metadata: Metadata): Kind {
   if (contentType === 'image/jpeg') return metadata.isProgressive ? 'progressive jpeg' : 'jpeg'
   if (contentType === 'image/png') return metadata.isProgressive ? 'interlaced png' : 'png'
+  if (contentType === 'image/avif') return (metadata.bitsPerSample ?? 8) > 8 ? 'deep avif' : 'avif'
   return contentType.slice('image/'.length) as Kind
 }
 
@@ -219,7 +248,7 @@ function renditionSize(width: number, height: number): { width: number; height: 
 }
 
 const fromPixels = ({ data, info: { width, height, channels } }: { data: Buffer; info: OutputInfo }): Sharp =>
-  sharp(data, { raw: { width, height, channels } })
+  sharp(data, { raw: { width, height, channels } }).timeout({ seconds: PIPELINE_SECONDS })
 
 async function toThumbnail(pixels: { data: Buffer; info: OutputInfo }): Promise<Buffer> {
   return fromPixels(pixels).resize(THUMBNAIL_SIDE, THUMBNAIL_SIDE).toColourspace('srgb').jpeg().toBuffer()
@@ -232,4 +261,34 @@ async function toRendition(pixels: { data: Buffer; info: OutputInfo }): Promise<
   }
   // 2560 × 2560 of pure noise is 3.5 MB at quality 50.
   throw new Error('A rendition is larger than Rekognition takes.')
+}
+
+/**
+ * Asks libvips itself, since a wrong name in the lists above, or a libvips that names its loaders otherwise, makes no
+ * error. It takes 1 to 3 ms at start-up.
+ */
+async function refuseStrangers(): Promise<void> {
+  const strangers = {
+    SVG: '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+    PDF: '%PDF-1.0\n1 0 obj<</Pages 2 0 R>>endobj 2 0 obj<</Kids[3 0 R]/Count 1>>endobj 3 0 obj<</MediaBox[0 0 9 9]>>endobj trailer<</Root 1 0 R>>',
+    PPM: 'P6 1 1 255\nrgb',
+    'Radiance HDR': '#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 1 +X 1\nrgbe',
+    // One grey pixel: width, height, bits, photometric, offset of the strip, its length.
+    TIFF: 'II*\0\b\0\0\0\x06\0\0\x01\x03\0\x01\0\0\0\x01\0\0\0\x01\x01\x03\0\x01\0\0\0\x01\0\0\0\x02\x01\x03\0\x01\0\0\0\b\0\0\0\x06\x01\x03\0\x01\0\0\0\x01\0\0\0\x11\x01\x04\0\x01\0\0\0\b\0\0\0\x17\x01\x04\0\x01\0\0\0\x01\0\0\0\0\0\0\0',
+  }
+  const opened = await Promise.all(
+    Object.entries(strangers).map(([name, file]) =>
+      sharp(Buffer.from(file, 'latin1'))
+        .metadata()
+        .then(
+          () => [name],
+          () => [],
+        ),
+    ),
+  )
+  const reachable = opened.flat()
+  if (reachable.length === 0) return
+  throw new Error(
+    `libvips ${sharp.versions.vips} would read ${reachable.join(', ')} from strangers, so the worker does not start. The versions of sharp and libvips are those of package-lock.json after "npm ci"; with others, see the list of loaders in worker/thumbnail.ts.`,
+  )
 }

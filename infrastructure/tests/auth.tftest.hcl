@@ -21,6 +21,39 @@ run "by_default_every_route_but_health_is_signed" {
   }
 }
 
+run "a_browser_may_ask_unsigned_whether_a_page_may_send_signed_requests" {
+  command = plan
+
+  variables {
+    cors_origins = ["https://app.example"]
+  }
+
+  assert {
+    condition = {
+      for route, method in aws_api_gateway_method.api : route => "${method.http_method} ${method.authorization}"
+      } == {
+      root   = "ANY AWS_IAM", root_preflight = "OPTIONS NONE", proxy = "ANY AWS_IAM", proxy_preflight = "OPTIONS NONE",
+      health = "GET NONE"
+    }
+    error_message = "Preflights carry no signature, and nothing else may come without."
+  }
+  assert {
+    condition = alltrue([
+      for name in ["root", "proxy"] :
+      aws_api_gateway_method.api["${name}_preflight"].resource_id == aws_api_gateway_method.api[name].resource_id
+    ])
+    error_message = "A preflight asks where the request will go."
+  }
+  assert {
+    condition     = keys(aws_api_gateway_integration.api) == keys(aws_api_gateway_method.api) && alltrue([for integration in aws_api_gateway_integration.api : integration.uri == aws_lambda_function.api.invoke_arn])
+    error_message = "The function must be asked: it knows the origins."
+  }
+  assert {
+    condition     = aws_lambda_function.api.environment[0].variables.CORS_ORIGINS == "https://app.example"
+    error_message = "The function must know which origins are let in."
+  }
+}
+
 run "what_the_gateway_refuses_looks_like_the_rest" {
   command = plan
 
@@ -45,11 +78,12 @@ run "jwt_is_verified_in_the_function" {
     auth         = "jwt"
     jwt_issuer   = "https://id.example/tenant"
     jwt_audience = "image-analyzer"
+    cors_origins = ["https://app.example"]
   }
 
   assert {
-    condition     = alltrue([for method in aws_api_gateway_method.api : method.authorization == "NONE"])
-    error_message = "The gateway must let bearer tokens through."
+    condition     = { for route, method in aws_api_gateway_method.api : route => method.authorization } == { root = "NONE", proxy = "NONE", health = "NONE" }
+    error_message = "The gateway must let bearer tokens through, and preflights with them."
   }
   assert {
     condition = [

@@ -58,6 +58,41 @@ run "times_follow_from_the_workers_timeout" {
   }
 }
 
+run "an_upload_is_kept_while_its_job_may_come" {
+  command = plan
+
+  assert {
+    condition = one([
+      for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.expiration[0].days if rule.id == "abandoned-uploads"
+    ]) * 86400 > aws_sqs_queue.jobs.message_retention_seconds
+    error_message = "Until it is worked on it is the only copy."
+  }
+}
+
+run "a_batch_of_the_largest_uploads_needs_its_memory" {
+  command = plan
+
+  variables {
+    worker_memory_mb = 1024
+  }
+
+  expect_failures = [aws_lambda_function.worker]
+}
+
+run "smaller_uploads_need_less" {
+  command = plan
+
+  variables {
+    worker_memory_mb = 1024
+    max_upload_bytes = 23000000
+  }
+
+  assert {
+    condition     = local.batch_bytes == 1060000000
+    error_message = "2 × 10 × 23 MB + 600 MB, of 1,074 MB."
+  }
+}
+
 run "times_grow_with_timeout_window_and_deliveries" {
   command = plan
 

@@ -20,6 +20,23 @@ run "everything" {
   }
 }
 
+# Nothing of it is for the gateway.
+run "frugal" {
+  command = plan
+
+  variables {
+    analyses          = ["labels"]
+    daily_image_quota = 1000
+    retention_days    = 7
+    max_upload_bytes  = 20000000
+  }
+
+  assert {
+    condition     = output.subscriber_queue_url == null
+    error_message = "Nobody subscribes unless asked for."
+  }
+}
+
 run "defaults" {
   command = plan
 

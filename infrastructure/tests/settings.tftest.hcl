@@ -12,8 +12,8 @@ run "by_default_everything_can_be_removed_and_nobody_is_told" {
     error_message = "One command must remove what two have made."
   }
   assert {
-    condition     = length(aws_s3_bucket_cors_configuration.images) == 0
-    error_message = "No origin may upload unless it is named."
+    condition     = one(aws_s3_bucket_cors_configuration.images.cors_rule).allowed_origins == toset(["https://api.execute-api.us-east-1.amazonaws.com"])
+    error_message = "The API's own page may post to the bucket, and no other origin unless it is named."
   }
   assert {
     condition     = length(aws_sqs_queue.subscriber) + length(aws_cloudwatch_event_api_destination.webhook) == 0
@@ -22,6 +22,67 @@ run "by_default_everything_can_be_removed_and_nobody_is_told" {
   assert {
     condition     = toset([for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.id]) == toset(["aborted-uploads", "abandoned-uploads"])
     error_message = "Images must be kept, and only what is left of uploads removed."
+  }
+  assert {
+    condition     = alltrue([for name in ["RETENTION_DAYS", "DAILY_IMAGE_QUOTA", "CORS_ORIGINS"] : !contains(keys(aws_lambda_function.api.environment[0].variables), name)])
+    error_message = "No retention, quota or other origins unless asked for: the function takes no 0 for an answer."
+  }
+}
+
+run "what_callers_may_ask_for" {
+  command = plan
+
+  variables {
+    analyses          = ["moderation", "labels"]
+    max_upload_bytes  = 20000000
+    daily_image_quota = 500
+    cors_origins      = ["https://app.example", "http://localhost:8080"]
+  }
+
+  assert {
+    condition = [
+      for name in ["ANALYSES", "MAX_UPLOAD_BYTES", "DAILY_IMAGE_QUOTA", "CORS_ORIGINS"] :
+      aws_lambda_function.api.environment[0].variables[name]
+    ] == ["moderation,labels", "20000000", "500", "https://app.example,http://localhost:8080"]
+    error_message = "The function must be told what is allowed."
+  }
+  assert {
+    condition = toset(flatten([
+      for statement in jsondecode(aws_iam_role_policy.worker.policy).Statement : statement.Action
+      if statement.Sid == "Analyse"
+    ])) == toset(["rekognition:DetectModerationLabels", "rekognition:DetectLabels"])
+    error_message = "What a deployment does not offer must not be possible."
+  }
+}
+
+run "what_is_uploaded_becomes_a_job" {
+  command = plan
+
+  assert {
+    condition = (
+      one(aws_s3_bucket_notification.images.queue).queue_arn == aws_sqs_queue.jobs.arn
+      && one(aws_s3_bucket_notification.images.queue).events == toset(["s3:ObjectCreated:Post"])
+      && one(aws_s3_bucket_notification.images.queue).filter_prefix == "uploads/"
+      && length(aws_s3_bucket_notification.images.topic) + length(aws_s3_bucket_notification.images.lambda_function) == 0
+    )
+    error_message = "S3 must announce posted forms, and not what the functions themselves store."
+  }
+}
+
+run "without_tls_the_bucket_may_still_send" {
+  command = plan
+
+  variables {
+    compat = { plain_http = true, endpoint = "http://localhost:4566" }
+  }
+
+  assert {
+    condition     = [for statement in jsondecode(aws_sqs_queue.jobs.policy).Statement : statement.Sid] == ["TakeUploads"]
+    error_message = "An emulator must let uploads in, and everybody over plain HTTP."
+  }
+  assert {
+    condition     = one(aws_s3_bucket_cors_configuration.images.cors_rule).allowed_origins == toset(["http://localhost:4566"])
+    error_message = "There the API's page is at the emulator."
   }
 }
 
@@ -38,7 +99,7 @@ run "data_that_matters_is_protected" {
   }
 }
 
-run "retention_is_for_pictures_and_not_for_results" {
+run "retention_is_for_all_that_belongs_to_an_image" {
   command = plan
 
   variables {
@@ -49,8 +110,18 @@ run "retention_is_for_pictures_and_not_for_results" {
     condition = {
       for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.filter[0].prefix => rule.expiration[0].days
       if startswith(rule.id, "retention")
-    } == { "originals/" = 7, "thumbnails/" = 7 }
-    error_message = "Originals and thumbnails must go together, and results stay with their records."
+    } == { "originals/" = 7, "thumbnails/" = 7, "analyses/" = 7 }
+    error_message = "Originals, thumbnails and results must go together."
+  }
+  assert {
+    condition     = aws_lambda_function.api.environment[0].variables.RETENTION_DAYS == "7" && aws_dynamodb_table.images.ttl[0].enabled && aws_dynamodb_table.images.ttl[0].attribute_name == "expiresAt"
+    error_message = "And the record with them."
+  }
+  assert {
+    condition = one([
+      for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.expiration[0].days if rule.id == "abandoned-uploads"
+    ]) == 7
+    error_message = "No upload may outlive its image."
   }
 }
 
@@ -110,6 +181,9 @@ run "what_cannot_be_is_refused" {
     runtime                 = "nodejs20.x"
     architecture            = "arm"
     cors_origins            = ["https://app.example", "*"]
+    max_upload_bytes        = 0
+    daily_image_quota       = -1
+    analyses                = ["labels", "celebrities"]
     api_requests_per_second = 0
     api_burst               = 1.5
     rekognition_tps         = 0.09
@@ -127,8 +201,8 @@ run "what_cannot_be_is_refused" {
 
   expect_failures = [
     var.name, var.runtime, var.architecture, var.cors_origins, var.api_requests_per_second, var.api_burst,
-    var.rekognition_tps, var.sweep_minutes, var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds,
-    var.max_receive_count, var.retention_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
+    var.max_upload_bytes, var.daily_image_quota, var.analyses, var.rekognition_tps, var.sweep_minutes,
+    var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_receive_count, var.retention_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
     var.alarm_actions,
   ]
 }
@@ -141,6 +215,26 @@ run "an_origin_has_no_slash_at_its_end" {
   }
 
   expect_failures = [var.cors_origins]
+}
+
+run "a_deployment_analyses_something" {
+  command = plan
+
+  variables {
+    analyses = []
+  }
+
+  expect_failures = [var.analyses]
+}
+
+run "an_analysis_is_listed_once" {
+  command = plan
+
+  variables {
+    analyses = ["labels", "labels"]
+  }
+
+  expect_failures = [var.analyses]
 }
 
 run "half_a_minute_is_no_rate" {

@@ -5,7 +5,7 @@ mock_data "aws_caller_identity" {
 }
 
 mock_data "aws_partition" {
-  defaults = { partition = "aws" }
+  defaults = { partition = "aws", dns_suffix = "amazonaws.com" }
 }
 
 mock_data "aws_region" {
@@ -37,7 +37,12 @@ mock_resource "aws_sqs_queue" {
 
 override_resource {
   target = aws_api_gateway_rest_api.api
-  values = { execution_arn = "arn:aws:execute-api:us-east-1:111122223333:api", id = "api" }
+  values = { execution_arn = "arn:aws:execute-api:us-east-1:111122223333:api", id = "api", root_resource_id = "root" }
+}
+
+override_resource {
+  target = aws_api_gateway_resource.proxy
+  values = { id = "proxy" }
 }
 
 override_resource {
