@@ -1,0 +1,532 @@
+import type { AnalysisName, ImageId, Status, Image as StoredImage } from '../shared/image.ts'
+
+/**
+ * The API as typed calls, over HTTP and nothing else: one file without dependencies, for whatever has `fetch`.
+ *
+ *     const client = createClient({ endpoint: 'http://127.0.0.1:3000' })
+ *     const image = await client.upload(await readFile('photo.jpg'), { filename: 'photo.jpg', wait: true })
+ *
+ * Every call may be repeated without harm, and is repeated by itself when the API is busy or a connection breaks.
+ */
+export function createClient(options: ClientOptions): Client {
+  return new HttpClient(options)
+}
+
+export interface ClientOptions {
+  /** The API's URL, with its stage if it has one: `http://127.0.0.1:3000`. */
+  endpoint: string
+  /** A bearer token; it is sent to the endpoint and nowhere else. */
+  token?: string
+  /** What sends requests: another `fetch`, or one that signs them. */
+  fetch?: (url: string, init: RequestInit) => Response | Promise<Response>
+  /** Milliseconds for which a busy API is tried again; one that is gone, at most 10,000 of them. */
+  patienceMs?: number
+}
+
+export interface Client {
+  /** Sends an image: by `POST /images`, or by a presigned form where it is too large for that. */
+  upload(image: Uint8Array | Blob, options: UploadOptions & { wait: true }): Promise<FinishedImage>
+  upload(image: Uint8Array | Blob, options?: UploadOptions): Promise<Accepted>
+  /** `POST /uploads`: a form for one image, which {@link upload} asks for and sends by itself. */
+  createUpload(announced: AnnouncedUpload, options?: CallOptions): Promise<UploadForm>
+  get(imageId: string, options?: CallOptions & { waitSeconds?: number }): Promise<Image>
+  /** The image when it is completed or failed. There is no limit but the signal's. */
+  wait(imageId: string, options?: CallOptions): Promise<FinishedImage>
+  /** All images, newest first, page by page as they are asked for. */
+  list(options?: ListOptions): AsyncGenerator<ListedImage, void, undefined>
+  retry(imageId: string, options?: CallOptions): Promise<void>
+  delete(imageId: string, options?: CallOptions): Promise<void>
+  /** A URL of the bucket that is good for some minutes. */
+  thumbnailUrl(imageId: string, options?: CallOptions): Promise<string>
+  originalUrl(imageId: string, options?: CallOptions): Promise<string>
+  health(options?: CallOptions): Promise<Health>
+}
+
+export interface CallOptions {
+  signal?: AbortSignal | undefined
+}
+export interface UploadOptions extends CallOptions {
+  filename?: string | undefined
+  /** The same for the same image sent again; otherwise one is made for this call. */
+  idempotencyKey?: string
+  analyses?: AnalysisName[] | undefined
+  wait?: boolean
+  /** Is told the bytes on their way as they go, and 0 when they start anew. */
+  onProgress?: (sentBytes: number) => void
+  /** Is told the form of a large image before it is used. */
+  onForm?: (form: UploadForm) => void
+  /** A form of before, to be used again. */
+  form?: UploadForm | undefined
+}
+export interface AnnouncedUpload {
+  contentType: string
+  bytes: number
+  filename?: string | undefined
+  analyses?: AnalysisName[] | undefined
+  idempotencyKey?: string
+}
+export interface ListOptions extends CallOptions {
+  status?: Status | undefined
+  label?: string | undefined
+  pageSize?: number
+}
+export interface Accepted {
+  imageId: string
+  /** The route it went by. */
+  via: 'images' | 'uploads'
+}
+export interface UploadForm {
+  imageId: string
+  upload: { url: string; fields: Record<string, string> }
+  expiresAt: string
+}
+export interface Health {
+  status: string
+  /** The clock of the API, as its answer says. */
+  date: Date | undefined
+}
+
+type View<T, Names> = T extends unknown ? Pick<T, Extract<keyof T, Names>> : never
+type Always = 'imageId' | 'status' | 'createdAt' | 'updatedAt' | 'attempts' | 'original'
+type Outcome = 'completedAt' | 'thumbnail' | 'labelModelVersion' | 'failure'
+type Results =
+  | ('rekognitionLabels' | 'rekognitionFaces' | 'rekognitionModerationLabels' | 'rekognitionTextDetections')
+  | ('moderationModelVersion' | 'textModelVersion' | 'analyses' | 'analysis' | 'reused')
+
+/** A record as the API shows it. What it has follows from its `status`. */
+export type Image = View<StoredImage, Always | Outcome | Results>
+export type FinishedImage = Extract<Image, { status: 'completed' | 'failed' }>
+/** A record as lists show it: names of labels and the number of faces in place of the results. */
+export type ListedImage = View<StoredImage, Always | Outcome | 'labels' | 'faceCount'>
+
+export const isFinished = (image: Image): image is FinishedImage =>
+  image.status === 'completed' || image.status === 'failed'
+
+/** The API's own codes, and three for what does not come from it. */
+export type ErrorCode =
+  | ('EMPTY_IMAGE' | 'INVALID_JSON' | 'INVALID_BASE64' | 'INVALID_MULTIPART' | 'MISSING_IMAGE')
+  | ('MULTIPLE_IMAGES' | 'INVALID_PARAMETER' | 'UNAUTHENTICATED' | 'IMAGE_NOT_FOUND' | 'NOT_FOUND')
+  | ('NOT_FAILED' | 'IMAGE_TOO_LARGE' | 'UNSUPPORTED_FORMAT' | 'UNSUPPORTED_MEDIA_TYPE')
+  | ('IDEMPOTENCY_KEY_REUSED' | 'TOO_MANY_REQUESTS' | 'UNAVAILABLE')
+  /** No answer, whatever the reason; `cause` has it. */
+  | 'UNREACHABLE'
+  /** The bucket has refused a form. */
+  | 'UPLOAD_REFUSED'
+  /** An answer that is not the API's: something else is at this address, or in between. */
+  | 'UNEXPECTED_ANSWER'
+
+export class ApiError extends Error {
+  readonly code: ErrorCode
+  /** Of the HTTP answer; 0 where there was none. */
+  readonly status: number
+  readonly detail: string
+  /** What the API calls this occurrence in its log. */
+  readonly instance: string | undefined
+  /** Seconds after which the same may succeed. */
+  readonly retryAfter: number | undefined
+  /** How a caller has to prove who they are: `Bearer`, `AWS4-HMAC-SHA256`. */
+  readonly challenge: string | undefined
+  constructor(
+    code: ErrorCode,
+    status: number,
+    detail: string,
+    more: {
+      instance?: unknown
+      retryAfter?: number | undefined
+      challenge?: string | null
+      cause?: unknown
+    } = {},
+  ) {
+    super(`${code}: ${detail}`, more.cause === undefined ? undefined : { cause: more.cause })
+    this.name = 'ApiError'
+    this.code = code
+    this.status = status
+    this.detail = detail
+    this.instance = typeof more.instance === 'string' ? more.instance : undefined
+    this.retryAfter = more.retryAfter
+    this.challenge = more.challenge ?? undefined
+  }
+}
+
+/** What `POST /images` takes by default (Lambda's 6 MB request less base64). */
+export const MAX_DIRECT_BYTES = 4_500_000
+/** The longest that one request may wait for an image, by contract. */
+const MAX_WAIT_SECONDS = 20
+const PATIENCE_MS = 60_000
+const RECONNECT_MS = 10_000
+/** An address that has never answered is likelier a wrong one than a busy one. */
+const FIRST_CONTACT_MS = 1_500
+const FIRST_PAUSE_MS = 250
+const LONGEST_PAUSE_MS = 8_000
+/** Milliseconds for an answer, besides what waiting and sending take. */
+const ANSWER_MS = 30_000
+/** Bytes a millisecond: 25 kB/s is the slowest line that an upload is not given up on. */
+const SLOWEST_LINE = 25
+/** Busy, or something between the client and the API was. */
+const TRY_AGAIN = [429, 502, 503, 504]
+
+interface Call extends CallOptions {
+  method?: 'GET' | 'POST' | 'DELETE'
+  headers?: Record<string, string>
+  /** Made anew for each attempt, since a stream can be read only once. */
+  body?: () => NonNullable<RequestInit['body']>
+  answerMs?: number
+  /** Why the body could not be made, which no other attempt will mend. */
+  broken?: () => unknown
+}
+interface Answer {
+  status: number
+  headers: Headers
+  text: string
+  /** Whether an attempt before may have reached the API without its answer coming back. */
+  repeated: boolean
+}
+
+class HttpClient implements Client {
+  readonly #endpoint: string
+  readonly #headers: Record<string, string>
+  readonly #fetch: NonNullable<ClientOptions['fetch']>
+  readonly #patienceMs: number
+  #reached = false
+
+  constructor({ endpoint, token, fetch = globalThis.fetch, patienceMs = PATIENCE_MS }: ClientOptions) {
+    const url = new URL(endpoint)
+    if (!/^https?:$/.test(url.protocol)) throw new TypeError('The endpoint must be an http or https URL.')
+    this.#endpoint = `${url.origin}${url.pathname.replace(/\/+$/, '')}`
+    this.#headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+    this.#fetch = fetch
+    this.#patienceMs = patienceMs
+  }
+
+  upload(image: Uint8Array | Blob, options: UploadOptions & { wait: true }): Promise<FinishedImage>
+  upload(image: Uint8Array | Blob, options?: UploadOptions): Promise<Accepted>
+  async upload(image: Uint8Array | Blob, options: UploadOptions = {}): Promise<Accepted | FinishedImage> {
+    const accepted = await this.#send(image, options)
+    return options.wait === true ? this.wait(accepted.imageId, options) : accepted
+  }
+
+  async #send(image: Uint8Array | Blob, options: UploadOptions): Promise<Accepted> {
+    const { filename, analyses, idempotencyKey = crypto.randomUUID(), signal, onProgress, onForm } = options
+    const bytes = image instanceof Blob ? image.size : image.length
+    if (bytes <= MAX_DIRECT_BYTES && options.form === undefined) {
+      const query = new URLSearchParams()
+      if (filename !== undefined) query.set('filename', filename.toWellFormed())
+      if (analyses !== undefined) query.set('analyses', analyses.join(','))
+      const body = image instanceof Blob ? new Uint8Array(await image.arrayBuffer()) : image
+      const answer = await this.#call(`/images?${query}`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/octet-stream', 'idempotency-key': idempotencyKey },
+        body: () => body as Uint8Array<ArrayBuffer>,
+        answerMs: ANSWER_MS + bytes / SLOWEST_LINE,
+        signal,
+      })
+      if (answer.status === 202) {
+        onProgress?.(bytes)
+        return { imageId: textOf(json(answer), 'imageId'), via: 'images' }
+      }
+      // This API takes less in a request than others.
+      const error = refusal(answer)
+      if (error.code !== 'IMAGE_TOO_LARGE') throw error
+    }
+    const blob = image instanceof Blob ? image : new Blob([image as Uint8Array<ArrayBuffer>])
+    let { form } = options
+    if (form === undefined) {
+      const contentType = sniff(new Uint8Array(await blob.slice(0, 256).arrayBuffer()))
+      form = await this.createUpload({ contentType, bytes, filename, analyses, idempotencyKey }, { signal })
+      onForm?.(form)
+    }
+    await this.#sendForm(form, blob, { signal, onProgress })
+    return { imageId: form.imageId, via: 'uploads' }
+  }
+
+  async createUpload(announced: AnnouncedUpload, { signal }: CallOptions = {}): Promise<UploadForm> {
+    const { idempotencyKey = crypto.randomUUID(), ...body } = announced
+    const answer = await this.#call('/uploads', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'idempotency-key': idempotencyKey },
+      body: () => JSON.stringify({ ...body, filename: body.filename?.toWellFormed() }),
+      signal,
+    })
+    return expectStatus(answer, 201) as unknown as UploadForm
+  }
+
+  /** The same form with the same bytes ends in the same object, so it may be sent as often as need be. */
+  async #sendForm(
+    { upload: { url, fields } }: UploadForm,
+    image: Blob,
+    { signal, onProgress }: CallOptions & { onProgress: UploadOptions['onProgress'] | undefined },
+  ): Promise<void> {
+    const boundary = `image-analyzer-${crypto.randomUUID()}`
+    const part = (name: string, more: string) =>
+      `--${boundary}\r\ncontent-disposition: form-data; name="${name}"${more}\r\n\r\n`
+    const encode = (text: string) => new TextEncoder().encode(text)
+    const texts = Object.entries(fields).map(([name, value]) => `${part(name, '')}${value}\r\n`)
+    // S3 ignores every field after the file.
+    const head = encode(`${texts.join('')}${part('file', '; filename="image"')}`)
+    const tail = encode(`\r\n--${boundary}--\r\n`)
+    let broken: unknown
+    async function* body() {
+      onProgress?.(0)
+      yield head
+      try {
+        let sent = 0
+        for await (const chunk of image.stream()) {
+          yield chunk
+          sent += chunk.length
+          onProgress?.(sent)
+        }
+      } catch (error) {
+        broken = error
+        throw error
+      }
+      yield tail
+    }
+    const answer = await this.#attempt(url, {
+      method: 'POST',
+      headers: {
+        'content-type': `multipart/form-data; boundary=${boundary}`,
+        // S3 takes no body of unknown length.
+        'content-length': String(head.length + image.size + tail.length),
+      },
+      body: () => body() as unknown as NonNullable<RequestInit['body']>,
+      answerMs: ANSWER_MS + image.size / SLOWEST_LINE,
+      broken: () => broken,
+      signal,
+    })
+    if (answer.status < 200 || answer.status > 299) {
+      const found = (element: string) => new RegExp(`<${element}>([^<]*)<`).exec(answer.text)?.[1]
+      const why = [found('Code'), found('Message')].filter((text) => text !== undefined).join(': ')
+      throw new ApiError('UPLOAD_REFUSED', answer.status, why || `The bucket answers ${answer.status}.`)
+    }
+  }
+
+  async get(imageId: string, options: CallOptions & { waitSeconds?: number } = {}): Promise<Image> {
+    const seconds = Math.min(options.waitSeconds ?? 0, MAX_WAIT_SECONDS)
+    const answer = await this.#call(`${pathOf(imageId)}${seconds > 0 ? `?wait=${seconds}` : ''}`, {
+      signal: options.signal,
+      answerMs: ANSWER_MS + seconds * 1_000,
+    })
+    return expectStatus(answer, 200) as unknown as Image
+  }
+
+  async wait(imageId: string, options: CallOptions = {}): Promise<FinishedImage> {
+    for (;;) {
+      const began = performance.now()
+      const image = await this.get(imageId, { ...options, waitSeconds: MAX_WAIT_SECONDS })
+      if (isFinished(image)) return image
+      // A server that cuts waiting short is not asked more than once a second.
+      await pause(Math.max(0, 1_000 - (performance.now() - began)), options.signal)
+    }
+  }
+
+  async *list(options: ListOptions = {}): AsyncGenerator<ListedImage, void, undefined> {
+    const { status, label, pageSize = 100, signal } = options
+    const query = new URLSearchParams({ limit: String(pageSize) })
+    if (status !== undefined) query.set('status', status)
+    if (label !== undefined) query.set('label', label)
+    for (;;) {
+      const answer = await this.#call(`/images?${query}`, { signal })
+      const page = expectStatus(answer, 200) as unknown as { items: ListedImage[]; cursor?: string }
+      yield* page.items
+      if (page.cursor === undefined) return
+      query.set('cursor', page.cursor)
+    }
+  }
+
+  async retry(imageId: string, { signal }: CallOptions = {}): Promise<void> {
+    const answer = await this.#call(`${pathOf(imageId)}/retry`, { method: 'POST', signal })
+    // The attempt whose answer was lost has started it anew.
+    if (answer.status === 409 && answer.repeated) return
+    expectStatus(answer, 202)
+  }
+
+  async delete(imageId: string, { signal }: CallOptions = {}): Promise<void> {
+    const answer = await this.#call(pathOf(imageId), { method: 'DELETE', signal })
+    if (answer.status === 204 || (answer.status === 404 && answer.repeated)) return
+    throw refusal(answer)
+  }
+
+  thumbnailUrl(imageId: string, options: CallOptions = {}): Promise<string> {
+    return this.#locationOf(`${pathOf(imageId)}/thumbnail`, options)
+  }
+
+  originalUrl(imageId: string, options: CallOptions = {}): Promise<string> {
+    return this.#locationOf(`${pathOf(imageId)}/original`, options)
+  }
+
+  async #locationOf(path: string, { signal }: CallOptions): Promise<string> {
+    const answer = await this.#call(path, { signal })
+    const location = answer.headers.get('location')
+    if (answer.status !== 302 || location === null) throw refusal(answer)
+    return location
+  }
+
+  async health({ signal }: CallOptions = {}): Promise<Health> {
+    const answer = await this.#call('/health', { signal })
+    const date = Date.parse(answer.headers.get('date') ?? '')
+    const status = textOf(expectStatus(answer, 200), 'status')
+    return { status, date: Number.isNaN(date) ? undefined : new Date(date) }
+  }
+
+  #call(path: string, call: Call): Promise<Answer> {
+    return this.#attempt(this.#endpoint + path, { ...call, headers: { ...this.#headers, ...call.headers } })
+  }
+
+  /** One request, as often as it takes within the patience there is. Its body and headers are the same each time. */
+  async #attempt(url: string, call: Call): Promise<Answer> {
+    const began = performance.now()
+    const fits = (pauseMs: number, patienceMs: number) => performance.now() - began + pauseMs <= patienceMs
+    let repeated = false
+    for (let attempt = 0; ; attempt += 1) {
+      // With jitter: clients that were refused together do not come back together.
+      const backoff = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** attempt) * (0.5 + Math.random() / 2)
+      let delay: number
+      try {
+        const answer = { ...(await this.#once(url, call)), repeated }
+        this.#reached = true
+        if (!TRY_AGAIN.includes(answer.status)) return answer
+        delay = (retryAfter(answer.headers) ?? 0) * 1_000 + backoff
+        if (!fits(delay, this.#patienceMs)) return answer
+      } catch (error) {
+        call.signal?.throwIfAborted()
+        if (call.broken?.() !== undefined) throw call.broken()
+        delay = backoff
+        const patienceMs = this.#reached ? RECONNECT_MS : FIRST_CONTACT_MS
+        if (!fits(delay, Math.min(this.#patienceMs, patienceMs))) throw unreachable(url, error)
+        repeated = true
+      }
+      await pause(delay, call.signal)
+    }
+  }
+
+  async #once(url: string, { method = 'GET', headers = {}, body, signal, answerMs }: Call) {
+    signal?.throwIfAborted()
+    // Not AbortSignal.any: it would tie every request to the caller's signal for as long as that lives.
+    const controller = new AbortController()
+    const abort = () => controller.abort(signal?.reason)
+    signal?.addEventListener('abort', abort)
+    const limit = setTimeout(() => controller.abort(new Error('no answer in time')), answerMs ?? ANSWER_MS)
+    try {
+      const response = await this.#fetch(url, {
+        method,
+        headers,
+        // A token is for the endpoint, not for where it may point to.
+        redirect: 'manual',
+        signal: controller.signal,
+        ...(body === undefined ? {} : { body: body(), duplex: 'half' }),
+      } as RequestInit)
+      return { status: response.status, headers: response.headers, text: await response.text() }
+    } finally {
+      clearTimeout(limit)
+      signal?.removeEventListener('abort', abort)
+    }
+  }
+}
+
+/** Ids become parts of URLs, and what is no id has no image. */
+function pathOf(imageId: string): string {
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(imageId))
+    throw new ApiError('IMAGE_NOT_FOUND', 404, 'This is no image id.')
+  return `/images/${imageId.toLowerCase()}`
+}
+
+function json({ status, text }: Answer): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text)
+    if (typeof value === 'object' && value !== null) return value as Record<string, unknown>
+  } catch {
+    // Said below: no JSON, or not an object.
+  }
+  throw new ApiError('UNEXPECTED_ANSWER', status, `Something that is not the API answers with ${status}.`)
+}
+
+function textOf(value: Record<string, unknown>, name: string): string {
+  const text = value[name]
+  if (typeof text === 'string') return text
+  throw new ApiError('UNEXPECTED_ANSWER', 200, `An answer has no "${name}", so it is not the API's.`)
+}
+
+function expectStatus(answer: Answer, status: number): Record<string, unknown> {
+  if (answer.status !== status) throw refusal(answer)
+  return json(answer)
+}
+
+/** Codes of answers that come from a gateway or a proxy instead of the API. */
+const CODE_BY_STATUS: Record<number, ErrorCode> = {
+  401: 'UNAUTHENTICATED',
+  403: 'UNAUTHENTICATED',
+  413: 'IMAGE_TOO_LARGE',
+  429: 'TOO_MANY_REQUESTS',
+  502: 'UNAVAILABLE',
+  503: 'UNAVAILABLE',
+  504: 'UNAVAILABLE',
+}
+
+function refusal(answer: Answer): ApiError {
+  const { status, headers } = answer
+  const more = { retryAfter: retryAfter(headers), challenge: headers.get('www-authenticate') }
+  let body: Record<string, unknown> = {}
+  try {
+    body = json(answer)
+  } catch {
+    // Then the status has to say it.
+  }
+  const { code, detail, instance, message } = body
+  if (typeof code === 'string' && /json/.test(headers.get('content-type') ?? '')) {
+    return new ApiError(code as ErrorCode, status, String(detail ?? code), { ...more, instance })
+  }
+  const said = typeof message === 'string' ? `: ${message}` : ''
+  return new ApiError(
+    CODE_BY_STATUS[status] ?? 'UNEXPECTED_ANSWER',
+    status,
+    `The answer is ${status}${said}, not in the API's own words.`,
+    more,
+  )
+}
+
+function unreachable(url: string, error: unknown): ApiError {
+  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error
+  const { code, message } = cause as { code?: string; message?: string }
+  const why = code ?? message ?? String(cause)
+  return new ApiError('UNREACHABLE', 0, `${new URL(url).origin} does not answer (${why}).`, { cause: error })
+}
+
+/** Seconds, by RFC 9110, section 10.2.3: a number of them, or a date. */
+function retryAfter(headers: Headers): number | undefined {
+  const value = headers.get('retry-after')
+  if (value === null) return undefined
+  const seconds = /^\d+$/.test(value) ? Number(value) : (Date.parse(value) - Date.now()) / 1_000
+  return Number.isNaN(seconds) ? undefined : Math.max(0, seconds)
+}
+
+function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    signal?.throwIfAborted()
+    const abort = () => {
+      clearTimeout(timer)
+      reject(signal?.reason)
+    }
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', abort)
+      resolve()
+    }, ms)
+    signal?.addEventListener('abort', abort, { once: true })
+  })
+}
+
+/**
+ * What a form has to be asked for with: the type by the first bytes, as the API tells it. What is none of them goes as
+ * it is, for the API to refuse.
+ */
+function sniff(bytes: Uint8Array): string {
+  const text = String.fromCharCode(...bytes)
+  if (text.startsWith('\xff\xd8\xff')) return 'image/jpeg'
+  if (text.startsWith('\x89PNG\r\n\x1a\n')) return 'image/png'
+  if (/^GIF8[79]a/.test(text)) return 'image/gif'
+  if (/^RIFF[\s\S]{4}WEBP/.test(text)) return 'image/webp'
+  if (/^[\s\S]{4}ftyp[\s\S]*avi[fs]/.test(text)) return 'image/avif'
+  return 'application/octet-stream'
+}
+
+/** For ids that came from a record. */
+export type { AnalysisName, ImageId, Status }

@@ -1,0 +1,307 @@
+import { randomBytes } from 'node:crypto'
+import { crc32, deflateSync } from 'node:zlib'
+import { ApiError, type Client, type UploadForm } from './client.ts'
+import { type Output, paint } from './output.ts'
+import { explain } from './upload.ts'
+
+export interface DoctorCommand {
+  client: Client
+  output: Output
+  endpoint: string
+  token: string | undefined
+  /** Whether requests are signed by AWS credentials. */
+  signs: boolean
+  /** Sends pictures through the whole system, which on AWS is billed as any image is. */
+  uploads: boolean
+  signal: AbortSignal
+}
+
+/** What a check has found, or what is wrong and how to mend it. */
+type Finding = string | { wrong: string; mend: string }
+
+/** Signatures of AWS are good for five minutes either way, tokens for a few seconds beyond their time. */
+const MAX_SKEW_MS = 30_000
+const MAX_ANALYSIS_MS = 60_000
+const MAX_BUCKET_MS = 15_000
+
+/**
+ * Goes through a set-up in the order in which a photo does. What depends on something broken is not looked at.
+ *
+ * @returns the exit code
+ */
+export async function doctor(command: DoctorCommand): Promise<number> {
+  const { client, output, endpoint, signal } = command
+  let wrong = 0
+  let unreachable = false
+
+  async function check(name: string, look: () => Promise<Finding>): Promise<boolean> {
+    let finding: Finding
+    try {
+      finding = await look()
+    } catch (error) {
+      if (signal.aborted) throw error
+      if (error instanceof ApiError && error.code === 'UNREACHABLE') unreachable = true
+      finding = diagnose(error)
+    }
+    const ok = typeof finding === 'string'
+    if (!ok) wrong += 1
+    const { wrong: found, mend } = typeof finding === 'string' ? { wrong: finding } : finding
+    output.result({
+      text: `${paint(ok ? 'green' : 'red', ok ? 'ok   ' : 'wrong')}  ${name.padEnd(9)}  ${found}${mend === undefined ? '' : `\n       mend it:   ${mend}`}`,
+      json: { check: name, ok, found, ...(mend === undefined ? {} : { mend }) },
+      csv: { check: name, ok: String(ok), found, mend },
+    })
+    return ok
+  }
+
+  let serverDate: Date | undefined
+  let asked = 0
+  let answered = 0
+  const made: string[] = []
+
+  await check('node', async () => nodeFinding(process.versions.node))
+  const reached = await check('endpoint', async () => {
+    asked = Date.now()
+    const health = await client.health({ signal })
+    answered = Date.now()
+    serverDate = health.date
+    if (health.status !== 'ok') {
+      return { wrong: `${endpoint} says "${health.status}"`, mend: 'Look into the log of the API.' }
+    }
+    return `${endpoint} is healthy (${answered - asked} ms)`
+  })
+  if (!reached) return unreachable ? 3 : 1
+
+  await check('clock', async () => {
+    if (serverDate === undefined) return 'the API does not tell its time'
+    // The Date header has no milliseconds: it lies up to one second back.
+    const skew = serverDate.getTime() + 500 - (asked + answered) / 2
+    const seconds = `${Math.abs(skew / 1_000).toFixed(0)} s`
+    if (Math.abs(skew) <= MAX_SKEW_MS)
+      return `within ${Math.abs(skew) < 1_500 ? '1 s' : seconds} of the API's`
+    return {
+      wrong: `this machine's clock is ${seconds} ${skew > 0 ? 'behind' : 'ahead of'} the API's`,
+      mend: 'Set it by network time (NTP): signatures and tokens depend on it.',
+    }
+  })
+  const known = await check('access', async () => {
+    const about = describeAccess(command)
+    if (typeof about !== 'string') return about
+    for await (const _ of client.list({ pageSize: 1, signal })) break
+    return about
+  })
+  if (!known || !command.uploads) return wrong > 0 ? 1 : 0
+
+  const picture = tinyPicture()
+  try {
+    const analysed = await check('upload', async () => {
+      const began = performance.now()
+      const { imageId } = await client.upload(picture, { filename: 'doctor.png', signal })
+      made.push(imageId)
+      return analysis(imageId, began)
+    })
+    if (analysed) {
+      await check('thumbnail', async () => {
+        const url = await client.thumbnailUrl(made[0] ?? '', { signal })
+        const response = await ask(url)
+        const bytes = new Uint8Array(await response.arrayBuffer())
+        if (response.ok && bytes[0] === 0xff && bytes[1] === 0xd8) {
+          return `${bytes.length} bytes from ${new URL(url).host}`
+        }
+        return {
+          wrong: `${new URL(url).host} answers ${response.status} instead of a JPEG`,
+          mend: 'May the API read the bucket (s3:GetObject)? Does another program answer at the address of the bucket?',
+        }
+      })
+    }
+    await check('form', async () => {
+      const began = performance.now()
+      const form = await client.createUpload(
+        { contentType: 'image/png', bytes: picture.length, filename: 'doctor.png' },
+        { signal },
+      )
+      made.push(form.imageId)
+      const response = await postForm(form, picture, new URL(endpoint).origin)
+      if (!response.ok) {
+        return {
+          wrong: `the bucket answers ${response.status} to a form: ${(await response.text()).slice(0, 200)}`,
+          mend: 'May the API write to uploads/ in the bucket (s3:PutObject)? Its form can do no more than it can.',
+        }
+      }
+      const allowed = response.headers.get('access-control-allow-origin')
+      if (allowed === null) {
+        return {
+          wrong: `the bucket takes the form, but lets no page of ${new URL(endpoint).origin} see that (CORS)`,
+          mend: 'Allow this origin with POST in the CORS rules of the bucket; the command line works without.',
+        }
+      }
+      const finding = await analysis(form.imageId, began)
+      if (typeof finding === 'string') return `${finding}, by the bucket; pages may do so too`
+      return {
+        wrong: finding.wrong,
+        mend: `Does the bucket tell the queue of new objects below uploads/? ${finding.mend}`,
+      }
+    })
+  } finally {
+    for (const imageId of made) await client.delete(imageId).catch(() => {})
+  }
+  return wrong > 0 ? 1 : 0
+
+  async function analysis(imageId: string, began: number): Promise<Finding> {
+    const patience = AbortSignal.any([signal, AbortSignal.timeout(MAX_ANALYSIS_MS)])
+    const image = await client.wait(imageId, { signal: patience }).catch((error) => {
+      if (!patience.aborted || signal.aborted) throw error
+      return undefined
+    })
+    if (image === undefined) {
+      const { status, attempts } = await client.get(imageId, { signal })
+      return {
+        wrong: `a picture is still ${status} after ${MAX_ANALYSIS_MS / 1_000} s and ${attempts} attempts`,
+        mend:
+          attempts === 0
+            ? 'No worker takes jobs: is its event source enabled, and does the queue have consumers?'
+            : 'The log of the worker says what it waits for; most often it is Rekognition, by its quota or by IAM.',
+      }
+    }
+    if (image.status === 'failed') {
+      return {
+        wrong: `a good picture failed: ${image.failure.code}: ${image.failure.message}`,
+        mend: 'The log of the worker has the reason, under this image id.',
+      }
+    }
+    const seconds = ((performance.now() - began) / 1_000).toFixed(1)
+    const by = image.labelModelVersion === undefined ? '' : ` by model ${image.labelModelVersion}`
+    return `a picture was analysed in ${seconds} s${by}`
+  }
+
+  function ask(url: string, init: RequestInit = {}): Promise<Response> {
+    return fetch(url, {
+      ...init,
+      signal: AbortSignal.any([signal, AbortSignal.timeout(MAX_BUCKET_MS)]),
+    }).catch((error) => {
+      signal.throwIfAborted()
+      throw new BucketError(`the bucket at ${new URL(url).host} does not answer (${causeOf(error)})`)
+    })
+  }
+
+  function postForm({ upload: { url, fields } }: UploadForm, bytes: Uint8Array<ArrayBuffer>, origin: string) {
+    const form = new FormData()
+    for (const [name, value] of Object.entries(fields)) form.append(name, value)
+    form.append('file', new Blob([bytes]))
+    return ask(url, { method: 'POST', body: form, headers: { origin } })
+  }
+}
+
+class BucketError extends Error {}
+
+function diagnose(error: unknown): { wrong: string; mend: string } {
+  if (error instanceof BucketError) {
+    return {
+      wrong: error.message,
+      mend: 'URLs lead there from outside: is that name known here, and does a firewall or a proxy let it pass?',
+    }
+  }
+  if (!(error instanceof ApiError)) {
+    return { wrong: causeOf(error), mend: 'This was not expected; please report it.' }
+  }
+  const reason = causeOf(error.cause)
+  const mends: Record<string, string> = {
+    ECONNREFUSED: 'Nothing listens there: start it (npm start), or give the address by --endpoint.',
+    ENOTFOUND: 'Nobody knows that name: check --endpoint or IMAGE_ANALYZER_ENDPOINT for a slip.',
+    EAI_AGAIN: 'Names cannot be looked up just now: is this machine online?',
+    ECONNRESET:
+      'Something breaks the connection off: is it http where it should be https, or the other way round?',
+    CERT_HAS_EXPIRED: 'The certificate has expired; whoever runs the API has to renew it.',
+    DEPTH_ZERO_SELF_SIGNED_CERT: 'The certificate is signed by itself: give it by NODE_EXTRA_CA_CERTS.',
+    UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+      'The issuer of the certificate is not known: give it by NODE_EXTRA_CA_CERTS.',
+  }
+  if (error.code === 'UNREACHABLE') {
+    const proxy = process.env['HTTPS_PROXY'] ?? process.env['https_proxy']
+    const byProxy = proxy === undefined ? '' : ' A proxy is set: NODE_USE_ENV_PROXY=1 makes Node use it.'
+    return { wrong: error.detail, mend: (mends[reason] ?? 'Check --endpoint, and the network.') + byProxy }
+  }
+  if (error.code === 'UNEXPECTED_ANSWER' || error.code === 'NOT_FOUND') {
+    return {
+      wrong: `something else answers there (${error.status})`,
+      mend: 'Check --endpoint: its port, and on AWS the stage at its end (terraform output shows it).',
+    }
+  }
+  const [wrong = '', ...rest] = explain(error).split(/(?<=\.) /)
+  return { wrong, mend: rest.join(' ') || 'Look into the log of the API.' }
+}
+
+/** The innermost reason: an error's code, where it has one. */
+function causeOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  return (
+    (error as NodeJS.ErrnoException).code ??
+    (error.cause === undefined ? error.message : causeOf(error.cause))
+  )
+}
+
+function nodeFinding(version: string): Finding {
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  if (major > 22 || (major === 22 && minor >= 18)) return version
+  return { wrong: `${version} is too old`, mend: 'Run "npm ci" again: it brings Node 22 along.' }
+}
+
+/** What can be said before asking: it is the API that decides. */
+function describeAccess({ token, endpoint, signs }: DoctorCommand): Finding {
+  if (signs) return 'the signature is accepted'
+  if (token === undefined) return 'no token is needed'
+  const { protocol, hostname } = new URL(endpoint)
+  if (protocol === 'http:' && !/^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname)) {
+    return { wrong: 'the token travels in clear text', mend: 'Use https in --endpoint.' }
+  }
+  const exp = claims(token)?.['exp']
+  if (typeof exp === 'number' && exp * 1_000 < Date.now()) {
+    return {
+      wrong: `the token expired at ${new Date(exp * 1_000).toISOString()}`,
+      mend: 'Get a new one from its issuer.',
+    }
+  }
+  return typeof exp === 'number'
+    ? `the token is good until ${new Date(exp * 1_000).toISOString()}`
+    : 'the token is good'
+}
+
+/** What a JSON Web Token claims, unverified. */
+export function claims(token: string): Record<string, unknown> | undefined {
+  try {
+    return JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) as Record<
+      string,
+      unknown
+    >
+  } catch {
+    return undefined
+  }
+}
+
+/** Noise of 96×96 pixels (Rekognition wants 80), so that no two are the same: one seen before would not be analysed. */
+export function tinyPicture(side = 96): Uint8Array<ArrayBuffer> {
+  const chunk = (type: string, data: Buffer) => {
+    const body = Buffer.concat([Buffer.from(type, 'latin1'), data])
+    const size = Buffer.alloc(4)
+    size.writeUInt32BE(data.length)
+    const check = Buffer.alloc(4)
+    check.writeUInt32BE(crc32(body))
+    return Buffer.concat([size, body, check])
+  }
+  const header = Buffer.alloc(13)
+  header.writeUInt32BE(side, 0)
+  header.writeUInt32BE(side, 4)
+  // 8 bits a channel, truecolour (PNG, section 11.2.2).
+  header.set([8, 2], 8)
+  const rows = randomBytes(side * (1 + side * 3))
+  // Each row begins with its filter: none.
+  for (let row = 0; row < side; row += 1) rows[row * (1 + side * 3)] = 0
+  return new Uint8Array(
+    Buffer.concat([
+      Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'),
+      chunk('IHDR', header),
+      chunk('IDAT', deflateSync(rows)),
+      chunk('IEND', Buffer.alloc(0)),
+    ]),
+  )
+}

@@ -1,0 +1,357 @@
+import { parseArgs } from 'node:util'
+import {
+  type AnalysisName,
+  ApiError,
+  createClient,
+  type Image,
+  type ListedImage,
+  type Status,
+} from './client.ts'
+import { claims, doctor } from './doctor.ts'
+import { followEvents } from './events.ts'
+import { forgetfulJournal, type Journal, journalPath, openJournal } from './journal.ts'
+import { createOutput, type Format, inBytes, type Output, paint, plain, type Result } from './output.ts'
+import { apiGatewayRegion, signing, signingFetch } from './sign.ts'
+import { explain, upload } from './upload.ts'
+
+const HELP = `image-analyzer <command> [options]
+
+  upload <files, folders or patterns …>   sends images; goes on where it was stopped
+      --wait                   until each is analysed
+      --concurrency N          at once (8)
+      --analyses a,b           of labels, faces, moderation, text
+      --journal FILE           what was sent (in your state folder)
+  status <id …>                records; --wait until they are finished
+  list                         newest first; --status S, --label L, --limit N (20) or --all
+  retry <id … | --failed>      analyses failed images again
+  delete <id …>                records, originals and thumbnails
+  events                       one line for each image as it finishes; --every SECONDS (2)
+  doctor                       what is wrong with a set-up, and how to mend it; --no-upload sends nothing
+
+  --endpoint URL   or IMAGE_ANALYZER_ENDPOINT (http://127.0.0.1:3000)
+  --token TOKEN    or IMAGE_ANALYZER_TOKEN; other users of the machine can see an option, not a variable
+  --sign           by your AWS credentials, as API Gateway wants with auth = "iam" (by itself at *.amazonaws.com)
+  --json, --csv    one object or row for each result; --json is the default where no terminal reads it
+  --quiet          results only
+  -h, --help
+
+Exit codes: 0 all well, 1 something failed, 2 wrong usage, 3 the API cannot be reached, 130 stopped by Ctrl-C.
+A file whose name begins with a dash: ./-name.jpg
+`
+
+const OPTIONS = {
+  endpoint: { type: 'string' },
+  token: { type: 'string' },
+  sign: { type: 'boolean' },
+  json: { type: 'boolean' },
+  csv: { type: 'boolean' },
+  quiet: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+  wait: { type: 'boolean' },
+  concurrency: { type: 'string' },
+  analyses: { type: 'string' },
+  journal: { type: 'string' },
+  status: { type: 'string' },
+  label: { type: 'string' },
+  limit: { type: 'string' },
+  all: { type: 'boolean' },
+  failed: { type: 'boolean' },
+  every: { type: 'string' },
+  'no-upload': { type: 'boolean' },
+} as const
+const GLOBAL = ['endpoint', 'token', 'sign', 'json', 'csv', 'quiet', 'help']
+const COMMANDS: Record<string, string[]> = {
+  upload: ['wait', 'concurrency', 'analyses', 'journal'],
+  status: ['wait'],
+  list: ['status', 'label', 'limit', 'all'],
+  retry: ['failed'],
+  delete: [],
+  events: ['every'],
+  doctor: ['no-upload'],
+}
+
+const DEFAULT_ENDPOINT = 'http://127.0.0.1:3000'
+const DEFAULT_CONCURRENCY = 8
+/** Each holds a file of up to 4.5 MB in memory. */
+const MAX_CONCURRENCY = 64
+const DEFAULT_LIMIT = 20
+const EVENTS_EVERY_SECONDS = 2
+/** Milliseconds that uploads under way get at Ctrl-C before they are broken off. */
+const GRACE_MS = 1_500
+/** One Ctrl-C can arrive twice: from the terminal, and passed on by the process that started this one. */
+const SAME_CTRL_C_MS = 500
+
+const STATUSES: readonly Status[] = ['pending', 'processing', 'completed', 'failed', 'awaiting_upload']
+const ANALYSES: readonly AnalysisName[] = ['labels', 'faces', 'moderation', 'text']
+
+class UsageError extends Error {}
+
+/** Ctrl-C: the first asks, the second insists. */
+const stop = new AbortController()
+const abort = new AbortController()
+let stoppedAt = 0
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    if (stoppedAt > 0 && performance.now() - stoppedAt < SAME_CTRL_C_MS) return
+    if (stoppedAt > 0) process.exit(130)
+    stoppedAt = performance.now()
+    stop.abort()
+    setTimeout(() => abort.abort(), GRACE_MS).unref()
+    setTimeout(() => process.exit(130), GRACE_MS + 1_000).unref()
+  })
+}
+// Whoever read the results has gone (image-analyzer list | head): 128 and the number of SIGPIPE, as shells have it.
+process.stdout.on('error', () => process.exit(141))
+
+process.exitCode = await main(process.argv.slice(2), process.env).catch((error: unknown) => {
+  if (stop.signal.aborted) return 130
+  if (error instanceof UsageError) {
+    process.stderr.write(`${error.message}\nimage-analyzer --help shows what there is.\n`)
+    return 2
+  }
+  if (error instanceof ApiError) {
+    process.stderr.write(`${explain(error)}\n`)
+    return error.code === 'UNREACHABLE' ? 3 : 1
+  }
+  process.stderr.write(`${(error as Error).stack ?? error}\n`)
+  return 1
+})
+
+async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
+  const { values, positionals } = parse(args)
+  const [command, ...names] = positionals
+  if (values.help === true || (command === undefined && args.length === 0)) {
+    process.stdout.write(HELP)
+    return values.help === true ? 0 : 2
+  }
+  const own = COMMANDS[command ?? '']
+  if (command === undefined || own === undefined) {
+    throw new UsageError(command === undefined ? 'No command is given.' : `There is no command "${command}".`)
+  }
+  const foreign = Object.keys(values).find((name) => !GLOBAL.includes(name) && !own.includes(name))
+  if (foreign !== undefined) throw new UsageError(`"${command}" has no option --${foreign}.`)
+  if (values.json && values.csv) throw new UsageError('--json and --csv exclude each other.')
+
+  const format: Format = values.csv ? 'csv' : values.json || process.stdout.isTTY !== true ? 'json' : 'text'
+  const output = createOutput(format, { quiet: values.quiet === true })
+  const endpoint = readEndpoint(values.endpoint ?? (env['IMAGE_ANALYZER_ENDPOINT'] || DEFAULT_ENDPOINT))
+  const token = (values.token ?? env['IMAGE_ANALYZER_TOKEN'])?.trim() || undefined
+  if (token !== undefined && !/^[\x21-\x7e]+$/.test(token))
+    throw new UsageError('The token has characters that no token has.')
+  const sign = values.sign === true || (token === undefined && apiGatewayRegion(endpoint) !== undefined)
+  const signer = sign ? await signing(endpoint) : undefined
+  const client = createClient({
+    endpoint,
+    ...(token === undefined ? {} : { token }),
+    ...(signer === undefined ? {} : { fetch: await signingFetch(endpoint, signer) }),
+  })
+  const { signal } = stop
+
+  /** Does something for each id and says what became of it. */
+  const each = async (ids: string[], act: (imageId: string) => Promise<Result & { bad?: boolean }>) => {
+    let failed = 0
+    for (const imageId of ids) {
+      try {
+        const { bad, ...result } = await act(imageId)
+        if (bad === true) failed += 1
+        output.result(result)
+      } catch (error) {
+        // What is wrong with one image does not concern the next; all else does.
+        const ofTheImage = ['IMAGE_NOT_FOUND', 'NOT_FAILED']
+        if (!(error instanceof ApiError) || !ofTheImage.includes(error.code)) throw error
+        failed += 1
+        const { code, detail } = error
+        output.result({
+          text: `${paint('red', 'failed   ')}  ${plain(imageId)}  ${code}: ${detail}`,
+          json: { imageId, code, detail },
+          csv: { imageId, code, detail },
+        })
+      }
+    }
+    return failed > 0 ? 1 : 0
+  }
+  const needIds = () => {
+    if (names.length === 0) throw new UsageError(`"${command}" needs the ids of images.`)
+    return names
+  }
+  const needNothing = () => {
+    if (names.length > 0) throw new UsageError(`"${command}" takes no "${names[0]}".`)
+  }
+
+  switch (command) {
+    case 'upload': {
+      if (names.length === 0) throw new UsageError('"upload" needs files, folders or patterns.')
+      const concurrency = readNumber('concurrency', values.concurrency, DEFAULT_CONCURRENCY, MAX_CONCURRENCY)
+      const analyses = values.analyses?.split(',').map((name) => oneOf('analyses', ANALYSES, name.trim()))
+      const journal = chooseJournal(values.journal, env, output)
+      const who = signer === undefined ? whoIs(token) : (await signer.credentials()).accessKeyId
+      try {
+        return await upload({
+          ...{ client, output, journal, names, concurrency, analyses },
+          scope: [endpoint, who],
+          wait: values.wait === true,
+          stop: stop.signal,
+          abort: abort.signal,
+        })
+      } finally {
+        journal.close()
+      }
+    }
+    case 'status':
+      return each(needIds(), async (imageId) => {
+        const wait = values.wait === true
+        const image = wait ? await client.wait(imageId, { signal }) : await client.get(imageId, { signal })
+        return { ...describe(image), bad: image.status === 'failed' }
+      })
+    case 'list': {
+      needNothing()
+      if (values.all && values.limit !== undefined)
+        throw new UsageError('--all and --limit exclude each other.')
+      const limit = values.all
+        ? Number.POSITIVE_INFINITY
+        : readNumber('limit', values.limit, DEFAULT_LIMIT, Number.MAX_SAFE_INTEGER)
+      const status = values.status === undefined ? undefined : oneOf('status', STATUSES, values.status)
+      let shown = 0
+      for await (const image of client.list({
+        status,
+        label: values.label,
+        pageSize: Math.min(100, limit),
+        signal,
+      })) {
+        output.result(describe(image))
+        shown += 1
+        if (shown >= limit) break
+      }
+      return 0
+    }
+    case 'retry': {
+      if (values.failed && names.length > 0) throw new UsageError('Give ids or --failed, not both.')
+      const ids = values.failed ? [] : needIds()
+      // All of them before the first is started anew, since that one may fail again and be listed again.
+      if (values.failed) {
+        for await (const { imageId } of client.list({ status: 'failed', signal })) ids.push(imageId)
+      }
+      return each(ids, async (imageId) => {
+        await client.retry(imageId, { signal })
+        return said(imageId, 'pending')
+      })
+    }
+    case 'delete':
+      return each(needIds(), async (imageId) => {
+        await client.delete(imageId, { signal })
+        return said(imageId, 'deleted')
+      })
+    case 'events': {
+      needNothing()
+      const every = readNumber('every', values.every, EVENTS_EVERY_SECONDS, 3_600)
+      output.note('Following; Ctrl-C ends it.')
+      const tell = (image: ListedImage) => output.result(describe(image))
+      await followEvents(client, every * 1_000, tell, output.trouble, signal)
+      return 130
+    }
+    default:
+      needNothing()
+      return doctor({
+        client,
+        output,
+        endpoint,
+        token,
+        signs: sign,
+        uploads: values['no-upload'] !== true,
+        signal,
+      })
+  }
+}
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({ args, options: OPTIONS, allowPositionals: true, strict: true })
+  } catch (error) {
+    throw new UsageError((error as Error).message)
+  }
+}
+
+function readEndpoint(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url === undefined || !/^https?:$/.test(url.protocol) || url.search !== '' || url.username !== '') {
+    throw new UsageError(`"${text}" is not an address such as ${DEFAULT_ENDPOINT}.`)
+  }
+  return `${url.origin}${url.pathname.replace(/\/+$/, '')}`
+}
+
+function readNumber(name: string, text: string | undefined, otherwise: number, most: number): number {
+  if (text === undefined) return otherwise
+  const number = Number(text)
+  if (/^\d+$/.test(text) && number >= 1 && number <= most) return number
+  throw new UsageError(`--${name} must be a whole number from 1 to ${most}.`)
+}
+
+function oneOf<T extends string>(name: string, known: readonly T[], text: string): T {
+  const found = known.find((one) => one === text)
+  if (found === undefined) throw new UsageError(`--${name} knows ${known.join(', ')}, and not "${text}".`)
+  return found
+}
+
+/** Whose images they will be: a token is renewed, and its subject stays. */
+function whoIs(token: string | undefined): string {
+  if (token === undefined) return ''
+  const { iss, sub } = claims(token) ?? {}
+  return sub === undefined ? token : JSON.stringify([iss, sub])
+}
+
+function chooseJournal(path: string | undefined, env: NodeJS.ProcessEnv, output: Output): Journal {
+  const chosen = path ?? journalPath(env, process.platform)
+  try {
+    return openJournal(chosen)
+  } catch (error) {
+    if (path !== undefined) throw new UsageError(`--journal: ${(error as Error).message}`)
+    output.trouble(
+      `What is sent cannot be noted in ${chosen}, so another run sends it again: give --journal FILE.`,
+    )
+    return forgetfulJournal()
+  }
+}
+
+/** A record in one line or row; as JSON it is whole. */
+function describe(image: Image | ListedImage): Result {
+  const { imageId, status, createdAt, original } = image
+  const finishedAt = image.status === 'completed' || image.status === 'failed' ? image.completedAt : undefined
+  const labels =
+    image.status !== 'completed'
+      ? undefined
+      : 'labels' in image
+        ? image.labels
+        : 'rekognitionLabels' in image
+          ? image.rekognitionLabels?.map(({ Name }) => Name)
+          : undefined
+  const failure = image.status === 'failed' ? image.failure : undefined
+  const style = status === 'completed' ? 'green' : status === 'failed' ? 'red' : 'yellow'
+  const size = original.width === undefined ? '' : `${original.width}×${original.height}`
+  const parts = [
+    paint(style, status.padEnd(10)),
+    imageId,
+    finishedAt ?? createdAt,
+    plain(original.filename ?? ''),
+    inBytes(original.bytes),
+    size,
+    labels?.slice(0, 5).join(', '),
+    failure && `${failure.code}: ${failure.message}`,
+  ]
+  return {
+    text: parts.filter(Boolean).join('  '),
+    json: image,
+    csv: {
+      ...{ imageId, status, createdAt, completedAt: finishedAt, file: original.filename },
+      ...{ bytes: original.bytes, width: original.width, height: original.height },
+      ...{ labels: labels?.join('; '), code: failure?.code, detail: failure?.message },
+    },
+  }
+}
+
+function said(imageId: string, status: string): Result {
+  return {
+    text: `${paint('green', status.padEnd(9))}  ${imageId}`,
+    json: { imageId, status },
+    csv: { imageId, status },
+  }
+}

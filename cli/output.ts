@@ -1,0 +1,81 @@
+import { styleText } from 'node:util'
+
+/** How results are written: lines for people, one JSON object per line, or comma-separated values. */
+export type Format = 'text' | 'json' | 'csv'
+
+export interface Output {
+  format: Format
+  /** A result; each caller says what of it goes where. */
+  result: (result: Result) => void
+  /** A remark for people, beside the results. */
+  note: (line: string) => void
+  /** What went wrong with the whole; also where nobody watches. */
+  trouble: (line: string) => void
+  /** A line that is rewritten in place, if there is a terminal for it. */
+  status: ((line: string) => void) | undefined
+}
+
+export interface Result {
+  text: string
+  json: object
+  csv: Record<string, string | number | undefined>
+}
+
+const CLEAR_LINE = '\r\x1b[K'
+
+/** Results go to standard output and everything else to standard error, so that a pipe gets results only. */
+export function createOutput(format: Format, { quiet = false } = {}): Output {
+  const { stdout, stderr } = process
+  const live = stderr.isTTY === true && !quiet
+  let status = ''
+  let header = false
+  const above = (stream: NodeJS.WriteStream, line: string) => {
+    if (status !== '') stderr.write(CLEAR_LINE)
+    stream.write(`${line}\n`)
+    if (status !== '') stderr.write(status)
+  }
+  return {
+    format,
+    result: ({ text, json, csv }) => {
+      if (format === 'text') above(stdout, text)
+      else if (format === 'json') above(stdout, JSON.stringify(json))
+      else {
+        if (!header) above(stdout, Object.keys(csv).map(cell).join(','))
+        header = true
+        above(stdout, Object.values(csv).map(cell).join(','))
+      }
+    },
+    note: (line) => {
+      if (live || (format === 'text' && !quiet)) above(stderr, line)
+    },
+    trouble: (line) => above(stderr, line),
+    status: live
+      ? (line) => {
+          status = line
+          stderr.write(CLEAR_LINE + line)
+        }
+      : undefined,
+  }
+}
+
+/** RFC 4180, section 2. */
+function cell(value: string | number | undefined): string {
+  const text = String(value ?? '')
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
+}
+
+type Style = 'red' | 'green' | 'yellow' | 'dim' | 'bold'
+
+/** Colours where standard output shows them (a terminal, and no NO_COLOR). */
+export const paint = (style: Style, text: string): string =>
+  process.stdout.isTTY === true ? styleText(style, text, { stream: process.stdout }) : text
+
+/** A file's or a stranger's words on a terminal: without what a terminal would act upon. */
+export const plain = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, '\ufffd')
+
+export const inBytes = (bytes: number): string => {
+  if (bytes < 1_000) return `${Math.round(bytes)} B`
+  const [size, unit] =
+    bytes < 1e6 ? [bytes / 1e3, 'kB'] : bytes < 1e9 ? [bytes / 1e6, 'MB'] : [bytes / 1e9, 'GB']
+  return `${size < 10 ? size.toFixed(1) : Math.round(size)} ${unit}`
+}

@@ -1,0 +1,62 @@
+import { createHash, createHmac } from 'node:crypto'
+import type { ClientOptions } from './client.ts'
+
+/** What an API on AWS with `auth = "iam"`, which is the default there, takes its callers by. */
+export interface Signing {
+  region: string
+  credentials: () => Promise<{ accessKeyId: string; secretAccessKey: string; sessionToken?: string }>
+}
+
+/** Whether an endpoint is API Gateway's own name, and in which region. */
+export const apiGatewayRegion = (endpoint: string): string | undefined =>
+  /^https:\/\/[a-z0-9]+\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?(\/|$)/.exec(endpoint)?.[1]
+
+/** The caller's own credentials, wherever the AWS CLI would find them, and the region. Loaded only where it is used. */
+export async function signing(endpoint: string): Promise<Signing> {
+  const { SQSClient } = await import('@aws-sdk/client-sqs')
+  // No queue is asked for: this is the door to the SDK's search for credentials and region.
+  const found = apiGatewayRegion(endpoint)
+  const { config } = new SQSClient(found === undefined ? {} : { region: found })
+  const region = await config.region().catch(() => 'us-east-1')
+  return { region, credentials: async () => config.credentials() }
+}
+
+/** A fetch that signs what goes to the endpoint (Signature Version 4), and leaves all else alone. */
+export async function signingFetch(
+  endpoint: string,
+  { region, credentials }: Signing,
+): Promise<NonNullable<ClientOptions['fetch']>> {
+  const { SignatureV4 } = await import('@smithy/signature-v4')
+  const signer = new SignatureV4({ credentials, region, service: 'execute-api', sha256: Sha256 })
+  const { origin } = new URL(endpoint)
+  return async (address, init) => {
+    const url = new URL(address)
+    if (url.origin !== origin) return fetch(address, init)
+    const { headers } = await signer.sign({
+      method: init.method ?? 'GET',
+      protocol: url.protocol,
+      hostname: url.hostname,
+      path: url.pathname,
+      query: Object.fromEntries(url.searchParams),
+      headers: { ...(init.headers as Record<string, string>), host: url.host },
+      ...(init.body === undefined ? {} : { body: init.body }),
+    })
+    const { host: _, ...signed } = headers
+    return fetch(address, { ...init, headers: signed })
+  }
+}
+
+/** What the signer hashes with: SHA-256, keyed where it is given a secret. */
+class Sha256 {
+  readonly #hash
+  constructor(secret?: unknown) {
+    this.#hash = secret === undefined ? createHash('sha256') : createHmac('sha256', secret as Buffer)
+  }
+  update(data: unknown): void {
+    this.#hash.update(data as Buffer)
+  }
+  async digest(): Promise<Uint8Array> {
+    return this.#hash.digest()
+  }
+  reset(): void {}
+}

@@ -1,0 +1,316 @@
+import { createHash } from 'node:crypto'
+import { openAsBlob } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { basename } from 'node:path'
+import {
+  type Accepted,
+  type AnalysisName,
+  ApiError,
+  type Client,
+  type Image,
+  isFinished,
+  MAX_DIRECT_BYTES,
+} from './client.ts'
+import { findFiles, readError } from './files.ts'
+import type { Journal } from './journal.ts'
+import { inBytes, type Output, paint, plain, type Result } from './output.ts'
+import { type Counts, startProgress } from './progress.ts'
+
+export interface UploadCommand {
+  client: Client
+  output: Output
+  journal: Journal
+  names: string[]
+  /** What an image is sent to, and by whom: the same bytes sent elsewhere are another image. */
+  scope: string[]
+  wait: boolean
+  concurrency: number
+  analyses: AnalysisName[] | undefined
+  /** No new file is begun after `stop`; what is under way ends with `abort`. */
+  stop: AbortSignal
+  abort: AbortSignal
+}
+
+/** How a file of a run ended. */
+interface Ended {
+  file: string
+  status: 'accepted' | 'completed' | 'failed' | 'skipped'
+  bytes?: number
+  sha256?: string
+  imageId?: string
+  via?: Accepted['via']
+  /** It was sent by a run before. */
+  resumed?: true
+  /** Another file of this run with the same bytes: both are one image. */
+  sameAs?: string
+  code?: string
+  detail?: string
+  image?: Image
+}
+
+/** Images that may be accepted and not finished yet while more are sent: what a run keeps in memory. */
+const MAX_WAITING = 1_000
+/** Answers of 503 in a row, each after long patience, that end a run: its files are not to blame. */
+const MAX_UNAVAILABLE = 10
+/** A form that is about to expire is not begun with. */
+const FORM_MARGIN_MS = 60_000
+
+/** @returns the exit code */
+export async function upload(command: UploadCommand): Promise<number> {
+  const { client, output, stop, abort } = command
+  const counts: Counts = { files: 0, bytes: 0, done: 0, sentBytes: 0, failed: 0, waiting: 0 }
+  let skipped = 0
+  let fatal: ApiError | undefined
+  let unavailable = 0
+
+  const end = (ended: Ended) => {
+    if (ended.status === 'skipped') skipped += 1
+    else counts.done += 1
+    if (ended.status === 'failed') counts.failed += 1
+    output.result(toResult(ended))
+  }
+
+  const files: { path: string; bytes: number }[] = []
+  for await (const found of findFiles(command.names)) {
+    if (stop.aborted) break
+    if (found.skipped !== undefined) {
+      end({ file: found.path, status: 'skipped', detail: found.skipped })
+      continue
+    }
+    counts.files += 1
+    if (found.failed !== undefined) end({ file: found.path, status: 'failed', ...found.failed })
+    else if (found.bytes === 0) {
+      end({ file: found.path, status: 'failed', bytes: 0, code: 'EMPTY_IMAGE', detail: 'It has no bytes.' })
+    } else {
+      counts.bytes += found.bytes
+      files.push(found)
+    }
+  }
+
+  const send = createSender(command, counts)
+  const room = slots(MAX_WAITING)
+  const waiters = slots(command.concurrency)
+  const waits = new Set<Promise<void>>()
+  const stopped = () => stop.aborted || fatal !== undefined
+
+  /** An error is this file's, or ends the run, or is the run being ended. */
+  const settle = (ended: Pick<Ended, 'file' | 'bytes' | 'imageId'>, error: unknown) => {
+    if (abort.aborted || (stop.aborted && !(error instanceof ApiError))) return
+    if (!(error instanceof ApiError)) return end({ ...ended, status: 'failed', ...readError(error) })
+    unavailable = error.code === 'UNAVAILABLE' ? unavailable + 1 : 0
+    const ofTheRun = ['UNREACHABLE', 'UNAUTHENTICATED', 'TOO_MANY_REQUESTS', 'UNEXPECTED_ANSWER']
+    if (ofTheRun.includes(error.code) || unavailable >= MAX_UNAVAILABLE) fatal ??= error
+    else end({ ...ended, status: 'failed', code: error.code, detail: error.detail })
+  }
+
+  async function one({ path, bytes }: { path: string; bytes: number }): Promise<void> {
+    let sent: Sent
+    try {
+      sent = await send(path, bytes)
+      unavailable = 0
+    } catch (error) {
+      return settle({ file: path, bytes }, error)
+    }
+    const ended = { file: path, bytes, ...sent }
+    if (!command.wait || (sent.image !== undefined && isFinished(sent.image))) {
+      const { image: _, ...accepted } = finish(ended)
+      return end(command.wait ? finish(ended) : accepted)
+    }
+    counts.waiting += 1
+    await room.take()
+    const waited = waitFor(ended).finally(() => {
+      counts.waiting -= 1
+      room.give()
+      waits.delete(waited)
+    })
+    waits.add(waited)
+  }
+
+  async function waitFor(ended: Sent & { file: string; bytes: number }): Promise<void> {
+    await waiters.take()
+    try {
+      if (stopped()) return
+      // What is accepted goes on by itself, so nothing is lost by not waiting.
+      end(finish({ ...ended, image: await client.wait(ended.imageId, { signal: stop }) }))
+    } catch (error) {
+      if (!stop.aborted) settle(ended, error)
+    } finally {
+      waiters.give()
+    }
+  }
+
+  const stopProgress = startProgress(output, counts)
+  try {
+    let next = 0
+    const work = async () => {
+      for (let file = files[next++]; file !== undefined && !stopped(); file = files[next++]) await one(file)
+    }
+    await Promise.all(Array.from({ length: command.concurrency }, work))
+    await Promise.all(waits)
+  } finally {
+    stopProgress()
+  }
+
+  const { done, failed } = counts
+  const left = counts.files - done
+  const goOn = 'The same command goes on from here and sends nothing twice.'
+  if (stop.aborted) {
+    output.trouble(`Stopped: ${done} of ${counts.files} files have come to their end. ${goOn}`)
+    return 130
+  }
+  if (fatal !== undefined) {
+    output.trouble(`${explain(fatal)}\n${done} of ${counts.files} files have come to their end. ${goOn}`)
+    return fatal.code === 'UNREACHABLE' ? 3 : 1
+  }
+  if (counts.files === 0) output.trouble('There is no image in what you named.')
+  else {
+    const sum = [`${done - failed} ${command.wait ? 'completed' : 'accepted'}`]
+    if (failed > 0) sum.push(`${failed} failed`)
+    if (skipped > 0) sum.push(`${skipped} skipped`)
+    output.note(`${sum.join(', ')} (${inBytes(counts.sentBytes)} sent)`)
+  }
+  return failed > 0 || left > 0 || counts.files === 0 ? 1 : 0
+}
+
+type Sent = Required<Pick<Ended, 'imageId' | 'sha256'>> & Pick<Ended, 'via' | 'resumed' | 'sameAs' | 'image'>
+
+function createSender(command: UploadCommand, counts: Counts) {
+  const { client, journal, scope, analyses, abort } = command
+  const underWay = new Map<string, { path: string; sent: Promise<Sent> }>()
+
+  /** Reads, hashes and sends one file, or finds that this has been done. */
+  return async function send(path: string, size: number): Promise<Sent> {
+    let image: Uint8Array | Blob
+    const hash = createHash('sha256')
+    if (size <= MAX_DIRECT_BYTES) {
+      image = await readFile(path, { signal: abort })
+      hash.update(image)
+    } else {
+      // On disk until it is sent; reading fails if the file is changed in between.
+      image = await openAsBlob(path)
+      for await (const chunk of image.stream()) {
+        abort.throwIfAborted()
+        hash.update(chunk)
+      }
+    }
+    const sha256 = hash.digest('hex')
+    const key = createHash('sha256')
+      .update(JSON.stringify([...scope, analyses?.toSorted() ?? null, sha256]))
+      .digest('hex')
+    const twin = underWay.get(key)
+    if (twin !== undefined) {
+      const { imageId, image: known } = await twin.sent
+      counts.bytes -= size
+      return { imageId, sha256, sameAs: twin.path, ...(known === undefined ? {} : { image: known }) }
+    }
+    const sent = sendOnce(key, sha256, path, size, image)
+    underWay.set(key, { path, sent })
+    // Whoever else waits for it hears of the failure too; here it is not to count as unheard.
+    sent.catch(() => {})
+    return sent
+  }
+
+  async function sendOnce(
+    key: string,
+    sha256: string,
+    path: string,
+    size: number,
+    image: Uint8Array | Blob,
+  ): Promise<Sent> {
+    const known = journal.get(key)
+    const before = known && (await find(known.imageId))
+    // Accepted, as far as that run knew, or as the image itself shows.
+    if (known && before && (known.form === undefined || before.status !== 'awaiting_upload')) {
+      counts.bytes -= size
+      return { imageId: known.imageId, sha256, resumed: true, image: before }
+    }
+    const isGood = before && known?.form && Date.parse(known.form.expiresAt) - Date.now() > FORM_MARGIN_MS
+    let progress = 0
+    const { imageId, via } = await client.upload(image, {
+      filename: basename(path),
+      idempotencyKey: key,
+      analyses,
+      signal: abort,
+      form: isGood ? known.form : undefined,
+      onForm: (form) => journal.add({ key, sha256, imageId: form.imageId, form }),
+      onProgress: (bytes) => {
+        counts.sentBytes += bytes - progress
+        progress = bytes
+      },
+    })
+    journal.add({ key, sha256, imageId })
+    return { imageId, sha256, via }
+  }
+
+  /** A journal may outlive what it tells of: images are deleted, and a server may keep nothing. */
+  async function find(imageId: string): Promise<Image | undefined> {
+    try {
+      return await client.get(imageId, { signal: abort })
+    } catch (error) {
+      if (error instanceof ApiError && error.code === 'IMAGE_NOT_FOUND') return undefined
+      throw error
+    }
+  }
+}
+
+function finish(ended: Omit<Ended, 'status'>): Ended {
+  const { image } = ended
+  if (image === undefined || !isFinished(image)) return { ...ended, status: 'accepted' }
+  if (image.status === 'completed') return { ...ended, status: 'completed' }
+  return { ...ended, status: 'failed', code: image.failure.code, detail: image.failure.message }
+}
+
+function toResult(ended: Ended): Result {
+  const { file, status, ...rest } = ended
+  const { imageId, code, detail, resumed, sameAs, image } = rest
+  const style = { accepted: 'green', completed: 'green', failed: 'red', skipped: 'dim' } as const
+  const labels =
+    image?.status === 'completed' ? image.rekognitionLabels?.map((label) => label.Name) : undefined
+  const remarks = [
+    imageId,
+    resumed && 'sent before',
+    sameAs && `the same as ${plain(sameAs)}`,
+    [code, detail].filter((text) => text !== undefined).join(': '),
+    labels?.slice(0, 5).join(', '),
+  ]
+  return {
+    text: [paint(style[status], status.padEnd(9)), plain(file), ...remarks.filter(Boolean)].join('  '),
+    json: { file, status, ...rest },
+    csv: {
+      ...{ file, status, imageId, bytes: ended.bytes, sha256: ended.sha256, code, detail },
+      ...{ width: image?.original.width, height: image?.original.height, labels: labels?.join('; ') },
+      faces: image?.status === 'completed' ? image.rekognitionFaces?.length : undefined,
+    },
+  }
+}
+
+/** What an error means for whoever runs the command, and what to do. */
+export function explain(error: ApiError): string {
+  const todo: Partial<Record<ApiError['code'], string>> = {
+    UNREACHABLE:
+      'Is it running (npm start), and is the address right (--endpoint or IMAGE_ANALYZER_ENDPOINT)? "image-analyzer doctor" looks closer.',
+    UNAUTHENTICATED: error.challenge?.startsWith('AWS4')
+      ? 'This API wants requests signed by AWS credentials: use --sign.'
+      : 'Give a token that is good here, by --token or IMAGE_ANALYZER_TOKEN.',
+    UNEXPECTED_ANSWER: 'Is the address right (--endpoint or IMAGE_ANALYZER_ENDPOINT)?',
+    TOO_MANY_REQUESTS:
+      error.retryAfter === undefined ? '' : `Try again in ${Math.ceil(error.retryAfter / 60)} minutes.`,
+  }
+  return `${error.code}: ${error.detail} ${todo[error.code] ?? ''}`.trim()
+}
+
+function slots(free: number) {
+  const queue: (() => void)[] = []
+  let left = free
+  return {
+    take: async (): Promise<void> => {
+      if (left > 0) left -= 1
+      else await new Promise<void>((resolve) => queue.push(resolve))
+    },
+    give: (): void => {
+      const next = queue.shift()
+      if (next === undefined) left += 1
+      else next()
+    },
+  }
+}

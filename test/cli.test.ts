@@ -1,0 +1,447 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import sharp from 'sharp'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import type { ApiErrorCode } from '../api/errors.ts'
+import { ApiError, createClient, type ErrorCode } from '../cli/client.ts'
+import { tinyPicture } from '../cli/doctor.ts'
+import { openJournal } from '../cli/journal.ts'
+import { progressLine } from '../cli/progress.ts'
+import { until } from './context.ts'
+import { distinct } from './pictures.ts'
+
+// Several dozen processes are started, on a machine that may have better things to do.
+vi.setConfig({ testTimeout: 60_000 })
+
+const root = join(import.meta.dirname, '..')
+const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-cli-'))
+const children: ChildProcess[] = []
+const NODE = ['--disable-warning=ExperimentalWarning']
+/** Nothing listens at TCP port 1 of this machine. */
+const NOWHERE = 'http://127.0.0.1:1'
+
+interface Run {
+  code: number | string
+  out: string
+  err: string
+  lines: Line[]
+}
+interface Line {
+  file: string
+  status: string
+  imageId: string
+  via?: string
+  resumed?: true
+  sameAs?: string
+  code?: string
+  check?: string
+  ok?: boolean
+  found?: string
+  mend?: string
+  image?: { original: { bytes: number; filename: string } }
+  labels?: string[]
+}
+
+function launch(command: string[], env: Record<string, string>) {
+  const child = spawn(process.execPath, [...NODE, ...command], {
+    cwd: root,
+    env: { ...process.env, NO_COLOR: '1', ...env },
+  })
+  children.push(child)
+  const text = { out: '', err: '' }
+  child.stdout.on('data', (chunk) => {
+    text.out += chunk
+  })
+  child.stderr.on('data', (chunk) => {
+    text.err += chunk
+  })
+  const ended = new Promise<number | string>((resolve) => {
+    child.once('close', (code, signal) => resolve(code ?? signal ?? ''))
+  })
+  return { child, text, ended }
+}
+
+async function startSystem(env: Record<string, string> = {}): Promise<string> {
+  const { AWS_ENDPOINT_URL: _, ...inherited } = process.env
+  const system = launch(['run.js', 'local/main.ts'], {
+    ...(inherited as Record<string, string>),
+    ...{ AWS_ENDPOINT_URL: '', PORT: '0', AWS_PORT: '0', ...env },
+  })
+  return until('the system is ready', async () => {
+    if (system.child.exitCode !== null) throw new Error(system.text.err)
+    return /Ready in/.test(system.text.out) ? /API +(http\S+)/.exec(system.text.out)?.[1] : undefined
+  })
+}
+
+const startCli = (args: string[], env: Record<string, string> = {}) =>
+  launch(['run.js', 'cli/main.ts', ...args], {
+    ...{ IMAGE_ANALYZER_ENDPOINT: url, IMAGE_ANALYZER_TOKEN: '', XDG_STATE_HOME: join(folder, 'state') },
+    ...env,
+  })
+
+async function cli(args: string[], env: Record<string, string> = {}): Promise<Run> {
+  const { text, ended } = startCli(args, env)
+  const code = await ended
+  const lines = text.out
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line) as Line)
+  return { code, ...text, lines }
+}
+
+const newFolder = (name: string): string => {
+  const path = join(folder, name)
+  mkdirSync(path)
+  return path
+}
+async function writePictures(path: string, count: number, first = 0): Promise<void> {
+  for (let number = first; number < first + count; number += 1)
+    writeFileSync(join(path, `${number}.png`), await distinct(number))
+}
+/** Images on the server whose names tell that they belong to this test. */
+async function onServer(prefix: RegExp): Promise<string[]> {
+  const names: string[] = []
+  for await (const { original } of createClient({ endpoint: url }).list())
+    if (prefix.test(original.filename ?? '')) names.push(original.filename ?? '')
+  return names.sort()
+}
+
+let url: string
+beforeAll(async () => {
+  url = await startSystem()
+})
+afterAll(() => {
+  for (const child of children) child.kill('SIGKILL')
+  rmSync(folder, { recursive: true, force: true })
+})
+
+describe('upload', () => {
+  it('takes a folder of everything, waits, and says of each file what became of it', async () => {
+    const photos = newFolder('mixed')
+    await writePictures(photos, 45, 1_000)
+    for (let number = 0; number < 5; number += 1) {
+      const whole = await sharp(randomBytes(3 * 200 * 200), { raw: { width: 200, height: 200, channels: 3 } })
+        .jpeg()
+        .toBuffer()
+      writeFileSync(join(photos, `cut off ${number}.jpg`), whole.subarray(0, whole.length / 2))
+    }
+    const below = join(photos, 'Ünïcode 写真 [1]')
+    mkdirSync(below)
+    writeFileSync(join(below, '-dash "quoted", comma.png'), await distinct(2_001))
+    writeFileSync(join(below, 'no extension'), await distinct(2_002))
+    writeFileSync(join(below, 'twin.png'), await distinct(1_000))
+    writeFileSync(join(below, 'text.jpg'), 'hello')
+    writeFileSync(join(below, 'empty.jpg'), '')
+    writeFileSync(join(below, 'notes.txt'), 'no image')
+    writeFileSync(join(below, '.hidden.png'), await distinct(2_003))
+    symlinkSync(photos, join(below, 'loop'))
+    symlinkSync(join(below, 'gone.png'), join(below, 'nowhere.png'))
+
+    const { code, lines, err } = await cli(['upload', photos, '--wait', '--concurrency', '6'])
+    expect({ code, err }).toEqual({ code: 1, err: '' })
+    const of = (name: string) => lines.find(({ file }) => file.endsWith(name))
+    expect(lines.filter(({ status }) => status === 'completed')).toHaveLength(48)
+    for (let number = 0; number < 5; number += 1)
+      expect(of(`cut off ${number}.jpg`)).toMatchObject({ status: 'failed', code: 'CORRUPT_IMAGE' })
+    expect(of('text.jpg')).toMatchObject({ status: 'failed', code: 'UNSUPPORTED_FORMAT' })
+    expect(of('empty.jpg')).toMatchObject({ status: 'failed', code: 'EMPTY_IMAGE' })
+    expect(of('nowhere.png')).toMatchObject({ status: 'failed', code: 'UNREADABLE' })
+    expect(of('notes.txt')).toMatchObject({ status: 'skipped' })
+    expect(of('.hidden.png')).toMatchObject({ status: 'skipped' })
+    expect(of('comma.png')?.image?.original.filename).toBe('-dash "quoted", comma.png')
+    const [one, two] = [of('/1000.png'), of('twin.png')]
+    expect(one?.imageId).toBe(two?.imageId)
+    expect([one?.sameAs, two?.sameAs].filter(Boolean)).toHaveLength(1)
+    expect(lines).toHaveLength(58)
+
+    const csv = await cli(['upload', photos, '--wait', '--csv'])
+    const rows = csv.out.trimEnd().split('\n')
+    expect(csv.code).toBe(1)
+    expect(rows[0]).toMatch(/^file,status,imageId,/)
+    expect(rows).toHaveLength(59)
+    expect(csv.out).toContain('-dash ""quoted"", comma.png",completed,')
+  })
+
+  it('goes on after Ctrl-C and sends only what is missing', async () => {
+    const photos = newFolder('many')
+    await writePictures(photos, 200, 10_000)
+    const first = startCli(['upload', photos, '--concurrency', '4'])
+    await until('some are sent', async () => (first.text.out.split('\n').length > 30 ? true : undefined))
+    first.child.kill('SIGINT')
+    expect(await first.ended).toBe(130)
+    expect(first.text.err).toMatch(/^Stopped: \d+ of 200 files .* goes on from here/)
+    const before = await onServer(/^1\d{4}\.png$/)
+    expect(before.length).toBeLessThan(200)
+
+    // As a kill -9 would leave it: the last line is half there.
+    const journal = join(folder, 'state', 'image-analyzer', 'sent.jsonl')
+    writeFileSync(journal, readFileSync(journal).subarray(0, -20))
+    expect(statSync(journal).mode & 0o77).toBe(0)
+
+    const second = await cli(['upload', photos])
+    expect(second.code).toBe(0)
+    expect(second.lines).toHaveLength(200)
+    const resumed = second.lines.filter((line) => line.resumed).length
+    expect(resumed).toBeGreaterThanOrEqual(before.length - 5)
+    expect(resumed).toBeLessThan(before.length)
+    expect(await onServer(/^1\d{4}\.png$/)).toEqual(
+      Array.from({ length: 200 }, (_, index) => `${10_000 + index}.png`),
+    )
+  }, 90_000)
+
+  it('sends a file over 4.5 MB by a form, and again what was deleted meanwhile', async () => {
+    const photos = newFolder('large')
+    const side = 1_400
+    const noise = sharp(randomBytes(side * side * 3), { raw: { width: side, height: side, channels: 3 } })
+    const path = join(photos, 'large.png')
+    writeFileSync(path, await noise.png({ compressionLevel: 0 }).toBuffer())
+    expect(statSync(path).size).toBeGreaterThan(4_500_000)
+    // Killed with the form in its hands, or just after: the next run uses the same one, or finds the image there.
+    const journal = join(folder, 'large.jsonl')
+    const killed = startCli(['upload', path, '--analyses', 'labels', '--journal', journal])
+    await until('there is a form', async () =>
+      existsSync(journal) && readFileSync(journal, 'utf8').includes('"form"') ? true : undefined,
+    )
+    killed.child.kill('SIGKILL')
+    await killed.ended
+    const { imageId: first } = JSON.parse(readFileSync(journal, 'utf8').split('\n')[0] ?? '') as Line
+    const next = await cli(['upload', path, '--wait', '--analyses', 'labels', '--journal', journal])
+    expect(next).toMatchObject({ code: 0, lines: [{ status: 'completed', imageId: first }] })
+    expect(await onServer(/^large\.png$/)).toHaveLength(1)
+
+    const { lines } = await cli(['upload', path, '--wait', '--analyses', 'labels,faces'])
+    expect(lines[0]).toMatchObject({ status: 'completed', via: 'uploads' })
+    const { imageId = '' } = lines[0] ?? {}
+
+    const again = await cli(['upload', path, '--wait', '--analyses', 'faces,labels'])
+    expect(again.lines[0]).toMatchObject({ status: 'completed', imageId, resumed: true })
+    expect((await cli(['delete', imageId])).lines).toEqual([{ imageId, status: 'deleted' }])
+    const after = await cli(['upload', path, '--analyses', 'labels,faces'])
+    expect(after.lines[0]).toMatchObject({ status: 'accepted', via: 'uploads' })
+    expect(after.lines[0]?.imageId).not.toBe(imageId)
+  })
+
+  it('has patience with a busy API, and repeats with the same key', async () => {
+    const keys: unknown[] = []
+    const server = createServer((request, response) => {
+      request.resume().on('end', () => {
+        keys.push(request.headers['idempotency-key'])
+        // First the connection breaks; then the API is busy; then it answers.
+        if (keys.length === 2) response.writeHead(503, { 'retry-after': '1' }).end()
+        else if (keys.length === 3) response.writeHead(202).end('{"imageId":"x"}')
+        else if (keys.length === 1) request.socket.destroy()
+        else response.writeHead(429, { 'retry-after': '3600' }).end('{"message":"Too Many Requests"}')
+      })
+    }).listen(0, '127.0.0.1')
+    await new Promise((resolve) => server.once('listening', resolve))
+    const client = createClient({
+      endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}/stage/`,
+    })
+    const began = performance.now()
+    expect(await client.upload(new Uint8Array(3))).toEqual({ imageId: 'x', via: 'images' })
+    expect(performance.now() - began).toBeGreaterThan(1_000)
+    expect(new Set(keys).size).toBe(1)
+    // An hour is no pause to sit out.
+    await expect(client.upload(new Uint8Array(3))).rejects.toMatchObject({
+      ...{ name: 'ApiError', code: 'TOO_MANY_REQUESTS', status: 429, retryAfter: 3_600 },
+    })
+    server.close()
+  })
+})
+
+describe('the other commands', () => {
+  it('follow, list, show, retry and delete images', async () => {
+    const events = startCli(['events', '--every', '1'])
+    // It has looked around when the API has answered it; what finishes from then on is told.
+    const file = join(newFolder('single'), 'event.png')
+    const sent: string[] = []
+    const told = await until('an event', async () => {
+      writeFileSync(file, tinyPicture())
+      sent.push((await cli(['upload', file])).lines[0]?.imageId ?? '')
+      return events.text.out === '' ? undefined : events.text.out
+    })
+    const [event] = told.split('\n').map((line) => JSON.parse(line || '{}') as Line)
+    expect(sent).toContain(event?.imageId)
+    expect(event).toMatchObject({ status: 'completed', labels: expect.any(Array) })
+    events.child.kill('SIGINT')
+    expect(await events.ended).toBe(130)
+
+    const { imageId = '' } = event ?? {}
+    const listed = await cli(['list', '--limit', '5'])
+    expect(listed.lines).toHaveLength(5)
+    expect(listed.lines.map((line) => line.imageId)).toEqual(
+      listed.lines
+        .map((line) => line.imageId)
+        .toSorted()
+        .toReversed(),
+    )
+    expect((await cli(['list', '--status', 'completed', '--csv', '--limit', '3'])).out).toMatch(
+      /^imageId,status,.*\n([^,]+,completed,.*\n){3}$/,
+    )
+    const [shown, refused] = await Promise.all([
+      cli(['status', imageId, '--wait']),
+      cli(['retry', imageId, '00000000-0000-7000-8000-000000000000', '../health']),
+    ])
+    expect(shown).toMatchObject({ code: 0, lines: [{ imageId, status: 'completed' }] })
+    expect(refused.code).toBe(1)
+    expect(refused.lines.map(({ code }) => code)).toEqual([
+      'NOT_FAILED',
+      'IMAGE_NOT_FOUND',
+      'IMAGE_NOT_FOUND',
+    ])
+
+    const bad = join(folder, 'single', 'bad.png')
+    writeFileSync(bad, tinyPicture().subarray(0, 9_000))
+    const failed = await cli(['upload', bad, '--wait'])
+    expect(failed).toMatchObject({ code: 1, lines: [{ status: 'failed', code: 'CORRUPT_IMAGE' }] })
+    const retried = await cli(['retry', failed.lines[0]?.imageId ?? ''])
+    expect(retried).toMatchObject({ code: 0, lines: [{ status: 'pending' }] })
+    expect((await cli(['status', '--wait', failed.lines[0]?.imageId ?? ''])).code).toBe(1)
+    expect((await cli(['delete', imageId])).code).toBe(0)
+    expect(await cli(['status', imageId])).toMatchObject({ code: 1, lines: [{ code: 'IMAGE_NOT_FOUND' }] })
+  })
+
+  it('say what is wrong with their usage, or that nothing is there', async () => {
+    const runs = await Promise.all([
+      cli(['--help']),
+      cli([]),
+      cli(['uplaod', 'x']),
+      cli(['list', '--wait']),
+      cli(['list', '--status', 'done']),
+      cli(['upload', '--concurrency', '0', '.']),
+      cli(['list'], { IMAGE_ANALYZER_ENDPOINT: 'localhost' }),
+    ])
+    expect(runs.map(({ code }) => code)).toEqual([0, 2, 2, 2, 2, 2, 2])
+    expect(runs[2]?.err).toContain('There is no command "uplaod".')
+    for (const run of runs) expect(run.err).not.toMatch(/ at |Warning/)
+
+    const photo = join(root, 'test/fixtures/grace-hopper.jpg')
+    const [away, missing] = await Promise.all([
+      cli(['upload', photo, '--endpoint', NOWHERE]),
+      cli(['upload', join(folder, 'nothing*.jpg')]),
+    ])
+    expect(away).toMatchObject({ code: 3, out: '' })
+    expect(away.err).toMatch(/^UNREACHABLE: .* Is it running \(npm start\)/)
+    expect(missing).toMatchObject({ code: 1, lines: [{ status: 'failed', code: 'NO_SUCH_FILE' }] })
+  })
+})
+
+describe('doctor', () => {
+  it('finds nothing wrong with a good set-up, and leaves nothing behind', async () => {
+    const { code, lines } = await cli(['doctor'])
+    expect(lines.filter(({ ok }) => !ok)).toEqual([])
+    expect(lines.map(({ check }) => check)).toEqual([
+      ...['node', 'endpoint', 'clock', 'access', 'upload', 'thumbnail', 'form'],
+    ])
+    expect(code).toBe(0)
+    expect(await onServer(/^doctor\.png$/)).toEqual([])
+  })
+
+  it('says what is wrong, and how to mend it', async () => {
+    const other = createServer((request, response) => {
+      response.setHeader('date', new Date(Date.now() - 3_600_000).toUTCString())
+      if (request.url === '/late/health') response.end('{"status":"ok"}')
+      else response.end('<h1>Another program</h1>')
+    }).listen(0, '127.0.0.1')
+    await new Promise((resolve) => other.once('listening', resolve))
+    const endpoint = `http://127.0.0.1:${(other.address() as AddressInfo).port}`
+    const [nobody, stranger, late] = await Promise.all([
+      cli(['doctor', '--endpoint', 'http://127.0.0.1:2']),
+      cli(['doctor', '--endpoint', endpoint]),
+      cli(['doctor', '--endpoint', `${endpoint}/late`]),
+    ])
+    other.close()
+    expect(nobody.code).toBe(3)
+    expect(nobody.lines.at(-1)).toMatchObject({ check: 'endpoint', ok: false })
+    expect(nobody.lines.at(-1)?.mend).toContain('npm start')
+    expect(stranger.code).toBe(1)
+    expect(stranger.lines.at(-1)?.mend).toContain('--endpoint')
+    expect(late.lines.find(({ check }) => check === 'clock')).toMatchObject({
+      ok: false,
+      found: expect.stringMatching(/3600 s ahead|3599 s ahead/),
+    })
+  })
+})
+
+describe('an API that asks who is there', () => {
+  const keys = { AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE', AWS_SECRET_ACCESS_KEY: 'secret', AWS_REGION: 'us-east-1' }
+
+  it('gets signed requests, and without them ends a run at once with what to do', async () => {
+    const endpoint = await startSystem({ AUTH: 'iam', ...keys })
+    const photos = newFolder('signed & sealed')
+    await writePictures(photos, 3, 20_000)
+    const env = { ...keys, IMAGE_ANALYZER_ENDPOINT: endpoint }
+    const without = await cli(['upload', photos], { ...env, IMAGE_ANALYZER_TOKEN: 'not.a.token' })
+    expect(without).toMatchObject({ code: 1, out: '' })
+    expect(without.err).toMatch(/^UNAUTHENTICATED: .* use --sign\.\n0 of 3 files/)
+    expect(await cli(['list', '--label', 'Sharp'], env)).toMatchObject({ code: 1, out: '' })
+    const signed = await cli(['upload', photos, '--wait', '--sign'], env)
+    expect(signed).toMatchObject({ code: 0, err: '' })
+    expect(signed.lines.map(({ status }) => status)).toEqual(['completed', 'completed', 'completed'])
+    const doctor = await cli(['doctor', '--sign'], env)
+    expect(doctor).toMatchObject({ code: 0 })
+    const diagnosis = await cli(['doctor'], env)
+    expect(diagnosis).toMatchObject({ code: 1 })
+    expect(diagnosis.lines.at(-1)).toMatchObject({ check: 'access', ok: false })
+  })
+})
+
+describe('the client', () => {
+  it('knows every code of the API by its type', () => {
+    const known: (code: ApiErrorCode) => ErrorCode = (code) => code
+    expect(known('NOT_FAILED')).toBe('NOT_FAILED')
+    expect(() => createClient({ endpoint: 'ftp://x' })).toThrow(TypeError)
+    expect(new ApiError('NOT_FOUND', 404, 'x')).toBeInstanceOf(Error)
+  })
+
+  it('gives URLs of the bucket, for which it is asked by name only', async () => {
+    const client = createClient({ endpoint: url })
+    const image = await client.upload(new Blob([tinyPicture()]), { filename: 'Bär.png', wait: true })
+    expect(image).toMatchObject({ status: 'completed', original: { filename: 'Bär.png' } })
+    const thumbnail = await fetch(await client.thumbnailUrl(image.imageId))
+    expect(thumbnail.headers.get('content-type')).toBe('image/jpeg')
+    const original = await fetch(await client.originalUrl(image.imageId))
+    expect((await original.arrayBuffer()).byteLength).toBe(image.original.bytes)
+    const broken = new AbortController()
+    broken.abort(new Error('enough'))
+    await expect(client.wait(image.imageId, { signal: broken.signal })).rejects.toThrow('enough')
+    await client.delete(image.imageId)
+    await expect(client.get(image.imageId)).rejects.toMatchObject({ code: 'IMAGE_NOT_FOUND', status: 404 })
+  })
+})
+
+it('the journal forgets a line that was cut off, and nothing else', () => {
+  const path = join(folder, 'journal.jsonl')
+  const first = openJournal(path)
+  first.add({ key: 'a', sha256: '1', imageId: 'x' })
+  first.add({ key: 'b', sha256: '2', imageId: 'y' })
+  first.close()
+  writeFileSync(path, readFileSync(path).subarray(0, -9))
+  const second = openJournal(path)
+  expect([second.get('a')?.imageId, second.get('b')]).toEqual(['x', undefined])
+  second.add({ key: 'c', sha256: '3', imageId: 'z' })
+  second.close()
+  expect(openJournal(path).get('c')?.imageId).toBe('z')
+})
+
+it('the progress line tells files, bytes, failures and rate, within the width there is', () => {
+  const counts = { files: 1_000, bytes: 80e6, done: 500, sentBytes: 40e6, failed: 3, waiting: 12 }
+  expect(progressLine(counts, 10, 200)).toBe(
+    '████████████░░░░░░░░░░░░ 50 %  500/1000 files  40 MB/80 MB  3 failed  12 in analysis  50.0 files/s 4.0 MB/s  0:10 left',
+  )
+  expect(progressLine(counts, 10, 40)).toHaveLength(39)
+})
