@@ -40,9 +40,19 @@ export function readJobs(body: string): Job[] {
   if ('Event' in message) return []
   return message.Records.flatMap(({ s3: { object } }) => {
     // An object that no form of ours was for is none of our business.
-    const id = imageIdSchema.safeParse(object.key.startsWith(UPLOADS) ? object.key.slice(UPLOADS.length) : '')
+    const key = decodeKey(object.key)
+    const id = imageIdSchema.safeParse(key.startsWith(UPLOADS) ? key.slice(UPLOADS.length) : '')
     return id.success ? [{ version: 1 as const, imageId: id.data, epoch: 1 }] : []
   })
+}
+
+/** Keys come as in a URL, with + for a space (Amazon S3 user guide, event message structure). */
+function decodeKey(key: string): string {
+  try {
+    return decodeURIComponent(key.replaceAll('+', ' '))
+  } catch {
+    return key
+  }
 }
 
 export interface JobQueue {

@@ -329,7 +329,9 @@ async function read({ s3, bucket }: ProcessDeps, Key: string, time?: Time): Prom
     const options = time === undefined ? {} : { abortSignal: time.signal }
     const { Body } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key }), options)
     if (Body === undefined) throw new Error('S3 answered without a body.')
-    return Buffer.from(await Body.transformToByteArray())
+    const bytes = await Body.transformToByteArray()
+    // The same memory: originals are large.
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
   } catch (error) {
     // Only this one: a missing right or bucket is trouble of the surroundings, not the image's.
     if (error instanceof NoSuchKey) return undefined
