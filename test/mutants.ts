@@ -38,7 +38,7 @@ const MUTANTS: Mutant[] = [
   {
     name: 'an idempotency key may be claimed by everybody',
     file: 'api/records.ts',
-    from: "ConditionExpression: 'attribute_not_exists(imageId) OR expiresAt < :now',",
+    from: "ConditionExpression: 'attribute_not_exists(imageId) OR expiresAt <= :now',",
     to: '',
   },
   {
@@ -84,8 +84,8 @@ const MUTANTS: Mutant[] = [
   {
     name: 'a worker commits without holding the lease',
     file: 'worker/process-image.ts',
-    from: "'#status = :processing AND leaseId = :mine'",
-    to: "':processing = :processing AND :mine = :mine'",
+    from: "outcome, {\n    condition: '#status = :processing AND leaseId = :mine'",
+    to: "outcome, {\n    condition: ':processing = :processing AND :mine = :mine'",
   },
   {
     name: 'a commit whose answer was lost is not recognised',
@@ -102,8 +102,8 @@ const MUTANTS: Mutant[] = [
   {
     name: 'trouble with S3 is taken for a missing original',
     file: 'worker/process-image.ts',
-    from: 'throw error instanceof NoSuchKey ? missing(error) : error',
-    to: 'throw missing(error)',
+    from: 'if (error instanceof NoSuchKey) return undefined\n    throw error',
+    to: 'return undefined',
   },
   {
     name: 'a verdict is tried again',
@@ -120,20 +120,20 @@ const MUTANTS: Mutant[] = [
   {
     name: 'paid calls come before the pixels',
     file: 'worker/process-image.ts',
-    from: '  const bytes = await fetchOriginal(deps, image, time)\n',
-    to: '  const bytes = await fetchOriginal(deps, image, time)\n  await analyse(deps, { S3Object: { Bucket: bucket, Name: key } }, kept, time)\n',
+    from: '  const bytes = await takeIn(deps, image, time)\n',
+    to: '  const bytes = await takeIn(deps, image, time)\n  await analyse(deps, { S3Object: { Bucket: deps.bucket, Name: image.original.key } }, image.analyses, kept, time)\n',
   },
   {
     name: 'what a worker stored for a deleted image stays, and no trace of the deletion',
     file: 'api/records.ts',
-    from: "          unfinished: unfinishedShard(imageId),\n          sweepAt: sweepAt(records),\n        },\n        ConditionExpression: '#owner",
+    from: "          unfinished: unfinishedShard(imageId),\n          sweepAt: sweepAt(records) + graceMs,\n        },\n        ConditionExpression: '#owner",
     to: "        },\n        ConditionExpression: '#owner",
   },
   {
     name: 'results that no item holds are dropped',
     file: 'worker/process-image.ts',
-    from: 'if (whole.length <= MAX_RESULT_BYTES) return analysis',
-    to: 'if (whole.length > 0) return analysis',
+    from: 'if (whole.length <= MAX_RESULT_BYTES) return { ...answers, ...outline(answers) }',
+    to: 'if (whole.length > 0) return { ...answers, ...outline(answers) }',
     tests: worker,
   },
   // The batch
@@ -146,8 +146,8 @@ const MUTANTS: Mutant[] = [
   {
     name: 'a job is done twice in one batch',
     file: 'worker/batch.ts',
-    from: 'const repeated = runs.get(record.body)',
-    to: "const repeated = runs.get('')",
+    from: 'entry.run ??= settleJob(entry.job, entry.sentAt)',
+    to: 'entry.run = settleJob(entry.job, entry.sentAt)',
     tests: worker,
   },
   {
@@ -186,8 +186,8 @@ const MUTANTS: Mutant[] = [
   {
     name: 'a hanging image takes its batch with it',
     file: 'worker/batch.ts',
-    from: 'await Promise.race([run, lastMoment])',
-    to: 'await run',
+    from: 'await Promise.race([Promise.all(runs), lastMoment])',
+    to: 'await Promise.all(runs)',
     tests: worker,
   },
   {
@@ -285,13 +285,13 @@ const MUTANTS: Mutant[] = [
   {
     name: 'the sweeper sends jobs for images without an original',
     file: 'sweeper/sweep.ts',
-    from: 'if (image.attempts === 0 && !(await hasOriginal(deps, image))) {',
+    from: 'if (image.epoch === 1 && image.attempts === 0 && !(await hasOriginal(deps, image))) {',
     to: 'if (image.attempts < 0) {',
   },
   {
     name: 'the sweeper does not look for the original before it removes a record',
     file: 'sweeper/sweep.ts',
-    from: 'if (image.attempts === 0 && !(await hasOriginal(deps, image))) {',
+    from: 'if (image.epoch === 1 && image.attempts === 0 && !(await hasOriginal(deps, image))) {',
     to: 'if (image.attempts === 0) {',
   },
   {
@@ -310,8 +310,8 @@ const MUTANTS: Mutant[] = [
   {
     name: 'nothing holds the calls back',
     file: 'worker/analysis.ts',
-    from: 'kept.labels ?? inTurn(() => detectLabels(deps, image, time)),',
-    to: 'kept.labels ?? detectLabels(deps, image, time),',
+    from: '(await deps.limiter.run(() => ask(deps, name, image, time), isThrottling, time.until))',
+    to: '(await ask(deps, name, image, time))',
     tests: ['test/backlog.test.ts'],
   },
 ]

@@ -3,8 +3,9 @@ import { availableParallelism } from 'node:os'
 export type Kind =
   | 'jpeg'
   | 'progressive jpeg'
+  | 'progressive cmyk jpeg'
   | 'png'
-  | 'interlaced png'
+  | 'interlaced or turned png'
   | 'webp'
   | 'gif'
   | 'avif'
@@ -23,27 +24,31 @@ const DECODE_BYTES = 500_000_000
 export const BYTES_PER_PIXEL: Record<Kind, number> = {
   jpeg: 0.5,
   'progressive jpeg': 6.5,
-  png: 1,
-  'interlaced png': 8.7,
+  'progressive cmyk jpeg': 11.5,
+  png: 1.8,
+  'interlaced or turned png': 9.2,
   webp: 8,
-  gif: 4.7,
+  gif: 6,
   avif: 20,
   'deep avif': 27,
 }
+/** Decoders keep a copy of the file, or of its parts, and sometimes another. */
+export const BYTES_PER_BYTE = 2
 
 /**
- * The most pixels of each kind: what DECODE_BYTES has room for, and never more than one core decodes in 4 seconds.
+ * The most pixels of each kind: what DECODE_BYTES has room for, and never more than one core decodes in 5 seconds.
  * 250 million are for the 200-megapixel JPEGs of telephones; Rekognition's own 10,000 × 10,000 for the rest.
  */
 export const MAX_PIXELS: Record<Kind, number> = {
-  jpeg: 250_000_000, //              × 0.5 = 125 MB
-  'progressive jpeg': 76_000_000, // × 6.5 = 494 MB
-  png: 100_000_000, //               × 1   = 100 MB
-  'interlaced png': 57_000_000, //   × 8.7 = 496 MB
-  webp: 60_000_000, //               × 8   = 480 MB
-  gif: 100_000_000, //               × 4.7 = 470 MB
-  avif: 25_000_000, //               × 20  = 500 MB
-  'deep avif': 18_500_000, //        × 27  = 500 MB
+  jpeg: 250_000_000, //                     × 0.5  = 125 MB
+  'progressive jpeg': 76_000_000, //        × 6.5  = 494 MB
+  'progressive cmyk jpeg': 43_000_000, //   × 11.5 = 495 MB
+  png: 100_000_000, //                      × 1.8  = 180 MB
+  'interlaced or turned png': 54_000_000, // × 9.2 = 497 MB
+  webp: 60_000_000, //                      × 8    = 480 MB
+  gif: 83_000_000, //                       × 6    = 498 MB
+  avif: 25_000_000, //                      × 20   = 500 MB
+  'deep avif': 18_500_000, //               × 27   = 500 MB
 }
 
 /** Pixels that all pictures within one AVIF may have together: colour, transparency, a gain map, or the cells of a grid. */

@@ -2,6 +2,7 @@ import sharp, { type Metadata, type OutputInfo, type Sharp } from 'sharp'
 import { type ContentType, sniffContentType } from '../shared/format.ts'
 import { Verdict } from '../shared/image.ts'
 import {
+  BYTES_PER_BYTE,
   BYTES_PER_PIXEL,
   DECODE_SECONDS,
   decodes,
@@ -75,8 +76,9 @@ export async function render(
   signal?: AbortSignal,
 ): Promise<Rendered> {
   const contentType = sniffContentType(original)
-  if (contentType === undefined)
+  if (contentType === undefined) {
     throw new Verdict('UNSUPPORTED_FORMAT', 'The file is not an image of a supported format.')
+  }
   const bytes = withoutText(original)
   refuseHiddenWork(bytes, contentType)
   // In its turn as well, so that its time is not spent waiting for a thread.
@@ -98,7 +100,7 @@ export async function render(
       `The image is ${width} × ${height}; ${kind} may have ${limit / 1e6} million pixels.`,
     )
   }
-  if (kind === 'progressive jpeg') refuseManyScans(jpegScans(bytes), pixels)
+  if (contentType === 'image/jpeg' && metadata.isProgressive) refuseManyScans(jpegScans(bytes), pixels)
   const work = async (): Promise<Rendered> => {
     signal?.throwIfAborted()
     const picture = () =>
@@ -115,7 +117,7 @@ export async function render(
     ])
     return { contentType, width, height, thumbnail, rendition }
   }
-  return decodes.run(pixels * BYTES_PER_PIXEL[kind], work, inTime)
+  return decodes.run(pixels * BYTES_PER_PIXEL[kind] + bytes.length * BYTES_PER_BYTE, work, inTime)
 }
 
 /**
@@ -155,28 +157,20 @@ function refuseManyScans(scans: number, pixels: number): void {
   }
 }
 
+/** Files of real cameras carry faults that decoders mend; what makes them guess at pixels is a warning. */
+const INPUT = { failOn: 'warning', limitInputChannels: MAX_CHANNELS, pages: 1 } as const
+
 const open = (bytes: Buffer): Sharp =>
-  sharp(bytes, {
-    // Files of real cameras carry faults that decoders mend; what makes them guess at pixels is a warning.
-    failOn: 'warning',
-    // The caps per kind are checked first; this holds where a header lies about the size.
-    limitInputPixels: MAX_PIXELS.jpeg,
-    limitInputChannels: MAX_CHANNELS,
-    sequentialRead: true,
-    pages: 1,
+  // The caps per kind are checked first; this one holds where a header lies about the size.
+  sharp(bytes, { ...INPUT, limitInputPixels: MAX_PIXELS.jpeg, sequentialRead: true })
     // So that the thread of an image that has been given up is free again, at the next line.
-  }).timeout({ seconds: PIPELINE_SECONDS })
+    .timeout({ seconds: PIPELINE_SECONDS })
 
 async function readMetadata(bytes: Buffer, contentType: ContentType): Promise<Metadata> {
   let metadata: Metadata
   try {
     // Without a limit on pixels: the header is all that is read here, and its size is the answer.
-    metadata = await sharp(bytes, {
-      failOn: 'warning',
-      limitInputPixels: false,
-      limitInputChannels: MAX_CHANNELS,
-      pages: 1,
-    }).metadata()
+    metadata = await sharp(bytes, { ...INPUT, limitInputPixels: false }).metadata()
   } catch (error) {
     throw corrupt(error)
   }
@@ -199,10 +193,16 @@ const corrupt = (cause: unknown): Verdict =>
   new Verdict('CORRUPT_IMAGE', 'The image cannot be decoded: its data is damaged or cut off.', cause)
 
 function kindOf(contentType: ContentType, metadata: Metadata): Kind {
-  if (contentType === 'image/jpeg') return metadata.isProgressive ? 'progressive jpeg' : 'jpeg'
-  if (contentType === 'image/png') return metadata.isProgressive ? 'interlaced png' : 'png'
-  if (contentType === 'image/avif') return (metadata.bitsPerSample ?? 8) > 8 ? 'deep avif' : 'avif'
-  return contentType.slice('image/'.length) as Kind
+  const { isProgressive, space, orientation = 1, bitsPerSample = 8 } = metadata
+  if (contentType === 'image/jpeg') {
+    if (!isProgressive) return 'jpeg'
+    return space === 'cmyk' ? 'progressive cmyk jpeg' : 'progressive jpeg'
+  }
+  // Its last line may be needed first.
+  if (contentType === 'image/png')
+    return isProgressive || orientation > 1 ? 'interlaced or turned png' : 'png'
+  if (contentType === 'image/avif') return bitsPerSample > 8 ? 'deep avif' : 'avif'
+  return contentType === 'image/webp' ? 'webp' : 'gif'
 }
 
 /** EXIF orientations 5 to 8 lie on their side. */

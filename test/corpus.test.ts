@@ -1,0 +1,402 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import sharp, { type Metadata } from 'sharp'
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { Verdict } from '../shared/image.ts'
+import { Budget, within } from '../worker/budget.ts'
+import { avifPixels, withoutText } from '../worker/png.ts'
+import { render } from '../worker/thumbnail.ts'
+import { startTestSystem } from './context.ts'
+import { mutations } from './corpus.ts'
+import {
+  flat,
+  frameBomb,
+  frameRepeatingAvif,
+  grid,
+  insert,
+  jpegSegment,
+  pngChunk,
+  repeat,
+  scanBomb,
+  validFiles,
+  withChunks,
+  withSegments,
+} from './pictures.ts'
+
+/** `MUTATIONS=20000 npm test -- test/corpus.test.ts` is the long run. */
+const COUNT = Number(process.env['MUTATIONS'] ?? 1_000)
+const SEED = Number(process.env['SEED'] ?? 1)
+const AT_ONCE = 4
+/** None of them takes a second on an idle core. */
+const HANG_MS = 10_000
+
+/** What becomes of a file: `rendered`, or the code of its verdict. All else is thrown. */
+async function outcome(bytes: Buffer): Promise<string> {
+  try {
+    const { thumbnail } = await render(bytes, 's3')
+    expect(thumbnail.subarray(0, 3).toString('hex')).toBe('ffd8ff')
+    return 'rendered'
+  } catch (error) {
+    if (error instanceof Verdict) return error.failure.code
+    throw error
+  }
+}
+const timed = async (bytes: Buffer): Promise<{ code: string; ms: number }> => {
+  const began = performance.now()
+  const code = await outcome(bytes)
+  return { code, ms: performance.now() - began }
+}
+
+let valid: Map<string, Buffer>
+let frameRepeating: Buffer
+beforeAll(async () => {
+  valid = await validFiles()
+  frameRepeating = await frameRepeatingAvif(1_500, 1_000)
+})
+const file = (name: string): Buffer => {
+  const bytes = valid.get(name)
+  if (bytes === undefined) throw new Error(`There is no file ${name}.`)
+  return bytes
+}
+
+describe('a corpus', () => {
+  it('of valid files is rendered, whatever their kind', async () => {
+    const failed = []
+    for (const [name, bytes] of valid) {
+      const code = await outcome(bytes)
+      if (code !== 'rendered') failed.push(`${name}: ${code}`)
+    }
+    expect(failed).toEqual([])
+  })
+
+  it(
+    `of ${COUNT} mutations ends as thumbnails and verdicts, and each of them soon`,
+    async () => {
+      const seen = new Map<string, number>()
+      const wrong: string[] = []
+      const all = mutations(COUNT, SEED)
+      const rest = async (): Promise<void> => {
+        for (let next = await all.next(); !next.done; next = await all.next()) {
+          const { name, bytes } = next.value
+          try {
+            const { code, ms } = await timed(bytes)
+            seen.set(code, (seen.get(code) ?? 0) + 1)
+            if (ms > HANG_MS) wrong.push(`${name} took ${Math.round(ms)} ms`)
+          } catch (error) {
+            wrong.push(`${name} (SEED=${SEED}): ${error}`)
+          }
+        }
+      }
+      await Promise.all(Array.from({ length: AT_ONCE }, rest))
+      if (process.env['MUTATIONS'] !== undefined) process.stdout.write(`${JSON.stringify([...seen])}\n`)
+      expect(wrong).toEqual([])
+      // Otherwise the mutations were all too coarse or all too fine.
+      for (const code of ['rendered', 'CORRUPT_IMAGE']) {
+        expect(seen.get(code), code).toBeGreaterThan(COUNT / 20)
+      }
+    },
+    60_000 + COUNT * 100,
+  )
+
+  it('of 80 mutations passes the API and the worker without a 5xx and at the first attempt', async () => {
+    const system = await startTestSystem()
+    try {
+      const ids: string[] = []
+      const submit = async ({ name, bytes }: { name: string; bytes: Buffer }): Promise<void> => {
+        const answer = await system.app.request(`/images?filename=${encodeURIComponent(name)}`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/octet-stream' },
+          body: new Uint8Array(bytes),
+        })
+        const { imageId, code } = (await answer.json()) as { imageId?: string; code?: string }
+        expect([202, 400, 415], `${name}: ${answer.status} ${code}`).toContain(answer.status)
+        if (imageId !== undefined) ids.push(imageId)
+      }
+      const submissions: Promise<void>[] = []
+      for await (const mutation of mutations(80, SEED + 1)) submissions.push(submit(mutation))
+      await Promise.all(submissions)
+      await Promise.all([system.work(), system.work(), system.work()])
+      expect(ids.length).toBeGreaterThan(50)
+      for (const imageId of ids) {
+        const { status, attempts, failure } = await system.record(imageId)
+        expect({ attempts, done: status !== 'pending' && status !== 'processing' }).toEqual({
+          attempts: 1,
+          done: true,
+        })
+        expect(failure?.code).not.toBe('EXHAUSTED')
+      }
+      expect(system.trouble).toEqual([])
+    } finally {
+      await system.stop()
+    }
+  }, 60_000)
+})
+
+describe('the runner', () => {
+  const run = promisify(execFile)
+  it('tells the outcome, the attempts and the memory of each file, and ends well', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'corpus-'))
+    try {
+      writeFileSync(join(folder, 'good.jpg'), file('baseline.jpg'))
+      writeFileSync(join(folder, 'cut.jpg'), file('baseline.jpg').subarray(0, 2_000))
+      writeFileSync(join(folder, 'text.jpg'), 'not an image')
+      writeFileSync(join(folder, 'empty.jpg'), '')
+      writeFileSync(join(folder, 'large.jpg'), Buffer.concat([file('baseline.jpg'), Buffer.alloc(5_000_000)]))
+      const corpus = join(import.meta.dirname, 'corpus.ts')
+      const { stdout } = await run(process.execPath, [corpus, folder, '--json'])
+      const { files, good, peakMb } = JSON.parse(stdout)
+      const told = Object.fromEntries(
+        files.map((row: { file: string; status: number; outcome: string; attempts: number }) => [
+          row.file,
+          [row.status, row.outcome, row.attempts],
+        ]),
+      )
+      expect(told).toEqual({
+        'good.jpg': [202, 'completed', 1],
+        'cut.jpg': [202, 'CORRUPT_IMAGE', 1],
+        'text.jpg': [415, 'UNSUPPORTED_FORMAT', 0],
+        'empty.jpg': [400, 'EMPTY_IMAGE', 0],
+        'large.jpg': [413, 'IMAGE_TOO_LARGE', 0],
+      })
+      expect(good).toBe(true)
+      expect(peakMb).toBeGreaterThan(50)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+})
+
+describe('few bytes that mean much work are refused at once:', () => {
+  const jpeg = () => file('baseline.jpg')
+  const png = () => file('rgb.png')
+  const quickly = async (bytes: Buffer): Promise<string> => {
+    const { code, ms } = await timed(bytes)
+    // Unguarded, each of them takes from 8 seconds to half an hour of one core.
+    expect(ms).toBeLessThan(5_000)
+    return code
+  }
+
+  it('a JPEG of 800 scans', async () => {
+    const bytes = scanBomb(8_000, 800)
+    expect(bytes.length).toBeLessThan(500_000)
+    expect(await quickly(bytes)).toBe('CORRUPT_IMAGE')
+    expect(await quickly(scanBomb(8_000, 90))).toBe('TOO_MANY_PIXELS')
+    expect(await quickly(scanBomb(800, 90))).toBe('rendered')
+  })
+  it('a JPEG of a million segments', async () => {
+    expect(
+      await quickly(withSegments(jpeg(), repeat(jpegSegment(0xe1, Buffer.from('Exif\0\0')), 400_000))),
+    ).toBe('CORRUPT_IMAGE')
+    expect(await quickly(withSegments(jpeg(), repeat(jpegSegment(0xfe, Buffer.from('a')), 5_000)))).toBe(
+      'rendered',
+    )
+  })
+  it('a WebP of 80,000 frames', async () => {
+    expect(await quickly(await frameBomb('webp', 80_000))).toBe('TOO_MANY_PIXELS')
+    expect(await quickly(await frameBomb('webp', 5_000))).toBe('rendered')
+  })
+  it('a GIF of 300,000 frames', async () => {
+    expect(await quickly(await frameBomb('gif', 300_000))).toBe('TOO_MANY_PIXELS')
+    expect(await quickly(await frameBomb('gif', 5_000))).toBe('rendered')
+  })
+  it('an AVIF whose picture is coded 1,000 times', async () => {
+    expect(await quickly(frameRepeating)).toBe('TOO_MANY_PIXELS')
+    expect(await quickly(await frameRepeatingAvif(200, 4))).toBe('rendered')
+  })
+  it('an AVIF whose grid has 225 cells of its own size', async () => {
+    expect(await quickly(await grid(1_500, 15, 15, 1_500))).toBe('TOO_MANY_PIXELS')
+    expect(await quickly(await grid(128, 2, 2, 256))).toBe('rendered')
+  })
+  it('a PNG with many small chunks, which are left out', async () => {
+    const densities = withChunks(png(), repeat(pngChunk('pHYs', Buffer.alloc(9)), 200_000))
+    expect(await quickly(densities)).toBe('rendered')
+    expect(withoutText(densities).length).toBeLessThan(png().length + 100)
+    const empty = repeat(pngChunk('IDAT', Buffer.alloc(0)), 300_000)
+    const stretched = insert(png(), png().indexOf('IDAT') - 4, empty)
+    expect(await quickly(stretched)).toBe('rendered')
+    // Where nothing is left out, nothing is copied.
+    expect(withoutText(stretched).buffer).toBe(stretched.buffer)
+  })
+})
+
+describe('the most pixels are fewer', () => {
+  /** The file with another size in its header, `at` bytes after a mark: refused before anything is decoded. */
+  const resized = (bytes: Buffer, mark: string, at: number, side: number, digits: 2 | 4): Buffer => {
+    const copy = Buffer.from(bytes)
+    const begin = copy.indexOf(mark, 0, 'latin1') + at
+    for (const place of [begin, begin + digits]) copy.writeUIntBE(side, place, digits)
+    return copy
+  }
+  const png = async (orientation: number, side: number): Promise<Buffer> => {
+    const still = await flat(100, 100).withMetadata({ orientation }).png().toBuffer()
+    const header = resized(still, 'IHDR', 4, side, 4).subarray(16, 29)
+    return Buffer.concat([still.subarray(0, 8), pngChunk('IHDR', header), still.subarray(33)])
+  }
+  it.each<[string, number, (side: number) => Promise<Buffer>]>([
+    ['a PNG that is turned, all of which is in memory', 7_348, (side) => png(6, side)],
+    [
+      'a progressive JPEG in CMYK, which has a channel more',
+      6_557,
+      async (side) => {
+        const picture = flat(100, 100).toColourspace('cmyk').jpeg({ progressive: true })
+        return resized(await picture.toBuffer(), '\xff\xc2', 5, side, 2)
+      },
+    ],
+    [
+      'an AVIF of 10 bits, each of which takes two bytes',
+      4_301,
+      async (side) => {
+        const picture = flat(100, 100).avif({ effort: 0, bitdepth: 10 })
+        return resized(await picture.toBuffer(), 'ispe', 8, side, 4)
+      },
+    ],
+  ])('in %s', async (_name, largest, make) => {
+    expect(await outcome(await make(largest + 1))).toBe('TOO_MANY_PIXELS')
+    expect(await outcome(await make(largest))).toBe('CORRUPT_IMAGE')
+  })
+})
+
+describe('the pixels of an AVIF', () => {
+  it('are those of all its pictures, each as often as it is decoded', async () => {
+    const area = 200 * 160
+    expect(avifPixels(file('8-bit.avif'))).toEqual({ largest: area, decoded: area })
+    expect(avifPixels(file('alpha.avif'))).toEqual({ largest: area, decoded: 2 * area })
+    expect(avifPixels(file('grid.avif'))).toEqual({ largest: 256 ** 2, decoded: 4 * 128 ** 2 })
+    expect(avifPixels(await frameRepeatingAvif(100, 7))).toEqual({ largest: 10_000, decoded: 70_000 })
+  })
+  it('that are cropped away count towards the cap', async () => {
+    const bytes = await grid(256, 1, 1, 200)
+    // The first size is that of the cell.
+    const size = bytes.indexOf('ispe') + 8
+    bytes.writeUInt32BE(5_100, size)
+    bytes.writeUInt32BE(5_100, size + 4)
+    expect(avifPixels(bytes)).toEqual({ largest: 5_100 ** 2, decoded: 5_100 ** 2 })
+    await expect(render(bytes, 's3')).rejects.toMatchObject({ failure: { code: 'TOO_MANY_PIXELS' } })
+  })
+  it.each(['iloc', 'iref', 'iprp'])('cannot be hidden by a second box %s', (type) => {
+    const bytes = frameRepeating
+    const meta = bytes.indexOf('meta') - 4
+    const second = Buffer.concat([Buffer.from([0, 0, 0, 8]), Buffer.from(type)])
+    const end = meta + bytes.readUInt32BE(meta)
+    const twice = insert(bytes, end, second, second)
+    twice.writeUInt32BE(bytes.readUInt32BE(meta) + 16, meta)
+    expect(avifPixels(twice).decoded).toBe(Number.POSITIVE_INFINITY)
+  })
+})
+
+describe('a decode', () => {
+  afterEach(() => {
+    vi.useRealTimers()
+    vi.restoreAllMocks()
+  })
+
+  const late = { failure: { code: 'CORRUPT_IMAGE', message: expect.stringContaining('within 20 seconds') } }
+  /** Microseconds of the processor that this process has had, as it will be told. */
+  let had = 0
+  beforeEach(() => {
+    had = 0
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    vi.spyOn(process, 'cpuUsage').mockImplementation(() => ({ user: had, system: 0 }))
+  })
+
+  it('stops between two lines when its time is up', async () => {
+    const bytes = file('rgb.png')
+    const seconds = vi.spyOn(sharp.prototype, 'timeout')
+    await render(bytes, 's3')
+    // The picture and the thumbnail.
+    expect(seconds.mock.calls).toEqual([[{ seconds: 60 }], [{ seconds: 60 }]])
+  })
+
+  it('whose header takes 20 seconds is given up, and its image has failed for good', async () => {
+    let end = (): void => {}
+    const endless = new Promise<Metadata>((_, reject) => {
+      end = () => reject(new Error('over'))
+    })
+    const opened = vi.spyOn(sharp.prototype, 'metadata').mockReturnValue(endless)
+    const rendering = expect(render(file('rgb.png'), 's3')).rejects.toMatchObject(late)
+    await turnsUntil(() => opened.mock.calls.length > 0)
+    had = 20_000_000
+    vi.advanceTimersByTime(20_000)
+    await rendering
+    end()
+  })
+
+  it('of 20 seconds is given up, but not one that had to wait for the processor', async () => {
+    const bytes = await flat(3_000, 3_000).avif({ effort: 0 }).toBuffer()
+    for (const seconds of [20, 19]) {
+      // Set on every picture that is about to be decoded.
+      const begun = vi.spyOn(sharp.prototype, 'timeout')
+      const rendering = render(bytes, 's3')
+      const ends = seconds < 20 ? rendering : expect(rendering).rejects.toMatchObject(late)
+      await turnsUntil(() => begun.mock.calls.length > 0)
+      had += seconds * 1_000_000
+      vi.advanceTimersByTime(20_000)
+      await ends
+      had = 0
+      begun.mockRestore()
+    }
+  })
+
+  it('that is given up keeps its share of the memory until it ends', async () => {
+    const budget = new Budget(10, 2)
+    let end = (): void => {}
+    const endless = new Promise<void>((resolve) => {
+      end = resolve
+    })
+    const given = budget.run(
+      10,
+      () => endless,
+      (work) => within(1, () => new Error('late'), work),
+    )
+    await new Promise(setImmediate)
+    had = 1_000_000
+    vi.advanceTimersByTime(1_000)
+    await expect(given).rejects.toThrow('late')
+    let begun = false
+    const next = budget.run(1, async () => {
+      begun = true
+    })
+    await new Promise(setImmediate)
+    expect(begun).toBe(false)
+    end()
+    await next
+    expect(begun).toBe(true)
+  })
+
+  it('of a HEIC is none, although libheif would begin it', async () => {
+    const heic = Buffer.from(file('8-bit.avif'))
+    heic.write('heic', 8)
+    await expect(render(heic.fill('mif1', 16, 28), 's3')).rejects.toMatchObject({
+      failure: { code: 'UNSUPPORTED_FORMAT' },
+    })
+  })
+
+  async function turnsUntil(condition: () => boolean): Promise<void> {
+    for (const until = performance.now() + 5_000; !condition(); ) {
+      if (performance.now() > until) throw new Error('The condition does not come about.')
+      await new Promise(setImmediate)
+    }
+  }
+})
+
+describe('a worker', () => {
+  it('does not start where libvips would read other formats', async () => {
+    // What a sharp would do that knows the loaders by other names: it blocks nothing, and says nothing.
+    const script = `
+      const { default: sharp } = await import('sharp')
+      sharp.block = () => {}
+      await import(${JSON.stringify(new URL('../worker/thumbnail.ts', import.meta.url).href)})
+    `
+    const started = promisify(execFile)(
+      process.execPath,
+      ['--disable-warning=ExperimentalWarning', '--input-type=module', '--eval', script],
+      { cwd: join(import.meta.dirname, '..') },
+    )
+    await expect(started).rejects.toMatchObject({
+      stderr: expect.stringMatching(/would read SVG, TIFF from strangers.*npm ci/),
+    })
+  })
+})

@@ -1,0 +1,269 @@
+import { GetCommand, ScanCommand } from '@aws-sdk/lib-dynamodb'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { buildApp } from '../api/app.ts'
+import { startTestSystem, type TestSystem } from './context.ts'
+import { distinct } from './pictures.ts'
+
+const DAY = 86_400_000
+const QUOTA = 5
+/** A quarter of an hour before midnight, UTC, so that no test runs over it. */
+const START = Math.ceil(Date.now() / DAY) * DAY - 900_000
+
+let system: TestSystem
+let app: TestSystem['app']
+let now = START
+let png: Buffer
+beforeAll(async () => {
+  system = await startTestSystem()
+  app = buildApp({ ...system.api, now: () => new Date(now), dailyImageQuota: QUOTA })
+  png = await distinct(1)
+})
+afterAll(() => system.stop())
+
+let owner = ''
+let owners = 0
+beforeEach(() => {
+  now = START
+  owners += 1
+  owner = `owner ${owners}`
+})
+const post = (headers: Record<string, string> = {}, body: Uint8Array = png) =>
+  app.request('/images', {
+    method: 'POST',
+    headers: { 'content-type': 'image/png', 'x-test-owner': owner, ...headers },
+    body: new Uint8Array(body),
+  })
+const announce = (body: object = { contentType: 'image/png', bytes: 700 }) =>
+  app.request('/uploads', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', 'x-test-owner': owner },
+    body: JSON.stringify(body),
+  })
+const statuses = async (requests: (Response | Promise<Response>)[]) =>
+  (await Promise.all(requests)).map(({ status }) => status).sort()
+const times = <T>(count: number, make: (index: number) => T): T[] =>
+  Array.from({ length: count }, (_, index) => make(index))
+const use = async (count: number) => {
+  for (let used = 0; used < count; used += 1) expect((await post()).status).toBe(202)
+}
+const refused = async (response: Response, retryAfter: string) => {
+  expect(response.status).toBe(429)
+  expect(response.headers.get('retry-after')).toBe(retryAfter)
+  expect(response.headers.get('content-type')).toBe('application/problem+json')
+  expect(await response.json()).toMatchObject({ status: 429, code: 'TOO_MANY_REQUESTS' })
+}
+
+describe('the quota of a day', () => {
+  it('lets exactly so many through, and then says when the next day begins', async () => {
+    await use(QUOTA)
+    await refused(await post(), '900')
+    now = START + 899_001
+    await refused(await post(), '1')
+    now = START + 900_000
+    await use(QUOTA)
+    await refused(await post(), '86400')
+    expect(await statuses([app.request('/images', { headers: { 'x-test-owner': owner } })])).toEqual([200])
+  })
+  it('lets exactly so many of fifty through that come at once, and keeps nothing of the others', async () => {
+    expect(await statuses(times(50, () => post()))).toEqual([
+      ...times(QUOTA, () => 202),
+      ...times(50 - QUOTA, () => 429),
+    ])
+    const list = await app.request('/images', { headers: { 'x-test-owner': owner } })
+    expect(((await list.json()) as { items: unknown[] }).items).toHaveLength(QUOTA)
+  })
+  it('is of one owner alone', async () => {
+    await use(QUOTA)
+    expect(
+      await statuses(
+        ['x', `${owner}/`, `${owner}#`, owner.toUpperCase()].map((other) => post({ 'x-test-owner': other })),
+      ),
+    ).toEqual([202, 202, 202, 202])
+    await refused(await post(), '900')
+  })
+  it('counts what is to be uploaded', async () => {
+    await use(QUOTA - 1)
+    expect((await announce()).status).toBe(201)
+    await refused(await announce(), '900')
+    await refused(await post(), '900')
+  })
+  it('does not count what is refused', async () => {
+    await use(QUOTA - 1)
+    const other = { 'idempotency-key': 'k' }
+    expect(
+      await statuses([
+        post({}, Buffer.from('no image')),
+        post({}, Buffer.alloc(0)),
+        post({}, Buffer.alloc(system.api.maxImageBytes + 1)),
+        post({ 'content-type': 'text/plain' }),
+        post({ 'content-type': 'application/json' }, Buffer.from('{')),
+        post({ 'idempotency-key': 'a b' }),
+        announce({ contentType: 'image/png' }),
+        announce({ contentType: 'image/svg+xml', bytes: 7 }),
+        announce({ contentType: 'image/png', bytes: system.api.maxUploadBytes + 1 }),
+        announce({ contentType: 'image/png', bytes: 7, analyses: ['x'] }),
+        app.request('/images?analyses=x', {
+          method: 'POST',
+          headers: { 'x-test-owner': owner },
+          body: new Uint8Array(png),
+        }),
+      ]),
+    ).toEqual([400, 400, 400, 400, 400, 400, 413, 413, 415, 415, 415])
+    expect((await post(other)).status).toBe(202)
+    expect((await post(other, await distinct(2))).status).toBe(422)
+    await refused(await post(), '900')
+  })
+  it('counts what is repeated with its key once, also when the quota is used up', async () => {
+    const key = { 'idempotency-key': 'repeated' }
+    await use(QUOTA - 1)
+    const ids = new Set<string>()
+    for (let time = 0; time < 3; time += 1) {
+      const response = await post(key)
+      expect(response.status).toBe(202)
+      ids.add(((await response.json()) as { imageId: string }).imageId)
+    }
+    expect(ids.size).toBe(1)
+    await refused(await post(), '900')
+    await refused(await post({ 'idempotency-key': 'another' }), '900')
+  })
+  it('counts what is repeated at the same moment once', async () => {
+    await use(QUOTA - 2)
+    expect(await statuses(times(8, () => post({ 'idempotency-key': 'at-once' })))).toEqual(
+      times(8, () => 202),
+    )
+    expect((await post()).status).toBe(202)
+    await refused(await post(), '900')
+  })
+  it('has room again the next day for a key that was refused', async () => {
+    await use(QUOTA)
+    const key = { 'idempotency-key': 'refused' }
+    await refused(await post(key), '900')
+    now = START + 900_000
+    const first = (await (await post(key)).json()) as { imageId: string }
+    const again = (await (await post(key)).json()) as { imageId: string }
+    expect(again).toEqual(first)
+    await use(QUOTA - 1)
+    await refused(await post(), '86400')
+  })
+  it('is not given back by a deletion', async () => {
+    await use(QUOTA - 1)
+    const { imageId } = (await (await post()).json()) as { imageId: string }
+    const headers = { 'x-test-owner': owner }
+    expect((await app.request(`/images/${imageId}`, { method: 'DELETE', headers })).status).toBe(204)
+    await refused(await post(), '900')
+  })
+  it('is nothing that anybody finds, and its count goes by itself', async () => {
+    owner = 'who?#%2e'
+    await use(1)
+    const { Items = [] } = await system.worker.dynamo.send(
+      new ScanCommand({
+        TableName: system.names.table,
+        FilterExpression: 'begins_with(imageId, :quota)',
+        ExpressionAttributeValues: { ':quota': 'quota#' },
+      }),
+    )
+    expect(Items.length).toBeGreaterThan(0)
+    for (const item of Items) {
+      expect(item['imageId']).toMatch(/^quota#[0-9a-f]{64}#\d{4}-\d\d-\d\d$/)
+      expect(item['expiresAt'] * 1_000).toBeGreaterThan(START + DAY)
+      const path = `/images/${encodeURIComponent(item['imageId'])}`
+      for (const method of ['GET', 'DELETE'])
+        expect((await app.request(path, { method, headers: { 'x-test-owner': owner } })).status).toBe(404)
+    }
+  })
+})
+
+describe('an image whose time is up', () => {
+  let kept: TestSystem['app']
+  beforeAll(async () => {
+    // The jobs of the tests above, which nobody waits for.
+    while ((await system.receiveJobs()).Records.length > 0);
+    kept = buildApp({ ...system.api, now: () => new Date(now), retentionDays: 3 })
+  })
+  const get = (path: string, method = 'GET') =>
+    kept.request(path, { method, headers: { 'x-test-owner': owner } })
+  const submit = async (headers: Record<string, string> = {}): Promise<string> => {
+    const response = await kept.request('/images', {
+      method: 'POST',
+      headers: { 'content-type': 'image/png', 'x-test-owner': owner, ...headers },
+      body: new Uint8Array(png),
+    })
+    expect(response.status).toBe(202)
+    return ((await response.json()) as { imageId: string }).imageId
+  }
+  const item = async (imageId: string) =>
+    (await system.worker.dynamo.send(new GetCommand({ TableName: system.names.table, Key: { imageId } })))
+      .Item
+  const listed = async (query = '') => {
+    const ids: string[] = []
+    for (let cursor: string | undefined; ; ) {
+      const more = cursor === undefined ? '' : `&cursor=${cursor}`
+      const page = (await (await get(`/images?limit=2${query}${more}`)).json()) as {
+        items: { imageId: string }[]
+        cursor?: string
+      }
+      ids.push(...page.items.map(({ imageId }) => imageId))
+      if (page.cursor === undefined) return ids
+      cursor = page.cursor
+    }
+  }
+  const missing = async (response: Response) => {
+    const { instance: _, ...body } = (await response.json()) as Record<string, unknown>
+    return { status: response.status, ...body }
+  }
+
+  it('is there to the second, and then for nobody, on no route and in no list', async () => {
+    const old = [await submit(), await submit(), await submit()]
+    const upload = (await (
+      await kept.request('/uploads', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'x-test-owner': owner },
+        body: JSON.stringify({ contentType: 'image/png', bytes: 700 }),
+      })
+    ).json()) as { imageId: string }
+    await system.work()
+    for (const id of [...old, upload.imageId]) {
+      expect((await item(id))?.['expiresAt']).toBe(Math.floor(START / 1_000) + 3 * 86_400)
+      expect(await (await get(`/images/${id}`)).json()).not.toHaveProperty('expiresAt')
+    }
+    now = START + DAY
+    const young = await submit()
+    now = START + 3 * DAY - 1
+    expect((await get(`/images/${old[0]}`)).status).toBe(200)
+    expect(await listed()).toHaveLength(5)
+    now = START + 3 * DAY
+    const none = await missing(await get('/images/0199c0de-0000-7000-8000-000000000000'))
+    for (const id of [...old, upload.imageId]) {
+      for (const route of ['', '?wait=20', '/thumbnail', '/original'])
+        expect(await missing(await get(`/images/${id}${route}`)), route).toEqual(none)
+      expect(await missing(await get(`/images/${id}/retry`, 'POST'))).toEqual(none)
+      expect(await missing(await get(`/images/${id}`, 'DELETE'))).toEqual(none)
+      expect(await item(id)).toBeDefined()
+    }
+    expect(await listed()).toEqual([young])
+    for (const status of ['completed', 'awaiting_upload', 'failed'])
+      expect(await listed(`&status=${status}`)).toEqual([])
+    expect(await listed('&status=pending')).toEqual([young])
+    expect(await listed('&label=Bright')).toEqual([])
+    const cursor = Buffer.from(old[2] ?? '').toString('base64url')
+    expect(await (await get(`/images?cursor=${cursor}`)).json()).toEqual({ items: [] })
+  })
+  it('and its key make a new one', async () => {
+    const app = buildApp({ ...system.api, now: () => new Date(now), retentionDays: 1 })
+    kept = app
+    const headers = { 'idempotency-key': 'expired' }
+    const old = await submit(headers)
+    for (const ms of [DAY, DAY + 1_000]) {
+      now = START + ms
+      expect((await get(`/images/${await submit(headers)}`)).status).toBe(200)
+    }
+    expect(await submit(headers)).not.toBe(old)
+  })
+  it('is kept for ever where no time is set', async () => {
+    kept = buildApp({ ...system.api, now: () => new Date(now) })
+    const imageId = await submit()
+    expect(await item(imageId)).not.toHaveProperty('expiresAt')
+    now = START + 10_000 * DAY
+    expect((await get(`/images/${imageId}`)).status).toBe(200)
+  })
+})
