@@ -253,6 +253,16 @@ describe('the most pixels are fewer', () => {
         return resized(await picture.toBuffer(), 'ispe', 8, side, 4)
       },
     ],
+    [
+      'a PNG of long lines, of which many are in memory',
+      138_888,
+      async (side) => {
+        const still = await flat(100, 100).png().toBuffer()
+        const header = resized(still, 'IHDR', 4, 100, 4).subarray(16, 29)
+        header.writeUInt32BE(side, 0)
+        return Buffer.concat([still.subarray(0, 8), pngChunk('IHDR', header), still.subarray(33)])
+      },
+    ],
   ])('in %s', async (_name, largest, make) => {
     expect(await outcome(await make(largest + 1))).toBe('TOO_MANY_PIXELS')
     expect(await outcome(await make(largest))).toBe('CORRUPT_IMAGE')

@@ -497,6 +497,8 @@ export async function* oddFiles(): AsyncGenerator<{ name: string; bytes: Buffer 
     }
   }
   yield { name: 'size/1000000x80.png', bytes: await flat(1_000_000, 80).png().toBuffer() }
+  const strip = flat(1_000_000, 100).ensureAlpha(0.5).toColourspace('rgb16')
+  yield { name: 'size/1000000x100-16-bit.png', bytes: await strip.png().toBuffer() }
   yield* bombs(jpeg, png)
   const noise = seeded(7)
   for (let number = 0; number < 20; number += 1) {

@@ -15,7 +15,7 @@ export type Kind =
  * Bytes of memory that all decodes under way may take together. One image may take them all. With Node and libvips
  * (100 MB) and ten originals of 4.5 MB, a worker stays under 700 MB: `npm run bench -- decode-memory`.
  */
-const DECODE_BYTES = 500_000_000
+export const DECODE_BYTES = 500_000_000
 
 /**
  * Bytes of memory per pixel while an image of each kind is decoded: the worst of its variants as
@@ -50,6 +50,14 @@ export const MAX_PIXELS: Record<Kind, number> = {
   avif: 25_000_000, //                      × 20   = 500 MB
   'deep avif': 18_500_000, //               × 27   = 500 MB
 }
+
+/**
+ * Bytes of memory for the lines of a PNG while it is read from top to bottom. libvips holds up to 1,300 of them; of a
+ * strip all, twice where it is made narrower only, and up to six times where it is made lower as well. Glibc keeps as
+ * much again for the next one. (Measured; 4 MB of a strip of 1,000,000 × 100 with 16 bits and alpha would take 3 GB.)
+ */
+export const bytesOfLines = (lineBytes: number, height: number, lower: boolean): number =>
+  lineBytes * Math.min(2_600, height * (lower ? 12 : 2))
 
 /** Pixels that all pictures within one AVIF may have together: colour, transparency, a gain map, or the cells of a grid. */
 export const MAX_AVIF_PIXELS = 2 * MAX_PIXELS.avif

@@ -1,3 +1,7 @@
+import type { ContentType } from '../shared/format.ts'
+import { Verdict } from '../shared/image.ts'
+import { MAX_AVIF_PIXELS, MAX_FRAMES, MAX_SCANNED_PIXELS, MAX_SCANS, MAX_SEGMENTS } from './budget.ts'
+
 /**
  * What a few bytes can ask of a decoder beyond the pixels that they show. Each of these is found by reading boxes,
  * chunks and markers only, in one pass, before libvips sees the file.
@@ -56,8 +60,34 @@ export function withoutText(file: Uint8Array): Buffer {
   return Buffer.concat(kept)
 }
 
+export const tooMuch = (message: string): Verdict => new Verdict('TOO_MANY_PIXELS', message)
+
+/** Before libvips opens the file, since it does much of that work to open it. */
+export function refuseHiddenWork(bytes: Buffer, contentType: ContentType): void {
+  if (contentType === 'image/jpeg' && jpegSegments(bytes) > MAX_SEGMENTS) {
+    throw new Verdict('CORRUPT_IMAGE', `The image has more than ${MAX_SEGMENTS} segments of metadata.`)
+  }
+  if ((contentType === 'image/gif' || contentType === 'image/webp') && frames(bytes) > MAX_FRAMES) {
+    throw tooMuch(`The animation has more than ${MAX_FRAMES} frames.`)
+  }
+  if (contentType === 'image/avif' && avifPixels(bytes).decoded > MAX_AVIF_PIXELS) {
+    throw tooMuch(`The pictures within the image may have ${MAX_AVIF_PIXELS / 1e6} million pixels together.`)
+  }
+}
+
+/** After it, since only then it is known which JPEG has scans. */
+export function refuseManyScans(bytes: Buffer, pixels: number): void {
+  const scans = jpegScans(bytes)
+  if (scans > MAX_SCANS) throw new Verdict('CORRUPT_IMAGE', `The image has more than ${MAX_SCANS} scans.`)
+  if (scans * pixels > MAX_SCANNED_PIXELS) {
+    throw tooMuch(
+      `The image has ${scans} scans, which may have ${MAX_SCANNED_PIXELS / 1e6} million pixels together.`,
+    )
+  }
+}
+
 /** Segments before the picture of a JPEG, each of which libjpeg keeps: 5 million of them, in 50 MB, take it 1 GB. */
-export function jpegSegments(bytes: Buffer): number {
+function jpegSegments(bytes: Buffer): number {
   let count = 0
   for (const marker of jpegMarkers(bytes)) {
     if (marker === START_OF_SCAN) break
@@ -67,7 +97,7 @@ export function jpegSegments(bytes: Buffer): number {
 }
 
 /** Scans of a JPEG. Each goes through all pixels, in as little as 100 bytes for 80 million of them. */
-export function jpegScans(bytes: Buffer): number {
+function jpegScans(bytes: Buffer): number {
   let count = 0
   for (const marker of jpegMarkers(bytes)) if (marker === START_OF_SCAN) count += 1
   return count
@@ -88,7 +118,7 @@ function* jpegMarkers(bytes: Buffer): Generator<number> {
 }
 
 /** Frames of a GIF or WebP. Only the first is decoded, but libvips keeps a list, and looks through all of it each time. */
-export function frames(bytes: Buffer): number {
+function frames(bytes: Buffer): number {
   return bytes.toString('latin1', 0, 3) === 'GIF' ? gifFrames(bytes) : webpFrames(bytes)
 }
 

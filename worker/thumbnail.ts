@@ -4,20 +4,17 @@ import { Verdict } from '../shared/image.ts'
 import {
   BYTES_PER_BYTE,
   BYTES_PER_PIXEL,
+  bytesOfLines,
+  DECODE_BYTES,
   DECODE_SECONDS,
   decodes,
   type Kind,
-  MAX_AVIF_PIXELS,
   MAX_CHANNELS,
-  MAX_FRAMES,
   MAX_PIXELS,
-  MAX_SCANNED_PIXELS,
-  MAX_SCANS,
-  MAX_SEGMENTS,
   PIPELINE_SECONDS,
   within,
 } from './budget.ts'
-import { avifPixels, frames, jpegScans, jpegSegments, withoutText } from './png.ts'
+import { avifPixels, refuseHiddenWork, refuseManyScans, tooMuch, withoutText } from './png.ts'
 
 // Only the loaders of accepted formats, and only from memory, are within reach of a stranger's bytes.
 sharp.block({ operation: ['VipsForeignLoad'] })
@@ -91,16 +88,7 @@ export async function render(
       `The image is ${width} × ${height}; both sides need ${MIN_SIDE} pixels.`,
     )
   }
-  // What is cropped away, or only says how transparent the rest is, is decoded too.
-  const pixels = Math.max(width * height, contentType === 'image/avif' ? avifPixels(bytes).largest : 0)
-  const limit = MAX_PIXELS[kind]
-  if (pixels > limit) {
-    throw new Verdict(
-      'TOO_MANY_PIXELS',
-      `The image is ${width} × ${height}; ${kind} may have ${limit / 1e6} million pixels.`,
-    )
-  }
-  if (contentType === 'image/jpeg' && metadata.isProgressive) refuseManyScans(jpegScans(bytes), pixels)
+  const memory = weigh(bytes, kind, metadata)
   const work = async (): Promise<Rendered> => {
     signal?.throwIfAborted()
     const picture = () =>
@@ -117,7 +105,30 @@ export async function render(
     ])
     return { contentType, width, height, thumbnail, rendition }
   }
-  return decodes.run(pixels * BYTES_PER_PIXEL[kind] + bytes.length * BYTES_PER_BYTE, work, inTime)
+  return decodes.run(memory, work, inTime)
+}
+
+/**
+ * Bytes of memory that it takes to decode an image.
+ *
+ * @throws Verdict TOO_MANY_PIXELS, CORRUPT_IMAGE
+ */
+function weigh(bytes: Buffer, kind: Kind, metadata: Metadata): number {
+  const { width, height, channels, depth } = metadata
+  const limit = MAX_PIXELS[kind]
+  const isAvif = kind === 'avif' || kind === 'deep avif'
+  // What is cropped away, or only says how transparent the rest is, is decoded too.
+  const pixels = Math.max(width * height, isAvif ? avifPixels(bytes).largest : 0)
+  if (pixels > limit) {
+    throw tooMuch(`The image is ${width} × ${height}; ${kind} may have ${limit / 1e6} million pixels.`)
+  }
+  const memory = pixels * BYTES_PER_PIXEL[kind] + bytes.length * BYTES_PER_BYTE
+  if (kind === 'progressive jpeg' || kind === 'progressive cmyk jpeg') refuseManyScans(bytes, pixels)
+  if (kind !== 'png') return memory
+  const lineBytes = width * channels * (depth === 'ushort' ? 2 : 1)
+  const lines = bytesOfLines(lineBytes, height, renditionSize(width, height).height < height)
+  if (lines > DECODE_BYTES) throw tooMuch(`The image is ${width} × ${height}; its lines are too long.`)
+  return Math.max(memory, lines)
 }
 
 /**
@@ -130,32 +141,6 @@ const inTime = <T>(work: Promise<T>): Promise<T> =>
     () => new Verdict('CORRUPT_IMAGE', `The image cannot be decoded within ${DECODE_SECONDS} seconds.`),
     work,
   )
-
-/** Before libvips opens the file, since it does much of that work to open it. */
-function refuseHiddenWork(bytes: Buffer, contentType: ContentType): void {
-  if (contentType === 'image/jpeg' && jpegSegments(bytes) > MAX_SEGMENTS) {
-    throw new Verdict('CORRUPT_IMAGE', `The image has more than ${MAX_SEGMENTS} segments of metadata.`)
-  }
-  if ((contentType === 'image/gif' || contentType === 'image/webp') && frames(bytes) > MAX_FRAMES) {
-    throw new Verdict('TOO_MANY_PIXELS', `The animation has more than ${MAX_FRAMES} frames.`)
-  }
-  if (contentType === 'image/avif' && avifPixels(bytes).decoded > MAX_AVIF_PIXELS) {
-    throw new Verdict(
-      'TOO_MANY_PIXELS',
-      `The pictures within the image may have ${MAX_AVIF_PIXELS / 1e6} million pixels together.`,
-    )
-  }
-}
-
-function refuseManyScans(scans: number, pixels: number): void {
-  if (scans > MAX_SCANS) throw new Verdict('CORRUPT_IMAGE', `The image has more than ${MAX_SCANS} scans.`)
-  if (scans * pixels > MAX_SCANNED_PIXELS) {
-    throw new Verdict(
-      'TOO_MANY_PIXELS',
-      `The image has ${scans} scans, which may have ${MAX_SCANNED_PIXELS / 1e6} million pixels together.`,
-    )
-  }
-}
 
 /** Files of real cameras carry faults that decoders mend; what makes them guess at pixels is a warning. */
 const INPUT = { failOn: 'warning', limitInputChannels: MAX_CHANNELS, pages: 1 } as const

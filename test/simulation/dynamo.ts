@@ -33,6 +33,7 @@ interface Write extends Expressions {
 
 /** One table of DynamoDB in memory: what the pipeline uses of it, with indexes that lag behind. */
 export class DynamoModel {
+  /** Whole items, which nothing changes once they are written. */
   readonly items = new Map<string, Item>()
   /** What an index still shows of an item that has changed, and until when. */
   readonly #stale = new Map<string, { item: Item | undefined; until: number }>()
@@ -47,7 +48,7 @@ export class DynamoModel {
 
   get({ Key }: { Key: Item }): { Item?: Item } {
     const item = this.items.get(String(Key['imageId']))
-    return item === undefined ? {} : { Item: structuredClone(item) }
+    return item === undefined ? {} : { Item: item }
   }
 
   put(input: Write & { Item: Item }): object {
@@ -85,7 +86,7 @@ export class DynamoModel {
       if (words[0] === ',') words.shift()
     }
     this.#write(id, item)
-    return { Attributes: structuredClone(item) }
+    return { Attributes: item }
   }
 
   query(input: Query): { Items: Item[]; Count: number; ScannedCount: number; LastEvaluatedKey?: Item } {
@@ -120,7 +121,7 @@ export class DynamoModel {
             Object.entries(item).filter(([name]) => projected.length === 0 || projected.includes(name)),
           )
     return {
-      Items: matching.map((item) => structuredClone(project(item))),
+      Items: matching.map(project),
       Count: matching.length,
       ScannedCount: page.length,
       ...(last !== undefined && from + page.length < shown.length ? { LastEvaluatedKey: keysOf(last) } : {}),

@@ -13,7 +13,6 @@ export const ordinary = (seed: number): Scenario => ({
   images: [
     { picture: 'good', at: 0, key: true },
     { picture: 'corrupt', at: 5, key: true, retry: true },
-    { picture: 'other', at: 10, key: false },
     { picture: 'third', at: 2_000, key: true, deleteAfter: 400 },
     { picture: 'refused', at: 2_000, key: true },
     { picture: 'third', at: 4_000, key: false, posts: 1 },
@@ -34,13 +33,9 @@ export async function* singleFaults(prepared: Prepared): AsyncGenerator<Scenario
   for (const name of [...names, 'sweeper Get', 'sweeper HeadObject', 'worker ChangeMessageVisibility']) {
     for (const fault of FAULTS) {
       for (const [from, count] of [
-        [1, 2],
-        [1, 3],
         [2, 1],
         [2, 4],
-        [3, 1],
         [1, 12],
-        [1, 40],
       ] as const) {
         yield { ...scenario, firsts: [{ name, from, count, fault }] }
       }

@@ -195,7 +195,7 @@ export class World {
     const imageId = String((input.Key ?? input.Item)?.['imageId'])
     const result = write()
     const item = this.dynamo.items.get(imageId)
-    this.seen.push({ at: this.clock.time, imageId, item: structuredClone(item) })
+    this.seen.push({ at: this.clock.time, imageId, item })
     return result
   }
 
@@ -213,7 +213,7 @@ export class World {
     const call: Call = { number: this.calls.length, occurrence, name, at: this.clock.time }
     this.calls.push(call)
     const fault = this.#options.faultOf(call)
-    this.log(`${name} ${brief(input)}${fault === undefined ? '' : ` ← ${fault}`}`)
+    if (this.#options.log) this.log(`${name} ${brief(input)}${fault === undefined ? '' : ` ← ${fault}`}`)
     if (fault !== undefined) {
       this.faults += 1
       const lasting = { late: this.settings.lateMs, slow: 20_000, hang: this.settings.timeoutMs }
