@@ -57,7 +57,7 @@ export const MAX_PIXELS: Record<Kind, number> = {
  * much again for the next one. (Measured; 4 MB of a strip of 1,000,000 × 100 with 16 bits and alpha would take 3 GB.)
  */
 export const bytesOfLines = (lineBytes: number, height: number, lower: boolean): number =>
-  lineBytes * Math.min(2_600, height * (lower ? 12 : 2))
+  lineBytes * Math.min(2_800, height * (lower ? 12 : 2))
 
 /** Pixels that all pictures within one AVIF may have together: colour, transparency, a gain map, or the cells of a grid. */
 export const MAX_AVIF_PIXELS = 2 * MAX_PIXELS.avif
