@@ -20,9 +20,8 @@ export interface EmbeddedAws {
   endpoint: string
   /**
    * After a restart: no worker of before is alive, so what it had in flight in this queue is visible again.
-   * @returns the bodies of all messages in the queue
    */
-  recoverQueue: (name: string) => string[]
+  recoverQueue: (name: string) => void
   stop: () => Promise<void>
 }
 

@@ -66,8 +66,8 @@ export interface FauxqsModules {
    * @param toArn without it, the queue from which the message came here as a dead letter
    */
   moveMessage: (fromArn: string, toArn: string | undefined) => Moved
-  /** Makes everything in flight visible; returns the bodies of all messages. */
-  recoverQueue: (name: string) => string[]
+  /** Makes everything in flight visible. */
+  recoverQueue: (name: string) => void
   close: () => Promise<void>
 }
 
@@ -222,9 +222,8 @@ export async function loadFauxqs(folder: string): Promise<FauxqsModules> {
     },
     recoverQueue: (name) => {
       const queue = sqsStore.getQueueByName(name)
-      if (queue === undefined) return []
+      if (queue === undefined) return
       for (const handle of [...queue.inflightMessages.keys()]) queue.changeVisibility(handle, 0)
-      return [...queue.messages, ...queue.delayedMessages].map((message) => message.body)
     },
     close: async () => {
       await app.close()

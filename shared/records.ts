@@ -56,11 +56,14 @@ export async function updateImage(
   { set, remove = [], add = {}, condition, values }: Write,
 ): Promise<Image | undefined> {
   const written = { ...set, ...add }
-  const list = (names: string[]): string => names.map((name) => `#${name} :${name}`).join(', ')
+  const list = (values: object, between: string): string =>
+    Object.keys(values)
+      .map((name) => `#${name}${between}:${name}`)
+      .join(', ')
   const expression = [
-    `SET ${list(Object.keys(set)).replaceAll(' :', ' = :')}`,
+    `SET ${list(set, ' = ')}`,
     ...(remove.length > 0 ? [`REMOVE ${remove.join(', ')}`] : []),
-    ...(Object.keys(add).length > 0 ? [`ADD ${list(Object.keys(add))}`] : []),
+    ...(Object.keys(add).length > 0 ? [`ADD ${list(add, ' ')}`] : []),
   ].join(' ')
   try {
     const { Attributes } = await dynamo.send(

@@ -52,7 +52,6 @@ const ACTIONS: Record<string, string> = {
   // A HEAD is a GET to IAM.
   HeadObjectCommand: 's3:GetObject',
   SendMessageCommand: 'sqs:SendMessage',
-  SendMessageBatchCommand: 'sqs:SendMessage',
   ChangeMessageVisibilityCommand: 'sqs:ChangeMessageVisibility',
   DeleteObjectCommand: 's3:DeleteObject',
   DeleteItemCommand: 'dynamodb:DeleteItem',
