@@ -98,6 +98,8 @@ const MUTANTS: Mutant[] = [
     file: 'worker/process-image.ts',
     from: 'if (image.attempts - (image.throttled ?? 0) > deps.maxAttempts) {',
     to: 'if (image.attempts < 0) {',
+    // In the simulation the sweeper gives such an image up as well.
+    tests: worker,
   },
   {
     name: 'trouble with S3 is taken for a missing original',
@@ -287,6 +289,8 @@ const MUTANTS: Mutant[] = [
     file: 'sweeper/sweep.ts',
     from: 'if (image.epoch === 1 && image.attempts === 0 && !(await hasOriginal(deps, image))) {',
     to: 'if (image.attempts < 0) {',
+    // In the simulation the sweeper gives such an image up as well.
+    tests: worker,
   },
   {
     name: 'the sweeper does not look for the original before it removes a record',
