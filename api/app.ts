@@ -150,12 +150,14 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
 
   app.get('/images', async (c) => {
     const owner = await deps.identify(c)
-    const { limit, cursor, status, label } = parse(listSchema, c.req.query(), 'The query')
+    const { limit, cursor, status, label, minConfidence } = parse(listSchema, c.req.query(), 'The query')
     const { items, last } = await listImages(deps, owner, {
       limit,
       ...(cursor === undefined ? {} : { after: cursor }),
       ...(status === undefined ? {} : { status }),
-      ...(label === undefined ? {} : { label }),
+      ...(label === undefined
+        ? {}
+        : { label: { name: label, ...(minConfidence === undefined ? {} : { minConfidence }) } }),
     })
     return c.json(
       {
@@ -357,7 +359,15 @@ const listSchema = z.object({
     .pipe(imageIdSchema)
     .optional(),
   status: statusSchema.optional(),
+  /** A label's name as Rekognition gives it, in any case. */
   label: z.string().min(1).max(256).optional(),
+  /** Of the label, in per cent. */
+  minConfidence: z
+    .string()
+    .regex(/^\d{1,3}(\.\d{1,4})?$/, 'must be a number from 0 to 100')
+    .transform(Number)
+    .refine((least) => least <= 100, 'must be a number from 0 to 100')
+    .optional(),
 })
 
 function parse<T extends z.ZodType>(schema: T, value: unknown, what: string): z.infer<T> {

@@ -1,5 +1,12 @@
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
-import { DeleteCommand, GetCommand, PutCommand, QueryCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import {
+  BatchGetCommand,
+  DeleteCommand,
+  GetCommand,
+  PutCommand,
+  QueryCommand,
+  UpdateCommand,
+} from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import {
   type Image,
@@ -10,6 +17,7 @@ import {
   statusKey,
   unfinishedShard,
 } from '../shared/image.ts'
+import { indexedNames, labelItemId, ownerLabel } from '../shared/labels.ts'
 import { getImage, type Records, sweepAt, updateImage } from '../shared/records.ts'
 
 /** @returns the record, or undefined where there is none or it is another owner's: the two must look the same */
@@ -65,41 +73,52 @@ export async function createImage(records: Records, image: NewImage, graceMs = 0
   return false
 }
 
+/** More often than an image's status changes in the moment of its deletion. */
+const DELETIONS = 5
+
 /**
- * Deletes a record: what is left of it belongs to nobody and says nothing, and only has the sweeper look for objects
- * once more when whatever was under way has surely ended. First goes the idempotency key it was made by: a request
- * that comes late must not bring it back.
+ * Deletes a record: what is left of it belongs to nobody, and only has the sweeper look once more for objects and for
+ * entries in the index of labels, when whatever was under way has surely ended. First goes the idempotency key it was
+ * made by: a request that comes late must not bring it back.
  *
  * @param graceMs milliseconds more than usual for which something may still come
+ * @returns the record as it was at its end; undefined where it was gone already
  */
-export async function deleteRecord(
-  records: Records,
-  { imageId, owner, keyHash }: Image,
-  graceMs = 0,
-): Promise<void> {
+export async function deleteRecord(records: Records, seen: Image, graceMs = 0): Promise<Image | undefined> {
   const { dynamo, table } = records
+  const { imageId, owner, keyHash } = seen
   if (keyHash !== undefined) {
     await dynamo.send(new DeleteCommand({ TableName: table, Key: { imageId: `idempotency#${keyHash}` } }))
   }
-  try {
-    await dynamo.send(
-      new PutCommand({
-        TableName: table,
-        Item: {
-          imageId,
-          status: 'deleted',
-          unfinished: unfinishedShard(imageId),
-          sweepAt: sweepAt(records) + graceMs,
-        },
-        ConditionExpression: '#owner = :owner',
-        ExpressionAttributeNames: { '#owner': 'owner' },
-        ExpressionAttributeValues: { ':owner': owner },
-      }),
-    )
-  } catch (error) {
+  let image: Image | undefined = seen
+  for (let look = 0; look < DELETIONS; look += 1) {
+    const labels = indexedNames(image)
+    try {
+      await dynamo.send(
+        new PutCommand({
+          TableName: table,
+          Item: {
+            imageId,
+            status: 'deleted',
+            unfinished: unfinishedShard(imageId),
+            sweepAt: sweepAt(records) + graceMs,
+            ...(labels.length > 0 ? { labels } : {}),
+          },
+          // Completed in this moment, it would leave entries in the index that the note does not tell of.
+          ConditionExpression: '#owner = :owner AND #status = :status',
+          ExpressionAttributeNames: { '#owner': 'owner', '#status': 'status' },
+          ExpressionAttributeValues: { ':owner': owner, ':status': image.status },
+        }),
+      )
+      return image
+    } catch (error) {
+      if (!(error instanceof ConditionalCheckFailedException)) throw error
+    }
+    image = await getOwnImage(records, owner, imageId)
     // Deleted already, perhaps by this very write, of which only the answer was lost.
-    if (!(error instanceof ConditionalCheckFailedException)) throw error
+    if (image === undefined) return undefined
   }
+  throw new Error('The image changes faster than it can be deleted.')
 }
 
 /**
@@ -150,44 +169,82 @@ export const LISTED_ATTRIBUTES = [
   'expiresAt',
 ] as const
 
-const listedSchema = z.looseObject({ imageId: imageIdSchema })
-export type ListedImage = Pick<Image, 'imageId'> & Record<string, unknown>
+const listedSchema = z.looseObject({ imageId: imageIdSchema, expiresAt: z.number().optional() })
+export type ListedImage = Pick<Image, 'imageId' | 'expiresAt'> & Record<string, unknown>
 
-/** The most items that one list may look through for matches, so that a rare label cannot hold a request up. */
+/** The most items that one request may look through for matches, so that nothing rare can hold it up. */
 const MAX_LOOKED_AT = 1_000
+/** Amazon DynamoDB quotas, BatchGetItem. */
+const MAX_READS = 100
+/** Rounds in which DynamoDB may leave some of a batch unread (over 16 MB of records), and milliseconds to the second. */
+const ROUNDS = 8
+const FIRST_PAUSE_MS = 20
+
+export interface ListQuery {
+  limit: number
+  /** The last image of the page before. */
+  after?: ImageId
+  status?: Status
+  label?: { name: string; minConfidence?: number }
+}
 
 /**
  * One page of an owner's images, newest first.
  *
- * @param after the last image of the page before
- * @returns fewer than `limit` items with a `last` when a filter has looked through enough for one request
+ * @returns fewer than `limit` items with a `last` when one request has looked through enough
  */
 export async function listImages(
-  { dynamo, table, now }: Records,
+  records: Records,
   owner: string,
-  query: { limit: number; after?: ImageId; status?: Status; label?: string },
+  { limit, after, status, label }: ListQuery,
 ): Promise<{ items: ListedImage[]; last?: ImageId }> {
-  const { limit, status, label } = query
   const items: ListedImage[] = []
-  let after = query.after
-  for (let lookedAt = 0; ; ) {
+  // Only completed images have labels.
+  if (label !== undefined && (status ?? 'completed') !== 'completed') return { items }
+  const look =
+    label === undefined ? lookAtOwned(records, owner, status) : lookAtLabelled(records, owner, label)
+  let last = after
+  for (let lookedAt = 0; lookedAt < MAX_LOOKED_AT; ) {
+    // One more than asked for tells whether there is a next page.
+    const page = await look(limit + 1 - items.length, last)
+    items.push(...page.items.filter((item) => !isExpired(item, records.now())))
+    lookedAt += page.lookedAt
+    if (items.length > limit) {
+      const shown = items.slice(0, limit)
+      return { items: shown, last: shown[limit - 1]?.imageId as ImageId }
+    }
+    if (page.last === undefined) return { items }
+    last = page.last
+  }
+  return { items, ...(last === undefined ? {} : { last }) }
+}
+
+/** Some images of an index behind the given one, and how far that was looked: undefined at the end. */
+type Look = (
+  wanted: number,
+  after: ImageId | undefined,
+) => Promise<{ items: ListedImage[]; lookedAt: number; last: ImageId | undefined }>
+
+const projection = {
+  ProjectionExpression: ['imageId', ...LISTED_ATTRIBUTES.map((name) => `#${name}`)].join(', '),
+  ExpressionAttributeNames: Object.fromEntries(LISTED_ATTRIBUTES.map((name) => [`#${name}`, name])),
+}
+
+const lookAtOwned =
+  ({ dynamo, table }: Records, owner: string, status: Status | undefined): Look =>
+  async (wanted, after) => {
     const page = await dynamo.send(
       new QueryCommand({
         TableName: table,
         IndexName: status === undefined ? 'byOwner' : 'byStatus',
         KeyConditionExpression:
           status === undefined ? '#owner = :owner' : '#owner = :owner AND begins_with(statusKey, :status)',
-        ProjectionExpression: ['imageId', ...LISTED_ATTRIBUTES.map((name) => `#${name}`)].join(', '),
-        ExpressionAttributeNames: {
-          '#owner': 'owner',
-          ...Object.fromEntries(LISTED_ATTRIBUTES.map((name) => [`#${name}`, name])),
-        },
+        ProjectionExpression: projection.ProjectionExpression,
+        ExpressionAttributeNames: { '#owner': 'owner', ...projection.ExpressionAttributeNames },
         ExpressionAttributeValues: {
           ':owner': owner,
           ...(status === undefined ? {} : { ':status': statusKey(status, '') }),
-          ...(label === undefined ? {} : { ':label': label }),
         },
-        ...(label === undefined ? {} : { FilterExpression: 'contains(#labels, :label)' }),
         ...(after === undefined
           ? {}
           : {
@@ -198,24 +255,78 @@ export async function listImages(
               },
             }),
         ScanIndexForward: false,
-        // One more than asked for tells whether there is a next page.
-        Limit: label === undefined ? limit + 1 - items.length : 100,
+        Limit: wanted,
       }),
     )
-    items.push(
-      ...(page.Items ?? [])
-        .map((item) => listedSchema.parse(item))
-        .filter((item) => !isExpired(item as Pick<Image, 'expiresAt'>, now())),
-    )
-    lookedAt += page.ScannedCount ?? 0
-    if (items.length > limit) {
-      const shown = items.slice(0, limit)
-      return { items: shown, last: shown[limit - 1]?.imageId as ImageId }
+    return {
+      items: (page.Items ?? []).map((item) => listedSchema.parse(item)),
+      lookedAt: page.ScannedCount ?? 0,
+      last: page.LastEvaluatedKey && imageIdSchema.parse(page.LastEvaluatedKey['imageId']),
     }
-    if (page.LastEvaluatedKey === undefined) return { items }
-    after = imageIdSchema.parse(page.LastEvaluatedKey['imageId'])
-    if (lookedAt >= MAX_LOOKED_AT) return { items, last: after }
   }
+
+/** The index of labels names the images; what a list shows of them is in their records, if they are still there. */
+const lookAtLabelled =
+  (
+    records: Records,
+    owner: string,
+    { name, minConfidence = 0 }: { name: string; minConfidence?: number },
+  ): Look =>
+  async (wanted, after) => {
+    const partition = ownerLabel(owner, name)
+    const page = await records.dynamo.send(
+      new QueryCommand({
+        TableName: records.table,
+        IndexName: 'byLabel',
+        KeyConditionExpression: 'ownerLabel = :partition',
+        ExpressionAttributeValues: {
+          ':partition': partition,
+          ...(minConfidence > 0 ? { ':least': minConfidence } : {}),
+        },
+        ...(minConfidence > 0 ? { FilterExpression: 'confidence >= :least' } : {}),
+        ...(after === undefined
+          ? {}
+          : {
+              ExclusiveStartKey: { imageId: labelItemId(after, name), ownerLabel: partition, target: after },
+            }),
+        ScanIndexForward: false,
+        Limit: minConfidence > 0 ? MAX_READS : Math.min(wanted, MAX_READS),
+      }),
+    )
+    const ids = (page.Items ?? []).map((item) => imageIdSchema.parse(item['target']))
+    const found = await readRecords(records, ids)
+    return {
+      items: ids.flatMap((imageId) => {
+        const item = found.get(imageId)
+        return item?.['owner'] === owner ? [listedSchema.parse(item)] : []
+      }),
+      lookedAt: page.ScannedCount ?? 0,
+      last: page.LastEvaluatedKey && imageIdSchema.parse(page.LastEvaluatedKey['target']),
+    }
+  }
+
+/** @throws Error where DynamoDB leaves something unread in every round */
+async function readRecords({ dynamo, table, sleep }: Records, ids: ImageId[]) {
+  const found = new Map<string, Record<string, unknown>>()
+  let waiting: Record<string, unknown>[] = ids.map((imageId) => ({ imageId }))
+  for (let round = 0; waiting.length > 0; round += 1) {
+    if (round === ROUNDS) throw new Error(`DynamoDB leaves ${waiting.length} records unread.`)
+    if (round > 0) await sleep(FIRST_PAUSE_MS * 2 ** (round - 1))
+    const { Responses, UnprocessedKeys } = await dynamo.send(
+      new BatchGetCommand({
+        RequestItems: {
+          [table]: {
+            Keys: waiting,
+            ProjectionExpression: `#owner, ${projection.ProjectionExpression}`,
+            ExpressionAttributeNames: { '#owner': 'owner', ...projection.ExpressionAttributeNames },
+          },
+        },
+      }),
+    )
+    for (const item of Responses?.[table] ?? []) found.set(item['imageId'], item)
+    waiting = UnprocessedKeys?.[table]?.Keys ?? []
+  }
+  return found
 }
 
 /** Seconds for which an idempotency key is remembered: a day, as long as any sensible client repeats a request. */

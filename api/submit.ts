@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { DeleteObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { v7 as uuidv7 } from 'uuid'
-import type { Sleep } from '../shared/aws.ts'
 import { type ContentType, sniffContentType } from '../shared/format.ts'
 import {
   type AnalysisName,
@@ -13,6 +12,7 @@ import {
   uploadKey,
 } from '../shared/image.ts'
 import { type JobQueue, sendJob } from '../shared/job.ts'
+import { indexedNames, unindexLabels } from '../shared/labels.ts'
 import { getImage, nextRun, type Records, updateImage } from '../shared/records.ts'
 import { ApiError } from './errors.ts'
 import { claimIdempotencyKey, countImage, createImage, deleteRecord } from './records.ts'
@@ -21,7 +21,6 @@ import type { Upload } from './upload.ts'
 export interface SubmitDeps extends Records, JobQueue {
   s3: S3Client
   bucket: string
-  sleep: Sleep
   /** The most bytes of an original that is uploaded to S3 directly. */
   maxUploadBytes: number
   /** A form that lets its bearer store one object of this type and size, for UPLOAD_SECONDS. */
@@ -243,10 +242,11 @@ export async function resubmitImage(deps: SubmitDeps, failed: Image): Promise<vo
  * Deletes an image for good. The record goes first: from then on it is there for nobody, and no worker can commit to
  * it. Should this break off after that, or a worker store something late, the sweeper removes the objects.
  */
-export async function deleteImage(deps: SubmitDeps, image: Image): Promise<void> {
+export async function deleteImage(deps: SubmitDeps, seen: Image): Promise<void> {
   // While the form is good, something may be uploaded.
-  await deleteRecord(deps, image, image.uploaded ? UPLOAD_SECONDS * 1_000 : 0)
+  const image = (await deleteRecord(deps, seen, seen.uploaded ? UPLOAD_SECONDS * 1_000 : 0)) ?? seen
   for (const Key of objectKeys(image.imageId)) {
     await deps.s3.send(new DeleteObjectCommand({ Bucket: deps.bucket, Key }))
   }
+  await unindexLabels(deps, image.imageId, indexedNames(image))
 }

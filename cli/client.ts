@@ -67,7 +67,10 @@ export interface AnnouncedUpload {
 }
 export interface ListOptions extends CallOptions {
   status?: Status | undefined
+  /** In any case: `dog` finds `Dog`. */
   label?: string | undefined
+  /** Of the label, in per cent. */
+  minConfidence?: number | undefined
   pageSize?: number
 }
 export interface Accepted {
@@ -320,10 +323,11 @@ class HttpClient implements Client {
   }
 
   async *list(options: ListOptions = {}): AsyncGenerator<ListedImage, void, undefined> {
-    const { status, label, pageSize = 100, signal } = options
+    const { status, label, minConfidence, pageSize = 100, signal } = options
     const query = new URLSearchParams({ limit: String(pageSize) })
     if (status !== undefined) query.set('status', status)
     if (label !== undefined) query.set('label', label)
+    if (minConfidence !== undefined) query.set('minConfidence', String(minConfidence))
     for (;;) {
       const answer = await this.#call(`/images?${query}`, { signal })
       const page = expectStatus(answer, 200) as unknown as { items: ListedImage[]; cursor?: string }

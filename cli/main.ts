@@ -22,7 +22,7 @@ const HELP = `image-analyzer <command> [options]
       --analyses a,b           of labels, faces, moderation, text
       --journal FILE           what was sent (in your state folder)
   status <id …>                records; --wait until they are finished
-  list                         newest first; --status S, --label L, --limit N (20) or --all
+  list                         newest first; --status S, --label L [--min-confidence N], --limit N (20) or --all
   retry <id … | --failed>      analyses failed images again
   delete <id …>                records, originals and thumbnails
   events                       one line for each image as it finishes; --every SECONDS (2)
@@ -53,6 +53,7 @@ const OPTIONS = {
   journal: { type: 'string' },
   status: { type: 'string' },
   label: { type: 'string' },
+  'min-confidence': { type: 'string' },
   limit: { type: 'string' },
   all: { type: 'boolean' },
   failed: { type: 'boolean' },
@@ -63,7 +64,7 @@ const GLOBAL = ['endpoint', 'token', 'sign', 'json', 'csv', 'quiet', 'help']
 const COMMANDS: Record<string, string[]> = {
   upload: ['wait', 'concurrency', 'analyses', 'journal'],
   status: ['wait'],
-  list: ['status', 'label', 'limit', 'all'],
+  list: ['status', 'label', 'min-confidence', 'limit', 'all'],
   retry: ['failed'],
   delete: [],
   events: ['every'],
@@ -211,10 +212,17 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
         ? Number.POSITIVE_INFINITY
         : readNumber('limit', values.limit, DEFAULT_LIMIT, Number.MAX_SAFE_INTEGER)
       const status = values.status === undefined ? undefined : oneOf('status', STATUSES, values.status)
+      if (values['min-confidence'] !== undefined && values.label === undefined)
+        throw new UsageError('--min-confidence is of a --label.')
+      const minConfidence =
+        values['min-confidence'] === undefined
+          ? undefined
+          : readNumber('min-confidence', values['min-confidence'], 0, 100)
       let shown = 0
       for await (const image of client.list({
         status,
         label: values.label,
+        minConfidence,
         pageSize: Math.min(100, limit),
         signal,
       })) {

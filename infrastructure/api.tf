@@ -165,12 +165,19 @@ resource "aws_iam_role_policy" "api" {
         Action   = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
         Resource = aws_dynamodb_table.images.arn
       },
-      # GET /images, with and without ?status=.
+      # GET /images, with and without ?status= or ?label=.
       {
         Sid      = "ListRecords"
         Effect   = "Allow"
         Action   = "dynamodb:Query"
-        Resource = ["${aws_dynamodb_table.images.arn}/index/byOwner", "${aws_dynamodb_table.images.arn}/index/byStatus"]
+        Resource = [for index in ["byOwner", "byStatus", "byLabel"] : "${aws_dynamodb_table.images.arn}/index/${index}"]
+      },
+      # The records that the index of labels names; and a deletion takes an image out of it.
+      {
+        Sid      = "SearchAndUnindexLabels"
+        Effect   = "Allow"
+        Action   = ["dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"]
+        Resource = aws_dynamodb_table.images.arn
       },
       # An accepted image gets its job.
       {

@@ -206,6 +206,14 @@ resource "aws_dynamodb_table" "images" {
     name = "sweepAt"
     type = "N"
   }
+  attribute {
+    name = "ownerLabel"
+    type = "S"
+  }
+  attribute {
+    name = "target"
+    type = "S"
+  }
 
   # An owner's images, newest first: a version 7 UUID sorts by its time of creation.
   global_secondary_index {
@@ -232,6 +240,15 @@ resource "aws_dynamodb_table" "images" {
     hash_key        = "unfinished"
     range_key       = "sweepAt"
     projection_type = "KEYS_ONLY"
+  }
+
+  # An owner's images with a label, newest first: an item of its own for each label of an image (shared/labels.ts).
+  global_secondary_index {
+    name               = "byLabel"
+    hash_key           = "ownerLabel"
+    range_key          = "target"
+    projection_type    = "INCLUDE"
+    non_key_attributes = ["confidence"]
   }
 
   # Of images with a retention period, and of what is remembered about requests, days and bytes.

@@ -257,6 +257,13 @@ resource "aws_iam_role_policy" "worker" {
         Action   = "dynamodb:PutItem"
         Resource = aws_dynamodb_table.images.arn
       },
+      # An image is found by its labels before its event says that it is there.
+      {
+        Sid      = "IndexLabels"
+        Effect   = "Allow"
+        Action   = "dynamodb:BatchWriteItem"
+        Resource = aws_dynamodb_table.images.arn
+      },
       # Every outcome is an event, on this bus only.
       {
         Sid      = "Announce"

@@ -37,7 +37,7 @@ export async function recover(embedded: EmbeddedAws, names: ResourceNames, deps:
 }
 
 /** Attributes that an index has for a key. */
-const KEYS = ['owner', 'statusKey', 'unfinished', 'sweepAt']
+const KEYS = ['owner', 'statusKey', 'unfinished', 'sweepAt', 'ownerLabel', 'target']
 
 /**
  * The DynamoDB emulator writes an item's index entries before the item. Killed in between it leaves entries of an item
@@ -48,7 +48,7 @@ async function mendIndexes({ dynamo, table: TableName }: SweeperDeps): Promise<v
   for await (const { Items = [] } of paginateScan({ client: dynamo }, { TableName })) {
     for (const item of Items) items.set(item['imageId'], item)
   }
-  for (const IndexName of ['byOwner', 'byStatus', 'unfinished']) {
+  for (const IndexName of ['byOwner', 'byStatus', 'unfinished', 'byLabel']) {
     for await (const { Items = [] } of paginateScan({ client: dynamo }, { TableName, IndexName })) {
       for (const entry of Items) {
         const { imageId } = entry

@@ -132,7 +132,7 @@ async function createTable(dynamoDb: DynamoDBClient, table: string): Promise<voi
         TableName: table,
         BillingMode: 'PAY_PER_REQUEST',
         AttributeDefinitions: [
-          ...['imageId', 'owner', 'statusKey', 'unfinished'].map((AttributeName) => ({
+          ...['imageId', 'owner', 'statusKey', 'unfinished', 'ownerLabel', 'target'].map((AttributeName) => ({
             AttributeName,
             AttributeType: 'S' as const,
           })),
@@ -143,6 +143,7 @@ async function createTable(dynamoDb: DynamoDBClient, table: string): Promise<voi
           index('byOwner', 'owner', 'imageId', LISTED_ATTRIBUTES),
           index('byStatus', 'owner', 'statusKey', LISTED_ATTRIBUTES),
           index('unfinished', 'unfinished', 'sweepAt'),
+          index('byLabel', 'ownerLabel', 'target', ['confidence']),
         ],
       }),
     )

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import { type DynamoDBDocumentClient, GetCommand, PutCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import type { Sleep } from './aws.ts'
 import {
   type FinishedImage,
   type Image,
@@ -17,6 +18,7 @@ export interface Records {
   dynamo: DynamoDBDocumentClient
   table: string
   now: () => Date
+  sleep: Sleep
   /**
    * Milliseconds for which an unfinished image may rest before the sweeper looks after it: longer than all deliveries
    * of a job take, so that what is swept has no job any more.

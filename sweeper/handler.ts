@@ -4,7 +4,7 @@ import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
 import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
-import { clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
+import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { readSweeperConfig } from '../shared/config.ts'
 import { type SweeperDeps, type Swept, sweep } from './sweep.ts'
 
@@ -23,6 +23,7 @@ const deps: SweeperDeps = {
   maxAttempts: config.MAX_ATTEMPTS,
   giveUpMs: config.GIVE_UP_DAYS * 86_400_000,
   now: () => new Date(),
+  sleep,
   log,
 }
 

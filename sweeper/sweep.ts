@@ -15,6 +15,7 @@ import {
   uploadKey,
 } from '../shared/image.ts'
 import { type JobQueue, sendJob } from '../shared/job.ts'
+import { indexLabels, unindexLabels } from '../shared/labels.ts'
 import { commitOutcome, markAnnounced, type Records, updateImage } from '../shared/records.ts'
 
 export interface SweeperDeps extends Records, JobQueue, EventBus {
@@ -84,7 +85,12 @@ async function lookAfter(deps: SweeperDeps, imageId: ImageId, before: number, sw
   }
 }
 
-const deletedSchema = z.object({ status: z.literal('deleted'), imageId: imageIdSchema, sweepAt: z.number() })
+const deletedSchema = z.object({
+  status: z.literal('deleted'),
+  imageId: imageIdSchema,
+  sweepAt: z.number(),
+  labels: z.array(z.string()).default([]),
+})
 
 async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Promise<keyof Swept | undefined> {
   // The index may lag behind; what counts is the record.
@@ -95,6 +101,7 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
   const deleted = deletedSchema.safeParse(Item)
   if (deleted.success) {
     await removeObjects(deps, imageId)
+    await unindexLabels(deps, imageId, deleted.data.labels)
     return removeRecord(deps, imageId, deleted.data.sweepAt)
   }
   const image = imageSchema.parse(Item)
@@ -148,6 +155,7 @@ async function giveUp(deps: SweeperDeps, image: Image): Promise<'exhausted' | un
 }
 
 async function announce(deps: SweeperDeps, image: FinishedImage): Promise<'announced'> {
+  await indexLabels(deps, image)
   const [refused] = await putEvents(deps, [eventDetail(image)])
   if (refused !== undefined) throw new Error(`EventBridge did not take the event: ${refused}.`)
   await markAnnounced(deps, image)

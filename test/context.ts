@@ -274,6 +274,34 @@ async function subscribe(sqs: SQSClient, eventBridge: EventBridgeClient, bus: st
   return QueueUrl
 }
 
+/** What to do with each command of the system's clients: an error thrown is what its caller sees. */
+export interface Watcher {
+  /** When it is about to be sent: throw, and it never leaves. */
+  before?: (command: string, input: Record<string, unknown>) => void | Promise<void>
+  /** When its answer is there, which may be changed. */
+  after?: (command: string, output: Record<string, unknown>) => void | Promise<void>
+}
+
+/** @returns what watches from now on, and may be changed at any time */
+export function watchCalls(system: TestSystem): Watcher {
+  const watcher: Watcher = {}
+  const { s3, sqs, dynamo, eventBridge, rekognition } = system.worker
+  for (const client of [s3, sqs, dynamo, eventBridge, rekognition]) {
+    const stack = client.middlewareStack as typeof s3.middlewareStack
+    stack.add(
+      (next, { commandName = '' }) =>
+        async (args) => {
+          await watcher.before?.(commandName, args.input as Record<string, unknown>)
+          const result = await next(args)
+          await watcher.after?.(commandName, result.output as unknown as Record<string, unknown>)
+          return result
+        },
+      { step: 'initialize', name: 'watched' },
+    )
+  }
+  return watcher
+}
+
 /** Waits for a condition, with a deadline: never a bare sleep. */
 export async function until<T>(what: string, look: () => Promise<T | undefined>, ms = 20_000): Promise<T> {
   const deadline = Date.now() + ms

@@ -12,6 +12,7 @@ import {
   SendMessageCommand,
 } from '@aws-sdk/client-sqs'
 import {
+  BatchWriteCommand,
   DeleteCommand,
   type DynamoDBDocumentClient,
   GetCommand,
@@ -22,8 +23,16 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { claimIdempotencyKey, createImage, deleteRecord, getOwnImage, listImages } from '../api/records.ts'
 import { toRecord } from '../local/poller.ts'
+import { sleep } from '../shared/aws.ts'
 import { putEvents } from '../shared/event.ts'
-import { type ImageId, imageIdSchema, type NewImage, type ProcessingImage } from '../shared/image.ts'
+import {
+  type Image,
+  type ImageId,
+  imageIdSchema,
+  type NewImage,
+  type ProcessingImage,
+} from '../shared/image.ts'
+import { indexedNames, indexLabels, unindexLabels } from '../shared/labels.ts'
 import {
   claimImage,
   commitOutcome,
@@ -148,7 +157,7 @@ describe('DynamoDB', () => {
     const [imageId, other, never] = [idAt(0), idAt(1), idAt(2)]
     const transcript = (await alike(async ({ dynamo, table }) => {
       let now = at
-      const records: Records = { dynamo, table, now: () => now, sweepAfterMs: 1_000 }
+      const records: Records = { dynamo, table, now: () => now, sleep, sweepAfterMs: 1_000 }
       const item = async () =>
         (await dynamo.send(new GetCommand({ TableName: table, Key: { imageId } }))).Item
       const job = { version: 1 as const, imageId, epoch: 1 }
@@ -187,7 +196,7 @@ describe('DynamoDB', () => {
         { limit: 1 },
         { limit: 5 },
         { limit: 5, status: 'pending' as const },
-        { limit: 5, label: 'x' },
+        { limit: 5, label: { name: 'x' } },
       ]
       for (const query of pages) await say(listImages(records, 'somebody', query))
       await say(listImages(records, 'somebody', { limit: 1, after: other }))
@@ -257,6 +266,76 @@ describe('DynamoDB', () => {
       ),
     )
     expect(refusal).toBe('ValidationException')
+  })
+
+  it('writes and reads in batches alike, and finds by the index of labels', async () => {
+    const transcript = await alike(async ({ dynamo, table }) => {
+      const records: Records = { dynamo, table, now: () => at, sleep, sweepAfterMs: 1_000 }
+      const label = (Name: string, Confidence: number) => ({ Name, Confidence })
+      const completed = (index: number, ...rekognitionLabels: { Name: string; Confidence: number }[]) =>
+        ({
+          ...pending(idAt(index)),
+          owner: 'labelled',
+          status: 'completed',
+          rekognitionLabels,
+        }) as unknown as Image
+      const images = [
+        completed(7, label('Dog', 60), label('DOG', 70), label('Cat', 90)),
+        completed(
+          8,
+          label('Dog', 95),
+          ...Array.from({ length: 60 }, (_, index) => label(`Label ${index}`, 50)),
+        ),
+      ]
+      for (const image of images) {
+        await createImage(records, { ...pending(image.imageId), owner: 'labelled' })
+        await indexLabels(records, image)
+        await indexLabels(records, image)
+      }
+      const found = async (name: string, more: object = {}) =>
+        (await listImages(records, 'labelled', { limit: 5, label: { name, ...more } })).items.map(
+          ({ imageId }) => imageId,
+        )
+      const page = await listImages(records, 'labelled', { limit: 1, label: { name: 'dog' } })
+      const lines: unknown[] = [
+        await found('dog'),
+        await found('Dog', { minConfidence: 70 }),
+        await found('dog', { minConfidence: 71 }),
+        await found('label 59'),
+        await found('nothing'),
+        page.last,
+        await listImages(records, 'labelled', {
+          ...{ limit: 1, label: { name: 'dog' } },
+          ...(page.last === undefined ? {} : { after: page.last }),
+        }),
+      ]
+      const [first] = images
+      if (first !== undefined) await unindexLabels(records, first.imageId, indexedNames(first))
+      lines.push(await found('dog'), await found('cat'))
+      const key = { imageId: 'label#twice' }
+      lines.push(
+        await answer(
+          dynamo.send(
+            new BatchWriteCommand({
+              RequestItems: { [table]: [{ DeleteRequest: { Key: key } }, { DeleteRequest: { Key: key } }] },
+            }),
+          ),
+        ),
+      )
+      return lines
+    })
+    expect(transcript).toMatchObject([
+      [idAt(8), idAt(7)],
+      [idAt(8), idAt(7)],
+      [idAt(8)],
+      [idAt(8)],
+      [],
+      idAt(8),
+      { items: [{ imageId: idAt(7) }] },
+      [idAt(8)],
+      [],
+      'ValidationException',
+    ])
   })
 
   it('refuses a condition that does not hold, on an item that is there and on one that is not', async () => {

@@ -128,8 +128,38 @@ const MUTANTS: Mutant[] = [
   {
     name: 'what a worker stored for a deleted image stays, and no trace of the deletion',
     file: 'api/records.ts',
-    from: "          unfinished: unfinishedShard(imageId),\n          sweepAt: sweepAt(records) + graceMs,\n        },\n        ConditionExpression: '#owner",
-    to: "        },\n        ConditionExpression: '#owner",
+    from: '            unfinished: unfinishedShard(imageId),\n            sweepAt: sweepAt(records) + graceMs,\n            ...(labels',
+    to: '            ...(labels',
+  },
+  {
+    name: 'what is completed while it is deleted stays in the index of labels',
+    file: 'api/records.ts',
+    from: "'#owner = :owner AND #status = :status',",
+    to: "'#owner = :owner AND NOT #status = :status OR #status = :status',",
+  },
+  {
+    name: 'a deletion does not take the image out of the index of labels',
+    file: 'sweeper/sweep.ts',
+    from: '    await unindexLabels(deps, imageId, deleted.data.labels)\n',
+    to: '',
+  },
+  {
+    name: 'what DynamoDB leaves of a batch is taken for written',
+    file: 'shared/labels.ts',
+    from: 'waiting = undone.flat()',
+    to: 'waiting = []',
+  },
+  {
+    name: 'the sweeper announces what cannot be found by its labels',
+    file: 'sweeper/sweep.ts',
+    from: '  await indexLabels(deps, image)\n',
+    to: '',
+  },
+  {
+    name: 'a worker acknowledges an image that cannot be found by its labels',
+    file: 'worker/batch.ts',
+    from: '      await indexLabels(deps, image)\n',
+    to: '',
   },
   {
     name: 'results that no item holds are dropped',

@@ -59,6 +59,8 @@ const ACTIONS: Record<string, string> = {
   GetItemCommand: 'dynamodb:GetItem',
   UpdateItemCommand: 'dynamodb:UpdateItem',
   QueryCommand: 'dynamodb:Query',
+  BatchGetItemCommand: 'dynamodb:BatchGetItem',
+  BatchWriteItemCommand: 'dynamodb:BatchWriteItem',
   DetectLabelsCommand: 'rekognition:DetectLabels',
   DetectFacesCommand: 'rekognition:DetectFaces',
   DetectModerationLabelsCommand: 'rekognition:DetectModerationLabels',
@@ -181,7 +183,7 @@ async function recordCalls(system: TestSystem, calls: Calls): Promise<void> {
   await work()
   for (const path of [
     ...[`/images/${done}?wait=1`, `/images/${done}/thumbnail`, `/images/${done}/original`],
-    ...['/images', '/images?status=completed', '/images?label=Sharp', '/'],
+    ...['/images', '/images?status=completed', '/images?label=Portrait%20Orientation', '/'],
   ])
     expect((await ask(path)).status, path).toBeLessThan(400)
 

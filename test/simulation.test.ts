@@ -198,6 +198,19 @@ describe('the judge', () => {
       },
     ],
     [
+      'an image that no search finds',
+      ({ world }) => {
+        for (const [id, item] of world.dynamo.items)
+          if (item['ownerLabel'] !== undefined) world.dynamo.items.delete(id)
+      },
+    ],
+    [
+      'a label of an image that is gone',
+      ({ world }) => {
+        world.dynamo.items.set('label#gone#dog', { ownerLabel: 'x#dog', target: 'gone' })
+      },
+    ],
+    [
       'a call too many',
       ({ world }) => {
         for (const key of world.rekognition.paid.keys()) world.rekognition.paid.set(key, 3)

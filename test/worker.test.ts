@@ -6,7 +6,7 @@ import type { SQSEvent } from 'aws-lambda'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
-import { lambdaContext, startTestSystem, type TestSystem } from './context.ts'
+import { lambdaContext, startTestSystem, type TestSystem, watchCalls } from './context.ts'
 import { distinct } from './pictures.ts'
 
 const photo = readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url))
@@ -27,23 +27,14 @@ beforeEach(async () => {
   delays = []
   before = () => {}
   after = () => {}
-  const { s3, sqs, dynamo, eventBridge, rekognition } = system.worker
-  for (const client of [s3, sqs, dynamo, eventBridge, rekognition]) {
-    const stack = client.middlewareStack as typeof s3.middlewareStack
-    stack.add(
-      (next, context) => async (args) => {
-        const name = context.commandName ?? ''
-        await before(name, args.input as Record<string, unknown>)
-        if (name === 'SendMessageCommand')
-          delays.push(Number((args.input as SendMessageCommand['input']).DelaySeconds))
-        calls.push(name)
-        const result = await next(args)
-        await after(name, result.output as unknown as Record<string, unknown>)
-        return result
-      },
-      { step: 'initialize', name: 'watched' },
-    )
-  }
+  Object.assign(watchCalls(system), {
+    before: async (name: string, input: Record<string, unknown>) => {
+      await before(name, input)
+      if (name === 'SendMessageCommand') delays.push(Number(input['DelaySeconds']))
+      calls.push(name)
+    },
+    after: (name: string, output: Record<string, unknown>) => after(name, output),
+  })
 })
 afterEach(() => system.stop())
 
@@ -149,7 +140,13 @@ describe('a job that is delivered again', () => {
     after = () => {}
     calls.length = 0
     expect(await failedIds(run(eventOf(imageId)))).toEqual([])
-    expect(calls).toEqual(['UpdateItemCommand', 'GetItemCommand', 'PutEventsCommand', 'UpdateItemCommand'])
+    expect(calls).toEqual([
+      'UpdateItemCommand',
+      'GetItemCommand',
+      'BatchWriteItemCommand',
+      'PutEventsCommand',
+      'UpdateItemCommand',
+    ])
     calls.length = 0
     expect(await failedIds(run(eventOf(imageId)))).toEqual([])
     expect(calls).toEqual(['UpdateItemCommand', 'GetItemCommand'])

@@ -1,17 +1,16 @@
 import { BatchProcessor, EventType, processPartialResponse } from '@aws-lambda-powertools/batch'
 import { ChangeMessageVisibilityCommand } from '@aws-sdk/client-sqs'
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
-import type { Sleep } from '../shared/aws.ts'
 import { type EventBus, eventDetail } from '../shared/event.ts'
 import type { FinishedImage } from '../shared/image.ts'
 import { type Job, type JobQueue, readJobs, sendJob } from '../shared/job.ts'
+import { indexLabels } from '../shared/labels.ts'
 import { getImage, markAnnounced, nextRun, updateImage } from '../shared/records.ts'
 import { Throttled, type Time } from './analysis.ts'
 import { Announcements } from './events.ts'
 import { Held, type ProcessDeps, processImage } from './process-image.ts'
 
 export interface WorkerDeps extends ProcessDeps, JobQueue, EventBus {
-  sleep: Sleep
   /** From 0 to 1, as Math.random. */
   random: () => number
   log: ProcessDeps['log'] & { error: (message: string, extra: Record<string, unknown>) => void }
@@ -131,6 +130,8 @@ export async function processBatch(
     const { image, before } = found
     // Told again unless the record says so, because nobody knows whether an announcement before arrived.
     if (image.announced !== image.epoch) {
+      // Whoever hears of it finds it.
+      await indexLabels(deps, image)
       await tell(image)
       await markAnnounced(deps, image)
     }

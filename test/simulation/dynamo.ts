@@ -7,6 +7,7 @@ const INDEXES: Record<string, { partition: string; sort: string; keysOnly?: true
   byOwner: { partition: 'owner', sort: 'imageId' },
   byStatus: { partition: 'owner', sort: 'statusKey' },
   unfinished: { partition: 'unfinished', sort: 'sweepAt', keysOnly: true },
+  byLabel: { partition: 'ownerLabel', sort: 'target' },
 }
 
 /** DynamoDB takes items of 400 KB; JSON counts a little more. */
@@ -26,6 +27,14 @@ interface Query extends Expressions {
   Limit?: number
   ExclusiveStartKey?: Item
 }
+
+interface WriteRequest {
+  PutRequest?: { Item: Item }
+  DeleteRequest?: { Key: Item }
+}
+
+/** Amazon DynamoDB quotas, BatchWriteItem. */
+const MAX_WRITES = 25
 
 interface Write extends Expressions {
   ConditionExpression?: string
@@ -89,6 +98,43 @@ export class DynamoModel {
     return { Attributes: item }
   }
 
+  /** @param leaves whether the request at a position is left undone, as any of them may be in a call that succeeds */
+  batchWrite(
+    { RequestItems }: { RequestItems: Record<string, WriteRequest[]> },
+    leaves: (index: number) => boolean,
+  ): object {
+    const [[table, requests] = ['', []]] = Object.entries(RequestItems)
+    const idOf = ({ PutRequest, DeleteRequest }: WriteRequest) =>
+      String((PutRequest?.Item ?? DeleteRequest?.Key)?.['imageId'])
+    if (requests.length > MAX_WRITES) throw invalid('Too many items requested for the BatchWriteItem call')
+    if (new Set(requests.map(idOf)).size < requests.length) {
+      throw invalid('Provided list of item keys contains duplicates')
+    }
+    for (const request of requests.filter((_, index) => !leaves(index)))
+      this.#write(idOf(request), request.PutRequest?.Item)
+    const undone = requests.filter((_, index) => leaves(index))
+    return { UnprocessedItems: undone.length > 0 ? { [table]: undone } : {} }
+  }
+
+  batchGet(
+    {
+      RequestItems,
+    }: { RequestItems: Record<string, Expressions & { Keys: Item[]; ProjectionExpression: string }> },
+    leaves: (index: number) => boolean,
+  ): object {
+    const [[table, request] = ['', { Keys: [], ProjectionExpression: '' }]] = Object.entries(RequestItems)
+    demandUse(request, request.ProjectionExpression)
+    const unread = request.Keys.filter((_, index) => leaves(index))
+    const found = request.Keys.filter((_, index) => !leaves(index)).flatMap((Key): Item[] => {
+      const { Item } = this.get({ Key })
+      return Item === undefined ? [] : [Item]
+    })
+    return {
+      Responses: { [table]: found.map(projection(request)) },
+      UnprocessedKeys: unread.length > 0 ? { [table]: { ...request, Keys: unread } } : {},
+    }
+  }
+
   query(input: Query): { Items: Item[]; Count: number; ScannedCount: number; LastEvaluatedKey?: Item } {
     const index = INDEXES[input.IndexName]
     if (index === undefined) throw invalid(`no index ${input.IndexName}`)
@@ -111,15 +157,7 @@ export class DynamoModel {
     const matching = page.filter(
       (item) => input.FilterExpression === undefined || holds(input.FilterExpression, item, input),
     )
-    const projected = tokens(ProjectionExpression)
-      .filter((word) => word !== ',')
-      .map((word) => nameOf(word, input))
-    const project = (item: Item): Item =>
-      keysOnly
-        ? keysOf(item)
-        : Object.fromEntries(
-            Object.entries(item).filter(([name]) => projected.length === 0 || projected.includes(name)),
-          )
+    const project = keysOnly ? keysOf : projection(input)
     return {
       Items: matching.map(project),
       Count: matching.length,
@@ -173,6 +211,17 @@ const nameOf = (word: string, { ExpressionAttributeNames = {} }: Expressions): s
   const name = word.startsWith('#') ? ExpressionAttributeNames[word] : word
   if (name === undefined || name === '') throw invalid(`no name ${word}`)
   return name
+}
+
+/** An item with the attributes that are asked for, or with all. */
+function projection(input: Expressions & { ProjectionExpression?: string }): (item: Item) => Item {
+  const names = tokens(input.ProjectionExpression ?? '')
+    .filter((word) => word !== ',')
+    .map((word) => nameOf(word, input))
+  return (item) =>
+    names.length === 0
+      ? item
+      : Object.fromEntries(Object.entries(item).filter(([name]) => names.includes(name)))
 }
 
 function valueAt(word: string, item: Item, expressions: Expressions): unknown {

@@ -179,6 +179,18 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
     demand(world.s3.objects.has(key), `${key} is gone`)
   }
 
+  // Whatever is completed is found by each of its labels, and nothing else is.
+  const labelled = [...items.values()].filter((item) => item['ownerLabel'] !== undefined)
+  const found = labelled.map((item) => `${item['target']} ${String(item['ownerLabel']).split('#')[1]}`)
+  const labels = [...items.values()].flatMap((item) =>
+    item['status'] === 'completed'
+      ? (item['labels'] as string[]).map((label) => `${item['imageId']} ${label.toLowerCase()}`)
+      : [],
+  )
+  for (const label of labels) demand(found.includes(label), `${label} is not in the index of labels`)
+  for (const label of found)
+    demand(labels.includes(label), `${label} in the index of labels belongs to nobody`)
+
   // It takes as many lost deliveries as the queue allows to bring a job to the dead-letter queue.
   demand(
     world.sqs.dead.length === 0 || isOutage || faults >= settings.maxReceives,

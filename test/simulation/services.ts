@@ -241,7 +241,9 @@ export class RekognitionModel {
     const mark = bytes.length
     return operation === 'labels'
       ? {
-          Labels: [{ Name: `Bytes ${mark}`, Confidence: 90, Instances: [], Parents: [], Categories: [] }],
+          Labels: [`Bytes ${mark}`, 'Picture'].map((Name) => ({
+            ...{ Name, Confidence: 90, Instances: [], Parents: [], Categories: [] },
+          })),
           LabelModelVersion: 'model',
         }
       : {
@@ -272,7 +274,7 @@ export type Effect = (input: never, fault?: Fault) => object
 export interface Models {
   s3: S3Model
   sqs: SqsModel
-  dynamo: Pick<DynamoModel, 'get' | 'put' | 'update' | 'delete' | 'query'>
+  dynamo: Pick<DynamoModel, 'get' | 'put' | 'update' | 'delete' | 'query' | 'batchWrite' | 'batchGet'>
   bus: EventBridgeModel
   rekognition: RekognitionModel
 }
@@ -293,6 +295,7 @@ export function clientsOf(
       return call(name, command.input, effect, options?.abortSignal)
     },
   })
+  const everyOther = (fault?: Fault) => (index: number) => fault === 'partial' && index % 2 === 0
   return {
     s3: client({
       PutObject: (input) => s3.put(input),
@@ -313,10 +316,12 @@ export function clientsOf(
         Update: (input) => dynamo.update(input),
         Delete: (input) => dynamo.delete(input),
         Query: (input) => dynamo.query(input),
+        BatchWrite: (input, fault) => dynamo.batchWrite(input, everyOther(fault)),
+        BatchGet: (input, fault) => dynamo.batchGet(input, everyOther(fault)),
       }),
     ),
     eventBridge: client({
-      PutEvents: (input, fault) => bus.putEvents(input, (index) => fault === 'partial' && index % 2 === 0),
+      PutEvents: (input, fault) => bus.putEvents(input, everyOther(fault)),
     }) as unknown as EventBridgeClient,
     rekognition: client({
       DetectLabels: (input) => rekognition.detect('labels', input),

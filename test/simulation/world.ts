@@ -181,6 +181,9 @@ export class World {
           put: (input) => this.#watch(input, () => this.dynamo.put(input)),
           update: (input) => this.#watch(input, () => this.dynamo.update(input)),
           delete: (input) => this.#watch(input, () => this.dynamo.delete(input)),
+          // Of entries in the index of labels, which no client sees.
+          batchWrite: (...args) => this.dynamo.batchWrite(...args),
+          batchGet: (...args) => this.dynamo.batchGet(...args),
         },
       },
       (name, input, effect, signal) => this.#call(process, `${who} ${name}`, input, effect, signal),
