@@ -292,6 +292,9 @@ describe('the other commands', () => {
     expect((await cli(['list', '--status', 'completed', '--csv', '--limit', '3'])).out).toMatch(
       /^imageId,status,.*\n([^,]+,completed,.*\n){3}$/,
     )
+    const labelled = await cli(['list', '--label', 'bright', '--min-confidence', '1', '--limit', '1'])
+    expect(labelled.lines).toEqual([expect.objectContaining({ labels: expect.arrayContaining(['Bright']) })])
+    expect((await cli(['list', '--label', 'nothing'])).out).toBe('')
     const [shown, refused] = await Promise.all([
       cli(['status', imageId, '--wait']),
       cli(['retry', imageId, '00000000-0000-7000-8000-000000000000', '../health']),
@@ -322,10 +325,11 @@ describe('the other commands', () => {
       cli(['uplaod', 'x']),
       cli(['list', '--wait']),
       cli(['list', '--status', 'done']),
+      cli(['list', '--min-confidence', '90']),
       cli(['upload', '--concurrency', '0', '.']),
       cli(['list'], { IMAGE_ANALYZER_ENDPOINT: 'localhost' }),
     ])
-    expect(runs.map(({ code }) => code)).toEqual([0, 2, 2, 2, 2, 2, 2])
+    expect(runs.map(({ code }) => code)).toEqual([0, 2, 2, 2, 2, 2, 2, 2])
     expect(runs[2]?.err).toContain('There is no command "uplaod".')
     for (const run of runs) expect(run.err).not.toMatch(/ at |Warning/)
 

@@ -172,6 +172,21 @@ describe('the index of labels', () => {
     system.trouble.splice(0)
   })
 
+  it('is filled by the sweeper, where no worker comes back for it', async () => {
+    const imageId = await submit('left')
+    const batch = await system.receiveJobs()
+    watcher.before = (command) => {
+      if (command === 'BatchWriteItemCommand') throw new Error('DynamoDB is away')
+    }
+    answering([label('Dog')])
+    await processBatch(system.worker, batch, lambdaContext())
+    delete watcher.before
+    expect(await entries(imageId)).toEqual([])
+    expect(await sweepLater()).toMatchObject({ announced: 1, failed: 0 })
+    expect(await found('left', 'label=dog')).toEqual([imageId])
+    system.trouble.splice(0)
+  })
+
   it('is sent again what DynamoDB leaves of a batch', async () => {
     const imageId = await submit('partly')
     const batch = await system.receiveJobs()

@@ -154,6 +154,7 @@ const MUTANTS: Mutant[] = [
     file: 'sweeper/sweep.ts',
     from: '  await indexLabels(deps, image)\n',
     to: '',
+    tests: ['test/labels.test.ts'],
   },
   {
     name: 'a worker acknowledges an image that cannot be found by its labels',

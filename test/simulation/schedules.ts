@@ -7,7 +7,7 @@ export type Prepared = Awaited<ReturnType<typeof preparePictures>>
 
 const minutes = (count: number): number => count * 60_000
 
-/** Good and bad images, submitted and uploaded, one of them deleted, one with known bytes: every call of the pipeline. */
+/** Good and bad images, submitted and uploaded, one deleted at once and one later, one with known bytes: every call of the pipeline. */
 export const ordinary = (seed: number): Scenario => ({
   seed,
   images: [
@@ -15,7 +15,7 @@ export const ordinary = (seed: number): Scenario => ({
     { picture: 'corrupt', at: 5, key: true, retry: true },
     { picture: 'third', at: 2_000, key: true, deleteAfter: 400 },
     { picture: 'refused', at: 2_000, key: true },
-    { picture: 'third', at: 4_000, key: false, posts: 1 },
+    { picture: 'third', at: 4_000, key: false, posts: 1, deleteAfter: 60_000 },
     { picture: 'good', at: 4_500, key: false, posts: 2 },
     { picture: 'other', at: 4_600, key: false, posts: 0 },
   ],
