@@ -3,7 +3,6 @@ import { GetObjectCommand, NoSuchKey } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { type Context, Hono } from 'hono'
 import { cors } from 'hono/cors'
-import * as z from 'zod'
 import { CONTENT_TYPES, type ContentType } from '../shared/format.ts'
 import {
   ANALYSES,
@@ -14,13 +13,27 @@ import {
   imageIdSchema,
   isFinished,
   originalKey,
-  statusSchema,
   thumbnailKey,
 } from '../shared/image.ts'
 import type { Identify } from './auth.ts'
 import { ApiError, problem } from './errors.ts'
 import type { Page } from './page.ts'
-import { getOwnImage, type ListedImage, listImages } from './records.ts'
+import { getOwnImage, listImages } from './records.ts'
+import {
+  type Accepted,
+  analysesSchema,
+  announcedSchema,
+  type Health,
+  type ImagePage,
+  idempotencyKeySchema,
+  imageView,
+  listedView,
+  listSchema,
+  parse,
+  shown,
+  type UploadForm,
+  waitSchema,
+} from './schemas.ts'
 import { awaitUpload, deleteImage, resubmitImage, type SubmitDeps, submitImage } from './submit.ts'
 import { analysesOfQuery, cleanFilename, readJson, readUpload } from './upload.ts'
 
@@ -53,8 +66,6 @@ type Env = { Variables: { requestId: string } }
 
 /** Seconds for which the URL of a thumbnail or an original is good: long enough to follow a redirect on a slow line. */
 const PRESIGNED_SECONDS = 300
-/** Seconds. API Gateway ends a request after 29 (REST API quota), so waiting stops well before. */
-const MAX_WAIT_SECONDS = 20
 /** Milliseconds between two looks at a record while a client waits: short at first, since most images take under a second. */
 const WAIT_STEPS_MS = [100, 200, 300, 500]
 /** Seconds that a client is asked to leave between two polls. */
@@ -105,11 +116,11 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     }),
   )
 
-  app.get('/health', (c) => c.json({ status: 'ok' }, 200, { 'cache-control': 'no-store' }))
+  app.get('/health', (c) => c.json({ status: 'ok' } satisfies Health, 200, { 'cache-control': 'no-store' }))
 
   app.post('/images', async (c) => {
     const owner = await deps.identify(c)
-    const key = parse(idempotencyKeySchema, c.req.header('idempotency-key'), 'Idempotency-Key')
+    const key = parse(idempotencyKeySchema.optional(), c.req.header('idempotency-key'), 'Idempotency-Key')
     const upload = await readUpload(c.req.raw, deps.maxImageBytes)
     const imageId = await submitImage(deps, owner, upload, wantedAnalyses(upload.analyses), key)
     return c.json(
@@ -117,7 +128,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
         imageId,
         status: 'pending',
         message: 'The image is accepted; poll its URL or subscribe to its event.',
-      },
+      } satisfies Accepted,
       202,
       // Relative, so that it is right below any stage prefix, which the app cannot see.
       { location: `images/${imageId}`, 'retry-after': POLL_SECONDS },
@@ -131,7 +142,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     if (typeof body['contentType'] === 'string' && !isContentType(body['contentType'])) {
       throw new ApiError('UNSUPPORTED_FORMAT', `"contentType" must be one of ${CONTENT_TYPES.join(', ')}.`)
     }
-    const { contentType, bytes, filename } = parse(uploadSchema, body, 'The body')
+    const { contentType, bytes, filename } = parse(announcedSchema, body, 'The body')
     if (bytes > deps.maxUploadBytes) {
       throw new ApiError(
         'IMAGE_TOO_LARGE',
@@ -145,7 +156,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
       { contentType, bytes, ...(name === undefined ? {} : { filename: name }) },
       analyses,
     )
-    return c.json({ imageId, upload, expiresAt }, 201, { location: `images/${imageId}` })
+    return c.json({ imageId, upload, expiresAt } satisfies UploadForm, 201, { location: `images/${imageId}` })
   })
 
   app.get('/images', async (c) => {
@@ -161,9 +172,9 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     })
     return c.json(
       {
-        items: items.map((item) => shown(item, SHOWN_IN_LISTS)),
+        items: items.map((item) => shown(listedView, item)),
         ...(last === undefined ? {} : { cursor: writeCursor(last) }),
-      },
+      } satisfies ImagePage,
       200,
       {
         'cache-control': 'no-store',
@@ -180,7 +191,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
       deps,
       c.req.raw.signal,
     )
-    const body = JSON.stringify(shown(await withAnalysis(image)))
+    const body = JSON.stringify(shown(imageView, await withAnalysis(image)))
     const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
     c.header('etag', etag)
     // The record changes until it is finished, and may be deleted after; a cache has to ask each time.
@@ -218,7 +229,11 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     const image = await findImage(c.req.param('imageId'), await deps.identify(c))
     await resubmitImage(deps, image)
     return c.json(
-      { imageId: image.imageId, status: 'pending', message: 'The image is analysed again.' },
+      {
+        imageId: image.imageId,
+        status: 'pending',
+        message: 'The image is analysed again.',
+      } satisfies Accepted,
       202,
       { location: `../${image.imageId}`, 'retry-after': POLL_SECONDS },
     )
@@ -236,9 +251,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
       const usual = offered.filter((name) => name === 'labels' || name === 'faces')
       return usual.length > 0 ? usual : offered
     }
-    const analyses = typeof asked === 'string' ? asked.split(',').map((name) => name.trim()) : asked
-    const schema = z.object({ analyses: z.array(z.enum(offered)).min(1).max(100) })
-    const wanted = new Set(parse(schema, { analyses }, 'The request').analyses)
+    const wanted = new Set(parse(analysesSchema(offered), { analyses: asked }, 'The request').analyses)
     return offered.filter((name) => wanted.has(name))
   }
 
@@ -293,23 +306,6 @@ async function waitUntilFinished(
   }
 }
 
-/** What a client sees of a record, in this order: not its owner, not its lease, nothing that only the pipeline needs. */
-const SHOWN = [
-  ...['imageId', 'status', 'createdAt', 'updatedAt', 'completedAt', 'attempts', 'original', 'thumbnail'],
-  ...['rekognitionLabels', 'rekognitionFaces', 'rekognitionModerationLabels', 'rekognitionTextDetections'],
-  ...['labelModelVersion', 'moderationModelVersion', 'textModelVersion', 'analyses', 'analysis', 'reused'],
-  'failure',
-]
-/** Lists leave the results out, which can be hundreds of kilobytes, and say this of them instead. */
-const SHOWN_IN_LISTS = [...SHOWN, 'labels', 'faceCount']
-
-const shown = (image: Image | ListedImage, names = SHOWN): Record<string, unknown> =>
-  Object.fromEntries(
-    Object.entries(image)
-      .filter(([name]) => names.includes(name))
-      .sort(([a], [b]) => names.indexOf(a) - names.indexOf(b)),
-  )
-
 /** RFC 9110, section 13.1.2: a list of tags or `*`, compared weakly. */
 const matches = (ifNoneMatch: string | undefined, etag: string): boolean =>
   ifNoneMatch?.split(',').some((tag) => ['*', etag].includes(tag.trim().replace(/^W\//, ''))) ?? false
@@ -318,62 +314,7 @@ const matches = (ifNoneMatch: string | undefined, etag: string): boolean =>
 const attachment = (filename: string): string =>
   `attachment; filename*=UTF-8''${encodeURIComponent(filename).replaceAll(/['()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`)}`
 
-const idempotencyKeySchema = z
-  .string()
-  .regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 visible ASCII characters')
-  .optional()
-
-const waitSchema = z.object({
-  wait: z
-    .string()
-    .regex(/^\d{1,2}$/, `must be a whole number of seconds from 0 to ${MAX_WAIT_SECONDS}`)
-    .transform(Number)
-    .refine((wait) => wait <= MAX_WAIT_SECONDS, `must be at most ${MAX_WAIT_SECONDS} seconds`)
-    .default(0),
-})
-
 const isContentType = (type: string): type is ContentType =>
   (CONTENT_TYPES as readonly string[]).includes(type)
 
-const uploadSchema = z.object({
-  contentType: z.enum(CONTENT_TYPES),
-  bytes: z.int().positive(),
-  filename: z
-    .string()
-    .nullish()
-    .transform((name) => name ?? undefined),
-})
-
 const writeCursor = (last: ImageId): string => Buffer.from(last).toString('base64url')
-
-const listSchema = z.object({
-  limit: z
-    .string()
-    .regex(/^([1-9]\d?|100)$/, 'must be a whole number from 1 to 100')
-    .transform(Number)
-    .default(20),
-  /** Opaque to clients: the last id of the page before. It holds no owner, so a stolen one opens nothing. */
-  cursor: z
-    .string()
-    .transform((cursor) => Buffer.from(cursor, 'base64url').toString('latin1'))
-    .pipe(imageIdSchema)
-    .optional(),
-  status: statusSchema.optional(),
-  /** A label's name as Rekognition gives it, in any case. */
-  label: z.string().min(1).max(256).optional(),
-  /** Of the label, in per cent. */
-  minConfidence: z
-    .string()
-    .regex(/^\d{1,3}(\.\d{1,4})?$/, 'must be a number from 0 to 100')
-    .transform(Number)
-    .refine((least) => least <= 100, 'must be a number from 0 to 100')
-    .optional(),
-})
-
-function parse<T extends z.ZodType>(schema: T, value: unknown, what: string): z.infer<T> {
-  const result = schema.safeParse(value)
-  if (result.success) return result.data
-  const [issue] = result.error.issues
-  const where = issue?.path.length ? `"${issue.path.join('.')}"` : what
-  throw new ApiError('INVALID_PARAMETER', `${where}: ${issue?.message ?? 'not valid'}`)
-}

@@ -1,7 +1,8 @@
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
+import type { Problem } from './schemas.ts'
 
 /** Every error that the API answers with. The code is what clients may rely on; status and title follow from it. */
-const API_ERRORS = {
+export const API_ERRORS = {
   EMPTY_IMAGE: [400, 'The image is empty'],
   INVALID_JSON: [400, 'The body is not valid JSON'],
   INVALID_BASE64: [400, 'The image is not valid base64'],
@@ -50,7 +51,7 @@ export class ApiError extends Error {
  */
 export function problem(error: ApiError, requestId: string): Response {
   const [status, title] = API_ERRORS[error.code]
-  const body = {
+  const body: Problem = {
     type: `urn:image-analyzer:problem:${error.code.toLowerCase().replaceAll('_', '-')}`,
     title,
     status,

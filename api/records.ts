@@ -15,6 +15,7 @@ import {
   type NewImage,
   type Status,
   statusKey,
+  statusSchema,
   unfinishedShard,
 } from '../shared/image.ts'
 import { indexedNames, labelItemId, ownerLabel } from '../shared/labels.ts'
@@ -169,8 +170,12 @@ export const LISTED_ATTRIBUTES = [
   'expiresAt',
 ] as const
 
-const listedSchema = z.looseObject({ imageId: imageIdSchema, expiresAt: z.number().optional() })
-export type ListedImage = Pick<Image, 'imageId' | 'expiresAt'> & Record<string, unknown>
+const listedSchema = z.looseObject({
+  imageId: imageIdSchema,
+  status: statusSchema,
+  expiresAt: z.number().optional(),
+})
+export type ListedImage = z.infer<typeof listedSchema>
 
 /** The most items that one request may look through for matches, so that nothing rare can hold it up. */
 const MAX_LOOKED_AT = 1_000

@@ -1,5 +1,6 @@
 import { finished } from 'node:stream/promises'
 import { ApiError } from './errors.ts'
+import { jsonImageSchema, parse } from './schemas.ts'
 
 /** An image as a request carries it. */
 export interface Upload {
@@ -172,16 +173,12 @@ function parseJson(text: string): Record<string, unknown> {
 }
 
 function fromJson(text: string): Upload {
-  const { image, filename, analyses } = parseJson(text)
-  if (image === undefined || image === null) {
+  const body = parseJson(text)
+  if (body['image'] === undefined || body['image'] === null) {
     throw new ApiError('MISSING_IMAGE', 'The JSON object needs the image as base64 in "image".')
   }
-  if (typeof image !== 'string')
-    throw new ApiError('INVALID_PARAMETER', '"image" must be a string of base64.')
-  if (filename !== undefined && filename !== null && typeof filename !== 'string') {
-    throw new ApiError('INVALID_PARAMETER', '"filename" must be a string.')
-  }
-  return { bytes: decodeBase64(image), filename: filename ?? undefined, analyses }
+  const { image, filename } = parse(jsonImageSchema, body, 'The body')
+  return { bytes: decodeBase64(image), filename, analyses: body['analyses'] }
 }
 
 /** `Buffer.from` passes over junk, so what it read is written again and must be the same; that is quicker than a pattern. */

@@ -1,0 +1,156 @@
+import * as z from 'zod'
+import { CONTENT_TYPES } from '../shared/format.ts'
+import { type AnalysisName, type Image, imageIdSchema, imageSchema, statusSchema } from '../shared/image.ts'
+import { API_ERRORS, ApiError, type ApiErrorCode } from './errors.ts'
+
+/**
+ * What goes over HTTP, in both directions. The app checks requests and shapes answers by these, the OpenAPI document is
+ * made of them, and the client's types follow from them.
+ */
+
+/** @throws ApiError INVALID_PARAMETER that names what is wrong */
+export function parse<T extends z.ZodType>(schema: T, value: unknown, what: string): z.infer<T> {
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  const [issue] = result.error.issues
+  const where = issue?.path.length ? `"${issue.path.join('.')}"` : what
+  throw new ApiError('INVALID_PARAMETER', `${where}: ${issue?.message ?? 'not valid'}`)
+}
+
+// Requests
+
+/** A number of a query, where it comes as text: plain digits, with none of what `Number` reads besides. */
+const inQuery = (pattern: RegExp, number: z.ZodNumber) =>
+  z.preprocess((text) => (typeof text === 'string' && pattern.test(text) ? Number(text) : text), number)
+
+function wholeNumber(min: number, max: number) {
+  const error = `must be a whole number from ${min} to ${max}`
+  return inQuery(/^\d{1,3}$/, z.int(error).min(min, error).max(max, error))
+}
+
+function percentage() {
+  const error = 'must be a number from 0 to 100'
+  return inQuery(/^\d{1,3}(\.\d{1,4})?$/, z.number(error).min(0, error).max(100, error))
+}
+
+/** Seconds. API Gateway ends a request after 29 (REST API quota), so waiting stops well before. */
+const MAX_WAIT_SECONDS = 20
+
+export const idempotencyKeySchema = z
+  .string()
+  .regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 visible ASCII characters')
+
+/** In a query or a form they are one text, with commas between them. */
+export const analysesSchema = (offered: AnalysisName[]) =>
+  z.object({
+    analyses: z.preprocess(
+      (asked) => (typeof asked === 'string' ? asked.split(',').map((name) => name.trim()) : asked),
+      z.array(z.enum(offered)).min(1).max(100),
+    ),
+  })
+
+export const waitSchema = z.object({ wait: wholeNumber(0, MAX_WAIT_SECONDS).default(0) })
+
+export const listSchema = z.object({
+  limit: wholeNumber(1, 100).default(20),
+  /** Opaque to clients: the last id of the page before. It holds no owner, so a stolen one opens nothing. */
+  cursor: z
+    .string()
+    .transform((cursor) => Buffer.from(cursor, 'base64url').toString('latin1'))
+    .pipe(imageIdSchema)
+    .optional(),
+  status: statusSchema.optional(),
+  /** A label's name as Rekognition gives it, in any case. */
+  label: z.string().min(1).max(256).optional(),
+  /** Of the label, in per cent. */
+  minConfidence: percentage().optional(),
+})
+
+const filename = z
+  .string()
+  .nullish()
+  .transform((name) => name ?? undefined)
+
+/** An image in JSON; `analyses` is looked at once the image is read. */
+export const jsonImageSchema = z.object({ image: z.string(), filename })
+
+export const announcedSchema = z.object({
+  contentType: z.enum(CONTENT_TYPES),
+  bytes: z.int().positive(),
+  filename,
+})
+
+// Answers
+
+/** What a client sees of every record, in this order: not its owner, not its lease, nothing that only the pipeline needs. */
+const HEAD = { imageId: true, status: true, createdAt: true, updatedAt: true } as const
+const FACTS = { attempts: true, original: true } as const
+const [awaited, pending, processing, completed, failed] = imageSchema.options
+
+const unfinishedView = { ...HEAD, ...FACTS, analyses: true } as const
+export const imageView = z.discriminatedUnion('status', [
+  awaited.pick(unfinishedView),
+  pending.pick(unfinishedView),
+  processing.pick(unfinishedView),
+  completed.pick({
+    ...{ ...HEAD, completedAt: true, ...FACTS, thumbnail: true },
+    ...{ rekognitionLabels: true, rekognitionFaces: true },
+    ...{ rekognitionModerationLabels: true, rekognitionTextDetections: true },
+    ...{ labelModelVersion: true, moderationModelVersion: true, textModelVersion: true },
+    ...{ analyses: true, analysis: true, reused: true },
+  }),
+  failed.pick({ ...HEAD, completedAt: true, ...FACTS, analyses: true, failure: true }),
+])
+
+/** Lists leave the results out, which can be hundreds of kilobytes, and say this of them instead. */
+export const listedView = z.discriminatedUnion('status', [
+  awaited.pick({ ...HEAD, ...FACTS }),
+  pending.pick({ ...HEAD, ...FACTS }),
+  processing.pick({ ...HEAD, ...FACTS }),
+  completed.pick({
+    ...{ ...HEAD, completedAt: true, ...FACTS, thumbnail: true },
+    ...{ labelModelVersion: true, labels: true, faceCount: true },
+  }),
+  failed.pick({ ...HEAD, completedAt: true, ...FACTS, failure: true }),
+])
+
+/** The part of a record that a view shows. */
+export function shown<V extends typeof imageView | typeof listedView>(
+  view: V,
+  image: Pick<Image, 'status'> & Record<string, unknown>,
+): z.infer<V> {
+  const names = view.options.find(({ shape }) => shape.status.value === image.status)?.shape ?? {}
+  const values = Object.keys(names).flatMap((name) => (name in image ? [[name, image[name]]] : []))
+  return Object.fromEntries(values) as z.infer<V>
+}
+
+export const imagePageSchema = z.object({ items: z.array(listedView), cursor: z.string().optional() })
+export type ImagePage = z.infer<typeof imagePageSchema>
+
+export const acceptedSchema = z.object({
+  imageId: imageIdSchema,
+  status: z.literal('pending'),
+  message: z.string(),
+})
+export type Accepted = z.infer<typeof acceptedSchema>
+
+export const uploadFormSchema = z.object({
+  imageId: imageIdSchema,
+  upload: z.object({ url: z.url(), fields: z.record(z.string(), z.string()) }),
+  expiresAt: z.iso.datetime(),
+})
+export type UploadForm = z.infer<typeof uploadFormSchema>
+
+export const healthSchema = z.object({ status: z.literal('ok') })
+export type Health = z.infer<typeof healthSchema>
+
+/** RFC 9457. */
+export const problemSchema = z.object({
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  code: z.enum(Object.keys(API_ERRORS) as ApiErrorCode[]),
+  detail: z.string(),
+  instance: z.string(),
+})
+export type Problem = z.infer<typeof problemSchema>
