@@ -18,7 +18,7 @@ import {
   statusSchema,
   unfinishedShard,
 } from '../shared/image.ts'
-import { indexedNames, labelItemId, ownerLabel } from '../shared/labels.ts'
+import { labelItemId, labelKeys, ownerLabel } from '../shared/labels.ts'
 import { getImage, type Records, sweepAt, updateImage } from '../shared/records.ts'
 
 /** @returns the record, or undefined where there is none or it is another owner's: the two must look the same */
@@ -93,7 +93,7 @@ export async function deleteRecord(records: Records, seen: Image, graceMs = 0): 
   }
   let image: Image | undefined = seen
   for (let look = 0; look < DELETIONS; look += 1) {
-    const labels = indexedNames(image)
+    const labels = labelKeys(image)
     try {
       await dynamo.send(
         new PutCommand({

@@ -12,7 +12,7 @@ import {
   uploadKey,
 } from '../shared/image.ts'
 import { type JobQueue, sendJob } from '../shared/job.ts'
-import { indexedNames, unindexLabels } from '../shared/labels.ts'
+import { labelKeys, unindexLabels } from '../shared/labels.ts'
 import { getImage, nextRun, type Records, updateImage } from '../shared/records.ts'
 import { ApiError } from './errors.ts'
 import { claimIdempotencyKey, countImage, createImage, deleteRecord } from './records.ts'
@@ -248,5 +248,5 @@ export async function deleteImage(deps: SubmitDeps, seen: Image): Promise<void> 
   for (const Key of objectKeys(image.imageId)) {
     await deps.s3.send(new DeleteObjectCommand({ Bucket: deps.bucket, Key }))
   }
-  await unindexLabels(deps, image.imageId, indexedNames(image))
+  await unindexLabels(deps, labelKeys(image))
 }

@@ -17,38 +17,42 @@ const MAX_WRITES = 25
 const ROUNDS = 5
 const FIRST_PAUSE_MS = 50
 
-/** The same for `dog` and `Dog`: people type as they like. */
-const plainLabel = (label: string): string => label.normalize('NFC').toLowerCase()
+const hash = (text: string): string => createHash('sha256').update(text).digest('hex')
 
-/** The partition of an owner's images with a label. Hashed, so that no owner's name can be mistaken for another's. */
-export const ownerLabel = (owner: string, label: string): string =>
-  `${createHash('sha256').update(owner).digest('hex')}#${plainLabel(label)}`
+/** A label as keys have it: a hash, as all that others have written, and the same for `dog` and `Dog`. */
+const labelHash = (label: string): string => hash(label.normalize('NFC').toLowerCase())
 
-export const labelItemId = (imageId: string, label: string): string => `label#${imageId}#${plainLabel(label)}`
+/** The partition of an owner's images with a label. */
+export const ownerLabel = (owner: string, label: string): string => `${hash(owner)}#${labelHash(label)}`
 
-/** The names under which an image is found, strongest first. */
-const indexedLabels = (image: Image): Map<string, number> => {
+export const labelItemId = (imageId: string, label: string): string => `label#${imageId}#${labelHash(label)}`
+
+/** The surest labels of an image, each once: two that differ in case are one. */
+function indexedLabels(image: Image): { Name: string; Confidence: number }[] {
   const labels = image.status === 'completed' ? (image.rekognitionLabels ?? []) : []
-  const strongest = labels.toSorted((a, b) => b.Confidence - a.Confidence).slice(0, MAX_INDEXED_LABELS)
-  // Two that differ in case only are one, as sure as the surer of them.
-  return new Map(strongest.toReversed().map(({ Name, Confidence }) => [plainLabel(Name), Confidence]))
+  const surestFirst = labels.toSorted((a, b) => b.Confidence - a.Confidence)
+  const byHash = new Map(surestFirst.toReversed().map((label) => [labelHash(label.Name), label]))
+  return surestFirst
+    .filter((label) => byHash.get(labelHash(label.Name)) === label)
+    .slice(0, MAX_INDEXED_LABELS)
 }
 
-/** What a deletion has to take out of the index. */
-export const indexedNames = (image: Image): string[] => [...indexedLabels(image).keys()]
+/** The keys of an image's items in the index, which a deletion has to take out. */
+export const labelKeys = (image: Image): string[] =>
+  indexedLabels(image).map(({ Name }) => labelItemId(image.imageId, Name))
 
 /** Puts a finished image into the index. Doing it again changes nothing. */
 export async function indexLabels(records: Records, image: Image): Promise<void> {
   const { imageId, owner, expiresAt } = image
   await write(
     records,
-    [...indexedLabels(image)].map(([label, confidence]) => ({
+    indexedLabels(image).map(({ Name, Confidence }) => ({
       PutRequest: {
         Item: {
-          imageId: labelItemId(imageId, label),
-          ownerLabel: ownerLabel(owner, label),
+          imageId: labelItemId(imageId, Name),
+          ownerLabel: ownerLabel(owner, Name),
           target: imageId,
-          confidence,
+          confidence: Confidence,
           // DynamoDB deletes it together with the record.
           ...(expiresAt === undefined ? {} : { expiresAt }),
         },
@@ -57,11 +61,11 @@ export async function indexLabels(records: Records, image: Image): Promise<void>
   )
 }
 
-/** @param labels what `indexedNames` says of the image */
-export const unindexLabels = (records: Records, imageId: string, labels: readonly string[]): Promise<void> =>
+/** @param keys what `labelKeys` says of the image */
+export const unindexLabels = (records: Records, keys: readonly string[]): Promise<void> =>
   write(
     records,
-    labels.map((label) => ({ DeleteRequest: { Key: { imageId: labelItemId(imageId, label) } } })),
+    keys.map((imageId) => ({ DeleteRequest: { Key: { imageId } } })),
   )
 
 type WriteRequest =

@@ -89,6 +89,7 @@ const deletedSchema = z.object({
   status: z.literal('deleted'),
   imageId: imageIdSchema,
   sweepAt: z.number(),
+  /** Keys of items in the index of labels. */
   labels: z.array(z.string()).default([]),
 })
 
@@ -101,7 +102,7 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
   const deleted = deletedSchema.safeParse(Item)
   if (deleted.success) {
     await removeObjects(deps, imageId)
-    await unindexLabels(deps, imageId, deleted.data.labels)
+    await unindexLabels(deps, deleted.data.labels)
     return removeRecord(deps, imageId, deleted.data.sweepAt)
   }
   const image = imageSchema.parse(Item)

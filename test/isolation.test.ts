@@ -573,7 +573,7 @@ describe('what a user writes', () => {
         new RegExp(`^(originals/${uuid}|uploads/${uuid}|thumbnails/${uuid}\\.jpg|analyses/${uuid}\\.json)$`),
       )
     const key = new RegExp(
-      `^(${uuid}|(idempotency|bytes)#[0-9a-f]{64}|quota#[0-9a-f]{64}#\\d{4}-\\d\\d-\\d\\d)$`,
+      `^(${uuid}|(idempotency|bytes)#[0-9a-f]{64}|label#[0-9a-f-]{36}#[0-9a-f]{64}|quota#[0-9a-f]{64}#\\d{4}-\\d\\d-\\d\\d)$`,
     )
     let items = 0
     const pages = paginateScan({ client: system.worker.dynamo }, { TableName: system.names.table })

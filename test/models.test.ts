@@ -32,7 +32,7 @@ import {
   type NewImage,
   type ProcessingImage,
 } from '../shared/image.ts'
-import { indexedNames, indexLabels, unindexLabels } from '../shared/labels.ts'
+import { indexLabels, labelKeys, unindexLabels } from '../shared/labels.ts'
 import {
   claimImage,
   commitOutcome,
@@ -310,7 +310,7 @@ describe('DynamoDB', () => {
         }),
       ]
       const [first] = images
-      if (first !== undefined) await unindexLabels(records, first.imageId, indexedNames(first))
+      if (first !== undefined) await unindexLabels(records, labelKeys(first))
       lines.push(await found('dog'), await found('cat'))
       const key = { imageId: 'label#twice' }
       lines.push(

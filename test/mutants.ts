@@ -140,7 +140,7 @@ const MUTANTS: Mutant[] = [
   {
     name: 'a deletion does not take the image out of the index of labels',
     file: 'sweeper/sweep.ts',
-    from: '    await unindexLabels(deps, imageId, deleted.data.labels)\n',
+    from: '    await unindexLabels(deps, deleted.data.labels)\n',
     to: '',
   },
   {

@@ -1,4 +1,5 @@
 import type { EventDetail } from '../../shared/event.ts'
+import { labelItemId } from '../../shared/labels.ts'
 import { EXPECTED, type Run, type Scenario, type Submission } from './scenario.ts'
 import type { Settings } from './world.ts'
 
@@ -180,16 +181,12 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
   }
 
   // Whatever is completed is found by each of its labels, and nothing else is.
-  const labelled = [...items.values()].filter((item) => item['ownerLabel'] !== undefined)
-  const found = labelled.map((item) => `${item['target']} ${String(item['ownerLabel']).split('#')[1]}`)
-  const labels = [...items.values()].flatMap((item) =>
-    item['status'] === 'completed'
-      ? (item['labels'] as string[]).map((label) => `${item['imageId']} ${label.toLowerCase()}`)
-      : [],
+  const found = [...items].flatMap(([key, item]) => (item['ownerLabel'] === undefined ? [] : key))
+  const wanted = [...items].flatMap(([imageId, { status, labels }]) =>
+    status === 'completed' ? (labels as string[]).map((label) => labelItemId(imageId, label)) : [],
   )
-  for (const label of labels) demand(found.includes(label), `${label} is not in the index of labels`)
-  for (const label of found)
-    demand(labels.includes(label), `${label} in the index of labels belongs to nobody`)
+  for (const key of wanted) demand(found.includes(key), `${key} is not in the index of labels`)
+  for (const key of found) demand(wanted.includes(key), `${key} in the index of labels belongs to nobody`)
 
   // It takes as many lost deliveries as the queue allows to bring a job to the dead-letter queue.
   demand(
