@@ -1,6 +1,7 @@
 import sharp, { type Metadata, type OutputInfo, type Sharp } from 'sharp'
 import { type ContentType, sniffContentType } from '../shared/format.ts'
 import { Verdict } from '../shared/image.ts'
+import { avifPixels } from './avif.ts'
 import {
   BYTES_PER_BYTE,
   BYTES_PER_PIXEL,
@@ -14,7 +15,8 @@ import {
   PIPELINE_SECONDS,
   within,
 } from './budget.ts'
-import { avifPixels, refuseHiddenWork, refuseManyScans, tooMuch, withoutText } from './png.ts'
+import { refuseHiddenWork, refuseManyScans, tooMuch } from './inspect.ts'
+import { withoutText } from './png.ts'
 
 // Only the loaders of accepted formats, and only from memory, are within reach of a stranger's bytes.
 sharp.block({ operation: ['VipsForeignLoad'] })

@@ -1,0 +1,103 @@
+import type { ContentType } from '../shared/format.ts'
+import { Verdict } from '../shared/image.ts'
+import { avifPixels } from './avif.ts'
+import { MAX_AVIF_PIXELS, MAX_FRAMES, MAX_SCANNED_PIXELS, MAX_SCANS, MAX_SEGMENTS } from './budget.ts'
+
+/**
+ * What a few bytes can ask of a decoder beyond the pixels that they show. Each of these is found by reading boxes,
+ * chunks and markers only, in one pass, before libvips sees the file.
+ */
+
+export const tooMuch = (message: string): Verdict => new Verdict('TOO_MANY_PIXELS', message)
+
+/** Before libvips opens the file, since it does much of that work to open it. */
+export function refuseHiddenWork(bytes: Buffer, contentType: ContentType): void {
+  if (contentType === 'image/jpeg' && jpegSegments(bytes) > MAX_SEGMENTS) {
+    throw new Verdict('CORRUPT_IMAGE', `The image has more than ${MAX_SEGMENTS} segments of metadata.`)
+  }
+  if ((contentType === 'image/gif' || contentType === 'image/webp') && frames(bytes) > MAX_FRAMES) {
+    throw tooMuch(`The animation has more than ${MAX_FRAMES} frames.`)
+  }
+  if (contentType === 'image/avif' && avifPixels(bytes).decoded > MAX_AVIF_PIXELS) {
+    throw tooMuch(`The pictures within the image may have ${MAX_AVIF_PIXELS / 1e6} million pixels together.`)
+  }
+}
+
+/** After it, since only then it is known which JPEG has scans. */
+export function refuseManyScans(bytes: Buffer, pixels: number): void {
+  const scans = jpegScans(bytes)
+  if (scans > MAX_SCANS) throw new Verdict('CORRUPT_IMAGE', `The image has more than ${MAX_SCANS} scans.`)
+  if (scans * pixels > MAX_SCANNED_PIXELS) {
+    throw tooMuch(
+      `The image has ${scans} scans, which may have ${MAX_SCANNED_PIXELS / 1e6} million pixels together.`,
+    )
+  }
+}
+
+/** Segments before the picture of a JPEG, each of which libjpeg keeps: 5 million of them, in 50 MB, take it 1 GB. */
+function jpegSegments(bytes: Buffer): number {
+  let count = 0
+  for (const marker of jpegMarkers(bytes)) {
+    if (marker === START_OF_SCAN) break
+    count += 1
+  }
+  return count
+}
+
+/** Scans of a JPEG. Each goes through all pixels, in as little as 100 bytes for 80 million of them. */
+function jpegScans(bytes: Buffer): number {
+  let count = 0
+  for (const marker of jpegMarkers(bytes)) if (marker === START_OF_SCAN) count += 1
+  return count
+}
+
+const START_OF_SCAN = 0xda
+const END_OF_IMAGE = 0xd9
+
+/** What has a length follows it; 0xff00 and 0xffd0 to 0xffd7 belong to the data of a scan (ITU-T T.81, B.1.1). */
+function* jpegMarkers(bytes: Buffer): Generator<number> {
+  for (let at = 2; at + 3 < bytes.length; at += 1) {
+    const marker = bytes[at + 1] ?? 0
+    if (bytes[at] !== 0xff || marker < 0xc0 || (marker >= 0xd0 && marker <= 0xd7) || marker === 0xff) continue
+    if (marker === END_OF_IMAGE) return
+    yield marker
+    at += 1 + bytes.readUInt16BE(at + 2)
+  }
+}
+
+/** Frames of a GIF or WebP. Only the first is decoded, but libvips keeps a list, and looks through all of it each time. */
+function frames(bytes: Buffer): number {
+  return bytes.toString('latin1', 0, 3) === 'GIF' ? gifFrames(bytes) : webpFrames(bytes)
+}
+
+function webpFrames(bytes: Buffer): number {
+  const frame = Buffer.from('ANMF').readUInt32BE()
+  let count = 0
+  for (let at = 12; at + 8 <= bytes.length; ) {
+    if (bytes.readUInt32BE(at) === frame) count += 1
+    const size = bytes.readUInt32LE(at + 4)
+    at += 8 + size + (size % 2)
+  }
+  return count
+}
+
+function gifFrames(bytes: Buffer): number {
+  const table = (flags = 0): number => (flags & 0x80 ? 3 << ((flags & 7) + 1) : 0)
+  let count = 0
+  let at = 13 + table(bytes[10])
+  while (at < bytes.length) {
+    const block = bytes[at]
+    if (block === 0x2c) {
+      count += 1
+      at += 11 + table(bytes[at + 9])
+    } else if (block === 0x21) at += 2
+    else if (block === 0x3b) break
+    else {
+      at += 1
+      continue
+    }
+    for (let size = bytes[at] ?? 0; size > 0; size = bytes[at] ?? 0) at += 1 + size
+    at += 1
+  }
+  return count
+}
