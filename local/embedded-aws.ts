@@ -51,7 +51,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
   const eventBridge = createEventBridge({
     region,
     accountId: ACCOUNT_ID,
-    deliver: async (queueArn, body) => fauxqs.send(queueArn, body),
+    deliver: async (queueArn, body, attributes) => fauxqs.send(queueArn, body, attributes),
     file: join(folder, 'eventbridge.json'),
     onDropped: options.onDropped,
   })
@@ -67,7 +67,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     onDropped: options.onDropped,
   })
   const services = new Map<string, JsonService>([
-    ['AWSEvents', eventBridge],
+    ['AWSEvents', eventBridge.service],
     ['RekognitionService', rekognition],
   ])
   const server = createServer((request, response) => {
@@ -91,6 +91,8 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     recoverQueue: (queue) => fauxqs.recoverQueue(queue),
     stop: async () => {
       await close(server)
+      // Its dead letters go to the queues, which are still there.
+      await eventBridge.stop()
       await mover.stop()
       await fauxqs.close()
       await close(database)

@@ -2,23 +2,45 @@ import { randomUUID } from 'node:crypto'
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import * as z from 'zod'
+import { createApiDestinationCalls, Undelivered } from './api-destination-calls.ts'
+import {
+  apiDestinationOperations,
+  checkHttpTarget,
+  connectionSchema,
+  destinationSchema,
+  httpParametersSchema,
+} from './api-destinations.ts'
 import { AwsError, type JsonService } from './aws-json.ts'
 import { compileEventPattern, isObject } from './event-pattern.ts'
+import {
+  arn,
+  checkQuota,
+  description,
+  invalid,
+  listed,
+  name64,
+  notFound,
+  type Operation,
+  operation,
+  page,
+} from './eventbridge-input.ts'
 
 /**
- * A stand-in for Amazon EventBridge: buses, rules with event patterns, SQS targets. Inputs are strict, so what it
- * does not know (schedules, input transformers, archives, …) is refused by name and never ignored. Names, limits
- * and messages are those of the API reference (2015-10-07) and of answers recorded from AWS.
+ * A stand-in for Amazon EventBridge: buses, rules with event patterns, and targets, which are SQS queues and API
+ * destinations. Inputs are strict, so what it does not know (schedules, input transformers, archives, …) is refused by
+ * name and never ignored. Names, limits and messages are those of the API reference (2015-10-07) and of answers
+ * recorded from AWS.
  *
- * It differs from AWS in these ways: an event is delivered before PutEvents answers, once, without the retries of
- * the RetryPolicy; there is one account, one region, and no permissions; no schedules run.
+ * It differs from AWS in these ways: an event is in its queues before PutEvents answers, by one try, as a queue here
+ * is there or not; there is one account, one region, and no permissions (the RoleArn of an API destination must be
+ * there and is not looked up); no schedules run.
  */
 export interface EventBridgeOptions {
   region: string
   accountId: string
-  /** Sends one message body to an SQS queue by ARN; rejects with an Error if the queue is not there. */
-  deliver: (queueArn: string, body: string) => Promise<void>
-  /** Where buses, rules and targets are kept between runs; nothing is kept without it. */
+  /** Sends one message to an SQS queue by ARN; rejects with an Error if the queue is not there. */
+  deliver: (queueArn: string, body: string, attributes?: Record<string, string>) => Promise<void>
+  /** Where buses, rules, targets and connections, with their secrets, are kept between runs; nothing is without it. */
   file?: string
   now?: () => Date
   /** Hears of an event that no target queue and no dead-letter queue took. AWS drops it after 24 hours. */
@@ -48,24 +70,15 @@ const busNameOrArn = z
   .string()
   .max(1600)
   .regex(/^(arn:aws[\w-]*:events:[a-z]+-[a-z]+-[\w-]+:\d{12}:event-bus\/)?[/.\-_A-Za-z0-9]+$/)
-const name64 = z
-  .string()
-  .max(64)
-  .regex(/^[.\-_A-Za-z0-9]+$/)
-const arn = z.string().min(1).max(1600)
-const description = z.string().max(512).optional()
 const tags = z.array(z.strictObject({ Key: z.string().min(1).max(128), Value: z.string().max(256) }))
-const page = {
-  Limit: z.int().min(1).max(100).default(100),
-  /** How many were listed before. */
-  NextToken: z.string().regex(/^\d+$/).default('0'),
-}
 const ruleOfBus = { EventBusName: busNameOrArn.optional() }
 const namedRule = z.strictObject({ Name: name64, ...ruleOfBus })
 
 const targetSchema = z.strictObject({
   Id: name64,
   Arn: arn,
+  RoleArn: arn.optional(),
+  HttpParameters: httpParametersSchema.optional(),
   Input: z.string().max(8192).optional(),
   InputPath: z.string().max(256).optional(),
   DeadLetterConfig: z.strictObject({ Arn: arn.optional() }).optional(),
@@ -93,7 +106,11 @@ const busSchema = z.object({
   Tags: tags,
   Rules: z.array(ruleSchema),
 })
-const stateSchema = z.object({ buses: z.array(busSchema) })
+const stateSchema = z.object({
+  buses: z.array(busSchema),
+  connections: z.array(connectionSchema).default([]),
+  apiDestinations: z.array(destinationSchema).default([]),
+})
 
 const entrySchema = z.strictObject({
   Source: z.string().optional(),
@@ -112,35 +129,6 @@ type Bus = z.infer<typeof busSchema>
 type State = z.infer<typeof stateSchema>
 type Entry = z.infer<typeof entrySchema>
 
-const invalid = (message: string) => new AwsError('ValidationException', message)
-const notFound = (message: string) => new AwsError('ResourceNotFoundException', message)
-
-function parse<T extends z.ZodType>(schema: T, input: unknown): z.infer<T> {
-  const result = schema.safeParse(input)
-  if (result.success) return result.data
-  const problems = result.error.issues.map((issue) =>
-    issue.code === 'unrecognized_keys'
-      ? `${[...issue.path, issue.keys].join('.')} is not supported by the embedded EventBridge`
-      : `Value at '${issue.path.join('.')}' failed to satisfy constraint: ${issue.message}`,
-  )
-  const errors = problems.length === 1 ? '1 validation error' : `${problems.length} validation errors`
-  throw invalid(`${errors} detected: ${problems.join('; ')}`)
-}
-
-const operation =
-  <T extends z.ZodType>(schema: T, run: (input: z.infer<T>) => object | Promise<object>): Operation =>
-  (input) =>
-    run(parse(schema, input))
-type Operation = (input: Record<string, unknown>) => object | Promise<object>
-
-function checkQuota(count: number, most: number): void {
-  if (count > most)
-    throw new AwsError(
-      'LimitExceededException',
-      `The requested resource exceeds the maximum number allowed: ${most}.`,
-    )
-}
-
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)
@@ -155,18 +143,6 @@ function entryBytes(entry: Entry): number {
     (sum, text) => sum + Buffer.byteLength(text ?? ''),
     entry.Time === undefined ? 0 : TIME_BYTES,
   )
-}
-
-function listed<T extends { Name: string }>(
-  items: T[],
-  input: { NamePrefix?: string | undefined; Limit: number; NextToken: string },
-): { items: T[]; NextToken?: string } {
-  const all = items
-    .filter(({ Name }) => Name.startsWith(input.NamePrefix ?? ''))
-    .sort((a, b) => (a.Name < b.Name ? -1 : 1))
-  const from = Number(input.NextToken)
-  const to = from + input.Limit
-  return { items: all.slice(from, to), ...(to < all.length && { NextToken: String(to) }) }
 }
 
 /**
@@ -204,19 +180,32 @@ const atPath = (event: unknown, path: string): unknown =>
 function targetInput(target: Target, event: object): string {
   if (target.Input !== undefined) return target.Input
   const input = target.InputPath === undefined ? event : atPath(event, target.InputPath)
-  if (input === undefined) throw new Error(`The event has nothing at the InputPath ${target.InputPath}.`)
+  if (input === undefined)
+    throw new Undelivered('INVALID_PARAMETER', `The event has nothing at the InputPath ${target.InputPath}.`)
   return JSON.stringify(input)
 }
 
 /** The service that an ARN names; empty for anything else. */
 const serviceOf = (text: string): string => /^arn:aws[\w-]*:([\w-]+):/.exec(text)?.[1] ?? ''
 
-function checkTarget(target: Target, kinds: string[]): void {
+/** Which kind of target an ARN names: a service, or the one part of EventBridge that is supported. */
+const kindOf = (text: string): string =>
+  /^arn:aws[\w-]*:events:[^:]*:[^:]*:api-destination\//.test(text) ? 'api-destination' : serviceOf(text)
+const TARGET_KINDS = ['sqs', 'api-destination']
+
+function checkTarget(target: Target): void {
   const invalidArn = (reason: string) => invalid(`Parameter ${target.Arn} is not valid. Reason: ${reason}`)
-  const kind = serviceOf(target.Arn)
+  const kind = kindOf(target.Arn)
   if (kind === '') throw invalidArn('Provided Arn is not in correct format.')
-  if (!kinds.includes(kind))
-    throw invalidArn(`targets of type ${kind} are not supported by the embedded EventBridge, only ${kinds}.`)
+  if (!TARGET_KINDS.includes(kind))
+    throw invalidArn(
+      `targets of type ${kind} are not supported by the embedded EventBridge, only ${TARGET_KINDS}.`,
+    )
+  if (kind === 'api-destination') checkHttpTarget(target)
+  else if (target.RoleArn !== undefined || target.HttpParameters !== undefined)
+    throw invalid(
+      `RoleArn and HttpParameters of target ${target.Id} are not supported by the embedded EventBridge: they are for API destinations.`,
+    )
   if (target.Arn.endsWith('.fifo'))
     throw invalidArn('FIFO queues are not supported by the embedded EventBridge.')
   if (target.Input !== undefined && target.InputPath !== undefined)
@@ -256,19 +245,21 @@ function readState(file: string, empty: State): State {
 /** Whole or not at all: a process killed while it writes leaves the old file. */
 function writeState(file: string, state: State): void {
   mkdirSync(dirname(file), { recursive: true })
-  writeFileSync(`${file}.new`, JSON.stringify(state, null, 2))
+  // Connections have secrets, so it is for the owner's eyes only.
+  writeFileSync(`${file}.new`, JSON.stringify(state, null, 2), { mode: 0o600 })
   renameSync(`${file}.new`, file)
 }
 
+export interface EventBridge {
+  service: JsonService
+  /** What is still on its way to an endpoint goes to its dead-letter queue. */
+  stop: () => Promise<void>
+}
+
 /** @throws Error when the file of an earlier run cannot be read */
-export function createEventBridge(options: EventBridgeOptions): JsonService {
+export function createEventBridge(options: EventBridgeOptions): EventBridge {
   const { region, accountId, deliver, file, now = () => new Date() } = options
   const seconds = () => Math.floor(now().getTime() / 1000)
-
-  /** How an event reaches a target, by the service in its ARN. A further kind of target begins here. */
-  const targetKinds = new Map<string, (target: Target, input: string) => Promise<void>>([
-    ['sqs', (target, input) => deliver(target.Arn, input)],
-  ])
 
   const newBus = (Name: string): Bus => ({
     Name,
@@ -277,7 +268,7 @@ export function createEventBridge(options: EventBridgeOptions): JsonService {
     Tags: [],
     Rules: [],
   })
-  const empty: State = { buses: [newBus('default')] }
+  const empty: State = { buses: [newBus('default')], connections: [], apiDestinations: [] }
   let state = file === undefined ? empty : readState(file, empty)
 
   /** Changes a copy, which takes effect once it is on disk: a refusal half-way changes nothing. */
@@ -288,6 +279,9 @@ export function createEventBridge(options: EventBridgeOptions): JsonService {
     state = draft
     return answer
   }
+
+  const endpoints = createApiDestinationCalls(() => state)
+  const calls = new Set<Promise<void>>()
 
   const arnPrefix = `arn:aws:events:${region}:${accountId}`
   const busArn = (bus: Bus) => `${arnPrefix}:event-bus/${bus.Name}`
@@ -336,23 +330,35 @@ export function createEventBridge(options: EventBridgeOptions): JsonService {
       }),
     )
 
-  /**
-   * One try: a queue that is not there is not retried on AWS either, but goes to the dead-letter queue at once.
-   * AWS puts the reason into message attributes (RULE_ARN, TARGET_ARN, ERROR_CODE, ERROR_MESSAGE); `deliver`
-   * carries a body only, so here the dead letter is the event alone.
-   */
+  /** A queue has the event when this ends. An endpoint may take a day, and nobody waits for it. */
   async function send(bus: Bus, rule: Rule, target: Target, event: { id: string }): Promise<void> {
+    if (kindOf(target.Arn) === 'sqs')
+      return attempt(bus, rule, target, event, (input) => deliver(target.Arn, input))
+    const call = attempt(bus, rule, target, event, (input) => endpoints.deliver(target, input))
+    calls.add(call)
+    void call.finally(() => calls.delete(call))
+  }
+
+  /** A queue that is not there is not tried again, as on AWS: the event goes to the dead-letter queue at once. */
+  async function attempt(
+    bus: Bus,
+    rule: Rule,
+    target: Target,
+    event: { id: string },
+    hand: (input: string) => Promise<void>,
+  ): Promise<void> {
+    const arns = { RULE_ARN: ruleArn(bus, rule), TARGET_ARN: target.Arn }
     try {
-      const sendTo = targetKinds.get(serviceOf(target.Arn))
-      if (sendTo === undefined) throw new Error(`Nothing sends to ${target.Arn}.`)
-      await sendTo(target, targetInput(target, event))
+      await hand(targetInput(target, event))
     } catch (error) {
       try {
         if (target.DeadLetterConfig?.Arn === undefined) throw error
-        await deliver(target.DeadLetterConfig.Arn, JSON.stringify(event))
+        const { attributes } =
+          error instanceof Undelivered ? error : new Undelivered('NO_RESOURCE', (error as Error).message)
+        await deliver(target.DeadLetterConfig.Arn, JSON.stringify(event), { ...arns, ...attributes })
       } catch (reason) {
         options.onDropped?.({
-          ruleArn: ruleArn(bus, rule),
+          ruleArn: arns.RULE_ARN,
           targetArn: target.Arn,
           eventId: event.id,
           reason,
@@ -386,6 +392,8 @@ export function createEventBridge(options: EventBridgeOptions): JsonService {
 
   const operations = new Map<string, Operation>(
     Object.entries({
+      ...apiDestinationOperations({ region, accountId, state: () => state, change, seconds }),
+
       CreateEventBus: operation(
         z.strictObject({ Name: busName, Description: description, Tags: tags.default([]) }),
         ({ Name, Description, Tags }) =>
@@ -486,7 +494,7 @@ export function createEventBridge(options: EventBridgeOptions): JsonService {
           change((draft) => {
             const rule = findRule(findBus(draft, input.EventBusName), input.Rule)
             for (const target of input.Targets) {
-              checkTarget(target, [...targetKinds.keys()])
+              checkTarget(target)
               rule.Targets = [...rule.Targets.filter(({ Id }) => Id !== target.Id), target]
             }
             checkQuota(rule.Targets.length, MAX_TARGETS_PER_RULE)
@@ -525,7 +533,7 @@ export function createEventBridge(options: EventBridgeOptions): JsonService {
           }),
       ),
 
-      /** Once this answers, every event is in its queues: a process killed afterwards has lost nothing. */
+      /** Once this answers, every event is in its queues, if not at its endpoints: a process killed afterwards has lost nothing. */
       PutEvents: operation(
         z.strictObject({ Entries: z.array(entrySchema).min(1).max(10) }),
         async ({ Entries }) => {
@@ -577,13 +585,19 @@ export function createEventBridge(options: EventBridgeOptions): JsonService {
     }),
   )
 
-  return async (name, input) => {
-    const run = operations.get(name)
-    if (run === undefined)
-      throw new AwsError(
-        'UnknownOperationException',
-        `The operation ${name} is not supported by the embedded EventBridge.`,
-      )
-    return await run(input)
+  return {
+    service: async (name, input) => {
+      const run = operations.get(name)
+      if (run === undefined)
+        throw new AwsError(
+          'UnknownOperationException',
+          `The operation ${name} is not supported by the embedded EventBridge.`,
+        )
+      return await run(input)
+    },
+    stop: async () => {
+      endpoints.stop()
+      await Promise.all(calls)
+    },
   }
 }

@@ -42,7 +42,7 @@ export interface FauxqsModules {
   /** Queue URLs name the endpoint of the run that made them; from now on they name this one. */
   moveTo: (endpoint: string) => void
   /** @throws Error if there is no such queue */
-  send: (queueArn: string, body: string) => void
+  send: (queueArn: string, body: string, attributes?: Record<string, string>) => void
   readObject: (bucket: string, key: string) => Uint8Array | undefined
   /** @param key as it stands in a URL */
   hasObject: (bucket: string, key: string) => boolean
@@ -176,10 +176,19 @@ export async function loadFauxqs(folder: string): Promise<FauxqsModules> {
         sqsStore.queues.set(queue.url, queue)
       }
     },
-    send: (queueArn, body) => {
+    send: (queueArn, body, attributes = {}) => {
       const queue = sqsStore.getQueueByArn(queueArn)
       if (queue === undefined) throw new Error(`There is no queue ${queueArn}.`)
-      enqueue(queue, body)
+      enqueue(
+        queue,
+        body,
+        Object.fromEntries(
+          Object.entries(attributes).map(([name, StringValue]) => [
+            name,
+            { DataType: 'String', StringValue },
+          ]),
+        ),
+      )
     },
     readObject: (bucket, key) =>
       s3Store.buckets.get(bucket)?.has(key) ? s3Store.getObject(bucket, key).body : undefined,

@@ -18,7 +18,7 @@ const newFile = () => join(folder, `${++files}`, 'events.json')
 function start(options: Partial<EventBridgeOptions> = {}, names = ['all', 'dogs', 'dead']) {
   const queues = new Map<string, string[]>(names.map((name) => [queue(name), []]))
   const dropped: Parameters<NonNullable<EventBridgeOptions['onDropped']>>[0][] = []
-  const service = createEventBridge({
+  const { service } = createEventBridge({
     region,
     accountId,
     now: () => new Date('2026-11-20T10:11:12.345Z'),
@@ -401,10 +401,16 @@ describe('rules and targets', () => {
       /type lambda .*not supported.* only sqs/,
     ],
     [
-      'API destination',
-      { Arn: `arn:aws:events:${region}:${accountId}:api-destination/a/b` },
+      'event bus',
+      { Arn: `arn:aws:events:${region}:${accountId}:event-bus/other` },
       /type events .*not supported/,
     ],
+    [
+      'API destination without a role',
+      { Arn: `arn:aws:events:${region}:${accountId}:api-destination/a/b` },
+      /RoleArn is required for target arn:\S+:api-destination\/a\/b/,
+    ],
+    ['role for a queue', { RoleArn: 'arn:aws:iam::1:role/r' }, /RoleArn and HttpParameters .* not supported/],
     ['FIFO queue', { Arn: queue('x.fifo') }, /FIFO queues are not supported/],
     ['text', { Arn: 'dogs' }, /Provided Arn is not in correct format/],
     ['InputTransformer', { InputTransformer: { InputTemplate: '"x"' } }, /InputTransformer is not supported/],
