@@ -1,5 +1,6 @@
 import sharp, { type Sharp } from 'sharp'
-import { withoutText } from '../worker/png.ts'
+import { decodes } from '../worker/budget.ts'
+import type { Appraisal } from '../worker/thumbnail.ts'
 
 /** Pixels of an upright picture: 8-bit sRGB, three bytes each, nothing transparent. */
 export interface Picture {
@@ -115,28 +116,18 @@ const HARDLY_ANY_HUE = 0.03
 const isNeutral = ([, a, b]: Lab) => Math.hypot(a, b) < HARDLY_ANY_HUE
 const NEUTRAL_LAB = PALETTE_LAB.filter(({ family, lab }) => /black|grey|white/.test(family) && isNeutral(lab))
 
-/** The width and height of the upright picture, from the header alone: nothing is decoded. */
-export async function imageSize(bytes: Uint8Array, useExif: boolean) {
-  const { width, height, autoOrient } = await sharp(withoutText(bytes), {
-    limitInputPixels: false,
-  }).metadata()
-  return useExif ? autoOrient : { width, height }
-}
-
 /**
  * Decodes to at most 512 pixels a side; a JPEG is shrunk while it is loaded, which makes megapixels cheap.
- * Transparency becomes white.
+ * Transparency becomes white. It takes its turn among the worker's decodes, which are likely to be in this process; and
+ * since no decode waits for anything else, and no worker for Rekognition while it decodes, turns always come.
  *
- * @throws Error when the file is damaged or has more than `maxPixels`
+ * @throws Error when the file is damaged
  */
-export const decode = (bytes: Uint8Array, useExif: boolean, maxPixels: number): Promise<Picture> => {
-  const image = sharp(withoutText(bytes), {
-    failOn: 'error',
-    sequentialRead: true,
-    limitInputPixels: maxPixels,
+export const decode = ({ bytes, memory }: Appraisal, useExif: boolean): Promise<Picture> =>
+  decodes.run(memory, () => {
+    const image = sharp(bytes, { failOn: 'error', sequentialRead: true })
+    return pixels((useExif ? image.autoOrient() : image).flatten({ background: 'white' }), SHARPNESS_SIDE)
   })
-  return pixels((useExif ? image.autoOrient() : image).flatten({ background: 'white' }), SHARPNESS_SIDE)
-}
 
 async function pixels(image: Sharp, side: number): Promise<Picture> {
   const { data, info } = await image

@@ -1,9 +1,12 @@
+import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Attribute, DetectLabelsFeatureName } from '@aws-sdk/client-rekognition'
 import * as z from 'zod'
 import { sniffContentType } from '../shared/format.ts'
+import { Verdict } from '../shared/image.ts'
+import { appraise } from '../worker/thumbnail.ts'
 import { AwsError, type JsonService } from './aws-json.ts'
-import { type DominantColor, decode, imageSize, type Measurements, measure, type Picture } from './measure.ts'
+import { type DominantColor, decode, type Measurements, measure } from './measure.ts'
 
 /**
  * A stand-in for Amazon Rekognition: its protocol, its limits and its refusals, without its models. What it
@@ -13,9 +16,10 @@ import { type DominantColor, decode, imageSize, type Measurements, measure, type
 const MODEL_VERSION = 'stand-in'
 const MAX_BYTES = 5 * 1024 * 1024
 const MAX_S3_BYTES = 15 * 1024 * 1024
-const MIN_SIDE = 80
 /** Documented for labels and moderation alone; the others have it here too, which bounds what is decoded. */
 const MAX_SIDE = 10_000
+/** Images whose measurements are kept for a question that comes a little later: a few KB each. */
+const KEPT_IMAGES = 100
 
 /** The message says as little as the real one, also for a picture that is too small. */
 const invalidParameters = () => new AwsError('InvalidParameterException', 'Request has invalid parameters')
@@ -87,24 +91,24 @@ const textSchema = z.object({
     .optional(),
 })
 
-/** A request that has been found valid: the image it means and the answer it gets for the decoded picture. */
-interface Request {
-  image: ImageInput
-  respond: (picture: Picture, size: Size) => object | Promise<object>
-}
-interface Size {
+/** What there is to see in an image. */
+interface Seen {
   width: number
   height: number
+  measured: Measurements
+}
+
+/** A request that has been found valid: the image it means and the answer it gets for what is seen there. */
+interface Request {
+  image: ImageInput
+  respond: (seen: Seen) => object
 }
 
 const operation =
-  <T extends { Image: ImageInput }>(
-    schema: z.ZodType<T>,
-    respond: (input: T, ...seen: Parameters<Request['respond']>) => object,
-  ) =>
+  <T extends { Image: ImageInput }>(schema: z.ZodType<T>, respond: (input: T, seen: Seen) => object) =>
   (input: unknown): Request => {
     const { success, data, error } = schema.safeParse(input)
-    if (success) return { image: data.Image, respond: (...seen) => respond(data, ...seen) }
+    if (success) return { image: data.Image, respond: (seen) => respond(data, seen) }
     const refused = error.issues.find((issue) => issue.code === 'invalid_type' && issue.expected === 'never')
     throw refused ? new AwsError('InvalidParameterException', refused.message) : invalidParameters()
   }
@@ -138,8 +142,10 @@ export function createRekognition(options: {
   tps?: number
   latencyMs?: number
   now?: () => number
+  decode?: typeof decode
 }): JsonService {
   const { readObject, tps, latencyMs = 0, now = () => performance.now() } = options
+  const look = lookOnce(options.decode ?? decode)
   const takeToken = tps === undefined ? () => true : tokenBucket(tps, now)
 
   return async (name, input) => {
@@ -156,7 +162,7 @@ export function createRekognition(options: {
     const due = sleep(latencyMs)
     try {
       const request = parse(input)
-      return await answer(await readImage(request.image, readObject), request)
+      return request.respond(await readImage(request.image, readObject).then(look))
     } finally {
       await due
     }
@@ -202,32 +208,53 @@ async function readImage({ Bytes, S3Object }: ImageInput, readObject: ReadObject
 }
 type ReadObject = Parameters<typeof createRekognition>[0]['readObject']
 
-const readable = <T>(work: Promise<T>): Promise<T> =>
-  work.catch(() => {
-    throw invalidFormat()
-  })
-
-/** What the service answers for these bytes, or its refusal of them. */
-async function answer(bytes: Uint8Array, request: Request): Promise<object> {
-  const type = sniffContentType(bytes)
-  if (type !== 'image/jpeg' && type !== 'image/png') throw invalidFormat()
-  // As Rekognition: boxes fit the upright picture of a JPEG; the orientation of a PNG is ignored.
-  const useExif = type === 'image/jpeg'
-  const size = await readable(imageSize(bytes, useExif))
-  if (Math.min(size.width, size.height) < MIN_SIDE) throw invalidParameters()
-  if (Math.max(size.width, size.height) > MAX_SIDE) {
-    throw tooLarge(
-      `Input image dimensions ${size.width} x ${size.height} exceed maximum dimension size of ${MAX_SIDE} pixels`,
-    )
+/**
+ * Every operation has to read an image through, to refuse a damaged one; and a worker asks several at a time. Therefore
+ * each image is decoded once for all who ask for the same bytes at about the same time.
+ */
+function lookOnce(decodeImage: typeof decode): (bytes: Uint8Array) => Promise<Seen> {
+  const seen = new Map<string, Promise<Seen>>()
+  return (bytes) => {
+    const key = createHash('sha256').update(bytes).digest('hex')
+    const known = seen.get(key)
+    if (known !== undefined) return known
+    const looking = look(bytes, decodeImage)
+    seen.set(key, looking)
+    looking.catch(() => seen.delete(key))
+    const [oldest = key] = seen.keys()
+    if (seen.size > KEPT_IMAGES) seen.delete(oldest)
+    return looking
   }
-  const picture = await readable(decode(bytes, useExif, MAX_SIDE ** 2))
-  return request.respond(picture, size)
 }
 
-async function detectLabels(input: z.infer<typeof labelsSchema>, picture: Picture, size: Size) {
-  const measured = await measure(picture)
+/** What there is to see, or the service's refusal of the image. */
+async function look(bytes: Uint8Array, decodeImage: typeof decode): Promise<Seen> {
+  const contentType = sniffContentType(bytes)
+  if (contentType !== 'image/jpeg' && contentType !== 'image/png') throw invalidFormat()
+  try {
+    const image = await appraise(bytes)
+    const isJpeg = contentType === 'image/jpeg'
+    // As Rekognition: boxes fit the upright picture of a JPEG; the orientation of a PNG is ignored.
+    const { width, height } = isJpeg ? image : image.metadata
+    if (Math.max(width, height) > MAX_SIDE) {
+      throw tooLarge(
+        `Input image dimensions ${width} x ${height} exceed maximum dimension size of ${MAX_SIDE} pixels`,
+      )
+    }
+    return { width, height, measured: await measure(await decodeImage(image, isJpeg)) }
+  } catch (error) {
+    if (error instanceof AwsError) throw error
+    const code = error instanceof Verdict ? error.failure.code : undefined
+    if (code === 'IMAGE_TOO_SMALL') throw invalidParameters()
+    // Also what no worker would send: the service takes it, and the memory of this machine may not.
+    throw code === 'TOO_MANY_PIXELS' ? tooLarge() : invalidFormat()
+  }
+}
+
+function detectLabels(input: z.infer<typeof labelsSchema>, seen: Seen) {
+  const { measured } = seen
   const { Features, MinConfidence, MaxLabels, Settings } = input
-  const labels = labelsOf(measured, size)
+  const labels = labelsOf(seen)
     .filter((label) => label.Confidence >= MinConfidence && passes(label, Settings.GeneralLabels))
     .sort((a, b) => b.Confidence - a.Confidence)
     .slice(0, MaxLabels)
@@ -258,11 +285,8 @@ const rounded = (value: number) => Math.round(value * 10_000) / 10_000
  * per cent of the pixels: at the default MinConfidence it shows from a tenth of the picture on. Its box is
  * around its largest connected region, with the share of the box that the region fills as the confidence.
  */
-function labelsOf(
-  { brightness, contrast, sharpness, colorfulness, areas }: Measurements,
-  size: Size,
-): Label[] {
-  const { width, height } = size
+function labelsOf({ width, height, measured }: Seen): Label[] {
+  const { brightness, contrast, sharpness, colorfulness, areas } = measured
   const side = (measured: number, high: string, low: string, parent: string) =>
     measured >= 50 ? label(high, parent, measured) : label(low, parent, 100 - measured)
   const shape = width > height ? 'Landscape' : width < height ? 'Portrait' : 'Square'

@@ -83,6 +83,8 @@ const WORKER_CONCURRENCY = 2
 const SOCKETS = 64
 /** Calls a second with which the one worker here begins to ask; it learns from there. */
 const FIRST_RATE = 100
+/** An answer of the stand-in may take so long: its decodes take turns with those of the worker. */
+const STAND_IN_TIMEOUT_MS = 30_000
 const STOP_GRACE_MS = 3_000
 /** Longer than the longest pause between two attempts (worker/batch.ts). */
 const SWEEP_AFTER_MS = 330_000
@@ -207,14 +209,20 @@ async function start(
     }
   }
 
+  // The limiters try again what is throttled, and the queue the rest.
+  const rekognitionOptions = { ...clientOptions(rekognitionTarget, SOCKETS), maxAttempts: 1 }
   const clock = { now: () => new Date(), sleep, random: Math.random }
   const records = { ...clock, dynamo, table: names.table, sweepAfterMs: SWEEP_AFTER_MS }
   const worker: WorkerDeps = {
     ...records,
     s3,
     sqs,
-    // The limiters try again what is throttled, and the queue the rest.
-    rekognition: new RekognitionClient({ ...clientOptions(rekognitionTarget, SOCKETS), maxAttempts: 1 }),
+    rekognition: new RekognitionClient({
+      ...rekognitionOptions,
+      ...(rekognition === 'the stand-in' && {
+        requestHandler: { ...rekognitionOptions.requestHandler, requestTimeout: STAND_IN_TIMEOUT_MS },
+      }),
+    }),
     limiter: new Limiter({ ...clock, firstRate: FIRST_RATE }),
     render,
     eventBridge,

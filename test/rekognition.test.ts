@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import type { DetectLabelsResponse, Label } from '@aws-sdk/client-rekognition'
 import sharp, { type Color, type Sharp } from 'sharp'
 import { describe, expect, test } from 'vitest'
+import { decode } from '../local/measure.ts'
 import { createRekognition } from '../local/rekognition.ts'
 
 const OPERATIONS = ['DetectLabels', 'DetectFaces', 'DetectModerationLabels', 'DetectText']
@@ -201,6 +202,27 @@ test('each answer has the shape of its operation and says that a stand-in gave i
     TextDetections: [],
     TextModelVersion: 'stand-in',
   })
+})
+
+test('all operations on one image decode it once, side by side or one after another', async () => {
+  const decoded: number[] = []
+  const service = createRekognition({
+    readObject: async () => photo,
+    decode: (picture, useExif) => {
+      decoded.push(picture.width)
+      return decode(picture, useExif)
+    },
+  })
+  const inS3 = { Image: { S3Object: { Bucket: 'images', Name: 'a' } } }
+  const [labels] = await Promise.all(OPERATIONS.map((operation) => service(operation, image(photo))))
+  expect(await service('DetectLabels', inS3)).toEqual(labels)
+  expect(decoded).toEqual([512])
+
+  const cut = photo.subarray(0, photo.length / 2)
+  const refused = await Promise.allSettled(OPERATIONS.map((operation) => service(operation, image(cut))))
+  expect(new Set(refused.map(({ status }) => status))).toEqual(new Set(['rejected']))
+  await service('DetectLabels', image(await png(plain(90, 80))))
+  expect(decoded).toEqual([512, 512, 90])
 })
 
 test('the box of a colour is where it was drawn', async () => {

@@ -74,23 +74,7 @@ export async function render(
   source: 's3' | 'bytes',
   signal?: AbortSignal,
 ): Promise<Rendered> {
-  const contentType = sniffContentType(original)
-  if (contentType === undefined) {
-    throw new Verdict('UNSUPPORTED_FORMAT', 'The file is not an image of a supported format.')
-  }
-  const bytes = withoutText(original)
-  refuseHiddenWork(bytes, contentType)
-  // In its turn as well, so that its time is not spent waiting for a thread.
-  const metadata = await decodes.run(bytes.length, () => readMetadata(bytes, contentType), inTime)
-  const kind = kindOf(contentType, metadata)
-  const { width, height } = upright(metadata)
-  if (Math.min(width, height) < MIN_SIDE) {
-    throw new Verdict(
-      'IMAGE_TOO_SMALL',
-      `The image is ${width} × ${height}; both sides need ${MIN_SIDE} pixels.`,
-    )
-  }
-  const memory = weigh(bytes, kind, metadata)
+  const { contentType, bytes, metadata, width, height, memory } = await appraise(original)
   const work = async (): Promise<Rendered> => {
     signal?.throwIfAborted()
     const picture = () =>
@@ -108,6 +92,43 @@ export async function render(
     return { contentType, width, height, thumbnail, rendition }
   }
   return decodes.run(memory, work, inTime)
+}
+
+export interface Appraisal {
+  contentType: ContentType
+  /** Without what does not show. */
+  bytes: Buffer
+  metadata: Metadata
+  /** Pixels of the upright picture. */
+  width: number
+  height: number
+  /** Bytes of memory that it takes to decode the image: its weight in the budget `decodes`. */
+  memory: number
+}
+
+/**
+ * What is known of an image before it is decoded, from boxes, chunks, markers and the header.
+ *
+ * @throws Verdict UNSUPPORTED_FORMAT, CORRUPT_IMAGE, IMAGE_TOO_SMALL, TOO_MANY_PIXELS
+ */
+export async function appraise(original: Uint8Array): Promise<Appraisal> {
+  const contentType = sniffContentType(original)
+  if (contentType === undefined) {
+    throw new Verdict('UNSUPPORTED_FORMAT', 'The file is not an image of a supported format.')
+  }
+  const bytes = withoutText(original)
+  refuseHiddenWork(bytes, contentType)
+  // In its turn as well, so that its time is not spent waiting for a thread.
+  const metadata = await decodes.run(bytes.length, () => readMetadata(bytes, contentType), inTime)
+  const kind = kindOf(contentType, metadata)
+  const { width, height } = upright(metadata)
+  if (Math.min(width, height) < MIN_SIDE) {
+    throw new Verdict(
+      'IMAGE_TOO_SMALL',
+      `The image is ${width} × ${height}; both sides need ${MIN_SIDE} pixels.`,
+    )
+  }
+  return { contentType, bytes, metadata, width, height, memory: weigh(bytes, kind, metadata) }
 }
 
 /**
