@@ -25,12 +25,14 @@ export interface EmbeddedAws {
   stop: () => Promise<void>
 }
 
+export type StandInOptions = Omit<Parameters<typeof createRekognition>[0], 'readObject'>
+
 export interface EmbeddedAwsOptions {
   port: number
   region: string
   /** Where everything is kept. Needed also when nothing is to outlive the process: objects would fill the memory. */
   folder: string
-  rekognition: { tps?: number; latencyMs?: number }
+  rekognition: StandInOptions
   /**
    * Whose signatures of browser forms (S3's POST) are verified. The emulators let everybody in, so a form signed by
    * anybody else passes unverified, but its policy holds; a form without a policy is refused, as by a private bucket.
@@ -106,7 +108,7 @@ export async function startRekognition(options: {
   /** The address to listen on; another one than loopback is for a container. */
   host?: string
   readObject: (bucket: string, key: string) => Promise<Uint8Array | undefined>
-  rekognition: { tps?: number; latencyMs?: number }
+  rekognition: StandInOptions
 }): Promise<Pick<EmbeddedAws, 'endpoint' | 'stop'>> {
   const service = createRekognition({ readObject: options.readObject, ...options.rekognition })
   const server = createServer((request, response) => {

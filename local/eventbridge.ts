@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { readFileSync } from 'node:fs'
 import * as z from 'zod'
 import { createApiDestinationCalls, Undelivered } from './api-destination-calls.ts'
 import {
@@ -24,6 +23,7 @@ import {
   operation,
   page,
 } from './eventbridge-input.ts'
+import { writeWhole } from './files.ts'
 
 /**
  * A stand-in for Amazon EventBridge: buses, rules with event patterns, and targets, which are SQS queues and API
@@ -242,14 +242,6 @@ function readState(file: string, empty: State): State {
   }
 }
 
-/** Whole or not at all: a process killed while it writes leaves the old file. */
-function writeState(file: string, state: State): void {
-  mkdirSync(dirname(file), { recursive: true })
-  // Connections have secrets, so it is for the owner's eyes only.
-  writeFileSync(`${file}.new`, JSON.stringify(state, null, 2), { mode: 0o600 })
-  renameSync(`${file}.new`, file)
-}
-
 export interface EventBridge {
   service: JsonService
   /** What is still on its way to an endpoint goes to its dead-letter queue. */
@@ -275,7 +267,7 @@ export function createEventBridge(options: EventBridgeOptions): EventBridge {
   function change<T>(mutate: (draft: State) => T): T {
     const draft = structuredClone(state)
     const answer = mutate(draft)
-    if (file !== undefined) writeState(file, draft)
+    if (file !== undefined) writeWhole(file, draft)
     state = draft
     return answer
   }

@@ -7,6 +7,7 @@ import { Verdict } from '../shared/image.ts'
 import { appraise } from '../worker/thumbnail.ts'
 import { AwsError, type JsonService } from './aws-json.ts'
 import { type DominantColor, decode, type Measurements, measure } from './measure.ts'
+import type { Recall } from './recordings.ts'
 
 /**
  * A stand-in for Amazon Rekognition: its protocol, its limits and its refusals, without its models. What it
@@ -143,8 +144,10 @@ export function createRekognition(options: {
   latencyMs?: number
   now?: () => number
   decode?: typeof decode
+  /** What the real service says, where that is known; the rest is measured. */
+  recall?: Recall
 }): JsonService {
-  const { readObject, tps, latencyMs = 0, now = () => performance.now() } = options
+  const { readObject, recall, tps, latencyMs = 0, now = () => performance.now() } = options
   const look = lookOnce(options.decode ?? decode)
   const takeToken = tps === undefined ? () => true : tokenBucket(tps, now)
 
@@ -162,7 +165,10 @@ export function createRekognition(options: {
     const due = sleep(latencyMs)
     try {
       const request = parse(input)
-      return request.respond(await readImage(request.image, readObject).then(look))
+      const { Image: _, ...asked } = input
+      return await readImage(request.image, readObject).then(
+        async (bytes) => (await recall?.(name, asked, bytes)) ?? request.respond(await look(bytes)),
+      )
     } finally {
       await due
     }

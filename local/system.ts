@@ -31,6 +31,7 @@ import { render } from '../worker/thumbnail.ts'
 import { type EmbeddedAws, startEmbeddedAws, startRekognition } from './embedded-aws.ts'
 import { verifySignature } from './gateway.ts'
 import { startPoller } from './poller.ts'
+import { countRecordings, createRecordings, type Recall } from './recordings.ts'
 import { recover } from './recover.ts'
 import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
 
@@ -44,7 +45,12 @@ const environmentSchema = z.object({
   DATA_DIR: z.string().min(1).optional(),
   AWS_ENDPOINT_URL: z.url().optional(),
   AWS_ENDPOINT_URL_REKOGNITION: z.url().optional(),
-  REKOGNITION: z.enum(['stand-in', 'aws']).default('stand-in'),
+  /** `aws` asks the real service; `record` as well, through the stand-in, which keeps its answers. */
+  REKOGNITION: z.enum(['stand-in', 'aws', 'record']).default('stand-in'),
+  /** The folder of the answers that are kept. Where it is there, the stand-in replays them, and measures the rest. */
+  RECORDINGS: z.string().min(1).optional(),
+  /** Where npm was called: it runs scripts in the package's folder. */
+  INIT_CWD: z.string().optional(),
   AWS_REGION: z.string().optional(),
   AWS_DEFAULT_REGION: z.string().optional(),
   /** The stand-in's limits: calls per second, and milliseconds that each call takes. */
@@ -83,8 +89,11 @@ const WORKER_CONCURRENCY = 2
 const SOCKETS = 64
 /** Calls a second with which the one worker here begins to ask; it learns from there. */
 const FIRST_RATE = 100
-/** An answer of the stand-in may take so long: its decodes take turns with those of the worker. */
-const STAND_IN_TIMEOUT_MS = 30_000
+/**
+ * So long may an answer of Rekognition take: decodes of the stand-in take turns with those of the worker, and for 5 MB
+ * to the real service a line at home needs some seconds.
+ */
+const REKOGNITION_TIMEOUT_MS = 30_000
 const STOP_GRACE_MS = 3_000
 /** Longer than the longest pause between two attempts (worker/batch.ts). */
 const SWEEP_AFTER_MS = 330_000
@@ -126,7 +135,10 @@ async function start(
   const region = settings.AWS_REGION ?? settings.AWS_DEFAULT_REGION ?? 'us-east-1'
   const standInCredentials = { accessKeyId: 'test', secretAccessKey: 'test' }
   const hasCredentials = settings.AWS_ACCESS_KEY_ID !== undefined || settings.AWS_PROFILE !== undefined
+  const real = settings.REKOGNITION === 'stand-in' ? undefined : await realRekognition(settings, region)
+  const recordings = openRecordings(settings, real && { client: real, region })
   const standIn = {
+    ...(recordings === undefined ? {} : { recall: recordings.recall }),
     ...(settings.STAND_IN_TPS === undefined ? {} : { tps: settings.STAND_IN_TPS }),
     ...(settings.STAND_IN_LATENCY_MS === undefined ? {} : { latencyMs: settings.STAND_IN_LATENCY_MS }),
   }
@@ -176,20 +188,16 @@ async function start(
     )
   })
 
-  let rekognitionTarget: AwsTarget
-  let rekognition: System['rekognition']
-  if (settings.REKOGNITION === 'aws') {
-    rekognitionTarget = { region }
-    rekognition = 'Amazon Rekognition'
-  } else if (settings.AWS_ENDPOINT_URL_REKOGNITION !== undefined) {
-    rekognition = settings.AWS_ENDPOINT_URL_REKOGNITION
+  let rekognitionTarget: AwsTarget = { region, credentials: standInCredentials }
+  const answers = recordings?.name ?? settings.AWS_ENDPOINT_URL_REKOGNITION
+  const rekognition = answers ?? (real === undefined ? 'the stand-in' : 'Amazon Rekognition')
+  if (recordings === undefined && settings.AWS_ENDPOINT_URL_REKOGNITION !== undefined) {
     rekognitionTarget = {
-      endpoint: rekognition,
+      endpoint: settings.AWS_ENDPOINT_URL_REKOGNITION,
       region,
       ...(hasCredentials ? {} : { credentials: standInCredentials }),
     }
-  } else {
-    rekognition = 'the stand-in'
+  } else if (settings.REKOGNITION !== 'aws') {
     let { endpoint } = target
     if (embedded === undefined) {
       const readObject = (bucket: string, key: string) => readFromS3(s3, bucket, key)
@@ -202,36 +210,27 @@ async function start(
       undo.push(server.stop)
       endpoint = server.endpoint
     }
-    rekognitionTarget = {
-      region,
-      credentials: standInCredentials,
-      ...(endpoint === undefined ? {} : { endpoint }),
-    }
+    rekognitionTarget = { ...rekognitionTarget, ...(endpoint === undefined ? {} : { endpoint }) }
   }
 
-  // The limiters try again what is throttled, and the queue the rest.
-  const rekognitionOptions = { ...clientOptions(rekognitionTarget, SOCKETS), maxAttempts: 1 }
   const clock = { now: () => new Date(), sleep, random: Math.random }
   const records = { ...clock, dynamo, table: names.table, sweepAfterMs: SWEEP_AFTER_MS }
   const worker: WorkerDeps = {
     ...records,
     s3,
     sqs,
-    rekognition: new RekognitionClient({
-      ...rekognitionOptions,
-      ...(rekognition === 'the stand-in' && {
-        requestHandler: { ...rekognitionOptions.requestHandler, requestTimeout: STAND_IN_TIMEOUT_MS },
-      }),
-    }),
+    rekognition: settings.REKOGNITION === 'aws' && real ? real : rekognitionClient(rekognitionTarget),
     limiter: new Limiter({ ...clock, firstRate: FIRST_RATE }),
     render,
     eventBridge,
     bucket: names.bucket,
     jobQueueUrl,
     eventBus: names.eventBus,
-    // The real service cannot reach into a bucket on this machine.
-    rekognitionSource: settings.REKOGNITION === 'aws' ? 'bytes' : 's3',
-    // A question of who answers: the stand-in's measurements are no substitute for Rekognition's.
+    // The real service cannot reach into a bucket on this machine. And what is recorded are answers about the bytes that
+    // it was sent, so the same ones have to be sent when they are replayed.
+    rekognitionSource: real !== undefined || recordings !== undefined ? 'bytes' : 's3',
+    // A question of who answers: the stand-in's measurements are no substitute for Rekognition's, nor for a recording
+    // that has been added.
     analysisSource: rekognition,
     minConfidence: 55,
     maxLabels: 100,
@@ -297,6 +296,59 @@ async function start(
     jobQueueUrl,
     stop,
   }
+}
+
+/** The limiters try again what is throttled, and the queue the rest. */
+function rekognitionClient(target: AwsTarget): RekognitionClient {
+  const { requestHandler, ...options } = clientOptions(target, SOCKETS)
+  return new RekognitionClient({
+    ...options,
+    maxAttempts: 1,
+    requestHandler: { ...requestHandler, requestTimeout: REKOGNITION_TIMEOUT_MS },
+  })
+}
+
+/** The real service with the caller's own credentials, wherever the SDK finds them. */
+async function realRekognition(
+  { AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_REKOGNITION }: z.infer<typeof environmentSchema>,
+  region: string,
+): Promise<RekognitionClient> {
+  // The SDK would look for it where everything else is.
+  const beside = AWS_ENDPOINT_URL === undefined ? undefined : `https://rekognition.${region}.amazonaws.com`
+  const endpoint = AWS_ENDPOINT_URL_REKOGNITION ?? beside
+  const client = rekognitionClient({ region, ...(endpoint === undefined ? {} : { endpoint }) })
+  try {
+    await client.config.credentials()
+  } catch (error) {
+    throw new StartError(
+      `Amazon Rekognition needs your AWS credentials: log in with "aws sso login" or "aws configure", choose with AWS_PROFILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Without REKOGNITION the stand-in needs none. (${(error as Error).message})`,
+    )
+  }
+  return client
+}
+
+/** @returns the recorded answers and how to name them, where there are any or some are to be made */
+function openRecordings(
+  settings: z.infer<typeof environmentSchema>,
+  real: { client: RekognitionClient; region: string } | undefined,
+): { recall: Recall; name: string } | undefined {
+  const { REKOGNITION, RECORDINGS, AWS_ENDPOINT_URL_REKOGNITION } = settings
+  const folder = resolve(settings.INIT_CWD ?? '.', RECORDINGS ?? 'recordings')
+  if (REKOGNITION === 'record' && real !== undefined) {
+    const who = AWS_ENDPOINT_URL_REKOGNITION ?? 'Amazon Rekognition'
+    return { recall: createRecordings({ folder, real }), name: `${who}, recorded in ${folder}` }
+  }
+  // Whoever names another Rekognition wants that one.
+  if (REKOGNITION !== 'stand-in' || AWS_ENDPOINT_URL_REKOGNITION !== undefined) return undefined
+  const count = countRecordings(folder)
+  if (count !== undefined) {
+    return {
+      recall: createRecordings({ folder }),
+      name: `recordings in ${folder} (${count}), else the stand-in`,
+    }
+  }
+  if (RECORDINGS === undefined) return undefined
+  throw new StartError(`There are no recordings in ${folder}; REKOGNITION=record makes some.`)
 }
 
 function readAuth({ AUTH, JWT_ISSUER, JWT_AUDIENCE }: z.infer<typeof environmentSchema>): AuthConfig {

@@ -20,7 +20,7 @@ import type { Hono } from 'hono'
 import { type ApiDeps, buildApp } from '../api/app.ts'
 import { loadPage } from '../api/page.ts'
 import { newImageId, postForms } from '../api/submit.ts'
-import { startEmbeddedAws, startRekognition } from '../local/embedded-aws.ts'
+import { type StandInOptions, startEmbeddedAws, startRekognition } from '../local/embedded-aws.ts'
 import { toRecord } from '../local/poller.ts'
 import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
 import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
@@ -30,6 +30,9 @@ import { ANALYSES } from '../shared/image.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { Limiter } from '../worker/limiter.ts'
 import { render } from '../worker/thumbnail.ts'
+
+/** Answers of Rekognition that are made up, for pictures in `fixtures`: `createRecordings({ folder: MADE_UP_ANSWERS })`. */
+export const MADE_UP_ANSWERS = join(import.meta.dirname, 'fixtures/answers')
 
 /** Another emulator to test against, instead of the embedded AWS. */
 export const ELSEWHERE = process.env['AWS_ENDPOINT_URL']
@@ -96,11 +99,7 @@ export const lambdaContext = (remainingMs = 60_000): Context => {
 }
 
 export async function startTestSystem(
-  options: {
-    rekognition?: { tps?: number; latencyMs?: number }
-    maxImageBytes?: number
-    api?: Partial<ApiDeps>
-  } = {},
+  options: { rekognition?: StandInOptions; maxImageBytes?: number; api?: Partial<ApiDeps> } = {},
 ): Promise<TestSystem> {
   const region = 'us-east-1'
   const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }

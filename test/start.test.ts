@@ -41,7 +41,8 @@ function launch(env: Record<string, string> = {}, files: string[] = []): Omit<Ru
     ['--disable-warning=ExperimentalWarning', 'local/main.ts', ...files],
     {
       cwd: root,
-      env: { ...inherited, PORT: '0', AWS_PORT: '0', NO_COLOR: '1', ...env },
+      // Not where somebody may have recordings.
+      env: { ...inherited, INIT_CWD: import.meta.dirname, PORT: '0', AWS_PORT: '0', NO_COLOR: '1', ...env },
     },
   )
   children.push(child)
