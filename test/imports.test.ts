@@ -48,21 +48,17 @@ it.each(['api/handler.ts', 'worker/handler.ts', 'sweeper/handler.ts'])(
   },
 )
 
-it('cli imports itself, and of the rest the types of shared only, so that it talks HTTP', () => {
-  const files = globSync('cli/**/*.ts', { cwd: root })
+it.each(['cli', 'examples'])('%s imports itself, and of the rest the types of shared only', (folder) => {
+  const files = globSync(`${folder}/**/*.ts`, { cwd: root })
   expect(files.length).toBeGreaterThan(0)
   const wrong = files.flatMap((file) => {
     const source = readFileSync(resolve(root, file), 'utf8')
-    const types = [...source.matchAll(/import type [^']*'(\.[^']+)'/g)].map(([, path]) => path)
+    const types = [...source.matchAll(/import type [^']*'(\.[^']+)'/g)].map(([, path = '']) =>
+      relative(root, resolve(root, dirname(file), path)),
+    )
     return importsOf(file)
-      .filter((path) => !path.startsWith('cli/'))
-      .filter(
-        (path) =>
-          !(
-            path.startsWith('shared/') &&
-            types.some((type) => path === relative(root, resolve(root, 'cli', type ?? '')))
-          ),
-      )
+      .filter((path) => !path.startsWith(`${folder}/`))
+      .filter((path) => !(path.startsWith('shared/') && types.includes(path)))
       .map((path) => `${file} → ${path}`)
   })
   expect(wrong).toEqual([])
