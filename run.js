@@ -9,7 +9,14 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
 const [file = '', ...args] = process.argv.slice(2)
 
+// Glibc keeps an arena for each thread, in which libvips leaves holes: with two of them `npm start` grows a third as
+// much and stays there (the worker on AWS has the same, infrastructure/worker.tf). It reads this when a process begins.
+const env = { MALLOC_ARENA_MAX: '2', ...process.env }
+const isLate = file === 'local/main.ts' && process.platform === 'linux' && !process.env.MALLOC_ARENA_MAX
+
 if (major > 22 || (major === 22 && minor >= 18)) {
+  // The same process anew: whoever started it has its id.
+  if (isLate) process.execve(process.execPath, [process.execPath, ...process.execArgv, file, ...args], env)
   // As Node itself would have it: a file that is started, rather than imported, knows itself by its whole path.
   process.argv.splice(1, 2, resolve(file))
   await import(pathToFileURL(resolve(file)).href)
@@ -25,7 +32,7 @@ if (major > 22 || (major === 22 && minor >= 18)) {
   const path = `${dirname(node)}${process.platform === 'win32' ? ';' : ':'}${process.env.PATH ?? ''}`
   const child = spawn(node, ['--disable-warning=ExperimentalWarning', file, ...args], {
     stdio: 'inherit',
-    env: { ...process.env, PATH: path },
+    env: { ...env, PATH: path },
   })
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
   child.on('exit', (code, signal) => {
