@@ -13,7 +13,7 @@ import { BYTES_PER_PIXEL, type Kind, MAX_PIXELS } from '../worker/budget.ts'
  * - of a batch of ten of the largest images that are accepted, rendered together as the worker does. It is to stay
  *   under 700 MB, which the memory of the Lambda function leaves room for.
  */
-const VARIANTS: Record<string, { kind: Kind; encode: (image: Sharp) => Sharp }> = {
+export const VARIANTS: Record<string, { kind: Kind; encode: (image: Sharp) => Sharp }> = {
   jpeg: { kind: 'jpeg', encode: (image) => image.jpeg() },
   'progressive jpeg': { kind: 'progressive jpeg', encode: (image) => image.jpeg({ progressive: true }) },
   'progressive jpeg 4:4:4': {
@@ -76,7 +76,7 @@ const BATCH = 10
 const MAX_RSS = 700e6
 
 /** Noise, because what a decoder keeps of a picture depends on what there is to see. */
-async function draw(side: number, sigma: number): Promise<Sharp> {
+export async function draw(side: number, sigma: number): Promise<Sharp> {
   const noise = { type: 'gaussian' as const, mean: 128, sigma }
   const size = Math.min(side, 500)
   const tile = await sharp({ create: { width: size, height: size, channels: 3, background: '#000', noise } })
@@ -98,7 +98,7 @@ async function peakOf(file: string, times: number): Promise<number> {
 }
 
 /** What Linux counts as maxRSS begins with that of the process which started this one. */
-function highestResidentSize(): number {
+export function highestResidentSize(): number {
   if (process.platform !== 'linux') return process.resourceUsage().maxRSS * 1024
   return Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024
 }
@@ -119,7 +119,7 @@ async function withFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
   }
 }
 
-const megabytes = (bytes: number): number => Math.round(bytes / 1e6)
+export const megabytes = (bytes: number): number => Math.round(bytes / 1e6)
 
 export const decodeMemory = (): Promise<object[]> =>
   withFolder(async (folder) => {

@@ -10,6 +10,8 @@ import { join } from 'node:path'
 const BENCHMARKS: Record<string, () => Promise<object[]>> = {
   'cold-start': async () => (await import('./cold-start.ts')).coldStart(),
   'decode-memory': async () => (await import('./decode-memory.ts')).decodeMemory(),
+  'worker-memory': async () => (await import('./worker-memory.ts')).workerMemory(),
+  memory: async () => (await import('./worker-memory.ts')).memoryOverTime(),
 }
 
 const wanted = process.argv.slice(2)

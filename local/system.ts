@@ -26,6 +26,7 @@ import {
 import { type AuthConfig, apiSettings, readAuthConfig } from '../shared/config.ts'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
+import { Budget, ORIGINAL_BYTES } from '../worker/budget.ts'
 import { Limiter } from '../worker/limiter.ts'
 import { render } from '../worker/thumbnail.ts'
 import { type EmbeddedAws, startEmbeddedAws, startRekognition } from './embedded-aws.ts'
@@ -222,6 +223,7 @@ async function start(
     rekognition: settings.REKOGNITION === 'aws' && real ? real : rekognitionClient(rekognitionTarget),
     limiter: new Limiter({ ...clock, firstRate: FIRST_RATE }),
     render,
+    originals: new Budget(ORIGINAL_BYTES),
     eventBridge,
     bucket: names.bucket,
     jobQueueUrl,

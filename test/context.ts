@@ -28,6 +28,7 @@ import { DEFAULT_MAX_IMAGE_BYTES, DEFAULT_MAX_UPLOAD_BYTES } from '../shared/con
 import type { EventDetail } from '../shared/event.ts'
 import { ANALYSES } from '../shared/image.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
+import { Budget, ORIGINAL_BYTES } from '../worker/budget.ts'
 import { Limiter } from '../worker/limiter.ts'
 import { render } from '../worker/thumbnail.ts'
 
@@ -154,6 +155,7 @@ export async function startTestSystem(
     }),
     limiter: new Limiter(clock),
     render,
+    originals: new Budget(ORIGINAL_BYTES),
     rekognitionSource: 's3',
     analysisSource: 'the stand-in',
     minConfidence: 55,

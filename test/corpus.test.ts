@@ -357,11 +357,9 @@ describe('a decode', () => {
     const endless = new Promise<void>((resolve) => {
       end = resolve
     })
-    const given = budget.run(
-      10,
-      () => endless,
-      (work) => within(1, () => new Error('late'), work),
-    )
+    const given = budget.run(10, () => endless, {
+      inTime: (work) => within(1, () => new Error('late'), work),
+    })
     await new Promise(setImmediate)
     had = 1_000_000
     vi.advanceTimersByTime(1_000)

@@ -1,12 +1,19 @@
 import { createHash } from 'node:crypto'
-import { DeleteObjectCommand, GetObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3'
+import type { Readable } from 'node:stream'
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+} from '@aws-sdk/client-s3'
 import { GetCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import type { SQSEvent } from 'aws-lambda'
 import fc from 'fast-check'
 import sharp from 'sharp'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
-import { processBatch } from '../worker/batch.ts'
+import { processBatch, type WorkerDeps } from '../worker/batch.ts'
+import { Budget } from '../worker/budget.ts'
 import {
   ELSEWHERE,
   lambdaContext,
@@ -651,6 +658,104 @@ describe.skipIf(skipped)('what was uploaded (skipped without the embedded AWS)',
       expect(paid()).toBe(2)
     },
   )
+})
+
+describe.skipIf(skipped)('originals in memory (skipped without the embedded AWS)', () => {
+  let usual: Pick<WorkerDeps, 'originals' | 'render'>
+  beforeEach(() => {
+    usual = { originals: system.worker.originals, render: system.worker.render }
+  })
+  afterEach(() => Object.assign(system.worker, usual))
+
+  it('are no more bytes together than the budget has; a larger one is there alone', async () => {
+    system.worker.originals = new Budget(12_000)
+    const sizes = [5_000, 5_100, 5_200, 20_000, 5_300, 5_400, 5_500]
+    const ids: string[] = []
+    for (const [index, bytes] of sizes.entries()) {
+      ids.push((await upload(await jpegOf(`#${index}${index}9`, bytes), 'image/jpeg')).imageId)
+    }
+    const inMemory = new Map<unknown, number>()
+    const seen: number[][] = []
+    const announced = new Map(ids.map((imageId, index) => [`uploads/${imageId}`, sizes[index] ?? 0]))
+    before = (name, { Key }) => {
+      if (name !== 'GetObjectCommand') return
+      const size = announced.get(String(Key)) ?? 0
+      inMemory.set(size, size)
+      seen.push([...inMemory.values()])
+    }
+    system.worker.render = (bytes, ...rest) =>
+      usual.render(bytes, ...rest).finally(() => inMemory.delete(bytes.length))
+    await finished(ids.at(-1) ?? '')
+    for (const imageId of ids) expect((await system.record(imageId)).status).toBe('completed')
+    const sums = seen.map((together) => together.reduce((sum, size) => sum + size, 0))
+    expect(Math.max(...seen.map((together) => together.length))).toBe(2)
+    expect(seen.filter((together) => together.includes(20_000)).map((together) => together.length)).toEqual([
+      1,
+    ])
+    for (const sum of sums) expect(sum === 20_000 || sum <= 12_000, `${sums}`).toBe(true)
+  })
+
+  it('are not waited for when the batch is out of time: the job comes back, and nothing was fetched', async () => {
+    const bytes = await jpegOf('#5a5')
+    const { imageId } = await upload(bytes, 'image/jpeg')
+    const batch = await until('the job is there', async () => {
+      const event = await system.receiveJobs()
+      return event.Records.length > 0 ? event : undefined
+    })
+    const full = new Budget(bytes.length)
+    let end = (): void => {}
+    const held = full.run(
+      bytes.length,
+      () =>
+        new Promise<void>((resolve) => {
+          end = resolve
+        }),
+    )
+    system.worker.originals = full
+    calls = []
+    const { batchItemFailures } = await processBatch(system.worker, batch, lambdaContext(1_000))
+    expect(batchItemFailures).toEqual([])
+    expect(calls).not.toContain('GetObjectCommand')
+    expect(calls).toContain('SendMessageCommand')
+    expect((await system.record(imageId)).completedAt).toBeUndefined()
+    end()
+    await held
+    // Who has left does not hold up the next one.
+    expect(await full.run(1, async () => 'begun')).toBe('begun')
+    await processBatch(system.worker, batch, lambdaContext())
+    expect((await system.record(imageId)).status).toBe('completed')
+  })
+
+  it('are never read where they are larger than announced', async () => {
+    const bytes = await jpegOf('#6b6')
+    const { imageId } = await announce(bytes.length, 'image/jpeg')
+    const bodies: Readable[] = []
+    const { middlewareStack } = system.worker.s3
+    middlewareStack.add(
+      (next) => async (args) => {
+        const result = await next(args)
+        const { Body } = result.output as { Body?: Readable }
+        if (Body !== undefined) bodies.push(Body)
+        return result
+      },
+      { step: 'initialize', name: 'bodies' },
+    )
+    await system.worker.s3.send(
+      new PutObjectCommand({
+        ...{ Bucket: system.names.bucket, Key: `uploads/${imageId}`, Body: Buffer.alloc(5 * MB) },
+      }),
+    )
+    expect(await failedIds(eventOf(arrival(`uploads/${imageId}`)))).toEqual([])
+    expect(await system.record(imageId)).toMatchObject({
+      status: 'failed',
+      attempts: 1,
+      failure: { code: 'CORRUPT_IMAGE', message: 'The file has 5000000 bytes; 5000 were announced.' },
+    })
+    middlewareStack.remove('bodies')
+    expect(bodies.map((body) => [body.destroyed, body.readableEnded])).toEqual([[true, false]])
+    expect(paid()).toBe(0)
+    expect(system.trouble).toEqual([])
+  })
 })
 
 describe('POST /uploads refuses', () => {

@@ -13,9 +13,16 @@ export type Kind =
 
 /**
  * Bytes of memory that all decodes under way may take together. One image may take them all. With Node and libvips
- * (100 MB) and ten originals of 4.5 MB, a worker stays under 700 MB: `npm run bench -- decode-memory`.
+ * (100 MB) and originals, a worker stays under 700 MB: `npm run bench -- decode-memory worker-memory`.
  */
 export const DECODE_BYTES = 500_000_000
+
+/**
+ * Bytes of originals that are in memory together, from before they are fetched until they have been decoded; a larger one
+ * is there alone. It is as much as one of the largest uploads has, and more than ten images of POST /images, so that
+ * these never wait for each other.
+ */
+export const ORIGINAL_BYTES = 50_000_000
 
 /**
  * Bytes of memory per pixel while an image of each kind is decoded: the worst of its variants as
@@ -78,6 +85,11 @@ export const DECODE_SECONDS = 20
 /** Seconds after which libvips stops between two lines, whoever had the processor: as long as an invocation. */
 export const PIPELINE_SECONDS = 60
 
+interface Limits<T> {
+  inTime?: (work: Promise<T>) => Promise<T>
+  signal?: AbortSignal | undefined
+}
+
 /**
  * Lets work begin while the weights of what is under way stay within a total; the rest waits in order, so that a
  * heavy piece of work is not overtaken for ever by light ones.
@@ -93,7 +105,7 @@ export class Budget {
    * @param total the sum of weights at any time; a single weight above it runs alone
    * @param atOnce the most pieces of work at any time
    */
-  constructor(total: number, atOnce: number) {
+  constructor(total: number, atOnce = Number.POSITIVE_INFINITY) {
     this.#total = total
     this.#atOnce = atOnce
   }
@@ -101,17 +113,16 @@ export class Budget {
   /**
    * @param inTime what is answered of the work once it has begun, and by when. Whatever that is, the work keeps its share
    *   until it ends, because no thread of libvips can be stopped.
+   * @param signal aborted when it is too late to begin; what has begun goes on
+   * @throws the signal's reason
    */
   async run<T>(
     weight: number,
     work: () => Promise<T>,
-    inTime: (work: Promise<T>) => Promise<T> = (begun) => begun,
+    { inTime = (begun) => begun, signal }: Limits<T> = {},
   ): Promise<T> {
     const share = Math.min(weight, this.#total)
-    await new Promise<void>((begin) => {
-      this.#waiting.push({ weight: share, begin })
-      this.#next()
-    })
+    await this.#turn(share, signal)
     const begun = work()
     const end = (): void => {
       this.#used -= share
@@ -120,6 +131,26 @@ export class Budget {
     }
     begun.then(end, end)
     return inTime(begun)
+  }
+
+  #turn(weight: number, signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted()
+      const begin = (): void => {
+        signal?.removeEventListener('abort', leave)
+        resolve()
+      }
+      const turn = { weight, begin }
+      const leave = (): void => {
+        this.#waiting.splice(this.#waiting.indexOf(turn), 1)
+        reject(signal?.reason)
+        // It may have been the heavy one that held up the others.
+        this.#next()
+      }
+      signal?.addEventListener('abort', leave, { once: true })
+      this.#waiting.push(turn)
+      this.#next()
+    })
   }
 
   #next(): void {

@@ -9,6 +9,7 @@ import type { Context, SQSBatchResponse, SQSEvent } from 'aws-lambda'
 import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { readWorkerConfig } from '../shared/config.ts'
 import { processBatch, type WorkerDeps } from './batch.ts'
+import { Budget, ORIGINAL_BYTES } from './budget.ts'
 import { Limiter } from './limiter.ts'
 import { render } from './thumbnail.ts'
 
@@ -38,6 +39,7 @@ const deps: WorkerDeps = {
     ...(config.REKOGNITION_TPS === undefined ? {} : { callsPerSecond: 2 * config.REKOGNITION_TPS }),
   }),
   render,
+  originals: new Budget(ORIGINAL_BYTES),
   log: new Logger({ serviceName: 'image-analyzer-worker' }),
 }
 

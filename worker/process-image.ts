@@ -1,4 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
+import type { Readable } from 'node:stream'
 import type { Image as RekognitionImage } from '@aws-sdk/client-rekognition'
 import {
   DeleteObjectCommand,
@@ -37,6 +38,7 @@ import {
   updateImage,
 } from '../shared/records.ts'
 import { analyse, ObjectUnreadable, outline, type Rekognition, Throttled, type Time } from './analysis.ts'
+import type { Budget } from './budget.ts'
 import { type Rendered, THUMBNAIL_SIDE } from './thumbnail.ts'
 
 export interface ProcessDeps extends Results, Rekognition {
@@ -45,6 +47,8 @@ export interface ProcessDeps extends Results, Rekognition {
   rekognitionSource: 's3' | 'bytes'
   /** Makes the thumbnail and, where Rekognition needs one, a rendition: `render` of thumbnail.ts. */
   render: (original: Buffer, source: 's3' | 'bytes', signal?: AbortSignal) => Promise<Rendered>
+  /** Of bytes of originals in memory: ORIGINAL_BYTES of budget.ts. */
+  originals: Budget
   /** Attempts after which transient trouble is taken for lasting. */
   maxAttempts: number
   log: {
@@ -191,15 +195,27 @@ async function removeLeftovers({ s3, bucket }: ProcessDeps, imageId: ImageId): P
 
 /** Everything that is found out about an image. No paid call is made before its last pixel has been decoded. */
 async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, time: Time) {
-  const bytes = await takeIn(deps, image, time)
-  const rendered = await deps.render(bytes, deps.rekognitionSource, time.signal)
+  // Nobody who has a share of the decodes waits for one of these, so the two budgets cannot hold each other up.
+  const { rendered, sent } = await deps.originals.run(
+    image.original.bytes,
+    async () => {
+      const bytes = await takeIn(deps, image, time)
+      const rendered = await deps.render(bytes, deps.rekognitionSource, time.signal)
+      // The original itself, which may be large, is not kept for the time of the analysis where it is not sent.
+      return {
+        rendered,
+        sent: rendered.rendition ?? (deps.rekognitionSource === 'bytes' ? bytes : undefined),
+      }
+    },
+    { signal: time.signal },
+  )
   const { contentType, width, height, thumbnail } = rendered
   image.original = { ...image.original, contentType, width, height }
   time.signal.throwIfAborted()
 
   const [stored, analysed] = await Promise.allSettled([
     put(deps, thumbnailKey(image.imageId), thumbnail, 'image/jpeg', time),
-    findResults(deps, image, { bytes, rendition: rendered.rendition }, kept, time),
+    findResults(deps, image, sent, kept, time),
   ])
   if (analysed.status === 'rejected') {
     if (analysed.reason instanceof ObjectUnreadable) await demandOriginal(deps, image)
@@ -213,20 +229,22 @@ async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, ti
   }
 }
 
-/** Results of the same bytes, of the same owner and by the same analyses, are not paid for again. */
+/**
+ * Results of the same bytes, of the same owner and by the same analyses, are not paid for again.
+ *
+ * @param sent what Rekognition is sent; otherwise it reads the original itself
+ */
 async function findResults(
   deps: ProcessDeps,
   image: ProcessingImage,
-  { bytes, rendition }: { bytes: Buffer; rendition: Buffer | undefined },
+  sent: Buffer | undefined,
   kept: Kept,
   time: Time,
 ) {
   const known = await knownResults(deps, image)
   const { bucket, key } = image.original
   const forRekognition: RekognitionImage =
-    rendition !== undefined || deps.rekognitionSource === 'bytes'
-      ? { Bytes: rendition ?? bytes }
-      : { S3Object: { Bucket: bucket, Name: key } }
+    sent === undefined ? { S3Object: { Bucket: bucket, Name: key } } : { Bytes: sent }
   const answers = known ?? (await analyse(deps, forRekognition, image.analyses, kept, time))
   return {
     ...(await fitItem(deps, image.imageId, answers, time)),
@@ -289,6 +307,9 @@ async function put<T extends string>(
 const missing = (cause?: unknown): Verdict =>
   new Verdict('ORIGINAL_MISSING', 'The original is not in the bucket.', cause)
 
+const otherSize = (bytes: number, announced: number): Verdict =>
+  new Verdict('CORRUPT_IMAGE', `The file has ${bytes} bytes; ${announced} were announced.`)
+
 /**
  * The bytes of the original. Those of a direct upload are looked at first, and move to where nobody has a form for.
  *
@@ -296,8 +317,9 @@ const missing = (cause?: unknown): Verdict =>
  */
 async function takeIn(deps: ProcessDeps, image: ProcessingImage, time: Time): Promise<Buffer> {
   const { imageId, original } = image
-  const uploaded = original.sha256 === undefined ? await read(deps, uploadKey(imageId), time) : undefined
-  const bytes = uploaded ?? (await read(deps, original.key, time))
+  const limits = { most: original.bytes, signal: time.signal }
+  const uploaded = original.sha256 === undefined ? await read(deps, uploadKey(imageId), limits) : undefined
+  const bytes = uploaded ?? (await read(deps, original.key, limits))
   if (bytes === undefined) throw missing()
   if (original.sha256 !== undefined) return bytes
 
@@ -305,12 +327,7 @@ async function takeIn(deps: ProcessDeps, image: ProcessingImage, time: Time): Pr
   if (contentType === undefined) {
     throw new Verdict('UNSUPPORTED_FORMAT', 'The file is not an image of a supported format.')
   }
-  if (bytes.length !== original.bytes) {
-    throw new Verdict(
-      'CORRUPT_IMAGE',
-      `The upload has ${bytes.length} bytes; ${original.bytes} were announced.`,
-    )
-  }
+  if (bytes.length !== original.bytes) throw otherSize(bytes.length, original.bytes)
   if (uploaded !== undefined) await put(deps, original.key, bytes, contentType, time)
   image.original = { ...original, contentType, sha256: createHash('sha256').update(bytes).digest('hex') }
   // From here on it is these bytes, whatever is posted with the form before the next attempt.
@@ -323,15 +340,31 @@ async function takeIn(deps: ProcessDeps, image: ProcessingImage, time: Time): Pr
   return bytes
 }
 
-/** @returns undefined where there is no such object */
-async function read({ s3, bucket }: ProcessDeps, Key: string, time?: Time): Promise<Buffer | undefined> {
+/**
+ * @param limits the most bytes that it may have; of a larger one none is read
+ * @returns undefined where there is no such object
+ * @throws Verdict CORRUPT_IMAGE
+ */
+async function read(
+  { s3, bucket }: ProcessDeps,
+  Key: string,
+  limits?: { most: number; signal: AbortSignal },
+): Promise<Buffer | undefined> {
   try {
-    const options = time === undefined ? {} : { abortSignal: time.signal }
-    const { Body } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key }), options)
-    if (Body === undefined) throw new Error('S3 answered without a body.')
-    const bytes = await Body.transformToByteArray()
-    // The same memory: originals are large.
-    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+    const options = limits === undefined ? {} : { abortSignal: limits.signal }
+    const { Body, ContentLength } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key }), options)
+    if (Body === undefined || ContentLength === undefined) throw new Error('S3 answered without a body.')
+    const stream = Body as Readable
+    if (limits !== undefined && ContentLength > limits.most) {
+      stream.destroy()
+      throw otherSize(ContentLength, limits.most)
+    }
+    // At once in their place: collected and then joined, they would be there twice.
+    const bytes = Buffer.allocUnsafeSlow(ContentLength)
+    let read = 0
+    for await (const chunk of stream as AsyncIterable<Buffer>) read += chunk.copy(bytes, read)
+    if (read !== ContentLength) throw new Error(`S3 broke off after ${read} of ${ContentLength} bytes.`)
+    return bytes
   } catch (error) {
     // Only this one: a missing right or bucket is trouble of the surroundings, not the image's.
     if (error instanceof NoSuchKey) return undefined

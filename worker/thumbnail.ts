@@ -74,9 +74,8 @@ export async function render(
   source: 's3' | 'bytes',
   signal?: AbortSignal,
 ): Promise<Rendered> {
-  const { contentType, bytes, metadata, width, height, memory } = await appraise(original)
+  const { contentType, bytes, metadata, width, height, memory } = await appraise(original, signal)
   const work = async (): Promise<Rendered> => {
-    signal?.throwIfAborted()
     const picture = () =>
       open(bytes).autoOrient().flatten({ background: 'white' }).toColourspace('srgb').raw()
     const asIs = rekognitionTakes(contentType, metadata, original.length, source)
@@ -91,7 +90,7 @@ export async function render(
     ])
     return { contentType, width, height, thumbnail, rendition }
   }
-  return decodes.run(memory, work, inTime)
+  return decodes.run(memory, work, { inTime, signal })
 }
 
 export interface Appraisal {
@@ -109,9 +108,9 @@ export interface Appraisal {
 /**
  * What is known of an image before it is decoded, from boxes, chunks, markers and the header.
  *
- * @throws Verdict UNSUPPORTED_FORMAT, CORRUPT_IMAGE, IMAGE_TOO_SMALL, TOO_MANY_PIXELS
+ * @throws the signal's reason; Verdict UNSUPPORTED_FORMAT, CORRUPT_IMAGE, IMAGE_TOO_SMALL, TOO_MANY_PIXELS
  */
-export async function appraise(original: Uint8Array): Promise<Appraisal> {
+export async function appraise(original: Uint8Array, signal?: AbortSignal): Promise<Appraisal> {
   const contentType = sniffContentType(original)
   if (contentType === undefined) {
     throw new Verdict('UNSUPPORTED_FORMAT', 'The file is not an image of a supported format.')
@@ -119,7 +118,7 @@ export async function appraise(original: Uint8Array): Promise<Appraisal> {
   const bytes = withoutText(original)
   refuseHiddenWork(bytes, contentType)
   // In its turn as well, so that its time is not spent waiting for a thread.
-  const metadata = await decodes.run(bytes.length, () => readMetadata(bytes, contentType), inTime)
+  const metadata = await decodes.run(bytes.length, () => readMetadata(bytes, contentType), { inTime, signal })
   const kind = kindOf(contentType, metadata)
   const { width, height } = upright(metadata)
   if (Math.min(width, height) < MIN_SIDE) {

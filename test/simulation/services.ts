@@ -55,8 +55,12 @@ export class S3Model {
     if (object === undefined) throw new NoSuchKey({ message: 'The specified key does not exist.', $metadata })
     return {
       ContentType: object.contentType,
+      ContentLength: object.bytes.length,
       Body: {
-        transformToByteArray: async () => object.bytes,
+        async *[Symbol.asyncIterator]() {
+          yield object.bytes
+        },
+        destroy: () => {},
         transformToString: async () => object.bytes.toString(),
       },
     }

@@ -9,6 +9,7 @@ import type { Sleep } from '../../shared/aws.ts'
 import { type ImageId, imageIdSchema } from '../../shared/image.ts'
 import { sweep } from '../../sweeper/sweep.ts'
 import { processBatch, type WorkerDeps } from '../../worker/batch.ts'
+import { Budget, ORIGINAL_BYTES } from '../../worker/budget.ts'
 import { Limiter } from '../../worker/limiter.ts'
 import type { Rendered } from '../../worker/thumbnail.ts'
 import { seededRandom, VirtualClock } from './clock.ts'
@@ -338,6 +339,7 @@ export class World {
       ...this.#clients('worker', process),
       limiter: new Limiter({ ...common, ...(share === undefined ? {} : { callsPerSecond: 2 * share }) }),
       render: this.#options.render,
+      originals: new Budget(ORIGINAL_BYTES),
       rekognitionSource: 's3',
       analysisSource: 'model',
       minConfidence: 55,

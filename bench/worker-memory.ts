@@ -1,0 +1,279 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import type { SQSEvent } from 'aws-lambda'
+import sharp from 'sharp'
+import { sniffContentType } from '../shared/format.ts'
+import { type ShownImage, startTestSystem, type TestSystem, until } from '../test/context.ts'
+import { jpegSegment, pngChunk, validFiles, withChunks, withSegments } from '../test/pictures.ts'
+import { MAX_PIXELS } from '../worker/budget.ts'
+import { draw, megabytes, VARIANTS } from './decode-memory.ts'
+
+/**
+ * Memory of the Lambda function itself (worker/handler.ts), in a process of its own, with the embedded AWS in another:
+ * - `worker-memory`: its peak over one batch of ten of the worst uploads of 50 MB of each kind, which is to stay under
+ *   700 MB;
+ * - `memory`: its resident size while it works through thousands of images of mixed kinds, as a ratio: the mean of
+ *   the last third of the batches over that of the first third.
+ */
+const PROCESS = join(import.meta.dirname, 'worker-process.ts')
+const BATCH = 10
+const MAX_RSS = 700e6
+const UPLOAD_BYTES = 50_000_000
+const IMAGES = 3_000
+/** Batches before memory is looked at: the decoders' own tables and the compiled code come with the first ones. */
+const WARM_UP = 20
+
+interface Measured {
+  peak: number
+  /** Jobs that were given back. */
+  returned: number
+  /** After each batch. */
+  sizes: number[]
+}
+
+/** Answers at once, since a decoder beside the worker would only cost time. */
+async function startRekognition(): Promise<{ endpoint: string; stop: () => void }> {
+  const server = createServer((request, response) => {
+    request.resume().on('end', () => {
+      response.setHeader('content-type', 'application/x-amz-json-1.1')
+      response.end('{"Labels":[],"LabelModelVersion":"none","FaceDetails":[]}')
+    })
+  })
+  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
+  return {
+    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    stop: () => server.close(),
+  }
+}
+
+class Bench {
+  readonly #system: TestSystem
+  readonly #rekognition: Awaited<ReturnType<typeof startRekognition>>
+  readonly #folder = mkdtempSync(join(tmpdir(), 'worker-memory-'))
+
+  constructor(system: TestSystem, rekognition: Awaited<ReturnType<typeof startRekognition>>) {
+    this.#system = system
+    this.#rekognition = rekognition
+  }
+
+  /** As a client does: announced, then posted to S3, whose event is the job. */
+  async upload(bytes: Buffer, contentType: string, owner: string): Promise<string> {
+    const answer = await this.#system.app.request('/uploads', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-test-owner': owner },
+      body: JSON.stringify({ contentType, bytes: bytes.length }),
+    })
+    const { imageId, upload } = (await answer.json()) as {
+      imageId: string
+      upload: { url: string; fields: Record<string, string> }
+    }
+    const form = new FormData()
+    for (const [name, value] of Object.entries(upload.fields)) form.append(name, value)
+    form.append('file', new Blob([new Uint8Array(bytes)]))
+    const posted = await fetch(upload.url, { method: 'POST', body: form })
+    if (posted.status !== 204) throw new Error(`S3 answered ${posted.status} ${await posted.text()}`)
+    return imageId
+  }
+
+  /** Batches of all jobs that wait. */
+  async batches(images: number): Promise<SQSEvent[]> {
+    const batches: SQSEvent[] = []
+    let records: SQSEvent['Records'] = []
+    let received = 0
+    while (received < images) {
+      const { Records } = await until('a job', async () => {
+        const event = await this.#system.receiveJobs()
+        return event.Records.length > 0 ? event : undefined
+      })
+      received += Records.length
+      records.push(...Records)
+      while (records.length >= BATCH || (received >= images && records.length > 0)) {
+        batches.push({ Records: records.slice(0, BATCH) })
+        records = records.slice(BATCH)
+      }
+    }
+    return batches
+  }
+
+  async measure(batches: SQSEvent[]): Promise<Measured> {
+    const file = join(this.#folder, 'batches')
+    writeFileSync(file, batches.map((batch) => JSON.stringify(batch)).join('\n'))
+    const { bucket, table, eventBus } = this.#system.names
+    const { stdout } = await promisify(execFile)(process.execPath, [PROCESS, file], {
+      maxBuffer: 1e8,
+      env: {
+        PATH: process.env['PATH'],
+        ...{ AWS_REGION: 'us-east-1', AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
+        ...{ AWS_ENDPOINT_URL: this.#system.endpoint, IMAGE_BUCKET: bucket, IMAGE_TABLE: table },
+        ...{ JOB_QUEUE_URL: this.#system.worker.jobQueueUrl, EVENT_BUS_NAME: eventBus },
+        AWS_ENDPOINT_URL_REKOGNITION: this.#rekognition.endpoint,
+        // As on Lambda (infrastructure/worker.tf), and a log that says nothing.
+        ...{
+          MALLOC_ARENA_MAX: '2',
+          POWERTOOLS_LOG_LEVEL: process.env['LOG'] ?? 'SILENT',
+          NODE_NO_WARNINGS: '1',
+        },
+      },
+    })
+    return JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as Measured
+  }
+
+  /** What became of an image, which is then removed. */
+  async outcome(imageId: string, owner: string): Promise<string> {
+    const { app } = this.#system
+    const path = `/images/${imageId}`
+    const headers = { 'x-test-owner': owner }
+    const { status, failure } = (await (await app.request(path, { headers })).json()) as ShownImage
+    await app.request(path, { method: 'DELETE', headers })
+    return failure?.code ?? status
+  }
+
+  submit(bytes: Buffer): Promise<string> {
+    return this.#system.submit(bytes)
+  }
+
+  async stop(): Promise<void> {
+    this.#rekognition.stop()
+    await this.#system.stop()
+    rmSync(this.#folder, { recursive: true })
+  }
+}
+
+const start = async (): Promise<Bench> => new Bench(await startTestSystem(), await startRekognition())
+
+/** A file grown to UPLOAD_BYTES by what decoders pass over, where each format has room for it. */
+function grown(bytes: Buffer): Buffer {
+  const left = UPLOAD_BYTES - bytes.length
+  if (left < 100) return bytes
+  const filling = Buffer.alloc(left - 100, 0x20)
+  const type = bytes.toString('latin1', 1, 4)
+  if (bytes[0] === 0xff) {
+    const comments = []
+    for (let at = 0; at < left - 70_000; at += 65_000) comments.push(jpegSegment(0xfe, Buffer.alloc(64_996)))
+    return withSegments(bytes, ...comments)
+  }
+  if (type === 'PNG') return withChunks(bytes, pngChunk('tEXt', filling))
+  if (type === 'IFF') {
+    const chunk = Buffer.concat([Buffer.from('FILL\0\0\0\0'), filling])
+    chunk.writeUInt32LE(filling.length, 4)
+    const webp = Buffer.concat([bytes, chunk])
+    webp.writeUInt32LE(webp.length - 8, 4)
+    return webp
+  }
+  if (type === 'IF8') return Buffer.concat([bytes, filling])
+  const free = Buffer.concat([Buffer.from('\0\0\0\0free'), filling])
+  free.writeUInt32BE(free.length)
+  return Buffer.concat([bytes, free])
+}
+
+const variant = async (name: string, sigma = 0): Promise<Buffer> => {
+  const found = VARIANTS[name]
+  if (found === undefined) throw new Error(`There is no variant ${name}.`)
+  const side = Math.floor(Math.sqrt(MAX_PIXELS[found.kind]))
+  return found.encode(await draw(side, sigma)).toBuffer()
+}
+const strip = (width: number, height: number): Promise<Buffer> =>
+  sharp({ create: { width, height, channels: 4, background: '#48c8' }, limitInputPixels: false })
+    .toColourspace('rgb16')
+    .png({ compressionLevel: 1 })
+    .toBuffer()
+
+/** The largest of each kind, and files that are large by what there is to see. */
+const UPLOADS: Record<string, () => Promise<Buffer>> = {
+  'jpeg of noise': async () =>
+    (await draw(4_000, 90)).jpeg({ quality: 100, chromaSubsampling: '4:4:4' }).toBuffer(),
+  'largest jpeg': () => variant('jpeg'),
+  'largest progressive jpeg': () => variant('progressive jpeg 4:4:4'),
+  'largest progressive jpeg cmyk': () => variant('progressive jpeg cmyk'),
+  'png of noise': async () => (await draw(4_000, 90)).png({ compressionLevel: 1 }).toBuffer(),
+  'largest png 16 bit alpha': () => variant('png 16 bit alpha'),
+  'png of the longest lines': () => strip(22_321, 4_400),
+  'png of the longest lines, 100 high': () => strip(52_083, 100),
+  'png of the longest lines, 80 high': () => strip(65_104, 80),
+  'largest interlaced png': () => variant('interlaced png 16 bit alpha'),
+  'largest webp': () => variant('webp lossless alpha'),
+  'largest gif': () => variant('gif'),
+  'largest avif': () => variant('avif 4:4:4 alpha'),
+  'largest deep avif': () => variant('avif lossless 12 bit alpha'),
+}
+
+/** Ten uploads of 50 MB of each kind. */
+export async function workerMemory(only = process.env['ONLY']): Promise<object[]> {
+  const bench = await start()
+  const rows = []
+  try {
+    for (const [name, make] of Object.entries(UPLOADS)) {
+      if (only !== undefined && !name.includes(only)) continue
+      const bytes = grown(await make())
+      const contentType = sniffContentType(bytes) ?? ''
+      const ids: string[] = []
+      for (let times = 0; times < BATCH; times += 1) {
+        // Of an owner of its own, or the results of the first would do for all.
+        ids.push(await bench.upload(bytes, contentType, `owner-${times}`))
+      }
+      const began = performance.now()
+      const { peak, returned } = await bench.measure(await bench.batches(BATCH))
+      const row = {
+        [`${BATCH} uploads`]: name,
+        'MB of each': Number((bytes.length / 1e6).toFixed(1)),
+        outcome: '',
+        returned,
+        'peak MB': megabytes(peak),
+        'within 700 MB': peak < MAX_RSS,
+        seconds: Math.round((performance.now() - began) / 1_000),
+      }
+      const outcomes = new Set<string>()
+      for (const [times, imageId] of ids.entries())
+        outcomes.add(await bench.outcome(imageId, `owner-${times}`))
+      row.outcome = [...outcomes].join(', ')
+      process.stdout.write(`  ${Object.values(row).join('  ')}\n`)
+      rows.push(row)
+    }
+    return rows
+  } finally {
+    await bench.stop()
+  }
+}
+
+const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length
+
+/** Thousands of images of mixed kinds and outcomes in one process. */
+export async function memoryOverTime(): Promise<object[]> {
+  const bench = await start()
+  try {
+    const files = [...(await validFiles())]
+    const photo = await (await draw(2_600, 5)).jpeg().toBuffer()
+    const progressive = await (await draw(1_500, 5)).jpeg({ progressive: true }).toBuffer()
+    files.push(['photo.jpg', photo], ['large-progressive.jpg', progressive])
+    const tail = Buffer.alloc(8)
+    const batches: SQSEvent[] = []
+    for (let image = 0; image < IMAGES; image += 1) {
+      const [, bytes] = files[image % files.length] ?? files[0] ?? []
+      tail.writeUInt32BE(image)
+      const cut = image % 10 === 9 ? Math.floor((bytes?.length ?? 0) / 2) : undefined
+      await bench.submit(Buffer.concat([bytes?.subarray(0, cut) ?? tail, tail]))
+      if (image % 100 === 99) batches.push(...(await bench.batches(100)))
+    }
+    const { peak, returned, sizes } = await bench.measure(batches)
+    const measured = sizes.slice(WARM_UP)
+    const third = Math.floor(measured.length / 3)
+    const [first, last] = [mean(measured.slice(0, third)), mean(measured.slice(-third))]
+    return [
+      {
+        images: IMAGES,
+        returned,
+        'first third MB': megabytes(first),
+        'last third MB': megabytes(last),
+        'last ÷ first': Number((last / first).toFixed(2)),
+        'peak MB': megabytes(peak),
+      },
+    ]
+  } finally {
+    await bench.stop()
+  }
+}
