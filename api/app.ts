@@ -3,6 +3,7 @@ import { GetObjectCommand, NoSuchKey } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { type Context, Hono } from 'hono'
 import { cors } from 'hono/cors'
+import type { AuthConfig } from '../shared/config.ts'
 import { CONTENT_TYPES, type ContentType } from '../shared/format.ts'
 import {
   ANALYSES,
@@ -44,9 +45,13 @@ export interface ApiDeps extends SubmitDeps {
   analyses: AnalysisName[]
   /** Origins of web pages that may use the API from a browser. */
   corsOrigins?: string[]
+  /** How callers prove who they are, for the document to say; `identify` does it. */
+  auth: AuthConfig['AUTH']
   /** Who is asking. Images belong to their owner and are not there for anybody else. */
   identify: Identify
   page: Page
+  /** The API reference; loaded when somebody reads it. */
+  docs: () => Page
   log: { error: (message: string, extra: { error: unknown; requestId: string }) => void }
 }
 
@@ -109,12 +114,15 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     )
   })
 
-  app.get('/', (c) =>
-    c.html(deps.page.html, 200, {
-      'content-security-policy': deps.page.contentSecurityPolicy,
-      'cache-control': 'no-cache',
-    }),
-  )
+  app.get('/', (c) => showPage(c, deps.page))
+  app.get('/docs', (c) => showPage(c, deps.docs()))
+
+  let document: Promise<object> | undefined
+  app.get('/openapi.json', async (c) => {
+    // Made for whoever asks first, not at every cold start.
+    document ??= import('./openapi.ts').then(({ openApi }) => openApi(deps))
+    return c.json(await document, 200, { 'cache-control': 'no-cache' })
+  })
 
   app.get('/health', (c) => c.json({ status: 'ok' } satisfies Health, 200, { 'cache-control': 'no-store' }))
 
@@ -243,6 +251,13 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     await deleteImage(deps, await findImage(c.req.param('imageId'), await deps.identify(c)))
     return c.body(null, 204)
   })
+
+  function showPage(c: Context<Env>, { html, contentSecurityPolicy }: Page): Response | Promise<Response> {
+    return c.html(html, 200, {
+      'content-security-policy': contentSecurityPolicy,
+      'cache-control': 'no-cache',
+    })
+  }
 
   /** @throws ApiError INVALID_PARAMETER */
   function wantedAnalyses(asked: unknown): AnalysisName[] {

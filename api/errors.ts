@@ -44,14 +44,9 @@ export class ApiError extends Error {
   }
 }
 
-/**
- * An error as `application/problem+json` (RFC 9457).
- *
- * @param requestId names this occurrence; the log has the same id
- */
-export function problem(error: ApiError, requestId: string): Response {
+export function problemOf(error: ApiError, requestId: string): Problem {
   const [status, title] = API_ERRORS[error.code]
-  const body: Problem = {
+  return {
     type: `urn:image-analyzer:problem:${error.code.toLowerCase().replaceAll('_', '-')}`,
     title,
     status,
@@ -59,8 +54,17 @@ export function problem(error: ApiError, requestId: string): Response {
     detail: error.message,
     instance: `urn:uuid:${requestId}`,
   }
+}
+
+/**
+ * An error as `application/problem+json` (RFC 9457).
+ *
+ * @param requestId names this occurrence; the log has the same id
+ */
+export function problem(error: ApiError, requestId: string): Response {
+  const body = problemOf(error, requestId)
   const headers = new Headers({ 'content-type': 'application/problem+json', 'cache-control': 'no-store' })
   if (error.challenge !== undefined) headers.set('www-authenticate', error.challenge)
   if (error.retryAfter !== undefined) headers.set('retry-after', String(error.retryAfter))
-  return new Response(JSON.stringify(body), { status, headers })
+  return new Response(JSON.stringify(body), { status: body.status, headers })
 }

@@ -12,8 +12,9 @@ import { bucketOrigin, loadPage } from './page.ts'
 import { newImageId, postForms } from './submit.ts'
 
 const config = readApiConfig(process.env)
+const auth = readAuthConfig(process.env)
 const s3 = new S3Client(s3Options())
-const deps: Omit<ApiDeps, 'page'> = {
+const deps: Omit<ApiDeps, 'page' | 'docs'> = {
   s3,
   sqs: new SQSClient(sqsOptions()),
   dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),
@@ -31,12 +32,13 @@ const deps: Omit<ApiDeps, 'page'> = {
   now: () => new Date(),
   sleep,
   newImageId,
-  identify: identifyBy(readAuthConfig(process.env)),
+  auth: auth.AUTH,
+  identify: identifyBy(auth),
   log: new Logger({ serviceName: 'image-analyzer-api' }),
 }
 // Not awaited here, so that the import does not wait for a signature that only the page needs.
 const answer = bucketOrigin(s3, config.IMAGE_BUCKET).then((origin) =>
-  handle(buildApp({ ...deps, page: loadPage(origin) })),
+  handle(buildApp({ ...deps, page: loadPage(origin), docs: () => loadPage(origin, 'docs') })),
 )
 
 /** API Gateway's REST API (payload 1.0) and HTTP API (payload 2.0) alike. */

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { GetObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 
-/** The web page as one response, and the policy that lets a browser run nothing else. */
+/** A page as one response, and the policy that lets a browser run nothing else. */
 export interface Page {
   html: string
   contentSecurityPolicy: string
@@ -21,12 +21,13 @@ function hash(html: string, element: 'script' | 'style'): string {
  * policy names them by hash.
  *
  * @param bucketOrigin where the redirects to thumbnails and originals lead, as `https://host[:port]`
+ * @param name of its files in web/: `page` is the one at `/`, `docs` the API reference
  */
-export function loadPage(bucketOrigin: string): Page {
+export function loadPage(bucketOrigin: string, name: 'page' | 'docs' = 'page'): Page {
   // Functions, because `$&` and the like in a replacement string have a meaning of their own.
-  const html = read('page.html')
-    .replace('/*STYLE*/', () => read('page.css'))
-    .replace('/*SCRIPT*/', () => read('page.js'))
+  const html = read(`${name}.html`)
+    .replace('/*STYLE*/', () => read(`${name}.css`))
+    .replace('/*SCRIPT*/', () => read(`${name}.js`))
   return {
     html,
     contentSecurityPolicy: [

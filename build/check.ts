@@ -78,6 +78,18 @@ const API_EXPECTATIONS: Expectation[] = [
     body: /<style[\s\S]+<script[\s\S]+<\/html>/,
   },
   {
+    request: ['GET', '/docs'],
+    status: 200,
+    contentType: 'text/html',
+    body: /<style[\s\S]+<script[\s\S]+<\/html>/,
+  },
+  {
+    request: ['GET', '/openapi.json'],
+    status: 200,
+    contentType: 'application/json',
+    body: /^{"openapi":"3\.1/,
+  },
+  {
     request: ['POST', '/images', 'image/png', Buffer.from('%PDF-1.7')],
     status: 415,
     contentType: 'application/problem+json',

@@ -240,6 +240,7 @@ async function start(
     log,
   }
   const sweeper: SweeperDeps = { ...worker, giveUpMs: GIVE_UP_MS }
+  const origin = await bucketOrigin(s3, names.bucket)
   const app = buildApp({
     ...records,
     s3,
@@ -254,8 +255,10 @@ async function start(
     ...(settings.DAILY_IMAGE_QUOTA === undefined ? {} : { dailyImageQuota: settings.DAILY_IMAGE_QUOTA }),
     ...(settings.CORS_ORIGINS === undefined ? {} : { corsOrigins: settings.CORS_ORIGINS }),
     newImageId,
+    auth: auth.AUTH,
     identify: identifyBy(auth),
-    page: loadPage(await bucketOrigin(s3, names.bucket)),
+    page: loadPage(origin),
+    docs: () => loadPage(origin, 'docs'),
     log,
   })
   const fetch = async (request: Request): Promise<Response> => {

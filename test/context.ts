@@ -170,8 +170,10 @@ export async function startTestSystem(
     analyses: [...ANALYSES],
     ...options.api,
     newImageId,
+    auth: 'none',
     identify: async (c) => c.req.header('x-test-owner') ?? 'anonymous',
     page: loadPage(aws.endpoint),
+    docs: () => loadPage(aws.endpoint, 'docs'),
   }
   const app = buildApp(api)
 

@@ -315,6 +315,7 @@ export class World {
       maxUploadBytes: 50_000_000,
       analyses: ['labels', 'faces'],
       presignPost: async (key) => ({ url: '', fields: { key } }),
+      auth: 'none',
       identify: async () => 'owner',
       // The random part of an id is random; its time is what it is sorted by.
       newImageId: (now): ImageId =>
@@ -325,6 +326,7 @@ export class World {
           }),
         ),
       page: { html: '', contentSecurityPolicy: '' },
+      docs: () => ({ html: '', contentSecurityPolicy: '' }),
       log: { error: (_message, { error }) => this.log(`  api: ${error}`) },
     })
   }

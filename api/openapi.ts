@@ -1,0 +1,537 @@
+import * as z from 'zod'
+import type { AuthConfig } from '../shared/config.ts'
+import { DETAIL_TYPES, EVENT_SOURCE, eventDetailSchema } from '../shared/event.ts'
+import {
+  type AnalysisName,
+  boundingBoxSchema,
+  faceSchema,
+  failureSchema,
+  imageIdSchema,
+  labelSchema,
+  originalSchema,
+  STATUSES,
+  thumbnailSchema,
+} from '../shared/image.ts'
+import { API_ERRORS, ApiError, type ApiErrorCode, problemOf } from './errors.ts'
+import * as examples from './examples.ts'
+import {
+  acceptedSchema,
+  analysesSchema,
+  announcedSchema,
+  healthSchema,
+  idempotencyKeySchema,
+  imagePageSchema,
+  imageView,
+  jsonImageSchema,
+  listedView,
+  listSchema,
+  problemSchema,
+  uploadFormSchema,
+  waitSchema,
+} from './schemas.ts'
+
+/** What the document depends on. */
+export interface Described {
+  auth: AuthConfig['AUTH']
+  /** Those that a request may ask for. */
+  analyses: AnalysisName[]
+  maxImageBytes: number
+  maxUploadBytes: number
+}
+
+type Json = Record<string, unknown>
+
+/**
+ * The API as OpenAPI 3.1, whose schemas are JSON Schema 2020-12: made by zod itself, of the schemas that the app uses.
+ * Made when it is asked for, not at each cold start.
+ */
+export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes }: Described): Json {
+  const open = { security: [] }
+  /** With signatures all is signed but /health (infrastructure/api.tf). */
+  const openUnlessSigned = auth === 'iam' ? {} : open
+
+  /** By their status: each route names the codes that it can give. Where callers are known, so are the unknown ones. */
+  function problems(...codes: ApiErrorCode[]): Json {
+    const all = [...codes, ...(auth === 'none' ? [] : ['UNAUTHENTICATED' as const]), 'UNAVAILABLE' as const]
+    const byStatus = Map.groupBy(all, (code) => API_ERRORS[code][0])
+    return Object.fromEntries(
+      [...byStatus].map(([status, ofStatus]) => [
+        status,
+        response(ofStatus.map((code) => `\`${code}\`: ${API_ERRORS[code][1]}.`).join(' '), {
+          type: 'application/problem+json',
+          schema: {
+            allOf: [ref('Problem')],
+            properties: { status: { const: status }, code: { enum: ofStatus } },
+          },
+          examples: Object.fromEntries(
+            ofStatus.map((code) => [
+              code,
+              { value: problemOf(new ApiError(code, `${API_ERRORS[code][1]}.`), examples.REQUEST_ID) },
+            ]),
+          ),
+          headers: [
+            ...(status === 429 || status === 503 ? ['Retry-After'] : []),
+            ...(status === 401 ? ['WWW-Authenticate'] : []),
+          ],
+        }),
+      ]),
+    )
+  }
+
+  const analysesParameter = {
+    ...parametersOf(analysesSchema(analyses), {
+      analyses: 'What is to be found out. Without it an image gets labels and faces.',
+    })[0],
+    required: false,
+    explode: false,
+    example: analyses.slice(0, 2),
+  }
+  const analysesProperty = inline(analysesSchema(analyses))['properties'] as Json
+
+  return {
+    openapi: '3.1.1',
+    info: {
+      title: 'Image Analyzer',
+      version: '1',
+      summary: 'Upload an image, get a thumbnail and what Amazon Rekognition sees in it.',
+      description: [
+        'An image is accepted at once and analysed after. Poll its URL (`?wait=20` answers as soon as it is finished) or subscribe to its event.',
+        'Errors are `application/problem+json` (RFC 9457) with a stable `code`. Fields may be added to answers and events; none changes its meaning.',
+        ...(auth === 'iam'
+          ? ['Requests are signed with AWS Signature Version 4, for the service `execute-api`.']
+          : []),
+        'API Gateway, where it is in front, refuses in the same form: 401 and 403 `UNAUTHENTICATED`, 413 `IMAGE_TOO_LARGE`, 429 `TOO_MANY_REQUESTS`, 503 `UNAVAILABLE`.',
+      ].join('\n\n'),
+      license: { name: 'MIT', identifier: 'MIT' },
+    },
+    // Relative to the document, so that it is right below any stage prefix.
+    servers: [{ url: '.' }],
+    security: auth === 'none' ? [] : [{ [auth]: [] }],
+    tags: [{ name: 'Images' }, { name: 'About' }],
+    paths: {
+      '/images': {
+        post: {
+          tags: ['Images'],
+          operationId: 'submitImage',
+          summary: 'Submit an image',
+          description: `At most ${maxImageBytes.toLocaleString('en')} bytes of JPEG, PNG, WebP, GIF or AVIF, told by their content. Larger ones go by \`POST /uploads\`.`,
+          parameters: [
+            analysesParameter,
+            {
+              name: 'filename',
+              in: 'query',
+              description: 'A name to show, for raw bytes without Content-Disposition.',
+              schema: { type: 'string' },
+              example: 'grace-hopper.jpg',
+            },
+            {
+              name: 'Content-Disposition',
+              in: 'header',
+              description: 'With the name of a file, for raw bytes.',
+              schema: { type: 'string' },
+              example: 'attachment; filename="grace-hopper.jpg"',
+            },
+            {
+              name: 'Idempotency-Key',
+              in: 'header',
+              description: 'Makes it safe to send the same bytes again within a day: they are one image.',
+              schema: inline(idempotencyKeySchema),
+              example: 'b0c5ce6a-6f3b-4d7a-9d67-0e3f1f0f8a54',
+            },
+          ],
+          requestBody: {
+            required: true,
+            content: {
+              'multipart/form-data': {
+                schema: {
+                  type: 'object',
+                  properties: {
+                    image: { ...BINARY, description: 'One file; the field may be called `file` too.' },
+                    analyses: { type: 'string', description: 'Names with commas between them.' },
+                  },
+                },
+                encoding: { image: { contentType: 'image/*, application/octet-stream' } },
+              },
+              'application/octet-stream': { schema: BINARY },
+              'image/*': { schema: BINARY },
+              'application/json': {
+                schema: {
+                  ...inline(jsonImageSchema),
+                  properties: { ...(inline(jsonImageSchema)['properties'] as Json), ...analysesProperty },
+                },
+                example: examples.JSON_IMAGE,
+              },
+            },
+          },
+          responses: {
+            202: response('The image is accepted.', {
+              schema: ref('Accepted'),
+              example: examples.ACCEPTED,
+              headers: ['Location', 'Retry-After'],
+            }),
+            ...problems(
+              ...(['EMPTY_IMAGE', 'INVALID_JSON', 'INVALID_BASE64', 'INVALID_MULTIPART'] as const),
+              ...(['MISSING_IMAGE', 'MULTIPLE_IMAGES', 'INVALID_PARAMETER'] as const),
+              ...(['IMAGE_TOO_LARGE', 'UNSUPPORTED_FORMAT', 'UNSUPPORTED_MEDIA_TYPE'] as const),
+              ...(['IDEMPOTENCY_KEY_REUSED', 'TOO_MANY_REQUESTS'] as const),
+            ),
+          },
+        },
+        get: {
+          tags: ['Images'],
+          operationId: 'listImages',
+          summary: 'List images',
+          description: 'Newest first. A page may have fewer images than asked for; the end has no `cursor`.',
+          parameters: parametersOf(listSchema, {
+            limit: 'The most images of a page.',
+            cursor: 'Of the page before.',
+            status: 'Images in this state only.',
+            label: 'Images with this label only: a name as Rekognition gives it, in any case.',
+            minConfidence: 'The least confidence of the label, in per cent.',
+          }),
+          responses: {
+            200: response('A page of images, without their results.', {
+              schema: ref('ImagePage'),
+              example: examples.IMAGE_PAGE,
+            }),
+            ...problems('INVALID_PARAMETER'),
+          },
+        },
+      },
+      '/uploads': {
+        post: {
+          tags: ['Images'],
+          operationId: 'createUpload',
+          summary: 'Get a form for a large image',
+          description: `For at most ${maxUploadBytes.toLocaleString('en')} bytes. Post \`upload.fields\` and then the file, in the field \`file\`, to \`upload.url\` as multipart/form-data. The image is analysed when it has arrived.`,
+          parameters: [analysesParameter],
+          requestBody: {
+            required: true,
+            content: {
+              'application/json': {
+                schema: {
+                  ...inline(announcedSchema),
+                  properties: { ...(inline(announcedSchema)['properties'] as Json), ...analysesProperty },
+                },
+                example: examples.ANNOUNCED,
+              },
+            },
+          },
+          responses: {
+            201: response('The form is good until `expiresAt`.', {
+              schema: ref('UploadForm'),
+              example: examples.UPLOAD_FORM,
+              headers: ['Location'],
+            }),
+            ...problems(
+              ...(['INVALID_JSON', 'INVALID_PARAMETER', 'IMAGE_TOO_LARGE', 'UNSUPPORTED_FORMAT'] as const),
+              ...(['UNSUPPORTED_MEDIA_TYPE', 'TOO_MANY_REQUESTS'] as const),
+            ),
+          },
+        },
+      },
+      '/images/{imageId}': {
+        parameters: [IMAGE_ID],
+        get: {
+          tags: ['Images'],
+          operationId: 'getImage',
+          summary: 'Get the record of an image',
+          parameters: [
+            ...parametersOf(waitSchema, {
+              wait: 'Seconds to wait for the end of the analysis. The answer comes as soon as the image is finished.',
+            }),
+            {
+              name: 'If-None-Match',
+              in: 'header',
+              description: 'The ETag of an earlier answer.',
+              schema: { type: 'string' },
+            },
+          ],
+          responses: {
+            200: response(
+              'The record. `Retry-After` says when to come back, while the image is unfinished.',
+              {
+                schema: ref('Image'),
+                examples: {
+                  completed: { value: examples.COMPLETED },
+                  pending: { value: examples.PENDING },
+                  failed: { value: examples.FAILED },
+                },
+                headers: ['ETag', 'Retry-After?'],
+              },
+            ),
+            304: response('The record has not changed.', { headers: ['ETag', 'Retry-After?'] }),
+            ...problems('INVALID_PARAMETER', 'IMAGE_NOT_FOUND'),
+          },
+        },
+        delete: {
+          tags: ['Images'],
+          operationId: 'deleteImage',
+          summary: 'Delete an image',
+          responses: {
+            204: response('Record, original and thumbnail are gone.'),
+            ...problems('IMAGE_NOT_FOUND'),
+          },
+        },
+      },
+      '/images/{imageId}/thumbnail': {
+        parameters: [IMAGE_ID],
+        get: {
+          tags: ['Images'],
+          operationId: 'getThumbnail',
+          summary: 'Get the thumbnail',
+          description: 'JPEG, 128 × 128, upright.',
+          responses: {
+            302: response('To a URL that is good for some minutes.', { headers: ['Location'] }),
+            ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
+          },
+        },
+      },
+      '/images/{imageId}/original': {
+        parameters: [IMAGE_ID],
+        get: {
+          tags: ['Images'],
+          operationId: 'getOriginal',
+          summary: 'Get the original',
+          description: 'As an attachment under its own name.',
+          responses: {
+            302: response('To a URL that is good for some minutes.', { headers: ['Location'] }),
+            ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
+          },
+        },
+      },
+      '/images/{imageId}/retry': {
+        parameters: [IMAGE_ID],
+        post: {
+          tags: ['Images'],
+          operationId: 'retryImage',
+          summary: 'Analyse a failed image again',
+          responses: {
+            202: response('The image is pending again.', {
+              schema: ref('Accepted'),
+              example: { ...examples.ACCEPTED, message: 'The image is analysed again.' },
+              headers: ['Location', 'Retry-After'],
+            }),
+            ...problems('IMAGE_NOT_FOUND', 'NOT_FAILED'),
+          },
+        },
+      },
+      '/health': {
+        get: {
+          ...open,
+          tags: ['About'],
+          operationId: 'getHealth',
+          summary: 'Whether the API is there',
+          responses: { 200: response('It is.', { schema: ref('Health'), example: { status: 'ok' } }) },
+        },
+      },
+      '/openapi.json': {
+        get: {
+          ...openUnlessSigned,
+          tags: ['About'],
+          operationId: 'getDocument',
+          summary: 'This document',
+          responses: { 200: response('OpenAPI 3.1.', { schema: { type: 'object' } }) },
+        },
+      },
+      '/docs': {
+        get: {
+          ...openUnlessSigned,
+          tags: ['About'],
+          operationId: 'getReference',
+          summary: 'This document as a page',
+          responses: { 200: response('HTML.', { type: 'text/html', schema: { type: 'string' } }) },
+        },
+      },
+      '/': {
+        get: {
+          ...openUnlessSigned,
+          tags: ['About'],
+          operationId: 'getPage',
+          summary: 'The web page',
+          responses: { 200: response('HTML.', { type: 'text/html', schema: { type: 'string' } }) },
+        },
+      },
+    },
+    webhooks: {
+      imageCompleted: webhook('completed', examples.COMPLETED_DETAIL),
+      imageFailed: webhook('failed', examples.FAILED_DETAIL),
+    },
+    components: {
+      schemas: components(),
+      headers: HEADERS,
+      securitySchemes: {
+        ...(auth === 'jwt' ? { jwt: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } : {}),
+        ...(auth === 'iam'
+          ? {
+              iam: {
+                type: 'apiKey',
+                name: 'Authorization',
+                in: 'header',
+                description: 'AWS Signature Version 4 for the service `execute-api`.',
+                'x-amazon-apigateway-authtype': 'awsSigv4',
+              },
+            }
+          : {}),
+      },
+    },
+  }
+}
+
+const BINARY = { type: 'string', format: 'binary' }
+
+const HEADERS = {
+  'X-Request-Id': {
+    description: 'Names this request in the log; `instance` of a problem has it too.',
+    schema: { type: 'string', format: 'uuid' },
+  },
+  Location: {
+    description: 'Where the image is; it may be relative to this request.',
+    schema: { type: 'string', format: 'uri-reference' },
+  },
+  'Retry-After': {
+    description: 'Seconds after which to ask again.',
+    schema: { type: 'string', pattern: '^[0-9]+$' },
+  },
+  ETag: { description: 'Of this state of the record.', schema: { type: 'string' } },
+  'WWW-Authenticate': { description: 'How to prove who you are.', schema: { type: 'string' } },
+}
+
+const IMAGE_ID = {
+  name: 'imageId',
+  in: 'path',
+  required: true,
+  schema: { $ref: '#/components/schemas/ImageId' },
+  example: examples.IMAGE_ID,
+}
+
+const ref = (name: string): Json => ({ $ref: `#/components/schemas/${name}` })
+
+/** @param headers names; one that is not always there ends with a question mark */
+function response(
+  description: string,
+  {
+    type = 'application/json',
+    headers = [],
+    ...media
+  }: { type?: string; schema?: Json; example?: unknown; examples?: Json; headers?: string[] } = {},
+): Json {
+  const named = ['X-Request-Id', ...headers].map((header) => {
+    const name = header.replace('?', '')
+    // What is referred to cannot be said to be required; so it is repeated.
+    return [name, { ...HEADERS[name as keyof typeof HEADERS], required: name === header }]
+  })
+  return {
+    description,
+    headers: Object.fromEntries(named),
+    ...(media.schema === undefined ? {} : { content: { [type]: media } }),
+  }
+}
+
+/** What EventBridge sends to an API destination: its envelope, with the project's detail in it. */
+function webhook(status: keyof typeof DETAIL_TYPES, detail: Json): Json {
+  return {
+    post: {
+      operationId: `${status}Event`,
+      summary: DETAIL_TYPES[status],
+      description:
+        'Sent by EventBridge to whatever a rule of the bus names. It comes at least once and never before its record is committed; repetitions carry the same `eventId`.',
+      security: [],
+      requestBody: {
+        content: {
+          'application/json': {
+            schema: {
+              type: 'object',
+              properties: {
+                version: { const: '0' },
+                id: { type: 'string' },
+                'detail-type': { const: DETAIL_TYPES[status] },
+                source: { const: EVENT_SOURCE },
+                account: { type: 'string' },
+                time: { type: 'string', format: 'date-time' },
+                region: { type: 'string' },
+                resources: { type: 'array', items: { type: 'string' } },
+                detail: { allOf: [ref('EventDetail')], properties: { status: { const: status } } },
+              },
+              required: ['id', 'detail-type', 'source', 'time', 'detail'],
+            },
+            example: { ...examples.ENVELOPE, 'detail-type': DETAIL_TYPES[status], detail },
+          },
+        },
+      },
+      responses: { '2XX': { description: 'Taken. After any other answer EventBridge sends it again.' } },
+    },
+  }
+}
+
+const OPTIONS: Parameters<typeof z.toJSONSchema>[1] = {
+  // What comes in; answers are the same in both directions, and stay open for fields to come.
+  io: 'input',
+  override: ({ jsonSchema }) => {
+    // A format says what zod's pattern for it says, and every integer is a safe one.
+    if (jsonSchema.format !== undefined) delete jsonSchema.pattern
+    if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
+  },
+}
+
+function inline(schema: z.ZodType): Json {
+  const { $schema: _, ...rest } = z.toJSONSchema(schema, OPTIONS)
+  return rest
+}
+
+/** Query parameters; each has to be described. */
+function parametersOf<T extends z.ZodObject>(
+  schema: T,
+  descriptions: Record<keyof T['shape'], string>,
+): Json[] {
+  const properties = inline(schema)['properties'] as Record<string, Json>
+  return Object.entries(properties).map(([name, property]) => ({
+    name,
+    in: 'query',
+    description: descriptions[name],
+    schema: property,
+  }))
+}
+
+/** Every schema that has a name; where one is part of another, the other refers to it. */
+function components(): Json {
+  const named = z.registry<{ id: string; title?: string; description?: string }>()
+  named.add(imageIdSchema, { id: 'ImageId', description: 'A version 7 UUID.' })
+  named.add(originalSchema, {
+    id: 'Original',
+    description: 'Width and height are of the upright picture. They and the hash come with the analysis.',
+  })
+  named.add(thumbnailSchema, { id: 'Thumbnail' })
+  named.add(boundingBoxSchema, {
+    id: 'BoundingBox',
+    description: "Fractions of the upright picture's width and height.",
+  })
+  named.add(labelSchema, { id: 'Label', description: "Rekognition's own." })
+  named.add(faceSchema, { id: 'Face', description: "Rekognition's own." })
+  named.add(failureSchema, { id: 'Failure' })
+  for (const [id, view] of Object.entries({ Image: imageView, ListedImage: listedView })) {
+    named.add(view, { id, description: 'What it has follows from its `status`.' })
+    for (const option of view.options) {
+      const status = option.shape.status.value
+      named.add(option, { id: `${id}_${status}`, title: status })
+    }
+  }
+  named.add(imagePageSchema, { id: 'ImagePage' })
+  named.add(acceptedSchema, { id: 'Accepted' })
+  named.add(uploadFormSchema, { id: 'UploadForm' })
+  named.add(healthSchema, { id: 'Health' })
+  named.add(problemSchema, { id: 'Problem', description: 'RFC 9457.' })
+  named.add(eventDetailSchema, { id: 'EventDetail' })
+  const { schemas } = z.toJSONSchema(named, { ...OPTIONS, uri: (id) => ref(id)['$ref'] as string })
+  return Object.fromEntries(
+    Object.entries(schemas).map(([id, { $schema: _, $id: __, ...schema }]) => [
+      id,
+      schema.oneOf === undefined ? schema : { ...schema, discriminator: byStatus(id) },
+    ]),
+  )
+}
+
+const byStatus = (id: string): Json => ({
+  propertyName: 'status',
+  mapping: Object.fromEntries(STATUSES.map((status) => [status, ref(`${id}_${status}`)['$ref']])),
+})
