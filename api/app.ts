@@ -145,6 +145,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
 
   app.post('/uploads', async (c) => {
     const owner = await deps.identify(c)
+    const key = parse(idempotencyKeySchema.optional(), c.req.header('idempotency-key'), 'Idempotency-Key')
     const body = await readJson(c.req.raw)
     const analyses = wantedAnalyses(body['analyses'] ?? analysesOfQuery(c.req.raw))
     if (typeof body['contentType'] === 'string' && !isContentType(body['contentType'])) {
@@ -158,13 +159,16 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
       )
     }
     const name = cleanFilename(filename)
-    const { imageId, upload, expiresAt } = await awaitUpload(
+    const { imageId, status, upload, expiresAt } = await awaitUpload(
       deps,
       owner,
       { contentType, bytes, ...(name === undefined ? {} : { filename: name }) },
       analyses,
+      key,
     )
-    return c.json({ imageId, upload, expiresAt } satisfies UploadForm, 201, { location: `images/${imageId}` })
+    return c.json({ imageId, status, upload, expiresAt } satisfies UploadForm, 201, {
+      location: `images/${imageId}`,
+    })
   })
 
   app.get('/images', async (c) => {

@@ -36,8 +36,8 @@ const isExpired = ({ expiresAt }: Pick<Image, 'expiresAt'>, now: Date): boolean 
   expiresAt !== undefined && expiresAt * 1_000 <= now.getTime()
 
 /**
- * Writes a new record. One that is there already and waits for its job stays as it is, and is due for the sweeper anew:
- * so the sweeper does not take it for left behind while the request that repeats its submission is under way.
+ * Writes a new record. One that is there already and waits for its job or its upload stays as it is, and is due for the
+ * sweeper anew: so the sweeper does not take it for left behind while the request that repeats its submission is under way.
  *
  * @param graceMs milliseconds more than usual before the sweeper looks after it
  * @returns false where there is one that has gone further: the image was submitted before
@@ -66,8 +66,8 @@ export async function createImage(records: Records, image: NewImage, graceMs = 0
     }
     const waiting = await updateImage(records, image.imageId, {
       set: { sweepAt: item.sweepAt },
-      condition: '#status = :pending AND attempts = :none',
-      values: { ':pending': 'pending', ':none': 0 },
+      condition: '#status = :waiting AND attempts = :none',
+      values: { ':waiting': image.status, ':none': 0 },
     })
     if (waiting !== undefined) return true
   }

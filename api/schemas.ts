@@ -136,6 +136,8 @@ export type Accepted = z.infer<typeof acceptedSchema>
 
 export const uploadFormSchema = z.object({
   imageId: imageIdSchema,
+  /** Another one than `awaiting_upload` only where a request is repeated after its upload. */
+  status: statusSchema,
   upload: z.object({ url: z.url(), fields: z.record(z.string(), z.string()) }),
   expiresAt: z.iso.datetime(),
 })

@@ -9,6 +9,7 @@ import {
   imageIdSchema,
   objectKeys,
   originalKey,
+  type Status,
   uploadKey,
 } from '../shared/image.ts'
 import { type JobQueue, sendJob } from '../shared/job.ts'
@@ -90,20 +91,7 @@ export async function submitImage(
   }
   const now = deps.now()
   const hash = sha256(upload.bytes)
-  const candidate = {
-    imageId: deps.newImageId(now),
-    sha256: hash,
-    createdAt: now.toISOString(),
-  }
-  const keyHash = idempotencyKey === undefined ? undefined : sha256(`${owner}\n${idempotencyKey}`)
-  const { imageId, createdAt, ...known } =
-    keyHash === undefined ? candidate : await claimIdempotencyKey(deps, keyHash, candidate)
-  if (known.sha256 !== hash) {
-    throw new ApiError('IDEMPOTENCY_KEY_REUSED', 'This idempotency key belongs to an image with other bytes.')
-  }
-
-  // What is repeated has been counted, if it came that far.
-  if (imageId === candidate.imageId || !(await comes(deps, imageId))) await demandQuota(deps, owner, now)
+  const { imageId, createdAt, keyHash } = await imageOf(deps, owner, now, hash, idempotencyKey)
   const original = {
     bucket: deps.bucket,
     key: originalKey(imageId),
@@ -137,6 +125,35 @@ export async function submitImage(
     await sendJob(deps, { version: 1, imageId, epoch: 1 })
   }
   return imageId
+}
+
+/**
+ * The image that a request is for: one of its own, or that of the request before with the same idempotency key. The keys
+ * of an owner are one namespace for all routes, since a key stands for one request.
+ *
+ * @param content hex SHA-256 of what is the same each time the request is sent
+ * @throws ApiError IDEMPOTENCY_KEY_REUSED, TOO_MANY_REQUESTS
+ */
+async function imageOf(
+  deps: SubmitDeps,
+  owner: string,
+  now: Date,
+  content: string,
+  idempotencyKey: string | undefined,
+): Promise<{ imageId: ImageId; createdAt: string; keyHash?: string }> {
+  const candidate = { imageId: deps.newImageId(now), sha256: content, createdAt: now.toISOString() }
+  const keyHash = idempotencyKey === undefined ? undefined : sha256(`${owner}\n${idempotencyKey}`)
+  const known = keyHash === undefined ? candidate : await claimIdempotencyKey(deps, keyHash, candidate)
+  if (known.sha256 !== content) {
+    throw new ApiError(
+      'IDEMPOTENCY_KEY_REUSED',
+      'This idempotency key belongs to a request with other content.',
+    )
+  }
+  const { imageId, createdAt } = known
+  // What is repeated has been counted, if it came that far.
+  if (imageId === candidate.imageId || !(await comes(deps, imageId))) await demandQuota(deps, owner, now)
+  return { imageId, createdAt, ...(keyHash === undefined ? {} : { keyHash }) }
 }
 
 /** Looks and milliseconds for which a repetition waits for the record of the request before, which may be under way. */
@@ -177,19 +194,24 @@ async function demandQuota(deps: SubmitDeps, owner: string, now: Date): Promise<
  * Makes a record for an original that its sender will upload to S3 directly, and the form to do it with. When the
  * object is there, S3 itself sends the job. What never comes is removed by the sweeper.
  *
- * @throws ApiError TOO_MANY_REQUESTS
+ * With the idempotency key of a request before, it is the same image and a form that is good for as long again. Also of
+ * an image that has arrived: to post it once more changes nothing, and its status says that there is no need to.
+ *
+ * @throws ApiError IDEMPOTENCY_KEY_REUSED, TOO_MANY_REQUESTS
  */
 export async function awaitUpload(
   deps: SubmitDeps,
   owner: string,
   announced: { contentType: ContentType; bytes: number; filename?: string },
   analyses: AnalysisName[],
-): Promise<{ imageId: ImageId; upload: PostForm; expiresAt: string }> {
+  idempotencyKey?: string,
+): Promise<{ imageId: ImageId; status: Status; upload: PostForm; expiresAt: string }> {
   const now = deps.now()
-  await demandQuota(deps, owner, now)
-  const imageId = deps.newImageId(now)
-  const createdAt = now.toISOString()
-  await createImage(
+  const { contentType, bytes, filename } = announced
+  // No image has this hash: its text is none.
+  const content = sha256(JSON.stringify(['upload', contentType, bytes, filename, analyses]))
+  const { imageId, createdAt, keyHash } = await imageOf(deps, owner, now, content, idempotencyKey)
+  const waits = await createImage(
     deps,
     {
       imageId,
@@ -202,12 +224,15 @@ export async function awaitUpload(
       ...untouched(deps, now),
       analyses,
       original: { bucket: deps.bucket, key: originalKey(imageId), ...announced },
+      ...(keyHash === undefined ? {} : { keyHash }),
     },
     UPLOAD_SECONDS * 1_000,
   )
+  const arrived = waits ? undefined : await getImage(deps, imageId)
   return {
     imageId,
-    upload: await deps.presignPost(uploadKey(imageId), announced.contentType, announced.bytes),
+    status: arrived?.status ?? 'awaiting_upload',
+    upload: await deps.presignPost(uploadKey(imageId), contentType, bytes),
     expiresAt: new Date(now.getTime() + UPLOAD_SECONDS * 1_000).toISOString(),
   }
 }

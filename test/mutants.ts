@@ -20,6 +20,7 @@ interface Mutant {
 
 const simulation = ['test/simulation.test.ts']
 const worker = ['test/worker.test.ts']
+const uploads = ['test/uploads.test.ts']
 
 const MUTANTS: Mutant[] = [
   // Submission
@@ -52,6 +53,42 @@ const MUTANTS: Mutant[] = [
     file: 'api/submit.ts',
     from: '    await sendJob(deps, { version: 1, imageId, epoch: 1 })\n',
     to: '',
+  },
+  {
+    name: 'a key of one announcement fits another',
+    file: 'api/submit.ts',
+    from: "JSON.stringify(['upload', contentType, bytes, filename, analyses])",
+    to: "JSON.stringify(['upload'])",
+    tests: uploads,
+  },
+  {
+    name: 'a form outlives the record that it was given for once more',
+    file: 'api/records.ts',
+    from: "':waiting': image.status",
+    to: "':waiting': 'pending'",
+    tests: uploads,
+  },
+  // Originals in memory
+  {
+    name: 'originals are fetched without a share',
+    file: 'worker/process-image.ts',
+    from: '    image.original.bytes,\n    async () => {',
+    to: '    0,\n    async () => {',
+    tests: uploads,
+  },
+  {
+    name: 'the wait for a share outlasts the batch',
+    file: 'worker/process-image.ts',
+    from: '    { signal: time.signal },\n  )\n  const { contentType',
+    to: '  )\n  const { contentType',
+    tests: uploads,
+  },
+  {
+    name: 'a larger object than announced is read',
+    file: 'worker/process-image.ts',
+    from: 'ContentLength > limits.most',
+    to: 'ContentLength < 0',
+    tests: uploads,
   },
   // Claim, lease, commit
   {

@@ -11,6 +11,7 @@ import type { SQSEvent } from 'aws-lambda'
 import fc from 'fast-check'
 import sharp from 'sharp'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { type ApiDeps, buildApp } from '../api/app.ts'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { Budget } from '../worker/budget.ts'
@@ -69,6 +70,7 @@ afterEach(() => {
 
 interface Announced {
   imageId: string
+  status: string
   upload: { url: string; fields: Record<string, string> }
   expiresAt: string
 }
@@ -226,7 +228,7 @@ describe.skipIf(skipped)('a direct upload (skipped without the embedded AWS)', (
     expect(response.status).toBe(201)
     const announced = (await response.json()) as Announced
     const { imageId, expiresAt, upload } = announced
-    expect(Object.keys(announced)).toEqual(['imageId', 'upload', 'expiresAt'])
+    expect(Object.keys(announced)).toEqual(['imageId', 'status', 'upload', 'expiresAt'])
     const location = new URL(response.headers.get('location') ?? '', 'https://host/prod/uploads').pathname
     expect(location).toBe(`/prod/images/${imageId}`)
     const lifetime = Date.parse(expiresAt) - Date.now()
@@ -755,6 +757,119 @@ describe.skipIf(skipped)('originals in memory (skipped without the embedded AWS)
     expect(bodies.map((body) => [body.destroyed, body.readableEnded])).toEqual([[true, false]])
     expect(paid()).toBe(0)
     expect(system.trouble).toEqual([])
+  })
+})
+
+describe.skipIf(skipped)('an idempotency key (skipped without the embedded AWS)', () => {
+  const keyed = async (key: string, body: object, owner = 'anonymous'): Promise<Announced> => {
+    const response = await ask(body, { 'idempotency-key': key, 'x-test-owner': owner })
+    expect(response.status, await response.clone().text()).toBe(201)
+    return (await response.json()) as Announced
+  }
+  const refused = async (response: Response) => {
+    expect(response.status).toBe(422)
+    expect(await response.json()).toMatchObject({ code: 'IDEMPOTENCY_KEY_REUSED' })
+  }
+
+  it('sent again with the same announcement is the same image, with a form that is as good as the first', async () => {
+    const bytes = await fresh()
+    const body = { contentType: 'image/png', bytes: bytes.length, filename: 'a.png' }
+    const first = await keyed('again', body)
+    // Of a client that has lost the first answer: the form's quarter of an hour begins anew.
+    await until('time has passed', async () =>
+      Date.now() > Date.parse(first.expiresAt) - FORM_MS ? true : undefined,
+    )
+    const second = await keyed('again', body)
+    expect(second.imageId).toBe(first.imageId)
+    expect(second.status).toBe('awaiting_upload')
+    expect(Date.parse(second.expiresAt)).toBeGreaterThan(Date.parse(first.expiresAt))
+    await posted(second, bytes)
+    expect(await finished(first.imageId)).toMatchObject({ status: 'completed', attempts: 1 })
+
+    const third = await keyed('again', body)
+    expect(third).toMatchObject({ imageId: first.imageId, status: 'completed' })
+    await posted(third, bytes)
+    await until('what was posted once more is gone', async () => {
+      await system.work()
+      return (await objectsOf(first.imageId)).length === 2 ? true : undefined
+    })
+    expect(await system.record(first.imageId)).toMatchObject({ status: 'completed', attempts: 1 })
+  })
+
+  it('keeps an image from the sweeper for as long as its last form is good', async () => {
+    const body = { contentType: 'image/png', bytes: 900 }
+    const { imageId } = await keyed('kept', body)
+    const { sweepAt } = await item(imageId)
+    const late: Partial<ApiDeps> = { now: () => new Date(Date.now() + FORM_MS / 2) }
+    const again = await buildApp({ ...system.api, ...late }).request('/uploads', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'idempotency-key': 'kept' },
+      body: JSON.stringify(body),
+    })
+    expect(await again.json()).toMatchObject({ imageId, status: 'awaiting_upload' })
+    expect(Number((await item(imageId))['sweepAt']) - Number(sweepAt)).toBeGreaterThanOrEqual(FORM_MS / 2)
+  })
+
+  it('makes one image of requests at once', async () => {
+    const body = { contentType: 'image/png', bytes: 800 }
+    const all = await Promise.all(Array.from({ length: 6 }, () => keyed('at-once', body)))
+    expect(new Set(all.map(({ imageId }) => imageId)).size).toBe(1)
+  })
+
+  it.each([
+    ['type', { contentType: 'image/jpeg' }],
+    ['size', { bytes: 701 }],
+    ['name', { filename: 'b.png' }],
+    ['analyses', { analyses: ['text'] }],
+  ])('with another %s is refused', async (name, change) => {
+    const body = { contentType: 'image/png', bytes: 700, filename: 'a.png' }
+    const key = `other-${name}`
+    const { imageId } = await keyed(key, body)
+    await refused(await ask({ ...body, ...change }, { 'idempotency-key': key }))
+    expect((await keyed(key, body)).imageId).toBe(imageId)
+    // What was only written otherwise is the same.
+    expect((await keyed(key, { ...body, analyses: ['faces', 'labels'], filename: 'x/a.png' })).imageId).toBe(
+      imageId,
+    )
+  })
+
+  it('belongs to its owner, and to one request, whatever its route', async () => {
+    const body = { contentType: 'image/png', bytes: 600 }
+    const mine = await keyed('owned', body, 'me')
+    expect((await keyed('owned', body, 'them')).imageId).not.toBe(mine.imageId)
+    const png = await fresh()
+    await refused(
+      await system.app.request('/images', {
+        method: 'POST',
+        headers: { 'content-type': 'image/png', 'idempotency-key': 'owned', 'x-test-owner': 'me' },
+        body: new Uint8Array(png),
+      }),
+    )
+    await system.submit(png, { 'idempotency-key': 'of-an-image' })
+    await refused(await ask({ ...body, bytes: png.length }, { 'idempotency-key': 'of-an-image' }))
+    expect((await ask(body, { 'idempotency-key': 'a b' })).status).toBe(400)
+  })
+
+  it('of a deleted image is free again', async () => {
+    const body = { contentType: 'image/png', bytes: 500 }
+    const { imageId } = await keyed('deleted', body)
+    expect((await remove(imageId)).status).toBe(204)
+    expect((await keyed('deleted', body)).imageId).not.toBe(imageId)
+  })
+
+  it('counts once against the quota', async () => {
+    const app = buildApp({ ...system.api, dailyImageQuota: 2 })
+    const post = async (key: string) =>
+      (
+        await app.request('/uploads', {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', 'idempotency-key': key, 'x-test-owner': 'quota' },
+          body: JSON.stringify({ contentType: 'image/png', bytes: 400 }),
+        })
+      ).status
+    for (const key of ['one', 'one', 'one', 'two', 'one', 'two']) expect(await post(key)).toBe(201)
+    expect(await post('three')).toBe(429)
+    expect(await post('two')).toBe(201)
   })
 })
 

@@ -190,9 +190,9 @@ async function client(
   const { clock } = world
   const tail = Buffer.from(image.distinct ? `image ${index}` : '')
   const bytes = Buffer.concat([pictures[image.picture], tail])
-  if (image.posts !== undefined) await upload(world, image.posts, submission, bytes, index)
-  const headers: Record<string, string> = { 'content-type': 'image/jpeg' }
-  if (image.key) headers['idempotency-key'] = `key-${index}`
+  const key = image.key ? { 'idempotency-key': `key-${index}` } : undefined
+  if (image.posts !== undefined) await upload(world, image.posts, submission, bytes, key, index)
+  const headers = { 'content-type': 'image/jpeg', ...key }
   for (let post = 0; image.posts === undefined && post < (image.key ? MAX_POSTS : 1); post += 1) {
     const answer = await world.request('/images', {
       ...{ method: 'POST', headers, body: new Uint8Array(bytes) },
@@ -233,21 +233,27 @@ async function client(
   }
 }
 
-/** Asks for a form, and posts with it; S3 tells the queue, or sometimes does not. */
+/** Asks for a form, with a key again until there is one, and posts with it; S3 tells the queue, or sometimes does not. */
 async function upload(
   world: World,
   posts: number,
   submission: Submission,
   bytes: Buffer,
+  idempotencyKey: Record<string, string> | undefined,
   index: number,
 ): Promise<void> {
-  const answer = await world.request('/uploads', {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ contentType: 'image/jpeg', bytes: bytes.length }),
-  })
-  submission.answer = answer?.status
-  world.log(`client ${index}: form ${answer?.status ?? 'no answer'} ${answer?.body['imageId'] ?? ''}`)
+  let answer: Awaited<ReturnType<World['request']>>
+  for (let tries = idempotencyKey === undefined ? 1 : MAX_POSTS; tries > 0; tries -= 1) {
+    answer = await world.request('/uploads', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...idempotencyKey },
+      body: JSON.stringify({ contentType: 'image/jpeg', bytes: bytes.length }),
+    })
+    submission.answer = answer?.status
+    world.log(`client ${index}: form ${answer?.status ?? 'no answer'} ${answer?.body['imageId'] ?? ''}`)
+    if (answer?.status === 201 || tries === 1) break
+    await world.clock.sleep(2_000)
+  }
   if (answer?.status !== 201) return
   submission.imageIds.add(String(answer.body['imageId']))
   const { key } = (answer.body['upload'] as { fields: { key: string } }).fields

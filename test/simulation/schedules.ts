@@ -16,7 +16,7 @@ export const ordinary = (seed: number): Scenario => ({
     { picture: 'third', at: 2_000, key: true, deleteAfter: 400 },
     { picture: 'refused', at: 2_000, key: true },
     { picture: 'third', at: 4_000, key: false, posts: 1, deleteAfter: 60_000 },
-    { picture: 'good', at: 4_500, key: false, posts: 2 },
+    { picture: 'good', at: 4_500, key: true, posts: 2 },
     { picture: 'other', at: 4_600, key: false, posts: 0 },
   ],
   faults: [],
