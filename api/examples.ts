@@ -121,6 +121,7 @@ export const ANNOUNCED: z.input<typeof announcedSchema> = {
 }
 export const UPLOAD_FORM: UploadForm = {
   imageId: IMAGE_ID,
+  status: 'awaiting_upload',
   upload: {
     url: 'http://127.0.0.1:4566/image-analyzer-images',
     fields: {

@@ -78,6 +78,14 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes }: Descr
     )
   }
 
+  const idempotencyKey = (description: string): Json => ({
+    name: 'Idempotency-Key',
+    in: 'header',
+    description,
+    schema: inline(idempotencyKeySchema),
+    example: 'b0c5ce6a-6f3b-4d7a-9d67-0e3f1f0f8a54',
+  })
+
   const analysesParameter = {
     ...parametersOf(analysesSchema(analyses), {
       analyses: 'What is to be found out. Without it an image gets labels and faces.',
@@ -131,13 +139,7 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes }: Descr
               schema: { type: 'string' },
               example: 'attachment; filename="grace-hopper.jpg"',
             },
-            {
-              name: 'Idempotency-Key',
-              in: 'header',
-              description: 'Makes it safe to send the same bytes again within a day: they are one image.',
-              schema: inline(idempotencyKeySchema),
-              example: 'b0c5ce6a-6f3b-4d7a-9d67-0e3f1f0f8a54',
-            },
+            idempotencyKey('Makes it safe to send the same bytes again within a day: they are one image.'),
           ],
           requestBody: {
             required: true,
@@ -204,7 +206,12 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes }: Descr
           operationId: 'createUpload',
           summary: 'Get a form for a large image',
           description: `For at most ${maxUploadBytes.toLocaleString('en')} bytes. Post \`upload.fields\` and then the file, in the field \`file\`, to \`upload.url\` as multipart/form-data. The image is analysed when it has arrived.`,
-          parameters: [analysesParameter],
+          parameters: [
+            analysesParameter,
+            idempotencyKey(
+              'Makes it safe to announce the same again within a day: it is one image, with a new form.',
+            ),
+          ],
           requestBody: {
             required: true,
             content: {
@@ -225,7 +232,7 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes }: Descr
             }),
             ...problems(
               ...(['INVALID_JSON', 'INVALID_PARAMETER', 'IMAGE_TOO_LARGE', 'UNSUPPORTED_FORMAT'] as const),
-              ...(['UNSUPPORTED_MEDIA_TYPE', 'TOO_MANY_REQUESTS'] as const),
+              ...(['UNSUPPORTED_MEDIA_TYPE', 'IDEMPOTENCY_KEY_REUSED', 'TOO_MANY_REQUESTS'] as const),
             ),
           },
         },
