@@ -260,6 +260,9 @@ describe('an answer', () => {
     await submit(Buffer.from('<svg/>'))
     await send('text/plain', 'x')
     await submit(photo, '', { 'idempotency-key': 'key' })
+    await send('application/json', JSON.stringify(examples.ANNOUNCED), '/uploads', {
+      'idempotency-key': 'key',
+    })
     await send('application/json', '{', '/uploads')
     await send('application/json', '{}', '/uploads')
     await send('text/plain', 'x', '/uploads')
