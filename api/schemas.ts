@@ -101,6 +101,7 @@ export const imageView = z.discriminatedUnion('status', [
   }),
   failed.pick({ ...HEAD, completedAt: true, ...FACTS, analyses: true, failure: true }),
 ])
+export type ImageView = z.infer<typeof imageView>
 
 /** Lists leave the results out, which can be hundreds of kilobytes, and say this of them instead. */
 export const listedView = z.discriminatedUnion('status', [
@@ -113,6 +114,7 @@ export const listedView = z.discriminatedUnion('status', [
   }),
   failed.pick({ ...HEAD, completedAt: true, ...FACTS, failure: true }),
 ])
+export type ListedView = z.infer<typeof listedView>
 
 /** The part of a record that a view shows. */
 export function shown<V extends typeof imageView | typeof listedView>(

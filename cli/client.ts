@@ -1,7 +1,10 @@
-import type { AnalysisName, ImageId, Status, Image as StoredImage } from '../shared/image.ts'
+import type { ApiErrorCode } from '../api/errors.ts'
+import type { ImageView, ListedView, UploadForm } from '../api/schemas.ts'
+import type { AnalysisName, ImageId, Status } from '../shared/image.ts'
 
 /**
  * The API as typed calls, over HTTP and nothing else: one file without dependencies, for whatever has `fetch`.
+ * Its types are those of the API itself.
  *
  *     const client = createClient({ endpoint: 'http://127.0.0.1:3000' })
  *     const image = await client.upload(await readFile('photo.jpg'), { filename: 'photo.jpg', wait: true })
@@ -78,39 +81,24 @@ export interface Accepted {
   /** The route it went by. */
   via: 'images' | 'uploads'
 }
-export interface UploadForm {
-  imageId: string
-  upload: { url: string; fields: Record<string, string> }
-  expiresAt: string
-}
 export interface Health {
   status: string
   /** The clock of the API, as its answer says. */
   date: Date | undefined
 }
 
-type View<T, Names> = T extends unknown ? Pick<T, Extract<keyof T, Names>> : never
-type Always = 'imageId' | 'status' | 'createdAt' | 'updatedAt' | 'attempts' | 'original'
-type Outcome = 'completedAt' | 'thumbnail' | 'labelModelVersion' | 'failure'
-type Results =
-  | ('rekognitionLabels' | 'rekognitionFaces' | 'rekognitionModerationLabels' | 'rekognitionTextDetections')
-  | ('moderationModelVersion' | 'textModelVersion' | 'analyses' | 'analysis' | 'reused')
-
 /** A record as the API shows it. What it has follows from its `status`. */
-export type Image = View<StoredImage, Always | Outcome | Results>
+export type Image = ImageView
 export type FinishedImage = Extract<Image, { status: 'completed' | 'failed' }>
 /** A record as lists show it: names of labels and the number of faces in place of the results. */
-export type ListedImage = View<StoredImage, Always | Outcome | 'labels' | 'faceCount'>
+export type ListedImage = ListedView
 
 export const isFinished = (image: Image): image is FinishedImage =>
   image.status === 'completed' || image.status === 'failed'
 
 /** The API's own codes, and three for what does not come from it. */
 export type ErrorCode =
-  | ('EMPTY_IMAGE' | 'INVALID_JSON' | 'INVALID_BASE64' | 'INVALID_MULTIPART' | 'MISSING_IMAGE')
-  | ('MULTIPLE_IMAGES' | 'INVALID_PARAMETER' | 'UNAUTHENTICATED' | 'IMAGE_NOT_FOUND' | 'NOT_FOUND')
-  | ('NOT_FAILED' | 'IMAGE_TOO_LARGE' | 'UNSUPPORTED_FORMAT' | 'UNSUPPORTED_MEDIA_TYPE')
-  | ('IDEMPOTENCY_KEY_REUSED' | 'TOO_MANY_REQUESTS' | 'UNAVAILABLE')
+  | ApiErrorCode
   /** No answer, whatever the reason; `cause` has it. */
   | 'UNREACHABLE'
   /** The bucket has refused a form. */
@@ -532,5 +520,4 @@ function sniff(bytes: Uint8Array): string {
   return 'application/octet-stream'
 }
 
-/** For ids that came from a record. */
-export type { AnalysisName, ImageId, Status }
+export type { AnalysisName, ImageId, Status, UploadForm }

@@ -16,8 +16,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import type { ApiErrorCode } from '../api/errors.ts'
-import { ApiError, createClient, type ErrorCode } from '../cli/client.ts'
+import { createClient } from '../cli/client.ts'
 import { tinyPicture } from '../cli/doctor.ts'
 import { openJournal } from '../cli/journal.ts'
 import { progressLine } from '../cli/progress.ts'
@@ -405,11 +404,8 @@ describe('an API that asks who is there', () => {
 })
 
 describe('the client', () => {
-  it('knows every code of the API by its type', () => {
-    const known: (code: ApiErrorCode) => ErrorCode = (code) => code
-    expect(known('NOT_FAILED')).toBe('NOT_FAILED')
+  it('refuses an endpoint that is not of HTTP', () => {
     expect(() => createClient({ endpoint: 'ftp://x' })).toThrow(TypeError)
-    expect(new ApiError('NOT_FOUND', 404, 'x')).toBeInstanceOf(Error)
   })
 
   it('gives URLs of the bucket, for which it is asked by name only', async () => {

@@ -1,0 +1,85 @@
+import { execFile } from 'node:child_process'
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { startSystem } from '../local/system.ts'
+
+const root = join(import.meta.dirname, '..')
+const project = mkdtempSync(join(tmpdir(), 'image-analyzer-package-'))
+const inProject = (...names: string[]) => join(project, ...names)
+const run = (file: string, args: string[], env: Record<string, string> = {}) =>
+  promisify(execFile)(file, args, { cwd: project, env: { ...process.env, ...env } })
+const tsc = (file: string) =>
+  run(join(root, 'node_modules', '.bin', 'tsc'), [
+    ...['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2024', '--types', 'node', file],
+  ])
+
+// An empty project with the package in it, as npm makes it; of what the package depends on there are links.
+beforeAll(async () => {
+  await promisify(execFile)('npm', ['pack', '--pack-destination', project], { cwd: root })
+  await run('tar', ['-xzf', readdirSync(project)[0] ?? ''])
+  mkdirSync(inProject('node_modules', '@types'), { recursive: true })
+  renameSync(inProject('package'), inProject('node_modules', 'image-analyzer'))
+  for (const name of ['zod', '@types/node', 'undici-types'])
+    symlinkSync(join(root, 'node_modules', name), inProject('node_modules', name), 'junction')
+  writeFileSync(inProject('package.json'), '{"type":"module"}')
+})
+afterAll(() => rmSync(project, { recursive: true }))
+
+it('the example of the README is right as it stands, in types and in what it does', async () => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8')
+  const [, example = ''] = /```ts\n([^`]*image-analyzer\/client[^`]*)```/.exec(readme) ?? []
+  expect(example.split('\n').length).toBeLessThanOrEqual(12)
+  writeFileSync(inProject('example.ts'), example)
+  copyFileSync(join(root, 'test/fixtures/grace-hopper.jpg'), inProject('photo.jpg'))
+  await tsc('example.ts')
+
+  const silent = { info: () => {}, warn: () => {}, error: () => {} }
+  const system = await startSystem({ PORT: '0', AWS_PORT: '0' }, silent)
+  try {
+    const env = { IMAGE_ANALYZER_ENDPOINT: system.url }
+    const { stdout } = await run(process.execPath, ['example.ts'], env)
+    expect(stdout).toContain("'Sharp'")
+    expect(stdout).toMatch(/[0-9a-f-]{36} completed/)
+    const bin = ['node_modules/image-analyzer/cli/bin.js', 'list', '--json']
+    const list = await run(process.execPath, bin, env)
+    expect(JSON.parse(list.stdout)).toMatchObject({
+      status: 'completed',
+      original: { filename: 'photo.jpg' },
+    })
+    expect(list.stderr).toBe('')
+  } finally {
+    await system.stop()
+  }
+})
+
+it("the client's types are the API's own", async () => {
+  writeFileSync(
+    inProject('wrong.ts'),
+    `import { ApiError, createClient, type Image } from 'image-analyzer/client'
+const client = createClient({ endpoint: 'http://127.0.0.1:3000' })
+const image: Image = await client.get('id')
+// @ts-expect-error: only a failed image has one
+image.failure
+if (image.status === 'failed') image.failure.code satisfies string
+// @ts-expect-error: there is no such state
+if (image.status === 'done') image
+const code = new ApiError('NOT_FOUND', 404, '').code
+// @ts-expect-error: there is no such code
+if (code === 'TEAPOT') code
+`,
+  )
+  await tsc('wrong.ts')
+})
