@@ -3,7 +3,9 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import dynalite from 'dynalite'
+import { clientOptions } from '../shared/aws.ts'
 import { AwsError, type JsonService } from './aws-json.ts'
 import { createEventBridge } from './eventbridge.ts'
 import { loadFauxqs } from './fauxqs.ts'
@@ -11,6 +13,7 @@ import { createRekognition } from './rekognition.ts'
 import { createS3 } from './s3.ts'
 import type { Credentials } from './s3-post-signature.ts'
 import { createMessageMover } from './sqs-move.ts'
+import { createTimeToLive } from './ttl.ts'
 
 /** The account of every emulated resource: what the emulators behind this endpoint put into their ARNs. */
 export const ACCOUNT_ID = '000000000000'
@@ -22,6 +25,8 @@ export interface EmbeddedAws {
    * After a restart: no worker of before is alive, so what it had in flight in this queue is visible again.
    */
   recoverQueue: (name: string) => void
+  /** Deletes the items of all tables whose time to live has passed, until the signal is aborted. */
+  expireItems: (signal?: AbortSignal) => Promise<void>
   stop: () => Promise<void>
 }
 
@@ -38,6 +43,8 @@ export interface EmbeddedAwsOptions {
    * anybody else passes unverified, but its policy holds; a form without a policy is refused, as by a private bucket.
    */
   credentials?: readonly Credentials[]
+  /** Whose time it is that items live to. */
+  now?: () => Date
   /** Hears of an event, of EventBridge or of S3, that no queue took. */
   onDropped: (dropped: { eventId: string; targetArn: string; reason: unknown }) => void
 }
@@ -48,7 +55,16 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
   mkdirSync(folder, { recursive: true })
   const fauxqs = await loadFauxqs(folder)
   const database = dynalite({ path: join(folder, 'dynamodb'), createTableMs: 0 })
-  await listen(database, 0)
+  const databasePort = await listen(database, 0)
+  const databaseClient = new DynamoDBClient({
+    ...clientOptions({ endpoint: `http://127.0.0.1:${databasePort}`, region }),
+    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+  })
+  const timeToLive = createTimeToLive({
+    dynamo: databaseClient,
+    file: join(folder, 'ttl.json'),
+    now: options.now ?? (() => new Date()),
+  })
 
   const eventBridge = createEventBridge({
     region,
@@ -77,6 +93,8 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     const [name = '', operation = ''] = typeof target === 'string' ? target.split('.', 2) : []
     const service = services.get(name)
     if (service !== undefined) void answerJson(service, operation, request, response)
+    else if (name.startsWith('DynamoDB') && timeToLive.operations.has(operation))
+      void answerJson(timeToLive.service, operation, request, response, DYNAMODB_JSON)
     else if (name.startsWith('DynamoDB')) void replay(database, request, response)
     else if (name === 'AmazonSQS' && mover.operations.has(operation))
       void answerJson(mover.service, operation, request, response, SQS_JSON)
@@ -91,12 +109,14 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
   return {
     endpoint,
     recoverQueue: (queue) => fauxqs.recoverQueue(queue),
+    expireItems: timeToLive.expire,
     stop: async () => {
       await close(server)
       // Its dead letters go to the queues, which are still there.
       await eventBridge.stop()
       await mover.stop()
       await fauxqs.close()
+      databaseClient.destroy()
       await close(database)
     },
   }
@@ -142,6 +162,7 @@ interface JsonProtocol {
 }
 /** AWS JSON 1.1, as EventBridge and Rekognition speak it. */
 const JSON_1_1: JsonProtocol = { contentType: 'application/x-amz-json-1.1', errorHeaders: () => ({}) }
+const DYNAMODB_JSON: JsonProtocol = { ...JSON_1_1, contentType: 'application/x-amz-json-1.0' }
 /** SQS names its errors once more, as its old Query protocol did; clients go by that. */
 const SQS_JSON: JsonProtocol = {
   contentType: 'application/x-amz-json-1.0',

@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import * as z from 'zod'
 import { createApiDestinationCalls, Undelivered } from './api-destination-calls.ts'
 import {
@@ -23,7 +22,7 @@ import {
   operation,
   page,
 } from './eventbridge-input.ts'
-import { writeWhole } from './files.ts'
+import { readIfThere, writeWhole } from './files.ts'
 
 /**
  * A stand-in for Amazon EventBridge: buses, rules with event patterns, and targets, which are SQS queues and API
@@ -223,13 +222,8 @@ function checkTarget(target: Target): void {
 }
 
 function readState(file: string, empty: State): State {
-  let text: string
-  try {
-    text = readFileSync(file, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return empty
-    throw error
-  }
+  const text = readIfThere(file)
+  if (text === undefined) return empty
   try {
     const state = stateSchema.parse(JSON.parse(text))
     for (const { EventPattern } of state.buses.flatMap((bus) => bus.Rules)) compileEventPattern(EventPattern)

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import {
@@ -13,7 +13,7 @@ import {
 import * as z from 'zod'
 import { faceSchema, labelSchema, moderationLabelSchema, textDetectionSchema } from '../shared/image.ts'
 import { AwsError } from './aws-json.ts'
-import { writeWhole } from './files.ts'
+import { readIfThere, writeWhole } from './files.ts'
 
 /** Rekognition's answers, whole; what is not named here passes through. */
 const ANSWERS = {
@@ -119,13 +119,8 @@ const unusable = (file: string, why: string): AwsError =>
 
 /** @throws AwsError that names a file which is none of ours */
 function read(file: string): Recording {
-  let text: string
-  try {
-    text = readFileSync(file, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { answers: [] }
-    throw error
-  }
+  const text = readIfThere(file)
+  if (text === undefined) return { answers: [] }
   try {
     return recordingSchema.parse(JSON.parse(text))
   } catch (error) {

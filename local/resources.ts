@@ -1,7 +1,9 @@
 import {
   CreateTableCommand,
   type DynamoDBClient,
+  DynamoDBServiceException,
   ResourceInUseException,
+  UpdateTimeToLiveCommand,
   waitUntilTableExists,
 } from '@aws-sdk/client-dynamodb'
 import {
@@ -154,6 +156,13 @@ async function createTable(dynamoDb: DynamoDBClient, table: string): Promise<voi
     { client: dynamoDb, maxWaitTime: 30, minDelay: 0.05, maxDelay: 1 },
     { TableName: table },
   )
+  try {
+    const TimeToLiveSpecification = { AttributeName: 'expiresAt', Enabled: true }
+    await dynamoDb.send(new UpdateTimeToLiveCommand({ TableName: table, TimeToLiveSpecification }))
+  } catch (error) {
+    // It is so already, or nothing expires at this endpoint: what is past its time is shown to nobody all the same.
+    if (!(error instanceof DynamoDBServiceException)) throw error
+  }
 }
 
 async function createQueues(

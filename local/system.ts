@@ -35,6 +35,7 @@ import { startPoller } from './poller.ts'
 import { countRecordings, createRecordings, type Recall } from './recordings.ts'
 import { recover } from './recover.ts'
 import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
+import { expireObjects } from './retention.ts'
 
 const port = z.coerce.number().int().min(0).max(65_535)
 
@@ -96,9 +97,12 @@ const FIRST_RATE = 100
  */
 const REKOGNITION_TIMEOUT_MS = 30_000
 const STOP_GRACE_MS = 3_000
+const CHORES_GRACE_MS = 1_000
 /** Longer than the longest pause between two attempts (worker/batch.ts). */
 const SWEEP_AFTER_MS = 330_000
 const SWEEP_EVERY_MS = 60_000
+/** Retention is a matter of days. */
+const EXPIRE_OBJECTS_EVERY_MS = 3_600_000
 /** Of the worker and the sweeper, as on AWS by default (shared/config.ts). */
 const MAX_ATTEMPTS = 10
 const GIVE_UP_MS = 14 * 86_400_000
@@ -288,10 +292,27 @@ async function start(
     (message, error) => log.error(message, { error }),
   )
   undo.push(() => poller.stop(STOP_GRACE_MS))
-  const sweeping = setInterval(() => {
-    sweep(sweeper).catch((error) => log.warn('the sweep failed', { error }))
-  }, SWEEP_EVERY_MS)
-  undo.push(() => clearInterval(sweeping))
+  const stopping = new AbortController()
+  const { signal } = stopping
+  /** At once, and then again and again. The next start goes on with what is left at the end. */
+  const every = async (ms: number, what: string, work: () => Promise<unknown>): Promise<void> => {
+    while (!signal.aborted) {
+      await work().catch((error) => log.warn(`${what} failed`, { error }))
+      await sleep(ms, signal).catch(() => {})
+    }
+  }
+  const chores = Promise.all([
+    every(SWEEP_EVERY_MS, 'the sweep', () => sweep(sweeper)),
+    every(SWEEP_EVERY_MS, 'the deletion of expired records', async () => embedded?.expireItems(signal)),
+    every(EXPIRE_OBJECTS_EVERY_MS, 'the deletion of expired images', () =>
+      expireObjects(worker, settings.RETENTION_DAYS, signal),
+    ),
+  ])
+  undo.push(async () => {
+    stopping.abort()
+    // The emulators must not be gone in the middle of a call.
+    await Promise.race([chores, sleep(CHORES_GRACE_MS)])
+  })
 
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,

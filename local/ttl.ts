@@ -1,0 +1,180 @@
+import {
+  type AttributeValue,
+  ConditionalCheckFailedException,
+  DeleteItemCommand,
+  DescribeTableCommand,
+  type DynamoDBClient,
+  paginateScan,
+  ResourceNotFoundException,
+  type TableDescription,
+} from '@aws-sdk/client-dynamodb'
+import * as z from 'zod'
+import { AwsError, type JsonService } from './aws-json.ts'
+import { readIfThere, writeWhole } from './files.ts'
+
+/**
+ * DynamoDB's time to live, which the emulator has not: developer guide, "Using time to live (TTL)". What is a matter of
+ * days there is done here at the next look; and nobody has to wait an hour between two changes.
+ */
+const FIVE_YEARS_SECONDS = 5 * 365 * 86_400
+
+const tableName = z.string().regex(/^[a-zA-Z0-9_.-]{3,255}$/)
+const describeSchema = z.object({ TableName: tableName })
+const updateSchema = z.object({
+  TableName: tableName,
+  TimeToLiveSpecification: z.object({ AttributeName: z.string().min(1).max(255), Enabled: z.boolean() }),
+})
+
+/** By table: a table that is made anew has another time of creation, and none of the old one's settings. */
+const stateSchema = z.record(z.string(), z.strictObject({ attribute: z.string(), created: z.string() }))
+
+const validation = (message: string) => new AwsError('ValidationException', message)
+
+export interface TimeToLive {
+  service: JsonService
+  operations: ReadonlySet<string>
+  /** Deletes what has expired by now, until the signal is aborted. */
+  expire: (signal?: AbortSignal) => Promise<void>
+}
+
+/**
+ * @param options.file where it is remembered which tables have a time to live
+ * @throws Error when the file of an earlier run cannot be read
+ */
+export function createTimeToLive(options: {
+  dynamo: DynamoDBClient
+  file: string
+  now: () => Date
+}): TimeToLive {
+  const { dynamo, file, now } = options
+  const state = readState(file)
+
+  async function describe(TableName: string): Promise<TableDescription> {
+    try {
+      return (await dynamo.send(new DescribeTableCommand({ TableName }))).Table ?? {}
+    } catch (error) {
+      if (!(error instanceof ResourceNotFoundException)) throw error
+      throw new AwsError(error.name, error.message)
+    }
+  }
+  const creation = ({ CreationDateTime }: TableDescription): string => CreationDateTime?.toISOString() ?? ''
+  function attributeOf(table: TableDescription): string | undefined {
+    const known = state.get(table.TableName ?? '')
+    return known?.created === creation(table) ? known.attribute : undefined
+  }
+
+  async function update(input: z.infer<typeof updateSchema>): Promise<object> {
+    const { TableName, TimeToLiveSpecification } = input
+    const { AttributeName, Enabled } = TimeToLiveSpecification
+    const table = await describe(TableName)
+    const current = attributeOf(table)
+    if (current === undefined && !Enabled) throw validation('TimeToLive is already disabled')
+    if (current !== undefined && current !== AttributeName)
+      throw validation(
+        `TimeToLive is active on a different AttributeName: current AttributeName is ${current}`,
+      )
+    if (current !== undefined && Enabled) throw validation('TimeToLive is already enabled')
+    if (Enabled) state.set(TableName, { attribute: AttributeName, created: creation(table) })
+    else state.delete(TableName)
+    writeWhole(file, Object.fromEntries(state))
+    return { TimeToLiveSpecification }
+  }
+
+  async function show({ TableName }: z.infer<typeof describeSchema>): Promise<object> {
+    const AttributeName = attributeOf(await describe(TableName))
+    return {
+      TimeToLiveDescription:
+        AttributeName === undefined
+          ? { TimeToLiveStatus: 'DISABLED' }
+          : { TimeToLiveStatus: 'ENABLED', AttributeName },
+    }
+  }
+
+  /** By ordinary calls, so that indexes follow. */
+  async function expireTable(
+    TableName: string,
+    table: TableDescription,
+    attribute: string,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const seconds = Math.floor(now().getTime() / 1_000)
+    const expired = {
+      TableName,
+      ExpressionAttributeValues: {
+        ':now': { N: String(seconds) },
+        ':oldest': { N: String(seconds - FIVE_YEARS_SECONDS) },
+      },
+    }
+    // No text and no set is less or more than a number.
+    const condition = '#ttl < :now AND #ttl >= :oldest'
+    const keys = (table.KeySchema ?? []).map(({ AttributeName = '' }) => AttributeName)
+    const names = Object.fromEntries(keys.map((name, index) => [`#key${index}`, name]))
+    const pages = paginateScan(
+      { client: dynamo },
+      {
+        ...expired,
+        FilterExpression: condition,
+        ProjectionExpression: Object.keys(names).join(', '),
+        ExpressionAttributeNames: { ...names, '#ttl': attribute },
+      },
+    )
+    for await (const { Items = [] } of pages) {
+      for (const Key of Items) {
+        if (signal?.aborted) return
+        await remove(Key)
+      }
+    }
+
+    async function remove(Key: Record<string, AttributeValue>): Promise<void> {
+      try {
+        // What has been given more time since is left.
+        await dynamo.send(
+          new DeleteItemCommand({
+            ...expired,
+            Key,
+            ConditionExpression: condition,
+            ExpressionAttributeNames: { '#ttl': attribute },
+          }),
+        )
+      } catch (error) {
+        if (!(error instanceof ConditionalCheckFailedException)) throw error
+      }
+    }
+  }
+
+  const operation =
+    <T>(schema: z.ZodType<T>, act: (input: T) => Promise<object>) =>
+    (input: unknown): Promise<object> => {
+      const { success, data, error } = schema.safeParse(input)
+      if (success) return act(data)
+      const [issue] = error.issues
+      throw validation(`Value at '${issue?.path.join('.')}' failed to satisfy constraint: ${issue?.message}`)
+    }
+  const operations = new Map([
+    ['UpdateTimeToLive', operation(updateSchema, update)],
+    ['DescribeTimeToLive', operation(describeSchema, show)],
+  ])
+
+  return {
+    operations: new Set(operations.keys()),
+    service: async (name, input) => (await operations.get(name)?.(input)) ?? {},
+    expire: async (signal) => {
+      for (const name of [...state.keys()]) {
+        const table = await describe(name).catch((error) => {
+          if (error instanceof AwsError) return {}
+          throw error
+        })
+        const attribute = attributeOf(table)
+        if (attribute !== undefined) await expireTable(name, table, attribute, signal)
+      }
+    },
+  }
+}
+
+function readState(file: string): Map<string, z.infer<typeof stateSchema>[string]> {
+  try {
+    return new Map(Object.entries(stateSchema.parse(JSON.parse(readIfThere(file) ?? '{}'))))
+  } catch (cause) {
+    throw new Error(`The times to live in ${file} cannot be read; delete the file, or restore it.`, { cause })
+  }
+}
