@@ -98,7 +98,7 @@ async function peakOf(file: string, times: number): Promise<number> {
 }
 
 /** What Linux counts as maxRSS begins with that of the process which started this one. */
-export function highestResidentSize(): number {
+function highestResidentSize(): number {
   if (process.platform !== 'linux') return process.resourceUsage().maxRSS * 1024
   return Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024
 }

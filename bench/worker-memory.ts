@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -7,10 +7,11 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { SQSEvent } from 'aws-lambda'
 import sharp from 'sharp'
+import { bundle, ROOT } from '../build/bundle.ts'
 import { sniffContentType } from '../shared/format.ts'
 import { type ShownImage, startTestSystem, type TestSystem, until } from '../test/context.ts'
 import { jpegSegment, pngChunk, validFiles, withChunks, withSegments } from '../test/pictures.ts'
-import { MAX_PIXELS } from '../worker/budget.ts'
+import { BYTES_PER_BYTE, BYTES_PER_PIXEL, MAX_DECODE_BYTES, MAX_PIXELS } from '../worker/budget.ts'
 import { draw, megabytes, VARIANTS } from './decode-memory.ts'
 
 /**
@@ -20,7 +21,6 @@ import { draw, megabytes, VARIANTS } from './decode-memory.ts'
  * - `memory`: its resident size while it works through thousands of images of mixed kinds, as a ratio: the mean of
  *   the last third of the batches over that of the first third.
  */
-const PROCESS = join(import.meta.dirname, 'worker-process.ts')
 const BATCH = 10
 const MAX_RSS = 700e6
 const UPLOAD_BYTES = 50_000_000
@@ -35,6 +35,27 @@ interface Measured {
   /** After each batch. */
   sizes: number[]
 }
+
+/**
+ * The function by itself, as it is deployed: works through the batches in a file, a line each, and tells of its memory. A
+ * batch may take longer than a real one, so that a slow machine has its peak seen.
+ */
+const PROCESS = `
+import { readFileSync } from 'node:fs'
+const [index, file] = process.argv.slice(1)
+const { handler } = await import(index)
+const sizes = []
+let returned = 0
+for (const line of readFileSync(file, 'utf8').split('\\n')) {
+  const end = Date.now() + 600_000
+  const answer = await handler(JSON.parse(line), { getRemainingTimeInMillis: () => end - Date.now() })
+  returned += answer.batchItemFailures.length
+  sizes.push(process.memoryUsage.rss())
+}
+const kept = /VmHWM:\\s+(\\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'))
+console.log(JSON.stringify({ peak: Number(kept[1]) * 1024, returned, sizes }))
+process.exit()
+`
 
 /** Answers at once, since a decoder beside the worker would only cost time. */
 async function startRekognition(): Promise<{ endpoint: string; stop: () => void }> {
@@ -56,9 +77,20 @@ class Bench {
   readonly #rekognition: Awaited<ReturnType<typeof startRekognition>>
   readonly #folder = mkdtempSync(join(tmpdir(), 'worker-memory-'))
 
+  /** Within the repository, since the bundle has to find sharp. */
+  readonly #deployed = join(ROOT, 'dist', 'worker-memory')
+  readonly #index = join(this.#deployed, 'index.mjs')
+
   constructor(system: TestSystem, rekognition: Awaited<ReturnType<typeof startRekognition>>) {
     this.#system = system
     this.#rekognition = rekognition
+  }
+
+  async deploy(): Promise<this> {
+    const { files } = await bundle('worker')
+    mkdirSync(this.#deployed, { recursive: true })
+    for (const [name, bytes] of Object.entries(files)) writeFileSync(join(this.#deployed, name), bytes)
+    return this
   }
 
   /** As a client does: announced, then posted to S3, whose event is the job. */
@@ -104,22 +136,26 @@ class Bench {
     const file = join(this.#folder, 'batches')
     writeFileSync(file, batches.map((batch) => JSON.stringify(batch)).join('\n'))
     const { bucket, table, eventBus } = this.#system.names
-    const { stdout } = await promisify(execFile)(process.execPath, [PROCESS, file], {
-      maxBuffer: 1e8,
-      env: {
-        PATH: process.env['PATH'],
-        ...{ AWS_REGION: 'us-east-1', AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
-        ...{ AWS_ENDPOINT_URL: this.#system.endpoint, IMAGE_BUCKET: bucket, IMAGE_TABLE: table },
-        ...{ JOB_QUEUE_URL: this.#system.worker.jobQueueUrl, EVENT_BUS_NAME: eventBus },
-        AWS_ENDPOINT_URL_REKOGNITION: this.#rekognition.endpoint,
-        // As on Lambda (infrastructure/worker.tf), and a log that says nothing.
-        ...{
-          MALLOC_ARENA_MAX: '2',
-          POWERTOOLS_LOG_LEVEL: process.env['LOG'] ?? 'SILENT',
-          NODE_NO_WARNINGS: '1',
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      ['--input-type=module', '--eval', PROCESS, this.#index, file],
+      {
+        maxBuffer: 1e8,
+        env: {
+          PATH: process.env['PATH'],
+          ...{ AWS_REGION: 'us-east-1', AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
+          ...{ AWS_ENDPOINT_URL: this.#system.endpoint, IMAGE_BUCKET: bucket, IMAGE_TABLE: table },
+          ...{ JOB_QUEUE_URL: this.#system.worker.jobQueueUrl, EVENT_BUS_NAME: eventBus },
+          AWS_ENDPOINT_URL_REKOGNITION: this.#rekognition.endpoint,
+          // As on Lambda (infrastructure/worker.tf), and a log that says nothing.
+          ...{
+            MALLOC_ARENA_MAX: '2',
+            POWERTOOLS_LOG_LEVEL: process.env['LOG'] ?? 'SILENT',
+            NODE_NO_WARNINGS: '1',
+          },
         },
       },
-    })
+    )
     return JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as Measured
   }
 
@@ -140,11 +176,12 @@ class Bench {
   async stop(): Promise<void> {
     this.#rekognition.stop()
     await this.#system.stop()
-    rmSync(this.#folder, { recursive: true })
+    for (const folder of [this.#folder, this.#deployed]) rmSync(folder, { recursive: true })
   }
 }
 
-const start = async (): Promise<Bench> => new Bench(await startTestSystem(), await startRekognition())
+const start = async (): Promise<Bench> =>
+  new Bench(await startTestSystem(), await startRekognition()).deploy()
 
 /** A file grown to UPLOAD_BYTES by what decoders pass over, where each format has room for it. */
 function grown(bytes: Buffer): Buffer {
@@ -174,7 +211,9 @@ function grown(bytes: Buffer): Buffer {
 const variant = async (name: string, sigma = 0): Promise<Buffer> => {
   const found = VARIANTS[name]
   if (found === undefined) throw new Error(`There is no variant ${name}.`)
-  const side = Math.floor(Math.sqrt(MAX_PIXELS[found.kind]))
+  const room = MAX_DECODE_BYTES - UPLOAD_BYTES * BYTES_PER_BYTE
+  const pixels = Math.min(MAX_PIXELS[found.kind], room / BYTES_PER_PIXEL[found.kind])
+  const side = Math.floor(Math.sqrt(pixels))
   return found.encode(await draw(side, sigma)).toBuffer()
 }
 const strip = (width: number, height: number): Promise<Buffer> =>

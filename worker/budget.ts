@@ -1,4 +1,6 @@
 import { availableParallelism } from 'node:os'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 
 export type Kind =
   | 'jpeg'
@@ -41,6 +43,8 @@ export const BYTES_PER_PIXEL: Record<Kind, number> = {
 }
 /** Decoders keep a copy of the file, or of its parts, and sometimes another. */
 export const BYTES_PER_BYTE = 2
+/** What one image may take. MAX_PIXELS fill DECODE_BYTES; this leaves room for the bytes of such a picture by POST /images. */
+export const MAX_DECODE_BYTES = DECODE_BYTES + 10_000_000
 
 /**
  * The most pixels of each kind: what DECODE_BYTES has room for, and never more than one core decodes in 5 seconds.
@@ -188,6 +192,16 @@ export async function within<T>(seconds: number, late: () => Error, work: Promis
   } finally {
     clearTimeout(timer)
   }
+}
+
+/** From so many bytes on, dead originals are collected before the next one comes. A collection takes 10 to 30 ms. */
+const LARGE_BYTES = 10_000_000
+setFlagsFromString('--expose-gc')
+const collect = runInNewContext('gc') as () => void
+
+/** V8 looks after memory outside its heap late: it would leave 100 MB of originals that nobody needs any more. */
+export function makeRoom(bytes: number): void {
+  if (bytes >= LARGE_BYTES) collect()
 }
 
 /** One more decode than cores keeps the cores busy while another one waits for memory. */

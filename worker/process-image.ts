@@ -38,7 +38,7 @@ import {
   updateImage,
 } from '../shared/records.ts'
 import { analyse, ObjectUnreadable, outline, type Rekognition, Throttled, type Time } from './analysis.ts'
-import type { Budget } from './budget.ts'
+import { type Budget, makeRoom } from './budget.ts'
 import { type Rendered, THUMBNAIL_SIDE } from './thumbnail.ts'
 
 export interface ProcessDeps extends Results, Rekognition {
@@ -199,6 +199,7 @@ async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, ti
   const { rendered, sent } = await deps.originals.run(
     image.original.bytes,
     async () => {
+      makeRoom(image.original.bytes)
       const bytes = await takeIn(deps, image, time)
       const rendered = await deps.render(bytes, deps.rekognitionSource, time.signal)
       // The original itself, which may be large, is not kept for the time of the analysis where it is not sent.

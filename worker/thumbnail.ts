@@ -11,6 +11,7 @@ import {
   decodes,
   type Kind,
   MAX_CHANNELS,
+  MAX_DECODE_BYTES,
   MAX_PIXELS,
   PIPELINE_SECONDS,
   within,
@@ -127,15 +128,23 @@ export async function appraise(original: Uint8Array, signal?: AbortSignal): Prom
       `The image is ${width} × ${height}; both sides need ${MIN_SIDE} pixels.`,
     )
   }
-  return { contentType, bytes, metadata, width, height, memory: weigh(bytes, kind, metadata) }
+  return {
+    contentType,
+    bytes,
+    metadata,
+    width,
+    height,
+    memory: weigh(bytes, original.length, kind, metadata),
+  }
 }
 
 /**
  * Bytes of memory that it takes to decode an image.
  *
+ * @param size of the whole file, which is in memory too where `bytes` are only what shows
  * @throws Verdict TOO_MANY_PIXELS, CORRUPT_IMAGE
  */
-function weigh(bytes: Buffer, kind: Kind, metadata: Metadata): number {
+function weigh(bytes: Buffer, size: number, kind: Kind, metadata: Metadata): number {
   const { width, height, channels, depth } = metadata
   const limit = MAX_PIXELS[kind]
   const isAvif = kind === 'avif' || kind === 'deep avif'
@@ -144,7 +153,13 @@ function weigh(bytes: Buffer, kind: Kind, metadata: Metadata): number {
   if (pixels > limit) {
     throw tooMuch(`The image is ${width} × ${height}; ${kind} may have ${limit / 1e6} million pixels.`)
   }
-  const memory = pixels * BYTES_PER_PIXEL[kind] + bytes.length * BYTES_PER_BYTE
+  const memory = pixels * BYTES_PER_PIXEL[kind] + size * BYTES_PER_BYTE
+  if (memory > MAX_DECODE_BYTES) {
+    const megabytes = Math.ceil(size / 1e6)
+    throw tooMuch(
+      `The image is ${width} × ${height} in ${megabytes} MB; ${kind} of so many bytes may have fewer pixels.`,
+    )
+  }
   if (kind === 'progressive jpeg' || kind === 'progressive cmyk jpeg') refuseManyScans(bytes, pixels)
   if (kind !== 'png') return memory
   const lineBytes = width * channels * (depth === 'ushort' ? 2 : 1)
