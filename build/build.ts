@@ -19,6 +19,7 @@ export const MAX_ZIP_BYTES: Record<FunctionName, number> = {
   worker: 12_000_000,
   // With the clients of S3 and EventBridge.
   sweeper: 260_000,
+  subscriber: 150_000,
 }
 
 /**

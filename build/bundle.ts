@@ -3,8 +3,11 @@ import { basename, join } from 'node:path'
 import { decode, encode, type SourceMapSegment } from '@jridgewell/sourcemap-codec'
 import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild'
 
-export const FUNCTIONS = ['api', 'worker', 'sweeper'] as const
+export const FUNCTIONS = ['api', 'worker', 'sweeper', 'subscriber'] as const
 export type FunctionName = (typeof FUNCTIONS)[number]
+
+/** Where a function's handler.ts is. The last one is an example, for examples/subscribers/lambda.tf. */
+const folderOf = (name: FunctionName): string => (name === 'subscriber' ? 'examples/subscribers' : name)
 
 /** What goes into a zip: paths with forward slashes, and their bytes. */
 export type Files = Record<string, Uint8Array>
@@ -93,7 +96,7 @@ export async function bundle(name: FunctionName): Promise<Bundle> {
   const { outputFiles, metafile } = await build({
     ...ESBUILD,
     absWorkingDir: ROOT,
-    entryPoints: [{ in: `${name}/handler.ts`, out: 'index' }],
+    entryPoints: [{ in: `${folderOf(name)}/handler.ts`, out: 'index' }],
     outdir: '.',
     write: false,
     metafile: true,

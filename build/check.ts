@@ -123,6 +123,10 @@ export async function check(name: FunctionName, zip: Uint8Array): Promise<void> 
       const event = sqsEvent('{"version":1}')
       const failed = event.Records.map(({ messageId }) => ({ itemIdentifier: messageId }))
       same(name, await invoke(zip, environment, [event]), [{ batchItemFailures: failed }])
+    } else if (name === 'subscriber') {
+      const event = { detail: { eventId: 'id:1:completed', status: 'completed', imageId: 'id' } }
+      // It answers nothing, which is null on its way out of its process.
+      same(name, await invoke(zip, { ...environment, SEEN_TABLE: 'seen' }, [event]), [null])
     } else {
       const nothing = { requeued: 0, exhausted: 0, announced: 0, removed: 0, failed: 0 }
       same(name, await invoke(zip, environment, [{}]), [nothing])

@@ -56,6 +56,7 @@ describe('npm run build', { timeout: 120_000 }, () => {
     expect(find('api').zip.length).toBeLessThan(400_000)
     expect(find('worker').zip.length).toBeLessThan(12_000_000)
     expect(find('sweeper').zip.length).toBeLessThan(260_000)
+    expect(find('subscriber').zip.length).toBeLessThan(150_000)
   })
 
   it('gives the same bytes from another folder in another time zone', async () => {
@@ -63,7 +64,7 @@ describe('npm run build', { timeout: 120_000 }, () => {
     onTestFinished(() => rmSync(folder, { recursive: true }))
     const copy = join(folder, 'a copy')
     for (const name of [
-      ...FUNCTIONS,
+      ...['api', 'worker', 'sweeper', 'examples'],
       'shared',
       'web',
       'build',
@@ -113,7 +114,9 @@ describe('npm run build', { timeout: 120_000 }, () => {
 
   it('names lines of the TypeScript in stack traces', async () => {
     for (const one of built) {
-      await expect(invoke(one.zip, {}, [])).rejects.toThrow(/shared[\\/]config\.ts:\d+:\d+/)
+      await expect(invoke(one.zip, {}, [])).rejects.toThrow(
+        /(shared[\\/]config|subscribers[\\/]handler)\.ts:\d+:\d+/,
+      )
     }
   })
 })

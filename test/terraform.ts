@@ -5,7 +5,8 @@ import { delimiter, join, resolve } from 'node:path'
 
 /** Everything below the module that is no source. */
 const LEFTOVERS = /(^|[\\/])(\.terraform(\.lock\.hcl)?|.*\.tfstate.*)$/
-const MODULE = resolve(import.meta.dirname, '../infrastructure')
+const ROOT = resolve(import.meta.dirname, '..')
+const MODULE = join(ROOT, 'infrastructure')
 
 /** An empty zip: nothing but the record that ends one. Plans only hash it, and emulators that run nothing keep it. */
 const EMPTY_ZIP = Buffer.concat([Buffer.from('PK\x05\x06', 'latin1'), Buffer.alloc(18)])
@@ -44,19 +45,23 @@ export interface Outcome {
 }
 
 export interface Copy {
-  /** The copy of infrastructure/, initialised. */
+  /** The copy of the module, initialised. */
   folder: string
   terraform: (args: string[], env?: Record<string, string>) => Promise<Outcome>
   remove: () => void
 }
 
-/** A copy of the module with packages beside it, so that no run leaves anything in the checkout. */
-export async function copyModule(): Promise<Copy> {
+/**
+ * A copy of a module with packages beside it, so that no run leaves anything in the checkout.
+ *
+ * @param module its folder in the repository
+ */
+export async function copyModule(module = 'infrastructure'): Promise<Copy> {
   const parent = mkdtempSync(join(tmpdir(), 'image-analyzer-terraform-'))
-  const folder = join(parent, 'infrastructure')
-  cpSync(MODULE, folder, { recursive: true, filter: (path) => !LEFTOVERS.test(path) })
+  const folder = join(parent, module)
+  cpSync(join(ROOT, module), folder, { recursive: true, filter: (path) => !LEFTOVERS.test(path) })
   mkdirSync(join(parent, 'dist'))
-  for (const name of ['api', 'worker', 'sweeper'])
+  for (const name of ['api', 'worker', 'sweeper', 'subscriber'])
     writeFileSync(join(parent, 'dist', `${name}.zip`), EMPTY_ZIP)
 
   const running = new Set<ChildProcess>()

@@ -1,0 +1,28 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Copy, copyModule, missing } from './terraform.ts'
+
+const lacking = missing()
+const skipped = lacking.length > 0 ? ` (skipped: not on this machine: ${lacking.join(', ')})` : ''
+
+describe.skipIf(lacking.length > 0)(`the Terraform configuration of examples/subscribers${skipped}`, () => {
+  let copy: Copy
+  beforeAll(async () => {
+    copy = await copyModule('examples/subscribers')
+  }, 120_000)
+  afterAll(() => copy?.remove())
+
+  it('is formatted', async () => {
+    const { stdout } = await copy.terraform(['fmt', '-check', '-recursive', '-list=true'])
+    expect(stdout).toBe('')
+  })
+
+  it('is valid, and passes its own tests', { timeout: 120_000 }, async () => {
+    const validated = await copy.terraform(['validate', '-json'])
+    expect(JSON.parse(validated.stdout), validated.stderr).toMatchObject({
+      ...{ valid: true, error_count: 0, warning_count: 0 },
+    })
+    const { status, stdout, stderr } = await copy.terraform(['test'])
+    expect(stdout.match(/run "\w+"\.\.\. pass/g)?.length, stdout + stderr).toBe(5)
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+  })
+})
