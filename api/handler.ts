@@ -8,7 +8,7 @@ import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '
 import { readApiConfig, readAuthConfig } from '../shared/config.ts'
 import { type ApiDeps, buildApp } from './app.ts'
 import { identifyBy } from './auth.ts'
-import { bucketOrigin, loadPage } from './page.ts'
+import { bucketOrigin, loadDocs, loadPage } from './page.ts'
 import { newImageId, postForms } from './submit.ts'
 
 const config = readApiConfig(process.env)
@@ -38,7 +38,7 @@ const deps: Omit<ApiDeps, 'page' | 'docs'> = {
 }
 // Not awaited here, so that the import does not wait for a signature that only the page needs.
 const answer = bucketOrigin(s3, config.IMAGE_BUCKET).then((origin) =>
-  handle(buildApp({ ...deps, page: loadPage(origin), docs: () => loadPage(origin, 'docs') })),
+  handle(buildApp({ ...deps, page: loadPage(origin), docs: loadDocs })),
 )
 
 /** API Gateway's REST API (payload 1.0) and HTTP API (payload 2.0) alike. */

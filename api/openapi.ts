@@ -529,7 +529,11 @@ function components(): Json {
   named.add(healthSchema, { id: 'Health' })
   named.add(problemSchema, { id: 'Problem', description: 'RFC 9457.' })
   named.add(eventDetailSchema, { id: 'EventDetail' })
-  const { schemas } = z.toJSONSchema(named, { ...OPTIONS, uri: (id) => ref(id)['$ref'] as string })
+  const { schemas } = z.toJSONSchema(named, {
+    ...OPTIONS,
+    metadata: named,
+    uri: (id) => ref(id)['$ref'] as string,
+  })
   return Object.fromEntries(
     Object.entries(schemas).map(([id, { $schema: _, $id: __, ...schema }]) => [
       id,

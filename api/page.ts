@@ -16,14 +16,16 @@ function hash(html: string, element: 'script' | 'style'): string {
   return `'sha256-${createHash('sha256').update(text).digest('base64')}'`
 }
 
+/** @param bucketOrigin where the redirects to thumbnails and originals lead, as `https://host[:port]` */
+export const loadPage = (bucketOrigin: string): Page => load('page', bucketOrigin)
+/** The API reference; it asks nobody but the API. */
+export const loadDocs = (): Page => load('docs')
+
 /**
  * Style and script go into the page itself: one request, no path that a stage prefix could break, and the
  * policy names them by hash.
- *
- * @param bucketOrigin where the redirects to thumbnails and originals lead, as `https://host[:port]`
- * @param name of its files in web/: `page` is the one at `/`, `docs` the API reference
  */
-export function loadPage(bucketOrigin: string, name: 'page' | 'docs' = 'page'): Page {
+function load(name: string, ...origins: string[]): Page {
   // Functions, because `$&` and the like in a replacement string have a meaning of their own.
   const html = read(`${name}.html`)
     .replace('/*STYLE*/', () => read(`${name}.css`))
@@ -34,9 +36,9 @@ export function loadPage(bucketOrigin: string, name: 'page' | 'docs' = 'page'): 
       "default-src 'none'",
       `script-src ${hash(html, 'script')}`,
       `style-src ${hash(html, 'style')}`,
-      `img-src 'self' blob: data: ${bucketOrigin}`,
+      ["img-src 'self' blob: data:", ...origins].join(' '),
       // Large files are posted to the bucket itself.
-      `connect-src 'self' ${bucketOrigin}`,
+      ["connect-src 'self'", ...origins].join(' '),
       "base-uri 'none'",
       "form-action 'none'",
       "frame-ancestors 'none'",

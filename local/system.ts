@@ -13,7 +13,7 @@ import { type ServerType, serve } from '@hono/node-server'
 import * as z from 'zod'
 import { buildApp } from '../api/app.ts'
 import { identifyBy } from '../api/auth.ts'
-import { bucketOrigin, loadPage } from '../api/page.ts'
+import { bucketOrigin, loadDocs, loadPage } from '../api/page.ts'
 import { newImageId, postForms } from '../api/submit.ts'
 import {
   type AwsTarget,
@@ -262,7 +262,7 @@ async function start(
     auth: auth.AUTH,
     identify: identifyBy(auth),
     page: loadPage(origin),
-    docs: () => loadPage(origin, 'docs'),
+    docs: loadDocs,
     log,
   })
   const fetch = async (request: Request): Promise<Response> => {

@@ -18,7 +18,7 @@ import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { Context, SQSEvent } from 'aws-lambda'
 import type { Hono } from 'hono'
 import { type ApiDeps, buildApp } from '../api/app.ts'
-import { loadPage } from '../api/page.ts'
+import { loadDocs, loadPage } from '../api/page.ts'
 import { newImageId, postForms } from '../api/submit.ts'
 import { type StandInOptions, startEmbeddedAws, startRekognition } from '../local/embedded-aws.ts'
 import { toRecord } from '../local/poller.ts'
@@ -173,7 +173,7 @@ export async function startTestSystem(
     auth: 'none',
     identify: async (c) => c.req.header('x-test-owner') ?? 'anonymous',
     page: loadPage(aws.endpoint),
-    docs: () => loadPage(aws.endpoint, 'docs'),
+    docs: loadDocs,
   }
   const app = buildApp(api)
 

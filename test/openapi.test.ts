@@ -136,6 +136,19 @@ describe('GET /openapi.json', () => {
     expect(documented.sort()).toEqual(routes.sort())
   })
 
+  it('names and describes its parts', async () => {
+    const { document } = await described()
+    const { schemas } = document['components'] as { schemas: Record<string, Json> }
+    expect(schemas['Image']).toMatchObject({
+      description: expect.stringContaining('status'),
+      discriminator: { mapping: { failed: '#/components/schemas/Image_failed' } },
+    })
+    expect(schemas['Image_failed']).toMatchObject({ title: 'failed', type: 'object' })
+    expect(JSON.stringify(schemas['Image_failed'])).toContain(
+      '"original":{"$ref":"#/components/schemas/Original"}',
+    )
+  })
+
   it('is right below any stage prefix', async () => {
     const { document } = await described()
     expect(document['servers']).toEqual([{ url: '.' }])

@@ -102,6 +102,7 @@ function fields(raw) {
   return h(
     'ul.fields',
     {},
+    ...(schema.description ? [h('li.muted', {}, schema.description)] : []),
     ...entries.map(([name, property]) => {
       const shown = { ...property, ...schema.override?.[name] }
       const optional = schema.required?.includes(name) || !schema.required ? '' : ' optional'
