@@ -170,6 +170,60 @@ describe('the runner', () => {
   })
 })
 
+describe('a slip in the header of a JPEG, which changes no pixel, is no reason to refuse it:', () => {
+  const from = (name: string, mark: number[]): { bytes: Buffer; at: number } => {
+    const bytes = Buffer.from(file(name))
+    return { bytes, at: bytes.indexOf(Buffer.from(mark)) }
+  }
+  const jfif = (...version: number[]) =>
+    jpegSegment(0xe0, Buffer.from([...Buffer.from('JFIF\0'), ...version, 0, 0, 1, 0, 1, 0, 0]))
+  it.each<[string, () => Buffer]>([
+    ['bytes before a segment', () => withSegments(file('exif.jpg'), jfif(1, 1), Buffer.from([1, 2, 3]))],
+    [
+      'bytes behind a segment whose length is wrong',
+      () => insert(file('baseline.jpg'), from('baseline.jpg', [0xff, 0xc0]).at, Buffer.from([0, 0xff, 0, 9])),
+    ],
+    [
+      'a restart where none can be',
+      () => withSegments(file('baseline.jpg'), jfif(1, 1), Buffer.from([0xff, 0xd0, 7])),
+    ],
+    ['a second beginning', () => Buffer.concat([Buffer.from([0xff, 0xd8]), file('baseline.jpg')])],
+    ['a version of JFIF that there is not', () => withSegments(file('baseline.jpg'), jfif(2, 1))],
+    [
+      'parameters of a progressive scan',
+      () => {
+        const { bytes, at } = from('baseline.jpg', [0xff, 0xda])
+        bytes[at + 6 + 2 * (bytes[at + 4] ?? 0)] = 0
+        return bytes
+      },
+    ],
+  ])('%s', async (_name, spoil) => {
+    const spoilt = spoil()
+    const name =
+      spoilt.length > file('exif.jpg').length && spoilt.includes('Exif\0') ? 'exif.jpg' : 'baseline.jpg'
+    expect(spoilt.equals(file(name))).toBe(false)
+    expect((await render(spoilt, 's3')).thumbnail.equals((await render(file(name), 's3')).thumbnail)).toBe(
+      true,
+    )
+  })
+  it.each([
+    ['that is cut off before its end', () => file('baseline.jpg').subarray(0, -2)],
+    [
+      'with a hole in its data',
+      () => Buffer.concat([file('baseline.jpg').subarray(0, 900), file('baseline.jpg').subarray(1_400)]),
+    ],
+    [
+      'of nothing but slips',
+      () =>
+        Buffer.concat([file('baseline.jpg').subarray(0, 2), repeat(Buffer.from([0xff, 0xd0, 7]), 500_000)]),
+    ],
+  ])('but one %s is corrupt', async (_name, spoil) => {
+    const { code, ms } = await timed(spoil())
+    expect(code).toBe('CORRUPT_IMAGE')
+    expect(ms).toBeLessThan(1_000)
+  })
+})
+
 describe('few bytes that mean much work are refused at once:', () => {
   const jpeg = () => file('baseline.jpg')
   const png = () => file('rgb.png')

@@ -51,6 +51,7 @@ function jpegScans(bytes: Buffer): number {
   return count
 }
 
+const START_OF_IMAGE = 0xd8
 const START_OF_SCAN = 0xda
 const END_OF_IMAGE = 0xd9
 
@@ -63,6 +64,58 @@ function* jpegMarkers(bytes: Buffer): Generator<number> {
     yield marker
     at += 1 + bytes.readUInt16BE(at + 2)
   }
+}
+
+/** As many as no camera makes, and few enough to be kept in a list. */
+const MAX_SLIPS = 100
+
+/**
+ * A JPEG without the slips that some cameras and editors make in its header, which change no pixel but are warnings to
+ * libjpeg like those of damaged data: bytes between segments that belong to none, a second beginning, a version of JFIF
+ * that there never was, and parameters of a progressive scan where there are none.
+ *
+ * @param file any file; one that is not a JPEG, or has no slips, comes back as it is
+ */
+export function withoutSlips(file: Buffer): Buffer {
+  if (file[0] !== 0xff || file[1] !== START_OF_IMAGE) return file
+  const kept: Buffer[] = []
+  let from = 0
+  const replace = (begin: number, end: number, by?: number[]): void => {
+    kept.push(file.subarray(from, begin), Buffer.from(by ?? []))
+    from = end
+  }
+  let sequential = false
+  for (let at = 2; kept.length < 2 * MAX_SLIPS; ) {
+    const begin = markerFrom(file, at)
+    if (begin === undefined) break
+    const marker = file[begin + 1] ?? 0
+    // Any number of 0xff may come before a marker.
+    if (file.subarray(at, begin).some((byte) => byte !== 0xff)) replace(at, begin)
+    at = begin + 2
+    if (marker === START_OF_IMAGE) replace(begin, at)
+    if (marker === END_OF_IMAGE || at + 2 > file.length) break
+    if (marker === START_OF_IMAGE || marker === 0x01 || (marker >= 0xd0 && marker <= 0xd7)) continue
+    const data = at + 2
+    at += Math.max(2, file.readUInt16BE(at))
+    if (marker === 0xc0 || marker === 0xc1) sequential = true
+    const jfif = marker === 0xe0 && file.toString('latin1', data, data + 5) === 'JFIF\0'
+    if (jfif && file[data + 5] !== 1) replace(data + 5, data + 6, [1])
+    if (marker !== START_OF_SCAN) continue
+    const parameters = data + 1 + 2 * (file[data] ?? 0)
+    const wrong = file.toString('hex', parameters, parameters + 3) !== '003f00'
+    if (sequential && wrong && parameters + 3 === at) replace(parameters, at, [0, 63, 0])
+    break
+  }
+  return from === 0 ? file : Buffer.concat([...kept, file.subarray(from)])
+}
+
+/** Where the next marker begins: 0xff, and neither a zero nor another 0xff after it. */
+function markerFrom(file: Buffer, at: number): number | undefined {
+  for (let begin = file.indexOf(0xff, at); begin >= 0; begin = file.indexOf(0xff, begin + 1)) {
+    const next = file[begin + 1]
+    if (next !== undefined && next !== 0 && next !== 0xff) return begin
+  }
+  return undefined
 }
 
 /** Frames of a GIF or WebP. Only the first is decoded, but libvips keeps a list, and looks through all of it each time. */

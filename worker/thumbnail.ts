@@ -16,7 +16,7 @@ import {
   PIPELINE_SECONDS,
   within,
 } from './budget.ts'
-import { refuseHiddenWork, refuseManyScans, tooMuch } from './inspect.ts'
+import { refuseHiddenWork, refuseManyScans, tooMuch, withoutSlips } from './inspect.ts'
 import { withoutText } from './png.ts'
 
 // Only the loaders of accepted formats, and only from memory, are within reach of a stranger's bytes.
@@ -96,7 +96,7 @@ export async function render(
 
 export interface Appraisal {
   contentType: ContentType
-  /** Without what does not show. */
+  /** Without what does not show, and without slips. */
   bytes: Buffer
   metadata: Metadata
   /** Pixels of the upright picture. */
@@ -116,7 +116,7 @@ export async function appraise(original: Uint8Array, signal?: AbortSignal): Prom
   if (contentType === undefined) {
     throw new Verdict('UNSUPPORTED_FORMAT', 'The file is not an image of a supported format.')
   }
-  const bytes = withoutText(original)
+  const bytes = withoutSlips(withoutText(original))
   refuseHiddenWork(bytes, contentType)
   // In its turn as well, so that its time is not spent waiting for a thread.
   const metadata = await decodes.run(bytes.length, () => readMetadata(bytes, contentType), { inTime, signal })
