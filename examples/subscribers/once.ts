@@ -30,12 +30,13 @@ export const onceIn =
   (dynamo: DynamoDBDocumentClient, TableName: string, subscriber: string): Once =>
   async (eventId, work) => {
     const now = Math.floor(Date.now() / 1000)
+    const leaseUntil = now + LEASE_SECONDS
     const Key = { id: `${subscriber}#${eventId}` }
     try {
       await dynamo.send(
         new PutCommand({
           TableName,
-          Item: { ...Key, leaseUntil: now + LEASE_SECONDS, expiresAt: now + KEPT_SECONDS },
+          Item: { ...Key, leaseUntil, expiresAt: now + KEPT_SECONDS },
           ConditionExpression: 'attribute_not_exists(id) OR leaseUntil < :now',
           ExpressionAttributeValues: { ':now': now },
         }),
@@ -49,7 +50,12 @@ export const onceIn =
     try {
       await work()
     } catch (error) {
-      await dynamo.send(new DeleteCommand({ TableName, Key }))
+      // For the next try at once. If it cannot be said, or another run has taken over since, the lease says it in time.
+      const mine = {
+        ConditionExpression: 'leaseUntil = :mine',
+        ExpressionAttributeValues: { ':mine': leaseUntil },
+      }
+      await dynamo.send(new DeleteCommand({ TableName, Key, ...mine })).catch(() => undefined)
       throw error
     }
     await dynamo.send(new UpdateCommand({ TableName, Key, UpdateExpression: 'REMOVE leaseUntil' }))
