@@ -4,6 +4,7 @@ import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { type Context, Hono } from 'hono'
 import { cors } from 'hono/cors'
 import type { AuthConfig } from '../shared/config.ts'
+import { DETAIL_TYPES, EVENT_SOURCE, eventDetail } from '../shared/event.ts'
 import { CONTENT_TYPES, type ContentType } from '../shared/format.ts'
 import {
   ANALYSES,
@@ -237,6 +238,18 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     })
   })
 
+  // What EventBridge was told of this image; it adds an id, account, region and time of its own.
+  app.get('/images/:imageId/event', async (c) => {
+    const image = await findImage(c.req.param('imageId'), await deps.identify(c))
+    if (!isFinished(image)) throw new ApiError('NOT_FOUND', `The image is ${image.status} and has no event.`)
+    const event = {
+      source: EVENT_SOURCE,
+      'detail-type': DETAIL_TYPES[image.status],
+      detail: eventDetail(image),
+    }
+    return c.json(event, 200, { 'cache-control': 'private, no-cache' })
+  })
+
   app.post('/images/:imageId/retry', async (c) => {
     const image = await findImage(c.req.param('imageId'), await deps.identify(c))
     await resubmitImage(deps, image)
@@ -295,6 +308,10 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     }
   }
 
+  /**
+   * With `Accept: application/json` the URL comes in the body: a browser's <img> cannot send a token, and a `fetch` that
+   * follows a redirect to S3 needs the bucket's leave to read what it gets.
+   */
   async function redirectTo(
     c: Context<Env>,
     object: { Key: string; ResponseContentType: string; ResponseContentDisposition?: string },
@@ -303,6 +320,8 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
       expiresIn: PRESIGNED_SECONDS,
     })
     c.header('cache-control', 'no-store')
+    c.header('vary', 'accept')
+    if (c.req.header('accept')?.startsWith('application/json')) return c.json({ url })
     return c.redirect(url, 302)
   }
 

@@ -289,7 +289,7 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes }: Descr
           summary: 'Get the thumbnail',
           description: 'JPEG, 128 × 128, upright.',
           responses: {
-            302: response('To a URL that is good for some minutes.', { headers: ['Location'] }),
+            ...presigned(),
             ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
           },
         },
@@ -302,7 +302,27 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes }: Descr
           summary: 'Get the original',
           description: 'As an attachment under its own name.',
           responses: {
-            302: response('To a URL that is good for some minutes.', { headers: ['Location'] }),
+            ...presigned(),
+            ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
+          },
+        },
+      },
+      '/images/{imageId}/event': {
+        parameters: [IMAGE_ID],
+        get: {
+          tags: ['Images'],
+          operationId: 'getEvent',
+          summary: 'Get the event that announced the end',
+          description: 'As EventBridge was told; it adds an id, an account, a region and a time.',
+          responses: {
+            200: response('The event.', {
+              schema: eventSchema,
+              example: {
+                source: EVENT_SOURCE,
+                'detail-type': DETAIL_TYPES.completed,
+                detail: examples.COMPLETED_DETAIL,
+              },
+            }),
             ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
           },
         },
@@ -433,6 +453,29 @@ function response(
     headers: Object.fromEntries(named),
     ...(media.schema === undefined ? {} : { content: { [type]: media } }),
   }
+}
+
+const presigned = (): Json => ({
+  200: response('With `Accept: application/json`, a URL that is good for some minutes.', {
+    schema: {
+      type: 'object',
+      properties: { url: { type: 'string', format: 'uri' } },
+      required: ['url'],
+      additionalProperties: false,
+    },
+  }),
+  302: response('To a URL that is good for some minutes.', { headers: ['Location'] }),
+})
+
+const eventSchema = {
+  type: 'object',
+  properties: {
+    source: { const: EVENT_SOURCE },
+    'detail-type': { enum: Object.values(DETAIL_TYPES) },
+    detail: ref('EventDetail'),
+  },
+  required: ['source', 'detail-type', 'detail'],
+  additionalProperties: false,
 }
 
 /** What EventBridge sends to an API destination: its envelope, with the project's detail in it. */

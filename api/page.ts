@@ -10,14 +10,37 @@ export interface Page {
 }
 
 const read = (name: string): string => readFileSync(new URL(`../web/${name}`, import.meta.url), 'utf8')
+
+/**
+ * The modules of the page as one script, each after those that it imports. They share one scope then, so a name is
+ * declared by one of them only, and imports are lines of their own without `as`.
+ */
+function join(name: string, joined = new Set<string>()): string {
+  if (joined.has(name)) return ''
+  joined.add(name)
+  const source = read(name)
+  const imported = [...source.matchAll(/^import [^']*'\.\/([^']+)'$/gm)].map(([, file = '']) =>
+    join(file, joined),
+  )
+  return [...imported, source.replaceAll(/^import [^']*'[^']+'\n/gm, '').replaceAll(/^export /gm, '')].join(
+    '',
+  )
+}
+
 /** Of all that stands between the tags, white space too: that is what a browser hashes. */
 function hash(html: string, element: 'script' | 'style'): string {
   const text = new RegExp(`<${element}[^>]*>(.*?)</${element}>`, 's').exec(html)?.[1] ?? ''
   return `'sha256-${createHash('sha256').update(text).digest('base64')}'`
 }
 
-/** @param bucketOrigin where the redirects to thumbnails and originals lead, as `https://host[:port]` */
-export const loadPage = (bucketOrigin: string): Page => load('page', bucketOrigin)
+/**
+ * @param bucketOrigin where thumbnails and originals are, as `https://host[:port]`
+ * @param maxImageBytes of `POST /images`; what is larger the page sends by `POST /uploads`
+ */
+export function loadPage(bucketOrigin: string, maxImageBytes: number): Page {
+  const page = load('page', bucketOrigin)
+  return { ...page, html: page.html.replace('MAX_IMAGE_BYTES', String(maxImageBytes)) }
+}
 /** The API reference; it asks nobody but the API. */
 export const loadDocs = (): Page => load('docs')
 
@@ -29,7 +52,7 @@ function load(name: string, ...origins: string[]): Page {
   // Functions, because `$&` and the like in a replacement string have a meaning of their own.
   const html = read(`${name}.html`)
     .replace('/*STYLE*/', () => read(`${name}.css`))
-    .replace('/*SCRIPT*/', () => read(`${name}.js`))
+    .replace('/*SCRIPT*/', () => join(`${name}.js`))
   return {
     html,
     contentSecurityPolicy: [

@@ -261,7 +261,7 @@ async function start(
     newImageId,
     auth: auth.AUTH,
     identify: identifyBy(auth),
-    page: loadPage(origin),
+    page: loadPage(origin, settings.MAX_IMAGE_BYTES),
     docs: loadDocs,
     log,
   })

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cleanFilename } from '../api/upload.ts'
+import type { EventDetail } from '../shared/event.ts'
 import { ELSEWHERE, startTestSystem, type TestSystem } from './context.ts'
 import { distinct, formats, quarters } from './pictures.ts'
 
@@ -417,6 +418,21 @@ describe('GET /images/{imageId}/thumbnail and /original', () => {
     expect(given.headers.get('content-type')).toBe('image/jpeg')
     expect(Buffer.from(await given.arrayBuffer()).equals(photo)).toBe(true)
   })
+  it('give the same URL as JSON to a caller that asks for it', async () => {
+    const imageId = await system.submit(photo)
+    await system.work()
+    for (const [part, bytes] of [
+      ['thumbnail', (await system.record(imageId)).thumbnail?.bytes],
+      ['original', photo.length],
+    ] as const) {
+      const headers = { accept: 'application/json' }
+      const answer = await system.app.request(`/images/${imageId}/${part}`, { headers })
+      expect(answer.status).toBe(200)
+      expect(answer.headers.get('cache-control')).toBe('no-store')
+      const { url } = (await answer.json()) as { url: string }
+      expect((await (await fetch(url)).arrayBuffer()).byteLength).toBe(bytes)
+    }
+  })
   it('say that there is no thumbnail yet', async () => {
     const imageId = await system.submit(await distinct(11))
     await expectProblem(await system.app.request(`/images/${imageId}/thumbnail`), 404, 'NOT_FOUND')
@@ -435,6 +451,33 @@ describe('GET /images/{imageId}/thumbnail and /original', () => {
       expect(await late.text()).toContain('<Message>Request has expired</Message>')
     },
   )
+})
+
+describe('GET /images/{imageId}/event', () => {
+  const event = async (imageId: string) => {
+    const response = await system.app.request(`/images/${imageId}/event`)
+    expect(response.status).toBe(200)
+    return (await response.json()) as { source: string; 'detail-type': string; detail: EventDetail }
+  }
+
+  it('is the event that subscribers got, to the letter', async () => {
+    await system.work()
+    await system.events()
+    const good = await system.submit(photo)
+    const bad = await system.submit(await distinct(12, 40, 40))
+    await expectProblem(await system.app.request(`/images/${good}/event`), 404, 'NOT_FOUND')
+    await system.work()
+    const announced = new Map((await system.events()).map((detail) => [detail.imageId as string, detail]))
+    expect(await event(good)).toEqual({
+      source: 'image-analyzer',
+      'detail-type': 'Image Analysis Completed',
+      detail: announced.get(good),
+    })
+    expect(await event(bad)).toMatchObject({
+      'detail-type': 'Image Analysis Failed',
+      detail: announced.get(bad),
+    })
+  })
 })
 
 describe('GET /images', () => {

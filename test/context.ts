@@ -172,7 +172,7 @@ export async function startTestSystem(
     newImageId,
     auth: 'none',
     identify: async (c) => c.req.header('x-test-owner') ?? 'anonymous',
-    page: loadPage(aws.endpoint),
+    page: loadPage(aws.endpoint, DEFAULT_MAX_IMAGE_BYTES),
     docs: loadDocs,
   }
   const app = buildApp(api)

@@ -15,12 +15,15 @@ import { distinct } from './pictures.ts'
 const ROUTES: { method: string; path: string; public?: true; body?: 'image' | 'announcement' }[] = [
   { method: 'GET', path: '/', public: true },
   { method: 'GET', path: '/health', public: true },
+  { method: 'GET', path: '/openapi.json', public: true },
+  { method: 'GET', path: '/docs', public: true },
   { method: 'POST', path: '/images', body: 'image' },
   { method: 'POST', path: '/uploads', body: 'announcement' },
   { method: 'GET', path: '/images' },
   { method: 'GET', path: '/images/:imageId' },
   { method: 'GET', path: '/images/:imageId/thumbnail' },
   { method: 'GET', path: '/images/:imageId/original' },
+  { method: 'GET', path: '/images/:imageId/event' },
   { method: 'POST', path: '/images/:imageId/retry' },
   { method: 'DELETE', path: '/images/:imageId' },
 ]
@@ -243,7 +246,7 @@ describe.each(AUTHS)('AUTH=$auth', ({ build, owner, other, bad }) => {
         }
       }
     }
-    expect(compared).toBe((3 + 4) * METHODS.length * 4)
+    expect(compared).toBe((3 + 5) * METHODS.length * 4)
     expect(await Promise.all(Object.values(images).map(show))).toEqual(before)
   })
 

@@ -111,6 +111,7 @@ const PROTECTED: [string, string][] = [
   ['DELETE', '/images/{imageId}'],
   ['GET', '/images/{imageId}/thumbnail'],
   ['GET', '/images/{imageId}/original'],
+  ['GET', '/images/{imageId}/event'],
   ['POST', '/images/{imageId}/retry'],
 ]
 const urlOf = (route: string, imageId: string = examples.IMAGE_ID) => route.replace('{imageId}', imageId)
@@ -259,6 +260,9 @@ describe('an answer', () => {
     await get(completed, '?wait=1', { headers: { 'if-none-match': '*' } })
     await get(completed, '/thumbnail')
     await get(completed, '/original')
+    for (const part of ['/thumbnail', '/original'])
+      await get(completed, part, { headers: { accept: 'application/json' } })
+    await get(completed, '/event')
     for (const route of ['/', '/docs', '/health', '/openapi.json']) await ask('GET', route)
 
     // Every refusal.
@@ -286,6 +290,7 @@ describe('an answer', () => {
     await ask('GET', '/images', '/images?limit=0')
     await get(completed, '?wait=x')
     await get(pending, '/thumbnail')
+    await get(pending, '/event')
     await get(awaited as string, '/original')
     await ask('POST', '/images/{imageId}/retry', `/images/${completed}/retry`)
     await ask('POST', '/images/{imageId}/retry', `/images/${failed}/retry`)
