@@ -50,9 +50,9 @@ locals {
   batch_seconds = var.worker_timeout_seconds / 3
   batch_size    = max(1, min(local.largest_batch, floor(local.rekognition_share * local.batch_seconds)))
 
-  # What a batch of the largest uploads takes: each is there twice while its pieces are joined, decodes under way take
-  # up to 500 MB (worker/budget.ts), and Node and libvips 100 MB.
-  batch_bytes = 2 * local.batch_size * var.max_upload_bytes + 600000000
+  # What a batch of the largest uploads takes: one of them is in memory at a time, and twice more while it is decoded;
+  # decodes under way take up to 500 MB, and Node and libvips 100 MB (worker/budget.ts).
+  batch_bytes = 3 * var.max_upload_bytes + 600000000
 }
 
 # Where Amazon Rekognition has its image operations (AWS General Reference, endpoints and quotas). A warning only, since

@@ -324,6 +324,13 @@ describe('the most pixels are fewer', () => {
   })
 })
 
+it('the most pixels are fewer in a file of many bytes, which take memory themselves', async () => {
+  const much = Buffer.alloc(45_000_000)
+  const picture = await flat(7_000, 7_000).png({ progressive: true, compressionLevel: 1 }).toBuffer()
+  expect(await outcome(picture)).toBe('rendered')
+  expect(await outcome(withChunks(picture, pngChunk('tEXt', much)))).toBe('TOO_MANY_PIXELS')
+}, 30_000)
+
 describe('the pixels of an AVIF', () => {
   it('are those of all its pictures, each as often as it is decoded', async () => {
     const area = 200 * 160

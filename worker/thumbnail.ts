@@ -13,6 +13,7 @@ import {
   MAX_CHANNELS,
   MAX_DECODE_BYTES,
   MAX_PIXELS,
+  ORIGINAL_BYTES,
   PIPELINE_SECONDS,
   within,
 } from './budget.ts'
@@ -154,7 +155,8 @@ function weigh(bytes: Buffer, size: number, kind: Kind, metadata: Metadata): num
     throw tooMuch(`The image is ${width} × ${height}; ${kind} may have ${limit / 1e6} million pixels.`)
   }
   const memory = pixels * BYTES_PER_PIXEL[kind] + size * BYTES_PER_BYTE
-  if (memory > MAX_DECODE_BYTES) {
+  // Room for what is still larger is provided by whoever lets it be uploaded.
+  if (memory - Math.max(0, size - ORIGINAL_BYTES) * BYTES_PER_BYTE > MAX_DECODE_BYTES) {
     const megabytes = Math.ceil(size / 1e6)
     throw tooMuch(
       `The image is ${width} × ${height} in ${megabytes} MB; ${kind} of so many bytes may have fewer pixels.`,

@@ -74,6 +74,7 @@ run "a_batch_of_the_largest_uploads_needs_its_memory" {
 
   variables {
     worker_memory_mb = 1024
+    max_upload_bytes = 160000000
   }
 
   expect_failures = [aws_lambda_function.worker]
@@ -84,12 +85,12 @@ run "smaller_uploads_need_less" {
 
   variables {
     worker_memory_mb = 1024
-    max_upload_bytes = 23000000
+    max_upload_bytes = 150000000
   }
 
   assert {
-    condition     = local.batch_bytes == 1060000000
-    error_message = "2 × 10 × 23 MB + 600 MB, of 1,074 MB."
+    condition     = local.batch_bytes == 1050000000
+    error_message = "3 × 150 MB + 600 MB, of 1,074 MB."
   }
 }
 
