@@ -25,12 +25,14 @@ import {
   type Accepted,
   analysesSchema,
   announcedSchema,
+  type Event,
   type Health,
   type ImagePage,
   idempotencyKeySchema,
   imageView,
   listedView,
   listSchema,
+  type Presigned,
   parse,
   shown,
   type UploadForm,
@@ -242,7 +244,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   app.get('/images/:imageId/event', async (c) => {
     const image = await findImage(c.req.param('imageId'), await deps.identify(c))
     if (!isFinished(image)) throw new ApiError('NOT_FOUND', `The image is ${image.status} and has no event.`)
-    const event = {
+    const event: Event = {
       source: EVENT_SOURCE,
       'detail-type': DETAIL_TYPES[image.status],
       detail: eventDetail(image),
@@ -321,7 +323,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     })
     c.header('cache-control', 'no-store')
     c.header('vary', 'accept')
-    if (c.req.header('accept')?.startsWith('application/json')) return c.json({ url })
+    if (c.req.header('accept')?.startsWith('application/json')) return c.json({ url } satisfies Presigned)
     return c.redirect(url, 302)
   }
 

@@ -18,6 +18,7 @@ import {
   acceptedSchema,
   analysesSchema,
   announcedSchema,
+  eventSchema,
   healthSchema,
   idempotencyKeySchema,
   imagePageSchema,
@@ -25,6 +26,7 @@ import {
   jsonImageSchema,
   listedView,
   listSchema,
+  presignedSchema,
   problemSchema,
   uploadFormSchema,
   waitSchema,
@@ -316,7 +318,7 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes }: Descr
           description: 'As EventBridge was told; it adds an id, an account, a region and a time.',
           responses: {
             200: response('The event.', {
-              schema: eventSchema,
+              schema: ref('Event'),
               example: {
                 source: EVENT_SOURCE,
                 'detail-type': DETAIL_TYPES.completed,
@@ -457,26 +459,10 @@ function response(
 
 const presigned = (): Json => ({
   200: response('With `Accept: application/json`, a URL that is good for some minutes.', {
-    schema: {
-      type: 'object',
-      properties: { url: { type: 'string', format: 'uri' } },
-      required: ['url'],
-      additionalProperties: false,
-    },
+    schema: ref('Presigned'),
   }),
   302: response('To a URL that is good for some minutes.', { headers: ['Location'] }),
 })
-
-const eventSchema = {
-  type: 'object',
-  properties: {
-    source: { const: EVENT_SOURCE },
-    'detail-type': { enum: Object.values(DETAIL_TYPES) },
-    detail: ref('EventDetail'),
-  },
-  required: ['source', 'detail-type', 'detail'],
-  additionalProperties: false,
-}
 
 /** What EventBridge sends to an API destination: its envelope, with the project's detail in it. */
 function webhook(status: keyof typeof DETAIL_TYPES, detail: Json): Json {
@@ -571,6 +557,8 @@ function components(): Json {
   named.add(uploadFormSchema, { id: 'UploadForm' })
   named.add(healthSchema, { id: 'Health' })
   named.add(problemSchema, { id: 'Problem', description: 'RFC 9457.' })
+  named.add(presignedSchema, { id: 'Presigned' })
+  named.add(eventSchema, { id: 'Event' })
   named.add(eventDetailSchema, { id: 'EventDetail' })
   const { schemas } = z.toJSONSchema(named, {
     ...OPTIONS,

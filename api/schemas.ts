@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { DETAIL_TYPES, EVENT_SOURCE, eventDetailSchema } from '../shared/event.ts'
 import { CONTENT_TYPES } from '../shared/format.ts'
 import { type AnalysisName, type Image, imageIdSchema, imageSchema, statusSchema } from '../shared/image.ts'
 import { API_ERRORS, ApiError, type ApiErrorCode } from './errors.ts'
@@ -144,6 +145,18 @@ export const uploadFormSchema = z.object({
   expiresAt: z.iso.datetime(),
 })
 export type UploadForm = z.infer<typeof uploadFormSchema>
+
+/** A URL of the bucket that is good for some minutes. */
+export const presignedSchema = z.object({ url: z.url() })
+export type Presigned = z.infer<typeof presignedSchema>
+
+/** As EventBridge was told; it adds an id, an account, a region and a time. */
+export const eventSchema = z.object({
+  source: z.literal(EVENT_SOURCE),
+  'detail-type': z.enum(DETAIL_TYPES),
+  detail: eventDetailSchema,
+})
+export type Event = z.infer<typeof eventSchema>
 
 export const healthSchema = z.object({ status: z.literal('ok') })
 export type Health = z.infer<typeof healthSchema>

@@ -1,5 +1,5 @@
 import type { ApiErrorCode } from '../api/errors.ts'
-import type { ImageView, ListedView, UploadForm } from '../api/schemas.ts'
+import type { Event, ImageView, ListedView, UploadForm } from '../api/schemas.ts'
 import type { AnalysisName, ImageId, Status } from '../shared/image.ts'
 
 /**
@@ -42,6 +42,8 @@ export interface Client {
   /** A URL of the bucket that is good for some minutes. */
   thumbnailUrl(imageId: string, options?: CallOptions): Promise<string>
   originalUrl(imageId: string, options?: CallOptions): Promise<string>
+  /** What was announced when the image was finished. */
+  event(imageId: string, options?: CallOptions): Promise<Event>
   health(options?: CallOptions): Promise<Health>
 }
 
@@ -339,18 +341,21 @@ class HttpClient implements Client {
   }
 
   thumbnailUrl(imageId: string, options: CallOptions = {}): Promise<string> {
-    return this.#locationOf(`${pathOf(imageId)}/thumbnail`, options)
+    return this.#presigned(`${pathOf(imageId)}/thumbnail`, options)
   }
 
   originalUrl(imageId: string, options: CallOptions = {}): Promise<string> {
-    return this.#locationOf(`${pathOf(imageId)}/original`, options)
+    return this.#presigned(`${pathOf(imageId)}/original`, options)
   }
 
-  async #locationOf(path: string, { signal }: CallOptions): Promise<string> {
-    const answer = await this.#call(path, { signal })
-    const location = answer.headers.get('location')
-    if (answer.status !== 302 || location === null) throw refusal(answer)
-    return location
+  /** As JSON: where a redirect leads, a browser does not tell. */
+  async #presigned(path: string, { signal }: CallOptions): Promise<string> {
+    const answer = await this.#call(path, { signal, headers: { accept: 'application/json' } })
+    return textOf(expectStatus(answer, 200), 'url')
+  }
+
+  async event(imageId: string, { signal }: CallOptions = {}): Promise<Event> {
+    return expectStatus(await this.#call(`${pathOf(imageId)}/event`, { signal }), 200) as unknown as Event
   }
 
   async health({ signal }: CallOptions = {}): Promise<Health> {
@@ -520,4 +525,4 @@ function sniff(bytes: Uint8Array): string {
   return 'application/octet-stream'
 }
 
-export type { AnalysisName, ImageId, Status, UploadForm }
+export type { AnalysisName, Event, ImageId, Status, UploadForm }

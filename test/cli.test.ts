@@ -408,10 +408,11 @@ describe('the client', () => {
     expect(() => createClient({ endpoint: 'ftp://x' })).toThrow(TypeError)
   })
 
-  it('gives URLs of the bucket, for which it is asked by name only', async () => {
+  it('gives events, and URLs of the bucket, for which it is asked by name only', async () => {
     const client = createClient({ endpoint: url })
     const image = await client.upload(new Blob([tinyPicture()]), { filename: 'Bär.png', wait: true })
     expect(image).toMatchObject({ status: 'completed', original: { filename: 'Bär.png' } })
+    expect(await client.event(image.imageId)).toMatchObject({ detail: { imageId: image.imageId, epoch: 1 } })
     const thumbnail = await fetch(await client.thumbnailUrl(image.imageId))
     expect(thumbnail.headers.get('content-type')).toBe('image/jpeg')
     const original = await fetch(await client.originalUrl(image.imageId))

@@ -90,6 +90,9 @@ describe.skipIf(CHROMIUM === undefined)('the API reference at /docs (skipped wit
     await route(page, 'getImage').getByLabel('imageId').fill(imageId)
     await route(page, 'getImage').getByLabel('wait').fill('20')
     expect(await send(page, 'getImage')).toContain('"status": "completed"')
+    await route(page, 'getThumbnail').getByText('Try it').click()
+    await route(page, 'getThumbnail').getByLabel('imageId').fill(imageId)
+    expect(await send(page, 'getThumbnail')).toContain('Open it')
     expect(trouble).toEqual([])
   })
 

@@ -286,7 +286,9 @@ async function send(method, path, values) {
   // Relative, so that it is right below any stage prefix.
   let url = path.slice(1) || './'
   const query = new URLSearchParams()
-  const headers = new Headers(token === '' ? {} : { authorization: `Bearer ${token}` })
+  // JSON also in place of a redirect to the bucket, which a script may not follow.
+  const headers = new Headers({ accept: 'application/json' })
+  if (token !== '') headers.set('authorization', `Bearer ${token}`)
   for (const [key, value] of values) {
     const [where, name = ''] = key.split(':')
     if (typeof value !== 'string' || value === '') continue
@@ -305,20 +307,17 @@ async function send(method, path, values) {
     body = /** @type {File | string} */ (values.get(type === 'application/json' ? 'text' : 'file'))
   }
   const address = query.size > 0 ? `${url}?${query}` : url
-  const response = await fetch(address, { method: method.toUpperCase(), headers, body, redirect: 'manual' })
-  if (response.type === 'opaqueredirect') {
-    // Scripts are not told where a redirect leads; a link goes there, but takes no token along.
-    const link = token === '' ? h('a', { href: address, target: '_blank', rel: 'noopener' }, 'Follow it') : ''
-    return [h('p', {}, h('strong.good', {}, '302 Found'), ' ', link)]
-  }
+  const response = await fetch(address, { method: method.toUpperCase(), headers, body })
   const answered = response.headers.get('content-type') ?? ''
   const shown = [
     h('p', {}, h(`strong.${response.ok ? 'good' : 'bad'}`, {}, `${response.status} ${response.statusText}`)),
     h('pre', { tabindex: 0 }, [...response.headers].map(([name, value]) => `${name}: ${value}`).join('\n')),
   ]
   const text = await response.text()
-  if (text !== '')
-    shown.push(h('pre', { tabindex: 0 }, /json/.test(answered) ? pretty(JSON.parse(text)) : text))
+  const value = /json/.test(answered) ? JSON.parse(text) : text
+  if (text !== '') shown.push(h('pre', { tabindex: 0 }, typeof value === 'string' ? value : pretty(value)))
+  if (value.url !== undefined)
+    shown.push(h('a', { href: value.url, target: '_blank', rel: 'noopener' }, 'Open it'))
   return shown
 }
 
