@@ -76,14 +76,13 @@ const root = resolve(import.meta.dirname, '..')
 async function start(): Promise<Running> {
   const child = spawn(
     process.execPath,
-    ['--disable-warning=ExperimentalWarning', join(root, 'local/main.ts')],
+    ['--disable-warning=ExperimentalWarning', join(root, 'run.js'), 'local/main.ts'],
     {
       cwd: root,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
         ...{ ...process.env, PORT: '0', AWS_PORT: '0', DATA_DIR: '', AWS_ENDPOINT_URL: '' },
-        // As on Lambda (infrastructure/worker.tf).
-        ...{ MALLOC_ARENA_MAX: '2', AUTH: 'none', NO_COLOR: '1', FORCE_COLOR: '' },
+        ...{ AUTH: 'none', NO_COLOR: '1', FORCE_COLOR: '' },
       },
     },
   )
