@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { DeleteObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
+import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { v7 as uuidv7 } from 'uuid'
 import { type ContentType, sniffContentType } from '../shared/format.ts'
 import {
@@ -7,14 +7,13 @@ import {
   type Image,
   type ImageId,
   imageIdSchema,
-  objectKeys,
   originalKey,
   type Status,
   uploadKey,
 } from '../shared/image.ts'
 import { type JobQueue, sendJob } from '../shared/job.ts'
 import { labelKeys, unindexLabels } from '../shared/labels.ts'
-import { getImage, nextRun, type Records, updateImage } from '../shared/records.ts'
+import { deleteObjects, getImage, nextRun, type Records, updateImage } from '../shared/records.ts'
 import { ApiError } from './errors.ts'
 import { claimIdempotencyKey, countImage, createImage, deleteRecord } from './records.ts'
 import type { Upload } from './upload.ts'
@@ -270,8 +269,6 @@ export async function resubmitImage(deps: SubmitDeps, failed: Image): Promise<vo
 export async function deleteImage(deps: SubmitDeps, seen: Image): Promise<void> {
   // While the form is good, something may be uploaded.
   const image = (await deleteRecord(deps, seen, seen.uploaded ? UPLOAD_SECONDS * 1_000 : 0)) ?? seen
-  for (const Key of objectKeys(image.imageId)) {
-    await deps.s3.send(new DeleteObjectCommand({ Bucket: deps.bucket, Key }))
-  }
+  await deleteObjects(deps, image.imageId)
   await unindexLabels(deps, labelKeys(image))
 }

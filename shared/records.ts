@@ -1,13 +1,16 @@
 import { createHash } from 'node:crypto'
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
+import { DeleteObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { type DynamoDBDocumentClient, GetCommand, PutCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import type { Sleep } from './aws.ts'
 import {
   type FinishedImage,
   type Image,
+  type ImageId,
   imageSchema,
   isFinished,
   type Kept,
+  objectKeys,
   type ProcessingImage,
   statusKey,
   unfinishedShard,
@@ -276,3 +279,11 @@ export const nextRun = (records: Pick<Records, 'now' | 'sweepAfterMs'>, image: I
   condition: '#status = :failed AND epoch = :ended AND attribute_not_exists(unfinished)',
   values: { ':failed': 'failed', ':ended': image.epoch },
 })
+
+/** Everything in the bucket that an image may have: of a deleted one, or of one that never came. */
+export async function deleteObjects(
+  { s3, bucket }: { s3: S3Client; bucket: string },
+  imageId: ImageId,
+): Promise<void> {
+  for (const Key of objectKeys(imageId)) await s3.send(new DeleteObjectCommand({ Bucket: bucket, Key }))
+}

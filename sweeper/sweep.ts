@@ -1,5 +1,5 @@
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
-import { DeleteObjectCommand, HeadObjectCommand, NotFound, type S3Client } from '@aws-sdk/client-s3'
+import { HeadObjectCommand, NotFound, type S3Client } from '@aws-sdk/client-s3'
 import { DeleteCommand, GetCommand, paginateQuery } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import { type EventBus, eventDetail, putEvents } from '../shared/event.ts'
@@ -10,13 +10,12 @@ import {
   imageIdSchema,
   imageSchema,
   isFinished,
-  objectKeys,
   UNFINISHED_SHARDS,
   uploadKey,
 } from '../shared/image.ts'
 import { type JobQueue, sendJob } from '../shared/job.ts'
 import { indexLabels, unindexLabels } from '../shared/labels.ts'
-import { commitOutcome, markAnnounced, type Records, updateImage } from '../shared/records.ts'
+import { commitOutcome, deleteObjects, markAnnounced, type Records, updateImage } from '../shared/records.ts'
 
 export interface SweeperDeps extends Records, JobQueue, EventBus {
   s3: S3Client
@@ -101,7 +100,7 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
   if (Item?.['sweepAt'] === undefined || Item['sweepAt'] >= before) return undefined
   const deleted = deletedSchema.safeParse(Item)
   if (deleted.success) {
-    await removeObjects(deps, imageId)
+    await deleteObjects(deps, imageId)
     await unindexLabels(deps, deleted.data.labels)
     return removeRecord(deps, imageId, deleted.data.sweepAt)
   }
@@ -172,10 +171,6 @@ async function hasOriginal({ s3, bucket }: SweeperDeps, image: Image): Promise<b
     if (error instanceof NotFound) return false
     throw error
   }
-}
-
-async function removeObjects({ s3, bucket }: SweeperDeps, imageId: ImageId): Promise<void> {
-  for (const Key of objectKeys(imageId)) await s3.send(new DeleteObjectCommand({ Bucket: bucket, Key }))
 }
 
 async function removeRecord(

@@ -4,7 +4,7 @@ import {
   HeadObjectCommand,
   ListObjectsV2Command,
 } from '@aws-sdk/client-s3'
-import { DeleteCommand, GetCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import { DeleteCommand } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { buildApp } from '../api/app.ts'
 import { DEFAULT_MAX_UPLOAD_BYTES, readApiConfig } from '../shared/config.ts'
@@ -106,22 +106,6 @@ const run = async (bytes: Uint8Array, request: Request = {}) => {
 }
 const remove = (imageId: string) =>
   system.app.request(`/images/${imageId}`, { method: 'DELETE', headers: { 'x-test-owner': 'me' } })
-const item = async (imageId: string): Promise<Record<string, unknown>> => {
-  const { Item } = await system.worker.dynamo.send(
-    new GetCommand({ TableName: system.names.table, Key: { imageId }, ConsistentRead: true }),
-  )
-  return Item ?? {}
-}
-const setItem = (imageId: string, name: string, value: unknown) =>
-  system.worker.dynamo.send(
-    new UpdateCommand({
-      TableName: system.names.table,
-      Key: { imageId },
-      UpdateExpression: 'SET #name = :value',
-      ExpressionAttributeNames: { '#name': name },
-      ExpressionAttributeValues: { ':value': value },
-    }),
-  )
 const operations = (names: AnalysisName[]) => names.map((name) => OPERATIONS[name]).sort()
 
 /** Exactly what was asked for is called, stored, shown and announced. */
@@ -159,7 +143,7 @@ describe('an image gets', () => {
     ['?analyses=labels,faces,moderation,text', ['labels', 'faces', 'moderation', 'text']],
   ])('with %s just that, each by one paid call', async (query, names) => {
     const result = await run(await fresh(), { query })
-    expectOnly(result, names, await item(result.imageId))
+    expectOnly(result, names, await system.item(result.imageId))
   })
   it('what its JSON asks for, which counts before the query', async () => {
     const image = (await fresh()).toString('base64')
@@ -252,7 +236,7 @@ describe('a deployment', () => {
     ['faces,text,faces', ['faces']],
   ])('that allows %s computes nothing else, without being asked', async (allowed, names) => {
     const result = await run(await fresh(), { app: appOf(allowed) })
-    expectOnly(result, names, await item(result.imageId))
+    expectOnly(result, names, await system.item(result.imageId))
   })
   it('refuses what is off, however it is asked for, and names what is on', async () => {
     const app = appOf('labels,text')
@@ -328,7 +312,7 @@ describe('the answers of Rekognition', () => {
       return paid
     }
     expect(await trying([OPERATIONS.moderation, OPERATIONS.text])).toEqual([OPERATIONS.labels])
-    expect(Object.keys((await item(imageId))['kept'] as object)).toEqual(['labels'])
+    expect(Object.keys((await system.item(imageId))['kept'] as object)).toEqual(['labels'])
     expect(await trying([OPERATIONS.text])).toEqual([OPERATIONS.moderation])
     expect(await trying([])).toEqual([OPERATIONS.text])
     const record = await show(imageId)
@@ -336,7 +320,7 @@ describe('the answers of Rekognition', () => {
     for (const field of [...FIELDS.labels, ...FIELDS.moderation, ...FIELDS.text])
       expect(record).toHaveProperty(field)
     expect(record).not.toHaveProperty('rekognitionFaces')
-    expect(await item(imageId)).not.toHaveProperty('kept')
+    expect(await system.item(imageId)).not.toHaveProperty('kept')
   })
 })
 
@@ -407,7 +391,7 @@ describe('bytes that an owner has had analysed', () => {
   it('are not given to another owner, even if the table says so', async () => {
     const bytes = await fresh()
     const first = await run(bytes)
-    await setItem(first.imageId, 'owner', 'somebody else')
+    await system.setItem(first.imageId, { owner: 'somebody else' })
     const second = await run(bytes)
     expect(second.paid).toEqual(BOTH)
   })
@@ -446,7 +430,7 @@ describe('bytes that an owner has had analysed', () => {
   it('are paid for once more when the image they came from is gone or has expired', async () => {
     const bytes = await fresh()
     const a = await run(bytes)
-    await setItem(a.imageId, 'expiresAt', Math.floor(Date.now() / 1_000) - 1)
+    await system.setItem(a.imageId, { expiresAt: Math.floor(Date.now() / 1_000) - 1 })
     const b = await run(bytes)
     expect(b.paid).toEqual(BOTH)
     await system.worker.dynamo.send(

@@ -14,7 +14,7 @@ import {
   ReceiveMessageCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs'
-import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
+import { DynamoDBDocumentClient, GetCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import type { Context, SQSEvent } from 'aws-lambda'
 import type { Hono } from 'hono'
 import { type ApiDeps, buildApp } from '../api/app.ts'
@@ -52,6 +52,9 @@ export interface TestSystem {
   /** Posts raw bytes and gives the id that the answer names. */
   submit: (bytes: Uint8Array, headers?: Record<string, string>) => Promise<string>
   record: (imageId: string) => Promise<ShownImage>
+  /** The stored item; `{}` where there is none. */
+  item: (imageId: string) => Promise<Record<string, unknown>>
+  setItem: (imageId: string, values: Record<string, unknown>) => Promise<void>
   /** Takes jobs from the queue and runs them as one batch, until the queue has none that is visible. */
   work: () => Promise<void>
   receiveJobs: () => Promise<SQSEvent>
@@ -218,6 +221,24 @@ export async function startTestSystem(
       const body = (await response.json()) as { imageId: string }
       if (response.status !== 202) throw new Error(`${response.status} ${JSON.stringify(body)}`)
       return body.imageId
+    },
+    item: async (imageId) => {
+      const { Item } = await dynamo.send(
+        new GetCommand({ TableName: names.table, Key: { imageId }, ConsistentRead: true }),
+      )
+      return Item ?? {}
+    },
+    setItem: async (imageId, values) => {
+      const list = Object.keys(values)
+      await dynamo.send(
+        new UpdateCommand({
+          TableName: names.table,
+          Key: { imageId },
+          UpdateExpression: `SET ${list.map((name) => `#${name} = :${name}`).join(', ')}`,
+          ExpressionAttributeNames: Object.fromEntries(list.map((name) => [`#${name}`, name])),
+          ExpressionAttributeValues: Object.fromEntries(list.map((name) => [`:${name}`, values[name]])),
+        }),
+      )
     },
     record: async (imageId) => (await (await app.request(`/images/${imageId}`)).json()) as ShownImage,
     receiveJobs,

@@ -369,7 +369,7 @@ const MUTANTS: Mutant[] = [
   {
     name: 'the sweeper leaves the objects of deleted images',
     file: 'sweeper/sweep.ts',
-    from: '    await removeObjects(deps, imageId)\n',
+    from: '    await deleteObjects(deps, imageId)\n',
     to: '',
   },
   {

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs'
 import { DeleteObjectCommand } from '@aws-sdk/client-s3'
-import { GetCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
@@ -34,22 +33,6 @@ const sweeper = (other: Partial<SweeperDeps> = {}): SweeperDeps => ({
   log: { error: (_message, { error }) => errors.push(String(error)) },
   ...other,
 })
-const item = async (imageId: string): Promise<Record<string, unknown>> => {
-  const { Item } = await system.worker.dynamo.send(
-    new GetCommand({ TableName: system.names.table, Key: { imageId } }),
-  )
-  return Item ?? {}
-}
-const setItem = (imageId: string, name: string, value: unknown) =>
-  system.worker.dynamo.send(
-    new UpdateCommand({
-      TableName: system.names.table,
-      Key: { imageId },
-      UpdateExpression: 'SET #name = :value',
-      ExpressionAttributeNames: { '#name': name },
-      ExpressionAttributeValues: { ':value': value },
-    }),
-  )
 /** An image whose job is gone. */
 const lose = async (): Promise<string> => {
   const imageId = await system.submit(photo)
@@ -76,7 +59,7 @@ describe('an image that has lost its job', () => {
     for (let time = 0; time < 9; time += 1) {
       expect(await sweep(sweeper())).toEqual({ ...NOTHING, requeued: 1 })
       expect(await sweep(sweeper())).toEqual(NOTHING)
-      const due = Number((await item(imageId))['sweepAt'])
+      const due = Number((await system.item(imageId))['sweepAt'])
       waits.push(Math.round((due - Date.now() - ahead) / system.worker.sweepAfterMs))
       ahead = due - Date.now() + 1_000
     }
@@ -86,8 +69,8 @@ describe('an image that has lost its job', () => {
   })
   it('and has had all its attempts ends as EXHAUSTED, with its event', async () => {
     const imageId = await lose()
-    await setItem(imageId, 'attempts', 12)
-    await setItem(imageId, 'throttled', 2)
+    await system.setItem(imageId, { attempts: 12 })
+    await system.setItem(imageId, { throttled: 2 })
     expect(await sweep(sweeper())).toMatchObject({ exhausted: 1 })
     expect(await system.record(imageId)).toMatchObject({ status: 'failed', failure: { code: 'EXHAUSTED' } })
     expect(await eventIds()).toEqual([`${imageId}:1:failed`])
@@ -95,8 +78,8 @@ describe('an image that has lost its job', () => {
   })
   it('is not given up for throttled attempts, but for its age at last', async () => {
     const imageId = await lose()
-    await setItem(imageId, 'attempts', 12)
-    await setItem(imageId, 'throttled', 3)
+    await system.setItem(imageId, { attempts: 12 })
+    await system.setItem(imageId, { throttled: 3 })
     expect(await sweep(sweeper())).toMatchObject({ requeued: 1 })
     ahead = 14 * DAY + 60_000
     expect(await sweep(sweeper())).toMatchObject({ exhausted: 1 })
@@ -104,14 +87,14 @@ describe('an image that has lost its job', () => {
   })
   it('is not given up while a worker holds it, nor when one has taken it up since the sweeper looked', async () => {
     const imageId = await lose()
-    await setItem(imageId, 'attempts', 10)
-    await setItem(imageId, 'status', 'processing')
-    await setItem(imageId, 'leaseId', 'somebody')
-    await setItem(imageId, 'leaseUntil', Date.now() + ahead + 60_000)
+    await system.setItem(imageId, { attempts: 10 })
+    await system.setItem(imageId, { status: 'processing' })
+    await system.setItem(imageId, { leaseId: 'somebody' })
+    await system.setItem(imageId, { leaseUntil: Date.now() + ahead + 60_000 })
     expect(await sweep(sweeper())).toEqual(NOTHING)
-    expect((await item(imageId))['status']).toBe('processing')
+    expect((await system.item(imageId))['status']).toBe('processing')
 
-    await setItem(imageId, 'leaseUntil', 0)
+    await system.setItem(imageId, { leaseUntil: 0 })
     const stack = system.worker.dynamo.middlewareStack
     stack.add(
       (next, context) => async (args) => {
@@ -119,14 +102,14 @@ describe('an image that has lost its job', () => {
         // Between the sweeper's look and its write.
         if (isCommit) {
           stack.remove('taken up')
-          await setItem(imageId, 'sweepAt', Date.now() + ahead + 999_999)
+          await system.setItem(imageId, { sweepAt: Date.now() + ahead + 999_999 })
         }
         return next(args)
       },
       { step: 'initialize', name: 'taken up' },
     )
     expect(await sweep(sweeper())).toEqual(NOTHING)
-    expect((await item(imageId))['status']).toBe('processing')
+    expect((await system.item(imageId))['status']).toBe('processing')
     expect(await eventIds()).toEqual([])
     ahead = 15 * DAY
     expect(await sweep(sweeper())).toMatchObject({ exhausted: 1 })
@@ -140,7 +123,7 @@ describe('a submission that broke off', () => {
       new DeleteObjectCommand({ Bucket: system.names.bucket, Key: `originals/${imageId}` }),
     )
     expect(await sweep(sweeper())).toEqual({ ...NOTHING, removed: 1 })
-    expect(await item(imageId)).toEqual({})
+    expect(await system.item(imageId)).toEqual({})
     expect(await eventIds()).toEqual([])
   })
   it('and is sent again with its key is not removed under the hands of that request', async () => {

@@ -6,7 +6,6 @@ import {
   ListObjectsV2Command,
   PutObjectCommand,
 } from '@aws-sdk/client-s3'
-import { GetCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import type { SQSEvent } from 'aws-lambda'
 import fc from 'fast-check'
 import sharp from 'sharp'
@@ -22,6 +21,7 @@ import {
   startTestSystem,
   type TestSystem,
   until,
+  watchCalls,
 } from './context.ts'
 import { distinct, formats, quarters } from './pictures.ts'
 
@@ -40,19 +40,10 @@ let before: (command: string, input: Record<string, unknown>) => void | Promise<
 let given: { Bytes?: Uint8Array; S3Object?: { Name?: string } }[] = []
 beforeAll(async () => {
   system = await startTestSystem()
-  const { s3, sqs, dynamo, eventBridge, rekognition } = system.worker
-  for (const client of [s3, sqs, dynamo, eventBridge, rekognition]) {
-    const stack = client.middlewareStack as typeof s3.middlewareStack
-    stack.add(
-      (next, context) => async (args) => {
-        const name = context.commandName ?? ''
-        await before(name, args.input as Record<string, unknown>)
-        calls.push(name)
-        if (name.startsWith('Detect')) given.push((args.input as { Image: (typeof given)[number] }).Image)
-        return next(args)
-      },
-      { step: 'initialize', name: 'watched' },
-    )
+  watchCalls(system).before = async (name, input) => {
+    await before(name, input)
+    calls.push(name)
+    if (name.startsWith('Detect')) given.push(input['Image'] as (typeof given)[number])
   }
 })
 afterAll(() => system.stop())
@@ -123,22 +114,6 @@ const stored = async (Key: string): Promise<Buffer> => {
   const { Body } = await system.worker.s3.send(new GetObjectCommand({ Bucket: system.names.bucket, Key }))
   return Buffer.from((await Body?.transformToByteArray()) ?? [])
 }
-const item = async (imageId: string): Promise<Record<string, unknown>> => {
-  const { Item } = await system.worker.dynamo.send(
-    new GetCommand({ TableName: system.names.table, Key: { imageId }, ConsistentRead: true }),
-  )
-  return Item ?? {}
-}
-const setItem = (imageId: string, name: string, value: unknown) =>
-  system.worker.dynamo.send(
-    new UpdateCommand({
-      TableName: system.names.table,
-      Key: { imageId },
-      UpdateExpression: 'SET #name = :value',
-      ExpressionAttributeNames: { '#name': name },
-      ExpressionAttributeValues: { ':value': value },
-    }),
-  )
 const sweepAhead = (ms: number, other: Partial<SweeperDeps> = {}) =>
   sweep({
     ...system.worker,
@@ -422,7 +397,7 @@ describe.skipIf(skipped)('a second POST with the same form (skipped without the 
     }
     const job = JSON.stringify({ version: 1, imageId: announced.imageId, epoch: 1 })
     expect(await failedIds(eventOf(job))).toEqual(['message-0'])
-    expect((await item(announced.imageId))['kept']).toHaveProperty('labels')
+    expect((await system.item(announced.imageId))['kept']).toHaveProperty('labels')
     before = () => {}
     await posted(announced, await jpegOf('#aa0'))
     expect(await failedIds(eventOf(job))).toEqual([])
@@ -435,7 +410,7 @@ describe.skipIf(skipped)('a second POST with the same form (skipped without the 
   it('after a retry, of which its job knows nothing, leaves nothing either', async () => {
     const bytes = await jpegOf('#aaa')
     const announced = await upload(bytes, 'image/jpeg')
-    await setItem(announced.imageId, 'attempts', 10)
+    await system.setItem(announced.imageId, { attempts: 10 })
     expect((await finished(announced.imageId)).failure?.code).toBe('EXHAUSTED')
     expect((await retry(announced.imageId)).status).toBe(202)
     expect((await finished(announced.imageId)).status).toBe('completed')
@@ -461,7 +436,7 @@ describe.skipIf(skipped)('an upload that never comes (skipped without the embedd
     expect((await system.record(imageId)).status).toBe('awaiting_upload')
     expect(await sweepAhead(FORM_MS + system.worker.sweepAfterMs + 1_000)).toEqual({ ...NOTHING, removed: 1 })
     expect((await show(imageId)).status).toBe(404)
-    expect(await item(imageId)).toEqual({})
+    expect(await system.item(imageId)).toEqual({})
     expect(await eventIds()).toEqual([])
   })
   it('and then comes after all, leaves nothing', async () => {
@@ -473,7 +448,7 @@ describe.skipIf(skipped)('an upload that never comes (skipped without the embedd
       await system.work()
       return (await objectsOf(announced.imageId)).length === 0 ? true : undefined
     })
-    expect(await item(announced.imageId)).toEqual({})
+    expect(await system.item(announced.imageId)).toEqual({})
     expect(system.trouble).toEqual([])
   })
   it('for all that anybody heard, is found by the sweeper and gets its job', async () => {
@@ -515,7 +490,7 @@ describe.skipIf(skipped)('a deletion (skipped without the embedded AWS)', () => 
     expect(await objectsOf(announced.imageId)).toHaveLength(1)
     expect(await sweepAhead(system.worker.sweepAfterMs + FORM_MS + 1_000)).toEqual({ ...NOTHING, removed: 1 })
     expect(await objectsOf(announced.imageId)).toEqual([])
-    expect(await item(announced.imageId)).toEqual({})
+    expect(await system.item(announced.imageId)).toEqual({})
   })
   it('between upload and job leaves nothing', async () => {
     const announced = await upload(await fresh())
@@ -599,9 +574,11 @@ describe.skipIf(skipped)('what was uploaded (skipped without the embedded AWS)',
   it('and has another size than the record says is corrupt', async () => {
     const bytes = await fresh()
     const announced = await announce(bytes.length)
-    await setItem(announced.imageId, 'original', {
-      ...((await item(announced.imageId))['original'] as object),
-      bytes: 7,
+    await system.setItem(announced.imageId, {
+      original: {
+        ...((await system.item(announced.imageId))['original'] as object),
+        bytes: 7,
+      },
     })
     await posted(announced, bytes)
     expect(await finished(announced.imageId)).toMatchObject({
@@ -621,7 +598,7 @@ describe.skipIf(skipped)('what was uploaded (skipped without the embedded AWS)',
   it('and could not be looked at in all attempts is kept, so that a retry completes it', async () => {
     const bytes = await fresh()
     const { imageId } = await upload(bytes)
-    await setItem(imageId, 'attempts', 10)
+    await system.setItem(imageId, { attempts: 10 })
     expect((await finished(imageId)).failure?.code).toBe('EXHAUSTED')
     expect((await retry(imageId)).status).toBe(202)
     expect(await finished(imageId)).toMatchObject({
@@ -799,7 +776,7 @@ describe.skipIf(skipped)('an idempotency key (skipped without the embedded AWS)'
   it('keeps an image from the sweeper for as long as its last form is good', async () => {
     const body = { contentType: 'image/png', bytes: 900 }
     const { imageId } = await keyed('kept', body)
-    const { sweepAt } = await item(imageId)
+    const { sweepAt } = await system.item(imageId)
     const late: Partial<ApiDeps> = { now: () => new Date(Date.now() + FORM_MS / 2) }
     const again = await buildApp({ ...system.api, ...late }).request('/uploads', {
       method: 'POST',
@@ -807,7 +784,9 @@ describe.skipIf(skipped)('an idempotency key (skipped without the embedded AWS)'
       body: JSON.stringify(body),
     })
     expect(await again.json()).toMatchObject({ imageId, status: 'awaiting_upload' })
-    expect(Number((await item(imageId))['sweepAt']) - Number(sweepAt)).toBeGreaterThanOrEqual(FORM_MS / 2)
+    expect(Number((await system.item(imageId))['sweepAt']) - Number(sweepAt)).toBeGreaterThanOrEqual(
+      FORM_MS / 2,
+    )
   })
 
   it('makes one image of requests at once', async () => {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { PutEventsCommand } from '@aws-sdk/client-eventbridge'
 import { GetQueueAttributesCommand, SendMessageCommand } from '@aws-sdk/client-sqs'
-import { GetCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import { GetCommand } from '@aws-sdk/lib-dynamodb'
 import type { SQSEvent } from 'aws-lambda'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { sweep } from '../sweeper/sweep.ts'
@@ -81,26 +81,6 @@ const objects = async (): Promise<string[]> => {
 const failedIds = async (batch: ReturnType<typeof run>) =>
   (await batch).batchItemFailures.map((failure) => failure.itemIdentifier)
 const eventIds = async () => (await system.events()).map((event) => event.eventId).sort()
-const item = async (imageId: string): Promise<Record<string, unknown>> => {
-  const { Item } = await system.worker.dynamo.send(
-    new GetCommand({ TableName: system.names.table, Key: { imageId } }),
-  )
-  return Item ?? {}
-}
-const setItem = (imageId: string, values: Record<string, unknown>) =>
-  system.worker.dynamo.send(
-    new UpdateCommand({
-      TableName: system.names.table,
-      Key: { imageId },
-      UpdateExpression: `SET ${Object.keys(values)
-        .map((name) => `#${name} = :${name}`)
-        .join(', ')}`,
-      ExpressionAttributeNames: Object.fromEntries(Object.keys(values).map((name) => [`#${name}`, name])),
-      ExpressionAttributeValues: Object.fromEntries(
-        Object.entries(values).map(([name, value]) => [`:${name}`, value]),
-      ),
-    }),
-  )
 
 describe('a bad image', () => {
   it('costs its nine neighbours nothing, and all ten are announced in one call', async () => {
@@ -176,7 +156,7 @@ describe('a job that is delivered again', () => {
   })
   it('is dropped when a later run has replaced it', async () => {
     const imageId = await system.submit(photo)
-    await setItem(imageId, { epoch: 2 })
+    await system.setItem(imageId, { epoch: 2 })
     expect(await failedIds(run(eventOf(imageId)))).toEqual([])
     expect((await system.record(imageId)).status).toBe('pending')
   })
@@ -199,7 +179,7 @@ describe('a worker that dies', () => {
   })
   it('while it holds an image is followed by another when its lease is over, not before', async () => {
     const imageId = await system.submit(photo)
-    await setItem(imageId, {
+    await system.setItem(imageId, {
       status: 'processing',
       leaseId: 'dead',
       leaseUntil: Date.now() + 60_000,
@@ -208,7 +188,7 @@ describe('a worker that dies', () => {
     expect(await failedIds(run(eventOf(imageId)))).toEqual([])
     expect(delays).toEqual([0, 60])
     expect((await system.record(imageId)).status).toBe('processing')
-    await setItem(imageId, { leaseUntil: Date.now() - 1 })
+    await system.setItem(imageId, { leaseUntil: Date.now() - 1 })
     expect(await failedIds(run(eventOf(imageId)))).toEqual([])
     expect(await system.record(imageId)).toMatchObject({ status: 'completed', attempts: 2 })
   })
@@ -218,7 +198,7 @@ describe('a worker that dies', () => {
     before = async (command) => {
       if (command !== 'DetectLabelsCommand' || overtaken) return
       overtaken = true
-      await setItem(imageId, { leaseUntil: 0 })
+      await system.setItem(imageId, { leaseUntil: 0 })
       expect(await failedIds(run(eventOf(imageId)))).toEqual([])
       expect((await system.record(imageId)).status).toBe('completed')
     }
@@ -233,7 +213,7 @@ describe('a worker that dies', () => {
     const imageId = await system.submit(photo)
     let lease = 0
     before = async (command) => {
-      if (command === 'GetObjectCommand') lease = Number((await item(imageId))['leaseUntil'])
+      if (command === 'GetObjectCommand') lease = Number((await system.item(imageId))['leaseUntil'])
     }
     await run(eventOf(imageId), 20_000)
     expect(lease - Date.now()).toBeGreaterThan(15_000)
@@ -261,7 +241,8 @@ describe('an answer that is lost', () => {
     const imageId = await system.submit(photo)
     let lost = false
     after = async (command) => {
-      if (command !== 'UpdateItemCommand' || lost || (await item(imageId))['status'] !== 'completed') return
+      if (command !== 'UpdateItemCommand' || lost || (await system.item(imageId))['status'] !== 'completed')
+        return
       lost = true
       throw new Error('the connection is gone')
     }
@@ -305,7 +286,7 @@ describe('transient trouble', () => {
   })
   it('that outlasts every attempt ends as EXHAUSTED, is announced, and costs no further call', async () => {
     const imageId = await system.submit(photo)
-    await setItem(imageId, { attempts: 10 })
+    await system.setItem(imageId, { attempts: 10 })
     expect(await failedIds(run(eventOf(imageId)))).toEqual([])
     expect(await system.record(imageId)).toMatchObject({ status: 'failed', failure: { code: 'EXHAUSTED' } })
     expect(await eventIds()).toEqual([`${imageId}:1:failed`])
@@ -376,7 +357,7 @@ describe('throttling', () => {
     await run(eventOf(imageId))
     expect([count('DetectLabelsCommand'), count('DetectFacesCommand')]).toEqual([1, 1])
     expect((await system.record(imageId)).rekognitionLabels?.length).toBeGreaterThan(0)
-    expect(await item(imageId)).not.toHaveProperty('kept')
+    expect(await system.item(imageId)).not.toHaveProperty('kept')
   })
   it('of twins in one batch postpones one job', async () => {
     const imageId = await system.submit(photo)
@@ -434,7 +415,7 @@ describe('the end of the function’s time', () => {
     expect(count('DetectLabelsCommand')).toBe(0)
     // Back in the queue as a new message, to be taken up again at once.
     expect(count('SendMessageCommand')).toBe(1 + 1)
-    expect(await item(imageId)).toMatchObject({ status: 'processing', leaseUntil: 0 })
+    expect(await system.item(imageId)).toMatchObject({ status: 'processing', leaseUntil: 0 })
   })
 })
 
@@ -452,7 +433,7 @@ describe('results that no item of DynamoDB holds', () => {
       if (command === 'DetectLabelsCommand') Object.assign(output, { Labels })
     }
     expect(await failedIds(run(eventOf(imageId)))).toEqual([])
-    const stored = await item(imageId)
+    const stored = await system.item(imageId)
     expect(stored['analysis']).toMatchObject({ key: `analyses/${imageId}.json` })
     expect(JSON.stringify(stored).length).toBeLessThan(300_000)
     const record = await system.record(imageId)
@@ -469,7 +450,7 @@ describe('results that no item of DynamoDB holds', () => {
       if (command === 'DetectLabelsCommand') Object.assign(output, { Labels: Labels.slice(0, 250) })
     }
     expect(await failedIds(run(eventOf(imageId)))).toEqual([])
-    expect(await item(imageId)).not.toHaveProperty('analysis')
+    expect(await system.item(imageId)).not.toHaveProperty('analysis')
     expect((await system.record(imageId)).rekognitionLabels).toEqual(Labels.slice(0, 250))
   })
 })
@@ -477,7 +458,7 @@ describe('results that no item of DynamoDB holds', () => {
 describe('a job from the dead-letter queue', () => {
   const exhaust = async (): Promise<string> => {
     const imageId = await system.submit(photo)
-    await setItem(imageId, { attempts: 10 })
+    await system.setItem(imageId, { attempts: 10 })
     await run(eventOf(imageId))
     expect(await system.record(imageId)).toMatchObject({ status: 'failed', failure: { code: 'EXHAUSTED' } })
     return imageId
@@ -495,7 +476,7 @@ describe('a job from the dead-letter queue', () => {
   it('is told from a late copy of the old job by the time at which it was sent', async () => {
     const imageId = await exhaust()
     expect(await failedIds(run(eventOf(imageId)))).toEqual([])
-    expect(await item(imageId)).toMatchObject({ status: 'failed', epoch: 1 })
+    expect(await system.item(imageId)).toMatchObject({ status: 'failed', epoch: 1 })
   })
 })
 
@@ -503,7 +484,7 @@ describe('a retry', () => {
   const retry = (imageId: string) => system.app.request(`/images/${imageId}/retry`, { method: 'POST' })
   it('gives a failed image a new run with an event of its own; the old job does nothing', async () => {
     const imageId = await system.submit(photo)
-    await setItem(imageId, { attempts: 10 })
+    await system.setItem(imageId, { attempts: 10 })
     await system.work()
     expect((await system.record(imageId)).failure?.code).toBe('EXHAUSTED')
     const response = await retry(imageId)
@@ -587,7 +568,11 @@ describe('a deletion', () => {
     const imageId = await system.submit(photo)
     let removed = false
     before = async (command) => {
-      if (command !== 'UpdateItemCommand' || removed || (await item(imageId))['status'] !== 'processing')
+      if (
+        command !== 'UpdateItemCommand' ||
+        removed ||
+        (await system.item(imageId))['status'] !== 'processing'
+      )
         return
       removed = true
       expect((await remove(imageId)).status).toBe(204)
@@ -597,9 +582,14 @@ describe('a deletion', () => {
     expect((await system.app.request(`/images/${imageId}`)).status).toBe(404)
     expect(await objects()).toEqual([])
     // All that is left is a note that has the sweeper look once more.
-    expect(Object.keys(await item(imageId)).sort()).toEqual(['imageId', 'status', 'sweepAt', 'unfinished'])
+    expect(Object.keys(await system.item(imageId)).sort()).toEqual([
+      'imageId',
+      'status',
+      'sweepAt',
+      'unfinished',
+    ])
     expect(await sweepLater()).toMatchObject({ removed: 1 })
-    expect(await item(imageId)).toEqual({})
+    expect(await system.item(imageId)).toEqual({})
     expect(await eventIds()).toEqual([])
   })
 })

@@ -19,7 +19,6 @@ import {
   type ImageId,
   isFinished,
   type Kept,
-  objectKeys,
   type ProcessingImage,
   thumbnailKey,
   uploadKey,
@@ -29,6 +28,7 @@ import type { Job } from '../shared/job.ts'
 import {
   claimImage,
   commitOutcome,
+  deleteObjects,
   findSameBytes,
   getImage,
   type Outcome,
@@ -99,7 +99,8 @@ export async function processImage(
     return undefined
   }
   if (claim.kind === 'deleted') {
-    await removeLeftovers(deps, job.imageId)
+    // A worker that was at it may have stored something after the deletion.
+    await deleteObjects(deps, job.imageId)
     return undefined
   }
   if (claim.kind === 'finished') {
@@ -150,7 +151,7 @@ async function commit(
     await tidyUp(deps, finished)
     return { image: finished, before: false }
   }
-  if ((await getImage(deps, image.imageId)) === undefined) await removeLeftovers(deps, image.imageId)
+  if ((await getImage(deps, image.imageId)) === undefined) await deleteObjects(deps, image.imageId)
   return undefined
 }
 
@@ -186,11 +187,6 @@ async function release(deps: ProcessDeps, image: ProcessingImage, kept: Kept, er
   } catch (cause) {
     deps.log.warn('a lease could not be released; it runs out by itself', { imageId: image.imageId, cause })
   }
-}
-
-/** A worker that was at a deleted image may have stored something after the deletion. */
-async function removeLeftovers({ s3, bucket }: ProcessDeps, imageId: ImageId): Promise<void> {
-  for (const Key of objectKeys(imageId)) await s3.send(new DeleteObjectCommand({ Bucket: bucket, Key }))
 }
 
 /** Everything that is found out about an image. No paid call is made before its last pixel has been decoded. */
