@@ -1,0 +1,517 @@
+/// <reference lib="dom" />
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import { createRequire } from 'node:module'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { exportJWK, generateKeyPair, SignJWT } from 'jose'
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { type System, startSystem } from '../local/system.ts'
+import { distinct, flat } from './pictures.ts'
+import { onPath } from './terraform.ts'
+
+/** The page as people meet it: the whole system in this process, and a real browser in front of it. */
+
+const CHROMIUM =
+  process.env['CHROMIUM_PATH'] ||
+  ['chromium', 'chromium-browser', 'google-chrome'].map(onPath).find((found) => found !== undefined)
+const SCREENSHOTS = join(import.meta.dirname, 'screenshots')
+const PHOTO = join(import.meta.dirname, 'fixtures/grace-hopper.jpg')
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+/** What the made-up Rekognition below says of every picture. */
+const MADE_UP = {
+  DetectLabels: {
+    LabelModelVersion: 'made up 1',
+    Labels: [
+      {
+        Name: 'Person',
+        Confidence: 99.9,
+        Instances: [{ BoundingBox: box(0.1, 0.2, 0.5, 0.6), Confidence: 98 }],
+      },
+      { Name: 'Hat', Confidence: 71.5, Instances: [], Parents: [{ Name: 'Clothing' }] },
+    ],
+  },
+  DetectFaces: {
+    FaceDetails: [
+      {
+        ...{ BoundingBox: box(0.3, 0.25, 0.2, 0.25), Confidence: 99.5, AgeRange: { Low: 60, High: 70 } },
+        Emotions: [
+          { Type: 'CALM', Confidence: 80 },
+          { Type: 'HAPPY', Confidence: 15 },
+        ],
+      },
+    ],
+  },
+  DetectModerationLabels: {
+    ModerationModelVersion: 'made up 1',
+    ModerationLabels: [{ Name: 'Uniform', ParentName: 'Made up', Confidence: 61 }],
+  },
+  DetectText: {
+    TextModelVersion: 'made up 1',
+    TextDetections: [
+      {
+        DetectedText: 'HOPPER',
+        Type: 'LINE',
+        Confidence: 97,
+        Geometry: { BoundingBox: box(0.2, 0.8, 0.3, 0.1) },
+      },
+      {
+        DetectedText: 'HOPPER',
+        Type: 'WORD',
+        Confidence: 97,
+        Geometry: { BoundingBox: box(0.2, 0.8, 0.3, 0.1) },
+      },
+    ],
+  },
+}
+function box(Left: number, Top: number, Width: number, Height: number) {
+  return { Left, Top, Width, Height }
+}
+
+const listen = async (server: Server): Promise<string> => {
+  server.listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+const shut = (server: Server) => {
+  server.closeAllConnections()
+  server.close()
+}
+
+describe.skipIf(CHROMIUM === undefined)('the page in a browser (skipped without Chromium)', () => {
+  let browser: Browser
+  let system: System
+  let rekognition: Server
+  let seeing: System
+  let folder: string
+  const log = { info: () => {}, warn: () => {}, error: () => {} }
+  const start = (env: Record<string, string> = {}) => startSystem({ PORT: '0', AWS_PORT: '0', ...env }, log)
+
+  beforeAll(async () => {
+    mkdirSync(SCREENSHOTS, { recursive: true })
+    folder = mkdtempSync(join(tmpdir(), 'image-analyzer-page-'))
+    rekognition = createServer((request, response) => {
+      request.resume().on('end', () => {
+        const operation = String(request.headers['x-amz-target']).split('.')[1] as keyof typeof MADE_UP
+        response.setHeader('content-type', 'application/x-amz-json-1.1')
+        response.end(JSON.stringify(MADE_UP[operation]))
+      })
+    })
+    const AWS_ENDPOINT_URL_REKOGNITION = await listen(rekognition)
+    ;[browser, system, seeing] = await Promise.all([
+      chromium.launch({
+        executablePath: CHROMIUM ?? '',
+        args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking'],
+      }),
+      start({ MAX_IMAGE_BYTES: '200000' }),
+      start({ AWS_ENDPOINT_URL_REKOGNITION }),
+    ])
+  })
+  afterAll(async () => {
+    await browser?.close()
+    await Promise.all([system?.stop(), seeing?.stop()])
+    shut(rekognition)
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  /** A page in a context of its own, which must be quiet and ask nobody but the system. */
+  async function open(of: System, options: BrowserContextOptions = {}, path = '/'): Promise<Page> {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
+    const page = await context.newPage()
+    page.setDefaultTimeout(10_000)
+    const noise: string[] = []
+    const hosts = new Set<string>()
+    page.on('console', (message) => {
+      // The browser itself reports an answer of 4xx; what the page makes of it is tested where it matters.
+      if (message.type() !== 'info' && !message.text().startsWith('Failed to load resource'))
+        noise.push(message.text())
+    })
+    page.on('pageerror', (error) => noise.push(String(error)))
+    page.on('request', (request) => {
+      if (/^https?:/.test(request.url())) hosts.add(new URL(request.url()).origin)
+    })
+    onTestFinished(async () => {
+      await context.close()
+      expect(noise).toEqual([])
+      expect([of.url, of.awsEndpoint]).toEqual(expect.arrayContaining([...hosts]))
+    })
+    await page.goto(of.url + path)
+    return page
+  }
+  const card = (page: Page, name: string) => page.locator('.card').filter({ hasText: name })
+  const choose = (page: Page, ...files: (string | { name: string; mimeType: string; buffer: Buffer })[]) =>
+    page.locator('#files').setInputFiles(files as string[])
+  const png = (name: string, buffer: Buffer) => ({ name, mimeType: 'image/png', buffer })
+  const phase = (page: Page, name: string, wanted: string) =>
+    card(page, name)
+      .and(page.locator(`[data-phase=${wanted}]`))
+      .waitFor()
+  const shot = (page: Page, name: string) => page.screenshot({ path: join(SCREENSHOTS, `${name}.png`) })
+
+  it('takes a photo from choice to thumbnail, results, event and back, and weighs under 100 KB', async () => {
+    const page = await open(system)
+    const html = await (await fetch(system.url)).arrayBuffer()
+    expect(html.byteLength).toBeLessThan(100_000)
+    await page.getByText('The photos you add appear here.').waitFor()
+    await choose(page, PHOTO)
+    await phase(page, 'grace-hopper.jpg', 'completed')
+    await page.waitForFunction(
+      () => document.querySelector<HTMLImageElement>('.card img')?.naturalWidth === 128,
+    )
+    await page.getByText('Stand-in results.').waitFor()
+    await card(page, 'grace-hopper.jpg').locator('.open').click()
+    const panel = page.locator('#panel')
+    await panel.getByText('Sharpness', { exact: true }).waitFor()
+    const imageId = await panel.locator('dd.mono').first().textContent()
+    expect(await panel.locator('pre').first().textContent()).toBe(`curl '${system.url}/images/${imageId}'`)
+    await panel.getByText('The event that subscribers got').click()
+    const event = await (await fetch(`${system.url}/images/${imageId}/event`)).json()
+    expect(JSON.parse((await panel.getByRole('region', { name: 'event' }).textContent()) ?? '')).toEqual(
+      event,
+    )
+    await page.goBack()
+    await expect.poll(() => page.locator('#detail').isVisible()).toBe(false)
+    expect(new URL(page.url()).pathname).toBe('/')
+  })
+
+  it('draws boxes where they belong, and shows faces, moderation and text', async () => {
+    const body = readFileSync(PHOTO)
+    await fetch(`${seeing.url}/images?analyses=labels,faces,moderation,text&filename=seen.jpg`, {
+      ...{ method: 'POST', headers: { 'content-type': 'image/jpeg' }, body },
+    })
+    for (const [name, options] of [
+      ['light', {}],
+      ['dark', { colorScheme: 'dark' }],
+      ['phone', { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true }],
+    ] as const) {
+      const page = await open(seeing, options)
+      await phase(page, 'seen.jpg', 'completed')
+      await page.getByText('Made-up results.').first().waitFor()
+      await shot(page, `list-boxes-${name}`)
+      await card(page, 'seen.jpg').locator('.open').click()
+      await page.locator('.box').first().waitFor()
+      await page.getByText('Nothing that would').waitFor({ state: 'detached' })
+      const picture = await page.locator('.frame img').boundingBox()
+      const places = {
+        person: box(0.1, 0.2, 0.5, 0.6),
+        face: box(0.3, 0.25, 0.2, 0.25),
+        text: box(0.2, 0.8, 0.3, 0.1),
+      }
+      for (const [what, { Left, Top, Width, Height }] of Object.entries(places)) {
+        const drawn = await page.locator(what === 'person' ? '.box.label' : `.box.${what}`).boundingBox()
+        if (!picture || !drawn) throw new Error(`No ${what}.`)
+        expect(drawn.x).toBeCloseTo(picture.x + Left * picture.width, -0.5)
+        expect(drawn.y).toBeCloseTo(picture.y + Top * picture.height, -0.5)
+        expect(drawn.width).toBeCloseTo(Width * picture.width, -0.5)
+        expect(drawn.height).toBeCloseTo(Height * picture.height, -0.5)
+      }
+      expect(await page.locator('#panel').innerText()).toMatch(/Calm[\s\S]+80%[\s\S]+Uniform[\s\S]+HOPPER/)
+      await shot(page, `detail-${name}`)
+      await page.locator('#close').click()
+    }
+  })
+
+  it('says in plain words what is wrong with a file, and tries a failed one again', async () => {
+    const page = await open(system)
+    await choose(
+      page,
+      { name: 'notes.jpg', mimeType: 'image/jpeg', buffer: Buffer.from('no picture') },
+      { name: 'empty.png', mimeType: 'image/png', buffer: Buffer.alloc(0) },
+      png('tiny.png', await distinct(1, 40, 40)),
+      { name: 'broken.jpg', mimeType: 'image/jpeg', buffer: readFileSync(PHOTO).subarray(0, 30_000) },
+    )
+    await phase(page, 'notes.jpg', 'rejected')
+    await card(page, 'notes.jpg').getByText('whatever its name says').waitFor()
+    await card(page, 'empty.png').getByText('The file is empty.').waitFor()
+    await phase(page, 'broken.jpg', 'failed')
+    await card(page, 'tiny.png').getByText('at least 80 pixels on each side').waitFor()
+    await shot(page, 'errors')
+    const retried = page.waitForRequest(/\/retry$/)
+    await card(page, 'tiny.png').getByRole('button', { name: 'Try again' }).click()
+    expect((await (await retried).response())?.status()).toBe(202)
+    await phase(page, 'tiny.png', 'failed')
+    await card(page, 'notes.jpg').getByRole('button', { name: 'Dismiss' }).click()
+    await expect.poll(() => card(page, 'notes.jpg').count()).toBe(0)
+  })
+
+  it('deletes after a question, from the card and from the detail', async () => {
+    const page = await open(system)
+    await choose(page, png('first.png', await distinct(21)), png('second.png', await distinct(22)))
+    await phase(page, 'first.png', 'completed')
+    await phase(page, 'second.png', 'completed')
+    await card(page, 'first.png').hover()
+    await page.getByRole('button', { name: 'Delete first.png' }).click()
+    await page.getByRole('button', { name: 'Keep it' }).click()
+    await card(page, 'first.png').waitFor()
+    await page.getByRole('button', { name: 'Delete first.png' }).click()
+    await page.locator('#delete-yes').click()
+    await expect.poll(() => card(page, 'first.png').count()).toBe(0)
+    await card(page, 'second.png').locator('.open').click()
+    await page.locator('#erase').click()
+    await shot(page, 'delete')
+    await page.locator('#delete-yes').click()
+    await expect.poll(() => card(page, 'second.png').count()).toBe(0)
+    await page.reload()
+    await page.locator('.card, #empty:not([hidden])').first().waitFor()
+    expect(
+      await page
+        .locator('.card')
+        .filter({ hasText: /first|second/ })
+        .count(),
+    ).toBe(0)
+  })
+
+  it('is used by the keyboard alone', async () => {
+    const page = await open(system)
+    await choose(page, png('keys.png', await distinct(31)))
+    await phase(page, 'keys.png', 'completed')
+    const focus = async (selector: string) => {
+      for (let step = 0; step < 40; step += 1) {
+        await page.keyboard.press('Tab')
+        if (await page.evaluate((wanted) => document.activeElement?.matches(wanted), selector)) return
+      }
+      throw new Error(`The keyboard does not reach ${selector}.`)
+    }
+    await focus('#files')
+    await focus('#folder')
+    await focus('#label')
+    await focus('.open')
+    await page.keyboard.press('Enter')
+    await page.locator('#detail').waitFor()
+    await focus('summary')
+    await page.keyboard.press('Escape')
+    await expect.poll(() => page.evaluate(() => document.activeElement?.className)).toBe('open')
+    await focus('.trash')
+    await page.keyboard.press('Enter')
+    await focus('#delete-yes')
+    await page.keyboard.press('Enter')
+    await expect.poll(() => card(page, 'keys.png').count()).toBe(0)
+    expect(await page.evaluate(() => document.activeElement?.tagName)).not.toBe('BODY')
+  })
+
+  it('shows a hostile file name as text', async () => {
+    const page = await open(system)
+    const name = '<img src=x onerror=alert(1)>.jpg'
+    page.on('dialog', () => expect.unreachable('The name ran.'))
+    await choose(page, { name, mimeType: 'image/jpeg', buffer: readFileSync(PHOTO) })
+    await phase(page, name, 'completed')
+    await card(page, name).first().locator('.open').click()
+    await expect.poll(() => page.locator('#detail-title').textContent()).toBe(name)
+    expect(await page.locator('img[src=x]').count()).toBe(0)
+    await page.locator('#close').click()
+  })
+
+  it('takes 200 photos at once', async () => {
+    const page = await open(system)
+    const buffers = await Promise.all(Array.from({ length: 200 }, (_, at) => distinct(1_000 + at, 80, 80)))
+    await choose(page, ...buffers.map((buffer, at) => png(`crowd-${at}.png`, buffer)))
+    await page.waitForFunction(
+      () =>
+        [...document.querySelectorAll('.card[data-phase=completed] .open')].filter((open) =>
+          open.textContent?.startsWith('crowd-'),
+        ).length === 200,
+      undefined,
+      { timeout: 25_000 },
+    )
+    await shot(page, 'crowd')
+    // Anew, they come page by page as one scrolls.
+    await page.reload()
+    await card(page, 'crowd-199.png').waitFor()
+    expect(await page.locator('.card').count()).toBeLessThan(100)
+    const first = card(page, 'crowd-0.png')
+    await expect
+      .poll(
+        async () => {
+          await page.mouse.wheel(0, 20_000)
+          return first.count()
+        },
+        { timeout: 10_000 },
+      )
+      .toBe(1)
+  })
+
+  it('sends a large file by a form to the bucket, with its progress', async () => {
+    const page = await open(system)
+    const noise = await flat(600, 600).png({ compressionLevel: 0 }).toBuffer()
+    expect(noise.length).toBeGreaterThan(200_000)
+    const posted: string[] = []
+    page.on('request', (request) => request.method() === 'POST' && posted.push(request.url()))
+    await choose(page, png('large.png', noise))
+    await phase(page, 'large.png', 'completed')
+    expect(posted[0]).toBe(`${system.url}/uploads`)
+    expect(posted[1]).toContain(system.awsEndpoint)
+    expect(posted).toHaveLength(2)
+  })
+
+  it('takes the pictures of a folder, and of one that is dropped', async () => {
+    const holiday = join(folder, 'holiday')
+    mkdirSync(join(holiday, 'day two'), { recursive: true })
+    writeFileSync(join(holiday, 'beach.png'), await distinct(41))
+    writeFileSync(join(holiday, 'day two', 'hill.png'), await distinct(42))
+    writeFileSync(join(holiday, 'notes.txt'), 'no picture')
+    writeFileSync(join(holiday, '.hidden.png'), 'no picture')
+    const page = await open(system)
+    await page.locator('#folder').setInputFiles(holiday)
+    await phase(page, 'beach.png', 'completed')
+    await phase(page, 'hill.png', 'completed')
+    expect(await page.locator('#skipped').textContent()).toBe('1 other file skipped.')
+
+    const devtools = await page.context().newCDPSession(page)
+    const data = { items: [], files: [holiday], dragOperationsMask: 1 }
+    for (const type of ['dragEnter', 'dragOver', 'drop'] as const)
+      await devtools.send('Input.dispatchDragEvent', { type, x: 640, y: 400, data })
+    await expect.poll(() => card(page, 'hill.png').count()).toBe(2)
+    expect(await card(page, 'beach.png').count()).toBe(2)
+    expect(
+      await page
+        .locator('.card')
+        .filter({ hasText: /notes|hidden/ })
+        .count(),
+    ).toBe(0)
+  })
+
+  it('searches by label in any case, filters by status, and keeps both in the address', async () => {
+    const page = await open(system)
+    await choose(
+      page,
+      { name: 'wanted.jpg', mimeType: 'image/jpeg', buffer: readFileSync(PHOTO) },
+      png('unwanted.png', await distinct(51)),
+      png('small.png', await distinct(52, 40, 40)),
+    )
+    await phase(page, 'wanted.jpg', 'completed')
+    await phase(page, 'unwanted.png', 'completed')
+    await phase(page, 'small.png', 'failed')
+    await page.locator('#label').fill('high contrast')
+    await expect.poll(() => card(page, 'unwanted.png').count()).toBe(0)
+    await card(page, 'wanted.jpg').waitFor()
+    await page.locator('#confidence').selectOption('95')
+    await page.getByText('No photo fits.').first().waitFor()
+    await page.reload()
+    await page.getByText('No photo fits.').first().waitFor()
+    await page.locator('#clear').click()
+    await card(page, 'unwanted.png').waitFor()
+    await page.locator('[name=status]').selectOption('failed')
+    await card(page, 'small.png').waitFor()
+    await expect.poll(() => page.locator('.card:not([data-phase=failed])').count()).toBe(0)
+    expect(new URL(page.url()).search).toBe('?status=failed')
+    // What is added is seen.
+    await choose(page, png('new.png', await distinct(53)))
+    await phase(page, 'new.png', 'completed')
+    expect(new URL(page.url()).search).toBe('')
+  })
+
+  describe('behind AUTH=jwt', () => {
+    let issuer: Server
+    let guarded: System
+    let token: (subject: string) => Promise<string>
+    beforeAll(async () => {
+      const keys = await generateKeyPair('ES256')
+      const jwk = { ...(await exportJWK(keys.publicKey)), kid: 'one', alg: 'ES256', use: 'sig' }
+      let JWT_ISSUER = ''
+      issuer = createServer((request, response) => {
+        const isMetadata = request.url?.includes('openid-configuration')
+        const metadata = { issuer: JWT_ISSUER, jwks_uri: `${JWT_ISSUER}/keys` }
+        response.end(JSON.stringify(isMetadata ? metadata : { keys: [jwk] }))
+      })
+      JWT_ISSUER = await listen(issuer)
+      guarded = await start({ AUTH: 'jwt', JWT_ISSUER, JWT_AUDIENCE: 'images', MAX_IMAGE_BYTES: '50000' })
+      token = (subject) =>
+        new SignJWT({})
+          .setProtectedHeader({ alg: 'ES256', kid: 'one' })
+          .setIssuer(JWT_ISSUER)
+          .setAudience('images')
+          .setSubject(subject)
+          .setExpirationTime('5m')
+          .sign(keys.privateKey)
+    })
+    afterAll(async () => {
+      await guarded?.stop()
+      shut(issuer)
+    })
+
+    it('asks for a token, keeps it for the tab, and never sends it to the bucket', async () => {
+      const page = await open(guarded)
+      const toBucket: (string | undefined)[] = []
+      page.on('request', (request) => {
+        if (request.url().startsWith(guarded.awsEndpoint)) toBucket.push(request.headers()['authorization'])
+      })
+      await page.locator('#token').waitFor()
+      await shot(page, 'token')
+      await page.locator('#token').fill('nonsense')
+      await page.keyboard.press('Enter')
+      await page.getByText('The token is not valid, or no longer.').first().waitFor()
+      await page.locator('#token').fill(`Bearer ${await token('somebody')}`)
+      await page.keyboard.press('Enter')
+      await page.getByText('The photos you add appear here.').waitFor()
+      // Over what POST /images takes, so that it goes by the bucket.
+      await choose(page, PHOTO)
+      await phase(page, 'grace-hopper.jpg', 'completed')
+      await page.reload()
+      await page.waitForFunction(
+        () => document.querySelector<HTMLImageElement>('.card img')?.naturalWidth === 128,
+      )
+      await page.locator('.open').click()
+      await page.waitForFunction(
+        () => document.querySelector<HTMLImageElement>('.frame img')?.naturalWidth === 512,
+      )
+      const download = page.waitForEvent('download')
+      await page.locator('#download').click()
+      expect((await download).suggestedFilename()).toBe('grace-hopper.jpg')
+      expect(toBucket.length).toBeGreaterThan(2)
+      expect(toBucket.filter((header) => header !== undefined)).toEqual([])
+      await page.locator('#close').click()
+    })
+  })
+
+  it.each(['light', 'dark'] as const)(
+    'has no serious barrier that axe-core finds, in %s',
+    async (colorScheme) => {
+      // axe-core itself is a script that the policy would not let in.
+      const options = { colorScheme, bypassCSP: true }
+      const check = async (page: Page, state: string) => {
+        await page.evaluate(axe)
+        const violations = await page.evaluate(async () => {
+          const { axe } = window as unknown as { axe: { run: () => Promise<{ violations: Violation[] }> } }
+          type Violation = { id: string; impact: string; nodes: { html: string; failureSummary: string }[] }
+          const { violations } = await axe.run()
+          return violations
+            .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+            .map(
+              ({ id, nodes }) =>
+                `${id}: ${nodes.map(({ html, failureSummary }) => html + failureSummary).join('; ')}`,
+            )
+        })
+        expect(violations, state).toEqual([])
+        await shot(page, `${state}-${colorScheme}`)
+      }
+      const empty = await open(seeing, options, '/?label=nothing')
+      await empty.getByText('No photo fits.').first().waitFor()
+      await check(empty, 'empty')
+      const page = await open(seeing, { ...options, reducedMotion: 'reduce' })
+      await choose(
+        page,
+        { name: 'barrier.jpg', mimeType: 'image/jpeg', buffer: readFileSync(PHOTO) },
+        png('small.png', await distinct(61, 40, 40)),
+        { name: 'notes.jpg', mimeType: 'image/jpeg', buffer: Buffer.from('no picture') },
+      )
+      await card(page, 'barrier.jpg').and(page.locator('[data-phase=completed]')).first().waitFor()
+      await card(page, 'small.png').and(page.locator('[data-phase=failed]')).first().waitFor()
+      await page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished)))
+      await check(page, 'list')
+      await card(page, 'barrier.jpg').first().locator('.open').click()
+      await page.locator('.box').first().waitFor()
+      await page.locator('#panel').getByText('The record as JSON').click()
+      await check(page, 'detail')
+      await page.locator('#erase').click()
+      await check(page, 'question')
+      await page.locator('#delete-no').click()
+      await page.locator('#close').click()
+      await card(page, 'small.png').first().locator('.open').click()
+      await check(page, 'error')
+      await page.locator('#close').click()
+    },
+  )
+})

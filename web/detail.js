@@ -1,0 +1,507 @@
+// @ts-check
+
+/**
+ * One photo in detail: the picture with boxes, what was found, facts, and how programs see it.
+ *
+ * @import { RekognitionFace, RekognitionLabel } from '../shared/image.ts'
+ * @import { ImageRecord, Photo } from './photos.js'
+ */
+
+import { look } from './list.js'
+import { actionsFor, byCard, isOnServer, remove } from './photos.js'
+import { ask, imageUrl, pictureUrl, token } from './server.js'
+import { byId, copyable, elapsed, h, number, percent, setText, size, words } from './tools.js'
+import { announce, explain, isStandIn, noticeElement, noticeFor, statusText } from './words.js'
+
+const detail = byId('detail', HTMLDialogElement)
+const detailBody = byId('detail-body', HTMLElement)
+const detailTitle = byId('detail-title', HTMLElement)
+const detailStatus = byId('detail-status', HTMLElement)
+const canvas = byId('canvas', HTMLElement)
+const panel = byId('panel', HTMLElement)
+const boxesTool = byId('boxes-tool', HTMLElement)
+const boxesSwitch = byId('boxes', HTMLInputElement)
+const erase = byId('erase', HTMLButtonElement)
+const download = byId('download', HTMLAnchorElement)
+const previous = byId('previous', HTMLButtonElement)
+const next = byId('next', HTMLButtonElement)
+
+/** @type {Photo | undefined} */
+let shown
+/** What the panel shows, to leave it alone while only a percentage changes. @type {unknown[]} */
+let shownFacts = []
+/** Where the picture comes from. */
+let shownSource = ''
+/** The boxes that were picked by a click on a label or face. */
+let picked = ''
+
+/** @param {Photo} photo */
+export function openDetail(photo) {
+  shown = photo
+  shownFacts = []
+  picked = ''
+  // An entry of its own, so that Back closes the dialog, as on a phone it must.
+  if (!detail.open) history.pushState({ detail: true }, '')
+  renderDetail(photo)
+  if (!detail.open) detail.showModal()
+  panel.scrollTop = 0
+  detailBody.scrollTop = 0
+  // A list leaves out the results of Rekognition.
+  if (photo.phase === 'completed' && !hasResults(photo.record)) look(photo)
+}
+
+/**
+ * Whether a record is the whole one: lists have no analyses.
+ *
+ * @param {ImageRecord | undefined} record
+ */
+const hasResults = (record) => record?.analyses !== undefined
+
+/** @param {Photo} photo */
+export function leaveDetail(photo) {
+  if (shown === photo) detail.close()
+}
+
+/** @param {Photo} photo */
+export function renderDetail(photo) {
+  if (shown !== photo) return
+  detail.dataset['phase'] = photo.phase
+  setText(detailTitle, photo.name)
+  setText(detailStatus, statusText(photo))
+  erase.hidden = !isOnServer(photo)
+  previous.disabled = !neighbour(photo, 'previousElementSibling')
+  next.disabled = !neighbour(photo, 'nextElementSibling')
+  const facts = [photo, photo.phase, photo.record, photo.problem]
+  if (facts.every((fact, at) => fact === shownFacts[at])) return
+  shownFacts = facts
+  renderPicture(photo)
+  panel.replaceChildren(...panelSections(photo))
+}
+
+/** @param {Photo} photo @param {'previousElementSibling' | 'nextElementSibling'} side */
+function neighbour(photo, side) {
+  const element = photo.card.element[side]
+  return element ? byCard.get(element) : undefined
+}
+
+/** @param {'previousElementSibling' | 'nextElementSibling'} side */
+function step(side) {
+  const photo = shown && neighbour(shown, side)
+  if (!photo) return
+  openDetail(photo)
+  announce(`${photo.name}, ${statusText(photo)}`)
+}
+
+/** @param {Photo} photo */
+function renderPicture({ key, name, phase, preview, record }) {
+  const onServer = record?.original?.sha256 && phase !== 'gone'
+  download.hidden = !onServer
+  download.href = imageUrl(key, '/original')
+  download.onclick = async (event) => {
+    if (!token) return
+    event.preventDefault() // a link cannot send the token
+    location.assign(await pictureUrl(key, '/original'))
+  }
+  const source = preview ?? (onServer ? download.href : '')
+  if (source !== shownSource) {
+    shownSource = source
+    const waiting = h('p', { className: 'muted' }, 'Loading the picture…')
+    const image = h('img', { alt: name, decoding: 'async' })
+    const frame = h('div', { className: 'frame', hidden: true }, image)
+    image.onload = () => {
+      waiting.remove()
+      frame.hidden = false
+    }
+    image.onerror = () => {
+      waiting.textContent = 'The browser cannot show this picture.'
+    }
+    canvas.replaceChildren(waiting, frame)
+    if (preview || !onServer) image.src = source
+    else
+      Promise.resolve(pictureUrl(key, '/original')).then((url) => {
+        image.src = url
+      })
+  }
+  renderBoxes(record)
+}
+
+/**
+ * @typedef {{ group: string, kind: 'face' | 'label' | 'text', name: string, confidence: number | undefined,
+ *   box: NonNullable<RekognitionFace['BoundingBox']> }} Box
+ */
+
+/** Every box with its place, as fractions of the upright picture. @param {ImageRecord | undefined} record */
+function boxesOf(record) {
+  /** @type {Box[]} */
+  const boxes = []
+  for (const label of record?.rekognitionLabels ?? []) {
+    for (const { BoundingBox, Confidence } of label.Instances ?? []) {
+      if (!BoundingBox) continue
+      const group = `label ${label.Name}`
+      boxes.push({ group, kind: 'label', name: label.Name, confidence: Confidence, box: BoundingBox })
+    }
+  }
+  for (const [at, { BoundingBox, Confidence }] of (record?.rekognitionFaces ?? []).entries()) {
+    if (!BoundingBox) continue
+    const name = `Face ${at + 1}`
+    boxes.push({ group: `face ${at}`, kind: 'face', name, confidence: Confidence, box: BoundingBox })
+  }
+  for (const [at, { DetectedText, Confidence, Geometry }] of linesOf(record).entries()) {
+    if (!Geometry?.BoundingBox) continue
+    const box = Geometry.BoundingBox
+    boxes.push({ group: `text ${at}`, kind: 'text', name: DetectedText, confidence: Confidence, box })
+  }
+  return boxes
+}
+
+/**
+ * @typedef {{ DetectedText: string, Type?: string, Confidence?: number,
+ *   Geometry?: { BoundingBox?: RekognitionFace['BoundingBox'] } }} TextDetection
+ * @typedef {{ Name: string, Confidence: number, ParentName?: string }} ModerationLabel
+ */
+
+/** The words of a line are detections too, and say nothing more. @param {ImageRecord | undefined} record */
+const linesOf = (record) =>
+  /** @type {TextDetection[]} */ (record?.rekognitionTextDetections ?? []).filter(
+    ({ Type }) => Type !== 'WORD',
+  )
+
+/** More names than this hide the picture; then a name shows only when its row is pointed at. */
+const CROWD = 10
+
+/** @param {ImageRecord | undefined} record */
+function renderBoxes(record) {
+  const frame = canvas.querySelector('.frame')
+  for (const old of canvas.querySelectorAll('.box')) old.remove()
+  const boxes = boxesOf(record)
+  boxesTool.hidden = boxes.length === 0
+  if (!frame) return
+  frame.classList.toggle('crowded', boxes.length > CROWD)
+  /** @type {string[]} */
+  const spots = []
+  for (const { group, kind, name, confidence, box } of boxes) {
+    const { Left = 0, Top = 0, Width = 0, Height = 0 } = box
+    const tag = h('span', {}, `${name} ${percent(confidence, 0)}`)
+    const element = h('div', { className: `box ${kind}`, 'aria-hidden': true }, tag)
+    element.dataset['group'] = group
+    element.style.left = `${Left * 100}%`
+    element.style.top = `${Top * 100}%`
+    element.style.width = `${Width * 100}%`
+    element.style.height = `${Height * 100}%`
+    // Two labels often have the same box (Person, Officer): the second one's name goes to its foot.
+    const spot = `${Left.toFixed(1)} ${Top.toFixed(1)}`
+    element.classList.toggle('foot', spots.includes(spot))
+    spots.push(spot)
+    element.classList.toggle('inside', Top < 0.08)
+    element.classList.toggle('from-right', Left > 0.6)
+    frame.append(element)
+  }
+  light(picked)
+}
+
+/** Brings out the boxes of one label or face; none: all are alike again. @param {string} group */
+function light(group) {
+  let any = false
+  for (const box of canvas.querySelectorAll('.box')) {
+    const isLit = group !== '' && box instanceof HTMLElement && box.dataset['group'] === group
+    box.classList.toggle('lit', isLit)
+    any ||= isLit
+  }
+  canvas.classList.toggle('lighting', any)
+}
+
+/**
+ * A name with its confidence. Where there are boxes for it, they come out while the row is pointed at or
+ * focused, and stay so when it is clicked.
+ *
+ * @param {string} name
+ * @param {number | undefined} confidence
+ * @param {{ group?: string | false | undefined, small?: string, className?: string }} [options] `group` is that of the boxes
+ */
+function row(name, confidence = 0, { group, small, className = '' } = {}) {
+  const filled = h('i')
+  filled.style.width = `${Math.min(Math.max(confidence, 0), 100)}%`
+  const cells = [
+    h(
+      'span',
+      { className: 'name' },
+      group && h('span', { className: `swatch ${className}`, 'aria-hidden': true }),
+      name,
+      small && h('small', {}, ` ${small}`),
+    ),
+    h('span', { className: 'bar', 'aria-hidden': true }, filled),
+    h('span', { className: 'value' }, percent(confidence)),
+  ]
+  if (!group) return h('div', { className: 'row' }, ...cells)
+  const pressed = picked === group
+  const button = h('button', { type: 'button', className: 'row', 'aria-pressed': pressed }, ...cells)
+  button.onpointerenter = button.onfocus = () => light(group)
+  button.onpointerleave = button.onblur = () => light(picked)
+  button.onclick = () => {
+    picked = picked === group ? '' : group
+    for (const other of panel.querySelectorAll('[aria-pressed]')) other.setAttribute('aria-pressed', 'false')
+    button.setAttribute('aria-pressed', String(picked === group))
+    light(picked)
+  }
+  return button
+}
+
+/** @param {Photo} photo */
+function panelSections(photo) {
+  const { record, problem, phase } = photo
+  const sections = []
+  if (problem) {
+    sections.push(
+      h(
+        'div',
+        { className: 'notice bad' },
+        h('p', {}, h('strong', {}, problem.what), ` ${problem.todo}`),
+        problem.code &&
+          h('p', { className: 'said' }, [problem.code, problem.said].filter(Boolean).join(': ')),
+        h('div', { className: 'actions' }, ...actionsFor(photo, 'quiet small')),
+      ),
+    )
+  } else if (phase !== 'completed') {
+    sections.push(h('p', { className: 'notice' }, 'The results appear here as soon as they are there.'))
+  }
+  const notice = noticeFor(record)
+  if (notice) sections.push(noticeElement(notice))
+  if (record?.rekognitionLabels) sections.push(labelSection(record.rekognitionLabels))
+  if (record?.rekognitionFaces) sections.push(faceSection(record.rekognitionFaces, isStandIn(record)))
+  if (record?.rekognitionModerationLabels)
+    sections.push(moderationSection(record.rekognitionModerationLabels))
+  if (record?.rekognitionTextDetections) sections.push(textSection(linesOf(record)))
+  if (phase === 'completed' && !hasResults(record)) {
+    sections.push(h('p', { className: 'muted' }, 'Loading the results…'))
+  }
+  sections.push(fileSection(photo))
+  if (record && isOnServer(photo)) sections.push(developerSection(photo, record))
+  return sections
+}
+
+/** @param {string} title @param {number} [count] */
+const heading = (title, count) =>
+  h('h3', {}, title, count !== undefined && count > 0 && h('small', {}, number(count)))
+
+/** Labels that are seen without a click. */
+const FIRST_LABELS = 12
+
+/** @param {RekognitionLabel[]} labels */
+function labelSection(labels) {
+  const rows = labels.map((label) => {
+    const boxes = (label.Instances ?? []).filter((instance) => instance.BoundingBox).length
+    const parents = (label.Parents ?? []).map((parent) => parent.Name).filter(Boolean)
+    const small = [boxes > 1 && `${boxes} ×`, ...parents].filter(Boolean).join(', ')
+    const group = boxes > 0 && `label ${label.Name}`
+    return h('li', {}, row(label.Name, label.Confidence, { group, small }))
+  })
+  const rest = rows.splice(FIRST_LABELS)
+  return h(
+    'section',
+    {},
+    heading('Labels', labels.length),
+    labels.length === 0 && h('p', { className: 'muted' }, 'No label is sure enough to be named.'),
+    h('ul', { className: 'rows' }, ...rows),
+    rest.length > 0 &&
+      h('details', {}, h('summary', {}, `${rest.length} more`), h('ul', { className: 'rows' }, ...rest)),
+  )
+}
+
+/** @param {RekognitionFace[]} faces @param {boolean} standIn */
+function faceSection(faces, standIn) {
+  const people = faces.map((face, at) => {
+    const { AgeRange, Gender } = face
+    const guess = [
+      AgeRange && `Looks ${AgeRange.Low ?? '?'} to ${AgeRange.High ?? '?'} years old`,
+      Gender?.Value && `${words(Gender.Value)} ${percent(Gender.Confidence, 0)}`,
+    ].filter(Boolean)
+    const emotions = (face.Emotions ?? [])
+      .toSorted((a, b) => (b.Confidence ?? 0) - (a.Confidence ?? 0))
+      .filter(({ Confidence = 0 }, rank) => rank === 0 || (rank < 4 && Confidence >= 1))
+      .map(({ Type, Confidence }) => h('li', {}, row(words(Type), Confidence)))
+    const group = face.BoundingBox && `face ${at}`
+    return h(
+      'div',
+      { className: 'person' },
+      h('div', { className: 'rows' }, row(`Face ${at + 1}`, face.Confidence, { group, className: 'face' })),
+      guess.length > 0 && h('p', { className: 'guess' }, guess.join(' · ')),
+      h('ul', { className: 'rows', 'aria-label': `Emotions of face ${at + 1}` }, ...emotions),
+    )
+  })
+  const none = standIn ? 'The stand-in does not look for faces.' : 'No face was found.'
+  return h(
+    'section',
+    {},
+    heading('Faces', faces.length),
+    faces.length === 0 && h('p', { className: 'muted' }, none),
+    ...people,
+  )
+}
+
+/** @param {ModerationLabel[]} labels */
+function moderationSection(labels) {
+  return h(
+    'section',
+    {},
+    heading('Moderation', labels.length),
+    labels.length === 0 && h('p', { className: 'muted' }, 'Nothing that would need a moderator.'),
+    h(
+      'ul',
+      { className: 'rows' },
+      ...labels.map(({ Name, Confidence, ParentName = '' }) =>
+        h('li', {}, row(Name, Confidence, { small: ParentName })),
+      ),
+    ),
+  )
+}
+
+/** @param {TextDetection[]} lines */
+function textSection(lines) {
+  return h(
+    'section',
+    {},
+    heading('Text', lines.length),
+    lines.length === 0 && h('p', { className: 'muted' }, 'No text was found.'),
+    h(
+      'ul',
+      { className: 'rows' },
+      ...lines.map(({ DetectedText, Confidence, Geometry }, at) => {
+        const group = Geometry?.BoundingBox && `text ${at}`
+        return h('li', {}, row(DetectedText, Confidence, { group, className: 'text' }))
+      }),
+    ),
+  )
+}
+
+/** How a program sees this photo. @param {Photo} photo @param {ImageRecord} record */
+function developerSection({ key, phase }, record) {
+  const who = token ? " -H 'Authorization: Bearer YOUR_TOKEN'" : ''
+  const section = h(
+    'section',
+    {},
+    heading('For programs'),
+    copyable('curl command', `curl${who} '${imageUrl(key)}'`),
+    fold('The record as JSON', () => copyable('record', JSON.stringify(record, null, 2))),
+  )
+  if (phase !== 'completed' && phase !== 'failed') return section
+  section.append(
+    fold('The event that subscribers got', async () => {
+      const answer = await ask(imageUrl(key, '/event'))
+      if (answer?.status !== 200)
+        return h('p', { className: 'muted' }, 'The server did not give it. Open this again.')
+      return copyable('event', JSON.stringify(answer.body, null, 2))
+    }),
+  )
+  return section
+}
+
+/** What is made only when it is opened. @param {string} title @param {() => HTMLElement | Promise<HTMLElement>} make */
+function fold(title, make) {
+  const details = h('details', {}, h('summary', {}, title))
+  details.ontoggle = async () => {
+    if (!details.open) return
+    const made = await make()
+    details.querySelector(':scope > :not(summary)')?.remove()
+    details.append(made)
+  }
+  return details
+}
+
+/* Deleting */
+
+/** @type {Photo | undefined} */
+let doomed
+
+/** @param {Photo} photo */
+export function confirmDelete(photo) {
+  doomed = photo
+  setText(byId('delete-name', HTMLElement), photo.name)
+  setText(byId('delete-problem', HTMLElement), '')
+  byId('delete', HTMLDialogElement).showModal()
+}
+
+async function deletePhoto() {
+  const photo = doomed
+  if (!photo) return
+  const dialog = byId('delete', HTMLDialogElement)
+  const yes = byId('delete-yes', HTMLButtonElement)
+  yes.disabled = true
+  const answer = await ask(imageUrl(photo.key), { method: 'DELETE' })
+  yes.disabled = false
+  // 404: it was gone already.
+  if (answer?.status !== 204 && answer?.status !== 404) {
+    const why = answer ? explain(answer).what : 'The server does not answer.'
+    return setText(byId('delete-problem', HTMLElement), `Not deleted. ${why} Try it again.`)
+  }
+  const isOpen = shown === photo
+  const heir =
+    isOpen && (neighbour(photo, 'nextElementSibling') ?? neighbour(photo, 'previousElementSibling'))
+  dialog.close()
+  if (heir) openDetail(heir)
+  remove(photo)
+  announce(`${photo.name} is deleted.`)
+}
+
+/** @param {Photo} photo */
+function fileSection({ file, record, name }) {
+  const original = record?.original
+  const bytes = original?.bytes ?? file?.size
+  const { width, height } = original ?? {}
+  /** @type {[term: string, value: string | false | undefined, className?: string][]} */
+  const facts = [
+    ['Name', original?.filename ?? file?.name ?? name],
+    ['Type', original?.contentType ?? file?.type],
+    ['Size', bytes !== undefined && size(bytes)],
+    [
+      'Pixels',
+      width && height
+        ? `${number(width)} × ${number(height)}${width * height < 1e5 ? '' : ` (${number((width * height) / 1e6, 1)} megapixels)`}`
+        : '',
+    ],
+    [
+      'Added',
+      record?.createdAt &&
+        new Date(record.createdAt).toLocaleString('en', { dateStyle: 'medium', timeStyle: 'short' }),
+    ],
+    ['Took', record?.createdAt && record.completedAt && elapsed(record.createdAt, record.completedAt)],
+    ['Model', record?.labelModelVersion],
+    ['Image id', record?.imageId, 'mono'],
+    ['SHA-256', original?.sha256, 'mono'],
+  ]
+  const list = h('dl')
+  for (const [term, value, className = ''] of facts) {
+    if (value) list.append(h('dt', {}, term), h('dd', { className }, value))
+  }
+  return h('section', {}, heading('File'), list)
+}
+
+/* Its controls */
+
+previous.onclick = () => step('previousElementSibling')
+next.onclick = () => step('nextElementSibling')
+erase.onclick = () => shown && confirmDelete(shown)
+byId('delete-yes', HTMLButtonElement).onclick = deletePhoto
+byId('delete-no', HTMLButtonElement).onclick = () => byId('delete', HTMLDialogElement).close()
+byId('close', HTMLButtonElement).onclick = () => detail.close()
+boxesSwitch.onchange = () => canvas.classList.toggle('no-boxes', !boxesSwitch.checked)
+
+detail.addEventListener('click', (event) => {
+  if (event.target === detail) detail.close() // the ground behind it
+})
+detail.addEventListener('keydown', (event) => {
+  if (event.altKey) return // Alt and an arrow is the browser's Back and Forward
+  if (event.target instanceof Element && event.target.closest('pre')) return // there the arrows scroll
+  if (event.key === 'ArrowLeft') step('previousElementSibling')
+  if (event.key === 'ArrowRight') step('nextElementSibling')
+})
+detail.addEventListener('close', () => {
+  const last = shown
+  shown = undefined
+  shownSource = ''
+  canvas.replaceChildren()
+  panel.replaceChildren()
+  // The browser returns the focus to the first card; after a few steps it belongs on the last one.
+  last?.card.open.focus()
+  if (history.state?.detail) history.back()
+})
+addEventListener('popstate', () => detail.close())

@@ -1,0 +1,137 @@
+// @ts-check
+
+/**
+ * What the page says, in plain words.
+ *
+ * @import { Failure } from '../shared/image.ts'
+ * @import { Answer } from './server.js'
+ * @import { ImageRecord, Phase, Photo, Problem } from './photos.js'
+ */
+
+import { summaryText } from './photos.js'
+import { byId, counted, h } from './tools.js'
+
+export const FORMATS = 'JPEG, PNG, WebP, GIF or AVIF'
+export const SAVE_AS_JPEG = 'Open it in a photo program, save or export it as JPEG, and add that file.'
+
+/** What a code means and what to do about it. @type {Record<string, [what: string, todo: string]>} */
+export const MEANINGS = {
+  EMPTY_IMAGE: ['The file is empty.', 'If it lies in a cloud folder, let it download first.'],
+  IMAGE_TOO_LARGE: ['The file is larger than this server takes.', 'Save a smaller version and add that.'],
+  UNSUPPORTED_FORMAT: [`This is not a ${FORMATS} picture, whatever its name says.`, SAVE_AS_JPEG],
+  UNAUTHENTICATED: [
+    'This server takes signed requests only.',
+    'Use the command line: image-analyzer upload.',
+  ],
+  IMAGE_NOT_FOUND: ['This photo is no longer on the server.', 'Add it again if you still need it.'],
+  TOO_MANY_REQUESTS: ['The server takes no more photos for now.', 'Send this one again later.'],
+  UNAVAILABLE: ['The server cannot take photos just now.', 'Wait a little, then send the photo again.'],
+  CORRUPT_IMAGE: ['The picture is damaged and cannot be read to its end.', SAVE_AS_JPEG],
+  IMAGE_TOO_SMALL: [
+    'The picture is too small to analyse.',
+    'Add a version with at least 80 pixels on each side.',
+  ],
+  TOO_MANY_PIXELS: ['The picture has too many pixels.', 'Scale it down, then add the smaller version.'],
+  ORIGINAL_MISSING: ['The file disappeared before it could be analysed.', 'Add it again.'],
+  ANALYSIS_REFUSED: ['The analysis service refused the picture.', SAVE_AS_JPEG],
+  EXHAUSTED: [
+    'Several attempts at the analysis came to nothing.',
+    'The photo may be fine: try it again later.',
+  ],
+}
+
+/** @param {Failure} failure @returns {Problem} */
+export function explainFailure({ code, message }) {
+  const [what, todo] = MEANINGS[code] ?? [message, '']
+  return { what, todo, code, said: message }
+}
+
+/** @param {Answer} answer other than the one hoped for @returns {Problem} */
+export function explain({ status, body }) {
+  const { code = `HTTP ${status}`, detail, title } = /** @type {Record<string, string>} */ (Object(body))
+  const said = detail ?? title
+  const again = status >= 500 || status === 429
+  const [what, todo] = MEANINGS[code] ?? [
+    again ? 'The server has trouble of its own with this photo.' : 'The server refused this photo.',
+    again ? 'Send it again in a while.' : '',
+  ]
+  return { what, todo, code, again, said: String(said ?? '') }
+}
+
+/** @param {ImageRecord | undefined} record */
+export const isStandIn = (record) => record?.labelModelVersion === 'stand-in'
+
+/**
+ * What has to be said about results that are not Rekognition's own of this moment.
+ *
+ * @param {ImageRecord | undefined} record
+ * @returns {{ kind: string, title: string, text: string, command?: string } | undefined}
+ */
+export function noticeFor(record) {
+  const version = record?.labelModelVersion ?? ''
+  if (version === 'stand-in') {
+    return {
+      kind: 'stand-in',
+      title: 'Stand-in results.',
+      text: 'These are measurements of colour, brightness and sharpness made on this machine, not Rekognition’s labels. For those:',
+      command: 'REKOGNITION=aws npm start',
+    }
+  }
+  if (version.startsWith('recorded ')) {
+    return {
+      kind: 'recorded',
+      title: 'Recorded results.',
+      text: 'Rekognition gave these answers for the same picture at an earlier time; they are replayed from this machine.',
+    }
+  }
+  if (version.startsWith('made up ')) {
+    return {
+      kind: 'made up',
+      title: 'Made-up results.',
+      text: 'A person wrote these answers for a try or a test. They say nothing about the picture.',
+    }
+  }
+  return undefined
+}
+
+/** @param {NonNullable<ReturnType<typeof noticeFor>>} notice */
+export const noticeElement = ({ title, text, command }) =>
+  h('p', { className: 'notice' }, h('strong', {}, title), ` ${text} `, command && h('code', {}, command))
+
+/** @type {Record<Phase, string>} */
+export const STATUS_TEXTS = {
+  waiting: 'Waiting to be sent',
+  uploading: 'Uploading',
+  awaiting_upload: 'Waiting for its file',
+  pending: 'Queued',
+  processing: 'Processing',
+  completed: 'Completed',
+  failed: 'Failed',
+  rejected: 'Not accepted',
+  gone: 'No longer on the server',
+}
+
+/** @param {Photo} photo */
+export function statusText({ phase, sent, note, problem, record, file }) {
+  if (note) return note
+  if (phase === 'awaiting_upload' && file) return 'Queued'
+  if (phase === 'uploading') return sent < 100 ? `Uploading ${sent}%` : 'Uploaded, almost there'
+  if (phase === 'completed' && record?.faceCount) return `Completed · ${counted(record.faceCount, 'face')}`
+  if (phase === 'rejected' && problem?.again) return 'Not sent'
+  return STATUS_TEXTS[phase]
+}
+
+/** Said to those who do not see the page. Many at once become one sentence. @type {string[]} */
+export let unsaid = []
+
+/** @param {string} sentence */
+export function announce(sentence) {
+  if (unsaid.push(sentence) > 1) return
+  setTimeout(() => {
+    // Behind an open dialog nothing is read out, so the dialog has a voice of its own.
+    const open = document.querySelector('dialog[open] [role=status]')
+    const voice = open ?? byId('live', HTMLElement)
+    voice.textContent = unsaid.length > 3 ? `${unsaid.length} updates. ${summaryText()}` : unsaid.join(' ')
+    unsaid = []
+  }, 700)
+}
