@@ -9,7 +9,7 @@ import { postForms } from '../api/submit.ts'
 import { readJobs } from '../shared/job.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
-import { lambdaContext, startTestSystem, type TestSystem } from './context.ts'
+import { lambdaContext, startTestSystem, type TestSystem, watchCalls } from './context.ts'
 import { distinct } from './pictures.ts'
 import { type Copy, copyModule, missing, type Plan, type Plans, render } from './terraform.ts'
 
@@ -110,26 +110,19 @@ async function recordCalls(system: TestSystem, calls: Calls): Promise<void> {
   let before: (command: string) => void | Promise<void> = () => {}
   /** What to make of its answer. */
   let after: (command: string, output: object) => void = () => {}
-  const { s3, sqs, dynamo, eventBridge, rekognition } = system.worker
-  for (const client of [s3, sqs, dynamo, eventBridge, rekognition]) {
-    const stack = client.middlewareStack as typeof s3.middlewareStack
-    stack.add(
-      (next, { commandName = '' }) =>
-        async (args) => {
-          const caller = who.getStore()
-          if (caller === undefined) return next(args)
-          const action = ACTIONS[commandName] ?? `unknown:${commandName}`
-          calls[caller].add(
-            `${action} ${resourceOf(action, args.input as unknown as Record<string, unknown>)}`,
-          )
-          await before(commandName)
-          const result = await next(args)
-          after(commandName, result.output)
-          return result
-        },
-      { step: 'initialize', name: 'recorded' },
-    )
-  }
+  const { s3, dynamo } = system.worker
+  Object.assign(watchCalls(system), {
+    before: async (command: string, input: Record<string, unknown>) => {
+      const caller = who.getStore()
+      if (caller === undefined) return
+      const action = ACTIONS[command] ?? `unknown:${command}`
+      calls[caller].add(`${action} ${resourceOf(action, input)}`)
+      await before(command)
+    },
+    after: (command: string, output: object) => {
+      if (who.getStore() !== undefined) after(command, output)
+    },
+  })
   const as = <T>(name: FunctionName, work: () => Promise<T>): Promise<T> => who.run(name, work)
   const ask = (path: string, method = 'GET') => as('api', async () => system.app.request(path, { method }))
   const run = (batch: SQSEvent, remainingMs?: number) =>
