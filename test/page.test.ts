@@ -152,7 +152,7 @@ describe.skipIf(CHROMIUM === undefined)('the page in a browser (skipped without 
   const shot = (page: Page, name: string) => page.screenshot({ path: join(SCREENSHOTS, `${name}.png`) })
 
   it('takes a photo from choice to thumbnail, results, event and back, and weighs under 100 KB', async () => {
-    const page = await open(system)
+    const page = await open(system, { permissions: ['clipboard-read', 'clipboard-write'] })
     const html = await (await fetch(system.url)).arrayBuffer()
     expect(html.byteLength).toBeLessThan(100_000)
     await page.getByText('The photos you add appear here.').waitFor()
@@ -167,6 +167,8 @@ describe.skipIf(CHROMIUM === undefined)('the page in a browser (skipped without 
     await panel.getByText('Sharpness', { exact: true }).waitFor()
     const imageId = await panel.locator('dd.mono').first().textContent()
     expect(await panel.locator('pre').first().textContent()).toBe(`curl '${system.url}/images/${imageId}'`)
+    await panel.getByRole('button', { name: 'Copy curl command' }).click()
+    expect(await page.evaluate(() => navigator.clipboard.readText())).toContain(String(imageId))
     await panel.getByText('The event that subscribers got').click()
     const event = await (await fetch(`${system.url}/images/${imageId}/event`)).json()
     expect(JSON.parse((await panel.getByRole('region', { name: 'event' }).textContent()) ?? '')).toEqual(
@@ -339,7 +341,14 @@ describe.skipIf(CHROMIUM === undefined)('the page in a browser (skipped without 
     expect(noise.length).toBeGreaterThan(200_000)
     const posted: string[] = []
     page.on('request', (request) => request.method() === 'POST' && posted.push(request.url()))
+    const devtools = await page.context().newCDPSession(page)
+    // Slow enough that there is a progress to see: a megabyte in about a second and a half.
+    const slow = { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 700_000 }
+    await devtools.send('Network.emulateNetworkConditions', slow)
     await choose(page, png('large.png', noise))
+    await card(page, 'large.png')
+      .getByText(/Uploading [1-9]\d?%/)
+      .waitFor()
     await phase(page, 'large.png', 'completed')
     expect(posted[0]).toBe(`${system.url}/uploads`)
     expect(posted[1]).toContain(system.awsEndpoint)
