@@ -508,6 +508,7 @@ describe.skipIf(CHROMIUM === undefined)('the page in a browser (skipped without 
       )
       await card(page, 'barrier.jpg').and(page.locator('[data-phase=completed]')).first().waitFor()
       await card(page, 'small.png').and(page.locator('[data-phase=failed]')).first().waitFor()
+      await card(page, 'barrier.jpg').first().getByText('Completed · 1 face').waitFor()
       await page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished)))
       await check(page, 'list')
       await card(page, 'barrier.jpg').first().locator('.open').click()

@@ -116,7 +116,9 @@ export function statusText({ phase, sent, note, problem, record, file }) {
   if (note) return note
   if (phase === 'awaiting_upload' && file) return 'Queued'
   if (phase === 'uploading') return sent < 100 ? `Uploading ${sent}%` : 'Uploaded, almost there'
-  if (phase === 'completed' && record?.faceCount) return `Completed · ${counted(record.faceCount, 'face')}`
+  // Lists have the number, records the faces.
+  const faces = record?.faceCount ?? record?.rekognitionFaces?.length
+  if (phase === 'completed' && faces) return `Completed · ${counted(faces, 'face')}`
   if (phase === 'rejected' && problem?.again) return 'Not sent'
   return STATUS_TEXTS[phase]
 }
