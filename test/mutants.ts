@@ -357,8 +357,6 @@ const MUTANTS: Mutant[] = [
     file: 'sweeper/sweep.ts',
     from: 'if (image.epoch === 1 && image.attempts === 0 && !(await hasOriginal(deps, image))) {',
     to: 'if (image.attempts < 0) {',
-    // In the simulation the sweeper gives such an image up as well.
-    tests: worker,
   },
   {
     name: 'the sweeper does not look for the original before it removes a record',
