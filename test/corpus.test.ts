@@ -13,15 +13,18 @@ import { render } from '../worker/thumbnail.ts'
 import { startTestSystem } from './context.ts'
 import { mutations } from './corpus.ts'
 import {
+  box,
   flat,
   frameBomb,
   frameRepeatingAvif,
+  fullBox,
   grid,
   insert,
   jpegSegment,
   pngChunk,
   repeat,
   scanBomb,
+  u32,
   validFiles,
   withChunks,
   withSegments,
@@ -33,6 +36,8 @@ const SEED = Number(process.env['SEED'] ?? 1)
 const AT_ONCE = 4
 /** None of them takes a second on an idle core. */
 const HANG_MS = 10_000
+
+const many = (bytes: Buffer): Buffer[] => Array(20_000).fill(bytes)
 
 /** What becomes of a file: `rendered`, or the code of its verdict. All else is thrown. */
 async function outcome(bytes: Buffer): Promise<string> {
@@ -356,6 +361,44 @@ describe('the pixels of an AVIF', () => {
     const twice = insert(bytes, end, second, second)
     twice.writeUInt32BE(bytes.readUInt32BE(meta) + 16, meta)
     expect(avifPixels(twice).decoded).toBe(Number.POSITIVE_INFINITY)
+  })
+  it('cannot be hidden by sizes of fields that decoders pass over', async () => {
+    const bytes = Buffer.from(frameRepeating)
+    const sizes = bytes.indexOf('iloc') + 8
+    // No offset but the base: what follows it, the length, moves up.
+    bytes[sizes] = 0xf4
+    bytes.copy(bytes, sizes + 14, sizes + 18, sizes + 22)
+    expect(await outcome(bytes)).toBe('TOO_MANY_PIXELS')
+  })
+  it('cannot be hidden by a count of more than there is', async () => {
+    const bytes = Buffer.from(frameRepeating)
+    const count = bytes.indexOf('ipma') + 8
+    bytes.writeUInt32BE(bytes.readUInt32BE(count) + 1, count)
+    expect(await outcome(bytes)).toBe('CORRUPT_IMAGE')
+  })
+  it.each([
+    [
+      'properties and their uses',
+      box('iprp', box('ipco', ...many(box('free'))), ...many(fullBox('ipma', 0, u32(0)))),
+    ],
+    ['references', fullBox('iref', 0, ...Array(40).fill(box('dimg', u32(60_000), Buffer.alloc(120_000))))],
+  ])('are not counted in a file of endless %s', (_, part) => {
+    const begun = performance.now()
+    const bytes = Buffer.concat([box('ftyp', Buffer.from('avif')), fullBox('meta', 0, part)])
+    expect(avifPixels(bytes).decoded).toBe(Number.POSITIVE_INFINITY)
+    expect(performance.now() - begun).toBeLessThan(HANG_MS)
+  })
+  it('are not counted in a file of endless descriptions, each of all of it', () => {
+    const place = Buffer.from('00000001000100000001', 'hex')
+    const iloc = fullBox('iloc', 0, Buffer.from([0, 0]), place.subarray(2))
+    const bytes = Buffer.concat([
+      box('ftyp', Buffer.from('avif')),
+      ...many(fullBox('meta', 0, iloc)),
+      Buffer.alloc(2_000_000),
+    ])
+    const begun = performance.now()
+    expect(avifPixels(bytes).decoded).toBe(Number.POSITIVE_INFINITY)
+    expect(performance.now() - begun).toBeLessThan(HANG_MS)
   })
 })
 

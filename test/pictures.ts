@@ -233,12 +233,12 @@ export async function frameBomb(format: 'gif' | 'webp', frames: number): Promise
 }
 
 const u16 = (value: number): Buffer => Buffer.from([value >> 8, value & 255])
-const u32 = (value: number): Buffer => Buffer.concat([u16(value >>> 16), u16(value & 0xffff)])
-const box = (type: string, ...parts: Uint8Array[]): Buffer => {
+export const u32 = (value: number): Buffer => Buffer.concat([u16(value >>> 16), u16(value & 0xffff)])
+export const box = (type: string, ...parts: Uint8Array[]): Buffer => {
   const data = Buffer.concat(parts)
   return Buffer.concat([u32(data.length + 8), Buffer.from(type), data])
 }
-const fullBox = (type: string, version: number, ...parts: Uint8Array[]): Buffer =>
+export const fullBox = (type: string, version: number, ...parts: Uint8Array[]): Buffer =>
   box(type, Buffer.from([version, 0, 0, 0]), ...parts)
 export interface IsoBox {
   type: string

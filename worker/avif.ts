@@ -1,23 +1,41 @@
+import { Verdict } from '../shared/image.ts'
+
 /**
  * Pixels of the largest picture within an AVIF, and of all that may be decoded for it: each coded picture as often as
  * it has frames (all of them are decoded for one) and as often as a grid shows it. 800 bytes can thus mean minutes.
- * What cannot be followed counts as infinite where a decoder might follow it, and as nothing where none does.
+ * What cannot be followed counts as infinite.
+ *
+ * @throws Verdict CORRUPT_IMAGE where a box ends too early, which some decoders overlook
  */
 export function avifPixels(bytes: Buffer): { largest: number; decoded: number } {
-  const result = { largest: 0, decoded: 0 }
-  for (const box of boxes(bytes)) {
-    if (box.type !== 'meta') continue
-    try {
-      const { largest, decoded } = itemPixels(bytes, box.data.subarray(4))
-      result.largest = Math.max(result.largest, largest)
-      result.decoded += decoded
-    } catch (error) {
-      // A box that ends too early; libheif will say so.
-      if (!(error instanceof RangeError)) throw error
-    }
+  let meta: Buffer | undefined
+  for (const { type, data } of boxes(bytes)) {
+    if (type !== 'meta') continue
+    // Decoders differ in which one they take, and each could mean the whole file.
+    if (meta !== undefined) return NOT_TO_BE_FOLLOWED
+    meta = data
   }
-  return result
+  try {
+    return meta === undefined ? NOTHING : itemPixels(bytes, meta.subarray(4))
+  } catch (error) {
+    if (error instanceof Unclear) return NOT_TO_BE_FOLLOWED
+    if (!(error instanceof RangeError)) throw error
+    throw new Verdict('CORRUPT_IMAGE', 'A box of the image ends too early.', error)
+  }
 }
+
+const NOTHING = { largest: 0, decoded: 0 }
+const NOT_TO_BE_FOLLOWED = { largest: 0, decoded: Number.POSITIVE_INFINITY }
+
+/** What decoders may read otherwise, or more parts than there is time to look at or memory to keep a list of. */
+class Unclear extends Error {}
+/**
+ * Boxes within a box, items, and references between them: far more than encoders write, and than libheif takes of items
+ * (libheif/security_limits.cc: 1,000). A grid may name a cell as often as it has places.
+ */
+const MAX_BOXES = 10_000
+const MAX_ITEMS = 10_000
+const MAX_REFERENCES = 100_000
 
 interface Box {
   type: string
@@ -43,14 +61,8 @@ function itemPixels(file: Buffer, meta: Buffer): { largest: number; decoded: num
   // Where a box is there twice, decoders differ in which one they take.
   const twice = ['iprp', 'iref', 'iloc', 'idat'].some((type) => (items.get(type)?.length ?? 0) > 1)
   if (twice || (properties.get('ipco')?.length ?? 0) > 1) return NOT_TO_BE_FOLLOWED
-  const sizes = new Map<number, number>()
-  let largest = 0
-  for (const ipma of properties.get('ipma') ?? []) {
-    for (const [id, size] of sizesOf(properties.get('ipco')?.[0], ipma)) {
-      sizes.set(id, Math.max(size, sizes.get(id) ?? 0))
-      largest = Math.max(size, largest)
-    }
-  }
+  const sizes = sizesOf(properties.get('ipco')?.[0], properties.get('ipma') ?? [])
+  const largest = [...sizes.values()].reduce((most, size) => Math.max(most, size), 0)
   const uses = usesOf(items.get('iref')?.[0])
   let decoded = 0
   let unread = 2 * file.length
@@ -63,11 +75,16 @@ function itemPixels(file: Buffer, meta: Buffer): { largest: number; decoded: num
   return { largest, decoded }
 }
 
-const NOT_TO_BE_FOLLOWED = { largest: 0, decoded: Number.POSITIVE_INFINITY }
+/** @throws Unclear */
+function boxesWithin(bytes: Buffer): Box[] {
+  const found: Box[] = []
+  for (const box of boxes(bytes)) if (found.push(box) > MAX_BOXES) throw new Unclear()
+  return found
+}
 
 function childrenOf(bytes: Buffer): Map<string, Buffer[]> {
   const found = new Map<string, Buffer[]>()
-  for (const { type, data } of boxes(bytes)) {
+  for (const { type, data } of boxesWithin(bytes)) {
     const same = found.get(type)
     if (same === undefined) found.set(type, [data])
     else same.push(data)
@@ -78,24 +95,28 @@ function childrenOf(bytes: Buffer): Map<string, Buffer[]> {
 const uint = (bytes: Buffer, at: number, size: number): number =>
   size === 0 ? 0 : size === 8 ? Number(bytes.readBigUInt64BE(at)) : bytes.readUIntBE(at, size)
 
-function sizesOf(ipco: Buffer | undefined, ipma: Buffer | undefined): Map<number, number> {
+/** The most pixels that each item is said to have. @throws Unclear */
+function sizesOf(ipco: Buffer | undefined, ipmas: Buffer[]): Map<number, number> {
   const sizes = new Map<number, number>()
-  if (ipco === undefined || ipma === undefined) return sizes
-  const areas = [...boxes(ipco)].map(({ type, data }) =>
+  if (ipco === undefined || ipmas.length === 0) return sizes
+  const areas = boxesWithin(ipco).map(({ type, data }) =>
     type === 'ispe' ? data.readUInt32BE(4) * data.readUInt32BE(8) : 0,
   )
-  const idBytes = ipma[0] === 0 ? 2 : 4
-  const indexBytes = (ipma[3] ?? 0) & 1 ? 2 : 1
-  let at = 8
-  for (let items = ipma.readUInt32BE(4); items > 0; items -= 1) {
-    const id = uint(ipma, at, idBytes)
-    at += idBytes
-    let left = ipma.readUInt8(at)
-    for (at += 1; left > 0; left -= 1, at += indexBytes) {
-      // The highest bit says that the property is essential.
-      const index = uint(ipma, at, indexBytes) & (indexBytes === 2 ? 0x7fff : 0x7f)
-      const area = areas[index - 1] ?? 0
-      if (area > 0) sizes.set(id, Math.max(area, sizes.get(id) ?? 0))
+  for (const ipma of ipmas) {
+    const idBytes = ipma[0] === 0 ? 2 : 4
+    const indexBytes = (ipma[3] ?? 0) & 1 ? 2 : 1
+    let at = 8
+    for (let items = ipma.readUInt32BE(4); items > 0; items -= 1) {
+      const id = uint(ipma, at, idBytes)
+      at += idBytes
+      let left = ipma.readUInt8(at)
+      for (at += 1; left > 0; left -= 1, at += indexBytes) {
+        // The highest bit says that the property is essential.
+        const index = uint(ipma, at, indexBytes) & (indexBytes === 2 ? 0x7fff : 0x7f)
+        const area = areas[index - 1] ?? 0
+        if (area > 0) sizes.set(id, Math.max(area, sizes.get(id) ?? 0))
+      }
+      if (sizes.size > MAX_ITEMS) throw new Unclear()
     }
   }
   return sizes
@@ -107,12 +128,12 @@ function usesOf(iref: Buffer | undefined): Map<number, number> {
   if (iref === undefined) return uses
   const shown: [by: number, id: number][] = []
   const idBytes = iref[0] === 0 ? 2 : 4
-  for (const { type, data } of boxes(iref.subarray(4))) {
+  for (const { type, data } of boxesWithin(iref.subarray(4))) {
     if (type !== 'dimg') continue
     const by = uint(data, 0, idBytes)
     let at = idBytes + 2
     for (let left = data.readUInt16BE(idBytes); left > 0; left -= 1, at += idBytes) {
-      shown.push([by, uint(data, at, idBytes)])
+      if (shown.push([by, uint(data, at, idBytes)]) > MAX_REFERENCES) throw new Unclear()
     }
   }
   for (let depth = 1; depth <= 3; depth += 1) {
@@ -123,8 +144,7 @@ function usesOf(iref: Buffer | undefined): Map<number, number> {
   return uses
 }
 
-/** Far more than libheif takes (libheif/security_limits.cc: 1,000 and 32). */
-const MAX_ITEMS = 10_000
+/** Of an item, far more than libheif takes (libheif/security_limits.cc: 32). */
 const MAX_EXTENTS = 1_000
 
 /** The bytes of each item; undefined where they are made of other items' bytes or overlap, as with no encoder. */
@@ -138,6 +158,9 @@ function* dataOf(
   const nibbles = iloc.readUInt16BE(4)
   const [offsetBytes, lengthBytes, baseBytes] = [nibbles >> 12, (nibbles >> 8) & 15, (nibbles >> 4) & 15]
   const indexBytes = version === 0 ? 0 : nibbles & 15
+  // Of other sizes than these, libheif reads nothing and goes on.
+  if (![offsetBytes, lengthBytes, baseBytes, indexBytes].every((size) => [0, 4, 8].includes(size)))
+    throw new Unclear()
   const idBytes = version < 2 ? 2 : 4
   let at = 6 + idBytes
   const items = uint(iloc, 6, idBytes)
