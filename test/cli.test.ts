@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import {
   existsSync,
   mkdirSync,
@@ -58,7 +59,8 @@ interface Line {
 function launch(command: string[], env: Record<string, string>) {
   const child = spawn(process.execPath, [...NODE, ...command], {
     cwd: root,
-    env: { ...process.env, NO_COLOR: '1', ...env },
+    // Those that are killed leave what they keep.
+    env: { ...process.env, NO_COLOR: '1', ...env, TMPDIR: folder },
   })
   children.push(child)
   const text = { out: '', err: '' }
@@ -123,8 +125,10 @@ let url: string
 beforeAll(async () => {
   url = await startSystem()
 })
-afterAll(() => {
-  for (const child of children) child.kill('SIGKILL')
+afterAll(async () => {
+  for (const child of children) {
+    if (child.kill('SIGKILL')) await once(child, 'exit')
+  }
   rmSync(folder, { recursive: true, force: true })
 })
 

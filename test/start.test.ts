@@ -1,4 +1,5 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -23,8 +24,10 @@ interface Running {
 }
 const children: ChildProcess[] = []
 const folders: string[] = []
-afterEach(() => {
-  for (const child of children.splice(0)) child.kill('SIGKILL')
+afterEach(async () => {
+  for (const child of children.splice(0)) {
+    if (child.kill('SIGKILL')) await once(child, 'exit')
+  }
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true })
 })
 const newFolder = (): string => {
@@ -41,8 +44,15 @@ function launch(env: Record<string, string> = {}, files: string[] = []): Omit<Ru
     ['--disable-warning=ExperimentalWarning', 'local/main.ts', ...files],
     {
       cwd: root,
-      // Not where somebody may have recordings.
-      env: { ...inherited, INIT_CWD: import.meta.dirname, PORT: '0', AWS_PORT: '0', NO_COLOR: '1', ...env },
+      env: {
+        ...inherited,
+        ...{ PORT: '0', AWS_PORT: '0', NO_COLOR: '1' },
+        // Not where somebody may have recordings.
+        INIT_CWD: import.meta.dirname,
+        // Those that are killed leave what they keep.
+        TMPDIR: newFolder(),
+        ...env,
+      },
     },
   )
   children.push(child)
