@@ -88,9 +88,7 @@ const DELETIONS = 5
 export async function deleteRecord(records: Records, seen: Image, graceMs = 0): Promise<Image | undefined> {
   const { dynamo, table } = records
   const { imageId, owner, keyHash } = seen
-  if (keyHash !== undefined) {
-    await dynamo.send(new DeleteCommand({ TableName: table, Key: { imageId: `idempotency#${keyHash}` } }))
-  }
+  if (keyHash !== undefined) await forgetIdempotencyKey(records, keyHash, imageId)
   let image: Image | undefined = seen
   for (let look = 0; look < DELETIONS; look += 1) {
     const labels = labelKeys(image)
@@ -375,4 +373,25 @@ export async function claimIdempotencyKey(
   const { Item } = await dynamo.send(new GetCommand({ TableName: table, Key: key, ConsistentRead: true }))
   const { target, sha256, createdAt } = keyItemSchema.parse(Item)
   return { imageId: target, sha256, createdAt }
+}
+
+/** Unless it stands for another image by now, which was submitted with it after its day. */
+async function forgetIdempotencyKey(
+  { dynamo, table }: Records,
+  keyHash: string,
+  imageId: ImageId,
+): Promise<void> {
+  try {
+    await dynamo.send(
+      new DeleteCommand({
+        TableName: table,
+        Key: { imageId: `idempotency#${keyHash}` },
+        ConditionExpression: 'attribute_not_exists(imageId) OR #target = :imageId',
+        ExpressionAttributeNames: { '#target': 'target' },
+        ExpressionAttributeValues: { ':imageId': imageId },
+      }),
+    )
+  } catch (error) {
+    if (!(error instanceof ConditionalCheckFailedException)) throw error
+  }
 }

@@ -330,6 +330,16 @@ describe('an idempotency key', () => {
     const theirs = await system.submit(bytes, { 'idempotency-key': 'owned', 'x-test-owner': 'them' })
     expect(theirs).not.toBe(mine)
   })
+  it('that was used again after its day outlives its first image', async () => {
+    const bytes = await distinct(6)
+    const submit = () => system.submit(bytes, { 'idempotency-key': 'used-again' })
+    const first = await submit()
+    await system.setItem(`idempotency#${(await system.item(first))['keyHash']}`, { expiresAt: 0 })
+    const second = await submit()
+    expect(second).not.toBe(first)
+    await system.app.request(`/images/${first}`, { method: 'DELETE' })
+    expect(await submit()).toBe(second)
+  })
 })
 
 describe('GET /images/{imageId}', () => {
