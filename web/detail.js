@@ -100,7 +100,10 @@ function renderPicture({ key, name, phase, preview, record }) {
   download.onclick = async (event) => {
     if (!token) return
     event.preventDefault() // a link cannot send the token
-    location.assign(await pictureUrl(key, '/original'))
+    const url = await pictureUrl(key, '/original')
+    // An empty one would load the page anew.
+    if (url) location.assign(url)
+    else announce(`${name} cannot be downloaded now.`)
   }
   const source = preview ?? (onServer ? download.href : '')
   if (source !== shownSource) {
