@@ -16,8 +16,8 @@ const env = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '1000000', ...proce
 const isLate = file === 'local/main.ts' && process.platform === 'linux' && !process.env.MALLOC_ARENA_MAX
 
 if (major > 22 || (major === 22 && minor >= 18)) {
-  // The same process anew: whoever started it has its id.
-  if (isLate) process.execve(process.execPath, [process.execPath, ...process.execArgv, file, ...args], env)
+  // The same process anew: whoever started it has its id. (Node 23 before 23.11 cannot, and grows.)
+  if (isLate) process.execve?.(process.execPath, [process.execPath, ...process.execArgv, file, ...args], env)
   // As Node itself would have it: a file that is started, rather than imported, knows itself by its whole path.
   process.argv.splice(1, 2, resolve(file))
   await import(pathToFileURL(resolve(file)).href)
