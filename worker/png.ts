@@ -42,8 +42,7 @@ export function withoutText(file: Uint8Array): Buffer {
     if (!NEEDED.has(type) || (seen.has(type) && type !== 'IDAT')) {
       if (from < at) kept.push(bytes.subarray(from, at))
       from = end
-    }
-    seen.add(type)
+    } else seen.add(type)
     at = end
   }
   if (from === 0) return bytes
