@@ -31,7 +31,9 @@ const NEEDED = new Set([
 export function withoutText(file: Uint8Array): Buffer {
   const bytes = Buffer.from(file.buffer, file.byteOffset, file.length)
   if (bytes.toString('latin1', 1, 4) !== 'PNG') return bytes
-  const kept: Buffer[] = []
+  // What is kept goes to its place at once: a list of two million pieces would take more memory than the file.
+  let kept: Buffer | undefined
+  let length = 0
   const seen = new Set<string>()
   let from = 0
   let at = SIGNATURE_BYTES
@@ -40,12 +42,13 @@ export function withoutText(file: Uint8Array): Buffer {
     if (end > bytes.length) break
     const type = bytes.toString('latin1', at + 4, at + 8)
     if (!NEEDED.has(type) || (seen.has(type) && type !== 'IDAT')) {
-      if (from < at) kept.push(bytes.subarray(from, at))
+      kept ??= Buffer.allocUnsafeSlow(bytes.length)
+      length += bytes.copy(kept, length, from, at)
       from = end
     } else seen.add(type)
     at = end
   }
-  if (from === 0) return bytes
-  kept.push(bytes.subarray(from))
-  return Buffer.concat(kept)
+  if (kept === undefined) return bytes
+  length += bytes.copy(kept, length, from)
+  return kept.subarray(0, length)
 }
