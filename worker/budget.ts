@@ -41,10 +41,10 @@ export const BYTES_PER_PIXEL: Record<Kind, number> = {
   avif: 20,
   'deep avif': 27,
 }
-/** Decoders keep a copy of the file, or of its parts, and sometimes another. */
-export const BYTES_PER_BYTE = 2
-/** What one image may take. MAX_PIXELS fill DECODE_BYTES; this leaves room for the bytes of such a picture by POST /images. */
-export const MAX_DECODE_BYTES = DECODE_BYTES + 10_000_000
+/** Decoders keep a copy of the file, or of its parts, and sometimes another; and the file before may still be there. */
+export const BYTES_PER_BYTE = 3
+/** What one image may take. MAX_PIXELS fill DECODE_BYTES; this leaves room for such a picture by POST /images, 3 × 4.5 MB. */
+export const MAX_DECODE_BYTES = DECODE_BYTES + 15_000_000
 
 /**
  * The most pixels of each kind: what DECODE_BYTES has room for, and never more than one core decodes in 5 seconds.
