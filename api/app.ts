@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { GetObjectCommand, NoSuchKey } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { type Context, Hono } from 'hono'
+import { accepts } from 'hono/accepts'
 import { cors } from 'hono/cors'
 import type { AuthConfig } from '../shared/config.ts'
 import { DETAIL_TYPES, EVENT_SOURCE, eventDetail } from '../shared/event.ts'
@@ -176,7 +177,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
 
   app.get('/images', async (c) => {
     const owner = await deps.identify(c)
-    const { limit, cursor, status, label, minConfidence } = parse(listSchema, c.req.query(), 'The query')
+    const { limit, cursor, status, label, minConfidence } = parse(listSchema, queryOf(c), 'The query')
     const { items, last } = await listImages(deps, owner, {
       limit,
       ...(cursor === undefined ? {} : { after: cursor }),
@@ -199,7 +200,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
 
   app.get('/images/:imageId', async (c) => {
     const owner = await deps.identify(c)
-    const { wait } = parse(waitSchema, c.req.query(), 'The query')
+    const { wait } = parse(waitSchema, queryOf(c), 'The query')
     const image = await waitUntilFinished(
       () => findImage(c.req.param('imageId'), owner),
       wait * 1000,
@@ -323,8 +324,14 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     })
     c.header('cache-control', 'no-store')
     c.header('vary', 'accept')
-    if (c.req.header('accept')?.startsWith('application/json')) return c.json({ url } satisfies Presigned)
-    return c.redirect(url, 302)
+    const wanted = accepts(c, {
+      header: 'Accept',
+      supports: ['text/html', JSON_TYPE],
+      default: 'text/html',
+      match: (ranges) =>
+        ranges.find(({ type, q }) => type.toLowerCase() === JSON_TYPE && q > 0)?.type ?? 'text/html',
+    })
+    return wanted === 'text/html' ? c.redirect(url, 302) : c.json({ url } satisfies Presigned)
   }
 
   return app
@@ -358,3 +365,15 @@ const isContentType = (type: string): type is ContentType =>
   (CONTENT_TYPES as readonly string[]).includes(type)
 
 const writeCursor = (last: ImageId): string => Buffer.from(last).toString('base64url')
+
+const JSON_TYPE = 'application/json'
+
+/** @throws ApiError INVALID_PARAMETER: of two values, nobody knows which one is meant */
+function queryOf(c: Context): Record<string, string | undefined> {
+  return Object.fromEntries(
+    Object.entries(c.req.queries()).map(([name, values]) => {
+      if (values.length > 1) throw new ApiError('INVALID_PARAMETER', 'A parameter is there more than once.')
+      return [name, values[0]]
+    }),
+  )
+}

@@ -52,20 +52,25 @@ export const analysesSchema = (offered: AnalysisName[]) =>
 
 export const waitSchema = z.object({ wait: wholeNumber(0, MAX_WAIT_SECONDS).default(0) })
 
-export const listSchema = z.object({
-  limit: wholeNumber(1, 100).default(20),
-  /** Opaque to clients: the last id of the page before. It holds no owner, so a stolen one opens nothing. */
-  cursor: z
-    .string()
-    .transform((cursor) => Buffer.from(cursor, 'base64url').toString('latin1'))
-    .pipe(imageIdSchema)
-    .optional(),
-  status: statusSchema.optional(),
-  /** A label's name as Rekognition gives it, in any case. */
-  label: z.string().min(1).max(256).optional(),
-  /** Of the label, in per cent. */
-  minConfidence: percentage().optional(),
-})
+export const listSchema = z
+  .object({
+    limit: wholeNumber(1, 100).default(20),
+    /** Opaque to clients: the last id of the page before. It holds no owner, so a stolen one opens nothing. */
+    cursor: z
+      .string()
+      .transform((cursor) => Buffer.from(cursor, 'base64url').toString('latin1'))
+      .pipe(z.uuid({ version: 'v7', error: 'is none of this API' }).pipe(imageIdSchema))
+      .optional(),
+    status: statusSchema.optional(),
+    /** A label's name as Rekognition gives it, in any case. */
+    label: z.string().min(1, 'must not be empty').max(256, 'may have 256 characters').optional(),
+    /** Of the label, in per cent. */
+    minConfidence: percentage().optional(),
+  })
+  .refine(({ label, minConfidence }) => minConfidence === undefined || label !== undefined, {
+    path: ['minConfidence'],
+    message: 'is of a label: say which one',
+  })
 
 const filename = z
   .string()

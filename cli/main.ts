@@ -217,7 +217,7 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
       const minConfidence =
         values['min-confidence'] === undefined
           ? undefined
-          : readNumber('min-confidence', values['min-confidence'], 0, 100)
+          : readPercentage('min-confidence', values['min-confidence'])
       let shown = 0
       for await (const image of client.list({
         status,
@@ -292,6 +292,12 @@ function readNumber(name: string, text: string | undefined, otherwise: number, m
   const number = Number(text)
   if (/^\d+$/.test(text) && number >= 1 && number <= most) return number
   throw new UsageError(`--${name} must be a whole number from 1 to ${most}.`)
+}
+
+function readPercentage(name: string, text: string): number {
+  const number = Number(text)
+  if (/^\d{1,3}(\.\d{1,4})?$/.test(text) && number <= 100) return number
+  throw new UsageError(`--${name} must be a number from 0 to 100.`)
 }
 
 function oneOf<T extends string>(name: string, known: readonly T[], text: string): T {

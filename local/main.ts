@@ -20,6 +20,12 @@ const system = await startSystem(process.env, log).catch((error) => {
   process.exit(1)
 })
 
+/** What a newcomer may type, as far as this API lets them in. */
+const attempt = {
+  none: `curl -F image=@photo.jpg ${system.url}/images`,
+  jwt: `curl -H "Authorization: Bearer $TOKEN" -F image=@photo.jpg ${system.url}/images`,
+  iam: `npx image-analyzer upload photo.jpg --sign --endpoint ${system.url}`,
+}[system.auth]
 const keeps = process.env['DATA_DIR']
 say(`
   Page and API   ${system.url}
@@ -27,7 +33,7 @@ say(`
   Rekognition    ${system.rekognition}${system.rekognition === 'the stand-in' ? ' (measures pixels; REKOGNITION=aws uses the real service)' : ''}
   Data           ${process.env['AWS_ENDPOINT_URL'] ? 'at the AWS endpoint' : keeps ? `kept in ${resolve(keeps)}` : 'gone after exit; DATA_DIR=folder keeps it'}
 
-Ready in ${((performance.now() - began) / 1000).toFixed(1)} s. Try: curl -F image=@photo.jpg ${system.url}/images
+Ready in ${((performance.now() - began) / 1000).toFixed(1)} s. Try: ${attempt}
 `)
 
 let stopping = 0

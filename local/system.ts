@@ -1,5 +1,6 @@
+import { randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -13,6 +14,7 @@ import { type ServerType, serve } from '@hono/node-server'
 import * as z from 'zod'
 import { buildApp } from '../api/app.ts'
 import { identifyBy } from '../api/auth.ts'
+import { ApiError, problem } from '../api/errors.ts'
 import { bucketOrigin, loadDocs, loadPage } from '../api/page.ts'
 import { newImageId, postForms } from '../api/submit.ts'
 import {
@@ -77,6 +79,7 @@ export interface System {
   rekognition: 'the stand-in' | 'Amazon Rekognition' | string
   target: AwsTarget
   jobQueueUrl: string
+  auth: AuthConfig['AUTH']
   /** Ends within 5 seconds; what a worker has not finished by then stays in the queue. */
   stop: () => Promise<void>
 }
@@ -320,6 +323,7 @@ async function start(
     rekognition,
     target,
     jobQueueUrl,
+    auth: auth.AUTH,
     stop,
   }
 }
@@ -423,7 +427,22 @@ function listen(fetch: Parameters<typeof serve>[0]['fetch'], wanted: number): Pr
   return new Promise((resolve, reject) => {
     const server = serve({ fetch, port: wanted, hostname: '127.0.0.1' }, () => resolve(server))
     server.once('error', reject)
+    // What is no HTTP never becomes a request; the answer is the API's own all the same, as API Gateway's is on AWS.
+    server.on('clientError', (_error: Error, socket: Socket) => void refuse(socket))
   })
+}
+
+async function refuse(socket: Socket): Promise<void> {
+  if (!socket.writable) return
+  const answer = problem(
+    new ApiError('INVALID_PARAMETER', 'This is no HTTP request, or its head is too long.'),
+    randomUUID(),
+  )
+  const body = await answer.text()
+  const head = [...answer.headers].map(([name, value]) => `${name}: ${value}\r\n`).join('')
+  socket.end(
+    `HTTP/1.1 400 Bad Request\r\n${head}content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  )
 }
 
 function closeServer(server: ServerType): Promise<void> {

@@ -444,6 +444,18 @@ describe('GET /images/{imageId}/thumbnail and /original', () => {
       expect((await (await fetch(url)).arrayBuffer()).byteLength).toBe(bytes)
     }
   })
+  it.each([
+    ['APPLICATION/JSON', 200],
+    ['text/html, application/json;q=0.5', 200],
+    ['application/json;q=0', 302],
+    ['application/jsonp', 302],
+    ['image/avif,image/webp,*/*;q=0.8', 302],
+  ])('take Accept: %s for %i', async (accept, status) => {
+    const imageId = await system.submit(photo)
+    await system.work()
+    const answer = await system.app.request(`/images/${imageId}/original`, { headers: { accept } })
+    expect(answer.status).toBe(status)
+  })
   it('say that there is no thumbnail yet', async () => {
     const imageId = await system.submit(await distinct(11))
     await expectProblem(await system.app.request(`/images/${imageId}/thumbnail`), 404, 'NOT_FOUND')
@@ -546,16 +558,23 @@ describe('GET /images', () => {
     const response = await system.app.request('/images', { headers: { 'x-test-owner': 'nobody' } })
     expect(await response.json()).toEqual({ items: [] })
   })
-  it.each(['limit=0', 'limit=101', 'limit=x', 'status=done', 'cursor=junk', 'cursor=', 'label='])(
-    'refuses %s',
-    async (query) => {
-      await expectProblem(
-        await system.app.request(`/images?${query}`, { headers: owner }),
-        400,
-        'INVALID_PARAMETER',
-      )
-    },
-  )
+  it.each([
+    'limit=0',
+    'limit=101',
+    'limit=x',
+    'status=done',
+    'cursor=junk',
+    'cursor=',
+    'label=',
+    'limit=1&limit=2',
+    'minConfidence=5',
+  ])('refuses %s', async (query) => {
+    await expectProblem(
+      await system.app.request(`/images?${query}`, { headers: owner }),
+      400,
+      'INVALID_PARAMETER',
+    )
+  })
 })
 
 describe('everything else', () => {

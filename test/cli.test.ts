@@ -295,7 +295,7 @@ describe('the other commands', () => {
     expect((await cli(['list', '--status', 'completed', '--csv', '--limit', '3'])).out).toMatch(
       /^imageId,status,.*\n([^,]+,completed,.*\n){3}$/,
     )
-    const labelled = await cli(['list', '--label', 'bright', '--min-confidence', '1', '--limit', '1'])
+    const labelled = await cli(['list', '--label', 'bright', '--min-confidence', '0.5', '--limit', '1'])
     expect(labelled.lines).toEqual([expect.objectContaining({ labels: expect.arrayContaining(['Bright']) })])
     expect((await cli(['list', '--label', 'nothing'])).out).toBe('')
     const [shown, refused] = await Promise.all([

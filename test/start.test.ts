@@ -344,6 +344,35 @@ describe('a Rekognition that takes 8 calls a second', () => {
   }, 90_000)
 })
 
+describe('with AUTH=iam', () => {
+  it('says how to be let in, and answers what is no HTTP request as the API does', async () => {
+    const system = await start({ AUTH: 'iam' })
+    expect(system.output()).toContain(
+      `Try: npx image-analyzer upload photo.jpg --sign --endpoint ${system.url}`,
+    )
+    const raw = (request: string): Promise<string> =>
+      new Promise((resolve, reject) => {
+        const socket = connect(Number(new URL(system.url).port), '127.0.0.1', () => socket.write(request))
+        let answer = ''
+        socket.on('data', (chunk) => {
+          answer += chunk
+        })
+        socket.on('close', () => resolve(answer)).on('error', reject)
+      })
+    const garbage = [
+      'GET / HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n',
+      `GET /?${'x'.repeat(20_000)} HTTP/1.1\r\nHost: x\r\n\r\n`,
+      '\0\0\r\n\r\n',
+    ]
+    for (const answer of await Promise.all(garbage.map(raw))) {
+      expect(answer).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/)
+      expect(answer).toContain('content-type: application/problem+json')
+      expect(JSON.parse(answer.split('\r\n\r\n')[1] ?? '')).toMatchObject({ code: 'INVALID_PARAMETER' })
+    }
+    expect((await fetch(`${system.url}/health`)).status).toBe(200)
+  })
+})
+
 const hasAwsCli = spawnSync('aws', ['--version']).status === 0
 
 describe.skipIf(!hasAwsCli)('the AWS CLI (skipped without "aws")', () => {
