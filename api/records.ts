@@ -19,7 +19,7 @@ import {
   unfinishedShard,
 } from '../shared/image.ts'
 import { labelItemId, labelKeys, ownerLabel } from '../shared/labels.ts'
-import { getImage, type Records, sweepAt, updateImage } from '../shared/records.ts'
+import { getImage, inRounds, type Records, type Rounds, sweepAt, updateImage } from '../shared/records.ts'
 
 /** @returns the record, or undefined where there is none or it is another owner's: the two must look the same */
 export async function getOwnImage(
@@ -179,9 +179,8 @@ export type ListedImage = z.infer<typeof listedSchema>
 const MAX_LOOKED_AT = 1_000
 /** Amazon DynamoDB quotas, BatchGetItem. */
 const MAX_READS = 100
-/** Rounds in which DynamoDB may leave some of a batch unread (over 16 MB of records), and milliseconds to the second. */
-const ROUNDS = 8
-const FIRST_PAUSE_MS = 20
+/** Rounds in which DynamoDB may leave some of a batch unread, which it does over 16 MB of records. */
+const READ_ROUNDS: Rounds = { most: 8, firstPauseMs: 20 }
 
 export interface ListQuery {
   limit: number
@@ -311,10 +310,8 @@ const lookAtLabelled =
 /** @throws Error where DynamoDB leaves something unread in every round */
 async function readRecords({ dynamo, table, sleep }: Records, ids: ImageId[]) {
   const found = new Map<string, Record<string, unknown>>()
-  let waiting: Record<string, unknown>[] = ids.map((imageId) => ({ imageId }))
-  for (let round = 0; waiting.length > 0; round += 1) {
-    if (round === ROUNDS) throw new Error(`DynamoDB leaves ${waiting.length} records unread.`)
-    if (round > 0) await sleep(FIRST_PAUSE_MS * 2 ** (round - 1))
+  const keys: Record<string, unknown>[] = ids.map((imageId) => ({ imageId }))
+  await inRounds(sleep, READ_ROUNDS, keys, async (waiting) => {
     const { Responses, UnprocessedKeys } = await dynamo.send(
       new BatchGetCommand({
         RequestItems: {
@@ -327,8 +324,8 @@ async function readRecords({ dynamo, table, sleep }: Records, ids: ImageId[]) {
       }),
     )
     for (const item of Responses?.[table] ?? []) found.set(item['imageId'], item)
-    waiting = UnprocessedKeys?.[table]?.Keys ?? []
-  }
+    return UnprocessedKeys?.[table]?.Keys ?? []
+  })
   return found
 }
 

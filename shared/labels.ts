@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { BatchWriteCommand } from '@aws-sdk/lib-dynamodb'
 import type { Image } from './image.ts'
-import type { Records } from './records.ts'
+import { inRounds, type Records, type Rounds } from './records.ts'
 
 /**
  * The search by label: an item for each label of an image, in the same table, found by the index `byLabel`
@@ -13,9 +13,8 @@ import type { Records } from './records.ts'
 export const MAX_INDEXED_LABELS = 100
 /** Amazon DynamoDB quotas, BatchWriteItem. */
 const MAX_WRITES = 25
-/** Rounds in which DynamoDB may leave some of a batch undone, and milliseconds to the second of them. */
-const ROUNDS = 5
-const FIRST_PAUSE_MS = 50
+/** Rounds in which DynamoDB may leave some of a batch undone. */
+const WRITE_ROUNDS: Rounds = { most: 5, firstPauseMs: 50 }
 
 const hash = (text: string): string => createHash('sha256').update(text).digest('hex')
 
@@ -31,10 +30,12 @@ export const labelItemId = (imageId: string, label: string): string => `label#${
 function indexedLabels(image: Image): { Name: string; Confidence: number }[] {
   const labels = image.status === 'completed' ? (image.rekognitionLabels ?? []) : []
   const surestFirst = labels.toSorted((a, b) => b.Confidence - a.Confidence)
-  const byHash = new Map(surestFirst.toReversed().map((label) => [labelHash(label.Name), label]))
-  return surestFirst
-    .filter((label) => byHash.get(labelHash(label.Name)) === label)
-    .slice(0, MAX_INDEXED_LABELS)
+  const byHash = new Map<string, (typeof labels)[number]>()
+  for (const label of surestFirst) {
+    const key = labelHash(label.Name)
+    if (!byHash.has(key)) byHash.set(key, label)
+  }
+  return [...byHash.values()].slice(0, MAX_INDEXED_LABELS)
 }
 
 /** The keys of an image's items in the index, which a deletion has to take out. */
@@ -73,11 +74,8 @@ type WriteRequest =
   | { DeleteRequest: { Key: Record<string, unknown> } }
 
 /** @throws Error where DynamoDB leaves something undone in every round */
-async function write({ dynamo, table, sleep }: Records, requests: WriteRequest[]): Promise<void> {
-  let waiting = requests
-  for (let round = 0; waiting.length > 0; round += 1) {
-    if (round === ROUNDS) throw new Error(`DynamoDB leaves ${waiting.length} writes of labels undone.`)
-    if (round > 0) await sleep(FIRST_PAUSE_MS * 2 ** (round - 1))
+const write = ({ dynamo, table, sleep }: Records, requests: WriteRequest[]): Promise<void> =>
+  inRounds(sleep, WRITE_ROUNDS, requests, async (waiting) => {
     const batches = Array.from({ length: Math.ceil(waiting.length / MAX_WRITES) }, (_, index) =>
       waiting.slice(index * MAX_WRITES, (index + 1) * MAX_WRITES),
     )
@@ -89,6 +87,5 @@ async function write({ dynamo, table, sleep }: Records, requests: WriteRequest[]
         return (UnprocessedItems?.[table] ?? []) as WriteRequest[]
       }),
     )
-    waiting = undone.flat()
-  }
-}
+    return undone.flat()
+  })

@@ -45,6 +45,32 @@ export async function getImage(
   return Item === undefined || Item['status'] === 'deleted' ? undefined : imageSchema.parse(Item)
 }
 
+/** How often something is asked for in the end, and milliseconds to the second time; each pause is twice the one before. */
+export interface Rounds {
+  most: number
+  firstPauseMs: number
+}
+
+/**
+ * DynamoDB may leave some of a batch undone, which is no error: it is to be sent again.
+ *
+ * @param send answers what is left
+ * @throws Error where something is left in every round
+ */
+export async function inRounds<T>(
+  sleep: Sleep,
+  { most, firstPauseMs }: Rounds,
+  all: T[],
+  send: (waiting: T[]) => Promise<T[]>,
+): Promise<void> {
+  let waiting = all
+  for (let round = 0; waiting.length > 0; round += 1) {
+    if (round === most) throw new Error(`DynamoDB leaves ${waiting.length} parts of a batch undone.`)
+    if (round > 0) await sleep(firstPauseMs * 2 ** (round - 1))
+    waiting = await send(waiting)
+  }
+}
+
 export interface Write {
   set: Record<string, unknown>
   remove?: string[]

@@ -182,9 +182,9 @@ const MUTANTS: Mutant[] = [
   },
   {
     name: 'what DynamoDB leaves of a batch is taken for written',
-    file: 'shared/labels.ts',
-    from: 'waiting = undone.flat()',
-    to: 'waiting = []',
+    file: 'shared/records.ts',
+    from: '    waiting = await send(waiting)\n',
+    to: '    await send(waiting)\n    waiting = []\n',
   },
   {
     name: 'the sweeper announces what cannot be found by its labels',
