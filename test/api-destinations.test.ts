@@ -137,7 +137,7 @@ async function subscribe(
 }
 
 const calls = (calls: Call[], count: number) =>
-  until(`${count} calls`, async () => (calls.length >= count ? calls : undefined), 5_000)
+  until(`${count} calls`, async () => (calls.length >= count ? calls : undefined))
 
 /** The next dead letter, which is taken. */
 async function deadLetter(ms = 5_000): Promise<{ event: Call['event']; why: Record<string, string> }> {
@@ -420,43 +420,39 @@ describe('an API destination, in the end,', () => {
     await (await subscribe(silent.url)).publish()
   })
 
-  it.skipIf(!hasCli)(
-    `is made and called by the AWS CLI${hasCli ? '' : ' (skipped: no aws)'}`,
-    { timeout: 60_000 },
-    async () => {
-      const { calls: arrived, url } = await endpoint(200)
-      const cli = async (...args: string[]) => {
-        const { stdout } = await promisify(execFile)('aws', ['--output', 'json', 'events', ...args], {
-          env: {
-            ...process.env,
-            ...{ AWS_ENDPOINT_URL: aws.endpoint, AWS_DEFAULT_REGION: region },
-            ...{ AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
-          },
-        })
-        return stdout === '' ? {} : JSON.parse(stdout)
-      }
-      const { ConnectionArn } = await cli(
-        ...['create-connection', '--name', 'cli', '--authorization-type', 'API_KEY', '--auth-parameters'],
-        `{"ApiKeyAuthParameters":{"ApiKeyName":"x-api-key","ApiKeyValue":"${SECRET}"}}`,
-      )
-      const { ApiDestinationArn } = await cli(
-        'create-api-destination',
-        // As an argument of its own, version 1 of the CLI would take a URL for the place of the value.
-        ...[
-          '--cli-input-json',
-          JSON.stringify({ Name: 'cli', ConnectionArn, HttpMethod: 'POST', InvocationEndpoint: url }),
-        ],
-      )
-      await events.send(new PutRuleCommand({ Name: 'cli', EventPattern: '{"source":["cli"]}' }))
-      await cli(
-        ...['put-targets', '--rule', 'cli', '--targets', `Id=1,Arn=${ApiDestinationArn},RoleArn=${RoleArn}`],
-      )
-      await events.send(
-        new PutEventsCommand({ Entries: [{ Source: 'cli', DetailType: 't', Detail: '{"n":7}' }] }),
-      )
-      expect((await calls(arrived, 1))[0]?.event.detail).toEqual({ n: 7 })
-    },
-  )
+  it.skipIf(!hasCli)(`is made and called by the AWS CLI${hasCli ? '' : ' (skipped: no aws)'}`, async () => {
+    const { calls: arrived, url } = await endpoint(200)
+    const cli = async (...args: string[]) => {
+      const { stdout } = await promisify(execFile)('aws', ['--output', 'json', 'events', ...args], {
+        env: {
+          ...process.env,
+          ...{ AWS_ENDPOINT_URL: aws.endpoint, AWS_DEFAULT_REGION: region },
+          ...{ AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
+        },
+      })
+      return stdout === '' ? {} : JSON.parse(stdout)
+    }
+    const { ConnectionArn } = await cli(
+      ...['create-connection', '--name', 'cli', '--authorization-type', 'API_KEY', '--auth-parameters'],
+      `{"ApiKeyAuthParameters":{"ApiKeyName":"x-api-key","ApiKeyValue":"${SECRET}"}}`,
+    )
+    const { ApiDestinationArn } = await cli(
+      'create-api-destination',
+      // As an argument of its own, version 1 of the CLI would take a URL for the place of the value.
+      ...[
+        '--cli-input-json',
+        JSON.stringify({ Name: 'cli', ConnectionArn, HttpMethod: 'POST', InvocationEndpoint: url }),
+      ],
+    )
+    await events.send(new PutRuleCommand({ Name: 'cli', EventPattern: '{"source":["cli"]}' }))
+    await cli(
+      ...['put-targets', '--rule', 'cli', '--targets', `Id=1,Arn=${ApiDestinationArn},RoleArn=${RoleArn}`],
+    )
+    await events.send(
+      new PutEventsCommand({ Entries: [{ Source: 'cli', DetailType: 't', Detail: '{"n":7}' }] }),
+    )
+    expect((await calls(arrived, 1))[0]?.event.detail).toEqual({ n: 7 })
+  })
 
   it('that says nothing for five seconds is called again', async () => {
     const [first, second] = await until('the second call', async () =>

@@ -34,7 +34,7 @@ it('npm run build really runs: what it cannot do is no success', async () => {
   })
 })
 
-describe('npm run build', { timeout: 120_000 }, () => {
+describe('npm run build', () => {
   beforeAll(async () => {
     try {
       // Throws where a zip does not load outside of the repository or answers an event wrongly.
@@ -43,7 +43,7 @@ describe('npm run build', { timeout: 120_000 }, () => {
       if (!(error instanceof InstallFailed && error.unreachable)) throw error
       unreachable = error
     }
-  }, 120_000)
+  })
 
   beforeEach(({ skip }) => skip(unreachable !== undefined, 'the npm registry is out of reach'))
 

@@ -32,6 +32,8 @@ import { Budget, ORIGINAL_BYTES } from '../worker/budget.ts'
 import { Limiter } from '../worker/limiter.ts'
 import { render } from '../worker/thumbnail.ts'
 
+export { until } from './until.ts'
+
 /** Answers of Rekognition that are made up, for pictures in `fixtures`: `createRecordings({ folder: MADE_UP_ANSWERS })`. */
 export const MADE_UP_ANSWERS = join(import.meta.dirname, 'fixtures/answers')
 
@@ -324,15 +326,4 @@ export function watchCalls(system: TestSystem): Watcher {
     )
   }
   return watcher
-}
-
-/** Waits for a condition, with a deadline: never a bare sleep. */
-export async function until<T>(what: string, look: () => Promise<T | undefined>, ms = 20_000): Promise<T> {
-  const deadline = Date.now() + ms
-  for (;;) {
-    const found = await look()
-    if (found !== undefined) return found
-    if (Date.now() > deadline) throw new Error(`Not within ${ms} ms: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  }
 }

@@ -1719,7 +1719,7 @@ describe.skipIf(!hasAwsCli)('the AWS CLI (skipped without "aws")', () => {
     await expect(cli('sqs', 'start-message-move-task', '--source-arn', source.arn)).rejects.toThrow(
       /\(InvalidParameterValue\).*Source queue must be configured as a Dead Letter Queue\./,
     )
-  }, 60_000)
+  })
 
   it('configures CORS and notifications', async () => {
     const [bucket, queue] = [await newBucket(), await newQueue()]
@@ -1738,5 +1738,5 @@ describe.skipIf(!hasAwsCli)('the AWS CLI (skipped without "aws")', () => {
       QueueConfigurations,
     })
     expect(await bodies(queue)).toEqual([expect.stringContaining('s3:TestEvent')])
-  }, 60_000)
+  })
 })

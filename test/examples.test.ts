@@ -8,7 +8,7 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration of examples/sub
   let copy: Copy
   beforeAll(async () => {
     copy = await copyModule('examples/subscribers')
-  }, 120_000)
+  })
   afterAll(() => copy?.remove())
 
   it('is formatted', async () => {
@@ -16,7 +16,7 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration of examples/sub
     expect(stdout).toBe('')
   })
 
-  it('is valid, and passes its own tests', { timeout: 120_000 }, async () => {
+  it('is valid, and passes its own tests', async () => {
     const validated = await copy.terraform(['validate', '-json'])
     expect(JSON.parse(validated.stdout), validated.stderr).toMatchObject({
       ...{ valid: true, error_count: 0, warning_count: 0 },

@@ -3,7 +3,7 @@ import { HeadObjectCommand, NotFound } from '@aws-sdk/client-s3'
 import { DeleteCommand, PutCommand } from '@aws-sdk/lib-dynamodb'
 import type { LambdaContext, LambdaEvent } from 'hono/aws-lambda'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { lambdaContext, startTestSystem, type TestSystem } from './context.ts'
+import { lambdaContext, startTestSystem, type TestSystem, until } from './context.ts'
 
 const photo = readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url))
 
@@ -227,10 +227,7 @@ describe('the sweeper function', () => {
   it('gives a new job to what was left behind, and to nothing else', async () => {
     const lost = await lose()
     expect((await sweeper.handler()).requeued).toBe(0)
-    await vi.waitFor(async () => expect((await sweeper.handler()).requeued).toBe(1), {
-      timeout: 5_000,
-      interval: 200,
-    })
+    expect(await until('it is due', async () => (await sweeper.handler()).requeued || undefined)).toBe(1)
     await system.work()
     expect((await system.record(lost)).status).toBe('completed')
     expect((await sweeper.handler()).requeued).toBe(0)
@@ -242,17 +239,12 @@ describe('the sweeper function', () => {
     await dynamo.send(
       new PutCommand({ TableName: table, Item: { ...broken, status: '?', unfinished: '0', sweepAt: 1 } }),
     )
-    const jobs = () =>
-      vi.waitFor(
-        async () => {
-          await expect(sweeper.handler()).rejects.toThrow('1 images could not be looked after')
-          const { Records } = await system.receiveJobs()
-          expect(Records).not.toEqual([])
-          return Records.map(({ body }) => JSON.parse(body).imageId)
-        },
-        { timeout: 5_000, interval: 200 },
-      )
-    expect(await jobs()).toEqual([lost])
+    const jobs = await until('it is due', async () => {
+      await expect(sweeper.handler()).rejects.toThrow('1 images could not be looked after')
+      const { Records } = await system.receiveJobs()
+      return Records.length > 0 ? Records.map(({ body }) => JSON.parse(body).imageId) : undefined
+    })
+    expect(jobs).toEqual([lost])
     await dynamo.send(new DeleteCommand({ TableName: table, Key: broken }))
   })
 })

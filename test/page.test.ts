@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { type System, startSystem } from '../local/system.ts'
 import { distinct, flat } from './pictures.ts'
 import { onPath } from './terraform.ts'
+import { LONGEST_MS } from './until.ts'
 
 /** The page as people meet it: the whole system in this process, and a real browser in front of it. */
 
@@ -121,7 +122,7 @@ describe.skipIf(CHROMIUM === undefined)('the page in a browser (skipped without 
   async function open(of: System, options: BrowserContextOptions = {}, path = '/'): Promise<Page> {
     const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
     const page = await context.newPage()
-    page.setDefaultTimeout(10_000)
+    page.setDefaultTimeout(LONGEST_MS)
     const noise: string[] = []
     const hosts = new Set<string>()
     page.on('console', (message) => {
@@ -316,7 +317,6 @@ describe.skipIf(CHROMIUM === undefined)('the page in a browser (skipped without 
           open.textContent?.startsWith('crowd-'),
         ).length === 200,
       undefined,
-      { timeout: 60_000 },
     )
     await shot(page, 'crowd')
     // Anew, they come page by page as one scrolls.
@@ -325,15 +325,12 @@ describe.skipIf(CHROMIUM === undefined)('the page in a browser (skipped without 
     expect(await page.locator('.card').count()).toBeLessThan(100)
     const first = card(page, 'crowd-0.png')
     await expect
-      .poll(
-        async () => {
-          await page.mouse.wheel(0, 20_000)
-          return first.count()
-        },
-        { timeout: 10_000 },
-      )
+      .poll(async () => {
+        await page.mouse.wheel(0, 20_000)
+        return first.count()
+      })
       .toBe(1)
-  }, 90_000)
+  })
 
   it('sends a large file by a form to the bucket, with its progress', async () => {
     const page = await open(system)

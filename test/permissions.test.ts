@@ -338,7 +338,7 @@ describe.skipIf(lacking.length > 0)(`IAM policies (need ${lacking.join(', ') || 
     await recordCalls(system, calls)
     copy = await copyModule()
     plans = await render(copy)
-  }, 120_000)
+  })
   afterAll(async () => {
     copy?.remove()
     await system?.stop()

@@ -210,7 +210,7 @@ describe.skipIf(lacking.length > 0)(
     beforeAll(async () => {
       copy = await copyModule()
       plan = (await render(copy)).everything
-    }, 120_000)
+    })
     afterAll(() => copy?.remove())
 
     it.each(Object.entries(RULES))('%s is met or suppressed with a reason', (rule, { on, holds }) => {

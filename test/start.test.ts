@@ -293,7 +293,7 @@ describe('with DATA_DIR', () => {
 
     const third = await start({ DATA_DIR })
     expect((await get(third.url, ids[0] ?? '')).status).toBe('completed')
-  }, 90_000)
+  })
 })
 
 describe('200 mixed photos at concurrency 16', () => {
@@ -318,7 +318,7 @@ describe('200 mixed photos at concurrency 16', () => {
       expect(await get(system.url, id)).toMatchObject({ status: 'completed', attempts: 1 })
     expect(system.output()).not.toMatch(/error|warning/i)
     expect(system.output().match(/^completed /gm)).toHaveLength(200)
-  }, 60_000)
+  })
 })
 
 describe('a Rekognition that takes 8 calls a second', () => {
@@ -341,7 +341,7 @@ describe('a Rekognition that takes 8 calls a second', () => {
     )
     expect(images.map((image) => image.status)).toEqual(ids.map(() => 'completed'))
     expect(system.output()).not.toMatch(/error|warning/i)
-  }, 90_000)
+  })
 })
 
 describe('with AUTH=iam', () => {
@@ -435,5 +435,5 @@ describe.skipIf(!hasAwsCli)('the AWS CLI (skipped without "aws")', () => {
     expect(queues.QueueUrls.map((url: string) => url.split('/').at(-1)).sort()).toEqual([
       ...['dogs', 'image-analyzer-jobs', 'image-analyzer-jobs-dead'],
     ])
-  }, 60_000)
+  })
 })

@@ -179,7 +179,7 @@ describe('the subscribers, at the embedded AWS', () => {
       for (const subscriber of ['lambda', 'queue', 'webhook'])
         await says(new RegExp(`^${subscriber} +completed +${dog.imageId} +Dog$`, 'm'))
       child.kill('SIGINT')
-      await until('the end', async () => child.exitCode ?? undefined, 5_000)
+      await until('the end', async () => child.exitCode ?? undefined)
       expect({ code: child.exitCode, left: await left() }).toEqual({ code: 0, left: [] })
     } finally {
       child.kill('SIGKILL')

@@ -3,7 +3,6 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import {
   CreateTableCommand,
   DescribeTimeToLiveCommand,
@@ -45,6 +44,7 @@ import {
   type Plans,
   render,
 } from './terraform.ts'
+import { until } from './until.ts'
 
 const root = resolve(import.meta.dirname, '..')
 const skipped = (lacking: string[]): string =>
@@ -97,7 +97,10 @@ async function deploy(): Promise<Deployment> {
   undo.push(() => moto.kill('SIGKILL'))
   const copy = await copyModule()
   undo.push(copy.remove)
-  await until(async () => (await fetch(`${endpoint}/moto-api/`)).ok, 60_000)
+  await until('moto answers', async () => {
+    if (moto.exitCode !== null) throw new Error(`moto_server ended with ${moto.exitCode}.`)
+    return (await fetch(`${endpoint}/moto-api/`).catch(() => undefined))?.ok || undefined
+  })
   return {
     copy,
     endpoint,
@@ -117,7 +120,7 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
     if (lackingMoto.length === 0) await deployment()
     copy = await copyModule()
     plans = await render(copy)
-  }, 120_000)
+  })
   afterAll(() => copy?.remove())
 
   it('is formatted', async () => {
@@ -125,12 +128,12 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
     expect(stdout).toBe('')
   })
 
-  it('is valid', { timeout: 120_000 }, async () => {
+  it('is valid', async () => {
     const { stdout, stderr } = await copy.terraform(['validate', '-json'])
     expect(JSON.parse(stdout), stderr).toMatchObject({ valid: true, error_count: 0, warning_count: 0 })
   })
 
-  it('passes its own tests', { timeout: 300_000 }, async () => {
+  it('passes its own tests', async () => {
     const { status, stdout, stderr } = await copy.terraform(['test'])
     expect(stdout.match(/run "\w+"\.\.\. pass/g)?.length, stdout + stderr).toBeGreaterThan(20)
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
@@ -272,7 +275,7 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
   let endpoint: string
   let env: Record<string, string>
 
-  it.each(['localstack', 'ministack'])('can be planned for %s', { timeout: 120_000 }, async (emulator) => {
+  it.each(['localstack', 'ministack'])('can be planned for %s', async (emulator) => {
     const { env } = await deployment()
     const other = await copyModule()
     try {
@@ -289,7 +292,7 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
     }
   })
 
-  it('is applied in one go', { timeout: 300_000 }, async () => {
+  it('is applied in one go', async () => {
     const { applied, ...deployed } = await deployment()
     ;({ copy, endpoint, env } = deployed)
     const { status, stdout, stderr } = await applied
@@ -298,7 +301,7 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
     expect(stdout).toMatch(/Apply complete! Resources: \d+ added, 0 changed, 0 destroyed/)
   })
 
-  it('has nothing left to change in a second plan', { timeout: 120_000 }, async () => {
+  it('has nothing left to change in a second plan', async () => {
     const planned = await copy.terraform(['plan', '-input=false', '-out=second', ...variables], env)
     expect(planned.status, planned.stderr).toBe(0)
     const { stdout } = await copy.terraform(['show', '-json', 'second'], env)
@@ -316,7 +319,7 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
     expect(changes).toEqual([])
   })
 
-  it('takes an image from the gateway to a subscriber, in the bundles', { timeout: 120_000 }, async () => {
+  it('takes an image from the gateway to a subscriber, in the bundles', async () => {
     const { stdout } = await copy.terraform(['show', '-json'], env)
     const { values } = JSON.parse(stdout) as {
       values: {
@@ -438,7 +441,7 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
     }
   })
 
-  it('is removed with everything in it', { timeout: 300_000 }, async () => {
+  it('is removed with everything in it', async () => {
     const { status, stderr } = await copy.terraform(
       ['destroy', '-auto-approve', '-input=false', ...variables],
       env,
@@ -524,14 +527,6 @@ function freePort(): Promise<number> {
   })
 }
 
-async function until(condition: () => Promise<boolean>, milliseconds: number): Promise<void> {
-  const deadline = Date.now() + milliseconds
-  while (!(await condition().catch(() => false))) {
-    if (Date.now() > deadline) throw new Error(`Not within ${milliseconds} ms.`)
-    await sleep(200)
-  }
-}
-
 interface Message {
   MessageId?: string | undefined
   ReceiptHandle?: string | undefined
@@ -539,13 +534,10 @@ interface Message {
 }
 
 async function receive(sqs: SQSClient, QueueUrl: string | undefined): Promise<Message[]> {
-  let messages: Message[] = []
-  await until(async () => {
+  return until('messages', async () => {
     const { Messages = [] } = await sqs.send(new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: 10 }))
-    messages = Messages
-    return messages.length > 0
-  }, 20_000)
-  return messages
+    return Messages.length > 0 ? Messages : undefined
+  })
 }
 
 const toRecord = ({ MessageId, ReceiptHandle, Body }: Message) => ({
