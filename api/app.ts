@@ -4,6 +4,7 @@ import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { type Context, Hono } from 'hono'
 import { accepts } from 'hono/accepts'
 import { cors } from 'hono/cors'
+import type { Elapsed } from '../shared/aws.ts'
 import type { AuthConfig } from '../shared/config.ts'
 import { DETAIL_TYPES, EVENT_SOURCE, eventDetail } from '../shared/event.ts'
 import { CONTENT_TYPES, type ContentType } from '../shared/format.ts'
@@ -43,6 +44,7 @@ import { awaitUpload, deleteImage, resubmitImage, type SubmitDeps, submitImage }
 import { analysesOfQuery, cleanFilename, readJson, readUpload } from './upload.ts'
 
 export interface ApiDeps extends SubmitDeps {
+  elapsed: Elapsed
   /** The largest image that `POST /images` takes, in bytes. */
   maxImageBytes: number
   /** Those that a request may ask for. */
@@ -341,13 +343,13 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
 async function waitUntilFinished(
   look: () => Promise<Image>,
   waitMs: number,
-  { now, sleep }: Pick<ApiDeps, 'now' | 'sleep'>,
+  { elapsed, sleep }: Pick<ApiDeps, 'elapsed' | 'sleep'>,
   signal: AbortSignal,
 ): Promise<Image> {
-  const deadline = now().getTime() + waitMs
+  const deadline = elapsed() + waitMs
   for (let step = 0; ; step += 1) {
     const image = await look()
-    const left = deadline - now().getTime()
+    const left = deadline - elapsed()
     if (isFinished(image) || left <= 0 || signal.aborted) return image
     await sleep(Math.min(left, WAIT_STEPS_MS[Math.min(step, WAIT_STEPS_MS.length - 1)] ?? left))
   }

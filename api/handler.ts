@@ -4,7 +4,7 @@ import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { handle, type LambdaContext, type LambdaEvent } from 'hono/aws-lambda'
-import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
+import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { readApiConfig, readAuthConfig } from '../shared/config.ts'
 import { type ApiDeps, buildApp } from './app.ts'
 import { identifyBy } from './auth.ts'
@@ -30,6 +30,7 @@ const deps: Omit<ApiDeps, 'page' | 'docs'> = {
   ...(config.CORS_ORIGINS === undefined ? {} : { corsOrigins: config.CORS_ORIGINS }),
   sweepAfterMs: config.SWEEP_AFTER_SECONDS * 1000,
   now: () => new Date(),
+  elapsed,
   sleep,
   newImageId,
   auth: auth.AUTH,

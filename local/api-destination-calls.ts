@@ -65,7 +65,7 @@ export function createApiDestinationCalls(state: () => Endpoints): ApiDestinatio
   const stopping = new AbortController()
   // Each event that waits listens.
   setMaxListeners(0, stopping.signal)
-  /** Of each destination, when it may be called next. */
+  /** Of each destination, when it may be called next, by `performance.now()`. */
   const nextCalls = new Map<string, number>()
   let onTheWay = 0
 
@@ -83,7 +83,7 @@ export function createApiDestinationCalls(state: () => Endpoints): ApiDestinatio
   async function callUntilTaken(target: HttpTarget, body: string): Promise<void> {
     const { MaximumRetryAttempts = MAX_RETRIES, MaximumEventAgeInSeconds = MAX_AGE_SECONDS } =
       target.RetryPolicy ?? {}
-    const expires = Date.now() + MaximumEventAgeInSeconds * 1000
+    const expires = performance.now() + MaximumEventAgeInSeconds * 1000
     for (let retries = 0; ; retries += 1) {
       const failure = await callInTurn(target, body)
       if (failure === undefined) return
@@ -95,7 +95,7 @@ export function createApiDestinationCalls(state: () => Endpoints): ApiDestinatio
         ? {}
         : retries >= MaximumRetryAttempts
           ? { EXHAUSTED_RETRY_CONDITION: 'MaximumRetryAttempts' }
-          : Date.now() + pause > expires
+          : performance.now() + pause > expires
             ? { EXHAUSTED_RETRY_CONDITION: 'MaximumEventAgeInSeconds' }
             : undefined
       if (exhausted !== undefined || stopping.signal.aborted)
@@ -117,9 +117,9 @@ export function createApiDestinationCalls(state: () => Endpoints): ApiDestinatio
     const connection = connectionOf(state(), destination)
     if (connection === undefined)
       throw new Undelivered('NO_RESOURCE', `There is no connection ${destination.ConnectionArn}.`)
-    const turn = Math.max(Date.now(), nextCalls.get(destination.Arn) ?? 0)
+    const turn = Math.max(performance.now(), nextCalls.get(destination.Arn) ?? 0)
     nextCalls.set(destination.Arn, turn + 1000 / destination.InvocationRateLimitPerSecond)
-    await sleep(turn - Date.now(), undefined, { signal: stopping.signal }).catch(() => undefined)
+    await sleep(turn - performance.now(), undefined, { signal: stopping.signal }).catch(() => undefined)
     return call(destination, connection, target.HttpParameters ?? {}, body)
   }
 

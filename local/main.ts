@@ -39,9 +39,9 @@ Ready in ${((performance.now() - began) / 1000).toFixed(1)} s. Try: ${attempt}
 let stopping = 0
 async function end(): Promise<void> {
   // One Ctrl-C can arrive twice: from the terminal, and passed on by the process that started this one.
-  if (stopping > 0 && Date.now() - stopping > 500) process.exit(130)
+  if (stopping > 0 && performance.now() - stopping > 500) process.exit(130)
   if (stopping > 0) return
-  stopping = Date.now()
+  stopping = performance.now()
   say('Stopping …')
   // The contract gives 5 seconds; what hangs beyond them is left behind.
   setTimeout(() => process.exit(1), 4_500).unref()

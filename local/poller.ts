@@ -58,8 +58,8 @@ export function startPoller(
   async function receiveBatch(): Promise<Message[]> {
     const batch: Message[] = []
     let closes = Number.POSITIVE_INFINITY
-    while (batch.length < mapping.batchSize && Date.now() < closes) {
-      const left = Math.ceil((closes - Date.now()) / 1000)
+    while (batch.length < mapping.batchSize && performance.now() < closes) {
+      const left = Math.ceil((closes - performance.now()) / 1000)
       const { Messages = [] } = await sqs.send(
         new ReceiveMessageCommand({
           QueueUrl: mapping.queueUrl,
@@ -76,7 +76,7 @@ export function startPoller(
       )
       batch.push(...Messages)
       if (batch.length > 0)
-        closes = Math.min(closes, Date.now() + mapping.maximumBatchingWindowInSeconds * 1000)
+        closes = Math.min(closes, performance.now() + mapping.maximumBatchingWindowInSeconds * 1000)
     }
     return batch
   }
@@ -176,7 +176,7 @@ export function toRecord(message: Message, queueArn: string): SQSRecord {
 
 /** The part of Lambda's context that batch handlers read. */
 function contextFor(timeoutMs: number): Context {
-  const deadline = Date.now() + timeoutMs
+  const deadline = performance.now() + timeoutMs
   const id = crypto.randomUUID()
   return {
     callbackWaitsForEmptyEventLoop: false,
@@ -187,7 +187,7 @@ function contextFor(timeoutMs: number): Context {
     awsRequestId: id,
     logGroupName: '/aws/lambda/image-analyzer-worker',
     logStreamName: id,
-    getRemainingTimeInMillis: () => Math.max(0, deadline - Date.now()),
+    getRemainingTimeInMillis: () => Math.max(0, deadline - performance.now()),
     done: () => {},
     fail: () => {},
     succeed: () => {},

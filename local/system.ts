@@ -21,6 +21,7 @@ import {
   type AwsTarget,
   clientOptions,
   dynamoTranslation,
+  elapsed,
   s3Options,
   sleep,
   sqsOptions,
@@ -221,7 +222,7 @@ async function start(
     rekognitionTarget = { ...rekognitionTarget, ...(endpoint === undefined ? {} : { endpoint }) }
   }
 
-  const clock = { now: () => new Date(), sleep, random: Math.random }
+  const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
   const records = { ...clock, dynamo, table: names.table, sweepAfterMs: SWEEP_AFTER_MS }
   const worker: WorkerDeps = {
     ...records,

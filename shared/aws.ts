@@ -4,6 +4,13 @@ import { setTimeout as timer } from 'node:timers/promises'
 export type Sleep = (ms: number, signal?: AbortSignal) => Promise<void>
 export const sleep: Sleep = (ms, signal) => timer(ms, undefined, signal === undefined ? {} : { signal })
 
+/**
+ * Milliseconds since some moment, by a clock that nobody can set. Durations and deadlines of this process go by it;
+ * the wall clock, which may be set back and forth at any time, is for what is stored or read by others.
+ */
+export type Elapsed = () => number
+export const elapsed: Elapsed = () => performance.now()
+
 /** Where AWS is, when it is not where the SDK would look by itself. Empty on AWS. */
 export interface AwsTarget {
   endpoint?: string

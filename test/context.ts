@@ -23,7 +23,7 @@ import { newImageId, postForms } from '../api/submit.ts'
 import { type StandInOptions, startEmbeddedAws, startRekognition } from '../local/embedded-aws.ts'
 import { toRecord } from '../local/poller.ts'
 import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
-import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
+import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { DEFAULT_MAX_IMAGE_BYTES, DEFAULT_MAX_UPLOAD_BYTES } from '../shared/config.ts'
 import type { EventDetail } from '../shared/event.ts'
 import { ANALYSES } from '../shared/image.ts'
@@ -97,10 +97,10 @@ export interface ShownImage {
 }
 
 export const lambdaContext = (remainingMs = 60_000): Context => {
-  const deadline = Date.now() + remainingMs
+  const deadline = performance.now() + remainingMs
   return {
     functionName: 'worker',
-    getRemainingTimeInMillis: () => deadline - Date.now(),
+    getRemainingTimeInMillis: () => deadline - performance.now(),
   } as Context
 }
 
@@ -150,7 +150,7 @@ export async function startTestSystem(
     trouble.push(`${message} ${String(extra['error'] ?? extra['cause'] ?? '')}`)
   }
   const log = { info: () => {}, warn: note, error: note as WorkerDeps['log']['error'] }
-  const clock = { now: () => new Date(), sleep, random: Math.random }
+  const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
   const common = { ...clock, bucket: names.bucket, table: names.table, jobQueueUrl, sweepAfterMs: 1_860_000 }
   const worker: WorkerDeps = {
     ...{ ...common, s3, sqs, dynamo, eventBridge, log, eventBus: names.eventBus },

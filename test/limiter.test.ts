@@ -85,7 +85,7 @@ async function simulate({
     const create = () =>
       new Limiter({
         ...(share === undefined ? {} : { callsPerSecond: share }),
-        now: () => new Date(clock.time),
+        elapsed: () => clock.time,
         sleep: clock.sleep,
         random,
       })
@@ -270,7 +270,7 @@ describe('a limiter', () => {
     let sleeping = 0
     const limiter = new Limiter({
       ...(callsPerSecond === undefined ? {} : { callsPerSecond }),
-      now: () => new Date(clock.time),
+      elapsed: () => clock.time,
       sleep: async (ms) => {
         sleeping += 1
         await clock.sleep(ms)
@@ -446,7 +446,7 @@ describe('a limiter', () => {
     for (let n = 0; n < 10; n++) {
       const limiter = new Limiter({
         callsPerSecond: 0.5,
-        now: () => new Date(clock.time),
+        elapsed: () => clock.time,
         sleep: clock.sleep,
         random,
       })

@@ -31,7 +31,7 @@ const WAITS = [1, 2, 5, 10]
 export async function look(photo) {
   await outage
   if (photos.get(photo.key) !== photo) return
-  const started = Date.now()
+  const started = performance.now()
   const longest = WAITS[Math.min(photo.polls++, WAITS.length - 1)] ?? 10
   // Where others stand in line, a slow photo must not hold them up.
   const wait = polls.isEmpty() ? longest : Math.min(longest, 2)
@@ -45,7 +45,7 @@ export async function look(photo) {
     update(photo, answer.body)
     if (!isUnderWay(photo)) return
     // The time that the answer took counts: a poll that waited is not made to wait twice.
-    lookLater(photo, (answer.retryAfter ?? 1) - (Date.now() - started) / 1000)
+    lookLater(photo, (answer.retryAfter ?? 1) - (performance.now() - started) / 1000)
   } else if (answer.status === 429 || answer.status >= 500) {
     lookLater(photo, Math.min(60, Math.max(answer.retryAfter ?? 0, backoff(photo.trouble++))))
   } else if (answer.status === 404) {

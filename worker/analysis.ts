@@ -37,7 +37,7 @@ export interface Rekognition {
 
 /** How long the work on an image may take. */
 export interface Time {
-  /** Milliseconds since 1970 at which it is broken off. */
+  /** When it is broken off, by `elapsed`. */
   until: number
   /** Aborted then. */
   signal: AbortSignal

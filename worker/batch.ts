@@ -53,7 +53,7 @@ export async function processBatch(
   context: Context,
 ): Promise<SQSBatchResponse> {
   const total = context.getRemainingTimeInMillis()
-  const deadline = deps.now().getTime() + total
+  const deadline = deps.elapsed() + total
   const breakOffAfter = total - Math.min(BREAK_OFF_MS, total / 5)
   const answerAfter = total - Math.min(ANSWER_MS, total / 15)
   const breakOff = new AbortController()

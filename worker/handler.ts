@@ -6,7 +6,7 @@ import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { Context, SQSBatchResponse, SQSEvent } from 'aws-lambda'
-import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
+import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { readWorkerConfig } from '../shared/config.ts'
 import { processBatch, type WorkerDeps } from './batch.ts'
 import { Budget, ORIGINAL_BYTES } from './budget.ts'
@@ -14,7 +14,7 @@ import { Limiter } from './limiter.ts'
 import { render } from './thumbnail.ts'
 
 const config = readWorkerConfig(process.env)
-const clock = { now: () => new Date(), sleep, random: Math.random }
+const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
 const deps: WorkerDeps = {
   ...clock,
   s3: new S3Client(s3Options()),

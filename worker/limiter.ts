@@ -1,3 +1,5 @@
+import type { Elapsed } from '../shared/aws.ts'
+
 /** Calls a second with which a process begins that was told nothing: what ten images of a second each ask for. */
 const FIRST_RATE = 10
 /** Calls a second: however long it is throttled, a process asks again about every ten seconds. */
@@ -34,7 +36,7 @@ export interface LimiterOptions {
   callsPerSecond?: number
   /** Calls a second where learning begins. */
   firstRate?: number
-  now: () => Date
+  elapsed: Elapsed
   sleep: (ms: number) => Promise<void>
   /** 0 to 1. What keeps processes apart that were started together. */
   random: () => number
@@ -71,10 +73,9 @@ export class Limiter {
   /** A part of a token at first: processes that are started together are out of phase from the first call on. */
   #tokens: number
   #filledAt: number
-  /** ms since 1970: no call before this, whatever the tokens. */
-  #pausedUntil = 0
-  /** ms since 1970. */
-  #slowedAt = 0
+  /** No call before this, whatever the tokens. As all moments here, by `elapsed`. */
+  #pausedUntil = Number.NEGATIVE_INFINITY
+  #slowedAt = Number.NEGATIVE_INFINITY
   #servedInRow = 0
   #throttledInRow = 0
   #arrivals = 0
@@ -92,7 +93,7 @@ export class Limiter {
   /**
    * Makes the call when its turn comes, and again after each throttled answer.
    *
-   * @param until ms since 1970 to which the call may begin; a call that is under way is not cut short
+   * @param until the time by `elapsed` to which the call may begin; a call that is under way is not cut short
    * @throws the last throttling error, or OutOfTime without one, when `until` has come (at most a second after it);
    *   any other error of the call, at once
    */
@@ -186,6 +187,6 @@ export class Limiter {
   }
 
   #now(): number {
-    return this.#options.now().getTime()
+    return this.#options.elapsed()
   }
 }

@@ -10,6 +10,7 @@ import {
   PutObjectCommand,
   type S3Client,
 } from '@aws-sdk/client-s3'
+import type { Elapsed } from '../shared/aws.ts'
 import { sniffContentType } from '../shared/format.ts'
 import {
   type Answers,
@@ -49,6 +50,7 @@ export interface ProcessDeps extends Results, Rekognition {
   render: (original: Buffer, source: 's3' | 'bytes', signal?: AbortSignal) => Promise<Rendered>
   /** Of bytes of originals in memory: ORIGINAL_BYTES of budget.ts. */
   originals: Budget
+  elapsed: Elapsed
   /** Attempts after which transient trouble is taken for lasting. */
   maxAttempts: number
   log: {
@@ -80,7 +82,7 @@ const MAX_RESULT_BYTES = 350_000
  * One image from top to bottom: claim, fetch, render, analyse, commit. The caller announces what is returned, and
  * acknowledges the job only after: the job in the queue is what remembers an announcement that is still to come.
  *
- * @param deadline ms since 1970 at which this worker will be stopped
+ * @param deadline when this worker will be stopped, by `elapsed`
  * @returns the finished record to announce and whether it was so before; undefined when there is nothing to do
  * @throws Held, Throttled, the reason of `time.signal`, or what went wrong in the surroundings: deliver the job again
  */
@@ -91,7 +93,9 @@ export async function processImage(
   time: Time,
 ): Promise<{ image: FinishedImage; before: boolean } | undefined> {
   time.signal.throwIfAborted()
-  const lease = { id: randomUUID(), until: deadline + CLOCK_SKEW_MS }
+  // By the wall clock, because it is stored and compared by other processes, which have only that in common.
+  const until = deps.now().getTime() + deadline - deps.elapsed() + CLOCK_SKEW_MS
+  const lease = { id: randomUUID(), until }
   const claim = await claimImage(deps, job, lease)
   if (claim.kind === 'replaced') {
     const later = await getImage(deps, job.imageId)

@@ -20,7 +20,7 @@ interface Due {
  * in an order that the seed decides.
  */
 export class VirtualClock {
-  /** Milliseconds since 1970. */
+  /** Milliseconds since 1970; the true time, which is never set. */
   time = Date.UTC(2026, 0, 1)
   readonly #random: () => number
   /** A binary heap: the earliest first. */

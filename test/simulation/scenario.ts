@@ -31,6 +31,8 @@ export interface Scenario {
   firsts?: { name: string; from: number; count: number; fault: Fault }[]
   /** Milliseconds from the beginning at which somebody redrives the dead-letter queue. */
   redriveAt?: number | undefined
+  /** When the wall clocks of all processes are set, in milliseconds from the beginning, and by how much. */
+  clockSteps?: { at: number; byMs: number }[] | undefined
   settings?: Partial<Settings> | undefined
   quota?: WorldOptions['quota']
   share?: number | undefined
@@ -159,6 +161,12 @@ export async function play(
       })
     })
   })
+  for (const { at, byMs } of scenario.clockSteps ?? []) {
+    world.clock.after(at, () => {
+      world.log(`the clocks are set by ${byMs} ms`)
+      world.wallOffsetMs += byMs
+    })
+  }
   let redrives = 0
   if (scenario.redriveAt !== undefined) {
     world.clock.after(scenario.redriveAt, () => {

@@ -109,6 +109,8 @@ export class World {
   /** When the last fault took place, or the last of its effects. */
   lastFaultAt = Number.NEGATIVE_INFINITY
   faults = 0
+  /** What the wall clocks of processes show more than the true time, which their monotonic clocks go by. */
+  wallOffsetMs = 0
   readonly #options: WorldOptions
   readonly #occurrences = new Map<string, number>()
   readonly #idle: { process: Process; deps: WorkerDeps }[] = []
@@ -296,7 +298,8 @@ export class World {
         })
       })
     return {
-      now: () => new Date(this.clock.time + process.skewMs),
+      now: () => new Date(this.clock.time + this.wallOffsetMs + process.skewMs),
+      elapsed: () => this.clock.time,
       sleep,
       random: this.random,
       sweepAfterMs: this.settings.sweepAfterMs,

@@ -1,0 +1,75 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { buildApp } from '../api/app.ts'
+import { startTestSystem, type TestSystem } from './context.ts'
+import { distinct } from './pictures.ts'
+import { judge } from './simulation/judge.ts'
+import { play, preparePictures, type Scenario } from './simulation/scenario.ts'
+import type { Prepared } from './simulation/schedules.ts'
+
+const HOUR_MS = 3_600_000
+
+describe('a wall clock that is set while work is under way', () => {
+  let prepared: Prepared
+  beforeAll(async () => {
+    prepared = await preparePictures()
+  })
+
+  // Forty images need 80 calls, of which one worker may make two a second: they are in its hands for 40 seconds.
+  it.each([
+    ['back by two hours', -2],
+    ['back by a day', -24],
+    ['forward by two hours', 2],
+    ['forward by a day', 24],
+  ])('%s stops neither the limiter nor a batch', async (_name, hours) => {
+    const images: Scenario['images'] = Array.from({ length: 40 }, (_, at) => ({
+      ...{ picture: 'good', at, key: false, distinct: true },
+    }))
+    const scenario: Scenario = {
+      seed: 1,
+      images,
+      faults: [],
+      quota: { callsPerSecond: 1, perOperation: true },
+      share: 1,
+      settings: { concurrency: 1 },
+      clockSteps: [{ at: 7_000, byMs: hours * HOUR_MS }],
+    }
+    const run = await play(scenario, prepared)
+    expect(judge(scenario, run)).toEqual([])
+    expect(run.world.sqs.dead).toEqual([])
+    const attempts = [...run.world.dynamo.items.values()].flatMap((item) => item['attempts'] ?? [])
+    expect(attempts).toEqual(images.map(() => 1))
+    const seconds = run.world.bus.events.map(({ at }) => (at - Date.UTC(2026, 0, 1)) / 1_000)
+    expect(seconds).toHaveLength(images.length)
+    expect(Math.max(...seconds)).toBeLessThan(120)
+  })
+})
+
+describe('a client that waits for an image', () => {
+  let system: TestSystem
+  beforeAll(async () => {
+    system = await startTestSystem()
+  })
+  afterAll(() => system.stop())
+
+  it.each([
+    ['back by two hours', -2],
+    ['forward by two hours', 2],
+  ])('has its answer in time though the wall clock is set %s', async (_name, hours) => {
+    const imageId = await system.submit(await distinct(1))
+    let waitedMs = 0
+    let offsetMs = 0
+    const app = buildApp({
+      ...system.api,
+      now: () => new Date(Date.UTC(2026, 0, 1) + waitedMs + offsetMs),
+      elapsed: () => waitedMs,
+      sleep: async (ms) => {
+        waitedMs += ms
+        if (waitedMs >= 1_000) offsetMs = hours * HOUR_MS
+        if (waitedMs > 60_000) throw new Error('The wait does not end.')
+      },
+    })
+    const answer = await app.request(`/images/${imageId}?wait=5`)
+    expect(answer.status).toBe(200)
+    expect(waitedMs).toBe(5_000)
+  })
+})
