@@ -1,4 +1,3 @@
-import { finished } from 'node:stream/promises'
 import { ApiError } from './errors.ts'
 import { jsonImageSchema, parse } from './schemas.ts'
 
@@ -101,21 +100,34 @@ const MAX_PARTS = 1_000
 async function fromForm(request: Request, body: Buffer): Promise<Upload> {
   const files: Upload[] = []
   const analyses: string[] = []
-  // Loaded by the first form, not by every cold start.
-  const { Busboy } = await import('@fastify/busboy')
+  const broken = new ApiError(
+    'INVALID_MULTIPART',
+    'The form cannot be read: its boundary or one of its parts is broken.',
+  )
+  // Loaded by the first form, not by every cold start. In a bundle, a CommonJS module has only its default export.
+  const { default: busboy } = await import('@fastify/busboy')
+  let parser: InstanceType<typeof busboy.Busboy>
   try {
-    const parser = new Busboy({
+    parser = new busboy.Busboy({
       headers: { 'content-type': request.headers.get('content-type') ?? '' },
       limits: { parts: MAX_PARTS },
       // RFC 7578 makes the file name optional; a part with the type of a file is one without it too.
       isPartAFile: (_field, type, filename) =>
         filename !== undefined || (type !== undefined && !type.startsWith('text/')),
     })
+  } catch (error) {
+    // How the parser refuses a boundary: a plain Error, which none of our own faults is.
+    throw Object.getPrototypeOf(error) === Error.prototype ? broken : error
+  }
+  // An error that is thrown here, rather than emitted by the parser, is our own fault and goes on to the log.
+  await new Promise<void>((resolve, reject) => {
+    parser.on('error', () => reject(broken))
+    parser.on('finish', resolve)
     parser.on('file', (field, stream, filename) => {
       const chunks: Buffer[] = []
       stream.on('data', (chunk: Buffer) => chunks.push(chunk))
-      // A part that is cut off fails its stream besides the parser; unheard, that would end the process.
-      stream.on('error', (error) => parser.destroy(error))
+      // A part that is cut off fails its stream beside the parser; unheard, that would end the process.
+      stream.on('error', () => reject(broken))
       stream.on('end', () => {
         const bytes = Buffer.concat(chunks)
         // A file input that was left empty is sent all the same.
@@ -129,14 +141,7 @@ async function fromForm(request: Request, body: Buffer): Promise<Upload> {
       if (field === 'analyses') analyses.push(value)
     })
     parser.end(body)
-    await finished(parser)
-  } catch {
-    // One plain Error for a missing boundary, a part that is cut off and all else.
-    throw new ApiError(
-      'INVALID_MULTIPART',
-      'The form cannot be read: its boundary or one of its parts is broken.',
-    )
-  }
+  })
   const [file, another] = files
   if (another !== undefined) throw new ApiError('MULTIPLE_IMAGES', 'Send one image per request.')
   if (file === undefined) {

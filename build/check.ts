@@ -69,6 +69,10 @@ interface Expectation {
   contentType: string
   body: RegExp
 }
+/** A form with one file, its boundary `b`. */
+const form = (file: string): Buffer =>
+  Buffer.from(`--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n${file}\r\n--b--\r\n`)
+
 const API_EXPECTATIONS: Expectation[] = [
   { request: ['GET', '/health'], status: 200, contentType: 'application/json', body: /"ok"/ },
   {
@@ -91,6 +95,13 @@ const API_EXPECTATIONS: Expectation[] = [
   },
   {
     request: ['POST', '/images', 'image/png', Buffer.from('%PDF-1.7')],
+    status: 415,
+    contentType: 'application/problem+json',
+    body: /"UNSUPPORTED_FORMAT"/,
+  },
+  // The parser of forms is in a file of its own, which is loaded by the first form.
+  {
+    request: ['POST', '/images', 'multipart/form-data; boundary=b', form('%PDF-1.7')],
     status: 415,
     contentType: 'application/problem+json',
     body: /"UNSUPPORTED_FORMAT"/,
