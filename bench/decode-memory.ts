@@ -90,7 +90,8 @@ export async function draw(side: number, sigma: number): Promise<Sharp> {
 
 /** In a process of its own, since the highest resident size never falls. */
 async function peakOf(file: string, times: number): Promise<number> {
-  const { render } = await import('../worker/thumbnail.ts')
+  const { createDecoder } = await import('../worker/thumbnail.ts')
+  const { render } = createDecoder()
   // As from S3: each image of a batch is in memory by itself.
   const originals = Array.from({ length: times }, () => readFileSync(file))
   await Promise.all(originals.map((bytes) => render(bytes, 's3')))

@@ -4,7 +4,7 @@ import { Attribute, DetectLabelsFeatureName } from '@aws-sdk/client-rekognition'
 import * as z from 'zod'
 import { sniffContentType } from '../shared/format.ts'
 import { Verdict } from '../shared/image.ts'
-import { appraise } from '../worker/thumbnail.ts'
+import { createDecoder, type Decoder } from '../worker/thumbnail.ts'
 import { AwsError, type JsonService } from './aws-json.ts'
 import { type DominantColor, decode, type Measurements, measure } from './measure.ts'
 import type { Recall } from './recordings.ts'
@@ -148,7 +148,7 @@ export function createRekognition(options: {
   recall?: Recall
 }): JsonService {
   const { readObject, recall, tps, latencyMs = 0, now = () => performance.now() } = options
-  const look = lookOnce(options.decode ?? decode)
+  const look = lookOnce(createDecoder().appraise, options.decode ?? decode)
   const takeToken = tps === undefined ? () => true : tokenBucket(tps, now)
 
   return async (name, input) => {
@@ -218,13 +218,16 @@ type ReadObject = Parameters<typeof createRekognition>[0]['readObject']
  * Every operation has to read an image through, to refuse a damaged one; and a worker asks several at a time. Therefore
  * each image is decoded once for all who ask for the same bytes at about the same time.
  */
-function lookOnce(decodeImage: typeof decode): (bytes: Uint8Array) => Promise<Seen> {
+function lookOnce(
+  appraise: Decoder['appraise'],
+  decodeImage: typeof decode,
+): (bytes: Uint8Array) => Promise<Seen> {
   const seen = new Map<string, Promise<Seen>>()
   return (bytes) => {
     const key = createHash('sha256').update(bytes).digest('hex')
     const known = seen.get(key)
     if (known !== undefined) return known
-    const looking = look(bytes, decodeImage)
+    const looking = look(bytes, appraise, decodeImage)
     seen.set(key, looking)
     looking.catch(() => seen.delete(key))
     const [oldest = key] = seen.keys()
@@ -234,7 +237,11 @@ function lookOnce(decodeImage: typeof decode): (bytes: Uint8Array) => Promise<Se
 }
 
 /** What there is to see, or the service's refusal of the image. */
-async function look(bytes: Uint8Array, decodeImage: typeof decode): Promise<Seen> {
+async function look(
+  bytes: Uint8Array,
+  appraise: Decoder['appraise'],
+  decodeImage: typeof decode,
+): Promise<Seen> {
   const contentType = sniffContentType(bytes)
   if (contentType !== 'image/jpeg' && contentType !== 'image/png') throw invalidFormat()
   try {

@@ -29,9 +29,9 @@ import {
 import { type AuthConfig, apiSettings, readAuthConfig } from '../shared/config.ts'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
-import { Budget, ORIGINAL_BYTES } from '../worker/budget.ts'
+import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../worker/budget.ts'
 import { Limiter } from '../worker/limiter.ts'
-import { render } from '../worker/thumbnail.ts'
+import { createDecoder } from '../worker/thumbnail.ts'
 import { type EmbeddedAws, startEmbeddedAws, startRekognition } from './embedded-aws.ts'
 import { verifySignature } from './gateway.ts'
 import { startPoller } from './poller.ts'
@@ -230,8 +230,9 @@ async function start(
     sqs,
     rekognition: settings.REKOGNITION === 'aws' && real ? real : rekognitionClient(rekognitionTarget),
     limiter: new Limiter({ ...clock, firstRate: FIRST_RATE }),
-    render,
+    render: createDecoder().render,
     originals: new Budget(ORIGINAL_BYTES),
+    makeRoom: createMakeRoom(),
     eventBridge,
     bucket: names.bucket,
     jobQueueUrl,

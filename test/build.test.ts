@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { type Built, buildAll } from '../build/build.ts'
@@ -110,6 +110,35 @@ describe('npm run build', () => {
       expect(inputs.filter(([file]) => /^api\/(openapi|examples)\.ts$|busboy|jose/.test(file))).toEqual([])
       const schemas = inputs.filter(([file]) => /client-s3\/dist-es\/schemas\//.test(file))
       for (const [, bytes] of schemas) expect(bytes).toBeLessThan(20_000)
+    }
+  })
+
+  // MiniStack loads functions so; an entry with a top-level await, of its own or of a package, cannot be required.
+  it('makes entries that CommonJS can require', async () => {
+    for (const { name, zip } of built) {
+      const folder = mkdtempSync(join(tmpdir(), 'build-test-'))
+      onTestFinished(() => rmSync(folder, { recursive: true }))
+      for (const [file, bytes] of Object.entries(unzip(zip))) {
+        mkdirSync(dirname(join(folder, file)), { recursive: true })
+        writeFileSync(join(folder, file), bytes)
+      }
+      const env = {
+        AWS_REGION: 'eu-central-1',
+        AWS_ACCESS_KEY_ID: 'test',
+        AWS_SECRET_ACCESS_KEY: 'test',
+        IMAGE_BUCKET: 'image-analyzer',
+        IMAGE_TABLE: 'image-analyzer-images',
+        JOB_QUEUE_URL: 'http://127.0.0.1/123456789012/image-analyzer-jobs',
+        EVENT_BUS_NAME: 'image-analyzer',
+        AUTH: 'none',
+        SEEN_TABLE: 'seen',
+      }
+      const script = "process.stdout.write(typeof require('./index.mjs').handler)"
+      const required = promisify(execFile)(process.execPath, ['--input-type=commonjs', '--eval', script], {
+        cwd: folder,
+        env,
+      })
+      await expect(required, name).resolves.toMatchObject({ stdout: 'function' })
     }
   })
 

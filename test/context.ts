@@ -28,9 +28,9 @@ import { DEFAULT_MAX_IMAGE_BYTES, DEFAULT_MAX_UPLOAD_BYTES } from '../shared/con
 import type { EventDetail } from '../shared/event.ts'
 import { ANALYSES } from '../shared/image.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
-import { Budget, ORIGINAL_BYTES } from '../worker/budget.ts'
+import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../worker/budget.ts'
 import { Limiter } from '../worker/limiter.ts'
-import { render } from '../worker/thumbnail.ts'
+import { createDecoder } from '../worker/thumbnail.ts'
 
 export { until } from './until.ts'
 
@@ -159,8 +159,9 @@ export async function startTestSystem(
       maxAttempts: 1,
     }),
     limiter: new Limiter(clock),
-    render,
+    render: createDecoder().render,
     originals: new Budget(ORIGINAL_BYTES),
+    makeRoom: createMakeRoom(),
     rekognitionSource: 's3',
     analysisSource: 'the stand-in',
     minConfidence: 55,

@@ -9,7 +9,7 @@ import { Verdict } from '../shared/image.ts'
 import { avifPixels } from '../worker/avif.ts'
 import { Budget, within } from '../worker/budget.ts'
 import { withoutText } from '../worker/png.ts'
-import { render } from '../worker/thumbnail.ts'
+import { createDecoder } from '../worker/thumbnail.ts'
 import { startTestSystem } from './context.ts'
 import { mutations } from './corpus.ts'
 import {
@@ -36,6 +36,8 @@ const SEED = Number(process.env['SEED'] ?? 1)
 const AT_ONCE = 4
 /** None of them takes a second on an idle core. */
 const HANG_MS = 10_000
+
+const { render } = createDecoder()
 
 const many = (bytes: Buffer): Buffer[] => Array(20_000).fill(bytes)
 
@@ -495,21 +497,45 @@ describe('a decode', () => {
   }
 })
 
-describe('a worker', () => {
-  it('does not start where libvips would read other formats', async () => {
-    // What a sharp would do that knows the loaders by other names: it blocks nothing, and says nothing.
-    const script = `
-      const { default: sharp } = await import('sharp')
-      sharp.block = () => {}
-      await import(${JSON.stringify(new URL('../worker/thumbnail.ts', import.meta.url).href)})
-    `
-    const started = promisify(execFile)(
+describe('a decoder', () => {
+  const thumbnailModule = JSON.stringify(new URL('../worker/thumbnail.ts', import.meta.url).href)
+  /** In a process of its own, because what libvips blocks is blocked for a whole process. */
+  const run = (script: string) =>
+    promisify(execFile)(
       process.execPath,
       ['--disable-warning=ExperimentalWarning', '--input-type=module', '--eval', script],
       { cwd: join(import.meta.dirname, '..') },
     )
-    await expect(started).rejects.toMatchObject({
-      stderr: expect.stringMatching(/would read SVG, TIFF from strangers.*npm ci/),
-    })
+
+  it('changes nothing in its process until it is created, and then only the first one does', async () => {
+    const { stdout } = await run(`
+      import sharp from 'sharp'
+      import { createDecoder } from ${thumbnailModule}
+      const svg = Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
+      const opens = () => sharp(svg).metadata().then(() => 'opens', () => 'refuses')
+      const before = await opens()
+      const decoder = createDecoder()
+      const after = await opens()
+      sharp.block = () => console.log('blocks again')
+      console.log(before, after, createDecoder() === decoder)
+    `)
+    expect(stdout).toBe('opens refuses true\n')
+  })
+
+  it('decodes nothing where libvips would read other formats', async () => {
+    // What a sharp would do that knows the loaders by other names: it blocks nothing, and says nothing.
+    const { stdout } = await run(`
+      import { readFileSync } from 'node:fs'
+      import sharp from 'sharp'
+      import { createDecoder } from ${thumbnailModule}
+      sharp.block = () => {}
+      const { appraise, render } = createDecoder()
+      const photo = readFileSync('test/fixtures/grace-hopper.jpg')
+      for (const attempt of [() => render(photo, 's3'), () => appraise(photo), () => render(photo, 's3')]) {
+        console.log(await attempt().then(() => 'done', (error) => error.name + ': ' + error.message))
+      }
+    `)
+    const refusal = /^Error: libvips .* would read SVG, TIFF from strangers.*npm ci/
+    expect(stdout.trim().split('\n')).toEqual(Array(3).fill(expect.stringMatching(refusal)))
   })
 })

@@ -196,12 +196,19 @@ export async function within<T>(seconds: number, late: () => Error, work: Promis
 
 /** From so many bytes on, dead originals are collected before the next one comes. A collection takes 10 to 30 ms. */
 const LARGE_BYTES = 10_000_000
-setFlagsFromString('--expose-gc')
-const collect = runInNewContext('gc') as () => void
 
-/** V8 looks after memory outside its heap late: it would leave 100 MB of originals that nobody needs any more. */
-export function makeRoom(bytes: number): void {
-  if (bytes >= LARGE_BYTES) collect()
+/**
+ * V8 looks after memory outside its heap late: it would leave 100 MB of dead originals. So this process gets leave to
+ * collect them by itself.
+ *
+ * @returns what makes room for an original of so many bytes
+ */
+export function createMakeRoom(): (bytes: number) => void {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  return (bytes) => {
+    if (bytes >= LARGE_BYTES) collect()
+  }
 }
 
 /** One more decode than cores keeps the cores busy while another one waits for memory. */

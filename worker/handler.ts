@@ -9,9 +9,9 @@ import type { Context, SQSBatchResponse, SQSEvent } from 'aws-lambda'
 import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { readWorkerConfig } from '../shared/config.ts'
 import { processBatch, type WorkerDeps } from './batch.ts'
-import { Budget, ORIGINAL_BYTES } from './budget.ts'
+import { Budget, createMakeRoom, ORIGINAL_BYTES } from './budget.ts'
 import { Limiter } from './limiter.ts'
-import { render } from './thumbnail.ts'
+import { createDecoder } from './thumbnail.ts'
 
 const config = readWorkerConfig(process.env)
 const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
@@ -38,8 +38,9 @@ const deps: WorkerDeps = {
     // The quota is of each operation, and there are two.
     ...(config.REKOGNITION_TPS === undefined ? {} : { callsPerSecond: 2 * config.REKOGNITION_TPS }),
   }),
-  render,
+  render: createDecoder().render,
   originals: new Budget(ORIGINAL_BYTES),
+  makeRoom: createMakeRoom(),
   log: new Logger({ serviceName: 'image-analyzer-worker' }),
 }
 

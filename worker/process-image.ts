@@ -39,18 +39,20 @@ import {
   updateImage,
 } from '../shared/records.ts'
 import { analyse, ObjectUnreadable, outline, type Rekognition, Throttled, type Time } from './analysis.ts'
-import { type Budget, makeRoom } from './budget.ts'
-import { type Rendered, THUMBNAIL_SIDE } from './thumbnail.ts'
+import type { Budget } from './budget.ts'
+import { type Decoder, THUMBNAIL_SIDE } from './thumbnail.ts'
 
 export interface ProcessDeps extends Results, Rekognition {
   s3: S3Client
   bucket: string
   rekognitionSource: 's3' | 'bytes'
-  /** Makes the thumbnail and, where Rekognition needs one, a rendition: `render` of thumbnail.ts. */
-  render: (original: Buffer, source: 's3' | 'bytes', signal?: AbortSignal) => Promise<Rendered>
+  /** Makes the thumbnail and, where Rekognition needs one, a rendition. */
+  render: Decoder['render']
   /** Of bytes of originals in memory: ORIGINAL_BYTES of budget.ts. */
   originals: Budget
   elapsed: Elapsed
+  /** Collects dead originals before a large one comes: `createMakeRoom` of budget.ts. */
+  makeRoom: (bytes: number) => void
   /** Attempts after which transient trouble is taken for lasting. */
   maxAttempts: number
   log: {
@@ -199,7 +201,7 @@ async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, ti
   const { rendered, sent } = await deps.originals.run(
     image.original.bytes,
     async () => {
-      makeRoom(image.original.bytes)
+      deps.makeRoom(image.original.bytes)
       const bytes = await takeIn(deps, image, time)
       const rendered = await deps.render(bytes, deps.rekognitionSource, time.signal)
       // The original itself, which may be large, is not kept for the time of the analysis where it is not sent.

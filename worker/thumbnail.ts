@@ -20,23 +20,6 @@ import {
 import { refuseHiddenWork, refuseManyScans, tooMuch, withoutSlips } from './inspect.ts'
 import { withoutText } from './png.ts'
 
-// Only the loaders of accepted formats, and only from memory, are within reach of a stranger's bytes.
-sharp.block({ operation: ['VipsForeignLoad'] })
-sharp.unblock({
-  operation: [
-    'VipsForeignLoadJpegBuffer',
-    'VipsForeignLoadPngBuffer',
-    'VipsForeignLoadWebpBuffer',
-    'VipsForeignLoadNsgifBuffer',
-    'VipsForeignLoadHeifBuffer',
-  ],
-})
-// Every image is decoded once, so a cache of operations would only hold memory.
-sharp.cache(false)
-await refuseStrangers()
-// One thread per image and several images at once do more work than several threads on one image.
-sharp.concurrency(1)
-
 /** Pixels of each side of a thumbnail. */
 export const THUMBNAIL_SIDE = 128
 /** Rekognition takes sides from 80 to 10,000 pixels (Amazon Rekognition guidelines and quotas). */
@@ -63,19 +46,79 @@ export interface Rendered {
   rendition: Buffer | undefined
 }
 
+export interface Appraisal {
+  contentType: ContentType
+  /** Without what does not show, and without slips. */
+  bytes: Buffer
+  metadata: Metadata
+  /** Pixels of the upright picture. */
+  width: number
+  height: number
+  /** Bytes of memory that it takes to decode the image: its weight in the budget `decodes`. */
+  memory: number
+}
+
+export interface Decoder {
+  /**
+   * Reads an image through to its last pixel (only that proves it whole), and makes its thumbnail: 128 × 128, the
+   * middle of the upright picture, sRGB, on white where it was transparent, with no metadata.
+   *
+   * @param source how Rekognition will get the image, which decides what it takes of it
+   * @param signal aborted when it is too late to begin decoding
+   * @throws the signal's reason; Verdict UNSUPPORTED_FORMAT, CORRUPT_IMAGE, IMAGE_TOO_SMALL, TOO_MANY_PIXELS; Error
+   *   where libvips would read other formats
+   */
+  render: (original: Buffer, source: 's3' | 'bytes', signal?: AbortSignal) => Promise<Rendered>
+  /**
+   * What is known of an image before it is decoded, from boxes, chunks, markers and the header.
+   *
+   * @throws as `render`
+   */
+  appraise: (original: Uint8Array, signal?: AbortSignal) => Promise<Appraisal>
+}
+
+let decoder: Decoder | undefined
+
 /**
- * Reads an image through to its last pixel (only that proves it whole), and makes its thumbnail: 128 × 128, the
- * middle of the upright picture, sRGB, on white where it was transparent, with no metadata.
- *
- * @param source how Rekognition will get the image, which decides what it takes of it
- * @param signal aborted when it is too late to begin decoding
- * @throws the signal's reason; Verdict UNSUPPORTED_FORMAT, CORRUPT_IMAGE, IMAGE_TOO_SMALL, TOO_MANY_PIXELS
+ * Sets libvips up, once in a process: to block loaders again would fail the images that are being opened.
+ * The formats that are left are checked with the first image.
  */
-export async function render(
-  original: Buffer,
-  source: 's3' | 'bytes',
-  signal?: AbortSignal,
-): Promise<Rendered> {
+export function createDecoder(): Decoder {
+  if (decoder !== undefined) return decoder
+  // Only the loaders of accepted formats, and only from memory, are within reach of a stranger's bytes.
+  sharp.block({ operation: ['VipsForeignLoad'] })
+  sharp.unblock({
+    operation: [
+      'VipsForeignLoadJpegBuffer',
+      'VipsForeignLoadPngBuffer',
+      'VipsForeignLoadWebpBuffer',
+      'VipsForeignLoadNsgifBuffer',
+      'VipsForeignLoadHeifBuffer',
+    ],
+  })
+  // Every image is decoded once, so a cache of operations would only hold memory.
+  sharp.cache(false)
+  // One thread per image and several images at once do more work than several threads on one image.
+  sharp.concurrency(1)
+  let checked: Promise<void> | undefined
+  const check = (): Promise<void> => {
+    checked ??= refuseStrangers()
+    return checked
+  }
+  decoder = {
+    render: async (...image) => {
+      await check()
+      return render(...image)
+    },
+    appraise: async (...image) => {
+      await check()
+      return appraise(...image)
+    },
+  }
+  return decoder
+}
+
+async function render(original: Buffer, source: 's3' | 'bytes', signal?: AbortSignal): Promise<Rendered> {
   const { contentType, bytes, metadata, width, height, memory } = await appraise(original, signal)
   const work = async (): Promise<Rendered> => {
     const picture = () =>
@@ -95,24 +138,7 @@ export async function render(
   return decodes.run(memory, work, { inTime, signal })
 }
 
-export interface Appraisal {
-  contentType: ContentType
-  /** Without what does not show, and without slips. */
-  bytes: Buffer
-  metadata: Metadata
-  /** Pixels of the upright picture. */
-  width: number
-  height: number
-  /** Bytes of memory that it takes to decode the image: its weight in the budget `decodes`. */
-  memory: number
-}
-
-/**
- * What is known of an image before it is decoded, from boxes, chunks, markers and the header.
- *
- * @throws the signal's reason; Verdict UNSUPPORTED_FORMAT, CORRUPT_IMAGE, IMAGE_TOO_SMALL, TOO_MANY_PIXELS
- */
-export async function appraise(original: Uint8Array, signal?: AbortSignal): Promise<Appraisal> {
+async function appraise(original: Uint8Array, signal?: AbortSignal): Promise<Appraisal> {
   const contentType = sniffContentType(original)
   if (contentType === undefined) {
     throw new Verdict('UNSUPPORTED_FORMAT', 'The file is not an image of a supported format.')
@@ -288,8 +314,8 @@ async function toRendition(pixels: { data: Buffer; info: OutputInfo }): Promise<
 }
 
 /**
- * Asks libvips itself, since a wrong name in the lists above, or a libvips that names its loaders otherwise, makes no
- * error. It takes 1 to 3 ms at start-up.
+ * Asks libvips itself, since a wrong name among the blocked loaders, or a libvips that names its loaders otherwise, makes
+ * no error. It takes 1 to 3 ms.
  */
 async function refuseStrangers(): Promise<void> {
   const strangers = {
@@ -313,6 +339,6 @@ async function refuseStrangers(): Promise<void> {
   const reachable = opened.flat()
   if (reachable.length === 0) return
   throw new Error(
-    `libvips ${sharp.versions.vips} would read ${reachable.join(', ')} from strangers, so the worker does not start. The versions of sharp and libvips are those of package-lock.json after "npm ci"; with others, see the list of loaders in worker/thumbnail.ts.`,
+    `libvips ${sharp.versions.vips} would read ${reachable.join(', ')} from strangers, so no image is decoded. The versions of sharp and libvips are those of package-lock.json after "npm ci"; with others, see the list of loaders in worker/thumbnail.ts.`,
   )
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import sharp from 'sharp'
-import { type Rendered, render } from '../../worker/thumbnail.ts'
+import { createDecoder, type Rendered } from '../../worker/thumbnail.ts'
 import type { Fault } from './services.ts'
 import { type Call, type Settings, World, type WorldOptions } from './world.ts'
 
@@ -74,6 +74,7 @@ export async function preparePictures(): Promise<{ pictures: Pictures; render: W
     small: await jpeg(60, 200),
     refused: await jpeg(130, 130),
   }
+  const { render } = createDecoder()
   const results = new Map<string, PromiseSettledResult<Rendered>>()
   for (const bytes of Object.values(pictures)) {
     const [result] = await Promise.allSettled([render(bytes, 's3')])

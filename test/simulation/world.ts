@@ -345,6 +345,7 @@ export class World {
       limiter: new Limiter({ ...common, ...(share === undefined ? {} : { callsPerSecond: 2 * share }) }),
       render: this.#options.render,
       originals: new Budget(ORIGINAL_BYTES),
+      makeRoom: () => {},
       rekognitionSource: 's3',
       analysisSource: 'model',
       minConfidence: 55,
