@@ -143,6 +143,8 @@ export async function startRekognition(options: {
 function listen(server: Server, port: number, host = '127.0.0.1'): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
+    // Closed from here after a rest, a connection would be gone just as a call is sent on it.
+    server.keepAliveTimeout = 0
     // Loopback only: the emulators ask nobody for a password.
     server.listen(port, host, () => resolve((server.address() as AddressInfo).port))
   })

@@ -18,9 +18,18 @@ export interface AwsTarget {
   credentials?: { accessKeyId: string; secretAccessKey: string }
 }
 
+/** So long may an answer of AWS take, from when the client has the request. */
+const AWS_TIMEOUT_MS = 5_000
+/**
+ * And so long one of an emulator, which is late when this machine is: the embedded one shares even the process with its
+ * callers, and five seconds of a busy machine made a second attempt of a good first one.
+ */
+const EMULATOR_TIMEOUT_MS = 30_000
+
 /**
  * Options that every SDK client gets. Retries and time-outs are bounded, so that one slow service cannot use up
- * a Lambda's whole time: at most 3 tries of at most 5 s each.
+ * a Lambda's whole time: at most 3 tries of at most 5 s each. Connecting has no deadline of its own: the SDK counts
+ * the time in which a request waits for one of the sockets, or this process for the processor.
  *
  * @param sockets connections kept open to the service; too few of them halve the worker's speed
  */
@@ -28,8 +37,7 @@ export const clientOptions = (target: AwsTarget = {}, sockets = 50) => ({
   ...target,
   maxAttempts: 3,
   requestHandler: {
-    connectionTimeout: 1_000,
-    requestTimeout: 5_000,
+    requestTimeout: target.endpoint === undefined ? AWS_TIMEOUT_MS : EMULATOR_TIMEOUT_MS,
     throwOnRequestTimeout: true,
     httpAgent: { keepAlive: true, maxSockets: sockets },
     httpsAgent: { keepAlive: true, maxSockets: sockets },

@@ -1,9 +1,13 @@
 import { readFileSync } from 'node:fs'
+import { createServer, type RequestListener, request as sendOn } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
 import type { PutEventsCommand } from '@aws-sdk/client-eventbridge'
+import { RekognitionClient } from '@aws-sdk/client-rekognition'
 import { GetQueueAttributesCommand, SendMessageCommand } from '@aws-sdk/client-sqs'
 import { GetCommand } from '@aws-sdk/lib-dynamodb'
 import type { SQSEvent } from 'aws-lambda'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import { clientOptions } from '../shared/aws.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import { lambdaContext, startTestSystem, type TestSystem, watchCalls } from './context.ts'
@@ -107,6 +111,73 @@ describe('a bad image', () => {
     // Less than what an event waits for images that have not been heard of.
     expect(performance.now() - began).toBeLessThan(1_900)
     expect((await system.record(imageId)).status).toBe('completed')
+  })
+})
+
+/** Rekognition is asked through a door of the test, on a connection at a time. */
+async function askThrough(door: (pass: () => void, socket: Socket) => void): Promise<void> {
+  const listener: RequestListener = (request, response) => {
+    const pass = () => {
+      const { method, headers, url } = request
+      const onward = sendOn(new URL(url ?? '', system.rekognitionEndpoint), { method, headers }, (answer) => {
+        response.writeHead(answer.statusCode ?? 0, answer.headers)
+        answer.pipe(response)
+      })
+      request.pipe(onward)
+    }
+    door(pass, request.socket)
+  }
+  const server = createServer(listener).listen(0, '127.0.0.1')
+  await new Promise((listening) => server.once('listening', listening))
+  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
+  system.worker.rekognition = new RekognitionClient({
+    ...clientOptions({ endpoint, region: 'us-east-1', credentials }, 1),
+    maxAttempts: 1,
+  })
+  onTestFinished(() => {
+    system.worker.rekognition.destroy()
+    server.closeAllConnections()
+    server.close()
+  })
+}
+
+describe('an image gets its verdict at the first attempt', () => {
+  const attempts = async (ids: string[]) =>
+    Promise.all(
+      ids.map(async (id) => {
+        const { status, attempts } = await system.record(id)
+        return `${status} ${attempts}`
+      }),
+    )
+
+  it('although this process comes too late to see an answer, and calls wait for a connection meanwhile', async () => {
+    const ids = [await system.submit(photo), await system.submit(await distinct(1))]
+    let late = true
+    await askThrough((pass) => {
+      // Longer than AWS is given for an answer; nothing of this process goes on meanwhile.
+      if (late) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5_100)
+      late = false
+      pass()
+    })
+    expect(await failedIds(run(eventOf(...ids)))).toEqual([])
+    expect(await attempts(ids)).toEqual(['completed 1', 'completed 1'])
+  })
+
+  it('although Rekognition has closed a connection that rested, just as it is used again', async () => {
+    const ids = [await system.submit(photo), await system.submit(await distinct(1))]
+    const used = new Map<Socket, number>()
+    let closed = 0
+    await askThrough((pass, socket) => {
+      used.set(socket, (used.get(socket) ?? 0) + 1)
+      if (used.get(socket) === 2 && closed === 0) {
+        closed += 1
+        socket.destroy()
+      } else pass()
+    })
+    expect(await failedIds(run(eventOf(...ids)))).toEqual([])
+    expect(closed).toBe(1)
+    expect(await attempts(ids)).toEqual(['completed 1', 'completed 1'])
   })
 })
 

@@ -63,7 +63,12 @@ export async function analyse(
   const calls = await Promise.allSettled(
     analyses.map(async (name) => {
       const answer =
-        kept[name] ?? (await deps.limiter.run(() => ask(deps, name, image, time), isThrottling, time.until))
+        kept[name] ??
+        (await deps.limiter.run(
+          () => onLiveConnection(() => ask(deps, name, image, time)),
+          isThrottling,
+          time.until,
+        ))
       Object.assign(kept, { [name]: answer })
       return answer
     }),
@@ -125,6 +130,20 @@ async function ask(
         textModelVersion: TextModelVersion,
       })
     }
+  }
+}
+
+/**
+ * A connection that has rested may be closed by the other side just as it is used again, or while the function was frozen.
+ * The call has met no service then, and is made once more at once: that is no attempt at the image.
+ */
+async function onLiveConnection<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'ECONNRESET' && code !== 'EPIPE') throw error
+    return call()
   }
 }
 
