@@ -29,10 +29,10 @@ import {
   SQSClient,
 } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { onPath } from '../build/terraform.ts'
 import { type EmbeddedAws, startEmbeddedAws } from '../local/embedded-aws.ts'
 import { clientOptions, sqsOptions } from '../shared/aws.ts'
 import { until } from './context.ts'
-import { onPath } from './terraform.ts'
 
 const region = 'us-east-1'
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }

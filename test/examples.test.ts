@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Copy, copyModule, missing } from './terraform.ts'
+import { type Copy, copyModule, missing } from '../build/terraform.ts'
 
 const lacking = missing()
 const skipped = lacking.length > 0 ? ` (skipped: not on this machine: ${lacking.join(', ')})` : ''

@@ -8,9 +8,9 @@ import { join } from 'node:path'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { onPath } from '../build/terraform.ts'
 import { type System, startSystem } from '../local/system.ts'
 import { distinct, flat } from './pictures.ts'
-import { onPath } from './terraform.ts'
 import { LONGEST_MS } from './until.ts'
 
 /** The page as people meet it: the whole system in this process, and a real browser in front of it. */

@@ -6,12 +6,13 @@ import { UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import type { SQSEvent } from 'aws-lambda'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { postForms } from '../api/submit.ts'
+import { type Copy, copyModule, missing } from '../build/terraform.ts'
 import { readJobs } from '../shared/job.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import { lambdaContext, startTestSystem, type TestSystem, watchCalls } from './context.ts'
 import { distinct } from './pictures.ts'
-import { type Copy, copyModule, missing, type Plan, type Plans, render } from './terraform.ts'
+import { type Plan, type Plans, render } from './terraform.ts'
 
 const photo = readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url))
 const lacking = missing()

@@ -1,13 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import {
-  type Copy,
-  copyModule,
-  missing,
-  moduleText,
-  type Plan,
-  type PlannedResource,
-  render,
-} from './terraform.ts'
+import { type Copy, copyModule, missing } from '../build/terraform.ts'
+import { moduleText, type Plan, type PlannedResource, render } from './terraform.ts'
 
 /** What a rule asks of one resource; rules without it cannot be met here and are suppressed with a reason. */
 type Check = (resource: PlannedResource['after'], plan: Plan, block: string) => boolean

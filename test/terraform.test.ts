@@ -31,19 +31,11 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { LISTED_ATTRIBUTES } from '../api/records.ts'
 import { bundle, type FunctionName } from '../build/bundle.ts'
+import { type Copy, copyModule, missing, type Outcome, onPath } from '../build/terraform.ts'
 import { startRekognition } from '../local/embedded-aws.ts'
 import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from '../local/resources.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
-import {
-  type Copy,
-  copyModule,
-  missing,
-  type Outcome,
-  onPath,
-  Plan,
-  type Plans,
-  render,
-} from './terraform.ts'
+import { Plan, type Plans, render } from './terraform.ts'
 import { until } from './until.ts'
 
 const root = resolve(import.meta.dirname, '..')

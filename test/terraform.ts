@@ -1,115 +1,7 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { homedir, tmpdir } from 'node:os'
-import { delimiter, join, resolve } from 'node:path'
-
-/** Everything below the module that is no source. */
-const LEFTOVERS = /(^|[\\/])(\.terraform(\.lock\.hcl)?|.*\.tfstate.*)$/
-const ROOT = resolve(import.meta.dirname, '..')
-const MODULE = join(ROOT, 'infrastructure')
-
-/** An empty zip: nothing but the record that ends one. Plans only hash it, and emulators that run nothing keep it. */
-const EMPTY_ZIP = Buffer.concat([Buffer.from('PK\x05\x06', 'latin1'), Buffer.alloc(18)])
-
-export const onPath = (program: string): string | undefined =>
-  globSync(
-    (process.env['PATH'] ?? '').split(delimiter).flatMap((folder) => (folder ? [join(folder, program)] : [])),
-  )[0]
-
-/**
- * Providers, where the registry is out of reach: the folder above `registry.terraform.io`, as
- * `terraform init -plugin-dir` wants it. `TF_PLUGIN_DIR` says it, or it is in one of the places where packagers and
- * terraform itself keep providers.
- */
-export function findPlugins(): string | undefined {
-  const given = process.env['TF_PLUGIN_DIR']
-  const roots = ['/opt', '/usr/share', '/usr/local/share', join(homedir(), '.terraform.d')]
-  const patterns = given ? [given] : roots.flatMap((root) => [root, `${root}/*`, `${root}/*/*`])
-  return globSync(patterns.map((folder) => `${folder}/registry.terraform.io/hashicorp/aws`))
-    .map((found) => resolve(found, '../../..'))
-    .at(0)
-}
-
-/** What is missing here for these tests, for the name of the skipped ones. */
-export function missing(...more: string[]): string[] {
-  return [
-    ...['terraform', ...more].filter((program) => onPath(program) === undefined),
-    ...(findPlugins() === undefined ? ["terraform's AWS provider (TF_PLUGIN_DIR)"] : []),
-  ]
-}
-
-export interface Outcome {
-  status: number | null
-  stdout: string
-  stderr: string
-}
-
-export interface Copy {
-  /** The copy of the module, initialised. */
-  folder: string
-  terraform: (args: string[], env?: Record<string, string>) => Promise<Outcome>
-  remove: () => void
-}
-
-/**
- * A copy of a module with packages beside it, so that no run leaves anything in the checkout.
- *
- * @param module its folder in the repository
- */
-export async function copyModule(module = 'infrastructure'): Promise<Copy> {
-  const parent = mkdtempSync(join(tmpdir(), 'image-analyzer-terraform-'))
-  const folder = join(parent, module)
-  cpSync(join(ROOT, module), folder, { recursive: true, filter: (path) => !LEFTOVERS.test(path) })
-  mkdirSync(join(parent, 'dist'))
-  for (const name of ['api', 'worker', 'sweeper', 'subscriber'])
-    writeFileSync(join(parent, 'dist', `${name}.zip`), EMPTY_ZIP)
-
-  const running = new Set<ChildProcess>()
-  const terraform = (args: string[], env: Record<string, string> = {}): Promise<Outcome> =>
-    run('terraform', args, folder, env, running)
-  const remove = (): void => {
-    // A test that was given up leaves terraform at work, which has started a provider: the whole group goes.
-    for (const { pid } of running) if (pid !== undefined) process.kill(-pid, 'SIGKILL')
-    rmSync(parent, { recursive: true, force: true })
-  }
-  const plugins = findPlugins()
-  const init = await terraform(['init', '-input=false', ...(plugins ? [`-plugin-dir=${plugins}`] : [])])
-  if (init.status !== 0) throw new Error(`terraform init failed: ${init.stderr}`)
-  return { folder, terraform, remove }
-}
-
-function run(
-  program: string,
-  args: string[],
-  cwd: string,
-  env: Record<string, string>,
-  running: Set<ChildProcess>,
-): Promise<Outcome> {
-  // Nothing of this machine's AWS: what a test needs, it says.
-  const inherited = Object.entries(process.env).filter(([name]) => !/^(AWS_|TF_)/.test(name))
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, {
-      cwd,
-      env: { ...Object.fromEntries(inherited), TF_IN_AUTOMATION: '1', TF_CLI_ARGS: '-no-color', ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true,
-    })
-    running.add(child)
-    let stdout = ''
-    let stderr = ''
-    child.stdout.setEncoding('utf8').on('data', (text) => {
-      stdout += text
-    })
-    child.stderr.setEncoding('utf8').on('data', (text) => {
-      stderr += text
-    })
-    child.once('error', reject)
-    child.once('close', (status) => {
-      running.delete(child)
-      resolve({ status, stdout, stderr })
-    })
-  })
-}
+import { globSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { ROOT } from '../build/bundle.ts'
+import type { Copy } from '../build/terraform.ts'
 
 export interface PlannedResource {
   address: string
@@ -188,7 +80,8 @@ type TestMessage =
       }
     }
 
-export const moduleText = (): string => globSync(join(MODULE, '*.tf')).sort().map(read).join('\n')
+export const moduleText = (): string =>
+  globSync(join(ROOT, 'infrastructure/*.tf')).sort().map(read).join('\n')
 
 function read(path: string): string {
   return readFileSync(path, 'utf8')
