@@ -17,7 +17,7 @@ export const API_ERRORS = {
   IMAGE_TOO_LARGE: [413, 'The image is too large'],
   UNSUPPORTED_FORMAT: [415, 'The image has a format that is not supported'],
   UNSUPPORTED_MEDIA_TYPE: [415, 'The request body has a media type that is not supported'],
-  IDEMPOTENCY_KEY_REUSED: [422, 'The idempotency key was used for another image'],
+  IDEMPOTENCY_KEY_REUSED: [422, 'The idempotency key was used for another request'],
   TOO_MANY_REQUESTS: [429, 'Too many images were submitted'],
   UNAVAILABLE: [503, 'The service cannot answer just now'],
 } as const satisfies Record<string, readonly [ContentfulStatusCode, string]>

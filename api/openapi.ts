@@ -141,7 +141,9 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes }: Descr
               schema: { type: 'string' },
               example: 'attachment; filename="grace-hopper.jpg"',
             },
-            idempotencyKey('Makes it safe to send the same bytes again within a day: they are one image.'),
+            idempotencyKey(
+              'Makes it safe to send the same request (bytes, file name and analyses) again within a day: it is one image, also after its deletion (404 `IMAGE_NOT_FOUND`). With another request it is refused (422).',
+            ),
           ],
           requestBody: {
             required: true,
@@ -177,7 +179,7 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes }: Descr
               ...(['EMPTY_IMAGE', 'INVALID_JSON', 'INVALID_BASE64', 'INVALID_MULTIPART'] as const),
               ...(['MISSING_IMAGE', 'MULTIPLE_IMAGES', 'INVALID_PARAMETER'] as const),
               ...(['IMAGE_TOO_LARGE', 'UNSUPPORTED_FORMAT', 'UNSUPPORTED_MEDIA_TYPE'] as const),
-              ...(['IDEMPOTENCY_KEY_REUSED', 'TOO_MANY_REQUESTS'] as const),
+              ...(['IMAGE_NOT_FOUND', 'IDEMPOTENCY_KEY_REUSED', 'TOO_MANY_REQUESTS'] as const),
             ),
           },
         },
@@ -211,7 +213,7 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes }: Descr
           parameters: [
             analysesParameter,
             idempotencyKey(
-              'Makes it safe to announce the same again within a day: it is one image, with a new form.',
+              'Makes it safe to send the same announcement again within a day: it is one image, with a new form; after its deletion, 404 `IMAGE_NOT_FOUND`. With another announcement it is refused (422).',
             ),
           ],
           requestBody: {
@@ -234,7 +236,8 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes }: Descr
             }),
             ...problems(
               ...(['INVALID_JSON', 'INVALID_PARAMETER', 'IMAGE_TOO_LARGE', 'UNSUPPORTED_FORMAT'] as const),
-              ...(['UNSUPPORTED_MEDIA_TYPE', 'IDEMPOTENCY_KEY_REUSED', 'TOO_MANY_REQUESTS'] as const),
+              ...(['UNSUPPORTED_MEDIA_TYPE', 'IMAGE_NOT_FOUND'] as const),
+              ...(['IDEMPOTENCY_KEY_REUSED', 'TOO_MANY_REQUESTS'] as const),
             ),
           },
         },

@@ -1,25 +1,27 @@
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
-import {
-  BatchGetCommand,
-  DeleteCommand,
-  GetCommand,
-  PutCommand,
-  QueryCommand,
-  UpdateCommand,
-} from '@aws-sdk/lib-dynamodb'
+import { BatchGetCommand, GetCommand, PutCommand, QueryCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import {
   type Image,
   type ImageId,
   imageIdSchema,
   type NewImage,
+  STATUSES,
   type Status,
   statusKey,
   statusSchema,
   unfinishedShard,
 } from '../shared/image.ts'
 import { labelItemId, labelKeys, ownerLabel } from '../shared/labels.ts'
-import { getImage, inRounds, type Records, type Rounds, sweepAt, updateImage } from '../shared/records.ts'
+import {
+  getImage,
+  idempotencyItemId,
+  inRounds,
+  type Records,
+  type Rounds,
+  sweepAt,
+  updateImage,
+} from '../shared/records.ts'
 
 /** @returns the record, or undefined where there is none or it is another owner's: the two must look the same */
 export async function getOwnImage(
@@ -79,8 +81,8 @@ const DELETIONS = 5
 
 /**
  * Deletes a record: what is left of it belongs to nobody, and only has the sweeper look once more for objects and for
- * entries in the index of labels, when whatever was under way has surely ended. First goes the idempotency key it was
- * made by: a request that comes late must not bring it back.
+ * entries in the index of labels, when whatever was under way has surely ended. Until then it keeps a request that is
+ * repeated from making the record again; after that, the sweeper's note at the idempotency key does.
  *
  * @param graceMs milliseconds more than usual for which something may still come
  * @returns the record as it was at its end; undefined where it was gone already
@@ -88,7 +90,6 @@ const DELETIONS = 5
 export async function deleteRecord(records: Records, seen: Image, graceMs = 0): Promise<Image | undefined> {
   const { dynamo, table } = records
   const { imageId, owner, keyHash } = seen
-  if (keyHash !== undefined) await forgetIdempotencyKey(records, keyHash, imageId)
   let image: Image | undefined = seen
   for (let look = 0; look < DELETIONS; look += 1) {
     const labels = labelKeys(image)
@@ -102,6 +103,7 @@ export async function deleteRecord(records: Records, seen: Image, graceMs = 0): 
             unfinished: unfinishedShard(imageId),
             sweepAt: sweepAt(records) + graceMs,
             ...(labels.length > 0 ? { labels } : {}),
+            ...(keyHash === undefined ? {} : { keyHash }),
           },
           // Completed in this moment, it would leave entries in the index that the note does not tell of.
           ConditionExpression: '#owner = :owner AND #status = :status',
@@ -331,64 +333,74 @@ async function readRecords({ dynamo, table, sleep }: Records, ids: ImageId[]) {
 
 /** Seconds for which an idempotency key is remembered: a day, as long as any sensible client repeats a request. */
 const KEY_LIFETIME_SECONDS = 86_400
+/** A key may run out and be removed between two looks; after that it can be claimed. */
+const CLAIMS = 3
 
-const keyItemSchema = z.object({ target: imageIdSchema, sha256: z.string(), createdAt: z.iso.datetime() })
+/** What a request with an idempotency key has made, or is about to make. */
+export interface KeyedRequest {
+  imageId: ImageId
+  /** Hex SHA-256 of all that the request asks for. */
+  request: string
+  /** Hex SHA-256 of the bytes: a key that was stored without `request`, by an older version, is compared by it. */
+  sha256: string
+  createdAt: string
+}
+
+const keyItemSchema = z.object({
+  target: imageIdSchema,
+  request: z.string().optional(),
+  sha256: z.string(),
+  createdAt: z.iso.datetime(),
+  deleted: z.literal(true).optional(),
+})
 
 /**
- * Ties an idempotency key to an image, once: whoever asks first decides, and everybody else is told what it was.
+ * Ties an idempotency key to a request, once: the first one decides, and all others are told what it was.
  *
  * @param keyHash hex SHA-256 of owner and key, so that what a client sends is never a name in the table
- * @returns the image that the key stands for, with the hash of its bytes
+ * @returns the request that the key stands for, and whether its image is deleted
  */
 export async function claimIdempotencyKey(
   { dynamo, table }: Records,
   keyHash: string,
-  candidate: { imageId: ImageId; sha256: string; createdAt: string },
-): Promise<{ imageId: ImageId; sha256: string; createdAt: string }> {
-  const key = { imageId: `idempotency#${keyHash}` }
+  candidate: KeyedRequest,
+): Promise<Omit<KeyedRequest, 'request'> & { request?: string | undefined; deleted?: true | undefined }> {
+  const key = { imageId: idempotencyItemId(keyHash) }
+  const { imageId, ...own } = candidate
   const now = Math.floor(Date.parse(candidate.createdAt) / 1000)
-  try {
-    await dynamo.send(
-      new PutCommand({
-        TableName: table,
-        Item: {
-          ...key,
-          target: candidate.imageId,
-          sha256: candidate.sha256,
-          createdAt: candidate.createdAt,
-          expiresAt: now + KEY_LIFETIME_SECONDS,
-        },
-        // DynamoDB deletes expired items only within days, so the condition looks at the time too.
-        ConditionExpression: 'attribute_not_exists(imageId) OR expiresAt <= :now',
-        ExpressionAttributeValues: { ':now': now },
-      }),
-    )
-    return candidate
-  } catch (error) {
-    if (!(error instanceof ConditionalCheckFailedException)) throw error
+  for (let look = 0; look < CLAIMS; look += 1) {
+    try {
+      await dynamo.send(
+        new PutCommand({
+          TableName: table,
+          Item: { ...key, target: imageId, ...own, expiresAt: now + KEY_LIFETIME_SECONDS },
+          // DynamoDB deletes expired items only within days, so the condition looks at the time too.
+          ConditionExpression: 'attribute_not_exists(imageId) OR expiresAt <= :now',
+          ExpressionAttributeValues: { ':now': now },
+        }),
+      )
+      return candidate
+    } catch (error) {
+      if (!(error instanceof ConditionalCheckFailedException)) throw error
+    }
+    const { Item } = await dynamo.send(new GetCommand({ TableName: table, Key: key, ConsistentRead: true }))
+    if (Item === undefined) continue
+    const { target, ...known } = keyItemSchema.parse(Item)
+    return { imageId: target, ...known }
   }
-  const { Item } = await dynamo.send(new GetCommand({ TableName: table, Key: key, ConsistentRead: true }))
-  const { target, sha256, createdAt } = keyItemSchema.parse(Item)
-  return { imageId: target, sha256, createdAt }
+  throw new Error('The idempotency key comes and goes faster than it can be claimed.')
 }
 
-/** Unless it stands for another image by now, which was submitted with it after its day. */
-async function forgetIdempotencyKey(
-  { dynamo, table }: Records,
-  keyHash: string,
+/** What has become of an image that a request before may have made. */
+export async function statusOf(
+  { dynamo, table }: Pick<Records, 'dynamo' | 'table'>,
   imageId: ImageId,
-): Promise<void> {
-  try {
-    await dynamo.send(
-      new DeleteCommand({
-        TableName: table,
-        Key: { imageId: `idempotency#${keyHash}` },
-        ConditionExpression: 'attribute_not_exists(imageId) OR #target = :imageId',
-        ExpressionAttributeNames: { '#target': 'target' },
-        ExpressionAttributeValues: { ':imageId': imageId },
-      }),
-    )
-  } catch (error) {
-    if (!(error instanceof ConditionalCheckFailedException)) throw error
-  }
+): Promise<Status | 'deleted' | undefined> {
+  const { Item } = await dynamo.send(
+    new GetCommand({ TableName: table, Key: { imageId }, ConsistentRead: true }),
+  )
+  return z
+    .enum([...STATUSES, 'deleted'])
+    .optional()
+    .parse(Item?.['status'])
 }

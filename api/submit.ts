@@ -15,7 +15,7 @@ import { type JobQueue, sendJob } from '../shared/job.ts'
 import { labelKeys, unindexLabels } from '../shared/labels.ts'
 import { deleteObjects, getImage, nextRun, type Records, updateImage } from '../shared/records.ts'
 import { ApiError } from './errors.ts'
-import { claimIdempotencyKey, countImage, createImage, deleteRecord } from './records.ts'
+import { claimIdempotencyKey, countImage, createImage, deleteRecord, statusOf } from './records.ts'
 import type { Upload } from './upload.ts'
 
 export interface SubmitDeps extends Records, JobQueue {
@@ -72,7 +72,7 @@ const sha256 = (data: Uint8Array | string): string => createHash('sha256').updat
  * What breaks off before the job has no 202: the sweeper sends the job, if the original is there, or else removes the
  * record. Every step may be repeated, so a client that got no answer can send the same again with its idempotency key.
  *
- * @throws ApiError UNSUPPORTED_FORMAT, IDEMPOTENCY_KEY_REUSED, TOO_MANY_REQUESTS
+ * @throws ApiError UNSUPPORTED_FORMAT, IDEMPOTENCY_KEY_REUSED, IMAGE_NOT_FOUND, TOO_MANY_REQUESTS
  */
 export async function submitImage(
   deps: SubmitDeps,
@@ -90,7 +90,9 @@ export async function submitImage(
   }
   const now = deps.now()
   const hash = sha256(upload.bytes)
-  const { imageId, createdAt, keyHash } = await imageOf(deps, owner, now, hash, idempotencyKey)
+  const request = sha256(JSON.stringify(['image', hash, upload.filename, analyses]))
+  const asked = { sha256: hash, request }
+  const { imageId, createdAt, keyHash, repeated } = await imageOf(deps, owner, now, asked, idempotencyKey)
   const original = {
     bucket: deps.bucket,
     key: originalKey(imageId),
@@ -121,6 +123,12 @@ export async function submitImage(
         ContentType: contentType,
       }),
     )
+    // Deleted since the request before, perhaps; then the deletion has the last word. (Of an image that only this request
+    // knows, the worker finds that out.)
+    if (repeated && (await statusOf(deps, imageId)) === 'deleted') {
+      await deleteObjects(deps, imageId)
+      throw deletedSince()
+    }
     await sendJob(deps, { version: 1, imageId, epoch: 1 })
   }
   return imageId
@@ -130,38 +138,53 @@ export async function submitImage(
  * The image that a request is for: one of its own, or that of the request before with the same idempotency key. The keys
  * of an owner are one namespace for all routes, since a key stands for one request.
  *
- * @param content hex SHA-256 of what is the same each time the request is sent
- * @throws ApiError IDEMPOTENCY_KEY_REUSED, TOO_MANY_REQUESTS
+ * @param asked hashes of what is the same each time the request is sent
+ * @throws ApiError IDEMPOTENCY_KEY_REUSED, IMAGE_NOT_FOUND, TOO_MANY_REQUESTS
  */
 async function imageOf(
   deps: SubmitDeps,
   owner: string,
   now: Date,
-  content: string,
+  asked: { sha256: string; request: string },
   idempotencyKey: string | undefined,
-): Promise<{ imageId: ImageId; createdAt: string; keyHash?: string }> {
-  const candidate = { imageId: deps.newImageId(now), sha256: content, createdAt: now.toISOString() }
-  const keyHash = idempotencyKey === undefined ? undefined : sha256(`${owner}\n${idempotencyKey}`)
-  const known = keyHash === undefined ? candidate : await claimIdempotencyKey(deps, keyHash, candidate)
-  if (known.sha256 !== content) {
+): Promise<{ imageId: ImageId; createdAt: string; keyHash?: string; repeated: boolean }> {
+  const candidate = { imageId: deps.newImageId(now), ...asked, createdAt: now.toISOString() }
+  if (idempotencyKey === undefined) {
+    await demandQuota(deps, owner, now)
+    return { ...candidate, repeated: false }
+  }
+  const keyHash = sha256(`${owner}\n${idempotencyKey}`)
+  const known = await claimIdempotencyKey(deps, keyHash, candidate)
+  const isSame = known.request === undefined ? known.sha256 === asked.sha256 : known.request === asked.request
+  if (!isSame) {
     throw new ApiError(
       'IDEMPOTENCY_KEY_REUSED',
-      'This idempotency key belongs to a request with other content.',
+      'This Idempotency-Key belongs to a request with other content, another file name or other analyses: use another key.',
     )
   }
   const { imageId, createdAt } = known
+  const repeated = imageId !== candidate.imageId
+  const before = known.deleted ? 'deleted' : repeated ? await firstRequest(deps, imageId) : undefined
+  if (before === 'deleted') throw deletedSince()
   // What is repeated has been counted, if it came that far.
-  if (imageId === candidate.imageId || !(await comes(deps, imageId))) await demandQuota(deps, owner, now)
-  return { imageId, createdAt, ...(keyHash === undefined ? {} : { keyHash }) }
+  if (before === undefined) await demandQuota(deps, owner, now)
+  return { imageId, createdAt, keyHash, repeated }
 }
+
+const deletedSince = (): ApiError =>
+  new ApiError(
+    'IMAGE_NOT_FOUND',
+    'The image of this Idempotency-Key was deleted. To submit it again, use another key.',
+  )
 
 /** Looks and milliseconds for which a repetition waits for the record of the request before, which may be under way. */
 const FIRST_REQUEST = { looks: 4, everyMs: 100 }
 
-async function comes(deps: SubmitDeps, imageId: ImageId): Promise<boolean> {
+/** @returns undefined where there is no record: the request before has broken off */
+async function firstRequest(deps: SubmitDeps, imageId: ImageId): Promise<Status | 'deleted' | undefined> {
   for (let look = 1; ; look += 1) {
-    if ((await getImage(deps, imageId)) !== undefined) return true
-    if (look === FIRST_REQUEST.looks) return false
+    const status = await statusOf(deps, imageId)
+    if (status !== undefined || look === FIRST_REQUEST.looks) return status
     await deps.sleep(FIRST_REQUEST.everyMs)
   }
 }
@@ -196,7 +219,7 @@ async function demandQuota(deps: SubmitDeps, owner: string, now: Date): Promise<
  * With the idempotency key of a request before, it is the same image and a form that is good for as long again. Also of
  * an image that has arrived: to post it once more changes nothing, and its status says that there is no need to.
  *
- * @throws ApiError IDEMPOTENCY_KEY_REUSED, TOO_MANY_REQUESTS
+ * @throws ApiError IDEMPOTENCY_KEY_REUSED, IMAGE_NOT_FOUND, TOO_MANY_REQUESTS
  */
 export async function awaitUpload(
   deps: SubmitDeps,
@@ -209,7 +232,8 @@ export async function awaitUpload(
   const { contentType, bytes, filename } = announced
   // No image has this hash: its text is none.
   const content = sha256(JSON.stringify(['upload', contentType, bytes, filename, analyses]))
-  const { imageId, createdAt, keyHash } = await imageOf(deps, owner, now, content, idempotencyKey)
+  const asked = { sha256: content, request: content }
+  const { imageId, createdAt, keyHash } = await imageOf(deps, owner, now, asked, idempotencyKey)
   const waits = await createImage(
     deps,
     {
@@ -227,10 +251,11 @@ export async function awaitUpload(
     },
     UPLOAD_SECONDS * 1_000,
   )
-  const arrived = waits ? undefined : await getImage(deps, imageId)
+  const status = waits ? 'awaiting_upload' : await statusOf(deps, imageId)
+  if (status === 'deleted') throw deletedSince()
   return {
     imageId,
-    status: arrived?.status ?? 'awaiting_upload',
+    status: status ?? 'awaiting_upload',
     upload: await deps.presignPost(uploadKey(imageId), contentType, bytes),
     expiresAt: new Date(now.getTime() + UPLOAD_SECONDS * 1_000).toISOString(),
   }

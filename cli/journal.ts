@@ -11,7 +11,7 @@ export interface Journal {
 }
 
 export interface Entry {
-  /** The idempotency key: it follows from the content, the endpoint, who sends it and what is asked for. */
+  /** It follows from the content, the endpoint, who sends it and what is asked for; the idempotency key follows from it. */
   key: string
   /** Hex SHA-256 of the file. */
   sha256: string

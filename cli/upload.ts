@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { openAsBlob } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { basename } from 'node:path'
@@ -226,17 +226,26 @@ function createSender(command: UploadCommand, counts: Counts) {
     }
     const isGood = before && known?.form && Date.parse(known.form.expiresAt) - Date.now() > FORM_MARGIN_MS
     let progress = 0
-    const { imageId, via } = await client.upload(image, {
-      filename: basename(path),
-      idempotencyKey: key,
-      analyses,
-      signal: abort,
-      form: isGood ? known.form : undefined,
-      onForm: (form) => journal.add({ key, sha256, imageId: form.imageId, form }),
-      onProgress: (bytes) => {
-        counts.sentBytes += bytes - progress
-        progress = bytes
-      },
+    const post = (idempotencyKey: string) =>
+      client.upload(image, {
+        filename: basename(path),
+        idempotencyKey,
+        analyses,
+        signal: abort,
+        form: isGood ? known.form : undefined,
+        onForm: (form) => journal.add({ key, sha256, imageId: form.imageId, form }),
+        onProgress: (bytes) => {
+          counts.sentBytes += bytes - progress
+          progress = bytes
+        },
+      })
+    // To the API another name is another request, and an image that was deleted keeps its key.
+    const gone = before === undefined ? known?.imageId : undefined
+    const own = createHash('sha256').update(JSON.stringify([key, basename(path), gone]))
+    const { imageId, via } = await post(own.digest('hex')).catch((error: unknown) => {
+      // Deleted, and no journal tells of it.
+      if (error instanceof ApiError && error.code === 'IMAGE_NOT_FOUND') return post(randomUUID())
+      throw error
     })
     journal.add({ key, sha256, imageId })
     return { imageId, sha256, via }

@@ -157,12 +157,11 @@ resource "aws_iam_role_policy" "api" {
         Resource = local.image_objects
       },
       # A new record or idempotency key, and looking at either. A submission that is repeated, and a retry, update the
-      # record, and each image its owner's quota of the day; a deletion replaces the record with a note for the sweeper,
-      # and removes its idempotency key.
+      # record, and each image its owner's quota of the day; a deletion replaces the record with a note for the sweeper.
       {
         Sid      = "WriteAndReadRecords"
         Effect   = "Allow"
-        Action   = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
+        Action   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
         Resource = aws_dynamodb_table.images.arn
       },
       # GET /images, with and without ?status= or ?label=.

@@ -306,6 +306,34 @@ export const nextRun = (records: Pick<Records, 'now' | 'sweepAfterMs'>, image: I
   values: { ':failed': 'failed', ':ended': image.epoch },
 })
 
+/** @param keyHash hex SHA-256 of owner and key, so that what a client sends is never a name in the table */
+export const idempotencyItemId = (keyHash: string): string => `idempotency#${keyHash}`
+
+/**
+ * Notes at an idempotency key that its image was deleted, before the last trace of the record goes: or else a request
+ * that is repeated after that would make the image again. Unless the key has run out, or stands for another image by now.
+ */
+export async function closeIdempotencyKey(
+  { dynamo, table }: Pick<Records, 'dynamo' | 'table'>,
+  keyHash: string,
+  imageId: ImageId,
+): Promise<void> {
+  try {
+    await dynamo.send(
+      new UpdateCommand({
+        TableName: table,
+        Key: { imageId: idempotencyItemId(keyHash) },
+        UpdateExpression: 'SET deleted = :true',
+        ConditionExpression: '#target = :imageId',
+        ExpressionAttributeNames: { '#target': 'target' },
+        ExpressionAttributeValues: { ':true': true, ':imageId': imageId },
+      }),
+    )
+  } catch (error) {
+    if (!(error instanceof ConditionalCheckFailedException)) throw error
+  }
+}
+
 /** Everything in the bucket that an image may have: of a deleted one, or of one that never came. */
 export async function deleteObjects(
   { s3, bucket }: { s3: S3Client; bucket: string },

@@ -15,7 +15,14 @@ import {
 } from '../shared/image.ts'
 import { type JobQueue, sendJob } from '../shared/job.ts'
 import { indexLabels, unindexLabels } from '../shared/labels.ts'
-import { commitOutcome, deleteObjects, markAnnounced, type Records, updateImage } from '../shared/records.ts'
+import {
+  closeIdempotencyKey,
+  commitOutcome,
+  deleteObjects,
+  markAnnounced,
+  type Records,
+  updateImage,
+} from '../shared/records.ts'
 
 export interface SweeperDeps extends Records, JobQueue, EventBus {
   s3: S3Client
@@ -90,6 +97,8 @@ const deletedSchema = z.object({
   sweepAt: z.number(),
   /** Keys of items in the index of labels. */
   labels: z.array(z.string()).default([]),
+  /** Of the idempotency key that it was submitted with. */
+  keyHash: z.string().optional(),
 })
 
 async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Promise<keyof Swept | undefined> {
@@ -102,6 +111,7 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
   if (deleted.success) {
     await deleteObjects(deps, imageId)
     await unindexLabels(deps, deleted.data.labels)
+    if (deleted.data.keyHash !== undefined) await closeIdempotencyKey(deps, deleted.data.keyHash, imageId)
     return removeRecord(deps, imageId, deleted.data.sweepAt)
   }
   const image = imageSchema.parse(Item)

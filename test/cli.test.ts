@@ -238,6 +238,24 @@ describe('upload', () => {
     expect(after.lines[0]?.imageId).not.toBe(imageId)
   })
 
+  it('sends again what was deleted where no journal tells of it, and the same bytes under another name', async () => {
+    const photos = newFolder('forgotten')
+    const path = join(photos, 'forgotten.png')
+    writeFileSync(path, await distinct(30_000))
+    const sent = async (file: string, journal: string) => {
+      const { code, lines } = await cli(['upload', file, '--journal', join(photos, journal)])
+      expect(code).toBe(0)
+      return lines[0]?.imageId ?? ''
+    }
+    const first = await sent(path, 'a.jsonl')
+    expect(await sent(path, 'b.jsonl')).toBe(first)
+    const copy = join(photos, 'copy.png')
+    writeFileSync(copy, readFileSync(path))
+    expect(await sent(copy, 'c.jsonl')).not.toBe(first)
+    await cli(['delete', first])
+    expect([first, '']).not.toContain(await sent(path, 'd.jsonl'))
+  })
+
   it('has patience with a busy API, and repeats with the same key', async () => {
     const keys: unknown[] = []
     const server = createServer((request, response) => {

@@ -21,7 +21,14 @@ import {
   UpdateCommand,
 } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { claimIdempotencyKey, createImage, deleteRecord, getOwnImage, listImages } from '../api/records.ts'
+import {
+  claimIdempotencyKey,
+  createImage,
+  deleteRecord,
+  getOwnImage,
+  listImages,
+  statusOf,
+} from '../api/records.ts'
 import { toRecord } from '../local/poller.ts'
 import { sleep } from '../shared/aws.ts'
 import { putEvents } from '../shared/event.ts'
@@ -35,6 +42,7 @@ import {
 import { indexLabels, labelKeys, unindexLabels } from '../shared/labels.ts'
 import {
   claimImage,
+  closeIdempotencyKey,
   commitOutcome,
   getImage,
   markAnnounced,
@@ -216,6 +224,7 @@ describe('DynamoDB', () => {
       await say(deleteRecord(records, pending(imageId)))
       await say(deleteRecord(records, pending(imageId)))
       await say(getImage(records, imageId))
+      await say(statusOf(records, imageId))
       await say(listImages(records, 'somebody', { limit: 5 }))
       for (const seen of [5, Number((await item())?.['sweepAt'])]) {
         await say(
@@ -231,8 +240,13 @@ describe('DynamoDB', () => {
             .then(() => 'done'),
         )
       }
-      const candidate = { imageId: other, sha256: 'b'.repeat(64), createdAt: at.toISOString() }
+      const candidate = {
+        ...{ imageId: other, request: 'a'.repeat(64), sha256: 'b'.repeat(64) },
+        createdAt: at.toISOString(),
+      }
       await say(claimIdempotencyKey(records, 'key', candidate))
+      await say(claimIdempotencyKey(records, 'key', { ...candidate, imageId: never }))
+      for (const target of [never, other]) await closeIdempotencyKey(records, 'key', target)
       await say(claimIdempotencyKey(records, 'key', { ...candidate, imageId: never }))
       const later = new Date(at.getTime() + 90_000_000).toISOString()
       await say(claimIdempotencyKey(records, 'key', { ...candidate, imageId: never, createdAt: later }))

@@ -62,6 +62,20 @@ const MUTANTS: Mutant[] = [
     tests: uploads,
   },
   {
+    name: 'a repeated submission brings back what is deleted meanwhile',
+    file: 'api/submit.ts',
+    from: "if (repeated && (await statusOf(deps, imageId)) === 'deleted') {",
+    to: 'if (false) {',
+    tests: ['test/idempotency.test.ts'],
+  },
+  {
+    name: 'an idempotency key does not outlive the trace of its deleted image',
+    file: 'sweeper/sweep.ts',
+    from: 'if (deleted.data.keyHash !== undefined) await closeIdempotencyKey',
+    to: 'if (false) await closeIdempotencyKey',
+    tests: ['test/idempotency.test.ts'],
+  },
+  {
     name: 'a form outlives the record that it was given for once more',
     file: 'api/records.ts',
     from: "':waiting': image.status",

@@ -295,6 +295,12 @@ describe('an answer', () => {
     await ask('POST', '/images/{imageId}/retry', `/images/${completed}/retry`)
     await ask('POST', '/images/{imageId}/retry', `/images/${failed}/retry`)
     await ask('DELETE', '/images/{imageId}', `/images/${failed}`)
+    await submit(photo.subarray(0, 30_000), '', { 'idempotency-key': 'key' })
+    const announced = JSON.stringify(examples.ANNOUNCED)
+    for (let time = 0; time < 2; time += 1) {
+      const { imageId } = await send('application/json', announced, '/uploads', { 'idempotency-key': 'form' })
+      if (time === 0) await ask('DELETE', '/images/{imageId}', `/images/${imageId}`)
+    }
     for (const [method, route] of PROTECTED) if (route.includes('{')) await ask(method, route, urlOf(route))
 
     // What has its cause elsewhere: no more images today; nobody there to ask.

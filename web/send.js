@@ -138,6 +138,10 @@ const uploads = lane(UPLOADS, async (photo) => {
       continue
     }
     const problem = explain(answer)
+    if (problem.code === 'IMAGE_NOT_FOUND') {
+      // An attempt before did arrive, and its photo has been deleted since.
+      return change(photo, { phase: 'gone', problem: { ...problem, again: true }, note: undefined })
+    }
     if (!problem.again || (answer.retryAfter ?? 0) > PATIENCE || ++refused > 5) return reject(problem)
     const seconds = Math.ceil(Math.max(answer.retryAfter ?? 0, backoff(refused - 1)))
     change(photo, { phase: 'waiting', note: `Server busy, next try in ${seconds} s` })
