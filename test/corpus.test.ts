@@ -10,7 +10,7 @@ import { avifPixels } from '../worker/avif.ts'
 import { Budget, within } from '../worker/budget.ts'
 import { withoutText } from '../worker/png.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
-import { startTestSystem } from './context.ts'
+import { startTestSystem, until } from './context.ts'
 import { mutations } from './corpus.ts'
 import {
   box,
@@ -415,9 +415,19 @@ describe('a decode', () => {
   let had = 0
   beforeEach(() => {
     had = 0
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
-    vi.spyOn(process, 'cpuUsage').mockImplementation(() => ({ user: had, system: 0 }))
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+    vi.spyOn(process, 'cpuUsage').mockImplementation((before) => ({
+      user: had - (before?.user ?? 0),
+      system: 0,
+    }))
   })
+  /** Seconds go by, in which this process has so many cores. */
+  const pass = (seconds: number, cores = 1): void => {
+    for (let second = 0; second < seconds; second += 1) {
+      had += cores * 1_000_000
+      vi.advanceTimersByTime(1_000)
+    }
+  }
 
   it('stops between two lines when its time is up', async () => {
     const bytes = file('rgb.png')
@@ -434,27 +444,59 @@ describe('a decode', () => {
     })
     const opened = vi.spyOn(sharp.prototype, 'metadata').mockReturnValue(endless)
     const rendering = expect(render(file('rgb.png'), 's3')).rejects.toMatchObject(late)
-    await turnsUntil(() => opened.mock.calls.length > 0)
-    had = 20_000_000
-    vi.advanceTimersByTime(20_000)
+    await until('its header is read', async () => opened.mock.calls.length || undefined)
+    pass(20)
     await rendering
     end()
   })
 
+  /** A decode that has begun, and ends when it is told to. */
+  const begin = async () => {
+    let end: (value: never) => void = () => {}
+    let fail = (_cause: Error): void => {}
+    const begun = vi.spyOn(sharp.prototype, 'toBuffer').mockReturnValueOnce(
+      new Promise((resolve, reject) => {
+        end = resolve
+        fail = reject
+      }),
+    )
+    const before = begun.mock.calls.length
+    const rendering = render(file('rgb.png'), 's3')
+    await until('it is decoded', async () => begun.mock.calls.length - before || undefined)
+    const pixels = await flat(256, 256).raw().toBuffer({ resolveWithObject: true })
+    return { rendering, fail, end: () => end(pixels as never) }
+  }
+
   it('of 20 seconds is given up, but not one that had to wait for the processor', async () => {
-    const bytes = await flat(3_000, 3_000).avif({ effort: 0 }).toBuffer()
-    for (const seconds of [20, 19]) {
-      // Set on every picture that is about to be decoded.
-      const begun = vi.spyOn(sharp.prototype, 'timeout')
-      const rendering = render(bytes, 's3')
-      const ends = seconds < 20 ? rendering : expect(rendering).rejects.toMatchObject(late)
-      await turnsUntil(() => begun.mock.calls.length > 0)
-      had += seconds * 1_000_000
-      vi.advanceTimersByTime(20_000)
-      await ends
-      had = 0
-      begun.mockRestore()
+    const long = await begin()
+    const given = expect(long.rendering).rejects.toMatchObject(late)
+    pass(20)
+    await given
+    long.end()
+    // However much of it other threads have: its own has no more than one core.
+    for (const [seconds, cores] of [
+      [40, 0.4],
+      [19, 8],
+    ] as const) {
+      const short = await begin()
+      pass(seconds, cores)
+      short.end()
+      await expect(short.rendering).resolves.toMatchObject({ contentType: 'image/png' })
     }
+  })
+
+  it('counts only its part of the time in which others are decoded', async () => {
+    const all = await Promise.all([begin(), begin(), begin()])
+    pass(50)
+    for (const { end } of all) end()
+    await expect(Promise.all(all.map(({ rendering }) => rendering))).resolves.toHaveLength(3)
+  })
+
+  it('that libvips breaks off after a minute, because the machine is busy, is no verdict on the image', async () => {
+    const slow = await begin()
+    pass(60, 0.1)
+    slow.fail(new Error('timeout: 42% complete'))
+    await expect(slow.rendering).rejects.toThrow(/^timeout/)
   })
 
   it('that is given up keeps its share of the memory until it ends', async () => {
@@ -467,8 +509,7 @@ describe('a decode', () => {
       inTime: (work) => within(1, () => new Error('late'), work),
     })
     await new Promise(setImmediate)
-    had = 1_000_000
-    vi.advanceTimersByTime(1_000)
+    pass(1)
     await expect(given).rejects.toThrow('late')
     let begun = false
     const next = budget.run(1, async () => {
@@ -488,13 +529,6 @@ describe('a decode', () => {
       failure: { code: 'UNSUPPORTED_FORMAT' },
     })
   })
-
-  async function turnsUntil(condition: () => boolean): Promise<void> {
-    for (const until = performance.now() + 5_000; !condition(); ) {
-      if (performance.now() > until) throw new Error('The condition does not come about.')
-      await new Promise(setImmediate)
-    }
-  }
 })
 
 describe('a decoder', () => {

@@ -1,5 +1,9 @@
 import { cpus } from 'node:os'
 
+/** The real ones, also where a test makes time up. */
+const { setTimeout } = globalThis
+const now = performance.now.bind(performance)
+
 const PAUSE_MS = 50
 
 /** What a second counts where no core is idle: the machine has ten times as long for what it is slow at. */
@@ -40,18 +44,18 @@ export async function until<T>(
   look: () => Promise<T | undefined>,
   ms = PATIENCE_MS,
 ): Promise<T> {
-  let last = performance.now()
+  let last = now()
   let machine = machineTime()
   for (let waited = 0; ; ) {
     const found = await look()
     if (found !== undefined) return found
     if (waited > ms) throw new Error(`Not within ${ms} ms of an idle machine: ${what}`)
-    const paused = performance.now()
+    const paused = now()
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
-    const [now, after] = [performance.now(), machineTime()]
+    const [present, after] = [now(), machineTime()]
     const spent = { idle: after.idle - machine.idle, all: after.all - machine.all }
-    waited += counted(now - last, now - paused, spent)
-    last = now
+    waited += counted(present - last, present - paused, spent)
+    last = present
     machine = after
   }
 }

@@ -82,12 +82,14 @@ export const MAX_FRAMES = 10_000
 /** CMYK, or colour and transparency. */
 export const MAX_CHANNELS = 4
 /**
- * Seconds from the beginning of a decode until its image is given up. The worst accepted image takes 5 s of one core, and
- * shares the process with two more decodes at most; a processor a third slower is allowed for.
+ * Seconds of the processor that a decode may have before its image is given up. The worst accepted image takes 5 s of one
+ * core; the process itself may take as much in the meantime, and a processor of half the speed is allowed for.
  */
 export const DECODE_SECONDS = 20
 /** Seconds after which libvips stops between two lines, whoever had the processor: as long as an invocation. */
 export const PIPELINE_SECONDS = 60
+/** How often it is looked how many decodes share the processor. */
+const LOOK_MS = 1_000
 
 interface Limits<T> {
   inTime?: (work: Promise<T>) => Promise<T>
@@ -103,7 +105,11 @@ export class Budget {
   readonly #atOnce: number
   readonly #waiting: { weight: number; begin: () => void }[] = []
   #used = 0
+  /** Pieces of work under way. */
   #running = 0
+  get running(): number {
+    return this.#running
+  }
 
   /**
    * @param total the sum of weights at any time; a single weight above it runs alone
@@ -172,20 +178,32 @@ export class Budget {
 }
 
 /**
- * What the work gives, or the error where it takes longer. Time counts only as far as this process had the processor:
- * that a machine has too much to do is not the picture's fault.
+ * What the work gives, or the error where it takes longer. Time counts only as far as the work had the processor: that a
+ * machine has too much to do, or this process other work, is not the picture's fault.
+ *
+ * @param sharers pieces of work that now share the time of this process
  */
-export async function within<T>(seconds: number, late: () => Error, work: Promise<T>): Promise<T> {
-  const before = process.cpuUsage()
+export async function within<T>(
+  seconds: number,
+  late: () => Error,
+  work: Promise<T>,
+  sharers: () => number = () => 1,
+): Promise<T> {
+  let left = seconds * 1_000
+  let last = performance.now()
+  let before = process.cpuUsage()
   let timer: NodeJS.Timeout | undefined
   const limit = new Promise<never>((_, reject) => {
     const look = (): void => {
       const { user, system } = process.cpuUsage(before)
-      const left = seconds * 1_000 - (user + system) / 1_000
-      if (left > 0) timer = setTimeout(look, left)
+      // One thread has no more than the time that has passed.
+      left -= Math.min(performance.now() - last, (user + system) / 1_000 / sharers())
+      last = performance.now()
+      before = process.cpuUsage()
+      if (left > 0) timer = setTimeout(look, LOOK_MS)
       else reject(late())
     }
-    timer = setTimeout(look, seconds * 1_000)
+    timer = setTimeout(look, LOOK_MS)
   })
   try {
     return await Promise.race([work, limit])
