@@ -1,0 +1,103 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, expect } from 'vitest'
+import { type ShownImage, until } from './context.ts'
+
+export const root = join(import.meta.dirname, '..')
+
+export interface Running {
+  url: string
+  aws: string
+  process: ChildProcess
+  output: () => string
+  /** @returns the exit code, or the signal that ended it */
+  end: (signal: NodeJS.Signals) => Promise<number | string>
+}
+const children: ChildProcess[] = []
+const folders: string[] = []
+afterEach(async () => {
+  for (const child of children.splice(0)) {
+    if (child.kill('SIGKILL')) await once(child, 'exit')
+  }
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true })
+})
+/** Gone after the test, as every process that it starts. */
+export const newFolder = (): string => {
+  const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-start-'))
+  folders.push(folder)
+  return folder
+}
+
+/** `npm start` as npm runs it, on free ports. */
+export function launch(env: Record<string, string> = {}, files: string[] = []): Omit<Running, 'url' | 'aws'> {
+  const { AWS_ENDPOINT_URL: _, ...inherited } = process.env
+  const child = spawn(
+    process.execPath,
+    ['--disable-warning=ExperimentalWarning', 'local/main.ts', ...files],
+    {
+      cwd: root,
+      env: {
+        ...inherited,
+        ...{ PORT: '0', AWS_PORT: '0', NO_COLOR: '1' },
+        // Not where somebody may have recordings.
+        INIT_CWD: import.meta.dirname,
+        // Those that are killed leave what they keep.
+        TMPDIR: newFolder(),
+        ...env,
+      },
+    },
+  )
+  children.push(child)
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk) => {
+      output += chunk
+    })
+  }
+  const ended = new Promise<number | string>((resolve) => {
+    child.once('exit', (code, signal) => resolve(code ?? signal ?? ''))
+  })
+  return {
+    process: child,
+    output: () => output,
+    end: (signal) => {
+      child.kill(signal)
+      return ended
+    },
+  }
+}
+
+/** Waits for the ready line. */
+export async function start(env: Record<string, string> = {}, files: string[] = []): Promise<Running> {
+  const running = launch(env, files)
+  const ready = await until('the ready line', async () => {
+    const { exitCode } = running.process
+    if (exitCode !== null) throw new Error(`exit ${exitCode}: ${running.output()}`)
+    return /Ready in/.test(running.output()) ? running.output() : undefined
+  })
+  const address = (what: string) => new RegExp(`${what} +(http\\S+)`).exec(ready)?.[1] ?? ''
+  return { ...running, url: address('Page and API'), aws: address('AWS endpoint') }
+}
+
+/** The exit of a start that cannot succeed. */
+export async function startFails(env: Record<string, string>): Promise<string> {
+  const running = launch(env)
+  await until('the end', async () => running.process.exitCode ?? undefined)
+  expect(running.process.exitCode).toBe(1)
+  return running.output().trim()
+}
+
+export const post = async (url: string, bytes: Buffer): Promise<string> => {
+  const response = await fetch(`${url}/images`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/octet-stream' },
+    body: new Uint8Array(bytes),
+  })
+  expect(response.status).toBe(202)
+  return ((await response.json()) as { imageId: string }).imageId
+}
+export const get = async (url: string, imageId: string, wait = 20): Promise<ShownImage> =>
+  (await (await fetch(`${url}/images/${imageId}?wait=${wait}`)).json()) as ShownImage
