@@ -73,7 +73,11 @@ const SECURITY_HEADERS = {
   'x-frame-options': 'DENY',
 }
 
-type Env = { Variables: { requestId: string } }
+type Env = {
+  Variables: { requestId: string }
+  /** What stands before the app may have refused the request already; the app only words the answer. */
+  Bindings: { refused?: ApiError }
+}
 
 /** Seconds for which the URL of a thumbnail or an original is good: long enough to follow a redirect on a slow line. */
 const PRESIGNED_SECONDS = 300
@@ -107,6 +111,10 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
       }),
     )
   }
+  app.use(async (c, next) => {
+    if (c.env?.refused !== undefined) throw c.env.refused
+    await next()
+  })
   app.notFound((c) =>
     problem(new ApiError('NOT_FOUND', 'No route has this method and path.'), c.get('requestId')),
   )

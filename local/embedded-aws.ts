@@ -18,6 +18,22 @@ import { createTimeToLive } from './ttl.ts'
 /** The account of every emulated resource: what the emulators behind this endpoint put into their ARNs. */
 export const ACCOUNT_ID = '000000000000'
 
+const PATIENCE_MS = 30_000
+
+/**
+ * Options of a client whose emulator is in the same process: what it waits for is its own turn, and for one of its
+ * sockets, which the SDK counts as the time to connect. With the usual second for that, the 65th request at a time would
+ * fail as soon as the first ones take longer.
+ */
+export const patient = <Options extends ReturnType<typeof clientOptions>>(options: Options): Options => ({
+  ...options,
+  requestHandler: {
+    ...options.requestHandler,
+    connectionTimeout: PATIENCE_MS,
+    requestTimeout: PATIENCE_MS,
+  },
+})
+
 export interface EmbeddedAws {
   /** `http://127.0.0.1:port`, for every service. */
   endpoint: string
@@ -57,7 +73,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
   const database = dynalite({ path: join(folder, 'dynamodb'), createTableMs: 0 })
   const databasePort = await listen(database, 0)
   const databaseClient = new DynamoDBClient({
-    ...clientOptions({ endpoint: `http://127.0.0.1:${databasePort}`, region }),
+    ...patient(clientOptions({ endpoint: `http://127.0.0.1:${databasePort}`, region })),
     credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
   })
   const timeToLive = createTimeToLive({

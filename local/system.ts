@@ -32,7 +32,8 @@ import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../worker/budget.ts'
 import { Limiter } from '../worker/limiter.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
-import { type EmbeddedAws, startEmbeddedAws, startRekognition } from './embedded-aws.ts'
+import { admit } from './admission.ts'
+import { type EmbeddedAws, patient, startEmbeddedAws, startRekognition } from './embedded-aws.ts'
 import { verifySignature } from './gateway.ts'
 import { startPoller } from './poller.ts'
 import { countRecordings, createRecordings, type Recall } from './recordings.ts'
@@ -95,11 +96,6 @@ const WORKER_CONCURRENCY = 2
 const SOCKETS = 64
 /** Calls a second with which the one worker here begins to ask; it learns from there. */
 const FIRST_RATE = 100
-/**
- * So long may an answer of Rekognition take: decodes of the stand-in take turns with those of the worker, and for 5 MB
- * to the real service a line at home needs some seconds.
- */
-const REKOGNITION_TIMEOUT_MS = 30_000
 const STOP_GRACE_MS = 3_000
 const CHORES_GRACE_MS = 1_000
 /** Longer than the longest pause between two attempts (worker/batch.ts). */
@@ -183,10 +179,10 @@ async function start(
     }
   }
 
-  const s3 = new S3Client(s3Options(target, SOCKETS))
-  const sqs = new SQSClient(sqsOptions(target, SOCKETS))
-  const dynamoDb = new DynamoDBClient(clientOptions(target, SOCKETS))
-  const eventBridge = new EventBridgeClient(clientOptions(target))
+  const s3 = new S3Client(patient(s3Options(target, SOCKETS)))
+  const sqs = new SQSClient(patient(sqsOptions(target, SOCKETS)))
+  const dynamoDb = new DynamoDBClient(patient(clientOptions(target, SOCKETS)))
+  const eventBridge = new EventBridgeClient(patient(clientOptions(target)))
   const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
   const { jobQueueUrl, jobQueueArn } = await createMissingResources(
     { s3, sqs, dynamoDb, eventBridge, region },
@@ -270,11 +266,14 @@ async function start(
     docs: loadDocs,
     log,
   })
-  const fetch = async (request: Request): Promise<Response> => {
+  const answer = async (request: Request): Promise<Response> => {
     // On AWS it is API Gateway that verifies signatures, and tells the function who signed.
     const identity = auth.AUTH === 'iam' ? await verifySignature(request, signer) : undefined
     return app.fetch(request, { requestContext: { identity } })
   }
+  const fetch = admit(answer, settings.MAX_IMAGE_BYTES, async (request, refused) =>
+    app.fetch(request, { refused }),
+  )
   // Before anybody can ask: what is mended must not change meanwhile.
   if (embedded !== undefined && settings.DATA_DIR !== undefined) {
     await recover(embedded, names, sweeper)
@@ -330,15 +329,12 @@ async function start(
   }
 }
 
-/** The limiters try again what is throttled, and the queue the rest. */
-function rekognitionClient(target: AwsTarget): RekognitionClient {
-  const { requestHandler, ...options } = clientOptions(target, SOCKETS)
-  return new RekognitionClient({
-    ...options,
-    maxAttempts: 1,
-    requestHandler: { ...requestHandler, requestTimeout: REKOGNITION_TIMEOUT_MS },
-  })
-}
+/**
+ * The limiters try again what is throttled, and the queue the rest. Decodes of the stand-in take turns with those of the
+ * worker, and for 5 MB to the real service a line at home needs some seconds.
+ */
+const rekognitionClient = (target: AwsTarget): RekognitionClient =>
+  new RekognitionClient({ ...patient(clientOptions(target, SOCKETS)), maxAttempts: 1 })
 
 /** The real service with the caller's own credentials, wherever the SDK finds them. */
 async function realRekognition(

@@ -16,7 +16,6 @@ import {
 } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient, GetCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import type { Context, SQSEvent } from 'aws-lambda'
-import type { Hono } from 'hono'
 import { type ApiDeps, buildApp } from '../api/app.ts'
 import { loadDocs, loadPage } from '../api/page.ts'
 import { newImageId, postForms } from '../api/submit.ts'
@@ -42,7 +41,7 @@ export const ELSEWHERE = process.env['AWS_ENDPOINT_URL']
 
 /** The embedded AWS with the API and the worker on it, and nothing that moves jobs between them by itself. */
 export interface TestSystem {
-  app: Hono<{ Variables: { requestId: string } }>
+  app: ReturnType<typeof buildApp>
   /** What the app is made of, to build one that is set up otherwise. */
   api: ApiDeps
   worker: WorkerDeps

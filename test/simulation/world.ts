@@ -1,7 +1,6 @@
 import { ProvisionedThroughputExceededException as DynamoThrottled } from '@aws-sdk/client-dynamodb'
 import { ProvisionedThroughputExceededException } from '@aws-sdk/client-rekognition'
 import type { Context, SQSRecord } from 'aws-lambda'
-import type { Hono } from 'hono'
 import { v7 as uuidv7 } from 'uuid'
 import { buildApp } from '../../api/app.ts'
 import { failedMessages } from '../../local/poller.ts'
@@ -310,7 +309,7 @@ export class World {
     }
   }
 
-  #api(process: Process): Hono<{ Variables: { requestId: string } }> {
+  #api(process: Process): ReturnType<typeof buildApp> {
     return buildApp({
       ...this.#common(process),
       ...this.#clients('api', process),

@@ -1,0 +1,129 @@
+import { execFile, spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { type ClientRequest, type IncomingHttpHeaders, type OutgoingHttpHeaders, request } from 'node:http'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { promisify } from 'node:util'
+import { describe, expect, it } from 'vitest'
+import { until } from './context.ts'
+import { distinct } from './pictures.ts'
+import { get, newFolder, start } from './started.ts'
+
+const hasCurl = spawnSync('curl', ['--version']).status === 0
+const LARGE = new Uint8Array(4_400_000)
+
+interface Answer {
+  status: number | undefined
+  headers: IncomingHttpHeaders
+  body: { imageId?: string; code?: string }
+}
+
+const answerTo = (sent: ClientRequest): Promise<Answer> =>
+  new Promise((resolve, reject) => {
+    sent.once('error', reject).once('response', async (response) => {
+      const body = JSON.parse(await text(response))
+      resolve({ status: response.statusCode, headers: response.headers, body })
+    })
+  })
+
+const open = (url: string, bytes: number, headers: OutgoingHttpHeaders = {}): ClientRequest =>
+  request(`${url}/images`, {
+    method: 'POST',
+    agent: false,
+    headers: { 'content-type': 'image/png', 'content-length': bytes, ...headers },
+  })
+
+function post(url: string, body: Uint8Array): Promise<Answer> {
+  const sent = open(url, body.length)
+  const answer = answerTo(sent)
+  sent.end(body)
+  return answer
+}
+
+/**
+ * As many clients do it: looks for an answer when everything is sent, and not before.
+ *
+ * @returns the answer as it stands, or why there is none
+ */
+async function postDeaf(url: string, bytes: number): Promise<string> {
+  const { hostname, port, host } = new URL(url)
+  const socket = connect(Number(port), hostname).pause()
+  try {
+    const head = `POST /images HTTP/1.1\r\nHost: ${host}\r\nContent-Length: ${bytes}\r\nConnection: close\r\n\r\n`
+    const all = Buffer.concat([Buffer.from(head), Buffer.alloc(bytes)])
+    await new Promise<void>((sent, failed) => socket.write(all, (error) => (error ? failed(error) : sent())))
+    return await text(socket)
+  } catch (error) {
+    return String(error)
+  } finally {
+    socket.destroy()
+  }
+}
+
+/**
+ * Sends the head of a request.
+ *
+ * @returns once the server has seen it, what sends the body
+ */
+async function hold(url: string, body: Buffer): Promise<() => Promise<Answer>> {
+  const sent = open(url, body.length, { expect: '100-continue' })
+  const answer = answerTo(sent)
+  sent.flushHeaders()
+  await new Promise((resolve) => sent.once('continue', resolve))
+  return () => {
+    sent.end(body)
+    return answer
+  }
+}
+
+describe('npm start with more to do than it can', () => {
+  it('reads some bodies, lets others wait, answers the rest with 429, and completes all that it accepted', async () => {
+    const system = await start()
+    const held: (() => Promise<Answer>)[] = []
+    const holdOne = async (): Promise<void> => {
+      held.push(await hold(system.url, await distinct(held.length)))
+    }
+    // Eight are read, and the ones after them wait, though they may have come whole.
+    for (let number = 0; number < 8; number += 1) await holdOne()
+    let answered = false
+    const waiting = post(system.url, await distinct(100)).finally(() => {
+      answered = true
+    })
+    // As many as one command line sends at once.
+    for (let number = 9; number < 64; number += 1) await holdOne()
+
+    const refusals: Answer[] = []
+    void post(system.url, await distinct(101)).then((answer) => refusals.push(answer))
+    const [{ status, headers, body } = {}] = await until('one is refused', async () =>
+      refusals.length > 0 ? refusals : undefined,
+    )
+    expect(status).toBe(429)
+    expect(Number(headers?.['retry-after'])).toBeGreaterThan(0)
+    expect(headers?.['x-content-type-options']).toBe('nosniff')
+    expect(body).toMatchObject({ code: 'TOO_MANY_REQUESTS', status: 429 })
+    expect(await postDeaf(system.url, 20_000_000)).toMatch(/^HTTP\/1.1 429 /)
+    const byFetch = await fetch(`${system.url}/images`, { method: 'POST', body: LARGE })
+    expect(byFetch.status).toBe(429)
+    if (hasCurl) {
+      const file = join(newFolder(), 'large.jpg')
+      writeFileSync(file, LARGE)
+      const { stdout } = await promisify(execFile)('curl', [
+        ...['-s', '-w', '%{http_code}', '-F', `image=@${file}`, `${system.url}/images`],
+      ])
+      expect(stdout).toMatch(/"TOO_MANY_REQUESTS".*429$/)
+    }
+    // What carries no body does not wait for those that do.
+    expect((await fetch(`${system.url}/images?limit=1`)).status).toBe(200)
+    expect(answered).toBe(false)
+
+    const answers = await Promise.all([waiting, ...held.map((finish) => finish())])
+    expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 202))
+    for (const { body } of answers)
+      expect(await get(system.url, body.imageId ?? '')).toMatchObject({ status: 'completed', attempts: 1 })
+    expect((await post(system.url, await distinct(102))).status).toBe(202)
+    // Every refusal is there for those who have sent all, not only this one.
+    expect(await postDeaf(system.url, 20_000_000)).toMatch(/^HTTP\/1.1 413 /)
+    expect(system.output()).not.toMatch(/error|warning/i)
+  })
+})
