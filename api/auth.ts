@@ -1,7 +1,7 @@
 import type { Context } from 'hono'
 import type { JWTVerifyGetKey } from 'jose'
 import * as z from 'zod'
-import type { AuthConfig } from '../shared/config.ts'
+import { type AuthConfig, issuerUrl } from '../shared/config.ts'
 import { ApiError } from './errors.ts'
 
 /**
@@ -17,6 +17,13 @@ const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256
 const CLOCK_TOLERANCE = 5
 /** Milliseconds for the issuer to answer. */
 const ISSUER_TIMEOUT_MS = 3_000
+/** Keys and metadata of the large issuers have less than 20 KB. */
+const MAX_ISSUER_BYTES = 1_000_000
+/**
+ * Of tokens that let somebody in: ID tokens, and access tokens (RFC 9068). Issuers sign others with the same keys, such as
+ * logout tokens, which are no proof that their bearer is the subject (RFC 8725, section 3.11).
+ */
+const TOKEN_TYPES = ['jwt', 'at+jwt']
 
 export function identifyBy(auth: AuthConfig): Identify {
   if (auth.AUTH === 'iam') return byIam
@@ -56,7 +63,21 @@ const byIam: Identify = async (c) => {
 /** Loaded where tokens are used, not by every cold start. */
 const jose = () => import('jose')
 
-const claimsSchema = z.object({ sub: z.string().min(1).max(255) })
+/** Half of a surrogate pair is stored as U+FFFD, whichever it is: all such subjects would be one owner. */
+const claimsSchema = z.object({
+  sub: z
+    .string()
+    .min(1)
+    .max(255)
+    .refine((sub) => sub.isWellFormed()),
+})
+/** `application/` may be left out (RFC 7515, section 4.1.9). */
+const headerSchema = z.object({
+  typ: z
+    .string()
+    .refine((typ) => TOKEN_TYPES.includes(typ.toLowerCase().replace(/^application\//, '')))
+    .optional(),
+})
 
 /** Tokens of an OpenID Connect issuer, verified by its published keys; they are fetched once and kept. */
 function byToken(issuer: string, audience: string): Identify {
@@ -75,13 +96,14 @@ function byToken(issuer: string, audience: string): Identify {
     const getKey = await keys
     const { errors, jwtVerify } = await jose()
     try {
-      const { payload } = await jwtVerify(token, getKey, {
+      const { payload, protectedHeader } = await jwtVerify(token, getKey, {
         issuer,
         audience,
         algorithms: ALGORITHMS,
         clockTolerance: CLOCK_TOLERANCE,
         requiredClaims: ['sub', 'exp'],
       })
+      headerSchema.parse(protectedHeader)
       return `jwt:${claimsSchema.parse(payload).sub}`
     } catch (error) {
       // Keys that could not be fetched say nothing about the token.
@@ -100,15 +122,32 @@ function byToken(issuer: string, audience: string): Identify {
   }
 }
 
-const metadataSchema = z.object({ issuer: z.string(), jwks_uri: z.url() })
+/** The keys may be on another host than the issuer, as Google's are. */
+const metadataSchema = z.object({ issuer: z.string(), jwks_uri: issuerUrl })
 
 /** OpenID Connect Discovery 1.0, section 4. */
 async function discoverKeys(issuer: string): Promise<JWTVerifyGetKey> {
   const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
-  const response = await fetch(url, { signal: AbortSignal.timeout(ISSUER_TIMEOUT_MS), redirect: 'error' })
+  const response = await askIssuer(url, { signal: AbortSignal.timeout(ISSUER_TIMEOUT_MS) })
   if (!response.ok) throw new Error(`${url} answers ${response.status}.`)
   const metadata = metadataSchema.parse(await response.json())
   if (metadata.issuer !== issuer) throw new Error(`${url} is of another issuer, ${metadata.issuer}.`)
-  const { createRemoteJWKSet } = await jose()
-  return createRemoteJWKSet(new URL(metadata.jwks_uri), { timeoutDuration: ISSUER_TIMEOUT_MS })
+  const { createRemoteJWKSet, customFetch } = await jose()
+  return createRemoteJWKSet(new URL(metadata.jwks_uri), {
+    timeoutDuration: ISSUER_TIMEOUT_MS,
+    [customFetch]: askIssuer,
+  })
+}
+
+/** An answer from the URL itself, whole. */
+async function askIssuer(url: string, options: RequestInit): Promise<Response> {
+  const response = await fetch(url, { ...options, redirect: 'error' })
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  for await (const chunk of response.body ?? []) {
+    bytes += chunk.length
+    if (bytes > MAX_ISSUER_BYTES) throw new Error(`${url} answers with more than ${MAX_ISSUER_BYTES} bytes.`)
+    chunks.push(chunk)
+  }
+  return new Response(Buffer.concat(chunks), { status: response.status })
 }

@@ -35,12 +35,20 @@ const MAX_ATTEMPTS = z.coerce.number().int().min(1).default(10)
 /** The name or ARN of the EventBridge bus. */
 const EVENT_BUS_NAME = z.string().min(1)
 
+/** Where keys come from: over HTTPS, so that nobody on the way can plant some, or from this machine. */
+export const issuerUrl = z.url().refine((url) => {
+  const { protocol, hostname } = new URL(url)
+  return (
+    protocol === 'https:' || (protocol === 'http:' && ['localhost', '127.0.0.1', '[::1]'].includes(hostname))
+  )
+}, 'must be an https URL, or one of this machine')
+
 /** How callers prove who they are. */
 const authSchema = z.discriminatedUnion('AUTH', [
   /** By AWS Signature Version 4, verified by API Gateway before the function is called. */
   z.object({ AUTH: z.literal('iam') }),
   /** By a token of an OpenID Connect issuer: its `iss`, and the `aud` that tokens for this API carry. */
-  z.object({ AUTH: z.literal('jwt'), JWT_ISSUER: z.url(), JWT_AUDIENCE: z.string().min(1) }),
+  z.object({ AUTH: z.literal('jwt'), JWT_ISSUER: issuerUrl, JWT_AUDIENCE: z.string().min(1) }),
   /** Not at all: everybody is the same owner. */
   z.object({ AUTH: z.literal('none') }),
 ])

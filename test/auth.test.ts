@@ -45,6 +45,8 @@ describe('AUTH=jwt', () => {
   let JWT_ISSUER: string
   let requests = 0
   let broken = false
+  /** What the issuer answers under a path, where it is not the usual. */
+  let unusual: Record<string, [status: number, headers: Record<string, string>, body: string]> = {}
   let keys: Awaited<ReturnType<typeof generateKeyPair>>
   let others: Awaited<ReturnType<typeof generateKeyPair>>
   let app: ReturnType<typeof ownerApp>
@@ -55,6 +57,8 @@ describe('AUTH=jwt', () => {
     issuer = createServer((request, response) => {
       requests += 1
       if (broken) return response.writeHead(500).end()
+      const [status, headers, text] = unusual[request.url ?? ''] ?? []
+      if (status !== undefined) return response.writeHead(status, headers).end(text)
       const body = request.url?.includes('openid-configuration')
         ? { issuer: JWT_ISSUER, jwks_uri: `${JWT_ISSUER}/keys` }
         : { keys: [jwk] }
@@ -69,10 +73,11 @@ describe('AUTH=jwt', () => {
     issuer.close()
   })
 
-  const token = (change: (jwt: SignJWT) => SignJWT = (jwt) => jwt, key = keys.privateKey) =>
+  const header = { alg: 'ES256', kid: 'one' }
+  const token = (change: (jwt: SignJWT) => SignJWT = (jwt) => jwt, key = keys.privateKey, more = {}) =>
     change(
       new SignJWT({})
-        .setProtectedHeader({ alg: 'ES256', kid: 'one' })
+        .setProtectedHeader({ ...header, ...more })
         .setIssuer(JWT_ISSUER)
         .setAudience('images')
         .setSubject('user-1')
@@ -110,8 +115,27 @@ describe('AUTH=jwt', () => {
       'a token of another issuer',
       async () => `Bearer ${await token((jwt) => jwt.setIssuer('https://other.example'))}`,
     ],
+    [
+      'a token without an end',
+      async () =>
+        `Bearer ${await new SignJWT({ sub: 'user-1', iss: JWT_ISSUER, aud: 'images' }).setProtectedHeader(header).sign(keys.privateKey)}`,
+    ],
+    [
+      'a subject that is no text',
+      async () => `Bearer ${await token((jwt) => jwt.setSubject('user-\ud800'))}`,
+    ],
+    [
+      'a subject of more than 255 characters',
+      async () => `Bearer ${await token((jwt) => jwt.setSubject('x'.repeat(256)))}`,
+    ],
+    ...['logout+jwt', 'application/logout+jwt', 'dpop+jwt', ''].map(
+      (typ): [string, () => Promise<string>] => [
+        `a token of the type ${JSON.stringify(typ)}`,
+        async () => `Bearer ${await token(undefined, undefined, { typ })}`,
+      ],
+    ),
     ['a token without a subject', async () => `Bearer ${await token((jwt) => jwt.setSubject(''))}`],
-    ['a token signed by somebody else', async () => `Bearer ${await token((jwt) => jwt, others.privateKey)}`],
+    ['a token signed by somebody else', async () => `Bearer ${await token(undefined, others.privateKey)}`],
     [
       'a token with a changed payload',
       async () =>
@@ -133,6 +157,81 @@ describe('AUTH=jwt', () => {
     ],
   ])('refuses %s', async (_name, make) => {
     await unauthenticated(ask(await make()))
+  })
+
+  it.each(['JWT', 'jwt', 'at+jwt', 'application/at+jwt'])('takes a token of the type %s', async (typ) => {
+    const typed = await token(undefined, undefined, { typ })
+    expect(await (await ask(`Bearer ${typed}`)).text()).toBe('jwt:user-1')
+  })
+
+  /** Keys that the owner of the token has made, where the issuer never said they are. */
+  const planted = async () => {
+    const jwk = { ...(await exportJWK(others.publicKey)), kid: 'one', alg: 'ES256', use: 'sig' }
+    unusual['/planted'] = [200, {}, JSON.stringify({ keys: [jwk] })]
+    unusual['/planted-metadata'] = [
+      200,
+      {},
+      JSON.stringify({ issuer: JWT_ISSUER, jwks_uri: `${JWT_ISSUER}/planted` }),
+    ]
+  }
+  const METADATA = '/.well-known/openid-configuration'
+  const spaces = ' '.repeat(1_100_000)
+  it.each<[string, () => typeof unusual]>([
+    ['metadata from elsewhere', () => ({ [METADATA]: [302, { location: '/planted-metadata' }, ''] })],
+    ['keys from elsewhere', () => ({ '/keys': [302, { location: '/planted' }, ''] })],
+    [
+      'metadata of endless length',
+      () => ({
+        [METADATA]: [
+          200,
+          {},
+          `${spaces}${JSON.stringify({ issuer: JWT_ISSUER, jwks_uri: `${JWT_ISSUER}/planted` })}`,
+        ],
+      }),
+    ],
+    ['keys of endless length', () => ({ '/keys': [200, {}, `${spaces}${unusual['/planted']?.[2]}`] })],
+    [
+      'metadata of another issuer',
+      () => ({
+        [METADATA]: [
+          200,
+          {},
+          JSON.stringify({ issuer: `${JWT_ISSUER}/`, jwks_uri: `${JWT_ISSUER}/planted` }),
+        ],
+      }),
+    ],
+    [
+      'keys that come over plain HTTP from another machine',
+      () => ({
+        [METADATA]: [
+          200,
+          {},
+          JSON.stringify({
+            issuer: JWT_ISSUER,
+            jwks_uri: `${JWT_ISSUER.replace('127.0.0.1', '0.0.0.0')}/planted`,
+          }),
+        ],
+      }),
+    ],
+  ])('is not taken in by %s', async (_name, answers) => {
+    await planted()
+    unusual = { ...unusual, ...answers() }
+    // An API that knows no keys yet.
+    const fresh = ownerApp({ AUTH: 'jwt', JWT_ISSUER, JWT_AUDIENCE: 'images' })
+    const before = requests
+    const forged = await token(undefined, others.privateKey)
+    const answer = await fresh.request('/', { headers: { authorization: `Bearer ${forged}` } })
+    unusual = {}
+    expect(answer.status).toBe(503)
+    expect(requests).toBeGreaterThan(before)
+  })
+
+  it('has an issuer that is asked over HTTPS, unless it is on this machine', () => {
+    const read = (JWT_ISSUER: string) => readAuthConfig({ AUTH: 'jwt', JWT_ISSUER, JWT_AUDIENCE: 'images' })
+    for (const url of ['http://issuer.example', 'http://localhost.issuer.example', 'ftp://issuer.example'])
+      expect(() => read(url), url).toThrow(/JWT_ISSUER: .*https/)
+    for (const url of ['https://issuer.example/path', 'http://localhost:8080', 'http://[::1]:8080'])
+      expect(read(url)).toMatchObject({ JWT_ISSUER: url })
   })
 })
 
