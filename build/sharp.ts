@@ -15,20 +15,13 @@ interface LockedPackage {
   optionalDependencies?: Record<string, string>
 }
 
-/** What npm says where there is no network, or no registry on it. */
-const UNREACHABLE = ['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'ECONNRESET', 'ENETUNREACH', 'ETIMEDOUT']
-
 /** npm could not fetch the binaries. */
 export class InstallFailed extends Error {
-  /** The registry is out of reach; anything else is a fault that has to be looked at. */
-  readonly unreachable: boolean
-
   constructor(arch: Arch, code: string, summary: string) {
     super(
       `npm could not install sharp for linux-${arch} (${code}): ${summary}\n` +
         'Is the npm registry within reach? `npm ping` tells.',
     )
-    this.unreachable = UNREACHABLE.includes(code)
   }
 }
 

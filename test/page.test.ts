@@ -6,18 +6,15 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { onPath } from '../build/terraform.ts'
 import { type System, startSystem } from '../local/system.ts'
+import { CHROMIUM, skippedWithoutBrowser, startBrowser } from './browser.ts'
 import { distinct, flat } from './pictures.ts'
 import { LONGEST_MS } from './until.ts'
 
 /** The page as people meet it: the whole system in this process, and a real browser in front of it. */
 
-const CHROMIUM =
-  process.env['CHROMIUM_PATH'] ||
-  ['chromium', 'chromium-browser', 'google-chrome'].map(onPath).find((found) => found !== undefined)
 const SCREENSHOTS = join(import.meta.dirname, 'screenshots')
 const PHOTO = join(import.meta.dirname, 'fixtures/grace-hopper.jpg')
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
@@ -82,7 +79,7 @@ const shut = (server: Server) => {
   server.close()
 }
 
-describe.skipIf(CHROMIUM === undefined)('the page in a browser (skipped without Chromium)', () => {
+describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBrowser}`, () => {
   let browser: Browser
   let system: System
   let rekognition: Server
@@ -103,10 +100,7 @@ describe.skipIf(CHROMIUM === undefined)('the page in a browser (skipped without 
     })
     const AWS_ENDPOINT_URL_REKOGNITION = await listen(rekognition)
     ;[browser, system, seeing] = await Promise.all([
-      chromium.launch({
-        executablePath: CHROMIUM ?? '',
-        args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking'],
-      }),
+      startBrowser(),
       start({ MAX_IMAGE_BYTES: '200000' }),
       start({ AWS_ENDPOINT_URL_REKOGNITION }),
     ])

@@ -36,11 +36,10 @@ import { startRekognition } from '../local/embedded-aws.ts'
 import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from '../local/resources.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
 import { Plan, type Plans, render } from './terraform.ts'
+import { skipped } from './tools.ts'
 import { until } from './until.ts'
 
 const root = resolve(import.meta.dirname, '..')
-const skipped = (lacking: string[]): string =>
-  lacking.length > 0 ? ` (skipped: not on this machine: ${lacking.join(', ')})` : ''
 
 const region = 'us-east-1'
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
