@@ -217,12 +217,19 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
       page,
       { name: 'notes.jpg', mimeType: 'image/jpeg', buffer: Buffer.from('no picture') },
       { name: 'empty.png', mimeType: 'image/png', buffer: Buffer.alloc(0) },
+      // As iPhones name what they have not converted.
+      {
+        name: 'IMG_1.jpg',
+        mimeType: 'image/jpeg',
+        buffer: Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic'),
+      },
       png('tiny.png', await distinct(1, 40, 40)),
       { name: 'broken.jpg', mimeType: 'image/jpeg', buffer: readFileSync(PHOTO).subarray(0, 30_000) },
     )
     await phase(page, 'notes.jpg', 'rejected')
     await card(page, 'notes.jpg').getByText('whatever its name says').waitFor()
     await card(page, 'empty.png').getByText('The file is empty.').waitFor()
+    await card(page, 'IMG_1.jpg').getByText('This is a HEIC photo (iPhone). Export it as JPEG').waitFor()
     await phase(page, 'broken.jpg', 'failed')
     await card(page, 'tiny.png').getByText('at least 80 pixels on each side').waitFor()
     await shot(page, 'errors')

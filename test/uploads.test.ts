@@ -532,7 +532,10 @@ describe.skipIf(ELSEWHERE)(`what was uploaded${skippedElsewhere}`, () => {
     const bytes = Buffer.from('<html><script>alert(1)</script>')
     const { imageId } = await upload(bytes, 'image/png')
     const record = await finished(imageId)
-    expect(record).toMatchObject({ status: 'failed', attempts: 1, failure: { code: 'UNSUPPORTED_FORMAT' } })
+    expect(record).toMatchObject({
+      ...{ status: 'failed', attempts: 1 },
+      failure: { code: 'UNSUPPORTED_FORMAT', message: expect.stringMatching(/^This is a web page\./) },
+    })
     expect(record.original).not.toHaveProperty('sha256')
     expect(paid()).toBe(0)
     expect(await objectsOf(imageId)).toEqual([])
