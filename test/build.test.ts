@@ -7,8 +7,8 @@ import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { type Built, buildAll } from '../build/build.ts'
 import { FUNCTIONS, type FunctionName, loadedAtStart, ROOT } from '../build/bundle.ts'
 import { checkBinaries, invoke } from '../build/check.ts'
-import type { Arch } from '../build/sharp.ts'
-import { unzip } from '../build/zip.ts'
+import { type Arch, sharpFor } from '../build/sharp.ts'
+import { makeZip, unzip } from '../build/zip.ts'
 
 /** The only one whose worker can be loaded here. */
 const HERE: Arch = process.arch === 'arm64' ? 'arm64' : 'x64'
@@ -80,13 +80,19 @@ describe('npm run build', () => {
     }
   })
 
-  it('takes binaries of another processor along and says that it cannot load them', async () => {
+  // Another processor is AWS's usual one, and musl is in the container of MiniStack, which is made of Alpine.
+  it('takes binaries of another processor and C library along and says that it cannot load them', async () => {
     const said: string[] = []
-    const worker = find('worker', await buildAll(OTHER, (line) => said.push(line)))
-    checkBinaries(worker.zip, OTHER)
-    expect(() => checkBinaries(worker.zip, HERE)).toThrow(`is not made for ${HERE}`)
+    const worker = find('worker', await buildAll(OTHER, (line) => said.push(line), 'musl'))
+    checkBinaries(worker.zip, OTHER, 'musl')
+    expect(() => checkBinaries(worker.zip, HERE, 'musl')).toThrow(`is not made for linuxmusl-${HERE}`)
+    expect(() => checkBinaries(worker.zip, OTHER, 'glibc')).toThrow(`is not made for linux-${OTHER}`)
     expect(worker.zip.length).toBeLessThan(12_000_000)
-    expect(said).toContain(`not loading worker.zip: its binaries are for linux-${OTHER}`)
+    expect(said).toContain(`not loading worker.zip: its binaries are for linuxmusl-${OTHER}`)
+
+    const forLambda = makeZip(await sharpFor(OTHER, 'glibc', print))
+    checkBinaries(forLambda, OTHER, 'glibc')
+    expect(() => checkBinaries(forLambda, OTHER, 'musl')).toThrow(`is not made for linuxmusl-${OTHER}`)
   })
 
   it('packs nothing that is not needed at run time', () => {
