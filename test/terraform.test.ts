@@ -266,7 +266,11 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
   let endpoint: string
   let env: Record<string, string>
 
-  it.each(['localstack', 'ministack'])('can be planned for %s', async (emulator) => {
+  it.each([
+    // Within LocalStack's containers localhost is the container.
+    ['localstack', 'http://localhost.localstack.cloud:4566'],
+    ['ministack', 'http://localhost:4566'],
+  ])('can be planned for %s, whose functions and callers reach it by one name', async (emulator, name) => {
     const { env } = await deployment()
     const other = await copyModule()
     try {
@@ -276,6 +280,8 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
       )
       expect(status, stderr).toBe(0)
       expect(stdout).toMatch(/Plan: \d\d to add, 0 to change, 0 to destroy/)
+      // From there a browser has the page; tests/settings.tftest.hcl says that the functions have the same name.
+      expect(/allowed_origins += \[\s+\+ "(.+)"/.exec(stdout)?.[1]).toBe(name)
       // Over plain HTTP it would shut everybody out.
       expect(stdout).not.toContain('TlsOnly')
     } finally {
