@@ -4,7 +4,16 @@ import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { handle, type LambdaContext, type LambdaEvent } from 'hono/aws-lambda'
-import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
+import * as z from 'zod'
+import {
+  clientOptions,
+  dynamoTranslation,
+  elapsed,
+  passOver,
+  s3Options,
+  sleep,
+  sqsOptions,
+} from '../shared/aws.ts'
 import { readApiConfig, readAuthConfig } from '../shared/config.ts'
 import { type ApiDeps, buildApp } from './app.ts'
 import { identifyBy } from './auth.ts'
@@ -14,6 +23,7 @@ import { newImageId, postForms } from './submit.ts'
 const config = readApiConfig(process.env)
 const auth = readAuthConfig(process.env)
 const s3 = new S3Client(s3Options())
+const log = new Logger({ serviceName: 'image-analyzer-api' })
 const deps: Omit<ApiDeps, 'page' | 'docs'> = {
   s3,
   sqs: new SQSClient(sqsOptions()),
@@ -35,7 +45,7 @@ const deps: Omit<ApiDeps, 'page' | 'docs'> = {
   newImageId,
   auth: auth.AUTH,
   identify: identifyBy(auth),
-  log: new Logger({ serviceName: 'image-analyzer-api' }),
+  log,
 }
 // Not awaited here, so that the import does not wait for a signature that only the page needs.
 const answer = bucketOrigin(s3, config.IMAGE_BUCKET).then((origin) =>
@@ -43,26 +53,70 @@ const answer = bucketOrigin(s3, config.IMAGE_BUCKET).then((origin) =>
 )
 
 /** API Gateway's REST API (payload 1.0) and HTTP API (payload 2.0) alike. */
-export const handler = async (event: LambdaEvent, context: LambdaContext) =>
-  (await answer)(withoutBody(withoutStage(event)), context)
+export const handler = async (event: unknown, context: LambdaContext) => {
+  const request = requestOf(event)
+  if (request === undefined) return passOver(event, 'a request of API Gateway', log)
+  return (await answer)(request, context)
+}
 
-/** An HTTP API with a named stage puts the stage into the path (a REST API does not); routes begin behind it. */
-function withoutStage(event: LambdaEvent): LambdaEvent {
-  if (!('rawPath' in event) || !('stage' in event.requestContext)) return event
-  const prefix = `/${event.requestContext.stage}`
-  const { rawPath } = event
-  if (rawPath !== prefix && !rawPath.startsWith(`${prefix}/`)) return event
-  return { ...event, rawPath: rawPath.slice(prefix.length) || '/' }
+const gatewayEvent = z.looseObject({
+  version: z.string().optional(),
+  resource: z.string().optional(),
+  pathParameters: z.looseObject({ proxy: z.string().optional() }).nullish(),
+})
+/** Payload 1.0, and the events of a load balancer. Behind a custom domain they have a `rawPath` as well. */
+const restEvent = gatewayEvent.extend({
+  httpMethod: z.string(),
+  path: z.string(),
+  requestContext: z.looseObject({ stage: z.string().optional() }),
+})
+/** Payload 2.0. */
+const httpEvent = gatewayEvent.extend({
+  rawPath: z.string(),
+  requestContext: z.looseObject({
+    http: z.looseObject({ method: z.string() }),
+    stage: z.string().optional(),
+  }),
+})
+
+/** The event with a path that begins where the routes do; undefined if it is of another kind. */
+function requestOf(event: unknown): LambdaEvent | undefined {
+  const http = httpEvent.safeParse(event)
+  const rest = restEvent.safeParse(event)
+  // Casts, because the schemas ask only for what Hono's adapter cannot do without.
+  if (http.success) {
+    const rawPath = routePath(http.data.rawPath, http.data)
+    return withoutBody(
+      { ...http.data, rawPath },
+      http.data.requestContext.http.method,
+    ) as unknown as LambdaEvent
+  }
+  if (!rest.success) return undefined
+  const path = routePath(rest.data.path, rest.data)
+  return withoutBody({ ...rest.data, path }, rest.data.httpMethod) as unknown as LambdaEvent
+}
+
+/**
+ * The path without what stands before the API's own routes: the base path of a custom domain in payload 1.0, which has
+ * the stage too where the mapping names none; the stage in an HTTP API, unless that is `$default`. (An HTTP API leaves
+ * a custom domain's base path out of payload 2.0: API Gateway developer guide, "Payload format differences".)
+ */
+function routePath(
+  path: string,
+  { version, resource, pathParameters, requestContext }: z.infer<typeof restEvent | typeof httpEvent>,
+): string {
+  if (resource === '/') return '/'
+  const proxy = pathParameters?.proxy
+  if (proxy !== undefined) {
+    // As it was sent, but for a slash at the end, which only the path has.
+    const at = path.lastIndexOf(`/${proxy}`)
+    return at < 0 ? `/${proxy}` : path.slice(at)
+  }
+  const stage = `/${requestContext.stage}`
+  const hasStage = version !== undefined && (path === stage || path.startsWith(`${stage}/`))
+  return hasStage ? path.slice(stage.length) || '/' : path
 }
 
 /** A GET may carry a body over HTTP, but not in the Request that Hono makes of it: that would throw before any route. */
-function withoutBody(event: LambdaEvent): LambdaEvent {
-  const { requestContext } = event
-  const method =
-    'httpMethod' in event
-      ? event.httpMethod
-      : 'http' in requestContext
-        ? requestContext.http.method
-        : undefined
-  return method === 'GET' || method === 'HEAD' ? { ...event, body: null, isBase64Encoded: false } : event
-}
+const withoutBody = <E extends object>(event: E, method: string): E =>
+  method === 'GET' || method === 'HEAD' ? { ...event, body: null, isBase64Encoded: false } : event

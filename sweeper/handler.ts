@@ -4,7 +4,7 @@ import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
 import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
-import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
+import { clientOptions, dynamoTranslation, passOver, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { readSweeperConfig } from '../shared/config.ts'
 import { type SweeperDeps, type Swept, sweep } from './sweep.ts'
 
@@ -27,8 +27,9 @@ const deps: SweeperDeps = {
   log,
 }
 
-/** Called by a schedule. */
-export const handler = async (): Promise<Swept> => {
+/** Called by a schedule, or by hand with any event that is not a batch of records. */
+export const handler = async (event?: unknown): Promise<Swept | ReturnType<typeof passOver>> => {
+  if (event instanceof Object && 'Records' in event) return passOver(event, 'a schedule', log)
   const swept = await sweep(deps)
   log.info('swept', { ...swept })
   // The next sweep finds them again; but that sweeps meet trouble again and again must be seen.

@@ -6,7 +6,16 @@ import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { Context, SQSBatchResponse, SQSEvent } from 'aws-lambda'
-import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
+import * as z from 'zod'
+import {
+  clientOptions,
+  dynamoTranslation,
+  elapsed,
+  passOver,
+  s3Options,
+  sleep,
+  sqsOptions,
+} from '../shared/aws.ts'
 import { readWorkerConfig } from '../shared/config.ts'
 import { processBatch, type WorkerDeps } from './batch.ts'
 import { Budget, createMakeRoom, ORIGINAL_BYTES } from './budget.ts'
@@ -14,6 +23,7 @@ import { Limiter } from './limiter.ts'
 import { createDecoder } from './thumbnail.ts'
 
 const config = readWorkerConfig(process.env)
+const log = new Logger({ serviceName: 'image-analyzer-worker' })
 const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
 const deps: WorkerDeps = {
   ...clock,
@@ -41,8 +51,14 @@ const deps: WorkerDeps = {
   render: createDecoder().render,
   originals: new Budget(ORIGINAL_BYTES),
   makeRoom: createMakeRoom(),
-  log: new Logger({ serviceName: 'image-analyzer-worker' }),
+  log,
 }
 
-export const handler = (event: SQSEvent, context: Context): Promise<SQSBatchResponse> =>
-  processBatch(deps, event, context)
+export const handler = async (event: unknown, context: Context): Promise<SQSBatchResponse> =>
+  isBatch(event) ? processBatch(deps, event, context) : passOver(event, 'a batch of SQS', log)
+
+/** What tells a batch from other events, and its records from each other. */
+const batchSchema = z.object({
+  Records: z.array(z.object({ eventSource: z.literal('aws:sqs'), messageId: z.string(), body: z.string() })),
+})
+const isBatch = (event: unknown): event is SQSEvent => batchSchema.safeParse(event).success
