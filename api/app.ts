@@ -41,7 +41,7 @@ import {
   waitSchema,
 } from './schemas.ts'
 import { awaitUpload, deleteImage, resubmitImage, type SubmitDeps, submitImage } from './submit.ts'
-import { analysesOfQuery, cleanFilename, readJson, readUpload } from './upload.ts'
+import { analysesOfQuery, arrivedAsText, cleanFilename, readJson, readUpload } from './upload.ts'
 
 export interface ApiDeps extends SubmitDeps {
   elapsed: Elapsed
@@ -143,7 +143,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   app.post('/images', async (c) => {
     const owner = await deps.identify(c)
     const key = parse(idempotencyKeySchema.optional(), c.req.header('idempotency-key'), 'Idempotency-Key')
-    const upload = await readUpload(c.req.raw, deps.maxImageBytes)
+    const upload = await readUpload(c.req.raw, deps.maxImageBytes, arrivedAsText(c))
     const imageId = await submitImage(deps, owner, upload, wantedAnalyses(upload.analyses), key)
     return c.json(
       {

@@ -1,3 +1,4 @@
+import type { Context } from 'hono'
 import { ApiError } from './errors.ts'
 import { jsonImageSchema, parse } from './schemas.ts'
 
@@ -29,19 +30,36 @@ const tooLarge = (maxBytes: number): ApiError =>
  * Takes the image out of a request: raw bytes, one file of a form, or base64 in JSON.
  *
  * @param maxBytes the largest image, in bytes
+ * @param asText the body went through a gateway as text (arrivedAsText)
  * @throws ApiError with a code of contract section 3 for every body that is not one image
  */
-export async function readUpload(request: Request, maxBytes: number): Promise<Upload> {
+export async function readUpload(request: Request, maxBytes: number, asText = false): Promise<Upload> {
   const mediaType = (request.headers.get('content-type') ?? 'application/octet-stream')
     .split(';', 1)[0]
     ?.trim()
     .toLowerCase()
-  const upload = await readAs(mediaType ?? '', request, maxBytes)
+  const upload = await readAs(mediaType ?? '', request, maxBytes, asText)
   if (upload.bytes.length === 0) throw new ApiError('EMPTY_IMAGE', 'The image has no bytes.')
   if (upload.bytes.length > maxBytes) throw tooLarge(maxBytes)
   const analyses = upload.analyses ?? analysesOfQuery(request)
   return { bytes: upload.bytes, filename: cleanFilename(upload.filename), analyses }
 }
+
+/**
+ * Whether a gateway passed the body on as text, in which bytes that are no UTF-8 are lost. API Gateway does so with
+ * every type that is not among a REST API's binary media types; only the events of Lambda know of it.
+ */
+export const arrivedAsText = ({ env }: Context): boolean => {
+  const { event }: { event?: { isBase64Encoded?: unknown } } = env ?? {}
+  return event !== undefined && event.isBase64Encoded !== true
+}
+
+const ruinedByText = (): ApiError =>
+  new ApiError(
+    'UNSUPPORTED_MEDIA_TYPE',
+    'The body arrived as text, in which an image is ruined. Send the image with its own type (as image/jpeg) or as ' +
+      'multipart/form-data, where the gateway passes these on as binary, or as base64 in application/json, which always arrives.',
+  )
 
 /** However often the parameter is there: what a caller leaves out must not be computed because it was overlooked. */
 export function analysesOfQuery(request: Request): string | undefined {
@@ -49,8 +67,14 @@ export function analysesOfQuery(request: Request): string | undefined {
   return asked.length > 0 ? asked.join(',') : undefined
 }
 
-async function readAs(mediaType: string, request: Request, maxBytes: number): Promise<Upload> {
+async function readAs(
+  mediaType: string,
+  request: Request,
+  maxBytes: number,
+  asText: boolean,
+): Promise<Upload> {
   if (mediaType === 'application/octet-stream' || mediaType.startsWith('image/')) {
+    if (asText && request.body !== null) throw ruinedByText()
     const bytes = await readBody(request, maxBytes, maxBytes)
     const filename =
       filenameOf(request.headers.get('content-disposition')) ??
@@ -58,7 +82,12 @@ async function readAs(mediaType: string, request: Request, maxBytes: number): Pr
     return { bytes, filename: filename ?? undefined }
   }
   if (mediaType === 'multipart/form-data') {
-    return fromForm(request, await readBody(request, maxBytes + ENVELOPE_BYTES, maxBytes))
+    // Text has three bytes (U+FFFD) for each one that was lost.
+    const limit = (asText ? 3 * maxBytes : maxBytes) + ENVELOPE_BYTES
+    const upload = await fromForm(request, await readBody(request, limit, maxBytes))
+    // ASCII is the same as text.
+    if (asText && upload.bytes.some((byte) => byte >= 0x80)) throw ruinedByText()
+    return upload
   }
   if (mediaType === 'application/json') {
     // Twice, because a serialiser may write every slash of it as "\/".
