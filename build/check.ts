@@ -1,65 +1,124 @@
 import { fork } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
+import { createRequire } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { FunctionName } from './bundle.ts'
 import { httpEvent, restEvent, sqsEvent } from './events.ts'
-import { type Arch, type Libc, platformOf } from './sharp.ts'
+import type { Answer } from './invoke.ts'
+import type { Arch } from './sharp.ts'
 import { unzip } from './zip.ts'
 
 /** Milliseconds. Loading and a few events take under one second on a slow machine. */
 const DEADLINE_MS = 30_000
 
+/** Node of the version that Lambda has, which `npm ci` brings along; else the one that runs this. */
+function pinnedNode(): string {
+  try {
+    const name = `${process.platform === 'win32' ? 'win' : process.platform}-${process.arch}`
+    const manifest = createRequire(import.meta.url).resolve(`node-${name}/package.json`)
+    return join(dirname(manifest), 'bin', process.platform === 'win32' ? 'node.exe' : 'node')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND') return process.execPath
+    throw error
+  }
+}
+
+/** A function that runs from its zip. */
+export interface Running {
+  /** @throws Error that the function threw, or that says how it ended */
+  call: (event: unknown) => Promise<unknown>
+  /** What the function has written so far, its log above all. */
+  output: () => string
+  /** The files of the zip that have been loaded so far. */
+  loaded: () => Set<string>
+  stop: () => Promise<void>
+}
+
 /**
- * Unpacks a zip where no node_modules is within reach, loads it in a process of its own with the environment that
- * Lambda would give it, and has it answer events.
+ * Unpacks a zip where no node_modules is within reach, and loads it in a process of its own with the environment that
+ * Lambda would give it.
  *
  * @param environment the function's own variables, and where AWS is
- * @returns what the handler answered to each event
+ * @param timeout milliseconds after which the process is ended, if it has to be
  */
-export async function invoke(
+export async function startFunction(
+  zip: Uint8Array,
+  environment: Record<string, string>,
+  timeout?: number,
+): Promise<Running> {
+  const folder = await mkdtemp(join(tmpdir(), 'lambda-'))
+  for (const [name, bytes] of Object.entries(unzip(zip))) {
+    await mkdir(dirname(join(folder, name)), { recursive: true })
+    await writeFile(join(folder, name), bytes)
+  }
+  const child = fork(join(import.meta.dirname, 'invoke.ts'), [folder], {
+    cwd: folder,
+    execPath: pinnedNode(),
+    execArgv: ['--disable-warning=ExperimentalWarning', '--enable-source-maps'],
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    timeout,
+    env: {
+      LAMBDA_TASK_ROOT: folder,
+      AWS_LAMBDA_FUNCTION_NAME: 'check',
+      AWS_LAMBDA_FUNCTION_MEMORY_SIZE: '1024',
+      AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs22.x',
+      AWS_REGION: 'eu-central-1',
+      AWS_ACCESS_KEY_ID: 'test',
+      AWS_SECRET_ACCESS_KEY: 'test',
+      TZ: ':UTC',
+      ...environment,
+    },
+  })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (text) => (output += text))
+  const loaded = new Set<string>()
+  const waiting: PromiseWithResolvers<unknown>[] = []
+  child.on('message', (answer: Answer) => {
+    for (const file of answer.loaded) loaded.add(file)
+    const asked = waiting.shift()
+    if (answer.error === undefined) asked?.resolve(answer.answered)
+    else asked?.reject(new Error(answer.error))
+  })
+  const ended = once(child, 'close').then(([code, signal]) => {
+    for (const asked of waiting.splice(0)) {
+      asked.reject(new Error(`The function did not answer and ended with ${signal ?? code}.\n${output}`))
+    }
+  })
+  return {
+    call: (event) => {
+      const asked = Promise.withResolvers<unknown>()
+      waiting.push(asked)
+      child.send({ event })
+      return asked.promise
+    },
+    output: () => output,
+    loaded: () => loaded,
+    stop: async () => {
+      child.kill()
+      await ended
+      await rm(folder, { recursive: true })
+    },
+  }
+}
+
+/** What a function answers to each of the events, from its zip. */
+async function invoke(
   zip: Uint8Array,
   environment: Record<string, string>,
   events: unknown[],
 ): Promise<unknown[]> {
-  const folder = await mkdtemp(join(tmpdir(), 'lambda-'))
+  const running = await startFunction(zip, environment, DEADLINE_MS)
   try {
-    for (const [name, bytes] of Object.entries(unzip(zip))) {
-      await mkdir(dirname(join(folder, name)), { recursive: true })
-      await writeFile(join(folder, name), bytes)
-    }
-    const child = fork(join(import.meta.dirname, 'invoke.ts'), {
-      cwd: folder,
-      execArgv: ['--disable-warning=ExperimentalWarning', '--enable-source-maps'],
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      timeout: DEADLINE_MS,
-      env: {
-        LAMBDA_TASK_ROOT: folder,
-        AWS_LAMBDA_FUNCTION_NAME: 'check',
-        AWS_LAMBDA_FUNCTION_MEMORY_SIZE: '1024',
-        AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs22.x',
-        AWS_REGION: 'eu-central-1',
-        AWS_ACCESS_KEY_ID: 'test',
-        AWS_SECRET_ACCESS_KEY: 'test',
-        TZ: ':UTC',
-        ...environment,
-      },
-    })
-    let output = ''
-    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (text) => (output += text))
-    return await new Promise((resolve, reject) => {
-      child.once('message', (answers) => resolve(answers as unknown[]))
-      child.once('error', reject)
-      child.once('close', (code, signal) =>
-        reject(new Error(`The function did not answer and ended with ${signal ?? code}.\n${output}`)),
-      )
-      child.send({ folder, events })
-    })
+    const answers = []
+    for (const event of events) answers.push(await running.call(event))
+    return answers
   } finally {
-    await rm(folder, { recursive: true })
+    await running.stop()
   }
 }
 
@@ -185,21 +244,16 @@ function same(name: FunctionName, answered: unknown, expected: unknown): void {
 /** ELF's e_machine, 18 bytes into the file, of the processors that Lambda has (System V ABI, ELF header). */
 const ELF_MACHINES: Record<Arch, number> = { arm64: 183, x64: 62 }
 
-/** How a binary for musl names its C library; one for glibc says `libc.so.6`. */
-const MUSL = 'libc.musl-'
-
 /**
- * That a zip's binaries are made for this processor and C library, which can be seen on any other machine too.
+ * That a zip's binaries are made for this processor, which can be seen on any other one too.
  *
  * @throws Error that names the binary that is not
  */
-export function checkBinaries(zip: Uint8Array, arch: Arch, libc: Libc): void {
+export function checkBinaries(zip: Uint8Array, arch: Arch): void {
   const binaries = Object.entries(unzip(zip)).filter(([file]) => /\.node$|\.so(\.|$)/.test(file))
   if (binaries.length < 2) throw new Error('The zip has not both of sharp and libvips.')
   for (const [file, binary] of binaries) {
-    const bytes = Buffer.from(binary)
-    const isMusl = bytes.includes(MUSL)
-    if (bytes.readUInt16LE(18) === ELF_MACHINES[arch] && isMusl === (libc === 'musl')) continue
-    throw new Error(`${file} is not made for ${platformOf(arch, libc)}.`)
+    if (Buffer.from(binary.subarray(0, 20)).readUInt16LE(18) === ELF_MACHINES[arch]) continue
+    throw new Error(`${file} is not made for ${arch}.`)
   }
 }

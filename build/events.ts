@@ -2,18 +2,26 @@
 
 const headers = { host: 'abc123.execute-api.eu-central-1.amazonaws.com', accept: '*/*' }
 
-/** API Gateway's REST API, payload 1.0. */
-export const restEvent = (httpMethod: string, path: string, type?: string, body?: Buffer) => {
+/** A body of bytes comes as base64, one of text as it is. */
+const bodyOf = (body: Buffer | string | undefined) => ({
+  body: body === undefined ? null : typeof body === 'string' ? body : body.toString('base64'),
+  isBase64Encoded: body instanceof Buffer,
+})
+
+/** API Gateway's REST API, payload 1.0, with the resources `/` and `/{proxy+}`. */
+export const restEvent = (httpMethod: string, path: string, type?: string, body?: Buffer | string) => {
   const sent = { ...headers, ...(type === undefined ? {} : { 'content-type': type }) }
+  const resource = path === '/' ? '/' : '/{proxy+}'
   return {
-    resource: '/{proxy+}',
+    resource,
     path,
     httpMethod,
     headers: sent,
     multiValueHeaders: Object.fromEntries(Object.entries(sent).map(([name, value]) => [name, [value]])),
     queryStringParameters: null,
     multiValueQueryStringParameters: null,
-    pathParameters: { proxy: path.slice(1) },
+    // Without the slash at the end of a path.
+    pathParameters: path === '/' ? null : { proxy: path.slice(1).replace(/\/$/, '') },
     stageVariables: null,
     requestContext: {
       accountId: '123456789012',
@@ -25,36 +33,43 @@ export const restEvent = (httpMethod: string, path: string, type?: string, body?
       protocol: 'HTTP/1.1',
       requestId: 'c6af9ac6-7b61-11e6-9a41-93e8deadbeef',
       requestTimeEpoch: 1_763_856_000_000,
-      resourcePath: '/{proxy+}',
+      resourcePath: resource,
       stage: 'v1',
     },
-    body: body?.toString('base64') ?? null,
-    isBase64Encoded: body !== undefined,
+    ...bodyOf(body),
   }
 }
 
-/** API Gateway's HTTP API, payload 2.0, with a named stage, which is part of its path. */
-export const httpEvent = (method: string, path: string, type?: string, body?: Buffer) => ({
-  version: '2.0',
-  routeKey: '$default',
-  rawPath: `/v1${path}`,
-  rawQueryString: '',
-  headers: { ...headers, ...(type === undefined ? {} : { 'content-type': type }) },
-  requestContext: {
-    accountId: '123456789012',
-    apiId: 'abc123',
-    domainName: headers.host,
-    domainPrefix: 'abc123',
-    http: { method, path: `/v1${path}`, protocol: 'HTTP/1.1', sourceIp: '192.0.2.1', userAgent: 'curl/8.0' },
-    requestId: 'JKJaXmPLvHcESHA=',
+/** API Gateway's HTTP API, payload 2.0: a stage with a name is part of the path. */
+export const httpEvent = (
+  method: string,
+  path: string,
+  type?: string,
+  body?: Buffer | string,
+  stage = 'v1',
+) => {
+  const rawPath = stage === '$default' ? path : `/${stage}${path}`
+  return {
+    version: '2.0',
     routeKey: '$default',
-    stage: 'v1',
-    time: '23/Nov/2025:00:00:00 +0000',
-    timeEpoch: 1_763_856_000_000,
-  },
-  ...(body === undefined ? {} : { body: body.toString('base64') }),
-  isBase64Encoded: body !== undefined,
-})
+    rawPath,
+    rawQueryString: '',
+    headers: { ...headers, ...(type === undefined ? {} : { 'content-type': type }) },
+    requestContext: {
+      accountId: '123456789012',
+      apiId: 'abc123',
+      domainName: headers.host,
+      domainPrefix: 'abc123',
+      http: { method, path: rawPath, protocol: 'HTTP/1.1', sourceIp: '192.0.2.1', userAgent: 'curl/8.0' },
+      requestId: 'JKJaXmPLvHcESHA=',
+      routeKey: '$default',
+      stage,
+      time: '23/Nov/2025:00:00:00 +0000',
+      timeEpoch: 1_763_856_000_000,
+    },
+    ...(body === undefined ? { isBase64Encoded: false } : bodyOf(body)),
+  }
+}
 
 export const sqsEvent = (...bodies: string[]) => ({
   Records: bodies.map((body, index) => ({

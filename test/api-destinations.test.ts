@@ -29,10 +29,10 @@ import {
   SQSClient,
 } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { onPath } from '../build/terraform.ts'
 import { type EmbeddedAws, startEmbeddedAws } from '../local/embedded-aws.ts'
 import { clientOptions, sqsOptions } from '../shared/aws.ts'
 import { until } from './context.ts'
-import { skipped, without } from './tools.ts'
 
 const region = 'us-east-1'
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
@@ -411,7 +411,7 @@ describe('refused by name', () => {
   })
 })
 
-const noCli = without('aws')
+const hasCli = onPath('aws') !== undefined
 describe('an API destination, in the end,', () => {
   let silent: Awaited<ReturnType<typeof endpoint>>
   // Its five seconds pass while the CLI is at work.
@@ -420,7 +420,7 @@ describe('an API destination, in the end,', () => {
     await (await subscribe(silent.url)).publish()
   })
 
-  it.skipIf(noCli.length > 0)(`is made and called by the AWS CLI${skipped(noCli)}`, async () => {
+  it.skipIf(!hasCli)(`is made and called by the AWS CLI${hasCli ? '' : ' (skipped: no aws)'}`, async () => {
     const { calls: arrived, url } = await endpoint(200)
     const cli = async (...args: string[]) => {
       const { stdout } = await promisify(execFile)('aws', ['--output', 'json', 'events', ...args], {

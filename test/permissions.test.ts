@@ -13,7 +13,6 @@ import { processBatch } from '../worker/batch.ts'
 import { lambdaContext, startTestSystem, type TestSystem, watchCalls } from './context.ts'
 import { distinct } from './pictures.ts'
 import { type Plan, type Plans, render } from './terraform.ts'
-import { skipped } from './tools.ts'
 
 const photo = readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url))
 const lacking = missing()
@@ -330,7 +329,7 @@ function grants(plan: Plan, name: FunctionName): Set<string> {
   return granted
 }
 
-describe.skipIf(lacking.length > 0)(`IAM policies${skipped(lacking)}`, () => {
+describe.skipIf(lacking.length > 0)(`IAM policies (need ${lacking.join(', ') || 'terraform'})`, () => {
   let system: TestSystem
   let copy: Copy
   let plans: Plans

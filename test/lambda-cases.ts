@@ -1,0 +1,462 @@
+import { readFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { HeadObjectCommand, NotFound } from '@aws-sdk/client-s3'
+import { DeleteMessageBatchCommand } from '@aws-sdk/client-sqs'
+import { DeleteCommand, PutCommand } from '@aws-sdk/lib-dynamodb'
+import type { SQSBatchResponse, SQSEvent } from 'aws-lambda'
+import { exportJWK, generateKeyPair, SignJWT } from 'jose'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { FunctionName } from '../build/bundle.ts'
+import { httpEvent, restEvent } from '../build/events.ts'
+import { startTestSystem, type TestSystem } from './context.ts'
+import { distinct, formats, quarters } from './pictures.ts'
+import { until } from './until.ts'
+
+const photo = readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url))
+
+/** A function as Lambda has it: configured by its environment alone, and called with events. */
+export type Handler = (event: unknown) => Promise<unknown>
+export type Load = (
+  name: Exclude<FunctionName, 'subscriber'>,
+  environment: Record<string, string>,
+) => Promise<Handler>
+
+interface Answer {
+  statusCode: number
+  headers?: Record<string, string>
+  /** In place of `headers` for payload 1.0. */
+  multiValueHeaders?: Record<string, string[]>
+  body: string
+  isBase64Encoded: boolean
+}
+const header = (answer: Answer, name: string) =>
+  answer.headers?.[name] ?? answer.multiValueHeaders?.[name]?.[0]
+const codeOf = ({ statusCode, body }: Answer) => [statusCode, JSON.parse(body).code]
+
+interface Gateway {
+  name: string
+  /** What stands before the API's own paths in the URLs that clients use. */
+  prefix: string
+  event: (...request: Parameters<typeof restEvent>) => object
+}
+const behind = (prefix: string, event: ReturnType<typeof restEvent>) => ({
+  ...event,
+  path: prefix + event.path,
+  rawPath: prefix + event.path,
+  requestContext: {
+    ...event.requestContext,
+    path: prefix + event.path,
+    domainName: 'api.example.com',
+  },
+})
+/** Ways to the API, with events as AWS sends them (see build/events.ts; with a base path, as LocalStack recorded them). */
+const GATEWAYS: Gateway[] = [
+  { name: 'a REST API', prefix: '/v1', event: restEvent },
+  {
+    name: 'a REST API behind a base path',
+    prefix: '/pictures',
+    event: (...request) => behind('/pictures', restEvent(...request)),
+  },
+  {
+    name: 'a REST API behind a base path like a route of ours',
+    prefix: '/team/images',
+    event: (...request) => behind('/team/images', restEvent(...request)),
+  },
+  {
+    name: 'a REST API behind a domain that leaves the stage to the caller',
+    prefix: '/pictures/v1',
+    event: (...request) => behind('/pictures/v1', restEvent(...request)),
+  },
+  {
+    name: 'an HTTP API',
+    prefix: '',
+    event: (method, path, type, body) => httpEvent(method, path, type, body, '$default'),
+  },
+  { name: 'an HTTP API with a named stage', prefix: '/v1', event: httpEvent },
+  {
+    name: 'an HTTP API with a greedy route and a base path',
+    prefix: '/pictures',
+    event: (method, path, type, body) => {
+      const event = httpEvent(method, path, type, body, '$default')
+      const { pathParameters } = restEvent(method, path)
+      const route = pathParameters === null ? 'ANY /' : 'ANY /{proxy+}'
+      return { ...event, routeKey: route, ...(pathParameters === null ? {} : { pathParameters }) }
+    },
+  },
+  {
+    name: 'an HTTP API of payload 1.0 with a named stage',
+    prefix: '/v1',
+    event: (...request) => {
+      const event = restEvent(...request)
+      const path = `/v1${event.path}`
+      return { ...event, version: '1.0', path, resource: '/$default', pathParameters: null }
+    },
+  },
+]
+
+/** A form with the picture, as a client makes it, and its type with the boundary. */
+async function form(picture: Uint8Array<ArrayBuffer>): Promise<{ type: string; body: Buffer }> {
+  const fields = new FormData()
+  fields.append('image', new Blob([picture]), 'a picture.png')
+  const request = new Request('http://localhost', { method: 'POST', body: fields })
+  return {
+    type: request.headers.get('content-type') ?? '',
+    body: Buffer.from(await request.arrayBuffer()),
+  }
+}
+
+/** What a gateway makes of a body that it takes for text: each byte that is no UTF-8 becomes U+FFFD. */
+const asText = (body: Uint8Array): string => Buffer.from(body).toString('utf8')
+
+/** What holds of each function, whether it runs from its source or from its zip. */
+export function lambdaCases(load: Load): void {
+  let system: TestSystem
+  let environment: Record<string, string>
+  let api: Handler
+  let worker: Handler
+  let sweeper: Handler
+  let picture: Buffer<ArrayBuffer>
+  beforeAll(async () => {
+    system = await startTestSystem()
+    environment = {
+      AWS_ENDPOINT_URL: system.endpoint,
+      AWS_ENDPOINT_URL_REKOGNITION: system.rekognitionEndpoint,
+      AWS_REGION: 'us-east-1',
+      AWS_ACCESS_KEY_ID: 'test',
+      AWS_SECRET_ACCESS_KEY: 'test',
+      IMAGE_BUCKET: system.names.bucket,
+      IMAGE_TABLE: system.names.table,
+      JOB_QUEUE_URL: system.worker.jobQueueUrl,
+      EVENT_BUS_NAME: system.names.eventBus,
+      SWEEP_AFTER_SECONDS: '2',
+      MAX_ATTEMPTS: '10',
+      GIVE_UP_DAYS: '14',
+      REKOGNITION_TPS: '50',
+      AUTH: 'none',
+      POWERTOOLS_LOG_LEVEL: 'SILENT',
+    }
+    api = await load('api', environment)
+    worker = await load('worker', environment)
+    sweeper = await load('sweeper', environment)
+    picture = Buffer.from(await distinct(1))
+  })
+  afterAll(() => system?.stop())
+
+  const call = async (event: object, handler = api) => (await handler(event)) as Answer
+  const submit = async (body = picture): Promise<string> => {
+    const accepted = await call(restEvent('POST', '/images', 'image/png', body))
+    expect(accepted.statusCode, accepted.body).toBe(202)
+    return JSON.parse(accepted.body).imageId
+  }
+  /** Hands a batch to the worker, takes it from the queue, and says which messages the worker has failed on. */
+  const deliver = async (batch: SQSEvent): Promise<string[]> => {
+    const { batchItemFailures } = (await worker(batch)) as SQSBatchResponse
+    await system.worker.sqs.send(
+      new DeleteMessageBatchCommand({
+        QueueUrl: system.worker.jobQueueUrl,
+        Entries: [...new Set(batch.Records.map(({ receiptHandle }) => receiptHandle))].map(
+          (ReceiptHandle, index) => ({ Id: String(index), ReceiptHandle }),
+        ),
+      }),
+    )
+    return batchItemFailures.map(({ itemIdentifier }) => itemIdentifier).sort()
+  }
+  /** Has the worker do what is in the queue. */
+  const drain = async (): Promise<void> => {
+    for (;;) {
+      const batch = await system.receiveJobs()
+      if (batch.Records.length === 0) return
+      expect(await deliver(batch)).toEqual([])
+    }
+  }
+
+  describe('the API function', () => {
+    describe.each(GATEWAYS)('behind $name', ({ prefix, event }) => {
+      it('answers with its pages and its description', async () => {
+        for (const [path, type, content] of [
+          ['/', 'text/html', /<style[\s\S]+<script[\s\S]+<\/html>/],
+          ['/docs', 'text/html', /<style[\s\S]+<script[\s\S]+<\/html>/],
+          ['/openapi.json', 'application/json', /^{"openapi":"3\.1/],
+          ['/health', 'application/json', /"ok"/],
+        ] as const) {
+          const answer = await call(event('GET', path))
+          expect(answer.statusCode, path).toBe(200)
+          expect(header(answer, 'content-type'), path).toContain(type)
+          expect(answer.body, path).toMatch(content)
+        }
+        expect((await call(event('GET', '/nothing'))).statusCode).toBe(404)
+        expect((await call(event('GET', '/health', 'image/png', picture))).statusCode).toBe(200)
+      })
+
+      it('takes an image in every kind of body, and says where it is', async () => {
+        const json = (image: string) => JSON.stringify({ image })
+        const base64 = picture.toString('base64')
+        const { type, body } = await form(picture)
+        const bodies: [type: string, body: Buffer | string][] = [
+          ['image/png', picture],
+          ['application/octet-stream', picture],
+          [type, body],
+          ['application/json', json(base64)],
+          ['application/json', Buffer.from(json(base64))],
+          ['application/json', json(`data:image/png;base64,${base64}`)],
+        ]
+        for (const [sent, content] of bodies) {
+          const accepted = await call(event('POST', '/images', sent, content))
+          expect(accepted.statusCode, `${sent}: ${accepted.body}`).toBe(202)
+          const { imageId } = JSON.parse(accepted.body)
+          const location = new URL(header(accepted, 'location') ?? '', `https://host${prefix}/images`)
+          expect(location.pathname).toBe(`${prefix}/images/${imageId}`)
+          const record = await call(event('GET', location.pathname.slice(prefix.length)))
+          expect(JSON.parse(record.body).original).toMatchObject({ bytes: picture.length })
+        }
+      })
+
+      it('gives a form for an upload', async () => {
+        const announced = JSON.stringify({ contentType: 'image/png', bytes: picture.length })
+        const given = await call(event('POST', '/uploads', 'application/json', announced))
+        expect(given.statusCode, given.body).toBe(201)
+        const { imageId, upload } = JSON.parse(given.body)
+        expect(upload.fields.key).toBe(`uploads/${imageId}`)
+        const location = new URL(header(given, 'location') ?? '', `https://host${prefix}/uploads`)
+        expect(location.pathname).toBe(`${prefix}/images/${imageId}`)
+      })
+    })
+
+    describe.each([
+      ['a REST API', restEvent],
+      ['an HTTP API', httpEvent],
+    ])('behind %s that takes bytes for text', (_name, event) => {
+      it('refuses an image that arrived as text, and takes what is text by itself', async () => {
+        for (const [type, of] of formats) {
+          const image = Buffer.from(await of(await quarters()).toBuffer())
+          const { type: formType, body } = await form(image)
+          for (const [sent, text] of [
+            [type, asText(image)],
+            ['application/octet-stream', asText(image)],
+            [undefined, asText(image)],
+            [formType, asText(body)],
+            // A gateway may also read each byte as a character of its own.
+            [formType, body.toString('latin1')],
+          ] as const) {
+            const refused = await call(event('POST', '/images', sent, text))
+            expect(codeOf(refused), `${sent} with ${type}`).toEqual([415, 'UNSUPPORTED_MEDIA_TYPE'])
+            expect(JSON.parse(refused.body).detail).toMatch(/arrived as text.+application\/json/)
+          }
+        }
+        const { type, body } = await form(Buffer.from('no image'))
+        expect(codeOf(await call(event('POST', '/images', type, asText(body))))).toEqual([
+          415,
+          'UNSUPPORTED_FORMAT',
+        ])
+        expect(codeOf(await call(event('POST', '/images', 'image/png')))).toEqual([400, 'EMPTY_IMAGE'])
+      })
+
+      it('says that a mangled image is text, not that it is too large', async () => {
+        const noise = Buffer.alloc(1_600_000, 0x80)
+        const { type, body } = await form(noise)
+        for (const [sent, text] of [
+          ['image/webp', asText(noise)],
+          [type, asText(body)],
+        ] as const) {
+          expect(codeOf(await call(event('POST', '/images', sent, text)))).toEqual([
+            415,
+            'UNSUPPORTED_MEDIA_TYPE',
+          ])
+        }
+      })
+    })
+
+    it('answers an event that is no request without an error, and leaves messages in their queue', async () => {
+      const schedule = { version: '0', source: 'aws.events', 'detail-type': 'Scheduled Event', detail: {} }
+      for (const event of [
+        {},
+        null,
+        'ping',
+        [],
+        schedule,
+        { warmup: true },
+        { rawPath: 1 },
+        { Records: [1] },
+      ]) {
+        await expect(api(event), JSON.stringify(event)).resolves.toEqual({ batchItemFailures: [] })
+      }
+      const records = [{ messageId: 'one', eventSource: 'aws:sqs', body: '{}' }, { messageId: 'two' }]
+      expect(await api({ Records: records })).toEqual({
+        batchItemFailures: [{ itemIdentifier: 'one' }, { itemIdentifier: 'two' }],
+      })
+    })
+
+    describe('with AUTH=jwt', () => {
+      let issuer: Server
+      let token: string
+      let guarded: Handler
+      beforeAll(async () => {
+        const { publicKey, privateKey } = await generateKeyPair('ES256')
+        const keys = [{ ...(await exportJWK(publicKey)), kid: 'one', alg: 'ES256', use: 'sig' }]
+        issuer = createServer((request, response) => {
+          const isMetadata = request.url?.includes('openid-configuration')
+          response.end(JSON.stringify(isMetadata ? { issuer: url, jwks_uri: `${url}/keys` } : { keys }))
+        }).listen(0, '127.0.0.1')
+        await new Promise((resolve) => issuer.once('listening', resolve))
+        const url = `http://127.0.0.1:${(issuer.address() as AddressInfo).port}`
+        token = await new SignJWT({ sub: 'user-1', iss: url, aud: 'images' })
+          .setProtectedHeader({ alg: 'ES256', kid: 'one' })
+          .setExpirationTime('5m')
+          .sign(privateKey)
+        guarded = await load('api', {
+          ...environment,
+          ...{ AUTH: 'jwt', JWT_ISSUER: url, JWT_AUDIENCE: 'images' },
+        })
+      })
+      afterAll(() => {
+        issuer?.closeAllConnections()
+        issuer?.close()
+      })
+
+      it('knows a caller by a token, and no caller without one', async () => {
+        const request = httpEvent('POST', '/images', 'image/png', picture)
+        const as = (authorization: string) =>
+          call({ ...request, headers: { ...request.headers, authorization } }, guarded)
+        expect(codeOf(await call(request, guarded))).toEqual([401, 'UNAUTHENTICATED'])
+        expect(codeOf(await as(`Bearer ${token.slice(0, -8)}AAAAAAAA`))).toEqual([401, 'UNAUTHENTICATED'])
+        const accepted = await as(`Bearer ${token}`)
+        expect(accepted.statusCode, accepted.body).toBe(202)
+        expect(
+          (await call(httpEvent('GET', `/images/${JSON.parse(accepted.body).imageId}`))).statusCode,
+        ).toBe(404)
+      })
+    })
+  })
+
+  describe('the worker function', () => {
+    beforeAll(drain)
+
+    it('works a batch off: the good ones to their events, and only the bad ones come back', async () => {
+      await system.events()
+      const ids: string[] = [await submit(photo)]
+      for (const [, of] of formats) ids.push(await submit(Buffer.from(await of(await quarters()).toBuffer())))
+      const broken = await submit(photo.subarray(0, 20_000))
+      const batch = await system.receiveJobs()
+      expect(batch.Records).toHaveLength(ids.length + 1)
+      const [record] = batch.Records
+      batch.Records.push(
+        { ...record, messageId: 'no-json', body: '{' } as SQSEvent['Records'][number],
+        { ...record, messageId: 'no-job', body: '{"version":1}' } as SQSEvent['Records'][number],
+      )
+      expect(await deliver(batch)).toEqual(['no-job', 'no-json'])
+      for (const id of ids) {
+        expect(await system.record(id)).toMatchObject({
+          status: 'completed',
+          thumbnail: { contentType: 'image/jpeg', width: 128, height: 128 },
+        })
+      }
+      expect(await system.record(broken)).toMatchObject({
+        status: 'failed',
+        failure: { code: 'CORRUPT_IMAGE' },
+      })
+      expect((await system.events()).map(({ eventId }) => eventId).sort()).toEqual(
+        [...ids.map((id) => `${id}:1:completed`), `${broken}:1:failed`].sort(),
+      )
+    })
+
+    it('takes what S3 says of an upload for its job, and what it says of itself for none', async () => {
+      const announced = JSON.stringify({ contentType: 'image/jpeg', bytes: photo.length, filename: 'a.jpg' })
+      const answer = await call(restEvent('POST', '/uploads', 'application/json', announced))
+      expect(answer.statusCode, answer.body).toBe(201)
+      const { imageId, upload } = JSON.parse(answer.body)
+      const fields = new FormData()
+      for (const [name, value] of Object.entries<string>(upload.fields)) fields.append(name, value)
+      fields.append('file', new Blob([photo]))
+      expect((await fetch(upload.url, { method: 'POST', body: fields })).status).toBe(204)
+
+      const arrival = await system.receiveJobs()
+      expect(arrival.Records.map(({ body }) => JSON.parse(body).Records)).toMatchObject([
+        [{ eventName: 'ObjectCreated:Post', s3: { object: { key: `uploads/${imageId}` } } }],
+      ])
+      const told = (messageId: string, body: object) =>
+        arrival.Records.map((record) => ({ ...record, messageId, body: JSON.stringify(body) }))
+      // S3's own test message, an object that no form was for, and something that S3 never sends.
+      arrival.Records.push(
+        ...told('test', { Service: 'Amazon S3', Event: 's3:TestEvent', Bucket: system.names.bucket }),
+        ...told('stranger', {
+          Records: [{ eventName: 'ObjectCreated:Post', s3: { object: { key: 'uploads/stranger' } } }],
+        }),
+        ...told('unknown', { Records: [{ eventName: 'ObjectRemoved:Delete' }] }),
+      )
+      expect(await deliver(arrival)).toEqual(['unknown'])
+      expect(await system.record(imageId)).toMatchObject({
+        status: 'completed',
+        original: { key: `originals/${imageId}`, bytes: photo.length, filename: 'a.jpg' },
+      })
+      expect(await sizeOf(`originals/${imageId}`)).toBe(photo.length)
+      expect(await sizeOf(`uploads/${imageId}`)).toBeUndefined()
+    })
+
+    it('answers an event that is no batch of SQS without an error', async () => {
+      const s3 = { Records: [{ eventSource: 'aws:s3', s3: { object: { key: 'uploads/a' } } }] }
+      for (const event of [{}, null, 'ping', { detail: {} }, { Records: 1 }, { Records: [null] }, s3]) {
+        await expect(worker(event), JSON.stringify(event)).resolves.toEqual({ batchItemFailures: [] })
+      }
+    })
+
+    const sizeOf = async (Key: string): Promise<number | undefined> => {
+      try {
+        const { ContentLength } = await system.worker.s3.send(
+          new HeadObjectCommand({ Bucket: system.names.bucket, Key }),
+        )
+        return ContentLength
+      } catch (error) {
+        if (error instanceof NotFound) return undefined
+        throw error
+      }
+    }
+  })
+
+  describe('the sweeper function', () => {
+    const sweep = async (event: unknown = {}) => (await sweeper(event)) as { requeued: number }
+    /** Submits an image to the function, whose environment says when it is due, and loses its job. */
+    const lose = async (): Promise<string> => {
+      await drain()
+      const imageId = await submit()
+      expect((await system.receiveJobs()).Records).toHaveLength(1)
+      return imageId
+    }
+
+    it('gives a new job to what was left behind, and to nothing else', async () => {
+      const schedule = {
+        version: '0',
+        source: 'aws.scheduler',
+        'detail-type': 'Scheduled Event',
+        detail: '{}',
+      }
+      const lost = await lose()
+      expect((await sweep()).requeued).toBe(0)
+      expect(await until('it is due', async () => (await sweep(schedule)).requeued || undefined)).toBe(1)
+      await drain()
+      expect((await system.record(lost)).status).toBe('completed')
+      expect((await sweep()).requeued).toBe(0)
+    })
+
+    it('leaves the messages of a queue where they are', async () => {
+      const batch = { Records: [{ messageId: 'one', eventSource: 'aws:sqs', body: '{}' }] }
+      expect(await sweeper(batch)).toEqual({ batchItemFailures: [{ itemIdentifier: 'one' }] })
+    })
+
+    it('fails when it met trouble, so that an alarm tells of it, and looks after the others all the same', async () => {
+      const lost = await lose()
+      const { dynamo, table } = system.worker
+      const broken = { imageId: '0199c0de-0000-7000-8000-000000000000' }
+      await dynamo.send(
+        new PutCommand({ TableName: table, Item: { ...broken, status: '?', unfinished: '0', sweepAt: 1 } }),
+      )
+      const jobs = await until('it is due', async () => {
+        await expect(sweep()).rejects.toThrow('1 images could not be looked after')
+        const { Records } = await system.receiveJobs()
+        return Records.length > 0 ? Records.map(({ body }) => JSON.parse(body).imageId) : undefined
+      })
+      expect(jobs).toEqual([lost])
+      await dynamo.send(new DeleteCommand({ TableName: table, Key: broken }))
+    })
+  })
+}
