@@ -7,11 +7,13 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import dynalite from 'dynalite'
 import { clientOptions } from '../shared/aws.ts'
 import { AwsError, type JsonService } from './aws-json.ts'
+import { isFromPage, isKnownHost, UNKNOWN_HOST } from './door.ts'
 import { createEventBridge } from './eventbridge.ts'
-import { loadFauxqs } from './fauxqs.ts'
+import { loadFauxqs, newRequestId } from './fauxqs.ts'
 import { createRekognition } from './rekognition.ts'
 import { createS3 } from './s3.ts'
-import type { Credentials } from './s3-post-signature.ts'
+import { S3Error, sendS3Error } from './s3-answers.ts'
+import type { Credentials } from './signature-v4.ts'
 import { createMessageMover } from './sqs-move.ts'
 import { createTimeToLive } from './ttl.ts'
 
@@ -55,10 +57,13 @@ export interface EmbeddedAwsOptions {
   folder: string
   rekognition: StandInOptions
   /**
-   * Whose signatures of browser forms (S3's POST) are verified. The emulators let everybody in, so a form signed by
-   * anybody else passes unverified, but its policy holds; a form without a policy is refused, as by a private bucket.
+   * Whose signatures of browser forms (S3's POST) and of presigned URLs are verified. The emulators let everybody in, so
+   * what is signed by anybody else passes unverified, but a form's policy holds, and a web page gets in by these alone.
+   * Their secrets must not be for a page to guess.
    */
   credentials?: readonly Credentials[]
+  /** Names besides those of loopback by which the port is reached; see door.ts. */
+  allowedHosts?: readonly string[]
   /** Whose time it is that items live to. */
   now?: () => Date
   /** Hears of an event, of EventBridge or of S3, that no queue took. */
@@ -71,10 +76,10 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
   mkdirSync(folder, { recursive: true })
   const fauxqs = await loadFauxqs(folder)
   const database = dynalite({ path: join(folder, 'dynamodb'), createTableMs: 0 })
-  const databasePort = await listen(database, 0)
+  let endpoint = ''
   const databaseClient = new DynamoDBClient({
-    ...patient(clientOptions({ endpoint: `http://127.0.0.1:${databasePort}`, region })),
-    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+    ...patient(clientOptions({ region, credentials: { accessKeyId: 'test', secretAccessKey: 'test' } })),
+    endpoint: async () => ({ url: new URL(endpoint) }),
   })
   const timeToLive = createTimeToLive({
     dynamo: databaseClient,
@@ -104,10 +109,11 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     ['AWSEvents', eventBridge.service],
     ['RekognitionService', rekognition],
   ])
+  const { allowedHosts = [] } = options
   const server = createServer((request, response) => {
-    const target = request.headers['x-amz-target']
-    const [name = '', operation = ''] = typeof target === 'string' ? target.split('.', 2) : []
+    const [name, operation] = operationOf(request)
     const service = services.get(name)
+    if (isRefused(request, response, allowedHosts)) return
     if (service !== undefined) void answerJson(service, operation, request, response)
     else if (name.startsWith('DynamoDB') && timeToLive.operations.has(operation))
       void answerJson(timeToLive.service, operation, request, response, DYNAMODB_JSON)
@@ -115,11 +121,11 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     else if (name === 'AmazonSQS' && mover.operations.has(operation))
       void answerJson(mover.service, operation, request, response, SQS_JSON)
     else if (name === 'AmazonSQS') fauxqs.handle(request, response)
+    else if (name !== '') void answerJson(unknownOperation, operation, request, response)
     else if (serviceInScope(request) === 'sqs') refuseQueryProtocol(response)
     else s3(request, response)
   })
-  const port = await listen(server, options.port)
-  const endpoint = `http://127.0.0.1:${port}`
+  endpoint = `http://127.0.0.1:${await listen(server, options.port)}`
   fauxqs.moveTo(endpoint)
 
   return {
@@ -133,6 +139,9 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
       await mover.stop()
       await fauxqs.close()
       databaseClient.destroy()
+      // It closes what it has open only as a server that listens, which it never does: nothing here may bypass the door.
+      database.removeAllListeners('request')
+      await listen(database, 0)
       await close(database)
     },
   }
@@ -143,13 +152,17 @@ export async function startRekognition(options: {
   port: number
   /** The address to listen on; another one than loopback is for a container. */
   host?: string
+  /** Names besides those of loopback by which it is reached; see door.ts. */
+  allowedHosts?: readonly string[]
   readObject: (bucket: string, key: string) => Promise<Uint8Array | undefined>
   rekognition: StandInOptions
 }): Promise<Pick<EmbeddedAws, 'endpoint' | 'stop'>> {
   const service = createRekognition({ readObject: options.readObject, ...options.rekognition })
   const server = createServer((request, response) => {
-    const operation = String(request.headers['x-amz-target']).split('.', 2)[1] ?? ''
-    void answerJson(service, operation, request, response)
+    const [name, operation] = operationOf(request)
+    if (isRefused(request, response, options.allowedHosts ?? [])) return
+    const answering = name === 'RekognitionService' ? service : unknownOperation
+    void answerJson(answering, operation, request, response)
   })
   const port = await listen(server, options.port, options.host)
   return { endpoint: `http://127.0.0.1:${port}`, stop: () => close(server) }
@@ -196,18 +209,77 @@ async function answerJson(
   response: ServerResponse,
   protocol = JSON_1_1,
 ): Promise<void> {
-  const send = (status: number, body: object, headers: Record<string, string> = {}): void => {
-    // What of a refused body is still on its way would be taken for the next request.
-    const connection = request.complete ? {} : { connection: 'close' }
-    response.writeHead(status, { 'content-type': protocol.contentType, ...headers, ...connection })
-    response.end(JSON.stringify(body))
-  }
   try {
-    send(200, await service(operation, await readJson(request)))
+    const answer = await service(operation, await readJson(request))
+    response.writeHead(200, { 'content-type': protocol.contentType }).end(JSON.stringify(answer))
   } catch (error) {
     const known = error instanceof AwsError ? error : new AwsError('InternalServerError', String(error), 500)
-    send(known.status, { __type: known.name, message: known.message }, protocol.errorHeaders(known))
+    sendError(known, response, protocol)
   }
+}
+
+function sendError(error: AwsError, response: ServerResponse, protocol = JSON_1_1): void {
+  const { contentType, errorHeaders } = protocol
+  // What of a refused body is still on its way would be taken for the next request.
+  const connection = response.req.complete ? {} : { connection: 'close' }
+  response.writeHead(error.status, { 'content-type': contentType, ...errorHeaders(error), ...connection })
+  response.end(JSON.stringify({ __type: error.name, message: error.message }))
+}
+
+/** The service and the operation of a request in AWS's JSON protocols; empty in all others. */
+function operationOf({ headers }: IncomingMessage): [service: string, operation: string] {
+  const target = headers['x-amz-target']
+  const [service = '', operation = ''] = typeof target === 'string' ? target.split('.', 2) : []
+  return [service, operation]
+}
+
+const unknownOperation: JsonService = async () => {
+  throw new AwsError('UnknownOperationException', 'There is no such service here.', 404)
+}
+
+/** @returns whether the request has been answered, as one that no service is to see */
+function isRefused(
+  request: IncomingMessage,
+  response: ServerResponse,
+  allowedHosts: readonly string[],
+): boolean {
+  const refused = refusalOf(request, allowedHosts)
+  if (refused === undefined) return false
+  if (request.headers['x-amz-target'] === undefined)
+    sendS3Error(response, new S3Error(refused.name, refused.message, refused.status), newRequestId())
+  else sendError(refused, response)
+  return true
+}
+
+function refusalOf(
+  { headers, method, url = '' }: IncomingMessage,
+  allowedHosts: readonly string[],
+): AwsError | undefined {
+  // A request to a proxy names a host in its first line.
+  if (!isKnownHost(headers.host, allowedHosts) || !/^[/*]/.test(url))
+    return new AwsError('MisdirectedRequest', UNKNOWN_HOST, 421)
+  // S3, which looks at signatures itself; see s3.ts.
+  if (headers['x-amz-target'] === undefined) return undefined
+  if (isFromPage(headers))
+    return new AwsError('AccessDeniedException', 'Web pages may not use the embedded AWS.', 403)
+  const isOperation =
+    method === 'POST' &&
+    url.split('?', 1)[0] === '/' &&
+    /^application\/x-amz-json-1\.[01] *(;|$)/i.test(headers['content-type'] ?? '')
+  if (!isOperation)
+    return new AwsError(
+      'UnknownOperationException',
+      'Send an operation by POST to /, as application/x-amz-json-1.0 or application/x-amz-json-1.1.',
+      404,
+    )
+  // A browser asks first whether it may send this header for a page, and is not allowed to.
+  if (!/^AWS4-[A-Z0-9-]+ +Credential=/.test(headers.authorization ?? ''))
+    return new AwsError(
+      'MissingAuthenticationTokenException',
+      'Sign the request, as the AWS CLI and SDKs do; any credentials will do.',
+      403,
+    )
+  return undefined
 }
 
 /** A client that goes away in mid-request would end the process: the emulator throws then. So it gets whole requests. */

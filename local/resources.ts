@@ -57,28 +57,25 @@ export interface ResourceClients {
 export async function createMissingResources(
   clients: ResourceClients,
   names: ResourceNames,
-): Promise<{ jobQueueUrl: string; jobQueueArn: string }> {
+): Promise<{ jobQueueUrl: string; jobQueueArn: string; bucketIsNew: boolean }> {
   const [queue, bucketIsNew] = await Promise.all([
     createQueues(clients.sqs, names),
     createBucket(clients, names.bucket),
     createTable(clients.dynamoDb, names.table),
     createBus(clients.eventBridge, names.eventBus),
   ])
-  if (bucketIsNew) await openForUploads(clients.s3, names.bucket, queue.jobQueueArn)
-  return queue
+  if (bucketIsNew) await announceUploads(clients.s3, names.bucket, queue.jobQueueArn)
+  return { ...queue, bucketIsNew }
 }
 
-/** What POST /uploads needs of a bucket: pages may post to it, and what they have posted is a job. */
-async function openForUploads(s3: S3Client, Bucket: string, QueueArn: string): Promise<void> {
-  await s3.send(
-    new PutBucketCorsCommand({
-      Bucket,
-      CORSConfiguration: {
-        // Who may is in the form; any page of this machine may try.
-        CORSRules: [{ AllowedMethods: ['POST'], AllowedOrigins: ['*'], AllowedHeaders: ['*'] }],
-      },
-    }),
-  )
+/** Pages of these origins may post the forms of POST /uploads to the bucket, as on AWS (infrastructure/storage.tf). */
+export async function openForPages(s3: S3Client, Bucket: string, origins: string[]): Promise<void> {
+  const rule = { AllowedMethods: ['POST'], AllowedOrigins: origins, MaxAgeSeconds: 3_600 }
+  await s3.send(new PutBucketCorsCommand({ Bucket, CORSConfiguration: { CORSRules: [rule] } }))
+}
+
+/** What has been posted to the bucket is a job. */
+async function announceUploads(s3: S3Client, Bucket: string, QueueArn: string): Promise<void> {
   await s3.send(
     new PutBucketNotificationConfigurationCommand({
       Bucket,

@@ -23,6 +23,13 @@ export const malformedXml = (): S3Error =>
   )
 export const notImplemented = (what: string): S3Error =>
   new S3Error('NotImplemented', `The embedded S3 has no ${what}.`, 501)
+export const unknownKey = (AWSAccessKeyId: string): S3Error =>
+  new S3Error(
+    'InvalidAccessKeyId',
+    'The AWS Access Key Id you provided does not exist in our records.',
+    403,
+    { AWSAccessKeyId },
+  )
 export const invalidArgument = (message: string, ArgumentName: string, ArgumentValue: string): S3Error =>
   new S3Error('InvalidArgument', message, 400, { ArgumentName, ArgumentValue })
 

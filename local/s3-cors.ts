@@ -14,6 +14,13 @@ export interface CorsRule {
   MaxAgeSeconds?: number
 }
 
+/** @param ResourceType BUCKET or OBJECT */
+export const corsForbidden = (why: string, Method: string, ResourceType: string): S3Error =>
+  new S3Error('AccessForbidden', `CORSResponse: ${why}`, 403, { Method, ResourceType })
+export const NOT_ALLOWED =
+  // "evalution" is how S3 writes it.
+  "This CORS request is not allowed. This is usually because the evalution of Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS spec."
+
 const METHODS = ['GET', 'PUT', 'HEAD', 'POST', 'DELETE']
 const MAX_RULES = 100
 
@@ -132,18 +139,12 @@ export function preflight(
   const { origin, method, requested = '' } = headers
   if (origin === undefined)
     throw new S3Error('BadRequest', 'Insufficient information. Origin request header needed.')
-  const forbidden = (why: string, ResourceType: string): S3Error =>
-    new S3Error('AccessForbidden', `CORSResponse: ${why}`, 403, { Method: method ?? 'OPTIONS', ResourceType })
+  const forbidden = (why: string, on: string) => corsForbidden(why, method ?? 'OPTIONS', on)
   if (!bucket.exists) throw forbidden('Bucket not found', 'BUCKET')
   if (bucket.rules === undefined) throw forbidden('CORS is not enabled for this bucket.', 'BUCKET')
   if (method === undefined || !METHODS.includes(method))
     throw new S3Error('BadRequest', `Invalid Access-Control-Request-Method: ${method ?? 'null'}`)
   const allowed = corsHeaders(bucket.rules, { origin, method, headers: requested })
-  if (allowed === undefined)
-    throw forbidden(
-      // "evalution" is how S3 writes it.
-      "This CORS request is not allowed. This is usually because the evalution of Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.",
-      resource,
-    )
+  if (allowed === undefined) throw forbidden(NOT_ALLOWED, resource)
   return allowed
 }

@@ -1,15 +1,6 @@
 import { createHmac } from 'node:crypto'
-import { invalidArgument, S3Error } from './s3-answers.ts'
-
-/**
- * Who signed a form: developer guide, "Authenticating requests in browser-based uploads using POST" for AWS Signature
- * Version 4, and "Browser-based uploads using POST (AWS signature version 2)" for the older one, which the AWS SDK for
- * Python still uses by default.
- */
-export interface Credentials {
-  accessKeyId: string
-  secretAccessKey: string
-}
+import { invalidArgument, S3Error, unknownKey } from './s3-answers.ts'
+import { type Credentials, isSame, signText } from './signature-v4.ts'
 
 /** The value of a field by its lower-case name. */
 type Fields = (name: string) => string | undefined
@@ -18,12 +9,17 @@ const V4_FIELDS = ['X-Amz-Algorithm', 'X-Amz-Credential', 'X-Amz-Date', 'X-Amz-S
 const V2_FIELDS = ['AWSAccessKeyId', 'Signature']
 
 /**
- * @param known whose signatures can be computed here. Everybody else's are let through unseen, as in every other
- * request to the embedded AWS; what the policy says holds for them all the same.
+ * Who signed a form: developer guide, "Authenticating requests in browser-based uploads using POST" for AWS Signature
+ * Version 4, and "Browser-based uploads using POST (AWS signature version 2)" for the older one, which the AWS SDK for
+ * Python still uses by default.
+ *
+ * @param known whose signatures can be computed here
+ * @param anyone whether everybody else's are let through unseen, as in every other request that is no page's; what the
+ * policy says holds for them all the same
  * @returns the signed policy, which is the base64 that stands in the form
  * @throws S3Error with the refusal
  */
-export function verifyForm(field: Fields, known: readonly Credentials[]): string {
+export function verifyForm(field: Fields, known: readonly Credentials[], anyone: boolean): string {
   const policy = field('policy')
   const scheme = [V4_FIELDS, V2_FIELDS].find((names) =>
     names.some((name) => field(name.toLowerCase()) !== undefined),
@@ -39,7 +35,8 @@ export function verifyForm(field: Fields, known: readonly Credentials[]): string
       )
   const { accessKeyId, provided, compute } = scheme === V4_FIELDS ? version4(field) : version2(field)
   const signer = known.find((credentials) => credentials.accessKeyId === accessKeyId)
-  if (signer === undefined || compute(policy, signer.secretAccessKey) === provided) return policy
+  if (signer === undefined && !anyone) throw unknownKey(accessKeyId)
+  if (signer === undefined || isSame(compute(policy, signer.secretAccessKey), provided)) return policy
   const bytes = [...Buffer.from(policy)].map((byte) => byte.toString(16).padStart(2, '0'))
   throw new S3Error(
     'SignatureDoesNotMatch',
@@ -76,11 +73,7 @@ function version4(field: Fields): Signature {
       'X-Amz-Credential',
       credential,
     )
-  const compute = (policy: string, secret: string): string => {
-    const hmac = (key: string | Buffer, data: string) => createHmac('sha256', key).update(data).digest()
-    const signingKey = [region, 's3', 'aws4_request'].reduce(hmac, hmac(`AWS4${secret}`, day))
-    return hmac(signingKey, policy).toString('hex')
-  }
+  const compute = (policy: string, secret: string) => signText(policy, secret, { day, region, service: 's3' })
   return { accessKeyId, provided: field('x-amz-signature') ?? '', compute }
 }
 

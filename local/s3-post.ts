@@ -4,7 +4,8 @@ import { Busboy } from '@fastify/busboy'
 import type { NewObject } from './fauxqs.ts'
 import { invalidArgument, notImplemented, S3Error, sendXml } from './s3-answers.ts'
 import { checkPolicy, type PostForm } from './s3-post-policy.ts'
-import { type Credentials, verifyForm } from './s3-post-signature.ts'
+import { verifyForm } from './s3-post-signature.ts'
+import type { Credentials } from './signature-v4.ts'
 import { xml } from './xml.ts'
 
 /**
@@ -14,6 +15,8 @@ import { xml } from './xml.ts'
 export interface PostObject {
   bucket: string
   credentials: readonly Credentials[]
+  /** Whether a form that somebody else signed is taken as well. */
+  anyone: boolean
   /** @throws S3Error if there is no such bucket */
   store: (object: NewObject) => { etag: string }
 }
@@ -29,7 +32,7 @@ const FILENAME = /\$\{filename\}/g
 export async function postObject(
   request: IncomingMessage,
   response: ServerResponse,
-  { bucket, credentials, store }: PostObject,
+  { bucket, credentials, anyone, store }: PostObject,
 ): Promise<void> {
   const form = await readForm(request)
   if (form === undefined) return
@@ -44,7 +47,7 @@ export async function postObject(
   if (form.files !== 1)
     throw invalidArgument('POST requires exactly one file upload per request.', 'file', String(form.files))
   // Before the policy is read: nobody's policy is worth an answer.
-  const policy = verifyForm(value, credentials)
+  const policy = verifyForm(value, credentials, anyone)
   checkPolicy(policy, form, bucket, new Date())
   refuseUnsupported(form)
   if (form.fileBytes > MAX_FILE_BYTES)

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { isFromPage } from './door.ts'
 import {
   type Caller,
   type CreatedObject,
@@ -6,8 +7,24 @@ import {
   type NewObject,
   newRequestId,
 } from './fauxqs.ts'
-import { malformedXml, noSuchBucket, notImplemented, S3Error, sendS3Error, sendXml } from './s3-answers.ts'
-import { type CorsRule, corsDocument, corsHeaders, parseCors, preflight } from './s3-cors.ts'
+import {
+  malformedXml,
+  noSuchBucket,
+  notImplemented,
+  S3Error,
+  sendS3Error,
+  sendXml,
+  unknownKey,
+} from './s3-answers.ts'
+import {
+  type CorsRule,
+  corsDocument,
+  corsForbidden,
+  corsHeaders,
+  NOT_ALLOWED,
+  parseCors,
+  preflight,
+} from './s3-cors.ts'
 import {
   eventMessage,
   notificationsDocument,
@@ -17,12 +34,13 @@ import {
   wants,
 } from './s3-notifications.ts'
 import { postObject } from './s3-post.ts'
-import type { Credentials } from './s3-post-signature.ts'
+import { verifyPresigned } from './s3-presigned.ts'
+import type { Credentials } from './signature-v4.ts'
 
 export interface S3Options {
   fauxqs: FauxqsModules
   region: string
-  /** Whose signatures of browser forms are verified; see verifyForm. */
+  /** Whose signatures of browser forms and of presigned URLs are verified; see EmbeddedAwsOptions. */
   credentials: readonly Credentials[]
   onDropped: (dropped: { eventId: string; targetArn: string; reason: unknown }) => void
 }
@@ -63,23 +81,29 @@ async function answer(
 ): Promise<void> {
   const { fauxqs } = options
   const { bucket, key, query } = addressOf(request)
+  const resource = key === '' ? 'BUCKET' : 'OBJECT'
   const rules = fauxqs.bucketSettings.get(bucket, CORS) as CorsRule[] | undefined
   if (request.method === 'OPTIONS') {
     const { origin, 'access-control-request-method': method } = request.headers
     const requested = request.headers['access-control-request-headers']
     const exists = fauxqs.hasBucket(bucket)
-    const resource = key === '' ? 'BUCKET' : 'OBJECT'
     const allowed = preflight({ origin, method, requested }, { exists, rules }, resource)
     response.writeHead(200, { ...allowed, 'content-length': 0 })
     response.end()
     return
   }
   // Before all else: a page reads errors only with these.
-  setCorsHeaders(rules, request, response)
+  const allowed = setCorsHeaders(rules, request, response)
+  // S3 would do it and leave it to the browser to keep the answer from the page.
+  if (!allowed) throw corsForbidden(NOT_ALLOWED, request.method ?? '', resource)
+  if (isExpired(query)) throw new S3Error('AccessDenied', 'Request has expired', 403)
+  // A POST to the root is for another service: STS, which the emulator answers a little of.
+  const isForm = request.method === 'POST' && bucket !== '' && key === '' && !query.has('delete')
+  // A form is signed within.
+  if (!isForm) requireSignature(request, query, options.credentials)
 
   const refused = [...query.keys()].find((name) => REFUSED_SUBRESOURCES.has(name))
   if (refused !== undefined) throw notImplemented(`"${refused}"`)
-  if (isExpired(query)) throw new S3Error('AccessDenied', 'Request has expired', 403)
   const setting = [CORS, NOTIFICATION].find((name) => query.has(name))
   if (setting !== undefined) {
     if (key !== '') throw notImplemented(`"${setting}" of an object`)
@@ -92,11 +116,10 @@ async function answer(
       sendXml(response, 200, '<LocationConstraint xmlns="http://s3.amazonaws.com/doc/2006-03-01/"/>')
       return
     }
-    // A POST to the root is for another service: STS, which the emulator answers a little of.
-    if (request.method === 'POST' && bucket !== '' && !query.has('delete')) {
-      await postForm(options, bucket, caller, request, response)
-      return
-    }
+  }
+  if (isForm) {
+    await postForm(options, bucket, caller, request, response)
+    return
   }
   const createOnly = request.method === 'PUT' && request.headers['if-none-match'] === '*'
   if (createOnly && fauxqs.hasObject(bucket, key))
@@ -106,31 +129,62 @@ async function answer(
       412,
     )
   overrideHeaders(response, query)
+  // The emulator takes the beginning of every host with a dot for a bucket, also of one in ALLOWED_HOSTS.
+  if (bucketInHost(request) === undefined) request.headers.host = 'localhost'
   fauxqs.handle(request, response)
 }
 
 /** Where a request is for, with the key as it stands in the URL. */
 function addressOf(request: IncomingMessage): { bucket: string; key: string; query: URLSearchParams } {
   const [path = '', search] = (request.url ?? '/').split('?', 2)
-  // The emulator's rule: a host with a dot that is no address begins with the bucket, as in photos.localhost:4566.
-  const host = (request.headers.host ?? '').split(':')[0] ?? ''
-  const inHost = host.includes('.') && !/^\d+\.\d+\.\d+\.\d+$/.test(host) ? host.split('.')[0] : undefined
+  const inHost = bucketInHost(request)
   const [first = '', ...rest] = path.split('/').slice(1)
   const [bucket, key] = inHost === undefined ? [first, rest] : [inHost, [first, ...rest]]
   return { bucket, key: key.join('/'), query: new URLSearchParams(search) }
 }
 
+/** As in photos.localhost:4566. */
+const bucketInHost = ({ headers: { host = '' } }: IncomingMessage): string | undefined =>
+  /^([^.:]+)\..*localhost(:\d+)?$/i.exec(host)?.[1]
+
+/** @returns whether the bucket's rules allow what is asked; anything without an origin is no matter of theirs */
 function setCorsHeaders(
-  rules: CorsRule[] | undefined,
-  request: IncomingMessage,
+  rules: CorsRule[] = [],
+  { method = '', headers: { origin } }: IncomingMessage,
   response: ServerResponse,
-): void {
-  const { origin, 'access-control-request-method': method = request.method } = request.headers
-  if (rules === undefined || origin === undefined) return
-  const headers = request.headers['access-control-request-headers'] ?? ''
-  const allowed = corsHeaders(rules, { origin, method: method ?? '', headers }) ?? {}
-  for (const [name, value] of Object.entries(allowed)) response.setHeader(name, value)
+): boolean {
+  if (origin === undefined) return true
+  const allowed = corsHeaders(rules, { origin, method, headers: '' })
+  for (const [name, value] of Object.entries(allowed ?? {})) response.setHeader(name, value)
+  return allowed !== undefined
 }
+
+/**
+ * No bucket here is open to everybody, so every request is signed. The emulators let everybody in, and a program signs
+ * with any key. But a page can write any signature into a URL; only one that is known to be right is worth something.
+ *
+ * @throws S3Error
+ */
+function requireSignature(
+  request: IncomingMessage,
+  query: URLSearchParams,
+  known: readonly Credentials[],
+): void {
+  const isVerified = verifyPresigned(request, query, known) !== undefined
+  if (isVerified) return
+  const presigned = query.has('X-Amz-Signature') || query.has('Signature')
+  if (isFromPage(request.headers)) {
+    const credential = query.get('X-Amz-Credential') ?? query.get('AWSAccessKeyId') ?? ''
+    throw presigned
+      ? unknownKey(credential.split('/', 1)[0] ?? '')
+      : accessDenied('Pages need a presigned URL.')
+  }
+  const { authorization = '' } = request.headers
+  if (presigned || /^AWS4-HMAC-SHA256 +Credential=|^AWS [^:]+:/.test(authorization)) return
+  throw accessDenied('Sign the request, as the AWS CLI and SDKs do; any credentials will do.')
+}
+
+const accessDenied = (why: string): S3Error => new S3Error('AccessDenied', `Access Denied. ${why}`, 403)
 
 /** Put, get and delete of a bucket's CORS rules and notifications. */
 async function bucketSetting(
@@ -219,7 +273,7 @@ async function postForm(
     if (!fauxqs.hasBucket(bucket)) throw noSuchBucket(bucket)
     return fauxqs.putObject(object, caller)
   }
-  await postObject(request, response, { bucket, credentials, store })
+  await postObject(request, response, { bucket, credentials, anyone: !isFromPage(request.headers), store })
 }
 
 /** A bucket's CORS rules may have 64 KB, the largest of these documents (API reference, PutBucketCors). */

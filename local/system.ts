@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto'
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { randomBytes, randomUUID } from 'node:crypto'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import type { AddressInfo, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
@@ -33,12 +33,14 @@ import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../worker/budget.ts'
 import { Limiter } from '../worker/limiter.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { admit } from './admission.ts'
+import { allowedHostsSchema, refuseStranger } from './door.ts'
 import { type EmbeddedAws, patient, startEmbeddedAws, startRekognition } from './embedded-aws.ts'
+import { readIfThere } from './files.ts'
 import { verifySignature } from './gateway.ts'
 import { startPoller } from './poller.ts'
 import { countRecordings, createRecordings, type Recall } from './recordings.ts'
 import { recover } from './recover.ts'
-import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
+import { createMissingResources, openForPages, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
 import { expireObjects } from './retention.ts'
 
 const port = z.coerce.number().int().min(0).max(65_535)
@@ -49,6 +51,8 @@ const environmentSchema = z.object({
   AWS_PORT: port.optional(),
   /** Where images, records, queue and events are kept. Nothing outlives the process without it. */
   DATA_DIR: z.string().min(1).optional(),
+  /** Names besides those of loopback by which both ports are reached. */
+  ALLOWED_HOSTS: allowedHostsSchema.default([]),
   AWS_ENDPOINT_URL: z.url().optional(),
   AWS_ENDPOINT_URL_REKOGNITION: z.url().optional(),
   /** `aws` asks the real service; `record` as well, through the stand-in, which keeps its answers. */
@@ -161,16 +165,18 @@ async function start(
     if (settings.DATA_DIR === undefined) undo.push(() => rmSync(folder, { recursive: true, force: true }))
     undo.push(lock(folder))
     const awsPort = settings.AWS_PORT ?? 4566
+    const credentials = ownCredentials(folder)
     embedded = await startEmbeddedAws({
       port: awsPort,
       region,
       folder,
       rekognition: standIn,
-      credentials: [standInCredentials],
+      credentials: [credentials],
+      allowedHosts: settings.ALLOWED_HOSTS,
       onDropped: (dropped) => log.warn('an event could not be delivered', { ...dropped }),
     }).catch(portTrouble('AWS_PORT', awsPort))
     undo.push(embedded.stop)
-    target = { endpoint: embedded.endpoint, region, credentials: standInCredentials }
+    target = { endpoint: embedded.endpoint, region, credentials }
   } else {
     target = {
       endpoint: settings.AWS_ENDPOINT_URL,
@@ -184,7 +190,7 @@ async function start(
   const dynamoDb = new DynamoDBClient(patient(clientOptions(target, SOCKETS)))
   const eventBridge = new EventBridgeClient(patient(clientOptions(target)))
   const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
-  const { jobQueueUrl, jobQueueArn } = await createMissingResources(
+  const { jobQueueUrl, jobQueueArn, bucketIsNew } = await createMissingResources(
     { s3, sqs, dynamoDb, eventBridge, region },
     names,
   ).catch((error: Error) => {
@@ -210,6 +216,7 @@ async function start(
       const server = await startRekognition({
         port: settings.AWS_PORT ?? 0,
         readObject,
+        allowedHosts: settings.ALLOWED_HOSTS,
         rekognition: standIn,
       }).catch(portTrouble('AWS_PORT', settings.AWS_PORT ?? 0))
       undo.push(server.stop)
@@ -271,15 +278,25 @@ async function start(
     const identity = auth.AUTH === 'iam' ? await verifySignature(request, signer) : undefined
     return app.fetch(request, { requestContext: { identity } })
   }
-  const fetch = admit(answer, settings.MAX_IMAGE_BYTES, async (request, refused) =>
+  const admitted = admit(answer, settings.MAX_IMAGE_BYTES, async (request, refused) =>
     app.fetch(request, { refused }),
   )
+  const fetch = async (request: Request): Promise<Response> =>
+    refuseStranger(request, settings.ALLOWED_HOSTS, settings.CORS_ORIGINS ?? []) ?? (await admitted(request))
   // Before anybody can ask: what is mended must not change meanwhile.
   if (embedded !== undefined && settings.DATA_DIR !== undefined) {
     await recover(embedded, names, sweeper)
   }
   const server = await listen(fetch, settings.PORT).catch(portTrouble('PORT', settings.PORT))
   undo.push(() => closeServer(server))
+  const apiPort = (server.address() as AddressInfo).port
+  if (embedded !== undefined || bucketIsNew) {
+    // An earlier run may have had another port.
+    const own = ['127.0.0.1', 'localhost', ...settings.ALLOWED_HOSTS].map(
+      (host) => `http://${host}:${apiPort}`,
+    )
+    await openForPages(s3, names.bucket, [...own, ...(settings.CORS_ORIGINS ?? [])])
+  }
 
   const poller = startPoller(
     sqs,
@@ -319,7 +336,7 @@ async function start(
   })
 
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://127.0.0.1:${apiPort}`,
     awsEndpoint: target.endpoint ?? '',
     rekognition,
     target,
@@ -385,6 +402,18 @@ function readAuth({ AUTH, JWT_ISSUER, JWT_AUDIENCE }: z.infer<typeof environment
   } catch (error) {
     throw new StartError((error as Error).message)
   }
+}
+
+/**
+ * What this system signs its own requests and URLs with. No page can guess it, so a URL or form that is signed with it is
+ * one that the API has given out. Kept in the folder, as forms outlive a restart.
+ */
+function ownCredentials(folder: string): { accessKeyId: string; secretAccessKey: string } {
+  const file = join(folder, 'secret')
+  const kept = readIfThere(file)
+  const secretAccessKey = kept || randomBytes(30).toString('base64url')
+  if (!kept) writeFileSync(file, secretAccessKey, { mode: 0o600 })
+  return { accessKeyId: 'image-analyzer', secretAccessKey }
 }
 
 /** One process per folder: held by the operating system, so that it ends with the process however that ends. */

@@ -32,7 +32,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { onPath } from '../build/terraform.ts'
 import { type EmbeddedAws, startEmbeddedAws } from '../local/embedded-aws.ts'
 import { clientOptions, sqsOptions } from '../shared/aws.ts'
-import { until } from './context.ts'
+import { signed, until } from './context.ts'
 
 const region = 'us-east-1'
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
@@ -299,7 +299,11 @@ describe('what is kept', () => {
     for (const operation of ['DescribeConnection', 'DescribeApiDestination']) {
       const answer = await fetch(aws.endpoint, {
         method: 'POST',
-        headers: { 'x-amz-target': `AWSEvents.${operation}` },
+        headers: {
+          ...signed('events'),
+          'x-amz-target': `AWSEvents.${operation}`,
+          'content-type': 'application/x-amz-json-1.1',
+        },
         body: JSON.stringify({ Name }),
       })
       expect(await answer.text()).toMatch(new RegExp(`"Name":"${Name}"(?!.*${SECRET})`))

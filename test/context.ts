@@ -95,6 +95,12 @@ export interface ShownImage {
   failure?: { code: string; message: string }
 }
 
+/** Headers that say a request is signed, as every request to the embedded AWS has to be; it verifies none of a program. */
+export const signed = (service: string) => ({
+  authorization: `AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/${service}/aws4_request, SignedHeaders=host, Signature=${'0'.repeat(64)}`,
+  'x-amz-date': '20260101T000000Z',
+})
+
 export const lambdaContext = (remainingMs = 60_000): Context => {
   const deadline = performance.now() + remainingMs
   return {

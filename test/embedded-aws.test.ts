@@ -17,6 +17,7 @@ import {
   DeleteObjectCommand,
   GetBucketCorsCommand,
   GetBucketNotificationConfigurationCommand,
+  GetObjectAclCommand,
   GetObjectCommand,
   type NotificationConfiguration,
   PutBucketCorsCommand,
@@ -40,7 +41,7 @@ import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type EmbeddedAws, startEmbeddedAws } from '../local/embedded-aws.ts'
 import { s3Options, sqsOptions } from '../shared/aws.ts'
-import { until } from './context.ts'
+import { signed, until } from './context.ts'
 
 const region = 'eu-central-1'
 /** The emulator is told of this signer; the other one it does not know. */
@@ -159,7 +160,7 @@ it.each(['application/x-www-form-urlencoded', 'application/x-amz-json-1.0', 'app
     const url = `${aws.endpoint}/${bucket}/key`
     const { status } = await fetch(url, {
       method: 'PUT',
-      headers: { 'content-type': contentType },
+      headers: { ...signed('s3'), 'content-type': contentType },
       body: '{ "a": "b=c" }',
     })
     expect(status).toBe(200)
@@ -171,7 +172,7 @@ it.each(['application/x-www-form-urlencoded', 'application/x-amz-json-1.0', 'app
 )
 
 it.each([
-  ['version 4', 'X-Amz-Date=20260101T000000Z&X-Amz-Expires=60'],
+  ['version 4', 'X-Amz-Date=20260101T000000Z&X-Amz-Expires=60&X-Amz-Signature=x'],
   ['version 2', 'AWSAccessKeyId=test&Signature=x&Expires=1767225660'],
 ])('a URL that is presigned by %s is refused when its time is over', async (_, search) => {
   const bucket = await newBucket()
@@ -399,6 +400,7 @@ describe('redriving dead letters', () => {
     const response = await fetch(aws.endpoint, {
       method: 'POST',
       headers: {
+        ...signed('sqs'),
         'x-amz-target': 'AmazonSQS.StartMessageMoveTask',
         'content-type': 'application/x-amz-json-1.0',
       },
@@ -1258,7 +1260,7 @@ describe('event notifications', () => {
         },
       ],
     })
-    const document = await fetch(`${aws.endpoint}/${bucket}?notification`)
+    const document = await fetch(`${aws.endpoint}/${bucket}?notification`, { headers: signed('s3') })
     expect(await document.text()).toContain('<Value>a&amp;b</Value>')
     await bodies(queue)
     await configure(bucket, {})
@@ -1503,22 +1505,27 @@ describe('CORS', () => {
     await allow(bucket, rule)
     const got = await fetch(url, { headers })
     expect([got.status, await got.text(), corsOf(got)]).toEqual([200, 'hello', answered])
-    const override = await fetch(`${url}&response-content-type=text/html`, { headers })
+    const html = { Bucket: bucket, Key: 'key', ResponseContentType: 'text/html' }
+    const override = await fetch(await getSignedUrl(aws.s3, new GetObjectCommand(html)), { headers })
     expect([override.headers.get('content-type'), corsOf(override)]).toEqual(['text/html', answered])
     const posted = await post(bucket, presignedFields(bucket), { headers })
     expect([posted.status, corsOf(posted)]).toEqual([204, answered])
     const wrong = await post(bucket, presignedFields(bucket, { expiresIn: -5 }), { headers })
     expect([wrong.status, corsOf(wrong)]).toEqual([403, answered])
-    const missing = await fetch(`${aws.endpoint}/${bucket}/missing`, { headers })
+    const nothing = new GetObjectCommand({ Bucket: bucket, Key: 'missing' })
+    const missing = await fetch(await getSignedUrl(aws.s3, nothing), { headers })
     expect([missing.status, corsOf(missing)]).toEqual([404, answered])
-    const unknown = await fetch(`${aws.endpoint}/${bucket}?acl`, { headers })
-    expect([unknown.status, corsOf(unknown)]).toEqual([501, answered])
+    const acl = await fetch(await getSignedUrl(aws.s3, new GetObjectAclCommand(html)), { headers })
+    expect([acl.status, corsOf(acl)]).toEqual([501, answered])
 
     expect(corsOf(await fetch(url))).toEqual({})
     expect(corsOf(await fetch(url, { headers: { origin: 'http://other.example' } }))).toEqual({})
-    // A method that is not allowed is done all the same: it is the browser that keeps the answer from the page.
-    const done = await fetch(`${aws.endpoint}/${bucket}/key`, { method: 'PUT', body: 'new', headers })
-    expect([done.status, corsOf(done)]).toEqual([200, {}])
+    // S3 does what its rules do not allow all the same, as it is the browser that keeps the answer from the page.
+    const put = await getSignedUrl(aws.s3, new PutObjectCommand({ Bucket: bucket, Key: 'key' }))
+    const refused = await fetch(put, { method: 'PUT', body: 'new', headers })
+    expect(corsOf(refused)).toEqual({})
+    expect(await refusal(refused)).toMatchObject({ status: 403, Code: 'AccessForbidden', Method: 'PUT' })
+    expect((await stored(bucket, 'key')).bytes.equals(pixels)).toBe(true)
   })
 
   it('goes by the first rule that matches, with one wildcard in an origin', async () => {
@@ -1607,7 +1614,9 @@ describe('CORS', () => {
   }
   it('rules are written without a namespace, too', async () => {
     const bucket = await newBucket()
-    const { status } = await fetch(`${aws.endpoint}/${bucket}?cors`, { method: 'PUT', body: written() })
+    const { status } = await fetch(`${aws.endpoint}/${bucket}?cors`, {
+      ...{ method: 'PUT', body: written(), headers: signed('s3') },
+    })
     expect([status, (await ask(bucket, 'GET')).status]).toEqual([200, 200])
   })
 
@@ -1618,15 +1627,18 @@ describe('CORS', () => {
     ['a document with a type', `<!DOCTYPE a>${written()}`],
     ['more than 64 KB', written('x'.repeat(65_536))],
   ])('rules that are %s are refused', async (_, body) => {
-    const response = await fetch(`${aws.endpoint}/${await newBucket()}?cors`, { method: 'PUT', body })
+    const response = await fetch(`${aws.endpoint}/${await newBucket()}?cors`, {
+      ...{ method: 'PUT', body, headers: signed('s3') },
+    })
     expect(await refusal(response)).toMatchObject({ status: 400, Code: 'MalformedXML' })
   })
 
   it('of an object, and by another method, is refused', async () => {
     const bucket = await newBucket()
-    const put = await fetch(`${aws.endpoint}/${bucket}/key?cors`, { method: 'PUT', body: 'x' })
+    const headers = signed('s3')
+    const put = await fetch(`${aws.endpoint}/${bucket}/key?cors`, { method: 'PUT', body: 'x', headers })
     expect(await refusal(put)).toMatchObject({ status: 501, Code: 'NotImplemented' })
-    const posted = await fetch(`${aws.endpoint}/${bucket}?notification`, { method: 'DELETE' })
+    const posted = await fetch(`${aws.endpoint}/${bucket}?notification`, { method: 'DELETE', headers })
     expect(await refusal(posted)).toMatchObject({ status: 405, Code: 'MethodNotAllowed' })
     await aws.s3.send(new DeleteBucketCommand({ Bucket: bucket }))
   })
@@ -1642,7 +1654,7 @@ describe('a process that is killed in the middle', () => {
     await first.s3.send(new PutBucketNotificationConfigurationCommand({ Bucket, NotificationConfiguration }))
     killAt(folder, 'INSERT')
     const url = `${first.endpoint}/${Bucket}/key`
-    expect((await fetch(url, { method: 'PUT', body: 'hello' })).status).toBe(500)
+    expect((await fetch(url, { method: 'PUT', body: 'hello', headers: signed('s3') })).status).toBe(500)
 
     const second = await restart(first, folder)
     await expect(stored(Bucket, 'key', second)).rejects.toMatchObject({ name: 'NoSuchKey' })

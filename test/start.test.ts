@@ -79,12 +79,14 @@ describe('npm start', () => {
         socket.write(text)
         setTimeout(() => socket.destroy(), 500)
       })
+    const signed =
+      'Authorization: AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=a\r\nX-Amz-Date: 20260101T000000Z\r\n'
     for (const target of ['//', 'http://[/', '/%', '/a?%=%']) {
-      expect(await speak(system.aws, `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`)).toMatch(
+      expect(await speak(system.aws, `GET ${target} HTTP/1.1\r\nHost: localhost\r\n${signed}\r\n`)).toMatch(
         /^HTTP\/1.1 [2345]/,
       )
     }
-    const broken = 'Host: x\r\nContent-Length: 1000\r\n\r\nabc'
+    const broken = 'Host: localhost\r\nContent-Length: 1000\r\n\r\nabc'
     for (const name of [
       'DynamoDB_20120810.GetItem',
       'AmazonSQS.SendMessage',
@@ -92,20 +94,21 @@ describe('npm start', () => {
       'constructor.x',
       '__proto__.x',
     ]) {
-      const head = `POST / HTTP/1.1\r\nX-Amz-Target: ${name}\r\nContent-Type: application/x-amz-json-1.0\r\n`
+      const head = `POST / HTTP/1.1\r\n${signed}X-Amz-Target: ${name}\r\nContent-Type: application/x-amz-json-1.0\r\n`
       await speak(system.aws, `${head}${broken}`)
     }
-    const signed =
-      'Authorization: AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=a\r\nX-Amz-Date: 20260101T000000Z\r\n'
     for (const name of ['DynamoDB_20120810.GetItem', 'AmazonSQS.SendMessage', 'AWSEvents.PutEvents']) {
       for (const body of ['null', '[1]', '"x"', '7', '{']) {
-        const head = `POST / HTTP/1.1\r\nHost: x\r\n${signed}X-Amz-Target: ${name}\r\nContent-Type: application/x-amz-json-1.0\r\n`
+        const head = `POST / HTTP/1.1\r\nHost: localhost\r\n${signed}X-Amz-Target: ${name}\r\nContent-Type: application/x-amz-json-1.0\r\n`
         await speak(system.aws, `${head}Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`)
       }
     }
-    await speak(system.aws, `PUT /image-analyzer-images/x HTTP/1.1\r\n${broken}`)
+    await speak(system.aws, `PUT /image-analyzer-images/x HTTP/1.1\r\n${signed}${broken}`)
     await speak(system.url, `POST /images HTTP/1.1\r\nContent-Type: image/jpeg\r\n${broken}`)
-    await speak(system.url, `POST /images HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n`)
+    await speak(
+      system.url,
+      `POST /images HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n`,
+    )
     expect((await get(system.url, await post(system.url, photo))).status).toBe('completed')
     expect(system.output()).not.toMatch(/error|warning/i)
   })

@@ -1,0 +1,93 @@
+import { randomUUID } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
+import * as z from 'zod'
+
+/**
+ * Who may ask at a port of this machine. Loopback keeps the network out, and lets in every web page that a browser here
+ * shows: a page can send forms and ask for images and scripts anywhere, and a page whose own name is made to mean
+ * 127.0.0.1 (DNS rebinding) can read the answers. Browsers tell where a request comes from: Origin (Fetch standard,
+ * "Origin header") and, for addresses of this machine, Sec-Fetch-Site (Fetch Metadata). Other clients send neither.
+ */
+
+/** Names, as in ALLOWED_HOSTS, by which the ports are reached besides those of loopback. */
+export const allowedHostsSchema = z
+  .string()
+  .transform((text) => text.split(',').map((name) => name.trim().toLowerCase()))
+  .pipe(
+    z.array(
+      z
+        .string()
+        .regex(/^([a-z0-9._-]+|\[[0-9a-f:]+\])$/, 'must be host names without a port, as in a.test,b.test'),
+    ),
+  )
+
+/** RFC 6761, section 6.3: `localhost` and all below it mean loopback, so no other machine can own such a name. */
+const LOOPBACK = /^(127\.0\.0\.1|\[::1\]|([a-z0-9_-]+\.)*localhost)$/
+
+/** @param host as the header has it, with or without a port */
+export function isKnownHost(host: string | null | undefined, allowedHosts: readonly string[]): boolean {
+  const name = /^([a-z0-9._-]+|\[[0-9a-f:]+\])(:\d{1,5})?$/.exec(host?.toLowerCase() ?? '')?.[1]
+  return name !== undefined && (LOOPBACK.test(name) || allowedHosts.includes(name))
+}
+
+export const UNKNOWN_HOST =
+  'This port answers to 127.0.0.1 and localhost only. Add another name with ALLOWED_HOSTS=name npm start.'
+
+/** Whether a page sent it: a person who types an address, or a program, has no origin. */
+export const isFromPage = (headers: IncomingHttpHeaders): boolean =>
+  headers.origin !== undefined ||
+  !['none', undefined].includes(headers['sec-fetch-site'] as string | undefined)
+
+/**
+ * The answer to a request at the API's port that a stranger sends; `undefined` for everybody's own. Its codes are those
+ * of this machine alone, as API Gateway answers in its own words on AWS.
+ *
+ * @param corsOrigins of pages that may use the API
+ */
+export function refuseStranger(
+  { headers, method, url }: Request,
+  allowedHosts: readonly string[],
+  corsOrigins: readonly string[],
+): Response | undefined {
+  const host = headers.get('host')
+  // A request to a proxy names a host in its first line as well.
+  if (!isKnownHost(host, allowedHosts) || !isKnownHost(new URL(url).host, allowedHosts))
+    return problem(421, 'MISDIRECTED_REQUEST', 'The request is for another host', UNKNOWN_HOST)
+  const origin = headers.get('origin')
+  const isAllowed =
+    origin === null
+      ? isAtHome(headers.get('sec-fetch-site')) || isVisit(method, headers)
+      : hostOf(origin) === host?.toLowerCase() || corsOrigins.includes(origin)
+  if (isAllowed) return undefined
+  return problem(
+    403,
+    'CROSS_ORIGIN_REQUEST',
+    'The request comes from a page of another origin',
+    'Pages of another origin may not use this API. CORS_ORIGINS=http://localhost:5173 npm start lets those of that origin in.',
+  )
+}
+
+const isAtHome = (site: string | null): boolean => site === null || site === 'none' || site === 'same-origin'
+
+/** A link that is followed: it shows the answer in a tab of its own, where the page it was on cannot read it. */
+const isVisit = (method: string, headers: Headers): boolean =>
+  method === 'GET' &&
+  headers.get('sec-fetch-mode') === 'navigate' &&
+  headers.get('sec-fetch-dest') === 'document'
+
+/** `null` is the origin of pages that have none, and of nobody's own. */
+const hostOf = (origin: string): string | undefined =>
+  URL.canParse(origin) ? new URL(origin).host : undefined
+
+function problem(status: number, code: string, title: string, detail: string): Response {
+  const type = `urn:image-analyzer:problem:${code.toLowerCase().replaceAll('_', '-')}`
+  const body = { type, title, status, code, detail, instance: `urn:uuid:${randomUUID()}` }
+  return new Response(JSON.stringify(body), {
+    status,
+    headers: {
+      'content-type': 'application/problem+json',
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+    },
+  })
+}
