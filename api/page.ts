@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { GetObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
+import { formatOf } from '../shared/format.ts'
 
 /** A page as one response, and the policy that lets a browser run nothing else. */
 export interface Page {
@@ -11,6 +12,9 @@ export interface Page {
 
 const read = (name: string): string => readFileSync(new URL(`../web/${name}`, import.meta.url), 'utf8')
 
+/** What the page shares with the rest: a function that refers to nothing outside itself, as its source text. */
+const SHARED: Record<string, string> = { '../shared/format.ts': `const formatOf = ${formatOf}\n` }
+
 /**
  * The modules of the page as one script, each after those that it imports. They share one scope then, so a name is
  * declared by one of them only, and imports are lines of their own without `as`.
@@ -18,8 +22,8 @@ const read = (name: string): string => readFileSync(new URL(`../web/${name}`, im
 function join(name: string, joined = new Set<string>()): string {
   if (joined.has(name)) return ''
   joined.add(name)
-  const source = read(name)
-  const imported = [...source.matchAll(/^import [^']*'\.\/([^']+)'$/gm)].map(([, file = '']) =>
+  const source = SHARED[name] ?? read(name)
+  const imported = [...source.matchAll(/^import [^']*'(?:\.\/)?([^']+)'$/gm)].map(([, file = '']) =>
     join(file, joined),
   )
   return [...imported, source.replaceAll(/^import [^']*'[^']+'\n/gm, '').replaceAll(/^export /gm, '')].join(

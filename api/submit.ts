@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { v7 as uuidv7 } from 'uuid'
-import { type ContentType, sniffContentType } from '../shared/format.ts'
+import { type ContentType, formatOf, refusalOf } from '../shared/format.ts'
 import {
   type AnalysisName,
   type Image,
@@ -81,12 +81,9 @@ export async function submitImage(
   analyses: AnalysisName[],
   idempotencyKey?: string,
 ): Promise<ImageId> {
-  const contentType = sniffContentType(upload.bytes)
+  const contentType = formatOf(upload.bytes)?.contentType
   if (contentType === undefined) {
-    throw new ApiError(
-      'UNSUPPORTED_FORMAT',
-      'Accepted are JPEG, PNG, WebP, GIF and AVIF, told by their content.',
-    )
+    throw new ApiError('UNSUPPORTED_FORMAT', refusalOf(upload.bytes))
   }
   const now = deps.now()
   const hash = sha256(upload.bytes)

@@ -8,7 +8,7 @@ import { promisify } from 'node:util'
 import type { SQSEvent } from 'aws-lambda'
 import sharp from 'sharp'
 import { bundle, ROOT } from '../build/bundle.ts'
-import { sniffContentType } from '../shared/format.ts'
+import { formatOf } from '../shared/format.ts'
 import { type ShownImage, startTestSystem, type TestSystem, until } from '../test/context.ts'
 import { jpegSegment, pngChunk, validFiles, withChunks, withSegments } from '../test/pictures.ts'
 import { BYTES_PER_BYTE, BYTES_PER_PIXEL, MAX_DECODE_BYTES, MAX_PIXELS } from '../worker/budget.ts'
@@ -249,7 +249,7 @@ export async function workerMemory(only = process.env['ONLY']): Promise<object[]
     for (const [name, make] of Object.entries(UPLOADS)) {
       if (only !== undefined && !name.includes(only)) continue
       const bytes = grown(await make())
-      const contentType = sniffContentType(bytes) ?? ''
+      const contentType = formatOf(bytes)?.contentType ?? ''
       const ids: string[] = []
       for (let times = 0; times < BATCH; times += 1) {
         // Of an owner of its own, or the results of the first would do for all.

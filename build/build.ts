@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Bundle, bundle, FUNCTIONS, type FunctionName, loadedAtStart, ROOT } from './bundle.ts'
 import { check, checkBinaries } from './check.ts'
-import { ARCHITECTURES, type Arch, sharpFor } from './sharp.ts'
+import { ARCHITECTURES, type Arch, LIBCS, type Libc, platformHere, platformOf, sharpFor } from './sharp.ts'
 import { makeZip } from './zip.ts'
 
 export interface Built {
@@ -26,16 +26,18 @@ export const MAX_ZIP_BYTES: Record<FunctionName, number> = {
  * One function's zip, ready for Lambda (`index.handler`), but not tried out.
  *
  * @param say gets a line for every step that may take a while
+ * @param libc of the machine that runs it: Lambda has glibc
  * @throws InstallFailed where sharp's binaries cannot be fetched; Error where the zip is too large
  */
 export async function buildFunction(
   name: FunctionName,
   arch: Arch,
   say: (line: string) => void,
+  libc: Libc = 'glibc',
 ): Promise<Built> {
   say(`bundling ${name}`)
   const { files, metafile } = await bundle(name)
-  if (name === 'worker') Object.assign(files, await sharpFor(arch, say))
+  if (name === 'worker') Object.assign(files, await sharpFor(arch, libc, say))
   const zip = makeZip(files)
   if (zip.length > MAX_ZIP_BYTES[name]) {
     throw new Error(`${name}.zip has ${zip.length} bytes; ${MAX_ZIP_BYTES[name]} is the limit.`)
@@ -48,13 +50,17 @@ export async function buildFunction(
  *
  * @throws as buildFunction, and Error where a zip does not do what it has to
  */
-export async function buildAll(arch: Arch, say: (line: string) => void): Promise<Built[]> {
+export async function buildAll(
+  arch: Arch,
+  say: (line: string) => void,
+  libc: Libc = 'glibc',
+): Promise<Built[]> {
   const built: Built[] = []
   for (const name of FUNCTIONS) {
-    const one = await buildFunction(name, arch, say)
-    if (name === 'worker') checkBinaries(one.zip, arch)
-    if (name === 'worker' && `${process.platform}-${process.arch}` !== `linux-${arch}`) {
-      say(`not loading worker.zip: its binaries are for linux-${arch}`)
+    const one = await buildFunction(name, arch, say, libc)
+    if (name === 'worker') checkBinaries(one.zip, arch, libc)
+    if (name === 'worker' && platformHere() !== platformOf(arch, libc)) {
+      say(`not loading worker.zip: its binaries are for ${platformOf(arch, libc)}`)
     } else {
       say(`checking ${name}.zip`)
       await check(name, one.zip)
@@ -82,14 +88,19 @@ export function report(built: Built[]): string {
   return lines.join('\n')
 }
 
+/** @throws Error that names what there is to choose from */
+export function oneOf<T extends string>(option: string, choices: readonly T[], given: string): T {
+  const chosen = choices.find((choice) => choice === given)
+  if (chosen === undefined) throw new Error(`${option} is ${choices.join(' or ')}, not ${given}.`)
+  return chosen
+}
+
 if (process.argv[1] === import.meta.filename) {
-  const { arch } = parseArgs({ options: { arch: { type: 'string', default: 'arm64' } } }).values
-  const known = ARCHITECTURES.find((name) => name === arch)
-  if (known === undefined) {
-    throw new Error(`--arch is ${ARCHITECTURES.join(' or ')}, not ${arch}.`)
-  }
+  const { arch, libc } = parseArgs({
+    options: { arch: { type: 'string', default: 'arm64' }, libc: { type: 'string', default: 'glibc' } },
+  }).values
   const print = (line: string): boolean => process.stdout.write(`${line}\n`)
-  const built = await buildAll(known, print)
+  const built = await buildAll(oneOf('--arch', ARCHITECTURES, arch), print, oneOf('--libc', LIBCS, libc))
   print(`\n${report(built)}\n`)
   // All or none: after a failure the zips of the build before are still there, and fit each other.
   await mkdir(join(ROOT, 'dist'), { recursive: true })

@@ -10,7 +10,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { FunctionName } from './bundle.ts'
 import { httpEvent, restEvent, sqsEvent } from './events.ts'
 import type { Answer } from './invoke.ts'
-import type { Arch } from './sharp.ts'
+import { type Arch, type Libc, platformOf } from './sharp.ts'
 import { unzip } from './zip.ts'
 
 /** Milliseconds. Loading and a few events take under one second on a slow machine. */
@@ -244,16 +244,21 @@ function same(name: FunctionName, answered: unknown, expected: unknown): void {
 /** ELF's e_machine, 18 bytes into the file, of the processors that Lambda has (System V ABI, ELF header). */
 const ELF_MACHINES: Record<Arch, number> = { arm64: 183, x64: 62 }
 
+/** How a binary for musl names its C library; one for glibc says `libc.so.6`. */
+const MUSL = 'libc.musl-'
+
 /**
- * That a zip's binaries are made for this processor, which can be seen on any other one too.
+ * That a zip's binaries are made for this processor and C library, which can be seen on any other machine too.
  *
  * @throws Error that names the binary that is not
  */
-export function checkBinaries(zip: Uint8Array, arch: Arch): void {
+export function checkBinaries(zip: Uint8Array, arch: Arch, libc: Libc): void {
   const binaries = Object.entries(unzip(zip)).filter(([file]) => /\.node$|\.so(\.|$)/.test(file))
   if (binaries.length < 2) throw new Error('The zip has not both of sharp and libvips.')
   for (const [file, binary] of binaries) {
-    if (Buffer.from(binary.subarray(0, 20)).readUInt16LE(18) === ELF_MACHINES[arch]) continue
-    throw new Error(`${file} is not made for ${arch}.`)
+    const bytes = Buffer.from(binary)
+    const isMusl = bytes.includes(MUSL)
+    if (bytes.readUInt16LE(18) === ELF_MACHINES[arch] && isMusl === (libc === 'musl')) continue
+    throw new Error(`${file} is not made for ${platformOf(arch, libc)}.`)
   }
 }

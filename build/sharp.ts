@@ -8,6 +8,13 @@ import { type Files, ROOT } from './bundle.ts'
 /** As Node and npm name them. AWS says x86_64 for x64. */
 export const ARCHITECTURES = ['arm64', 'x64'] as const
 export type Arch = (typeof ARCHITECTURES)[number]
+/** Lambda has glibc; emulators that run functions as processes may be in a container of Alpine, which has musl. */
+export const LIBCS = ['glibc', 'musl'] as const
+export type Libc = (typeof LIBCS)[number]
+
+/** What sharp's binaries are made for, as its packages name it. */
+export const platformOf = (arch: Arch, libc: Libc): string =>
+  `${libc === 'musl' ? 'linuxmusl' : 'linux'}-${arch}`
 
 interface LockedPackage {
   version: string
@@ -15,20 +22,21 @@ interface LockedPackage {
   optionalDependencies?: Record<string, string>
 }
 
-/** What npm says where there is no network, or no registry on it. */
-const UNREACHABLE = ['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'ECONNRESET', 'ENETUNREACH', 'ETIMEDOUT']
+/** What this machine runs, in the same words. */
+export function platformHere(): string {
+  if (process.platform !== 'linux') return `${process.platform}-${process.arch}`
+  // Node's report names the version of glibc where that is what it runs on.
+  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } }
+  return `${header.glibcVersionRuntime === undefined ? 'linuxmusl' : 'linux'}-${process.arch}`
+}
 
 /** npm could not fetch the binaries. */
 export class InstallFailed extends Error {
-  /** The registry is out of reach; anything else is a fault that has to be looked at. */
-  readonly unreachable: boolean
-
-  constructor(arch: Arch, code: string, summary: string) {
+  constructor(platform: string, code: string, summary: string) {
     super(
-      `npm could not install sharp for linux-${arch} (${code}): ${summary}\n` +
+      `npm could not install sharp for ${platform} (${code}): ${summary}\n` +
         'Is the npm registry within reach? `npm ping` tells.',
     )
-    this.unreachable = UNREACHABLE.includes(code)
   }
 }
 
@@ -37,19 +45,19 @@ const NEEDED = /(\.([cm]?js|json|node)|\.so(\.\d+)*)$/
 const NOT_NEEDED = /(^|\/)(\.package-lock\.json$|sharp\/(src|install|dist\/.+\.cjs$)|semver\/bin\/)/
 
 /**
- * sharp with the binaries of Lambda's Linux (glibc), whatever machine this is: the versions that the project's lockfile
- * names, checked against its hashes, in a folder of their own, which is kept for the next build.
+ * sharp with the binaries of Lambda's Linux, whatever machine this is: the versions that the project's lockfile names,
+ * checked against its hashes, in a folder of their own, which is kept for the next build.
  *
  * @throws InstallFailed
  */
-export async function sharpFor(arch: Arch, say: (line: string) => void): Promise<Files> {
+export async function sharpFor(arch: Arch, libc: Libc, say: (line: string) => void): Promise<Files> {
   const { packages } = JSON.parse(await readFile(join(ROOT, 'package-lock.json'), 'utf8')) as {
     packages: Record<string, LockedPackage>
   }
   const version = packages['node_modules/sharp']?.version ?? ''
-  const folder = join(ROOT, 'dist', `sharp-${version}-linux-${arch}`)
+  const folder = join(ROOT, 'dist', `sharp-${version}-${platformOf(arch, libc)}`)
   if (!existsSync(folder)) {
-    say(`installing sharp ${version} for linux-${arch}`)
+    say(`installing sharp ${version} for ${platformOf(arch, libc)}`)
     const root = { name: 'sharp-for-lambda', version: '0.0.0', dependencies: { sharp: version } }
     const lock = { lockfileVersion: 3, packages: { '': root, ...neededBy('node_modules/sharp', packages) } }
     // It gets its place when it is whole, so that neither a build that broke off nor one at the same time can harm it.
@@ -58,7 +66,7 @@ export async function sharpFor(arch: Arch, say: (line: string) => void): Promise
     await writeFile(join(unfinished, 'package.json'), JSON.stringify(root))
     await writeFile(join(unfinished, 'package-lock.json'), JSON.stringify(lock))
     try {
-      await install(unfinished, arch)
+      await install(unfinished, arch, libc)
       await rename(unfinished, folder)
     } catch (error) {
       await rm(unfinished, { recursive: true, force: true })
@@ -92,8 +100,8 @@ function neededBy(name: string, packages: Record<string, LockedPackage>): Record
   return needed
 }
 
-async function install(folder: string, arch: Arch): Promise<void> {
-  const platform = ['--os=linux', `--cpu=${arch}`, '--libc=glibc']
+async function install(folder: string, arch: Arch, libc: Libc): Promise<void> {
+  const platform = ['--os=linux', `--cpu=${arch}`, `--libc=${libc}`]
   const quiet = ['--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund', '--json', '--fetch-retries=1']
   try {
     // --prefix, because npm names the outer project in the environment of its scripts. A shell, because npm is a .cmd on Windows.
@@ -106,6 +114,10 @@ async function install(folder: string, arch: Arch): Promise<void> {
     const told = stdout.startsWith('{')
       ? (JSON.parse(stdout) as { error?: { code?: string; summary?: string } })
       : {}
-    throw new InstallFailed(arch, told.error?.code ?? 'unknown', told.error?.summary ?? message)
+    throw new InstallFailed(
+      platformOf(arch, libc),
+      told.error?.code ?? 'unknown',
+      told.error?.summary ?? message,
+    )
   }
 }

@@ -1,9 +1,10 @@
 import type { ApiErrorCode } from '../api/errors.ts'
 import type { Event, ImageView, ListedView, UploadForm } from '../api/schemas.ts'
+import { FORMAT_BYTES, formatOf, refusalOf } from '../shared/format.ts'
 import type { AnalysisName, ImageId, Status } from '../shared/image.ts'
 
 /**
- * The API as typed calls, over HTTP and nothing else: one file without dependencies, for whatever has `fetch`.
+ * The API as typed calls, over HTTP and nothing else: without dependencies, for whatever has `fetch`.
  * Its types are those of the API itself.
  *
  *     const client = createClient({ endpoint: 'http://127.0.0.1:3000' })
@@ -224,7 +225,10 @@ class HttpClient implements Client {
     const blob = image instanceof Blob ? image : new Blob([image as Uint8Array<ArrayBuffer>])
     let { form } = options
     if (form === undefined) {
-      const contentType = sniff(new Uint8Array(await blob.slice(0, 256).arrayBuffer()))
+      // By the first bytes, as the API tells it.
+      const start = new Uint8Array(await blob.slice(0, FORMAT_BYTES).arrayBuffer())
+      const contentType = formatOf(start)?.contentType
+      if (contentType === undefined) throw new ApiError('UNSUPPORTED_FORMAT', 415, refusalOf(start))
       form = await this.createUpload({ contentType, bytes, filename, analyses, idempotencyKey }, { signal })
       onForm?.(form)
     }
@@ -509,20 +513,6 @@ function pause(ms: number, signal?: AbortSignal): Promise<void> {
     }, ms)
     signal?.addEventListener('abort', abort, { once: true })
   })
-}
-
-/**
- * What a form has to be asked for with: the type by the first bytes, as the API tells it. What is none of them goes as
- * it is, for the API to refuse.
- */
-function sniff(bytes: Uint8Array): string {
-  const text = String.fromCharCode(...bytes)
-  if (text.startsWith('\xff\xd8\xff')) return 'image/jpeg'
-  if (text.startsWith('\x89PNG\r\n\x1a\n')) return 'image/png'
-  if (/^GIF8[79]a/.test(text)) return 'image/gif'
-  if (/^RIFF[\s\S]{4}WEBP/.test(text)) return 'image/webp'
-  if (/^[\s\S]{4}ftyp[\s\S]*avi[fs]/.test(text)) return 'image/avif'
-  return 'application/octet-stream'
 }
 
 export type { AnalysisName, Event, ImageId, Status, UploadForm }

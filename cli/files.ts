@@ -1,5 +1,6 @@
-import { glob, opendir, realpath, stat } from 'node:fs/promises'
+import { glob, open, opendir, realpath, stat } from 'node:fs/promises'
 import { extname, join } from 'node:path'
+import { FORMAT_BYTES, formatOf } from '../shared/format.ts'
 
 /** A file to send, or why one is not sent. */
 export type Found =
@@ -36,7 +37,10 @@ export async function* findFiles(names: string[]): AsyncGenerator<Found> {
       } else if (!entry.isFile()) {
         yield { path, skipped: 'not a file' }
       } else if (!named && !IMAGE_NAMES.includes(extname(path).toLowerCase())) {
-        yield { path, skipped: `not an image by its name (${extname(path)})` }
+        // A folder of a telephone is full of what only has to be exported.
+        const { name, todo } = formatOf(await startOf(path)) ?? {}
+        const why = todo && `This is ${name}. ${todo}`
+        yield { path, skipped: why ?? `not an image by its name (${extname(path)})` }
       } else {
         const real = await realpath(path)
         if (files.has(real)) return
@@ -55,6 +59,16 @@ export async function* findFiles(names: string[]): AsyncGenerator<Found> {
       yield { path: name, failed: { code: 'NO_SUCH_FILE', detail: 'There is no such file or folder.' } }
     }
     for (const path of matches) yield* visit(path, true)
+  }
+}
+
+async function startOf(path: string): Promise<Uint8Array> {
+  const file = await open(path)
+  try {
+    const { buffer, bytesRead } = await file.read(new Uint8Array(FORMAT_BYTES))
+    return buffer.subarray(0, bytesRead)
+  } finally {
+    await file.close()
   }
 }
 

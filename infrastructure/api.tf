@@ -3,7 +3,11 @@ locals {
   stage       = "live"
 
   # What every function gets. Bundles carry source maps; errors in logs should name the source.
-  function_environment = merge({ NODE_OPTIONS = "--enable-source-maps" }, var.compat.environment)
+  function_environment = merge(
+    { NODE_OPTIONS = "--enable-source-maps" },
+    var.emulator_endpoint == null ? {} : { AWS_ENDPOINT_URL = var.emulator_endpoint },
+    var.emulator_rekognition == null ? {} : { AWS_ENDPOINT_URL_REKOGNITION = var.emulator_rekognition },
+  )
 
   # Without these the gateway hands binary bodies over as broken text, and says 200. `*/*` would encode JSON too.
   binary_media_types = var.compat.binary_media_types ? ["image/*", "application/octet-stream", "multipart/form-data"] : []
@@ -34,7 +38,7 @@ locals {
   )
 
   # Of the page that the API serves, as a browser names it.
-  api_origin = coalesce(var.compat.endpoint, "https://${aws_api_gateway_rest_api.api.id}.execute-api.${local.region}.${data.aws_partition.current.dns_suffix}")
+  api_origin = coalesce(var.emulator_endpoint, "https://${aws_api_gateway_rest_api.api.id}.execute-api.${local.region}.${data.aws_partition.current.dns_suffix}")
 }
 
 check "authorisation" {

@@ -1,7 +1,7 @@
 output "api_url" {
   description = "Where the API is. With auth = iam requests are signed for the service execute-api."
   # Emulators have all APIs on one host.
-  value = var.compat.endpoint == null ? aws_api_gateway_stage.live.invoke_url : "${var.compat.endpoint}/restapis/${aws_api_gateway_rest_api.api.id}/${local.stage}/_user_request_"
+  value = var.emulator_endpoint == null ? aws_api_gateway_stage.live.invoke_url : "${var.emulator_endpoint}/restapis/${aws_api_gateway_rest_api.api.id}/${local.stage}/_user_request_"
 }
 
 output "api_execution_arn" {

@@ -315,6 +315,28 @@ variable "alarm_actions" {
 
 # Emulators
 
+variable "emulator_endpoint" {
+  description = "Where an emulator of AWS is: http://host:port by which both the functions and their callers reach it, because presigned URLs name it. Null: AWS."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.emulator_endpoint == null || can(regex("^https?://[^/?#[:space:]]+$", var.emulator_endpoint))
+    error_message = "emulator_endpoint must be scheme, host and perhaps port, with no slash at the end."
+  }
+}
+
+variable "emulator_rekognition" {
+  description = "Where the functions reach a Rekognition, since emulators have none: the stand-in of this repository. Null: where the rest of AWS is."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.emulator_rekognition == null || can(regex("^https?://[^/?#[:space:]]+$", var.emulator_rekognition))
+    error_message = "emulator_rekognition must be scheme, host and perhaps port, with no slash at the end."
+  }
+}
+
 variable "compat" {
   description = "What an emulator of AWS needs otherwise; one file per emulator in emulators/. Nothing of it is for AWS."
   type = object({
@@ -322,10 +344,6 @@ variable "compat" {
     plain_http = optional(bool, false)
     # Emulators answer for all buckets on one host.
     s3_path_style = optional(bool, false)
-    # Where the emulator is, if its API URLs differ from those of AWS.
-    endpoint = optional(string)
-    # Environment that functions get on top, such as AWS_ENDPOINT_URL_REKOGNITION.
-    environment = optional(map(string), {})
     # What an emulator forgets or reports otherwise would show as a change in every plan.
     alarms               = optional(bool, true)
     binary_media_types   = optional(bool, true)

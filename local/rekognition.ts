@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Attribute, DetectLabelsFeatureName } from '@aws-sdk/client-rekognition'
 import * as z from 'zod'
-import { sniffContentType } from '../shared/format.ts'
+import { formatOf } from '../shared/format.ts'
 import { Verdict } from '../shared/image.ts'
 import { createDecoder, type Decoder } from '../worker/thumbnail.ts'
 import { AwsError, type JsonService } from './aws-json.ts'
@@ -242,7 +242,7 @@ async function look(
   appraise: Decoder['appraise'],
   decodeImage: typeof decode,
 ): Promise<Seen> {
-  const contentType = sniffContentType(bytes)
+  const contentType = formatOf(bytes)?.contentType
   if (contentType !== 'image/jpeg' && contentType !== 'image/png') throw invalidFormat()
   try {
     const image = await appraise(bytes)

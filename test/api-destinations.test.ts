@@ -29,10 +29,10 @@ import {
   SQSClient,
 } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { onPath } from '../build/terraform.ts'
 import { type EmbeddedAws, startEmbeddedAws } from '../local/embedded-aws.ts'
 import { clientOptions, sqsOptions } from '../shared/aws.ts'
 import { signed, until } from './context.ts'
+import { skipped, without } from './tools.ts'
 
 const region = 'us-east-1'
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
@@ -415,7 +415,7 @@ describe('refused by name', () => {
   })
 })
 
-const hasCli = onPath('aws') !== undefined
+const noCli = without('aws')
 describe('an API destination, in the end,', () => {
   let silent: Awaited<ReturnType<typeof endpoint>>
   // Its five seconds pass while the CLI is at work.
@@ -424,7 +424,7 @@ describe('an API destination, in the end,', () => {
     await (await subscribe(silent.url)).publish()
   })
 
-  it.skipIf(!hasCli)(`is made and called by the AWS CLI${hasCli ? '' : ' (skipped: no aws)'}`, async () => {
+  it.skipIf(noCli.length > 0)(`is made and called by the AWS CLI${skipped(noCli)}`, async () => {
     const { calls: arrived, url } = await endpoint(200)
     const cli = async (...args: string[]) => {
       const { stdout } = await promisify(execFile)('aws', ['--output', 'json', 'events', ...args], {

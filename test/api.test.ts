@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cleanFilename } from '../api/upload.ts'
 import type { EventDetail } from '../shared/event.ts'
-import { ELSEWHERE, startTestSystem, type TestSystem } from './context.ts'
+import { ELSEWHERE, skippedElsewhere, startTestSystem, type TestSystem } from './context.ts'
 import { distinct, formats, quarters } from './pictures.ts'
 
 const photo = readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url))
@@ -460,20 +460,17 @@ describe('GET /images/{imageId}/thumbnail and /original', () => {
     const imageId = await system.submit(await distinct(11))
     await expectProblem(await system.app.request(`/images/${imageId}/thumbnail`), 404, 'NOT_FOUND')
   })
-  it.skipIf(ELSEWHERE)(
-    'give a URL that stops working when its time is up (skipped without the embedded AWS)',
-    async () => {
-      const imageId = await system.submit(photo)
-      const url = new URL(
-        (await system.app.request(`/images/${imageId}/original`)).headers.get('location') ?? '',
-      )
-      expect(Number(url.searchParams.get('X-Amz-Expires'))).toBeLessThanOrEqual(300)
-      url.searchParams.set('X-Amz-Date', '20260101T000000Z')
-      const late = await fetch(url)
-      expect(late.status).toBe(403)
-      expect(await late.text()).toContain('<Message>Request has expired</Message>')
-    },
-  )
+  it.skipIf(ELSEWHERE)(`give a URL that stops working when its time is up${skippedElsewhere}`, async () => {
+    const imageId = await system.submit(photo)
+    const url = new URL(
+      (await system.app.request(`/images/${imageId}/original`)).headers.get('location') ?? '',
+    )
+    expect(Number(url.searchParams.get('X-Amz-Expires'))).toBeLessThanOrEqual(300)
+    url.searchParams.set('X-Amz-Date', '20260101T000000Z')
+    const late = await fetch(url)
+    expect(late.status).toBe(403)
+    expect(await late.text()).toContain('<Message>Request has expired</Message>')
+  })
 })
 
 describe('GET /images/{imageId}/event', () => {
@@ -609,7 +606,7 @@ describe('everything else', () => {
     expect(policy).not.toContain('unsafe')
   })
   it.skipIf(ELSEWHERE)(
-    'a service that does not answer is a 503 that says when to come back, and is logged once (skipped without the embedded AWS)',
+    `a service that does not answer is a 503 that says when to come back, and is logged once${skippedElsewhere}`,
     async () => {
       const broken = await startTestSystem()
       await broken.stop()

@@ -10,6 +10,7 @@ import { identifyBy } from '../api/auth.ts'
 import { ApiError, problem } from '../api/errors.ts'
 import { startSystem } from '../local/system.ts'
 import { readAuthConfig } from '../shared/config.ts'
+import { skipped } from './tools.ts'
 
 const photo = join(import.meta.dirname, 'fixtures/grace-hopper.jpg')
 
@@ -255,40 +256,43 @@ describe('AUTH=iam', () => {
     await unauthenticated(ask(context))
   })
 
-  const hasCurl = spawnSync('curl', ['--aws-sigv4', 'aws:amz', '--version']).status === 0
-  it.skipIf(!hasCurl)('is verified on this machine too (skipped without a curl that signs)', async () => {
-    const system = await startSystem(
-      {
-        AUTH: 'iam',
-        PORT: '0',
-        AWS_PORT: '0',
-        AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE',
-        AWS_SECRET_ACCESS_KEY: 'right',
-      },
-      { info: () => {}, warn: () => {}, error: () => {} },
-    )
-    const curl = async (user: string, ...args: string[]) => {
-      const { stdout } = await promisify(execFile)('curl', [
-        ...['-s', '--aws-sigv4', 'aws:amz:us-east-1:execute-api', '--user', user, ...args],
-      ])
-      return JSON.parse(stdout)
-    }
-    try {
-      const upload = ['--data-binary', `@${photo}`, '-H', 'content-type: image/jpeg']
-      const { imageId } = await curl('AKIDEXAMPLE:right', ...upload, `${system.url}/images?filename=a.jpg`)
-      expect(await curl('AKIDEXAMPLE:right', `${system.url}/images/${imageId}?wait=20`)).toMatchObject({
-        status: 'completed',
-      })
-      for (const wrong of ['AKIDEXAMPLE:wrong', 'OTHER:right']) {
-        expect(await curl(wrong, ...upload, `${system.url}/images`)).toMatchObject({
-          code: 'UNAUTHENTICATED',
-        })
-        expect(await curl(wrong, `${system.url}/images`)).toMatchObject({ code: 'UNAUTHENTICATED' })
+  const signs = spawnSync('curl', ['--aws-sigv4', 'aws:amz', '--version']).status === 0
+  it.skipIf(!signs)(
+    `is verified on this machine too${skipped(signs ? [] : ['a curl that signs'])}`,
+    async () => {
+      const system = await startSystem(
+        {
+          AUTH: 'iam',
+          PORT: '0',
+          AWS_PORT: '0',
+          AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE',
+          AWS_SECRET_ACCESS_KEY: 'right',
+        },
+        { info: () => {}, warn: () => {}, error: () => {} },
+      )
+      const curl = async (user: string, ...args: string[]) => {
+        const { stdout } = await promisify(execFile)('curl', [
+          ...['-s', '--aws-sigv4', 'aws:amz:us-east-1:execute-api', '--user', user, ...args],
+        ])
+        return JSON.parse(stdout)
       }
-      await unauthenticated(fetch(`${system.url}/images`))
-      expect((await fetch(`${system.url}/health`)).status).toBe(200)
-    } finally {
-      await system.stop()
-    }
-  })
+      try {
+        const upload = ['--data-binary', `@${photo}`, '-H', 'content-type: image/jpeg']
+        const { imageId } = await curl('AKIDEXAMPLE:right', ...upload, `${system.url}/images?filename=a.jpg`)
+        expect(await curl('AKIDEXAMPLE:right', `${system.url}/images/${imageId}?wait=20`)).toMatchObject({
+          status: 'completed',
+        })
+        for (const wrong of ['AKIDEXAMPLE:wrong', 'OTHER:right']) {
+          expect(await curl(wrong, ...upload, `${system.url}/images`)).toMatchObject({
+            code: 'UNAUTHENTICATED',
+          })
+          expect(await curl(wrong, `${system.url}/images`)).toMatchObject({ code: 'UNAUTHENTICATED' })
+        }
+        await unauthenticated(fetch(`${system.url}/images`))
+        expect((await fetch(`${system.url}/health`)).status).toBe(200)
+      } finally {
+        await system.stop()
+      }
+    },
+  )
 })

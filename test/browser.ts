@@ -1,22 +1,23 @@
 import { existsSync } from 'node:fs'
 import { type Browser, chromium } from 'playwright-core'
+import { onPath } from '../build/terraform.ts'
+import { skipped } from './tools.ts'
+import { LONGEST_MS } from './until.ts'
 
-/** Where distributions put it; CHROMIUM names another one. */
-const PLACES = [
-  process.env['CHROMIUM'] ?? '',
-  '/usr/bin/chromium',
-  '/usr/bin/chromium-browser',
-  '/usr/bin/google-chrome',
-  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
-]
-
-/** Undefined where this machine has none; tests that need one are skipped then, by name. */
-export const CHROMIUM = PLACES.find((place) => existsSync(place))
+/** CHROMIUM names another one. Undefined where this machine has none. */
+export const CHROMIUM =
+  process.env['CHROMIUM'] ||
+  ['chromium', 'chromium-browser', 'google-chrome']
+    .map(onPath)
+    .concat('/Applications/Google Chrome.app/Contents/MacOS/Google Chrome')
+    .find((place) => place !== undefined && existsSync(place))
+export const skippedWithoutBrowser = skipped(CHROMIUM === undefined ? ['Chromium (CHROMIUM)'] : [])
 
 /** A browser that asks nobody for anything but what a test opens. */
 export const startBrowser = (): Promise<Browser> =>
   chromium.launch({
     executablePath: CHROMIUM ?? '',
+    timeout: LONGEST_MS,
     args: [
       ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
       ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],

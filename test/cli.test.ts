@@ -48,6 +48,7 @@ interface Line {
   resumed?: true
   sameAs?: string
   code?: string
+  detail?: string
   check?: string
   ok?: boolean
   found?: string
@@ -150,6 +151,7 @@ describe('upload', () => {
     writeFileSync(join(below, 'text.jpg'), 'hello')
     writeFileSync(join(below, 'empty.jpg'), '')
     writeFileSync(join(below, 'notes.txt'), 'no image')
+    writeFileSync(join(below, 'IMG_1.HEIC'), '\0\0\0\x18ftypheic\0\0\0\0mif1heic')
     writeFileSync(join(below, '.hidden.png'), await distinct(2_003))
     symlinkSync(photos, join(below, 'loop'))
     symlinkSync(join(below, 'gone.png'), join(below, 'nowhere.png'))
@@ -164,18 +166,21 @@ describe('upload', () => {
     expect(of('empty.jpg')).toMatchObject({ status: 'failed', code: 'EMPTY_IMAGE' })
     expect(of('nowhere.png')).toMatchObject({ status: 'failed', code: 'UNREADABLE' })
     expect(of('notes.txt')).toMatchObject({ status: 'skipped' })
+    expect(of('IMG_1.HEIC')).toMatchObject({
+      ...{ status: 'skipped', detail: expect.stringMatching(/^This is a HEIC photo \(iPhone\)\. Export it/) },
+    })
     expect(of('.hidden.png')).toMatchObject({ status: 'skipped' })
     expect(of('comma.png')?.image?.original.filename).toBe('-dash "quoted", comma.png')
     const [one, two] = [of('/1000.png'), of('twin.png')]
     expect(one?.imageId).toBe(two?.imageId)
     expect([one?.sameAs, two?.sameAs].filter(Boolean)).toHaveLength(1)
-    expect(lines).toHaveLength(58)
+    expect(lines).toHaveLength(59)
 
     const csv = await cli(['upload', photos, '--wait', '--csv'])
     const rows = csv.out.trimEnd().split('\n')
     expect(csv.code).toBe(1)
     expect(rows[0]).toMatch(/^file,status,imageId,/)
-    expect(rows).toHaveLength(59)
+    expect(rows).toHaveLength(60)
     expect(csv.out).toContain('-dash ""quoted"", comma.png",completed,')
   })
 

@@ -30,6 +30,7 @@ import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../worker/budget.ts'
 import { Limiter } from '../worker/limiter.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
+import { skipped } from './tools.ts'
 
 export { until } from './until.ts'
 
@@ -38,6 +39,8 @@ export const MADE_UP_ANSWERS = join(import.meta.dirname, 'fixtures/answers')
 
 /** Another emulator to test against, instead of the embedded AWS. */
 export const ELSEWHERE = process.env['AWS_ENDPOINT_URL']
+/** For the name of tests that only the embedded AWS passes. */
+export const skippedElsewhere = skipped(ELSEWHERE === undefined ? [] : ['the embedded AWS'])
 
 /** The embedded AWS with the API and the worker on it, and nothing that moves jobs between them by itself. */
 export interface TestSystem {

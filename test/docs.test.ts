@@ -4,13 +4,13 @@ import { type ServerType, serve } from '@hono/node-server'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { type ApiDeps, buildApp } from '../api/app.ts'
-import { CHROMIUM, startBrowser } from './browser.ts'
+import { CHROMIUM, skippedWithoutBrowser, startBrowser } from './browser.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 
 const photo = `${import.meta.dirname}/fixtures/grace-hopper.jpg`
 const axe = readFileSync(new URL(import.meta.resolve('axe-core/axe.min.js')), 'utf8')
 
-describe.skipIf(CHROMIUM === undefined)('the API reference at /docs (skipped without Chromium)', () => {
+describe.skipIf(CHROMIUM === undefined)(`the API reference at /docs${skippedWithoutBrowser}`, () => {
   let system: TestSystem
   let browser: Browser
   beforeAll(async () => {

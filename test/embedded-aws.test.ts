@@ -1,4 +1,4 @@
-import { execFile, spawnSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { createHash, createHmac, randomBytes, randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
@@ -42,6 +42,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type EmbeddedAws, startEmbeddedAws } from '../local/embedded-aws.ts'
 import { s3Options, sqsOptions } from '../shared/aws.ts'
 import { signed, until } from './context.ts'
+import { skipped, without } from './tools.ts'
 
 const region = 'eu-central-1'
 /** The emulator is told of this signer; the other one it does not know. */
@@ -1698,9 +1699,9 @@ describe('a process that is killed in the middle', () => {
   })
 })
 
-const hasAwsCli = spawnSync('aws', ['--version']).status === 0
+const noCli = without('aws')
 
-describe.skipIf(!hasAwsCli)('the AWS CLI (skipped without "aws")', () => {
+describe.skipIf(noCli.length > 0)(`the AWS CLI${skipped(noCli)}`, () => {
   const cli = async (...args: string[]) => {
     const { stdout } = await promisify(execFile)('aws', ['--endpoint-url', aws.endpoint, ...args], {
       env: {

@@ -1,28 +1,31 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Copy, copyModule, missing } from '../build/terraform.ts'
+import { skipped } from './tools.ts'
 
 const lacking = missing()
-const skipped = lacking.length > 0 ? ` (skipped: not on this machine: ${lacking.join(', ')})` : ''
 
-describe.skipIf(lacking.length > 0)(`the Terraform configuration of examples/subscribers${skipped}`, () => {
-  let copy: Copy
-  beforeAll(async () => {
-    copy = await copyModule('examples/subscribers')
-  })
-  afterAll(() => copy?.remove())
-
-  it('is formatted', async () => {
-    const { stdout } = await copy.terraform(['fmt', '-check', '-recursive', '-list=true'])
-    expect(stdout).toBe('')
-  })
-
-  it('is valid, and passes its own tests', async () => {
-    const validated = await copy.terraform(['validate', '-json'])
-    expect(JSON.parse(validated.stdout), validated.stderr).toMatchObject({
-      ...{ valid: true, error_count: 0, warning_count: 0 },
+describe.skipIf(lacking.length > 0)(
+  `the Terraform configuration of examples/subscribers${skipped(lacking)}`,
+  () => {
+    let copy: Copy
+    beforeAll(async () => {
+      copy = await copyModule('examples/subscribers')
     })
-    const { status, stdout, stderr } = await copy.terraform(['test'])
-    expect(stdout.match(/run "\w+"\.\.\. pass/g)?.length, stdout + stderr).toBe(5)
-    expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
-  })
-})
+    afterAll(() => copy?.remove())
+
+    it('is formatted', async () => {
+      const { stdout } = await copy.terraform(['fmt', '-check', '-recursive', '-list=true'])
+      expect(stdout).toBe('')
+    })
+
+    it('is valid, and passes its own tests', async () => {
+      const validated = await copy.terraform(['validate', '-json'])
+      expect(JSON.parse(validated.stdout), validated.stderr).toMatchObject({
+        ...{ valid: true, error_count: 0, warning_count: 0 },
+      })
+      const { status, stdout, stderr } = await copy.terraform(['test'])
+      expect(stdout.match(/run "\w+"\.\.\. pass/g)?.length, stdout + stderr).toBe(5)
+      expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+    })
+  },
+)

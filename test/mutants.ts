@@ -1,14 +1,5 @@
-import { spawn } from 'node:child_process'
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-
-/**
- * `npm run mutants [name …]`: takes each guard out of the code, one at a time in a copy, and demands that a test goes red.
- * Ends with `M of M killed`, and exit code 1 if one survives: then there is a promise that nothing proves.
- */
-interface Mutant {
+/** The code with a guard taken out: a promise that nothing proves, unless an assertion fails. */
+export interface Mutant {
   name: string
   file: string
   /** Stands in the file exactly once. */
@@ -18,11 +9,11 @@ interface Mutant {
   tests?: string[]
 }
 
-const simulation = ['test/simulation.test.ts']
+export const simulation = ['test/simulation.test.ts']
 const worker = ['test/worker.test.ts']
 const uploads = ['test/uploads.test.ts']
 
-const MUTANTS: Mutant[] = [
+export const MUTANTS: Mutant[] = [
   // Submission
   {
     name: 'a new record overwrites one that is there',
@@ -128,8 +119,8 @@ const MUTANTS: Mutant[] = [
   {
     name: 'a lease ends before its worker does',
     file: 'worker/process-image.ts',
-    from: 'until: deadline + CLOCK_SKEW_MS',
-    to: 'until: deadline - 59_000',
+    from: 'deadline - deps.elapsed() + CLOCK_SKEW_MS',
+    to: 'deadline - deps.elapsed() - 59_000',
     tests: worker,
   },
   {
@@ -394,97 +385,8 @@ const MUTANTS: Mutant[] = [
   {
     name: 'nothing holds the calls back',
     file: 'worker/analysis.ts',
-    from: '(await deps.limiter.run(() => ask(deps, name, image, time), isThrottling, time.until))',
+    from: '(await deps.limiter.run(\n          () => onLiveConnection(() => ask(deps, name, image, time)),\n          isThrottling,\n          time.until,\n        ))',
     to: '(await ask(deps, name, image, time))',
     tests: ['test/backlog.test.ts'],
   },
 ]
-
-const root = fileURLToPath(new URL('..', import.meta.url))
-const FOLDERS = ['api', 'worker', 'sweeper', 'shared', 'local', 'web', 'test', 'infrastructure', 'build']
-const FILES = ['package.json', 'tsconfig.json', 'vitest.config.ts']
-/** Two, because a test file is one process and hardly waits. */
-const AT_ONCE = 2
-
-const wanted = process.argv.slice(2)
-const mutants = MUTANTS.filter(
-  ({ name }) => wanted.length === 0 || wanted.some((part) => name.includes(part)),
-)
-if (mutants.length === 0) {
-  console.error(`No mutant is called so. There are:\n  ${MUTANTS.map(({ name }) => name).join('\n  ')}`)
-  process.exit(2)
-}
-const misplaced = mutants.filter(
-  ({ file, from }) => readFileSync(join(root, file), 'utf8').split(from).length !== 2,
-)
-if (misplaced.length > 0) {
-  console.error('What these replace does not stand in their file exactly once:')
-  for (const { name, file } of misplaced) console.error(`  ${name} (${file})`)
-  process.exit(1)
-}
-const survivors: string[] = []
-const copies: string[] = []
-let healthy: Promise<number | null> | undefined
-const waiting = [...mutants]
-process.setMaxListeners(0)
-process.on('exit', () => {
-  for (const copy of copies) rmSync(copy, { recursive: true, force: true })
-})
-process.on('SIGINT', () => process.exit(130))
-
-await Promise.all(Array.from({ length: Math.min(AT_ONCE, mutants.length) }, work))
-for (const name of survivors) console.log(`SURVIVED  ${name}`)
-console.log(`${mutants.length - survivors.length} of ${mutants.length} killed`)
-process.exitCode = survivors.length === 0 ? 0 : 1
-
-async function work(): Promise<void> {
-  const copy = mkdtempSync(join(tmpdir(), 'image-analyzer-mutant-'))
-  copies.push(copy)
-  for (const name of [...FOLDERS, ...FILES]) {
-    cpSync(join(root, name), join(copy, name), {
-      recursive: true,
-      filter: (source) => !source.includes('.terraform'),
-    })
-  }
-  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'), 'dir')
-  // Red tests prove nothing where they are red anyway.
-  const tests = [...new Set(mutants.flatMap((mutant) => mutant.tests ?? simulation))]
-  healthy ??= run(copy, tests)
-  if ((await healthy) !== 0) {
-    console.error(`Without a mutant these are not green: ${tests.join(' ')}`)
-    process.exit(1)
-  }
-  for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
-    const began = performance.now()
-    const killed = await kills(copy, mutant)
-    const seconds = ((performance.now() - began) / 1000).toFixed(0)
-    console.log(`${killed ? 'killed  ' : 'SURVIVED'}  ${mutant.name} (${seconds} s)`)
-    if (!killed) survivors.push(mutant.name)
-  }
-}
-
-async function kills(copy: string, { file, from, to, tests = simulation }: Mutant): Promise<boolean> {
-  const path = join(copy, file)
-  const original = readFileSync(path, 'utf8')
-  writeFileSync(
-    path,
-    original.replace(from, () => to),
-  )
-  try {
-    return (await run(copy, tests)) !== 0
-  } finally {
-    writeFileSync(path, original)
-  }
-}
-
-function run(cwd: string, tests: string[]): Promise<number | null> {
-  const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs')
-  const child = spawn(process.execPath, [vitest, 'run', '--bail=1', '--reporter=dot', ...tests], {
-    cwd,
-    stdio: 'ignore',
-    // Far fewer schedules than in `npm test` show the faults that are looked for.
-    env: { SCHEDULES: '400', ...process.env },
-  })
-  process.once('exit', () => child.kill())
-  return new Promise((resolve) => child.once('exit', resolve))
-}

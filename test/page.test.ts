@@ -6,18 +6,15 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { onPath } from '../build/terraform.ts'
 import { type System, startSystem } from '../local/system.ts'
+import { CHROMIUM, skippedWithoutBrowser, startBrowser } from './browser.ts'
 import { distinct, flat } from './pictures.ts'
 import { LONGEST_MS } from './until.ts'
 
 /** The page as people meet it: the whole system in this process, and a real browser in front of it. */
 
-const CHROMIUM =
-  process.env['CHROMIUM_PATH'] ||
-  ['chromium', 'chromium-browser', 'google-chrome'].map(onPath).find((found) => found !== undefined)
 const SCREENSHOTS = join(import.meta.dirname, 'screenshots')
 const PHOTO = join(import.meta.dirname, 'fixtures/grace-hopper.jpg')
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
@@ -82,7 +79,7 @@ const shut = (server: Server) => {
   server.close()
 }
 
-describe.skipIf(CHROMIUM === undefined)('the page in a browser (skipped without Chromium)', () => {
+describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBrowser}`, () => {
   let browser: Browser
   let system: System
   let rekognition: Server
@@ -103,10 +100,7 @@ describe.skipIf(CHROMIUM === undefined)('the page in a browser (skipped without 
     })
     const AWS_ENDPOINT_URL_REKOGNITION = await listen(rekognition)
     ;[browser, system, seeing] = await Promise.all([
-      chromium.launch({
-        executablePath: CHROMIUM ?? '',
-        args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking'],
-      }),
+      startBrowser(),
       start({ MAX_IMAGE_BYTES: '200000' }),
       start({ AWS_ENDPOINT_URL_REKOGNITION }),
     ])
@@ -223,12 +217,19 @@ describe.skipIf(CHROMIUM === undefined)('the page in a browser (skipped without 
       page,
       { name: 'notes.jpg', mimeType: 'image/jpeg', buffer: Buffer.from('no picture') },
       { name: 'empty.png', mimeType: 'image/png', buffer: Buffer.alloc(0) },
+      // As iPhones name what they have not converted.
+      {
+        name: 'IMG_1.jpg',
+        mimeType: 'image/jpeg',
+        buffer: Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic'),
+      },
       png('tiny.png', await distinct(1, 40, 40)),
       { name: 'broken.jpg', mimeType: 'image/jpeg', buffer: readFileSync(PHOTO).subarray(0, 30_000) },
     )
     await phase(page, 'notes.jpg', 'rejected')
     await card(page, 'notes.jpg').getByText('whatever its name says').waitFor()
     await card(page, 'empty.png').getByText('The file is empty.').waitFor()
+    await card(page, 'IMG_1.jpg').getByText('This is a HEIC photo (iPhone). Export it as JPEG').waitFor()
     await phase(page, 'broken.jpg', 'failed')
     await card(page, 'tiny.png').getByText('at least 80 pixels on each side').waitFor()
     await shot(page, 'errors')

@@ -13,6 +13,7 @@ import { processBatch } from '../worker/batch.ts'
 import { lambdaContext, startTestSystem, type TestSystem, watchCalls } from './context.ts'
 import { distinct } from './pictures.ts'
 import { type Plan, type Plans, render } from './terraform.ts'
+import { skipped } from './tools.ts'
 
 const photo = readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url))
 const lacking = missing()
@@ -329,7 +330,7 @@ function grants(plan: Plan, name: FunctionName): Set<string> {
   return granted
 }
 
-describe.skipIf(lacking.length > 0)(`IAM policies (need ${lacking.join(', ') || 'terraform'})`, () => {
+describe.skipIf(lacking.length > 0)(`IAM policies${skipped(lacking)}`, () => {
   let system: TestSystem
   let copy: Copy
   let plans: Plans

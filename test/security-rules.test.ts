@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Copy, copyModule, missing } from '../build/terraform.ts'
 import { moduleText, type Plan, type PlannedResource, render } from './terraform.ts'
+import { skipped } from './tools.ts'
 
 /** What a rule asks of one resource; rules without it cannot be met here and are suppressed with a reason. */
 type Check = (resource: PlannedResource['after'], plan: Plan, block: string) => boolean
@@ -194,159 +195,156 @@ it('every statement of a policy has an id of its own, and says above why it is t
 })
 
 const lacking = missing()
-describe.skipIf(lacking.length > 0)(
-  `security of the plan${lacking.length > 0 ? ` (skipped: not on this machine: ${lacking.join(', ')})` : ''}`,
-  () => {
-    let copy: Copy
-    let plan: Plan
+describe.skipIf(lacking.length > 0)(`security of the plan${skipped(lacking)}`, () => {
+  let copy: Copy
+  let plan: Plan
 
-    beforeAll(async () => {
-      copy = await copyModule()
-      plan = (await render(copy)).everything
+  beforeAll(async () => {
+    copy = await copyModule()
+    plan = (await render(copy)).everything
+  })
+  afterAll(() => copy?.remove())
+
+  it.each(Object.entries(RULES))('%s is met or suppressed with a reason', (rule, { on, holds }) => {
+    const resources = plan.ofType(on)
+    expect(resources.length).toBeGreaterThan(0)
+    const open = resources.filter(({ address, after }) => {
+      const block = blockOf(address)
+      return !block.suppressed.has(rule) && !holds?.(after, plan, block.text)
     })
-    afterAll(() => copy?.remove())
+    expect(open.map(({ address }) => address)).toEqual([])
+    // A suppression that nothing needs any more would hide the next mistake.
+    const idle = blocks
+      .filter(({ suppressed }) => suppressed.has(rule))
+      .filter(({ address, text }) =>
+        resources
+          .filter((resource) => blockOf(resource.address).address === address)
+          .every(({ after }) => holds?.(after, plan, text) ?? false),
+      )
+    expect(idle.map(({ address }) => address)).toEqual([])
+  })
 
-    it.each(Object.entries(RULES))('%s is met or suppressed with a reason', (rule, { on, holds }) => {
-      const resources = plan.ofType(on)
-      expect(resources.length).toBeGreaterThan(0)
-      const open = resources.filter(({ address, after }) => {
-        const block = blockOf(address)
-        return !block.suppressed.has(rule) && !holds?.(after, plan, block.text)
-      })
-      expect(open.map(({ address }) => address)).toEqual([])
-      // A suppression that nothing needs any more would hide the next mistake.
-      const idle = blocks
-        .filter(({ suppressed }) => suppressed.has(rule))
-        .filter(({ address, text }) =>
-          resources
-            .filter((resource) => blockOf(resource.address).address === address)
-            .every(({ after }) => holds?.(after, plan, text) ?? false),
-        )
-      expect(idle.map(({ address }) => address)).toEqual([])
+  it('the bucket and every queue refuse plain HTTP', () => {
+    expect(plan.policy('aws_s3_bucket_policy.images[0]')).toContainEqual({
+      Sid: 'TlsOnly',
+      Effect: 'Deny',
+      Principal: '*',
+      Action: 's3:*',
+      Resource: [
+        'arn:aws:s3:::image-analyzer-images-111122223333-us-east-1',
+        'arn:aws:s3:::image-analyzer-images-111122223333-us-east-1/*',
+      ],
+      Condition: { Bool: { 'aws:SecureTransport': 'false' } },
     })
+    const queues = plan
+      .ofType('aws_sqs_queue')
+      .map(({ after }) => `arn:aws:sqs:us-east-1:111122223333:${after['name']}`)
+    const tlsOnly = plan
+      .ofType('aws_sqs_queue')
+      .flatMap(({ address }) => plan.policy(address))
+      .filter(
+        ({ Effect, Principal, Action, Condition }) =>
+          Effect === 'Deny' &&
+          Principal === '*' &&
+          Action === 'sqs:*' &&
+          Condition?.['Bool']?.['aws:SecureTransport'] === 'false',
+      )
+    expect(queues.length).toBe(5)
+    expect(tlsOnly.map(({ Resource }) => Resource).sort()).toEqual(queues.sort())
+  })
 
-    it('the bucket and every queue refuse plain HTTP', () => {
-      expect(plan.policy('aws_s3_bucket_policy.images[0]')).toContainEqual({
-        Sid: 'TlsOnly',
-        Effect: 'Deny',
-        Principal: '*',
-        Action: 's3:*',
-        Resource: [
-          'arn:aws:s3:::image-analyzer-images-111122223333-us-east-1',
-          'arn:aws:s3:::image-analyzer-images-111122223333-us-east-1/*',
-        ],
-        Condition: { Bool: { 'aws:SecureTransport': 'false' } },
-      })
-      const queues = plan
-        .ofType('aws_sqs_queue')
-        .map(({ after }) => `arn:aws:sqs:us-east-1:111122223333:${after['name']}`)
-      const tlsOnly = plan
-        .ofType('aws_sqs_queue')
-        .flatMap(({ address }) => plan.policy(address))
-        .filter(
-          ({ Effect, Principal, Action, Condition }) =>
-            Effect === 'Deny' &&
-            Principal === '*' &&
-            Action === 'sqs:*' &&
-            Condition?.['Bool']?.['aws:SecureTransport'] === 'false',
-        )
-      expect(queues.length).toBe(5)
-      expect(tlsOnly.map(({ Resource }) => Resource).sort()).toEqual(queues.sort())
-    })
-
-    it('nobody is let in by a resource policy but this bucket, for jobs, and one rule of this bus for each subscriber', () => {
-      const allowed = ['aws_s3_bucket_policy', 'aws_sqs_queue']
-        .flatMap((type) => plan.ofType(type))
-        .flatMap(({ address }) => plan.policy(address))
-        .filter(({ Effect }) => Effect === 'Allow')
-      const rule = (name: string) =>
-        `arn:aws:events:us-east-1:111122223333:rule/image-analyzer/image-analyzer-${name}`
-      const queue = (name: string) => `arn:aws:sqs:us-east-1:111122223333:image-analyzer-${name}`
-      expect(
-        allowed
-          .map(({ Principal, Action, Resource, Condition }) => ({ Principal, Action, Resource, Condition }))
-          .sort((a, b) => String(a.Resource).localeCompare(String(b.Resource))),
-      ).toEqual([
-        {
-          Principal: { Service: 's3.amazonaws.com' },
-          Action: 'sqs:SendMessage',
-          Resource: queue('jobs'),
-          Condition: {
-            ArnEquals: { 'aws:SourceArn': plan.get('aws_s3_bucket.images')['arn'] },
-            StringEquals: { 'aws:SourceAccount': '111122223333' },
-          },
+  it('nobody is let in by a resource policy but this bucket, for jobs, and one rule of this bus for each subscriber', () => {
+    const allowed = ['aws_s3_bucket_policy', 'aws_sqs_queue']
+      .flatMap((type) => plan.ofType(type))
+      .flatMap(({ address }) => plan.policy(address))
+      .filter(({ Effect }) => Effect === 'Allow')
+    const rule = (name: string) =>
+      `arn:aws:events:us-east-1:111122223333:rule/image-analyzer/image-analyzer-${name}`
+    const queue = (name: string) => `arn:aws:sqs:us-east-1:111122223333:image-analyzer-${name}`
+    expect(
+      allowed
+        .map(({ Principal, Action, Resource, Condition }) => ({ Principal, Action, Resource, Condition }))
+        .sort((a, b) => String(a.Resource).localeCompare(String(b.Resource))),
+    ).toEqual([
+      {
+        Principal: { Service: 's3.amazonaws.com' },
+        Action: 'sqs:SendMessage',
+        Resource: queue('jobs'),
+        Condition: {
+          ArnEquals: { 'aws:SourceArn': plan.get('aws_s3_bucket.images')['arn'] },
+          StringEquals: { 'aws:SourceAccount': '111122223333' },
         },
-        ...[
-          ['subscriber', 'queue'],
-          ['subscriber-dead', 'queue'],
-          ['webhook-dead', 'webhook'],
-        ].map(([name = '', from = '']) => ({
-          Principal: { Service: 'events.amazonaws.com' },
-          Action: 'sqs:SendMessage',
-          Resource: queue(name),
-          Condition: { ArnEquals: { 'aws:SourceArn': rule(from) } },
-        })),
-      ])
-    })
+      },
+      ...[
+        ['subscriber', 'queue'],
+        ['subscriber-dead', 'queue'],
+        ['webhook-dead', 'webhook'],
+      ].map(([name = '', from = '']) => ({
+        Principal: { Service: 'events.amazonaws.com' },
+        Action: 'sqs:SendMessage',
+        Resource: queue(name),
+        Condition: { ArnEquals: { 'aws:SourceArn': rule(from) } },
+      })),
+    ])
+  })
 
-    // What the functions may do is held against what they really do in permissions.test.ts.
-    it.each([
-      ['worker', 'uploads/*,originals/*,analyses/*'],
-      ['sweeper', 'uploads/*,originals/*'],
-    ])('the %s may look for %s, and for nothing else in the bucket', (name, prefixes) => {
-      expect(rights(plan, name).filter((right) => right.startsWith('s3:ListBucket'))).toEqual([
-        `s3:ListBucket arn:aws:s3:::image-analyzer-images-111122223333-us-east-1 if s3:prefix = ${prefixes}`,
-      ])
-    })
+  // What the functions may do is held against what they really do in permissions.test.ts.
+  it.each([
+    ['worker', 'uploads/*,originals/*,analyses/*'],
+    ['sweeper', 'uploads/*,originals/*'],
+  ])('the %s may look for %s, and for nothing else in the bucket', (name, prefixes) => {
+    expect(rights(plan, name).filter((right) => right.startsWith('s3:ListBucket'))).toEqual([
+      `s3:ListBucket arn:aws:s3:::image-analyzer-images-111122223333-us-east-1 if s3:prefix = ${prefixes}`,
+    ])
+  })
 
-    it('each role can be taken on by its own service only', () => {
-      const roles = plan.ofType('aws_iam_role').map(({ address, after }) => {
-        const { Statement } = JSON.parse(String(after['assume_role_policy'])) as {
-          Statement: { Action: string; Principal: { Service: string } }[]
-        }
-        return [address, ...Statement.map(({ Action, Principal }) => `${Action} ${Principal.Service}`)]
-      })
-      expect(roles.sort()).toEqual([
-        ['aws_iam_role.api', 'sts:AssumeRole lambda.amazonaws.com'],
-        ['aws_iam_role.api_gateway_logging[0]', 'sts:AssumeRole apigateway.amazonaws.com'],
-        ['aws_iam_role.sweeper', 'sts:AssumeRole lambda.amazonaws.com'],
-        ['aws_iam_role.webhook[0]', 'sts:AssumeRole events.amazonaws.com'],
-        ['aws_iam_role.worker', 'sts:AssumeRole lambda.amazonaws.com'],
-      ])
+  it('each role can be taken on by its own service only', () => {
+    const roles = plan.ofType('aws_iam_role').map(({ address, after }) => {
+      const { Statement } = JSON.parse(String(after['assume_role_policy'])) as {
+        Statement: { Action: string; Principal: { Service: string } }[]
+      }
+      return [address, ...Statement.map(({ Action, Principal }) => `${Action} ${Principal.Service}`)]
     })
+    expect(roles.sort()).toEqual([
+      ['aws_iam_role.api', 'sts:AssumeRole lambda.amazonaws.com'],
+      ['aws_iam_role.api_gateway_logging[0]', 'sts:AssumeRole apigateway.amazonaws.com'],
+      ['aws_iam_role.sweeper', 'sts:AssumeRole lambda.amazonaws.com'],
+      ['aws_iam_role.webhook[0]', 'sts:AssumeRole events.amazonaws.com'],
+      ['aws_iam_role.worker', 'sts:AssumeRole lambda.amazonaws.com'],
+    ])
+  })
 
-    it('only jobs may be redriven into the dead-letter queue', () => {
-      expect(JSON.parse(String(plan.get('aws_sqs_queue.jobs_dead')['redrive_allow_policy']))).toEqual({
-        redrivePermission: 'byQueue',
-        sourceQueueArns: ['arn:aws:sqs:us-east-1:111122223333:image-analyzer-jobs'],
-      })
+  it('only jobs may be redriven into the dead-letter queue', () => {
+    expect(JSON.parse(String(plan.get('aws_sqs_queue.jobs_dead')['redrive_allow_policy']))).toEqual({
+      redrivePermission: 'byQueue',
+      sourceQueueArns: ['arn:aws:sqs:us-east-1:111122223333:image-analyzer-jobs'],
     })
+  })
 
-    it('only the API’s page and named origins may post to the bucket, and with no header that a form does not need', () => {
-      expect(plan.get('aws_s3_bucket_cors_configuration.images')['cors_rule']).toMatchObject([
-        {
-          allowed_methods: ['POST'],
-          allowed_origins: ['https://api.execute-api.us-east-1.amazonaws.com', 'https://app.example'],
-          allowed_headers: null,
-          expose_headers: null,
-        },
-      ])
-    })
+  it('only the API’s page and named origins may post to the bucket, and with no header that a form does not need', () => {
+    expect(plan.get('aws_s3_bucket_cors_configuration.images')['cors_rule']).toMatchObject([
+      {
+        allowed_methods: ['POST'],
+        allowed_origins: ['https://api.execute-api.us-east-1.amazonaws.com', 'https://app.example'],
+        allowed_headers: null,
+        expose_headers: null,
+      },
+    ])
+  })
 
-    it('what strangers may call unsigned is /health, and whether a page may ask', () => {
-      const open = plan
-        .ofType('aws_api_gateway_method')
-        .filter(({ after }) => after['authorization'] === 'NONE')
-        .map(({ address, after }) => `${address.replace(/.*"(.*)".*/, '$1')} ${after['http_method']}`)
-      expect(open.sort()).toEqual(['health GET', 'proxy_preflight OPTIONS', 'root_preflight OPTIONS'])
-    })
+  it('what strangers may call unsigned is /health, and whether a page may ask', () => {
+    const open = plan
+      .ofType('aws_api_gateway_method')
+      .filter(({ after }) => after['authorization'] === 'NONE')
+      .map(({ address, after }) => `${address.replace(/.*"(.*)".*/, '$1')} ${after['http_method']}`)
+    expect(open.sort()).toEqual(['health GET', 'proxy_preflight OPTIONS', 'root_preflight OPTIONS'])
+  })
 
-    it('the webhook’s token is where EventBridge needs it and nowhere else', () => {
-      const holders = plan.resources.filter(({ after }) => JSON.stringify(after).includes('hooks-own-token'))
-      expect(holders.map(({ address }) => address)).toEqual(['aws_cloudwatch_event_connection.webhook[0]'])
-    })
-  },
-)
+  it('the webhook’s token is where EventBridge needs it and nowhere else', () => {
+    const holders = plan.resources.filter(({ after }) => JSON.stringify(after).includes('hooks-own-token'))
+    expect(holders.map(({ address }) => address)).toEqual(['aws_cloudwatch_event_connection.webhook[0]'])
+  })
+})
 
 /** A function's rights as `action resource`, with the condition if there is one. */
 function rights(plan: Plan, name: string): string[] {

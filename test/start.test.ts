@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest'
 import { type ShownImage, until } from './context.ts'
 import { distinct, formats, quarters } from './pictures.ts'
 import { get, newFolder, post, root, start, startFails } from './started.ts'
+import { skipped, without } from './tools.ts'
 
 const photoPath = join(root, 'test/fixtures/grace-hopper.jpg')
 const photo = readFileSync(photoPath)
@@ -284,9 +285,9 @@ describe('with AUTH=iam', () => {
   })
 })
 
-const hasAwsCli = spawnSync('aws', ['--version']).status === 0
+const noCli = without('aws')
 
-describe.skipIf(!hasAwsCli)('the AWS CLI (skipped without "aws")', () => {
+describe.skipIf(noCli.length > 0)(`the AWS CLI${skipped(noCli)}`, () => {
   it('finds every service at the one endpoint, and a rule with an SQS target gets the event', async () => {
     const system = await start()
     const aws = async (...args: string[]) => {

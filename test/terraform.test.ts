@@ -36,11 +36,10 @@ import { startRekognition } from '../local/embedded-aws.ts'
 import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from '../local/resources.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
 import { Plan, type Plans, render } from './terraform.ts'
+import { skipped } from './tools.ts'
 import { until } from './until.ts'
 
 const root = resolve(import.meta.dirname, '..')
-const skipped = (lacking: string[]): string =>
-  lacking.length > 0 ? ` (skipped: not on this machine: ${lacking.join(', ')})` : ''
 
 const region = 'us-east-1'
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
@@ -267,7 +266,11 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
   let endpoint: string
   let env: Record<string, string>
 
-  it.each(['localstack', 'ministack'])('can be planned for %s', async (emulator) => {
+  it.each([
+    // Within LocalStack's containers localhost is the container.
+    ['localstack', 'http://localhost.localstack.cloud:4566'],
+    ['ministack', 'http://localhost:4566'],
+  ])('can be planned for %s, whose functions and callers reach it by one name', async (emulator, name) => {
     const { env } = await deployment()
     const other = await copyModule()
     try {
@@ -277,6 +280,8 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
       )
       expect(status, stderr).toBe(0)
       expect(stdout).toMatch(/Plan: \d\d to add, 0 to change, 0 to destroy/)
+      // From there a browser has the page; tests/settings.tftest.hcl says that the functions have the same name.
+      expect(/allowed_origins += \[\s+\+ "(.+)"/.exec(stdout)?.[1]).toBe(name)
       // Over plain HTTP it would shut everybody out.
       expect(stdout).not.toContain('TlsOnly')
     } finally {

@@ -7,6 +7,7 @@
  * @import { Answer } from './server.js'
  */
 
+import { formatOf } from '../shared/format.ts'
 import { clearFilters, polls } from './list.js'
 import { change, newPhoto, photos, remove, renderCard, renderSummary } from './photos.js'
 import { ask, BASE, lost, newIdempotencyKey, outage, post } from './server.js'
@@ -107,17 +108,22 @@ const uploads = lane(UPLOADS, async (photo) => {
       await outage
     }
     if (!photos.has(photo.key)) return // dismissed
-    if (!(await isReadable(file))) {
+    const start = await startOf(file)
+    if (!start) {
       return reject({
         what: 'The browser cannot read this file any more.',
         todo: 'It was moved, changed or is a folder. Choose it again.',
       })
     }
+    // By the first bytes, as the API tells it: a system may not know a type, or by another name. What has no name here is
+    // for the API to refuse.
+    const { name, todo, contentType = file.type || 'application/octet-stream' } = formatOf(start) ?? {}
+    if (todo) return reject({ what: `This is ${name}.`, todo, code: 'UNSUPPORTED_FORMAT' })
     change(photo, { phase: 'uploading', sent: 0, note: undefined, problem: undefined })
     /** @param {number} sent */
     const onProgress = (sent) => change(photo, { sent })
     const send = isLarge ? sendToBucket : sendToApi
-    const answer = await send(file, idempotencyKey, onProgress)
+    const answer = await send(file, contentType, idempotencyKey, onProgress)
     if (!answer) {
       // A server may also break off a body that it finds too large; so not for ever.
       const wasGone = await lost()
@@ -149,28 +155,24 @@ const uploads = lane(UPLOADS, async (photo) => {
   }
 })
 
-/** @typedef {(file: File, key: string, onProgress: (percent: number) => void) => Promise<Answer | undefined>} Send */
+/** @typedef {(file: File, type: string, key: string, onProgress: (percent: number) => void) => Promise<Answer | undefined>} Send */
 
 /** The key is the same for each attempt: a lost answer does not make a second image. @type {Send} */
-function sendToApi(file, key, onProgress) {
+function sendToApi(file, contentType, key, onProgress) {
   // URLSearchParams mends lone surrogates, on which encodeURIComponent throws; %20 is a space to every parser.
   const query = new URLSearchParams({ filename: file.name }).toString().replaceAll('+', '%20')
   // Any other type could make the server read the body as a form or as JSON. It goes by the bytes anyway.
-  const type = file.type.startsWith('image/') ? file.type : 'application/octet-stream'
+  const type = contentType.startsWith('image/') ? contentType : 'application/octet-stream'
   const headers = { 'content-type': type, 'idempotency-key': key }
   return post(`${BASE}images?${query}`, file, headers, onProgress)
 }
 
 /** Answers as POST /images does. @type {Send} */
-async function sendToBucket(file, key, onProgress) {
+async function sendToBucket(file, contentType, key, onProgress) {
   const announced = await ask(`${BASE}uploads`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', 'idempotency-key': key },
-    body: JSON.stringify({
-      contentType: await typeOf(file),
-      bytes: file.size,
-      filename: file.name.toWellFormed(),
-    }),
+    body: JSON.stringify({ contentType, bytes: file.size, filename: file.name.toWellFormed() }),
   })
   const { imageId, status, upload } = Object(announced?.body)
   if (announced?.status !== 201) return announced
@@ -184,29 +186,12 @@ async function sendToBucket(file, key, onProgress) {
   return stored && stored.status < 300 ? accepted : stored
 }
 
-/**
- * By the first bytes, as the API tells it (shared/format.ts): a system may not know a type, or by another name. What is
- * none of them is for the API to refuse.
- *
- * @param {File} file
- */
-async function typeOf(file) {
-  const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 256).arrayBuffer()))
-  if (start.startsWith('\xff\xd8\xff')) return 'image/jpeg'
-  if (start.startsWith('\x89PNG\r\n\x1a\n')) return 'image/png'
-  if (/^GIF8[79]a/.test(start)) return 'image/gif'
-  if (/^RIFF[\s\S]{4}WEBP/.test(start)) return 'image/webp'
-  if (/^[\s\S]{4}ftyp[\s\S]*avi[fs]/.test(start)) return 'image/avif'
-  return file.type || 'application/octet-stream'
-}
-
-/** @param {File} file */
-async function isReadable(file) {
+/** The first bytes of a file, or nothing where it cannot be read. @param {File} file */
+async function startOf(file) {
   try {
-    await file.slice(0, 1).arrayBuffer()
-    return true
+    return new Uint8Array(await file.slice(0, 4096).arrayBuffer())
   } catch {
-    return false
+    return undefined
   }
 }
 

@@ -11,7 +11,7 @@ import {
   type S3Client,
 } from '@aws-sdk/client-s3'
 import type { Elapsed } from '../shared/aws.ts'
-import { sniffContentType } from '../shared/format.ts'
+import { formatOf, refusalOf } from '../shared/format.ts'
 import {
   type Answers,
   analysisKey,
@@ -326,9 +326,9 @@ async function takeIn(deps: ProcessDeps, image: ProcessingImage, time: Time): Pr
   if (bytes === undefined) throw missing()
   if (original.sha256 !== undefined) return bytes
 
-  const contentType = sniffContentType(bytes)
+  const contentType = formatOf(bytes)?.contentType
   if (contentType === undefined) {
-    throw new Verdict('UNSUPPORTED_FORMAT', 'The file is not an image of a supported format.')
+    throw new Verdict('UNSUPPORTED_FORMAT', refusalOf(bytes))
   }
   if (bytes.length !== original.bytes) throw otherSize(bytes.length, original.bytes)
   if (uploaded !== undefined) await put(deps, original.key, bytes, contentType, time)

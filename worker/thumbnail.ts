@@ -1,5 +1,5 @@
 import sharp, { type Metadata, type OutputInfo, type Sharp } from 'sharp'
-import { type ContentType, sniffContentType } from '../shared/format.ts'
+import { type ContentType, formatOf, refusalOf } from '../shared/format.ts'
 import { Verdict } from '../shared/image.ts'
 import { avifPixels } from './avif.ts'
 import {
@@ -139,9 +139,9 @@ async function render(original: Buffer, source: 's3' | 'bytes', signal?: AbortSi
 }
 
 async function appraise(original: Uint8Array, signal?: AbortSignal): Promise<Appraisal> {
-  const contentType = sniffContentType(original)
+  const contentType = formatOf(original)?.contentType
   if (contentType === undefined) {
-    throw new Verdict('UNSUPPORTED_FORMAT', 'The file is not an image of a supported format.')
+    throw new Verdict('UNSUPPORTED_FORMAT', refusalOf(original))
   }
   const bytes = withoutSlips(withoutText(original))
   refuseHiddenWork(bytes, contentType)

@@ -1,12 +1,17 @@
 # LocalStack 4.14.0, the last that needs no token: checks no signatures, and has no Rekognition. Its functions run in
-# containers of the network that docker-compose.yml names; where LocalStack is they are told by itself.
+# containers of the network that docker-compose.yml names.
 auth = "none"
 
 manage_api_gateway_logging = false
 
+# One name for both sides. Within a function's container LocalStack's DNS server makes it LocalStack's own address;
+# outside it is 127.0.0.1, in the public DNS (LocalStack documentation, DNS server). By itself LocalStack gives functions
+# the address of its container, which presigned URLs would name, and which no browser reaches under Docker Desktop.
+# Where a router's protection against DNS rebinding hides the name, add it to /etc/hosts as 127.0.0.1.
+emulator_endpoint    = "http://localhost.localstack.cloud:4566"
+emulator_rekognition = "http://rekognition:4567"
+
 compat = {
   plain_http    = true
   s3_path_style = true
-  endpoint      = "http://localhost:4566"
-  environment   = { AWS_ENDPOINT_URL_REKOGNITION = "http://rekognition:4567" }
 }

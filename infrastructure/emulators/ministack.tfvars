@@ -1,19 +1,16 @@
-# MiniStack: checks no signatures, and has no Rekognition. Its functions are processes beside it, so it is local to
-# them, under the address that presigned URLs have outside too.
+# MiniStack: checks no signatures, and has no Rekognition. Its functions are processes beside it, for which it is local
+# under the same address as outside; in a container, where port 4566 is published as 4566.
 auth = "none"
 
 manage_api_gateway_logging = false
 
+emulator_endpoint    = "http://localhost:4566"
+emulator_rekognition = "http://rekognition:4567"
+
 compat = {
   plain_http    = true
   s3_path_style = true
-  endpoint      = "http://localhost:4566"
-  environment = {
-    AWS_ENDPOINT_URL             = "http://localhost:4566"
-    AWS_ENDPOINT_URL_REKOGNITION = "http://rekognition:4567"
-  }
   # Given back otherwise than set, or not at all.
-  alarms               = false
-  default_tags         = false
-  redrive_allow_policy = false
+  alarms       = false
+  default_tags = false
 }

@@ -73,7 +73,9 @@ run "without_tls_the_bucket_may_still_send" {
   command = plan
 
   variables {
-    compat = { plain_http = true, endpoint = "http://localhost:4566" }
+    compat               = { plain_http = true }
+    emulator_endpoint    = "http://localhost:4566"
+    emulator_rekognition = "http://rekognition:4567"
   }
 
   assert {
@@ -83,6 +85,13 @@ run "without_tls_the_bucket_may_still_send" {
   assert {
     condition     = one(aws_s3_bucket_cors_configuration.images.cors_rule).allowed_origins == toset(["http://localhost:4566"])
     error_message = "There the API's page is at the emulator."
+  }
+  assert {
+    condition = (
+      local.function_environment.AWS_ENDPOINT_URL == "http://localhost:4566"
+      && local.function_environment.AWS_ENDPOINT_URL_REKOGNITION == "http://rekognition:4567"
+    )
+    error_message = "Functions must sign URLs for where their callers reach the emulator, and ask the Rekognition that is named."
   }
 }
 

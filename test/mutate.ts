@@ -1,0 +1,103 @@
+import { spawn } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { MUTANTS, type Mutant, simulation } from './mutants.ts'
+import { type Outcome, readReport } from './report.ts'
+
+/**
+ * `npm run mutants [-- name …]`: takes each guard out of the code, one at a time in a copy, and demands that an assertion
+ * fails. A time-out, or an error of a set-up or of a test itself, kills nothing: it says that nothing was asked.
+ * Ends with `M of M killed`, and exit code 1 if one is not.
+ */
+const root = resolve(import.meta.dirname, '..')
+const FOLDERS = ['api', 'worker', 'sweeper', 'shared', 'local', 'web', 'test', 'infrastructure', 'build']
+const FILES = ['package.json', 'tsconfig.json', 'vitest.config.ts']
+/** Two, because a test file is one process and hardly waits. */
+const AT_ONCE = 2
+
+const wanted = process.argv.slice(2)
+const mutants = MUTANTS.filter(
+  ({ name }) => wanted.length === 0 || wanted.some((part) => name.includes(part)),
+)
+if (mutants.length === 0) {
+  console.error(`No mutant is called so. There are:\n  ${MUTANTS.map(({ name }) => name).join('\n  ')}`)
+  process.exit(2)
+}
+const left: string[] = []
+const copies: string[] = []
+let healthy: Promise<Outcome> | undefined
+const waiting = [...mutants]
+process.setMaxListeners(0)
+process.on('exit', () => {
+  for (const copy of copies) rmSync(copy, { recursive: true, force: true })
+})
+process.on('SIGINT', () => process.exit(130))
+
+await Promise.all(Array.from({ length: Math.min(AT_ONCE, mutants.length) }, work))
+for (const line of left) console.log(line)
+console.log(`${mutants.length - left.length} of ${mutants.length} killed`)
+process.exitCode = left.length === 0 ? 0 : 1
+
+async function work(): Promise<void> {
+  const copy = mkdtempSync(join(tmpdir(), 'image-analyzer-mutant-'))
+  copies.push(copy)
+  for (const name of [...FOLDERS, ...FILES]) {
+    cpSync(join(root, name), join(copy, name), {
+      recursive: true,
+      filter: (source) => !source.includes('.terraform'),
+    })
+  }
+  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'), 'dir')
+  // Red tests prove nothing where they are red anyway.
+  const tests = [...new Set(mutants.flatMap((mutant) => mutant.tests ?? simulation))]
+  healthy ??= run(copy, tests)
+  if ((await healthy).failed > 0) {
+    console.error(`Without a mutant these are not green: ${tests.join(' ')}`)
+    process.exit(1)
+  }
+  for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
+    const began = performance.now()
+    const verdict = await judge(copy, mutant)
+    const seconds = ((performance.now() - began) / 1000).toFixed(0)
+    const line = `${verdict}  ${mutant.name}`
+    console.log(`${line} (${seconds} s)`)
+    if (verdict !== KILLED) left.push(line)
+  }
+}
+
+const KILLED = 'killed  '
+
+async function judge(copy: string, { file, from, to, tests = simulation }: Mutant): Promise<string> {
+  const path = join(copy, file)
+  const original = readFileSync(path, 'utf8')
+  writeFileSync(
+    path,
+    original.replace(from, () => to),
+  )
+  try {
+    const first = await run(copy, tests, '--bail=1')
+    if (first.failed === 0) return 'SURVIVED'
+    if (first.refuted.length > 0) return KILLED
+    return (await run(copy, tests)).refuted.length > 0 ? KILLED : 'ERROR   '
+  } finally {
+    writeFileSync(path, original)
+  }
+}
+
+async function run(cwd: string, tests: string[], ...more: string[]): Promise<Outcome> {
+  const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs')
+  const report = join(cwd, 'report.json')
+  const args = [vitest, 'run', '--reporter=json', `--outputFile=${report}`, ...more, ...tests]
+  const child = spawn(process.execPath, args, {
+    cwd,
+    stdio: 'ignore',
+    // Far fewer schedules than in `npm test` show the faults that are looked for.
+    env: { SCHEDULES: '400', ...process.env },
+  })
+  const kill = (): boolean => child.kill()
+  process.once('exit', kill)
+  const status = await new Promise((ended) => child.once('exit', ended))
+  process.off('exit', kill)
+  return readReport(report, status === 0, more.length > 0)
+}

@@ -1,0 +1,70 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { readReport } from './report.ts'
+
+const root = resolve(import.meta.dirname, '..')
+const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-report-test-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+/** What a run of vitest over a file leaves. */
+async function runOf(name: string, file: string): Promise<[report: string, green: boolean]> {
+  writeFileSync(
+    join(folder, `${name}.test.ts`),
+    `import { beforeAll, describe, expect, it } from 'vitest'\n${file}`,
+  )
+  const report = join(folder, `${name}.json`)
+  const args = ['run', name, '--root', folder, '--reporter=json', `--outputFile=${report}`]
+  const run = promisify(execFile)(process.execPath, [join(root, 'node_modules/vitest/vitest.mjs'), ...args])
+  const green = await run.then(
+    () => true,
+    () => false,
+  )
+  return [report, green]
+}
+
+let mixed: [string, boolean]
+let unloadable: [string, boolean]
+beforeAll(async () => {
+  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'), 'dir')
+  ;[mixed, unloadable] = await Promise.all([
+    runOf(
+      'mixed',
+      `
+      describe('set-up', () => {
+        beforeAll(() => { throw new Error('no such thing') })
+        it('is missing', () => {})
+      })
+      describe.skipIf(true)('a tool (skipped: lacking terraform)', () => it('plans', () => {}))
+      it.skip('was forgotten', () => {})
+      it('passes', () => {})
+      it('is refuted', () => expect(1).toBe(2))
+      it('is refuted later', () => expect(Promise.resolve(1)).resolves.toBe(2))
+      it('takes too long', { timeout: 1 }, () => new Promise(() => {}))
+      it('is broken itself', () => { throw new TypeError('expected 1 to be 2') })`,
+    ),
+    runOf('unloadable', `it('passes', () => {})\nvoid Promise.reject(new Error('outside of any test'))`),
+  ])
+})
+
+it('a test whose set-up fails is a failure, and so is one that is skipped without saying what it lacks', () => {
+  expect(readReport(...mixed)).toMatchObject({
+    ...{ passed: 1, failed: 4 + 2, skipped: ['a tool (skipped: lacking terraform) plans'] },
+    lost: ['set-up is missing', 'was forgotten'],
+  })
+})
+
+it('only an assertion refutes: no time-out, no other error, no set-up', () => {
+  expect(readReport(...mixed).refuted).toEqual(['is refuted', 'is refuted later'])
+})
+
+it('an error outside of any test is a failure', () => {
+  expect(readReport(...unloadable)).toMatchObject({ passed: 1, failed: 1, lost: [], refuted: [] })
+})
+
+it('tests that were not chosen are no failures', () => {
+  expect(readReport(...mixed, true)).toMatchObject({ failed: 4, lost: [], skipped: [] })
+})
