@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
+import type { Elapsed, Sleep } from '../shared/aws.ts'
 import {
   type Connection,
   connectionOf,
@@ -54,6 +54,12 @@ interface Failure {
   waitMs?: number
 }
 
+/** How it waits. */
+export interface Clock {
+  elapsed: Elapsed
+  sleep: Sleep
+}
+
 export interface ApiDestinationCalls {
   /** Calls until the endpoint has taken the event. @throws Undelivered */
   deliver: (target: HttpTarget, body: string) => Promise<void>
@@ -61,11 +67,14 @@ export interface ApiDestinationCalls {
   stop: () => void
 }
 
-export function createApiDestinationCalls(state: () => Endpoints): ApiDestinationCalls {
+export function createApiDestinationCalls(
+  state: () => Endpoints,
+  { elapsed, sleep }: Clock,
+): ApiDestinationCalls {
   const stopping = new AbortController()
   // Each event that waits listens.
   setMaxListeners(0, stopping.signal)
-  /** Of each destination, when it may be called next, by `performance.now()`. */
+  /** Of each destination, when it may be called next, by `elapsed()`. */
   const nextCalls = new Map<string, number>()
   let onTheWay = 0
 
@@ -83,7 +92,7 @@ export function createApiDestinationCalls(state: () => Endpoints): ApiDestinatio
   async function callUntilTaken(target: HttpTarget, body: string): Promise<void> {
     const { MaximumRetryAttempts = MAX_RETRIES, MaximumEventAgeInSeconds = MAX_AGE_SECONDS } =
       target.RetryPolicy ?? {}
-    const expires = performance.now() + MaximumEventAgeInSeconds * 1000
+    const expires = elapsed() + MaximumEventAgeInSeconds * 1000
     for (let retries = 0; ; retries += 1) {
       const failure = await callInTurn(target, body)
       if (failure === undefined) return
@@ -95,7 +104,7 @@ export function createApiDestinationCalls(state: () => Endpoints): ApiDestinatio
         ? {}
         : retries >= MaximumRetryAttempts
           ? { EXHAUSTED_RETRY_CONDITION: 'MaximumRetryAttempts' }
-          : performance.now() + pause > expires
+          : elapsed() + pause > expires
             ? { EXHAUSTED_RETRY_CONDITION: 'MaximumEventAgeInSeconds' }
             : undefined
       if (exhausted !== undefined || stopping.signal.aborted)
@@ -105,7 +114,7 @@ export function createApiDestinationCalls(state: () => Endpoints): ApiDestinatio
           { RETRY_ATTEMPTS: String(retries), ...exhausted },
         )
       // Cut short by the stop, after which there is no other call.
-      await sleep(pause, undefined, { signal: stopping.signal }).catch(() => undefined)
+      await sleep(pause, stopping.signal).catch(() => undefined)
     }
   }
 
@@ -117,9 +126,9 @@ export function createApiDestinationCalls(state: () => Endpoints): ApiDestinatio
     const connection = connectionOf(state(), destination)
     if (connection === undefined)
       throw new Undelivered('NO_RESOURCE', `There is no connection ${destination.ConnectionArn}.`)
-    const turn = Math.max(performance.now(), nextCalls.get(destination.Arn) ?? 0)
+    const turn = Math.max(elapsed(), nextCalls.get(destination.Arn) ?? 0)
     nextCalls.set(destination.Arn, turn + 1000 / destination.InvocationRateLimitPerSecond)
-    await sleep(turn - performance.now(), undefined, { signal: stopping.signal }).catch(() => undefined)
+    await sleep(turn - elapsed(), stopping.signal).catch(() => undefined)
     return call(destination, connection, target.HttpParameters ?? {}, body)
   }
 
@@ -143,13 +152,18 @@ export function createApiDestinationCalls(state: () => Endpoints): ApiDestinatio
       ...credentials(Auth),
     }))
       headers.set(name, value)
+    const [late, answered] = [new AbortController(), new AbortController()]
+    sleep(CALL_TIMEOUT_MS, answered.signal).then(
+      () => late.abort(),
+      () => {},
+    )
     try {
       const response = await fetch(url, {
         method: 'POST',
         redirect: 'manual',
         headers,
         body,
-        signal: AbortSignal.any([stopping.signal, AbortSignal.timeout(CALL_TIMEOUT_MS)]),
+        signal: AbortSignal.any([stopping.signal, late.signal]),
       })
       await response.body?.cancel()
       if (response.ok) return undefined
@@ -159,15 +173,16 @@ export function createApiDestinationCalls(state: () => Endpoints): ApiDestinatio
         retry: isRetried(response.status) && (waitMs ?? 0) >= 0,
         ...(waitMs === undefined ? {} : { waitMs }),
       }
-    } catch (error) {
+    } catch {
       if (stopping.signal.aborted) return { reason: 'EventBridge stopped.', retry: true }
-      const timedOut = error instanceof Error && error.name === 'TimeoutError'
       return {
-        reason: timedOut
+        reason: late.signal.aborted
           ? 'Timeout calling endpoint for API Destination.'
           : 'API destination endpoint cannot be reached.',
         retry: true,
       }
+    } finally {
+      answered.abort()
     }
   }
 

@@ -6,6 +6,7 @@ import { Readable } from 'node:stream'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import dynalite from 'dynalite'
 import { clientOptions } from '../shared/aws.ts'
+import type { Clock } from './api-destination-calls.ts'
 import { AwsError, type JsonService } from './aws-json.ts'
 import { isFromPage, isKnownHost, UNKNOWN_HOST } from './door.ts'
 import { createEventBridge } from './eventbridge.ts'
@@ -66,6 +67,8 @@ export interface EmbeddedAwsOptions {
   allowedHosts?: readonly string[]
   /** Whose time it is that items live to. */
   now?: () => Date
+  /** By which EventBridge calls API destinations. */
+  clock?: Clock
   /** Hears of an event, of EventBridge or of S3, that no queue took. */
   onDropped: (dropped: { eventId: string; targetArn: string; reason: unknown }) => void
 }
@@ -93,6 +96,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     deliver: async (queueArn, body, attributes) => fauxqs.send(queueArn, body, attributes),
     file: join(folder, 'eventbridge.json'),
     onDropped: options.onDropped,
+    ...(options.clock === undefined ? {} : { clock: options.clock }),
   })
   const rekognition = createRekognition({
     readObject: async (bucket, key) => fauxqs.readObject(bucket, key),

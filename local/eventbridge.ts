@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import * as z from 'zod'
-import { createApiDestinationCalls, Undelivered } from './api-destination-calls.ts'
+import { elapsed, sleep } from '../shared/aws.ts'
+import { type Clock, createApiDestinationCalls, Undelivered } from './api-destination-calls.ts'
 import {
   apiDestinationOperations,
   checkHttpTarget,
@@ -42,6 +43,8 @@ export interface EventBridgeOptions {
   /** Where buses, rules, targets and connections, with their secrets, are kept between runs; nothing is without it. */
   file?: string
   now?: () => Date
+  /** By which API destinations are called. */
+  clock?: Clock
   /** Hears of an event that no target queue and no dead-letter queue took. AWS drops it after 24 hours. */
   onDropped?: (dropped: { ruleArn: string; targetArn: string; eventId: string; reason: unknown }) => void
 }
@@ -244,7 +247,7 @@ export interface EventBridge {
 
 /** @throws Error when the file of an earlier run cannot be read */
 export function createEventBridge(options: EventBridgeOptions): EventBridge {
-  const { region, accountId, deliver, file, now = () => new Date() } = options
+  const { region, accountId, deliver, file, now = () => new Date(), clock = { elapsed, sleep } } = options
   const seconds = () => Math.floor(now().getTime() / 1000)
 
   const newBus = (Name: string): Bus => ({
@@ -266,7 +269,7 @@ export function createEventBridge(options: EventBridgeOptions): EventBridge {
     return answer
   }
 
-  const endpoints = createApiDestinationCalls(() => state)
+  const endpoints = createApiDestinationCalls(() => state, clock)
   const calls = new Set<Promise<void>>()
 
   const arnPrefix = `arn:aws:events:${region}:${accountId}`
