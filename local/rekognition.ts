@@ -133,8 +133,8 @@ const operations = new Map([
 ])
 
 /**
- * @param options.tps calls a second over all operations; a token bucket that holds one second's worth lets a
- *   burst of that size through, then the rate. Every call takes a token, also one that is refused later.
+ * @param options.tps calls a second of each operation, as Amazon's quotas are; a token bucket that holds one second's
+ *   worth lets a burst of that size through, then the rate. Every call takes a token, also one that is refused later.
  * @param options.latencyMs the least time until an answer or a refusal; being throttled takes no time
  */
 export function createRekognition(options: {
@@ -149,7 +149,9 @@ export function createRekognition(options: {
 }): JsonService {
   const { readObject, recall, tps, latencyMs = 0, now = () => performance.now() } = options
   const look = lookOnce(createDecoder().appraise, options.decode ?? decode)
-  const takeToken = tps === undefined ? () => true : tokenBucket(tps, now)
+  const takesToken = new Map(
+    tps === undefined ? [] : [...operations.keys()].map((name) => [name, tokenBucket(tps, now)]),
+  )
 
   return async (name, input) => {
     const parse = operations.get(name)
@@ -159,7 +161,7 @@ export function createRekognition(options: {
         `${name} is not served by the stand-in for Rekognition, which has ${[...operations.keys()].join(', ')}`,
       )
     }
-    if (!takeToken()) {
+    if (takesToken.get(name)?.() === false) {
       throw new AwsError('ProvisionedThroughputExceededException', 'Provisioned Rate exceeded.')
     }
     const due = sleep(latencyMs)

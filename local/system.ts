@@ -28,9 +28,9 @@ import {
 } from '../shared/aws.ts'
 import { type AuthConfig, apiSettings, readAuthConfig } from '../shared/config.ts'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
+import { limitersFor } from '../worker/analysis.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../worker/budget.ts'
-import { Limiter } from '../worker/limiter.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { admit } from './admission.ts'
 import { allowedHostsSchema, refuseStranger } from './door.ts'
@@ -98,8 +98,8 @@ const names = resourceNames()
 const WORKER_CONCURRENCY = 2
 /** Connections to each service: at least three for each image in flight (two batches of ten). */
 const SOCKETS = 64
-/** Calls a second with which the one worker here begins to ask; it learns from there. */
-const FIRST_RATE = 100
+/** Calls a second of each operation with which the one worker here begins to ask; it learns from there. */
+const FIRST_RATE = 50
 const STOP_GRACE_MS = 3_000
 const CHORES_GRACE_MS = 1_000
 /** Longer than the longest pause between two attempts (worker/batch.ts). */
@@ -232,7 +232,7 @@ async function start(
     s3,
     sqs,
     rekognition: settings.REKOGNITION === 'aws' && real ? real : rekognitionClient(rekognitionTarget),
-    limiter: new Limiter({ ...clock, firstRate: FIRST_RATE }),
+    limiters: limitersFor({ ...clock, firstRate: FIRST_RATE }),
     render: createDecoder().render,
     originals: new Budget(ORIGINAL_BYTES),
     makeRoom: createMakeRoom(),

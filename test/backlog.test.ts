@@ -1,58 +1,129 @@
 import { beforeAll, describe, expect, it } from 'vitest'
+import { ANALYSES, type AnalysisName } from '../shared/image.ts'
 import { judge } from './simulation/judge.ts'
 import { play, preparePictures, type Run, type Scenario } from './simulation/scenario.ts'
 import type { Prepared } from './simulation/schedules.ts'
-
-const IMAGES = 2_000
-const CALLS = 2 * IMAGES
 
 let prepared: Prepared
 beforeAll(async () => {
   prepared = await preparePictures()
 })
 
-/** What came of a backlog: how much of the quota was used from the first call to the last, and at what price. */
-const summary = ({ world }: Run, quota: number) => {
-  const calls = world.calls.filter(({ name }) => name.includes('Detect')).map(({ at }) => at)
-  const seconds = (Math.max(...calls) - Math.min(...calls)) / 1000
-  const paid = [...world.rekognition.paid.values()].reduce((sum, count) => sum + count, 0)
-  return {
-    usedOfQuota: (paid - quota) / seconds / quota,
-    throttled: world.rekognition.throttled / world.rekognition.calls,
-    paidOfLeast: paid / CALLS,
-    dead: world.sqs.dead.length,
-    exhausted: [...world.dynamo.items.values()].filter(({ status }) => status === 'failed').length,
-    jobsSent: world.calls.filter(({ name }) => name.endsWith('SendMessage')).length,
-  }
+interface Case {
+  images: number
+  /** What is asked for, of one image after the other. */
+  analyses: AnalysisName[][]
+  /** Calls a second that Rekognition takes of each operation; without it, all. */
+  quota?: number
+  /** Calls a second of each operation that a worker is told. */
+  share?: number
+  workers: number
+  /** Images in a batch. */
+  batch?: number
 }
 
-const backlog = (quota: NonNullable<Scenario['quota']>, concurrency: number, share?: number): Scenario => ({
-  seed: 1,
-  images: Array.from({ length: IMAGES }, (_, index) => ({
-    picture: (['good', 'other', 'third'] as const)[index % 3] ?? 'good',
-    at: index,
-    key: false,
-    distinct: true,
-  })),
-  faults: [],
-  quota,
-  share,
-  settings: { concurrency },
+const OPERATIONS: Record<AnalysisName, string> = {
+  labels: 'worker DetectLabels',
+  faces: 'worker DetectFaces',
+  moderation: 'worker DetectModerationLabels',
+  text: 'worker DetectText',
+}
+
+/** Plays a backlog through, and looks that every image is completed, and none is paid for twice or given up. */
+async function workOff({ images, analyses, quota, share, workers, batch = 10 }: Case): Promise<Run> {
+  const scenario: Scenario = {
+    seed: 1,
+    images: Array.from({ length: images }, (_, index) => ({
+      picture: (['good', 'other', 'third'] as const)[index % 3] ?? 'good',
+      analyses: analyses[index % analyses.length],
+      at: index,
+      key: false,
+      distinct: true,
+    })),
+    faults: [],
+    quota,
+    share,
+    settings: { concurrency: workers, batchSize: batch },
+  }
+  const run = await play(scenario, prepared)
+  expect(judge(scenario, run)).toEqual([])
+  expect(run.world.sqs.dead).toEqual([])
+  const records = [...run.world.dynamo.items.values()].filter(({ original }) => original !== undefined)
+  expect(records.filter(({ status }) => status === 'completed')).toHaveLength(images)
+  const paid = [...run.world.rekognition.paid.values()].reduce((sum, count) => sum + count)
+  const least = scenario.images.reduce((sum, image) => sum + (image.analyses?.length ?? 0), 0)
+  expect(paid / least).toBeLessThanOrEqual(1.02)
+  return run
+}
+
+/** Milliseconds at which calls of an operation began, in order. */
+const callsOf = ({ world }: Run, analysis: AnalysisName): number[] =>
+  world.calls.flatMap(({ name, at }) => (name === OPERATIONS[analysis] ? at : [])).sort((a, b) => a - b)
+
+/** Calls a second, from the first of so many to the last. */
+const rateOf = (calls: number[], count = calls.length): number =>
+  (1_000 * (count - 1)) / ((calls[count - 1] ?? 0) - (calls[0] ?? 0))
+
+/** By how many calls the busiest stretch of time had more than the share lets through in it. */
+const mostOver = (calls: number[], share: number): number =>
+  Math.max(
+    ...calls.flatMap((from, first) =>
+      calls.slice(first).map((to, further) => further + 1 - ((to - from) / 1_000) * share),
+    ),
+  )
+
+describe("a worker at Terraform's computed share of the quota of each operation", () => {
+  const upTo = (count: number): AnalysisName[] => ANALYSES.slice(0, count)
+  describe.each([
+    { share: 5, batch: 10, images: 160 },
+    { share: 2.5, batch: 10, images: 120 },
+    { share: 0.25, batch: 5, images: 40 },
+  ])('of $share calls a second', ({ share, batch, images }) => {
+    it.each<[string, AnalysisName[][]]>([
+      ['labels only', [upTo(1)]],
+      ['two analyses', [upTo(2)]],
+      ['three analyses', [upTo(3)]],
+      ['all four', [upTo(4)]],
+      ['more than labels of some', [upTo(1), upTo(4), upTo(1), ['labels', 'text']]],
+    ])('keeps to it and leaves no more than 3 of 100 unused, with %s', async (_name, analyses) => {
+      const run = await workOff({ images, analyses, share, batch, workers: 1 })
+      for (const analysis of new Set(analyses.flat())) {
+        const calls = callsOf(run, analysis)
+        // What it saves while it has nothing to do, and the call that begins the stretch.
+        expect(mostOver(calls, share)).toBeLessThanOrEqual(Math.max(1, share) + 1)
+        if (calls.length === images) expect(rateOf(calls) / share).toBeGreaterThan(0.97)
+      }
+    })
+  })
 })
 
-describe('a backlog of 2,000 images drains at the quota, and none is lost or paid for twice', () => {
-  it.each([
-    ['50 calls a second over all, not told to the workers', 50, false, 10, undefined],
-    ['50 calls a second of each operation, shared as Terraform does', 50, true, 10, 5],
-    ['5 calls a second over all, not told to the workers', 5, false, 2, undefined],
-    ['5 calls a second of each operation, shared as Terraform does', 5, true, 2, 2.5],
-  ])('of %s', async (_name, callsPerSecond, perOperation, concurrency, share) => {
-    const scenario = backlog({ callsPerSecond, perOperation }, concurrency, share)
-    const run = await play(scenario, prepared)
-    const found = summary(run, callsPerSecond * (perOperation ? 2 : 1))
-    expect(judge(scenario, run)).toEqual([])
-    expect(found).toMatchObject({ dead: 0, exhausted: 0 })
-    expect(found.usedOfQuota).toBeGreaterThan(0.95)
-    expect(found.paidOfLeast).toBeLessThanOrEqual(1.02)
+describe('a backlog of all four analyses drains at the quota of each operation', () => {
+  it.each<[string, Omit<Case, 'analyses'>, { used: number; throttled: number }]>([
+    [
+      '50 calls a second, shared as Terraform does',
+      { images: 1_500, quota: 50, share: 5, workers: 10 },
+      { used: 0.97, throttled: 0.01 },
+    ],
+    [
+      '5 calls a second, shared as Terraform does',
+      { images: 500, quota: 5, share: 2.5, workers: 2 },
+      { used: 0.97, throttled: 0.01 },
+    ],
+    // What is not told is learned, and that costs time, and answers that say no.
+    [
+      '50 calls a second, learned',
+      { images: 1_500, quota: 50, workers: 10 },
+      { used: 0.95, throttled: 0.25 },
+    ],
+    ['5 calls a second, learned', { images: 500, quota: 5, workers: 2 }, { used: 0.85, throttled: 0.35 }],
+  ])('of %s', async (_name, given, { used, throttled }) => {
+    const run = await workOff({ ...given, analyses: [[...ANALYSES]] })
+    const { rekognition } = run.world
+    expect(rekognition.throttled / rekognition.calls).toBeLessThan(throttled)
+    for (const analysis of ANALYSES) {
+      // Of the last tenth, not every worker has something left.
+      const answers = rekognition.answered[analysis]
+      expect(rateOf(answers, Math.floor(0.9 * given.images)) / Number(given.quota)).toBeGreaterThan(used)
+    }
   })
 })

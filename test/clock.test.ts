@@ -28,7 +28,7 @@ describe('a wall clock that is set while work is under way', () => {
       seed: 1,
       images,
       faults: [],
-      quota: { callsPerSecond: 1, perOperation: true },
+      quota: 1,
       share: 1,
       settings: { concurrency: 1 },
       clockSteps: [{ at: 7_000, byMs: hours * HOUR_MS }],

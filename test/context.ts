@@ -26,9 +26,9 @@ import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions
 import { DEFAULT_MAX_IMAGE_BYTES, DEFAULT_MAX_UPLOAD_BYTES } from '../shared/config.ts'
 import type { EventDetail } from '../shared/event.ts'
 import { ANALYSES } from '../shared/image.ts'
+import { limitersFor } from '../worker/analysis.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../worker/budget.ts'
-import { Limiter } from '../worker/limiter.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { skipped } from './tools.ts'
 
@@ -166,7 +166,7 @@ export async function startTestSystem(
       ...clientOptions({ ...target, endpoint: rekognitionEndpoint }),
       maxAttempts: 1,
     }),
-    limiter: new Limiter(clock),
+    limiters: limitersFor(clock),
     render: createDecoder().render,
     originals: new Budget(ORIGINAL_BYTES),
     makeRoom: createMakeRoom(),

@@ -49,8 +49,6 @@ interface Case {
   counts?: typeof fixedWindow
   /** The service counts both operations together. */
   together?: boolean
-  /** A process has one limiter for both operations, as the worker has; its share is then of both. */
-  one?: boolean
   /** ms until a served answer; a throttled one takes 50 */
   latency?: [number, number]
 }
@@ -66,7 +64,6 @@ async function simulate({
   seconds,
   counts = bucket(1),
   together = false,
-  one = false,
   latency = [150, 1_000],
 }: Case) {
   const random = seededRandom(1)
@@ -89,8 +86,7 @@ async function simulate({
         sleep: clock.sleep,
         random,
       })
-    const shared = create()
-    const limiters = hasRoom.map((takes) => ({ limiter: one ? shared : create(), takes }))
+    const limiters = hasRoom.map((takes) => ({ limiter: create(), takes }))
     const call = (takes: () => boolean) => async (): Promise<void> => {
       await clock.sleep(20)
       const served = takes()
@@ -174,15 +170,6 @@ describe('a backlog is worked off at the quota', () => {
       { quota: 50, processes: 10, together: true, seconds: 100 },
       { throttled: 0.06 },
     ],
-
-    ['5/s, alone, with one limiter for both', { quota: 5, processes: 1, one: true }, { served: 0.9 }],
-    ['5/s, by two with one limiter of 5/s', { quota: 5, processes: 2, share: 5, one: true }],
-    ['50/s, by 13 with one limiter', { quota: 50, processes: 13, one: true, seconds: 100 }],
-    [
-      '50/s, by 13 with one limiter of 7.69/s',
-      { quota: 50, processes: 13, share: 7.69, one: true, seconds: 100 },
-    ],
-    ['5/s of both operations, alone with one limiter', { quota: 5, processes: 1, together: true, one: true }],
 
     ['5/s, three seconds held, by two', { quota: 5, processes: 2, counts: bucket(3) }, { throttled: 0.07 }],
     [

@@ -88,10 +88,7 @@ beforeAll(async () => {
     sqs: model,
     dynamo: new DynamoModel(now, () => 0),
     bus: new EventBridgeModel(now),
-    rekognition: new RekognitionModel(now, s3, (bytes) => bytes.toString() === 'not an image', {
-      callsPerSecond: 1,
-      perOperation: false,
-    }),
+    rekognition: new RekognitionModel(now, s3, (bytes) => bytes.toString() === 'not an image', 1),
   }
   const clients = clientsOf(models, async (_name, input, effect) => effect(input))
   backends = [

@@ -385,8 +385,15 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'nothing holds the calls back',
     file: 'worker/analysis.ts',
-    from: '(await deps.limiter.run(\n          () => onLiveConnection(() => ask(deps, name, image, time)),\n          isThrottling,\n          time.until,\n        ))',
+    from: '(await deps.limiters[name].run(\n          () => onLiveConnection(() => ask(deps, name, image, time)),\n          isThrottling,\n          time.until,\n        ))',
     to: '(await ask(deps, name, image, time))',
+    tests: ['test/backlog.test.ts'],
+  },
+  {
+    name: 'all operations share the quota of one',
+    file: 'worker/analysis.ts',
+    from: 'deps.limiters[name].run',
+    to: 'deps.limiters.labels.run',
     tests: ['test/backlog.test.ts'],
   },
 ]

@@ -1,5 +1,5 @@
 import type { Sleep } from '../shared/aws.ts'
-import { Limiter } from '../worker/limiter.ts'
+import { limitersFor } from '../worker/analysis.ts'
 import type { TestSystem } from './context.ts'
 import { until } from './until.ts'
 
@@ -42,7 +42,7 @@ export function ownTime(system: TestSystem): OwnTime {
     })
   const clock = { now: () => new Date(began + time), elapsed: () => time, sleep }
   Object.assign(system.worker, clock)
-  system.worker.limiter = new Limiter({
+  system.worker.limiters = limitersFor({
     ...clock,
     random: Math.random,
     sleep: async (ms) => {

@@ -34,8 +34,8 @@ const rectangle = () =>
 const about = (value: number) => expect.closeTo(value, 1.6) // within 0.0126: one and a half of 128 pixels
 
 describe.each(OPERATIONS)('%s refuses', (operation) => {
-  const refusal = async (input: Record<string, unknown>, service = rekognition) =>
-    service(operation, input).then(
+  const refusal = async (input: Record<string, unknown>, service = rekognition, name = operation) =>
+    service(name, input).then(
       (answer) => expect.fail(`answered ${JSON.stringify(answer)}`),
       ({ name, message, status }) => ({ name, message, status }),
     )
@@ -118,15 +118,17 @@ describe.each(OPERATIONS)('%s refuses', (operation) => {
     })
   })
 
-  test('calls over the rate: a burst of one second, then the rate, refused calls included', async () => {
+  test('calls of an operation over the rate: a burst of one second, then the rate, refused calls included', async () => {
     let time = 0
     const service = createRekognition({ readObject, tps: 5, now: () => time })
-    const accepted = async (calls: number) => {
-      const names = await Promise.all(Array.from({ length: calls }, () => refusal({}, service)))
+    const accepted = async (calls: number, other = operation) => {
+      const names = await Promise.all(Array.from({ length: calls }, () => refusal({}, service, other)))
       expect(new Set(names.map(({ status }) => status))).toEqual(new Set([400]))
       return names.filter(({ name }) => name !== 'ProvisionedThroughputExceededException').length
     }
     expect(await accepted(8)).toBe(5)
+    for (const other of OPERATIONS.filter((name) => name !== operation))
+      expect(await accepted(8, other)).toBe(5)
     time += 400
     expect(await accepted(8)).toBe(2)
     time += 60_000

@@ -22,18 +22,23 @@ import {
   type Kept,
   Verdict,
 } from '../shared/image.ts'
-import { type Limiter, OutOfTime } from './limiter.ts'
+import { Limiter, type LimiterOptions, OutOfTime } from './limiter.ts'
 
 export interface Rekognition {
   rekognition: RekognitionClient
-  /**
-   * Shared by all batches of this process and by all operations. Amazon counts each operation by itself; but an image
-   * makes one call of each, in turn, so what is right for all together is right for each.
-   */
-  limiter: Pick<Limiter, 'run'>
+  /** Each shared by all batches of this process: Amazon counts the calls of each operation by themselves. */
+  limiters: Record<AnalysisName, Pick<Limiter, 'run'>>
   minConfidence: number
   maxLabels: number
 }
+
+/** A limiter for each operation. */
+export const limitersFor = (options: LimiterOptions): Rekognition['limiters'] => ({
+  labels: new Limiter(options),
+  faces: new Limiter(options),
+  moderation: new Limiter(options),
+  text: new Limiter(options),
+})
 
 /** How long the work on an image may take. */
 export interface Time {
@@ -64,7 +69,7 @@ export async function analyse(
     analyses.map(async (name) => {
       const answer =
         kept[name] ??
-        (await deps.limiter.run(
+        (await deps.limiters[name].run(
           () => onLiveConnection(() => ask(deps, name, image, time)),
           isThrottling,
           time.until,

@@ -17,9 +17,9 @@ import {
   sqsOptions,
 } from '../shared/aws.ts'
 import { readWorkerConfig } from '../shared/config.ts'
+import { limitersFor } from './analysis.ts'
 import { processBatch, type WorkerDeps } from './batch.ts'
 import { Budget, createMakeRoom, ORIGINAL_BYTES } from './budget.ts'
-import { Limiter } from './limiter.ts'
 import { createDecoder } from './thumbnail.ts'
 
 const config = readWorkerConfig(process.env)
@@ -43,10 +43,9 @@ const deps: WorkerDeps = {
   maxLabels: config.MAX_LABELS,
   maxAttempts: config.MAX_ATTEMPTS,
   sweepAfterMs: config.SWEEP_AFTER_SECONDS * 1000,
-  limiter: new Limiter({
+  limiters: limitersFor({
     ...clock,
-    // The quota is of each operation, and there are two.
-    ...(config.REKOGNITION_TPS === undefined ? {} : { callsPerSecond: 2 * config.REKOGNITION_TPS }),
+    ...(config.REKOGNITION_TPS === undefined ? {} : { callsPerSecond: config.REKOGNITION_TPS }),
   }),
   render: createDecoder().render,
   originals: new Budget(ORIGINAL_BYTES),

@@ -150,16 +150,17 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
     `${runs} runs were begun anew; ${retries} retries, ${redrives} redrives`,
   )
 
-  // Paid calls: two for each attempt at most, and no attempt more without a fault.
+  // Paid calls: one of each analysis for each attempt at most, and no attempt more without a fault.
   for (const [key, paid] of world.rekognition.paid) {
     const imageId = key.slice('originals/'.length)
     const epochs = Math.max(
       1,
       ...[...outcomes.keys()].filter((id) => id.startsWith(imageId)).map((id) => Number(id.split(':')[1])),
     )
-    const most = epochs * Math.min(2 * settings.maxAttempts, 2 * (1 + faults))
-    demand(paid <= most || scenario.quota !== undefined, `${imageId} cost ${paid} calls`)
     const submission = byId.get(imageId)
+    const { analyses } = (submission && scenario.images[submissions.indexOf(submission)]) ?? {}
+    const most = epochs * (analyses?.length ?? 2) * Math.min(settings.maxAttempts, 1 + faults)
+    demand(paid <= most || scenario.quota !== undefined, `${imageId} cost ${paid} calls`)
     if (submission !== undefined) {
       demand(
         EXPECTED[submission.picture] === 'completed',
@@ -183,7 +184,7 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
   // Whatever is completed is found by each of its labels, and nothing else is.
   const found = [...items].flatMap(([key, item]) => (item['ownerLabel'] === undefined ? [] : key))
   const wanted = [...items].flatMap(([imageId, { status, labels }]) =>
-    status === 'completed' ? (labels as string[]).map((label) => labelItemId(imageId, label)) : [],
+    status === 'completed' ? ((labels ?? []) as string[]).map((label) => labelItemId(imageId, label)) : [],
   )
   for (const key of wanted) demand(found.includes(key), `${key} is not in the index of labels`)
   for (const key of found) demand(wanted.includes(key), `${key} in the index of labels belongs to nobody`)

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import sharp from 'sharp'
+import type { AnalysisName } from '../../shared/image.ts'
 import { createDecoder, type Rendered } from '../../worker/thumbnail.ts'
 import type { Fault } from './services.ts'
 import { type Call, type Settings, World, type WorldOptions } from './world.ts'
@@ -22,6 +23,8 @@ export interface Scenario {
     deleteAfter?: number | undefined
     /** Whether its failure, if there is one, is followed by a retry. */
     retry?: boolean | undefined
+    /** Labels and faces, unless it says otherwise. */
+    analyses?: AnalysisName[] | undefined
   }[]
   /** Faults of single calls, by their number. */
   faults: { call: number; fault: Fault }[]
@@ -202,8 +205,9 @@ async function client(
   const key = image.key ? { 'idempotency-key': `key-${index}` } : undefined
   if (image.posts !== undefined) await upload(world, image.posts, submission, bytes, key, index)
   const headers = { 'content-type': 'image/jpeg', ...key }
+  const wanted = image.analyses === undefined ? '' : `?analyses=${image.analyses}`
   for (let post = 0; image.posts === undefined && post < (image.key ? MAX_POSTS : 1); post += 1) {
-    const answer = await world.request('/images', {
+    const answer = await world.request(`/images${wanted}`, {
       ...{ method: 'POST', headers, body: new Uint8Array(bytes) },
     })
     submission.answer = answer?.status

@@ -11,6 +11,7 @@ import { ReceiptHandleIsInvalid, type SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { SQSRecord } from 'aws-lambda'
 import type { EventDetail } from '../../shared/event.ts'
+import type { AnalysisName } from '../../shared/image.ts'
 import type { DynamoModel } from './dynamo.ts'
 
 const $metadata = {}
@@ -210,27 +211,24 @@ export class EventBridgeModel {
 export class RekognitionModel {
   /** Of each object's key, how many calls were answered, which is what is billed. */
   readonly paid = new Map<string, number>()
+  /** When each operation was answered, in milliseconds since 1970. */
+  readonly answered: Record<AnalysisName, number[]> = { labels: [], faces: [], moderation: [], text: [] }
   calls = 0
   throttled = 0
   readonly #now: () => number
   readonly #s3: S3Model
   readonly #refuses: (bytes: Buffer) => boolean
-  readonly #quota: { callsPerSecond: number; perOperation: boolean } | undefined
+  readonly #quota: number | undefined
   readonly #tokens = new Map<string, { left: number; at: number }>()
 
-  constructor(
-    now: () => number,
-    s3: S3Model,
-    refuses: (bytes: Buffer) => boolean,
-    quota?: { callsPerSecond: number; perOperation: boolean },
-  ) {
+  constructor(now: () => number, s3: S3Model, refuses: (bytes: Buffer) => boolean, quota?: number) {
     this.#now = now
     this.#s3 = s3
     this.#refuses = refuses
     this.#quota = quota
   }
 
-  detect(operation: 'labels' | 'faces', { Image }: { Image: { S3Object?: { Name: string } } }): object {
+  detect(operation: AnalysisName, { Image }: { Image: { S3Object?: { Name: string } } }): object {
     this.calls += 1
     if (!this.#admits(operation)) {
       this.throttled += 1
@@ -242,32 +240,36 @@ export class RekognitionModel {
       throw new InvalidS3ObjectException({ message: 'Unable to get object', $metadata })
     if (this.#refuses(bytes)) throw new InvalidImageFormatException({ message: 'Invalid format', $metadata })
     this.paid.set(key, (this.paid.get(key) ?? 0) + 1)
+    this.answered[operation].push(this.#now())
     const mark = bytes.length
-    return operation === 'labels'
-      ? {
+    switch (operation) {
+      case 'labels':
+        return {
           Labels: [`Bytes ${mark}`, 'Picture'].map((Name) => ({
             ...{ Name, Confidence: 90, Instances: [], Parents: [], Categories: [] },
           })),
           LabelModelVersion: 'model',
         }
-      : {
+      case 'faces':
+        return {
           FaceDetails:
             mark % 2 === 0 ? [] : [{ Confidence: 99, Emotions: [{ Type: 'CALM', Confidence: 90 }] }],
         }
+      case 'moderation':
+        return { ModerationLabels: [], ModerationModelVersion: 'model' }
+      case 'text':
+        return { TextDetections: [], TextModelVersion: 'model' }
+    }
   }
 
-  /** A token bucket that holds one second's worth. */
-  #admits(operation: string): boolean {
+  /** Of each operation, a token bucket that holds one second's worth. */
+  #admits(operation: AnalysisName): boolean {
     if (this.#quota === undefined) return true
-    const { callsPerSecond, perOperation } = this.#quota
-    const name = perOperation ? operation : 'all'
+    const most = Math.max(1, this.#quota)
     const now = this.#now()
-    const bucket = this.#tokens.get(name) ?? { left: Math.max(1, callsPerSecond), at: now }
-    const left = Math.min(
-      Math.max(1, callsPerSecond),
-      bucket.left + ((now - bucket.at) * callsPerSecond) / 1000,
-    )
-    this.#tokens.set(name, { left: left >= 1 ? left - 1 : left, at: now })
+    const bucket = this.#tokens.get(operation) ?? { left: most, at: now }
+    const left = Math.min(most, bucket.left + ((now - bucket.at) * this.#quota) / 1000)
+    this.#tokens.set(operation, { left: left >= 1 ? left - 1 : left, at: now })
     return left >= 1
   }
 }
@@ -330,6 +332,8 @@ export function clientsOf(
     rekognition: client({
       DetectLabels: (input) => rekognition.detect('labels', input),
       DetectFaces: (input) => rekognition.detect('faces', input),
+      DetectModerationLabels: (input) => rekognition.detect('moderation', input),
+      DetectText: (input) => rekognition.detect('text', input),
     }) as unknown as RekognitionClient,
   }
 }

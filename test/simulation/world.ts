@@ -5,11 +5,11 @@ import { v7 as uuidv7 } from 'uuid'
 import { buildApp } from '../../api/app.ts'
 import { failedMessages } from '../../local/poller.ts'
 import type { Sleep } from '../../shared/aws.ts'
-import { type ImageId, imageIdSchema } from '../../shared/image.ts'
+import { ANALYSES, type ImageId, imageIdSchema } from '../../shared/image.ts'
 import { sweep } from '../../sweeper/sweep.ts'
+import { limitersFor } from '../../worker/analysis.ts'
 import { processBatch, type WorkerDeps } from '../../worker/batch.ts'
 import { Budget, ORIGINAL_BYTES } from '../../worker/budget.ts'
-import { Limiter } from '../../worker/limiter.ts'
 import type { Rendered } from '../../worker/thumbnail.ts'
 import { seededRandom, VirtualClock } from './clock.ts'
 import { DynamoModel } from './dynamo.ts'
@@ -59,7 +59,8 @@ export interface WorldOptions {
   faultOf: (call: Call) => Fault | undefined
   render: (original: Buffer, source: 's3' | 'bytes') => Promise<Rendered>
   refusedByRekognition?: (bytes: Buffer) => boolean
-  quota?: { callsPerSecond: number; perOperation: boolean }
+  /** Calls a second that Rekognition takes of each operation. */
+  quota?: number
   /** The share of the quota that a worker is told. */
   share?: number
   log?: (line: string) => void
@@ -315,7 +316,7 @@ export class World {
       ...this.#clients('api', process),
       maxImageBytes: 4_500_000,
       maxUploadBytes: 50_000_000,
-      analyses: ['labels', 'faces'],
+      analyses: [...ANALYSES],
       presignPost: async (key) => ({ url: '', fields: { key } }),
       auth: 'none',
       identify: async () => 'owner',
@@ -341,7 +342,7 @@ export class World {
     return {
       ...common,
       ...this.#clients('worker', process),
-      limiter: new Limiter({ ...common, ...(share === undefined ? {} : { callsPerSecond: 2 * share }) }),
+      limiters: limitersFor({ ...common, ...(share === undefined ? {} : { callsPerSecond: share }) }),
       render: this.#options.render,
       originals: new Budget(ORIGINAL_BYTES),
       makeRoom: () => {},
