@@ -20,7 +20,12 @@ const MAX_DISCARDED_BYTES = 64_000_000
 /** What file systems take (255 bytes on most), so that a stored name can be given back. */
 const MAX_FILENAME_CHARACTERS = 255
 
-const tooLarge = (maxBytes: number): ApiError =>
+/** The most bytes that any body with an image may have. */
+export const largestBody = (maxBytes: number): number =>
+  // Twice the base64, because a serialiser may write every slash of it as "\/".
+  2 * Math.ceil(maxBytes / 3) * 4 + ENVELOPE_BYTES
+
+export const tooLarge = (maxBytes: number): ApiError =>
   new ApiError(
     'IMAGE_TOO_LARGE',
     `An image may have at most ${maxBytes.toLocaleString('en')} bytes here. Larger ones go by POST /uploads.`,
@@ -90,9 +95,7 @@ async function readAs(
     return upload
   }
   if (mediaType === 'application/json') {
-    // Twice, because a serialiser may write every slash of it as "\/".
-    const base64Length = Math.ceil(maxBytes / 3) * 4
-    return fromJson((await readBody(request, 2 * base64Length + ENVELOPE_BYTES, maxBytes)).toString('utf8'))
+    return fromJson((await readBody(request, largestBody(maxBytes), maxBytes)).toString('utf8'))
   }
   throw new ApiError(
     'UNSUPPORTED_MEDIA_TYPE',

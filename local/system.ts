@@ -274,9 +274,14 @@ async function start(
     log,
   })
   const answer = async (request: Request): Promise<Response> => {
-    // On AWS it is API Gateway that verifies signatures, and tells the function who signed.
-    const identity = auth.AUTH === 'iam' ? await verifySignature(request, signer) : undefined
-    return app.fetch(request, { requestContext: { identity } })
+    if (auth.AUTH !== 'iam') return app.fetch(request)
+    try {
+      // On AWS it is API Gateway that verifies signatures, and tells the function who signed.
+      const verified = await verifySignature(request, signer, settings.MAX_IMAGE_BYTES)
+      return app.fetch(verified?.request ?? request, { requestContext: { identity: verified?.caller } })
+    } catch (refused) {
+      return app.fetch(request, { refused })
+    }
   }
   const admitted = admit(answer, settings.MAX_IMAGE_BYTES, async (request, refused) =>
     app.fetch(request, { refused }),
