@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events'
-import type { Elapsed, Sleep } from '../shared/aws.ts'
+import type { Clock } from '../shared/aws.ts'
 import {
   type Connection,
   connectionOf,
@@ -52,12 +52,6 @@ interface Failure {
   retry: boolean
   /** What the endpoint asks for in Retry-After; negative: no more tries. */
   waitMs?: number
-}
-
-/** How it waits. */
-export interface Clock {
-  elapsed: Elapsed
-  sleep: Sleep
 }
 
 export interface ApiDestinationCalls {

@@ -5,8 +5,7 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import dynalite from 'dynalite'
-import { clientOptions } from '../shared/aws.ts'
-import type { Clock } from './api-destination-calls.ts'
+import { type Clock, clientOptions, elapsed, sleep } from '../shared/aws.ts'
 import { AwsError, type JsonService } from './aws-json.ts'
 import { isFromPage, isKnownHost, UNKNOWN_HOST } from './door.ts'
 import { createEventBridge } from './eventbridge.ts'
@@ -67,7 +66,7 @@ export interface EmbeddedAwsOptions {
   allowedHosts?: readonly string[]
   /** Whose time it is that items live to. */
   now?: () => Date
-  /** By which EventBridge calls API destinations. */
+  /** By which EventBridge calls API destinations, and SQS moves messages. */
   clock?: Clock
   /** Hears of an event, of EventBridge or of S3, that no queue took. */
   onDropped: (dropped: { eventId: string; targetArn: string; reason: unknown }) => void
@@ -75,7 +74,7 @@ export interface EmbeddedAwsOptions {
 
 /** One endpoint for S3, SQS, DynamoDB, EventBridge and Rekognition on the real wire protocols. */
 export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<EmbeddedAws> {
-  const { folder, region } = options
+  const { folder, region, clock = { elapsed, sleep } } = options
   mkdirSync(folder, { recursive: true })
   const fauxqs = await loadFauxqs(folder)
   const database = dynalite({ path: join(folder, 'dynamodb'), createTableMs: 0 })
@@ -96,13 +95,13 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     deliver: async (queueArn, body, attributes) => fauxqs.send(queueArn, body, attributes),
     file: join(folder, 'eventbridge.json'),
     onDropped: options.onDropped,
-    ...(options.clock === undefined ? {} : { clock: options.clock }),
+    clock,
   })
   const rekognition = createRekognition({
     readObject: async (bucket, key) => fauxqs.readObject(bucket, key),
     ...options.rekognition,
   })
-  const mover = createMessageMover(fauxqs)
+  const mover = createMessageMover(fauxqs, clock)
   const s3 = createS3({
     fauxqs,
     region,

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import * as z from 'zod'
-import { elapsed, sleep } from '../shared/aws.ts'
-import { type Clock, createApiDestinationCalls, Undelivered } from './api-destination-calls.ts'
+import { type Clock, elapsed, sleep } from '../shared/aws.ts'
+import { createApiDestinationCalls, Undelivered } from './api-destination-calls.ts'
 import {
   apiDestinationOperations,
   checkHttpTarget,

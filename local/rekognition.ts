@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { Attribute, DetectLabelsFeatureName } from '@aws-sdk/client-rekognition'
 import * as z from 'zod'
+import { type Clock, elapsed, sleep } from '../shared/aws.ts'
 import { formatOf } from '../shared/format.ts'
 import { Verdict } from '../shared/image.ts'
 import { createDecoder, type Decoder } from '../worker/thumbnail.ts'
@@ -142,15 +142,15 @@ export function createRekognition(options: {
   readObject: (bucket: string, key: string) => Promise<Uint8Array | undefined>
   tps?: number
   latencyMs?: number
-  now?: () => number
+  clock?: Clock
   decode?: typeof decode
   /** What the real service says, where that is known; the rest is measured. */
   recall?: Recall
 }): JsonService {
-  const { readObject, recall, tps, latencyMs = 0, now = () => performance.now() } = options
+  const { readObject, recall, tps, latencyMs = 0, clock = { elapsed, sleep } } = options
   const look = lookOnce(createDecoder().appraise, options.decode ?? decode)
   const takesToken = new Map(
-    tps === undefined ? [] : [...operations.keys()].map((name) => [name, tokenBucket(tps, now)]),
+    tps === undefined ? [] : [...operations.keys()].map((name) => [name, tokenBucket(tps, clock.elapsed)]),
   )
 
   return async (name, input) => {
@@ -164,7 +164,7 @@ export function createRekognition(options: {
     if (takesToken.get(name)?.() === false) {
       throw new AwsError('ProvisionedThroughputExceededException', 'Provisioned Rate exceeded.')
     }
-    const due = sleep(latencyMs)
+    const due = clock.sleep(latencyMs)
     try {
       const request = parse(input)
       const { Image: _, ...asked } = input

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
+import type { Clock } from '../shared/aws.ts'
 import { AwsError, type JsonService } from './aws-json.ts'
 import type { FauxqsModules } from './fauxqs.ts'
 
@@ -40,6 +40,7 @@ const notFound = (message: string): AwsError => new AwsError('ResourceNotFoundEx
 
 export function createMessageMover(
   queues: Pick<FauxqsModules, 'hasQueue' | 'deadLetterSources' | 'visibleMessages' | 'moveMessage'>,
+  { elapsed, sleep }: Clock,
 ): MessageMover {
   /** By source queue, the newest first. */
   const tasks = new Map<string, Task[]>()
@@ -91,12 +92,12 @@ export function createMessageMover(
   /** What was visible when it began, and no more: a message that comes back as a dead letter meanwhile stays. */
   async function move(task: Task): Promise<void> {
     const interval = task.perSecond === undefined ? 0 : 1000 / task.perSecond
-    const began = performance.now()
+    const began = elapsed()
     try {
       while (task.status === 'RUNNING') {
         if (interval > 0 || task.moved % MOVED_AT_ONCE === 0) {
           const due = began + (task.moved + 1) * interval
-          await sleep(Math.max(0, due - performance.now()), undefined, { signal: stopping.signal })
+          await sleep(Math.max(0, due - elapsed()), stopping.signal)
           if (task.status !== 'RUNNING') return
         }
         const result =

@@ -11,6 +11,12 @@ export const sleep: Sleep = (ms, signal) => timer(ms, undefined, signal === unde
 export type Elapsed = () => number
 export const elapsed: Elapsed = () => performance.now()
 
+/** Both of them, where a test has its own. */
+export interface Clock {
+  elapsed: Elapsed
+  sleep: Sleep
+}
+
 /** Where AWS is, when it is not where the SDK would look by itself. Empty on AWS. */
 export interface AwsTarget {
   endpoint?: string

@@ -11,6 +11,7 @@ import { ApiError, problem } from '../api/errors.ts'
 import { startSystem } from '../local/system.ts'
 import { readAuthConfig } from '../shared/config.ts'
 import { skipped } from './tools.ts'
+import { until } from './until.ts'
 
 const photo = join(import.meta.dirname, 'fixtures/grace-hopper.jpg')
 
@@ -279,8 +280,9 @@ describe('AUTH=iam', () => {
       try {
         const upload = ['--data-binary', `@${photo}`, '-H', 'content-type: image/jpeg']
         const { imageId } = await curl('AKIDEXAMPLE:right', ...upload, `${system.url}/images?filename=a.jpg`)
-        expect(await curl('AKIDEXAMPLE:right', `${system.url}/images/${imageId}?wait=20`)).toMatchObject({
-          status: 'completed',
+        await until('the image is completed', async () => {
+          const { status } = await curl('AKIDEXAMPLE:right', `${system.url}/images/${imageId}?wait=20`)
+          return status === 'completed' ? true : undefined
         })
         for (const wrong of ['AKIDEXAMPLE:wrong', 'OTHER:right']) {
           expect(await curl(wrong, ...upload, `${system.url}/images`)).toMatchObject({

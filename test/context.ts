@@ -31,8 +31,9 @@ import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../worker/budget.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { skipped } from './tools.ts'
+import { until } from './until.ts'
 
-export { until } from './until.ts'
+export { until }
 
 /** Answers of Rekognition that are made up, for pictures in `fixtures`: `createRecordings({ folder: MADE_UP_ANSWERS })`. */
 export const MADE_UP_ANSWERS = join(import.meta.dirname, 'fixtures/answers')
@@ -336,3 +337,10 @@ export function watchCalls(system: TestSystem): Watcher {
   }
   return watcher
 }
+
+/** The record of an image at a started system, when it is finished. */
+export const finished = (url: string, imageId: string): Promise<ShownImage & Record<string, unknown>> =>
+  until(`the image ${imageId} is finished`, async () => {
+    const image = (await (await fetch(`${url}/images/${imageId}?wait=20`)).json()) as ShownImage
+    return image.completedAt === undefined ? undefined : { ...image }
+  })

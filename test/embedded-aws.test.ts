@@ -38,8 +38,8 @@ import {
   StartMessageMoveTaskCommand,
 } from '@aws-sdk/client-sqs'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { type EmbeddedAws, startEmbeddedAws } from '../local/embedded-aws.ts'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { type EmbeddedAws, type EmbeddedAwsOptions, startEmbeddedAws } from '../local/embedded-aws.ts'
 import { s3Options, sqsOptions } from '../shared/aws.ts'
 import { signed, until } from './context.ts'
 import { skipped, without } from './tools.ts'
@@ -66,7 +66,7 @@ interface Running extends EmbeddedAws {
   s3: S3Client
   sqs: SQSClient
 }
-async function start(folder: string): Promise<Running> {
+async function start(folder: string, options: Partial<EmbeddedAwsOptions> = {}): Promise<Running> {
   const aws = await startEmbeddedAws({
     port: 0,
     region,
@@ -74,6 +74,7 @@ async function start(folder: string): Promise<Running> {
     rekognition: {},
     credentials: [known, example],
     onDropped: (event) => dropped.push(event),
+    ...options,
   })
   const target = { endpoint: aws.endpoint, region, credentials: known }
   const s3 = new S3Client(s3Options(target))
@@ -289,16 +290,25 @@ describe('redriving dead letters', () => {
   })
 
   it('moves no more messages in a second than it may', async () => {
-    const dead = await newQueue()
-    const source = await sourceOf(dead)
-    for (const text of ['1', '2', '3']) await send(dead, text)
-    const began = performance.now()
-    await move(dead, { MaxNumberOfMessagesPerSecond: 5 })
-    expect(await list(dead)).toMatchObject([{ Status: 'RUNNING', MaxNumberOfMessagesPerSecond: 5 }])
-    expect(await ended(dead)).toMatchObject({ Status: 'COMPLETED', ApproximateNumberOfMessagesMoved: 3 })
-    // The third is due after three fifths of a second; a timer may be a millisecond early.
-    expect(performance.now() - began).toBeGreaterThan(595)
-    expect(await bodies(source)).toEqual(['1', '2', '3'])
+    const waits: { ms: number; end: () => void }[] = []
+    const sleep = (ms: number) => new Promise<void>((end) => waits.push({ ms, end }))
+    const on = await start(newFolder(), { clock: { elapsed: () => 0, sleep } })
+    onTestFinished(on.stop)
+    const dead = await newQueue({}, on)
+    const source = await sourceOf(dead, on)
+    for (const text of ['1', '2', '3']) await send(dead, text, on)
+    await move(dead, { MaxNumberOfMessagesPerSecond: 5 }, on)
+    // A fifth of a second for each, and then it sees that there are no more.
+    for (const moved of [0, 1, 2, 3]) {
+      await until('it waits', async () => (waits.length > moved ? true : undefined))
+      expect(await list(dead, 1, on)).toMatchObject([
+        { Status: 'RUNNING', ApproximateNumberOfMessagesMoved: moved, MaxNumberOfMessagesPerSecond: 5 },
+      ])
+      waits[moved]?.end()
+    }
+    expect(await ended(dead, on)).toMatchObject({ Status: 'COMPLETED', ApproximateNumberOfMessagesMoved: 3 })
+    expect(waits.map(({ ms }) => ms)).toEqual([200, 400, 600, 800])
+    expect(await bodies(source, on)).toEqual(['1', '2', '3'])
   })
 
   it('is cancelled once, while it runs, and what has not been moved stays', async () => {

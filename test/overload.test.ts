@@ -6,9 +6,9 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
-import { until } from './context.ts'
+import { finished, until } from './context.ts'
 import { distinct } from './pictures.ts'
-import { get, newFolder, start } from './started.ts'
+import { newFolder, start } from './started.ts'
 
 const hasCurl = spawnSync('curl', ['--version']).status === 0
 const LARGE = new Uint8Array(4_400_000)
@@ -120,7 +120,10 @@ describe('npm start with more to do than it can', () => {
     const answers = await Promise.all([waiting, ...held.map((finish) => finish())])
     expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 202))
     for (const { body } of answers)
-      expect(await get(system.url, body.imageId ?? '')).toMatchObject({ status: 'completed', attempts: 1 })
+      expect(await finished(system.url, body.imageId ?? '')).toMatchObject({
+        status: 'completed',
+        attempts: 1,
+      })
     expect((await post(system.url, await distinct(102))).status).toBe(202)
     // Every refusal is there for those who have sent all, not only this one.
     expect(await postDeaf(system.url, 20_000_000)).toMatch(/^HTTP\/1.1 413 /)

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { eventDetailSchema, MAX_DETAIL_BYTES } from '../shared/event.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { CORNERS, cornerColour, formats, quarters, rgb } from './pictures.ts'
+import { processorMs } from './until.ts'
 
 const fixture = (name: string): Buffer => readFileSync(new URL(`fixtures/${name}`, import.meta.url))
 const photo = fixture('grace-hopper.jpg')
@@ -155,9 +156,10 @@ describe('a thumbnail', () => {
     text.copy(chunk, 8)
     chunk.writeUInt32BE(crc32(chunk.subarray(4, 8 + text.length)), 8 + text.length)
     const bytes = Buffer.concat([png.subarray(0, 33), ...Array(80).fill(chunk), png.subarray(33)])
-    const began = performance.now()
+    const before = processorMs()
     expect((await finish(bytes)).status).toBe('completed')
-    expect(performance.now() - began).toBeLessThan(5_000)
+    // To inflate all of it takes 15 seconds.
+    expect(processorMs() - before).toBeLessThan(5_000)
   })
 
   it('carries nothing of the metadata of its original', async () => {

@@ -9,7 +9,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest'
 import { createRecordings } from '../local/recordings.ts'
 import { createRekognition } from '../local/rekognition.ts'
 import { type System, startSystem } from '../local/system.ts'
-import { MADE_UP_ANSWERS, type ShownImage, startTestSystem } from './context.ts'
+import { finished, MADE_UP_ANSWERS, type ShownImage, startTestSystem } from './context.ts'
 
 const fixture = (name: string): Buffer => readFileSync(join(import.meta.dirname, 'fixtures', name))
 const photo = fixture('grace-hopper.jpg')
@@ -85,8 +85,7 @@ async function analysed({ url }: System, bytes: Buffer): Promise<ShownImage & Re
     body: new Uint8Array(bytes),
   })
   const { imageId } = (await posted.json()) as { imageId: string }
-  return (await (await fetch(`${url}/images/${imageId}?wait=20`)).json()) as ShownImage &
-    Record<string, unknown>
+  return finished(url, imageId)
 }
 const found = (image: Record<string, unknown>): object =>
   Object.fromEntries(Object.entries(image).filter(([name]) => /^rekognition/.test(name)))

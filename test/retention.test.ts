@@ -18,7 +18,7 @@ import { expireObjects } from '../local/retention.ts'
 import { startSystem } from '../local/system.ts'
 import { clientOptions, s3Options } from '../shared/aws.ts'
 import { originalKey, thumbnailKey } from '../shared/image.ts'
-import { startTestSystem, until } from './context.ts'
+import { finished, startTestSystem, until } from './context.ts'
 
 const photo = await readFile(new URL('fixtures/grace-hopper.jpg', import.meta.url))
 const DAY_MS = 86_400_000
@@ -202,9 +202,7 @@ it('with RETENTION_DAYS a system keeps neither record nor objects for longer', a
     ...{ method: 'POST', body, headers: { 'content-type': 'image/jpeg' } },
   })
   const { imageId } = (await posted.json()) as { imageId: Parameters<typeof originalKey>[0] }
-  expect(await (await fetch(`${first.url}/images/${imageId}?wait=20`)).json()).toMatchObject({
-    status: 'completed',
-  })
+  expect(await finished(first.url, imageId)).toMatchObject({ status: 'completed' })
   await first.stop()
   expect(existsSync(join(DATA_DIR, 'ttl.json'))).toBe(true)
 

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect } from 'vitest'
-import { type ShownImage, until } from './context.ts'
+import { until } from './context.ts'
 
 export const root = join(import.meta.dirname, '..')
 
@@ -99,5 +99,3 @@ export const post = async (url: string, bytes: Buffer): Promise<string> => {
   expect(response.status).toBe(202)
   return ((await response.json()) as { imageId: string }).imageId
 }
-export const get = async (url: string, imageId: string, wait = 20): Promise<ShownImage> =>
-  (await (await fetch(`${url}/images/${imageId}?wait=${wait}`)).json()) as ShownImage

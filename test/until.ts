@@ -33,6 +33,12 @@ function machineTime(): { idle: number; all: number } {
   return { idle, all: times.reduce((sum, time) => sum + time.user + time.nice + time.sys + time.irq, idle) }
 }
 
+/** Milliseconds of the processor that this process has had, whatever else the machine has to do. */
+export function processorMs(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1_000
+}
+
 /**
  * Waits for a condition, never for a time. It fails when the machine had the time for it and nothing came of it, not
  * because other processes keep the machine busy.
