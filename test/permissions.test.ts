@@ -13,6 +13,7 @@ import { readJobs } from '../shared/job.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import { lambdaContext, startTestSystem, type TestSystem, watchCalls } from './context.ts'
+import { ownTime } from './own-time.ts'
 import { distinct } from './pictures.ts'
 import { type Plan, type Plans, render } from './terraform.ts'
 import { skipped } from './tools.ts'
@@ -322,7 +323,11 @@ async function recordCalls(system: TestSystem, calls: Calls): Promise<void> {
   before = () => {}
   expect(await statusOf(troubled)).toBe('processing')
   const throttled = await system.submit(await distinct(3))
-  fail(['DetectLabelsCommand'], new ThrottlingException({ message: 'no', $metadata: {} }))
+  fail(
+    ['DetectLabelsCommand', 'DetectFacesCommand'],
+    new ThrottlingException({ message: 'no', $metadata: {} }),
+  )
+  ownTime(system)
   const batch = await system.receiveJobs()
   expect(await run(batch, 1_500)).toEqual({ batchItemFailures: [] })
   expect(await statusOf(throttled)).toBe('processing')

@@ -24,6 +24,7 @@ import {
   until,
   watchCalls,
 } from './context.ts'
+import { orHangs, ownTime } from './own-time.ts'
 import { distinct, formats, quarters } from './pictures.ts'
 
 /** Without the embedded AWS nothing enforces the form's policy, nor sends the event of an arrival. */
@@ -643,9 +644,9 @@ describe.skipIf(ELSEWHERE)(`what was uploaded${skippedElsewhere}`, () => {
 })
 
 describe.skipIf(ELSEWHERE)(`originals in memory${skippedElsewhere}`, () => {
-  let usual: Pick<WorkerDeps, 'originals' | 'render'>
+  let usual: WorkerDeps
   beforeEach(() => {
-    usual = { originals: system.worker.originals, render: system.worker.render }
+    usual = { ...system.worker }
   })
   afterEach(() => Object.assign(system.worker, usual))
 
@@ -695,8 +696,13 @@ describe.skipIf(ELSEWHERE)(`originals in memory${skippedElsewhere}`, () => {
     )
     system.worker.originals = full
     calls = []
-    const { batchItemFailures } = await processBatch(system.worker, batch, lambdaContext(1_000))
-    expect(batchItemFailures).toEqual([])
+    const time = ownTime(system)
+    const ended = processBatch(system.worker, batch, lambdaContext(1_000))
+    await until('its turn is waited for', async () =>
+      (await system.record(imageId)).status === 'processing' ? true : undefined,
+    )
+    time.pass(900)
+    expect(await orHangs(ended)).toEqual({ batchItemFailures: [] })
     expect(calls).not.toContain('GetObjectCommand')
     expect(calls).toContain('SendMessageCommand')
     expect((await system.record(imageId)).completedAt).toBeUndefined()
