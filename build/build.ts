@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util'
 import { type Bundle, bundle, FUNCTIONS, type FunctionName, loadedAtStart, ROOT } from './bundle.ts'
 import { check, checkBinaries } from './check.ts'
 import { ARCHITECTURES, type Arch, LIBCS, type Libc, platformHere, platformOf, sharpFor } from './sharp.ts'
+import { thirdParty } from './third-party.ts'
 import { makeZip } from './zip.ts'
 
 export interface Built {
@@ -37,7 +38,9 @@ export async function buildFunction(
 ): Promise<Built> {
   say(`bundling ${name}`)
   const { files, metafile } = await bundle(name)
-  if (name === 'worker') Object.assign(files, await sharpFor(arch, libc, say))
+  const sharp = name === 'worker' ? await sharpFor(arch, libc, say) : { files: {}, packages: [] }
+  Object.assign(files, sharp.files)
+  files['THIRD-PARTY'] = Buffer.from(await thirdParty(metafile, sharp.packages))
   const zip = makeZip(files)
   if (zip.length > MAX_ZIP_BYTES[name]) {
     throw new Error(`${name}.zip has ${zip.length} bytes; ${MAX_ZIP_BYTES[name]} is the limit.`)

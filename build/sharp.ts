@@ -44,22 +44,28 @@ export class InstallFailed extends Error {
 const NEEDED = /(\.([cm]?js|json|node)|\.so(\.\d+)*)$/
 const NOT_NEEDED = /(^|\/)(\.package-lock\.json$|sharp\/(src|install|dist\/.+\.cjs$)|semver\/bin\/)/
 
+export interface Sharp {
+  files: Files
+  /** The folders of the packages that the files are from. */
+  packages: string[]
+}
+
 /**
  * sharp with the binaries of Lambda's Linux, whatever machine this is: the versions that the project's lockfile names,
  * checked against its hashes, in a folder of their own, which is kept for the next build.
  *
  * @throws InstallFailed
  */
-export async function sharpFor(arch: Arch, libc: Libc, say: (line: string) => void): Promise<Files> {
-  const { packages } = JSON.parse(await readFile(join(ROOT, 'package-lock.json'), 'utf8')) as {
+export async function sharpFor(arch: Arch, libc: Libc, say: (line: string) => void): Promise<Sharp> {
+  const { packages: locked } = JSON.parse(await readFile(join(ROOT, 'package-lock.json'), 'utf8')) as {
     packages: Record<string, LockedPackage>
   }
-  const version = packages['node_modules/sharp']?.version ?? ''
+  const version = locked['node_modules/sharp']?.version ?? ''
   const folder = join(ROOT, 'dist', `sharp-${version}-${platformOf(arch, libc)}`)
   if (!existsSync(folder)) {
     say(`installing sharp ${version} for ${platformOf(arch, libc)}`)
     const root = { name: 'sharp-for-lambda', version: '0.0.0', dependencies: { sharp: version } }
-    const lock = { lockfileVersion: 3, packages: { '': root, ...neededBy('node_modules/sharp', packages) } }
+    const lock = { lockfileVersion: 3, packages: { '': root, ...neededBy('node_modules/sharp', locked) } }
     // It gets its place when it is whole, so that neither a build that broke off nor one at the same time can harm it.
     await mkdir(join(ROOT, 'dist', 'unfinished'), { recursive: true })
     const unfinished = await mkdtemp(join(ROOT, 'dist', 'unfinished', 'sharp-'))
@@ -81,7 +87,10 @@ export async function sharpFor(arch: Arch, libc: Libc, say: (line: string) => vo
     const name = path.slice(folder.length + 1).replaceAll('\\', '/')
     if (entry.isFile() && NEEDED.test(name) && !NOT_NEEDED.test(name)) files[name] = await readFile(path)
   }
-  return files
+  const packages = new Set(
+    Object.keys(files).map((name) => /^node_modules\/(@[^/]+\/)?[^/]+/.exec(name)?.[0] ?? ''),
+  )
+  return { files, packages: [...packages].map((name) => join(folder, name)) }
 }
 
 /** The lockfile's entries of a package and of all that it depends on, on every platform: npm picks. */

@@ -1,5 +1,15 @@
 import { execFile } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -93,9 +103,58 @@ describe('npm run build', () => {
     expect(worker.zip.length).toBeLessThan(12_000_000)
     expect(said).toContain(`not loading worker.zip: its binaries are for linuxmusl-${OTHER}`)
 
-    const forLambda = makeZip(await sharpFor(OTHER, 'glibc', print))
+    const forLambda = makeZip((await sharpFor(OTHER, 'glibc', print)).files)
     checkBinaries(forLambda, OTHER, 'glibc')
     expect(() => checkBinaries(forLambda, OTHER, 'musl')).toThrow(`is not made for linuxmusl-${OTHER}`)
+  })
+
+  it('names the licence of every package that has code in a zip, with its text and notices', () => {
+    const plain = (text: string): string => text.replaceAll(/\s+/g, ' ').trim()
+    for (const { name, zip, metafile } of built) {
+      const files = unzip(zip)
+      const said = plain(Buffer.from(files['THIRD-PARTY'] ?? []).toString())
+      const inputs = Object.values(metafile.outputs).flatMap((output) => Object.keys(output.inputs))
+      const folders = new Set(
+        [...inputs, ...Object.keys(files)].flatMap(
+          (file) => /^.*node_modules\/(@[^/]+\/)?[^/]+(?=\/)/.exec(file)?.[0] ?? [],
+        ),
+      )
+      expect(folders.size, name).toBeGreaterThan(20)
+      for (const folder of folders) {
+        // Binaries for another machine than this one are in the zip alone.
+        const path = join(ROOT, folder)
+        const manifest = JSON.parse(
+          Buffer.from(files[`${folder}/package.json`] ?? readFileSync(join(path, 'package.json'))).toString(),
+        )
+        expect(said).toContain(`${manifest.name} ${manifest.version} (${manifest.license})`)
+        const own = (existsSync(path) ? readdirSync(path) : []).filter((file) =>
+          /licen[cs]e|notice/i.test(file),
+        )
+        const stored = join(ROOT, 'build/licences', `${manifest.license}.txt`)
+        const texts = own.map((file) => join(path, file))
+        if (existsSync(stored)) texts.push(stored)
+        else if (texts.length === 0) texts.push(join(ROOT, 'node_modules/@aws-sdk/core/LICENSE'))
+        for (const text of texts) {
+          for (const paragraph of readFileSync(text, 'utf8').split(/\n\s*\n/)) {
+            // Those of authors have moved to the names of their packages.
+            if (/^\s*Copyright /.test(paragraph)) {
+              for (const line of own.length > 0 ? paragraph.split('\n') : [])
+                expect(said).toContain(plain(line))
+            } else expect(said, text).toContain(plain(paragraph))
+          }
+        }
+      }
+      if (name === 'api') expect(said).toContain('@see https://github.com/mscdex/streamsearch')
+      if (name === 'worker') {
+        expect(said).toMatch(
+          /https:\/\/github\.com\/lovell\/sharp-libvips\/tree\/v\d+\.\d+\.\d+ fetch and build/,
+        )
+        expect(said).toMatch(/ vips 8\.\d+\.\d+ /)
+        expect(said).toContain('| librsvg | LGPLv3 |')
+        expect(said).toContain('GNU LESSER GENERAL PUBLIC LICENSE Version 3')
+        expect(said).toContain('GNU GENERAL PUBLIC LICENSE Version 3')
+      }
+    }
   })
 
   it('packs nothing that is not needed at run time', () => {
