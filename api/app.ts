@@ -22,7 +22,7 @@ import {
 import type { Identify } from './auth.ts'
 import { ApiError, problem } from './errors.ts'
 import type { Page } from './page.ts'
-import { getOwnImage, listImages } from './records.ts'
+import { createWaiting, getOwnImage, listImages } from './records.ts'
 import {
   type Accepted,
   analysesSchema,
@@ -47,6 +47,8 @@ export interface ApiDeps extends SubmitDeps {
   elapsed: Elapsed
   /** The largest image that `POST /images` takes, in bytes. */
   maxImageBytes: number
+  /** The longest that a request may wait for an image; one that asks for more waits so long. */
+  maxWaitSeconds: number
   /** Those that a request may ask for. */
   analyses: AnalysisName[]
   /** Origins of web pages that may use the API from a browser. */
@@ -81,14 +83,13 @@ type Env = {
 
 /** Seconds for which the URL of a thumbnail or an original is good: long enough to follow a redirect on a slow line. */
 const PRESIGNED_SECONDS = 300
-/** Milliseconds between two looks at a record while a client waits: short at first, since most images take under a second. */
-const WAIT_STEPS_MS = [100, 200, 300, 500]
 /** Seconds that a client is asked to leave between two polls. */
 const POLL_SECONDS = '1'
 
 /** The web page and the API of the pipeline. Every route answers in JSON but the page and the redirects. */
 export function buildApp(deps: ApiDeps): Hono<Env> {
   const app = new Hono<Env>()
+  const waitUntilFinished = createWaiting(deps)
 
   app.use(async (c, next) => {
     c.set('requestId', randomUUID())
@@ -106,7 +107,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
         allowHeaders: [
           ...['authorization', 'content-type', 'content-disposition', 'idempotency-key', 'if-none-match'],
         ],
-        exposeHeaders: ['etag', 'location', 'retry-after', 'x-request-id'],
+        exposeHeaders: ['etag', 'location', 'retry-after', 'server-timing', 'x-request-id'],
         maxAge: 3_600,
       }),
     )
@@ -211,12 +212,16 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   app.get('/images/:imageId', async (c) => {
     const owner = await deps.identify(c)
     const { wait } = parse(waitSchema, queryOf(c), 'The query')
-    const image = await waitUntilFinished(
-      () => findImage(c.req.param('imageId'), owner),
-      wait * 1000,
-      deps,
-      c.req.raw.signal,
-    )
+    const imageId = c.req.param('imageId')
+    const look = () => findImage(imageId, owner)
+    const waitMs = Math.min(wait, deps.maxWaitSeconds) * 1_000
+    const began = deps.elapsed()
+    const image =
+      waitMs === 0
+        ? await look()
+        : await waitUntilFinished(JSON.stringify([owner, imageId]), look, waitMs, c.req.raw.signal)
+    // W3C Server Timing, in milliseconds: less than was asked for, and unfinished, where the wait was cut short.
+    if (wait > 0) c.header('server-timing', `wait;dur=${Math.round(deps.elapsed() - began)}`)
     const body = JSON.stringify(shown(imageView, await withAnalysis(image)))
     const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
     c.header('etag', etag)
@@ -345,22 +350,6 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   }
 
   return app
-}
-
-/** Looks at the record until it is finished, the time is up or the client is gone. */
-async function waitUntilFinished(
-  look: () => Promise<Image>,
-  waitMs: number,
-  { elapsed, sleep }: Pick<ApiDeps, 'elapsed' | 'sleep'>,
-  signal: AbortSignal,
-): Promise<Image> {
-  const deadline = elapsed() + waitMs
-  for (let step = 0; ; step += 1) {
-    const image = await look()
-    const left = deadline - elapsed()
-    if (isFinished(image) || left <= 0 || signal.aborted) return image
-    await sleep(Math.min(left, WAIT_STEPS_MS[Math.min(step, WAIT_STEPS_MS.length - 1)] ?? left))
-  }
 }
 
 /** RFC 9110, section 13.1.2: a list of tags or `*`, compared weakly. */

@@ -34,6 +34,7 @@ const deps: Omit<ApiDeps, 'page' | 'docs'> = {
   maxImageBytes: config.MAX_IMAGE_BYTES,
   maxUploadBytes: config.MAX_UPLOAD_BYTES,
   presignPost: postForms(s3, config.IMAGE_BUCKET),
+  maxWaitSeconds: config.MAX_WAIT_SECONDS,
   analyses: config.ANALYSES,
   ...(config.RETENTION_DAYS === undefined ? {} : { retentionDays: config.RETENTION_DAYS }),
   ...(config.DAILY_IMAGE_QUOTA === undefined ? {} : { dailyImageQuota: config.DAILY_IMAGE_QUOTA }),

@@ -39,6 +39,7 @@ export interface Described {
   analyses: AnalysisName[]
   maxImageBytes: number
   maxUploadBytes: number
+  maxWaitSeconds: number
 }
 
 type Json = Record<string, unknown>
@@ -47,7 +48,7 @@ type Json = Record<string, unknown>
  * The API as OpenAPI 3.1, whose schemas are JSON Schema 2020-12: made by zod itself, of the schemas that the app uses.
  * Made when it is asked for, not at each cold start.
  */
-export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes }: Described): Json {
+export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWaitSeconds }: Described): Json {
   const open = { security: [] }
   /** With signatures all is signed but /health (infrastructure/api.tf). */
   const openUnlessSigned = auth === 'iam' ? {} : open
@@ -250,7 +251,7 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes }: Descr
           summary: 'Get the record of an image',
           parameters: [
             ...parametersOf(waitSchema, {
-              wait: 'Seconds to wait for the end of the analysis. The answer comes as soon as the image is finished.',
+              wait: `Seconds to wait for the end of the analysis. The answer comes as soon as the image is finished, at the latest after ${maxWaitSeconds} s.`,
             }),
             {
               name: 'If-None-Match',
@@ -269,10 +270,12 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes }: Descr
                   pending: { value: examples.PENDING },
                   failed: { value: examples.FAILED },
                 },
-                headers: ['ETag', 'Retry-After?'],
+                headers: ['ETag', 'Retry-After?', 'Server-Timing?'],
               },
             ),
-            304: response('The record has not changed.', { headers: ['ETag', 'Retry-After?'] }),
+            304: response('The record has not changed.', {
+              headers: ['ETag', 'Retry-After?', 'Server-Timing?'],
+            }),
             ...problems('INVALID_PARAMETER', 'IMAGE_NOT_FOUND'),
           },
         },
@@ -424,6 +427,10 @@ const HEADERS = {
   'Retry-After': {
     description: 'Seconds after which to ask again.',
     schema: { type: 'string', pattern: '^[0-9]+$' },
+  },
+  'Server-Timing': {
+    description: 'How long the request has waited for the image, in milliseconds; it is there with `?wait`.',
+    schema: { type: 'string', pattern: '^wait;dur=[0-9]+$' },
   },
   ETag: { description: 'Of this state of the record.', schema: { type: 'string' } },
   'WWW-Authenticate': { description: 'How to prove who you are.', schema: { type: 'string' } },

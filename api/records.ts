@@ -1,10 +1,12 @@
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import { BatchGetCommand, GetCommand, PutCommand, QueryCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
+import type { Elapsed, Sleep } from '../shared/aws.ts'
 import {
   type Image,
   type ImageId,
   imageIdSchema,
+  isFinished,
   type NewImage,
   STATUSES,
   type Status,
@@ -403,4 +405,73 @@ export async function statusOf(
     .enum([...STATUSES, 'deleted'])
     .optional()
     .parse(Item?.['status'])
+}
+
+/** Milliseconds between two looks at a record: short at first, since most images take under a second. */
+const STEPS_MS = [100, 200, 300, 500] as const
+
+interface Waiter {
+  /** When it gets its answer at the latest, by `elapsed`. */
+  until: number
+  client: AbortSignal
+  answer: (image: Image) => void
+  fail: (error: unknown) => void
+}
+
+/**
+ * @param key the same for all who may see the same image
+ * @param look reads the record
+ * @param client aborted when the client is gone
+ * @returns the record when it is finished, the time is up or the client is gone
+ * @throws what `look` throws
+ */
+export type WaitUntilFinished = (
+  key: string,
+  look: () => Promise<Image>,
+  waitMs: number,
+  client: AbortSignal,
+) => Promise<Image>
+
+/** However many clients wait for an image, it is looked at once a step, and no more when they are gone. */
+export function createWaiting({ elapsed, sleep }: { elapsed: Elapsed; sleep: Sleep }): WaitUntilFinished {
+  const waiting = new Map<string, Set<Waiter>>()
+
+  async function follow(key: string, waiters: Set<Waiter>, look: () => Promise<Image>): Promise<void> {
+    /** Tells those of the waiters, and says whether all have been told. */
+    const tell = (those: Waiter[], answer: (waiter: Waiter) => void): boolean => {
+      for (const waiter of those) {
+        waiters.delete(waiter)
+        answer(waiter)
+      }
+      return waiters.size === 0 && waiting.delete(key)
+    }
+    for (let step = 0; ; step += 1) {
+      // Not those who come while this look is under way: they may know of something newer than it shows.
+      const asking = [...waiters]
+      try {
+        const image = await look()
+        const over = asking.filter(({ until }) => isFinished(image) || until <= elapsed())
+        if (tell(over, ({ answer }) => answer(image))) return
+        const left = Math.min(...[...waiters].map(({ until }) => until)) - elapsed()
+        await sleep(Math.max(STEPS_MS[0], Math.min(left, STEPS_MS[step] ?? STEPS_MS[3])))
+        const gone = [...waiters].filter(({ client }) => client.aborted)
+        if (tell(gone, ({ answer }) => answer(image))) return
+      } catch (error) {
+        if (tell(asking, ({ fail }) => fail(error))) return
+      }
+    }
+  }
+
+  return (key, look, waitMs, client) =>
+    new Promise((answer, fail) => {
+      const waiter = { until: elapsed() + waitMs, client, answer, fail }
+      const others = waiting.get(key)
+      if (others !== undefined) {
+        others.add(waiter)
+        return
+      }
+      const waiters = new Set<Waiter>([waiter])
+      waiting.set(key, waiters)
+      void follow(key, waiters, look)
+    })
 }

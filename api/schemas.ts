@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { MAX_WAIT_SECONDS } from '../shared/config.ts'
 import { DETAIL_TYPES, EVENT_SOURCE, eventDetailSchema } from '../shared/event.ts'
 import { CONTENT_TYPES } from '../shared/format.ts'
 import { type AnalysisName, type Image, imageIdSchema, imageSchema, statusSchema } from '../shared/image.ts'
@@ -33,9 +34,6 @@ function percentage() {
   const error = 'must be a number from 0 to 100'
   return inQuery(/^\d{1,3}(\.\d{1,4})?$/, z.number(error).min(0, error).max(100, error))
 }
-
-/** Seconds. API Gateway ends a request after 29 (REST API quota), so waiting stops well before. */
-const MAX_WAIT_SECONDS = 20
 
 export const idempotencyKeySchema = z
   .string()

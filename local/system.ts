@@ -262,6 +262,7 @@ async function start(
     maxImageBytes: settings.MAX_IMAGE_BYTES,
     maxUploadBytes: settings.MAX_UPLOAD_BYTES,
     presignPost: postForms(s3, names.bucket),
+    maxWaitSeconds: settings.MAX_WAIT_SECONDS,
     analyses: settings.ANALYSES,
     ...(settings.RETENTION_DAYS === undefined ? {} : { retentionDays: settings.RETENTION_DAYS }),
     ...(settings.DAILY_IMAGE_QUOTA === undefined ? {} : { dailyImageQuota: settings.DAILY_IMAGE_QUOTA }),

@@ -8,6 +8,8 @@ import { ANALYSES, analysisNameSchema } from './image.ts'
 export const DEFAULT_MAX_IMAGE_BYTES = 4_500_000
 /** What a worker of 1,769 MB decodes with room to spare, and more than cameras make of one picture. */
 export const DEFAULT_MAX_UPLOAD_BYTES = 50_000_000
+/** API Gateway ends a request after 29 seconds (REST API quota), so waiting stops well before. */
+export const MAX_WAIT_SECONDS = 20
 
 /** A list of names, separated by commas. */
 const list = <T extends z.ZodType<string, string>>(item: T) =>
@@ -60,6 +62,11 @@ export const apiSettings = {
   MAX_IMAGE_BYTES: z.coerce.number().int().positive().default(DEFAULT_MAX_IMAGE_BYTES),
   /** The largest image that `POST /uploads` gives a form for, in bytes; S3 takes up to 5 GB. */
   MAX_UPLOAD_BYTES: z.coerce.number().int().positive().default(DEFAULT_MAX_UPLOAD_BYTES),
+  /**
+   * The longest that `GET /images/{imageId}?wait=N` waits, in seconds. On AWS each one that waits takes one of the
+   * account's concurrent executions, which workers need too.
+   */
+  MAX_WAIT_SECONDS: z.coerce.number().int().min(0).max(MAX_WAIT_SECONDS).default(MAX_WAIT_SECONDS),
   /**
    * The analyses that a request may ask for; what is not in here is never computed, billed or stored. A request that
    * names none gets `labels` and `faces`, as far as they are in here.

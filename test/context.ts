@@ -23,7 +23,7 @@ import { type StandInOptions, startEmbeddedAws, startRekognition } from '../loca
 import { toRecord } from '../local/poller.ts'
 import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
 import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
-import { DEFAULT_MAX_IMAGE_BYTES, DEFAULT_MAX_UPLOAD_BYTES } from '../shared/config.ts'
+import { DEFAULT_MAX_IMAGE_BYTES, DEFAULT_MAX_UPLOAD_BYTES, MAX_WAIT_SECONDS } from '../shared/config.ts'
 import type { EventDetail } from '../shared/event.ts'
 import { ANALYSES } from '../shared/image.ts'
 import { limitersFor } from '../worker/analysis.ts'
@@ -182,6 +182,7 @@ export async function startTestSystem(
     maxImageBytes: options.maxImageBytes ?? DEFAULT_MAX_IMAGE_BYTES,
     maxUploadBytes: DEFAULT_MAX_UPLOAD_BYTES,
     presignPost: postForms(s3, names.bucket),
+    maxWaitSeconds: MAX_WAIT_SECONDS,
     analyses: [...ANALYSES],
     ...options.api,
     newImageId,

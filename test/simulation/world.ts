@@ -316,6 +316,7 @@ export class World {
       ...this.#clients('api', process),
       maxImageBytes: 4_500_000,
       maxUploadBytes: 50_000_000,
+      maxWaitSeconds: 20,
       analyses: [...ANALYSES],
       presignPost: async (key) => ({ url: '', fields: { key } }),
       auth: 'none',
