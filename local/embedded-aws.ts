@@ -2,19 +2,21 @@ import { mkdirSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { Readable } from 'node:stream'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
-import dynalite from 'dynalite'
 import { type Clock, clientOptions, elapsed, sleep } from '../shared/aws.ts'
 import { AwsError, type JsonService } from './aws-json.ts'
 import { isFromPage, isKnownHost, UNKNOWN_HOST } from './door.ts'
+import { createDynamoDb } from './dynamodb.ts'
+import { isObject } from './event-pattern.ts'
 import { createEventBridge } from './eventbridge.ts'
 import { loadFauxqs, newRequestId } from './fauxqs.ts'
+import { writeWhole } from './files.ts'
 import { createRekognition } from './rekognition.ts'
 import { createS3 } from './s3.ts'
 import { S3Error, sendS3Error } from './s3-answers.ts'
 import type { Credentials } from './signature-v4.ts'
 import { createMessageMover } from './sqs-move.ts'
+import { DiskFull } from './storage.ts'
 import { createTimeToLive } from './ttl.ts'
 
 /** The account of every emulated resource: what the emulators behind this endpoint put into their ARNs. */
@@ -70,14 +72,17 @@ export interface EmbeddedAwsOptions {
   clock?: Clock
   /** Hears of an event, of EventBridge or of S3, that no queue took. */
   onDropped: (dropped: { eventId: string; targetArn: string; reason: unknown }) => void
+  /** Hears a sentence when the disk is full, and when it no longer is. */
+  onDisk?: (sentence: string) => void
 }
 
 /** One endpoint for S3, SQS, DynamoDB, EventBridge and Rekognition on the real wire protocols. */
 export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<EmbeddedAws> {
   const { folder, region, clock = { elapsed, sleep } } = options
   mkdirSync(folder, { recursive: true })
-  const fauxqs = await loadFauxqs(folder)
-  const database = dynalite({ path: join(folder, 'dynamodb'), createTableMs: 0 })
+  const fauxqs = await loadFauxqs(folder, options.onDisk ?? (() => {}))
+  const { storage } = fauxqs
+  const write: typeof writeWhole = (file, content) => storage.guard(() => writeWhole(file, content))
   let endpoint = ''
   const databaseClient = new DynamoDBClient({
     ...patient(clientOptions({ region, credentials: { accessKeyId: 'test', secretAccessKey: 'test' } })),
@@ -86,6 +91,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
   const timeToLive = createTimeToLive({
     dynamo: databaseClient,
     file: join(folder, 'ttl.json'),
+    write,
     now: options.now ?? (() => new Date()),
   })
 
@@ -94,6 +100,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     accountId: ACCOUNT_ID,
     deliver: async (queueArn, body, attributes) => fauxqs.send(queueArn, body, attributes),
     file: join(folder, 'eventbridge.json'),
+    write,
     onDropped: options.onDropped,
     clock,
   })
@@ -108,6 +115,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     credentials: options.credentials ?? [],
     onDropped: options.onDropped,
   })
+  const dynamoDb = createDynamoDb(storage, region, ACCOUNT_ID)
   const services = new Map<string, JsonService>([
     ['AWSEvents', eventBridge.service],
     ['RekognitionService', rekognition],
@@ -117,10 +125,12 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     const [name, operation] = operationOf(request)
     const service = services.get(name)
     if (isRefused(request, response, allowedHosts)) return
-    if (service !== undefined) void answerJson(service, operation, request, response)
+    if (writes(request, operation) && storage.isFull()) refuse(new DiskFull(), request, response)
+    else if (service !== undefined) void answerJson(service, operation, request, response)
     else if (name.startsWith('DynamoDB') && timeToLive.operations.has(operation))
       void answerJson(timeToLive.service, operation, request, response, DYNAMODB_JSON)
-    else if (name.startsWith('DynamoDB')) void replay(database, request, response)
+    else if (name.startsWith('DynamoDB'))
+      void answerJson(dynamoDb, operation, request, response, DYNAMODB_JSON)
     else if (name === 'AmazonSQS' && mover.operations.has(operation))
       void answerJson(mover.service, operation, request, response, SQS_JSON)
     else if (name === 'AmazonSQS') fauxqs.handle(request, response)
@@ -142,10 +152,6 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
       await mover.stop()
       await fauxqs.close()
       databaseClient.destroy()
-      // It closes what it has open only as a server that listens, which it never does: nothing here may bypass the door.
-      database.removeAllListeners('request')
-      await listen(database, 0)
-      await close(database)
     },
   }
 }
@@ -187,8 +193,8 @@ function close(server: Server): Promise<void> {
   return new Promise((resolve) => server.close(() => resolve()))
 }
 
-/** 5 MB of image are 7 MB of base64; nothing that is sent as JSON is larger. */
-const MAX_JSON_BYTES = 10_000_000
+/** What BatchWriteItem takes (DynamoDB API reference); 5 MB of image for Rekognition are 7 MB of base64. */
+const MAX_JSON_BYTES = 16 * 1024 * 1024
 
 interface JsonProtocol {
   contentType: string
@@ -247,12 +253,25 @@ function isRefused(
   allowedHosts: readonly string[],
 ): boolean {
   const refused = refusalOf(request, allowedHosts)
-  if (refused === undefined) return false
-  if (request.headers['x-amz-target'] === undefined)
-    sendS3Error(response, new S3Error(refused.name, refused.message, refused.status), newRequestId())
-  else sendError(refused, response)
-  return true
+  if (refused !== undefined) refuse(refused, request, response)
+  return refused !== undefined
 }
+
+function refuse(
+  { name, message, status }: AwsError,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
+  if (request.headers['x-amz-target'] === undefined)
+    sendS3Error(response, new S3Error(name, message, status), newRequestId())
+  else sendError(new AwsError(name, message, status), response)
+}
+
+/** Whether a request may leave something on the disk. Also a message that is received does: it is not visible for a time. */
+const writes = ({ method = '' }: IncomingMessage, operation: string): boolean =>
+  operation === ''
+    ? ['PUT', 'POST', 'DELETE'].includes(method)
+    : !/^(BatchGet|Describe|Detect|Get|List|Query|Scan|Test)/.test(operation)
 
 function refusalOf(
   { headers, method, url = '' }: IncomingMessage,
@@ -285,24 +304,6 @@ function refusalOf(
   return undefined
 }
 
-/** A client that goes away in mid-request would end the process: the emulator throws then. So it gets whole requests. */
-async function replay(database: Server, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const chunks: Buffer[] = []
-  try {
-    for await (const chunk of request) chunks.push(chunk)
-  } catch {
-    return
-  }
-  // It also throws at a body that is JSON but no object.
-  if (request.method === 'POST' && !/^\s*\{/.test(chunks[0]?.toString('latin1', 0, 100) ?? '')) {
-    response.writeHead(400, { 'content-type': 'application/x-amz-json-1.0' })
-    response.end(JSON.stringify({ __type: 'com.amazon.coral.service#SerializationException' }))
-    return
-  }
-  const { method, url, headers } = request
-  database.emit('request', Object.assign(Readable.from(chunks), { method, url, headers }), response)
-}
-
 /** The service that a signature is for: `Credential=key/date/region/service/aws4_request`. */
 const serviceInScope = (request: IncomingMessage): string | undefined =>
   /Credential=[^/]+\/\d+\/[^/]+\/([^/]+)\//.exec(request.headers.authorization ?? '')?.[1]
@@ -324,8 +325,10 @@ async function readJson(request: IncomingMessage): Promise<Record<string, unknow
     chunks.push(chunk)
   }
   try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8') || '{}')
+    const input: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8') || '{}')
+    if (isObject(input)) return input
   } catch {
-    throw new AwsError('SerializationException', 'The request body is not valid JSON.')
+    // Neither is what is no JSON at all.
   }
+  throw new AwsError('SerializationException', 'The request body is not a JSON object.')
 }

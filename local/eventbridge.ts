@@ -24,6 +24,7 @@ import {
   page,
 } from './eventbridge-input.ts'
 import { readIfThere, writeWhole } from './files.ts'
+import { DiskFull } from './storage.ts'
 
 /**
  * A stand-in for Amazon EventBridge: buses, rules with event patterns, and targets, which are SQS queues and API
@@ -38,10 +39,12 @@ import { readIfThere, writeWhole } from './files.ts'
 export interface EventBridgeOptions {
   region: string
   accountId: string
-  /** Sends one message to an SQS queue by ARN; rejects with an Error if the queue is not there. */
+  /** Sends one message to an SQS queue by ARN; rejects with an Error if the queue is not there, DiskFull if that is so. */
   deliver: (queueArn: string, body: string, attributes?: Record<string, string>) => Promise<void>
   /** Where buses, rules, targets and connections, with their secrets, are kept between runs; nothing is without it. */
   file?: string
+  /** How it is written. */
+  write?: typeof writeWhole
   now?: () => Date
   /** By which API destinations are called. */
   clock?: Clock
@@ -247,7 +250,8 @@ export interface EventBridge {
 
 /** @throws Error when the file of an earlier run cannot be read */
 export function createEventBridge(options: EventBridgeOptions): EventBridge {
-  const { region, accountId, deliver, file, now = () => new Date(), clock = { elapsed, sleep } } = options
+  const { region, accountId, deliver, file, write = writeWhole } = options
+  const { now = () => new Date(), clock = { elapsed, sleep } } = options
   const seconds = () => Math.floor(now().getTime() / 1000)
 
   const newBus = (Name: string): Bus => ({
@@ -264,7 +268,7 @@ export function createEventBridge(options: EventBridgeOptions): EventBridge {
   function change<T>(mutate: (draft: State) => T): T {
     const draft = structuredClone(state)
     const answer = mutate(draft)
-    if (file !== undefined) writeWhole(file, draft)
+    if (file !== undefined) write(file, draft)
     state = draft
     return answer
   }
@@ -323,7 +327,9 @@ export function createEventBridge(options: EventBridgeOptions): EventBridge {
   async function send(bus: Bus, rule: Rule, target: Target, event: { id: string }): Promise<void> {
     if (kindOf(target.Arn) === 'sqs')
       return attempt(bus, rule, target, event, (input) => deliver(target.Arn, input))
-    const call = attempt(bus, rule, target, event, (input) => endpoints.deliver(target, input))
+    const call = attempt(bus, rule, target, event, (input) => endpoints.deliver(target, input)).catch(
+      (reason) => drop(bus, rule, target, event, reason),
+    )
     calls.add(call)
     void call.finally(() => calls.delete(call))
   }
@@ -340,21 +346,27 @@ export function createEventBridge(options: EventBridgeOptions): EventBridge {
     try {
       await hand(targetInput(target, event))
     } catch (error) {
+      // The sender hears of it, and sends the event again.
+      if (error instanceof DiskFull) throw error
       try {
         if (target.DeadLetterConfig?.Arn === undefined) throw error
         const { attributes } =
           error instanceof Undelivered ? error : new Undelivered('NO_RESOURCE', (error as Error).message)
         await deliver(target.DeadLetterConfig.Arn, JSON.stringify(event), { ...arns, ...attributes })
       } catch (reason) {
-        options.onDropped?.({
-          ruleArn: arns.RULE_ARN,
-          targetArn: target.Arn,
-          eventId: event.id,
-          reason,
-        })
+        if (reason instanceof DiskFull) throw reason
+        drop(bus, rule, target, event, reason)
       }
     }
   }
+
+  const drop = (bus: Bus, rule: Rule, target: Target, event: { id: string }, reason: unknown): void =>
+    options.onDropped?.({
+      ruleArn: ruleArn(bus, rule),
+      targetArn: target.Arn,
+      eventId: event.id,
+      reason,
+    })
 
   async function publish(entry: Entry): Promise<{ EventId: string }> {
     const time = entry.Time === undefined ? now() : new Date(entry.Time * 1000)

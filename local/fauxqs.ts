@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { DatabaseSync } from 'node:sqlite'
+import { errorDocument, S3Error } from './s3-answers.ts'
+import { createStorage, DiskFull, type Storage } from './storage.ts'
 
 /** Who asked for something, as S3's events and answers name it. */
 export interface Caller {
@@ -49,7 +51,7 @@ export interface FauxqsModules {
   hasBucket: (bucket: string) => boolean
   /** Stores what came by another way than the emulator's own. @throws Error with code NoSuchBucket */
   putObject: (object: NewObject, caller: Caller) => { etag: string }
-  /** The listener's messages are kept with the object or, if the process is killed, neither is. It must not throw. */
+  /** The listener's messages are kept with the object or, if the process is killed or it throws, neither is. */
   onObjectCreated: (listener: (object: CreatedObject) => void) => void
   /** JSON that is kept with a bucket, under a name, for as long as the bucket is there. */
   bucketSettings: {
@@ -68,6 +70,8 @@ export interface FauxqsModules {
   moveMessage: (fromArn: string, toArn: string | undefined) => Moved
   /** Makes everything in flight visible. */
   recoverQueue: (name: string) => void
+  /** Where all of it is kept, for more of the same kind. */
+  storage: Storage
   close: () => Promise<void>
 }
 
@@ -84,6 +88,9 @@ interface Queue {
   messages: Message[]
   delayedMessages: Message[]
   inflightMessages: Map<string, { message: Message }>
+  fifoMessages: Map<string, Message[]>
+  fifoDelayed: Map<string, Message[]>
+  fifoLockedGroups: Map<string, number>
   persistence: unknown
   enqueue(message: Message): void
   dequeue(
@@ -113,7 +120,11 @@ interface StoredObject {
 interface S3Store {
   persistence: unknown
   buckets: Map<string, Map<string, unknown>>
+  bucketCreationDates: Map<string, Date>
+  bucketTypes: Map<string, string>
+  bucketLifecycleConfigurations: Map<string, unknown>
   multipartUploads: Map<string, { bucket: string }>
+  multipartUploadsByBucket: Map<string, Set<string>>
   getObject(bucket: string, key: string): StoredObject
   putObject(bucket: string, ...object: unknown[]): StoredObject
   completeMultipartUpload(uploadId: string, ...parts: unknown[]): StoredObject
@@ -124,8 +135,9 @@ interface S3Store {
  * and an unguarded S3 and SQS must not be there for the whole network.
  *
  * @param folder where its SQLite file is kept
+ * @param say hears a sentence when the disk is full, and when it no longer is
  */
-export async function loadFauxqs(folder: string): Promise<FauxqsModules> {
+export async function loadFauxqs(folder: string, say: (sentence: string) => void): Promise<FauxqsModules> {
   const load = (module: string) => import(new URL(module, import.meta.resolve('fauxqs')).href)
   const [{ buildApp }, { SqsStore }, { SnsStore }, { S3Store }, { PersistenceManager }] = await Promise.all(
     ['app.js', 'sqs/sqsStore.js', 'sns/snsStore.js', 's3/s3Store.js', 'persistence.js'].map(load),
@@ -133,18 +145,48 @@ export async function loadFauxqs(folder: string): Promise<FauxqsModules> {
   const sqsStore: SqsStore = new SqsStore()
   const snsStore = new SnsStore()
   const s3Store: S3Store = new S3Store()
-  const persistence = new PersistenceManager(folder)
+  const persistence: Persistence = new PersistenceManager(folder)
   // Its own version sets the receive count, which the table demands, to NULL; so a message that becomes visible
   // again by ChangeMessageVisibility would answer with a 500, and be lost to a restart.
   const makeReady = persistence.db.prepare(
     'UPDATE sqs_messages SET receipt_handle = NULL, visibility_deadline = NULL WHERE message_id = ?',
   )
-  persistence.updateMessageReady = (messageId: string) => makeReady.run(messageId)
-  const atomically = reentrant(persistence)
+  persistence.updateMessageReady = (messageId) => makeReady.run(messageId)
+
+  /** Some operations change what is in memory before they write, so what could not be written is there until now. */
+  const readAgain = (): void => {
+    for (const queue of sqsStore.allQueues()) {
+      for (const messages of [queue.messages, queue.delayedMessages]) messages.length = 0
+      queue.inflightMessages.clear()
+      for (const groups of [queue.fifoMessages, queue.fifoDelayed, queue.fifoLockedGroups]) groups.clear()
+      persistence.loadSqsMessages(queue)
+      // What could not settle them has let go of them.
+      for (const handle of [...queue.inflightMessages.keys()]) queue.changeVisibility(handle, 0)
+    }
+    const { buckets, bucketCreationDates, bucketTypes, bucketLifecycleConfigurations } = s3Store
+    const { multipartUploads, multipartUploadsByBucket } = s3Store
+    for (const map of [buckets, bucketCreationDates, bucketTypes, bucketLifecycleConfigurations]) map.clear()
+    for (const map of [multipartUploads, multipartUploadsByBucket]) map.clear()
+    s3Store.persistence = undefined
+    persistence.loadS3(s3Store)
+    s3Store.persistence = guarded
+  }
+  const storage = createStorage(folder, persistence.db, readAgain, say)
+  const { atomically, guard } = storage
+  // Its own transactions end with an error inside another one.
+  persistence.transaction = atomically
+  const guarded = new Proxy(persistence, {
+    get: (target, name) => {
+      const member: unknown = Reflect.get(target, name)
+      return typeof member === 'function'
+        ? (...parameters: unknown[]) => guard(() => Reflect.apply(member, target, parameters))
+        : member
+    },
+  })
   const cameFrom = rememberSources(sqsStore, atomically)
   // Loaded before the stores know where to write, or loading would write it all again.
   persistence.load(sqsStore, snsStore, s3Store)
-  for (const store of [sqsStore, snsStore, s3Store, ...sqsStore.allQueues()]) store.persistence = persistence
+  for (const store of [sqsStore, snsStore, s3Store, ...sqsStore.allQueues()]) store.persistence = guarded
   // Without a host of its own it names the one that the request was sent to.
   sqsStore.host = ''
   const app = buildApp({ logger: false, stores: { sqsStore, snsStore, s3Store } })
@@ -155,6 +197,7 @@ export async function loadFauxqs(folder: string): Promise<FauxqsModules> {
     { parseAs: 'buffer', bodyLimit: 100_000_000 },
     (_request: unknown, body: Buffer, done: (error: null, body: Buffer) => void) => done(null, body),
   )
+  app.setErrorHandler(answerTrouble)
   let onCreated: (object: CreatedObject) => void = () => {}
   const announceCreated = announceObjects(app, s3Store, atomically, (object) => onCreated(object))
   await app.ready()
@@ -201,7 +244,7 @@ export async function loadFauxqs(folder: string): Promise<FauxqsModules> {
     onObjectCreated: (listener) => {
       onCreated = listener
     },
-    bucketSettings: keepSettings(persistence.db),
+    bucketSettings: keepSettings(storage),
     hasQueue: (arn) => sqsStore.getQueueByArn(arn) !== undefined,
     deadLetterSources: (arn) => sourcesOf(arn).map((queue) => queue.arn),
     visibleMessages: (arn) => {
@@ -224,7 +267,7 @@ export async function loadFauxqs(folder: string): Promise<FauxqsModules> {
       if (to === undefined) return 'AWS.SimpleQueueService.NonExistentQueue'
       atomically(() => {
         enqueue(to, message.body, message.messageAttributes)
-        persistence.deleteMessage(message.messageId)
+        guarded.deleteMessage(message.messageId)
       })
       from.messages.shift()
       return 'moved'
@@ -234,6 +277,7 @@ export async function loadFauxqs(folder: string): Promise<FauxqsModules> {
       if (queue === undefined) return
       for (const handle of [...queue.inflightMessages.keys()]) queue.changeVisibility(handle, 0)
     },
+    storage,
     close: async () => {
       await app.close()
       persistence.close()
@@ -241,34 +285,42 @@ export async function loadFauxqs(folder: string): Promise<FauxqsModules> {
   }
 }
 
-type Atomically = <T>(work: () => T) => T
+interface Persistence {
+  db: DatabaseSync
+  transaction: <T>(work: () => T) => T
+  updateMessageReady: (messageId: string) => unknown
+  deleteMessage: (messageId: string) => void
+  load: (...stores: object[]) => void
+  loadSqsMessages: (queue: Queue) => void
+  loadS3: (store: S3Store) => void
+  close: () => void
+}
 
-/** The emulator's own transactions end with an error inside another one; now they are a part of it. */
-function reentrant(persistence: { transaction: (work: () => void) => void }): Atomically {
-  const begin = persistence.transaction.bind(persistence)
-  let open = false
-  const atomically: Atomically = (work) => {
-    if (open) return work()
-    open = true
-    try {
-      let result: ReturnType<typeof work> | undefined
-      begin(() => {
-        result = work()
-      })
-      return result as ReturnType<typeof work>
-    } finally {
-      open = false
-    }
-  }
-  persistence.transaction = atomically
-  return atomically
+/** What the emulator has no answer for. */
+function answerTrouble(
+  error: unknown,
+  request: { headers: IncomingMessage['headers'] },
+  reply: Reply,
+): unknown {
+  if (!(error instanceof DiskFull)) return reply.send(error)
+  const { name, message, status } = error
+  if (request.headers['x-amz-target'] !== undefined)
+    return reply
+      .status(status)
+      .header('content-type', 'application/x-amz-json-1.0')
+      .header('x-amzn-query-error', `${name};Receiver`)
+      .send(JSON.stringify({ __type: name, message }))
+  return reply
+    .status(status)
+    .header('content-type', 'application/xml')
+    .send(errorDocument(new S3Error(name, message, status), newRequestId()))
 }
 
 /**
  * From which queue each dead letter came; the emulator does not note it. Holds no message longer than the queues do.
  * It also takes a dead letter out of the one queue before it puts it into the other: killed in between, it lost it.
  */
-function rememberSources(store: SqsStore, atomically: Atomically): WeakMap<Message, string> {
+function rememberSources(store: SqsStore, atomically: Storage['atomically']): WeakMap<Message, string> {
   const cameFrom = new WeakMap<Message, string>()
   const createQueue = store.createQueue.bind(store)
   store.createQueue = (...definition) => {
@@ -309,7 +361,7 @@ type Cause = Caller & Pick<CreatedObject, 'how'>
 function announceObjects(
   app: FastifyLike,
   store: S3Store,
-  atomically: Atomically,
+  atomically: Storage['atomically'],
   announce: (object: CreatedObject) => void,
 ): (cause: Cause, store: () => StoredObject) => StoredObject {
   let cause: Cause
@@ -341,12 +393,18 @@ function announceObjects(
   }
 }
 
+interface Reply {
+  header(name: string, value: string): Reply
+  status(status: number): Reply
+  send(body: unknown): Reply
+}
+
 interface FastifyLike {
   addHook(
     name: 'preHandler',
     hook: (
       request: { raw: IncomingMessage; headers: IncomingMessage['headers']; ip: string },
-      reply: { header(name: string, value: string): typeof reply },
+      reply: Reply,
       done: () => void,
     ) => void,
   ): void
@@ -371,7 +429,7 @@ function showContentType(request: IncomingMessage): void {
 }
 
 /** A table of its own in the emulator's database, so that a bucket's settings go with the bucket. */
-function keepSettings(database: DatabaseSync): FauxqsModules['bucketSettings'] {
+function keepSettings({ database, guard }: Storage): FauxqsModules['bucketSettings'] {
   database.exec(`CREATE TABLE IF NOT EXISTS bucket_settings (
     bucket TEXT NOT NULL REFERENCES s3_buckets(name) ON DELETE CASCADE,
     name TEXT NOT NULL,
@@ -388,8 +446,8 @@ function keepSettings(database: DatabaseSync): FauxqsModules['bucketSettings'] {
       const row = select.get(bucket, name)
       return row === undefined ? undefined : JSON.parse(String(row['value']))
     },
-    put: (bucket, name, value) => void replace.run(bucket, name, JSON.stringify(value)),
-    delete: (bucket, name) => void remove.run(bucket, name),
+    put: (bucket, name, value) => void guard(() => replace.run(bucket, name, JSON.stringify(value))),
+    delete: (bucket, name) => void guard(() => remove.run(bucket, name)),
   }
 }
 

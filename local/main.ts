@@ -11,7 +11,8 @@ const log = {
     if (extra['status'] !== undefined) say(styleText('dim', `${extra['status']}  ${extra['imageId']}`))
     else if (message === 'the image failed') say(styleText('dim', `${extra['code']}  ${extra['imageId']}`))
   },
-  warn: (message: string, extra: Record<string, unknown>) => console.warn(`warning: ${message}`, extra),
+  warn: (message: string, extra: Record<string, unknown>) =>
+    console.warn(`warning: ${message}`, ...(Object.keys(extra).length > 0 ? [extra] : [])),
   error: (message: string, extra: Record<string, unknown>) => console.error(`error: ${message}`, extra),
 }
 

@@ -44,18 +44,20 @@ export function sendXml(response: ServerResponse, status: number, document: stri
   response.end(document)
 }
 
-/** @param requestId what the answer's header and its body both name */
-export function sendS3Error(response: ServerResponse, error: S3Error, requestId: string): void {
-  // What of a refused body is still on its way is read and dropped: few clients look for an answer before its end.
-  response.req.resume()
-  const content = [
+export const errorDocument = (error: S3Error, requestId: string): string =>
+  `<?xml version="1.0" encoding="UTF-8"?>\n${xml('Error', [
     xml('Code', error.code),
     xml('Message', error.message),
     ...Object.entries(error.details).map(([name, value]) => xml(name, value)),
     xml('RequestId', requestId),
     xml('HostId', requestId),
-  ]
+  ])}`
+
+/** @param requestId what the answer's header and its body both name */
+export function sendS3Error(response: ServerResponse, error: S3Error, requestId: string): void {
+  // What of a refused body is still on its way is read and dropped: few clients look for an answer before its end.
+  response.req.resume()
   response.setHeader('x-amz-request-id', requestId)
   response.setHeader('x-amz-id-2', requestId)
-  sendXml(response, error.status, `<?xml version="1.0" encoding="UTF-8"?>\n${xml('Error', content)}`)
+  sendXml(response, error.status, errorDocument(error, requestId))
 }

@@ -36,6 +36,7 @@ import {
 import { postObject } from './s3-post.ts'
 import { verifyPresigned } from './s3-presigned.ts'
 import type { Credentials } from './signature-v4.ts'
+import { DiskFull } from './storage.ts'
 
 export interface S3Options {
   fauxqs: FauxqsModules
@@ -66,12 +67,17 @@ export function createS3(options: S3Options): (request: IncomingMessage, respons
   return (request, response) => {
     const caller: Caller = { requestId: newRequestId(), sourceIp: request.socket.remoteAddress ?? '' }
     answer(options, caller, request, response).catch((error) => {
-      const known = error instanceof S3Error ? error : new S3Error('InternalError', String(error), 500)
+      const known = error instanceof S3Error ? error : s3ErrorOf(error)
       if (response.headersSent) response.destroy()
       else sendS3Error(response, known, caller.requestId)
     })
   }
 }
+
+const s3ErrorOf = (error: unknown): S3Error =>
+  error instanceof DiskFull
+    ? new S3Error(error.name, error.message, error.status)
+    : new S3Error('InternalError', String(error), 500)
 
 async function answer(
   options: S3Options,
@@ -246,6 +252,8 @@ function announce({ fauxqs, region, onDropped }: S3Options, object: CreatedObjec
     try {
       fauxqs.send(configuration.Queue, eventMessage(object, configuration.Id, region))
     } catch (reason) {
+      // Then the object is not kept either.
+      if (reason instanceof DiskFull) throw reason
       onDropped({ eventId: object.requestId, targetArn: configuration.Queue, reason })
     }
   }

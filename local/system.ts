@@ -42,6 +42,7 @@ import { countRecordings, createRecordings, type Recall } from './recordings.ts'
 import { recover } from './recover.ts'
 import { createMissingResources, openForPages, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
 import { expireObjects } from './retention.ts'
+import { hasRoom, isDiskFull, ROOM_BYTES } from './storage.ts'
 
 const port = z.coerce.number().int().min(0).max(65_535)
 
@@ -111,8 +112,18 @@ const EXPIRE_OBJECTS_EVERY_MS = 3_600_000
 const MAX_ATTEMPTS = 10
 const GIVE_UP_MS = 14 * 86_400_000
 
+/** The embedded AWS says once that the disk is full; all the calls that fail by it would say it again. */
+function withoutDiskFull({ info, warn, error }: WorkerDeps['log']): WorkerDeps['log'] {
+  const unlessFull =
+    (say: typeof warn): typeof warn =>
+    (message, extra) =>
+      Object.values(extra).some(isDiskFull) ? undefined : say(message, extra)
+  return { info, warn: unlessFull(warn), error: unlessFull(error) }
+}
+
 /** The whole system in this process: embedded AWS (or another endpoint), API, page and worker. */
-export async function startSystem(env: NodeJS.ProcessEnv, log: WorkerDeps['log']): Promise<System> {
+export async function startSystem(env: NodeJS.ProcessEnv, say: WorkerDeps['log']): Promise<System> {
+  const log = withoutDiskFull(say)
   // An empty variable is one that is not set.
   const parsed = environmentSchema.safeParse(
     Object.fromEntries(Object.entries(env).filter(([, value]) => value !== '')),
@@ -164,6 +175,11 @@ async function start(
     const folder = settings.DATA_DIR ?? mkdtempSync(join(tmpdir(), 'image-analyzer-'))
     if (settings.DATA_DIR === undefined) undo.push(() => rmSync(folder, { recursive: true, force: true }))
     undo.push(lock(folder))
+    if (!hasRoom(folder)) {
+      throw new StartError(
+        `The disk of ${folder} has less than ${ROOM_BYTES / 1e6} MB left; make room, or set DATA_DIR to another folder.`,
+      )
+    }
     const awsPort = settings.AWS_PORT ?? 4566
     const credentials = ownCredentials(folder)
     embedded = await startEmbeddedAws({
@@ -174,6 +190,7 @@ async function start(
       credentials: [credentials],
       allowedHosts: settings.ALLOWED_HOSTS,
       onDropped: (dropped) => log.warn('an event could not be delivered', { ...dropped }),
+      onDisk: (sentence) => log.warn(sentence, {}),
     }).catch(portTrouble('AWS_PORT', awsPort))
     undo.push(embedded.stop)
     target = { endpoint: embedded.endpoint, region, credentials }

@@ -10,7 +10,7 @@ import {
 } from '@aws-sdk/client-dynamodb'
 import * as z from 'zod'
 import { AwsError, type JsonService } from './aws-json.ts'
-import { readIfThere, writeWhole } from './files.ts'
+import { readIfThere, type writeWhole } from './files.ts'
 
 /**
  * DynamoDB's time to live, which the emulator has not: developer guide, "Using time to live (TTL)". What is a matter of
@@ -44,10 +44,11 @@ export interface TimeToLive {
 export function createTimeToLive(options: {
   dynamo: DynamoDBClient
   file: string
+  write: typeof writeWhole
   now: () => Date
 }): TimeToLive {
-  const { dynamo, file, now } = options
-  const state = readState(file)
+  const { dynamo, file, write, now } = options
+  let state = readState(file)
 
   async function describe(TableName: string): Promise<TableDescription> {
     try {
@@ -74,9 +75,11 @@ export function createTimeToLive(options: {
         `TimeToLive is active on a different AttributeName: current AttributeName is ${current}`,
       )
     if (current !== undefined && Enabled) throw validation('TimeToLive is already enabled')
-    if (Enabled) state.set(TableName, { attribute: AttributeName, created: creation(table) })
-    else state.delete(TableName)
-    writeWhole(file, Object.fromEntries(state))
+    const draft = new Map(state)
+    if (Enabled) draft.set(TableName, { attribute: AttributeName, created: creation(table) })
+    else draft.delete(TableName)
+    write(file, Object.fromEntries(draft))
+    state = draft
     return { TimeToLiveSpecification }
   }
 
