@@ -1,7 +1,11 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import {
   DeleteMessageBatchCommand,
   type Message,
   ReceiveMessageCommand,
+  type SendMessageBatchCommandInput,
+  type SendMessageBatchRequestEntry,
+  type SendMessageCommandInput,
   type SQSClient,
 } from '@aws-sdk/client-sqs'
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
@@ -27,12 +31,54 @@ export interface Poller {
   stop: (graceMs: number) => Promise<void>
 }
 
+/**
+ * Lambda invokes a function about 16 times in one chain of requests, in which each message was sent while it handled the
+ * one before. It refuses the next one each time that SQS delivers it (AWS Lambda developer guide, recursive loop
+ * detection).
+ */
+const LONGEST_CHAIN = 16
+/** Where a message carries how long its chain is: to AWS it is a part of the system attribute AWSTraceHeader. */
+const CHAIN_ATTRIBUTE = 'Lineage'
+/** Of the messages that an invocation sends. */
+const chains = new AsyncLocalStorage<number>()
+
+const chainOf = ({ MessageAttributes }: Message): number =>
+  Number(MessageAttributes?.[CHAIN_ATTRIBUTE]?.StringValue ?? 0)
+
+/** As the SDK does with the trace header on Lambda. */
+function passChainOn(sqs: SQSClient): void {
+  const withChain = <T extends SendMessageBatchRequestEntry | SendMessageCommandInput>(message: T): T => ({
+    ...message,
+    MessageAttributes: {
+      ...message.MessageAttributes,
+      [CHAIN_ATTRIBUTE]: { DataType: 'Number', StringValue: String(chains.getStore()) },
+    },
+  })
+  sqs.middlewareStack.add(
+    (next, { commandName }) =>
+      (args) => {
+        if (chains.getStore() === undefined) return next(args)
+        if (commandName === 'SendMessageCommand') {
+          return next({ ...args, input: withChain(args.input as SendMessageCommandInput) })
+        }
+        if (commandName === 'SendMessageBatchCommand') {
+          const input = args.input as SendMessageBatchCommandInput
+          return next({ ...args, input: { ...input, Entries: input.Entries?.map(withChain) } })
+        }
+        return next(args)
+      },
+    { step: 'initialize', name: 'passChainOn', override: true },
+  )
+}
+
 /** Milliseconds before another try when the queue cannot be read. */
 const RETRY_MS = 1_000
 
 /**
  * Feeds a queue to a handler by the rules of Lambda's event source mapping: what the handler does not report as
- * failed is deleted; all else becomes visible again by its visibility timeout.
+ * failed is deleted; the rest becomes visible again by its visibility timeout.
+ *
+ * @param sqs also what the handler sends with: a chain of messages that it sends to its own queue is ended
  */
 export function startPoller(
   sqs: SQSClient,
@@ -41,6 +87,7 @@ export function startPoller(
   onError: (message: string, error: unknown) => void,
 ): Poller {
   const stopping = new AbortController()
+  passChainOn(sqs)
 
   async function poll(): Promise<void> {
     while (!stopping.signal.aborted) {
@@ -81,11 +128,21 @@ export function startPoller(
     return batch
   }
 
-  async function invoke(messages: Message[]): Promise<void> {
+  async function invoke(received: Message[]): Promise<void> {
+    const messages = received.filter((message) => chainOf(message) < LONGEST_CHAIN)
+    if (messages.length < received.length) {
+      onError(
+        `the function was invoked ${LONGEST_CHAIN} times in one chain of messages; the next one is not handled`,
+        new Error('RecursiveInvocationException'),
+      )
+    }
+    if (messages.length === 0) return
     const records = messages.map((message) => toRecord(message, mapping.queueArn))
     let response: unknown
     try {
-      response = await withinTimeout(handler({ Records: records }, contextFor(mapping.functionTimeoutMs)))
+      response = await chains.run(1 + Math.max(...messages.map(chainOf)), () =>
+        withinTimeout(handler({ Records: records }, contextFor(mapping.functionTimeoutMs))),
+      )
     } catch (error) {
       onError('the function failed; its whole batch will be delivered again', error)
       return

@@ -2,9 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
+  ChangeMessageVisibilityCommand,
   CreateQueueCommand,
   GetQueueAttributesCommand,
   SendMessageBatchCommand,
+  SendMessageCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs'
 import type { SQSEvent } from 'aws-lambda'
@@ -119,6 +121,7 @@ describe('the poller', () => {
     }
     return {
       poller,
+      queueUrl: QueueUrl,
       batches,
       errors,
       bodies: () => batches.map((records) => records.map((record) => record.body).sort()),
@@ -165,6 +168,54 @@ describe('the poller', () => {
     await fed.empty()
     await fed.poller.stop(1_000)
     expect(await fed.dead()).toBe(0)
+  })
+  it.each([
+    [
+      'SendMessage',
+      (MessageBody: string) => (QueueUrl: string) =>
+        sqs.send(new SendMessageCommand({ QueueUrl, MessageBody })),
+    ],
+    [
+      'SendMessageBatch',
+      (MessageBody: string) => (QueueUrl: string) =>
+        sqs.send(new SendMessageBatchCommand({ QueueUrl, Entries: [{ Id: '0', MessageBody }] })),
+    ],
+  ])('ends a chain of messages that are sent again by %s, as Lambda does', async (_name, again) => {
+    let queueUrl = ''
+    const fed = await feed(
+      ['x'],
+      async (event) => {
+        for (const { body } of event.Records) await again(body)(queueUrl)
+        return null
+      },
+      { maxReceiveCount: 1 },
+    )
+    queueUrl = fed.queueUrl
+    await until('the chain has ended', async () => ((await fed.dead()) === 1 ? true : undefined))
+    await fed.poller.stop(1_000)
+    expect(fed.bodies()).toEqual(Array.from({ length: 16 }, () => ['x']))
+    expect(fed.errors).toEqual([expect.stringContaining('in one chain of messages')])
+  })
+  it('delivers one message as often as it takes', async () => {
+    let queueUrl = ''
+    const fed = await feed(
+      ['x'],
+      async (event) => {
+        const [record] = event.Records
+        if (record === undefined || Number(record.attributes.ApproximateReceiveCount) > 20) return null
+        const { receiptHandle: ReceiptHandle, messageId: itemIdentifier } = record
+        await sqs.send(
+          new ChangeMessageVisibilityCommand({ QueueUrl: queueUrl, ReceiptHandle, VisibilityTimeout: 0 }),
+        )
+        return { batchItemFailures: [{ itemIdentifier }] }
+      },
+      { maxReceiveCount: 1_000, visibilitySeconds: 30 },
+    )
+    queueUrl = fed.queueUrl
+    await fed.empty()
+    await fed.poller.stop(1_000)
+    expect(fed.batches).toHaveLength(21)
+    expect(fed.errors).toEqual([])
   })
   it('waits its window for a full batch', async () => {
     const bodies = Array.from({ length: 25 }, (_, index) => `${index}`)
