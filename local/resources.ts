@@ -24,6 +24,7 @@ import {
   GetQueueAttributesCommand,
   GetQueueUrlCommand,
   QueueDoesNotExist,
+  SetQueueAttributesCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs'
 import { LISTED_ATTRIBUTES } from '../api/records.ts'
@@ -43,7 +44,8 @@ export type ResourceNames = ReturnType<typeof resourceNames>
 export const WORKER_TIMEOUT_SECONDS = 60
 /** Six times the function's timeout, as AWS advises for queues that feed Lambda. */
 const VISIBILITY_TIMEOUT_SECONDS = 6 * WORKER_TIMEOUT_SECONDS
-const MAX_RECEIVE_COUNT = 5
+/** The most that SQS takes (Amazon SQS, redrive policy); what worker/process-image.ts makes of it. */
+const MAX_RECEIVE_COUNT = 1_000
 
 export interface ResourceClients {
   s3: S3Client
@@ -53,11 +55,16 @@ export interface ResourceClients {
   region: string
 }
 
-/** Creates what is missing at an endpoint and leaves what is there: here what Terraform does on AWS. */
+/** Creates what is missing at an endpoint and leaves the rest as it is: here what Terraform does on AWS. */
 export async function createMissingResources(
   clients: ResourceClients,
   names: ResourceNames,
-): Promise<{ jobQueueUrl: string; jobQueueArn: string; bucketIsNew: boolean }> {
+): Promise<{
+  jobQueueUrl: string
+  jobQueueArn: string
+  deadLetterQueueUrl: string
+  bucketIsNew: boolean
+}> {
   const [queue, bucketIsNew] = await Promise.all([
     createQueues(clients.sqs, names),
     createBucket(clients, names.bucket),
@@ -165,21 +172,26 @@ async function createTable(dynamoDb: DynamoDBClient, table: string): Promise<voi
 async function createQueues(
   sqs: SQSClient,
   names: ResourceNames,
-): Promise<{ jobQueueUrl: string; jobQueueArn: string }> {
+): Promise<{ jobQueueUrl: string; jobQueueArn: string; deadLetterQueueUrl: string }> {
   const dead = await createQueue(sqs, names.deadQueue, { MessageRetentionPeriod: '1209600' })
+  const RedrivePolicy = JSON.stringify({ deadLetterTargetArn: dead.arn, maxReceiveCount: MAX_RECEIVE_COUNT })
   const jobs = await createQueue(sqs, names.jobQueue, {
     VisibilityTimeout: String(VISIBILITY_TIMEOUT_SECONDS),
     MessageRetentionPeriod: '1209600',
-    RedrivePolicy: JSON.stringify({ deadLetterTargetArn: dead.arn, maxReceiveCount: MAX_RECEIVE_COUNT }),
+    RedrivePolicy,
   })
-  return { jobQueueUrl: jobs.url, jobQueueArn: jobs.arn }
+  // That of an earlier version gives a job up after five receives, and those of one that only waits count too.
+  if (JSON.parse(jobs.redrivePolicy).maxReceiveCount !== MAX_RECEIVE_COUNT) {
+    await sqs.send(new SetQueueAttributesCommand({ QueueUrl: jobs.url, Attributes: { RedrivePolicy } }))
+  }
+  return { jobQueueUrl: jobs.url, jobQueueArn: jobs.arn, deadLetterQueueUrl: dead.url }
 }
 
 async function createQueue(
   sqs: SQSClient,
   name: string,
   attributes: Record<string, string>,
-): Promise<{ url: string; arn: string }> {
+): Promise<{ url: string; arn: string; redrivePolicy: string }> {
   const url = await sqs.send(new GetQueueUrlCommand({ QueueName: name })).then(
     (found) => found.QueueUrl,
     async (error) => {
@@ -188,10 +200,10 @@ async function createQueue(
     },
   )
   const { Attributes } = await sqs.send(
-    new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: ['QueueArn'] }),
+    new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: ['QueueArn', 'RedrivePolicy'] }),
   )
   if (url === undefined || Attributes?.QueueArn === undefined) throw new Error(`SQS names no queue ${name}.`)
-  return { url, arn: Attributes.QueueArn }
+  return { url, arn: Attributes.QueueArn, redrivePolicy: Attributes.RedrivePolicy ?? '{}' }
 }
 
 async function createBus(eventBridge: EventBridgeClient, name: string): Promise<void> {

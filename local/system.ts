@@ -26,7 +26,12 @@ import {
   sleep,
   sqsOptions,
 } from '../shared/aws.ts'
-import { type AuthConfig, apiSettings, readAuthConfig } from '../shared/config.ts'
+import {
+  type AuthConfig,
+  apiSettings,
+  DEFAULT_SWEEP_AFTER_SECONDS,
+  readAuthConfig,
+} from '../shared/config.ts'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
 import { limitersFor } from '../worker/analysis.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
@@ -103,8 +108,6 @@ const SOCKETS = 64
 const FIRST_RATE = 50
 const STOP_GRACE_MS = 3_000
 const CHORES_GRACE_MS = 1_000
-/** Longer than the longest pause between two attempts (worker/batch.ts). */
-const SWEEP_AFTER_MS = 330_000
 const SWEEP_EVERY_MS = 60_000
 /** Retention is a matter of days. */
 const EXPIRE_OBJECTS_EVERY_MS = 3_600_000
@@ -207,7 +210,7 @@ async function start(
   const dynamoDb = new DynamoDBClient(patient(clientOptions(target, SOCKETS)))
   const eventBridge = new EventBridgeClient(patient(clientOptions(target)))
   const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
-  const { jobQueueUrl, jobQueueArn, bucketIsNew } = await createMissingResources(
+  const { jobQueueUrl, jobQueueArn, deadLetterQueueUrl, bucketIsNew } = await createMissingResources(
     { s3, sqs, dynamoDb, eventBridge, region },
     names,
   ).catch((error: Error) => {
@@ -243,7 +246,7 @@ async function start(
   }
 
   const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
-  const records = { ...clock, dynamo, table: names.table, sweepAfterMs: SWEEP_AFTER_MS }
+  const records = { ...clock, dynamo, table: names.table, sweepAfterMs: DEFAULT_SWEEP_AFTER_SECONDS * 1_000 }
   const worker: WorkerDeps = {
     ...records,
     s3,
@@ -256,6 +259,7 @@ async function start(
     eventBridge,
     bucket: names.bucket,
     jobQueueUrl,
+    deadLetterQueueUrl,
     eventBus: names.eventBus,
     // The real service cannot reach into a bucket on this machine. And what is recorded are answers about the bytes that
     // it was sent, so the same ones have to be sent when they are replayed.

@@ -11,6 +11,9 @@ export const DEFAULT_MAX_UPLOAD_BYTES = 50_000_000
 /** API Gateway ends a request after 29 seconds (REST API quota), so waiting stops well before. */
 export const MAX_WAIT_SECONDS = 20
 
+/** What the comment on SWEEP_AFTER_SECONDS adds up: 360 + 600 + 60. */
+export const DEFAULT_SWEEP_AFTER_SECONDS = 1_020
+
 /** A list of names, separated by commas. */
 const list = <T extends z.ZodType<string, string>>(item: T) =>
   z
@@ -26,10 +29,11 @@ const resources = {
   /** The URL of the SQS queue of jobs. */
   JOB_QUEUE_URL: z.url(),
   /**
-   * Seconds for which an unfinished image may rest before the sweeper looks after it. Longer than all deliveries of a
-   * job take, so that only what the queue has given up is swept: 5 receives × 360 s of visibility, and a worker's 60 s.
+   * Seconds for which an unfinished image may rest before the sweeper looks after it. Its job comes back sooner: from a
+   * worker that died, after 360 s of visibility; from one that failed, after the longest pause of 600 s
+   * (worker/process-image.ts) and a worker's 60 s. A job that waits for longer puts the sweeper off.
    */
-  SWEEP_AFTER_SECONDS: z.coerce.number().int().positive().default(1_860),
+  SWEEP_AFTER_SECONDS: z.coerce.number().int().positive().default(DEFAULT_SWEEP_AFTER_SECONDS),
 }
 
 /** Attempts after which an image that met nothing but transient trouble ends as EXHAUSTED. */
@@ -82,8 +86,15 @@ export const apiSettings = {
 
 const apiSchema = z.object({ ...resources, ...apiSettings })
 
+/** The URL of the queue for what no worker can finish. Without it: that of the jobs with `-dead` at its end. */
+const DEAD_LETTER_QUEUE_URL = z.url().optional()
+const withDeadLetterQueue = <T extends { JOB_QUEUE_URL: string; DEAD_LETTER_QUEUE_URL?: string | undefined }>(
+  config: T,
+) => ({ ...config, DEAD_LETTER_QUEUE_URL: config.DEAD_LETTER_QUEUE_URL ?? `${config.JOB_QUEUE_URL}-dead` })
+
 const workerSchema = z.object({
   ...resources,
+  DEAD_LETTER_QUEUE_URL,
   EVENT_BUS_NAME,
   /**
    * How Rekognition gets an image: by reference to the bucket (`s3`; the bucket must be in Rekognition's
@@ -105,6 +116,7 @@ const workerSchema = z.object({
 
 const sweeperSchema = z.object({
   ...resources,
+  DEAD_LETTER_QUEUE_URL,
   EVENT_BUS_NAME,
   MAX_ATTEMPTS,
   /**
@@ -115,7 +127,6 @@ const sweeperSchema = z.object({
 })
 
 export type ApiConfig = z.infer<typeof apiSchema>
-export type WorkerConfig = z.infer<typeof workerSchema>
 
 function read<T extends z.ZodType>(schema: T, env: NodeJS.ProcessEnv): z.infer<T> {
   // An empty variable is one that is not set.
@@ -130,7 +141,6 @@ export const readAuthConfig = (env: NodeJS.ProcessEnv): AuthConfig => read(authS
 /** @throws Error that names every variable that is missing or wrong */
 export const readApiConfig = (env: NodeJS.ProcessEnv): ApiConfig => read(apiSchema, env)
 /** @throws Error that names every variable that is missing or wrong */
-export const readWorkerConfig = (env: NodeJS.ProcessEnv): WorkerConfig => read(workerSchema, env)
+export const readWorkerConfig = (env: NodeJS.ProcessEnv) => withDeadLetterQueue(read(workerSchema, env))
 /** @throws Error that names every variable that is missing or wrong */
-export const readSweeperConfig = (env: NodeJS.ProcessEnv): z.infer<typeof sweeperSchema> =>
-  read(sweeperSchema, env)
+export const readSweeperConfig = (env: NodeJS.ProcessEnv) => withDeadLetterQueue(read(sweeperSchema, env))

@@ -212,6 +212,10 @@ export type FinishedImage = CompletedImage | z.infer<typeof failedImage>
 export const isFinished = (image: Image): image is FinishedImage =>
   image.status === 'completed' || image.status === 'failed'
 
+/** It was given up for transient trouble, and may be tried again. */
+export const isExhausted = (image: Image): boolean =>
+  image.status === 'failed' && image.failure.code === 'EXHAUSTED'
+
 /**
  * Where a presigned upload lands. The worker moves it to `originals/`, so that whoever still has the form cannot change
  * an image that has been looked at.

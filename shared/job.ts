@@ -1,6 +1,6 @@
 import { SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
 import * as z from 'zod'
-import { imageIdSchema, UPLOADS } from './image.ts'
+import { type FinishedImage, imageIdSchema, isExhausted, UPLOADS } from './image.ts'
 
 /**
  * What travels in SQS: which image, and which of its runs. Everything else is read from the record, so a
@@ -60,9 +60,30 @@ export interface JobQueue {
   jobQueueUrl: string
 }
 
-/** @param DelaySeconds 0 to 900 (Amazon SQS quotas) */
-export async function sendJob({ sqs, jobQueueUrl }: JobQueue, job: Job, DelaySeconds = 0): Promise<void> {
-  await sqs.send(
-    new SendMessageCommand({ QueueUrl: jobQueueUrl, MessageBody: JSON.stringify(job), DelaySeconds }),
-  )
+export async function sendJob({ sqs, jobQueueUrl }: JobQueue, job: Job): Promise<void> {
+  await sqs.send(new SendMessageCommand({ QueueUrl: jobQueueUrl, MessageBody: JSON.stringify(job) }))
+}
+
+export interface DeadLetterQueue {
+  sqs: SQSClient
+  deadLetterQueueUrl: string
+}
+
+/** For an operator to look at, and to redrive. */
+export async function sendDeadLetter(
+  { sqs, deadLetterQueueUrl }: DeadLetterQueue,
+  MessageBody: string,
+): Promise<void> {
+  await sqs.send(new SendMessageCommand({ QueueUrl: deadLetterQueueUrl, MessageBody }))
+}
+
+/**
+ * The dead letter of an image that was given up is the job of its next run, so that to redrive it is to ask for that run;
+ * and no copy of an old job, however late it comes, can be taken for one. It is sent before the image counts as
+ * announced: after a crash in between it is sent again, and of two the second finds the run begun.
+ */
+export async function keepExhausted(queue: DeadLetterQueue, image: FinishedImage): Promise<void> {
+  if (!isExhausted(image)) return
+  const job: Job = { version: 1, imageId: image.imageId, epoch: image.epoch + 1 }
+  await sendDeadLetter(queue, JSON.stringify(job))
 }

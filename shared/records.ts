@@ -23,15 +23,27 @@ export interface Records {
   now: () => Date
   sleep: Sleep
   /**
-   * Milliseconds for which an unfinished image may rest before the sweeper looks after it: longer than all deliveries
-   * of a job take, so that what is swept has no job any more.
+   * Milliseconds for which an unfinished image may rest before the sweeper looks after it: longer than a job that is in
+   * nobody's hands takes to come back (SWEEP_AFTER_SECONDS in config.ts).
    */
   sweepAfterMs: number
 }
 
-/** When the sweeper should look at an image that changes now. Every write that an image rests after sets it anew. */
-export const sweepAt = ({ now, sweepAfterMs }: Pick<Records, 'now' | 'sweepAfterMs'>): number =>
-  now().getTime() + sweepAfterMs
+/** The most by which an image's time between two sweeps is stretched. */
+const MAX_STRETCH = 64
+
+/**
+ * When the sweeper should look at an image that changes now. Every write that an image rests after sets it anew.
+ *
+ * @param rest.swept how often the sweeper has sent a job in this run: each time it waits twice as long for the next, so
+ *   that a queue with a long backlog does not fill with copies
+ * @param rest.waitMs for which the image's job is known to wait
+ */
+export const sweepAt = (
+  { now, sweepAfterMs }: Pick<Records, 'now' | 'sweepAfterMs'>,
+  { swept = 0, waitMs = 0 }: { swept?: number; waitMs?: number } = {},
+): number =>
+  now().getTime() + Math.max(sweepAfterMs * Math.min(2 ** swept, MAX_STRETCH), sweepAfterMs + waitMs)
 
 /** @returns the record; undefined where there is none, or only what a deletion has left for the sweeper */
 export async function getImage(
@@ -128,6 +140,8 @@ export type Claim =
   | { kind: 'finished'; image: FinishedImage }
   /** Another worker holds it, at most until then (ms since 1970). */
   | { kind: 'held'; leaseUntil: number }
+  /** Its run has not begun: the image is as the run before has left it. */
+  | { kind: 'early'; image: Image }
   /** A run that a later retry has replaced. */
   | { kind: 'replaced' }
   | { kind: 'deleted' }
@@ -154,7 +168,6 @@ export async function claimImage(
       sweepAt: sweepAt(records),
     },
     add: { attempts: 1 },
-    remove: ['swept'],
     condition:
       'epoch = :epoch AND (#status = :pending OR #status = :awaiting OR (#status = :processing AND (leaseUntil < :now OR leaseId = :leaseId)))',
     values: {
@@ -170,26 +183,25 @@ export async function claimImage(
   const image = await getImage(records, job.imageId)
   if (image === undefined) return { kind: 'deleted' }
   if (image.epoch > job.epoch) return { kind: 'replaced' }
+  if (image.epoch < job.epoch) return { kind: 'early', image }
   if (isFinished(image)) return { kind: 'finished', image }
-  if (image.status === 'processing') return { kind: 'held', leaseUntil: image.leaseUntil }
-  // Still pending, of an earlier run: the write that begins this run has not been seen yet.
-  return { kind: 'held', leaseUntil: now.getTime() }
+  return { kind: 'held', leaseUntil: image.status === 'processing' ? image.leaseUntil : now.getTime() }
 }
 
 /**
  * Ends a lease early, so that the next attempt need not wait for it. Clients go on seeing `processing`.
  *
- * @param throttled how many attempts of this image have been throttled
- * @param kept what the next attempt need not ask for again
+ * @param left.throttled how many attempts of this image have been throttled
+ * @param left.kept what the next attempt need not ask for again
+ * @param left.waitMs for which the job will wait
  */
 export async function releaseImage(
   records: Records,
-  { imageId, leaseId }: ProcessingImage,
-  throttled: number,
-  kept: Kept,
+  { imageId, leaseId, swept = 0 }: ProcessingImage,
+  { throttled, kept, waitMs }: { throttled: number; kept: Kept; waitMs: number },
 ): Promise<void> {
   await updateImage(records, imageId, {
-    set: { leaseUntil: 0, throttled, kept },
+    set: { leaseUntil: 0, throttled, kept, sweepAt: sweepAt(records, { swept, waitMs }) },
     condition: '#status = :processing AND leaseId = :mine',
     values: { ':processing': 'processing', ':mine': leaseId },
   })

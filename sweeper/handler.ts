@@ -18,6 +18,7 @@ const deps: SweeperDeps = {
   bucket: config.IMAGE_BUCKET,
   table: config.IMAGE_TABLE,
   jobQueueUrl: config.JOB_QUEUE_URL,
+  deadLetterQueueUrl: config.DEAD_LETTER_QUEUE_URL,
   eventBus: config.EVENT_BUS_NAME,
   sweepAfterMs: config.SWEEP_AFTER_SECONDS * 1000,
   maxAttempts: config.MAX_ATTEMPTS,

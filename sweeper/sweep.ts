@@ -13,7 +13,7 @@ import {
   UNFINISHED_SHARDS,
   uploadKey,
 } from '../shared/image.ts'
-import { type JobQueue, sendJob } from '../shared/job.ts'
+import { type DeadLetterQueue, type JobQueue, keepExhausted, sendJob } from '../shared/job.ts'
 import { indexLabels, unindexLabels } from '../shared/labels.ts'
 import {
   closeIdempotencyKey,
@@ -21,10 +21,11 @@ import {
   deleteObjects,
   markAnnounced,
   type Records,
+  sweepAt,
   updateImage,
 } from '../shared/records.ts'
 
-export interface SweeperDeps extends Records, JobQueue, EventBus {
+export interface SweeperDeps extends Records, JobQueue, DeadLetterQueue, EventBus {
   s3: S3Client
   bucket: string
   /** Attempts after which an image that met nothing but transient trouble is given up. */
@@ -49,9 +50,6 @@ export interface Swept {
 
 /** Images looked after side by side. */
 const AT_ONCE = 10
-/** The most by which an image's time between two sweeps is stretched. */
-const MAX_STRETCH = 64
-
 /**
  * Looks after every image that has rested for too long: nobody else will.
  *
@@ -129,20 +127,16 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
 }
 
 /**
- * A new job: its own was never sent, or is in the dead-letter queue. Or it still waits in a long backlog; a job too many
- * is harmless, and as the image is swept after twice the time each time, there are few.
+ * A new job: its own was never sent, or SQS has lost it, or given it up. Or it still waits in a long backlog; a job too
+ * many is harmless, and as the image is swept after twice the time each time, there are few.
  */
-async function requeue(
-  deps: SweeperDeps,
-  { imageId, epoch, sweepAt, swept = 0 }: Image,
-): Promise<'requeued'> {
+async function requeue(deps: SweeperDeps, image: Image): Promise<'requeued'> {
+  const { imageId, epoch } = image
   await sendJob(deps, { version: 1, imageId, epoch })
+  const swept = (image.swept ?? 0) + 1
   await updateImage(deps, imageId, {
-    set: {
-      swept: swept + 1,
-      sweepAt: deps.now().getTime() + deps.sweepAfterMs * Math.min(2 ** (swept + 1), MAX_STRETCH),
-    },
-    ...unchanged(sweepAt),
+    set: { swept, sweepAt: sweepAt(deps, { swept }) },
+    ...unchanged(image.sweepAt),
   })
   return 'requeued'
 }
@@ -168,6 +162,7 @@ async function announce(deps: SweeperDeps, image: FinishedImage): Promise<'annou
   await indexLabels(deps, image)
   const [refused] = await putEvents(deps, [eventDetail(image)])
   if (refused !== undefined) throw new Error(`EventBridge did not take the event: ${refused}.`)
+  await keepExhausted(deps, image)
   await markAnnounced(deps, image)
   return 'announced'
 }

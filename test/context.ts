@@ -63,6 +63,8 @@ export interface TestSystem {
   /** Takes jobs from the queue and runs them as one batch, until the queue has none that is visible. */
   work: () => Promise<void>
   receiveJobs: () => Promise<SQSEvent>
+  /** Bodies of what is in the dead-letter queue, which is taken. */
+  deadLetters: () => Promise<string[]>
   /** Events that have arrived at a queue subscribed to everything on the bus. */
   events: () => Promise<EventDetail[]>
   stop: () => Promise<void>
@@ -138,7 +140,7 @@ export async function startTestSystem(
   const dynamoDb = new DynamoDBClient(clientOptions(target))
   const eventBridge = new EventBridgeClient(clientOptions(target))
   const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
-  const { jobQueueUrl, jobQueueArn } = await createMissingResources(
+  const { jobQueueUrl, jobQueueArn, deadLetterQueueUrl } = await createMissingResources(
     { s3, sqs, dynamoDb, eventBridge, region },
     names,
   )
@@ -160,9 +162,9 @@ export async function startTestSystem(
   }
   const log = { info: () => {}, warn: note, error: note as WorkerDeps['log']['error'] }
   const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
-  const common = { ...clock, bucket: names.bucket, table: names.table, jobQueueUrl, sweepAfterMs: 1_860_000 }
+  const common = { ...clock, bucket: names.bucket, table: names.table, jobQueueUrl, sweepAfterMs: 1_020_000 }
   const worker: WorkerDeps = {
-    ...{ ...common, s3, sqs, dynamo, eventBridge, log, eventBus: names.eventBus },
+    ...{ ...common, s3, sqs, dynamo, eventBridge, log, deadLetterQueueUrl, eventBus: names.eventBus },
     rekognition: new RekognitionClient({
       ...clientOptions({ ...target, endpoint: rekognitionEndpoint }),
       maxAttempts: 1,
@@ -212,6 +214,18 @@ export async function startTestSystem(
         Entries: handles.map((ReceiptHandle, index) => ({ Id: String(index), ReceiptHandle })),
       }),
     )
+  }
+  const takeAll = async (queueUrl: string): Promise<string[]> => {
+    const bodies: string[] = []
+    for (;;) {
+      const messages = await receive(queueUrl)
+      if (messages.length === 0) return bodies
+      bodies.push(...messages.map(({ Body = '' }) => Body))
+      await remove(
+        queueUrl,
+        messages.map((message) => message.ReceiptHandle),
+      )
+    }
   }
   const receiveJobs = async (): Promise<SQSEvent> => ({
     Records: (await receive(jobQueueUrl)).map((message) => toRecord(message, jobQueueArn)),
@@ -268,18 +282,8 @@ export async function startTestSystem(
         )
       }
     },
-    events: async () => {
-      const details: EventDetail[] = []
-      for (;;) {
-        const messages = await receive(subscriber)
-        if (messages.length === 0) return details
-        details.push(...messages.map((message) => JSON.parse(message.Body ?? '').detail as EventDetail))
-        await remove(
-          subscriber,
-          messages.map((message) => message.ReceiptHandle),
-        )
-      }
-    },
+    deadLetters: () => takeAll(deadLetterQueueUrl),
+    events: async () => (await takeAll(subscriber)).map((body) => JSON.parse(body).detail as EventDetail),
     stop: async () => {
       for (const client of [s3, sqs, dynamoDb, eventBridge, worker.rekognition]) client.destroy()
       await aws.stop()

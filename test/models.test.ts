@@ -10,6 +10,8 @@ import {
   ChangeMessageVisibilityCommand,
   ReceiveMessageCommand,
   SendMessageCommand,
+  SetQueueAttributesCommand,
+  StartMessageMoveTaskCommand,
 } from '@aws-sdk/client-sqs'
 import {
   BatchWriteCommand,
@@ -65,6 +67,9 @@ interface Backend {
   table: string
   sqs: TestSystem['worker']['sqs']
   jobQueueUrl: string
+  deadLetterQueueUrl: string
+  /** Of all that is in the dead-letter queue. */
+  redrive: () => Promise<unknown>
   eventBridge: TestSystem['worker']['eventBridge']
   eventBus: string
   rekognition: TestSystem['worker']['rekognition']
@@ -79,7 +84,13 @@ let time = Date.now()
 
 beforeAll(async () => {
   system = await startTestSystem({ rekognition: { tps: 1 } })
-  const { worker } = system
+  const { worker, names } = system
+  const arnOf = (queue: string) => `arn:aws:sqs:us-east-1:000000000000:${queue}`
+  // So many receives as the project allows for would take the test too long.
+  const RedrivePolicy = JSON.stringify({ deadLetterTargetArn: arnOf(names.deadQueue), maxReceiveCount: 5 })
+  await worker.sqs.send(
+    new SetQueueAttributesCommand({ QueueUrl: worker.jobQueueUrl, Attributes: { RedrivePolicy } }),
+  )
   const now = () => time
   const s3 = new S3Model()
   model = new SqsModel(now, () => 0, { visibilityMs: 360_000, maxReceives: 5 })
@@ -93,7 +104,8 @@ beforeAll(async () => {
   const clients = clientsOf(models, async (_name, input, effect) => effect(input))
   backends = [
     {
-      ...{ ...clients, bucket: 'bucket', table: 'table', jobQueueUrl: 'jobs', eventBus: 'bus' },
+      ...{ ...clients, bucket: 'bucket', table: 'table', eventBus: 'bus' },
+      ...{ jobQueueUrl: 'jobs', deadLetterQueueUrl: 'dead', redrive: async () => model.redrive() },
       receive: async () =>
         model.receive(10).map(({ body, receiptHandle, attributes }) => ({
           ...{ body, receiptHandle, receives: attributes.ApproximateReceiveCount },
@@ -101,6 +113,13 @@ beforeAll(async () => {
     },
     {
       ...worker,
+      redrive: () =>
+        worker.sqs.send(
+          new StartMessageMoveTaskCommand({
+            SourceArn: arnOf(names.deadQueue),
+            DestinationArn: arnOf(names.jobQueue),
+          }),
+        ),
       receive: async () => {
         const { Messages = [] } = await worker.sqs.send(
           new ReceiveMessageCommand({
@@ -179,8 +198,10 @@ describe('DynamoDB', () => {
       await say(claimImage(records, job, { id: 'b', until: leaseUntil }))
       await say(createImage(records, pending(imageId)))
       const held = (await getImage(records, imageId)) as ProcessingImage
-      await say(releaseImage(records, { ...held, leaseId: 'b' }, 1, {}))
-      await say(releaseImage(records, held, 1, { faces: { rekognitionFaces: [] } }))
+      await say(releaseImage(records, { ...held, leaseId: 'b' }, { throttled: 1, kept: {}, waitMs: 0 }))
+      await say(
+        releaseImage(records, held, { throttled: 1, kept: { faces: { rekognitionFaces: [] } }, waitMs: 5 }),
+      )
       await say(claimImage(records, job, { id: 'b', until: leaseUntil }))
       const mine = { condition: '#status = :processing AND leaseId = :mine' }
       const outcome = { status: 'failed' as const, failure: { code: 'EXHAUSTED', message: 'x' } }
@@ -439,13 +460,25 @@ describe('SQS', () => {
     expect(model.dead.map(({ body }) => body)).toEqual(['again'])
   })
 
-  it('delays a message as long as it is asked to', async () => {
+  it('moves what was sent to the dead-letter queue, or ended there, back as new messages', async () => {
     const transcript = await alike(async (backend) => {
-      const { sqs, jobQueueUrl } = backend
-      await sqs.send(new SendMessageCommand({ QueueUrl: jobQueueUrl, MessageBody: 'late', DelaySeconds: 1 }))
-      return [(await backend.receive()).length, (await receive(backend)).map(({ body }) => body)]
+      const { sqs, deadLetterQueueUrl, redrive } = backend
+      await sqs.send(new SendMessageCommand({ QueueUrl: deadLetterQueueUrl, MessageBody: 'sent' }))
+      const before = (await backend.receive()).length
+      await redrive()
+      const moved: unknown[] = []
+      while (moved.length < 2) {
+        moved.push(...(await receive(backend)).map(({ body, receives }) => [body, receives]))
+      }
+      return [before, moved.sort()]
     })
-    expect(transcript).toEqual([0, ['late']])
+    expect(transcript).toEqual([
+      0,
+      [
+        ['again', '1'],
+        ['sent', '1'],
+      ],
+    ])
   })
 })
 

@@ -85,17 +85,15 @@ describe('trouble that lasts', () => {
     expect(judge(scenario, run)).toEqual([])
     expect(outcomes(run)).toEqual(['1:failed'])
     expect([...run.world.dynamo.items.values()]).toContainEqual(
-      expect.objectContaining({ failure: expect.objectContaining({ code: 'EXHAUSTED' }), attempts: 10 }),
+      expect.objectContaining({ failure: expect.objectContaining({ code: 'EXHAUSTED' }), attempts: 11 }),
     )
     // What was paid for is kept: the labels are bought once, not ten times.
     expect([...run.world.rekognition.paid.values()]).toEqual([1])
     const [event] = run.world.bus.events
     const began = Date.UTC(2026, 0, 1)
-    const lifetimes = SETTINGS.maxAttempts / SETTINGS.maxReceives
-    expect((event?.at ?? 0) - began).toBeLessThan(
-      lifetimes *
-        (SETTINGS.sweepAfterMs + SETTINGS.sweepEveryMs + SETTINGS.maxReceives * SETTINGS.visibilityMs),
-    )
+    // Ten attempts of a minute at most, and the longest pauses after them (worker/process-image.ts).
+    expect((event?.at ?? 0) - began).toBeLessThan(SETTINGS.maxAttempts * SETTINGS.timeoutMs + 3_128_000)
+    expect(run.world.sqs.mostReceives).toBe(11)
   })
 
   it('and then a redrive of the dead-letter queue has the image really analysed', async () => {
@@ -107,6 +105,27 @@ describe('trouble that lasts', () => {
     expect(run.redrives).toBeGreaterThan(0)
     expect(outcomes(run)).toEqual(['1:failed', '2:completed'])
     expect(run.world.sqs.dead).toEqual([])
+    // Not a job more than the one that was redriven.
+    expect(run.world.calls.filter(({ name }) => name.endsWith('SendMessage'))).toMatchObject([
+      { name: 'api SendMessage' },
+      { name: 'worker SendMessage' },
+    ])
+  })
+
+  it('of a quota that lets nothing through for as long as SQS keeps a job costs no image its job', async () => {
+    const days = 13.9 * 24 * 60 * MINUTE
+    const scenario = lasting([{ name: 'worker Detect*', from: 0, to: days, fault: 'throttle' }])
+    const run = await play(scenario, prepared)
+    expect(judge(scenario, run)).toEqual([])
+    expect(outcomes(run)).toEqual(['1:completed'])
+    const { sqs, calls } = run.world
+    expect(sqs.mostReceives).toBeGreaterThan(400)
+    // 1,000 is where SQS gives a message up; and in the worst case, all pauses at their shortest, it is 805 (worker/process-image.ts).
+    expect(sqs.mostReceives).toBeLessThanOrEqual(805)
+    expect(calls.filter(({ name }) => name.endsWith('SendMessage'))).toHaveLength(1)
+    // It was not asleep when the quota was there again: it comes at least once an hour.
+    const [event] = run.world.bus.events
+    expect((event?.at ?? 0) - Date.UTC(2026, 0, 1) - days).toBeLessThan(61 * MINUTE)
   })
 
   it('of the whole worker is ended by the sweeper after GIVE_UP, without a worker', async () => {
@@ -144,8 +163,8 @@ describe('trouble that lasts', () => {
 
 describe('the bound', () => {
   it('of a run without faults is no more than a sweep away', () => {
-    const { sweepAfterMs, sweepEveryMs, visibilityMs, timeoutMs } = SETTINGS
-    expect(bound(0, SETTINGS)).toBe(sweepAfterMs + sweepEveryMs + visibilityMs + 2 * timeoutMs)
+    const { sweepAfterMs, sweepEveryMs, pauseMs, timeoutMs } = SETTINGS
+    expect(bound(0, SETTINGS)).toBe(sweepAfterMs + sweepEveryMs + pauseMs + 2 * timeoutMs)
   })
 })
 
@@ -217,10 +236,24 @@ describe('the judge', () => {
       },
     ],
     [
-      'a job in the dead-letter queue',
+      'a job that SQS has given up',
       ({ world }) => {
-        world.sqs.send({ MessageBody: 'x' })
-        world.sqs.dead.push(...world.sqs.messages.splice(0))
+        world.sqs.movedDead += 1
+      },
+    ],
+    [
+      'a job that Lambda has taken for a recursion',
+      ({ world }) => {
+        world.refusals += 1
+      },
+    ],
+    ['a dead letter of no image', ({ world }) => world.sqs.sentDead.push('x')],
+    [
+      'an image that was given up without a dead letter',
+      ({ world }) => {
+        const last = world.seen.findLast(({ item }) => item?.['status'] === 'completed')
+        if (last?.item !== undefined)
+          last.item = { ...last.item, status: 'failed', failure: { code: 'EXHAUSTED' } }
       },
     ],
     [

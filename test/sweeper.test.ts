@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { ProvisionedThroughputExceededException } from '@aws-sdk/client-rekognition'
 import { DeleteObjectCommand } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
@@ -25,6 +26,7 @@ beforeEach(async () => {
   await sweep(sweeper())
   await system.receiveJobs()
   await system.events()
+  await system.deadLetters()
 })
 const sweeper = (other: Partial<SweeperDeps> = {}): SweeperDeps => ({
   ...system.worker,
@@ -74,7 +76,25 @@ describe('an image that has lost its job', () => {
     expect(await sweep(sweeper())).toMatchObject({ exhausted: 1 })
     expect(await system.record(imageId)).toMatchObject({ status: 'failed', failure: { code: 'EXHAUSTED' } })
     expect(await eventIds()).toEqual([`${imageId}:1:failed`])
+    expect(await system.deadLetters()).toEqual([`{"version":1,"imageId":"${imageId}","epoch":2}`])
     expect(await sweep(sweeper())).toEqual(NOTHING)
+  })
+  it('and then waits for the quota again is left alone for as long as before', async () => {
+    const imageId = await lose()
+    expect(await sweep(sweeper())).toEqual({ ...NOTHING, requeued: 1 })
+    const { Records } = await system.receiveJobs()
+    // Its message is to stay hidden from the next test.
+    const event = { Records: Records.map((record) => ({ ...record, receiptHandle: 'gone' })) }
+    const busy = new ProvisionedThroughputExceededException({ message: 'no', $metadata: {} })
+    const rekognition = { send: () => Promise.reject(busy) } as never
+    const worker = { ...system.worker, rekognition, analysisSource: 'another' }
+    await processBatch(worker, event, lambdaContext(1_500))
+    const { sweepAt, throttled } = await system.item(imageId)
+    expect(throttled).toBe(1)
+    // Not one sweep later, as after a first job: the copies of a job would add up while it waits.
+    expect(Number(sweepAt) - Date.now()).toBeGreaterThan(1.9 * system.worker.sweepAfterMs)
+    await processBatch(system.worker, event, lambdaContext())
+    expect((await system.record(imageId)).status).toBe('completed')
   })
   it('is not given up for throttled attempts, but for its age at last', async () => {
     const imageId = await lose()

@@ -1,16 +1,22 @@
 import { readFileSync } from 'node:fs'
 import { createServer, type RequestListener, request as sendOn } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import type { PutEventsCommand } from '@aws-sdk/client-eventbridge'
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
-import { GetQueueAttributesCommand, SendMessageCommand } from '@aws-sdk/client-sqs'
+import {
+  GetQueueAttributesCommand,
+  SetQueueAttributesCommand,
+  StartMessageMoveTaskCommand,
+} from '@aws-sdk/client-sqs'
 import { GetCommand } from '@aws-sdk/lib-dynamodb'
-import type { SQSEvent } from 'aws-lambda'
+import type { SQSEvent, SQSRecord } from 'aws-lambda'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import { createMissingResources } from '../local/resources.ts'
 import { clientOptions } from '../shared/aws.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
-import { lambdaContext, startTestSystem, type TestSystem, until, watchCalls } from './context.ts'
+import { ELSEWHERE, lambdaContext, startTestSystem, type TestSystem, until, watchCalls } from './context.ts'
 import { orHangs, ownTime } from './own-time.ts'
 import { distinct } from './pictures.ts'
 
@@ -19,8 +25,8 @@ const photo = readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url)
 let system: TestSystem
 /** Names of the commands that the worker has sent to AWS, in order. */
 let calls: string[]
-/** Seconds by which each message that was sent is delayed. */
-let delays: number[]
+/** Seconds for which each message that is not done is hidden. */
+let waits: number[]
 /** What to do when a command is about to be sent: throw, and it never leaves. */
 let before: (command: string, input: Record<string, unknown>) => void | Promise<void>
 /** What to do when its answer is there: throw, and the caller does not see it. */
@@ -29,13 +35,13 @@ let after: (command: string, output: Record<string, unknown>) => void | Promise<
 beforeEach(async () => {
   system = await startTestSystem()
   calls = []
-  delays = []
+  waits = []
   before = () => {}
   after = () => {}
   Object.assign(watchCalls(system), {
     before: async (name: string, input: Record<string, unknown>) => {
       await before(name, input)
-      if (name === 'SendMessageCommand') delays.push(Number(input['DelaySeconds']))
+      if (name === 'ChangeMessageVisibilityCommand') waits.push(Number(input['VisibilityTimeout']))
       calls.push(name)
     },
     after: (name: string, output: Record<string, unknown>) => after(name, output),
@@ -100,7 +106,7 @@ describe('a bad image', () => {
     expect(count('PutEventsCommand')).toBe(1)
     expect((await eventIds()).length).toBe(10)
   })
-  it('in a message that is no job is reported, alone and at once', async () => {
+  it('in a message that is no job comes back twice, alone and at once, and is kept in the dead-letter queue then', async () => {
     const imageId = await system.submit(photo)
     const event = eventOf(imageId, imageId, imageId)
     const bodies = ['not json', '{"version":2}']
@@ -123,6 +129,23 @@ describe('a bad image', () => {
     expect(await ended).toEqual(['message-0', 'message-1'])
     expect(announcedAt).toEqual([expect.toSatisfy((at: number) => at < 2_000)])
     expect((await system.record(imageId)).status).toBe('completed')
+    for (const receives of ['2', '3']) {
+      expect(await system.deadLetters()).toEqual([])
+      for (const { attributes } of event.Records) attributes.ApproximateReceiveCount = receives
+      expect(await failedIds(run(event))).toHaveLength(receives === '2' ? 2 : 0)
+    }
+    expect(await system.deadLetters()).toEqual(bodies)
+    expect(system.trouble.filter((line) => line.startsWith('a message is no job'))).toHaveLength(2)
+  })
+  it('in a message that is no job stays in the queue while the dead-letter queue cannot be reached', async () => {
+    const event = eventOf('')
+    Object.assign(event.Records[0] ?? {}, { body: 'not json' })
+    Object.assign(event.Records[0]?.attributes ?? {}, { ApproximateReceiveCount: '3' })
+    before = (command) => {
+      if (command === 'SendMessageCommand') throw new Error('SQS is away')
+    }
+    expect(await failedIds(run(event))).toEqual(['message-0'])
+    expect(waits).toHaveLength(1)
   })
 })
 
@@ -227,9 +250,9 @@ describe('a job that is delivered again', () => {
   it('to two workers at once is done by one; the other comes back later', async () => {
     const imageId = await system.submit(photo)
     const failures = await Promise.all([failedIds(run(eventOf(imageId))), failedIds(run(eventOf(imageId)))])
-    // As a new message: waiting for somebody else is no failure of the job.
-    expect(failures.flat()).toEqual([])
-    expect(count('SendMessageCommand')).toBe(1 + 1)
+    expect(failures.flat()).toEqual(['message-0'])
+    // To wait for another worker is no trouble.
+    expect(system.trouble.filter((line) => !line.startsWith('the visibility'))).toEqual([])
     expect(count('DetectLabelsCommand')).toBe(1)
     expect(await system.record(imageId)).toMatchObject({ status: 'completed', attempts: 1 })
   })
@@ -269,8 +292,8 @@ describe('a worker that dies', () => {
       leaseUntil: system.worker.now().getTime() + 60_000,
       attempts: 1,
     })
-    expect(await failedIds(run(eventOf(imageId)))).toEqual([])
-    expect(delays).toEqual([0, 60])
+    expect(await failedIds(run(eventOf(imageId)))).toEqual(['message-0'])
+    expect(waits).toEqual([60])
     expect((await system.record(imageId)).status).toBe('processing')
     time.pass(60_001)
     expect(await failedIds(run(eventOf(imageId)))).toEqual([])
@@ -428,14 +451,18 @@ describe('throttling', () => {
       throw new ProvisionedThroughputExceededException({ message: 'slow down', $metadata: {} })
     }
   }
-  it('postpones a job as a new message and counts no failure, however often it comes', async () => {
+  it('postpones a job, which stays the same message, and counts no failure, however often it comes', async () => {
     const imageId = await system.submit(photo)
-    await system.receiveJobs()
+    const batch = await system.receiveJobs()
+    const [record] = batch.Records
     await throttle('DetectFacesCommand')
     system.worker.maxAttempts = 2
     ownTime(system)
-    for (let time = 0; time < 4; time += 1) expect(await failedIds(run(eventOf(imageId), SHORT))).toEqual([])
-    expect(count('SendMessageCommand')).toBe(1 + 4)
+    for (let time = 0; time < 4; time += 1) {
+      expect(await failedIds(run(batch, SHORT))).toEqual([record?.messageId])
+    }
+    expect(waits).toHaveLength(4)
+    expect(count('SendMessageCommand')).toBe(1)
     expect(system.trouble).toEqual([])
     expect((await system.record(imageId)).status).toBe('processing')
     before = () => {}
@@ -453,19 +480,44 @@ describe('throttling', () => {
     expect((await system.record(imageId)).rekognitionLabels?.length).toBeGreaterThan(0)
     expect(await system.item(imageId)).not.toHaveProperty('kept')
   })
-  it('of twins in one batch postpones one job', async () => {
+  it('of twins in one batch postpones both', async () => {
     const imageId = await system.submit(photo)
     await throttle('DetectLabelsCommand')
     ownTime(system)
-    expect(await failedIds(run(eventOf(imageId, imageId), SHORT))).toEqual([])
-    expect(count('SendMessageCommand')).toBe(1 + 1)
+    expect(await failedIds(run(eventOf(imageId, imageId), SHORT))).toEqual(['message-0', 'message-1'])
+    expect(await system.item(imageId)).toMatchObject({ attempts: 1 })
   })
-  it('whose postponement fails leaves the job where it is', async () => {
+  it.each([
+    [1, 0, 1, 2],
+    [20, 0, 30, 60],
+    [100, 0, 125, 251],
+    [999, 0, 1_800, 3_600],
+    // A copy of a job that has waited for long waits no less.
+    [1, 99, 125, 251],
+  ])(
+    'has a job wait longer at its receive %i and after %i times before',
+    async (receives, throttled, least, most) => {
+      const imageId = await system.submit(photo)
+      await system.setItem(imageId, { attempts: throttled, throttled })
+      await throttle('DetectLabelsCommand')
+      ownTime(system)
+      const event = eventOf(imageId)
+      Object.assign(event.Records[0]?.attributes ?? {}, { ApproximateReceiveCount: String(receives) })
+      expect(await failedIds(run(event, SHORT))).toEqual(['message-0'])
+      const [wait = 0] = waits
+      expect(wait).toBeGreaterThanOrEqual(least)
+      expect(wait).toBeLessThanOrEqual(most)
+      // The sweeper does not send another job while this one is known to wait.
+      const due = Number((await system.item(imageId))['sweepAt'])
+      expect(due - Date.now()).toBeGreaterThan(wait * 1_000 + system.worker.sweepAfterMs - 60_000)
+    },
+  )
+  it('whose postponement fails leaves the job where it is, until its visibility timeout is over', async () => {
     const imageId = await system.submit(photo)
     await throttle('DetectLabelsCommand')
     const throttled = before
     before = (command, input) => {
-      if (command === 'SendMessageCommand') throw new Error('SQS is away')
+      if (command === 'ChangeMessageVisibilityCommand') throw new Error('SQS is away')
       return throttled(command, input)
     }
     ownTime(system)
@@ -494,10 +546,12 @@ describe('the end of the function’s time', () => {
     system.worker.render = (bytes, ...rest) =>
       bytes.equals(photo) ? new Promise(() => {}) : render(bytes, ...rest)
     const time = ownTime(system)
+    const noted: string[] = []
+    system.worker.log = { ...system.worker.log, info: (message) => noted.push(message) }
     const ended = failedIds(run(eventOf(...ids), 3_000))
     await until('an event waits for the other image', async () => time.asleep().includes(2_000) || undefined)
     time.pass(2_000)
-    await until('it is announced', async () => count('PutEventsCommand') || undefined)
+    await until('it is announced', async () => noted.includes('the image is finished') || undefined)
     time.pass(999)
     expect(await orHangs(ended)).toHaveLength(1)
     const statuses = await Promise.all(ids.map(async (id) => (await system.record(id)).status))
@@ -513,10 +567,10 @@ describe('the end of the function’s time', () => {
       return rendered
     }
     const time = ownTime(system)
-    expect(await failedIds(run(eventOf(imageId), 3_000))).toEqual([])
+    expect(await failedIds(run(eventOf(imageId), 3_000))).toEqual(['message-0'])
     expect(count('DetectLabelsCommand')).toBe(0)
-    // Back in the queue as a new message, to be taken up again at once.
-    expect(count('SendMessageCommand')).toBe(1 + 1)
+    // To be taken up again at once.
+    expect(waits).toEqual([expect.toSatisfy((seconds) => seconds <= 2)])
     expect(await system.item(imageId)).toMatchObject({ status: 'processing', leaseUntil: 0 })
   })
 })
@@ -561,23 +615,104 @@ describe('a job from the dead-letter queue', () => {
   const exhaust = async (): Promise<string> => {
     const imageId = await system.submit(photo)
     await system.setItem(imageId, { attempts: 10 })
-    await run(eventOf(imageId))
+    await system.work()
     expect(await system.record(imageId)).toMatchObject({ status: 'failed', failure: { code: 'EXHAUSTED' } })
     return imageId
   }
-  it('has an exhausted image really analysed again, as a new run', async () => {
+  const jobs = (destination: object) =>
+    system.worker.sqs.send(
+      new StartMessageMoveTaskCommand({
+        SourceArn: `arn:aws:sqs:us-east-1:000000000000:${system.names.deadQueue}`,
+        ...destination,
+      }),
+    )
+  const arrived = () =>
+    until('the redriven job', async () => {
+      const batch = await system.receiveJobs()
+      return batch.Records.length > 0 ? batch : undefined
+    })
+  it.runIf(ELSEWHERE === undefined).each([
+    ['to a destination', { DestinationArn: 'arn:aws:sqs:us-east-1:000000000000:image-analyzer-jobs' }],
+    ['to where it came from', {}],
+  ])(
+    'that is moved %s has an exhausted image really analysed again, as a new run',
+    async (_name, destination) => {
+      const imageId = await exhaust()
+      await jobs(destination)
+      const batch = await arrived()
+      const sent = count('SendMessageCommand')
+      expect(await failedIds(run(batch))).toEqual([])
+      expect(await system.record(imageId)).toMatchObject({ status: 'completed', attempts: 1 })
+      expect(await eventIds()).toEqual([`${imageId}:1:failed`, `${imageId}:2:completed`])
+      // No worker sends anything to the queue that it is fed from.
+      expect(count('SendMessageCommand')).toBe(sent)
+    },
+  )
+  it('is there once for each image that was given up, and for no other', async () => {
     const imageId = await exhaust()
-    await system.receiveJobs()
-    const redriven = eventOf(imageId)
-    Object.assign(redriven.Records[0]?.attributes ?? {}, { SentTimestamp: String(Date.now() + 1) })
-    expect(await failedIds(run(redriven))).toEqual([])
+    await system.submit(photo.subarray(0, 20_000))
+    await system.submit(photo)
     await system.work()
-    expect(await system.record(imageId)).toMatchObject({ status: 'completed', attempts: 1 })
-    expect(await eventIds()).toEqual([`${imageId}:1:failed`, `${imageId}:2:completed`])
-  })
-  it('is told from a late copy of the old job by the time at which it was sent', async () => {
-    const imageId = await exhaust()
+    expect(await system.deadLetters()).toEqual([`{"version":1,"imageId":"${imageId}","epoch":2}`])
     expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    expect(await system.deadLetters()).toEqual([])
+  })
+  it.each(['SendMessageCommand', 'PutEventsCommand'])(
+    'is there though the worker that gave its image up died at %s',
+    async (fatal) => {
+      const imageId = await system.submit(photo)
+      await system.setItem(imageId, { attempts: 10 })
+      before = (command) => {
+        if (command === fatal) throw new Error('killed')
+      }
+      expect(await failedIds(run(eventOf(imageId)))).toEqual(['message-0'])
+      before = () => {}
+      expect(await system.deadLetters()).toEqual([])
+      // By whichever comes first: the old job, or the sweeper.
+      expect(await sweepLater()).toMatchObject({ announced: 1 })
+      expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+      expect(await system.deadLetters()).toHaveLength(1)
+    },
+  )
+  it('is no late copy of the old job, however late that comes', async () => {
+    const imageId = await exhaust()
+    const late = eventOf(imageId)
+    Object.assign(late.Records[0]?.attributes ?? {}, { SentTimestamp: String(Date.now() + 3_600_000) })
+    expect(await failedIds(run(late))).toEqual([])
+    expect(await system.item(imageId)).toMatchObject({ status: 'failed', epoch: 1 })
+  })
+  it('begins one run, however many of it there are, and none where a retry was faster', async () => {
+    const imageId = await exhaust()
+    const [body] = await system.deadLetters()
+    const [record] = eventOf('').Records
+    const Records = [0, 1].map((index) => ({ ...record, messageId: `copy-${index}`, body })) as SQSRecord[]
+    expect((await system.app.request(`/images/${imageId}/retry`, { method: 'POST' })).status).toBe(202)
+    await system.work()
+    expect(await failedIds(run({ Records }))).toEqual([])
+    expect(await system.item(imageId)).toMatchObject({ status: 'completed', epoch: 2, attempts: 1 })
+  })
+  it.each([
+    [
+      'the next run of an image that failed for its own fault',
+      () => system.submit(photo.subarray(0, 20_000)),
+      2,
+    ],
+    ['a run after the next one', exhaust, 3],
+  ])('is no job of %s', async (_name, failed, epoch) => {
+    const imageId = await failed()
+    await system.work()
+    const forged = eventOf('')
+    Object.assign(forged.Records[0] ?? {}, { body: JSON.stringify({ version: 1, imageId, epoch }) })
+    expect(await failedIds(run(forged))).toEqual(['message-0'])
+    expect(await system.item(imageId)).toMatchObject({ status: 'failed', epoch: 1 })
+  })
+  it('waits for the event of the failure', async () => {
+    const imageId = await exhaust()
+    const [body = ''] = await system.deadLetters()
+    await system.setItem(imageId, { unfinished: '0', sweepAt: Date.now() })
+    const redriven = eventOf('')
+    Object.assign(redriven.Records[0] ?? {}, { body })
+    expect(await failedIds(run(redriven))).toEqual(['message-0'])
     expect(await system.item(imageId)).toMatchObject({ status: 'failed', epoch: 1 })
   })
 })
@@ -717,30 +852,21 @@ describe('EventBridge', () => {
 })
 
 describe('a job that no attempt brings to an end', () => {
-  it('goes to the dead-letter queue after its last receive, and is not lost there', async () => {
-    await system.worker.sqs.send(
-      new SendMessageCommand({ QueueUrl: system.worker.jobQueueUrl, MessageBody: 'poison' }),
-    )
-    const { ChangeMessageVisibilityCommand, GetQueueUrlCommand } = await import('@aws-sdk/client-sqs')
-    for (let receive = 1; receive <= 5; receive += 1) {
-      const batch = await system.receiveJobs()
-      expect(batch.Records[0]?.attributes.ApproximateReceiveCount).toBe(String(receive))
-      expect((await failedIds(run(batch))).length).toBe(1)
-      await system.worker.sqs.send(
-        new ChangeMessageVisibilityCommand({
-          QueueUrl: system.worker.jobQueueUrl,
-          ReceiptHandle: batch.Records[0]?.receiptHandle,
-          VisibilityTimeout: 0,
-        }),
-      )
+  it('is moved to the dead-letter queue after as many receives as SQS takes, also where the queue is an old one', async () => {
+    const { sqs, jobQueueUrl: QueueUrl, s3, eventBridge } = system.worker
+    const policy = async () => {
+      const asked = new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['RedrivePolicy'] })
+      return JSON.parse((await sqs.send(asked)).Attributes?.['RedrivePolicy'] ?? '')
     }
-    expect((await system.receiveJobs()).Records).toEqual([])
-    const { QueueUrl } = await system.worker.sqs.send(
-      new GetQueueUrlCommand({ QueueName: system.names.deadQueue }),
-    )
-    const { Attributes } = await system.worker.sqs.send(
-      new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['ApproximateNumberOfMessages'] }),
-    )
-    expect(Attributes?.['ApproximateNumberOfMessages']).toBe('1')
+    const made = await policy()
+    expect(made).toMatchObject({ maxReceiveCount: 1_000 })
+    const RedrivePolicy = JSON.stringify({ ...made, maxReceiveCount: 5 })
+    await sqs.send(new SetQueueAttributesCommand({ QueueUrl, Attributes: { RedrivePolicy } }))
+    const target = { endpoint: system.endpoint, region: 'us-east-1' }
+    const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
+    const dynamoDb = new DynamoDBClient(clientOptions({ ...target, credentials }))
+    await createMissingResources({ s3, sqs, dynamoDb, eventBridge, region: 'us-east-1' }, system.names)
+    dynamoDb.destroy()
+    expect(await policy()).toEqual(made)
   })
 })

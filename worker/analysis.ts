@@ -174,8 +174,6 @@ function translate(error: unknown): unknown {
 
 /** More was asked of Rekognition than its quota allows: no fault of the image, and no reason to give it up. */
 export class Throttled extends Error {
-  /** How often that has happened to this image, this time included. */
-  times = 1
   constructor(cause: unknown) {
     super('Rekognition has been asked too much.', { cause })
     this.name = 'Throttled'

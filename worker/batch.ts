@@ -3,16 +3,22 @@ import { ChangeMessageVisibilityCommand } from '@aws-sdk/client-sqs'
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import { type EventBus, eventDetail } from '../shared/event.ts'
 import type { FinishedImage } from '../shared/image.ts'
-import { type Job, type JobQueue, readJobs, sendJob } from '../shared/job.ts'
+import {
+  type DeadLetterQueue,
+  type Job,
+  type JobQueue,
+  keepExhausted,
+  readJobs,
+  sendDeadLetter,
+} from '../shared/job.ts'
 import { indexLabels } from '../shared/labels.ts'
-import { getImage, markAnnounced, nextRun, updateImage } from '../shared/records.ts'
+import { markAnnounced } from '../shared/records.ts'
 import { Throttled, type Time } from './analysis.ts'
 import { Announcements } from './events.ts'
-import { Held, type ProcessDeps, processImage } from './process-image.ts'
 
-export interface WorkerDeps extends ProcessDeps, JobQueue, EventBus {
-  /** From 0 to 1, as Math.random. */
-  random: () => number
+import { Held, Postponed, type ProcessDeps, pause, processImage } from './process-image.ts'
+
+export interface WorkerDeps extends ProcessDeps, JobQueue, DeadLetterQueue, EventBus {
   log: ProcessDeps['log'] & { error: (message: string, extra: Record<string, unknown>) => void }
 }
 
@@ -24,28 +30,25 @@ export interface WorkerDeps extends ProcessDeps, JobQueue, EventBus {
 const BREAK_OFF_MS = 6_000
 const ANSWER_MS = 2_000
 
+/**
+ * At this receive a message of no known kind goes to the dead-letter queue. Before, a few seconds apart, a newer version
+ * of the worker that is being deployed may take it.
+ */
+const NO_JOB_RECEIVES = 3
+
+const receivesOf = ({ attributes }: SQSRecord): number => Number(attributes.ApproximateReceiveCount)
+
 class OutOfTime extends Error {
   override readonly name = 'OutOfTime'
 }
 
-/** Seconds: the first wait, by how much each further one is longer, and the longest. */
-interface Backoff {
-  first: number
-  factor: number
-  longest: number
-}
-const AFTER_FAILURE: Backoff = { first: 2, factor: 3, longest: 300 }
-const AFTER_THROTTLING: Backoff = { first: 2, factor: 2, longest: 60 }
-/** The most seconds that SQS delays a message (Amazon SQS quotas). */
-const MAX_DELAY_SECONDS = 900
-
-/** Seconds to wait after the given time: at random, from half of its step on, so that jobs do not come back together. */
-const pause = ({ first, factor, longest }: Backoff, times: number, random: () => number): number =>
-  Math.ceil(Math.min(first * factor ** (times - 1), longest) * (0.5 + random() / 2))
-
 /**
- * One SQS batch: every record is settled by itself, and only those that failed are reported back, so that a bad
+ * One SQS batch: every record is settled by itself, and only those that are not are reported back, so that a bad
  * image costs its neighbours nothing. A record is settled when its outcome is committed and announced.
+ *
+ * A job that has to wait stays the same message, and only its visibility changes. Sent again to the queue that triggers
+ * this function, it would be a recursion to Lambda, which ends one after about 16 invocations (AWS Lambda developer
+ * guide, recursive loop detection).
  */
 export async function processBatch(
   deps: WorkerDeps,
@@ -71,13 +74,13 @@ export async function processBatch(
   lastMoment.catch(() => {})
 
   // SQS may put two copies of a job into one batch; the second shares the first one's fate.
-  const jobs = new Map<string, { job: Job; sentAt: number; run?: Promise<void> }>()
-  const wanted = event.Records.map(({ body, attributes }) => {
+  const jobs = new Map<string, { job: Job; receives: number; run?: Promise<void> }>()
+  const wanted = event.Records.map((record) => {
     try {
-      return readJobs(body).map((job) => {
+      return readJobs(record.body).map((job) => {
         const key = JSON.stringify(job)
-        const sentAt = Math.max(jobs.get(key)?.sentAt ?? 0, Number(attributes.SentTimestamp))
-        jobs.set(key, { job, sentAt })
+        const receives = Math.max(jobs.get(key)?.receives ?? 1, receivesOf(record))
+        jobs.set(key, { job, receives })
         return key
       })
     } catch (error) {
@@ -88,32 +91,35 @@ export async function processBatch(
 
   const settle = async (record: SQSRecord): Promise<void> => {
     try {
-      const keys = wanted[event.Records.indexOf(record)]
-      if (keys === undefined || keys instanceof Error) throw keys
+      const keys = wanted[event.Records.indexOf(record)] ?? []
+      if (keys instanceof Error) {
+        if (receivesOf(record) < NO_JOB_RECEIVES) throw keys
+        deps.log.error('a message is no job', { messageId: record.messageId, body: record.body, error: keys })
+        return await sendDeadLetter(deps, record.body)
+      }
       const runs = keys.map((key) => {
         const entry = jobs.get(key)
-        if (entry !== undefined) entry.run ??= settleJob(entry.job, entry.sentAt)
+        if (entry !== undefined) entry.run ??= settleJob(entry.job, entry.receives)
         return entry?.run
       })
-      await Promise.race([Promise.all(runs), lastMoment])
+      // All of them: what is not waited for would be frozen with the function, and go on in a later invocation.
+      const results = await Promise.race([Promise.allSettled(runs), lastMoment])
+      const failed = results.find((result) => result.status === 'rejected')
+      if (failed !== undefined) throw failed.reason
     } catch (error) {
-      await report(deps, record, error)
+      await postpone(deps, record, error)
       throw error
     }
   }
 
-  const settleJob = async (job: Job, sentAt: number): Promise<void> => {
+  const settleJob = async (job: Job, receives: number): Promise<void> => {
     let told = false
     const tell = (image: FinishedImage): Promise<void> => {
       told = true
       return announcements.announce(eventDetail(image))
     }
     try {
-      await work(job, sentAt, tell)
-    } catch (error) {
-      const delay = delayOf(deps, error)
-      if (delay === undefined) throw error
-      await sendJob(deps, job, delay)
+      await work(job, receives, tell)
     } finally {
       // Whatever came of this image, the other images' events must not wait for it.
       if (!told) announcements.pass()
@@ -122,17 +128,17 @@ export async function processBatch(
 
   const work = async (
     job: Job,
-    sentAt: number,
+    receives: number,
     tell: (image: FinishedImage) => Promise<void>,
   ): Promise<void> => {
-    const found = await processImage(deps, job, deadline, time)
-    if (found === undefined) return
-    const { image, before } = found
+    const image = await processImage(deps, job, receives, deadline, time)
+    if (image === undefined) return
     // Told again unless the record says so, because nobody knows whether an announcement before arrived.
     if (image.announced !== image.epoch) {
       // Whoever hears of it finds it.
       await indexLabels(deps, image)
       await tell(image)
+      await keepExhausted(deps, image)
       await markAnnounced(deps, image)
     }
     deps.log.info('the image is finished', {
@@ -140,7 +146,6 @@ export async function processBatch(
       status: image.status,
       attempts: image.attempts,
     })
-    if (before && isRedriven(image, sentAt)) await beginAnew(deps, image)
   }
 
   try {
@@ -155,51 +160,28 @@ export async function processBatch(
 }
 
 /**
- * Jobs that come back through no fault of theirs come as new messages, whose deliveries count from one: so however
- * long the throttling lasts, it takes no good image to the dead-letter queue.
- *
- * @returns seconds; undefined for an error that counts
+ * Says once what went wrong, and when SQS is to deliver the job again. If that fails, it does so when the visibility
+ * timeout is over.
  */
-function delayOf({ random, log }: WorkerDeps, error: unknown): number | undefined {
-  if (error instanceof OutOfTime) return pause(AFTER_FAILURE, 1, random)
-  if (error instanceof Held) return Math.min(Math.max(Math.ceil(error.waitMs / 1_000), 1), MAX_DELAY_SECONDS)
-  if (!(error instanceof Throttled)) return undefined
-  const seconds = pause(AFTER_THROTTLING, error.times, random)
-  log.info('Rekognition has been asked too much; the job waits', { times: error.times, seconds })
-  return seconds
-}
-
-/**
- * A job sent after its image was given up can only come from the dead-letter queue: to move it back is to ask for
- * another run. (SQS gives moved messages a new time; all other jobs are sent before the end.)
- */
-const isRedriven = (image: FinishedImage, sentAt: number): boolean =>
-  image.status === 'failed' && image.failure.code === 'EXHAUSTED' && sentAt > Date.parse(image.completedAt)
-
-async function beginAnew(deps: WorkerDeps, image: FinishedImage): Promise<void> {
-  const { imageId } = image
-  const begun = (await updateImage(deps, imageId, nextRun(deps, image))) ?? (await getImage(deps, imageId))
-  if (begun?.status !== 'pending' || begun.epoch !== image.epoch + 1) return
-  await sendJob(deps, { version: 1, imageId, epoch: begun.epoch })
-  deps.log.info('the image is analysed anew', { imageId, epoch: begun.epoch })
-}
-
-/**
- * Says once what went wrong, and has SQS deliver the job again sooner than its visibility timeout would. That is a
- * favour only: if it fails, the timeout does it.
- */
-async function report(deps: WorkerDeps, record: SQSRecord, error: unknown): Promise<void> {
-  const wait = pause(AFTER_FAILURE, Number(record.attributes.ApproximateReceiveCount), deps.random)
-  deps.log.error('an attempt failed', { messageId: record.messageId, body: record.body, error, wait })
+async function postpone(deps: WorkerDeps, record: SQSRecord, error: unknown): Promise<void> {
+  const { messageId, body, receiptHandle } = record
+  const cause = error instanceof Postponed ? error.cause : error
+  // No fault of the image, and no trouble to look at.
+  const waits = cause instanceof Throttled || cause instanceof Held || cause instanceof OutOfTime
+  const receives = receivesOf(record)
+  const seconds =
+    error instanceof Postponed ? error.seconds : pause(deps.random, receives, waits ? 0 : receives)
+  if (waits) deps.log.info('the job waits', { messageId, body, reason: cause.message, seconds })
+  else deps.log.error('an attempt failed', { messageId, body, error: cause, seconds })
   try {
     await deps.sqs.send(
       new ChangeMessageVisibilityCommand({
         QueueUrl: deps.jobQueueUrl,
-        ReceiptHandle: record.receiptHandle,
-        VisibilityTimeout: wait,
+        ReceiptHandle: receiptHandle,
+        VisibilityTimeout: seconds,
       }),
     )
   } catch (cause) {
-    deps.log.warn('the visibility timeout stays as it is', { messageId: record.messageId, cause })
+    deps.log.warn('the visibility timeout stays as it is', { messageId, cause })
   }
 }

@@ -36,6 +36,7 @@ const deps: WorkerDeps = {
   bucket: config.IMAGE_BUCKET,
   table: config.IMAGE_TABLE,
   jobQueueUrl: config.JOB_QUEUE_URL,
+  deadLetterQueueUrl: config.DEAD_LETTER_QUEUE_URL,
   eventBus: config.EVENT_BUS_NAME,
   rekognitionSource: config.REKOGNITION_SOURCE,
   analysisSource: `Rekognition ${config.MIN_CONFIDENCE} ${config.MAX_LABELS}`,

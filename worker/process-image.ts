@@ -18,6 +18,7 @@ import {
   analysisSchema,
   type FinishedImage,
   type ImageId,
+  isExhausted,
   isFinished,
   type Kept,
   type ProcessingImage,
@@ -32,6 +33,7 @@ import {
   deleteObjects,
   findSameBytes,
   getImage,
+  nextRun,
   type Outcome,
   type Results,
   releaseImage,
@@ -51,6 +53,8 @@ export interface ProcessDeps extends Results, Rekognition {
   /** Of bytes of originals in memory: ORIGINAL_BYTES of budget.ts. */
   originals: Budget
   elapsed: Elapsed
+  /** From 0 to 1, as Math.random. */
+  random: () => number
   /** Collects dead originals before a large one comes: `createMakeRoom` of budget.ts. */
   makeRoom: (bytes: number) => void
   /** Attempts after which transient trouble is taken for lasting. */
@@ -61,14 +65,71 @@ export interface ProcessDeps extends Results, Rekognition {
   }
 }
 
-/** Another worker is at this image; whoever asks should come back in `waitMs` milliseconds. */
+/** Another worker is at this image. */
 export class Held extends Error {
-  readonly waitMs: number
-  constructor(waitMs: number) {
+  override readonly name = 'Held'
+  constructor() {
     super('Another worker holds the image.')
-    this.name = 'Held'
-    this.waitMs = waitMs
   }
+}
+
+/** The image is not finished: its job is to come back, after so many seconds. */
+export class Postponed extends Error {
+  override readonly name = 'Postponed'
+  readonly seconds: number
+  constructor(seconds: number, cause: unknown) {
+    super('The image is not finished.', { cause })
+    this.seconds = seconds
+  }
+}
+
+/** Seconds: the first pause, by how much each further one is longer, and the longest. */
+interface Backoff {
+  first: number
+  factor: number
+  longest: number
+}
+
+/**
+ * After the failures of an image. Ten of them (MAX_ATTEMPTS) pause for 2 + 6 + 18 + 54 + 162 + 486 + 4 × 600 = 3,128 s
+ * at the most, and half of that at the least. `longest` is a part of SWEEP_AFTER_SECONDS (shared/config.ts, infrastructure/).
+ */
+const AFTER_FAILURE: Backoff = { first: 2, factor: 3, longest: 600 }
+
+/**
+ * After each receive of a message, whatever became of it: a minute soon, so that jobs which are too many for the quota
+ * leave it to a few; and from the 72nd receive on, more than that: about a twentieth of the time that it has waited by
+ * then. Told by its own count and not by a clock, which may be wrong.
+ *
+ * It is what keeps a job that waits through no fault of its own (for Rekognition's quota, for another worker) from the
+ * dead-letter queue, to which SQS moves it after 1,000 receives, for as long as SQS keeps it. With the shortest pauses,
+ * of half a step:
+ *
+ *      71 receives until a step is more than a minute                2,011 s
+ *      83 receives until it is an hour (2 × 1.05 ^ 154 = 3,667 s)   36,020 s
+ *     651 receives of half an hour                               1,171,800 s; 14 days in all
+ *
+ * So 805 receives are the most, and the rest is for workers that die.
+ */
+const AT_FIRST: Backoff = { first: 2, factor: 2, longest: 60 }
+const IN_THE_END: Backoff = { first: 2, factor: 1.05, longest: 3_600 }
+
+const step = ({ first, factor, longest }: Backoff, times: number): number =>
+  times < 1 ? 0 : Math.min(first * factor ** (times - 1), longest)
+
+/**
+ * Seconds for which a job stays away: at random, from half of its step on, so that jobs do not come back together.
+ *
+ * @param receives of its message
+ * @param failures of its image; none where it only waits
+ */
+export function pause(random: () => number, receives: number, failures = 0): number {
+  const longest = Math.max(
+    step(AT_FIRST, receives),
+    step(IN_THE_END, receives),
+    step(AFTER_FAILURE, failures),
+  )
+  return Math.ceil(longest * (0.5 + random() / 2))
 }
 
 /** Milliseconds by which the clocks of two workers may differ. */
@@ -84,21 +145,28 @@ const MAX_RESULT_BYTES = 350_000
  * One image from top to bottom: claim, fetch, render, analyse, commit. The caller announces what is returned, and
  * acknowledges the job only after: the job in the queue is what remembers an announcement that is still to come.
  *
+ * @param receives of the job's message
  * @param deadline when this worker will be stopped, by `elapsed`
- * @returns the finished record to announce and whether it was so before; undefined when there is nothing to do
- * @throws Held, Throttled, the reason of `time.signal`, or what went wrong in the surroundings: deliver the job again
+ * @returns the finished record to announce; undefined when there is nothing to do
+ * @throws Postponed with what was in the way; the reason of `time.signal`, or what went wrong with the claim
  */
 export async function processImage(
   deps: ProcessDeps,
   job: Job,
+  receives: number,
   deadline: number,
   time: Time,
-): Promise<{ image: FinishedImage; before: boolean } | undefined> {
+): Promise<FinishedImage | undefined> {
   time.signal.throwIfAborted()
+  const longest = deadline - deps.elapsed() + CLOCK_SKEW_MS
   // By the wall clock, because it is stored and compared by other processes, which have only that in common.
-  const until = deps.now().getTime() + deadline - deps.elapsed() + CLOCK_SKEW_MS
-  const lease = { id: randomUUID(), until }
-  const claim = await claimImage(deps, job, lease)
+  const lease = { id: randomUUID(), until: deps.now().getTime() + longest }
+  let claim = await claimImage(deps, job, lease)
+  if (claim.kind === 'early' && isExhausted(claim.image) && claim.image.epoch + 1 === job.epoch) {
+    // Redriven. Where this begins nothing, a retry has, or the failure is still to be announced.
+    await updateImage(deps, job.imageId, nextRun(deps, claim.image))
+    claim = await claimImage(deps, job, lease)
+  }
   if (claim.kind === 'replaced') {
     const later = await getImage(deps, job.imageId)
     if (later !== undefined && isFinished(later)) await dropUpload(deps, later)
@@ -112,9 +180,13 @@ export async function processImage(
   if (claim.kind === 'finished') {
     // Posted with the same form once more, perhaps.
     await dropUpload(deps, claim.image)
-    return { image: claim.image, before: true }
+    return claim.image
   }
-  if (claim.kind === 'held') throw new Held(claim.leaseUntil - deps.now().getTime())
+  if (claim.kind !== 'claimed') {
+    // No lease lasts longer than this worker's own, whatever the clock of its holder says.
+    const held = claim.kind === 'held' ? Math.min(claim.leaseUntil - deps.now().getTime(), longest) : 0
+    throw new Postponed(Math.max(Math.ceil(held / 1_000), pause(deps.random, receives)), new Held())
+  }
 
   const { image } = claim
   const kept: Kept = { ...image.kept }
@@ -136,10 +208,9 @@ export async function processImage(
         ...{ status: 'failed', failure: error.failure, original: image.original },
       })
     }
-    await release(deps, image, kept, error)
     // What was broken off because the time is up says so in many ways.
-    if (!(error instanceof Throttled)) time.signal.throwIfAborted()
-    throw error
+    const cause = time.signal.aborted && !(error instanceof Throttled) ? time.signal.reason : error
+    throw new Postponed(await release(deps, image, kept, receives, cause), cause)
   }
 }
 
@@ -148,14 +219,14 @@ async function commit(
   deps: ProcessDeps,
   image: ProcessingImage,
   outcome: Outcome,
-): Promise<{ image: FinishedImage; before: boolean } | undefined> {
+): Promise<FinishedImage | undefined> {
   const finished = await commitOutcome(deps, image, outcome, {
     condition: '#status = :processing AND leaseId = :mine',
     values: { ':processing': 'processing', ':mine': image.leaseId },
   })
   if (finished !== undefined) {
     await tidyUp(deps, finished)
-    return { image: finished, before: false }
+    return finished
   }
   if ((await getImage(deps, image.imageId)) === undefined) await deleteObjects(deps, image.imageId)
   return undefined
@@ -173,9 +244,7 @@ async function tidyUp(deps: ProcessDeps, image: FinishedImage): Promise<void> {
 
 /** Of a finished image; but one that was given up before anybody could look at its upload needs that for a retry. */
 async function dropUpload(deps: ProcessDeps, image: FinishedImage): Promise<void> {
-  const seen =
-    image.original.sha256 !== undefined || image.status !== 'failed' || image.failure.code !== 'EXHAUSTED'
-  if (!image.uploaded || !seen) return
+  if (!image.uploaded || (image.original.sha256 === undefined && isExhausted(image))) return
   try {
     await deps.s3.send(new DeleteObjectCommand({ Bucket: deps.bucket, Key: uploadKey(image.imageId) }))
   } catch (cause) {
@@ -183,16 +252,27 @@ async function dropUpload(deps: ProcessDeps, image: FinishedImage): Promise<void
   }
 }
 
-async function release(deps: ProcessDeps, image: ProcessingImage, kept: Kept, error: unknown): Promise<void> {
+/** @returns for how many seconds the job should stay away */
+async function release(
+  deps: ProcessDeps,
+  image: ProcessingImage,
+  kept: Kept,
+  receives: number,
+  error: unknown,
+): Promise<number> {
   // What is too large to be kept has been paid for in vain, and then the attempt counts, so that there is an end to it.
   const keeps = JSON.stringify(kept).length <= MAX_RESULT_BYTES
-  const throttled = (image.throttled ?? 0) + (error instanceof Throttled && keeps ? 1 : 0)
-  if (error instanceof Throttled) error.times = throttled
+  const waits = error instanceof Throttled && keeps
+  const throttled = (image.throttled ?? 0) + (waits ? 1 : 0)
+  // A copy of the job, which the sweeper has sent meanwhile, waits no less than the job itself.
+  const times = Math.max(receives, throttled)
+  const seconds = waits ? pause(deps.random, times) : pause(deps.random, times, image.attempts - throttled)
   try {
-    await releaseImage(deps, image, throttled, keeps ? kept : {})
+    await releaseImage(deps, image, { throttled, kept: keeps ? kept : {}, waitMs: seconds * 1_000 })
   } catch (cause) {
     deps.log.warn('a lease could not be released; it runs out by itself', { imageId: image.imageId, cause })
   }
+  return seconds
 }
 
 /** Everything that is found out about an image. No paid call is made before its last pixel has been decoded. */
@@ -339,7 +419,7 @@ async function takeIn(deps: ProcessDeps, image: ProcessingImage, time: Time): Pr
     condition: '#status = :processing AND leaseId = :mine',
     values: { ':processing': 'processing', ':mine': image.leaseId },
   })
-  if (settled === undefined) throw new Held(0)
+  if (settled === undefined) throw new Held()
   return bytes
 }
 

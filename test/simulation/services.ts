@@ -82,6 +82,8 @@ export class S3Model {
 interface Message {
   id: string
   body: string
+  /** How many invocations, each by a message of the one before, led to it: what Lambda reads from its trace header. */
+  chain: number
   sentAt: number
   visibleAt: number
   receives: number
@@ -94,10 +96,18 @@ export interface SqsSettings {
   maxReceives: number
 }
 
-/** A standard queue of SQS with its dead-letter queue: any order, visibility, delay, receive count, redrive. */
+export type Received = Omit<SQSRecord, 'eventSourceARN' | 'awsRegion' | 'md5OfBody'> & Pick<Message, 'chain'>
+
+/** A standard queue of SQS with its dead-letter queue: any order, visibility, receive count, redrive. */
 export class SqsModel {
   messages: Message[] = []
   dead: Message[] = []
+  /** Bodies of all messages that were ever sent to the dead-letter queue, and not moved there by SQS. */
+  readonly sentDead: string[] = []
+  /** How many SQS has moved there because they were received too often. */
+  movedDead = 0
+  /** How often the message was received that was received most often. */
+  mostReceives = 0
   /** Called when a message is, or will be, there to be received. */
   wake: (at: number) => void = () => {}
   readonly #now: () => number
@@ -110,14 +120,20 @@ export class SqsModel {
     this.#settings = settings
   }
 
-  send({ MessageBody, DelaySeconds = 0 }: { MessageBody: string; DelaySeconds?: number }): object {
+  send({ QueueUrl = 'jobs', MessageBody }: { QueueUrl?: string; MessageBody: string }, chain = 0): object {
     const now = this.#now()
     const id = randomUUID()
-    const visibleAt = now + DelaySeconds * 1000
-    this.messages.push({
-      ...{ id, body: MessageBody, sentAt: now, visibleAt, receives: 0, firstReceivedAt: 0, receipt: '' },
-    })
-    this.wake(visibleAt)
+    const message = {
+      ...{ id, body: MessageBody, chain, sentAt: now, visibleAt: now },
+      ...{ receives: 0, firstReceivedAt: 0, receipt: '' },
+    }
+    if (QueueUrl === 'jobs') {
+      this.messages.push(message)
+      this.wake(now)
+    } else {
+      this.dead.push(message)
+      this.sentDead.push(MessageBody)
+    }
     return { MessageId: id }
   }
 
@@ -135,7 +151,7 @@ export class SqsModel {
    * @param atMost 1 to 10
    * @param twice leaves what is received there for another receiver, as a standard queue may
    */
-  receive(atMost: number, twice = false): Omit<SQSRecord, 'eventSourceARN' | 'awsRegion' | 'md5OfBody'>[] {
+  receive(atMost: number, twice = false): Received[] {
     const now = this.#now()
     const visible = this.messages.filter((message) => message.visibleAt <= now)
     const received = []
@@ -145,14 +161,17 @@ export class SqsModel {
       if (message.receives >= this.#settings.maxReceives) {
         this.messages.splice(this.messages.indexOf(message), 1)
         this.dead.push(message)
+        this.movedDead += 1
         continue
       }
       message.receives += 1
+      this.mostReceives = Math.max(this.mostReceives, message.receives)
       message.firstReceivedAt ||= now
       message.receipt = randomUUID()
       message.visibleAt = twice ? now + 1 : now + this.#settings.visibilityMs
       this.wake(message.visibleAt)
       received.push({
+        chain: message.chain,
         messageId: message.id,
         receiptHandle: message.receipt,
         body: message.body,
@@ -176,7 +195,7 @@ export class SqsModel {
 
   /** StartMessageMoveTask: new messages in the queue that they came from. */
   redrive(): void {
-    for (const { body } of this.dead.splice(0)) this.send({ MessageBody: body })
+    for (const { body, chain } of this.dead.splice(0)) this.send({ MessageBody: body }, chain)
   }
 
   /** Milliseconds since 1970 at which the next message can be received. */
@@ -279,7 +298,7 @@ export type Effect = (input: never, fault?: Fault) => object
 
 export interface Models {
   s3: S3Model
-  sqs: SqsModel
+  sqs: Pick<SqsModel, 'send' | 'changeVisibility'>
   dynamo: Pick<DynamoModel, 'get' | 'put' | 'update' | 'delete' | 'query' | 'batchWrite' | 'batchGet'>
   bus: EventBridgeModel
   rekognition: RekognitionModel

@@ -18,6 +18,7 @@ import {
   type Effect,
   EventBridgeModel,
   type Fault,
+  type Received,
   RekognitionModel,
   S3Model,
   SqsModel,
@@ -27,8 +28,10 @@ import {
 export const SETTINGS = {
   timeoutMs: 60_000,
   visibilityMs: 360_000,
-  maxReceives: 5,
-  sweepAfterMs: 1_860_000,
+  /** The longest after a failure (worker/process-image.ts). */
+  pauseMs: 600_000,
+  maxReceives: 1_000,
+  sweepAfterMs: 1_020_000,
   sweepEveryMs: 300_000,
   giveUpMs: 14 * 86_400_000,
   maxAttempts: 10,
@@ -66,9 +69,17 @@ export interface WorldOptions {
   log?: (line: string) => void
 }
 
+/**
+ * Lambda invokes a function about 16 times in one chain of requests; then it refuses, and the receive counts (AWS Lambda
+ * developer guide, recursive loop detection).
+ */
+const LONGEST_CHAIN = 16
+
 /** What a process is: it can die, and then nothing that it has begun goes on. */
 class Process {
   alive = true
+  /** Of the messages that it sends. */
+  chain = 0
   readonly skewMs: number
   readonly #deaths: (() => void)[] = []
   constructor(skewMs: number) {
@@ -109,6 +120,8 @@ export class World {
   /** When the last fault took place, or the last of its effects. */
   lastFaultAt = Number.NEGATIVE_INFINITY
   faults = 0
+  /** How often Lambda has refused a message because its chain was too long. */
+  refusals = 0
   /** What the wall clocks of processes show more than the true time, which their monotonic clocks go by. */
   wallOffsetMs = 0
   readonly #options: WorldOptions
@@ -178,6 +191,10 @@ export class World {
     return clientsOf(
       {
         ...this,
+        sqs: {
+          send: (input) => this.sqs.send(input, process.chain),
+          changeVisibility: (input) => this.sqs.changeVisibility(input),
+        },
         dynamo: {
           get: (input) => this.dynamo.get(input),
           query: (input) => this.dynamo.query(input),
@@ -306,6 +323,7 @@ export class World {
       bucket: 'bucket',
       table: 'table',
       jobQueueUrl: 'jobs',
+      deadLetterQueueUrl: 'dead',
       eventBus: 'bus',
     }
   }
@@ -391,14 +409,9 @@ export class World {
       if (fault === 'fail') this.sqs.receive(this.settings.batchSize)
       const records = fault === 'fail' ? [] : this.sqs.receive(this.settings.batchSize, fault === 'partial')
       if (records.length === 0) break
-      void this.#invoke(
-        records.map((record) => ({
-          ...record,
-          md5OfBody: '',
-          eventSourceARN: 'arn',
-          awsRegion: 'us-east-1',
-        })),
-      )
+      const taken = records.filter(({ chain }) => chain < LONGEST_CHAIN)
+      this.refusals += records.length - taken.length
+      if (taken.length > 0) void this.#invoke(taken)
     }
     const { nextAt } = this.sqs
     if (nextAt !== undefined && this.#running < this.settings.concurrency) this.#pumpLater(nextAt)
@@ -418,7 +431,12 @@ export class World {
     return fault === 'partial' || fault === 'twice' ? 'partial' : 'fail'
   }
 
-  async #invoke(records: SQSRecord[]): Promise<void> {
+  async #invoke(received: Received[]): Promise<void> {
+    const records = received.map(
+      ({ chain: _chain, ...record }): SQSRecord => ({
+        ...{ ...record, md5OfBody: '', eventSourceARN: 'arn', awsRegion: 'us-east-1' },
+      }),
+    )
     this.#running += 1
     const warm = this.random() < 0.99 ? this.#idle.pop() : undefined
     let environment = warm
@@ -427,6 +445,7 @@ export class World {
       environment = { process, deps: this.#worker(process) }
     }
     const { process, deps } = environment
+    process.chain = 1 + Math.max(...received.map(({ chain }) => chain))
     const ids = records.map(({ body }) => body.slice(25, 61))
     this.log(`lambda invokes with ${ids.join(' ')}`)
     const deadline = this.clock.time + this.settings.timeoutMs
