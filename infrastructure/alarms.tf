@@ -12,7 +12,7 @@ locals {
   )
 }
 
-# Somebody should look: an image that the queue has given up, or an event that nobody took. README.md says what to do.
+# Somebody should look: an image that was given up, or an event that nobody took. README.md says what to do.
 resource "aws_cloudwatch_metric_alarm" "dead_letters" {
   for_each            = var.compat.alarms ? local.dead_letter_queues : {}
   alarm_name          = "${var.name}-dead-letters-${each.key}"
@@ -30,7 +30,8 @@ resource "aws_cloudwatch_metric_alarm" "dead_letters" {
   ok_actions          = var.alarm_actions
 }
 
-# More comes in than the workers, or Rekognition's quota, can take; or nothing is taken at all.
+# More comes in than the workers, or Rekognition's quota, can take; or nothing is taken at all. The metric leaves out
+# what was received three times or more (Amazon SQS developer guide, CloudWatch metrics): jobs that have their pauses.
 resource "aws_cloudwatch_metric_alarm" "oldest_job" {
   count               = var.compat.alarms ? 1 : 0
   alarm_name          = "${var.name}-oldest-job"

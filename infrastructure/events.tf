@@ -78,7 +78,7 @@ resource "aws_sqs_queue" "subscriber" {
   })
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.subscriber_dead[0].arn
-    maxReceiveCount     = var.max_receive_count
+    maxReceiveCount     = var.subscriber_receives
   })
 }
 

@@ -24,8 +24,13 @@ output "job_queue_url" {
   value       = aws_sqs_queue.jobs.url
 }
 
+output "job_queue_arn" {
+  description = "The same queue's ARN, which dead letters are redriven to."
+  value       = aws_sqs_queue.jobs.arn
+}
+
 output "dead_letter_queue_url" {
-  description = "Where jobs end that the workers could not finish; they may be redriven from there."
+  description = "Where the next run of each image is kept that was given up, and what is no job; they may be redriven from there."
   value       = aws_sqs_queue.jobs_dead.url
 }
 

@@ -7,13 +7,19 @@ locals {
   # longer than the message is invisible, a job could come back while nobody may take it up.
   lease = var.worker_timeout_seconds + 2
 
-  # When the last delivery of a job has become visible again, the queue has given it up; the sweeper waits one
-  # worker's time more, so that no job is doubled which the queue would still have delivered. From here on an image
-  # says by itself when it is due (`sweepAt`): after twice the time with each sweep that has led to nothing.
-  sweep_after_seconds = local.visibility_timeout * var.max_receive_count + var.worker_timeout_seconds
+  # The longest that a worker has a job wait after a failure (worker/process-image.ts).
+  longest_pause = 600
 
-  # One round of deliveries by the queue, and one more after a sweep; then the image ends as EXHAUSTED.
-  max_attempts = 2 * var.max_receive_count
+  # A job whose worker died is there again after the visibility timeout, and one whose worker failed after its time and
+  # the longest pause; so no job is doubled which the queue would still have delivered. From here on an image says by
+  # itself when it is due (`sweepAt`): later while its job is known to wait for longer, and after twice the time with
+  # each sweep that has led to nothing.
+  sweep_after_seconds = local.visibility_timeout + local.longest_pause + var.worker_timeout_seconds
+
+  # The most that SQS takes (Amazon SQS, redrive policy). It is the record of an image that counts attempts; the queue
+  # counts also the receives of a job that only waits, which stays the same message: sent again to the queue that it came
+  # from, it would be a recursion to Lambda. worker/process-image.ts has the arithmetic for 14 days.
+  most_receives = 1000
 
   # SQS keeps nothing longer than 14 days (Amazon SQS quotas). When the queue has forgotten a job, the sweeper ends
   # its image.
@@ -66,7 +72,7 @@ resource "aws_sqs_queue" "jobs" {
   })
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.jobs_dead.arn
-    maxReceiveCount     = var.max_receive_count
+    maxReceiveCount     = local.most_receives
   })
 
   lifecycle {
@@ -83,8 +89,8 @@ resource "aws_sqs_queue" "jobs" {
       error_message = "A lease must outlast its worker and end before the job comes back."
     }
     precondition {
-      condition     = local.sweep_after_seconds > local.visibility_timeout * var.max_receive_count
-      error_message = "An image may be swept only when the queue has given its job up."
+      condition     = local.sweep_after_seconds > max(local.visibility_timeout, local.longest_pause + var.worker_timeout_seconds)
+      error_message = "An image may be swept only when its job would have come back."
     }
     precondition {
       condition     = local.sweep_after_seconds < local.queue_retention

@@ -26,13 +26,14 @@ resource "aws_lambda_function" "sweeper" {
     variables = merge(
       local.function_environment,
       {
-        IMAGE_BUCKET        = aws_s3_bucket.images.id
-        IMAGE_TABLE         = aws_dynamodb_table.images.name
-        JOB_QUEUE_URL       = aws_sqs_queue.jobs.url
-        EVENT_BUS_NAME      = aws_cloudwatch_event_bus.images.name
-        SWEEP_AFTER_SECONDS = tostring(local.sweep_after_seconds)
-        MAX_ATTEMPTS        = tostring(local.max_attempts)
-        GIVE_UP_DAYS        = tostring(local.give_up_days)
+        IMAGE_BUCKET          = aws_s3_bucket.images.id
+        IMAGE_TABLE           = aws_dynamodb_table.images.name
+        JOB_QUEUE_URL         = aws_sqs_queue.jobs.url
+        DEAD_LETTER_QUEUE_URL = aws_sqs_queue.jobs_dead.url
+        EVENT_BUS_NAME        = aws_cloudwatch_event_bus.images.name
+        SWEEP_AFTER_SECONDS   = tostring(local.sweep_after_seconds)
+        MAX_ATTEMPTS          = tostring(var.max_attempts)
+        GIVE_UP_DAYS          = tostring(local.give_up_days)
       },
     )
   }
@@ -138,12 +139,12 @@ resource "aws_iam_role_policy" "sweeper" {
         Action   = "s3:DeleteObject"
         Resource = local.image_objects
       },
-      # An image whose job was never sent, or is in the dead-letter queue, gets another.
+      # An image whose job was never sent, or is lost, gets another; and of one that it gives up, the next run is kept.
       {
-        Sid      = "SendJobAgain"
+        Sid      = "SendJob"
         Effect   = "Allow"
         Action   = "sqs:SendMessage"
-        Resource = aws_sqs_queue.jobs.arn
+        Resource = [aws_sqs_queue.jobs.arn, aws_sqs_queue.jobs_dead.arn]
       },
       # The outcome of an image that it ends, and one whose event was lost with the worker.
       {

@@ -213,14 +213,14 @@ variable "batch_window_seconds" {
   }
 }
 
-variable "max_receive_count" {
-  description = "Deliveries after which a job goes to the dead-letter queue."
+variable "max_attempts" {
+  description = "Attempts after which an image that met nothing but trouble of its surroundings ends as EXHAUSTED. Ten take up to an hour; each further one takes up to ten minutes and the worker's timeout."
   type        = number
-  default     = 5
+  default     = 10
 
   validation {
-    condition     = var.max_receive_count >= 5 && var.max_receive_count <= 100 && floor(var.max_receive_count) == var.max_receive_count
-    error_message = "Must be a whole number from 5, since deliveries that Lambda throttles count too (AWS Lambda developer guide, Amazon SQS), to 100."
+    condition     = var.max_attempts >= 1 && var.max_attempts <= 100 && floor(var.max_attempts) == var.max_attempts
+    error_message = "Must be a whole number from 1 to 100."
   }
 }
 
@@ -288,6 +288,17 @@ variable "subscriber_queue" {
   description = "Make an SQS queue that receives the events."
   type        = bool
   default     = false
+}
+
+variable "subscriber_receives" {
+  description = "Deliveries after which an event goes from the subscribing queue to its dead-letter queue."
+  type        = number
+  default     = 5
+
+  validation {
+    condition     = var.subscriber_receives >= 5 && var.subscriber_receives <= 1000 && floor(var.subscriber_receives) == var.subscriber_receives
+    error_message = "Must be a whole number from 5, since deliveries that Lambda throttles count too (AWS Lambda developer guide, Amazon SQS), to 1,000."
+  }
 }
 
 variable "subscriber_webhook" {

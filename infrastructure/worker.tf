@@ -90,13 +90,14 @@ resource "aws_lambda_function" "worker" {
     variables = merge(
       local.function_environment,
       {
-        IMAGE_BUCKET        = aws_s3_bucket.images.id
-        IMAGE_TABLE         = aws_dynamodb_table.images.name
-        JOB_QUEUE_URL       = aws_sqs_queue.jobs.url
-        EVENT_BUS_NAME      = aws_cloudwatch_event_bus.images.name
-        SWEEP_AFTER_SECONDS = tostring(local.sweep_after_seconds)
-        MAX_ATTEMPTS        = tostring(local.max_attempts)
-        REKOGNITION_TPS     = tostring(local.rekognition_share)
+        IMAGE_BUCKET          = aws_s3_bucket.images.id
+        IMAGE_TABLE           = aws_dynamodb_table.images.name
+        JOB_QUEUE_URL         = aws_sqs_queue.jobs.url
+        DEAD_LETTER_QUEUE_URL = aws_sqs_queue.jobs_dead.url
+        EVENT_BUS_NAME        = aws_cloudwatch_event_bus.images.name
+        SWEEP_AFTER_SECONDS   = tostring(local.sweep_after_seconds)
+        MAX_ATTEMPTS          = tostring(var.max_attempts)
+        REKOGNITION_TPS       = tostring(local.rekognition_share)
         # glibc keeps an arena per thread, which fragments under libvips: 14 to 20 % of memory.
         MALLOC_ARENA_MAX = "2"
       },
@@ -183,20 +184,20 @@ resource "aws_iam_role_policy" "worker" {
         Action   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
         Resource = aws_sqs_queue.jobs.arn
       },
-      # A job that has to wait through no fault of its own goes back as a message of its own: while Rekognition is
-      # asked too much, another worker holds the image or the time is up. And what is redriven gets a new run.
+      # When a job comes back: after a failed attempt, or while Rekognition is asked too much, another worker holds the
+      # image or the time is up.
       {
-        Sid      = "SendJobAgain"
-        Effect   = "Allow"
-        Action   = "sqs:SendMessage"
-        Resource = aws_sqs_queue.jobs.arn
-      },
-      # After a failed attempt a job should come back sooner than its visibility timeout.
-      {
-        Sid      = "ShortenRetry"
+        Sid      = "PostponeJob"
         Effect   = "Allow"
         Action   = "sqs:ChangeMessageVisibility"
         Resource = aws_sqs_queue.jobs.arn
+      },
+      # What is no job, and the next run of an image that was given up.
+      {
+        Sid      = "KeepForOperators"
+        Effect   = "Allow"
+        Action   = "sqs:SendMessage"
+        Resource = aws_sqs_queue.jobs_dead.arn
       },
       # For the worker itself, and for Rekognition, which reads the object with the caller's rights. HeadObject is
       # the same action.

@@ -16,22 +16,15 @@ run "times_follow_from_the_workers_timeout" {
     error_message = "The lease must outlast the worker by two seconds, and not the visibility timeout."
   }
   assert {
-    condition     = jsondecode(aws_sqs_queue.jobs.redrive_policy).maxReceiveCount == 5
-    error_message = "A job must have five deliveries."
-  }
-  assert {
-    condition = (
-      tonumber(aws_lambda_function.sweeper.environment[0].variables.SWEEP_AFTER_SECONDS)
-      > aws_sqs_queue.jobs.visibility_timeout_seconds * jsondecode(aws_sqs_queue.jobs.redrive_policy).maxReceiveCount
-    )
-    error_message = "Only what the queue has given up may be swept."
+    condition     = jsondecode(aws_sqs_queue.jobs.redrive_policy).maxReceiveCount == 1000
+    error_message = "The queue must give a job up last of all: it counts also the receives of a job that only waits."
   }
   assert {
     condition = alltrue([
       for function in [aws_lambda_function.api, aws_lambda_function.worker, aws_lambda_function.sweeper] :
-      function.environment[0].variables.SWEEP_AFTER_SECONDS == "1860"
+      function.environment[0].variables.SWEEP_AFTER_SECONDS == "1020"
     ])
-    error_message = "5 × 360 + 60 = 1860, for everybody who writes when an image is due."
+    error_message = "360 + 600 + 60 = 1020, for everybody who writes when an image is due."
   }
   assert {
     condition     = aws_cloudwatch_event_rule.sweep.schedule_expression == "rate(5 minutes)" && aws_lambda_function.sweeper.timeout == 300
@@ -42,7 +35,7 @@ run "times_follow_from_the_workers_timeout" {
       for function in [aws_lambda_function.worker, aws_lambda_function.sweeper] :
       function.environment[0].variables.MAX_ATTEMPTS == "10"
     ])
-    error_message = "An image must have the attempts of two rounds of deliveries, whoever ends it."
+    error_message = "An image must have as many attempts, whoever ends it."
   }
   assert {
     condition     = aws_lambda_function.api.timeout <= 29
@@ -94,13 +87,13 @@ run "smaller_uploads_need_less" {
   }
 }
 
-run "times_grow_with_timeout_window_and_deliveries" {
+run "times_grow_with_timeout_and_window" {
   command = plan
 
   variables {
     worker_timeout_seconds = 300
     batch_window_seconds   = 20
-    max_receive_count      = 8
+    max_attempts           = 16
   }
 
   assert {
@@ -116,12 +109,12 @@ run "times_grow_with_timeout_window_and_deliveries" {
     error_message = "300 + 2 = 302."
   }
   assert {
-    condition     = aws_lambda_function.sweeper.environment[0].variables.SWEEP_AFTER_SECONDS == "14860"
-    error_message = "8 × 1820 + 300 = 14860."
+    condition     = aws_lambda_function.sweeper.environment[0].variables.SWEEP_AFTER_SECONDS == "2720"
+    error_message = "1820 + 600 + 300 = 2720."
   }
   assert {
     condition     = aws_lambda_function.worker.environment[0].variables.MAX_ATTEMPTS == "16"
-    error_message = "Two rounds of 8 deliveries."
+    error_message = "What was asked for."
   }
 }
 
@@ -131,7 +124,7 @@ run "times_hold_at_their_longest" {
   variables {
     worker_timeout_seconds = 900
     batch_window_seconds   = 300
-    max_receive_count      = 100
+    max_attempts           = 100
   }
 
   assert {

@@ -200,7 +200,8 @@ run "what_cannot_be_is_refused" {
     worker_timeout_seconds  = 901
     worker_memory_mb        = 512
     batch_window_seconds    = 301
-    max_receive_count       = 4
+    max_attempts            = 0
+    subscriber_receives     = 4
     retention_days          = -1
     log_retention_days      = 2
     archive_days            = 0
@@ -211,7 +212,7 @@ run "what_cannot_be_is_refused" {
   expect_failures = [
     var.name, var.runtime, var.architecture, var.cors_origins, var.api_requests_per_second, var.api_burst,
     var.max_upload_bytes, var.daily_image_quota, var.analyses, var.rekognition_tps, var.sweep_minutes,
-    var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_receive_count, var.retention_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
+    var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_attempts, var.subscriber_receives, var.retention_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
     var.alarm_actions,
   ]
 }
