@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { cpSync, globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { delimiter, join, resolve } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { FUNCTIONS, type FunctionName, ROOT } from './bundle.ts'
 
 /** Everything below the module that is no source. */
@@ -113,4 +114,62 @@ function run(
       resolve({ status, stdout, stderr })
     })
   })
+}
+
+/** What a plan would change. */
+export interface Change {
+  /** `address.attribute`, or the address and what would become of all of it. */
+  name: string
+  /** Both values are JSON and say the same, written otherwise. */
+  sameJson: boolean
+}
+
+interface PlannedChange {
+  address: string
+  change: {
+    actions: string[]
+    before: Record<string, unknown> | null
+    after: Record<string, unknown> | null
+    after_unknown: Record<string, unknown>
+  }
+}
+
+/**
+ * What is left to change after `apply`: nothing, if the provider reads back what it has written.
+ *
+ * @returns also how many resources have been looked at
+ */
+export async function planAgain(
+  copy: Copy,
+  variables: string[],
+  env: Record<string, string>,
+): Promise<{ resources: number; changes: Change[] }> {
+  const planned = await copy.terraform(['plan', '-input=false', '-out=again', ...variables], env)
+  if (planned.status !== 0) throw new Error(`terraform plan failed: ${planned.stderr}`)
+  const { stdout } = await copy.terraform(['show', '-json', 'again'], env)
+  const { resource_changes } = JSON.parse(stdout) as { resource_changes: PlannedChange[] }
+  return { resources: resource_changes.length, changes: resource_changes.flatMap(changesOf) }
+}
+
+function changesOf({ address, change }: PlannedChange): Change[] {
+  const { actions, before, after, after_unknown } = change
+  const action = actions.join(' and ')
+  if (action === 'no-op' || action === 'read') return []
+  if (action !== 'update') return [{ name: `${address} (${action})`, sameJson: false }]
+  const changed = Object.keys({ ...before, ...after, ...after_unknown }).filter(
+    (name) => after_unknown[name] === true || !isDeepStrictEqual(before?.[name], after?.[name]),
+  )
+  if (changed.length === 0) return [{ name: `${address} (${action})`, sameJson: false }]
+  return changed.map((name) => ({
+    name: `${address}.${name}`,
+    sameJson: sayTheSame(before?.[name], after?.[name]),
+  }))
+}
+
+function sayTheSame(before: unknown, after: unknown): boolean {
+  try {
+    return isDeepStrictEqual(JSON.parse(String(before)), JSON.parse(String(after)))
+  } catch {
+    return false
+  }
 }
