@@ -1,3 +1,4 @@
+import { createServer } from 'node:net'
 import { onPath } from '../build/terraform.ts'
 
 /** Those of the programs that this machine lacks. */
@@ -10,3 +11,19 @@ export const without = (...programs: string[]): string[] =>
  */
 export const skipped = (lacking: readonly string[]): string =>
   lacking.length > 0 ? ` (skipped: lacking ${lacking.join(', ')})` : ''
+
+/** A port for a program that has to be told one. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer()
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      server.close(() =>
+        typeof address === 'object' && address !== null
+          ? resolve(address.port)
+          : reject(new Error('no port')),
+      )
+    })
+  })
+}
