@@ -409,6 +409,11 @@ export async function statusOf(
 
 /** Milliseconds between two looks at a record: short at first, since most images take under a second. */
 const STEPS_MS = [100, 200, 300, 500] as const
+/**
+ * And for each image that is waited for, so that all of them together are looked at 200 times a second at most: in one
+ * process for everybody (`npm start`), a thousand of them would leave nothing for those who submit.
+ */
+const MS_PER_IMAGE = 5
 
 interface Waiter {
   /** When it gets its answer at the latest, by `elapsed`. */
@@ -453,7 +458,8 @@ export function createWaiting({ elapsed, sleep }: { elapsed: Elapsed; sleep: Sle
         const over = asking.filter(({ until }) => isFinished(image) || until <= elapsed())
         if (tell(over, ({ answer }) => answer(image))) return
         const left = Math.min(...[...waiters].map(({ until }) => until)) - elapsed()
-        await sleep(Math.max(STEPS_MS[0], Math.min(left, STEPS_MS[step] ?? STEPS_MS[3])))
+        const pause = Math.max(STEPS_MS[step] ?? STEPS_MS[3], waiting.size * MS_PER_IMAGE)
+        await sleep(Math.max(STEPS_MS[0], Math.min(left, pause)))
         const gone = [...waiters].filter(({ client }) => client.aborted)
         if (tell(gone, ({ answer }) => answer(image))) return
       } catch (error) {

@@ -129,4 +129,20 @@ describe('npm start with more to do than it can', () => {
     expect(await postDeaf(system.url, 20_000_000)).toMatch(/^HTTP\/1.1 413 /)
     expect(system.output()).not.toMatch(/error|warning/i)
   })
+
+  it('answers a thousand readers and five hundred who wait, and takes images meanwhile', async () => {
+    const system = await start({ STAND_IN_LATENCY_MS: '1000' })
+    const { body } = await post(system.url, await distinct(1))
+    const ask = async (query: string): Promise<{ code: number; status: string }> => {
+      const answer = await fetch(`${system.url}/images/${body.imageId}${query}`)
+      return { code: answer.status, status: ((await answer.json()) as { status: string }).status }
+    }
+    const waiting = Promise.all(Array.from({ length: 500 }, () => ask('?wait=20')))
+    const reading = Promise.all(Array.from({ length: 1_000 }, () => ask('')))
+    expect((await post(system.url, await distinct(2))).status).toBe(202)
+    expect(new Set((await reading).map(({ code }) => code))).toEqual(new Set([200]))
+    expect(new Set((await waiting).map(({ code }) => code))).toEqual(new Set([200]))
+    expect((await finished(system.url, body.imageId ?? '')).status).toBe('completed')
+    expect(system.output()).not.toMatch(/error|warning/i)
+  })
 })

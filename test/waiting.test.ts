@@ -68,6 +68,28 @@ describe('clients that wait for an image', () => {
     expect(reads - byWorker).toBe(1 + 10)
   })
 
+  it('for many images cost no more than 200 reads a second together', async () => {
+    const ids = await Promise.all(Array.from({ length: 40 }, submit))
+    const [allRead, allPause] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    reads = 0
+    watcher.before = async (command) => {
+      if (command !== 'GetItemCommand') return
+      reads += 1
+      if (reads === ids.length) allRead.resolve()
+      await allRead.promise
+    }
+    const pauses: number[] = []
+    const { wait } = startApi(() => {}, {
+      sleep: async (ms) => {
+        if (pauses.push(ms) === ids.length) allPause.resolve()
+        await allPause.promise
+        throw new Error('enough is known')
+      },
+    })
+    await Promise.all(ids.map((id) => wait(id, 20)))
+    expect(Math.min(...pauses)).toBeGreaterThanOrEqual((ids.length / 200) * 1_000)
+  })
+
   it('have their answers when their time is over, each its own', async () => {
     const imageId = await submit()
     const { wait, steps } = startApi()
