@@ -37,6 +37,19 @@ locals {
     },
   )
 
+  # A request that waits for its image takes one of the account's concurrent executions all the while, and workers need
+  # them too. So the longest wait is such that all requests that the gateway lets through in it fit into what is there for
+  # the API, which is what is reserved for it, or half of what the workers leave:
+  #
+  #   account           1000                            10
+  #   workers             10                            10    maximum_concurrency (worker.tf)
+  #   for the API        495                             0    (account − workers) ÷ 2
+  #   longest wait         7                             0    (for the API − burst) ÷ requests a second; 0 to 20 s
+  #   requests in it     450 = 100 + 50 × 7              0    burst + requests a second × longest wait
+  api_concurrency  = coalesce(var.api_reserved_concurrency, max(0, floor((var.account_concurrency - local.maximum_concurrency) / 2)))
+  longest_wait     = max(0, min(20, floor((local.api_concurrency - var.api_burst) / var.api_requests_per_second)))
+  max_wait_seconds = var.max_wait_seconds == null ? local.longest_wait : var.max_wait_seconds
+
   # Of the page that the API serves, as a browser names it.
   api_origin = coalesce(var.emulator_endpoint, "https://${aws_api_gateway_rest_api.api.id}.execute-api.${local.region}.${data.aws_partition.current.dns_suffix}")
 }
@@ -51,7 +64,7 @@ check "authorisation" {
 # The function
 
 resource "aws_lambda_function" "api" {
-  #checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the gateway throttles
+  #checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the gateway throttles, and api_reserved_concurrency is there
   #checkov:skip=CKV_AWS_116: called synchronously: the caller gets the error
   #checkov:skip=CKV_AWS_117: it talks to AWS only; a VPC would add a NAT gateway and keep nothing out
   #checkov:skip=CKV_AWS_173: names and URLs, no secrets; encrypted with a key of AWS's
@@ -69,6 +82,8 @@ resource "aws_lambda_function" "api" {
   # The gateway gives up after 29 seconds (Amazon API Gateway quotas), so working on would help nobody.
   timeout = 29
 
+  reserved_concurrent_executions = var.api_reserved_concurrency
+
   environment {
     variables = merge(
       local.function_environment,
@@ -78,6 +93,7 @@ resource "aws_lambda_function" "api" {
         JOB_QUEUE_URL       = aws_sqs_queue.jobs.url
         SWEEP_AFTER_SECONDS = tostring(local.sweep_after_seconds)
         MAX_UPLOAD_BYTES    = tostring(var.max_upload_bytes)
+        MAX_WAIT_SECONDS    = tostring(local.max_wait_seconds)
         ANALYSES            = join(",", var.analyses)
         AUTH                = var.auth
       },
@@ -96,6 +112,14 @@ resource "aws_lambda_function" "api" {
     precondition {
       condition     = fileexists(local.api_package)
       error_message = "${local.api_package} is missing; make it with: npm run build"
+    }
+    precondition {
+      condition     = local.max_wait_seconds <= local.longest_wait
+      error_message = "Requests that wait for ${local.max_wait_seconds} s could take ${ceil(var.api_burst + var.api_requests_per_second * local.max_wait_seconds)} of the account's concurrent executions, and the API may have ${local.api_concurrency}: lower max_wait_seconds (to ${local.longest_wait}), api_requests_per_second or api_burst, or set api_reserved_concurrency."
+    }
+    precondition {
+      condition     = try(var.account_concurrency - var.api_reserved_concurrency >= max(100, local.maximum_concurrency), var.api_reserved_concurrency == null)
+      error_message = "api_reserved_concurrency leaves too little of account_concurrency: the workers may need ${local.maximum_concurrency}, and Lambda keeps 100 unreserved. Without it nothing is reserved."
     }
   }
 

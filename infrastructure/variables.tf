@@ -122,6 +122,39 @@ variable "api_burst" {
   }
 }
 
+variable "account_concurrency" {
+  description = "Concurrent executions that Lambda gives the account in this region, less what its other functions need (`aws lambda get-account-settings`; Service Quotas). A new account may have as few as 10."
+  type        = number
+  default     = 1000
+
+  validation {
+    condition     = var.account_concurrency >= 3 && floor(var.account_concurrency) == var.account_concurrency
+    error_message = "Must be a whole number from 3: the two workers that an event source mapping takes at least, and one for the API."
+  }
+}
+
+variable "max_wait_seconds" {
+  description = "The longest that a request with `?wait` waits for its image, in seconds; it takes one of the account's concurrent executions all the while. Null: as long as half of what the workers leave is enough for (api.tf). 0: no request waits."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = try(var.max_wait_seconds >= 0 && var.max_wait_seconds <= 20 && floor(var.max_wait_seconds) == var.max_wait_seconds, var.max_wait_seconds == null)
+    error_message = "Must be a whole number from 0 to 20: the gateway ends a request after 29 seconds."
+  }
+}
+
+variable "api_reserved_concurrency" {
+  description = "Concurrent executions that are kept for the API, and are the most that it gets, so that all others are there for the workers whatever is asked of the API. Null: the API takes what is there. Lambda keeps 100 of an account unreserved, so an account with fewer cannot reserve any."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = try(var.api_reserved_concurrency >= 1 && floor(var.api_reserved_concurrency) == var.api_reserved_concurrency, var.api_reserved_concurrency == null)
+    error_message = "Must be a whole number from 1."
+  }
+}
+
 variable "manage_api_gateway_logging" {
   description = "Set the role with which API Gateway writes logs. It is one setting for the whole account and region: false where somebody else has set it (`aws apigateway get-account` shows a cloudwatchRoleArn), and in all but one of several deployments."
   type        = bool

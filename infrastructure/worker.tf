@@ -68,6 +68,14 @@ check "rekognition_is_here" {
   }
 }
 
+# A warning only: workers that get no execution try again later.
+check "concurrency_is_enough" {
+  assert {
+    condition     = local.maximum_concurrency < var.account_concurrency
+    error_message = "${local.maximum_concurrency} workers may take all of the account's ${var.account_concurrency} concurrent executions, and the API then gets none: lower rekognition_tps, or have the quota raised."
+  }
+}
+
 resource "aws_lambda_function" "worker" {
   #checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the mapping has a maximum
   #checkov:skip=CKV_AWS_116: the queue it is fed from has the dead-letter queue

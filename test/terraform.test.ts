@@ -218,14 +218,17 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
     const api = environmentOf(plans.defaults, 'api')
     const worker = environmentOf(plans.defaults, 'worker')
     const sweeper = environmentOf(plans.defaults, 'sweeper')
-    expect(Object.keys(api).sort()).toEqual([...names, 'ANALYSES', 'AUTH', 'MAX_UPLOAD_BYTES'].sort())
+    expect(Object.keys(api).sort()).toEqual(
+      [...names, 'ANALYSES', 'AUTH', 'MAX_UPLOAD_BYTES', 'MAX_WAIT_SECONDS'].sort(),
+    )
     expect(Object.keys(worker).sort()).toEqual([...sweeping, 'MALLOC_ARENA_MAX', 'REKOGNITION_TPS'].sort())
     expect(Object.keys(sweeper).sort()).toEqual([...sweeping, 'GIVE_UP_DAYS'].sort())
 
     const withoutNumbers = (environment: Record<string, string>) =>
       Object.fromEntries(Object.entries(environment).filter(([, value]) => !/^[\d.]+$/.test(value)))
     const { ANALYSES: _all, ...numberless } = withoutNumbers(api)
-    expect(readApiConfig(api)).toEqual(readApiConfig(numberless))
+    // 495 executions for the API, less a burst of 100, for 50 requests a second.
+    expect(readApiConfig(api)).toEqual({ ...readApiConfig(numberless), MAX_WAIT_SECONDS: 7 })
     expect(readSweeperConfig(sweeper)).toEqual(readSweeperConfig(withoutNumbers(sweeper)))
     const { REKOGNITION_TPS, ...config } = readWorkerConfig(worker)
     expect(config).toEqual(readWorkerConfig(withoutNumbers(worker)))

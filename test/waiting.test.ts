@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { serve } from '@hono/node-server'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type ApiDeps, buildApp } from '../api/app.ts'
+import { createClient } from '../cli/client.ts'
 import type { Sleep } from '../shared/aws.ts'
 import { startTestSystem, type TestSystem, until, type Watcher, watchCalls } from './context.ts'
 import { orHangs } from './own-time.ts'
@@ -193,6 +194,20 @@ describe('a wait that is longer than the deployment lets', () => {
     const { wait, steps } = startApi(undefined, { maxWaitSeconds: 0 })
     expect(await wait(imageId, 20)).toEqual({ status: 'pending', timing: 'wait;dur=0' })
     expect([steps(), reads]).toEqual([0, 1])
+  })
+
+  it('does not end that of a client program, which asks again', async () => {
+    const imageId = await submit()
+    const { app, steps } = startApi(undefined, { maxWaitSeconds: 0 })
+    let asked = 0
+    const fetch = async (url: string | URL | Request, init?: RequestInit) => {
+      asked += 1
+      if (asked === 2) await system.work()
+      return app.request(String(url), init)
+    }
+    const client = createClient({ endpoint: 'http://127.0.0.1', fetch })
+    expect(await client.wait(imageId)).toMatchObject({ imageId, status: 'completed' })
+    expect([asked, steps()]).toEqual([2, 0])
   })
 
   it('is said of no answer to a request that does not wait', async () => {

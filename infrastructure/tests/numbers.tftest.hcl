@@ -288,11 +288,140 @@ run "more_than_lambda_takes" {
   command = plan
 
   variables {
-    rekognition_tps = 100000
+    rekognition_tps     = 100000
+    account_concurrency = 5000
   }
 
   assert {
     condition     = aws_lambda_event_source_mapping.jobs.scaling_config[0].maximum_concurrency == 1000 && aws_lambda_function.worker.environment[0].variables.REKOGNITION_TPS == "100"
     error_message = "An event source mapping takes 1,000 at most; 100000 ÷ 1000 = 100."
   }
+}
+
+# Waiting, by Little's law: requests a second × seconds are under way at once, and as many of a burst.
+
+run "waits_leave_the_workers_their_executions" {
+  command = plan
+
+  assert {
+    condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "7"
+    error_message = "((1000 − 10) ÷ 2 − 100) ÷ 50 = 7.9."
+  }
+  assert {
+    condition     = coalesce(aws_lambda_function.api.reserved_concurrent_executions, -1) == -1
+    error_message = "Nothing is reserved unless it is asked for: small accounts cannot."
+  }
+}
+
+run "nothing_waits_in_a_small_account" {
+  command = plan
+
+  variables {
+    account_concurrency = 10
+    rekognition_tps     = 20
+  }
+
+  assert {
+    condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "0"
+    error_message = "(10 − 4) ÷ 2 = 3 are for the API, and 100 may come at once."
+  }
+}
+
+run "few_requests_may_wait_longer" {
+  command = plan
+
+  variables {
+    account_concurrency     = 50
+    api_requests_per_second = 1
+    api_burst               = 1
+  }
+
+  assert {
+    condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "19"
+    error_message = "((50 − 10) ÷ 2 − 1) ÷ 1 = 19."
+  }
+}
+
+run "no_request_waits_longer_than_the_contract_says" {
+  command = plan
+
+  variables {
+    account_concurrency = 10000
+  }
+
+  assert {
+    condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "20"
+    error_message = "The gateway ends a request after 29 s."
+  }
+}
+
+run "reserved_executions_are_what_waits_may_take" {
+  command = plan
+
+  variables {
+    api_reserved_concurrency = 800
+  }
+
+  assert {
+    condition     = aws_lambda_function.api.reserved_concurrent_executions == 800
+    error_message = "What is reserved for the API is the most that it gets."
+  }
+  assert {
+    condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "14"
+    error_message = "(800 − 100) ÷ 50 = 14."
+  }
+}
+
+run "a_shorter_wait_is_what_it_says" {
+  command = plan
+
+  variables {
+    max_wait_seconds = 0
+  }
+
+  assert {
+    condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "0"
+    error_message = "No request waits."
+  }
+}
+
+run "waits_that_could_take_the_workers_executions_are_refused" {
+  command = plan
+
+  variables {
+    max_wait_seconds = 8
+  }
+
+  expect_failures = [aws_lambda_function.api]
+}
+
+run "lambda_keeps_100_executions_unreserved" {
+  command = plan
+
+  variables {
+    api_reserved_concurrency = 901
+  }
+
+  expect_failures = [aws_lambda_function.api]
+}
+
+run "reserved_executions_leave_the_workers_theirs" {
+  command = plan
+
+  variables {
+    api_reserved_concurrency = 800
+    rekognition_tps          = 1005
+  }
+
+  expect_failures = [aws_lambda_function.api]
+}
+
+run "workers_that_take_the_whole_account_are_named" {
+  command = plan
+
+  variables {
+    account_concurrency = 10
+  }
+
+  expect_failures = [check.concurrency_is_enough]
 }

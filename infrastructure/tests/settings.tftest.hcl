@@ -207,9 +207,14 @@ run "what_cannot_be_is_refused" {
     archive_days            = 0
     subscriber_webhook      = { url = "http://hooks.example", token = "secret" }
     alarm_actions           = ["operators"]
+
+    account_concurrency      = 2
+    max_wait_seconds         = 21
+    api_reserved_concurrency = 0
   }
 
   expect_failures = [
+    var.account_concurrency, var.max_wait_seconds, var.api_reserved_concurrency,
     var.name, var.runtime, var.architecture, var.cors_origins, var.api_requests_per_second, var.api_burst,
     var.max_upload_bytes, var.daily_image_quota, var.analyses, var.rekognition_tps, var.sweep_minutes,
     var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_attempts, var.subscriber_receives, var.retention_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
