@@ -26,11 +26,12 @@ import {
   withChunks,
   withSegments,
 } from './pictures.ts'
+import { OutOfPatience, Patience, patiently } from './until.ts'
 
 /**
  * `npm run corpus -- <folder> [--json]`: sends every file of a folder through the API and the worker of a started system,
  * and tells what became of each. Ends with exit code 1 if one of them was answered with a 5xx or not at all, took longer
- * than 10 s, ended the process, was tried again although it failed for good, or ended as EXHAUSTED.
+ * than 10 s of the processor or of waiting, ended the process, was tried again although it failed for good, or ended as EXHAUSTED.
  * `npm run corpus -- --make <folder> [--count 3500] [--seed 1]` fills a folder with malformed and odd files, the same ones
  * each time.
  */
@@ -38,7 +39,7 @@ import {
 /** Files on their way at once. */
 const AT_ONCE = 4
 const HANG_MS = 10_000
-/** What hangs is waited for so long, to see whether it ends at all. */
+/** What hangs is waited for so long on an idle machine, to see whether it ends at all. */
 const GIVE_UP_MS = 60_000
 /** Lines of the system's own complaints that are shown at the end. */
 const SHOWN_COMPLAINTS = 10
@@ -51,6 +52,7 @@ interface Row {
   /** `completed`, the code of the failure or of the refusal, `hang` or `crash`. */
   outcome: string
   attempts: number
+  /** What it took: of the processor, as one of those that are under way, or of waiting on an idle machine. */
   ms: number
   /** The highest resident size of the process until then, in MB. */
   peakMb: number
@@ -123,6 +125,18 @@ function peakMb({ child: { pid } }: Running): number {
   return highest
 }
 
+/** Milliseconds of the processor that the process has had. */
+function processorMs({ child: { pid } }: Running): number {
+  try {
+    // Fields 14 and 15 of proc_pid_stat(5), in hundredths of a second; the second may have spaces and brackets.
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
+    return (Number(fields[11]) + Number(fields[12])) * 10
+  } catch {
+    // Gone; or there is no /proc here, and waiting alone is counted.
+    return 0
+  }
+}
+
 interface Answer {
   imageId?: string
   code?: string
@@ -133,25 +147,23 @@ interface Answer {
 
 async function push(system: Running, folder: string, file: string): Promise<Row> {
   const body = new Uint8Array(readFileSync(join(folder, file)))
-  const began = performance.now()
+  const [patience, before] = [new Patience(GIVE_UP_MS), processorMs(system)]
   const row: Row = { file, bytes: body.length, status: 0, outcome: '', attempts: 0, ms: 0, peakMb: 0 }
   try {
-    const answered = await fetch(`${system.url}/images?filename=${encodeURIComponent(file)}`, {
+    const ask = (path: string, init: RequestInit = {}): Promise<[Response, Answer]> =>
+      patiently('an answer', GIVE_UP_MS, async (signal) => {
+        const answer = await fetch(`${system.url}${path}`, { ...init, signal })
+        return [answer, (await answer.json()) as Answer]
+      })
+    const [answered, { imageId, code = '' }] = await ask(`/images?filename=${encodeURIComponent(file)}`, {
       method: 'POST',
       headers: { 'content-type': 'application/octet-stream' },
       body,
-      signal: AbortSignal.timeout(GIVE_UP_MS),
     })
     row.status = answered.status
-    const { imageId, code = '' } = (await answered.json()) as Answer
     row.outcome = code
-    while (answered.status === 202) {
-      const left = GIVE_UP_MS - (performance.now() - began)
-      if (left <= 0) break
-      const shown = await fetch(`${system.url}/images/${imageId}?wait=10`, {
-        signal: AbortSignal.timeout(Math.ceil(left)),
-      })
-      const image = (await shown.json()) as Answer
+    while (answered.status === 202 && !patience.isOver()) {
+      const [shown, image] = await ask(`/images/${imageId}?wait=10`)
       if (!shown.ok) {
         row.status = shown.status
         row.outcome = image.code ?? ''
@@ -164,9 +176,9 @@ async function push(system: Running, folder: string, file: string): Promise<Row>
     }
   } catch (error) {
     // No connection, or no answer in time; which of them is told apart by whoever knows the process.
-    if (!(error instanceof TypeError || error instanceof DOMException)) throw error
+    if (!(error instanceof TypeError || error instanceof OutOfPatience)) throw error
   }
-  row.ms = Math.round(performance.now() - began)
+  row.ms = Math.round(Math.max(patience.spent(), (processorMs(system) - before) / AT_ONCE))
   row.peakMb = peakMb(system)
   const fault = faultOf(row)
   if (row.outcome === '') row.outcome = 'hang'

@@ -21,6 +21,7 @@ import sharp from 'sharp'
 import type { EventDetail } from '../shared/event.ts'
 import type { ShownImage } from './context.ts'
 import { distinct } from './pictures.ts'
+import { Patience, patiently } from './until.ts'
 
 /**
  * `npm run crash -- --seconds 120 [--seed N]`: the whole system as a process of its own, under load over HTTP, killed
@@ -412,7 +413,10 @@ const LONGEST_PAUSE_MS = 500
 const LIFE_MS = { least: 2_000, most: 8_000 }
 /** Of the kills, those that come while the system starts. */
 const KILLED_AT_START = 0.25
-/** Seconds that the system has at last to bring everything to its end. Throttled jobs wait up to 60 (worker/batch.ts). */
+/**
+ * Seconds after which the system is stuck at last if nothing more comes to its end. Throttled jobs wait up to 60
+ * (worker/batch.ts).
+ */
 const REST_SECONDS = 120
 /**
  * Looks, half a second apart, for which the system is given time after its last promise is kept: for records that were
@@ -461,7 +465,8 @@ class Run {
   #up = Promise.withResolvers<Running>()
   #subscribed = false
   #over = false
-  #restUntil = Number.POSITIVE_INFINITY
+  /** What is left at the end, as long as something moves. */
+  #patience: Patience | undefined
   #startMs = 1_000
   /** Known once the clients are done. */
   #unfinished: number | undefined
@@ -494,17 +499,17 @@ class Run {
     })
     await this.#killAgainAndAgain(until)
     this.#over = true
-    this.#restUntil = Date.now() + REST_SECONDS * 1000
     const last = await this.#start({})
+    this.#patience = new Patience(REST_SECONDS * 1000)
     const draining = this.#drain(last)
     await Promise.all(clients)
     await this.#rest(last)
     await this.#gather(last)
     last.killed = true
-    const stopping = Date.now()
+    const stopping = new Patience(STOP_MS)
     last.process.kill('SIGTERM')
     const exit = await last.exited
-    const took = Date.now() - stopping
+    const took = Math.round(stopping.spent())
     if (exit !== 0 || took > STOP_MS) this.history.mishaps.push(`SIGTERM gave exit ${exit} after ${took} ms`)
     await draining
     last.aws.close()
@@ -543,13 +548,13 @@ class Run {
     for (let failures = 0; ; ) {
       const began = Date.now()
       const launched = this.#launch(settings)
-      const late = new AbortController()
-      const addresses = await Promise.race([
-        launched.ready,
-        launched.exited.then(() => undefined),
-        sleep(START_MS, undefined, { signal: late.signal }),
-      ])
-      late.abort()
+      const addresses = await patiently('the start', START_MS, (signal) =>
+        Promise.race([
+          launched.ready,
+          launched.exited.then(() => undefined),
+          new Promise<undefined>((late) => signal.addEventListener('abort', () => late(undefined))),
+        ]),
+      )
       if (addresses === undefined) {
         if (isAlive(launched)) this.history.mishaps.push(`not ready within ${START_MS} ms`)
         await kill(launched)
@@ -584,12 +589,11 @@ class Run {
   async #ask(submission: Submission, path: string, init: RequestInit = {}): Promise<Answer | undefined> {
     const running = await this.#up.promise
     try {
-      const response = await fetch(`${running.url}${path}`, {
-        ...init,
-        signal: AbortSignal.timeout(ANSWER_MS),
+      const answer = await patiently('an answer', ANSWER_MS, async (signal) => {
+        const response = await fetch(`${running.url}${path}`, { ...init, signal })
+        const text = await response.text()
+        return { status: response.status, body: text === '' ? {} : JSON.parse(text) }
       })
-      const text = await response.text()
-      const answer = { status: response.status, body: text === '' ? {} : JSON.parse(text) }
       if (answer.status !== 503) return answer
       this.busy += 1
     } catch (error) {
@@ -635,7 +639,7 @@ class Run {
     }
 
     while (submission.answers.length === 0) {
-      if (submission.surprises.length > 0 || Date.now() > this.#restUntil) return
+      if (submission.surprises.length > 0 || this.#patience?.isOver()) return
       const twice = key !== undefined && chance(0.1)
       for (const answer of await Promise.all([post(), ...(twice ? [post()] : [])])) accept(answer)
       // Without a key a client cannot know whether it was heard; some ask again, some give up.
@@ -670,7 +674,7 @@ class Run {
     imageId: string,
     random: () => number,
   ): Promise<ShownImage | undefined> {
-    while (Date.now() < this.#restUntil) {
+    while (!this.#patience?.isOver()) {
       const wait = random() < 0.5 ? `?wait=${Math.ceil(random() * 10)}` : ''
       const look = await this.#look(submission, imageId, wait)
       if (look !== undefined && (look.shown === undefined || isFinished(look.shown.status))) return look.shown
@@ -695,7 +699,7 @@ class Run {
   }
 
   async #retry(submission: Submission, imageId: string): Promise<void> {
-    for (let heard = true; Date.now() < this.#restUntil; heard = false) {
+    for (let heard = true; !this.#patience?.isOver(); heard = false) {
       submission.retries.sent += 1
       const answer = await this.#ask(submission, `/images/${imageId}/retry`, { method: 'POST' })
       if (answer === undefined) continue
@@ -708,7 +712,7 @@ class Run {
 
   async #delete(submission: Submission, imageId: string): Promise<void> {
     submission.deletion = 'asked'
-    for (let heard = true; Date.now() < this.#restUntil; heard = false) {
+    for (let heard = true; !this.#patience?.isOver(); heard = false) {
       const answer = await this.#ask(submission, `/images/${imageId}`, { method: 'DELETE' })
       if (answer === undefined) continue
       const gone = answer.status === 204 || (answer.status === 404 && !heard)
@@ -763,18 +767,19 @@ class Run {
   // The end.
 
   /**
-   * Waits until everything accepted is finished and every outcome announced, or until the time is up; and for a while
-   * for what nobody was promised.
+   * Waits until everything accepted is finished and every outcome announced, or until nothing moves any more; and for a
+   * while for what nobody was promised.
    */
   async #rest({ aws }: Running): Promise<void> {
     const answered = new Set(this.history.submissions.flatMap(({ answers }) => answers))
     let looks = 0
-    while (Date.now() < this.#restUntil && looks < PATIENCE_LOOKS) {
+    while (!this.#patience?.isOver() && looks < PATIENCE_LOOKS) {
       const records = await readTable(aws)
       const announced = new Set(this.history.events.map((event) => event.eventId))
       const unfinished = records.filter((record) => !isFinished(record.status))
       const promised = unfinished.filter((record) => answered.has(record.imageId)).length
       const silent = records.filter((record) => outcomesOf(record).some((id) => !announced.has(id))).length
+      if (this.#unfinished !== promised + silent) this.#patience?.restart()
       this.#unfinished = promised + silent
       const kept = promised + silent + (await queueLength(aws, SUBSCRIBER)) === 0
       if (kept && unfinished.length === 0 && (await queueLength(aws, JOBS)) === 0) return

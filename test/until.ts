@@ -1,7 +1,7 @@
 import { cpus } from 'node:os'
 
 /** The real ones, also where a test makes time up. */
-const { setTimeout } = globalThis
+const { setTimeout, setInterval, clearInterval } = globalThis
 const now = performance.now.bind(performance)
 
 const PAUSE_MS = 50
@@ -33,35 +33,91 @@ function machineTime(): { idle: number; all: number } {
   return { idle, all: times.reduce((sum, time) => sum + time.user + time.nice + time.sys + time.irq, idle) }
 }
 
-/** Milliseconds of the processor that this process has had, whatever else the machine has to do. */
-export function processorMs(): number {
-  const { user, system } = process.cpuUsage()
-  return (user + system) / 1_000
+/** A deadline that is over when the machine has had the time, whatever else it had to do. */
+export class Patience {
+  readonly #ms: number
+  #spent = 0
+  #last = now()
+  #machine = machineTime()
+
+  /** @param ms on an idle machine; ten times as long at the most */
+  constructor(ms: number) {
+    this.#ms = ms
+  }
+
+  /** Milliseconds that count, so far. @param pauseMs how long the last pause of 50 ms took */
+  spent(pauseMs = PAUSE_MS): number {
+    const [present, machine] = [now(), machineTime()]
+    this.#spent += counted(present - this.#last, pauseMs, {
+      idle: machine.idle - this.#machine.idle,
+      all: machine.all - this.#machine.all,
+    })
+    this.#last = present
+    this.#machine = machine
+    return this.#spent
+  }
+
+  isOver(pauseMs?: number): boolean {
+    return this.spent(pauseMs) > this.#ms
+  }
+
+  /** Begins again, because something has moved. */
+  restart(): void {
+    this.spent()
+    this.#spent = 0
+  }
+}
+
+export class OutOfPatience extends Error {
+  override readonly name = 'OutOfPatience'
+  constructor(what: string, ms: number) {
+    super(`Not within ${ms} ms of an idle machine: ${what}`)
+  }
 }
 
 /**
  * Waits for a condition, never for a time. It fails when the machine had the time for it and nothing came of it, not
  * because other processes keep the machine busy.
  *
- * @param ms on an idle machine; ten times as long at the most
+ * @throws OutOfPatience
  */
 export async function until<T>(
   what: string,
   look: () => Promise<T | undefined>,
   ms = PATIENCE_MS,
 ): Promise<T> {
-  let last = now()
-  let machine = machineTime()
-  for (let waited = 0; ; ) {
+  const patience = new Patience(ms)
+  for (let isOver = false; ; ) {
     const found = await look()
     if (found !== undefined) return found
-    if (waited > ms) throw new Error(`Not within ${ms} ms of an idle machine: ${what}`)
+    if (isOver) throw new OutOfPatience(what, ms)
     const paused = now()
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
-    const [present, after] = [now(), machineTime()]
-    const spent = { idle: after.idle - machine.idle, all: after.all - machine.all }
-    waited += counted(present - last, present - paused, spent)
-    last = present
-    machine = after
+    // There is one more look after that.
+    isOver = patience.isOver(now() - paused)
   }
+}
+
+/** Work whose signal is aborted, with OutOfPatience, when the machine had the time for it. */
+export async function patiently<T>(
+  what: string,
+  ms: number,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const late = new AbortController()
+  const patience = new Patience(ms)
+  const timer = setInterval(() => {
+    if (patience.isOver()) late.abort(new OutOfPatience(what, ms))
+  }, 5 * PAUSE_MS)
+  try {
+    return await work(late.signal)
+  } finally {
+    clearInterval(timer)
+  }
+}
+
+/** Milliseconds of the processor that this process has had, whatever else the machine has to do. */
+export function processorMs(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1_000
 }
