@@ -479,7 +479,9 @@ const portTrouble =
 
 function listen(fetch: Parameters<typeof serve>[0]['fetch'], wanted: number): Promise<ServerType> {
   return new Promise((resolve, reject) => {
-    const server = serve({ fetch, port: wanted, hostname: '127.0.0.1' }, () => resolve(server))
+    // Closed from here after a rest, a connection would be gone just as a request is sent on it.
+    const serverOptions = { keepAliveTimeout: 0 }
+    const server = serve({ fetch, port: wanted, hostname: '127.0.0.1', serverOptions }, () => resolve(server))
     server.once('error', reject)
     // What is no HTTP never becomes a request; the answer is the API's own all the same, as API Gateway's is on AWS.
     server.on('clientError', (_error: Error, socket: Socket) => void refuse(socket))

@@ -42,6 +42,15 @@ describe('npm start', () => {
     expect(readdirSync(TMPDIR)).toEqual([])
   })
 
+  it('leaves it to the caller to close a connection that rests, so that no request is lost on one', async () => {
+    const system = await start()
+    for (const url of [`${system.url}/health`, system.aws]) {
+      const { headers } = await fetch(url)
+      // A server that closes them says when.
+      expect([headers.get('connection'), headers.get('keep-alive')]).toEqual(['keep-alive', null])
+    }
+  })
+
   it('answers 20 MB with 413 on a real socket, and goes on', async () => {
     const system = await start()
     const chunks = new ReadableStream({
