@@ -111,14 +111,12 @@ async function readBody(request: Request, limit: number, maxBytes: number): Prom
   let length = 0
   const reader = request.body.getReader()
   try {
-    for (let next = await reader.read(); !next.done; next = await reader.read()) {
+    for (let next = await readOn(reader); !next.done; next = await readOn(reader)) {
       length += next.value.length
       if (length <= limit) chunks.push(next.value)
       else chunks.length = 0
       if (length > limit + MAX_DISCARDED_BYTES) break
     }
-  } catch {
-    throw new ApiError('INVALID_PARAMETER', 'The body ended before it was complete.')
   } finally {
     reader.releaseLock()
   }
@@ -126,8 +124,17 @@ async function readBody(request: Request, limit: number, maxBytes: number): Prom
   return Buffer.concat(chunks, length)
 }
 
+/** @throws ApiError INVALID_PARAMETER where the client breaks off */
+export const readOn = <T>(reader: ReadableStreamDefaultReader<T>): Promise<ReadableStreamReadResult<T>> =>
+  reader.read().catch(() => {
+    throw new ApiError('INVALID_PARAMETER', 'The body ended before it was complete.')
+  })
+
 /** Parts that a form may have; one is needed. */
 const MAX_PARTS = 1_000
+
+/** How @fastify/busboy refuses a boundary: by a plain Error, which none of our own faults is. */
+export const isParserError = (error: unknown): boolean => Object.getPrototypeOf(error) === Error.prototype
 
 async function fromForm(request: Request, body: Buffer): Promise<Upload> {
   const files: Upload[] = []
@@ -148,8 +155,7 @@ async function fromForm(request: Request, body: Buffer): Promise<Upload> {
         filename !== undefined || (type !== undefined && !type.startsWith('text/')),
     })
   } catch (error) {
-    // How the parser refuses a boundary: a plain Error, which none of our own faults is.
-    throw Object.getPrototypeOf(error) === Error.prototype ? broken : error
+    throw isParserError(error) ? broken : error
   }
   // An error that is thrown here, rather than emitted by the parser, is our own fault and goes on to the log.
   await new Promise<void>((resolve, reject) => {

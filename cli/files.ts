@@ -84,9 +84,10 @@ async function matchesOf(pattern: string): Promise<string[]> {
   return matches.sort()
 }
 
-/** Why a file cannot be read, for a person. */
+/** Why a file cannot be read, for a person. @throws the error, if it is none of the file system */
 export function readError(error: unknown): { code: string; detail: string } {
   const { code, message } = error as NodeJS.ErrnoException
+  if (typeof code !== 'string') throw error
   const reasons: Record<string, string> = {
     ENOENT: 'It is gone, or a link to nowhere.',
     EACCES: 'You may not read it.',
@@ -94,5 +95,5 @@ export function readError(error: unknown): { code: string; detail: string } {
     ELOOP: 'It is a link to itself.',
     ENAMETOOLONG: 'Its name is too long.',
   }
-  return { code: 'UNREADABLE', detail: reasons[code ?? ''] ?? `It cannot be read: ${message}` }
+  return { code: 'UNREADABLE', detail: reasons[code] ?? `It cannot be read: ${message}` }
 }

@@ -275,7 +275,8 @@ function parse(args: string[]) {
   try {
     return parseArgs({ args, options: OPTIONS, allowPositionals: true, strict: true })
   } catch (error) {
-    throw new UsageError((error as Error).message)
+    const { code, message } = error as NodeJS.ErrnoException
+    throw code?.startsWith('ERR_PARSE_ARGS_') ? new UsageError(message) : error
   }
 }
 
@@ -318,6 +319,7 @@ function chooseJournal(path: string | undefined, env: NodeJS.ProcessEnv, output:
   try {
     return openJournal(chosen)
   } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error
     if (path !== undefined) throw new UsageError(`--journal: ${(error as Error).message}`)
     output.trouble(
       `What is sent cannot be noted in ${chosen}, so another run sends it again: give --journal FILE.`,

@@ -151,8 +151,9 @@ export function createApiDestinationCalls(
       () => late.abort(),
       () => {},
     )
+    let response: Response
     try {
-      const response = await fetch(url, {
+      response = await fetch(url, {
         method: 'POST',
         redirect: 'manual',
         headers,
@@ -160,13 +161,6 @@ export function createApiDestinationCalls(
         signal: AbortSignal.any([stopping.signal, late.signal]),
       })
       await response.body?.cancel()
-      if (response.ok) return undefined
-      const waitMs = retryAfter(response.headers.get('retry-after'))
-      return {
-        reason: `The request failed with status code ${response.status}.`,
-        retry: isRetried(response.status) && (waitMs ?? 0) >= 0,
-        ...(waitMs === undefined ? {} : { waitMs }),
-      }
     } catch {
       if (stopping.signal.aborted) return { reason: 'EventBridge stopped.', retry: true }
       return {
@@ -177,6 +171,13 @@ export function createApiDestinationCalls(
       }
     } finally {
       answered.abort()
+    }
+    if (response.ok) return undefined
+    const waitMs = retryAfter(response.headers.get('retry-after'))
+    return {
+      reason: `The request failed with status code ${response.status}.`,
+      retry: isRetried(response.status) && (waitMs ?? 0) >= 0,
+      ...(waitMs === undefined ? {} : { waitMs }),
     }
   }
 

@@ -235,6 +235,8 @@ function readState(file: string, empty: State): State {
     for (const { EventPattern } of state.buses.flatMap((bus) => bus.Rules)) compileEventPattern(EventPattern)
     return state
   } catch (cause) {
+    const isOfFile = cause instanceof SyntaxError || cause instanceof z.ZodError || cause instanceof AwsError
+    if (!isOfFile) throw cause
     throw new Error(
       `The buses and rules in ${file} cannot be read; delete the file to start without any, or restore it.`,
       { cause },

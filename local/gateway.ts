@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto'
-import { ApiError } from '../api/errors.ts'
-import { largestBody, tooLarge } from '../api/upload.ts'
+import { largestBody, readOn, tooLarge } from '../api/upload.ts'
 import { type Credentials, encode, isSame, signRequest } from './signature-v4.ts'
 
 export interface Caller {
@@ -85,14 +84,12 @@ async function readBody(
   const reader = body.getReader()
   try {
     while (left >= 0) {
-      const { done, value } = await reader.read()
+      const { done, value } = await readOn(reader)
       if (done) break
       left -= value.length
       hash.update(value)
       chunks.push(value)
     }
-  } catch {
-    throw new ApiError('INVALID_PARAMETER', 'The body ended before it was complete.')
   } finally {
     reader.releaseLock()
   }

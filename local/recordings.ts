@@ -124,10 +124,11 @@ function read(file: string): Recording {
   try {
     return recordingSchema.parse(JSON.parse(text))
   } catch (error) {
+    if (!(error instanceof SyntaxError || error instanceof z.ZodError)) throw error
     const problem =
       error instanceof z.ZodError
         ? error.issues.map(({ path, message }) => `${path.join('.') || 'all of it'}: ${message}`).join('; ')
-        : (error as Error).message
+        : error.message
     throw unusable(file, `cannot be read (${problem})`)
   }
 }

@@ -4,7 +4,7 @@ import * as z from 'zod'
 import { type Clock, elapsed, sleep } from '../shared/aws.ts'
 import { formatOf } from '../shared/format.ts'
 import { Verdict } from '../shared/image.ts'
-import { createDecoder, type Decoder } from '../worker/thumbnail.ts'
+import { createDecoder, type Decoder, isDecoderError } from '../worker/thumbnail.ts'
 import { AwsError, type JsonService } from './aws-json.ts'
 import { type DominantColor, decode, type Measurements, measure } from './measure.ts'
 import type { Recall } from './recordings.ts'
@@ -258,7 +258,7 @@ async function look(
     }
     return { width, height, measured: await measure(await decodeImage(image, isJpeg)) }
   } catch (error) {
-    if (error instanceof AwsError) throw error
+    if (!(error instanceof Verdict) && !isDecoderError(error)) throw error
     const code = error instanceof Verdict ? error.failure.code : undefined
     if (code === 'IMAGE_TOO_SMALL') throw invalidParameters()
     // Also what no worker would send: the service takes it, and the memory of this machine may not.

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { finished } from 'node:stream/promises'
 import { Busboy } from '@fastify/busboy'
+import { isParserError } from '../api/upload.ts'
 import type { NewObject } from './fauxqs.ts'
 import { invalidArgument, notImplemented, S3Error, sendXml } from './s3-answers.ts'
 import { checkPolicy, type PostForm } from './s3-post-policy.ts'
@@ -100,8 +101,8 @@ async function readForm(request: IncomingMessage): Promise<ReadForm | undefined>
       // It is the name that makes it the file, with or without a file name (as recorded from S3).
       isPartAFile: (name) => name?.toLowerCase() === 'file',
     })
-  } catch {
-    throw malformed
+  } catch (error) {
+    throw isParserError(error) ? malformed : error
   }
   parser.on('field', (name: string | undefined, value) => {
     // Whatever stands behind the file is passed over.
@@ -140,9 +141,12 @@ async function readForm(request: IncomingMessage): Promise<ReadForm | undefined>
       // Once it has failed, the parser calls nobody back.
       await Promise.race([new Promise<void>((resolve) => parser.write(chunk, () => resolve())), parsed])
     }
-  } catch {
+  } catch (error) {
     parser.destroy()
-    return undefined
+    // The client has gone, or was sent away.
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ECONNRESET' || code === 'ERR_STREAM_PREMATURE_CLOSE') return undefined
+    throw error
   }
   parser.end()
   await parsed

@@ -443,6 +443,9 @@ function ownCredentials(folder: string): { accessKeyId: string; secretAccessKey:
   return { accessKeyId: 'image-analyzer', secretAccessKey }
 }
 
+/** https://sqlite.org/rescode.html */
+const SQLITE_BUSY = 5
+
 /** One process per folder: held by the operating system, so that it ends with the process however that ends. */
 function lock(folder: string): () => void {
   try {
@@ -452,7 +455,9 @@ function lock(folder: string): () => void {
     database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
     return () => database.close()
   } catch (error) {
-    if (/locked/.test(String(error))) {
+    const { code, errcode } = error as NodeJS.ErrnoException & { errcode?: number }
+    if (code === undefined) throw error
+    if (errcode === SQLITE_BUSY) {
       throw new StartError(
         `Another image-analyzer is using ${folder}; stop it, or set DATA_DIR to another folder.`,
       )

@@ -178,6 +178,7 @@ function readState(file: string): Map<string, z.infer<typeof stateSchema>[string
   try {
     return new Map(Object.entries(stateSchema.parse(JSON.parse(readIfThere(file) ?? '{}'))))
   } catch (cause) {
+    if (!(cause instanceof SyntaxError || cause instanceof z.ZodError)) throw cause
     throw new Error(`The times to live in ${file} cannot be read; delete the file, or restore it.`, { cause })
   }
 }

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { Script } from 'node:vm'
+import busboy from '@fastify/busboy'
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { cleanFilename } from '../api/upload.ts'
 import type { EventDetail } from '../shared/event.ts'
 import { ELSEWHERE, skippedElsewhere, startTestSystem, type TestSystem } from './context.ts'
@@ -273,6 +274,25 @@ describe('POST /images refuses', () => {
     } as RequestInit)
     await expectProblem(response, 413, 'IMAGE_TOO_LARGE')
     expect(sent).toBeLessThan(70_000_000)
+  })
+
+  it('no form for a fault of our own, which goes to the log', async () => {
+    const form = new FormData()
+    form.append('image', file(photo))
+    const faults = [
+      () => vi.spyOn(busboy, 'Busboy'),
+      () => vi.spyOn(busboy.Busboy.prototype as { _write: () => void }, '_write'),
+    ]
+    for (const spy of faults) {
+      const fault = spy().mockImplementation(() => {
+        throw new TypeError('a slip of ours')
+      })
+      onTestFinished(() => fault.mockRestore())
+      expect((await postForm(form)).status).toBe(503)
+      expect(system.trouble.pop()).toContain('a slip of ours')
+      fault.mockRestore()
+    }
+    expect((await postForm(form)).status).toBe(202)
   })
 
   it('no body, however it is made up, with a 5xx', async () => {

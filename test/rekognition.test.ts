@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import type { DetectLabelsResponse, Label } from '@aws-sdk/client-rekognition'
 import sharp, { type Color, type Sharp } from 'sharp'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { decode } from '../local/measure.ts'
 import { createRekognition } from '../local/rekognition.ts'
 
@@ -62,6 +62,18 @@ describe.each(OPERATIONS)('%s refuses', (operation) => {
       expect(await refusal(image(bytes.subarray(0, bytes.length / 2)))).toMatchObject(invalidFormat)
       expect(await refusal(image(bytes.subarray(0, 12)))).toMatchObject(invalidFormat)
     }
+  })
+
+  test('no image for a fault of its own', async () => {
+    const fault = vi
+      .spyOn(Object.getPrototypeOf(sharp()) as Sharp, 'toBuffer')
+      .mockRejectedValue(new TypeError('a slip of ours'))
+    onTestFinished(() => fault.mockRestore())
+    const service = createRekognition({ readObject })
+    expect(await refusal(image(photo), service)).toMatchObject({
+      name: 'TypeError',
+      message: 'a slip of ours',
+    })
   })
 
   test('a side under 80 pixels with a message that does not say so, and takes 80', async () => {

@@ -11,7 +11,8 @@ import {
 } from '@aws-sdk/client-sqs'
 import { GetCommand } from '@aws-sdk/lib-dynamodb'
 import type { SQSEvent, SQSRecord } from 'aws-lambda'
-import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import sharp, { type Sharp } from 'sharp'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createMissingResources } from '../local/resources.ts'
 import { clientOptions } from '../shared/aws.ts'
 import { sweep } from '../sweeper/sweep.ts'
@@ -176,6 +177,28 @@ async function askThrough(door: (pass: () => void, socket: Socket) => void): Pro
     server.close()
   })
 }
+
+describe('a fault of our own', () => {
+  it.each(['metadata', 'toBuffer'] as const)(
+    'while sharp is at an image (%s) is no verdict on it',
+    async (method) => {
+      const imageId = await system.submit(photo)
+      const fault = vi
+        .spyOn(Object.getPrototypeOf(sharp()) as Sharp, method)
+        .mockRejectedValue(new TypeError('a slip of ours'))
+      onTestFinished(() => fault.mockRestore())
+      const batch = await system.receiveJobs()
+      expect(await run(batch)).toEqual({
+        batchItemFailures: [{ itemIdentifier: batch.Records[0]?.messageId }],
+      })
+      expect((await system.record(imageId)).status).toBe('processing')
+      expect(system.trouble.join()).toContain('a slip of ours')
+      fault.mockRestore()
+      expect(await run(batch)).toEqual({ batchItemFailures: [] })
+      expect((await system.record(imageId)).status).toBe('completed')
+    },
+  )
+})
 
 describe('an image gets its verdict at the first attempt', () => {
   const attempts = async (ids: string[]) =>

@@ -19,7 +19,9 @@ export function avifPixels(bytes: Buffer): { largest: number; decoded: number } 
     return meta === undefined ? NOTHING : itemPixels(bytes, meta.subarray(4))
   } catch (error) {
     if (error instanceof Unclear) return NOT_TO_BE_FOLLOWED
-    if (!(error instanceof RangeError)) throw error
+    // Buffer's own words for it (https://nodejs.org/api/errors.html), which no other RangeError has.
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'ERR_OUT_OF_RANGE' && code !== 'ERR_BUFFER_OUT_OF_BOUNDS') throw error
     throw new Verdict('CORRUPT_IMAGE', 'A box of the image ends too early.', error)
   }
 }

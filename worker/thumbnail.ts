@@ -218,13 +218,12 @@ const open = (bytes: Buffer): Sharp =>
     .timeout({ seconds: PIPELINE_SECONDS })
 
 async function readMetadata(bytes: Buffer, contentType: ContentType): Promise<Metadata> {
-  let metadata: Metadata
-  try {
-    // Without a limit on pixels: the header is all that is read here, and its size is the answer.
-    metadata = await sharp(bytes, { ...INPUT, limitInputPixels: false }).metadata()
-  } catch (error) {
-    throw corrupt(error)
-  }
+  // Without a limit on pixels: the header is all that is read here, and its size is the answer.
+  const metadata = await sharp(bytes, { ...INPUT, limitInputPixels: false })
+    .metadata()
+    .catch((error) => {
+      throw corrupt(error)
+    })
   const format = metadata.format === 'heif' && metadata.compression === 'av1' ? 'avif' : metadata.format
   if (`image/${format}` !== contentType) {
     throw new Verdict('UNSUPPORTED_FORMAT', `The file begins as ${contentType} but is something else.`)
@@ -243,8 +242,14 @@ async function decode(picture: Sharp): Promise<{ data: Buffer; info: OutputInfo 
   }
 }
 
-const corrupt = (cause: unknown): Verdict =>
-  new Verdict('CORRUPT_IMAGE', 'The image cannot be decoded: its data is damaged or cut off.', cause)
+/** How sharp says that an image cannot be decoded: by a plain Error, which none of our own faults is. */
+export const isDecoderError = (error: unknown): boolean => Object.getPrototypeOf(error) === Error.prototype
+
+/** @returns a Verdict where it is the image that is at fault */
+const corrupt = (cause: unknown): unknown =>
+  isDecoderError(cause)
+    ? new Verdict('CORRUPT_IMAGE', 'The image cannot be decoded: its data is damaged or cut off.', cause)
+    : cause
 
 function kindOf(contentType: ContentType, metadata: Metadata): Kind {
   const { isProgressive, space, orientation = 1, bitsPerSample = 8 } = metadata
