@@ -7,6 +7,7 @@ import { type Running, startFunction } from '../build/check.ts'
 import type { Arch } from '../build/sharp.ts'
 import { makeZip } from '../build/zip.ts'
 import { lambdaCases } from './lambda-cases.ts'
+import { skipped } from './tools.ts'
 
 /** Those of the system; the fourth zip is an example's. */
 const FUNCTIONS = ['api', 'worker', 'sweeper'] satisfies FunctionName[]
@@ -25,7 +26,8 @@ it('a zip runs on the Node of Lambda, in an environment that has nothing of this
   expect(names.filter((name) => !/^(AWS_|LAMBDA_|NODE_CHANNEL_|TZ$)/.test(name))).toEqual(['AUTH'])
 })
 
-describe.skipIf(process.platform !== 'linux')('the zips', () => {
+const lacking = process.platform === 'linux' ? [] : ['Linux']
+describe.skipIf(lacking.length > 0)(`the zips${skipped(lacking)}`, () => {
   const built = new Map<string, Built>()
   const running: [string, Running][] = []
   beforeAll(async () => {

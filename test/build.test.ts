@@ -7,11 +7,10 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { basename, dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { promisify } from 'node:util'
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { type Built, buildAll } from '../build/build.ts'
@@ -19,6 +18,7 @@ import { FUNCTIONS, type FunctionName, loadedAtStart, ROOT } from '../build/bund
 import { checkBinaries, startFunction } from '../build/check.ts'
 import { type Arch, sharpFor } from '../build/sharp.ts'
 import { makeZip, unzip } from '../build/zip.ts'
+import { copyProject } from './copy.ts'
 
 /** The only one whose worker can be loaded here. */
 const HERE: Arch = process.arch === 'arm64' ? 'arm64' : 'x64'
@@ -66,23 +66,12 @@ describe('npm run build', () => {
     const folder = mkdtempSync(join(tmpdir(), 'build-test-'))
     onTestFinished(() => rmSync(folder, { recursive: true }))
     const copy = join(folder, 'a copy')
-    for (const name of [
-      ...['api', 'worker', 'sweeper', 'examples'],
-      'shared',
-      'web',
-      'build',
-      'tsconfig.json',
-      'package.json',
-      'package-lock.json',
-    ]) {
-      cpSync(join(ROOT, name), join(copy, name), { recursive: true })
-    }
+    copyProject(copy)
     // With the binaries of sharp, so that they need not be fetched again.
     cpSync(join(ROOT, 'dist'), join(copy, 'dist'), {
       recursive: true,
-      filter: (path) => basename(path) !== 'unfinished',
+      filter: (path) => path.endsWith('dist') || relative(join(ROOT, 'dist'), path).startsWith('sharp-'),
     })
-    symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'), 'junction')
     await promisify(execFile)(
       process.execPath,
       ['--disable-warning=ExperimentalWarning', join(copy, 'build/build.ts'), '--arch', HERE],

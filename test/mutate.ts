@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process'
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { copyProject } from './copy.ts'
 import { MUTANTS, type Mutant, simulation } from './mutants.ts'
 import { type Outcome, readReport } from './report.ts'
 
@@ -11,8 +12,6 @@ import { type Outcome, readReport } from './report.ts'
  * Ends with `M of M killed`, and exit code 1 if one is not.
  */
 const root = resolve(import.meta.dirname, '..')
-const FOLDERS = ['api', 'worker', 'sweeper', 'shared', 'local', 'web', 'test', 'infrastructure', 'build']
-const FILES = ['package.json', 'tsconfig.json', 'vitest.config.ts']
 /** Two, because a test file is one process and hardly waits. */
 const AT_ONCE = 2
 
@@ -42,13 +41,7 @@ process.exitCode = left.length === 0 ? 0 : 1
 async function work(): Promise<void> {
   const copy = mkdtempSync(join(tmpdir(), 'image-analyzer-mutant-'))
   copies.push(copy)
-  for (const name of [...FOLDERS, ...FILES]) {
-    cpSync(join(root, name), join(copy, name), {
-      recursive: true,
-      filter: (source) => !source.includes('.terraform'),
-    })
-  }
-  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'), 'dir')
+  copyProject(copy)
   // Red tests prove nothing where they are red anyway.
   const tests = [...new Set(mutants.flatMap((mutant) => mutant.tests ?? simulation))]
   healthy ??= run(copy, tests)

@@ -15,6 +15,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { startSystem } from '../local/system.ts'
+import { copyProject } from './copy.ts'
 
 const root = join(import.meta.dirname, '..')
 const project = mkdtempSync(join(tmpdir(), 'image-analyzer-package-'))
@@ -28,7 +29,10 @@ const tsc = (file: string) =>
 
 // An empty project with the package in it, as npm makes it; of what the package depends on there are links.
 beforeAll(async () => {
-  await promisify(execFile)('npm', ['pack', '--pack-destination', project], { cwd: root })
+  const checkout = mkdtempSync(join(tmpdir(), 'image-analyzer-checkout-'))
+  copyProject(checkout)
+  await promisify(execFile)('npm', ['pack', '--pack-destination', project], { cwd: checkout })
+  rmSync(checkout, { recursive: true })
   await run('tar', ['-xzf', readdirSync(project)[0] ?? ''])
   mkdirSync(inProject('node_modules', '@types'), { recursive: true })
   renameSync(inProject('package'), inProject('node_modules', 'image-analyzer'))
