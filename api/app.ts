@@ -4,6 +4,7 @@ import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { type Context, Hono } from 'hono'
 import { accepts } from 'hono/accepts'
 import { cors } from 'hono/cors'
+import { matchedRoutes } from 'hono/route'
 import type { Elapsed } from '../shared/aws.ts'
 import type { AuthConfig } from '../shared/config.ts'
 import { DETAIL_TYPES, EVENT_SOURCE, eventDetail } from '../shared/event.ts'
@@ -20,7 +21,7 @@ import {
   thumbnailKey,
 } from '../shared/image.ts'
 import type { Identify } from './auth.ts'
-import { ApiError, problem } from './errors.ts'
+import { ApiError, problem, quoted } from './errors.ts'
 import type { Page } from './page.ts'
 import { createWaiting, getOwnImage, listImages } from './records.ts'
 import {
@@ -36,6 +37,7 @@ import {
   listSchema,
   type Presigned,
   parse,
+  refuseUnknown,
   shown,
   type UploadForm,
   waitSchema,
@@ -86,9 +88,19 @@ const PRESIGNED_SECONDS = 300
 /** Seconds that a client is asked to leave between two polls. */
 const POLL_SECONDS = '1'
 
+/** What a query may ask of each route; of the others, nothing. */
+const QUERY_PARAMETERS: Record<string, readonly string[]> = {
+  'POST /images': ['filename', 'analyses'],
+  'POST /uploads': ['analyses'],
+  'GET /images': Object.keys(listSchema.shape),
+  'GET /images/:imageId': Object.keys(waitSchema.shape),
+}
+/** Lists: to give one twice is to give both. */
+const REPEATABLE = ['analyses']
+
 /** The web page and the API of the pipeline. Every route answers in JSON but the page and the redirects. */
 export function buildApp(deps: ApiDeps): Hono<Env> {
-  const app = new Hono<Env>()
+  const app = new Hono<Env>({ strict: false })
   const waitUntilFinished = createWaiting(deps)
 
   app.use(async (c, next) => {
@@ -100,25 +112,45 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     }
   })
   if (deps.corsOrigins !== undefined) {
-    app.use(
-      cors({
-        origin: deps.corsOrigins,
-        allowMethods: ['GET', 'POST', 'DELETE'],
-        allowHeaders: [
-          ...['authorization', 'content-type', 'content-disposition', 'idempotency-key', 'if-none-match'],
-        ],
-        exposeHeaders: ['etag', 'location', 'retry-after', 'server-timing', 'x-request-id'],
-        maxAge: 3_600,
-      }),
-    )
+    const allow = cors({
+      origin: deps.corsOrigins,
+      allowMethods: ['GET', 'POST', 'DELETE'],
+      allowHeaders: [
+        ...['authorization', 'content-type', 'content-disposition', 'idempotency-key', 'if-none-match'],
+      ],
+      exposeHeaders: ['etag', 'location', 'retry-after', 'server-timing', 'x-request-id'],
+      maxAge: 3_600,
+    })
+    // It answers every OPTIONS; one that is no preflight asks for methods (below).
+    const isPlainOptions = (c: Context) =>
+      c.req.method === 'OPTIONS' && c.req.header('access-control-request-method') === undefined
+    app.use((c, next) => (isPlainOptions(c) ? next() : allow(c, next)))
   }
   app.use(async (c, next) => {
     if (c.env?.refused !== undefined) throw c.env.refused
     await next()
   })
-  app.notFound((c) =>
-    problem(new ApiError('NOT_FOUND', 'No route has this method and path.'), c.get('requestId')),
-  )
+  app.use(async (c, next) => {
+    // No route, where only middleware has matched.
+    const { method, path } = matchedRoutes(c).at(-1) ?? {}
+    if (method !== undefined && METHODS.includes(method)) {
+      const names = [...new URL(c.req.url).searchParams.keys()]
+      // A signature may stand in the query, where API Gateway has looked at it.
+      const own = deps.auth === 'iam' ? names.filter((name) => !/^x-amz-/i.test(name)) : names
+      demandKnown(own, QUERY_PARAMETERS[`${method} ${path}`] ?? [])
+    }
+    await next()
+  })
+  app.notFound((c) => {
+    const allow = methodsOf(c.req.path)
+    if (allow === '') return problem(new ApiError('NOT_FOUND', 'No route has this path.'), c.get('requestId'))
+    if (c.req.method === 'OPTIONS') return c.body(null, 204, { allow })
+    const hint = c.req.path === '/' ? ' Images are submitted by POST /images.' : ''
+    return problem(
+      new ApiError('METHOD_NOT_ALLOWED', `This path takes ${allow} only.${hint}`, { headers: { allow } }),
+      c.get('requestId'),
+    )
+  })
   app.onError((error, c) => {
     const requestId = c.get('requestId')
     if (error instanceof ApiError) return problem(error, requestId)
@@ -130,7 +162,8 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   })
 
   app.get('/', (c) => showPage(c, deps.page))
-  app.get('/docs', (c) => showPage(c, deps.docs()))
+  // The reference asks for what is beside it, which is elsewhere behind a slash.
+  app.get('/docs', (c) => (hasTrailingSlash(c) ? c.redirect('../docs', 308) : showPage(c, deps.docs())))
 
   let document: Promise<object> | undefined
   app.get('/openapi.json', async (c) => {
@@ -153,8 +186,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
         message: 'The image is accepted; poll its URL or subscribe to its event.',
       } satisfies Accepted,
       202,
-      // Relative, so that it is right below any stage prefix, which the app cannot see.
-      { location: `images/${imageId}`, 'retry-after': POLL_SECONDS },
+      { location: reference(c, `images/${imageId}`), 'retry-after': POLL_SECONDS },
     )
   })
 
@@ -162,6 +194,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     const owner = await deps.identify(c)
     const key = parse(idempotencyKeySchema.optional(), c.req.header('idempotency-key'), 'Idempotency-Key')
     const body = await readJson(c.req.raw)
+    refuseUnknown('Property', Object.keys(body), [...Object.keys(announcedSchema.shape), 'analyses'])
     const analyses = wantedAnalyses(body['analyses'] ?? analysesOfQuery(c.req.raw))
     if (typeof body['contentType'] === 'string' && !isContentType(body['contentType'])) {
       throw new ApiError('UNSUPPORTED_FORMAT', `"contentType" must be one of ${CONTENT_TYPES.join(', ')}.`)
@@ -182,13 +215,13 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
       key,
     )
     return c.json({ imageId, status, upload, expiresAt } satisfies UploadForm, 201, {
-      location: `images/${imageId}`,
+      location: reference(c, `images/${imageId}`),
     })
   })
 
   app.get('/images', async (c) => {
     const owner = await deps.identify(c)
-    const { limit, cursor, status, label, minConfidence } = parse(listSchema, queryOf(c), 'The query')
+    const { limit, cursor, status, label, minConfidence } = parse(listSchema, c.req.query(), 'The query')
     const { items, last } = await listImages(deps, owner, {
       limit,
       ...(cursor === undefined ? {} : { after: cursor }),
@@ -211,7 +244,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
 
   app.get('/images/:imageId', async (c) => {
     const owner = await deps.identify(c)
-    const { wait } = parse(waitSchema, queryOf(c), 'The query')
+    const { wait } = parse(waitSchema, c.req.query(), 'The query')
     const imageId = c.req.param('imageId')
     const look = () => findImage(imageId, owner)
     const waitMs = Math.min(wait, deps.maxWaitSeconds) * 1_000
@@ -278,7 +311,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
         message: 'The image is analysed again.',
       } satisfies Accepted,
       202,
-      { location: `../${image.imageId}`, 'retry-after': POLL_SECONDS },
+      { location: reference(c, `../${image.imageId}`), 'retry-after': POLL_SECONDS },
     )
   })
 
@@ -286,6 +319,14 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     await deleteImage(deps, await findImage(c.req.param('imageId'), await deps.identify(c)))
     return c.body(null, 204)
   })
+
+  /** The methods of a path, as the header Allow has them; nothing where there is no such path. */
+  function methodsOf(path: string): string {
+    const taken = app.routes
+      .filter((route) => new RegExp(`^${route.path.replaceAll(/:\w+/g, '[^/]+')}$`).test(path))
+      .flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method]))
+    return METHODS.filter((method) => taken.includes(method)).join(', ')
+  }
 
   function showPage(c: Context<Env>, { html, contentSecurityPolicy }: Page): Response | Promise<Response> {
     return c.html(html, 200, {
@@ -367,12 +408,20 @@ const writeCursor = (last: ImageId): string => Buffer.from(last).toString('base6
 
 const JSON_TYPE = 'application/json'
 
-/** @throws ApiError INVALID_PARAMETER: of two values, nobody knows which one is meant */
-function queryOf(c: Context): Record<string, string | undefined> {
-  return Object.fromEntries(
-    Object.entries(c.req.queries()).map(([name, values]) => {
-      if (values.length > 1) throw new ApiError('INVALID_PARAMETER', 'A parameter is there more than once.')
-      return [name, values[0]]
-    }),
-  )
+/** Those of all routes, in the order in which they are told. HEAD is where GET is. */
+const METHODS = ['GET', 'HEAD', 'POST', 'DELETE']
+
+const hasTrailingSlash = (c: Context): boolean => new URL(c.req.url).pathname.endsWith('/')
+
+/** A URL relative to the request's, so that it is right below any stage prefix, which the app cannot see. */
+const reference = (c: Context, path: string): string => (hasTrailingSlash(c) ? `../${path}` : path)
+
+/** @throws ApiError INVALID_PARAMETER */
+function demandKnown(names: string[], known: readonly string[]): void {
+  refuseUnknown('Query parameter', names, known)
+  const repeated = names.find((name, at) => names.indexOf(name) < at && !REPEATABLE.includes(name))
+  // Of two values, no one knows which is meant.
+  if (repeated !== undefined) {
+    throw new ApiError('INVALID_PARAMETER', `Query parameter ${quoted(repeated)} is repeated.`)
+  }
 }

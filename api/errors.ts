@@ -13,6 +13,7 @@ export const API_ERRORS = {
   UNAUTHENTICATED: [401, 'The caller is not known'],
   IMAGE_NOT_FOUND: [404, 'There is no such image'],
   NOT_FOUND: [404, 'There is nothing here'],
+  METHOD_NOT_ALLOWED: [405, 'The method is not allowed here'],
   NOT_FAILED: [409, 'The image has not failed'],
   IMAGE_TOO_LARGE: [413, 'The image is too large'],
   UNSUPPORTED_FORMAT: [415, 'The image has a format that is not supported'],
@@ -34,14 +35,29 @@ export class ApiError extends Error {
   readonly challenge: string | undefined
   /** Seconds after which the same request may succeed. */
   readonly retryAfter: number | undefined
-  /** @param detail a sentence for the caller: nothing internal, and nothing of theirs repeated back */
-  constructor(code: ApiErrorCode, detail: string, more: { challenge?: string; retryAfter?: number } = {}) {
+  /** Of the answer. */
+  readonly headers: Record<string, string>
+  /** @param detail a sentence for the caller: nothing internal, and of theirs no more than a name, through `quoted` */
+  constructor(
+    code: ApiErrorCode,
+    detail: string,
+    more: { challenge?: string; retryAfter?: number; headers?: Record<string, string> } = {},
+  ) {
     super(detail)
     this.name = 'ApiError'
     this.code = code
     this.challenge = more.challenge
     this.retryAfter = more.retryAfter ?? (code === 'UNAVAILABLE' ? RETRY_AFTER_UNAVAILABLE : undefined)
+    this.headers = more.headers ?? {}
   }
+}
+
+const QUOTED_CHARACTERS = 64
+
+/** A name that a caller sent, for a sentence about it: printable ASCII only, and not at any length. */
+export function quoted(name: string): string {
+  const [shown, more] = [name.slice(0, QUOTED_CHARACTERS), name.length > QUOTED_CHARACTERS ? '…' : '']
+  return `\`${shown.replaceAll(/[^\x20-\x7e]|`/g, '?')}${more}\``
 }
 
 export function problemOf(error: ApiError, requestId: string): Problem {
@@ -63,7 +79,10 @@ export function problemOf(error: ApiError, requestId: string): Problem {
  */
 export function problem(error: ApiError, requestId: string): Response {
   const body = problemOf(error, requestId)
-  const headers = new Headers({ 'content-type': 'application/problem+json', 'cache-control': 'no-store' })
+  const headers = new Headers({
+    ...{ 'content-type': 'application/problem+json', 'cache-control': 'no-store' },
+    ...error.headers,
+  })
   if (error.challenge !== undefined) headers.set('www-authenticate', error.challenge)
   if (error.retryAfter !== undefined) headers.set('retry-after', String(error.retryAfter))
   return new Response(JSON.stringify(body), { status: body.status, headers })

@@ -53,10 +53,18 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
   /** With signatures all is signed but /health (infrastructure/api.tf). */
   const openUnlessSigned = auth === 'iam' ? {} : open
 
-  /** By their status: each route names the codes that it can give. Where callers are known, so are the unknown ones. */
-  function problems(...codes: ApiErrorCode[]): Json {
-    const all = [...codes, ...(auth === 'none' ? [] : ['UNAUTHENTICATED' as const]), 'UNAVAILABLE' as const]
-    const byStatus = Map.groupBy(all, (code) => API_ERRORS[code][0])
+  /** Each route names the codes that it can give. Where callers are known, so are the unknown ones. */
+  const problems = (...codes: ApiErrorCode[]): Json =>
+    refusals(
+      ...codes,
+      ...(codes.includes('INVALID_PARAMETER') ? [] : (['INVALID_PARAMETER'] as const)),
+      ...(auth === 'none' ? [] : (['UNAUTHENTICATED'] as const)),
+      'UNAVAILABLE',
+    )
+
+  /** By their status. */
+  function refusals(...codes: ApiErrorCode[]): Json {
+    const byStatus = Map.groupBy(codes, (code) => API_ERRORS[code][0])
     return Object.fromEntries(
       [...byStatus].map(([status, ofStatus]) => [
         status,
@@ -111,6 +119,7 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
         ...(auth === 'iam'
           ? ['Requests are signed with AWS Signature Version 4, for the service `execute-api`.']
           : []),
+        'What is not known is refused by name, never ignored: a query parameter, a field or a property with 400 `INVALID_PARAMETER`, a method with 405 `METHOD_NOT_ALLOWED` and `Allow`, a path with 404 `NOT_FOUND`. HEAD is there where GET is.',
         'API Gateway, where it is in front, refuses in the same form: 401 and 403 `UNAUTHENTICATED`, 413 `IMAGE_TOO_LARGE`, 429 `TOO_MANY_REQUESTS`, 503 `UNAVAILABLE`.',
       ].join('\n\n'),
       license: { name: 'MIT', identifier: 'MIT' },
@@ -131,7 +140,7 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
             {
               name: 'filename',
               in: 'query',
-              description: 'A name to show, for raw bytes without Content-Disposition.',
+              description: 'A name to show, where neither the body nor Content-Disposition has one.',
               schema: { type: 'string' },
               example: 'grace-hopper.jpg',
             },
@@ -154,8 +163,10 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
                   type: 'object',
                   properties: {
                     image: { ...BINARY, description: 'One file; the field may be called `file` too.' },
+                    file: BINARY,
                     analyses: { type: 'string', description: 'Names with commas between them.' },
                   },
+                  additionalProperties: false,
                 },
                 encoding: { image: { contentType: 'image/*, application/octet-stream' } },
               },
@@ -165,6 +176,7 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
                 schema: {
                   ...inline(jsonImageSchema),
                   properties: { ...(inline(jsonImageSchema)['properties'] as Json), ...analysesProperty },
+                  additionalProperties: false,
                 },
                 example: examples.JSON_IMAGE,
               },
@@ -224,6 +236,7 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
                 schema: {
                   ...inline(announcedSchema),
                   properties: { ...(inline(announcedSchema)['properties'] as Json), ...analysesProperty },
+                  additionalProperties: false,
                 },
                 example: examples.ANNOUNCED,
               },
@@ -357,7 +370,10 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
           tags: ['About'],
           operationId: 'getHealth',
           summary: 'Whether the API is there',
-          responses: { 200: response('It is.', { schema: ref('Health'), example: { status: 'ok' } }) },
+          responses: {
+            200: response('It is.', { schema: ref('Health'), example: { status: 'ok' } }),
+            ...refusals('INVALID_PARAMETER'),
+          },
         },
       },
       '/openapi.json': {
@@ -366,7 +382,10 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
           tags: ['About'],
           operationId: 'getDocument',
           summary: 'This document',
-          responses: { 200: response('OpenAPI 3.1.', { schema: { type: 'object' } }) },
+          responses: {
+            200: response('OpenAPI 3.1.', { schema: { type: 'object' } }),
+            ...refusals('INVALID_PARAMETER'),
+          },
         },
       },
       '/docs': {
@@ -375,7 +394,10 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
           tags: ['About'],
           operationId: 'getReference',
           summary: 'This document as a page',
-          responses: { 200: response('HTML.', { type: 'text/html', schema: { type: 'string' } }) },
+          responses: {
+            200: response('HTML.', { type: 'text/html', schema: { type: 'string' } }),
+            ...refusals('INVALID_PARAMETER'),
+          },
         },
       },
       '/': {
@@ -384,7 +406,10 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
           tags: ['About'],
           operationId: 'getPage',
           summary: 'The web page',
-          responses: { 200: response('HTML.', { type: 'text/html', schema: { type: 'string' } }) },
+          responses: {
+            200: response('HTML.', { type: 'text/html', schema: { type: 'string' } }),
+            ...refusals('INVALID_PARAMETER'),
+          },
         },
       },
     },

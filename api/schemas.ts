@@ -3,7 +3,7 @@ import { MAX_WAIT_SECONDS } from '../shared/config.ts'
 import { DETAIL_TYPES, EVENT_SOURCE, eventDetailSchema } from '../shared/event.ts'
 import { CONTENT_TYPES } from '../shared/format.ts'
 import { type AnalysisName, type Image, imageIdSchema, imageSchema, statusSchema } from '../shared/image.ts'
-import { API_ERRORS, ApiError, type ApiErrorCode } from './errors.ts'
+import { API_ERRORS, ApiError, type ApiErrorCode, quoted } from './errors.ts'
 
 /**
  * What goes over HTTP, in both directions. The app checks requests and shapes answers by these, the OpenAPI document is
@@ -17,6 +17,28 @@ export function parse<T extends z.ZodType>(schema: T, value: unknown, what: stri
   const [issue] = result.error.issues
   const where = issue?.path.length ? `"${issue.path.join('.')}"` : what
   throw new ApiError('INVALID_PARAMETER', `${where}: ${issue?.message ?? 'not valid'}`)
+}
+
+/**
+ * What is not known is refused, not passed over: a filter that is misspelt would show everything.
+ *
+ * @throws ApiError INVALID_PARAMETER
+ */
+export function refuseUnknown(what: string, names: Iterable<string>, known: readonly string[]): void {
+  const unknown = firstUnknown(what, names, known)
+  if (unknown === undefined) return
+  const others = known.length === 0 ? 'there is none' : `known are ${known.map(quoted).join(', ')}`
+  throw new ApiError('INVALID_PARAMETER', `${unknown}: ${others}.`)
+}
+
+/** @returns a sentence without its end */
+export function firstUnknown(
+  what: string,
+  names: Iterable<string>,
+  known: readonly string[],
+): string | undefined {
+  for (const name of names) if (!known.includes(name)) return `${what} ${quoted(name)} is not known here`
+  return undefined
 }
 
 // Requests

@@ -1,6 +1,8 @@
+import { isUtf8 } from 'node:buffer'
 import type { Context } from 'hono'
+import { formatOf } from '../shared/format.ts'
 import { ApiError } from './errors.ts'
-import { jsonImageSchema, parse } from './schemas.ts'
+import { firstUnknown, jsonImageSchema, parse, refuseUnknown } from './schemas.ts'
 
 /** An image as a request carries it. */
 export interface Upload {
@@ -39,16 +41,16 @@ export const tooLarge = (maxBytes: number): ApiError =>
  * @throws ApiError with a code of contract section 3 for every body that is not one image
  */
 export async function readUpload(request: Request, maxBytes: number, asText = false): Promise<Upload> {
-  const mediaType = (request.headers.get('content-type') ?? 'application/octet-stream')
-    .split(';', 1)[0]
-    ?.trim()
-    .toLowerCase()
-  const upload = await readAs(mediaType ?? '', request, maxBytes, asText)
+  const upload = await readAs(mediaTypeOf(request), request, maxBytes, asText)
   if (upload.bytes.length === 0) throw new ApiError('EMPTY_IMAGE', 'The image has no bytes.')
   if (upload.bytes.length > maxBytes) throw tooLarge(maxBytes)
   const analyses = upload.analyses ?? analysesOfQuery(request)
-  return { bytes: upload.bytes, filename: cleanFilename(upload.filename), analyses }
+  const filename = upload.filename ?? new URL(request.url).searchParams.get('filename') ?? undefined
+  return { bytes: upload.bytes, filename: cleanFilename(filename), analyses }
 }
+
+const mediaTypeOf = (request: Request): string =>
+  request.headers.get('content-type')?.split(';', 1)[0]?.trim().toLowerCase() ?? ''
 
 /**
  * Whether a gateway passed the body on as text, in which bytes that are no UTF-8 are lost. API Gateway does so with
@@ -78,14 +80,7 @@ async function readAs(
   maxBytes: number,
   asText: boolean,
 ): Promise<Upload> {
-  if (mediaType === 'application/octet-stream' || mediaType.startsWith('image/')) {
-    if (asText && request.body !== null) throw ruinedByText()
-    const bytes = await readBody(request, maxBytes, maxBytes)
-    const filename =
-      filenameOf(request.headers.get('content-disposition')) ??
-      new URL(request.url).searchParams.get('filename')
-    return { bytes, filename: filename ?? undefined }
-  }
+  refuseCoding(request)
   if (mediaType === 'multipart/form-data') {
     // Text has three bytes (U+FFFD) for each one that was lost.
     const limit = (asText ? 3 * maxBytes : maxBytes) + ENVELOPE_BYTES
@@ -94,12 +89,50 @@ async function readAs(
     if (asText && upload.bytes.some((byte) => byte >= 0x80)) throw ruinedByText()
     return upload
   }
-  if (mediaType === 'application/json') {
-    return fromJson((await readBody(request, largestBody(maxBytes), maxBytes)).toString('utf8'))
+  if (mediaType === JSON_TYPE) {
+    return fromJson(await readBody(request, largestBody(maxBytes), maxBytes))
+  }
+  // The last is what `curl --data-binary` says of every file: a type that nobody has chosen, like none.
+  const isChosen = mediaType === 'application/octet-stream' || mediaType.startsWith('image/')
+  if (isChosen || mediaType === '' || mediaType === 'application/x-www-form-urlencoded') {
+    if (isChosen && asText && request.body !== null) throw ruinedByText()
+    const bytes = await readBody(request, maxBytes, maxBytes)
+    if (!isChosen) refuseOther(bytes, mediaType)
+    if (asText && bytes.length > 0) throw ruinedByText()
+    return { bytes, filename: filenameOf(request.headers.get('content-disposition')) }
   }
   throw new ApiError(
     'UNSUPPORTED_MEDIA_TYPE',
     'Send the image as raw bytes (image/* or application/octet-stream), multipart/form-data or application/json.',
+  )
+}
+
+const JSON_TYPE = 'application/json'
+
+/** @throws ApiError UNSUPPORTED_MEDIA_TYPE, for what is no file of any kind that has a name */
+function refuseOther(bytes: Buffer, mediaType: string): void {
+  if (bytes.length === 0 || formatOf(bytes) !== undefined) return
+  if (/^\s*[{[]/.test(bytes.toString('utf8', 0, 64))) {
+    throw new ApiError(
+      'UNSUPPORTED_MEDIA_TYPE',
+      'This looks like JSON: send it with "content-type: application/json".',
+    )
+  }
+  if (mediaType === '') return
+  throw new ApiError(
+    'UNSUPPORTED_MEDIA_TYPE',
+    'A form of this type carries no file (curl says it of everything): send multipart/form-data (curl -F image=@photo.jpg), or the bytes alone with "content-type: image/jpeg".',
+  )
+}
+
+/** @throws ApiError UNSUPPORTED_MEDIA_TYPE, with what is taken (RFC 9110, section 12.5.3) */
+function refuseCoding(request: Request): void {
+  const coding = request.headers.get('content-encoding')?.trim().toLowerCase()
+  if (coding === undefined || coding === '' || coding === 'identity') return
+  throw new ApiError(
+    'UNSUPPORTED_MEDIA_TYPE',
+    'The body is compressed (Content-Encoding): send it as it is. Pictures would hardly get smaller.',
+    { headers: { 'accept-encoding': 'identity' } },
   )
 }
 
@@ -132,6 +165,14 @@ export const readOn = <T>(reader: ReadableStreamDefaultReader<T>): Promise<Reada
 
 /** Parts that a form may have; one is needed. */
 const MAX_PARTS = 1_000
+const FORM_FIELDS = ['image', 'file', 'analyses']
+const JSON_PROPERTIES = [...Object.keys(jsonImageSchema.shape), 'analyses']
+
+/** Where the image is not, something else is, as a rule. */
+function missing(what: string, kind: string, names: Iterable<string>, known: string[]): ApiError {
+  const other = firstUnknown(kind, names, known)
+  return new ApiError('MISSING_IMAGE', `${what}${other === undefined ? '' : `. ${other}`}.`)
+}
 
 /** How @fastify/busboy refuses a boundary: by a plain Error, which none of our own faults is. */
 export const isParserError = (error: unknown): boolean => Object.getPrototypeOf(error) === Error.prototype
@@ -139,6 +180,7 @@ export const isParserError = (error: unknown): boolean => Object.getPrototypeOf(
 async function fromForm(request: Request, body: Buffer): Promise<Upload> {
   const files: Upload[] = []
   const analyses: string[] = []
+  const fields = new Set<string>()
   const broken = new ApiError(
     'INVALID_MULTIPART',
     'The form cannot be read: its boundary or one of its parts is broken.',
@@ -161,7 +203,9 @@ async function fromForm(request: Request, body: Buffer): Promise<Upload> {
   await new Promise<void>((resolve, reject) => {
     parser.on('error', () => reject(broken))
     parser.on('finish', resolve)
-    parser.on('file', (field, stream, filename) => {
+    // A part need not have a name.
+    parser.on('file', (field: string | undefined, stream, filename) => {
+      fields.add(field ?? '')
       const chunks: Buffer[] = []
       stream.on('data', (chunk: Buffer) => chunks.push(chunk))
       // A part that is cut off fails its stream beside the parser; unheard, that would end the process.
@@ -176,6 +220,7 @@ async function fromForm(request: Request, body: Buffer): Promise<Upload> {
       })
     })
     parser.on('field', (field: string | undefined, value) => {
+      fields.add(field ?? '')
       if (field === 'analyses') analyses.push(value)
     })
     parser.end(body)
@@ -183,8 +228,9 @@ async function fromForm(request: Request, body: Buffer): Promise<Upload> {
   const [file, another] = files
   if (another !== undefined) throw new ApiError('MULTIPLE_IMAGES', 'Send one image per request.')
   if (file === undefined) {
-    throw new ApiError('MISSING_IMAGE', 'The form needs one file in the field "image" (or "file").')
+    throw missing('The form needs one file in the field "image" (or "file")', 'Field', fields, FORM_FIELDS)
   }
+  refuseUnknown('Field', fields, FORM_FIELDS)
   return { ...file, ...(analyses.length > 0 ? { analyses: analyses.join(',') } : {}) }
 }
 
@@ -193,8 +239,9 @@ const MAX_JSON_BYTES = 65_536
 
 /** @throws ApiError UNSUPPORTED_MEDIA_TYPE, INVALID_JSON, INVALID_PARAMETER */
 export async function readJson(request: Request): Promise<Record<string, unknown>> {
-  if (!/^application\/json\s*(;|$)/i.test(request.headers.get('content-type') ?? '')) {
-    throw new ApiError('UNSUPPORTED_MEDIA_TYPE', 'Send application/json.')
+  refuseCoding(request)
+  if (mediaTypeOf(request) !== JSON_TYPE) {
+    throw new ApiError('UNSUPPORTED_MEDIA_TYPE', 'Send JSON, with "content-type: application/json".')
   }
   const body = await readBody(request, MAX_JSON_BYTES, MAX_JSON_BYTES).catch((error) => {
     const isLarge = error instanceof ApiError && error.code === 'IMAGE_TOO_LARGE'
@@ -202,24 +249,36 @@ export async function readJson(request: Request): Promise<Record<string, unknown
       ? new ApiError('INVALID_PARAMETER', 'The body is larger than any that is expected here.')
       : error
   })
-  return parseJson(body.toString('utf8'))
+  return parseJson(body)
 }
 
-function parseJson(text: string): Record<string, unknown> {
+/** With a byte-order mark or without, as some programs write one before all text. */
+function parseJson(bytes: Buffer): Record<string, unknown> {
   let body: unknown
   try {
-    body = JSON.parse(text)
+    body = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch {
+    // Every second byte of UTF-16 is a zero, of what JSON begins with; the decoder takes a lone one for a character.
+    if (bytes.subarray(0, 4).includes(0) || /^(\xff\xfe|\xfe\xff)/.test(bytes.toString('latin1', 0, 2))) {
+      throw new ApiError(
+        'INVALID_JSON',
+        'The body looks like UTF-16: send JSON in UTF-8 (RFC 8259, section 8.1).',
+      )
+    }
+    if (!isUtf8(bytes)) throw new ApiError('INVALID_JSON', 'The body is not UTF-8, as JSON has to be.')
     throw new ApiError('INVALID_JSON', 'The body is not valid JSON.')
   }
   return (typeof body === 'object' && body !== null ? body : {}) as Record<string, unknown>
 }
 
-function fromJson(text: string): Upload {
-  const body = parseJson(text)
+function fromJson(bytes: Buffer): Upload {
+  const body = parseJson(bytes)
+  const names = Array.isArray(body) ? [] : Object.keys(body)
   if (body['image'] === undefined || body['image'] === null) {
-    throw new ApiError('MISSING_IMAGE', 'The JSON object needs the image as base64 in "image".')
+    const what = 'The JSON object needs the image as base64 in "image"'
+    throw missing(what, 'Property', names, JSON_PROPERTIES)
   }
+  refuseUnknown('Property', names, JSON_PROPERTIES)
   const { image, filename } = parse(jsonImageSchema, body, 'The body')
   return { bytes: decodeBase64(image), filename, analyses: body['analyses'] }
 }

@@ -303,6 +303,11 @@ describe('an answer', () => {
     }
     for (const [method, route] of PROTECTED) if (route.includes('{')) await ask(method, route, urlOf(route))
 
+    for (const [route, item] of Object.entries(one.document.paths)) {
+      for (const method of ['get', 'post', 'delete'].filter((name) => name in item))
+        await ask(method.toUpperCase(), route, `${urlOf(route)}?nonsense=1`)
+    }
+
     // What has its cause elsewhere: no more images today; nobody there to ask.
     const spent = await described({ dailyImageQuota: 1 })
     const away = await described({
