@@ -1,8 +1,9 @@
+import { BlockList, isIP } from 'node:net'
 import { AwsError } from './aws-json.ts'
 
 /**
  * Event patterns as EventBridge compiles and matches them. The rules and the words of the refusals are those of
- * AWS's own matcher, github.com/aws/event-ruler. Not here: `cidr`, which is refused by name.
+ * AWS's own matcher, github.com/aws/event-ruler.
  */
 export type EventMatcher = (event: object) => boolean
 
@@ -13,6 +14,10 @@ type Test = (value: Scalar) => boolean
 interface Condition {
   tests: Test[]
   mayBeAbsent: boolean
+  /** The wildcards among the tests, as tokens. */
+  wildcards: string[][]
+  /** As it was written: what two alternatives of `$or` have in common is one to AWS. */
+  text: string
 }
 /** One way to match: every path holds. Each `$or` multiplies the ways. */
 type Branch = Map<string, Condition>
@@ -43,6 +48,7 @@ export function compileEventPattern(text: string): EventMatcher {
   }
   if (!isObject(pattern)) refuse('Filter is not an object')
   const branches = expand(pattern, '', [new Map()])
+  demandFewPrefixes(branches)
   return (event) => {
     const leaves = new Map<string, Leaf[]>()
     collectLeaves(event, undefined, new Map(), leaves)
@@ -80,7 +86,11 @@ function expand(pattern: Record<string, unknown>, prefix: string, branches: Bran
 
 function compileCondition(alternatives: unknown[]): Condition {
   if (alternatives.length === 0) refuse('Empty arrays are not allowed')
-  const condition: Condition = { tests: [], mayBeAbsent: false }
+  const condition: Condition = {
+    ...{ tests: [], mayBeAbsent: false },
+    wildcards: alternatives.flatMap(wildcardsOf),
+    text: JSON.stringify(alternatives),
+  }
   for (const alternative of alternatives) {
     if (Array.isArray(alternative)) refuse('Match value must be String, number, true, false, or null')
     if (!isObject(alternative)) {
@@ -118,7 +128,7 @@ function compileTest(name: string, operand: unknown): Test {
     case 'wildcard':
       return textTest(name, operand)
     case 'cidr':
-      return refuse('cidr is not supported by the embedded EventBridge')
+      return cidr(operand)
     default:
       return refuse(`Unrecognized match type ${name}`)
   }
@@ -138,18 +148,51 @@ function textTest(name: TextOperator, operand: unknown, fold = (text: string) =>
   return (value) => typeof value === 'string' && test(fold(value))
 }
 
-/** `*` stands for any characters, none included; `\*` and `\\` for themselves. Taken greedily, in linear time. */
-function wildcard(operand: string): (text: string) => boolean {
-  const pieces = ['']
-  const tokens = operand.match(/\\?./gs) ?? []
-  for (const [at, token] of tokens.entries()) {
+/** Addresses from the given one, which need not be the first of its network, to the last of the network. */
+function cidr(operand: unknown): Test {
+  if (typeof operand !== 'string') refuse('cidr match pattern must be a string')
+  const [address = '', bits = '', ...others] = operand.split('/')
+  if (bits === '' || others.length > 0) refuse("Malformed CIDR, one '/' required")
+  if (!/^[+-]?\d+$/.test(bits)) refuse('Malformed CIDR, mask bits must be an integer')
+  if (Number(bits) < 0) refuse('Malformed CIDR, mask bits must not be negative')
+  const version = isIP(address)
+  if (version === 0) refuse(`Nonstandard IP address: ${address}`)
+  const { family, length, last } = version === 4 ? IPV4 : IPV6
+  if (Number(bits) >= length) refuse(`IPv${version} mask bits must be < ${length}`)
+  const [network, from] = [new BlockList(), new BlockList()]
+  network.addSubnet(address, Number(bits), family)
+  from.addRange(address, last, family)
+  return (value) =>
+    typeof value === 'string' &&
+    isIP(value) === version &&
+    network.check(value, family) &&
+    from.check(value, family)
+}
+const IPV4 = { family: 'ipv4', length: 32, last: '255.255.255.255' } as const
+const IPV6 = { family: 'ipv6', length: 128, last: 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff' } as const
+
+/** Any characters, none included; `\*` and `\\` stand for a star and a backslash. */
+const STAR = '**'
+
+/** A wildcard's characters one by one, and its stars. */
+function tokensOf(operand: string): string[] {
+  const written = operand.match(/\\?./gs) ?? []
+  return written.map((token, at) => {
     if (token === '*') {
-      if (tokens[at - 1] === '*') refuse('Consecutive wildcard characters')
-      pieces.push('')
-      continue
+      if (written[at - 1] === '*') refuse('Consecutive wildcard characters')
+      return STAR
     }
     if (token.startsWith('\\') && !['\\*', '\\\\'].includes(token)) refuse('Invalid escape character')
-    pieces.push(pieces.pop() + token.slice(-1))
+    return token.slice(-1)
+  })
+}
+
+/** Taken greedily, in linear time. */
+function wildcard(operand: string): (text: string) => boolean {
+  const pieces = ['']
+  for (const token of tokensOf(operand)) {
+    if (token === STAR) pieces.push('')
+    else pieces.push(pieces.pop() + token)
   }
   const [first = '', ...others] = pieces
   const last = others.pop()
@@ -164,6 +207,76 @@ function wildcard(operand: string): (text: string) => boolean {
     }
     return text.length - last.length >= at && text.endsWith(last)
   }
+}
+
+/** The wildcards of one alternative, also those that must not match, each between the quotation marks of its text. */
+function wildcardsOf(alternative: unknown): string[][] {
+  if (!isObject(alternative)) return []
+  const { 'anything-but': not, wildcard: operand = isObject(not) ? not['wildcard'] : undefined } = alternative
+  return [operand].flat().flatMap((text) => (typeof text === 'string' ? [['"', ...tokensOf(text), '"']] : []))
+}
+
+/**
+ * EventBridge refuses what could take its matcher long: where there is a value that more than ten beginnings of a
+ * field's wildcards match at once. (event-ruler, MachineComplexityEvaluator; ten is what EventBridge was seen to let pass.)
+ */
+const MAX_PREFIXES = 10
+/** Of these none but made-up patterns have more. */
+const MAX_PREFIX_SETS = 20_000
+
+function demandFewPrefixes(branches: Branch[]): void {
+  // AWS looks at one field after the other, in the order of their names; alternatives that begin alike share a field.
+  const fields = new Map<string, Map<string, string[]>>()
+  for (const branch of branches) {
+    let before = ''
+    for (const [path, { wildcards, tests, text }] of [...branch].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      const field = fields.get(`${before} ${path}`) ?? new Map<string, string[]>()
+      fields.set(`${before} ${path}`, field)
+      for (const tokens of wildcards) field.set(tokens.join(' '), tokens)
+      // What comes behind a field that must be absent is not looked at.
+      if (tests.length === 0) break
+      before += ` ${path} ${text}`
+    }
+  }
+  for (const field of fields.values()) {
+    if (!hasFewPrefixes([...field.values()])) {
+      refuse(
+        'Rule is too complex - try using fewer wildcard characters or fewer repeating character sequences after a wildcard character',
+      )
+    }
+  }
+}
+
+/** Follows all values at once: after each character, which beginnings of which wildcards match what there is so far. */
+function hasFewPrefixes(wildcards: string[][]): boolean {
+  if (wildcards.length === 0) return true
+  const alphabet = new Set(wildcards.flat())
+  // A star is one of these: it stands for all characters that are in no wildcard.
+  const starts = wildcards.map((_, index) => [index, 0] as const)
+  const seen = new Set<string>()
+  const waiting: (readonly (readonly [wildcard: number, length: number])[])[] = [starts]
+  for (const matched of waiting) {
+    for (const character of alphabet) {
+      const next = new Map<string, readonly [number, number]>()
+      const add = (index: number, length: number): void => {
+        next.set(`${index} ${length}`, [index, length])
+        // A star matches nothing, too.
+        if (wildcards[index]?.[length] === STAR) next.set(`${index} ${length + 1}`, [index, length + 1])
+      }
+      for (const [index, length] of matched) {
+        const tokens = wildcards[index] ?? []
+        if (tokens[length - 1] === STAR) add(index, length)
+        if (tokens[length] === character && character !== STAR) add(index, length + 1)
+      }
+      if (next.size > MAX_PREFIXES) return false
+      const key = [...next.keys()].sort().join()
+      if (next.size === 0 || seen.has(key)) continue
+      seen.add(key)
+      if (seen.size > MAX_PREFIX_SETS) return false
+      waiting.push([...next.values()])
+    }
+  }
+  return true
 }
 
 /** Any value but these. A field that is not there has no value, and so does not match. */

@@ -53,6 +53,30 @@ const cases: [name: string, pattern: object, match: object[], others: object[]][
     ],
   ],
   [
+    'addresses of a network',
+    { a: [{ cidr: '10.0.0.0/24' }] },
+    [{ a: '10.0.0.0' }, { a: '10.0.0.255' }],
+    [{ a: '10.0.1.0' }, { a: '9.255.255.255' }, { a: '10.0.0' }, { a: 'x' }, { a: 10 }, { a: '::1' }, {}],
+  ],
+  [
+    'addresses from the middle of a network on',
+    { a: [{ cidr: '10.0.0.5/24' }] },
+    [{ a: '10.0.0.5' }, { a: '10.0.0.255' }],
+    [{ a: '10.0.0.4' }, { a: '10.0.1.5' }],
+  ],
+  [
+    'all IPv4 addresses',
+    { a: [{ cidr: '0.0.0.0/0' }] },
+    [{ a: '0.0.0.0' }, { a: '255.255.255.255' }],
+    [{ a: '::' }],
+  ],
+  [
+    'addresses of an IPv6 network, however they are written',
+    { a: [{ cidr: '2001:db8::/33' }] },
+    [{ a: '2001:db8::' }, { a: '2001:0DB8:0:0:0:0:0:1' }, { a: '2001:db8:7fff:ffff::' }],
+    [{ a: '2001:db8:8000::' }, { a: '2001:db9::' }, { a: '10.0.0.1' }, { a: '2001:db8' }],
+  ],
+  [
     'a prefix',
     { a: [{ prefix: 'im' }] },
     [{ a: 'image' }, { a: 'im' }],
@@ -192,7 +216,14 @@ describe('an event pattern', () => {
     ['an array in an array', '{"a": [["x"]]}', /Match value must be String, number, true, false, or null/],
     ['an unknown operator', '{"a": [{"EXISTS": true}]}', /Unrecognized match type EXISTS/],
     ['an operator called like a method', '{"a": [{"toString": "x"}]}', /Unrecognized match type toString/],
-    ['cidr', '{"a": [{"cidr": "10.0.0.0/24"}]}', /cidr is not supported/],
+    ['a cidr that is a number', '{"a": [{"cidr": 10}]}', /cidr match pattern must be a string/],
+    ['a cidr without a mask', '{"a": [{"cidr": "10.0.0.0"}]}', /one '\/' required/],
+    ['a cidr with two masks', '{"a": [{"cidr": "10.0.0.0/8/8"}]}', /one '\/' required/],
+    ['a cidr of no address', '{"a": [{"cidr": "host/8"}]}', /Nonstandard IP address: host/],
+    ['a cidr whose mask is no number', '{"a": [{"cidr": "10.0.0.0/x"}]}', /mask bits must be an integer/],
+    ['a cidr whose mask is negative', '{"a": [{"cidr": "10.0.0.0/-1"}]}', /must not be negative/],
+    ['a cidr of one address', '{"a": [{"cidr": "10.0.0.0/32"}]}', /IPv4 mask bits must be < 32/],
+    ['a cidr of one IPv6 address', '{"a": [{"cidr": "::1/128"}]}', /IPv6 mask bits must be < 128/],
     ['no operator', '{"a": [{}]}', /Match expression name not found/],
     ['two operators', '{"a": [{"prefix": "x", "suffix": "y"}]}', /Only one key allowed in match expression/],
     ['a prefix that is no string', '{"a": [{"prefix": ["x"]}]}', /prefix match pattern must be a string/],
@@ -246,6 +277,42 @@ describe('an event pattern', () => {
   })
 
   const word = fc.string({ unit: fc.constantFrom('a', 'b', '*', '\\', '.'), maxLength: 12 })
+
+  /** What EventBridge takes, and what it calls too complex: eleven beginnings that match one value. */
+  const wild = (...all: string[]) => all.map((one) => ({ wildcard: one }))
+  it.each<[string, object]>([
+    ['as the documentation warns of', { a: wild('*:*:*:*:*:event-bus/*') }],
+    ['with one letter again and again', { a: wild('*a*a*a*a*a*') }],
+    ['with a long repetition', { a: wild('*aaaaaaaaaa') }],
+    ['of which four begin alike', { a: wild('*:a/*', '*:b/*', '*:c/*', '*:d/*') }],
+    ['of which eleven begin with one letter', { a: wild(...[...'abcdefghijk'].map((one) => `x${one}*`)) }],
+    ['that must not match', { a: [{ 'anything-but': { wildcard: '*a*a*a*a*a*' } }] }],
+    ['of which one must not match', { a: [{ 'anything-but': { wildcard: ['x*', '*a*a*a*a*a*'] } }] }],
+    ['in a second field', { a: ['x'], b: { c: wild('*a*a*a*a*a*') } }],
+    ['that share a field', { $or: [{ a: wild('*:a/*', '*:b/*') }, { a: wild('*:c/*', '*:d/*') }] }],
+  ])('refuses wildcards %s', (_name, pattern) => {
+    expect(() => compileEventPattern(JSON.stringify(pattern))).toThrow(
+      'Reason: Rule is too complex - try using fewer wildcard characters',
+    )
+  })
+  it.each<[string, object]>([
+    ['with one star less', { a: wild('*:*:*:*:event-bus/*') }],
+    ['of five and five', { a: wild('*a*a*a*a*') }],
+    ['with a shorter repetition', { a: wild('*aaaaaaaaa') }],
+    ['of which three begin alike', { a: wild('*:a/*', '*:b/*', '*:c/*') }],
+    ['that are the same', { a: wild(...Array.from({ length: 20 }, () => 'x*')) }],
+    ['of which ten begin with one letter', { a: wild(...[...'abcdefghij'].map((one) => `x${one}*`)) }],
+    ['with escaped stars', { a: wild('\\*a\\*a\\*a\\*a\\*a\\*a') }],
+    ['in two fields', { a: wild('*a*a*a*a*'), b: wild('*a*a*a*a*') }],
+    ['in fields of their own', { $or: [{ a: wild('*:a/*', '*:b/*') }, { b: wild('*:c/*', '*:d/*') }] }],
+    ['behind a field that must be absent', { a: [{ exists: false }], b: wild('*a*a*a*a*a*') }],
+  ])('takes wildcards %s', (_name, pattern) => {
+    expect(compileEventPattern(JSON.stringify(pattern))({})).toBe(false)
+  })
+  it('looks at no pattern for long', () => {
+    const made = ['*ab', '*ba', '*aab'].map((piece) => `${piece.repeat(2)}${'ab'.repeat(300)}`)
+    expect(() => compileEventPattern(JSON.stringify({ a: wild(...made) }))).toThrow('Rule is too complex')
+  })
 
   it('matches a wildcard exactly where the regular expression of the same meaning does', () => {
     const operand = fc

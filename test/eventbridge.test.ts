@@ -469,10 +469,10 @@ describe('rules and targets', () => {
       /ScheduleExpression is not supported/,
     ],
     [
-      'an unsupported operator',
-      { EventPattern: '{"a":[{"cidr":"10.0.0.0/8"}]}' },
+      'too many wildcards',
+      { EventPattern: '{"a":[{"wildcard":"*:*:*:*:*:event-bus/*"}]}' },
       'InvalidEventPatternException',
-      /cidr/,
+      /Rule is too complex/,
     ],
     [
       'an empty pattern',
