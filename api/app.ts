@@ -130,17 +130,6 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     if (c.env?.refused !== undefined) throw c.env.refused
     await next()
   })
-  app.use(async (c, next) => {
-    // No route, where only middleware has matched.
-    const { method, path } = matchedRoutes(c).at(-1) ?? {}
-    if (method !== undefined && METHODS.includes(method)) {
-      const names = [...new URL(c.req.url).searchParams.keys()]
-      // A signature may stand in the query, where API Gateway has looked at it.
-      const own = deps.auth === 'iam' ? names.filter((name) => !/^x-amz-/i.test(name)) : names
-      demandKnown(own, QUERY_PARAMETERS[`${method} ${path}`] ?? [])
-    }
-    await next()
-  })
   app.notFound((c) => {
     const allow = methodsOf(c.req.path)
     if (allow === '') return problem(new ApiError('NOT_FOUND', 'No route has this path.'), c.get('requestId'))
@@ -161,21 +150,32 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     )
   })
 
-  app.get('/', (c) => showPage(c, deps.page))
+  app.get('/', (c) => {
+    demandKnownQuery(c)
+    return showPage(c, deps.page)
+  })
   // The reference asks for what is beside it, which is elsewhere behind a slash.
-  app.get('/docs', (c) => (hasTrailingSlash(c) ? c.redirect('../docs', 308) : showPage(c, deps.docs())))
+  app.get('/docs', (c) => {
+    demandKnownQuery(c)
+    // The reference asks for what is beside it, which is elsewhere behind a slash.
+    return hasTrailingSlash(c) ? c.redirect('../docs', 308) : showPage(c, deps.docs())
+  })
 
   let document: Promise<object> | undefined
   app.get('/openapi.json', async (c) => {
+    demandKnownQuery(c)
     // Made for whoever asks first, not at every cold start.
     document ??= import('./openapi.ts').then(({ openApi }) => openApi(deps))
     return c.json(await document, 200, { 'cache-control': 'no-cache' })
   })
 
-  app.get('/health', (c) => c.json({ status: 'ok' } satisfies Health, 200, { 'cache-control': 'no-store' }))
+  app.get('/health', (c) => {
+    demandKnownQuery(c)
+    return c.json({ status: 'ok' } satisfies Health, 200, { 'cache-control': 'no-store' })
+  })
 
   app.post('/images', async (c) => {
-    const owner = await deps.identify(c)
+    const owner = await ownerOf(c)
     const key = parse(idempotencyKeySchema.optional(), c.req.header('idempotency-key'), 'Idempotency-Key')
     const upload = await readUpload(c.req.raw, deps.maxImageBytes, arrivedAsText(c))
     const imageId = await submitImage(deps, owner, upload, wantedAnalyses(upload.analyses), key)
@@ -191,7 +191,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   })
 
   app.post('/uploads', async (c) => {
-    const owner = await deps.identify(c)
+    const owner = await ownerOf(c)
     const key = parse(idempotencyKeySchema.optional(), c.req.header('idempotency-key'), 'Idempotency-Key')
     const body = await readJson(c.req.raw)
     refuseUnknown('Property', Object.keys(body), [...Object.keys(announcedSchema.shape), 'analyses'])
@@ -220,7 +220,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   })
 
   app.get('/images', async (c) => {
-    const owner = await deps.identify(c)
+    const owner = await ownerOf(c)
     const { limit, cursor, status, label, minConfidence } = parse(listSchema, c.req.query(), 'The query')
     const { items, last } = await listImages(deps, owner, {
       limit,
@@ -243,7 +243,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   })
 
   app.get('/images/:imageId', async (c) => {
-    const owner = await deps.identify(c)
+    const owner = await ownerOf(c)
     const { wait } = parse(waitSchema, c.req.query(), 'The query')
     const imageId = c.req.param('imageId')
     const look = () => findImage(imageId, owner)
@@ -266,7 +266,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   })
 
   app.get('/images/:imageId/thumbnail', async (c) => {
-    const image = await findImage(c.req.param('imageId'), await deps.identify(c))
+    const image = await findImage(c.req.param('imageId'), await ownerOf(c))
     if (image.status !== 'completed') {
       throw new ApiError('NOT_FOUND', `The image is ${image.status} and has no thumbnail.`)
     }
@@ -274,7 +274,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   })
 
   app.get('/images/:imageId/original', async (c) => {
-    const { imageId, original } = await findImage(c.req.param('imageId'), await deps.identify(c))
+    const { imageId, original } = await findImage(c.req.param('imageId'), await ownerOf(c))
     // What is uploaded to S3 directly is kept once it has been looked at, and is an image.
     if (original.sha256 === undefined) {
       throw new ApiError(
@@ -291,7 +291,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
 
   // What EventBridge was told of this image; it adds an id, account, region and time of its own.
   app.get('/images/:imageId/event', async (c) => {
-    const image = await findImage(c.req.param('imageId'), await deps.identify(c))
+    const image = await findImage(c.req.param('imageId'), await ownerOf(c))
     if (!isFinished(image)) throw new ApiError('NOT_FOUND', `The image is ${image.status} and has no event.`)
     const event: Event = {
       source: EVENT_SOURCE,
@@ -302,7 +302,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   })
 
   app.post('/images/:imageId/retry', async (c) => {
-    const image = await findImage(c.req.param('imageId'), await deps.identify(c))
+    const image = await findImage(c.req.param('imageId'), await ownerOf(c))
     await resubmitImage(deps, image)
     return c.json(
       {
@@ -316,9 +316,30 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   })
 
   app.delete('/images/:imageId', async (c) => {
-    await deleteImage(deps, await findImage(c.req.param('imageId'), await deps.identify(c)))
+    await deleteImage(deps, await findImage(c.req.param('imageId'), await ownerOf(c)))
     return c.body(null, 204)
   })
+
+  /** Who asks, and asks for nothing that the route does not know; to a stranger that is no matter. */
+  async function ownerOf(c: Context<Env>): Promise<string> {
+    const owner = await deps.identify(c)
+    demandKnownQuery(c)
+    return owner
+  }
+
+  /** @throws ApiError INVALID_PARAMETER */
+  function demandKnownQuery(c: Context<Env>): void {
+    const names = [...new URL(c.req.url).searchParams.keys()]
+      // A signature may stand in the query, where API Gateway has looked at it.
+      .filter((name) => deps.auth !== 'iam' || !/^x-amz-/i.test(name))
+    const { method, path } = matchedRoutes(c).at(-1) ?? {}
+    refuseUnknown('Query parameter', names, QUERY_PARAMETERS[`${method} ${path}`] ?? [])
+    const repeated = names.find((name, at) => names.indexOf(name) < at && !REPEATABLE.includes(name))
+    // Of two values, no one knows which is meant.
+    if (repeated !== undefined) {
+      throw new ApiError('INVALID_PARAMETER', `Query parameter ${quoted(repeated)} is repeated.`)
+    }
+  }
 
   /** The methods of a path, as the header Allow has them; nothing where there is no such path. */
   function methodsOf(path: string): string {
@@ -415,13 +436,3 @@ const hasTrailingSlash = (c: Context): boolean => new URL(c.req.url).pathname.en
 
 /** A URL relative to the request's, so that it is right below any stage prefix, which the app cannot see. */
 const reference = (c: Context, path: string): string => (hasTrailingSlash(c) ? `../${path}` : path)
-
-/** @throws ApiError INVALID_PARAMETER */
-function demandKnown(names: string[], known: readonly string[]): void {
-  refuseUnknown('Query parameter', names, known)
-  const repeated = names.find((name, at) => names.indexOf(name) < at && !REPEATABLE.includes(name))
-  // Of two values, no one knows which is meant.
-  if (repeated !== undefined) {
-    throw new ApiError('INVALID_PARAMETER', `Query parameter ${quoted(repeated)} is repeated.`)
-  }
-}

@@ -9,8 +9,11 @@ locals {
     var.emulator_rekognition == null ? {} : { AWS_ENDPOINT_URL_REKOGNITION = var.emulator_rekognition },
   )
 
-  # Without these the gateway hands binary bodies over as broken text, and says 200. `*/*` would encode JSON too.
-  binary_media_types = var.compat.binary_media_types ? ["image/*", "application/octet-stream", "multipart/form-data"] : []
+  # Without these the gateway hands binary bodies over as broken text, and says 200. `*/*` would encode JSON too. The
+  # last is what `curl --data-binary @photo.jpg` calls a photo.
+  binary_media_types = var.compat.binary_media_types ? [
+    "image/*", "application/octet-stream", "multipart/form-data", "application/x-www-form-urlencoded",
+  ] : []
 
   # jwt is verified in the function: the gateway's own JWT authorizer is for HTTP APIs only.
   gateway_authorization = var.auth == "iam" ? "AWS_IAM" : "NONE"
@@ -30,6 +33,8 @@ locals {
       root   = { resource_id = local.resources.root, method = "ANY", authorization = local.gateway_authorization }
       proxy  = { resource_id = local.resources.proxy, method = "ANY", authorization = local.gateway_authorization }
       health = { resource_id = local.resources.health, method = "GET", authorization = "NONE" }
+      # Other methods are answered by the function, as elsewhere: 405 with what is allowed.
+      health_other = { resource_id = local.resources.health, method = "ANY", authorization = local.gateway_authorization }
     },
     {
       for name in local.preflights :

@@ -1,7 +1,16 @@
+locals {
+  # Emulators have all APIs on one host.
+  api_url = var.emulator_endpoint == null ? aws_api_gateway_stage.live.invoke_url : "${var.emulator_endpoint}/restapis/${aws_api_gateway_rest_api.api.id}/${local.stage}/_user_request_"
+}
+
 output "api_url" {
   description = "Where the API is. With auth = iam requests are signed for the service execute-api."
-  # Emulators have all APIs on one host.
-  value = var.emulator_endpoint == null ? aws_api_gateway_stage.live.invoke_url : "${var.emulator_endpoint}/restapis/${aws_api_gateway_rest_api.api.id}/${local.stage}/_user_request_"
+  value       = local.api_url
+}
+
+output "upload_url" {
+  description = "Where images are posted to: raw, in a form, or as base64 in JSON."
+  value       = "${local.api_url}/images"
 }
 
 output "api_execution_arn" {

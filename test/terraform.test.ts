@@ -317,6 +317,7 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
     const applied = new Plan(
       values.root_module.resources.map(({ address, type, values }) => ({ address, type, after: values })),
     )
+    expect(values.outputs['upload_url']?.value).toBe(`${values.outputs['api_url']?.value}/images`)
     const s3 = new S3Client({ endpoint, region, credentials, forcePathStyle: true })
     const sqs = new SQSClient({ endpoint, region, credentials, useQueueUrlAsEndpoint: false })
     const rekognition = await startRekognition({

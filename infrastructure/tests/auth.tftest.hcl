@@ -8,7 +8,7 @@ run "by_default_every_route_but_health_is_signed" {
   command = plan
 
   assert {
-    condition     = { for route, method in aws_api_gateway_method.api : route => method.authorization } == { root = "AWS_IAM", proxy = "AWS_IAM", health = "NONE" }
+    condition     = { for route, method in aws_api_gateway_method.api : route => method.authorization } == { root = "AWS_IAM", proxy = "AWS_IAM", health = "NONE", health_other = "AWS_IAM" }
     error_message = "Only /health may be open."
   }
   assert {
@@ -33,7 +33,7 @@ run "a_browser_may_ask_unsigned_whether_a_page_may_send_signed_requests" {
       for route, method in aws_api_gateway_method.api : route => "${method.http_method} ${method.authorization}"
       } == {
       root   = "ANY AWS_IAM", root_preflight = "OPTIONS NONE", proxy = "ANY AWS_IAM", proxy_preflight = "OPTIONS NONE",
-      health = "GET NONE"
+      health = "GET NONE", health_other = "ANY AWS_IAM"
     }
     error_message = "Preflights carry no signature, and nothing else may come without."
   }
@@ -82,7 +82,7 @@ run "jwt_is_verified_in_the_function" {
   }
 
   assert {
-    condition     = { for route, method in aws_api_gateway_method.api : route => method.authorization } == { root = "NONE", proxy = "NONE", health = "NONE" }
+    condition     = { for route, method in aws_api_gateway_method.api : route => method.authorization } == { root = "NONE", proxy = "NONE", health = "NONE", health_other = "NONE" }
     error_message = "The gateway must let bearer tokens through, and preflights with them."
   }
   assert {

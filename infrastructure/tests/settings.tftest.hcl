@@ -55,6 +55,15 @@ run "what_callers_may_ask_for" {
   }
 }
 
+run "what_curl_posts_arrives_whole" {
+  command = plan
+
+  assert {
+    condition     = contains(aws_api_gateway_rest_api.api.binary_media_types, "application/x-www-form-urlencoded")
+    error_message = "curl --data-binary names this type, and text would ruin a photo."
+  }
+}
+
 run "what_is_uploaded_becomes_a_job" {
   command = plan
 
