@@ -63,7 +63,8 @@ export const handler = async (event: unknown, context: LambdaContext) => {
 const gatewayEvent = z.looseObject({
   version: z.string().optional(),
   resource: z.string().optional(),
-  pathParameters: z.looseObject({ proxy: z.string().optional() }).nullish(),
+  routeKey: z.string().optional(),
+  pathParameters: z.record(z.string(), z.string()).nullish(),
 })
 /** Payload 1.0, and the events of a load balancer. Behind a custom domain they have a `rawPath` as well. */
 const restEvent = gatewayEvent.extend({
@@ -102,16 +103,15 @@ function requestOf(event: unknown): LambdaEvent | undefined {
  * the stage too where the mapping names none; the stage in an HTTP API, unless that is `$default`. (An HTTP API leaves
  * a custom domain's base path out of payload 2.0: API Gateway developer guide, "Payload format differences".)
  */
-function routePath(
-  path: string,
-  { version, resource, pathParameters, requestContext }: z.infer<typeof restEvent | typeof httpEvent>,
-): string {
-  if (resource === '/') return '/'
-  const proxy = pathParameters?.proxy
-  if (proxy !== undefined) {
-    // As it was sent, but for a slash at the end, which only the path has.
-    const at = path.lastIndexOf(`/${proxy}`)
-    return at < 0 ? `/${proxy}` : path.slice(at)
+function routePath(path: string, event: z.infer<typeof restEvent | typeof httpEvent>): string {
+  const { version, resource, routeKey, requestContext } = event
+  // What the gateway has matched, as `/{proxy+}`, with its parameters as they were sent. Only the path has a slash at
+  // the end. An HTTP API may match nothing, and call that $default.
+  const matched = resource ?? routeKey?.split(' ')[1] ?? ''
+  if (matched !== '' && !matched.includes('$')) {
+    const parameter = (_: string, name: string): string => event.pathParameters?.[name] ?? ''
+    const filled = matched.replaceAll(/\{([^}+]+)\+?\}/g, parameter)
+    return path.endsWith('/') && filled !== '/' ? `${filled}/` : filled
   }
   const stage = `/${requestContext.stage}`
   const hasStage = version !== undefined && (path === stage || path.startsWith(`${stage}/`))

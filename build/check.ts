@@ -1,13 +1,13 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import { createRequire } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
-import type { FunctionName } from './bundle.ts'
+import { type FunctionName, ROOT } from './bundle.ts'
 import { httpEvent, restEvent, sqsEvent } from './events.ts'
 import type { Answer } from './invoke.ts'
 import { type Arch, type Libc, platformOf } from './sharp.ts'
@@ -16,16 +16,12 @@ import { unzip } from './zip.ts'
 /** Milliseconds. Loading and a few events take under one second on a slow machine. */
 const DEADLINE_MS = 30_000
 
-/** Node of the version that Lambda has, which `npm ci` brings along; else the one that runs this. */
+/** Node of the version that Lambda has, which `npm ci` brings along (package.json); else the one that runs this. */
 function pinnedNode(): string {
-  try {
-    const name = `${process.platform === 'win32' ? 'win' : process.platform}-${process.arch}`
-    const manifest = createRequire(import.meta.url).resolve(`node-${name}/package.json`)
-    return join(dirname(manifest), 'bin', process.platform === 'win32' ? 'node.exe' : 'node')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND') return process.execPath
-    throw error
-  }
+  const machine = `${process.platform === 'win32' ? 'win' : process.platform}-${process.arch}`
+  const folders = [`node-${machine}`, `node-bin-${machine}`].map((name) => join(ROOT, 'node_modules', name))
+  const file = process.platform === 'win32' ? 'node.exe' : 'node'
+  return folders.map((folder) => join(folder, 'bin', file)).find(existsSync) ?? process.execPath
 }
 
 /** A function that runs from its zip. */

@@ -8,10 +8,10 @@ const bodyOf = (body: Buffer | string | undefined) => ({
   isBase64Encoded: body instanceof Buffer,
 })
 
-/** API Gateway's REST API, payload 1.0, with the resources `/` and `/{proxy+}`. */
+/** API Gateway's REST API, payload 1.0, with the resources of infrastructure/api.tf. */
 export const restEvent = (httpMethod: string, path: string, type?: string, body?: Buffer | string) => {
   const sent = { ...headers, ...(type === undefined ? {} : { 'content-type': type }) }
-  const resource = path === '/' ? '/' : '/{proxy+}'
+  const resource = path === '/' || path === '/health' ? path : '/{proxy+}'
   return {
     resource,
     path,
@@ -21,7 +21,7 @@ export const restEvent = (httpMethod: string, path: string, type?: string, body?
     queryStringParameters: null,
     multiValueQueryStringParameters: null,
     // Without the slash at the end of a path.
-    pathParameters: path === '/' ? null : { proxy: path.slice(1).replace(/\/$/, '') },
+    pathParameters: resource === path ? null : { proxy: path.slice(1).replace(/\/$/, '') },
     stageVariables: null,
     requestContext: {
       accountId: '123456789012',

@@ -73,6 +73,16 @@ const GATEWAYS: Gateway[] = [
     prefix: '',
     event: (method, path, type, body) => httpEvent(method, path, type, body, '$default'),
   },
+  {
+    name: 'a REST API with a resource for every route',
+    prefix: '/pictures',
+    event: (...request) => {
+      const event = behind('/pictures', restEvent(...request))
+      const [, imageId] = /^\/images\/([^/]+)/.exec(request[1]) ?? []
+      if (imageId === undefined) return { ...event, resource: request[1], pathParameters: null }
+      return { ...event, resource: request[1].replace(imageId, '{imageId}'), pathParameters: { imageId } }
+    },
+  },
   { name: 'an HTTP API with a named stage', prefix: '/v1', event: httpEvent },
   {
     name: 'an HTTP API with a greedy route and a base path',
@@ -80,7 +90,7 @@ const GATEWAYS: Gateway[] = [
     event: (method, path, type, body) => {
       const event = httpEvent(method, path, type, body, '$default')
       const { pathParameters } = restEvent(method, path)
-      const route = pathParameters === null ? 'ANY /' : 'ANY /{proxy+}'
+      const route = pathParameters === null ? `ANY ${path}` : 'ANY /{proxy+}'
       return { ...event, routeKey: route, ...(pathParameters === null ? {} : { pathParameters }) }
     },
   },
