@@ -230,6 +230,10 @@ export async function startTestSystem(
   const receiveJobs = async (): Promise<SQSEvent> => ({
     Records: (await receive(jobQueueUrl)).map((message) => toRecord(message, jobQueueArn)),
   })
+  // Of S3's notifications, which others than the embedded S3 try out when they are set up.
+  for (const { body, receiptHandle } of (await receiveJobs()).Records) {
+    if (JSON.parse(body).Event === 's3:TestEvent') await remove(jobQueueUrl, [receiptHandle])
+  }
 
   return {
     app,

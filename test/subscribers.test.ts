@@ -149,7 +149,15 @@ describe('the subscribers, at the embedded AWS', () => {
     const child = spawn(
       process.execPath,
       ['--disable-warning=ExperimentalWarning', 'examples/subscribers/local.ts', 'Dog', 'Sharp'],
-      { cwd: root, env: { ...env, AWS_ENDPOINT_URL: system.endpoint, NO_COLOR: '1' } },
+      {
+        cwd: root,
+        env: {
+          ...env,
+          AWS_ENDPOINT_URL: system.endpoint,
+          EVENT_BUS_NAME: system.names.eventBus,
+          NO_COLOR: '1',
+        },
+      },
     )
     let output = ''
     for (const stream of [child.stdout, child.stderr])
