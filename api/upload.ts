@@ -81,10 +81,10 @@ async function readAs(
   asText: boolean,
 ): Promise<Upload> {
   refuseCoding(request)
+  // Text has three bytes (U+FFFD) for each one that was lost.
+  const limit = asText ? 3 * maxBytes : maxBytes
   if (mediaType === 'multipart/form-data') {
-    // Text has three bytes (U+FFFD) for each one that was lost.
-    const limit = (asText ? 3 * maxBytes : maxBytes) + ENVELOPE_BYTES
-    const upload = await fromForm(request, await readBody(request, limit, maxBytes))
+    const upload = await fromForm(request, await readBody(request, limit + ENVELOPE_BYTES, maxBytes))
     // ASCII is the same as text.
     if (asText && upload.bytes.some((byte) => byte >= 0x80)) throw ruinedByText()
     return upload
@@ -96,7 +96,7 @@ async function readAs(
   const isChosen = mediaType === 'application/octet-stream' || mediaType.startsWith('image/')
   if (isChosen || mediaType === '' || mediaType === 'application/x-www-form-urlencoded') {
     if (isChosen && asText && request.body !== null) throw ruinedByText()
-    const bytes = await readBody(request, maxBytes, maxBytes)
+    const bytes = await readBody(request, limit, maxBytes)
     if (!isChosen) refuseOther(bytes, mediaType)
     if (asText && bytes.length > 0) throw ruinedByText()
     return { bytes, filename: filenameOf(request.headers.get('content-disposition')) }

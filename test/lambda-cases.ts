@@ -79,8 +79,9 @@ const GATEWAYS: Gateway[] = [
     event: (...request) => {
       const event = behind('/pictures', restEvent(...request))
       const [, imageId] = /^\/images\/([^/]+)/.exec(request[1]) ?? []
-      if (imageId === undefined) return { ...event, resource: request[1], pathParameters: null }
-      return { ...event, resource: request[1].replace(imageId, '{imageId}'), pathParameters: { imageId } }
+      const path = request[1].replace(/(?<=.)\/$/, '')
+      if (imageId === undefined) return { ...event, resource: path, pathParameters: null }
+      return { ...event, resource: path.replace(imageId, '{imageId}'), pathParameters: { imageId } }
     },
   },
   { name: 'an HTTP API with a named stage', prefix: '/v1', event: httpEvent },
@@ -222,6 +223,13 @@ export function lambdaCases(load: Load): void {
         }
       })
 
+      it('says where the image is, also to a request with a slash at its end', async () => {
+        const accepted = await call(event('POST', '/images/', 'image/png', picture))
+        expect(accepted.statusCode, accepted.body).toBe(202)
+        const location = new URL(header(accepted, 'location') ?? '', `https://host${prefix}/images/`)
+        expect(location.pathname).toBe(`${prefix}/images/${JSON.parse(accepted.body).imageId}`)
+      })
+
       it('gives a form for an upload', async () => {
         const announced = JSON.stringify({ contentType: 'image/png', bytes: picture.length })
         const given = await call(event('POST', '/uploads', 'application/json', announced))
@@ -267,6 +275,8 @@ export function lambdaCases(load: Load): void {
         const { type, body } = await form(noise)
         for (const [sent, text] of [
           ['image/webp', asText(noise)],
+          [undefined, asText(noise)],
+          ['application/x-www-form-urlencoded', asText(noise)],
           [type, asText(body)],
         ] as const) {
           expect(codeOf(await call(event('POST', '/images', sent, text)))).toEqual([
