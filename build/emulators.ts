@@ -7,7 +7,7 @@ export interface Emulator {
   runsNothing?: string
   /** Whether its functions are processes of the machine that the emulator is on, and reach what this machine reaches. */
   beside: boolean
-  /** Changes that every plan shows, by address and attribute, and why; all else fails the check. */
+  /** Changes that every plan shows, by address and attribute, and why; every other change fails the check. */
   drift: { change: RegExp; sameJson: boolean; reason: string }[]
 }
 

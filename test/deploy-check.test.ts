@@ -32,7 +32,7 @@ describe('npm run deploy-check', () => {
     expect({ code, last }).toEqual({ code: 1, last: '0 passed, 1 failed' })
   })
 
-  it('says what it takes where it is told no endpoint', async () => {
+  it('says what it takes where it is given no endpoint', async () => {
     const { code, output } = await deployCheck()
     expect(output).toMatch(/--endpoint[\s\S]+ministack, moto, localstack/)
     expect(code).toBe(1)
