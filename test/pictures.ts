@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { crc32 } from 'node:zlib'
+import { crc32, deflateSync } from 'node:zlib'
 import sharp, { type Sharp } from 'sharp'
 
 /** Pictures made for the tests. Every test that needs an odd one makes it, so nobody has to guess what a file holds. */
@@ -147,6 +147,34 @@ export const repeat = (unit: Uint8Array, times: number): Buffer => Buffer.alloc(
 export const insert = (file: Uint8Array, at: number, ...parts: Uint8Array[]): Buffer =>
   Buffer.concat([file.subarray(0, at), ...parts, file.subarray(at)])
 
+/** A profile for grey whose numbers are amounts of light (ICC.1:2001-04): gamma 1, white of D50. */
+export function linearGrey(): Buffer {
+  const d50 = '0000f6d6000100000000d32d'
+  const tags = [
+    { name: 'wtpt', data: Buffer.from(`58595a2000000000${d50}`, 'hex') },
+    { name: 'kTRC', data: Buffer.concat([Buffer.from('curv'), u32(0), u32(1), Buffer.from([1, 0, 0, 0])]) },
+  ]
+  const head = Buffer.alloc(128)
+  head.writeUInt32BE(0x02400000, 8)
+  head.write('mntrGRAYXYZ ', 12, 'latin1')
+  head.write('acsp', 36, 'latin1')
+  head.write(d50, 68, 'hex')
+  let at = head.length + 4 + 12 * tags.length
+  const table = tags.map(({ name, data }) => {
+    const entry = Buffer.concat([Buffer.from(name), u32(at), u32(data.length)])
+    at += data.length
+    return entry
+  })
+  const profile = Buffer.concat([head, u32(tags.length), ...table, ...tags.map(({ data }) => data)])
+  profile.writeUInt32BE(profile.length, 0)
+  return profile
+}
+export const withProfile = (png: Uint8Array, profile: Uint8Array): Buffer =>
+  withChunks(
+    png,
+    pngChunk('iCCP', Buffer.concat([Buffer.from('profile\0\0', 'latin1'), deflateSync(profile)])),
+  )
+
 /** Where the chunks of a PNG begin that follow its header. */
 const AFTER_IHDR = 33
 export const withChunks = (png: Uint8Array, ...chunks: Uint8Array[]): Buffer =>
@@ -261,8 +289,18 @@ const boxOf = (boxes: IsoBox[], type: string): IsoBox => {
   return found
 }
 
-/** An AVIF whose picture is that of `side` pixels, shown as the cells of a grid (ISO/IEC 23008-12, 6.6.2.3). */
-export async function grid(side: number, rows: number, columns: number, shown: number): Promise<Buffer> {
+/**
+ * An AVIF whose picture is that of `side` pixels, shown as the cells of a grid (ISO/IEC 23008-12, 6.6.2.3).
+ *
+ * @param cells how many items the cells are; all of them have the same bytes
+ */
+export async function grid(
+  side: number,
+  rows: number,
+  columns: number,
+  shown: number,
+  cells = 1,
+): Promise<Buffer> {
   const cell = await flat(side, side).avif({ effort: 0 }).toBuffer()
   const top = isoBoxes(cell)
   const items = isoBoxes(boxOf(top, 'meta').bytes, 12)
@@ -272,29 +310,33 @@ export async function grid(side: number, rows: number, columns: number, shown: n
   const ftyp = box('ftyp', Buffer.from('avif'), u32(0), Buffer.from('avifmif1miaf'))
   const item = (id: number, type: string) => fullBox('infe', 2, u16(id), u16(0), Buffer.from(`${type}\0`))
   const uses = properties.map(({ type }, index) => (index + 1) | (type === 'av1C' ? 0x80 : 0))
+  const ids = Array.from({ length: cells }, (_, index) => index + 1)
+  const canvas = cells + 1
+  const shownAs = Array.from({ length: rows * columns }, (_, index) => u16((index % cells) + 1))
   const meta = (at: number) =>
     fullBox(
       'meta',
       0,
       fullBox('hdlr', 0, u32(0), Buffer.from('pict'), Buffer.alloc(13)),
-      fullBox('pitm', 0, u16(2)),
+      fullBox('pitm', 0, u16(canvas)),
       fullBox(
         'iloc',
         0,
-        ...[Buffer.from([0x44, 0]), u16(2)],
-        ...[u16(1), u16(0), u16(1), u32(at), u32(data.length)],
-        ...[u16(2), u16(0), u16(1), u32(at + data.length), u32(layout.length)],
+        ...[Buffer.from([0x44, 0]), u16(canvas)],
+        ...ids.flatMap((id) => [u16(id), u16(0), u16(1), u32(at), u32(data.length)]),
+        ...[u16(canvas), u16(0), u16(1), u32(at + data.length), u32(layout.length)],
       ),
-      fullBox('iinf', 0, u16(2), item(1, 'av01'), item(2, 'grid')),
-      fullBox('iref', 0, box('dimg', u16(2), u16(rows * columns), repeat(u16(1), rows * columns))),
+      fullBox('iinf', 0, u16(canvas), ...ids.map((id) => item(id, 'av01')), item(canvas, 'grid')),
+      fullBox('iref', 0, box('dimg', u16(canvas), u16(rows * columns), ...shownAs)),
       box(
         'iprp',
         box('ipco', ...properties.map(({ bytes }) => bytes), fullBox('ispe', 0, u32(shown), u32(shown))),
         fullBox(
           'ipma',
           0,
-          ...[u32(2), u16(1), Buffer.from([uses.length, ...uses])],
-          ...[u16(2), Buffer.from([1, properties.length + 1])],
+          u32(canvas),
+          ...ids.flatMap((id) => [u16(id), Buffer.from([uses.length, ...uses])]),
+          ...[u16(canvas), Buffer.from([1, properties.length + 1])],
         ),
       ),
     )

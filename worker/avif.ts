@@ -1,22 +1,139 @@
 import { Verdict } from '../shared/image.ts'
 
+/** What a decoder has to do for one AVIF, in pixels: `largest` is the largest picture, `decoded` all of them together. */
+export interface AvifPixels {
+  largest: number
+  decoded: number
+}
+
 /**
- * Pixels of the largest picture within an AVIF, and of all that may be decoded for it: each coded picture as often as
- * it has frames (all of them are decoded for one) and as often as a grid shows it. 800 bytes can thus mean minutes.
- * What cannot be followed counts as infinite.
+ * The work in an AVIF. A decoder makes the primary picture, what that is composed of, and their transparency; it passes
+ * over gain maps, thumbnails, Exif and XMP. Each coded picture counts as often as it has frames (all of them are
+ * decoded for one) and as often as a grid shows it. 800 bytes can thus mean minutes.
  *
+ * @returns an infinite `decoded` for boxes that decoders may read otherwise
  * @throws Verdict CORRUPT_IMAGE where a box ends too early, which some decoders overlook
  */
-export function avifPixels(bytes: Buffer): { largest: number; decoded: number } {
-  let meta: Buffer | undefined
-  for (const { type, data } of boxes(bytes)) {
-    if (type !== 'meta') continue
-    // Decoders differ in which one they take, and each could mean the whole file.
-    if (meta !== undefined) return NOT_TO_BE_FOLLOWED
-    meta = data
+export function avifPixels(bytes: Buffer): AvifPixels {
+  return orUnclear(() => {
+    const meta = metaOf(bytes)
+    return meta === undefined
+      ? { largest: 0, decoded: 0 }
+      : itemPixels(bytes, readItems(meta.data.subarray(4)))
+  })
+}
+
+/** Brands of image sequences: `avis` is AVIF's own, `msf1` that of HEIF (ISO/IEC 23008-12, section 10.3). */
+const SEQUENCE_BRANDS = ['avis', 'msf1']
+
+/**
+ * An animated AVIF as the still picture that is in it too, which is its first frame: libvips opens none of the brand
+ * `avis`, and the samples of `moov` are not in `avifPixels`.
+ *
+ * @param file any file; one that is not an animated AVIF comes back as it is
+ */
+export function stillOf(file: Buffer): Buffer {
+  const [ftyp] = boxes(file.subarray(0, MAX_BRANDS_BYTES))
+  if (ftyp?.type !== 'ftyp') return file
+  const first = ftyp.at + 8
+  const brands: number[] = []
+  for (let at = first; at < first + ftyp.data.length; at += 4) {
+    if (SEQUENCE_BRANDS.includes(file.toString('latin1', at, at + 4))) brands.push(at)
   }
+  if (brands.length === 0) return file
+  const still = Buffer.from(file)
+  for (const at of brands) still.write('avif', at, 'latin1')
+  for (const { type, at } of boxes(file)) if (type === 'moov') still.write('free', at + 4, 'latin1')
+  return still
+}
+
+/** Whether the colours are stored as the transparency lets them through (ISO/IEC 23008-12, section 6.10.1.3, `prem`). */
+export const isPremultiplied = (bytes: Buffer): boolean => {
+  const items = itemsOf(bytes)
+  return items?.references.some(({ type, from }) => type === 'prem' && from === items.primary) ?? false
+}
+
+/** What turns, mirrors and crops a picture. */
+const TRANSFORMATIONS = ['irot', 'imir', 'clap']
+
+/**
+ * An AVIF whose transparency is turned, mirrored and cropped as its colours are. Older encoders say it of the colours only
+ * and mean both, as browsers read it; libheif turns what it is said of.
+ *
+ * @param file any AVIF; one that needs no change, or is out of the ordinary, comes back as it is
+ */
+export function withTurnedAlpha(file: Buffer): Buffer {
+  const items = itemsOf(file)
+  const transformations = (id: number | undefined): number[] =>
+    (items?.propertiesOf.get(id ?? -1) ?? []).filter((index) =>
+      TRANSFORMATIONS.includes(items?.properties[index]?.type ?? ''),
+    )
+  const wanted = transformations(items?.primary)
+  const alpha = items?.references.find(
+    ({ type, from, to }) => type === 'auxl' && to === items.primary && isAlpha(items, from),
+  )?.from
+  if (alpha === undefined || wanted.length === 0 || transformations(alpha).length > 0) return file
+  const meta = metaOf(file)
+  if (meta === undefined) return file
+  // A second description, of items whose bytes stay where they are; the first one is passed over.
+  const again = describedAgain(file.subarray(meta.at, meta.at + 8 + meta.data.length), alpha, wanted)
+  if (again === undefined) return file
+  const whole = Buffer.concat([file, again])
+  whole.write('free', meta.at + 4, 'latin1')
+  return whole
+}
+
+/** A `meta` box in which an item has more properties; undefined where that is not to be done by a few bytes. */
+function describedAgain(meta: Buffer, id: number, indexes: number[]): Buffer | undefined {
+  // Each in the one before: where a box is, from the beginning of `meta`.
+  const find = (type: string, from: number, head: number): number | undefined => {
+    const size = meta.readUInt32BE(from)
+    const found = [...boxes(meta.subarray(from + head, from + size))].filter((box) => box.type === type)
+    return found[0] === undefined || found.length > 1 ? undefined : from + head + found[0].at
+  }
+  const iprp = find('iprp', 0, 12)
+  const ipma = iprp === undefined ? undefined : find('ipma', iprp, 8)
+  if (iprp === undefined || ipma === undefined) return undefined
+  const idBytes = meta[ipma + 8] === 0 ? 2 : 4
+  const indexBytes = (meta[ipma + 11] ?? 0) & 1 ? 2 : 1
+  let at = ipma + 16
+  for (let items = meta.readUInt32BE(ipma + 12); items > 0; items -= 1) {
+    const count = at + idBytes
+    const end = count + 1 + meta.readUInt8(count) * indexBytes
+    if (uint(meta, at, idBytes) === id) {
+      // Transformations are essential, which the highest bit says.
+      const added = indexes.map((index) => (index + 1) | (indexBytes === 2 ? 0x8000 : 0x80))
+      const bytes = Buffer.alloc(added.length * indexBytes)
+      for (const [place, value] of added.entries()) bytes.writeUIntBE(value, place * indexBytes, indexBytes)
+      const again = Buffer.concat([meta.subarray(0, end), bytes, meta.subarray(end)])
+      again.writeUInt8(meta.readUInt8(count) + added.length, count)
+      for (const box of [0, iprp, ipma]) again.writeUInt32BE(meta.readUInt32BE(box) + bytes.length, box)
+      return again
+    }
+    at = end
+  }
+  return undefined
+}
+
+/** Undefined where boxes end too early, or are not to be followed: the decoder has the last word on those. */
+function itemsOf(bytes: Buffer): Items | undefined {
   try {
-    return meta === undefined ? NOTHING : itemPixels(bytes, meta.subarray(4))
+    const meta = metaOf(bytes)
+    return meta === undefined ? undefined : readItems(meta.data.subarray(4))
+  } catch (error) {
+    if (error instanceof Unclear || error instanceof RangeError) return undefined
+    throw error
+  }
+}
+
+/** Of the box `ftyp`: as many as sniffContentType looks at. */
+const MAX_BRANDS_BYTES = 256
+
+const NOT_TO_BE_FOLLOWED: AvifPixels = { largest: 0, decoded: Number.POSITIVE_INFINITY }
+
+function orUnclear(look: () => AvifPixels): AvifPixels {
+  try {
+    return look()
   } catch (error) {
     if (error instanceof Unclear) return NOT_TO_BE_FOLLOWED
     // Buffer's own words for it (https://nodejs.org/api/errors.html), which no other RangeError has.
@@ -25,9 +142,6 @@ export function avifPixels(bytes: Buffer): { largest: number; decoded: number } 
     throw new Verdict('CORRUPT_IMAGE', 'A box of the image ends too early.', error)
   }
 }
-
-const NOTHING = { largest: 0, decoded: 0 }
-const NOT_TO_BE_FOLLOWED = { largest: 0, decoded: Number.POSITIVE_INFINITY }
 
 /** What decoders may read otherwise, or more parts than there is time to look at or memory to keep a list of. */
 class Unclear extends Error {}
@@ -38,9 +152,19 @@ class Unclear extends Error {}
 const MAX_BOXES = 10_000
 const MAX_ITEMS = 10_000
 const MAX_REFERENCES = 100_000
+/** Of properties to items: ten times what MAX_ITEMS items have in files of encoders. */
+const MAX_ASSOCIATIONS = 100_000
+/** Of an item, far more than libheif takes (libheif/security_limits.cc: 32). */
+const MAX_EXTENTS = 1_000
+/** Units of AV1 data to look at, and bytes between them to pass over: a tenth of a second. */
+const MAX_STEPS = 10_000_000
+/** Compositions within compositions: a cell by its grid, a grid by its tone map. Decoders go no deeper. */
+const MAX_DEPTH = 3
 
 interface Box {
   type: string
+  /** Where the box begins in the bytes. */
+  at: number
   data: Buffer
 }
 
@@ -51,30 +175,66 @@ function* boxes(bytes: Buffer): Generator<Box> {
     const head = short === 1 && at + 16 <= bytes.length ? 16 : 8
     const size = short === 0 ? bytes.length - at : head === 16 ? uint(bytes, at + 8, 8) : short
     if (size < head) return
-    yield { type: bytes.toString('latin1', at + 4, at + 8), data: bytes.subarray(at + head, at + size) }
+    yield { type: bytes.toString('latin1', at + 4, at + 8), at, data: bytes.subarray(at + head, at + size) }
     at += size
   }
 }
 
-/** What a `meta` box says of its items (ISO/IEC 23008-12). Sizes, frames and references are matched by item id. */
-function itemPixels(file: Buffer, meta: Buffer): { largest: number; decoded: number } {
-  const items = childrenOf(meta)
-  const properties = childrenOf(items.get('iprp')?.[0] ?? Buffer.alloc(0))
-  // Where a box is there twice, decoders differ in which one they take.
-  const twice = ['iprp', 'iref', 'iloc', 'idat'].some((type) => (items.get(type)?.length ?? 0) > 1)
-  if (twice || (properties.get('ipco')?.length ?? 0) > 1) return NOT_TO_BE_FOLLOWED
-  const sizes = sizesOf(properties.get('ipco')?.[0], properties.get('ipma') ?? [])
-  const largest = [...sizes.values()].reduce((most, size) => Math.max(most, size), 0)
-  const uses = usesOf(items.get('iref')?.[0])
-  let decoded = 0
-  let unread = 2 * file.length
-  for (const [id, data] of dataOf(file, items.get('iloc')?.[0], items.get('idat')?.[0])) {
-    unread -= data?.length ?? Number.POSITIVE_INFINITY
-    if (data === undefined || unread < 0) return NOT_TO_BE_FOLLOWED
-    const count = av1Frames(data)
-    if (count > 0) decoded += count * (uses.get(id) ?? 1) * (sizes.get(id) ?? Number.POSITIVE_INFINITY)
+/** @throws Unclear where there are two: decoders differ in which one they take, and each could mean the whole file */
+function metaOf(bytes: Buffer): Box | undefined {
+  let meta: Box | undefined
+  for (const box of boxes(bytes)) {
+    if (box.type !== 'meta') continue
+    if (meta !== undefined) throw new Unclear()
+    meta = box
   }
-  return { largest, decoded }
+  return meta
+}
+
+/** What a `meta` box says of its items (ISO/IEC 14496-12, section 8.11, and ISO/IEC 23008-12), by item id. */
+interface Items {
+  primary: number | undefined
+  /** Four characters each. */
+  types: Map<number, string>
+  places: Map<number, Place>
+  idat: Buffer | undefined
+  properties: Box[]
+  /** Indexes of `properties`, from 0. */
+  propertiesOf: Map<number, number[]>
+  references: Reference[]
+}
+/** Where the data of an item is; `method` 0 counts from the beginning of the file, 1 from that of `idat`. */
+interface Place {
+  method: number
+  extents: [offset: number, size: number][]
+}
+interface Reference {
+  type: string
+  from: number
+  to: number
+}
+
+/** @throws Unclear, RangeError */
+function readItems(meta: Buffer): Items {
+  const parts = childrenOf(meta)
+  const only = (type: string): Buffer | undefined => {
+    const [first, second] = parts.get(type) ?? []
+    if (second !== undefined) throw new Unclear()
+    return first
+  }
+  const iprp = childrenOf(only('iprp') ?? Buffer.alloc(0))
+  const [ipco, ipco2] = iprp.get('ipco') ?? []
+  if (ipco2 !== undefined) throw new Unclear()
+  const pitm = only('pitm')
+  return {
+    primary: pitm === undefined ? undefined : uint(pitm, 4, pitm[0] === 0 ? 2 : 4),
+    types: readTypes(only('iinf')),
+    places: readPlaces(only('iloc')),
+    idat: only('idat'),
+    properties: ipco === undefined ? [] : boxesWithin(ipco),
+    propertiesOf: readAssociations(iprp.get('ipma') ?? []),
+    references: readReferences(only('iref')),
+  }
 }
 
 /** @throws Unclear */
@@ -97,13 +257,27 @@ function childrenOf(bytes: Buffer): Map<string, Buffer[]> {
 const uint = (bytes: Buffer, at: number, size: number): number =>
   size === 0 ? 0 : size === 8 ? Number(bytes.readBigUInt64BE(at)) : bytes.readUIntBE(at, size)
 
-/** The most pixels that each item is said to have. @throws Unclear */
-function sizesOf(ipco: Buffer | undefined, ipmas: Buffer[]): Map<number, number> {
-  const sizes = new Map<number, number>()
-  if (ipco === undefined || ipmas.length === 0) return sizes
-  const areas = boxesWithin(ipco).map(({ type, data }) =>
-    type === 'ispe' ? data.readUInt32BE(4) * data.readUInt32BE(8) : 0,
-  )
+function readTypes(iinf: Buffer | undefined): Map<number, string> {
+  const types = new Map<number, string>()
+  if (iinf === undefined) return types
+  for (const { type, data } of boxesWithin(iinf.subarray(iinf[0] === 0 ? 6 : 8))) {
+    if (type !== 'infe') continue
+    // Versions before 2 have no types, and decoders no use for them.
+    const version = data.readUInt8(0)
+    if (version < 2) throw new Unclear()
+    const idBytes = version === 2 ? 2 : 4
+    const id = uint(data, 4, idBytes)
+    if (types.has(id)) throw new Unclear()
+    // Between the two is the index of a protection.
+    const at = 4 + idBytes + 2
+    types.set(id, data.toString('latin1', at, at + 4))
+  }
+  return types
+}
+
+function readAssociations(ipmas: Buffer[]): Map<number, number[]> {
+  const propertiesOf = new Map<number, number[]>()
+  let count = 0
   for (const ipma of ipmas) {
     const idBytes = ipma[0] === 0 ? 2 : 4
     const indexBytes = (ipma[3] ?? 0) & 1 ? 2 : 1
@@ -111,51 +285,39 @@ function sizesOf(ipco: Buffer | undefined, ipmas: Buffer[]): Map<number, number>
     for (let items = ipma.readUInt32BE(4); items > 0; items -= 1) {
       const id = uint(ipma, at, idBytes)
       at += idBytes
+      const indexes = propertiesOf.get(id) ?? []
+      propertiesOf.set(id, indexes)
       let left = ipma.readUInt8(at)
       for (at += 1; left > 0; left -= 1, at += indexBytes) {
         // The highest bit says that the property is essential.
-        const index = uint(ipma, at, indexBytes) & (indexBytes === 2 ? 0x7fff : 0x7f)
-        const area = areas[index - 1] ?? 0
-        if (area > 0) sizes.set(id, Math.max(area, sizes.get(id) ?? 0))
+        indexes.push((uint(ipma, at, indexBytes) & (indexBytes === 2 ? 0x7fff : 0x7f)) - 1)
+        count += 1
       }
-      if (sizes.size > MAX_ITEMS) throw new Unclear()
+      if (propertiesOf.size > MAX_ITEMS || count > MAX_ASSOCIATIONS) throw new Unclear()
     }
   }
-  return sizes
+  return propertiesOf
 }
 
-/** How often each item is shown by others: a cell by its grid, a grid by its tone map. Deeper, nobody goes. */
-function usesOf(iref: Buffer | undefined): Map<number, number> {
-  let uses = new Map<number, number>()
-  if (iref === undefined) return uses
-  const shown: [by: number, id: number][] = []
+function readReferences(iref: Buffer | undefined): Reference[] {
+  const references: Reference[] = []
+  if (iref === undefined) return references
   const idBytes = iref[0] === 0 ? 2 : 4
   for (const { type, data } of boxesWithin(iref.subarray(4))) {
-    if (type !== 'dimg') continue
-    const by = uint(data, 0, idBytes)
+    if (type !== 'dimg' && type !== 'auxl' && type !== 'prem') continue
+    const from = uint(data, 0, idBytes)
     let at = idBytes + 2
     for (let left = data.readUInt16BE(idBytes); left > 0; left -= 1, at += idBytes) {
-      if (shown.push([by, uint(data, at, idBytes)]) > MAX_REFERENCES) throw new Unclear()
+      const to = uint(data, at, idBytes)
+      if (references.push({ type, from, to }) > MAX_REFERENCES) throw new Unclear()
     }
   }
-  for (let depth = 1; depth <= 3; depth += 1) {
-    const next = new Map<number, number>()
-    for (const [by, id] of shown) next.set(id, (next.get(id) ?? 0) + (uses.get(by) ?? 1))
-    uses = next
-  }
-  return uses
+  return references
 }
 
-/** Of an item, far more than libheif takes (libheif/security_limits.cc: 32). */
-const MAX_EXTENTS = 1_000
-
-/** The bytes of each item; undefined where they are made of other items' bytes or overlap, as with no encoder. */
-function* dataOf(
-  file: Buffer,
-  iloc: Buffer | undefined,
-  idat: Buffer | undefined,
-): Generator<[number, Buffer | undefined]> {
-  if (iloc === undefined) return
+function readPlaces(iloc: Buffer | undefined): Map<number, Place> {
+  const places = new Map<number, Place>()
+  if (iloc === undefined) return places
   const version = iloc.readUInt8(0)
   const nibbles = iloc.readUInt16BE(4)
   const [offsetBytes, lengthBytes, baseBytes] = [nibbles >> 12, (nibbles >> 8) & 15, (nibbles >> 4) & 15]
@@ -166,55 +328,206 @@ function* dataOf(
   const idBytes = version < 2 ? 2 : 4
   let at = 6 + idBytes
   const items = uint(iloc, 6, idBytes)
+  if (items > MAX_ITEMS) throw new Unclear()
   for (let item = 0; item < items; item += 1) {
     const id = uint(iloc, at, idBytes)
     at += idBytes
     const method = version === 0 ? 0 : iloc.readUInt16BE(at) & 15
-    // The data reference of the item, which nobody uses, is passed over.
+    // The data reference of the item, which is out of use, is passed over.
     at += version === 0 ? 2 : 4
     const base = uint(iloc, at, baseBytes)
-    const source = method === 0 ? file : method === 1 ? idat : undefined
-    const parts: Buffer[] = []
-    let length = 0
-    const extents = iloc.readUInt16BE(at + baseBytes)
-    if (source === undefined || extents > MAX_EXTENTS || items > MAX_ITEMS) return yield [id, undefined]
+    const count = iloc.readUInt16BE(at + baseBytes)
     at += baseBytes + 2
-    for (let extent = 0; extent < extents; extent += 1) {
+    if (count > MAX_EXTENTS || places.has(id)) throw new Unclear()
+    const extents: [number, number][] = []
+    for (let extent = 0; extent < count; extent += 1) {
       const offset = base + uint(iloc, at + indexBytes, offsetBytes)
-      const size = uint(iloc, at + indexBytes + offsetBytes, lengthBytes)
+      extents.push([offset, uint(iloc, at + indexBytes + offsetBytes, lengthBytes)])
       at += indexBytes + offsetBytes + lengthBytes
-      // No size means to the end.
-      const part = source.subarray(offset, size === 0 ? source.length : offset + size)
-      parts.push(part)
-      length += part.length
     }
-    yield [id, length > file.length ? undefined : Buffer.concat(parts)]
+    places.set(id, { method, extents })
+  }
+  return places
+}
+
+/** Kinds of items that are no pictures. An item of any other kind may be decoded. */
+const NO_PICTURES = new Set(['Exif', 'mime', 'uri '])
+
+/** @throws Unclear, RangeError */
+function itemPixels(file: Buffer, items: Items): AvifPixels {
+  const dataOf = readerOf(file, items)
+  const measured = new Map<string, { frames: number; area: number }>()
+  const steps = { left: MAX_STEPS }
+  let largest = 0
+  let decoded = 0
+  for (const [id, uses] of usesOf(items)) {
+    const type = items.types.get(id)
+    if (type !== undefined && NO_PICTURES.has(type)) continue
+    const said = (items.propertiesOf.get(id) ?? []).map((index) => items.properties[index])
+    const areas = said.map((property) => areaOf(property, steps))
+    const place = items.places.get(id)
+    if (place === undefined) {
+      largest = Math.max(largest, ...areas)
+      continue
+    }
+    // Cells of a grid, or layers, may share their bytes; they are looked at once.
+    const key = JSON.stringify(place)
+    const known = measured.get(key) ?? measure(dataOf(place), type, steps)
+    measured.set(key, known)
+    const area = Math.max(known.area, ...areas)
+    largest = Math.max(largest, area)
+    decoded += known.frames * uses * area
+  }
+  return { largest, decoded }
+}
+
+/** What a property says of the pixels of its item: a size, or AV1 data that come before those of the item. */
+function areaOf(property: Box | undefined, steps: { left: number }): number {
+  if (property?.type === 'ispe') return property.data.readUInt32BE(4) * property.data.readUInt32BE(8)
+  if (property?.type === 'av1C') return av1(property.data.subarray(4), steps).area
+  return 0
+}
+
+function measure(
+  data: Buffer,
+  type: string | undefined,
+  steps: { left: number },
+): { frames: number; area: number } {
+  // A canvas, of which the pieces count by themselves: version, flags, then a grid's rows and columns, or the four
+  // channels of an overlay's background, and its size (ISO/IEC 23008-12, section 6.6.2).
+  const canvas = type === 'grid' ? 4 : type === 'iovl' ? 10 : undefined
+  if (canvas === undefined) return av1(data, steps)
+  const sideBytes = data.readUInt8(1) & 1 ? 4 : 2
+  return { frames: 0, area: uint(data, canvas, sideBytes) * uint(data, canvas + sideBytes, sideBytes) }
+}
+
+/** How often each item is decoded for the primary one; each once, where it is not said which one that is. */
+function usesOf(items: Items): Map<number, number> {
+  const { primary, types, places, references } = items
+  if (primary === undefined) return new Map([...types.keys(), ...places.keys()].map((id) => [id, 1]))
+  const needs = new Map<number, number[]>()
+  for (const { type, from, to } of references) {
+    if (type === 'prem') continue
+    const [by, needed] = type === 'dimg' ? [from, to] : [to, from]
+    if (type === 'auxl' && !isAlpha(items, needed)) continue
+    const list = needs.get(by)
+    if (list === undefined) needs.set(by, [needed])
+    else list.push(needed)
+  }
+  const uses = new Map([[primary, 1]])
+  let level = uses
+  // Each composition may have transparency of its own.
+  for (let depth = 0; depth < 2 * MAX_DEPTH && level.size > 0; depth += 1) {
+    const next = new Map<number, number>()
+    for (const [by, times] of level) {
+      for (const id of needs.get(by) ?? []) next.set(id, (next.get(id) ?? 0) + times)
+    }
+    for (const [id, times] of next) uses.set(id, (uses.get(id) ?? 0) + times)
+    level = next
+  }
+  return uses
+}
+
+/** Kinds of auxiliary pictures that say how transparent another one is, newer and older (MIAF; HEVC; AVC). */
+const ALPHA = /^urn:mpeg:(mpegB:cicp:systems:auxiliary:alpha|(hevc|avc):2015:auxid:1)\0/
+
+const isAlpha = ({ properties, propertiesOf }: Items, id: number): boolean =>
+  (propertiesOf.get(id) ?? []).some((index) => {
+    const property = properties[index]
+    return property?.type === 'auxC' && ALPHA.test(property.data.toString('latin1', 4))
+  })
+
+/** Bytes that the pieces of items may have when they are put together. @throws Unclear for more, and for other methods */
+function readerOf(file: Buffer, { idat }: Items): (place: Place) => Buffer {
+  let unread = 2 * file.length
+  return ({ method, extents }) => {
+    const source = method === 0 ? file : method === 1 ? idat : undefined
+    if (source === undefined) throw new Unclear()
+    // No size means to the end.
+    const parts = extents.map(([offset, size]) =>
+      source.subarray(offset, size === 0 ? source.length : offset + size),
+    )
+    const [only] = parts
+    if (only !== undefined && parts.length === 1) return only
+    unread -= parts.reduce((sum, part) => sum + part.length, 0)
+    if (unread < 0) throw new Unclear()
+    return Buffer.concat(parts)
   }
 }
 
-/** Frames in AV1 data; of other data usually none (AV1 Bitstream & Decoding Process Specification, section 5.3). */
-function av1Frames(data: Buffer): number {
+/** Frames in AV1 data, and the pixels that one of them may have (AV1 Bitstream & Decoding Process Specification, 5.3). */
+function av1(data: Buffer, steps: { left: number }): { frames: number; area: number } {
+  const SEQUENCE_HEADER = 1
   const FRAME_HEADER = 3
   const FRAME = 6
-  let count = 0
+  let frames = 0
+  let area = 0
   for (let at = 0; at < data.length; ) {
+    steps.left -= 1
+    if (steps.left < 0) throw new Unclear()
     const header = data[at] ?? 0
     at += 1
     // Decoders pass over zeros between frames.
     if (header === 0) continue
     const type = (header >> 3) & 15
-    if (type === FRAME || type === FRAME_HEADER) count += 1
+    if (type === FRAME || type === FRAME_HEADER) frames += 1
     if ((header & 4) !== 0) at += 1
+    let size = data.length - at
     // Without a size it is the last.
-    if ((header & 2) === 0) break
-    let size = 0
-    for (let shift = 0; shift < 56; shift += 7) {
-      const byte = data[at] ?? 0
-      at += 1
-      size += (byte & 127) * 2 ** shift
-      if (byte < 128) break
+    if ((header & 2) !== 0) {
+      size = 0
+      for (let shift = 0; shift < 56; shift += 7) {
+        const byte = data[at] ?? 0
+        at += 1
+        size += (byte & 127) * 2 ** shift
+        if (byte < 128) break
+      }
     }
+    if (type === SEQUENCE_HEADER) area = Math.max(area, largestFrame(data.subarray(at, at + size)))
     at += size
   }
-  return count
+  return { frames, area }
+}
+
+/** Pixels of the largest frame that a sequence header allows (AV1 specification, section 5.5.1). Past its end are zeros. */
+function largestFrame(header: Buffer): number {
+  let at = 0
+  const bits = (count: number): number => {
+    let value = 0
+    for (let end = at + count; at < end; at += 1) {
+      value = value * 2 + (((header[at >> 3] ?? 0) >> (7 - (at & 7))) & 1)
+    }
+    return value
+  }
+  bits(3) // profile
+  bits(1) // still picture
+  if (bits(1) === 1) {
+    bits(5) // level of a still picture with the short header
+  } else {
+    let delayBits = 0
+    const hasTiming = bits(1) === 1
+    if (hasTiming) {
+      bits(64) // units of time
+      // An equal interval, whose length begins with as many zeros as bits follow.
+      if (bits(1) === 1) {
+        let zeros = 0
+        while (zeros < 32 && bits(1) === 0) zeros += 1
+        bits(zeros)
+      }
+      if (bits(1) === 1) {
+        delayBits = bits(5) + 1
+        bits(42) // a unit of time and two lengths
+      }
+    }
+    const hasDisplayDelay = bits(1) === 1
+    for (let points = bits(5) + 1; points > 0; points -= 1) {
+      bits(12)
+      if (bits(5) > 7) bits(1)
+      if (delayBits > 0 && bits(1) === 1) bits(2 * delayBits + 1)
+      if (hasDisplayDelay && bits(1) === 1) bits(4)
+    }
+  }
+  const widthBits = bits(4) + 1
+  const heightBits = bits(4) + 1
+  return (bits(widthBits) + 1) * (bits(heightBits) + 1)
 }

@@ -72,7 +72,8 @@ const MAX_SLIPS = 100
 /**
  * A JPEG without the slips that some cameras and editors make in its header, which change no pixel but are warnings to
  * libjpeg like those of damaged data: bytes between segments that belong to none, a second beginning, a version of JFIF
- * that there never was, and parameters of a progressive scan where there are none.
+ * that there never was, parameters of a progressive scan where there are none, and no marker at the end. (Where data is
+ * missing too, the marker comes before its time, and libjpeg warns as before.)
  *
  * @param file any file; one that is not a JPEG, or has no slips, comes back as it is
  */
@@ -106,7 +107,13 @@ export function withoutSlips(file: Buffer): Buffer {
     if (sequential && wrong && parameters + 3 === at) replace(parameters, at, [0, 63, 0])
     break
   }
-  return from === 0 ? file : Buffer.concat([...kept, file.subarray(from)])
+  const ends = file.at(-2) === 0xff && file.at(-1) === END_OF_IMAGE
+  if (from === 0 && ends) return file
+  return Buffer.concat([
+    ...kept,
+    file.subarray(from),
+    ends ? Buffer.alloc(0) : Buffer.from([0xff, END_OF_IMAGE]),
+  ])
 }
 
 /** Where the next marker begins: 0xff, and neither a zero nor another 0xff after it. */
@@ -135,15 +142,20 @@ function webpFrames(bytes: Buffer): number {
 }
 
 function gifFrames(bytes: Buffer): number {
-  const table = (flags = 0): number => (flags & 0x80 ? 3 << ((flags & 7) + 1) : 0)
   let count = 0
+  for (const _ of gifFrameEnds(bytes)) count += 1
+  return count
+}
+
+/** Where each frame of a GIF begins and ends (GIF89a specification, sections 18 to 25). */
+function* gifFrameEnds(bytes: Buffer): Generator<{ begin: number; end: number }> {
+  const table = (flags = 0): number => (flags & 0x80 ? 3 << ((flags & 7) + 1) : 0)
   let at = 13 + table(bytes[10])
   while (at < bytes.length) {
+    const begin = at
     const block = bytes[at]
-    if (block === 0x2c) {
-      count += 1
-      at += 11 + table(bytes[at + 9])
-    } else if (block === 0x21) at += 2
+    if (block === 0x2c) at += 11 + table(bytes[at + 9])
+    else if (block === 0x21) at += 2
     else if (block === 0x3b) break
     else {
       at += 1
@@ -151,6 +163,27 @@ function gifFrames(bytes: Buffer): number {
     }
     for (let size = bytes[at] ?? 0; size > 0; size = bytes[at] ?? 0) at += 1 + size
     at += 1
+    if (block === 0x2c) yield { begin, end: at }
   }
-  return count
+}
+
+/** A frame of one transparent pixel: its control, its place and size, and its data. */
+const TRANSPARENT_FRAME = Buffer.from(
+  '21f9040100000000 2c0000000001000100 00 0202440100'.replaceAll(' ', ''),
+  'hex',
+)
+
+/**
+ * A GIF whose first frame is smaller than its screen shows nothing around it. libvips makes that black, unless a frame is
+ * transparent: such a one is added, after the first. Any other file comes back as it is.
+ */
+export function withClearSurround(bytes: Buffer): Buffer {
+  if (bytes.toString('latin1', 0, 3) !== 'GIF') return bytes
+  const [first] = gifFrameEnds(bytes)
+  if (first === undefined || first.end > bytes.length) return bytes
+  // Width and height, of the screen and of the frame, which come as they are stored.
+  const screen = bytes.subarray(6, 10)
+  const frame = bytes.subarray(first.begin + 5, first.begin + 9)
+  if (screen.equals(frame)) return bytes
+  return Buffer.concat([bytes.subarray(0, first.end), TRANSPARENT_FRAME, bytes.subarray(first.end)])
 }

@@ -1,7 +1,7 @@
 import sharp, { type Metadata, type OutputInfo, type Sharp } from 'sharp'
 import { type ContentType, formatOf, refusalOf } from '../shared/format.ts'
 import { Verdict } from '../shared/image.ts'
-import { avifPixels } from './avif.ts'
+import { avifPixels, isPremultiplied, stillOf, withTurnedAlpha } from './avif.ts'
 import {
   BYTES_PER_BYTE,
   BYTES_PER_PIXEL,
@@ -17,8 +17,8 @@ import {
   PIPELINE_SECONDS,
   within,
 } from './budget.ts'
-import { refuseHiddenWork, refuseManyScans, tooMuch, withoutSlips } from './inspect.ts'
-import { withoutText } from './png.ts'
+import { refuseHiddenWork, refuseManyScans, tooMuch, withClearSurround, withoutSlips } from './inspect.ts'
+import { withoutText, withWholeWindow } from './png.ts'
 
 /** Pixels of each side of a thumbnail. */
 export const THUMBNAIL_SIDE = 128
@@ -121,8 +121,8 @@ export function createDecoder(): Decoder {
 async function render(original: Buffer, source: 's3' | 'bytes', signal?: AbortSignal): Promise<Rendered> {
   const { contentType, bytes, metadata, width, height, memory } = await appraise(original, signal)
   const work = async (): Promise<Rendered> => {
-    const picture = () =>
-      open(bytes).autoOrient().flatten({ background: 'white' }).toColourspace('srgb').raw()
+    const opened = await openerOf(bytes, contentType, metadata)
+    const picture = () => opened().autoOrient().flatten({ background: 'white' }).toColourspace('srgb').raw()
     const asIs = rekognitionTakes(contentType, metadata, original.length, source)
     const size = asIs ? coveringSize(width, height) : renditionSize(width, height)
     const decoded = await decode(picture().resize({ ...size, fit: 'fill' }))
@@ -138,13 +138,40 @@ async function render(original: Buffer, source: 's3' | 'bytes', signal?: AbortSi
   return decodes.run(memory, work, { inTime, signal })
 }
 
+/** What opens a picture whose numbers libvips would take for others. */
+async function openerOf(bytes: Buffer, contentType: ContentType, metadata: Metadata): Promise<() => Sharp> {
+  if (contentType === 'image/avif' && isPremultiplied(bytes)) {
+    const pixels = onWhite(await decode(open(bytes).toColourspace('srgb').raw()))
+    return () => fromPixels(pixels)
+  }
+  if (metadata.depth !== 'ushort' || !metadata.hasProfile) return () => open(bytes)
+  // Of 16 bits a channel sharp makes Display P3, unless it is to work in sRGB; and it passes over the profile of grey.
+  if (metadata.space !== 'grey16') return () => open(bytes).pipelineColourspace('srgb')
+  const shallow = await decode(open(bytes).toColourspace('b-w').keepIccProfile().png({ compressionLevel: 1 }))
+  return () => open(shallow.data)
+}
+
+/** Colours that are stored as the transparency lets them through, with white behind them. */
+function onWhite({ data, info }: { data: Buffer; info: OutputInfo }): { data: Buffer; info: OutputInfo } {
+  if (info.channels !== 4) return { data, info }
+  const opaque = Buffer.allocUnsafe(info.width * info.height * 3)
+  for (let from = 0, to = 0; from < data.length; from += 4) {
+    const white = 255 - (data[from + 3] ?? 255)
+    for (let channel = 0; channel < 3; channel += 1, to += 1) {
+      opaque[to] = Math.min(255, (data[from + channel] ?? 0) + white)
+    }
+  }
+  return { data: opaque, info: { ...info, channels: 3 } }
+}
+
 async function appraise(original: Uint8Array, signal?: AbortSignal): Promise<Appraisal> {
   const contentType = formatOf(original)?.contentType
   if (contentType === undefined) {
     throw new Verdict('UNSUPPORTED_FORMAT', refusalOf(original))
   }
-  const bytes = withoutSlips(withoutText(original))
-  refuseHiddenWork(bytes, contentType)
+  const still = stillOf(withoutSlips(withWholeWindow(withoutText(original))))
+  refuseHiddenWork(still, contentType)
+  const bytes = contentType === 'image/avif' ? withTurnedAlpha(still) : withClearSurround(still)
   // In its turn as well, so that its time is not spent waiting for a thread.
   const metadata = await decodes.run(bytes.length, () => readMetadata(bytes, contentType), { inTime, signal })
   const kind = kindOf(contentType, metadata)
@@ -297,11 +324,13 @@ function coveringSize(width: number, height: number): { width: number; height: n
 }
 
 /**
- * Within RENDITION_SIDE, but no side under MIN_SIDE: a strip of 10001 × 80 is narrowed in one direction only.
- * Boxes are fractions of each side, so they fit the original all the same.
+ * Within RENDITION_SIDE, and larger where a side would be under MIN_SIDE: a strip of 10500 × 90 becomes 9333 × 80. Only
+ * one that is longer than Rekognition takes even so loses its shape; boxes are fractions of each side, so they fit.
  */
 function renditionSize(width: number, height: number): { width: number; height: number } {
-  const scale = Math.min(1, RENDITION_SIDE / Math.max(width, height))
+  const longer = Math.max(width, height)
+  const enough = Math.max(RENDITION_SIDE / longer, MIN_SIDE / Math.min(width, height))
+  const scale = Math.min(1, enough, MAX_REKOGNITION_SIDE / longer)
   const side = (pixels: number): number => Math.max(MIN_SIDE, Math.round(pixels * scale))
   return { width: side(width), height: side(height) }
 }

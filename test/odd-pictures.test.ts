@@ -1,0 +1,165 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { GetObjectCommand } from '@aws-sdk/client-s3'
+import sharp from 'sharp'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { avifPixels } from '../worker/avif.ts'
+import { createDecoder } from '../worker/thumbnail.ts'
+import { startTestSystem, type TestSystem } from './context.ts'
+import { flat, grid, linearGrey, withProfile } from './pictures.ts'
+
+/** Pictures that viewers show whole, and which the decoders of a pipeline are tempted to refuse or to colour wrongly. */
+
+const { render } = createDecoder()
+const odd = (name: string): Buffer => readFileSync(join(import.meta.dirname, 'fixtures/odd', name))
+
+type Colour = [red: number, green: number, blue: number]
+const RED: Colour = [200, 30, 30]
+const GREEN: Colour = [30, 160, 40]
+const BLUE: Colour = [30, 40, 200]
+const YELLOW: Colour = [230, 220, 60]
+const WHITE: Colour = [255, 255, 255]
+/** BLUE at half transparency, over white. */
+const PALE_BLUE: Colour = [142, 147, 228]
+
+/** Colours in the middle of the four quarters: top left, top right, bottom left, bottom right. */
+async function quarters(picture: Buffer): Promise<Colour[]> {
+  const { data, info } = await sharp(picture).removeAlpha().raw().toBuffer({ resolveWithObject: true })
+  return [0.25, 0.75].flatMap((y) =>
+    [0.25, 0.75].map((x): Colour => {
+      const at = (Math.floor(y * info.height) * info.width + Math.floor(x * info.width)) * info.channels
+      return [data[at] ?? -1, data[at + 1] ?? -1, data[at + 2] ?? -1]
+    }),
+  )
+}
+
+/** Out of 255: what JPEG and chroma in half resolution may do to plain areas. */
+const TOLERANCE = 12
+
+async function expectColours(picture: Buffer, wanted: Colour[]): Promise<void> {
+  const seen = await quarters(picture)
+  const off = seen.flat().map((value, index) => Math.abs(value - (wanted.flat()[index] ?? -1)))
+  expect(Math.max(...off), `${JSON.stringify(seen)} and not ${JSON.stringify(wanted)}`).toBeLessThanOrEqual(
+    TOLERANCE,
+  )
+}
+
+describe('a picture that is out of the ordinary ends completed, with the colours that browsers draw:', () => {
+  let system: TestSystem
+  beforeAll(async () => {
+    system = await startTestSystem()
+  })
+  afterAll(() => system.stop())
+
+  it.each<[what: string, file: string, wanted: Colour[]]>([
+    ['an animated AVIF, by its first frame', 'avif-seq.avif', [RED, GREEN, BLUE, YELLOW]],
+    ['transparency that is turned with its colours', 'alpha-irot.avif', [WHITE, YELLOW, RED, PALE_BLUE]],
+    ['premultiplied transparency', 'avif-alpha-premult.avif', [RED, WHITE, PALE_BLUE, YELLOW]],
+    ['a GIF whose first frame is small', 'gif-small-first.gif', [RED, WHITE, WHITE, WHITE]],
+    ['a PNG whose window is said to be too small', 'png-window-small.png', [RED, GREEN, BLUE, YELLOW]],
+    // Out of sRGB's reach, so that a channel ends at 0.
+    [
+      'Display P3 of 16 bits',
+      'png16-rgb-p3.png',
+      [
+        [218, 0, 9],
+        [0, 163, 0],
+        [28, 40, 208],
+        [232, 220, 0],
+      ],
+    ],
+  ])('%s', async (_, file, wanted) => {
+    const imageId = await system.submit(odd(file))
+    await system.work()
+    const record = await system.record(imageId)
+    expect(record).toMatchObject({ status: 'completed', attempts: 1 })
+    const { Body } = await system.worker.s3.send(
+      new GetObjectCommand({ Bucket: system.names.bucket, Key: record.thumbnail?.key }),
+    )
+    await expectColours(Buffer.from((await Body?.transformToByteArray()) ?? []), wanted)
+    const { rendition } = await render(odd(file), 's3')
+    if (rendition !== undefined) await expectColours(rendition, wanted)
+  })
+})
+
+describe('an AVIF', () => {
+  it('is counted by its pictures, and not by the bytes of its Exif', async () => {
+    for (const artist of ['2222', '\x32\x00\x32\x00', '222222222222', '*2222']) {
+      const bytes = await flat(100, 100)
+        .withExif({ IFD0: { Artist: artist } })
+        .avif({ effort: 0 })
+        .toBuffer()
+      expect(avifPixels(bytes)).toEqual({ largest: 10_000, decoded: 10_000 })
+      await expect(render(bytes, 's3')).resolves.toMatchObject({ width: 100, height: 100 })
+    }
+  })
+
+  it('is as large as its data say, whatever its boxes do', async () => {
+    const bytes = await flat(120, 100).avif({ effort: 0 }).toBuffer()
+    const size = bytes.indexOf('ispe') + 8
+    bytes.writeUInt32BE(1, size)
+    bytes.writeUInt32BE(1, size + 4)
+    expect(avifPixels(bytes)).toEqual({ largest: 12_000, decoded: 12_000 })
+    bytes.write('free', size - 8, 'latin1')
+    expect(avifPixels(bytes)).toEqual({ largest: 12_000, decoded: 12_000 })
+  })
+
+  it('counts data that several items share once for each of them', async () => {
+    const file = await grid(96, 2, 2, 192, 4)
+    expect(avifPixels(file)).toEqual({ largest: 192 ** 2, decoded: 4 * 96 ** 2 })
+    await expect(render(file, 's3')).resolves.toMatchObject({ width: 192, height: 192 })
+  })
+
+  it('of moving pictures has no other data than its first frame for the decoder', async () => {
+    const file = odd('avif-seq.avif')
+    // A sample table without end would be read by libheif; that of a still picture is passed over.
+    const moov = file.indexOf('moov') - 4
+    file.fill(0xff, moov + 16, moov + 200)
+    await expectColours((await render(file, 's3')).thumbnail, [RED, GREEN, BLUE, YELLOW])
+  })
+})
+
+describe('a slip that changes no pixel is mended, and a cut beside it is not:', () => {
+  const photo = readFileSync(join(import.meta.dirname, 'fixtures/grace-hopper.jpg'))
+  const corrupt = { failure: { code: 'CORRUPT_IMAGE' } }
+
+  it('no marker at the end of a JPEG', async () => {
+    const whole = await render(photo, 's3')
+    const without = await render(photo.subarray(0, photo.lastIndexOf(Buffer.from('ffd9', 'hex'))), 's3')
+    expect(without.thumbnail.equals(whole.thumbnail)).toBe(true)
+    await expect(render(photo.subarray(0, photo.length - 2_000), 's3')).rejects.toMatchObject(corrupt)
+    await expect(render(photo.subarray(0, photo.length / 2), 's3')).rejects.toMatchObject(corrupt)
+  })
+
+  it('a window of compressed data that is said to be too small', async () => {
+    const file = odd('png-window-small.png')
+    await expectColours((await render(file, 's3')).thumbnail, [RED, GREEN, BLUE, YELLOW])
+    await expect(render(file.subarray(0, file.length - 1_000), 's3')).rejects.toMatchObject(corrupt)
+    const damaged = Buffer.from(file)
+    damaged[file.length - 600] = (damaged[file.length - 600] ?? 0) ^ 1
+    await expect(render(damaged, 's3')).rejects.toMatchObject(corrupt)
+  })
+})
+
+it('a strip keeps its shape for Rekognition where both of its limits can be kept', async () => {
+  const strip = await flat(10_500, 90).png().toBuffer()
+  const { rendition } = await render(strip, 's3')
+  const { width, height } = await sharp(rendition).metadata()
+  expect(width).toBeLessThanOrEqual(10_000)
+  expect(height).toBeGreaterThanOrEqual(80)
+  expect(Math.abs(width / height / (10_500 / 90) - 1)).toBeLessThan(0.01)
+})
+
+it('grey of 16 bits is converted by its profile', async () => {
+  const raw = { width: 100, height: 100, channels: 1 } as const
+  const half = new Uint16Array(raw.width * raw.height).fill(0x8000)
+  const grey = await sharp(half, { raw }).toColourspace('grey16').png().toBuffer()
+  expect((await sharp(grey).metadata()).depth).toBe('ushort')
+  const linear = withProfile(grey, linearGrey())
+  // Half of the light is 188 of 255 in sRGB (IEC 61966-2-1: 1.055 × 0.5 ^ (1 / 2.4) − 0.055).
+  const [first] = await quarters((await render(linear, 's3')).thumbnail)
+  expect(
+    first?.every((value) => Math.abs(value - 188) <= 3),
+    JSON.stringify(first),
+  ).toBe(true)
+})
