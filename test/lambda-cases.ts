@@ -195,6 +195,12 @@ export function lambdaCases(load: Load): void {
           expect(answer.statusCode, path).toBe(200)
           expect(header(answer, 'content-type'), path).toContain(type)
           expect(answer.body, path).toMatch(content)
+          if (path !== '/') continue
+          // The page names formats by a function of the API, which has to stand alone also when it is minified.
+          const source = /const formatOf = (function[\s\S]*?)\n\/\/ @ts-check/.exec(answer.body)?.[1]
+          const formatOf = new Function(`return ${source}`)() as (bytes: Uint8Array) => unknown
+          const heic = Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic')
+          expect(formatOf(heic)).toMatchObject({ name: 'a HEIC photo (iPhone)' })
         }
         expect((await call(event('GET', '/nothing'))).statusCode).toBe(404)
         expect((await call(event('GET', '/health', 'image/png', picture))).statusCode).toBe(200)
@@ -208,6 +214,8 @@ export function lambdaCases(load: Load): void {
           ['image/png', picture],
           ['application/octet-stream', picture],
           [type, body],
+          // What curl calls a file, where the gateway passes that on as binary (infrastructure/api.tf).
+          ['application/x-www-form-urlencoded', picture],
           ['application/json', json(base64)],
           ['application/json', Buffer.from(json(base64))],
           ['application/json', json(`data:image/png;base64,${base64}`)],
@@ -221,6 +229,26 @@ export function lambdaCases(load: Load): void {
           const record = await call(event('GET', location.pathname.slice(prefix.length)))
           expect(JSON.parse(record.body).original).toMatchObject({ bytes: picture.length })
         }
+      })
+
+      it('says which methods a path takes', async () => {
+        for (const [path, allow] of [
+          ['/', 'GET, HEAD'],
+          ['/images', 'GET, HEAD, POST'],
+          ['/uploads', 'POST'],
+        ] as const) {
+          const put = await call(event('PUT', path, 'image/png', picture))
+          expect(codeOf(put), path).toEqual([405, 'METHOD_NOT_ALLOWED'])
+          expect(header(put, 'allow'), path).toBe(allow)
+          const options = await call(event('OPTIONS', path))
+          expect([options.statusCode, header(options, 'allow')], path).toEqual([204, allow])
+        }
+        const head = await call(event('HEAD', '/health'))
+        expect([head.statusCode, header(head, 'content-type'), head.body]).toEqual([
+          200,
+          'application/json',
+          '',
+        ])
       })
 
       it('says where the image is, also to a request with a slash at its end', async () => {
