@@ -216,7 +216,7 @@ describe('a slip in the header of a JPEG, which changes no pixel, is no reason t
     )
   })
   it.each([
-    ['that is cut off before its end', () => file('baseline.jpg').subarray(0, -2)],
+    ['that is cut off before its end', () => file('baseline.jpg').subarray(0, -40)],
     [
       'with a hole in its data',
       () => Buffer.concat([file('baseline.jpg').subarray(0, 900), file('baseline.jpg').subarray(1_400)]),
