@@ -79,6 +79,7 @@ interface Message {
   messageId: string
   body: string
   messageAttributes: object
+  delayUntil?: number
 }
 interface Queue {
   name: string
@@ -87,7 +88,7 @@ interface Queue {
   attributes: { DelaySeconds: string; RedrivePolicy?: string }
   messages: Message[]
   delayedMessages: Message[]
-  inflightMessages: Map<string, { message: Message }>
+  inflightMessages: Map<string, { message: Message; visibilityDeadline: number }>
   fifoMessages: Map<string, Message[]>
   fifoDelayed: Map<string, Message[]>
   fifoLockedGroups: Map<string, number>
@@ -184,6 +185,7 @@ export async function loadFauxqs(folder: string, say: (sentence: string) => void
     },
   })
   const cameFrom = rememberSources(sqsStore, atomically)
+  followClock(sqsStore)
   // Loaded before the stores know where to write, or loading would write it all again.
   persistence.load(sqsStore, snsStore, s3Store)
   for (const store of [sqsStore, snsStore, s3Store, ...sqsStore.allQueues()]) store.persistence = guarded
@@ -340,6 +342,45 @@ function rememberSources(store: SqsStore, atomically: Storage['atomically']): We
     return queue
   }
   return cameFrom
+}
+
+/** Milliseconds that the wall clock may gain or lose by itself before the queues follow it. */
+const CLOCK_STEP_MS = 1_000
+
+/**
+ * The emulator hides messages until a time of the wall clock. Where that is set, these times are set with it: else a
+ * message that is hidden for seconds could stay so for hours. Those in the database stay, since a start shows what was
+ * in flight.
+ */
+function followClock(store: SqsStore): void {
+  const offset = () => Date.now() - performance.now()
+  let known = offset()
+  const follow = (): void => {
+    const step = offset() - known
+    if (Math.abs(step) < CLOCK_STEP_MS) return
+    known += step
+    for (const { inflightMessages, delayedMessages } of store.allQueues()) {
+      for (const inflight of inflightMessages.values()) inflight.visibilityDeadline += step
+      for (const message of delayedMessages) if (message.delayUntil !== undefined) message.delayUntil += step
+    }
+  }
+  const createQueue = store.createQueue.bind(store)
+  store.createQueue = (...definition) => {
+    const queue = createQueue(...definition)
+    const { enqueue, changeVisibility, processTimers } = queue
+    // The last is also what begins a receive.
+    return Object.assign(queue, {
+      enqueue: followed(enqueue),
+      changeVisibility: followed(changeVisibility),
+      processTimers: followed(processTimers),
+    })
+    function followed<P extends unknown[], R>(work: (...parameters: P) => R): (...parameters: P) => R {
+      return (...parameters) => {
+        follow()
+        return work.apply(queue, parameters)
+      }
+    }
+  }
 }
 
 function deadLetterTarget(queue: Queue): string | undefined {
