@@ -12,6 +12,7 @@ export interface Mutant {
 export const simulation = ['test/simulation.test.ts']
 const worker = ['test/worker.test.ts']
 const uploads = ['test/uploads.test.ts']
+const lambda = ['test/lambda.test.ts']
 
 export const MUTANTS: Mutant[] = [
   // Submission
@@ -467,5 +468,48 @@ export const MUTANTS: Mutant[] = [
     from: 'deps.limiters[name].run',
     to: 'deps.limiters.labels.run',
     tests: ['test/backlog.test.ts'],
+  },
+  // Lambda
+  {
+    name: 'the parser of forms is asked for an export that a bundle does not have',
+    file: 'api/upload.ts',
+    from: "const { default: busboy } = await import('@fastify/busboy')",
+    to: "const busboy = await import('@fastify/busboy')",
+    tests: ['test/artefact.test.ts'],
+  },
+  {
+    name: 'a route is looked for behind the base path of a domain',
+    file: 'api/handler.ts',
+    from: "if (matched !== '' && !matched.includes('$')) {",
+    to: "if (matched === ' ') {",
+    tests: lambda,
+  },
+  {
+    name: 'a body that arrived as text is taken for an image',
+    file: 'api/upload.ts',
+    from: 'event.isBase64Encoded !== true',
+    to: "event.isBase64Encoded === 'no'",
+    tests: lambda,
+  },
+  {
+    name: 'a queue that is connected to the API by mistake loses its messages',
+    file: 'shared/aws.ts',
+    from: ".filter((id) => typeof id === 'string')",
+    to: ".filter((id) => id === '')",
+    tests: lambda,
+  },
+  {
+    name: 'a fault of ours in reading a form is called the caller’s',
+    file: 'api/upload.ts',
+    from: 'throw isParserError(error) ? broken : error',
+    to: 'throw broken',
+    tests: ['test/api.test.ts'],
+  },
+  {
+    name: 'a fault of ours in decoding is a verdict on the image',
+    file: 'worker/thumbnail.ts',
+    from: 'Object.getPrototypeOf(error) === Error.prototype',
+    to: 'error instanceof Error',
+    tests: worker,
   },
 ]

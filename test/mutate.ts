@@ -14,6 +14,7 @@ import { type Outcome, readReport } from './report.ts'
 const root = resolve(import.meta.dirname, '..')
 /** Two, because a test file is one process and hardly waits. */
 const AT_ONCE = 2
+const KILLED = 'killed  '
 
 const wanted = process.argv.slice(2)
 const mutants = MUTANTS.filter(
@@ -58,8 +59,6 @@ async function work(): Promise<void> {
     if (verdict !== KILLED) left.push(line)
   }
 }
-
-const KILLED = 'killed  '
 
 async function judge(copy: string, { file, from, to, tests = simulation }: Mutant): Promise<string> {
   const path = join(copy, file)
