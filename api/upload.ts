@@ -19,8 +19,6 @@ const ENVELOPE_BYTES = 65_536
  * would see nothing but a broken connection.
  */
 const MAX_DISCARDED_BYTES = 64_000_000
-/** What file systems take (255 bytes on most), so that a stored name can be given back. */
-const MAX_FILENAME_CHARACTERS = 255
 
 /** The most bytes that any body with an image may have. */
 export const largestBody = (maxBytes: number): number =>
@@ -323,8 +321,8 @@ function filenameOf(value: string | null): string | undefined {
   const name = quoted ?? /;\s*filename\s*=\s*([^;\s"]+)/i.exec(header)?.[1]
   if (name === undefined) return undefined
   // HTTP hands header bytes over as Latin-1, while most senders mean UTF-8.
-  const utf8 = Buffer.from(name, 'latin1').toString('utf8')
-  return utf8.includes('\ufffd') ? name : utf8
+  const bytes = Buffer.from(name, 'latin1')
+  return isUtf8(bytes) ? bytes.toString('utf8') : name
 }
 
 /** Hono's Lambda adapter percent-encodes a header that is not ASCII as a whole; then no `;` is left in it. */
@@ -337,14 +335,34 @@ function unescaped(header: string): string {
   }
 }
 
-/** The last part of a path, without control, line and direction characters: a name to show, never one to act on. */
+/** Unicode code points; file systems take as many characters, or bytes. */
+const MAX_FILENAME_CHARACTERS = 255
+/** Far more UTF-16 code units than a shortened name is made of, and few enough to normalize. */
+const MANY_UNITS = 4_096
+/** What could show a name as another one, move a cursor or end a line. Joiners stay: scripts and emoji are written with them. */
+const UNSAFE = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu
+
+/** The last part of a path: a name to show, never one to act on. Undefined where nothing of it can be seen. */
 export function cleanFilename(name: string | undefined): string | undefined {
-  const clean = name
-    ?.toWellFormed()
-    .normalize('NFC')
-    .split(/[/\\]/)
-    .at(-1)
-    ?.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\ufffd]/gu, '')
-    .trim()
-  return clean && !/^\.+$/.test(clean) ? [...clean].slice(0, MAX_FILENAME_CHARACTERS).join('') : undefined
+  const safe = name?.split(/[/\\]/).at(-1)?.replaceAll(UNSAFE, '') ?? ''
+  const bounded = safe.length > 2 * MANY_UNITS ? safe.slice(0, MANY_UNITS) + safe.slice(-MANY_UNITS) : safe
+  const clean = shortened(bounded.toWellFormed().normalize('NFC').trim())
+  return /[^\p{Cf}\p{M}\p{Z}.]/u.test(clean) ? clean : undefined
+}
+
+/** At most MAX_FILENAME_CHARACTERS, with the extension, and without the half of a character that is seen as one. */
+function shortened(name: string): string {
+  if ([...name].length <= MAX_FILENAME_CHARACTERS) return name
+  const extension = /\.[^.\s]{1,16}$/u.exec(name)?.[0] ?? ''
+  const stem = name.slice(0, name.length - extension.length)
+  let left = MAX_FILENAME_CHARACTERS - [...extension].length
+  let kept = ''
+  for (const { segment } of new Intl.Segmenter('und').segment(stem.slice(0, MANY_UNITS))) {
+    left -= [...segment].length
+    if (left < 0) break
+    kept += segment
+  }
+  // One that is longer than a name may be is cut all the same.
+  if (kept === '') kept = [...stem].slice(0, MAX_FILENAME_CHARACTERS - [...extension].length).join('')
+  return (kept + extension).trim()
 }

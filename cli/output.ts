@@ -70,8 +70,9 @@ type Style = 'red' | 'green' | 'yellow' | 'dim' | 'bold'
 export const paint = (style: Style, text: string): string =>
   process.stdout.isTTY === true ? styleText(style, text, { stream: process.stdout }) : text
 
-/** A file's or a stranger's words on a terminal: without what a terminal would act upon. */
-export const plain = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, '\ufffd')
+/** A file's or a stranger's words on a terminal: without what a terminal would act upon, or would show as other words. */
+export const plain = (text: string): string =>
+  text.replaceAll(/[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu, '\ufffd')
 
 export const inBytes = (bytes: number): string => {
   if (bytes < 1_000) return `${Math.round(bytes)} B`

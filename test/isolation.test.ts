@@ -530,7 +530,7 @@ describe('what a user writes', () => {
         const { original } = (await shown.json()) as { original: { filename?: string; key: string } }
         expect(original.key).toBe(`originals/${imageId}`)
         const { filename = '' } = original
-        expect(filename).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}/\\]/u)
+        expect(filename).not.toMatch(/[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}/\\]/u)
         expect([...filename].length).toBeLessThanOrEqual(255)
         await unreflected(await ask(system.app, '/images?limit=1'))
 
