@@ -31,8 +31,11 @@ if (major > 22 || (major === 22 && minor >= 18)) {
     process.exit(1)
   }
   const path = `${dirname(node)}${process.platform === 'win32' ? ';' : ':'}${process.env.PATH ?? ''}`
-  const child = spawn(node, ['--disable-warning=ExperimentalWarning', file, ...args], {
-    stdio: 'inherit',
+  // By the channel between them the child hears of this one's end, also where a kill -9 leaves no time to pass it on.
+  const ending = `process.on('disconnect',()=>process.kill(process.pid,'SIGTERM'));process.channel.unref()`
+  const options = ['--disable-warning=ExperimentalWarning', '--import', `data:text/javascript,${ending}`]
+  const child = spawn(node, [...options, file, ...args], {
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     env: { ...env, PATH: path },
   })
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))

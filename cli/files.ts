@@ -1,10 +1,14 @@
-import { glob, open, opendir, realpath, stat } from 'node:fs/promises'
-import { extname, join } from 'node:path'
+import { isUtf8 } from 'node:buffer'
+import { glob, open, readdir, realpath, stat } from 'node:fs/promises'
+import { basename, dirname, extname, join } from 'node:path'
 import { FORMAT_BYTES, formatOf } from '../shared/format.ts'
+
+/** In bytes where it is not UTF-8, since a string would lose some of them. */
+export type Path = string | Buffer
 
 /** A file to send, or why one is not sent. */
 export type Found =
-  | { path: string; bytes: number; skipped?: undefined; failed?: undefined }
+  | { path: string; file: Path; bytes: number; skipped?: undefined; failed?: undefined }
   | { path: string; skipped: string; failed?: undefined }
   | { path: string; failed: { code: string; detail: string }; skipped?: undefined }
 
@@ -20,32 +24,31 @@ export async function* findFiles(names: string[]): AsyncGenerator<Found> {
   const folders = new Set<string>()
 
   /** @param named whether a person has named this very file, so that it is not for its name to keep it back */
-  async function* visit(path: string, named: boolean): AsyncGenerator<Found> {
+  async function* visit(file: Path, named: boolean): AsyncGenerator<Found> {
+    const path = shown(file)
     try {
-      const entry = await stat(path)
+      const entry = await stat(file)
+      // Links may lead back to a folder above.
+      const real = (await realpath(file, 'buffer')).toString('latin1')
       if (entry.isDirectory()) {
-        // Links may lead back to a folder above.
-        const real = await realpath(path)
         if (folders.has(real)) return
         folders.add(real)
-        const inside: string[] = []
-        for await (const { name } of await opendir(path)) inside.push(name)
-        for (const name of inside.sort()) {
-          if (name.startsWith('.')) yield { path: join(path, name), skipped: 'hidden' }
-          else yield* visit(join(path, name), false)
+        for (const name of (await readdir(file, 'buffer')).sort(Buffer.compare)) {
+          const below = within(file, name)
+          if (name[0] === DOT) yield { path: shown(below), skipped: 'hidden' }
+          else yield* visit(below, false)
         }
       } else if (!entry.isFile()) {
         yield { path, skipped: 'not a file' }
       } else if (!named && !IMAGE_NAMES.includes(extname(path).toLowerCase())) {
         // A folder of a telephone is full of what only has to be exported.
-        const { name, todo } = formatOf(await startOf(path)) ?? {}
+        const { name, todo } = formatOf(await startOf(file)) ?? {}
         const why = todo && `This is ${name}. ${todo}`
         yield { path, skipped: why ?? `not an image by its name (${extname(path)})` }
       } else {
-        const real = await realpath(path)
         if (files.has(real)) return
         files.add(real)
-        yield { path, bytes: entry.size }
+        yield { path, file, bytes: entry.size }
       }
     } catch (error) {
       yield { path, failed: readError(error) }
@@ -58,11 +61,22 @@ export async function* findFiles(names: string[]): AsyncGenerator<Found> {
     if (matches.length === 0) {
       yield { path: name, failed: { code: 'NO_SUCH_FILE', detail: 'There is no such file or folder.' } }
     }
-    for (const path of matches) yield* visit(path, true)
+    for (const match of matches) yield* visit(match, true)
   }
 }
 
-async function startOf(path: string): Promise<Uint8Array> {
+const DOT = 0x2e
+
+/** For people. What is not UTF-8 was named long ago or under Windows: in Western letters, as a guess. */
+const shown = (path: Path): string =>
+  typeof path === 'string' ? path : new TextDecoder(isUtf8(path) ? 'utf-8' : 'windows-1252').decode(path)
+
+function within(folder: Path, name: Buffer): Path {
+  if (typeof folder === 'string' && isUtf8(name)) return join(folder, name.toString('utf8'))
+  return Buffer.concat([Buffer.from(folder), Buffer.from('/'), name])
+}
+
+async function startOf(path: Path): Promise<Uint8Array> {
   const file = await open(path)
   try {
     const { buffer, bytesRead } = await file.read(new Uint8Array(FORMAT_BYTES))
@@ -72,16 +86,31 @@ async function startOf(path: string): Promise<Uint8Array> {
   }
 }
 
-const exists = (path: string): Promise<boolean> =>
+const exists = (path: Path): Promise<boolean> =>
   stat(path).then(
     () => true,
     (error) => error.code !== 'ENOENT' && error.code !== 'ENOTDIR',
   )
 
-async function matchesOf(pattern: string): Promise<string[]> {
+async function matchesOf(pattern: string): Promise<Path[]> {
   const matches: string[] = []
   for await (const path of glob(pattern)) matches.push(path)
-  return matches.sort()
+  if (matches.length === 0) matches.push(pattern)
+  return (await Promise.all(matches.sort().map(onDisk))).flat()
+}
+
+/** What a text may stand for: where Node reads bytes that are not UTF-8, as in an argument, they become U+FFFD. */
+async function onDisk(text: string): Promise<Path[]> {
+  if (await exists(text)) return [text]
+  const folder = dirname(text)
+  if (folder === text || !text.includes('\ufffd')) return []
+  const found = (await onDisk(folder)).map(async (parent) => {
+    const names = await readdir(parent, 'buffer').catch(() => [])
+    return names
+      .filter((name) => name.toString('utf8') === basename(text))
+      .map((name) => within(parent, name))
+  })
+  return (await Promise.all(found)).flat()
 }
 
 /** Why a file cannot be read, for a person. @throws the error, if it is none of the file system */

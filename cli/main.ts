@@ -12,11 +12,12 @@ import { followEvents } from './events.ts'
 import { forgetfulJournal, type Journal, journalPath, openJournal } from './journal.ts'
 import { createOutput, type Format, inBytes, type Output, paint, plain, type Result } from './output.ts'
 import { apiGatewayRegion, signing, signingFetch } from './sign.ts'
-import { explain, upload } from './upload.ts'
+import { explain, STDIN, upload } from './upload.ts'
 
 const HELP = `image-analyzer <command> [options]
 
   upload <files, folders or patterns …>   sends images; goes on where it was stopped
+      - --filename NAME        standard input, under this name
       --wait                   until each is analysed
       --concurrency N          at once (8)
       --analyses a,b           of labels, faces, moderation, text
@@ -51,6 +52,7 @@ const OPTIONS = {
   concurrency: { type: 'string' },
   analyses: { type: 'string' },
   journal: { type: 'string' },
+  filename: { type: 'string' },
   status: { type: 'string' },
   label: { type: 'string' },
   'min-confidence': { type: 'string' },
@@ -62,7 +64,7 @@ const OPTIONS = {
 } as const
 const GLOBAL = ['endpoint', 'token', 'sign', 'json', 'csv', 'quiet', 'help']
 const COMMANDS: Record<string, string[]> = {
-  upload: ['wait', 'concurrency', 'analyses', 'journal'],
+  upload: ['wait', 'concurrency', 'analyses', 'journal', 'filename'],
   status: ['wait'],
   list: ['status', 'label', 'min-confidence', 'limit', 'all'],
   retry: ['failed'],
@@ -182,13 +184,21 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   switch (command) {
     case 'upload': {
       if (names.length === 0) throw new UsageError('"upload" needs files, folders or patterns.')
+      const inputs = names.filter((name) => name === STDIN).length
+      if (inputs > 1) throw new UsageError('There is one standard input: give "-" once.')
+      if (inputs === 1 && process.stdin.isTTY) {
+        throw new UsageError('"-" is standard input: pipe an image into it (… | image-analyzer upload -).')
+      }
+      if (values.filename !== undefined && inputs === 0) {
+        throw new UsageError('--filename is the name of standard input: give "-" with it.')
+      }
       const concurrency = readNumber('concurrency', values.concurrency, DEFAULT_CONCURRENCY, MAX_CONCURRENCY)
       const analyses = values.analyses?.split(',').map((name) => oneOf('analyses', ANALYSES, name.trim()))
       const journal = chooseJournal(values.journal, env, output)
       const who = signer === undefined ? whoIs(token) : (await signer.credentials()).accessKeyId
       try {
         return await upload({
-          ...{ client, output, journal, names, concurrency, analyses },
+          ...{ client, output, journal, names, concurrency, analyses, filename: values.filename },
           scope: [endpoint, who],
           wait: values.wait === true,
           stop: stop.signal,

@@ -11,7 +11,7 @@ import {
   isFinished,
   MAX_DIRECT_BYTES,
 } from './client.ts'
-import { findFiles, readError } from './files.ts'
+import { findFiles, type Path, readError } from './files.ts'
 import type { Journal } from './journal.ts'
 import { inBytes, type Output, paint, plain, type Result } from './output.ts'
 import { type Counts, startProgress } from './progress.ts'
@@ -20,7 +20,10 @@ export interface UploadCommand {
   client: Client
   output: Output
   journal: Journal
+  /** A dash is standard input. */
   names: string[]
+  /** Of standard input. */
+  filename: string | undefined
   /** What an image is sent to, and by whom: the same bytes sent elsewhere are another image. */
   scope: string[]
   wait: boolean
@@ -30,6 +33,12 @@ export interface UploadCommand {
   stop: AbortSignal
   abort: AbortSignal
 }
+
+/** What is sent: a file, or what standard input has brought. */
+type Source = { path: string; filename: string | undefined; bytes: number } & (
+  | { file: Path; input?: undefined }
+  | { input: Uint8Array }
+)
 
 /** How a file of a run ended. */
 interface Ended {
@@ -52,8 +61,24 @@ interface Ended {
 const MAX_WAITING = 1_000
 /** Answers of 503 in a row, each after long patience, that end a run: its files are not to blame. */
 const MAX_UNAVAILABLE = 10
+/** Standard input is kept in memory; more than this no API takes by default. */
+const MAX_INPUT_BYTES = 200_000_000
 /** A form that is about to expire is not begun with. */
 const FORM_MARGIN_MS = 60_000
+
+export const STDIN = '-'
+
+/** @returns undefined where it is more than anybody wants in memory */
+async function readInput(): Promise<Buffer | undefined> {
+  const chunks: Buffer[] = []
+  let length = 0
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    length += chunk.length
+    if (length > MAX_INPUT_BYTES) return undefined
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks, length)
+}
 
 /** @returns the exit code */
 export async function upload(command: UploadCommand): Promise<number> {
@@ -70,8 +95,26 @@ export async function upload(command: UploadCommand): Promise<number> {
     output.result(toResult(ended))
   }
 
-  const files: { path: string; bytes: number }[] = []
-  for await (const found of findFiles(command.names)) {
+  const files: Source[] = []
+  const add = (source: Source) => {
+    const { path, bytes } = source
+    if (bytes === 0) {
+      return end({ file: path, status: 'failed', bytes, code: 'EMPTY_IMAGE', detail: 'It has no bytes.' })
+    }
+    counts.bytes += bytes
+    files.push(source)
+  }
+  if (command.names.includes(STDIN)) {
+    counts.files += 1
+    const input = await readInput()
+    if (input !== undefined) {
+      add({ path: STDIN, filename: command.filename, bytes: input.length, input })
+    } else {
+      const detail = `Standard input has more than ${inBytes(MAX_INPUT_BYTES)}.`
+      end({ file: STDIN, status: 'failed', code: 'IMAGE_TOO_LARGE', detail })
+    }
+  }
+  for await (const found of findFiles(command.names.filter((name) => name !== STDIN))) {
     if (stop.aborted) break
     if (found.skipped !== undefined) {
       end({ file: found.path, status: 'skipped', detail: found.skipped })
@@ -79,12 +122,7 @@ export async function upload(command: UploadCommand): Promise<number> {
     }
     counts.files += 1
     if (found.failed !== undefined) end({ file: found.path, status: 'failed', ...found.failed })
-    else if (found.bytes === 0) {
-      end({ file: found.path, status: 'failed', bytes: 0, code: 'EMPTY_IMAGE', detail: 'It has no bytes.' })
-    } else {
-      counts.bytes += found.bytes
-      files.push(found)
-    }
+    else add({ ...found, filename: basename(found.path) })
   }
 
   const send = createSender(command, counts)
@@ -103,10 +141,11 @@ export async function upload(command: UploadCommand): Promise<number> {
     else end({ ...ended, status: 'failed', code: error.code, detail: error.detail })
   }
 
-  async function one({ path, bytes }: { path: string; bytes: number }): Promise<void> {
+  async function one(source: Source): Promise<void> {
+    const { path, bytes } = source
     let sent: Sent
     try {
-      sent = await send(path, bytes)
+      sent = await send(source)
       unavailable = 0
     } catch (error) {
       return settle({ file: path, bytes }, error)
@@ -179,15 +218,16 @@ function createSender(command: UploadCommand, counts: Counts) {
   const underWay = new Map<string, { path: string; sent: Promise<Sent> }>()
 
   /** Reads, hashes and sends one file, or finds that this has been done. */
-  return async function send(path: string, size: number): Promise<Sent> {
+  return async function send(source: Source): Promise<Sent> {
+    const { path, bytes: size } = source
     let image: Uint8Array | Blob
     const hash = createHash('sha256')
-    if (size <= MAX_DIRECT_BYTES) {
-      image = await readFile(path, { signal: abort })
+    if (source.input !== undefined || size <= MAX_DIRECT_BYTES) {
+      image = source.input ?? (await readFile(source.file, { signal: abort }))
       hash.update(image)
     } else {
       // On disk until it is sent; reading fails if the file is changed in between.
-      image = await openAsBlob(path)
+      image = await openAsBlob(source.file)
       for await (const chunk of image.stream()) {
         abort.throwIfAborted()
         hash.update(chunk)
@@ -203,7 +243,7 @@ function createSender(command: UploadCommand, counts: Counts) {
       counts.bytes -= size
       return { imageId, sha256, sameAs: twin.path, ...(known === undefined ? {} : { image: known }) }
     }
-    const sent = sendOnce(key, sha256, path, size, image)
+    const sent = sendOnce(key, sha256, source, image)
     underWay.set(key, { path, sent })
     // Whoever else waits for it hears of the failure too; here it is not to count as unheard.
     sent.catch(() => {})
@@ -213,8 +253,7 @@ function createSender(command: UploadCommand, counts: Counts) {
   async function sendOnce(
     key: string,
     sha256: string,
-    path: string,
-    size: number,
+    { filename, bytes: size }: Source,
     image: Uint8Array | Blob,
   ): Promise<Sent> {
     const known = journal.get(key)
@@ -228,7 +267,7 @@ function createSender(command: UploadCommand, counts: Counts) {
     let progress = 0
     const post = (idempotencyKey: string) =>
       client.upload(image, {
-        filename: basename(path),
+        filename,
         idempotencyKey,
         analyses,
         signal: abort,
@@ -241,7 +280,7 @@ function createSender(command: UploadCommand, counts: Counts) {
       })
     // To the API another name is another request, and an image that was deleted keeps its key.
     const gone = before === undefined ? known?.imageId : undefined
-    const own = createHash('sha256').update(JSON.stringify([key, basename(path), gone]))
+    const own = createHash('sha256').update(JSON.stringify([key, filename, gone]))
     const { imageId, via } = await post(own.digest('hex')).catch((error: unknown) => {
       // Deleted, and no journal tells of it.
       if (error instanceof ApiError && error.code === 'IMAGE_NOT_FOUND') return post(randomUUID())

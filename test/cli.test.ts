@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import {
@@ -182,6 +182,89 @@ describe('upload', () => {
     expect(rows[0]).toMatch(/^file,status,imageId,/)
     expect(rows).toHaveLength(60)
     expect(csv.out).toContain('-dash ""quoted"", comma.png",completed,')
+  })
+
+  it.skipIf(process.platform !== 'linux')(
+    'sends a file whose name is not UTF-8, however it is named (skipped where file systems have no such names)',
+    async () => {
+      const photos = newFolder('old')
+      const below = Buffer.concat([Buffer.from(`${photos}/`), Buffer.from('\xe9t\xe9', 'latin1')])
+      mkdirSync(below)
+      const write = async (number: number, ...name: (string | Buffer)[]) =>
+        writeFileSync(Buffer.concat(name.map((part) => Buffer.from(part))), await distinct(number))
+      await write(31_000, `${photos}/`, Buffer.from('caf\xe9.png', 'latin1'))
+      await write(31_001, below, Buffer.from('/na\xefve.png', 'latin1'))
+      await write(31_002, below, '/plain.png')
+
+      const names = ['café.png', 'naïve.png', 'plain.png']
+      const folder = await cli(['upload', photos, '--wait'])
+      expect(folder).toMatchObject({ code: 0, err: '' })
+      expect(folder.lines.map(({ image }) => image?.original.filename).sort()).toEqual(names)
+      expect(folder.lines.map(({ file }) => file)).toContain(join(photos, 'été', 'naïve.png'))
+      // A shell hands such a name over as it is, and Node makes a text of it, in which a letter is lost.
+      for (const name of [
+        `$(printf '%s/caf\\351.png' "$0")`,
+        '$0/caf*.png',
+        "'$0/c*.png'".replace('$0', photos),
+      ]) {
+        const run = spawn(
+          'sh',
+          ['-c', `"$1" run.js cli/main.ts upload ${name} --json`, photos, process.execPath],
+          {
+            cwd: root,
+            env: {
+              ...process.env,
+              IMAGE_ANALYZER_ENDPOINT: url,
+              IMAGE_ANALYZER_TOKEN: '',
+              XDG_STATE_HOME: photos,
+            },
+          },
+        )
+        children.push(run)
+        let out = ''
+        run.stdout.on('data', (chunk) => {
+          out += chunk
+        })
+        const [code] = await once(run, 'close')
+        expect({ code, ...JSON.parse(out) }).toMatchObject({
+          ...{ code: 0, imageId: folder.lines.find(({ file }) => file.endsWith('/café.png'))?.imageId },
+          file: join(photos, 'café.png'),
+        })
+      }
+      expect(await onServer(/caf/)).toEqual(['café.png'])
+    },
+  )
+
+  it('reads standard input, under the name that it is given', async () => {
+    const send = async (bytes: Buffer, ...args: string[]) => {
+      const run = startCli(['upload', '-', '--wait', ...args])
+      run.child.stdin.end(bytes)
+      const code = await run.ended
+      return { code, err: run.text.err, line: JSON.parse(run.text.out || '{}') as Line }
+    }
+    const named = await send(await distinct(32_000), '--filename', 'from a pipe.png')
+    expect(named).toMatchObject({
+      code: 0,
+      line: { file: '-', status: 'completed', image: { original: { filename: 'from a pipe.png' } } },
+    })
+    const nameless = await send(await distinct(32_001))
+    expect(nameless.line.status).toBe('completed')
+    expect(nameless.line.image?.original).not.toHaveProperty('filename')
+    const side = 1_300
+    const noise = sharp(randomBytes(side * side * 3), { raw: { width: side, height: side, channels: 3 } })
+    const large = await send(await noise.png({ compressionLevel: 0 }).toBuffer(), '--filename', 'big.png')
+    expect(large.line).toMatchObject({ status: 'completed', via: 'uploads' })
+    expect((await send(Buffer.alloc(0))).line).toMatchObject({ status: 'failed', code: 'EMPTY_IMAGE' })
+    expect((await send(Buffer.from('%PDF-1.7'))).line).toMatchObject({
+      ...{ status: 'failed', code: 'UNSUPPORTED_FORMAT', detail: expect.stringContaining('PDF document') },
+    })
+    const wrong = await Promise.all([
+      cli(['upload', 'a.jpg', '--filename', 'b.jpg']),
+      cli(['upload', '-', '-']),
+      cli(['list', '--filename', 'b.jpg']),
+    ])
+    expect(wrong.map(({ code }) => code)).toEqual([2, 2, 2])
+    expect(wrong[0]?.err).toContain('--filename is the name of standard input')
   })
 
   it('goes on after Ctrl-C and sends only what is missing', async () => {
@@ -372,6 +455,41 @@ describe('the other commands', () => {
     expect(missing).toMatchObject({ code: 1, lines: [{ status: 'failed', code: 'NO_SUCH_FILE' }] })
   })
 })
+
+describe.skipIf(process.platform === 'win32')(
+  'under an older Node (skipped on Windows, which has no ps)',
+  () => {
+    /** Has run.js think so, and look for the Node that npm ci has brought along. */
+    const OLD = `data:text/javascript,Object.defineProperty(process,'versions',{value:{...process.versions,node:'20.19.0'}})`
+    const childOf = (parent = 0): number | undefined =>
+      execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' })
+        .split('\n')
+        .map((line) => line.trim().split(/ +/).map(Number))
+        .find(([, ppid]) => ppid === parent)?.[0]
+    const isThere = (pid: number): boolean => {
+      try {
+        return process.kill(pid, 0)
+      } catch {
+        return false
+      }
+    }
+
+    it.each([
+      ['image-analyzer', ['cli/bin.js', 'events']],
+      ['npm start', ['run.js', 'local/main.ts']],
+    ])('the work of %s ends with the process that was started, also by kill -9', async (_name, command) => {
+      const started = launch(['--import', OLD, ...command], {
+        ...{ IMAGE_ANALYZER_ENDPOINT: url, IMAGE_ANALYZER_TOKEN: '' },
+        ...{ AWS_ENDPOINT_URL: '', PORT: '0', AWS_PORT: '0' },
+      })
+      const worker = await until('there is a process that works', async () => childOf(started.child.pid))
+      if (command.includes('local/main.ts'))
+        await until('it is ready', async () => /Ready in/.test(started.text.out) || undefined)
+      started.child.kill('SIGKILL')
+      await until('the work has ended', async () => !isThere(worker) || undefined)
+    })
+  },
+)
 
 describe('doctor', () => {
   it('finds nothing wrong with a good set-up, and leaves nothing behind', async () => {
