@@ -140,7 +140,8 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
             {
               name: 'filename',
               in: 'query',
-              description: 'A name to show, where neither the body nor Content-Disposition has one.',
+              description:
+                'A name to show, where neither the body nor Content-Disposition has one. It keeps its extension, and at most 255 characters (code points).',
               schema: { type: 'string' },
               example: 'grace-hopper.jpg',
             },
