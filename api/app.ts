@@ -93,6 +93,8 @@ const QUERY_PARAMETERS: Record<string, readonly string[]> = {
   'POST /images': ['filename', 'analyses'],
   'POST /uploads': ['analyses'],
   'GET /images': Object.keys(listSchema.shape),
+  // The page keeps its filters in its own address.
+  'GET /': Object.keys(listSchema.shape),
   'GET /images/:imageId': Object.keys(waitSchema.shape),
 }
 /** Lists: to give one twice is to give both. */

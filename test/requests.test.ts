@@ -136,6 +136,8 @@ describe('a query parameter', () => {
     ['GET', '/images?emotion=HAPPY', /^Query parameter `emotion` is not known here: .*`limit`.*`label`/],
     ['GET', '/images?Limit=5', /`Limit`/],
     ['GET', '/images?limit=5&', /^$/],
+    // As the page writes its filters into its address.
+    ['GET', '/?label=Sharp&status=completed', /^$/],
     ['GET', `/images/${ID}?limit=5`, /`limit` is not known here: .*`wait`\.$/],
     ['GET', `/images/${ID}/thumbnail?size=9`, /`size` is not known here: there is none\.$/],
     ['GET', `/images/${ID}/original?x`, /`x`/],
