@@ -125,7 +125,7 @@ const NEUTRAL_LAB = PALETTE_LAB.filter(({ family, lab }) => /black|grey|white/.t
  */
 export const decode = ({ bytes, memory }: Appraisal, useExif: boolean): Promise<Picture> =>
   decodes.run(memory, () => {
-    const image = sharp(bytes, { failOn: 'error', sequentialRead: true })
+    const image = sharp(bytes, { failOn: 'warning', sequentialRead: true })
     return pixels((useExif ? image.autoOrient() : image).flatten({ background: 'white' }), SHARPNESS_SIDE)
   })
 
