@@ -13,13 +13,18 @@ export const CHROMIUM =
     .find((place) => place !== undefined && existsSync(place))
 export const skippedWithoutBrowser = skipped(CHROMIUM === undefined ? ['Chromium (CHROMIUM)'] : [])
 
-/** A browser that asks nobody for anything but what a test opens. */
-export const startBrowser = (): Promise<Browser> =>
+/**
+ * A browser that asks nobody for anything but what a test opens.
+ *
+ * @param more arguments
+ */
+export const startBrowser = (...more: string[]): Promise<Browser> =>
   chromium.launch({
     executablePath: CHROMIUM ?? '',
     timeout: LONGEST_MS,
     args: [
       ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
       ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
+      ...more,
     ],
   })

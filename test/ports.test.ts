@@ -1,7 +1,9 @@
+/// <reference lib="dom" />
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs'
-import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs'
+import { createServer, request as httpRequest, type IncomingHttpHeaders, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DynamoDBClient, ScanCommand } from '@aws-sdk/client-dynamodb'
@@ -16,10 +18,12 @@ import {
 import { GetQueueAttributesCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { createPresignedPost } from '@aws-sdk/s3-presigned-post'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
+import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startRekognition } from '../local/embedded-aws.ts'
 import { type System, startSystem } from '../local/system.ts'
 import { clientOptions, s3Options, sqsOptions } from '../shared/aws.ts'
+import { CHROMIUM, skippedWithoutBrowser, startBrowser } from './browser.ts'
 import { finished, signed } from './context.ts'
 import { skipped } from './tools.ts'
 import { until } from './until.ts'
@@ -48,7 +52,7 @@ beforeAll(async () => {
   const posted = await send(system.url, 'POST', '/images', { 'content-type': 'image/jpeg' }, photo)
   imageId = JSON.parse(posted.body).imageId
   await finished(system.url, imageId)
-  before = await everything()
+  await rest()
 })
 afterAll(async () => {
   for (const client of [s3, sqs, dynamo, events]) client?.destroy()
@@ -87,7 +91,7 @@ function send(
 }
 
 /** All that a stranger could have changed. */
-async function everything(): Promise<object> {
+async function everything() {
   const [objects, items, rules, queue, cors] = await Promise.all([
     s3.send(new ListObjectsV2Command({ Bucket: BUCKET })),
     dynamo.send(new ScanCommand({ TableName: BUCKET })),
@@ -97,11 +101,18 @@ async function everything(): Promise<object> {
   ])
   return {
     objects: objects.Contents?.map(({ Key, ETag }) => `${Key} ${ETag}`),
-    items: items.Items?.map((item) => JSON.stringify(item)).sort(),
+    items: (items.Items ?? []).map((item) => JSON.stringify(item)).sort(),
     rules: rules.Rules,
     waiting: queue.Attributes?.['ApproximateNumberOfMessages'],
     cors: cors.CORSRules,
   }
+}
+/** Waits until what came in is finished and announced, and nothing changes any more. */
+async function rest(): Promise<void> {
+  before = await until('every image is finished', async () => {
+    const found = await everything()
+    return found.items.some((item) => item.includes('"unfinished"')) ? undefined : found
+  })
 }
 const expectNothingChanged = async () => expect(await everything()).toEqual(before)
 
@@ -548,6 +559,224 @@ describe('a presigned URL', () => {
   })
 })
 
+/** All that a page can send without being let, and the answers that it gets to see. */
+interface Targets {
+  api: string
+  aws: string
+  bucket: string
+  imageId: string
+  junk: string
+}
+async function attack({ api, aws, bucket, imageId, junk }: Targets): Promise<Record<string, unknown>> {
+  const seen: Record<string, unknown> = {}
+  const attempt = async (what: string, look: () => Promise<unknown>) => {
+    seen[what] = await look().catch(() => 'refused')
+  }
+  const read = async (url: string, init: RequestInit = {}) => {
+    const response = await fetch(url, init)
+    return response.type === 'opaque' ? 'opaque' : `${response.status} ${await response.text()}`
+  }
+  const loads = (tag: 'img' | 'script', src: string) =>
+    new Promise((resolve) => {
+      const element = Object.assign(document.createElement(tag), { src })
+      element.onload = () => resolve('loaded')
+      element.onerror = () => resolve('refused')
+      document.body.append(element)
+    })
+  const object = `${aws}/${bucket}/originals/${imageId}`
+  const doomed = `<Delete><Object><Key>originals/${imageId}</Key></Object></Delete>`
+  const photo = new Blob(['GIF89a'], { type: 'image/gif' })
+  const form = new FormData()
+  form.append('image', photo, 'a.gif')
+  const json = { 'content-type': 'application/x-amz-json-1.0', 'x-amz-target': 'DynamoDB_20120810.Scan' }
+  const text = { 'content-type': 'text/plain' }
+  const mode = 'no-cors'
+  await attempt('read the list', () => read(`${api}/images`))
+  await attempt('read a record', () => read(`${api}/images/${imageId}`))
+  await attempt('read the page', () => read(`${api}/`))
+  await attempt('delete an image', () => read(`${api}/images/${imageId}`, { method: 'DELETE' }))
+  await attempt('post bytes', () =>
+    read(`${api}/images`, { method: 'POST', mode, body: photo, headers: text }),
+  )
+  await attempt('post a form', () => read(`${api}/images`, { method: 'POST', mode, body: form }))
+  await attempt('ask for a form', () =>
+    read(`${api}/uploads`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{}' }),
+  )
+  navigator.sendBeacon(`${api}/images`, photo)
+  navigator.sendBeacon(`${aws}/${bucket}?delete`, doomed)
+  await attempt('show a thumbnail', () => loads('img', `${api}/images/${imageId}/thumbnail`))
+  await attempt('show an original', () => loads('img', `${object}?${junk}`))
+  await attempt('run the list', () => loads('script', `${api}/images`))
+  await attempt('read the bucket', () => read(`${aws}/${bucket}?list-type=2&${junk}`))
+  await attempt('read an object', () => read(`${object}?${junk}`))
+  await attempt('change an object', () => read(`${object}?${junk}`, { method: 'PUT', body: 'ruined' }))
+  await attempt('delete by text', () =>
+    read(`${aws}/${bucket}?delete`, { method: 'POST', mode, body: doomed, headers: text }),
+  )
+  await attempt('delete by a signed text', () =>
+    read(`${aws}/${bucket}?delete&${junk}`, { method: 'POST', mode, body: doomed, headers: text }),
+  )
+  await attempt('make a topic', () =>
+    read(`${aws}/`, {
+      method: 'POST',
+      mode,
+      body: new URLSearchParams({ Action: 'CreateTopic', Name: 'evil' }),
+    }),
+  )
+  await attempt('read the table', () =>
+    read(`${aws}/`, { method: 'POST', body: `{"TableName":"${bucket}"}`, headers: json }),
+  )
+  await attempt('send as text', () => read(`${aws}/`, { method: 'POST', mode, body: '{}', headers: text }))
+  for (const [name, enctype, action] of [
+    ['text', 'text/plain', `${api}/images`],
+    ['multipart', 'multipart/form-data', `${api}/images`],
+    ['delete', 'text/plain', `${aws}/${bucket}?delete`],
+  ] as const) {
+    const frame = Object.assign(document.createElement('iframe'), { name })
+    const sent = Object.assign(document.createElement('form'), {
+      action,
+      enctype,
+      method: 'post',
+      target: name,
+    })
+    sent.innerHTML = '<input name="<Delete><!--" value="--></Delete>"><input type="file" name="image">'
+    document.body.append(frame, sent)
+    const done = new Promise((resolve) => {
+      frame.onload = resolve
+    })
+    sent.submit()
+    await done
+    await attempt(
+      `see the answer to a form of ${enctype} at ${action}`,
+      async () => frame.contentWindow?.document.title,
+    )
+  }
+  await attempt('frame the page', async () => {
+    const frame = Object.assign(document.createElement('iframe'), { src: `${api}/` })
+    const done = new Promise((resolve) => {
+      frame.onload = resolve
+    })
+    document.body.append(frame)
+    await done
+    return frame.contentWindow?.document.title
+  })
+  return seen
+}
+
+describe.skipIf(CHROMIUM === undefined)(`a page in a browser${skippedWithoutBrowser}`, () => {
+  let browser: Browser
+  let evil: Server
+  let port: number
+  beforeAll(async () => {
+    browser = await startBrowser(
+      '--host-resolver-rules=MAP *.test 127.0.0.1',
+      // Newer ones ask a person first; it is what comes here without them that counts.
+      '--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests',
+    )
+    evil = createServer((_request, response) => {
+      response.setHeader('content-type', 'text/html')
+      response.end(`<!doctype html><title>evil</title><a href="${system.url}/">to the page</a>`)
+    })
+    await new Promise<void>((resolve) => evil.listen(0, '127.0.0.1', resolve))
+    port = (evil.address() as AddressInfo).port
+  })
+  afterAll(async () => {
+    await browser?.close()
+    evil?.closeAllConnections()
+    evil?.close()
+  })
+  const targets = (host: string): Targets => ({
+    api: system.url.replace('127.0.0.1', host),
+    aws: system.awsEndpoint.replace('127.0.0.1', host),
+    ...{ bucket: BUCKET, imageId, junk: String(new URLSearchParams(JUNK)) },
+  })
+
+  it.each([
+    ['another site', () => `http://evil.test:${port}/`, '127.0.0.1'],
+    ['another site, which says localhost', () => `http://evil.test:${port}/`, 'localhost'],
+    ['another port', () => `http://127.0.0.1:${port}/`, '127.0.0.1'],
+    ['another name of loopback', () => `http://evil.localhost:${port}/`, '127.0.0.1'],
+    // It was the attacker's machine until a moment ago, and now its name means this one.
+    [
+      'a name that is made to mean this machine, at the port of the API',
+      () => system.url.replace('127.0.0.1', 'evil.test'),
+      'evil.test',
+    ],
+    [
+      'a name that is made to mean this machine, at the port of AWS',
+      () => system.awsEndpoint.replace('127.0.0.1', 'evil.test'),
+      'evil.test',
+    ],
+  ])('of %s can do nothing here, and see nothing', async (_, address, host) => {
+    const context = await browser.newContext()
+    const page = await context.newPage()
+    const home = `${new URL(address()).origin}/evil`
+    await page.route(home, (route) =>
+      route.fulfill({ contentType: 'text/html', body: '<!doctype html><title>evil</title><body>' }),
+    )
+    const answers: [string, number][] = []
+    page.on('response', (response) => {
+      if (response.url() !== home)
+        answers.push([`${response.request().method()} ${response.url()}`, response.status()])
+    })
+    await page.goto(home)
+    const seen = await page.evaluate(attack, targets(host))
+    // Of a no-cors request a page sees nothing, and of its own origin a refusal: as text, or as a document without a title.
+    for (const [what, answer] of Object.entries(seen)) {
+      expect(`${what}: ${answer}`).toMatch(/: (refused|opaque|undefined||(403|421) .*)$/s)
+    }
+    // The browser shows those that the page may not see only in part.
+    expect(answers.length).toBeGreaterThan(5)
+    for (const [request, status] of answers) expect([403, 421], request).toContain(status)
+    await context.close()
+    await expectNothingChanged()
+  })
+
+  it('of another site may have a link to the page, which then works as ever', async () => {
+    const context = await browser.newContext()
+    const page = await context.newPage()
+    await page.goto(`http://evil.test:${port}/`)
+    await page.getByText('to the page').click()
+    await page.waitForFunction(
+      () => document.querySelector<HTMLImageElement>('.card img')?.naturalWidth === 128,
+    )
+    expect(new URL(page.url()).origin).toBe(system.url)
+    await context.close()
+  })
+
+  it('is the page itself by any of its names: it shows photos, and posts large ones to the bucket', async () => {
+    for (const host of ['127.0.0.1', 'localhost', 'photos.test']) {
+      const context = await browser.newContext()
+      const page = await context.newPage()
+      await page.goto(system.url.replace('127.0.0.1', host))
+      await page.waitForFunction(
+        () => document.querySelector<HTMLImageElement>('.card img')?.naturalWidth === 128,
+      )
+      const uploaded = await page.evaluate(
+        async (bytes) => {
+          const image = new Blob([new Uint8Array(bytes)], { type: 'image/jpeg' })
+          const asked = await fetch('/uploads', {
+            method: 'POST',
+            headers: { 'content-type': 'application/json' },
+            body: JSON.stringify({ contentType: image.type, bytes: image.size }),
+          })
+          const { imageId, upload } = await asked.json()
+          const form = new FormData()
+          for (const name of Object.keys(upload.fields)) form.append(name, upload.fields[name])
+          form.append('file', image)
+          const { status } = await fetch(upload.url, { method: 'POST', body: form })
+          return { imageId, status }
+        },
+        [...photo],
+      )
+      expect(uploaded.status).toBe(204)
+      const { body } = await send(system.url, 'GET', `/images/${uploaded.imageId}?wait=20`)
+      expect(JSON.parse(body)).toMatchObject({ status: 'completed' })
+      await context.close()
+    }
+  })
+})
+
 /** A form as a page posts it to the bucket. */
 async function post(
   url: string,
@@ -573,6 +802,7 @@ describe('a form for an upload', () => {
   let url: string
   let fields: Record<string, string>
   beforeAll(async () => {
+    await rest()
     const upload = JSON.stringify({ contentType: 'image/jpeg', bytes: photo.length })
     const asked = await send(system.url, 'POST', '/uploads', { 'content-type': 'application/json' }, upload)
     ;({ url, fields } = JSON.parse(asked.body).upload)
@@ -650,7 +880,7 @@ it('messages that come by SQS still come', async () => {
   ).toHaveProperty('MessageId')
 })
 
-const noProc = process.platform === 'linux' ? [] : ['/proc']
+const noProc = existsSync('/proc/self/net/tcp') ? [] : ['/proc']
 it.skipIf(noProc.length > 0)(
   `npm start listens on loopback, at its two ports and nowhere else${skipped(noProc)}`,
   async () => {
