@@ -12,7 +12,12 @@ import * as z from 'zod'
 /** Names, as in ALLOWED_HOSTS, by which the ports are reached besides those of loopback. */
 export const allowedHostsSchema = z
   .string()
-  .transform((text) => text.split(',').map((name) => name.trim().toLowerCase()))
+  .transform((text) =>
+    text
+      .toLowerCase()
+      .split(/[\s,]+/)
+      .filter((name) => name !== ''),
+  )
   .pipe(
     z.array(
       z
