@@ -30,7 +30,7 @@ const attempt = {
 const keeps = process.env['DATA_DIR']
 say(`
   Page and API   ${system.url}
-  AWS endpoint   ${system.awsEndpoint}
+  AWS endpoint   ${system.awsEndpoint}${process.env['AWS_ENDPOINT_URL'] ? ' (that of AWS_ENDPOINT_URL; without it, an embedded one starts)' : ''}
   Rekognition    ${system.rekognition}${system.rekognition === 'the stand-in' ? ' (measures pixels; REKOGNITION=aws uses the real service)' : ''}
   Data           ${process.env['AWS_ENDPOINT_URL'] ? 'at the AWS endpoint' : keeps ? `kept in ${resolve(keeps)}` : 'gone after exit; DATA_DIR=folder keeps it'}
 
@@ -64,6 +64,8 @@ const files = process.argv.slice(2).flatMap((argument) => {
 const SUBMISSIONS = 8
 const waiting = [...files]
 await Promise.all(Array.from({ length: SUBMISSIONS }, submitRest))
+if (files.length > 0 && stopping === 0)
+  say(`These were all ${files.length} files. The page and the API go on at ${system.url} until Ctrl-C.`)
 
 async function submitRest(): Promise<void> {
   for (let file = waiting.shift(); file !== undefined && stopping === 0; file = waiting.shift()) {

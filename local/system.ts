@@ -214,8 +214,12 @@ async function start(
     { s3, sqs, dynamoDb, eventBridge, region },
     names,
   ).catch((error: Error) => {
+    const way =
+      embedded === undefined
+        ? ' AWS_ENDPOINT_URL names that endpoint; without it, an embedded one starts.'
+        : ''
     throw new StartError(
-      `Bucket, table, queues and bus cannot be made at ${target.endpoint}: ${error.message || error.name}.`,
+      `Bucket, table, queues and bus cannot be made at ${target.endpoint}: ${error.message || error.name}.${way}`,
     )
   })
 

@@ -133,15 +133,26 @@ describe('npm start', () => {
     writeFileSync(join(folder, 'two.png'), await distinct(2))
     writeFileSync(join(folder, 'text.jpg'), 'hello')
     const system = await start({ INIT_CWD: folder }, ['*.png', 'text.jpg'])
-    const output = await until('three records', async () =>
-      /one\.png\n/.test(system.output()) &&
-      /two\.png\n/.test(system.output()) &&
-      /text\.jpg\n/.test(system.output())
-        ? system.output()
-        : undefined,
+    const output = await until('the line behind the records', async () =>
+      system.output().includes('These were all') ? system.output() : undefined,
     )
+    for (const file of ['one.png', 'two.png', 'text.jpg']) expect(output).toContain(`${file}\n{`)
     expect(output.match(/"status": "completed"/g)).toHaveLength(2)
     expect(output).toContain('"code": "UNSUPPORTED_FORMAT"')
+    const last = output.slice(output.lastIndexOf('}') + 1)
+    expect(last).toContain(
+      `These were all 3 files. The page and the API go on at ${system.url} until Ctrl-C.\n`,
+    )
+    expect((await fetch(system.url)).status).toBe(200)
+  })
+
+  it('says that it uses the endpoint of AWS_ENDPOINT_URL, and starts no embedded one', async () => {
+    const first = await start()
+    expect(first.output()).not.toContain('AWS_ENDPOINT_URL')
+    const second = await start({ AWS_ENDPOINT_URL: first.aws })
+    expect(second.output()).toContain(
+      `AWS endpoint   ${first.aws} (that of AWS_ENDPOINT_URL; without it, an embedded one starts)\n`,
+    )
   })
 
   it('says in one sentence what is wrong with a port, a folder or a setting', async () => {
@@ -161,7 +172,7 @@ describe('npm start', () => {
       /^image-analyzer cannot start: DATA_DIR .* cannot be written: .*\.$/,
     )
     expect(await startFails({ AWS_ENDPOINT_URL: `http://127.0.0.1:${port}` })).toMatch(
-      /^image-analyzer cannot start: Bucket, table, queues and bus cannot be made at .*\.$/,
+      /^image-analyzer cannot start: Bucket, table, queues and bus cannot be made at .*\. AWS_ENDPOINT_URL names that endpoint; .*\.$/,
     )
     const DATA_DIR = newFolder()
     writeFileSync(join(DATA_DIR, 'eventbridge.json'), '{')
@@ -349,5 +360,18 @@ describe.skipIf(noCli.length > 0)(`the AWS CLI${skipped(noCli)}`, () => {
     expect(queues.QueueUrls.map((url: string) => url.split('/').at(-1)).sort()).toEqual([
       ...['dogs', 'image-analyzer-jobs', 'image-analyzer-jobs-dead'],
     ])
+  })
+
+  it('subscribes a queue as the README says, and leaves nothing behind in the shell', async () => {
+    const system = await start()
+    const readme = readFileSync(join(root, 'README.md'), 'utf8')
+    const block = /```sh\n(embedded\(\)[^`]+)```/.exec(readme)?.[1] ?? ''
+    const script = `set -e\n${block.replaceAll('http://127.0.0.1:4566', system.aws)}
+      embedded events list-targets-by-rule --event-bus-name image-analyzer --rule sharp
+      echo "left: $AWS_ENDPOINT_URL$AWS_ACCESS_KEY_ID"`
+    const { AWS_ENDPOINT_URL: _, AWS_ACCESS_KEY_ID: __, ...env } = process.env
+    const { stdout } = await promisify(execFile)('sh', ['-c', script], { env })
+    expect(stdout).toContain('arn:aws:sqs:us-east-1:000000000000:sharp')
+    expect(stdout).toMatch(/^left: $/m)
   })
 })
