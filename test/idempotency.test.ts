@@ -176,7 +176,9 @@ describe.each(routes)('an idempotency key of POST %s', (route) => {
           const list = (await (await ask('/images')).json()) as {
             items: { imageId: string }[]
           }
-          const imageId = known ?? list.items[0]?.imageId ?? ''
+          const imageId = known ?? list.items[0]?.imageId
+          // Neither of the two has got so far.
+          if (imageId === undefined) continue
           const { status } = await remove(imageId)
           expect([204, 404]).toContain(status)
           if (status === 204) return imageId
