@@ -8,14 +8,14 @@ import { build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { postForms } from '../api/submit.ts'
 import { bundle, ESBUILD, ROOT } from '../build/bundle.ts'
-import { type Copy, copyModule, missing } from '../build/terraform.ts'
+import { missing } from '../build/terraform.ts'
 import { readJobs } from '../shared/job.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import { lambdaContext, startTestSystem, type TestSystem, watchCalls } from './context.ts'
 import { ownTime } from './own-time.ts'
 import { distinct } from './pictures.ts'
-import { type Plan, type Plans, render } from './terraform.ts'
+import { type Plan, type Plans, renderPlans } from './terraform.ts'
 import { skipped } from './tools.ts'
 
 const photo = readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url))
@@ -367,17 +367,14 @@ function grants(plan: Plan, name: FunctionName): Set<string> {
 
 describe.skipIf(lacking.length > 0)(`IAM policies${skipped(lacking)}`, () => {
   let system: TestSystem
-  let copy: Copy
   let plans: Plans
   const calls: Calls = { api: new Set(), worker: new Set(), sweeper: new Set() }
   beforeAll(async () => {
     system = await startRecordedSystem(calls)
     await recordCalls(system, calls)
-    copy = await copyModule()
-    plans = await render(copy)
+    plans = await renderPlans()
   })
   afterAll(async () => {
-    copy?.remove()
     await system?.stop()
   })
 

@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Copy, copyModule, missing } from '../build/terraform.ts'
-import { moduleText, type Plan, type PlannedResource, render } from './terraform.ts'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { missing } from '../build/terraform.ts'
+import { moduleText, type Plan, type PlannedResource, renderPlans } from './terraform.ts'
 import { skipped } from './tools.ts'
 
 /** What a rule asks of one resource; rules without it cannot be met here and are suppressed with a reason. */
@@ -196,14 +196,10 @@ it('every statement of a policy has an id of its own, and says above why it is t
 
 const lacking = missing()
 describe.skipIf(lacking.length > 0)(`security of the plan${skipped(lacking)}`, () => {
-  let copy: Copy
   let plan: Plan
-
   beforeAll(async () => {
-    copy = await copyModule()
-    plan = (await render(copy)).everything
+    plan = (await renderPlans()).everything
   })
-  afterAll(() => copy?.remove())
 
   it.each(Object.entries(RULES))('%s is met or suppressed with a reason', (rule, { on, holds }) => {
     const resources = plan.ofType(on)

@@ -1,5 +1,13 @@
 import { spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import {
@@ -32,7 +40,7 @@ import { type Copy, copyModule, missing, type Outcome, onPath, planAgain } from 
 import { startRekognition } from '../local/embedded-aws.ts'
 import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from '../local/resources.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
-import { Plan, type Plans, render } from './terraform.ts'
+import { Plan, type Plans, RENDERED, renderPlans } from './terraform.ts'
 import { freePort, skipped } from './tools.ts'
 import { until } from './until.ts'
 
@@ -107,7 +115,7 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
     // Goes on while the tests here run.
     if (lackingMoto.length === 0) await deployment()
     copy = await copyModule()
-    plans = await render(copy)
+    plans = await renderPlans()
   })
   afterAll(() => copy?.remove())
 
@@ -122,7 +130,14 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
   })
 
   it('passes its own tests', async () => {
-    const { status, stdout, stderr } = await copy.terraform(['test'])
+    // Those that are rendered have passed, or there were no plans.
+    const others = readdirSync(join(copy.folder, 'tests')).filter(
+      (file) => file.endsWith('.hcl') && !RENDERED.endsWith(file),
+    )
+    const { status, stdout, stderr } = await copy.terraform([
+      'test',
+      ...others.map((file) => `-filter=${join('tests', file)}`),
+    ])
     expect(stdout.match(/run "\w+"\.\.\. pass/g)?.length, stdout + stderr).toBeGreaterThan(20)
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
   })

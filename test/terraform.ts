@@ -1,7 +1,9 @@
-import { globSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { inject } from 'vitest'
 import { ROOT } from '../build/bundle.ts'
-import type { Copy } from '../build/terraform.ts'
+import { copyModule } from '../build/terraform.ts'
+import { until } from './until.ts'
 
 export interface PlannedResource {
   address: string
@@ -46,28 +48,51 @@ export class Plan {
 
 export type Plans = Record<'everything' | 'frugal' | 'defaults' | 'jwt', Plan>
 
-/** The plans of tests/rendered.tftest.hcl by the names of their runs. */
-export async function render(copy: Copy): Promise<Plans> {
-  const { status, stdout, stderr } = await copy.terraform([
-    'test',
-    '-json',
-    '-verbose',
-    `-filter=${join('tests', 'rendered.tftest.hcl')}`,
+/** The one test file of the module whose plans are looked at here. */
+export const RENDERED = join('tests', 'rendered.tftest.hcl')
+
+/** Its plans, by the names of their runs: made once for all test files, since that takes many seconds. */
+export async function renderPlans(): Promise<Plans> {
+  const folder = inject('sharedFolder')
+  const file = join(folder, 'plans.json')
+  try {
+    mkdirSync(join(folder, 'plans'))
+    const made = await render().catch((error) => ({ failed: String(error) }))
+    writeFileSync(`${file}.part`, JSON.stringify(made))
+    renameSync(`${file}.part`, file)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    await until('another test file has made the plans', async () => existsSync(file) || undefined, 120_000)
+  }
+  const { failed, ...plans } = JSON.parse(readFileSync(file, 'utf8'))
+  if (failed !== undefined) throw new Error(failed)
+  const made = Object.entries(plans).map(([name, resources]) => [
+    name,
+    new Plan(resources as PlannedResource[]),
   ])
-  if (status !== 0) throw new Error(`terraform test failed: ${stderr}${stdout}`)
-  const plans: Record<string, Plan> = {}
-  for (const line of stdout.trim().split('\n')) {
-    const message: TestMessage = JSON.parse(line)
-    if (message.type !== 'test_plan') continue
-    plans[message['@testrun']] = new Plan(
-      message.test_plan.resource_changes.map(({ address, type, change }) => ({
+  return Object.fromEntries(made)
+}
+
+async function render(): Promise<Record<string, PlannedResource[]>> {
+  const copy = await copyModule()
+  try {
+    const args = ['test', '-json', '-verbose', `-filter=${RENDERED}`]
+    const { status, stdout, stderr } = await copy.terraform(args)
+    if (status !== 0) throw new Error(`terraform test failed: ${stderr}${stdout}`)
+    const plans: Record<string, PlannedResource[]> = {}
+    for (const line of stdout.trim().split('\n')) {
+      const message: TestMessage = JSON.parse(line)
+      if (message.type !== 'test_plan') continue
+      plans[message['@testrun']] = message.test_plan.resource_changes.map(({ address, type, change }) => ({
         address,
         type,
         after: change.after,
-      })),
-    )
+      }))
+    }
+    return plans
+  } finally {
+    copy.remove()
   }
-  return plans as Plans
 }
 
 type TestMessage =
