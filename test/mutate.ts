@@ -4,18 +4,23 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { copyProject } from './copy.ts'
 import { MUTANTS, type Mutant, simulation } from './mutants.ts'
+import { mutateMade } from './mutate-made.ts'
 import { type Outcome, readReport } from './report.ts'
 
 /**
  * `npm run mutants [-- name …]`: takes each guard out of the code, one at a time in a copy, and demands that an assertion
  * fails. A time-out, or an error of a set-up or of a test itself, kills nothing: it says that nothing was asked.
- * Ends with `M of M killed`, and exit code 1 if one is not.
+ * Ends with `M of M killed`, and exit code 1 if one is not. `--made` has mutants of its own: see mutate-made.ts.
  */
 const root = resolve(import.meta.dirname, '..')
 /** Two, because a test file is one process and hardly waits. */
 const AT_ONCE = 2
 const KILLED = 'killed  '
 
+if (process.argv[2] === '--made') {
+  await mutateMade(process.argv.slice(3))
+  process.exit()
+}
 const wanted = process.argv.slice(2)
 const mutants = MUTANTS.filter(
   ({ name }) => wanted.length === 0 || wanted.some((part) => name.includes(part)),

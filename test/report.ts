@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { basename } from 'node:path'
 
 /** What vitest's JSON reporter writes, as far as it is read here. */
 interface Report {
@@ -22,6 +23,7 @@ export interface Outcome {
 
 /** The reporter leaves the name of what `resolves` and `rejects` have found out. */
 const ASSERTION = /^AssertionError|^\s+at .*__VITEST_(RESOLVES|REJECTS)__/m
+export const isAssertion = (stack: string): boolean => ASSERTION.test(stack)
 
 /**
  * @param green whether the run ended well: a file that cannot be loaded, or an error outside of any test, fails it without
@@ -41,6 +43,16 @@ export function readReport(path: string, green: boolean, chosen = false): Outcom
     failed: failures === 0 && !green ? 1 : failures,
     skipped: names(left.filter((test) => !lost.includes(test))),
     lost: names(lost),
-    refuted: names(failed.filter((test) => test.failureMessages.some((message) => ASSERTION.test(message)))),
+    refuted: names(failed.filter((test) => test.failureMessages.some(isAssertion))),
   }
+}
+
+/** The files of which an assertion failed, by their names without `.test.ts`. */
+export function readRefuted(path: string): Set<string> {
+  const { testResults } = JSON.parse(readFileSync(path, 'utf8')) as Report
+  return new Set(
+    testResults
+      .filter((file) => file.assertionResults.some((test) => test.failureMessages.some(isAssertion)))
+      .map((file) => basename(file.name, '.test.ts')),
+  )
 }
