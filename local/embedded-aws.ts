@@ -57,6 +57,8 @@ export interface EmbeddedAwsOptions {
   region: string
   /** Where everything is kept. Needed also when nothing is to outlive the process: objects would fill the memory. */
   folder: string
+  /** Whether what has been answered is to outlast a power cut. It costs a wait for the disk in each operation. */
+  durable?: boolean
   rekognition: StandInOptions
   /**
    * Whose signatures of browser forms (S3's POST) and of presigned URLs are verified. The emulators let everybody in, so
@@ -80,7 +82,7 @@ export interface EmbeddedAwsOptions {
 export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<EmbeddedAws> {
   const { folder, region, clock = { elapsed, sleep } } = options
   mkdirSync(folder, { recursive: true })
-  const fauxqs = await loadFauxqs(folder, options.onDisk ?? (() => {}))
+  const fauxqs = await loadFauxqs(options)
   const { storage } = fauxqs
   const write: typeof writeWhole = (file, content) => storage.guard(() => writeWhole(file, content))
   let endpoint = ''

@@ -135,10 +135,16 @@ interface S3Store {
  * Puts the emulator together from its modules. Its own `startFauxqs` would listen on every interface of the machine,
  * and an unguarded S3 and SQS must not be there for the whole network.
  *
- * @param folder where its SQLite file is kept
- * @param say hears a sentence when the disk is full, and when it no longer is
+ * @param options.folder where its SQLite file is kept
+ * @param options.durable whether what is written outlasts a power cut
+ * @param options.onDisk hears a sentence when the disk is full, and when it no longer is
  */
-export async function loadFauxqs(folder: string, say: (sentence: string) => void): Promise<FauxqsModules> {
+export async function loadFauxqs(options: {
+  folder: string
+  durable?: boolean
+  onDisk?: (sentence: string) => void
+}): Promise<FauxqsModules> {
+  const { folder, durable = false, onDisk = () => {} } = options
   const load = (module: string) => import(new URL(module, import.meta.resolve('fauxqs')).href)
   const [{ buildApp }, { SqsStore }, { SnsStore }, { S3Store }, { PersistenceManager }] = await Promise.all(
     ['app.js', 'sqs/sqsStore.js', 'sns/snsStore.js', 's3/s3Store.js', 'persistence.js'].map(load),
@@ -147,6 +153,10 @@ export async function loadFauxqs(folder: string, say: (sentence: string) => void
   const snsStore = new SnsStore()
   const s3Store: S3Store = new S3Store()
   const persistence: Persistence = new PersistenceManager(folder)
+  // In a write-ahead log FULL is what outlasts a power cut. Only macOS knows more than one way to wait for a disk.
+  persistence.db.exec(
+    durable ? 'PRAGMA synchronous = FULL; PRAGMA fullfsync = ON' : 'PRAGMA synchronous = OFF',
+  )
   // Its own version sets the receive count, which the table demands, to NULL; so a message that becomes visible
   // again by ChangeMessageVisibility would answer with a 500, and be lost to a restart.
   const makeReady = persistence.db.prepare(
@@ -172,7 +182,7 @@ export async function loadFauxqs(folder: string, say: (sentence: string) => void
     persistence.loadS3(s3Store)
     s3Store.persistence = guarded
   }
-  const storage = createStorage(folder, persistence.db, readAgain, say)
+  const storage = createStorage(folder, persistence.db, readAgain, onDisk)
   const { atomically, guard } = storage
   // Its own transactions end with an error inside another one.
   persistence.transaction = atomically

@@ -1,9 +1,8 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import type { AddressInfo, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+import { join, resolve } from 'node:path'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
@@ -38,6 +37,7 @@ import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../worker/budget.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { admit } from './admission.ts'
+import { openDataFolder, UnusableFolder } from './data-folder.ts'
 import { allowedHostsSchema, refuseStranger } from './door.ts'
 import { type EmbeddedAws, patient, startEmbeddedAws, startRekognition } from './embedded-aws.ts'
 import { readIfThere } from './files.ts'
@@ -47,7 +47,7 @@ import { countRecordings, createRecordings, type Recall } from './recordings.ts'
 import { recover } from './recover.ts'
 import { createMissingResources, openForPages, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
 import { expireObjects } from './retention.ts'
-import { hasRoom, isDiskFull, ROOM_BYTES } from './storage.ts'
+import { isDiskFull } from './storage.ts'
 
 const port = z.coerce.number().int().min(0).max(65_535)
 
@@ -177,18 +177,14 @@ async function start(
   if (settings.AWS_ENDPOINT_URL === undefined) {
     const folder = settings.DATA_DIR ?? mkdtempSync(join(tmpdir(), 'image-analyzer-'))
     if (settings.DATA_DIR === undefined) undo.push(() => rmSync(folder, { recursive: true, force: true }))
-    undo.push(lock(folder))
-    if (!hasRoom(folder)) {
-      throw new StartError(
-        `The disk of ${folder} has less than ${ROOM_BYTES / 1e6} MB left; make room, or set DATA_DIR to another folder.`,
-      )
-    }
+    undo.push(takeFolder(folder))
     const awsPort = settings.AWS_PORT ?? 4566
     const credentials = ownCredentials(folder)
     embedded = await startEmbeddedAws({
       port: awsPort,
       region,
       folder,
+      durable: settings.DATA_DIR !== undefined,
       rekognition: standIn,
       credentials: [credentials],
       allowedHosts: settings.ALLOWED_HOSTS,
@@ -447,26 +443,11 @@ function ownCredentials(folder: string): { accessKeyId: string; secretAccessKey:
   return { accessKeyId: 'image-analyzer', secretAccessKey }
 }
 
-/** https://sqlite.org/rescode.html */
-const SQLITE_BUSY = 5
-
-/** One process per folder: held by the operating system, so that it ends with the process however that ends. */
-function lock(folder: string): () => void {
+function takeFolder(folder: string): () => void {
   try {
-    // Not recursive where it need not be: Node loops for ever where a file system takes no folders.
-    mkdirSync(folder, { recursive: !existsSync(dirname(resolve(folder))) || existsSync(folder) })
-    const database = new DatabaseSync(join(folder, 'lock.db'))
-    database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
-    return () => database.close()
+    return openDataFolder(folder)
   } catch (error) {
-    const { code, errcode } = error as NodeJS.ErrnoException & { errcode?: number }
-    if (code === undefined) throw error
-    if (errcode === SQLITE_BUSY) {
-      throw new StartError(
-        `Another image-analyzer is using ${folder}; stop it, or set DATA_DIR to another folder.`,
-      )
-    }
-    throw new StartError(`DATA_DIR ${folder} cannot be written: ${(error as Error).message}.`)
+    throw error instanceof UnusableFolder ? new StartError(error.message) : error
   }
 }
 

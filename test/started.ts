@@ -70,15 +70,17 @@ export function launch(env: Record<string, string> = {}, files: string[] = []): 
   }
 }
 
+export const start = (env: Record<string, string> = {}, files: string[] = []): Promise<Running> =>
+  ready(launch(env, files))
+
 /** Waits for the ready line. */
-export async function start(env: Record<string, string> = {}, files: string[] = []): Promise<Running> {
-  const running = launch(env, files)
-  const ready = await until('the ready line', async () => {
+export async function ready(running: ReturnType<typeof launch>): Promise<Running> {
+  const output = await until('the ready line', async () => {
     const { exitCode } = running.process
     if (exitCode !== null) throw new Error(`exit ${exitCode}: ${running.output()}`)
     return /Ready in/.test(running.output()) ? running.output() : undefined
   })
-  const address = (what: string) => new RegExp(`${what} +(http\\S+)`).exec(ready)?.[1] ?? ''
+  const address = (what: string) => new RegExp(`${what} +(http\\S+)`).exec(output)?.[1] ?? ''
   return { ...running, url: address('Page and API'), aws: address('AWS endpoint') }
 }
 
