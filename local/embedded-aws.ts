@@ -22,20 +22,21 @@ import { createTimeToLive } from './ttl.ts'
 /** The account of every emulated resource: what the emulators behind this endpoint put into their ARNs. */
 export const ACCOUNT_ID = '000000000000'
 
-const PATIENCE_MS = 30_000
+const PATIENCE_MS = 300_000
 
 /**
  * Options of a client whose emulator is in the same process: what it waits for is its own turn, and for one of its
  * sockets, which the SDK counts as the time to connect. With the usual second for that, the 65th request at a time would
  * fail as soon as the first ones take longer.
+ *
+ * @param ms to wait for a turn, and for an answer
  */
-export const patient = <Options extends ReturnType<typeof clientOptions>>(options: Options): Options => ({
+export const patient = <Options extends ReturnType<typeof clientOptions>>(
+  options: Options,
+  ms = PATIENCE_MS,
+): Options => ({
   ...options,
-  requestHandler: {
-    ...options.requestHandler,
-    connectionTimeout: PATIENCE_MS,
-    requestTimeout: PATIENCE_MS,
-  },
+  requestHandler: { ...options.requestHandler, connectionTimeout: ms, requestTimeout: ms },
 })
 
 export interface EmbeddedAws {

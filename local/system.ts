@@ -9,7 +9,7 @@ import { RekognitionClient } from '@aws-sdk/client-rekognition'
 import { GetObjectCommand, NoSuchBucket, NoSuchKey, S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
-import { type ServerType, serve } from '@hono/node-server'
+import { createAdaptorServer, type ServerType } from '@hono/node-server'
 import * as z from 'zod'
 import { buildApp } from '../api/app.ts'
 import { identifyBy } from '../api/auth.ts'
@@ -106,6 +106,8 @@ const WORKER_CONCURRENCY = 2
 const SOCKETS = 64
 /** Calls a second of each operation with which the one worker here begins to ask; it learns from there. */
 const FIRST_RATE = 50
+/** For a turn at a socket and for an answer, where AWS is another endpoint; for 5 MB a line at home needs some seconds. */
+const ELSEWHERE_TIMEOUT_MS = 30_000
 const STOP_GRACE_MS = 3_000
 const CHORES_GRACE_MS = 1_000
 const SWEEP_EVERY_MS = 60_000
@@ -201,10 +203,11 @@ async function start(
     }
   }
 
-  const s3 = new S3Client(patient(s3Options(target, SOCKETS)))
-  const sqs = new SQSClient(patient(sqsOptions(target, SOCKETS)))
-  const dynamoDb = new DynamoDBClient(patient(clientOptions(target, SOCKETS)))
-  const eventBridge = new EventBridgeClient(patient(clientOptions(target)))
+  const patience = embedded === undefined ? ELSEWHERE_TIMEOUT_MS : undefined
+  const s3 = new S3Client(patient(s3Options(target, SOCKETS), patience))
+  const sqs = new SQSClient(patient(sqsOptions(target, SOCKETS), patience))
+  const dynamoDb = dynamoClient(patient(clientOptions(target, SOCKETS), patience))
+  const eventBridge = new EventBridgeClient(patient(clientOptions(target), patience))
   const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
   const { jobQueueUrl, jobQueueArn, deadLetterQueueUrl, bucketIsNew } = await createMissingResources(
     { s3, sqs, dynamoDb, eventBridge, region },
@@ -373,12 +376,27 @@ async function start(
   }
 }
 
+/** What reads has sockets of its own, so that who submits never waits behind a thousand readers. */
+function dynamoClient(options: ReturnType<typeof clientOptions>): DynamoDBClient {
+  const [reads, writes] = [new DynamoDBClient(options).config, new DynamoDBClient(options).config]
+  const requestHandler: typeof reads.requestHandler = Object.assign(Object.create(writes.requestHandler), {
+    handle: (...[request, ...rest]: Parameters<typeof requestHandler.handle>) => {
+      const isRead = /\.(BatchGet|Get|Query|Scan)/.test(request.headers['x-amz-target'] ?? '')
+      return (isRead ? reads : writes).requestHandler.handle(request, ...rest)
+    },
+  })
+  return new DynamoDBClient({ ...options, requestHandler })
+}
+
 /**
  * The limiters try again what is throttled, and the queue the rest. Decodes of the stand-in take turns with those of the
- * worker, and for 5 MB to the real service a line at home needs some seconds.
+ * worker.
  */
 const rekognitionClient = (target: AwsTarget): RekognitionClient =>
-  new RekognitionClient({ ...patient(clientOptions(target, SOCKETS)), maxAttempts: 1 })
+  new RekognitionClient({
+    ...patient(clientOptions(target, SOCKETS), ELSEWHERE_TIMEOUT_MS),
+    maxAttempts: 1,
+  })
 
 /** The real service with the caller's own credentials, wherever the SDK finds them. */
 async function realRekognition(
@@ -467,11 +485,22 @@ const portTrouble =
     throw new StartError(error.message)
   }
 
-function listen(fetch: Parameters<typeof serve>[0]['fetch'], wanted: number): Promise<ServerType> {
+/**
+ * Connections that the operating system holds until this process looks at them, as far as it holds so many (Linux, by
+ * default, as many as this). Of a thousand clients at once, Node's own 511 would break off some.
+ */
+const BACKLOG = 4_096
+
+function listen(
+  fetch: Parameters<typeof createAdaptorServer>[0]['fetch'],
+  wanted: number,
+): Promise<ServerType> {
   return new Promise((resolve, reject) => {
     // Closed from here after a rest, a connection would be gone just as a request is sent on it.
     const serverOptions = { keepAliveTimeout: 0 }
-    const server = serve({ fetch, port: wanted, hostname: '127.0.0.1', serverOptions }, () => resolve(server))
+    const hostname = '127.0.0.1'
+    const server = createAdaptorServer({ fetch, hostname, serverOptions })
+    server.listen({ port: wanted, host: hostname, backlog: BACKLOG }, () => resolve(server))
     server.once('error', reject)
     // What is no HTTP never becomes a request; the answer is the API's own all the same, as API Gateway's is on AWS.
     server.on('clientError', (_error: Error, socket: Socket) => void refuse(socket))
