@@ -269,14 +269,14 @@ describe('upload', () => {
 
   it('goes on after Ctrl-C and sends only what is missing', async () => {
     const photos = newFolder('many')
-    await writePictures(photos, 200, 10_000)
+    await writePictures(photos, 80, 10_000)
     const first = startCli(['upload', photos, '--concurrency', '4'])
-    await until('some are sent', async () => (first.text.out.split('\n').length > 30 ? true : undefined))
+    await until('some are sent', async () => (first.text.out.split('\n').length > 15 ? true : undefined))
     first.child.kill('SIGINT')
     expect(await first.ended).toBe(130)
-    expect(first.text.err).toMatch(/^Stopped: \d+ of 200 files .* goes on from here/)
+    expect(first.text.err).toMatch(/^Stopped: \d+ of 80 files .* goes on from here/)
     const before = await onServer(/^1\d{4}\.png$/)
-    expect(before.length).toBeLessThan(200)
+    expect(before.length).toBeLessThan(80)
 
     // As a kill -9 would leave it: the last line is half there.
     const journal = join(folder, 'state', 'image-analyzer', 'sent.jsonl')
@@ -285,12 +285,12 @@ describe('upload', () => {
 
     const second = await cli(['upload', photos])
     expect(second.code).toBe(0)
-    expect(second.lines).toHaveLength(200)
+    expect(second.lines).toHaveLength(80)
     const resumed = second.lines.filter((line) => line.resumed).length
     expect(resumed).toBeGreaterThanOrEqual(before.length - 5)
     expect(resumed).toBeLessThan(before.length)
     expect(await onServer(/^1\d{4}\.png$/)).toEqual(
-      Array.from({ length: 200 }, (_, index) => `${10_000 + index}.png`),
+      Array.from({ length: 80 }, (_, index) => `${10_000 + index}.png`),
     )
   })
 

@@ -53,7 +53,7 @@ export async function mutateMade(given: string[]): Promise<void> {
     const child = spawn(process.execPath, [vitest, ...args], {
       cwd: copy,
       stdio: 'ignore',
-      env: { SCHEDULES: '60', ...process.env, MADE: files.join(',') },
+      env: { SCHEDULES: '60', PART: '20', ...process.env, MADE: files.join(',') },
     })
     const kill = (): boolean => child.kill()
     process.once('exit', kill)
