@@ -12,6 +12,8 @@ const BENCHMARKS: Record<string, () => Promise<object[]>> = {
   'decode-memory': async () => (await import('./decode-memory.ts')).decodeMemory(),
   'worker-memory': async () => (await import('./worker-memory.ts')).workerMemory(),
   memory: async () => (await import('./worker-memory.ts')).memoryOverTime(),
+  overload: async () => (await import('./overload.ts')).overload(),
+  durability: async () => (await import('./overload.ts')).durability(),
 }
 
 const wanted = process.argv.slice(2)

@@ -1,0 +1,167 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { ROOT } from '../build/bundle.ts'
+import { finished, until } from '../test/context.ts'
+import { distinct } from '../test/pictures.ts'
+import { megabytes } from './decode-memory.ts'
+
+/**
+ * - `overload`: what becomes of 200 images of 4.4 MB that are posted to `npm start` at once, and of 1,000 clients that
+ *   wait at once: how they are answered, how many of the accepted are completed, and the most memory that it took (Linux
+ *   only; what decoding takes is in it).
+ * - `durability`: what it costs that what was answered is on the disk: with DATA_DIR, the time and the processor's time
+ *   for an image, over those without it.
+ */
+const IMAGES = 200
+const IMAGE_BYTES = 4_400_000
+const WAITERS = 1_000
+
+class Started {
+  readonly #child: ChildProcess
+  #output = ''
+
+  constructor(env: Record<string, string> = {}) {
+    this.#child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', 'local/main.ts'], {
+      cwd: ROOT,
+      env: { ...process.env, PORT: '0', AWS_PORT: '0', INIT_CWD: import.meta.dirname, ...env },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    this.#child.stdout?.on('data', (chunk) => {
+      this.#output += chunk
+    })
+  }
+
+  url = (): Promise<string> =>
+    until('npm start is ready', async () => /Page and API +(\S+)[\s\S]*Ready in/.exec(this.#output)?.[1])
+
+  /** The most bytes of memory that it has had. */
+  peak(): number {
+    const status = readFileSync(`/proc/${this.#child.pid}/status`, 'utf8')
+    return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) * 1024
+  }
+
+  /** Milliseconds of the processor. Linux counts in hundredths of a second. */
+  processorMs(): number {
+    const fields = readFileSync(`/proc/${this.#child.pid}/stat`, 'utf8').split(' ')
+    return (Number(fields[13]) + Number(fields[14])) * 10
+  }
+
+  async stop(): Promise<void> {
+    this.#child.kill('SIGTERM')
+    await once(this.#child, 'exit')
+  }
+}
+
+interface Answer {
+  status: number | string
+  imageId?: string
+}
+
+/** On a connection of its own, as 200 clients would. */
+const ask = (url: string, body?: Buffer): Promise<Answer> =>
+  new Promise((resolve) => {
+    request(url, {
+      agent: false,
+      method: body === undefined ? 'GET' : 'POST',
+      headers: body === undefined ? {} : { 'content-type': 'image/png', 'content-length': body.length },
+    })
+      .once('response', async (response) => {
+        const { imageId } = JSON.parse(await text(response)) as { imageId?: string }
+        resolve({ status: response.statusCode ?? 0, ...(imageId === undefined ? {} : { imageId }) })
+      })
+      .once('error', (error: NodeJS.ErrnoException) => resolve({ status: error.code ?? 'error' }))
+      .end(body)
+  })
+
+function counted(answers: Answer[]): string {
+  const counts = new Map<Answer['status'], number>()
+  for (const { status } of answers) counts.set(status, (counts.get(status) ?? 0) + 1)
+  return [...counts].map(([status, count]) => `${count} × ${status}`).join(', ')
+}
+
+/** Decoders pass over what is behind a picture. */
+const pictureOf = async (number: number, bytes: number): Promise<Buffer> =>
+  Buffer.concat([await distinct(number)], bytes)
+
+export async function overload(): Promise<object[]> {
+  const system = new Started()
+  try {
+    const url = await system.url()
+    const idle = system.peak()
+    const pictures = await Promise.all(Array.from({ length: IMAGES }, (_, at) => pictureOf(at, IMAGE_BYTES)))
+    const answers = await Promise.all(pictures.map((picture) => ask(`${url}/images`, picture)))
+    const accepted = answers.flatMap(({ imageId }) => imageId ?? [])
+    const ends = await Promise.all(accepted.map((imageId) => finished(url, imageId)))
+    const peak = system.peak()
+    const waited = await waiters(url)
+    return [
+      {
+        what: `${IMAGES} images of ${IMAGE_BYTES / 1e6} MB at once`,
+        answers: counted(answers),
+        completed: ends.filter(({ status }) => status === 'completed').length,
+        'MB at most': megabytes(peak),
+        'MB before': megabytes(idle),
+      },
+      { what: `${WAITERS} clients that wait at once`, answers: counted(waited) },
+    ]
+  } finally {
+    await system.stop()
+  }
+}
+
+async function waiters(url: string): Promise<Answer[]> {
+  const { imageId } = await ask(`${url}/images`, await distinct(IMAGES))
+  return Promise.all(Array.from({ length: WAITERS }, () => ask(`${url}/images/${imageId}?wait=20`)))
+}
+
+const ROUNDS = 3
+const A_ROUND = 60
+const AT_ONCE = 8
+
+/** Milliseconds for an image: by the clock, and of the processor. */
+async function costOf(system: Started, from: number): Promise<{ clock: number; processor: number }> {
+  const url = await system.url()
+  const numbers = Array.from({ length: A_ROUND }, (_, at) => from + at)
+  const ids: string[] = []
+  const [began, used] = [performance.now(), system.processorMs()]
+  const send = async (): Promise<void> => {
+    for (let number = numbers.pop(); number !== undefined; number = numbers.pop())
+      ids.push((await ask(`${url}/images`, await distinct(number))).imageId ?? '')
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, send))
+  for (const id of ids) await finished(url, id)
+  return {
+    clock: (performance.now() - began) / A_ROUND,
+    processor: (system.processorMs() - used) / A_ROUND,
+  }
+}
+
+export async function durability(): Promise<object[]> {
+  const folder = mkdtempSync(join(tmpdir(), 'durability-'))
+  const [kept, passing] = [new Started({ DATA_DIR: join(folder, 'data') }), new Started({ DATA_DIR: '' })]
+  try {
+    for (const system of [kept, passing]) await costOf(system, 0)
+    const rows: object[] = []
+    for (let round = 1; round <= ROUNDS; round += 1) {
+      // In turns, so that what else the machine does meets both.
+      const [withDisk, without] = [
+        await costOf(kept, round * A_ROUND),
+        await costOf(passing, round * A_ROUND),
+      ]
+      rows.push({
+        round,
+        'time, with DATA_DIR over without': Number((withDisk.clock / without.clock).toFixed(2)),
+        "processor's time": Number((withDisk.processor / without.processor).toFixed(2)),
+      })
+    }
+    return rows
+  } finally {
+    await Promise.all([kept.stop(), passing.stop()])
+    rmSync(folder, { recursive: true })
+  }
+}
