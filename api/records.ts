@@ -70,6 +70,8 @@ export async function createImage(records: Records, image: NewImage, graceMs = 0
     }
     const waiting = await updateImage(records, image.imageId, {
       set: { sweepAt: item.sweepAt },
+      // It is seen for the first time again.
+      remove: ['swept'],
       condition: '#status = :waiting AND attempts = :none',
       values: { ':waiting': image.status, ':none': 0 },
     })

@@ -1,6 +1,6 @@
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import { HeadObjectCommand, NotFound, type S3Client } from '@aws-sdk/client-s3'
-import { DeleteCommand, GetCommand, paginateQuery } from '@aws-sdk/lib-dynamodb'
+import { DeleteCommand, GetCommand, paginateQuery, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import { type EventBus, eventDetail, putEvents } from '../shared/event.ts'
 import {
@@ -22,7 +22,6 @@ import {
   markAnnounced,
   type Records,
   sweepAt,
-  updateImage,
 } from '../shared/records.ts'
 
 export interface SweeperDeps extends Records, JobQueue, DeadLetterQueue, EventBus {
@@ -93,6 +92,8 @@ const deletedSchema = z.object({
   status: z.literal('deleted'),
   imageId: imageIdSchema,
   sweepAt: z.number(),
+  /** How often the sweeper has seen it. */
+  swept: z.int().min(0).optional(),
   /** Keys of items in the index of labels. */
   labels: z.array(z.string()).default([]),
   /** Of the idempotency key that it was submitted with. */
@@ -100,17 +101,16 @@ const deletedSchema = z.object({
 })
 
 async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Promise<keyof Swept | undefined> {
-  // The index may lag behind; what counts is the record.
-  const { Item } = await deps.dynamo.send(
-    new GetCommand({ TableName: deps.table, Key: { imageId }, ConsistentRead: true }),
-  )
+  // The index may lag behind, and even this read may be stale: every write here holds only if the image is as it was seen,
+  // and to send a job or an event once too often is harmless.
+  const { Item } = await deps.dynamo.send(new GetCommand({ TableName: deps.table, Key: { imageId } }))
   if (Item?.['sweepAt'] === undefined || Item['sweepAt'] >= before) return undefined
   const deleted = deletedSchema.safeParse(Item)
   if (deleted.success) {
     await deleteObjects(deps, imageId)
     await unindexLabels(deps, deleted.data.labels)
     if (deleted.data.keyHash !== undefined) await closeIdempotencyKey(deps, deleted.data.keyHash, imageId)
-    return removeRecord(deps, imageId, deleted.data.sweepAt)
+    return removeRecord(deps, deleted.data)
   }
   const image = imageSchema.parse(Item)
   if (isFinished(image)) return announce(deps, image)
@@ -118,7 +118,7 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
   if (image.epoch === 1 && image.attempts === 0 && !(await hasOriginal(deps, image))) {
     // Its submission broke off, and was answered with no 202; or it is an upload that never came, and cannot come now.
     const mayCome = image.status === 'awaiting_upload' && Number(image.sweepAt) >= deps.now().getTime()
-    return mayCome ? undefined : removeRecord(deps, imageId, image.sweepAt)
+    return mayCome ? undefined : removeRecord(deps, image)
   }
   const attempts = image.attempts - (image.throttled ?? 0)
   const age = deps.now().getTime() - image.submittedAt
@@ -133,24 +133,42 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
 async function requeue(deps: SweeperDeps, image: Image): Promise<'requeued'> {
   const { imageId, epoch } = image
   await sendJob(deps, { version: 1, imageId, epoch })
-  const swept = (image.swept ?? 0) + 1
-  await updateImage(deps, imageId, {
-    set: { swept, sweepAt: sweepAt(deps, { swept }) },
-    ...unchanged(image.sweepAt),
-  })
+  await lookAgain(deps, image)
   return 'requeued'
+}
+
+/** What the sweeper may see of a record, or of what a deletion has left of one. */
+type Seen = Pick<Image, 'imageId' | 'sweepAt' | 'swept'>
+
+async function lookAgain(deps: SweeperDeps, { imageId, sweepAt: seen, swept = 0 }: Seen): Promise<void> {
+  const { condition, values } = unchanged(seen)
+  await unlessRefused(
+    deps.dynamo.send(
+      new UpdateCommand({
+        TableName: deps.table,
+        Key: { imageId },
+        UpdateExpression: 'SET swept = :swept, sweepAt = :next',
+        ConditionExpression: condition,
+        ExpressionAttributeValues: {
+          ...{ ...values, ':swept': swept + 1 },
+          ':next': sweepAt(deps, { swept: swept + 1 }),
+        },
+      }),
+    ),
+  )
 }
 
 async function giveUp(deps: SweeperDeps, image: Image): Promise<'exhausted' | undefined> {
   const message = 'The image could not be analysed in time; try again later.'
+  const { condition, values } = unchanged(image.sweepAt)
   const finished = await commitOutcome(
     deps,
     image,
     { status: 'failed', failure: { code: 'EXHAUSTED', message } },
     // A worker that takes the image up sets the time anew.
     {
-      condition: `${unchanged(image.sweepAt).condition} AND (attribute_not_exists(leaseUntil) OR leaseUntil < :now)`,
-      values: { ...unchanged(image.sweepAt).values, ':now': deps.now().getTime() },
+      condition: [condition, '(attribute_not_exists(leaseUntil) OR leaseUntil < :now)'].join(' AND '),
+      values: { ...values, ':now': deps.now().getTime() },
     },
   )
   if (finished === undefined) return undefined
@@ -178,24 +196,36 @@ async function hasOriginal({ s3, bucket }: SweeperDeps, image: Image): Promise<b
   }
 }
 
-async function removeRecord(
-  { dynamo, table }: SweeperDeps,
-  imageId: ImageId,
-  sweepAt: number | undefined,
-): Promise<'removed' | undefined> {
-  const { condition, values } = unchanged(sweepAt)
-  try {
-    await dynamo.send(
+/**
+ * Not at first sight: where a clock is wrong, that of the sweeper or that of the API, what it seems to have left behind
+ * for long may have begun a moment ago. Until the second look it has ended.
+ */
+async function removeRecord(deps: SweeperDeps, seen: Seen): Promise<'removed' | undefined> {
+  if ((seen.swept ?? 0) === 0) {
+    await lookAgain(deps, seen)
+    return undefined
+  }
+  const { condition, values } = unchanged(seen.sweepAt)
+  const removed = await unlessRefused(
+    deps.dynamo.send(
       new DeleteCommand({
-        TableName: table,
-        Key: { imageId },
+        TableName: deps.table,
+        Key: { imageId: seen.imageId },
         ConditionExpression: condition,
         ExpressionAttributeValues: values,
       }),
-    )
-    return 'removed'
+    ),
+  )
+  return removed ? 'removed' : undefined
+}
+
+/** @returns whether the condition of the write held */
+async function unlessRefused(write: Promise<unknown>): Promise<boolean> {
+  try {
+    await write
+    return true
   } catch (error) {
-    if (error instanceof ConditionalCheckFailedException) return undefined
+    if (error instanceof ConditionalCheckFailedException) return false
     throw error
   }
 }
