@@ -92,12 +92,13 @@ beforeAll(async () => {
     new SetQueueAttributesCommand({ QueueUrl: worker.jobQueueUrl, Attributes: { RedrivePolicy } }),
   )
   const now = () => time
-  const s3 = new S3Model()
-  model = new SqsModel(now, () => 0, { visibilityMs: 360_000, maxReceives: 5 })
+  const s3 = new S3Model(now)
+  const forEver = { queueKeepsMs: Number.POSITIVE_INFINITY, comesBack: 0 }
+  model = new SqsModel(now, () => 0, { visibilityMs: 360_000, maxReceives: 5, ...forEver })
   const models = {
     s3,
     sqs: model,
-    dynamo: new DynamoModel(now, () => 0),
+    dynamo: new DynamoModel(now, { lag: () => 0, isStale: () => false }),
     bus: new EventBridgeModel(now),
     rekognition: new RekognitionModel(now, s3, (bytes) => bytes.toString() === 'not an image', 1),
   }

@@ -1,3 +1,5 @@
+import type { Rule } from './simulation/world.ts'
+
 /** The code with a guard taken out: a promise that nothing proves, unless an assertion fails. */
 export interface Mutant {
   name: string
@@ -7,10 +9,13 @@ export interface Mutant {
   to: string
   /** The tests that must notice; the simulation where nothing is named. */
   tests?: string[]
+  /** Of AWS, without which none of them does. */
+  rule?: Rule
 }
 
 export const simulation = ['test/simulation.test.ts']
 const worker = ['test/worker.test.ts']
+const rules = ['test/rules.test.ts']
 const uploads = ['test/uploads.test.ts']
 const lambda = ['test/lambda.test.ts']
 
@@ -407,8 +412,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'the sweeper sends a job at every sweep',
     file: 'sweeper/sweep.ts',
-    from: 'sweepAt: sweepAt(deps, { swept }) }',
-    to: 'sweepAt: 0 }',
+    from: "':next': sweepAt(deps, { swept: swept + 1 }),",
+    to: "':next': 0,",
     tests: ['test/sweeper.test.ts'],
   },
   {
@@ -453,6 +458,139 @@ export const MUTANTS: Mutant[] = [
     file: 'shared/records.ts',
     from: '    add: { attempts: 1 },\n',
     to: "    add: { attempts: 1 },\n    remove: ['unfinished'],\n",
+  },
+  // What AWS does by its own rules: each of these lives where the rule is switched off
+  {
+    name: 'a client does not find what it has just been given an id of',
+    file: 'shared/records.ts',
+    from: 'Key: { imageId }, ConsistentRead: true',
+    to: 'Key: { imageId }',
+    tests: rules,
+    rule: 'stale reads',
+  },
+  {
+    name: 'the second of two requests with one key does not find what the first has claimed',
+    file: 'api/records.ts',
+    from: 'Key: key, ConsistentRead: true',
+    to: 'Key: key',
+    tests: rules,
+    rule: 'stale reads',
+  },
+  {
+    name: 'a request that is repeated does not see that its image was deleted',
+    file: 'api/records.ts',
+    from: 'Key: { imageId }, ConsistentRead: true',
+    to: 'Key: { imageId }',
+    tests: rules,
+    rule: 'stale reads',
+  },
+  {
+    name: 'an event that was acknowledged is sent again',
+    file: 'worker/batch.ts',
+    from: 'if (image.announced !== image.epoch) {',
+    to: 'if (image.epoch > 0) {',
+    tests: rules,
+    rule: 'deleted messages',
+  },
+  {
+    name: 'an upload that S3 does not tell of is taken for one that never came',
+    file: 'sweeper/sweep.ts',
+    from: "image.status === 'awaiting_upload' ? uploadKey(image.imageId) : image.original.key",
+    to: 'image.original.key',
+    tests: rules,
+    rule: 'uploads',
+  },
+  {
+    name: 'two sweepers that give an image up both end it',
+    file: 'sweeper/sweep.ts',
+    from: "condition: [condition, '(",
+    to: "condition: [':seen = :seen', '(",
+    tests: rules,
+    rule: 'twin sweeps',
+  },
+  {
+    name: 'the second of two requests with one key undoes what the first has done',
+    file: 'api/records.ts',
+    from: "          ConditionExpression: 'attribute_not_exists(imageId)',\n",
+    to: '',
+    tests: rules,
+    rule: 'parallel requests',
+  },
+  {
+    name: 'the labels of an image outlive it',
+    file: 'shared/labels.ts',
+    from: '          ...(expiresAt === undefined ? {} : { expiresAt }),\n',
+    to: '',
+    tests: rules,
+    rule: 'expiry',
+  },
+  {
+    name: 'the results of an image that has expired are had by others',
+    file: 'worker/process-image.ts',
+    from: 'if (other.expiresAt !== undefined && other.expiresAt * 1_000 <= deps.now().getTime()) return undefined',
+    to: '',
+    tests: rules,
+  },
+  {
+    name: 'the sweeper relies on the job of an image that a worker has had',
+    file: 'sweeper/sweep.ts',
+    from: '  return requeue(deps, image)\n',
+    to: '  return image.attempts > 0 ? undefined : requeue(deps, image)\n',
+    tests: rules,
+    rule: 'message retention',
+  },
+  {
+    name: 'the 202 is sent while the job is on its way',
+    file: 'api/submit.ts',
+    from: '    await sendJob(deps, { version: 1, imageId, epoch: 1 })\n',
+    to: '    void sendJob(deps, { version: 1, imageId, epoch: 1 })\n',
+    tests: rules,
+    rule: 'freezing',
+  },
+  {
+    name: 'a worker acknowledges a job while the end of its image is being noted',
+    file: 'worker/batch.ts',
+    from: '      await markAnnounced(deps, image)\n',
+    to: '      void markAnnounced(deps, image)\n',
+    tests: rules,
+    rule: 'freezing',
+  },
+  {
+    name: 'the sweeper removes at first sight what seems to be left behind',
+    file: 'sweeper/sweep.ts',
+    from: 'if ((seen.swept ?? 0) === 0) {',
+    to: 'if (seen.swept === -1) {',
+    tests: rules,
+    rule: 'clocks',
+  },
+  {
+    name: 'a worker whose clock is wrong waits for others for as long',
+    file: 'worker/process-image.ts',
+    from: 'Math.min(claim.leaseUntil - deps.now().getTime(), longest)',
+    to: 'claim.leaseUntil - deps.now().getTime()',
+    tests: rules,
+    rule: 'clocks',
+  },
+  {
+    name: 'what one owner has paid for is had by another',
+    file: 'shared/records.ts',
+    from: '[owner, original.sha256,',
+    to: "['', original.sha256,",
+    tests: rules,
+  },
+  {
+    name: 'of four analyses two are paid for again at the next attempt',
+    file: 'shared/image.ts',
+    from: 'const keptSchema = z.object(ANSWERS).partial()',
+    to: 'const keptSchema = z.object({ labels: ANSWERS.labels, faces: ANSWERS.faces }).partial()',
+    tests: rules,
+  },
+  {
+    name: 'an owner may submit one image more than the quota',
+    file: 'api/records.ts',
+    from: 'images < :quota',
+    to: 'images <= :quota',
+    tests: rules,
   },
   // Throttling
   {

@@ -65,7 +65,7 @@ async function work(): Promise<void> {
   }
 }
 
-async function judge(copy: string, { file, from, to, tests = simulation }: Mutant): Promise<string> {
+async function judge(copy: string, { file, from, to, tests = simulation, rule }: Mutant): Promise<string> {
   const path = join(copy, file)
   const original = readFileSync(path, 'utf8')
   writeFileSync(
@@ -73,16 +73,19 @@ async function judge(copy: string, { file, from, to, tests = simulation }: Mutan
     original.replace(from, () => to),
   )
   try {
-    const first = await run(copy, tests, '--bail=1')
+    const first = await run(copy, tests, ['--bail=1'])
     if (first.failed === 0) return 'SURVIVED'
-    if (first.refuted.length > 0) return KILLED
-    return (await run(copy, tests)).refuted.length > 0 ? KILLED : 'ERROR   '
+    const refuted = first.refuted.length > 0 || (await run(copy, tests)).refuted.length > 0
+    if (!refuted) return 'ERROR   '
+    if (rule === undefined) return KILLED
+    // It is the rule that kills it, and nothing in these tests besides.
+    return (await run(copy, tests, [], { WITHOUT: rule })).failed === 0 ? KILLED : 'NOT BY IT'
   } finally {
     writeFileSync(path, original)
   }
 }
 
-async function run(cwd: string, tests: string[], ...more: string[]): Promise<Outcome> {
+async function run(cwd: string, tests: string[], more: string[] = [], env = {}): Promise<Outcome> {
   const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs')
   const report = join(cwd, 'report.json')
   const args = [vitest, 'run', '--reporter=json', `--outputFile=${report}`, ...more, ...tests]
@@ -90,7 +93,7 @@ async function run(cwd: string, tests: string[], ...more: string[]): Promise<Out
     cwd,
     stdio: 'ignore',
     // Fewer schedules than in `npm test` show the faults that are looked for, but every single fault may be needed.
-    env: { SCHEDULES: '400', PART: '1', ...process.env },
+    env: { SCHEDULES: '400', PART: '1', ...process.env, ...env },
   })
   const kill = (): boolean => child.kill()
   process.once('exit', kill)

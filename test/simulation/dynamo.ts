@@ -40,24 +40,57 @@ interface Write extends Expressions {
   ConditionExpression?: string
 }
 
-/** One table of DynamoDB in memory: what the pipeline uses of it, with indexes that lag behind. */
+/** What an item was, and until when it may still be read so. */
+interface Version {
+  item: Item | undefined
+  until: number
+}
+
+export interface Staleness {
+  /** Milliseconds that an index stays behind after a write. */
+  lag: () => number
+  /** Whether a read that is not consistent shows something older, where there is something. */
+  isStale: () => boolean
+}
+
+/** Milliseconds for which a read that is not consistent may show what was written over. */
+const STALE_MS = 2_000
+
+/** One table of DynamoDB in memory: what the pipeline uses of it. Reads may be stale, those of an index always. */
 export class DynamoModel {
   /** Whole items, which nothing changes once they are written. */
   readonly items = new Map<string, Item>()
-  /** What an index still shows of an item that has changed, and until when. */
-  readonly #stale = new Map<string, { item: Item | undefined; until: number }>()
+  /** What an index still shows of an item that has changed. */
+  readonly #lagging = new Map<string, Version>()
+  /** The first is the oldest. */
+  readonly #older = new Map<string, Version[]>()
   readonly #now: () => number
-  readonly #lag: () => number
+  readonly #staleness: Staleness
 
-  /** @param lag milliseconds that an index stays behind after a write */
-  constructor(now: () => number, lag: () => number) {
+  constructor(now: () => number, staleness: Staleness) {
     this.#now = now
-    this.#lag = lag
+    this.#staleness = staleness
   }
 
-  get({ Key }: { Key: Item }): { Item?: Item } {
-    const item = this.items.get(String(Key['imageId']))
+  get({ Key, ConsistentRead = false }: { Key: Item; ConsistentRead?: boolean }): { Item?: Item } {
+    const id = String(Key['imageId'])
+    const older = ConsistentRead || !this.#staleness.isStale() ? [] : (this.#older.get(id) ?? [])
+    const [oldest] = older.filter(({ until }) => until > this.#now())
+    const item = oldest === undefined ? this.items.get(id) : oldest.item
     return item === undefined ? {} : { Item: item }
+  }
+
+  /** Time to live: AWS deletes an item at some time after this. @returns the ids of those that are over it */
+  expired(): string[] {
+    const seconds = this.#now() / 1_000
+    return [...this.items].flatMap(([id, { expiresAt }]) =>
+      typeof expiresAt === 'number' && expiresAt < seconds ? [id] : [],
+    )
+  }
+
+  /** By the service itself, which asks for no condition. */
+  remove(id: string): void {
+    this.#write(id, undefined)
   }
 
   put(input: Write & { Item: Item }): object {
@@ -119,14 +152,19 @@ export class DynamoModel {
   batchGet(
     {
       RequestItems,
-    }: { RequestItems: Record<string, Expressions & { Keys: Item[]; ProjectionExpression: string }> },
+    }: {
+      RequestItems: Record<
+        string,
+        Expressions & { Keys: Item[]; ProjectionExpression: string; ConsistentRead?: boolean }
+      >
+    },
     leaves: (index: number) => boolean,
   ): object {
     const [[table, request] = ['', { Keys: [], ProjectionExpression: '' }]] = Object.entries(RequestItems)
     demandUse(request, request.ProjectionExpression)
     const unread = request.Keys.filter((_, index) => leaves(index))
     const found = request.Keys.filter((_, index) => !leaves(index)).flatMap((Key): Item[] => {
-      const { Item } = this.get({ Key })
+      const { Item } = this.get({ Key, ConsistentRead: request.ConsistentRead ?? false })
       return Item === undefined ? [] : [Item]
     })
     return {
@@ -143,7 +181,7 @@ export class DynamoModel {
     const { partition, sort, keysOnly } = index
     const keysOf = (item: Item): Item =>
       Object.fromEntries(['imageId', partition, sort].map((name) => [name, item[name]]))
-    const shown = [...new Set([...this.items.keys(), ...this.#stale.keys()])]
+    const shown = [...new Set([...this.items.keys(), ...this.#lagging.keys()])]
       .map((id) => this.#shown(id))
       .filter((item) => item !== undefined)
       .filter((item) => item[partition] !== undefined && item[sort] !== undefined)
@@ -176,19 +214,22 @@ export class DynamoModel {
     if (item !== undefined && JSON.stringify(item).length > MAX_ITEM_BYTES) {
       throw invalid('Item size has exceeded the maximum allowed size')
     }
-    const lag = this.#lag()
-    if (lag > 0) this.#stale.set(id, { item: this.#shown(id), until: this.#now() + lag })
+    const now = this.#now()
+    const lag = this.#staleness.lag()
+    if (lag > 0) this.#lagging.set(id, { item: this.#shown(id), until: now + lag })
+    const older = (this.#older.get(id) ?? []).filter(({ until }) => until > now)
+    this.#older.set(id, [...older, { item: this.items.get(id), until: now + STALE_MS }])
     if (item === undefined) this.items.delete(id)
     else this.items.set(id, JSON.parse(JSON.stringify(item)))
   }
 
   #shown(id: string): Item | undefined {
-    const stale = this.#stale.get(id)
-    if (stale === undefined || stale.until <= this.#now()) {
-      this.#stale.delete(id)
+    const lagging = this.#lagging.get(id)
+    if (lagging === undefined || lagging.until <= this.#now()) {
+      this.#lagging.delete(id)
       return this.items.get(id)
     }
-    return stale.item
+    return lagging.item
   }
 }
 

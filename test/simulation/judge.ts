@@ -1,4 +1,5 @@
 import type { EventDetail } from '../../shared/event.ts'
+import { ANSWERS, type AnalysisName } from '../../shared/image.ts'
 import { labelItemId } from '../../shared/labels.ts'
 import { EXPECTED, type Run, type Scenario, type Submission } from './scenario.ts'
 import type { Settings } from './world.ts'
@@ -15,6 +16,11 @@ export function bound(lastFault: number, settings: Settings): number {
   const sweeps = Math.ceil(Math.log2(1 + lastFault / sweepAfterMs)) + 1
   return 2 * lastFault + sweepAfterMs + sweeps * sweepEveryMs + pauseMs + 2 * timeoutMs
 }
+
+const DAY_MS = 86_400_000
+/** Of a version 7 UUID. */
+const timeOf = (imageId: string): number => Number.parseInt(imageId.replaceAll('-', '').slice(0, 12), 16)
+const dayOf = (time: number): string => new Date(time).toISOString().slice(0, 10)
 
 /** Where clients see an image, on its way: it never goes back within a run. */
 const STEPS = ['pending', 'processing', 'completed', 'failed']
@@ -37,10 +43,24 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
     `something is under way for ever: ${[...items.values()].map((item) => JSON.stringify(item).slice(0, 300)).join('\n')}`,
   )
 
-  // One submission is one image, however often it was sent.
-  for (const [index, { imageIds }] of submissions.entries()) {
+  // One submission is one image, however often it was sent, and there for its owner only.
+  for (const [index, { imageIds, surprises }] of submissions.entries()) {
     demand(imageIds.size <= 1, `submission ${index} became ${imageIds.size} images`)
+    broken.push(...surprises)
   }
+
+  // No owner has more images than the quotas of the days allow for, by clocks that differ by a second.
+  const { dailyImageQuota, retentionDays } = settings
+  const ofOwners = Object.groupBy(submissions.keys(), (index) => scenario.images[index]?.owner ?? 'owner')
+  for (const [owner, indexes = []] of Object.entries(ofOwners)) {
+    const times = indexes.flatMap((index) => [...(submissions[index]?.imageIds ?? [])]).map(timeOf)
+    const days = new Set(times.flatMap((time) => [dayOf(time - 2_000), dayOf(time + 2_000)])).size
+    const isCounted = dailyImageQuota > 0 && scenario.wrongClocks === undefined
+    demand(!isCounted || times.length <= days * dailyImageQuota, `${times.length} images of ${owner}`)
+  }
+  /** DynamoDB has deleted its record when its time was over. */
+  const hasExpired = (imageId: string): boolean =>
+    retentionDays > 0 && world.has('expiry') && world.clock.time > timeOf(imageId) + retentionDays * DAY_MS
 
   // What each record went through.
   interface Outcome {
@@ -111,6 +131,16 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
       demand(item === undefined, `${imageId} is there after its deletion`)
       continue
     }
+    if (hasExpired(imageId)) {
+      demand(item === undefined, `${imageId} is there after its time`)
+      continue
+    }
+    if (item?.['status'] === 'completed') {
+      for (const name of item['analyses'] as AnalysisName[]) {
+        const whole = Object.keys(ANSWERS[name].shape).every((key) => item[key] !== undefined)
+        demand(whole, `${imageId} has no ${name}`)
+      }
+    }
     const failure = item?.['failure'] as { code: string } | undefined
     const ending = item?.['status'] === 'failed' ? failure?.code : item?.['status']
     const expected = EXPECTED[submission.picture]
@@ -164,6 +194,23 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
         `${imageId} cost ${paid} calls and is ${submission.picture}`,
       )
     }
+  }
+
+  // Nothing is paid for twice by an owner, and nothing is had for what another one has paid.
+  const sameBytes = Object.groupBy(submissions.keys(), (index) => {
+    const {
+      picture,
+      distinct,
+      owner = 'owner',
+      analyses = ['labels', 'faces'],
+    } = scenario.images[index] ?? {}
+    return [picture, distinct ? index : '', owner, ...analyses].join()
+  })
+  for (const [bytes, same = []] of Object.entries(sameBytes)) {
+    const ids = same.flatMap((index) => [...(submissions[index]?.imageIds ?? [])])
+    const isCompleted = ids.some((id) => items.get(id)?.['status'] === 'completed')
+    const paid = ids.some((id) => world.rekognition.paid.has(`originals/${id}`))
+    demand(!isCompleted || paid, `nobody has paid for ${bytes}`)
   }
 
   // Every object belongs to a record.

@@ -3,7 +3,7 @@ import sharp from 'sharp'
 import type { AnalysisName } from '../../shared/image.ts'
 import { createDecoder, type Rendered } from '../../worker/thumbnail.ts'
 import type { Fault } from './services.ts'
-import { type Call, type Settings, World, type WorldOptions } from './world.ts'
+import { type Call, RULES, type Rule, type Settings, World, type WorldOptions } from './world.ts'
 
 /** What clients, time and trouble do in one run. */
 export interface Scenario {
@@ -19,8 +19,16 @@ export interface Scenario {
     distinct?: boolean | undefined
     /** Whether its original goes to S3 by a form: so often. 0 is one that never comes. */
     posts?: number | undefined
+    /** When S3 tells of each of them, in milliseconds after it. As it likes where nothing is said. */
+    told?: readonly number[] | undefined
+    /** Whose it is. Where there are two, each looks also for what is the other one's. */
+    owner?: Owner | undefined
+    /** Whether its request is sent twice at once; then it has a key. */
+    twin?: boolean | undefined
     /** Milliseconds from the 202 on. */
     deleteAfter?: number | undefined
+    /** Whether its request is sent once more after that. */
+    again?: boolean | undefined
     /** Whether its failure, if there is one, is followed by a retry. */
     retry?: boolean | undefined
     /** Labels and faces, unless it says otherwise. */
@@ -34,12 +42,15 @@ export interface Scenario {
   firsts?: { name: string; from: number; count: number; fault: Fault }[]
   /** Milliseconds from the beginning at which somebody redrives the dead-letter queue. */
   redriveAt?: number | undefined
+  wrongClocks?: WorldOptions['wrongClocks'] | undefined
   /** When the wall clocks of all processes are set, in milliseconds from the beginning, and by how much. */
   clockSteps?: { at: number; byMs: number }[] | undefined
   settings?: Partial<Settings> | undefined
   quota?: WorldOptions['quota']
   share?: number | undefined
 }
+
+export type Owner = 'owner' | 'other owner'
 
 /** Pictures by what becomes of them. */
 export interface Pictures {
@@ -107,6 +118,8 @@ export interface Submission {
   acceptedAt?: number
   /** The last status of HTTP; undefined where no answer came. */
   answer?: number | undefined
+  /** What no answer may be, in words. */
+  surprises: string[]
   /** When a deletion was asked for, and when it was confirmed. */
   deletionAt?: number
   deletedAt?: number
@@ -121,8 +134,11 @@ export interface Run {
   ended: boolean
 }
 
+const DAY_MS = 86_400_000
 /** Days of virtual time after which a run is given up. */
-const LIMIT_MS = 40 * 86_400_000
+const LIMIT_MS = 60 * DAY_MS
+/** Days after which all is gone that was to go, from the moment at which it was to. */
+const EXPIRY_DAYS = 7
 
 /** Plays a scenario through, until nothing is under way any more. */
 export async function play(
@@ -151,11 +167,13 @@ export async function play(
     ...(scenario.settings === undefined ? {} : { settings: scenario.settings }),
     ...(scenario.quota === undefined ? {} : { quota: scenario.quota }),
     ...(scenario.share === undefined ? {} : { share: scenario.share }),
+    ...(scenario.wrongClocks === undefined ? {} : { wrongClocks: scenario.wrongClocks }),
+    without: rulesWithout(process.env['WITHOUT'] ?? ''),
     ...(log === undefined ? {} : { log }),
   })
   begun = world.clock.time
   const submissions: Submission[] = scenario.images.map(({ picture }) => ({
-    ...{ picture, imageIds: new Set<string>(), retries: 0 },
+    ...{ picture, imageIds: new Set<string>(), surprises: [], retries: 0 },
   }))
   let active = scenario.images.length
   scenario.images.forEach((image, index) => {
@@ -180,11 +198,22 @@ export async function play(
     })
   }
   const waitsFor = Math.max(scenario.redriveAt ?? 0, ...(scenario.outages ?? []).map(({ to }) => to))
-  const ended = await world.clock.run(
+  let ended = await world.clock.run(
     () => active === 0 && world.quiet && world.clock.time - begun > waitsFor,
     begun + LIMIT_MS,
   )
+  const { retentionDays } = world.settings
+  if (ended && retentionDays > 0) {
+    const [quietAt, longest] = [world.clock.time, (retentionDays + EXPIRY_DAYS) * DAY_MS]
+    ended = await world.clock.run(() => world.quiet && world.clock.time > quietAt + longest, begun + LIMIT_MS)
+  }
   return { world, submissions, redrives, ended }
+}
+
+function rulesWithout(names: string): Rule[] {
+  const unknown = names.split(',').filter((name) => name !== '' && !RULES.some((rule) => rule === name))
+  if (unknown.length > 0) throw new Error(`There is no rule ${unknown}. There are: ${RULES.join(', ')}.`)
+  return RULES.filter((rule) => names.split(',').includes(rule))
 }
 
 const named = (call: Call, name: string): boolean =>
@@ -200,45 +229,59 @@ async function client(
   index: number,
 ): Promise<void> {
   const { clock } = world
+  const { owner = 'owner' } = image
+  const hasKey = image.key || image.twin === true
   const tail = Buffer.from(image.distinct ? `image ${index}` : '')
   const bytes = Buffer.concat([pictures[image.picture], tail])
-  const key = image.key ? { 'idempotency-key': `key-${index}` } : undefined
-  if (image.posts !== undefined) await upload(world, image.posts, submission, bytes, key, index)
-  const headers = { 'content-type': 'image/jpeg', ...key }
+  const mine = { 'x-owner': owner, ...(hasKey ? { 'idempotency-key': `key-${index}` } : {}) }
+  const say = (what: string, answer: Answer): void => {
+    world.log(`client ${index}: ${what} ${answer?.status ?? 'no answer'} ${answer?.body['imageId'] ?? ''}`)
+    if (world.faults === 0 && (answer?.status ?? 500) >= 500) {
+      submission.surprises.push(`${what} was answered with ${answer?.status} though nothing was wrong`)
+    }
+  }
+  if (image.posts !== undefined) await upload(world, image, submission, bytes, mine, say)
   const wanted = image.analyses === undefined ? '' : `?analyses=${image.analyses}`
-  for (let post = 0; image.posts === undefined && post < (image.key ? MAX_POSTS : 1); post += 1) {
+  const send = async (): Promise<Answer> => {
     const answer = await world.request(`/images${wanted}`, {
-      ...{ method: 'POST', headers, body: new Uint8Array(bytes) },
+      ...{ method: 'POST', headers: { 'content-type': 'image/jpeg', ...mine }, body: new Uint8Array(bytes) },
     })
-    submission.answer = answer?.status
-    world.log(`client ${index}: ${answer?.status ?? 'no answer'} ${answer?.body['imageId'] ?? ''}`)
+    say('submission', answer)
     if (answer?.status === 202) {
       submission.imageIds.add(String(answer.body['imageId']))
       submission.acceptedAt ??= clock.time
-      break
     }
+    return answer
+  }
+  for (let post = 0; image.posts === undefined && post < (hasKey ? MAX_POSTS : 1); post += 1) {
+    const twins = image.twin && world.has('parallel requests') ? [send(), send()] : [send()]
+    const answers = await Promise.all(twins)
+    submission.answer = answers.find((answer) => answer?.status === 202)?.status ?? answers[0]?.status
+    if (submission.answer === 202 || submission.answer === 429) break
     await clock.sleep(2_000)
   }
   const [imageId] = submission.imageIds
   if (imageId === undefined || (submission.acceptedAt === undefined && image.deleteAfter === undefined))
     return
+  await lookAround(world, imageId, image.owner, submission)
   if (image.deleteAfter !== undefined) {
     await clock.sleep(image.deleteAfter)
     submission.deletionAt = clock.time
     for (;;) {
-      const answer = await world.request(`/images/${imageId}`, { method: 'DELETE' })
-      world.log(`client ${index}: deletion ${answer?.status ?? 'no answer'}`)
+      const answer = await world.request(`/images/${imageId}`, { method: 'DELETE', headers: mine })
+      say('deletion', answer)
       if (answer?.status === 204 || answer?.status === 404) break
       await clock.sleep(20_000)
     }
     submission.deletedAt = clock.time
+    if (image.again && (await send())?.status === 202) submission.surprises.push('what was deleted is back')
     return
   }
-  const status = await finished(world, imageId)
+  const status = await finished(world, imageId, owner)
   if (status !== 'failed' || !image.retry) return
   for (let post = 0; post < MAX_POSTS; post += 1) {
-    const answer = await world.request(`/images/${imageId}/retry`, { method: 'POST' })
-    world.log(`client ${index}: retry ${answer?.status ?? 'no answer'}`)
+    const answer = await world.request(`/images/${imageId}/retry`, { method: 'POST', headers: mine })
+    say('retry', answer)
     // Also one without an answer may have begun a run.
     if (answer?.status !== 409) submission.retries += 1
     if (answer?.status === 202 || answer?.status === 409) return
@@ -246,50 +289,65 @@ async function client(
   }
 }
 
-/** Asks for a form, with a key again until there is one, and posts with it; S3 tells the queue, or sometimes does not. */
+type Answer = Awaited<ReturnType<World['request']>>
+
+/** Who has just been given an id finds its image, and the other owner does not. */
+async function lookAround(
+  world: World,
+  imageId: string,
+  owner: Owner | undefined,
+  { surprises }: Submission,
+): Promise<void> {
+  const own = await world.request(`/images/${imageId}`, { headers: { 'x-owner': owner ?? 'owner' } })
+  if (own?.status === 404) surprises.push(`${imageId} is not there for its owner`)
+  if (owner === undefined) return
+  const headers = { 'x-owner': owner === 'owner' ? 'other owner' : 'owner' }
+  for (const method of ['GET', 'DELETE']) {
+    const answer = await world.request(`/images/${imageId}`, { method, headers })
+    if ((answer?.status ?? 404) < 400) surprises.push(`${imageId} is there for a ${method} of another owner`)
+  }
+}
+
+/** Asks for a form, with a key again until there is one, and posts with it. */
 async function upload(
   world: World,
-  posts: number,
+  { posts = 0, told, key, twin, analyses }: Scenario['images'][number],
   submission: Submission,
   bytes: Buffer,
-  idempotencyKey: Record<string, string> | undefined,
-  index: number,
+  mine: Record<string, string>,
+  say: (what: string, answer: Answer) => void,
 ): Promise<void> {
-  let answer: Awaited<ReturnType<World['request']>>
-  for (let tries = idempotencyKey === undefined ? 1 : MAX_POSTS; tries > 0; tries -= 1) {
+  let answer: Answer
+  for (let tries = key || twin ? MAX_POSTS : 1; tries > 0; tries -= 1) {
     answer = await world.request('/uploads', {
       method: 'POST',
-      headers: { 'content-type': 'application/json', ...idempotencyKey },
-      body: JSON.stringify({ contentType: 'image/jpeg', bytes: bytes.length }),
+      headers: { 'content-type': 'application/json', ...mine },
+      body: JSON.stringify({ contentType: 'image/jpeg', bytes: bytes.length, analyses }),
     })
     submission.answer = answer?.status
-    world.log(`client ${index}: form ${answer?.status ?? 'no answer'} ${answer?.body['imageId'] ?? ''}`)
-    if (answer?.status === 201 || tries === 1) break
+    say('form', answer)
+    if (answer?.status === 201 || answer?.status === 429 || tries === 1) break
     await world.clock.sleep(2_000)
   }
   if (answer?.status !== 201) return
   submission.imageIds.add(String(answer.body['imageId']))
-  const { key } = (answer.body['upload'] as { fields: { key: string } }).fields
+  const { key: Key } = (answer.body['upload'] as { fields: { key: string } }).fields
   for (let post = 0; post < posts; post += 1) {
     await world.clock.sleep(200 + world.random() * 2_000)
-    world.log(`client ${index}: posts ${key}`)
-    world.s3.put({ Key: key, Body: bytes, ContentType: 'image/jpeg' })
+    world.log(`a client posts ${Key}`)
+    world.s3.put({ Key, Body: bytes, ContentType: 'image/jpeg' })
     submission.acceptedAt ??= world.clock.time
-    const arrival = { Records: [{ eventName: 'ObjectCreated:Post', s3: { object: { key } } }] }
-    if (world.random() < 0.9) world.sqs.send({ MessageBody: JSON.stringify(arrival) })
-    // Nobody has promised more than that the sweeper finds it.
-    else world.lastFaultAt = Math.max(world.lastFaultAt, world.clock.time + UPLOAD_MS)
+    world.tellOfUpload(Key, told)
   }
 }
 
-/** Milliseconds for which a form is good, and the sweeper waits longer (api/submit.ts). */
-const UPLOAD_MS = 900_000
-
 /** Polls as a client would: often at first, then with patience. */
-async function finished(world: World, imageId: string): Promise<string> {
+async function finished(world: World, imageId: string, owner: Owner): Promise<string> {
   for (let wait = 1_000; ; wait = Math.min(wait * 3, 3_600_000)) {
-    const answer = await world.request(`/images/${imageId}`)
+    const answer = await world.request(`/images/${imageId}`, { headers: { 'x-owner': owner } })
     const status = String(answer?.body['status'])
+    // It has expired meanwhile.
+    if (answer?.status === 404) return 'gone'
     if (answer?.status === 200 && (status === 'completed' || status === 'failed')) return status
     await world.clock.sleep(wait)
   }

@@ -1,7 +1,9 @@
 import * as fc from 'fast-check'
+import { ANALYSES, type AnalysisName } from '../../shared/image.ts'
 import { judge } from './judge.ts'
 import { play, type preparePictures, type Scenario } from './scenario.ts'
 import { FAULTS, type Fault } from './services.ts'
+import { SETTINGS, type WrongClock } from './world.ts'
 
 export type Prepared = Awaited<ReturnType<typeof preparePictures>>
 
@@ -43,6 +45,8 @@ export async function* singleFaults(prepared: Prepared): AsyncGenerator<Scenario
   }
 }
 
+const SOME_ANALYSES: AnalysisName[][] = [['labels', 'faces'], ['labels'], [...ANALYSES]]
+
 const picture = fc.constantFrom('good', 'other', 'third', 'corrupt', 'small', 'refused')
 const image: fc.Arbitrary<Scenario['images'][number]> = fc.record(
   {
@@ -50,12 +54,24 @@ const image: fc.Arbitrary<Scenario['images'][number]> = fc.record(
     at: fc.oneof(fc.integer({ min: 0, max: 500 }), fc.integer({ min: 0, max: minutes(20) })),
     key: fc.boolean(),
     posts: fc.option(fc.nat(2), { nil: undefined, freq: 3 }),
+    owner: fc.constantFrom('owner', 'other owner'),
+    twin: fc.boolean(),
+    analyses: fc.constantFrom(...SOME_ANALYSES),
     deleteAfter: fc.option(fc.oneof(fc.nat(2_000), fc.nat(minutes(60))), { nil: undefined, freq: 4 }),
     retry: fc.boolean(),
   },
   { requiredKeys: ['picture', 'at', 'key'] },
 )
 const fault = fc.constantFrom(...FAULTS)
+const wrongClock: fc.Arbitrary<WrongClock> = fc.record({
+  process: fc.nat(12),
+  after: fc.oneof(fc.constant(0), fc.nat(minutes(2))),
+  lasts: fc.oneof(fc.nat(minutes(2)), fc.nat(minutes(40))),
+  byMs: fc.oneof(
+    fc.integer({ min: -minutes(10), max: minutes(10) }),
+    fc.integer({ min: -minutes(180), max: minutes(180) }),
+  ),
+})
 
 const NAMES = [
   ...['api *', 'worker *', 'sweeper *', 'lambda *'],
@@ -90,10 +106,14 @@ export const scenarios: fc.Arbitrary<Scenario> = fc.record(
       { weight: 1, arbitrary: fc.array(outage, { minLength: 1, maxLength: 2 }) },
     ),
     redriveAt: fc.option(fc.nat(minutes(400)), { nil: undefined, freq: 4 }),
+    wrongClocks: fc.option(fc.array(wrongClock, { minLength: 1, maxLength: 2 }), { nil: undefined, freq: 1 }),
     settings: fc.record({
       concurrency: fc.integer({ min: 1, max: 3 }),
       batchSize: fc.constantFrom(1, 3, 10),
       maxAttempts: fc.constantFrom(10, 10, 3),
+      queueKeepsMs: fc.constantFrom(SETTINGS.queueKeepsMs, SETTINGS.queueKeepsMs, minutes(60)),
+      retentionDays: fc.constantFrom(0, 0, 0, 1),
+      dailyImageQuota: fc.constantFrom(0, 0, 2),
     }),
   },
   { requiredKeys: ['seed', 'images', 'faults'] },

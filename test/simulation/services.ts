@@ -42,13 +42,28 @@ export const FAULTS = [
 ] as const
 export type Fault = (typeof FAULTS)[number]
 
+const DAY_MS = 86_400_000
+
 /** One bucket of S3 in memory. */
 export class S3Model {
-  readonly objects = new Map<string, { bytes: Buffer; contentType: string }>()
+  readonly objects = new Map<string, { bytes: Buffer; contentType: string; storedAt: number }>()
+  readonly #now: () => number
+
+  constructor(now: () => number) {
+    this.#now = now
+  }
 
   put({ Key, Body, ContentType }: { Key: string; Body: Uint8Array; ContentType: string }): object {
-    this.objects.set(Key, { bytes: Buffer.from(Body), contentType: ContentType })
+    this.objects.set(Key, { bytes: Buffer.from(Body), contentType: ContentType, storedAt: this.#now() })
     return {}
+  }
+
+  /** A rule of the bucket's lifecycle: at the midnight (UTC) after so many days. */
+  expire(days: number): void {
+    for (const [key, { storedAt }] of this.objects) {
+      const until = Math.ceil((storedAt + days * DAY_MS) / DAY_MS) * DAY_MS
+      if (until <= this.#now()) this.objects.delete(key)
+    }
   }
 
   get({ Key }: { Key: string }): object {
@@ -89,16 +104,30 @@ interface Message {
   receives: number
   firstReceivedAt: number
   receipt: string
+  /** Of receives before. */
+  oldReceipts: string[]
+  /** It was deleted once, and a part of SQS has not heard of it. */
+  isBack: boolean
 }
 
 export interface SqsSettings {
   visibilityMs: number
   maxReceives: number
+  /** For how long a message is kept. */
+  queueKeepsMs: number
+  /** Which part of the deleted messages comes back once more. */
+  comesBack: number
 }
+
+/** The longest after which a deleted message comes back. */
+const BACK_MS = 2 * 3_600_000
 
 export type Received = Omit<SQSRecord, 'eventSourceARN' | 'awsRegion' | 'md5OfBody'> & Pick<Message, 'chain'>
 
-/** A standard queue of SQS with its dead-letter queue: any order, visibility, receive count, redrive. */
+/**
+ * A standard queue of SQS with its dead-letter queue: any order, visibility, receive count, retention, redrive; and what
+ * was deleted may come back.
+ */
 export class SqsModel {
   messages: Message[] = []
   dead: Message[] = []
@@ -106,6 +135,8 @@ export class SqsModel {
   readonly sentDead: string[] = []
   /** How many SQS has moved there because they were received too often. */
   movedDead = 0
+  /** The longest, in milliseconds, for which a worker has hidden a message. */
+  longestHidden = 0
   /** How often the message was received that was received most often. */
   mostReceives = 0
   /** Called when a message is, or will be, there to be received. */
@@ -125,7 +156,7 @@ export class SqsModel {
     const id = randomUUID()
     const message = {
       ...{ id, body: MessageBody, chain, sentAt: now, visibleAt: now },
-      ...{ receives: 0, firstReceivedAt: 0, receipt: '' },
+      ...{ receives: 0, firstReceivedAt: 0, receipt: '', oldReceipts: [], isBack: false },
     }
     if (QueueUrl === 'jobs') {
       this.messages.push(message)
@@ -143,6 +174,7 @@ export class SqsModel {
       throw new ReceiptHandleIsInvalid({ message: 'The receipt handle is not valid.', $metadata })
     }
     message.visibleAt = this.#now() + input.VisibilityTimeout * 1000
+    this.longestHidden = Math.max(this.longestHidden, input.VisibilityTimeout * 1000)
     this.wake(message.visibleAt)
     return {}
   }
@@ -153,6 +185,7 @@ export class SqsModel {
    */
   receive(atMost: number, twice = false): Received[] {
     const now = this.#now()
+    this.#forget()
     const visible = this.messages.filter((message) => message.visibleAt <= now)
     const received = []
     while (visible.length > 0 && received.length < atMost) {
@@ -167,6 +200,7 @@ export class SqsModel {
       message.receives += 1
       this.mostReceives = Math.max(this.mostReceives, message.receives)
       message.firstReceivedAt ||= now
+      if (message.receipt !== '') message.oldReceipts.push(message.receipt)
       message.receipt = randomUUID()
       message.visibleAt = twice ? now + 1 : now + this.#settings.visibilityMs
       this.wake(message.visibleAt)
@@ -188,13 +222,32 @@ export class SqsModel {
     return received
   }
 
-  /** An old receipt handle deletes nothing once the message has been received again. */
+  /** The handle of a receive before the last one may delete the message, and may not. */
   delete(receipt: string): void {
-    this.messages = this.messages.filter((message) => message.receipt !== receipt)
+    const message = this.messages.find(
+      (message) =>
+        message.receipt === receipt || (message.oldReceipts.includes(receipt) && this.#random() < 0.5),
+    )
+    if (message === undefined) return
+    if (!message.isBack && this.#random() < this.#settings.comesBack) {
+      message.isBack = true
+      message.visibleAt = this.#now() + this.#random() * BACK_MS
+      this.wake(message.visibleAt)
+      return
+    }
+    this.messages = this.messages.filter((other) => other !== message)
+  }
+
+  /** What the queues have kept for as long as they keep anything. */
+  #forget(): void {
+    const isKept = ({ sentAt }: Message): boolean => sentAt + this.#settings.queueKeepsMs > this.#now()
+    this.messages = this.messages.filter(isKept)
+    this.dead = this.dead.filter(isKept)
   }
 
   /** StartMessageMoveTask: new messages in the queue that they came from. */
   redrive(): void {
+    this.#forget()
     for (const { body, chain } of this.dead.splice(0)) this.send({ MessageBody: body }, chain)
   }
 

@@ -43,8 +43,61 @@ export const SETTINGS = {
   requestMs: 29_000,
   /** The longest after which a call that seemed to fail may still take effect. */
   lateMs: 60_000,
+  /** For how long SQS keeps a message. */
+  queueKeepsMs: 14 * 86_400_000,
+  /** Which part of the reads that are not consistent is stale, where there is something older. */
+  staleReads: 0.5,
+  /** Which part of the deleted messages comes back once more. */
+  comesBack: 0.05,
+  /** Which part of the sweeps is run twice at once. */
+  twinSweeps: 0.25,
+  /** Which part of the invocations is of a process that has rested, where there is one. */
+  warmStarts: 0.99,
+  /** 0: images are kept for ever. */
+  retentionDays: 0,
+  /** 0: owners may submit as many images as they like. */
+  dailyImageQuota: 0,
 }
 export type Settings = typeof SETTINGS
+
+/**
+ * What AWS does that no call is at fault for. Each can be switched off (`WITHOUT=freezing,…`), which shows what it is that
+ * kills a mutant.
+ */
+export const RULES = [
+  /** A read without ConsistentRead may show what was written over. */
+  'stale reads',
+  /** A message may come back after it was deleted. */
+  'deleted messages',
+  /** S3 may tell of an upload twice, or hours late, or not at all. */
+  'uploads',
+  /** Two sweeps may run at once. */
+  'twin sweeps',
+  /** One request may be sent twice at once. */
+  'parallel requests',
+  /** DynamoDB deletes what has expired, and S3 what is too old. */
+  'expiry',
+  /** SQS forgets a message after a while. */
+  'message retention',
+  /** The wall clock of a process may be set. */
+  'clocks',
+  /** A process is frozen between two invocations, and goes on with what it had begun in the next one. */
+  'freezing',
+] as const
+export type Rule = (typeof RULES)[number]
+
+/** Milliseconds after which a call is on its way: it is signed, and written to a connection. */
+const DEPARTURE_MS = 1
+
+/** The wall clock of one process is wrong for a while. */
+export interface WrongClock {
+  /** The how manyth process of all, from 0. */
+  process: number
+  /** Milliseconds from its start, and until it is right again. */
+  after: number
+  lasts: number
+  byMs: number
+}
 
 export interface Call {
   /** The how manyth of all. */
@@ -64,6 +117,8 @@ export interface WorldOptions {
   refusedByRekognition?: (bytes: Buffer) => boolean
   /** Calls a second that Rekognition takes of each operation. */
   quota?: number
+  wrongClocks?: WrongClock[]
+  without?: readonly Rule[]
   /** The share of the quota that a worker is told. */
   share?: number
   log?: (line: string) => void
@@ -75,12 +130,19 @@ export interface WorldOptions {
  */
 const LONGEST_CHAIN = 16
 
-/** What a process is: it can die, and then nothing that it has begun goes on. */
+/**
+ * What a process is: it can die, and then nothing that it has begun goes on. Between two invocations it is frozen, and
+ * then it goes on in the next one.
+ */
 class Process {
   alive = true
   /** Of the messages that it sends. */
   chain = 0
-  readonly skewMs: number
+  /** What its wall clock shows more than the true time. */
+  skewMs: number
+  /** Since when, in milliseconds since 1970. */
+  frozenAt: number | undefined
+  readonly #held: (() => void)[] = []
   readonly #deaths: (() => void)[] = []
   constructor(skewMs: number) {
     this.skewMs = skewMs
@@ -93,6 +155,25 @@ class Process {
     this.alive = false
     for (const then of this.#deaths) then()
   }
+  /** Lets the process do something: now, when it goes on, or never. */
+  run(work: () => void): void {
+    if (!this.alive) return
+    if (this.frozenAt === undefined) work()
+    else this.#held.push(work)
+  }
+  freeze(now: number): void {
+    this.frozenAt = now
+  }
+  goOn(): void {
+    this.frozenAt = undefined
+    for (const work of this.#held.splice(0)) work()
+  }
+}
+
+/** A process with what it runs, which takes one invocation after the other. */
+interface Environment<T> {
+  process: Process
+  runs: T
 }
 
 /** A change of a record, as a client could see it. */
@@ -110,7 +191,7 @@ export class World {
   readonly settings: Settings
   readonly clock: VirtualClock
   readonly random: () => number
-  readonly s3 = new S3Model()
+  readonly s3: S3Model
   readonly sqs: SqsModel
   readonly dynamo: DynamoModel
   readonly bus: EventBridgeModel
@@ -126,7 +207,9 @@ export class World {
   wallOffsetMs = 0
   readonly #options: WorldOptions
   readonly #occurrences = new Map<string, number>()
-  readonly #idle: { process: Process; deps: WorkerDeps }[] = []
+  readonly #workers: Environment<WorkerDeps>[] = []
+  readonly #apis: Environment<ReturnType<typeof buildApp>>[] = []
+  #processes = 0
   #running = 0
   #pumpAt = Number.POSITIVE_INFINITY
 
@@ -136,9 +219,15 @@ export class World {
     this.random = seededRandom(options.seed)
     this.clock = new VirtualClock(this.random)
     const now = () => this.clock.time
+    if (!this.has('deleted messages')) this.settings.comesBack = 0
+    if (!this.has('message retention')) this.settings.queueKeepsMs = Number.POSITIVE_INFINITY
+    this.s3 = new S3Model(now)
     this.sqs = new SqsModel(now, this.random, this.settings)
     this.sqs.wake = (at) => this.#pumpLater(at)
-    this.dynamo = new DynamoModel(now, () => (this.random() < 0.5 ? 0 : this.random() * 3_000))
+    this.dynamo = new DynamoModel(now, {
+      lag: () => (this.random() < 0.5 ? 0 : this.random() * 3_000),
+      isStale: () => this.has('stale reads') && this.random() < this.settings.staleReads,
+    })
     this.bus = new EventBridgeModel(now)
     this.rekognition = new RekognitionModel(
       now,
@@ -147,6 +236,11 @@ export class World {
       options.quota,
     )
     this.#sweepRegularly()
+    if (this.has('expiry')) this.#expireRegularly()
+  }
+
+  has(rule: Rule): boolean {
+    return !(this.#options.without ?? []).includes(rule)
   }
 
   log(line: string): void {
@@ -169,22 +263,64 @@ export class World {
     path: string,
     init: RequestInit = {},
   ): Promise<{ status: number; body: Record<string, unknown> } | undefined> {
-    const process = this.#process()
-    const app = this.#api(process)
+    const environment = this.#environment(this.#apis, (process) => this.#api(process))
+    const { process, runs: app } = environment
     const broken = new Promise<undefined>((resolve) => {
       process.onDeath(() => resolve(undefined))
     })
-    this.clock.after(this.settings.requestMs, () => process.kill())
+    let over = false
+    this.clock.after(this.settings.requestMs, () => {
+      if (!over) process.kill()
+    })
     const answered = (async () => {
       const response = await app.request(path, init)
       const text = await response.text()
       return { status: response.status, body: text === '' ? {} : JSON.parse(text) }
     })()
-    return Promise.race([answered, broken])
+    const answer = await Promise.race([answered, broken])
+    over = true
+    this.#rest(this.#apis, environment)
+    return answer
+  }
+
+  /** One that has rested, as a rule, or a new one. */
+  #environment<T>(resting: Environment<T>[], make: (process: Process) => T): Environment<T> {
+    const warm = this.random() < this.settings.warmStarts ? resting.pop() : undefined
+    if (warm !== undefined) {
+      warm.process.goOn()
+      return warm
+    }
+    const process = this.#process()
+    return { process, runs: make(process) }
+  }
+
+  #rest<T>(resting: Environment<T>[], environment: Environment<T>): void {
+    if (!environment.process.alive) return
+    if (this.has('freezing')) environment.process.freeze(this.clock.time)
+    resting.push(environment)
   }
 
   #process(): Process {
-    return new Process(Math.round((this.random() * 2 - 1) * this.settings.skewMs))
+    const process = new Process(Math.round((this.random() * 2 - 1) * this.settings.skewMs))
+    const number = this.#processes++
+    for (const wrong of this.#options.wrongClocks ?? []) {
+      if (wrong.process === number && this.has('clocks')) this.#setClock(process, wrong)
+    }
+    return process
+  }
+
+  /** As a fault that lasts until the clock is right again, and until what it has written in the future has come. */
+  #setClock(process: Process, { after, lasts, byMs }: WrongClock): void {
+    const setBy = (ms: number, forMs: number): void => {
+      if (!process.alive) return
+      this.log(`a clock is set by ${ms / 60_000} minutes`)
+      process.skewMs += ms
+      this.faults += 1
+      this.lastFaultAt = Math.max(this.lastFaultAt, this.clock.time + forMs + Math.abs(byMs))
+    }
+    if (after === 0) setBy(byMs, lasts)
+    else this.clock.after(after, () => setBy(byMs, lasts))
+    this.clock.after(after + lasts, () => setBy(-byMs, 0))
   }
 
   #clients(who: string, process: Process) {
@@ -229,8 +365,18 @@ export class World {
     effect: Effect,
     signal: AbortSignal | undefined,
   ): Promise<unknown> {
-    const never = new Promise<never>(() => {})
-    if (!process.alive) return never
+    return new Promise((resolve, reject) => {
+      process.run(() => this.#send(process, name, input, effect, signal).then(resolve, reject))
+    })
+  }
+
+  #send(
+    process: Process,
+    name: string,
+    input: never,
+    effect: Effect,
+    signal: AbortSignal | undefined,
+  ): Promise<unknown> {
     const occurrence = (this.#occurrences.get(name) ?? 0) + 1
     this.#occurrences.set(name, occurrence)
     const call: Call = { number: this.calls.length, occurrence, name, at: this.clock.time }
@@ -243,8 +389,12 @@ export class World {
       this.lastFaultAt = Math.max(this.lastFaultAt, this.clock.time + 5_000 + (lasting[fault as 'late'] ?? 0))
     }
     return new Promise((resolve, reject) => {
-      const settle = (work: () => void): void => {
-        if (process.alive) work()
+      const settle = (work: () => void): void => process.run(work)
+      // It takes a moment until a call is on its way; frozen before that, it is sent when the process goes on.
+      const sent = (effect: () => void): void => {
+        const { frozenAt = Number.POSITIVE_INFINITY } = process
+        if (frozenAt > call.at + DEPARTURE_MS) effect()
+        else process.run(() => later(latency, effect))
       }
       if (signal?.aborted) return reject(aborted())
       signal?.addEventListener('abort', () => settle(() => reject(aborted())), { once: true })
@@ -269,7 +419,7 @@ export class World {
       switch (fault) {
         case undefined:
         case 'partial':
-          return later(latency, answer)
+          return later(latency, () => sent(answer))
         case 'fail':
           return later(latency, () => fail('TimeoutError'))
         case 'lost':
@@ -310,9 +460,7 @@ export class World {
         const stop = () => reject(aborted())
         if (signal?.aborted) return stop()
         signal?.addEventListener('abort', stop, { once: true })
-        this.clock.after(ms, () => {
-          if (process.alive) resolve()
-        })
+        this.clock.after(ms, () => process.run(resolve))
       })
     return {
       now: () => new Date(this.clock.time + this.wallOffsetMs + process.skewMs),
@@ -337,8 +485,10 @@ export class World {
       maxWaitSeconds: 20,
       analyses: [...ANALYSES],
       presignPost: async (key) => ({ url: '', fields: { key } }),
+      ...(this.settings.retentionDays > 0 ? { retentionDays: this.settings.retentionDays } : {}),
+      ...(this.settings.dailyImageQuota > 0 ? { dailyImageQuota: this.settings.dailyImageQuota } : {}),
       auth: 'none',
-      identify: async () => 'owner',
+      identify: async (c) => c.req.header('x-owner') ?? 'owner',
       // The random part of an id is random; its time is what it is sorted by.
       newImageId: (now): ImageId =>
         imageIdSchema.parse(
@@ -375,21 +525,55 @@ export class World {
   }
 
   #sweepRegularly(): void {
-    const process = this.#process()
     this.clock.after(this.settings.sweepEveryMs, () => {
       this.#sweepRegularly()
-      const log = {
-        error: (message: string, extra: object) => this.log(`  sweeper: ${message} ${JSON.stringify(extra)}`),
+      this.#sweep()
+      if (this.has('twin sweeps') && this.random() < this.settings.twinSweeps) {
+        this.clock.after(this.random() * 100, () => this.#sweep())
       }
-      sweep({
-        ...this.#common(process),
-        ...this.#clients('sweeper', process),
-        maxAttempts: this.settings.maxAttempts,
-        giveUpMs: this.settings.giveUpMs,
-        log,
-      }).catch((error) => this.log(`  sweeper: ${error}`))
-      this.clock.after(this.settings.timeoutMs, () => process.kill())
     })
+  }
+
+  #sweep(): void {
+    const process = this.#process()
+    const log = {
+      error: (message: string, extra: object) => this.log(`  sweeper: ${message} ${JSON.stringify(extra)}`),
+    }
+    sweep({
+      ...this.#common(process),
+      ...this.#clients('sweeper', process),
+      maxAttempts: this.settings.maxAttempts,
+      giveUpMs: this.settings.giveUpMs,
+      log,
+    }).catch((error) => this.log(`  sweeper: ${error}`))
+    this.clock.after(this.settings.timeoutMs, () => process.kill())
+  }
+
+  /** Time to live, within two days, and the bucket's lifecycle. */
+  #expireRegularly(): void {
+    this.clock.after(3_600_000, () => {
+      this.#expireRegularly()
+      for (const id of this.dynamo.expired()) {
+        if (this.random() < 0.9) continue
+        this.dynamo.remove(id)
+        this.seen.push({ at: this.clock.time, imageId: id, item: undefined })
+      }
+      if (this.settings.retentionDays > 0) this.s3.expire(this.settings.retentionDays)
+    })
+  }
+
+  /** A form was posted with: S3 tells the queue, after so many milliseconds each time; as it likes where nothing is said. */
+  tellOfUpload(key: string, told?: readonly number[]): void {
+    const record = { eventName: 'ObjectCreated:Post', s3: { object: { key } } }
+    const chance = this.random()
+    const late = 60_000 + this.random() * 3 * 3_600_000
+    const usual = chance < 0.75 ? [0] : chance < 0.83 ? [] : chance < 0.92 ? [late] : [0, late]
+    const times = this.has('uploads') ? (told ?? usual) : [0]
+    for (const ms of times) {
+      this.clock.after(ms, () => this.sqs.send({ MessageBody: JSON.stringify({ Records: [record] }) }))
+    }
+    // No more is promised than that the sweeper finds it, when the form is good no more.
+    if (!times.includes(0)) this.lastFaultAt = Math.max(this.lastFaultAt, this.clock.time + UPLOAD_MS)
   }
 
   #pumpLater(at: number): void {
@@ -438,13 +622,8 @@ export class World {
       }),
     )
     this.#running += 1
-    const warm = this.random() < 0.99 ? this.#idle.pop() : undefined
-    let environment = warm
-    if (environment === undefined) {
-      const process = this.#process()
-      environment = { process, deps: this.#worker(process) }
-    }
-    const { process, deps } = environment
+    const environment = this.#environment(this.#workers, (process) => this.#worker(process))
+    const { process, runs: deps } = environment
     process.chain = 1 + Math.max(...received.map(({ chain }) => chain))
     const ids = records.map(({ body }) => body.slice(25, 61))
     this.log(`lambda invokes with ${ids.join(' ')}`)
@@ -467,8 +646,8 @@ export class World {
     ])
     over = true
     this.#running -= 1
+    this.#rest(this.#workers, environment)
     if (response !== undefined) {
-      this.#idle.push(environment)
       const failed = failedMessages(
         response,
         records.map(({ messageId }) => messageId),
@@ -493,6 +672,9 @@ function throttling(name: string): Error {
   if (/ (Get|Put|Update|Delete|Query)$/.test(name)) return new DynamoThrottled(options)
   return Object.assign(new Error('Rate exceeded'), { name: 'ThrottlingException' })
 }
+
+/** Milliseconds for which a form is good, and the sweeper waits longer (api/submit.ts). */
+const UPLOAD_MS = 900_000
 
 /** The part of a call's input that tells what it is about. */
 function brief(input: Record<string, unknown>): string {
