@@ -338,7 +338,7 @@ async function findResults(
 async function knownResults(deps: ProcessDeps, image: ProcessingImage): Promise<Answers | undefined> {
   const imageId = await findSameBytes(deps, image)
   const other = imageId === undefined ? undefined : await getImage(deps, imageId)
-  if (other?.status !== 'completed') return undefined
+  if (other?.status !== 'completed' || other.owner !== image.owner) return undefined
   // Until DynamoDB deletes it, an expired image is there for nobody.
   if (other.expiresAt !== undefined && other.expiresAt * 1_000 <= deps.now().getTime()) return undefined
   // Its object may have been deleted; then these bytes are analysed anew.
