@@ -16,14 +16,14 @@ const DEFAULT_FILES = ['api/auth.ts', 'shared', 'sweeper', 'local/gateway.ts'].f
         .map((file) => `${name}/${file}`),
 )
 /** Those that run the code in their own process, from the quickest on: most mutants die of the first one that meets them. */
-const TESTS = [
+const TESTS = process.env['TESTS']?.split(',') ?? [
   ...['event', 'format', 'models', 'auth', 'labels', 'quota', 'sweeper', 'retention', 'clock', 'lambda'],
   ...['idempotency', 'analyses', 'api', 'worker', 'uploads', 'isolation', 'ports', 'simulation'],
 ]
 
 /**
  * `npm run mutants -- --made [file …]`: makes mutants by rule, and demands of each that an assertion fails, or a reason in
- * test/equivalent.ts why it is none. Ends with `… killed, … equivalent, 0 survived`.
+ * test/equivalent.ts why it is none. Ends with `… killed, … equivalent, 0 survived`. TESTS=auth,isolation asks only these.
  */
 export async function mutateMade(given: string[]): Promise<void> {
   const files = given.length > 0 ? given : DEFAULT_FILES
@@ -41,6 +41,8 @@ export async function mutateMade(given: string[]): Promise<void> {
     mkdirSync(folder)
     for (const [name, code] of wrappers) writeFileSync(join(folder, `${name}.test.ts`), code)
     const report = join(copy, 'report.json')
+    // That of a run before is none of this one.
+    rmSync(report, { force: true })
     const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs')
     const args = [
       'run',
@@ -59,7 +61,11 @@ export async function mutateMade(given: string[]): Promise<void> {
     process.once('exit', kill)
     await new Promise((ended) => child.once('exit', ended))
     process.off('exit', kill)
-    return readRefuted(report)
+    const { asked, refuted } = readRefuted(report)
+    const left = [...wrappers.keys()].filter((name) => !asked.has(name))
+    if (left.length > 0)
+      throw new Error(`These were not asked, so nothing is known of them: ${left.join(', ')}`)
+    return refuted
   }
 
   const mutants = files.flatMap((file) => mutantsOf(file).mutants)

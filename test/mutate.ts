@@ -88,6 +88,8 @@ async function judge(copy: string, { file, from, to, tests = simulation, rule }:
 async function run(cwd: string, tests: string[], more: string[] = [], env = {}): Promise<Outcome> {
   const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs')
   const report = join(cwd, 'report.json')
+  // That of a run before is none of this one.
+  rmSync(report, { force: true })
   const args = [vitest, 'run', '--reporter=json', `--outputFile=${report}`, ...more, ...tests]
   const child = spawn(process.execPath, args, {
     cwd,

@@ -47,12 +47,19 @@ export function readReport(path: string, green: boolean, chosen = false): Outcom
   }
 }
 
-/** The files of which an assertion failed, by their names without `.test.ts`. */
-export function readRefuted(path: string): Set<string> {
+/**
+ * Files by their names without `.test.ts`: those that were run, though they may have failed before their first test, and
+ * those of which an assertion failed.
+ */
+export function readRefuted(path: string): { asked: Set<string>; refuted: Set<string> } {
   const { testResults } = JSON.parse(readFileSync(path, 'utf8')) as Report
-  return new Set(
-    testResults
-      .filter((file) => file.assertionResults.some((test) => test.failureMessages.some(isAssertion)))
-      .map((file) => basename(file.name, '.test.ts')),
-  )
+  const names = (files: typeof testResults) => new Set(files.map((file) => basename(file.name, '.test.ts')))
+  return {
+    asked: names(testResults),
+    refuted: names(
+      testResults.filter((file) =>
+        file.assertionResults.some((test) => test.failureMessages.some(isAssertion)),
+      ),
+    ),
+  }
 }
