@@ -558,7 +558,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'the sweeper removes at first sight what seems to be left behind',
     file: 'sweeper/sweep.ts',
-    from: 'if ((seen.swept ?? 0) === 0) {',
+    from: 'if ((seen.swept ?? 0) === 0 && !deps.isAlone) {',
     to: 'if (seen.swept === -1) {',
     tests: rules,
     rule: 'clocks',
