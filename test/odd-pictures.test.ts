@@ -110,6 +110,12 @@ describe('an AVIF', () => {
     await expect(render(file, 's3')).resolves.toMatchObject({ width: 192, height: 192 })
   })
 
+  it('whose data goes on to the end of the file is drawn all the same', async () => {
+    const file = odd('alpha-irot.avif')
+    file.writeUInt32BE(0, file.indexOf('mdat') - 4)
+    await expect(render(file, 's3')).resolves.toMatchObject({ width: 240, height: 320 })
+  })
+
   it('of moving pictures has no other data than its first frame for the decoder', async () => {
     const file = odd('avif-seq.avif')
     // A sample table without end would be read by libheif; that of a still picture is passed over.

@@ -74,7 +74,11 @@ export function withTurnedAlpha(file: Buffer): Buffer {
   )?.from
   if (alpha === undefined || wanted.length === 0 || transformations(alpha).length > 0) return file
   const meta = metaOf(file)
-  if (meta === undefined) return file
+  let last = meta
+  for (const box of boxes(file)) last = box
+  // What is added behind a box that goes on to the end of the file would be a part of it.
+  if (meta === undefined || last === undefined || file.readUInt32BE(last.at) !== file.length - last.at)
+    return file
   // A second description, of items whose bytes stay where they are; the first one is passed over.
   const again = describedAgain(file.subarray(meta.at, meta.at + 8 + meta.data.length), alpha, wanted)
   if (again === undefined) return file
