@@ -6,11 +6,12 @@ const root = resolve(import.meta.dirname, '..')
 
 /** What each folder may import besides itself. The tree is the data flow, and this keeps it one. */
 const MAY_IMPORT: Record<string, string[]> = {
+  packages: [],
   shared: [],
   api: ['shared'],
-  worker: ['shared'],
+  worker: ['shared', 'packages'],
   sweeper: ['shared'],
-  local: ['shared', 'api', 'worker', 'sweeper'],
+  local: ['shared', 'packages', 'api', 'worker', 'sweeper'],
 }
 
 const importsOf = (file: string): string[] =>
@@ -29,6 +30,18 @@ it.each(Object.entries(MAY_IMPORT))('%s imports itself and %j only', (folder, al
   expect(wrong).toEqual([])
 })
 
+it('a package is entered by its index.ts only', () => {
+  const files = globSync('{api,worker,sweeper,local,test,bench,packages}/**/*.ts', { cwd: root })
+  const packageOf = (path: string): string | undefined => /^packages\/[^/]+\//.exec(path)?.[0]
+  const wrong = files.flatMap((file) =>
+    importsOf(file)
+      .filter((path) => packageOf(path) !== undefined && packageOf(path) !== packageOf(file))
+      .filter((path) => path !== `${packageOf(path)}index.ts`)
+      .map((path) => `${file} → ${path}`),
+  )
+  expect(wrong).toEqual([])
+})
+
 it('only one file decodes images on AWS, and only two more do so locally', () => {
   const users = globSync('{shared,api,worker,sweeper,local}/**/*.ts', { cwd: root }).filter((file) =>
     /from 'sharp'/.test(readFileSync(resolve(root, file), 'utf8')),
@@ -37,10 +50,11 @@ it('only one file decodes images on AWS, and only two more do so locally', () =>
 })
 
 it.each(['api/handler.ts', 'worker/handler.ts', 'sweeper/handler.ts'])(
-  '%s reaches at most 19 files, 4 deep or less',
+  '%s reaches at most 19 files, 4 deep or less, and packages as far as their doors',
   (entry) => {
     const depth = new Map([[entry, 0]])
     for (const [file, level] of depth) {
+      if (file.startsWith('packages/')) continue
       for (const path of importsOf(file)) if (!depth.has(path)) depth.set(path, level + 1)
     }
     expect(depth.size).toBeLessThanOrEqual(19)

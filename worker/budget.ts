@@ -70,15 +70,6 @@ export const MAX_PIXELS: Record<Kind, number> = {
 export const bytesOfLines = (lineBytes: number, height: number, lower: boolean): number =>
   lineBytes * Math.min(2_800, height * (lower ? 12 : 2))
 
-/** Pixels that all pictures within one AVIF may have together: colour, transparency, a gain map, or the cells of a grid. */
-export const MAX_AVIF_PIXELS = 2 * MAX_PIXELS.avif
-/** Scans of a JPEG, and pixels in all of them together. Encoders write about ten, and at most 26 fit the largest picture. */
-export const MAX_SCANS = 100
-export const MAX_SCANNED_PIXELS = 2_000_000_000
-/** Profiles and XMP come in segments of 64 KB, so that even 50 MB of them are 800. */
-export const MAX_SEGMENTS = 10_000
-/** Seven minutes at 24 frames a second. libvips takes a third of a second for the list of so many. */
-export const MAX_FRAMES = 10_000
 /** CMYK, or colour and transparency. */
 export const MAX_CHANNELS = 4
 /**

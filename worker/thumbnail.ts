@@ -1,7 +1,13 @@
 import sharp, { type Metadata, type OutputInfo, type Sharp } from 'sharp'
+import {
+  avifPixels,
+  isPremultiplied,
+  prepare,
+  Refusal,
+  refuseManyScans,
+} from '../packages/image-guard/index.ts'
 import { type ContentType, formatOf, refusalOf } from '../shared/format.ts'
 import { Verdict } from '../shared/image.ts'
-import { avifPixels, isPremultiplied, stillOf, withTurnedAlpha } from './avif.ts'
 import {
   BYTES_PER_BYTE,
   BYTES_PER_PIXEL,
@@ -17,8 +23,6 @@ import {
   PIPELINE_SECONDS,
   within,
 } from './budget.ts'
-import { refuseHiddenWork, refuseManyScans, tooMuch, withClearSurround, withoutSlips } from './inspect.ts'
-import { withoutText, withWholeWindow } from './png.ts'
 
 /** Pixels of each side of a thumbnail. */
 export const THUMBNAIL_SIDE = 128
@@ -108,15 +112,21 @@ export function createDecoder(): Decoder {
   decoder = {
     render: async (...image) => {
       await check()
-      return render(...image)
+      return render(...image).catch(asVerdict)
     },
     appraise: async (...image) => {
       await check()
-      return appraise(...image)
+      return appraise(...image).catch(asVerdict)
     },
   }
   return decoder
 }
+
+function asVerdict(error: unknown): never {
+  throw error instanceof Refusal ? new Verdict(error.code, error.message, error) : error
+}
+
+const tooMuch = (message: string): Verdict => new Verdict('TOO_MANY_PIXELS', message)
 
 async function render(original: Buffer, source: 's3' | 'bytes', signal?: AbortSignal): Promise<Rendered> {
   const { contentType, bytes, metadata, width, height, memory } = await appraise(original, signal)
@@ -169,9 +179,7 @@ async function appraise(original: Uint8Array, signal?: AbortSignal): Promise<App
   if (contentType === undefined) {
     throw new Verdict('UNSUPPORTED_FORMAT', refusalOf(original))
   }
-  const still = stillOf(withoutSlips(withWholeWindow(withoutText(original))))
-  refuseHiddenWork(still, contentType)
-  const bytes = contentType === 'image/avif' ? withTurnedAlpha(still) : withClearSurround(still)
+  const bytes = prepare(original, contentType)
   // In its turn as well, so that its time is not spent waiting for a thread.
   const metadata = await decodes.run(bytes.length, () => readMetadata(bytes, contentType), { inTime, signal })
   const kind = kindOf(contentType, metadata)

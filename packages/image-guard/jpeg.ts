@@ -1,41 +1,24 @@
-import type { ContentType } from '../shared/format.ts'
-import { Verdict } from '../shared/image.ts'
-import { avifPixels } from './avif.ts'
-import { MAX_AVIF_PIXELS, MAX_FRAMES, MAX_SCANNED_PIXELS, MAX_SCANS, MAX_SEGMENTS } from './budget.ts'
+import { MAX_SCANNED_PIXELS, MAX_SCANS, Refusal } from './limits.ts'
 
 /**
- * What a few bytes can ask of a decoder beyond the pixels that they show. Each of these is found by reading boxes,
- * chunks and markers only, in one pass, before libvips sees the file.
+ * Before a progressive JPEG is decoded.
+ *
+ * @param pixels of the picture
+ * @throws Refusal CORRUPT_IMAGE, TOO_MANY_PIXELS
  */
-
-export const tooMuch = (message: string): Verdict => new Verdict('TOO_MANY_PIXELS', message)
-
-/** Before libvips opens the file, since it does much of that work to open it. */
-export function refuseHiddenWork(bytes: Buffer, contentType: ContentType): void {
-  if (contentType === 'image/jpeg' && jpegSegments(bytes) > MAX_SEGMENTS) {
-    throw new Verdict('CORRUPT_IMAGE', `The image has more than ${MAX_SEGMENTS} segments of metadata.`)
-  }
-  if ((contentType === 'image/gif' || contentType === 'image/webp') && frames(bytes) > MAX_FRAMES) {
-    throw tooMuch(`The animation has more than ${MAX_FRAMES} frames.`)
-  }
-  if (contentType === 'image/avif' && avifPixels(bytes).decoded > MAX_AVIF_PIXELS) {
-    throw tooMuch(`The pictures within the image may have ${MAX_AVIF_PIXELS / 1e6} million pixels together.`)
-  }
-}
-
-/** After it, since only then it is known which JPEG has scans. */
 export function refuseManyScans(bytes: Buffer, pixels: number): void {
   const scans = jpegScans(bytes)
-  if (scans > MAX_SCANS) throw new Verdict('CORRUPT_IMAGE', `The image has more than ${MAX_SCANS} scans.`)
+  if (scans > MAX_SCANS) throw new Refusal('CORRUPT_IMAGE', `The image has more than ${MAX_SCANS} scans.`)
   if (scans * pixels > MAX_SCANNED_PIXELS) {
-    throw tooMuch(
+    throw new Refusal(
+      'TOO_MANY_PIXELS',
       `The image has ${scans} scans, which may have ${MAX_SCANNED_PIXELS / 1e6} million pixels together.`,
     )
   }
 }
 
 /** Segments before the picture of a JPEG, each of which libjpeg keeps: 5 million of them, in 50 MB, take it 1 GB. */
-function jpegSegments(bytes: Buffer): number {
+export function jpegSegments(bytes: Buffer): number {
   let count = 0
   for (const marker of jpegMarkers(bytes)) {
     if (marker === START_OF_SCAN) break
@@ -123,67 +106,4 @@ function markerFrom(file: Buffer, at: number): number | undefined {
     if (next !== undefined && next !== 0 && next !== 0xff) return begin
   }
   return undefined
-}
-
-/** Frames of a GIF or WebP. Only the first is decoded, but libvips keeps a list, and looks through all of it each time. */
-function frames(bytes: Buffer): number {
-  return bytes.toString('latin1', 0, 3) === 'GIF' ? gifFrames(bytes) : webpFrames(bytes)
-}
-
-function webpFrames(bytes: Buffer): number {
-  const frame = Buffer.from('ANMF').readUInt32BE()
-  let count = 0
-  for (let at = 12; at + 8 <= bytes.length; ) {
-    if (bytes.readUInt32BE(at) === frame) count += 1
-    const size = bytes.readUInt32LE(at + 4)
-    at += 8 + size + (size % 2)
-  }
-  return count
-}
-
-function gifFrames(bytes: Buffer): number {
-  let count = 0
-  for (const _ of gifFrameEnds(bytes)) count += 1
-  return count
-}
-
-/** Where each frame of a GIF begins and ends (GIF89a specification, sections 18 to 25). */
-function* gifFrameEnds(bytes: Buffer): Generator<{ begin: number; end: number }> {
-  const table = (flags = 0): number => (flags & 0x80 ? 3 << ((flags & 7) + 1) : 0)
-  let at = 13 + table(bytes[10])
-  while (at < bytes.length) {
-    const begin = at
-    const block = bytes[at]
-    if (block === 0x2c) at += 11 + table(bytes[at + 9])
-    else if (block === 0x21) at += 2
-    else if (block === 0x3b) break
-    else {
-      at += 1
-      continue
-    }
-    for (let size = bytes[at] ?? 0; size > 0; size = bytes[at] ?? 0) at += 1 + size
-    at += 1
-    if (block === 0x2c) yield { begin, end: at }
-  }
-}
-
-/** A frame of one transparent pixel: its control, its place and size, and its data. */
-const TRANSPARENT_FRAME = Buffer.from(
-  '21f9040100000000 2c0000000001000100 00 0202440100'.replaceAll(' ', ''),
-  'hex',
-)
-
-/**
- * A GIF whose first frame is smaller than its screen shows nothing around it. libvips makes that black, unless a frame is
- * transparent: such a one is added, after the first. Any other file comes back as it is.
- */
-export function withClearSurround(bytes: Buffer): Buffer {
-  if (bytes.toString('latin1', 0, 3) !== 'GIF') return bytes
-  const [first] = gifFrameEnds(bytes)
-  if (first === undefined || first.end > bytes.length) return bytes
-  // Width and height, of the screen and of the frame, which come as they are stored.
-  const screen = bytes.subarray(6, 10)
-  const frame = bytes.subarray(first.begin + 5, first.begin + 9)
-  if (screen.equals(frame)) return bytes
-  return Buffer.concat([bytes.subarray(0, first.end), TRANSPARENT_FRAME, bytes.subarray(first.end)])
 }

@@ -1,4 +1,4 @@
-import { Verdict } from '../shared/image.ts'
+import { Refusal } from './limits.ts'
 
 /** What a decoder has to do for one AVIF, in pixels: `largest` is the largest picture, `decoded` all of them together. */
 export interface AvifPixels {
@@ -12,7 +12,7 @@ export interface AvifPixels {
  * decoded for one) and as often as a grid shows it. 800 bytes can thus mean minutes.
  *
  * @returns an infinite `decoded` for boxes that decoders may read otherwise
- * @throws Verdict CORRUPT_IMAGE where a box ends too early, which some decoders overlook
+ * @throws Refusal CORRUPT_IMAGE where a box ends too early, which some decoders overlook
  */
 export function avifPixels(bytes: Buffer): AvifPixels {
   return orUnclear(() => {
@@ -143,7 +143,7 @@ function orUnclear(look: () => AvifPixels): AvifPixels {
     // Buffer's own words for it (https://nodejs.org/api/errors.html), which no other RangeError has.
     const { code } = error as NodeJS.ErrnoException
     if (code !== 'ERR_OUT_OF_RANGE' && code !== 'ERR_BUFFER_OUT_OF_BOUNDS') throw error
-    throw new Verdict('CORRUPT_IMAGE', 'A box of the image ends too early.', error)
+    throw new Refusal('CORRUPT_IMAGE', 'A box of the image ends too early.', error)
   }
 }
 

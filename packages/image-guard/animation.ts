@@ -1,0 +1,62 @@
+/** Frames of a GIF or WebP. Only the first is decoded, but libvips keeps a list, and looks through all of it each time. */
+export function frames(bytes: Buffer): number {
+  return bytes.toString('latin1', 0, 3) === 'GIF' ? gifFrames(bytes) : webpFrames(bytes)
+}
+
+function webpFrames(bytes: Buffer): number {
+  const frame = Buffer.from('ANMF').readUInt32BE()
+  let count = 0
+  for (let at = 12; at + 8 <= bytes.length; ) {
+    if (bytes.readUInt32BE(at) === frame) count += 1
+    const size = bytes.readUInt32LE(at + 4)
+    at += 8 + size + (size % 2)
+  }
+  return count
+}
+
+function gifFrames(bytes: Buffer): number {
+  let count = 0
+  for (const _ of gifFrameEnds(bytes)) count += 1
+  return count
+}
+
+/** Where each frame of a GIF begins and ends (GIF89a specification, sections 18 to 25). */
+function* gifFrameEnds(bytes: Buffer): Generator<{ begin: number; end: number }> {
+  const table = (flags = 0): number => (flags & 0x80 ? 3 << ((flags & 7) + 1) : 0)
+  let at = 13 + table(bytes[10])
+  while (at < bytes.length) {
+    const begin = at
+    const block = bytes[at]
+    if (block === 0x2c) at += 11 + table(bytes[at + 9])
+    else if (block === 0x21) at += 2
+    else if (block === 0x3b) break
+    else {
+      at += 1
+      continue
+    }
+    for (let size = bytes[at] ?? 0; size > 0; size = bytes[at] ?? 0) at += 1 + size
+    at += 1
+    if (block === 0x2c) yield { begin, end: at }
+  }
+}
+
+/** A frame of one transparent pixel: its control, its place and size, and its data. */
+const TRANSPARENT_FRAME = Buffer.from(
+  '21f9040100000000 2c0000000001000100 00 0202440100'.replaceAll(' ', ''),
+  'hex',
+)
+
+/**
+ * A GIF whose first frame is smaller than its screen shows nothing around it. libvips makes that black, unless a frame is
+ * transparent: such a one is added, after the first. Any other file comes back as it is.
+ */
+export function withClearSurround(bytes: Buffer): Buffer {
+  if (bytes.toString('latin1', 0, 3) !== 'GIF') return bytes
+  const [first] = gifFrameEnds(bytes)
+  if (first === undefined || first.end > bytes.length) return bytes
+  // Width and height, of the screen and of the frame, which come as they are stored.
+  const screen = bytes.subarray(6, 10)
+  const frame = bytes.subarray(first.begin + 5, first.begin + 9)
+  if (screen.equals(frame)) return bytes
+  return Buffer.concat([bytes.subarray(0, first.end), TRANSPARENT_FRAME, bytes.subarray(first.end)])
+}

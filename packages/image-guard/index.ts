@@ -1,0 +1,37 @@
+import { frames, withClearSurround } from './animation.ts'
+import { avifPixels, stillOf, withTurnedAlpha } from './avif.ts'
+import { jpegSegments, withoutSlips } from './jpeg.ts'
+import { MAX_AVIF_PIXELS, MAX_FRAMES, MAX_SEGMENTS, Refusal } from './limits.ts'
+import { withoutText, withWholeWindow } from './png.ts'
+
+export { avifPixels, isPremultiplied } from './avif.ts'
+export { refuseManyScans } from './jpeg.ts'
+export { MAX_AVIF_PIXELS, Refusal } from './limits.ts'
+
+/**
+ * Prepares a file for libvips: refuses what a few bytes can ask of a decoder beyond the pixels that they show, and mends
+ * what every viewer shows whole. Only boxes, chunks and markers are read, before libvips sees the file, since libvips does
+ * much of the hidden work to open it.
+ *
+ * @param original any file
+ * @param contentType what the file begins as, like `image/avif`
+ * @returns the file without what does not show, and without slips
+ * @throws Refusal CORRUPT_IMAGE, TOO_MANY_PIXELS
+ */
+export function prepare(original: Uint8Array, contentType: string): Buffer {
+  const bytes = stillOf(withoutSlips(withWholeWindow(withoutText(original))))
+  if (contentType === 'image/jpeg' && jpegSegments(bytes) > MAX_SEGMENTS) {
+    throw new Refusal('CORRUPT_IMAGE', `The image has more than ${MAX_SEGMENTS} segments of metadata.`)
+  }
+  if ((contentType === 'image/gif' || contentType === 'image/webp') && frames(bytes) > MAX_FRAMES) {
+    throw new Refusal('TOO_MANY_PIXELS', `The animation has more than ${MAX_FRAMES} frames.`)
+  }
+  if (contentType !== 'image/avif') return withClearSurround(bytes)
+  if (avifPixels(bytes).decoded > MAX_AVIF_PIXELS) {
+    throw new Refusal(
+      'TOO_MANY_PIXELS',
+      `The pictures within the image may have ${MAX_AVIF_PIXELS / 1e6} million pixels together.`,
+    )
+  }
+  return withTurnedAlpha(bytes)
+}
