@@ -1,9 +1,11 @@
+import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { type Clock, clientOptions, elapsed, sleep } from '../shared/aws.ts'
+import { Budget } from '../worker/budget.ts'
 import { AwsError, type JsonService } from './aws-json.ts'
 import { isFromPage, isKnownHost, UNKNOWN_HOST } from './door.ts'
 import { createDynamoDb } from './dynamodb.ts'
@@ -124,6 +126,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     ['RekognitionService', rekognition],
   ])
   const { allowedHosts = [] } = options
+  const largeBodies = new Budget(LARGE_BODIES_BYTES)
   const server = createServer((request, response) => {
     const [name, operation] = operationOf(request)
     const service = services.get(name)
@@ -139,7 +142,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     else if (name === 'AmazonSQS') fauxqs.handle(request, response)
     else if (name !== '') void answerJson(unknownOperation, operation, request, response)
     else if (serviceInScope(request) === 'sqs') refuseQueryProtocol(response)
-    else s3(request, response)
+    else void inTurn(largeBodies, request, response, s3)
   })
   endpoint = `http://127.0.0.1:${await listen(server, options.port)}`
   fauxqs.moveTo(endpoint)
@@ -305,6 +308,37 @@ function refusalOf(
       403,
     )
   return undefined
+}
+
+/**
+ * Bytes of large objects that S3 has in memory at once, as they come: two of the largest uploads by default, each of which
+ * takes four times as much while it is stored. Smaller bodies do not wait: the API and the worker have few at a time.
+ */
+const LARGE_BODIES_BYTES = 100_000_000
+const LARGE_BODY_BYTES = 5_000_000
+
+/** Leaves a large body unread until there is room for it. */
+async function inTurn(
+  bodies: Budget,
+  request: IncomingMessage,
+  response: ServerResponse,
+  handle: (request: IncomingMessage, response: ServerResponse) => void,
+): Promise<void> {
+  const bytes = Number(request.headers['content-length'] ?? 0)
+  if (bytes <= LARGE_BODY_BYTES && request.headers['transfer-encoding'] === undefined) {
+    handle(request, response)
+    return
+  }
+  const gone = new AbortController()
+  const closed = once(response, 'close').then(() => gone.abort())
+  const work = async (): Promise<void> => {
+    handle(request, response)
+    await closed
+  }
+  await bodies.run(bytes || LARGE_BODIES_BYTES, work, { signal: gone.signal }).catch((error) => {
+    // The client has left before its turn.
+    if (!gone.signal.aborted) throw error
+  })
 }
 
 /** The service that a signature is for: `Credential=key/date/region/service/aws4_request`. */

@@ -637,6 +637,13 @@ export const MUTANTS: Mutant[] = [
     tests: lambda,
   },
   {
+    name: 'large objects are taken all at once',
+    file: 'local/embedded-aws.ts',
+    from: '    await closed\n',
+    to: '    void closed\n',
+    tests: ['test/overload.test.ts'],
+  },
+  {
     name: 'a fault of ours in reading a form is called the caller’s',
     file: 'api/upload.ts',
     from: 'throw isParserError(error) ? broken : error',

@@ -1,4 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { type ClientRequest, type IncomingHttpHeaders, type OutgoingHttpHeaders, request } from 'node:http'
 import { connect } from 'node:net'
@@ -12,6 +13,10 @@ import { newFolder, start } from './started.ts'
 
 const hasCurl = spawnSync('curl', ['--version']).status === 0
 const LARGE = new Uint8Array(4_400_000)
+
+/** The embedded AWS wants a signature from everybody, and looks at none but its own. */
+const SIGNED =
+  'AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=x'
 
 interface Answer {
   status: number | undefined
@@ -147,5 +152,39 @@ describe('npm start with more to do than it can', () => {
     expect(new Set((await waiting).map(({ code }) => code))).toEqual(new Set([200]))
     expect((await finished(system.url, body.imageId ?? '')).status).toBe('completed')
     expect(system.output()).not.toMatch(/error|warning/i)
+  })
+
+  it('takes large objects one after another, and small ones meanwhile', async () => {
+    const system = await start()
+    const put = (name: string, bytes: number, headers: OutgoingHttpHeaders = {}): ClientRequest =>
+      request(`${system.aws}/image-analyzer-images/${name}`, {
+        method: 'PUT',
+        agent: false,
+        headers: { 'content-length': bytes, authorization: SIGNED, ...headers },
+      }).on('error', () => {})
+    const statusOf = (sent: ClientRequest): Promise<number | undefined> =>
+      new Promise((resolve) => sent.once('response', (response) => resolve(response.resume().statusCode)))
+    const held = ['one', 'two'].map((name) => put(name, 50_000_000, { expect: '100-continue' }))
+    for (const sent of held) {
+      sent.flushHeaders()
+      await once(sent, 'continue')
+    }
+    let stored = false
+    const large = put('large', 6_000_000)
+    const waiting = statusOf(large).finally(() => {
+      stored = true
+    })
+    large.end(Buffer.alloc(6_000_000))
+    for (const name of ['small', 'smaller']) {
+      const small = put(name, 4_000_000)
+      const answer = statusOf(small)
+      small.end(Buffer.alloc(4_000_000))
+      expect(await answer).toBe(200)
+    }
+    expect(stored).toBe(false)
+    // Who goes away makes room.
+    held[0]?.destroy()
+    expect(await waiting).toBe(200)
+    held[1]?.destroy()
   })
 })
