@@ -19,6 +19,18 @@ run "by_default_every_route_but_health_is_signed" {
     condition     = aws_lambda_function.api.environment[0].variables.AUTH == "iam"
     error_message = "The function must know who vouches for the caller."
   }
+  assert {
+    condition = alltrue([
+      for response in aws_api_gateway_gateway_response.problem :
+      jsondecode(response.response_templates["application/json"]).status == tonumber(response.status_code)
+      && response.response_parameters["gatewayresponse.header.Content-Type"] == "'application/problem+json'"
+    ])
+    error_message = "Status and media type must be those of a problem."
+  }
+  assert {
+    condition     = aws_api_gateway_gateway_response.problem["MISSING_AUTHENTICATION_TOKEN"].status_code == "401" && aws_api_gateway_gateway_response.problem["THROTTLED"].response_parameters["gatewayresponse.header.Retry-After"] == "'1'"
+    error_message = "An unsigned request is a 401, and a throttled one says when to come back."
+  }
 }
 
 run "a_browser_may_ask_unsigned_whether_a_page_may_send_signed_requests" {
@@ -51,23 +63,6 @@ run "a_browser_may_ask_unsigned_whether_a_page_may_send_signed_requests" {
   assert {
     condition     = aws_lambda_function.api.environment[0].variables.CORS_ORIGINS == "https://app.example"
     error_message = "The function must know which origins are let in."
-  }
-}
-
-run "what_the_gateway_refuses_looks_like_the_rest" {
-  command = plan
-
-  assert {
-    condition = alltrue([
-      for response in aws_api_gateway_gateway_response.problem :
-      jsondecode(response.response_templates["application/json"]).status == tonumber(response.status_code)
-      && response.response_parameters["gatewayresponse.header.Content-Type"] == "'application/problem+json'"
-    ])
-    error_message = "Status and media type must be those of a problem."
-  }
-  assert {
-    condition     = aws_api_gateway_gateway_response.problem["MISSING_AUTHENTICATION_TOKEN"].status_code == "401" && aws_api_gateway_gateway_response.problem["THROTTLED"].response_parameters["gatewayresponse.header.Retry-After"] == "'1'"
-    error_message = "An unsigned request is a 401, and a throttled one says when to come back."
   }
 }
 

@@ -4,7 +4,7 @@ mock_provider "aws" {
   override_during = plan
 }
 
-run "times_follow_from_the_workers_timeout" {
+run "what_follows_from_the_defaults" {
   command = plan
 
   assert {
@@ -49,119 +49,12 @@ run "times_follow_from_the_workers_timeout" {
     condition     = tonumber(aws_lambda_function.sweeper.environment[0].variables.GIVE_UP_DAYS) * 86400 == aws_sqs_queue.jobs.message_retention_seconds
     error_message = "An image must be given up when the queue has forgotten its job."
   }
-}
-
-run "an_upload_is_kept_while_its_job_may_come" {
-  command = plan
-
   assert {
     condition = one([
       for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.expiration[0].days if rule.id == "abandoned-uploads"
     ]) * 86400 > aws_sqs_queue.jobs.message_retention_seconds
     error_message = "Until it is worked on it is the only copy."
   }
-}
-
-run "a_batch_of_the_largest_uploads_needs_its_memory" {
-  command = plan
-
-  variables {
-    worker_memory_mb = 1024
-    max_upload_bytes = 160000000
-  }
-
-  expect_failures = [aws_lambda_function.worker]
-}
-
-run "smaller_uploads_need_less" {
-  command = plan
-
-  variables {
-    worker_memory_mb = 1024
-    max_upload_bytes = 150000000
-  }
-
-  assert {
-    condition     = local.batch_bytes == 1050000000
-    error_message = "3 × 150 MB + 600 MB, of 1,074 MB."
-  }
-}
-
-run "times_grow_with_timeout_and_window" {
-  command = plan
-
-  variables {
-    worker_timeout_seconds = 300
-    batch_window_seconds   = 20
-    max_attempts           = 16
-  }
-
-  assert {
-    condition     = aws_sqs_queue.jobs.visibility_timeout_seconds == 1820
-    error_message = "6 × 300 + 20 = 1820."
-  }
-  assert {
-    condition     = aws_lambda_event_source_mapping.jobs.maximum_batching_window_in_seconds == 20
-    error_message = "The mapping must wait as long as the visibility timeout allows for."
-  }
-  assert {
-    condition     = local.lease == 302
-    error_message = "300 + 2 = 302."
-  }
-  assert {
-    condition     = aws_lambda_function.sweeper.environment[0].variables.SWEEP_AFTER_SECONDS == "2720"
-    error_message = "1820 + 600 + 300 = 2720."
-  }
-  assert {
-    condition     = aws_lambda_function.worker.environment[0].variables.MAX_ATTEMPTS == "16"
-    error_message = "What was asked for."
-  }
-}
-
-run "times_hold_at_their_longest" {
-  command = plan
-
-  variables {
-    worker_timeout_seconds = 900
-    batch_window_seconds   = 300
-    max_attempts           = 100
-  }
-
-  assert {
-    condition     = aws_sqs_queue.jobs.visibility_timeout_seconds <= 43200 && local.sweep_after_seconds < aws_sqs_queue.jobs.message_retention_seconds
-    error_message = "SQS hides for 12 hours and keeps for 14 days at most."
-  }
-}
-
-run "sweeps_every_minute" {
-  command = plan
-
-  variables {
-    sweep_minutes = 1
-  }
-
-  assert {
-    condition     = aws_cloudwatch_event_rule.sweep.schedule_expression == "rate(1 minute)" && aws_lambda_function.sweeper.timeout == 60
-    error_message = "EventBridge knows no \"1 minutes\"."
-  }
-}
-
-run "sweeps_every_hour" {
-  command = plan
-
-  variables {
-    sweep_minutes = 60
-  }
-
-  assert {
-    condition     = aws_cloudwatch_event_rule.sweep.schedule_expression == "rate(60 minutes)" && aws_lambda_function.sweeper.timeout == 900
-    error_message = "Lambda ends a function after 15 minutes."
-  }
-}
-
-run "the_large_quota_of_some_regions" {
-  command = plan
-
   assert {
     condition     = local.rekognition_tps == 50
     error_message = "The default quota of us-east-1 is 50 calls a second of each operation."
@@ -185,6 +78,126 @@ run "the_large_quota_of_some_regions" {
   assert {
     condition     = coalesce(aws_lambda_function.worker.reserved_concurrent_executions, -1) == -1
     error_message = "Reserved concurrency turns batches away that then count as received."
+  }
+  assert {
+    condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "7"
+    error_message = "((1000 − 10) ÷ 2 − 100) ÷ 50 = 7.9."
+  }
+  assert {
+    condition     = coalesce(aws_lambda_function.api.reserved_concurrent_executions, -1) == -1
+    error_message = "Nothing is reserved unless it is asked for: small accounts cannot."
+  }
+}
+
+run "too_little_memory_and_too_long_a_wait_are_refused" {
+  command = plan
+
+  variables {
+    worker_memory_mb = 1024
+    max_upload_bytes = 160000000
+    max_wait_seconds = 8
+  }
+
+  expect_failures = [aws_lambda_function.worker, aws_lambda_function.api]
+}
+
+run "smaller_uploads_shorter_waits_and_a_raised_quota" {
+  command = plan
+
+  variables {
+    worker_memory_mb = 1024
+    max_upload_bytes = 150000000
+    sweep_minutes    = 1
+    rekognition_tps  = 250
+    max_wait_seconds = 0
+  }
+
+  assert {
+    condition     = local.batch_bytes == 1050000000
+    error_message = "3 × 150 MB + 600 MB, of 1,074 MB."
+  }
+  assert {
+    condition     = aws_cloudwatch_event_rule.sweep.schedule_expression == "rate(1 minute)" && aws_lambda_function.sweeper.timeout == 60
+    error_message = "EventBridge knows no \"1 minutes\"."
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.jobs.scaling_config[0].maximum_concurrency == 50
+    error_message = "250 ÷ 5 = 50 workers."
+  }
+  assert {
+    condition     = aws_lambda_function.worker.environment[0].variables.REKOGNITION_TPS == "5"
+    error_message = "250 ÷ 50 = 5."
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.jobs.batch_size == 10
+    error_message = "5 × 20 s = 100, of which SQS hands out 10."
+  }
+  assert {
+    condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "0"
+    error_message = "No request waits."
+  }
+}
+
+run "times_grow_with_timeout_and_window" {
+  command = plan
+
+  variables {
+    worker_timeout_seconds  = 300
+    batch_window_seconds    = 20
+    max_attempts            = 16
+    sweep_minutes           = 60
+    account_concurrency     = 50
+    api_requests_per_second = 1
+    api_burst               = 1
+  }
+
+  assert {
+    condition     = aws_sqs_queue.jobs.visibility_timeout_seconds == 1820
+    error_message = "6 × 300 + 20 = 1820."
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.jobs.maximum_batching_window_in_seconds == 20
+    error_message = "The mapping must wait as long as the visibility timeout allows for."
+  }
+  assert {
+    condition     = local.lease == 302
+    error_message = "300 + 2 = 302."
+  }
+  assert {
+    condition     = aws_lambda_function.sweeper.environment[0].variables.SWEEP_AFTER_SECONDS == "2720"
+    error_message = "1820 + 600 + 300 = 2720."
+  }
+  assert {
+    condition     = aws_lambda_function.worker.environment[0].variables.MAX_ATTEMPTS == "16"
+    error_message = "What was asked for."
+  }
+  assert {
+    condition     = aws_cloudwatch_event_rule.sweep.schedule_expression == "rate(60 minutes)" && aws_lambda_function.sweeper.timeout == 900
+    error_message = "Lambda ends a function after 15 minutes."
+  }
+  assert {
+    condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "19"
+    error_message = "((50 − 10) ÷ 2 − 1) ÷ 1 = 19."
+  }
+}
+
+run "times_hold_at_their_longest" {
+  command = plan
+
+  variables {
+    worker_timeout_seconds = 900
+    batch_window_seconds   = 300
+    max_attempts           = 100
+    account_concurrency    = 10000
+  }
+
+  assert {
+    condition     = aws_sqs_queue.jobs.visibility_timeout_seconds <= 43200 && local.sweep_after_seconds < aws_sqs_queue.jobs.message_retention_seconds
+    error_message = "SQS hides for 12 hours and keeps for 14 days at most."
+  }
+  assert {
+    condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "20"
+    error_message = "The gateway ends a request after 29 s."
   }
 }
 
@@ -210,32 +223,12 @@ run "the_small_quota_of_most_regions" {
   }
 }
 
-run "a_raised_quota" {
+run "half_a_call_a_second_and_reserved_executions" {
   command = plan
 
   variables {
-    rekognition_tps = 250
-  }
-
-  assert {
-    condition     = aws_lambda_event_source_mapping.jobs.scaling_config[0].maximum_concurrency == 50
-    error_message = "250 ÷ 5 = 50 workers."
-  }
-  assert {
-    condition     = aws_lambda_function.worker.environment[0].variables.REKOGNITION_TPS == "5"
-    error_message = "250 ÷ 50 = 5."
-  }
-  assert {
-    condition     = aws_lambda_event_source_mapping.jobs.batch_size == 10
-    error_message = "5 × 20 s = 100, of which SQS hands out 10."
-  }
-}
-
-run "half_a_call_a_second" {
-  command = plan
-
-  variables {
-    rekognition_tps = 0.5
+    rekognition_tps          = 0.5
+    api_reserved_concurrency = 800
   }
 
   assert {
@@ -249,6 +242,14 @@ run "half_a_call_a_second" {
   assert {
     condition     = aws_lambda_event_source_mapping.jobs.batch_size == 5
     error_message = "0.25 × 20 s = 5."
+  }
+  assert {
+    condition     = aws_lambda_function.api.reserved_concurrent_executions == 800
+    error_message = "What is reserved for the API is the most that it gets."
+  }
+  assert {
+    condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "14"
+    error_message = "(800 − 100) ÷ 50 = 14."
   }
 }
 
@@ -299,20 +300,6 @@ run "more_than_lambda_takes" {
 }
 
 # Waiting, by Little's law: requests a second × seconds are under way at once, and as many of a burst.
-
-run "waits_leave_the_workers_their_executions" {
-  command = plan
-
-  assert {
-    condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "7"
-    error_message = "((1000 − 10) ÷ 2 − 100) ÷ 50 = 7.9."
-  }
-  assert {
-    condition     = coalesce(aws_lambda_function.api.reserved_concurrent_executions, -1) == -1
-    error_message = "Nothing is reserved unless it is asked for: small accounts cannot."
-  }
-}
-
 run "nothing_waits_in_a_small_account" {
   command = plan
 
@@ -325,74 +312,6 @@ run "nothing_waits_in_a_small_account" {
     condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "0"
     error_message = "(10 − 4) ÷ 2 = 3 are for the API, and 100 may come at once."
   }
-}
-
-run "few_requests_may_wait_longer" {
-  command = plan
-
-  variables {
-    account_concurrency     = 50
-    api_requests_per_second = 1
-    api_burst               = 1
-  }
-
-  assert {
-    condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "19"
-    error_message = "((50 − 10) ÷ 2 − 1) ÷ 1 = 19."
-  }
-}
-
-run "no_request_waits_longer_than_the_contract_says" {
-  command = plan
-
-  variables {
-    account_concurrency = 10000
-  }
-
-  assert {
-    condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "20"
-    error_message = "The gateway ends a request after 29 s."
-  }
-}
-
-run "reserved_executions_are_what_waits_may_take" {
-  command = plan
-
-  variables {
-    api_reserved_concurrency = 800
-  }
-
-  assert {
-    condition     = aws_lambda_function.api.reserved_concurrent_executions == 800
-    error_message = "What is reserved for the API is the most that it gets."
-  }
-  assert {
-    condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "14"
-    error_message = "(800 − 100) ÷ 50 = 14."
-  }
-}
-
-run "a_shorter_wait_is_what_it_says" {
-  command = plan
-
-  variables {
-    max_wait_seconds = 0
-  }
-
-  assert {
-    condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "0"
-    error_message = "No request waits."
-  }
-}
-
-run "waits_that_could_take_the_workers_executions_are_refused" {
-  command = plan
-
-  variables {
-    max_wait_seconds = 8
-  }
-
-  expect_failures = [aws_lambda_function.api]
 }
 
 run "lambda_keeps_100_executions_unreserved" {
