@@ -644,6 +644,13 @@ export const MUTANTS: Mutant[] = [
     tests: ['test/overload.test.ts'],
   },
   {
+    name: 'what damage leaves of an interval of a JPEG is taken for stray bytes',
+    file: 'packages/image-guard/scan.ts',
+    from: '(marker - end > MAX_STRAY_BYTES || !bits.isPadded())',
+    to: 'marker - end > MAX_STRAY_BYTES',
+    tests: ['test/odd-pictures.test.ts'],
+  },
+  {
     name: 'a fault of ours in reading a form is called the caller’s',
     file: 'api/upload.ts',
     from: 'throw isParserError(error) ? broken : error',

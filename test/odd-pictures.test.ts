@@ -137,6 +137,92 @@ describe('a slip that changes no pixel is mended, and a cut beside it is not:', 
     await expect(render(photo.subarray(0, photo.length / 2), 's3')).rejects.toMatchObject(corrupt)
   })
 
+  /** Every second row of blocks is followed by a restart marker. */
+  const restarting = odd('jpeg-restarts.jpg')
+  const scan = restarting.indexOf(Buffer.from('ffda', 'hex'))
+  const restarts = [...restarting.keys()].filter(
+    (at) =>
+      at > scan &&
+      restarting[at] === 0xff &&
+      [0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7].includes(restarting[at + 1] ?? 0),
+  )
+  const [, , , fourth = 0, fifth = 0] = restarts
+  const inserted = (file: Buffer, at: number, ...bytes: number[]): Buffer =>
+    Buffer.concat([file.subarray(0, at), Buffer.from(bytes), file.subarray(at)])
+  const without = (file: Buffer, from: number, to: number): Buffer =>
+    Buffer.concat([file.subarray(0, from), file.subarray(to)])
+  const renumbered = (file: Buffer, at: number, number: number): Buffer => {
+    const copy = Buffer.from(file)
+    copy[at + 1] = 0xd0 + number
+    return copy
+  }
+
+  it.each<[slip: string, slipped: Buffer, cut: Buffer]>([
+    [
+      'bytes before a restart marker',
+      inserted(restarting, fourth, 0, 1, 2),
+      without(restarting, fourth - 40, fourth),
+    ],
+    [
+      'bytes before every restart marker',
+      restarts.toReversed().reduce((file, at) => inserted(file, at, 7, 8, 9), restarting),
+      restarts
+        .toReversed()
+        .reduce((file, at) => inserted(file, at, 7, 8, 9), restarting)
+        .subarray(0, fourth),
+    ],
+    [
+      'a restart marker with the next number',
+      renumbered(restarting, fourth, 4),
+      without(restarting, fourth, fifth),
+    ],
+    [
+      'a restart marker with another number',
+      renumbered(restarting, fourth, 7),
+      without(restarting, fourth, fourth + 2),
+    ],
+    [
+      'restart markers that are all the same',
+      restarts.reduce((file, at) => renumbered(file, at, 0), restarting),
+      without(restarting, fifth - 30, fifth),
+    ],
+  ])('%s of a JPEG', async (_, slipped, cut) => {
+    const whole = await render(restarting, 's3')
+    expect(restarts).toHaveLength(7)
+    expect((await render(slipped, 's3')).thumbnail.equals(whole.thumbnail)).toBe(true)
+    await expect(render(cut, 's3')).rejects.toMatchObject(corrupt)
+  })
+
+  it('and bytes that are rather left of damaged data stay a damage', async () => {
+    const [last = 0] = restarting.subarray(fourth - 1)
+    const otherwisePadded = Buffer.from(restarting)
+    otherwisePadded[fourth - 1] = last & 0xfe
+    const many = Array.from({ length: 9 }, (_, index) => index)
+    await expect(render(inserted(otherwisePadded, fourth, 0, 1), 's3')).rejects.toMatchObject(corrupt)
+    await expect(render(inserted(restarting, fourth, ...many), 's3')).rejects.toMatchObject(corrupt)
+  })
+
+  it('bytes before the end of a progressive JPEG', async () => {
+    const progressive = await sharp(photo).jpeg({ progressive: true }).toBuffer()
+    const slipped = inserted(progressive, progressive.length - 2, 0, 1, 2)
+    const whole = await render(progressive, 's3')
+    expect((await render(slipped, 's3')).thumbnail.equals(whole.thumbnail)).toBe(true)
+    const cut = without(slipped, slipped.length - 500, slipped.length - 5)
+    await expect(render(cut, 's3')).rejects.toMatchObject(corrupt)
+  })
+
+  it('the height of a JPEG after its first scan', async () => {
+    const late = Buffer.from(restarting)
+    const frame = late.indexOf(Buffer.from('ffc0', 'hex'))
+    const height = late.readUInt16BE(frame + 5)
+    late.writeUInt16BE(0, frame + 5)
+    const slipped = inserted(late, late.length - 2, 0xff, 0xdc, 0, 4, height >> 8, height & 0xff)
+    const whole = await render(restarting, 's3')
+    expect((await render(slipped, 's3')).thumbnail.equals(whole.thumbnail)).toBe(true)
+    await expect(render(late, 's3')).rejects.toMatchObject(corrupt)
+    await expect(render(without(slipped, fifth, slipped.length - 8), 's3')).rejects.toMatchObject(corrupt)
+  })
+
   it('a window of compressed data that is said to be too small', async () => {
     const file = odd('png-window-small.png')
     await expectColours((await render(file, 's3')).thumbnail, [RED, GREEN, BLUE, YELLOW])

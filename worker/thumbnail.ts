@@ -5,6 +5,7 @@ import {
   prepare,
   Refusal,
   refuseManyScans,
+  withScanMended,
 } from '../packages/image-guard/index.ts'
 import { type ContentType, formatOf, refusalOf } from '../shared/format.ts'
 import { Verdict } from '../shared/image.ts'
@@ -130,8 +131,8 @@ const tooMuch = (message: string): Verdict => new Verdict('TOO_MANY_PIXELS', mes
 
 async function render(original: Buffer, source: 's3' | 'bytes', signal?: AbortSignal): Promise<Rendered> {
   const { contentType, bytes, metadata, width, height, memory } = await appraise(original, signal)
-  const work = async (): Promise<Rendered> => {
-    const opened = await openerOf(bytes, contentType, metadata)
+  const renderAll = async (file: Buffer): Promise<Rendered> => {
+    const opened = await openerOf(file, contentType, metadata)
     const picture = () => opened().autoOrient().flatten({ background: 'white' }).toColourspace('srgb').raw()
     const asIs = rekognitionTakes(contentType, metadata, original.length, source)
     const size = asIs ? coveringSize(width, height) : renditionSize(width, height)
@@ -145,6 +146,13 @@ async function render(original: Buffer, source: 's3' | 'bytes', signal?: AbortSi
     ])
     return { contentType, width, height, thumbnail, rendition }
   }
+  const work = (): Promise<Rendered> =>
+    renderAll(bytes).catch((error) => {
+      const { cause } = error as Error
+      const mended = cause instanceof Error ? withScanMended(bytes, cause.message) : undefined
+      if (mended === undefined) throw error
+      return renderAll(mended)
+    })
   return decodes.run(memory, work, { inTime, signal })
 }
 

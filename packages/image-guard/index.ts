@@ -7,6 +7,7 @@ import { withoutText, withWholeWindow } from './png.ts'
 export { avifPixels, isPremultiplied } from './avif.ts'
 export { refuseManyScans } from './jpeg.ts'
 export { MAX_AVIF_PIXELS, Refusal } from './limits.ts'
+export { withScanMended } from './scan.ts'
 
 /**
  * Prepares a file for libvips: refuses what a few bytes can ask of a decoder beyond the pixels that they show, and mends

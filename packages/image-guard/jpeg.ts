@@ -55,7 +55,8 @@ const MAX_SLIPS = 100
 /**
  * A JPEG without the slips that some cameras and editors make in its header, which change no pixel but are warnings to
  * libjpeg like those of damaged data: bytes between segments that belong to none, a second beginning, a version of JFIF
- * that there never was, parameters of a progressive scan where there are none, and no marker at the end. (Where data is
+ * that there never was, parameters of a progressive scan where there are none, a height that comes after the first scan, and
+ * no marker at the end. (Where data is
  * missing too, the marker comes before its time, and libjpeg warns as before.)
  *
  * @param file any file; one that is not a JPEG, or has no slips, comes back as it is
@@ -78,10 +79,14 @@ export function withoutSlips(file: Buffer): Buffer {
     at = begin + 2
     if (marker === START_OF_IMAGE) replace(begin, at)
     if (marker === END_OF_IMAGE || at + 2 > file.length) break
-    if (marker === START_OF_IMAGE || marker === 0x01 || (marker >= 0xd0 && marker <= 0xd7)) continue
+    if (marker === START_OF_IMAGE || marker === 0x01 || isRestart(marker)) continue
     const data = at + 2
     at += Math.max(2, file.readUInt16BE(at))
     if (marker === 0xc0 || marker === 0xc1) sequential = true
+    if (marker >= 0xc0 && marker <= 0xc2 && data + 3 <= file.length && file.readUInt16BE(data + 1) === 0) {
+      const lines = linesAfterScan(file, at)
+      if (lines !== undefined) replace(data + 1, data + 3, [lines >> 8, lines & 0xff])
+    }
     const jfif = marker === 0xe0 && file.toString('latin1', data, data + 5) === 'JFIF\0'
     if (jfif && file[data + 5] !== 1) replace(data + 5, data + 6, [1])
     if (marker !== START_OF_SCAN) continue
@@ -98,6 +103,18 @@ export function withoutSlips(file: Buffer): Buffer {
     ends ? Buffer.alloc(0) : Buffer.from([0xff, END_OF_IMAGE]),
   ])
 }
+
+/** The height that follows the first scan, of a JPEG whose header does not know it yet (ITU-T T.81, B.2.5). */
+function linesAfterScan(file: Buffer, from: number): number | undefined {
+  const scan = file.indexOf(Buffer.from([0xff, START_OF_SCAN]), from)
+  let end = scan < 0 ? undefined : markerFrom(file, scan + 2)
+  while (end !== undefined && isRestart(file[end + 1] ?? 0)) end = markerFrom(file, end + 2)
+  return end !== undefined && file.toString('hex', end, end + 4) === 'ffdc0004' && end + 6 <= file.length
+    ? file.readUInt16BE(end + 4)
+    : undefined
+}
+
+const isRestart = (marker: number): boolean => marker >= 0xd0 && marker <= 0xd7
 
 /** Where the next marker begins: 0xff, and neither a zero nor another 0xff after it. */
 function markerFrom(file: Buffer, at: number): number | undefined {

@@ -1,0 +1,241 @@
+const SOF0 = 0xc0
+const SOF1 = 0xc1
+const DHT = 0xc4
+const RST0 = 0xd0
+const RST7 = 0xd7
+const SOS = 0xda
+const DRI = 0xdd
+
+/** Bytes of a file that is walked through: what a second of one core is enough for. */
+const MAX_BYTES = 16_000_000
+
+/** Before a marker: more are rather data that were read wrongly. */
+const MAX_STRAY_BYTES = 8
+
+/** A Huffman table by the lengths of its codes, from 1 to 16 bits (ITU-T T.81, F.2.2.3). */
+interface Codes {
+  /** The largest code of each length, or -1; and what is added to a code for the index of its value. */
+  largest: Int32Array
+  offset: Int32Array
+  values: Buffer
+}
+
+interface Component {
+  id: number
+  across: number
+  down: number
+  dc?: Codes
+  ac?: Codes
+}
+
+/** The data end, or make no sense, before the interval ends. */
+class NotWhole extends Error {}
+
+/** How libjpeg names bytes between the last scan and the end. */
+const BEFORE_END = /(\d+) extraneous bytes before marker 0xd9/
+
+/**
+ * A JPEG without slips that hide no pixel, but of which libjpeg warns as of damaged data: bytes that belong to no block,
+ * before a restart marker or the end, and restart markers with wrong numbers (those in baseline JPEGs with one scan).
+ * It is for a JPEG that libjpeg has refused, and what comes of it is to be decoded as strictly.
+ *
+ * @param file any file
+ * @param warning libjpeg's own
+ * @returns undefined where there is something worse wrong with it
+ */
+export function withScanMended(file: Buffer, warning: string): Buffer | undefined {
+  if (file[0] !== 0xff || file[1] !== 0xd8) return undefined
+  const stray = Number(BEFORE_END.exec(warning)?.[1] ?? 0)
+  if (stray > 0) {
+    const end = file.lastIndexOf(Buffer.from([0xff, 0xd9]))
+    if (end < stray || stray > MAX_STRAY_BYTES) return undefined
+    return Buffer.concat([file.subarray(0, end - stray), file.subarray(end)])
+  }
+  if (file.length > MAX_BYTES) return undefined
+  try {
+    return withRestartsMended(file)
+  } catch (error) {
+    if (error instanceof NotWhole || error instanceof RangeError) return undefined
+    throw error
+  }
+}
+
+/**
+ * Follows the Huffman codes of each restart interval. Nothing is made of the coefficients: what is looked for is where the
+ * interval ends, which bytes before a marker, or its wrong number, hide.
+ *
+ * @throws NotWhole, RangeError
+ */
+function withRestartsMended(file: Buffer): Buffer | undefined {
+  const tables = new Map<number, Codes>()
+  const components: Component[] = []
+  let size = { width: 0, height: 0 }
+  let interval = 0
+  for (let at = 2; ; ) {
+    while (file[at] === 0xff && file[at + 1] === 0xff) at += 1
+    if (file[at] !== 0xff) return undefined
+    const marker = file.readUInt8(at + 1)
+    const segment = file.subarray(at + 4, at + 2 + file.readUInt16BE(at + 2))
+    at += 4 + segment.length
+    if (marker === DHT) readTables(segment, tables)
+    else if (marker === DRI) interval = segment.readUInt16BE(0)
+    else if (marker === SOF0 || marker === SOF1) {
+      size = { height: segment.readUInt16BE(1), width: segment.readUInt16BE(3) }
+      for (let component = 0; component < segment.readUInt8(5); component += 1) {
+        const sampling = segment.readUInt8(7 + 3 * component)
+        components.push({
+          id: segment.readUInt8(6 + 3 * component),
+          across: sampling >> 4,
+          down: sampling & 15,
+        })
+      }
+    } else if (marker > SOF1 && marker < 0xd0 && marker !== 0xcc) return undefined
+    else if (marker === SOS) {
+      // Of one scan for all components, which is what cameras write.
+      if (interval === 0 || segment.readUInt8(0) !== components.length) return undefined
+      for (const [index, component] of components.entries()) {
+        if (segment.readUInt8(1 + 2 * index) !== component.id) return undefined
+        const chosen = segment.readUInt8(2 + 2 * index)
+        const dc = tables.get(chosen >> 4)
+        const ac = tables.get(16 | (chosen & 15))
+        if (dc === undefined || ac === undefined) return undefined
+        Object.assign(component, { dc, ac })
+      }
+      return mendedScan(file, at, components, size, interval)
+    }
+  }
+}
+
+function readTables(segment: Buffer, tables: Map<number, Codes>): void {
+  for (let at = 0; at < segment.length; ) {
+    const codes: Codes = { largest: new Int32Array(17).fill(-1), offset: new Int32Array(17), values: segment }
+    let code = 0
+    let index = 0
+    for (let length = 1; length <= 16; length += 1) {
+      const count = segment.readUInt8(at + length)
+      codes.offset[length] = index - code
+      code += count
+      index += count
+      if (count > 0) codes.largest[length] = code - 1
+      code *= 2
+    }
+    codes.values = segment.subarray(at + 17, at + 17 + index)
+    tables.set(segment.readUInt8(at), codes)
+    at += 17 + index
+  }
+}
+
+function mendedScan(
+  file: Buffer,
+  begin: number,
+  components: Component[],
+  { width, height }: { width: number; height: number },
+  interval: number,
+): Buffer | undefined {
+  const alone = components.length === 1
+  const across = alone ? 8 : 8 * Math.max(...components.map((component) => component.across))
+  const down = alone ? 8 : 8 * Math.max(...components.map((component) => component.down))
+  const blocks = components.flatMap((component) =>
+    Array.from({ length: alone ? 1 : component.across * component.down }, () => component),
+  )
+  const units = Math.ceil(width / across) * Math.ceil(height / down)
+  const bits = new Bits(file, begin)
+  const kept: Buffer[] = []
+  let from = 0
+  for (let done = 0, restarts = 0; done < units; restarts += 1) {
+    if (restarts > 0) {
+      const end = bits.end()
+      let marker = end
+      // What a decoder looks for is a marker; a stuffed zero makes it data.
+      while (file.readUInt8(marker) !== 0xff || isData(file.readUInt8(marker + 1))) marker += 1
+      const found = file.readUInt8(marker + 1)
+      if (found < RST0 || found > RST7) throw new NotWhole()
+      // After a block that is damaged, the codes that follow are others, and end anywhere.
+      if (marker > end && (marker - end > MAX_STRAY_BYTES || !bits.isPadded())) throw new NotWhole()
+      const right = RST0 + ((restarts - 1) % 8)
+      if (marker > end || found !== right) {
+        kept.push(file.subarray(from, end), Buffer.from([0xff, right]))
+        from = marker + 2
+      }
+      bits.begin(marker + 2)
+    }
+    const last = Math.min(units, done + interval)
+    for (; done < last; done += 1) for (const block of blocks) passBlock(bits, block)
+  }
+  return kept.length === 0 ? undefined : Buffer.concat([...kept, file.subarray(from)])
+}
+
+/** After a byte of 0xff: a stuffed zero, or one more 0xff before a marker. */
+const isData = (next: number): boolean => next === 0 || next === 0xff
+
+/** ITU-T T.81, F.2.2: the difference of the first coefficient, then runs of zeros and what follows each. */
+function passBlock(bits: Bits, { dc, ac }: Component): void {
+  if (dc === undefined || ac === undefined) throw new NotWhole()
+  bits.pass(bits.value(dc) & 15)
+  for (let coefficient = 1; coefficient < 64; coefficient += 1) {
+    const symbol = bits.value(ac)
+    const length = symbol & 15
+    if (length === 0 && symbol >> 4 !== 15) return
+    coefficient += symbol >> 4
+    if (coefficient > 63) throw new NotWhole()
+    bits.pass(length)
+  }
+}
+
+/** The bits of one interval after another, without stuffed zeros. */
+class Bits {
+  readonly #file: Buffer
+  #at: number
+  #byte = 0
+  #left = 0
+
+  constructor(file: Buffer, at: number) {
+    this.#file = file
+    this.#at = at
+  }
+
+  begin(at: number): void {
+    this.#at = at
+    this.#left = 0
+  }
+
+  /** Whether ones fill the byte of the last bit, as encoders do it (ITU-T T.81, F.1.2.3). */
+  isPadded(): boolean {
+    const padding = (1 << this.#left) - 1
+    return (this.#byte & padding) === padding
+  }
+
+  /** Where the byte after the last bit is. */
+  end(): number {
+    return this.#at
+  }
+
+  /** @throws NotWhole at a marker */
+  #bit(): number {
+    if (this.#left === 0) {
+      this.#byte = this.#file.readUInt8(this.#at)
+      if (this.#byte === 0xff && this.#file.readUInt8(this.#at + 1) !== 0) throw new NotWhole()
+      this.#at += this.#byte === 0xff ? 2 : 1
+      this.#left = 8
+    }
+    this.#left -= 1
+    return (this.#byte >> this.#left) & 1
+  }
+
+  pass(count: number): void {
+    for (let left = count; left > 0; left -= 1) this.#bit()
+  }
+
+  value({ largest, offset, values }: Codes): number {
+    let code = 0
+    for (let length = 1; length <= 16; length += 1) {
+      code = code * 2 + this.#bit()
+      if (code <= (largest[length] ?? -1)) {
+        const value = values[code + (offset[length] ?? 0)]
+        if (value === undefined) throw new NotWhole()
+        return value
+      }
+    }
+    throw new NotWhole()
+  }
+}
