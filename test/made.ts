@@ -167,22 +167,27 @@ export function mutantsOf(file: string): { mutants: MadeMutant[]; code: string }
     }
     text += source.slice(at, node.end)
     if (made.length === 0) return text
-    const choice = made.map(({ id, to }) => `isMutant('${file}:${id}') ? (${to}) : `).join('')
+    const choice = made.map(({ id, to }) => `globalThis.isMutant('${file}:${id}') ? (${to}) : `).join('')
     // A line that begins with a bracket would go on with the one before.
     return node.type === 'ExpressionStatement' ? `void (${choice}(${text}))` : `(${choice}(${text}))`
   }
 
   const code = render(program as unknown as Node, { type: '', start: 0, end: 0 })
-  return { mutants, code: `${code}\n${IS_MUTANT}` }
+  return { mutants, code: `${IS_MUTANT}${code}` }
 }
 
-/** Also remembers which places were come by, and ends what goes round and round. */
+/**
+ * Also remembers which places were come by, and ends what goes round and round. It is global for functions whose text is
+ * taken elsewhere, as a page does.
+ */
 const IS_MUTANT = `
-function isMutant(id: string): boolean {
-  const state = (globalThis as any).madeMutants ??= { met: new Set(), on: process.env['MUTANT'], times: 0 }
-  state.met.add(id)
-  if (state.on !== id) return false
-  state.times += 1
-  if (state.times > 1_000_000) throw new Error('The mutant goes round and round.')
-  return true
-}`
+globalThis.madeMutants ??= { met: new Set(), on: process.env['MUTANT'], times: 0 };
+globalThis.isMutant ??= (id) => {
+  const state = globalThis.madeMutants;
+  state.met.add(id);
+  if (state.on !== id) return false;
+  state.times += 1;
+  if (state.times > 200_000) throw new Error('The mutant goes round and round.');
+  return true;
+};
+`.replaceAll('\n', ' ')

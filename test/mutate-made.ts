@@ -1,132 +1,243 @@
-import { spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { type ChildProcess, spawn } from 'node:child_process'
+import {
+  createWriteStream,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { finished } from 'node:stream/promises'
 import { copyProject } from './copy.ts'
 import { EQUIVALENT } from './equivalent.ts'
 import { type MadeMutant, mutantsOf } from './made.ts'
-import { readRefuted } from './report.ts'
 
 const root = resolve(import.meta.dirname, '..')
-const DEFAULT_FILES = ['api/auth.ts', 'shared', 'sweeper', 'local/gateway.ts'].flatMap((name) =>
-  name.endsWith('.ts')
-    ? [name]
-    : readdirSync(join(root, name))
-        .filter((file) => file.endsWith('.ts'))
-        .map((file) => `${name}/${file}`),
-)
-/** Those that run the code in their own process, from the quickest on: most mutants die of the first one that meets them. */
-const TESTS = process.env['TESTS']?.split(',') ?? [
-  ...['event', 'format', 'models', 'auth', 'labels', 'quota', 'sweeper', 'retention', 'clock', 'lambda'],
-  ...['idempotency', 'analyses', 'api', 'worker', 'uploads', 'isolation', 'ports', 'simulation'],
+
+/** The files that have mutants, and the tests that are near to each, which have to kill them. */
+const TESTS_OF: Record<string, string[]> = {
+  'api/auth.ts': ['auth'],
+  'shared/aws.ts': ['config', 'lambda'],
+  'shared/config.ts': ['config', 'auth'],
+  'shared/event.ts': ['event', 'analyses'],
+  'shared/format.ts': ['format'],
+  'shared/image.ts': ['event', 'labels', 'sweeper', 'analyses', 'api', 'worker'],
+  'shared/job.ts': ['sweeper', 'lambda', 'worker'],
+  'shared/labels.ts': ['labels'],
+  'shared/records.ts': [
+    'quota',
+    'labels',
+    'sweeper',
+    'retention',
+    'idempotency',
+    'analyses',
+    'api',
+    'worker',
+  ],
+  'sweeper/handler.ts': ['lambda'],
+  'sweeper/sweep.ts': ['sweeper', 'retention', 'uploads', 'worker', 'simulation'],
+  'local/gateway.ts': ['gateway'],
+}
+/** All of them, from the quickest on: most mutants die of the first one that meets them. */
+const TESTS = [
+  ...['event', 'config', 'format', 'auth', 'gateway', 'labels', 'quota', 'sweeper', 'retention', 'lambda'],
+  ...['idempotency', 'analyses', 'api', 'worker', 'uploads', 'simulation'],
 ]
 
+/** Mutants that are asked of one test in one run of vitest. */
+const AT_ONCE = 40
+/** A loop that never ends lets no time-out through: so long does a run go on without any answer. */
+const PATIENCE_MS = 300_000
+
 /**
- * `npm run mutants -- --made [file …]`: makes mutants by rule, and demands of each that an assertion fails, or a reason in
- * test/equivalent.ts why it is none. Ends with `… killed, … equivalent, 0 survived`. TESTS=auth,isolation asks only these.
+ * `npm run mutants -- --made [file | file:line …]`: makes mutants by rule, and demands of each that an assertion fails, or
+ * a reason in test/equivalent.ts why it is none. Ends with `… killed, … equivalent, 0 survived`. TESTS=auth,labels asks
+ * these instead of those that are near.
  */
 export async function mutateMade(given: string[]): Promise<void> {
-  const files = given.length > 0 ? given : DEFAULT_FILES
+  const wanted = given.map((name) => name.split(':') as [file: string, line?: string])
+  const files = given.length > 0 ? [...new Set(wanted.map(([file]) => file))] : Object.keys(TESTS_OF)
+  const isWanted = ({ file, number }: MadeMutant): boolean =>
+    given.length === 0 ||
+    wanted.some(([name, line]) => name === file && (line === undefined || Number(line) === number))
+  const chosen = process.env['TESTS']?.split(',')
+  const testsOf = (file: string): string[] => chosen ?? TESTS_OF[file] ?? TESTS
+  const tests = (chosen ?? TESTS).filter((test) => files.some((file) => testsOf(file).includes(test)))
+
   const copy = mkdtempSync(join(tmpdir(), 'image-analyzer-made-'))
-  process.on('exit', () => rmSync(copy, { recursive: true, force: true }))
+  let running: ChildProcess | undefined
+  process.on('exit', () => {
+    if (running !== undefined) end(running)
+    rmSync(copy, { recursive: true, force: true })
+  })
   process.on('SIGINT', () => process.exit(130))
   copyProject(copy)
   const folder = join(copy, 'test', 'made')
-  const met = join(copy, 'met')
-  mkdirSync(met)
+  const marks = join(copy, 'marks')
+  const talk = join(copy, 'vitest.log')
 
-  /** Runs each of the wrappers, which are test files of their own. @returns those of which an assertion failed */
-  const run = async (wrappers: Map<string, string>): Promise<Set<string>> => {
-    rmSync(folder, { recursive: true, force: true })
-    mkdirSync(folder)
+  /** Runs wrappers, which are test files of their own and leave marks. @returns the marks, and whether all was well */
+  const run = async (
+    wrappers: Map<string, string>,
+    env: Record<string, string> = {},
+  ): Promise<{ left: Set<string>; green: boolean }> => {
+    for (const path of [folder, marks]) {
+      rmSync(path, { recursive: true, force: true })
+      mkdirSync(path)
+    }
     for (const [name, code] of wrappers) writeFileSync(join(folder, `${name}.test.ts`), code)
-    const report = join(copy, 'report.json')
-    // That of a run before is none of this one.
-    rmSync(report, { force: true })
+    const log = createWriteStream(talk)
     const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs')
-    const args = [
-      'run',
-      '--config',
-      'test/made.config.ts',
-      '--reporter=json',
-      `--outputFile=${report}`,
-      'test/made/',
-    ]
-    const child = spawn(process.execPath, [vitest, ...args], {
+    const child = spawn(process.execPath, [vitest, 'run', '--config', 'test/made.config.ts', 'test/made/'], {
       cwd: copy,
-      stdio: 'ignore',
-      env: { SCHEDULES: '60', PART: '20', ...process.env, MADE: files.join(',') },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      // A group of its own, which ends as a whole.
+      detached: true,
+      env: {
+        SCHEDULES: '60',
+        PART: '20',
+        NO_COLOR: '1',
+        ...process.env,
+        MADE: files.join(','),
+        MARKS: marks,
+        ...env,
+      },
     })
-    const kill = (): boolean => child.kill()
-    process.once('exit', kill)
-    await new Promise((ended) => child.once('exit', ended))
-    process.off('exit', kill)
-    const { asked, refuted } = readRefuted(report)
-    const left = [...wrappers.keys()].filter((name) => !asked.has(name))
-    if (left.length > 0)
-      throw new Error(`These were not asked, so nothing is known of them: ${left.join(', ')}`)
-    return refuted
+    running = child
+    child.stdout.pipe(log, { end: false })
+    child.stderr.pipe(log, { end: false })
+    let answers = 0
+    let since = performance.now()
+    const watch = setInterval(() => {
+      const now = readdirSync(marks).length
+      if (now !== answers) since = performance.now()
+      answers = now
+      if (performance.now() - since > PATIENCE_MS) end(child)
+    }, 5_000)
+    const status = await new Promise((ended) => child.once('close', ended))
+    clearInterval(watch)
+    running = undefined
+    log.end()
+    await finished(log)
+    return { left: new Set(readdirSync(marks)), green: status === 0 }
   }
+  const lastWords = (): string => readFileSync(talk, 'utf8').slice(-3_000)
 
-  const mutants = files.flatMap((file) => mutantsOf(file).mutants)
+  const mutants = files.flatMap((file) => mutantsOf(file).mutants).filter(isWanted)
   const key = ({ file, line, of, to }: Omit<MadeMutant, 'id' | 'number'>): string =>
     JSON.stringify([file, line, of, to])
   const reasons = new Map(EQUIVALENT.map((one) => [key(one), one.why]))
-  const made = new Set(mutants.map(key))
+  const made = new Set(files.flatMap((file) => mutantsOf(file).mutants).map(key))
   const stale = EQUIVALENT.filter((one) => files.includes(one.file) && !made.has(key(one)))
   for (const { file, of, to } of stale) console.log(`NO MUTANT  ${file}  ${of} → ${to} (test/equivalent.ts)`)
   let alive = mutants.filter((mutant) => !reasons.has(key(mutant)))
-  console.log(
-    `${mutants.length} mutants of ${files.length} files, ${mutants.length - alive.length} of them equivalent`,
-  )
+  const equivalent = mutants.length - alive.length
+  console.log(`${mutants.length} mutants of ${files.join(', ')}; ${equivalent} of them equivalent`)
 
   // Without any of them on: which test meets which, and whether all are green.
-  const red = await run(
+  const { green } = await run(
     new Map(
-      TESTS.map((test) => [
+      tests.map((test) => [
         test,
         `import { afterAll } from 'vitest'
 import { writeFileSync } from 'node:fs'
-afterAll(() => writeFileSync(${JSON.stringify(join(met, test))}, JSON.stringify([...(globalThis.madeMutants?.met ?? [])])))
-await import('../${test}.test.ts')`,
+const met = () => [...(globalThis.madeMutants?.met ?? [])]
+let imported = []
+afterAll(() => {
+  writeFileSync(\`\${process.env['MARKS']}/${test}\`, JSON.stringify({ imported, met: met() }))
+})
+await import('../${test}.test.ts')
+imported = met()`,
       ]),
     ),
   )
-  if (red.size > 0) throw new Error(`Without a mutant these are not green: ${[...red].join(', ')}`)
-
-  for (const test of TESTS) {
-    const reached = new Set(JSON.parse(readFileSync(join(met, test), 'utf8')) as string[])
-    const here = alive.filter(({ file, id }) => reached.has(`${file}:${id}`))
-    if (here.length === 0) continue
-    const killed = await run(
-      new Map(here.map((mutant) => [nameOf(mutant), wrapper(test, `${mutant.file}:${mutant.id}`)])),
-    )
-    alive = alive.filter((mutant) => !killed.has(nameOf(mutant)))
-    console.log(`${test}: ${killed.size} of ${here.length} killed; ${alive.length} left`)
-  }
-  for (const { file, number, of, to } of alive) {
-    console.log(`SURVIVED  ${file}:${number}  ${oneLine(of)} → ${oneLine(to)}`)
-  }
-  const equivalent = mutants.length - mutants.filter((mutant) => !reasons.has(key(mutant))).length
-  console.log(
-    `${mutants.length - equivalent - alive.length} killed, ${equivalent} equivalent, ${alive.length} survived`,
+  if (!green) throw new Error(`Without a mutant these are not green: ${tests.join(', ')}\n${lastWords()}`)
+  const reached = new Map(
+    tests.map((test) => {
+      const { imported, met } = JSON.parse(readFileSync(join(marks, test), 'utf8')) as Reached
+      return [test, { imported: new Set(imported), met: new Set(met) }]
+    }),
   )
+
+  const unasked = new Set<MadeMutant>()
+  /** @returns those that live on */
+  const ask = async (
+    test: string,
+    part: MadeMutant[],
+    env: Record<string, string>,
+  ): Promise<MadeMutant[]> => {
+    if (part.length === 0) return []
+    const { left } = await run(new Map(part.map((mutant) => [nameOf(mutant), wrapper(test, mutant)])), env)
+    const silent = part.filter((mutant) => !left.has(`${nameOf(mutant)}.begun`))
+    for (const mutant of part) unasked.delete(mutant)
+    for (const mutant of silent) unasked.add(mutant)
+    if (silent.length > 0) console.log(`vitest has ended before ${silent.length} were asked. ${lastWords()}`)
+    return part.filter((mutant) => !left.has(`${nameOf(mutant)}.refuted`))
+  }
+  for (const test of tests) {
+    const { imported, met } = reached.get(test) ?? {}
+    const here = alive.filter(({ file, id }) => testsOf(file).includes(test) && met?.has(`${file}:${id}`))
+    for (let from = 0; from < here.length; from += AT_ONCE) {
+      const part = here.slice(from, from + AT_ONCE)
+      // What runs on import has run, in a process that another has used before.
+      const early = part.filter(({ file, id }) => imported?.has(`${file}:${id}`))
+      const late = part.filter((mutant) => !early.includes(mutant))
+      const left = await ask(test, late, { SHARED: '1' })
+      const survivors = new Set(await ask(test, [...early, ...left], {}))
+      alive = alive.filter((mutant) => !part.includes(mutant) || survivors.has(mutant))
+      console.log(`${test}: ${from + part.length} of ${here.length} asked; ${alive.length} are left of all`)
+    }
+  }
+  for (const mutant of alive) {
+    const { file, number, of, to } = mutant
+    const verdict = unasked.has(mutant) ? 'NOT ASKED' : 'SURVIVED'
+    console.log(`${verdict}  ${file}:${number}  ${oneLine(of)} → ${oneLine(to)}`)
+  }
+  const killed = mutants.length - equivalent - alive.length
+  console.log(`${killed} killed, ${equivalent} equivalent, ${alive.length} survived`)
   if (process.env['MADE_REPORT']) writeFileSync(process.env['MADE_REPORT'], JSON.stringify(alive, null, 2))
   process.exitCode = alive.length + stale.length === 0 ? 0 : 1
+}
+
+function end({ pid = 0 }: ChildProcess): void {
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch {
+    // It has ended.
+  }
+}
+
+/** Which mutants a test comes by: as it is imported, and at all. */
+interface Reached {
+  imported: string[]
+  met: string[]
 }
 
 const nameOf = ({ file, id }: MadeMutant): string => `${file.replaceAll(/\W/g, '-')}-${id}`
 const oneLine = (code: string): string => code.replace(/\s+/g, ' ').slice(0, 120)
 
-/** A test file with a mutant on, which ends with the first assertion that fails. */
-const wrapper = (test: string, id: string): string => `import { beforeEach } from 'vitest'
+/** A test file with a mutant on, which ends with the first assertion that fails, or the second test that comes to no end. */
+const wrapper = (test: string, mutant: MadeMutant): string => `import { beforeEach } from 'vitest'
+import { writeFileSync } from 'node:fs'
 import { isAssertion } from '../report.ts'
-process.env['MUTANT'] = '${id}'
+const on = '${mutant.file}:${mutant.id}'
+process.env['MUTANT'] = on
+globalThis.madeMutants = { met: new Set(), on, times: 0 }
+const mark = (name) => writeFileSync(\`\${process.env['MARKS']}/${nameOf(mutant)}.\${name}\`, '')
+mark('begun')
 let refuted = false
+let late = 0
 beforeEach(({ skip, onTestFailed }) => {
-  skip(refuted)
+  skip(refuted || late > 1)
   onTestFailed(({ task }) => {
-    refuted ||= (task.result?.errors ?? []).some((error) => isAssertion(error.stack ?? ''))
+    const stacks = (task.result?.errors ?? []).map((error) => error.stack ?? '')
+    if (stacks.some((stack) => /timed out|OutOfPatience/.test(stack))) late += 1
+    if (!stacks.some(isAssertion)) return
+    refuted = true
+    mark('refuted')
   })
 })
-await import('../${test}.test.ts')`
+await import('../${test}.test.ts?${mutant.id}')`

@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs'
-import { basename } from 'node:path'
 
 /** What vitest's JSON reporter writes, as far as it is read here. */
 interface Report {
@@ -44,22 +43,5 @@ export function readReport(path: string, green: boolean, chosen = false): Outcom
     skipped: names(left.filter((test) => !lost.includes(test))),
     lost: names(lost),
     refuted: names(failed.filter((test) => test.failureMessages.some(isAssertion))),
-  }
-}
-
-/**
- * Files by their names without `.test.ts`: those that were run, though they may have failed before their first test, and
- * those of which an assertion failed.
- */
-export function readRefuted(path: string): { asked: Set<string>; refuted: Set<string> } {
-  const { testResults } = JSON.parse(readFileSync(path, 'utf8')) as Report
-  const names = (files: typeof testResults) => new Set(files.map((file) => basename(file.name, '.test.ts')))
-  return {
-    asked: names(testResults),
-    refuted: names(
-      testResults.filter((file) =>
-        file.assertionResults.some((test) => test.failureMessages.some(isAssertion)),
-      ),
-    ),
   }
 }
