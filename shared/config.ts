@@ -42,7 +42,7 @@ const MAX_ATTEMPTS = z.coerce.number().int().min(1).default(10)
 const EVENT_BUS_NAME = z.string().min(1)
 
 /** Where keys come from: over HTTPS, so that nobody on the way can plant some, or from this machine. */
-export const issuerUrl = z.url().refine((url) => {
+export const issuerUrl = z.url({ abort: true }).refine((url) => {
   const { protocol, hostname } = new URL(url)
   return (
     protocol === 'https:' || (protocol === 'http:' && ['localhost', '127.0.0.1', '[::1]'].includes(hostname))

@@ -1,0 +1,114 @@
+import { describe, expect, it } from 'vitest'
+import { clientOptions, s3Options, sqsOptions } from '../shared/aws.ts'
+import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
+
+const resources = { IMAGE_BUCKET: 'abc', IMAGE_TABLE: 'def', JOB_QUEUE_URL: 'https://sqs/jobs' }
+const worker = { ...resources, EVENT_BUS_NAME: 'b' }
+const readers = {
+  api: (env: NodeJS.ProcessEnv): Record<string, unknown> => readApiConfig({ ...resources, ...env }),
+  worker: (env: NodeJS.ProcessEnv): Record<string, unknown> => readWorkerConfig({ ...worker, ...env }),
+  sweeper: (env: NodeJS.ProcessEnv): Record<string, unknown> => readSweeperConfig({ ...worker, ...env }),
+  jwt: (env: NodeJS.ProcessEnv): Record<string, unknown> =>
+    readAuthConfig({ AUTH: 'jwt', JWT_ISSUER: 'https://issuer', JWT_AUDIENCE: 'a', ...env }),
+}
+
+describe('the environment of a function', () => {
+  it('has a default for everything that is not a resource', () => {
+    expect(readApiConfig(resources)).toEqual({
+      ...{ ...resources, SWEEP_AFTER_SECONDS: 1_020, MAX_IMAGE_BYTES: 4_500_000 },
+      ...{ MAX_UPLOAD_BYTES: 50_000_000, MAX_WAIT_SECONDS: 20 },
+      ANALYSES: ['labels', 'faces', 'moderation', 'text'],
+    })
+    const both = { ...worker, SWEEP_AFTER_SECONDS: 1_020, MAX_ATTEMPTS: 10 }
+    const dead = { DEAD_LETTER_QUEUE_URL: 'https://sqs/jobs-dead' }
+    expect(readWorkerConfig(worker)).toEqual({
+      ...{ ...both, ...dead, REKOGNITION_SOURCE: 's3', MIN_CONFIDENCE: 55, MAX_LABELS: 100 },
+    })
+    expect(readSweeperConfig(worker)).toEqual({ ...both, ...dead, GIVE_UP_DAYS: 14 })
+  })
+
+  it.each<[keyof typeof readers, name: string, taken: Record<string, unknown>, refused: string[]]>([
+    ['api', 'IMAGE_BUCKET', { abc: 'abc' }, ['ab']],
+    ['api', 'IMAGE_TABLE', { abc: 'abc' }, ['ab']],
+    ['api', 'JOB_QUEUE_URL', { 'http://q': 'http://q' }, ['jobs']],
+    ['api', 'SWEEP_AFTER_SECONDS', { 1: 1 }, ['0', '1.5']],
+    ['api', 'MAX_IMAGE_BYTES', { 1: 1 }, ['0', '1.5']],
+    ['api', 'MAX_UPLOAD_BYTES', { 1: 1 }, ['0', '1.5']],
+    ['api', 'MAX_WAIT_SECONDS', { 0: 0, 20: 20 }, ['-1', '21', '1.5']],
+    ['api', 'RETENTION_DAYS', { 1: 1, '': undefined }, ['0', '1.5']],
+    ['api', 'DAILY_IMAGE_QUOTA', { 1: 1, '': undefined }, ['0', '1.5']],
+    ['api', 'ANALYSES', { text: ['text'], ' labels , faces': ['labels', 'faces'] }, [',', 'smells']],
+    [
+      'api',
+      'CORS_ORIGINS',
+      { 'http://a': ['http://a'], 'https://a,https://b:8443': ['https://a', 'https://b:8443'] },
+      ['*', 'https://*', 'https://a/', 'a https://a', 'https://a b', 'https://'],
+    ],
+    ['worker', 'EVENT_BUS_NAME', { b: 'b' }, ['']],
+    ['worker', 'DEAD_LETTER_QUEUE_URL', { 'http://dead': 'http://dead' }, ['dead']],
+    ['worker', 'REKOGNITION_SOURCE', { s3: 's3', bytes: 'bytes' }, ['url']],
+    ['worker', 'MIN_CONFIDENCE', { 0: 0, 0.5: 0.5, 100: 100 }, ['-1', '100.5']],
+    ['worker', 'MAX_ATTEMPTS', { 1: 1 }, ['0', '1.5']],
+    ['worker', 'MAX_LABELS', { 1: 1, 1000: 1_000 }, ['0', '1001', '1.5']],
+    ['worker', 'REKOGNITION_TPS', { 0.5: 0.5, '': undefined }, ['0']],
+    ['sweeper', 'DEAD_LETTER_QUEUE_URL', { 'http://dead': 'http://dead' }, ['dead']],
+    ['sweeper', 'GIVE_UP_DAYS', { 0.5: 0.5 }, ['0']],
+    [
+      'jwt',
+      'JWT_ISSUER',
+      {
+        'https://a': 'https://a',
+        'http://127.0.0.1:1': 'http://127.0.0.1:1',
+        'http://[::1]': 'http://[::1]',
+      },
+      ['http://a', 'ftp://localhost', 'a'],
+    ],
+    ['jwt', 'JWT_AUDIENCE', { a: 'a' }, ['']],
+  ])('of the %s is read strictly: %s', (reader, name, taken, refused) => {
+    const read = readers[reader]
+    for (const [value, expected] of Object.entries(taken))
+      expect(read({ [name]: value })[name]).toEqual(expected)
+    for (const value of refused) expect(() => read({ [name]: value }), value).toThrow(`${name}`)
+  })
+
+  it('is refused with the name of everything that is missing or wrong', () => {
+    expect(() => readApiConfig({ ...resources, IMAGE_BUCKET: '', MAX_IMAGE_BYTES: 'many' })).toThrow(
+      /^The environment is not complete\. IMAGE_BUCKET: .+; MAX_IMAGE_BYTES: .+ See shared\/config\.ts\.$/,
+    )
+    expect(() => readAuthConfig({ AUTH: 'password' })).toThrow(/AUTH: /)
+    expect(readAuthConfig({ AUTH: 'iam' })).toEqual({ AUTH: 'iam' })
+  })
+})
+
+describe('a client of AWS', () => {
+  const endpoint = 'http://127.0.0.1:4566'
+
+  it('gives up after three tries of five seconds, and of thirty with an emulator', () => {
+    const agent = { keepAlive: true, maxSockets: 50 }
+    const requestHandler = { throwOnRequestTimeout: true, httpAgent: agent, httpsAgent: agent }
+    expect(clientOptions()).toEqual({
+      ...{ maxAttempts: 3, requestHandler: { ...requestHandler, requestTimeout: 5_000 } },
+    })
+    expect(sqsOptions({ endpoint })).toEqual({
+      ...{ endpoint, maxAttempts: 3, requestHandler: { ...requestHandler, requestTimeout: 30_000 } },
+      // The queue's URL may name a host that is not reachable.
+      useQueueUrlAsEndpoint: false,
+    })
+  })
+
+  it.each([
+    ['is given to it', { endpoint }, {}],
+    ['AWS_ENDPOINT_URL_S3 names', {}, { AWS_ENDPOINT_URL_S3: endpoint }],
+    ['AWS_ENDPOINT_URL names', {}, { AWS_ENDPOINT_URL: endpoint }],
+  ])('names the bucket in the path of the endpoint that %s, and on AWS in the host', (_, target, env) => {
+    const before = { ...process.env }
+    try {
+      for (const name of ['AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL']) delete process.env[name]
+      expect(s3Options()).toMatchObject({ forcePathStyle: false })
+      Object.assign(process.env, env)
+      expect(s3Options(target)).toMatchObject({ forcePathStyle: true, maxAttempts: 3 })
+    } finally {
+      process.env = before
+    }
+  })
+})
