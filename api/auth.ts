@@ -52,7 +52,7 @@ const byIam: Identify = async (c) => {
     : http.success
       ? [http.data.authorizer.iam.accountId, http.data.authorizer.iam.callerId]
       : []
-  const id = caller?.split(':', 1)[0]
+  const id = caller?.split(':')[0]
   if (!id)
     throw new ApiError('UNAUTHENTICATED', 'Sign the request with AWS Signature Version 4.', {
       challenge: 'AWS4-HMAC-SHA256',
@@ -79,11 +79,14 @@ const headerSchema = z.object({
     .optional(),
 })
 
+/** What jose says where keys cannot be fetched, which says nothing of the token. */
+const KEYS_ARE_AWAY = ['ERR_JWKS_TIMEOUT', 'ERR_JWKS_INVALID', 'ERR_JOSE_GENERIC']
+
 /** Tokens of an OpenID Connect issuer, verified by its published keys; they are fetched once and kept. */
 function byToken(issuer: string, audience: string): Identify {
   let keys: Promise<JWTVerifyGetKey> | undefined
   return async (c) => {
-    const token = /^Bearer +([\w.~+/=-]+)$/i.exec(c.req.header('authorization') ?? '')?.[1]
+    const token = c.req.header('authorization')?.match(/^Bearer +([\w.~+/=-]+)$/i)?.[1]
     if (token === undefined)
       throw new ApiError('UNAUTHENTICATED', 'Send a token: "Authorization: Bearer …".', {
         challenge: 'Bearer',
@@ -106,13 +109,10 @@ function byToken(issuer: string, audience: string): Identify {
       headerSchema.parse(protectedHeader)
       return `jwt:${claimsSchema.parse(payload).sub}`
     } catch (error) {
-      // Keys that could not be fetched say nothing about the token.
-      const keysAreAway =
-        error instanceof errors.JWKSTimeout ||
-        error instanceof errors.JWKSInvalid ||
-        (error instanceof errors.JOSEError && error.code === 'ERR_JOSE_GENERIC')
-      if (keysAreAway) throw error
-      if (error instanceof errors.JOSEError || error instanceof z.ZodError) {
+      const isOfToken =
+        error instanceof z.ZodError ||
+        (error instanceof errors.JOSEError && !KEYS_ARE_AWAY.includes(error.code))
+      if (isOfToken) {
         throw new ApiError('UNAUTHENTICATED', 'The token is not valid here, or no longer.', {
           challenge: 'Bearer error="invalid_token"',
         })

@@ -4,8 +4,8 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { Hono } from 'hono'
-import { exportJWK, generateKeyPair, SignJWT } from 'jose'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from 'jose'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { identifyBy } from '../api/auth.ts'
 import { ApiError, problem } from '../api/errors.ts'
 import { startSystem } from '../local/system.ts'
@@ -40,6 +40,9 @@ describe('AUTH', () => {
       /JWT_AUDIENCE/,
     )
   })
+  it('is none where everybody is the same owner', async () => {
+    expect(await (await ownerApp({ AUTH: 'none' }).request('/')).text()).toBe('anonymous')
+  })
 })
 
 describe('AUTH=jwt', () => {
@@ -51,19 +54,22 @@ describe('AUTH=jwt', () => {
   let unusual: Record<string, [status: number, headers: Record<string, string>, body: string]> = {}
   let keys: Awaited<ReturnType<typeof generateKeyPair>>
   let others: Awaited<ReturnType<typeof generateKeyPair>>
+  const published: JWK[] = []
   let app: ReturnType<typeof ownerApp>
   beforeAll(async () => {
     keys = await generateKeyPair('ES256')
     others = await generateKeyPair('ES256')
-    const jwk = { ...(await exportJWK(keys.publicKey)), kid: 'one', alg: 'ES256', use: 'sig' }
+    published.push({ ...(await exportJWK(keys.publicKey)), kid: 'one', alg: 'ES256', use: 'sig' })
     issuer = createServer((request, response) => {
       requests += 1
       if (broken) return response.writeHead(500).end()
       const [status, headers, text] = unusual[request.url ?? ''] ?? []
+      // Never.
+      if (status === 0) return undefined
       if (status !== undefined) return response.writeHead(status, headers).end(text)
       const body = request.url?.includes('openid-configuration')
         ? { issuer: JWT_ISSUER, jwks_uri: `${JWT_ISSUER}/keys` }
-        : { keys: [jwk] }
+        : { keys: published }
       return response.end(JSON.stringify(body))
     }).listen(0, '127.0.0.1')
     await new Promise((resolve) => issuer.once('listening', resolve))
@@ -102,10 +108,16 @@ describe('AUTH=jwt', () => {
     }
     expect(requests - before).toBeLessThanOrEqual(1)
   })
+  it('says what is wrong with a token, and of none only that it is wanted', async () => {
+    expect((await ask()).headers.get('www-authenticate')).toBe('Bearer')
+    expect((await ask('Bearer junk')).headers.get('www-authenticate')).toBe('Bearer error="invalid_token"')
+  })
   it.each<[string, () => Promise<string | undefined>]>([
     ['nothing', async () => undefined],
     ['another scheme', async () => 'Basic dTpw'],
+    ['another scheme with a token', async () => `NoBearer ${await token()}`],
     ['no token', async () => 'Bearer '],
+    ['two tokens', async () => `Bearer ${await token()} ${await token()}`],
     ['junk', async () => 'Bearer junk'],
     [
       'a token that is over',
@@ -130,7 +142,7 @@ describe('AUTH=jwt', () => {
       'a subject of more than 255 characters',
       async () => `Bearer ${await token((jwt) => jwt.setSubject('x'.repeat(256)))}`,
     ],
-    ...['logout+jwt', 'application/logout+jwt', 'dpop+jwt', ''].map(
+    ...['logout+jwt', 'application/logout+jwt', 'dpop+jwt', 'jwtapplication/', ''].map(
       (typ): [string, () => Promise<string>] => [
         `a token of the type ${JSON.stringify(typ)}`,
         async () => `Bearer ${await token(undefined, undefined, { typ })}`,
@@ -159,6 +171,30 @@ describe('AUTH=jwt', () => {
     ],
   ])('refuses %s', async (_name, make) => {
     await unauthenticated(ask(await make()))
+  })
+
+  it('takes a subject of one character', async () => {
+    const short = await token((jwt) => jwt.setSubject('x'))
+    expect(await (await ask(`Bearer ${short}`)).text()).toBe('jwt:x')
+  })
+  it('takes tokens of every algorithm with a public key', async () => {
+    const rsa = await generateKeyPair('RS256', { extractable: true })
+    const pairs = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'].map((alg) => ({ alg, ...rsa }))
+    for (const alg of ['ES384', 'ES512', 'EdDSA'])
+      pairs.push({ alg, ...(await generateKeyPair(alg, { extractable: true })) })
+    for (const { alg, publicKey } of pairs)
+      published.push({ ...(await exportJWK(publicKey)), kid: alg, alg, use: 'sig' })
+    onTestFinished(() => {
+      published.length = 1
+    })
+    // An API that knows no keys yet.
+    const fresh = ownerApp({ AUTH: 'jwt', JWT_ISSUER, JWT_AUDIENCE: 'images' })
+    for (const { alg, privateKey } of pairs) {
+      const key = await importJWK(await exportJWK(privateKey), alg)
+      if (!('algorithm' in key)) throw new Error(`The key of ${alg} is no key pair's.`)
+      const authorization = `Bearer ${await token(undefined, key, { alg, kid: alg })}`
+      expect(await (await fresh.request('/', { headers: { authorization } })).text(), alg).toBe('jwt:user-1')
+    }
   })
 
   it.each(['JWT', 'jwt', 'at+jwt', 'application/at+jwt'])('takes a token of the type %s', async (typ) => {
@@ -215,6 +251,12 @@ describe('AUTH=jwt', () => {
         ],
       }),
     ],
+    [
+      'metadata that come with an error',
+      () => ({
+        [METADATA]: [500, {}, JSON.stringify({ issuer: JWT_ISSUER, jwks_uri: `${JWT_ISSUER}/planted` })],
+      }),
+    ],
   ])('is not taken in by %s', async (_name, answers) => {
     await planted()
     unusual = { ...unusual, ...answers() }
@@ -226,6 +268,56 @@ describe('AUTH=jwt', () => {
     unusual = {}
     expect(answer.status).toBe(503)
     expect(requests).toBeGreaterThan(before)
+  })
+
+  it.each<[string, (typeof unusual)[string]]>([
+    ['are an error', [500, {}, '']],
+    ['are no JSON', [200, {}, 'keys']],
+    ['are no list', [200, {}, '{}']],
+    ['do not come', [0, {}, '']],
+  ])('does not say that a token is wrong when the keys %s', async (what, answer) => {
+    unusual = { '/keys': answer }
+    onTestFinished(() => {
+      unusual = {}
+      vi.restoreAllMocks()
+    })
+    const { timeout } = AbortSignal
+    const begun = requests
+    // When the keys are asked for, the three seconds are over.
+    vi.spyOn(AbortSignal, 'timeout').mockImplementation((ms) => {
+      if (requests === begun || what !== 'do not come') return timeout(ms)
+      return AbortSignal.abort(new DOMException('The time is up.', 'TimeoutError'))
+    })
+    const fresh = ownerApp({ AUTH: 'jwt', JWT_ISSUER, JWT_AUDIENCE: 'images' })
+    const answered = await fresh.request('/', { headers: { authorization: `Bearer ${await token()}` } })
+    expect(answered.status).toBe(503)
+  })
+
+  it('takes keys of a megabyte, and not of one byte more', async () => {
+    for (const [more, expected] of [
+      [1, 503],
+      [0, 200],
+    ] as const) {
+      unusual = { '/keys': [200, {}, JSON.stringify({ keys: published }).padEnd(1_000_000 + more)] }
+      const fresh = ownerApp({ AUTH: 'jwt', JWT_ISSUER, JWT_AUDIENCE: 'images' })
+      const answer = await fresh.request('/', { headers: { authorization: `Bearer ${await token()}` } })
+      unusual = {}
+      expect(answer.status).toBe(expected)
+    }
+  })
+
+  it('takes an issuer whose URL has a path, and a slash at its end', async () => {
+    for (const end of ['/tenant', '/tenant/']) {
+      const issuer = `${JWT_ISSUER}${end}`
+      unusual = {
+        [`/tenant${METADATA}`]: [200, {}, JSON.stringify({ issuer, jwks_uri: `${JWT_ISSUER}/keys` })],
+      }
+      const tenant = ownerApp({ AUTH: 'jwt', JWT_ISSUER: issuer, JWT_AUDIENCE: 'images' })
+      const authorization = `Bearer ${await token((jwt) => jwt.setIssuer(issuer))}`
+      const answer = await tenant.request('/', { headers: { authorization } })
+      unusual = {}
+      expect(await answer.text()).toBe('jwt:user-1')
+    }
   })
 
   it('has an issuer that is asked over HTTPS, unless it is on this machine', () => {
@@ -246,6 +338,15 @@ describe('AUTH=iam', () => {
     expect(await rest.text()).toBe('iam:123456789012:AROAEXAMPLE')
     const http = await ask({ authorizer: { iam: { accountId: '123456789012', callerId: 'AIDAEXAMPLE' } } })
     expect(await http.text()).toBe('iam:123456789012:AIDAEXAMPLE')
+  })
+  it('takes the shortest ids', async () => {
+    const rest = await ask({ identity: { accountId: '1', caller: 'A' } })
+    expect(await rest.text()).toBe('iam:1:A')
+    const http = await ask({ authorizer: { iam: { accountId: '1', callerId: 'A' } } })
+    expect(await http.text()).toBe('iam:1:A')
+  })
+  it('refuses a request that did not come through API Gateway', async () => {
+    await unauthenticated(app.request('/'))
   })
   it.each([
     [undefined],
