@@ -7,6 +7,8 @@ import { parseArgs, stripVTControlCharacters } from 'node:util'
 import { deflateSync, gzipSync } from 'node:zlib'
 import { zipSync } from 'fflate'
 import sharp from 'sharp'
+import { formatOf } from '../shared/format.ts'
+import { judgeByLibvips } from './guard-oracle.ts'
 import {
   exif,
   exifSegment,
@@ -32,6 +34,8 @@ import { OutOfPatience, Patience, patiently } from './until.ts'
  * `npm run corpus -- <folder> [--json]`: sends every file of a folder through the API and the worker of a started system,
  * and tells what became of each. Ends with exit code 1 if one of them was answered with a 5xx or not at all, took longer
  * than 10 s of the processor or of waiting, ended the process, was tried again although it failed for good, or ended as EXHAUSTED.
+ * `npm run corpus -- --guards [folder] [--count 20000] [--seed 1]` asks libvips of each refusal of the worker's whether it
+ * is right, of the files of a folder or of mutations, and ends with exit code 1 if one is not.
  * `npm run corpus -- --make <folder> [--count 3500] [--seed 1]` fills a folder with malformed and odd files, the same ones
  * each time.
  */
@@ -620,8 +624,40 @@ async function* makeFiles(count: number, seed: number): AsyncGenerator<{ name: s
   }
 }
 
+/** @returns whether libvips has no objection */
+async function runGuards(files: AsyncIterable<{ name: string; bytes: Buffer }>): Promise<boolean> {
+  const counts = new Map<string, number>()
+  let done = 0
+  let alarms = 0
+  const waiting = files[Symbol.asyncIterator]()
+  const rest = async (): Promise<void> => {
+    for (let next = await waiting.next(); !next.done; next = await waiting.next()) {
+      const { name, bytes } = next.value
+      const { code, falseAlarm } = await judgeByLibvips(bytes)
+      const key = `${formatOf(bytes)?.name ?? 'another format'}  ${code}`
+      counts.set(key, (counts.get(key) ?? 0) + 1)
+      done += 1
+      if (done % 100 === 0 && process.stderr.isTTY) process.stderr.write(`${done} files\u001b[K\r`)
+      if (falseAlarm === undefined) continue
+      alarms += 1
+      say(`${name}: ${falseAlarm}`)
+    }
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, rest))
+  for (const [key, count] of [...counts].sort()) say(`${String(count).padStart(7)}  ${key}`)
+  say(`${done} files, ${alarms} refused that libvips decodes within the caps`)
+  return alarms === 0
+}
+
+async function* filesOf(folder: string): AsyncGenerator<{ name: string; bytes: Buffer }> {
+  for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name)
+    if (entry.isFile()) yield { name: relative(folder, path), bytes: readFileSync(path) }
+  }
+}
+
 const USAGE =
-  'usage: npm run corpus -- <folder> [--json], or npm run corpus -- --make <folder> [--count <files>] [--seed <number>]'
+  'usage: npm run corpus -- <folder> [--json], npm run corpus -- --guards [folder] [--count <files>] [--seed <number>], or npm run corpus -- --make <folder> [--count <files>] [--seed <number>]'
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
@@ -629,6 +665,7 @@ async function main(): Promise<void> {
     options: {
       json: { type: 'boolean', default: false },
       make: { type: 'string' },
+      guards: { type: 'boolean', default: false },
       count: { type: 'string', default: '3500' },
       seed: { type: 'string', default: '1' },
     },
@@ -638,6 +675,11 @@ async function main(): Promise<void> {
   const [folder] = positionals
   const [count, seed] = [Number(values.count), Number(values.seed)]
   const wrong = !Number.isInteger(count) || !Number.isInteger(seed) || positionals.length > 1
+  if (values.guards && !wrong) {
+    const files = folder === undefined ? mutations(count, seed) : filesOf(resolve(here, folder))
+    process.exitCode = (await runGuards(files)) ? 0 : 1
+    return
+  }
   if (wrong || (folder === undefined) === (values.make === undefined)) {
     process.stderr.write(`${USAGE}\n`)
     process.exit(2)

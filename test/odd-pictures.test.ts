@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { avifPixels } from '../packages/image-guard/index.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
-import { flat, grid, linearGrey, withProfile } from './pictures.ts'
+import { flat, grid, jpegSegment, linearGrey, withProfile, withSegments } from './pictures.ts'
 
 /** Pictures that viewers show whole, and which the decoders of a pipeline are tempted to refuse or to colour wrongly. */
 
@@ -221,6 +221,43 @@ describe('a slip that changes no pixel is mended, and a cut beside it is not:', 
     expect((await render(slipped, 's3')).thumbnail.equals(whole.thumbnail)).toBe(true)
     await expect(render(late, 's3')).rejects.toMatchObject(corrupt)
     await expect(render(without(slipped, fifth, slipped.length - 8), 's3')).rejects.toMatchObject(corrupt)
+  })
+
+  it('colours of a JPEG that Adobe never had', async () => {
+    const adobe = (transform: number): Buffer =>
+      withSegments(
+        restarting,
+        jpegSegment(0xee, Buffer.from([...Buffer.from('Adobe'), 0, 100, 0, 0, 0, 0, transform])),
+      )
+    const whole = await render(adobe(1), 's3')
+    expect((await render(adobe(7), 's3')).thumbnail.equals(whole.thumbnail)).toBe(true)
+    await expect(render(adobe(7).subarray(0, 3_000), 's3')).rejects.toMatchObject(corrupt)
+    const print = await sharp(photo).toColourspace('cmyk').jpeg().toBuffer()
+    const transform = print.indexOf('Adobe') + 11
+    const inks = async (said: number): Promise<Buffer> => {
+      const copy = Buffer.from(print)
+      copy[transform] = said
+      return (await render(copy, 's3')).thumbnail
+    }
+    expect((await inks(9)).equals(await inks(2))).toBe(true)
+  })
+
+  it('no end of a GIF', async () => {
+    const gif = await sharp(photo).resize(100, 100).gif({ effort: 1 }).toBuffer()
+    const whole = await render(gif, 's3')
+    for (const missing of [1, 2])
+      expect((await render(gif.subarray(0, -missing), 's3')).thumbnail.equals(whole.thumbnail)).toBe(true)
+    await expect(render(gif.subarray(0, -40), 's3')).rejects.toMatchObject(corrupt)
+  })
+
+  it('another AVIF behind the first', async () => {
+    const [first, second] = await Promise.all(
+      [photo, restarting].map((file) => sharp(file).resize(100, 100).avif({ effort: 0 }).toBuffer()),
+    )
+    const both = Buffer.concat([first ?? photo, second ?? photo])
+    const whole = await render(first ?? photo, 's3')
+    expect((await render(both, 's3')).thumbnail.equals(whole.thumbnail)).toBe(true)
+    await expect(render((first ?? photo).subarray(0, -100), 's3')).rejects.toMatchObject(corrupt)
   })
 
   it('a window of compressed data that is said to be too small', async () => {

@@ -40,6 +40,15 @@ function* gifFrameEnds(bytes: Buffer): Generator<{ begin: number; end: number }>
   }
 }
 
+/** The end of a picture's data, and of the file. */
+const GIF_END = Buffer.from('003b', 'hex')
+
+/** A GIF that ends with its data has its end; where data are missing, libvips sees that as before. */
+export const withGifEnd = (bytes: Buffer): Buffer =>
+  bytes.toString('latin1', 0, 3) === 'GIF' && bytes.at(-1) !== GIF_END.at(-1)
+    ? Buffer.concat([bytes, GIF_END])
+    : bytes
+
 /** A frame of one transparent pixel: its control, its place and size, and its data. */
 const TRANSPARENT_FRAME = Buffer.from(
   '21f9040100000000 2c0000000001000100 00 0202440100'.replaceAll(' ', ''),

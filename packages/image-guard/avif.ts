@@ -47,6 +47,24 @@ export function stillOf(file: Buffer): Buffer {
   return still
 }
 
+/**
+ * An AVIF with one description of its items, the first, as browsers read one. Others come with a second file behind the
+ * first, and decoders differ in which one they take.
+ */
+export function withOneMeta(file: Buffer): Buffer {
+  let copy: Buffer | undefined
+  let isFirst = true
+  for (const { type, at } of boxes(file)) {
+    if (type !== 'meta') continue
+    if (!isFirst) {
+      copy ??= Buffer.from(file)
+      copy.write('free', at + 4, 'latin1')
+    }
+    isFirst = false
+  }
+  return copy ?? file
+}
+
 /** Whether the colours are stored as the transparency lets them through (ISO/IEC 23008-12, section 6.10.1.3, `prem`). */
 export const isPremultiplied = (bytes: Buffer): boolean => {
   const items = itemsOf(bytes)

@@ -1,5 +1,5 @@
-import { frames, withClearSurround } from './animation.ts'
-import { avifPixels, stillOf, withTurnedAlpha } from './avif.ts'
+import { frames, withClearSurround, withGifEnd } from './animation.ts'
+import { avifPixels, stillOf, withOneMeta, withTurnedAlpha } from './avif.ts'
 import { jpegSegments, withoutSlips } from './jpeg.ts'
 import { MAX_AVIF_PIXELS, MAX_FRAMES, MAX_SEGMENTS, Refusal } from './limits.ts'
 import { withoutText, withWholeWindow } from './png.ts'
@@ -20,14 +20,15 @@ export { withScanMended } from './scan.ts'
  * @throws Refusal CORRUPT_IMAGE, TOO_MANY_PIXELS
  */
 export function prepare(original: Uint8Array, contentType: string): Buffer {
-  const bytes = stillOf(withoutSlips(withWholeWindow(withoutText(original))))
+  const still = stillOf(withoutSlips(withWholeWindow(withoutText(original))))
+  const bytes = contentType === 'image/avif' ? withOneMeta(still) : still
   if (contentType === 'image/jpeg' && jpegSegments(bytes) > MAX_SEGMENTS) {
     throw new Refusal('CORRUPT_IMAGE', `The image has more than ${MAX_SEGMENTS} segments of metadata.`)
   }
   if ((contentType === 'image/gif' || contentType === 'image/webp') && frames(bytes) > MAX_FRAMES) {
     throw new Refusal('TOO_MANY_PIXELS', `The animation has more than ${MAX_FRAMES} frames.`)
   }
-  if (contentType !== 'image/avif') return withClearSurround(bytes)
+  if (contentType !== 'image/avif') return withClearSurround(withGifEnd(bytes))
   if (avifPixels(bytes).decoded > MAX_AVIF_PIXELS) {
     throw new Refusal(
       'TOO_MANY_PIXELS',

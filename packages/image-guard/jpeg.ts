@@ -55,7 +55,7 @@ const MAX_SLIPS = 100
 /**
  * A JPEG without the slips that some cameras and editors make in its header, which change no pixel but are warnings to
  * libjpeg like those of damaged data: bytes between segments that belong to none, a second beginning, a version of JFIF
- * that there never was, parameters of a progressive scan where there are none, a height that comes after the first scan, and
+ * that there never was, colours that Adobe never had, parameters of a progressive scan where there are none, a height that comes after the first scan, and
  * no marker at the end. (Where data is
  * missing too, the marker comes before its time, and libjpeg warns as before.)
  *
@@ -89,6 +89,13 @@ export function withoutSlips(file: Buffer): Buffer {
     }
     const jfif = marker === 0xe0 && file.toString('latin1', data, data + 5) === 'JFIF\0'
     if (jfif && file[data + 5] !== 1) replace(data + 5, data + 6, [1])
+    const adobe = marker === 0xee && file.toString('latin1', data, data + 5) === 'Adobe'
+    if (adobe && data + 12 <= file.length) {
+      const [taken, ...others] = COLOUR_TRANSFORMS[componentsFrom(file, at)] ?? []
+      const said = file[data + 11] ?? 0
+      if (taken !== undefined && said !== taken && !others.includes(said))
+        replace(data + 11, data + 12, [taken])
+    }
     if (marker !== START_OF_SCAN) continue
     const parameters = data + 1 + 2 * (file[data] ?? 0)
     const wrong = file.toString('hex', parameters, parameters + 3) !== '003f00'
@@ -102,6 +109,20 @@ export function withoutSlips(file: Buffer): Buffer {
     file.subarray(from),
     ends ? Buffer.alloc(0) : Buffer.from([0xff, END_OF_IMAGE]),
   ])
+}
+
+/** What Adobe's segment may say of the colours of so many components; decoders take the first one where it says another. */
+const COLOUR_TRANSFORMS: Record<number, number[]> = { 3: [1, 0], 4: [2, 0] }
+
+/** How many components the frame has that begins after a segment. */
+function componentsFrom(file: Buffer, from: number): number {
+  for (let at = markerFrom(file, from); at !== undefined && at + 10 <= file.length; ) {
+    const marker = file[at + 1] ?? 0
+    if (marker >= 0xc0 && marker <= 0xc2) return file[at + 9] ?? 0
+    if (marker === START_OF_SCAN || marker === END_OF_IMAGE) return 0
+    at = markerFrom(file, at + 2 + file.readUInt16BE(at + 2))
+  }
+  return 0
 }
 
 /** The height that follows the first scan, of a JPEG whose header does not know it yet (ITU-T T.81, B.2.5). */
