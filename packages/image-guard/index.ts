@@ -5,6 +5,7 @@ import { MAX_AVIF_PIXELS, MAX_FRAMES, MAX_SEGMENTS, Refusal } from './limits.ts'
 import { withoutText, withWholeWindow } from './png.ts'
 
 export { avifPixels, isPremultiplied } from './avif.ts'
+export { readExif } from './exif.ts'
 export { refuseManyScans } from './jpeg.ts'
 export { MAX_AVIF_PIXELS, Refusal } from './limits.ts'
 export { withScanMended } from './scan.ts'
