@@ -360,13 +360,14 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
 
   /** @throws ApiError INVALID_PARAMETER */
   function wantedAnalyses(asked: unknown): AnalysisName[] {
-    const offered = ANALYSES.filter((name) => deps.analyses.includes(name))
+    const offered = withMetadata(deps.analyses)
     if (asked === undefined || asked === null) {
-      const usual = offered.filter((name) => name === 'labels' || name === 'faces')
-      return usual.length > 0 ? usual : offered
+      const usual: AnalysisName[] = offered.filter((name) => name === 'labels' || name === 'faces')
+      // The position only where it is asked for by name.
+      const others = (name: AnalysisName) => usual.length === 0 && name !== 'gps'
+      return offered.filter((name) => name === 'metadata' || usual.includes(name) || others(name))
     }
-    const wanted = new Set(parse(analysesSchema(offered), { analyses: asked }, 'The request').analyses)
-    return offered.filter((name) => wanted.has(name))
+    return withMetadata(parse(analysesSchema(offered), { analyses: asked }, 'The request').analyses)
   }
 
   async function findImage(id: string, owner: string): Promise<Image> {
@@ -415,6 +416,10 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
 
   return app
 }
+
+/** Each once and in one order; the position is a part of the metadata. */
+const withMetadata = (names: AnalysisName[]): AnalysisName[] =>
+  ANALYSES.filter((name) => names.includes(name) || (name === 'metadata' && names.includes('gps')))
 
 /** RFC 9110, section 13.1.2: a list of tags or `*`, compared weakly. */
 const matches = (ifNoneMatch: string | undefined, etag: string): boolean =>

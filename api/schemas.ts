@@ -123,7 +123,7 @@ export const imageView = z.discriminatedUnion('status', [
     ...{ rekognitionLabels: true, rekognitionFaces: true },
     ...{ rekognitionModerationLabels: true, rekognitionTextDetections: true },
     ...{ labelModelVersion: true, moderationModelVersion: true, textModelVersion: true },
-    ...{ analyses: true, analysis: true, reused: true },
+    ...{ metadata: true, analyses: true, analysis: true, reused: true },
   }),
   failed.pick({ ...HEAD, completedAt: true, ...FACTS, analyses: true, failure: true }),
 ])

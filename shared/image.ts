@@ -106,10 +106,46 @@ export type RekognitionFace = z.infer<typeof faceSchema>
 export const moderationLabelSchema = z.looseObject({ Name: z.string(), Confidence: z.number() })
 export const textDetectionSchema = z.looseObject({ DetectedText: z.string() })
 
-/** What can be found out about an image, each by one operation of Rekognition. */
-export const ANALYSES = ['labels', 'faces', 'moderation', 'text'] as const
+/** What Rekognition can find out about an image, each by one operation, which is paid. */
+export const PAID_ANALYSES = ['labels', 'faces', 'moderation', 'text'] as const
+export type PaidAnalysis = (typeof PAID_ANALYSES)[number]
+/** What can be found out about an image. The last two are in its file and cost nothing; `gps` comes with `metadata`. */
+export const ANALYSES = [...PAID_ANALYSES, 'metadata', 'gps'] as const
 export const analysisNameSchema = z.enum(ANALYSES)
 export type AnalysisName = z.infer<typeof analysisNameSchema>
+
+export const paidAnalyses = (analyses: AnalysisName[]): PaidAnalysis[] =>
+  PAID_ANALYSES.filter((name) => analyses.includes(name))
+
+/** What the Exif block of the file says; nothing in it is checked against the picture. */
+export const metadataSchema = z.object({
+  /** The camera's local time, with its offset from UTC where the file has one. */
+  capturedAt: z
+    .string()
+    .regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)?$/)
+    .optional(),
+  make: z.string().optional(),
+  model: z.string().optional(),
+  lens: z.string().optional(),
+  software: z.string().optional(),
+  /** Seconds. */
+  exposureTime: z.number().optional(),
+  fNumber: z.number().optional(),
+  iso: z.int().optional(),
+  /** Millimetres, of the lens itself. */
+  focalLength: z.number().optional(),
+  /** As it is stored: the record's width and height are of the upright picture. */
+  orientation: z.int().min(1).max(8).optional(),
+  /** Only where `gps` was asked for. Degrees (WGS 84), and metres above sea level. */
+  gps: z
+    .object({
+      latitude: z.number().min(-90).max(90),
+      longitude: z.number().min(-180).max(180),
+      altitude: z.number().optional(),
+    })
+    .optional(),
+})
+export type Metadata = z.infer<typeof metadataSchema>
 
 /** Rekognition's answers, by analysis, as records and the object `analysis` have them. */
 export const ANSWERS = {
@@ -166,6 +202,8 @@ const results = {
   ...ANSWERS.text.partial().shape,
   labels: z.array(z.string()).optional(),
   faceCount: z.int().min(0).optional(),
+  /** Of the file itself, also where the results are another image's. */
+  metadata: metadataSchema.optional(),
   /** Whether the results are those of another image of this owner with the same bytes: nothing was paid for them. */
   reused: z.literal(true).optional(),
   /** Where the results are when they are too large for an item; then only their outlines are above. */

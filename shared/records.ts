@@ -12,6 +12,7 @@ import {
   type Kept,
   objectKeys,
   type ProcessingImage,
+  paidAnalyses,
   statusKey,
   unfinishedShard,
 } from './image.ts'
@@ -219,7 +220,7 @@ const bytesKey = (
   { owner, original, analyses }: Image,
 ): string =>
   `bytes#${createHash('sha256')
-    .update(JSON.stringify([owner, original.sha256, [...analyses].sort(), analysisSource]))
+    .update(JSON.stringify([owner, original.sha256, paidAnalyses(analyses).sort(), analysisSource]))
     .digest('hex')}`
 
 export interface Results extends Records {
@@ -227,7 +228,7 @@ export interface Results extends Records {
   analysisSource: string
 }
 
-/** @returns a finished image of the same owner with the same bytes and analyses; it may be gone */
+/** @returns a finished image of the same owner with the same bytes and paid analyses; it may be gone */
 export async function findSameBytes(results: Results, image: Image): Promise<string | undefined> {
   const { dynamo, table, now } = results
   const { Item } = await dynamo.send(

@@ -9,23 +9,24 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { buildApp } from '../api/app.ts'
 import { DEFAULT_MAX_UPLOAD_BYTES, readApiConfig } from '../shared/config.ts'
 import { type EventDetail, eventDetailSchema } from '../shared/event.ts'
-import { ANALYSES, type AnalysisName } from '../shared/image.ts'
+import { type AnalysisName, type PaidAnalysis, paidAnalyses } from '../shared/image.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { distinct } from './pictures.ts'
 
 const DAY = 86_400_000
-const OPERATIONS: Record<AnalysisName, string> = {
+const OPERATIONS: Record<PaidAnalysis, string> = {
   labels: 'DetectLabelsCommand',
   faces: 'DetectFacesCommand',
   moderation: 'DetectModerationLabelsCommand',
   text: 'DetectTextCommand',
 }
 /** What each analysis puts into a record. */
-const FIELDS: Record<AnalysisName, string[]> = {
+const FIELDS = {
   labels: ['rekognitionLabels', 'labelModelVersion'],
   faces: ['rekognitionFaces'],
   moderation: ['rekognitionModerationLabels', 'moderationModelVersion'],
   text: ['rekognitionTextDetections', 'textModelVersion'],
+  metadata: ['metadata'],
 }
 
 type Shown = Record<string, unknown> & { imageId: string; status: string }
@@ -106,16 +107,19 @@ const run = async (bytes: Uint8Array, request: Request = {}) => {
 }
 const remove = (imageId: string) =>
   system.app.request(`/images/${imageId}`, { method: 'DELETE', headers: { 'x-test-owner': 'me' } })
-const operations = (names: AnalysisName[]) => names.map((name) => OPERATIONS[name]).sort()
+const operations = (names: AnalysisName[]) =>
+  paidAnalyses(names)
+    .map((name) => OPERATIONS[name])
+    .sort()
 
 /** Exactly what was asked for is called, stored, shown and announced. */
 function expectOnly(result: Awaited<ReturnType<typeof run>>, names: AnalysisName[], stored: object): void {
   expect(result.record).toMatchObject({ status: 'completed', analyses: names })
   expect(result.paid).toEqual(operations(names))
-  for (const name of ANALYSES) {
-    for (const field of FIELDS[name]) {
-      expect(Object.hasOwn(result.record, field), field).toBe(names.includes(name))
-      expect(Object.hasOwn(stored, field), field).toBe(names.includes(name))
+  for (const [name, fields] of Object.entries(FIELDS)) {
+    for (const field of fields) {
+      expect(Object.hasOwn(result.record, field), field).toBe(names.some((one) => one === name))
+      expect(Object.hasOwn(stored, field), field).toBe(names.some((one) => one === name))
     }
   }
   expect(Object.hasOwn(stored, 'labels')).toBe(names.includes('labels'))
@@ -131,7 +135,10 @@ function expectOnly(result: Awaited<ReturnType<typeof run>>, names: AnalysisName
 
 describe('an image gets', () => {
   it.each<[string, AnalysisName[]]>([
-    ['', ['labels', 'faces']],
+    ['', ['labels', 'faces', 'metadata']],
+    ['?analyses=metadata', ['metadata']],
+    ['?analyses=gps', ['metadata', 'gps']],
+    ['?analyses=gps,labels', ['labels', 'metadata', 'gps']],
     ['?analyses=labels', ['labels']],
     ['?analyses=faces', ['faces']],
     ['?analyses=moderation', ['moderation']],
@@ -141,7 +148,7 @@ describe('an image gets', () => {
     ['?analyses=labels,labels,labels', ['labels']],
     ['?analyses=labels&analyses=moderation', ['labels', 'moderation']],
     ['?analyses=labels,faces,moderation,text', ['labels', 'faces', 'moderation', 'text']],
-  ])('with %s just that, each by one paid call', async (query, names) => {
+  ])('with %s just that, and one paid call for each of Rekognition’s', async (query, names) => {
     const result = await run(await fresh(), { query })
     expectOnly(result, names, await system.item(result.imageId))
   })
@@ -154,8 +161,8 @@ describe('an image gets', () => {
         ['faces', 'text'],
       ],
       ['faces, text', ['faces', 'text']],
-      [null, ['labels', 'faces']],
-      [undefined, ['labels', 'faces']],
+      [null, ['labels', 'faces', 'metadata']],
+      [undefined, ['labels', 'faces', 'metadata']],
     ] as const) {
       const imageId = await idOf(await postJson({ image, analyses }))
       expect((await show(imageId))['analyses']).toEqual(names)
@@ -195,7 +202,7 @@ describe('an image gets', () => {
       const { imageId } = (await response.json()) as { imageId: string }
       return (await show(imageId))['analyses']
     }
-    expect(await ask('')).toEqual(['labels', 'faces'])
+    expect(await ask('')).toEqual(['labels', 'faces', 'metadata'])
     expect(await ask('', ['text'])).toEqual(['text'])
     expect(await ask('?analyses=labels')).toEqual(['labels'])
     expect(await ask('?analyses=labels', 'moderation')).toEqual(['moderation'])
@@ -234,6 +241,9 @@ describe('a deployment', () => {
     ['moderation,labels', ['labels']],
     ['moderation,text', ['moderation', 'text']],
     ['faces,text,faces', ['faces']],
+    ['moderation,metadata', ['moderation', 'metadata']],
+    ['faces,gps', ['faces', 'metadata']],
+    ['gps', ['metadata']],
   ])('that allows %s computes nothing else, without being asked', async (allowed, names) => {
     const result = await run(await fresh(), { app: appOf(allowed) })
     expectOnly(result, names, await system.item(result.imageId))
@@ -336,7 +346,13 @@ describe('bytes that an owner has had analysed', () => {
     expect(first.event).not.toHaveProperty('reused')
     expect(second.paid).toEqual(FREE)
     expect(second.record).toMatchObject({ status: 'completed', reused: true, attempts: 1 })
-    for (const field of ['rekognitionLabels', 'rekognitionFaces', 'labelModelVersion', 'analyses'])
+    for (const field of [
+      'rekognitionLabels',
+      'rekognitionFaces',
+      'labelModelVersion',
+      'metadata',
+      'analyses',
+    ])
       expect(second.record[field]).toEqual(first.record[field])
     expect(second.record['original']).toMatchObject({
       key: `originals/${second.imageId}`,

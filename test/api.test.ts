@@ -392,7 +392,7 @@ describe('GET /images/{imageId}', () => {
     expect(Object.keys(body)).toEqual([
       ...['imageId', 'status', 'createdAt', 'updatedAt', 'attempts', 'original', 'analyses'],
     ])
-    expect(body['analyses']).toEqual(['labels', 'faces'])
+    expect(body['analyses']).toEqual(['labels', 'faces', 'metadata'])
   })
   it('answers 304 to the current ETag, and 200 to an old one', async () => {
     const imageId = await system.submit(await distinct(8))

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest'
-import { ANALYSES, type AnalysisName } from '../shared/image.ts'
+import { PAID_ANALYSES, type PaidAnalysis } from '../shared/image.ts'
 import { judge } from './simulation/judge.ts'
 import { play, preparePictures, type Run, type Scenario } from './simulation/scenario.ts'
 import type { Prepared } from './simulation/schedules.ts'
@@ -12,7 +12,7 @@ beforeAll(async () => {
 interface Case {
   images: number
   /** What is asked for, of one image after the other. */
-  analyses: AnalysisName[][]
+  analyses: PaidAnalysis[][]
   /** Calls a second that Rekognition takes of each operation; without it, all. */
   quota?: number
   /** Calls a second of each operation that a worker is told. */
@@ -22,7 +22,7 @@ interface Case {
   batch?: number
 }
 
-const OPERATIONS: Record<AnalysisName, string> = {
+const OPERATIONS: Record<PaidAnalysis, string> = {
   labels: 'worker DetectLabels',
   faces: 'worker DetectFaces',
   moderation: 'worker DetectModerationLabels',
@@ -57,7 +57,7 @@ async function workOff({ images, analyses, quota, share, workers, batch = 10 }: 
 }
 
 /** Milliseconds at which calls of an operation began, in order. */
-const callsOf = ({ world }: Run, analysis: AnalysisName): number[] =>
+const callsOf = ({ world }: Run, analysis: PaidAnalysis): number[] =>
   world.calls.flatMap(({ name, at }) => (name === OPERATIONS[analysis] ? at : [])).sort((a, b) => a - b)
 
 /** Calls a second, from the first of so many to the last. */
@@ -73,13 +73,13 @@ const mostOver = (calls: number[], share: number): number =>
   )
 
 describe("a worker at Terraform's computed share of the quota of each operation", () => {
-  const upTo = (count: number): AnalysisName[] => ANALYSES.slice(0, count)
+  const upTo = (count: number): PaidAnalysis[] => PAID_ANALYSES.slice(0, count)
   describe.each([
     { share: 5, batch: 10, images: 160 },
     { share: 2.5, batch: 10, images: 120 },
     { share: 0.25, batch: 5, images: 40 },
   ])('of $share calls a second', ({ share, batch, images }) => {
-    it.each<[string, AnalysisName[][]]>([
+    it.each<[string, PaidAnalysis[][]]>([
       ['labels only', [upTo(1)]],
       ['two analyses', [upTo(2)]],
       ['three analyses', [upTo(3)]],
@@ -117,10 +117,10 @@ describe('a backlog of all four analyses drains at the quota of each operation',
     ],
     ['5 calls a second, learned', { images: 500, quota: 5, workers: 2 }, { used: 0.85, throttled: 0.35 }],
   ])('of %s', async (_name, given, { used, throttled }) => {
-    const run = await workOff({ ...given, analyses: [[...ANALYSES]] })
+    const run = await workOff({ ...given, analyses: [[...PAID_ANALYSES]] })
     const { rekognition } = run.world
     expect(rekognition.throttled / rekognition.calls).toBeLessThan(throttled)
-    for (const analysis of ANALYSES) {
+    for (const analysis of PAID_ANALYSES) {
       // Of the last tenth, not every worker has something left.
       const answers = rekognition.answered[analysis]
       expect(rateOf(answers, Math.floor(0.9 * given.images)) / Number(given.quota)).toBeGreaterThan(used)

@@ -252,7 +252,7 @@ describe('an idempotency key binds', () => {
     await refused(await post('?filename=a.png&analyses=labels'))
     await refused(await post('?filename=a.png', { body: new Uint8Array(await distinct(2)) }))
     for (const same of [
-      post('?filename=folder/a.png&analyses=faces,labels'),
+      post('?filename=folder/a.png&analyses=metadata,faces,labels'),
       post('', { headers: { 'content-disposition': 'attachment; filename="a.png"' } }),
       post('', {
         headers: { 'content-type': 'application/json' },

@@ -18,6 +18,7 @@ const worker = ['test/worker.test.ts']
 const rules = ['test/rules.test.ts']
 const uploads = ['test/uploads.test.ts']
 const lambda = ['test/lambda.test.ts']
+const metadata = ['test/metadata.test.ts']
 
 export const MUTANTS: Mutant[] = [
   // Submission
@@ -171,7 +172,7 @@ export const MUTANTS: Mutant[] = [
     name: 'paid calls come before the pixels',
     file: 'worker/process-image.ts',
     from: '  const bytes = await takeIn(deps, image, time)\n',
-    to: '  const bytes = await takeIn(deps, image, time)\n  await analyse(deps, { S3Object: { Bucket: deps.bucket, Name: image.original.key } }, image.analyses, kept, time)\n',
+    to: '  const bytes = await takeIn(deps, image, time)\n  await analyse(deps, { S3Object: { Bucket: deps.bucket, Name: image.original.key } }, paidAnalyses(image.analyses), kept, time)\n',
   },
   {
     name: 'what a worker stored for a deleted image stays, and no trace of the deletion',
@@ -591,6 +592,42 @@ export const MUTANTS: Mutant[] = [
     from: 'images < :quota',
     to: 'images <= :quota',
     tests: rules,
+  },
+  // What a file says of itself
+  {
+    name: 'a position is read without being asked for',
+    file: 'worker/process-image.ts',
+    from: "readExif(exif, { gps: analyses.includes('gps') })",
+    to: 'readExif(exif, { gps: true })',
+    tests: metadata,
+  },
+  {
+    name: 'a request that names nothing gets the position',
+    file: 'api/app.ts',
+    from: " && name !== 'gps'",
+    to: '',
+    tests: ['test/analyses.test.ts'],
+  },
+  {
+    name: 'metadata is announced',
+    file: 'shared/event.ts',
+    from: '    original: image.original,\n',
+    to: "    original: image.original,\n    ...('metadata' in image ? { metadata: image.metadata } : {}),\n",
+    tests: metadata,
+  },
+  {
+    name: 'the metadata of one image is had by the next with its bytes',
+    file: 'shared/image.ts',
+    from: 'export const analysisSchema = z.object({\n',
+    to: 'export const analysisSchema = z.object({\n  metadata: metadataSchema.optional(),\n',
+    tests: metadata,
+  },
+  {
+    name: 'an impossible day becomes another',
+    file: 'packages/image-guard/exif.ts',
+    from: ' || !utc.toISOString().startsWith(local)',
+    to: '',
+    tests: metadata,
   },
   // Throttling
   {

@@ -16,10 +16,10 @@ import {
 } from '@aws-sdk/client-rekognition'
 import {
   ANSWERS,
-  type AnalysisName,
   type Answers,
   type CompletedImage,
   type Kept,
+  type PaidAnalysis,
   Verdict,
 } from '../shared/image.ts'
 import { Limiter, type LimiterOptions, OutOfTime } from './limiter.ts'
@@ -27,7 +27,7 @@ import { Limiter, type LimiterOptions, OutOfTime } from './limiter.ts'
 export interface Rekognition {
   rekognition: RekognitionClient
   /** Each shared by all batches of this process: Amazon counts the calls of each operation by themselves. */
-  limiters: Record<AnalysisName, Pick<Limiter, 'run'>>
+  limiters: Record<PaidAnalysis, Pick<Limiter, 'run'>>
   minConfidence: number
   maxLabels: number
 }
@@ -61,7 +61,7 @@ export type Analysis = Pick<CompletedImage, keyof Answers | 'labels' | 'faceCoun
 export async function analyse(
   deps: Rekognition,
   image: RekognitionImage,
-  analyses: AnalysisName[],
+  analyses: PaidAnalysis[],
   kept: Kept,
   time: Time,
 ): Promise<Answers> {
@@ -94,7 +94,7 @@ export const outline = ({ rekognitionLabels, rekognitionFaces }: Answers) => ({
 
 async function ask(
   { rekognition, minConfidence, maxLabels }: Rekognition,
-  name: AnalysisName,
+  name: PaidAnalysis,
   Image: RekognitionImage,
   { signal }: Time,
 ): Promise<Answers> {

@@ -10,6 +10,7 @@ import {
   PutObjectCommand,
   type S3Client,
 } from '@aws-sdk/client-s3'
+import { readExif } from '../packages/image-guard/index.ts'
 import type { Elapsed } from '../shared/aws.ts'
 import { formatOf, refusalOf } from '../shared/format.ts'
 import {
@@ -21,7 +22,9 @@ import {
   isExhausted,
   isFinished,
   type Kept,
+  type Metadata,
   type ProcessingImage,
+  paidAnalyses,
   thumbnailKey,
   uploadKey,
   Verdict,
@@ -236,7 +239,8 @@ async function commit(
 async function tidyUp(deps: ProcessDeps, image: FinishedImage): Promise<void> {
   await dropUpload(deps, image)
   try {
-    if (image.status === 'completed' && image.reused === undefined) await rememberBytes(deps, image)
+    const wasPaid = image.status === 'completed' && image.reused === undefined
+    if (wasPaid && paidAnalyses(image.analyses).length > 0) await rememberBytes(deps, image)
   } catch (cause) {
     deps.log.warn('the image is finished, but not all is tidy', { imageId: image.imageId, cause })
   }
@@ -278,16 +282,17 @@ async function release(
 /** Everything that is found out about an image. No paid call is made before its last pixel has been decoded. */
 async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, time: Time) {
   // Nobody who has a share of the decodes waits for one of these, so the two budgets cannot hold each other up.
-  const { rendered, sent } = await deps.originals.run(
+  const { rendered, sent, metadata } = await deps.originals.run(
     image.original.bytes,
     async () => {
       deps.makeRoom(image.original.bytes)
       const bytes = await takeIn(deps, image, time)
-      const rendered = await deps.render(bytes, deps.rekognitionSource, time.signal)
+      const { exif, ...rendered } = await deps.render(bytes, deps.rekognitionSource, time.signal)
       // The original itself, which may be large, is not kept for the time of the analysis where it is not sent.
       return {
         rendered,
         sent: rendered.rendition ?? (deps.rekognitionSource === 'bytes' ? bytes : undefined),
+        metadata: metadataOf(image, exif),
       }
     },
     { signal: time.signal },
@@ -309,7 +314,14 @@ async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, ti
     original: image.original,
     thumbnail: { ...stored.value, width: THUMBNAIL_SIDE, height: THUMBNAIL_SIDE },
     ...analysed.value,
+    ...(metadata === undefined ? {} : { metadata }),
   }
+}
+
+/** What an image's own file says, of what was asked for; so it never comes from another image. */
+function metadataOf({ analyses }: ProcessingImage, exif: Buffer | undefined): Metadata | undefined {
+  if (!analyses.includes('metadata')) return undefined
+  return exif === undefined ? {} : readExif(exif, { gps: analyses.includes('gps') })
 }
 
 /**
@@ -324,11 +336,12 @@ async function findResults(
   kept: Kept,
   time: Time,
 ) {
-  const known = await knownResults(deps, image)
+  const analyses = paidAnalyses(image.analyses)
+  const known = analyses.length === 0 ? undefined : await knownResults(deps, image)
   const { bucket, key } = image.original
   const forRekognition: RekognitionImage =
     sent === undefined ? { S3Object: { Bucket: bucket, Name: key } } : { Bytes: sent }
-  const answers = known ?? (await analyse(deps, forRekognition, image.analyses, kept, time))
+  const answers = known ?? (await analyse(deps, forRekognition, analyses, kept, time))
   return {
     ...(await fitItem(deps, image.imageId, answers, time)),
     ...(known === undefined ? {} : { reused: true }),

@@ -49,6 +49,8 @@ export interface Rendered {
   thumbnail: Buffer
   /** A JPEG for Rekognition, where it would not take the original or would not see it upright. */
   rendition: Buffer | undefined
+  /** The Exif block, as it is in the file. */
+  exif: Buffer | undefined
 }
 
 export interface Appraisal {
@@ -144,7 +146,7 @@ async function render(original: Buffer, source: 's3' | 'bytes', signal?: AbortSi
       toThumbnail(middle),
       asIs ? undefined : toRendition(decoded),
     ])
-    return { contentType, width, height, thumbnail, rendition }
+    return { contentType, width, height, thumbnail, rendition, exif: metadata.exif }
   }
   const work = (): Promise<Rendered> =>
     renderAll(bytes).catch((error) => {

@@ -1,5 +1,5 @@
 import type { EventDetail } from '../../shared/event.ts'
-import { ANSWERS, type AnalysisName } from '../../shared/image.ts'
+import { ANSWERS, type AnalysisName, paidAnalyses } from '../../shared/image.ts'
 import { labelItemId } from '../../shared/labels.ts'
 import { EXPECTED, type Run, type Scenario, type Submission } from './scenario.ts'
 import type { Settings } from './world.ts'
@@ -136,7 +136,7 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
       continue
     }
     if (item?.['status'] === 'completed') {
-      for (const name of item['analyses'] as AnalysisName[]) {
+      for (const name of paidAnalyses(item['analyses'] as AnalysisName[])) {
         const whole = Object.keys(ANSWERS[name].shape).every((key) => item[key] !== undefined)
         demand(whole, `${imageId} has no ${name}`)
       }

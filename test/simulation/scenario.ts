@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import sharp from 'sharp'
-import type { AnalysisName } from '../../shared/image.ts'
+import type { PaidAnalysis } from '../../shared/image.ts'
 import { createDecoder, type Rendered } from '../../worker/thumbnail.ts'
 import type { Fault } from './services.ts'
 import { type Call, RULES, type Rule, type Settings, World, type WorldOptions } from './world.ts'
@@ -32,7 +32,7 @@ export interface Scenario {
     /** Whether its failure, if there is one, is followed by a retry. */
     retry?: boolean | undefined
     /** Labels and faces, unless it says otherwise. */
-    analyses?: AnalysisName[] | undefined
+    analyses?: PaidAnalysis[] | undefined
   }[]
   /** Faults of single calls, by their number. */
   faults: { call: number; fault: Fault }[]

@@ -1,5 +1,5 @@
 import * as fc from 'fast-check'
-import { ANALYSES, type AnalysisName } from '../../shared/image.ts'
+import { PAID_ANALYSES, type PaidAnalysis } from '../../shared/image.ts'
 import { judge } from './judge.ts'
 import { play, type preparePictures, type Scenario } from './scenario.ts'
 import { FAULTS, type Fault } from './services.ts'
@@ -45,7 +45,7 @@ export async function* singleFaults(prepared: Prepared): AsyncGenerator<Scenario
   }
 }
 
-const SOME_ANALYSES: AnalysisName[][] = [['labels', 'faces'], ['labels'], [...ANALYSES]]
+const SOME_ANALYSES: PaidAnalysis[][] = [['labels', 'faces'], ['labels'], [...PAID_ANALYSES]]
 
 const picture = fc.constantFrom('good', 'other', 'third', 'corrupt', 'small', 'refused')
 const image: fc.Arbitrary<Scenario['images'][number]> = fc.record(

@@ -11,7 +11,7 @@ import { ReceiptHandleIsInvalid, type SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { SQSRecord } from 'aws-lambda'
 import type { EventDetail } from '../../shared/event.ts'
-import type { AnalysisName } from '../../shared/image.ts'
+import type { PaidAnalysis } from '../../shared/image.ts'
 import type { DynamoModel } from './dynamo.ts'
 
 const $metadata = {}
@@ -284,7 +284,7 @@ export class RekognitionModel {
   /** Of each object's key, how many calls were answered, which is what is billed. */
   readonly paid = new Map<string, number>()
   /** When each operation was answered, in milliseconds since 1970. */
-  readonly answered: Record<AnalysisName, number[]> = { labels: [], faces: [], moderation: [], text: [] }
+  readonly answered: Record<PaidAnalysis, number[]> = { labels: [], faces: [], moderation: [], text: [] }
   calls = 0
   throttled = 0
   readonly #now: () => number
@@ -300,7 +300,7 @@ export class RekognitionModel {
     this.#quota = quota
   }
 
-  detect(operation: AnalysisName, { Image }: { Image: { S3Object?: { Name: string } } }): object {
+  detect(operation: PaidAnalysis, { Image }: { Image: { S3Object?: { Name: string } } }): object {
     this.calls += 1
     if (!this.#admits(operation)) {
       this.throttled += 1
@@ -335,7 +335,7 @@ export class RekognitionModel {
   }
 
   /** Of each operation, a token bucket that holds one second's worth. */
-  #admits(operation: AnalysisName): boolean {
+  #admits(operation: PaidAnalysis): boolean {
     if (this.#quota === undefined) return true
     const most = Math.max(1, this.#quota)
     const now = this.#now()
