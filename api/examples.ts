@@ -26,7 +26,7 @@ const submitted = {
   createdAt: '2026-11-24T20:25:34.062Z',
   updatedAt: '2026-11-24T20:25:34.062Z',
   attempts: 0,
-  analyses: ['labels' as const, 'faces' as const],
+  analyses: ['labels' as const, 'faces' as const, 'metadata' as const],
   original: {
     bucket: 'image-analyzer-images',
     key: originalKey(IMAGE_ID),
@@ -72,6 +72,13 @@ const completed: FinishedImage = {
   ],
   rekognitionFaces: [],
   labelModelVersion: 'stand-in',
+  metadata: {
+    capturedAt: '2026-05-01T12:34:56+02:00',
+    make: 'FUJIFILM',
+    model: 'X-T5',
+    lens: 'XF33mmF1.4 R LM WR',
+    ...{ exposureTime: 0.004, fNumber: 2.8, iso: 160, focalLength: 33, orientation: 1 },
+  },
   labels: ['Sharp', 'Black'],
   faceCount: 0,
 }

@@ -8,6 +8,7 @@ import {
   failureSchema,
   imageIdSchema,
   labelSchema,
+  metadataSchema,
   originalSchema,
   STATUSES,
   thumbnailSchema,
@@ -99,7 +100,8 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
 
   const analysesParameter = {
     ...parametersOf(analysesSchema(analyses), {
-      analyses: 'What is to be found out. Without it an image gets labels and faces.',
+      analyses:
+        'What is to be found out. Without it an image gets labels, faces and metadata. `gps` comes with `metadata`, and only where it is named.',
     })[0],
     required: false,
     explode: false,
@@ -581,6 +583,11 @@ function components(): Json {
   named.add(labelSchema, { id: 'Label', description: "Rekognition's own." })
   named.add(faceSchema, { id: 'Face', description: "Rekognition's own." })
   named.add(failureSchema, { id: 'Failure' })
+  named.add(metadataSchema, {
+    id: 'Metadata',
+    description:
+      "What the file's Exif block says; empty where it says nothing. A `capturedAt` without an offset is the camera's local time, of no known zone. `orientation` is as stored, `gps` only where it was asked for.",
+  })
   for (const [id, view] of Object.entries({ Image: imageView, ListedImage: listedView })) {
     named.add(view, { id, description: 'What it has follows from its `status`.' })
     for (const option of view.options) {
