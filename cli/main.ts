@@ -20,7 +20,7 @@ const HELP = `image-analyzer <command> [options]
       - --filename NAME        standard input, under this name
       --wait                   until each is analysed
       --concurrency N          at once (8)
-      --analyses a,b           of labels, faces, moderation, text
+      --analyses a,b           of labels, faces, moderation, text, metadata, gps
       --journal FILE           what was sent (in your state folder)
   status <id …>                records; --wait until they are finished
   list                         newest first; --status S, --label L [--min-confidence N], --limit N (20) or --all
@@ -85,7 +85,7 @@ const GRACE_MS = 1_500
 const SAME_CTRL_C_MS = 500
 
 const STATUSES: readonly Status[] = ['pending', 'processing', 'completed', 'failed', 'awaiting_upload']
-const ANALYSES: readonly AnalysisName[] = ['labels', 'faces', 'moderation', 'text']
+const ANALYSES: readonly AnalysisName[] = ['labels', 'faces', 'moderation', 'text', 'metadata', 'gps']
 
 class UsageError extends Error {}
 

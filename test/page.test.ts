@@ -10,6 +10,7 @@ import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { type System, startSystem } from '../local/system.ts'
 import { CHROMIUM, skippedWithoutBrowser, startBrowser } from './browser.ts'
+import { exifBlock, GPS, picture, withExif } from './exif-blocks.ts'
 import { distinct, flat } from './pictures.ts'
 import { LONGEST_MS } from './until.ts'
 
@@ -306,6 +307,28 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     await expect.poll(() => page.locator('#detail-title').textContent()).toBe(name)
     expect(await page.locator('img[src=x]').count()).toBe(0)
     await page.locator('#close').click()
+  })
+
+  it('shows when and with what a photo was taken, as text, and where only in the record of one who asked', async () => {
+    const page = await open(system)
+    const block = exifBlock({
+      image: { 271: 'NIKON', 272: 'Nikon <img src=x onerror=document.title="hacked">' },
+      photo: { 36867: '2026:05:01 23:34:56', 36881: '-03:00', 42036: 'Lens & Co' },
+      gps: GPS,
+    })
+    await choose(page, {
+      name: 'exif.jpg',
+      mimeType: 'image/jpeg',
+      buffer: withExif(await picture('jpeg', 3), block),
+    })
+    await phase(page, 'exif.jpg', 'completed')
+    await card(page, 'exif.jpg').locator('.open').click()
+    const panel = page.locator('#panel')
+    await panel.getByText('May 1, 2026, 11:34 PM (UTC-03:00)').waitFor()
+    await panel.getByText('Nikon <img src=x onerror=document.title="hacked">', { exact: true }).waitFor()
+    await panel.getByText('Lens & Co', { exact: true }).waitFor()
+    expect(await page.title()).not.toBe('hacked')
+    expect(await panel.textContent()).not.toMatch(/latitude|33\.91/)
   })
 
   it('takes 110 photos at once', async () => {

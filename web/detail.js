@@ -466,6 +466,9 @@ function fileSection({ file, record, name }) {
       record?.createdAt &&
         new Date(record.createdAt).toLocaleString('en', { dateStyle: 'medium', timeStyle: 'short' }),
     ],
+    ['Taken', takenText(record?.metadata?.capturedAt)],
+    ['Camera', cameraText(record?.metadata)],
+    ['Lens', record?.metadata?.lens],
     ['Took', record?.createdAt && record.completedAt && elapsed(record.createdAt, record.completedAt)],
     ['Model', record?.labelModelVersion],
     ['Image id', record?.imageId, 'mono'],
@@ -476,6 +479,20 @@ function fileSection({ file, record, name }) {
     if (value) list.append(h('dt', {}, term), h('dd', { className }, value))
   }
   return h('section', {}, heading('File'), list)
+}
+
+/** By the camera's clock, whatever the time is here. @param {string | undefined} capturedAt */
+function takenText(capturedAt) {
+  if (!capturedAt) return ''
+  const [clock, offset] = [capturedAt.slice(0, 19), capturedAt.slice(19)]
+  const options = /** @type {const} */ ({ dateStyle: 'medium', timeStyle: 'short', timeZone: 'UTC' })
+  const zone = offset === '' ? 'by the camera’s clock' : `UTC${offset === 'Z' ? '' : offset}`
+  return `${new Date(`${clock}Z`).toLocaleString('en', options)} (${zone})`
+}
+
+/** Many makers begin the model with their name. @param {ImageRecord['metadata']} metadata */
+function cameraText({ make = '', model = '' } = {}) {
+  return model.toLowerCase().startsWith(make.toLowerCase()) ? model : `${make} ${model}`.trim()
 }
 
 /* Its controls */
