@@ -186,13 +186,18 @@ variable "daily_image_quota" {
 }
 
 variable "analyses" {
-  description = "What a request may ask for: labels, faces, moderation, text. The rest is never computed, billed or stored, and IAM forbids it. A request that names none gets labels and faces, as far as they are listed here."
+  description = "What a request may ask for: labels, faces, moderation and text by Rekognition; metadata and gps of the file itself, which cost nothing. The rest is never computed, billed or stored, and IAM forbids it. A request that names none gets labels, faces and metadata, as far as they are listed here."
   type        = list(string)
-  default     = ["labels", "faces", "moderation", "text"]
+  default     = ["labels", "faces", "moderation", "text", "metadata", "gps"]
 
   validation {
-    condition     = length(var.analyses) > 0 && length(distinct(var.analyses)) == length(var.analyses) && alltrue([for analysis in var.analyses : contains(["labels", "faces", "moderation", "text"], analysis)])
-    error_message = "Must list at least one of labels, faces, moderation and text, and each once."
+    condition     = length(var.analyses) > 0 && length(distinct(var.analyses)) == length(var.analyses) && alltrue([for analysis in var.analyses : contains(["labels", "faces", "moderation", "text", "metadata", "gps"], analysis)])
+    error_message = "Must list some of labels, faces, moderation, text, metadata and gps, and each once."
+  }
+
+  validation {
+    condition     = length(setsubtract(var.analyses, ["metadata", "gps"])) > 0
+    error_message = "Must list at least one of labels, faces, moderation and text."
   }
 }
 

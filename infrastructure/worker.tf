@@ -15,7 +15,8 @@ locals {
   }
 
   # Default quotas of each of Rekognition's image operations (Service Quotas): 50 calls a second in the two large
-  # American regions, 5 in most others. An image makes one call for each of its analyses, and each is another operation.
+  # American regions, 5 in most others. An image makes one call for each of its paid analyses, and each is another
+  # operation.
   rekognition_tps = coalesce(var.rekognition_tps, lookup({ us-east-1 = 50, us-west-2 = 50 }, local.region, 5))
 
   # worker/analysis.ts
@@ -249,7 +250,7 @@ resource "aws_iam_role_policy" "worker" {
       {
         Sid      = "Analyse"
         Effect   = "Allow"
-        Action   = [for analysis in var.analyses : local.rekognition_actions[analysis]]
+        Action   = [for analysis in var.analyses : local.rekognition_actions[analysis] if contains(keys(local.rekognition_actions), analysis)]
         Resource = "*"
       },
       # Claim, commit, announce and release a record, begin a new run; look at it when a condition has failed.

@@ -209,6 +209,16 @@ run "what_is_almost_right_is_refused" {
   expect_failures = [var.cors_origins, var.analyses, var.sweep_minutes]
 }
 
+run "what_is_free_does_not_come_alone" {
+  command = plan
+
+  variables {
+    analyses = ["metadata", "gps"]
+  }
+
+  expect_failures = [var.analyses]
+}
+
 run "an_analysis_is_listed_once" {
   command = plan
 
