@@ -29,6 +29,7 @@ import {
   type AuthConfig,
   apiSettings,
   DEFAULT_SWEEP_AFTER_SECONDS,
+  PREVIEW,
   readAuthConfig,
 } from '../shared/config.ts'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
@@ -74,6 +75,8 @@ const environmentSchema = z.object({
   STAND_IN_LATENCY_MS: z.coerce.number().min(0).optional(),
   /** Of the API, as on AWS. */
   ...apiSettings,
+  /** Of the worker, as on AWS. */
+  PREVIEW,
   /** How callers of the API prove who they are, as on AWS; see authSchema in shared/config.ts. */
   AUTH: z.enum(['none', 'jwt', 'iam']).default('none'),
   JWT_ISSUER: z.string().optional(),
@@ -264,6 +267,7 @@ async function start(
     jobQueueUrl,
     deadLetterQueueUrl,
     eventBus: names.eventBus,
+    preview: settings.PREVIEW,
     // The real service cannot reach into a bucket on this machine. And what is recorded are answers about the bytes that
     // it was sent, so the same ones have to be sent when they are replayed.
     rekognitionSource: real !== undefined || recordings !== undefined ? 'bytes' : 's3',

@@ -71,6 +71,8 @@ export const thumbnailSchema = z.object({
   height: pixels,
 })
 export type Thumbnail = z.infer<typeof thumbnailSchema>
+/** The whole upright picture, at most 1,600 pixels a side. */
+export const previewSchema = z.object(thumbnailSchema.shape)
 
 /** As fractions of the upright picture's width and height. */
 export const boundingBoxSchema = z.looseObject({
@@ -196,6 +198,8 @@ const everyImage = z.object({
 const results = {
   completedAt: timestamp,
   thumbnail: thumbnailSchema,
+  /** Not where previews are off (PREVIEW in config.ts). */
+  preview: previewSchema.optional(),
   ...ANSWERS.labels.partial().shape,
   ...ANSWERS.faces.partial().shape,
   ...ANSWERS.moderation.partial().shape,
@@ -262,12 +266,14 @@ export const UPLOADS = 'uploads/'
 export const uploadKey = (imageId: ImageId): string => `${UPLOADS}${imageId}`
 export const originalKey = (imageId: ImageId): string => `originals/${imageId}`
 export const thumbnailKey = (imageId: ImageId): string => `thumbnails/${imageId}.jpg`
+export const previewKey = (imageId: ImageId): string => `previews/${imageId}.jpg`
 export const analysisKey = (imageId: ImageId): string => `analyses/${imageId}.json`
 /** Every object that an image may have. */
 export const objectKeys = (imageId: ImageId): string[] => [
   uploadKey(imageId),
   originalKey(imageId),
   thumbnailKey(imageId),
+  previewKey(imageId),
   analysisKey(imageId),
 ]
 

@@ -338,7 +338,7 @@ describe('bytes that an owner has had analysed', () => {
   const FREE: string[] = []
   const BOTH = operations(['labels', 'faces'])
 
-  it('cost nothing again; the image has its own record, thumbnail and event', async () => {
+  it('cost nothing again; the image has its own record, thumbnail, preview and event', async () => {
     const bytes = await fresh()
     const first = await run(bytes)
     const second = await run(bytes, { query: '?filename=other.png' })
@@ -360,7 +360,9 @@ describe('bytes that an owner has had analysed', () => {
     })
     const thumbnail = second.record['thumbnail'] as { key: string }
     expect(thumbnail.key).toBe(`thumbnails/${second.imageId}.jpg`)
-    for (const Key of [thumbnail.key, `originals/${second.imageId}`])
+    const preview = second.record['preview'] as { key: string }
+    expect(preview.key).toBe(`previews/${second.imageId}.jpg`)
+    for (const Key of [thumbnail.key, preview.key, `originals/${second.imageId}`])
       await system.worker.s3.send(new HeadObjectCommand({ Bucket: system.names.bucket, Key }))
     expect(second.event).toMatchObject({
       eventId: `${second.imageId}:1:completed`,

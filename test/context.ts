@@ -95,6 +95,7 @@ export interface ShownImage {
     width: number
     height: number
   }
+  preview?: ShownImage['thumbnail']
   rekognitionLabels?: { Name: string; Confidence: number }[]
   rekognitionFaces?: unknown[]
   labelModelVersion?: string
@@ -173,6 +174,7 @@ export async function startTestSystem(
     render: createDecoder().render,
     originals: new Budget(ORIGINAL_BYTES),
     makeRoom: createMakeRoom(),
+    preview: true,
     rekognitionSource: 's3',
     analysisSource: 'the stand-in',
     minConfidence: 55,

@@ -46,6 +46,7 @@ const original = (imageId: string) => ({
   sha256: imageId.repeat(2).slice(0, 64),
 })
 const thumbnail = (imageId: string) => ({ key: `thumbnails/${imageId}.jpg` })
+const preview = (imageId: string) => ({ key: `previews/${imageId}.jpg` })
 const corrupt = { code: 'CORRUPT_IMAGE' }
 
 function shown(imageId: string, status: string, attempts = 1): ShownImage {
@@ -84,7 +85,7 @@ function allIsWell(): Two {
     ]),
     record: {
       ...{ imageId: GOOD, status: 'completed', epoch: 1, completedAt: at },
-      ...{ original: original(GOOD), thumbnail: thumbnail(GOOD) },
+      ...{ original: original(GOOD), thumbnail: thumbnail(GOOD), preview: preview(GOOD) },
     },
   }
   const bad = {
@@ -110,6 +111,7 @@ function allIsWell(): Two {
     objects: new Map([
       [original(GOOD).key, original(GOOD).sha256],
       [thumbnail(GOOD).key, 'any'],
+      [preview(GOOD).key, 'any'],
       [original(BAD).key, original(BAD).sha256],
     ]),
     ...{ early: [], listed: [BAD, GOOD], mishaps: [] },
@@ -203,6 +205,7 @@ const WRONGS: [string, Sort, string, (history: Two) => unknown][] = [
   ],
   ['a run too many', 'violations', BAD, ({ bad }) => Object.assign(bad.record, { epoch: 3 })],
   ['a missing thumbnail', 'violations', GOOD, ({ objects }) => objects.delete(thumbnail(GOOD).key)],
+  ['a missing preview', 'violations', GOOD, ({ objects }) => objects.delete(preview(GOOD).key)],
   ['a missing original', 'violations', BAD, ({ objects }) => objects.delete(original(BAD).key)],
   [
     'an original with other bytes',

@@ -76,6 +76,7 @@ export interface Stored {
   failure?: { code: string }
   original: { key: string; sha256: string }
   thumbnail?: { key: string }
+  preview?: { key: string }
 }
 
 /** All that is known when the system has come to rest. */
@@ -218,10 +219,11 @@ const state = (image: ShownImage): string =>
 
 function judgeRecords({ submissions, records, objects, listed }: History, judgement: Judgement): void {
   const known = new Set(submissions.map((submission) => submission.sha256))
-  for (const { imageId, status, original, thumbnail, failure } of records) {
+  for (const { imageId, status, original, thumbnail, preview, failure } of records) {
     const violate = (what: string): void => void judgement.violations.push({ id: imageId, what })
     if (!known.has(original.sha256)) violate('nobody submitted it')
     if (status === 'completed' && !objects.has(thumbnail?.key ?? '')) violate('its thumbnail is not in S3')
+    if (status === 'completed' && !objects.has(preview?.key ?? '')) violate('its preview is not in S3')
     const stored = objects.get(original.key)
     const told = failure?.code === 'ORIGINAL_MISSING'
     if (isFinished(status) && stored === undefined && !told) violate('its original is not in S3')

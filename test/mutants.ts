@@ -15,6 +15,7 @@ export interface Mutant {
 
 export const simulation = ['test/simulation.test.ts']
 const worker = ['test/worker.test.ts']
+const pipeline = ['test/pipeline.test.ts']
 const rules = ['test/rules.test.ts']
 const uploads = ['test/uploads.test.ts']
 const lambda = ['test/lambda.test.ts']
@@ -217,6 +218,42 @@ export const MUTANTS: Mutant[] = [
     from: 'if (whole.length <= MAX_RESULT_BYTES) return { ...answers, ...outline(answers) }',
     to: 'if (whole.length > 0) return { ...answers, ...outline(answers) }',
     tests: worker,
+  },
+  // Previews
+  {
+    name: 'a preview stays when its image is deleted',
+    file: 'shared/image.ts',
+    from: '  previewKey(imageId),\n',
+    to: '',
+    tests: pipeline,
+  },
+  {
+    name: 'an image is completed though its preview was not stored',
+    file: 'worker/process-image.ts',
+    from: "  if (previewed.status === 'rejected') throw previewed.reason\n",
+    to: '',
+    tests: pipeline,
+  },
+  {
+    name: 'a preview is made where none is wanted',
+    file: 'worker/thumbnail.ts',
+    from: 'isWanted ? previewSize(width, height) : undefined',
+    to: 'previewSize(width, height)',
+    tests: pipeline,
+  },
+  {
+    name: 'a preview that Rekognition would refuse is sent to it',
+    file: 'worker/thumbnail.ts',
+    from: 'Math.min(preview.width, preview.height) >= MIN_SIDE',
+    to: 'preview.width > 0',
+    tests: pipeline,
+  },
+  {
+    name: 'a small picture is enlarged before its preview is made',
+    file: 'worker/thumbnail.ts',
+    from: 'Math.min(1, THUMBNAIL_SIDE / Math.min(width, height))',
+    to: 'THUMBNAIL_SIDE / Math.min(width, height)',
+    tests: pipeline,
   },
   // The batch
   {

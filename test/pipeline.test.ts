@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { crc32, deflateSync } from 'node:zlib'
-import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
+import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3'
 import sharp, { type Sharp } from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { eventDetailSchema, MAX_DETAIL_BYTES } from '../shared/event.ts'
-import { startTestSystem, type TestSystem } from './context.ts'
-import { CORNERS, cornerColour, formats, quarters, rgb } from './pictures.ts'
+import { startTestSystem, type TestSystem, until, type Watcher, watchCalls } from './context.ts'
+import { CORNERS, cornerColour, distinct, formats, quarters, rgb } from './pictures.ts'
 import { processorMs } from './until.ts'
 
 const fixture = (name: string): Buffer => readFileSync(new URL(`fixtures/${name}`, import.meta.url))
@@ -229,6 +229,132 @@ describe('a thumbnail', () => {
   })
 })
 
+describe('a preview', () => {
+  let watcher: Watcher
+  beforeAll(() => {
+    watcher = watchCalls(system)
+  })
+  const keys = async (imageId: string): Promise<string[]> => {
+    const { Contents = [] } = await system.worker.s3.send(
+      new ListObjectsV2Command({ Bucket: system.names.bucket }),
+    )
+    return Contents.flatMap(({ Key = '' }) => (Key.includes(imageId) ? [Key] : []))
+  }
+
+  it.each([
+    ['jpeg', 6, 1],
+    ['png', 1, 1],
+    ['webp', 6, 1.25],
+    ['avif', 1, 1.25],
+  ] as const)(
+    'of a %s with orientation %i is upright, and within 1,600 pixels',
+    async (format, orientation, times) => {
+      const [width, height] = [1_600 * times, 1_200 * times]
+      const shown = await (await quarters(width, height)).png({ compressionLevel: 1 }).toBuffer()
+      const bytes = await sharp(orientation === 6 ? await sharp(shown).rotate(270).toBuffer() : shown)
+        .withMetadata({ orientation, exif: { IFD0: { Artist: 'SECRET' } } })
+        .toFormat(format, format === 'webp' || format === 'avif' ? { effort: 0 } : {})
+        .toBuffer()
+      const { imageId, preview, original } = await finish(bytes)
+      expect(original).toMatchObject({ width, height })
+      const kept = await stored(`previews/${imageId}.jpg`)
+      expect(preview).toEqual({
+        ...{ bucket: system.names.bucket, key: `previews/${imageId}.jpg`, contentType: 'image/jpeg' },
+        ...{ bytes: kept.length, width: 1_600, height: 1_200 },
+      })
+      await expectCorners(kept)
+      const { exif, xmp, iptc, icc, ...known } = await sharp(kept).metadata()
+      expect({ exif, xmp, iptc, icc }).toEqual({})
+      expect(known).toMatchObject({ format: 'jpeg', width: 1_600, height: 1_200, space: 'srgb', channels: 3 })
+      expect(kept.includes('SECRET')).toBe(false)
+    },
+  )
+
+  it.each([
+    ['never enlarged', 90, 100, 90, 100],
+    ['a line of a strip', 20_000, 90, 1_600, 7],
+    ['a pixel wide at the least', 80, 150_000, 1, 1_600],
+  ])('is %s', async (_what, width, height, shownWidth, shownHeight) => {
+    const picture = sharp({ create: { width, height, channels: 3, background: '#48c' } })
+    const { imageId, preview } = await finish(await picture.png().toBuffer())
+    expect(preview).toMatchObject({ width: shownWidth, height: shownHeight })
+    const { width: keptWidth, height: keptHeight } = await sharp(
+      await stored(`previews/${imageId}.jpg`),
+    ).metadata()
+    expect([keptWidth, keptHeight]).toEqual([shownWidth, shownHeight])
+  })
+
+  it('is sharp where the picture is smaller than its thumbnail', async () => {
+    const stripes = Buffer.alloc(100 * 90, Buffer.from([0, 255]))
+    const bytes = await sharp(stripes, { raw: { width: 100, height: 90, channels: 1 } })
+      .png()
+      .toBuffer()
+    const { imageId } = await finish(bytes)
+    const { channels } = await sharp(await stored(`previews/${imageId}.jpg`)).stats()
+    // Half of it black and half white; enlarged and made smaller again, it would be grey.
+    expect(channels[0]?.stdev).toBeGreaterThan(120)
+  })
+
+  it('with PREVIEW=off is neither made nor stored, and nothing else is different', async () => {
+    const bytes = await (await quarters(228, 188)).webp({ effort: 0 }).toBuffer()
+    const sent: unknown[] = []
+    watcher.before = (command, { Image }) => {
+      if (command === 'DetectLabelsCommand') sent.push((Image as { Bytes: Uint8Array }).Bytes)
+    }
+    const on = await finish(bytes)
+    system.worker.preview = false
+    system.worker.analysisSource = 'asked again'
+    const off = await finish(bytes)
+    system.worker.preview = true
+    system.worker.analysisSource = 'the stand-in'
+    watcher.before = () => {}
+    expect(sent).toHaveLength(2)
+    expect(sent[1]).toEqual(sent[0])
+    expect(off).toMatchObject({ status: 'completed', rekognitionLabels: on.rekognitionLabels })
+    expect(off).not.toHaveProperty('preview')
+    expect(await keys(off.imageId)).toEqual([`originals/${off.imageId}`, `thumbnails/${off.imageId}.jpg`])
+    const none = await system.app.request(`/images/${off.imageId}/preview`)
+    expect(none.status).toBe(404)
+    expect(await none.json()).toMatchObject({ code: 'NOT_FOUND', detail: /has no preview/ })
+  })
+
+  it('is deleted with its image, also while a worker is at it', async () => {
+    const done = await finish(await distinct(71))
+    const remove = (imageId: string) => system.app.request(`/images/${imageId}`, { method: 'DELETE' })
+    expect(await keys(done.imageId)).toHaveLength(3)
+    expect((await remove(done.imageId)).status).toBe(204)
+    expect(await keys(done.imageId)).toEqual([])
+
+    const imageId = await system.submit(await distinct(72))
+    watcher.after = async (command) => {
+      if (command !== 'DetectFacesCommand') return
+      watcher.after = () => {}
+      await until('the preview is stored', async () =>
+        (await keys(imageId)).includes(`previews/${imageId}.jpg`) ? true : undefined,
+      )
+      expect((await remove(imageId)).status).toBe(204)
+    }
+    await system.work()
+    expect(await keys(imageId)).toEqual([])
+  })
+
+  it('that cannot be stored is tried again', async () => {
+    const imageId = await system.submit(await distinct(73))
+    watcher.before = (command, { Key }) => {
+      if (command === 'PutObjectCommand' && String(Key).startsWith('previews/')) throw new Error('no')
+    }
+    await system.work()
+    watcher.before = () => {}
+    expect(await system.record(imageId)).toMatchObject({ status: 'processing' })
+    await until('it is completed', async () => {
+      await system.work()
+      return (await system.record(imageId)).status === 'completed' ? true : undefined
+    })
+    expect(await keys(imageId)).toContain(`previews/${imageId}.jpg`)
+    system.trouble.length = 0
+  })
+})
+
 describe('what Rekognition is given', () => {
   const seen: { operation: string; image: { Bytes?: Uint8Array; S3Object?: { Name?: string } } }[] = []
   beforeAll(() => {
@@ -259,9 +385,10 @@ describe('what Rekognition is given', () => {
   it.each(['webp', 'gif', 'avif'] as const)(
     'of a %s is an upright JPEG of the same picture',
     async (format) => {
-      const { image } = await given(await (await quarters(208, 168))[format]().toBuffer())
+      const { image, record } = await given(await (await quarters(208, 168))[format]().toBuffer())
       const bytes = Buffer.from(image.Bytes ?? [])
       expect(await sharp(bytes).metadata()).toMatchObject({ format: 'jpeg', width: 208, height: 168 })
+      expect(bytes.equals(await stored(`previews/${record.imageId}.jpg`))).toBe(true)
       await expectCorners(bytes)
     },
   )

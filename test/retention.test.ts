@@ -17,7 +17,7 @@ import { resourceNames } from '../local/resources.ts'
 import { expireObjects } from '../local/retention.ts'
 import { startSystem } from '../local/system.ts'
 import { clientOptions, s3Options } from '../shared/aws.ts'
-import { originalKey, thumbnailKey } from '../shared/image.ts'
+import { objectKeys, type originalKey } from '../shared/image.ts'
 import { finished, startTestSystem, until } from './context.ts'
 
 const photo = await readFile(new URL('fixtures/grace-hopper.jpg', import.meta.url))
@@ -174,7 +174,7 @@ it('objects go after the days of retention, and uploads that nobody took in afte
     const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket: bucket }))
     return Contents.map(({ Key = '' }) => Key).sort()
   }
-  const kept = [`originals/${imageId}`, `thumbnails/${imageId}.jpg`]
+  const kept = [`originals/${imageId}`, `previews/${imageId}.jpg`, `thumbnails/${imageId}.jpg`]
   expect(await keysAfter(14.9)).toEqual([...kept, 'uploads/left'])
   expect(await keysAfter(15.1)).toEqual(kept)
   expect(await keysAfter(29.9, 30)).toEqual(kept)
@@ -218,7 +218,7 @@ it('with RETENTION_DAYS a system keeps neither record nor objects for longer', a
   await until('the objects are gone', async () => {
     const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket: bucket }))
     const keys = Contents.map(({ Key }) => Key)
-    return keys.includes(originalKey(imageId)) || keys.includes(thumbnailKey(imageId)) ? undefined : true
+    return objectKeys(imageId).some((key) => keys.includes(key)) ? undefined : true
   })
   await until('the record is gone', async () => {
     const { Items = [] } = await dynamo.send(new ScanCommand({ TableName: table }))

@@ -219,6 +219,13 @@ describe('the judge', () => {
       },
     ],
     [
+      'a lost preview',
+      ({ world }) => {
+        for (const key of [...world.s3.objects.keys()])
+          if (key.startsWith('prev')) world.s3.objects.delete(key)
+      },
+    ],
+    [
       'an image that no search finds',
       ({ world }) => {
         for (const [id, item] of world.dynamo.items)

@@ -586,8 +586,8 @@ describe('the end of the function’s time', () => {
   it('makes no paid call for an image that is decoded too late', async () => {
     const imageId = await system.submit(photo)
     const { render } = system.worker
-    system.worker.render = async (bytes, source, signal) => {
-      const rendered = await render(bytes, source, signal)
+    system.worker.render = async (...image) => {
+      const rendered = await render(...image)
       time.pass(2_400)
       return rendered
     }

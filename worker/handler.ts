@@ -38,6 +38,7 @@ const deps: WorkerDeps = {
   jobQueueUrl: config.JOB_QUEUE_URL,
   deadLetterQueueUrl: config.DEAD_LETTER_QUEUE_URL,
   eventBus: config.EVENT_BUS_NAME,
+  preview: config.PREVIEW,
   rekognitionSource: config.REKOGNITION_SOURCE,
   analysisSource: `Rekognition ${config.MIN_CONFIDENCE} ${config.MAX_LABELS}`,
   minConfidence: config.MIN_CONFIDENCE,

@@ -25,6 +25,7 @@ import {
   type Metadata,
   type ProcessingImage,
   paidAnalyses,
+  previewKey,
   thumbnailKey,
   uploadKey,
   Verdict,
@@ -50,8 +51,10 @@ import { type Decoder, THUMBNAIL_SIDE } from './thumbnail.ts'
 export interface ProcessDeps extends Results, Rekognition {
   s3: S3Client
   bucket: string
+  /** Whether each image gets a preview. */
+  preview: boolean
   rekognitionSource: 's3' | 'bytes'
-  /** Makes the thumbnail and, where Rekognition needs one, a rendition. */
+  /** Makes the thumbnail, the preview and, where Rekognition needs one, a rendition. */
   render: Decoder['render']
   /** Of bytes of originals in memory: ORIGINAL_BYTES of budget.ts. */
   originals: Budget
@@ -287,32 +290,37 @@ async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, ti
     async () => {
       deps.makeRoom(image.original.bytes)
       const bytes = await takeIn(deps, image, time)
-      const { exif, ...rendered } = await deps.render(bytes, deps.rekognitionSource, time.signal)
+      const { preview, rekognitionSource: source } = deps
+      const { exif, ...rendered } = await deps.render(bytes, source, { preview, signal: time.signal })
       // The original itself, which may be large, is not kept for the time of the analysis where it is not sent.
+      const original = source === 'bytes' ? bytes : undefined
       return {
         rendered,
-        sent: rendered.rendition ?? (deps.rekognitionSource === 'bytes' ? bytes : undefined),
+        sent: rendered.takesOriginal ? original : rendered.rendition,
         metadata: metadataOf(image, exif),
       }
     },
     { signal: time.signal },
   )
-  const { contentType, width, height, thumbnail } = rendered
+  const { contentType, width, height, thumbnail, preview } = rendered
   image.original = { ...image.original, contentType, width, height }
   time.signal.throwIfAborted()
 
-  const [stored, analysed] = await Promise.allSettled([
+  const [stored, analysed, previewed] = await Promise.allSettled([
     put(deps, thumbnailKey(image.imageId), thumbnail, 'image/jpeg', time),
     findResults(deps, image, sent, kept, time),
+    preview && put(deps, previewKey(image.imageId), preview.bytes, 'image/jpeg', time),
   ])
   if (analysed.status === 'rejected') {
     if (analysed.reason instanceof ObjectUnreadable) await demandOriginal(deps, image)
     throw analysed.reason
   }
   if (stored.status === 'rejected') throw stored.reason
+  if (previewed.status === 'rejected') throw previewed.reason
   return {
     original: image.original,
     thumbnail: { ...stored.value, width: THUMBNAIL_SIDE, height: THUMBNAIL_SIDE },
+    ...(preview && { preview: { ...previewed.value, width: preview.width, height: preview.height } }),
     ...analysed.value,
     ...(metadata === undefined ? {} : { metadata }),
   }

@@ -221,8 +221,10 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
   for (const item of items.values()) {
     demand(item['status'] !== 'deleted', `the trace of the deleted ${item['imageId']} stays`)
     if (item['status'] !== 'completed') continue
-    const { key } = item['thumbnail'] as { key: string }
-    demand(world.s3.objects.has(key), `${key} is gone`)
+    for (const part of ['thumbnail', 'preview']) {
+      const { key } = item[part] as { key: string }
+      demand(world.s3.objects.has(key), `${key} is gone`)
+    }
   }
 
   // Whatever is completed is found by each of its labels, and nothing else is.

@@ -91,7 +91,7 @@ export async function preparePictures(): Promise<{ pictures: Pictures; render: W
   const { render } = createDecoder()
   const results = new Map<string, PromiseSettledResult<Rendered>>()
   for (const bytes of Object.values(pictures)) {
-    const [result] = await Promise.allSettled([render(bytes, 's3')])
+    const [result] = await Promise.allSettled([render(bytes, 's3', { preview: true })])
     results.set(hashOf(bytes), result)
   }
   return {

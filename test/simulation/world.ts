@@ -113,7 +113,7 @@ export interface WorldOptions {
   seed: number
   settings?: Partial<Settings>
   faultOf: (call: Call) => Fault | undefined
-  render: (original: Buffer, source: 's3' | 'bytes') => Promise<Rendered>
+  render: (original: Buffer) => Promise<Rendered>
   refusedByRekognition?: (bytes: Buffer) => boolean
   /** Calls a second that Rekognition takes of each operation. */
   quota?: number
@@ -515,6 +515,7 @@ export class World {
       render: this.#options.render,
       originals: new Budget(ORIGINAL_BYTES),
       makeRoom: () => {},
+      preview: true,
       rekognitionSource: 's3',
       analysisSource: 'model',
       minConfidence: 55,
