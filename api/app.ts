@@ -18,6 +18,7 @@ import {
   imageIdSchema,
   isFinished,
   originalKey,
+  previewKey,
   thumbnailKey,
 } from '../shared/image.ts'
 import type { Identify } from './auth.ts'
@@ -273,6 +274,20 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
       throw new ApiError('NOT_FOUND', `The image is ${image.status} and has no thumbnail.`)
     }
     return redirectTo(c, { Key: thumbnailKey(image.imageId), ResponseContentType: 'image/jpeg' })
+  })
+
+  app.get('/images/:imageId/preview', async (c) => {
+    const image = await findImage(c.req.param('imageId'), await ownerOf(c))
+    if (image.status !== 'completed') {
+      throw new ApiError('NOT_FOUND', `The image is ${image.status} and has no preview.`)
+    }
+    if (image.preview === undefined) {
+      throw new ApiError(
+        'NOT_FOUND',
+        'The image has no preview: it was analysed without. Its original and its thumbnail are there.',
+      )
+    }
+    return redirectTo(c, { Key: previewKey(image.imageId), ResponseContentType: 'image/jpeg' })
   })
 
   app.get('/images/:imageId/original', async (c) => {

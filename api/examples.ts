@@ -1,6 +1,6 @@
 import type * as z from 'zod'
 import { EVENT_SOURCE, eventDetail } from '../shared/event.ts'
-import { type FinishedImage, imageIdSchema, originalKey, thumbnailKey } from '../shared/image.ts'
+import { type FinishedImage, imageIdSchema, originalKey, previewKey, thumbnailKey } from '../shared/image.ts'
 import {
   type Accepted,
   type announcedSchema,
@@ -48,9 +48,17 @@ const completed: FinishedImage = {
     bucket: 'image-analyzer-images',
     key: thumbnailKey(IMAGE_ID),
     contentType: 'image/jpeg',
-    bytes: 4_962,
+    bytes: 4_952,
     width: 128,
     height: 128,
+  },
+  preview: {
+    bucket: 'image-analyzer-images',
+    key: previewKey(IMAGE_ID),
+    contentType: 'image/jpeg',
+    bytes: 65_103,
+    width: 512,
+    height: 600,
   },
   rekognitionLabels: [
     {

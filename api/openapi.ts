@@ -10,6 +10,7 @@ import {
   labelSchema,
   metadataSchema,
   originalSchema,
+  previewSchema,
   STATUSES,
   thumbnailSchema,
 } from '../shared/image.ts'
@@ -300,7 +301,7 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
           operationId: 'deleteImage',
           summary: 'Delete an image',
           responses: {
-            204: response('Record, original and thumbnail are gone.'),
+            204: response('Record, original, thumbnail and preview are gone.'),
             ...problems('IMAGE_NOT_FOUND'),
           },
         },
@@ -312,6 +313,20 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
           operationId: 'getThumbnail',
           summary: 'Get the thumbnail',
           description: 'JPEG, 128 × 128, upright.',
+          responses: {
+            ...presigned(),
+            ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
+          },
+        },
+      },
+      '/images/{imageId}/preview': {
+        parameters: [IMAGE_ID],
+        get: {
+          tags: ['Images'],
+          operationId: 'getPreview',
+          summary: 'Get the preview',
+          description:
+            'JPEG of the whole upright picture, at most 1,600 pixels a side; 404 where previews are off.',
           responses: {
             ...presigned(),
             ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
@@ -576,6 +591,7 @@ function components(): Json {
     description: 'Width and height are of the upright picture. They and the hash come with the analysis.',
   })
   named.add(thumbnailSchema, { id: 'Thumbnail' })
+  named.add(previewSchema, { id: 'Preview', description: 'Where previews are on.' })
   named.add(boundingBoxSchema, {
     id: 'BoundingBox',
     description: "Fractions of the upright picture's width and height.",

@@ -119,7 +119,7 @@ export const imageView = z.discriminatedUnion('status', [
   pending.pick(unfinishedView),
   processing.pick(unfinishedView),
   completed.pick({
-    ...{ ...HEAD, completedAt: true, ...FACTS, thumbnail: true },
+    ...{ ...HEAD, completedAt: true, ...FACTS, thumbnail: true, preview: true },
     ...{ rekognitionLabels: true, rekognitionFaces: true },
     ...{ rekognitionModerationLabels: true, rekognitionTextDetections: true },
     ...{ labelModelVersion: true, moderationModelVersion: true, textModelVersion: true },

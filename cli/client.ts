@@ -42,6 +42,8 @@ export interface Client {
   delete(imageId: string, options?: CallOptions): Promise<void>
   /** A URL of the bucket that is good for some minutes. */
   thumbnailUrl(imageId: string, options?: CallOptions): Promise<string>
+  /** Of the whole picture, at most 1,600 pixels a side. @throws ApiError `NOT_FOUND` where previews are off */
+  previewUrl(imageId: string, options?: CallOptions): Promise<string>
   originalUrl(imageId: string, options?: CallOptions): Promise<string>
   /** What was announced when the image was finished. */
   event(imageId: string, options?: CallOptions): Promise<Event>
@@ -346,6 +348,10 @@ class HttpClient implements Client {
 
   thumbnailUrl(imageId: string, options: CallOptions = {}): Promise<string> {
     return this.#presigned(`${pathOf(imageId)}/thumbnail`, options)
+  }
+
+  previewUrl(imageId: string, options: CallOptions = {}): Promise<string> {
+    return this.#presigned(`${pathOf(imageId)}/preview`, options)
   }
 
   originalUrl(imageId: string, options: CallOptions = {}): Promise<string> {

@@ -25,7 +25,7 @@ const HELP = `image-analyzer <command> [options]
   status <id …>                records; --wait until they are finished
   list                         newest first; --status S, --label L [--min-confidence N], --limit N (20) or --all
   retry <id … | --failed>      analyses failed images again
-  delete <id …>                records, originals and thumbnails
+  delete <id …>                records and all that is stored of them
   events                       one line for each image as it finishes; --every SECONDS (2)
   doctor                       what is wrong with a set-up, and how to mend it; --no-upload sends nothing
 

@@ -369,13 +369,13 @@ describe('GET /images/{imageId}', () => {
     ['an id that looks like a key of the table', 'idempotency%23abc'],
     ['a broken escape', '%E0%A4%A'],
   ])('answers %s with 404', async (_name, id) => {
-    for (const route of ['', '/thumbnail', '/original']) {
+    for (const route of ['', '/thumbnail', '/preview', '/original']) {
       await expectProblem(await system.app.request(`/images/${id}${route}`), 404, 'IMAGE_NOT_FOUND')
     }
   })
   it("answers another owner's image exactly as a missing one", async () => {
     const imageId = await system.submit(await distinct(6), { 'x-test-owner': 'me' })
-    for (const route of ['', '/thumbnail', '/original']) {
+    for (const route of ['', '/thumbnail', '/preview', '/original']) {
       const theirs = await system.app.request(`/images/${imageId}${route}`)
       const missing = await system.app.request(`/images/0199c0de-0000-7000-8000-000000000000${route}`)
       const body = async (response: Response) => ({ ...((await response.json()) as object), instance: '' })
@@ -424,19 +424,22 @@ describe('GET /images/{imageId}', () => {
   })
 })
 
-describe('GET /images/{imageId}/thumbnail and /original', () => {
+describe('GET /images/{imageId}/thumbnail, /preview and /original', () => {
   it('lead to a presigned URL of the object, the original as an attachment under its own name', async () => {
     const imageId = await system.submit(photo, {
       'content-disposition': 'attachment; filename="a \\"b\\".jpg"',
     })
     await system.work()
-    const thumbnail = await system.app.request(`/images/${imageId}/thumbnail`)
-    expect(thumbnail.status).toBe(302)
-    expect(thumbnail.headers.get('x-content-type-options')).toBe('nosniff')
-    const shown = await fetch(thumbnail.headers.get('location') ?? '')
-    expect(shown.status).toBe(200)
-    expect(shown.headers.get('content-type')).toBe('image/jpeg')
-    expect((await shown.arrayBuffer()).byteLength).toBe((await system.record(imageId)).thumbnail?.bytes)
+    const record = await system.record(imageId)
+    for (const part of ['thumbnail', 'preview'] as const) {
+      const picture = await system.app.request(`/images/${imageId}/${part}`)
+      expect(picture.status).toBe(302)
+      expect(picture.headers.get('x-content-type-options')).toBe('nosniff')
+      const shown = await fetch(picture.headers.get('location') ?? '')
+      expect(shown.status).toBe(200)
+      expect(shown.headers.get('content-type')).toBe('image/jpeg')
+      expect((await shown.arrayBuffer()).byteLength).toBe(record[part]?.bytes)
+    }
 
     const original = await system.app.request(`/images/${imageId}/original`)
     expect(original.status).toBe(302)
@@ -452,6 +455,7 @@ describe('GET /images/{imageId}/thumbnail and /original', () => {
     await system.work()
     for (const [part, bytes] of [
       ['thumbnail', (await system.record(imageId)).thumbnail?.bytes],
+      ['preview', (await system.record(imageId)).preview?.bytes],
       ['original', photo.length],
     ] as const) {
       const headers = { accept: 'application/json' }
@@ -474,9 +478,10 @@ describe('GET /images/{imageId}/thumbnail and /original', () => {
     const answer = await system.app.request(`/images/${imageId}/original`, { headers: { accept } })
     expect(answer.status).toBe(status)
   })
-  it('say that there is no thumbnail yet', async () => {
+  it('say that there is no thumbnail and no preview yet', async () => {
     const imageId = await system.submit(await distinct(11))
-    await expectProblem(await system.app.request(`/images/${imageId}/thumbnail`), 404, 'NOT_FOUND')
+    for (const part of ['thumbnail', 'preview'])
+      await expectProblem(await system.app.request(`/images/${imageId}/${part}`), 404, 'NOT_FOUND')
   })
   it.skipIf(ELSEWHERE)(`give a URL that stops working when its time is up${skippedElsewhere}`, async () => {
     const imageId = await system.submit(photo)

@@ -563,6 +563,12 @@ describe('the client', () => {
     expect(await client.event(image.imageId)).toMatchObject({ detail: { imageId: image.imageId, epoch: 1 } })
     const thumbnail = await fetch(await client.thumbnailUrl(image.imageId))
     expect(thumbnail.headers.get('content-type')).toBe('image/jpeg')
+    const preview = await sharp(await (await fetch(await client.previewUrl(image.imageId))).arrayBuffer())
+    expect(await preview.metadata()).toMatchObject({
+      format: 'jpeg',
+      width: image.original.width,
+      height: image.original.height,
+    })
     const original = await fetch(await client.originalUrl(image.imageId))
     expect((await original.arrayBuffer()).byteLength).toBe(image.original.bytes)
     const broken = new AbortController()

@@ -22,6 +22,7 @@ const ROUTES: { method: string; path: string; public?: true; body?: 'image' | 'a
   { method: 'GET', path: '/images' },
   { method: 'GET', path: '/images/:imageId' },
   { method: 'GET', path: '/images/:imageId/thumbnail' },
+  { method: 'GET', path: '/images/:imageId/preview' },
   { method: 'GET', path: '/images/:imageId/original' },
   { method: 'GET', path: '/images/:imageId/event' },
   { method: 'POST', path: '/images/:imageId/retry' },
@@ -246,7 +247,7 @@ describe.each(AUTHS)('AUTH=$auth', ({ build, owner, other, bad }) => {
         }
       }
     }
-    expect(compared).toBe((3 + 5) * METHODS.length * 4)
+    expect(compared).toBe((3 + 6) * METHODS.length * 4)
     expect(await Promise.all(Object.values(images).map(show))).toEqual(before)
   })
 
@@ -427,6 +428,7 @@ describe('what a user writes', () => {
     const places: ((text: string) => string)[] = [
       (text) => `/images/${text}`,
       (text) => `/images/${text}/thumbnail`,
+      (text) => `/images/${text}/preview`,
       (text) => `/images/${text}/original`,
       (text) => `/images/${MISSING}?wait=${text}`,
       (text) => `/images?cursor=${text}`,
@@ -578,7 +580,9 @@ describe('what a user writes', () => {
     expect(Contents.length).toBeGreaterThan(50)
     for (const { Key } of Contents)
       expect(Key).toMatch(
-        new RegExp(`^(originals/${uuid}|uploads/${uuid}|thumbnails/${uuid}\\.jpg|analyses/${uuid}\\.json)$`),
+        new RegExp(
+          `^(originals/${uuid}|uploads/${uuid}|(thumbnail|preview)s/${uuid}\\.jpg|analyses/${uuid}\\.json)$`,
+        ),
       )
     const key = new RegExp(
       `^(${uuid}|(idempotency|bytes)#[0-9a-f]{64}|label#[0-9a-f-]{36}#[0-9a-f]{64}|quota#[0-9a-f]{64}#\\d{4}-\\d\\d-\\d\\d)$`,

@@ -110,6 +110,7 @@ const PROTECTED: [string, string][] = [
   ['GET', '/images/{imageId}'],
   ['DELETE', '/images/{imageId}'],
   ['GET', '/images/{imageId}/thumbnail'],
+  ['GET', '/images/{imageId}/preview'],
   ['GET', '/images/{imageId}/original'],
   ['GET', '/images/{imageId}/event'],
   ['POST', '/images/{imageId}/retry'],
@@ -259,8 +260,9 @@ describe('an answer', () => {
     await ask('GET', '/images', '/images?label=sharp&minConfidence=60&limit=2')
     await get(completed, '?wait=1', { headers: { 'if-none-match': '*' } })
     await get(completed, '/thumbnail')
+    await get(completed, '/preview')
     await get(completed, '/original')
-    for (const part of ['/thumbnail', '/original'])
+    for (const part of ['/thumbnail', '/preview', '/original'])
       await get(completed, part, { headers: { accept: 'application/json' } })
     await get(completed, '/event')
     for (const route of ['/', '/docs', '/health', '/openapi.json']) await ask('GET', route)
@@ -290,6 +292,7 @@ describe('an answer', () => {
     await ask('GET', '/images', '/images?limit=0')
     await get(completed, '?wait=x')
     await get(pending, '/thumbnail')
+    await get(pending, '/preview')
     await get(pending, '/event')
     await get(awaited as string, '/original')
     await ask('POST', '/images/{imageId}/retry', `/images/${completed}/retry`)

@@ -455,7 +455,7 @@ describe('a presigned URL', () => {
     send(system.awsEndpoint, 'GET', url.slice(system.awsEndpoint.length), headers)
 
   it('that the API gives out is shown in its page', async () => {
-    for (const what of ['thumbnail', 'original']) {
+    for (const what of ['thumbnail', 'preview', 'original']) {
       const { headers } = await send(system.url, 'GET', `/images/${imageId}/${what}`)
       const shown = await get(headers.location ?? '')
       expect([shown.status, shown.headers['content-type']]).toEqual([200, 'image/jpeg'])

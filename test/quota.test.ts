@@ -234,7 +234,7 @@ describe('an image whose time is up', () => {
     now = START + 3 * DAY
     const none = await missing(await get('/images/0199c0de-0000-7000-8000-000000000000'))
     for (const id of [...old, upload.imageId]) {
-      for (const route of ['', '?wait=20', '/thumbnail', '/original'])
+      for (const route of ['', '?wait=20', '/thumbnail', '/preview', '/original'])
         expect(await missing(await get(`/images/${id}${route}`)), route).toEqual(none)
       expect(await missing(await get(`/images/${id}/retry`, 'POST'))).toEqual(none)
       expect(await missing(await get(`/images/${id}`, 'DELETE'))).toEqual(none)

@@ -38,6 +38,7 @@ const ROUTES: [path: string, allow: string][] = [
   [`/images/${ID}`, 'GET, HEAD, DELETE'],
   ['/images/nothing', 'GET, HEAD, DELETE'],
   [`/images/${ID}/thumbnail`, 'GET, HEAD'],
+  [`/images/${ID}/preview`, 'GET, HEAD'],
   [`/images/${ID}/original`, 'GET, HEAD'],
   [`/images/${ID}/event`, 'GET, HEAD'],
   [`/images/${ID}/retry`, 'POST'],

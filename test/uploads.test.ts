@@ -224,7 +224,7 @@ describe.skipIf(ELSEWHERE)(`a direct upload${skippedElsewhere}`, () => {
       bytes: bytes.length,
       filename: 'my cat.png',
     })
-    for (const route of ['original', 'thumbnail']) {
+    for (const route of ['original', 'thumbnail', 'preview']) {
       const none = await system.app.request(`/images/${imageId}/${route}`)
       expect(none.status).toBe(404)
       expect(await none.json()).toMatchObject({ code: 'NOT_FOUND' })
@@ -243,7 +243,9 @@ describe.skipIf(ELSEWHERE)(`a direct upload${skippedElsewhere}`, () => {
       thumbnail: { key: `thumbnails/${imageId}.jpg` },
     })
     expect(end).not.toHaveProperty('reused')
-    expect(await objectsOf(imageId)).toEqual([`originals/${imageId}`, `thumbnails/${imageId}.jpg`])
+    expect(await objectsOf(imageId)).toEqual([
+      ...[`originals/${imageId}`, `previews/${imageId}.jpg`, `thumbnails/${imageId}.jpg`],
+    ])
     expect((await stored(`originals/${imageId}`)).equals(bytes)).toBe(true)
     const original = await system.app.request(`/images/${imageId}/original`)
     const given = await fetch(original.headers.get('location') ?? '')
@@ -370,7 +372,7 @@ describe.skipIf(ELSEWHERE)(`a second POST with the same form${skippedElsewhere}`
     expect(sha256(original)).toBe(record.original.sha256)
     expect(record).toMatchObject({ status: 'completed', attempts: 1 })
     expect(paid()).toBe(2)
-    expect(await objectsOf(announced.imageId)).toHaveLength(2)
+    expect(await objectsOf(announced.imageId)).toHaveLength(3)
     expect(await eventIds()).toEqual([`${announced.imageId}:1:completed`])
   })
   it('after the look changes nothing, and leaves nothing', async () => {
@@ -382,7 +384,7 @@ describe.skipIf(ELSEWHERE)(`a second POST with the same form${skippedElsewhere}`
     await posted(announced, await jpegOf('#a0a'))
     await until('what was posted is gone', async () => {
       await system.work()
-      return (await objectsOf(announced.imageId)).length === 2 ? true : undefined
+      return (await objectsOf(announced.imageId)).length === 3 ? true : undefined
     })
     expect(await system.record(announced.imageId)).toEqual(record)
     expect((await stored(`originals/${announced.imageId}`)).equals(bytes)).toBe(true)
@@ -406,7 +408,7 @@ describe.skipIf(ELSEWHERE)(`a second POST with the same form${skippedElsewhere}`
     expect(record).toMatchObject({ status: 'completed', attempts: 2, original: { sha256: sha256(bytes) } })
     expect((await stored(`originals/${announced.imageId}`)).equals(bytes)).toBe(true)
     expect(calls.filter((name) => name === 'DetectLabelsCommand')).toHaveLength(1)
-    expect(await objectsOf(announced.imageId)).toHaveLength(2)
+    expect(await objectsOf(announced.imageId)).toHaveLength(3)
   })
   it('after a retry, of which its job knows nothing, leaves nothing either', async () => {
     const bytes = await jpegOf('#aaa')
@@ -418,7 +420,7 @@ describe.skipIf(ELSEWHERE)(`a second POST with the same form${skippedElsewhere}`
     await posted(announced, await jpegOf('#bbb'))
     await until('what was posted is gone', async () => {
       await system.work()
-      return (await objectsOf(announced.imageId)).length === 2 ? true : undefined
+      return (await objectsOf(announced.imageId)).length === 3 ? true : undefined
     })
     expect((await system.record(announced.imageId)).original.sha256).toBe(sha256(bytes))
   })
@@ -614,7 +616,7 @@ describe.skipIf(ELSEWHERE)(`what was uploaded${skippedElsewhere}`, () => {
       status: 'completed',
       original: { sha256: sha256(bytes) },
     })
-    expect(await objectsOf(imageId)).toHaveLength(2)
+    expect(await objectsOf(imageId)).toHaveLength(3)
     expect(await eventIds()).toEqual([`${imageId}:1:failed`, `${imageId}:2:completed`])
   })
   it('and failed is not removed by the sweeper when the job of its retry is lost', async () => {
@@ -642,7 +644,7 @@ describe.skipIf(ELSEWHERE)(`what was uploaded${skippedElsewhere}`, () => {
         original: { sha256: sha256(bytes) },
       })
       await system.work()
-      expect(await objectsOf(imageId)).toHaveLength(2)
+      expect(await objectsOf(imageId)).toHaveLength(3)
       expect(paid()).toBe(2)
     },
   )
@@ -782,7 +784,7 @@ describe.skipIf(ELSEWHERE)(`an idempotency key${skippedElsewhere}`, () => {
     await posted(third, bytes)
     await until('what was posted once more is gone', async () => {
       await system.work()
-      return (await objectsOf(first.imageId)).length === 2 ? true : undefined
+      return (await objectsOf(first.imageId)).length === 3 ? true : undefined
     })
     expect(await system.record(first.imageId)).toMatchObject({ status: 'completed', attempts: 1 })
   })
