@@ -175,12 +175,14 @@ resource "aws_iam_role_policy" "api" {
         Action   = "s3:GetObject"
         Resource = "${aws_s3_bucket.images.arn}/${local.analyses}*"
       },
-      # A presigned URL can do what its signer may: GET /images/{imageId}/original and /thumbnail.
+      # A presigned URL can do what its signer may: GET /images/{imageId}/original, /thumbnail and /preview.
       {
-        Sid      = "SignDownloads"
-        Effect   = "Allow"
-        Action   = "s3:GetObject"
-        Resource = ["${aws_s3_bucket.images.arn}/${local.originals}*", "${aws_s3_bucket.images.arn}/${local.thumbnails}*"]
+        Sid    = "SignDownloads"
+        Effect = "Allow"
+        Action = "s3:GetObject"
+        Resource = [
+          for prefix in [local.originals, local.thumbnails, local.previews] : "${aws_s3_bucket.images.arn}/${prefix}*"
+        ]
       },
       # DELETE /images/{imageId}.
       {

@@ -19,7 +19,7 @@ output "api_execution_arn" {
 }
 
 output "bucket" {
-  description = "The bucket of originals, thumbnails and large results."
+  description = "The bucket of originals, thumbnails, previews and large results."
   value       = aws_s3_bucket.images.id
 }
 

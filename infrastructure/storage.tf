@@ -1,6 +1,7 @@
 locals {
   originals  = "originals/"
   thumbnails = "thumbnails/"
+  previews   = "previews/"
   # Results that are too large for an item of the table.
   analyses = "analyses/"
   # Where presigned uploads land until the worker has checked them, and moved them to the originals.
@@ -13,7 +14,7 @@ locals {
 
   # Every object that an image may have: objectKeys in shared/image.ts.
   image_objects = [
-    for prefix in [local.uploads, local.originals, local.thumbnails, local.analyses] :
+    for prefix in [local.uploads, local.originals, local.thumbnails, local.previews, local.analyses] :
     "${aws_s3_bucket.images.arn}/${prefix}*"
   ]
 
@@ -40,7 +41,7 @@ locals {
   ]
 }
 
-# Originals, thumbnails and large results
+# Originals, thumbnails, previews and large results
 
 #trivy:ignore:AWS-0089 access logs need a second bucket and name every object's reader
 #trivy:ignore:AWS-0090 keys are written once, so versions would only keep what DELETE has promised to remove
@@ -133,6 +134,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "images" {
     for_each = var.retention_days == 0 ? {} : {
       originals  = local.originals
       thumbnails = local.thumbnails
+      previews   = local.previews
       analyses   = local.analyses
     }
     content {
@@ -150,7 +152,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "images" {
 
 # The page that the API serves posts large files here, and pages of other origins where they are named. A form as
 # multipart/form-data has no header that a browser would ask for (Fetch standard, CORS-safelisted request-header), and
-# thumbnails and originals are shown by <img>, which needs no CORS.
+# pictures are shown by <img>, which needs no CORS.
 resource "aws_s3_bucket_cors_configuration" "images" {
   bucket = aws_s3_bucket.images.id
 

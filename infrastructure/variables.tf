@@ -216,6 +216,12 @@ variable "rekognition_tps" {
   }
 }
 
+variable "preview" {
+  description = "Make a preview of each image, a JPEG of at most 1,600 pixels a side, for GET /images/{imageId}/preview and the page. What it costs is in README.md."
+  type        = bool
+  default     = true
+}
+
 variable "worker_timeout_seconds" {
   description = "Seconds that a worker has for a batch."
   type        = number
@@ -282,7 +288,7 @@ variable "keep_data" {
 }
 
 variable "retention_days" {
-  description = "Days after which an image is deleted, with its record, thumbnail and results. 0 keeps them."
+  description = "Days after which an image is deleted, with its record, thumbnail, preview and results. 0 keeps them."
   type        = number
   default     = 0
 

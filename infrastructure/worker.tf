@@ -106,6 +106,7 @@ resource "aws_lambda_function" "worker" {
         EVENT_BUS_NAME        = aws_cloudwatch_event_bus.images.name
         SWEEP_AFTER_SECONDS   = tostring(local.sweep_after_seconds)
         MAX_ATTEMPTS          = tostring(var.max_attempts)
+        PREVIEW               = var.preview ? "on" : "off"
         REKOGNITION_TPS       = tostring(local.rekognition_share)
         # glibc keeps an arena per thread, which fragments under libvips: 14 to 20 % of memory.
         MALLOC_ARENA_MAX = "2"
@@ -231,12 +232,15 @@ resource "aws_iam_role_policy" "worker" {
         Action   = "s3:PutObject"
         Resource = "${aws_s3_bucket.images.arn}/${local.originals}*"
       },
-      # Thumbnails, and results that are too large for the record.
+      # Thumbnails, previews where they are wanted, and results that are too large for the record.
       {
-        Sid      = "StoreResults"
-        Effect   = "Allow"
-        Action   = "s3:PutObject"
-        Resource = ["${aws_s3_bucket.images.arn}/${local.thumbnails}*", "${aws_s3_bucket.images.arn}/${local.analyses}*"]
+        Sid    = "StoreResults"
+        Effect = "Allow"
+        Action = "s3:PutObject"
+        Resource = [
+          for prefix in concat([local.thumbnails, local.analyses], var.preview ? [local.previews] : []) :
+          "${aws_s3_bucket.images.arn}/${prefix}*"
+        ]
       },
       # An upload that has moved; and of an image that was deleted before its job came, or while it was worked on, all.
       {

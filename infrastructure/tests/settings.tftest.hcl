@@ -80,8 +80,8 @@ run "what_is_asked_for_is_done" {
     condition = {
       for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.filter[0].prefix => rule.expiration[0].days
       if startswith(rule.id, "retention")
-    } == { "originals/" = 7, "thumbnails/" = 7, "analyses/" = 7 }
-    error_message = "Originals, thumbnails and results must go together."
+    } == { "originals/" = 7, "thumbnails/" = 7, "previews/" = 7, "analyses/" = 7 }
+    error_message = "Originals, thumbnails, previews and results must go together."
   }
   assert {
     condition     = aws_lambda_function.api.environment[0].variables.RETENTION_DAYS == "7" && aws_dynamodb_table.images.ttl[0].enabled && aws_dynamodb_table.images.ttl[0].attribute_name == "expiresAt"
