@@ -7,11 +7,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { type System, startSystem } from '../local/system.ts'
 import { CHROMIUM, skippedWithoutBrowser, startBrowser } from './browser.ts'
 import { exifBlock, GPS, picture, withExif } from './exif-blocks.ts'
-import { distinct, flat } from './pictures.ts'
+import { CORNERS, cornerColour, distinct, flat, quarters, rgb } from './pictures.ts'
 import { LONGEST_MS } from './until.ts'
 
 /** The page as people meet it: the whole system in this process, and a real browser in front of it. */
@@ -210,6 +211,38 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
       await shot(page, `detail-${name}`)
       await page.locator('#close').click()
     }
+  })
+
+  it('shows a WebP that EXIF turns upright, so that boxes fit, from the file and from the list', async () => {
+    const upright = await (await quarters(160, 120)).png().toBuffer()
+    const buffer = await sharp(await sharp(upright).rotate(270).toBuffer())
+      .withMetadata({ orientation: 6 })
+      .webp({ lossless: true, effort: 0 })
+      .toBuffer()
+    const page = await open(seeing)
+    const expectUpright = async () => {
+      await phase(page, 'turned.webp', 'completed')
+      await card(page, 'turned.webp').locator('.open').click()
+      await page.locator('.box').first().waitFor()
+      const picture = page.locator('.frame img')
+      expect(
+        await picture.evaluate((image: HTMLImageElement) => [image.naturalWidth, image.naturalHeight]),
+      ).toEqual([160, 120])
+      await page.locator('#boxes').uncheck()
+      const drawn = await picture.screenshot()
+      await page.locator('#boxes').check()
+      for (const [corner, colour] of Object.entries(CORNERS) as [keyof typeof CORNERS, string][]) {
+        const seen = await cornerColour(drawn, corner)
+        rgb(colour).forEach((value, channel) => {
+          expect(Math.abs((seen[channel] ?? 0) - value), `${corner} is ${seen}`).toBeLessThan(24)
+        })
+      }
+      await shot(page, 'detail-turned')
+    }
+    await choose(page, { name: 'turned.webp', mimeType: 'image/webp', buffer })
+    await expectUpright()
+    await page.reload()
+    await expectUpright()
   })
 
   it('says in plain words what is wrong with a file, and tries a failed one again', async () => {

@@ -105,7 +105,12 @@ function renderPicture({ key, name, phase, preview, record }) {
     if (url) location.assign(url)
     else announce(`${name} cannot be downloaded now.`)
   }
-  const source = preview ?? (onServer ? download.href : '')
+  const part = record?.preview ? '/preview' : '/original'
+  // Boxes are drawn over what is surely upright: browsers do not turn a WebP by its EXIF data.
+  const local = record?.preview ? undefined : preview
+  // A list says of no image whether it has a preview; the whole record is on its way.
+  const known = onServer && (phase !== 'completed' || hasResults(record))
+  const source = local ?? (known ? imageUrl(key, part) : '')
   if (source !== shownSource) {
     shownSource = source
     const waiting = h('p', { className: 'muted' }, 'Loading the picture…')
@@ -119,9 +124,9 @@ function renderPicture({ key, name, phase, preview, record }) {
       waiting.textContent = 'The browser cannot show this picture.'
     }
     canvas.replaceChildren(waiting, frame)
-    if (preview || !onServer) image.src = source
-    else
-      Promise.resolve(pictureUrl(key, '/original')).then((url) => {
+    if (local || !onServer) image.src = source
+    else if (known)
+      Promise.resolve(pictureUrl(key, part)).then((url) => {
         image.src = url
       })
   }

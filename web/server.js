@@ -28,7 +28,7 @@ function readJson(text) {
   }
 }
 
-/** @param {string} imageId @param {'' | '/original' | '/thumbnail' | '/event' | '/retry'} [part] */
+/** @param {string} imageId @param {'' | '/original' | '/thumbnail' | '/preview' | '/event' | '/retry'} [part] */
 export const imageUrl = (imageId, part = '') => `${BASE}images/${encodeURIComponent(imageId)}${part}`
 
 /**
@@ -117,7 +117,7 @@ export const newIdempotencyKey = () => crypto.getRandomValues(new Uint32Array(4)
  * Where a picture is. With a token the URL is asked for: an <img> cannot send one, and the bucket must not get it.
  *
  * @param {string} imageId
- * @param {'/original' | '/thumbnail'} part
+ * @param {'/original' | '/thumbnail' | '/preview'} part
  * @returns {string | Promise<string>}
  */
 export function pictureUrl(imageId, part) {
