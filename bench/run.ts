@@ -9,6 +9,7 @@ import { join } from 'node:path'
  */
 const BENCHMARKS: Record<string, () => Promise<object[]>> = {
   'cold-start': async () => (await import('./cold-start.ts')).coldStart(),
+  preview: async () => (await import('./preview.ts')).preview(),
   'decode-memory': async () => (await import('./decode-memory.ts')).decodeMemory(),
   'worker-memory': async () => (await import('./worker-memory.ts')).workerMemory(),
   memory: async () => (await import('./worker-memory.ts')).memoryOverTime(),
