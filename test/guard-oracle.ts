@@ -74,7 +74,7 @@ async function objection(
 
 const isDecoded = (bytes: Buffer): Promise<boolean> =>
   sharp(bytes, INPUT)
-    .resize(128, 128)
+    .resize(128, 128, { fit: 'fill' })
     .raw()
     .toBuffer()
     .then(
@@ -101,7 +101,7 @@ sharp.concurrency(1)
 const bytes = await buffer(process.stdin)
 const highest = () => Number(/VmHWM:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? 0) * 1024
 const [before, began] = [highest(), process.cpuUsage()]
-const ok = await sharp(bytes, ${JSON.stringify(INPUT)}).resize(128, 128).raw().toBuffer().then(() => true, () => false)
+const ok = await sharp(bytes, ${JSON.stringify(INPUT)}).resize(128, 128, { fit: 'fill' }).raw().toBuffer().then(() => true, () => false)
 const { user, system } = process.cpuUsage(began)
 console.log(JSON.stringify({ ok, bytes: highest() - before, seconds: (user + system) / 1e6 }))`
 
