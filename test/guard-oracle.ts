@@ -45,9 +45,11 @@ const ACCEPTED = ['jpeg', 'png', 'webp', 'gif', 'heif']
 const INPUT = { failOn: 'warning', limitInputPixels: false, pages: 1 } as const
 
 async function metadataOf(bytes: Buffer): Promise<Metadata | undefined> {
-  return sharp(bytes, INPUT)
-    .metadata()
-    .catch(() => undefined)
+  try {
+    return await sharp(bytes, INPUT).metadata()
+  } catch {
+    return undefined
+  }
 }
 
 async function objection(
