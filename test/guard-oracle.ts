@@ -41,6 +41,13 @@ export async function judgeByLibvips(bytes: Buffer): Promise<Judged> {
   }
 }
 
+/** By what browsers tell our formats (MIME Sniffing Standard, section 6.1); libvips takes two bytes for a JPEG. */
+const BEGINNINGS = ['ffd8ff', '89504e470d0a1a0a', '474946383761', '474946383961']
+const doBrowsersTell = (bytes: Buffer): boolean =>
+  BEGINNINGS.some((hex) => bytes.subarray(0, hex.length / 2).toString('hex') === hex) ||
+  bytes.toString('latin1', 8, 14) === 'WEBPVP' ||
+  /^ftypavi[fs]$/.test(bytes.toString('latin1', 4, 12))
+
 const ACCEPTED = ['jpeg', 'png', 'webp', 'gif', 'heif']
 const INPUT = { failOn: 'warning', limitInputPixels: false, pages: 1 } as const
 
@@ -60,9 +67,10 @@ async function objection(
 ): Promise<string | undefined> {
   const size = `libvips reads ${known.format} of ${known.width} × ${known.height}`
   if (code === 'IMAGE_TOO_SMALL') return Math.min(known.width, known.height) < 80 ? undefined : size
-  if (code === 'UNSUPPORTED_FORMAT') return undefined
-  if (!ACCEPTED.includes(known.format) || known.width * known.height > MAX_PIXELS[kindOf(known)])
-    return undefined
+  const isAccepted =
+    ACCEPTED.includes(known.format) && (known.format !== 'heif' || known.compression === 'av1')
+  if (code === 'UNSUPPORTED_FORMAT') return isAccepted && doBrowsersTell(bytes) ? size : undefined
+  if (!isAccepted || known.width * known.height > MAX_PIXELS[kindOf(known)]) return undefined
   for (const [words, least] of OWN_CAPS) {
     const cap = words.exec(message)?.[1]
     if (cap !== undefined) return least(bytes) > Number(cap) ? undefined : size

@@ -43,11 +43,12 @@ function* gifFrameEnds(bytes: Buffer): Generator<{ begin: number; end: number }>
 /** The end of a picture's data, and of the file. */
 const GIF_END = Buffer.from('003b', 'hex')
 
-/** A GIF that ends with its data has its end; where data are missing, libvips sees that as before. */
-export const withGifEnd = (bytes: Buffer): Buffer =>
-  bytes.toString('latin1', 0, 3) === 'GIF' && bytes.at(-1) !== GIF_END.at(-1)
-    ? Buffer.concat([bytes, GIF_END])
-    : bytes
+/** A still GIF that ends with its data has its end; where data are missing, libvips sees that as before. */
+export function withGifEnd(bytes: Buffer): Buffer {
+  if (bytes.toString('latin1', 0, 3) !== 'GIF' || bytes.at(-1) === GIF_END.at(-1)) return bytes
+  const [, second] = gifFrameEnds(bytes)
+  return second === undefined ? Buffer.concat([bytes, GIF_END]) : bytes
+}
 
 /** A frame of one transparent pixel: its control, its place and size, and its data. */
 const TRANSPARENT_FRAME = Buffer.from(
