@@ -6,7 +6,19 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { avifPixels } from '../packages/image-guard/index.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
-import { flat, grid, jpegSegment, linearGrey, withProfile, withSegments } from './pictures.ts'
+import {
+  flat,
+  grid,
+  insert,
+  jpegSegment,
+  linearGrey,
+  pngChunk,
+  repeat,
+  u32,
+  withChunks,
+  withProfile,
+  withSegments,
+} from './pictures.ts'
 
 /** Pictures that viewers show whole, and which the decoders of a pipeline are tempted to refuse or to colour wrongly. */
 
@@ -68,6 +80,16 @@ describe('a picture that is out of the ordinary ends completed, with the colours
         [232, 220, 0],
       ],
     ],
+    [
+      'Display P3 that no profile says',
+      'avif8-nclx-p3.avif',
+      [
+        [219, 0, 6],
+        [0, 163, 0],
+        [27, 40, 208],
+        [232, 220, 0],
+      ],
+    ],
   ])('%s', async (_, file, wanted) => {
     const imageId = await system.submit(odd(file))
     await system.work()
@@ -123,6 +145,56 @@ describe('an AVIF', () => {
     file.fill(0xff, moov + 16, moov + 200)
     await expectColours((await render(file, 's3')).thumbnail, [RED, GREEN, BLUE, YELLOW])
   })
+})
+
+describe('a verdict', () => {
+  const corrupt = { failure: { code: 'CORRUPT_IMAGE' } }
+
+  it.each([
+    ['alpha-irot.avif', 'iprp'],
+    ['alpha-irot.avif', 'ipma'],
+    ['avif8-nclx-p3.avif', 'iprp'],
+    ['avif8-nclx-p3.avif', 'ipco'],
+    ['avif8-nclx-p3.avif', 'colr'],
+  ])('is what %s gets whose box %s claims more than there is', async (name, type) => {
+    const file = odd(name)
+    file.writeUInt32BE(0xffffffff, file.indexOf(type) - 4)
+    await expect(render(file, 's3')).rejects.toMatchObject(corrupt)
+  })
+
+  it('is what an AVIF gets whose colours are said in too few bytes', async () => {
+    const file = odd('avif8-nclx-p3.avif')
+    file.writeUInt32BE(13, file.indexOf('colr') - 4)
+    await expect(render(file, 's3')).rejects.toMatchObject(corrupt)
+  })
+
+  it('is what an AVIF gets whose transparency has as many properties as can be counted', async () => {
+    const file = odd('alpha-irot.avif')
+    const ipma = file.indexOf('ipma') - 4
+    const end = ipma + file.readUInt32BE(ipma)
+    // The last of its four is followed by 251 of no property.
+    const full = insert(file, end, Buffer.alloc(251))
+    full[end - 5] = 255
+    for (const type of ['meta', 'iprp', 'ipma']) {
+      const at = full.indexOf(type) - 4
+      full.writeUInt32BE(full.readUInt32BE(at) + 251, at)
+    }
+    await expect(render(full, 's3')).rejects.toMatchObject(corrupt)
+  })
+})
+
+it.each<[what: string, chunks: Buffer[]]>([
+  ['no colours', [pngChunk('gAMA', u32(100_000)), pngChunk('cHRM', Buffer.alloc(32))]],
+  ['no white', [pngChunk('gAMA', u32(100_000)), pngChunk('cHRM', repeat(u32(1), 8))]],
+  ['no light', [pngChunk('gAMA', u32(0))]],
+  ['more than there is', [pngChunk('gAMA', u32(0xffffffff)), pngChunk('cHRM', Buffer.alloc(32, 255))]],
+  ['too little', [pngChunk('gAMA', Buffer.alloc(3)), pngChunk('cICP', Buffer.from([12, 13]))]],
+])('a PNG whose numbers stand for %s is taken for sRGB', async (_, chunks) => {
+  const plain = await flat(100, 100).png().toBuffer()
+  await expectColours(
+    (await render(withChunks(plain, ...chunks), 's3')).thumbnail,
+    Array(4).fill([68, 136, 204]),
+  )
 })
 
 describe('a slip that changes no pixel is mended, and a cut beside it is not:', () => {

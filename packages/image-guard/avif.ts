@@ -1,3 +1,4 @@
+import { type Cicp, coloursOf, forEqualColours, profileOf } from './colour.ts'
 import { Refusal } from './limits.ts'
 
 /** What a decoder has to do for one AVIF, in pixels: `largest` is the largest picture, `decoded` all of them together. */
@@ -91,57 +92,159 @@ export function withTurnedAlpha(file: Buffer): Buffer {
     ({ type, from, to }) => type === 'auxl' && to === items.primary && isAlpha(items, from),
   )?.from
   if (alpha === undefined || wanted.length === 0 || transformations(alpha).length > 0) return file
+  // Transformations are essential, which a decoder has to know of.
+  return describedAgain(file, alpha, { indexes: wanted, isEssential: true })
+}
+
+/**
+ * An AVIF whose colours are said by numbers alone (ISO/IEC 14496-12, section 12.1.5, `nclx`; or in the AV1 data, where it is
+ * not said elsewhere), or by a profile of grey, of which libvips makes three colours; with a profile that says the same.
+ *
+ * @param file any AVIF; one that has a profile, is in sRGB, or is out of the ordinary, comes back as it is
+ */
+export const withAvifProfile = (file: Buffer): Buffer => ifClear(() => withProfile(file)) ?? file
+
+function withProfile(file: Buffer): Buffer {
+  const items = itemsOf(file)
+  if (items?.primary === undefined) return file
+  const said = coloursSaid(items, items.primary)
+  const own = said.get('prof') ?? said.get('rICC')
+  const cicp = own === undefined ? cicpOf(file, items, said.get('nclx')) : undefined
+  const colours = cicp && coloursOf(cicp)
+  const profile = own === undefined ? colours && profileOf(colours, false) : forEqualColours(own)
+  if (profile === undefined) return file
+  const colr = Buffer.alloc(12)
+  colr.writeUInt32BE(colr.length + profile.length)
+  colr.write('colrprof', 4, 'latin1')
+  // Of two profiles libheif takes the last.
+  const added = { indexes: [items.properties.length], isEssential: false }
+  return describedAgain(file, items.primary, added, Buffer.concat([colr, profile]))
+}
+
+/**
+ * An AVIF with a second description, of items whose bytes stay where they are; the first one is passed over. It comes back
+ * as it is where that is not to be done by a few bytes.
+ *
+ * @param id of the item that has more properties
+ * @param added by their indexes, from 0
+ * @param property one that is added to the list
+ */
+function describedAgain(
+  file: Buffer,
+  id: number,
+  added: { indexes: number[]; isEssential: boolean },
+  property = Buffer.alloc(0),
+): Buffer {
   const meta = metaOf(file)
   let last = meta
   for (const box of boxes(file)) last = box
   // What is added behind a box that goes on to the end of the file would be a part of it.
   if (meta === undefined || last === undefined || file.readUInt32BE(last.at) !== file.length - last.at)
     return file
-  // A second description, of items whose bytes stay where they are; the first one is passed over.
-  const again = describedAgain(file.subarray(meta.at, meta.at + 8 + meta.data.length), alpha, wanted)
-  if (again === undefined) return file
-  const whole = Buffer.concat([file, again])
-  whole.write('free', meta.at + 4, 'latin1')
-  return whole
+  const described = file.subarray(meta.at, meta.at + 8 + meta.data.length)
+  // Each in the one before: where a box begins, from the beginning of `meta`, and where it ends.
+  const find = (type: string, [from, to]: Span, head: number): Span | undefined => {
+    const [found, second] = [...boxes(described.subarray(from + head, to))].filter((box) => box.type === type)
+    if (found === undefined || second !== undefined) return undefined
+    const at = from + head + found.at
+    const end = at + described.readUInt32BE(at)
+    return end <= to && end >= at + 8 ? [at, end] : undefined
+  }
+  const whole: Span = [0, described.length]
+  const iprp = find('iprp', whole, 12)
+  const ipco = iprp && find('ipco', iprp, 8)
+  const ipma = iprp && find('ipma', iprp, 8)
+  if (iprp === undefined || ipco === undefined || ipma === undefined) return file
+  const entry = associationsOf(described.subarray(...ipma), id)
+  if (entry === undefined || described.readUInt32BE(0) !== described.length) return file
+  const { indexBytes } = entry
+  const count = ipma[0] + entry.count
+  const highest = indexBytes === 2 ? 0x8000 : 0x80
+  const counted = described.readUInt8(count) + added.indexes.length
+  if (counted > 255 || added.indexes.some((index) => index + 1 >= highest)) return file
+  const associations = Buffer.alloc(added.indexes.length * indexBytes)
+  for (const [place, index] of added.indexes.entries()) {
+    associations.writeUIntBE(index + 1 + (added.isEssential ? highest : 0), place * indexBytes, indexBytes)
+  }
+  const grown = Buffer.from(described)
+  grown.writeUInt8(counted, count)
+  const inserted = [
+    { within: ipco, at: ipco[1], bytes: property },
+    { within: ipma, at: ipma[0] + entry.end, bytes: associations },
+  ].toSorted((a, b) => a.at - b.at)
+  const parts: Buffer[] = [file]
+  let from = 0
+  for (const { within, at, bytes } of inserted) {
+    for (const [box] of [whole, iprp, within])
+      grown.writeUInt32BE(grown.readUInt32BE(box) + bytes.length, box)
+    parts.push(grown.subarray(from, at), bytes)
+    from = at
+  }
+  const again = Buffer.concat([...parts, grown.subarray(from)])
+  again.write('free', meta.at + 4, 'latin1')
+  return again
 }
 
-/** A `meta` box in which an item has more properties; undefined where that is not to be done by a few bytes. */
-function describedAgain(meta: Buffer, id: number, indexes: number[]): Buffer | undefined {
-  // Each in the one before: where a box is, from the beginning of `meta`.
-  const find = (type: string, from: number, head: number): number | undefined => {
-    const size = meta.readUInt32BE(from)
-    const found = [...boxes(meta.subarray(from + head, from + size))].filter((box) => box.type === type)
-    return found[0] === undefined || found.length > 1 ? undefined : from + head + found[0].at
-  }
-  const iprp = find('iprp', 0, 12)
-  const ipma = iprp === undefined ? undefined : find('ipma', iprp, 8)
-  if (iprp === undefined || ipma === undefined) return undefined
-  const idBytes = meta[ipma + 8] === 0 ? 2 : 4
-  const indexBytes = (meta[ipma + 11] ?? 0) & 1 ? 2 : 1
-  let at = ipma + 16
-  for (let items = meta.readUInt32BE(ipma + 12); items > 0; items -= 1) {
+/** Where something begins and ends. */
+type Span = [begin: number, end: number]
+
+/** Of an item, within a box `ipma`: where the count of its associations is, and where they end. */
+function associationsOf(
+  ipma: Buffer,
+  id: number,
+): { count: number; end: number; indexBytes: number } | undefined {
+  const idBytes = ipma[8] === 0 ? 2 : 4
+  const indexBytes = (ipma[11] ?? 0) & 1 ? 2 : 1
+  let at = 16
+  for (let items = ipma.readUInt32BE(12); items > 0; items -= 1) {
     const count = at + idBytes
-    const end = count + 1 + meta.readUInt8(count) * indexBytes
-    if (uint(meta, at, idBytes) === id) {
-      // Transformations are essential, which the highest bit says.
-      const added = indexes.map((index) => (index + 1) | (indexBytes === 2 ? 0x8000 : 0x80))
-      const bytes = Buffer.alloc(added.length * indexBytes)
-      for (const [place, value] of added.entries()) bytes.writeUIntBE(value, place * indexBytes, indexBytes)
-      const again = Buffer.concat([meta.subarray(0, end), bytes, meta.subarray(end)])
-      again.writeUInt8(meta.readUInt8(count) + added.length, count)
-      for (const box of [0, iprp, ipma]) again.writeUInt32BE(meta.readUInt32BE(box) + bytes.length, box)
-      return again
-    }
+    const end = count + 1 + ipma.readUInt8(count) * indexBytes
+    if (uint(ipma, at, idBytes) === id) return { count, end, indexBytes }
     at = end
   }
   return undefined
 }
 
-/** Undefined where boxes end too early, or are not to be followed: the decoder has the last word on those. */
-function itemsOf(bytes: Buffer): Items | undefined {
-  try {
+/** What says which colours an item has, by its kind. */
+function coloursSaid({ properties, propertiesOf }: Items, id: number): Map<string, Buffer> {
+  const said = new Map<string, Buffer>()
+  for (const index of propertiesOf.get(id) ?? []) {
+    const { type, data } = properties[index] ?? {}
+    if (type === 'colr' && data !== undefined) said.set(data.toString('latin1', 0, 4), data.subarray(4))
+  }
+  return said
+}
+
+/** By what numbers the colours of the primary picture are said. @throws Unclear, RangeError */
+function cicpOf(file: Buffer, items: Items, nclx: Buffer | undefined): Cicp | undefined {
+  if (nclx !== undefined) return asShown(nclx.readUInt16BE(0), nclx.readUInt16BE(2))
+  const { primary = -1, references, types, places } = items
+  // The pieces of a grid are all of the same colours.
+  const piece = references.find(({ type, from }) => type === 'dimg' && from === primary)?.to
+  const place = places.get(types.get(primary) === 'av01' ? primary : (piece ?? -1))
+  const cicp = place && av1(readerOf(file, items)(place), { left: MAX_STEPS }).cicp
+  return cicp && asShown(cicp.primaries, cicp.transfer)
+}
+
+const UNSPECIFIED = 2
+/** What video is recorded with: BT.709, BT.601 and BT.2020. */
+const OF_VIDEO = [1, 6, 14, 15]
+/** Chromium draws an AVIF that says so little, or speaks of video, like a picture. */
+const asShown = (primaries: number, transfer: number): Cicp => ({
+  primaries: primaries === UNSPECIFIED ? 1 : primaries,
+  transfer: transfer === UNSPECIFIED || OF_VIDEO.includes(transfer) ? 13 : transfer,
+})
+
+const itemsOf = (bytes: Buffer): Items | undefined =>
+  ifClear(() => {
     const meta = metaOf(bytes)
-    return meta === undefined ? undefined : readItems(meta.data.subarray(4))
+    return meta && readItems(meta.data.subarray(4))
+  })
+
+/** Undefined where boxes end too early, or are not to be followed: the decoder has the last word on those. */
+function ifClear<T>(look: () => T): T | undefined {
+  try {
+    return look()
   } catch (error) {
     if (error instanceof Unclear || error instanceof RangeError) return undefined
     throw error
@@ -478,12 +581,16 @@ function readerOf(file: Buffer, { idat }: Items): (place: Place) => Buffer {
 }
 
 /** Frames in AV1 data, and the pixels that one of them may have (AV1 Bitstream & Decoding Process Specification, 5.3). */
-function av1(data: Buffer, steps: { left: number }): { frames: number; area: number } {
+function av1(
+  data: Buffer,
+  steps: { left: number },
+): { frames: number; area: number; cicp?: Cicp | undefined } {
   const SEQUENCE_HEADER = 1
   const FRAME_HEADER = 3
   const FRAME = 6
   let frames = 0
   let area = 0
+  let cicp: Cicp | undefined
   for (let at = 0; at < data.length; ) {
     steps.left -= 1
     if (steps.left < 0) throw new Unclear()
@@ -505,14 +612,21 @@ function av1(data: Buffer, steps: { left: number }): { frames: number; area: num
         if (byte < 128) break
       }
     }
-    if (type === SEQUENCE_HEADER) area = Math.max(area, largestFrame(data.subarray(at, at + size)))
+    if (type === SEQUENCE_HEADER) {
+      const sequence = readSequence(data.subarray(at, at + size))
+      area = Math.max(area, sequence.area)
+      cicp ??= sequence.cicp
+    }
     at += size
   }
-  return { frames, area }
+  return { frames, area, cicp }
 }
 
-/** Pixels of the largest frame that a sequence header allows (AV1 specification, section 5.5.1). Past its end are zeros. */
-function largestFrame(header: Buffer): number {
+/**
+ * What a sequence header says (AV1 specification, section 5.5.1): the pixels of the largest frame that it allows, and its
+ * colours. Past its end are zeros.
+ */
+function readSequence(header: Buffer): { area: number; cicp: Cicp | undefined } {
   let at = 0
   const bits = (count: number): number => {
     let value = 0
@@ -521,9 +635,10 @@ function largestFrame(header: Buffer): number {
     }
     return value
   }
-  bits(3) // profile
+  const profile = bits(3)
   bits(1) // still picture
-  if (bits(1) === 1) {
+  const isShort = bits(1) === 1
+  if (isShort) {
     bits(5) // level of a still picture with the short header
   } else {
     let delayBits = 0
@@ -551,5 +666,22 @@ function largestFrame(header: Buffer): number {
   }
   const widthBits = bits(4) + 1
   const heightBits = bits(4) + 1
-  return (bits(widthBits) + 1) * (bits(heightBits) + 1)
+  const area = (bits(widthBits) + 1) * (bits(heightBits) + 1)
+  // Lengths of the numbers that frames have.
+  if (!isShort && bits(1) === 1) bits(7)
+  bits(3) // tools
+  if (!isShort) {
+    bits(4) // tools between frames
+    const isOrdered = bits(1) === 1
+    if (isOrdered) bits(2)
+    const forScreens = bits(1) === 1 || bits(1) === 1
+    if (forScreens && bits(1) === 0) bits(1)
+    if (isOrdered) bits(3)
+  }
+  bits(3) // more tools
+  const isDeep = bits(1) === 1
+  if (isDeep && profile === 2) bits(1) // whether 12 bits
+  if (profile !== 1) bits(1) // grey
+  const cicp = bits(1) === 1 ? { primaries: bits(8), transfer: bits(8) } : undefined
+  return { area, cicp }
 }

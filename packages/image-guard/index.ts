@@ -1,8 +1,8 @@
 import { frames, withClearSurround, withGifEnd } from './animation.ts'
-import { avifPixels, stillOf, withOneMeta, withTurnedAlpha } from './avif.ts'
+import { avifPixels, stillOf, withAvifProfile, withOneMeta, withTurnedAlpha } from './avif.ts'
 import { jpegSegments, withoutSlips } from './jpeg.ts'
 import { MAX_AVIF_PIXELS, MAX_FRAMES, MAX_SEGMENTS, Refusal } from './limits.ts'
-import { withoutText, withWholeWindow } from './png.ts'
+import { withoutText, withPngProfile, withWholeWindow } from './png.ts'
 
 export { avifPixels, isPremultiplied } from './avif.ts'
 export { readExif } from './exif.ts'
@@ -21,7 +21,7 @@ export { withScanMended } from './scan.ts'
  * @throws Refusal CORRUPT_IMAGE, TOO_MANY_PIXELS
  */
 export function prepare(original: Uint8Array, contentType: string): Buffer {
-  const still = stillOf(withoutSlips(withWholeWindow(withoutText(original))))
+  const still = stillOf(withoutSlips(withPngProfile(withWholeWindow(withoutText(original)))))
   const bytes = contentType === 'image/avif' ? withOneMeta(still) : still
   if (contentType === 'image/jpeg' && jpegSegments(bytes) > MAX_SEGMENTS) {
     throw new Refusal('CORRUPT_IMAGE', `The image has more than ${MAX_SEGMENTS} segments of metadata.`)
@@ -36,5 +36,5 @@ export function prepare(original: Uint8Array, contentType: string): Buffer {
       `The pictures within the image may have ${MAX_AVIF_PIXELS / 1e6} million pixels together.`,
     )
   }
-  return withTurnedAlpha(bytes)
+  return withAvifProfile(withTurnedAlpha(bytes))
 }

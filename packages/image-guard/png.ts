@@ -1,4 +1,5 @@
-import { crc32 } from 'node:zlib'
+import { crc32, deflateSync } from 'node:zlib'
+import { type Colours, coloursOf, gamma, profileOf, SRGB_CHROMATICITIES } from './colour.ts'
 
 const SIGNATURE_BYTES = 8
 /** Length, type and checksum around each chunk's data (PNG specification, section 5.3). */
@@ -55,6 +56,15 @@ export function withoutText(file: Uint8Array): Buffer {
   return kept.subarray(0, length)
 }
 
+function pngChunk(type: string, data: Buffer): Buffer {
+  const chunk = Buffer.alloc(CHUNK_OVERHEAD + data.length)
+  chunk.writeUInt32BE(data.length)
+  chunk.write(type, 4, 'latin1')
+  chunk.set(data, 8)
+  chunk.writeUInt32BE(crc32(chunk.subarray(4, -4)), 8 + data.length)
+  return chunk
+}
+
 /**
  * A PNG that claims a smaller window of its compressed data than the data reach back. Every viewer reads it whole with the
  * largest window there is, which is right for any; libpng refuses it.
@@ -63,9 +73,9 @@ export function withoutText(file: Uint8Array): Buffer {
  */
 export function withWholeWindow(bytes: Buffer): Buffer {
   if (bytes.toString('latin1', 1, 4) !== 'PNG') return bytes
-  const at = dataFrom(bytes)
-  if (at === undefined) return bytes
-  const end = at + CHUNK_OVERHEAD + bytes.readUInt32BE(at)
+  const data = [...chunks(bytes)].find(({ type }) => type === 'IDAT')
+  if (data === undefined) return bytes
+  const { at, end } = data
   const [method = 0, flags = 0] = bytes.subarray(at + 8)
   // Deflate, and less than 32 KB (RFC 1950, section 2.2).
   const isSmall = (method & 15) === 8 && method >> 4 < 7 && (method * 256 + flags) % 31 === 0
@@ -80,11 +90,79 @@ export function withWholeWindow(bytes: Buffer): Buffer {
   return whole
 }
 
-/** Where the first chunk of pixels begins. */
-function dataFrom(bytes: Buffer): number | undefined {
-  for (let at = SIGNATURE_BYTES; at + CHUNK_OVERHEAD <= bytes.length; ) {
-    if (bytes.toString('latin1', at + 4, at + 8) === 'IDAT') return at
-    at += CHUNK_OVERHEAD + bytes.readUInt32BE(at)
-  }
-  return undefined
+interface Chunk {
+  type: string
+  at: number
+  end: number
+  data: Buffer
 }
+
+/** Up to the first chunk of pixels, and that one. */
+function* chunks(bytes: Buffer): Generator<Chunk> {
+  for (let at = SIGNATURE_BYTES; at + CHUNK_OVERHEAD <= bytes.length; ) {
+    const end = at + CHUNK_OVERHEAD + bytes.readUInt32BE(at)
+    const type = bytes.toString('latin1', at + 4, at + 8)
+    yield { type, at, end, data: bytes.subarray(at + 8, end - 4) }
+    if (type === 'IDAT') return
+    at = end
+  }
+}
+
+/** Of a profile: a name that ends with a zero, and the only method of compression that there is. */
+const NAME_AND_METHOD = Buffer.from('made\0\0')
+
+/** What says of a PNG which colours its numbers are. */
+const OF_COLOURS = ['cHRM', 'gAMA', 'iCCP', 'sRGB', 'cICP']
+
+/**
+ * A PNG whose colours are said by numbers alone, with a profile that says the same.
+ *
+ * @param bytes any file; one that is not a PNG, has a profile, or is in sRGB, comes back as it is
+ */
+export function withPngProfile(bytes: Buffer): Buffer {
+  if (bytes.toString('latin1', 1, 4) !== 'PNG') return bytes
+  const found = [...chunks(bytes)]
+  const [header] = found
+  const colours = coloursSaid(new Map(found.map(({ type, data }) => [type, data])))
+  // Grey, with transparency or without.
+  const profile = colours && profileOf(colours, header?.data[9] === 0 || header?.data[9] === 4)
+  if (header === undefined || profile === undefined) return bytes
+  const parts = [
+    bytes.subarray(0, header.end),
+    pngChunk('iCCP', Buffer.concat([NAME_AND_METHOD, deflateSync(profile, { level: 1 })])),
+  ]
+  let from = header.end
+  for (const { type, at, end } of found) {
+    if (!OF_COLOURS.includes(type)) continue
+    parts.push(bytes.subarray(from, at))
+    from = end
+  }
+  return Buffer.concat([...parts, bytes.subarray(from)])
+}
+
+/** What this stands for goes before all else: PNG specification, third edition, section 4.3. */
+function coloursSaid(said: Map<string, Buffer>): Colours | undefined {
+  const [primaries = 0, transfer = 0, matrix, isFull] = said.get('cICP') ?? []
+  // As in browsers: the pixels of a PNG are red, green and blue, from 0 to the highest number.
+  const colours = matrix === 0 && isFull === 1 ? coloursOf({ primaries, transfer }) : undefined
+  if (colours !== undefined || said.has('iCCP') || said.has('sRGB')) return colours
+  const [encoding] = numbers(said.get('gAMA'))
+  if (encoding === undefined || encoding < LEAST_GAMMA || encoding > MOST_GAMMA) return undefined
+  const chromaticities = said.get('cHRM')
+  if (chromaticities?.length === 32) {
+    const [wx = 0, wy = 0, rx = 0, ry = 0, gx = 0, gy = 0, bx = 0, by = 0] = numbers(chromaticities)
+    return { chromaticities: [rx, ry, gx, gy, bx, by, wx, wy], curve: gamma(1 / encoding) }
+  }
+  if (Math.abs(encoding * 2.2 - 1) <= NEAR_SRGB) return undefined
+  return { chromaticities: SRGB_CHROMATICITIES, curve: gamma(1 / encoding) }
+}
+
+/** What libpng takes in gAMA (pngrutil.c). */
+const LEAST_GAMMA = 0.000_16
+const MOST_GAMMA = 6_250
+/** A gAMA by itself that is so near to 1 / 2.2 means sRGB to browsers. */
+const NEAR_SRGB = 0.05
+
+/** Of gAMA and cHRM, in 100,000ths. */
+const numbers = (data: Buffer = Buffer.alloc(0)) =>
+  Array.from({ length: data.length >> 2 }, (_, at) => data.readUInt32BE(4 * at) / 100_000)
