@@ -147,28 +147,30 @@ export const repeat = (unit: Uint8Array, times: number): Buffer => Buffer.alloc(
 export const insert = (file: Uint8Array, at: number, ...parts: Uint8Array[]): Buffer =>
   Buffer.concat([file.subarray(0, at), ...parts, file.subarray(at)])
 
-/** A profile for grey whose numbers are amounts of light (ICC.1:2001-04): gamma 1, white of D50. */
-export function linearGrey(): Buffer {
+/** A profile (ICC.1:2001-04) of a display whose white is that of D50. */
+export function iccProfile(space: 'RGB ' | 'GRAY', tags: Record<string, Buffer>): Buffer {
   const d50 = '0000f6d6000100000000d32d'
-  const tags = [
-    { name: 'wtpt', data: Buffer.from(`58595a2000000000${d50}`, 'hex') },
-    { name: 'kTRC', data: Buffer.concat([Buffer.from('curv'), u32(0), u32(1), Buffer.from([1, 0, 0, 0])]) },
-  ]
+  const all = Object.entries({ wtpt: Buffer.from(`58595a2000000000${d50}`, 'hex'), ...tags })
   const head = Buffer.alloc(128)
   head.writeUInt32BE(0x02400000, 8)
-  head.write('mntrGRAYXYZ ', 12, 'latin1')
+  head.write(`mntr${space}XYZ `, 12, 'latin1')
   head.write('acsp', 36, 'latin1')
   head.write(d50, 68, 'hex')
-  let at = head.length + 4 + 12 * tags.length
-  const table = tags.map(({ name, data }) => {
+  let at = head.length + 4 + 12 * all.length
+  const table = all.map(([name, data]) => {
     const entry = Buffer.concat([Buffer.from(name), u32(at), u32(data.length)])
     at += data.length
     return entry
   })
-  const profile = Buffer.concat([head, u32(tags.length), ...table, ...tags.map(({ data }) => data)])
+  const profile = Buffer.concat([head, u32(all.length), ...table, ...all.map(([, data]) => data)])
   profile.writeUInt32BE(profile.length, 0)
   return profile
 }
+/** For a profile: numbers that are amounts of light to the power of 1 / `exponent`. */
+export const exponentCurve = (exponent: number): Buffer =>
+  Buffer.concat([Buffer.from('curv'), u32(0), u32(1), u16(Math.round(exponent * 256)), u16(0)])
+/** A profile for grey whose numbers are amounts of light. */
+export const linearGrey = (): Buffer => iccProfile('GRAY', { kTRC: exponentCurve(1) })
 export const withProfile = (png: Uint8Array, profile: Uint8Array): Buffer =>
   withChunks(
     png,
@@ -260,7 +262,7 @@ export async function frameBomb(format: 'gif' | 'webp', frames: number): Promise
   )
 }
 
-const u16 = (value: number): Buffer => Buffer.from([value >> 8, value & 255])
+export const u16 = (value: number): Buffer => Buffer.from([value >> 8, value & 255])
 export const u32 = (value: number): Buffer => Buffer.concat([u16(value >>> 16), u16(value & 0xffff)])
 export const box = (type: string, ...parts: Uint8Array[]): Buffer => {
   const data = Buffer.concat(parts)
