@@ -725,6 +725,13 @@ export const MUTANTS: Mutant[] = [
     tests: ['test/odd-pictures.test.ts'],
   },
   {
+    name: 'the thumbnail of a long picture is its middle, without the head',
+    file: 'worker/thumbnail.ts',
+    from: "isElongated ? 'attention' : 'centre'",
+    to: "'centre'",
+    tests: ['test/odd-pictures.test.ts'],
+  },
+  {
     name: 'a fault of ours in reading a form is called the caller’s',
     file: 'api/upload.ts',
     from: 'throw isParserError(error) ? broken : error',

@@ -342,6 +342,37 @@ describe('a slip that changes no pixel is mended, and a cut beside it is not:', 
   })
 })
 
+describe('of a long picture the thumbnail shows', () => {
+  const person = sharp(readFileSync(join(import.meta.dirname, 'fixtures/grace-hopper.jpg')))
+  const GROUND = '#334455'
+  const around = async (width: number, height: number, left: number, top: number): Promise<Buffer> => {
+    const input = await person.clone().resize(256, 300).png().toBuffer()
+    const ground = sharp({ create: { width, height, channels: 3, background: GROUND } })
+    return ground.composite([{ input, left, top }]).png().toBuffer()
+  }
+  /** The part of the thumbnail that is not the ground. */
+  const shown = async (picture: Buffer): Promise<number> => {
+    const { thumbnail } = await render(picture, 's3')
+    const { data, info } = await sharp(thumbnail).raw().toBuffer({ resolveWithObject: true })
+    let others = 0
+    for (let at = 0; at < data.length; at += info.channels)
+      if (Math.abs((data[at] ?? 0) - 0x33) > 16) others += 1
+    return others / (info.width * info.height)
+  }
+
+  it.each([
+    ['at the top', 256, 900, 0, 0],
+    ['at the bottom', 256, 900, 0, 600],
+    ['at the left', 1_500, 300, 0, 0],
+    ['at the right', 1_500, 300, 1_244, 0],
+  ])('the head that is %s, and the same part each time', async (_, width, height, left, top) => {
+    const picture = await around(width, height, left, top)
+    expect(await shown(picture)).toBeGreaterThan(0.7)
+    const [first, second] = await Promise.all([render(picture, 's3'), render(picture, 's3')])
+    expect(first?.thumbnail.equals(second?.thumbnail ?? picture)).toBe(true)
+  })
+})
+
 it('a strip keeps its shape for Rekognition where both of its limits can be kept', async () => {
   const strip = await flat(10_500, 90).png().toBuffer()
   const { rendition } = await render(strip, 's3')

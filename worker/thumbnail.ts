@@ -94,7 +94,8 @@ export interface Appraisal {
 export interface Decoder {
   /**
    * Reads an image through to its last pixel (only that proves it whole), and makes its thumbnail: 128 × 128, the
-   * middle of the upright picture, sRGB, on white where it was transparent, with no metadata.
+   * middle of the upright picture, or of a long one the part that the eye goes to; sRGB, on white where it was
+   * transparent, with no metadata.
    *
    * @throws the signal's reason; Verdict UNSUPPORTED_FORMAT, CORRUPT_IMAGE, IMAGE_TOO_SMALL, TOO_MANY_PIXELS; Error
    *   where libvips would read other formats
@@ -401,15 +402,32 @@ const largest = (...sizes: (Size | undefined)[]): Size => ({
   height: Math.max(...sizes.map((size) => size?.height ?? 1)),
 })
 
-const fromPixels = ({ data, info: { width, height, channels } }: { data: Buffer; info: OutputInfo }): Sharp =>
+const fromPixels = ({ data, info: { width, height, channels } }: Pixels): Sharp =>
   sharp(data, { raw: { width, height, channels } }).timeout({ seconds: PIPELINE_SECONDS })
 
-async function toThumbnail(pixels: { data: Buffer; info: OutputInfo }): Promise<Buffer> {
-  return fromPixels(pixels).resize(THUMBNAIL_SIDE, THUMBNAIL_SIDE).toColourspace('srgb').jpeg().toBuffer()
+/**
+ * The longer side by the shorter one above which a thumbnail shows the part that the eye goes to. It costs 5 ms of the
+ * processor, a tenth of what a picture of 12 megapixels takes; where less than a quarter is cut off, the middle will do.
+ */
+const ELONGATED = 4 / 3 + 0.01
+
+interface Pixels {
+  data: Buffer
+  info: OutputInfo
+}
+
+function toThumbnail(pixels: Pixels): Promise<Buffer> {
+  const { width, height } = pixels.info
+  const isElongated = Math.max(width, height) / Math.min(width, height) > ELONGATED
+  return fromPixels(pixels)
+    .resize(THUMBNAIL_SIDE, THUMBNAIL_SIDE, { position: isElongated ? 'attention' : 'centre' })
+    .toColourspace('srgb')
+    .jpeg()
+    .toBuffer()
 }
 
 /** A picture of pure noise, 1600 × 1600, is 1.9 MB: well within MAX_SENT_BYTES. */
-const toJpeg = (pixels: { data: Buffer; info: OutputInfo }, { width, height }: Size): Promise<Buffer> =>
+const toJpeg = (pixels: Pixels, { width, height }: Size): Promise<Buffer> =>
   fromPixels(pixels)
     .resize({ width, height, fit: 'fill' })
     .toColourspace('srgb')
