@@ -422,4 +422,10 @@ describe.skipIf(lacking.length > 0)(`IAM policies${skipped(lacking)}`, () => {
     expect(analyses(plans.frugal)).toEqual(['rekognition:DetectLabels *'])
     expect(analyses(plans.defaults)).toHaveLength(4)
   })
+  it('let a worker store previews where a deployment makes some', () => {
+    const previews = (plan: Plan) =>
+      [...grants(plan, 'worker')].filter((grant) => /PutObject.*preview/.test(grant))
+    expect(previews(plans.frugal)).toEqual([])
+    expect(previews(plans.defaults)).toHaveLength(1)
+  })
 })

@@ -236,7 +236,9 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
     expect(Object.keys(api).sort()).toEqual(
       [...names, 'ANALYSES', 'AUTH', 'MAX_UPLOAD_BYTES', 'MAX_WAIT_SECONDS'].sort(),
     )
-    expect(Object.keys(worker).sort()).toEqual([...sweeping, 'MALLOC_ARENA_MAX', 'REKOGNITION_TPS'].sort())
+    expect(Object.keys(worker).sort()).toEqual(
+      [...sweeping, 'MALLOC_ARENA_MAX', 'PREVIEW', 'REKOGNITION_TPS'].sort(),
+    )
     expect(Object.keys(sweeper).sort()).toEqual([...sweeping, 'GIVE_UP_DAYS'].sort())
 
     const withoutNumbers = (environment: Record<string, string>) =>
@@ -253,6 +255,11 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
       { AUTH: 'iam' },
       { AUTH: 'jwt', JWT_ISSUER: 'https://id.example', JWT_AUDIENCE: 'image-analyzer' },
     ])
+  })
+
+  it('tells the worker whether previews are wanted', () => {
+    const isOn = (plan: Plan) => readWorkerConfig(environmentOf(plan, 'worker')).PREVIEW
+    expect([isOn(plans.defaults), isOn(plans.frugal)]).toEqual([true, false])
   })
 
   it('tells the API what callers may ask for', () => {

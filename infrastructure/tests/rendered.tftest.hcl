@@ -29,6 +29,7 @@ run "frugal" {
     daily_image_quota = 1000
     retention_days    = 7
     max_upload_bytes  = 20000000
+    preview           = false
   }
 
   assert {
