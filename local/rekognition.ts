@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { Attribute, DetectLabelsFeatureName } from '@aws-sdk/client-rekognition'
 import * as z from 'zod'
+import { isOfCommonCoding } from '../packages/image-guard/index.ts'
 import { type Clock, elapsed, sleep } from '../shared/aws.ts'
 import { formatOf } from '../shared/format.ts'
 import { Verdict } from '../shared/image.ts'
@@ -246,6 +247,9 @@ async function look(
 ): Promise<Seen> {
   const contentType = formatOf(bytes)?.contentType
   if (contentType !== 'image/jpeg' && contentType !== 'image/png') throw invalidFormat()
+  // The real service is said to refuse these, though sharp decodes them. Whether it refuses 16 bits a channel is not
+  // documented; here they are measured.
+  if (!isOfCommonCoding(bytes, contentType)) throw invalidFormat()
   try {
     const image = await appraise(bytes)
     const isJpeg = contentType === 'image/jpeg'

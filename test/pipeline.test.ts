@@ -5,7 +5,7 @@ import sharp, { type Sharp } from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { eventDetailSchema, MAX_DETAIL_BYTES } from '../shared/event.ts'
 import { startTestSystem, type TestSystem, until, type Watcher, watchCalls } from './context.ts'
-import { CORNERS, cornerColour, distinct, formats, quarters, rgb } from './pictures.ts'
+import { CORNERS, cornerColour, distinct, formats, pngChunk, quarters, rgb, withChunks } from './pictures.ts'
 import { processorMs } from './until.ts'
 
 const fixture = (name: string): Buffer => readFileSync(new URL(`fixtures/${name}`, import.meta.url))
@@ -399,6 +399,18 @@ describe('what Rekognition is given', () => {
     )
     expect(record.original).toMatchObject({ width: 200, height: 160 })
     await expectCorners(Buffer.from(image.Bytes ?? []))
+  })
+  it.each<[string, () => Promise<Buffer>]>([
+    ['JPEG with arithmetic coding', async () => fixture('odd/jpeg-arithmetic.jpg')],
+    ['PNG of 16 bits', async () => (await quarters(216, 176)).toColourspace('rgb16').png().toBuffer()],
+    [
+      'PNG with a critical chunk of its own',
+      async () =>
+        withChunks(await (await quarters(224, 184)).png().toBuffer(), pngChunk('ODDc', Buffer.from('x'))),
+    ],
+  ])('of a %s, which it would refuse, is a JPEG from the start', async (_what, make) => {
+    const { image } = await given(await make())
+    expect(await sharp(Buffer.from(image.Bytes ?? [])).metadata()).toMatchObject({ format: 'jpeg' })
   })
   it('of a strip longer than 10,000 pixels keeps at least 80 on the short side', async () => {
     const { image } = await given(

@@ -4,9 +4,11 @@ import sharp, { type Color, type Sharp } from 'sharp'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { decode } from '../local/measure.ts'
 import { createRekognition } from '../local/rekognition.ts'
+import { pngChunk, withChunks } from './pictures.ts'
 
 const OPERATIONS = ['DetectLabels', 'DetectFaces', 'DetectModerationLabels', 'DetectText']
 const photo = await readFile(new URL('fixtures/grace-hopper.jpg', import.meta.url))
+const arithmetic = await readFile(new URL('fixtures/odd/jpeg-arithmetic.jpg', import.meta.url))
 const readObject = async () => undefined
 const rekognition = createRekognition({ readObject })
 
@@ -55,6 +57,12 @@ describe.each(OPERATIONS)('%s refuses', (operation) => {
     ]) {
       expect(await refusal(image(bytes))).toMatchObject(invalidFormat)
     }
+  })
+
+  test('a JPEG with arithmetic coding, and a PNG with a critical chunk of its own', async () => {
+    const odd = withChunks(await png(plain(100, 100)), pngChunk('ODDc', Buffer.from('x')))
+    expect(await refusal(image(arithmetic))).toMatchObject(invalidFormat)
+    expect(await refusal(image(odd))).toMatchObject(invalidFormat)
   })
 
   test('a JPEG or PNG that cannot be decoded, however good its header is', async () => {

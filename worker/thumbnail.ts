@@ -1,6 +1,7 @@
 import sharp, { type Metadata, type OutputInfo, type Sharp } from 'sharp'
 import {
   avifPixels,
+  isOfCommonCoding,
   isPremultiplied,
   prepare,
   Refusal,
@@ -165,7 +166,7 @@ async function render(
   const renderAll = async (file: Buffer): Promise<Rendered> => {
     const opened = await openerOf(file, contentType, metadata)
     const picture = () => opened().autoOrient().flatten({ background: 'white' }).toColourspace('srgb').raw()
-    const takesOriginal = rekognitionTakes(contentType, metadata, original.length, source)
+    const takesOriginal = rekognitionTakes(contentType, metadata, original, source)
     const shown = isWanted ? previewSize(width, height) : undefined
     const analysed = takesOriginal ? undefined : renditionSize(width, height)
     // Decoded once, as large as the largest; the others are made of its pixels.
@@ -352,8 +353,8 @@ function upright({ width, height, orientation = 1 }: Metadata): { width: number;
 /** Rekognition takes JPEG and PNG, and turns a JPEG upright by its EXIF orientation but not a PNG. */
 function rekognitionTakes(
   contentType: ContentType,
-  { width, height, orientation = 1, space }: Metadata,
-  bytes: number,
+  { width, height, orientation = 1, space, depth }: Metadata,
+  original: Buffer,
   source: Source,
 ): boolean {
   return (
@@ -362,7 +363,10 @@ function rekognitionTakes(
     // CMYK is for print; what Rekognition makes of it is not documented, so it gets sRGB.
     space !== 'cmyk' &&
     Math.max(width, height) <= MAX_REKOGNITION_SIDE &&
-    bytes <= (source === 's3' ? MAX_REFERENCED_BYTES : MAX_SENT_BYTES)
+    // It is said to refuse 16 bits a channel, and what most decoders do not read.
+    depth !== 'ushort' &&
+    isOfCommonCoding(original, contentType) &&
+    original.length <= (source === 's3' ? MAX_REFERENCED_BYTES : MAX_SENT_BYTES)
   )
 }
 

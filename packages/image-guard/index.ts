@@ -1,14 +1,25 @@
 import { frames, withClearSurround, withGifEnd } from './animation.ts'
 import { avifPixels, stillOf, withAvifProfile, withOneMeta, withTurnedAlpha } from './avif.ts'
-import { jpegSegments, withoutSlips } from './jpeg.ts'
+import { hasCommonFrame, jpegSegments, withoutSlips } from './jpeg.ts'
 import { MAX_AVIF_PIXELS, MAX_FRAMES, MAX_SEGMENTS, Refusal } from './limits.ts'
-import { withoutText, withPngProfile, withWholeWindow } from './png.ts'
+import { hasCommonChunks, withoutText, withPngProfile, withWholeWindow } from './png.ts'
 
 export { avifPixels, isPremultiplied } from './avif.ts'
 export { readExif } from './exif.ts'
 export { refuseManyScans } from './jpeg.ts'
 export { MAX_AVIF_PIXELS, Refusal } from './limits.ts'
 export { withScanMended } from './scan.ts'
+
+/**
+ * Whether a JPEG or PNG is coded as every decoder expects. libvips reads more: JPEG with arithmetic coding, and
+ * (without them, as `prepare` leaves it) PNG with critical chunks that are not of the standard.
+ *
+ * @param file as it came
+ */
+export function isOfCommonCoding(file: Uint8Array, contentType: 'image/jpeg' | 'image/png'): boolean {
+  const bytes = Buffer.from(file.buffer, file.byteOffset, file.length)
+  return contentType === 'image/jpeg' ? hasCommonFrame(bytes) : hasCommonChunks(bytes)
+}
 
 /**
  * Prepares a file for libvips: refuses what a few bytes can ask of a decoder beyond the pixels that they show, and mends

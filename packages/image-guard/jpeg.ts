@@ -34,6 +34,19 @@ function jpegScans(bytes: Buffer): number {
   return count
 }
 
+/**
+ * Whether a JPEG is baseline, extended or progressive with Huffman coding (SOF0 to SOF2 in ITU-T T.81, table B.1). The other
+ * frames are lossless, hierarchical or of arithmetic coding, which few decoders have.
+ */
+export function hasCommonFrame(bytes: Buffer): boolean {
+  for (const marker of jpegMarkers(bytes)) {
+    const isFrame = marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc
+    if (isFrame) return marker <= 0xc2
+  }
+  // It is for the decoder to say what is missing.
+  return true
+}
+
 const START_OF_IMAGE = 0xd8
 const START_OF_SCAN = 0xda
 const END_OF_IMAGE = 0xd9

@@ -90,6 +90,20 @@ export function withWholeWindow(bytes: Buffer): Buffer {
   return whole
 }
 
+/** Chunks without which a PNG cannot be shown; their names begin with a capital letter (PNG specification, section 5.4). */
+const CRITICAL = new Set(['IHDR', 'PLTE', 'IDAT', 'IEND'])
+
+/** Whether a PNG has no critical chunk that the standard does not know, for which a decoder has to refuse it. */
+export function hasCommonChunks(bytes: Buffer): boolean {
+  for (let at = SIGNATURE_BYTES; at + CHUNK_OVERHEAD <= bytes.length; ) {
+    const type = bytes.toString('latin1', at + 4, at + 8)
+    if (type === 'IEND') return true
+    if (/^[A-Z]/.test(type) && !CRITICAL.has(type)) return false
+    at += CHUNK_OVERHEAD + bytes.readUInt32BE(at)
+  }
+  return true
+}
+
 interface Chunk {
   type: string
   at: number
