@@ -92,8 +92,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'the wait for a share outlasts the batch',
     file: 'worker/process-image.ts',
-    from: '    { signal: time.signal },\n  )\n  const { contentType',
-    to: '  )\n  const { contentType',
+    from: '    { signal: time.signal },\n  )\n',
+    to: '  )\n',
     tests: uploads,
   },
   {
@@ -253,6 +253,70 @@ export const MUTANTS: Mutant[] = [
     file: 'worker/thumbnail.ts',
     from: 'Math.min(1, THUMBNAIL_SIDE / Math.min(width, height))',
     to: 'THUMBNAIL_SIDE / Math.min(width, height)',
+    tests: pipeline,
+  },
+  // An original that Rekognition refuses
+  {
+    name: 'an original that Rekognition refuses is not asked about as a JPEG',
+    file: 'worker/analysis.ts',
+    from: 'if (inJpeg === undefined || asked !== image || !isRefusal(error)) throw error',
+    to: 'throw error',
+    tests: [...simulation, ...worker],
+  },
+  {
+    name: 'a JPEG of ours that Rekognition refuses is sent to it once more',
+    file: 'worker/process-image.ts',
+    from: 'rendered.takesOriginal ? inJpeg : undefined',
+    to: 'inJpeg',
+    tests: worker,
+  },
+  {
+    name: 'the second call of an analysis is about the original once more',
+    file: 'worker/analysis.ts',
+    from: '      asked = sent\n',
+    to: '',
+    tests: worker,
+  },
+  {
+    name: 'a JPEG is made for each analysis by itself',
+    file: 'worker/analysis.ts',
+    from: 'made ??= inJpeg()',
+    to: 'made = inJpeg()',
+    tests: worker,
+  },
+  {
+    name: 'what Rekognition is known to refuse is sent to it',
+    file: 'worker/thumbnail.ts',
+    from: '    isOfCommonCoding(original, contentType) &&\n',
+    to: '',
+    tests: pipeline,
+  },
+  {
+    name: 'the stand-in takes what Rekognition refuses',
+    file: 'local/rekognition.ts',
+    from: 'if (!isOfCommonCoding(bytes, contentType)) throw invalidFormat()',
+    to: '',
+    tests: ['test/rekognition.test.ts'],
+  },
+  {
+    name: 'a PNG of 16 bits is sent as it is',
+    file: 'worker/thumbnail.ts',
+    from: "    depth !== 'ushort' &&\n",
+    to: '',
+    tests: pipeline,
+  },
+  {
+    name: 'a critical chunk that nobody knows is overlooked',
+    file: 'packages/image-guard/png.ts',
+    from: 'if (/^[A-Z]/.test(type) && !CRITICAL.has(type)) return false',
+    to: '',
+    tests: pipeline,
+  },
+  {
+    name: 'a JPEG with arithmetic coding is taken for one that every decoder reads',
+    file: 'packages/image-guard/jpeg.ts',
+    from: 'return marker <= 0xc2',
+    to: 'return true',
     tests: pipeline,
   },
   // The batch
@@ -670,8 +734,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'nothing holds the calls back',
     file: 'worker/analysis.ts',
-    from: '(await deps.limiters[name].run(\n          () => onLiveConnection(() => ask(deps, name, image, time)),\n          isThrottling,\n          time.until,\n        ))',
-    to: '(await ask(deps, name, image, time))',
+    from: 'deps.limiters[name].run(call, isThrottling, time.until)',
+    to: 'ask(deps, name, sent, time)',
     tests: ['test/backlog.test.ts'],
   },
   {

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { bound, judge } from './simulation/judge.ts'
 import { play, preparePictures, type Run, type Scenario } from './simulation/scenario.ts'
 import { ordinary, type Prepared, scenarios, singleFaults, tell, violations } from './simulation/schedules.ts'
+import { SENT } from './simulation/services.ts'
 import { SETTINGS } from './simulation/world.ts'
 
 /** More with SCHEDULES=20000; `npm run simulate` plays 2,000 of them, and every single fault. */
@@ -54,6 +55,21 @@ describe('whatever goes wrong with the calls', () => {
     expect(judge(scenario, run)).toEqual([])
     const last = Math.max(...run.world.bus.events.map(({ at }) => at))
     expect(last - Date.UTC(2026, 0, 1)).toBeLessThan(2 * MINUTE)
+  })
+
+  it('an original that Rekognition refuses is asked about once more as a JPEG, and only an answer is paid for', async () => {
+    const images: Scenario['images'] = [
+      { picture: 'odd', at: 0, key: true },
+      { picture: 'refused', at: 0, key: true },
+    ]
+    const scenario = { ...ordinary(4), images }
+    const run = await play(scenario, prepared)
+    expect(judge(scenario, run)).toEqual([])
+    const endings = run.world.bus.events.map(({ detail }) => detail.failure?.code ?? detail.status)
+    expect(endings.sort()).toEqual(['ANALYSIS_REFUSED', 'completed'])
+    expect([...run.world.rekognition.paid]).toEqual([[SENT, 2]])
+    // Labels and faces, by reference and in the request, of both.
+    expect(run.world.rekognition.calls).toBe(8)
   })
 
   it('the same seed tells the same story', async () => {

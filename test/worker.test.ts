@@ -4,6 +4,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import type { PutEventsCommand } from '@aws-sdk/client-eventbridge'
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
+import { DeleteObjectCommand, GetObjectCommand } from '@aws-sdk/client-s3'
 import {
   GetQueueAttributesCommand,
   SetQueueAttributesCommand,
@@ -449,6 +450,144 @@ describe('Rekognition', () => {
       failure: { code: 'ANALYSIS_REFUSED' },
     })
   })
+  describe('that refuses an original', () => {
+    type Asked = { name: string; Image: { Bytes?: Uint8Array; S3Object?: object } }
+    let asked: Asked[]
+    /** What it refuses; each call is noted. */
+    const refuse = async (refused: (call: Asked) => boolean): Promise<void> => {
+      const { InvalidImageFormatException: Refused } = await import('@aws-sdk/client-rekognition')
+      asked = []
+      before = (name, input) => {
+        if (!name.startsWith('Detect')) return
+        const call = { name, Image: input['Image'] as Asked['Image'] }
+        asked.push(call)
+        if (refused(call)) throw new Refused({ message: 'Request has invalid image format', $metadata: {} })
+      }
+    }
+    const stored = async (Key: string): Promise<Buffer> => {
+      const { Body } = await system.worker.s3.send(new GetObjectCommand({ Bucket: system.names.bucket, Key }))
+      return Buffer.from((await Body?.transformToByteArray()) ?? [])
+    }
+    const byReference = ({ Image }: Asked): boolean => Image.S3Object !== undefined
+    const submitAll = async (bytes: Uint8Array): Promise<string> => {
+      const path = '/images?analyses=labels,faces,moderation,text'
+      const headers = { 'content-type': 'image/jpeg' }
+      const body = new Uint8Array(bytes)
+      const answer = await system.app.request(path, { method: 'POST', headers, body })
+      return ((await answer.json()) as { imageId: string }).imageId
+    }
+
+    it('gets the preview, once for all four analyses, and the image is completed at the first attempt', async () => {
+      const imageId = await submitAll(photo)
+      await refuse(byReference)
+      expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+      expect(await system.record(imageId)).toMatchObject({
+        ...{ status: 'completed', attempts: 1, labelModelVersion: 'stand-in' },
+        rekognitionLabels: expect.arrayContaining([
+          expect.objectContaining({ Name: 'Portrait Orientation' }),
+        ]),
+      })
+      const preview = await stored(`previews/${imageId}.jpg`)
+      const sent = asked.flatMap(({ Image }) => (Image.Bytes === undefined ? [] : [Buffer.from(Image.Bytes)]))
+      expect(sent).toHaveLength(4)
+      for (const bytes of sent) expect(bytes.equals(preview)).toBe(true)
+      expect(asked).toHaveLength(8)
+    })
+
+    it('gets a JPEG that is made for it where there is no preview, or none that it would take', async () => {
+      const strip = await sharp({ create: { width: 8_000, height: 100, channels: 3, background: '#48c' } })
+        .jpeg()
+        .toBuffer()
+      for (const [bytes, preview, width, height] of [
+        [photo, false, 512, 600],
+        [strip, true, 6_400, 80],
+      ] as const) {
+        system.worker.preview = preview
+        const imageId = await submitAll(bytes)
+        await refuse(byReference)
+        calls.length = 0
+        expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+        expect(await system.record(imageId)).toMatchObject({ status: 'completed', attempts: 1 })
+        const sent = asked.flatMap(({ Image }) => Image.Bytes ?? [])
+        expect(sent).toHaveLength(4)
+        for (const jpeg of sent)
+          expect(await sharp(jpeg).metadata()).toMatchObject({ format: 'jpeg', width, height })
+        // The original is read and decoded once more, for all four.
+        expect(count('GetObjectCommand')).toBe(2)
+      }
+    })
+
+    it('gets it also where it has refused the bytes of the original', async () => {
+      system.worker.rekognitionSource = 'bytes'
+      const imageId = await system.submit(photo)
+      await refuse(({ Image }) => photo.equals(Image.Bytes ?? Buffer.alloc(0)))
+      expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+      expect(await system.record(imageId)).toMatchObject({ status: 'completed', attempts: 1 })
+      expect(asked).toHaveLength(4)
+    })
+
+    it('is not asked again what it has answered, nor about the original once it has refused that', async () => {
+      const imageId = await system.submit(photo)
+      await refuse((call) => byReference(call) && call.name === 'DetectLabelsCommand')
+      const { faces } = system.worker.limiters
+      // Faces have their turn when the labels have been answered.
+      system.worker.limiters.faces = {
+        run: async (...turn) => {
+          await until('the labels are answered', async () => count('DetectLabelsCommand') > 0 || undefined)
+          return faces.run(...turn)
+        },
+      }
+      expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+      expect(asked.map((call) => [call.name, byReference(call)])).toEqual([
+        ['DetectLabelsCommand', true],
+        ['DetectLabelsCommand', false],
+        ['DetectFacesCommand', false],
+      ])
+      const other = await system.submit(await distinct(3))
+      system.worker.limiters.faces = faces
+      await refuse((call) => byReference(call) && call.name === 'DetectFacesCommand')
+      expect(await failedIds(run(eventOf(other)))).toEqual([])
+      expect(asked.map((call) => [call.name, byReference(call)]).sort()).toEqual([
+        ['DetectFacesCommand', false],
+        ['DetectFacesCommand', true],
+        ['DetectLabelsCommand', true],
+      ])
+    })
+
+    it('and the JPEG of it has spoken a verdict, after two calls of each analysis', async () => {
+      const imageId = await submitAll(photo)
+      await refuse(() => true)
+      expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+      expect(await system.record(imageId)).toMatchObject({
+        ...{ status: 'failed', attempts: 1, failure: { code: 'ANALYSIS_REFUSED' } },
+      })
+      expect(asked).toHaveLength(8)
+    })
+
+    it('and a JPEG that was sent in its place, has spoken a verdict at once', async () => {
+      const imageId = await system.submit(await sharp(photo).webp({ effort: 0 }).toBuffer())
+      await refuse(() => true)
+      expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+      expect(await system.record(imageId)).toMatchObject({ failure: { code: 'ANALYSIS_REFUSED' } })
+      expect(asked).toHaveLength(2)
+    })
+
+    it('which is gone before it could be read again is missing', async () => {
+      system.worker.preview = false
+      const imageId = await system.submit(photo)
+      await refuse(byReference)
+      const note = before
+      before = async (name, input) => {
+        if (name === 'DetectLabelsCommand')
+          await system.worker.s3.send(
+            new DeleteObjectCommand({ Bucket: system.names.bucket, Key: `originals/${imageId}` }),
+          )
+        return note(name, input)
+      }
+      expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+      expect(await system.record(imageId)).toMatchObject({ failure: { code: 'ORIGINAL_MISSING' } })
+    })
+  })
   it('that cannot read an object which is there has met a wrong set-up, not a bad image', async () => {
     const imageId = await system.submit(photo)
     const { InvalidS3ObjectException } = await import('@aws-sdk/client-rekognition')
@@ -802,9 +941,9 @@ describe('a deletion', () => {
   it('leaves no record and no object, and is refused the second time and to everybody else', async () => {
     const imageId = await system.submit(photo)
     await system.work()
-    expect(await objects()).toHaveLength(2)
+    expect(await objects()).toHaveLength(3)
     expect((await remove(imageId, 'somebody-else')).status).toBe(404)
-    expect(await objects()).toHaveLength(2)
+    expect(await objects()).toHaveLength(3)
     expect((await remove(imageId)).status).toBe(204)
     expect(await objects()).toEqual([])
     expect((await system.app.request(`/images/${imageId}`)).status).toBe(404)

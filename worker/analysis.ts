@@ -52,9 +52,11 @@ export type Analysis = Pick<CompletedImage, keyof Answers | 'labels' | 'faceCoun
 
 /**
  * What Rekognition finds in one image: a paid call for each analysis, side by side. Boxes are fractions of the upright
- * picture.
+ * picture. Where it refuses the original, all analyses that have no answer go on with a JPEG of ours: at most two calls of
+ * each, of which one is paid for, since a refusal is not billed.
  *
  * @param image the object in S3 (JPEG or PNG, 80 to 10,000 px a side, ≤ 15 MB) or its bytes (≤ 5 MB)
+ * @param inJpeg makes that JPEG; undefined where `image` is one already
  * @param kept what is known from an attempt before; filled with each answer that comes, so that no call is paid twice
  * @throws Verdict ANALYSIS_REFUSED where Rekognition refuses the image itself; Throttled; ObjectUnreadable
  */
@@ -64,16 +66,30 @@ export async function analyse(
   analyses: PaidAnalysis[],
   kept: Kept,
   time: Time,
+  inJpeg?: () => Promise<Buffer>,
 ): Promise<Answers> {
+  let sent = image
+  let made: Promise<Buffer> | undefined
+  const answerOf = async (name: PaidAnalysis): Promise<Answers> => {
+    let asked = image
+    const call = () => {
+      // When its turn comes the original may have been refused.
+      asked = sent
+      return onLiveConnection(() => ask(deps, name, asked, time))
+    }
+    const inTurn = () => deps.limiters[name].run(call, isThrottling, time.until)
+    try {
+      return await inTurn()
+    } catch (error) {
+      if (inJpeg === undefined || asked !== image || !isRefusal(error)) throw error
+      made ??= inJpeg()
+      sent = { Bytes: await made }
+      return inTurn()
+    }
+  }
   const calls = await Promise.allSettled(
     analyses.map(async (name) => {
-      const answer =
-        kept[name] ??
-        (await deps.limiters[name].run(
-          () => onLiveConnection(() => ask(deps, name, image, time)),
-          isThrottling,
-          time.until,
-        ))
+      const answer = kept[name] ?? (await answerOf(name))
       Object.assign(kept, { [name]: answer })
       return answer
     }),
@@ -155,15 +171,17 @@ async function onLiveConnection<T>(call: () => Promise<T>): Promise<T> {
 const isThrottling = (error: unknown): boolean =>
   error instanceof ProvisionedThroughputExceededException || error instanceof ThrottlingException
 
+/** Whether Rekognition does not take the image as it is. */
+const isRefusal = (error: unknown): error is RekognitionServiceException =>
+  error instanceof InvalidImageFormatException ||
+  error instanceof ImageTooLargeException ||
+  error instanceof InvalidParameterException ||
+  // Not in the service's model, but what it answers to bytes over its limit.
+  (error instanceof RekognitionServiceException && error.name === 'ValidationException')
+
 /** Rekognition's findings on the image become verdicts; throttling, time-outs and missing rights stay what they are. */
 function translate(error: unknown): unknown {
-  if (
-    error instanceof InvalidImageFormatException ||
-    error instanceof ImageTooLargeException ||
-    error instanceof InvalidParameterException ||
-    // Not in the service's model, but what it answers to bytes over its limit.
-    (error instanceof RekognitionServiceException && error.name === 'ValidationException')
-  ) {
+  if (isRefusal(error)) {
     return new Verdict('ANALYSIS_REFUSED', `Rekognition refused the image: ${error.name}.`, error)
   }
   if (isThrottling(error) || error instanceof OutOfTime) return new Throttled(error)

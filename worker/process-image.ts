@@ -284,31 +284,25 @@ async function release(
 
 /** Everything that is found out about an image. No paid call is made before its last pixel has been decoded. */
 async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, time: Time) {
-  // Nobody who has a share of the decodes waits for one of these, so the two budgets cannot hold each other up.
-  const { rendered, sent, metadata } = await deps.originals.run(
-    image.original.bytes,
-    async () => {
-      deps.makeRoom(image.original.bytes)
-      const bytes = await takeIn(deps, image, time)
-      const { preview, rekognitionSource: source } = deps
-      const { exif, ...rendered } = await deps.render(bytes, source, { preview, signal: time.signal })
-      // The original itself, which may be large, is not kept for the time of the analysis where it is not sent.
-      const original = source === 'bytes' ? bytes : undefined
-      return {
-        rendered,
-        sent: rendered.takesOriginal ? original : rendered.rendition,
-        metadata: metadataOf(image, exif),
-      }
-    },
-    { signal: time.signal },
-  )
+  const { rendered, sent, metadata } = await withOriginal(deps, image, time, async (bytes) => {
+    const { preview, rekognitionSource: source } = deps
+    const { exif, ...rendered } = await deps.render(bytes, source, { preview, signal: time.signal })
+    // The original itself, which may be large, is not kept for the time of the analysis where it is not sent.
+    const original = source === 'bytes' ? bytes : undefined
+    return {
+      rendered,
+      sent: rendered.takesOriginal ? original : rendered.rendition,
+      metadata: metadataOf(image, exif),
+    }
+  })
   const { contentType, width, height, thumbnail, preview } = rendered
   image.original = { ...image.original, contentType, width, height }
   time.signal.throwIfAborted()
 
+  const inJpeg = async (): Promise<Buffer> => rendered.rendition ?? (await renderInJpeg(deps, image, time))
   const [stored, analysed, previewed] = await Promise.allSettled([
     put(deps, thumbnailKey(image.imageId), thumbnail, 'image/jpeg', time),
-    findResults(deps, image, sent, kept, time),
+    findResults(deps, image, sent, kept, time, rendered.takesOriginal ? inJpeg : undefined),
     preview && put(deps, previewKey(image.imageId), preview.bytes, 'image/jpeg', time),
   ])
   if (analysed.status === 'rejected') {
@@ -326,6 +320,35 @@ async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, ti
   }
 }
 
+/**
+ * Has the original in memory while the work on it lasts, and no longer. Nobody who has a share of the decodes waits for one
+ * of these, so the two budgets cannot hold each other up.
+ */
+const withOriginal = <T>(
+  deps: ProcessDeps,
+  image: ProcessingImage,
+  time: Time,
+  work: (bytes: Buffer) => Promise<T>,
+): Promise<T> =>
+  deps.originals.run(
+    image.original.bytes,
+    async () => {
+      deps.makeRoom(image.original.bytes)
+      const bytes = await takeIn(deps, image, time)
+      return work(bytes)
+    },
+    { signal: time.signal },
+  )
+
+/** A JPEG of an original that Rekognition has refused, where there is none yet: it is fetched and decoded once more. */
+async function renderInJpeg(deps: ProcessDeps, image: ProcessingImage, time: Time): Promise<Buffer> {
+  const { rendition } = await withOriginal(deps, image, time, (bytes) =>
+    deps.render(bytes, 'jpeg', { signal: time.signal }),
+  )
+  if (rendition === undefined) throw new Error('A decoder that is asked for a JPEG has made none.')
+  return rendition
+}
+
 /** What an image's own file says, of what was asked for; so it never comes from another image. */
 function metadataOf({ analyses }: ProcessingImage, exif: Buffer | undefined): Metadata | undefined {
   if (!analyses.includes('metadata')) return undefined
@@ -336,6 +359,7 @@ function metadataOf({ analyses }: ProcessingImage, exif: Buffer | undefined): Me
  * Results of the same bytes, of the same owner and by the same analyses, are not paid for again.
  *
  * @param sent what Rekognition is sent; otherwise it reads the original itself
+ * @param inJpeg as for `analyse`
  */
 async function findResults(
   deps: ProcessDeps,
@@ -343,13 +367,14 @@ async function findResults(
   sent: Buffer | undefined,
   kept: Kept,
   time: Time,
+  inJpeg: (() => Promise<Buffer>) | undefined,
 ) {
   const analyses = paidAnalyses(image.analyses)
   const known = analyses.length === 0 ? undefined : await knownResults(deps, image)
   const { bucket, key } = image.original
   const forRekognition: RekognitionImage =
     sent === undefined ? { S3Object: { Bucket: bucket, Name: key } } : { Bytes: sent }
-  const answers = known ?? (await analyse(deps, forRekognition, analyses, kept, time))
+  const answers = known ?? (await analyse(deps, forRekognition, analyses, kept, time, inJpeg))
   return {
     ...(await fitItem(deps, image.imageId, answers, time)),
     ...(known === undefined ? {} : { reused: true }),

@@ -2,6 +2,7 @@ import type { EventDetail } from '../../shared/event.ts'
 import { ANSWERS, type AnalysisName, paidAnalyses } from '../../shared/image.ts'
 import { labelItemId } from '../../shared/labels.ts'
 import { EXPECTED, type Run, type Scenario, type Submission } from './scenario.ts'
+import { SENT } from './services.ts'
 import type { Settings } from './world.ts'
 
 /**
@@ -178,16 +179,24 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
   demand(runs <= retries + redrives, `${runs} runs were begun anew; ${retries} retries, ${redrives} redrives`)
 
   // Paid calls: one of each analysis for each attempt at most, and no attempt more without a fault.
-  for (const [key, paid] of world.rekognition.paid) {
-    const imageId = key.slice('originals/'.length)
+  const mostCalls = (imageId: string): number => {
     const epochs = Math.max(
       1,
       ...[...outcomes.keys()].filter((id) => id.startsWith(imageId)).map((id) => Number(id.split(':')[1])),
     )
     const submission = byId.get(imageId)
     const { analyses } = (submission && scenario.images[submissions.indexOf(submission)]) ?? {}
-    const most = epochs * (analyses?.length ?? 2) * Math.min(settings.maxAttempts, 1 + faults)
-    demand(paid <= most || scenario.quota !== undefined, `${imageId} cost ${paid} calls`)
+    return epochs * (analyses?.length ?? 2) * Math.min(settings.maxAttempts, 1 + faults)
+  }
+  // What is sent as a JPEG of ours does not tell whose it is.
+  const mayBeSent = [...new Set([...world.seen.map(({ imageId }) => imageId)])].filter(
+    (id) => !id.includes('#') && (byId.get(id)?.picture ?? 'odd') === 'odd',
+  )
+  for (const [key, paid] of world.rekognition.paid) {
+    const imageId = key.slice('originals/'.length)
+    const most = key === SENT ? mayBeSent.reduce((sum, id) => sum + mostCalls(id), 0) : mostCalls(imageId)
+    demand(paid <= most || scenario.quota !== undefined, `${key} cost ${paid} calls`)
+    const submission = byId.get(imageId)
     if (submission !== undefined) {
       demand(
         EXPECTED[submission.picture] === 'completed',
@@ -209,7 +218,8 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
   for (const [bytes, same = []] of Object.entries(sameBytes)) {
     const ids = same.flatMap((index) => [...(submissions[index]?.imageIds ?? [])])
     const isCompleted = ids.some((id) => items.get(id)?.['status'] === 'completed')
-    const paid = ids.some((id) => world.rekognition.paid.has(`originals/${id}`))
+    const isSent = bytes.startsWith('odd,') && world.rekognition.paid.has(SENT)
+    const paid = isSent || ids.some((id) => world.rekognition.paid.has(`originals/${id}`))
     demand(!isCompleted || paid, `nobody has paid for ${bytes}`)
   }
 

@@ -47,7 +47,7 @@ export async function* singleFaults(prepared: Prepared): AsyncGenerator<Scenario
 
 const SOME_ANALYSES: PaidAnalysis[][] = [['labels', 'faces'], ['labels'], [...PAID_ANALYSES]]
 
-const picture = fc.constantFrom('good', 'other', 'third', 'corrupt', 'small', 'refused')
+const picture = fc.constantFrom('good', 'other', 'third', 'corrupt', 'small', 'refused', 'odd')
 const image: fc.Arbitrary<Scenario['images'][number]> = fc.record(
   {
     picture,

@@ -279,9 +279,12 @@ export class EventBridgeModel {
   }
 }
 
+/** What stands for the key of pictures that are sent in requests. */
+export const SENT = 'sent'
+
 /** Rekognition in memory: what it answers depends on the bytes alone; it counts what is billed and keeps to a quota. */
 export class RekognitionModel {
-  /** Of each object's key, how many calls were answered, which is what is billed. */
+  /** Of each object's key, how many calls were answered, which is what is billed; under SENT of what came in requests. */
   readonly paid = new Map<string, number>()
   /** When each operation was answered, in milliseconds since 1970. */
   readonly answered: Record<PaidAnalysis, number[]> = { labels: [], faces: [], moderation: [], text: [] }
@@ -300,14 +303,17 @@ export class RekognitionModel {
     this.#quota = quota
   }
 
-  detect(operation: PaidAnalysis, { Image }: { Image: { S3Object?: { Name: string } } }): object {
+  detect(
+    operation: PaidAnalysis,
+    { Image }: { Image: { S3Object?: { Name: string }; Bytes?: Buffer } },
+  ): object {
     this.calls += 1
     if (!this.#admits(operation)) {
       this.throttled += 1
       throw new ProvisionedThroughputExceededException({ message: 'Provisioned rate exceeded', $metadata })
     }
-    const key = Image.S3Object?.Name ?? ''
-    const bytes = this.#s3.objects.get(key)?.bytes
+    const key = Image.S3Object?.Name ?? SENT
+    const bytes = Image.Bytes ?? this.#s3.objects.get(key)?.bytes
     if (bytes === undefined)
       throw new InvalidS3ObjectException({ message: 'Unable to get object', $metadata })
     if (this.#refuses(bytes)) throw new InvalidImageFormatException({ message: 'Invalid format', $metadata })

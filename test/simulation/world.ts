@@ -114,7 +114,7 @@ export interface WorldOptions {
   settings?: Partial<Settings>
   faultOf: (call: Call) => Fault | undefined
   render: (original: Buffer) => Promise<Rendered>
-  refusedByRekognition?: (bytes: Buffer) => boolean
+  refusedByRekognition: (bytes: Buffer) => boolean
   /** Calls a second that Rekognition takes of each operation. */
   quota?: number
   wrongClocks?: WrongClock[]
@@ -229,12 +229,7 @@ export class World {
       isStale: () => this.has('stale reads') && this.random() < this.settings.staleReads,
     })
     this.bus = new EventBridgeModel(now)
-    this.rekognition = new RekognitionModel(
-      now,
-      this.s3,
-      options.refusedByRekognition ?? (() => false),
-      options.quota,
-    )
+    this.rekognition = new RekognitionModel(now, this.s3, options.refusedByRekognition, options.quota)
     this.#sweepRegularly()
     if (this.has('expiry')) this.#expireRegularly()
   }
