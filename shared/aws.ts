@@ -2,7 +2,7 @@ import { setTimeout as timer } from 'node:timers/promises'
 
 /** Resolves after so many milliseconds; rejects when the signal is aborted, and then leaves nothing behind. */
 export type Sleep = (ms: number, signal?: AbortSignal) => Promise<void>
-export const sleep: Sleep = (ms, signal) => timer(ms, undefined, signal === undefined ? {} : { signal })
+export const sleep: Sleep = (ms, signal) => timer(ms, undefined, { signal })
 
 /**
  * Milliseconds since some moment, by a clock that nobody can set. Durations and deadlines of this process go by it;
@@ -51,7 +51,7 @@ export const clientOptions = (target: AwsTarget = {}, sockets = 50) => ({
 })
 
 /** Emulators answer on one host for all buckets, so the bucket goes into the path there. */
-export const s3Options = (target: AwsTarget = {}, sockets = 50) => ({
+export const s3Options = (target: AwsTarget = {}, sockets?: number) => ({
   ...clientOptions(target, sockets),
   forcePathStyle: Boolean(
     target.endpoint ?? process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL'],
@@ -59,7 +59,7 @@ export const s3Options = (target: AwsTarget = {}, sockets = 50) => ({
 })
 
 /** SQS's own client sends each request to the queue's URL; an emulator may name a host there that is not reachable. */
-export const sqsOptions = (target: AwsTarget = {}, sockets = 50) => ({
+export const sqsOptions = (target: AwsTarget = {}, sockets?: number) => ({
   ...clientOptions(target, sockets),
   useQueueUrlAsEndpoint: false,
 })

@@ -41,22 +41,21 @@ export function formatOf(bytes: Uint8Array): Format | undefined {
 
   // ISO base media: a box `ftyp` with a major brand, a minor version, and the brands that the file is compatible with.
   if (at(4, 'ftyp')) {
-    const size = new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0)
+    const size = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0)
     const brands: string[] = []
     for (let from = 8; from + 4 <= Math.min(size, text.length, 256); from += 4)
       if (from !== 12) brands.push(text.slice(from, from + 4))
     const has = (pattern: RegExp): boolean => brands.some((brand) => pattern.test(brand))
-    // A still, or a sequence (AV1 Image File Format, section 6).
-    if (bytes.length >= 16 && has(/^avi[fs]$/)) return { name: 'an AVIF picture', contentType: 'image/avif' }
+    // A still, or a sequence (AV1 Image File Format, section 6). A brand has four characters.
+    if (bytes.length >= 16 && has(/avi[fs]/)) return { name: 'an AVIF picture', contentType: 'image/avif' }
     // ISO/IEC 23008-12, annex B and F: HEVC in HEIF; then any other coding in it.
-    if (has(/^(hei[cxms]|hev[cxms])$/))
+    if (has(/he[iv][cxms]/))
       return other(
         'a HEIC photo (iPhone)',
         'Export it as JPEG, or set the camera to Most Compatible (Settings, Camera, Formats).',
       )
-    if (has(/^(mi[fa]\d|miaf|msf1|avci|avcs|jpeg|jpgs)$/))
-      return other('a HEIF picture', 'Export it as JPEG.')
-    if (has(/^crx /)) return other('a camera’s raw file (CR3)', raw)
+    if (has(/mi[fa]\d|miaf|msf1|avci|avcs|jpeg|jpgs/)) return other('a HEIF picture', 'Export it as JPEG.')
+    if (has(/crx /)) return other('a camera’s raw file (CR3)', raw)
     return other('a video (MP4, QuickTime or 3GP)', video)
   }
   if ((at(0, '\0') && at(4, 'moov', 'mdat', 'wide')) || at(0, '\0\0\x01\xba', '\0\0\x01\xb3'))
@@ -75,7 +74,7 @@ export function formatOf(bytes: Uint8Array): Format | undefined {
   if (at(0, '\0\0\0\x0cjP  \r\n\x87\n', '\xff\x4f\xff\x51')) return other('a JPEG 2000 picture')
   if (at(0, 'II\xbc')) return other('a JPEG XR picture')
   if (at(0, 'BM') && at(6, '\0\0\0\0') && at(15, '\0\0\0')) return other('a BMP picture')
-  if (at(0, '\0\0\x01\0', '\0\0\x02\0') && /^[^\0]\0$/.test(text.slice(4, 6))) return other('a Windows icon')
+  if (at(0, '\0\0\x01\0', '\0\0\x02\0') && /[^\0]\0/.test(text.slice(4, 6))) return other('a Windows icon')
   if (at(0, '8BPS')) return other('a Photoshop document')
   if (at(0, 'gimp xcf')) return other('a GIMP document')
   if (at(0, '\x76\x2f\x31\x01')) return other('an OpenEXR picture')
@@ -105,6 +104,6 @@ export function formatOf(bytes: Uint8Array): Format | undefined {
 /** Why a file is not taken, and what to do with it. */
 export function refusalOf(bytes: Uint8Array): string {
   const format = formatOf(bytes)
-  const known = format === undefined ? '' : `This is ${format.name}. ${format.todo ?? ''} `
+  const known = format?.todo === undefined ? '' : `This is ${format.name}. ${format.todo} `
   return `${known}Accepted are JPEG, PNG, WebP, GIF and AVIF, told by their content.`
 }

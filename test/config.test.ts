@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { clientOptions, s3Options, sqsOptions } from '../shared/aws.ts'
+import { clientOptions, passOver, s3Options, sqsOptions } from '../shared/aws.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
 
 const resources = { IMAGE_BUCKET: 'abc', IMAGE_TABLE: 'def', JOB_QUEUE_URL: 'https://sqs/jobs' }
@@ -12,19 +12,28 @@ const readers = {
     readAuthConfig({ AUTH: 'jwt', JWT_ISSUER: 'https://issuer', JWT_AUDIENCE: 'a', ...env }),
 }
 
+/** What a reader gives, or says. */
+const outcome = (read: () => unknown): unknown => {
+  try {
+    return read()
+  } catch (error) {
+    return String(error)
+  }
+}
+
 describe('the environment of a function', () => {
   it('has a default for everything that is not a resource', () => {
-    expect(readApiConfig(resources)).toEqual({
+    expect(outcome(() => readApiConfig(resources))).toEqual({
       ...{ ...resources, SWEEP_AFTER_SECONDS: 1_020, MAX_IMAGE_BYTES: 4_500_000 },
       ...{ MAX_UPLOAD_BYTES: 50_000_000, MAX_WAIT_SECONDS: 20 },
       ANALYSES: ['labels', 'faces', 'moderation', 'text'],
     })
     const both = { ...worker, SWEEP_AFTER_SECONDS: 1_020, MAX_ATTEMPTS: 10 }
     const dead = { DEAD_LETTER_QUEUE_URL: 'https://sqs/jobs-dead' }
-    expect(readWorkerConfig(worker)).toEqual({
+    expect(outcome(() => readWorkerConfig(worker))).toEqual({
       ...{ ...both, ...dead, REKOGNITION_SOURCE: 's3', MIN_CONFIDENCE: 55, MAX_LABELS: 100 },
     })
-    expect(readSweeperConfig(worker)).toEqual({ ...both, ...dead, GIVE_UP_DAYS: 14 })
+    expect(outcome(() => readSweeperConfig(worker))).toEqual({ ...both, ...dead, GIVE_UP_DAYS: 14 })
   })
 
   it.each<[keyof typeof readers, name: string, taken: Record<string, unknown>, refused: string[]]>([
@@ -60,6 +69,7 @@ describe('the environment of a function', () => {
         'https://a': 'https://a',
         'http://127.0.0.1:1': 'http://127.0.0.1:1',
         'http://[::1]': 'http://[::1]',
+        'http://localhost': 'http://localhost',
       },
       ['http://a', 'ftp://localhost', 'a'],
     ],
@@ -67,7 +77,7 @@ describe('the environment of a function', () => {
   ])('of the %s is read strictly: %s', (reader, name, taken, refused) => {
     const read = readers[reader]
     for (const [value, expected] of Object.entries(taken))
-      expect(read({ [name]: value })[name]).toEqual(expected)
+      expect(outcome(() => read({ [name]: value })[name])).toEqual(expected)
     for (const value of refused) expect(() => read({ [name]: value }), value).toThrow(`${name}`)
   })
 
@@ -75,8 +85,11 @@ describe('the environment of a function', () => {
     expect(() => readApiConfig({ ...resources, IMAGE_BUCKET: '', MAX_IMAGE_BYTES: 'many' })).toThrow(
       /^The environment is not complete\. IMAGE_BUCKET: .+; MAX_IMAGE_BYTES: .+ See shared\/config\.ts\.$/,
     )
+    expect(() => readApiConfig({ ...resources, ANALYSES: 'text,smells' })).toThrow(/ANALYSES\.1: /)
+    const http = { AUTH: 'jwt', JWT_ISSUER: 'http://issuer', JWT_AUDIENCE: 'a' }
+    expect(() => readAuthConfig(http)).toThrow(/JWT_ISSUER: must be an https URL, or one of this machine/)
     expect(() => readAuthConfig({ AUTH: 'password' })).toThrow(/AUTH: /)
-    expect(readAuthConfig({ AUTH: 'iam' })).toEqual({ AUTH: 'iam' })
+    for (const AUTH of ['iam', 'none']) expect(outcome(() => readAuthConfig({ AUTH }))).toEqual({ AUTH })
   })
 })
 
@@ -112,3 +125,25 @@ describe('a client of AWS', () => {
     }
   })
 })
+
+it.each<[unknown, kept: string[], has: string[]]>([
+  [undefined, [], []],
+  ['ping', [], ['0', '1', '2', '3']],
+  [{ warm: true }, [], ['warm']],
+  [{ Records: 'none' }, [], ['Records']],
+  [
+    { Records: [null, 1, { messageId: 7 }, { messageId: 'one' }, { messageId: 'two' }] },
+    ['one', 'two'],
+    ['Records'],
+  ],
+])(
+  'an event of another kind, %j, is a line in the log, and its messages stay in their queue',
+  (event, kept, has) => {
+    const lines: unknown[] = []
+    const log = { warn: (_message: string, extra: Record<string, unknown>) => lines.push(extra) }
+    const pass = () => passOver(event, 'a schedule', log)
+    expect(pass).not.toThrow()
+    expect(pass()).toEqual({ batchItemFailures: kept.map((itemIdentifier) => ({ itemIdentifier })) })
+    expect(lines[0]).toEqual({ wanted: 'a schedule', has })
+  },
+)

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { transform } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createClient } from '../cli/client.ts'
-import { FORMAT_BYTES, formatOf } from '../shared/format.ts'
+import { CONTENT_TYPES, FORMAT_BYTES, type Format, formatOf, refusalOf } from '../shared/format.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { formats, quarters } from './pictures.ts'
 
@@ -65,8 +65,97 @@ const OTHERS: [name: string, bytes: Buffer, told: RegExp][] = [
 const UNKNOWN = [
   ['', 'I', 'BM', 'BMW is a car, and this is a text about it.', 'MMORPG, said a text.', 'the wide web'],
   ['<p>', '< svg>', 'Is <svg> a drawing?', 'PK', '\0\0\x01', 'RIFF....WAVE', 'ftypavif', '8BP'],
-  ['....ftypheic', '\0\0\0\0ftyp'],
+  ['....ftypheic', '\0\0\0\0ftyp', '<\xef\xbb\xbfsvg>', 'Is <html> a page?'],
+  // An icon with no picture, and one with more than there may be.
+  ['\0\0\x01\0\0\x01\0', '\0\0\x01\0\x01\x01\0'],
 ].flat()
+
+const SAVE = 'Save it as PNG or JPEG, and send that.'
+const STILL = 'Send a still of it, as JPEG or PNG.'
+const DEVELOP = 'Develop it, and export it as JPEG.'
+const EXPORT_PAGE = 'Export its page as PNG or JPEG, and send that.'
+const MOST_COMPATIBLE = 'Export it as JPEG, or set the camera to Most Compatible (Settings, Camera, Formats).'
+const BINARY = 'Send its bytes as they are (curl: --data-binary).'
+/** By what each format is told, and nothing else: four dots stand for any four bytes. */
+const MAGIC: [format: Format, ...magic: string[]][] = [
+  [{ name: 'a JPEG picture', contentType: 'image/jpeg' }, '\xff\xd8\xff'],
+  [{ name: 'a PNG picture', contentType: 'image/png' }, PNG],
+  [{ name: 'a WebP picture', contentType: 'image/webp' }, 'RIFF....WEBP'],
+  [{ name: 'a GIF picture', contentType: 'image/gif' }, 'GIF87a', 'GIF89a'],
+  [
+    { name: 'an AVIF picture', contentType: 'image/avif' },
+    '\0\0\0\x10ftypavif....',
+    '\0\0\0\x10ftypavis....',
+  ],
+  [
+    { name: 'a HEIC photo (iPhone)', todo: MOST_COMPATIBLE },
+    ...['heic', 'heix', 'heim', 'heis', 'hevc', 'hevx', 'hevm', 'hevs'].map(
+      (brand) => `\0\0\0\x0cftyp${brand}`,
+    ),
+  ],
+  [
+    { name: 'a HEIF picture', todo: 'Export it as JPEG.' },
+    ...['mif1', 'miaf', 'mia1', 'msf1', 'avci', 'avcs', 'jpeg', 'jpgs'].map(
+      (brand) => `\0\0\0\x0cftyp${brand}`,
+    ),
+  ],
+  [{ name: 'a camera’s raw file (CR3)', todo: DEVELOP }, '\0\0\0\x0cftypcrx '],
+  [{ name: 'a video (MP4, QuickTime or 3GP)', todo: STILL }, '....ftyp'],
+  [
+    { name: 'a video', todo: STILL },
+    ...['\0...moov', '\0...mdat', '\0...wide', '\0\0\x01\xba', '\0\0\x01\xb3'],
+  ],
+  [{ name: 'a video (WebM or Matroska)', todo: STILL }, '\x1a\x45\xdf\xa3'],
+  [{ name: 'a video (AVI)', todo: STILL }, 'RIFF....AVI '],
+  [
+    { name: 'a camera’s raw file (CR2)', todo: DEVELOP },
+    'II*\0....CR',
+    'MM\0*....CR',
+    'II+\0....CR',
+    'MM\0+....CR',
+  ],
+  [
+    { name: 'a camera’s raw file', todo: DEVELOP },
+    ...['FUJIFILMCCD-RAW', 'IIRO\x08', 'IIRS\x08', 'MMOR\0', 'IIU\0', 'FOVb', '\0MRM'],
+  ],
+  [
+    { name: 'a TIFF picture or a camera’s raw file', todo: 'Export it as JPEG or PNG, and send that.' },
+    ...['II*\0', 'MM\0*', 'II+\0', 'MM\0+'],
+  ],
+  [{ name: 'a JPEG XL picture', todo: SAVE }, '\0\0\0\x0cJXL \r\n\x87\n', '\xff\x0a'],
+  [{ name: 'a JPEG 2000 picture', todo: SAVE }, '\0\0\0\x0cjP  \r\n\x87\n', '\xff\x4f\xff\x51'],
+  [{ name: 'a JPEG XR picture', todo: SAVE }, 'II\xbc'],
+  [{ name: 'a BMP picture', todo: SAVE }, 'BM....\0\0\0\0.....\0\0\0'],
+  [{ name: 'a Windows icon', todo: SAVE }, '\0\0\x01\0.\0', '\0\0\x02\0.\0'],
+  [{ name: 'a Photoshop document', todo: SAVE }, '8BPS'],
+  [{ name: 'a GIMP document', todo: SAVE }, 'gimp xcf'],
+  [{ name: 'an OpenEXR picture', todo: SAVE }, '\x76\x2f\x31\x01'],
+  [{ name: 'a QOI picture', todo: SAVE }, 'qoif'],
+  [{ name: 'a PDF document', todo: EXPORT_PAGE }, '%PDF-'],
+  [{ name: 'a PostScript document', todo: SAVE }, '%!PS', '\xc5\xd0\xd3\xc6'],
+  [{ name: 'a ZIP archive', todo: 'Unpack it, and send the pictures that are in it.' }, 'PK\x03\x04'],
+  [
+    { name: 'a compressed file', todo: 'Unpack it, and send what is in it.' },
+    ...['\x1f\x8b', 'BZh', '7z\xbc\xaf', 'Rar!', '\xfd7zXZ', '\x28\xb5\x2f\xfd'],
+  ],
+  [
+    { name: 'a PNG picture that was changed like text on its way', todo: BINARY },
+    ...['\x89PNG', '\xc2\x89PNG'],
+  ],
+  [
+    { name: 'a file that was broken by being read as text', todo: BINARY },
+    ...['\xef\xbf\xbd', '\xc3\xbf\xc3\x98'],
+  ],
+  [
+    { name: 'base64 text', todo: 'Send the bytes that it stands for, or JSON: {"image": "<base64>"}.' },
+    ...['/9j/', 'iVBORw0KGgo', 'R0lGOD', 'UklGR', 'data:image/'],
+  ],
+  [{ name: 'a web page', todo: 'Send the picture itself.' }, '<!doctype html', '<html', '\xef\xbb\xbf <HTML'],
+  [
+    { name: 'an SVG drawing', todo: 'Export it as PNG, and send that.' },
+    ...['<svg ', '<svg>', '<svg:svg\n', '<SVG>', '\xef\xbb\xbf<svg '],
+  ],
+]
 
 let system: TestSystem
 beforeAll(async () => {
@@ -94,6 +183,72 @@ describe('the format of a file', () => {
     expect({ status: response.status, code }).toEqual({ status: 415, code: 'UNSUPPORTED_FORMAT' })
     expect(detail).toMatch(told)
     expect(detail).toMatch(/^This is (an? |base64).*\. [A-Z].*\. Accepted are JPEG, PNG, WebP, GIF and AVIF/)
+  })
+
+  it.each(MAGIC)('is told as $name by every byte of what begins it', (format, ...magic) => {
+    for (const text of magic) {
+      // What follows is nothing to it.
+      const bytes = Buffer.from(`${text}~~~~`, 'latin1')
+      expect(formatOf(bytes), text).toEqual(format)
+      for (const [at, char] of [...text].entries()) {
+        if (char === '.') continue
+        // The length of a box, a mark that may be missing, and any kind of space.
+        if ((at < 4 && text.includes('ftyp')) || text.startsWith('\xef\xbb\xbf') || char === ' ') continue
+        const other = Buffer.from(bytes)
+        other[at] = (bytes[at] ?? 0) ^ 0x80
+        expect(formatOf(other), `${text}, but for byte ${at}`).not.toEqual(format)
+      }
+    }
+  })
+
+  it('that is AVIF is told by any of its brands, as far as its first box and 256 bytes go', () => {
+    const avif = { name: 'an AVIF picture', contentType: 'image/avif' }
+    const box = (size: number, brands: string) => {
+      const bytes = Buffer.from(`....ftyp${brands}`, 'latin1')
+      bytes.writeUInt32BE(size)
+      return bytes
+    }
+    const none = 'none'.repeat(59)
+    expect(formatOf(box(16, 'avif....'))).toEqual(avif)
+    // Part of another buffer.
+    expect(formatOf(Buffer.concat([Buffer.alloc(7), box(16, 'avif....')]).subarray(7))).toEqual(avif)
+    expect(formatOf(box(20, 'none....avif'))).toEqual(avif)
+    expect(formatOf(box(24, 'none....noneavif'))).toEqual(avif)
+    expect(formatOf(box(256, `none....${none}avif`))).toEqual(avif)
+    for (const other of [
+      box(16, 'avif...'),
+      box(11, 'avif....'),
+      box(19, 'none....avif'),
+      box(20, 'none....avi'),
+      // The version.
+      box(20, 'noneavifnone'),
+      box(20, 'none....none.avif'),
+      box(20, 'none....noneavif'),
+      box(24, 'none....xavifxxx'),
+      box(260, `none....${none}noneavif`),
+    ])
+      expect(formatOf(other), other.toString('latin1')).toMatchObject({
+        name: 'a video (MP4, QuickTime or 3GP)',
+      })
+  })
+
+  it('is one of five that come in', () => {
+    const all = MAGIC.flatMap(([{ contentType }]) => contentType ?? [])
+    expect(CONTENT_TYPES).toEqual(all)
+  })
+
+  it('is told by no more than the first 4,096 bytes', () => {
+    const drawing = (before: number) => Buffer.from(`<!--${' '.repeat(before - 4)}<svg>`)
+    expect(formatOf(drawing(FORMAT_BYTES - 5))).toMatchObject({ name: 'an SVG drawing' })
+    expect(formatOf(drawing(FORMAT_BYTES - 4))).toBeUndefined()
+  })
+
+  it('is not named where it is not known, or would come in', () => {
+    const accepted = 'Accepted are JPEG, PNG, WebP, GIF and AVIF, told by their content.'
+    expect(() => refusalOf(Buffer.from('?'))).not.toThrow()
+    expect(refusalOf(Buffer.from('?'))).toBe(accepted)
+    expect(refusalOf(Buffer.from(PNG, 'latin1'))).toBe(accepted)
+    expect(refusalOf(Buffer.from('8BPS'))).toBe(`This is a Photoshop document. ${SAVE} ${accepted}`)
   })
 
   it.each(UNKNOWN.map((text) => [text]))('is not guessed of %j', (text) => {

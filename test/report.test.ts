@@ -43,6 +43,7 @@ beforeAll(async () => {
       it('passes', () => {})
       it('is refuted', () => expect(1).toBe(2))
       it('is refuted later', () => expect(Promise.resolve(1)).resolves.toBe(2))
+      it('differs from its snapshot', () => expect(1).toMatchInlineSnapshot('2'))
       it('takes too long', { timeout: 1 }, () => new Promise(() => {}))
       it('is broken itself', () => { throw new TypeError('expected 1 to be 2') })`,
     ),
@@ -52,13 +53,17 @@ beforeAll(async () => {
 
 it('a test whose set-up fails is a failure, and so is one that is skipped without saying what it lacks', () => {
   expect(readReport(...mixed)).toMatchObject({
-    ...{ passed: 1, failed: 4 + 2, skipped: ['a tool (skipped: lacking terraform) plans'] },
+    ...{ passed: 1, failed: 5 + 2, skipped: ['a tool (skipped: lacking terraform) plans'] },
     lost: ['set-up is missing', 'was forgotten'],
   })
 })
 
 it('only an assertion refutes: no time-out, no other error, no set-up', () => {
-  expect(readReport(...mixed).refuted).toEqual(['is refuted', 'is refuted later'])
+  expect(readReport(...mixed).refuted).toEqual([
+    'is refuted',
+    'is refuted later',
+    'differs from its snapshot',
+  ])
 })
 
 it('an error outside of any test is a failure', () => {
@@ -66,5 +71,5 @@ it('an error outside of any test is a failure', () => {
 })
 
 it('tests that were not chosen are no failures', () => {
-  expect(readReport(...mixed, true)).toMatchObject({ failed: 4, lost: [], skipped: [] })
+  expect(readReport(...mixed, true)).toMatchObject({ failed: 5, lost: [], skipped: [] })
 })

@@ -20,8 +20,8 @@ export interface Outcome {
   refuted: string[]
 }
 
-/** The reporter leaves the name of what `resolves` and `rejects` have found out. */
-const ASSERTION = /^AssertionError|^\s+at .*__VITEST_(RESOLVES|REJECTS)__/m
+/** The reporter leaves the name of what `resolves` and `rejects` have found out; snapshots have errors of their own. */
+const ASSERTION = /^AssertionError|^Error: Snapshot .* mismatched|^\s+at .*__VITEST_(RESOLVES|REJECTS)__/m
 export const isAssertion = (stack: string): boolean => ASSERTION.test(stack)
 
 /**
