@@ -4,7 +4,8 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { SignatureV4 } from '@smithy/signature-v4'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { largestBody } from '../api/upload.ts'
 import { verifySignature } from '../local/gateway.ts'
 import { signRequest } from '../local/signature-v4.ts'
 import { startSystem } from '../local/system.ts'
@@ -95,7 +96,7 @@ const pass = async (signed: Signed, ...pieces: (string | Uint8Array)[]) =>
 describe('a signature', () => {
   it('of the SDK is right for any path, query, header and body, and for no other', async () => {
     const text = fc.string({ unit: 'grapheme', maxLength: 12 })
-    const segment = text.filter((name) => !/^\.*$/.test(name)).map(encodeURIComponent)
+    const segment = text.filter((name) => !/^\.+$/.test(name)).map(encodeURIComponent)
     await fc.assert(
       fc.asyncProperty(
         ...([fc.array(segment, { maxLength: 3 }), fc.array(fc.tuple(text, text), { maxLength: 4 })] as const),
@@ -126,9 +127,39 @@ describe('a signature', () => {
   it('gives the body on as it came', async () => {
     for (const claim of [true, false]) {
       const signed = await sign({ body: 'hello world', claim })
-      const verified = await verify(arriving(signed, ['hello', ' world']).request)
-      expect(verified?.caller).toEqual({ accountId: '000000000000', caller: 'AKIDEXAMPLE' })
-      expect(await verified?.request.text()).toBe('hello world')
+      const given = verify(arriving(signed, ['hello', ' world']).request).then((verified) => ({
+        ...verified?.caller,
+        text: verified?.request.text(),
+      }))
+      const caller = { accountId: '000000000000', caller: 'AKIDEXAMPLE' }
+      await expect(given).resolves.toMatchObject(caller)
+      await expect((await given).text).resolves.toBe('hello world')
+    }
+    const signed = await sign({ method: 'GET' })
+    await expect(verify(arriving(signed, []).request)).resolves.toMatchObject({ request: { body: null } })
+  })
+
+  it.each(['/', '/images/', '//images//1', '/a%20b/'])(
+    'of the SDK is right for the path %s',
+    async (path) => {
+      const signed = await sign({ url: `http://127.0.0.1:3000${path}`, method: 'GET' })
+      expect(await pass(signed)).toBe(true)
+    },
+  )
+
+  it('is good for five minutes before and after its date', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    onTestFinished(() => {
+      vi.useRealTimers()
+    })
+    const date = new Date('2026-11-27T12:34:56Z')
+    const signed = await sign({ body: 'hello', date })
+    for (const [ms, expected] of [
+      ...[-300_001, 300_001].map((ms) => [ms, false] as const),
+      ...[-300_000, 0, 300_000].map((ms) => [ms, true] as const),
+    ]) {
+      vi.setSystemTime(date.getTime() + ms)
+      expect(await pass(signed, 'hello'), `${ms}`).toBe(expected)
     }
   })
 
@@ -140,6 +171,21 @@ describe('a signature', () => {
     ['is for another service', { service: 's3' }, ({ headers }) => headers],
     ['is an hour old', { date: new Date(Date.now() - hour) }, ({ headers }) => headers],
     ['is an hour ahead', { date: new Date(Date.now() + hour) }, ({ headers }) => headers],
+    [
+      'names a header that is not there',
+      { headers: { 'x-note': 'a' } },
+      ({ headers: { 'x-note': _, ...headers } }) => headers,
+    ],
+    [
+      'is not all that there is',
+      {},
+      ({ headers }) => ({ ...headers, authorization: `${headers['authorization']}, x` }),
+    ],
+    [
+      'is not the first thing',
+      {},
+      ({ headers }) => ({ ...headers, authorization: `x, ${headers['authorization']}` }),
+    ],
     ['has no date', {}, ({ headers: { 'x-amz-date': _, ...headers } }) => headers],
     ['has another date', {}, ({ headers }) => ({ ...headers, 'x-amz-date': '20260101T000000Z' })],
     ['leaves out the host', { unsigned: ['host'] }, ({ headers }) => headers],
@@ -157,15 +203,15 @@ describe('a signature', () => {
   ])('that %s is refused', async (what, options, change) => {
     const signed = await sign({ body: 'hello', ...options })
     const { request, pulled } = arriving({ ...signed, headers: change(signed) }, ['hello'])
-    expect(await verify(request)).toBeUndefined()
+    await expect(verify(request)).resolves.toBeUndefined()
     // Nothing of the body was wanted before that; of a body that is not hashed only afterwards can it be known.
     if (what !== 'is for no body in particular') expect(pulled()).toBe(0)
   })
 
-  it('by the key of another day is refused', async () => {
+  it('by the key of another day, or with a date of another kind, is refused', async () => {
     const { headers } = await sign({ body: 'hello' })
-    const date = headers['x-amz-date'] ?? ''
-    const by = (day: string): Record<string, string> => {
+    const now = headers['x-amz-date'] ?? ''
+    const by = (day: string, date = now): Record<string, string> => {
       const scope = { day, region: 'eu-west-1', service: 'execute-api' }
       const request = { method: 'POST', path: '/images', query: [], payloadHash: sha256('hello'), date }
       const signed: [string, string][] = [['host', '127.0.0.1:3000']]
@@ -176,8 +222,12 @@ describe('a signature', () => {
         authorization: `AWS4-HMAC-SHA256 Credential=${credential}, SignedHeaders=host, Signature=${signature}`,
       }
     }
-    expect(await pass({ method: 'POST', url, headers: by(date.slice(0, 8)) }, 'hello')).toBe(true)
+    expect(await pass({ method: 'POST', url, headers: by(now.slice(0, 8)) }, 'hello')).toBe(true)
     expect(await pass({ method: 'POST', url, headers: by('20260101') }, 'hello')).toBe(false)
+    for (const date of [`${now}(x)`, now.replace('Z', ''), now.slice(0, 8)])
+      expect(await pass({ method: 'POST', url, headers: by(now.slice(0, 8), date) }, 'hello'), date).toBe(
+        false,
+      )
   })
 
   it('that says nothing of the body is looked at when as much is there as the API takes, and no more', async () => {
@@ -188,6 +238,17 @@ describe('a signature', () => {
       await expect(verify(request)).rejects.toMatchObject({ code: 'IMAGE_TOO_LARGE' })
       // Twice the base64 of 1,000 bytes, and 65,536 for what is around it.
       expect(pulled()).toBe(69)
+      // What there is more of it is read by others, and dropped.
+      expect(request.body?.locked).toBe(false)
+    }
+  })
+
+  it('of the largest body is right, and one byte more is refused', async () => {
+    const bytes = new Uint8Array(largestBody(MAX_IMAGE_BYTES))
+    for (const claim of [true, false]) {
+      await expect(pass(await sign({ body: bytes, claim }), bytes)).resolves.toBe(true)
+      const more = await sign({ body: Buffer.concat([bytes, Buffer.from('x')]), claim })
+      await expect(pass(more, bytes, 'x')).rejects.toMatchObject({ code: 'IMAGE_TOO_LARGE' })
     }
   })
 })
