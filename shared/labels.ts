@@ -54,8 +54,8 @@ export async function indexLabels(records: Records, image: Image): Promise<void>
           ownerLabel: ownerLabel(owner, Name),
           target: imageId,
           confidence: Confidence,
-          // DynamoDB deletes it together with the record.
-          ...(expiresAt === undefined ? {} : { expiresAt }),
+          // DynamoDB deletes it together with the record. Where it is undefined, the item has no such attribute.
+          expiresAt,
         },
       },
     })),

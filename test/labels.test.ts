@@ -1,5 +1,6 @@
 import { paginateScan } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { indexLabels, unindexLabels } from '../shared/labels.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import { lambdaContext, startTestSystem, type TestSystem, type Watcher, watchCalls } from './context.ts'
@@ -208,6 +209,40 @@ describe('the index of labels', () => {
     expect(await entries(imageId)).toHaveLength(3)
   })
 
+  it('is given up after five rounds, with twice the pause before each', async () => {
+    const pauses: number[] = []
+    const undone = { [system.names.table]: [{ DeleteRequest: { Key: { imageId: 'x' } } }] }
+    const records = {
+      ...system.worker,
+      sleep: async (ms: number) => {
+        pauses.push(ms)
+      },
+      dynamo: { send: async () => ({ UnprocessedItems: undone }) } as never,
+    }
+    await expect(unindexLabels(records, ['x'])).rejects.toThrow('DynamoDB leaves 1 parts of a batch undone.')
+    expect(pauses).toEqual([50, 100, 200, 400])
+  })
+
+  it('has an image until it expires, and nothing of one whose labels were not asked for', async () => {
+    const imageId = await submit('expiring')
+    const batch = await system.receiveJobs()
+    await system.setItem(imageId, { expiresAt: 4_000_000_000 })
+    answering([label('Dog')])
+    await processBatch(system.worker, batch, lambdaContext())
+    const [entry] = await entries(imageId)
+    expect(await system.item(String(entry?.['imageId']))).toMatchObject({ expiresAt: 4_000_000_000 })
+
+    await system.events()
+    const faces = await system.app.request('/images?analyses=faces', {
+      ...{ method: 'POST', headers: { 'content-type': 'image/png', 'x-test-owner': 'faces' } },
+      body: new Uint8Array(await distinct(++pictures)),
+    })
+    const faceless = ((await faces.json()) as { imageId: string }).imageId
+    await system.work()
+    expect(await entries(faceless)).toEqual([])
+    expect((await system.events()).map((event) => event.imageId)).toEqual([faceless])
+  })
+
   it('forgets an image with its deletion', async () => {
     const imageId = await analysed('forgetful', [label('Dog'), label('Cat')])
     expect((await remove('forgetful', imageId)).status).toBe(204)
@@ -232,7 +267,6 @@ describe('the index of labels', () => {
     expect(raced).toBe(true)
     expect(await entries(imageId)).toEqual([])
     // A worker that was slow, or a call that the SDK sent twice.
-    const { indexLabels } = await import('../shared/labels.ts')
     const late = { imageId, owner: 'racer', status: 'completed', rekognitionLabels: [label('Dog')] }
     await indexLabels(system.worker, late as unknown as Parameters<typeof indexLabels>[1])
     expect(await found('racer', 'label=dog')).toEqual([])
