@@ -1,18 +1,21 @@
 import { readFileSync } from 'node:fs'
 import { ProvisionedThroughputExceededException } from '@aws-sdk/client-rekognition'
-import { DeleteObjectCommand } from '@aws-sdk/client-s3'
+import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
+import { DeleteCommand, PutCommand, paginateScan } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
-import { lambdaContext, startTestSystem, type TestSystem } from './context.ts'
+import { lambdaContext, startTestSystem, type TestSystem, type Watcher, watchCalls } from './context.ts'
 
 const photo = readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url))
 const DAY = 86_400_000
 const NOTHING = { requeued: 0, exhausted: 0, announced: 0, removed: 0, failed: 0 }
 
 let system: TestSystem
+let watcher: Watcher
 beforeAll(async () => {
   system = await startTestSystem()
+  watcher = watchCalls(system)
 })
 afterAll(() => system.stop())
 
@@ -20,10 +23,15 @@ afterAll(() => system.stop())
 let ahead: number
 let errors: string[]
 beforeEach(async () => {
+  delete watcher.before
   await system.work()
   ahead = system.worker.sweepAfterMs + 1_000
   errors = []
-  await sweep(sweeper())
+  // What other tests have left is nothing to this one, however late it is there.
+  const TableName = system.names.table
+  for await (const { Items = [] } of paginateScan({ client: system.worker.dynamo }, { TableName }))
+    for (const { imageId } of Items)
+      await system.worker.dynamo.send(new DeleteCommand({ TableName, Key: { imageId } }))
   await system.receiveJobs()
   await system.events()
   await system.deadLetters()
@@ -45,6 +53,32 @@ const lose = async (): Promise<string> => {
 const receiveForGood = async () => {
   const { Records } = await system.receiveJobs()
   return { Records: Records.map((record) => ({ ...record, receiptHandle: 'gone' })) }
+}
+const removeOriginal = (imageId: string) =>
+  system.worker.s3.send(new DeleteObjectCommand({ Bucket: system.names.bucket, Key: `originals/${imageId}` }))
+/** A presigned form, for which nothing has come yet. */
+const announceUpload = async (): Promise<string> => {
+  const response = await system.app.request('/uploads', {
+    ...{ method: 'POST', headers: { 'content-type': 'application/json' } },
+    body: JSON.stringify({ contentType: 'image/jpeg', bytes: photo.length }),
+  })
+  return ((await response.json()) as { imageId: string }).imageId
+}
+/** What a deletion has left for the sweeper, who has seen it once before. */
+const deleted = async (headers: Record<string, string> = {}): Promise<string> => {
+  const imageId = await system.submit(photo, headers)
+  await system.work()
+  expect((await system.app.request(`/images/${imageId}`, { method: 'DELETE' })).status).toBe(204)
+  await system.setItem(imageId, { swept: 1 })
+  return imageId
+}
+/** Something happens just before the next call of this kind. */
+const beforeNext = (wanted: string, happen: () => Promise<unknown>) => {
+  watcher.before = async (command) => {
+    if (command !== wanted) return
+    delete watcher.before
+    await happen()
+  }
 }
 const eventIds = async () => (await system.events()).map((event) => event.eventId)
 
@@ -98,6 +132,52 @@ describe('an image that has lost its job', () => {
     expect(Number(sweepAt) - Date.now()).toBeGreaterThan(1.9 * system.worker.sweepAfterMs)
     await processBatch(system.worker, event, lambdaContext())
     expect((await system.record(imageId)).status).toBe('completed')
+  })
+  it('ends with its last attempt and not before, and with its time and not before', async () => {
+    const imageId = await lose()
+    const { submittedAt } = await system.item(imageId)
+    await system.setItem(imageId, { attempts: 9 })
+    expect(await sweep(sweeper())).toEqual({ ...NOTHING, requeued: 1 })
+    const at = (age: number) => sweep(sweeper({ now: () => new Date(Number(submittedAt) + age) }))
+    expect(await at(14 * DAY)).toEqual({ ...NOTHING, requeued: 1 })
+    await system.setItem(imageId, { sweepAt: 1 })
+    expect(await at(14 * DAY + 1)).toEqual({ ...NOTHING, exhausted: 1 })
+    const message = 'The image could not be analysed in time; try again later.'
+    expect((await system.record(imageId)).failure).toEqual({ code: 'EXHAUSTED', message })
+
+    await system.receiveJobs()
+    const other = await lose()
+    await system.setItem(other, { attempts: 10 })
+    expect(await sweep(sweeper())).toEqual({ ...NOTHING, exhausted: 1 })
+  })
+  it('and has been taken up, or been asked for once more, is not looked for in the bucket', async () => {
+    const [taken, again] = [await lose(), await lose()]
+    for (const imageId of [taken, again]) await removeOriginal(imageId)
+    await system.setItem(taken, { attempts: 1 })
+    await system.setItem(again, { epoch: 2 })
+    expect(await sweep(sweeper())).toEqual({ ...NOTHING, requeued: 2 })
+  })
+  it('is left alone when it has changed since the index was read', async () => {
+    const imageId = await lose()
+    const { worker, names } = system
+    const before = Date.now() + ahead
+    beforeNext('GetItemCommand', () => system.setItem(imageId, { sweepAt: before }))
+    expect(await sweep(sweeper(), before)).toEqual(NOTHING)
+    await system.setItem(imageId, { sweepAt: 1 })
+    beforeNext('GetItemCommand', () =>
+      worker.dynamo.send(new DeleteCommand({ TableName: names.table, Key: { imageId } })),
+    )
+    expect(await sweep(sweeper(), before)).toEqual(NOTHING)
+
+    const done = await system.submit(photo)
+    const away = { send: () => Promise.reject(new Error('EventBridge is away')) } as never
+    const { Records } = await receiveForGood()
+    await processBatch({ ...worker, eventBridge: away }, { Records }, lambdaContext())
+    expect(await eventIds()).toEqual([])
+    // By the worker.
+    beforeNext('GetItemCommand', () => processBatch(worker, { Records }, lambdaContext()))
+    expect(await sweep(sweeper())).toEqual(NOTHING)
+    expect(await eventIds()).toEqual([`${done}:1:completed`])
   })
   it('is not given up for throttled attempts, but for its age at last', async () => {
     const imageId = await lose()
@@ -154,6 +234,22 @@ describe('a submission that broke off', () => {
     expect(await system.item(imageId)).toEqual({})
     expect(await eventIds()).toEqual([])
   })
+  it('is removed at first sight by a sweeper that is alone, be it due or not', async () => {
+    const imageId = await lose()
+    await removeOriginal(imageId)
+    ahead = 0
+    const alone = { isAlone: true }
+    expect(await sweep(sweeper(alone), Number.MAX_SAFE_INTEGER)).toEqual({ ...NOTHING, removed: 1 })
+    expect(await system.item(imageId)).toEqual({})
+  })
+  it('and is sent again at the last moment is not removed', async () => {
+    const imageId = await lose()
+    await removeOriginal(imageId)
+    await system.setItem(imageId, { swept: 1 })
+    beforeNext('DeleteItemCommand', () => system.setItem(imageId, { sweepAt: Date.now() + 2 * DAY }))
+    expect(await sweep(sweeper())).toEqual(NOTHING)
+    expect(await system.item(imageId)).toMatchObject({ imageId })
+  })
   it('and is sent again with its key is not removed under the hands of that request', async () => {
     const headers = { 'idempotency-key': 'broken-off' }
     const imageId = await system.submit(photo, headers)
@@ -201,7 +297,112 @@ describe('a finished image', () => {
   })
 })
 
+describe('an upload', () => {
+  it('that may still come is left, and one that cannot is removed', async () => {
+    const imageId = await announceUpload()
+    const { sweepAt } = await system.item(imageId)
+    const last = Number(sweepAt)
+    const at = (now: number) =>
+      sweep(sweeper({ isAlone: true, now: () => new Date(now) }), Number.MAX_SAFE_INTEGER)
+    expect(await at(last)).toEqual(NOTHING)
+    expect(await system.item(imageId)).toMatchObject({ status: 'awaiting_upload' })
+    expect(await at(last + 1)).toEqual({ ...NOTHING, removed: 1 })
+  })
+  it('that has come without a word of S3 gets a job', async () => {
+    const imageId = await announceUpload()
+    const object = { Bucket: system.names.bucket, Key: `uploads/${imageId}` }
+    await system.worker.s3.send(new PutObjectCommand({ ...object, Body: photo, ContentType: 'image/jpeg' }))
+    await system.receiveJobs()
+    ahead = DAY
+    expect(await sweep(sweeper())).toEqual({ ...NOTHING, requeued: 1 })
+    await system.work()
+    expect((await system.record(imageId)).status).toBe('completed')
+  })
+})
+
+describe('a deleted image', () => {
+  const sweptWith = async (): Promise<[commands: string[], swept: Awaited<ReturnType<typeof sweep>>]> => {
+    const commands: string[] = []
+    watcher.before = (command) => {
+      if (command !== 'QueryCommand') commands.push(command.replace('Command', ''))
+    }
+    return [commands, await sweep(sweeper())]
+  }
+  const objects = Array.from({ length: 4 }, () => 'DeleteObject')
+
+  it('is forgotten with its objects, its labels and its key, at second sight', async () => {
+    await deleted()
+    const [commands, swept] = await sweptWith()
+    expect(swept).toEqual({ ...NOTHING, removed: 1 })
+    expect(commands).toEqual(['GetItem', ...objects, 'BatchWriteItem', 'DeleteItem'])
+
+    const imageId = await deleted({ 'idempotency-key': 'deleted' })
+    await system.setItem(imageId, { labels: [], swept: 0 })
+    expect(await sweptWith()).toEqual([['GetItem', ...objects, 'UpdateItem', 'UpdateItem'], NOTHING])
+  })
+  it('is looked after beside nine others, and once', async () => {
+    const ids = Array.from({ length: 20 }, (_, at) => `0199c0de-0000-7000-8000-0000000000${at + 10}`)
+    for (const imageId of ids) {
+      const note = { imageId, status: 'deleted', unfinished: '0', sweepAt: 1, swept: 1 }
+      await system.worker.dynamo.send(new PutCommand({ TableName: system.names.table, Item: note }))
+    }
+    let begun = 0
+    let ended = 0
+    let most = 0
+    watcher.before = (command) => {
+      if (command === 'GetItemCommand') begun += 1
+      if (command === 'DeleteItemCommand') ended += 1
+      most = Math.max(most, begun - ended)
+    }
+    expect(await sweep(sweeper())).toEqual({ ...NOTHING, removed: 20 })
+    expect({ begun, ended, most }).toEqual({ begun: 20, ended: 20, most: 10 })
+  })
+})
+
 describe('trouble with one image', () => {
+  it.each<[string, () => Promise<unknown>, Partial<typeof NOTHING>]>([
+    ['has lost its job', lose, { requeued: 1 }],
+    // As soon as it has its outcome, it has only to be announced.
+    ['has had its attempts', async () => system.setItem(await lose(), { attempts: 10 }), { announced: 1 }],
+    [
+      'has not been announced',
+      async () => {
+        await system.submit(photo)
+        const away = { send: () => Promise.reject(new Error('EventBridge is away')) } as never
+        await processBatch({ ...system.worker, eventBridge: away }, await receiveForGood(), lambdaContext())
+      },
+      { announced: 1 },
+    ],
+    ['was deleted', () => deleted({ 'idempotency-key': 'trouble' }), { removed: 1 }],
+    [
+      'has never come',
+      async () => {
+        const imageId = await lose()
+        await removeOriginal(imageId)
+        await system.setItem(imageId, { swept: 1 })
+      },
+      { removed: 1 },
+    ],
+  ])('that %s is seen at every step, and the next sweep begins again', async (_, make, done) => {
+    await make()
+    for (let failing = 0; failing < 20; failing += 1) {
+      let calls = 0
+      watcher.before = (command) => {
+        if (command === 'QueryCommand') return
+        calls += 1
+        if (calls === failing + 1) throw new Error('AWS is away')
+      }
+      const swept = await sweep(sweeper())
+      if (calls <= failing) {
+        expect(failing).toBeGreaterThan(2)
+        expect(swept).toEqual({ ...NOTHING, ...done })
+        return
+      }
+      expect({ swept, calls }).toEqual({ swept: { ...NOTHING, failed: 1 }, calls: failing + 1 })
+      ahead += 2 * system.worker.sweepAfterMs
+    }
+    expect.fail('It never ends.')
+  })
   it('keeps the sweeper from no other', async () => {
     const ids = [await lose(), await lose(), await lose()]
     let calls = 0
