@@ -1,0 +1,332 @@
+import { PutCommand } from '@aws-sdk/lib-dynamodb'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type FinishedImage, type Image, imageIdSchema, imageSchema } from '../shared/image.ts'
+import {
+  claimImage,
+  closeIdempotencyKey,
+  commitOutcome,
+  deleteObjects,
+  findSameBytes,
+  getImage,
+  inRounds,
+  markAnnounced,
+  nextRun,
+  type Records,
+  type Results,
+  releaseImage,
+  rememberBytes,
+  sweepAt,
+  updateImage,
+} from '../shared/records.ts'
+import { startTestSystem, type TestSystem, type Watcher, watchCalls } from './context.ts'
+
+/** What each change of a record makes of the stored item, whole; and what it is refused for. */
+
+const NOW = Date.parse('2026-11-27T12:34:56.000Z')
+const LATER = NOW + 1_020_000
+const now = new Date(NOW).toISOString()
+const imageId = imageIdSchema.parse('0199c0de-0000-7000-8000-00000000000a')
+const THEN = '2026-11-26T00:00:00.000Z'
+const pending = {
+  ...{ imageId, owner: 'o', createdAt: THEN, updatedAt: THEN, attempts: 1, epoch: 2, submittedAt: 0 },
+  original: { bucket: 'b', key: 'k', contentType: 'image/png', bytes: 1, sha256: '0'.repeat(64) },
+  ...{
+    analyses: ['labels'],
+    status: 'pending',
+    statusKey: `pending#${imageId}`,
+    unfinished: '2',
+    sweepAt: 1,
+  },
+}
+const processing = {
+  ...{ ...pending, status: 'processing', statusKey: `processing#${imageId}`, leaseId: 'mine' },
+  leaseUntil: NOW + 5,
+}
+const thumbnail = { bucket: 'b', key: 't', contentType: 'image/jpeg', bytes: 1, width: 1, height: 1 }
+const completed = {
+  ...{ ...pending, status: 'completed', statusKey: `completed#${imageId}`, completedAt: THEN, thumbnail },
+}
+const failure = { code: 'CORRUPT_IMAGE', message: 'm' }
+const failed = {
+  ...{ ...pending, status: 'failed', statusKey: `failed#${imageId}`, completedAt: THEN, failure },
+}
+const { unfinished: _, sweepAt: _due, ...announcedFailure } = { ...failed, announced: 2 }
+
+let system: TestSystem
+let watcher: Watcher
+let records: Records
+let results: Results
+beforeAll(async () => {
+  system = await startTestSystem()
+  watcher = watchCalls(system)
+  records = { ...system.worker, now: () => new Date(NOW) }
+  results = { ...records, analysisSource: 'source' }
+})
+afterAll(() => system.stop())
+beforeEach(() => {
+  delete watcher.before
+})
+
+const put = (Item: Record<string, unknown>) =>
+  system.worker.dynamo.send(new PutCommand({ TableName: system.names.table, Item }))
+const stored = () => system.item(imageId)
+const read = (item: object): Image => imageSchema.parse(item)
+const finished = (item: object) => read(item) as FinishedImage
+
+it('an image is due after its time, which doubles with each sweep up to 64 times, or when its job is due', () => {
+  const due = (rest?: Parameters<typeof sweepAt>[1]) => sweepAt(records, rest) - NOW
+  expect(due()).toBe(1_020_000)
+  expect([1, 2, 3, 6, 7, 100].map((swept) => due({ swept }) / 1_020_000)).toEqual([2, 4, 8, 64, 64, 64])
+  expect(due({ waitMs: 5 })).toBe(1_020_005)
+  expect(due({ swept: 1, waitMs: 5 })).toBe(2_040_000)
+  expect(due({ swept: 1, waitMs: 1_020_001 })).toBe(2_040_001)
+})
+
+it('a record is read as it is now, and what a deletion has left is none', async () => {
+  const reads: unknown[] = []
+  watcher.before = (_command, { ConsistentRead }) => {
+    reads.push(ConsistentRead)
+  }
+  await expect(getImage(records, 'x')).resolves.toBeUndefined()
+  expect(reads).toEqual([true])
+  await put(pending)
+  await expect(getImage(records, imageId)).resolves.toEqual(read(pending))
+  await put({ imageId, status: 'deleted', unfinished: '2', sweepAt: 1 })
+  await expect(getImage(records, imageId)).resolves.toBeUndefined()
+})
+
+describe('what DynamoDB leaves of a batch', () => {
+  const run = async (all: number[], most: number, left: (waiting: number[]) => number[]) => {
+    const steps: unknown[] = []
+    const sleep = async (ms: number) => {
+      await Promise.resolve()
+      steps.push(ms)
+    }
+    const outcome = await inRounds(sleep, { most, firstPauseMs: 50 }, all, async (waiting) => {
+      steps.push(waiting)
+      return left(waiting)
+    }).catch(String)
+    return { steps, outcome }
+  }
+  it('is sent again after a pause, each twice the one before', async () => {
+    expect(await run([1, 2, 3], 3, (waiting) => waiting.slice(1))).toEqual({
+      steps: [[1, 2, 3], 50, [2, 3], 100, [3]],
+      outcome: undefined,
+    })
+    expect((await run([1, 2, 3, 4], 4, (waiting) => waiting.slice(1))).steps.at(-2)).toBe(200)
+    expect(await run([], 3, () => [])).toEqual({ steps: [], outcome: undefined })
+  })
+  it('is an error when it is left in every round', async () => {
+    expect(await run([1, 2], 2, (waiting) => waiting)).toEqual({
+      ...{ steps: [[1, 2], 50, [1, 2]], outcome: 'Error: DynamoDB leaves 2 parts of a batch undone.' },
+    })
+  })
+})
+
+describe('a claim', () => {
+  const job = { version: 1 as const, imageId, epoch: 2 }
+  const claim = (id = 'mine') => claimImage(records, job, { id, until: NOW + 9 })
+  const taken = {
+    ...{ ...processing, attempts: 2, leaseUntil: NOW + 9, updatedAt: now, sweepAt: LATER },
+  }
+
+  it.each<[string, object]>([
+    ['waits', pending],
+    [
+      'waits for its upload',
+      { ...pending, status: 'awaiting_upload', statusKey: `awaiting_upload#${imageId}` },
+    ],
+    ['is held no longer', { ...processing, leaseId: 'other', leaseUntil: NOW - 1 }],
+    ['is held by the same worker', processing],
+  ])('takes an image that %s', async (_name, item) => {
+    await put(item as Record<string, unknown>)
+    await expect(claim()).resolves.toEqual({ kind: 'claimed', image: read(taken) })
+    expect(await stored()).toEqual(taken)
+  })
+
+  it.each<[string, Record<string, unknown>, object]>([
+    ['held', processing, { leaseUntil: NOW + 5 }],
+    ['held', { ...processing, leaseUntil: NOW }, { leaseUntil: NOW }],
+    ['finished', completed, { image: read(completed) }],
+    ['finished', failed, { image: read(failed) }],
+    ['replaced', { ...pending, epoch: 3 }, {}],
+    ['early', { ...failed, epoch: 1 }, { image: read({ ...failed, epoch: 1 }) }],
+    ['deleted', { imageId, status: 'deleted' }, {}],
+  ])('does not take one that is %s', async (kind, item, more) => {
+    await put(item)
+    await expect(claim('another')).resolves.toEqual({ kind, ...more })
+    expect(await stored()).toEqual(item)
+  })
+
+  it('of an image that has just been let go may be tried again at once', async () => {
+    await put(processing)
+    watcher.before = async (command) => {
+      if (command !== 'GetItemCommand') return
+      delete watcher.before
+      await put(pending)
+    }
+    await expect(claim('another')).resolves.toEqual({ kind: 'held', leaseUntil: NOW })
+  })
+})
+
+it('a worker lets go of an image that it holds, and of no other', async () => {
+  const kept = { labels: { rekognitionLabels: [], labelModelVersion: '1' } }
+  const release = (leaseId: string, swept?: number) => {
+    const image = read({ ...processing, leaseId, ...(swept === undefined ? {} : { swept }) })
+    if (image.status !== 'processing') throw new Error(image.status)
+    return releaseImage(records, image, { throttled: 3, kept, waitMs: 7 })
+  }
+  await put(processing)
+  await release('another')
+  expect(await stored()).toEqual(processing)
+  await release('mine')
+  const rested = { ...processing, leaseUntil: 0, throttled: 3, kept, sweepAt: LATER + 7 }
+  expect(await stored()).toEqual(rested)
+  await release('mine', 2)
+  expect(await stored()).toEqual({ ...rested, sweepAt: NOW + 4 * 1_020_000 })
+  await put(pending)
+  await release('mine')
+  expect(await stored()).toEqual(pending)
+})
+
+describe('an outcome', () => {
+  const kept = { labels: { rekognitionLabels: [], labelModelVersion: '1' } }
+  const worked = { ...processing, throttled: 1, swept: 1, kept }
+  const still = { condition: 'leaseId = :mine', values: { ':mine': 'mine' } }
+  const commit = (outcome: Parameters<typeof commitOutcome>[2], mine = 'mine') =>
+    commitOutcome(records, read(worked), outcome, { ...still, values: { ':mine': mine } })
+  const done = { completedAt: now, updatedAt: now, sweepAt: LATER }
+  const exhaustion = { code: 'EXHAUSTED', message: 'm' }
+
+  it.each<[string, Parameters<typeof commitOutcome>[2], Record<string, unknown>]>([
+    ['completed', { status: 'completed', thumbnail }, { ...completed, ...done }],
+    ['failed', { status: 'failed', failure }, { ...failed, ...done }],
+    [
+      'exhausted, and keeps what was paid for',
+      { status: 'failed', failure: exhaustion },
+      { ...failed, ...done, failure: exhaustion, kept },
+    ],
+  ])('is %s', async (_name, outcome, expected) => {
+    await put(worked)
+    await expect(commit(outcome)).resolves.toEqual(read(expected))
+    expect(await stored()).toEqual(expected)
+  })
+
+  it.each<[string, Record<string, unknown>, FinishedImage | undefined]>([
+    ['one of the same run', completed, finished(completed)],
+    ['one of a later run', { ...completed, epoch: 3 }, undefined],
+    ['none yet', processing, undefined],
+    ['none any more', { imageId, status: 'deleted' }, undefined],
+  ])('that is refused gives way to what is there: %s', async (_name, item, expected) => {
+    await put(item)
+    await expect(commit({ status: 'failed', failure }, 'another')).resolves.toEqual(expected)
+    expect(await stored()).toEqual(item)
+  })
+
+  it('is announced once for its run', async () => {
+    const { unfinished: _unfinished, sweepAt: _sweepAt, ...rest } = completed
+    for (const other of [{ ...completed, epoch: 3 }, failed]) {
+      await put(other)
+      await expect(markAnnounced(records, finished(completed))).resolves.toBeUndefined()
+      expect(await stored()).toEqual(other)
+    }
+    await put(completed)
+    await expect(markAnnounced(records, finished(completed))).resolves.toBeUndefined()
+    expect(await stored()).toEqual({ ...rest, announced: 2 })
+  })
+})
+
+it('a new run of a failed image begins at the start, when its failure is announced', async () => {
+  const begin = async (item: Record<string, unknown>) => {
+    await put(item)
+    return updateImage(records, imageId, nextRun(records, read(failed)))
+  }
+  const fresh = { updatedAt: now, submittedAt: NOW, sweepAt: LATER, attempts: 0, epoch: 3 }
+  await expect(begin({ ...announcedFailure, throttled: 1, swept: 1 })).resolves.toEqual(
+    read({ ...pending, ...fresh }),
+  )
+  expect(await stored()).toEqual({ ...pending, ...fresh })
+  for (const other of [failed, { ...announcedFailure, epoch: 3 }, completed]) {
+    await expect(begin(other)).resolves.toBeUndefined()
+    expect(await stored()).toEqual(other)
+  }
+})
+
+it('results are found by their bytes, owner, analyses and source, for thirty days', async () => {
+  const image = read({ ...completed, analyses: ['labels', 'faces'] })
+  const at = (ms: number) => ({ ...results, now: () => new Date(NOW + ms) })
+  await expect(findSameBytes(results, image)).resolves.toBeUndefined()
+  await rememberBytes(results, image)
+  const days = 30 * 86_400_000
+  const same = { ...image, imageId: imageIdSchema.parse(imageId.replace('a', 'b')) }
+  for (const found of [image, same, { ...image, analyses: image.analyses.toReversed() }])
+    await expect(findSameBytes(at(days), found)).resolves.toBe(imageId)
+  await expect(findSameBytes(at(days + 1), image)).resolves.toBeUndefined()
+  for (const other of [
+    { ...image, owner: 'another' },
+    { ...image, analyses: image.analyses.slice(1) },
+    { ...image, original: { ...image.original, sha256: '1'.repeat(64) } },
+  ])
+    await expect(findSameBytes(results, other)).resolves.toBeUndefined()
+  await expect(findSameBytes({ ...results, analysisSource: 'another' }, image)).resolves.toBeUndefined()
+})
+
+it('a key is closed for the image that it stands for, and for no other', async () => {
+  const key = (more: object) => ({ imageId: 'idempotency#k', target: imageId, ...more })
+  const close = () => closeIdempotencyKey(records, 'k', imageId)
+  await expect(close()).resolves.toBeUndefined()
+  expect(await system.item('idempotency#k')).toEqual({})
+  await put(key({ target: 'another' }))
+  await expect(close()).resolves.toBeUndefined()
+  expect(await system.item('idempotency#k')).toEqual(key({ target: 'another' }))
+  await put(key({}))
+  await expect(close()).resolves.toBeUndefined()
+  expect(await system.item('idempotency#k')).toEqual(key({ deleted: true }))
+})
+
+it('trouble with AWS is an error of whoever asks', async () => {
+  await put(processing)
+  watcher.before = () => {
+    throw new Error('AWS is away')
+  }
+  const image = read(processing)
+  if (image.status !== 'processing') throw new Error(image.status)
+  const still = { condition: 'leaseId = :mine', values: { ':mine': 'mine' } }
+  const all = await Promise.allSettled([
+    getImage(records, imageId),
+    updateImage(records, imageId, { set: { swept: 1 }, ...still }),
+    claimImage(records, { version: 1, imageId, epoch: 2 }, { id: 'mine', until: NOW }),
+    releaseImage(records, image, { throttled: 0, kept: {}, waitMs: 0 }),
+    commitOutcome(records, image, { status: 'failed', failure }, still),
+    markAnnounced(records, finished(completed)),
+    findSameBytes(results, image),
+    rememberBytes(results, image),
+    closeIdempotencyKey(records, 'k', imageId),
+    deleteObjects({ ...system.worker, bucket: system.names.bucket }, imageId),
+  ])
+  expect(all.map(({ status }) => status)).toEqual(all.map(() => 'rejected'))
+})
+
+it('the objects of an image are removed one after the other', async () => {
+  const keys: unknown[] = []
+  let under = 0
+  watcher.before = (command, { Key }) => {
+    expect(command).toBe('DeleteObjectCommand')
+    expect(under).toBe(0)
+    under += 1
+    keys.push(Key)
+  }
+  watcher.after = () => {
+    under -= 1
+  }
+  await deleteObjects({ ...system.worker, bucket: system.names.bucket }, imageId)
+  expect(keys).toEqual([
+    ...[
+      `uploads/${imageId}`,
+      `originals/${imageId}`,
+      `thumbnails/${imageId}.jpg`,
+      `analyses/${imageId}.json`,
+    ],
+  ])
+  delete watcher.after
+})
