@@ -479,11 +479,37 @@ export function lambdaCases(load: Load): void {
         detail: '{}',
       }
       const lost = await lose()
-      expect((await sweep()).requeued).toBe(0)
-      expect(await until('it is due', async () => (await sweep(schedule)).requeued || undefined)).toBe(1)
+      await expect(sweep()).resolves.toMatchObject({ requeued: 0 })
+      let before = 0
+      const requeued = until('it is due', async () => {
+        before = Date.now()
+        return (await sweep(schedule)).requeued || undefined
+      })
+      expect(await requeued).toBe(1)
+      // Twice the time that the environment says, from this sweep on.
+      const { sweepAt } = await system.item(lost)
+      const twice = 2_000 * Number(environment['SWEEP_AFTER_SECONDS'])
+      expect(Number(sweepAt) - before).toBeGreaterThanOrEqual(twice)
+      expect(Number(sweepAt) - Date.now()).toBeLessThanOrEqual(twice)
       await drain()
       expect((await system.record(lost)).status).toBe('completed')
       expect((await sweep()).requeued).toBe(0)
+    })
+
+    it('gives up what is older than fourteen days', async () => {
+      const lost = await lose()
+      const old = async (days: number) => {
+        await system.setItem(lost, { submittedAt: Date.now() - days * 86_400_000, sweepAt: 1 })
+        return sweep()
+      }
+      await expect(old(13.9)).resolves.toMatchObject({ requeued: 1, exhausted: 0 })
+      await expect(old(14.1)).resolves.toMatchObject({ requeued: 0, exhausted: 1 })
+      await drain()
+    })
+
+    it('may be called by hand with anything', async () => {
+      for (const event of [undefined, 'ping', null])
+        await expect(sweeper(event)).resolves.toHaveProperty('requeued')
     })
 
     it('leaves the messages of a queue where they are', async () => {
