@@ -9,6 +9,7 @@ import {
   isExhausted,
   isFinished,
   objectKeys,
+  paidAnalyses,
   STATUSES,
   UNFINISHED_SHARDS,
   unfinishedShard,
@@ -39,7 +40,8 @@ describe('the record of an image', () => {
       ...['CORRUPT_IMAGE', 'UNSUPPORTED_FORMAT', 'IMAGE_TOO_SMALL', 'TOO_MANY_PIXELS', 'ORIGINAL_MISSING'],
       ...['ANALYSIS_REFUSED', 'EXHAUSTED'],
     ])
-    expect(ANALYSES).toEqual(['labels', 'faces', 'moderation', 'text'])
+    expect(paidAnalyses(['gps', 'text', 'metadata', 'labels'])).toEqual(['labels', 'text'])
+    expect(ANALYSES).toEqual(['labels', 'faces', 'moderation', 'text', 'metadata', 'gps'])
   })
 
   it.each([
@@ -59,7 +61,15 @@ describe('the record of an image', () => {
       expiresAt: 1,
     },
     { ...pending, original: { ...original, width: 1, height: 1, sha256: HASH, filename: '' } },
-    { ...completed, reused: true, faceCount: 0, labels: [], analysis },
+    { ...completed, reused: true, faceCount: 0, labels: [], analysis, preview: thumbnail },
+    ...[1, 8].map((orientation) => ({ ...completed, metadata: { orientation } })),
+    ...['2026-11-22T10:20:30', '2026-11-22T10:20:30Z', '2026-11-22T10:20:30-09:30'].map((capturedAt) => ({
+      ...{ ...completed, metadata: { capturedAt } },
+    })),
+    ...[
+      { latitude: 90, longitude: 180, altitude: 1 },
+      { latitude: -90, longitude: -180 },
+    ].map((gps) => ({ ...completed, metadata: { gps } })),
   ])('is read as it was written: %j', (item) => {
     expect(imageSchema.safeParse(item)).toEqual({ success: true, data: item })
   })
@@ -82,6 +92,12 @@ describe('the record of an image', () => {
     ['mark of a reuse', { ...completed, reused: false }],
     ['object of results', { ...completed, analysis: { ...analysis, contentType: 'text/plain' } }],
     ['failure', failed('BAD_LUCK')],
+    ...[
+      ...[0, 9].map((orientation) => ({ orientation })),
+      ...['at 2026-11-22T10:20:30', '2026-11-22T10:20:30Z.'].map((capturedAt) => ({ capturedAt })),
+      ...[-90.5, 90.5].map((latitude) => ({ gps: { latitude, longitude: 0 } })),
+      ...[-180.5, 180.5].map((longitude) => ({ gps: { latitude: 0, longitude } })),
+    ].map((metadata): [string, object] => [JSON.stringify(metadata), { ...completed, metadata }]),
   ])('is refused with a wrong %s', (_, item) => {
     expect(imageSchema.safeParse(item).success).toBe(false)
   })
@@ -100,6 +116,7 @@ describe('the record of an image', () => {
         `uploads/${imageId}`,
         `originals/${imageId}`,
         `thumbnails/${imageId}.jpg`,
+        `previews/${imageId}.jpg`,
         `analyses/${imageId}.json`,
       ],
     ])

@@ -3,6 +3,8 @@ import { ProvisionedThroughputExceededException } from '@aws-sdk/client-rekognit
 import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { DeleteCommand, PutCommand, paginateScan } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { newImageId } from '../api/submit.ts'
+import { objectKeys } from '../shared/image.ts'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import { lambdaContext, startTestSystem, type TestSystem, type Watcher, watchCalls } from './context.ts'
@@ -328,7 +330,7 @@ describe('a deleted image', () => {
     }
     return [commands, await sweep(sweeper())]
   }
-  const objects = Array.from({ length: 4 }, () => 'DeleteObject')
+  const objects = objectKeys(newImageId(new Date())).map(() => 'DeleteObject')
 
   it('is forgotten with its objects, its labels and its key, at second sight', async () => {
     await deleted()

@@ -1,6 +1,6 @@
 import { PutCommand } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type FinishedImage, type Image, imageIdSchema, imageSchema } from '../shared/image.ts'
+import { type FinishedImage, type Image, imageIdSchema, imageSchema, objectKeys } from '../shared/image.ts'
 import {
   claimImage,
   closeIdempotencyKey,
@@ -320,13 +320,6 @@ it('the objects of an image are removed one after the other', async () => {
     under -= 1
   }
   await deleteObjects({ ...system.worker, bucket: system.names.bucket }, imageId)
-  expect(keys).toEqual([
-    ...[
-      `uploads/${imageId}`,
-      `originals/${imageId}`,
-      `thumbnails/${imageId}.jpg`,
-      `analyses/${imageId}.json`,
-    ],
-  ])
+  expect(keys).toEqual(objectKeys(imageId))
   delete watcher.after
 })
