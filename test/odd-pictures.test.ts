@@ -7,7 +7,9 @@ import { avifPixels } from '../packages/image-guard/index.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import {
+  box,
   flat,
+  fullBox,
   grid,
   insert,
   jpegSegment,
@@ -126,6 +128,23 @@ describe('an AVIF', () => {
     expect(avifPixels(bytes)).toEqual({ largest: 12_000, decoded: 12_000 })
   })
 
+  it('is not followed where its pieces are too many for a list of them', () => {
+    const number = (value: number, size: number): Buffer => {
+      const bytes = Buffer.alloc(size)
+      bytes.writeUIntBE(value, 0, size)
+      return bytes
+    }
+    // 60 KB may say ten million, since neither place nor length of a piece takes a byte.
+    const pieces = (items: number): Buffer => {
+      const item = (id: number): Buffer => Buffer.concat([number(id, 2), number(0, 2), number(1_000, 2)])
+      const places = Array.from({ length: items }, (_, id) => item(id + 2))
+      const iloc = fullBox('iloc', 0, number(0, 2), number(items, 2), ...places)
+      const ftyp = box('ftyp', Buffer.from('avif\0\0\0\0avifmif1'))
+      return Buffer.concat([ftyp, fullBox('meta', 0, fullBox('pitm', 0, number(1, 2)), iloc)])
+    }
+    expect(avifPixels(pieces(100))).toEqual({ largest: 0, decoded: 0 })
+    expect(avifPixels(pieces(101))).toEqual({ largest: 0, decoded: Number.POSITIVE_INFINITY })
+  })
   it('counts data that several items share once for each of them', async () => {
     const file = await grid(96, 2, 2, 192, 4)
     expect(avifPixels(file)).toEqual({ largest: 192 ** 2, decoded: 4 * 96 ** 2 })

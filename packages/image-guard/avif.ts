@@ -281,6 +281,8 @@ const MAX_REFERENCES = 100_000
 const MAX_ASSOCIATIONS = 100_000
 /** Of an item, far more than libheif takes (libheif/security_limits.cc: 32). */
 const MAX_EXTENTS = 1_000
+/** Of all items: they may take no byte of the file each, but memory here. */
+const MAX_ALL_EXTENTS = 100_000
 /** Units of AV1 data to look at, and bytes between them to pass over: a tenth of a second. */
 const MAX_STEPS = 10_000_000
 /** Compositions within compositions: a cell by its grid, a grid by its tone map. Decoders go no deeper. */
@@ -454,6 +456,7 @@ function readPlaces(iloc: Buffer | undefined): Map<number, Place> {
   let at = 6 + idBytes
   const items = uint(iloc, 6, idBytes)
   if (items > MAX_ITEMS) throw new Unclear()
+  let left = MAX_ALL_EXTENTS
   for (let item = 0; item < items; item += 1) {
     const id = uint(iloc, at, idBytes)
     at += idBytes
@@ -463,7 +466,8 @@ function readPlaces(iloc: Buffer | undefined): Map<number, Place> {
     const base = uint(iloc, at, baseBytes)
     const count = iloc.readUInt16BE(at + baseBytes)
     at += baseBytes + 2
-    if (count > MAX_EXTENTS || places.has(id)) throw new Unclear()
+    left -= count
+    if (count > MAX_EXTENTS || left < 0 || places.has(id)) throw new Unclear()
     const extents: [number, number][] = []
     for (let extent = 0; extent < count; extent += 1) {
       const offset = base + uint(iloc, at + indexBytes, offsetBytes)
