@@ -24,6 +24,31 @@ export function avifPixels(bytes: Buffer): AvifPixels {
   })
 }
 
+/**
+ * Where the Exif blocks and XMP packets of an AVIF are, each in its pieces, which share their bytes with the file.
+ *
+ * @returns none where the boxes are not to be followed, or their pieces are more than the file
+ */
+export function avifMetadata(file: Buffer): { type: 'Exif' | 'mime'; pieces: Buffer[] }[] {
+  const items = itemsOf(file)
+  const found: { type: 'Exif' | 'mime'; pieces: Buffer[] }[] = []
+  let unread = 2 * file.length
+  for (const [id, type] of items?.types ?? []) {
+    if (type !== 'Exif' && type !== 'mime') continue
+    const { method, extents } = items?.places.get(id) ?? { method: 0, extents: [] }
+    const source = method === 0 ? file : method === 1 ? items?.idat : undefined
+    if (source === undefined) continue
+    // No size means to the end.
+    const pieces = extents.map(([offset, size]) =>
+      source.subarray(offset, size === 0 ? source.length : offset + size),
+    )
+    unread -= pieces.reduce((sum, piece) => sum + piece.length, 0)
+    if (unread < 0) return []
+    found.push({ type, pieces })
+  }
+  return found
+}
+
 /** Brands of image sequences: `avis` is AVIF's own, `msf1` that of HEIF (ISO/IEC 23008-12, section 10.3). */
 const SEQUENCE_BRANDS = ['avis', 'msf1']
 

@@ -31,7 +31,7 @@ const MAX_EXIF_BYTES = 262_144
 const MAX_TEXT = 100
 /** Directories in a block, and entries in all of them: ten times what cameras write. */
 const MAX_DIRECTORIES = 100
-const MAX_ENTRIES = 10_000
+const MAX_ENTRIES = 2_000
 
 /**
  * Reads an Exif block within these bounds; a block that cannot be read, or only in part, says nothing or less.
@@ -81,6 +81,81 @@ export function readExif(block: Buffer, wanted: { gps: boolean }): Exif {
   })
 }
 
+/**
+ * Blanks the position in an Exif block, in place: the directory of GPS, what it points to, and the entry that points to
+ * it. A block of more parts than are followed is blanked whole.
+ *
+ * @param blankXmp for the packet that may be in the block too
+ * @returns whether there was something to blank
+ */
+export function blankExif(block: Buffer, blankXmp: (packet: Buffer) => boolean): boolean {
+  const tiff = tiffOf(block)
+  if (tiff === undefined) return false
+  const directories = directoriesOf(tiff)
+  if (directories === undefined) return wipe(tiff)
+  let blanked = false
+  /** Of values that overlap; each byte of a block belongs to one, if any. */
+  let left = 4 * tiff.bytes.length
+  for (const directory of directories) {
+    for (const entry of entriesOf(tiff, directory)) {
+      if (directory.kind === 'gps') left -= zero(tiff, entry.from, entry.to)
+      else if (entry.tag === XMP_TAG) {
+        left -= entry.to - entry.from
+        if (left >= 0 && blankXmp(tiff.bytes.subarray(entry.from, entry.to))) blanked = true
+      }
+      if (left < 0) return wipe(tiff)
+    }
+  }
+  for (const { kind, at, count } of directories) {
+    if (kind !== 'gps') continue
+    zero(tiff, at, at + 2 + count * ENTRY_BYTES + 4)
+    blanked = true
+  }
+  for (const directory of directories) if (removePointers(tiff, directory)) blanked = true
+  return blanked
+}
+
+/** @returns true */
+function wipe({ bytes }: Tiff): boolean {
+  bytes.fill(0, HEADER_BYTES)
+  return true
+}
+
+/** @returns how many bytes that are */
+function zero({ bytes }: Tiff, from: number, to: number): number {
+  const begin = Math.max(from, HEADER_BYTES)
+  const end = Math.min(to, bytes.length)
+  if (end <= begin) return 0
+  bytes.fill(0, begin, end)
+  return end - begin
+}
+
+/** The entries behind those that go move up, and the place of the next directory, which follows them. */
+function removePointers(tiff: Tiff, { kind, at, count }: Directory): boolean {
+  if (kind === 'gps') return false
+  const { bytes } = tiff
+  const end = Math.min(at + 2 + count * ENTRY_BYTES + 4, bytes.length)
+  // Of directories that overlap, another one may have been shortened before.
+  const before = Math.min(count, uint16(tiff, at))
+  let left = before
+  for (let index = 0; index < left; ) {
+    const entry = at + 2 + index * ENTRY_BYTES
+    if (uint16(tiff, entry) !== POINTERS.gps) {
+      index += 1
+      continue
+    }
+    bytes.copyWithin(entry, entry + ENTRY_BYTES, end)
+    bytes.fill(0, end - ENTRY_BYTES, end)
+    left -= 1
+  }
+  if (left === before) return false
+  // More were announced than there are, perhaps; those that are missing stay so.
+  const said = uint16(tiff, at) - (before - left)
+  if (tiff.little) bytes.writeUInt16LE(said, at)
+  else bytes.writeUInt16BE(said, at)
+  return true
+}
+
 /** An Exif block is a TIFF file without pixels: a header, and directories of entries (TIFF 6.0, section 2). */
 interface Tiff {
   bytes: Buffer
@@ -110,8 +185,9 @@ const HEADER_BYTES = 8
 const ENTRY_BYTES = 12
 /** Entries that say where another directory is (Exif 3.0, section 4.6.3). */
 const POINTERS = { photo: 0x8769, gps: 0x8825, interoperability: 0xa005 }
-/** More pictures of the same (TIFF/EP). */
+/** More pictures of the same (TIFF/EP), and an XMP packet (XMP specification, part 3). */
 const SUB_IFDS = 0x014a
+const XMP_TAG = 0x02bc
 /** Places of directories that one entry may give. */
 const MAX_SUB_IFDS = 16
 /** Of each type from 1 on (TIFF 6.0, section 2; 13 is a place, of TIFF technical note 1). */

@@ -47,9 +47,9 @@ export function hasCommonFrame(bytes: Buffer): boolean {
   return true
 }
 
-const START_OF_IMAGE = 0xd8
+export const START_OF_IMAGE = 0xd8
 const START_OF_SCAN = 0xda
-const END_OF_IMAGE = 0xd9
+export const END_OF_IMAGE = 0xd9
 
 /** What has a length follows it; 0xff00 and 0xffd0 to 0xffd7 belong to the data of a scan (ITU-T T.81, B.1.1). */
 function* jpegMarkers(bytes: Buffer): Generator<number> {
@@ -151,7 +151,7 @@ function linesAfterScan(file: Buffer, from: number): number | undefined {
 const isRestart = (marker: number): boolean => marker >= 0xd0 && marker <= 0xd7
 
 /** Where the next marker begins: 0xff, and neither a zero nor another 0xff after it. */
-function markerFrom(file: Buffer, at: number): number | undefined {
+export function markerFrom(file: Buffer, at: number): number | undefined {
   for (let begin = file.indexOf(0xff, at); begin >= 0; begin = file.indexOf(0xff, begin + 1)) {
     const next = file[begin + 1]
     if (next !== undefined && next !== 0 && next !== 0xff) return begin

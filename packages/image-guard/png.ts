@@ -1,9 +1,9 @@
 import { crc32, deflateSync } from 'node:zlib'
 import { type Colours, coloursOf, gamma, profileOf, SRGB_CHROMATICITIES } from './colour.ts'
 
-const SIGNATURE_BYTES = 8
+export const SIGNATURE_BYTES = 8
 /** Length, type and checksum around each chunk's data (PNG specification, section 5.3). */
-const CHUNK_OVERHEAD = 12
+export const CHUNK_OVERHEAD = 12
 
 /** Chunks that say how a PNG looks. All others are text, times and animation, and some of them can be inflated. */
 const NEEDED = new Set([

@@ -1,0 +1,226 @@
+import { createHash } from 'node:crypto'
+import { crc32 } from 'node:zlib'
+import { avifMetadata } from './avif.ts'
+import { blankExif } from './exif.ts'
+import { END_OF_IMAGE, markerFrom, START_OF_IMAGE } from './jpeg.ts'
+import { MAX_SEGMENTS } from './limits.ts'
+import { CHUNK_OVERHEAD, SIGNATURE_BYTES } from './png.ts'
+import { blankXmp } from './xmp.ts'
+
+/**
+ * Overwrites, in place, where a picture was taken: the directory of GPS in Exif blocks, and such properties in XMP
+ * packets. No byte moves, and no pixel changes. Not looked at are notes of camera makers, films behind a photo, and
+ * provenance (C2PA).
+ *
+ * @param file a JPEG, PNG, WebP, AVIF or GIF; any other stays as it is
+ * @returns whether there was something to overwrite
+ */
+export function blankPosition(file: Buffer): boolean {
+  const magic = file.toString('latin1', 0, 12)
+  if (magic.startsWith('\xff\xd8\xff')) return inJpeg(file)
+  if (magic.startsWith('\x89PNG')) return inPng(file)
+  if (magic.startsWith('RIFF') && magic.endsWith('WEBP')) return inWebp(file)
+  if (magic.startsWith('GIF8')) return inGif(file)
+  if (magic.slice(4, 8) === 'ftyp') return inAvif(file)
+  return false
+}
+
+const blankExifAndXmp = (block: Buffer): boolean => blankExif(block, blankXmp)
+
+/** What is split is put together, and what is blanked in it goes back to its pieces. */
+function inPieces(pieces: Buffer[], blank: (whole: Buffer) => boolean): boolean {
+  const [only] = pieces
+  if (only !== undefined && pieces.length === 1) return blank(only)
+  const whole = Buffer.concat(pieces)
+  if (!blank(whole)) return false
+  let at = 0
+  for (const piece of pieces) at += whole.copy(piece, 0, at, at + piece.length)
+  return true
+}
+
+const APP1 = 0xe1
+const EXIF = 'Exif\0'
+/** XMP specification, part 3, section 1.1.3. */
+const XMP = 'http://ns.adobe.com/xap/1.0/\0'
+const EXTENDED_XMP = 'http://ns.adobe.com/xmp/extension/\0'
+/** A hash of the whole in hexadecimal, the length of the whole, and the place of this part in it. */
+const HASH_CHARACTERS = 32
+const PART_HEAD_BYTES = HASH_CHARACTERS + 8
+
+interface Part {
+  hash: Buffer
+  at: number
+  data: Buffer
+}
+
+function inJpeg(file: Buffer): boolean {
+  let blanked = false
+  /** Of one block: what does not fit into a segment goes on in the next. */
+  let block: Buffer[] = []
+  const packets: Buffer[] = []
+  const extended = new Map<string, Part[]>()
+  const endBlock = (): void => {
+    if (block.length > 0 && inPieces(block, blankExifAndXmp)) blanked = true
+    block = []
+  }
+  for (const data of app1Segments(file)) {
+    const kind = data.toString('latin1', 0, EXTENDED_XMP.length)
+    if (kind.startsWith(EXIF)) {
+      const part = data.subarray(6)
+      if (/^(II|MM)/.test(part.toString('latin1', 0, 2))) endBlock()
+      block.push(part)
+    } else if (kind.startsWith(XMP)) packets.push(data.subarray(XMP.length))
+    else if (kind === EXTENDED_XMP && data.length > kind.length + PART_HEAD_BYTES) {
+      const head = data.subarray(kind.length)
+      const hash = head.subarray(0, HASH_CHARACTERS)
+      const part = {
+        hash,
+        at: head.readUInt32BE(HASH_CHARACTERS + 4),
+        data: head.subarray(PART_HEAD_BYTES),
+      }
+      const name = hash.toString('latin1')
+      const same = extended.get(name)
+      if (same === undefined) extended.set(name, [part])
+      else same.push(part)
+    }
+  }
+  endBlock()
+  for (const packet of packets) if (blankXmp(packet)) blanked = true
+  const renamed = blankExtended(extended)
+  for (const packet of renamed.size === 0 ? [] : packets) rename(packet, renamed)
+  return blanked || renamed.size > 0
+}
+
+/** @returns new hashes of what has changed, by the old ones: readers pass over what has another hash than it says */
+function blankExtended(extended: Map<string, Part[]>): Map<string, string> {
+  const renamed = new Map<string, string>()
+  for (const [name, parts] of extended) {
+    const pieces = parts.sort((a, b) => a.at - b.at).map(({ data }) => data)
+    if (!inPieces(pieces, blankXmp)) continue
+    const digest = createHash('md5')
+    for (const piece of pieces) digest.update(piece)
+    const hash = digest.digest('hex').toUpperCase()
+    for (const part of parts) part.hash.write(hash, 'latin1')
+    renamed.set(name, hash)
+  }
+  return renamed
+}
+
+/** The packet in front names the extended one by its hash. */
+function rename(packet: Buffer, renamed: Map<string, string>): void {
+  for (const found of packet.toString('latin1').matchAll(/HasExtendedXMP\W{1,20}(\w{32})\b/g)) {
+    const hash = renamed.get(found[1] ?? '')
+    if (hash !== undefined) packet.write(hash, found.index + found[0].length - HASH_CHARACTERS, 'latin1')
+  }
+}
+
+/**
+ * The data of each segment APP1, of the pictures behind the first one too (CIPA DC-007, multi-picture format). A JPEG of more
+ * segments than these is refused by the worker.
+ */
+function* app1Segments(file: Buffer): Generator<Buffer> {
+  let left = MAX_SEGMENTS
+  for (let at = 2; left > 0; ) {
+    const begin = markerFrom(file, at)
+    if (begin === undefined) return
+    const marker = file[begin + 1] ?? 0
+    at = begin + 2
+    // Of those that restart a scan there may be more.
+    if (marker < 0xd0 || marker > 0xd7) left -= 1
+    if (marker === END_OF_IMAGE) {
+      const next = file.indexOf(NEXT_IMAGE, at)
+      if (next < 0) return
+      at = next + 2
+    } else if (marker !== START_OF_IMAGE && marker >= 0xc0 && (marker < 0xd0 || marker > 0xd7)) {
+      if (at + 2 > file.length) return
+      const end = at + Math.max(2, file.readUInt16BE(at))
+      if (marker === APP1) yield file.subarray(at + 2, end)
+      at = end
+    }
+  }
+}
+const NEXT_IMAGE = Buffer.from([0xff, START_OF_IMAGE, 0xff])
+
+/** Chunks of a PNG or WebP that are looked at: encoders write tens, and at most one for each 8 KB of pixels. */
+const MAX_CHUNKS = 100_000
+
+/** Text under these names is a block or a packet in hexadecimal, or a single property, as ImageMagick writes them. */
+const POSITION_TEXT = /^Raw profile type (exif|app1|xmp)$|gps/i
+const XMP_TEXT = 'XML:com.adobe.xmp'
+/** PNG specification, section 11.3.3.2. */
+const MAX_KEYWORD = 79
+
+function inPng(file: Buffer): boolean {
+  let blanked = false
+  let left = MAX_CHUNKS
+  for (let at = SIGNATURE_BYTES; at + CHUNK_OVERHEAD <= file.length && left > 0; left -= 1) {
+    const end = at + CHUNK_OVERHEAD + file.readUInt32BE(at)
+    if (end > file.length) break
+    const chunk = file.subarray(at + 4, end - 4)
+    if (inChunk(chunk)) {
+      file.writeUInt32BE(crc32(chunk), end - 4)
+      blanked = true
+    }
+    at = end
+  }
+  return blanked
+}
+
+/** @param chunk its type and its data */
+function inChunk(chunk: Buffer): boolean {
+  const type = chunk.toString('latin1', 0, 4)
+  const data = chunk.subarray(4)
+  if (type === 'eXIf') return blankExifAndXmp(data)
+  if (type !== 'tEXt' && type !== 'zTXt' && type !== 'iTXt') return false
+  const head = data.toString('latin1', 0, MAX_KEYWORD + 1)
+  const keyword = head.slice(0, Math.max(0, head.indexOf('\0')))
+  if (type === 'iTXt' && keyword === XMP_TEXT && data[keyword.length + 1] === 0) {
+    // A language and the keyword in that language are in front of the text.
+    const language = data.indexOf(0, keyword.length + 3)
+    const text = language < 0 ? -1 : data.indexOf(0, language + 1)
+    return text >= 0 && blankXmp(data.subarray(text + 1))
+  }
+  if (keyword !== XMP_TEXT && !POSITION_TEXT.test(keyword)) return false
+  // It may be compressed, and then does not change in place: it is blanked whole.
+  chunk.write('tEXt', 'latin1')
+  data.fill(0x20)
+  data.write('Comment\0'.slice(-data.length), 'latin1')
+  return true
+}
+
+function inWebp(file: Buffer): boolean {
+  let blanked = false
+  let left = MAX_CHUNKS
+  for (let at = 12; at + 8 <= file.length && left > 0; left -= 1) {
+    const type = file.toString('latin1', at, at + 4)
+    const size = file.readUInt32LE(at + 4)
+    const data = file.subarray(at + 8, at + 8 + size)
+    if (type === 'EXIF' && blankExifAndXmp(data)) blanked = true
+    if (type === 'XMP ' && blankXmp(data)) blanked = true
+    at += 8 + size + (size % 2)
+  }
+  return blanked
+}
+
+function inAvif(file: Buffer): boolean {
+  let blanked = false
+  for (const { type, pieces } of avifMetadata(file)) {
+    if (inPieces(pieces, type === 'Exif' ? blankExifAndXmp : blankXmp)) blanked = true
+  }
+  return blanked
+}
+
+/** The packet stands there as it is, with an end that brings every reader of blocks back (XMP specification, part 3, 1.1.2). */
+function inGif(file: Buffer): boolean {
+  let blanked = false
+  for (let at = file.indexOf(GIF_XMP); at >= 0; at = file.indexOf(GIF_XMP, at)) {
+    at += GIF_XMP.length
+    const end = file.indexOf(GIF_XMP_END, at)
+    if (end < 0) break
+    if (blankXmp(file.subarray(at, end))) blanked = true
+    at = end
+  }
+  return blanked
+}
+const GIF_XMP = Buffer.from('!\xff\x0bXMP DataXMP', 'latin1')
+const GIF_XMP_END = Buffer.from([0x01, 0xff, 0xfe, 0xfd])
