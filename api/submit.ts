@@ -29,6 +29,8 @@ export interface SubmitDeps extends Records, JobQueue {
   retentionDays?: number
   /** Images that an owner may submit in a day of UTC. */
   dailyImageQuota?: number
+  /** Whether the position is overwritten in an original before it is stored. */
+  stripGps?: boolean
   /** A version 7 UUID of this time. */
   newImageId: (now: Date) => ImageId
 }
@@ -86,16 +88,18 @@ export async function submitImage(
     throw new ApiError('UNSUPPORTED_FORMAT', refusalOf(upload.bytes))
   }
   const now = deps.now()
-  const hash = sha256(upload.bytes)
-  const request = sha256(JSON.stringify(['image', hash, upload.filename, analyses]))
-  const asked = { sha256: hash, request }
+  // Of what was sent, so that the same request is the same again; the record has that of what is stored.
+  const sent = sha256(upload.bytes)
+  const request = sha256(JSON.stringify(['image', sent, upload.filename, analyses]))
+  const asked = { sha256: sent, request }
   const { imageId, createdAt, keyHash, repeated } = await imageOf(deps, owner, now, asked, idempotencyKey)
+  const isChanged = deps.stripGps === true && (await blankPosition(upload.bytes))
   const original = {
     bucket: deps.bucket,
     key: originalKey(imageId),
     contentType,
     bytes: upload.bytes.length,
-    sha256: hash,
+    sha256: isChanged ? sha256(upload.bytes) : sent,
     ...(upload.filename === undefined ? {} : { filename: upload.filename }),
   }
   const waits = await createImage(deps, {
@@ -129,6 +133,13 @@ export async function submitImage(
     await sendJob(deps, { version: 1, imageId, epoch: 1 })
   }
   return imageId
+}
+
+/** In place. */
+async function blankPosition(bytes: Uint8Array): Promise<boolean> {
+  // Loaded where it is needed, not by every cold start.
+  const guard = await import('../packages/image-guard/index.ts')
+  return guard.blankPosition(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))
 }
 
 /**

@@ -60,6 +60,9 @@ const authSchema = z.discriminatedUnion('AUTH', [
 ])
 export type AuthConfig = z.infer<typeof authSchema>
 
+/** Whether the position of a photo is overwritten (`on`) in what is stored of it; then `gps` finds none. */
+const STRIP_GPS = z.enum(['on', 'off']).default('off')
+
 /** What an operator may settle about the API, wherever it runs. */
 export const apiSettings = {
   /** The largest image that `POST /images` takes, in bytes. */
@@ -76,6 +79,7 @@ export const apiSettings = {
    * names none gets `labels`, `faces` and `metadata`, as far as they are in here; `gps` only one that names it.
    */
   ANALYSES: list(analysisNameSchema).default([...ANALYSES]),
+  STRIP_GPS,
   /** Days after which an image is deleted; nothing: never. */
   RETENTION_DAYS: z.coerce.number().int().positive().optional(),
   /** Images that an owner may submit in a day (of UTC); nothing: as many as they like. */
@@ -116,6 +120,7 @@ const workerSchema = z.object({
   MIN_CONFIDENCE: z.coerce.number().min(0).max(100).default(55),
   MAX_ATTEMPTS,
   PREVIEW,
+  STRIP_GPS,
   /** The most labels per image; 1,000 is Rekognition's own. Results that no item holds go into an object. */
   MAX_LABELS: z.coerce.number().int().min(1).max(1_000).default(100),
   /**

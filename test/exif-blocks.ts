@@ -1,4 +1,5 @@
 import sharp from 'sharp'
+import { jpegSegment, withSegments } from './pictures.ts'
 
 /** A value of an Exif entry: text, numbers of a type (3 short, 4 long, 5 and 10 rationals as pairs), or bytes. */
 export type Value = string | Buffer | { type: number; of: number[] }
@@ -88,16 +89,6 @@ export const picture = (format: ExifFormat, number = 0): Promise<Buffer> =>
     .toFormat(format)
     .toBuffer()
 
-/** A JPEG with segments behind its beginning: a marker and the data of each. */
-export function withSegments(jpeg: Buffer, segments: [marker: number, data: Buffer][]): Buffer {
-  const written = segments.map(([marker, data]) => {
-    const head = Buffer.from([0xff, marker, 0, 0])
-    head.writeUInt16BE(data.length + 2, 2)
-    return Buffer.concat([head, data])
-  })
-  return Buffer.concat([jpeg.subarray(0, 2), ...written, jpeg.subarray(2)])
-}
-
 export const EXIF_HEADER = Buffer.from('Exif\0\0')
 export const withExif = (jpeg: Buffer, block: Buffer): Buffer =>
-  withSegments(jpeg, [[0xe1, Buffer.concat([EXIF_HEADER, block])]])
+  withSegments(jpeg, jpegSegment(0xe1, Buffer.concat([EXIF_HEADER, block])))

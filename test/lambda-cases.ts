@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -9,7 +10,9 @@ import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { FunctionName } from '../build/bundle.ts'
 import { httpEvent, restEvent } from '../build/events.ts'
+import { blankPosition } from '../packages/image-guard/index.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
+import { exifBlock, FULL, withExif } from './exif-blocks.ts'
 import { distinct, formats, quarters } from './pictures.ts'
 import { until } from './until.ts'
 
@@ -161,8 +164,8 @@ export function lambdaCases(load: Load): void {
     return JSON.parse(accepted.body).imageId
   }
   /** Hands a batch to the worker, takes it from the queue, and says which messages the worker has failed on. */
-  const deliver = async (batch: SQSEvent): Promise<string[]> => {
-    const { batchItemFailures } = (await worker(batch)) as SQSBatchResponse
+  const deliver = async (batch: SQSEvent, by = worker): Promise<string[]> => {
+    const { batchItemFailures } = (await by(batch)) as SQSBatchResponse
     await system.worker.sqs.send(
       new DeleteMessageBatchCommand({
         QueueUrl: system.worker.jobQueueUrl,
@@ -406,6 +409,31 @@ export function lambdaCases(load: Load): void {
       expect((await system.events()).map(({ eventId }) => eventId).sort()).toEqual(
         [...ids.map((id) => `${id}:1:completed`), `${broken}:1:failed`].sort(),
       )
+    })
+
+    it('stores no position with STRIP_GPS, of what comes through the API and of what comes to S3', async () => {
+      const strict = { ...environment, STRIP_GPS: 'on' }
+      const [taking, working] = [await load('api', strict), await load('worker', strict)]
+      const sent = withExif(photo, exifBlock(FULL))
+      const accepted = await call(restEvent('POST', '/images', 'image/jpeg', sent), taking)
+      expect(accepted.statusCode, accepted.body).toBe(202)
+      const announced = JSON.stringify({ contentType: 'image/jpeg', bytes: sent.length })
+      const answer = await call(restEvent('POST', '/uploads', 'application/json', announced), taking)
+      const { imageId, upload } = JSON.parse(answer.body)
+      const fields = new FormData()
+      for (const [name, value] of Object.entries<string>(upload.fields)) fields.append(name, value)
+      fields.append('file', new Blob([new Uint8Array(sent)]))
+      expect((await fetch(upload.url, { method: 'POST', body: fields })).status).toBe(204)
+      const worked = await until('both are completed', async () => {
+        const batch = await system.receiveJobs()
+        if (batch.Records.length > 0) expect(await deliver(batch, working)).toEqual([])
+        const records = [await system.record(JSON.parse(accepted.body).imageId), await system.record(imageId)]
+        return records.every(({ status }) => status === 'completed') ? records : undefined
+      })
+      const without = Buffer.from(sent)
+      expect(blankPosition(without)).toBe(true)
+      const sha256 = createHash('sha256').update(without).digest('hex')
+      for (const { original } of worked) expect(original).toMatchObject({ bytes: sent.length, sha256 })
     })
 
     it('takes what S3 says of an upload for its job, and what it says of itself for none', async () => {

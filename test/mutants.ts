@@ -20,6 +20,7 @@ const rules = ['test/rules.test.ts']
 const uploads = ['test/uploads.test.ts']
 const lambda = ['test/lambda.test.ts']
 const metadata = ['test/metadata.test.ts']
+const position = ['test/position.test.ts']
 
 export const MUTANTS: Mutant[] = [
   // Submission
@@ -698,8 +699,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a position is read without being asked for',
     file: 'worker/process-image.ts',
-    from: "readExif(exif, { gps: analyses.includes('gps') })",
-    to: 'readExif(exif, { gps: true })',
+    from: "gps: analyses.includes('gps') && !stripGps",
+    to: 'gps: true',
     tests: metadata,
   },
   {
@@ -722,6 +723,41 @@ export const MUTANTS: Mutant[] = [
     from: 'export const analysisSchema = z.object({\n',
     to: 'export const analysisSchema = z.object({\n  metadata: metadataSchema.optional(),\n',
     tests: metadata,
+  },
+  {
+    name: 'an original is stored with its position',
+    file: 'api/submit.ts',
+    from: 'deps.stripGps === true && (await blankPosition(upload.bytes))',
+    to: 'false',
+    tests: position,
+  },
+  {
+    name: 'an upload keeps its position',
+    file: 'worker/process-image.ts',
+    from: 'deps.stripGps === true && blankPosition(bytes)',
+    to: 'false',
+    tests: position,
+  },
+  {
+    name: 'a position that was stored before is told of',
+    file: 'worker/process-image.ts',
+    from: "analyses.includes('gps') && !stripGps",
+    to: "analyses.includes('gps')",
+    tests: position,
+  },
+  {
+    name: 'a key is bound to what is stored, not to what was sent',
+    file: 'api/submit.ts',
+    from: '  const sent = sha256(upload.bytes)\n',
+    to: '  if (deps.stripGps === true) await blankPosition(upload.bytes)\n  const sent = sha256(upload.bytes)\n',
+    tests: position,
+  },
+  {
+    name: 'the second of two directories of GPS stays',
+    file: 'packages/image-guard/position.ts',
+    from: 'if (/^(II|MM)/.test',
+    to: 'if (block.length === 0 && /^(II|MM)/.test',
+    tests: position,
   },
   {
     name: 'an impossible day becomes another',

@@ -10,7 +10,7 @@ import {
   PutObjectCommand,
   type S3Client,
 } from '@aws-sdk/client-s3'
-import { readExif } from '../packages/image-guard/index.ts'
+import { blankPosition, readExif } from '../packages/image-guard/index.ts'
 import type { Elapsed } from '../shared/aws.ts'
 import { formatOf, refusalOf } from '../shared/format.ts'
 import {
@@ -65,6 +65,8 @@ export interface ProcessDeps extends Results, Rekognition {
   makeRoom: (bytes: number) => void
   /** Attempts after which transient trouble is taken for lasting. */
   maxAttempts: number
+  /** Whether the position is overwritten in what was uploaded before it is kept. */
+  stripGps?: boolean
   log: {
     info: (message: string, extra: Record<string, unknown>) => void
     warn: (message: string, extra: Record<string, unknown>) => void
@@ -292,7 +294,7 @@ async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, ti
     return {
       rendered,
       sent: rendered.takesOriginal ? original : rendered.rendition,
-      metadata: metadataOf(image, exif),
+      metadata: metadataOf(deps, image, exif),
     }
   })
   const { contentType, width, height, thumbnail, preview } = rendered
@@ -350,9 +352,14 @@ async function renderInJpeg(deps: ProcessDeps, image: ProcessingImage, time: Tim
 }
 
 /** What an image's own file says, of what was asked for; so it never comes from another image. */
-function metadataOf({ analyses }: ProcessingImage, exif: Buffer | undefined): Metadata | undefined {
+function metadataOf(
+  { stripGps }: ProcessDeps,
+  { analyses }: ProcessingImage,
+  exif: Buffer | undefined,
+): Metadata | undefined {
   if (!analyses.includes('metadata')) return undefined
-  return exif === undefined ? {} : readExif(exif, { gps: analyses.includes('gps') })
+  // An original that was stored before the switch was set has its position still.
+  return exif === undefined ? {} : readExif(exif, { gps: analyses.includes('gps') && !stripGps })
 }
 
 /**
@@ -457,7 +464,8 @@ async function takeIn(deps: ProcessDeps, image: ProcessingImage, time: Time): Pr
     throw new Verdict('UNSUPPORTED_FORMAT', refusalOf(bytes))
   }
   if (bytes.length !== original.bytes) throw otherSize(bytes.length, original.bytes)
-  if (uploaded !== undefined) await put(deps, original.key, bytes, contentType, time)
+  const isChanged = deps.stripGps === true && blankPosition(bytes)
+  if (uploaded !== undefined || isChanged) await put(deps, original.key, bytes, contentType, time)
   image.original = { ...original, contentType, sha256: createHash('sha256').update(bytes).digest('hex') }
   // From here on it is these bytes, whatever is posted with the form before the next attempt.
   const settled = await updateImage(deps, imageId, {
