@@ -222,6 +222,12 @@ variable "preview" {
   default     = true
 }
 
+variable "strip_gps" {
+  description = "Overwrite where a photo was taken, in its Exif and XMP, before the original is stored. Then the analysis gps finds none, and the hash in a record is of what is stored."
+  type        = bool
+  default     = false
+}
+
 variable "worker_timeout_seconds" {
   description = "Seconds that a worker has for a batch."
   type        = number

@@ -111,6 +111,7 @@ resource "aws_lambda_function" "worker" {
         # glibc keeps an arena per thread, which fragments under libvips: 14 to 20 % of memory.
         MALLOC_ARENA_MAX = "2"
       },
+      var.strip_gps ? { STRIP_GPS = "on" } : {},
     )
   }
 
