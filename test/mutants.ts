@@ -622,7 +622,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'the labels of an image outlive it',
     file: 'shared/labels.ts',
-    from: '          ...(expiresAt === undefined ? {} : { expiresAt }),\n',
+    from: '          expiresAt,\n',
     to: '',
     tests: rules,
     rule: 'expiry',
@@ -675,11 +675,18 @@ export const MUTANTS: Mutant[] = [
     rule: 'clocks',
   },
   {
-    name: 'what one owner has paid for is had by another',
+    name: 'what one owner has paid for is found by another',
     file: 'shared/records.ts',
     from: '[owner, original.sha256,',
     to: "['', original.sha256,",
-    tests: rules,
+    tests: ['test/transitions.test.ts'],
+  },
+  {
+    name: 'what one owner has paid for is had by another',
+    file: 'worker/process-image.ts',
+    from: ' || other.owner !== image.owner',
+    to: '',
+    tests: ['test/analyses.test.ts'],
   },
   {
     name: 'of four analyses two are paid for again at the next attempt',
