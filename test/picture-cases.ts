@@ -204,6 +204,11 @@ const sRGB = pngChunk('sRGB', Buffer.from([0]))
 const P3_POINTS = [0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06]
 const PROPHOTO_POINTS = [0.3457, 0.3585, 0.7347, 0.2653, 0.1596, 0.8404, 0.0366, 0.0001]
 
+/** Of BT.2020 and D65, in 50,000ths, as `mdcv` and `mDCV` say them. */
+const SCREEN = Buffer.concat(
+  [0.708, 0.292, 0.17, 0.797, 0.131, 0.046, 0.3127, 0.329].map((value) => u16(Math.round(value * 50_000))),
+)
+
 function* pngs(): Generator<Recipe> {
   for (const interlaced of [false, true]) {
     const how = interlaced ? ' interlaced' : ''
@@ -279,6 +284,12 @@ function* pngs(): Generator<Recipe> {
   ] as const) {
     yield [`cICP ${primaries} ${transfer}`, async () => withChunks(plain, cICP(primaries, transfer))]
   }
+  const light = pngChunk('cLLI', Buffer.concat([u32(500 * 10_000), u32(100 * 10_000)]))
+  const screen = pngChunk('mDCV', Buffer.concat([SCREEN, u32(4_000 * 10_000), u32(1)]))
+  yield ['PQ, cLLI of 500', async () => withChunks(plain, cICP(9, 16), light)]
+  yield ['PQ, mDCV of 4000', async () => withChunks(plain, cICP(9, 16), screen)]
+  yield ['HLG, cLLI before mDCV', async () => withChunks(plain, cICP(9, 18), screen, light)]
+  yield ['grey PQ, cLLI of 500', async () => withChunks(png(0, 16), cICP(9, 16), light)]
   yield ['cICP of limited range', async () => withChunks(plain, cICP(12, 13, 0, 0))]
   yield ['cICP before iCCP', async () => withChunks(withProfile(plain, rgbProfile(P3, 2.2)), cICP(9, 13))]
   yield [
@@ -488,7 +499,8 @@ const imir = (axis: number): Buffer => box('imir', Buffer.from([axis]))
 const clap = (width: number, height: number, right: number, down: number): Buffer =>
   box('clap', ...[width, 1, height, 1, right, 1, down, 1].map((value) => u32(value >>> 0)))
 
-const isTransformation = (property: Buffer): boolean => property.toString('latin1', 4, 8) !== 'colr'
+const isTransformation = (property: Buffer): boolean =>
+  ['irot', 'imir', 'clap'].includes(property.toString('latin1', 4, 8))
 
 /** An AVIF of libheif's with more properties, of its only picture and, where it is said so, of its transparency. */
 function withProperties(file: Buffer, properties: Buffer[], alphaToo = false): Buffer {
@@ -541,6 +553,19 @@ function withProperties(file: Buffer, properties: Buffer[], alphaToo = false): B
   return Buffer.concat([ftyp.bytes, described(moved), ...top.slice(2).map(({ bytes }) => bytes)])
 }
 
+/** An AVIF of libheif's whose data say otherwise how long they are: that they go on to the end, or in 64 bits. */
+function withDataSaid(how: 'open' | 'long', file: Buffer): Buffer {
+  const at = file.indexOf('mdat') - 4
+  const said = Buffer.from(file)
+  said.writeUInt32BE(how === 'open' ? 0 : 1, at)
+  if (how === 'open') return said
+  const places = said.indexOf('iloc') + 8
+  for (let item = places + 4 + 10; item < places + 4 + 18 * said.readUInt16BE(places + 2); item += 18) {
+    said.writeUInt32BE(said.readUInt32BE(item) + 8, item)
+  }
+  return insert(said, at + 8, u32(0), u32(file.length - at + 8))
+}
+
 /** An AVIF that is grey alone: of the transparency of one of libheif's, which is coded so, is made the picture. */
 function greyOf(file: Buffer, ...properties: Buffer[]): Buffer {
   const [ftyp, meta, mdat] = isoBoxes(file)
@@ -572,14 +597,16 @@ function greyOf(file: Buffer, ...properties: Buffer[]): Buffer {
   return Buffer.concat([ftyp.bytes, head(ftyp.bytes.length + head(0).length + 8), box('mdat', data)])
 }
 
-/** An AVIF of libheif's whose AV1 data say other colours: of 4:4:4, whose header says 1, 13 and 6 from its 43rd bit. */
-function withSequenceColours(file: Buffer, primaries: number, transfer: number): Buffer {
+/** An AVIF of libheif's whose AV1 data say otherwise what colours they are: of 4:4:4, where they say 1, 13, 6 and full. */
+function withSequence(file: Buffer, primaries: number, transfer: number, matrix = 6, isFull = true): Buffer {
   const changed = Buffer.from(file)
   // After the head of the box, an empty unit, and the kind and size of the header, from its 41st bit.
   const at = changed.indexOf('mdat') + 4 + 4 + 5
-  const bits = changed.readUIntBE(at, 3)
-  if (bits !== 0x404341) throw new Error('The header is not what libheif writes.')
-  changed.writeUIntBE(0x400001 | (primaries << 14) | (transfer << 6), at, 3)
+  if (changed.readUInt32BE(at) !== 0x404341a4) throw new Error('The header is not what libheif writes.')
+  changed.writeUInt32BE(
+    0x40000004 + primaries * 2 ** 22 + transfer * 2 ** 14 + matrix * 2 ** 6 + (isFull ? 2 ** 5 : 0),
+    at,
+  )
   return changed
 }
 
@@ -621,6 +648,7 @@ async function* avifs(): AsyncGenerator<Recipe> {
       const said = profile === undefined ? [] : [box('colr', Buffer.from('prof'), profile)]
       yield [`${depth}-bit grey, ${how}`, async () => greyOf(grey, nclx(1, 13), ...said)]
     }
+    yield [`${depth}-bit grey, limited range`, async () => greyOf(grey, nclx(1, 13, 6, false))]
     yield [`${depth}-bit grey, nclx 9 16`, async () => greyOf(grey, nclx(9, 16))]
   }
   const plain = await avif(picture('rgb'), 8)
@@ -695,10 +723,38 @@ async function* avifs(): AsyncGenerator<Recipe> {
       `EXIF orientation ${orientation}`,
       async () => avif(picture('rgb').withMetadata({ orientation }), 8),
     ]
-  yield ['AV1 data that say Display P3', async () => withSequenceColours(plain, 12, 13)]
+  for (const isFull of [true, false]) {
+    const name = `nclx of nothing but a ${isFull ? 'full' : 'limited'} range`
+    yield [name, async () => withProperties(plain, [nclx(2, 2, 2, isFull)])]
+  }
+  const ranged = withSequence(plain, 2, 2, 2, false)
+  yield ['full range by nclx of nothing else', async () => withProperties(ranged, [nclx(2, 2, 2)])]
+  for (const transfer of [16, 18]) {
+    const hdr = nclx(9, transfer)
+    yield [
+      `nclx 9 ${transfer}, clli of 500`,
+      async () => withProperties(plain, [hdr, box('clli', u16(500), u16(100))]),
+    ]
+    yield [
+      `nclx 9 ${transfer}, clli of 200`,
+      async () => withProperties(plain, [hdr, box('clli', u16(200), u16(100))]),
+    ]
+    yield [
+      `nclx 9 ${transfer}, mdcv of 4000`,
+      async () => withProperties(plain, [hdr, box('mdcv', SCREEN, u32(4_000 * 10_000), u32(1))]),
+    ]
+  }
+  for (const how of ['open', 'long'] as const) {
+    yield [`${how} data, nclx 12 13`, async () => withDataSaid(how, withProperties(plain, [nclx(12, 13)]))]
+    yield [
+      `${how} data, transparency to be turned`,
+      async () => withDataSaid(how, withProperties(clear, [irot(1)])),
+    ]
+  }
+  yield ['AV1 data that say Display P3', async () => withSequence(plain, 12, 13)]
   yield [
     'AV1 data that say PQ, and nclx of sRGB',
-    async () => withProperties(withSequenceColours(plain, 9, 16), [nclx(1, 13)]),
+    async () => withProperties(withSequence(plain, 9, 16), [nclx(1, 13)]),
   ]
   yield ['lossless', async () => picture('rgb').avif({ effort: 0, lossless: true }).toBuffer()]
   yield ['grid', async () => grid(96, 2, 2, 192, 4)]

@@ -122,21 +122,20 @@ export function withTurnedAlpha(file: Buffer): Buffer {
 }
 
 /**
- * An AVIF whose colours are said by numbers alone (ISO/IEC 14496-12, section 12.1.5, `nclx`; or in the AV1 data, where it is
- * not said elsewhere), or by a profile of grey, of which libvips makes three colours; with a profile that says the same.
+ * An AVIF with a profile that says what it says otherwise of its colours: by numbers (ISO/IEC 14496-12, section 12.1.5,
+ * `nclx`; or in the AV1 data, where it is not said elsewhere), by a profile of grey, of which libvips makes three colours,
+ * or by a limited range of grey, which libheif takes for the full one.
  *
  * @param file any AVIF; one that has a profile, is in sRGB, or is out of the ordinary, comes back as it is
  */
-export const withAvifProfile = (file: Buffer): Buffer => ifClear(() => withProfile(file)) ?? file
+export const withAvifProfile = (file: Buffer): Buffer => ifClear(() => withProfile(withMatrix(file))) ?? file
 
 function withProfile(file: Buffer): Buffer {
   const items = itemsOf(file)
   if (items?.primary === undefined) return file
   const said = coloursSaid(items, items.primary)
   const own = said.get('prof') ?? said.get('rICC')
-  const cicp = own === undefined ? cicpOf(file, items, said.get('nclx')) : undefined
-  const colours = cicp && coloursOf(cicp)
-  const profile = own === undefined ? colours && profileOf(colours, false) : forEqualColours(own)
+  const profile = own === undefined ? profileOfNumbers(file, items, said.get('nclx')) : forEqualColours(own)
   if (profile === undefined) return file
   const colr = Buffer.alloc(12)
   colr.writeUInt32BE(colr.length + profile.length)
@@ -144,6 +143,56 @@ function withProfile(file: Buffer): Buffer {
   // Of two profiles libheif takes the last.
   const added = { indexes: [items.properties.length], isEssential: false }
   return describedAgain(file, items.primary, added, Buffer.concat([colr, profile]))
+}
+
+/** What says which colours an item has, by its kind. */
+function coloursSaid({ properties, propertiesOf }: Items, id: number): Map<string, Buffer> {
+  const said = new Map<string, Buffer>()
+  for (const index of propertiesOf.get(id) ?? []) {
+    const { type, data } = properties[index] ?? {}
+    if (type === 'colr' && data !== undefined) said.set(data.toString('latin1', 0, 4), data.subarray(4))
+  }
+  return said
+}
+
+const UNSPECIFIED = 2
+const BT601 = 6
+/** An AVIF whose `nclx` specifies a range only, which libheif then passes over, with the matrix that browsers assume. */
+function withMatrix(file: Buffer): Buffer {
+  let whole = file
+  for (const { type, data } of itemsOf(file)?.properties ?? []) {
+    if (type !== 'colr' || data.toString('latin1', 0, 4) !== 'nclx') continue
+    if (![4, 6, 8].every((at) => data.readUInt16BE(at) === UNSPECIFIED)) continue
+    if (whole === file) whole = Buffer.from(file)
+    whole.writeUInt16BE(BT601, data.byteOffset - file.byteOffset + 8)
+  }
+  return whole
+}
+
+/** What video is recorded with: BT.709, BT.601 and BT.2020. */
+const OF_VIDEO = [1, 6, 14, 15]
+
+/** @throws Unclear, RangeError */
+function profileOfNumbers(file: Buffer, items: Items, nclx: Buffer | undefined): Buffer | undefined {
+  const { primary = -1, properties, propertiesOf, references, types, places } = items
+  // The pieces of a grid are all of the same colours.
+  const piece = references.find(({ type, from }) => type === 'dimg' && from === primary)?.to
+  const place = places.get(types.get(primary) === 'av01' ? primary : (piece ?? -1))
+  const data = place && av1(readerOf(file, items)(place), { left: MAX_STEPS })
+  const { primaries = UNSPECIFIED, transfer = UNSPECIFIED } = nclx
+    ? { primaries: nclx.readUInt16BE(0), transfer: nclx.readUInt16BE(2) }
+    : (data?.sequence?.cicp ?? {})
+  const isLimited = nclx ? nclx.readUInt8(6) < 0x80 : data?.sequence?.isLimited
+  // Chromium draws an AVIF that says so little, or speaks of video, like a picture.
+  const colours = coloursOf({
+    primaries: primaries === UNSPECIFIED ? 1 : primaries,
+    transfer: transfer === UNSPECIFIED || OF_VIDEO.includes(transfer) ? 13 : transfer,
+  })
+  const clli = (propertiesOf.get(primary) ?? []).find((index) => properties[index]?.type === 'clli')
+  // Browsers read the brightness of the picture, and not that of the screen that it was made on (`mdcv`).
+  const peak = properties[clli ?? -1]?.data.readUInt16BE(0)
+  const isLimitedGrey = isLimited === true && data?.sequence?.isGrey === true
+  return colours && profileOf({ ...colours, peak }, { isLimited: isLimitedGrey })
 }
 
 /**
@@ -163,9 +212,10 @@ function describedAgain(
   const meta = metaOf(file)
   let last = meta
   for (const box of boxes(file)) last = box
+  if (meta === undefined || last === undefined) return file
   // What is added behind a box that goes on to the end of the file would be a part of it.
-  if (meta === undefined || last === undefined || file.readUInt32BE(last.at) !== file.length - last.at)
-    return file
+  const isOpen = last.size === 0 && last !== meta
+  if (!isOpen && last.at + last.size !== file.length) return file
   const described = file.subarray(meta.at, meta.at + 8 + meta.data.length)
   // Each in the one before: where a box begins, from the beginning of `meta`, and where it ends.
   const find = (type: string, [from, to]: Span, head: number): Span | undefined => {
@@ -207,6 +257,7 @@ function describedAgain(
   }
   const again = Buffer.concat([...parts, grown.subarray(from)])
   again.write('free', meta.at + 4, 'latin1')
+  if (isOpen) again.writeUInt32BE(file.length - last.at, last.at)
   return again
 }
 
@@ -229,36 +280,6 @@ function associationsOf(
   }
   return undefined
 }
-
-/** What says which colours an item has, by its kind. */
-function coloursSaid({ properties, propertiesOf }: Items, id: number): Map<string, Buffer> {
-  const said = new Map<string, Buffer>()
-  for (const index of propertiesOf.get(id) ?? []) {
-    const { type, data } = properties[index] ?? {}
-    if (type === 'colr' && data !== undefined) said.set(data.toString('latin1', 0, 4), data.subarray(4))
-  }
-  return said
-}
-
-/** By what numbers the colours of the primary picture are said. @throws Unclear, RangeError */
-function cicpOf(file: Buffer, items: Items, nclx: Buffer | undefined): Cicp | undefined {
-  if (nclx !== undefined) return asShown(nclx.readUInt16BE(0), nclx.readUInt16BE(2))
-  const { primary = -1, references, types, places } = items
-  // The pieces of a grid are all of the same colours.
-  const piece = references.find(({ type, from }) => type === 'dimg' && from === primary)?.to
-  const place = places.get(types.get(primary) === 'av01' ? primary : (piece ?? -1))
-  const cicp = place && av1(readerOf(file, items)(place), { left: MAX_STEPS }).cicp
-  return cicp && asShown(cicp.primaries, cicp.transfer)
-}
-
-const UNSPECIFIED = 2
-/** What video is recorded with: BT.709, BT.601 and BT.2020. */
-const OF_VIDEO = [1, 6, 14, 15]
-/** Chromium draws an AVIF that says so little, or speaks of video, like a picture. */
-const asShown = (primaries: number, transfer: number): Cicp => ({
-  primaries: primaries === UNSPECIFIED ? 1 : primaries,
-  transfer: transfer === UNSPECIFIED || OF_VIDEO.includes(transfer) ? 13 : transfer,
-})
 
 const itemsOf = (bytes: Buffer): Items | undefined =>
   ifClear(() => {
@@ -315,8 +336,9 @@ const MAX_DEPTH = 3
 
 interface Box {
   type: string
-  /** Where the box begins in the bytes. */
+  /** Where the box begins in the bytes, and how many it says it has; 0 for all that are left. */
   at: number
+  size: number
   data: Buffer
 }
 
@@ -327,7 +349,8 @@ function* boxes(bytes: Buffer): Generator<Box> {
     const head = short === 1 && at + 16 <= bytes.length ? 16 : 8
     const size = short === 0 ? bytes.length - at : head === 16 ? uint(bytes, at + 8, 8) : short
     if (size < head) return
-    yield { type: bytes.toString('latin1', at + 4, at + 8), at, data: bytes.subarray(at + head, at + size) }
+    const type = bytes.toString('latin1', at + 4, at + 8)
+    yield { type, at, size: short === 0 ? 0 : size, data: bytes.subarray(at + head, at + size) }
     at += size
   }
 }
@@ -613,13 +636,13 @@ function readerOf(file: Buffer, { idat }: Items): (place: Place) => Buffer {
 function av1(
   data: Buffer,
   steps: { left: number },
-): { frames: number; area: number; cicp?: Cicp | undefined } {
+): { frames: number; area: number; sequence?: Sequence | undefined } {
   const SEQUENCE_HEADER = 1
   const FRAME_HEADER = 3
   const FRAME = 6
   let frames = 0
   let area = 0
-  let cicp: Cicp | undefined
+  let first: Sequence | undefined
   for (let at = 0; at < data.length; ) {
     steps.left -= 1
     if (steps.left < 0) throw new Unclear()
@@ -644,18 +667,24 @@ function av1(
     if (type === SEQUENCE_HEADER) {
       const sequence = readSequence(data.subarray(at, at + size))
       area = Math.max(area, sequence.area)
-      cicp ??= sequence.cicp
+      first ??= sequence
     }
     at += size
   }
-  return { frames, area, cicp }
+  return { frames, area, sequence: first }
 }
 
-/**
- * What a sequence header says (AV1 specification, section 5.5.1): the pixels of the largest frame that it allows, and its
- * colours. Past its end are zeros.
- */
-function readSequence(header: Buffer): { area: number; cicp: Cicp | undefined } {
+interface Sequence {
+  /** Pixels of the largest frame that is allowed. */
+  area: number
+  cicp: Cicp | undefined
+  isGrey: boolean
+  /** Of grey alone is it right. */
+  isLimited: boolean
+}
+
+/** What a sequence header says (AV1 specification, sections 5.5.1 and 5.5.2). Past its end are zeros. */
+function readSequence(header: Buffer): Sequence {
   let at = 0
   const bits = (count: number): number => {
     let value = 0
@@ -710,7 +739,8 @@ function readSequence(header: Buffer): { area: number; cicp: Cicp | undefined } 
   bits(3) // more tools
   const isDeep = bits(1) === 1
   if (isDeep && profile === 2) bits(1) // whether 12 bits
-  if (profile !== 1) bits(1) // grey
+  const isGrey = profile !== 1 && bits(1) === 1
   const cicp = bits(1) === 1 ? { primaries: bits(8), transfer: bits(8) } : undefined
-  return { area, cicp }
+  if (cicp !== undefined) bits(8) // matrix
+  return { area, cicp, isGrey, isLimited: bits(1) === 0 }
 }

@@ -61,6 +61,8 @@ const HLG = 18
 export interface Colours {
   chromaticities: Chromaticities
   curve: Curve | typeof PQ | typeof HLG
+  /** Of PQ and HLG: the brightest that there is, in candela per square metre, where it is said. */
+  peak?: number | undefined
 }
 
 /** Undefined for numbers that stand for no colours. */
@@ -70,12 +72,40 @@ export function coloursOf({ primaries, transfer }: Cicp): Colours | undefined {
   return chromaticities && curve && { chromaticities, curve }
 }
 
+/** How the numbers of a picture are to be read. */
+interface Numbers {
+  isGrey?: boolean
+  /** Black is 16 of 255, and white 235. */
+  isLimited?: boolean
+}
+
 /** @returns undefined where no profile is needed, or none can be made */
-export function profileOf({ chromaticities, curve }: Colours, isGrey: boolean): Buffer | undefined {
-  if (curve === PQ || curve === HLG) return hdrProfile(chromaticities, curve, isGrey)
-  if (curve === SRGB && (isGrey || chromaticities === SRGB_CHROMATICITIES)) return undefined
-  const light = Buffer.concat([Buffer.from('para\0\0\0\0\0\x03\0\0', 'latin1'), ...curve.map(fixed)])
+export function profileOf(
+  { chromaticities, curve, peak }: Colours,
+  { isGrey = false, isLimited = false }: Numbers,
+): Buffer | undefined {
+  const full = (value: number): number =>
+    isLimited ? Math.min(1, Math.max(0, (value * 255 - 16) / (235 - 16))) : value
+  if (curve === PQ || curve === HLG) return hdrProfile(chromaticities, curve, dimmer(peak), isGrey, full)
+  if (!isLimited && curve === SRGB && (isGrey || chromaticities === SRGB_CHROMATICITIES)) return undefined
+  const light = isLimited ? tableOf((value) => lightOf(curve, full(value))) : parametersOf(curve)
   return isGrey ? icc('GRAY', { kTRC: light }) : matrixProfile(chromaticities, light)
+}
+
+const lightOf = ([g, a, b, c, d]: Curve, value: number): number =>
+  value < d ? c * value : (a * value + b) ** g
+const parametersOf = (curve: Curve): Buffer =>
+  Buffer.concat([Buffer.from('para\0\0\0\0\0\x03\0\0', 'latin1'), ...curve.map(fixed)])
+
+const CURVE_POINTS = 1_024
+function tableOf(light: (value: number) => number): Buffer {
+  const table = Buffer.alloc(12 + 2 * CURVE_POINTS)
+  table.write('curv')
+  table.writeUInt32BE(CURVE_POINTS, 8)
+  for (let point = 0; point < CURVE_POINTS; point += 1) {
+    table.writeUInt16BE(Math.round(65_535 * light(point / (CURVE_POINTS - 1))), 12 + 2 * point)
+  }
+  return table
 }
 
 /** Of 65,536 points: more than encoders write. */
@@ -109,8 +139,9 @@ function matrixProfile(chromaticities: Chromaticities, light: Buffer): Buffer | 
 
 /** Of diffuse white, in candela per square metre (ITU-R BT.2408), to which light is set in proportion below. */
 const WHITE = 203
-/** Of the brightest that is made of PQ, and that HLG has. */
-const PEAK = 1_000 / WHITE
+/** Of what PQ and HLG are made for, where it is not said; and of what PQ can say. */
+const PEAK = 1_000
+const MOST = 10_000
 
 /** SMPTE ST 2084, and ITU-R BT.2100, table 5: amounts of light by number, of which HLG's are those of the scene. */
 const LIGHT = {
@@ -118,7 +149,7 @@ const LIGHT = {
     const power = value ** (32 / 2_523)
     return (
       (Math.max(0, power - 107 / 128) / (2_413 / 128 - (2_392 / 128) * power)) ** (8_192 / 1_305) *
-      (10_000 / WHITE)
+      (MOST / WHITE)
     )
   },
   [HLG]: (value: number): number =>
@@ -126,44 +157,47 @@ const LIGHT = {
 }
 
 /**
- * Light that is brought down to what a screen has: half of it up to white, and from there along a curve (quadratic Bézier)
- * that ends where the peak is white (SMPTE ST 2094-50, reference white tone mapping).
+ * Light that is brought down to what a screen has: in proportion up to white, the less the brighter the peak is, and from
+ * there along a curve (quadratic Bézier) that ends where the peak is white (SMPTE ST 2094-50, reference white tone mapping).
  */
-function dimmed(light: number): number {
-  if (light <= 1) return light / 2
-  if (light >= PEAK) return 1
-  const bend = PEAK - 2.3
-  const along = (Math.sqrt(1.3 ** 2 + 4 * bend * (light - 1)) - 1.3) / (2 * bend)
-  return 0.5 * (1 - along) ** 2 + 2 * 0.825 * along * (1 - along) + along ** 2
+function dimmer(said = 0): (light: number) => number {
+  // A picture that is no brighter than white is only cut.
+  if (said > 0 && said <= WHITE) return (light) => light
+  const peak = Math.min(MOST / WHITE, Math.max(1, (said || PEAK) / WHITE))
+  const white = 1 - 0.5 * Math.min(1, Math.log(peak) / Math.log(PEAK / WHITE))
+  // Where the curve is drawn to: 0.65 of the way from white, along the straight line that goes up to it.
+  const [x, y] = [0.35 + 0.65 / white, 0.35 * white + 0.65]
+  const bend = peak - 2 * x + 1
+  return (light) => {
+    if (light <= 1) return light * white
+    if (light >= peak) return 1
+    const along = (1 - x + Math.sqrt((x - 1) ** 2 + bend * (light - 1))) / bend
+    return white * (1 - along) ** 2 + 2 * y * along * (1 - along) + along ** 2
+  }
 }
 
 /** Points along each side of the cube: 1 level of 255 is the most that lies between them unseen. */
 const POINTS = 33
-/** Points of a curve. */
-const CURVE_POINTS = 1_024
 
 function hdrProfile(
   chromaticities: Chromaticities,
   transfer: typeof PQ | typeof HLG,
+  dimmed: (light: number) => number,
   isGrey: boolean,
+  full: (value: number) => number,
 ): Buffer | undefined {
   const matrix = toD50(chromaticities)
-  const wide = toD50(BT2020)
-  const toWide = wide && inverse(wide)
-  if (matrix === undefined || toWide === undefined) return undefined
+  const [wide, narrow] = [toD50(BT2020), toD50(SRGB_CHROMATICITIES)]
+  const [toWide, toNarrow] = [wide && inverse(wide), narrow && inverse(narrow)]
+  if (!matrix || !toWide || !narrow || !toNarrow) return undefined
   // For HLG, a screen that can make the peak makes what is bright still brighter (ITU-R BT.2100, table 5).
-  const shown = (luminance: number): number => (transfer === HLG ? PEAK * luminance ** 0.2 : 1)
+  const shown = (luminance: number): number => (transfer === HLG ? (PEAK / WHITE) * luminance ** 0.2 : 1)
+  const lightAt = (value: number): number => LIGHT[transfer](full(value))
   if (isGrey) {
-    const curve = Buffer.alloc(12 + 2 * CURVE_POINTS)
-    curve.write('curv')
-    curve.writeUInt32BE(CURVE_POINTS, 8)
-    for (let point = 0; point < CURVE_POINTS; point += 1) {
-      const light = LIGHT[transfer](point / (CURVE_POINTS - 1))
-      curve.writeUInt16BE(Math.round(65_535 * dimmed(light * shown(light))), 12 + 2 * point)
-    }
-    return icc('GRAY', { kTRC: curve })
+    const grey = (value: number): number => dimmed(lightAt(value) * shown(lightAt(value)))
+    return icc('GRAY', { kTRC: tableOf((value) => Math.min(1, grey(value))) })
   }
-  const lights = Array.from({ length: POINTS }, (_, point) => LIGHT[transfer](point / (POINTS - 1)))
+  const lights = Array.from({ length: POINTS }, (_, point) => lightAt(point / (POINTS - 1)))
   const head = Buffer.alloc(52)
   head.write('mft2')
   head.set([3, 3, POINTS], 8)
@@ -180,9 +214,12 @@ function hdrProfile(
         const brightness = shown(xyz[1])
         const most = Math.max(...times(toWide, xyz)) * brightness
         const scale = most > 0 ? (brightness * dimmed(most)) / most : 0
-        for (const value of xyz) {
+        const [r, g, b] = times(toNarrow, xyz)
+        // What sRGB has no place for is cut where browsers cut it.
+        const cut = (value: number): number => Math.min(1, Math.max(0, scale * value))
+        for (const value of times(narrow, [cut(r), cut(g), cut(b)])) {
           // 32768 stands for 1 (ICC.1:2010, table 11).
-          at = cube.writeUInt16BE(Math.min(65_535, Math.max(0, Math.round(32_768 * scale * value))), at)
+          at = cube.writeUInt16BE(Math.max(0, Math.round(32_768 * value)), at)
         }
       }
     }

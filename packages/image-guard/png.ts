@@ -18,6 +18,8 @@ const NEEDED = new Set([
   'sBIT',
   'sRGB',
   'cICP',
+  'cLLI',
+  'mDCV',
   'bKGD',
   'hIST',
   'pHYs',
@@ -139,7 +141,7 @@ export function withPngProfile(bytes: Buffer): Buffer {
   const [header] = found
   const colours = coloursSaid(new Map(found.map(({ type, data }) => [type, data])))
   // Grey, with transparency or without.
-  const profile = colours && profileOf(colours, header?.data[9] === 0 || header?.data[9] === 4)
+  const profile = colours && profileOf(colours, { isGrey: header?.data[9] === 0 || header?.data[9] === 4 })
   if (header === undefined || profile === undefined) return bytes
   const parts = [
     bytes.subarray(0, header.end),
@@ -159,7 +161,8 @@ function coloursSaid(said: Map<string, Buffer>): Colours | undefined {
   const [primaries = 0, transfer = 0, matrix, isFull] = said.get('cICP') ?? []
   // As in browsers: the pixels of a PNG are red, green and blue, from 0 to the highest number.
   const colours = matrix === 0 && isFull === 1 ? coloursOf({ primaries, transfer }) : undefined
-  if (colours !== undefined || said.has('iCCP') || said.has('sRGB')) return colours
+  if (colours !== undefined) return { ...colours, peak: peakOf(said) }
+  if (said.has('iCCP') || said.has('sRGB')) return undefined
   const [encoding] = numbers(said.get('gAMA'))
   if (encoding === undefined || encoding < LEAST_GAMMA || encoding > MOST_GAMMA) return undefined
   const chromaticities = said.get('cHRM')
@@ -169,6 +172,13 @@ function coloursSaid(said: Map<string, Buffer>): Colours | undefined {
   }
   if (Math.abs(encoding * 2.2 - 1) <= NEAR_SRGB) return undefined
   return { chromaticities: SRGB_CHROMATICITIES, curve: gamma(1 / encoding) }
+}
+
+/** Of the picture, or of the screen that it was made on, in 10,000ths. */
+function peakOf(said: Map<string, Buffer>): number {
+  const [light, screen] = [said.get('cLLI'), said.get('mDCV')]
+  const peak = light?.length === 8 ? light.readUInt32BE(0) : 0
+  return (peak || (screen?.length === 24 ? screen.readUInt32BE(16) : 0)) / 10_000
 }
 
 /** What libpng takes in gAMA (pngrutil.c). */
