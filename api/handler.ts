@@ -36,7 +36,7 @@ const deps: Omit<ApiDeps, 'page' | 'docs'> = {
   presignPost: postForms(s3, config.IMAGE_BUCKET),
   maxWaitSeconds: config.MAX_WAIT_SECONDS,
   analyses: config.ANALYSES,
-  stripGps: config.STRIP_GPS === 'on',
+  stripGps: config.STRIP_GPS,
   ...(config.RETENTION_DAYS === undefined ? {} : { retentionDays: config.RETENTION_DAYS }),
   ...(config.DAILY_IMAGE_QUOTA === undefined ? {} : { dailyImageQuota: config.DAILY_IMAGE_QUOTA }),
   ...(config.CORS_ORIGINS === undefined ? {} : { corsOrigins: config.CORS_ORIGINS }),

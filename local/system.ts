@@ -277,7 +277,7 @@ async function start(
     minConfidence: 55,
     maxLabels: 100,
     maxAttempts: MAX_ATTEMPTS,
-    stripGps: settings.STRIP_GPS === 'on',
+    stripGps: settings.STRIP_GPS,
     log,
   }
   const sweeper: SweeperDeps = { ...worker, giveUpMs: GIVE_UP_MS }
@@ -293,7 +293,7 @@ async function start(
     presignPost: postForms(s3, names.bucket),
     maxWaitSeconds: settings.MAX_WAIT_SECONDS,
     analyses: settings.ANALYSES,
-    stripGps: settings.STRIP_GPS === 'on',
+    stripGps: settings.STRIP_GPS,
     ...(settings.RETENTION_DAYS === undefined ? {} : { retentionDays: settings.RETENTION_DAYS }),
     ...(settings.DAILY_IMAGE_QUOTA === undefined ? {} : { dailyImageQuota: settings.DAILY_IMAGE_QUOTA }),
     ...(settings.CORS_ORIGINS === undefined ? {} : { corsOrigins: settings.CORS_ORIGINS }),

@@ -60,8 +60,16 @@ const authSchema = z.discriminatedUnion('AUTH', [
 ])
 export type AuthConfig = z.infer<typeof authSchema>
 
+/** A switch, and how it is where nothing is said. */
+function onOrOff(usual: 'on' | 'off') {
+  return z
+    .enum(['on', 'off'])
+    .default(usual)
+    .transform((setting) => setting === 'on')
+}
+
 /** Whether the position of a photo is overwritten (`on`) in what is stored of it; then `gps` finds none. */
-const STRIP_GPS = z.enum(['on', 'off']).default('off')
+const STRIP_GPS = onOrOff('off')
 
 /** What an operator may settle about the API, wherever it runs. */
 export const apiSettings = {
@@ -93,10 +101,7 @@ export const apiSettings = {
  * 3.1 times the processor time (`npm run bench -- preview`): of 28 ms it makes 88. And it is one more request to S3, and
  * 0.25 MB. What Rekognition is sent is the same without it.
  */
-export const PREVIEW = z
-  .enum(['on', 'off'])
-  .default('on')
-  .transform((setting) => setting === 'on')
+export const PREVIEW = onOrOff('on')
 
 const apiSchema = z.object({ ...resources, ...apiSettings })
 

@@ -27,11 +27,13 @@ describe('the environment of a function', () => {
       ...{ ...resources, SWEEP_AFTER_SECONDS: 1_020, MAX_IMAGE_BYTES: 4_500_000 },
       ...{ MAX_UPLOAD_BYTES: 50_000_000, MAX_WAIT_SECONDS: 20 },
       ANALYSES: ['labels', 'faces', 'moderation', 'text', 'metadata', 'gps'],
+      STRIP_GPS: false,
     })
     const both = { ...worker, SWEEP_AFTER_SECONDS: 1_020, MAX_ATTEMPTS: 10 }
     const dead = { DEAD_LETTER_QUEUE_URL: 'https://sqs/jobs-dead' }
     expect(outcome(() => readWorkerConfig(worker))).toEqual({
       ...{ ...both, ...dead, REKOGNITION_SOURCE: 's3', MIN_CONFIDENCE: 55, MAX_LABELS: 100, PREVIEW: true },
+      STRIP_GPS: false,
     })
     expect(outcome(() => readSweeperConfig(worker))).toEqual({ ...both, ...dead, GIVE_UP_DAYS: 14 })
   })
@@ -59,6 +61,8 @@ describe('the environment of a function', () => {
     ['worker', 'MIN_CONFIDENCE', { 0: 0, 0.5: 0.5, 100: 100 }, ['-1', '100.5']],
     ['worker', 'MAX_ATTEMPTS', { 1: 1 }, ['0', '1.5']],
     ['worker', 'MAX_LABELS', { 1: 1, 1000: 1_000 }, ['0', '1001', '1.5']],
+    ['api', 'STRIP_GPS', { on: true, off: false, '': false }, ['yes', 'true']],
+    ['worker', 'STRIP_GPS', { on: true, off: false, '': false }, ['yes', 'true']],
     ['worker', 'PREVIEW', { on: true, off: false, '': true }, ['yes', 'true']],
     ['worker', 'REKOGNITION_TPS', { 0.5: 0.5, '': undefined }, ['0']],
     ['sweeper', 'DEAD_LETTER_QUEUE_URL', { 'http://dead': 'http://dead' }, ['dead']],

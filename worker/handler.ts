@@ -44,7 +44,7 @@ const deps: WorkerDeps = {
   minConfidence: config.MIN_CONFIDENCE,
   maxLabels: config.MAX_LABELS,
   maxAttempts: config.MAX_ATTEMPTS,
-  stripGps: config.STRIP_GPS === 'on',
+  stripGps: config.STRIP_GPS,
   sweepAfterMs: config.SWEEP_AFTER_SECONDS * 1000,
   limiters: limitersFor({
     ...clock,
