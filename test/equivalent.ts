@@ -79,4 +79,11 @@ export const EQUIVALENT: (Pick<MadeMutant, 'file' | 'line' | 'of' | 'to'> & { wh
     to: '257',
     why: 'Brands begin at multiples of four.',
   },
+  {
+    file: 'shared/records.ts',
+    line: '.update(JSON.stringify([owner, original.sha256, paidAnalyses(analyses).sort(), analysisSource]))',
+    of: 'paidAnalyses(analyses).sort()',
+    to: 'paidAnalyses(analyses)',
+    why: 'They come in one order anyway; sorted is how tables have them.',
+  },
 ]
