@@ -414,7 +414,6 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
           summary: 'This document as a page',
           responses: {
             200: response('HTML.', { type: 'text/html', schema: { type: 'string' } }),
-            ...refusals('INVALID_PARAMETER'),
           },
         },
       },
@@ -426,7 +425,6 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
           summary: 'The web page',
           responses: {
             200: response('HTML.', { type: 'text/html', schema: { type: 'string' } }),
-            ...refusals('INVALID_PARAMETER'),
           },
         },
       },
