@@ -203,8 +203,10 @@ async function demandResults(
   demand('labels by a model', record.labelModelVersion === undefined, false)
   const original = await (await request(`${url}/original`, {}, 200)).arrayBuffer()
   demand('the hash of the original', hashOf(new Uint8Array(original)), hashOf(bytes))
-  const thumbnail = Buffer.from(await (await request(`${url}/thumbnail`, {}, 200)).arrayBuffer())
-  demand('the first bytes of the thumbnail', thumbnail.toString('hex', 0, 3), 'ffd8ff')
+  for (const part of ['thumbnail', 'preview']) {
+    const picture = Buffer.from(await (await request(`${url}/${part}`, {}, 200)).arrayBuffer())
+    demand(`the first bytes of the ${part}`, picture.toString('hex', 0, 3), 'ffd8ff')
+  }
 }
 
 function demand<T>(what: string, found: T, expected: T): void {

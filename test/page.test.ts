@@ -243,6 +243,16 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     await expectUpright()
     await page.reload()
     await expectUpright()
+    // Of an image that was analysed without, there is the original only.
+    await page.route(/\/images\/[^/?]+\?wait/, async (route) => {
+      const { preview, ...record } = (await (await route.fetch()).json()) as Record<string, unknown>
+      expect(preview).toBeDefined()
+      await route.fulfill({ json: record })
+    })
+    await page.reload()
+    await card(page, 'turned.webp').locator('.open').click()
+    await page.locator('.box').first().waitFor()
+    expect(await page.locator('.frame img').getAttribute('src')).toMatch(/\/original$/)
   })
 
   it('says in plain words what is wrong with a file, and tries a failed one again', async () => {
