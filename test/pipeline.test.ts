@@ -410,6 +410,7 @@ describe('what Rekognition is given', () => {
     ],
   ])('of a %s, which it would refuse, is a JPEG from the start', async (_what, make) => {
     const { image } = await given(await make())
+    expect(image).not.toHaveProperty('S3Object')
     expect(await sharp(Buffer.from(image.Bytes ?? [])).metadata()).toMatchObject({ format: 'jpeg' })
   })
   it('of a strip longer than 10,000 pixels keeps at least 80 on the short side', async () => {
