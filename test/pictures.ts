@@ -127,6 +127,13 @@ export async function validFiles(): Promise<Map<string, Buffer>> {
   const made = new Map<string, Buffer>()
   for (const [name, picture] of Object.entries(files)) made.set(name, await picture.toBuffer())
   made.set('grid.avif', await grid(128, 2, 2, 256))
+  made.set('nclx.avif', readFileSync(new URL('fixtures/odd/avif8-nclx-p3.avif', import.meta.url)))
+  const png = await photo().png().toBuffer()
+  const hdr = [pngChunk('cICP', Buffer.from([9, 16, 0, 1])), pngChunk('cLLI', Buffer.alloc(8, 1))]
+  made.set('hdr.png', withChunks(png, ...hdr))
+  const chromaticities = [31_270, 32_900, 68_000, 32_000, 26_500, 69_000, 15_000, 6_000].map(u32)
+  const gamma = [pngChunk('gAMA', u32(50_000)), pngChunk('cHRM', Buffer.concat(chromaticities))]
+  made.set('gamma.png', withChunks(png, ...gamma))
   return made
 }
 
