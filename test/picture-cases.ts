@@ -62,7 +62,7 @@ const brightness = (patch: number): number => {
   return Math.round(0.3 * red + 0.6 * green + 0.1 * blue)
 }
 
-const CHANNELS = { rgb: 3, rgba: 4, grey: 1, 'grey as alpha': 4 } as const
+const CHANNELS = { rgb: 3, rgba: 4, premultiplied: 4, grey: 1, 'grey as alpha': 4 } as const
 
 /** The patches, of 16 bits where they are `deep`. */
 function picture(kind: keyof typeof CHANNELS, deep = false): Sharp {
@@ -73,7 +73,9 @@ function picture(kind: keyof typeof CHANNELS, deep = false): Sharp {
       const [red, green, blue, alpha] = PATCHES[patch] ?? [0, 0, 0, 0]
       if (kind === 'grey') samples.push(brightness(patch))
       else if (kind === 'grey as alpha') samples.push(0, 0, 0, brightness(patch))
-      else samples.push(red, green, blue, ...(kind === 'rgba' ? [alpha] : []))
+      else if (kind === 'premultiplied') {
+        samples.push(...[red, green, blue].map((value) => Math.round((value * alpha) / 255)), alpha)
+      } else samples.push(red, green, blue, ...(kind === 'rgba' ? [alpha] : []))
     }
   }
   const raw = { width: WIDTH, height: HEIGHT, channels: CHANNELS[kind] }
@@ -559,11 +561,15 @@ function withDataSaid(how: 'open' | 'long', file: Buffer): Buffer {
   const said = Buffer.from(file)
   said.writeUInt32BE(how === 'open' ? 0 : 1, at)
   if (how === 'open') return said
-  const places = said.indexOf('iloc') + 8
-  for (let item = places + 4 + 10; item < places + 4 + 18 * said.readUInt16BE(places + 2); item += 18) {
-    said.writeUInt32BE(said.readUInt32BE(item) + 8, item)
-  }
-  return insert(said, at + 8, u32(0), u32(file.length - at + 8))
+  return withDataMoved(insert(said, at + 8, u32(0), u32(file.length - at + 8)), 8)
+}
+
+/** The same with other places of its items, of 18 bytes each, of which the last eight are an offset and a size. */
+function withDataMoved(file: Buffer, by: number): Buffer {
+  const places = file.indexOf('iloc') + 8
+  const end = places + 4 + 18 * file.readUInt16BE(places + 2)
+  for (let at = places + 4 + 10; at < end; at += 18) file.writeUInt32BE(file.readUInt32BE(at) + by, at)
+  return file
 }
 
 /** An AVIF that is grey alone: of the transparency of one of libheif's, which is coded so, is made the picture. */
@@ -610,6 +616,20 @@ function withSequence(file: Buffer, primaries: number, transfer: number, matrix 
   return changed
 }
 
+/** An AVIF of libheif's whose colours are said to be stored as its transparency lets them through. */
+function withPremultiplied(file: Buffer, ...properties: Buffer[]): Buffer {
+  const said = withProperties(file, properties)
+  // In place of what says that the second item belongs to the first: the same, and that the first belongs to the second.
+  const at = said.indexOf('iref') - 4
+  const auxl = said.subarray(at + 12, at + 26)
+  const more = box('prem', u16(1), u16(1), u16(2))
+  const whole = insert(said, at + 12 + auxl.length, more)
+  for (const begin of [at, said.indexOf('meta') - 4]) {
+    whole.writeUInt32BE(whole.readUInt32BE(begin) + more.length, begin)
+  }
+  return withDataMoved(whole, more.length)
+}
+
 async function* avifs(): AsyncGenerator<Recipe> {
   const avif = async (from: Sharp, bitdepth: 8 | 10 | 12, chromaSubsampling = '4:4:4') =>
     from.avif({ effort: 0, quality: 80, bitdepth, chromaSubsampling }).toBuffer()
@@ -643,6 +663,10 @@ async function* avifs(): AsyncGenerator<Recipe> {
         async () => withProperties(plain, [irot(1), imir(0)], true),
       ]
     }
+    const through = await avif(picture('premultiplied', depth > 8), depth)
+    yield [`${depth}-bit premultiplied`, async () => withPremultiplied(through)]
+    yield [`${depth}-bit premultiplied, nclx 12 13`, async () => withPremultiplied(through, nclx(12, 13))]
+    yield [`${depth}-bit premultiplied, nclx 9 16`, async () => withPremultiplied(through, nclx(9, 16))]
     const grey = await avif(picture('grey as alpha', depth > 8), depth)
     for (const [how, profile] of Object.entries(GREY_PROFILES)) {
       const said = profile === undefined ? [] : [box('colr', Buffer.from('prof'), profile)]
@@ -701,7 +725,7 @@ async function* avifs(): AsyncGenerator<Recipe> {
   }
   yield [
     'clap from the corner',
-    async () => withProperties(plain, [clap(3 * PATCH, 2 * PATCH, -PATCH / 2, -PATCH / 2)]),
+    async () => withProperties(plain, [clap(3 * PATCH, 3 * PATCH, -PATCH / 2, 0)]),
   ]
   yield ['clap', async () => withProperties(plain, [clap(3 * PATCH, 2 * PATCH, PATCH / 2, -PATCH / 2)])]
   yield [

@@ -1,4 +1,4 @@
-import sharp, { type Metadata, type OutputInfo, type Sharp } from 'sharp'
+import sharp, { type Metadata, type OutputInfo, type Sharp, type SharpOptions } from 'sharp'
 import {
   avifPixels,
   isOfCommonCoding,
@@ -6,6 +6,7 @@ import {
   prepare,
   Refusal,
   refuseManyScans,
+  tagged,
   withScanMended,
 } from '../packages/image-guard/index.ts'
 import { type ContentType, formatOf, refusalOf } from '../shared/format.ts'
@@ -197,8 +198,10 @@ async function render(
 /** What opens a picture whose numbers libvips would take for others. */
 async function openerOf(bytes: Buffer, contentType: ContentType, metadata: Metadata): Promise<() => Sharp> {
   if (contentType === 'image/avif' && isPremultiplied(bytes)) {
-    const pixels = onWhite(await decode(open(bytes).toColourspace('srgb').raw()))
-    return () => fromPixels(pixels)
+    const stored = await decode(open(bytes, { ignoreIcc: true }).toColourspace('srgb').raw())
+    const { data } = await decode(fromPixels(unpremultiplied(stored)).png({ compressionLevel: 1 }))
+    const png = metadata.icc === undefined ? data : tagged(data, metadata.icc)
+    return () => open(png)
   }
   if (metadata.depth !== 'ushort' || !metadata.hasProfile) return () => open(bytes)
   // Of 16 bits a channel sharp makes Display P3, unless it is to work in sRGB; and it passes over the profile of grey.
@@ -207,17 +210,16 @@ async function openerOf(bytes: Buffer, contentType: ContentType, metadata: Metad
   return () => open(shallow.data)
 }
 
-/** Colours that are stored as the transparency lets them through, with white behind them. */
-function onWhite({ data, info }: { data: Buffer; info: OutputInfo }): { data: Buffer; info: OutputInfo } {
-  if (info.channels !== 4) return { data, info }
-  const opaque = Buffer.allocUnsafe(info.width * info.height * 3)
-  for (let from = 0, to = 0; from < data.length; from += 4) {
-    const white = 255 - (data[from + 3] ?? 255)
-    for (let channel = 0; channel < 3; channel += 1, to += 1) {
-      opaque[to] = Math.min(255, (data[from + channel] ?? 0) + white)
+/** Colours that were stored as the transparency lets them through. */
+function unpremultiplied({ data, info }: Pixels): Pixels {
+  for (let at = 0; info.channels === 4 && at < data.length; at += 4) {
+    const alpha = data[at + 3] ?? 255
+    if (alpha === 0 || alpha === 255) continue
+    for (let channel = at; channel < at + 3; channel += 1) {
+      data[channel] = Math.min(255, Math.round(((data[channel] ?? 0) * 255) / alpha))
     }
   }
-  return { data: opaque, info: { ...info, channels: 3 } }
+  return { data, info }
 }
 
 async function appraise(original: Uint8Array, signal?: AbortSignal): Promise<Appraisal> {
@@ -292,9 +294,9 @@ const inTime = <T>(work: Promise<T>): Promise<T> =>
 /** Files of real cameras carry faults that decoders mend; what makes them guess at pixels is a warning. */
 const INPUT = { failOn: 'warning', limitInputChannels: MAX_CHANNELS, pages: 1 } as const
 
-const open = (bytes: Buffer): Sharp =>
+const open = (bytes: Buffer, options: SharpOptions = {}): Sharp =>
   // The caps per kind are checked first; this one holds where a header lies about the size.
-  sharp(bytes, { ...INPUT, limitInputPixels: MAX_PIXELS.jpeg, sequentialRead: true })
+  sharp(bytes, { ...INPUT, ...options, limitInputPixels: MAX_PIXELS.jpeg, sequentialRead: true })
     // So that the thread of an image that has been given up is free again, at the next line.
     .timeout({ seconds: PIPELINE_SECONDS })
 

@@ -8,6 +8,7 @@ export { avifPixels, isPremultiplied } from './avif.ts'
 export { readExif } from './exif.ts'
 export { refuseManyScans } from './jpeg.ts'
 export { MAX_AVIF_PIXELS, Refusal } from './limits.ts'
+export { tagged } from './png.ts'
 export { blankPosition } from './position.ts'
 export { withScanMended } from './scan.ts'
 

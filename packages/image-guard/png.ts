@@ -142,18 +142,23 @@ export function withPngProfile(bytes: Buffer): Buffer {
   const colours = coloursSaid(new Map(found.map(({ type, data }) => [type, data])))
   // Grey, with transparency or without.
   const profile = colours && profileOf(colours, { isGrey: header?.data[9] === 0 || header?.data[9] === 4 })
-  if (header === undefined || profile === undefined) return bytes
-  const parts = [
-    bytes.subarray(0, header.end),
-    pngChunk('iCCP', Buffer.concat([NAME_AND_METHOD, deflateSync(profile, { level: 1 })])),
-  ]
-  let from = header.end
-  for (const { type, at, end } of found) {
-    if (!OF_COLOURS.includes(type)) continue
-    parts.push(bytes.subarray(from, at))
+  if (profile === undefined) return bytes
+  return tagged(bytes, profile)
+}
+
+/** A PNG with a profile, and with nothing else that says which colours its numbers are. */
+export function tagged(png: Buffer, profile: Buffer): Buffer {
+  const parts: Buffer[] = []
+  let from = 0
+  for (const { type, at, end } of chunks(png)) {
+    if (type === 'IHDR') {
+      const data = Buffer.concat([NAME_AND_METHOD, deflateSync(profile, { level: 1 })])
+      parts.push(png.subarray(from, end), pngChunk('iCCP', data))
+    } else if (OF_COLOURS.includes(type)) parts.push(png.subarray(from, at))
+    else continue
     from = end
   }
-  return Buffer.concat([...parts, bytes.subarray(from)])
+  return Buffer.concat([...parts, png.subarray(from)])
 }
 
 /** What this stands for goes before all else: PNG specification, third edition, section 4.3. */
