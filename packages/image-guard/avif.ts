@@ -1,7 +1,8 @@
 import { type Cicp, coloursOf, forEqualColours, profileOf } from './colour.ts'
+import { areaOfConfiguration, codedIn } from './hevc.ts'
 import { Refusal } from './limits.ts'
 
-/** What a decoder has to do for one AVIF, in pixels: `largest` is the largest picture, `decoded` all of them together. */
+/** What a decoder has to do for one file, in pixels: `largest` is the largest picture, `decoded` all of them together. */
 export interface AvifPixels {
   largest: number
   decoded: number
@@ -49,16 +50,48 @@ export function avifMetadata(file: Buffer): { type: 'Exif' | 'mime'; pieces: Buf
   return found
 }
 
-/** Brands of image sequences: `avis` is AVIF's own, `msf1` that of HEIF (ISO/IEC 23008-12, section 10.3). */
-const SEQUENCE_BRANDS = ['avis', 'msf1']
+/** How pictures in a HEIC may be made: HEVC, a grid of others, one of others over each other, another one turned. */
+const HEIC_KINDS = new Set(['hvc1', 'grid', 'iovl', 'iden'])
 
 /**
- * An animated AVIF as the still picture that is in it too, which is its first frame: libvips opens none of the brand
- * `avis`, and the samples of `moov` are not in `avifPixels`.
+ * The work in a HEIC, as `avifPixels` has it for an AVIF.
  *
- * @param file any file; one that is not an animated AVIF comes back as it is
+ * @throws Refusal CORRUPT_IMAGE, also where data are cut off; UNSUPPORTED_FORMAT for pictures of other kinds
  */
-export function stillOf(file: Buffer): Buffer {
+export function heicPixels(bytes: Buffer): AvifPixels {
+  return orUnclear(() => {
+    const meta = metaOf(bytes)
+    const items = meta && readItems(meta.data.subarray(4))
+    if (items?.primary === undefined)
+      throw new Refusal('CORRUPT_IMAGE', 'The image cannot be decoded: it has no list of pictures.')
+    for (const id of usesOf(items).keys()) {
+      const kind = items.types.get(id) ?? ''
+      if (!HEIC_KINDS.has(kind)) {
+        throw new Refusal(
+          'UNSUPPORTED_FORMAT',
+          'The file begins as image/heic, but its picture is of another kind.',
+        )
+      }
+      for (const [offset, size] of items.places.get(id)?.extents ?? []) {
+        if (items.places.get(id)?.method === 0 && offset + size > bytes.length)
+          throw new Refusal('CORRUPT_IMAGE', 'The image cannot be decoded: its data is cut off.')
+      }
+    }
+    return itemPixels(bytes, items)
+  })
+}
+
+/** Brands of image sequences: `avis` is AVIF's own, `msf1` that of HEIF, and the others HEVC's (ISO/IEC 23008-12, 10.3, B.4). */
+const SEQUENCE_BRANDS = ['avis', 'msf1', 'hevc', 'hevx']
+
+/**
+ * An animated AVIF, or a sequence of HEVC, as the still picture that is in it too, which is its first frame: libvips opens
+ * none of the brand `avis`, and the samples of `moov` are not in `avifPixels`.
+ *
+ * @param brand of stills
+ * @param file any file; one that is not a sequence comes back as it is
+ */
+export function stillOf(file: Buffer, brand: 'avif' | 'heic' = 'avif'): Buffer {
   const [ftyp] = boxes(file.subarray(0, MAX_BRANDS_BYTES))
   if (ftyp?.type !== 'ftyp') return file
   const first = ftyp.at + 8
@@ -68,7 +101,7 @@ export function stillOf(file: Buffer): Buffer {
   }
   if (brands.length === 0) return file
   const still = Buffer.from(file)
-  for (const at of brands) still.write('avif', at, 'latin1')
+  for (const at of brands) still.write(brand, at, 'latin1')
   for (const { type, at } of boxes(file)) if (type === 'moov') still.write('free', at + 4, 'latin1')
   return still
 }
@@ -177,7 +210,7 @@ function profileOfNumbers(file: Buffer, items: Items, nclx: Buffer | undefined):
   const { primary = -1, properties, propertiesOf, references, types, places } = items
   // The pieces of a grid are all of the same colours.
   const piece = references.find(({ type, from }) => type === 'dimg' && from === primary)?.to
-  const place = places.get(types.get(primary) === 'av01' ? primary : (piece ?? -1))
+  const place = places.get([primary, piece].find((id = -1) => types.get(id) === 'av01') ?? -1)
   const data = place && av1(readerOf(file, items)(place), { left: MAX_STEPS })
   const { primaries = UNSPECIFIED, transfer = UNSPECIFIED } = nclx
     ? { primaries: nclx.readUInt16BE(0), transfer: nclx.readUInt16BE(2) }
@@ -558,10 +591,11 @@ function itemPixels(file: Buffer, items: Items): AvifPixels {
   return { largest, decoded }
 }
 
-/** What a property says of the pixels of its item: a size, or AV1 data that come before those of the item. */
+/** What a property says of the pixels of its item: a size, or data that come before those of the item. */
 function areaOf(property: Box | undefined, steps: { left: number }): number {
   if (property?.type === 'ispe') return property.data.readUInt32BE(4) * property.data.readUInt32BE(8)
   if (property?.type === 'av1C') return av1(property.data.subarray(4), steps).area
+  if (property?.type === 'hvcC') return areaOfConfiguration(property.data)
   return 0
 }
 
@@ -573,9 +607,16 @@ function measure(
   // A canvas, of which the pieces count by themselves: version, flags, then a grid's rows and columns, or the four
   // channels of an overlay's background, and its size (ISO/IEC 23008-12, section 6.6.2).
   const canvas = type === 'grid' ? 4 : type === 'iovl' ? 10 : undefined
+  if (type === 'hvc1') return hevc(data, steps)
   if (canvas === undefined) return av1(data, steps)
   const sideBytes = data.readUInt8(1) & 1 ? 4 : 2
   return { frames: 0, area: uint(data, canvas, sideBytes) * uint(data, canvas + sideBytes, sideBytes) }
+}
+
+function hevc(data: Buffer, steps: { left: number }): { frames: number; area: number } {
+  const coded = codedIn(data, steps)
+  if (steps.left < 0) throw new Unclear()
+  return coded
 }
 
 /** How often each item is decoded for the primary one; each once, where it is not said which one that is. */

@@ -1,5 +1,7 @@
 /** Pixels that all pictures within one AVIF may have together: twice the largest AVIF, for a gain map or transparency. */
 export const MAX_AVIF_PIXELS = 50_000_000
+/** And within one HEIC: twice the largest. One core decodes so many in about 10 seconds. */
+export const MAX_HEIC_PIXELS = 100_000_000
 /** Scans of a JPEG, and pixels in all of them together. Encoders write about ten, and at most 26 fit the largest picture. */
 export const MAX_SCANS = 100
 export const MAX_SCANNED_PIXELS = 2_000_000_000
@@ -10,7 +12,7 @@ export const MAX_FRAMES = 10_000
 
 /** Why an image is not decoded. It is final: the same bytes are refused each time. */
 export class Refusal extends Error {
-  readonly code: 'CORRUPT_IMAGE' | 'TOO_MANY_PIXELS'
+  readonly code: 'CORRUPT_IMAGE' | 'TOO_MANY_PIXELS' | 'UNSUPPORTED_FORMAT'
   constructor(code: Refusal['code'], message: string, cause?: unknown) {
     super(message, { cause })
     this.name = 'Refusal'

@@ -148,11 +148,14 @@ export function withPngProfile(bytes: Buffer): Buffer {
 
 /** A PNG with a profile, and with nothing else that says which colours its numbers are. */
 export function tagged(png: Buffer, profile: Buffer): Buffer {
+  // libpng refuses a length that is not a multiple of 4.
+  const padded = Buffer.concat([profile, Buffer.alloc(-profile.length & 3)])
+  if (padded.length > 4) padded.writeUInt32BE(padded.length)
   const parts: Buffer[] = []
   let from = 0
   for (const { type, at, end } of chunks(png)) {
     if (type === 'IHDR') {
-      const data = Buffer.concat([NAME_AND_METHOD, deflateSync(profile, { level: 1 })])
+      const data = Buffer.concat([NAME_AND_METHOD, deflateSync(padded, { level: 1 })])
       parts.push(png.subarray(from, end), pngChunk('iCCP', data))
     } else if (OF_COLOURS.includes(type)) parts.push(png.subarray(from, at))
     else continue
