@@ -29,6 +29,7 @@ import {
   type AuthConfig,
   apiSettings,
   DEFAULT_SWEEP_AFTER_SECONDS,
+  HEIC,
   PREVIEW,
   readAuthConfig,
 } from '../shared/config.ts'
@@ -36,6 +37,7 @@ import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
 import { limitersFor } from '../worker/analysis.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../worker/budget.ts'
+import { demandHeicDecoder } from '../worker/heic.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { admit } from './admission.ts'
 import { openDataFolder, UnusableFolder } from './data-folder.ts'
@@ -77,6 +79,8 @@ const environmentSchema = z.object({
   ...apiSettings,
   /** Of the worker, as on AWS. */
   PREVIEW,
+  /** Of both, as on AWS. */
+  HEIC,
   /** How callers of the API prove who they are, as on AWS; see authSchema in shared/config.ts. */
   AUTH: z.enum(['none', 'jwt', 'iam']).default('none'),
   JWT_ISSUER: z.string().optional(),
@@ -154,6 +158,15 @@ export async function startSystem(env: NodeJS.ProcessEnv, say: WorkerDeps['log']
   }
 }
 
+/** @throws StartError */
+function demandDecoder(): void {
+  try {
+    demandHeicDecoder()
+  } catch (error) {
+    throw new StartError((error as Error).message)
+  }
+}
+
 async function start(
   settings: z.infer<typeof environmentSchema>,
   log: WorkerDeps['log'],
@@ -171,6 +184,7 @@ async function start(
     ...(settings.STAND_IN_LATENCY_MS === undefined ? {} : { latencyMs: settings.STAND_IN_LATENCY_MS }),
   }
 
+  if (settings.HEIC) demandDecoder()
   const auth = readAuth(settings)
   const signer = {
     accessKeyId: settings.AWS_ACCESS_KEY_ID ?? standInCredentials.accessKeyId,
@@ -268,6 +282,7 @@ async function start(
     deadLetterQueueUrl,
     eventBus: names.eventBus,
     preview: settings.PREVIEW,
+    heic: settings.HEIC,
     // The real service cannot reach into a bucket on this machine. And what is recorded are answers about the bytes that
     // it was sent, so the same ones have to be sent when they are replayed.
     rekognitionSource: real !== undefined || recordings !== undefined ? 'bytes' : 's3',
@@ -288,6 +303,7 @@ async function start(
     sqs,
     bucket: names.bucket,
     jobQueueUrl,
+    heic: settings.HEIC,
     maxImageBytes: settings.MAX_IMAGE_BYTES,
     maxUploadBytes: settings.MAX_UPLOAD_BYTES,
     presignPost: postForms(s3, names.bucket),
@@ -300,7 +316,7 @@ async function start(
     newImageId,
     auth: auth.AUTH,
     identify: identifyBy(auth),
-    page: loadPage(origin, settings.MAX_IMAGE_BYTES),
+    page: loadPage(origin, settings.MAX_IMAGE_BYTES, settings.HEIC),
     docs: loadDocs,
     log,
   })

@@ -103,7 +103,13 @@ export const apiSettings = {
  */
 export const PREVIEW = onOrOff('on')
 
-const apiSchema = z.object({ ...resources, ...apiSettings })
+/**
+ * Whether HEIC comes in, the photos of telephones. API and worker have to agree on it. The worker needs the optional package
+ * libheif-js (`npm run build -- --heic`), which takes 1 second of the processor for 12 megapixels.
+ */
+export const HEIC = onOrOff('off')
+
+const apiSchema = z.object({ ...resources, ...apiSettings, HEIC })
 
 /** The URL of the queue for what no worker can finish. Without it: that of the jobs with `-dead` at its end. */
 const DEAD_LETTER_QUEUE_URL = z.url().optional()
@@ -126,6 +132,7 @@ const workerSchema = z.object({
   MAX_ATTEMPTS,
   PREVIEW,
   STRIP_GPS,
+  HEIC,
   /** The most labels per image; 1,000 is Rekognition's own. Results that no item holds go into an object. */
   MAX_LABELS: z.coerce.number().int().min(1).max(1_000).default(100),
   /**

@@ -2,8 +2,19 @@
  * The formats that come in, told by their first bytes and by nothing else: a file's name, its declared
  * content type and the extension are the sender's words.
  */
-export const CONTENT_TYPES = ['image/jpeg', 'image/png', 'image/webp', 'image/gif', 'image/avif'] as const
+export const CONTENT_TYPES = [
+  'image/jpeg',
+  'image/png',
+  'image/webp',
+  'image/gif',
+  'image/avif',
+  'image/heic',
+] as const
 export type ContentType = (typeof CONTENT_TYPES)[number]
+
+/** Those that come in where HEIC does (HEIC in config.ts), or does not. */
+export const acceptedTypes = (heic: boolean): ContentType[] =>
+  CONTENT_TYPES.filter((type) => heic || type !== 'image/heic')
 
 /** Bytes from the beginning of a file by which its format is told. */
 export const FORMAT_BYTES = 4_096
@@ -22,9 +33,10 @@ export interface Format {
  * text (api/page.ts), so it refers to nothing outside itself.
  *
  * @param bytes the file, or at least its first FORMAT_BYTES
+ * @param heic whether HEIC comes in
  * @returns undefined for what is unknown
  */
-export function formatOf(bytes: Uint8Array): Format | undefined {
+export function formatOf(bytes: Uint8Array, heic = false): Format | undefined {
   const text = String.fromCharCode(...bytes.subarray(0, 4_096))
   const at = (offset: number, ...magic: string[]): boolean =>
     magic.some((one) => text.startsWith(one, offset))
@@ -48,7 +60,9 @@ export function formatOf(bytes: Uint8Array): Format | undefined {
     const has = (pattern: RegExp): boolean => brands.some((brand) => pattern.test(brand))
     // A still, or a sequence (AV1 Image File Format, section 6). A brand has four characters.
     if (bytes.length >= 16 && has(/avi[fs]/)) return { name: 'an AVIF picture', contentType: 'image/avif' }
-    // ISO/IEC 23008-12, annex B and F: HEVC in HEIF; then any other coding in it.
+    // ISO/IEC 23008-12, annex B and F: HEVC in HEIF, of which stills may come in; then any other coding in it.
+    if (heic && bytes.length >= 16 && has(/hei[cx]/))
+      return { name: 'a HEIC picture', contentType: 'image/heic' }
     if (has(/he[iv][cxms]/))
       return other(
         'a HEIC photo (iPhone)',
@@ -101,9 +115,13 @@ export function formatOf(bytes: Uint8Array): Format | undefined {
   return undefined
 }
 
+/** The names of what comes in, for people. */
+export const acceptedNames = (heic: boolean, word: 'and' | 'or'): string =>
+  heic ? `JPEG, PNG, WebP, GIF, AVIF ${word} HEIC` : `JPEG, PNG, WebP, GIF ${word} AVIF`
+
 /** Why a file is not taken, and what to do with it. */
-export function refusalOf(bytes: Uint8Array): string {
-  const format = formatOf(bytes)
+export function refusalOf(bytes: Uint8Array, heic = false): string {
+  const format = formatOf(bytes, heic)
   const known = format?.todo === undefined ? '' : `This is ${format.name}. ${format.todo} `
-  return `${known}Accepted are JPEG, PNG, WebP, GIF and AVIF, told by their content.`
+  return `${known}Accepted are ${acceptedNames(heic, 'and')}, told by their content.`
 }

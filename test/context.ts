@@ -117,7 +117,12 @@ export const lambdaContext = (remainingMs = 60_000): Context => {
 }
 
 export async function startTestSystem(
-  options: { rekognition?: StandInOptions; maxImageBytes?: number; api?: Partial<ApiDeps> } = {},
+  options: {
+    rekognition?: StandInOptions
+    maxImageBytes?: number
+    heic?: boolean
+    api?: Partial<ApiDeps>
+  } = {},
 ): Promise<TestSystem> {
   const region = 'us-east-1'
   const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
@@ -175,6 +180,7 @@ export async function startTestSystem(
     originals: new Budget(ORIGINAL_BYTES),
     makeRoom: createMakeRoom(),
     preview: true,
+    heic: options.heic ?? false,
     rekognitionSource: 's3',
     analysisSource: 'the stand-in',
     minConfidence: 55,
@@ -183,6 +189,7 @@ export async function startTestSystem(
   }
   const api: ApiDeps = {
     ...{ ...common, s3, sqs, dynamo, log },
+    heic: options.heic ?? false,
     maxImageBytes: options.maxImageBytes ?? DEFAULT_MAX_IMAGE_BYTES,
     maxUploadBytes: DEFAULT_MAX_UPLOAD_BYTES,
     presignPost: postForms(s3, names.bucket),
@@ -192,7 +199,7 @@ export async function startTestSystem(
     newImageId,
     auth: 'none',
     identify: async (c) => c.req.header('x-test-owner') ?? 'anonymous',
-    page: loadPage(aws.endpoint, DEFAULT_MAX_IMAGE_BYTES),
+    page: loadPage(aws.endpoint, DEFAULT_MAX_IMAGE_BYTES, options.heic ?? false),
     docs: loadDocs,
   }
   const app = buildApp(api)

@@ -12,6 +12,7 @@ export type Kind =
   | 'gif'
   | 'avif'
   | 'deep avif'
+  | 'heic'
 
 /**
  * Bytes of memory that all decodes under way may take together. One image may take them all. With Node and libvips
@@ -40,6 +41,7 @@ export const BYTES_PER_PIXEL: Record<Kind, number> = {
   gif: 6,
   avif: 20,
   'deep avif': 27,
+  heic: 10,
 }
 /** Decoders keep a copy of the file, or of its parts, and sometimes another; and the file before may still be there. */
 export const BYTES_PER_BYTE = 3
@@ -60,6 +62,7 @@ export const MAX_PIXELS: Record<Kind, number> = {
   gif: 83_000_000, //                       × 6    = 498 MB
   avif: 25_000_000, //                      × 20   = 500 MB
   'deep avif': 18_500_000, //               × 27   = 500 MB
+  heic: 50_000_000, //                      × 10   = 500 MB
 }
 
 /**
@@ -191,10 +194,10 @@ export async function within<T>(
       left -= Math.min(performance.now() - last, (user + system) / 1_000 / sharers())
       last = performance.now()
       before = process.cpuUsage()
-      if (left > 0) timer = setTimeout(look, LOOK_MS)
+      if (left > 0) timer = setTimeout(look, Math.min(LOOK_MS, left))
       else reject(late())
     }
-    timer = setTimeout(look, LOOK_MS)
+    timer = setTimeout(look, Math.min(LOOK_MS, left))
   })
   try {
     return await Promise.race([work, limit])

@@ -20,9 +20,11 @@ import { readWorkerConfig } from '../shared/config.ts'
 import { limitersFor } from './analysis.ts'
 import { processBatch, type WorkerDeps } from './batch.ts'
 import { Budget, createMakeRoom, ORIGINAL_BYTES } from './budget.ts'
+import { demandHeicDecoder } from './heic.ts'
 import { createDecoder } from './thumbnail.ts'
 
 const config = readWorkerConfig(process.env)
+if (config.HEIC) demandHeicDecoder()
 const log = new Logger({ serviceName: 'image-analyzer-worker' })
 const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
 const deps: WorkerDeps = {
@@ -39,6 +41,7 @@ const deps: WorkerDeps = {
   deadLetterQueueUrl: config.DEAD_LETTER_QUEUE_URL,
   eventBus: config.EVENT_BUS_NAME,
   preview: config.PREVIEW,
+  heic: config.HEIC,
   rekognitionSource: config.REKOGNITION_SOURCE,
   analysisSource: `Rekognition ${config.MIN_CONFIDENCE} ${config.MAX_LABELS}`,
   minConfidence: config.MIN_CONFIDENCE,

@@ -53,6 +53,8 @@ export interface ProcessDeps extends Results, Rekognition {
   bucket: string
   /** Whether each image gets a preview. */
   preview: boolean
+  /** Whether HEIC comes in; then `demandHeicDecoder` of heic.ts was asked before. */
+  heic: boolean
   rekognitionSource: 's3' | 'bytes'
   /** Makes the thumbnail, the preview and, where Rekognition needs one, a rendition. */
   render: Decoder['render']
@@ -287,8 +289,8 @@ async function release(
 /** Everything that is found out about an image. No paid call is made before its last pixel has been decoded. */
 async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, time: Time) {
   const { rendered, sent, metadata } = await withOriginal(deps, image, time, async (bytes) => {
-    const { preview, rekognitionSource: source } = deps
-    const { exif, ...rendered } = await deps.render(bytes, source, { preview, signal: time.signal })
+    const { preview, heic, rekognitionSource: source } = deps
+    const { exif, ...rendered } = await deps.render(bytes, source, { preview, heic, signal: time.signal })
     // The original itself, which may be large, is not kept for the time of the analysis where it is not sent.
     const original = source === 'bytes' ? bytes : undefined
     return {
@@ -345,7 +347,7 @@ const withOriginal = <T>(
 /** A JPEG of an original that Rekognition has refused, where there is none yet: it is fetched and decoded once more. */
 async function renderInJpeg(deps: ProcessDeps, image: ProcessingImage, time: Time): Promise<Buffer> {
   const { rendition } = await withOriginal(deps, image, time, (bytes) =>
-    deps.render(bytes, 'jpeg', { signal: time.signal }),
+    deps.render(bytes, 'jpeg', { heic: deps.heic, signal: time.signal }),
   )
   if (rendition === undefined) throw new Error('A decoder that is asked for a JPEG has made none.')
   return rendition
@@ -459,9 +461,9 @@ async function takeIn(deps: ProcessDeps, image: ProcessingImage, time: Time): Pr
   if (bytes === undefined) throw missing()
   if (original.sha256 !== undefined) return bytes
 
-  const contentType = formatOf(bytes)?.contentType
+  const contentType = formatOf(bytes, deps.heic)?.contentType
   if (contentType === undefined) {
-    throw new Verdict('UNSUPPORTED_FORMAT', refusalOf(bytes))
+    throw new Verdict('UNSUPPORTED_FORMAT', refusalOf(bytes, deps.heic))
   }
   if (bytes.length !== original.bytes) throw otherSize(bytes.length, original.bytes)
   const isChanged = deps.stripGps === true && blankPosition(bytes)

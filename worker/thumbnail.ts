@@ -1,6 +1,7 @@
 import sharp, { type Metadata, type OutputInfo, type Sharp, type SharpOptions } from 'sharp'
 import {
   avifPixels,
+  heicPixels,
   isOfCommonCoding,
   isPremultiplied,
   prepare,
@@ -26,6 +27,7 @@ import {
   PIPELINE_SECONDS,
   within,
 } from './budget.ts'
+import { decodeHeic, Undecodable } from './heic.ts'
 
 /** Pixels of each side of a thumbnail. */
 export const THUMBNAIL_SIDE = 128
@@ -74,9 +76,16 @@ export interface Rendered {
 /** How Rekognition will get an image, which decides what it takes of it; `jpeg`: as one of ours, whatever it takes. */
 export type Source = 's3' | 'bytes' | 'jpeg'
 
-export interface RenderOptions {
+export interface RenderOptions extends AppraiseOptions {
   /** Whether a preview is wanted. */
   preview?: boolean
+}
+
+export interface AppraiseOptions {
+  /** Whether HEIC comes in; then `demandHeicDecoder` was asked before. */
+  heic?: boolean
+  /** Seconds of the processor that a decode may have. */
+  decodeSeconds?: number
   /** Aborted when it is too late to begin decoding. */
   signal?: AbortSignal
 }
@@ -108,7 +117,7 @@ export interface Decoder {
    *
    * @throws as `render`
    */
-  appraise: (original: Uint8Array, signal?: AbortSignal) => Promise<Appraisal>
+  appraise: (original: Uint8Array, options?: AppraiseOptions) => Promise<Appraisal>
 }
 
 let decoder: Decoder | undefined
@@ -161,11 +170,16 @@ const tooMuch = (message: string): Verdict => new Verdict('TOO_MANY_PIXELS', mes
 async function render(
   original: Buffer,
   source: Source,
-  { preview: isWanted = false, signal }: RenderOptions = {},
+  { preview: isWanted = false, ...options }: RenderOptions = {},
 ): Promise<Rendered> {
-  const { contentType, bytes, metadata, width, height, memory } = await appraise(original, signal)
+  const { contentType, bytes, metadata, width, height, memory } = await appraise(original, options)
+  const { signal } = options
+  const inTime = inTimeOf(options)
   const renderAll = async (file: Buffer): Promise<Rendered> => {
-    const opened = await openerOf(file, contentType, metadata)
+    const opened =
+      contentType === 'image/heic'
+        ? await openerOfHeic(file, metadata, memory, inTime)
+        : await openerOf(file, contentType, metadata)
     const picture = () => opened().autoOrient().flatten({ background: 'white' }).toColourspace('srgb').raw()
     const takesOriginal = rekognitionTakes(contentType, metadata, original, source)
     const shown = isWanted ? previewSize(width, height) : undefined
@@ -210,6 +224,42 @@ async function openerOf(bytes: Buffer, contentType: ContentType, metadata: Metad
   return () => open(shallow.data)
 }
 
+/**
+ * What opens a HEIC, which libvips does not decode: as a PNG of the size at the most that anything made of it has, with
+ * the same profile.
+ */
+async function openerOfHeic(
+  bytes: Buffer,
+  { width, height, icc }: Metadata,
+  memory: number,
+  inTime: InTime,
+): Promise<() => Sharp> {
+  const decoded = await decodeHeic(bytes, memory, inTime).catch((error) => {
+    throw error instanceof Undecodable ? damaged(error) : error
+  })
+  if (decoded.width !== width || decoded.height !== height)
+    throw damaged('It is of another size than it says.')
+  const { data, ...info } = decoded
+  const pixels = { data: Buffer.from(data.buffer), info }
+  const scale = Math.max(PREVIEW_SIDE / Math.max(width, height), THUMBNAIL_SIDE / Math.min(width, height))
+  const size = scaled({ width, height }, Math.min(1, scale))
+  const { data: png } = await decode(
+    fromPixels(isPremultiplied(bytes) ? unpremultiplied(pixels) : pixels)
+      .resize({ ...size, fit: 'fill' })
+      .png({ compressionLevel: 1 }),
+  )
+  if (icc === undefined) return () => open(png)
+  const profiled = tagged(png, icc)
+  // A profile that cannot be used is none, as in an AVIF.
+  const isUsable = await sharp(profiled, INPUT)
+    .metadata()
+    .then(
+      () => true,
+      () => false,
+    )
+  return () => open(isUsable ? profiled : png)
+}
+
 /** Colours that were stored as the transparency lets them through. */
 function unpremultiplied({ data, info }: Pixels): Pixels {
   for (let at = 0; info.channels === 4 && at < data.length; at += 4) {
@@ -222,10 +272,12 @@ function unpremultiplied({ data, info }: Pixels): Pixels {
   return { data, info }
 }
 
-async function appraise(original: Uint8Array, signal?: AbortSignal): Promise<Appraisal> {
-  const contentType = formatOf(original)?.contentType
+async function appraise(original: Uint8Array, options: AppraiseOptions = {}): Promise<Appraisal> {
+  const { heic = false, signal } = options
+  const inTime = inTimeOf(options)
+  const contentType = formatOf(original, heic)?.contentType
   if (contentType === undefined) {
-    throw new Verdict('UNSUPPORTED_FORMAT', refusalOf(original))
+    throw new Verdict('UNSUPPORTED_FORMAT', refusalOf(original, heic))
   }
   const bytes = prepare(original, contentType)
   // In its turn as well, so that its time is not spent waiting for a thread.
@@ -258,8 +310,9 @@ function weigh(bytes: Buffer, size: number, kind: Kind, metadata: Metadata): num
   const { width, height, channels, depth } = metadata
   const limit = MAX_PIXELS[kind]
   const isAvif = kind === 'avif' || kind === 'deep avif'
+  const within = isAvif ? avifPixels(bytes) : kind === 'heic' ? heicPixels(bytes) : undefined
   // What is cropped away, or only says how transparent the rest is, is decoded too.
-  const pixels = Math.max(width * height, isAvif ? avifPixels(bytes).largest : 0)
+  const pixels = Math.max(width * height, within?.largest ?? 0)
   if (pixels > limit) {
     throw tooMuch(`The image is ${width} × ${height}; ${kind} may have ${limit / 1e6} million pixels.`)
   }
@@ -283,13 +336,16 @@ function weigh(bytes: Buffer, size: number, kind: Kind, metadata: Metadata): num
  * A picture that takes too long is a verdict on it, although the machine has a part in it: tried again, it would take as
  * long, and hold up its neighbours each time. Whoever knows better can ask for another run (POST /images/{id}/retry).
  */
-const inTime = <T>(work: Promise<T>): Promise<T> =>
-  within(
-    DECODE_SECONDS,
-    () => new Verdict('CORRUPT_IMAGE', `The image cannot be decoded within ${DECODE_SECONDS} seconds.`),
-    work,
-    () => decodes.running,
-  )
+const inTimeOf =
+  ({ decodeSeconds = DECODE_SECONDS }: AppraiseOptions): InTime =>
+  (work) =>
+    within(
+      decodeSeconds,
+      () => new Verdict('CORRUPT_IMAGE', `The image cannot be decoded within ${decodeSeconds} seconds.`),
+      work,
+      () => decodes.running,
+    )
+type InTime = <T>(work: Promise<T>) => Promise<T>
 
 /** Files of real cameras carry faults that decoders mend; what makes them guess at pixels is a warning. */
 const INPUT = { failOn: 'warning', limitInputChannels: MAX_CHANNELS, pages: 1 } as const
@@ -300,6 +356,8 @@ const open = (bytes: Buffer, options: SharpOptions = {}): Sharp =>
     // So that the thread of an image that has been given up is free again, at the next line.
     .timeout({ seconds: PIPELINE_SECONDS })
 
+const HEIF_CODINGS: Record<string, string> = { av1: 'avif', hevc: 'heic' }
+
 async function readMetadata(bytes: Buffer, contentType: ContentType): Promise<Metadata> {
   // Without a limit on pixels: the header is all that is read here, and its size is the answer.
   const metadata = await sharp(bytes, { ...INPUT, limitInputPixels: false })
@@ -307,7 +365,8 @@ async function readMetadata(bytes: Buffer, contentType: ContentType): Promise<Me
     .catch((error) => {
       throw corrupt(error)
     })
-  const format = metadata.format === 'heif' && metadata.compression === 'av1' ? 'avif' : metadata.format
+  const { compression = '' } = metadata
+  const format = metadata.format === 'heif' ? HEIF_CODINGS[compression] : metadata.format
   if (`image/${format}` !== contentType) {
     throw new Verdict('UNSUPPORTED_FORMAT', `The file begins as ${contentType} but is something else.`)
   }
@@ -329,10 +388,10 @@ async function decode(picture: Sharp): Promise<{ data: Buffer; info: OutputInfo 
 export const isDecoderError = (error: unknown): boolean => Object.getPrototypeOf(error) === Error.prototype
 
 /** @returns a Verdict where it is the image that is at fault */
-const corrupt = (cause: unknown): unknown =>
-  isDecoderError(cause)
-    ? new Verdict('CORRUPT_IMAGE', 'The image cannot be decoded: its data is damaged or cut off.', cause)
-    : cause
+const corrupt = (cause: unknown): unknown => (isDecoderError(cause) ? damaged(cause) : cause)
+
+const damaged = (cause: unknown): Verdict =>
+  new Verdict('CORRUPT_IMAGE', 'The image cannot be decoded: its data is damaged or cut off.', cause)
 
 function kindOf(contentType: ContentType, metadata: Metadata): Kind {
   const { isProgressive, space, orientation = 1, bitsPerSample = 8 } = metadata
@@ -344,6 +403,7 @@ function kindOf(contentType: ContentType, metadata: Metadata): Kind {
   if (contentType === 'image/png')
     return isProgressive || orientation > 1 ? 'interlaced or turned png' : 'png'
   if (contentType === 'image/avif') return bitsPerSample > 8 ? 'deep avif' : 'avif'
+  if (contentType === 'image/heic') return 'heic'
   return contentType === 'image/webp' ? 'webp' : 'gif'
 }
 
@@ -419,7 +479,7 @@ const ELONGATED = 4 / 3 + 0.01
 
 interface Pixels {
   data: Buffer
-  info: OutputInfo
+  info: Pick<OutputInfo, 'width' | 'height' | 'channels'>
 }
 
 function toThumbnail(pixels: Pixels): Promise<Buffer> {

@@ -475,6 +475,7 @@ export class World {
     return buildApp({
       ...this.#common(process),
       ...this.#clients('api', process),
+      heic: false,
       maxImageBytes: 4_500_000,
       maxUploadBytes: 50_000_000,
       maxWaitSeconds: 20,
@@ -511,6 +512,7 @@ export class World {
       originals: new Budget(ORIGINAL_BYTES),
       makeRoom: () => {},
       preview: true,
+      heic: false,
       rekognitionSource: 's3',
       analysisSource: 'model',
       minConfidence: 55,

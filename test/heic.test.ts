@@ -1,0 +1,381 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, unlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { GetObjectCommand } from '@aws-sdk/client-s3'
+import sharp from 'sharp'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { createClient } from '../cli/client.ts'
+import { heicPixels } from '../packages/image-guard/index.ts'
+import { Verdict } from '../shared/image.ts'
+import { decodeHeic } from '../worker/heic.ts'
+import { createDecoder } from '../worker/thumbnail.ts'
+import { startTestSystem, type TestSystem, until } from './context.ts'
+import { copyProject } from './copy.ts'
+import {
+  CODED,
+  colr,
+  fixture,
+  grid,
+  HEIGHT,
+  HVCC,
+  heic,
+  hvccOf,
+  irot,
+  ispe,
+  picture,
+  QUARTERS,
+  WIDTH,
+} from './heic-files.ts'
+import { exif, quarters, seeded, u32 } from './pictures.ts'
+
+const root = join(import.meta.dirname, '..')
+/** It is optional: where npm has left it out, nothing here can be decoded. */
+const isInstalled = existsSync(join(root, 'node_modules/libheif-js'))
+const { render } = createDecoder()
+
+type Colour = [red: number, green: number, blue: number]
+const RED: Colour = [200, 30, 30]
+const GREEN: Colour = [30, 160, 40]
+const BLUE: Colour = [30, 40, 200]
+const YELLOW: Colour = [230, 220, 60]
+const WHITE: Colour = [255, 255, 255]
+/** BLUE at half transparency, over white. */
+const PALE_BLUE: Colour = [142, 147, 228]
+/** The numbers of the four areas as those of Display P3: out of sRGB's reach, so that a channel ends at 0. */
+const P3: Record<'red' | 'green' | 'blue' | 'yellow', Colour> = {
+  red: [218, 0, 9],
+  green: [0, 163, 0],
+  blue: [28, 40, 208],
+  yellow: [232, 220, 0],
+}
+
+/** Out of 255: what JPEG, HEVC and chroma in half resolution may do to plain areas. */
+const TOLERANCE = 12
+
+/** @param wanted in the middle of the four quarters: top left, top right, bottom left, bottom right */
+async function expectColours(jpeg: Uint8Array, wanted: Colour[]): Promise<void> {
+  const { data, info } = await sharp(jpeg).raw().toBuffer({ resolveWithObject: true })
+  const seen = [0.25, 0.75].flatMap((y) =>
+    [0.25, 0.75].map((x) => {
+      const at = (Math.floor(y * info.height) * info.width + Math.floor(x * info.width)) * info.channels
+      return [...data.subarray(at, at + 3)]
+    }),
+  )
+  const off = seen.flat().map((value, index) => Math.abs(value - (wanted.flat()[index] ?? -1)))
+  expect(Math.max(...off), `${JSON.stringify(seen)} and not ${JSON.stringify(wanted)}`).toBeLessThanOrEqual(
+    TOLERANCE,
+  )
+}
+
+/** Of whatever a picture ends with that is not rendered. */
+const verdictOn = (bytes: Buffer, options = {}): Promise<unknown> =>
+  render(bytes, 's3', { heic: true, ...options }).then(
+    ({ width, height }) => ({ width, height }),
+    (error: unknown) => (error instanceof Verdict ? error.failure : error),
+  )
+const corrupt = { code: 'CORRUPT_IMAGE' }
+
+let p3: Buffer
+beforeAll(async () => {
+  const { icc } = await sharp(
+    await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } })
+      .withIccProfile('p3')
+      .png()
+      .toBuffer(),
+  ).metadata()
+  p3 = icc ?? Buffer.alloc(0)
+})
+
+/** By the OpenAPI document, as the command line reads them. */
+const announcedTypes = ({ app }: TestSystem): Promise<string[]> =>
+  createClient({
+    endpoint: 'http://127.0.0.1:1',
+    fetch: (url, init) => app.request(url, init),
+  }).contentTypes()
+
+describe.skipIf(!isInstalled)('with HEIC=on a photo of a telephone', () => {
+  let system: TestSystem
+  beforeAll(async () => {
+    system = await startTestSystem({ heic: true })
+  })
+  afterAll(() => system.stop())
+
+  const object = async (key = ''): Promise<{ bytes: Buffer; type: string | undefined }> => {
+    const { Body, ContentType } = await system.worker.s3.send(
+      new GetObjectCommand({ Bucket: system.names.bucket, Key: key }),
+    )
+    return { bytes: Buffer.from((await Body?.transformToByteArray()) ?? []), type: ContentType }
+  }
+  const finished = async (bytes: Buffer, query = '') => {
+    const response = await system.app.request(`/images${query}`, {
+      method: 'POST',
+      headers: { 'content-type': 'image/heic' },
+      body: new Uint8Array(bytes),
+    })
+    expect(response.status).toBe(202)
+    const { imageId } = (await response.json()) as { imageId: string }
+    await system.work()
+    return system.record(imageId)
+  }
+
+  it.each<[what: string, file: () => Buffer, width: number, height: number, wanted: Colour[]]>([
+    ['is analysed in its colours', () => QUARTERS, WIDTH, HEIGHT, [RED, GREEN, BLUE, YELLOW]],
+    [
+      'in Display P3 that lies on its side is upright and in sRGB',
+      () => heic(picture(colr(p3), irot(1))),
+      HEIGHT,
+      WIDTH,
+      [P3.green, P3.yellow, P3.red, P3.blue],
+    ],
+    [
+      'with transparency is on white',
+      () => fixture('alpha.heic'),
+      WIDTH,
+      HEIGHT,
+      [RED, WHITE, PALE_BLUE, YELLOW],
+    ],
+    [
+      'with a profile that makes no sense is taken for sRGB',
+      () => heic(picture(colr(Buffer.alloc(99, 7)))),
+      WIDTH,
+      HEIGHT,
+      [RED, GREEN, BLUE, YELLOW],
+    ],
+  ])('%s', async (_, file, width, height, wanted) => {
+    const record = await finished(file())
+    expect(record).toMatchObject({
+      ...{ status: 'completed', attempts: 1 },
+      original: { contentType: 'image/heic', width, height },
+      preview: { width, height },
+    })
+    expect((await object(record.original.key)).type).toBe('image/heic')
+    await expectColours((await object(record.thumbnail?.key)).bytes, wanted)
+    await expectColours((await object(`previews/${record.imageId}.jpg`)).bytes, wanted)
+    const { rendition, takesOriginal } = await render(file(), 's3', { heic: true })
+    expect(takesOriginal).toBe(false)
+    await expectColours(rendition ?? Buffer.alloc(0), wanted)
+  })
+
+  it('that is a grid of pictures is one', async () => {
+    const record = await finished(heic(...grid(2, 2)))
+    expect(record).toMatchObject({
+      status: 'completed',
+      original: { width: 2 * WIDTH, height: 2 * HEIGHT },
+    })
+  })
+
+  it('says what its Exif says, but for the orientation, which its boxes have', async () => {
+    const block = Buffer.concat([u32(0), exif(0x0112, 3, 1, 6)])
+    const record = await finished(
+      heic(picture(), { type: 'Exif', data: block, references: ['cdsc', 1] }),
+      '?analyses=metadata',
+    )
+    expect(record).toMatchObject({
+      status: 'completed',
+      original: { width: WIDTH, height: HEIGHT },
+      metadata: { orientation: 6 },
+    })
+  })
+
+  it('comes in by every kind of body, and by a form of POST /uploads', async () => {
+    const form = new FormData()
+    form.append('image', new Blob([new Uint8Array(QUARTERS)]), 'IMG_1.HEIC')
+    const bodies: [type: string | undefined, body: BodyInit][] = [
+      [undefined, form],
+      ['application/octet-stream', new Uint8Array(QUARTERS)],
+      ['application/json', JSON.stringify({ image: QUARTERS.toString('base64') })],
+      [
+        'application/json',
+        JSON.stringify({ image: `data:image/heic;base64,${QUARTERS.toString('base64')}` }),
+      ],
+    ]
+    for (const [type, body] of bodies) {
+      const headers = type === undefined ? {} : { 'content-type': type }
+      const response = await system.app.request('/images', { method: 'POST', headers, body })
+      expect(response.status).toBe(202)
+    }
+    const announced = await system.app.request('/uploads', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ contentType: 'image/heic', bytes: QUARTERS.length }),
+    })
+    expect(announced.status).toBe(201)
+    const { imageId, upload } = (await announced.json()) as {
+      imageId: string
+      upload: { url: string; fields: Record<string, string> }
+    }
+    const posted = new FormData()
+    for (const [name, value] of Object.entries(upload.fields)) posted.append(name, value)
+    posted.append('file', new Blob([new Uint8Array(QUARTERS)]))
+    expect((await fetch(upload.url, { method: 'POST', body: posted })).status).toBeLessThan(300)
+    await until('the upload is completed', async () => {
+      await system.work()
+      return (await system.record(imageId)).status === 'completed' || undefined
+    })
+  })
+
+  it('that is cut off is damaged at the first attempt, and harms no neighbour', async () => {
+    const good = await system.submit(await (await quarters()).png().toBuffer())
+    const cut: string[] = []
+    // In the boxes, after them, and in the data of the picture.
+    for (const end of [40, 200, QUARTERS.length - CODED.length, QUARTERS.length - 1]) {
+      cut.push(await system.submit(QUARTERS.subarray(0, end)))
+    }
+    await system.work()
+    expect(await system.record(good)).toMatchObject({ status: 'completed' })
+    for (const imageId of cut) {
+      expect(await system.record(imageId)).toMatchObject({ status: 'failed', attempts: 1, failure: corrupt })
+    }
+  })
+
+  it('is offered by the page and the OpenAPI document, and named in a refusal', async () => {
+    const page = await (await system.app.request('/')).text()
+    expect(page).toContain('image/avif,image/heic"')
+    expect(page).toContain('AVIF or HEIC')
+    expect(await announcedTypes(system)).toContain('image/heic')
+    const refused = await system.app.request('/images', {
+      method: 'POST',
+      headers: { 'content-type': 'image/tiff' },
+      body: 'II*\0\x08\0\0\0'.padEnd(64),
+    })
+    expect(await refused.json()).toMatchObject({ detail: expect.stringContaining('AVIF and HEIC') })
+  })
+})
+
+describe('with HEIC=off', () => {
+  let system: TestSystem
+  beforeAll(async () => {
+    system = await startTestSystem()
+  })
+  afterAll(() => system.stop())
+
+  it('a HEIC is named and refused, by POST /images, by POST /uploads and by the worker', async () => {
+    const submitted = await system.app.request('/images', { method: 'POST', body: new Uint8Array(QUARTERS) })
+    expect(submitted.status).toBe(415)
+    const { code, detail } = (await submitted.json()) as Record<string, string>
+    expect(code).toBe('UNSUPPORTED_FORMAT')
+    expect(detail).toBe(
+      'This is a HEIC photo (iPhone). Export it as JPEG, or set the camera to Most Compatible (Settings, Camera, Formats). Accepted are JPEG, PNG, WebP, GIF and AVIF, told by their content.',
+    )
+    const announced = await system.app.request('/uploads', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ contentType: 'image/heic', bytes: 5 }),
+    })
+    expect(announced.status).toBe(415)
+    expect(await announced.json()).toMatchObject({ detail: expect.not.stringContaining('heic') })
+    expect(await verdictOn(QUARTERS, { heic: false })).toMatchObject({ code: 'UNSUPPORTED_FORMAT' })
+    expect(await (await system.app.request('/')).text()).not.toContain('image/avif,image/heic"')
+    expect(await announcedTypes(system)).toEqual([
+      ...['image/jpeg', 'image/png', 'image/webp', 'image/gif', 'image/avif'],
+    ])
+  })
+})
+
+describe('before a HEIC is decoded', () => {
+  const [onlyGrid = picture()] = grid(40, 40)
+
+  it('its pictures are counted as often as they are decoded, by the largest size that is said of them', () => {
+    const area = WIDTH * HEIGHT
+    expect(heicPixels(QUARTERS)).toEqual({ largest: area, decoded: area })
+    expect(heicPixels(fixture('alpha.heic'))).toEqual({ largest: area, decoded: 2 * area })
+    expect(heicPixels(heic(...grid(2, 3)))).toEqual({ largest: 6 * area, decoded: 6 * area })
+    const said = (properties: Buffer[]) => heicPixels(heic({ type: 'hvc1', data: CODED, properties })).largest
+    // What the parameters say counts where the box says less, and the other way round.
+    expect(said([HVCC, ispe(80, 80)])).toBe(area)
+    expect(said([HVCC, ispe(4_000, 3_000)])).toBe(12_000_000)
+    expect(said([hvccOf(5_000, 4_000), ispe(80, 80)])).toBe(20_000_000)
+    // And so do parameters among the data, and each picture there.
+    const unit = hvccOf(5_000, 4_000).subarray(8 + 22 + 1 + 1 + 2 + 2)
+    const data = Buffer.concat([u32(unit.length), unit, CODED, CODED])
+    expect(heicPixels(heic({ type: 'hvc1', data, properties: [HVCC] }))).toEqual({
+      ...{ largest: 20_000_000, decoded: 40_000_000 },
+    })
+  })
+
+  it.each<[what: string, file: () => Buffer]>([
+    ['a grid of more pictures than there is time for', () => heic(...grid(40, 40))],
+    [
+      'one picture that a grid shows over and over',
+      () => heic({ ...onlyGrid, references: ['dimg', ...Array(1_600).fill(2)] }, picture()),
+    ],
+    [
+      'parameters of a huge picture',
+      () => heic({ ...picture(), properties: [hvccOf(30_000, 30_000), ispe(WIDTH, HEIGHT)] }),
+    ],
+    ['a size that is huge', () => heic({ ...picture(), properties: [HVCC, ispe(60_000, 60_000)] })],
+    [
+      'a picture that is coded many times over',
+      () => heic({ ...picture(), data: Buffer.concat(Array(2_000).fill(CODED)) }),
+    ],
+  ])('%s is refused', async (_, file) => {
+    expect(await verdictOn(file())).toMatchObject({ code: 'TOO_MANY_PIXELS' })
+  })
+
+  it('one whose picture is of another coding is refused as that', async () => {
+    const other = heic({ ...picture(), type: 'av01' })
+    expect(await verdictOn(other)).toMatchObject({ code: 'UNSUPPORTED_FORMAT' })
+  })
+})
+
+describe.skipIf(!isInstalled)('the decoder of HEIC', () => {
+  const threads = (): number =>
+    process.getActiveResourcesInfo().filter((name) => /worker|messageport/i.test(name)).length
+  const pass = <T>(work: Promise<T>): Promise<T> => work
+
+  it('is ended where it takes too long, and leaves no thread', async () => {
+    const before = threads()
+    expect(await verdictOn(heic(...grid(14, 14)), { decodeSeconds: 0.001 })).toEqual({
+      code: 'CORRUPT_IMAGE',
+      message: 'The image cannot be decoded within 0.001 seconds.',
+    })
+    await until('the thread has ended', async () => threads() === before || undefined)
+    expect(await verdictOn(QUARTERS)).toEqual({ width: WIDTH, height: HEIGHT })
+    await until('the thread has ended', async () => threads() === before || undefined)
+  })
+
+  it('has no more memory than it is given: what needs more fails, and the process lives', async () => {
+    const file = heic(...grid(10, 10))
+    await expect(decodeHeic(file, 20_000_000, pass)).rejects.toThrow('libheif cannot decode it.')
+    await expect(decodeHeic(file, 100_000_000, pass)).resolves.toMatchObject({
+      ...{ width: 10 * WIDTH, height: 10 * HEIGHT, channels: 3 },
+    })
+  })
+
+  it('meets damaged files with verdicts or pictures, and with nothing else', async () => {
+    const random = seeded(15)
+    for (let round = 0; round < 24; round += 1) {
+      const file = Buffer.from(round % 2 === 0 ? QUARTERS : fixture('alpha.heic'))
+      for (let times = 0; times < 1 + round / 5; times += 1) {
+        file[Math.floor(16 + random() * (file.length - 16))] = Math.floor(random() * 256)
+      }
+      const end = await verdictOn(file)
+      expect(end, `round ${round}`).not.toBeInstanceOf(Error)
+    }
+  }, 60_000)
+})
+
+it('without its decoder, HEIC=on keeps the system from starting, with one sentence that says what to do', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-heic-'))
+  onTestFinished(() => rmSync(folder, { recursive: true }))
+  copyProject(folder)
+  // All packages but the one.
+  unlinkSync(join(folder, 'node_modules'))
+  mkdirSync(join(folder, 'node_modules'))
+  for (const name of readdirSync(join(root, 'node_modules'))) {
+    if (name !== 'libheif-js')
+      symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name), 'junction')
+  }
+  const { AWS_ENDPOINT_URL: _, ...inherited } = process.env
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    ['--disable-warning=ExperimentalWarning', 'local/main.ts'],
+    { cwd: folder, encoding: 'utf8', env: { ...inherited, HEIC: 'on', PORT: '0', AWS_PORT: '0' } },
+  )
+  expect({ status, stderr }).toEqual({
+    status: 1,
+    stderr:
+      'image-analyzer cannot start: HEIC=on needs the package libheif-js, which is not installed: run "npm ci --include=optional", or for AWS "npm run build -- --heic".\n',
+  })
+})
