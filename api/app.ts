@@ -8,7 +8,7 @@ import { matchedRoutes } from 'hono/route'
 import type { Elapsed } from '../shared/aws.ts'
 import type { AuthConfig } from '../shared/config.ts'
 import { DETAIL_TYPES, EVENT_SOURCE, eventDetail } from '../shared/event.ts'
-import { CONTENT_TYPES, type ContentType } from '../shared/format.ts'
+import { acceptedTypes } from '../shared/format.ts'
 import {
   ANALYSES,
   type AnalysisName,
@@ -193,8 +193,9 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     const body = await readJson(c.req.raw)
     refuseUnknown('Property', Object.keys(body), [...Object.keys(announcedSchema.shape), 'analyses'])
     const analyses = wantedAnalyses(body['analyses'] ?? analysesOfQuery(c.req.raw))
-    if (typeof body['contentType'] === 'string' && !isContentType(body['contentType'])) {
-      throw new ApiError('UNSUPPORTED_FORMAT', `"contentType" must be one of ${CONTENT_TYPES.join(', ')}.`)
+    const types: string[] = acceptedTypes(deps.heic)
+    if (typeof body['contentType'] === 'string' && !types.includes(body['contentType'])) {
+      throw new ApiError('UNSUPPORTED_FORMAT', `"contentType" must be one of ${types.join(', ')}.`)
     }
     const { contentType, bytes, filename } = parse(announcedSchema, body, 'The body')
     if (bytes > deps.maxUploadBytes) {
@@ -437,9 +438,6 @@ const matches = (ifNoneMatch: string | undefined, etag: string): boolean =>
 /** RFC 6266 with the name in UTF-8 only, percent-encoded, so that no character of it can end the header. */
 const attachment = (filename: string): string =>
   `attachment; filename*=UTF-8''${encodeURIComponent(filename).replaceAll(/['()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`)}`
-
-const isContentType = (type: string): type is ContentType =>
-  (CONTENT_TYPES as readonly string[]).includes(type)
 
 const writeCursor = (last: ImageId): string => Buffer.from(last).toString('base64url')
 

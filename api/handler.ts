@@ -31,6 +31,7 @@ const deps: Omit<ApiDeps, 'page' | 'docs'> = {
   bucket: config.IMAGE_BUCKET,
   table: config.IMAGE_TABLE,
   jobQueueUrl: config.JOB_QUEUE_URL,
+  heic: config.HEIC,
   maxImageBytes: config.MAX_IMAGE_BYTES,
   maxUploadBytes: config.MAX_UPLOAD_BYTES,
   presignPost: postForms(s3, config.IMAGE_BUCKET),
@@ -51,7 +52,7 @@ const deps: Omit<ApiDeps, 'page' | 'docs'> = {
 }
 // Not awaited here, so that the import does not wait for a signature that only the page needs.
 const answer = bucketOrigin(s3, config.IMAGE_BUCKET).then((origin) =>
-  handle(buildApp({ ...deps, page: loadPage(origin, config.MAX_IMAGE_BYTES), docs: loadDocs })),
+  handle(buildApp({ ...deps, page: loadPage(origin, config.MAX_IMAGE_BYTES, config.HEIC), docs: loadDocs })),
 )
 
 /** API Gateway's REST API (payload 1.0) and HTTP API (payload 2.0) alike. */

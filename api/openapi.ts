@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import type { AuthConfig } from '../shared/config.ts'
 import { DETAIL_TYPES, EVENT_SOURCE, eventDetailSchema } from '../shared/event.ts'
+import { acceptedNames, acceptedTypes } from '../shared/format.ts'
 import {
   type AnalysisName,
   boundingBoxSchema,
@@ -40,6 +41,7 @@ export interface Described {
   /** Those that a request may ask for. */
   analyses: AnalysisName[]
   maxImageBytes: number
+  heic: boolean
   maxUploadBytes: number
   maxWaitSeconds: number
 }
@@ -50,7 +52,14 @@ type Json = Record<string, unknown>
  * The API as OpenAPI 3.1, whose schemas are JSON Schema 2020-12: made by zod itself, of the schemas that the app uses.
  * Made when it is asked for, not at each cold start.
  */
-export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWaitSeconds }: Described): Json {
+export function openApi({
+  auth,
+  analyses,
+  heic,
+  maxImageBytes,
+  maxUploadBytes,
+  maxWaitSeconds,
+}: Described): Json {
   const open = { security: [] }
   /** With signatures all is signed but /health (infrastructure/api.tf). */
   const openUnlessSigned = auth === 'iam' ? {} : open
@@ -137,7 +146,7 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
           tags: ['Images'],
           operationId: 'submitImage',
           summary: 'Submit an image',
-          description: `At most ${maxImageBytes.toLocaleString('en')} bytes of JPEG, PNG, WebP, GIF or AVIF, told by their content. Larger ones go by \`POST /uploads\`.`,
+          description: `At most ${maxImageBytes.toLocaleString('en')} bytes of ${acceptedNames(heic, 'or')}, told by their content. Larger ones go by \`POST /uploads\`.`,
           parameters: [
             analysesParameter,
             {
@@ -239,7 +248,12 @@ export function openApi({ auth, analyses, maxImageBytes, maxUploadBytes, maxWait
               'application/json': {
                 schema: {
                   ...inline(announcedSchema),
-                  properties: { ...(inline(announcedSchema)['properties'] as Json), ...analysesProperty },
+                  properties: {
+                    ...(inline(announcedSchema)['properties'] as Json),
+                    // HEIC is a matter of the deployment.
+                    contentType: { type: 'string', enum: acceptedTypes(heic) },
+                    ...analysesProperty,
+                  },
                   additionalProperties: false,
                 },
                 example: examples.ANNOUNCED,

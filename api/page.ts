@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { GetObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
-import { formatOf } from '../shared/format.ts'
+import { acceptedNames, acceptedTypes, formatOf } from '../shared/format.ts'
 
 /** A page as one response, and the policy that lets a browser run nothing else. */
 export interface Page {
@@ -40,10 +40,15 @@ function hash(html: string, element: 'script' | 'style'): string {
 /**
  * @param bucketOrigin where thumbnails and originals are, as `https://host[:port]`
  * @param maxImageBytes of `POST /images`; what is larger the page sends by `POST /uploads`
+ * @param heic whether HEIC comes in
  */
-export function loadPage(bucketOrigin: string, maxImageBytes: number): Page {
+export function loadPage(bucketOrigin: string, maxImageBytes: number, heic: boolean): Page {
   const page = load('page', bucketOrigin)
-  return { ...page, html: page.html.replace('MAX_IMAGE_BYTES', String(maxImageBytes)) }
+  const html = page.html
+    .replace('MAX_IMAGE_BYTES', String(maxImageBytes))
+    .replace('ACCEPTED_TYPES', acceptedTypes(heic).join())
+    .replace('ACCEPTED_NAMES', acceptedNames(heic, 'or'))
+  return { ...page, html }
 }
 /** The API reference; it asks nobody but the API. */
 export const loadDocs = (): Page => load('docs')

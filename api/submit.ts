@@ -21,6 +21,8 @@ import type { Upload } from './upload.ts'
 export interface SubmitDeps extends Records, JobQueue {
   s3: S3Client
   bucket: string
+  /** Whether HEIC comes in. */
+  heic: boolean
   /** The most bytes of an original that is uploaded to S3 directly. */
   maxUploadBytes: number
   /** A form that lets its bearer store one object of this type and size, for UPLOAD_SECONDS. */
@@ -83,9 +85,9 @@ export async function submitImage(
   analyses: AnalysisName[],
   idempotencyKey?: string,
 ): Promise<ImageId> {
-  const contentType = formatOf(upload.bytes)?.contentType
+  const contentType = formatOf(upload.bytes, deps.heic)?.contentType
   if (contentType === undefined) {
-    throw new ApiError('UNSUPPORTED_FORMAT', refusalOf(upload.bytes))
+    throw new ApiError('UNSUPPORTED_FORMAT', refusalOf(upload.bytes, deps.heic))
   }
   const now = deps.now()
   // Of what was sent, so that the same request is the same again; the record has that of what is stored.

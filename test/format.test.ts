@@ -2,8 +2,11 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { transform } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { buildApp } from '../api/app.ts'
 import { createClient } from '../cli/client.ts'
 import { CONTENT_TYPES, FORMAT_BYTES, type Format, formatOf, refusalOf } from '../shared/format.ts'
+import type { Verdict } from '../shared/image.ts'
+import { createDecoder } from '../worker/thumbnail.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { formats, quarters } from './pictures.ts'
 
@@ -260,6 +263,33 @@ describe('the format of a file', () => {
     }
   })
 
+  it.each([false, true])('has one answer of the door and of the decoder, with HEIC %s', async (heic) => {
+    const app = buildApp({ ...system.api, heic })
+    const { render } = createDecoder()
+    const files = new Map<string, Buffer>(OTHERS.map(([name, bytes]) => [name, bytes]))
+    for (const [contentType, encode] of formats)
+      files.set(contentType, await encode(await quarters()).toBuffer())
+    const taken: string[] = []
+    for (const [name, bytes] of files) {
+      const { status } = await app.request('/images', {
+        method: 'POST',
+        headers: { 'content-type': 'application/octet-stream' },
+        body: new Uint8Array(bytes),
+      })
+      // What has only the beginning of a picture is damaged, and what does not come in is that.
+      const code = await render(bytes, 's3', { heic }).then(
+        () => undefined,
+        (error: Verdict) => error.failure.code,
+      )
+      expect({ name, code: code === 'UNSUPPORTED_FORMAT' ? 415 : 202 }).toEqual({ name, code: status })
+      if (status === 202) taken.push(name)
+    }
+    expect(taken).toEqual([
+      ...(heic ? ['HEIC of an iPhone', 'HEIC of other brands'] : []),
+      ...formats.map(([contentType]) => contentType),
+    ])
+  })
+
   it('is told by a function that stands alone, in the source and in a bundle: the page has its text', async () => {
     const source = await readFile(join(import.meta.dirname, '../shared/format.ts'), 'utf8')
     const { code } = await transform(source, { loader: 'ts', format: 'cjs', minify: true, target: 'node22' })
@@ -273,10 +303,25 @@ describe('the format of a file', () => {
     expect(html).toContain('HEIC photo (iPhone)')
   })
 
-  it('of a large file is named by the client before it asks for a form', async () => {
+  it('that is HEIC is a matter of the deployment, so the client leaves it to the API', async () => {
     const large = new Blob([new Uint8Array(ftyp('heic', 'mif1', 'heic')), new Uint8Array(5_000_000)])
+    const client = createClient({
+      endpoint: 'http://127.0.0.1:1',
+      fetch: (url, init) => system.app.request(url, init),
+    })
+    await expect(client.upload(large)).rejects.toMatchObject({
+      ...{
+        code: 'UNSUPPORTED_FORMAT',
+        status: 415,
+        detail: expect.stringContaining('"contentType" must be'),
+      },
+    })
+  })
+
+  it('of a large file is named by the client before it asks for a form', async () => {
+    const large = new Blob([new Uint8Array(begins('II*\0\x08\0\0\0')), new Uint8Array(5_000_000)])
     await expect(createClient({ endpoint: 'http://127.0.0.1:1' }).upload(large)).rejects.toMatchObject({
-      ...{ code: 'UNSUPPORTED_FORMAT', detail: expect.stringContaining('HEIC photo (iPhone)') },
+      ...{ code: 'UNSUPPORTED_FORMAT', detail: expect.stringContaining('TIFF') },
     })
   })
 })

@@ -21,12 +21,17 @@ const UPLOADS = 3
 /** The most bytes that POST /images takes. */
 const MAX_IMAGE_BYTES = Number(document.querySelector('meta[name=max-image-bytes]')?.getAttribute('content'))
 
+/** Whether the API takes HEIC; it says so by the types that the page may offer. */
+const TAKES_HEIC = byId('files', HTMLInputElement).accept.includes('image/heic')
+
 /** Seconds after which it is not worth a wait: then the limit is one of the day. */
 const PATIENCE = 120
 
 /** @param {File} file */
 const isPicture = ({ name, type }) =>
-  /^image\/(jpeg|png|webp|gif|avif)$/.test(type) || /\.(jpe?g|png|webp|gif|avif)$/i.test(name)
+  /^image\/(jpeg|png|webp|gif|avif)$/.test(type) ||
+  /\.(jpe?g|png|webp|gif|avif)$/i.test(name) ||
+  (TAKES_HEIC && (/^image\/hei[cf]$/.test(type) || /\.hei[cf]$/i.test(name)))
 
 /**
  * The files of a folder: what is no picture in it is left out and counted; hidden files are not even that.
@@ -117,7 +122,11 @@ const uploads = lane(UPLOADS, async (photo) => {
     }
     // By the first bytes, as the API tells it: a system may not know a type, or by another name. What has no name here is
     // for the API to refuse.
-    const { name, todo, contentType = file.type || 'application/octet-stream' } = formatOf(start) ?? {}
+    const {
+      name,
+      todo,
+      contentType = file.type || 'application/octet-stream',
+    } = formatOf(start, TAKES_HEIC) ?? {}
     if (todo) return reject({ what: `This is ${name}.`, todo, code: 'UNSUPPORTED_FORMAT' })
     change(photo, { phase: 'uploading', sent: 0, note: undefined, problem: undefined })
     /** @param {number} sent */

@@ -11,7 +11,8 @@
 import { summaryText } from './photos.js'
 import { byId, counted, h } from './tools.js'
 
-export const FORMATS = 'JPEG, PNG, WebP, GIF or AVIF'
+/** What the API takes. */
+const FORMATS = byId('formats', HTMLElement).textContent
 export const SAVE_AS_JPEG = 'Open it in a photo program, save or export it as JPEG, and add that file.'
 
 /** What a code means and what to do about it. @type {Record<string, [what: string, todo: string]>} */
