@@ -48,6 +48,8 @@ export interface Client {
   /** What was announced when the image was finished. */
   event(imageId: string, options?: CallOptions): Promise<Event>
   health(options?: CallOptions): Promise<Health>
+  /** What the API takes, as `image/jpeg`. */
+  contentTypes(options?: CallOptions): Promise<string[]>
 }
 
 export interface CallOptions {
@@ -229,7 +231,8 @@ class HttpClient implements Client {
     if (form === undefined) {
       // By the first bytes, as the API tells it.
       const start = new Uint8Array(await blob.slice(0, FORMAT_BYTES).arrayBuffer())
-      const contentType = formatOf(start)?.contentType
+      // Whether HEIC comes in is a matter of the deployment, which answers before any byte of the file is sent.
+      const contentType = formatOf(start, true)?.contentType
       if (contentType === undefined) throw new ApiError('UNSUPPORTED_FORMAT', 415, refusalOf(start))
       form = await this.createUpload({ contentType, bytes, filename, analyses, idempotencyKey }, { signal })
       onForm?.(form)
@@ -366,6 +369,14 @@ class HttpClient implements Client {
 
   async event(imageId: string, { signal }: CallOptions = {}): Promise<Event> {
     return expectStatus(await this.#call(`${pathOf(imageId)}/event`, { signal }), 200) as unknown as Event
+  }
+
+  async contentTypes({ signal }: CallOptions = {}): Promise<string[]> {
+    const document = expectStatus(await this.#call('/openapi.json', { signal }), 200)
+    const types = ['paths', '/uploads', 'post', 'requestBody', 'content', 'application/json', 'schema']
+      .concat('properties', 'contentType', 'enum')
+      .reduce<unknown>((part, name) => Object(part)[name], document)
+    return Array.isArray(types) ? types.filter((type) => typeof type === 'string') : []
   }
 
   async health({ signal }: CallOptions = {}): Promise<Health> {

@@ -18,8 +18,10 @@ const IMAGE_NAMES = ['.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.gif', 
 /**
  * The files that arguments name: files as they are, folders with all that is below them, patterns with what they
  * match. A file comes once, however many arguments name it.
+ *
+ * @param takesHeic whether the API does, which is asked where a folder has HEIC
  */
-export async function* findFiles(names: string[]): AsyncGenerator<Found> {
+export async function* findFiles(names: string[], takesHeic: () => Promise<boolean>): AsyncGenerator<Found> {
   const files = new Set<string>()
   const folders = new Set<string>()
 
@@ -40,7 +42,7 @@ export async function* findFiles(names: string[]): AsyncGenerator<Found> {
         }
       } else if (!entry.isFile()) {
         yield { path, skipped: 'not a file' }
-      } else if (!named && !IMAGE_NAMES.includes(extname(path).toLowerCase())) {
+      } else if (!named && !(await isImage(file))) {
         // A folder of a telephone is full of what only has to be exported.
         const { name, todo } = formatOf(await startOf(file)) ?? {}
         const why = todo && `This is ${name}. ${todo}`
@@ -53,6 +55,14 @@ export async function* findFiles(names: string[]): AsyncGenerator<Found> {
     } catch (error) {
       yield { path, failed: readError(error) }
     }
+  }
+
+  let heic: Promise<boolean> | undefined
+  async function isImage(file: Path): Promise<boolean> {
+    if (IMAGE_NAMES.includes(extname(shown(file)).toLowerCase())) return true
+    if (formatOf(await startOf(file), true)?.contentType !== 'image/heic') return false
+    heic ??= takesHeic()
+    return heic
   }
 
   for (const name of names) {

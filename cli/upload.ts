@@ -114,7 +114,10 @@ export async function upload(command: UploadCommand): Promise<number> {
       end({ file: STDIN, status: 'failed', code: 'IMAGE_TOO_LARGE', detail })
     }
   }
-  for await (const found of findFiles(command.names.filter((name) => name !== STDIN))) {
+  const takesHeic = async (): Promise<boolean> =>
+    (await command.client.contentTypes({ signal: abort }).catch((): string[] => [])).includes('image/heic')
+  const names = command.names.filter((name) => name !== STDIN)
+  for await (const found of findFiles(names, takesHeic)) {
     if (stop.aborted) break
     if (found.skipped !== undefined) {
       end({ file: found.path, status: 'skipped', detail: found.skipped })
