@@ -27,12 +27,13 @@ describe('the environment of a function', () => {
       ...{ ...resources, SWEEP_AFTER_SECONDS: 1_020, MAX_IMAGE_BYTES: 4_500_000 },
       ...{ MAX_UPLOAD_BYTES: 50_000_000, MAX_WAIT_SECONDS: 20 },
       ANALYSES: ['labels', 'faces', 'moderation', 'text', 'metadata', 'gps'],
-      STRIP_GPS: false,
+      ...{ STRIP_GPS: false, HEIC: false },
     })
     const both = { ...worker, SWEEP_AFTER_SECONDS: 1_020, MAX_ATTEMPTS: 10 }
     const dead = { DEAD_LETTER_QUEUE_URL: 'https://sqs/jobs-dead' }
     expect(outcome(() => readWorkerConfig(worker))).toEqual({
       ...{ ...both, ...dead, REKOGNITION_SOURCE: 's3', MIN_CONFIDENCE: 55, MAX_LABELS: 100, PREVIEW: true },
+      HEIC: false,
       STRIP_GPS: false,
     })
     expect(outcome(() => readSweeperConfig(worker))).toEqual({ ...both, ...dead, GIVE_UP_DAYS: 14 })
@@ -55,6 +56,8 @@ describe('the environment of a function', () => {
       { 'http://a': ['http://a'], 'https://a,https://b:8443': ['https://a', 'https://b:8443'] },
       ['*', 'https://*', 'https://a/', 'a https://a', 'https://a b', 'https://'],
     ],
+    ['api', 'HEIC', { on: true, off: false }, ['true', '1']],
+    ['worker', 'HEIC', { on: true, off: false }, ['true', '1']],
     ['worker', 'EVENT_BUS_NAME', { b: 'b' }, ['']],
     ['worker', 'DEAD_LETTER_QUEUE_URL', { 'http://dead': 'http://dead' }, ['dead']],
     ['worker', 'REKOGNITION_SOURCE', { s3: 's3', bytes: 'bytes' }, ['url']],
