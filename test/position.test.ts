@@ -199,6 +199,14 @@ describe('a file with a position', async () => {
       rmSync(folder, { recursive: true })
     }
   })
+  it('that only decoders take for a JPEG, since its first segment is damaged, loses it too', async () => {
+    const jfif = jpegSegment(0xe0, Buffer.from('JFIF\0\x01\x01\0\0\x01\0\x01\0\0', 'latin1'))
+    const file = withSegments(made['jpeg of sharp'] ?? Buffer.alloc(0), jfif)
+    file[2] = 0x02
+    expect((await sharp(file, { failOn: 'none' }).metadata()).exif).toBeDefined()
+    blankPosition(file)
+    expect(leftIn(file)).toEqual([])
+  })
   it('whose extended packet has changed names it by its new hash', () => {
     const file = Buffer.from(made['jpeg with an extended packet'] ?? '')
     blankPosition(file)

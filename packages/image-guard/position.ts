@@ -17,7 +17,7 @@ import { blankXmp } from './xmp.ts'
  */
 export function blankPosition(file: Buffer): boolean {
   const magic = file.toString('latin1', 0, 12)
-  if (magic.startsWith('\xff\xd8\xff')) return inJpeg(file)
+  if (magic.startsWith('\xff\xd8')) return inJpeg(file)
   if (magic.startsWith('\x89PNG')) return inPng(file)
   if (magic.startsWith('RIFF') && magic.endsWith('WEBP')) return inWebp(file)
   if (magic.startsWith('GIF8')) return inGif(file)
