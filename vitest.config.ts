@@ -26,7 +26,7 @@ class SlowestFirst extends BaseSequencer {
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
+    include: ['test/**/*.test.ts', 'packages/*/test/**/*.test.ts'],
     testTimeout: LAST_NET_MS,
     hookTimeout: LAST_NET_MS,
     teardownTimeout: LAST_NET_MS,

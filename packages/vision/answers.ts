@@ -1,0 +1,130 @@
+import type { Thing } from './detector.ts'
+import type { Face } from './faces.ts'
+import type { Box, Picture } from './pixels.ts'
+import { aliasesOf, ancestorsOf, categoryOf, KINDS } from './taxonomy.ts'
+
+/** What the models see in a picture, and its size, in whose pixels it all is. */
+export interface Sight {
+  width: number
+  height: number
+  things: Thing[]
+  faces: Face[]
+}
+
+export interface Label {
+  Name: string
+  Confidence: number
+  Instances: { BoundingBox: BoundingBox; Confidence: number }[]
+  Parents: { Name: string }[]
+  Aliases: { Name: string }[]
+  Categories: { Name: string }[]
+}
+
+interface BoundingBox {
+  Left: number
+  Top: number
+  Width: number
+  Height: number
+}
+
+/**
+ * What the detector scores is no probability, and it is far surer of people than of the other 79 kinds: the same score
+ * says more. Read off the line between two points; MODELS.md has the boxes that were looked at.
+ */
+type Curve = [score: number, confidence: number][]
+const PERSON: Curve = [
+  [0.4, 40],
+  [0.45, 60],
+  [0.5, 80],
+  [0.6, 92],
+  [0.7, 97],
+  [0.8, 99],
+  [1, 99.9],
+]
+const OTHERS: Curve = [
+  [0.4, 20],
+  [0.5, 40],
+  [0.55, 55],
+  [0.6, 70],
+  [0.65, 85],
+  [0.7, 92],
+  [0.8, 98],
+  [1, 99.9],
+]
+
+export function confidenceOf(kind: number, score: number): number {
+  const curve = KINDS[kind] === 'Person' ? PERSON : OTHERS
+  const above = curve.findIndex(([from]) => from >= score)
+  const [toScore, toConfidence] = curve[above] ?? [1, 99.9]
+  const [fromScore, fromConfidence] = curve[above - 1] ?? [0, 0]
+  return fromConfidence + ((score - fromScore) / (toScore - fromScore)) * (toConfidence - fromConfidence)
+}
+
+/** The things that are seen, and all that they are kinds of: those have the confidence of the best, and no boxes. */
+export function labelsOf(sight: Sight): Label[] {
+  const labels = new Map<string, Label>()
+  const named = (name: string, confidence: number): Label => {
+    const label = labels.get(name) ?? {
+      Name: name,
+      Confidence: 0,
+      Instances: [],
+      Parents: ancestorsOf(name).map(asName),
+      Aliases: aliasesOf(name).map(asName),
+      Categories: [asName(categoryOf(name))],
+    }
+    labels.set(name, label)
+    label.Confidence = Math.max(label.Confidence, rounded(confidence))
+    return label
+  }
+  const seen = (name: string, confidence: number): Label => {
+    const label = named(name, confidence)
+    for (const ancestor of label.Parents) named(ancestor.Name, confidence)
+    return label
+  }
+  for (const { kind, score, box } of sight.things) {
+    const confidence = confidenceOf(kind, score)
+    const instance = { BoundingBox: asFractions(box, sight), Confidence: rounded(confidence) }
+    seen(KINDS[kind] ?? '', confidence).Instances.push(instance)
+  }
+  for (const { score } of sight.faces) seen('Face', faceConfidence(score))
+  return [...labels.values()].sort((a, b) => b.Confidence - a.Confidence)
+}
+
+const DEFAULT_LANDMARKS = ['eyeLeft', 'eyeRight', 'mouthLeft', 'mouthRight', 'nose']
+
+/**
+ * Rekognition's FaceDetails, with what is computed here and nothing else: no age, gender, smile, glasses, beard,
+ * no open eyes or mouth, no gaze.
+ *
+ * @param attributes those that DetectFaces was asked for
+ */
+export function facesOf(sight: Sight, attributes: readonly string[]) {
+  const all = attributes.includes('ALL')
+  return sight.faces.map(({ score, box, landmarks, pose, quality, emotions }) => ({
+    BoundingBox: asFractions(box, sight),
+    Confidence: rounded(faceConfidence(score)),
+    Landmarks: landmarks
+      .filter(({ type }) => all || DEFAULT_LANDMARKS.includes(type))
+      .map(({ type, x, y }) => ({ Type: type, X: rounded(x / sight.width), Y: rounded(y / sight.height) })),
+    Pose: { Roll: rounded(pose.roll), Yaw: rounded(pose.yaw), Pitch: rounded(pose.pitch) },
+    Quality: { Brightness: rounded(quality.brightness), Sharpness: rounded(quality.sharpness) },
+    ...((all || attributes.includes('EMOTIONS')) && {
+      Emotions: emotions.map(({ type, score }) => ({ Type: type, Confidence: rounded(100 * score) })),
+    }),
+  }))
+}
+
+/** No model is certain. */
+const faceConfidence = (score: number): number => Math.min(99.99, 100 * score)
+
+const asName = (Name: string) => ({ Name })
+const rounded = (value: number): number => Math.round(value * 10_000) / 10_000
+const asFractions = (
+  { left, top, right, bottom }: Box,
+  { width, height }: Pick<Picture, 'width' | 'height'>,
+): BoundingBox => ({
+  Left: rounded(left / width),
+  Top: rounded(top / height),
+  Width: rounded((right - left) / width),
+  Height: rounded((bottom - top) / height),
+})

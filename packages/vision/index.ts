@@ -1,0 +1,126 @@
+import { availableParallelism } from 'node:os'
+import { Worker } from 'node:worker_threads'
+import type { Sight } from './answers.ts'
+import { modelFolder, NotUsable } from './models.ts'
+import type { Picture } from './pixels.ts'
+import type { Answered, Asked } from './worker.ts'
+
+export { facesOf, type Label, labelsOf, type Sight } from './answers.ts'
+export { NotUsable } from './models.ts'
+export type { Picture } from './pixels.ts'
+
+/** What DetectLabels says as its LabelModelVersion. */
+export const LABEL_MODEL_VERSION = 'local-1 (nanodet-g coco80)'
+
+/** The most pixels of a side that are of use: faces from 27 pixels on are those that Rekognition finds from 40 of 1,920. */
+export const MOST_SIDE = 1_280
+
+export interface Vision {
+  /**
+   * What is in a picture.
+   *
+   * @throws NotUsable where the models cannot be used at all; Error where a worker has ended
+   */
+  see: (picture: Picture) => Promise<Sight>
+  /** Loads the models before the first picture comes. */
+  warm: () => void
+  stop: () => Promise<void>
+}
+
+/** Whether models and runtime are installed. */
+export const isInstalled = (): boolean => modelFolder() !== undefined
+
+/** Each has the models for itself, about 150 MB. */
+const MOST_THREADS = 4
+
+interface Task {
+  asked: Asked
+  resolve: (sight: Sight | undefined) => void
+  reject: (error: Error) => void
+}
+
+/**
+ * Models in threads of their own, so that this one stays free to answer. They start as they are needed.
+ *
+ * @param options.folder of the models
+ * @param options.script what a thread runs
+ */
+export function createVision(options: { threads?: number; folder?: string; script?: URL } = {}): Vision {
+  const { script = new URL('./worker.ts', import.meta.url) } = options
+  const { threads = Math.min(MOST_THREADS, Math.max(1, availableParallelism() - 1)) } = options
+  const waiting: Task[] = []
+  const busy = new Map<Worker, Task>()
+  const idle: Worker[] = []
+  let stopped = false
+
+  function next(): void {
+    const [task] = waiting
+    if (task === undefined) return
+    const worker = idle.pop() ?? (busy.size < threads ? start() : undefined)
+    if (worker === undefined) return
+    waiting.shift()
+    busy.set(worker, task)
+    worker.ref()
+    worker.postMessage(task.asked)
+    next()
+  }
+
+  function start(): Worker {
+    const folder = options.folder ?? modelFolder()
+    const worker = new Worker(script, {
+      workerData: folder,
+      // Not those of this process: what it imports first, as run.js has it, is not meant for a thread.
+      execArgv: ['--disable-warning=ExperimentalWarning'],
+    })
+    const settle = (done: (task: Task) => void): void => {
+      const task = busy.get(worker)
+      busy.delete(worker)
+      if (task !== undefined) done(task)
+      next()
+    }
+    worker.on('message', (answered: Answered) => {
+      // An idle one keeps no process alive.
+      worker.unref()
+      idle.push(worker)
+      settle(({ resolve, reject }) => {
+        if ('notUsable' in answered) reject(new NotUsable(answered.notUsable))
+        else if ('failed' in answered) reject(new Error(answered.failed))
+        else resolve(answered.sight)
+      })
+    })
+    let trouble: unknown = 'it was stopped'
+    worker.on('error', (error) => {
+      trouble = error
+    })
+    worker.on('exit', () => {
+      if (idle.includes(worker)) idle.splice(idle.indexOf(worker), 1)
+      settle(({ reject }) => reject(new Error(`The thread of the models has ended: ${trouble}`)))
+    })
+    return worker
+  }
+
+  const ask = (asked: Asked): Promise<Sight | undefined> =>
+    new Promise((resolve, reject) => {
+      if (stopped) throw new Error('The models are stopped.')
+      waiting.push({ asked, resolve, reject })
+      next()
+    })
+
+  return {
+    see: async (picture) => {
+      const sight = await ask(picture)
+      if (sight === undefined) throw new Error('The thread of the models has not answered.')
+      return sight
+    },
+    warm: () => {
+      // What is wrong with the models is said when a picture comes.
+      ask(undefined).catch(() => {})
+    },
+    stop: async () => {
+      stopped = true
+      const ended = [...idle, ...busy.keys()].map((worker) => worker.terminate())
+      for (const { reject } of waiting.splice(0)) reject(new Error('The models are stopped.'))
+      await Promise.all(ended)
+    },
+  }
+}

@@ -1,0 +1,114 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { type GraphModel, toOnnx } from './graph-to-onnx.ts'
+
+/** What is read of the package of models: two files each, by their SHA-256. See MODELS.md for where they come from. */
+const MODELS = {
+  nanodet: {
+    graph: '4495eb0ec74bd33ee40a79aa06ebc1ccd7e28be1bf7355d93ffb570b8d77f45d',
+    weights: '5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9',
+    size: 416,
+    outputs: ['Identity', 'Identity_1', 'Identity_2', 'Identity_3', 'Identity_4', 'Identity_5'],
+  },
+  blazeface: {
+    graph: 'cd7bbfc078270572beb39f9e5ae67aadbd50b5e67cff37e6d4f6b3ea39312e5f',
+    weights: 'dc9a97fdc50bc43216554bdd69aa3e7b9361a519ee7bdd996a2f69a98a6f9b72',
+    size: 256,
+    outputs: ['Identity', 'Identity_1', 'Identity_2', 'Identity_3'],
+  },
+  facemesh: {
+    graph: 'f4a8d1595ed22acc7cec0773d6752710b17f1e48be12f08a01e1d422812906cd',
+    weights: 'f4a7075c1fff12ceafd2cd6fc000a464da90b1e0c35236971ed5bb3b343366cb',
+    size: 192,
+    outputs: ['Identity', 'Identity_2'],
+  },
+  emotion: {
+    graph: '56f7e557eb0c863a8b9ab04ac7ccba756e93bf2c27dce135ef0e8712b80b7ad2',
+    weights: '927ac8224f356ab1e68c2bcfbfa07b0c8567047d1bcf817388ba6e38214c4987',
+    size: 64,
+    outputs: ['Identity'],
+  },
+} as const
+export type ModelName = keyof typeof MODELS
+
+/** The models or their runtime are not as they were when they were chosen: in one sentence, for people. */
+export class NotUsable extends Error {}
+
+const { resolve } = createRequire(import.meta.url)
+
+/** @returns the folder of the models; undefined where they, or the runtime, are not installed */
+export function modelFolder(): string | undefined {
+  try {
+    resolve('onnxruntime-web')
+    return join(dirname(resolve('@vladmandic/human/package.json')), 'models')
+  } catch {
+    return undefined
+  }
+}
+
+/** A model that takes a square picture and gives lists of numbers, in the order of its outputs. */
+export interface Model {
+  /** Pixels of a side. */
+  size: number
+  run: (input: Float32Array) => Promise<Float32Array[]>
+}
+
+/** @throws NotUsable */
+export async function loadModel(folder: string, name: ModelName): Promise<Model> {
+  const { graph, weights, size, outputs } = MODELS[name]
+  const json = read(join(folder, `${name}.json`), graph)
+  const model: GraphModel = JSON.parse(json.toString())
+  const onnx = toOnnx(model, read(join(folder, `${name}.bin`), weights), [...outputs])
+  const runtime = await loadRuntime()
+  const session = await runtime.InferenceSession.create(onnx, {
+    // Errors only; one thread, as each picture has a worker of its own.
+    ...{ logSeverityLevel: 3, intraOpNumThreads: 1, interOpNumThreads: 1 },
+  })
+  const [input = ''] = session.inputNames
+  const [metadata] = session.inputMetadata
+  const dims = metadata?.isTensor === true ? metadata.shape.map(Number) : []
+  return {
+    size,
+    run: async (values) => {
+      const results = await session.run({ [input]: new runtime.Tensor('float32', values, dims) })
+      return outputs.map((output) => {
+        const data = results[output]?.data
+        if (!(data instanceof Float32Array)) throw new Error(`${name} gives no floats as ${output}.`)
+        return data
+      })
+    },
+  }
+}
+
+function read(file: string, sha256: string): Buffer {
+  let bytes: Buffer
+  try {
+    bytes = readFileSync(file)
+  } catch (error) {
+    throw new NotUsable(`${file} cannot be read (${(error as Error).message}).`)
+  }
+  if (createHash('sha256').update(bytes).digest('hex') !== sha256)
+    throw new NotUsable(`${file} is not the file that was chosen: its SHA-256 is another one.`)
+  return bytes
+}
+
+type Runtime = typeof import('onnxruntime-web')
+
+/** The native runtime where somebody has installed it, which is two to three times as fast; else the portable one. */
+async function loadRuntime(): Promise<Runtime> {
+  const native = 'onnxruntime-node'
+  try {
+    return (await import(native)) as Runtime
+  } catch {
+    // It is not installed, or not for this machine.
+  }
+  try {
+    const portable = await import('onnxruntime-web')
+    portable.env.wasm.numThreads = 1
+    return portable
+  } catch (error) {
+    throw new NotUsable(`onnxruntime-web cannot be loaded (${(error as Error).message}).`)
+  }
+}

@@ -1,0 +1,110 @@
+/** An upright picture: 8-bit sRGB, three bytes a pixel, nothing transparent. */
+export interface Picture {
+  data: Uint8Array
+  width: number
+  height: number
+}
+
+/** A square of a picture in its pixels, which may lie askew and reach beyond the picture. */
+export interface Square {
+  x: number
+  y: number
+  side: number
+  /** Radians, clockwise. */
+  angle: number
+}
+
+export interface Box {
+  left: number
+  top: number
+  right: number
+  bottom: number
+}
+
+/** The smallest square around the whole picture. */
+export const around = ({ width, height }: Picture): Square => ({
+  x: width / 2,
+  y: height / 2,
+  side: Math.max(width, height),
+  angle: 0,
+})
+
+/** Where a point of a cut-out of so many pixels a side lies in the picture. */
+export function placeIn(
+  { x, y, side, angle }: Square,
+  size: number,
+  column: number,
+  row: number,
+): [number, number] {
+  const across = (column / size - 0.5) * side
+  const down = (row / size - 0.5) * side
+  return [
+    x + across * Math.cos(angle) - down * Math.sin(angle),
+    y + across * Math.sin(angle) + down * Math.cos(angle),
+  ]
+}
+
+/** Points looked at for each pixel of a cut-out, in each direction: enough to average what is shrunk to a quarter. */
+const MOST_SAMPLES = 4
+
+/** The square, turned upright, as red, green and blue from 0 to 255; black where the picture has ended. */
+export function cutOut(picture: Picture, square: Square, size: number): Float32Array {
+  const { data, width, height } = picture
+  const samples = Math.min(MOST_SAMPLES, Math.max(1, Math.round(square.side / size)))
+  const out = new Float32Array(size * size * 3)
+  const share = 1 / (samples * samples)
+  const step = square.side / size / samples
+  const stepX = step * Math.cos(square.angle)
+  const stepY = step * Math.sin(square.angle)
+  for (let row = 0; row < size * samples; row += 1) {
+    let [x, y] = placeIn(square, size * samples, 0.5, row + 0.5)
+    for (let column = 0; column < size * samples; column += 1, x += stepX, y += stepY) {
+      if (x < 0 || y < 0 || x >= width || y >= height) continue
+      // The centre of the first pixel is at one half.
+      const left = Math.min(Math.max(x - 0.5, 0), width - 1)
+      const top = Math.min(Math.max(y - 0.5, 0), height - 1)
+      const x0 = Math.floor(left)
+      const y0 = Math.floor(top)
+      const fx = left - x0
+      const fy = top - y0
+      const a = (y0 * width + x0) * 3
+      const b = x0 + 1 < width ? a + 3 : a
+      const below = y0 + 1 < height ? width * 3 : 0
+      const to = (Math.floor(row / samples) * size + Math.floor(column / samples)) * 3
+      for (let channel = 0; channel < 3; channel += 1) {
+        const high = (data[a + channel] ?? 0) * (1 - fx) + (data[b + channel] ?? 0) * fx
+        const low = (data[a + below + channel] ?? 0) * (1 - fx) + (data[b + below + channel] ?? 0) * fx
+        out[to + channel] = (out[to + channel] ?? 0) + (high * (1 - fy) + low * fy) * share
+      }
+    }
+  }
+  return out
+}
+
+export const areaOf = ({ left, top, right, bottom }: Box): number =>
+  Math.max(0, right - left) * Math.max(0, bottom - top)
+
+/** How much two boxes agree: what they share, of what they cover. */
+export function overlap(a: Box, b: Box): number {
+  const shared = areaOf({
+    left: Math.max(a.left, b.left),
+    top: Math.max(a.top, b.top),
+    right: Math.min(a.right, b.right),
+    bottom: Math.min(a.bottom, b.bottom),
+  })
+  const all = areaOf(a) + areaOf(b) - shared
+  return all > 0 ? shared / all : 0
+}
+
+/** The best first, without those that agree with a better one by more than `most`. */
+export function distinct<T extends { box: Box; score: number }>(
+  found: T[],
+  most: number,
+  same: (a: T, b: T) => boolean = () => true,
+): T[] {
+  const kept: T[] = []
+  for (const one of found.toSorted((a, b) => b.score - a.score)) {
+    if (!kept.some((better) => same(better, one) && overlap(better.box, one.box) > most)) kept.push(one)
+  }
+  return kept
+}

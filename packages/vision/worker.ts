@@ -1,0 +1,41 @@
+import { parentPort, workerData } from 'node:worker_threads'
+import type { Sight } from './answers.ts'
+import { detect } from './detector.ts'
+import { findFaces } from './faces.ts'
+import { loadModel, NotUsable } from './models.ts'
+import type { Picture } from './pixels.ts'
+
+/** To and from a worker: a picture, and what is seen in it or why nothing can be. Without a picture it only loads. */
+export type Asked = Picture | undefined
+export type Answered = { sight?: Sight } | { notUsable: string } | { failed: string }
+
+const folder: string = workerData
+/** Person boxes below this score are not worth a closer look for a face. */
+const PERSON = 0
+const LEAST_PERSON = 0.45
+
+async function load() {
+  const nanodet = await loadModel(folder, 'nanodet')
+  const blazeface = await loadModel(folder, 'blazeface')
+  const facemesh = await loadModel(folder, 'facemesh')
+  const emotion = await loadModel(folder, 'emotion')
+  return { nanodet, faces: { blazeface, facemesh, emotion } }
+}
+
+let loading: ReturnType<typeof load> | undefined
+
+async function answer(picture: Asked): Promise<Answered> {
+  try {
+    loading ??= load()
+    const { nanodet, faces } = await loading
+    if (picture === undefined) return {}
+    const things = await detect(nanodet, picture)
+    const people = things.filter(({ kind, score }) => kind === PERSON && score >= LEAST_PERSON)
+    const { width, height } = picture
+    return { sight: { width, height, things, faces: await findFaces(faces, picture, people) } }
+  } catch (error) {
+    return error instanceof NotUsable ? { notUsable: error.message } : { failed: String(error) }
+  }
+}
+
+parentPort?.on('message', async (picture: Asked) => parentPort?.postMessage(await answer(picture)))
