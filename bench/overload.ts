@@ -28,7 +28,10 @@ class Started {
   constructor(env: Record<string, string> = {}) {
     this.#child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', 'local/main.ts'], {
       cwd: ROOT,
-      env: { ...process.env, PORT: '0', AWS_PORT: '0', INIT_CWD: import.meta.dirname, ...env },
+      env: {
+        ...{ ...process.env, REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0' },
+        ...{ INIT_CWD: import.meta.dirname, ...env },
+      },
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     this.#child.stdout?.on('data', (chunk) => {

@@ -27,15 +27,22 @@ const attempt = {
   jwt: `curl -H "Authorization: Bearer $TOKEN" -F image=@photo.jpg ${system.url}/images`,
   iam: `npx image-analyzer upload photo.jpg --sign --endpoint ${system.url}`,
 }[system.auth]
+const explained: Record<string, string> = {
+  'the stand-in': ' (measures pixels; REKOGNITION=aws uses the real service)',
+  'local models':
+    ' (80 kinds of things, faces, expressions; REKOGNITION=stand-in measures pixels, aws uses the real service)',
+}
 const keeps = process.env['DATA_DIR']
 say(`
   Page and API   ${system.url}
   AWS endpoint   ${system.awsEndpoint}${process.env['AWS_ENDPOINT_URL'] ? ' (that of AWS_ENDPOINT_URL; without it, an embedded one starts)' : ''}
-  Rekognition    ${system.rekognition}${system.rekognition === 'the stand-in' ? ' (measures pixels; REKOGNITION=aws uses the real service)' : ''}
+  Rekognition    ${system.rekognition}${explained[system.rekognition] ?? ''}
   Data           ${process.env['AWS_ENDPOINT_URL'] ? 'at the AWS endpoint' : keeps ? `kept in ${resolve(keeps)}` : 'gone after exit; DATA_DIR=folder keeps it'}
 
 Ready in ${((performance.now() - began) / 1000).toFixed(1)} s. Try: ${attempt}
 `)
+
+system.warm()
 
 let stopping = 0
 async function end(): Promise<void> {

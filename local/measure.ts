@@ -117,16 +117,20 @@ const isNeutral = ([, a, b]: Lab) => Math.hypot(a, b) < HARDLY_ANY_HUE
 const NEUTRAL_LAB = PALETTE_LAB.filter(({ family, lab }) => /black|grey|white/.test(family) && isNeutral(lab))
 
 /**
- * Decodes to at most 512 pixels a side; a JPEG is shrunk while it is loaded, which makes megapixels cheap.
+ * Decodes to at most so many pixels a side (512 to measure); a JPEG is shrunk while it is loaded, which makes megapixels cheap.
  * Transparency becomes white. It takes its turn among the worker's decodes, which are likely to be in this process; and
  * since no decode waits for anything else, and no worker for Rekognition while it decodes, turns always come.
  *
  * @throws Error when the file is damaged
  */
-export const decode = ({ bytes, memory }: Appraisal, useExif: boolean): Promise<Picture> =>
+export const decode = (
+  { bytes, memory }: Appraisal,
+  useExif: boolean,
+  side = SHARPNESS_SIDE,
+): Promise<Picture> =>
   decodes.run(memory, () => {
     const image = sharp(bytes, { failOn: 'warning', sequentialRead: true })
-    return pixels((useExif ? image.autoOrient() : image).flatten({ background: 'white' }), SHARPNESS_SIDE)
+    return pixels((useExif ? image.autoOrient() : image).flatten({ background: 'white' }), side)
   })
 
 async function pixels(image: Sharp, side: number): Promise<Picture> {

@@ -2,6 +2,16 @@ import { createHash } from 'node:crypto'
 import { Attribute, DetectLabelsFeatureName } from '@aws-sdk/client-rekognition'
 import * as z from 'zod'
 import { isOfCommonCoding } from '../packages/image-guard/index.ts'
+import {
+  facesOf,
+  LABEL_MODEL_VERSION,
+  type Label,
+  labelsOf,
+  MOST_SIDE,
+  NotUsable,
+  type Sight,
+  type Vision,
+} from '../packages/vision/index.ts'
 import { type Clock, elapsed, sleep } from '../shared/aws.ts'
 import { formatOf } from '../shared/format.ts'
 import { Verdict } from '../shared/image.ts'
@@ -11,8 +21,8 @@ import { type DominantColor, decode, type Measurements, measure } from './measur
 import type { Recall } from './recordings.ts'
 
 /**
- * A stand-in for Amazon Rekognition: its protocol, its limits and its refusals, without its models. What it
- * answers is measured from the pixels, and the model version "stand-in" says so.
+ * A stand-in for Amazon Rekognition: its protocol, its limits and its refusals, without its models. What it answers is
+ * seen by open models where there are any, and the rest is measured from the pixels; the model version says which.
  * Limits: Rekognition developer guide, "Guidelines and quotas"; ranges of parameters: the service's API model.
  */
 const MODEL_VERSION = 'stand-in'
@@ -98,19 +108,27 @@ interface Seen {
   width: number
   height: number
   measured: Measurements
+  /** By models, where there are any, and where what is asked for takes them. */
+  sight?: Sight | undefined
 }
 
 /** A request that has been found valid: the image it means and the answer it gets for what is seen there. */
 interface Request {
   image: ImageInput
+  takesModels: boolean
   respond: (seen: Seen) => object
 }
 
 const operation =
-  <T extends { Image: ImageInput }>(schema: z.ZodType<T>, respond: (input: T, seen: Seen) => object) =>
+  <T extends { Image: ImageInput }>(
+    schema: z.ZodType<T>,
+    respond: (input: T, seen: Seen) => object,
+    takesModels: (input: T) => boolean = () => false,
+  ) =>
   (input: unknown): Request => {
     const { success, data, error } = schema.safeParse(input)
-    if (success) return { image: data.Image, respond: (seen) => respond(data, seen) }
+    if (success)
+      return { image: data.Image, takesModels: takesModels(data), respond: (seen) => respond(data, seen) }
     const refused = error.issues.find((issue) => issue.code === 'invalid_type' && issue.expected === 'never')
     throw refused ? new AwsError('InvalidParameterException', refused.message) : invalidParameters()
   }
@@ -120,8 +138,15 @@ const operation =
  * DetectFaces has no field for a model version.
  */
 const operations = new Map([
-  ['DetectLabels', operation(labelsSchema, detectLabels)],
-  ['DetectFaces', operation(facesSchema, () => ({ FaceDetails: [] }))],
+  ['DetectLabels', operation(labelsSchema, detectLabels, ({ Features }) => asksForLabels(Features))],
+  [
+    'DetectFaces',
+    operation(
+      facesSchema,
+      ({ Attributes = [] }, { sight }) => ({ FaceDetails: sight ? facesOf(sight, Attributes) : [] }),
+      () => true,
+    ),
+  ],
   [
     'DetectModerationLabels',
     operation(moderationSchema, () => ({
@@ -145,11 +170,28 @@ export function createRekognition(options: {
   latencyMs?: number
   clock?: Clock
   decode?: typeof decode
-  /** What the real service says, where that is known; the rest is measured. */
-  recall?: Recall
+  /** What the real service says, where that is known; the rest is seen by models, or measured. */
+  recall?: Recall | undefined
+  vision?: Vision | undefined
+  /** Hears, in a sentence, that the models cannot be used: from then on all is measured. */
+  onVisionLost?: ((why: string) => void) | undefined
 }): JsonService {
   const { readObject, recall, tps, latencyMs = 0, clock = { elapsed, sleep } } = options
-  const look = lookOnce(createDecoder().appraise, options.decode ?? decode)
+  const { appraise } = createDecoder()
+  const decodeImage = options.decode ?? decode
+  const look = oncePerImage((bytes) => measureImage(bytes, appraise, decodeImage))
+  let vision = options.vision
+  const see = oncePerImage(async (bytes) => {
+    const picture = await decodeImage(await appraise(bytes), isJpeg(bytes), MOST_SIDE)
+    try {
+      return await vision?.see(picture)
+    } catch (error) {
+      if (!(error instanceof NotUsable)) throw error
+      if (vision !== undefined) options.onVisionLost?.(error.message)
+      vision = undefined
+      return undefined
+    }
+  })
   const takesToken = new Map(
     tps === undefined ? [] : [...operations.keys()].map((name) => [name, tokenBucket(tps, clock.elapsed)]),
   )
@@ -169,9 +211,12 @@ export function createRekognition(options: {
     try {
       const request = parse(input)
       const { Image: _, ...asked } = input
-      return await readImage(request.image, readObject).then(
-        async (bytes) => (await recall?.(name, asked, bytes)) ?? request.respond(await look(bytes)),
-      )
+      const bytes = await readImage(request.image, readObject)
+      const recalled = await recall?.(name, asked, bytes)
+      if (recalled !== undefined) return recalled
+      const seen = await look(bytes)
+      const sight = request.takesModels && vision !== undefined ? await see(bytes) : undefined
+      return request.respond({ ...seen, sight })
     } finally {
       await due
     }
@@ -219,28 +264,27 @@ type ReadObject = Parameters<typeof createRekognition>[0]['readObject']
 
 /**
  * Every operation has to read an image through, to refuse a damaged one; and a worker asks several at a time. Therefore
- * each image is decoded once for all who ask for the same bytes at about the same time.
+ * each image is looked at once for all who ask for the same bytes at about the same time.
  */
-function lookOnce(
-  appraise: Decoder['appraise'],
-  decodeImage: typeof decode,
-): (bytes: Uint8Array) => Promise<Seen> {
-  const seen = new Map<string, Promise<Seen>>()
+function oncePerImage<T>(work: (bytes: Uint8Array) => Promise<T>): (bytes: Uint8Array) => Promise<T> {
+  const done = new Map<string, Promise<T>>()
   return (bytes) => {
     const key = createHash('sha256').update(bytes).digest('hex')
-    const known = seen.get(key)
+    const known = done.get(key)
     if (known !== undefined) return known
-    const looking = look(bytes, appraise, decodeImage)
-    seen.set(key, looking)
-    looking.catch(() => seen.delete(key))
-    const [oldest = key] = seen.keys()
-    if (seen.size > KEPT_IMAGES) seen.delete(oldest)
-    return looking
+    const working = work(bytes)
+    done.set(key, working)
+    working.catch(() => done.delete(key))
+    const [oldest = key] = done.keys()
+    if (done.size > KEPT_IMAGES) done.delete(oldest)
+    return working
   }
 }
 
-/** What there is to see, or the service's refusal of the image. */
-async function look(
+const isJpeg = (bytes: Uint8Array): boolean => formatOf(bytes)?.contentType === 'image/jpeg'
+
+/** What there is to measure, or the service's refusal of the image. */
+async function measureImage(
   bytes: Uint8Array,
   appraise: Decoder['appraise'],
   decodeImage: typeof decode,
@@ -252,15 +296,14 @@ async function look(
   if (!isOfCommonCoding(bytes, contentType)) throw invalidFormat()
   try {
     const image = await appraise(bytes)
-    const isJpeg = contentType === 'image/jpeg'
     // As Rekognition: boxes fit the upright picture of a JPEG; the orientation of a PNG is ignored.
-    const { width, height } = isJpeg ? image : image.metadata
+    const { width, height } = isJpeg(bytes) ? image : image.metadata
     if (Math.max(width, height) > MAX_SIDE) {
       throw tooLarge(
         `Input image dimensions ${width} x ${height} exceed maximum dimension size of ${MAX_SIDE} pixels`,
       )
     }
-    return { width, height, measured: await measure(await decodeImage(image, isJpeg)) }
+    return { width, height, measured: await measure(await decodeImage(image, isJpeg(bytes))) }
   } catch (error) {
     if (!(error instanceof Verdict) && !isDecoderError(error)) throw error
     const code = error instanceof Verdict ? error.failure.code : undefined
@@ -270,24 +313,35 @@ async function look(
   }
 }
 
+const asksForLabels = (features: string[]): boolean =>
+  features.length === 0 || features.includes('GENERAL_LABELS')
+
+/** Where the models see nothing that they have a name for, the measurements are an answer still, in their own category. */
 function detectLabels(input: z.infer<typeof labelsSchema>, seen: Seen) {
-  const { measured } = seen
+  const { measured, sight } = seen
   const { Features, MinConfidence, MaxLabels, Settings } = input
-  const labels = labelsOf(seen)
-    .filter((label) => label.Confidence >= MinConfidence && passes(label, Settings.GeneralLabels))
-    .sort((a, b) => b.Confidence - a.Confidence)
-    .slice(0, MaxLabels)
+  const chosen = (labels: Label[]): Label[] =>
+    labels
+      .filter((label) => label.Confidence >= MinConfidence && passes(label, Settings.GeneralLabels))
+      .sort((a, b) => b.Confidence - a.Confidence)
+      .slice(0, MaxLabels)
+  const named = sight === undefined ? [] : chosen(labelsOf(sight))
+  const labels = named.length > 0 ? named : chosen(measuredLabels(seen))
   return {
-    Labels: Features.length === 0 || Features.includes('GENERAL_LABELS') ? labels : [],
-    LabelModelVersion: MODEL_VERSION,
+    Labels: asksForLabels(Features) ? labels : [],
+    LabelModelVersion: sight === undefined ? MODEL_VERSION : LABEL_MODEL_VERSION,
     ...(Features.includes('IMAGE_PROPERTIES') && {
       ImageProperties: imageProperties(measured, Settings.ImageProperties.MaxDominantColors),
     }),
   }
 }
 
-type Label = ReturnType<typeof label>
-const label = (name: string, parent: string, confidence: number, instances: object[] = []) => ({
+const label = (
+  name: string,
+  parent: string,
+  confidence: number,
+  instances: Label['Instances'] = [],
+): Label => ({
   Name: name,
   Confidence: rounded(confidence),
   Instances: instances,
@@ -304,7 +358,7 @@ const rounded = (value: number) => Math.round(value * 10_000) / 10_000
  * per cent of the pixels: at the default MinConfidence it shows from a tenth of the picture on. Its box is
  * around its largest connected region, with the share of the box that the region fills as the confidence.
  */
-function labelsOf({ width, height, measured }: Seen): Label[] {
+function measuredLabels({ width, height, measured }: Seen): Label[] {
   const { brightness, contrast, sharpness, colorfulness, areas } = measured
   const side = (measured: number, high: string, low: string, parent: string) =>
     measured >= 50 ? label(high, parent, measured) : label(low, parent, 100 - measured)

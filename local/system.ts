@@ -16,6 +16,7 @@ import { identifyBy } from '../api/auth.ts'
 import { ApiError, problem } from '../api/errors.ts'
 import { bucketOrigin, loadDocs, loadPage } from '../api/page.ts'
 import { newImageId, postForms } from '../api/submit.ts'
+import { createVision, isInstalled, LABEL_MODEL_VERSION, type Vision } from '../packages/vision/index.ts'
 import {
   type AwsTarget,
   clientOptions,
@@ -64,9 +65,12 @@ const environmentSchema = z.object({
   ALLOWED_HOSTS: allowedHostsSchema.default([]),
   AWS_ENDPOINT_URL: z.url().optional(),
   AWS_ENDPOINT_URL_REKOGNITION: z.url().optional(),
-  /** `aws` asks the real service; `record` as well, through the stand-in, which keeps its answers. */
-  REKOGNITION: z.enum(['stand-in', 'aws', 'record']).default('stand-in'),
-  /** The folder of the answers that are kept. Where it is there, the stand-in replays them, and measures the rest. */
+  /**
+   * `local` asks open models on this machine, `stand-in` measures pixels; `aws` asks the real service, and `record` as
+   * well, through the stand-in, which keeps its answers. By default `local` where the models are installed.
+   */
+  REKOGNITION: z.enum(['local', 'stand-in', 'aws', 'record']).optional(),
+  /** The folder of the answers that are kept. Where it is there, they are replayed; the rest is seen or measured here. */
   RECORDINGS: z.string().min(1).optional(),
   /** Where npm was called: it runs scripts in the package's folder. */
   INIT_CWD: z.string().optional(),
@@ -95,7 +99,9 @@ export interface System {
   url: string
   /** Of S3, SQS, DynamoDB and EventBridge. */
   awsEndpoint: string
-  rekognition: 'the stand-in' | 'Amazon Rekognition' | string
+  rekognition: 'the stand-in' | 'local models' | 'Amazon Rekognition' | string
+  /** Loads the models, where there are any, so that the first image need not wait for them. */
+  warm: () => void
   target: AwsTarget
   jobQueueUrl: string
   auth: AuthConfig['AUTH']
@@ -145,7 +151,10 @@ export async function startSystem(env: NodeJS.ProcessEnv, say: WorkerDeps['log']
       parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '),
     )
   }
-  const settings = parsed.data
+  const settings = {
+    ...parsed.data,
+    REKOGNITION: parsed.data.REKOGNITION ?? (isInstalled() ? 'local' : 'stand-in'),
+  }
   const undo: (() => Promise<void> | void)[] = []
   const stop = async (): Promise<void> => {
     for (const step of undo.splice(0).reverse()) await step()
@@ -167,8 +176,10 @@ function demandDecoder(): void {
   }
 }
 
+type Settings = z.infer<typeof environmentSchema> & { REKOGNITION: string }
+
 async function start(
-  settings: z.infer<typeof environmentSchema>,
+  settings: Settings,
   log: WorkerDeps['log'],
   undo: (() => Promise<void> | void)[],
   stop: () => Promise<void>,
@@ -176,10 +187,13 @@ async function start(
   const region = settings.AWS_REGION ?? settings.AWS_DEFAULT_REGION ?? 'us-east-1'
   const standInCredentials = { accessKeyId: 'test', secretAccessKey: 'test' }
   const hasCredentials = settings.AWS_ACCESS_KEY_ID !== undefined || settings.AWS_PROFILE !== undefined
-  const real = settings.REKOGNITION === 'stand-in' ? undefined : await realRekognition(settings, region)
+  const isReal = settings.REKOGNITION === 'aws' || settings.REKOGNITION === 'record'
+  const real = isReal ? await realRekognition(settings, region) : undefined
   const recordings = openRecordings(settings, real && { client: real, region })
+  const vision = openVision(settings, log)
+  if (vision !== undefined) undo.push(vision.stop)
   const standIn = {
-    ...(recordings === undefined ? {} : { recall: recordings.recall }),
+    ...{ recall: recordings?.recall, vision, onVisionLost: (why: string) => visionLost(why) },
     ...(settings.STAND_IN_TPS === undefined ? {} : { tps: settings.STAND_IN_TPS }),
     ...(settings.STAND_IN_LATENCY_MS === undefined ? {} : { latencyMs: settings.STAND_IN_LATENCY_MS }),
   }
@@ -241,7 +255,8 @@ async function start(
 
   let rekognitionTarget: AwsTarget = { region, credentials: standInCredentials }
   const answers = recordings?.name ?? settings.AWS_ENDPOINT_URL_REKOGNITION
-  const rekognition = answers ?? (real === undefined ? 'the stand-in' : 'Amazon Rekognition')
+  const embeddedRekognition = vision === undefined ? STAND_IN : LOCAL_MODELS
+  const rekognition = answers ?? (real === undefined ? embeddedRekognition : 'Amazon Rekognition')
   if (recordings === undefined && settings.AWS_ENDPOINT_URL_REKOGNITION !== undefined) {
     rekognitionTarget = {
       endpoint: settings.AWS_ENDPOINT_URL_REKOGNITION,
@@ -288,12 +303,16 @@ async function start(
     rekognitionSource: real !== undefined || recordings !== undefined ? 'bytes' : 's3',
     // A question of who answers: the stand-in's measurements are no substitute for Rekognition's, nor for a recording
     // that has been added.
-    analysisSource: rekognition,
+    analysisSource: vision === undefined ? rekognition : `${rekognition} ${LABEL_MODEL_VERSION}`,
     minConfidence: 55,
     maxLabels: 100,
     maxAttempts: MAX_ATTEMPTS,
     stripGps: settings.STRIP_GPS,
     log,
+  }
+  const visionLost = (why: string): void => {
+    log.warn(`The models cannot be used, so the stand-in measures pixels from now on: ${why}`, {})
+    worker.analysisSource = STAND_IN
   }
   const sweeper: SweeperDeps = { ...worker, giveUpMs: GIVE_UP_MS }
   const origin = await bucketOrigin(s3, names.bucket)
@@ -355,7 +374,8 @@ async function start(
     {
       queueUrl: jobQueueUrl,
       queueArn: jobQueueArn,
-      batchSize: 10,
+      // The models take a second or so for each image: more at a time would only wait for each other, and time out.
+      batchSize: vision === undefined ? 10 : 2,
       maximumBatchingWindowInSeconds: 0,
       maximumConcurrency: WORKER_CONCURRENCY,
       functionTimeoutMs: WORKER_TIMEOUT_SECONDS * 1000,
@@ -391,6 +411,7 @@ async function start(
     url: `http://127.0.0.1:${apiPort}`,
     awsEndpoint: target.endpoint ?? '',
     rekognition,
+    warm: () => vision?.warm(),
     target,
     jobQueueUrl,
     auth: auth.AUTH,
@@ -420,9 +441,24 @@ const rekognitionClient = (target: AwsTarget): RekognitionClient =>
     maxAttempts: 1,
   })
 
+const STAND_IN = 'the stand-in'
+const LOCAL_MODELS = 'local models'
+
+/** @returns the models that answer, or undefined where something else does */
+function openVision(
+  { REKOGNITION, AWS_ENDPOINT_URL_REKOGNITION }: Settings,
+  log: WorkerDeps['log'],
+): Vision | undefined {
+  // Whoever names another Rekognition wants that one.
+  if (REKOGNITION !== 'local' || AWS_ENDPOINT_URL_REKOGNITION !== undefined) return undefined
+  if (isInstalled()) return createVision()
+  log.warn('The models are not installed, so the stand-in measures pixels; "npm ci" installs them.', {})
+  return undefined
+}
+
 /** The real service with the caller's own credentials, wherever the SDK finds them. */
 async function realRekognition(
-  { AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_REKOGNITION }: z.infer<typeof environmentSchema>,
+  { AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_REKOGNITION }: Settings,
   region: string,
 ): Promise<RekognitionClient> {
   // The SDK would look for it where everything else is.
@@ -433,7 +469,7 @@ async function realRekognition(
     await client.config.credentials()
   } catch (error) {
     throw new StartError(
-      `Amazon Rekognition needs your AWS credentials: log in with "aws sso login" or "aws configure", choose with AWS_PROFILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Without REKOGNITION the stand-in needs none. (${(error as Error).message})`,
+      `Amazon Rekognition needs your AWS credentials: log in with "aws sso login" or "aws configure", choose with AWS_PROFILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Without REKOGNITION none are needed. (${(error as Error).message})`,
     )
   }
   return client
@@ -441,7 +477,7 @@ async function realRekognition(
 
 /** @returns the recorded answers and how to name them, where there are any or some are to be made */
 function openRecordings(
-  settings: z.infer<typeof environmentSchema>,
+  settings: Settings,
   real: { client: RekognitionClient; region: string } | undefined,
 ): { recall: Recall; name: string } | undefined {
   const { REKOGNITION, RECORDINGS, AWS_ENDPOINT_URL_REKOGNITION } = settings
@@ -451,12 +487,12 @@ function openRecordings(
     return { recall: createRecordings({ folder, real }), name: `${who}, recorded in ${folder}` }
   }
   // Whoever names another Rekognition wants that one.
-  if (REKOGNITION !== 'stand-in' || AWS_ENDPOINT_URL_REKOGNITION !== undefined) return undefined
+  if (real !== undefined || AWS_ENDPOINT_URL_REKOGNITION !== undefined) return undefined
   const count = countRecordings(folder)
   if (count !== undefined) {
     return {
       recall: createRecordings({ folder }),
-      name: `recordings in ${folder} (${count}), else the stand-in`,
+      name: `recordings in ${folder} (${count}), else ${REKOGNITION === 'local' && isInstalled() ? LOCAL_MODELS : STAND_IN}`,
     }
   }
   if (RECORDINGS === undefined) return undefined

@@ -365,6 +365,7 @@ describe('AUTH=iam', () => {
       const system = await startSystem(
         {
           AUTH: 'iam',
+          REKOGNITION: 'stand-in',
           PORT: '0',
           AWS_PORT: '0',
           AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE',

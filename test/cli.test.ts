@@ -81,7 +81,7 @@ async function startSystem(env: Record<string, string> = {}): Promise<string> {
   const { AWS_ENDPOINT_URL: _, ...inherited } = process.env
   const system = launch(['run.js', 'local/main.ts'], {
     ...(inherited as Record<string, string>),
-    ...{ AWS_ENDPOINT_URL: '', PORT: '0', AWS_PORT: '0', ...env },
+    ...{ AWS_ENDPOINT_URL: '', REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', ...env },
   })
   return until('the system is ready', async () => {
     if (system.child.exitCode !== null) throw new Error(system.text.err)
@@ -480,7 +480,7 @@ describe.skipIf(process.platform === 'win32')(
     ])('the work of %s ends with the process that was started, also by kill -9', async (_name, command) => {
       const started = launch(['--import', OLD, ...command], {
         ...{ IMAGE_ANALYZER_ENDPOINT: url, IMAGE_ANALYZER_TOKEN: '' },
-        ...{ AWS_ENDPOINT_URL: '', PORT: '0', AWS_PORT: '0' },
+        ...{ AWS_ENDPOINT_URL: '', REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0' },
       })
       const worker = await until('there is a process that works', async () => childOf(started.child.pid))
       if (command.includes('local/main.ts'))

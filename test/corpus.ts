@@ -87,7 +87,8 @@ async function start(): Promise<Running> {
       cwd: root,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
-        ...{ ...process.env, PORT: '0', AWS_PORT: '0', DATA_DIR: '', AWS_ENDPOINT_URL: '' },
+        ...{ ...process.env, REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0' },
+        ...{ DATA_DIR: '', AWS_ENDPOINT_URL: '' },
         ...{ AUTH: 'none', NO_COLOR: '1', FORCE_COLOR: '' },
       },
     },

@@ -378,7 +378,15 @@ function launch(folder: string, settings: Record<string, string>): Launched {
   )
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', 'local/main.ts'], {
     cwd: ROOT,
-    env: { ...env, DATA_DIR: folder, PORT: '0', AWS_PORT: '0', NO_COLOR: '1', ...settings },
+    env: {
+      ...env,
+      REKOGNITION: 'stand-in',
+      DATA_DIR: folder,
+      PORT: '0',
+      AWS_PORT: '0',
+      NO_COLOR: '1',
+      ...settings,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let output = ''

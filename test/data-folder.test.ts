@@ -25,7 +25,7 @@ const silent = { info: () => {}, warn: () => {}, error: () => {} }
 
 /** Whether a start takes this folder: the records that it shows then, or the sentence that it refuses it with. */
 async function startWith(DATA_DIR: string): Promise<string[] | string> {
-  const env = { DATA_DIR, PORT: '0', AWS_PORT: '0', INIT_CWD: import.meta.dirname }
+  const env = { REKOGNITION: 'stand-in', DATA_DIR, PORT: '0', AWS_PORT: '0', INIT_CWD: import.meta.dirname }
   const system = await startSystem(env, silent).catch((error: Error) => error.message)
   if (typeof system === 'string') return system
   try {

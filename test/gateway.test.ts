@@ -267,7 +267,10 @@ describe('npm start with AUTH=iam', () => {
     ['says whose it is, but not what is in it', 'AKIDEXAMPLE', /^HTTP\/1.1 413 /],
   ])('takes little of a body without end that %s', async (_, key, expected) => {
     const env = { AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE', AWS_SECRET_ACCESS_KEY: 'right' }
-    const system = await startSystem({ AUTH: 'iam', PORT: '0', AWS_PORT: '0', ...env }, log)
+    const system = await startSystem(
+      { AUTH: 'iam', REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', ...env },
+      log,
+    )
     const date = stamp()
     const authorization = `AWS4-HMAC-SHA256 Credential=${key}/${date.slice(0, 8)}/us-east-1/execute-api/aws4_request, SignedHeaders=host, Signature=${'0'.repeat(64)}`
     const { answer, taken } = await pour(new URL(system.url).port, { authorization, 'x-amz-date': date })

@@ -51,7 +51,7 @@ it('the example of the README is right as it stands, in types and in what it doe
   await tsc('example.ts')
 
   const silent = { info: () => {}, warn: () => {}, error: () => {} }
-  const system = await startSystem({ PORT: '0', AWS_PORT: '0' }, silent)
+  const system = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0' }, silent)
   try {
     const env = { IMAGE_ANALYZER_ENDPOINT: system.url }
     const { stdout } = await run(process.execPath, ['example.ts'], env)

@@ -88,7 +88,8 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
   let seeing: System
   let folder: string
   const log = { info: () => {}, warn: () => {}, error: () => {} }
-  const start = (env: Record<string, string> = {}) => startSystem({ PORT: '0', AWS_PORT: '0', ...env }, log)
+  const start = (env: Record<string, string> = {}) =>
+    startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', ...env }, log)
 
   beforeAll(async () => {
     mkdirSync(SCREENSHOTS, { recursive: true })

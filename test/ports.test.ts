@@ -43,7 +43,13 @@ let events: EventBridgeClient
 let imageId: string
 let before: unknown
 beforeAll(async () => {
-  const env = { PORT: '0', AWS_PORT: '0', ALLOWED_HOSTS: 'photos.test,[fd00::1]', CORS_ORIGINS: FRIEND }
+  const env = {
+    REKOGNITION: 'stand-in',
+    PORT: '0',
+    AWS_PORT: '0',
+    ALLOWED_HOSTS: 'photos.test,[fd00::1]',
+    CORS_ORIGINS: FRIEND,
+  }
   system = await startSystem(env, log)
   s3 = new S3Client(s3Options(system.target))
   sqs = new SQSClient(sqsOptions(system.target))
@@ -530,8 +536,12 @@ describe('a presigned URL', () => {
 
   it('is good after a restart, and its secret is for its owner alone', async () => {
     const DATA_DIR = mkdtempSync(join(tmpdir(), 'image-analyzer-ports-'))
-    const start = () => startSystem({ PORT: '0', AWS_PORT: new URL(kept.awsEndpoint).port, DATA_DIR }, log)
-    let kept = await startSystem({ PORT: '0', AWS_PORT: '0', DATA_DIR }, log)
+    const start = () =>
+      startSystem(
+        { REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: new URL(kept.awsEndpoint).port, DATA_DIR },
+        log,
+      )
+    let kept = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', DATA_DIR }, log)
     const upload = { contentType: 'image/jpeg', bytes: photo.length }
     const asked = await send(
       kept.url,
@@ -920,7 +930,11 @@ it.skipIf(noProc.length > 0)(
   async () => {
     const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', 'local/main.ts'], {
       cwd: join(import.meta.dirname, '..'),
-      env: { ...process.env, PORT: '0', AWS_PORT: '0', INIT_CWD: import.meta.dirname, AWS_ENDPOINT_URL: '' },
+      env: {
+        ...process.env,
+        ...{ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0' },
+        ...{ INIT_CWD: import.meta.dirname, AWS_ENDPOINT_URL: '' },
+      },
     })
     const ended = once(child, 'exit')
     let output = ''

@@ -74,7 +74,10 @@ const answers = (operation: string, width: number) =>
 
 async function start(env: Record<string, string>): Promise<System> {
   const log = { info: () => {}, warn: () => {}, error: () => {} }
-  const system = await startSystem({ PORT: '0', AWS_PORT: '0', MAX_IMAGE_BYTES: '6000000', ...env }, log)
+  const system = await startSystem(
+    { REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', MAX_IMAGE_BYTES: '6000000', ...env },
+    log,
+  )
   undo.push(system.stop)
   return system
 }

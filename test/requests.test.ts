@@ -328,7 +328,7 @@ describe('over a socket', () => {
   let running: System
   const log = { info: () => {}, warn: () => {}, error: () => {} }
   beforeAll(async () => {
-    running = await startSystem({ PORT: '0', AWS_PORT: '0' }, log)
+    running = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0' }, log)
   })
   afterAll(() => running.stop())
   const send = (method: string, path: string, headers: Record<string, string> = {}, body?: Buffer) =>

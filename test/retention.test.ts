@@ -190,7 +190,14 @@ it('with RETENTION_DAYS a system keeps neither record nor objects for longer', a
   const DATA_DIR = newFolder()
   const start = async () => {
     const system = await startSystem(
-      { PORT: '0', AWS_PORT: '0', DATA_DIR, RETENTION_DAYS: '7', INIT_CWD: DATA_DIR },
+      {
+        REKOGNITION: 'stand-in',
+        PORT: '0',
+        AWS_PORT: '0',
+        DATA_DIR,
+        RETENTION_DAYS: '7',
+        INIT_CWD: DATA_DIR,
+      },
       log,
     )
     undo.push(system.stop)

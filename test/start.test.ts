@@ -17,7 +17,7 @@ const hasCurl = spawnSync('curl', ['--version']).status === 0
 /** Why the system does not start with these settings, in a sentence of its own. */
 async function refusal(env: Record<string, string>): Promise<string> {
   const silent = { info: () => {}, warn: () => {}, error: () => {} }
-  const why = await startSystem({ PORT: '0', AWS_PORT: '0', ...env }, silent).then(
+  const why = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', ...env }, silent).then(
     () => 'It started.',
     (error) => error,
   )

@@ -41,7 +41,7 @@ export function launch(env: Record<string, string> = {}, files: string[] = []): 
       cwd: root,
       env: {
         ...inherited,
-        ...{ PORT: '0', AWS_PORT: '0', NO_COLOR: '1' },
+        ...{ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', NO_COLOR: '1' },
         // Not where somebody may have recordings.
         INIT_CWD: import.meta.dirname,
         // Those that are killed leave what they keep.

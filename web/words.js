@@ -78,6 +78,14 @@ export function noticeFor(record) {
       command: 'REKOGNITION=aws npm start',
     }
   }
+  if (version.startsWith('local-')) {
+    return {
+      kind: 'local',
+      title: 'Results of open models.',
+      text: 'They run on this machine, know 80 kinds of things, faces and expressions, and err more often than Rekognition. For its own results:',
+      command: 'REKOGNITION=aws npm start',
+    }
+  }
   if (version.startsWith('recorded ')) {
     return {
       kind: 'recorded',

@@ -1,0 +1,231 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  type BoundingBox,
+  DetectFacesCommand,
+  type DetectFacesResponse,
+  DetectLabelsCommand,
+  type DetectLabelsResponse,
+  type Label,
+  RekognitionClient,
+} from '@aws-sdk/client-rekognition'
+import sharp from 'sharp'
+import { afterAll, describe, expect, it } from 'vitest'
+import { startRekognition } from '../local/embedded-aws.ts'
+import { createRekognition } from '../local/rekognition.ts'
+import { createVision, type Picture, type Sight, type Vision } from '../packages/vision/index.ts'
+import { clientOptions } from '../shared/aws.ts'
+import { finished } from './context.ts'
+import { post, start } from './started.ts'
+
+const photo = readFileSync(join(import.meta.dirname, 'fixtures/grace-hopper.jpg'))
+const readObject = async () => undefined
+const VERSION = 'local-1 (nanodet-g coco80)'
+
+const image = (bytes: Uint8Array) => ({ Image: { Bytes: Buffer.from(bytes).toString('base64') } })
+type Service = ReturnType<typeof createRekognition>
+const labelsOf = async (service: Service, bytes: Uint8Array, asked: object = {}): Promise<Label[]> =>
+  ((await service('DetectLabels', { ...image(bytes), ...asked })) as DetectLabelsResponse).Labels ?? []
+const facesOf = async (service: Service, bytes: Uint8Array, Attributes = ['ALL']) =>
+  ((await service('DetectFaces', { ...image(bytes), Attributes })) as DetectFacesResponse).FaceDetails ?? []
+const isMeasured = ({ Categories = [] }: Label): boolean => Categories[0]?.Name === 'Stand-in Measurement'
+
+/** Within a fiftieth of the picture: other machines may reckon a little otherwise. */
+const near = (value = 0) => expect.closeTo(value, 1.5)
+const box = ({ Left, Top, Width, Height }: BoundingBox) => ({
+  Left: near(Left),
+  Top: near(Top),
+  Width: near(Width),
+  Height: near(Height),
+})
+const hopper = { Left: 0.3286, Top: 0.2133, Width: 0.3662, Height: 0.3391 }
+
+describe('with its models, the embedded Rekognition', () => {
+  const vision = createVision({ threads: 1 })
+  const service = createRekognition({ readObject, vision })
+  afterAll(vision.stop)
+
+  it('names the things in a photo with their boxes, and what they are kinds of without', async () => {
+    const answer = (await service('DetectLabels', image(photo))) as DetectLabelsResponse
+    expect(answer.LabelModelVersion).toBe(VERSION)
+    const labels = new Map(answer.Labels?.map((label) => [label.Name, label]))
+    expect([...labels.keys()].slice(0, 3).sort()).toEqual(['Face', 'Head', 'Person'])
+    expect(labels.get('Person')?.Confidence).toBeGreaterThanOrEqual(90)
+    expect(labels.get('Person')?.Instances).toEqual([
+      {
+        BoundingBox: box({ Left: 0.025, Top: 0.015, Width: 0.975, Height: 0.985 }),
+        Confidence: expect.any(Number),
+      },
+    ])
+    expect(labels.get('Face')).toMatchObject({
+      Instances: [],
+      Parents: [{ Name: 'Head' }, { Name: 'Person' }],
+    })
+    expect(answer.Labels?.some(isMeasured)).toBe(false)
+  })
+
+  it('finds the face with its points, pose, quality and expression, and says nothing else about it', async () => {
+    const [face, ...others] = await facesOf(service, photo)
+    expect(others).toEqual([])
+    expect(Object.keys(face ?? {}).sort()).toEqual(
+      ['BoundingBox', 'Confidence', 'Emotions', 'Landmarks', 'Pose', 'Quality'].sort(),
+    )
+    expect(face?.BoundingBox).toEqual(box(hopper))
+    expect(face?.Confidence).toBeGreaterThan(95)
+    expect(Math.abs(face?.Pose?.Roll ?? 90)).toBeLessThan(6)
+    expect(face?.Landmarks).toHaveLength(28)
+    expect(face?.Emotions).toHaveLength(7)
+    expect(face?.Emotions?.[0]?.Type).toBe('CALM')
+    const [plain] = await facesOf(service, photo, [])
+    expect(plain?.Emotions).toBeUndefined()
+    expect(plain?.Landmarks?.map(({ Type }) => Type).sort()).toEqual(
+      ['eyeLeft', 'eyeRight', 'mouthLeft', 'mouthRight', 'nose'].sort(),
+    )
+  })
+
+  it('sees a mirrored photo in the mirror, and one that lies on its side upright', async () => {
+    const mirrored = await sharp(photo).autoOrient().flop().jpeg({ quality: 95 }).toBuffer()
+    const [face] = await facesOf(service, mirrored)
+    expect(face?.BoundingBox).toEqual(box({ ...hopper, Left: 1 - hopper.Left - hopper.Width }))
+    const x = (type: string) => face?.Landmarks?.find(({ Type }) => Type === type)?.X ?? 0
+    expect(x('eyeLeft')).toBeLessThan(x('nose'))
+    expect(x('nose')).toBeLessThan(x('eyeRight'))
+
+    const turned = await sharp(photo)
+      .autoOrient()
+      .rotate(270)
+      .jpeg({ quality: 95 })
+      .withMetadata({ orientation: 6 })
+      .toBuffer()
+    const [upright] = await facesOf(service, turned)
+    expect(upright?.BoundingBox).toEqual(box(hopper))
+  })
+
+  it('names nothing in grey and in noise, and gives measurements in their own category instead', async () => {
+    let state = 7
+    const noise = Uint8Array.from({ length: 400 * 300 * 3 }, () => {
+      state = (state * 1_103_515_245 + 12_345) % 2_147_483_648
+      return state >> 16
+    })
+    const raw = { width: 400, height: 300, channels: 3 } as const
+    const grey = sharp({ create: { width: 400, height: 300, channels: 3, background: '#808080' } })
+    for (const bytes of [await sharp(noise, { raw }).png().toBuffer(), await grey.png().toBuffer()]) {
+      const labels = await labelsOf(service, bytes)
+      expect(labels.length).toBeGreaterThan(0)
+      expect(labels.every(isMeasured)).toBe(true)
+      expect(await facesOf(service, bytes)).toEqual([])
+    }
+  })
+
+  it('gives measurements also where a filter leaves nothing of what it sees', async () => {
+    const Settings = {
+      GeneralLabels: { LabelExclusionFilters: ['Person', 'Head', 'Face', 'Tie', 'Accessories'] },
+    }
+    const labels = await labelsOf(service, photo, { Settings })
+    expect(labels.length).toBeGreaterThan(0)
+    expect(labels.every(isMeasured)).toBe(true)
+  })
+
+  it('answers the same again, from another thread, to the SDK', async () => {
+    const other = createVision({ threads: 1 })
+    const server = await startRekognition({ port: 0, readObject, rekognition: { vision: other } })
+    const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
+    const client = new RekognitionClient(
+      clientOptions({ endpoint: server.endpoint, region: 'us-east-1', credentials }),
+    )
+    try {
+      const Image = { Bytes: photo }
+      const { $metadata: _, ...labels } = await client.send(new DetectLabelsCommand({ Image }))
+      expect(labels).toEqual(await service('DetectLabels', image(photo)))
+      const { FaceDetails } = await client.send(new DetectFacesCommand({ Image, Attributes: ['ALL'] }))
+      expect(FaceDetails).toEqual(await facesOf(service, photo))
+    } finally {
+      client.destroy()
+      await server.stop()
+      await other.stop()
+    }
+  })
+})
+
+/** A thread that sees nothing, and dies of pictures 99 pixels wide. */
+const mortal = new URL(
+  `data:text/javascript,${encodeURIComponent(`
+    import { parentPort } from 'node:worker_threads'
+    parentPort.on('message', (picture) => {
+      if (picture?.width === 99) process.exit(1)
+      parentPort.postMessage({ sight: { width: picture.width, height: picture.height, things: [], faces: [] } })
+    })`)}`,
+)
+const plain = (width: number) =>
+  sharp({ create: { width, height: 100, channels: 3, background: '#fff' } })
+    .png()
+    .toBuffer()
+
+describe('around its models, the embedded Rekognition', () => {
+  it('answers 500 to the call whose thread dies, and serves the next', async () => {
+    const vision = createVision({ threads: 1, script: mortal })
+    const service = createRekognition({ readObject, vision })
+    const [deadly, harmless] = [await plain(99), await plain(120)]
+    const answers = await Promise.allSettled([labelsOf(service, deadly), labelsOf(service, harmless)])
+    expect(answers.map(({ status }) => status)).toEqual(['rejected', 'fulfilled'])
+    await expect(labelsOf(service, deadly)).rejects.toThrow('The thread of the models has ended')
+    expect((await labelsOf(service, harmless)).every(isMeasured)).toBe(true)
+    await vision.stop()
+    await expect(vision.see({ data: new Uint8Array(), width: 1, height: 1 })).rejects.toThrow('stopped')
+  })
+
+  it('has one look at a picture for all operations, and none for those that need no model', async () => {
+    const looked: Picture[] = []
+    const nothing = async (picture: Picture): Promise<Sight> => {
+      looked.push(picture)
+      return { width: picture.width, height: picture.height, things: [], faces: [] }
+    }
+    const vision: Vision = { see: nothing, warm: () => {}, stop: async () => {} }
+    const service = createRekognition({ readObject, vision })
+    const asked = image(await plain(2_000))
+    await service('DetectText', asked)
+    await service('DetectModerationLabels', asked)
+    await service('DetectLabels', { ...asked, Features: ['IMAGE_PROPERTIES'] })
+    expect(looked).toEqual([])
+    await Promise.all(['DetectLabels', 'DetectFaces'].map((operation) => service(operation, asked)))
+    await service('DetectFaces', asked)
+    expect(looked.map(({ width, height }) => [width, height])).toEqual([[1_280, 64]])
+  })
+
+  it('measures pixels where the models are not those that were chosen, and says so once', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-vision-'))
+    writeFileSync(join(folder, 'nanodet.json'), '{}')
+    const vision = createVision({ threads: 1, folder })
+    const said: string[] = []
+    const service = createRekognition({ readObject, vision, onVisionLost: (why) => said.push(why) })
+    const answers = await Promise.all([
+      service('DetectLabels', image(photo)),
+      service('DetectFaces', image(photo)),
+    ])
+    expect(answers).toMatchObject([{ LabelModelVersion: 'stand-in' }, { FaceDetails: [] }])
+    expect(await service('DetectLabels', image(await plain(120)))).toMatchObject({
+      LabelModelVersion: 'stand-in',
+    })
+    expect(said).toEqual([
+      `${join(folder, 'nanodet.json')} is not the file that was chosen: its SHA-256 is another one.`,
+    ])
+    await vision.stop()
+    rmSync(folder, { recursive: true })
+  })
+})
+
+it('npm start with REKOGNITION=local sees who is in a photo, and the event says so', async () => {
+  const system = await start({ REKOGNITION: 'local' })
+  expect(system.output()).toContain('Rekognition    local models (80 kinds of things, faces, expressions;')
+  const imageId = await post(system.url, photo)
+  const record = await finished(system.url, imageId)
+  expect(record).toMatchObject({ status: 'completed', labelModelVersion: VERSION })
+  expect(record.rekognitionLabels?.map(({ Name }) => Name)).toContain('Person')
+  expect(record.rekognitionFaces).toMatchObject([{ BoundingBox: box(hopper) }])
+  const event = await (await fetch(`${system.url}/images/${imageId}/event`)).json()
+  expect(event).toMatchObject({ detail: { faceCount: 1, emotions: ['CALM'] } })
+  const { items } = (await (await fetch(`${system.url}/images?label=Person`)).json()) as { items: object[] }
+  expect(items).toMatchObject([{ imageId }])
+  expect(await system.end('SIGINT')).toBe(0)
+})
