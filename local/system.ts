@@ -286,7 +286,11 @@ async function start(
     ...records,
     s3,
     sqs,
-    rekognition: settings.REKOGNITION === 'aws' && real ? real : rekognitionClient(rekognitionTarget),
+    rekognition:
+      settings.REKOGNITION === 'aws' && real
+        ? real
+        : // What waits for models in this process waits for its own turn.
+          rekognitionClient(rekognitionTarget, vision === undefined ? ELSEWHERE_TIMEOUT_MS : undefined),
     limiters: limitersFor({ ...clock, firstRate: FIRST_RATE }),
     render: createDecoder().render,
     originals: new Budget(ORIGINAL_BYTES),
@@ -435,9 +439,9 @@ function dynamoClient(options: ReturnType<typeof clientOptions>): DynamoDBClient
  * The limiters try again what is throttled, and the queue the rest. Decodes of the stand-in take turns with those of the
  * worker.
  */
-const rekognitionClient = (target: AwsTarget): RekognitionClient =>
+const rekognitionClient = (target: AwsTarget, ms?: number): RekognitionClient =>
   new RekognitionClient({
-    ...patient(clientOptions(target, SOCKETS), ELSEWHERE_TIMEOUT_MS),
+    ...patient(clientOptions(target, SOCKETS), ms),
     maxAttempts: 1,
   })
 
@@ -464,7 +468,10 @@ async function realRekognition(
   // The SDK would look for it where everything else is.
   const beside = AWS_ENDPOINT_URL === undefined ? undefined : `https://rekognition.${region}.amazonaws.com`
   const endpoint = AWS_ENDPOINT_URL_REKOGNITION ?? beside
-  const client = rekognitionClient({ region, ...(endpoint === undefined ? {} : { endpoint }) })
+  const client = rekognitionClient(
+    { region, ...(endpoint === undefined ? {} : { endpoint }) },
+    ELSEWHERE_TIMEOUT_MS,
+  )
   try {
     await client.config.credentials()
   } catch (error) {
