@@ -29,7 +29,7 @@ const TESTS_OF: Record<string, string[]> = {
   'shared/labels.ts': ['labels'],
   'shared/records.ts': ['transitions'],
   'sweeper/handler.ts': ['lambda'],
-  'sweeper/sweep.ts': ['sweeper'],
+  'sweeper/sweep.ts': ['sweeper', 'labels'],
   'local/gateway.ts': ['gateway'],
 }
 const TESTS = [...new Set(Object.values(TESTS_OF).flat())]

@@ -88,9 +88,9 @@ describe('an image that has lost its job', () => {
   it('gets a new one, when it has rested for long enough', async () => {
     const imageId = await lose()
     ahead = system.worker.sweepAfterMs - 5_000
-    expect(await sweep(sweeper())).toEqual(NOTHING)
+    await expect(sweep(sweeper())).resolves.toEqual(NOTHING)
     ahead = system.worker.sweepAfterMs + 1_000
-    expect(await sweep(sweeper())).toEqual({ ...NOTHING, requeued: 1 })
+    await expect(sweep(sweeper())).resolves.toEqual({ ...NOTHING, requeued: 1 })
     await system.work()
     expect((await system.record(imageId)).status).toBe('completed')
     ahead = 100 * DAY
@@ -375,6 +375,17 @@ describe('trouble with one image', () => {
       },
       { announced: 1 },
     ],
+    [
+      'was given up, but not announced',
+      async () => {
+        await system.setItem(await lose(), { attempts: 10 })
+        const away = { send: () => Promise.reject(new Error('EventBridge is away')) } as never
+        expect(await sweep(sweeper({ eventBridge: away }))).toEqual({ ...NOTHING, failed: 1 })
+        ahead += 2 * system.worker.sweepAfterMs
+      },
+      { announced: 1 },
+    ],
+    ['was deleted just now', async () => system.setItem(await deleted(), { swept: 0 }), {}],
     ['was deleted', () => deleted({ 'idempotency-key': 'trouble' }), { removed: 1 }],
     [
       'has never come',
