@@ -722,6 +722,25 @@ describe('the end of the function’s time', () => {
     expect(statuses).toEqual(['processing', 'completed'])
     expect(await eventIds()).toEqual([`${ids[1]}:1:completed`])
   })
+  it('breaks off a call that hangs, so that the image can be taken up again at once', async () => {
+    const imageId = await system.submit(await distinct(2))
+    let asked = 0
+    const send = (_command: unknown, { abortSignal }: { abortSignal: AbortSignal }) => {
+      asked += 1
+      return new Promise((_, reject) => {
+        abortSignal.addEventListener('abort', () => reject(abortSignal.reason))
+      })
+    }
+    system.worker.rekognition = { send, destroy: () => {} } as never
+    // What is known of these bytes is of another Rekognition.
+    system.worker.analysisSource = 'one that hangs'
+    const time = ownTime(system)
+    const ended = failedIds(run(eventOf(imageId), 3_000))
+    await until('Rekognition is asked', async () => asked > 0 || undefined)
+    time.pass(2_400)
+    expect(await orHangs(ended)).toEqual(['message-0'])
+    expect(await system.item(imageId)).toMatchObject({ status: 'processing', leaseUntil: 0 })
+  })
   it('makes no paid call for an image that is decoded too late', async () => {
     const imageId = await system.submit(photo)
     const { render } = system.worker
