@@ -14,10 +14,11 @@ import sharp from 'sharp'
 import { afterAll, describe, expect, it } from 'vitest'
 import { startRekognition } from '../local/embedded-aws.ts'
 import { createRekognition } from '../local/rekognition.ts'
-import { createVision, type Picture, type Sight, type Vision } from '../packages/vision/index.ts'
+import { createVision, isInstalled, type Picture, type Sight, type Vision } from '../packages/vision/index.ts'
 import { clientOptions } from '../shared/aws.ts'
 import { finished } from './context.ts'
 import { post, start } from './started.ts'
+import { skipped } from './tools.ts'
 
 const photo = readFileSync(join(import.meta.dirname, 'fixtures/grace-hopper.jpg'))
 const readObject = async () => undefined
@@ -41,7 +42,8 @@ const box = ({ Left, Top, Width, Height }: BoundingBox) => ({
 })
 const hopper = { Left: 0.3286, Top: 0.2133, Width: 0.3662, Height: 0.3391 }
 
-describe('with its models, the embedded Rekognition', () => {
+const lacking = isInstalled() ? [] : ['the models']
+describe.skipIf(lacking.length > 0)(`with its models, the embedded Rekognition${skipped(lacking)}`, () => {
   const vision = createVision({ threads: 1 })
   const service = createRekognition({ readObject, vision })
   afterAll(vision.stop)
@@ -215,7 +217,8 @@ describe('around its models, the embedded Rekognition', () => {
   })
 })
 
-it('npm start with REKOGNITION=local sees who is in a photo, and the event says so', async () => {
+const what = `npm start with REKOGNITION=local sees who is in a photo, and the event says so${skipped(lacking)}`
+it.skipIf(lacking.length > 0)(what, async () => {
   const system = await start({ REKOGNITION: 'local' })
   expect(system.output()).toContain('Rekognition    local models (80 kinds of things, faces, expressions;')
   const imageId = await post(system.url, photo)

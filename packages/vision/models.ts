@@ -68,7 +68,7 @@ export async function loadModel(folder: string, name: ModelName): Promise<Model>
   })
   const [input = ''] = session.inputNames
   const [metadata] = session.inputMetadata
-  const dims = metadata?.isTensor === true ? metadata.shape.map(Number) : []
+  const dims = (metadata?.shape ?? []).map(Number)
   return {
     size,
     run: async (values) => {
@@ -94,20 +94,30 @@ function read(file: string, sha256: string): Buffer {
   return bytes
 }
 
-type Runtime = typeof import('onnxruntime-web')
+/** Of ONNX Runtime's interface what is used here: both runtimes have it. */
+export interface Runtime {
+  InferenceSession: { create: (model: Uint8Array, options: object) => Promise<Session> }
+  Tensor: new (type: 'float32', values: Float32Array, dims: readonly number[]) => object
+  env: { wasm: { numThreads?: number } }
+}
+interface Session {
+  inputNames: readonly string[]
+  inputMetadata: readonly { shape?: readonly (number | string)[] }[]
+  run: (inputs: Record<string, object>) => Promise<Record<string, { dims: readonly number[]; data: unknown }>>
+}
 
 /** The native runtime where somebody has installed it, which is two to three times as fast; else the portable one. */
-async function loadRuntime(): Promise<Runtime> {
-  const native = 'onnxruntime-node'
+export async function loadRuntime(): Promise<Runtime> {
+  const [native, portable] = ['onnxruntime-node', 'onnxruntime-web']
   try {
-    return (await import(native)) as Runtime
+    return await import(native)
   } catch {
     // It is not installed, or not for this machine.
   }
   try {
-    const portable = await import('onnxruntime-web')
-    portable.env.wasm.numThreads = 1
-    return portable
+    const runtime: Runtime = await import(portable)
+    runtime.env.wasm.numThreads = 1
+    return runtime
   } catch (error) {
     throw new NotUsable(`onnxruntime-web cannot be loaded (${(error as Error).message}).`)
   }
