@@ -245,7 +245,7 @@ describe('an image', () => {
     ])
       expect((await run(bytes)).record).toMatchObject({ status: 'completed', metadata: {} })
   })
-  it('with the bytes of another one has the metadata that it asked for, whatever that one has', async () => {
+  it('with the bytes of another one has the metadata that it asked for, and none of that one', async () => {
     const bytes = await photo()
     expect((await run(bytes, 'labels,gps')).record['metadata']).toHaveProperty('gps')
     const without = await run(bytes, 'labels,metadata')

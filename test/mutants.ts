@@ -746,7 +746,7 @@ export const MUTANTS: Mutant[] = [
     tests: position,
   },
   {
-    name: 'a position that was stored before is told of',
+    name: 'a position that was stored before is shown',
     file: 'worker/process-image.ts',
     from: "analyses.includes('gps') && !stripGps",
     to: "analyses.includes('gps')",

@@ -390,7 +390,7 @@ describe('with STRIP_GPS', () => {
     expect((await system.item(imageId))['metadata']).toMatchObject({ make: 'Kamerawerk' })
     expect((await system.item(imageId))['metadata']).not.toHaveProperty('gps')
   })
-  it('a whole system is told by its environment, and strips nothing otherwise', async () => {
+  it('a whole system has it from its environment, and strips nothing otherwise', async () => {
     const log = { info: () => {}, warn: () => {}, error: () => {} }
     const sent = withExif(await picture('jpeg', 43), exifBlock(FULL))
     for (const [STRIP_GPS, isKept] of [

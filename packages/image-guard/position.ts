@@ -9,7 +9,7 @@ import { blankXmp } from './xmp.ts'
 
 /**
  * Overwrites, in place, where a picture was taken: the directory of GPS in Exif blocks, and such properties in XMP
- * packets. No byte moves, and no pixel changes. Not looked at are notes of camera makers, films behind a photo, and
+ * packets. The file keeps its length and its pixels. Not looked at are notes of camera makers, films behind a photo, and
  * provenance (C2PA).
  *
  * @param file a JPEG, PNG, WebP, AVIF or GIF; any other stays as it is
