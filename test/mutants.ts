@@ -307,7 +307,7 @@ export const MUTANTS: Mutant[] = [
     tests: pipeline,
   },
   {
-    name: 'a critical chunk that nobody knows is overlooked',
+    name: 'a critical chunk that the standard does not know is overlooked',
     file: 'packages/image-guard/png.ts',
     from: 'if (/^[A-Z]/.test(type) && !CRITICAL.has(type)) return false',
     to: '',

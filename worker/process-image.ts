@@ -325,7 +325,7 @@ async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, ti
 }
 
 /**
- * Has the original in memory while the work on it lasts, and no longer. Nobody who has a share of the decodes waits for one
+ * Has the original in memory while the work on it lasts, and no longer. What has a share of the decodes never waits for one
  * of these, so the two budgets cannot hold each other up.
  */
 const withOriginal = <T>(

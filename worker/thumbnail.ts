@@ -73,7 +73,7 @@ export interface Rendered {
   exif: Buffer | undefined
 }
 
-/** How Rekognition will get an image, which decides what it takes of it; `jpeg`: as one of ours, whatever it takes. */
+/** How Rekognition will get an image, which decides what it takes of it; `jpeg`: as one of ours, even where it takes the original. */
 export type Source = 's3' | 'bytes' | 'jpeg'
 
 export interface RenderOptions extends AppraiseOptions {
