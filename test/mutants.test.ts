@@ -1,8 +1,11 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { stripTypeScriptTypes } from 'node:module'
 import { join, resolve } from 'node:path'
 import { expect, it } from 'vitest'
+import { EQUIVALENT } from './equivalent.ts'
+import { mutantsOf } from './made.ts'
 import { MUTANTS } from './mutants.ts'
+import { TESTS_OF } from './mutate-made.ts'
 
 const root = resolve(import.meta.dirname, '..')
 
@@ -16,4 +19,25 @@ it.each(MUTANTS)('the mutant "$name" can be made of the code as it is', ({ file,
 it('no two mutants are called the same', () => {
   const names = MUTANTS.map(({ name }) => name)
   expect(names.filter((name, at) => names.indexOf(name) !== at)).toEqual([])
+})
+
+it('every file of shared/ and sweeper/ has tests that kill its made mutants', () => {
+  const files = ['shared', 'sweeper'].flatMap((folder) =>
+    readdirSync(join(root, folder))
+      .filter((name) => name.endsWith('.ts'))
+      .map((name) => `${folder}/${name}`),
+  )
+  expect(files.filter((file) => TESTS_OF[file] === undefined)).toEqual([])
+  const tests = Object.values(TESTS_OF).flat()
+  expect(tests.filter((name) => !existsSync(join(root, `test/${name}.test.ts`)))).toEqual([])
+})
+
+it('what test/equivalent.ts gives a reason for can be made of the code as it is', () => {
+  const made = new Set(
+    Object.keys(TESTS_OF).flatMap((file) =>
+      mutantsOf(file).mutants.map(({ line, of, to }) => JSON.stringify([file, line, of, to])),
+    ),
+  )
+  const stale = EQUIVALENT.filter(({ file, line, of, to }) => !made.has(JSON.stringify([file, line, of, to])))
+  expect(stale).toEqual([])
 })

@@ -18,7 +18,7 @@ import { type MadeMutant, mutantsOf } from './made.ts'
 const root = resolve(import.meta.dirname, '..')
 
 /** The files that have mutants, and the tests that are near to each, which have to kill them, the quickest first. */
-const TESTS_OF: Record<string, string[]> = {
+export const TESTS_OF: Record<string, string[]> = {
   'api/auth.ts': ['auth'],
   'shared/aws.ts': ['config', 'labels'],
   'shared/config.ts': ['config'],
