@@ -206,6 +206,22 @@ const sRGB = pngChunk('sRGB', Buffer.from([0]))
 const P3_POINTS = [0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06]
 const PROPHOTO_POINTS = [0.3457, 0.3585, 0.7347, 0.2653, 0.1596, 0.8404, 0.0366, 0.0001]
 
+/** The picture and a red frame, as an animation of both, or of the red frame alone (PNG specification, section 11.3.6). */
+function animatedPng(still: Buffer, isFrame: boolean): Buffer {
+  const control = (number: number): Buffer =>
+    pngChunk(
+      'fcTL',
+      Buffer.concat([u32(number), u32(WIDTH), u32(HEIGHT), u32(0), u32(0), u16(1), u16(10), u16(0)]),
+    )
+  const line = Buffer.concat([Buffer.from([0]), Buffer.alloc(3 * WIDTH, Buffer.from([200, 30, 30]))])
+  const red = deflateSync(Buffer.alloc(line.length * HEIGHT, line))
+  const number = isFrame ? 1 : 0
+  const frames = pngChunk('acTL', Buffer.concat([u32(number + 1), u32(0)]))
+  const end = still.length - pngChunk('IEND', Buffer.alloc(0)).length
+  const whole = insert(still, end, control(number), pngChunk('fdAT', Buffer.concat([u32(number + 1), red])))
+  return withChunks(whole, frames, ...(isFrame ? [control(0)] : []))
+}
+
 /** Of BT.2020 and D65, in 50,000ths, as `mdcv` and `mDCV` say them. */
 const SCREEN = Buffer.concat(
   [0.708, 0.292, 0.17, 0.797, 0.131, 0.046, 0.3127, 0.329].map((value) => u16(Math.round(value * 50_000))),
@@ -306,6 +322,8 @@ function* pngs(): Generator<Recipe> {
   yield ['ProPhoto by cHRM and gAMA', async () => withChunks(plain, gAMA(0.55556), cHRM(...PROPHOTO_POINTS))]
   yield ['cHRM of nothing', async () => withChunks(plain, gAMA(1), cHRM(0, 0, 0, 0, 0, 0, 0, 0))]
   yield ['cHRM alone', async () => withChunks(plain, cHRM(...P3_POINTS))]
+  yield ['animated', async () => animatedPng(plain, true)]
+  yield ['animated, without its still picture', async () => animatedPng(plain, false)]
   for (const orientation of ORIENTATIONS) {
     yield [
       `orientation ${orientation}`,

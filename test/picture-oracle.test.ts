@@ -14,6 +14,7 @@ const TOLERANCE = 8
 /** Where the browser is not followed, and why. Each of them must differ, as long as it is listed. */
 const APART: [name: RegExp, reason: string][] = [
   [/^webp: orientation [2-8]$/, 'Browsers do not turn a WebP by its EXIF.'],
+  [/^png: animated, without/, 'A PNG has a picture for those who show no animation, as we do.'],
   [/^jpeg: CMYK$/, 'Chromium multiplies colours where there is no profile; libvips assumes a common one.'],
   [
     /^jpeg: CMYK with a profile$/,
