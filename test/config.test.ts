@@ -1,5 +1,7 @@
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
+import { DynamoDBDocumentClient, PutCommand } from '@aws-sdk/lib-dynamodb'
 import { describe, expect, it } from 'vitest'
-import { clientOptions, passOver, s3Options, sqsOptions } from '../shared/aws.ts'
+import { clientOptions, dynamoTranslation, passOver, s3Options, sqsOptions } from '../shared/aws.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
 
 const resources = { IMAGE_BUCKET: 'abc', IMAGE_TABLE: 'def', JOB_QUEUE_URL: 'https://sqs/jobs' }
@@ -115,6 +117,22 @@ describe('a client of AWS', () => {
       // The queue's URL may name a host that is not reachable.
       useQueueUrlAsEndpoint: false,
     })
+  })
+
+  it('leaves out of an item what is undefined', async () => {
+    const sent: unknown[] = []
+    const handle = async ({ body }: { body: Uint8Array }) => {
+      sent.push(JSON.parse(Buffer.from(body).toString()))
+      throw new Error('enough is known')
+    }
+    const credentials = { accessKeyId: 'a', secretAccessKey: 'b' }
+    const dynamoDb = new DynamoDBClient({
+      ...{ region: 'us-east-1', credentials, maxAttempts: 1, requestHandler: { handle } as never },
+    })
+    const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
+    const Item = { imageId: 'a', expiresAt: undefined }
+    await Promise.allSettled([dynamo.send(new PutCommand({ TableName: 't', Item }))])
+    expect(sent).toEqual([{ TableName: 't', Item: { imageId: { S: 'a' } } }])
   })
 
   it.each([

@@ -100,4 +100,18 @@ export const EQUIVALENT: (Pick<MadeMutant, 'file' | 'line' | 'of' | 'to'> & { wh
     to: "''",
     why: 'Zod makes no such schema, so nothing starts that imports it.',
   },
+  {
+    file: 'shared/config.ts',
+    line: "const STRIP_GPS = onOrOff('off')",
+    of: "'off'",
+    to: "''",
+    why: 'A default is not checked, and all but `on` means off.',
+  },
+  {
+    file: 'shared/config.ts',
+    line: "export const HEIC = onOrOff('off')",
+    of: "'off'",
+    to: "''",
+    why: 'A default is not checked, and all but `on` means off.',
+  },
 ]
