@@ -94,7 +94,7 @@ async function peakOf(file: string, times: number): Promise<number> {
   const { render } = createDecoder()
   // As from S3: each image of a batch is in memory by itself.
   const originals = Array.from({ length: times }, () => readFileSync(file))
-  await Promise.all(originals.map((bytes) => render(bytes, 's3', { preview: true })))
+  await Promise.all(originals.map((bytes) => render(bytes, 's3', { preview: true, heic: true })))
   return highestResidentSize()
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Bundle, bundle, FUNCTIONS, type FunctionName, loadedAtStart, ROOT } from './bundle.ts'
 import { check, checkBinaries } from './check.ts'
+import { heicFiles } from './heic.ts'
 import { ARCHITECTURES, type Arch, LIBCS, type Libc, platformHere, platformOf, sharpFor } from './sharp.ts'
 import { thirdParty } from './third-party.ts'
 import { makeZip } from './zip.ts'
@@ -28,6 +29,7 @@ export const MAX_ZIP_BYTES: Record<FunctionName, number> = {
  *
  * @param say gets a line for every step that may take a while
  * @param libc of the machine that runs it: Lambda has glibc
+ * @param heic whether the worker can be set to take HEIC
  * @throws InstallFailed where sharp's binaries cannot be fetched; Error where the zip is too large
  */
 export async function buildFunction(
@@ -35,12 +37,15 @@ export async function buildFunction(
   arch: Arch,
   say: (line: string) => void,
   libc: Libc = 'glibc',
+  heic = false,
 ): Promise<Built> {
   say(`bundling ${name}`)
   const { files, metafile } = await bundle(name)
   const sharp = name === 'worker' ? await sharpFor(arch, libc, say) : { files: {}, packages: [] }
-  Object.assign(files, sharp.files)
-  files['THIRD-PARTY'] = Buffer.from(await thirdParty(metafile, sharp.packages))
+  const libheif = name === 'worker' && heic ? await heicFiles() : { files: {}, packages: [] }
+  Object.assign(files, sharp.files, libheif.files)
+  const packages = [...sharp.packages, ...libheif.packages]
+  files['THIRD-PARTY'] = Buffer.from(await thirdParty(metafile, packages))
   const zip = makeZip(files)
   if (zip.length > MAX_ZIP_BYTES[name]) {
     throw new Error(`${name}.zip has ${zip.length} bytes; ${MAX_ZIP_BYTES[name]} is the limit.`)
@@ -57,10 +62,11 @@ export async function buildAll(
   arch: Arch,
   say: (line: string) => void,
   libc: Libc = 'glibc',
+  heic = false,
 ): Promise<Built[]> {
   const built: Built[] = []
   for (const name of FUNCTIONS) {
-    const one = await buildFunction(name, arch, say, libc)
+    const one = await buildFunction(name, arch, say, libc, heic)
     if (name === 'worker') checkBinaries(one.zip, arch, libc)
     if (name === 'worker' && platformHere() !== platformOf(arch, libc)) {
       say(`not loading worker.zip: its binaries are for ${platformOf(arch, libc)}`)
@@ -99,11 +105,20 @@ export function oneOf<T extends string>(option: string, choices: readonly T[], g
 }
 
 if (process.argv[1] === import.meta.filename) {
-  const { arch, libc } = parseArgs({
-    options: { arch: { type: 'string', default: 'arm64' }, libc: { type: 'string', default: 'glibc' } },
+  const { arch, libc, heic } = parseArgs({
+    options: {
+      arch: { type: 'string', default: 'arm64' },
+      libc: { type: 'string', default: 'glibc' },
+      heic: { type: 'boolean', default: false },
+    },
   }).values
   const print = (line: string): boolean => process.stdout.write(`${line}\n`)
-  const built = await buildAll(oneOf('--arch', ARCHITECTURES, arch), print, oneOf('--libc', LIBCS, libc))
+  const built = await buildAll(
+    oneOf('--arch', ARCHITECTURES, arch),
+    print,
+    oneOf('--libc', LIBCS, libc),
+    heic,
+  )
   print(`\n${report(built)}\n`)
   // All or none: after a failure the zips of the build before are still there, and fit each other.
   await mkdir(join(ROOT, 'dist'), { recursive: true })

@@ -118,6 +118,15 @@ function split(whole: string): { text: string; authors: string[] } {
 
 /** What the LGPL asks for besides its text (sections 4 and 5): that it is used, what is built in, and where its source is. */
 async function lesser({ folder, name, version, source }: Package): Promise<string> {
+  if (name === 'libheif-js') {
+    return [
+      `${name} is libheif ${version} with libde265, as WebAssembly, in files of its own under node_modules/`,
+      'of this zip: you may change it and put yours in its place. Its source are',
+      `${source}/tree/v${version}, whose scripts fetch it,`,
+      'https://github.com/strukturag/libheif and https://github.com/strukturag/libde265; the licence',
+      'of the two is in libheif-wasm/LICENSE.',
+    ].join('\n')
+  }
   const built = JSON.parse(await readFile(join(folder, 'versions.json'), 'utf8')) as Record<string, string>
   const readme = await readFile(join(folder, 'README.md'), 'utf8')
   return [

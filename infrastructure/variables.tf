@@ -222,6 +222,13 @@ variable "preview" {
   default     = true
 }
 
+variable "heic" {
+  description = "Take HEIC, the photos of telephones. It needs a worker.zip made with: npm run build -- --heic. What a picture costs is in README.md."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
 variable "strip_gps" {
   description = "Overwrite where a photo was taken, in its Exif and XMP, before the original is stored. Then the analysis gps finds none, and the hash in a record is of what is stored."
   type        = bool

@@ -112,6 +112,7 @@ resource "aws_lambda_function" "worker" {
         MALLOC_ARENA_MAX = "2"
       },
       var.strip_gps ? { STRIP_GPS = "on" } : {},
+      var.heic ? { HEIC = "on" } : {},
     )
   }
 

@@ -1,11 +1,13 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { type Built, buildFunction } from '../build/build.ts'
 import { type FunctionName, ROOT } from '../build/bundle.ts'
 import { type Running, startFunction } from '../build/check.ts'
 import type { Arch } from '../build/sharp.ts'
-import { makeZip } from '../build/zip.ts'
+import { makeZip, unzip } from '../build/zip.ts'
+import { startTestSystem } from './context.ts'
+import { QUARTERS } from './heic-files.ts'
 import { lambdaCases } from './lambda-cases.ts'
 import { skipped } from './tools.ts'
 
@@ -58,6 +60,45 @@ describe.skipIf(lacking.length > 0)(`the zips${skipped(lacking)}`, () => {
     const loaded = new Set(running.filter(([of]) => of === name).flatMap(([, one]) => [...one.loaded()]))
     expect(files.map(([file]) => file).filter((file) => !loaded.has(file))).toEqual([])
     if (name === 'api') expect(files.length).toBeGreaterThan(3)
+  })
+
+  it('worker.zip takes HEIC where it was built for it, and else does not start with HEIC=on', async () => {
+    const system = await startTestSystem({ heic: true })
+    onTestFinished(() => system.stop())
+    const environment = {
+      AWS_ENDPOINT_URL: system.endpoint,
+      AWS_ENDPOINT_URL_REKOGNITION: system.rekognitionEndpoint,
+      AWS_REGION: 'us-east-1',
+      IMAGE_BUCKET: system.names.bucket,
+      IMAGE_TABLE: system.names.table,
+      JOB_QUEUE_URL: system.worker.jobQueueUrl,
+      EVENT_BUS_NAME: system.names.eventBus,
+      HEIC: 'on',
+    }
+    const without = (built.get('worker') as Built).zip
+    const one = await startFunction(without, environment)
+    await expect(one.call({ Records: [] })).rejects.toThrow(
+      'HEIC=on needs the package libheif-js, which is not installed: run "npm ci --include=optional", or for AWS "npm run build -- --heic".',
+    )
+    await one.stop()
+    expect(Object.keys(unzip(without)).filter((name) => /heif|heic/i.test(name))).toEqual([])
+
+    if (!existsSync(join(ROOT, 'node_modules/libheif-js'))) return
+    const { zip } = await buildFunction('worker', HERE, () => {}, 'glibc', true)
+    const files = unzip(zip)
+    const kept = Object.keys(files).filter((name) => name.startsWith('node_modules/libheif-js/'))
+    expect(kept).toContain('node_modules/libheif-js/libheif-wasm/LICENSE')
+    for (const name of kept)
+      expect(readFileSync(join(ROOT, name)).equals(files[name] ?? Buffer.alloc(0))).toBe(true)
+    expect(Buffer.from(files['THIRD-PARTY'] ?? []).toString()).toContain('libheif-js 1.23.2 (LGPL-3.0)')
+    const other = await startFunction(zip, environment)
+    onTestFinished(() => other.stop())
+    const imageId = await system.submit(QUARTERS)
+    expect(await other.call(await system.receiveJobs())).toEqual({ batchItemFailures: [] })
+    expect(await system.record(imageId)).toMatchObject({
+      status: 'completed',
+      original: { contentType: 'image/heic' },
+    })
   })
 
   it.each(FUNCTIONS)('%s.zip writes one line about an event of another kind', async (name) => {

@@ -24,7 +24,7 @@ run "by_default_everything_can_be_removed_and_nobody_is_told" {
     error_message = "Images must be kept, and only what is left of uploads removed."
   }
   assert {
-    condition     = alltrue([for name in ["RETENTION_DAYS", "DAILY_IMAGE_QUOTA", "CORS_ORIGINS", "STRIP_GPS"] : !contains(keys(aws_lambda_function.api.environment[0].variables), name)])
+    condition     = alltrue([for name in ["RETENTION_DAYS", "DAILY_IMAGE_QUOTA", "CORS_ORIGINS", "STRIP_GPS", "HEIC"] : !contains(keys(aws_lambda_function.api.environment[0].variables), name)])
     error_message = "No retention, quota or other origins unless asked for: the function takes no 0 for an answer."
   }
   assert {
@@ -57,6 +57,12 @@ run "what_is_asked_for_is_done" {
     subscriber_webhook = { url = "https://hooks.example/images", token = "secret" }
     alarm_actions      = ["arn:aws:sns:us-east-1:111122223333:operators"]
     strip_gps          = true
+    heic               = true
+  }
+
+  assert {
+    condition     = [for function in [aws_lambda_function.api, aws_lambda_function.worker] : function.environment[0].variables.HEIC] == ["on", "on"]
+    error_message = "API and worker must agree on HEIC."
   }
 
   assert {
