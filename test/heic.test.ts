@@ -165,6 +165,11 @@ describe.skipIf(!isInstalled)('with HEIC=on a photo of a telephone', () => {
     })
   })
 
+  it('of more pieces than libheif takes by itself is one too', async () => {
+    const pieces = grid(17, 16)
+    expect(await verdictOn(heic(...pieces))).toEqual({ width: 16 * WIDTH, height: 17 * HEIGHT })
+  })
+
   it('says what its Exif says, but for the orientation, which its boxes have', async () => {
     const block = Buffer.concat([u32(0), exif(0x0112, 3, 1, 6)])
     const record = await finished(
@@ -278,9 +283,11 @@ describe('before a HEIC is decoded', () => {
 
   it('its pictures are counted as often as they are decoded, by the largest size that is said of them', () => {
     const area = WIDTH * HEIGHT
-    expect(heicPixels(QUARTERS)).toEqual({ largest: area, decoded: area })
-    expect(heicPixels(fixture('alpha.heic'))).toEqual({ largest: area, decoded: 2 * area })
-    expect(heicPixels(heic(...grid(2, 3)))).toEqual({ largest: 6 * area, decoded: 6 * area })
+    expect(heicPixels(QUARTERS)).toEqual({ largest: area, piece: area, decoded: area })
+    expect(heicPixels(fixture('alpha.heic'))).toEqual({ largest: area, piece: area, decoded: 2 * area })
+    expect(heicPixels(heic(...grid(2, 3)))).toEqual({
+      ...{ largest: 6 * area, piece: area, decoded: 6 * area },
+    })
     const said = (properties: Buffer[]) => heicPixels(heic({ type: 'hvc1', data: CODED, properties })).largest
     // What the parameters say counts where the box says less, and the other way round.
     expect(said([HVCC, ispe(80, 80)])).toBe(area)
@@ -290,7 +297,7 @@ describe('before a HEIC is decoded', () => {
     const unit = hvccOf(5_000, 4_000).subarray(8 + 22 + 1 + 1 + 2 + 2)
     const data = Buffer.concat([u32(unit.length), unit, CODED, CODED])
     expect(heicPixels(heic({ type: 'hvc1', data, properties: [HVCC] }))).toEqual({
-      ...{ largest: 20_000_000, decoded: 40_000_000 },
+      ...{ largest: 20_000_000, piece: 20_000_000, decoded: 40_000_000 },
     })
   })
 

@@ -12,7 +12,9 @@ export type Kind =
   | 'gif'
   | 'avif'
   | 'deep avif'
+  | 'heic of pieces'
   | 'heic'
+  | 'deep or transparent heic'
 
 /**
  * Bytes of memory that all decodes under way may take together. One image may take them all. With Node and libvips
@@ -41,8 +43,13 @@ export const BYTES_PER_PIXEL: Record<Kind, number> = {
   gif: 6,
   avif: 20,
   'deep avif': 27,
-  heic: 10,
+  'heic of pieces': 8,
+  // Those in one piece by files of x265, 2600 × 2600 and 4300 × 4300: 4:2:0 takes 10.2, 4:4:4 14.6, that with 10 bits 27.
+  heic: 15,
+  'deep or transparent heic': 28,
 }
+/** What the thread of a HEIC takes before there is a pixel: V8's own, and the 17 MB with which libheif begins. */
+export const HEIC_THREAD_BYTES = 40_000_000
 /** Decoders keep a copy of the file, or of its parts, and sometimes another; and the file before may still be there. */
 export const BYTES_PER_BYTE = 3
 /** What one image may take. MAX_PIXELS fill DECODE_BYTES; this leaves room for such a picture by POST /images, 3 × 4.5 MB. */
@@ -62,7 +69,9 @@ export const MAX_PIXELS: Record<Kind, number> = {
   gif: 83_000_000, //                       × 6    = 498 MB
   avif: 25_000_000, //                      × 20   = 500 MB
   'deep avif': 18_500_000, //               × 27   = 500 MB
-  heic: 50_000_000, //                      × 10   = 500 MB
+  'heic of pieces': 50_000_000, //          × 8    = 400 MB
+  heic: 30_000_000, //                      × 15   = 450 MB
+  'deep or transparent heic': 16_000_000, // × 28  = 448 MB
 }
 
 /**

@@ -19,6 +19,7 @@ import {
   DECODE_BYTES,
   DECODE_SECONDS,
   decodes,
+  HEIC_THREAD_BYTES,
   type Kind,
   MAX_CHANNELS,
   MAX_DECODE_BYTES,
@@ -282,7 +283,7 @@ async function appraise(original: Uint8Array, options: AppraiseOptions = {}): Pr
   const bytes = prepare(original, contentType)
   // In its turn as well, so that its time is not spent waiting for a thread.
   const metadata = await decodes.run(bytes.length, () => readMetadata(bytes, contentType), { inTime, signal })
-  const kind = kindOf(contentType, metadata)
+  const kind = kindOf(contentType, metadata, bytes)
   const { width, height } = upright(metadata)
   if (Math.min(width, height) < MIN_SIDE) {
     throw new Verdict(
@@ -310,13 +311,14 @@ function weigh(bytes: Buffer, size: number, kind: Kind, metadata: Metadata): num
   const { width, height, channels, depth } = metadata
   const limit = MAX_PIXELS[kind]
   const isAvif = kind === 'avif' || kind === 'deep avif'
-  const within = isAvif ? avifPixels(bytes) : kind === 'heic' ? heicPixels(bytes) : undefined
+  const isHeic = kind.endsWith('heic') || kind === 'heic of pieces'
+  const within = isAvif ? avifPixels(bytes) : isHeic ? heicPixels(bytes) : undefined
   // What is cropped away, or only says how transparent the rest is, is decoded too.
   const pixels = Math.max(width * height, within?.largest ?? 0)
   if (pixels > limit) {
     throw tooMuch(`The image is ${width} × ${height}; ${kind} may have ${limit / 1e6} million pixels.`)
   }
-  const memory = pixels * BYTES_PER_PIXEL[kind] + size * BYTES_PER_BYTE
+  const memory = pixels * BYTES_PER_PIXEL[kind] + size * BYTES_PER_BYTE + (isHeic ? HEIC_THREAD_BYTES : 0)
   // Room for what is still larger is provided by whoever lets it be uploaded.
   if (memory - Math.max(0, size - ORIGINAL_BYTES) * BYTES_PER_BYTE > MAX_DECODE_BYTES) {
     const megabytes = Math.ceil(size / 1e6)
@@ -360,7 +362,9 @@ const HEIF_CODINGS: Record<string, string> = { av1: 'avif', hevc: 'heic' }
 
 async function readMetadata(bytes: Buffer, contentType: ContentType): Promise<Metadata> {
   // Without a limit on pixels: the header is all that is read here, and its size is the answer.
-  const metadata = await sharp(bytes, { ...INPUT, limitInputPixels: false })
+  // The 48 megapixels of a telephone are more pieces than libheif takes unless it is told, and `prepare` has counted them.
+  const unlimited = contentType === 'image/heic'
+  const metadata = await sharp(bytes, { ...INPUT, limitInputPixels: false, unlimited })
     .metadata()
     .catch((error) => {
       throw corrupt(error)
@@ -393,7 +397,10 @@ const corrupt = (cause: unknown): unknown => (isDecoderError(cause) ? damaged(ca
 const damaged = (cause: unknown): Verdict =>
   new Verdict('CORRUPT_IMAGE', 'The image cannot be decoded: its data is damaged or cut off.', cause)
 
-function kindOf(contentType: ContentType, metadata: Metadata): Kind {
+/** Pixels of a piece that is small beside the picture: those of telephones have 512 × 512 or 1024 × 1024. */
+const MAX_PIECE = 1_100_000
+
+function kindOf(contentType: ContentType, metadata: Metadata, bytes: Buffer): Kind {
   const { isProgressive, space, orientation = 1, bitsPerSample = 8 } = metadata
   if (contentType === 'image/jpeg') {
     if (!isProgressive) return 'jpeg'
@@ -403,7 +410,10 @@ function kindOf(contentType: ContentType, metadata: Metadata): Kind {
   if (contentType === 'image/png')
     return isProgressive || orientation > 1 ? 'interlaced or turned png' : 'png'
   if (contentType === 'image/avif') return bitsPerSample > 8 ? 'deep avif' : 'avif'
-  if (contentType === 'image/heic') return 'heic'
+  if (contentType === 'image/heic') {
+    if (bitsPerSample > 8 || metadata.hasAlpha) return 'deep or transparent heic'
+    return heicPixels(bytes).piece <= MAX_PIECE ? 'heic of pieces' : 'heic'
+  }
   return contentType === 'image/webp' ? 'webp' : 'gif'
 }
 

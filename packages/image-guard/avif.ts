@@ -8,6 +8,11 @@ export interface AvifPixels {
   decoded: number
 }
 
+export interface HeicPixels extends AvifPixels {
+  /** The largest picture that is coded in one piece. */
+  piece: number
+}
+
 /**
  * The work in an AVIF. A decoder makes the primary picture, what that is composed of, and their transparency; it passes
  * over gain maps, thumbnails, Exif and XMP. Each coded picture counts as often as it has frames (all of them are
@@ -19,10 +24,10 @@ export interface AvifPixels {
 export function avifPixels(bytes: Buffer): AvifPixels {
   return orUnclear(() => {
     const meta = metaOf(bytes)
-    return meta === undefined
-      ? { largest: 0, decoded: 0 }
-      : itemPixels(bytes, readItems(meta.data.subarray(4)))
-  })
+    if (meta === undefined) return { largest: 0, decoded: 0 }
+    const { largest, decoded } = itemPixels(bytes, readItems(meta.data.subarray(4)))
+    return { largest, decoded }
+  }, NOT_TO_BE_FOLLOWED)
 }
 
 /**
@@ -58,27 +63,30 @@ const HEIC_KINDS = new Set(['hvc1', 'grid', 'iovl', 'iden'])
  *
  * @throws Refusal CORRUPT_IMAGE, also where data are cut off; UNSUPPORTED_FORMAT for pictures of other kinds
  */
-export function heicPixels(bytes: Buffer): AvifPixels {
-  return orUnclear(() => {
-    const meta = metaOf(bytes)
-    const items = meta && readItems(meta.data.subarray(4))
-    if (items?.primary === undefined)
-      throw new Refusal('CORRUPT_IMAGE', 'The image cannot be decoded: it has no list of pictures.')
-    for (const id of usesOf(items).keys()) {
-      const kind = items.types.get(id) ?? ''
-      if (!HEIC_KINDS.has(kind)) {
-        throw new Refusal(
-          'UNSUPPORTED_FORMAT',
-          'The file begins as image/heic, but its picture is of another kind.',
-        )
+export function heicPixels(bytes: Buffer): HeicPixels {
+  return orUnclear(
+    () => {
+      const meta = metaOf(bytes)
+      const items = meta && readItems(meta.data.subarray(4))
+      if (items?.primary === undefined)
+        throw new Refusal('CORRUPT_IMAGE', 'The image cannot be decoded: it has no list of pictures.')
+      for (const id of usesOf(items).keys()) {
+        const kind = items.types.get(id) ?? ''
+        if (!HEIC_KINDS.has(kind)) {
+          throw new Refusal(
+            'UNSUPPORTED_FORMAT',
+            'The file begins as image/heic, but its picture is of another kind.',
+          )
+        }
+        for (const [offset, size] of items.places.get(id)?.extents ?? []) {
+          if (items.places.get(id)?.method === 0 && offset + size > bytes.length)
+            throw new Refusal('CORRUPT_IMAGE', 'The image cannot be decoded: its data is cut off.')
+        }
       }
-      for (const [offset, size] of items.places.get(id)?.extents ?? []) {
-        if (items.places.get(id)?.method === 0 && offset + size > bytes.length)
-          throw new Refusal('CORRUPT_IMAGE', 'The image cannot be decoded: its data is cut off.')
-      }
-    }
-    return itemPixels(bytes, items)
-  })
+      return itemPixels(bytes, items)
+    },
+    { ...NOT_TO_BE_FOLLOWED, piece: 0 },
+  )
 }
 
 /** Brands of image sequences: `avis` is AVIF's own, `msf1` that of HEIF, and the others HEVC's (ISO/IEC 23008-12, 10.3, B.4). */
@@ -88,7 +96,7 @@ const SEQUENCE_BRANDS = ['avis', 'msf1', 'hevc', 'hevx']
  * An animated AVIF, or a sequence of HEVC, as the still picture that is in it too, which is its first frame: libvips opens
  * none of the brand `avis`, and the samples of `moov` are not in `avifPixels`.
  *
- * @param brand of stills
+ * @param brand of stills; of HEIC the samples go whatever its brands are
  * @param file any file; one that is not a sequence comes back as it is
  */
 export function stillOf(file: Buffer, brand: 'avif' | 'heic' = 'avif'): Buffer {
@@ -99,7 +107,7 @@ export function stillOf(file: Buffer, brand: 'avif' | 'heic' = 'avif'): Buffer {
   for (let at = first; at < first + ftyp.data.length; at += 4) {
     if (SEQUENCE_BRANDS.includes(file.toString('latin1', at, at + 4))) brands.push(at)
   }
-  if (brands.length === 0) return file
+  if (brands.length === 0 && brand === 'avif') return file
   const still = Buffer.from(file)
   for (const at of brands) still.write(brand, at, 'latin1')
   for (const { type, at } of boxes(file)) if (type === 'moov') still.write('free', at + 4, 'latin1')
@@ -335,11 +343,11 @@ const MAX_BRANDS_BYTES = 256
 
 const NOT_TO_BE_FOLLOWED: AvifPixels = { largest: 0, decoded: Number.POSITIVE_INFINITY }
 
-function orUnclear(look: () => AvifPixels): AvifPixels {
+function orUnclear<T>(look: () => T, unclear: T): T {
   try {
     return look()
   } catch (error) {
-    if (error instanceof Unclear) return NOT_TO_BE_FOLLOWED
+    if (error instanceof Unclear) return unclear
     // Buffer's own words for it (https://nodejs.org/api/errors.html), which no other RangeError has.
     const { code } = error as NodeJS.ErrnoException
     if (code !== 'ERR_OUT_OF_RANGE' && code !== 'ERR_BUFFER_OUT_OF_BOUNDS') throw error
@@ -564,11 +572,12 @@ function readPlaces(iloc: Buffer | undefined): Map<number, Place> {
 const NO_PICTURES = new Set(['Exif', 'mime', 'uri '])
 
 /** @throws Unclear, RangeError */
-function itemPixels(file: Buffer, items: Items): AvifPixels {
+function itemPixels(file: Buffer, items: Items): HeicPixels {
   const dataOf = readerOf(file, items)
   const measured = new Map<string, { frames: number; area: number }>()
   const steps = { left: MAX_STEPS }
   let largest = 0
+  let piece = 0
   let decoded = 0
   for (const [id, uses] of usesOf(items)) {
     const type = items.types.get(id)
@@ -586,9 +595,10 @@ function itemPixels(file: Buffer, items: Items): AvifPixels {
     measured.set(key, known)
     const area = Math.max(known.area, ...areas)
     largest = Math.max(largest, area)
+    if (known.frames > 0) piece = Math.max(piece, area)
     decoded += known.frames * uses * area
   }
-  return { largest, decoded }
+  return { largest, piece, decoded }
 }
 
 /** What a property says of the pixels of its item: a size, or data that come before those of the item. */
