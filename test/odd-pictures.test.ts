@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { GetObjectCommand } from '@aws-sdk/client-s3'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { avifPixels } from '../packages/image-guard/index.ts'
+import { avifPixels, prepare } from '../packages/image-guard/index.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import {
@@ -214,6 +214,19 @@ it.each<[what: string, chunks: Buffer[]]>([
     (await render(withChunks(plain, ...chunks), 's3')).thumbnail,
     Array(4).fill([68, 136, 204]),
   )
+})
+
+it('a file in sRGB is not touched, however it says so', async () => {
+  const points = [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000]
+  const [gAMA, cHRM] = [pngChunk('gAMA', u32(45_455)), pngChunk('cHRM', Buffer.concat(points.map(u32)))]
+  const png = await flat(100, 100).png().toBuffer()
+  for (const said of [[], [gAMA], [gAMA, cHRM], [pngChunk('cICP', Buffer.from([1, 13, 0, 1]))]]) {
+    const file = withChunks(png, ...said)
+    expect(prepare(file, 'image/png').equals(file)).toBe(true)
+  }
+  // Its AV1 data say 1 and 13.
+  const avif = await flat(100, 100).avif({ effort: 0 }).toBuffer()
+  expect(prepare(avif, 'image/avif').equals(avif)).toBe(true)
 })
 
 describe('a slip that changes no pixel is mended, and a cut beside it is not:', () => {

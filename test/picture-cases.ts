@@ -203,6 +203,7 @@ const cHRM = (...values: number[]): Buffer => pngChunk('cHRM', hundredThousandth
 const cICP = (primaries: number, transfer: number, matrix = 0, full = 1): Buffer =>
   pngChunk('cICP', Buffer.from([primaries, transfer, matrix, full]))
 const sRGB = pngChunk('sRGB', Buffer.from([0]))
+const SRGB_POINTS = [0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06]
 const P3_POINTS = [0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06]
 const PROPHOTO_POINTS = [0.3457, 0.3585, 0.7347, 0.2653, 0.1596, 0.8404, 0.0366, 0.0001]
 
@@ -317,6 +318,7 @@ function* pngs(): Generator<Recipe> {
   yield ['cICP before sRGB', async () => withChunks(plain, cICP(12, 13), sRGB)]
   yield ['sRGB before gAMA', async () => withChunks(plain, gAMA(1), sRGB)]
   yield ['gAMA of sRGB', async () => withChunks(plain, gAMA(0.45455))]
+  yield ['sRGB by cHRM and gAMA', async () => withChunks(plain, gAMA(0.45455), cHRM(...SRGB_POINTS))]
   yield ['gAMA of 1.8', async () => withChunks(plain, gAMA(0.55556))]
   yield ['gAMA of 2.8', async () => withChunks(plain, gAMA(0.35))]
   yield ['ProPhoto by cHRM and gAMA', async () => withChunks(plain, gAMA(0.55556), cHRM(...PROPHOTO_POINTS))]

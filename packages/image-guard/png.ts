@@ -173,13 +173,18 @@ function coloursSaid(said: Map<string, Buffer>): Colours | undefined {
   if (said.has('iCCP') || said.has('sRGB')) return undefined
   const [encoding] = numbers(said.get('gAMA'))
   if (encoding === undefined || encoding < LEAST_GAMMA || encoding > MOST_GAMMA) return undefined
-  const chromaticities = said.get('cHRM')
-  if (chromaticities?.length === 32) {
-    const [wx = 0, wy = 0, rx = 0, ry = 0, gx = 0, gy = 0, bx = 0, by = 0] = numbers(chromaticities)
-    return { chromaticities: [rx, ry, gx, gy, bx, by, wx, wy], curve: gamma(1 / encoding) }
+  const curve = gamma(1 / encoding)
+  const off = Math.abs(encoding * 2.2 - 1)
+  const points = said.get('cHRM')
+  if (points?.length !== 32) {
+    return off <= NEAR_SRGB ? undefined : { chromaticities: SRGB_CHROMATICITIES, curve }
   }
-  if (Math.abs(encoding * 2.2 - 1) <= NEAR_SRGB) return undefined
-  return { chromaticities: SRGB_CHROMATICITIES, curve: gamma(1 / encoding) }
+  const [wx = 0, wy = 0, rx = 0, ry = 0, gx = 0, gy = 0, bx = 0, by = 0] = numbers(points)
+  const chromaticities = [rx, ry, gx, gy, bx, by, wx, wy] as const
+  const areOfSrgb = SRGB_CHROMATICITIES.every(
+    (value, at) => Math.abs(value - (chromaticities[at] ?? 0)) < 0.002,
+  )
+  return areOfSrgb && off <= WRITTEN_FOR_SRGB ? undefined : { chromaticities, curve }
 }
 
 /** Of the picture, or of the screen that it was made on, in 10,000ths. */
@@ -194,6 +199,8 @@ const LEAST_GAMMA = 0.000_16
 const MOST_GAMMA = 6_250
 /** A gAMA by itself that is so near to 1 / 2.2 means sRGB to browsers. */
 const NEAR_SRGB = 0.05
+/** Beside the primaries of sRGB it is what many programs write for sRGB, whose own curve is less than 9 of 255 away. */
+const WRITTEN_FOR_SRGB = 0.002
 
 /** Of gAMA and cHRM, in 100,000ths. */
 const numbers = (data: Buffer = Buffer.alloc(0)) =>
