@@ -428,6 +428,7 @@ export function openApi({
           summary: 'This document as a page',
           responses: {
             200: response('HTML.', { type: 'text/html', schema: { type: 'string' } }),
+            ...refusals('INVALID_PARAMETER'),
           },
         },
       },
@@ -439,6 +440,7 @@ export function openApi({
           summary: 'The web page',
           responses: {
             200: response('HTML.', { type: 'text/html', schema: { type: 'string' } }),
+            ...refusals('INVALID_PARAMETER'),
           },
         },
       },
