@@ -94,6 +94,8 @@ const QUERY_PARAMETERS: Record<string, readonly string[]> = {
   'POST /images': ['filename', 'analyses'],
   'POST /uploads': ['analyses'],
   'GET /images': Object.keys(listSchema.shape),
+  // The page keeps its filters in its own address.
+  'GET /': Object.keys(listSchema.shape),
   'GET /images/:imageId': Object.keys(waitSchema.shape),
 }
 /** Lists: to give one twice is to give both. */
@@ -151,9 +153,13 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     )
   })
 
-  // Pages take any query: to the address of a page, others add theirs (`utm_source`).
-  app.get('/', (c) => showPage(c, deps.page))
+  app.get('/', (c) => {
+    demandKnownQuery(c)
+    return showPage(c, deps.page)
+  })
+  // The reference asks for what is beside it, which is elsewhere behind a slash.
   app.get('/docs', (c) => {
+    demandKnownQuery(c)
     // The reference asks for what is beside it, which is elsewhere behind a slash.
     return hasTrailingSlash(c) ? c.redirect('../docs', 308) : showPage(c, deps.docs())
   })
