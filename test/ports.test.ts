@@ -450,7 +450,7 @@ describe('the embedded AWS', () => {
       new GetObjectCommand({ Bucket: BUCKET, Key: `originals/${imageId}` }),
     )
     expect((await send(system.awsEndpoint, 'GET', url.slice(system.awsEndpoint.length))).status).toBe(200)
-    expect((await other.send(new ListObjectsV2Command({ Bucket: BUCKET }))).KeyCount).toBe(2)
+    expect((await other.send(new ListObjectsV2Command({ Bucket: BUCKET }))).KeyCount).toBe(3)
     other.destroy()
   })
 })
