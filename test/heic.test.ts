@@ -342,12 +342,31 @@ describe.skipIf(!isInstalled)('the decoder of HEIC', () => {
     await until('the thread has ended', async () => threads() === before || undefined)
   })
 
+  it('ends with its picture, also in the middle of one', async () => {
+    const before = threads()
+    // Minutes of work in little memory.
+    const endless = heic({ ...picture(), data: Buffer.concat(Array(50_000).fill(CODED)) })
+    let during = before
+    const late = async (answer: Promise<unknown>): Promise<never> => {
+      // It never comes.
+      answer.catch(() => {})
+      during = threads()
+      throw new Error('late')
+    }
+    await expect(decodeHeic(endless, 100_000_000, late)).rejects.toThrow('late')
+    expect(during).toBeGreaterThan(before)
+    expect(threads()).toBe(before)
+  })
+
   it('has no more memory than it is given: what needs more fails, and the process lives', async () => {
     const file = heic(...grid(10, 10))
-    await expect(decodeHeic(file, 20_000_000, pass)).rejects.toThrow('libheif cannot decode it.')
-    await expect(decodeHeic(file, 100_000_000, pass)).resolves.toMatchObject({
-      ...{ width: 10 * WIDTH, height: 10 * HEIGHT, channels: 3 },
-    })
+    const end = (bytes: number): Promise<string> =>
+      decodeHeic(file, bytes, pass).then(
+        ({ width, height, channels }) => `${width} × ${height} × ${channels}`,
+        ({ message }: Error) => message,
+      )
+    expect(await end(20_000_000)).toBe('libheif cannot decode it.')
+    expect(await end(100_000_000)).toBe(`${10 * WIDTH} × ${10 * HEIGHT} × 3`)
   })
 
   it('meets damaged files with verdicts or pictures, and with nothing else', async () => {
@@ -378,7 +397,11 @@ it('without its decoder, HEIC=on keeps the system from starting, with one senten
   const { status, stderr } = spawnSync(
     process.execPath,
     ['--disable-warning=ExperimentalWarning', 'local/main.ts'],
-    { cwd: folder, encoding: 'utf8', env: { ...inherited, HEIC: 'on', PORT: '0', AWS_PORT: '0' } },
+    {
+      ...{ cwd: folder, encoding: 'utf8', env: { ...inherited, HEIC: 'on', PORT: '0', AWS_PORT: '0' } },
+      // Of a system that does start.
+      timeout: 30_000,
+    },
   )
   expect({ status, stderr }).toEqual({
     status: 1,

@@ -20,6 +20,7 @@ const rules = ['test/rules.test.ts']
 const uploads = ['test/uploads.test.ts']
 const lambda = ['test/lambda.test.ts']
 const metadata = ['test/metadata.test.ts']
+const heic = ['test/heic.test.ts']
 const position = ['test/position.test.ts']
 
 export const MUTANTS: Mutant[] = [
@@ -851,5 +852,83 @@ export const MUTANTS: Mutant[] = [
     from: 'Object.getPrototypeOf(error) === Error.prototype',
     to: 'error instanceof Error',
     tests: worker,
+  },
+  // HEIC
+  {
+    name: 'the size in the parameters of a HEIC is not read',
+    file: 'packages/image-guard/hevc.ts',
+    from: '  return number() * number()\n',
+    to: '  return 0\n',
+    tests: heic,
+  },
+  {
+    name: 'pictures that are coded in a HEIC are not counted',
+    file: 'packages/image-guard/hevc.ts',
+    from: 'coded.frames += 1',
+    to: 'coded.frames += 0',
+    tests: heic,
+  },
+  {
+    name: 'a HEIC may hold pictures of any kind',
+    file: 'packages/image-guard/avif.ts',
+    from: 'if (!HEIC_KINDS.has(kind)) {',
+    to: 'if (false) {',
+    tests: heic,
+  },
+  {
+    name: 'the decoder of HEIC may have any memory',
+    file: 'worker/heic-thread.mjs',
+    from: '> mostBytes) throw',
+    to: '> Infinity) throw',
+    tests: heic,
+  },
+  {
+    name: 'a thread goes on with a picture that was given up',
+    file: 'worker/heic.ts',
+    from: '    await thread.terminate()\n',
+    to: '',
+    tests: heic,
+  },
+  {
+    name: 'the system starts without the decoder of HEIC',
+    file: 'local/system.ts',
+    from: 'if (settings.HEIC) demandDecoder()',
+    to: 'if (false) demandDecoder()',
+    tests: heic,
+  },
+  {
+    name: 'what libheif cannot decode is tried again',
+    file: 'worker/heic.ts',
+    from: 'isLoaded[0] === 1 ?',
+    to: 'isLoaded[0] === 9 ?',
+    tests: heic,
+  },
+  {
+    name: 'the profile of a HEIC is dropped',
+    file: 'worker/thumbnail.ts',
+    from: 'return () => open(isUsable ? profiled : png)',
+    to: 'return () => open(png)',
+    tests: heic,
+  },
+  {
+    name: 'the worker takes HEIC where it is off',
+    file: 'worker/thumbnail.ts',
+    from: 'formatOf(original, heic)?.contentType',
+    to: 'formatOf(original, true)?.contentType',
+    tests: heic,
+  },
+  {
+    name: 'forms for HEIC are given where it is off',
+    file: 'api/app.ts',
+    from: 'acceptedTypes(deps.heic)',
+    to: 'acceptedTypes(true)',
+    tests: heic,
+  },
+  {
+    name: 'libheif refuses a HEIC of many pieces',
+    file: 'worker/thumbnail.ts',
+    from: "const unlimited = contentType === 'image/heic'",
+    to: 'const unlimited = false',
+    tests: heic,
   },
 ]
