@@ -12,6 +12,7 @@ import { decodeHeic } from '../worker/heic.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { startTestSystem, type TestSystem, until } from './context.ts'
 import { copyProject } from './copy.ts'
+import { BLUE, type Colour, expectColours, GREEN, P3, PALE_BLUE, RED, WHITE, YELLOW } from './four-areas.ts'
 import {
   CODED,
   colr,
@@ -28,45 +29,12 @@ import {
   WIDTH,
 } from './heic-files.ts'
 import { exif, quarters, seeded, u32 } from './pictures.ts'
+import { skipped } from './tools.ts'
 
 const root = join(import.meta.dirname, '..')
 /** It is optional: where npm has left it out, nothing here can be decoded. */
-const isInstalled = existsSync(join(root, 'node_modules/libheif-js'))
+const lacking = existsSync(join(root, 'node_modules/libheif-js')) ? [] : ['libheif-js']
 const { render } = createDecoder()
-
-type Colour = [red: number, green: number, blue: number]
-const RED: Colour = [200, 30, 30]
-const GREEN: Colour = [30, 160, 40]
-const BLUE: Colour = [30, 40, 200]
-const YELLOW: Colour = [230, 220, 60]
-const WHITE: Colour = [255, 255, 255]
-/** BLUE at half transparency, over white. */
-const PALE_BLUE: Colour = [142, 147, 228]
-/** The numbers of the four areas as those of Display P3: out of sRGB's reach, so that a channel ends at 0. */
-const P3: Record<'red' | 'green' | 'blue' | 'yellow', Colour> = {
-  red: [218, 0, 9],
-  green: [0, 163, 0],
-  blue: [28, 40, 208],
-  yellow: [232, 220, 0],
-}
-
-/** Out of 255: what JPEG, HEVC and chroma in half resolution may do to plain areas. */
-const TOLERANCE = 12
-
-/** @param wanted in the middle of the four quarters: top left, top right, bottom left, bottom right */
-async function expectColours(jpeg: Uint8Array, wanted: Colour[]): Promise<void> {
-  const { data, info } = await sharp(jpeg).raw().toBuffer({ resolveWithObject: true })
-  const seen = [0.25, 0.75].flatMap((y) =>
-    [0.25, 0.75].map((x) => {
-      const at = (Math.floor(y * info.height) * info.width + Math.floor(x * info.width)) * info.channels
-      return [...data.subarray(at, at + 3)]
-    }),
-  )
-  const off = seen.flat().map((value, index) => Math.abs(value - (wanted.flat()[index] ?? -1)))
-  expect(Math.max(...off), `${JSON.stringify(seen)} and not ${JSON.stringify(wanted)}`).toBeLessThanOrEqual(
-    TOLERANCE,
-  )
-}
 
 /** Of whatever a picture ends with that is not rendered. */
 const verdictOn = (bytes: Buffer, options = {}): Promise<unknown> =>
@@ -94,7 +62,7 @@ const announcedTypes = ({ app }: TestSystem): Promise<string[]> =>
     fetch: (url, init) => app.request(url, init),
   }).contentTypes()
 
-describe.skipIf(!isInstalled)('with HEIC=on a photo of a telephone', () => {
+describe.skipIf(lacking.length > 0)(`with HEIC=on a photo of a telephone${skipped(lacking)}`, () => {
   let system: TestSystem
   beforeAll(async () => {
     system = await startTestSystem({ heic: true })
@@ -326,7 +294,7 @@ describe('before a HEIC is decoded', () => {
   })
 })
 
-describe.skipIf(!isInstalled)('the decoder of HEIC', () => {
+describe.skipIf(lacking.length > 0)(`the decoder of HEIC${skipped(lacking)}`, () => {
   const threads = (): number =>
     process.getActiveResourcesInfo().filter((name) => /worker|messageport/i.test(name)).length
   const pass = <T>(work: Promise<T>): Promise<T> => work

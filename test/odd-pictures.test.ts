@@ -7,6 +7,18 @@ import { avifPixels, prepare } from '../packages/image-guard/index.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import {
+  BLUE,
+  type Colour,
+  coloursOfQuarters,
+  expectColours,
+  GREEN,
+  P3,
+  PALE_BLUE,
+  RED,
+  WHITE,
+  YELLOW,
+} from './four-areas.ts'
+import {
   box,
   flat,
   fullBox,
@@ -27,37 +39,6 @@ import {
 const { render } = createDecoder()
 const odd = (name: string): Buffer => readFileSync(join(import.meta.dirname, 'fixtures/odd', name))
 
-type Colour = [red: number, green: number, blue: number]
-const RED: Colour = [200, 30, 30]
-const GREEN: Colour = [30, 160, 40]
-const BLUE: Colour = [30, 40, 200]
-const YELLOW: Colour = [230, 220, 60]
-const WHITE: Colour = [255, 255, 255]
-/** BLUE at half transparency, over white. */
-const PALE_BLUE: Colour = [142, 147, 228]
-
-/** Colours in the middle of the four quarters: top left, top right, bottom left, bottom right. */
-async function quarters(picture: Buffer): Promise<Colour[]> {
-  const { data, info } = await sharp(picture).removeAlpha().raw().toBuffer({ resolveWithObject: true })
-  return [0.25, 0.75].flatMap((y) =>
-    [0.25, 0.75].map((x): Colour => {
-      const at = (Math.floor(y * info.height) * info.width + Math.floor(x * info.width)) * info.channels
-      return [data[at] ?? -1, data[at + 1] ?? -1, data[at + 2] ?? -1]
-    }),
-  )
-}
-
-/** Out of 255: what JPEG and chroma in half resolution may do to plain areas. */
-const TOLERANCE = 12
-
-async function expectColours(picture: Buffer, wanted: Colour[]): Promise<void> {
-  const seen = await quarters(picture)
-  const off = seen.flat().map((value, index) => Math.abs(value - (wanted.flat()[index] ?? -1)))
-  expect(Math.max(...off), `${JSON.stringify(seen)} and not ${JSON.stringify(wanted)}`).toBeLessThanOrEqual(
-    TOLERANCE,
-  )
-}
-
 describe('a picture that is out of the ordinary ends completed, with the colours that browsers draw:', () => {
   let system: TestSystem
   beforeAll(async () => {
@@ -71,17 +52,7 @@ describe('a picture that is out of the ordinary ends completed, with the colours
     ['premultiplied transparency', 'avif-alpha-premult.avif', [RED, WHITE, PALE_BLUE, YELLOW]],
     ['a GIF whose first frame is small', 'gif-small-first.gif', [RED, WHITE, WHITE, WHITE]],
     ['a PNG whose window is said to be too small', 'png-window-small.png', [RED, GREEN, BLUE, YELLOW]],
-    // Out of sRGB's reach, so that a channel ends at 0.
-    [
-      'Display P3 of 16 bits',
-      'png16-rgb-p3.png',
-      [
-        [218, 0, 9],
-        [0, 163, 0],
-        [28, 40, 208],
-        [232, 220, 0],
-      ],
-    ],
+    ['Display P3 of 16 bits', 'png16-rgb-p3.png', [P3.red, P3.green, P3.blue, P3.yellow]],
     [
       'Display P3 that no profile says',
       'avif8-nclx-p3.avif',
@@ -421,7 +392,7 @@ it('grey of 16 bits is converted by its profile', async () => {
   expect((await sharp(grey).metadata()).depth).toBe('ushort')
   const linear = withProfile(grey, linearGrey())
   // Half of the light is 188 of 255 in sRGB (IEC 61966-2-1: 1.055 × 0.5 ^ (1 / 2.4) − 0.055).
-  const [first] = await quarters((await render(linear, 's3')).thumbnail)
+  const [first] = await coloursOfQuarters((await render(linear, 's3')).thumbnail)
   expect(
     first?.every((value) => Math.abs(value - 188) <= 3),
     JSON.stringify(first),
