@@ -22,11 +22,11 @@ import {
   thumbnailKey,
 } from '../shared/image.ts'
 import type { Identify } from './auth.ts'
-import { ApiError, problem, quoted } from './errors.ts'
 import type { Page } from './page.ts'
 import { createWaiting, getOwnImage, listImages } from './records.ts'
 import {
   type Accepted,
+  ApiError,
   analysesSchema,
   announcedSchema,
   type Event,
@@ -38,6 +38,8 @@ import {
   listSchema,
   type Presigned,
   parse,
+  problem,
+  quoted,
   refuseUnknown,
   shown,
   type UploadForm,

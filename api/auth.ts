@@ -2,7 +2,7 @@ import type { Context } from 'hono'
 import type { JWTVerifyGetKey } from 'jose'
 import * as z from 'zod'
 import { type AuthConfig, issuerUrl } from '../shared/config.ts'
-import { ApiError } from './errors.ts'
+import { ApiError } from './schemas.ts'
 
 /**
  * Who is asking, as the owner of images: a name that is the same for every request of one caller and of nobody else.

@@ -15,9 +15,11 @@ import {
   STATUSES,
   thumbnailSchema,
 } from '../shared/image.ts'
-import { API_ERRORS, ApiError, type ApiErrorCode, problemOf } from './errors.ts'
 import * as examples from './examples.ts'
 import {
+  API_ERRORS,
+  ApiError,
+  type ApiErrorCode,
   acceptedSchema,
   analysesSchema,
   announcedSchema,
@@ -30,6 +32,7 @@ import {
   listedView,
   listSchema,
   presignedSchema,
+  problemOf,
   problemSchema,
   uploadFormSchema,
   waitSchema,

@@ -14,8 +14,8 @@ import {
 import { type JobQueue, sendJob } from '../shared/job.ts'
 import { labelKeys, unindexLabels } from '../shared/labels.ts'
 import { deleteObjects, getImage, nextRun, type Records, updateImage } from '../shared/records.ts'
-import { ApiError } from './errors.ts'
 import { claimIdempotencyKey, countImage, createImage, deleteRecord, statusOf } from './records.ts'
+import { ApiError } from './schemas.ts'
 import type { Upload } from './upload.ts'
 
 export interface SubmitDeps extends Records, JobQueue {

@@ -1,8 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import type { Context } from 'hono'
 import { formatOf } from '../shared/format.ts'
-import { ApiError } from './errors.ts'
-import { firstUnknown, jsonImageSchema, parse, refuseUnknown } from './schemas.ts'
+import { ApiError, firstUnknown, jsonImageSchema, parse, refuseUnknown } from './schemas.ts'
 
 /** An image as a request carries it. */
 export interface Upload {

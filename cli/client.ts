@@ -1,5 +1,4 @@
-import type { ApiErrorCode } from '../api/errors.ts'
-import type { Event, ImageView, ListedView, UploadForm } from '../api/schemas.ts'
+import type { ApiErrorCode, Event, ImageView, ListedView, UploadForm } from '../api/schemas.ts'
 import { FORMAT_BYTES, formatOf, refusalOf } from '../shared/format.ts'
 import type { AnalysisName, ImageId, Status } from '../shared/image.ts'
 

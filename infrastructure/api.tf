@@ -286,7 +286,7 @@ resource "aws_api_gateway_integration" "api" {
 }
 
 # What the gateway refuses by itself never reaches the function, and has to look as if it had: the same codes
-# (api/errors.ts), the same media type. Defaults carry no status, which would overwrite every other one's.
+# (api/schemas.ts), the same media type. Defaults carry no status, which would overwrite every other one's.
 locals {
   problems = {
     MISSING_AUTHENTICATION_TOKEN = { status = 401, code = "UNAUTHENTICATED", detail = "Sign the request with AWS Signature Version 4." }

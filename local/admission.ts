@@ -1,6 +1,6 @@
 import { totalmem } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ApiError } from '../api/errors.ts'
+import { ApiError } from '../api/schemas.ts'
 import { Budget } from '../worker/budget.ts'
 
 /**
