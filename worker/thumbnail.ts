@@ -1,7 +1,5 @@
 import sharp, { type Metadata, type OutputInfo, type Sharp, type SharpOptions } from 'sharp'
 import {
-  avifPixels,
-  heicPixels,
   isOfCommonCoding,
   isPremultiplied,
   prepare,
@@ -280,10 +278,10 @@ async function appraise(original: Uint8Array, options: AppraiseOptions = {}): Pr
   if (contentType === undefined) {
     throw new Verdict('UNSUPPORTED_FORMAT', refusalOf(original, heic))
   }
-  const bytes = prepare(original, contentType)
+  const { bytes, coded } = prepare(original, contentType)
   // In its turn as well, so that its time is not spent waiting for a thread.
   const metadata = await decodes.run(bytes.length, () => readMetadata(bytes, contentType), { inTime, signal })
-  const kind = kindOf(contentType, metadata, bytes)
+  const kind = kindOf(contentType, metadata, coded?.piece)
   const { width, height } = upright(metadata)
   if (Math.min(width, height) < MIN_SIDE) {
     throw new Verdict(
@@ -297,7 +295,7 @@ async function appraise(original: Uint8Array, options: AppraiseOptions = {}): Pr
     metadata,
     width,
     height,
-    memory: weigh(bytes, original.length, kind, metadata),
+    memory: weigh(bytes, original.length, kind, metadata, coded?.largest),
   }
 }
 
@@ -305,16 +303,15 @@ async function appraise(original: Uint8Array, options: AppraiseOptions = {}): Pr
  * Bytes of memory that it takes to decode an image.
  *
  * @param size of the whole file, which is in memory too where `bytes` are only what shows
+ * @param within pixels of the largest picture within an AVIF or a HEIC
  * @throws Verdict TOO_MANY_PIXELS, CORRUPT_IMAGE
  */
-function weigh(bytes: Buffer, size: number, kind: Kind, metadata: Metadata): number {
+function weigh(bytes: Buffer, size: number, kind: Kind, metadata: Metadata, within = 0): number {
   const { width, height, channels, depth } = metadata
   const limit = MAX_PIXELS[kind]
-  const isAvif = kind === 'avif' || kind === 'deep avif'
   const isHeic = kind.endsWith('heic') || kind === 'heic of pieces'
-  const within = isAvif ? avifPixels(bytes) : isHeic ? heicPixels(bytes) : undefined
   // What is cropped away, or only says how transparent the rest is, is decoded too.
-  const pixels = Math.max(width * height, within?.largest ?? 0)
+  const pixels = Math.max(width * height, within)
   if (pixels > limit) {
     throw tooMuch(`The image is ${width} × ${height}; ${kind} may have ${limit / 1e6} million pixels.`)
   }
@@ -400,7 +397,8 @@ const damaged = (cause: unknown): Verdict =>
 /** Pixels of a piece that is small beside the picture: those of telephones have 512 × 512 or 1024 × 1024. */
 const MAX_PIECE = 1_100_000
 
-function kindOf(contentType: ContentType, metadata: Metadata, bytes: Buffer): Kind {
+/** @param piece pixels of the largest picture within a HEIC that is coded in one piece */
+function kindOf(contentType: ContentType, metadata: Metadata, piece = 0): Kind {
   const { isProgressive, space, orientation = 1, bitsPerSample = 8 } = metadata
   if (contentType === 'image/jpeg') {
     if (!isProgressive) return 'jpeg'
@@ -412,7 +410,7 @@ function kindOf(contentType: ContentType, metadata: Metadata, bytes: Buffer): Ki
   if (contentType === 'image/avif') return bitsPerSample > 8 ? 'deep avif' : 'avif'
   if (contentType === 'image/heic') {
     if (bitsPerSample > 8 || metadata.hasAlpha) return 'deep or transparent heic'
-    return heicPixels(bytes).piece <= MAX_PIECE ? 'heic of pieces' : 'heic'
+    return piece <= MAX_PIECE ? 'heic of pieces' : 'heic'
   }
   return contentType === 'image/webp' ? 'webp' : 'gif'
 }

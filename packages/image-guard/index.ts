@@ -1,5 +1,14 @@
 import { frames, withClearSurround, withGifEnd } from './animation.ts'
-import { avifPixels, heicPixels, stillOf, withAvifProfile, withOneMeta, withTurnedAlpha } from './avif.ts'
+import {
+  type AvifPixels,
+  avifPixels,
+  type HeicPixels,
+  heicPixels,
+  stillOf,
+  withAvifProfile,
+  withOneMeta,
+  withTurnedAlpha,
+} from './avif.ts'
 import { hasCommonFrame, jpegSegments, withoutSlips } from './jpeg.ts'
 import { MAX_AVIF_PIXELS, MAX_FRAMES, MAX_HEIC_PIXELS, MAX_SEGMENTS, Refusal } from './limits.ts'
 import { hasCommonChunks, withoutText, withPngProfile, withWholeWindow } from './png.ts'
@@ -7,7 +16,7 @@ import { hasCommonChunks, withoutText, withPngProfile, withWholeWindow } from '.
 export { avifPixels, heicPixels, isPremultiplied } from './avif.ts'
 export { readExif } from './exif.ts'
 export { refuseManyScans } from './jpeg.ts'
-export { MAX_AVIF_PIXELS, MAX_HEIC_PIXELS, Refusal } from './limits.ts'
+export { Refusal } from './limits.ts'
 export { tagged } from './png.ts'
 export { blankPosition } from './position.ts'
 export { withScanMended } from './scan.ts'
@@ -23,6 +32,13 @@ export function isOfCommonCoding(file: Uint8Array, contentType: 'image/jpeg' | '
   return contentType === 'image/jpeg' ? hasCommonFrame(bytes) : hasCommonChunks(bytes)
 }
 
+export interface Prepared {
+  /** The file without what does not show, and without slips. */
+  bytes: Buffer
+  /** What a decoder has to do for the pictures within an AVIF or a HEIC. */
+  coded?: AvifPixels & Partial<HeicPixels>
+}
+
 /**
  * Prepares a file for libvips: refuses what a few bytes can ask of a decoder beyond the pixels that they show, and mends
  * what every viewer shows whole. Only boxes, chunks and markers are read, before libvips sees the file, since libvips does
@@ -30,10 +46,9 @@ export function isOfCommonCoding(file: Uint8Array, contentType: 'image/jpeg' | '
  *
  * @param original any file
  * @param contentType what the file begins as, like `image/avif`
- * @returns the file without what does not show, and without slips
  * @throws Refusal CORRUPT_IMAGE, TOO_MANY_PIXELS, UNSUPPORTED_FORMAT
  */
-export function prepare(original: Uint8Array, contentType: string): Buffer {
+export function prepare(original: Uint8Array, contentType: string): Prepared {
   if (contentType === 'image/heic')
     return prepareHeic(Buffer.from(original.buffer, original.byteOffset, original.length))
   const still = stillOf(withoutSlips(withPngProfile(withWholeWindow(withoutText(original)))))
@@ -44,21 +59,21 @@ export function prepare(original: Uint8Array, contentType: string): Buffer {
   if ((contentType === 'image/gif' || contentType === 'image/webp') && frames(bytes) > MAX_FRAMES) {
     throw new Refusal('TOO_MANY_PIXELS', `The animation has more than ${MAX_FRAMES} frames.`)
   }
-  if (contentType !== 'image/avif') return withClearSurround(withGifEnd(bytes))
-  refuseMore(avifPixels(bytes).decoded, MAX_AVIF_PIXELS)
-  return withAvifProfile(withTurnedAlpha(bytes))
+  if (contentType !== 'image/avif') return { bytes: withClearSurround(withGifEnd(bytes)) }
+  return prepareCoded(bytes, avifPixels(bytes), MAX_AVIF_PIXELS)
 }
 
-function prepareHeic(original: Buffer): Buffer {
+function prepareHeic(original: Buffer): Prepared {
   const bytes = withOneMeta(stillOf(original, 'heic'))
-  refuseMore(heicPixels(bytes).decoded, MAX_HEIC_PIXELS)
-  return withAvifProfile(withTurnedAlpha(bytes))
+  return prepareCoded(bytes, heicPixels(bytes), MAX_HEIC_PIXELS)
 }
 
-function refuseMore(pixels: number, most: number): void {
-  if (pixels <= most) return
-  throw new Refusal(
-    'TOO_MANY_PIXELS',
-    `The pictures within the image may have ${most / 1e6} million pixels together.`,
-  )
+function prepareCoded(bytes: Buffer, coded: AvifPixels & Partial<HeicPixels>, most: number): Prepared {
+  if (coded.decoded > most) {
+    throw new Refusal(
+      'TOO_MANY_PIXELS',
+      `The pictures within the image may have ${most / 1e6} million pixels together.`,
+    )
+  }
+  return { bytes: withAvifProfile(withTurnedAlpha(bytes)), coded }
 }
