@@ -151,7 +151,7 @@ export async function durability(): Promise<object[]> {
     for (const system of [kept, passing]) await costOf(system, 0)
     const rows: object[] = []
     for (let round = 1; round <= ROUNDS; round += 1) {
-      // In turns, so that what else the machine does meets both.
+      // In turns, so that other work of the machine slows both.
       const [withDisk, without] = [
         await costOf(kept, round * A_ROUND),
         await costOf(passing, round * A_ROUND),

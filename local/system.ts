@@ -448,12 +448,12 @@ const rekognitionClient = (target: AwsTarget, ms?: number): RekognitionClient =>
 const STAND_IN = 'the stand-in'
 const LOCAL_MODELS = 'local models'
 
-/** @returns the models that answer, or undefined where something else does */
+/** @returns the models; undefined where another Rekognition is asked for, or they are not installed */
 function openVision(
   { REKOGNITION, AWS_ENDPOINT_URL_REKOGNITION }: Settings,
   log: WorkerDeps['log'],
 ): Vision | undefined {
-  // Whoever names another Rekognition wants that one.
+  // A Rekognition that is named by its address is used.
   if (REKOGNITION !== 'local' || AWS_ENDPOINT_URL_REKOGNITION !== undefined) return undefined
   if (isInstalled()) return createVision()
   log.warn('The models are not installed, so the stand-in measures pixels; "npm ci" installs them.', {})
@@ -493,7 +493,7 @@ function openRecordings(
     const who = AWS_ENDPOINT_URL_REKOGNITION ?? 'Amazon Rekognition'
     return { recall: createRecordings({ folder, real }), name: `${who}, recorded in ${folder}` }
   }
-  // Whoever names another Rekognition wants that one.
+  // A Rekognition that is named by its address is used.
   if (real !== undefined || AWS_ENDPOINT_URL_REKOGNITION !== undefined) return undefined
   const count = countRecordings(folder)
   if (count !== undefined) {

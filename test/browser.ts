@@ -14,7 +14,7 @@ export const CHROMIUM =
 export const skippedWithoutBrowser = skipped(CHROMIUM === undefined ? ['Chromium (CHROMIUM)'] : [])
 
 /**
- * A browser that asks nobody for anything but what a test opens.
+ * A browser that sends no request but for what a test opens.
  *
  * @param more arguments
  */

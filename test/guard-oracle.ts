@@ -8,7 +8,7 @@ import { DECODE_BYTES, DECODE_SECONDS, type Kind, MAX_PIXELS } from '../worker/b
 import { createDecoder } from '../worker/thumbnail.ts'
 
 /**
- * An oracle for the guards: libvips by itself. What it decodes whole, within the memory and the pixels that an image may
+ * An oracle for the guards: libvips without them. What it decodes whole, within the memory and the pixels that an image may
  * take, is not to be refused.
  */
 

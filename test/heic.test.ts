@@ -36,7 +36,7 @@ const root = join(import.meta.dirname, '..')
 const lacking = existsSync(join(root, 'node_modules/libheif-js')) ? [] : ['libheif-js']
 const { render } = createDecoder()
 
-/** Of whatever a picture ends with that is not rendered. */
+/** What a picture that is not rendered ends with, or its size. */
 const verdictOn = (bytes: Buffer, options = {}): Promise<unknown> =>
   render(bytes, 's3', { heic: true, ...options }).then(
     ({ width, height }) => ({ width, height }),

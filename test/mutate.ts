@@ -78,7 +78,7 @@ async function judge(copy: string, { file, from, to, tests = simulation, rule }:
     const refuted = first.refuted.length > 0 || (await run(copy, tests)).refuted.length > 0
     if (!refuted) return 'ERROR   '
     if (rule === undefined) return KILLED
-    // It is the rule that kills it, and nothing in these tests besides.
+    // Only the rule kills it, and no other part of these tests.
     return (await run(copy, tests, [], { WITHOUT: rule })).failed === 0 ? KILLED : 'NOT BY IT'
   } finally {
     writeFileSync(path, original)

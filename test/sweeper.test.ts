@@ -51,7 +51,7 @@ const lose = async (): Promise<string> => {
   expect((await system.receiveJobs()).Records).toHaveLength(1)
   return imageId
 }
-/** What is received stays hidden from the next test, whatever a worker makes of it. */
+/** What is received stays hidden from the next test, finished or not. */
 const receiveForGood = async () => {
   const { Records } = await system.receiveJobs()
   return { Records: Records.map((record) => ({ ...record, receiptHandle: 'gone' })) }

@@ -102,7 +102,7 @@ describe('a bad image', () => {
     ids.splice(4, 0, await system.submit(photo.subarray(0, 30_000)))
     const batch = await system.receiveJobs()
     calls.length = 0
-    // However slow the machine is, no event is sent by itself before the others are there.
+    // However slow the machine is, no event is sent alone before the others are there.
     ownTime(system)
     expect(await run(batch)).toEqual({ batchItemFailures: [] })
     const statuses = await Promise.all(ids.map(async (id) => (await system.record(id)).status))

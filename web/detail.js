@@ -106,7 +106,7 @@ function renderPicture({ key, name, phase, preview, record }) {
     else announce(`${name} cannot be downloaded now.`)
   }
   const part = record?.preview ? '/preview' : '/original'
-  // Boxes are drawn over what is surely upright: browsers do not turn a WebP by its EXIF data.
+  // Boxes are drawn over the preview, which is upright: browsers do not turn a WebP by its EXIF data.
   const local = record?.preview ? undefined : preview
   // A list says of no image whether it has a preview; the whole record is on its way.
   const known = onServer && (phase !== 'completed' || hasResults(record))
@@ -486,7 +486,7 @@ function fileSection({ file, record, name }) {
   return h('section', {}, heading('File'), list)
 }
 
-/** By the camera's clock, whatever the time is here. @param {string | undefined} capturedAt */
+/** By the camera's clock, not by the clock here. @param {string | undefined} capturedAt */
 function takenText(capturedAt) {
   if (!capturedAt) return ''
   const [clock, offset] = [capturedAt.slice(0, 19), capturedAt.slice(19)]

@@ -303,15 +303,15 @@ async function appraise(original: Uint8Array, options: AppraiseOptions = {}): Pr
  * Bytes of memory that it takes to decode an image.
  *
  * @param size of the whole file, which is in memory too where `bytes` are only what shows
- * @param within pixels of the largest picture within an AVIF or a HEIC
+ * @param coded pixels of the largest picture within an AVIF or a HEIC
  * @throws Verdict TOO_MANY_PIXELS, CORRUPT_IMAGE
  */
-function weigh(bytes: Buffer, size: number, kind: Kind, metadata: Metadata, within = 0): number {
+function weigh(bytes: Buffer, size: number, kind: Kind, metadata: Metadata, coded = 0): number {
   const { width, height, channels, depth } = metadata
   const limit = MAX_PIXELS[kind]
   const isHeic = kind.endsWith('heic') || kind === 'heic of pieces'
   // What is cropped away, or only says how transparent the rest is, is decoded too.
-  const pixels = Math.max(width * height, within)
+  const pixels = Math.max(width * height, coded)
   if (pixels > limit) {
     throw tooMuch(`The image is ${width} × ${height}; ${kind} may have ${limit / 1e6} million pixels.`)
   }
@@ -359,7 +359,7 @@ const HEIF_CODINGS: Record<string, string> = { av1: 'avif', hevc: 'heic' }
 
 async function readMetadata(bytes: Buffer, contentType: ContentType): Promise<Metadata> {
   // Without a limit on pixels: the header is all that is read here, and its size is the answer.
-  // The 48 megapixels of a telephone are more pieces than libheif takes unless it is told, and `prepare` has counted them.
+  // A telephone's 48 megapixels are more pieces than libheif takes without `unlimited`, and `prepare` has counted them.
   const unlimited = contentType === 'image/heic'
   const metadata = await sharp(bytes, { ...INPUT, limitInputPixels: false, unlimited })
     .metadata()

@@ -96,7 +96,7 @@ const SEQUENCE_BRANDS = ['avis', 'msf1', 'hevc', 'hevx']
  * An animated AVIF, or a sequence of HEVC, as the still picture that is in it too, which is its first frame: libvips opens
  * none of the brand `avis`, and the samples of `moov` are not in `avifPixels`.
  *
- * @param brand of stills; of HEIC the samples go whatever its brands are
+ * @param brand of stills; the samples of a HEIC go with any brand
  * @param file any file; one that is not a sequence comes back as it is
  */
 export function stillOf(file: Buffer, brand: 'avif' | 'heic' = 'avif'): Buffer {

@@ -26,7 +26,7 @@ export function areaOfConfiguration(hvcC: Buffer): number {
 }
 
 /**
- * Of an item: units with their lengths before them, of 4 bytes, which is what libheif reads whatever `hvcC` says.
+ * Of an item: units with their lengths before them, of 4 bytes, which libheif reads with any length in `hvcC`.
  *
  * @param steps units that may be looked at yet; below zero they were too many
  */

@@ -68,9 +68,9 @@ const MAX_SLIPS = 100
 /**
  * A JPEG without the slips that some cameras and editors make in its header, which change no pixel but are warnings to
  * libjpeg like those of damaged data: bytes between segments that belong to none, a second beginning, a version of JFIF
- * that there never was, colours that Adobe never had, parameters of a progressive scan where there are none, a height that comes after the first scan, and
- * no marker at the end. (Where data is
- * missing too, the marker comes before its time, and libjpeg warns as before.)
+ * that there never was, colours that Adobe never had, parameters of a progressive scan where there are none, a height
+ * that comes after the first scan, and no marker at the end. (Where data is missing too, the marker comes before its time,
+ * and libjpeg warns as before.)
  *
  * @param file any file; one that is not a JPEG, or has no slips, comes back as it is
  */

@@ -146,7 +146,7 @@ export function withPngProfile(bytes: Buffer): Buffer {
   return tagged(bytes, profile)
 }
 
-/** A PNG with a profile, and with nothing else that says which colours its numbers are. */
+/** A PNG with a profile, and without other chunks that say which colours its numbers are. */
 export function tagged(png: Buffer, profile: Buffer): Buffer {
   // libpng refuses a length that is not a multiple of 4.
   const padded = Buffer.concat([profile, Buffer.alloc(-profile.length & 3)])
@@ -197,7 +197,7 @@ function peakOf(said: Map<string, Buffer>): number {
 /** What libpng takes in gAMA (pngrutil.c). */
 const LEAST_GAMMA = 0.000_16
 const MOST_GAMMA = 6_250
-/** A gAMA by itself that is so near to 1 / 2.2 means sRGB to browsers. */
+/** A gAMA without a cHRM that is so near to 1 / 2.2 means sRGB to browsers. */
 const NEAR_SRGB = 0.05
 /** Beside the primaries of sRGB it is what many programs write for sRGB, whose own curve is less than 9 of 255 away. */
 const WRITTEN_FOR_SRGB = 0.002

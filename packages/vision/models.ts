@@ -106,7 +106,7 @@ interface Session {
   run: (inputs: Record<string, object>) => Promise<Record<string, { dims: readonly number[]; data: unknown }>>
 }
 
-/** The native runtime where somebody has installed it, which is two to three times as fast; else the portable one. */
+/** The native runtime where it is installed, which is two to three times as fast; otherwise the portable one. */
 export async function loadRuntime(): Promise<Runtime> {
   const [native, portable] = ['onnxruntime-node', 'onnxruntime-web']
   try {
