@@ -242,6 +242,29 @@ describe('the format of a file', () => {
       })
   })
 
+  it('that is HEIC comes in where the deployment says so, from 16 bytes on', () => {
+    const photo = { name: 'a HEIC photo (iPhone)', todo: MOST_COMPATIBLE }
+    const accepted = 'Accepted are JPEG, PNG, WebP, GIF, AVIF and HEIC, told by their content.'
+    for (const brand of ['heic', 'heix']) {
+      const file = Buffer.from(`\0\0\0\x10ftyp${brand}\0\0\0\0mdat`, 'latin1')
+      for (const bytes of [file.subarray(0, 15), file.subarray(0, 16), file.subarray(0, 17)]) {
+        expect(formatOf(bytes)).toEqual(photo)
+        expect(formatOf(bytes, false)).toEqual(photo)
+        expect(formatOf(bytes, true)).toEqual(
+          bytes.length < 16 ? photo : { name: 'a HEIC picture', contentType: 'image/heic' },
+        )
+      }
+      expect(refusalOf(file)).toMatch(/^This is a HEIC photo \(iPhone\)\. Export .* GIF and AVIF, told/)
+      expect(refusalOf(file, true)).toBe(accepted)
+      expect(refusalOf(file.subarray(0, 15), true)).toBe(
+        `This is a HEIC photo (iPhone). ${MOST_COMPATIBLE} ${accepted}`,
+      )
+    }
+    // A burst is many pictures in a row.
+    const burst = Buffer.from('\0\0\0\x10ftyphevc\0\0\0\0', 'latin1')
+    expect(formatOf(burst, true)).toEqual(photo)
+  })
+
   it('is one of five that come in everywhere', () => {
     const all = MAGIC.flatMap(([{ contentType }]) => contentType ?? [])
     expect(acceptedTypes(false)).toEqual(all)
