@@ -119,10 +119,10 @@ describe('a client of AWS', () => {
     })
   })
 
-  it('leaves out of an item what is undefined', async () => {
+  it('leaves out of an item what is undefined, also within its parts', async () => {
     const sent: unknown[] = []
     const handle = async ({ body }: { body: Uint8Array }) => {
-      sent.push(JSON.parse(Buffer.from(body).toString()))
+      sent.push(JSON.parse(new TextDecoder().decode(body)))
       throw new Error('enough is known')
     }
     const credentials = { accessKeyId: 'a', secretAccessKey: 'b' }
@@ -130,9 +130,11 @@ describe('a client of AWS', () => {
       ...{ region: 'us-east-1', credentials, maxAttempts: 1, requestHandler: { handle } as never },
     })
     const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
-    const Item = { imageId: 'a', expiresAt: undefined }
+    const Item = { imageId: 'a', expiresAt: undefined, original: { key: 'k', filename: undefined } }
     await Promise.allSettled([dynamo.send(new PutCommand({ TableName: 't', Item }))])
-    expect(sent).toEqual([{ TableName: 't', Item: { imageId: { S: 'a' } } }])
+    expect(sent).toEqual([
+      { TableName: 't', Item: { imageId: { S: 'a' }, original: { M: { key: { S: 'k' } } } } },
+    ])
   })
 
   it.each([
