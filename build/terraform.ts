@@ -92,10 +92,15 @@ function run(
 ): Promise<Outcome> {
   // Nothing of this machine's AWS: the caller says what is needed.
   const inherited = Object.entries(process.env).filter(([name]) => !/^(AWS_|TF_)/.test(name))
+  // Terraform and its provider are short runs of Go, a third of whose work is to collect garbage.
+  const uncollected = { GOGC: 'off', GOMEMLIMIT: '1GiB' }
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, {
       cwd,
-      env: { ...Object.fromEntries(inherited), TF_IN_AUTOMATION: '1', TF_CLI_ARGS: '-no-color', ...env },
+      env: {
+        ...{ ...uncollected, ...Object.fromEntries(inherited) },
+        ...{ TF_IN_AUTOMATION: '1', TF_CLI_ARGS: '-no-color', ...env },
+      },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     })
