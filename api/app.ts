@@ -7,23 +7,23 @@ import { cors } from 'hono/cors'
 import { matchedRoutes } from 'hono/route'
 import type { Elapsed } from '../shared/aws.ts'
 import type { AuthConfig } from '../shared/config.ts'
-import { DETAIL_TYPES, EVENT_SOURCE, eventDetail } from '../shared/event.ts'
 import { acceptedTypes } from '../shared/format.ts'
 import {
   ANALYSES,
   type AnalysisName,
   analysisSchema,
   type Image,
-  type ImageId,
   imageIdSchema,
   isFinished,
   originalKey,
   previewKey,
   thumbnailKey,
 } from '../shared/image.ts'
+import { DETAIL_TYPES, EVENT_SOURCE, eventDetail } from '../shared/messages.ts'
 import type { Identify } from './auth.ts'
+import { listImages, listLabels } from './list.ts'
 import type { Page } from './page.ts'
-import { createWaiting, getOwnImage, listImages } from './records.ts'
+import { createWaiting, getOwnImage } from './records.ts'
 import {
   type Accepted,
   ApiError,
@@ -34,6 +34,8 @@ import {
   type ImagePage,
   idempotencyKeySchema,
   imageView,
+  type LabelPage,
+  labelsSchema,
   listedView,
   listSchema,
   type Presigned,
@@ -98,10 +100,11 @@ const QUERY_PARAMETERS: Record<string, readonly string[]> = {
   'GET /images': Object.keys(listSchema.shape),
   // The page keeps its filters in its own address.
   'GET /': Object.keys(listSchema.shape),
+  'GET /labels': Object.keys(labelsSchema.shape),
   'GET /images/:imageId': Object.keys(waitSchema.shape),
 }
 /** Lists: to give one twice is to give both. */
-const REPEATABLE = ['analyses']
+const REPEATABLE = ['analyses', 'label']
 
 /** The web page and the API of the pipeline. Every route answers in JSON but the page and the redirects. */
 export function buildApp(deps: ApiDeps): Hono<Env> {
@@ -227,15 +230,10 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
 
   app.get('/images', async (c) => {
     const owner = await ownerOf(c)
-    const { limit, cursor, status, label, minConfidence } = parse(listSchema, c.req.query(), 'The query')
-    const { items, last } = await listImages(deps, owner, {
-      limit,
-      ...(cursor === undefined ? {} : { after: cursor }),
-      ...(status === undefined ? {} : { status }),
-      ...(label === undefined
-        ? {}
-        : { label: { name: label, ...(minConfidence === undefined ? {} : { minConfidence }) } }),
-    })
+    const { label, ...query } = c.req.query()
+    const asked = label === undefined ? query : { ...query, label: c.req.queries('label') }
+    const { cursor: after, label: labels, ...wanted } = parse(listSchema, asked, 'The query')
+    const { items, last } = await listImages(deps, owner, { ...wanted, after, labels })
     return c.json(
       {
         items: items.map((item) => shown(listedView, item)),
@@ -245,6 +243,20 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
       {
         'cache-control': 'no-store',
       },
+    )
+  })
+
+  app.get('/labels', async (c) => {
+    const owner = await ownerOf(c)
+    const { prefix, limit, cursor: after } = parse(labelsSchema, c.req.query(), 'The query')
+    const { names, last } = await listLabels(deps, owner, { prefix, limit, after })
+    return c.json(
+      {
+        items: names.map((name) => ({ name })),
+        ...(last === undefined ? {} : { cursor: writeCursor(last) }),
+      } satisfies LabelPage,
+      200,
+      { 'cache-control': 'no-store' },
     )
   })
 
@@ -447,7 +459,7 @@ const matches = (ifNoneMatch: string | undefined, etag: string): boolean =>
 const attachment = (filename: string): string =>
   `attachment; filename*=UTF-8''${encodeURIComponent(filename).replaceAll(/['()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`)}`
 
-const writeCursor = (last: ImageId): string => Buffer.from(last).toString('base64url')
+const writeCursor = (last: string): string => Buffer.from(last).toString('base64url')
 
 const JSON_TYPE = 'application/json'
 

@@ -1,12 +1,13 @@
 import type * as z from 'zod'
-import { EVENT_SOURCE, eventDetail } from '../shared/event.ts'
 import { type FinishedImage, imageIdSchema, originalKey, previewKey, thumbnailKey } from '../shared/image.ts'
+import { EVENT_SOURCE, eventDetail } from '../shared/messages.ts'
 import {
   type Accepted,
   type announcedSchema,
   type ImagePage,
   imageView,
   type jsonImageSchema,
+  type LabelPage,
   listedView,
   shown,
   type UploadForm,
@@ -118,6 +119,7 @@ export const IMAGE_PAGE: ImagePage = {
   items: [shown(listedView, failed), shown(listedView, completed)],
   cursor: 'MDFhMjBmM2MtMzY2ZS03MzRjLTk5ZWQtMGQ1ZmZmYjJjMTY4',
 }
+export const LABEL_PAGE: LabelPage = { items: [{ name: 'Person' }, { name: 'Portrait' }] }
 export const ACCEPTED: Accepted = {
   imageId: IMAGE_ID,
   status: 'pending',

@@ -1,6 +1,5 @@
 import * as z from 'zod'
 import type { AuthConfig } from '../shared/config.ts'
-import { DETAIL_TYPES, EVENT_SOURCE, eventDetailSchema } from '../shared/event.ts'
 import { acceptedNames, acceptedTypes } from '../shared/format.ts'
 import {
   type AnalysisName,
@@ -15,6 +14,7 @@ import {
   STATUSES,
   thumbnailSchema,
 } from '../shared/image.ts'
+import { DETAIL_TYPES, EVENT_SOURCE, eventDetailSchema } from '../shared/messages.ts'
 import * as examples from './examples.ts'
 import {
   API_ERRORS,
@@ -29,6 +29,8 @@ import {
   imagePageSchema,
   imageView,
   jsonImageSchema,
+  labelPageSchema,
+  labelsSchema,
   listedView,
   listSchema,
   presignedSchema,
@@ -221,14 +223,39 @@ export function openApi({
             limit: 'The most images of a page.',
             cursor: 'Of the page before.',
             status: 'Images in this state only.',
-            label: 'Images with this label only: a name as Rekognition gives it, in any case.',
-            minConfidence: 'The least confidence of the label, in per cent.',
+            label:
+              'Images with this label only: a name as Rekognition gives it, in any case. Given several times, images with all of them.',
+            minConfidence: 'The least confidence of each label, in per cent.',
+            faces: 'Images with a face, or analysed images without one.',
+            emotion: 'Images with a face whose strongest emotion it is, in any case.',
+            failure: 'Images that failed with this code.',
+            filename: 'Images whose file name has this part, in any case.',
+            from: 'Images accepted at this time or later: a day (in UTC), or a time with its offset.',
+            to: 'Images accepted at this time or earlier; a day counts to its end.',
           }),
           responses: {
             200: response('A page of images, without their results.', {
               schema: ref('ImagePage'),
               example: examples.IMAGE_PAGE,
             }),
+            ...problems('INVALID_PARAMETER'),
+          },
+        },
+      },
+      '/labels': {
+        get: {
+          tags: ['Images'],
+          operationId: 'listLabels',
+          summary: 'List labels',
+          description:
+            'The names of labels that images have, in alphabetical order. A page may have fewer names than asked for; the end has no `cursor`.',
+          parameters: parametersOf(labelsSchema, {
+            prefix: 'Names that begin so only, in any case.',
+            limit: 'The most names of a page.',
+            cursor: 'Of the page before.',
+          }),
+          responses: {
+            200: response('A page of names.', { schema: ref('LabelPage'), example: examples.LABEL_PAGE }),
             ...problems('INVALID_PARAMETER'),
           },
         },
@@ -628,6 +655,7 @@ function components(): Json {
       named.add(option, { id: `${id}_${status}`, title: status })
     }
   }
+  named.add(labelPageSchema, { id: 'LabelPage' })
   named.add(imagePageSchema, { id: 'ImagePage' })
   named.add(acceptedSchema, { id: 'Accepted' })
   named.add(uploadFormSchema, { id: 'UploadForm' })

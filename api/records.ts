@@ -1,5 +1,5 @@
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
-import { BatchGetCommand, GetCommand, PutCommand, QueryCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import { GetCommand, PutCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import type { Elapsed, Sleep } from '../shared/aws.ts'
 import {
@@ -11,19 +11,10 @@ import {
   STATUSES,
   type Status,
   statusKey,
-  statusSchema,
   unfinishedShard,
 } from '../shared/image.ts'
-import { labelItemId, labelKeys, ownerLabel } from '../shared/labels.ts'
-import {
-  getImage,
-  idempotencyItemId,
-  inRounds,
-  type Records,
-  type Rounds,
-  sweepAt,
-  updateImage,
-} from '../shared/records.ts'
+import { labelKeys } from '../shared/labels.ts'
+import { getImage, idempotencyItemId, type Records, sweepAt, updateImage } from '../shared/records.ts'
 
 /** @returns the record, or undefined where there is none or it is another owner's: the two must look the same */
 export async function getOwnImage(
@@ -36,7 +27,7 @@ export async function getOwnImage(
 }
 
 /** DynamoDB deletes what has expired within a few days; until then it is not there for anybody. */
-const isExpired = ({ expiresAt }: Pick<Image, 'expiresAt'>, now: Date): boolean =>
+export const isExpired = ({ expiresAt }: Pick<Image, 'expiresAt'>, now: Date): boolean =>
   expiresAt !== undefined && expiresAt * 1_000 <= now.getTime()
 
 /**
@@ -156,183 +147,6 @@ export async function countImage(
     if (error instanceof ConditionalCheckFailedException) return false
     throw error
   }
-}
-
-/** What a list shows: the attributes that both indexes carry (infrastructure/ and local/resources.ts project the same). */
-export const LISTED_ATTRIBUTES = [
-  'status',
-  'createdAt',
-  'updatedAt',
-  'completedAt',
-  'attempts',
-  'original',
-  'thumbnail',
-  'labels',
-  'faceCount',
-  'labelModelVersion',
-  'failure',
-  'expiresAt',
-] as const
-
-const listedSchema = z.looseObject({
-  imageId: imageIdSchema,
-  status: statusSchema,
-  expiresAt: z.number().optional(),
-})
-export type ListedImage = z.infer<typeof listedSchema>
-
-/** The most items that one request may look through for matches, so that nothing rare can hold it up. */
-const MAX_LOOKED_AT = 1_000
-/** Amazon DynamoDB quotas, BatchGetItem. */
-const MAX_READS = 100
-/** Rounds in which DynamoDB may leave some of a batch unread, which it does over 16 MB of records. */
-const READ_ROUNDS: Rounds = { most: 8, firstPauseMs: 20 }
-
-export interface ListQuery {
-  limit: number
-  /** The last image of the page before. */
-  after?: ImageId
-  status?: Status
-  label?: { name: string; minConfidence?: number }
-}
-
-/**
- * One page of an owner's images, newest first.
- *
- * @returns fewer than `limit` items with a `last` when one request has looked through enough
- */
-export async function listImages(
-  records: Records,
-  owner: string,
-  { limit, after, status, label }: ListQuery,
-): Promise<{ items: ListedImage[]; last?: ImageId }> {
-  const items: ListedImage[] = []
-  // Only completed images have labels.
-  if (label !== undefined && (status ?? 'completed') !== 'completed') return { items }
-  const look =
-    label === undefined ? lookAtOwned(records, owner, status) : lookAtLabelled(records, owner, label)
-  let last = after
-  for (let lookedAt = 0; lookedAt < MAX_LOOKED_AT; ) {
-    // One more than asked for tells whether there is a next page.
-    const page = await look(limit + 1 - items.length, last)
-    items.push(...page.items.filter((item) => !isExpired(item, records.now())))
-    lookedAt += page.lookedAt
-    if (items.length > limit) {
-      const shown = items.slice(0, limit)
-      return { items: shown, last: shown[limit - 1]?.imageId as ImageId }
-    }
-    if (page.last === undefined) return { items }
-    last = page.last
-  }
-  return { items, ...(last === undefined ? {} : { last }) }
-}
-
-/** Some images of an index behind the given one, and how far that was looked: undefined at the end. */
-type Look = (
-  wanted: number,
-  after: ImageId | undefined,
-) => Promise<{ items: ListedImage[]; lookedAt: number; last: ImageId | undefined }>
-
-const projection = {
-  ProjectionExpression: ['imageId', ...LISTED_ATTRIBUTES.map((name) => `#${name}`)].join(', '),
-  ExpressionAttributeNames: Object.fromEntries(LISTED_ATTRIBUTES.map((name) => [`#${name}`, name])),
-}
-
-const lookAtOwned =
-  ({ dynamo, table }: Records, owner: string, status: Status | undefined): Look =>
-  async (wanted, after) => {
-    const page = await dynamo.send(
-      new QueryCommand({
-        TableName: table,
-        IndexName: status === undefined ? 'byOwner' : 'byStatus',
-        KeyConditionExpression:
-          status === undefined ? '#owner = :owner' : '#owner = :owner AND begins_with(statusKey, :status)',
-        ProjectionExpression: projection.ProjectionExpression,
-        ExpressionAttributeNames: { '#owner': 'owner', ...projection.ExpressionAttributeNames },
-        ExpressionAttributeValues: {
-          ':owner': owner,
-          ...(status === undefined ? {} : { ':status': statusKey(status, '') }),
-        },
-        ...(after === undefined
-          ? {}
-          : {
-              ExclusiveStartKey: {
-                imageId: after,
-                owner,
-                ...(status === undefined ? {} : { statusKey: statusKey(status, after) }),
-              },
-            }),
-        ScanIndexForward: false,
-        Limit: wanted,
-      }),
-    )
-    return {
-      items: (page.Items ?? []).map((item) => listedSchema.parse(item)),
-      lookedAt: page.ScannedCount ?? 0,
-      last: page.LastEvaluatedKey && imageIdSchema.parse(page.LastEvaluatedKey['imageId']),
-    }
-  }
-
-/** The index of labels names the images; what a list shows of them is in their records, if they are still there. */
-const lookAtLabelled =
-  (
-    records: Records,
-    owner: string,
-    { name, minConfidence = 0 }: { name: string; minConfidence?: number },
-  ): Look =>
-  async (wanted, after) => {
-    const partition = ownerLabel(owner, name)
-    const page = await records.dynamo.send(
-      new QueryCommand({
-        TableName: records.table,
-        IndexName: 'byLabel',
-        KeyConditionExpression: 'ownerLabel = :partition',
-        ExpressionAttributeValues: {
-          ':partition': partition,
-          ...(minConfidence > 0 ? { ':least': minConfidence } : {}),
-        },
-        ...(minConfidence > 0 ? { FilterExpression: 'confidence >= :least' } : {}),
-        ...(after === undefined
-          ? {}
-          : {
-              ExclusiveStartKey: { imageId: labelItemId(after, name), ownerLabel: partition, target: after },
-            }),
-        ScanIndexForward: false,
-        Limit: minConfidence > 0 ? MAX_READS : Math.min(wanted, MAX_READS),
-      }),
-    )
-    const ids = (page.Items ?? []).map((item) => imageIdSchema.parse(item['target']))
-    const found = await readRecords(records, ids)
-    return {
-      items: ids.flatMap((imageId) => {
-        const item = found.get(imageId)
-        return item?.['owner'] === owner ? [listedSchema.parse(item)] : []
-      }),
-      lookedAt: page.ScannedCount ?? 0,
-      last: page.LastEvaluatedKey && imageIdSchema.parse(page.LastEvaluatedKey['target']),
-    }
-  }
-
-/** @throws Error where DynamoDB leaves something unread in every round */
-async function readRecords({ dynamo, table, sleep }: Records, ids: ImageId[]) {
-  const found = new Map<string, Record<string, unknown>>()
-  const keys: Record<string, unknown>[] = ids.map((imageId) => ({ imageId }))
-  await inRounds(sleep, READ_ROUNDS, keys, async (waiting) => {
-    const { Responses, UnprocessedKeys } = await dynamo.send(
-      new BatchGetCommand({
-        RequestItems: {
-          [table]: {
-            Keys: waiting,
-            ProjectionExpression: `#owner, ${projection.ProjectionExpression}`,
-            ExpressionAttributeNames: { '#owner': 'owner', ...projection.ExpressionAttributeNames },
-          },
-        },
-      }),
-    )
-    for (const item of Responses?.[table] ?? []) found.set(item['imageId'], item)
-    return UnprocessedKeys?.[table]?.Keys ?? []
-  })
-  return found
 }
 
 /** Seconds for which an idempotency key is remembered: a day, as long as any sensible client repeats a request. */

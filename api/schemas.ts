@@ -1,9 +1,17 @@
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import * as z from 'zod'
 import { MAX_WAIT_SECONDS } from '../shared/config.ts'
-import { DETAIL_TYPES, EVENT_SOURCE, eventDetailSchema } from '../shared/event.ts'
 import { CONTENT_TYPES } from '../shared/format.ts'
-import { type AnalysisName, type Image, imageIdSchema, imageSchema, statusSchema } from '../shared/image.ts'
+import {
+  type AnalysisName,
+  FAILURE_CODES,
+  type Image,
+  imageIdSchema,
+  imageSchema,
+  statusSchema,
+} from '../shared/image.ts'
+import { folded } from '../shared/labels.ts'
+import { DETAIL_TYPES, EVENT_SOURCE, eventDetailSchema } from '../shared/messages.ts'
 
 /**
  * What goes over HTTP, in both directions, errors included. The app checks requests and shapes answers by these, the
@@ -133,6 +141,23 @@ export const analysesSchema = (offered: AnalysisName[]) =>
 
 export const waitSchema = z.object({ wait: wholeNumber(0, MAX_WAIT_SECONDS).default(0) })
 
+/** Labels that one search may name. */
+export const MAX_LABELS = 5
+const labelName = z.string().min(1, 'must not be empty').max(256, 'may have 256 characters')
+/** What Rekognition's DetectFaces knows. */
+export const EMOTIONS = [
+  ...(['HAPPY', 'SAD', 'ANGRY', 'CONFUSED', 'DISGUSTED', 'SURPRISED', 'CALM', 'UNKNOWN', 'FEAR'] as const),
+] as const
+
+/** A day, or a moment with its offset from UTC (RFC 3339). @param lastOf where a day stands for its last millisecond */
+function moment(lastOf: boolean) {
+  const error = 'must be a day like 2026-01-31, or a time like 2026-01-31T12:00:00Z'
+  return z.union([z.iso.date(), z.iso.datetime({ offset: true })], error).transform((text) => {
+    const time = Date.parse(text)
+    return lastOf && text.length === '2026-01-31'.length ? time + 86_399_999 : time
+  })
+}
+
 export const listSchema = z
   .object({
     limit: wholeNumber(1, 100).default(20),
@@ -143,14 +168,52 @@ export const listSchema = z
       .pipe(z.uuid({ version: 'v7', error: 'is none of this API' }).pipe(imageIdSchema))
       .optional(),
     status: statusSchema.optional(),
-    /** A label's name as Rekognition gives it, in any case. */
-    label: z.string().min(1, 'must not be empty').max(256, 'may have 256 characters').optional(),
-    /** Of the label, in per cent. */
+    /** Names as Rekognition gives them, in any case: an image has all of them. */
+    label: z
+      .preprocess(
+        (given) => (typeof given === 'string' ? [given] : given),
+        z.array(labelName).max(MAX_LABELS, `may be given ${MAX_LABELS} times`),
+      )
+      .optional(),
+    /** Of each label, in per cent. */
     minConfidence: percentage().optional(),
+    /** Whether the image has a face. */
+    faces: z
+      .enum(['true', 'false'], 'must be true or false')
+      .transform((text) => text === 'true')
+      .optional(),
+    /** The strongest one of a face, in any case. */
+    emotion: z
+      .preprocess((text) => (typeof text === 'string' ? text.toUpperCase() : text), z.enum(EMOTIONS))
+      .optional(),
+    failure: z.enum(FAILURE_CODES).optional(),
+    /** A part of the file's name, in any case. */
+    filename: z.string().min(1, 'must not be empty').max(255, 'may have 255 characters').optional(),
+    /** Of the time at which the image was accepted, both included. */
+    from: moment(false).optional(),
+    to: moment(true).optional(),
   })
   .refine(({ label, minConfidence }) => minConfidence === undefined || label !== undefined, {
     path: ['minConfidence'],
     message: 'is of a label: say which one',
+  })
+
+export const labelsSchema = z
+  .object({
+    /** The beginning of the names, in any case. */
+    prefix: z.string().max(256, 'may have 256 characters').default(''),
+    limit: wholeNumber(1, 100).default(20),
+    /** Opaque to clients: the last name of the page before. */
+    cursor: z
+      .string()
+      .max(2_048, 'is none of this API')
+      .transform((cursor) => Buffer.from(cursor, 'base64url').toString())
+      .pipe(z.string().min(1, 'is none of this API'))
+      .optional(),
+  })
+  .refine(({ prefix, cursor }) => cursor === undefined || folded(cursor).startsWith(folded(prefix)), {
+    path: ['cursor'],
+    message: 'is of another prefix',
   })
 
 const filename = z
@@ -215,6 +278,12 @@ export function shown<V extends typeof imageView | typeof listedView>(
 
 export const imagePageSchema = z.object({ items: z.array(listedView), cursor: z.string().optional() })
 export type ImagePage = z.infer<typeof imagePageSchema>
+
+export const labelPageSchema = z.object({
+  items: z.array(z.object({ name: z.string() })),
+  cursor: z.string().optional(),
+})
+export type LabelPage = z.infer<typeof labelPageSchema>
 
 export const acceptedSchema = z.object({
   imageId: imageIdSchema,

@@ -11,8 +11,8 @@ import {
   type Status,
   uploadKey,
 } from '../shared/image.ts'
-import { type JobQueue, sendJob } from '../shared/job.ts'
 import { labelKeys, unindexLabels } from '../shared/labels.ts'
+import { type JobQueue, sendJob } from '../shared/messages.ts'
 import { deleteObjects, getImage, nextRun, type Records, updateImage } from '../shared/records.ts'
 import { claimIdempotencyKey, countImage, createImage, deleteRecord, statusOf } from './records.ts'
 import { ApiError } from './schemas.ts'

@@ -1,6 +1,6 @@
 import type { ApiErrorCode, Event, ImageView, ListedView, UploadForm } from '../api/schemas.ts'
 import { FORMAT_BYTES, formatOf, refusalOf } from '../shared/format.ts'
-import type { AnalysisName, ImageId, Status } from '../shared/image.ts'
+import type { AnalysisName, Failure, ImageId, Status } from '../shared/image.ts'
 
 /**
  * The API as typed calls, over HTTP and nothing else: without dependencies, for whatever has `fetch`.
@@ -37,6 +37,8 @@ export interface Client {
   wait(imageId: string, options?: CallOptions): Promise<FinishedImage>
   /** All images, newest first, page by page as they are asked for. */
   list(options?: ListOptions): AsyncGenerator<ListedImage, void, undefined>
+  /** The names of labels that images have, in alphabetical order. */
+  labels(options?: LabelOptions): AsyncGenerator<string, void, undefined>
   retry(imageId: string, options?: CallOptions): Promise<void>
   delete(imageId: string, options?: CallOptions): Promise<void>
   /** A URL of the bucket that is good for some minutes. */
@@ -76,10 +78,26 @@ export interface AnnouncedUpload {
 }
 export interface ListOptions extends CallOptions {
   status?: Status | undefined
-  /** In any case: `dog` finds `Dog`. */
-  label?: string | undefined
-  /** Of the label, in per cent. */
+  /** In any case: `dog` finds `Dog`. Of several, an image has all. */
+  label?: string | string[] | undefined
+  /** Of each label, in per cent. */
   minConfidence?: number | undefined
+  /** Whether there is a face. */
+  faces?: boolean | undefined
+  /** The strongest one of a face: `HAPPY`, in any case. */
+  emotion?: string | undefined
+  /** Why an image failed. */
+  failure?: FailureCode | undefined
+  /** A part of the file's name, in any case. */
+  filename?: string | undefined
+  /** When images were accepted, both included: a day in UTC, or a time with its offset. */
+  from?: string | undefined
+  to?: string | undefined
+  pageSize?: number
+}
+export interface LabelOptions extends CallOptions {
+  /** The beginning of the names, in any case. */
+  prefix?: string | undefined
   pageSize?: number
 }
 export interface Accepted {
@@ -321,14 +339,26 @@ class HttpClient implements Client {
   }
 
   async *list(options: ListOptions = {}): AsyncGenerator<ListedImage, void, undefined> {
-    const { status, label, minConfidence, pageSize = 100, signal } = options
-    const query = new URLSearchParams({ limit: String(pageSize) })
-    if (status !== undefined) query.set('status', status)
-    if (label !== undefined) query.set('label', label)
-    if (minConfidence !== undefined) query.set('minConfidence', String(minConfidence))
+    const { label = [], pageSize = 100, signal, ...filters } = options
+    const query = queryOf({ limit: pageSize, ...filters })
+    for (const name of [label].flat()) query.append('label', name)
+    yield* this.#pages<ListedImage>('/images', query, signal)
+  }
+
+  async *labels(options: LabelOptions = {}): AsyncGenerator<string, void, undefined> {
+    const { prefix, pageSize = 100, signal } = options
+    for await (const { name } of this.#pages<{ name: string }>(
+      '/labels',
+      queryOf({ limit: pageSize, prefix }),
+      signal,
+    ))
+      yield name
+  }
+
+  async *#pages<T>(path: string, query: URLSearchParams, signal: AbortSignal | undefined) {
     for (;;) {
-      const answer = await this.#call(`/images?${query}`, { signal })
-      const page = expectStatus(answer, 200) as unknown as { items: ListedImage[]; cursor?: string }
+      const answer = await this.#call(`${path}?${query}`, { signal })
+      const page = expectStatus(answer, 200) as unknown as { items: T[]; cursor?: string }
       yield* page.items
       if (page.cursor === undefined) return
       query.set('cursor', page.cursor)
@@ -441,6 +471,13 @@ class HttpClient implements Client {
 }
 
 /** Ids become parts of URLs, and what is no id has no image. */
+function queryOf(parameters: Record<string, string | number | boolean | undefined>): URLSearchParams {
+  const query = new URLSearchParams()
+  for (const [name, value] of Object.entries(parameters))
+    if (value !== undefined) query.set(name, String(value))
+  return query
+}
+
 function pathOf(imageId: string): string {
   if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(imageId))
     throw new ApiError('IMAGE_NOT_FOUND', 404, 'This is no image id.')
@@ -531,4 +568,5 @@ function pause(ms: number, signal?: AbortSignal): Promise<void> {
   })
 }
 
+export type FailureCode = Failure['code']
 export type { AnalysisName, Event, ImageId, Status, UploadForm }

@@ -3,6 +3,7 @@ import {
   type AnalysisName,
   ApiError,
   createClient,
+  type FailureCode,
   type Image,
   type ListedImage,
   type Status,
@@ -23,7 +24,13 @@ const HELP = `image-analyzer <command> [options]
       --analyses a,b           of labels, faces, moderation, text, metadata, gps
       --journal FILE           what was sent (in your state folder)
   status <id …>                records; --wait until they are finished
-  list                         newest first; --status S, --label L [--min-confidence N], --limit N (20) or --all
+  list                         newest first; --limit N (20) or --all; which fit all of these:
+      --status S, --failure C  the state of an image, the code of its failure
+      --label L                has this label; several times: has all; --min-confidence N
+      --faces true|false       has a face, or was analysed and has none; --emotion HAPPY: a face shows it
+      --name PART              a part of its file's name
+      --from DAY --to DAY      accepted then: 2026-01-31 (UTC), or a time with its offset
+  labels [beginning]           the names of labels that images have
   retry <id … | --failed>      analyses failed images again
   delete <id …>                records and all that is stored of them
   events                       one line for each image as it finishes; --every SECONDS (2)
@@ -54,7 +61,13 @@ const OPTIONS = {
   journal: { type: 'string' },
   filename: { type: 'string' },
   status: { type: 'string' },
-  label: { type: 'string' },
+  label: { type: 'string', multiple: true },
+  faces: { type: 'string' },
+  emotion: { type: 'string' },
+  failure: { type: 'string' },
+  name: { type: 'string' },
+  from: { type: 'string' },
+  to: { type: 'string' },
   'min-confidence': { type: 'string' },
   limit: { type: 'string' },
   all: { type: 'boolean' },
@@ -66,7 +79,11 @@ const GLOBAL = ['endpoint', 'token', 'sign', 'json', 'csv', 'quiet', 'help']
 const COMMANDS: Record<string, string[]> = {
   upload: ['wait', 'concurrency', 'analyses', 'journal', 'filename'],
   status: ['wait'],
-  list: ['status', 'label', 'min-confidence', 'limit', 'all'],
+  list: [
+    ...['status', 'failure', 'label', 'min-confidence', 'faces', 'emotion', 'name', 'from', 'to'],
+    ...['limit', 'all'],
+  ],
+  labels: [],
   retry: ['failed'],
   delete: [],
   events: ['every'],
@@ -86,6 +103,12 @@ const SAME_CTRL_C_MS = 500
 
 const STATUSES: readonly Status[] = ['pending', 'processing', 'completed', 'failed', 'awaiting_upload']
 const ANALYSES: readonly AnalysisName[] = ['labels', 'faces', 'moderation', 'text', 'metadata', 'gps']
+
+const FAILURES: readonly FailureCode[] = [
+  ...(['CORRUPT_IMAGE', 'UNSUPPORTED_FORMAT', 'IMAGE_TOO_SMALL', 'TOO_MANY_PIXELS'] as const),
+  ...(['ORIGINAL_MISSING', 'ANALYSIS_REFUSED', 'EXHAUSTED'] as const),
+]
+const YES_OR_NO = ['true', 'false'] as const
 
 class UsageError extends Error {}
 
@@ -230,9 +253,10 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
           : readPercentage('min-confidence', values['min-confidence'])
       let shown = 0
       for await (const image of client.list({
-        status,
-        label: values.label,
-        minConfidence,
+        ...{ status, label: values.label, minConfidence, emotion: values.emotion, filename: values.name },
+        failure: values.failure === undefined ? undefined : oneOf('failure', FAILURES, values.failure),
+        faces: values.faces === undefined ? undefined : oneOf('faces', YES_OR_NO, values.faces) === 'true',
+        ...{ from: values.from, to: values.to },
         pageSize: Math.min(100, limit),
         signal,
       })) {
@@ -240,6 +264,12 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
         shown += 1
         if (shown >= limit) break
       }
+      return 0
+    }
+    case 'labels': {
+      if (names.length > 1) throw new UsageError('Give one beginning of a name, or none.')
+      for await (const name of client.labels({ prefix: names[0], signal }))
+        output.result({ text: plain(name), json: { name }, csv: { name } })
       return 0
     }
     case 'retry': {

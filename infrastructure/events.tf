@@ -1,5 +1,5 @@
 locals {
-  # As shared/event.ts announces them.
+  # As shared/messages.ts announces them.
   event_source = "image-analyzer"
 
   # `labels` is flat in the event so that a rule can match it.

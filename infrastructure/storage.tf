@@ -34,7 +34,7 @@ locals {
     }
   }
 
-  # What a list shows: LISTED_ATTRIBUTES in api/records.ts.
+  # What a list shows: LISTED_ATTRIBUTES in api/list.ts.
   listed_attributes = [
     "status", "createdAt", "updatedAt", "completedAt", "attempts", "original", "thumbnail",
     "labels", "faceCount", "labelModelVersion", "failure", "expiresAt",

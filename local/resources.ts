@@ -27,7 +27,7 @@ import {
   SetQueueAttributesCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs'
-import { LISTED_ATTRIBUTES } from '../api/records.ts'
+import { LISTED_ATTRIBUTES } from '../api/list.ts'
 import { UPLOADS } from '../shared/image.ts'
 
 /** @param prefix another one gives a system of its own at the same endpoint */

@@ -293,6 +293,7 @@ async function start(
           rekognitionClient(rekognitionTarget, vision === undefined ? ELSEWHERE_TIMEOUT_MS : undefined),
     limiters: limitersFor({ ...clock, firstRate: FIRST_RATE }),
     render: createDecoder().render,
+    knownNames: new Map(),
     originals: new Budget(ORIGINAL_BYTES),
     makeRoom: createMakeRoom(),
     eventBridge,

@@ -1,14 +1,17 @@
 import { createHash } from 'node:crypto'
 import { BatchWriteCommand } from '@aws-sdk/lib-dynamodb'
 import type { Image } from './image.ts'
+import { emotionsOf } from './messages.ts'
 import { inRounds, type Records, type Rounds } from './records.ts'
 
 /**
  * The search by label: an item for each label of an image, in the same table, found by the index `byLabel`
  * (`ownerLabel`, newest `target` first). So a search reads what it finds and nothing else, however many images there are.
+ * The emotions of faces, and that there is a face at all, are found as labels are.
  *
  * An image costs two write units a label (its item, and the item's entry in the index; each is under 1 KB) when it is
- * completed, and as many when it is deleted: 200 at most.
+ * completed, and as many when it is deleted: 200 at most, and 18 more for faces of eight emotions. A label that an owner
+ * has for the first time costs two more, as its name is found by its beginning; each worker writes a name once.
  */
 export const MAX_INDEXED_LABELS = 100
 /** Amazon DynamoDB quotas, BatchWriteItem. */
@@ -16,50 +19,113 @@ const MAX_WRITES = 25
 /** Rounds in which DynamoDB may leave some of a batch undone. */
 const WRITE_ROUNDS: Rounds = { most: 5, firstPauseMs: 50 }
 
+/** What an image with a face is found by. No name of a label begins so, nor that of an emotion. */
+export const FACES = '\0faces'
+/** @param type as Rekognition gives it, in any case */
+export const emotionTerm = (type: string): string => `\0emotion ${type}`
+
 const hash = (text: string): string => createHash('sha256').update(text).digest('hex')
+/** As names are compared. */
+export const folded = (label: string): string => label.normalize('NFC').toLowerCase()
 
 /** A label as keys have it: a hash, as all that others have written, and the same for `dog` and `Dog`. */
-const labelHash = (label: string): string => hash(label.normalize('NFC').toLowerCase())
+const labelHash = (label: string): string => hash(folded(label))
 
 /** The partition of an owner's images with a label. */
 export const ownerLabel = (owner: string, label: string): string => `${hash(owner)}#${labelHash(label)}`
 
 export const labelItemId = (imageId: string, label: string): string => `label#${imageId}#${labelHash(label)}`
 
-/** The surest labels of an image, each once: two that differ in case are one. */
+/** The partition of the names of an owner's labels, in the same index: by it they are found from their beginning on. */
+export const ownerNames = (owner: string): string => `${hash(owner)}#names`
+export const nameItemId = (owner: string, label: string): string => `name#${hash(owner)}#${labelHash(label)}`
+/** Where a name stands in its partition: in alphabetical order, in any case, with itself at the end. */
+const nameTarget = (label: string): string => `${folded(label)}\n${label}`
+export const nameOf = (target: string): string => target.slice(target.indexOf('\n') + 1)
+/** Bounds of the sort key: of the names with this beginning, behind the one that was last. */
+export const namesFrom = (prefix: string, last: string | undefined): [from: string, to: string] => [
+  // Text that is no key, and the smallest that is one.
+  last === undefined ? folded(prefix) || '\0' : `${nameTarget(last)}\0`,
+  `${folded(prefix)}\u{10ffff}`,
+]
+
+/** The surest labels of an image, each once: two that differ in case are one. Then its emotions and faces. */
 function indexedLabels(image: Image): { Name: string; Confidence: number }[] {
-  const labels = image.status === 'completed' ? (image.rekognitionLabels ?? []) : []
-  const surestFirst = labels.toSorted((a, b) => b.Confidence - a.Confidence)
-  const byHash = new Map<string, (typeof labels)[number]>()
-  for (const label of surestFirst) {
+  if (image.status !== 'completed') return []
+  const { rekognitionLabels = [], rekognitionFaces: faces = [] } = image
+  const byHash = new Map<string, { Name: string; Confidence: number }>()
+  for (const label of rekognitionLabels.toSorted((a, b) => b.Confidence - a.Confidence)) {
     const key = labelHash(label.Name)
     if (!byHash.has(key)) byHash.set(key, label)
   }
-  return [...byHash.values()].slice(0, MAX_INDEXED_LABELS)
+  const emotions = [...emotionsOf(faces)].map(([type, Confidence]) => ({
+    Name: emotionTerm(type),
+    Confidence,
+  }))
+  const surest = Math.max(...faces.map(({ Confidence = 0 }) => Confidence))
+  return [
+    ...[...byHash.values()].slice(0, MAX_INDEXED_LABELS),
+    ...emotions,
+    ...(faces.length > 0 ? [{ Name: FACES, Confidence: surest }] : []),
+  ]
 }
 
 /** The keys of an image's items in the index, which a deletion has to take out. */
 export const labelKeys = (image: Image): string[] =>
   indexedLabels(image).map(({ Name }) => labelItemId(image.imageId, Name))
 
-/** Puts a finished image into the index. Doing it again changes nothing. */
-export async function indexLabels(records: Records, image: Image): Promise<void> {
+/**
+ * Names of labels that are surely in the table, by their keys, and until when (seconds since 1970): what one process has
+ * written it does not write again with every image.
+ */
+export type KnownNames = Map<string, number>
+const FOR_EVER = Number.POSITIVE_INFINITY
+/** About 3 MB. */
+const MOST_KNOWN_NAMES = 20_000
+/** Seconds by which a name may expire before the last image that has it. */
+const NAME_TOLERANCE = 86_400
+
+/** The names that are not known yet; of terms that are no names, none. They stay when the last such image is gone. */
+function newNames(image: Image, labels: { Name: string }[], known: KnownNames) {
+  const { owner, expiresAt } = image
+  return labels
+    .filter(({ Name }) => !Name.startsWith('\0'))
+    .map(({ Name }) => ({
+      imageId: nameItemId(owner, Name),
+      ownerLabel: ownerNames(owner),
+      target: nameTarget(Name),
+      expiresAt,
+    }))
+    .filter(({ imageId }) => (known.get(imageId) ?? 0) < (expiresAt ?? FOR_EVER) - NAME_TOLERANCE)
+}
+
+/**
+ * Puts a finished image into the index, and the names of its labels beside it. Doing it again changes nothing.
+ *
+ * @param known is read and filled
+ */
+export async function indexLabels(
+  records: Records,
+  image: Image,
+  known: KnownNames = new Map(),
+): Promise<void> {
   const { imageId, owner, expiresAt } = image
+  const labels = indexedLabels(image)
+  const names = newNames(image, labels, known)
+  const entries = labels.map(({ Name, Confidence }) => ({
+    imageId: labelItemId(imageId, Name),
+    ownerLabel: ownerLabel(owner, Name),
+    target: imageId,
+    confidence: Confidence,
+    // DynamoDB deletes it together with the record. Where it is undefined, the item has no such attribute.
+    expiresAt,
+  }))
   await write(
     records,
-    indexedLabels(image).map(({ Name, Confidence }) => ({
-      PutRequest: {
-        Item: {
-          imageId: labelItemId(imageId, Name),
-          ownerLabel: ownerLabel(owner, Name),
-          target: imageId,
-          confidence: Confidence,
-          // DynamoDB deletes it together with the record. Where it is undefined, the item has no such attribute.
-          expiresAt,
-        },
-      },
-    })),
+    [...entries, ...names].map((Item) => ({ PutRequest: { Item } })),
   )
+  if (known.size > MOST_KNOWN_NAMES) known.clear()
+  for (const name of names) known.set(name.imageId, expiresAt ?? FOR_EVER)
 }
 
 /** @param keys what `labelKeys` says of the image */

@@ -16,7 +16,7 @@ import {
   statusKey,
   unfinishedShard,
 } from './image.ts'
-import type { Job } from './job.ts'
+import type { Job } from './messages.ts'
 
 export interface Records {
   dynamo: DynamoDBDocumentClient

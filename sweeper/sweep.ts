@@ -2,7 +2,6 @@ import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import { HeadObjectCommand, NotFound, type S3Client } from '@aws-sdk/client-s3'
 import { DeleteCommand, GetCommand, paginateQuery, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
-import { type EventBus, eventDetail, putEvents } from '../shared/event.ts'
 import {
   type FinishedImage,
   type Image,
@@ -13,8 +12,16 @@ import {
   UNFINISHED_SHARDS,
   uploadKey,
 } from '../shared/image.ts'
-import { type DeadLetterQueue, type JobQueue, keepExhausted, sendJob } from '../shared/job.ts'
 import { indexLabels, unindexLabels } from '../shared/labels.ts'
+import {
+  type DeadLetterQueue,
+  type EventBus,
+  eventDetail,
+  type JobQueue,
+  keepExhausted,
+  putEvents,
+  sendJob,
+} from '../shared/messages.ts'
 import {
   closeIdempotencyKey,
   commitOutcome,

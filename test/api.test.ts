@@ -5,7 +5,7 @@ import busboy from '@fastify/busboy'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { cleanFilename } from '../api/upload.ts'
-import type { EventDetail } from '../shared/event.ts'
+import type { EventDetail } from '../shared/messages.ts'
 import { ELSEWHERE, skippedElsewhere, startTestSystem, type TestSystem } from './context.ts'
 import { distinct, formats, quarters } from './pictures.ts'
 

@@ -407,6 +407,15 @@ describe('the other commands', () => {
     const labelled = await cli(['list', '--label', 'bright', '--min-confidence', '0.5', '--limit', '1'])
     expect(labelled.lines).toEqual([expect.objectContaining({ labels: expect.arrayContaining(['Bright']) })])
     expect((await cli(['list', '--label', 'nothing'])).out).toBe('')
+    const [one = '', other = one] = event?.labels ?? []
+    const both = await cli(['list', '--label', one, '--label', other, '--name', 'EVENT', '--all'])
+    expect(both.lines).toContainEqual(expect.objectContaining({ imageId }))
+    const filtered = ['--faces', 'false', '--from', '2020-01-01', '--to', '2100-01-01']
+    expect((await cli(['list', ...filtered, '--limit', '1'])).lines).toHaveLength(1)
+    expect((await cli(['list', '--to', '2020-01-01'])).out).toBe('')
+    expect((await cli(['list', '--emotion', 'happy'])).out).toBe('')
+    expect((await cli(['labels', 'bri'])).lines).toEqual([{ name: 'Bright' }])
+    expect((await cli(['labels', '--csv'])).out).toMatch(/^name\n(.+\n)*Bright\n/)
     const [shown, refused] = await Promise.all([
       cli(['status', imageId, '--wait']),
       cli(['retry', imageId, '00000000-0000-7000-8000-000000000000', '../health']),
@@ -438,10 +447,13 @@ describe('the other commands', () => {
       cli(['list', '--wait']),
       cli(['list', '--status', 'done']),
       cli(['list', '--min-confidence', '90']),
+      cli(['list', '--failure', 'corrupt']),
+      cli(['list', '--from', 'yesterday']),
+      cli(['labels', 'a', 'b']),
       cli(['upload', '--concurrency', '0', '.']),
       cli(['list'], { IMAGE_ANALYZER_ENDPOINT: 'localhost' }),
     ])
-    expect(runs.map(({ code }) => code)).toEqual([0, 2, 2, 2, 2, 2, 2, 2])
+    expect(runs.map(({ code }) => code)).toEqual([0, 2, 2, 2, 2, 2, 2, 1, 2, 2, 2])
     expect(runs[2]?.err).toContain('There is no command "uplaod".')
     for (const run of runs) expect(run.err).not.toMatch(/ at |Warning/)
 

@@ -24,8 +24,8 @@ import { toRecord } from '../local/poller.ts'
 import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
 import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { DEFAULT_MAX_IMAGE_BYTES, DEFAULT_MAX_UPLOAD_BYTES, MAX_WAIT_SECONDS } from '../shared/config.ts'
-import type { EventDetail } from '../shared/event.ts'
 import { ANALYSES } from '../shared/image.ts'
+import type { EventDetail } from '../shared/messages.ts'
 import { limitersFor } from '../worker/analysis.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../worker/budget.ts'
@@ -177,6 +177,7 @@ export async function startTestSystem(
     }),
     limiters: limitersFor(clock),
     render: createDecoder().render,
+    knownNames: new Map(),
     originals: new Budget(ORIGINAL_BYTES),
     makeRoom: createMakeRoom(),
     preview: true,

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import type { EventDetail } from '../shared/event.ts'
+import type { EventDetail } from '../shared/messages.ts'
 import type { ShownImage } from './context.ts'
 import { type History, judge, passes, type Stored, type Submission, summary } from './crash.ts'
 

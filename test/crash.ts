@@ -18,7 +18,7 @@ import {
 } from '@aws-sdk/client-sqs'
 import { BatchGetCommand, DynamoDBDocumentClient, paginateScan } from '@aws-sdk/lib-dynamodb'
 import sharp from 'sharp'
-import type { EventDetail } from '../shared/event.ts'
+import type { EventDetail } from '../shared/messages.ts'
 import type { ShownImage } from './context.ts'
 import { distinct } from './pictures.ts'
 import { Patience, patiently } from './until.ts'

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import * as z from 'zod'
-import { eventDetail, eventDetailSchema, MAX_DETAIL_BYTES, putEvents } from '../shared/event.ts'
 import { type CompletedImage, imageIdSchema } from '../shared/image.ts'
+import { eventDetail, eventDetailSchema, MAX_DETAIL_BYTES, putEvents } from '../shared/messages.ts'
 
 const imageId = imageIdSchema.parse('0199c0de-0000-7000-8000-000000000000')
 const common = {

@@ -20,6 +20,7 @@ const ROUTES: { method: string; path: string; public?: true; body?: 'image' | 'a
   { method: 'POST', path: '/images', body: 'image' },
   { method: 'POST', path: '/uploads', body: 'announcement' },
   { method: 'GET', path: '/images' },
+  { method: 'GET', path: '/labels' },
   { method: 'GET', path: '/images/:imageId' },
   { method: 'GET', path: '/images/:imageId/thumbnail' },
   { method: 'GET', path: '/images/:imageId/preview' },
@@ -433,6 +434,10 @@ describe('what a user writes', () => {
       (text) => `/images/${MISSING}?wait=${text}`,
       (text) => `/images?cursor=${text}`,
       (text) => `/images?label=${text}`,
+      (text) => `/images?filename=${text}`,
+      (text) => `/images?emotion=${text}&from=${text}`,
+      (text) => `/labels?prefix=${text}`,
+      (text) => `/labels?cursor=${text}`,
       (text) => `/images?label=${text}&status=completed&limit=100`,
       (text) => `/images?status=${text}`,
       (text) => `/images?limit=${text}`,
@@ -585,7 +590,7 @@ describe('what a user writes', () => {
         ),
       )
     const key = new RegExp(
-      `^(${uuid}|(idempotency|bytes)#[0-9a-f]{64}|label#[0-9a-f-]{36}#[0-9a-f]{64}|quota#[0-9a-f]{64}#\\d{4}-\\d\\d-\\d\\d)$`,
+      `^(${uuid}|(idempotency|bytes)#[0-9a-f]{64}|name#[0-9a-f]{64}#[0-9a-f]{64}|label#[0-9a-f-]{36}#[0-9a-f]{64}|quota#[0-9a-f]{64}#\\d{4}-\\d\\d-\\d\\d)$`,
     )
     let items = 0
     const pages = paginateScan({ client: system.worker.dynamo }, { TableName: system.names.table })

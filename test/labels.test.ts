@@ -46,7 +46,7 @@ const analysed = async (owner: string, labels: Labels): Promise<string> => {
 const label = (Name: string, Confidence = 90) => ({ Name, Confidence })
 
 interface Page {
-  items: { imageId: string; labels: string[] }[]
+  items: { imageId: string; createdAt: string; labels: string[] }[]
   cursor?: string
 }
 const search = async (owner: string, query: string): Promise<Page> => {
@@ -124,6 +124,267 @@ describe('a search by label', () => {
   })
 })
 
+describe('a search by several labels', () => {
+  const owner = 'several'
+  const ids: string[] = []
+  beforeAll(async () => {
+    // Dog, Cat and Tree by the bits of a number; the confidence of each falls with it.
+    for (let number = 0; number < 8; number += 1) {
+      const names = ['Dog', 'Cat', 'Tree'].filter((_, bit) => number & (1 << bit))
+      ids.push(await analysed(owner, [label('Photo'), ...names.map((name) => label(name, 99 - number))]))
+    }
+    await analysed('somebody else', [label('Dog'), label('Cat')])
+  })
+  const numbers = async (query: string) => (await found(owner, query)).map((imageId) => ids.indexOf(imageId))
+
+  it('finds what has all of them, newest first, in whatever order they are named', async () => {
+    expect(await numbers('label=Dog&label=cat')).toEqual([7, 3])
+    expect(await numbers('label=cat&label=Dog')).toEqual([7, 3])
+    expect(await numbers('label=tree&label=dog')).toEqual([7, 5])
+    expect(await numbers('label=tree&label=dog&label=CAT')).toEqual([7])
+    expect(await numbers('label=dog&label=dog')).toEqual([7, 5, 3, 1])
+    expect(await numbers('label=dog&label=Bird')).toEqual([])
+  })
+
+  it('asks the least confidence of each of them', async () => {
+    expect(await numbers('label=Dog&label=Cat&minConfidence=93')).toEqual([3])
+    expect(await numbers('label=Dog&label=Photo&minConfidence=90.5')).toEqual([])
+    expect(await numbers('label=Dog&label=Photo&minConfidence=90')).toEqual([7, 5, 3, 1])
+  })
+
+  it('goes on page by page', async () => {
+    const first = await search(owner, 'label=photo&label=dog&limit=3')
+    expect(first.items.map(({ imageId }) => ids.indexOf(imageId))).toEqual([7, 5, 3])
+    const second = await search(owner, `label=photo&label=dog&limit=3&cursor=${first.cursor}`)
+    expect(second).toEqual({ items: [expect.objectContaining({ imageId: ids[1] })] })
+  })
+
+  it('passes over the entries of a frequent label where a rare one has none', async () => {
+    await search(owner, 'label=tree&label=photo&label=cat')
+    expect(calls.map(({ command, scanned }) => [command, scanned])).toEqual([
+      ['QueryCommand', 4],
+      ['QueryCommand', 8],
+      ['QueryCommand', 4],
+      ['BatchGetItemCommand', undefined],
+    ])
+  })
+
+  it('takes five of them', async () => {
+    const five = Array.from({ length: 5 }, () => 'label=dog').join('&')
+    expect(await numbers(five)).toEqual([7, 5, 3, 1])
+    const response = await system.app.request(`/images?${five}&label=cat`)
+    expect(await response.json()).toMatchObject({
+      code: 'INVALID_PARAMETER',
+      detail: '"label": may be given 5 times',
+    })
+  })
+})
+
+describe('a list with filters', () => {
+  const owner = 'filters'
+  const ids: Record<string, string> = {}
+  const face = (...types: [type: string, confidence: number][]) => ({
+    Confidence: 99,
+    Emotions: types.map(([Type, Confidence]) => ({ Type, Confidence })),
+  })
+  beforeAll(async () => {
+    const faces: Record<string, object[]> = {
+      none: [],
+      glad: [face(['CALM', 40], ['HAPPY', 55])],
+      both: [face(['HAPPY', 80]), face(['SAD', 70], ['HAPPY', 20])],
+      still: [{ Confidence: 95 }],
+    }
+    for (const [name, FaceDetails] of Object.entries(faces)) {
+      pictures += 1
+      const headers = {
+        'x-test-owner': owner,
+        'content-disposition': `attachment; filename="${name}-DSC.PNG"`,
+      }
+      ids[name] = await system.submit(await distinct(pictures), headers)
+      watcher.after = (command, output) => {
+        if (command === 'DetectFacesCommand') Object.assign(output, { FaceDetails })
+        if (command === 'DetectLabelsCommand') Object.assign(output, { Labels: [label('Photo')] })
+      }
+      await system.work()
+    }
+    ids['broken'] = await system.submit(Buffer.from('\x89PNG\r\n\x1a\n broken', 'latin1'), {
+      ...{ 'x-test-owner': owner, 'content-disposition': 'attachment; filename="broken.png"' },
+    })
+    await system.work()
+    system.trouble.splice(0)
+  })
+  const names = async (query: string) =>
+    (await found(owner, query)).map((imageId) => Object.keys(ids).find((name) => ids[name] === imageId))
+
+  it('finds images by their faces', async () => {
+    expect(await names('faces=true')).toEqual(['still', 'both', 'glad'])
+    expect(await names('faces=false')).toEqual(['none'])
+    expect(await names('faces=true&status=failed')).toEqual([])
+  })
+
+  it('finds images by the strongest emotion of a face, in any case', async () => {
+    expect(await names('emotion=HAPPY')).toEqual(['both', 'glad'])
+    expect(await names('emotion=sad')).toEqual(['both'])
+    expect(await names('emotion=calm')).toEqual([])
+    expect(await names('emotion=happy&label=photo&faces=true')).toEqual(['both', 'glad'])
+  })
+
+  it('finds failed images by their code', async () => {
+    expect(await names('failure=CORRUPT_IMAGE')).toEqual(['broken'])
+    expect(await names('failure=EXHAUSTED')).toEqual([])
+    expect(await names('failure=CORRUPT_IMAGE&status=completed')).toEqual([])
+    expect(await names('failure=CORRUPT_IMAGE&label=photo')).toEqual([])
+  })
+
+  it('finds images by a part of their file name, in any case', async () => {
+    expect(await names('filename=dsc')).toEqual(['still', 'both', 'glad', 'none'])
+    expect(await names('filename=.png&status=failed')).toEqual(['broken'])
+    expect(await names('filename=GLAD-d&label=photo')).toEqual(['glad'])
+    expect(await names('filename=*')).toEqual([])
+  })
+
+  it('goes on page by page', async () => {
+    const first = await search(owner, 'filename=dsc&limit=3')
+    expect(first.items).toHaveLength(3)
+    const second = await search(owner, `filename=dsc&limit=3&cursor=${first.cursor}`)
+    expect(second).toEqual({ items: [expect.objectContaining({ imageId: ids['none'] })] })
+  })
+
+  it('finds images by the time at which they were accepted', async () => {
+    const times = Object.fromEntries(
+      (await search(owner, '')).items.map(({ imageId, createdAt }) => [imageId, createdAt]),
+    )
+    const [glad = '', both = ''] = [times[ids['glad'] ?? ''], times[ids['both'] ?? '']]
+    const day = glad.slice(0, 10)
+    expect(await names(`from=${both}`)).toEqual(['broken', 'still', 'both'])
+    expect(await names(`to=${both}`)).toEqual(['both', 'glad', 'none'])
+    expect(await names(`from=${glad}&to=${both}&faces=true`)).toEqual(['both', 'glad'])
+    expect(await names(`from=${glad}&to=${both}&status=completed`)).toEqual(['both', 'glad'])
+    expect(await names(`from=${day}&label=photo`)).toHaveLength(4)
+    expect(await names(`to=${both.slice(0, 10)}&label=photo`)).toHaveLength(4)
+    expect(await names('to=2020-01-01')).toEqual([])
+    expect(await names('from=2100-01-01T00:00:00%2B02:00')).toEqual([])
+    expect(await names(`from=${both}&to=${glad}`)).toEqual([])
+    // A cursor of another search.
+    const { cursor } = await search(owner, 'limit=1')
+    expect(await names(`to=${glad}&cursor=${cursor}`)).toEqual(['glad', 'none'])
+    const last = await search(owner, `to=${glad}&limit=1`)
+    expect(await names(`from=${both}&cursor=${last.cursor}`)).toEqual([])
+  })
+
+  it.each([
+    ['faces=yes', '"faces": must be true or false'],
+    ['emotion=JOY', '"emotion": '],
+    ['failure=corrupt', '"failure": '],
+    ['filename=', '"filename": must not be empty'],
+    ['from=yesterday', '"from": must be a day like 2026-01-31, or a time like 2026-01-31T12:00:00Z'],
+    ['to=2026-02-30', '"to": must be a day'],
+    ['to=2026-01-31T12:00:00', '"to": must be a day'],
+    ['face=true', 'Query parameter `face` is not known here'],
+    ['faces=true&faces=true', 'Query parameter `faces` is repeated.'],
+  ])('refuses %s', async (query, detail) => {
+    const response = await system.app.request(`/images?${query}`)
+    const problem = (await response.json()) as { detail: string }
+    expect(problem).toMatchObject({ status: 400, code: 'INVALID_PARAMETER' })
+    expect(problem.detail).toContain(detail)
+  })
+})
+
+describe('GET /labels', () => {
+  const owner = 'namer'
+  const ids: string[] = []
+  beforeAll(async () => {
+    ids.push(await analysed(owner, [label('Dog'), label('Doorway'), label('dog house'), label('Épée')]))
+    ids.push(await analysed(owner, [label('DOG'), label('Door'), label('Cat')]))
+    await analysed('somebody else', [label('Dolphin')])
+  })
+  const ask = async (query: string, of = owner) => {
+    const response = await system.app.request(`/labels?${query}`, { headers: { 'x-test-owner': of } })
+    return (await response.json()) as { items: { name: string }[]; cursor?: string; detail?: string }
+  }
+  const names = async (query: string, of = owner) => (await ask(query, of)).items.map(({ name }) => name)
+
+  it('has the names of labels that the owner’s images have, in alphabetical order, each once', async () => {
+    expect((await names('')).map((name) => name.toLowerCase())).toEqual([
+      ...['cat', 'dog', 'dog house', 'door', 'doorway', 'épée'],
+    ])
+    expect(await names('', 'nobody')).toEqual([])
+  })
+
+  it('has those that begin as is asked, in any case', async () => {
+    expect(await names('prefix=DOO')).toEqual(['Door', 'Doorway'])
+    expect(await names('prefix=door')).toEqual(['Door', 'Doorway'])
+    expect(await names('prefix=doorw')).toEqual(['Doorway'])
+    expect(await names(`prefix=${encodeURIComponent('E\u0301')}`)).toEqual(['Épée'])
+    expect(await names('prefix=oor')).toEqual([])
+    expect(await names('prefix=Dol')).toEqual([])
+  })
+
+  it('goes on page by page, and says when there is no more', async () => {
+    const first = await ask('prefix=do&limit=3')
+    expect(first.items.map(({ name }) => name.toLowerCase())).toEqual(['dog', 'dog house', 'door'])
+    expect(await ask(`prefix=do&limit=3&cursor=${first.cursor}`)).toEqual({ items: [{ name: 'Doorway' }] })
+    for (const prefix of ['x', 'c'])
+      expect(await ask(`prefix=${prefix}&cursor=${first.cursor}`)).toMatchObject({
+        ...{ code: 'INVALID_PARAMETER', detail: '"cursor": is of another prefix' },
+      })
+  })
+
+  it('has no emotion and no face', async () => {
+    const imageId = await submit('faced')
+    watcher.after = (command, output) => {
+      if (command === 'DetectFacesCommand')
+        Object.assign(output, { FaceDetails: [{ Emotions: [{ Type: 'HAPPY', Confidence: 90 }] }] })
+      if (command === 'DetectLabelsCommand') Object.assign(output, { Labels: [label('Face')] })
+    }
+    await system.work()
+    expect(await found('faced', 'emotion=happy')).toEqual([imageId])
+    expect(await names('', 'faced')).toEqual(['Face'])
+  })
+
+  it('costs one write for each name and worker, and is not written again', async () => {
+    const written: string[] = []
+    watcher.before = (command, input) => {
+      if (command !== 'BatchWriteItemCommand') return
+      const [requests] = Object.values(
+        input['RequestItems'] as Record<string, { PutRequest?: { Item: Record<string, unknown> } }[]>,
+      )
+      for (const { PutRequest } of requests ?? []) {
+        const { imageId } = PutRequest?.Item ?? {}
+        written.push(String((imageId as { S?: string })?.S ?? imageId).replace(/#.*/, ''))
+      }
+    }
+    await analysed('frugal', [label('Dog'), label('Cat')])
+    expect(written.sort()).toEqual(['label', 'label', 'name', 'name'])
+    written.splice(0)
+    await analysed('frugal', [label('dog'), label('Bird')])
+    expect(written.sort()).toEqual(['label', 'label', 'name'])
+    delete watcher.before
+  })
+
+  it('has a name no more when the last image with it is gone', async () => {
+    const [first, second] = [await analysed('brief', [label('Dog')]), await analysed('brief', [label('Dog')])]
+    await remove('brief', first)
+    expect(await names('', 'brief')).toEqual(['Dog'])
+    await remove('brief', second)
+    expect(await names('', 'brief')).toEqual([])
+    await analysed('brief', [label('Dog')])
+    expect(await names('', 'brief')).toEqual(['Dog'])
+  })
+
+  it.each([
+    ['prefix=x&prefix=y', 'Query parameter `prefix` is repeated.'],
+    ['limit=0', '"limit": must be a whole number from 1 to 100'],
+    ['cursor=', '"cursor": is none of this API'],
+    ['label=dog', 'Query parameter `label` is not known here'],
+    [`prefix=${'x'.repeat(257)}`, '"prefix": may have 256 characters'],
+  ])('refuses %s', async (query, detail) => {
+    const problem = await ask(query)
+    expect(problem).toMatchObject({ status: 400, code: 'INVALID_PARAMETER' })
+    expect(problem.detail).toContain(detail)
+  })
+})
+
 describe('the index of labels', () => {
   it('has an image before its event is sent', async () => {
     const imageId = await submit('indexed')
@@ -145,7 +406,8 @@ describe('the index of labels', () => {
     }
     answering(labels.toReversed())
     await system.work()
-    expect(batches).toBe(4)
+    // As many names, since none was known.
+    expect(batches).toBe(8)
     expect(await entries(imageId)).toHaveLength(100)
     expect(await found('many', 'label=label%2099')).toEqual([imageId])
     expect(await found('many', 'label=label%20100')).toEqual([])

@@ -23,17 +23,10 @@ import {
   UpdateCommand,
 } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import {
-  claimIdempotencyKey,
-  createImage,
-  deleteRecord,
-  getOwnImage,
-  listImages,
-  statusOf,
-} from '../api/records.ts'
+import { listImages } from '../api/list.ts'
+import { claimIdempotencyKey, createImage, deleteRecord, getOwnImage, statusOf } from '../api/records.ts'
 import { toRecord } from '../local/poller.ts'
 import { sleep } from '../shared/aws.ts'
-import { putEvents } from '../shared/event.ts'
 import {
   type Image,
   type ImageId,
@@ -42,6 +35,7 @@ import {
   type ProcessingImage,
 } from '../shared/image.ts'
 import { indexLabels, labelKeys, unindexLabels } from '../shared/labels.ts'
+import { putEvents } from '../shared/messages.ts'
 import {
   claimImage,
   closeIdempotencyKey,
@@ -326,10 +320,10 @@ describe('DynamoDB', () => {
         await indexLabels(records, image)
       }
       const found = async (name: string, more: object = {}) =>
-        (await listImages(records, 'labelled', { limit: 5, label: { name, ...more } })).items.map(
+        (await listImages(records, 'labelled', { limit: 5, labels: [name], ...more })).items.map(
           ({ imageId }) => imageId,
         )
-      const page = await listImages(records, 'labelled', { limit: 1, label: { name: 'dog' } })
+      const page = await listImages(records, 'labelled', { limit: 1, labels: ['dog'] })
       const lines: unknown[] = [
         await found('dog'),
         await found('Dog', { minConfidence: 70 }),
@@ -338,7 +332,7 @@ describe('DynamoDB', () => {
         await found('nothing'),
         page.last,
         await listImages(records, 'labelled', {
-          ...{ limit: 1, label: { name: 'dog' } },
+          ...{ limit: 1, labels: ['dog'] },
           ...(page.last === undefined ? {} : { after: page.last }),
         }),
       ]

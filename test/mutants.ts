@@ -22,6 +22,7 @@ const lambda = ['test/lambda.test.ts']
 const metadata = ['test/metadata.test.ts']
 const heic = ['test/heic.test.ts']
 const position = ['test/position.test.ts']
+const labels = ['test/labels.test.ts']
 
 export const MUTANTS: Mutant[] = [
   // Submission
@@ -206,12 +207,12 @@ export const MUTANTS: Mutant[] = [
     file: 'sweeper/sweep.ts',
     from: '  await indexLabels(deps, image)\n',
     to: '',
-    tests: ['test/labels.test.ts'],
+    tests: labels,
   },
   {
     name: 'a worker acknowledges an image that cannot be found by its labels',
     file: 'worker/batch.ts',
-    from: '      await indexLabels(deps, image)\n',
+    from: '      await indexLabels(deps, image, deps.knownNames)\n',
     to: '',
   },
   {
@@ -350,7 +351,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'an entry that EventBridge refused counts as told',
-    file: 'shared/event.ts',
+    file: 'shared/messages.ts',
     from: 'return entry?.EventId !== undefined ? undefined :',
     to: 'return entry !== undefined ? undefined :',
   },
@@ -358,7 +359,7 @@ export const MUTANTS: Mutant[] = [
     name: 'a job that waits is sent again, as a new message',
     file: 'worker/batch.ts',
     from: '      await postpone(deps, record, error)\n      throw error\n',
-    to: "      if (!(error instanceof Postponed)) throw error\n      await (await import('../shared/job.ts')).sendJob(deps, JSON.parse(record.body))\n",
+    to: "      if (!(error instanceof Postponed)) throw error\n      await (await import('../shared/messages.ts')).sendJob(deps, JSON.parse(record.body))\n",
   },
   {
     name: 'a message that is no job is delivered again and again',
@@ -451,7 +452,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a dead letter is the job of the run that was given up',
-    file: 'shared/job.ts',
+    file: 'shared/messages.ts',
     from: 'epoch: image.epoch + 1 }',
     to: 'epoch: image.epoch }',
   },
@@ -621,10 +622,52 @@ export const MUTANTS: Mutant[] = [
     rule: 'parallel requests',
   },
   {
+    name: 'a search by several labels finds what has the last of them',
+    file: 'api/list.ts',
+    from: 'if (isEnd || entries[0]?.target !== newest) continue',
+    to: 'if (isEnd) continue',
+    tests: labels,
+  },
+  {
+    name: 'a search asks the least confidence of one of its labels',
+    file: 'api/list.ts',
+    from: 'if (entries.every(',
+    to: 'if (entries.some(',
+    tests: labels,
+  },
+  {
+    name: 'a list goes beyond the time that is asked for',
+    file: 'api/list.ts',
+    from: 'if (range.newest < range.oldest) return { items }',
+    to: 'range.oldest = idAt(0, "0")',
+    tests: labels,
+  },
+  {
+    name: 'the names of labels that no image has any more are listed',
+    file: 'api/list.ts',
+    from: 'return Count > 0',
+    to: 'return Count >= 0',
+    tests: labels,
+  },
+  {
+    name: 'the names of another owner are listed',
+    file: 'shared/labels.ts',
+    from: 'hash(owner)}#names`',
+    to: 'hash(owner).slice(0, 0)}#names`',
+    tests: labels,
+  },
+  {
+    name: 'a worker writes the name of a label with every image',
+    file: 'shared/labels.ts',
+    from: '  for (const name of names) known.set(name.imageId, expiresAt ?? FOR_EVER)\n',
+    to: '',
+    tests: labels,
+  },
+  {
     name: 'the labels of an image outlive it',
     file: 'shared/labels.ts',
-    from: '          expiresAt,\n',
-    to: '',
+    from: '    expiresAt,\n  }))',
+    to: '  }))',
     tests: rules,
     rule: 'expiry',
   },
@@ -720,7 +763,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'metadata is announced',
-    file: 'shared/event.ts',
+    file: 'shared/messages.ts',
     from: '    original: image.original,\n',
     to: "    original: image.original,\n    ...('metadata' in image ? { metadata: image.metadata } : {}),\n",
     tests: metadata,

@@ -106,6 +106,7 @@ const JWT = { AUTH: 'jwt', JWT_ISSUER: 'https://issuer.example', JWT_AUDIENCE: '
 const PROTECTED: [string, string][] = [
   ['POST', '/images'],
   ['GET', '/images'],
+  ['GET', '/labels'],
   ['POST', '/uploads'],
   ['GET', '/images/{imageId}'],
   ['DELETE', '/images/{imageId}'],
@@ -258,6 +259,7 @@ describe('an answer', () => {
       expect((await ask('GET', '/images', `/images?status=${status}`))['items']).not.toEqual([])
     }
     await ask('GET', '/images', '/images?label=sharp&minConfidence=60&limit=2')
+    await ask('GET', '/labels', '/labels?prefix=s')
     await get(completed, '?wait=1', { headers: { 'if-none-match': '*' } })
     await get(completed, '/thumbnail')
     await get(completed, '/preview')
@@ -290,6 +292,7 @@ describe('an answer', () => {
     await announce({ bytes: 1e12 })
     await announce({ contentType: 'image/tiff' })
     await ask('GET', '/images', '/images?limit=0')
+    await ask('GET', '/labels', '/labels?limit=0')
     await get(completed, '?wait=x')
     await get(pending, '/thumbnail')
     await get(pending, '/preview')

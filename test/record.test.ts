@@ -15,7 +15,7 @@ import {
   unfinishedShard,
   Verdict,
 } from '../shared/image.ts'
-import { keepExhausted, readJobs, sendJob } from '../shared/job.ts'
+import { keepExhausted, readJobs, sendJob } from '../shared/messages.ts'
 
 const imageId = imageIdSchema.parse('0199c0de-0000-7000-8000-00000000000a')
 const time = '2026-11-22T00:00:00.000Z'

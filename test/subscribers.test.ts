@@ -10,8 +10,8 @@ import * as z from 'zod'
 import type { ImageEvent } from '../examples/subscribers/event.ts'
 import { type Subscriber, startSubscribers } from '../examples/subscribers/local.ts'
 import { startWebhook } from '../examples/subscribers/webhook.ts'
-import { type EventDetail, eventDetail, putEvents } from '../shared/event.ts'
 import { imageIdSchema } from '../shared/image.ts'
+import { type EventDetail, eventDetail, putEvents } from '../shared/messages.ts'
 import { startTestSystem, type TestSystem, until } from './context.ts'
 
 const root = join(import.meta.dirname, '..')

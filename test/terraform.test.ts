@@ -33,7 +33,7 @@ import {
   SQSClient,
 } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { LISTED_ATTRIBUTES } from '../api/records.ts'
+import { LISTED_ATTRIBUTES } from '../api/list.ts'
 import { bundle, type FunctionName } from '../build/bundle.ts'
 import { KINDS, kindsThatName } from '../build/emulators.ts'
 import { type Copy, copyModule, missing, type Outcome, onPath, planAgain } from '../build/terraform.ts'

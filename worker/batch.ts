@@ -1,17 +1,18 @@
 import { BatchProcessor, EventType, processPartialResponse } from '@aws-lambda-powertools/batch'
 import { ChangeMessageVisibilityCommand } from '@aws-sdk/client-sqs'
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
-import { type EventBus, eventDetail } from '../shared/event.ts'
 import type { FinishedImage } from '../shared/image.ts'
+import { indexLabels, type KnownNames } from '../shared/labels.ts'
 import {
   type DeadLetterQueue,
+  type EventBus,
+  eventDetail,
   type Job,
   type JobQueue,
   keepExhausted,
   readJobs,
   sendDeadLetter,
-} from '../shared/job.ts'
-import { indexLabels } from '../shared/labels.ts'
+} from '../shared/messages.ts'
 import { markAnnounced } from '../shared/records.ts'
 import { Throttled, type Time } from './analysis.ts'
 import { Announcements } from './events.ts'
@@ -19,6 +20,8 @@ import { Announcements } from './events.ts'
 import { Held, Postponed, type ProcessDeps, pause, processImage } from './process-image.ts'
 
 export interface WorkerDeps extends ProcessDeps, JobQueue, DeadLetterQueue, EventBus {
+  /** Of this process. */
+  knownNames: KnownNames
   log: ProcessDeps['log'] & { error: (message: string, extra: Record<string, unknown>) => void }
 }
 
@@ -135,8 +138,8 @@ export async function processBatch(
     if (image === undefined) return
     // Told again unless the record says so, because nobody knows whether an announcement before arrived.
     if (image.announced !== image.epoch) {
-      // Whoever hears of it finds it.
-      await indexLabels(deps, image)
+      // Before the event, so that a subscriber's search finds it.
+      await indexLabels(deps, image, deps.knownNames)
       await tell(image)
       await keepExhausted(deps, image)
       await markAnnounced(deps, image)

@@ -1,5 +1,5 @@
 import type { Sleep } from '../shared/aws.ts'
-import { type EventBus, type EventDetail, MAX_EVENTS_PER_CALL, putEvents } from '../shared/event.ts'
+import { type EventBus, type EventDetail, MAX_EVENTS_PER_CALL, putEvents } from '../shared/messages.ts'
 
 /** Milliseconds that a finished image's event waits for the rest of its batch, before it goes without them. */
 const LINGER_MS = 2_000

@@ -54,6 +54,7 @@ const deps: WorkerDeps = {
     ...(config.REKOGNITION_TPS === undefined ? {} : { callsPerSecond: config.REKOGNITION_TPS }),
   }),
   render: createDecoder().render,
+  knownNames: new Map(),
   originals: new Budget(ORIGINAL_BYTES),
   makeRoom: createMakeRoom(),
   log,

@@ -30,7 +30,7 @@ import {
   uploadKey,
   Verdict,
 } from '../shared/image.ts'
-import type { Job } from '../shared/job.ts'
+import type { Job } from '../shared/messages.ts'
 import {
   claimImage,
   commitOutcome,

@@ -1,5 +1,5 @@
 import type { EventBridgeEvent } from 'aws-lambda'
-import type { DETAIL_TYPES, EventDetail } from '../../shared/event.ts'
+import type { DETAIL_TYPES, EventDetail } from '../../shared/messages.ts'
 
 /** What arrives: EventBridge's envelope around a detail as ../../shared/event.schema.json has it. */
 export type ImageEvent = EventBridgeEvent<(typeof DETAIL_TYPES)[keyof typeof DETAIL_TYPES], EventDetail>

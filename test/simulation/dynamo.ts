@@ -312,6 +312,13 @@ export function holds(expression: string, item: Item, expressions: Expressions):
     if (words[0] === '(') return call(word)
     const left = valueAt(word, item, expressions)
     const operator = take()
+    if (operator === 'BETWEEN') {
+      const least = valueAt(take(), item, expressions)
+      take('AND')
+      const most = valueAt(take(), item, expressions)
+      if (compare(least, most) > 0) throw invalid('The BETWEEN operator requires its lower bound first')
+      return compare(left, least) >= 0 && compare(left, most) <= 0
+    }
     const right = valueAt(take(), item, expressions)
     if (left === undefined || right === undefined || typeof left !== typeof right) return operator === '<>'
     const order = compare(left, right)

@@ -1,6 +1,6 @@
-import type { EventDetail } from '../../shared/event.ts'
 import { ANSWERS, type AnalysisName, paidAnalyses } from '../../shared/image.ts'
-import { labelItemId } from '../../shared/labels.ts'
+import { labelItemId, nameItemId } from '../../shared/labels.ts'
+import type { EventDetail } from '../../shared/messages.ts'
 import { EXPECTED, type Run, type Scenario, type Submission } from './scenario.ts'
 import { SENT } from './services.ts'
 import type { Settings } from './world.ts'
@@ -237,8 +237,14 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
     }
   }
 
-  // Whatever is completed is found by each of its labels, and nothing else is.
-  const found = [...items].flatMap(([key, item]) => (item['ownerLabel'] === undefined ? [] : key))
+  // Every completed image is found by each of its labels, and nothing else is.
+  const found = [...items].flatMap(([key, item]) =>
+    item['ownerLabel'] === undefined || key.startsWith('name#') ? [] : key,
+  )
+  // A name outlives its images.
+  for (const { status, labels, owner } of items.values())
+    for (const label of status === 'completed' ? ((labels ?? []) as string[]) : [])
+      demand(items.has(nameItemId(String(owner), label)), `the name ${label} of ${owner} cannot be found`)
   const wanted = [...items].flatMap(([imageId, { status, labels }]) =>
     status === 'completed' ? ((labels ?? []) as string[]).map((label) => labelItemId(imageId, label)) : [],
   )

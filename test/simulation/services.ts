@@ -10,8 +10,8 @@ import { NoSuchKey, NotFound, type S3Client } from '@aws-sdk/client-s3'
 import { ReceiptHandleIsInvalid, type SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { SQSRecord } from 'aws-lambda'
-import type { EventDetail } from '../../shared/event.ts'
 import type { PaidAnalysis } from '../../shared/image.ts'
+import type { EventDetail } from '../../shared/messages.ts'
 import type { DynamoModel } from './dynamo.ts'
 
 const $metadata = {}

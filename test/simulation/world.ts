@@ -509,6 +509,7 @@ export class World {
       ...this.#clients('worker', process),
       limiters: limitersFor({ ...common, ...(share === undefined ? {} : { callsPerSecond: share }) }),
       render: this.#options.render,
+      knownNames: new Map(),
       originals: new Budget(ORIGINAL_BYTES),
       makeRoom: () => {},
       preview: true,

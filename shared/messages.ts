@@ -1,0 +1,219 @@
+import { type EventBridgeClient, PutEventsCommand } from '@aws-sdk/client-eventbridge'
+import { SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
+import * as z from 'zod'
+import {
+  type FinishedImage,
+  failureSchema,
+  imageIdSchema,
+  isExhausted,
+  originalSchema,
+  type RekognitionFace,
+  thumbnailSchema,
+  UPLOADS,
+} from './image.ts'
+
+/** What travels between the parts: the job of an image, in SQS, and the event of its end, on the bus. */
+
+/**
+ * What travels in SQS: which image, and which of its runs. Everything else is read from the record, so a
+ * message can be lost, repeated or replayed from the dead-letter queue without carrying stale facts.
+ */
+export const jobSchema = z.strictObject({
+  version: z.literal(1),
+  imageId: imageIdSchema,
+  /** 1 for the first run of an image, one more with each retry. */
+  epoch: z.int().min(1),
+})
+export type Job = z.infer<typeof jobSchema>
+
+/** What S3 sends for an object that was posted with a form (Amazon S3 user guide, event message structure). */
+const arrivalSchema = z.object({
+  Records: z
+    .array(
+      z.object({
+        eventName: z.string().startsWith('ObjectCreated:'),
+        s3: z.object({ object: z.object({ key: z.string() }) }),
+      }),
+    )
+    .min(1),
+})
+/** What S3 sends once, when its notifications are set up. */
+const setUpSchema = z.object({ Event: z.literal('s3:TestEvent') })
+const messageSchema = z.union([jobSchema, arrivalSchema, setUpSchema])
+
+/**
+ * The jobs that a message of the queue stands for: one of our own, or those of uploads that have arrived.
+ *
+ * @throws Error for a message that is of no known kind
+ */
+export function readJobs(body: string): Job[] {
+  const message = messageSchema.parse(JSON.parse(body))
+  if ('imageId' in message) return [message]
+  if ('Event' in message) return []
+  return message.Records.flatMap(({ s3: { object } }) => {
+    // An object that no form of ours was for is none of our business.
+    const key = decodeKey(object.key)
+    const id = imageIdSchema.safeParse(key.startsWith(UPLOADS) ? key.slice(UPLOADS.length) : '')
+    return id.success ? [{ version: 1 as const, imageId: id.data, epoch: 1 }] : []
+  })
+}
+
+/** Keys come as in a URL, with + for a space (Amazon S3 user guide, event message structure). */
+function decodeKey(key: string): string {
+  try {
+    return decodeURIComponent(key.replaceAll('+', ' '))
+  } catch {
+    return key
+  }
+}
+
+export interface JobQueue {
+  sqs: SQSClient
+  jobQueueUrl: string
+}
+
+export async function sendJob({ sqs, jobQueueUrl }: JobQueue, job: Job): Promise<void> {
+  await sqs.send(new SendMessageCommand({ QueueUrl: jobQueueUrl, MessageBody: JSON.stringify(job) }))
+}
+
+export interface DeadLetterQueue {
+  sqs: SQSClient
+  deadLetterQueueUrl: string
+}
+
+/** For an operator to look at, and to redrive. */
+export async function sendDeadLetter(
+  { sqs, deadLetterQueueUrl }: DeadLetterQueue,
+  MessageBody: string,
+): Promise<void> {
+  await sqs.send(new SendMessageCommand({ QueueUrl: deadLetterQueueUrl, MessageBody }))
+}
+
+/**
+ * The dead letter of an image that was given up is the job of its next run, so that to redrive it is to ask for that run;
+ * and no copy of an old job, however late it comes, can be taken for one. It is sent before the image counts as
+ * announced: after a crash in between it is sent again, and of two the second finds the run begun.
+ */
+export async function keepExhausted(queue: DeadLetterQueue, image: FinishedImage): Promise<void> {
+  if (!isExhausted(image)) return
+  const job: Job = { version: 1, imageId: image.imageId, epoch: image.epoch + 1 }
+  await sendDeadLetter(queue, JSON.stringify(job))
+}
+
+export const EVENT_SOURCE = 'image-analyzer'
+export const DETAIL_TYPES = {
+  completed: 'Image Analysis Completed',
+  failed: 'Image Analysis Failed',
+} as const
+
+/** What other systems subscribe to. Published as JSON Schema; a field may be added, none changes its meaning. */
+export const eventDetailSchema = z.object({
+  version: z.literal('1'),
+  /** The same for every repetition of one outcome, so that a subscriber can drop what it has seen. */
+  eventId: z.string(),
+  imageId: imageIdSchema,
+  owner: z.string(),
+  status: z.enum(['completed', 'failed']),
+  epoch: z.int().min(1),
+  completedAt: z.iso.datetime(),
+  original: originalSchema,
+  thumbnail: thumbnailSchema.optional(),
+  /** Flat, so that a rule can match it: `{"detail": {"labels": ["Dog"]}}`. */
+  labels: z.array(z.string()).optional(),
+  rekognitionLabels: z.array(z.object({ Name: z.string(), Confidence: z.number() })).optional(),
+  faceCount: z.int().min(0).optional(),
+  /** The strongest emotion of each face, each named once. */
+  emotions: z.array(z.string()).optional(),
+  /** The results are those of an image of the same owner with the same bytes. */
+  reused: z.literal(true).optional(),
+  failure: failureSchema.optional(),
+})
+export type EventDetail = z.infer<typeof eventDetailSchema>
+
+/** The strongest emotion of each face, each once, with the highest confidence in per cent that a face has of it. */
+export function emotionsOf(faces: readonly RekognitionFace[] = []): Map<string, number> {
+  const emotions = new Map<string, number>()
+  for (const { Emotions = [] } of faces) {
+    const [top] = Emotions.toSorted((a, b) => (b.Confidence ?? 0) - (a.Confidence ?? 0))
+    if (top?.Type !== undefined)
+      emotions.set(top.Type, Math.max(emotions.get(top.Type) ?? 0, top.Confidence ?? 0))
+  }
+  return emotions
+}
+
+/** Bytes of JSON that a detail stays under: small enough for any rule target, and 10 fit one PutEvents call. */
+export const MAX_DETAIL_BYTES = 8_192
+
+/**
+ * The event of a finished image. It depends on the stored record alone, so announcing twice says the same twice.
+ * Labels are given strongest first and as many as fit; the record has them all.
+ */
+export function eventDetail(image: FinishedImage): EventDetail {
+  const common = {
+    version: '1' as const,
+    eventId: `${image.imageId}:${image.epoch}:${image.status}`,
+    imageId: image.imageId,
+    owner: image.owner,
+    epoch: image.epoch,
+    completedAt: image.completedAt,
+    original: image.original,
+  }
+  if (image.status === 'failed') return { ...common, status: 'failed', failure: image.failure }
+
+  const strongest = (image.rekognitionLabels ?? [])
+    .map(({ Name, Confidence }) => ({ Name, Confidence }))
+    .sort((a, b) => b.Confidence - a.Confidence || (a.Name < b.Name ? -1 : 1))
+  const emotions = emotionsOf(image.rekognitionFaces)
+  const withLabels = (count: number): EventDetail => ({
+    ...common,
+    status: 'completed',
+    thumbnail: image.thumbnail,
+    ...(image.labels === undefined
+      ? {}
+      : {
+          labels: strongest.slice(0, count).map((label) => label.Name),
+          rekognitionLabels: strongest.slice(0, count),
+        }),
+    ...(image.faceCount === undefined ? {} : { faceCount: image.faceCount, emotions: [...emotions.keys()] }),
+    ...(image.reused === undefined ? {} : { reused: image.reused }),
+  })
+  let count = strongest.length
+  while (count > 0 && Buffer.byteLength(JSON.stringify(withLabels(count))) >= MAX_DETAIL_BYTES) count -= 1
+  return withLabels(count)
+}
+
+export interface EventBus {
+  eventBridge: EventBridgeClient
+  /** Name or ARN. */
+  eventBus: string
+}
+
+/** Entries that one PutEvents call takes (Amazon EventBridge quotas); each is under 8 KB, so size is no limit. */
+export const MAX_EVENTS_PER_CALL = 10
+
+/**
+ * @param details at most MAX_EVENTS_PER_CALL
+ * @returns for each event, by position, why EventBridge did not take it; undefined where it did
+ * @throws whatever made the call fail as a whole
+ */
+export async function putEvents(
+  { eventBridge, eventBus }: EventBus,
+  details: EventDetail[],
+): Promise<(string | undefined)[]> {
+  const { Entries = [] } = await eventBridge.send(
+    new PutEventsCommand({
+      Entries: details.map((detail) => ({
+        EventBusName: eventBus,
+        Source: EVENT_SOURCE,
+        DetailType: DETAIL_TYPES[detail.status],
+        Time: new Date(detail.completedAt),
+        Detail: JSON.stringify(detail),
+      })),
+    }),
+  )
+  // A call can succeed with entries that failed; they are told by position.
+  return details.map((_, index) => {
+    const entry = Entries[index]
+    return entry?.EventId !== undefined ? undefined : (entry?.ErrorCode ?? 'no answer for it')
+  })
+}
