@@ -366,19 +366,71 @@ describe('the pixels of an AVIF', () => {
     twice.writeUInt32BE(bytes.readUInt32BE(meta) + 16, meta)
     expect(avifPixels(twice).decoded).toBe(Number.POSITIVE_INFINITY)
   })
-  it('cannot be hidden by sizes of fields that decoders pass over', async () => {
+  const at = (bytes: Buffer, type: string, offset: number): number => bytes.indexOf(type) + offset
+  it.each<[string, string, (bytes: Buffer) => void]>([
+    [
+      'a count of more uses of properties than there are',
+      '8-bit.avif',
+      (bytes) => bytes.writeUInt32BE(99, at(bytes, 'ipma', 8)),
+    ],
+    [
+      'an item of an old version',
+      'alpha.avif',
+      (bytes) => bytes.writeUInt8(1, bytes.lastIndexOf('infe') + 4),
+    ],
+    ['two items with one id', 'alpha.avif', (bytes) => bytes.writeUInt16BE(1, bytes.lastIndexOf('infe') + 8)],
+    [
+      'a size of fields that there is not',
+      'grid.avif',
+      (bytes) => bytes.writeUInt8(0xff, at(bytes, 'iloc', 9)),
+    ],
+    [
+      'a reference that says it is shorter',
+      'grid.avif',
+      (bytes) => bytes.writeUInt32BE(8, at(bytes, 'dimg', -4)),
+    ],
+    [
+      'a reference that says it is longer',
+      'alpha.avif',
+      (bytes) => bytes.writeUInt32BE(99, at(bytes, 'auxl', -4)),
+    ],
+  ])('are read as the decoder reads them where there is %s', async (_, name, spoil) => {
+    const bytes = Buffer.from(file(name))
+    spoil(bytes)
+    expect(bytes.equals(file(name))).toBe(false)
+    expect(await judgeByLibvips(bytes)).toEqual({ code: 'decoded' })
+  })
+  it.each<[string, (bytes: Buffer) => void]>([
+    [
+      'sizes of fields that decoders pass over',
+      (bytes) => {
+        const sizes = at(bytes, 'iloc', 8)
+        // No offset but the base: what follows it, the length, moves up.
+        bytes[sizes] = 0xf4
+        bytes.copy(bytes, sizes + 14, sizes + 18, sizes + 22)
+      },
+    ],
+    [
+      'a count of more than there is',
+      (bytes) => bytes.writeUInt32BE(bytes.readUInt32BE(at(bytes, 'ipma', 8)) + 1, at(bytes, 'ipma', 8)),
+    ],
+  ])('cannot be hidden by %s', async (_, spoil) => {
     const bytes = Buffer.from(frameRepeating)
-    const sizes = bytes.indexOf('iloc') + 8
-    // No offset but the base: what follows it, the length, moves up.
-    bytes[sizes] = 0xf4
-    bytes.copy(bytes, sizes + 14, sizes + 18, sizes + 22)
+    spoil(bytes)
     expect(await outcome(bytes)).toBe('TOO_MANY_PIXELS')
   })
-  it('cannot be hidden by a count of more than there is', async () => {
-    const bytes = Buffer.from(frameRepeating)
-    const count = bytes.indexOf('ipma') + 8
-    bytes.writeUInt32BE(bytes.readUInt32BE(count) + 1, count)
-    expect(await outcome(bytes)).toBe('CORRUPT_IMAGE')
+  it('cannot be hidden behind a reference that says it is longer', async () => {
+    const bytes = await grid(1_500, 15, 15, 1_500)
+    const iref = at(bytes, 'iref', -4)
+    const size = bytes.readUInt32BE(iref)
+    // A decoder goes on behind the one item that it is of, with the pieces of the grid.
+    const thumbnail = Buffer.concat([u32(size + 2), Buffer.from('thmb'), Buffer.from([0, 1, 0, 1, 0, 2])])
+    const hidden = insert(bytes, iref + 12, thumbnail)
+    hidden.writeUInt32BE(size + thumbnail.length, iref)
+    // The description, and where the data of its two items are.
+    for (const grown of [at(bytes, 'meta', -4), at(bytes, 'iloc', 18), at(bytes, 'iloc', 32)])
+      hidden.writeUInt32BE(hidden.readUInt32BE(grown) + thumbnail.length, grown)
+    expect(avifPixels(hidden).decoded).toBe(225 * 1_500 ** 2)
   })
   it.each([
     [

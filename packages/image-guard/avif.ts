@@ -478,15 +478,12 @@ function readTypes(iinf: Buffer | undefined): Map<number, string> {
   if (iinf === undefined) return types
   for (const { type, data } of boxesWithin(iinf.subarray(iinf[0] === 0 ? 6 : 8))) {
     if (type !== 'infe') continue
-    // Versions before 2 have no types, and decoders no use for them.
-    const version = data.readUInt8(0)
-    if (version < 2) throw new Unclear()
-    const idBytes = version === 2 ? 2 : 4
+    const idBytes = data.readUInt8(0) < 3 ? 2 : 4
     const id = uint(data, 4, idBytes)
-    if (types.has(id)) throw new Unclear()
-    // Between the two is the index of a protection.
+    // Of two with one id libheif takes the first. Between id and type is the index of a protection; versions before 2
+    // have no type, and libheif no use for them.
     const at = 4 + idBytes + 2
-    types.set(id, data.toString('latin1', at, at + 4))
+    if (!types.has(id)) types.set(id, data.toString('latin1', at, at + 4))
   }
   return types
 }
@@ -498,7 +495,8 @@ function readAssociations(ipmas: Buffer[]): Map<number, number[]> {
     const idBytes = ipma[0] === 0 ? 2 : 4
     const indexBytes = (ipma[3] ?? 0) & 1 ? 2 : 1
     let at = 8
-    for (let items = ipma.readUInt32BE(4); items > 0; items -= 1) {
+    // libheif goes by the count or to the end, whichever comes first.
+    for (let items = ipma.readUInt32BE(4); items > 0 && at < ipma.length; items -= 1) {
       const id = uint(ipma, at, idBytes)
       at += idBytes
       const indexes = propertiesOf.get(id) ?? []
@@ -519,12 +517,16 @@ function readReferences(iref: Buffer | undefined): Reference[] {
   const references: Reference[] = []
   if (iref === undefined) return references
   const idBytes = iref[0] === 0 ? 2 : 4
-  for (const { type, data } of boxesWithin(iref.subarray(4))) {
-    if (type !== 'dimg' && type !== 'auxl' && type !== 'prem') continue
-    const from = uint(data, 0, idBytes)
-    let at = idBytes + 2
-    for (let left = data.readUInt16BE(idBytes); left > 0; left -= 1, at += idBytes) {
-      const to = uint(data, at, idBytes)
+  let boxesLeft = MAX_BOXES
+  // libheif goes by the counts alone: what size such a box says it has, it passes over.
+  for (let at = 4; at < iref.length; boxesLeft -= 1) {
+    if (boxesLeft === 0) throw new Unclear()
+    const type = iref.toString('latin1', at + 4, at + 8)
+    at += (iref.readUInt32BE(at) === 1 ? 16 : 8) + (type === 'uuid' ? 16 : 0)
+    const from = uint(iref, at, idBytes)
+    let left = iref.readUInt16BE(at + idBytes)
+    for (at += idBytes + 2; left > 0; left -= 1, at += idBytes) {
+      const to = uint(iref, at, idBytes)
       if (references.push({ type, from, to }) > MAX_REFERENCES) throw new Unclear()
     }
   }
@@ -536,11 +538,10 @@ function readPlaces(iloc: Buffer | undefined): Map<number, Place> {
   if (iloc === undefined) return places
   const version = iloc.readUInt8(0)
   const nibbles = iloc.readUInt16BE(4)
-  const [offsetBytes, lengthBytes, baseBytes] = [nibbles >> 12, (nibbles >> 8) & 15, (nibbles >> 4) & 15]
-  const indexBytes = version === 0 ? 0 : nibbles & 15
   // Of other sizes than these, libheif reads nothing and goes on.
-  if (![offsetBytes, lengthBytes, baseBytes, indexBytes].every((size) => [0, 4, 8].includes(size)))
-    throw new Unclear()
+  const bytesIn = (shift: number): number => [4, 8].find((size) => size === ((nibbles >> shift) & 15)) ?? 0
+  const [offsetBytes, lengthBytes, baseBytes] = [bytesIn(12), bytesIn(8), bytesIn(4)]
+  const indexBytes = version === 0 ? 0 : bytesIn(0)
   const idBytes = version < 2 ? 2 : 4
   let at = 6 + idBytes
   const items = uint(iloc, 6, idBytes)
@@ -635,7 +636,7 @@ function usesOf(items: Items): Map<number, number> {
   if (primary === undefined) return new Map([...types.keys(), ...places.keys()].map((id) => [id, 1]))
   const needs = new Map<number, number[]>()
   for (const { type, from, to } of references) {
-    if (type === 'prem') continue
+    if (type !== 'dimg' && type !== 'auxl') continue
     const [by, needed] = type === 'dimg' ? [from, to] : [to, from]
     if (type === 'auxl' && !isAlpha(items, needed)) continue
     const list = needs.get(by)
