@@ -31,6 +31,8 @@ export interface Item {
 export const ispe = (width: number, height: number): Buffer => fullBox('ispe', 0, u32(width), u32(height))
 /** Turns to the left. */
 export const irot = (quarterTurns: number): Buffer => box('irot', Buffer.from([quarterTurns]))
+/** Around an axis: 0 lies and changes above with below, 1 stands and changes left with right (ISO/IEC 23008-12, 6.5.12). */
+export const imir = (axis: number): Buffer => box('imir', Buffer.from([axis]))
 export const colr = (profile: Buffer): Buffer => box('colr', Buffer.from('prof'), profile)
 export const picture = (...properties: Buffer[]): Item => ({
   type: 'hvc1',
