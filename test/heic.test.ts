@@ -29,7 +29,7 @@ import {
   QUARTERS,
   WIDTH,
 } from './heic-files.ts'
-import { exif, quarters, seeded, u32 } from './pictures.ts'
+import { box, exif, quarters, seeded, u16, u32 } from './pictures.ts'
 import { skipped } from './tools.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -110,6 +110,13 @@ describe.skipIf(lacking.length > 0)(`with HEIC=on a photo of a telephone${skippe
       HEIGHT,
       WIDTH,
       [RED, BLUE, GREEN, YELLOW],
+    ],
+    [
+      'whose numbers are said to be of Display P3 is in sRGB',
+      () => heic(picture(box('colr', Buffer.from('nclx'), u16(12), u16(13), u16(6), Buffer.from([0x80])))),
+      WIDTH,
+      HEIGHT,
+      [P3.red, P3.green, P3.blue, P3.yellow],
     ],
     ['of 10 bits a colour is in 8', () => fixture('10-bit.heic'), WIDTH, HEIGHT, [RED, GREEN, BLUE, YELLOW]],
     [
