@@ -1,5 +1,5 @@
 import { ANSWERS, type AnalysisName, paidAnalyses } from '../../shared/image.ts'
-import { labelItemId, nameItemId } from '../../shared/labels.ts'
+import { emotionTerm, FACES, labelItemId, nameItemId } from '../../shared/labels.ts'
 import type { EventDetail } from '../../shared/messages.ts'
 import { EXPECTED, type Run, type Scenario, type Submission } from './scenario.ts'
 import { SENT } from './services.ts'
@@ -245,11 +245,14 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
   for (const { status, labels, owner } of items.values())
     for (const label of status === 'completed' ? ((labels ?? []) as string[]) : [])
       demand(items.has(nameItemId(String(owner), label)), `the name ${label} of ${owner} cannot be found`)
-  const wanted = [...items].flatMap(([imageId, { status, labels }]) =>
-    status === 'completed' ? ((labels ?? []) as string[]).map((label) => labelItemId(imageId, label)) : [],
+  const wanted = [...items].flatMap(([imageId, { status, labels, rekognitionFaces: faces }]) =>
+    status === 'completed'
+      ? [...((labels ?? []) as string[]), ...termsOfFaces(faces)].map((term) => labelItemId(imageId, term))
+      : [],
   )
-  for (const key of wanted) demand(found.includes(key), `${key} is not in the index of labels`)
-  for (const key of found) demand(wanted.includes(key), `${key} in the index of labels belongs to nobody`)
+  const [isFound, isWanted] = [new Set(found), new Set(wanted)]
+  for (const key of wanted) demand(isFound.has(key), `${key} is not in the index of labels`)
+  for (const key of found) demand(isWanted.has(key), `${key} in the index of labels belongs to nobody`)
 
   // The next run of each image that was given up can be had from the dead-letter queue, and nothing more was sent there.
   const givenUp = [...outcomes].flatMap(([eventId, { code }]) => (code === 'EXHAUSTED' ? [eventId] : []))
@@ -267,4 +270,14 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
   demand(world.refusals === 0, `Lambda took ${world.refusals} jobs for a recursion`)
   if (begun > world.clock.time) broken.push('time went backwards')
   return broken
+}
+
+/** What an image is found by for its faces: that there is one, and what each shows most. */
+function termsOfFaces(faces: unknown): string[] {
+  const all = (faces ?? []) as { Emotions?: { Type: string; Confidence: number }[] }[]
+  const shown = all.flatMap(({ Emotions = [] }) => {
+    const most = Math.max(...Emotions.map(({ Confidence }) => Confidence))
+    return Emotions.filter(({ Confidence }) => Confidence === most).map(({ Type }) => Type)
+  })
+  return all.length > 0 ? [FACES, ...new Set(shown.map(emotionTerm))] : []
 }
