@@ -76,7 +76,7 @@ describe.skipIf(lacking.length > 0)(`with its models, the embedded Rekognition${
     expect(face?.BoundingBox).toEqual(box(hopper))
     expect(face?.Confidence).toBeGreaterThan(95)
     expect(Math.abs(face?.Pose?.Roll ?? 90)).toBeLessThan(6)
-    expect(face?.Landmarks).toHaveLength(28)
+    expect(face?.Landmarks).toHaveLength(30)
     expect(face?.Emotions).toHaveLength(7)
     expect(face?.Emotions?.[0]?.Type).toBe('CALM')
     const [plain] = await facesOf(service, photo, [])
@@ -93,6 +93,16 @@ describe.skipIf(lacking.length > 0)(`with its models, the embedded Rekognition${
     const x = (type: string) => face?.Landmarks?.find(({ Type }) => Type === type)?.X ?? 0
     expect(x('eyeLeft')).toBeLessThan(x('nose'))
     expect(x('nose')).toBeLessThan(x('eyeRight'))
+    const [plain] = await facesOf(service, photo)
+    for (const [side, other] of [
+      ['left', 'right'],
+      ['right', 'left'],
+    ]) {
+      expect(x(`${side}Pupil`)).toBeGreaterThan(x(`${side}EyeLeft`))
+      expect(x(`${side}Pupil`)).toBeLessThan(x(`${side}EyeRight`))
+      const twin = plain?.Landmarks?.find(({ Type }) => Type === `${other}Pupil`)?.X ?? 0
+      expect(x(`${side}Pupil`)).toBeCloseTo(1 - twin, 2)
+    }
 
     const turned = await sharp(photo)
       .autoOrient()

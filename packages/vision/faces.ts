@@ -2,7 +2,7 @@ import type { Thing } from './detector.ts'
 import type { Model } from './models.ts'
 import { around, type Box, cutOut, distinct, type Picture, placeIn, type Square } from './pixels.ts'
 
-/** BlazeFace finds faces, FaceMesh lays 468 points over each, and those say where to look for the expression. */
+/** BlazeFace finds faces, FaceMesh lays 468 points over each, and those say where to look for pupils and expression. */
 export interface Face {
   /** How much the two models are convinced, from 0 to 1. */
   score: number
@@ -18,6 +18,7 @@ export interface Face {
 export interface FaceModels {
   blazeface: Model
   facemesh: Model
+  iris: Model
   emotion: Model
 }
 
@@ -70,6 +71,14 @@ const POINTS: Record<string, number[]> = {
   midJawlineRight: [397],
   upperJawlineRight: [454],
 }
+/** The corners of an eye, and whether it is that on the right: the model of the iris knows left ones only. */
+const EYES = [
+  { type: 'leftPupil', corners: [33, 133], isMirrored: false },
+  { type: 'rightPupil', corners: [362, 263], isMirrored: true },
+] as const
+/** How much wider than the eye its square is, as in MediaPipe, and which of the model's points is the pupil. */
+const AROUND_EYE = 2.3
+const PUPIL = 71
 const FOREHEAD = 10
 const CHIN = 152
 const LEFT_CHEEK = 234
@@ -172,6 +181,11 @@ async function describe(models: FaceModels, picture: Picture, found: Found): Pro
   const [, foreheadY, foreheadZ] = raw(FOREHEAD)
   const [, chinY, chinZ] = raw(CHIN)
   const degrees = 180 / Math.PI
+  const pupils: Face['landmarks'] = []
+  for (const { type, corners, isMirrored } of EYES) {
+    const [x, y] = await pupilOf(models.iris, picture, corners.map(place), isMirrored)
+    pupils.push({ type, x, y })
+  }
   return {
     score: 1 - (1 - found.score) * (1 - meshed),
     box: {
@@ -180,11 +194,14 @@ async function describe(models: FaceModels, picture: Picture, found: Found): Pro
       right: Math.min(picture.width, extent.right),
       bottom: Math.min(picture.height, extent.bottom),
     },
-    landmarks: Object.entries(POINTS).map(([type, numbers]) => {
-      const own = numbers.map(place)
-      const mean = (axis: 0 | 1) => own.reduce((sum, point) => sum + point[axis], 0) / own.length
-      return { type, x: mean(0), y: mean(1) }
-    }),
+    landmarks: [
+      ...Object.entries(POINTS).map(([type, numbers]) => {
+        const own = numbers.map(place)
+        const mean = (axis: 0 | 1) => own.reduce((sum, point) => sum + point[axis], 0) / own.length
+        return { type, x: mean(0), y: mean(1) }
+      }),
+      ...pupils,
+    ],
     pose: {
       yaw: degrees * Math.atan2(rightZ - leftZ, rightX - leftX),
       pitch: degrees * Math.atan2(foreheadZ - chinZ, chinY - foreheadY),
@@ -194,6 +211,32 @@ async function describe(models: FaceModels, picture: Picture, found: Found): Pro
     emotions: await emotionsOf(models.emotion, picture, upright),
   }
 }
+
+async function pupilOf(
+  model: Model,
+  picture: Picture,
+  [[leftX, leftY] = [0, 0], [rightX, rightY] = [0, 0]]: [number, number][],
+  isMirrored: boolean,
+): Promise<[number, number]> {
+  const square: Square = {
+    x: (leftX + rightX) / 2,
+    y: (leftY + rightY) / 2,
+    side: AROUND_EYE * Math.hypot(rightX - leftX, rightY - leftY),
+    angle: Math.atan2(rightY - leftY, rightX - leftX),
+  }
+  const { size } = model
+  const rgb = cutOut(picture, square, size).map((value) => value / 255)
+  const [points = new Float32Array()] = await model.run(isMirrored ? mirrored(rgb, size) : rgb)
+  const [x = 0, y = 0] = points.subarray(PUPIL * 3)
+  return placeIn(square, size, isMirrored ? size - x : x, y)
+}
+
+const mirrored = (rgb: Float32Array, size: number): Float32Array =>
+  rgb.map((_, at) => {
+    const pixel = Math.floor(at / 3)
+    const column = pixel % size
+    return rgb[(pixel - column + size - 1 - column) * 3 + (at % 3)] ?? 0
+  })
 
 async function emotionsOf(model: Model, picture: Picture, square: Square): Promise<Face['emotions']> {
   const [scores = new Float32Array()] = await model.run(

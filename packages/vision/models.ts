@@ -24,6 +24,12 @@ const MODELS = {
     size: 192,
     outputs: ['Identity', 'Identity_2'],
   },
+  iris: {
+    graph: '49038ac9dcc09aa05474d91d98e9db5b47af4830929bcf102ed5a56bfbabb465',
+    weights: 'd7f296d184274213d4642681ae186112cbbec77fd2ab066257d3c56a1940bc71',
+    size: 64,
+    outputs: ['Identity'],
+  },
   emotion: {
     graph: '56f7e557eb0c863a8b9ab04ac7ccba756e93bf2c27dce135ef0e8712b80b7ad2',
     weights: '927ac8224f356ab1e68c2bcfbfa07b0c8567047d1bcf817388ba6e38214c4987',

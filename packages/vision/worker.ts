@@ -18,8 +18,9 @@ async function load() {
   const nanodet = await loadModel(folder, 'nanodet')
   const blazeface = await loadModel(folder, 'blazeface')
   const facemesh = await loadModel(folder, 'facemesh')
+  const iris = await loadModel(folder, 'iris')
   const emotion = await loadModel(folder, 'emotion')
-  return { nanodet, faces: { blazeface, facemesh, emotion } }
+  return { nanodet, faces: { blazeface, facemesh, iris, emotion } }
 }
 
 let loading: ReturnType<typeof load> | undefined
