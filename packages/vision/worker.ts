@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import type { Sight } from './answers.ts'
 import { detect } from './detector.ts'
-import { findFaces } from './faces.ts'
+import { findFaces, withoutAnimals } from './faces.ts'
 import { loadModel, NotUsable } from './models.ts'
 import type { Picture } from './pixels.ts'
 
@@ -33,7 +33,8 @@ async function answer(picture: Asked): Promise<Answered> {
     const things = await detect(nanodet, picture)
     const people = things.filter(({ kind, score }) => kind === PERSON && score >= LEAST_PERSON)
     const { width, height } = picture
-    return { sight: { width, height, things, faces: await findFaces(faces, picture, people) } }
+    const found = await findFaces(faces, picture, people)
+    return { sight: { width, height, things, faces: withoutAnimals(found, things) } }
   } catch (error) {
     return error instanceof NotUsable ? { notUsable: error.message } : { failed: String(error) }
   }
