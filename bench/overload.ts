@@ -1,14 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { request } from 'node:http'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
-import { ROOT } from '../build/bundle.ts'
-import { finished, until } from '../test/context.ts'
+import { finished } from '../test/context.ts'
 import { distinct } from '../test/pictures.ts'
 import { megabytes } from './decode-memory.ts'
+import { type Answer, ask, Started } from './started.ts'
 
 /**
  * - `overload`: what becomes of 200 images of 4.4 MB that are posted to `npm start` at once, and of 1,000 clients that
@@ -20,66 +16,6 @@ import { megabytes } from './decode-memory.ts'
 const IMAGES = 200
 const IMAGE_BYTES = 4_400_000
 const WAITERS = 1_000
-
-class Started {
-  readonly #child: ChildProcess
-  #output = ''
-
-  constructor(env: Record<string, string> = {}) {
-    this.#child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', 'local/main.ts'], {
-      cwd: ROOT,
-      env: {
-        ...{ ...process.env, REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0' },
-        ...{ INIT_CWD: import.meta.dirname, ...env },
-      },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-    this.#child.stdout?.on('data', (chunk) => {
-      this.#output += chunk
-    })
-  }
-
-  url = (): Promise<string> =>
-    until('npm start is ready', async () => /Page and API +(\S+)[\s\S]*Ready in/.exec(this.#output)?.[1])
-
-  /** The most bytes of memory that it has had. */
-  peak(): number {
-    const status = readFileSync(`/proc/${this.#child.pid}/status`, 'utf8')
-    return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) * 1024
-  }
-
-  /** Milliseconds of the processor. Linux counts in hundredths of a second. */
-  processorMs(): number {
-    const fields = readFileSync(`/proc/${this.#child.pid}/stat`, 'utf8').split(' ')
-    return (Number(fields[13]) + Number(fields[14])) * 10
-  }
-
-  async stop(): Promise<void> {
-    this.#child.kill('SIGTERM')
-    await once(this.#child, 'exit')
-  }
-}
-
-interface Answer {
-  status: number | string
-  imageId?: string
-}
-
-/** On a connection of its own, as 200 clients would. */
-const ask = (url: string, body?: Buffer): Promise<Answer> =>
-  new Promise((resolve) => {
-    request(url, {
-      agent: false,
-      method: body === undefined ? 'GET' : 'POST',
-      headers: body === undefined ? {} : { 'content-type': 'image/png', 'content-length': body.length },
-    })
-      .once('response', async (response) => {
-        const { imageId } = JSON.parse(await text(response)) as { imageId?: string }
-        resolve({ status: response.statusCode ?? 0, ...(imageId === undefined ? {} : { imageId }) })
-      })
-      .once('error', (error: NodeJS.ErrnoException) => resolve({ status: error.code ?? 'error' }))
-      .end(body)
-  })
 
 function counted(answers: Answer[]): string {
   const counts = new Map<Answer['status'], number>()

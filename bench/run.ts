@@ -1,12 +1,24 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
 
 /**
  * `npm run bench` runs every benchmark, `npm run bench -- NAME …` some; prints a table for each and writes
  * `bench/results/latest.json`. Each compares alternatives in one run and gives ratios or sizes: figures of two runs,
  * or of two machines, are not comparable.
  */
+const { values: options, positionals: wanted } = parseArgs({
+  allowPositionals: true,
+  options: {
+    /** Folders with the pictures of `vision`. */
+    pictures: { type: 'string', multiple: true, default: [] },
+    /** How many pictures `vision` sends. */
+    count: { type: 'string', default: '1000' },
+  },
+})
+// npm runs scripts in the package's folder; a relative path is meant from where the person stands.
+const folders = options.pictures.map((folder) => resolve(process.env['INIT_CWD'] ?? '.', folder))
 const BENCHMARKS: Record<string, () => Promise<object[]>> = {
   'cold-start': async () => (await import('./cold-start.ts')).coldStart(),
   preview: async () => (await import('./preview.ts')).preview(),
@@ -14,10 +26,10 @@ const BENCHMARKS: Record<string, () => Promise<object[]>> = {
   'worker-memory': async () => (await import('./worker-memory.ts')).workerMemory(),
   memory: async () => (await import('./worker-memory.ts')).memoryOverTime(),
   overload: async () => (await import('./overload.ts')).overload(),
+  vision: async () => (await import('./vision.ts')).vision(Number(options.count), folders),
   durability: async () => (await import('./overload.ts')).durability(),
 }
 
-const wanted = process.argv.slice(2)
 const unknown = wanted.filter((name) => !(name in BENCHMARKS))
 if (unknown.length > 0) {
   console.error(
