@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util'
 const { values: options, positionals: wanted } = parseArgs({
   allowPositionals: true,
   options: {
-    /** Folders with the pictures of `vision`. */
+    /** Folders with the pictures of `quality` and `vision`. */
     pictures: { type: 'string', multiple: true, default: [] },
     /** How many pictures `vision` sends. */
     count: { type: 'string', default: '1000' },
@@ -27,6 +27,7 @@ const BENCHMARKS: Record<string, () => Promise<object[]>> = {
   memory: async () => (await import('./worker-memory.ts')).memoryOverTime(),
   overload: async () => (await import('./overload.ts')).overload(),
   vision: async () => (await import('./vision.ts')).vision(Number(options.count), folders),
+  quality: async () => (await import('./quality.ts')).quality(folders),
   durability: async () => (await import('./overload.ts')).durability(),
 }
 

@@ -1,0 +1,255 @@
+import { createHash } from 'node:crypto'
+import { globSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import sharp from 'sharp'
+import { decode } from '../local/measure.ts'
+import { createVision, facesOf, labelsOf, MOST_SIDE, type Sight } from '../packages/vision/index.ts'
+import { createDecoder } from '../worker/thumbnail.ts'
+
+/**
+ * `npm run bench -- quality --pictures FOLDER`: how often labels and faces are right, against what was seen by eye in the
+ * pictures of packages/vision/quality/labels.jsonl. The pictures are not in the repository; they are found in the folders
+ * by their SHA-256. Those that the curves of `answers.ts` were laid on (`seen`) are reported apart, and of the others
+ * those by which they were mended (`fit`: the digest begins with an even digit) from the rest (`test`).
+ */
+interface Labelled {
+  sha256: string
+  from: string
+  path: string
+  seen?: true
+  /** Kinds that are plainly in the picture, and how many of each. */
+  kinds: Record<string, number>
+  /** Kinds that may be said or not: small, cut off, or a matter of words. */
+  unclear?: string[]
+  faces?: { box: Corners; expression?: string }[]
+  unclearFaces?: Corners[]
+}
+
+/** Left, top, right and bottom as fractions of the picture's sides. */
+type Corners = [number, number, number, number]
+
+interface Result {
+  labelled: Labelled
+  sight: Sight
+}
+
+const LABELS = join(import.meta.dirname, '../packages/vision/quality/labels.jsonl')
+const CONFIDENCES = [55, 80]
+/** Pixels of height in the picture as the models get it. */
+const LARGE_FACE = 40
+/** A face that is found is the one in the picture where they agree by so much; boxes drawn by hand are rough. */
+const SAME_FACE = 0.3
+
+export async function quality(folders: readonly string[]): Promise<object[]> {
+  const labelled: Labelled[] = readFileSync(LABELS, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  const files = filesIn(folders, new Set(labelled.map(({ sha256 }) => sha256)))
+  const lacking = labelled.filter(({ sha256 }) => !files.has(sha256))
+  if (lacking.length > 0) {
+    const repositories = [...new Set(lacking.map(({ from }) => from))].join(', ')
+    console.log(
+      `${lacking.length} of the ${labelled.length} labelled pictures are in no folder of --pictures. ` +
+        `They are in these repositories on GitHub: ${repositories}.`,
+    )
+  }
+  const results: Result[] = []
+  const vision = createVision()
+  const { appraise } = createDecoder()
+  const see = async (bytes: Buffer): Promise<Sight> =>
+    vision.see(await decode(await appraise(bytes), bytes[0] === 0xff, MOST_SIDE))
+  try {
+    for (const one of labelled) {
+      const file = files.get(one.sha256)
+      if (file !== undefined) results.push({ labelled: one, sight: await see(readFileSync(file)) })
+    }
+    if (results.length === 0) return []
+    const sets: Record<string, Result[]> = {
+      'held out': results.filter(({ labelled }) => labelled.seen !== true),
+      'held out, fit': results.filter(({ labelled }) => setOf(labelled) === 'fit'),
+      'held out, test': results.filter(({ labelled }) => setOf(labelled) === 'test'),
+      seen: results.filter(({ labelled }) => setOf(labelled) === 'seen'),
+    }
+    const rows = Object.entries(sets).flatMap(([set, own]) => [
+      ...CONFIDENCES.flatMap((confidence) => [
+        { set, ...labelScore(own, confidence) },
+        { set, ...labelScore(own, confidence, (kind) => kind === 'Person') },
+        { set, ...labelScore(own, confidence, (kind) => kind !== 'Person') },
+      ]),
+      { set, ...faceScore(own, 0) },
+      { set, ...faceScore(own, LARGE_FACE) },
+    ])
+    console.table(confusion(results))
+    console.log(`Wrong labels from ${CONFIDENCES[0]} on, and wrong or missed faces:`)
+    for (const result of results) for (const line of wrongIn(result)) console.log(`  ${line}`)
+    return [...rows, ...(await emptyScores(results, see))]
+  } finally {
+    await vision.stop()
+  }
+}
+
+const setOf = ({ seen, sha256 }: Labelled): 'seen' | 'fit' | 'test' =>
+  seen ? 'seen' : Number.parseInt(sha256.slice(0, 1), 16) % 2 === 0 ? 'fit' : 'test'
+
+/** The files whose digests are wanted, by digest. */
+function filesIn(folders: readonly string[], wanted: Set<string>): Map<string, string> {
+  const found = new Map<string, string>()
+  for (const folder of folders)
+    for (const name of globSync('**/*.{jpg,jpeg,JPG,png,webp,avif}', { cwd: folder })) {
+      const file = join(folder, name)
+      if (!statSync(file).isFile()) continue
+      const digest = createHash('sha256').update(readFileSync(file)).digest('hex')
+      if (wanted.has(digest)) found.set(digest, file)
+    }
+  return found
+}
+
+/** The kinds that are said; what they are kinds of has no instances, and is as right as they are. */
+const saidKinds = (sight: Sight, confidence: number) =>
+  labelsOf(sight).filter((label) => label.Instances.length > 0 && label.Confidence >= confidence)
+
+const isWrong = ({ kinds, unclear = [] }: Labelled, kind: string): boolean =>
+  !(kind in kinds) && !unclear.includes(kind)
+
+/** Counted once a picture and kind, however many there are of it. */
+function labelScore(results: Result[], confidence: number, isMeant: (kind: string) => boolean = () => true) {
+  let [right, wrong, present] = [0, 0, 0]
+  for (const { labelled, sight } of results) {
+    present += Object.keys(labelled.kinds).filter(isMeant).length
+    for (const { Name } of saidKinds(sight, confidence)) {
+      if (!isMeant(Name)) continue
+      if (Name in labelled.kinds) right += 1
+      else if (isWrong(labelled, Name)) wrong += 1
+    }
+  }
+  const which = isMeant('Person') ? (isMeant('Car') ? 'all kinds' : 'people') : 'other kinds'
+  return row(`labels ≥ ${confidence}, ${which}`, results.length, right, wrong, present)
+}
+
+interface MatchedFace {
+  expression?: string | undefined
+  said?: string | undefined
+  height: number
+  is: 'right' | 'wrong' | 'missed'
+}
+
+/** Each face that is found with the one in the picture that it agrees with; those of which it is unclear are left out. */
+function matchedFaces({ labelled: { faces = [], unclearFaces = [] }, sight }: Result): MatchedFace[] {
+  const open = new Set(faces)
+  const matched: MatchedFace[] = []
+  for (const { BoundingBox, Emotions = [] } of facesOf(sight, ['ALL'])) {
+    const { Left, Top, Width, Height } = BoundingBox
+    const found: Corners = [Left, Top, Left + Width, Top + Height]
+    const [best] = [...open]
+      .map((face) => ({ face, agreement: agreement(face.box, found) }))
+      .filter(({ agreement }) => agreement >= SAME_FACE)
+      .sort((a, b) => b.agreement - a.agreement)
+    const height = Height * sight.height
+    if (best !== undefined) {
+      open.delete(best.face)
+      matched.push({ height, is: 'right', said: Emotions[0]?.Type, expression: best.face.expression })
+    } else if (!unclearFaces.some((box) => agreement(box, found) >= SAME_FACE))
+      matched.push({ height, is: 'wrong' })
+  }
+  for (const { box } of open) matched.push({ height: (box[3] - box[1]) * sight.height, is: 'missed' })
+  return matched
+}
+
+function faceScore(results: Result[], leastHeight: number) {
+  const faces = results.flatMap(matchedFaces).filter(({ height }) => height >= leastHeight)
+  const [right = 0, wrong = 0, missed = 0] = (['right', 'wrong', 'missed'] as const).map(
+    (what) => faces.filter(({ is }) => is === what).length,
+  )
+  const what = leastHeight > 0 ? `faces from ${leastHeight} px of height on` : 'all faces'
+  return row(what, results.length, right, wrong, right + missed)
+}
+
+const row = (what: string, pictures: number, right: number, wrong: number, present: number) => ({
+  what,
+  pictures,
+  right,
+  wrong,
+  precision: share(right, right + wrong),
+  present,
+  recall: share(right, present),
+})
+const share = (part: number, whole: number): number | string =>
+  whole === 0 ? '–' : Number((part / whole).toFixed(3))
+
+function agreement(a: Corners, b: Corners): number {
+  const shared =
+    Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0])) *
+    Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]))
+  const area = ([left, top, right, bottom]: Corners): number => (right - left) * (bottom - top)
+  return shared / (area(a) + area(b) - shared)
+}
+
+/** What is said of the faces whose expression is plain: a row for each expression, a column for what is said. */
+function confusion(results: Result[]): Record<string, Record<string, number>> {
+  const table: Record<string, Record<string, number>> = {}
+  for (const { expression, said } of results.flatMap(matchedFaces)) {
+    if (expression === undefined || said === undefined) continue
+    table[expression] = { ...table[expression], [said]: (table[expression]?.[said] ?? 0) + 1 }
+  }
+  return table
+}
+
+function wrongIn(result: Result): string[] {
+  const { labelled, sight } = result
+  const name = `${setOf(labelled)} ${labelled.from} ${labelled.path}`
+  const labels = saidKinds(sight, CONFIDENCES[0] ?? 0)
+    .filter(({ Name }) => isWrong(labelled, Name))
+    .map(({ Name, Confidence }) => `${name}: ${Name} ${Confidence.toFixed(0)}`)
+  const faces = matchedFaces(result)
+    .filter(({ is }) => is !== 'right')
+    .map(({ is, height }) => `${name}: face ${is}, ${height.toFixed(0)} px`)
+  return [...labels, ...faces]
+}
+
+/** Pictures with none of the 80 kinds, and made ones with nothing at all: how many get a label of a kind. */
+async function emptyScores(results: Result[], see: (bytes: Buffer) => Promise<Sight>): Promise<object[]> {
+  const empty = results.filter(
+    ({ labelled: { kinds, unclear = [] } }) => Object.keys(kinds).length + unclear.length === 0,
+  )
+  const made: Sight[] = []
+  for (const background of ['#000', '#777', '#fff', '#c33', '#3c3', '#33c'])
+    made.push(await see(await drawn(background)))
+  for (const sigma of [10, 30, 60, 120]) made.push(await see(await drawn('#777', sigma)))
+  const counted = (what: string, sights: Sight[]) => {
+    const said = (confidence: number) =>
+      sights.filter((sight) => saidKinds(sight, confidence).length > 0).length
+    const faces = sights.filter((sight) => sight.faces.length > 0).length
+    return {
+      what,
+      pictures: sights.length,
+      'with a label ≥ 55': said(55),
+      'with a label ≥ 80': said(80),
+      'with a face': faces,
+    }
+  }
+  return [
+    counted(
+      'photos with none of the 80 kinds, held out',
+      empty.filter(({ labelled }) => !labelled.seen).map(({ sight }) => sight),
+    ),
+    counted(
+      'photos with none of the 80 kinds, seen',
+      empty.filter(({ labelled }) => labelled.seen).map(({ sight }) => sight),
+    ),
+    counted('flat and noise', made),
+  ]
+}
+
+const drawn = (background: string, sigma?: number): Promise<Buffer> =>
+  sharp({
+    create: {
+      width: 800,
+      height: 600,
+      channels: 3,
+      background,
+      ...(sigma && { noise: { type: 'gaussian', mean: 128, sigma } }),
+    },
+  })
+    .png()
+    .toBuffer()

@@ -1,0 +1,48 @@
+import { readFileSync } from 'node:fs'
+import { expect, it } from 'vitest'
+import { KINDS } from '../taxonomy.ts'
+
+interface Labelled {
+  sha256: string
+  from: string
+  path: string
+  kinds: Record<string, number>
+  unclear?: string[]
+  faces?: { box: number[] }[]
+  unclearFaces?: number[][]
+}
+
+const labelled: Labelled[] = readFileSync(new URL('../quality/labels.jsonl', import.meta.url), 'utf8')
+  .trim()
+  .split('\n')
+  .map((line) => JSON.parse(line))
+
+it('each labelled picture is one that can be found, once', () => {
+  expect(new Set(labelled.map(({ sha256 }) => sha256)).size).toBe(labelled.length)
+  for (const { sha256, from, path } of labelled) {
+    expect(sha256).toMatch(/^[0-9a-f]{64}$/)
+    expect(from).toMatch(/^[\w.-]+\/[\w.-]+$/)
+    expect(path).not.toBe('')
+  }
+})
+
+it('labels name kinds of the detector, each either plain or unclear', () => {
+  for (const { path, kinds, unclear = [] } of labelled) {
+    const named = [...Object.keys(kinds), ...unclear]
+    expect({ path, strange: named.filter((kind) => !KINDS.includes(kind)) }).toEqual({ path, strange: [] })
+    expect({ path, named: new Set(named).size }).toEqual({ path, named: named.length })
+  }
+})
+
+it('faces that are labelled lie in their picture', () => {
+  for (const { faces = [], unclearFaces = [] } of labelled)
+    for (const [left = 0, top = 0, right = 0, bottom = 0] of [
+      ...faces.map(({ box }) => box),
+      ...unclearFaces,
+    ]) {
+      expect(Math.min(left, top)).toBeGreaterThanOrEqual(0)
+      expect(Math.max(right, bottom)).toBeLessThanOrEqual(1)
+      expect(right).toBeGreaterThan(left)
+      expect(bottom).toBeGreaterThan(top)
+    }
+})
