@@ -22,6 +22,8 @@ const lambda = ['test/lambda.test.ts']
 const metadata = ['test/metadata.test.ts']
 const heic = ['test/heic.test.ts']
 const position = ['test/position.test.ts']
+const sight = ['packages/vision/test/sight.test.ts']
+const vision = ['test/vision.test.ts']
 const labels = ['test/labels.test.ts']
 
 export const MUTANTS: Mutant[] = [
@@ -973,5 +975,90 @@ export const MUTANTS: Mutant[] = [
     from: "const unlimited = contentType === 'image/heic'",
     to: 'const unlimited = false',
     tests: heic,
+  },
+  // Local models
+  {
+    name: 'what the detector sees in the mirror is not brought back',
+    file: 'packages/vision/detector.ts',
+    from: 'row * cells + cells - 1 - column',
+    to: 'row * cells + column',
+    tests: sight,
+  },
+  {
+    name: 'a place in a cut-out is that of the corner of its cell',
+    file: 'packages/vision/detector.ts',
+    from: 'const x = (column + 0.5) * stride',
+    to: 'const x = column * stride',
+    tests: sight,
+  },
+  {
+    name: 'a face that leans is looked at upright',
+    file: 'packages/vision/faces.ts',
+    from: 'side: 1.5 * Math.max(right - left, bottom - top),\n    angle: found.roll,',
+    to: 'side: 1.5 * Math.max(right - left, bottom - top),\n    angle: -3 * found.roll,',
+    tests: sight,
+  },
+  {
+    name: 'a head turns the same way in the mirror',
+    file: 'packages/vision/faces.ts',
+    from: 'yaw: degrees * Math.atan2(rightZ - leftZ, rightX - leftX)',
+    to: 'yaw: 9 + degrees * Math.atan2(rightZ - leftZ, rightX - leftX)',
+    tests: sight,
+  },
+  {
+    name: 'a model is used as it is found',
+    file: 'packages/vision/models.ts',
+    from: '!== sha256)\n',
+    to: "=== '')\n",
+    tests: sight,
+  },
+  {
+    name: 'models go on without the last of them',
+    file: 'packages/vision/worker.ts',
+    from: "const emotion = await loadModel(folder, 'emotion')",
+    to: "const emotion = await loadModel(folder, 'emotion').catch(() => blazeface)",
+    tests: sight,
+  },
+  {
+    name: 'a thread of the models asks the network',
+    file: 'packages/vision/worker.ts',
+    from: '    loading ??= load()\n',
+    to: "    await fetch('http://127.0.0.1:4566/').catch(() => {})\n    loading ??= load()\n",
+    tests: sight,
+  },
+  {
+    name: 'what is seen depends on chance',
+    file: 'packages/vision/pixels.ts',
+    from: '    x + across * Math.cos(angle)',
+    to: '    Math.random() * 1e-6 + x + across * Math.cos(angle)',
+    tests: sight,
+  },
+  {
+    name: 'a label names a parent that is none',
+    file: 'packages/vision/answers.ts',
+    from: 'for (const ancestor of label.Parents) named(ancestor.Name, confidence)',
+    to: '',
+    tests: sight,
+  },
+  {
+    name: 'the call whose thread dies is never answered',
+    file: 'packages/vision/index.ts',
+    from: 'settle(({ reject }) => reject(new Error(`The thread of',
+    to: 'settle(({ resolve }) => resolve({ width: 1, height: 1, things: [], faces: [] }) ?? (new Error(`The thread of',
+    tests: vision,
+  },
+  {
+    name: 'what waits for a thread is lost with it',
+    file: 'packages/vision/index.ts',
+    from: '      if (idle.includes(worker)) idle.splice(idle.indexOf(worker), 1)\n',
+    to: "      for (const { reject } of waiting.splice(0)) reject(new Error('lost'))\n",
+    tests: vision,
+  },
+  {
+    name: 'a photo that lies on its side is seen so',
+    file: 'local/measure.ts',
+    from: '(useExif ? image.autoOrient() : image)',
+    to: 'image',
+    tests: vision,
   },
 ]

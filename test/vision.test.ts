@@ -16,7 +16,9 @@ import { startRekognition } from '../local/embedded-aws.ts'
 import { createRekognition } from '../local/rekognition.ts'
 import { createVision, isInstalled, type Picture, type Sight, type Vision } from '../packages/vision/index.ts'
 import { clientOptions } from '../shared/aws.ts'
-import { finished } from './context.ts'
+import { ANSWERS } from '../shared/image.ts'
+import { processBatch } from '../worker/batch.ts'
+import { finished, lambdaContext, startTestSystem } from './context.ts'
 import { post, start } from './started.ts'
 import { skipped } from './tools.ts'
 
@@ -40,6 +42,7 @@ const box = ({ Left, Top, Width, Height }: BoundingBox) => ({
   Width: near(Width),
   Height: near(Height),
 })
+const sailor = { Left: 0.025, Top: 0.015, Width: 0.975, Height: 0.985 }
 const hopper = { Left: 0.3286, Top: 0.2133, Width: 0.3662, Height: 0.3391 }
 
 const lacking = isInstalled() ? [] : ['the models']
@@ -56,7 +59,7 @@ describe.skipIf(lacking.length > 0)(`with its models, the embedded Rekognition${
     expect(labels.get('Person')?.Confidence).toBeGreaterThanOrEqual(90)
     expect(labels.get('Person')?.Instances).toEqual([
       {
-        BoundingBox: box({ Left: 0.025, Top: 0.015, Width: 0.975, Height: 0.985 }),
+        BoundingBox: box(sailor),
         Confidence: expect.any(Number),
       },
     ])
@@ -86,7 +89,7 @@ describe.skipIf(lacking.length > 0)(`with its models, the embedded Rekognition${
     )
   })
 
-  it('sees a mirrored photo in the mirror, and one that lies on its side upright', async () => {
+  it('sees a mirrored photo in the mirror', async () => {
     const mirrored = await sharp(photo).autoOrient().flop().jpeg({ quality: 95 }).toBuffer()
     const [face] = await facesOf(service, mirrored)
     expect(face?.BoundingBox).toEqual(box({ ...hopper, Left: 1 - hopper.Left - hopper.Width }))
@@ -103,31 +106,48 @@ describe.skipIf(lacking.length > 0)(`with its models, the embedded Rekognition${
       const twin = plain?.Landmarks?.find(({ Type }) => Type === `${other}Pupil`)?.X ?? 0
       expect(x(`${side}Pupil`)).toBeCloseTo(1 - twin, 2)
     }
-
-    const turned = await sharp(photo)
-      .autoOrient()
-      .rotate(270)
-      .jpeg({ quality: 95 })
-      .withMetadata({ orientation: 6 })
-      .toBuffer()
-    const [upright] = await facesOf(service, turned)
-    expect(upright?.BoundingBox).toEqual(box(hopper))
   })
 
-  it('names nothing in grey and in noise, and gives measurements in their own category instead', async () => {
-    let state = 7
-    const noise = Uint8Array.from({ length: 400 * 300 * 3 }, () => {
-      state = (state * 1_103_515_245 + 12_345) % 2_147_483_648
-      return state >> 16
-    })
-    const raw = { width: 400, height: 300, channels: 3 } as const
-    const grey = sharp({ create: { width: 400, height: 300, channels: 3, background: '#808080' } })
-    for (const bytes of [await sharp(noise, { raw }).png().toBuffer(), await grey.png().toBuffer()]) {
-      const labels = await labelsOf(service, bytes)
-      expect(labels.length).toBeGreaterThan(0)
-      expect(labels.every(isMeasured)).toBe(true)
-      expect(await facesOf(service, bytes)).toEqual([])
+  it('sees the same in a photo, whichever way it lies that its orientation says', async () => {
+    const upright = await sharp(photo).autoOrient().raw().toBuffer({ resolveWithObject: true })
+    const lying = async (turn: number, isMirrored: boolean, orientation: number): Promise<Buffer> => {
+      const turned = sharp(upright.data, { raw: upright.info }).rotate(turn)
+      const { data, info } = await turned.raw().toBuffer({ resolveWithObject: true })
+      const picture = sharp(data, { raw: info }).flop(isMirrored)
+      return picture.jpeg({ quality: 95 }).withMetadata({ orientation }).toBuffer()
     }
+    // What brings each of them upright, the other way round (Exif 2.32, Orientation).
+    const ways: [turn: number, isMirrored: boolean][] = [
+      [0, false],
+      [0, true],
+      [180, false],
+      [180, true],
+      [90, true],
+      [270, false],
+      [270, true],
+      [90, false],
+    ]
+    for (const [index, way] of ways.entries()) {
+      const orientation = index + 1
+      const bytes = await lying(...way, orientation)
+      const [face, ...others] = await facesOf(service, bytes)
+      expect(others).toEqual([])
+      expect(face?.BoundingBox, `orientation ${orientation}`).toEqual(box(hopper))
+      const [person] = (await labelsOf(service, bytes)).flatMap(({ Name, Instances = [] }) =>
+        Name === 'Person' ? Instances : [],
+      )
+      expect(person?.BoundingBox, `orientation ${orientation}`).toEqual(box(sailor))
+    }
+  })
+
+  it('gives measurements in their own category where it sees nothing that it has a name for', async () => {
+    const grey = await sharp({ create: { width: 400, height: 300, channels: 3, background: '#808080' } })
+      .png()
+      .toBuffer()
+    const labels = await labelsOf(service, grey)
+    expect(labels.length).toBeGreaterThan(0)
+    expect(labels.every(isMeasured)).toBe(true)
+    expect(await facesOf(service, grey)).toEqual([])
   })
 
   it('gives measurements also where a filter leaves nothing of what it sees', async () => {
@@ -152,6 +172,11 @@ describe.skipIf(lacking.length > 0)(`with its models, the embedded Rekognition${
       expect(labels).toEqual(await service('DetectLabels', image(photo)))
       const { FaceDetails } = await client.send(new DetectFacesCommand({ Image, Attributes: ['ALL'] }))
       expect(FaceDetails).toEqual(await facesOf(service, photo))
+      // What the worker keeps of it, and the API shows.
+      const { Labels, LabelModelVersion } = labels
+      const parsed = ANSWERS.labels.parse({ rekognitionLabels: Labels, labelModelVersion: LabelModelVersion })
+      expect(parsed.rekognitionLabels.map(({ Name }) => Name)).toEqual(Labels?.map(({ Name }) => Name))
+      expect(ANSWERS.faces.parse({ rekognitionFaces: FaceDetails }).rekognitionFaces).toHaveLength(1)
     } finally {
       client.destroy()
       await server.stop()
@@ -160,12 +185,16 @@ describe.skipIf(lacking.length > 0)(`with its models, the embedded Rekognition${
   })
 })
 
-/** A thread that sees nothing, and dies of pictures 99 pixels wide. */
+/** A thread that sees nothing, and dies with its first picture while there is a file `deadly` in its folder, which it takes away. */
 const mortal = new URL(
   `data:text/javascript,${encodeURIComponent(`
-    import { parentPort } from 'node:worker_threads'
+    import { rmSync } from 'node:fs'
+    import { parentPort, workerData } from 'node:worker_threads'
     parentPort.on('message', (picture) => {
-      if (picture?.width === 99) process.exit(1)
+      try {
+        rmSync(workerData + '/deadly')
+        process.exit(1)
+      } catch {}
       parentPort.postMessage({ sight: { width: picture.width, height: picture.height, things: [], faces: [] } })
     })`)}`,
 )
@@ -175,15 +204,46 @@ const plain = (width: number) =>
     .toBuffer()
 
 describe('around its models, the embedded Rekognition', () => {
-  it('answers 500 to the call whose thread dies, and serves the next', async () => {
-    const vision = createVision({ threads: 1, script: mortal })
-    const service = createRekognition({ readObject, vision })
-    const [deadly, harmless] = [await plain(99), await plain(120)]
-    const answers = await Promise.allSettled([labelsOf(service, deadly), labelsOf(service, harmless)])
-    expect(answers.map(({ status }) => status)).toEqual(['rejected', 'fulfilled'])
-    await expect(labelsOf(service, deadly)).rejects.toThrow('The thread of the models has ended')
-    expect((await labelsOf(service, harmless)).every(isMeasured)).toBe(true)
-    await vision.stop()
+  it('answers 500 to the call whose thread dies and serves the next, and the image is analysed all the same', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-vision-'))
+    const kill = () => writeFileSync(join(folder, 'deadly'), '')
+    const vision = createVision({ threads: 1, script: mortal, folder })
+    const system = await startTestSystem({ rekognition: { vision } })
+    try {
+      const { rekognition } = system.worker
+      const Image = { Bytes: await plain(120) }
+      kill()
+      await expect(rekognition.send(new DetectFacesCommand({ Image }))).rejects.toMatchObject({
+        ...{
+          name: 'InternalServerError',
+          message: expect.stringContaining('thread of the models has ended'),
+        },
+        $metadata: { httpStatusCode: 500 },
+      })
+      expect(await rekognition.send(new DetectFacesCommand({ Image }))).toMatchObject({ FaceDetails: [] })
+      // Of several that wait for one thread only the one that it has in hand is lost.
+      kill()
+      const [asked, waiting] = [await plain(130), await plain(140)]
+      const both = [asked, waiting].map((Bytes) =>
+        rekognition.send(new DetectFacesCommand({ Image: { Bytes } })),
+      )
+      const ends = (await Promise.allSettled(both)).map(({ status }) => status)
+      expect(ends.sort()).toEqual(['fulfilled', 'rejected'])
+
+      const imageId = await system.submit(await plain(150))
+      const job = await system.receiveJobs()
+      kill()
+      const attempt = () => processBatch(system.worker, job, lambdaContext())
+      expect((await attempt()).batchItemFailures).toHaveLength(1)
+      expect((await attempt()).batchItemFailures).toEqual([])
+      expect(await system.record(imageId)).toMatchObject({
+        ...{ status: 'completed', attempts: 2, labelModelVersion: VERSION, rekognitionFaces: [] },
+      })
+    } finally {
+      await system.stop()
+      await vision.stop()
+      rmSync(folder, { recursive: true })
+    }
     await expect(vision.see({ data: new Uint8Array(), width: 1, height: 1 })).rejects.toThrow('stopped')
   })
 
