@@ -280,7 +280,7 @@ describe('around its models, the embedded Rekognition', () => {
       LabelModelVersion: 'stand-in',
     })
     expect(said).toEqual([
-      `${join(folder, 'nanodet.json')} is not the file that was chosen: its SHA-256 is another one.`,
+      `${join(folder, 'nanodet.json')} is damaged or another file: its SHA-256 is not the expected one; "npm ci" installs it again.`,
     ])
     await vision.stop()
     rmSync(folder, { recursive: true })

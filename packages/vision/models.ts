@@ -42,6 +42,8 @@ export type ModelName = keyof typeof MODELS
 /** The models or their runtime are not as they were when they were chosen: in one sentence, for people. */
 export class NotUsable extends Error {}
 
+const AGAIN = '"npm ci" installs it again.'
+
 const { resolve } = createRequire(import.meta.url)
 
 /** @returns the folder of the models; undefined where they, or the runtime, are not installed */
@@ -93,10 +95,10 @@ function read(file: string, sha256: string): Buffer {
   try {
     bytes = readFileSync(file)
   } catch (error) {
-    throw new NotUsable(`${file} cannot be read (${(error as Error).message}).`)
+    throw new NotUsable(`${file} cannot be read (${(error as Error).message}); ${AGAIN}`)
   }
   if (createHash('sha256').update(bytes).digest('hex') !== sha256)
-    throw new NotUsable(`${file} is not the file that was chosen: its SHA-256 is another one.`)
+    throw new NotUsable(`${file} is damaged or another file: its SHA-256 is not the expected one; ${AGAIN}`)
   return bytes
 }
 
@@ -125,6 +127,6 @@ export async function loadRuntime(): Promise<Runtime> {
     runtime.env.wasm.numThreads = 1
     return runtime
   } catch (error) {
-    throw new NotUsable(`onnxruntime-web cannot be loaded (${(error as Error).message}).`)
+    throw new NotUsable(`onnxruntime-web cannot be loaded (${(error as Error).message}); ${AGAIN}`)
   }
 }

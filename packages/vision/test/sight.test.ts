@@ -161,7 +161,7 @@ describe.skipIf(folder === undefined)(`with its models${lacking}`, () => {
       expect(await whyNot()).toMatch(`${last} cannot be read`)
       copyFileSync(join(folder ?? '', 'emotion.bin'), last)
       truncateSync(last, 1_000)
-      expect(await whyNot()).toMatch(`${last} is not the file that was chosen`)
+      expect(await whyNot()).toMatch(`${last} is damaged or another file`)
     } finally {
       rmSync(own, { recursive: true })
     }
