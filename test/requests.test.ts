@@ -134,7 +134,9 @@ describe('a trailing slash', () => {
 
 describe('a query parameter', () => {
   it.each<[string, string, RegExp]>([
-    ['GET', '/images?emotion=HAPPY', /^Query parameter `emotion` is not known here: .*`limit`.*`label`/],
+    ['GET', '/images?gender=Female', /^Query parameter `gender` is not known here: .*`limit`.*`emotion`/],
+    ['GET', '/images?label=Dog&label=Cat', /^$/],
+    ['GET', '/labels?label=Dog', /`label` is not known here: .*`prefix`/],
     ['GET', '/images?Limit=5', /`Limit`/],
     ['GET', '/images?limit=5&', /^$/],
     // As the page writes its filters into its address.
