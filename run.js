@@ -13,7 +13,8 @@ const [file = '', ...args] = process.argv.slice(2)
 // much and stays there (the worker on AWS has the same, infrastructure/worker.tf). And what is larger than a megabyte
 // goes back when it is freed, a tenth of the peak over the worst pictures. Glibc reads both when a process begins.
 const env = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '1000000', ...process.env }
-const isLate = file === 'local/main.ts' && process.platform === 'linux' && !process.env.MALLOC_ARENA_MAX
+const decodes = ['local/main.ts', 'local/rekognition-main.ts'].includes(file)
+const isLate = decodes && process.platform === 'linux' && !process.env.MALLOC_ARENA_MAX
 
 if (major > 22 || (major === 22 && minor >= 18)) {
   // The same process anew: whoever started it has its id. (Node 23 before 23.11 cannot, and grows.)

@@ -36,7 +36,7 @@ export function isKnownHost(host: string | null | undefined, allowedHosts: reado
 }
 
 export const UNKNOWN_HOST =
-  'This port answers to 127.0.0.1 and localhost only. Add another name with ALLOWED_HOSTS=name npm start.'
+  'This port answers to 127.0.0.1 and localhost only. Start it with ALLOWED_HOSTS=name for another name.'
 
 /** Whether a page sent it: a person who types an address, or a program, has no origin. */
 export const isFromPage = (headers: IncomingHttpHeaders): boolean =>

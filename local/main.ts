@@ -1,9 +1,12 @@
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
 import { styleText } from 'node:util'
+import { endInOrder } from './ending.ts'
+import { StartError } from './trouble.ts'
 
 const began = performance.now()
-const { StartError, startSystem } = await import('./system.ts')
+const { startSystem } = await import('./system.ts')
+const { explain } = await import('./answering.ts')
 
 const say = (line: string): void => console.log(line)
 const log = {
@@ -27,16 +30,11 @@ const attempt = {
   jwt: `curl -H "Authorization: Bearer $TOKEN" -F image=@photo.jpg ${system.url}/images`,
   iam: `npx image-analyzer upload photo.jpg --sign --endpoint ${system.url}`,
 }[system.auth]
-const explained: Record<string, string> = {
-  'the stand-in': ' (measures pixels; REKOGNITION=aws uses the real service)',
-  'local models':
-    ' (80 kinds of things, faces, expressions; REKOGNITION=stand-in measures pixels, aws uses the real service)',
-}
 const keeps = process.env['DATA_DIR']
 say(`
   Page and API   ${system.url}
   AWS endpoint   ${system.awsEndpoint}${process.env['AWS_ENDPOINT_URL'] ? ' (that of AWS_ENDPOINT_URL; without it, an embedded one starts)' : ''}
-  Rekognition    ${system.rekognition}${explained[system.rekognition] ?? ''}
+  Rekognition    ${system.rekognition}${explain(system.rekognition)}
   Data           ${process.env['AWS_ENDPOINT_URL'] ? 'at the AWS endpoint' : keeps ? `kept in ${resolve(keeps)}` : 'gone after exit; DATA_DIR=folder keeps it'}
 
 Ready in ${((performance.now() - began) / 1000).toFixed(1)} s. Try: ${attempt}
@@ -44,20 +42,7 @@ Ready in ${((performance.now() - began) / 1000).toFixed(1)} s. Try: ${attempt}
 
 system.warm()
 
-let stopping = 0
-async function end(): Promise<void> {
-  // One Ctrl-C can arrive twice: from the terminal, and passed on by the process that started this one.
-  if (stopping > 0 && performance.now() - stopping > 500) process.exit(130)
-  if (stopping > 0) return
-  stopping = performance.now()
-  say('Stopping …')
-  // The contract gives 5 seconds; what hangs beyond them is left behind.
-  setTimeout(() => process.exit(1), 4_500).unref()
-  await system.stop()
-  process.exit(0)
-}
-process.on('SIGINT', end)
-process.on('SIGTERM', end)
+const isEnding = endInOrder(system.stop)
 
 const files = process.argv.slice(2).flatMap((argument) => {
   // npm runs scripts in the package's folder; a relative path is meant from where the person stands.
@@ -71,11 +56,11 @@ const files = process.argv.slice(2).flatMap((argument) => {
 const SUBMISSIONS = 8
 const waiting = [...files]
 await Promise.all(Array.from({ length: SUBMISSIONS }, submitRest))
-if (files.length > 0 && stopping === 0)
+if (files.length > 0 && !isEnding())
   say(`These were all ${files.length} files. The page and the API go on at ${system.url} until Ctrl-C.`)
 
 async function submitRest(): Promise<void> {
-  for (let file = waiting.shift(); file !== undefined && stopping === 0; file = waiting.shift()) {
+  for (let file = waiting.shift(); file !== undefined && !isEnding(); file = waiting.shift()) {
     try {
       say(`${basename(file)}\n${JSON.stringify(await submit(file), null, 2)}`)
     } catch (error) {

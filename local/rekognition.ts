@@ -27,7 +27,7 @@ import type { Recall } from './recordings.ts'
  */
 const MODEL_VERSION = 'stand-in'
 const MAX_BYTES = 5 * 1024 * 1024
-const MAX_S3_BYTES = 15 * 1024 * 1024
+export const MAX_S3_BYTES = 15 * 1024 * 1024
 /** Documented for labels and moderation alone; the others have it here too, which bounds what is decoded. */
 const MAX_SIDE = 10_000
 /** Images whose measurements are kept for a question that comes a little later: a few KB each. */

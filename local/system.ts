@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
-import { GetObjectCommand, NoSuchBucket, NoSuchKey, S3Client } from '@aws-sdk/client-s3'
+import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { createAdaptorServer, type ServerType } from '@hono/node-server'
@@ -16,7 +16,7 @@ import { identifyBy } from '../api/auth.ts'
 import { bucketOrigin, loadDocs, loadPage } from '../api/page.ts'
 import { ApiError, problem } from '../api/schemas.ts'
 import { newImageId, postForms } from '../api/submit.ts'
-import { createVision, isInstalled, LABEL_MODEL_VERSION, type Vision } from '../packages/vision/index.ts'
+import { isInstalled, LABEL_MODEL_VERSION } from '../packages/vision/index.ts'
 import {
   type AwsTarget,
   clientOptions,
@@ -41,6 +41,7 @@ import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../worker/budget.ts'
 import { demandHeicDecoder } from '../worker/heic.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { admit } from './admission.ts'
+import { LOCAL_MODELS, openVision, readFromS3, STAND_IN, visionIsLost } from './answering.ts'
 import { openDataFolder, UnusableFolder } from './data-folder.ts'
 import { allowedHostsSchema, refuseStranger } from './door.ts'
 import { type EmbeddedAws, patient, startEmbeddedAws, startRekognition } from './embedded-aws.ts'
@@ -52,6 +53,7 @@ import { recover } from './recover.ts'
 import { createMissingResources, openForPages, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
 import { expireObjects } from './retention.ts'
 import { isDiskFull } from './storage.ts'
+import { portTrouble, StartError } from './trouble.ts'
 
 const port = z.coerce.number().int().min(0).max(65_535)
 
@@ -108,9 +110,6 @@ export interface System {
   /** Ends within 5 seconds; what a worker has not finished by then stays in the queue. */
   stop: () => Promise<void>
 }
-
-/** Trouble that a person can mend, in one sentence. */
-export class StartError extends Error {}
 
 const names = resourceNames()
 /** Invocations of the worker at once: two batches keep two decodes and the calls around them going. */
@@ -190,7 +189,9 @@ async function start(
   const isReal = settings.REKOGNITION === 'aws' || settings.REKOGNITION === 'record'
   const real = isReal ? await realRekognition(settings, region) : undefined
   const recordings = openRecordings(settings, real && { client: real, region })
-  const vision = openVision(settings, log)
+  // A Rekognition that is named by its address is used.
+  const isOwn = settings.REKOGNITION === 'local' && settings.AWS_ENDPOINT_URL_REKOGNITION === undefined
+  const vision = isOwn ? openVision((sentence) => log.warn(sentence, {})) : undefined
   if (vision !== undefined) undo.push(vision.stop)
   const standIn = {
     ...{ recall: recordings?.recall, vision, onVisionLost: (why: string) => visionLost(why) },
@@ -223,7 +224,7 @@ async function start(
       allowedHosts: settings.ALLOWED_HOSTS,
       onDropped: (dropped) => log.warn('an event could not be delivered', { ...dropped }),
       onDisk: (sentence) => log.warn(sentence, {}),
-    }).catch(portTrouble('AWS_PORT', awsPort))
+    }).catch(portTrouble(awsPort, (free) => `AWS_PORT=${free} npm start`))
     undo.push(embedded.stop)
     target = { endpoint: embedded.endpoint, region, credentials }
   } else {
@@ -273,7 +274,7 @@ async function start(
         readObject,
         allowedHosts: settings.ALLOWED_HOSTS,
         rekognition: standIn,
-      }).catch(portTrouble('AWS_PORT', settings.AWS_PORT ?? 0))
+      }).catch(portTrouble(settings.AWS_PORT ?? 0, (free) => `AWS_PORT=${free} npm start`))
       undo.push(server.stop)
       endpoint = server.endpoint
     }
@@ -316,7 +317,7 @@ async function start(
     log,
   }
   const visionLost = (why: string): void => {
-    log.warn(`The models cannot be used, so the stand-in measures pixels from now on: ${why}`, {})
+    log.warn(visionIsLost(why), {})
     worker.analysisSource = STAND_IN
   }
   const sweeper: SweeperDeps = { ...worker, giveUpMs: GIVE_UP_MS }
@@ -363,7 +364,9 @@ async function start(
   if (embedded !== undefined && settings.DATA_DIR !== undefined) {
     await recover(embedded, names, sweeper)
   }
-  const server = await listen(fetch, settings.PORT).catch(portTrouble('PORT', settings.PORT))
+  const server = await listen(fetch, settings.PORT).catch(
+    portTrouble(settings.PORT, (free) => `PORT=${free} npm start`),
+  )
   undo.push(() => closeServer(server))
   const apiPort = (server.address() as AddressInfo).port
   if (embedded !== undefined || bucketIsNew) {
@@ -446,21 +449,6 @@ const rekognitionClient = (target: AwsTarget, ms?: number): RekognitionClient =>
     maxAttempts: 1,
   })
 
-const STAND_IN = 'the stand-in'
-const LOCAL_MODELS = 'local models'
-
-/** @returns the models; undefined where another Rekognition is asked for, or they are not installed */
-function openVision(
-  { REKOGNITION, AWS_ENDPOINT_URL_REKOGNITION }: Settings,
-  log: WorkerDeps['log'],
-): Vision | undefined {
-  // A Rekognition that is named by its address is used.
-  if (REKOGNITION !== 'local' || AWS_ENDPOINT_URL_REKOGNITION !== undefined) return undefined
-  if (isInstalled()) return createVision()
-  log.warn('The models are not installed, so the stand-in measures pixels; "npm ci" installs them.', {})
-  return undefined
-}
-
 /** The real service with the caller's own credentials, wherever the SDK finds them. */
 async function realRekognition(
   { AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_REKOGNITION }: Settings,
@@ -535,22 +523,6 @@ function takeFolder(folder: string): () => void {
   }
 }
 
-const portTrouble =
-  (variable: string, wanted: number) =>
-  (error: NodeJS.ErrnoException): never => {
-    if (error.code === 'EADDRINUSE') {
-      throw new StartError(
-        `Port ${wanted} is in use, perhaps by another image-analyzer; choose another with ${variable}=${wanted + 1} npm start.`,
-      )
-    }
-    if (error.code === 'EACCES') {
-      throw new StartError(
-        `Port ${wanted} needs rights that you do not have; choose one above 1023 with ${variable}.`,
-      )
-    }
-    throw new StartError(error.message)
-  }
-
 /**
  * Connections that the operating system holds until this process looks at them, as far as it holds so many (Linux, by
  * default, as many as this). Of a thousand clients at once, Node's own 511 would break off some.
@@ -589,14 +561,4 @@ async function refuse(socket: Socket): Promise<void> {
 function closeServer(server: ServerType): Promise<void> {
   if ('closeAllConnections' in server) server.closeAllConnections()
   return new Promise((resolve) => server.close(() => resolve()))
-}
-
-export async function readFromS3(s3: S3Client, bucket: string, key: string): Promise<Uint8Array | undefined> {
-  try {
-    const { Body } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }))
-    return await Body?.transformToByteArray()
-  } catch (error) {
-    if (error instanceof NoSuchKey || error instanceof NoSuchBucket) return undefined
-    throw error
-  }
 }

@@ -890,40 +890,6 @@ it('messages that come by SQS still come', async () => {
   ).toHaveProperty('MessageId')
 })
 
-it('the stand-in for Rekognition of docker-compose.yml answers to the name that functions have for it', async () => {
-  const read = (file: string) => readFileSync(join(import.meta.dirname, '..', file), 'utf8')
-  const ALLOWED_HOSTS = /ALLOWED_HOSTS: (.*)/.exec(read('docker-compose.yml'))?.[1] ?? ''
-  const settings = read('infrastructure/emulators/localstack.tfvars')
-  const host = /emulator_rekognition = "http:\/\/([^"]+)"/.exec(settings)?.[1] ?? 'none'
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', 'local/stand-in.ts'], {
-    cwd: join(import.meta.dirname, '..'),
-    env: {
-      ...process.env,
-      PORT: '0',
-      AWS_ENDPOINT_URL: system.awsEndpoint,
-      AWS_REGION: 'us-east-1',
-      ALLOWED_HOSTS,
-    },
-  })
-  const ended = once(child, 'exit')
-  let output = ''
-  child.stdout.on('data', (chunk) => {
-    output += chunk
-  })
-  try {
-    const url = await until('its address', async () => /http:\S+/.exec(output)?.[0])
-    const ask = (name: string) => {
-      const headers = { ...operation('rekognition', 'RekognitionService.DetectLabels', JSON_1_1), host: name }
-      return send(url, 'POST', '/', headers, '{}')
-    }
-    expect((await ask(host)).body).toContain('InvalidParameterException')
-    expect((await ask('evil.test')).status).toBe(421)
-  } finally {
-    child.kill()
-    await ended
-  }
-})
-
 const noProc = existsSync('/proc/self/net/tcp') ? [] : ['/proc']
 it.skipIf(noProc.length > 0)(
   `npm start listens on loopback, at its two ports and nowhere else${skipped(noProc)}`,

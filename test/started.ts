@@ -31,25 +31,25 @@ export const newFolder = (): string => {
   return folder
 }
 
-/** `npm start` as npm runs it, on free ports. */
-export function launch(env: Record<string, string> = {}, files: string[] = []): Omit<Running, 'url' | 'aws'> {
+/** `npm start` as npm runs it, on free ports; or another file as npm runs that. */
+export function launch(
+  env: Record<string, string> = {},
+  args: string[] = [],
+  file = 'local/main.ts',
+): Omit<Running, 'url' | 'aws'> {
   const { AWS_ENDPOINT_URL: _, ...inherited } = process.env
-  const child = spawn(
-    process.execPath,
-    ['--disable-warning=ExperimentalWarning', 'local/main.ts', ...files],
-    {
-      cwd: root,
-      env: {
-        ...inherited,
-        ...{ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', NO_COLOR: '1' },
-        // Not where somebody may have recordings.
-        INIT_CWD: import.meta.dirname,
-        // Those that are killed leave what they keep.
-        TMPDIR: newFolder(),
-        ...env,
-      },
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', file, ...args], {
+    cwd: root,
+    env: {
+      ...inherited,
+      ...{ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', NO_COLOR: '1' },
+      // Not where somebody may have recordings.
+      INIT_CWD: import.meta.dirname,
+      // Those that are killed leave what they keep.
+      TMPDIR: newFolder(),
+      ...env,
     },
-  )
+  })
   children.push(child)
   let output = ''
   for (const stream of [child.stdout, child.stderr]) {

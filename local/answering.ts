@@ -1,0 +1,43 @@
+import { GetObjectCommand, NoSuchBucket, NoSuchKey, type S3Client } from '@aws-sdk/client-s3'
+import { createVision, isInstalled, type Vision } from '../packages/vision/index.ts'
+import { MAX_S3_BYTES } from './rekognition.ts'
+
+/** Who answers as Rekognition on this machine: open models, or the stand-in, which measures pixels. */
+export const STAND_IN = 'the stand-in'
+export const LOCAL_MODELS = 'local models'
+
+/** What people are to know of them. */
+export const DESCRIPTIONS = {
+  [STAND_IN]: 'measures pixels',
+  [LOCAL_MODELS]: '80 kinds of things, faces, expressions',
+}
+
+/** @returns the same for npm start, with how to have another; empty where there is no more to say */
+export function explain(who: string): string {
+  if (who === STAND_IN) return ` (${DESCRIPTIONS[STAND_IN]}; REKOGNITION=aws uses the real service)`
+  if (who !== LOCAL_MODELS) return ''
+  return ` (${DESCRIPTIONS[LOCAL_MODELS]}; REKOGNITION=stand-in measures pixels, aws uses the real service)`
+}
+
+/** @returns the models; undefined where they are not installed, and then it is said */
+export function openVision(warn: (sentence: string) => void): Vision | undefined {
+  if (isInstalled()) return createVision()
+  warn('The models are not installed, so the stand-in measures pixels; "npm ci" installs them.')
+  return undefined
+}
+
+export const visionIsLost = (why: string): string =>
+  `The models cannot be used, so the stand-in measures pixels from now on: ${why}`
+
+/** One byte more than Rekognition takes is enough to be refused: a film need not fit into the memory. */
+const Range = `bytes=0-${MAX_S3_BYTES}`
+
+export async function readFromS3(s3: S3Client, bucket: string, key: string): Promise<Uint8Array | undefined> {
+  try {
+    const { Body } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key, Range }))
+    return await Body?.transformToByteArray()
+  } catch (error) {
+    if (error instanceof NoSuchKey || error instanceof NoSuchBucket) return undefined
+    throw error
+  }
+}

@@ -1,0 +1,22 @@
+/**
+ * Ends this process in order when it is told to, by Ctrl-C or by SIGTERM, and at once when it is told twice.
+ *
+ * @returns whether it is ending
+ */
+export function endInOrder(stop: () => Promise<void>): () => boolean {
+  let stopping = 0
+  async function end(): Promise<void> {
+    // One Ctrl-C can arrive twice: from the terminal, and passed on by the process that started this one.
+    if (stopping > 0 && performance.now() - stopping > 500) process.exit(130)
+    if (stopping > 0) return
+    stopping = performance.now()
+    console.log('Stopping …')
+    // The contract gives 5 seconds; what hangs beyond them is left behind.
+    setTimeout(() => process.exit(1), 4_500).unref()
+    await stop()
+    process.exit(0)
+  }
+  process.on('SIGINT', end)
+  process.on('SIGTERM', end)
+  return () => stopping > 0
+}

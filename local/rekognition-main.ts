@@ -1,0 +1,142 @@
+import { parseArgs } from 'node:util'
+import { S3Client } from '@aws-sdk/client-s3'
+import * as z from 'zod'
+import { s3Options } from '../shared/aws.ts'
+import { DESCRIPTIONS, LOCAL_MODELS, openVision, readFromS3, STAND_IN, visionIsLost } from './answering.ts'
+import { AwsError } from './aws-json.ts'
+import { allowedHostsSchema } from './door.ts'
+import { startRekognition } from './embedded-aws.ts'
+import { endInOrder } from './ending.ts'
+import { portTrouble, StartError } from './trouble.ts'
+
+const LOOPBACK = '127.0.0.1'
+const EVERY_ADDRESS = '0.0.0.0'
+
+/** The embedded Rekognition by itself: `npm run rekognition`, and a service of docker-compose.yml. */
+const USAGE = `npm run rekognition -- [options]
+
+Answers as Amazon Rekognition at a port of this machine, for any AWS SDK and the AWS CLI.
+
+  --port   4567 by default; 0 takes any that is free
+  --host   127.0.0.1 by default; 0.0.0.0 listens at every address, for a container whose port is published on loopback
+
+REKOGNITION=stand-in measures pixels instead of asking the models. ALLOWED_HOSTS names other hosts by which it is reached.
+STAND_IN_TPS and STAND_IN_LATENCY_MS slow it down. Where S3Object is to be read: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL;
+with neither, Amazon S3 with your AWS credentials.
+`
+
+const environmentSchema = z.object({
+  REKOGNITION: z.enum(['local', 'stand-in'], 'is local or stand-in here').default('local'),
+  ALLOWED_HOSTS: allowedHostsSchema.default([]),
+  STAND_IN_TPS: z.coerce.number().positive().optional(),
+  STAND_IN_LATENCY_MS: z.coerce.number().min(0).optional(),
+  AWS_ENDPOINT_URL: z.url().optional(),
+  AWS_ENDPOINT_URL_S3: z.url().optional(),
+  AWS_REGION: z.string().optional(),
+  AWS_DEFAULT_REGION: z.string().optional(),
+  AWS_ACCESS_KEY_ID: z.string().optional(),
+  AWS_PROFILE: z.string().optional(),
+})
+type Environment = z.infer<typeof environmentSchema>
+
+/** @throws StartError */
+function readEnvironment(): Environment {
+  // An empty variable is one that is not set.
+  const given = Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== ''))
+  const { data, error } = environmentSchema.safeParse(given)
+  if (data !== undefined) return data
+  throw new StartError(error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; '))
+}
+
+function readOptions() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        port: { type: 'string', default: '4567' },
+        host: { type: 'string', default: LOOPBACK },
+        help: { type: 'boolean', default: false },
+      },
+    })
+    const { host, help } = values
+    const port = /^\d+$/.test(values.port) ? Number(values.port) : Number.NaN
+    if (!(port <= 65_535)) throw new Error(`--port ${values.port} is no number from 0 to 65535.`)
+    if (host !== LOOPBACK && host !== EVERY_ADDRESS)
+      throw new Error(`--host ${host} is neither ${LOOPBACK} nor ${EVERY_ADDRESS}.`)
+    return { port, host, help }
+  } catch (error) {
+    throw new StartError(
+      `${(error as Error).message.replace(/\.?$/, '.')} See npm run rekognition -- --help.`,
+    )
+  }
+}
+
+const NO_S3 =
+  'There is no S3 to read from: start npm run rekognition with AWS_ENDPOINT_URL_S3 or AWS credentials, or send Bytes.'
+
+/** What S3Object means: an object of the S3 that the environment names, or of Amazon's. */
+function openS3(env: Environment) {
+  const endpoint = env.AWS_ENDPOINT_URL_S3 ?? env.AWS_ENDPOINT_URL
+  const region = env.AWS_REGION ?? env.AWS_DEFAULT_REGION ?? 'us-east-1'
+  // Emulators take any credentials.
+  const isAnonymous = endpoint !== undefined && !env.AWS_ACCESS_KEY_ID && !env.AWS_PROFILE
+  const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
+  const s3 = new S3Client({
+    ...s3Options({ region, ...(endpoint && { endpoint }), ...(isAnonymous && { credentials }) }),
+    followRegionRedirects: true,
+  })
+  return {
+    described: endpoint ?? 'Amazon S3, with your AWS credentials',
+    read: async (bucket: string, key: string): Promise<Uint8Array | undefined> => {
+      try {
+        await s3.config.credentials()
+      } catch {
+        throw new AwsError('InvalidS3ObjectException', NO_S3)
+      }
+      return await readFromS3(s3, bucket, key).catch((error: Error) => {
+        throw new AwsError(
+          'InvalidS3ObjectException',
+          `Unable to get object from S3 (${error.message || error.name}).`,
+        )
+      })
+    },
+  }
+}
+
+async function main(): Promise<void> {
+  const { port, host, help } = readOptions()
+  if (help) {
+    process.stdout.write(USAGE)
+    return
+  }
+  const env = readEnvironment()
+  const warn = (sentence: string): void => console.warn(`warning: ${sentence}`)
+  const vision = env.REKOGNITION === 'local' ? openVision(warn) : undefined
+  const s3 = openS3(env)
+  const server = await startRekognition({
+    ...{ port, host, allowedHosts: env.ALLOWED_HOSTS, readObject: s3.read },
+    rekognition: {
+      ...{ vision, onVisionLost: (why: string) => warn(visionIsLost(why)) },
+      ...(env.STAND_IN_TPS === undefined ? {} : { tps: env.STAND_IN_TPS }),
+      ...(env.STAND_IN_LATENCY_MS === undefined ? {} : { latencyMs: env.STAND_IN_LATENCY_MS }),
+    },
+  }).catch(portTrouble(port, (free) => `npm run rekognition -- --port ${free}`))
+  const who = vision === undefined ? STAND_IN : LOCAL_MODELS
+  console.log(`
+  Rekognition    ${server.endpoint}
+  Answers        ${who} (${DESCRIPTIONS[who]})
+  S3Object       from ${s3.described}
+
+Ready in ${(performance.now() / 1000).toFixed(1)} s. For the AWS CLI and any AWS SDK, with any credentials:
+export AWS_ENDPOINT_URL_REKOGNITION=${server.endpoint}
+`)
+  vision?.warm()
+  endInOrder(async () => {
+    await server.stop()
+    await vision?.stop()
+  })
+}
+
+await main().catch((error) => {
+  console.error(error instanceof StartError ? `Rekognition cannot start: ${error.message}` : error)
+  process.exit(1)
+})
