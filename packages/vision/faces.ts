@@ -111,7 +111,7 @@ export async function findFaces(models: FaceModels, picture: Picture, people: Th
 }
 
 /**
- * Dogs have faces too: in 301 pictures all three that were found where there is none were those of dogs, each within the
+ * Dogs have faces too: in the 301 pictures of MODELS.md all three faces that were none were those of dogs, each within the
  * box of its dog, and in that of no person.
  */
 export function withoutAnimals(faces: Face[], things: Thing[]): Face[] {
