@@ -52,7 +52,13 @@ const deps: Omit<ApiDeps, 'page' | 'docs'> = {
 }
 // Not awaited here, so that the import does not wait for a signature that only the page needs.
 const answer = bucketOrigin(s3, config.IMAGE_BUCKET).then((origin) =>
-  handle(buildApp({ ...deps, page: loadPage(origin, config.MAX_IMAGE_BYTES, config.HEIC), docs: loadDocs })),
+  handle(
+    buildApp({
+      ...deps,
+      page: loadPage(origin, config.MAX_IMAGE_BYTES, config.HEIC, config.ANALYSES),
+      docs: loadDocs,
+    }),
+  ),
 )
 
 /** API Gateway's REST API (payload 1.0) and HTTP API (payload 2.0) alike. */

@@ -10,7 +10,10 @@ export interface Page {
   contentSecurityPolicy: string
 }
 
-const read = (name: string): string => readFileSync(new URL(`../web/${name}`, import.meta.url), 'utf8')
+/** Comments on lines of their own are for those who read the source. */
+const COMMENTS = /^[ \t]*(\/\*\*?[ \n](?:[^*]|\*(?!\/))*\*\/|\/\/ .*)\n/gm
+const read = (name: string): string =>
+  readFileSync(new URL(`../web/${name}`, import.meta.url), 'utf8').replaceAll(COMMENTS, '')
 
 /** What the page shares with the rest: a function that refers to nothing outside itself, as its source text. */
 const SHARED: Record<string, string> = { '../shared/format.ts': `const formatOf = ${formatOf}\n` }
@@ -41,13 +44,20 @@ function hash(html: string, element: 'script' | 'style'): string {
  * @param bucketOrigin where thumbnails and originals are, as `https://host[:port]`
  * @param maxImageBytes of `POST /images`; what is larger the page sends by `POST /uploads`
  * @param heic whether HEIC comes in
+ * @param analyses that a request may ask for
  */
-export function loadPage(bucketOrigin: string, maxImageBytes: number, heic: boolean): Page {
+export function loadPage(
+  bucketOrigin: string,
+  maxImageBytes: number,
+  heic: boolean,
+  analyses: readonly string[],
+): Page {
   const page = load('page', bucketOrigin)
   const html = page.html
     .replace('MAX_IMAGE_BYTES', String(maxImageBytes))
     .replace('ACCEPTED_TYPES', acceptedTypes(heic).join())
     .replace('ACCEPTED_NAMES', acceptedNames(heic, 'or'))
+    .replace('ANALYSES', analyses.join(' '))
   return { ...page, html }
 }
 /** The API reference; it asks nobody but the API. */

@@ -341,7 +341,7 @@ async function start(
     newImageId,
     auth: auth.AUTH,
     identify: identifyBy(auth),
-    page: loadPage(origin, settings.MAX_IMAGE_BYTES, settings.HEIC),
+    page: loadPage(origin, settings.MAX_IMAGE_BYTES, settings.HEIC, settings.ANALYSES),
     docs: loadDocs,
     log,
   })

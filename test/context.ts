@@ -200,7 +200,7 @@ export async function startTestSystem(
     newImageId,
     auth: 'none',
     identify: async (c) => c.req.header('x-test-owner') ?? 'anonymous',
-    page: loadPage(aws.endpoint, DEFAULT_MAX_IMAGE_BYTES, options.heic ?? false),
+    page: loadPage(aws.endpoint, DEFAULT_MAX_IMAGE_BYTES, options.heic ?? false, ANALYSES),
     docs: loadDocs,
   }
   const app = buildApp(api)

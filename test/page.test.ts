@@ -223,7 +223,6 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     const page = await open(seeing)
     const expectUpright = async () => {
       await phase(page, 'turned.webp', 'completed')
-      await card(page, 'turned.webp').locator('.open').click()
       await page.locator('.box').first().waitFor()
       const picture = page.locator('.frame img')
       expect(
@@ -241,7 +240,10 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
       await shot(page, 'detail-turned')
     }
     await choose(page, { name: 'turned.webp', mimeType: 'image/webp', buffer })
+    await phase(page, 'turned.webp', 'completed')
+    await card(page, 'turned.webp').locator('.open').click()
     await expectUpright()
+    // It is open again, by its address.
     await page.reload()
     await expectUpright()
     // Of an image that was analysed without, there is the original only.
@@ -250,6 +252,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
       expect(preview).toBeDefined()
       await route.fulfill({ json: record })
     })
+    await page.keyboard.press('Escape')
     await page.reload()
     await card(page, 'turned.webp').locator('.open').click()
     await page.locator('.box').first().waitFor()
@@ -278,10 +281,20 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     await phase(page, 'broken.jpg', 'failed')
     await card(page, 'tiny.png').getByText('at least 80 pixels on each side').waitFor()
     await shot(page, 'errors')
+    // A verdict would be the same again; trouble of the surroundings would not.
+    await expect.poll(() => page.getByRole('button', { name: 'Try again' }).count()).toBe(0)
+    await page.route(/\/images\?/, async (route) => {
+      const response = await route.fetch()
+      const text = (await response.text()).replaceAll('IMAGE_TOO_SMALL', 'EXHAUSTED')
+      await route.fulfill({ response, body: text })
+    })
+    await page.reload()
     const retried = page.waitForRequest(/\/retry$/)
     await card(page, 'tiny.png').getByRole('button', { name: 'Try again' }).click()
     expect((await (await retried).response())?.status()).toBe(202)
     await phase(page, 'tiny.png', 'failed')
+    await choose(page, { name: 'notes.jpg', mimeType: 'image/jpeg', buffer: Buffer.from('no picture') })
+    await phase(page, 'notes.jpg', 'rejected')
     await card(page, 'notes.jpg').getByRole('button', { name: 'Dismiss' }).click()
     await expect.poll(() => card(page, 'notes.jpg').count()).toBe(0)
   })
@@ -476,6 +489,122 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     await choose(page, png('new.png', await distinct(53)))
     await phase(page, 'new.png', 'completed')
     expect(new URL(page.url()).search).toBe('')
+  })
+
+  it('finds photos by labels that it suggests, by their chips, and by a part of their names', async () => {
+    const page = await open(seeing)
+    await choose(page, png('first.png', await distinct(61)), png('other.png', await distinct(62)))
+    await phase(page, 'first.png', 'completed')
+    await phase(page, 'other.png', 'completed')
+    const query = () => decodeURIComponent(new URL(page.url()).search)
+    await page.locator('#label').fill('ha')
+    const suggested = page.locator('#suggestions option')
+    await expect
+      .poll(() => suggested.evaluateAll((all) => all.map((one) => (one as HTMLOptionElement).value)))
+      .toEqual(['Hat'])
+    await page.locator('#label').fill('hat')
+    await page.keyboard.press('Enter')
+    await expect.poll(query).toBe('?label=Hat')
+    await page.getByRole('button', { name: 'Remove Hat' }).waitFor()
+    await card(page, 'first.png').getByRole('button', { name: 'Show photos with Person' }).click()
+    await expect.poll(query).toBe('?label=Hat&label=Person')
+    await card(page, 'other.png').waitFor()
+    await page.locator('#label').fill('IRST')
+    await expect.poll(query).toBe('?label=Hat&label=Person&filename=IRST')
+    await expect.poll(() => page.locator('.card').count()).toBe(1)
+    await page.locator('#people').selectOption('emotion=CALM')
+    await expect.poll(query).toBe('?label=Hat&label=Person&filename=IRST&emotion=CALM')
+    await card(page, 'first.png').waitFor()
+    await page.locator('#people').selectOption('emotion=HAPPY')
+    await page.getByText('No photo fits.').first().waitFor()
+    await page.reload()
+    await page.getByText('No photo fits.').first().waitFor()
+    await page.locator('#people').selectOption('')
+    await card(page, 'first.png').waitFor()
+    await page.getByRole('button', { name: 'Remove Person' }).click()
+    await expect.poll(query).toBe('?label=Hat&filename=IRST')
+    await page.locator('#label').fill('blue, sharp,')
+    await expect.poll(query).toBe('?label=Hat&label=blue&label=sharp')
+  })
+
+  it('gives each photo an address, which another browser opens, and Back and a reload keep', async () => {
+    const page = await open(seeing)
+    await choose(page, png('addressed.png', await distinct(63)))
+    await phase(page, 'addressed.png', 'completed')
+    await card(page, 'addressed.png').locator('.open').click()
+    const hat = page.locator('#panel .row').filter({ hasText: 'Hat' })
+    await hat.waitFor()
+    const { hash } = new URL(page.url())
+    expect(hash).toMatch(/^#\/photos\/[0-9a-f-]{36}$/)
+    // Only what is as sure as the slider says is seen.
+    const boxes = page.locator('#canvas .box')
+    expect(await boxes.count()).toBeGreaterThan(1)
+    await page.locator('#least').fill('98')
+    await hat.waitFor({ state: 'hidden' })
+    await page.locator('#canvas .box.label').waitFor()
+    await page.locator('#least').fill('99')
+    await page.locator('#canvas .box.label').waitFor({ state: 'hidden' })
+    await page.locator('#canvas .box.face').waitFor()
+    await page.goBack()
+    await expect.poll(() => page.locator('#detail[open]').count()).toBe(0)
+    expect(new URL(page.url()).hash).toBe('')
+    await page.goForward()
+    await page.locator('#detail[open]').getByText('addressed.png').first().waitFor()
+    await page.reload()
+    await page.locator('#detail[open]').getByText('addressed.png').first().waitFor()
+    await page.keyboard.press('Escape')
+    await expect.poll(() => new URL(page.url()).hash).toBe('')
+
+    // Not in the list of this one.
+    const other = await open(seeing, {}, `/?status=failed${hash}`)
+    await other.locator('#detail[open]').getByText('addressed.png').first().waitFor()
+    await other.locator('#panel .row').filter({ hasText: 'Hat' }).waitFor()
+    const gone = await open(seeing, {}, '/#/photos/01a20f3c-366e-734c-99ed-0d5fffb2c168')
+    await gone.getByText('This photo is no longer on the server.').waitFor({ state: 'attached' })
+    expect(await gone.locator('#detail[open]').count()).toBe(0)
+  })
+
+  it('takes several photos out as a file, or away, and looks for what is chosen', async () => {
+    const page = await open(seeing)
+    await page.getByText('What to look for').first().click()
+    await page.getByLabel('Faces').uncheck()
+    await page.getByLabel('Text', { exact: true }).check()
+    const sent = page.waitForRequest(/\/images\?/)
+    await choose(page, png('=one.png', await distinct(64)), png('two.png', await distinct(65)))
+    expect(new URL((await sent).url()).searchParams.get('analyses')).toBe('labels,text,metadata')
+    await phase(page, '=one.png', 'completed')
+    await phase(page, 'two.png', 'completed')
+    await page.reload()
+    await page.getByText('What to look for').first().click()
+    expect(await page.getByLabel('Faces').isChecked()).toBe(false)
+    for (const name of ['=one.png', 'two.png']) await page.getByLabel(`Select ${name}`).check()
+    await page.getByText('2 photos selected').waitFor()
+    await shot(page, 'selected')
+    const saved = async (button: string): Promise<string> => {
+      const [file] = await Promise.all([
+        page.waitForEvent('download'),
+        page.getByRole('button', { name: button }).click(),
+      ])
+      return readFileSync(await file.path(), 'utf8')
+    }
+    const records = JSON.parse(await saved('Export JSON'))
+    expect(records).toMatchObject([
+      { status: 'completed', original: { filename: 'two.png' }, rekognitionLabels: [{ Name: 'Person' }, {}] },
+      { original: { filename: '=one.png' }, rekognitionTextDetections: [{}, {}] },
+    ])
+    const [head, ...rows] = (await saved('Export CSV')).trim().split('\r\n')
+    expect(head).toMatch(/^imageId,filename,status,/)
+    expect(rows).toEqual([
+      expect.stringMatching(/^[0-9a-f-]+,two\.png,completed,.*,Person 99\.9; Hat 71\.5,0,,HOPPER,$/),
+      // A spreadsheet must not take it for a formula.
+      expect.stringMatching(/^[0-9a-f-]+,'=one\.png,completed,/),
+    ])
+    await page.locator('#selected-delete').click()
+    await page.getByText('Delete 2 photos?').waitFor()
+    await page.locator('#delete-yes').click()
+    await expect.poll(() => card(page, 'one.png').count()).toBe(0)
+    await expect.poll(() => card(page, 'two.png').count()).toBe(0)
+    await expect.poll(() => page.locator('#selection:not([hidden])').count()).toBe(0)
   })
 
   describe('behind AUTH=jwt', () => {

@@ -8,7 +8,7 @@
  */
 
 import { look } from './list.js'
-import { actionsFor, byCard, isOnServer, remove } from './photos.js'
+import { actionsFor, byCard, isOnServer, isRecord, newPhoto, photos, remove } from './photos.js'
 import { ask, imageUrl, pictureUrl, token } from './server.js'
 import { byId, copyable, elapsed, h, number, percent, setText, size, words } from './tools.js'
 import { announce, explain, isStandIn, noticeElement, noticeFor, statusText } from './words.js'
@@ -21,6 +21,8 @@ const canvas = byId('canvas', HTMLElement)
 const panel = byId('panel', HTMLElement)
 const boxesTool = byId('boxes-tool', HTMLElement)
 const boxesSwitch = byId('boxes', HTMLInputElement)
+const leastTool = byId('least-tool', HTMLElement)
+const least = byId('least', HTMLInputElement)
 const erase = byId('erase', HTMLButtonElement)
 const download = byId('download', HTMLAnchorElement)
 const previous = byId('previous', HTMLButtonElement)
@@ -40,14 +42,36 @@ export function openDetail(photo) {
   shown = photo
   shownFacts = []
   picked = ''
-  // An entry of its own, so that Back closes the dialog, as on a phone it must.
-  if (!detail.open) history.pushState({ detail: true }, '')
+  // An entry of its own, so that Back closes the dialog, as on a phone it must; and an address of its own.
+  const address = isOnServer(photo) ? addressOf(photo.key) : location.hash
+  if (!detail.open && location.hash !== address) history.pushState({ detail: true }, '', address)
+  else history.replaceState(history.state, '', address)
   renderDetail(photo)
   if (!detail.open) detail.showModal()
   panel.scrollTop = 0
   detailBody.scrollTop = 0
   // A list leaves out the results of Rekognition.
   if (photo.phase === 'completed' && !hasResults(photo.record)) look(photo)
+}
+
+/** @param {string} imageId */
+const addressOf = (imageId) => `#/photos/${imageId}`
+
+/** Shows the photo that the page's address names, which a list need not have. */
+export async function openAddressed() {
+  const [, key] = /^#\/photos\/([\w-]+)$/.exec(location.hash) ?? []
+  if (!key) return detail.close()
+  if (shown?.key === key) return
+  const known = photos.get(key)
+  if (known) return openDetail(known)
+  const answer = await ask(imageUrl(key))
+  if (answer?.status === 200 && isRecord(answer.body)) {
+    const record = answer.body
+    const name = record.original?.filename || `Photo ${key.slice(-6)}`
+    return openDetail(photos.get(key) ?? newPhoto({ key, name, phase: record.status, record }))
+  }
+  history.replaceState(null, '', location.pathname + location.search)
+  announce(answer ? `The photo of this address: ${explain(answer).what}` : 'The server does not answer.')
 }
 
 /**
@@ -76,6 +100,7 @@ export function renderDetail(photo) {
   shownFacts = facts
   renderPicture(photo)
   panel.replaceChildren(...panelSections(photo))
+  hideUnsure()
 }
 
 /** @param {Photo} photo @param {'previousElementSibling' | 'nextElementSibling'} side */
@@ -183,6 +208,7 @@ function renderBoxes(record) {
   for (const old of canvas.querySelectorAll('.box')) old.remove()
   const boxes = boxesOf(record)
   boxesTool.hidden = boxes.length === 0
+  leastTool.hidden = boxes.length === 0
   if (!frame) return
   frame.classList.toggle('crowded', boxes.length > CROWD)
   /** @type {string[]} */
@@ -192,6 +218,7 @@ function renderBoxes(record) {
     const tag = h('span', {}, `${name} ${percent(confidence, 0)}`)
     const element = h('div', { className: `box ${kind}`, 'aria-hidden': true }, tag)
     element.dataset['group'] = group
+    element.dataset['confidence'] = String(confidence ?? 0)
     element.style.left = `${Left * 100}%`
     element.style.top = `${Top * 100}%`
     element.style.width = `${Width * 100}%`
@@ -205,6 +232,16 @@ function renderBoxes(record) {
     frame.append(element)
   }
   light(picked)
+  hideUnsure()
+}
+
+/** Only what is as sure as the slider says is seen, in the picture and beside it. */
+function hideUnsure() {
+  const wanted = least.valueAsNumber
+  setText(byId('least-value', HTMLElement), `${wanted}%`)
+  for (const element of detail.querySelectorAll('[data-confidence]'))
+    if (element instanceof HTMLElement)
+      element.classList.toggle('unsure', Number(element.dataset['confidence']) < wanted)
 }
 
 /** Brings out the boxes of one label or face; none: all are alike again. @param {string} group */
@@ -224,9 +261,10 @@ function light(group) {
  *
  * @param {string} name
  * @param {number | undefined} confidence
- * @param {{ group?: string | false | undefined, small?: string, className?: string }} [options] `group` is that of the boxes
+ * @param {{ group?: string | false | undefined, small?: string, className?: string, always?: boolean }} [options]
+ *   `group` is that of the boxes; `always` is said however unsure
  */
-function row(name, confidence = 0, { group, small, className = '' } = {}) {
+function row(name, confidence = 0, { group, small, className = '', always = false } = {}) {
   const filled = h('i')
   filled.style.width = `${Math.min(Math.max(confidence, 0), 100)}%`
   const cells = [
@@ -240,7 +278,7 @@ function row(name, confidence = 0, { group, small, className = '' } = {}) {
     h('span', { className: 'bar', 'aria-hidden': true }, filled),
     h('span', { className: 'value' }, percent(confidence)),
   ]
-  if (!group) return h('div', { className: 'row' }, ...cells)
+  if (!group) return withConfidence(h('div', { className: 'row' }, ...cells), always ? 100 : confidence)
   const pressed = picked === group
   const button = h('button', { type: 'button', className: 'row', 'aria-pressed': pressed }, ...cells)
   button.onpointerenter = button.onfocus = () => light(group)
@@ -251,7 +289,13 @@ function row(name, confidence = 0, { group, small, className = '' } = {}) {
     button.setAttribute('aria-pressed', String(picked === group))
     light(picked)
   }
-  return button
+  return withConfidence(button, confidence)
+}
+
+/** @template {HTMLElement} T @param {T} element @param {number} confidence */
+function withConfidence(element, confidence) {
+  element.dataset['confidence'] = String(confidence)
+  return element
 }
 
 /** @param {Photo} photo */
@@ -326,7 +370,7 @@ function faceSection(faces, standIn) {
     const emotions = (face.Emotions ?? [])
       .toSorted((a, b) => (b.Confidence ?? 0) - (a.Confidence ?? 0))
       .filter(({ Confidence = 0 }, rank) => rank === 0 || (rank < 4 && Confidence >= 1))
-      .map(({ Type, Confidence }) => h('li', {}, row(words(Type), Confidence)))
+      .map(({ Type, Confidence }) => h('li', {}, row(words(Type), Confidence, { always: true })))
     const group = face.BoundingBox && `face ${at}`
     return h(
       'div',
@@ -417,37 +461,50 @@ function fold(title, make) {
 
 /* Deleting */
 
-/** @type {Photo | undefined} */
-let doomed
+/** @type {Photo[]} */
+let doomed = []
 
-/** @param {Photo} photo */
-export function confirmDelete(photo) {
-  doomed = photo
-  setText(byId('delete-name', HTMLElement), photo.name)
+/** @param {...Photo} wanted */
+export function confirmDelete(...wanted) {
+  doomed = wanted
+  const [only] = wanted
+  const many = wanted.length > 1
+  setText(byId('delete-title', HTMLElement), many ? `Delete ${wanted.length} photos?` : 'Delete this photo?')
+  setText(byId('delete-name', HTMLElement), many ? 'They' : (only?.name ?? ''))
   setText(byId('delete-problem', HTMLElement), '')
   byId('delete', HTMLDialogElement).showModal()
 }
 
-async function deletePhoto() {
-  const photo = doomed
-  if (!photo) return
-  const dialog = byId('delete', HTMLDialogElement)
+async function deletePhotos() {
   const yes = byId('delete-yes', HTMLButtonElement)
   yes.disabled = true
-  const answer = await ask(imageUrl(photo.key), { method: 'DELETE' })
-  yes.disabled = false
-  // 404: it was gone already.
-  if (answer?.status !== 204 && answer?.status !== 404) {
+  /** @type {Photo[]} */
+  const gone = []
+  let trouble = ''
+  for (const photo of doomed) {
+    const answer = await ask(imageUrl(photo.key), { method: 'DELETE' })
+    // 404: it was gone already.
+    if (answer?.status === 204 || answer?.status === 404) {
+      gone.push(photo)
+      continue
+    }
     const why = answer ? explain(answer).what : 'The server does not answer.'
-    return setText(byId('delete-problem', HTMLElement), `Not deleted. ${why} Try it again.`)
+    trouble = `${photo.name} is not deleted. ${why} Try it again.`
+    break
   }
-  const isOpen = shown === photo
-  const heir =
-    isOpen && (neighbour(photo, 'nextElementSibling') ?? neighbour(photo, 'previousElementSibling'))
-  dialog.close()
-  if (heir) openDetail(heir)
-  remove(photo)
-  announce(`${photo.name} is deleted.`)
+  yes.disabled = false
+  doomed = doomed.filter((photo) => !gone.includes(photo))
+  setText(byId('delete-problem', HTMLElement), trouble)
+  // First, so that the focus is back at a card, and goes on to the next one.
+  if (!trouble) byId('delete', HTMLDialogElement).close()
+  for (const photo of gone) {
+    const heir =
+      shown === photo &&
+      (neighbour(photo, 'nextElementSibling') ?? neighbour(photo, 'previousElementSibling'))
+    if (heir) openDetail(heir)
+    remove(photo)
+    announce(`${photo.name} is deleted.`)
+  }
 }
 
 /** @param {Photo} photo */
@@ -505,9 +562,10 @@ function cameraText({ make = '', model = '' } = {}) {
 previous.onclick = () => step('previousElementSibling')
 next.onclick = () => step('nextElementSibling')
 erase.onclick = () => shown && confirmDelete(shown)
-byId('delete-yes', HTMLButtonElement).onclick = deletePhoto
+byId('delete-yes', HTMLButtonElement).onclick = deletePhotos
 byId('delete-no', HTMLButtonElement).onclick = () => byId('delete', HTMLDialogElement).close()
 byId('close', HTMLButtonElement).onclick = () => detail.close()
+least.oninput = hideUnsure
 boxesSwitch.onchange = () => canvas.classList.toggle('no-boxes', !boxesSwitch.checked)
 
 detail.addEventListener('click', (event) => {
@@ -528,5 +586,6 @@ detail.addEventListener('close', () => {
   // The browser returns the focus to the first card; after a few steps it belongs on the last one.
   last?.card.open.focus()
   if (history.state?.detail) history.back()
+  else history.replaceState(null, '', location.pathname + location.search)
 })
-addEventListener('popstate', () => detail.close())
+addEventListener('popstate', openAddressed)

@@ -16,6 +16,7 @@ import {
   renderSummary,
   update,
 } from './photos.js'
+import { clearFilters, filterQuery, isFiltered, renderFilters } from './search.js'
 import { ask, askUntilAnswered, BASE, imageUrl, lost, outage } from './server.js'
 import { backoff, byId, lane, setText, sleep } from './tools.js'
 import { announce, explain, explainFailure } from './words.js'
@@ -78,8 +79,6 @@ export async function retry(photo) {
 /* The list */
 
 const PAGE = '24'
-/** Milliseconds after the last key before a search begins. */
-const TYPING_MS = 300
 
 /** @type {string | undefined} */
 let cursor
@@ -91,50 +90,13 @@ let isLoading = false
 
 export const hasMore = () => !isComplete
 
-const filterForm = () => byId('filters', HTMLFormElement)
-
-function readFilters() {
-  const wanted = [...new FormData(filterForm())].map(([name, value]) => [name, String(value).trim()])
-  const { label, status, minConfidence } = Object.fromEntries(wanted)
-  return { ...(label && { label, ...(minConfidence && { minConfidence }) }), ...(status && { status }) }
-}
-export const isFiltered = () => Object.keys(readFilters()).length > 0
-
-/** The filters are in the address, so that a reload and a bookmark keep them. */
-export function restoreFilters() {
-  for (const [name, value] of new URLSearchParams(location.search)) {
-    const field = filterForm().elements.namedItem(name)
-    if (field instanceof HTMLInputElement || field instanceof HTMLSelectElement) field.value = value
-  }
-  renderFilters()
-}
-
-function renderFilters() {
-  const { label } = readFilters()
-  byId('confidence', HTMLElement).hidden = !label
-  byId('clear', HTMLElement).hidden = !isFiltered()
-  const query = new URLSearchParams(readFilters()).toString()
-  history.replaceState(history.state, '', query ? `?${query}` : location.pathname)
-}
-
-export function clearFilters() {
-  if (!isFiltered()) return
-  filterForm().reset()
-  reload()
-}
-
-/** @type {ReturnType<typeof setTimeout> | undefined} */
-let typing
-/** @param {number} [ms] */
-export function filter(ms = TYPING_MS) {
-  clearTimeout(typing)
-  renderFilters()
-  typing = setTimeout(reload, ms)
+/** So that what is added is seen. */
+export function showAll() {
+  if (clearFilters()) reloadList()
 }
 
 /** Begins the list anew. What is not on the server yet goes on, and stays where nothing is filtered. */
-function reload() {
-  clearTimeout(typing)
+export function reloadList() {
   generation += 1
   cursor = undefined
   isComplete = false
@@ -152,7 +114,9 @@ export async function loadList() {
   const mine = generation
   const filtered = isFiltered()
   const older = byId('older', HTMLButtonElement)
-  const query = new URLSearchParams({ limit: PAGE, ...readFilters(), ...(cursor ? { cursor } : {}) })
+  const query = filterQuery()
+  query.set('limit', PAGE)
+  if (cursor) query.set('cursor', cursor)
   const answer = await askUntilAnswered(`${BASE}images?${query}`)
   if (mine !== generation) return
   isLoading = false
@@ -196,7 +160,7 @@ export async function loadList() {
   if (cursor && older.getBoundingClientRect().top < innerHeight + AHEAD) loadList()
 }
 
-const NOTHING = 'No photo fits. Try another label, or clear the filters.'
+const NOTHING = 'No photo fits. Try another label or a part of a file name, or clear the filters.'
 
 /** Pixels below the window in which the next page is already asked for. */
 const AHEAD = 600

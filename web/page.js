@@ -9,8 +9,10 @@
  * a property), never as markup.
  */
 
-import { clearFilters, filter, loadAsItScrolls, loadList, restoreFilters } from './list.js'
+import { openAddressed } from './detail.js'
+import { loadAsItScrolls, loadList, reloadList, showAll } from './list.js'
 import { photos } from './photos.js'
+import { onSearch, restoreFilters } from './search.js'
 import { addDropped, addFiles, addFolder } from './send.js'
 import { BASE } from './server.js'
 import { byId } from './tools.js'
@@ -56,19 +58,14 @@ addEventListener('beforeunload', (event) => {
   if (unsent) event.preventDefault()
 })
 
-const filters = byId('filters', HTMLFormElement)
-filters.addEventListener('input', () => filter())
-filters.addEventListener('submit', (event) => {
-  event.preventDefault()
-  filter(0)
-})
+onSearch(reloadList)
 byId('clear', HTMLButtonElement).onclick = () => {
-  clearFilters()
+  showAll()
   byId('label', HTMLInputElement).focus()
 }
 byId('curl', HTMLElement).textContent = `curl -F image=@photo.jpg ${BASE}images`
 
-history.replaceState(null, '') // a reload with the dialog open begins without it
 restoreFilters()
 loadAsItScrolls()
 loadList()
+openAddressed()

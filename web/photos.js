@@ -33,6 +33,8 @@
 
 import { confirmDelete, leaveDetail, openDetail, renderDetail } from './detail.js'
 import { hasMore, renderEmpty, retry } from './list.js'
+import { searchLabel } from './search.js'
+import { renderSelection } from './selection.js'
 import { sendAgain } from './send.js'
 import { pictureUrl, token } from './server.js'
 import { byId, counted, h, number, setText } from './tools.js'
@@ -57,6 +59,7 @@ export function newPhoto(start) {
   const photo = { ...start, card: newCard(), sent: 0, polls: 0, trouble: 0 }
   photo.card.open.onclick = () => openDetail(photo)
   photo.card.trash.onclick = () => confirmDelete(photo)
+  photo.card.select.onchange = renderSummary
   photos.set(photo.key, photo)
   byCard.set(photo.card.element, photo)
   return photo
@@ -117,6 +120,7 @@ export function newCard() {
   const why = h('p', { className: 'why', hidden: true })
   const chips = h('ul', { className: 'chips', hidden: true, 'aria-label': 'Labels' })
   const actions = h('div', { className: 'actions', hidden: true })
+  const select = h('input', { type: 'checkbox', className: 'select' })
   const trash = h('button', { type: 'button', className: 'round trash' }, icon('trash'))
   const facts = h('div', { className: 'facts' }, h('h3', {}, open), status, progress, why, chips, actions)
   const element = h(
@@ -124,9 +128,10 @@ export function newCard() {
     { className: 'card' },
     h('div', { className: 'thumb' }, icon('photo'), image),
     facts,
+    select,
     trash,
   )
-  return { element, image, open, status, progress, why, chips, actions, trash }
+  return { element, image, open, status, progress, why, chips, actions, select, trash }
 }
 
 /** @param {Photo} photo */
@@ -140,19 +145,31 @@ export function renderCard(photo) {
   card.progress.value = photo.sent
   card.why.hidden = !problem
   setText(card.why, problem ? `${problem.what} ${problem.todo}` : '')
-  card.trash.hidden = !isOnServer(photo)
+  card.trash.hidden = card.select.hidden = !isOnServer(photo)
+  card.select.setAttribute('aria-label', `Select ${photo.name}`)
   card.trash.setAttribute('aria-label', `Delete ${photo.name}`)
   renderThumbnail(photo)
 
   const labels = record?.labels ?? record?.rekognitionLabels?.map((label) => label.Name) ?? []
   card.chips.hidden = labels.length === 0
-  const chips = labels.slice(0, 6).map((label) => h('li', {}, label))
-  card.chips.replaceChildren(...chips)
+  const chips = labels.slice(0, 6)
+  // Those that are still right stay, with the focus that may be on one.
+  if (chips.join('\n') !== card.chips.dataset['labels']) {
+    card.chips.dataset['labels'] = chips.join('\n')
+    card.chips.replaceChildren(...chips.map(chip))
+  }
 
   const actions = actionsFor(photo, 'quiet small')
   card.actions.hidden = actions.length === 0
   // Buttons that are still right stay, with the focus that may be on them.
   if (actions.length !== card.actions.childElementCount) card.actions.replaceChildren(...actions)
+}
+
+/** @param {string} label */
+function chip(label) {
+  const button = h('button', { type: 'button', 'aria-label': `Show photos with ${label}` }, label)
+  button.onclick = () => searchLabel(label)
+  return h('li', {}, button)
 }
 
 /** @param {Photo} photo */
@@ -176,6 +193,9 @@ async function renderThumbnail({ card: { image }, key, phase, preview }) {
   await show()
 }
 
+/** A verdict on the picture would be the same again. @param {Photo} photo */
+export const canRetry = ({ phase, record }) => phase === 'failed' && record?.failure?.code === 'EXHAUSTED'
+
 /** @param {Photo} photo */
 export const isOnServer = ({ phase }) => !['waiting', 'uploading', 'rejected', 'gone'].includes(phase)
 
@@ -187,7 +207,7 @@ export function actionsFor(photo, className) {
     const onclick = () => sendAgain(photo)
     actions.push(h('button', { type: 'button', className, onclick }, 'Send again'))
   }
-  if (photo.phase === 'failed') {
+  if (canRetry(photo)) {
     actions.push(h('button', { type: 'button', className, onclick: () => retry(photo) }, 'Try again'))
   }
   // A failed image is on the server's list and would be back after a reload.
@@ -227,6 +247,7 @@ export function renderSummary() {
     const shown = listed()
     setText(byId('summary', HTMLElement), shown.length > 0 ? summaryText() : '')
     renderEmpty(shown.length)
+    renderSelection()
     const notices = Map.groupBy(
       shown.flatMap(({ record }) => noticeFor(record) ?? []),
       ({ kind }) => kind,

@@ -8,7 +8,8 @@
  */
 
 import { formatOf } from '../shared/format.ts'
-import { clearFilters, polls } from './list.js'
+import { wantedAnalyses } from './choice.js'
+import { polls, showAll } from './list.js'
 import { change, newPhoto, photos, remove, renderCard, renderSummary } from './photos.js'
 import { ask, BASE, lost, newIdempotencyKey, outage, post } from './server.js'
 import { backoff, byId, counted, lane, setText, sleep } from './tools.js'
@@ -64,7 +65,7 @@ export function addFiles(files) {
   }
   if (cards.length === 0) return
   byId('photos', HTMLUListElement).prepend(...cards)
-  clearFilters() // so that they are seen
+  showAll()
   renderSummary()
   announce(`${counted(cards.length, 'photo')} added.`)
 }
@@ -169,7 +170,10 @@ const uploads = lane(UPLOADS, async (photo) => {
 /** The key is the same for each attempt: a lost answer does not make a second image. @type {Send} */
 function sendToApi(file, contentType, key, onProgress) {
   // URLSearchParams mends lone surrogates, on which encodeURIComponent throws; %20 is a space to every parser.
-  const query = new URLSearchParams({ filename: file.name }).toString().replaceAll('+', '%20')
+  const analyses = wantedAnalyses()
+  const query = new URLSearchParams({ filename: file.name, ...(analyses && { analyses: analyses.join() }) })
+    .toString()
+    .replaceAll('+', '%20')
   // Any other type could make the server read the body as a form or as JSON. It goes by the bytes anyway.
   const type = contentType.startsWith('image/') ? contentType : 'application/octet-stream'
   const headers = { 'content-type': type, 'idempotency-key': key }
@@ -181,7 +185,9 @@ async function sendToBucket(file, contentType, key, onProgress) {
   const announced = await ask(`${BASE}uploads`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', 'idempotency-key': key },
-    body: JSON.stringify({ contentType, bytes: file.size, filename: file.name.toWellFormed() }),
+    body: JSON.stringify({
+      ...{ contentType, bytes: file.size, filename: file.name.toWellFormed(), analyses: wantedAnalyses() },
+    }),
   })
   const { imageId, status, upload } = Object(announced?.body)
   if (announced?.status !== 201) return announced
