@@ -1,6 +1,16 @@
+import { existsSync } from 'node:fs'
 import { GetObjectCommand, NoSuchBucket, NoSuchKey, type S3Client } from '@aws-sdk/client-s3'
-import { createVision, isInstalled, type Vision } from '../packages/vision/index.ts'
+import {
+  createVision,
+  isInstalled,
+  NotUsable,
+  readInstalled,
+  titleOf,
+  type Vision,
+} from '../packages/vision/index.ts'
+import { type ModelsEnvironment, modelsFolder } from './models-folder.ts'
 import { MAX_S3_BYTES } from './rekognition.ts'
+import { StartError } from './trouble.ts'
 
 /** Who answers as Rekognition on this machine: open models, or the stand-in, which measures pixels. */
 export const STAND_IN = 'the stand-in'
@@ -15,15 +25,34 @@ export const DESCRIPTIONS = {
 /** @returns the same for npm start, with how to have another; empty where there is no more to say */
 export function explain(who: string): string {
   if (who === STAND_IN) return ` (${DESCRIPTIONS[STAND_IN]}; REKOGNITION=aws uses the real service)`
-  if (who !== LOCAL_MODELS) return ''
+  if (!who.startsWith(LOCAL_MODELS)) return ''
   return ` (${DESCRIPTIONS[LOCAL_MODELS]}; REKOGNITION=stand-in measures pixels, aws uses the real service)`
 }
 
-/** @returns the models; undefined where they are not installed, and then it is said */
-export function openVision(warn: (sentence: string) => void): Vision | undefined {
-  if (isInstalled()) return createVision()
-  warn('The models are not installed, so the stand-in measures pixels; "npm ci" installs them.')
-  return undefined
+/**
+ * @param env names the folder of models that people have added
+ * @returns the models, and how to name them; undefined where they cannot be used, and then it is said
+ * @throws StartError
+ */
+export function openVision(
+  env: ModelsEnvironment,
+  warn: (sentence: string) => void,
+): { vision: Vision; who: string } | undefined {
+  const folder = modelsFolder(env)
+  if (env.VISION_MODELS && !existsSync(folder)) throw new StartError(`There are no models at ${folder}.`)
+  if (!isInstalled()) {
+    warn('The models are not installed, so the stand-in measures pixels; "npm ci" installs them.')
+    return undefined
+  }
+  try {
+    const added = readInstalled(folder)
+    const titles = added.map(({ manifest }) => titleOf(manifest))
+    return { vision: createVision({ added }), who: [LOCAL_MODELS, ...titles].join(' and ') }
+  } catch (error) {
+    if (!(error instanceof NotUsable)) throw error
+    warn(visionIsLost(error.message))
+    return undefined
+  }
 }
 
 export const visionIsLost = (why: string): string =>

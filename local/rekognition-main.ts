@@ -17,8 +17,9 @@ const USAGE = `npm run rekognition -- [options]
 
 Answers as Amazon Rekognition at a port of this machine, for any AWS SDK and the AWS CLI.
 
-  --port   4567 by default; 0 takes any that is free
-  --host   127.0.0.1 by default; 0.0.0.0 listens at every address, for a container whose port is published on loopback
+  --port    4567 by default; 0 takes any that is free
+  --host    127.0.0.1 by default; 0.0.0.0 listens at every address, for a container whose port is published on loopback
+  --models  models that were added, or the manifest of one; VISION_MODELS, or ~/.image-analyzer/models by default
 
 REKOGNITION=stand-in measures pixels instead of asking the models. ALLOWED_HOSTS names other hosts by which it is reached.
 STAND_IN_TPS and STAND_IN_LATENCY_MS slow it down. Where S3Object is to be read: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL;
@@ -54,15 +55,16 @@ function readOptions() {
       options: {
         port: { type: 'string', default: '4567' },
         host: { type: 'string', default: LOOPBACK },
+        models: { type: 'string' },
         help: { type: 'boolean', default: false },
       },
     })
-    const { host, help } = values
+    const { host, models, help } = values
     const port = /^\d+$/.test(values.port) ? Number(values.port) : Number.NaN
     if (!(port <= 65_535)) throw new Error(`--port ${values.port} is no number from 0 to 65535.`)
     if (host !== LOOPBACK && host !== EVERY_ADDRESS)
       throw new Error(`--host ${host} is neither ${LOOPBACK} nor ${EVERY_ADDRESS}.`)
-    return { port, host, help }
+    return { port, host, models, help }
   } catch (error) {
     throw new StartError(
       `${(error as Error).message.replace(/\.?$/, '.')} See npm run rekognition -- --help.`,
@@ -103,14 +105,16 @@ function openS3(env: Environment) {
 }
 
 async function main(): Promise<void> {
-  const { port, host, help } = readOptions()
+  const { port, host, models: folder, help } = readOptions()
   if (help) {
     process.stdout.write(USAGE)
     return
   }
   const env = readEnvironment()
+  const withModels = { ...process.env, ...(folder && { VISION_MODELS: folder }) }
   const warn = (sentence: string): void => console.warn(`warning: ${sentence}`)
-  const vision = env.REKOGNITION === 'local' ? openVision(warn) : undefined
+  const models = env.REKOGNITION === 'local' ? openVision(withModels, warn) : undefined
+  const vision = models?.vision
   const s3 = openS3(env)
   const server = await startRekognition({
     ...{ port, host, allowedHosts: env.ALLOWED_HOSTS, readObject: s3.read },
@@ -120,10 +124,9 @@ async function main(): Promise<void> {
       ...(env.STAND_IN_LATENCY_MS === undefined ? {} : { latencyMs: env.STAND_IN_LATENCY_MS }),
     },
   }).catch(portTrouble(port, (free) => `npm run rekognition -- --port ${free}`))
-  const who = vision === undefined ? STAND_IN : LOCAL_MODELS
   console.log(`
   Rekognition    ${server.endpoint}
-  Answers        ${who} (${DESCRIPTIONS[who]})
+  Answers        ${models?.who ?? STAND_IN} (${DESCRIPTIONS[models ? LOCAL_MODELS : STAND_IN]})
   S3Object       from ${s3.described}
 
 Ready in ${(performance.now() / 1000).toFixed(1)} s. For the AWS CLI and any AWS SDK, with any credentials:

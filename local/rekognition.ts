@@ -4,8 +4,8 @@ import * as z from 'zod'
 import { isOfCommonCoding } from '../packages/image-guard/index.ts'
 import {
   facesOf,
-  LABEL_MODEL_VERSION,
   type Label,
+  labelModelVersion,
   labelsOf,
   MOST_SIDE,
   NotUsable,
@@ -329,7 +329,7 @@ function detectLabels(input: z.infer<typeof labelsSchema>, seen: Seen) {
   const labels = named.length > 0 ? named : chosen(measuredLabels(seen))
   return {
     Labels: asksForLabels(Features) ? labels : [],
-    LabelModelVersion: sight === undefined ? MODEL_VERSION : LABEL_MODEL_VERSION,
+    LabelModelVersion: sight === undefined ? MODEL_VERSION : labelModelVersion(sight),
     ...(Features.includes('IMAGE_PROPERTIES') && {
       ImageProperties: imageProperties(measured, Settings.ImageProperties.MaxDominantColors),
     }),

@@ -16,7 +16,7 @@ import { identifyBy } from '../api/auth.ts'
 import { bucketOrigin, loadDocs, loadPage } from '../api/page.ts'
 import { ApiError, problem } from '../api/schemas.ts'
 import { newImageId, postForms } from '../api/submit.ts'
-import { isInstalled, LABEL_MODEL_VERSION } from '../packages/vision/index.ts'
+import { isInstalled, labelModelVersion } from '../packages/vision/index.ts'
 import {
   type AwsTarget,
   clientOptions,
@@ -74,6 +74,8 @@ const environmentSchema = z.object({
   REKOGNITION: z.enum(['local', 'stand-in', 'aws', 'record']).optional(),
   /** The folder of the answers that are kept. Where it is there, they are replayed; the rest is seen or measured here. */
   RECORDINGS: z.string().min(1).optional(),
+  /** Where models are that people have added; see models-folder.ts. */
+  VISION_MODELS: z.string().optional(),
   /** Where npm was called: it runs scripts in the package's folder. */
   INIT_CWD: z.string().optional(),
   AWS_REGION: z.string().optional(),
@@ -191,7 +193,8 @@ async function start(
   const recordings = openRecordings(settings, real && { client: real, region })
   // A Rekognition that is named by its address is used.
   const isOwn = settings.REKOGNITION === 'local' && settings.AWS_ENDPOINT_URL_REKOGNITION === undefined
-  const vision = isOwn ? openVision((sentence) => log.warn(sentence, {})) : undefined
+  const models = isOwn ? openVision(settings, (sentence) => log.warn(sentence, {})) : undefined
+  const vision = models?.vision
   if (vision !== undefined) undo.push(vision.stop)
   const standIn = {
     ...{ recall: recordings?.recall, vision, onVisionLost: (why: string) => visionLost(why) },
@@ -256,7 +259,7 @@ async function start(
 
   let rekognitionTarget: AwsTarget = { region, credentials: standInCredentials }
   const answers = recordings?.name ?? settings.AWS_ENDPOINT_URL_REKOGNITION
-  const embeddedRekognition = vision === undefined ? STAND_IN : LOCAL_MODELS
+  const embeddedRekognition = models?.who ?? STAND_IN
   const rekognition = answers ?? (real === undefined ? embeddedRekognition : 'Amazon Rekognition')
   if (recordings === undefined && settings.AWS_ENDPOINT_URL_REKOGNITION !== undefined) {
     rekognitionTarget = {
@@ -309,7 +312,7 @@ async function start(
     rekognitionSource: real !== undefined || recordings !== undefined ? 'bytes' : 's3',
     // A question of who answers: the stand-in's measurements are no substitute for Rekognition's, nor for a recording
     // that has been added.
-    analysisSource: vision === undefined ? rekognition : `${rekognition} ${LABEL_MODEL_VERSION}`,
+    analysisSource: vision === undefined ? rekognition : `${rekognition} ${labelModelVersion()}`,
     minConfidence: 55,
     maxLabels: 100,
     maxAttempts: MAX_ATTEMPTS,

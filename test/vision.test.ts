@@ -192,7 +192,7 @@ const mortal = new URL(
     import { parentPort, workerData } from 'node:worker_threads'
     parentPort.on('message', (picture) => {
       try {
-        rmSync(workerData + '/deadly')
+        rmSync(workerData.folder + '/deadly')
         process.exit(1)
       } catch {}
       parentPort.postMessage({ sight: { width: picture.width, height: picture.height, things: [], faces: [] } })

@@ -1,3 +1,5 @@
+import type { Added, Found } from './added.ts'
+import { type Curve, readOff } from './curve.ts'
 import type { Thing } from './detector.ts'
 import type { Face } from './faces.ts'
 import type { Box, Picture } from './pixels.ts'
@@ -9,7 +11,13 @@ export interface Sight {
   height: number
   things: Thing[]
   faces: Face[]
+  /** By models that people have added. */
+  added?: Added[]
 }
+
+/** What DetectLabels says as its LabelModelVersion. */
+export const labelModelVersion = ({ added = [] }: Pick<Sight, 'added'> = {}): string =>
+  `local-1 (${['nanodet-g coco80', ...added.map(({ model }) => model)].join(', ')})`
 
 export interface Label {
   Name: string
@@ -31,7 +39,6 @@ interface BoundingBox {
  * What the detector scores is no probability, and it is far surer of people than of the other 79 kinds: the same score
  * says more. Read off the line between two points; MODELS.md has the boxes that were looked at.
  */
-type Curve = [score: number, confidence: number][]
 const PERSON: Curve = [
   [0.4, 40],
   [0.45, 60],
@@ -53,11 +60,7 @@ const OTHERS: Curve = [
 ]
 
 export function confidenceOf(kind: number, score: number): number {
-  const curve = KINDS[kind] === 'Person' ? PERSON : OTHERS
-  const above = curve.findIndex(([from]) => from >= score)
-  const [toScore, toConfidence] = curve[above] ?? [1, 99.9]
-  const [fromScore, fromConfidence] = curve[above - 1] ?? [0, 0]
-  return fromConfidence + ((score - fromScore) / (toScore - fromScore)) * (toConfidence - fromConfidence)
+  return readOff(KINDS[kind] === 'Person' ? PERSON : OTHERS, score)
 }
 
 /** The things that are seen, and all that they are kinds of: those have the confidence of the best, and no boxes. */
@@ -87,7 +90,25 @@ export function labelsOf(sight: Sight): Label[] {
     seen(KINDS[kind] ?? '', confidence).Instances.push(instance)
   }
   for (const { score } of sight.faces) seen('Face', faceConfidence(score))
+  for (const { found } of sight.added ?? []) for (const one of found) addFound(labels, one, sight)
   return [...labels.values()].sort((a, b) => b.Confidence - a.Confidence)
+}
+
+/** A label of an added model, in the words of its manifest; where the name is known already, it is the same label. */
+function addFound(labels: Map<string, Label>, { entry, confidence, box }: Found, sight: Sight): void {
+  const { name, parents, aliases, categories } = entry
+  const Confidence = rounded(confidence)
+  const at = (Name: string, rest: Pick<Label, 'Parents' | 'Aliases'>): Label => {
+    const label = labels.get(Name) ?? {
+      ...{ Name, Confidence, Instances: [], Categories: categories.map(asName), ...rest },
+    }
+    labels.set(Name, label)
+    label.Confidence = Math.max(label.Confidence, Confidence)
+    return label
+  }
+  const label = at(name, { Parents: parents.map(asName), Aliases: aliases.map(asName) })
+  if (box !== undefined) label.Instances.push({ BoundingBox: asFractions(box, sight), Confidence })
+  for (const parent of parents) at(parent, { Parents: [], Aliases: [] })
 }
 
 const DEFAULT_LANDMARKS = ['eyeLeft', 'eyeRight', 'mouthLeft', 'mouthRight', 'nose']

@@ -63,7 +63,7 @@ export async function detect(model: Model, picture: Picture): Promise<Thing[]> {
   )
 }
 
-const within = ({ width, height }: Picture, { left, top, right, bottom }: Box): Box => ({
+export const within = ({ width, height }: Picture, { left, top, right, bottom }: Box): Box => ({
   left: Math.min(Math.max(0, left), width),
   top: Math.min(Math.max(0, top), height),
   right: Math.min(Math.max(0, right), width),

@@ -1,16 +1,16 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { Sight } from './answers.ts'
+import type { Installed } from './installed.ts'
 import { modelFolder, NotUsable } from './models.ts'
 import type { Picture } from './pixels.ts'
 import type { Answered, Asked } from './worker.ts'
 
-export { facesOf, type Label, labelsOf, type Sight } from './answers.ts'
-export { NotUsable } from './models.ts'
+export { facesOf, type Label, labelModelVersion, labelsOf, type Sight } from './answers.ts'
+export { addModel, type Installed, readInstalled, removeModel } from './installed.ts'
+export { titleOf } from './manifest.ts'
+export { BUILT_IN, NotUsable } from './models.ts'
 export type { Picture } from './pixels.ts'
-
-/** What DetectLabels says as its LabelModelVersion. */
-export const LABEL_MODEL_VERSION = 'local-1 (nanodet-g coco80)'
 
 /** The most pixels of a side that are of use: faces from 27 pixels on are those that Rekognition finds from 40 of 1,920. */
 export const MOST_SIDE = 1_280
@@ -43,9 +43,12 @@ interface Task {
  * Models in threads of their own, so that this one stays free to answer. They start as they are needed.
  *
  * @param options.folder of the models
+ * @param options.added models that people have added
  * @param options.script what a thread runs
  */
-export function createVision(options: { threads?: number; folder?: string; script?: URL } = {}): Vision {
+export function createVision(
+  options: { threads?: number; folder?: string; added?: Installed[]; script?: URL } = {},
+): Vision {
   const { script = new URL('./worker.ts', import.meta.url) } = options
   const { threads = Math.min(MOST_THREADS, Math.max(1, availableParallelism() - 1)) } = options
   const waiting: Task[] = []
@@ -66,9 +69,9 @@ export function createVision(options: { threads?: number; folder?: string; scrip
   }
 
   function start(): Worker {
-    const folder = options.folder ?? modelFolder()
+    const { folder = modelFolder(), added = [] } = options
     const worker = new Worker(script, {
-      workerData: folder,
+      workerData: { folder, added },
       // Not those of this process: what it imports first, as run.js has it, is not meant for a thread.
       execArgv: ['--disable-warning=ExperimentalWarning'],
     })

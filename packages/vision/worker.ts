@@ -1,7 +1,9 @@
 import { parentPort, workerData } from 'node:worker_threads'
+import { type AddedModel, loadAdded } from './added.ts'
 import type { Sight } from './answers.ts'
 import { detect } from './detector.ts'
 import { findFaces, withoutAnimals } from './faces.ts'
+import { type Installed, readModel } from './installed.ts'
 import { loadModel, NotUsable } from './models.ts'
 import type { Picture } from './pixels.ts'
 
@@ -9,7 +11,13 @@ import type { Picture } from './pixels.ts'
 export type Asked = Picture | undefined
 export type Answered = { sight?: Sight } | { notUsable: string } | { failed: string }
 
-const folder: string = workerData
+/** What a worker has its models from. */
+export interface Folders {
+  folder: string
+  /** Models that people have added. */
+  added: Installed[]
+}
+const { folder, added }: Folders = workerData
 /** Person boxes below this score are not worth a closer look for a face. */
 const PERSON = 0
 const LEAST_PERSON = 0.45
@@ -20,7 +28,9 @@ async function load() {
   const facemesh = await loadModel(folder, 'facemesh')
   const iris = await loadModel(folder, 'iris')
   const emotion = await loadModel(folder, 'emotion')
-  return { nanodet, faces: { blazeface, facemesh, iris, emotion } }
+  const others: AddedModel[] = []
+  for (const one of added) others.push(await loadAdded(one.manifest, readModel(one)))
+  return { nanodet, faces: { blazeface, facemesh, iris, emotion }, others }
 }
 
 let loading: ReturnType<typeof load> | undefined
@@ -28,13 +38,16 @@ let loading: ReturnType<typeof load> | undefined
 async function answer(picture: Asked): Promise<Answered> {
   try {
     loading ??= load()
-    const { nanodet, faces } = await loading
+    const { nanodet, faces, others } = await loading
     if (picture === undefined) return {}
     const things = await detect(nanodet, picture)
     const people = things.filter(({ kind, score }) => kind === PERSON && score >= LEAST_PERSON)
     const { width, height } = picture
     const found = await findFaces(faces, picture, people)
-    return { sight: { width, height, things, faces: withoutAnimals(found, things) } }
+    const sight: Sight = { width, height, things, faces: withoutAnimals(found, things) }
+    if (others.length > 0) sight.added = []
+    for (const model of others) sight.added?.push(await model(picture))
+    return { sight }
   } catch (error) {
     return error instanceof NotUsable ? { notUsable: error.message } : { failed: String(error) }
   }

@@ -1,0 +1,76 @@
+import * as z from 'zod'
+
+/**
+ * What describes a model that people add beside those that come along: one JSON file beside one ONNX file. It may come
+ * from anywhere, so nothing in it is a path, and everything in it has a bound.
+ */
+const MOST_CLASSES = 5_000
+const label = z.string().regex(/^[\p{L}\p{N}][\p{L}\p{N} &'(),./-]{0,99}$/u, 'is no name of a label')
+const labels = z.array(label).max(20).default([])
+const channels = z.tuple([z.number(), z.number(), z.number()])
+const output = z.string().min(1).max(200)
+
+const classSchema = z.strictObject({ name: label, parents: labels, aliases: labels, categories: labels })
+export type Class = z.infer<typeof classSchema>
+
+/** From score to confidence: read off the line between two points. What scores below the first one is not said. */
+const curve = z
+  .array(z.tuple([z.number().min(0).max(1), z.number().min(0).max(100)]))
+  .min(2)
+  .max(100)
+  .refine(
+    (points) =>
+      points.every(([score, confidence], at) => {
+        const [before, least] = points[at - 1] ?? [-1, 0]
+        return score > before && confidence >= least
+      }),
+    'has to rise',
+  )
+
+export const manifestSchema = z.strictObject({
+  /** Its folder here, and what LabelModelVersion says. */
+  name: z.string().regex(/^[a-z0-9][a-z0-9-]{0,39}$/, 'has to be of a-z, 0-9 and -'),
+  version: z.string().regex(/^[A-Za-z0-9][\w.-]{0,19}$/, 'is no version'),
+  /** Beside the manifest. */
+  file: z
+    .string()
+    .regex(/^[A-Za-z0-9][\w.-]{0,99}$/, 'has to be the plain name of a file beside the manifest'),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'has to be 64 lower-case hexadecimal digits'),
+  licence: z.string().min(1).max(200),
+  source: z.url({ protocol: /^https$/, error: 'has to be an https URL' }),
+  /** A square of 32-bit floats: (value from 0 to 255 − mean) ÷ deviation, in the order of `colours`. */
+  input: z.strictObject({
+    size: z.int().min(8).max(2_048),
+    layout: z.enum(['NCHW', 'NHWC']),
+    colours: z.enum(['RGB', 'BGR']).default('RGB'),
+    mean: channels.default([0, 0, 0]),
+    deviation: channels
+      .refine((values) => values.every((value) => value > 0), 'has to be above 0')
+      .default([1, 1, 1]),
+    /** The whole picture with black around it, or the largest square in its middle. */
+    fit: z.enum(['whole', 'middle']).default('whole'),
+  }),
+  output: z.discriminatedUnion('kind', [
+    /** A score for each class. */
+    z.strictObject({
+      kind: z.literal('classifier'),
+      scores: output,
+      activation: z.enum(['none', 'softmax', 'sigmoid']),
+    }),
+    /** Boxes after non-maximum suppression: four numbers, a score and the number of a class for each. */
+    z.strictObject({
+      kind: z.literal('detector'),
+      boxes: output,
+      scores: output,
+      classes: output,
+      order: z.enum(['left top right bottom', 'top left bottom right']),
+      unit: z.enum(['pixels', 'fractions']),
+    }),
+  ]),
+  classes: z.array(classSchema).min(1).max(MOST_CLASSES),
+  curve,
+})
+export type Manifest = z.infer<typeof manifestSchema>
+
+/** As LabelModelVersion and the list name it. */
+export const titleOf = ({ name, version }: Pick<Manifest, 'name' | 'version'>): string => `${name} ${version}`
