@@ -45,12 +45,14 @@ function hash(html: string, element: 'script' | 'style'): string {
  * @param maxImageBytes of `POST /images`; what is larger the page sends by `POST /uploads`
  * @param heic whether HEIC comes in
  * @param analyses that a request may ask for
+ * @param samples names of photos at `/samples/<name>.jpg`
  */
 export function loadPage(
   bucketOrigin: string,
   maxImageBytes: number,
   heic: boolean,
   analyses: readonly string[],
+  samples: readonly string[] = [],
 ): Page {
   const page = load('page', bucketOrigin)
   const html = page.html
@@ -58,6 +60,7 @@ export function loadPage(
     .replace('ACCEPTED_TYPES', acceptedTypes(heic).join())
     .replace('ACCEPTED_NAMES', acceptedNames(heic, 'or'))
     .replace('ANALYSES', analyses.join(' '))
+    .replace('SAMPLES', samples.join(' '))
   return { ...page, html }
 }
 /** The API reference; it asks nobody but the API. */

@@ -52,6 +52,7 @@ import { countRecordings, createRecordings, type Recall } from './recordings.ts'
 import { recover } from './recover.ts'
 import { createMissingResources, openForPages, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
 import { expireObjects } from './retention.ts'
+import { answerSample, SAMPLES } from './samples.ts'
 import { isDiskFull } from './storage.ts'
 import { portTrouble, StartError } from './trouble.ts'
 
@@ -344,7 +345,7 @@ async function start(
     newImageId,
     auth: auth.AUTH,
     identify: identifyBy(auth),
-    page: loadPage(origin, settings.MAX_IMAGE_BYTES, settings.HEIC, settings.ANALYSES),
+    page: loadPage(origin, settings.MAX_IMAGE_BYTES, settings.HEIC, settings.ANALYSES, SAMPLES),
     docs: loadDocs,
     log,
   })
@@ -362,7 +363,9 @@ async function start(
     app.fetch(request, { refused }),
   )
   const fetch = async (request: Request): Promise<Response> =>
-    refuseStranger(request, settings.ALLOWED_HOSTS, settings.CORS_ORIGINS ?? []) ?? (await admitted(request))
+    refuseStranger(request, settings.ALLOWED_HOSTS, settings.CORS_ORIGINS ?? []) ??
+    answerSample(request) ??
+    (await admitted(request))
   // Before anybody can ask: what is mended must not change meanwhile.
   if (embedded !== undefined && settings.DATA_DIR !== undefined) {
     await recover(embedded, names, sweeper)

@@ -527,6 +527,28 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     await expect.poll(query).toBe('?label=Hat&label=blue&label=sharp')
   })
 
+  it('offers photos to try at a first visit, and looks for text in them too', async () => {
+    // A system without photos.
+    const fresh = await start()
+    onTestFinished(() => fresh.stop())
+    const page = await open(fresh)
+    await page.getByText('No photo at hand?').waitFor()
+    const pictures = page.locator('#samples img')
+    await expect
+      .poll(() =>
+        pictures.evaluateAll((all) => all.map((one) => (one as HTMLImageElement).naturalWidth > 100)),
+      )
+      .toEqual([true, true, true])
+    await shot(page, 'first-visit')
+    const sent = page.waitForRequest(/\/images\?/)
+    await page.getByRole('button', { name: 'A sign' }).click()
+    expect(new URL((await sent).url()).searchParams.get('analyses')).toBe('labels,faces,text,metadata')
+    await phase(page, 'sign.jpg', 'completed')
+    await page.locator('#samples').waitFor({ state: 'hidden' })
+    expect((await fetch(`${fresh.url}/samples/other.jpg`)).status).toBe(404)
+    expect((await fetch(`${fresh.url}/samples/..%2fpage.html`)).status).toBe(404)
+  })
+
   it('gives each photo an address, which another browser opens, and Back and a reload keep', async () => {
     const page = await open(seeing)
     await choose(page, png('addressed.png', await distinct(63)))

@@ -26,6 +26,7 @@
  * @property {number} polls how often it was asked for
  * @property {number} trouble how many of these went wrong in a row
  * @property {string} [idempotencyKey]
+ * @property {string[] | undefined} [analyses] other ones than the server's own choice
  * @property {string | undefined} [note] why it is not going on just now
  * @property {Problem | undefined} [problem]
  * @property {ImageRecord | undefined} [record]

@@ -50,8 +50,8 @@ export function addFolder(files) {
   if (note) announce(note)
 }
 
-/** @param {Iterable<File>} files */
-export function addFiles(files) {
+/** @param {Iterable<File>} files @param {string[]} [analyses] other ones than are chosen */
+export function addFiles(files, analyses) {
   const cards = []
   setText(byId('skipped', HTMLElement), '')
   for (const file of files) {
@@ -59,6 +59,7 @@ export function addFiles(files) {
     const preview = URL.createObjectURL(file)
     const photo = newPhoto({ key, name: file.name || 'Pasted picture', phase: 'waiting', file, preview })
     photo.idempotencyKey = key
+    photo.analyses = analyses ?? wantedAnalyses()
     cards.push(photo.card.element)
     renderCard(photo)
     uploads.add(photo)
@@ -133,7 +134,7 @@ const uploads = lane(UPLOADS, async (photo) => {
     /** @param {number} sent */
     const onProgress = (sent) => change(photo, { sent })
     const send = isLarge ? sendToBucket : sendToApi
-    const answer = await send(file, contentType, idempotencyKey, onProgress)
+    const answer = await send(photo, file, contentType, idempotencyKey, onProgress)
     if (!answer) {
       // A server may also break off a body that it finds too large; so not for ever.
       const wasGone = await lost()
@@ -165,12 +166,11 @@ const uploads = lane(UPLOADS, async (photo) => {
   }
 })
 
-/** @typedef {(file: File, type: string, key: string, onProgress: (percent: number) => void) => Promise<Answer | undefined>} Send */
+/** @typedef {(photo: Photo, file: File, type: string, key: string, onProgress: (percent: number) => void) => Promise<Answer | undefined>} Send */
 
 /** The key is the same for each attempt: a lost answer does not make a second image. @type {Send} */
-function sendToApi(file, contentType, key, onProgress) {
+function sendToApi({ analyses }, file, contentType, key, onProgress) {
   // URLSearchParams mends lone surrogates, on which encodeURIComponent throws; %20 is a space to every parser.
-  const analyses = wantedAnalyses()
   const query = new URLSearchParams({ filename: file.name, ...(analyses && { analyses: analyses.join() }) })
     .toString()
     .replaceAll('+', '%20')
@@ -181,12 +181,12 @@ function sendToApi(file, contentType, key, onProgress) {
 }
 
 /** Answers as POST /images does. @type {Send} */
-async function sendToBucket(file, contentType, key, onProgress) {
+async function sendToBucket({ analyses }, file, contentType, key, onProgress) {
   const announced = await ask(`${BASE}uploads`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', 'idempotency-key': key },
     body: JSON.stringify({
-      ...{ contentType, bytes: file.size, filename: file.name.toWellFormed(), analyses: wantedAnalyses() },
+      ...{ contentType, bytes: file.size, filename: file.name.toWellFormed(), analyses },
     }),
   })
   const { imageId, status, upload } = Object(announced?.body)
