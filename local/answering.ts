@@ -19,7 +19,7 @@ export const LOCAL_MODELS = 'local models'
 /** What people are to know of them. */
 export const DESCRIPTIONS = {
   [STAND_IN]: 'measures pixels',
-  [LOCAL_MODELS]: '80 kinds of things, faces, expressions',
+  [LOCAL_MODELS]: '80 kinds of things, faces, expressions, text',
 }
 
 /** @returns the same for npm start, with how to have another; empty where there is no more to say */
@@ -57,6 +57,8 @@ export function openVision(
 
 export const visionIsLost = (why: string): string =>
   `The models cannot be used, so the stand-in measures pixels from now on: ${why}`
+export const textIsLost = (why: string): string =>
+  `The models of text cannot be used, so no text is found from now on: ${why}`
 
 /** One byte more than Rekognition takes is enough to be refused: a film need not fit into the memory. */
 const Range = `bytes=0-${MAX_S3_BYTES}`

@@ -2,7 +2,15 @@ import { parseArgs } from 'node:util'
 import { S3Client } from '@aws-sdk/client-s3'
 import * as z from 'zod'
 import { s3Options } from '../shared/aws.ts'
-import { DESCRIPTIONS, LOCAL_MODELS, openVision, readFromS3, STAND_IN, visionIsLost } from './answering.ts'
+import {
+  DESCRIPTIONS,
+  LOCAL_MODELS,
+  openVision,
+  readFromS3,
+  STAND_IN,
+  textIsLost,
+  visionIsLost,
+} from './answering.ts'
 import { AwsError } from './aws-json.ts'
 import { allowedHostsSchema } from './door.ts'
 import { startRekognition } from './embedded-aws.ts'
@@ -120,6 +128,7 @@ async function main(): Promise<void> {
     ...{ port, host, allowedHosts: env.ALLOWED_HOSTS, readObject: s3.read },
     rekognition: {
       ...{ vision, onVisionLost: (why: string) => warn(visionIsLost(why)) },
+      onTextLost: (why: string) => warn(textIsLost(why)),
       ...(env.STAND_IN_TPS === undefined ? {} : { tps: env.STAND_IN_TPS }),
       ...(env.STAND_IN_LATENCY_MS === undefined ? {} : { latencyMs: env.STAND_IN_LATENCY_MS }),
     },

@@ -9,7 +9,11 @@ import {
   labelsOf,
   MOST_SIDE,
   NotUsable,
+  type Reading,
   type Sight,
+  TEXT_MODEL_VERSION,
+  type TextDetection,
+  textOf,
   type Vision,
 } from '../packages/vision/index.ts'
 import { type Clock, elapsed, sleep } from '../shared/aws.ts'
@@ -17,7 +21,7 @@ import { formatOf } from '../shared/format.ts'
 import { Verdict } from '../shared/image.ts'
 import { createDecoder, type Decoder, isDecoderError } from '../worker/thumbnail.ts'
 import { AwsError, type JsonService } from './aws-json.ts'
-import { type DominantColor, decode, type Measurements, measure } from './measure.ts'
+import { type DominantColor, decode, type Measurements, measure, type Picture } from './measure.ts'
 import type { Recall } from './recordings.ts'
 
 /**
@@ -87,20 +91,38 @@ const moderationSchema = z.object({
   ProjectVersion: unsupported('ProjectVersion'),
 })
 
+const regionSchema = z
+  .object({
+    BoundingBox: z
+      .object({
+        Left: ratio.default(0),
+        Top: ratio.default(0),
+        Width: ratio.default(0),
+        Height: ratio.default(0),
+      })
+      .optional(),
+    Polygon: z
+      .array(z.object({ X: ratio.default(0), Y: ratio.default(0) }))
+      .min(3)
+      .max(10)
+      .optional(),
+  })
+  .refine(({ BoundingBox, Polygon }) => (BoundingBox === undefined) !== (Polygon === undefined))
+
 const textSchema = z.object({
   Image: imageSchema,
   Filters: z
     .object({
       WordFilter: z
         .object({
-          MinConfidence: percent.optional(),
-          MinBoundingBoxHeight: ratio.optional(),
-          MinBoundingBoxWidth: ratio.optional(),
+          MinConfidence: percent.default(80),
+          MinBoundingBoxHeight: ratio.default(0),
+          MinBoundingBoxWidth: ratio.default(0),
         })
         .optional(),
-      RegionsOfInterest: z.array(z.looseObject({})).max(10).optional(),
+      RegionsOfInterest: z.array(regionSchema).max(10).default([]),
     })
-    .optional(),
+    .prefault({}),
 })
 
 /** What there is to see in an image. */
@@ -110,12 +132,15 @@ interface Seen {
   measured: Measurements
   /** By models, where there are any, and where what is asked for takes them. */
   sight?: Sight | undefined
+  reading?: Reading | undefined
 }
+/** What an operation asks the models for. */
+type Asks = 'sight' | 'reading' | undefined
 
 /** A request that has been found valid: the image it means and the answer it gets for what is seen there. */
 interface Request {
   image: ImageInput
-  takesModels: boolean
+  asks: Asks
   respond: (seen: Seen) => object
 }
 
@@ -123,28 +148,30 @@ const operation =
   <T extends { Image: ImageInput }>(
     schema: z.ZodType<T>,
     respond: (input: T, seen: Seen) => object,
-    takesModels: (input: T) => boolean = () => false,
+    asks: (input: T) => Asks = () => undefined,
   ) =>
   (input: unknown): Request => {
     const { success, data, error } = schema.safeParse(input)
-    if (success)
-      return { image: data.Image, takesModels: takesModels(data), respond: (seen) => respond(data, seen) }
+    if (success) return { image: data.Image, asks: asks(data), respond: (seen) => respond(data, seen) }
     const refused = error.issues.find((issue) => issue.code === 'invalid_type' && issue.expected === 'never')
     throw refused ? new AwsError('InvalidParameterException', refused.message) : invalidParameters()
   }
 
 /**
- * Faces, unsafe content and text are not to be had from simple measurements, so the honest answer is none.
+ * Faces, unsafe content and text are not to be had from simple measurements, so the honest answer without models is none.
  * DetectFaces has no field for a model version.
  */
 const operations = new Map([
-  ['DetectLabels', operation(labelsSchema, detectLabels, ({ Features }) => asksForLabels(Features))],
+  [
+    'DetectLabels',
+    operation(labelsSchema, detectLabels, ({ Features }) => (asksForLabels(Features) ? 'sight' : undefined)),
+  ],
   [
     'DetectFaces',
     operation(
       facesSchema,
       ({ Attributes = [] }, { sight }) => ({ FaceDetails: sight ? facesOf(sight, Attributes) : [] }),
-      () => true,
+      () => 'sight',
     ),
   ],
   [
@@ -155,7 +182,7 @@ const operations = new Map([
       ContentTypes: [],
     })),
   ],
-  ['DetectText', operation(textSchema, () => ({ TextDetections: [], TextModelVersion: MODEL_VERSION }))],
+  ['DetectText', operation(textSchema, detectText, () => 'reading')],
 ])
 
 /**
@@ -175,23 +202,33 @@ export function createRekognition(options: {
   vision?: Vision | undefined
   /** Hears, in a sentence, that the models cannot be used: from then on all is measured. */
   onVisionLost?: ((why: string) => void) | undefined
+  /** And that those of text cannot be: from then on none is found. */
+  onTextLost?: ((why: string) => void) | undefined
 }): JsonService {
   const { readObject, recall, tps, latencyMs = 0, clock = { elapsed, sleep } } = options
   const { appraise } = createDecoder()
   const decodeImage = options.decode ?? decode
   const look = oncePerImage((bytes) => measureImage(bytes, appraise, decodeImage))
-  let vision = options.vision
-  const see = oncePerImage(async (bytes) => {
-    const picture = await decodeImage(await appraise(bytes), isJpeg(bytes), MOST_SIDE)
-    try {
-      return await vision?.see(picture)
-    } catch (error) {
-      if (!(error instanceof NotUsable)) throw error
-      if (vision !== undefined) options.onVisionLost?.(error.message)
-      vision = undefined
-      return undefined
-    }
-  })
+  const withModels = <T>(
+    ask: ((picture: Picture) => Promise<T>) | undefined,
+    onLost: ((why: string) => void) | undefined,
+  ) => {
+    let usable = ask
+    return oncePerImage(async (bytes) => {
+      if (usable === undefined) return undefined
+      const picture = await decodeImage(await appraise(bytes), isJpeg(bytes), MOST_SIDE)
+      try {
+        return await usable?.(picture)
+      } catch (error) {
+        if (!(error instanceof NotUsable)) throw error
+        if (usable !== undefined) onLost?.(error.message)
+        usable = undefined
+        return undefined
+      }
+    })
+  }
+  const see = withModels(options.vision?.see, options.onVisionLost)
+  const readText = withModels(options.vision?.read, options.onTextLost)
   const takesToken = new Map(
     tps === undefined ? [] : [...operations.keys()].map((name) => [name, tokenBucket(tps, clock.elapsed)]),
   )
@@ -215,8 +252,9 @@ export function createRekognition(options: {
       const recalled = await recall?.(name, asked, bytes)
       if (recalled !== undefined) return recalled
       const seen = await look(bytes)
-      const sight = request.takesModels && vision !== undefined ? await see(bytes) : undefined
-      return request.respond({ ...seen, sight })
+      const sight = request.asks === 'sight' ? await see(bytes) : undefined
+      const reading = request.asks === 'reading' ? await readText(bytes) : undefined
+      return request.respond({ ...seen, sight, reading })
     } finally {
       await due
     }
@@ -335,6 +373,50 @@ function detectLabels(input: z.infer<typeof labelsSchema>, seen: Seen) {
     }),
   }
 }
+
+function detectText({ Filters }: z.infer<typeof textSchema>, { reading }: Seen) {
+  if (reading === undefined) return { TextDetections: [], TextModelVersion: MODEL_VERSION }
+  const { WordFilter, RegionsOfInterest } = Filters
+  const passes = ({ Confidence, Geometry: { BoundingBox: box } }: Word): boolean =>
+    (WordFilter === undefined ||
+      (Confidence >= WordFilter.MinConfidence &&
+        box.Width >= WordFilter.MinBoundingBoxWidth &&
+        box.Height >= WordFilter.MinBoundingBoxHeight)) &&
+    (RegionsOfInterest.length === 0 || RegionsOfInterest.some((region) => hasMostOf(region, box)))
+  return { TextDetections: textOf(reading, passes), TextModelVersion: TEXT_MODEL_VERSION }
+}
+type Word = Pick<TextDetection, 'Confidence' | 'Geometry'>
+
+/** A word is in a region with more than half of itself (API reference, RegionOfInterest): of so many points a side. */
+const POINTS = 10
+function hasMostOf(
+  { BoundingBox: region, Polygon = [] }: z.infer<typeof regionSchema>,
+  { Left, Top, Width, Height }: Word['Geometry']['BoundingBox'],
+): boolean {
+  let within = 0
+  for (let at = 0; at < POINTS * POINTS; at += 1) {
+    const x = Left + (((at % POINTS) + 0.5) / POINTS) * Width
+    const y = Top + ((Math.floor(at / POINTS) + 0.5) / POINTS) * Height
+    const isIn =
+      region === undefined
+        ? isWithin(Polygon, x, y)
+        : x >= region.Left &&
+          x <= region.Left + region.Width &&
+          y >= region.Top &&
+          y <= region.Top + region.Height
+    if (isIn) within += 1
+  }
+  return within > (POINTS * POINTS) / 2
+}
+
+/** A line from the point to the right crosses the sides an odd number of times. */
+const isWithin = (polygon: { X: number; Y: number }[], x: number, y: number): boolean =>
+  polygon.filter((from, at) => {
+    const to = polygon[(at + 1) % polygon.length] ?? from
+    return from.Y > y !== to.Y > y && x < from.X + ((y - from.Y) / (to.Y - from.Y)) * (to.X - from.X)
+  }).length %
+    2 ===
+  1
 
 const label = (
   name: string,

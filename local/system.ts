@@ -16,7 +16,7 @@ import { identifyBy } from '../api/auth.ts'
 import { bucketOrigin, loadDocs, loadPage } from '../api/page.ts'
 import { ApiError, problem } from '../api/schemas.ts'
 import { newImageId, postForms } from '../api/submit.ts'
-import { isInstalled, labelModelVersion } from '../packages/vision/index.ts'
+import { isInstalled, labelModelVersion, TEXT_MODEL_VERSION } from '../packages/vision/index.ts'
 import {
   type AwsTarget,
   clientOptions,
@@ -41,7 +41,7 @@ import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../worker/budget.ts'
 import { demandHeicDecoder } from '../worker/heic.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { admit } from './admission.ts'
-import { LOCAL_MODELS, openVision, readFromS3, STAND_IN, visionIsLost } from './answering.ts'
+import { LOCAL_MODELS, openVision, readFromS3, STAND_IN, textIsLost, visionIsLost } from './answering.ts'
 import { openDataFolder, UnusableFolder } from './data-folder.ts'
 import { allowedHostsSchema, refuseStranger } from './door.ts'
 import { type EmbeddedAws, patient, startEmbeddedAws, startRekognition } from './embedded-aws.ts'
@@ -199,6 +199,7 @@ async function start(
   if (vision !== undefined) undo.push(vision.stop)
   const standIn = {
     ...{ recall: recordings?.recall, vision, onVisionLost: (why: string) => visionLost(why) },
+    onTextLost: (why: string) => textLost(why),
     ...(settings.STAND_IN_TPS === undefined ? {} : { tps: settings.STAND_IN_TPS }),
     ...(settings.STAND_IN_LATENCY_MS === undefined ? {} : { latencyMs: settings.STAND_IN_LATENCY_MS }),
   }
@@ -313,7 +314,8 @@ async function start(
     rekognitionSource: real !== undefined || recordings !== undefined ? 'bytes' : 's3',
     // A question of who answers: the stand-in's measurements are no substitute for Rekognition's, nor for a recording
     // that has been added.
-    analysisSource: vision === undefined ? rekognition : `${rekognition} ${labelModelVersion()}`,
+    analysisSource:
+      vision === undefined ? rekognition : `${rekognition} ${labelModelVersion()} ${TEXT_MODEL_VERSION}`,
     minConfidence: 55,
     maxLabels: 100,
     maxAttempts: MAX_ATTEMPTS,
@@ -323,6 +325,10 @@ async function start(
   const visionLost = (why: string): void => {
     log.warn(visionIsLost(why), {})
     worker.analysisSource = STAND_IN
+  }
+  const textLost = (why: string): void => {
+    log.warn(textIsLost(why), {})
+    if (worker.analysisSource !== STAND_IN) worker.analysisSource = `${rekognition} ${labelModelVersion()}`
   }
   const sweeper: SweeperDeps = { ...worker, giveUpMs: GIVE_UP_MS }
   const origin = await bucketOrigin(s3, names.bucket)

@@ -92,8 +92,8 @@ export async function startFails(env: Record<string, string>): Promise<string> {
   return running.output().trim()
 }
 
-export const post = async (url: string, bytes: Buffer): Promise<string> => {
-  const response = await fetch(`${url}/images`, {
+export const post = async (url: string, bytes: Buffer, query = ''): Promise<string> => {
+  const response = await fetch(`${url}/images${query}`, {
     method: 'POST',
     headers: { 'content-type': 'application/octet-stream' },
     body: new Uint8Array(bytes),

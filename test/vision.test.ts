@@ -253,10 +253,14 @@ describe('around its models, the embedded Rekognition', () => {
       looked.push(picture)
       return { width: picture.width, height: picture.height, things: [], faces: [] }
     }
-    const vision: Vision = { see: nothing, warm: () => {}, stop: async () => {} }
+    const vision: Vision = {
+      see: nothing,
+      read: async () => ({ width: 1, height: 1, lines: [] }),
+      warm: () => {},
+      stop: async () => {},
+    }
     const service = createRekognition({ readObject, vision })
     const asked = image(await plain(2_000))
-    await service('DetectText', asked)
     await service('DetectModerationLabels', asked)
     await service('DetectLabels', { ...asked, Features: ['IMAGE_PROPERTIES'] })
     expect(looked).toEqual([])
@@ -320,7 +324,9 @@ it.skipIf(lacking.length > 0).each<[what: string, sentence: string, folder: () =
 const what = `npm start with REKOGNITION=local sees who is in a photo, and the event says so${skipped(lacking)}`
 it.skipIf(lacking.length > 0)(what, async () => {
   const system = await start({ REKOGNITION: 'local' })
-  expect(system.output()).toContain('Rekognition    local models (80 kinds of things, faces, expressions;')
+  expect(system.output()).toContain(
+    'Rekognition    local models (80 kinds of things, faces, expressions, text;',
+  )
   const imageId = await post(system.url, photo)
   const record = await finished(system.url, imageId)
   expect(record).toMatchObject({ status: 'completed', labelModelVersion: VERSION })

@@ -4,6 +4,7 @@ import type { Thing } from './detector.ts'
 import type { Face } from './faces.ts'
 import type { Box, Picture } from './pixels.ts'
 import { aliasesOf, ancestorsOf, categoryOf, KINDS } from './taxonomy.ts'
+import type { Line, Written } from './text.ts'
 
 /** What the models see in a picture, and its size, in whose pixels it all is. */
 export interface Sight {
@@ -18,6 +19,15 @@ export interface Sight {
 /** What DetectLabels says as its LabelModelVersion. */
 export const labelModelVersion = ({ added = [] }: Pick<Sight, 'added'> = {}): string =>
   `local-1 (${['nanodet-g coco80', ...added.map(({ model }) => model)].join(', ')})`
+
+/** What is written in a picture, in its pixels. */
+export interface Reading {
+  width: number
+  height: number
+  lines: Line[]
+}
+/** What DetectText says as its TextModelVersion. */
+export const TEXT_MODEL_VERSION = 'local-1 (ppocr-v4)'
 
 export interface Label {
   Name: string
@@ -135,8 +145,52 @@ export function facesOf(sight: Sight, attributes: readonly string[]) {
   }))
 }
 
+export interface TextDetection {
+  DetectedText: string
+  Type: 'LINE' | 'WORD'
+  Id: number
+  ParentId?: number
+  Confidence: number
+  Geometry: { BoundingBox: BoundingBox; Polygon: { X: number; Y: number }[] }
+}
+type Text = Pick<TextDetection, 'DetectedText' | 'Confidence' | 'Geometry'>
+
+/**
+ * Rekognition's TextDetections: the lines, then their words.
+ *
+ * @param passes whether a word is wanted; of a line at least one has to be
+ */
+export function textOf(
+  { lines, ...size }: Reading,
+  passes: (word: Text) => boolean = () => true,
+): TextDetection[] {
+  const wanted = lines
+    .map((line) => ({ line, words: line.words.map((word) => asText(word, size)).filter(passes) }))
+    .filter(({ words }) => words.length > 0)
+  const words = wanted.flatMap(({ words }, ParentId) => words.map((word) => ({ ...word, ParentId })))
+  return [
+    ...wanted.map(({ line }, Id) => ({ ...asText(line, size), Type: 'LINE' as const, Id })),
+    ...words.map((word, at) => ({ ...word, Type: 'WORD' as const, Id: wanted.length + at })),
+  ]
+}
+
+function asText({ text, score, corners }: Written, { width, height }: Omit<Reading, 'lines'>): Text {
+  const xs = corners.map(([x]) => Math.min(Math.max(0, x), width))
+  const ys = corners.map(([, y]) => Math.min(Math.max(0, y), height))
+  const box = { left: Math.min(...xs), top: Math.min(...ys), right: Math.max(...xs), bottom: Math.max(...ys) }
+  return {
+    DetectedText: text,
+    Confidence: rounded(Math.min(MOST_CONFIDENCE, 100 * score)),
+    Geometry: {
+      BoundingBox: asFractions(box, { width, height }),
+      Polygon: xs.map((x, at) => ({ X: rounded(x / width), Y: rounded((ys[at] ?? 0) / height) })),
+    },
+  }
+}
+
 /** No model is certain. */
-const faceConfidence = (score: number): number => Math.min(99.99, 100 * score)
+const MOST_CONFIDENCE = 99.99
+const faceConfidence = (score: number): number => Math.min(MOST_CONFIDENCE, 100 * score)
 
 const asName = (Name: string) => ({ Name })
 const rounded = (value: number): number => Math.round(value * 10_000) / 10_000

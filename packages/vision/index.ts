@@ -1,12 +1,23 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
-import type { Sight } from './answers.ts'
+import type { Reading, Sight } from './answers.ts'
 import type { Installed } from './installed.ts'
 import { modelFolder, NotUsable } from './models.ts'
 import type { Picture } from './pixels.ts'
-import type { Answered, Asked } from './worker.ts'
+import { textFolder } from './text.ts'
+import type { Answered, Asked, Folders } from './worker.ts'
 
-export { facesOf, type Label, labelModelVersion, labelsOf, type Sight } from './answers.ts'
+export {
+  facesOf,
+  type Label,
+  labelModelVersion,
+  labelsOf,
+  type Reading,
+  type Sight,
+  TEXT_MODEL_VERSION,
+  type TextDetection,
+  textOf,
+} from './answers.ts'
 export { addModel, type Installed, readInstalled, removeModel } from './installed.ts'
 export { titleOf } from './manifest.ts'
 export { BUILT_IN, NotUsable } from './models.ts'
@@ -22,7 +33,13 @@ export interface Vision {
    * @throws NotUsable where the models cannot be used at all; Error where a worker has ended
    */
   see: (picture: Picture) => Promise<Sight>
-  /** Loads the models before the first picture comes. */
+  /**
+   * What is written in a picture, by models of its own: the one can be usable without the other.
+   *
+   * @throws as `see`
+   */
+  read: (picture: Picture) => Promise<Reading>
+  /** Loads what `see` needs before the first picture comes. */
   warm: () => void
   stop: () => Promise<void>
 }
@@ -35,7 +52,7 @@ const MOST_THREADS = 4
 
 interface Task {
   asked: Asked
-  resolve: (sight: Sight | undefined) => void
+  resolve: (answered: { sight?: Sight; reading?: Reading }) => void
   reject: (error: Error) => void
 }
 
@@ -44,10 +61,11 @@ interface Task {
  *
  * @param options.folder of the models
  * @param options.added models that people have added
+ * @param options.textFolder of those that read
  * @param options.script what a thread runs
  */
 export function createVision(
-  options: { threads?: number; folder?: string; added?: Installed[]; script?: URL } = {},
+  options: { threads?: number; folder?: string; added?: Installed[]; textFolder?: string; script?: URL } = {},
 ): Vision {
   const { script = new URL('./worker.ts', import.meta.url) } = options
   const { threads = Math.min(MOST_THREADS, Math.max(1, availableParallelism() - 1)) } = options
@@ -69,9 +87,13 @@ export function createVision(
   }
 
   function start(): Worker {
-    const { folder = modelFolder(), added = [] } = options
+    const folders: Folders = {
+      folder: options.folder ?? modelFolder(),
+      added: options.added ?? [],
+      textFolder: options.textFolder ?? textFolder(),
+    }
     const worker = new Worker(script, {
-      workerData: { folder, added },
+      workerData: folders,
       // Not those of this process: what it imports first, as run.js has it, is not meant for a thread.
       execArgv: ['--disable-warning=ExperimentalWarning'],
     })
@@ -88,7 +110,7 @@ export function createVision(
       settle(({ resolve, reject }) => {
         if ('notUsable' in answered) reject(new NotUsable(answered.notUsable))
         else if ('failed' in answered) reject(new Error(answered.failed))
-        else resolve(answered.sight)
+        else resolve(answered)
       })
     })
     let trouble: unknown = 'it was stopped'
@@ -102,7 +124,7 @@ export function createVision(
     return worker
   }
 
-  const ask = (asked: Asked): Promise<Sight | undefined> =>
+  const ask = (asked: Asked): Promise<{ sight?: Sight; reading?: Reading }> =>
     new Promise((resolve, reject) => {
       if (stopped) throw new Error('The models are stopped.')
       waiting.push({ asked, resolve, reject })
@@ -111,9 +133,14 @@ export function createVision(
 
   return {
     see: async (picture) => {
-      const sight = await ask(picture)
+      const { sight } = await ask(picture)
       if (sight === undefined) throw new Error('The thread of the models has not answered.')
       return sight
+    },
+    read: async (picture) => {
+      const { reading } = await ask({ toRead: picture })
+      if (reading === undefined) throw new Error('The thread of the models has not answered.')
+      return reading
     },
     warm: () => {
       // What is wrong with the models is said when a picture comes.

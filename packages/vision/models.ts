@@ -104,7 +104,8 @@ export async function loadModel(folder: string, name: ModelName): Promise<Model>
   }
 }
 
-function read(file: string, sha256: string): Buffer {
+/** @throws NotUsable */
+export function read(file: string, sha256: string): Buffer {
   let bytes: Buffer
   try {
     bytes = readFileSync(file)

@@ -14,6 +14,15 @@ export interface Square {
   angle: number
 }
 
+/** The same with two sides: one along the lines of what is in it, and one across them. */
+export interface Rectangle {
+  x: number
+  y: number
+  width: number
+  height: number
+  angle: number
+}
+
 export interface Box {
   left: number
   top: number
@@ -30,17 +39,24 @@ export const around = ({ width, height }: Picture): Square => ({
 })
 
 /** Where a point of a cut-out of so many pixels a side lies in the picture. */
-export function placeIn(
+export const placeIn = (
   { x, y, side, angle }: Square,
   size: number,
   column: number,
   row: number,
+): [number, number] =>
+  pointOf({ x, y, width: side, height: side, angle }, column / size - 0.5, row / size - 0.5)
+
+/** Where a point of a rectangle lies in the picture; its sides are at one half from its middle. */
+export function pointOf(
+  { x, y, width, height, angle }: Rectangle,
+  along: number,
+  down: number,
 ): [number, number] {
-  const across = (column / size - 0.5) * side
-  const down = (row / size - 0.5) * side
+  const [right, below] = [along * width, down * height]
   return [
-    x + across * Math.cos(angle) - down * Math.sin(angle),
-    y + across * Math.sin(angle) + down * Math.cos(angle),
+    x + right * Math.cos(angle) - below * Math.sin(angle),
+    y + right * Math.sin(angle) + below * Math.cos(angle),
   ]
 }
 
@@ -48,17 +64,25 @@ export function placeIn(
 const MOST_SAMPLES = 4
 
 /** The square, turned upright, as red, green and blue from 0 to 255; black where the picture has ended. */
-export function cutOut(picture: Picture, square: Square, size: number): Float32Array {
+export const cutOut = (picture: Picture, { x, y, side, angle }: Square, size: number): Float32Array =>
+  cutOutOf(picture, { x, y, width: side, height: side, angle }, size, size)
+
+export function cutOutOf(
+  picture: Picture,
+  rectangle: Rectangle,
+  columns: number,
+  rows: number,
+): Float32Array {
   const { data, width, height } = picture
-  const samples = Math.min(MOST_SAMPLES, Math.max(1, Math.round(square.side / size)))
-  const out = new Float32Array(size * size * 3)
+  const samples = Math.min(MOST_SAMPLES, Math.max(1, Math.round(rectangle.width / columns)))
+  const out = new Float32Array(columns * rows * 3)
   const share = 1 / (samples * samples)
-  const step = square.side / size / samples
-  const stepX = step * Math.cos(square.angle)
-  const stepY = step * Math.sin(square.angle)
-  for (let row = 0; row < size * samples; row += 1) {
-    let [x, y] = placeIn(square, size * samples, 0.5, row + 0.5)
-    for (let column = 0; column < size * samples; column += 1, x += stepX, y += stepY) {
+  const step = rectangle.width / columns / samples
+  const stepX = step * Math.cos(rectangle.angle)
+  const stepY = step * Math.sin(rectangle.angle)
+  for (let row = 0; row < rows * samples; row += 1) {
+    let [x, y] = pointOf(rectangle, 0.5 / (columns * samples) - 0.5, (row + 0.5) / (rows * samples) - 0.5)
+    for (let column = 0; column < columns * samples; column += 1, x += stepX, y += stepY) {
       if (x < 0 || y < 0 || x >= width || y >= height) continue
       // The centre of the first pixel is at one half.
       const left = Math.min(Math.max(x - 0.5, 0), width - 1)
@@ -70,7 +94,7 @@ export function cutOut(picture: Picture, square: Square, size: number): Float32A
       const a = (y0 * width + x0) * 3
       const b = x0 + 1 < width ? a + 3 : a
       const below = y0 + 1 < height ? width * 3 : 0
-      const to = (Math.floor(row / samples) * size + Math.floor(column / samples)) * 3
+      const to = (Math.floor(row / samples) * columns + Math.floor(column / samples)) * 3
       for (let channel = 0; channel < 3; channel += 1) {
         const high = (data[a + channel] ?? 0) * (1 - fx) + (data[b + channel] ?? 0) * fx
         const low = (data[a + below + channel] ?? 0) * (1 - fx) + (data[b + below + channel] ?? 0) * fx

@@ -1,23 +1,29 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { type AddedModel, loadAdded } from './added.ts'
-import type { Sight } from './answers.ts'
+import type { Reading, Sight } from './answers.ts'
 import { detect } from './detector.ts'
 import { findFaces, withoutAnimals } from './faces.ts'
 import { type Installed, readModel } from './installed.ts'
 import { loadModel, NotUsable } from './models.ts'
 import type { Picture } from './pixels.ts'
+import { loadText, readText } from './text.ts'
 
-/** To and from a worker: a picture, and what is seen in it or why nothing can be. Without a picture it only loads. */
-export type Asked = Picture | undefined
-export type Answered = { sight?: Sight } | { notUsable: string } | { failed: string }
-
+/**
+ * To and from a worker: a picture, and what is seen or written in it or why nothing can be. Without a picture it loads what
+ * it needs to see.
+ */
+export type Asked = Picture | { toRead: Picture } | undefined
+export type Answered = { sight?: Sight; reading?: Reading } | { notUsable: string } | { failed: string }
 /** What a worker has its models from. */
 export interface Folders {
-  folder: string
+  folder: string | undefined
   /** Models that people have added. */
   added: Installed[]
+  /** Of those that read. */
+  textFolder: string | undefined
 }
-const { folder, added }: Folders = workerData
+
+const { folder = '', added, textFolder }: Folders = workerData
 /** Person boxes below this score are not worth a closer look for a face. */
 const PERSON = 0
 const LEAST_PERSON = 0.45
@@ -34,9 +40,16 @@ async function load() {
 }
 
 let loading: ReturnType<typeof load> | undefined
+let loadingText: ReturnType<typeof loadText> | undefined
 
-async function answer(picture: Asked): Promise<Answered> {
+async function answer(asked: Asked): Promise<Answered> {
   try {
+    if (asked !== undefined && 'toRead' in asked) {
+      loadingText ??= loadText(textFolder)
+      const { width, height } = asked.toRead
+      return { reading: { width, height, lines: await readText(await loadingText, asked.toRead) } }
+    }
+    const picture = asked
     loading ??= load()
     const { nanodet, faces, others } = await loading
     if (picture === undefined) return {}
@@ -53,4 +66,4 @@ async function answer(picture: Asked): Promise<Answered> {
   }
 }
 
-parentPort?.on('message', async (picture: Asked) => parentPort?.postMessage(await answer(picture)))
+parentPort?.on('message', async (asked: Asked) => parentPort?.postMessage(await answer(asked)))

