@@ -8,7 +8,6 @@ import { describe, expect, it } from 'vitest'
 import { createRekognition } from '../local/rekognition.ts'
 import { startSystem } from '../local/system.ts'
 import { createVision, isInstalled, readInstalled } from '../packages/vision/index.ts'
-import { clientOptions } from '../shared/aws.ts'
 import { until } from './context.ts'
 import { launch, newFolder, root } from './started.ts'
 import { skipped } from './tools.ts'
@@ -65,7 +64,7 @@ describe.skipIf(lacking.length > 0)(`a model that is added${skipped(lacking)}`, 
     )
     expect(alone.output()).toContain('Answers        local models and red-or-blue 1.0 (')
     const credentials = { accessKeyId: 'any', secretAccessKey: 'any' }
-    const client = new RekognitionClient(clientOptions({ endpoint, region: 'us-east-1', credentials }))
+    const client = new RekognitionClient({ endpoint, region: 'us-east-1', credentials })
     const answer = await client.send(new DetectLabelsCommand({ Image: { Bytes: await red() } }))
     client.destroy()
     expect(answer.LabelModelVersion).toBe('local-1 (nanodet-g coco80, red-or-blue 1.0)')

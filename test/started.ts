@@ -43,8 +43,8 @@ export function launch(
     env: {
       ...inherited,
       ...{ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', NO_COLOR: '1' },
-      // Not where somebody may have recordings.
-      INIT_CWD: import.meta.dirname,
+      // Not where a person may have recordings or models.
+      ...{ INIT_CWD: import.meta.dirname, VISION_MODELS: newFolder() },
       // Those that are killed leave what they keep.
       TMPDIR: newFolder(),
       ...env,

@@ -47,11 +47,10 @@ const MODELS = {
 export type ModelName = keyof typeof MODELS
 
 /** Those that come along, for a list of all. */
-export const BUILT_IN = Object.entries(MODELS).map(([name, { licence, source }]) => ({
-  name,
-  licence,
-  source,
-}))
+export const BUILT_IN = [
+  ...Object.entries(MODELS).map(([name, { licence, source }]) => ({ name, licence, source })),
+  { name: 'ppocr-v4', licence: 'Apache-2.0', source: 'https://github.com/PaddlePaddle/PaddleOCR' },
+]
 
 /** The models or their runtime are not as they were when they were chosen: in one sentence, for people. */
 export class NotUsable extends Error {}
