@@ -1029,8 +1029,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'what is seen depends on chance',
     file: 'packages/vision/pixels.ts',
-    from: '    x + across * Math.cos(angle)',
-    to: '    Math.random() * 1e-6 + x + across * Math.cos(angle)',
+    from: '    x + right * Math.cos(angle)',
+    to: '    Math.random() * 1e-6 + x + right * Math.cos(angle)',
     tests: sight,
   },
   {
