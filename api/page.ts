@@ -10,10 +10,12 @@ export interface Page {
   contentSecurityPolicy: string
 }
 
-/** Comments on lines of their own are for those who read the source. */
+/** Comments on lines of their own, like indents, are for those who read the source. */
 const COMMENTS = /^[ \t]*(\/\*\*?[ \n](?:[^*]|\*(?!\/))*\*\/|\/\/ .*)\n/gm
 const read = (name: string): string =>
-  readFileSync(new URL(`../web/${name}`, import.meta.url), 'utf8').replaceAll(COMMENTS, '')
+  readFileSync(new URL(`../web/${name}`, import.meta.url), 'utf8')
+    .replaceAll(COMMENTS, '')
+    .replaceAll(/^[ \t]+/gm, '')
 
 /** What the page shares with the rest: a function that refers to nothing outside itself, as its source text. */
 const SHARED: Record<string, string> = { '../shared/format.ts': `const formatOf = ${formatOf}\n` }

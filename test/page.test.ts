@@ -558,6 +558,21 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     await hat.waitFor()
     const { hash } = new URL(page.url())
     expect(hash).toMatch(/^#\/photos\/[0-9a-f-]{36}$/)
+    // The picture is made larger by keys and by a double click, and a box lights its row.
+    const transform = () => page.locator('.frame').evaluate((frame) => (frame as HTMLElement).style.transform)
+    await page.keyboard.press('+')
+    await expect.poll(transform).toMatch(/scale\(1\.25\)$/)
+    await page.keyboard.press('0')
+    await expect.poll(transform).toBe('')
+    await page.locator('#canvas').dblclick()
+    await expect.poll(transform).toMatch(/scale\(2\.5\)$/)
+    await page.locator('#canvas').dblclick()
+    await expect.poll(transform).toBe('')
+    await page.locator('#canvas .box.face').hover()
+    await page.locator('#panel .row.lit').filter({ hasText: 'Face 1' }).waitFor()
+    await expect
+      .poll(() => page.locator('.crop').evaluate((crop) => (crop as HTMLElement).style.backgroundImage))
+      .toMatch(/^url\("/)
     // Only what is as sure as the slider says is seen.
     const boxes = page.locator('#canvas .box')
     expect(await boxes.count()).toBeGreaterThan(1)

@@ -12,6 +12,7 @@ import { actionsFor, byCard, isOnServer, isRecord, newPhoto, photos, remove } fr
 import { ask, imageUrl, pictureUrl, token } from './server.js'
 import { byId, copyable, elapsed, h, number, percent, setText, size, words } from './tools.js'
 import { announce, explain, isStandIn, noticeElement, noticeFor, statusText } from './words.js'
+import { resetZoom, zoomByKey } from './zoom.js'
 
 const detail = byId('detail', HTMLDialogElement)
 const detailBody = byId('detail-body', HTMLElement)
@@ -137,6 +138,7 @@ function renderPicture({ key, name, phase, preview, record }) {
   const known = onServer && (phase !== 'completed' || hasResults(record))
   const source = local ?? (known ? imageUrl(key, part) : '')
   if (source !== shownSource) {
+    resetZoom()
     shownSource = source
     const waiting = h('p', { className: 'muted' }, 'Loading the picture…')
     const image = h('img', { alt: name, decoding: 'async' })
@@ -219,6 +221,8 @@ function renderBoxes(record) {
     const element = h('div', { className: `box ${kind}`, 'aria-hidden': true }, tag)
     element.dataset['group'] = group
     element.dataset['confidence'] = String(confidence ?? 0)
+    element.onpointerenter = () => light(group)
+    element.onpointerleave = () => light(picked)
     element.style.left = `${Left * 100}%`
     element.style.top = `${Top * 100}%`
     element.style.width = `${Width * 100}%`
@@ -229,6 +233,8 @@ function renderBoxes(record) {
     spots.push(spot)
     element.classList.toggle('inside', Top < 0.08)
     element.classList.toggle('from-right', Left > 0.6)
+    // A small one is reached before a large one that it lies in.
+    element.style.zIndex = String(Math.round(100 * (1 - Width * Height)))
     frame.append(element)
   }
   light(picked)
@@ -253,6 +259,8 @@ function light(group) {
     any ||= isLit
   }
   canvas.classList.toggle('lighting', any)
+  for (const other of panel.querySelectorAll('[data-group]'))
+    if (other instanceof HTMLElement) other.classList.toggle('lit', other.dataset['group'] === group)
 }
 
 /**
@@ -281,6 +289,7 @@ function row(name, confidence = 0, { group, small, className = '', always = fals
   if (!group) return withConfidence(h('div', { className: 'row' }, ...cells), always ? 100 : confidence)
   const pressed = picked === group
   const button = h('button', { type: 'button', className: 'row', 'aria-pressed': pressed }, ...cells)
+  button.dataset['group'] = group
   button.onpointerenter = button.onfocus = () => light(group)
   button.onpointerleave = button.onblur = () => light(picked)
   button.onclick = () => {
@@ -359,6 +368,47 @@ function labelSection(labels) {
   )
 }
 
+/** Degrees from which a face is said to be turned. */
+const TURNED = 15
+/** Seen from the one who looks at the picture. @param {RekognitionFace} face */
+function poseText({ Pose }) {
+  const { Yaw = 0, Pitch = 0, Roll = 0 } = /** @type {Record<string, number>} */ (Object(Pose))
+  /** @type {[degrees: number, below: string, above: string][]} */
+  const turns = [
+    [Yaw, 'turned to the left', 'turned to the right'],
+    [Pitch, 'looks down', 'looks up'],
+    [Roll, 'leans to the left', 'leans to the right'],
+  ]
+  return turns
+    .filter(([degrees]) => Math.abs(degrees) >= TURNED)
+    .map(([degrees, below, above]) => `${degrees < 0 ? below : above}, ${number(Math.abs(degrees))}°`)
+    .join(' · ')
+}
+
+/** The face alone, cut out of the picture beside it. @param {NonNullable<RekognitionFace['BoundingBox']>} box */
+function faceCrop({ Left = 0, Top = 0, Width = 0, Height = 0 }) {
+  const crop = h('div', { className: 'crop', 'aria-hidden': true })
+  const image = canvas.querySelector('img')
+  if (!image || Width <= 0 || Height <= 0) return crop
+  const show = () => {
+    const { naturalWidth, naturalHeight } = image
+    // A square around the face, in pixels of the picture.
+    const side = 1.3 * Math.max(Width * naturalWidth, Height * naturalHeight)
+    /** @param {number} begin @param {number} size @param {number} whole */
+    const place = (begin, size, whole) =>
+      Math.min(Math.max(0, (begin + size / 2) * whole - side / 2), whole - side)
+    const [x, y] = [place(Left, Width, naturalWidth), place(Top, Height, naturalHeight)]
+    if (!(side > 0)) return
+    crop.style.backgroundImage = `url("${image.src}")`
+    crop.style.backgroundSize = `${(naturalWidth / side) * 100}% ${(naturalHeight / side) * 100}%`
+    const percentOf = (begin = 0, whole = 0) => (whole > side ? (begin / (whole - side)) * 100 : 0)
+    crop.style.backgroundPosition = `${percentOf(x, naturalWidth)}% ${percentOf(y, naturalHeight)}%`
+  }
+  if (image.complete && image.naturalWidth > 0) show()
+  else image.addEventListener('load', show)
+  return crop
+}
+
 /** @param {RekognitionFace[]} faces @param {boolean} standIn */
 function faceSection(faces, standIn) {
   const people = faces.map((face, at) => {
@@ -366,6 +416,7 @@ function faceSection(faces, standIn) {
     const guess = [
       AgeRange && `Looks ${AgeRange.Low ?? '?'} to ${AgeRange.High ?? '?'} years old`,
       Gender?.Value && `${words(Gender.Value)} ${percent(Gender.Confidence, 0)}`,
+      poseText(face),
     ].filter(Boolean)
     const emotions = (face.Emotions ?? [])
       .toSorted((a, b) => (b.Confidence ?? 0) - (a.Confidence ?? 0))
@@ -377,6 +428,7 @@ function faceSection(faces, standIn) {
       { className: 'person' },
       h('div', { className: 'rows' }, row(`Face ${at + 1}`, face.Confidence, { group, className: 'face' })),
       guess.length > 0 && h('p', { className: 'guess' }, guess.join(' · ')),
+      face.BoundingBox && faceCrop(face.BoundingBox),
       h('ul', { className: 'rows', 'aria-label': `Emotions of face ${at + 1}` }, ...emotions),
     )
   })
@@ -574,6 +626,9 @@ detail.addEventListener('click', (event) => {
 detail.addEventListener('keydown', (event) => {
   if (event.altKey) return // Alt and an arrow is the browser's Back and Forward
   if (event.target instanceof Element && event.target.closest('pre')) return // there the arrows scroll
+  const isField = event.target instanceof HTMLInputElement
+  if (!isField && !event.ctrlKey && !event.metaKey && zoomByKey(event.key)) return event.preventDefault()
+  if (isField && event.target !== boxesSwitch) return // the slider has arrows of its own
   if (event.key === 'ArrowLeft') step('previousElementSibling')
   if (event.key === 'ArrowRight') step('nextElementSibling')
 })
