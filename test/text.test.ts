@@ -124,12 +124,57 @@ describe.skipIf(lacking.length > 0)(`with its models, DetectText${skipped(lackin
       })
   })
 
+  it('finds nothing in characters that are not Latin, though its models read them', async () => {
+    // 王田中日 as strokes, each from a point to another.
+    const strokes = [
+      ...[
+        [20, 20, 100, 20],
+        [28, 58, 92, 58],
+        [16, 100, 104, 100],
+        [60, 20, 60, 100],
+      ],
+      ...[
+        [140, 20, 220, 20],
+        [140, 60, 220, 60],
+        [140, 100, 220, 100],
+        [140, 20, 140, 100],
+        [180, 20, 180, 100],
+      ],
+      ...[
+        [220, 20, 220, 100],
+        [260, 36, 340, 36],
+        [260, 76, 340, 76],
+        [260, 36, 260, 76],
+        [340, 36, 340, 76],
+      ],
+      ...[
+        [300, 12, 300, 108],
+        [380, 20, 460, 20],
+        [380, 60, 460, 60],
+        [380, 100, 460, 100],
+        [380, 20, 380, 100],
+      ],
+      [460, 20, 460, 100],
+    ]
+    const [width, height] = [560, 240]
+    const pixels = Uint8Array.from({ length: width * height * 3 }, (_, at) => {
+      const x = (Math.floor(at / 3) % width) - 40
+      const y = Math.floor(at / 3 / width) - 60
+      const isInk = ([left = 0, top = 0, right = 0, bottom = 0]: number[]) =>
+        x > left - 5 && x < right + 5 && y > top - 5 && y < bottom + 5
+      return strokes.some(isInk) ? 0 : 255
+    })
+    const raw = { width, height, channels: 3 } as const
+    expect(await textOf(service, await sharp(pixels, { raw }).png().toBuffer())).toEqual([])
+  })
+
   it('keeps to the words that the filters want, and to the lines of those', async () => {
     const word = { WordFilter: { MinBoundingBoxHeight: 0.095 } }
     expect(await linesOf(service, text, word)).toEqual([LINES[0]])
     expect(await wordsOf(service, text, { WordFilter: { MinBoundingBoxWidth: 0.3 } })).toEqual([LINES[3]])
     expect(await wordsOf(service, text, { WordFilter: { MinConfidence: 100 } })).toEqual([])
-    const BoundingBox = { Left: 0, Top: 0.4, Width: 0.3, Height: 0.2 }
+    // It has a third of `4711,`.
+    const BoundingBox = { Left: 0, Top: 0.4, Width: 0.37, Height: 0.2 }
     const box = { RegionsOfInterest: [{ BoundingBox }] }
     expect(await wordsOf(service, text, box)).toEqual(['Invoice', 'No.'])
     const corner = [
