@@ -10,8 +10,8 @@ export interface Page {
   contentSecurityPolicy: string
 }
 
-/** Comments on lines of their own, like indents, are for those who read the source. */
-const COMMENTS = /^[ \t]*(\/\*\*?[ \n](?:[^*]|\*(?!\/))*\*\/|\/\/ .*)\n/gm
+/** Comments on lines of their own, like indents, are for those who read the source; by the first line a module is seen. */
+const COMMENTS = /^[ \t]*(\/\*\*?[ \n](?:[^*]|\*(?!\/))*\*\/|\/\/ (?!@ts-check).*)\n/gm
 const read = (name: string): string =>
   readFileSync(new URL(`../web/${name}`, import.meta.url), 'utf8')
     .replaceAll(COMMENTS, '')
