@@ -43,7 +43,7 @@ const invalidFormat = () => new AwsError('InvalidImageFormatException', 'Request
 const tooLarge = (message = 'Image size is too large.') => new AwsError('ImageTooLargeException', message)
 /** A parameter that the real service takes: refused by name, since to ignore it would be to answer something else. */
 const unsupported = (name: string) =>
-  z.never({ error: `${name} is not supported by the stand-in for Rekognition` }).optional()
+  z.never({ error: `${name} is not supported by the embedded Rekognition` }).optional()
 
 const percent = z.number().min(0).max(100)
 const ratio = z.number().min(0).max(1)
@@ -238,7 +238,7 @@ export function createRekognition(options: {
     if (!parse) {
       throw new AwsError(
         'UnknownOperationException',
-        `${name} is not served by the stand-in for Rekognition, which has ${[...operations.keys()].join(', ')}`,
+        `${name} is not served by the embedded Rekognition, which has ${[...operations.keys()].join(', ')}`,
       )
     }
     if (takesToken.get(name)?.() === false) {
