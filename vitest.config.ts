@@ -39,6 +39,7 @@ export default defineConfig({
     maxWorkers: 3,
     sequence: { sequencer: SlowestFirst },
     globalSetup: 'test/shared-folder.ts',
+    setupFiles: 'test/setup.ts',
     execArgv: ['--disable-warning=ExperimentalWarning'],
   },
 })

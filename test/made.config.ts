@@ -25,6 +25,7 @@ export default defineConfig({
     hookTimeout: 60_000,
     pool: 'forks',
     maxWorkers: 2,
+    setupFiles: 'test/setup.ts',
     // Where test files share a process, what they import is there already.
     isolate: process.env['SHARED'] === undefined,
     execArgv: ['--disable-warning=ExperimentalWarning'],

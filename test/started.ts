@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, expect } from 'vitest'
+import { expect } from 'vitest'
 import { until } from './context.ts'
+import { children, folders } from './left-behind.ts'
 
 export const root = join(import.meta.dirname, '..')
 
@@ -16,14 +16,6 @@ export interface Running {
   /** @returns the exit code, or the signal that ended it */
   end: (signal: NodeJS.Signals) => Promise<number | string>
 }
-const children: ChildProcess[] = []
-const folders: string[] = []
-afterEach(async () => {
-  for (const child of children.splice(0)) {
-    if (child.kill('SIGKILL')) await once(child, 'exit')
-  }
-  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true })
-})
 /** Gone after the test, as every process that it starts. */
 export const newFolder = (): string => {
   const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-start-'))
