@@ -12,7 +12,20 @@ const LAST_NET_MS = 600_000
 /** The files that take longest begin first, so that the run does not end with one of them and an idle core. */
 const SLOWEST = [
   ...['terraform', 'simulation', 'page', 'start', 'cli', 'backlog', 'build', 'artefact', 'permissions'],
-  ...['corpus', 'crash', 'disk', 'overload', 'package', 'examples', 'uploads', 'pipeline', 'isolation'],
+  ...[
+    'worker',
+    'text',
+    'vision',
+    'pipeline',
+    'corpus',
+    'uploads',
+    'overload',
+    'crash',
+    'rules',
+    'ports',
+    'disk',
+  ],
+  ...['package', 'examples', 'isolation'],
 ]
 class SlowestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
@@ -35,8 +48,8 @@ export default defineConfig({
     pool: 'forks',
     // One process runs many files: what they import is loaded once, a fifth of the CPU time of the whole run.
     isolate: false,
-    // Also on two cores: the longest file mostly waits for Terraform, and Terraform for its emulator.
-    maxWorkers: 3,
+    // Also on two cores: the longest files mostly wait, for Terraform and its emulator, for browsers and for programs.
+    maxWorkers: 4,
     sequence: { sequencer: SlowestFirst },
     globalSetup: 'test/shared-folder.ts',
     setupFiles: 'test/setup.ts',
