@@ -253,6 +253,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
       await route.fulfill({ json: record })
     })
     await page.keyboard.press('Escape')
+    await expect.poll(() => new URL(page.url()).hash).toBe('')
     await page.reload()
     await card(page, 'turned.webp').locator('.open').click()
     await page.locator('.box').first().waitFor()
