@@ -476,6 +476,7 @@ export const MUTANTS: Mutant[] = [
     file: 'sweeper/sweep.ts',
     from: '  await keepExhausted(deps, image)\n',
     to: '',
+    tests: ['test/sweeper.test.ts'],
   },
   // A new run
   {
