@@ -8,7 +8,7 @@
  */
 
 import { look } from './list.js'
-import { actionsFor, byCard, isOnServer, isRecord, newPhoto, photos, remove } from './photos.js'
+import { actionsFor, byCard, isOnServer, isRecord, photoOf, photos, remove } from './photos.js'
 import { ask, imageUrl, pictureUrl, token } from './server.js'
 import { byId, copyable, elapsed, h, number, percent, setText, size, words } from './tools.js'
 import { announce, explain, isStandIn, noticeElement, noticeFor, statusText } from './words.js'
@@ -67,9 +67,7 @@ export async function openAddressed() {
   if (known) return openDetail(known)
   const answer = await ask(imageUrl(key))
   if (answer?.status === 200 && isRecord(answer.body)) {
-    const record = answer.body
-    const name = record.original?.filename || `Photo ${key.slice(-6)}`
-    return openDetail(photos.get(key) ?? newPhoto({ key, name, phase: record.status, record }))
+    return openDetail(photos.get(key) ?? photoOf(answer.body))
   }
   history.replaceState(null, '', location.pathname + location.search)
   announce(answer ? `The photo of this address: ${explain(answer).what}` : 'The server does not answer.')
@@ -196,7 +194,7 @@ function boxesOf(record) {
  */
 
 /** The words of a line are detections too, and say nothing more. @param {ImageRecord | undefined} record */
-const linesOf = (record) =>
+export const linesOf = (record) =>
   /** @type {TextDetection[]} */ (record?.rekognitionTextDetections ?? []).filter(
     ({ Type }) => Type !== 'WORD',
   )

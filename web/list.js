@@ -6,20 +6,11 @@
  * @import { Photo } from './photos.js'
  */
 
-import {
-  change,
-  isRecord,
-  isUnderWay,
-  newPhoto,
-  photos,
-  renderCard,
-  renderSummary,
-  update,
-} from './photos.js'
+import { change, isRecord, isUnderWay, photoOf, photos, renderCard, renderSummary, update } from './photos.js'
 import { clearFilters, filterQuery, isFiltered, renderFilters } from './search.js'
 import { ask, askUntilAnswered, BASE, imageUrl, lost, outage } from './server.js'
 import { backoff, byId, lane, setText, sleep } from './tools.js'
-import { announce, explain, explainFailure } from './words.js'
+import { announce, explain } from './words.js'
 
 /* Following */
 
@@ -143,9 +134,7 @@ export async function loadList() {
       list.append(known.card.element)
       continue
     }
-    const name = record.original?.filename || `Photo ${record.imageId.slice(-6)}`
-    const photo = newPhoto({ key: record.imageId, name, phase: record.status, record })
-    if (record.failure) photo.problem = explainFailure(record.failure)
+    const photo = photoOf(record)
     renderCard(photo)
     list.append(photo.card.element)
     if (isUnderWay(photo)) polls.add(photo)

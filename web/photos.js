@@ -66,6 +66,14 @@ export function newPhoto(start) {
   return photo
 }
 
+/** A photo that is on the server. @param {ImageRecord} record */
+export function photoOf(record) {
+  const name = record.original?.filename || `Photo ${record.imageId.slice(-6)}`
+  const photo = newPhoto({ key: record.imageId, name, phase: record.status, record })
+  if (record.failure) photo.problem = explainFailure(record.failure)
+  return photo
+}
+
 /** The one way in which a photo changes. @param {Photo} photo @param {Partial<Photo>} patch */
 export function change(photo, patch) {
   const before = photo.phase
