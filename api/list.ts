@@ -8,7 +8,7 @@ import {
   statusKey,
   statusSchema,
 } from '../shared/image.ts'
-import { emotionTerm, FACES, nameOf, namesFrom, ownerLabel, ownerNames } from '../shared/labels.ts'
+import { emotionTerm, FACES, folded, nameOf, namesFrom, ownerLabel, ownerNames } from '../shared/labels.ts'
 import { inRounds, type Records, type Rounds } from '../shared/records.ts'
 import { isExpired } from './records.ts'
 
@@ -116,8 +116,8 @@ export async function listImages(
       const shown = items.slice(0, limit)
       return { items: shown, last: shown[limit - 1]?.imageId as ImageId }
     }
-    if (page.last === undefined) return { items }
-    range.newest = neighbour(page.last, -1n)
+    if (page.next === undefined) return { items }
+    range.newest = page.next
   }
   return { items, last: neighbour(range.newest, 1n) as ImageId }
 }
@@ -136,16 +136,13 @@ const termsOf = ({ labels = [], minConfidence = 0, faces, emotion }: ListQuery):
 
 /** Whether an image is wanted by what no index knows. */
 function filterOf({ faces, failure, filename }: ListQuery): ((item: ListedImage) => boolean) | undefined {
-  const part = filename?.normalize('NFC').toLowerCase()
+  const part = filename === undefined ? undefined : folded(filename)
   const checks: ((item: ListedImage) => boolean)[] = [
     ...(faces === false ? [({ faceCount }: ListedImage) => faceCount === 0] : []),
     ...(failure === undefined ? [] : [(item: ListedImage) => item.failure?.code === failure]),
     ...(part === undefined
       ? []
-      : [
-          ({ original }: ListedImage) =>
-            original?.filename?.normalize('NFC').toLowerCase().includes(part) === true,
-        ]),
+      : [({ original }: ListedImage) => folded(original?.filename ?? '').includes(part)]),
   ]
   return checks.length === 0 ? undefined : (item) => checks.every((check) => check(item))
 }
@@ -163,11 +160,11 @@ const dashed = (hex: string): string => hex.replace(/^(.{8})(.{4})(.{4})(.{4})/,
 const neighbour = (id: string, step: 1n | -1n): string =>
   dashed((BigInt(`0x${id.replaceAll('-', '')}`) + step).toString(16).padStart(32, '0'))
 
-/** Some images of an index within a range, and how far that was looked: undefined at the end. */
+/** Some images of an index within a range, and where to go on in it: nowhere at the end. */
 type Look = (
   wanted: number,
   range: Range,
-) => Promise<{ items: ListedImage[]; lookedAt: number; last: string | undefined }>
+) => Promise<{ items: ListedImage[]; lookedAt: number; next: string | undefined }>
 
 const projection = {
   ProjectionExpression: ['imageId', ...LISTED_ATTRIBUTES.map((name) => `#${name}`)].join(', '),
@@ -194,7 +191,7 @@ const lookAtOwned =
     return {
       items: (page.Items ?? []).map((item) => listedSchema.parse(item)),
       lookedAt: page.ScannedCount ?? 0,
-      last: page.LastEvaluatedKey?.['imageId'],
+      next: page.LastEvaluatedKey && neighbour(page.LastEvaluatedKey['imageId'], -1n),
     }
   }
 
@@ -236,7 +233,7 @@ function lookAtLabelled(records: Records, owner: string, terms: Term[]): Look {
         return item?.['owner'] === owner ? [listedSchema.parse(item)] : []
       }),
       lookedAt,
-      last: isEnd ? undefined : neighbour(newest, 1n),
+      next: isEnd ? undefined : newest,
     }
   }
 }

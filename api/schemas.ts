@@ -142,12 +142,20 @@ export const analysesSchema = (offered: AnalysisName[]) =>
 export const waitSchema = z.object({ wait: wholeNumber(0, MAX_WAIT_SECONDS).default(0) })
 
 /** Labels that one search may name. */
-export const MAX_LABELS = 5
+const MAX_LABELS = 5
 const labelName = z.string().min(1, 'must not be empty').max(256, 'may have 256 characters')
 /** What Rekognition's DetectFaces knows. */
-export const EMOTIONS = [
-  ...(['HAPPY', 'SAD', 'ANGRY', 'CONFUSED', 'DISGUSTED', 'SURPRISED', 'CALM', 'UNKNOWN', 'FEAR'] as const),
-] as const
+const emotionSchema = z.enum([
+  'HAPPY',
+  'SAD',
+  'ANGRY',
+  'CONFUSED',
+  'DISGUSTED',
+  'SURPRISED',
+  'CALM',
+  'UNKNOWN',
+  'FEAR',
+])
 
 /** A day, or a moment with its offset from UTC (RFC 3339). @param lastOf where a day stands for its last millisecond */
 function moment(lastOf: boolean) {
@@ -184,7 +192,7 @@ export const listSchema = z
       .optional(),
     /** The strongest one of a face, in any case. */
     emotion: z
-      .preprocess((text) => (typeof text === 'string' ? text.toUpperCase() : text), z.enum(EMOTIONS))
+      .preprocess((text) => (typeof text === 'string' ? text.toUpperCase() : text), emotionSchema)
       .optional(),
     failure: z.enum(FAILURE_CODES).optional(),
     /** A part of the file's name, in any case. */

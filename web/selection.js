@@ -6,7 +6,7 @@
  * @import { ImageRecord, Photo } from './photos.js'
  */
 
-import { confirmDelete } from './detail.js'
+import { confirmDelete, linesOf } from './detail.js'
 import { retry } from './list.js'
 import { canRetry, isRecord, listed } from './photos.js'
 import { ask, imageUrl } from './server.js'
@@ -48,18 +48,23 @@ const COLUMNS = [
 ]
 
 /** @param {ImageRecord} record */
-function cellsOf({ original, rekognitionLabels = [], rekognitionFaces = [], failure, ...record }) {
+function cellsOf(record) {
+  const { original, rekognitionLabels = [], rekognitionFaces = [], failure } = record
   const strongest = rekognitionFaces.flatMap(
     ({ Emotions = [] }) =>
       Emotions.toSorted((a, b) => (b.Confidence ?? 0) - (a.Confidence ?? 0))[0]?.Type ?? [],
   )
-  const lines = (record.rekognitionTextDetections ?? []).filter(({ Type }) => Type !== 'WORD')
   return [
     ...[record.imageId, original?.filename, record.status, record.createdAt],
     ...[original?.width, original?.height, original?.bytes],
     rekognitionLabels.map(({ Name, Confidence }) => `${Name} ${Confidence.toFixed(1)}`).join('; '),
     ...[rekognitionFaces.length, strongest.join('; ')],
-    ...[lines.map(({ DetectedText }) => DetectedText).join('; '), failure?.code],
+    ...[
+      linesOf(record)
+        .map(({ DetectedText }) => DetectedText)
+        .join('; '),
+      failure?.code,
+    ],
   ]
 }
 
