@@ -5,18 +5,16 @@ import {
   DetectTextCommand,
   type DetectTextResponse,
   type Point,
-  RekognitionClient,
   type TextDetection,
 } from '@aws-sdk/client-rekognition'
 import sharp from 'sharp'
 import { afterAll, describe, expect, it } from 'vitest'
-import { startRekognition } from '../local/embedded-aws.ts'
 import { createRekognition } from '../local/rekognition.ts'
 import { createVision, isInstalled, TEXT_MODEL_VERSION, type Vision } from '../packages/vision/index.ts'
-import { clientOptions } from '../shared/aws.ts'
 import { finished } from './context.ts'
 import { post, start } from './started.ts'
 import { skipped } from './tools.ts'
+import { withSdk } from './vision-sdk.ts'
 
 const text = readFileSync(join(import.meta.dirname, 'fixtures/text.png'))
 const LINES = ['Hello World 2026', 'Invoice No. 4711, total $12.50', 'Café Zoé (open)', 'mail@example.com']
@@ -39,7 +37,7 @@ const wordsOf = async (service: Service, bytes: Uint8Array, Filters?: object) =>
 
 /** Within a hundredth of the picture: other machines may reckon a little otherwise. */
 const near = (value: number) => expect.closeTo(value, 1.7)
-/** And where a word ends is told by the middle of its last character. */
+/** A word ends at the middle of its last character, so its end is less exact. */
 const nearly = (value: number) => expect.closeTo(value, 1.3)
 
 const lacking = isInstalled() ? [] : ['the models']
@@ -210,20 +208,10 @@ describe.skipIf(lacking.length > 0)(`with its models, DetectText${skipped(lackin
   })
 
   it('answers the same again, from another thread, to the SDK', async () => {
-    const other = createVision({ threads: 1 })
-    const server = await startRekognition({ port: 0, readObject, rekognition: { vision: other } })
-    const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
-    const client = new RekognitionClient(
-      clientOptions({ endpoint: server.endpoint, region: 'us-east-1', credentials }),
-    )
-    try {
+    await withSdk(async (client) => {
       const { $metadata: _, ...answer } = await client.send(new DetectTextCommand({ Image: { Bytes: text } }))
       expect(answer).toEqual(await answerOf(service, text))
-    } finally {
-      client.destroy()
-      await server.stop()
-      await other.stop()
-    }
+    })
   })
 
   it('gives at most 100 words', async () => {

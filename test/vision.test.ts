@@ -8,19 +8,17 @@ import {
   DetectLabelsCommand,
   type DetectLabelsResponse,
   type Label,
-  RekognitionClient,
 } from '@aws-sdk/client-rekognition'
 import sharp from 'sharp'
 import { afterAll, describe, expect, it } from 'vitest'
-import { startRekognition } from '../local/embedded-aws.ts'
 import { createRekognition } from '../local/rekognition.ts'
 import { createVision, isInstalled, type Picture, type Sight, type Vision } from '../packages/vision/index.ts'
-import { clientOptions } from '../shared/aws.ts'
 import { ANSWERS } from '../shared/image.ts'
 import { processBatch } from '../worker/batch.ts'
 import { finished, lambdaContext, startTestSystem } from './context.ts'
 import { newFolder, post, start } from './started.ts'
 import { skipped } from './tools.ts'
+import { withSdk } from './vision-sdk.ts'
 
 const photo = readFileSync(join(import.meta.dirname, 'fixtures/grace-hopper.jpg'))
 const readObject = async () => undefined
@@ -160,13 +158,7 @@ describe.skipIf(lacking.length > 0)(`with its models, the embedded Rekognition${
   })
 
   it('answers the same again, from another thread, to the SDK', async () => {
-    const other = createVision({ threads: 1 })
-    const server = await startRekognition({ port: 0, readObject, rekognition: { vision: other } })
-    const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
-    const client = new RekognitionClient(
-      clientOptions({ endpoint: server.endpoint, region: 'us-east-1', credentials }),
-    )
-    try {
+    await withSdk(async (client) => {
       const Image = { Bytes: photo }
       const { $metadata: _, ...labels } = await client.send(new DetectLabelsCommand({ Image }))
       expect(labels).toEqual(await service('DetectLabels', image(photo)))
@@ -177,11 +169,7 @@ describe.skipIf(lacking.length > 0)(`with its models, the embedded Rekognition${
       const parsed = ANSWERS.labels.parse({ rekognitionLabels: Labels, labelModelVersion: LabelModelVersion })
       expect(parsed.rekognitionLabels.map(({ Name }) => Name)).toEqual(Labels?.map(({ Name }) => Name))
       expect(ANSWERS.faces.parse({ rekognitionFaces: FaceDetails }).rekognitionFaces).toHaveLength(1)
-    } finally {
-      client.destroy()
-      await server.stop()
-      await other.stop()
-    }
+    })
   })
 })
 
