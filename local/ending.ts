@@ -1,5 +1,5 @@
 /**
- * Ends this process in order when it is told to, by Ctrl-C or by SIGTERM, and at once when it is told twice.
+ * Ends this process in order at the first Ctrl-C or SIGTERM, and at once at the second.
  *
  * @returns whether it is ending
  */

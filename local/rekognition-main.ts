@@ -20,7 +20,7 @@ import { portTrouble, StartError } from './trouble.ts'
 const LOOPBACK = '127.0.0.1'
 const EVERY_ADDRESS = '0.0.0.0'
 
-/** The embedded Rekognition by itself: `npm run rekognition`, and a service of docker-compose.yml. */
+/** The embedded Rekognition alone: `npm run rekognition`, and a service of docker-compose.yml. */
 const USAGE = `npm run rekognition -- [options]
 
 Answers as Amazon Rekognition at a port of this machine, for any AWS SDK and the AWS CLI.

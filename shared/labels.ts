@@ -75,7 +75,7 @@ export const labelKeys = (image: Image): string[] =>
   indexedLabels(image).map(({ Name }) => labelItemId(image.imageId, Name))
 
 /**
- * Names of labels that are surely in the table, by their keys, and until when (seconds since 1970): what one process has
+ * Names of labels that the table has, by their keys, and until when (seconds since 1970): what one process has
  * written it does not write again with every image.
  */
 export type KnownNames = Map<string, number>

@@ -194,7 +194,7 @@ export const MAX_EVENTS_PER_CALL = 10
 /**
  * @param details at most MAX_EVENTS_PER_CALL
  * @returns for each event, by position, why EventBridge did not take it; undefined where it did
- * @throws whatever made the call fail as a whole
+ * @throws Error where the call fails as a whole
  */
 export async function putEvents(
   { eventBridge, eventBus }: EventBus,
@@ -211,7 +211,7 @@ export async function putEvents(
       })),
     }),
   )
-  // A call can succeed with entries that failed; they are told by position.
+  // A call can succeed with entries that failed; the answer has them by position.
   return details.map((_, index) => {
     const entry = Entries[index]
     return entry?.EventId !== undefined ? undefined : (entry?.ErrorCode ?? 'no answer for it')

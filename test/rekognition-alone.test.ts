@@ -16,7 +16,7 @@ import { skipped, without } from './tools.ts'
 
 const photoPath = join(root, 'test/fixtures/grace-hopper.jpg')
 const photo = readFileSync(photoPath)
-/** No credentials of whoever runs the tests, and none of a machine at Amazon. */
+/** No credentials of the person who runs the tests, and none of a machine at Amazon. */
 const NO_AWS = {
   AWS_ACCESS_KEY_ID: '',
   AWS_PROFILE: '',

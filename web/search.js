@@ -81,7 +81,7 @@ function tokenElement(label) {
   return h('li', {}, h('button', { type: 'button', onclick, 'aria-label': `Remove ${label}` }, label, cross))
 }
 
-/** Has the list show photos with this label, besides those that are asked for already. @param {string} label */
+/** Adds a label to the search. @param {string} label */
 export function searchLabel(label) {
   pickLabels([label])
   search(0)
@@ -107,7 +107,7 @@ export function clearFilters() {
 
 /** @type {() => void} */
 let reload = () => {}
-/** @param {() => void} begin the list anew */
+/** @param {() => void} begin starts the list from its beginning */
 export const onSearch = (begin) => {
   reload = begin
 }
