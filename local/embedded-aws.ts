@@ -13,7 +13,6 @@ import { isObject } from './event-pattern.ts'
 import { createEventBridge } from './eventbridge.ts'
 import { loadFauxqs, newRequestId } from './fauxqs.ts'
 import { writeWhole } from './files.ts'
-import { createRekognition } from './rekognition.ts'
 import { createS3 } from './s3.ts'
 import { S3Error, sendS3Error } from './s3-answers.ts'
 import type { Credentials } from './signature-v4.ts'
@@ -53,7 +52,8 @@ export interface EmbeddedAws {
   stop: () => Promise<void>
 }
 
-export type StandInOptions = Omit<Parameters<typeof createRekognition>[0], 'readObject'>
+/** Reads an object of S3; undefined if the bucket or the key is missing. */
+export type ReadObject = (bucket: string, key: string) => Promise<Uint8Array | undefined>
 
 export interface EmbeddedAwsOptions {
   port: number
@@ -62,7 +62,8 @@ export interface EmbeddedAwsOptions {
   folder: string
   /** Whether what has been answered is to outlast a power cut. It costs a wait for the disk in each operation. */
   durable?: boolean
-  rekognition: StandInOptions
+  /** Answers as Rekognition, where there is one, and reads what S3Object means from the S3 here. */
+  rekognition?: (readObject: ReadObject) => JsonService
   /**
    * Whose signatures of browser forms (S3's POST) and of presigned URLs are verified. The emulators let everybody in, so
    * what is signed by anybody else passes unverified, but a form's policy holds, and a web page gets in by these alone.
@@ -109,10 +110,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     onDropped: options.onDropped,
     clock,
   })
-  const rekognition = createRekognition({
-    readObject: async (bucket, key) => fauxqs.readObject(bucket, key),
-    ...options.rekognition,
-  })
+  const rekognition = options.rekognition?.(async (bucket, key) => fauxqs.readObject(bucket, key))
   const mover = createMessageMover(fauxqs, clock)
   const s3 = createS3({
     fauxqs,
@@ -123,7 +121,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
   const dynamoDb = createDynamoDb(storage, region, ACCOUNT_ID)
   const services = new Map<string, JsonService>([
     ['AWSEvents', eventBridge.service],
-    ['RekognitionService', rekognition],
+    ...(rekognition === undefined ? [] : [['RekognitionService', rekognition] as const]),
   ])
   const { allowedHosts = [] } = options
   const largeBodies = new Budget(LARGE_BODIES_BYTES)
@@ -162,21 +160,21 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
   }
 }
 
-/** Rekognition alone, for a system whose other services are elsewhere. */
-export async function startRekognition(options: {
+/** One service on the JSON protocol by itself, for a system whose other services are elsewhere. */
+export async function startService(options: {
   port: number
   /** The address to listen on; another one than loopback is for a container. */
   host?: string
   /** Names besides those of loopback by which it is reached; see door.ts. */
   allowedHosts?: readonly string[]
-  readObject: (bucket: string, key: string) => Promise<Uint8Array | undefined>
-  rekognition: StandInOptions
+  /** As `X-Amz-Target` names it, before the dot. */
+  name: string
+  service: JsonService
 }): Promise<Pick<EmbeddedAws, 'endpoint' | 'stop'>> {
-  const service = createRekognition({ readObject: options.readObject, ...options.rekognition })
   const server = createServer((request, response) => {
     const [name, operation] = operationOf(request)
     if (isRefused(request, response, options.allowedHosts ?? [])) return
-    const answering = name === 'RekognitionService' ? service : unknownOperation
+    const answering = name === options.name ? options.service : unknownOperation
     void answerJson(answering, operation, request, response)
   })
   const port = await listen(server, options.port, options.host)

@@ -13,8 +13,8 @@ import {
 } from './answering.ts'
 import { AwsError } from './aws-json.ts'
 import { allowedHostsSchema } from './door.ts'
-import { startRekognition } from './embedded-aws.ts'
 import { endInOrder } from './ending.ts'
+import { startRekognition } from './rekognition-port.ts'
 import { portTrouble, StartError } from './trouble.ts'
 
 const LOOPBACK = '127.0.0.1'

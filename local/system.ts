@@ -44,12 +44,14 @@ import { admit } from './admission.ts'
 import { LOCAL_MODELS, openVision, readFromS3, STAND_IN, textIsLost, visionIsLost } from './answering.ts'
 import { openDataFolder, UnusableFolder } from './data-folder.ts'
 import { allowedHostsSchema, refuseStranger } from './door.ts'
-import { type EmbeddedAws, patient, startEmbeddedAws, startRekognition } from './embedded-aws.ts'
+import { type EmbeddedAws, patient, startEmbeddedAws } from './embedded-aws.ts'
 import { readIfThere } from './files.ts'
 import { verifySignature } from './gateway.ts'
 import { startPoller } from './poller.ts'
 import { countRecordings, createRecordings, type Recall } from './recordings.ts'
 import { recover } from './recover.ts'
+import { createRekognition } from './rekognition.ts'
+import { startRekognition } from './rekognition-port.ts'
 import { createMissingResources, openForPages, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
 import { expireObjects } from './retention.ts'
 import { answerSample, SAMPLES } from './samples.ts'
@@ -224,7 +226,7 @@ async function start(
       region,
       folder,
       durable: settings.DATA_DIR !== undefined,
-      rekognition: standIn,
+      rekognition: (readObject) => createRekognition({ readObject, ...standIn }),
       credentials: [credentials],
       allowedHosts: settings.ALLOWED_HOSTS,
       onDropped: (dropped) => log.warn('an event could not be delivered', { ...dropped }),

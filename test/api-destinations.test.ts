@@ -72,7 +72,7 @@ const servers: Server[] = []
 
 async function begin(): Promise<void> {
   aws = await startEmbeddedAws({
-    ...{ port: 0, region, folder, rekognition: {}, clock },
+    ...{ port: 0, region, folder, clock },
     onDropped: (event) => dropped.push(event),
   })
   const target = { endpoint: aws.endpoint, region, credentials }

@@ -19,8 +19,10 @@ import type { Context, SQSEvent } from 'aws-lambda'
 import { type ApiDeps, buildApp } from '../api/app.ts'
 import { loadDocs, loadPage } from '../api/page.ts'
 import { newImageId, postForms } from '../api/submit.ts'
-import { type StandInOptions, startEmbeddedAws, startRekognition } from '../local/embedded-aws.ts'
+import { startEmbeddedAws } from '../local/embedded-aws.ts'
 import { toRecord } from '../local/poller.ts'
+import { createRekognition } from '../local/rekognition.ts'
+import { type StandInOptions, startRekognition } from '../local/rekognition-port.ts'
 import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
 import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { DEFAULT_MAX_IMAGE_BYTES, DEFAULT_MAX_UPLOAD_BYTES, MAX_WAIT_SECONDS } from '../shared/config.ts'
@@ -136,7 +138,8 @@ export async function startTestSystem(
   const aws =
     ELSEWHERE === undefined
       ? await startEmbeddedAws({
-          ...{ port: 0, region, folder, rekognition, credentials: [credentials] },
+          ...{ port: 0, region, folder, credentials: [credentials] },
+          rekognition: (readObject) => createRekognition({ readObject, ...rekognition }),
           onDropped: (dropped) => trouble.push(JSON.stringify(dropped)),
         })
       : { endpoint: ELSEWHERE, stop: async () => {} }

@@ -71,7 +71,6 @@ async function start(folder: string, options: Partial<EmbeddedAwsOptions> = {}):
     port: 0,
     region,
     folder,
-    rekognition: {},
     credentials: [known, example],
     onDropped: (event) => dropped.push(event),
     ...options,

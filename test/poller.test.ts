@@ -53,7 +53,6 @@ describe('the poller', () => {
       port: 0,
       region: 'us-east-1',
       folder,
-      rekognition: {},
       onDropped: () => {},
     })
     const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }

@@ -129,7 +129,7 @@ describe('npm run rekognition', () => {
   let aws: Awaited<ReturnType<typeof startEmbeddedAws>>
   beforeAll(async () => {
     aws = await startEmbeddedAws({
-      ...{ port: 0, region: 'us-east-1', folder: newFolder(), rekognition: {}, onDropped: () => {} },
+      ...{ port: 0, region: 'us-east-1', folder: newFolder(), onDropped: () => {} },
     })
   })
   afterAll(() => aws?.stop())

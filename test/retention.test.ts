@@ -37,7 +37,7 @@ function newFolder(): string {
 let time = Date.now()
 async function startAws(folder: string): Promise<EmbeddedAws & { dynamo: DynamoDBDocumentClient }> {
   const aws = await startEmbeddedAws({
-    ...{ port: 0, region, folder, rekognition: {}, onDropped: () => {} },
+    ...{ port: 0, region, folder, onDropped: () => {} },
     now: () => new Date(time),
   })
   const client = new DynamoDBClient(clientOptions({ endpoint: aws.endpoint, region, credentials }))
