@@ -1,5 +1,4 @@
 import { setMaxListeners } from 'node:events'
-import type { Clock } from '../shared/aws.ts'
 import {
   type Connection,
   connectionOf,
@@ -7,6 +6,7 @@ import {
   type Endpoints,
   type HttpTarget,
 } from './api-destinations.ts'
+import type { Clock } from './clock.ts'
 
 /**
  * How the embedded EventBridge calls API destinations: with credentials, in turn, and again. The rules are those of the

@@ -3,10 +3,8 @@ import { mkdirSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
-import { type Clock, clientOptions, elapsed, sleep } from '../shared/aws.ts'
-import { Budget } from '../worker/budget.ts'
 import { AwsError, type JsonService } from './aws-json.ts'
+import { type Clock, machineClock } from './clock.ts'
 import { isFromPage, isKnownHost, UNKNOWN_HOST } from './door.ts'
 import { createDynamoDb } from './dynamodb.ts'
 import { isObject } from './event-pattern.ts'
@@ -23,23 +21,6 @@ import { createTimeToLive } from './ttl.ts'
 /** The account of every emulated resource: what the emulators behind this endpoint put into their ARNs. */
 export const ACCOUNT_ID = '000000000000'
 
-const PATIENCE_MS = 300_000
-
-/**
- * Options of a client whose emulator is in the same process: what it waits for is its own turn, and for one of its
- * sockets, which the SDK counts as the time to connect. With the usual second for that, the 65th request at a time would
- * fail as soon as the first ones take longer.
- *
- * @param ms to wait for a turn, and for an answer
- */
-export const patient = <Options extends ReturnType<typeof clientOptions>>(
-  options: Options,
-  ms = PATIENCE_MS,
-): Options => ({
-  ...options,
-  requestHandler: { ...options.requestHandler, connectionTimeout: ms, requestTimeout: ms },
-})
-
 export interface EmbeddedAws {
   /** `http://127.0.0.1:port`, for every service. */
   endpoint: string
@@ -54,6 +35,8 @@ export interface EmbeddedAws {
 
 /** Reads an object of S3; undefined if the bucket or the key is missing. */
 export type ReadObject = (bucket: string, key: string) => Promise<Uint8Array | undefined>
+
+export type InTurn = (bytes: number, work: () => Promise<void>, signal: AbortSignal) => Promise<void>
 
 export interface EmbeddedAwsOptions {
   port: number
@@ -72,6 +55,11 @@ export interface EmbeddedAwsOptions {
   credentials?: readonly Credentials[]
   /** Names besides those of loopback by which the port is reached; see door.ts. */
   allowedHosts?: readonly string[]
+  /**
+   * Does the work for a large body of so many bytes in its turn; before that, the body is not read. At once without it.
+   * Rejects when the signal is aborted before the turn has come.
+   */
+  inTurn?: InTurn
   /** Whose time it is that items live to. */
   now?: () => Date
   /** By which EventBridge calls API destinations, and SQS moves messages. */
@@ -84,23 +72,18 @@ export interface EmbeddedAwsOptions {
 
 /** One endpoint for S3, SQS, DynamoDB, EventBridge and Rekognition on the real wire protocols. */
 export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<EmbeddedAws> {
-  const { folder, region, clock = { elapsed, sleep } } = options
+  const { folder, region, clock = machineClock } = options
   mkdirSync(folder, { recursive: true })
   const fauxqs = await loadFauxqs(options)
   const { storage } = fauxqs
   const write: typeof writeWhole = (file, content) => storage.guard(() => writeWhole(file, content))
-  let endpoint = ''
-  const databaseClient = new DynamoDBClient({
-    ...patient(clientOptions({ region, credentials: { accessKeyId: 'test', secretAccessKey: 'test' } })),
-    endpoint: async () => ({ url: new URL(endpoint) }),
-  })
+  const dynamoDb = createDynamoDb(storage, region, ACCOUNT_ID)
   const timeToLive = createTimeToLive({
-    dynamo: databaseClient,
+    dynamoDb,
     file: join(folder, 'ttl.json'),
     write,
     now: options.now ?? (() => new Date()),
   })
-
   const eventBridge = createEventBridge({
     region,
     accountId: ACCOUNT_ID,
@@ -118,13 +101,12 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     credentials: options.credentials ?? [],
     onDropped: options.onDropped,
   })
-  const dynamoDb = createDynamoDb(storage, region, ACCOUNT_ID)
   const services = new Map<string, JsonService>([
     ['AWSEvents', eventBridge.service],
     ...(rekognition === undefined ? [] : [['RekognitionService', rekognition] as const]),
   ])
   const { allowedHosts = [] } = options
-  const largeBodies = new Budget(LARGE_BODIES_BYTES)
+  const { inTurn = (_bytes, work) => work() } = options
   const server = createServer((request, response) => {
     const [name, operation] = operationOf(request)
     const service = services.get(name)
@@ -140,9 +122,9 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     else if (name === 'AmazonSQS') fauxqs.handle(request, response)
     else if (name !== '') void answerJson(unknownOperation, operation, request, response)
     else if (serviceInScope(request) === 'sqs') refuseQueryProtocol(response)
-    else void inTurn(largeBodies, request, response, s3)
+    else void readInTurn(inTurn, request, response, s3)
   })
-  endpoint = `http://127.0.0.1:${await listen(server, options.port)}`
+  const endpoint = `http://127.0.0.1:${await listen(server, options.port)}`
   fauxqs.moveTo(endpoint)
 
   return {
@@ -155,7 +137,6 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
       await eventBridge.stop()
       await mover.stop()
       await fauxqs.close()
-      databaseClient.destroy()
     },
   }
 }
@@ -308,16 +289,12 @@ function refusalOf(
   return undefined
 }
 
-/**
- * Bytes of large objects that S3 has in memory at once, as they come: two of the largest uploads by default, each of which
- * takes four times as much while it is stored. Smaller bodies do not wait: the API and the worker have few at a time.
- */
-const LARGE_BODIES_BYTES = 100_000_000
+/** Smaller bodies do not wait. */
 const LARGE_BODY_BYTES = 5_000_000
 
 /** Leaves a large body unread until there is room for it. */
-async function inTurn(
-  bodies: Budget,
+async function readInTurn(
+  inTurn: InTurn,
   request: IncomingMessage,
   response: ServerResponse,
   handle: (request: IncomingMessage, response: ServerResponse) => void,
@@ -333,7 +310,8 @@ async function inTurn(
     handle(request, response)
     await closed
   }
-  await bodies.run(bytes || LARGE_BODIES_BYTES, work, { signal: gone.signal }).catch((error) => {
+  // One whose length is not known beforehand may be as large as any.
+  await inTurn(bytes || Number.POSITIVE_INFINITY, work, gone.signal).catch((error) => {
     // The client has left before its turn.
     if (!gone.signal.aborted) throw error
   })

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
 import * as z from 'zod'
-import { type Clock, elapsed, sleep } from '../shared/aws.ts'
 import { createApiDestinationCalls, Undelivered } from './api-destination-calls.ts'
 import {
   apiDestinationOperations,
@@ -10,6 +9,7 @@ import {
   httpParametersSchema,
 } from './api-destinations.ts'
 import { AwsError, type JsonService } from './aws-json.ts'
+import { type Clock, machineClock } from './clock.ts'
 import { compileEventPattern, isObject } from './event-pattern.ts'
 import {
   arn,
@@ -253,7 +253,7 @@ export interface EventBridge {
 /** @throws Error when the file of an earlier run cannot be read */
 export function createEventBridge(options: EventBridgeOptions): EventBridge {
   const { region, accountId, deliver, file, write = writeWhole } = options
-  const { now = () => new Date(), clock = { elapsed, sleep } } = options
+  const { now = () => new Date(), clock = machineClock } = options
   const seconds = () => Math.floor(now().getTime() / 1000)
 
   const newBus = (Name: string): Bus => ({

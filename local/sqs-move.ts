@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import type { Clock } from '../shared/aws.ts'
 import { AwsError, type JsonService } from './aws-json.ts'
+import type { Clock } from './clock.ts'
 import type { FauxqsModules } from './fauxqs.ts'
 
 /**

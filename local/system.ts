@@ -44,7 +44,7 @@ import { admit } from './admission.ts'
 import { LOCAL_MODELS, openVision, readFromS3, STAND_IN, textIsLost, visionIsLost } from './answering.ts'
 import { openDataFolder, UnusableFolder } from './data-folder.ts'
 import { allowedHostsSchema, refuseStranger } from './door.ts'
-import { type EmbeddedAws, patient, startEmbeddedAws } from './embedded-aws.ts'
+import { type EmbeddedAws, startEmbeddedAws } from './embedded-aws.ts'
 import { readIfThere } from './files.ts'
 import { verifySignature } from './gateway.ts'
 import { startPoller } from './poller.ts'
@@ -125,6 +125,11 @@ const SOCKETS = 64
 const FIRST_RATE = 50
 /** For a turn at a socket and for an answer, where AWS is another endpoint; for 5 MB a line at home needs some seconds. */
 const ELSEWHERE_TIMEOUT_MS = 30_000
+/**
+ * Bytes of large objects that the embedded S3 has in memory at once, as they come: two of the largest uploads by default,
+ * each of which takes four times as much while it is stored. The API and the worker have few of the smaller ones at a time.
+ */
+const LARGE_BODIES_BYTES = 100_000_000
 const STOP_GRACE_MS = 3_000
 const CHORES_GRACE_MS = 1_000
 const SWEEP_EVERY_MS = 60_000
@@ -221,6 +226,7 @@ async function start(
     undo.push(takeFolder(folder))
     const awsPort = settings.AWS_PORT ?? 4566
     const credentials = ownCredentials(folder)
+    const largeBodies = new Budget(LARGE_BODIES_BYTES)
     embedded = await startEmbeddedAws({
       port: awsPort,
       region,
@@ -229,6 +235,7 @@ async function start(
       rekognition: (readObject) => createRekognition({ readObject, ...standIn }),
       credentials: [credentials],
       allowedHosts: settings.ALLOWED_HOSTS,
+      inTurn: (bytes, work, turn) => largeBodies.run(bytes, work, { signal: turn }),
       onDropped: (dropped) => log.warn('an event could not be delivered', { ...dropped }),
       onDisk: (sentence) => log.warn(sentence, {}),
     }).catch(portTrouble(awsPort, (free) => `AWS_PORT=${free} npm start`))
@@ -440,6 +447,23 @@ async function start(
     stop,
   }
 }
+
+const PATIENCE_MS = 300_000
+
+/**
+ * Options of a client whose emulator is in the same process: what it waits for is its own turn, and for one of its
+ * sockets, which the SDK counts as the time to connect. With the usual second for that, the 65th request at a time would
+ * fail as soon as the first ones take longer.
+ *
+ * @param ms to wait for a turn, and for an answer
+ */
+const patient = <Options extends ReturnType<typeof clientOptions>>(
+  options: Options,
+  ms = PATIENCE_MS,
+): Options => ({
+  ...options,
+  requestHandler: { ...options.requestHandler, connectionTimeout: ms, requestTimeout: ms },
+})
 
 /** What reads has sockets of its own, so that who submits never waits behind a thousand readers. */
 function dynamoClient(options: ReturnType<typeof clientOptions>): DynamoDBClient {

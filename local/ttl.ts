@@ -1,13 +1,4 @@
-import {
-  type AttributeValue,
-  ConditionalCheckFailedException,
-  DeleteItemCommand,
-  DescribeTableCommand,
-  type DynamoDBClient,
-  paginateScan,
-  ResourceNotFoundException,
-  type TableDescription,
-} from '@aws-sdk/client-dynamodb'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import * as z from 'zod'
 import { AwsError, type JsonService } from './aws-json.ts'
 import { readIfThere, type writeWhole } from './files.ts'
@@ -28,6 +19,22 @@ const updateSchema = z.object({
 /** By table: a table that is made anew has another time of creation, and none of the old one's settings. */
 const stateSchema = z.record(z.string(), z.strictObject({ attribute: z.string(), created: z.string() }))
 
+/** What is read here of the answers of DescribeTable and Scan. */
+interface Table {
+  TableName?: string
+  /** Seconds since 1970. */
+  CreationDateTime?: number
+  KeySchema?: { AttributeName: string }[]
+}
+type Key = Record<string, object>
+interface Page {
+  Items?: Key[]
+  LastEvaluatedKey?: Key
+}
+
+const isNamed = (error: unknown, name: string): boolean =>
+  error instanceof AwsError && error.name.split('#').at(-1) === name
+
 const validation = (message: string) => new AwsError('ValidationException', message)
 
 export interface TimeToLive {
@@ -42,24 +49,21 @@ export interface TimeToLive {
  * @throws Error when the file of an earlier run cannot be read
  */
 export function createTimeToLive(options: {
-  dynamo: DynamoDBClient
+  dynamoDb: JsonService
   file: string
   write: typeof writeWhole
   now: () => Date
 }): TimeToLive {
-  const { dynamo, file, write, now } = options
+  const { dynamoDb, file, write, now } = options
   let state = readState(file)
 
-  async function describe(TableName: string): Promise<TableDescription> {
-    try {
-      return (await dynamo.send(new DescribeTableCommand({ TableName }))).Table ?? {}
-    } catch (error) {
-      if (!(error instanceof ResourceNotFoundException)) throw error
-      throw new AwsError(error.name, error.message)
-    }
+  async function describe(TableName: string): Promise<Table> {
+    const answer: { Table?: Table } = await dynamoDb('DescribeTable', { TableName })
+    return answer.Table ?? {}
   }
-  const creation = ({ CreationDateTime }: TableDescription): string => CreationDateTime?.toISOString() ?? ''
-  function attributeOf(table: TableDescription): string | undefined {
+  const creation = ({ CreationDateTime }: Table): string =>
+    CreationDateTime === undefined ? '' : new Date(Math.round(CreationDateTime * 1_000)).toISOString()
+  function attributeOf(table: Table): string | undefined {
     const known = state.get(table.TableName ?? '')
     return known?.created === creation(table) ? known.attribute : undefined
   }
@@ -96,7 +100,7 @@ export function createTimeToLive(options: {
   /** By ordinary calls, so that indexes follow. */
   async function expireTable(
     TableName: string,
-    table: TableDescription,
+    table: Table,
     attribute: string,
     signal?: AbortSignal,
   ): Promise<void> {
@@ -112,35 +116,35 @@ export function createTimeToLive(options: {
     const condition = '#ttl < :now AND #ttl >= :oldest'
     const keys = (table.KeySchema ?? []).map(({ AttributeName = '' }) => AttributeName)
     const names = Object.fromEntries(keys.map((name, index) => [`#key${index}`, name]))
-    const pages = paginateScan(
-      { client: dynamo },
-      {
+    let page: Page = {}
+    do {
+      page = await dynamoDb('Scan', {
         ...expired,
         FilterExpression: condition,
         ProjectionExpression: Object.keys(names).join(', '),
         ExpressionAttributeNames: { ...names, '#ttl': attribute },
-      },
-    )
-    for await (const { Items = [] } of pages) {
-      for (const Key of Items) {
+        ...(page.LastEvaluatedKey && { ExclusiveStartKey: page.LastEvaluatedKey }),
+      })
+      for (const Key of page.Items ?? []) {
+        // Requests have their turn in between.
+        await nextTurn()
         if (signal?.aborted) return
         await remove(Key)
       }
-    }
+      await nextTurn()
+    } while (page.LastEvaluatedKey !== undefined && signal?.aborted !== true)
 
-    async function remove(Key: Record<string, AttributeValue>): Promise<void> {
+    async function remove(Key: Key): Promise<void> {
       try {
         // What has been given more time since is left.
-        await dynamo.send(
-          new DeleteItemCommand({
-            ...expired,
-            Key,
-            ConditionExpression: condition,
-            ExpressionAttributeNames: { '#ttl': attribute },
-          }),
-        )
+        await dynamoDb('DeleteItem', {
+          ...expired,
+          Key,
+          ConditionExpression: condition,
+          ExpressionAttributeNames: { '#ttl': attribute },
+        })
       } catch (error) {
-        if (!(error instanceof ConditionalCheckFailedException)) throw error
+        if (!isNamed(error, 'ConditionalCheckFailedException')) throw error
       }
     }
   }
@@ -164,7 +168,7 @@ export function createTimeToLive(options: {
     expire: async (signal) => {
       for (const name of [...state.keys()]) {
         const table = await describe(name).catch((error) => {
-          if (error instanceof AwsError) return {}
+          if (isNamed(error, 'ResourceNotFoundException')) return {}
           throw error
         })
         const attribute = attributeOf(table)
