@@ -1,13 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import type { IncomingHttpHeaders } from 'node:http'
 import * as z from 'zod'
-
-/**
- * Who may ask at a port of this machine. Loopback keeps the network out, and lets in every web page that a browser here
- * shows: a page can send forms and ask for images and scripts anywhere, and a page whose own name is made to mean
- * 127.0.0.1 (DNS rebinding) can read the answers. Browsers tell where a request comes from: Origin (Fetch standard,
- * "Origin header") and, for addresses of this machine, Sec-Fetch-Site (Fetch Metadata). Other clients send neither.
- */
+import { isKnownHost, UNKNOWN_HOST } from './origins.ts'
 
 /** Names, as in ALLOWED_HOSTS, by which the ports are reached besides those of loopback. */
 export const allowedHostsSchema = z
@@ -25,23 +18,6 @@ export const allowedHostsSchema = z
         .regex(/^([a-z0-9._-]+|\[[0-9a-f:]+\])$/, 'must be host names without a port, as in a.test,b.test'),
     ),
   )
-
-/** RFC 6761, section 6.3: `localhost` and all below it mean loopback, so no other machine can own such a name. */
-const LOOPBACK = /^(127\.0\.0\.1|\[::1\]|([a-z0-9_-]+\.)*localhost)$/
-
-/** @param host as the header has it, with or without a port */
-export function isKnownHost(host: string | null | undefined, allowedHosts: readonly string[]): boolean {
-  const name = /^([a-z0-9._-]+|\[[0-9a-f:]+\])(:\d{1,5})?$/.exec(host?.toLowerCase() ?? '')?.[1]
-  return name !== undefined && (LOOPBACK.test(name) || allowedHosts.includes(name))
-}
-
-export const UNKNOWN_HOST =
-  'This port answers to 127.0.0.1 and localhost only. Start it with ALLOWED_HOSTS=name for another name.'
-
-/** Whether a page sent it: a person who types an address, or a program, has no origin. */
-export const isFromPage = (headers: IncomingHttpHeaders): boolean =>
-  headers.origin !== undefined ||
-  !['none', undefined].includes(headers['sec-fetch-site'] as string | undefined)
 
 /**
  * The answer to a request at the API's port that a stranger sends; `undefined` for everybody's own. Its codes are those

@@ -5,12 +5,12 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { AwsError, type JsonService } from './aws-json.ts'
 import { type Clock, machineClock } from './clock.ts'
-import { isFromPage, isKnownHost, UNKNOWN_HOST } from './door.ts'
 import { createDynamoDb } from './dynamodb.ts'
 import { isObject } from './event-pattern.ts'
 import { createEventBridge } from './eventbridge.ts'
 import { loadFauxqs, newRequestId } from './fauxqs.ts'
 import { writeWhole } from './files.ts'
+import { isFromPage, isKnownHost, UNKNOWN_HOST } from './origins.ts'
 import { createS3 } from './s3.ts'
 import { S3Error, sendS3Error } from './s3-answers.ts'
 import type { Credentials } from './signature-v4.ts'
@@ -53,7 +53,7 @@ export interface EmbeddedAwsOptions {
    * Their secrets must not be for a page to guess.
    */
   credentials?: readonly Credentials[]
-  /** Names besides those of loopback by which the port is reached; see door.ts. */
+  /** Names besides those of loopback by which the port is reached; see origins.ts. */
   allowedHosts?: readonly string[]
   /**
    * Does the work for a large body of so many bytes in its turn; before that, the body is not read. At once without it.
@@ -146,7 +146,7 @@ export async function startService(options: {
   port: number
   /** The address to listen on; another one than loopback is for a container. */
   host?: string
-  /** Names besides those of loopback by which it is reached; see door.ts. */
+  /** Names besides those of loopback by which it is reached; see origins.ts. */
   allowedHosts?: readonly string[]
   /** As `X-Amz-Target` names it, before the dot. */
   name: string

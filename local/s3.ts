@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { isFromPage } from './door.ts'
 import {
   type Caller,
   type CreatedObject,
@@ -7,6 +6,7 @@ import {
   type NewObject,
   newRequestId,
 } from './fauxqs.ts'
+import { isFromPage } from './origins.ts'
 import {
   malformedXml,
   noSuchBucket,
