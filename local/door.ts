@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import * as z from 'zod'
-import { isKnownHost, UNKNOWN_HOST } from './origins.ts'
+import { isKnownHost, UNKNOWN_HOST } from '../packages/embedded-aws/index.ts'
 
 /** Names, as in ALLOWED_HOSTS, by which the ports are reached besides those of loopback. */
 export const allowedHostsSchema = z

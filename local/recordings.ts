@@ -11,9 +11,8 @@ import {
   RekognitionServiceException,
 } from '@aws-sdk/client-rekognition'
 import * as z from 'zod'
+import { AwsError, readIfThere, writeWhole } from '../packages/embedded-aws/index.ts'
 import { faceSchema, labelSchema, moderationLabelSchema, textDetectionSchema } from '../shared/image.ts'
-import { AwsError } from './aws-json.ts'
-import { readIfThere, writeWhole } from './files.ts'
 
 /** Rekognition's answers, whole; what is not named here passes through. */
 const ANSWERS = {

@@ -1,6 +1,6 @@
 import { paginateScan, UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import type { EmbeddedAws } from '../packages/embedded-aws/index.ts'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
-import type { EmbeddedAws } from './embedded-aws.ts'
 import type { ResourceNames } from './resources.ts'
 
 /**

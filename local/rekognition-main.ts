@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
 import { S3Client } from '@aws-sdk/client-s3'
 import * as z from 'zod'
+import { AwsError } from '../packages/embedded-aws/index.ts'
 import { s3Options } from '../shared/aws.ts'
 import {
   DESCRIPTIONS,
@@ -11,7 +12,6 @@ import {
   textIsLost,
   visionIsLost,
 } from './answering.ts'
-import { AwsError } from './aws-json.ts'
 import { allowedHostsSchema } from './door.ts'
 import { endInOrder } from './ending.ts'
 import { startRekognition } from './rekognition-port.ts'

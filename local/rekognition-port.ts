@@ -1,4 +1,4 @@
-import { startService } from './embedded-aws.ts'
+import { startService } from '../packages/embedded-aws/index.ts'
 import { createRekognition } from './rekognition.ts'
 
 type Options = Parameters<typeof createRekognition>[0]

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { Attribute, DetectLabelsFeatureName } from '@aws-sdk/client-rekognition'
 import * as z from 'zod'
+import { AwsError, type JsonService } from '../packages/embedded-aws/index.ts'
 import { isOfCommonCoding } from '../packages/image-guard/index.ts'
 import {
   facesOf,
@@ -20,7 +21,6 @@ import { type Clock, elapsed, sleep } from '../shared/aws.ts'
 import { formatOf } from '../shared/format.ts'
 import { Verdict } from '../shared/image.ts'
 import { createDecoder, type Decoder, isDecoderError } from '../worker/thumbnail.ts'
-import { AwsError, type JsonService } from './aws-json.ts'
 import { type DominantColor, decode, type Measurements, measure, type Picture } from './measure.ts'
 import type { Recall } from './recordings.ts'
 

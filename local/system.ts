@@ -16,6 +16,15 @@ import { identifyBy } from '../api/auth.ts'
 import { bucketOrigin, loadDocs, loadPage } from '../api/page.ts'
 import { ApiError, problem } from '../api/schemas.ts'
 import { newImageId, postForms } from '../api/submit.ts'
+import {
+  type EmbeddedAws,
+  isDiskFull,
+  openDataFolder,
+  readIfThere,
+  startEmbeddedAws,
+  startPoller,
+  UnusableFolder,
+} from '../packages/embedded-aws/index.ts'
 import { isInstalled, labelModelVersion, TEXT_MODEL_VERSION } from '../packages/vision/index.ts'
 import {
   type AwsTarget,
@@ -42,12 +51,8 @@ import { demandHeicDecoder } from '../worker/heic.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { admit } from './admission.ts'
 import { LOCAL_MODELS, openVision, readFromS3, STAND_IN, textIsLost, visionIsLost } from './answering.ts'
-import { openDataFolder, UnusableFolder } from './data-folder.ts'
 import { allowedHostsSchema, refuseStranger } from './door.ts'
-import { type EmbeddedAws, startEmbeddedAws } from './embedded-aws.ts'
-import { readIfThere } from './files.ts'
 import { verifySignature } from './gateway.ts'
-import { startPoller } from './poller.ts'
 import { countRecordings, createRecordings, type Recall } from './recordings.ts'
 import { recover } from './recover.ts'
 import { createRekognition } from './rekognition.ts'
@@ -55,7 +60,6 @@ import { startRekognition } from './rekognition-port.ts'
 import { createMissingResources, openForPages, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
 import { expireObjects } from './retention.ts'
 import { answerSample, SAMPLES } from './samples.ts'
-import { isDiskFull } from './storage.ts'
 import { portTrouble, StartError } from './trouble.ts'
 
 const port = z.coerce.number().int().min(0).max(65_535)

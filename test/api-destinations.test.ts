@@ -29,7 +29,7 @@ import {
   SQSClient,
 } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type EmbeddedAws, startEmbeddedAws } from '../local/embedded-aws.ts'
+import { type EmbeddedAws, startEmbeddedAws } from '../packages/embedded-aws/index.ts'
 import { clientOptions, sqsOptions } from '../shared/aws.ts'
 import { signed, until } from './context.ts'
 import { orHangs } from './own-time.ts'

@@ -39,7 +39,11 @@ import {
 } from '@aws-sdk/client-sqs'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
-import { type EmbeddedAws, type EmbeddedAwsOptions, startEmbeddedAws } from '../local/embedded-aws.ts'
+import {
+  type EmbeddedAws,
+  type EmbeddedAwsOptions,
+  startEmbeddedAws,
+} from '../packages/embedded-aws/index.ts'
 import { s3Options, sqsOptions } from '../shared/aws.ts'
 import { signed, until } from './context.ts'
 import { skipped, without } from './tools.ts'

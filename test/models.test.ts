@@ -25,7 +25,7 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { listImages } from '../api/list.ts'
 import { claimIdempotencyKey, createImage, deleteRecord, getOwnImage, statusOf } from '../api/records.ts'
-import { toRecord } from '../local/poller.ts'
+import { toRecord } from '../packages/embedded-aws/index.ts'
 import { sleep } from '../shared/aws.ts'
 import {
   type Image,

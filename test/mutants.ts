@@ -399,7 +399,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the poller ends no chain of messages',
-    file: 'local/poller.ts',
+    file: 'packages/embedded-aws/poller.ts',
     from: 'chainOf(message) < LONGEST_CHAIN',
     to: 'chainOf(message) >= 0',
     tests: ['test/poller.test.ts'],
@@ -866,7 +866,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'large objects are taken all at once',
-    file: 'local/embedded-aws.ts',
+    file: 'packages/embedded-aws/server.ts',
     from: '    await closed\n',
     to: '    void closed\n',
     tests: ['test/overload.test.ts'],

@@ -11,8 +11,14 @@ import {
 } from '@aws-sdk/client-sqs'
 import type { SQSEvent } from 'aws-lambda'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type EmbeddedAws, startEmbeddedAws } from '../local/embedded-aws.ts'
-import { type BatchHandler, type EventSourceMapping, failedMessages, startPoller } from '../local/poller.ts'
+import {
+  type BatchHandler,
+  type EmbeddedAws,
+  type EventSourceMapping,
+  failedMessages,
+  startEmbeddedAws,
+  startPoller,
+} from '../packages/embedded-aws/index.ts'
 import { sqsOptions } from '../shared/aws.ts'
 import { until } from './context.ts'
 

@@ -3,7 +3,7 @@ import { ProvisionedThroughputExceededException } from '@aws-sdk/client-rekognit
 import type { Context, SQSRecord } from 'aws-lambda'
 import { v7 as uuidv7 } from 'uuid'
 import { buildApp } from '../../api/app.ts'
-import { failedMessages } from '../../local/poller.ts'
+import { failedMessages } from '../../packages/embedded-aws/index.ts'
 import type { Sleep } from '../../shared/aws.ts'
 import { ANALYSES, type ImageId, imageIdSchema } from '../../shared/image.ts'
 import { sweep } from '../../sweeper/sweep.ts'

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import * as z from 'zod'
-import { AwsError, type JsonService } from './aws-json.ts'
-import { readIfThere, type writeWhole } from './files.ts'
+import { readIfThere, type writeWhole } from '../files.ts'
+import { AwsError, type JsonService } from '../json.ts'
 
 /**
  * DynamoDB's time to live, which the emulator has not: developer guide, "Using time to live (TTL)". What is a matter of

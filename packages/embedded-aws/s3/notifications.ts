@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import type { CreatedObject } from './fauxqs.ts'
-import { invalidArgument, malformedXml, notImplemented, S3Error, s3Document } from './s3-answers.ts'
+import type { CreatedObject } from '../fauxqs.ts'
+import { invalidArgument, malformedXml, notImplemented, S3Error, s3Document } from './errors.ts'
 import { parseXml, type XmlElement, xml } from './xml.ts'
 
 /** One `QueueConfiguration` of a bucket (API reference, PutBucketNotificationConfiguration). */

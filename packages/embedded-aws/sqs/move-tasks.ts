@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { AwsError, type JsonService } from './aws-json.ts'
-import type { Clock } from './clock.ts'
-import type { FauxqsModules } from './fauxqs.ts'
+import type { Clock } from '../clock.ts'
+import type { FauxqsModules } from '../fauxqs.ts'
+import { AwsError, type JsonService } from '../json.ts'
 
 /**
  * SQS's redrive of dead letters, which the emulator lacks: API reference (2012-11-05), StartMessageMoveTask,

@@ -1,8 +1,8 @@
 import { createRequire } from 'node:module'
 import type { DatabaseSync } from 'node:sqlite'
 import { Readable } from 'node:stream'
-import { AwsError, type JsonService } from './aws-json.ts'
-import type { Storage } from './storage.ts'
+import { AwsError, type JsonService } from '../json.ts'
+import type { Storage } from '../storage.ts'
 
 /**
  * DynamoDB by the emulator's own modules, on SQLite in place of its LevelDB. LevelDB leaves out silently what it cannot

@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto'
-import { invalidArgument, S3Error, unknownKey } from './s3-answers.ts'
-import { type Credentials, isSame, signText } from './signature-v4.ts'
+import { type Credentials, isSame, signText } from '../signature-v4.ts'
+import { invalidArgument, S3Error, unknownKey } from './errors.ts'
 
 /** The value of a field by its lower-case name. */
 type Fields = (name: string) => string | undefined

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { compileEventPattern } from '../local/event-pattern.ts'
+import { compileEventPattern } from '../eventbridge/event-pattern.ts'
 
 const matches = (pattern: object, event: object) => compileEventPattern(JSON.stringify(pattern))(event)
 

@@ -1,5 +1,5 @@
 import { BlockList, isIP } from 'node:net'
-import { AwsError } from './aws-json.ts'
+import { AwsError } from '../json.ts'
 
 /**
  * Event patterns as EventBridge compiles and matches them. The rules and the words of the refusals are those of

@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events'
+import type { Clock } from '../clock.ts'
 import {
   type Connection,
   connectionOf,
@@ -6,7 +7,6 @@ import {
   type Endpoints,
   type HttpTarget,
 } from './api-destinations.ts'
-import type { Clock } from './clock.ts'
 
 /**
  * How the embedded EventBridge calls API destinations: with credentials, in turn, and again. The rules are those of the

@@ -1,5 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import * as z from 'zod'
+import { type Clock, machineClock } from '../clock.ts'
+import { readIfThere, writeWhole } from '../files.ts'
+import { AwsError, type JsonService } from '../json.ts'
+import { DiskFull } from '../storage.ts'
 import { createApiDestinationCalls, Undelivered } from './api-destination-calls.ts'
 import {
   apiDestinationOperations,
@@ -8,8 +12,6 @@ import {
   destinationSchema,
   httpParametersSchema,
 } from './api-destinations.ts'
-import { AwsError, type JsonService } from './aws-json.ts'
-import { type Clock, machineClock } from './clock.ts'
 import { compileEventPattern, isObject } from './event-pattern.ts'
 import {
   arn,
@@ -22,9 +24,7 @@ import {
   type Operation,
   operation,
   page,
-} from './eventbridge-input.ts'
-import { readIfThere, writeWhole } from './files.ts'
-import { DiskFull } from './storage.ts'
+} from './input.ts'
 
 /**
  * A stand-in for Amazon EventBridge: buses, rules with event patterns, and targets, which are SQS queues and API

@@ -1,7 +1,7 @@
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
-import { AwsError } from './aws-json.ts'
+import { AwsError } from './json.ts'
 
 /** What every service answers while the disk takes nothing more. It is no error that an SDK tries again at once. */
 export class DiskFull extends AwsError {

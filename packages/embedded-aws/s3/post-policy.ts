@@ -1,4 +1,4 @@
-import { S3Error } from './s3-answers.ts'
+import { S3Error } from './errors.ts'
 
 /**
  * What a form may hold by the policy that it brings along: developer guide, "POST Policy". Messages, and the order of

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { DatabaseSync } from 'node:sqlite'
-import { errorDocument, S3Error } from './s3-answers.ts'
+import { errorDocument, S3Error } from './s3/errors.ts'
 import { createStorage, DiskFull, type Storage } from './storage.ts'
 
 /** Who asked for something, as S3's events and answers name it. */

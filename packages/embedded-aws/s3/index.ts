@@ -5,17 +5,10 @@ import {
   type FauxqsModules,
   type NewObject,
   newRequestId,
-} from './fauxqs.ts'
-import { isFromPage } from './origins.ts'
-import {
-  malformedXml,
-  noSuchBucket,
-  notImplemented,
-  S3Error,
-  sendS3Error,
-  sendXml,
-  unknownKey,
-} from './s3-answers.ts'
+} from '../fauxqs.ts'
+import { isFromPage } from '../origins.ts'
+import type { Credentials } from '../signature-v4.ts'
+import { DiskFull } from '../storage.ts'
 import {
   type CorsRule,
   corsDocument,
@@ -24,7 +17,16 @@ import {
   NOT_ALLOWED,
   parseCors,
   preflight,
-} from './s3-cors.ts'
+} from './cors.ts'
+import {
+  malformedXml,
+  noSuchBucket,
+  notImplemented,
+  S3Error,
+  sendS3Error,
+  sendXml,
+  unknownKey,
+} from './errors.ts'
 import {
   eventMessage,
   notificationsDocument,
@@ -32,11 +34,9 @@ import {
   type QueueConfiguration,
   testMessage,
   wants,
-} from './s3-notifications.ts'
-import { postObject } from './s3-post.ts'
-import { verifyPresigned } from './s3-presigned.ts'
-import type { Credentials } from './signature-v4.ts'
-import { DiskFull } from './storage.ts'
+} from './notifications.ts'
+import { postObject } from './post.ts'
+import { verifyPresigned } from './presigned.ts'
 
 export interface S3Options {
   fauxqs: FauxqsModules

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { createEventBridge, type EventBridgeOptions } from '../local/eventbridge.ts'
+import { createEventBridge, type EventBridgeOptions } from '../eventbridge/index.ts'
 
 const region = 'eu-central-1'
 const accountId = '000000000000'

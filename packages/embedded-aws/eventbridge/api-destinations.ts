@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import * as z from 'zod'
-import { AwsError } from './aws-json.ts'
+import { AwsError } from '../json.ts'
 import {
   arn,
   checkQuota,
@@ -12,7 +12,7 @@ import {
   type Operation,
   operation,
   page,
-} from './eventbridge-input.ts'
+} from './input.ts'
 
 /**
  * Connections and API destinations of the embedded EventBridge. Names and limits are those of the API reference.

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
-import { S3Error } from './s3-answers.ts'
-import { type Credentials, encode, isSame, signRequest } from './signature-v4.ts'
+import { type Credentials, encode, isSame, signRequest } from '../signature-v4.ts'
+import { S3Error } from './errors.ts'
 
 /**
  * Verifies a presigned URL (S3 API reference, "Authenticating requests: using query parameters").

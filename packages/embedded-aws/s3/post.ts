@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { finished } from 'node:stream/promises'
 import { Busboy } from '@fastify/busboy'
-import type { NewObject } from './fauxqs.ts'
-import { invalidArgument, notImplemented, S3Error, sendXml } from './s3-answers.ts'
-import { checkPolicy, type PostForm } from './s3-post-policy.ts'
-import { verifyForm } from './s3-post-signature.ts'
-import type { Credentials } from './signature-v4.ts'
+import type { NewObject } from '../fauxqs.ts'
+import type { Credentials } from '../signature-v4.ts'
+import { invalidArgument, notImplemented, S3Error, sendXml } from './errors.ts'
+import { checkPolicy, type PostForm } from './post-policy.ts'
+import { verifyForm } from './post-signature.ts'
 import { xml } from './xml.ts'
 
 /**

@@ -1,4 +1,4 @@
-import { malformedXml, S3Error, s3Document } from './s3-answers.ts'
+import { malformedXml, S3Error, s3Document } from './errors.ts'
 import { parseXml, xml } from './xml.ts'
 
 /**

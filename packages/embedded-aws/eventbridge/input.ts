@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import { AwsError } from './aws-json.ts'
+import { AwsError } from '../json.ts'
 
 /** What operations of the embedded EventBridge have in common: names, pages, and how they refuse an input. */
 

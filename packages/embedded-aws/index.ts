@@ -1,0 +1,14 @@
+export { openDataFolder, UnusableFolder } from './data-folder.ts'
+export { readIfThere, writeWhole } from './files.ts'
+export { AwsError, type JsonService } from './json.ts'
+export { isKnownHost, UNKNOWN_HOST } from './origins.ts'
+export {
+  type BatchHandler,
+  type EventSourceMapping,
+  failedMessages,
+  startPoller,
+  toRecord,
+} from './poller.ts'
+export { type EmbeddedAws, type EmbeddedAwsOptions, startEmbeddedAws, startService } from './server.ts'
+export { type Credentials, encode, isSame, signRequest } from './signature-v4.ts'
+export { isDiskFull } from './storage.ts'
