@@ -36,6 +36,10 @@ function join(name: string, joined = new Set<string>()): string {
   )
 }
 
+/** The style of a page, with that which both have. */
+const styleOf = (name: string): string =>
+  read(`${name}.css`).replaceAll(/^@import "\.\/(.+)";$/gm, (_, shared: string) => read(shared))
+
 /** Of all that stands between the tags, white space too: that is what a browser hashes. */
 function hash(html: string, element: 'script' | 'style'): string {
   const text = new RegExp(`<${element}[^>]*>(.*?)</${element}>`, 's').exec(html)?.[1] ?? ''
@@ -75,7 +79,7 @@ export const loadDocs = (): Page => load('docs')
 function load(name: string, ...origins: string[]): Page {
   // Functions, because `$&` and the like in a replacement string have a meaning of their own.
   const html = read(`${name}.html`)
-    .replace('/*STYLE*/', () => read(`${name}.css`))
+    .replace('/*STYLE*/', () => styleOf(name))
     .replace('/*SCRIPT*/', () => join(`${name}.js`))
   return {
     html,
