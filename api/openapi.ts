@@ -9,9 +9,12 @@ import {
   imageIdSchema,
   labelSchema,
   metadataSchema,
+  originalKey,
   originalSchema,
+  previewKey,
   previewSchema,
   STATUSES,
+  thumbnailKey,
   thumbnailSchema,
 } from '../shared/image.ts'
 import { DETAIL_TYPES, EVENT_SOURCE, eventDetailSchema } from '../shared/messages.ts'
@@ -219,20 +222,24 @@ export function openApi({
           operationId: 'listImages',
           summary: 'List images',
           description: 'Newest first. A page may have fewer images than asked for; the end has no `cursor`.',
-          parameters: parametersOf(listSchema, {
-            limit: 'The most images of a page.',
-            cursor: 'Of the page before.',
-            status: 'Images in this state only.',
-            label:
-              'Images with this label only: a name as Rekognition gives it, in any case. Given several times, images with all of them.',
-            minConfidence: 'The least confidence of each label, in per cent.',
-            faces: 'Images with a face, or analysed images without one.',
-            emotion: 'Images with a face whose strongest emotion it is, in any case.',
-            failure: 'Images that failed with this code.',
-            filename: 'Images whose file name has this part, in any case.',
-            from: 'Images accepted at this time or later: a day (in UTC), or a time with its offset.',
-            to: 'Images accepted at this time or earlier; a day counts to its end.',
-          }),
+          parameters: parametersOf(
+            listSchema,
+            {
+              limit: 'The most images of a page.',
+              cursor: 'Of the page before.',
+              status: 'Images in this state only.',
+              label:
+                'Images with this label only: a name as Rekognition gives it, in any case. Given several times, images with all of them.',
+              minConfidence: 'The least confidence of each label, in per cent.',
+              faces: 'Images with a face, or analysed images without one.',
+              emotion: 'Images with a face whose strongest emotion it is, in any case.',
+              failure: 'Images that failed with this code.',
+              filename: 'Images whose file name has this part, in any case.',
+              from: 'Images accepted at this time or later: a day (in UTC), or a time with its offset.',
+              to: 'Images accepted at this time or earlier; a day counts to its end.',
+            },
+            { label: ['Person'], limit: 10 },
+          ),
           responses: {
             200: response('A page of images, without their results.', {
               schema: ref('ImagePage'),
@@ -249,11 +256,15 @@ export function openApi({
           summary: 'List labels',
           description:
             'The names of labels that images have, in alphabetical order. A page may have fewer names than asked for; the end has no `cursor`.',
-          parameters: parametersOf(labelsSchema, {
-            prefix: 'Names that begin so only, in any case.',
-            limit: 'The most names of a page.',
-            cursor: 'Of the page before.',
-          }),
+          parameters: parametersOf(
+            labelsSchema,
+            {
+              prefix: 'Names that begin so only, in any case.',
+              limit: 'The most names of a page.',
+              cursor: 'Of the page before.',
+            },
+            { prefix: 'p' },
+          ),
           responses: {
             200: response('A page of names.', { schema: ref('LabelPage'), example: examples.LABEL_PAGE }),
             ...problems('INVALID_PARAMETER'),
@@ -311,9 +322,13 @@ export function openApi({
           operationId: 'getImage',
           summary: 'Get the record of an image',
           parameters: [
-            ...parametersOf(waitSchema, {
-              wait: `Seconds to wait for the end of the analysis. The answer comes as soon as the image is finished, at the latest after ${maxWaitSeconds} s.`,
-            }),
+            ...parametersOf(
+              waitSchema,
+              {
+                wait: `Seconds to wait for the end of the analysis. The answer comes as soon as the image is finished, at the latest after ${maxWaitSeconds} s.`,
+              },
+              { wait: 20 },
+            ),
             {
               name: 'If-None-Match',
               in: 'header',
@@ -358,7 +373,7 @@ export function openApi({
           summary: 'Get the thumbnail',
           description: 'JPEG, 128 × 128, upright.',
           responses: {
-            ...presigned(),
+            ...presigned(thumbnailKey(examples.IMAGE_ID)),
             ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
           },
         },
@@ -372,7 +387,7 @@ export function openApi({
           description:
             'JPEG of the whole upright picture, at most 1,600 pixels a side; 404 where previews are off.',
           responses: {
-            ...presigned(),
+            ...presigned(previewKey(examples.IMAGE_ID)),
             ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
           },
         },
@@ -385,7 +400,7 @@ export function openApi({
           summary: 'Get the original',
           description: 'As an attachment under its own name.',
           responses: {
-            ...presigned(),
+            ...presigned(originalKey(examples.IMAGE_ID)),
             ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
           },
         },
@@ -533,19 +548,31 @@ const IMAGE_ID = {
 
 const ref = (name: string): Json => ({ $ref: `#/components/schemas/${name}` })
 
-/** @param headers names; one that is not always there ends with a question mark */
+/**
+ * @param headers names; one that is not always there ends with a question mark
+ * @param location an example of that header
+ */
 function response(
   description: string,
   {
     type = 'application/json',
     headers = [],
+    location,
     ...media
-  }: { type?: string; schema?: Json; example?: unknown; examples?: Json; headers?: string[] } = {},
+  }: {
+    type?: string
+    schema?: Json
+    example?: unknown
+    examples?: Json
+    headers?: string[]
+    location?: string
+  } = {},
 ): Json {
   const named = ['X-Request-Id', ...headers].map((header) => {
     const name = header.replace('?', '')
     // What is referred to cannot be said to be required; so it is repeated.
-    return [name, { ...HEADERS[name as keyof typeof HEADERS], required: name === header }]
+    const example = name === 'Location' && location !== undefined ? { example: location } : {}
+    return [name, { ...HEADERS[name as keyof typeof HEADERS], required: name === header, ...example }]
   })
   return {
     description,
@@ -554,11 +581,14 @@ function response(
   }
 }
 
-const presigned = (): Json => ({
+const presigned = (key: string): Json => ({
   200: response('With `Accept: application/json`, a URL that is good for some minutes.', {
     schema: ref('Presigned'),
   }),
-  302: response('To a URL that is good for some minutes.', { headers: ['Location'] }),
+  302: response('To a URL that is good for some minutes.', {
+    headers: ['Location'],
+    location: `https://image-analyzer-images.s3.us-east-1.amazonaws.com/${key}?X-Amz-Signature=5f1d`,
+  }),
 })
 
 /** What EventBridge sends to an API destination: its envelope, with the project's detail in it. */
@@ -612,10 +642,11 @@ function inline(schema: z.ZodType): Json {
   return rest
 }
 
-/** Query parameters; each has to be described. */
+/** Query parameters; each has to be described. Those with an example are in the code that the reference shows. */
 function parametersOf<T extends z.ZodObject>(
   schema: T,
   descriptions: Record<keyof T['shape'], string>,
+  given: Partial<Record<keyof T['shape'], unknown>> = {},
 ): Json[] {
   const properties = inline(schema)['properties'] as Record<string, Json>
   return Object.entries(properties).map(([name, property]) => ({
@@ -623,6 +654,7 @@ function parametersOf<T extends z.ZodObject>(
     in: 'query',
     description: descriptions[name],
     schema: property,
+    ...(given[name] === undefined ? {} : { example: given[name] }),
   }))
 }
 

@@ -1,11 +1,24 @@
-import { readFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { type ServerType, serve } from '@hono/node-server'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import addFormats from 'ajv-formats'
 import type { Browser, Page } from 'playwright-core'
+import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { type ApiDeps, buildApp } from '../api/app.ts'
+import { IMAGE_ID } from '../api/examples.ts'
+import { openApi } from '../api/openapi.ts'
+import { type System, startSystem } from '../local/system.ts'
+import { ANALYSES } from '../shared/image.ts'
+import { codeOf } from '../web/docs-code.js'
 import { CHROMIUM, skippedWithoutBrowser, startBrowser } from './browser.ts'
-import { startTestSystem, type TestSystem } from './context.ts'
+import { MADE_UP_ANSWERS, startTestSystem, type TestSystem } from './context.ts'
+import { skipped, without } from './tools.ts'
 
 const photo = `${import.meta.dirname}/fixtures/grace-hopper.jpg`
 const axe = readFileSync(new URL(import.meta.resolve('axe-core/axe.min.js')), 'utf8')
@@ -78,6 +91,25 @@ describe.skipIf(CHROMIUM === undefined)(`the API reference at /docs${skippedWith
     expect(trouble).toEqual([])
   })
 
+  it('shows code for its own address, in the language that was chosen last', async () => {
+    const { page, trouble, app } = await open({}, 'light')
+    const document = await (await app.request('/openapi.json')).json()
+    const base = page.url().replace(/docs$/, '')
+    const shown = (id: string) => route(page, id).locator('.code pre:visible').allTextContents()
+    const code = (method: string, path: string) => codeOf(document, base, method, path)
+    const submit = code('post', '/images')
+    expect(await shown('submitImage')).toEqual([submit['curl']])
+    await route(page, 'submitImage').getByRole('radio', { name: 'curl' }).focus()
+    await page.keyboard.press('ArrowRight')
+    expect(await shown('submitImage')).toEqual([submit['JavaScript']])
+    expect(await shown('getImage')).toEqual([code('get', '/images/{imageId}')['JavaScript']])
+    await page.keyboard.press('ArrowRight')
+    await page.reload()
+    await page.locator('article').first().waitFor()
+    expect(await shown('submitImage')).toEqual([submit['Python']])
+    expect(trouble).toEqual([])
+  })
+
   it('sends what is tried', async () => {
     const { page, trouble } = await open({}, 'light')
     await route(page, 'submitImage').getByText('Try it').click()
@@ -121,4 +153,178 @@ describe.skipIf(CHROMIUM === undefined)(`the API reference at /docs${skippedWith
       expect(trouble).toEqual([])
     },
   )
+})
+
+/** What runs the code of a language, which is its last argument. */
+const PROGRAMS = {
+  curl: ['sh', '-c'],
+  JavaScript: [process.execPath, '--input-type=module', '-e'],
+  Python: ['python3', '-c'],
+} as const
+type Language = keyof typeof PROGRAMS
+const LANGUAGES: [Language, string[]][] = [
+  ['curl', without('curl')],
+  ['JavaScript', []],
+  ['Python', without('python3')],
+]
+const LIMITS = {
+  maxImageBytes: 1,
+  maxUploadBytes: 1,
+  maxWaitSeconds: 20,
+  heic: false,
+  analyses: [...ANALYSES],
+}
+const SECRETS = { TOKEN: 'secret', AWS_ACCESS_KEY_ID: 'key', AWS_SECRET_ACCESS_KEY: 'x' }
+
+interface Document extends Record<string, unknown> {
+  paths: Record<string, Record<string, unknown>>
+}
+
+let running: System
+beforeAll(async () => {
+  // With recordings, so that there is a person in the photo.
+  const env = { REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', RECORDINGS: MADE_UP_ANSWERS }
+  running = await startSystem(env, { info: () => {}, warn: () => {}, error: () => {} })
+})
+afterAll(() => running?.stop())
+
+describe.each(LANGUAGES)('an example in %s', (language, lacking) => {
+  const local = it.skipIf(lacking.length > 0)
+  const note = skipped(lacking)
+  let folder: string
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'image-analyzer-docs-'))
+    copyFileSync(photo, join(folder, 'grace-hopper.jpg'))
+  })
+  afterAll(() => rmSync(folder, { recursive: true }))
+
+  /** Its output. */
+  async function run(code: string): Promise<string> {
+    const [program, ...args] = PROGRAMS[language]
+    const env = { ...process.env, ...SECRETS, AWS_REGION: 'eu-central-1', AWS_SESSION_TOKEN: 'session' }
+    const child = spawn(program, [...args, code], { cwd: folder, env })
+    let [output, errors] = ['', '']
+    child.stdout.on('data', (chunk) => {
+      output += chunk
+    })
+    child.stderr.on('data', (chunk) => {
+      errors += chunk
+    })
+    const status = await new Promise((resolve, reject) => child.once('error', reject).once('close', resolve))
+    if (status !== 0) throw new Error(`${code}\nexit ${status}: ${errors}${output}`)
+    return output
+  }
+
+  local(`runs and is answered as the document says${note}`, async () => {
+    const document = (await (await fetch(new URL('openapi.json', running.url))).json()) as Document
+    const ajv = new Ajv2020({ strict: false })
+    addFormats.default(ajv)
+    ajv.addSchema(document, 'openapi.json')
+    const base = new URL('.', running.url).href
+    const tried = new Set<string>()
+
+    function outputOf(method: string, path: string, imageId: string): Promise<string> {
+      tried.add(`${method} ${path}`)
+      return run((codeOf(document, base, method, path)[language] ?? '').replaceAll(IMAGE_ID, imageId))
+    }
+    /** The body, which is held against the document. */
+    async function answer(
+      status: number,
+      method: string,
+      path: string,
+      imageId = '',
+      type = 'application/json',
+    ) {
+      const output = await outputOf(method, path, imageId)
+      const [head = '', body = ''] =
+        language === 'curl' ? output.split('\r\n\r\n').slice(-2) : [output.slice(0, 3), output.slice(4)]
+      expect(/\d{3}/.exec(head)?.[0], output).toBe(String(status))
+      if (status === 204) return
+      const where = ['paths', path, method, 'responses', status, 'content', type, 'schema']
+      const pointer = where.map((part) => encodeURIComponent(String(part).replaceAll('/', '~1'))).join('/')
+      const value = type === 'text/html' ? body : JSON.parse(body)
+      const fits = ajv.compile({ $ref: `openapi.json#/${pointer}` })
+      expect(fits(value), `${method} ${path}: ${ajv.errorsText(fits.errors)}`).toBe(true)
+      return value
+    }
+
+    const one = '/images/{imageId}'
+    const { imageId } = await answer(202, 'post', '/images')
+    expect(await answer(200, 'get', one, imageId)).toMatchObject({
+      ...{ imageId, status: 'completed', original: { filename: 'grace-hopper.jpg' } },
+    })
+    expect((await answer(200, 'get', '/images')).items).toMatchObject([{ imageId }])
+    expect((await answer(200, 'get', '/labels')).items).toContainEqual({ name: 'Person' })
+    expect(await answer(200, 'get', `${one}/event`, imageId)).toMatchObject({ detail: { imageId } })
+    for (const [name, file, width] of [
+      ['thumbnail', 'thumbnail.jpg', 128],
+      ['preview', 'preview.jpg', 512],
+      ['original', 'original', 512],
+    ] as const) {
+      await outputOf('get', `${one}/${name}`, imageId)
+      expect((await sharp(readFileSync(join(folder, file))).metadata()).width).toBe(width)
+    }
+    expect(await answer(201, 'post', '/uploads')).toMatchObject({ status: 'awaiting_upload' })
+
+    const broken = { method: 'POST', body: readFileSync(photo).subarray(0, 30_000) }
+    const failed = (await (
+      await fetch(new URL('images', base), { ...broken, headers: { 'content-type': 'image/jpeg' } })
+    ).json()) as { imageId: string }
+    expect(await answer(200, 'get', one, failed.imageId)).toMatchObject({ status: 'failed' })
+    expect(await answer(202, 'post', `${one}/retry`, failed.imageId)).toMatchObject({
+      imageId: failed.imageId,
+    })
+    await answer(204, 'delete', one, imageId)
+    for (const path of ['/health', '/openapi.json']) await answer(200, 'get', path)
+    for (const path of ['/docs', '/']) await answer(200, 'get', path, '', 'text/html')
+
+    const all = Object.entries(document.paths).flatMap(([path, item]) =>
+      Object.keys(item)
+        .filter((key) => key !== 'parameters')
+        .map((method) => `${method} ${path}`),
+    )
+    expect([...tried].sort()).toEqual(all.sort())
+  })
+
+  local(`proves who asks, to the API and not to the bucket${note}`, async () => {
+    const seen: Record<string, IncomingHttpHeaders> = {}
+    const listen = async (server: Server): Promise<string> => {
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      onTestFinished(() => void server.close().closeAllConnections())
+      return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+    }
+    const bucket = await listen(
+      createServer((request, response) => {
+        seen['bucket'] = request.headers
+        response.end('image')
+      }),
+    )
+    const base = await listen(
+      createServer((request, response) => {
+        seen['api'] = request.headers
+        response.writeHead(302, { location: `${bucket}thumbnails/1.jpg` }).end()
+      }),
+    )
+    const code = (auth: 'jwt' | 'iam') =>
+      codeOf(openApi({ ...LIMITS, auth }), base, 'get', '/images/{imageId}/thumbnail')[language]
+    await run(code('jwt') ?? '')
+    expect(seen['api']?.authorization).toBe('Bearer secret')
+    expect(seen['bucket']).toBeDefined()
+    expect(seen['bucket']?.authorization).toBeUndefined()
+    expect(readFileSync(join(folder, 'thumbnail.jpg'), 'utf8')).toBe('image')
+
+    // Only curl signs without a library; it asks for the bucket's URL and does not follow it.
+    delete seen['bucket']
+    expect(code('iam') !== undefined).toBe(language === 'curl')
+    if (language !== 'curl') return
+    await run(code('iam') ?? '')
+    expect(seen['api']).toMatchObject({
+      authorization: expect.stringMatching(
+        /^AWS4-HMAC-SHA256 Credential=key\/\d{8}\/eu-central-1\/execute-api\//,
+      ),
+      'x-amz-security-token': 'session',
+      accept: 'application/json',
+    })
+    expect(seen['bucket']).toBeUndefined()
+  })
 })

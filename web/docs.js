@@ -1,4 +1,6 @@
-// The API reference: openapi.json as a page, and a form to try each route with. Text only ever becomes text nodes.
+// The API reference: openapi.json as a page, with code for each route and a form to try it. Text only ever becomes
+// text nodes.
+import { codeOf } from './docs-code.js'
 
 /** @typedef {any} Json a part of the document, which is what the API says it is */
 
@@ -183,6 +185,7 @@ function article(id, method, path, operation, callable) {
     h('p.route', {}, h(`span.method.${method}`, {}, method.toUpperCase()), ' ', h('code', {}, path)),
     ...prose(operation.description),
   ]
+  if (callable) parts.push(codeBlock(id, method, path))
   if (parameters.length > 0)
     parts.push(h('h3', {}, 'Parameters'), table(parameters.map((/** @type {Json} */ one) => [one.name, one])))
   if (Object.keys(content).length > 0) {
@@ -210,7 +213,71 @@ function article(id, method, path, operation, callable) {
     )
   }
   if (callable) parts.push(tryIt(method, path, operation))
-  return h('article', { 'aria-labelledby': id }, ...parts)
+  return h('article.panel', { 'aria-labelledby': id }, ...parts)
+}
+
+const REMEMBERED = 'language'
+
+/** The language that was chosen last; a browser may forbid to remember it. */
+let language = 'curl'
+try {
+  language = localStorage.getItem(REMEMBERED) ?? language
+} catch {}
+
+/** @param {string} chosen */
+function speak(chosen) {
+  language = chosen
+  try {
+    localStorage.setItem(REMEMBERED, chosen)
+  } catch {}
+  showLanguage()
+}
+
+/** In every block that has the language; the others show their first. */
+function showLanguage() {
+  for (const block of document.querySelectorAll('.code')) {
+    const radios = [...block.querySelectorAll('input')]
+    for (const radio of radios) radio.checked = radio.value === language
+    if (!radios.some((radio) => radio.checked) && radios[0]) radios[0].checked = true
+    for (const pre of block.querySelectorAll('pre'))
+      pre.hidden = pre.dataset['language'] !== radios.find((radio) => radio.checked)?.value
+  }
+}
+
+/**
+ * A program for each language, of which one is shown. Radio buttons bring their own keys.
+ *
+ * @param {string} id
+ * @param {string} method
+ * @param {string} path
+ */
+function codeBlock(id, method, path) {
+  const programs = Object.entries(codeOf(api, new URL('.', location.href).href, method, path))
+  const choice = h('fieldset', {}, h('legend.unseen', {}, 'Language of the example'))
+  const copy = h('button.quiet.small', { type: 'button', 'aria-label': 'Copy the example' }, 'Copy')
+  const block = h('div.code', {}, h('div.code-head', {}, choice, copy))
+  for (const [name, text] of programs) {
+    const radio = h('input', { type: 'radio', name: `language-${id}`, value: name })
+    radio.addEventListener('change', () => {
+      const { top } = block.getBoundingClientRect()
+      speak(name)
+      // Blocks above have changed their height; the one in use stays where it is.
+      scrollBy(0, block.getBoundingClientRect().top - top)
+    })
+    choice.append(h('label', {}, radio, h('span', {}, name)))
+    block.append(h('pre', { tabindex: 0, 'data-language': name, 'aria-label': `${name} example` }, text))
+  }
+  copy.addEventListener('click', async () => {
+    const text = block.querySelector('pre:not([hidden])')?.textContent ?? ''
+    copy.textContent = await navigator.clipboard.writeText(text).then(
+      () => 'Copied',
+      () => 'Not copied',
+    )
+    setTimeout(() => {
+      copy.textContent = 'Copy'
+    }, 2_000)
+  })
+  return block
 }
 
 /**
@@ -266,7 +333,7 @@ function tryIt(method, path, operation) {
     if (types.length > 1) choose()
     else file.hidden = true
   }
-  form.append(h('button', {}, 'Send'), output)
+  form.append(h('button.button', {}, 'Send'), output)
   form.addEventListener('submit', (event) => {
     event.preventDefault()
     send(method, path, new FormData(form)).then(
@@ -326,19 +393,37 @@ function authentication() {
   const schemes = Object.values(api.components.securitySchemes)
   return schemes.map((scheme) => {
     if (scheme.scheme !== 'bearer')
-      return h('section.auth', {}, h('strong', {}, 'Signed requests'), ...prose(scheme.description))
+      return h('section.panel', {}, h('strong', {}, 'Signed requests'), ...prose(scheme.description))
     const input = /** @type {HTMLInputElement} */ (h('input', { type: 'password', autocomplete: 'off' }))
     input.addEventListener('input', () => {
       token = input.value.trim()
     })
     const form = h('form', {}, h('label', {}, h('span', {}, 'Bearer token'), input))
     form.addEventListener('submit', (event) => event.preventDefault())
-    return h('section.auth', {}, form)
+    return h(
+      'section.panel',
+      {},
+      form,
+      h(
+        'p.muted',
+        {},
+        'It goes with what is tried here. Examples read it from the variable ',
+        h('code', {}, 'TOKEN'),
+        '.',
+      ),
+    )
   })
 }
 
 function render() {
-  const nav = h('div')
+  const nav = /** @type {HTMLDetailsElement} */ (h('details', {}, h('summary', {}, 'All routes')))
+  // On a phone the list would fill the first screen; beside the text it is open, without a way to close it.
+  const wide = matchMedia('(min-width: 821px)')
+  const unfold = () => {
+    nav.open = wide.matches
+  }
+  wide.addEventListener('change', unfold)
+  unfold()
   const articles = []
   for (const { name } of api.tags) {
     nav.append(h('h2', {}, name))
@@ -369,6 +454,7 @@ function render() {
       ...authentication(),
       ...articles,
     )
+  showLanguage()
   // What the address names was not there yet when the browser looked for it.
   document.getElementById(location.hash.slice(1))?.scrollIntoView()
 }
