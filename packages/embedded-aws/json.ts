@@ -10,3 +10,15 @@ export class AwsError extends Error {
 
 /** A service on the JSON protocol: the operation is what follows the dot in `X-Amz-Target`. */
 export type JsonService = (operation: string, input: Record<string, unknown>) => Promise<object>
+
+export const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** @returns undefined for what is no JSON */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

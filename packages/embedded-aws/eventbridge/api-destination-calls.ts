@@ -1,12 +1,8 @@
 import { setMaxListeners } from 'node:events'
 import type { Clock } from '../clock.ts'
-import {
-  type Connection,
-  connectionOf,
-  type Destination,
-  type Endpoints,
-  type HttpTarget,
-} from './api-destinations.ts'
+import { Undelivered } from './errors.ts'
+import { type Connection, connectionOf, type Destination, type State } from './state.ts'
+import type { Target } from './targets.ts'
 
 /**
  * How the embedded EventBridge calls API destinations: with credentials, in turn, and again. The rules are those of the
@@ -37,15 +33,6 @@ const FIXED_HEADERS = {
   'accept-encoding': 'gzip,deflate',
 }
 
-/** Why a target has not got its event, as the attributes of a dead letter say it. */
-export class Undelivered extends Error {
-  readonly attributes: Record<string, string>
-  constructor(code: string, message: string, more: Record<string, string> = {}) {
-    super(message)
-    this.attributes = { ERROR_CODE: code, ERROR_MESSAGE: message, ...more }
-  }
-}
-
 /** One call that failed. */
 interface Failure {
   reason: string
@@ -56,13 +43,13 @@ interface Failure {
 
 export interface ApiDestinationCalls {
   /** Calls until the endpoint has taken the event. @throws Undelivered */
-  deliver: (target: HttpTarget, body: string) => Promise<void>
+  deliver: (target: Target, body: string) => Promise<void>
   /** Gives up what is on its way. */
   stop: () => void
 }
 
 export function createApiDestinationCalls(
-  state: () => Endpoints,
+  state: () => State,
   { elapsed, sleep }: Clock,
 ): ApiDestinationCalls {
   const stopping = new AbortController()
@@ -72,7 +59,7 @@ export function createApiDestinationCalls(
   const nextCalls = new Map<string, number>()
   let onTheWay = 0
 
-  async function deliver(target: HttpTarget, body: string): Promise<void> {
+  async function deliver(target: Target, body: string): Promise<void> {
     if (onTheWay >= MAX_ON_THE_WAY)
       throw new Undelivered('THROTTLING', `${MAX_ON_THE_WAY} events are on their way already.`)
     onTheWay += 1
@@ -83,7 +70,7 @@ export function createApiDestinationCalls(
     }
   }
 
-  async function callUntilTaken(target: HttpTarget, body: string): Promise<void> {
+  async function callUntilTaken(target: Target, body: string): Promise<void> {
     const { MaximumRetryAttempts = MAX_RETRIES, MaximumEventAgeInSeconds = MAX_AGE_SECONDS } =
       target.RetryPolicy ?? {}
     const expires = elapsed() + MaximumEventAgeInSeconds * 1000
@@ -113,7 +100,7 @@ export function createApiDestinationCalls(
   }
 
   /** Looks both up for each call: a connection made anew, or a destination deleted, counts at once. */
-  async function callInTurn(target: HttpTarget, body: string): Promise<Failure | undefined> {
+  async function callInTurn(target: Target, body: string): Promise<Failure | undefined> {
     const destination = state().apiDestinations.find(({ Arn }) => Arn === target.Arn)
     if (destination === undefined)
       throw new Undelivered('NO_RESOURCE', `There is no API destination ${target.Arn}.`)
@@ -130,7 +117,7 @@ export function createApiDestinationCalls(
   async function call(
     { InvocationEndpoint }: Destination,
     { Auth }: Connection,
-    parameters: NonNullable<HttpTarget['HttpParameters']>,
+    parameters: NonNullable<Target['HttpParameters']>,
     body: string,
   ): Promise<Failure | undefined> {
     const url = new URL(InvocationEndpoint)

@@ -1,5 +1,5 @@
 import { BlockList, isIP } from 'node:net'
-import { AwsError } from '../json.ts'
+import { AwsError, isObject } from '../json.ts'
 
 /**
  * Event patterns as EventBridge compiles and matches them. The rules and the words of the refusals are those of
@@ -34,9 +34,6 @@ const MAX_BRANCHES = 1_000
 function refuse(reason: string): never {
   throw new AwsError('InvalidEventPatternException', `Event pattern is not valid. Reason: ${reason}`)
 }
-
-export const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** @throws AwsError InvalidEventPatternException, which names what is wrong or not supported */
 export function compileEventPattern(text: string): EventMatcher {
