@@ -4,17 +4,15 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { type Built, buildFunction } from '../build/build.ts'
 import { type FunctionName, ROOT } from '../build/bundle.ts'
 import { type Running, startFunction } from '../build/check.ts'
-import type { Arch } from '../build/sharp.ts'
 import { makeZip, unzip } from '../build/zip.ts'
 import { startTestSystem } from './context.ts'
 import { QUARTERS } from './heic-files.ts'
 import { lambdaCases } from './lambda-cases.ts'
 import { skipped } from './tools.ts'
+import { builtZips, HERE } from './zips.ts'
 
 /** Those of the system; the fourth zip is an example's. */
 const FUNCTIONS = ['api', 'worker', 'sweeper'] satisfies FunctionName[]
-/** The only one whose worker can be loaded here. */
-const HERE: Arch = process.arch === 'arm64' ? 'arm64' : 'x64'
 
 it('a zip runs on the Node of Lambda, in an environment that has nothing of this one', async () => {
   const zip = makeZip({
@@ -33,7 +31,7 @@ describe.skipIf(lacking.length > 0)(`the zips${skipped(lacking)}`, () => {
   const built = new Map<string, Built>()
   const running: [string, Running][] = []
   beforeAll(async () => {
-    for (const name of FUNCTIONS) built.set(name, await buildFunction(name, HERE, () => {}))
+    for (const one of await builtZips()) built.set(one.name, one)
   })
   afterAll(async () => {
     await Promise.all(running.map(([, one]) => one.stop()))

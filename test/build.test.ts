@@ -19,9 +19,8 @@ import { checkBinaries, startFunction } from '../build/check.ts'
 import { type Arch, sharpFor } from '../build/sharp.ts'
 import { makeZip, unzip } from '../build/zip.ts'
 import { copyProject } from './copy.ts'
+import { builtZips, HERE } from './zips.ts'
 
-/** The only one whose worker can be loaded here. */
-const HERE: Arch = process.arch === 'arm64' ? 'arm64' : 'x64'
 const OTHER: Arch = HERE === 'x64' ? 'arm64' : 'x64'
 
 let built: Built[]
@@ -31,7 +30,6 @@ const find = (name: FunctionName, among = built): Built => {
   if (found === undefined) throw new Error(`${name} is not built.`)
   return found
 }
-const print = (line: string): boolean => process.stdout.write(`build: ${line}\n`)
 
 it('npm run build really runs: what it cannot do is no success', async () => {
   const run = promisify(execFile)(process.execPath, ['run.js', 'build/build.ts', '--arch', 'abacus'], {
@@ -45,9 +43,7 @@ it('npm run build really runs: what it cannot do is no success', async () => {
 
 describe('npm run build', () => {
   beforeAll(async () => {
-    // Throws where a zip does not load outside of the repository or answers an event wrongly, and where sharp's binaries
-    // cannot be fetched.
-    built = await buildAll(HERE, print)
+    built = await builtZips()
   })
 
   it('makes a zip of every function that loads outside of the repository and answers events', () => {
@@ -92,7 +88,7 @@ describe('npm run build', () => {
     expect(worker.zip.length).toBeLessThan(12_000_000)
     expect(said).toContain(`not loading worker.zip: its binaries are for linuxmusl-${OTHER}`)
 
-    const forLambda = makeZip((await sharpFor(OTHER, 'glibc', print)).files)
+    const forLambda = makeZip((await sharpFor(OTHER, 'glibc', () => {})).files)
     checkBinaries(forLambda, OTHER, 'glibc')
     expect(() => checkBinaries(forLambda, OTHER, 'musl')).toThrow(`is not made for linuxmusl-${OTHER}`)
   })

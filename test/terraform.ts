@@ -1,9 +1,8 @@
-import { existsSync, globSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { inject } from 'vitest'
 import { ROOT } from '../build/bundle.ts'
 import { copyModule } from '../build/terraform.ts'
-import { until } from './until.ts'
+import { madeOnce } from './once.ts'
 
 export interface PlannedResource {
   address: string
@@ -53,19 +52,10 @@ export const RENDERED = join('tests', 'rendered.tftest.hcl')
 
 /** Its plans, by the names of their runs: made once for all test files, since that takes many seconds. */
 export async function renderPlans(): Promise<Plans> {
-  const folder = inject('sharedFolder')
-  const file = join(folder, 'plans.json')
-  try {
-    mkdirSync(join(folder, 'plans'))
-    const made = await render().catch((error) => ({ failed: String(error) }))
-    writeFileSync(`${file}.part`, JSON.stringify(made))
-    renameSync(`${file}.part`, file)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    await until('another test file has made the plans', async () => existsSync(file) || undefined, 120_000)
-  }
-  const { failed, ...plans } = JSON.parse(readFileSync(file, 'utf8'))
-  if (failed !== undefined) throw new Error(failed)
+  const folder = await madeOnce('plans', async (folder) =>
+    writeFileSync(join(folder, 'plans.json'), JSON.stringify(await render())),
+  )
+  const plans = JSON.parse(readFileSync(join(folder, 'plans.json'), 'utf8'))
   const made = Object.entries(plans).map(([name, resources]) => [
     name,
     new Plan(resources as PlannedResource[]),

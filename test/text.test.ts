@@ -11,8 +11,6 @@ import sharp from 'sharp'
 import { afterAll, describe, expect, it } from 'vitest'
 import { createRekognition } from '../local/rekognition.ts'
 import { createVision, isInstalled, TEXT_MODEL_VERSION, type Vision } from '../packages/vision/index.ts'
-import { finished } from './context.ts'
-import { post, start } from './started.ts'
 import { skipped } from './tools.ts'
 import { withSdk } from './vision-sdk.ts'
 
@@ -269,15 +267,4 @@ it('DetectText asks the models to read alone, and labels and faces never to read
   await service('DetectLabels', { Image })
   await service('DetectFaces', { Image })
   expect(asked).toEqual(['read', 'see'])
-})
-
-const what = `npm start with REKOGNITION=local reads what is written in a picture${skipped(lacking)}`
-it.skipIf(lacking.length > 0)(what, async () => {
-  const system = await start({ REKOGNITION: 'local' })
-  expect(system.output()).toContain('expressions, text;')
-  const imageId = await post(system.url, text, '?analyses=text')
-  const record = await finished(system.url, imageId)
-  expect(record).toMatchObject({ status: 'completed', textModelVersion: TEXT_MODEL_VERSION })
-  expect(named('LINE', record['rekognitionTextDetections'] as TextDetection[])).toEqual(LINES)
-  expect(await system.end('SIGINT')).toBe(0)
 })

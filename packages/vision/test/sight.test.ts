@@ -78,6 +78,11 @@ describe.skipIf(folder === undefined)(`with its models${lacking}`, () => {
       expect(Math.abs((point?.x ?? 0) - (twin.width - x)) / side, named).toBeLessThan(0.06)
       expect(Math.abs((point?.y ?? 0) - y) / side, named).toBeLessThan(0.06)
     }
+    const x = (type: string) => other.landmarks.find((landmark) => landmark.type === type)?.x ?? Number.NaN
+    for (const side of ['left', 'right']) {
+      expect(x(`${side}Pupil`)).toBeGreaterThan(x(`${side}EyeLeft`))
+      expect(x(`${side}Pupil`)).toBeLessThan(x(`${side}EyeRight`))
+    }
     expect(Math.abs(other.pose.yaw + face.pose.yaw)).toBeLessThan(4)
     expect(Math.abs(other.pose.roll + face.pose.roll)).toBeLessThan(4)
     const [one, two] = [confidences(seen), confidences(twin)]

@@ -1,0 +1,26 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Built, buildAll } from '../build/build.ts'
+import type { Arch } from '../build/sharp.ts'
+import { madeOnce } from './once.ts'
+
+/** The only one whose worker can be loaded here. */
+export const HERE: Arch = process.arch === 'arm64' ? 'arm64' : 'x64'
+
+/**
+ * The zips for this machine, built once for all test files.
+ *
+ * @throws Error where one does not load outside of the repository or answers an event wrongly, and where sharp's
+ *   binaries cannot be fetched
+ */
+export async function builtZips(): Promise<Built[]> {
+  const print = (line: string): boolean => process.stdout.write(`build: ${line}\n`)
+  const folder = await madeOnce('zips', async (folder) => {
+    const built = await buildAll(HERE, print)
+    for (const { name, zip } of built) writeFileSync(join(folder, `${name}.zip`), zip)
+    const rest = built.map(({ name, metafile }) => ({ name, metafile }))
+    writeFileSync(join(folder, 'built.json'), JSON.stringify(rest))
+  })
+  const built: Omit<Built, 'zip'>[] = JSON.parse(readFileSync(join(folder, 'built.json'), 'utf8'))
+  return built.map((one) => ({ ...one, zip: readFileSync(join(folder, `${one.name}.zip`)) }))
+}
