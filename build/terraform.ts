@@ -1,7 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { cpSync, globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { type ChildProcess, type ChildProcessByStdio, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cpSync, globSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { delimiter, join, resolve } from 'node:path'
+import type { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import { isDeepStrictEqual } from 'node:util'
 import { FUNCTIONS, type FunctionName, ROOT } from './bundle.ts'
 
@@ -48,6 +51,11 @@ export interface Copy {
   /** The copy of the module, initialised. */
   folder: string
   terraform: (args: string[], env?: Record<string, string>) => Promise<Outcome>
+  /**
+   * From now on one process of the AWS provider serves all commands, and has `env` instead of theirs. Otherwise Terraform
+   * starts one twice for each run of a test, which is half of its work.
+   */
+  serveProvider: (env?: Record<string, string>) => Promise<void>
   remove: () => void
 }
 
@@ -70,8 +78,30 @@ export async function copyModule(
   }
 
   const running = new Set<ChildProcess>()
+  let served: Record<string, string> = {}
   const terraform = (args: string[], env: Record<string, string> = {}): Promise<Outcome> =>
-    run('terraform', args, folder, env, running)
+    ended(begin('terraform', args, folder, { ...env, ...served }, running))
+  const serveProvider = async (env: Record<string, string> = {}): Promise<void> => {
+    // By version and platform. Without a glob, which does not look into a linked folder.
+    let provider = join(folder, '.terraform/providers/registry.terraform.io/hashicorp/aws')
+    for (let depth = 0; depth < 2; depth += 1) provider = join(provider, readdirSync(provider)[0] ?? '')
+    const program = readdirSync(provider).find((name) => name.startsWith('terraform-provider-aws')) ?? ''
+    const child = begin(join(provider, program), ['-debug'], folder, env, running)
+    let said = ''
+    const attach = await new Promise<string>((resolve, reject) => {
+      // Read to its end: what writes to a closed pipe is ended.
+      child.stdout.setEncoding('utf8').on('data', (text) => {
+        said += text
+        // The one line that it gives for a shell.
+        const [, line] = /^\s*TF_REATTACH_PROVIDERS='(.+)'$/m.exec(said) ?? []
+        if (line !== undefined) resolve(line)
+      })
+      child.stderr.resume()
+      child.once('error', reject)
+      child.once('close', () => reject(new Error(`The AWS provider ended before it was ready: ${said}`)))
+    })
+    served = { TF_REATTACH_PROVIDERS: attach }
+  }
   const remove = (): void => {
     // A test that was given up leaves terraform at work, which has started a provider: the whole group goes.
     for (const { pid } of running) if (pid !== undefined) process.kill(-pid, 'SIGKILL')
@@ -80,45 +110,42 @@ export async function copyModule(
   const plugins = findPlugins()
   const init = await terraform(['init', '-input=false', ...(plugins ? [`-plugin-dir=${plugins}`] : [])])
   if (init.status !== 0) throw new Error(`terraform init failed: ${init.stderr}`)
-  return { folder, terraform, remove }
+  return { folder, terraform, serveProvider, remove }
 }
 
-function run(
+/** A program in a process group of its own. */
+function begin(
   program: string,
   args: string[],
   cwd: string,
   env: Record<string, string>,
   running: Set<ChildProcess>,
-): Promise<Outcome> {
+): ChildProcessByStdio<null, Readable, Readable> {
   // Nothing of this machine's AWS: the caller says what is needed.
   const inherited = Object.entries(process.env).filter(([name]) => !/^(AWS_|TF_)/.test(name))
   // Terraform and its provider are short runs of Go, a third of whose work is to collect garbage.
   const uncollected = { GOGC: 'off', GOMEMLIMIT: '1GiB' }
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, {
-      cwd,
-      env: {
-        ...{ ...uncollected, ...Object.fromEntries(inherited) },
-        ...{ TF_IN_AUTOMATION: '1', TF_CLI_ARGS: '-no-color', ...env },
-      },
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true,
-    })
-    running.add(child)
-    let stdout = ''
-    let stderr = ''
-    child.stdout.setEncoding('utf8').on('data', (text) => {
-      stdout += text
-    })
-    child.stderr.setEncoding('utf8').on('data', (text) => {
-      stderr += text
-    })
-    child.once('error', reject)
-    child.once('close', (status) => {
-      running.delete(child)
-      resolve({ status, stdout, stderr })
-    })
+  const child = spawn(program, args, {
+    cwd,
+    env: {
+      ...{ ...uncollected, ...Object.fromEntries(inherited) },
+      ...{ TF_IN_AUTOMATION: '1', TF_CLI_ARGS: '-no-color', ...env },
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
   })
+  running.add(child)
+  child.once('close', () => running.delete(child))
+  return child
+}
+
+async function ended(child: ChildProcessByStdio<null, Readable, Readable>): Promise<Outcome> {
+  const [stdout, stderr, [status]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'close'),
+  ])
+  return { status, stdout, stderr }
 }
 
 /** What a plan would change. */

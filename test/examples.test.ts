@@ -10,6 +10,7 @@ describe.skipIf(lacking.length > 0)(
     let copy: Copy
     beforeAll(async () => {
       copy = await copyModule('examples/subscribers')
+      await copy.serveProvider()
     })
     afterAll(() => copy?.remove())
 

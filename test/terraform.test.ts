@@ -97,6 +97,7 @@ async function deploy(): Promise<Deployment> {
     if (moto.exitCode !== null) throw new Error(`moto_server ended with ${moto.exitCode}.`)
     return (await fetch(`${endpoint}/moto-api/`).catch(() => undefined))?.ok || undefined
   })
+  await copy.serveProvider(env)
   return {
     copy,
     endpoint,
@@ -115,6 +116,7 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
     // Goes on while the tests here run.
     if (lackingMoto.length === 0) await deployment()
     copy = await copyModule()
+    await copy.serveProvider()
     plans = await renderPlans()
   })
   afterAll(() => copy?.remove())
@@ -285,36 +287,37 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
 
 describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(lackingMoto)}`, () => {
   let copy: Copy
+  /** Without the state of what is deployed. */
+  let other: Copy
   let endpoint: string
   let env: Record<string, string>
+
+  beforeAll(async () => {
+    ;({ copy, endpoint, env } = await deployment())
+    other = await copyModule()
+    await other.serveProvider(env)
+  })
+  afterAll(() => other?.remove())
 
   it.each([
     // Within LocalStack's containers localhost is the container.
     ['localstack', 'http://localhost.localstack.cloud:4566'],
     ['ministack', 'http://localhost:4566'],
   ])('can be planned for %s, whose functions and callers reach it by one name', async (emulator, name) => {
-    const { env } = await deployment()
-    const other = await copyModule()
-    try {
-      const { status, stdout, stderr } = await other.terraform(
-        ['plan', '-input=false', `-var-file=emulators/${emulator}.tfvars`],
-        env,
-      )
-      expect(status, stderr).toBe(0)
-      expect(stdout).toMatch(/Plan: \d\d to add, 0 to change, 0 to destroy/)
-      // From there a browser has the page; tests/settings.tftest.hcl says that the functions have the same name.
-      expect(/allowed_origins += \[\s+\+ "(.+)"/.exec(stdout)?.[1]).toBe(name)
-      // Over plain HTTP it would shut everybody out.
-      expect(stdout).not.toContain('TlsOnly')
-    } finally {
-      other.remove()
-    }
+    const { status, stdout, stderr } = await other.terraform(
+      ['plan', '-input=false', `-var-file=emulators/${emulator}.tfvars`],
+      env,
+    )
+    expect(status, stderr).toBe(0)
+    expect(stdout).toMatch(/Plan: \d\d to add, 0 to change, 0 to destroy/)
+    // From there a browser has the page; tests/settings.tftest.hcl says that the functions have the same name.
+    expect(/allowed_origins += \[\s+\+ "(.+)"/.exec(stdout)?.[1]).toBe(name)
+    // Over plain HTTP it would shut everybody out.
+    expect(stdout).not.toContain('TlsOnly')
   })
 
   it('is applied in one go', async () => {
-    const { applied, ...deployed } = await deployment()
-    ;({ copy, endpoint, env } = deployed)
-    const { status, stdout, stderr } = await applied
+    const { status, stdout, stderr } = await (await deployment()).applied
     expect(status, stderr).toBe(0)
     expect(stdout).toContain('anybody on the internet may upload images')
     expect(stdout).toMatch(/Apply complete! Resources: \d+ added, 0 changed, 0 destroyed/)

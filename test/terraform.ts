@@ -66,6 +66,7 @@ export async function renderPlans(): Promise<Plans> {
 async function render(): Promise<Record<string, PlannedResource[]>> {
   const copy = await copyModule()
   try {
+    await copy.serveProvider()
     const args = ['test', '-json', '-verbose', `-filter=${RENDERED}`]
     const { status, stdout, stderr } = await copy.terraform(args)
     if (status !== 0) throw new Error(`terraform test failed: ${stderr}${stdout}`)
