@@ -12,8 +12,10 @@ const [file = '', ...args] = process.argv.slice(2)
 // Glibc keeps an arena for each thread, in which libvips leaves holes: with two of them `npm start` grows a third as
 // much and stays there (the worker on AWS has the same, infrastructure/worker.tf). And what is larger than a megabyte
 // goes back when it is freed, a tenth of the peak over the worst pictures. Glibc reads both when a process begins.
-const env = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '1000000', ...process.env }
+// Other programs soon end, and would take a twelfth longer.
+const sparing = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '1000000' }
 const decodes = ['local/main.ts', 'local/rekognition-main.ts'].includes(file)
+const env = { ...(decodes && sparing), ...process.env }
 const isLate = decodes && process.platform === 'linux' && !process.env.MALLOC_ARENA_MAX
 
 if (major > 22 || (major === 22 && minor >= 18)) {

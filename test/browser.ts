@@ -23,7 +23,13 @@ export const startBrowser = (...more: string[]): Promise<Browser> =>
     executablePath: CHROMIUM ?? '',
     timeout: LONGEST_MS,
     args: [
-      ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
+      ...[
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-software-rasterizer',
+        '--disable-quic',
+        '--no-first-run',
+      ],
       ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
       ...more,
     ],
