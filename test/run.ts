@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,32 +16,40 @@ let passed = 0
 let failed = 0
 let skipped = 0
 
-function check(name: string, command: string, args: string[]): boolean {
-  console.log(`\n— ${name}`)
-  const { status } = spawnSync(command, args, {
+/** Prints what a check says when it ends, so that those which run beside it do not mix with it; or as it comes. */
+async function check(name: string, command: string, args: string[], asItComes = false): Promise<boolean> {
+  const child = spawn(command, args, {
     cwd: root,
-    stdio: 'inherit',
+    stdio: ['ignore', asItComes ? 'inherit' : 'pipe', asItComes ? 'inherit' : 'pipe'],
     shell: process.platform === 'win32',
   })
+  let said = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream?.setEncoding('utf8').on('data', (text) => {
+      said += text
+    })
+  const [status] = await once(child, 'close')
+  console.log(`\n— ${name}: ${status === 0 ? 'passed' : 'failed'}\n${said}`)
   return status === 0
 }
 
-for (const [name, command, args] of [
-  ['types', 'tsc', []],
-  ['types of the page', 'tsc', ['-p', 'web']],
-  ['lint', 'biome', ['check', '--error-on-warnings', '.']],
-] as const) {
-  if (check(name, bin(command), [...args])) passed += 1
-  else failed += 1
-}
-
-const green = check('tests', bin('vitest'), [
+const checks = [
+  check('types', bin('tsc'), []),
+  check('types of the page', bin('tsc'), ['-p', 'web']),
+  check('lint', bin('biome'), ['check', '--error-on-warnings', '.']),
+]
+const tests = [
   'run',
   '--reporter=default',
   '--reporter=json',
   `--outputFile.json=${report}`,
   ...process.argv.slice(2),
-])
+]
+const green = await check('tests', bin('vitest'), tests, true)
+for (const isGreen of await Promise.all(checks)) {
+  if (isGreen) passed += 1
+  else failed += 1
+}
 const list = (what: string, names: string[]): void => {
   if (names.length > 0) console.log(`\n${what}:\n  ${names.join('\n  ')}`)
 }
