@@ -5,7 +5,6 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { type Clock, machineClock } from './clock.ts'
 import { createDynamoDb } from './dynamodb/index.ts'
-import { createTimeToLive } from './dynamodb/time-to-live.ts'
 import { createEventBridge } from './eventbridge/index.ts'
 import { loadFauxqs, newRequestId } from './fauxqs.ts'
 import { writeWhole } from './files.ts'
@@ -14,7 +13,7 @@ import { isFromPage, isKnownHost, UNKNOWN_HOST } from './origins.ts'
 import { S3Error, sendS3Error } from './s3/errors.ts'
 import { createS3 } from './s3/index.ts'
 import type { Credentials } from './signature-v4.ts'
-import { createMessageMover } from './sqs/move-tasks.ts'
+import { createMessageMover } from './sqs/index.ts'
 import { DiskFull } from './storage.ts'
 
 /** The account of every emulated resource: what the emulators behind this endpoint put into their ARNs. */
@@ -76,9 +75,8 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
   const fauxqs = await loadFauxqs(options)
   const { storage } = fauxqs
   const write: typeof writeWhole = (file, content) => storage.guard(() => writeWhole(file, content))
-  const dynamoDb = createDynamoDb(storage, region, ACCOUNT_ID)
-  const timeToLive = createTimeToLive({
-    dynamoDb,
+  const dynamoDb = createDynamoDb({
+    ...{ region, accountId: ACCOUNT_ID, storage },
     file: join(folder, 'ttl.json'),
     write,
     now: options.now ?? (() => new Date()),
@@ -112,10 +110,8 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     if (isRefused(request, response, allowedHosts)) return
     if (writes(request, operation) && storage.isFull()) refuse(new DiskFull(), request, response)
     else if (service !== undefined) void answerJson(service, operation, request, response)
-    else if (name.startsWith('DynamoDB') && timeToLive.operations.has(operation))
-      void answerJson(timeToLive.service, operation, request, response, DYNAMODB_JSON)
     else if (name.startsWith('DynamoDB'))
-      void answerJson(dynamoDb, operation, request, response, DYNAMODB_JSON)
+      void answerJson(dynamoDb.service, operation, request, response, DYNAMODB_JSON)
     else if (name === 'AmazonSQS' && mover.operations.has(operation))
       void answerJson(mover.service, operation, request, response, SQS_JSON)
     else if (name === 'AmazonSQS') fauxqs.handle(request, response)
@@ -129,7 +125,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
   return {
     endpoint,
     recoverQueue: (queue) => fauxqs.recoverQueue(queue),
-    expireItems: timeToLive.expire,
+    expireItems: dynamoDb.expire,
     stop: async () => {
       await close(server)
       // Its dead letters go to the queues, which are still there.

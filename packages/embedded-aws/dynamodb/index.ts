@@ -1,214 +1,54 @@
-import { createRequire } from 'node:module'
-import type { DatabaseSync } from 'node:sqlite'
-import { Readable } from 'node:stream'
-import { AwsError, type JsonService } from '../json.ts'
+import type { writeWhole } from '../files.ts'
+import type { JsonService } from '../json.ts'
 import type { Storage } from '../storage.ts'
+import { createDynalite } from './dynalite.ts'
+import { isNamed } from './errors.ts'
+import { expireTable } from './expiry.ts'
+import type { Operation } from './operation.ts'
+import { describeTimeToLive } from './operations/describe-time-to-live.ts'
+import { updateTimeToLive } from './operations/update-time-to-live.ts'
+import { describe, openTimesToLive } from './state.ts'
+
+export interface DynamoDb {
+  service: JsonService
+  /** Deletes what has expired by now, until the signal is aborted. */
+  expire: (signal?: AbortSignal) => Promise<void>
+}
+
+/** What the emulator has not. What is a matter of days on AWS is done at the next call of `expire`. */
+const TIME_TO_LIVE = new Map<string, Operation>(
+  Object.entries({ UpdateTimeToLive: updateTimeToLive, DescribeTimeToLive: describeTimeToLive }),
+)
 
 /**
- * DynamoDB by the emulator's own modules, on SQLite in place of its LevelDB. LevelDB leaves out silently what it cannot
- * read, goes on behind half a record when the disk was full, and has no transactions: an item and its index entries were
- * several writes. Here an operation is one transaction, since none of its steps waits for anything.
+ * DynamoDB: the emulator's operations, and time to live.
+ *
+ * @param options.file where it is remembered which tables have a time to live
+ * @throws Error when the file of an earlier run cannot be read
  */
-const OPERATIONS = new Set(
-  'BatchGetItem BatchWriteItem CreateTable DeleteItem DeleteTable DescribeTable GetItem ListTables ListTagsOfResource PutItem Query Scan TagResource UntagResource UpdateItem UpdateTable'.split(
-    ' ',
-  ),
-)
-const READS = /^(BatchGet|Describe|Get|List|Query|Scan)/
-
-type Callback = (error: unknown, value?: unknown) => void
-type Action = (store: object, input: object, callback: Callback) => void
-
-interface Validation {
-  types: object
-  custom: (input: object, store: object) => string | undefined
-}
-interface Validations {
-  checkTypes: (input: object, types: object) => object
-  checkValidations: (input: object, types: object, custom: Validation['custom'], store: object) => void
-}
-
-export function createDynamoDb(storage: Storage, region: string, accountId: string): JsonService {
-  const store = createStore(storage, region, accountId)
-  const load = createRequire(import.meta.resolve('dynalite'))
-  const { checkTypes, checkValidations }: Validations = load('./validations')
-
-  return async (operation, input) => {
-    if (!OPERATIONS.has(operation))
-      throw new AwsError('UnknownOperationException', `The embedded DynamoDB has no ${operation}.`)
-    const module = `${operation.charAt(0).toLowerCase()}${operation.slice(1)}`
-    const { types, custom }: Validation = load(`./validations/${module}`)
-    const action: Action = load(`./actions/${module}`)
-    try {
-      const checked = checkTypes(input, types)
-      checkValidations(checked, types, custom, store)
-      if (!READS.test(operation)) return storage.atomically(() => atOnce(action, store, checked))
-      return await new Promise<object>((resolve, reject) =>
-        action(store, checked, (error, result) => (error ? reject(error) : resolve(result as object))),
-      )
-    } catch (error) {
-      throw refusalOf(error) ?? error
-    }
-  }
-}
-
-function atOnce(action: Action, store: object, input: object): object {
-  let outcome: { error: unknown; result: unknown } | undefined
-  action(store, input, (error, result) => {
-    outcome = { error, result }
-  })
-  if (outcome === undefined) throw new Error('A write did not end at once, so it is no transaction.')
-  if (outcome.error) throw outcome.error
-  // The tagging operations answer with nothing.
-  return outcome.result || {}
-}
-
-/** @returns what DynamoDB itself would refuse, as the emulator throws it */
-function refusalOf(error: unknown): AwsError | undefined {
-  const { statusCode, body } = error as {
-    statusCode?: number
-    body?: { __type: string; message?: string; Message?: string }
-  }
-  if (statusCode === undefined || body === undefined) return undefined
-  return new AwsError(body.__type, body.message ?? body.Message ?? '', statusCode)
-}
-
-const LONGEST_ITEM_BYTES = 409_600
-
-/** The emulator's store, with its names. */
-function createStore({ database, guard }: Storage, region: string, accountId: string): object {
-  database.exec(`CREATE TABLE IF NOT EXISTS dynamodb (
-    space TEXT NOT NULL,
-    key TEXT NOT NULL,
-    value TEXT NOT NULL,
-    PRIMARY KEY (space, key)
-  )`)
-  const spaces = new Map<string, ReturnType<typeof createSpace>>()
-  const space = (name: string): ReturnType<typeof createSpace> => {
-    const known = spaces.get(name) ?? createSpace(database, guard, name)
-    spaces.set(name, known)
-    return known
-  }
-  const index = (kind: string, table: string, name: string) => `index-${kind.toLowerCase()}~${table}~${name}`
-  const tableDb = { ...space('table'), awsAccountId: accountId, awsRegion: region }
-
-  /** With `false`, as the emulator calls it then, also a table that is being made or deleted. */
-  function getTable(name: string, ...[first, second]: [Callback] | [false, Callback]): void {
-    const callback = first === false ? second : first
-    tableDb.get(name, (error, found) => {
-      const table = found as { TableStatus: string } | undefined
-      const changes = ['CREATING', 'DELETING'].includes(table?.TableStatus ?? '')
-      if (error) callback?.(error)
-      else if (table === undefined || (first !== false && changes))
-        callback?.(tableNotFound(name, first === false))
-      else callback?.(null, table)
-    })
-  }
-
+export function createDynamoDb(options: {
+  region: string
+  accountId: string
+  storage: Storage
+  file: string
+  write: typeof writeWhole
+  now: () => Date
+}): DynamoDb {
+  const { region, accountId, storage, file, write, now } = options
+  const dynamoDb = createDynalite(storage, region, accountId)
+  const times = openTimesToLive(file, write)
+  const context = { dynamoDb, now, times }
   return {
-    options: { createTableMs: 0, deleteTableMs: 0, updateTableMs: 0, maxItemSize: LONGEST_ITEM_BYTES },
-    tableDb,
-    getTable,
-    getItemDb: (table: string) => space(`item-${table}`),
-    deleteItemDb: (table: string, callback: Callback) => space(`item-${table}`).clear(callback),
-    getIndexDb: (kind: string, table: string, name: string) => space(index(kind, table, name)),
-    deleteIndexDb: (kind: string, table: string, name: string, callback: Callback) =>
-      space(index(kind, table, name)).clear(callback),
-    getTagDb: (table: string) => space(`tag-${table}`),
-    deleteTagDb: (table: string, callback: Callback) => space(`tag-${table}`).clear(callback),
-  }
-}
-
-function tableNotFound(name: string, named: boolean): Error {
-  const message = `Requested resource not found${named ? `: Table: ${name} not found` : ''}`
-  const __type = 'com.amazonaws.dynamodb.v20120810#ResourceNotFoundException'
-  return Object.assign(new Error(message), {
-    name: 'NotFoundError',
-    statusCode: 400,
-    body: { __type, message },
-  })
-}
-
-interface Range {
-  gt?: string
-  gte?: string
-  lt?: string
-  lte?: string
-  reverse?: boolean
-  /** Less than 0: no limit. */
-  limit?: number
-}
-type Change = { type: 'put' | 'del'; key: string; value?: unknown }
-
-/** Rows that are read at a time: few operations want more than a page. */
-const ROWS = 100
-/** Behind every key. */
-const LAST = '\u{10ffff}'
-/** SQLite compares UTF-8 byte by byte, so nothing is between a text and the same with this behind it. */
-const NEXT = '\0'
-
-/** Keys and values of one table, of its index or of its tags. */
-function createSpace(database: DatabaseSync, guard: Storage['guard'], name: string) {
-  const select = database.prepare('SELECT value FROM dynamodb WHERE space = ? AND key = ?')
-  const insert = database.prepare('INSERT OR REPLACE INTO dynamodb (space, key, value) VALUES (?, ?, ?)')
-  const remove = database.prepare('DELETE FROM dynamodb WHERE space = ? AND key = ?')
-  const removeAll = database.prepare('DELETE FROM dynamodb WHERE space = ?')
-  const ordered = (order: 'ASC' | 'DESC') =>
-    database.prepare(
-      `SELECT key, value FROM dynamodb WHERE space = ? AND key >= ? AND key < ? ORDER BY key ${order} LIMIT ?`,
-    )
-  const upwards = ordered('ASC')
-  const downwards = ordered('DESC')
-
-  /** Calls back before it returns, and within it: what a caller does then is a part of the same transaction. */
-  const answer = (callback: Callback, work: () => unknown): void => {
-    let value: unknown
-    try {
-      value = guard(work)
-    } catch (error) {
-      callback(error)
-      return
-    }
-    callback(null, value)
-  }
-  const write = ({ type, key, value }: Change): unknown =>
-    type === 'put' ? insert.run(name, key, JSON.stringify(value)) : remove.run(name, key)
-
-  function* rows({ gt, gte = '', lt = LAST, lte, reverse = false, limit = -1 }: Range) {
-    let from = gt === undefined ? gte : gt + NEXT
-    let to = lte === undefined ? lt : lte + NEXT
-    for (let left = limit < 0 ? Number.POSITIVE_INFINITY : limit; left > 0; left -= ROWS) {
-      const statement = reverse ? downwards : upwards
-      const found = statement.all(name, from, to, Math.min(left, ROWS))
-      yield* found.map(({ key, value }) => ({ key: String(key), value: String(value) }))
-      const last = found.at(-1)
-      if (last === undefined || found.length < ROWS) return
-      if (reverse) to = String(last['key'])
-      else from = String(last['key']) + NEXT
-    }
-  }
-  const streamOf = <T>(range: Range = {}, wanted: (row: { key: string; value: string }) => T): Readable =>
-    Readable.from(
-      (function* () {
-        for (const row of rows(range)) yield wanted(row)
-      })(),
-    )
-
-  return {
-    get: (key: string, callback: Callback) =>
-      answer(callback, () => {
-        const row = select.get(name, key)
-        return row === undefined ? undefined : JSON.parse(String(row['value']))
-      }),
-    put: (key: string, value: unknown, callback: Callback) =>
-      answer(callback, () => write({ type: 'put', key, value })),
-    del: (key: string, callback: Callback) => answer(callback, () => write({ type: 'del', key })),
-    batch: (changes: Change[], callback: Callback) => answer(callback, () => changes.forEach(write)),
-    clear: (callback: Callback) => answer(callback, () => removeAll.run(name)),
-    createKeyStream: (range?: Range) => streamOf(range, ({ key }) => key),
-    createValueStream: (range?: Range) => streamOf(range, ({ value }) => JSON.parse(value)),
-    /** One operation at a time needs no locks. */
-    lock: (_key: string, work: (release: (callback: Callback) => Callback) => void) =>
-      work((callback) => callback),
+    service: async (name, input) => TIME_TO_LIVE.get(name)?.(input, context) ?? dynamoDb(name, input),
+    expire: async (signal) => {
+      for (const name of times.tables()) {
+        const table = await describe(dynamoDb, name).catch((error) => {
+          if (isNamed(error, 'ResourceNotFoundException')) return {}
+          throw error
+        })
+        const attribute = times.attributeOf(table)
+        if (attribute !== undefined) await expireTable(context, table, attribute, signal)
+      }
+    },
   }
 }

@@ -1,0 +1,73 @@
+import { createRequire } from 'node:module'
+import { AwsError, type JsonService } from '../json.ts'
+import type { Storage } from '../storage.ts'
+import { type Callback, createStore } from './store.ts'
+
+/**
+ * DynamoDB by the emulator's own modules, on SQLite in place of its LevelDB. LevelDB leaves out silently what it cannot
+ * read, goes on behind half a record when the disk was full, and has no transactions: an item and its index entries were
+ * several writes. Here an operation is one transaction, since none of its steps waits for anything.
+ */
+const OPERATIONS = new Set(
+  'BatchGetItem BatchWriteItem CreateTable DeleteItem DeleteTable DescribeTable GetItem ListTables ListTagsOfResource PutItem Query Scan TagResource UntagResource UpdateItem UpdateTable'.split(
+    ' ',
+  ),
+)
+const READS = /^(BatchGet|Describe|Get|List|Query|Scan)/
+
+type Action = (store: object, input: object, callback: Callback) => void
+
+interface Validation {
+  types: object
+  custom: (input: object, store: object) => string | undefined
+}
+interface Validations {
+  checkTypes: (input: object, types: object) => object
+  checkValidations: (input: object, types: object, custom: Validation['custom'], store: object) => void
+}
+
+/** The operations of the emulator. */
+export function createDynalite(storage: Storage, region: string, accountId: string): JsonService {
+  const store = createStore(storage, region, accountId)
+  const load = createRequire(import.meta.resolve('dynalite'))
+  const { checkTypes, checkValidations }: Validations = load('./validations')
+
+  return async (operation, input) => {
+    if (!OPERATIONS.has(operation))
+      throw new AwsError('UnknownOperationException', `The embedded DynamoDB has no ${operation}.`)
+    const module = `${operation.charAt(0).toLowerCase()}${operation.slice(1)}`
+    const { types, custom }: Validation = load(`./validations/${module}`)
+    const action: Action = load(`./actions/${module}`)
+    try {
+      const checked = checkTypes(input, types)
+      checkValidations(checked, types, custom, store)
+      if (!READS.test(operation)) return storage.atomically(() => atOnce(action, store, checked))
+      return await new Promise<object>((resolve, reject) =>
+        action(store, checked, (error, result) => (error ? reject(error) : resolve(result as object))),
+      )
+    } catch (error) {
+      throw refusalOf(error) ?? error
+    }
+  }
+}
+
+function atOnce(action: Action, store: object, input: object): object {
+  let outcome: { error: unknown; result: unknown } | undefined
+  action(store, input, (error, result) => {
+    outcome = { error, result }
+  })
+  if (outcome === undefined) throw new Error('A write did not end at once, so it is no transaction.')
+  if (outcome.error) throw outcome.error
+  // The tagging operations answer with nothing.
+  return outcome.result || {}
+}
+
+/** @returns what DynamoDB itself would refuse, as the emulator throws it */
+function refusalOf(error: unknown): AwsError | undefined {
+  const { statusCode, body } = error as {
+    statusCode?: number
+    body?: { __type: string; message?: string; Message?: string }
+  }
+  if (statusCode === undefined || body === undefined) return undefined
+  return new AwsError(body.__type, body.message ?? body.Message ?? '', statusCode)
+}

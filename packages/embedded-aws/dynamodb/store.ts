@@ -1,0 +1,145 @@
+import type { DatabaseSync } from 'node:sqlite'
+import { Readable } from 'node:stream'
+import type { Storage } from '../storage.ts'
+
+export type Callback = (error: unknown, value?: unknown) => void
+
+const LONGEST_ITEM_BYTES = 409_600
+
+/** The emulator's store, with its names. */
+export function createStore({ database, guard }: Storage, region: string, accountId: string): object {
+  database.exec(`CREATE TABLE IF NOT EXISTS dynamodb (
+    space TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (space, key)
+  )`)
+  const spaces = new Map<string, ReturnType<typeof createSpace>>()
+  const space = (name: string): ReturnType<typeof createSpace> => {
+    const known = spaces.get(name) ?? createSpace(database, guard, name)
+    spaces.set(name, known)
+    return known
+  }
+  const index = (kind: string, table: string, name: string) => `index-${kind.toLowerCase()}~${table}~${name}`
+  const tableDb = { ...space('table'), awsAccountId: accountId, awsRegion: region }
+
+  /** With `false`, as the emulator calls it then, also a table that is being made or deleted. */
+  function getTable(name: string, ...[first, second]: [Callback] | [false, Callback]): void {
+    const callback = first === false ? second : first
+    tableDb.get(name, (error, found) => {
+      const table = found as { TableStatus: string } | undefined
+      const changes = ['CREATING', 'DELETING'].includes(table?.TableStatus ?? '')
+      if (error) callback?.(error)
+      else if (table === undefined || (first !== false && changes))
+        callback?.(tableNotFound(name, first === false))
+      else callback?.(null, table)
+    })
+  }
+
+  return {
+    options: { createTableMs: 0, deleteTableMs: 0, updateTableMs: 0, maxItemSize: LONGEST_ITEM_BYTES },
+    tableDb,
+    getTable,
+    getItemDb: (table: string) => space(`item-${table}`),
+    deleteItemDb: (table: string, callback: Callback) => space(`item-${table}`).clear(callback),
+    getIndexDb: (kind: string, table: string, name: string) => space(index(kind, table, name)),
+    deleteIndexDb: (kind: string, table: string, name: string, callback: Callback) =>
+      space(index(kind, table, name)).clear(callback),
+    getTagDb: (table: string) => space(`tag-${table}`),
+    deleteTagDb: (table: string, callback: Callback) => space(`tag-${table}`).clear(callback),
+  }
+}
+
+function tableNotFound(name: string, named: boolean): Error {
+  const message = `Requested resource not found${named ? `: Table: ${name} not found` : ''}`
+  const __type = 'com.amazonaws.dynamodb.v20120810#ResourceNotFoundException'
+  return Object.assign(new Error(message), {
+    name: 'NotFoundError',
+    statusCode: 400,
+    body: { __type, message },
+  })
+}
+
+interface Range {
+  gt?: string
+  gte?: string
+  lt?: string
+  lte?: string
+  reverse?: boolean
+  /** Less than 0: no limit. */
+  limit?: number
+}
+type Change = { type: 'put' | 'del'; key: string; value?: unknown }
+
+/** Rows that are read at a time: few operations want more than a page. */
+const ROWS = 100
+/** Behind every key. */
+const LAST = '\u{10ffff}'
+/** SQLite compares UTF-8 byte by byte, so nothing is between a text and the same with this behind it. */
+const NEXT = '\0'
+
+/** Keys and values of one table, of its index or of its tags. */
+function createSpace(database: DatabaseSync, guard: Storage['guard'], name: string) {
+  const select = database.prepare('SELECT value FROM dynamodb WHERE space = ? AND key = ?')
+  const insert = database.prepare('INSERT OR REPLACE INTO dynamodb (space, key, value) VALUES (?, ?, ?)')
+  const remove = database.prepare('DELETE FROM dynamodb WHERE space = ? AND key = ?')
+  const removeAll = database.prepare('DELETE FROM dynamodb WHERE space = ?')
+  const ordered = (order: 'ASC' | 'DESC') =>
+    database.prepare(
+      `SELECT key, value FROM dynamodb WHERE space = ? AND key >= ? AND key < ? ORDER BY key ${order} LIMIT ?`,
+    )
+  const upwards = ordered('ASC')
+  const downwards = ordered('DESC')
+
+  /** Calls back before it returns, and within it: what a caller does then is a part of the same transaction. */
+  const answer = (callback: Callback, work: () => unknown): void => {
+    let value: unknown
+    try {
+      value = guard(work)
+    } catch (error) {
+      callback(error)
+      return
+    }
+    callback(null, value)
+  }
+  const write = ({ type, key, value }: Change): unknown =>
+    type === 'put' ? insert.run(name, key, JSON.stringify(value)) : remove.run(name, key)
+
+  function* rows({ gt, gte = '', lt = LAST, lte, reverse = false, limit = -1 }: Range) {
+    let from = gt === undefined ? gte : gt + NEXT
+    let to = lte === undefined ? lt : lte + NEXT
+    for (let left = limit < 0 ? Number.POSITIVE_INFINITY : limit; left > 0; left -= ROWS) {
+      const statement = reverse ? downwards : upwards
+      const found = statement.all(name, from, to, Math.min(left, ROWS))
+      yield* found.map(({ key, value }) => ({ key: String(key), value: String(value) }))
+      const last = found.at(-1)
+      if (last === undefined || found.length < ROWS) return
+      if (reverse) to = String(last['key'])
+      else from = String(last['key']) + NEXT
+    }
+  }
+  const streamOf = <T>(range: Range = {}, wanted: (row: { key: string; value: string }) => T): Readable =>
+    Readable.from(
+      (function* () {
+        for (const row of rows(range)) yield wanted(row)
+      })(),
+    )
+
+  return {
+    get: (key: string, callback: Callback) =>
+      answer(callback, () => {
+        const row = select.get(name, key)
+        return row === undefined ? undefined : JSON.parse(String(row['value']))
+      }),
+    put: (key: string, value: unknown, callback: Callback) =>
+      answer(callback, () => write({ type: 'put', key, value })),
+    del: (key: string, callback: Callback) => answer(callback, () => write({ type: 'del', key })),
+    batch: (changes: Change[], callback: Callback) => answer(callback, () => changes.forEach(write)),
+    clear: (callback: Callback) => answer(callback, () => removeAll.run(name)),
+    createKeyStream: (range?: Range) => streamOf(range, ({ key }) => key),
+    createValueStream: (range?: Range) => streamOf(range, ({ value }) => JSON.parse(value)),
+    /** One operation at a time needs no locks. */
+    lock: (_key: string, work: (release: (callback: Callback) => Callback) => void) =>
+      work((callback) => callback),
+  }
+}
