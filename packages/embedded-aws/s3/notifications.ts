@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import type { CreatedObject } from '../fauxqs.ts'
+import { DiskFull } from '../storage.ts'
 import { invalidArgument, malformedXml, notImplemented, S3Error, s3Document } from './errors.ts'
+import type { Context } from './operation.ts'
+import { type CreatedObject, NOTIFICATION } from './state.ts'
 import { parseXml, type XmlElement, xml } from './xml.ts'
 
 /** One `QueueConfiguration` of a bucket (API reference, PutBucketNotificationConfiguration). */
@@ -128,7 +130,22 @@ export const testMessage = (Bucket: string, requestId: string): string =>
     HostId: requestId,
   })
 
-export const wants = (configuration: QueueConfiguration, { how, key }: CreatedObject): boolean =>
+/** Sends what a bucket's notifications say of a new object; a queue that has gone costs its own message only. */
+export function announce({ fauxqs, region, onDropped }: Context, object: CreatedObject): void {
+  const kept = (fauxqs.bucketSettings.get(object.bucket, NOTIFICATION) ?? []) as QueueConfiguration[]
+  for (const configuration of kept) {
+    if (!wants(configuration, object)) continue
+    try {
+      fauxqs.send(configuration.Queue, eventMessage(object, configuration.Id, region))
+    } catch (reason) {
+      // Then the object is not kept either.
+      if (reason instanceof DiskFull) throw reason
+      onDropped({ eventId: object.requestId, targetArn: configuration.Queue, reason })
+    }
+  }
+}
+
+const wants = (configuration: QueueConfiguration, { how, key }: CreatedObject): boolean =>
   configuration.Event.some(
     (event) => event === `s3:ObjectCreated:${how}` || event === 's3:ObjectCreated:*',
   ) &&
@@ -136,7 +153,7 @@ export const wants = (configuration: QueueConfiguration, { how, key }: CreatedOb
   key.endsWith(configuration.suffix ?? '')
 
 /** The message for one object (user guide, "Event message structure"). */
-export function eventMessage(object: CreatedObject, configurationId: string, awsRegion: string): string {
+function eventMessage(object: CreatedObject, configurationId: string, awsRegion: string): string {
   const record = {
     eventVersion: '2.1',
     eventSource: 'aws:s3',

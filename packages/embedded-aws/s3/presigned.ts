@@ -1,6 +1,45 @@
 import type { IncomingMessage } from 'node:http'
+import { isFromPage } from '../origins.ts'
 import { type Credentials, encode, isSame, signRequest } from '../signature-v4.ts'
-import { S3Error } from './errors.ts'
+import { S3Error, unknownKey } from './errors.ts'
+
+/**
+ * No bucket here is open to everybody, so every request is signed. The emulators let everybody in, and a program signs
+ * with any key. But a page can write any signature into a URL; only one that is known to be right is worth something.
+ *
+ * @throws S3Error
+ */
+export function requireSignature(
+  request: IncomingMessage,
+  query: URLSearchParams,
+  known: readonly Credentials[],
+): void {
+  const isVerified = verifyPresigned(request, query, known) !== undefined
+  if (isVerified) return
+  const presigned = query.has('X-Amz-Signature') || query.has('Signature')
+  if (isFromPage(request.headers)) {
+    const credential = query.get('X-Amz-Credential') ?? query.get('AWSAccessKeyId') ?? ''
+    throw presigned
+      ? unknownKey(credential.split('/', 1)[0] ?? '')
+      : accessDenied('Pages need a presigned URL.')
+  }
+  const { authorization = '' } = request.headers
+  if (presigned || /^AWS4-HMAC-SHA256 +Credential=|^AWS [^:]+:/.test(authorization)) return
+  throw accessDenied('Sign the request, as the AWS CLI and SDKs do; any credentials will do.')
+}
+
+const accessDenied = (why: string): S3Error => new S3Error('AccessDenied', `Access Denied. ${why}`, 403)
+
+/** A presigned URL names its time and its life in seconds; one of the older kind, its end in seconds since 1970. */
+export function isExpired(query: URLSearchParams): boolean {
+  if (query.has('Signature')) return Date.now() > Number(query.get('Expires')) * 1000
+  const date = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(query.get('X-Amz-Date') ?? '')
+  const seconds = Number(query.get('X-Amz-Expires') ?? Number.NaN)
+  if (date === null || Number.isNaN(seconds)) return false
+  const [, year, month, day, hour, minute, second] = date.map(Number)
+  const signed = Date.UTC(year ?? 0, (month ?? 1) - 1, day, hour, minute, second)
+  return Date.now() > signed + seconds * 1000
+}
 
 /**
  * Verifies a presigned URL (S3 API reference, "Authenticating requests: using query parameters").
@@ -9,7 +48,7 @@ import { S3Error } from './errors.ts'
  * @returns who signed it, unless nobody known did
  * @throws S3Error where the signature of somebody known is wrong
  */
-export function verifyPresigned(
+function verifyPresigned(
   request: IncomingMessage,
   query: URLSearchParams,
   known: readonly Credentials[],

@@ -1,25 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { finished } from 'node:stream/promises'
 import { Busboy } from '@fastify/busboy'
-import type { NewObject } from '../fauxqs.ts'
-import type { Credentials } from '../signature-v4.ts'
-import { invalidArgument, notImplemented, S3Error, sendXml } from './errors.ts'
-import { checkPolicy, type PostForm } from './post-policy.ts'
-import { verifyForm } from './post-signature.ts'
-import { xml } from './xml.ts'
-
-/**
- * The upload of a browser's form, which S3 calls POST Object (developer guide, "POST Object" and "Creating an HTML
- * form using AWS Signature Version 4"): what `createPresignedPost` of the SDKs makes the fields of.
- */
-export interface PostObject {
-  bucket: string
-  credentials: readonly Credentials[]
-  /** Whether a form that somebody else signed is taken as well. */
-  anyone: boolean
-  /** @throws S3Error if there is no such bucket */
-  store: (object: NewObject) => { etag: string }
-}
+import { isFromPage } from '../../origins.ts'
+import { invalidArgument, noSuchBucket, notImplemented, S3Error, sendXml } from '../errors.ts'
+import type { Operation } from '../operation.ts'
+import { checkPolicy, type PostForm } from '../post-policy.ts'
+import { verifyForm } from '../post-signature.ts'
+import type { NewObject } from '../state.ts'
+import { xml } from '../xml.ts'
 
 /** S3 takes 5 GB in one request. Objects are kept in memory on their way here, so 100 MB have to do, as for a PUT. */
 const MAX_FILE_BYTES = 100_000_000
@@ -31,11 +19,24 @@ const MAX_DISCARDED_BYTES = 64_000_000
 const isParserError = (error: unknown): boolean => Object.getPrototypeOf(error) === Error.prototype
 const FILENAME = /\$\{filename\}/g
 
-export async function postObject(
-  request: IncomingMessage,
-  response: ServerResponse,
-  { bucket, credentials, anyone, store }: PostObject,
-): Promise<void> {
+/**
+ * The upload of a browser's form, which S3 calls POST Object (developer guide, "POST Object" and "Creating an HTML
+ * form using AWS Signature Version 4"): what `createPresignedPost` of the SDKs makes the fields of.
+ */
+export const postObject: Operation = async (
+  { fauxqs, credentials },
+  { bucket, caller, request, response },
+) => {
+  if (!/^multipart\/form-data\b/i.test(request.headers['content-type'] ?? ''))
+    throw new S3Error(
+      'PreconditionFailed',
+      'At least one of the pre-conditions you specified did not hold',
+      412,
+      { Condition: 'Bucket POST must be of the enclosure-type multipart/form-data' },
+    )
+  if (!fauxqs.hasBucket(bucket)) throw noSuchBucket(bucket)
+  response.setHeader('x-amz-request-id', caller.requestId)
+  response.setHeader('x-amz-id-2', caller.requestId)
   const form = await readForm(request)
   if (form === undefined) return
   const value = (name: string): string | undefined => form.fields.get(name)?.value
@@ -49,7 +50,7 @@ export async function postObject(
   if (form.files !== 1)
     throw invalidArgument('POST requires exactly one file upload per request.', 'file', String(form.files))
   // Before the policy is read: nobody's policy is worth an answer.
-  const policy = verifyForm(value, credentials, anyone)
+  const policy = verifyForm(value, credentials, !isFromPage(request.headers))
   checkPolicy(policy, form, bucket, new Date())
   refuseUnsupported(form)
   if (form.fileBytes > MAX_FILE_BYTES)
@@ -57,7 +58,9 @@ export async function postObject(
       ProposedSize: form.fileBytes,
       MaxSizeAllowed: MAX_FILE_BYTES,
     })
-  const { etag } = store({
+  // It may have gone while the form was on its way.
+  if (!fauxqs.hasBucket(bucket)) throw noSuchBucket(bucket)
+  const object: NewObject = {
     bucket,
     key,
     body: Buffer.concat(form.file),
@@ -68,7 +71,8 @@ export async function postObject(
       contentEncoding: headerValue(value('content-encoding') ?? ''),
       cacheControl: headerValue(value('cache-control') ?? ''),
     },
-  })
+  }
+  const { etag } = fauxqs.putObject(object, caller)
   const host = request.headers.host ?? ''
   // Or else it is in the host.
   const inPath = request.url?.startsWith(`/${bucket}`) ?? false

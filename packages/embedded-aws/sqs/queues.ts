@@ -1,0 +1,117 @@
+import type { Storage } from '../storage.ts'
+
+/** The emulator's queues, and what is mended of them here. */
+
+export interface Message {
+  messageId: string
+  body: string
+  messageAttributes: object
+  delayUntil?: number
+}
+export interface Queue {
+  name: string
+  url: string
+  arn: string
+  attributes: { DelaySeconds: string; RedrivePolicy?: string }
+  messages: Message[]
+  delayedMessages: Message[]
+  inflightMessages: Map<string, { message: Message; visibilityDeadline: number }>
+  fifoMessages: Map<string, Message[]>
+  fifoDelayed: Map<string, Message[]>
+  fifoLockedGroups: Map<string, number>
+  persistence: unknown
+  enqueue(message: Message): void
+  dequeue(
+    count: number,
+    visibilityTimeout: number | undefined,
+    deadLetterQueue: (arn: string) => Pick<Queue, 'enqueue'> | undefined,
+  ): object[]
+  /** Makes visible what is due. */
+  processTimers(): void
+  changeVisibility(receiptHandle: string, seconds: number): void
+}
+export interface SqsStore {
+  host: string
+  queues: Map<string, Queue>
+  persistence: unknown
+  createQueue(...definition: unknown[]): Queue
+  allQueues(): Iterable<Queue>
+  getQueueByArn(arn: string): Queue | undefined
+  getQueueByName(name: string): Queue | undefined
+}
+/**
+ * From which queue each dead letter came; the emulator does not note it. Holds no message longer than the queues do.
+ * It also takes a dead letter out of the one queue before it puts it into the other: killed in between, it lost it.
+ */
+export function rememberSources(
+  store: SqsStore,
+  atomically: Storage['atomically'],
+): WeakMap<Message, string> {
+  const cameFrom = new WeakMap<Message, string>()
+  const createQueue = store.createQueue.bind(store)
+  store.createQueue = (...definition) => {
+    const queue = createQueue(...definition)
+    const dequeue = queue.dequeue.bind(queue)
+    queue.dequeue = (count, visibilityTimeout, deadLetterQueue) => {
+      const remembering = (arn: string) => {
+        const target = deadLetterQueue(arn)
+        const enqueue = (message: Message): void => {
+          cameFrom.set(message, queue.arn)
+          target?.enqueue(message)
+        }
+        return target && { enqueue }
+      }
+      return atomically(() => dequeue(count, visibilityTimeout, remembering))
+    }
+    return queue
+  }
+  return cameFrom
+}
+
+/** Milliseconds that the wall clock may gain or lose by itself before the queues follow it. */
+const CLOCK_STEP_MS = 1_000
+
+/**
+ * The emulator hides messages until a time of the wall clock. Where that is set, these times are set with it: else a
+ * message that is hidden for seconds could stay so for hours. Those in the database stay, since a start shows what was
+ * in flight.
+ */
+export function followClock(store: SqsStore): void {
+  const offset = () => Date.now() - performance.now()
+  let known = offset()
+  const follow = (): void => {
+    const step = offset() - known
+    if (Math.abs(step) < CLOCK_STEP_MS) return
+    known += step
+    for (const { inflightMessages, delayedMessages } of store.allQueues()) {
+      for (const inflight of inflightMessages.values()) inflight.visibilityDeadline += step
+      for (const message of delayedMessages) if (message.delayUntil !== undefined) message.delayUntil += step
+    }
+  }
+  const createQueue = store.createQueue.bind(store)
+  store.createQueue = (...definition) => {
+    const queue = createQueue(...definition)
+    const { enqueue, changeVisibility, processTimers } = queue
+    // The last is also what begins a receive.
+    return Object.assign(queue, {
+      enqueue: followed(enqueue),
+      changeVisibility: followed(changeVisibility),
+      processTimers: followed(processTimers),
+    })
+    function followed<P extends unknown[], R>(work: (...parameters: P) => R): (...parameters: P) => R {
+      return (...parameters) => {
+        follow()
+        return work.apply(queue, parameters)
+      }
+    }
+  }
+}
+
+export function deadLetterTarget(queue: Queue): string | undefined {
+  try {
+    return JSON.parse(queue.attributes.RedrivePolicy ?? '{}')?.deadLetterTargetArn
+  } catch {
+    // The emulator takes any text for a RedrivePolicy.
+    return undefined
+  }
+}
