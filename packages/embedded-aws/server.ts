@@ -8,11 +8,10 @@ import { createDynamoDb } from './dynamodb/index.ts'
 import { createEventBridge } from './eventbridge/index.ts'
 import { loadFauxqs } from './fauxqs.ts'
 import { writeWhole } from './files.ts'
-import { AwsError, isObject, type JsonService } from './json.ts'
-import { isFromPage, isKnownHost, UNKNOWN_HOST } from './origins.ts'
-import { S3Error, sendS3Error } from './s3/errors.ts'
+import type { JsonService } from './json.ts'
+import { answerJson, DYNAMODB_JSON, operationOf, SQS_JSON, unknownOperation } from './json-protocol.ts'
+import { isRefused, refuse } from './refusals.ts'
 import { createS3 } from './s3/index.ts'
-import { newRequestId } from './s3/state.ts'
 import type { Credentials } from './signature-v4.ts'
 import { createMessageMover } from './sqs/index.ts'
 import { DiskFull } from './storage.ts'
@@ -174,116 +173,11 @@ function close(server: Server): Promise<void> {
   return new Promise((resolve) => server.close(() => resolve()))
 }
 
-/** What BatchWriteItem takes (DynamoDB API reference); 5 MB of image for Rekognition are 7 MB of base64. */
-const MAX_JSON_BYTES = 16 * 1024 * 1024
-
-interface JsonProtocol {
-  contentType: string
-  errorHeaders: (error: AwsError) => Record<string, string>
-}
-/** AWS JSON 1.1, as EventBridge and Rekognition speak it. */
-const JSON_1_1: JsonProtocol = { contentType: 'application/x-amz-json-1.1', errorHeaders: () => ({}) }
-const DYNAMODB_JSON: JsonProtocol = { ...JSON_1_1, contentType: 'application/x-amz-json-1.0' }
-/** SQS names its errors once more, as its old Query protocol did; clients go by that. */
-const SQS_JSON: JsonProtocol = {
-  contentType: 'application/x-amz-json-1.0',
-  errorHeaders: ({ name, status }) => ({
-    'x-amzn-query-error': `${name};${status < 500 ? 'Sender' : 'Receiver'}`,
-  }),
-}
-
-async function answerJson(
-  service: JsonService,
-  operation: string,
-  request: IncomingMessage,
-  response: ServerResponse,
-  protocol = JSON_1_1,
-): Promise<void> {
-  try {
-    const answer = await service(operation, await readJson(request))
-    response.writeHead(200, { 'content-type': protocol.contentType }).end(JSON.stringify(answer))
-  } catch (error) {
-    const known = error instanceof AwsError ? error : new AwsError('InternalServerError', String(error), 500)
-    sendError(known, response, protocol)
-  }
-}
-
-function sendError(error: AwsError, response: ServerResponse, protocol = JSON_1_1): void {
-  const { contentType, errorHeaders } = protocol
-  // What of a refused body is still on its way would be taken for the next request.
-  const connection = response.req.complete ? {} : { connection: 'close' }
-  response.writeHead(error.status, { 'content-type': contentType, ...errorHeaders(error), ...connection })
-  response.end(JSON.stringify({ __type: error.name, message: error.message }))
-}
-
-/** The service and the operation of a request in AWS's JSON protocols; empty in all others. */
-function operationOf({ headers }: IncomingMessage): [service: string, operation: string] {
-  const target = headers['x-amz-target']
-  const [service = '', operation = ''] = typeof target === 'string' ? target.split('.', 2) : []
-  return [service, operation]
-}
-
-const unknownOperation: JsonService = async () => {
-  throw new AwsError('UnknownOperationException', 'There is no such service here.', 404)
-}
-
-/** @returns whether the request has been answered, as one that no service is to see */
-function isRefused(
-  request: IncomingMessage,
-  response: ServerResponse,
-  allowedHosts: readonly string[],
-): boolean {
-  const refused = refusalOf(request, allowedHosts)
-  if (refused !== undefined) refuse(refused, request, response)
-  return refused !== undefined
-}
-
-function refuse(
-  { name, message, status }: AwsError,
-  request: IncomingMessage,
-  response: ServerResponse,
-): void {
-  if (request.headers['x-amz-target'] === undefined)
-    sendS3Error(response, new S3Error(name, message, status), newRequestId())
-  else sendError(new AwsError(name, message, status), response)
-}
-
 /** Whether a request may leave something on the disk. Also a message that is received does: it is not visible for a time. */
 const writes = ({ method = '' }: IncomingMessage, operation: string): boolean =>
   operation === ''
     ? ['PUT', 'POST', 'DELETE'].includes(method)
     : !/^(BatchGet|Describe|Detect|Get|List|Query|Scan|Test)/.test(operation)
-
-function refusalOf(
-  { headers, method, url = '' }: IncomingMessage,
-  allowedHosts: readonly string[],
-): AwsError | undefined {
-  // A request to a proxy names a host in its first line.
-  if (!isKnownHost(headers.host, allowedHosts) || !/^[/*]/.test(url))
-    return new AwsError('MisdirectedRequest', UNKNOWN_HOST, 421)
-  // S3, which looks at signatures itself; see s3.ts.
-  if (headers['x-amz-target'] === undefined) return undefined
-  if (isFromPage(headers))
-    return new AwsError('AccessDeniedException', 'Web pages may not use the embedded AWS.', 403)
-  const isOperation =
-    method === 'POST' &&
-    url.split('?', 1)[0] === '/' &&
-    /^application\/x-amz-json-1\.[01] *(;|$)/i.test(headers['content-type'] ?? '')
-  if (!isOperation)
-    return new AwsError(
-      'UnknownOperationException',
-      'Send an operation by POST to /, as application/x-amz-json-1.0 or application/x-amz-json-1.1.',
-      404,
-    )
-  // A browser asks first whether it may send this header for a page, and is not allowed to.
-  if (!/^AWS4-[A-Z0-9-]+ +Credential=/.test(headers.authorization ?? ''))
-    return new AwsError(
-      'MissingAuthenticationTokenException',
-      'Sign the request, as the AWS CLI and SDKs do; any credentials will do.',
-      403,
-    )
-  return undefined
-}
 
 /** Smaller bodies do not wait. */
 const LARGE_BODY_BYTES = 5_000_000
@@ -322,22 +216,4 @@ function refuseQueryProtocol(response: ServerResponse): void {
   response.end(
     '<ErrorResponse><Error><Type>Sender</Type><Code>InvalidAction</Code><Message>The embedded SQS speaks the AWS JSON protocol, as SDKs do since 2023, and not the Query protocol.</Message></Error></ErrorResponse>',
   )
-}
-
-async function readJson(request: IncomingMessage): Promise<Record<string, unknown>> {
-  const chunks: Buffer[] = []
-  let length = 0
-  for await (const chunk of request) {
-    length += chunk.length
-    if (length > MAX_JSON_BYTES)
-      throw new AwsError('RequestEntityTooLargeException', 'Request is too large', 413)
-    chunks.push(chunk)
-  }
-  try {
-    const input: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8') || '{}')
-    if (isObject(input)) return input
-  } catch {
-    // Neither is what is no JSON at all.
-  }
-  throw new AwsError('SerializationException', 'The request body is not a JSON object.')
 }

@@ -13,7 +13,7 @@ import { preflight } from './operations/preflight.ts'
 import { putBucketCors } from './operations/put-bucket-cors.ts'
 import { putBucketNotification } from './operations/put-bucket-notification.ts'
 import { isExpired, requireSignature } from './presigned.ts'
-import { type Caller, CORS, NOTIFICATION, newRequestId } from './state.ts'
+import { type Caller, CORS, createSequencer, NOTIFICATION, newRequestId } from './state.ts'
 
 /** What S3 has and the emulator behind this endpoint would take for something else, or even for a new body of the object. */
 const REFUSED_SUBRESOURCES = new Set(
@@ -36,12 +36,15 @@ const SETTINGS = new Map<string, Operation>(
  * S3 with what the emulator lacks: CORS, event notifications, the policies of browser forms, expiry of presigned URLs,
  * response headers by query, `If-None-Match: *` on PUT, and plain refusals of what neither has.
  */
-export function createS3(options: Context): (request: IncomingMessage, response: ServerResponse) => void {
+export function createS3(
+  options: Omit<Context, 'nextSequencer'>,
+): (request: IncomingMessage, response: ServerResponse) => void {
   const { fauxqs } = options
-  fauxqs.onObjectCreated((object) => announce(options, object))
+  const context: Context = { ...options, nextSequencer: createSequencer() }
+  fauxqs.onObjectCreated((object) => announce(context, object))
   return (request, response) => {
     const caller: Caller = { requestId: newRequestId(), sourceIp: request.socket.remoteAddress ?? '' }
-    answer(options, caller, request, response).catch((error) => {
+    answer(context, caller, request, response).catch((error) => {
       const known = error instanceof S3Error ? error : s3ErrorOf(error)
       if (response.headersSent) response.destroy()
       else sendS3Error(response, known, caller.requestId)
@@ -55,16 +58,16 @@ const s3ErrorOf = (error: unknown): S3Error =>
     : new S3Error('InternalError', String(error), 500)
 
 async function answer(
-  options: Context,
+  context: Context,
   caller: Caller,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const { fauxqs } = options
+  const { fauxqs } = context
   const { bucket, key, query } = addressOf(request)
   const resource = key === '' ? 'BUCKET' : 'OBJECT'
   const call: Call = { bucket, caller, request, response }
-  if (request.method === 'OPTIONS') return preflight(resource)(options, call)
+  if (request.method === 'OPTIONS') return preflight(resource)(context, call)
   // Before all else: a page reads errors only with these.
   const rules = fauxqs.bucketSettings.get(bucket, CORS) as CorsRule[] | undefined
   const allowed = setCorsHeaders(rules, request, response)
@@ -74,7 +77,7 @@ async function answer(
   // A POST to the root is for another service: STS, which the emulator answers a little of.
   const isForm = request.method === 'POST' && bucket !== '' && key === '' && !query.has('delete')
   // A form is signed within.
-  if (!isForm) requireSignature(request, query, options.credentials)
+  if (!isForm) requireSignature(request, query, context.credentials)
 
   const refused = [...query.keys()].find((name) => REFUSED_SUBRESOURCES.has(name))
   if (refused !== undefined) throw notImplemented(`"${refused}"`)
@@ -85,10 +88,10 @@ async function answer(
     const run = SETTINGS.get(`${request.method} ${setting}`)
     if (run === undefined)
       throw new S3Error('MethodNotAllowed', 'The specified method is not allowed against this resource.', 405)
-    return run(options, call)
+    return run(context, call)
   }
-  if (key === '' && request.method === 'GET' && query.has('location')) return getBucketLocation(options, call)
-  if (isForm) return postObject(options, call)
+  if (key === '' && request.method === 'GET' && query.has('location')) return getBucketLocation(context, call)
+  if (isForm) return postObject(context, call)
   const createOnly = request.method === 'PUT' && request.headers['if-none-match'] === '*'
   if (createOnly && fauxqs.hasObject(bucket, key))
     throw new S3Error(

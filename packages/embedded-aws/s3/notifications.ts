@@ -131,12 +131,12 @@ export const testMessage = (Bucket: string, requestId: string): string =>
   })
 
 /** Sends what a bucket's notifications say of a new object; a queue that has gone costs its own message only. */
-export function announce({ fauxqs, region, onDropped }: Context, object: CreatedObject): void {
+export function announce({ fauxqs, region, nextSequencer, onDropped }: Context, object: CreatedObject): void {
   const kept = (fauxqs.bucketSettings.get(object.bucket, NOTIFICATION) ?? []) as QueueConfiguration[]
   for (const configuration of kept) {
     if (!wants(configuration, object)) continue
     try {
-      fauxqs.send(configuration.Queue, eventMessage(object, configuration.Id, region))
+      fauxqs.send(configuration.Queue, eventMessage(object, configuration.Id, region, nextSequencer()))
     } catch (reason) {
       // Then the object is not kept either.
       if (reason instanceof DiskFull) throw reason
@@ -153,7 +153,12 @@ const wants = (configuration: QueueConfiguration, { how, key }: CreatedObject): 
   key.endsWith(configuration.suffix ?? '')
 
 /** The message for one object (user guide, "Event message structure"). */
-function eventMessage(object: CreatedObject, configurationId: string, awsRegion: string): string {
+function eventMessage(
+  object: CreatedObject,
+  configurationId: string,
+  awsRegion: string,
+  sequencer: string,
+): string {
   const record = {
     eventVersion: '2.1',
     eventSource: 'aws:s3',
@@ -175,7 +180,7 @@ function eventMessage(object: CreatedObject, configurationId: string, awsRegion:
         key: formEncoded(object.key),
         size: object.size,
         eTag: object.etag.replaceAll('"', ''),
-        sequencer: nextSequencer(),
+        sequencer,
       },
     },
   }
@@ -188,12 +193,4 @@ function formEncoded(key: string): string {
     .replaceAll(/[!'()~]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`)
     .replaceAll('%20', '+')
     .replaceAll('%2F', '/')
-}
-
-let lastSequencer = 0n
-/** Grows with every event, also over a restart; compared as text, as the user guide has it. */
-function nextSequencer(): string {
-  const now = BigInt(Date.now()) << 20n
-  lastSequencer = now > lastSequencer ? now : lastSequencer + 1n
-  return lastSequencer.toString(16).toUpperCase().padStart(18, '0')
 }

@@ -8,6 +8,8 @@ import type { Caller } from './state.ts'
 export interface Context {
   fauxqs: FauxqsModules
   region: string
+  /** Of the next event of a new object. */
+  nextSequencer: () => string
   /** Whose signatures of browser forms and of presigned URLs are verified; see EmbeddedAwsOptions. */
   credentials: readonly Credentials[]
   onDropped: (dropped: { eventId: string; targetArn: string; reason: unknown }) => void

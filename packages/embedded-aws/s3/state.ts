@@ -154,3 +154,13 @@ export function keepSettings({ database, guard }: Storage): BucketSettings {
     delete: (bucket, name) => void guard(() => remove.run(bucket, name)),
   }
 }
+
+/** Each grows with every event, also over a restart; compared as text, as the user guide has it. */
+export function createSequencer(): () => string {
+  let last = 0n
+  return () => {
+    const now = BigInt(Date.now()) << 20n
+    last = now > last ? now : last + 1n
+    return last.toString(16).toUpperCase().padStart(18, '0')
+  }
+}

@@ -1,0 +1,75 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { AwsError, isObject, type JsonService } from './json.ts'
+
+/** AWS's JSON protocols on HTTP, as this package's services speak them. */
+
+/** What BatchWriteItem takes (DynamoDB API reference); 5 MB of image for Rekognition are 7 MB of base64. */
+const MAX_JSON_BYTES = 16 * 1024 * 1024
+
+interface JsonProtocol {
+  contentType: string
+  errorHeaders: (error: AwsError) => Record<string, string>
+}
+/** AWS JSON 1.1, as EventBridge and Rekognition speak it. */
+const JSON_1_1: JsonProtocol = { contentType: 'application/x-amz-json-1.1', errorHeaders: () => ({}) }
+export const DYNAMODB_JSON: JsonProtocol = { ...JSON_1_1, contentType: 'application/x-amz-json-1.0' }
+/** SQS names its errors once more, as its old Query protocol did; clients go by that. */
+export const SQS_JSON: JsonProtocol = {
+  contentType: 'application/x-amz-json-1.0',
+  errorHeaders: ({ name, status }) => ({
+    'x-amzn-query-error': `${name};${status < 500 ? 'Sender' : 'Receiver'}`,
+  }),
+}
+
+export async function answerJson(
+  service: JsonService,
+  operation: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+  protocol = JSON_1_1,
+): Promise<void> {
+  try {
+    const answer = await service(operation, await readJson(request))
+    response.writeHead(200, { 'content-type': protocol.contentType }).end(JSON.stringify(answer))
+  } catch (error) {
+    const known = error instanceof AwsError ? error : new AwsError('InternalServerError', String(error), 500)
+    sendError(known, response, protocol)
+  }
+}
+
+export function sendError(error: AwsError, response: ServerResponse, protocol = JSON_1_1): void {
+  const { contentType, errorHeaders } = protocol
+  // What of a refused body is still on its way would be taken for the next request.
+  const connection = response.req.complete ? {} : { connection: 'close' }
+  response.writeHead(error.status, { 'content-type': contentType, ...errorHeaders(error), ...connection })
+  response.end(JSON.stringify({ __type: error.name, message: error.message }))
+}
+
+/** The service and the operation of a request in AWS's JSON protocols; empty in all others. */
+export function operationOf({ headers }: IncomingMessage): [service: string, operation: string] {
+  const target = headers['x-amz-target']
+  const [service = '', operation = ''] = typeof target === 'string' ? target.split('.', 2) : []
+  return [service, operation]
+}
+
+export const unknownOperation: JsonService = async () => {
+  throw new AwsError('UnknownOperationException', 'There is no such service here.', 404)
+}
+
+async function readJson(request: IncomingMessage): Promise<Record<string, unknown>> {
+  const chunks: Buffer[] = []
+  let length = 0
+  for await (const chunk of request) {
+    length += chunk.length
+    if (length > MAX_JSON_BYTES)
+      throw new AwsError('RequestEntityTooLargeException', 'Request is too large', 413)
+    chunks.push(chunk)
+  }
+  try {
+    const input: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8') || '{}')
+    if (isObject(input)) return input
+  } catch {
+    // Neither is what is no JSON at all.
+  }
+  throw new AwsError('SerializationException', 'The request body is not a JSON object.')
+}
