@@ -411,6 +411,7 @@ async function start(
       batchSize: vision === undefined ? 10 : 2,
       maximumBatchingWindowInSeconds: 0,
       maximumConcurrency: WORKER_CONCURRENCY,
+      functionName: 'image-analyzer-worker',
       functionTimeoutMs: WORKER_TIMEOUT_SECONDS * 1000,
       functionResponseTypes: ['ReportBatchItemFailures'],
     },
@@ -545,21 +546,32 @@ function readAuth({ AUTH, JWT_ISSUER, JWT_AUDIENCE }: z.infer<typeof environment
   }
 }
 
+/** The file of ownCredentials. */
+const SECRET = 'secret'
+
 /**
  * What this system signs its own requests and URLs with. No page can guess it, so a URL or form that is signed with it is
  * one that the API has given out. Kept in the folder, as forms outlive a restart.
  */
 function ownCredentials(folder: string): { accessKeyId: string; secretAccessKey: string } {
-  const file = join(folder, 'secret')
+  const file = join(folder, SECRET)
   const kept = readIfThere(file)
   const secretAccessKey = kept || randomBytes(30).toString('base64url')
   if (!kept) writeFileSync(file, secretAccessKey, { mode: 0o600 })
   return { accessKeyId: 'image-analyzer', secretAccessKey }
 }
 
+/** As messages about the folder name it. */
+const FOLDER_OWNER = {
+  program: 'image-analyzer',
+  setting: 'DATA_DIR',
+  contents: 'images',
+  files: [SECRET],
+}
+
 function takeFolder(folder: string): () => void {
   try {
-    return openDataFolder(folder)
+    return openDataFolder(folder, FOLDER_OWNER)
   } catch (error) {
     throw error instanceof UnusableFolder ? new StartError(error.message) : error
   }

@@ -105,6 +105,7 @@ describe('the poller', () => {
         batchSize: 10,
         maximumBatchingWindowInSeconds: 0,
         maximumConcurrency: 1,
+        functionName: 'worker',
         functionTimeoutMs: 5_000,
         functionResponseTypes: ['ReportBatchItemFailures'],
         ...options,

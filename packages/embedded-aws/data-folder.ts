@@ -18,12 +18,23 @@ const LOCK = 'lock.db'
 const DATABASE = 'fauxqs.db'
 /** Made by the first start that came so far as to have a bus. */
 const EVENT_BRIDGE = 'eventbridge.json'
-/** What is made in a data folder, here and elsewhere. */
-const OURS = /^((lock|fauxqs)\.db(-wal|-shm|-journal)?|(eventbridge|ttl)\.json(\.new)?|secret|room)$/
+/** What is made in a data folder here. */
+const OURS = /^((lock|fauxqs)\.db(-wal|-shm|-journal)?|(eventbridge|ttl)\.json(\.new)?|room)$/
 
 /** https://sqlite.org/rescode.html: BUSY; CORRUPT and NOTADB. */
 const SQLITE_BUSY = 5
 const SQLITE_DAMAGE = [11, 26]
+
+/** The program that takes a folder, as messages name it. */
+export interface FolderOwner {
+  program: string
+  /** The environment variable that names the folder. */
+  setting: string
+  /** What is kept there, as its users call it. */
+  contents: string
+  /** Names of files that the program itself keeps there. */
+  files: readonly string[]
+}
 
 /** Why a folder cannot be taken, and the way out. */
 export class UnusableFolder extends Error {}
@@ -35,14 +46,14 @@ export class UnusableFolder extends Error {}
  * @returns lets go of it
  * @throws UnusableFolder
  */
-export function openDataFolder(folder: string): () => void {
-  const release = take(folder)
+export function openDataFolder(folder: string, owner: FolderOwner): () => void {
+  const release = take(folder, owner)
   try {
     if (!hasRoom(folder))
       throw new UnusableFolder(
-        `The disk of ${folder} has less than ${ROOM_BYTES / 1e6} MB left; make room, or set DATA_DIR to another folder.`,
+        `The disk of ${folder} has less than ${ROOM_BYTES / 1e6} MB left; make room, or set ${owner.setting} to another folder.`,
       )
-    requireWhole(folder)
+    requireWhole(folder, owner)
     return release
   } catch (error) {
     release()
@@ -51,14 +62,14 @@ export function openDataFolder(folder: string): () => void {
 }
 
 /** The operating system holds the lock, so that it ends with the process however that ends. */
-function take(folder: string): () => void {
+function take(folder: string, { program, setting, files }: FolderOwner): () => void {
   try {
     const isNew = !existsSync(folder)
     // Not recursive where it need not be: Node loops for ever where a file system takes no folders.
     const recursive = !existsSync(dirname(resolve(folder))) || !isNew
     mkdirSync(folder, { recursive, mode: 0o700 })
     if (isNew) syncFolder(dirname(resolve(folder)))
-    keepPrivate(folder)
+    keepPrivate(folder, files)
     const database = new DatabaseSync(withMode(join(folder, LOCK)))
     database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
     return () => database.close()
@@ -67,11 +78,11 @@ function take(folder: string): () => void {
     if (code === undefined) throw error
     if (errcode === SQLITE_BUSY)
       throw new UnusableFolder(
-        `Another image-analyzer is using ${folder}; stop it, or set DATA_DIR to another folder.`,
+        `Another ${program} is using ${folder}; stop it, or set ${setting} to another folder.`,
       )
     if (isDamage(error))
       throw new UnusableFolder(`${join(folder, LOCK)} is damaged. Delete it; there is nothing in it.`)
-    throw new UnusableFolder(`DATA_DIR ${folder} cannot be written: ${(error as Error).message}.`)
+    throw new UnusableFolder(`${setting} ${folder} cannot be written: ${(error as Error).message}.`)
   }
 }
 
@@ -82,9 +93,10 @@ function withMode(file: string): string {
 }
 
 /** Also what an earlier run has left. A folder that has other things in it as well keeps its own mode. */
-function keepPrivate(folder: string): void {
+function keepPrivate(folder: string, others: readonly string[]): void {
   const entries = readdirSync(folder, { withFileTypes: true })
-  const files = entries.filter((entry) => entry.isFile() && OURS.test(entry.name))
+  const isOurs = (name: string): boolean => OURS.test(name) || others.includes(name)
+  const files = entries.filter((entry) => entry.isFile() && isOurs(entry.name))
   const paths = files.map(({ name }) => join(folder, name))
   if (files.length === entries.length) restrict(folder, 0o700)
   for (const path of paths) restrict(path, 0o600)
@@ -111,12 +123,12 @@ const JSON_COLUMNS = [
   ['bucket_settings', 'value'],
 ] as const
 
-function requireWhole(folder: string): void {
+function requireWhole(folder: string, { setting, contents }: FolderOwner): void {
   const file = join(folder, DATABASE)
-  const remedy = `Restore ${folder} from a copy, or delete it to begin without its images.`
+  const remedy = `Restore ${folder} from a copy, or delete it to begin without its ${contents}.`
   if (existsSync(join(folder, 'dynamodb')))
     throw new UnusableFolder(
-      `${join(folder, 'dynamodb')} is of an earlier version, which kept records in another way. Set DATA_DIR to another folder, or delete ${folder} to begin without its images.`,
+      `${join(folder, 'dynamodb')} is of an earlier version, which kept records in another way. Set ${setting} to another folder, or delete ${folder} to begin without its ${contents}.`,
     )
   if (existsSync(join(folder, EVENT_BRIDGE)) && !(existsSync(file) && statSync(file).size > 0))
     throw new UnusableFolder(`${file} is missing or empty, and ${EVENT_BRIDGE} is there. ${remedy}`)

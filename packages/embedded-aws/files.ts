@@ -12,7 +12,7 @@ import { dirname } from 'node:path'
 
 /**
  * Whole or not at all, and for good: a process killed while it writes leaves the old file, and so does a power cut. For
- * its owner's eyes only: connections have secrets, and what is seen in a photo is as private as the photo.
+ * its owner's eyes only: connections have secrets, and what is kept is as private as the objects.
  */
 export function writeWhole(file: string, content: object): void {
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 })

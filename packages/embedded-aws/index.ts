@@ -1,4 +1,4 @@
-export { openDataFolder, UnusableFolder } from './data-folder.ts'
+export { type FolderOwner, openDataFolder, UnusableFolder } from './data-folder.ts'
 export { readIfThere, writeWhole } from './files.ts'
 export { AwsError, type JsonService } from './json.ts'
 export { isKnownHost, UNKNOWN_HOST } from './origins.ts'

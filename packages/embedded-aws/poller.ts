@@ -22,6 +22,7 @@ export interface EventSourceMapping {
   maximumBatchingWindowInSeconds: number
   /** Invocations at once. */
   maximumConcurrency: number
+  functionName: string
   functionTimeoutMs: number
   functionResponseTypes: ['ReportBatchItemFailures'] | []
 }
@@ -141,7 +142,7 @@ export function startPoller(
     let response: unknown
     try {
       response = await chains.run(1 + Math.max(...messages.map(chainOf)), () =>
-        withinTimeout(handler({ Records: records }, contextFor(mapping.functionTimeoutMs))),
+        withinTimeout(handler({ Records: records }, contextFor(mapping))),
       )
     } catch (error) {
       onError('the function failed; its whole batch will be delivered again', error)
@@ -232,17 +233,18 @@ export function toRecord(message: Message, queueArn: string): SQSRecord {
 }
 
 /** The part of Lambda's context that batch handlers read. */
-function contextFor(timeoutMs: number): Context {
-  const deadline = performance.now() + timeoutMs
+function contextFor({ functionName, functionTimeoutMs, queueArn }: EventSourceMapping): Context {
+  const deadline = performance.now() + functionTimeoutMs
+  const [region, account] = queueArn.split(':').slice(3)
   const id = crypto.randomUUID()
   return {
     callbackWaitsForEmptyEventLoop: false,
-    functionName: 'image-analyzer-worker',
+    functionName,
     functionVersion: '$LATEST',
-    invokedFunctionArn: 'arn:aws:lambda:us-east-1:000000000000:function:image-analyzer-worker',
+    invokedFunctionArn: `arn:aws:lambda:${region}:${account}:function:${functionName}`,
     memoryLimitInMB: '1769',
     awsRequestId: id,
-    logGroupName: '/aws/lambda/image-analyzer-worker',
+    logGroupName: `/aws/lambda/${functionName}`,
     logStreamName: id,
     getRemainingTimeInMillis: () => Math.max(0, deadline - performance.now()),
     done: () => {},

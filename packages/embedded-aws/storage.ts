@@ -24,7 +24,7 @@ function isOfDisk(error: unknown): boolean {
   return code === 'ERR_SQLITE_ERROR' ? SQLITE_CODES.includes(errcode & 0xff) : SYSTEM_CODES.includes(code)
 }
 
-/** Room that there has to be before anything is taken again: for two of the largest images, and what is made of them. */
+/** Room that there has to be before anything is taken again: for two objects of a few MB, and what is made of them. */
 export const ROOM_BYTES = 10_000_000
 /** Milliseconds between two looks whether there is room again. */
 const LOOK_EVERY_MS = 1_000

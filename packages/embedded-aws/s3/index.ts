@@ -100,7 +100,7 @@ async function answer(
       412,
     )
   overrideHeaders(response, query)
-  // The emulator takes the beginning of every host with a dot for a bucket, also of one in ALLOWED_HOSTS.
+  // The emulator takes the beginning of every host with a dot for a bucket, also of one in allowedHosts.
   if (bucketInHost(request) === undefined) request.headers.host = 'localhost'
   fauxqs.handle(request, response)
 }
