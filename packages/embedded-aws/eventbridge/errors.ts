@@ -4,6 +4,10 @@ export const invalid = (message: string) => new AwsError('ValidationException', 
 export const notFound = (message: string) => new AwsError('ResourceNotFoundException', message)
 export const alreadyExists = (message: string) => new AwsError('ResourceAlreadyExistsException', message)
 
+export function refusePattern(reason: string): never {
+  throw new AwsError('InvalidEventPatternException', `Event pattern is not valid. Reason: ${reason}`)
+}
+
 export function checkQuota(count: number, most: number): void {
   if (count > most)
     throw new AwsError(
