@@ -127,7 +127,6 @@ const LONG_FILES = [
   'local/measure.ts',
   'local/rekognition.ts',
   'local/system.ts',
-  'packages/embedded-aws/eventbridge/event-pattern.ts',
   'packages/image-guard/avif.ts',
   'packages/image-guard/colour.ts',
   'packages/image-guard/exif.ts',
@@ -138,7 +137,6 @@ const LONG_FILES = [
   'worker/thumbnail.ts',
 ]
 const LONG_TESTS = [
-  'packages/embedded-aws/test/eventbridge.test.ts',
   'test/api.test.ts',
   'test/cli.test.ts',
   'test/corpus.test.ts',
