@@ -4,6 +4,7 @@ import { acceptedNames, acceptedTypes } from '../shared/format.ts'
 import {
   type AnalysisName,
   boundingBoxSchema,
+  type FinishedImage,
   faceSchema,
   failureSchema,
   imageIdSchema,
@@ -17,9 +18,9 @@ import {
   thumbnailKey,
   thumbnailSchema,
 } from '../shared/image.ts'
-import { DETAIL_TYPES, EVENT_SOURCE, eventDetailSchema } from '../shared/messages.ts'
-import * as examples from './examples.ts'
+import { DETAIL_TYPES, EVENT_SOURCE, eventDetail, eventDetailSchema } from '../shared/messages.ts'
 import {
+  type Accepted,
   API_ERRORS,
   ApiError,
   type ApiErrorCode,
@@ -28,10 +29,12 @@ import {
   announcedSchema,
   eventSchema,
   healthSchema,
+  type ImagePage,
   idempotencyKeySchema,
   imagePageSchema,
   imageView,
   jsonImageSchema,
+  type LabelPage,
   labelPageSchema,
   labelsSchema,
   listedView,
@@ -39,6 +42,8 @@ import {
   presignedSchema,
   problemOf,
   problemSchema,
+  shown,
+  type UploadForm,
   uploadFormSchema,
   waitSchema,
 } from './schemas.ts'
@@ -96,7 +101,7 @@ export function openApi({
           examples: Object.fromEntries(
             ofStatus.map((code) => [
               code,
-              { value: problemOf(new ApiError(code, `${API_ERRORS[code][1]}.`), examples.REQUEST_ID) },
+              { value: problemOf(new ApiError(code, `${API_ERRORS[code][1]}.`), REQUEST_ID) },
             ]),
           ),
           headers: [
@@ -199,14 +204,14 @@ export function openApi({
                   properties: { ...(inline(jsonImageSchema)['properties'] as Json), ...analysesProperty },
                   additionalProperties: false,
                 },
-                example: examples.JSON_IMAGE,
+                example: JSON_IMAGE,
               },
             },
           },
           responses: {
             202: response('The image is accepted.', {
               schema: ref('Accepted'),
-              example: examples.ACCEPTED,
+              example: ACCEPTED,
               headers: ['Location', 'Retry-After'],
             }),
             ...problems(
@@ -243,7 +248,7 @@ export function openApi({
           responses: {
             200: response('A page of images, without their results.', {
               schema: ref('ImagePage'),
-              example: examples.IMAGE_PAGE,
+              example: IMAGE_PAGE,
             }),
             ...problems('INVALID_PARAMETER'),
           },
@@ -266,7 +271,7 @@ export function openApi({
             { prefix: 'p' },
           ),
           responses: {
-            200: response('A page of names.', { schema: ref('LabelPage'), example: examples.LABEL_PAGE }),
+            200: response('A page of names.', { schema: ref('LabelPage'), example: LABEL_PAGE }),
             ...problems('INVALID_PARAMETER'),
           },
         },
@@ -297,14 +302,14 @@ export function openApi({
                   },
                   additionalProperties: false,
                 },
-                example: examples.ANNOUNCED,
+                example: ANNOUNCED,
               },
             },
           },
           responses: {
             201: response('The form is good until `expiresAt`.', {
               schema: ref('UploadForm'),
-              example: examples.UPLOAD_FORM,
+              example: UPLOAD_FORM,
               headers: ['Location'],
             }),
             ...problems(
@@ -316,7 +321,7 @@ export function openApi({
         },
       },
       '/images/{imageId}': {
-        parameters: [IMAGE_ID],
+        parameters: [IMAGE_PARAMETER],
         get: {
           tags: ['Images'],
           operationId: 'getImage',
@@ -342,9 +347,9 @@ export function openApi({
               {
                 schema: ref('Image'),
                 examples: {
-                  completed: { value: examples.COMPLETED },
-                  pending: { value: examples.PENDING },
-                  failed: { value: examples.FAILED },
+                  completed: { value: COMPLETED },
+                  pending: { value: PENDING },
+                  failed: { value: FAILED },
                 },
                 headers: ['ETag', 'Retry-After?', 'Server-Timing?'],
               },
@@ -366,20 +371,20 @@ export function openApi({
         },
       },
       '/images/{imageId}/thumbnail': {
-        parameters: [IMAGE_ID],
+        parameters: [IMAGE_PARAMETER],
         get: {
           tags: ['Images'],
           operationId: 'getThumbnail',
           summary: 'Get the thumbnail',
           description: 'JPEG, 128 × 128, upright.',
           responses: {
-            ...presigned(thumbnailKey(examples.IMAGE_ID)),
+            ...presigned(thumbnailKey(IMAGE_ID)),
             ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
           },
         },
       },
       '/images/{imageId}/preview': {
-        parameters: [IMAGE_ID],
+        parameters: [IMAGE_PARAMETER],
         get: {
           tags: ['Images'],
           operationId: 'getPreview',
@@ -387,26 +392,26 @@ export function openApi({
           description:
             'JPEG of the whole upright picture, at most 1,600 pixels a side; 404 where previews are off.',
           responses: {
-            ...presigned(previewKey(examples.IMAGE_ID)),
+            ...presigned(previewKey(IMAGE_ID)),
             ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
           },
         },
       },
       '/images/{imageId}/original': {
-        parameters: [IMAGE_ID],
+        parameters: [IMAGE_PARAMETER],
         get: {
           tags: ['Images'],
           operationId: 'getOriginal',
           summary: 'Get the original',
           description: 'As an attachment under its own name.',
           responses: {
-            ...presigned(originalKey(examples.IMAGE_ID)),
+            ...presigned(originalKey(IMAGE_ID)),
             ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
           },
         },
       },
       '/images/{imageId}/event': {
-        parameters: [IMAGE_ID],
+        parameters: [IMAGE_PARAMETER],
         get: {
           tags: ['Images'],
           operationId: 'getEvent',
@@ -418,7 +423,7 @@ export function openApi({
               example: {
                 source: EVENT_SOURCE,
                 'detail-type': DETAIL_TYPES.completed,
-                detail: examples.COMPLETED_DETAIL,
+                detail: COMPLETED_DETAIL,
               },
             }),
             ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
@@ -426,7 +431,7 @@ export function openApi({
         },
       },
       '/images/{imageId}/retry': {
-        parameters: [IMAGE_ID],
+        parameters: [IMAGE_PARAMETER],
         post: {
           tags: ['Images'],
           operationId: 'retryImage',
@@ -434,7 +439,7 @@ export function openApi({
           responses: {
             202: response('The image is pending again.', {
               schema: ref('Accepted'),
-              example: { ...examples.ACCEPTED, message: 'The image is analysed again.' },
+              example: { ...ACCEPTED, message: 'The image is analysed again.' },
               headers: ['Location', 'Retry-After'],
             }),
             ...problems('IMAGE_NOT_FOUND', 'NOT_FAILED'),
@@ -491,8 +496,8 @@ export function openApi({
       },
     },
     webhooks: {
-      imageCompleted: webhook('completed', examples.COMPLETED_DETAIL),
-      imageFailed: webhook('failed', examples.FAILED_DETAIL),
+      imageCompleted: webhook('completed', COMPLETED_DETAIL),
+      imageFailed: webhook('failed', FAILED_DETAIL),
     },
     components: {
       schemas: components(),
@@ -536,14 +541,6 @@ const HEADERS = {
   },
   ETag: { description: 'Of this state of the record.', schema: { type: 'string' } },
   'WWW-Authenticate': { description: 'How to prove who you are.', schema: { type: 'string' } },
-}
-
-const IMAGE_ID = {
-  name: 'imageId',
-  in: 'path',
-  required: true,
-  schema: { $ref: '#/components/schemas/ImageId' },
-  example: examples.IMAGE_ID,
 }
 
 const ref = (name: string): Json => ({ $ref: `#/components/schemas/${name}` })
@@ -618,7 +615,7 @@ function webhook(status: keyof typeof DETAIL_TYPES, detail: Json): Json {
               },
               required: ['id', 'detail-type', 'source', 'time', 'detail'],
             },
-            example: { ...examples.ENVELOPE, 'detail-type': DETAIL_TYPES[status], detail },
+            example: { ...ENVELOPE, 'detail-type': DETAIL_TYPES[status], detail },
           },
         },
       },
@@ -713,3 +710,165 @@ const byStatus = (id: string): Json => ({
   propertyName: 'status',
   mapping: Object.fromEntries(STATUSES.map((status) => [status, ref(`${id}_${status}`)['$ref']])),
 })
+
+/** What the API has really answered, shortened, for the OpenAPI document. A test holds it against the schemas. */
+
+export const IMAGE_ID = imageIdSchema.parse('01a20f3c-366e-734c-99ed-0d5fffb2c168')
+export const REQUEST_ID = 'b0c5ce6a-6f3b-4d7a-9d67-0e3f1f0f8a54'
+const OTHER_ID = imageIdSchema.parse('01a20f3c-39f9-7373-aacd-3eaed2efdf41')
+
+const IMAGE_PARAMETER = {
+  name: 'imageId',
+  in: 'path',
+  required: true,
+  schema: { $ref: '#/components/schemas/ImageId' },
+  example: IMAGE_ID,
+}
+
+const submitted = {
+  imageId: IMAGE_ID,
+  owner: 'anonymous',
+  epoch: 1,
+  submittedAt: 1_795_551_934_062,
+  createdAt: '2026-11-24T20:25:34.062Z',
+  updatedAt: '2026-11-24T20:25:34.062Z',
+  attempts: 0,
+  analyses: ['labels' as const, 'faces' as const, 'metadata' as const],
+  original: {
+    bucket: 'image-analyzer-images',
+    key: originalKey(IMAGE_ID),
+    contentType: 'image/jpeg' as const,
+    bytes: 61_306,
+    sha256: 'a8ca6d734765703b09728ab47fe59f473d93ae3967fc24c7c0288c3c7adb7130',
+    filename: 'grace-hopper.jpg',
+  },
+}
+
+const completed: FinishedImage = {
+  ...submitted,
+  status: 'completed',
+  updatedAt: '2026-11-24T20:25:34.660Z',
+  completedAt: '2026-11-24T20:25:34.660Z',
+  attempts: 1,
+  original: { ...submitted.original, width: 512, height: 600 },
+  thumbnail: {
+    bucket: 'image-analyzer-images',
+    key: thumbnailKey(IMAGE_ID),
+    contentType: 'image/jpeg',
+    bytes: 4_952,
+    width: 128,
+    height: 128,
+  },
+  preview: {
+    bucket: 'image-analyzer-images',
+    key: previewKey(IMAGE_ID),
+    contentType: 'image/jpeg',
+    bytes: 65_103,
+    width: 512,
+    height: 600,
+  },
+  rekognitionLabels: [
+    {
+      Name: 'Sharp',
+      Confidence: 91.8385,
+      Parents: [{ Name: 'Sharpness' }],
+      Categories: [{ Name: 'Stand-in Measurement' }],
+      Instances: [],
+    },
+    {
+      Name: 'Black',
+      Confidence: 65.9511,
+      Parents: [{ Name: 'Color' }],
+      Categories: [{ Name: 'Stand-in Measurement' }],
+      Instances: [
+        { BoundingBox: { Left: 0.0275, Top: 0.5391, Width: 0.9725, Height: 0.4609 }, Confidence: 60.6012 },
+      ],
+    },
+  ],
+  rekognitionFaces: [],
+  labelModelVersion: 'stand-in',
+  metadata: {
+    capturedAt: '2026-05-01T12:34:56+02:00',
+    make: 'FUJIFILM',
+    model: 'X-T5',
+    lens: 'XF33mmF1.4 R LM WR',
+    ...{ exposureTime: 0.004, fNumber: 2.8, iso: 160, focalLength: 33, orientation: 1 },
+  },
+  labels: ['Sharp', 'Black'],
+  faceCount: 0,
+}
+
+const failed: FinishedImage = {
+  ...submitted,
+  imageId: OTHER_ID,
+  status: 'failed',
+  updatedAt: '2026-11-24T20:25:35.126Z',
+  completedAt: '2026-11-24T20:25:35.126Z',
+  attempts: 1,
+  original: {
+    ...submitted.original,
+    key: originalKey(OTHER_ID),
+    bytes: 30_000,
+    sha256: '4b48c541392c198c14477aeecbf98a9d700804920a07359c2919bc197247432d',
+    filename: 'broken.jpg',
+  },
+  failure: {
+    code: 'CORRUPT_IMAGE',
+    message: 'The image cannot be decoded: its data is damaged or cut off.',
+  },
+}
+
+export const PENDING = shown(imageView, { ...submitted, status: 'pending' })
+export const COMPLETED = shown(imageView, completed)
+export const FAILED = shown(imageView, failed)
+export const IMAGE_PAGE: ImagePage = {
+  items: [shown(listedView, failed), shown(listedView, completed)],
+  cursor: 'MDFhMjBmM2MtMzY2ZS03MzRjLTk5ZWQtMGQ1ZmZmYjJjMTY4',
+}
+export const LABEL_PAGE: LabelPage = { items: [{ name: 'Person' }, { name: 'Portrait' }] }
+export const ACCEPTED: Accepted = {
+  imageId: IMAGE_ID,
+  status: 'pending',
+  message: 'The image is accepted; poll its URL or subscribe to its event.',
+}
+
+/** The smallest PNG that is analysed at all would be a page long; this one ends as IMAGE_TOO_SMALL. */
+export const JSON_IMAGE: z.input<typeof jsonImageSchema> = {
+  image: 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==',
+  filename: 'dot.png',
+}
+export const ANNOUNCED: z.input<typeof announcedSchema> = {
+  contentType: 'image/jpeg',
+  bytes: 8_000_000,
+  filename: 'large.jpg',
+}
+export const UPLOAD_FORM: UploadForm = {
+  imageId: IMAGE_ID,
+  status: 'awaiting_upload',
+  upload: {
+    url: 'http://127.0.0.1:4566/image-analyzer-images',
+    fields: {
+      'Content-Type': 'image/jpeg',
+      bucket: 'image-analyzer-images',
+      key: `uploads/${IMAGE_ID}`,
+      'X-Amz-Algorithm': 'AWS4-HMAC-SHA256',
+      'X-Amz-Credential': '…',
+      'X-Amz-Date': '20261124T202535Z',
+      Policy: '…',
+      'X-Amz-Signature': '…',
+    },
+  },
+  expiresAt: '2026-11-24T20:40:35.252Z',
+}
+
+export const COMPLETED_DETAIL = eventDetail(completed)
+export const FAILED_DETAIL = eventDetail(failed)
+export const ENVELOPE = {
+  version: '0',
+  id: '5e1b4a52-1c5c-4b8e-9b0e-7d9a3c6f2d10',
+  source: EVENT_SOURCE,
+  account: '000000000000',
+  time: '2026-11-24T20:25:34Z',
+  region: 'us-east-1',
+  resources: [],
+}

@@ -7,7 +7,7 @@ import addFormats from 'ajv-formats'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type ApiDeps, buildApp } from '../api/app.ts'
 import { identifyBy } from '../api/auth.ts'
-import * as examples from '../api/examples.ts'
+import * as examples from '../api/openapi.ts'
 import { claimImage } from '../shared/records.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 
