@@ -5,6 +5,7 @@ import { type Context, Hono } from 'hono'
 import { accepts } from 'hono/accepts'
 import { cors } from 'hono/cors'
 import { matchedRoutes } from 'hono/route'
+import * as z from 'zod'
 import type { Elapsed } from '../shared/aws.ts'
 import type { AuthConfig } from '../shared/config.ts'
 import { acceptedTypes } from '../shared/format.ts'
@@ -19,6 +20,7 @@ import {
   previewKey,
   thumbnailKey,
 } from '../shared/image.ts'
+import { say } from '../shared/log.ts'
 import { DETAIL_TYPES, EVENT_SOURCE, eventDetail } from '../shared/messages.ts'
 import type { Identify } from './auth.ts'
 import { listImages, listLabels } from './list.ts'
@@ -47,7 +49,14 @@ import {
   type UploadForm,
   waitSchema,
 } from './schemas.ts'
-import { awaitUpload, deleteImage, resubmitImage, type SubmitDeps, submitImage } from './submit.ts'
+import {
+  type Asker,
+  awaitUpload,
+  deleteImage,
+  resubmitImage,
+  type SubmitDeps,
+  submitImage,
+} from './submit.ts'
 import { analysesOfQuery, arrivedAsText, cleanFilename, readJson, readUpload } from './upload.ts'
 
 export interface ApiDeps extends SubmitDeps {
@@ -67,7 +76,6 @@ export interface ApiDeps extends SubmitDeps {
   page: Page
   /** The API reference; loaded when somebody reads it. */
   docs: () => Page
-  log: { error: (message: string, extra: { error: unknown; requestId: string }) => void }
 }
 
 /**
@@ -83,9 +91,9 @@ const SECURITY_HEADERS = {
 }
 
 type Env = {
-  Variables: { requestId: string }
+  Variables: { requestId: string; clientRequestId: string | undefined }
   /** What stands before the app may have refused the request already; the app only words the answer. */
-  Bindings: { refused?: ApiError }
+  Bindings: { refused?: ApiError; requestContext?: { requestId?: unknown } }
 }
 
 /** Seconds for which the URL of a thumbnail or an original is good: long enough to follow a redirect on a slow line. */
@@ -112,7 +120,9 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   const waitUntilFinished = createWaiting(deps)
 
   app.use(async (c, next) => {
-    c.set('requestId', randomUUID())
+    // API Gateway's own, so that its access log, the answer and our log name the request alike.
+    c.set('requestId', GATEWAY_ID.safeParse(c.env?.requestContext?.requestId).data ?? randomUUID())
+    c.set('clientRequestId', CLIENT_ID.safeParse(c.req.header('x-request-id')).data)
     await next()
     c.header('x-request-id', c.get('requestId'))
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) {
@@ -140,21 +150,20 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   })
   app.notFound((c) => {
     const allow = methodsOf(c.req.path)
-    if (allow === '') return problem(new ApiError('NOT_FOUND', 'No route has this path.'), c.get('requestId'))
+    if (allow === '') return refuse(c, new ApiError('NOT_FOUND', 'No route has this path.'))
     if (c.req.method === 'OPTIONS') return c.body(null, 204, { allow })
     const hint = c.req.path === '/' ? ' Images are submitted by POST /images.' : ''
-    return problem(
+    return refuse(
+      c,
       new ApiError('METHOD_NOT_ALLOWED', `This path takes ${allow} only.${hint}`, { headers: { allow } }),
-      c.get('requestId'),
     )
   })
   app.onError((error, c) => {
-    const requestId = c.get('requestId')
-    if (error instanceof ApiError) return problem(error, requestId)
-    deps.log.error('a request failed', { error, requestId })
+    if (error instanceof ApiError) return refuse(c, error)
+    say(deps.log, 'request failed', { ...requestOf(c), error })
     return problem(
       new ApiError('UNAVAILABLE', 'Something behind the API did not answer. Nothing was lost.'),
-      requestId,
+      c.get('requestId'),
     )
   })
 
@@ -183,10 +192,10 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   })
 
   app.post('/images', async (c) => {
-    const owner = await ownerOf(c)
+    const asker = await askerOf(c)
     const key = parse(idempotencyKeySchema.optional(), c.req.header('idempotency-key'), 'Idempotency-Key')
     const upload = await readUpload(c.req.raw, deps.maxImageBytes, arrivedAsText(c))
-    const imageId = await submitImage(deps, owner, upload, wantedAnalyses(upload.analyses), key)
+    const imageId = await submitImage(deps, asker, upload, wantedAnalyses(upload.analyses), key)
     return c.json(
       {
         imageId,
@@ -199,7 +208,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   })
 
   app.post('/uploads', async (c) => {
-    const owner = await ownerOf(c)
+    const asker = await askerOf(c)
     const key = parse(idempotencyKeySchema.optional(), c.req.header('idempotency-key'), 'Idempotency-Key')
     const body = await readJson(c.req.raw)
     refuseUnknown('Property', Object.keys(body), [...Object.keys(announcedSchema.shape), 'analyses'])
@@ -218,7 +227,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     const name = cleanFilename(filename)
     const { imageId, status, upload, expiresAt } = await awaitUpload(
       deps,
-      owner,
+      asker,
       { contentType, bytes, ...(name === undefined ? {} : { filename: name }) },
       analyses,
       key,
@@ -334,8 +343,9 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   })
 
   app.post('/images/:imageId/retry', async (c) => {
-    const image = await findImage(c.req.param('imageId'), await ownerOf(c))
-    await resubmitImage(deps, image)
+    const asker = await askerOf(c)
+    const image = await findImage(c.req.param('imageId'), asker.owner)
+    await resubmitImage(deps, asker, image)
     return c.json(
       {
         imageId: image.imageId,
@@ -348,7 +358,8 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   })
 
   app.delete('/images/:imageId', async (c) => {
-    await deleteImage(deps, await findImage(c.req.param('imageId'), await ownerOf(c)))
+    const asker = await askerOf(c)
+    await deleteImage(deps, asker, await findImage(c.req.param('imageId'), asker.owner))
     return c.body(null, 204)
   })
 
@@ -357,6 +368,17 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     const owner = await deps.identify(c)
     demandKnownQuery(c)
     return owner
+  }
+
+  async function askerOf(c: Context<Env>): Promise<Asker> {
+    const owner = await ownerOf(c)
+    return { owner, requestId: c.get('requestId'), clientRequestId: c.get('clientRequestId') }
+  }
+
+  function refuse(c: Context<Env>, error: ApiError): Response {
+    const answer = problem(error, c.get('requestId'))
+    say(deps.log, 'refused', { ...requestOf(c), status: answer.status, code: error.code })
+    return answer
   }
 
   /** @throws ApiError INVALID_PARAMETER */
@@ -446,6 +468,15 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
 
   return app
 }
+
+const GATEWAY_ID = z.string().regex(/^[\w=-]{1,64}$/)
+const CLIENT_ID = z.string().regex(/^[\w.-]{1,64}$/)
+
+/** A request, as lines of the log have it: with the route's names in place of what a caller has put there. */
+const requestOf = (c: Context<Env>) => ({
+  ...{ requestId: c.get('requestId'), clientRequestId: c.get('clientRequestId') },
+  ...{ method: c.req.method, route: matchedRoutes(c).at(-1)?.path ?? '/*' },
+})
 
 /** Each once and in one order; the position is a part of the metadata. */
 const withMetadata = (names: AnalysisName[]): AnalysisName[] =>

@@ -5,16 +5,9 @@ import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { handle, type LambdaContext, type LambdaEvent } from 'hono/aws-lambda'
 import * as z from 'zod'
-import {
-  clientOptions,
-  dynamoTranslation,
-  elapsed,
-  passOver,
-  s3Options,
-  sleep,
-  sqsOptions,
-} from '../shared/aws.ts'
+import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { readApiConfig, readAuthConfig } from '../shared/config.ts'
+import { passOver } from '../shared/log.ts'
 import { type ApiDeps, buildApp } from './app.ts'
 import { identifyBy } from './auth.ts'
 import { bucketOrigin, loadDocs, loadPage } from './page.ts'
@@ -63,6 +56,7 @@ const answer = bucketOrigin(s3, config.IMAGE_BUCKET).then((origin) =>
 
 /** API Gateway's REST API (payload 1.0) and HTTP API (payload 2.0) alike. */
 export const handler = async (event: unknown, context: LambdaContext) => {
+  log.appendKeys({ functionRequestId: context.awsRequestId })
   const request = requestOf(event)
   if (request === undefined) return passOver(event, 'a request of API Gateway', log)
   return (await answer)(request, context)

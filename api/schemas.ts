@@ -335,6 +335,8 @@ export const problemSchema = z.object({
 })
 export type Problem = z.infer<typeof problemSchema>
 
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+
 export function problemOf(error: ApiError, requestId: string): Problem {
   const [status, title] = API_ERRORS[error.code]
   return {
@@ -343,7 +345,8 @@ export function problemOf(error: ApiError, requestId: string): Problem {
     status,
     code: error.code,
     detail: error.message,
-    instance: `urn:uuid:${requestId}`,
+    // API Gateway's ids are UUIDs in a REST API only.
+    instance: UUID.test(requestId) ? `urn:uuid:${requestId}` : `urn:image-analyzer:request:${requestId}`,
   }
 }
 

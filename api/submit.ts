@@ -12,6 +12,7 @@ import {
   uploadKey,
 } from '../shared/image.ts'
 import { labelKeys, unindexLabels } from '../shared/labels.ts'
+import { type Log, ownerTag, say } from '../shared/log.ts'
 import { type JobQueue, sendJob } from '../shared/messages.ts'
 import { deleteObjects, getImage, nextRun, type Records, updateImage } from '../shared/records.ts'
 import { claimIdempotencyKey, countImage, createImage, deleteRecord, statusOf } from './records.ts'
@@ -19,6 +20,7 @@ import { ApiError } from './schemas.ts'
 import type { Upload } from './upload.ts'
 
 export interface SubmitDeps extends Records, JobQueue {
+  log: Log
   s3: S3Client
   bucket: string
   /** Whether HEIC comes in. */
@@ -36,6 +38,20 @@ export interface SubmitDeps extends Records, JobQueue {
   /** A version 7 UUID of this time. */
   newImageId: (now: Date) => ImageId
 }
+
+/** Who asks, and by which request. */
+export interface Asker {
+  owner: string
+  requestId: string
+  /** What the caller calls it: for the log only. */
+  clientRequestId?: string | undefined
+}
+
+/** What every line about a caller's image has. */
+const asked = ({ owner, ...request }: Asker, { imageId, epoch }: Pick<Image, 'imageId' | 'epoch'>) => ({
+  ...{ imageId, epoch, ...request },
+  owner: ownerTag(owner),
+})
 
 /** Where and with what to POST, in any order but the file last (Amazon S3, POST policy). */
 export interface PostForm {
@@ -80,7 +96,7 @@ const sha256 = (data: Uint8Array | string): string => createHash('sha256').updat
  */
 export async function submitImage(
   deps: SubmitDeps,
-  owner: string,
+  asker: Asker,
   upload: Upload,
   analyses: AnalysisName[],
   idempotencyKey?: string,
@@ -93,8 +109,9 @@ export async function submitImage(
   // Of what was sent, so that the same request is the same again; the record has that of what is stored.
   const sent = sha256(upload.bytes)
   const request = sha256(JSON.stringify(['image', sent, upload.filename, analyses]))
-  const asked = { sha256: sent, request }
-  const { imageId, createdAt, keyHash, repeated } = await imageOf(deps, owner, now, asked, idempotencyKey)
+  const { owner, requestId } = asker
+  const same = { sha256: sent, request }
+  const { imageId, createdAt, keyHash, repeated } = await imageOf(deps, owner, now, same, idempotencyKey)
   const isChanged = deps.stripGps === true && (await blankPosition(upload.bytes))
   const original = {
     bucket: deps.bucket,
@@ -114,6 +131,7 @@ export async function submitImage(
     ...untouched(deps, now),
     analyses,
     original,
+    origin: { requestId },
     ...(keyHash === undefined ? {} : { keyHash }),
   })
   // Otherwise a request before has done it all; while nobody has taken the image up it may have died half-way.
@@ -134,6 +152,11 @@ export async function submitImage(
     }
     await sendJob(deps, { version: 1, imageId, epoch: 1 })
   }
+  say(deps.log, 'accepted', {
+    ...asked(asker, { imageId, epoch: 1 }),
+    ...{ bytes: original.bytes, contentType },
+    ...(waits ? {} : { repeated: true }),
+  })
   return imageId
 }
 
@@ -233,7 +256,7 @@ async function demandQuota(deps: SubmitDeps, owner: string, now: Date): Promise<
  */
 export async function awaitUpload(
   deps: SubmitDeps,
-  owner: string,
+  asker: Asker,
   announced: { contentType: ContentType; bytes: number; filename?: string },
   analyses: AnalysisName[],
   idempotencyKey?: string,
@@ -242,8 +265,9 @@ export async function awaitUpload(
   const { contentType, bytes, filename } = announced
   // No image has this hash: its text is none.
   const content = sha256(JSON.stringify(['upload', contentType, bytes, filename, analyses]))
-  const asked = { sha256: content, request: content }
-  const { imageId, createdAt, keyHash } = await imageOf(deps, owner, now, asked, idempotencyKey)
+  const { owner, requestId } = asker
+  const same = { sha256: content, request: content }
+  const { imageId, createdAt, keyHash } = await imageOf(deps, owner, now, same, idempotencyKey)
   const waits = await createImage(
     deps,
     {
@@ -257,16 +281,19 @@ export async function awaitUpload(
       ...untouched(deps, now),
       analyses,
       original: { bucket: deps.bucket, key: originalKey(imageId), ...announced },
+      origin: { requestId },
       ...(keyHash === undefined ? {} : { keyHash }),
     },
     UPLOAD_SECONDS * 1_000,
   )
   const status = waits ? 'awaiting_upload' : await statusOf(deps, imageId)
   if (status === 'deleted') throw deletedSince()
+  const upload = await deps.presignPost(uploadKey(imageId), contentType, bytes)
+  say(deps.log, 'form issued', { ...asked(asker, { imageId, epoch: 1 }), bytes, contentType })
   return {
     imageId,
     status: status ?? 'awaiting_upload',
-    upload: await deps.presignPost(uploadKey(imageId), contentType, bytes),
+    upload,
     expiresAt: new Date(now.getTime() + UPLOAD_SECONDS * 1_000).toISOString(),
   }
 }
@@ -279,7 +306,7 @@ const ANNOUNCEMENT = { looks: 15, everyMs: 200 }
  *
  * @throws ApiError NOT_FAILED; UNAVAILABLE while the failure cannot be announced
  */
-export async function resubmitImage(deps: SubmitDeps, failed: Image): Promise<void> {
+export async function resubmitImage(deps: SubmitDeps, asker: Asker, failed: Image): Promise<void> {
   const { imageId } = failed
   let image: Image | undefined = failed
   for (let look = 0; look < ANNOUNCEMENT.looks; look += 1) {
@@ -290,6 +317,7 @@ export async function resubmitImage(deps: SubmitDeps, failed: Image): Promise<vo
     image = (await updateImage(deps, imageId, run)) ?? (await getImage(deps, imageId))
     // By its time it is this request's write, also where only the answer was lost and the repetition refused.
     if (image?.status === 'pending' && image.submittedAt === run.set['submittedAt']) {
+      say(deps.log, 'retried', asked(asker, image))
       return sendJob(deps, { version: 1, imageId, epoch: image.epoch })
     }
     await deps.sleep(ANNOUNCEMENT.everyMs)
@@ -301,9 +329,10 @@ export async function resubmitImage(deps: SubmitDeps, failed: Image): Promise<vo
  * Deletes an image for good. The record goes first: from then on it is there for nobody, and no worker can commit to
  * it. Should this break off after that, or a worker store something late, the sweeper removes the objects.
  */
-export async function deleteImage(deps: SubmitDeps, seen: Image): Promise<void> {
+export async function deleteImage(deps: SubmitDeps, asker: Asker, seen: Image): Promise<void> {
   // While the form is good, something may be uploaded.
   const image = (await deleteRecord(deps, seen, seen.uploaded ? UPLOAD_SECONDS * 1_000 : 0)) ?? seen
+  say(deps.log, 'deleted', asked(asker, image))
   await deleteObjects(deps, image.imageId)
   await unindexLabels(deps, labelKeys(image))
 }

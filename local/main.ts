@@ -11,8 +11,9 @@ const { explain } = await import('./answering.ts')
 const say = (line: string): void => console.log(line)
 const log = {
   info: (message: string, extra: Record<string, unknown>) => {
-    if (extra['status'] !== undefined) say(styleText('dim', `${extra['status']}  ${extra['imageId']}`))
-    else if (message === 'the image failed') say(styleText('dim', `${extra['code']}  ${extra['imageId']}`))
+    if (message === 'failed') say(styleText('dim', `${extra['code']}  ${extra['imageId']}`))
+    if (message === 'completed' || message === 'failed')
+      say(styleText('dim', `${message}  ${extra['imageId']}`))
   },
   warn: (message: string, extra: Record<string, unknown>) =>
     console.warn(`warning: ${message}`, ...(Object.keys(extra).length > 0 ? [extra] : [])),

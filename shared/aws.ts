@@ -65,22 +65,3 @@ export const sqsOptions = (target: AwsTarget = {}, sockets?: number) => ({
 })
 
 export const dynamoTranslation = { marshallOptions: { removeUndefinedValues: true } }
-
-/**
- * What answers an event of a kind that a function is not made for (a test of the console, a ping that keeps it warm, a
- * queue that was connected to it by mistake): a line in the log, and SQS keeps its messages.
- */
-export function passOver(
-  event: unknown,
-  wanted: string,
-  log: { warn: (message: string, extra: Record<string, unknown>) => void },
-): { batchItemFailures: { itemIdentifier: string }[] } {
-  const { Records }: { Records?: unknown } = Object(event)
-  log.warn('an event of another kind is passed over', { wanted, has: Object.keys(Object(event)) })
-  const ids = (Array.isArray(Records) ? Records : []).map((record) => record?.messageId)
-  return {
-    batchItemFailures: ids
-      .filter((id) => typeof id === 'string')
-      .map((itemIdentifier) => ({ itemIdentifier })),
-  }
-}

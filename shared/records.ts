@@ -140,7 +140,7 @@ export type Claim =
   /** The outcome is there; only its event may be missing. */
   | { kind: 'finished'; image: FinishedImage }
   /** Another worker holds it, at most until then (ms since 1970). */
-  | { kind: 'held'; leaseUntil: number }
+  | { kind: 'held'; leaseUntil: number; image: Image }
   /** Its run has not begun: the image is as the run before has left it. */
   | { kind: 'early'; image: Image }
   /** A run that a later retry has replaced. */
@@ -186,7 +186,7 @@ export async function claimImage(
   if (image.epoch > job.epoch) return { kind: 'replaced' }
   if (image.epoch < job.epoch) return { kind: 'early', image }
   if (isFinished(image)) return { kind: 'finished', image }
-  return { kind: 'held', leaseUntil: image.status === 'processing' ? image.leaseUntil : now.getTime() }
+  return { kind: 'held', leaseUntil: image.status === 'processing' ? image.leaseUntil : now.getTime(), image }
 }
 
 /**

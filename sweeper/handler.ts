@@ -4,8 +4,10 @@ import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
 import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
-import { clientOptions, dynamoTranslation, passOver, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
+import type { Context } from 'aws-lambda'
+import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { readSweeperConfig } from '../shared/config.ts'
+import { passOver, say } from '../shared/log.ts'
 import { type SweeperDeps, type Swept, sweep } from './sweep.ts'
 
 const config = readSweeperConfig(process.env)
@@ -29,10 +31,14 @@ const deps: SweeperDeps = {
 }
 
 /** Called by a schedule, or by hand with any event that is not a batch of records. */
-export const handler = async (event?: unknown): Promise<Swept | ReturnType<typeof passOver>> => {
+export const handler = async (
+  event?: unknown,
+  context?: Context,
+): Promise<Swept | ReturnType<typeof passOver>> => {
+  log.appendKeys({ functionRequestId: context?.awsRequestId })
   if (event instanceof Object && 'Records' in event) return passOver(event, 'a schedule', log)
   const swept = await sweep(deps)
-  log.info('swept', { ...swept })
+  say(log, 'swept', swept)
   // The next sweep finds them again; but that sweeps meet trouble again and again must be seen.
   if (swept.failed > 0) throw new Error(`${swept.failed} images could not be looked after.`)
   return swept

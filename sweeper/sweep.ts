@@ -13,6 +13,7 @@ import {
   uploadKey,
 } from '../shared/image.ts'
 import { indexLabels, unindexLabels } from '../shared/labels.ts'
+import { type Log, runOf, say } from '../shared/log.ts'
 import {
   type DeadLetterQueue,
   type EventBus,
@@ -38,9 +39,7 @@ export interface SweeperDeps extends Records, JobQueue, DeadLetterQueue, EventBu
   maxAttempts: number
   /** Milliseconds after which an unfinished image is given up, whatever it waits for. */
   giveUpMs: number
-  log: {
-    error: (message: string, extra: Record<string, unknown>) => void
-  }
+  log: Log
   /** Whether no submission can be under way, so that what has been left behind is known at first sight. */
   isAlone?: boolean
 }
@@ -93,7 +92,7 @@ async function lookAfter(deps: SweeperDeps, imageId: ImageId, before: number, sw
     if (done !== undefined) swept[done] += 1
   } catch (error) {
     swept.failed += 1
-    deps.log.error('an image could not be looked after', { imageId, error })
+    say(deps.log, 'not swept', { imageId, error })
   }
 }
 
@@ -142,6 +141,7 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
 async function requeue(deps: SweeperDeps, image: Image): Promise<'requeued'> {
   const { imageId, epoch } = image
   await sendJob(deps, { version: 1, imageId, epoch })
+  say(deps.log, 'requeued', runOf(image))
   await lookAgain(deps, image)
   return 'requeued'
 }
@@ -181,6 +181,7 @@ async function giveUp(deps: SweeperDeps, image: Image): Promise<'exhausted' | un
     },
   )
   if (finished === undefined) return undefined
+  say(deps.log, 'exhausted', runOf(image))
   await announce(deps, finished)
   return 'exhausted'
 }
@@ -191,6 +192,7 @@ async function announce(deps: SweeperDeps, image: FinishedImage): Promise<'annou
   if (refused !== undefined) throw new Error(`EventBridge did not take the event: ${refused}.`)
   await keepExhausted(deps, image)
   await markAnnounced(deps, image)
+  say(deps.log, 'announced', { ...runOf(image), outcome: image.status })
   return 'announced'
 }
 
@@ -225,7 +227,9 @@ async function removeRecord(deps: SweeperDeps, seen: Seen): Promise<'removed' | 
       }),
     ),
   )
-  return removed ? 'removed' : undefined
+  if (!removed) return undefined
+  say(deps.log, 'removed', { imageId: seen.imageId })
+  return 'removed'
 }
 
 /** @returns whether the condition of the write held */

@@ -1,8 +1,10 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { DynamoDBDocumentClient, PutCommand } from '@aws-sdk/lib-dynamodb'
 import { describe, expect, it } from 'vitest'
-import { clientOptions, dynamoTranslation, passOver, s3Options, sqsOptions } from '../shared/aws.ts'
+import { clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
+import { passOver } from '../shared/log.ts'
+import { SILENT } from './tools.ts'
 
 const resources = { IMAGE_BUCKET: 'abc', IMAGE_TABLE: 'def', JOB_QUEUE_URL: 'https://sqs/jobs' }
 const worker = { ...resources, EVENT_BUS_NAME: 'b' }
@@ -168,10 +170,10 @@ it.each<[unknown, kept: string[], has: string[]]>([
   'an event of another kind, %j, is a line in the log, and its messages stay in their queue',
   (event, kept, has) => {
     const lines: unknown[] = []
-    const log = { warn: (_message: string, extra: Record<string, unknown>) => lines.push(extra) }
+    const log = { ...SILENT, warn: (_message: string, extra: Record<string, unknown>) => lines.push(extra) }
     const pass = () => passOver(event, 'a schedule', log)
     expect(pass).not.toThrow()
     expect(pass()).toEqual({ batchItemFailures: kept.map((itemIdentifier) => ({ itemIdentifier })) })
-    expect(lines[0]).toEqual({ wanted: 'a schedule', has })
+    expect(lines[0]).toEqual({ event: 'passed over', wanted: 'a schedule', has })
   },
 )

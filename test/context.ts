@@ -26,6 +26,7 @@ import { startEmbeddedAws, toRecord } from '../packages/embedded-aws/index.ts'
 import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { DEFAULT_MAX_IMAGE_BYTES, DEFAULT_MAX_UPLOAD_BYTES, MAX_WAIT_SECONDS } from '../shared/config.ts'
 import { ANALYSES } from '../shared/image.ts'
+import type { Log } from '../shared/log.ts'
 import type { EventDetail } from '../shared/messages.ts'
 import { limitersFor } from '../worker/analysis.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
@@ -53,7 +54,9 @@ export interface TestSystem {
   names: ResourceNames
   endpoint: string
   rekognitionEndpoint: string
-  /** Everything that was logged as a warning or an error. */
+  /** Every line of the log. */
+  lines: Record<string, unknown>[]
+  /** Those that are warnings or errors, in short. */
   trouble: string[]
   /** Posts raw bytes and gives the id that the answer names. */
   submit: (bytes: Uint8Array, headers?: Record<string, string>) => Promise<string>
@@ -165,10 +168,12 @@ export async function startTestSystem(
           },
         })
   const rekognitionEndpoint = standIn?.endpoint ?? aws.endpoint
+  const lines: Record<string, unknown>[] = []
   const note = (message: string, extra: Record<string, unknown>) => {
-    trouble.push(`${message} ${String(extra['error'] ?? extra['cause'] ?? '')}`)
+    lines.push(extra)
+    trouble.push(`${message} ${String(extra['error'] ?? '')}`)
   }
-  const log = { info: () => {}, warn: note, error: note as WorkerDeps['log']['error'] }
+  const log: Log = { info: (_message, extra) => lines.push(extra), warn: note, error: note }
   const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
   const common = { ...clock, bucket: names.bucket, table: names.table, jobQueueUrl, sweepAfterMs: 1_020_000 }
   const worker: WorkerDeps = {
@@ -254,6 +259,7 @@ export async function startTestSystem(
     names,
     endpoint: aws.endpoint,
     rekognitionEndpoint,
+    lines,
     trouble,
     submit: async (bytes, headers = {}) => {
       const response = await app.request('/images', {

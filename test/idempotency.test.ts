@@ -69,7 +69,10 @@ const sweepLater = async () => {
       {
         ...system.worker,
         giveUpMs: 1e9,
-        log: { error: (message, extra) => system.trouble.push(`${message} ${extra['error']}`) },
+        log: {
+          ...system.worker.log,
+          error: (message, extra) => system.trouble.push(`${message} ${extra['error']}`),
+        },
       },
       Date.now() + 10_000_000,
     )

@@ -58,7 +58,7 @@ const SWAPPED: Record<string, string[]> = {
 const OPTIONAL_METHODS = ['filter', 'sort', 'toSorted', 'reverse', 'slice', 'trim', 'toLowerCase', 'replace']
 /** What is said to a person or to a log is not held by tests word for word. */
 const isTalk = (node: Node, code: string): boolean =>
-  /^(new \w*(Error|Verdict|Throttled|Logger)\b|passOver\(|\w*\.?log\.|console\.)/.test(
+  /^(new \w*(Error|Verdict|Throttled|Logger)\b|passOver\(|say\(|\w*\.?log\.|console\.)/.test(
     code.slice(node.start, node.end),
   )
 

@@ -177,7 +177,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'paid calls come before the pixels',
     file: 'worker/process-image.ts',
-    from: '  const bytes = await takeIn(deps, image, time)\n',
+    from: "  const bytes = await timed(deps, took, 'fetchMs', () => takeIn(deps, image, time))\n",
     to: '  const bytes = await takeIn(deps, image, time)\n  await analyse(deps, { S3Object: { Bucket: deps.bucket, Name: image.original.key } }, paidAnalyses(image.analyses), kept, time)\n',
   },
   {
@@ -334,8 +334,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a job is done twice in one batch',
     file: 'worker/batch.ts',
-    from: 'entry.run ??= settleJob(entry.job, entry.receives)',
-    to: 'entry.run = settleJob(entry.job, entry.receives)',
+    from: 'entry.run ??= settleJob(entry)',
+    to: 'entry.run = settleJob(entry)',
     tests: worker,
   },
   {

@@ -42,7 +42,7 @@ const sweeper = (other: Partial<SweeperDeps> = {}): SweeperDeps => ({
   ...system.worker,
   now: () => new Date(Date.now() + ahead),
   giveUpMs: 14 * DAY,
-  log: { error: (_message, { error }) => errors.push(String(error)) },
+  log: { ...system.worker.log, error: (_message, { error }) => errors.push(String(error)) },
   ...other,
 })
 /** An image whose job is gone. */

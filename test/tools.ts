@@ -1,5 +1,9 @@
 import { createServer } from 'node:net'
 import { onPath } from '../build/terraform.ts'
+import type { Log } from '../shared/log.ts'
+
+/** A log that keeps nothing. */
+export const SILENT: Log = { info: () => {}, warn: () => {}, error: () => {} }
 
 /** Those of the programs that this machine lacks. */
 export const without = (...programs: string[]): string[] =>

@@ -26,6 +26,7 @@ import {
 } from './context.ts'
 import { orHangs, ownTime } from './own-time.ts'
 import { distinct, formats, quarters } from './pictures.ts'
+import { SILENT } from './tools.ts'
 
 /** Without the embedded AWS nothing enforces the form's policy, nor sends the event of an arrival. */
 const MB = 1_000_000
@@ -120,7 +121,10 @@ const sweepAhead = (ms: number, other: Partial<SweeperDeps> = {}) =>
     ...system.worker,
     now: () => new Date(Date.now() + ms),
     giveUpMs: 14 * DAY,
-    log: { error: (message, extra) => system.trouble.push(`${message} ${extra['error']}`) },
+    log: {
+      ...system.worker.log,
+      error: (message, extra) => system.trouble.push(`${message} ${extra['error']}`),
+    },
     ...other,
   })
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
@@ -434,9 +438,9 @@ describe.skipIf(ELSEWHERE)(`an upload that never comes${skippedElsewhere}`, () =
     expect(await sweepAhead(FORM_MS)).toEqual(NOTHING)
     expect(await sweepAhead(FORM_MS + system.worker.sweepAfterMs - 5_000)).toEqual(NOTHING)
     // After a restart everything is looked after at once.
-    expect(
-      await sweep({ ...system.worker, giveUpMs: 1e12, log: { error: () => {} } }, Number.MAX_SAFE_INTEGER),
-    ).toEqual(NOTHING)
+    expect(await sweep({ ...system.worker, giveUpMs: 1e12, log: SILENT }, Number.MAX_SAFE_INTEGER)).toEqual(
+      NOTHING,
+    )
     expect((await system.record(imageId)).status).toBe('awaiting_upload')
     expect(await sweepAhead(FORM_MS + system.worker.sweepAfterMs + 1_000)).toEqual(NOTHING)
     expect(await sweepAhead(FORM_MS + 4 * system.worker.sweepAfterMs)).toEqual({ ...NOTHING, removed: 1 })

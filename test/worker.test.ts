@@ -78,6 +78,7 @@ const NOTHING = { requeued: 0, exhausted: 0, announced: 0, removed: 0, failed: 0
 /** A sweep at a time when everything is due, for the second time where it is to be removed. */
 const sweepLater = (look = 1) => {
   const log = {
+    ...system.worker.log,
     error: (message: string, { error }: Record<string, unknown>) =>
       system.trouble.push(`${message} ${error}`),
   }
@@ -139,7 +140,7 @@ describe('a bad image', () => {
       expect(await failedIds(run(event))).toHaveLength(receives === '2' ? 2 : 0)
     }
     expect(await system.deadLetters()).toEqual(bodies)
-    expect(system.trouble.filter((line) => line.startsWith('a message is no job'))).toHaveLength(2)
+    expect(system.trouble.filter((line) => line.startsWith('no job'))).toHaveLength(6)
   })
   it('in a message that is no job stays in the queue while the dead-letter queue cannot be reached', async () => {
     const event = eventOf('')
@@ -278,7 +279,7 @@ describe('a job that is delivered again', () => {
     const failures = await Promise.all([failedIds(run(eventOf(imageId))), failedIds(run(eventOf(imageId)))])
     expect(failures.flat()).toEqual(['message-0'])
     // To wait for another worker is no trouble.
-    expect(system.trouble.filter((line) => !line.startsWith('the visibility'))).toEqual([])
+    expect(system.trouble.filter((line) => !line.startsWith('not delayed'))).toEqual([])
     expect(count('DetectLabelsCommand')).toBe(1)
     expect(await system.record(imageId)).toMatchObject({ status: 'completed', attempts: 1 })
   })
@@ -725,7 +726,7 @@ describe('the end of the function’s time', () => {
     const ended = failedIds(run(eventOf(...ids), 3_000))
     await until('an event waits for the other image', async () => time.asleep().includes(2_000) || undefined)
     time.pass(2_000)
-    await until('it is announced', async () => noted.includes('the image is finished') || undefined)
+    await until('it is announced', async () => noted.includes('announced') || undefined)
     time.pass(999)
     expect(await orHangs(ended)).toHaveLength(1)
     const statuses = await Promise.all(ids.map(async (id) => (await system.record(id)).status))

@@ -3,6 +3,7 @@ import { ChangeMessageVisibilityCommand } from '@aws-sdk/client-sqs'
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import type { FinishedImage } from '../shared/image.ts'
 import { indexLabels, type KnownNames } from '../shared/labels.ts'
+import { runOf, say } from '../shared/log.ts'
 import {
   type DeadLetterQueue,
   type EventBus,
@@ -22,7 +23,6 @@ import { Held, Postponed, type ProcessDeps, pause, processImage } from './proces
 export interface WorkerDeps extends ProcessDeps, JobQueue, DeadLetterQueue, EventBus {
   /** Of this process. */
   knownNames: KnownNames
-  log: ProcessDeps['log'] & { error: (message: string, extra: Record<string, unknown>) => void }
 }
 
 /**
@@ -43,6 +43,11 @@ const receivesOf = ({ attributes }: SQSRecord): number => Number(attributes.Appr
 
 class OutOfTime extends Error {
   override readonly name = 'OutOfTime'
+}
+
+/** Something of a job has not ended when the batch has to answer. */
+class Hung extends Error {
+  override readonly name = 'Hung'
 }
 
 /**
@@ -71,19 +76,20 @@ export async function processBatch(
     () => {},
   )
   const lastMoment = deps.sleep(answerAfter, answered.signal).then(() => {
-    throw new Error('The batch is out of time, and something does not end.')
+    throw new Hung('The batch is out of time, and something does not end.')
   })
   // Heard by the records only while they last.
   lastMoment.catch(() => {})
 
   // SQS may put two copies of a job into one batch; the second shares the first one's fate.
-  const jobs = new Map<string, { job: Job; receives: number; run?: Promise<void> }>()
+  const jobs = new Map<string, Taken & { run?: Promise<void> }>()
   const wanted = event.Records.map((record) => {
     try {
       return readJobs(record.body).map((job) => {
         const key = JSON.stringify(job)
+        const { messageId } = record
         const receives = Math.max(jobs.get(key)?.receives ?? 1, receivesOf(record))
-        jobs.set(key, { job, receives })
+        jobs.set(key, { job, messageId, receives })
         return key
       })
     } catch (error) {
@@ -93,16 +99,17 @@ export async function processBatch(
   const announcements = new Announcements(deps, deps.sleep, jobs.size)
 
   const settle = async (record: SQSRecord): Promise<void> => {
+    const keys = wanted[event.Records.indexOf(record)] ?? []
     try {
-      const keys = wanted[event.Records.indexOf(record)] ?? []
       if (keys instanceof Error) {
+        const reason = keys instanceof SyntaxError ? 'It is not JSON.' : 'It is of no known kind.'
+        say(deps.log, 'no job', { messageId: record.messageId, receives: receivesOf(record), reason })
         if (receivesOf(record) < NO_JOB_RECEIVES) throw keys
-        deps.log.error('a message is no job', { messageId: record.messageId, body: record.body, error: keys })
         return await sendDeadLetter(deps, record.body)
       }
       const runs = keys.map((key) => {
         const entry = jobs.get(key)
-        if (entry !== undefined) entry.run ??= settleJob(entry.job, entry.receives)
+        if (entry !== undefined) entry.run ??= settleJob(entry)
         return entry?.run
       })
       // All of them: what is not waited for would be frozen with the function, and go on in a later invocation.
@@ -110,12 +117,16 @@ export async function processBatch(
       const failed = results.find((result) => result.status === 'rejected')
       if (failed !== undefined) throw failed.reason
     } catch (error) {
+      if (error instanceof Hung && !(keys instanceof Error)) {
+        for (const taken of keys.flatMap((key) => jobs.get(key) ?? [])) sayWhy(deps, taken, error)
+      }
       await postpone(deps, record, error)
       throw error
     }
   }
 
-  const settleJob = async (job: Job, receives: number): Promise<void> => {
+  const settleJob = async (taken: Taken): Promise<void> => {
+    const { job, receives } = taken
     let told = false
     const tell = (image: FinishedImage): Promise<void> => {
       told = true
@@ -123,6 +134,10 @@ export async function processBatch(
     }
     try {
       await work(job, receives, tell)
+    } catch (error) {
+      // Frozen with the function, it would speak in a later invocation, of a job that is long postponed.
+      if (!answered.signal.aborted) sayWhy(deps, taken, error)
+      throw error
     } finally {
       // Whatever came of this image, the other images' events must not wait for it.
       if (!told) announcements.pass()
@@ -143,12 +158,8 @@ export async function processBatch(
       await tell(image)
       await keepExhausted(deps, image)
       await markAnnounced(deps, image)
+      say(deps.log, 'announced', { ...runOf(image), outcome: image.status })
     }
-    deps.log.info('the image is finished', {
-      imageId: image.imageId,
-      status: image.status,
-      attempts: image.attempts,
-    })
   }
 
   try {
@@ -162,20 +173,36 @@ export async function processBatch(
   }
 }
 
-/**
- * Says once what went wrong, and when SQS is to deliver the job again. If that fails, it does so when the visibility
- * timeout is over.
- */
+/** A job of the batch, in a message. */
+interface Taken {
+  job: Job
+  messageId: string
+  receives: number
+}
+
+/** Once for each job that is not settled. */
+function sayWhy({ log }: WorkerDeps, { job, messageId, receives }: Taken, error: unknown): void {
+  const { imageId, epoch } = job
+  const postponed = error instanceof Postponed ? error : undefined
+  const cause = postponed === undefined ? error : postponed.cause
+  const facts = {
+    ...(postponed === undefined ? { imageId, epoch } : runOf(postponed.image)),
+    ...{ messageId, receives, seconds: postponed?.seconds },
+  }
+  // The first three are no fault of the image, and no trouble to look at.
+  if (cause instanceof Throttled) say(log, 'waits for quota', facts)
+  else if (cause instanceof Held) say(log, 'held', facts)
+  else if (cause instanceof OutOfTime) say(log, 'out of time', facts)
+  else say(log, 'attempt failed', { ...facts, error: cause })
+}
+
+/** Tells SQS when to deliver the job again. If that fails, it does so when the visibility timeout is over. */
 async function postpone(deps: WorkerDeps, record: SQSRecord, error: unknown): Promise<void> {
-  const { messageId, body, receiptHandle } = record
-  const cause = error instanceof Postponed ? error.cause : error
-  // No fault of the image, and no trouble to look at.
-  const waits = cause instanceof Throttled || cause instanceof Held || cause instanceof OutOfTime
+  const { messageId, receiptHandle } = record
   const receives = receivesOf(record)
-  const seconds =
-    error instanceof Postponed ? error.seconds : pause(deps.random, receives, waits ? 0 : receives)
-  if (waits) deps.log.info('the job waits', { messageId, body, reason: cause.message, seconds })
-  else deps.log.error('an attempt failed', { messageId, body, error: cause, seconds })
+  // Out of time is no fault of the image.
+  const failures = error instanceof OutOfTime ? 0 : receives
+  const seconds = error instanceof Postponed ? error.seconds : pause(deps.random, receives, failures)
   try {
     await deps.sqs.send(
       new ChangeMessageVisibilityCommand({
@@ -184,7 +211,7 @@ async function postpone(deps: WorkerDeps, record: SQSRecord, error: unknown): Pr
         VisibilityTimeout: seconds,
       }),
     )
-  } catch (cause) {
-    deps.log.warn('the visibility timeout stays as it is', { messageId, cause })
+  } catch (error) {
+    say(deps.log, 'not delayed', { messageId, error })
   }
 }

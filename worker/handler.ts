@@ -7,16 +7,9 @@ import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { Context, SQSBatchResponse, SQSEvent } from 'aws-lambda'
 import * as z from 'zod'
-import {
-  clientOptions,
-  dynamoTranslation,
-  elapsed,
-  passOver,
-  s3Options,
-  sleep,
-  sqsOptions,
-} from '../shared/aws.ts'
+import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { readWorkerConfig } from '../shared/config.ts'
+import { passOver } from '../shared/log.ts'
 import { limitersFor } from './analysis.ts'
 import { processBatch, type WorkerDeps } from './batch.ts'
 import { Budget, createMakeRoom, ORIGINAL_BYTES } from './budget.ts'
@@ -60,8 +53,10 @@ const deps: WorkerDeps = {
   log,
 }
 
-export const handler = async (event: unknown, context: Context): Promise<SQSBatchResponse> =>
-  isBatch(event) ? processBatch(deps, event, context) : passOver(event, 'a batch of SQS', log)
+export const handler = async (event: unknown, context: Context): Promise<SQSBatchResponse> => {
+  log.appendKeys({ functionRequestId: context.awsRequestId })
+  return isBatch(event) ? processBatch(deps, event, context) : passOver(event, 'a batch of SQS', log)
+}
 
 /** What tells a batch from other events, and its records from each other. */
 const batchSchema = z.object({

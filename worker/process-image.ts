@@ -18,6 +18,7 @@ import {
   analysisKey,
   analysisSchema,
   type FinishedImage,
+  type Image,
   type ImageId,
   isExhausted,
   isFinished,
@@ -30,6 +31,7 @@ import {
   uploadKey,
   Verdict,
 } from '../shared/image.ts'
+import { type Log, ownerTag, runOf, say } from '../shared/log.ts'
 import type { Job } from '../shared/messages.ts'
 import {
   claimImage,
@@ -69,10 +71,7 @@ export interface ProcessDeps extends Results, Rekognition {
   maxAttempts: number
   /** Whether the position is overwritten in what was uploaded before it is kept. */
   stripGps?: boolean
-  log: {
-    info: (message: string, extra: Record<string, unknown>) => void
-    warn: (message: string, extra: Record<string, unknown>) => void
-  }
+  log: Log
 }
 
 /** Another worker is at this image. */
@@ -87,9 +86,12 @@ export class Held extends Error {
 export class Postponed extends Error {
   override readonly name = 'Postponed'
   readonly seconds: number
-  constructor(seconds: number, cause: unknown) {
+  /** As the attempt has seen it. */
+  readonly image: Image
+  constructor(seconds: number, image: Image, cause: unknown) {
     super('The image is not finished.', { cause })
     this.seconds = seconds
+    this.image = image
   }
 }
 
@@ -180,11 +182,13 @@ export async function processImage(
   if (claim.kind === 'replaced') {
     const later = await getImage(deps, job.imageId)
     if (later !== undefined && isFinished(later)) await dropUpload(deps, later)
+    say(deps.log, 'job replaced', { imageId: job.imageId, epoch: job.epoch })
     return undefined
   }
   if (claim.kind === 'deleted') {
     // A worker that was at it may have stored something after the deletion.
     await deleteObjects(deps, job.imageId)
+    say(deps.log, 'job without image', { imageId: job.imageId, epoch: job.epoch })
     return undefined
   }
   if (claim.kind === 'finished') {
@@ -195,50 +199,92 @@ export async function processImage(
   if (claim.kind !== 'claimed') {
     // No lease lasts longer than this worker's own, whatever the clock of its holder says.
     const held = claim.kind === 'held' ? Math.min(claim.leaseUntil - deps.now().getTime(), longest) : 0
-    throw new Postponed(Math.max(Math.ceil(held / 1_000), pause(deps.random, receives)), new Held())
+    const seconds = Math.max(Math.ceil(held / 1_000), pause(deps.random, receives))
+    throw new Postponed(seconds, claim.image, new Held())
   }
 
   const { image } = claim
+  const took: Took = { from: deps.elapsed(), queuedMs: age(deps, image) }
+  say(deps.log, 'claimed', { ...runOf(image), queuedMs: took.queuedMs })
   const kept: Kept = { ...image.kept }
   try {
     if (image.attempts - (image.throttled ?? 0) > deps.maxAttempts) {
       const message = `The image was not analysed in ${deps.maxAttempts} attempts; try again later.`
-      return await commit(deps, image, { status: 'failed', failure: { code: 'EXHAUSTED', message } })
+      return await commit(deps, image, took, { status: 'failed', failure: { code: 'EXHAUSTED', message } })
     }
-    const results = await examine(deps, image, kept, time)
-    return await commit(deps, image, { status: 'completed', ...results })
+    const results = await examine(deps, image, kept, time, took)
+    return await commit(deps, image, took, { status: 'completed', ...results })
   } catch (error) {
     if (error instanceof Verdict) {
-      deps.log.info('the image failed', {
-        imageId: image.imageId,
-        code: error.failure.code,
-        cause: error.cause,
-      })
-      return await commit(deps, image, {
-        ...{ status: 'failed', failure: error.failure, original: image.original },
-      })
+      const outcome = { status: 'failed', failure: error.failure, original: image.original } as const
+      return await commit(deps, image, took, outcome, error.cause)
     }
     // What was broken off because the time is up says so in many ways.
     const cause = time.signal.aborted && !(error instanceof Throttled) ? time.signal.reason : error
-    throw new Postponed(await release(deps, image, kept, receives, cause), cause)
+    throw new Postponed(await release(deps, image, kept, receives, cause), image, cause)
   }
 }
 
-/** Commits; where the image was deleted meanwhile, what was stored for it goes after it. */
+/** Where the time of an attempt went, for the log. */
+interface Took {
+  /** By `elapsed`. */
+  from: number
+  queuedMs: number
+  fetchMs?: number
+  decodeMs?: number
+  analyseMs?: number
+}
+
+/** Milliseconds since this run was asked for; none where a clock is wrong. */
+const age = (deps: ProcessDeps, { submittedAt }: Image): number =>
+  Math.max(0, deps.now().getTime() - submittedAt)
+
+/** Runs a part of an attempt, and notes how long it took. */
+async function timed<T>(
+  { elapsed }: ProcessDeps,
+  took: Took,
+  part: 'fetchMs' | 'decodeMs' | 'analyseMs',
+  run: () => Promise<T>,
+): Promise<T> {
+  const from = elapsed()
+  try {
+    return await run()
+  } finally {
+    took[part] = Math.round(elapsed() - from)
+  }
+}
+
+/**
+ * Commits; where the image was deleted meanwhile, what was stored for it goes after it.
+ *
+ * @param error what a verdict follows from, for the log
+ */
 async function commit(
   deps: ProcessDeps,
   image: ProcessingImage,
+  { from, ...parts }: Took,
   outcome: Outcome,
+  error?: unknown,
 ): Promise<FinishedImage | undefined> {
   const finished = await commitOutcome(deps, image, outcome, {
     condition: '#status = :processing AND leaseId = :mine',
     values: { ':processing': 'processing', ':mine': image.leaseId },
   })
   if (finished !== undefined) {
+    const { owner, original } = finished
+    const { width = 0, height = 0 } = original
+    const facts = {
+      ...{ ...runOf(image), owner: ownerTag(owner), bytes: original.bytes, ...parts },
+      ...{ workMs: Math.round(deps.elapsed() - from), totalMs: age(deps, image) },
+    }
+    if (finished.status === 'failed') {
+      say(deps.log, 'failed', { ...facts, code: finished.failure.code, error })
+    } else say(deps.log, 'completed', { ...facts, pixels: width * height, reused: finished.reused })
     await tidyUp(deps, finished)
     return finished
   }
   if ((await getImage(deps, image.imageId)) === undefined) await deleteObjects(deps, image.imageId)
+  say(deps.log, 'outcome lost', runOf(image))
   return undefined
 }
 
@@ -248,8 +294,8 @@ async function tidyUp(deps: ProcessDeps, image: FinishedImage): Promise<void> {
   try {
     const wasPaid = image.status === 'completed' && image.reused === undefined
     if (wasPaid && paidAnalyses(image.analyses).length > 0) await rememberBytes(deps, image)
-  } catch (cause) {
-    deps.log.warn('the image is finished, but not all is tidy', { imageId: image.imageId, cause })
+  } catch (error) {
+    say(deps.log, 'not tidy', { ...runOf(image), error })
   }
 }
 
@@ -258,8 +304,8 @@ async function dropUpload(deps: ProcessDeps, image: FinishedImage): Promise<void
   if (!image.uploaded || (image.original.sha256 === undefined && isExhausted(image))) return
   try {
     await deps.s3.send(new DeleteObjectCommand({ Bucket: deps.bucket, Key: uploadKey(image.imageId) }))
-  } catch (cause) {
-    deps.log.warn('an upload that nobody needs is still there', { imageId: image.imageId, cause })
+  } catch (error) {
+    say(deps.log, 'not tidy', { ...runOf(image), error })
   }
 }
 
@@ -281,16 +327,18 @@ async function release(
   try {
     await releaseImage(deps, image, { throttled, kept: keeps ? kept : {}, waitMs: seconds * 1_000 })
   } catch (cause) {
-    deps.log.warn('a lease could not be released; it runs out by itself', { imageId: image.imageId, cause })
+    say(deps.log, 'not released', { ...runOf(image), error: cause })
   }
   return seconds
 }
 
 /** Everything that is found out about an image. No paid call is made before its last pixel has been decoded. */
-async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, time: Time) {
-  const { rendered, sent, metadata } = await withOriginal(deps, image, time, async (bytes) => {
+async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, time: Time, took: Took) {
+  const { rendered, sent, metadata } = await withOriginal(deps, image, time, took, async (bytes) => {
     const { preview, heic, rekognitionSource: source } = deps
-    const { exif, ...rendered } = await deps.render(bytes, source, { preview, heic, signal: time.signal })
+    const { exif, ...rendered } = await timed(deps, took, 'decodeMs', () =>
+      deps.render(bytes, source, { preview, heic, signal: time.signal }),
+    )
     // The original itself, which may be large, is not kept for the time of the analysis where it is not sent.
     const original = source === 'bytes' ? bytes : undefined
     return {
@@ -303,10 +351,13 @@ async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, ti
   image.original = { ...image.original, contentType, width, height }
   time.signal.throwIfAborted()
 
-  const inJpeg = async (): Promise<Buffer> => rendered.rendition ?? (await renderInJpeg(deps, image, time))
+  const inJpeg = async (): Promise<Buffer> =>
+    rendered.rendition ?? (await renderInJpeg(deps, image, time, took))
   const [stored, analysed, previewed] = await Promise.allSettled([
     put(deps, thumbnailKey(image.imageId), thumbnail, 'image/jpeg', time),
-    findResults(deps, image, sent, kept, time, rendered.takesOriginal ? inJpeg : undefined),
+    timed(deps, took, 'analyseMs', () =>
+      findResults(deps, image, sent, kept, time, rendered.takesOriginal ? inJpeg : undefined),
+    ),
     preview && put(deps, previewKey(image.imageId), preview.bytes, 'image/jpeg', time),
   ])
   if (analysed.status === 'rejected') {
@@ -332,21 +383,27 @@ const withOriginal = <T>(
   deps: ProcessDeps,
   image: ProcessingImage,
   time: Time,
+  took: Took,
   work: (bytes: Buffer) => Promise<T>,
 ): Promise<T> =>
   deps.originals.run(
     image.original.bytes,
     async () => {
       deps.makeRoom(image.original.bytes)
-      const bytes = await takeIn(deps, image, time)
+      const bytes = await timed(deps, took, 'fetchMs', () => takeIn(deps, image, time))
       return work(bytes)
     },
     { signal: time.signal },
   )
 
 /** A JPEG of an original that Rekognition has refused, where there is none yet: it is fetched and decoded once more. */
-async function renderInJpeg(deps: ProcessDeps, image: ProcessingImage, time: Time): Promise<Buffer> {
-  const { rendition } = await withOriginal(deps, image, time, (bytes) =>
+async function renderInJpeg(
+  deps: ProcessDeps,
+  image: ProcessingImage,
+  time: Time,
+  took: Took,
+): Promise<Buffer> {
+  const { rendition } = await withOriginal(deps, image, time, took, (bytes) =>
     deps.render(bytes, 'jpeg', { heic: deps.heic, signal: time.signal }),
   )
   if (rendition === undefined) throw new Error('A decoder that is asked for a JPEG has made none.')

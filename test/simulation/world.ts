@@ -11,6 +11,7 @@ import { limitersFor } from '../../worker/analysis.ts'
 import { processBatch, type WorkerDeps } from '../../worker/batch.ts'
 import { Budget, ORIGINAL_BYTES } from '../../worker/budget.ts'
 import type { Rendered } from '../../worker/thumbnail.ts'
+import { SILENT } from '../tools.ts'
 import { seededRandom, VirtualClock } from './clock.ts'
 import { DynamoModel } from './dynamo.ts'
 import {
@@ -495,7 +496,7 @@ export class World {
         ),
       page: { html: '', contentSecurityPolicy: '' },
       docs: () => ({ html: '', contentSecurityPolicy: '' }),
-      log: { error: (_message, { error }) => this.log(`  api: ${error}`) },
+      log: { ...SILENT, error: (_message, { error }) => this.log(`  api: ${error}`) },
     })
   }
 
@@ -536,6 +537,7 @@ export class World {
   #sweep(): void {
     const process = this.#process()
     const log = {
+      ...SILENT,
       error: (message: string, extra: object) => this.log(`  sweeper: ${message} ${JSON.stringify(extra)}`),
     }
     sweep({

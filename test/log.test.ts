@@ -1,0 +1,315 @@
+import { createHash } from 'node:crypto'
+import { globSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { InternalServerError, ThrottlingException } from '@aws-sdk/client-rekognition'
+import type { SQSEvent } from 'aws-lambda'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type ApiDeps, buildApp } from '../api/app.ts'
+import { LINES } from '../shared/log.ts'
+import { sweep } from '../sweeper/sweep.ts'
+import { processBatch, type WorkerDeps } from '../worker/batch.ts'
+import { lambdaContext, startTestSystem, type TestSystem } from './context.ts'
+
+const root = join(import.meta.dirname, '..')
+const photo = readFileSync(join(import.meta.dirname, 'fixtures/grace-hopper.jpg'))
+
+let system: TestSystem
+beforeAll(async () => {
+  system = await startTestSystem()
+})
+afterAll(() => system?.stop())
+
+/** Of all tests here. */
+const seen: Record<string, unknown>[] = []
+beforeEach(async () => {
+  // What the test before has left is of no concern to this one.
+  await system.receiveJobs()
+  seen.push(...system.lines.splice(0))
+  system.trouble.splice(0)
+})
+
+const eventsOf = (imageId: string) =>
+  system.lines.filter((line) => line['imageId'] === imageId).map((line) => line['event'])
+const line = (event: string, imageId?: string) =>
+  system.lines.find((one) => one['event'] === event && (imageId ?? one['imageId']) === one['imageId'])
+
+const ask = (path: string, init: RequestInit = {}, env: object = {}) => system.app.request(path, init, env)
+/** @returns the image's id and the request's */
+async function submit(bytes: Uint8Array = photo, query = '', headers: Record<string, string> = {}) {
+  const answer = await ask(`/images${query}`, {
+    method: 'POST',
+    headers: { 'content-type': 'image/jpeg', ...headers },
+    body: new Uint8Array(bytes),
+  })
+  const { imageId } = (await answer.json()) as { imageId: string }
+  return { imageId, requestId: answer.headers.get('x-request-id') }
+}
+const work = async (over: Partial<WorkerDeps> = {}, batch?: SQSEvent, ms = 60_000) =>
+  processBatch({ ...system.worker, ...over }, batch ?? (await system.receiveJobs()), lambdaContext(ms))
+const jobOf = (imageId: string, epoch = 1): SQSEvent =>
+  withBody(JSON.stringify({ version: 1, imageId, epoch }))
+const withBody = (body: string): SQSEvent => ({
+  Records: [
+    {
+      ...{
+        messageId: 'message-1',
+        receiptHandle: 'gone',
+        body,
+        attributes: { ApproximateReceiveCount: '3' },
+      },
+      ...{ messageAttributes: {}, md5OfBody: '', eventSource: 'aws:sqs', eventSourceARN: '', awsRegion: '' },
+    } as unknown as SQSEvent['Records'][number],
+  ],
+})
+/** At a time when everything is due. */
+const sweepAhead = (times = 2) =>
+  sweep({
+    ...system.worker,
+    now: () => new Date(Date.now() + times * system.worker.sweepAfterMs),
+    giveUpMs: 14 * 86_400_000,
+  })
+
+describe('the log of an image', () => {
+  it('tells its story under the id of the request that submitted it', async () => {
+    const { imageId, requestId } = await submit(photo, '?filename=secret-name.jpg', {
+      ...{ 'x-request-id': 'mine-7', 'x-test-owner': 'jane@example.org' },
+    })
+    await system.work()
+    expect(eventsOf(imageId)).toEqual(['accepted', 'claimed', 'completed', 'announced'])
+    for (const one of system.lines) expect(one).toMatchObject({ imageId, requestId, epoch: 1 })
+    const owner = createHash('sha256').update('jane@example.org').digest('hex').slice(0, 16)
+    expect(line('accepted')).toMatchObject({
+      ...{ clientRequestId: 'mine-7', owner, bytes: photo.length, contentType: 'image/jpeg' },
+    })
+    const ms = expect.toSatisfy((value) => Number.isInteger(value) && value >= 0)
+    expect(line('claimed')).toMatchObject({ attempt: 1, queuedMs: ms })
+    expect(line('completed')).toMatchObject({
+      ...{ attempt: 1, owner, bytes: photo.length, pixels: 512 * 600 },
+      ...{ queuedMs: ms, fetchMs: ms, decodeMs: ms, analyseMs: ms, workMs: ms, totalMs: ms },
+    })
+    expect(line('announced')).toMatchObject({ outcome: 'completed' })
+    const text = system.lines.map((one) => JSON.stringify(one)).join('\n')
+    expect(text).not.toMatch(/secret-name|jane@/)
+    expect(text.length).toBeLessThan(1_500)
+    expect(
+      await (await ask(`/images/${imageId}`, { headers: { 'x-test-owner': 'jane@example.org' } })).text(),
+    ).not.toContain(requestId)
+  })
+
+  it('says so where the same request came before, and where results are those of other bytes alike', async () => {
+    const headers = { 'idempotency-key': 'again' }
+    const { imageId } = await submit(photo, '', headers)
+    await system.work()
+    await submit(photo, '', headers)
+    expect(eventsOf(imageId)).toEqual(['accepted', 'claimed', 'completed', 'announced', 'accepted'])
+    expect(system.lines.map((one) => one['repeated'])).toEqual([
+      undefined,
+      undefined,
+      undefined,
+      undefined,
+      true,
+    ])
+    const other = await submit()
+    await system.work()
+    expect(line('completed', other.imageId)).toMatchObject({ reused: true })
+  })
+
+  it('has the code of a failure, the retry of it and the deletion', async () => {
+    const { imageId, requestId } = await submit(photo.subarray(0, 30_000))
+    await system.work()
+    expect(line('failed')).toMatchObject({ imageId, requestId, attempt: 1, code: 'CORRUPT_IMAGE' })
+    expect(line('announced')).toMatchObject({ imageId, outcome: 'failed' })
+    const retry = await ask(`/images/${imageId}/retry`, { method: 'POST' })
+    expect(line('retried')).toMatchObject({ imageId, epoch: 2, requestId: retry.headers.get('x-request-id') })
+    const batch = await system.receiveJobs()
+    await ask(`/images/${imageId}`, { method: 'DELETE', headers: { 'x-request-id': 'not a name' } })
+    expect(line('deleted')).toMatchObject({ imageId, epoch: 2 })
+    expect(line('deleted')?.['clientRequestId']).toBeUndefined()
+    await work({}, batch)
+    expect(line('job without image')).toMatchObject({ imageId, epoch: 2 })
+  })
+
+  it('has what a form was issued for', async () => {
+    const answer = await ask('/uploads', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ contentType: 'image/png', bytes: 9_000, filename: 'secret-name.png' }),
+    })
+    const { imageId } = (await answer.json()) as { imageId: string }
+    expect(system.lines).toEqual([
+      {
+        ...{ event: 'form issued', imageId, epoch: 1, requestId: answer.headers.get('x-request-id') },
+        ...{ clientRequestId: undefined, owner: expect.any(String), bytes: 9_000, contentType: 'image/png' },
+      },
+    ])
+  })
+})
+
+describe('the log of an attempt', () => {
+  const refusing = (error: Error): Partial<WorkerDeps> => ({
+    rekognition: { send: () => Promise.reject(error) } as unknown as WorkerDeps['rekognition'],
+    // Not what another test has found out about the same bytes.
+    analysisSource: error.name,
+  })
+  const answer = { message: 'no', $metadata: {} }
+  const about = ({ imageId, requestId }: { imageId: string; requestId: string | null }) => ({
+    ...{ imageId, requestId, epoch: 1, attempt: 1 },
+    ...{ messageId: expect.any(String), receives: 1, seconds: expect.any(Number) },
+  })
+
+  it('that fails names the image, the request and the error', async () => {
+    const submitted = await submit()
+    expect((await work(refusing(new InternalServerError(answer)))).batchItemFailures).toHaveLength(1)
+    expect(eventsOf(submitted.imageId)).toEqual(['accepted', 'claimed', 'attempt failed'])
+    expect(line('attempt failed')).toMatchObject({
+      ...about(submitted),
+      error: expect.objectContaining({ name: 'InternalServerError' }),
+    })
+  })
+
+  it('that is throttled says that the image waits for the quota', async () => {
+    const submitted = await submit()
+    await work(refusing(new ThrottlingException(answer)), undefined, 500)
+    expect(line('waits for quota')).toMatchObject(about(submitted))
+    expect(system.trouble.splice(0)).toEqual([])
+  })
+
+  it('that the end of the time breaks off says so', async () => {
+    const submitted = await submit()
+    const render: WorkerDeps['render'] = (_bytes, _source, { signal } = {}) =>
+      new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)))
+    await work({ render }, undefined, 500)
+    expect(line('out of time')).toMatchObject(about(submitted))
+  })
+
+  it('that does not end at all is an error of its image', async () => {
+    const { imageId } = await submit()
+    await work({ render: () => new Promise(() => {}) }, undefined, 500)
+    expect(line('attempt failed')).toMatchObject({
+      imageId,
+      error: expect.objectContaining({ name: 'Hung' }),
+    })
+  })
+
+  it('of another worker, a replaced run and a lost outcome are told apart', async () => {
+    const { imageId, requestId } = await submit()
+    const batch = await system.receiveJobs()
+    const lost: WorkerDeps['render'] = async (...given) => {
+      await work({}, jobOf(imageId))
+      await system.setItem(imageId, { leaseId: 'another' })
+      return system.worker.render(...given)
+    }
+    await work({ render: lost }, batch)
+    expect(line('held')).toMatchObject({ imageId, requestId, receives: 3, messageId: 'message-1' })
+    expect(line('outcome lost')).toMatchObject({ imageId, requestId, attempt: 1 })
+    await system.setItem(imageId, { epoch: 2 })
+    await work({}, jobOf(imageId))
+    expect(line('job replaced')).toMatchObject({ imageId, epoch: 1 })
+  })
+
+  it('of no job names the message and has nothing of its body', async () => {
+    await work({}, withBody('secret'))
+    expect(line('no job')).toMatchObject({ messageId: 'message-1', reason: 'It is not JSON.' })
+    await work({}, withBody('{"key":"secret"}'))
+    expect(system.lines.at(-1)).toMatchObject({ event: 'no job', reason: 'It is of no known kind.' })
+    expect(JSON.stringify(system.lines)).not.toContain('secret')
+  })
+})
+
+describe('the log of the sweeper', () => {
+  it('names each image that it has looked after', async () => {
+    const { imageId, requestId } = await submit()
+    await system.receiveJobs()
+    await sweepAhead()
+    expect(line('requeued', imageId)).toMatchObject({ requestId, epoch: 1, attempt: 0 })
+    await system.setItem(imageId, { attempts: 99 })
+    await sweepAhead(4)
+    expect(line('exhausted', imageId)).toMatchObject({ requestId })
+    expect(line('announced', imageId)).toMatchObject({ requestId, outcome: 'failed' })
+    await ask(`/images/${imageId}`, { method: 'DELETE' })
+    await sweepAhead(8)
+    await sweepAhead(32)
+    expect(line('removed', imageId)).toBeDefined()
+    await submit()
+    const away = { ...system.worker.sqs, send: () => Promise.reject(new Error('SQS is away')) }
+    const later = () => new Date(Date.now() + 2 * system.worker.sweepAfterMs)
+    await sweep({ ...system.worker, sqs: away as never, now: later, giveUpMs: 1e12 })
+    expect(line('not swept')).toMatchObject({ error: expect.objectContaining({ message: 'SQS is away' }) })
+  })
+})
+
+describe('the log of a request', () => {
+  it('has the code of a refusal and the route, without what a caller has put there', async () => {
+    const answer = await ask('/images/secret-name?token=secret', { headers: { 'x-request-id': 'mine' } })
+    expect(system.lines).toEqual([
+      {
+        ...{ event: 'refused', requestId: answer.headers.get('x-request-id'), clientRequestId: 'mine' },
+        ...{ method: 'GET', route: '/images/:imageId', status: 400, code: 'INVALID_PARAMETER' },
+      },
+    ])
+    await ask('/secret-name', { method: 'PUT' })
+    expect(system.lines[1]).toMatchObject({ method: 'PUT', status: 404, code: 'NOT_FOUND' })
+    expect(JSON.stringify(system.lines)).not.toContain('secret')
+  })
+
+  it('has the error that no code foresees', async () => {
+    const dynamo = { send: () => Promise.reject(new Error('DynamoDB is away')) }
+    const app = buildApp({ ...system.api, dynamo: dynamo as unknown as ApiDeps['dynamo'] })
+    const answer = await app.request('/images')
+    expect(line('request failed')).toMatchObject({
+      ...{ requestId: answer.headers.get('x-request-id'), method: 'GET', route: '/images' },
+      error: expect.objectContaining({ message: 'DynamoDB is away' }),
+    })
+  })
+
+  it.each([
+    ['a REST API', 'b0c5ce6a-6f3b-4d7a-9d67-0e3f1f0f8a54', 'urn:uuid:'],
+    ['an HTTP API', 'JKJaXmPLvHcESHA=', 'urn:image-analyzer:request:'],
+  ])('has the id that %s has given it, as has the answer', async (_, requestId, urn) => {
+    const answer = await ask('/nowhere', {}, { requestContext: { requestId } })
+    expect(answer.headers.get('x-request-id')).toBe(requestId)
+    expect(await answer.json()).toMatchObject({ instance: `${urn}${requestId}` })
+    expect(line('refused')).toMatchObject({ requestId })
+  })
+
+  it.each([['two\r\nlines'], [7], [''], ['x'.repeat(65)]])(
+    'does not take %j for such an id',
+    async (requestId) => {
+      const answer = await ask('/nowhere', {}, { requestContext: { requestId } })
+      expect(answer.headers.get('x-request-id')).toMatch(/^[0-9a-f]{8}-[0-9a-f-]{27}$/)
+    },
+  )
+})
+
+describe('every line', () => {
+  it('has a name of the list, and only what the list says', () => {
+    seen.push(...system.lines)
+    const wrong = seen.filter(({ event, ...facts }) => {
+      const has: readonly string[] = LINES[event as keyof typeof LINES]?.has ?? []
+      return Object.keys(facts).some((name) => !has.includes(name))
+    })
+    expect(wrong).toEqual([])
+    // These need a disk, a clock or a client that fails in its own way.
+    const elsewhere = ['not released', 'not tidy', 'passed over', 'swept']
+    expect([...new Set([...seen.map(({ event }) => event), ...elsewhere])].sort()).toEqual(
+      Object.keys(LINES).sort(),
+    )
+  })
+
+  it('is written by one function', () => {
+    const files = globSync('{api,worker,sweeper,shared}/**/*.ts', { cwd: root })
+    const others = files.filter((file) =>
+      /\blog\.(info|warn|error|debug)\b|\bconsole\./.test(readFileSync(join(root, file), 'utf8')),
+    )
+    expect(others).toEqual([])
+  })
+
+  it('is in docs/log.md as it is in the code', () => {
+    const rows = Object.entries(LINES).map(
+      ([name, { by, level, when, has }]) =>
+        `| \`${name}\` | ${by} | ${level} | ${when} | ${has.map((fact) => `\`${fact}\``).join(' ')} |`,
+    )
+    const documented = readFileSync(join(root, 'docs/log.md'), 'utf8')
+    expect(documented.split('\n').filter((row) => row.startsWith('| `'))).toEqual(rows)
+  })
+})
