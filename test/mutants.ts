@@ -859,7 +859,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a queue that is connected to the API by mistake loses its messages',
-    file: 'shared/aws.ts',
+    file: 'shared/log.ts',
     from: ".filter((id) => typeof id === 'string')",
     to: ".filter((id) => id === '')",
     tests: lambda,

@@ -26,7 +26,7 @@ export const TESTS_OF: Record<string, string[]> = {
   'shared/image.ts': ['record', 'event'],
   'shared/messages.ts': ['record', 'event'],
   'shared/labels.ts': ['labels'],
-  'shared/log.ts': ['log'],
+  'shared/log.ts': ['log', 'config'],
   'shared/records.ts': ['transitions'],
   'sweeper/handler.ts': ['lambda'],
   'sweeper/sweep.ts': ['sweeper', 'labels'],
