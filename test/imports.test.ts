@@ -142,7 +142,6 @@ const LONG_TESTS = [
   'test/corpus.test.ts',
   'test/corpus.ts',
   'test/crash.ts',
-  'test/embedded-aws.test.ts',
   'test/isolation.test.ts',
   'test/mutants.ts',
   'test/page.test.ts',
