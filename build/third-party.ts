@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import type { Metafile } from 'esbuild'
 import { ROOT } from './bundle.ts'
 
-/** A package of which a zip has code. */
+/** A package of which a zip, or our own package, has code. */
 interface Package {
   folder: string
   name: string
@@ -23,7 +23,7 @@ const PACKAGE_FOLDER = /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//
 const RULE = '='.repeat(80)
 
 /**
- * What the file THIRD-PARTY of a zip says: every package whose code is in it, with its licence and notices. A text that
+ * What the file THIRD-PARTY of a zip or a package says: every package whose code is in it, with its licence and notices. A text that
  * packages share, but for the names of their authors, is there once.
  *
  * @param metafile says what esbuild has put into the bundle
@@ -56,7 +56,7 @@ export async function thirdParty({ outputs }: Metafile, folders: string[]): Prom
     }
   }
   return [
-    'This zip has code of the packages below. Their licences and notices follow.',
+    'In here is code of the packages below. Their licences and notices follow.',
     packages
       .map(({ name, version, license, source }) => `${name} ${version} (${license}) ${source}`)
       .join('\n'),

@@ -29,7 +29,7 @@ const system = await startSystem(process.env, log).catch((error) => {
 const attempt = {
   none: `curl -F image=@photo.jpg ${system.url}/images`,
   jwt: `curl -H "Authorization: Bearer $TOKEN" -F image=@photo.jpg ${system.url}/images`,
-  iam: `npx image-analyzer upload photo.jpg --sign --endpoint ${system.url}`,
+  iam: `npm run cli -- upload photo.jpg --sign --endpoint ${system.url}`,
 }[system.auth]
 const keeps = process.env['DATA_DIR']
 say(`

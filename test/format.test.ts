@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { transform } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { buildApp } from '../api/app.ts'
-import { createClient } from '../cli/client.ts'
+import { createClient } from '../packages/client/index.ts'
 import {
   acceptedTypes,
   CONTENT_TYPES,

@@ -7,9 +7,13 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { createServer } from 'node:http'
+import { isBuiltin } from 'node:module'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -21,6 +25,7 @@ import { until } from './until.ts'
 const root = join(import.meta.dirname, '..')
 const project = mkdtempSync(join(tmpdir(), 'image-analyzer-package-'))
 const inProject = (...names: string[]) => join(project, ...names)
+const installed = inProject('node_modules/@image-analyzer/client')
 const run = (file: string, args: string[], env: Record<string, string> = {}) =>
   promisify(execFile)(file, args, { cwd: project, env: { ...process.env, ...env } })
 const tsc = (file: string) =>
@@ -28,16 +33,19 @@ const tsc = (file: string) =>
     ...['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2024', '--types', 'node', file],
   ])
 
-// An empty project with the package in it, as npm makes it; of what the package depends on there are links.
+// An empty project with the package in it, as npm makes it.
 beforeAll(async () => {
   const checkout = mkdtempSync(join(tmpdir(), 'image-analyzer-checkout-'))
   copyProject(checkout)
-  await promisify(execFile)('npm', ['pack', '--pack-destination', project], { cwd: checkout })
+  const pack = ['pack', '--workspace', 'packages/client', '--pack-destination', project]
+  await promisify(execFile)('npm', pack, { cwd: checkout })
   rmSync(checkout, { recursive: true })
   await run('tar', ['-xzf', readdirSync(project)[0] ?? ''])
-  mkdirSync(inProject('node_modules', '@types'), { recursive: true })
-  renameSync(inProject('package'), inProject('node_modules', 'image-analyzer'))
-  for (const name of ['zod', '@types/node', 'undici-types'])
+  for (const scope of ['@types', '@image-analyzer'])
+    mkdirSync(inProject('node_modules', scope), { recursive: true })
+  renameSync(inProject('package'), installed)
+  // Those of Node itself, which are not ours.
+  for (const name of ['@types/node', 'undici-types'])
     symlinkSync(join(root, 'node_modules', name), inProject('node_modules', name), 'junction')
   writeFileSync(inProject('package.json'), '{"type":"module"}')
 })
@@ -45,7 +53,7 @@ afterAll(() => rmSync(project, { recursive: true }))
 
 it('the example of the README is right as it stands, in types and in what it does', async () => {
   const readme = readFileSync(join(root, 'README.md'), 'utf8')
-  const [, example = ''] = /```ts\n([^`]*image-analyzer\/client[^`]*)```/.exec(readme) ?? []
+  const [, example = ''] = /```ts\n([^`]*@image-analyzer\/client[^`]*)```/.exec(readme) ?? []
   expect(example.split('\n').length).toBeLessThanOrEqual(12)
   writeFileSync(inProject('example.ts'), example)
   copyFileSync(join(root, 'test/fixtures/grace-hopper.jpg'), inProject('photo.jpg'))
@@ -61,7 +69,7 @@ it('the example of the README is right as it stands, in types and in what it doe
       return /[0-9a-f-]{36} completed/.test(stdout) ? stdout : undefined
     })
     expect(stdout).toContain("'Sharp'")
-    const bin = ['node_modules/image-analyzer/cli/bin.js', 'list', '--json']
+    const bin = [join(installed, 'bin.js'), 'list', '--json']
     const list = await run(process.execPath, bin, env)
     expect(JSON.parse(list.stdout.split('\n')[0] ?? '')).toMatchObject({
       status: 'completed',
@@ -73,10 +81,50 @@ it('the example of the README is right as it stands, in types and in what it doe
   }
 })
 
+it('the package depends on nothing, has less than a megabyte, and names whose code is in it', () => {
+  const manifest = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'))
+  for (const kind of ['dependencies', 'peerDependencies', 'optionalDependencies'])
+    expect(manifest[kind] ?? {}).toEqual({})
+  const files = readdirSync(installed, { recursive: true, encoding: 'utf8' }).map((name) =>
+    join(installed, name),
+  )
+  const bytes = files.reduce((sum, file) => sum + statSync(file).size, 0)
+  expect(bytes).toBeLessThan(1_000_000)
+  const imported = files
+    .filter((file) => file.endsWith('.js'))
+    .flatMap((file) => [
+      ...readFileSync(file, 'utf8').matchAll(/import(?:[\w$*{},\s]+from\s*|\()"([^."][^"]*)"/g),
+    ])
+    .map(([, name = '']) => name)
+    .filter((name) => !isBuiltin(name))
+  expect(imported).toEqual([])
+  expect(readFileSync(join(installed, 'dist/THIRD-PARTY'), 'utf8')).toContain('@smithy/signature-v4 ')
+  expect(readFileSync(join(installed, 'dist/LICENSE'), 'utf8')).toContain('MIT License')
+})
+
+it('signs requests with the credentials of the environment, by the code that it brings along', async () => {
+  const headers: string[] = []
+  const server = createServer((request, response) => {
+    headers.push(String(request.headers.authorization))
+    response.setHeader('content-type', 'application/json').end('{"items":[]}')
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const args = [join(installed, 'bin.js'), 'list', '--sign', '--endpoint', `http://127.0.0.1:${port}`]
+  await run(process.execPath, args, {
+    ...{ AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE', AWS_SECRET_ACCESS_KEY: 'secret', AWS_REGION: 'eu-west-1' },
+    ...{ AWS_CONFIG_FILE: '/nowhere', AWS_SHARED_CREDENTIALS_FILE: '/nowhere', AWS_PROFILE: '' },
+  })
+  server.close()
+  expect(headers[0]).toMatch(
+    /^AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE\/\d{8}\/eu-west-1\/execute-api\/aws4_request/,
+  )
+})
+
 it("the client's types are the API's own", async () => {
   writeFileSync(
     inProject('wrong.ts'),
-    `import { ApiError, createClient, type Image } from 'image-analyzer/client'
+    `import { ApiError, createClient, type Image } from '@image-analyzer/client'
 const client = createClient({ endpoint: 'http://127.0.0.1:3000' })
 const image: Image = await client.get('id')
 // @ts-expect-error: only a failed image has one

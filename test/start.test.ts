@@ -282,9 +282,7 @@ describe('a Rekognition that takes 8 calls a second', () => {
 describe('with AUTH=iam', () => {
   it('says how to be let in, and answers what is no HTTP request as the API does', async () => {
     const system = await start({ AUTH: 'iam' })
-    expect(system.output()).toContain(
-      `Try: npx image-analyzer upload photo.jpg --sign --endpoint ${system.url}`,
-    )
+    expect(system.output()).toContain(`Try: npm run cli -- upload photo.jpg --sign --endpoint ${system.url}`)
     const raw = (request: string): Promise<string> =>
       new Promise((resolve, reject) => {
         const socket = connect(Number(new URL(system.url).port), '127.0.0.1', () => socket.write(request))

@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { openAsBlob } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { basename } from 'node:path'
+import { findFiles, type Path, readError } from './files.ts'
 import {
   type Accepted,
   type AnalysisName,
@@ -10,8 +11,7 @@ import {
   type Image,
   isFinished,
   MAX_DIRECT_BYTES,
-} from './client.ts'
-import { findFiles, type Path, readError } from './files.ts'
+} from './index.ts'
 import type { Journal } from './journal.ts'
 import { inBytes, type Output, paint, plain, type Result } from './output.ts'
 import { type Counts, startProgress } from './progress.ts'

@@ -1,10 +1,20 @@
-import type { ApiErrorCode, Event, ImageView, ListedView, UploadForm } from '../api/schemas.ts'
-import { FORMAT_BYTES, formatOf, refusalOf } from '../shared/format.ts'
-import type { AnalysisName, Failure, ImageId, Status } from '../shared/image.ts'
+import { FORMAT_BYTES, formatOf, refusalOf } from '../../shared/format.ts'
+import type {
+  AnalysisName,
+  ApiErrorCode,
+  Event,
+  FailureCode,
+  FinishedImage,
+  Image,
+  ListedImage,
+  Status,
+  UploadForm,
+} from './types.ts'
+
+export type * from './types.ts'
 
 /**
  * The API as typed calls, over HTTP and nothing else: without dependencies, for whatever has `fetch`.
- * Its types are those of the API itself.
  *
  *     const client = createClient({ endpoint: 'http://127.0.0.1:3000' })
  *     const image = await client.upload(await readFile('photo.jpg'), { filename: 'photo.jpg', wait: true })
@@ -110,12 +120,6 @@ export interface Health {
   /** The clock of the API, as its answer says. */
   date: Date | undefined
 }
-
-/** A record as the API shows it. What it has follows from its `status`. */
-export type Image = ImageView
-export type FinishedImage = Extract<Image, { status: 'completed' | 'failed' }>
-/** A record as lists show it: names of labels and the number of faces in place of the results. */
-export type ListedImage = ListedView
 
 export const isFinished = (image: Image): image is FinishedImage =>
   image.status === 'completed' || image.status === 'failed'
@@ -567,6 +571,3 @@ function pause(ms: number, signal?: AbortSignal): Promise<void> {
     signal?.addEventListener('abort', abort, { once: true })
   })
 }
-
-export type FailureCode = Failure['code']
-export type { AnalysisName, Event, ImageId, Status, UploadForm }

@@ -17,17 +17,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { createClient } from '../cli/client.ts'
-import { tinyPicture } from '../cli/doctor.ts'
-import { openJournal } from '../cli/journal.ts'
-import { progressLine } from '../cli/progress.ts'
-import { until } from './context.ts'
-import { distinct } from './pictures.ts'
+import { until } from '../../../test/context.ts'
+import { distinct } from '../../../test/pictures.ts'
+import { tinyPicture } from '../doctor.ts'
+import { createClient } from '../index.ts'
+import { openJournal } from '../journal.ts'
+import { progressLine } from '../progress.ts'
 
 // Several dozen processes are started, on a machine that may have better things to do.
 vi.setConfig({ testTimeout: 60_000 })
 
-const root = join(import.meta.dirname, '..')
+const root = join(import.meta.dirname, '../../..')
 const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-cli-'))
 const children: ChildProcess[] = []
 const NODE = ['--disable-warning=ExperimentalWarning']
@@ -90,7 +90,7 @@ async function startSystem(env: Record<string, string> = {}): Promise<string> {
 }
 
 const startCli = (args: string[], env: Record<string, string> = {}) =>
-  launch(['run.js', 'cli/main.ts', ...args], {
+  launch(['run.js', 'packages/client/main.ts', ...args], {
     ...{ IMAGE_ANALYZER_ENDPOINT: url, IMAGE_ANALYZER_TOKEN: '', XDG_STATE_HOME: join(folder, 'state') },
     ...env,
   })
@@ -209,7 +209,7 @@ describe('upload', () => {
       ]) {
         const run = spawn(
           'sh',
-          ['-c', `"$1" run.js cli/main.ts upload ${name} --json`, photos, process.execPath],
+          ['-c', `"$1" run.js packages/client/main.ts upload ${name} --json`, photos, process.execPath],
           {
             cwd: root,
             env: {
@@ -487,7 +487,7 @@ describe.skipIf(process.platform === 'win32')(
     }
 
     it.each([
-      ['image-analyzer', ['cli/bin.js', 'events']],
+      ['image-analyzer', ['packages/client/bin.js', 'events']],
       ['npm start', ['run.js', 'local/main.ts']],
     ])('the work of %s ends with the process that was started, also by kill -9', async (_name, command) => {
       const started = launch(['--import', OLD, ...command], {

@@ -1,4 +1,6 @@
 import { parseArgs } from 'node:util'
+import { claims, doctor } from './doctor.ts'
+import { followEvents } from './events.ts'
 import {
   type AnalysisName,
   ApiError,
@@ -7,9 +9,7 @@ import {
   type Image,
   type ListedImage,
   type Status,
-} from './client.ts'
-import { claims, doctor } from './doctor.ts'
-import { followEvents } from './events.ts'
+} from './index.ts'
 import { forgetfulJournal, type Journal, journalPath, openJournal } from './journal.ts'
 import { createOutput, type Format, inBytes, type Output, paint, plain, type Result } from './output.ts'
 import { apiGatewayRegion, signing, signingFetch } from './sign.ts'

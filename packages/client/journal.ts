@@ -1,7 +1,7 @@
 import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
-import type { UploadForm } from './client.ts'
+import type { UploadForm } from './index.ts'
 
 /** What was sent before: enough to go on after Ctrl-C, a crash or a power cut without sending anything twice. */
 export interface Journal {

@@ -1,4 +1,4 @@
-import { ApiError, type Client, type ListedImage } from './client.ts'
+import { ApiError, type Client, type ListedImage } from './index.ts'
 import { explain } from './upload.ts'
 
 /** Images made by several servers at once may be listed a little out of their order. */

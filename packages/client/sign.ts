@@ -1,5 +1,5 @@
 import { createHash, createHmac } from 'node:crypto'
-import type { ClientOptions } from './client.ts'
+import type { ClientOptions } from './index.ts'
 
 /** What an API on AWS with `auth = "iam"`, which is the default there, takes its callers by. */
 export interface Signing {

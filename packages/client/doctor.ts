@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { crc32, deflateSync } from 'node:zlib'
-import { ApiError, type Client, type UploadForm } from './client.ts'
+import { ApiError, type Client, type UploadForm } from './index.ts'
 import { type Output, paint } from './output.ts'
 import { explain } from './upload.ts'
 

@@ -1,0 +1,25 @@
+#!/usr/bin/env node
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+// npm runs scripts in the package's folder; a relative path is meant from where the person stands.
+const { INIT_CWD, npm_lifecycle_event } = process.env
+if (npm_lifecycle_event === 'cli' && INIT_CWD) process.chdir(INIT_CWD)
+
+const source = fileURLToPath(new URL('main.ts', import.meta.url))
+if (existsSync(source)) {
+  // Node says that running TypeScript is experimental, to whoever reads the output of this; other warnings stay.
+  const printers = process.listeners('warning')
+  process.removeAllListeners('warning')
+  process.on('warning', (warning) => {
+    if (warning.name !== 'ExperimentalWarning') for (const print of printers) print(warning)
+  })
+  process.argv.splice(2, 0, source)
+  await import('../../run.js')
+} else if (Number.parseInt(process.versions.node, 10) < 22) {
+  console.error(`image-analyzer needs Node 22 or newer, and this is ${process.versions.node}.`)
+  process.exitCode = 2
+} else {
+  // A package has JavaScript only, because Node runs no TypeScript below node_modules.
+  await import('./dist/main.js')
+}
