@@ -29,7 +29,7 @@ interface Weight {
   name: string
   shape: number[]
   dtype: string
-  quantization?: { dtype: string }
+  quantization?: { dtype: string; scale?: number; min?: number }
 }
 
 /** The model that computes these outputs, named as in the graph. Dimensions of the input that are open become 1. */
@@ -97,10 +97,10 @@ function add(node: TfNode, inputs: string[], stored: Map<string, Tensor>, graph:
     const from = emit('Transpose', [input(0)], `${name}/nchw`, { perm: [0, 3, 1, 2] })
     emit('Transpose', [work(from)], name, { perm: [0, 2, 3, 1] })
   }
+  const fused = (attr['fused_ops']?.list?.s ?? []).map(decodeText)
+  const bias = fused[0] === 'BiasAdd' ? [input(2)] : []
   const convolve = (weightsName: string, group: number): void =>
     channelsFirst((from) => {
-      const fused = (attr['fused_ops']?.list?.s ?? []).map(decodeText)
-      const bias = fused[0] === 'BiasAdd' ? [input(2)] : []
       let result = emit('Conv', [from, weightsName, ...bias], `${name}/conv`, {
         ...window(attr, name),
         dilations: rowsAndColumns(attr['dilations']),
@@ -109,6 +109,8 @@ function add(node: TfNode, inputs: string[], stored: Map<string, Tensor>, graph:
       for (const [at, activation] of fused.slice(bias.length).entries()) {
         const to = `${name}/fused${at}`
         if (activation === 'Relu') result = emit('Relu', [result], to)
+        else if (activation === 'Relu6')
+          result = emit('Clip', [result, keep('zero', scalar(0)), keep('six', scalar(6))], to)
         else if (activation === 'Prelu')
           result = emit('PRelu', [result, keep('slope', slopeOf(constant(3)))], to)
         else throw new Error(`${op} ${name} has ${activation} fused into it, which is not known here.`)
@@ -152,6 +154,21 @@ function add(node: TfNode, inputs: string[], stored: Map<string, Tensor>, graph:
       else emit('Add', [input(0), input(1)])
       return
     }
+    case 'Mul':
+    case 'Sub':
+      emit(op, [input(0), input(1)])
+      return
+    case '_FusedMatMul':
+      if (attr['transpose_a']?.b === true || attr['transpose_b']?.b === true)
+        throw new Error(`${op} ${name} turns a matrix round, which is not known here.`)
+      if (fused.length !== bias.length)
+        throw new Error(`${op} ${name} has ${fused.at(-1)} fused into it, which is not known here.`)
+      if (bias.length === 0) emit('MatMul', [input(0), input(1)])
+      else emit('Add', [emit('MatMul', [input(0), input(1)], `${name}/product`), ...bias])
+      return
+    case 'Squeeze':
+      emit('Squeeze', [input(0), list('axes', (attr['squeeze_dims']?.list?.i ?? []).map(Number))])
+      return
     case 'SparseToDense': {
       // Of integers in one dimension: a value, or one for each of the places that are named.
       const values = integers(2)
@@ -194,9 +211,10 @@ function add(node: TfNode, inputs: string[], stored: Map<string, Tensor>, graph:
       emit('Pad', [input(0), pads, ...(op === 'PadV2' ? [input(2)] : [])])
       return
     }
+    case 'AvgPool':
     case 'MaxPool':
       channelsFirst((from) =>
-        emit('MaxPool', [from], `${name}/pool`, {
+        emit(op === 'MaxPool' ? op : 'AveragePool', [from], `${name}/pool`, {
           ...window(attr, name),
           kernel_shape: rowsAndColumns(attr['ksize']),
         }),
@@ -220,7 +238,8 @@ function add(node: TfNode, inputs: string[], stored: Map<string, Tensor>, graph:
       convolve(keep('kernel', permuted(kernel, [3, 2, 0, 1])), 1)
       return
     }
-    case 'DepthwiseConv2dNative': {
+    case 'DepthwiseConv2dNative':
+    case 'FusedDepthwiseConv2dNative': {
       // Rows, columns, channels, multiplier: each channel is a group, with as many kernels as the multiplier says.
       const { dims, values } = permuted(constant(1), [2, 3, 0, 1])
       const [channels = 0, multiplier = 0, rows = 0, columns = 0] = dims
@@ -232,6 +251,7 @@ function add(node: TfNode, inputs: string[], stored: Map<string, Tensor>, graph:
   }
 }
 
+const scalar = (value: number): Tensor => ({ dims: [], values: Float32Array.of(value) })
 const decodeText = (base64: string): string => Buffer.from(base64, 'base64').toString()
 const sizes = (attribute: TfAttribute | undefined): number[] =>
   (attribute?.shape?.dim ?? []).map(({ size }) => Number(size))
@@ -290,9 +310,10 @@ function readWeights({ weightsManifest }: GraphModel, bytes: Uint8Array): Map<st
     const read = READERS[stored]
     if (read === undefined) throw new Error(`The weights of ${name} are ${stored}, which is not known here.`)
     const values = dtype === 'int32' ? new BigInt64Array(length) : new Float32Array(length)
+    const { scale = 1, min = 0 } = quantization ?? {}
     for (let index = 0; index < length; index += 1, at += read.bytes) {
       const value = read.value(view, at)
-      if (values instanceof Float32Array) values[index] = value
+      if (values instanceof Float32Array) values[index] = value * scale + min
       else values[index] = BigInt(value)
     }
     all.set(name, { dims: shape, values })
@@ -304,6 +325,7 @@ function readWeights({ weightsManifest }: GraphModel, bytes: Uint8Array): Map<st
 const READERS: Record<string, { bytes: number; value: (view: DataView, at: number) => number }> = {
   float32: { bytes: 4, value: (view, at) => view.getFloat32(at, true) },
   int32: { bytes: 4, value: (view, at) => view.getInt32(at, true) },
+  uint8: { bytes: 1, value: (view, at) => view.getUint8(at) },
   float16: { bytes: 2, value: (view, at) => halfFloat(view.getUint16(at, true)) },
 }
 

@@ -8,7 +8,10 @@ type Attr = NonNullable<GraphModel['modelTopology']['node'][number]['attr']>
 interface Constant {
   shape: number[]
   values: number[]
-  dtype?: 'int32' | 'float16'
+  dtype?: 'int32' | 'float16' | 'uint8'
+  /** What a stored number stands for: times `scale`, then `min` more. */
+  scale?: number
+  min?: number
 }
 
 /** The conversion itself needs no runtime, but what it means does. */
@@ -46,17 +49,21 @@ function graphOf(
     },
     weightsManifest: [
       {
-        weights: constants.map(({ shape, dtype }, at) => ({
+        weights: constants.map(({ shape, dtype, scale, min }, at) => ({
           name: names[at] ?? '',
           shape,
           dtype: dtype === 'int32' ? 'int32' : 'float32',
           ...(dtype === 'float16' && { quantization: { dtype } }),
+          ...(dtype === 'uint8' && {
+            quantization: { dtype, ...(scale && { scale }), ...(min && { min }) },
+          }),
         })),
       },
     ],
   }
   const bytes = constants.map(({ values, dtype }) => {
     if (dtype === 'int32') return new Uint8Array(Int32Array.from(values).buffer)
+    if (dtype === 'uint8') return Uint8Array.from(values)
     if (dtype === 'float16') return new Uint8Array(Uint16Array.from(values).buffer)
     return new Uint8Array(Float32Array.from(values).buffer)
   })
@@ -160,6 +167,30 @@ test('a fused convolution adds its bias and then has its activation', async () =
     fused('BiasAdd', 'Prelu'),
   )
   expect(prelu.values).toEqual([-2, 4, 4, -1])
+  const relu6 = await apply('_FusedConv2D', [1, 1, 2, 1], [1, 99], [kernel, bias], fused('BiasAdd', 'Relu6'))
+  expect(relu6.values).toEqual([0, 4, 6, 0])
+  const depthwise = { shape: [1, 1, 1, 2], values: [1, -1] }
+  const apart = await apply(
+    'FusedDepthwiseConv2dNative',
+    [1, 1, 2, 1],
+    [1, 99],
+    [depthwise, bias],
+    fused('BiasAdd', 'Relu6'),
+  )
+  expect(apart.values).toEqual([0, 4, 6, 0])
+})
+
+test('a fused product of matrices adds its bias, and refuses what else it may be', async () => {
+  const matrix = { shape: [2, 3], values: [1, 2, 3, 10, 20, 30] }
+  const bias = { shape: [3], values: [0.5, 0, -0.5] }
+  const fused = (...names: string[]) => ({ fused_ops: { list: { s: names.map(base64) } } })
+  const product = (constants: Constant[], attr: Attr) =>
+    apply('_FusedMatMul', [1, 2], [1, 2], constants, attr)
+  expect(await product([matrix, bias], fused('BiasAdd'))).toEqual({ dims: [1, 3], values: [21.5, 42, 62.5] })
+  expect((await product([matrix], fused())).values).toEqual([21, 42, 63])
+  await expect(product([matrix, bias], fused('BiasAdd', 'Relu'))).rejects.toThrow('has Relu fused into it')
+  const turned = { ...fused('BiasAdd'), transpose_b: { b: true } }
+  await expect(product([matrix, bias], turned)).rejects.toThrow('turns a matrix round')
 })
 
 test('a depthwise convolution keeps channels apart, each with its multiples', async () => {
@@ -180,6 +211,11 @@ test('the greatest of a window counts, and padding is never the greatest', async
     attr,
   )
   expect(values).toEqual([-1, -3, -7, -9])
+})
+
+test('the mean of a window counts what lies within the image alone', async () => {
+  const attr = { ...padding('SAME'), ...strides(2), ksize: ints(1, 2, 2, 1) }
+  expect((await apply('AvgPool', SQUARE, NINE, [], attr)).values).toEqual([3, 4.5, 7.5, 9])
 })
 
 test('padding is by the pair of each dimension, with zero or the given value, which may be minus infinity', async () => {
@@ -208,6 +244,8 @@ test('elementwise operators are themselves', async () => {
   expect((await apply('Prelu', row, [-8, 2], [{ shape: [1, 1, 1], values: [0.5] }])).values).toEqual([-4, 2])
   expect((await apply('Sigmoid', row, [0, 100], [])).values).toEqual([0.5, 1])
   expect((await apply('AddV2', row, [1, 2], [{ shape: [1], values: [10] }])).values).toEqual([11, 12])
+  expect((await apply('Mul', row, [1, 2], [{ shape: [], values: [10] }])).values).toEqual([10, 20])
+  expect((await apply('Sub', row, [1, 2], [{ shape: [], values: [10] }])).values).toEqual([-9, -8])
   expect((await apply('Identity', row, [1, 2], [])).values).toEqual([1, 2])
   const [a = 0, b = 0] = (await apply('Softmax', [1, 2], [0, Math.log(3)], [])).values
   expect([a, b].map((value) => Math.round(value * 1000))).toEqual([250, 750])
@@ -223,6 +261,8 @@ test('shapes change as they are asked to', async () => {
   const axes: Constant = { shape: [2], dtype: 'int32', values: [1, 2] }
   const mean = await apply('Mean', [1, 2, 1, 2], [1, 10, 3, 30], [axes])
   expect(mean).toEqual({ dims: [1, 2], values: [2, 20] })
+  const squeezed = await apply('Squeeze', [1, 1, 1, 2], [1, 2], [], { squeeze_dims: ints(1, 2) })
+  expect(squeezed).toEqual({ dims: [1, 2], values: [1, 2] })
   const axis: Constant = { shape: [], dtype: 'int32', values: [3] }
   const joined = await apply(
     'ConcatV2',
@@ -251,6 +291,11 @@ test('weights of half precision are read to the bit', async () => {
     [{ shape: [5], dtype: 'float16', values: halves }],
   )
   expect(values).toEqual([1, -2, 2 ** -24, 65504, Number.NEGATIVE_INFINITY])
+})
+
+test('weights of one byte are read by their scale and their least value', async () => {
+  const bytes: Constant = { shape: [3], dtype: 'uint8', values: [0, 4, 255], scale: 0.25, min: -2 }
+  expect((await apply('AddV2', [3], [0, 0, 0], [bytes])).values).toEqual([-2, -1, 61.75])
 })
 
 test('what depends on integers alone is worked out, as a shape made of sparse parts', async () => {
