@@ -3,7 +3,17 @@ import { globSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { decode } from '../local/measure.ts'
-import { createVision, facesOf, labelsOf, MOST_SIDE, type Sight } from '../packages/vision/index.ts'
+import {
+  createVision,
+  facesOf,
+  hasModeration,
+  labelsOf,
+  MOST_SIDE,
+  type Moderation,
+  moderationLabelsOf,
+  type Picture,
+  type Sight,
+} from '../packages/vision/index.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 
 /**
@@ -31,10 +41,14 @@ type Corners = [number, number, number, number]
 interface Result {
   labelled: Labelled
   sight: Sight
+  /** Where its model is installed. */
+  moderation?: Moderation
 }
 
 const LABELS = join(import.meta.dirname, '../packages/vision/quality/labels.jsonl')
 const CONFIDENCES = [55, 80]
+/** 50 is where DetectModerationLabels begins if it is not asked for more or less. */
+const MODERATION_CONFIDENCES = [50, 80]
 /** Pixels of height in the picture as the models get it. */
 const LARGE_FACE = 40
 /** A face that is found is the one in the picture where they agree by so much; boxes drawn by hand are rough. */
@@ -57,12 +71,20 @@ export async function quality(folders: readonly string[]): Promise<object[]> {
   const results: Result[] = []
   const vision = createVision()
   const { appraise } = createDecoder()
-  const see = async (bytes: Buffer): Promise<Sight> =>
-    vision.see(await decode(await appraise(bytes), bytes[0] === 0xff, MOST_SIDE))
+  const pictureOf = async (bytes: Buffer): Promise<Picture> =>
+    decode(await appraise(bytes), bytes[0] === 0xff, MOST_SIDE)
+  const see = async (bytes: Buffer): Promise<Sight> => vision.see(await pictureOf(bytes))
+  if (!hasModeration()) console.log('nsfwjs is not installed, so moderation is not measured.')
   try {
     for (const one of labelled) {
       const file = files.get(one.sha256)
-      if (file !== undefined) results.push({ labelled: one, sight: await see(readFileSync(file)) })
+      if (file === undefined) continue
+      const picture = await pictureOf(readFileSync(file))
+      const sight = await vision.see(picture)
+      results.push({
+        ...{ labelled: one, sight },
+        ...(hasModeration() && { moderation: await vision.moderate(picture) }),
+      })
     }
     if (results.length === 0) return []
     const sets: Record<string, Result[]> = {
@@ -81,9 +103,11 @@ export async function quality(folders: readonly string[]): Promise<object[]> {
       { set, ...faceScore(own, LARGE_FACE) },
     ])
     console.table(confusion(results))
-    console.log(`Wrong labels from ${CONFIDENCES[0]} on, and wrong or missed faces:`)
+    console.log(
+      `Wrong labels from ${CONFIDENCES[0]} on, for a moderator from ${MODERATION_CONFIDENCES[0]} on, and faces:`,
+    )
     for (const result of results) for (const line of wrongIn(result)) console.log(`  ${line}`)
-    return [...rows, ...(await emptyScores(results, see))]
+    return [...rows, ...(await emptyScores(results, see)), ...falseAlarms(results)]
   } finally {
     await vision.stop()
   }
@@ -204,7 +228,29 @@ function wrongIn(result: Result): string[] {
   const faces = matchedFaces(result)
     .filter(({ is }) => is !== 'right')
     .map(({ is, height }) => `${name}: face ${is}, ${height.toFixed(0)} px`)
-  return [...labels, ...faces]
+  const alarms = alarmsIn(result, MODERATION_CONFIDENCES[0] ?? 0).map(
+    ({ Name, Confidence }) => `${name}: ${Name} ${Confidence.toFixed(0)}`,
+  )
+  return [...labels, ...faces, ...alarms]
+}
+
+const alarmsIn = ({ moderation }: Result, confidence: number) =>
+  moderation === undefined ? [] : moderationLabelsOf(moderation, confidence)
+
+/** None of the pictures is one for a moderator. */
+function falseAlarms(results: Result[]): object[] {
+  const looked = results.filter(({ moderation }) => moderation !== undefined)
+  if (looked.length === 0) return []
+  return MODERATION_CONFIDENCES.map((confidence) => ({
+    what: `harmless photos with a moderation label ≥ ${confidence}`,
+    pictures: looked.length,
+    ...Object.fromEntries(
+      ['Explicit', 'Suggestive'].map((name) => [
+        name,
+        looked.filter((one) => alarmsIn(one, confidence).some(({ Name }) => Name === name)).length,
+      ]),
+    ),
+  }))
 }
 
 /** Pictures with none of the 80 kinds, and made ones with nothing at all: how many get a label of a kind. */
