@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { GetObjectCommand, NoSuchBucket, NoSuchKey, type S3Client } from '@aws-sdk/client-s3'
 import {
   createVision,
+  hasModeration,
   isInstalled,
   NotUsable,
   readInstalled,
@@ -17,16 +18,16 @@ export const STAND_IN = 'the stand-in'
 export const LOCAL_MODELS = 'local models'
 
 /** What people are to know of them. */
-export const DESCRIPTIONS = {
-  [STAND_IN]: 'measures pixels',
-  [LOCAL_MODELS]: '80 kinds of things, faces, expressions, text',
-}
+export const describe = (who: string): string =>
+  who === STAND_IN
+    ? 'measures pixels'
+    : `80 kinds of things, faces, expressions, text${hasModeration() ? ', moderation' : ''}`
 
 /** @returns the same for npm start, with how to have another; empty where there is no more to say */
 export function explain(who: string): string {
-  if (who === STAND_IN) return ` (${DESCRIPTIONS[STAND_IN]}; REKOGNITION=aws uses the real service)`
+  if (who === STAND_IN) return ` (${describe(who)}; REKOGNITION=aws uses the real service)`
   if (!who.startsWith(LOCAL_MODELS)) return ''
-  return ` (${DESCRIPTIONS[LOCAL_MODELS]}; REKOGNITION=stand-in measures pixels, aws uses the real service)`
+  return ` (${describe(who)}; REKOGNITION=stand-in measures pixels, aws uses the real service)`
 }
 
 /**
@@ -59,6 +60,8 @@ export const visionIsLost = (why: string): string =>
   `The models cannot be used, so the stand-in measures pixels from now on: ${why}`
 export const textIsLost = (why: string): string =>
   `The models of text cannot be used, so no text is found from now on: ${why}`
+export const moderationIsLost = (why: string): string =>
+  `DetectModerationLabels looks for nothing and says so ("stand-in"): ${why}`
 
 /** One byte more than Rekognition takes is enough to be refused: a film need not fit into the memory. */
 const Range = `bytes=0-${MAX_S3_BYTES}`

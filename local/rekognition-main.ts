@@ -4,8 +4,8 @@ import * as z from 'zod'
 import { AwsError } from '../packages/embedded-aws/index.ts'
 import { s3Options } from '../shared/aws.ts'
 import {
-  DESCRIPTIONS,
-  LOCAL_MODELS,
+  describe,
+  moderationIsLost,
   openVision,
   readFromS3,
   STAND_IN,
@@ -129,13 +129,14 @@ async function main(): Promise<void> {
     rekognition: {
       ...{ vision, onVisionLost: (why: string) => warn(visionIsLost(why)) },
       onTextLost: (why: string) => warn(textIsLost(why)),
+      onModerationLost: (why: string) => warn(moderationIsLost(why)),
       ...(env.STAND_IN_TPS === undefined ? {} : { tps: env.STAND_IN_TPS }),
       ...(env.STAND_IN_LATENCY_MS === undefined ? {} : { latencyMs: env.STAND_IN_LATENCY_MS }),
     },
   }).catch(portTrouble(port, (free) => `npm run rekognition -- --port ${free}`))
   console.log(`
   Rekognition    ${server.endpoint}
-  Answers        ${models?.who ?? STAND_IN} (${DESCRIPTIONS[models ? LOCAL_MODELS : STAND_IN]})
+  Answers        ${models?.who ?? STAND_IN} (${describe(models?.who ?? STAND_IN)})
   S3Object       from ${s3.described}
 
 Ready in ${(performance.now() / 1000).toFixed(1)} s. For the AWS CLI and any AWS SDK, with any credentials:

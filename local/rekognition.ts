@@ -8,7 +8,10 @@ import {
   type Label,
   labelModelVersion,
   labelsOf,
+  MODERATION_MODEL_VERSION,
   MOST_SIDE,
+  type Moderation,
+  moderationLabelsOf,
   NotUsable,
   type Reading,
   type Sight,
@@ -86,7 +89,7 @@ const facesSchema = z.object({ Image: imageSchema, Attributes: z.array(z.enum(At
 
 const moderationSchema = z.object({
   Image: imageSchema,
-  MinConfidence: percent.optional(),
+  MinConfidence: percent.default(50),
   HumanLoopConfig: unsupported('HumanLoopConfig'),
   ProjectVersion: unsupported('ProjectVersion'),
 })
@@ -133,9 +136,10 @@ interface Seen {
   /** By models, where there are any, and where what is asked for takes them. */
   sight?: Sight | undefined
   reading?: Reading | undefined
+  moderation?: Moderation | undefined
 }
 /** What an operation asks the models for. */
-type Asks = 'sight' | 'reading' | undefined
+type Asks = 'sight' | 'reading' | 'moderation' | undefined
 
 /** A request that has been found valid: the image it means and the answer it gets for what is seen there. */
 interface Request {
@@ -176,11 +180,15 @@ const operations = new Map([
   ],
   [
     'DetectModerationLabels',
-    operation(moderationSchema, () => ({
-      ModerationLabels: [],
-      ModerationModelVersion: MODEL_VERSION,
-      ContentTypes: [],
-    })),
+    operation(
+      moderationSchema,
+      ({ MinConfidence }, { moderation }) => ({
+        ModerationLabels: moderation ? moderationLabelsOf(moderation, MinConfidence) : [],
+        ModerationModelVersion: moderation ? MODERATION_MODEL_VERSION : MODEL_VERSION,
+        ContentTypes: [],
+      }),
+      () => 'moderation',
+    ),
   ],
   ['DetectText', operation(textSchema, detectText, () => 'reading')],
 ])
@@ -204,6 +212,8 @@ export function createRekognition(options: {
   onVisionLost?: ((why: string) => void) | undefined
   /** And that those of text cannot be: from then on none is found. */
   onTextLost?: ((why: string) => void) | undefined
+  /** And that the one of moderation cannot be, or is not installed: from then on nothing is looked for. */
+  onModerationLost?: ((why: string) => void) | undefined
 }): JsonService {
   const { readObject, recall, tps, latencyMs = 0, clock = { elapsed, sleep } } = options
   const { appraise } = createDecoder()
@@ -229,6 +239,7 @@ export function createRekognition(options: {
   }
   const see = withModels(options.vision?.see, options.onVisionLost)
   const readText = withModels(options.vision?.read, options.onTextLost)
+  const moderate = withModels(options.vision?.moderate, options.onModerationLost)
   const takesToken = new Map(
     tps === undefined ? [] : [...operations.keys()].map((name) => [name, tokenBucket(tps, clock.elapsed)]),
   )
@@ -254,7 +265,8 @@ export function createRekognition(options: {
       const seen = await look(bytes)
       const sight = request.asks === 'sight' ? await see(bytes) : undefined
       const reading = request.asks === 'reading' ? await readText(bytes) : undefined
-      return request.respond({ ...seen, sight, reading })
+      const moderation = request.asks === 'moderation' ? await moderate(bytes) : undefined
+      return request.respond({ ...seen, sight, reading, moderation })
     } finally {
       await due
     }

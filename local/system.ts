@@ -25,7 +25,13 @@ import {
   startPoller,
   UnusableFolder,
 } from '../packages/embedded-aws/index.ts'
-import { isInstalled, labelModelVersion, TEXT_MODEL_VERSION } from '../packages/vision/index.ts'
+import {
+  hasModeration,
+  isInstalled,
+  labelModelVersion,
+  MODERATION_MODEL_VERSION,
+  TEXT_MODEL_VERSION,
+} from '../packages/vision/index.ts'
 import {
   type AwsTarget,
   clientOptions,
@@ -50,7 +56,15 @@ import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../worker/budget.ts'
 import { demandHeicDecoder } from '../worker/heic.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { admit } from './admission.ts'
-import { LOCAL_MODELS, openVision, readFromS3, STAND_IN, textIsLost, visionIsLost } from './answering.ts'
+import {
+  LOCAL_MODELS,
+  moderationIsLost,
+  openVision,
+  readFromS3,
+  STAND_IN,
+  textIsLost,
+  visionIsLost,
+} from './answering.ts'
 import { allowedHostsSchema, refuseStranger } from './door.ts'
 import { verifySignature } from './gateway.ts'
 import { countRecordings, createRecordings, type Recall } from './recordings.ts'
@@ -210,7 +224,7 @@ async function start(
   if (vision !== undefined) undo.push(vision.stop)
   const standIn = {
     ...{ recall: recordings?.recall, vision, onVisionLost: (why: string) => visionLost(why) },
-    onTextLost: (why: string) => textLost(why),
+    ...{ onTextLost: (why: string) => textLost(why), onModerationLost: (why: string) => moderationLost(why) },
     ...(settings.STAND_IN_TPS === undefined ? {} : { tps: settings.STAND_IN_TPS }),
     ...(settings.STAND_IN_LATENCY_MS === undefined ? {} : { latencyMs: settings.STAND_IN_LATENCY_MS }),
   }
@@ -301,6 +315,13 @@ async function start(
 
   const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
   const records = { ...clock, dynamo, table: names.table, sweepAfterMs: DEFAULT_SWEEP_AFTER_SECONDS * 1_000 }
+  // A question of who answers: the stand-in's measurements are no substitute for Rekognition's, nor for a recording that
+  // has been added, nor is an answer without a model one for what it would see.
+  const answering = new Set([
+    rekognition,
+    ...(vision === undefined ? [] : [labelModelVersion(), TEXT_MODEL_VERSION]),
+    ...(vision !== undefined && hasModeration() ? [MODERATION_MODEL_VERSION] : []),
+  ])
   const worker: WorkerDeps = {
     ...records,
     s3,
@@ -325,10 +346,7 @@ async function start(
     // The real service cannot reach into a bucket on this machine. And what is recorded are answers about the bytes that
     // it was sent, so the same ones have to be sent when they are replayed.
     rekognitionSource: real !== undefined || recordings !== undefined ? 'bytes' : 's3',
-    // A question of who answers: the stand-in's measurements are no substitute for Rekognition's, nor for a recording
-    // that has been added.
-    analysisSource:
-      vision === undefined ? rekognition : `${rekognition} ${labelModelVersion()} ${TEXT_MODEL_VERSION}`,
+    analysisSource: [...answering].join(' '),
     minConfidence: 55,
     maxLabels: 100,
     maxAttempts: MAX_ATTEMPTS,
@@ -339,10 +357,13 @@ async function start(
     log.warn(visionIsLost(why), {})
     worker.analysisSource = STAND_IN
   }
-  const textLost = (why: string): void => {
-    log.warn(textIsLost(why), {})
-    if (worker.analysisSource !== STAND_IN) worker.analysisSource = `${rekognition} ${labelModelVersion()}`
+  const lost = (model: string, sentence: string): void => {
+    log.warn(sentence, {})
+    answering.delete(model)
+    if (worker.analysisSource !== STAND_IN) worker.analysisSource = [...answering].join(' ')
   }
+  const textLost = (why: string): void => lost(TEXT_MODEL_VERSION, textIsLost(why))
+  const moderationLost = (why: string): void => lost(MODERATION_MODEL_VERSION, moderationIsLost(why))
   const sweeper: SweeperDeps = { ...worker, giveUpMs: GIVE_UP_MS }
   const origin = await bucketOrigin(s3, names.bucket)
   const app = buildApp({

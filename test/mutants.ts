@@ -25,6 +25,7 @@ const position = ['test/position.test.ts']
 const sight = ['packages/vision/test/sight.test.ts']
 const vision = ['test/vision.test.ts']
 const labels = ['test/labels.test.ts']
+const moderation = ['test/moderation.test.ts']
 
 export const MUTANTS: Mutant[] = [
   // Submission
@@ -1061,5 +1062,33 @@ export const MUTANTS: Mutant[] = [
     from: '(useExif ? image.autoOrient() : image)',
     to: 'image',
     tests: vision,
+  },
+  {
+    name: 'a drawing that is harmless counts as pornography',
+    file: 'packages/vision/answers.ts',
+    from: "label('Explicit', porn + hentai)",
+    to: "label('Explicit', porn + hentai + drawing)",
+    tests: moderation,
+  },
+  {
+    name: 'what is drawn is no pornography',
+    file: 'packages/vision/answers.ts',
+    from: "label('Explicit', porn + hentai)",
+    to: "label('Explicit', Math.max(porn, hentai))",
+    tests: moderation,
+  },
+  {
+    name: 'a picture that no model has moderated is called harmless by one',
+    file: 'local/rekognition.ts',
+    from: 'ModerationModelVersion: moderation ? MODERATION_MODEL_VERSION : MODEL_VERSION',
+    to: 'ModerationModelVersion: MODERATION_MODEL_VERSION',
+    tests: moderation,
+  },
+  {
+    name: 'what was moderated by no model is not looked at again by one',
+    file: 'local/system.ts',
+    from: '...(vision !== undefined && hasModeration() ? [MODERATION_MODEL_VERSION] : []),',
+    to: '',
+    tests: moderation,
   },
 ]

@@ -245,7 +245,7 @@ describe.skipIf(lacking.length > 0)(`with its models, DetectText${skipped(lackin
   })
 })
 
-it('DetectText asks the models to read alone, and labels and faces never to read', async () => {
+it('each operation asks the models for its own alone, and once for the same picture', async () => {
   const asked: string[] = []
   const vision: Vision = {
     see: async ({ width, height }) => {
@@ -255,6 +255,10 @@ it('DetectText asks the models to read alone, and labels and faces never to read
     read: async ({ width, height }) => {
       asked.push('read')
       return { width, height, lines: [] }
+    },
+    moderate: async () => {
+      asked.push('moderate')
+      return { drawing: 0, hentai: 0, neutral: 1, porn: 0, sexy: 0 }
     },
     warm: () => {},
     stop: async () => {},
@@ -267,4 +271,7 @@ it('DetectText asks the models to read alone, and labels and faces never to read
   await service('DetectLabels', { Image })
   await service('DetectFaces', { Image })
   expect(asked).toEqual(['read', 'see'])
+  await service('DetectModerationLabels', { Image })
+  await service('DetectModerationLabels', { Image, MinConfidence: 80 })
+  expect(asked).toEqual(['read', 'see', 'moderate'])
 })

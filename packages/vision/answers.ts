@@ -2,6 +2,7 @@ import type { Added, Found } from './added.ts'
 import { type Curve, readOff } from './curve.ts'
 import type { Thing } from './detector.ts'
 import type { Face } from './faces.ts'
+import type { Moderation } from './moderation.ts'
 import type { Box, Picture } from './pixels.ts'
 import { aliasesOf, ancestorsOf, categoryOf, KINDS } from './taxonomy.ts'
 import type { Line, Written } from './text.ts'
@@ -186,6 +187,34 @@ function asText({ text, score, corners }: Written, { width, height }: Omit<Readi
       Polygon: xs.map((x, at) => ({ X: rounded(x / width), Y: rounded((ys[at] ?? 0) / height) })),
     },
   }
+}
+
+/** What DetectModerationLabels says as its ModerationModelVersion. */
+export const MODERATION_MODEL_VERSION = 'local-1 (nsfwjs mid)'
+
+export interface ModerationLabel {
+  Name: string
+  Confidence: number
+  ParentName: string
+  TaxonomyLevel: number
+}
+
+/**
+ * Rekognition's ModerationLabels, of which two are said. Explicit: the model was shown pornography, photographed and
+ * drawn. Suggestive: it was shown nudes and swimwear as one, for which taxonomy 7 has no word, but the one before had this.
+ * A drawing that is harmless is not said: the model takes sharp photos for one.
+ */
+export function moderationLabelsOf(
+  { hentai, porn, sexy }: Moderation,
+  minConfidence: number,
+): ModerationLabel[] {
+  const label = (Name: string, score: number): ModerationLabel => ({
+    ...{ Name, Confidence: rounded(Math.min(MOST_CONFIDENCE, 100 * score)) },
+    ...{ ParentName: '', TaxonomyLevel: 1 },
+  })
+  return [label('Explicit', porn + hentai), label('Suggestive', sexy)]
+    .filter(({ Confidence }) => Confidence >= minConfidence)
+    .sort((a, b) => b.Confidence - a.Confidence)
 }
 
 /** No model is certain. */

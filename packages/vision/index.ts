@@ -1,17 +1,20 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { Reading, Sight } from './answers.ts'
-import type { Installed } from './installed.ts'
 import { modelFolder, NotUsable } from './models.ts'
+import { type Moderation, moderationFolder } from './moderation.ts'
 import type { Picture } from './pixels.ts'
 import { textFolder } from './text.ts'
-import type { Answered, Asked, Folders } from './worker.ts'
+import type { Answered, Asked, Folders, Said } from './worker.ts'
 
 export {
   facesOf,
   type Label,
   labelModelVersion,
   labelsOf,
+  MODERATION_MODEL_VERSION,
+  type ModerationLabel,
+  moderationLabelsOf,
   type Reading,
   type Sight,
   TEXT_MODEL_VERSION,
@@ -21,6 +24,7 @@ export {
 export { addModel, type Installed, readInstalled, removeModel } from './installed.ts'
 export { titleOf } from './manifest.ts'
 export { BUILT_IN, NotUsable } from './models.ts'
+export type { Moderation } from './moderation.ts'
 export type { Picture } from './pixels.ts'
 
 /** The most pixels of a side that are of use: faces from 27 pixels on are those that Rekognition finds from 40 of 1,920. */
@@ -39,6 +43,12 @@ export interface Vision {
    * @throws as `see`
    */
   read: (picture: Picture) => Promise<Reading>
+  /**
+   * What kind of picture it is for a moderator, by a model that people install by themselves.
+   *
+   * @throws as `see`; NotUsable also where that model is not installed
+   */
+  moderate: (picture: Picture) => Promise<Moderation>
   /** Loads what `see` needs before the first picture comes. */
   warm: () => void
   stop: () => Promise<void>
@@ -46,13 +56,15 @@ export interface Vision {
 
 /** Whether models and runtime are installed. */
 export const isInstalled = (): boolean => modelFolder() !== undefined
+/** And whether that of moderation is. */
+export const hasModeration = (): boolean => moderationFolder() !== undefined
 
 /** Each has the models for itself, about 150 MB. */
 const MOST_THREADS = 4
 
 interface Task {
   asked: Asked
-  resolve: (answered: { sight?: Sight; reading?: Reading }) => void
+  resolve: (said: Said) => void
   reject: (error: Error) => void
 }
 
@@ -62,11 +74,10 @@ interface Task {
  * @param options.folder of the models
  * @param options.added models that people have added
  * @param options.textFolder of those that read
+ * @param options.moderationFolder of the one that moderates
  * @param options.script what a thread runs
  */
-export function createVision(
-  options: { threads?: number; folder?: string; added?: Installed[]; textFolder?: string; script?: URL } = {},
-): Vision {
+export function createVision(options: Partial<Folders> & { threads?: number; script?: URL } = {}): Vision {
   const { script = new URL('./worker.ts', import.meta.url) } = options
   const { threads = Math.min(MOST_THREADS, Math.max(1, availableParallelism() - 1)) } = options
   const waiting: Task[] = []
@@ -91,6 +102,7 @@ export function createVision(
       folder: options.folder ?? modelFolder(),
       added: options.added ?? [],
       textFolder: options.textFolder ?? textFolder(),
+      moderationFolder: options.moderationFolder ?? moderationFolder(),
     }
     const worker = new Worker(script, {
       workerData: folders,
@@ -124,24 +136,21 @@ export function createVision(
     return worker
   }
 
-  const ask = (asked: Asked): Promise<{ sight?: Sight; reading?: Reading }> =>
+  const ask = (asked: Asked): Promise<Said> =>
     new Promise((resolve, reject) => {
       if (stopped) throw new Error('The models are stopped.')
       waiting.push({ asked, resolve, reject })
       next()
     })
+  const answered = <T>(what: T | undefined): T => {
+    if (what === undefined) throw new Error('The thread of the models has not answered.')
+    return what
+  }
 
   return {
-    see: async (picture) => {
-      const { sight } = await ask(picture)
-      if (sight === undefined) throw new Error('The thread of the models has not answered.')
-      return sight
-    },
-    read: async (picture) => {
-      const { reading } = await ask({ toRead: picture })
-      if (reading === undefined) throw new Error('The thread of the models has not answered.')
-      return reading
-    },
+    see: async (picture) => answered((await ask(picture)).sight),
+    read: async (picture) => answered((await ask({ toRead: picture })).reading),
+    moderate: async (picture) => answered((await ask({ toModerate: picture })).moderation),
     warm: () => {
       // What is wrong with the models is said when a picture comes.
       ask(undefined).catch(() => {})

@@ -80,8 +80,26 @@ export interface Model {
 export async function loadModel(folder: string, name: ModelName): Promise<Model> {
   const { graph, weights, size, outputs } = MODELS[name]
   const json = read(join(folder, `${name}.json`), graph)
-  const model: GraphModel = JSON.parse(json.toString())
-  const onnx = toOnnx(model, read(join(folder, `${name}.bin`), weights), [...outputs])
+  return await openGraph({
+    graph: JSON.parse(json.toString()),
+    weights: read(join(folder, `${name}.bin`), weights),
+    ...{ size, outputs },
+  })
+}
+
+/** A model that is a graph of TensorFlow.js. */
+export async function openGraph({
+  graph,
+  weights,
+  size,
+  outputs,
+}: {
+  graph: GraphModel
+  weights: Uint8Array
+  size: number
+  outputs: readonly string[]
+}): Promise<Model> {
+  const onnx = toOnnx(graph, weights, [...outputs])
   const runtime = await loadRuntime()
   const session = await runtime.InferenceSession.create(onnx, {
     // Errors only; one thread, as each picture has a worker of its own.
@@ -96,7 +114,7 @@ export async function loadModel(folder: string, name: ModelName): Promise<Model>
       const results = await session.run({ [input]: new runtime.Tensor('float32', values, dims) })
       return outputs.map((output) => {
         const data = results[output]?.data
-        if (!(data instanceof Float32Array)) throw new Error(`${name} gives no floats as ${output}.`)
+        if (!(data instanceof Float32Array)) throw new Error(`The model gives no floats as ${output}.`)
         return data
       })
     },
@@ -104,15 +122,15 @@ export async function loadModel(folder: string, name: ModelName): Promise<Model>
 }
 
 /** @throws NotUsable */
-export function read(file: string, sha256: string): Buffer {
+export function read(file: string, sha256: string, again = AGAIN): Buffer {
   let bytes: Buffer
   try {
     bytes = readFileSync(file)
   } catch (error) {
-    throw new NotUsable(`${file} cannot be read (${(error as Error).message}); ${AGAIN}`)
+    throw new NotUsable(`${file} cannot be read (${(error as Error).message}); ${again}`)
   }
   if (createHash('sha256').update(bytes).digest('hex') !== sha256)
-    throw new NotUsable(`${file} is damaged or another file: its SHA-256 is not the expected one; ${AGAIN}`)
+    throw new NotUsable(`${file} is damaged or another file: its SHA-256 is not the expected one; ${again}`)
   return bytes
 }
 

@@ -5,15 +5,21 @@ import { detect } from './detector.ts'
 import { findFaces, withoutAnimals } from './faces.ts'
 import { type Installed, readModel } from './installed.ts'
 import { loadModel, NotUsable } from './models.ts'
+import { loadModeration, type Moderation, moderate } from './moderation.ts'
 import type { Picture } from './pixels.ts'
 import { loadText, readText } from './text.ts'
 
 /**
- * To and from a worker: a picture, and what is seen or written in it or why nothing can be. Without a picture it loads what
- * it needs to see.
+ * To and from a worker: a picture, and what is seen or written in it or what kind it is, or why nothing can be said.
+ * Without a picture it loads what it needs to see.
  */
-export type Asked = Picture | { toRead: Picture } | undefined
-export type Answered = { sight?: Sight; reading?: Reading } | { notUsable: string } | { failed: string }
+export type Asked = Picture | { toRead: Picture } | { toModerate: Picture } | undefined
+export interface Said {
+  sight?: Sight
+  reading?: Reading
+  moderation?: Moderation
+}
+export type Answered = Said | { notUsable: string } | { failed: string }
 /** What a worker has its models from. */
 export interface Folders {
   folder: string | undefined
@@ -21,9 +27,11 @@ export interface Folders {
   added: Installed[]
   /** Of those that read. */
   textFolder: string | undefined
+  /** Of the one that moderates. */
+  moderationFolder: string | undefined
 }
 
-const { folder = '', added, textFolder }: Folders = workerData
+const { folder = '', added, textFolder, moderationFolder }: Folders = workerData
 /** Person boxes below this score are not worth a closer look for a face. */
 const PERSON = 0
 const LEAST_PERSON = 0.45
@@ -41,6 +49,7 @@ async function load() {
 
 let loading: ReturnType<typeof load> | undefined
 let loadingText: ReturnType<typeof loadText> | undefined
+let loadingModeration: ReturnType<typeof loadModeration> | undefined
 
 async function answer(asked: Asked): Promise<Answered> {
   try {
@@ -48,6 +57,10 @@ async function answer(asked: Asked): Promise<Answered> {
       loadingText ??= loadText(textFolder)
       const { width, height } = asked.toRead
       return { reading: { width, height, lines: await readText(await loadingText, asked.toRead) } }
+    }
+    if (asked !== undefined && 'toModerate' in asked) {
+      loadingModeration ??= loadModeration(moderationFolder)
+      return { moderation: await moderate(await loadingModeration, asked.toModerate) }
     }
     const picture = asked
     loading ??= load()
