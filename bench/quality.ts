@@ -107,7 +107,7 @@ export async function quality(folders: readonly string[]): Promise<object[]> {
       `Wrong labels from ${CONFIDENCES[0]} on, for a moderator from ${MODERATION_CONFIDENCES[0]} on, and faces:`,
     )
     for (const result of results) for (const line of wrongIn(result)) console.log(`  ${line}`)
-    return [...rows, ...(await emptyScores(results, see)), ...falseAlarms(results)]
+    return [...rows, ...(await emptyScores(results, see)), ...(hasModeration() ? falseAlarms(results) : [])]
   } finally {
     await vision.stop()
   }
@@ -235,12 +235,11 @@ function wrongIn(result: Result): string[] {
 }
 
 const alarmsIn = ({ moderation }: Result, confidence: number) =>
-  moderation === undefined ? [] : moderationLabelsOf(moderation, confidence)
+  moderation ? moderationLabelsOf(moderation, confidence) : []
 
 /** None of the pictures is one for a moderator. */
 function falseAlarms(results: Result[]): object[] {
   const looked = results.filter(({ moderation }) => moderation !== undefined)
-  if (looked.length === 0) return []
   return MODERATION_CONFIDENCES.map((confidence) => ({
     what: `harmless photos with a moderation label ≥ ${confidence}`,
     pictures: looked.length,
