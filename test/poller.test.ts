@@ -240,6 +240,27 @@ describe('the poller', () => {
     await fed.poller.stop(1_000)
     expect(fed.batches.map((records) => records.length)).toEqual([25])
   })
+  it('says to the handler which function of the account it is', async () => {
+    const seen: object[] = []
+    const fed = await feed(
+      ['a'],
+      async (_, { functionName, invokedFunctionArn, logGroupName }) => {
+        seen.push({ functionName, invokedFunctionArn, logGroupName })
+        return { batchItemFailures: [] }
+      },
+      { functionName: 'resize' },
+    )
+    await fed.empty()
+    expect(seen).toEqual([
+      {
+        functionName: 'resize',
+        invokedFunctionArn: 'arn:aws:lambda:us-east-1:000000000000:function:resize',
+        logGroupName: '/aws/lambda/resize',
+      },
+    ])
+    await fed.poller.stop(0)
+  })
+
   it('never gives more than the batch size', async () => {
     const bodies = Array.from({ length: 7 }, (_, index) => `${index}`)
     const fed = await feed(bodies, async () => null, { batchSize: 3 })

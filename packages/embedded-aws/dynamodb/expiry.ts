@@ -19,7 +19,7 @@ interface Page {
  * @param attribute of an item, which has the second in which it expires
  */
 export async function expireTable(
-  { dynamoDb, now }: Context,
+  { dynamoDb, now }: Pick<Context, 'dynamoDb' | 'now'>,
   table: Table,
   attribute: string,
   signal?: AbortSignal,
