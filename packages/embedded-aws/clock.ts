@@ -1,6 +1,6 @@
 import { setTimeout as timer } from 'node:timers/promises'
 
-/** Time that goes by evenly, whatever the wall clock is set to, and waits by it. */
+/** A monotonic clock: setting the wall clock does not change it. */
 export interface Clock {
   /** Milliseconds since some moment. */
   elapsed: () => number

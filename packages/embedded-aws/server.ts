@@ -46,12 +46,12 @@ export interface EmbeddedAwsOptions {
   /** Answers as Rekognition, where there is one, and reads what S3Object means from the S3 here. */
   rekognition?: (readObject: ReadObject) => JsonService
   /**
-   * Whose signatures of browser forms (S3's POST) and of presigned URLs are verified. The emulators let everybody in, so
-   * what is signed by anybody else passes unverified, but a form's policy holds, and a web page gets in by these alone.
+   * The signers whose browser forms (S3's POST) and presigned URLs are verified. A program's request with another key
+   * passes unverified, but a form's policy holds; a web page gets in with one of these signatures only.
    * Their secrets must not be for a page to guess.
    */
   credentials?: readonly Credentials[]
-  /** Names besides those of loopback by which the port is reached; see origins.ts. */
+  /** Host names under which the port answers, in addition to those of loopback; see origins.ts. */
   allowedHosts?: readonly string[]
   /**
    * Does the work for a large body of so many bytes in its turn; before that, the body is not read. At once without it.
@@ -141,7 +141,7 @@ export async function startService(options: {
   port: number
   /** The address to listen on; another one than loopback is for a container. */
   host?: string
-  /** Names besides those of loopback by which it is reached; see origins.ts. */
+  /** Host names under which the port answers, in addition to those of loopback; see origins.ts. */
   allowedHosts?: readonly string[]
   /** As `X-Amz-Target` names it, before the dot. */
   name: string
@@ -163,7 +163,7 @@ function listen(server: Server, port: number, host = '127.0.0.1'): Promise<numbe
     server.once('error', reject)
     // Closed from here after a rest, a connection would be gone just as a call is sent on it.
     server.keepAliveTimeout = 0
-    // Loopback only: the emulators ask nobody for a password.
+    // Loopback only: the emulators need no password.
     server.listen(port, host, () => resolve((server.address() as AddressInfo).port))
   })
 }

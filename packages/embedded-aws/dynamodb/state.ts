@@ -2,7 +2,7 @@ import * as z from 'zod'
 import { readIfThere, type writeWhole } from '../files.ts'
 import type { JsonService } from '../json.ts'
 
-/** By table: a table that is made anew has another time of creation, and none of the old one's settings. */
+/** By table. One that is deleted and created again has another creation time, and none of the old settings. */
 const stateSchema = z.record(z.string(), z.strictObject({ attribute: z.string(), created: z.string() }))
 type State = Map<string, z.infer<typeof stateSchema>[string]>
 

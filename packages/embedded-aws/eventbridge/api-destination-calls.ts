@@ -26,7 +26,7 @@ const MAX_ON_THE_WAY = 10_000
 /** Other 4xx, and redirects, are not tried again (user guide, "error codes"). */
 const isRetried = (status: number): boolean => [401, 407, 409, 429].includes(status) || status >= 500
 
-/** What AWS sends with each call, whatever the target says (user guide, "headers included in requests"). */
+/** What AWS sends with each call, even if the target has other values (user guide, "headers included in requests"). */
 const FIXED_HEADERS = {
   'user-agent': 'Amazon/EventBridge/ApiDestinations',
   range: 'bytes=0-1048575',
@@ -99,7 +99,7 @@ export function createApiDestinationCalls(
     }
   }
 
-  /** Looks both up for each call: a connection made anew, or a destination deleted, counts at once. */
+  /** Looks both up for each call: a new connection, or a deleted destination, counts at once. */
   async function callInTurn(target: Target, body: string): Promise<Failure | undefined> {
     const destination = state().apiDestinations.find(({ Arn }) => Arn === target.Arn)
     if (destination === undefined)

@@ -105,11 +105,11 @@ export function corsHeaders(rules: CorsRule[], request: CorsRequest): Record<str
       requested.every((name) => AllowedHeader.some((pattern) => matches(pattern.toLowerCase(), name))),
   )
   if (rule === undefined) return undefined
-  const everybody = rule.AllowedOrigin.includes('*')
+  const anyOrigin = rule.AllowedOrigin.includes('*')
   const list = (name: string, values: string[]) => (values.length > 0 ? { [name]: values.join(', ') } : {})
   return {
-    'access-control-allow-origin': everybody ? '*' : request.origin,
-    ...(everybody ? {} : { 'access-control-allow-credentials': 'true' }),
+    'access-control-allow-origin': anyOrigin ? '*' : request.origin,
+    ...(anyOrigin ? {} : { 'access-control-allow-credentials': 'true' }),
     ...list('access-control-allow-methods', rule.AllowedMethod),
     ...list('access-control-allow-headers', requested),
     ...list('access-control-expose-headers', rule.ExposeHeader),

@@ -16,7 +16,7 @@ export interface QueueConfiguration {
 
 /** What becomes an object here; of the other events of S3 (removal, tagging, lifecycle, …) none is sent. */
 const EVENTS = ['*', 'Put', 'Post', 'Copy', 'CompleteMultipartUpload'].map((how) => `s3:ObjectCreated:${how}`)
-/** Those that AWS knows besides; whatever begins otherwise is a mistake (user guide, "Supported event types"). */
+/** The other events of AWS; anything that matches neither is a mistake (user guide, "Supported event types"). */
 const OTHER_EVENTS =
   /^s3:(ReducedRedundancyLostObject|IntelligentTiering|(ObjectRemoved|ObjectRestore|Replication|LifecycleTransition|LifecycleExpiration|ObjectTagging|ObjectAcl)(:\w+|:\*)?)$/
 

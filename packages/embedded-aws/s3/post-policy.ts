@@ -88,7 +88,7 @@ function checkList(condition: unknown[], form: PostForm, bucket: string): string
   if (typeof first !== 'string' || typeof second !== 'string') throw invalidPolicy('Invalid JSON.')
   if (!first.startsWith('$')) throw failed()
   const name = first.slice(1).toLowerCase()
-  // The bucket is the one that the form was sent to, whatever a field of that name says.
+  // The bucket is the one that the form was sent to, even if a field of that name has another.
   const value = name === 'bucket' ? bucket : form.fields.get(name)?.value
   // A field that is not there fulfils nothing, not even the condition to start with "".
   if (value === undefined) throw failed()

@@ -14,8 +14,7 @@ const V2_FIELDS = ['AWSAccessKeyId', 'Signature']
  * Python still uses by default.
  *
  * @param known whose signatures can be computed here
- * @param anyone whether everybody else's are let through unseen, as in every other request that is no page's; what the
- * policy says holds for them all the same
+ * @param anyone whether forms of other signers pass unverified, as all requests of programs do; their policy holds too
  * @returns the signed policy, which is the base64 that stands in the form
  * @throws S3Error with the refusal
  */
@@ -24,7 +23,7 @@ export function verifyForm(field: Fields, known: readonly Credentials[], anyone:
   const scheme = [V4_FIELDS, V2_FIELDS].find((names) =>
     names.some((name) => field(name.toLowerCase()) !== undefined),
   )
-  // Without a policy or a signature it is nobody's request, and no bucket here is open to everybody.
+  // Without a policy or a signature the request is anonymous, and no bucket here is public.
   if (policy === undefined || scheme === undefined) throw new S3Error('AccessDenied', 'Access Denied', 403)
   for (const name of scheme)
     if (field(name.toLowerCase()) === undefined)

@@ -4,7 +4,7 @@ import { type Credentials, encode, isSame, signRequest } from '../signature-v4.t
 import { S3Error, unknownKey } from './errors.ts'
 
 /**
- * No bucket here is open to everybody, so every request is signed. The emulators let everybody in, and a program signs
+ * No bucket here is public, so every request is signed. The emulators verify no signature, and a program signs
  * with any key. But a page can write any signature into a URL; only one that is known to be right is worth something.
  *
  * @throws S3Error
@@ -45,8 +45,8 @@ export function isExpired(query: URLSearchParams): boolean {
  * Verifies a presigned URL (S3 API reference, "Authenticating requests: using query parameters").
  *
  * @param known whose signatures can be computed here
- * @returns who signed it, unless nobody known did
- * @throws S3Error where the signature of somebody known is wrong
+ * @returns the signer, if it is a known one
+ * @throws S3Error where the signature of a known signer is wrong
  */
 function verifyPresigned(
   request: IncomingMessage,

@@ -2,7 +2,7 @@
 export interface XmlElement {
   name: string
   children: XmlElement[]
-  /** What stands in it besides other elements. */
+  /** Its text, without that of its child elements. */
   text: string
 }
 

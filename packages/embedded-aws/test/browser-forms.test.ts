@@ -49,7 +49,7 @@ describe('an upload by a browser form', () => {
     expect(object.ContentDisposition).toMatch(/^attachment; filename="ü?.* \.png"$/)
   })
 
-  it('without a content type is binary/octet-stream, whatever the file says of itself', async () => {
+  it('without a content type is binary/octet-stream, even if the file has another type', async () => {
     const bucket = await newBucket()
     expect((await post(bucket, presignedFields(bucket))).status).toBe(204)
     expect((await stored(bucket, 'key')).ContentType).toBe('binary/octet-stream')
@@ -241,7 +241,7 @@ describe('an upload by a browser form', () => {
       },
     ],
     [
-      'for another bucket, whatever its field says',
+      'for another bucket, even if its field names this one',
       {
         policy: ({ expiration, conditions }) => ({
           expiration,
@@ -541,7 +541,7 @@ describe('an upload by a browser form', () => {
     expect(await refusal(response)).toMatchObject({ status: 404, Code: 'NoSuchBucket' })
   })
 
-  it('that breaks off stores nothing, and harms nobody', async () => {
+  it('that breaks off stores nothing, and the next one is stored', async () => {
     const bucket = await newBucket()
     await new Promise<void>((resolve) => {
       const request = httpRequest(`${aws.endpoint}/${bucket}`, {

@@ -119,7 +119,7 @@ describe('CORS', () => {
     })
   })
 
-  it('is said in answers to the page, good and bad, and to nobody else', async () => {
+  it('is in answers to the page, good and bad, and in no other answers', async () => {
     const bucket = await newBucket()
     await aws.s3.send(new PutObjectCommand({ Bucket: bucket, Key: 'key', Body: 'hello' }))
     const url = await getSignedUrl(aws.s3, new GetObjectCommand({ Bucket: bucket, Key: 'key' }))

@@ -238,7 +238,7 @@ describe('event notifications', () => {
     await second.stop()
   })
 
-  it('to a queue that has gone are dropped and told, and the object is stored', async () => {
+  it('to a queue that has gone are dropped and reported, and the object is stored', async () => {
     const [bucket, queue] = [await newBucket(), await newQueue()]
     await configure(bucket, { QueueConfigurations: [created(queue)] })
     await aws.sqs.send(new DeleteQueueCommand({ QueueUrl: queue.url }))
@@ -247,7 +247,7 @@ describe('event notifications', () => {
     expect(dropped.filter(({ targetArn }) => targetArn === queue.arn)).toHaveLength(1)
   })
 
-  it('may name a queue that is not there yet, if nobody is to look', async () => {
+  it('may name a queue that does not exist yet, if the request skips the check', async () => {
     const bucket = await newBucket()
     const gone = { arn: `arn:aws:sqs:${region}:000000000000:${randomUUID()}`, url: '' }
     const QueueConfigurations = [{ Id: '1', ...created(gone) }]

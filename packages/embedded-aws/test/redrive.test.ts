@@ -231,7 +231,7 @@ describe('redriving dead letters', () => {
     expect(await list(dead)).toEqual([])
   })
 
-  it('is refused in the JSON of SQS, with the name of the error in a header besides', async () => {
+  it('is refused in the JSON of SQS, with the name of the error in a header too', async () => {
     const response = await fetch(aws.endpoint, {
       method: 'POST',
       headers: {

@@ -15,7 +15,7 @@ import { afterAll, beforeAll } from 'vitest'
 import { type EmbeddedAws, type EmbeddedAwsOptions, startEmbeddedAws } from '../index.ts'
 
 export const region = 'eu-central-1'
-/** The emulator is told of this signer; the other one it does not know. */
+/** A signer whose signatures the emulator verifies, and one that it does not know. */
 export const known = { accessKeyId: 'test', secretAccessKey: 'secret' }
 export const stranger = { accessKeyId: 'stranger', secretAccessKey: 'whatever' }
 /** Of AWS's documentation, "Examples: Browser-based upload using HTTP POST (using AWS Signature Version 4)". */

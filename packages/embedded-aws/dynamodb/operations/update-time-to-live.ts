@@ -3,7 +3,7 @@ import { validation } from '../errors.ts'
 import { operation, tableName } from '../operation.ts'
 import { describe } from '../state.ts'
 
-/** Nobody has to wait an hour between two changes, as on AWS. */
+/** AWS takes one change an hour; here the next one may follow at once. */
 export const updateTimeToLive = operation(
   z.object({
     TableName: tableName,

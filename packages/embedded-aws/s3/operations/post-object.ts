@@ -49,7 +49,7 @@ export const postObject: Operation = async (
     )
   if (form.files !== 1)
     throw invalidArgument('POST requires exactly one file upload per request.', 'file', String(form.files))
-  // Before the policy is read: nobody's policy is worth an answer.
+  // The signature first: the policy of a form that is not signed is not read.
   const policy = verifyForm(value, credentials, !isFromPage(request.headers))
   checkPolicy(policy, form, bucket, new Date())
   refuseUnsupported(form)
@@ -110,7 +110,7 @@ async function readForm(request: IncomingMessage): Promise<ReadForm | undefined>
     throw isParserError(error) ? malformed : error
   }
   parser.on('field', (name: string | undefined, value) => {
-    // Whatever stands behind the file is passed over.
+    // Fields after the file are ignored.
     if (name === undefined || form.files > 0) return
     fieldsBytes += Buffer.byteLength(name) + Buffer.byteLength(value)
     if (fieldsBytes > MAX_FIELDS_BYTES) return
@@ -120,7 +120,7 @@ async function readForm(request: IncomingMessage): Promise<ReadForm | undefined>
   })
   parser.on('file', (_, stream, name: string | undefined) => {
     form.files += 1
-    // A part that is cut off fails its stream besides the parser; unheard, that would end the process.
+    // A part that is cut off fails its stream as well as the parser; without a listener, that would end the process.
     stream.on('error', (error) => parser.destroy(error))
     if (form.files > 1) {
       stream.resume()
@@ -143,7 +143,7 @@ async function readForm(request: IncomingMessage): Promise<ReadForm | undefined>
       received += chunk.length
       if (received > MAX_FILE_BYTES + MAX_DISCARDED_BYTES) request.socket.destroy()
       if (broken) continue
-      // Once it has failed, the parser calls nobody back.
+      // Once it has failed, the parser does not call back.
       await Promise.race([new Promise<void>((resolve) => parser.write(chunk, () => resolve())), parsed])
     }
   } catch (error) {
