@@ -3,6 +3,12 @@ import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 import { LONGEST_MS } from './test/until.ts'
 
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+if (major < 22 || (major === 22 && minor < 18))
+  throw new Error(
+    `The tests need Node 22.18 or newer, and this is ${process.versions.node}. "npm test -- test/x.test.ts" brings its own.`,
+  )
+
 /**
  * Only the last net: what a test waits for, it waits for by `until`, which fails when nothing moves and says what did
  * not come. Ten minutes are more than any of them takes on a machine that has ten times as much to do as it can.
