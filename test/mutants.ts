@@ -403,7 +403,7 @@ export const MUTANTS: Mutant[] = [
     file: 'packages/embedded-aws/poller.ts',
     from: 'chainOf(message) < LONGEST_CHAIN',
     to: 'chainOf(message) >= 0',
-    tests: ['test/poller.test.ts'],
+    tests: ['packages/embedded-aws/test/poller.test.ts'],
   },
   {
     name: 'throttling counts as an attempt',

@@ -1,16 +1,11 @@
 import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
-import { embeddedAws, region } from './started.ts'
+import { cliIsMissing, embeddedAws, region } from './started.ts'
 
 const { aws, newBucket, newQueue, bodies, send, waiting } = embeddedAws()
 
-const folders = (process.env['PATH'] ?? '').split(delimiter)
-const hasCli = folders.some((folder) => existsSync(join(folder, 'aws')))
-
-describe.skipIf(!hasCli)(`the AWS CLI${hasCli ? '' : ' (skipped: lacking aws)'}`, () => {
+describe.skipIf(cliIsMissing !== '')(`the AWS CLI${cliIsMissing}`, () => {
   const cli = async (...args: string[]) => {
     const { stdout } = await promisify(execFile)('aws', ['--endpoint-url', aws.endpoint, ...args], {
       env: {

@@ -1,7 +1,7 @@
 import { createHmac, randomUUID } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { delimiter, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { CreateBucketCommand, GetObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import {
@@ -32,6 +32,12 @@ export interface TestQueue {
   url: string
   arn: string
 }
+
+const programs = (process.env['PATH'] ?? '').split(delimiter)
+/** Why tests that need the AWS CLI are skipped, for their names; empty where it is there. */
+export const cliIsMissing = programs.some((folder) => existsSync(join(folder, 'aws')))
+  ? ''
+  : ' (skipped: lacking aws)'
 
 /** Headers that say a request is signed, as every request has to be; none of a program is verified. */
 export const signed = (service: string) => ({

@@ -18,9 +18,7 @@ import {
   failedMessages,
   startEmbeddedAws,
   startPoller,
-} from '../packages/embedded-aws/index.ts'
-import { sqsOptions } from '../shared/aws.ts'
-import { until } from './context.ts'
+} from '../index.ts'
 
 describe('a batch response', () => {
   const ids = ['a', 'b', 'c']
@@ -62,7 +60,8 @@ describe('the poller', () => {
       onDropped: () => {},
     })
     const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
-    sqs = new SQSClient(sqsOptions({ endpoint: aws.endpoint, region: 'us-east-1', credentials }))
+    const target = { endpoint: aws.endpoint, region: 'us-east-1', credentials }
+    sqs = new SQSClient({ ...target, useQueueUrlAsEndpoint: false })
   })
   afterAll(async () => {
     sqs.destroy()
@@ -131,7 +130,7 @@ describe('the poller', () => {
       batches,
       errors,
       bodies: () => batches.map((records) => records.map((record) => record.body).sort()),
-      empty: () => until('the queue is empty', async () => ((await left(QueueUrl)) === 0 ? true : undefined)),
+      empty: () => expect.poll(() => left(QueueUrl)).toBe(0),
       dead: () => left(dead.QueueUrl),
     }
   }
@@ -201,9 +200,7 @@ describe('the poller', () => {
       { maxReceiveCount: 1 },
     )
     queueUrl = fed.queueUrl
-    await until('the chain has ended', async () =>
-      handled > 20 || (await fed.dead()) === 1 ? true : undefined,
-    )
+    await expect.poll(async () => handled > 20 || (await fed.dead()) === 1).toBe(true)
     await fed.poller.stop(1_000)
     expect(fed.bodies()).toEqual(Array.from({ length: 16 }, () => ['x']))
     expect(fed.errors).toEqual([expect.stringContaining('in one chain of messages')])
