@@ -16,7 +16,7 @@ import { newImageId, postForms } from './submit.ts'
 const config = readApiConfig(process.env)
 const auth = readAuthConfig(process.env)
 const s3 = new S3Client(s3Options())
-const log = new Logger({ serviceName: 'image-analyzer-api' })
+const log = Object.assign(new Logger({ serviceName: 'api' }), { namespace: config.METRICS_NAMESPACE })
 const deps: Omit<ApiDeps, 'page' | 'docs'> = {
   s3,
   sqs: new SQSClient(sqsOptions()),

@@ -49,6 +49,57 @@ resource "aws_cloudwatch_metric_alarm" "oldest_job" {
   ok_actions          = var.alarm_actions
 }
 
+# By our own metrics (shared/log.ts), and of a function that is not called. test/alarms.test.ts makes each of them go off,
+# and none of them in a day of ordinary work.
+locals {
+  alarms = {
+    for name, alarm in jsondecode(templatefile("${path.module}/alarms.json", {
+      name             = var.name
+      max_wait_minutes = var.max_wait_minutes
+      sweep_minutes    = var.sweep_minutes
+    })) : name => alarm
+    if var.compat.alarms && (var.metrics || name == "sweeper-silent")
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "pipeline" {
+  for_each            = local.alarms
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = each.value.description
+  comparison_operator = each.value.comparison
+  threshold           = tonumber(each.value.threshold)
+  evaluation_periods  = each.value.periods
+  datapoints_to_alarm = each.value.breaching
+  treat_missing_data  = each.value.missing
+  alarm_actions       = var.alarm_actions
+  ok_actions          = var.alarm_actions
+
+  dynamic "metric_query" {
+    for_each = each.value.metrics
+    content {
+      id          = metric_query.key
+      return_data = each.value.expression == null
+      metric {
+        namespace   = metric_query.value.namespace
+        metric_name = metric_query.value.name
+        dimensions  = metric_query.value.dimensions
+        stat        = metric_query.value.stat
+        period      = tonumber(each.value.period)
+      }
+    }
+  }
+
+  dynamic "metric_query" {
+    for_each = each.value.expression == null ? [] : [each.value.expression]
+    content {
+      id          = "compared"
+      label       = each.key
+      expression  = metric_query.value
+      return_data = true
+    }
+  }
+}
+
 # Bad images and refused requests are no errors of a function: these are crashes and time-outs, and sweeps that met
 # images which they could not look after.
 resource "aws_cloudwatch_metric_alarm" "function_errors" {

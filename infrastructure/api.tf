@@ -5,6 +5,7 @@ locals {
   # What every function gets. Bundles carry source maps; errors in logs should name the source.
   function_environment = merge(
     { NODE_OPTIONS = "--enable-source-maps" },
+    var.metrics ? { METRICS_NAMESPACE = var.name } : {},
     var.emulator_endpoint == null ? {} : { AWS_ENDPOINT_URL = var.emulator_endpoint },
     var.emulator_rekognition == null ? {} : { AWS_ENDPOINT_URL_REKOGNITION = var.emulator_rekognition },
   )

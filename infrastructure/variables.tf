@@ -370,6 +370,23 @@ variable "subscriber_webhook" {
   }
 }
 
+variable "metrics" {
+  description = "Whether the functions count what they do, in CloudWatch metrics under the name of this deployment: about 30 of them, for about $9 a month. Without them nothing tells of images that wait or fail."
+  type        = bool
+  default     = true
+}
+
+variable "max_wait_minutes" {
+  description = "Minutes after which an image that is not yet taken up sets off an alarm."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.max_wait_minutes >= 1 && var.max_wait_minutes <= 20160
+    error_message = "Must be from 1 to 20,160 minutes: 14 days, for which SQS keeps a job."
+  }
+}
+
 variable "alarm_actions" {
   description = "ARNs that alarms notify, of SNS topics for example. Empty: alarms show in the console only."
   type        = list(string)

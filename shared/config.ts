@@ -34,6 +34,8 @@ const resources = {
    * (worker/process-image.ts) and a worker's 60 s. A job that waits for longer puts the sweeper off.
    */
   SWEEP_AFTER_SECONDS: z.coerce.number().int().positive().default(DEFAULT_SWEEP_AFTER_SECONDS),
+  /** Under which CloudWatch has the metrics of shared/log.ts; without it there are none. */
+  METRICS_NAMESPACE: z.string().max(255).optional(),
 }
 
 /** Attempts after which an image that met nothing but transient trouble ends as EXHAUSTED. */

@@ -7,6 +7,8 @@ export interface Log {
   info: (message: string, extra: Record<string, unknown>) => void
   warn: (message: string, extra: Record<string, unknown>) => void
   error: (message: string, extra: Record<string, unknown>) => void
+  /** Of CloudWatch's metrics, which it makes of the lines; without it there are none. */
+  namespace?: string | undefined
 }
 
 /** What a line may have. Names of files, tokens, URLs and bodies are not among it. */
@@ -62,152 +64,186 @@ interface Facts {
 
 const REQUEST = ['requestId', 'clientRequestId'] as const
 const RUN = ['imageId', 'epoch', 'attempt', 'requestId'] as const
+const JOB = ['imageId', 'epoch'] as const
+const TROUBLE = [...RUN, 'error'] as const
+const OWN = [...JOB, ...REQUEST, 'owner'] as const
+const SUBMITTED = [...OWN, 'bytes', 'contentType'] as const
+const ROUTE = [...REQUEST, 'method', 'route'] as const
 const TIMES = ['queuedMs', 'fetchMs', 'decodeMs', 'analyseMs', 'workMs', 'totalMs'] as const
 const WAITING = [...RUN, 'messageId', 'receives', 'seconds'] as const
 
-/** Every line, with when it is written and what it has. */
+const line = <const Has extends readonly (keyof Facts)[]>(
+  by: string,
+  level: 'info' | 'warn' | 'error',
+  when: string,
+  has: Has,
+) => ({
+  ...{ by, level, when, has },
+})
+
+/** Every line: who writes it, at which level, when, and what it has. */
 export const LINES = {
-  accepted: {
-    ...{ by: 'API', level: 'info', when: '`POST /images` has stored the image and sent its job.' },
-    has: ['imageId', 'epoch', ...REQUEST, 'owner', 'bytes', 'contentType', 'repeated'],
-  },
-  'form issued': {
-    ...{ by: 'API', level: 'info', when: '`POST /uploads` has made the record and the form.' },
-    has: ['imageId', 'epoch', ...REQUEST, 'owner', 'bytes', 'contentType'],
-  },
-  refused: {
-    ...{
-      by: 'API',
-      level: 'info',
-      when: 'A request is answered with a problem that has a cause of its own.',
-    },
-    has: [...REQUEST, 'method', 'route', 'status', 'code'],
-  },
-  'request failed': {
-    ...{
-      by: 'API',
-      level: 'error',
-      when: 'A request meets an error that no code foresees: 503 `UNAVAILABLE`.',
-    },
-    has: [...REQUEST, 'method', 'route', 'error'],
-  },
-  retried: {
-    ...{ by: 'API', level: 'info', when: 'A caller has begun the next run of a failed image.' },
-    has: ['imageId', 'epoch', ...REQUEST, 'owner'],
-  },
-  deleted: {
-    ...{ by: 'API', level: 'info', when: 'A caller has deleted the image.' },
-    has: ['imageId', 'epoch', ...REQUEST, 'owner'],
-  },
-  claimed: {
-    ...{ by: 'worker', level: 'info', when: 'A worker has taken the image up.' },
-    has: [...RUN, 'queuedMs'],
-  },
-  completed: {
-    ...{ by: 'worker', level: 'info', when: 'The results are committed.' },
-    has: [...RUN, 'owner', 'bytes', 'pixels', 'reused', ...TIMES],
-  },
-  failed: {
-    ...{ by: 'worker', level: 'info', when: 'The failure is committed.' },
-    has: [...RUN, 'owner', 'bytes', 'code', 'error', ...TIMES],
-  },
-  announced: {
-    ...{
-      by: 'worker, sweeper',
-      level: 'info',
-      when: 'EventBridge has taken the event, and the record says so.',
-    },
-    has: [...RUN, 'outcome'],
-  },
-  'waits for quota': {
-    ...{ by: 'worker', level: 'info', when: 'Rekognition was asked too much; the attempt does not count.' },
-    has: WAITING,
-  },
-  held: {
-    ...{ by: 'worker', level: 'info', when: 'Another worker is at the image.' },
-    has: WAITING,
-  },
-  'out of time': {
-    ...{ by: 'worker', level: 'info', when: 'The end of the function’s time has broken the attempt off.' },
-    has: WAITING,
-  },
-  'attempt failed': {
-    ...{ by: 'worker', level: 'error', when: 'An attempt met trouble that may pass.' },
-    has: [...WAITING, 'error'],
-  },
-  'outcome lost': {
-    ...{ by: 'worker', level: 'info', when: 'The image was deleted or taken over before the commit.' },
-    has: RUN,
-  },
-  'job replaced': {
-    ...{ by: 'worker', level: 'info', when: 'A job is of a run that a later retry has replaced; it ends.' },
-    has: ['imageId', 'epoch'],
-  },
-  'job without image': {
-    ...{ by: 'worker', level: 'info', when: 'The image of a job was deleted; the job ends.' },
-    has: ['imageId', 'epoch'],
-  },
-  'no job': {
-    ...{
-      by: 'worker',
-      level: 'error',
-      when: 'A message is of no known kind; after three receives the dead-letter queue has it.',
-    },
-    has: ['messageId', 'receives', 'reason'],
-  },
-  'not delayed': {
-    ...{ by: 'worker', level: 'warn', when: 'The visibility timeout of a message stays as it is.' },
-    has: ['messageId', 'error'],
-  },
-  'not released': {
-    ...{ by: 'worker', level: 'warn', when: 'A lease could not be ended; it runs out by itself.' },
-    has: [...RUN, 'error'],
-  },
-  'not tidy': {
-    ...{
-      by: 'worker',
-      level: 'warn',
-      when: 'The image is finished, but an upload is left or its bytes are not remembered.',
-    },
-    has: [...RUN, 'error'],
-  },
-  requeued: {
-    ...{ by: 'sweeper', level: 'info', when: 'An unfinished image that rested for too long has a new job.' },
-    has: RUN,
-  },
-  exhausted: {
-    ...{ by: 'sweeper', level: 'info', when: 'An image is given up: its failure `EXHAUSTED` is committed.' },
-    has: RUN,
-  },
-  removed: {
-    ...{
-      by: 'sweeper',
-      level: 'info',
-      when: 'The record of an image that was deleted, or never came, is gone.',
-    },
-    has: ['imageId'],
-  },
-  'not swept': {
-    ...{ by: 'sweeper', level: 'error', when: 'An image met trouble; the next sweep finds it again.' },
-    has: ['imageId', 'error'],
-  },
-  swept: {
-    ...{ by: 'sweeper', level: 'info', when: 'A sweep has ended.' },
-    has: ['requeued', 'exhausted', 'announced', 'removed', 'failed'],
-  },
-  'passed over': {
-    ...{
-      by: 'all',
-      level: 'warn',
-      when: 'A function was called with an event of a kind that it is not made for.',
-    },
-    has: ['wanted', 'has'],
-  },
-} as const satisfies Record<
-  string,
-  { by: string; level: keyof Log; when: string; has: readonly (keyof Facts)[] }
->
+  accepted: line('API', 'info', '`POST /images` has stored the image and sent its job.', [
+    ...SUBMITTED,
+    'repeated',
+  ]),
+  'form issued': line('API', 'info', '`POST /uploads` has made the record and the form.', SUBMITTED),
+  refused: line('API', 'info', 'A request is answered with a problem that has a cause of its own.', [
+    ...ROUTE,
+    'status',
+    'code',
+  ]),
+  'request failed': line(
+    'API',
+    'error',
+    'A request meets an error that no code foresees: 503 `UNAVAILABLE`.',
+    [...ROUTE, 'error'],
+  ),
+  retried: line('API', 'info', 'A caller has begun the next run of a failed image.', OWN),
+  deleted: line('API', 'info', 'A caller has deleted the image.', OWN),
+  claimed: line('worker', 'info', 'A worker has taken the image up.', [...RUN, 'queuedMs']),
+  completed: line('worker', 'info', 'The results are committed.', [
+    ...RUN,
+    'owner',
+    'bytes',
+    'pixels',
+    'reused',
+    ...TIMES,
+  ]),
+  failed: line('worker', 'info', 'The failure is committed.', [
+    ...RUN,
+    'owner',
+    'bytes',
+    'code',
+    'error',
+    ...TIMES,
+  ]),
+  announced: line('worker, sweeper', 'info', 'EventBridge has taken the event, and the record says so.', [
+    ...RUN,
+    'outcome',
+  ]),
+  'waits for quota': line(
+    'worker',
+    'info',
+    'Rekognition was asked too much; the attempt does not count.',
+    WAITING,
+  ),
+  held: line('worker', 'info', 'Another worker is at the image.', WAITING),
+  'out of time': line(
+    'worker',
+    'info',
+    'The end of the function’s time has broken the attempt off.',
+    WAITING,
+  ),
+  'attempt failed': line('worker', 'error', 'An attempt met trouble that may pass.', [...WAITING, 'error']),
+  'outcome lost': line('worker', 'info', 'The image was deleted or taken over before the commit.', RUN),
+  'job replaced': line('worker', 'info', 'A job is of a run that a later retry has replaced; it ends.', JOB),
+  'job without image': line('worker', 'info', 'The image of a job was deleted; the job ends.', JOB),
+  'no job': line(
+    'worker',
+    'error',
+    'A message is of no known kind; after three receives the dead-letter queue has it.',
+    ['messageId', 'receives', 'reason'],
+  ),
+  'not delayed': line('worker', 'warn', 'The visibility timeout of a message stays as it is.', [
+    'messageId',
+    'error',
+  ]),
+  'not released': line('worker', 'warn', 'A lease could not be ended; it runs out by itself.', TROUBLE),
+  'not tidy': line(
+    'worker',
+    'warn',
+    'The image is finished, but an upload is left or its bytes are not remembered.',
+    TROUBLE,
+  ),
+  requeued: line('sweeper', 'info', 'An unfinished image that rested for too long has a new job.', RUN),
+  exhausted: line('sweeper', 'info', 'An image is given up: its failure `EXHAUSTED` is committed.', [
+    ...RUN,
+    'code',
+  ]),
+  removed: line('sweeper', 'info', 'The record of an image that was deleted, or never came, is gone.', [
+    'imageId',
+  ]),
+  'not swept': line('sweeper', 'error', 'An image met trouble; the next sweep finds it again.', [
+    'imageId',
+    'error',
+  ]),
+  swept: line('sweeper', 'info', 'A sweep has ended.', [
+    'requeued',
+    'exhausted',
+    'announced',
+    'removed',
+    'failed',
+  ]),
+  'passed over': line(
+    'all',
+    'warn',
+    'A function was called with an event of a kind that it is not made for.',
+    ['wanted', 'has'],
+  ),
+}
 export type Line = keyof typeof LINES
+
+/** The metrics, by their units (Amazon CloudWatch API, MetricDatum). Each is one to pay for; `Failed` is one for each code. */
+export const METRICS = {
+  ...{ Accepted: 'Count', BytesIn: 'Bytes', Refused: 'Count', RequestsFailed: 'Count', Retried: 'Count' },
+  /** Seconds that an image has waited for when it is taken up: what no metric of the queue tells of jobs that come back. */
+  ...{ Claimed: 'Count', ImageAge: 'Seconds' },
+  ...{
+    Completed: 'Count',
+    Reused: 'Count',
+    Failed: 'Count',
+    WorkMs: 'Milliseconds',
+    TotalMs: 'Milliseconds',
+  },
+  ...{ Throttled: 'Count', Held: 'Count', OutOfTime: 'Count', AttemptsFailed: 'Count', NoJob: 'Count' },
+  ...{ Requeued: 'Count', Exhausted: 'Count', NotSwept: 'Count' },
+} as const
+type Metric = keyof typeof METRICS
+
+/**
+ * What each line adds to metrics: so a fact is counted where it is committed, and nowhere twice. Where an alarm compares two
+ * metrics the noughts are there for it: without one of the two it would have nothing to compare (infrastructure/alarms.json).
+ */
+const COUNTS: { [L in Line]?: (facts: Partial<Facts>) => Partial<Record<Metric, number | undefined>> } = {
+  accepted: ({ bytes, repeated }) => (repeated ? {} : { Accepted: 1, BytesIn: bytes }),
+  refused: () => ({ Refused: 1 }),
+  'request failed': () => ({ RequestsFailed: 1 }),
+  retried: () => ({ Retried: 1 }),
+  claimed: ({ queuedMs = 0 }) => ({ Claimed: 1, ImageAge: queuedMs / 1_000, Completed: 0 }),
+  completed: ({ reused, workMs, totalMs }) => ({
+    ...{ Completed: 1, Failed: 0, WorkMs: workMs, TotalMs: totalMs },
+    ...(reused ? { Reused: 1 } : {}),
+  }),
+  failed: ({ workMs, totalMs }) => ({ Failed: 1, Completed: 0, WorkMs: workMs, TotalMs: totalMs }),
+  'waits for quota': () => ({ Throttled: 1 }),
+  held: () => ({ Held: 1 }),
+  'out of time': () => ({ OutOfTime: 1 }),
+  'attempt failed': () => ({ AttemptsFailed: 1 }),
+  'no job': () => ({ NoJob: 1 }),
+  requeued: () => ({ Requeued: 1 }),
+  exhausted: () => ({ Exhausted: 1, Failed: 1 }),
+  'not swept': () => ({ NotSwept: 1 }),
+}
+
+/**
+ * What makes a line one of the embedded metric format (Amazon CloudWatch user guide, specification). The dimension is
+ * the name of the function, `service`, which the logger puts into every line.
+ */
+function embedded(Namespace: string, counted: Record<string, number | undefined>): object {
+  const names = Object.keys(counted) as Metric[]
+  if (names.length === 0) return {}
+  const directive = (Dimensions: string[][], chosen: Metric[]) => ({
+    ...{ Namespace, Dimensions },
+    Metrics: chosen.map((Name) => (METRICS[Name] === 'Count' ? { Name } : { Name, Unit: METRICS[Name] })),
+  })
+  const failed = names.filter((name) => name === 'Failed' && counted[name] === 1)
+  const CloudWatchMetrics = [
+    directive([['service']], names),
+    ...(failed.length > 0 ? [directive([['service', 'code']], failed)] : []),
+  ]
+  return { ...counted, _aws: { Timestamp: Date.now(), CloudWatchMetrics } }
+}
 
 /** The one way to write a line. Its name is there twice, since loggers have their own place for a message. */
 export function say<L extends Line>(
@@ -215,7 +251,8 @@ export function say<L extends Line>(
   event: L,
   facts: Pick<Facts, (typeof LINES)[L]['has'][number]>,
 ): void {
-  log[LINES[event].level](event, { event, ...facts })
+  const counted = log.namespace === undefined ? {} : COUNTS[event]?.(facts)
+  log[LINES[event].level](event, { event, ...facts, ...embedded(log.namespace ?? '', counted ?? {}) })
 }
 
 /** An owner's name may be a person's; this tells two of them apart. */

@@ -11,7 +11,7 @@ import { passOver, say } from '../shared/log.ts'
 import { type SweeperDeps, type Swept, sweep } from './sweep.ts'
 
 const config = readSweeperConfig(process.env)
-const log = new Logger({ serviceName: 'image-analyzer-sweeper' })
+const log = Object.assign(new Logger({ serviceName: 'sweeper' }), { namespace: config.METRICS_NAMESPACE })
 const deps: SweeperDeps = {
   s3: new S3Client(s3Options()),
   dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),

@@ -181,7 +181,7 @@ async function giveUp(deps: SweeperDeps, image: Image): Promise<'exhausted' | un
     },
   )
   if (finished === undefined) return undefined
-  say(deps.log, 'exhausted', runOf(image))
+  say(deps.log, 'exhausted', { ...runOf(image), code: 'EXHAUSTED' })
   await announce(deps, finished)
   return 'exhausted'
 }

@@ -1,14 +1,16 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { Logger } from '@aws-lambda-powertools/logger'
 import { InternalServerError, ThrottlingException } from '@aws-sdk/client-rekognition'
 import type { SQSEvent } from 'aws-lambda'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { type ApiDeps, buildApp } from '../api/app.ts'
-import { LINES } from '../shared/log.ts'
+import { LINES, type Log, METRICS } from '../shared/log.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { lambdaContext, startTestSystem, type TestSystem } from './context.ts'
+import { type Point, pointsOf } from './simulation/alarms.ts'
 
 const root = join(import.meta.dirname, '..')
 const photo = readFileSync(join(import.meta.dirname, 'fixtures/grace-hopper.jpg'))
@@ -281,6 +283,58 @@ describe('the log of a request', () => {
   )
 })
 
+describe('in a function', () => {
+  it('an image takes four lines of JSON, 2.5 KB with their metrics, which CloudWatch finds', async () => {
+    const written: string[] = []
+    const write = vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
+      written.push(String(text))
+      return true
+    })
+    try {
+      const logOf = (serviceName: string): Log => {
+        const log = new Logger({ serviceName })
+        log.appendKeys({ functionRequestId: randomUUID() })
+        return Object.assign(log, { namespace: 'image-analyzer' })
+      }
+      const body = new FormData()
+      body.set('image', new File([photo], 'two\r\nlines\u2028.jpg'))
+      const app = buildApp({ ...system.api, log: logOf('api') })
+      expect((await app.request('/images', { method: 'POST', body })).status).toBe(202)
+      await work({ log: logOf('worker'), analysisSource: 'of its own' })
+    } finally {
+      write.mockRestore()
+    }
+    const lines = written.map((text) => JSON.parse(text) as Record<string, unknown>)
+    expect(lines.map(({ event }) => event)).toEqual(['accepted', 'claimed', 'completed', 'announced'])
+    for (const text of written) expect(text.indexOf('\n')).toBe(text.length - 1)
+    expect(written.join('').length).toBeLessThan(2_500)
+    const counted = lines.flatMap((one) => pointsOf(0, String(one['service']), one))
+    expect(counted.map(({ name, dimensions, value }) => [name, dimensions, value])).toEqual([
+      ['Accepted', { service: 'api' }, 1],
+      ['BytesIn', { service: 'api' }, photo.length],
+      ['Claimed', { service: 'worker' }, 1],
+      ['ImageAge', { service: 'worker' }, expect.any(Number)],
+      ['Completed', { service: 'worker' }, 0],
+      ['Completed', { service: 'worker' }, 1],
+      ['Failed', { service: 'worker' }, 0],
+      ['WorkMs', { service: 'worker' }, expect.any(Number)],
+      ['TotalMs', { service: 'worker' }, expect.any(Number)],
+    ])
+  })
+
+  it('a failure is counted under its code as well', async () => {
+    const points: Point[] = []
+    const take = (_message: string, extra: Record<string, unknown>) =>
+      points.push(...pointsOf(0, 'worker', extra))
+    await submit(photo.subarray(0, 20_000))
+    await work({ log: { info: take, warn: take, error: take, namespace: 'image-analyzer' } })
+    expect(points.filter(({ name, value }) => name === 'Failed' && value === 1)).toMatchObject([
+      { dimensions: { service: 'worker' } },
+      { dimensions: { service: 'worker', code: 'CORRUPT_IMAGE' } },
+    ])
+  })
+})
+
 describe('every line', () => {
   it('has a name of the list, and only what the list says', () => {
     seen.push(...system.lines)
@@ -311,5 +365,9 @@ describe('every line', () => {
     )
     const documented = readFileSync(join(root, 'docs/log.md'), 'utf8')
     expect(documented.split('\n').filter((row) => row.startsWith('| `'))).toEqual(rows)
+    const metrics = Object.entries(METRICS).map(
+      ([name, unit]) => `\`${name}\`${unit === 'Count' ? '' : ` (${unit.toLowerCase()})`}`,
+    )
+    expect(documented).toContain(`\n${metrics.join(', ')}.\n`)
   })
 })

@@ -230,7 +230,10 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
   })
 
   it('tells each function what shared/config.ts reads, and by default the numbers that it has by itself', () => {
-    const names = ['IMAGE_BUCKET', 'IMAGE_TABLE', 'JOB_QUEUE_URL', 'SWEEP_AFTER_SECONDS', 'NODE_OPTIONS']
+    const names = [
+      ...['IMAGE_BUCKET', 'IMAGE_TABLE', 'JOB_QUEUE_URL', 'SWEEP_AFTER_SECONDS', 'NODE_OPTIONS'],
+      'METRICS_NAMESPACE',
+    ]
     const sweeping = [...names, 'DEAD_LETTER_QUEUE_URL', 'EVENT_BUS_NAME', 'MAX_ATTEMPTS']
     const api = environmentOf(plans.defaults, 'api')
     const worker = environmentOf(plans.defaults, 'worker')

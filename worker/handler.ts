@@ -18,7 +18,7 @@ import { createDecoder } from './thumbnail.ts'
 
 const config = readWorkerConfig(process.env)
 if (config.HEIC) demandHeicDecoder()
-const log = new Logger({ serviceName: 'image-analyzer-worker' })
+const log = Object.assign(new Logger({ serviceName: 'worker' }), { namespace: config.METRICS_NAMESPACE })
 const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
 const deps: WorkerDeps = {
   ...clock,

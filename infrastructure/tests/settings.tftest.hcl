@@ -126,10 +126,18 @@ run "what_is_asked_for_is_done" {
   }
   assert {
     condition = alltrue([
-      for alarm in concat(values(aws_cloudwatch_metric_alarm.dead_letters), values(aws_cloudwatch_metric_alarm.function_errors), aws_cloudwatch_metric_alarm.oldest_job, aws_cloudwatch_metric_alarm.api_errors) :
+      for alarm in concat(values(aws_cloudwatch_metric_alarm.pipeline), values(aws_cloudwatch_metric_alarm.dead_letters), values(aws_cloudwatch_metric_alarm.function_errors), aws_cloudwatch_metric_alarm.oldest_job, aws_cloudwatch_metric_alarm.api_errors) :
       contains(alarm.alarm_actions, "arn:aws:sns:us-east-1:111122223333:operators")
     ])
     error_message = "Every alarm must tell somebody."
+  }
+  assert {
+    condition     = keys(aws_cloudwatch_metric_alarm.pipeline) == ["failure-ratio", "images-wait", "nothing-completes", "sweeper-silent"]
+    error_message = "Images that wait or fail, and a sweeper that is not called, must be seen."
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.pipeline["images-wait"].threshold == 1800
+    error_message = "Thirty minutes are 1,800 seconds."
   }
 }
 

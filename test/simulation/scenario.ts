@@ -155,6 +155,7 @@ export async function play(
   scenario: Scenario,
   { pictures, render, refusedByRekognition }: Awaited<ReturnType<typeof preparePictures>>,
   log?: (line: string) => void,
+  written?: (at: number, service: string, line: Record<string, unknown>) => void,
 ): Promise<Run> {
   const faults = new Map(scenario.faults.map(({ call, fault }) => [call, fault]))
   let begun = 0
@@ -169,7 +170,7 @@ export async function play(
         call.name === name && call.occurrence >= from && call.occurrence < from + count,
     )?.fault
   }
-  const world = new World({
+  const world: World = new World({
     seed: scenario.seed,
     faultOf,
     render,
@@ -180,6 +181,7 @@ export async function play(
     ...(scenario.wrongClocks === undefined ? {} : { wrongClocks: scenario.wrongClocks }),
     without: rulesWithout(process.env['WITHOUT'] ?? ''),
     ...(log === undefined ? {} : { log }),
+    ...(written && { written: (service, line) => written(world.clock.time, service, line) }),
   })
   begun = world.clock.time
   const submissions: Submission[] = scenario.images.map(({ picture }) => ({

@@ -6,12 +6,12 @@ import { buildApp } from '../../api/app.ts'
 import { failedMessages } from '../../packages/embedded-aws/index.ts'
 import type { Sleep } from '../../shared/aws.ts'
 import { ANALYSES, type ImageId, imageIdSchema } from '../../shared/image.ts'
+import type { Log } from '../../shared/log.ts'
 import { sweep } from '../../sweeper/sweep.ts'
 import { limitersFor } from '../../worker/analysis.ts'
 import { processBatch, type WorkerDeps } from '../../worker/batch.ts'
 import { Budget, ORIGINAL_BYTES } from '../../worker/budget.ts'
 import type { Rendered } from '../../worker/thumbnail.ts'
-import { SILENT } from '../tools.ts'
 import { seededRandom, VirtualClock } from './clock.ts'
 import { DynamoModel } from './dynamo.ts'
 import {
@@ -123,6 +123,8 @@ export interface WorldOptions {
   /** The share of the quota that a worker is told. */
   share?: number
   log?: (line: string) => void
+  /** Takes every line that a function writes, with its metrics. */
+  written?: (service: string, line: Record<string, unknown>) => void
 }
 
 /**
@@ -202,6 +204,8 @@ export class World {
   /** When the last fault took place, or the last of its effects. */
   lastFaultAt = Number.NEGATIVE_INFINITY
   faults = 0
+  /** When the sweeper was called. */
+  readonly sweeps: number[] = []
   /** How often Lambda has refused a message because its chain was too long. */
   refusals = 0
   /** What the wall clocks of processes show more than the true time, which their monotonic clocks go by. */
@@ -237,6 +241,16 @@ export class World {
 
   has(rule: Rule): boolean {
     return !(this.#options.without ?? []).includes(rule)
+  }
+
+  /** The log of a function. */
+  #logOf(service: string): Log {
+    const write = (message: string, extra: Record<string, unknown>) => {
+      this.log(`  ${service}: ${message} ${String(extra['error'] ?? '')}`)
+      this.#options.written?.(service, extra)
+    }
+    const namespace = this.#options.written && 'simulated'
+    return { info: write, warn: write, error: write, namespace }
   }
 
   log(line: string): void {
@@ -496,15 +510,13 @@ export class World {
         ),
       page: { html: '', contentSecurityPolicy: '' },
       docs: () => ({ html: '', contentSecurityPolicy: '' }),
-      log: { ...SILENT, error: (_message, { error }) => this.log(`  api: ${error}`) },
+      log: this.#logOf('api'),
     })
   }
 
   #worker(process: Process): WorkerDeps {
     const common = this.#common(process)
     const { share } = this.#options
-    const note = (message: string, extra: Record<string, unknown>) =>
-      this.log(`  worker: ${message} ${String(extra['error'] ?? extra['cause'] ?? '')}`)
     return {
       ...common,
       ...this.#clients('worker', process),
@@ -520,7 +532,7 @@ export class World {
       minConfidence: 55,
       maxLabels: 100,
       maxAttempts: this.settings.maxAttempts,
-      log: { info: note, warn: note, error: note },
+      log: this.#logOf('worker'),
     }
   }
 
@@ -536,16 +548,13 @@ export class World {
 
   #sweep(): void {
     const process = this.#process()
-    const log = {
-      ...SILENT,
-      error: (message: string, extra: object) => this.log(`  sweeper: ${message} ${JSON.stringify(extra)}`),
-    }
+    this.sweeps.push(this.clock.time)
     sweep({
       ...this.#common(process),
       ...this.#clients('sweeper', process),
       maxAttempts: this.settings.maxAttempts,
       giveUpMs: this.settings.giveUpMs,
-      log,
+      log: this.#logOf('sweeper'),
     }).catch((error) => this.log(`  sweeper: ${error}`))
     this.clock.after(this.settings.timeoutMs, () => process.kill())
   }
