@@ -19,7 +19,7 @@ import { createDecoder } from '../worker/thumbnail.ts'
 /**
  * `npm run bench -- quality --pictures FOLDER`: how often labels and faces are right, against what was seen by eye in the
  * pictures of packages/vision/quality/labels.jsonl. The pictures are not in the repository; they are found in the folders
- * by their SHA-256. Those that the curves of `answers.ts` were laid on (`seen`) are reported apart, and of the others
+ * by their SHA-256. Those that the curves of `models.json` were laid on (`seen`) are reported apart, and of the others
  * those by which they were mended (`fit`: the digest begins with an even digit) from the rest (`test`).
  */
 interface Labelled {

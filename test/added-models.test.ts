@@ -76,7 +76,7 @@ describe.skipIf(lacking.length > 0)(`a model that is added${skipped(lacking)}`, 
 
     const list = await models(folder, 'list')
     expect(list.output).toMatch(
-      /^nanodet +Apache-2\.0 +https:.*^red-or-blue 1\.0 +MIT +https:.*^1 added in /ms,
+      /^nanodet-g coco80 +Apache-2\.0 +https:.*^red-or-blue 1\.0 +MIT +https:.*^1 added in /ms,
     )
     expect(await models(folder, 'remove', 'red-or-blue')).toMatchObject({ code: 0 })
     expect(readdirSync(folder)).toEqual([])

@@ -1009,7 +1009,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a model is used as it is found',
-    file: 'packages/vision/models.ts',
+    file: 'packages/vision/built-in.ts',
     from: '!== sha256)\n',
     to: "=== '')\n",
     tests: sight,
@@ -1017,8 +1017,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'models go on without the last of them',
     file: 'packages/vision/worker.ts',
-    from: "const emotion = await loadModel(folder, 'emotion')",
-    to: "const emotion = await loadModel(folder, 'emotion').catch(() => blazeface)",
+    from: "const emotion = await loadModel('mini-xception', folder)",
+    to: "const emotion = await loadModel('mini-xception', folder).catch(() => blazeface)",
     tests: sight,
   },
   {
@@ -1066,15 +1066,15 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a drawing that is harmless counts as pornography',
     file: 'packages/vision/answers.ts',
-    from: "label('Explicit', porn + hentai)",
-    to: "label('Explicit', porn + hentai + drawing)",
+    from: 'for (const parent of parents) scores.set',
+    to: "for (const parent of name === 'Drawing' ? ['Explicit'] : parents) scores.set",
     tests: moderation,
   },
   {
     name: 'what is drawn is no pornography',
     file: 'packages/vision/answers.ts',
-    from: "label('Explicit', porn + hentai)",
-    to: "label('Explicit', Math.max(porn, hentai))",
+    from: '(scores.get(parent) ?? 0) + (moderation[name] ?? 0)',
+    to: 'Math.max(scores.get(parent) ?? 0, moderation[name] ?? 0)',
     tests: moderation,
   },
   {

@@ -258,7 +258,7 @@ it('each operation asks the models for its own alone, and once for the same pict
     },
     moderate: async () => {
       asked.push('moderate')
-      return { drawing: 0, hentai: 0, neutral: 1, porn: 0, sexy: 0 }
+      return { Neutral: 1 }
     },
     warm: () => {},
     stop: async () => {},

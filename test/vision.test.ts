@@ -233,7 +233,7 @@ describe('around its models, the embedded Rekognition', () => {
     const vision: Vision = {
       see: nothing,
       read: async () => ({ width: 1, height: 1, lines: [] }),
-      moderate: async () => ({ drawing: 0, hentai: 0, neutral: 1, porn: 0, sexy: 0 }),
+      moderate: async () => ({ Neutral: 1 }),
       warm: () => {},
       stop: async () => {},
     }

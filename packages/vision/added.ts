@@ -1,8 +1,8 @@
 import { type Curve, readOff } from './curve.ts'
 import { within } from './detector.ts'
-import { type Class, type Manifest, titleOf } from './manifest.ts'
-import { loadRuntime, NotUsable, type Runtime, type Session } from './models.ts'
-import { around, type Box, cutOut, type Picture, placeIn, type Square } from './pixels.ts'
+import { type Class, type Manifest, NotUsable, titleOf } from './manifest.ts'
+import { loadRuntime, type Runtime, type Session } from './models.ts'
+import { around, type Box, cutOut, type Picture, placeIn, prepared, type Square } from './pixels.ts'
 
 /** What a model that people have added says of a picture. */
 export interface Added {
@@ -97,27 +97,14 @@ async function look(
 
 /** What is no class of the manifest, as a background, and what scores too low, is not said. */
 function foundOf(entry: Class | undefined, score: number, curve: Curve): Found[] {
-  const [least] = curve[0] ?? [1]
-  return entry !== undefined && score >= least ? [{ entry, confidence: readOff(curve, score) }] : []
+  const by = entry?.curve ?? curve
+  const [least] = by[0] ?? [1]
+  return entry !== undefined && score >= least ? [{ entry, confidence: readOff(by, score) }] : []
 }
 
 function squareOf(picture: Picture, fit: Manifest['input']['fit']): Square {
   const whole = around(picture)
   return fit === 'whole' ? whole : { ...whole, side: Math.min(picture.width, picture.height) }
-}
-
-function prepared(rgb: Float32Array, { size, layout, colours, mean, deviation }: Manifest['input']) {
-  const plane = size * size
-  const out = new Float32Array(rgb.length)
-  for (let channel = 0; channel < 3; channel += 1) {
-    const from = colours === 'RGB' ? channel : 2 - channel
-    const [less, by] = [mean[channel] ?? 0, deviation[channel] ?? 1]
-    for (let at = 0; at < plane; at += 1) {
-      const to = layout === 'NCHW' ? channel * plane + at : at * 3 + channel
-      out[to] = ((rgb[at * 3 + from] ?? 0) - less) / by
-    }
-  }
-  return out
 }
 
 function activated(scores: number[], activation: 'none' | 'softmax' | 'sigmoid'): number[] {

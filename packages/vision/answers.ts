@@ -1,10 +1,12 @@
 import type { Added, Found } from './added.ts'
-import { type Curve, readOff } from './curve.ts'
+import { type BuiltInName, builtIn } from './built-in.ts'
+import { readOff } from './curve.ts'
 import type { Thing } from './detector.ts'
 import type { Face } from './faces.ts'
+import { titleOf } from './manifest.ts'
 import type { Moderation } from './moderation.ts'
 import type { Box, Picture } from './pixels.ts'
-import { aliasesOf, ancestorsOf, categoryOf, KINDS } from './taxonomy.ts'
+import { classOf, kinds } from './taxonomy.ts'
 import type { Line, Written } from './text.ts'
 
 /** What the models see in a picture, and its size, in whose pixels it all is. */
@@ -19,7 +21,7 @@ export interface Sight {
 
 /** What DetectLabels says as its LabelModelVersion. */
 export const labelModelVersion = ({ added = [] }: Pick<Sight, 'added'> = {}): string =>
-  `local-1 (${['nanodet-g coco80', ...added.map(({ model }) => model)].join(', ')})`
+  `local-1 (${[titleOf(builtIn('nanodet-g')), ...added.map(({ model }) => model)].join(', ')})`
 
 /** What is written in a picture, in its pixels. */
 export interface Reading {
@@ -47,31 +49,12 @@ interface BoundingBox {
 }
 
 /**
- * What the detector scores is no probability, and it is far surer of people than of the other 79 kinds: the same score
- * says more. Read off the line between two points; MODELS.md has the boxes that were looked at.
+ * From what a model scores, which is no probability, to per cent. The detector is far surer of people than of the other
+ * 79 kinds, which therefore have another curve; MODELS.md has the boxes that were looked at.
  */
-const PERSON: Curve = [
-  [0.4, 40],
-  [0.45, 60],
-  [0.5, 80],
-  [0.6, 92],
-  [0.7, 97],
-  [0.8, 99],
-  [1, 99.9],
-]
-const OTHERS: Curve = [
-  [0.4, 20],
-  [0.5, 35],
-  [0.55, 45],
-  [0.6, 62],
-  [0.65, 86],
-  [0.7, 93],
-  [0.8, 98],
-  [1, 99.9],
-]
-
-export function confidenceOf(kind: number, score: number): number {
-  return readOff(KINDS[kind] === 'Person' ? PERSON : OTHERS, score)
+const confidenceOf = (model: BuiltInName, score: number, kind?: number): number => {
+  const { classes, curve = [] } = builtIn(model)
+  return rounded(readOff(classes[kind ?? -1]?.curve ?? curve, score))
 }
 
 /** The things that are seen, and all that they are kinds of: those have the confidence of the best, and no boxes. */
@@ -82,12 +65,12 @@ export function labelsOf(sight: Sight): Label[] {
       Name: name,
       Confidence: 0,
       Instances: [],
-      Parents: ancestorsOf(name).map(asName),
-      Aliases: aliasesOf(name).map(asName),
-      Categories: [asName(categoryOf(name))],
+      Parents: classOf(name).parents.map(asName),
+      Aliases: classOf(name).aliases.map(asName),
+      Categories: classOf(name).categories.map(asName),
     }
     labels.set(name, label)
-    label.Confidence = Math.max(label.Confidence, rounded(confidence))
+    label.Confidence = Math.max(label.Confidence, confidence)
     return label
   }
   const seen = (name: string, confidence: number): Label => {
@@ -96,11 +79,12 @@ export function labelsOf(sight: Sight): Label[] {
     return label
   }
   for (const { kind, score, box } of sight.things) {
-    const confidence = confidenceOf(kind, score)
-    const instance = { BoundingBox: asFractions(box, sight), Confidence: rounded(confidence) }
-    seen(KINDS[kind] ?? '', confidence).Instances.push(instance)
+    const Confidence = confidenceOf('nanodet-g', score, kind)
+    seen(kinds()[kind]?.name ?? '', Confidence).Instances.push({
+      ...{ BoundingBox: asFractions(box, sight), Confidence },
+    })
   }
-  for (const { score } of sight.faces) seen('Face', faceConfidence(score))
+  for (const { score } of sight.faces) seen('Face', confidenceOf('blazeface', score))
   for (const { found } of sight.added ?? []) for (const one of found) addFound(labels, one, sight)
   return [...labels.values()].sort((a, b) => b.Confidence - a.Confidence)
 }
@@ -134,14 +118,17 @@ export function facesOf(sight: Sight, attributes: readonly string[]) {
   const all = attributes.includes('ALL')
   return sight.faces.map(({ score, box, landmarks, pose, quality, emotions }) => ({
     BoundingBox: asFractions(box, sight),
-    Confidence: rounded(faceConfidence(score)),
+    Confidence: confidenceOf('blazeface', score),
     Landmarks: landmarks
       .filter(({ type }) => all || DEFAULT_LANDMARKS.includes(type))
       .map(({ type, x, y }) => ({ Type: type, X: rounded(x / sight.width), Y: rounded(y / sight.height) })),
     Pose: { Roll: rounded(pose.roll), Yaw: rounded(pose.yaw), Pitch: rounded(pose.pitch) },
     Quality: { Brightness: rounded(quality.brightness), Sharpness: rounded(quality.sharpness) },
     ...((all || attributes.includes('EMOTIONS')) && {
-      Emotions: emotions.map(({ type, score }) => ({ Type: type, Confidence: rounded(100 * score) })),
+      Emotions: emotions.map(({ type, score }) => ({
+        Type: type,
+        Confidence: confidenceOf('mini-xception', score),
+      })),
     }),
   }))
 }
@@ -181,7 +168,7 @@ function asText({ text, score, corners }: Written, { width, height }: Omit<Readi
   const box = { left: Math.min(...xs), top: Math.min(...ys), right: Math.max(...xs), bottom: Math.max(...ys) }
   return {
     DetectedText: text,
-    Confidence: rounded(Math.min(MOST_CONFIDENCE, 100 * score)),
+    Confidence: confidenceOf('ppocr-recognition', score),
     Geometry: {
       BoundingBox: asFractions(box, { width, height }),
       Polygon: xs.map((x, at) => ({ X: rounded(x / width), Y: rounded((ys[at] ?? 0) / height) })),
@@ -204,22 +191,17 @@ export interface ModerationLabel {
  * drawn. Suggestive: it was shown nudes and swimwear as one, for which taxonomy 7 has no word, but the one before had this.
  * A drawing that is harmless is not said: the model takes sharp photos for one.
  */
-export function moderationLabelsOf(
-  { hentai, porn, sexy }: Moderation,
-  minConfidence: number,
-): ModerationLabel[] {
-  const label = (Name: string, score: number): ModerationLabel => ({
-    ...{ Name, Confidence: rounded(Math.min(MOST_CONFIDENCE, 100 * score)) },
-    ...{ ParentName: '', TaxonomyLevel: 1 },
-  })
-  return [label('Explicit', porn + hentai), label('Suggestive', sexy)]
+export function moderationLabelsOf(moderation: Moderation, minConfidence: number): ModerationLabel[] {
+  const scores = new Map<string, number>()
+  for (const { name, parents } of builtIn('nsfwjs').classes)
+    for (const parent of parents) scores.set(parent, (scores.get(parent) ?? 0) + (moderation[name] ?? 0))
+  return [...scores]
+    .map(([Name, score]) => ({
+      ...{ Name, Confidence: confidenceOf('nsfwjs', score), ParentName: '', TaxonomyLevel: 1 },
+    }))
     .filter(({ Confidence }) => Confidence >= minConfidence)
     .sort((a, b) => b.Confidence - a.Confidence)
 }
-
-/** No model is certain. */
-const MOST_CONFIDENCE = 99.99
-const faceConfidence = (score: number): number => Math.min(MOST_CONFIDENCE, 100 * score)
 
 const asName = (Name: string) => ({ Name })
 const rounded = (value: number): number => Math.round(value * 10_000) / 10_000

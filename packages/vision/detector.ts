@@ -1,5 +1,6 @@
+import { builtIn } from './built-in.ts'
 import type { Model } from './models.ts'
-import { around, type Box, cutOut, distinct, type Picture, placeIn } from './pixels.ts'
+import { around, type Box, cutOut, distinct, mirrored, type Picture, placeIn, prepared } from './pixels.ts'
 
 /**
  * NanoDet-g: things of COCO's 80 kinds, on three grids. Each cell has a score for each kind, and for each side of the box
@@ -14,41 +15,37 @@ export interface Thing {
   box: Box
 }
 
-const KINDS = 80
 const STEPS = 11
 const STRIDES = [8, 16, 32]
-/** Scores below say nothing; see answers.ts. */
-const LEAST_SCORE = 0.4
 /** As NanoDet itself has it, within a kind. */
 const SAME_THING = 0.6
 /** And across kinds: one thing has one name. */
 const ONE_NAME = 0.8
-/** Blue, green, red: the mean and the deviation of what it was trained on. */
-const MEAN = [103.53, 116.28, 123.675]
-const DEVIATION = [57.375, 57.12, 58.395]
-
 export async function detect(model: Model, picture: Picture): Promise<Thing[]> {
   const square = around(picture)
-  const { size } = model
+  const { size, input } = model
+  const { classes, curve: [[least] = [1]] = [] } = builtIn('nanodet-g')
   const rgb = cutOut(picture, square, size)
-  const outputs = await model.run(blueFirst(rgb, size, false))
-  const mirrored = await model.run(blueFirst(rgb, size, true))
+  const outputs = await model.run(prepared(rgb, input))
+  const twins = await model.run(prepared(mirrored(rgb, size), input))
   const found: Thing[] = []
   for (const [level, stride] of STRIDES.entries()) {
     const cells = size / stride
     const scores = outputs[level] ?? new Float32Array()
     const sides = outputs[level + STRIDES.length] ?? new Float32Array()
-    const mirroredScores = mirrored[level] ?? new Float32Array()
-    const mirroredSides = mirrored[level + STRIDES.length] ?? new Float32Array()
+    const twinScores = twins[level] ?? new Float32Array()
+    const twinSides = twins[level + STRIDES.length] ?? new Float32Array()
     for (let cell = 0; cell < cells * cells; cell += 1) {
       const row = Math.floor(cell / cells)
       const column = cell % cells
       const twin = row * cells + cells - 1 - column
       const distance = (side: number, twinSide: number): number =>
-        (stride * (distanceOf(sides, cell * 4 + side) + distanceOf(mirroredSides, twin * 4 + twinSide))) / 2
-      for (let kind = 0; kind < KINDS; kind += 1) {
-        const score = ((scores[cell * KINDS + kind] ?? 0) + (mirroredScores[twin * KINDS + kind] ?? 0)) / 2
-        if (score < LEAST_SCORE) continue
+        (stride * (distanceOf(sides, cell * 4 + side) + distanceOf(twinSides, twin * 4 + twinSide))) / 2
+      for (let kind = 0; kind < classes.length; kind += 1) {
+        const score =
+          ((scores[cell * classes.length + kind] ?? 0) + (twinScores[twin * classes.length + kind] ?? 0)) / 2
+        // Scores below say nothing.
+        if (score < least) continue
         const x = (column + 0.5) * stride
         const y = (row + 0.5) * stride
         const [left, top] = placeIn(square, size, x - distance(0, 2), y - distance(1, 1))
@@ -69,21 +66,6 @@ export const within = ({ width, height }: Picture, { left, top, right, bottom }:
   right: Math.min(Math.max(0, right), width),
   bottom: Math.min(Math.max(0, bottom), height),
 })
-
-function blueFirst(rgb: Float32Array, size: number, isMirrored: boolean): Float32Array {
-  const plane = size * size
-  const out = new Float32Array(rgb.length)
-  for (let channel = 0; channel < 3; channel += 1) {
-    const mean = MEAN[channel] ?? 0
-    const deviation = DEVIATION[channel] ?? 1
-    for (let at = 0; at < plane; at += 1) {
-      const column = at % size
-      const from = isMirrored ? at - column + size - 1 - column : at
-      out[channel * plane + at] = ((rgb[from * 3 + 2 - channel] ?? 0) - mean) / deviation
-    }
-  }
-  return out
-}
 
 /** The mean of 0, 1, 2 … by weights that are given as logarithms. */
 function distanceOf(sides: Float32Array, at: number): number {

@@ -1,7 +1,19 @@
+import { builtIn } from './built-in.ts'
 import type { Thing } from './detector.ts'
 import type { Model } from './models.ts'
-import { around, type Box, cutOut, distinct, type Picture, placeIn, type Square } from './pixels.ts'
-import { ancestorsOf, KINDS } from './taxonomy.ts'
+import {
+  around,
+  type Box,
+  cutOut,
+  distinct,
+  greys,
+  mirrored,
+  type Picture,
+  placeIn,
+  prepared,
+  type Square,
+} from './pixels.ts'
+import { classOf, nameOf } from './taxonomy.ts'
 
 /** BlazeFace finds faces, FaceMesh lays 468 points over each, and those say where to look for pupils and expression. */
 export interface Face {
@@ -41,7 +53,6 @@ const GRIDS = [
 ]
 /** A box, then six points. */
 const NUMBERS = 16
-const EMOTIONS = ['ANGRY', 'DISGUSTED', 'FEAR', 'HAPPY', 'SAD', 'SURPRISED', 'CALM']
 
 /** Numbers of FaceMesh's points. Left and right are those of the picture, as Rekognition has them. */
 const POINTS: Record<string, number[]> = {
@@ -120,9 +131,9 @@ export function withoutAnimals(faces: Face[], things: Thing[]): Face[] {
     const y = (box.top + box.bottom) / 2
     return x >= outer.left && x <= outer.right && y >= outer.top && y <= outer.bottom
   }
-  const people = things.filter(({ kind }) => KINDS[kind] === 'Person')
+  const people = things.filter(({ kind }) => nameOf(kind) === 'Person')
   const animals = things.filter(
-    ({ kind, score }) => score >= LEAST_ANIMAL && ancestorsOf(KINDS[kind] ?? '').includes('Animal'),
+    ({ kind, score }) => score >= LEAST_ANIMAL && classOf(nameOf(kind)).parents.includes('Animal'),
   )
   return faces.filter(
     (face) =>
@@ -138,7 +149,7 @@ function headOf({ left, top, right, bottom }: Box): Square {
 
 async function find(model: Model, picture: Picture, square: Square): Promise<Found[]> {
   const { size } = model
-  const outputs = await model.run(cutOut(picture, square, size).map((value) => value / 127.5 - 1))
+  const outputs = await model.run(prepared(cutOut(picture, square, size), model.input))
   const found: Found[] = []
   for (const [grid, { cells, anchors }] of GRIDS.entries()) {
     const scores = outputs[grid] ?? new Float32Array()
@@ -171,10 +182,8 @@ async function describe(models: FaceModels, picture: Picture, found: Found): Pro
     side: 1.5 * Math.max(right - left, bottom - top),
     angle: found.roll,
   }
-  const { size } = models.facemesh
-  const [mesh, presence] = await models.facemesh.run(
-    cutOut(picture, square, size).map((value) => value / 255),
-  )
+  const { size, input, run } = models.facemesh
+  const [mesh, presence] = await run(prepared(cutOut(picture, square, size), input))
   const meshed = presence?.[0] ?? 0
   if (mesh === undefined || meshed < LEAST_MESHED) return undefined
   const raw = (at: number): [number, number, number] => [
@@ -248,24 +257,21 @@ async function pupilOf(
     angle: Math.atan2(rightY - leftY, rightX - leftX),
   }
   const { size } = model
-  const rgb = cutOut(picture, square, size).map((value) => value / 255)
-  const [points = new Float32Array()] = await model.run(isMirrored ? mirrored(rgb, size) : rgb)
+  const rgb = cutOut(picture, square, size)
+  const [points = new Float32Array()] = await model.run(
+    prepared(isMirrored ? mirrored(rgb, size) : rgb, model.input),
+  )
   const [x = 0, y = 0] = points.subarray(PUPIL * 3)
   return placeIn(square, size, isMirrored ? size - x : x, y)
 }
 
-const mirrored = (rgb: Float32Array, size: number): Float32Array =>
-  rgb.map((_, at) => {
-    const pixel = Math.floor(at / 3)
-    const column = pixel % size
-    return rgb[(pixel - column + size - 1 - column) * 3 + (at % 3)] ?? 0
-  })
-
 async function emotionsOf(model: Model, picture: Picture, square: Square): Promise<Face['emotions']> {
   const [scores = new Float32Array()] = await model.run(
-    greys(cutOut(picture, square, model.size)).map((grey) => (grey / 255 - 0.5) * 2),
+    prepared(cutOut(picture, square, model.size), model.input),
   )
-  return EMOTIONS.map((type, at) => ({ type, score: scores[at] ?? 0 })).sort((a, b) => b.score - a.score)
+  return builtIn('mini-xception')
+    .classes.map(({ name }, at) => ({ type: name, score: scores[at] ?? 0 }))
+    .sort((a, b) => b.score - a.score)
 }
 
 /** Brightness and sharpness of the face alone, by the measures that local/measure.ts has for a whole picture. */
@@ -287,9 +293,3 @@ function qualityOf(rgb: Float32Array, size: number): Face['quality'] {
   const variance = squares / count - (sum / count) ** 2
   return { brightness: (100 * mean) / 255, sharpness: (100 * variance) / (variance + 100) }
 }
-
-const greys = (rgb: Float32Array): Float32Array =>
-  Float32Array.from(
-    { length: rgb.length / 3 },
-    (_, at) => 0.299 * (rgb[at * 3] ?? 0) + 0.587 * (rgb[at * 3 + 1] ?? 0) + 0.114 * (rgb[at * 3 + 2] ?? 0),
-  )

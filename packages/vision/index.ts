@@ -1,7 +1,8 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { Reading, Sight } from './answers.ts'
-import { modelFolder, NotUsable } from './models.ts'
+import { NotUsable } from './manifest.ts'
+import { modelFolder } from './models.ts'
 import { type Moderation, moderationFolder } from './moderation.ts'
 import type { Picture } from './pixels.ts'
 import { textFolder } from './text.ts'
@@ -21,9 +22,9 @@ export {
   type TextDetection,
   textOf,
 } from './answers.ts'
+export { builtIns, folderOf } from './built-in.ts'
 export { addModel, type Installed, readInstalled, removeModel } from './installed.ts'
-export { titleOf } from './manifest.ts'
-export { BUILT_IN, NotUsable } from './models.ts'
+export { NotUsable, titleOf } from './manifest.ts'
 export type { Moderation } from './moderation.ts'
 export type { Picture } from './pixels.ts'
 

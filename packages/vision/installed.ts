@@ -11,8 +11,7 @@ import {
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { loadAdded } from './added.ts'
-import { type Manifest, manifestSchema } from './manifest.ts'
-import { NotUsable } from './models.ts'
+import { type Manifest, manifestSchema, NotUsable } from './manifest.ts'
 
 /** Models that people have added: a folder with a folder for each, which has these two files. */
 const MANIFEST = 'manifest.json'

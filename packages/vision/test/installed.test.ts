@@ -150,6 +150,25 @@ test('a model is added from a URL or a folder, names what it sees, and is remove
   expect(readInstalled(folder)).toMatchObject([{ file: join(folder, 'model.onnx') }])
 })
 
+test('a class with a curve of its own is said by that', async () => {
+  const [red, blue] = manifest.classes
+  const sure = {
+    ...red,
+    curve: [
+      [0.5, 70],
+      [1, 70],
+    ],
+  }
+  const own: Manifest = manifestSchema.parse({ ...manifest, classes: [sure, blue] })
+  const model = await loadAdded(own, redOrBlue)
+  expect((await model(plain(128, 128, 128))).found).toMatchObject([
+    { entry: { name: 'Red' }, confidence: 70 },
+  ])
+  expect((await model(plain(0, 0, 250))).found).toMatchObject([
+    { entry: { name: 'Blue' }, confidence: expect.closeTo(96.1, 0) },
+  ])
+})
+
 test('the boxes of a detector lie in the picture, whichever its shape', async () => {
   const output = {
     ...{ kind: 'detector', boxes: 'boxes', scores: 'scores', classes: 'classes' },

@@ -14,8 +14,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createVision, type Label, labelsOf, NotUsable, type Picture, type Sight } from '../index.ts'
 import { modelFolder } from '../models.ts'
 import { type Box, overlap } from '../pixels.ts'
-import { KINDS } from '../taxonomy.ts'
+import { kinds } from '../taxonomy.ts'
 
+const KINDS = kinds().map(({ name }) => name)
 const folder = modelFolder()
 const lacking = folder === undefined ? ' (skipped: lacking the models and their runtime)' : ''
 

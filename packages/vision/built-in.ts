@@ -1,0 +1,67 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import type * as z from 'zod'
+import { type BuiltIn, builtInsSchema, NotUsable } from './manifest.ts'
+
+/** The models that come along, as models.json describes them. */
+export type BuiltInName =
+  | 'nanodet-g'
+  | 'blazeface'
+  | 'facemesh'
+  | 'iris'
+  | 'mini-xception'
+  | 'ppocr-detection'
+  | 'ppocr-recognition'
+  | 'nsfwjs'
+
+let read: z.infer<typeof builtInsSchema> | undefined
+
+export function builtIns(): z.infer<typeof builtInsSchema> {
+  read ??= builtInsSchema.parse(JSON.parse(readFileSync(new URL('./models.json', import.meta.url), 'utf8')))
+  return read
+}
+
+export function builtIn(named: BuiltInName): BuiltIn {
+  const found = builtIns().models.find(({ name }) => name === named)
+  if (found === undefined) throw new Error(`models.json has no ${named}.`)
+  return found
+}
+
+/** @returns the folder of its files; undefined where its package is not installed */
+export function folderOf({ package: { entry, folder } }: BuiltIn): string | undefined {
+  try {
+    return join(dirname(createRequire(import.meta.url).resolve(entry)), folder)
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * @param folder of its files, where its package is installed
+ * @throws NotUsable where they are not those that were chosen
+ */
+export function filesOf(
+  { package: { name, install }, files }: BuiltIn,
+  folder: string | undefined,
+): Buffer[] {
+  if (folder === undefined)
+    throw new NotUsable(`${name} is not installed; install it by "${install}" and start again.`)
+  return files.map(({ file, sha256 }) => {
+    const path = join(folder, file)
+    let bytes: Buffer
+    try {
+      bytes = readFileSync(path)
+    } catch (error) {
+      throw new NotUsable(
+        `${path} cannot be read (${(error as Error).message}); "${install}" installs it again.`,
+      )
+    }
+    if (createHash('sha256').update(bytes).digest('hex') !== sha256)
+      throw new NotUsable(
+        `${path} is damaged or another file: its SHA-256 is not the expected one; "${install}" installs it again.`,
+      )
+    return bytes
+  })
+}
