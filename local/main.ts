@@ -8,8 +8,19 @@ const began = performance.now()
 const { startSystem } = await import('./system.ts')
 const { explain } = await import('./answering.ts')
 
-const say = (line: string): void => console.log(line)
-const log = {
+/** With LOG_FORMAT=json the lines of docs/log.md have standard output for themselves. */
+const inJson = process.env['LOG_FORMAT'] === 'json'
+const say = (line: string): void => (inJson ? console.error(line) : console.log(line))
+const writeJson =
+  (level: string) =>
+  (message: string, extra: Record<string, unknown>): void =>
+    console.log(
+      JSON.stringify({ level, message, timestamp: new Date().toISOString(), ...extra }, (_, value) =>
+        value instanceof Error ? { name: value.name, message: value.message, stack: value.stack } : value,
+      ),
+    )
+const jsonLog = { info: writeJson('INFO'), warn: writeJson('WARN'), error: writeJson('ERROR') }
+const textLog = {
   info: (message: string, extra: Record<string, unknown>) => {
     if (message === 'failed') say(styleText('dim', `${extra['code']}  ${extra['imageId']}`))
     if (message === 'completed' || message === 'failed')
@@ -20,7 +31,7 @@ const log = {
   error: (message: string, extra: Record<string, unknown>) => console.error(`error: ${message}`, extra),
 }
 
-const system = await startSystem(process.env, log).catch((error) => {
+const system = await startSystem(process.env, inJson ? jsonLog : textLog).catch((error) => {
   console.error(error instanceof StartError ? `image-analyzer cannot start: ${error.message}` : error)
   process.exit(1)
 })

@@ -191,6 +191,21 @@ describe('npm start', () => {
     expect(await refusal({ REKOGNITION: 'maybe' })).toMatch(/^REKOGNITION: /)
   })
 
+  it('prints the lines of the log as JSON with LOG_FORMAT=json', async () => {
+    expect(await refusal({ LOG_FORMAT: 'xml' })).toMatch(/^LOG_FORMAT: /)
+    const system = await start({ LOG_FORMAT: 'json' })
+    const imageId = await post(system.url, photo.subarray(0, 30_000))
+    const lines = await until('the story is told', async () => {
+      const read = system.output().match(/^\{.*\}$/gm) ?? []
+      const found = read.map((line) => JSON.parse(line)).filter((line) => line.imageId === imageId)
+      return found.at(-1)?.event === 'announced' ? found : undefined
+    })
+    expect(lines.map(({ level, event }) => `${level} ${event}`)).toEqual([
+      ...['INFO accepted', 'INFO claimed', 'INFO failed', 'INFO announced'],
+    ])
+    expect(lines[2]).toMatchObject({ code: 'CORRUPT_IMAGE', error: { message: expect.any(String) } })
+  })
+
   it('does not share its folder with a second instance', async () => {
     const DATA_DIR = newFolder()
     await start({ DATA_DIR })
