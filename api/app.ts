@@ -57,7 +57,7 @@ import {
   type SubmitDeps,
   submitImage,
 } from './submit.ts'
-import { analysesOfQuery, arrivedAsText, cleanFilename, readJson, readUpload } from './upload.ts'
+import { analysesOfQuery, cleanFilename, readJson, readUpload, sentBy } from './upload.ts'
 
 export interface ApiDeps extends SubmitDeps {
   elapsed: Elapsed
@@ -194,7 +194,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   app.post('/images', async (c) => {
     const asker = await askerOf(c)
     const key = parse(idempotencyKeySchema.optional(), c.req.header('idempotency-key'), 'Idempotency-Key')
-    const upload = await readUpload(c.req.raw, deps.maxImageBytes, arrivedAsText(c))
+    const upload = await readUpload(sentBy(c), deps.maxImageBytes)
     const imageId = await submitImage(deps, asker, upload, wantedAnalyses(upload.analyses), key)
     return c.json(
       {
@@ -210,7 +210,7 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
   app.post('/uploads', async (c) => {
     const asker = await askerOf(c)
     const key = parse(idempotencyKeySchema.optional(), c.req.header('idempotency-key'), 'Idempotency-Key')
-    const body = await readJson(c.req.raw)
+    const body = await readJson(sentBy(c))
     refuseUnknown('Property', Object.keys(body), [...Object.keys(announcedSchema.shape), 'analyses'])
     const analyses = wantedAnalyses(body['analyses'] ?? analysesOfQuery(c.req.raw))
     const types: string[] = acceptedTypes(deps.heic)

@@ -12,6 +12,7 @@ import { type ApiDeps, buildApp } from './app.ts'
 import { identifyBy } from './auth.ts'
 import { bucketOrigin, loadDocs, loadPage } from './page.ts'
 import { newImageId, postForms } from './submit.ts'
+import type { Unpacked } from './upload.ts'
 
 const config = readApiConfig(process.env)
 const auth = readAuthConfig(process.env)
@@ -67,6 +68,8 @@ const gatewayEvent = z.looseObject({
   resource: z.string().optional(),
   routeKey: z.string().optional(),
   pathParameters: z.record(z.string(), z.string()).nullish(),
+  body: z.string().nullish(),
+  isBase64Encoded: z.boolean().optional(),
 })
 /** Payload 1.0, and the events of a load balancer. Behind a custom domain they have a `rawPath` as well. */
 const restEvent = gatewayEvent.extend({
@@ -90,14 +93,11 @@ function requestOf(event: unknown): LambdaEvent | undefined {
   // Casts, because the schemas ask only for what Hono's adapter cannot do without.
   if (http.success) {
     const rawPath = routePath(http.data.rawPath, http.data)
-    return withoutBody(
-      { ...http.data, rawPath },
-      http.data.requestContext.http.method,
-    ) as unknown as LambdaEvent
+    return unpacked({ ...http.data, rawPath }, http.data.requestContext.http.method) as unknown as LambdaEvent
   }
   if (!rest.success) return undefined
   const path = routePath(rest.data.path, rest.data)
-  return withoutBody({ ...rest.data, path }, rest.data.httpMethod) as unknown as LambdaEvent
+  return unpacked({ ...rest.data, path }, rest.data.httpMethod) as unknown as LambdaEvent
 }
 
 /**
@@ -120,6 +120,13 @@ function routePath(path: string, event: z.infer<typeof restEvent | typeof httpEv
   return hasStage ? path.slice(stage.length) || '/' : path
 }
 
-/** A GET may carry a body over HTTP, but not in the Request that Hono makes of it: that would throw before any route. */
-const withoutBody = <E extends object>(event: E, method: string): E =>
-  method === 'GET' || method === 'HEAD' ? { ...event, body: null, isBase64Encoded: false } : event
+/**
+ * The event with its body apart. A GET may carry one over HTTP, but not in the Request that Hono makes of it: that would
+ * throw before any route.
+ */
+function unpacked<E extends z.infer<typeof gatewayEvent>>(event: E, method: string): E & Unpacked {
+  const { body, isBase64Encoded = false } = event
+  const hasNone = method === 'GET' || method === 'HEAD' || !body
+  const sent = hasNone ? {} : { sent: isBase64Encoded ? Buffer.from(body, 'base64') : body }
+  return { ...event, body: null, isBase64Encoded, ...sent }
+}

@@ -30,15 +30,44 @@ export const tooLarge = (maxBytes: number): ApiError =>
     `An image may have at most ${maxBytes.toLocaleString('en')} bytes here. Larger ones go by POST /uploads.`,
   )
 
+/** What has been sent. */
+export interface Sent {
+  request: Request
+  /** The body, where an event of Lambda had it whole, as bytes or as text; otherwise it is the request's. */
+  body?: Buffer | string | undefined
+  /**
+   * Whether a gateway passed the body on as text, in which bytes that are no UTF-8 are lost. API Gateway does so with
+   * every type that is not among a REST API's binary media types; only the events of Lambda know of it.
+   */
+  asText: boolean
+}
+
+/** An event of Lambda, with its body apart: for that Hono's adapter would take as long as all else does. */
+export interface Unpacked {
+  body: null
+  isBase64Encoded: boolean
+  sent?: Buffer | string
+}
+
+/** What a function's event or a socket has brought. */
+export function sentBy({ req, env }: Context): Sent {
+  const { event }: { event?: Unpacked } = env ?? {}
+  return {
+    request: req.raw,
+    body: event?.sent,
+    asText: event !== undefined && event.isBase64Encoded !== true,
+  }
+}
+
 /**
  * Takes the image out of a request: raw bytes, one file of a form, or base64 in JSON.
  *
  * @param maxBytes the largest image, in bytes
- * @param asText the body went through a gateway as text (arrivedAsText)
  * @throws ApiError with a code of contract section 3 for every body that is not one image
  */
-export async function readUpload(request: Request, maxBytes: number, asText = false): Promise<Upload> {
-  const upload = await readAs(mediaTypeOf(request), request, maxBytes, asText)
+export async function readUpload(sent: Sent, maxBytes: number): Promise<Upload> {
+  const { request } = sent
+  const upload = await readAs(mediaTypeOf(request), sent, maxBytes)
   if (upload.bytes.length === 0) throw new ApiError('EMPTY_IMAGE', 'The image has no bytes.')
   if (upload.bytes.length > maxBytes) throw tooLarge(maxBytes)
   const analyses = upload.analyses ?? analysesOfQuery(request)
@@ -48,15 +77,6 @@ export async function readUpload(request: Request, maxBytes: number, asText = fa
 
 const mediaTypeOf = (request: Request): string =>
   request.headers.get('content-type')?.split(';', 1)[0]?.trim().toLowerCase() ?? ''
-
-/**
- * Whether a gateway passed the body on as text, in which bytes that are no UTF-8 are lost. API Gateway does so with
- * every type that is not among a REST API's binary media types; only the events of Lambda know of it.
- */
-export const arrivedAsText = ({ env }: Context): boolean => {
-  const { event }: { event?: { isBase64Encoded?: unknown } } = env ?? {}
-  return event !== undefined && event.isBase64Encoded !== true
-}
 
 const ruinedByText = (): ApiError =>
   new ApiError(
@@ -71,29 +91,29 @@ export function analysesOfQuery(request: Request): string | undefined {
   return asked.length > 0 ? asked.join(',') : undefined
 }
 
-async function readAs(
-  mediaType: string,
-  request: Request,
-  maxBytes: number,
-  asText: boolean,
-): Promise<Upload> {
+async function readAs(mediaType: string, sent: Sent, maxBytes: number): Promise<Upload> {
+  const { request, asText } = sent
   refuseCoding(request)
   // Text has three bytes (U+FFFD) for each one that was lost.
   const limit = asText ? 3 * maxBytes : maxBytes
   if (mediaType === 'multipart/form-data') {
-    const upload = await fromForm(request, await readBody(request, limit + ENVELOPE_BYTES, maxBytes))
+    const upload = await fromForm(request, await readBody(sent, limit + ENVELOPE_BYTES, maxBytes))
     // ASCII is the same as text.
     if (asText && upload.bytes.some((byte) => byte >= 0x80)) throw ruinedByText()
     return upload
   }
   if (mediaType === JSON_TYPE) {
-    return fromJson(await readBody(request, largestBody(maxBytes), maxBytes))
+    const { body } = sent
+    const limit = largestBody(maxBytes)
+    // Text need not become bytes first. Nearly all of it is base64, so it has as many of them as characters.
+    const isText = typeof body === 'string' && body.length <= limit
+    return fromJson(parseJson(isText ? body : await readBody(sent, limit, maxBytes)))
   }
   // The last is what `curl --data-binary` says of every file: a type that nobody has chosen, like none.
   const isChosen = mediaType === 'application/octet-stream' || mediaType.startsWith('image/')
   if (isChosen || mediaType === '' || mediaType === 'application/x-www-form-urlencoded') {
-    if (isChosen && asText && request.body !== null) throw ruinedByText()
-    const bytes = await readBody(request, limit, maxBytes)
+    if (isChosen && asText && (sent.body !== undefined || request.body !== null)) throw ruinedByText()
+    const bytes = await readBody(sent, limit, maxBytes)
     if (!isChosen) refuseOther(bytes, mediaType)
     if (asText && bytes.length > 0) throw ruinedByText()
     return { bytes, filename: filenameOf(request.headers.get('content-disposition')) }
@@ -134,7 +154,12 @@ function refuseCoding(request: Request): void {
 }
 
 /** Keeps at most `limit` bytes, so that a body without end or with a false length costs no more memory than that. */
-async function readBody(request: Request, limit: number, maxBytes: number): Promise<Buffer> {
+async function readBody({ request, body }: Sent, limit: number, maxBytes: number): Promise<Buffer> {
+  if (body !== undefined) {
+    const bytes = typeof body === 'string' ? Buffer.from(body) : body
+    if (bytes.length > limit) throw tooLarge(maxBytes)
+    return bytes
+  }
   if (Number(request.headers.get('content-length') ?? 0) > limit) throw tooLarge(maxBytes)
   if (request.body === null) return Buffer.alloc(0)
   const chunks: Uint8Array[] = []
@@ -235,12 +260,13 @@ async function fromForm(request: Request, body: Buffer): Promise<Upload> {
 const MAX_JSON_BYTES = 65_536
 
 /** @throws ApiError UNSUPPORTED_MEDIA_TYPE, INVALID_JSON, INVALID_PARAMETER */
-export async function readJson(request: Request): Promise<Record<string, unknown>> {
+export async function readJson(sent: Sent): Promise<Record<string, unknown>> {
+  const { request } = sent
   refuseCoding(request)
   if (mediaTypeOf(request) !== JSON_TYPE) {
     throw new ApiError('UNSUPPORTED_MEDIA_TYPE', 'Send JSON, with "content-type: application/json".')
   }
-  const body = await readBody(request, MAX_JSON_BYTES, MAX_JSON_BYTES).catch((error) => {
+  const body = await readBody(sent, MAX_JSON_BYTES, MAX_JSON_BYTES).catch((error) => {
     const isLarge = error instanceof ApiError && error.code === 'IMAGE_TOO_LARGE'
     throw isLarge
       ? new ApiError('INVALID_PARAMETER', 'The body is larger than any that is expected here.')
@@ -250,11 +276,15 @@ export async function readJson(request: Request): Promise<Record<string, unknown
 }
 
 /** With a byte-order mark or without, as some programs write one before all text. */
-function parseJson(bytes: Buffer): Record<string, unknown> {
+function parseJson(sent: Buffer | string): Record<string, unknown> {
   let body: unknown
   try {
-    body = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+    const isText = typeof sent === 'string'
+    body = JSON.parse(
+      isText ? sent.replace(/^\ufeff/, '') : new TextDecoder('utf-8', { fatal: true }).decode(sent),
+    )
   } catch {
+    const bytes = Buffer.from(sent)
     // Every second byte of UTF-16 is a zero, of what JSON begins with; the decoder takes a lone one for a character.
     if (bytes.subarray(0, 4).includes(0) || /^(\xff\xfe|\xfe\xff)/.test(bytes.toString('latin1', 0, 2))) {
       throw new ApiError(
@@ -268,8 +298,7 @@ function parseJson(bytes: Buffer): Record<string, unknown> {
   return (typeof body === 'object' && body !== null ? body : {}) as Record<string, unknown>
 }
 
-function fromJson(bytes: Buffer): Upload {
-  const body = parseJson(bytes)
+function fromJson(body: Record<string, unknown>): Upload {
   const names = Array.isArray(body) ? [] : Object.keys(body)
   if (body['image'] === undefined || body['image'] === null) {
     const what = 'The JSON object needs the image as base64 in "image"'
@@ -280,11 +309,16 @@ function fromJson(bytes: Buffer): Upload {
   return { bytes: decodeBase64(image), filename, analyses: body['analyses'] }
 }
 
-/** `Buffer.from` passes over junk, so what it read is written again and must be the same; that is quicker than a pattern. */
+/**
+ * `Buffer.from` passes over junk, ends at padding and takes the alphabet of URLs as well. So each four characters must
+ * have given three bytes, and the last four, written again, must be the same: a bit that is no byte's would be lost in them.
+ */
 function decodeBase64(image: string): Buffer {
   const base64 = /^data:/i.test(image) ? afterDataPrefix(image) : image
   const bytes = Buffer.from(base64, 'base64')
-  if (bytes.toString('base64') !== base64) {
+  const quads = Math.ceil(bytes.length / 3)
+  const last = bytes.subarray(Math.max(0, quads - 1) * 3).toString('base64')
+  if (base64.length !== quads * 4 || !base64.endsWith(last) || base64.includes('-') || base64.includes('_')) {
     throw new ApiError(
       'INVALID_BASE64',
       '"image" must be base64 (RFC 4648, section 4) with padding and nothing else.',

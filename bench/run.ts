@@ -21,6 +21,7 @@ const { values: options, positionals: wanted } = parseArgs({
 const folders = options.pictures.map((folder) => resolve(process.env['INIT_CWD'] ?? '.', folder))
 const BENCHMARKS: Record<string, () => Promise<object[]>> = {
   'cold-start': async () => (await import('./cold-start.ts')).coldStart(),
+  post: async () => (await import('./post.ts')).post(),
   preview: async () => (await import('./preview.ts')).preview(),
   'decode-memory': async () => (await import('./decode-memory.ts')).decodeMemory(),
   'worker-memory': async () => (await import('./worker-memory.ts')).workerMemory(),

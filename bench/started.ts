@@ -30,6 +30,9 @@ export class Started {
   url = (): Promise<string> =>
     until('npm start is ready', async () => /Page and API +(\S+)[\s\S]*Ready in/.exec(this.#output)?.[1])
 
+  aws = (): Promise<string> =>
+    until('npm start is ready', async () => /AWS endpoint +(\S+)[\s\S]*Ready in/.exec(this.#output)?.[1])
+
   /** The most bytes of memory that it has had. */
   peak = (): number => this.#status('VmHWM')
   /** Those that it has now. */

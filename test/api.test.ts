@@ -162,6 +162,19 @@ describe('POST /images refuses', () => {
   const json = (text: string) => post(text, { 'content-type': 'application/json' })
   const tooLarge = Buffer.concat([photo, Buffer.alloc(MAX_IMAGE_BYTES - photo.length + 1)])
 
+  // Buffer passes over junk; what it writes of what it has read says whether there was any.
+  it('base64 with anything in it that is no base64 is refused, and all other is read', async () => {
+    const written = fc.uint8Array({ maxLength: 20 }).map((bytes) => Buffer.from(bytes).toString('base64'))
+    const strange = fc.constantFrom(...'AB+/=-_ \n.é\0', '😀', '')
+    const changed = fc.tuple(written, fc.nat(28), fc.nat(1), strange)
+    const base64 = changed.map(([text, at, out, put]) => text.slice(0, at) + put + text.slice(at + out))
+    const property = fc.asyncProperty(base64, async (image) => {
+      const { code } = (await (await postJson({ image })).json()) as { code: string }
+      expect(code === 'INVALID_BASE64').toBe(Buffer.from(image, 'base64').toString('base64') !== image)
+    })
+    await fc.assert(property, { numRuns: 300 })
+  })
+
   it.each<[string, () => Response | Promise<Response>, number, string]>([
     ['no bytes', () => raw(Buffer.alloc(0)), 400, 'EMPTY_IMAGE'],
     ['no bytes in a form', () => form(['image', file(Buffer.alloc(0))]), 400, 'EMPTY_IMAGE'],
