@@ -11,8 +11,8 @@ const FORMATS = 'shared/format.ts'
 const MAY_IMPORT: Record<string, string[]> = {
   packages: [],
   shared: [],
-  api: ['shared', 'packages'],
-  worker: ['shared', 'packages'],
+  api: ['shared', 'packages/image-guard'],
+  worker: ['shared', 'packages/image-guard'],
   sweeper: ['shared'],
   local: ['shared', 'packages', 'api', 'worker', 'sweeper'],
 }
@@ -28,7 +28,7 @@ it.each(Object.entries(MAY_IMPORT))('%s imports itself and %j only', (folder, al
   expect(files.length).toBeGreaterThan(0)
   const wrong = files.flatMap((file) =>
     importsOf(file)
-      .filter((path) => ![folder, ...allowed].includes(path.split('/')[0] ?? ''))
+      .filter((path) => ![folder, ...allowed].some((name) => path.startsWith(`${name}/`)))
       .filter((path) => !(file.startsWith('packages/client/') && path === FORMATS))
       .map((path) => `${file} → ${path}`),
   )
@@ -43,6 +43,17 @@ it('a package is entered by its index.ts only', () => {
       .filter((path) => packageOf(path) !== undefined && packageOf(path) !== packageOf(file))
       .filter((path) => path !== `${packageOf(path)}index.ts`)
       .map((path) => `${file} → ${path}`),
+  )
+  expect(wrong).toEqual([])
+})
+
+it('a package imports no other package', () => {
+  const wrong = globSync('packages/*', { cwd: root }).flatMap((folder) =>
+    globSync(`${folder}/**/*.ts`, { cwd: root }).flatMap((file) =>
+      importsOf(file)
+        .filter((path) => path.startsWith('packages/') && !path.startsWith(`${folder}/`))
+        .map((path) => `${file} → ${path}`),
+    ),
   )
   expect(wrong).toEqual([])
 })
