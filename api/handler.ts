@@ -10,7 +10,7 @@ import { readApiConfig, readAuthConfig } from '../shared/config.ts'
 import { passOver } from '../shared/log.ts'
 import { type ApiDeps, buildApp } from './app.ts'
 import { identifyBy } from './auth.ts'
-import { bucketOrigin, loadDocs, loadPage } from './page.ts'
+import { bucketOrigin, loadDocs, loadPage, readPage } from './page.ts'
 import { newImageId, postForms } from './submit.ts'
 import type { Unpacked } from './upload.ts'
 
@@ -49,8 +49,11 @@ const answer = bucketOrigin(s3, config.IMAGE_BUCKET).then((origin) =>
   handle(
     buildApp({
       ...deps,
-      page: loadPage(origin, config.MAX_IMAGE_BYTES, config.HEIC, config.ANALYSES),
-      docs: loadDocs,
+      page: loadPage({
+        ...{ html: readPage('page'), bucketOrigin: origin, maxImageBytes: config.MAX_IMAGE_BYTES },
+        ...{ heic: config.HEIC, analyses: config.ANALYSES },
+      }),
+      docs: () => loadDocs(readPage('docs')),
     }),
   ),
 )

@@ -1,7 +1,8 @@
-import { readdir, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { decode, encode, type SourceMapSegment } from '@jridgewell/sourcemap-codec'
 import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild'
+import { bundlePages } from './page.ts'
 
 export const FUNCTIONS = ['api', 'worker', 'sweeper', 'subscriber'] as const
 export type FunctionName = (typeof FUNCTIONS)[number]
@@ -18,9 +19,6 @@ export interface Bundle {
 }
 
 export const ROOT = join(import.meta.dirname, '..')
-
-/** Files that the code reads beside itself, by function. */
-const ASSETS: Partial<Record<FunctionName, string>> = { api: 'web' }
 
 /**
  * The SDK describes every operation of a service in arrays with computed keys. A computed key might have an effect, so
@@ -109,10 +107,8 @@ export async function bundle(name: FunctionName): Promise<Bundle> {
     files[file] = Buffer.from(map === undefined ? text : `${text}//# sourceMappingURL=${file}.map\n`)
     if (map !== undefined) files[`${file}.map`] = Buffer.from(map)
   }
-  const assets = ASSETS[name]
-  for (const file of assets === undefined ? [] : await readdir(join(ROOT, assets))) {
-    if (/\.(html|css|js)$/.test(file))
-      files[`${assets}/${file}`] = await readFile(join(ROOT, `${assets}/${file}`))
+  if (name === 'api') {
+    for (const [page, html] of Object.entries(bundlePages())) files[`web/${page}.html`] = Buffer.from(html)
   }
   return { files, metafile }
 }

@@ -16,6 +16,7 @@ import { identifyBy } from '../api/auth.ts'
 import { bucketOrigin, loadDocs, loadPage } from '../api/page.ts'
 import { ApiError, problem } from '../api/schemas.ts'
 import { newImageId, postForms } from '../api/submit.ts'
+import { bundlePages } from '../build/page.ts'
 import {
   type EmbeddedAws,
   isDiskFull,
@@ -368,6 +369,7 @@ async function start(
   const moderationLost = (why: string): void => lost(MODERATION_MODEL_VERSION, moderationIsLost(why))
   const sweeper: SweeperDeps = { ...worker, giveUpMs: GIVE_UP_MS }
   const origin = await bucketOrigin(s3, names.bucket)
+  const pages = bundlePages()
   const app = buildApp({
     ...records,
     s3,
@@ -387,8 +389,11 @@ async function start(
     newImageId,
     auth: auth.AUTH,
     identify: identifyBy(auth),
-    page: loadPage(origin, settings.MAX_IMAGE_BYTES, settings.HEIC, settings.ANALYSES, SAMPLES),
-    docs: loadDocs,
+    page: loadPage({
+      ...{ html: pages.page, bucketOrigin: origin, maxImageBytes: settings.MAX_IMAGE_BYTES },
+      ...{ heic: settings.HEIC, analyses: settings.ANALYSES, samples: SAMPLES },
+    }),
+    docs: () => loadDocs(pages.docs),
     log,
   })
   const answer = async (request: Request): Promise<Response> => {

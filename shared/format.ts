@@ -29,8 +29,7 @@ export interface Format {
 }
 
 /**
- * The format of a file by its magic bytes. The API, the worker and the command line call it; the page gets its source
- * text (api/page.ts), so it refers to nothing outside itself.
+ * The format of a file by its magic bytes. The API, the worker, the command line and the page call it.
  *
  * @param bytes the file, or at least its first FORMAT_BYTES
  * @param heic whether HEIC comes in

@@ -19,6 +19,7 @@ import type { Context, SQSEvent } from 'aws-lambda'
 import { type ApiDeps, buildApp } from '../api/app.ts'
 import { loadDocs, loadPage } from '../api/page.ts'
 import { newImageId, postForms } from '../api/submit.ts'
+import { bundlePages } from '../build/page.ts'
 import { createRekognition } from '../local/rekognition.ts'
 import { type StandInOptions, startRekognition } from '../local/rekognition-port.ts'
 import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
@@ -120,6 +121,13 @@ export const lambdaContext = (remainingMs = 60_000): Context => {
   } as Context
 }
 
+let bundled: ReturnType<typeof bundlePages> | undefined
+/** The same for every system of a file. */
+const pages = () => {
+  bundled ??= bundlePages()
+  return bundled
+}
+
 export async function startTestSystem(
   options: {
     rekognition?: StandInOptions
@@ -207,8 +215,11 @@ export async function startTestSystem(
     newImageId,
     auth: 'none',
     identify: async (c) => c.req.header('x-test-owner') ?? 'anonymous',
-    page: loadPage(aws.endpoint, DEFAULT_MAX_IMAGE_BYTES, options.heic ?? false, ANALYSES),
-    docs: loadDocs,
+    page: loadPage({
+      ...{ html: pages().page, bucketOrigin: aws.endpoint, maxImageBytes: DEFAULT_MAX_IMAGE_BYTES },
+      ...{ heic: options.heic ?? false, analyses: ANALYSES },
+    }),
+    docs: () => loadDocs(pages().docs),
   }
   const app = buildApp(api)
 

@@ -14,7 +14,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   api: ['shared', 'packages/image-guard'],
   worker: ['shared', 'packages/image-guard'],
   sweeper: ['shared'],
-  local: ['shared', 'packages', 'api', 'worker', 'sweeper'],
+  local: ['shared', 'packages', 'api', 'worker', 'sweeper', 'build/page.ts'],
 }
 
 const isTest = (file: string): boolean => /(^|\/)test\//.test(file)
@@ -28,7 +28,7 @@ it.each(Object.entries(MAY_IMPORT))('%s imports itself and %j only', (folder, al
   expect(files.length).toBeGreaterThan(0)
   const wrong = files.flatMap((file) =>
     importsOf(file)
-      .filter((path) => ![folder, ...allowed].some((name) => path.startsWith(`${name}/`)))
+      .filter((path) => ![folder, ...allowed].some((one) => path === one || path.startsWith(`${one}/`)))
       .filter((path) => !(file.startsWith('packages/client/') && path === FORMATS))
       .map((path) => `${file} → ${path}`),
   )
@@ -73,7 +73,7 @@ const REACH: Record<string, { files: number; depth: number }> = {
   'api/handler.ts': { files: 19, depth: 3 },
   'worker/handler.ts': { files: 18, depth: 2 },
   'sweeper/handler.ts': { files: 10, depth: 3 },
-  'local/main.ts': { files: 46, depth: 4 },
+  'local/main.ts': { files: 47, depth: 4 },
   'packages/client/main.ts': { files: 12, depth: 4 },
 }
 

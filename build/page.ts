@@ -1,0 +1,39 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { buildSync } from 'esbuild'
+
+const WEB = join(import.meta.dirname, '..', 'web')
+
+export type PageName = 'page' | 'docs'
+
+/**
+ * The pages with style and script inside: one request, and no path that a stage prefix could break. Names and lines stay
+ * as they are, for those who look for a fault in a browser; comments and indents are for those who read the source.
+ */
+export function bundlePages(): Record<PageName, string> {
+  const { outputFiles } = buildSync({
+    absWorkingDir: WEB,
+    entryPoints: ['page.js', 'page.css', 'docs.js', 'docs.css'],
+    outdir: '.',
+    write: false,
+    bundle: true,
+    format: 'esm',
+    target: 'esnext',
+    charset: 'utf8',
+    minifyWhitespace: true,
+    lineLimit: 160,
+    legalComments: 'none',
+  })
+  const read = (file: string): string => {
+    const output = outputFiles.find(({ path }) => path === join(WEB, file))
+    if (output === undefined) throw new Error(`esbuild made no ${file}.`)
+    return output.text
+  }
+  const finish = (name: PageName): string =>
+    // Functions, because `$&` and the like in a replacement string have a meaning of their own.
+    readFileSync(join(WEB, `${name}.html`), 'utf8')
+      .replaceAll(/^[ \t]+/gm, '')
+      .replace('/*STYLE*/', () => read(`${name}.css`))
+      .replace('/*SCRIPT*/', () => read(`${name}.js`))
+  return { page: finish('page'), docs: finish('docs') }
+}
