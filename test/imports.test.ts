@@ -18,10 +18,15 @@ const MAY_IMPORT: Record<string, string[]> = {
 }
 
 const isTest = (file: string): boolean => /(^|\/)test\//.test(file)
-const importsOf = (file: string): string[] =>
-  [...readFileSync(resolve(root, file), 'utf8').matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g)].map(
-    ([, path = '']) => relative(root, resolve(root, dirname(file), path)),
+/** Of the page, which has its types there. */
+const COMMENTS = /\/\*\*[\s\S]*?\*\//g
+const importsOf = (file: string): string[] => {
+  const source = readFileSync(resolve(root, file), 'utf8')
+  const code = file.startsWith('web/') ? source.replaceAll(COMMENTS, '') : source
+  return [...code.matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g)].map(([, path = '']) =>
+    relative(root, resolve(root, dirname(file), path)),
   )
+}
 
 it.each(Object.entries(MAY_IMPORT))('%s imports itself and %j only', (folder, allowed) => {
   const files = globSync(`${folder}/**/*.ts`, { cwd: root }).filter((file) => !isTest(file))
@@ -33,6 +38,23 @@ it.each(Object.entries(MAY_IMPORT))('%s imports itself and %j only', (folder, al
       .map((path) => `${file} → ${path}`),
   )
   expect(wrong).toEqual([])
+})
+
+/** What the page's state may import: words and small tools. All other modules of the page may import the state. */
+const BELOW_STORE = ['web/words.js', 'web/tools.js']
+
+it('the page’s store imports no view, and no module of the page imports itself by way of others', () => {
+  const modules = globSync('web/*.js', { cwd: root })
+  expect(modules).toContain('web/store.js')
+  const reached = (from: string, found = new Set<string>()): Set<string> => {
+    for (const path of importsOf(from)) if (!found.has(path)) reached(path, found.add(path))
+    return found
+  }
+  expect([...reached('web/store.js')].filter((path) => !BELOW_STORE.includes(path))).toEqual([])
+  expect(modules.filter((file) => reached(file).has(file))).toEqual([])
+  // Types apart, the page shares the names of formats with the rest.
+  const outside = modules.flatMap((file) => [...reached(file)]).filter((path) => !path.startsWith('web/'))
+  expect([...new Set(outside)]).toEqual([FORMATS])
 })
 
 it('a package is entered by its index.ts only', () => {

@@ -71,6 +71,17 @@ function box(Left: number, Top: number, Width: number, Height: number) {
   return { Left, Top, Width, Height }
 }
 
+/** @param held after which it answers */
+const madeUp = (held?: Promise<void>): Server =>
+  createServer((request, response) => {
+    request.resume().on('end', async () => {
+      const operation = String(request.headers['x-amz-target']).split('.')[1] as keyof typeof MADE_UP
+      await held
+      response.setHeader('content-type', 'application/x-amz-json-1.1')
+      response.end(JSON.stringify(MADE_UP[operation]))
+    })
+  })
+
 const listen = async (server: Server): Promise<string> => {
   server.listen(0, '127.0.0.1')
   await new Promise((resolve) => server.once('listening', resolve))
@@ -94,13 +105,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
   beforeAll(async () => {
     mkdirSync(SCREENSHOTS, { recursive: true })
     folder = mkdtempSync(join(tmpdir(), 'image-analyzer-page-'))
-    rekognition = createServer((request, response) => {
-      request.resume().on('end', () => {
-        const operation = String(request.headers['x-amz-target']).split('.')[1] as keyof typeof MADE_UP
-        response.setHeader('content-type', 'application/x-amz-json-1.1')
-        response.end(JSON.stringify(MADE_UP[operation]))
-      })
-    })
+    rekognition = madeUp()
     const AWS_ENDPOINT_URL_REKOGNITION = await listen(rekognition)
     ;[browser, system, seeing] = await Promise.all([
       startBrowser(),
@@ -247,7 +252,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     await page.reload()
     await expectUpright()
     // Of an image that was analysed without, there is the original only.
-    await page.route(/\/images\/[^/?]+\?wait/, async (route) => {
+    await page.route(/\/images\/[0-9a-f-]{36}$/, async (route) => {
       const { preview, ...record } = (await (await route.fetch()).json()) as Record<string, unknown>
       expect(preview).toBeDefined()
       await route.fulfill({ json: record })
@@ -411,15 +416,86 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     await shot(page, 'crowd')
     // Anew, they come page by page as one scrolls.
     await page.reload()
-    await card(page, 'crowd-109.png').waitFor()
+    await card(page, 'crowd-0.png').waitFor()
     expect(await page.locator('.card').count()).toBeLessThan(100)
-    const first = card(page, 'crowd-0.png')
+    const last = card(page, 'crowd-109.png')
     await expect
       .poll(async () => {
         await page.mouse.wheel(0, 20_000)
-        return first.count()
+        return last.count()
       })
       .toBe(1)
+  })
+
+  it('asks once a second at most, however many photos are under way, and sees the end of each', async () => {
+    const held = Promise.withResolvers<void>()
+    const late = madeUp(held.promise)
+    const slow = await start({ AWS_ENDPOINT_URL_REKOGNITION: await listen(late) })
+    onTestFinished(async () => {
+      held.resolve()
+      await slow.stop()
+      shut(late)
+    })
+    const page = await open(slow)
+    // By the page's own clock, one second after the other.
+    await page.clock.install()
+    await page.reload()
+    const buffers = await Promise.all(Array.from({ length: 50 }, (_, at) => distinct(3_000 + at, 80, 80)))
+    await choose(page, ...buffers.map((buffer, at) => png(`slow-${at}.png`, buffer)))
+    const inWork = page.locator('.card:is([data-phase=pending], [data-phase=processing])')
+    await expect.poll(() => inWork.count()).toBe(50)
+    // What comes later fills the first page of the list, and more.
+    const small = await distinct(3_100, 40, 40)
+    for (let at = 0; at < 60; at += 1)
+      await fetch(`${slow.url}/images?filename=later.png`, {
+        ...{ method: 'POST', headers: { 'content-type': 'image/png' }, body: new Uint8Array(small) },
+      })
+    let asked = 0
+    page.on('request', (request) => {
+      if (/\/images(\?|\/[0-9a-f-]{36}(\?|$))/.test(request.url())) asked += 1
+    })
+    await page.clock.pauseAt(new Date(Date.now() + 60_000))
+    const second = async () => {
+      await page.clock.runFor(1_000)
+      await page.evaluate(async () => (await fetch('health')).text())
+    }
+    for (let seconds = 1; seconds <= 10; seconds += 1) {
+      await second()
+      expect(asked).toBeLessThanOrEqual(seconds + 1)
+    }
+    expect(asked).toBeGreaterThan(2)
+    held.resolve()
+    const listed = async () =>
+      (await (await fetch(`${slow.url}/images?status=completed&limit=100`)).json()) as { items: unknown[] }
+    await expect.poll(async () => (await listed()).items.length).toBe(50)
+    const before = asked
+    await expect
+      .poll(async () => {
+        await second()
+        return page.locator('.card[data-phase=completed]').count()
+      })
+      .toBe(50)
+    expect(asked - before).toBeLessThan(8)
+  })
+
+  it('keeps the order of photos that were added together after a reload', async () => {
+    const fresh = await start()
+    onTestFinished(() => fresh.stop())
+    const page = await open(fresh)
+    const buffers = await Promise.all(
+      Array.from({ length: 12 }, (_, at) => distinct(3_200 + at, 80 + 40 * (at % 3))),
+    )
+    await choose(page, ...buffers.map((buffer, at) => png(`order-${at}.png`, buffer)))
+    await expect.poll(() => page.locator('.card[data-phase=completed]').count()).toBe(12)
+    const names = () => page.locator('.card .open').allTextContents()
+    const before = await names()
+    await page.reload()
+    await page.locator('.card').nth(11).waitFor()
+    expect(await names()).toEqual(before)
+    // Three are sent at a time, so that a neighbour may come first.
+    before.forEach((name, place) => {
+      expect(Math.abs(Number(/\d+/.exec(name)) - place), before.join()).toBeLessThan(4)
+    })
   })
 
   it('sends a large file by a form to the bucket, with its progress', async () => {
@@ -633,14 +709,17 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
       ])
       return readFileSync(await file.path(), 'utf8')
     }
-    const records = JSON.parse(await saved('Export JSON'))
-    expect(records).toMatchObject([
-      { status: 'completed', original: { filename: 'two.png' }, rekognitionLabels: [{ Name: 'Person' }, {}] },
-      { original: { filename: '=one.png' }, rekognitionTextDetections: [{}, {}] },
-    ])
+    const records = JSON.parse(await saved('Export JSON')) as { original: { filename: string } }[]
+    const byName = (name: string) => records.find(({ original }) => original.filename === name)
+    expect(records).toHaveLength(2)
+    expect(byName('two.png')).toMatchObject({
+      status: 'completed',
+      rekognitionLabels: [{ Name: 'Person' }, {}],
+    })
+    expect(byName('=one.png')).toMatchObject({ rekognitionTextDetections: [{}, {}] })
     const [head, ...rows] = (await saved('Export CSV')).trim().split('\r\n')
     expect(head).toMatch(/^imageId,filename,status,/)
-    expect(rows).toEqual([
+    expect(rows.sort((a, b) => Number(/two/.test(b)) - Number(/two/.test(a)))).toEqual([
       expect.stringMatching(/^[0-9a-f-]+,two\.png,completed,.*,Person 99\.9; Hat 71\.5,0,,HOPPER,$/),
       // A spreadsheet must not take it for a formula.
       expect.stringMatching(/^[0-9a-f-]+,'=one\.png,completed,/),

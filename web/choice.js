@@ -2,6 +2,7 @@
 
 /** What is to be found out about the photos that are added: of what the server offers, remembered by this browser. */
 
+import { settings } from './store.js'
 import { byId, h } from './tools.js'
 
 const WORDS = {
@@ -29,28 +30,29 @@ function remembered() {
   }
 }
 
-const boxes = Object.entries(WORDS)
-  .filter(([name]) => offered.includes(name))
-  .map(([name, label]) => {
-    const box = h('input', { type: 'checkbox', value: name, checked: remembered().includes(name) })
-    fieldset.append(h('label', { className: 'check' }, box, label))
-    return box
-  })
-const chosen = () => boxes.filter(({ checked }) => checked).map(({ value }) => value)
-
-fieldset.onchange = (event) => {
-  // With nothing to find there is nothing to send.
-  if (chosen().length === 0 && event.target instanceof HTMLInputElement) event.target.checked = true
-  try {
-    localStorage.setItem(REMEMBERED, chosen().join(' '))
-  } catch {
-    // It counts until the page is left.
+export function startChoice() {
+  const boxes = Object.entries(WORDS)
+    .filter(([name]) => offered.includes(name))
+    .map(([name, label]) => {
+      const box = h('input', { type: 'checkbox', value: name, checked: remembered().includes(name) })
+      fieldset.append(h('label', { className: 'check' }, box, label))
+      return box
+    })
+  const chosen = () => boxes.filter(({ checked }) => checked).map(({ value }) => value)
+  const choose = () => {
+    const names = chosen()
+    const usual = USUAL.filter((name) => offered.includes(name))
+    settings.analyses = names.length === 0 || names.join() === usual.join() ? undefined : names
   }
-}
-
-/** The names of analyses; nothing where they are the server's own choice. @returns {string[] | undefined} */
-export function wantedAnalyses() {
-  const names = chosen()
-  const usual = USUAL.filter((name) => offered.includes(name))
-  return names.length === 0 || names.join() === usual.join() ? undefined : names
+  choose()
+  fieldset.onchange = (event) => {
+    // With nothing to find there is nothing to send.
+    if (chosen().length === 0 && event.target instanceof HTMLInputElement) event.target.checked = true
+    choose()
+    try {
+      localStorage.setItem(REMEMBERED, chosen().join(' '))
+    } catch {
+      // It counts until the page is left.
+    }
+  }
 }

@@ -4,14 +4,29 @@
  * One photo in detail: the picture with boxes, what was found, facts, and how programs see it.
  *
  * @import { RekognitionFace, RekognitionLabel } from '../shared/image.ts'
- * @import { ImageRecord, Photo } from './photos.js'
+ * @import { TextDetection } from './words.js'
+ * @import { ImageRecord, Photo } from './store.js'
  */
 
-import { look } from './list.js'
-import { actionsFor, byCard, isOnServer, isRecord, photoOf, photos, remove } from './photos.js'
+import { actionsFor } from './actions.js'
+import { readWhole } from './follow.js'
 import { ask, imageUrl, pictureUrl, token } from './server.js'
+import {
+  deletions,
+  hasResults,
+  isOnServer,
+  isRecord,
+  listChanges,
+  neighbour,
+  open,
+  opened,
+  openings,
+  photoChanges,
+  photoOf,
+  photos,
+} from './store.js'
 import { byId, copyable, elapsed, h, number, percent, setText, size, words } from './tools.js'
-import { announce, explain, isStandIn, noticeElement, noticeFor, statusText } from './words.js'
+import { announce, explain, isStandIn, linesOf, noticeElement, noticeFor, statusText } from './words.js'
 import { resetZoom, zoomByKey } from './zoom.js'
 
 const detail = byId('detail', HTMLDialogElement)
@@ -29,8 +44,6 @@ const download = byId('download', HTMLAnchorElement)
 const previous = byId('previous', HTMLButtonElement)
 const next = byId('next', HTMLButtonElement)
 
-/** @type {Photo | undefined} */
-let shown
 /** What the panel shows, to leave it alone while only a percentage changes. @type {unknown[]} */
 let shownFacts = []
 /** Where the picture comes from. */
@@ -39,61 +52,46 @@ let shownSource = ''
 let picked = ''
 
 /** @param {Photo} photo */
-export function openDetail(photo) {
-  shown = photo
+function showDetail(photo) {
   shownFacts = []
   picked = ''
   // An entry of its own, so that Back closes the dialog, as on a phone it must; and an address of its own.
   const address = isOnServer(photo) ? addressOf(photo.key) : location.hash
   if (!detail.open && location.hash !== address) history.pushState({ detail: true }, '', address)
   else history.replaceState(history.state, '', address)
-  renderDetail(photo)
+  renderDetail()
   if (!detail.open) detail.showModal()
   panel.scrollTop = 0
   detailBody.scrollTop = 0
-  // A list leaves out the results of Rekognition.
-  if (photo.phase === 'completed' && !hasResults(photo.record)) look(photo)
 }
 
 /** @param {string} imageId */
 const addressOf = (imageId) => `#/photos/${imageId}`
 
 /** Shows the photo that the page's address names, which a list need not have. */
-export async function openAddressed() {
+async function openAddressed() {
   const [, key] = /^#\/photos\/([\w-]+)$/.exec(location.hash) ?? []
-  if (!key) return detail.close()
-  if (shown?.key === key) return
+  if (!key) return open(undefined)
+  if (opened?.key === key) return
   const known = photos.get(key)
-  if (known) return openDetail(known)
+  if (known) return open(known)
   const answer = await ask(imageUrl(key))
-  if (answer?.status === 200 && isRecord(answer.body)) {
-    return openDetail(photos.get(key) ?? photoOf(answer.body))
-  }
+  if (answer?.status === 200 && isRecord(answer.body)) return open(photoOf(answer.body))
   history.replaceState(null, '', location.pathname + location.search)
   announce(answer ? `The photo of this address: ${explain(answer).what}` : 'The server does not answer.')
 }
 
-/**
- * Whether a record is the whole one: lists have no analyses.
- *
- * @param {ImageRecord | undefined} record
- */
-const hasResults = (record) => record?.analyses !== undefined
-
-/** @param {Photo} photo */
-export function leaveDetail(photo) {
-  if (shown === photo) detail.close()
-}
-
-/** @param {Photo} photo */
-export function renderDetail(photo) {
-  if (shown !== photo) return
+function renderDetail() {
+  const photo = opened
+  if (!photo) return
+  // A list leaves out the results of Rekognition.
+  if (photo.phase === 'completed' && !hasResults(photo.record)) readWhole(photo)
   detail.dataset['phase'] = photo.phase
   setText(detailTitle, photo.name)
   setText(detailStatus, statusText(photo))
   erase.hidden = !isOnServer(photo)
-  previous.disabled = !neighbour(photo, 'previousElementSibling')
-  next.disabled = !neighbour(photo, 'nextElementSibling')
+  previous.disabled = !neighbour(photo, -1)
+  next.disabled = !neighbour(photo, 1)
   const facts = [photo, photo.phase, photo.record, photo.problem]
   if (facts.every((fact, at) => fact === shownFacts[at])) return
   shownFacts = facts
@@ -102,17 +100,11 @@ export function renderDetail(photo) {
   hideUnsure()
 }
 
-/** @param {Photo} photo @param {'previousElementSibling' | 'nextElementSibling'} side */
-function neighbour(photo, side) {
-  const element = photo.card.element[side]
-  return element ? byCard.get(element) : undefined
-}
-
-/** @param {'previousElementSibling' | 'nextElementSibling'} side */
-function step(side) {
-  const photo = shown && neighbour(shown, side)
+/** @param {1 | -1} by */
+function step(by) {
+  const photo = neighbour(opened, by)
   if (!photo) return
-  openDetail(photo)
+  open(photo)
   announce(`${photo.name}, ${statusText(photo)}`)
 }
 
@@ -187,17 +179,7 @@ function boxesOf(record) {
   return boxes
 }
 
-/**
- * @typedef {{ DetectedText: string, Type?: string, Confidence?: number,
- *   Geometry?: { BoundingBox?: RekognitionFace['BoundingBox'] } }} TextDetection
- * @typedef {{ Name: string, Confidence: number, ParentName?: string }} ModerationLabel
- */
-
-/** The words of a line are detections too, and say nothing more. @param {ImageRecord | undefined} record */
-export const linesOf = (record) =>
-  /** @type {TextDetection[]} */ (record?.rekognitionTextDetections ?? []).filter(
-    ({ Type }) => Type !== 'WORD',
-  )
+/** @typedef {{ Name: string, Confidence: number, ParentName?: string }} ModerationLabel */
 
 /** More names than this hide the picture; then a name shows only when its row is pointed at. */
 const CROWD = 10
@@ -317,7 +299,7 @@ function panelSections(photo) {
         h('p', {}, h('strong', {}, problem.what), ` ${problem.todo}`),
         problem.code &&
           h('p', { className: 'said' }, [problem.code, problem.said].filter(Boolean).join(': ')),
-        h('div', { className: 'actions' }, ...actionsFor(photo, 'quiet small')),
+        h('div', { className: 'actions' }, ...actionsFor(photo)),
       ),
     )
   } else if (phase !== 'completed') {
@@ -509,54 +491,6 @@ function fold(title, make) {
   return details
 }
 
-/* Deleting */
-
-/** @type {Photo[]} */
-let doomed = []
-
-/** @param {...Photo} wanted */
-export function confirmDelete(...wanted) {
-  doomed = wanted
-  const [only] = wanted
-  const many = wanted.length > 1
-  setText(byId('delete-title', HTMLElement), many ? `Delete ${wanted.length} photos?` : 'Delete this photo?')
-  setText(byId('delete-name', HTMLElement), many ? 'They' : (only?.name ?? ''))
-  setText(byId('delete-problem', HTMLElement), '')
-  byId('delete', HTMLDialogElement).showModal()
-}
-
-async function deletePhotos() {
-  const yes = byId('delete-yes', HTMLButtonElement)
-  yes.disabled = true
-  /** @type {Photo[]} */
-  const gone = []
-  let trouble = ''
-  for (const photo of doomed) {
-    const answer = await ask(imageUrl(photo.key), { method: 'DELETE' })
-    // 404: it was gone already.
-    if (answer?.status === 204 || answer?.status === 404) {
-      gone.push(photo)
-      continue
-    }
-    const why = answer ? explain(answer).what : 'The server does not answer.'
-    trouble = `${photo.name} is not deleted. ${why} Try it again.`
-    break
-  }
-  yes.disabled = false
-  doomed = doomed.filter((photo) => !gone.includes(photo))
-  setText(byId('delete-problem', HTMLElement), trouble)
-  // First, so that the focus is back at a card, and goes on to the next one.
-  if (!trouble) byId('delete', HTMLDialogElement).close()
-  for (const photo of gone) {
-    const heir =
-      shown === photo &&
-      (neighbour(photo, 'nextElementSibling') ?? neighbour(photo, 'previousElementSibling'))
-    if (heir) openDetail(heir)
-    remove(photo)
-    announce(`${photo.name} is deleted.`)
-  }
-}
-
 /** @param {Photo} photo */
 function fileSection({ file, record, name }) {
   const original = record?.original
@@ -607,38 +541,38 @@ function cameraText({ make = '', model = '' } = {}) {
   return model.toLowerCase().startsWith(make.toLowerCase()) ? model : `${make} ${model}`.trim()
 }
 
-/* Its controls */
+export function startDetail() {
+  previous.onclick = () => step(-1)
+  next.onclick = () => step(1)
+  erase.onclick = () => opened && deletions.publish([opened])
+  byId('close', HTMLButtonElement).onclick = () => detail.close()
+  least.oninput = hideUnsure
+  boxesSwitch.onchange = () => canvas.classList.toggle('no-boxes', !boxesSwitch.checked)
 
-previous.onclick = () => step('previousElementSibling')
-next.onclick = () => step('nextElementSibling')
-erase.onclick = () => shown && confirmDelete(shown)
-byId('delete-yes', HTMLButtonElement).onclick = deletePhotos
-byId('delete-no', HTMLButtonElement).onclick = () => byId('delete', HTMLDialogElement).close()
-byId('close', HTMLButtonElement).onclick = () => detail.close()
-least.oninput = hideUnsure
-boxesSwitch.onchange = () => canvas.classList.toggle('no-boxes', !boxesSwitch.checked)
-
-detail.addEventListener('click', (event) => {
-  if (event.target === detail) detail.close() // the ground behind it
-})
-detail.addEventListener('keydown', (event) => {
-  if (event.altKey) return // Alt and an arrow is the browser's Back and Forward
-  if (event.target instanceof Element && event.target.closest('pre')) return // there the arrows scroll
-  const isField = event.target instanceof HTMLInputElement
-  if (!isField && !event.ctrlKey && !event.metaKey && zoomByKey(event.key)) return event.preventDefault()
-  if (isField && event.target !== boxesSwitch) return // the slider has arrows of its own
-  if (event.key === 'ArrowLeft') step('previousElementSibling')
-  if (event.key === 'ArrowRight') step('nextElementSibling')
-})
-detail.addEventListener('close', () => {
-  const last = shown
-  shown = undefined
-  shownSource = ''
-  canvas.replaceChildren()
-  panel.replaceChildren()
-  // The browser returns the focus to the first card; after a few steps it belongs on the last one.
-  last?.card.open.focus()
-  if (history.state?.detail) history.back()
-  else history.replaceState(null, '', location.pathname + location.search)
-})
-addEventListener('popstate', openAddressed)
+  detail.addEventListener('click', (event) => {
+    if (event.target === detail) detail.close() // the ground behind it
+  })
+  detail.addEventListener('keydown', (event) => {
+    if (event.altKey) return // Alt and an arrow is the browser's Back and Forward
+    if (event.target instanceof Element && event.target.closest('pre')) return // there the arrows scroll
+    const isField = event.target instanceof HTMLInputElement
+    if (!isField && !event.ctrlKey && !event.metaKey && zoomByKey(event.key)) return event.preventDefault()
+    if (isField && event.target !== boxesSwitch) return // the slider has arrows of its own
+    if (event.key === 'ArrowLeft') step(-1)
+    if (event.key === 'ArrowRight') step(1)
+  })
+  detail.addEventListener('close', () => {
+    if (detail.open) return // again, meanwhile
+    shownSource = ''
+    canvas.replaceChildren()
+    panel.replaceChildren()
+    open(undefined)
+    if (history.state?.detail) history.back()
+    else history.replaceState(null, '', location.pathname + location.search)
+  })
+  addEventListener('popstate', openAddressed)
+  openings.subscribe(() => (opened ? showDetail(opened) : detail.close()))
+  photoChanges.subscribe((photo) => photo === opened && renderDetail())
+  listChanges.subscribe(renderDetail)
+  openAddressed()
+}

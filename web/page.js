@@ -9,13 +9,18 @@
  * a property), never as markup.
  */
 
-import { openAddressed } from './detail.js'
-import { loadAsItScrolls, loadList, reloadList, showAll } from './list.js'
-import { photos } from './photos.js'
-import { onSearch, restoreFilters } from './search.js'
-import './samples.js'
+import { startCards } from './cards.js'
+import { startChoice } from './choice.js'
+import { startDetail } from './detail.js'
+import { startErase } from './erase.js'
+import { startFollowing } from './follow.js'
+import { startList } from './list.js'
+import { startSamples } from './samples.js'
+import { startSearch } from './search.js'
+import { startSelection } from './selection.js'
 import { addDropped, addFiles, addFolder } from './send.js'
 import { BASE } from './server.js'
+import { isUnsent, photos } from './store.js'
 import { byId } from './tools.js'
 
 /** @param {DragEvent} event */
@@ -55,18 +60,18 @@ for (const [id, add] of /** @type {const} */ ([
 byId('folder-tool', HTMLElement).hidden = !('webkitdirectory' in HTMLInputElement.prototype)
 
 addEventListener('beforeunload', (event) => {
-  const unsent = [...photos.values()].some(({ phase }) => phase === 'waiting' || phase === 'uploading')
-  if (unsent) event.preventDefault()
+  if ([...photos.values()].some(isUnsent)) event.preventDefault()
 })
 
-onSearch(reloadList)
-byId('clear', HTMLButtonElement).onclick = () => {
-  showAll()
-  byId('label', HTMLInputElement).focus()
-}
 byId('curl', HTMLElement).textContent = `curl -F image=@photo.jpg ${BASE}images`
 
-restoreFilters()
-loadAsItScrolls()
-loadList()
-openAddressed()
+startChoice()
+startSamples()
+startErase()
+startSelection()
+startFollowing()
+startSearch() // before the list, which asks for what the filters say
+// When the detail closes, the card's focus comes after it.
+startDetail()
+startCards()
+startList()

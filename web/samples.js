@@ -25,11 +25,13 @@ async function trySample(name, title) {
   }
 }
 
-for (const [name, title] of Object.entries(TITLES)) {
-  if (!names.includes(name)) continue
-  const picture = h('img', { src: `${BASE}samples/${name}.jpg`, alt: '', decoding: 'async' })
-  const button = h('button', { type: 'button' }, picture, title)
-  button.onclick = () => trySample(name, title)
-  samples.append(button)
+export function startSamples() {
+  for (const [name, title] of Object.entries(TITLES)) {
+    if (!names.includes(name)) continue
+    const picture = h('img', { src: `${BASE}samples/${name}.jpg`, alt: '', decoding: 'async' })
+    const button = h('button', { type: 'button' }, picture, title)
+    button.onclick = () => trySample(name, title)
+    samples.append(button)
+  }
+  samples.hidden = names.length === 0
 }
-samples.hidden = names.length === 0

@@ -3,6 +3,7 @@
 /** What the list is asked for: labels that were picked, and the fields of the form. All of it is in the address. */
 
 import { ask, BASE } from './server.js'
+import { filterChanges, filters, setFilters, withLabels } from './store.js'
 import { byId, h } from './tools.js'
 
 const filterForm = byId('filters', HTMLFormElement)
@@ -12,8 +13,6 @@ const suggestions = byId('suggestions', HTMLDataListElement)
 
 /** Milliseconds after the last key before a search begins. */
 const TYPING_MS = 300
-/** As many as the API takes. */
-const MOST_LABELS = 5
 const SUGGESTED = '8'
 
 /** @type {string[]} */
@@ -21,8 +20,8 @@ let pickedLabels = []
 /** The label whose name stands in the field, as it is written there or not. @type {string | undefined} */
 let typedLabel
 
-/** The query of a list. */
-export function filterQuery() {
+/** What the form says. */
+function filterQuery() {
   const query = new URLSearchParams()
   const typed = searchField.value.trim()
   for (const label of [...pickedLabels, typedLabel]) if (label) query.append('label', label)
@@ -33,7 +32,6 @@ export function filterQuery() {
   if (query.get('status') !== 'failed') query.delete('failure')
   return query
 }
-export const isFiltered = () => filterQuery().size > 0
 
 /** @param {string} text as options of `people` are: `faces=true` @returns {[name: string, value: string]} */
 function pair(text) {
@@ -42,7 +40,7 @@ function pair(text) {
 }
 
 /** The filters are in the address, so that a reload and a bookmark keep them. */
-export function restoreFilters() {
+function restoreFilters() {
   const query = new URLSearchParams(location.search)
   pickedLabels = query.getAll('label')
   searchField.value = query.get('filename') ?? ''
@@ -54,11 +52,14 @@ export function restoreFilters() {
     if (field instanceof HTMLInputElement || field instanceof HTMLSelectElement) field.value = value
   }
   byId('more-filters', HTMLDetailsElement).open = query.has('from') || query.has('to')
-  renderFilters()
+  setFilters(filterQuery())
 }
 
-export function renderFilters() {
-  const query = filterQuery()
+function renderFilters() {
+  const query = filters
+  // From elsewhere: a chip of a card, or photos that were added.
+  if (query.size === 0) emptyForm()
+  pickedLabels = query.getAll('label').filter((label) => label !== typedLabel)
   byId('confidence', HTMLElement).hidden = !query.has('label')
   byId('failure', HTMLElement).hidden = query.get('status') !== 'failed'
   byId('clear', HTMLElement).hidden = query.size === 0
@@ -81,35 +82,15 @@ function tokenElement(label) {
   return h('li', {}, h('button', { type: 'button', onclick, 'aria-label': `Remove ${label}` }, label, cross))
 }
 
-/** Adds a label to the search. @param {string} label */
-export function searchLabel(label) {
-  pickLabels([label])
-  search(0)
-}
-
 /** @param {string[]} names */
 function pickLabels(names) {
-  for (const name of names) {
-    const isPicked = pickedLabels.some((other) => other.toLowerCase() === name.toLowerCase())
-    if (name && !isPicked) pickedLabels = [...pickedLabels, name].slice(-MOST_LABELS)
-  }
+  pickedLabels = withLabels(pickedLabels, names)
 }
 
-/** @returns whether there was anything to clear */
-export function clearFilters() {
-  const wasFiltered = isFiltered()
+function emptyForm() {
   filterForm.reset()
-  pickedLabels = []
   searchField.value = ''
   typedLabel = undefined
-  return wasFiltered
-}
-
-/** @type {() => void} */
-let reload = () => {}
-/** @param {() => void} begin starts the list from its beginning */
-export const onSearch = (begin) => {
-  reload = begin
 }
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -119,7 +100,7 @@ function search(ms) {
   clearTimeout(typing)
   typing = setTimeout(async () => {
     await readField()
-    reload()
+    setFilters(filterQuery())
   }, ms)
 }
 
@@ -150,27 +131,37 @@ async function pickTyped() {
   typedLabel = undefined
 }
 
-searchField.addEventListener('input', async (event) => {
-  // One that was chosen from the list comes whole.
-  const isChosen = !(event instanceof InputEvent) || event.inputType === 'insertReplacementText'
-  const [last = '', ...before] = searchField.value.split(',').reverse()
-  if (before.length > 0) {
-    pickLabels(before.reverse().map((name) => name.trim()))
-    searchField.value = last.trim()
+export function startSearch() {
+  searchField.addEventListener('input', async (event) => {
+    // One that was chosen from the list comes whole.
+    const isChosen = !(event instanceof InputEvent) || event.inputType === 'insertReplacementText'
+    const [last = '', ...before] = searchField.value.split(',').reverse()
+    if (before.length > 0) {
+      pickLabels(before.reverse().map((name) => name.trim()))
+      searchField.value = last.trim()
+    }
+    if (isChosen) await pickTyped()
+    search(isChosen ? 0 : TYPING_MS)
+  })
+  searchField.addEventListener('keydown', (event) => {
+    if (event.key !== 'Backspace' || searchField.value !== '' || pickedLabels.length === 0) return
+    pickedLabels = pickedLabels.slice(0, -1)
+    search(0)
+  })
+  filterForm.addEventListener('input', (event) => {
+    if (event.target !== searchField) search(0)
+  })
+  filterForm.addEventListener('submit', async (event) => {
+    event.preventDefault()
+    await pickTyped()
+    search(0)
+  })
+  byId('clear', HTMLButtonElement).onclick = () => {
+    emptyForm()
+    pickedLabels = []
+    setFilters(filterQuery())
+    searchField.focus()
   }
-  if (isChosen) await pickTyped()
-  search(isChosen ? 0 : TYPING_MS)
-})
-searchField.addEventListener('keydown', (event) => {
-  if (event.key !== 'Backspace' || searchField.value !== '' || pickedLabels.length === 0) return
-  pickedLabels = pickedLabels.slice(0, -1)
-  search(0)
-})
-filterForm.addEventListener('input', (event) => {
-  if (event.target !== searchField) search(0)
-})
-filterForm.addEventListener('submit', async (event) => {
-  event.preventDefault()
-  await pickTyped()
-  search(0)
-})
+  filterChanges.subscribe(renderFilters)
+  restoreFilters()
+}

@@ -3,22 +3,16 @@
 /**
  * Several photos at once: deleted, tried again, or taken out as a file.
  *
- * @import { ImageRecord, Photo } from './photos.js'
+ * @import { ImageRecord, Photo } from './store.js'
  */
 
-import { confirmDelete, linesOf } from './detail.js'
-import { retry } from './list.js'
-import { canRetry, isRecord, listed } from './photos.js'
+import { retry } from './follow.js'
 import { ask, imageUrl } from './server.js'
+import { canRetry, deletions, isRecord, listChanges, select, selectedPhotos } from './store.js'
 import { byId, counted, h, setText } from './tools.js'
-import { announce } from './words.js'
+import { announce, linesOf } from './words.js'
 
-/** @param {Photo} photo */
-const isSelected = ({ card }) => card.select.checked && !card.select.hidden
-const selectedPhotos = () => listed().filter(isSelected)
-
-/** Once per frame, with the summary. */
-export function renderSelection() {
+function renderSelection() {
   const all = selectedPhotos()
   byId('selection', HTMLElement).hidden = all.length === 0
   document.body.classList.toggle('selecting', all.length > 0)
@@ -26,9 +20,8 @@ export function renderSelection() {
   byId('selected-retry', HTMLButtonElement).hidden = !all.some(canRetry)
 }
 
-export function unselect() {
-  for (const { card } of selectedPhotos()) card.select.checked = false
-  renderSelection()
+function unselect() {
+  for (const photo of selectedPhotos()) select(photo, false)
 }
 
 /** The whole records, as far as the server has them. @param {Photo[]} wanted @returns {Promise<ImageRecord[]>} */
@@ -89,11 +82,14 @@ async function exportAs(format) {
   announce(`${counted(records.length, 'photo')} exported.${lost > 0 ? ` ${lost} could not be read.` : ''}`)
 }
 
-byId('selected-json', HTMLButtonElement).onclick = () => exportAs('json')
-byId('selected-csv', HTMLButtonElement).onclick = () => exportAs('csv')
-byId('selected-none', HTMLButtonElement).onclick = unselect
-byId('selected-delete', HTMLButtonElement).onclick = () => confirmDelete(...selectedPhotos())
-byId('selected-retry', HTMLButtonElement).onclick = () => {
-  for (const photo of selectedPhotos().filter(canRetry)) retry(photo)
-  unselect()
+export function startSelection() {
+  listChanges.subscribe(renderSelection)
+  byId('selected-json', HTMLButtonElement).onclick = () => exportAs('json')
+  byId('selected-csv', HTMLButtonElement).onclick = () => exportAs('csv')
+  byId('selected-none', HTMLButtonElement).onclick = unselect
+  byId('selected-delete', HTMLButtonElement).onclick = () => deletions.publish(selectedPhotos())
+  byId('selected-retry', HTMLButtonElement).onclick = () => {
+    for (const photo of selectedPhotos().filter(canRetry)) retry(photo)
+    unselect()
+  }
 }

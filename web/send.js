@@ -3,20 +3,28 @@
 /**
  * The way of a file to the server: in a request of its own, or if it is too large for one, by a form to the bucket.
  *
- * @import { Photo, Problem } from './photos.js'
+ * @import { Photo, Problem } from './store.js'
  * @import { Answer } from './server.js'
  */
 
 import { formatOf } from '../shared/format.ts'
-import { wantedAnalyses } from './choice.js'
-import { polls, showAll } from './list.js'
-import { change, newPhoto, photos, remove, renderCard, renderSummary } from './photos.js'
 import { ask, BASE, lost, newIdempotencyKey, outage, post } from './server.js'
+import {
+  change,
+  clearFilters,
+  listFirst,
+  newPhoto,
+  photos,
+  place,
+  remove,
+  rename,
+  settings,
+} from './store.js'
 import { backoff, byId, counted, lane, setText, sleep } from './tools.js'
 import { announce, explain } from './words.js'
 
-// A browser opens six connections per host over HTTP/1.1. Three uploads and two long polls leave one for
-// thumbnails and for opening a photo.
+// A browser opens six connections per host over HTTP/1.1. Three uploads leave three for thumbnails and for all that is
+// asked.
 const UPLOADS = 3
 
 /** The most bytes that POST /images takes. */
@@ -52,23 +60,22 @@ export function addFolder(files) {
 
 /** @param {Iterable<File>} files @param {string[]} [analyses] other ones than are chosen */
 export function addFiles(files, analyses) {
-  const cards = []
+  const added = []
   setText(byId('skipped', HTMLElement), '')
   for (const file of files) {
     const key = newIdempotencyKey()
     const preview = URL.createObjectURL(file)
-    const photo = newPhoto({ key, name: file.name || 'Pasted picture', phase: 'waiting', file, preview })
-    photo.idempotencyKey = key
-    photo.analyses = analyses ?? wantedAnalyses()
-    cards.push(photo.card.element)
-    renderCard(photo)
-    uploads.add(photo)
+    const name = file.name || 'Pasted picture'
+    const idempotencyKey = key
+    added.push(newPhoto({ key, name, phase: 'waiting', file, preview, idempotencyKey }))
   }
-  if (cards.length === 0) return
-  byId('photos', HTMLUListElement).prepend(...cards)
-  showAll()
-  renderSummary()
-  announce(`${counted(cards.length, 'photo')} added.`)
+  if (added.length === 0) return
+  for (const photo of added) photo.analyses = analyses ?? settings.analyses
+  listFirst(added)
+  clearFilters()
+  // The last one first: the list has the newest first, and so they keep their order after a reload.
+  for (const photo of added.toReversed()) uploads.add(photo)
+  announce(`${counted(added.length, 'photo')} added.`)
 }
 
 /** Every file of a dropped folder, and of the folders in it. @param {FileSystemEntry} entry @returns {Promise<File[]>} */
@@ -214,20 +221,16 @@ async function startOf(file) {
 function accepted(photo, imageId) {
   const twin = photos.get(imageId)
   if (twin && twin !== photo) remove(twin) // the list was faster than the receipt
-  photos.delete(photo.key)
-  photos.set(imageId, photo)
-  photo.key = imageId
+  rename(photo, imageId)
   change(photo, { phase: 'pending' })
-  polls.add(photo)
+  place(photo)
 }
 
 /** @param {Photo} photo */
 export function sendAgain(photo) {
   // The same key, in case that the last attempt arrived after all. A deleted image needs a new one.
   const key = (photo.phase !== 'gone' && photo.idempotencyKey) || newIdempotencyKey()
-  photos.delete(photo.key)
-  photos.set(key, photo)
-  photo.polls = 0
-  change(photo, { key, idempotencyKey: key, phase: 'waiting', problem: undefined, record: undefined })
+  rename(photo, key)
+  change(photo, { idempotencyKey: key, phase: 'waiting', problem: undefined, record: undefined })
   uploads.add(photo)
 }

@@ -36,10 +36,10 @@ export const backoff = (attempt) => Math.min(30, 2 ** attempt)
  * A queue, so many at a time.
  *
  * @param {number} width
- * @param {(photo: import('./photos.js').Photo) => Promise<void>} work
+ * @param {(photo: import('./store.js').Photo) => Promise<void>} work
  */
 export function lane(width, work) {
-  /** @type {import('./photos.js').Photo[]} */
+  /** @type {import('./store.js').Photo[]} */
   const queue = []
   let busy = 0
   function next() {
@@ -54,12 +54,11 @@ export function lane(width, work) {
     }
   }
   return {
-    /** @param {import('./photos.js').Photo} photo */
+    /** @param {import('./store.js').Photo} photo */
     add(photo) {
       queue.push(photo)
       next()
     },
-    isEmpty: () => queue.length === 0,
   }
 }
 

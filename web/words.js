@@ -3,12 +3,11 @@
 /**
  * What the page says, in plain words.
  *
- * @import { Failure } from '../shared/image.ts'
+ * @import { Failure, RekognitionFace } from '../shared/image.ts'
  * @import { Answer } from './server.js'
- * @import { ImageRecord, Phase, Photo, Problem } from './photos.js'
+ * @import { ImageRecord, Phase, Photo, Problem } from './store.js'
  */
 
-import { summaryText } from './photos.js'
 import { byId, counted, h } from './tools.js'
 
 /** What the API takes. */
@@ -58,6 +57,17 @@ export function explain({ status, body }) {
   ]
   return { what, todo, code, again, said: String(said ?? '') }
 }
+
+/**
+ * @typedef {{ DetectedText: string, Type?: string, Confidence?: number,
+ *   Geometry?: { BoundingBox?: RekognitionFace['BoundingBox'] } }} TextDetection
+ */
+
+/** The words of a line are detections too, and say nothing more. @param {ImageRecord | undefined} record */
+export const linesOf = (record) =>
+  /** @type {TextDetection[]} */ (record?.rekognitionTextDetections ?? []).filter(
+    ({ Type }) => Type !== 'WORD',
+  )
 
 /** @param {ImageRecord | undefined} record */
 export const isStandIn = (record) => record?.labelModelVersion === 'stand-in'
@@ -133,7 +143,7 @@ export function statusText({ phase, sent, note, problem, record, file }) {
 }
 
 /** Said to those who do not see the page. Many at once become one sentence. @type {string[]} */
-export let unsaid = []
+let unsaid = []
 
 /** @param {string} sentence */
 export function announce(sentence) {
@@ -142,7 +152,8 @@ export function announce(sentence) {
     // Behind an open dialog nothing is read out, so the dialog has a voice of its own.
     const open = document.querySelector('dialog[open] [role=status]')
     const voice = open ?? byId('live', HTMLElement)
-    voice.textContent = unsaid.length > 3 ? `${unsaid.length} updates. ${summaryText()}` : unsaid.join(' ')
+    const summary = byId('summary', HTMLElement).textContent
+    voice.textContent = unsaid.length > 3 ? `${unsaid.length} updates. ${summary}` : unsaid.join(' ')
     unsaid = []
   }, 700)
 }

@@ -1,0 +1,162 @@
+// @ts-check
+
+/**
+ * The grid: a card for each photo of the list.
+ *
+ * @import { Photo } from './store.js'
+ */
+
+import { actionsFor } from './actions.js'
+import { pictureUrl, token } from './server.js'
+import {
+  deletions,
+  isOnServer,
+  listChanges,
+  listed,
+  open,
+  opened,
+  openings,
+  photoChanges,
+  searchLabels,
+  select,
+} from './store.js'
+import { byId, h, setText } from './tools.js'
+import { statusText } from './words.js'
+
+const grid = byId('photos', HTMLUListElement)
+/** @type {WeakMap<Photo, Card>} */
+const cards = new WeakMap()
+
+/** @typedef {ReturnType<typeof newCard>} Card */
+
+/** @param {'photo' | 'trash'} name of one that page.html has */
+const icon = (name) => /** @type {Element} */ (document.querySelector(`#icon-${name} svg`)).cloneNode(true)
+
+/** @param {Photo} photo */
+function newCard(photo) {
+  const image = h('img', { alt: '', decoding: 'async', loading: 'lazy', hidden: true })
+  const button = h('button', { type: 'button', className: 'open', onclick: () => open(photo) })
+  const status = h('p', { className: 'status' })
+  const progress = h('progress', { max: 100, 'aria-label': 'Sent', hidden: true })
+  const why = h('p', { className: 'why', hidden: true })
+  const chips = h('ul', { className: 'chips', hidden: true, 'aria-label': 'Labels' })
+  const actions = h('div', { className: 'actions', hidden: true })
+  const box = h('input', {
+    type: 'checkbox',
+    className: 'select',
+    onchange: () => select(photo, box.checked),
+  })
+  const onclick = () => deletions.publish([photo])
+  const trash = h('button', { type: 'button', className: 'round trash', onclick }, icon('trash'))
+  const facts = h('div', { className: 'facts' }, h('h3', {}, button), status, progress, why, chips, actions)
+  const thumb = h('div', { className: 'thumb' }, icon('photo'), image)
+  const element = h('li', { className: 'card' }, thumb, facts, box, trash)
+  return { element, image, open: button, status, progress, why, chips, actions, select: box, trash }
+}
+
+/** @param {Photo} photo */
+function cardOf(photo) {
+  const known = cards.get(photo)
+  if (known) return known
+  const card = newCard(photo)
+  cards.set(photo, card)
+  renderCard(photo)
+  return card
+}
+
+/** @param {Photo} photo */
+function renderCard(photo) {
+  const card = cards.get(photo)
+  if (!card) return
+  const { phase, problem, record } = photo
+  card.element.dataset['phase'] = phase
+  setText(card.open, photo.name)
+  card.open.title = photo.name
+  setText(card.status, statusText(photo))
+  card.progress.hidden = phase !== 'uploading'
+  card.progress.value = photo.sent
+  card.why.hidden = !problem
+  setText(card.why, problem ? `${problem.what} ${problem.todo}` : '')
+  card.trash.hidden = card.select.hidden = !isOnServer(photo)
+  card.select.setAttribute('aria-label', `Select ${photo.name}`)
+  card.trash.setAttribute('aria-label', `Delete ${photo.name}`)
+  renderThumbnail(photo, card.image)
+
+  const labels = record?.labels ?? record?.rekognitionLabels?.map((label) => label.Name) ?? []
+  card.chips.hidden = labels.length === 0
+  const chips = labels.slice(0, 6)
+  // Those that are still right stay, with the focus that may be on one.
+  if (chips.join('\n') !== card.chips.dataset['labels']) {
+    card.chips.dataset['labels'] = chips.join('\n')
+    card.chips.replaceChildren(...chips.map(chip))
+  }
+
+  const actions = actionsFor(photo)
+  card.actions.hidden = actions.length === 0
+  // Buttons that are still right stay, with the focus that may be on them.
+  if (actions.length !== card.actions.childElementCount) card.actions.replaceChildren(...actions)
+}
+
+/** @param {string} label */
+function chip(label) {
+  const onclick = () => searchLabels(label)
+  return h(
+    'li',
+    {},
+    h('button', { type: 'button', 'aria-label': `Show photos with ${label}`, onclick }, label),
+  )
+}
+
+/** @param {Photo} photo @param {HTMLImageElement} image */
+async function renderThumbnail({ key, phase, preview }, image) {
+  const name = phase === 'completed' ? `thumbnail ${key}` : (preview ?? '')
+  if (!name || image.dataset['source'] === name) return
+  image.dataset['source'] = name
+  const show = async () => {
+    const source = phase === 'completed' ? await pictureUrl(key, '/thumbnail') : name
+    if (image.dataset['source'] !== name) return
+    image.src = source
+    image.hidden = !source
+  }
+  image.onerror = () => {
+    image.hidden = true
+    // A URL that was asked for with a token is good for some minutes, and a card may be scrolled to after that.
+    if (token && !image.dataset['again']) show()
+    image.dataset['again'] = 'true'
+  }
+  image.onload = () => delete image.dataset['again']
+  await show()
+}
+
+/** Only what is not in its place is moved, since a moved element loses the focus. */
+function renderGrid() {
+  const wanted = listed.map((photo) => cardOf(photo).element)
+  const stays = new Set(wanted)
+  const active = document.activeElement
+  const card = active?.closest('.card')
+  // The focus must not fall back to the top of the page.
+  if (card && !stays.has(/** @type {HTMLLIElement} */ (card)) && card.parentElement === grid) {
+    const near = card.nextElementSibling ?? card.previousElementSibling
+    const heir = near?.querySelector('button') ?? byId('files', HTMLInputElement)
+    heir.focus()
+  }
+  for (const element of [...grid.children])
+    if (!stays.has(/** @type {HTMLLIElement} */ (element))) element.remove()
+  let place = grid.firstElementChild
+  for (const element of wanted) {
+    if (element === place) place = place.nextElementSibling
+    else grid.insertBefore(element, place)
+  }
+  if (active instanceof HTMLElement && active.isConnected && document.activeElement === document.body)
+    active.focus()
+  for (const photo of listed) cardOf(photo).select.checked = photo.selected
+}
+
+export function startCards() {
+  photoChanges.subscribe(renderCard)
+  listChanges.subscribe(renderGrid)
+  openings.subscribe((before) => {
+    // The browser returns the focus to the first card; after a few steps it belongs on the last one.
+    if (before && !opened) cards.get(before)?.open.focus()
+  })
+}

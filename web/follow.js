@@ -1,0 +1,145 @@
+// @ts-check
+
+/**
+ * Photos under way, until their end: one request a second for all of them, however many there are.
+ *
+ * @import { ImageRecord, Photo } from './store.js'
+ */
+
+import { ask, askUntilAnswered, BASE, imageUrl, lost, outage } from './server.js'
+import { change, isInWork, isRecord, listChanges, opened, photoChanges, photos, update } from './store.js'
+import { backoff, sleep } from './tools.js'
+import { announce, explain } from './words.js'
+
+/** Seconds from one request to the next. */
+const EVERY = 1
+/** While the page is not seen. */
+const EVERY_HIDDEN = 10
+/** Seconds in which no photo is finished, and so the first request after a pause would be in vain. */
+const SHORTEST = 0.3
+/** The most photos that one list has. */
+const MOST = 100
+
+/** When each photo was looked at last. @type {WeakMap<Photo, number>} */
+const seen = new WeakMap()
+/** One that a list did not have where it belongs: it is asked for by itself. @type {Photo | undefined} */
+let missing
+let isFollowing = false
+let next = 0
+let trouble = 0
+
+async function follow() {
+  if (isFollowing || !followed().length) return
+  isFollowing = true
+  await sleep(SHORTEST)
+  for (let all = followed(); all.length > 0; all = followed()) {
+    if (document.hidden) await Promise.race([sleep(EVERY_HIDDEN), seenAgain()])
+    await sleep(Math.max(0, next - performance.now() / 1000))
+    await outage
+    next = performance.now() / 1000 + EVERY
+    const pause = await (missing && isInWork(missing) ? lookAt(missing) : lookAtList(all))
+    trouble = pause === undefined ? 0 : trouble + 1
+    await sleep(pause ?? 0)
+  }
+  isFollowing = false
+}
+
+const followed = () => [...photos.values()].filter(isInWork)
+const seenAgain = () =>
+  new Promise((done) => document.addEventListener('visibilitychange', done, { once: true }))
+
+/**
+ * Looks at a part of the list: from the photo that was not looked at for longest, to those that came before it. So each
+ * has its turn, wherever in the list it is.
+ *
+ * @param {Photo[]} all
+ * @returns seconds to wait after trouble
+ */
+async function lookAtList(all) {
+  const turns = all.map((photo) => seen.get(photo) ?? 0)
+  const longest = Math.min(...turns)
+  // Ids begin with their time: 48 bits of milliseconds (RFC 9562, section 5.7).
+  const [first] = all.filter((_, at) => turns[at] === longest).sort((a, b) => (a.key < b.key ? 1 : -1))
+  if (!first) return undefined
+  const time = Number.parseInt(first.key.slice(0, 13).replace('-', ''), 16)
+  const query = new URLSearchParams({
+    to: new Date(time).toISOString(),
+    limit: String(Math.min(MOST, all.length + 1)),
+  })
+  const answer = await ask(`${BASE}images?${query}`)
+  const items = Object(answer?.body).items
+  if (!answer || !Array.isArray(items)) return pauseAfter(answer)
+  for (const record of items.filter(isRecord)) {
+    const photo = photos.get(record.imageId)
+    if (photo && isInWork(photo)) saw(photo, record)
+  }
+  if ((seen.get(first) ?? 0) === longest) missing = first
+  return undefined
+}
+
+/** @param {Photo} photo @returns seconds to wait after trouble */
+async function lookAt(photo) {
+  missing = undefined
+  const answer = await ask(imageUrl(photo.key))
+  if (answer?.status === 200 && isRecord(answer.body)) saw(photo, answer.body)
+  else if (answer?.status === 404) isGone(photo, answer)
+  else return pauseAfter(answer)
+  return undefined
+}
+
+/** @param {Photo} photo @param {ImageRecord} record */
+function saw(photo, record) {
+  seen.set(photo, performance.now())
+  // A list may be late, and has the failure that was before the retry.
+  const isNews = record.updatedAt !== photo.record?.updatedAt || record.status !== photo.record?.status
+  if (isNews && photos.get(photo.key) === photo) update(photo, record)
+}
+
+/** @param {Photo} photo @param {import('./server.js').Answer} answer */
+function isGone(photo, answer) {
+  const problem = { ...explain(answer), again: photo.file !== undefined }
+  change(photo, { phase: 'gone', problem, note: undefined })
+}
+
+/** @param {import('./server.js').Answer | undefined} answer */
+async function pauseAfter(answer) {
+  if (!answer && (await lost())) return 0
+  return Math.min(60, Math.max(answer?.retryAfter ?? 0, backoff(trouble)))
+}
+
+/** @type {WeakSet<Photo>} */
+const reading = new WeakSet()
+
+/** The whole record of a photo that is open: a list leaves out the results of Rekognition. @param {Photo} photo */
+export async function readWhole(photo) {
+  if (reading.has(photo)) return
+  reading.add(photo)
+  for (let attempt = 0; opened === photo; attempt++) {
+    const answer = await askUntilAnswered(imageUrl(photo.key))
+    if (answer.status === 200 && isRecord(answer.body)) update(photo, answer.body)
+    else if (answer.status === 404) isGone(photo, answer)
+    else {
+      await sleep(Math.max(answer.retryAfter ?? 0, backoff(attempt)))
+      continue
+    }
+    break
+  }
+  reading.delete(photo)
+}
+
+/** Has the server analyse a failed photo again. @param {Photo} photo */
+export async function retry(photo) {
+  const { phase, problem } = photo
+  change(photo, { phase: 'pending', problem: undefined })
+  const answer = await ask(imageUrl(photo.key, '/retry'), { method: 'POST' })
+  // 409: somebody was faster, and the record will say how it stands.
+  if (answer?.status === 202 || answer?.status === 409) return
+  announce(`${photo.name} could not be tried again.${answer ? ` ${explain(answer).what}` : ''}`)
+  if (photo.phase === 'pending') change(photo, { phase, problem })
+}
+
+export function startFollowing() {
+  listChanges.subscribe(follow)
+  // Of a page that is not seen the list does not change.
+  photoChanges.subscribe(follow)
+}
