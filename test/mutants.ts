@@ -1003,8 +1003,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a head turns the same way in the mirror',
     file: 'packages/vision/faces.ts',
-    from: 'yaw: degrees * Math.atan2(rightZ - leftZ, rightX - leftX)',
-    to: 'yaw: 9 + degrees * Math.atan2(rightZ - leftZ, rightX - leftX)',
+    from: 'const yaw = degrees * Math.atan2(rightZ - leftZ, rightX - leftX)',
+    to: 'const yaw = 9 + degrees * Math.atan2(rightZ - leftZ, rightX - leftX)',
     tests: sight,
   },
   {
@@ -1090,5 +1090,26 @@ export const MUTANTS: Mutant[] = [
     from: '...(vision !== undefined && hasModeration() ? [MODERATION_MODEL_VERSION] : []),',
     to: '',
     tests: moderation,
+  },
+  {
+    name: 'a mouth is judged however far a head is turned',
+    file: 'packages/vision/faces.ts',
+    from: 'const MOST_TURNED = 25',
+    to: 'const MOST_TURNED = 90',
+    tests: ['packages/vision/test/faces.test.ts'],
+  },
+  {
+    name: 'a mouth is open by pixels, however large the face is',
+    file: 'packages/vision/faces.ts',
+    from: 'lips: gap / apart(MOUTH)',
+    to: 'lips: gap / 100',
+    tests: ['packages/vision/test/faces.test.ts'],
+  },
+  {
+    name: 'a class with a curve of its own is said by that of all',
+    file: 'packages/vision/added.ts',
+    from: 'entry?.curve ?? curve',
+    to: 'curve',
+    tests: ['packages/vision/test/installed.test.ts'],
   },
 ]

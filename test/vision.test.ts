@@ -80,7 +80,7 @@ describe.skipIf(lacking.length > 0)(`with its models, the embedded Rekognition${
     const [face, ...others] = await facesOf(service, photo)
     expect(others).toEqual([])
     expect(Object.keys(face ?? {}).sort()).toEqual(
-      ['BoundingBox', 'Confidence', 'Emotions', 'Landmarks', 'Pose', 'Quality'].sort(),
+      ['BoundingBox', 'Confidence', 'Emotions', 'Landmarks', 'MouthOpen', 'Pose', 'Quality'].sort(),
     )
     expect(face?.BoundingBox).toEqual(box(hopper))
     expect(face?.Confidence).toBeGreaterThan(95)
@@ -88,6 +88,7 @@ describe.skipIf(lacking.length > 0)(`with its models, the embedded Rekognition${
     expect(face?.Landmarks).toHaveLength(30)
     expect(face?.Emotions).toHaveLength(7)
     expect(face?.Emotions?.[0]?.Type).toBe('CALM')
+    expect(face?.MouthOpen).toEqual({ Value: false, Confidence: expect.any(Number) })
     const [plain] = await facesOf(service, photo, [])
     expect(plain?.Emotions).toBeUndefined()
     expect(plain?.Landmarks?.map(({ Type }) => Type).sort()).toEqual(

@@ -110,13 +110,13 @@ const DEFAULT_LANDMARKS = ['eyeLeft', 'eyeRight', 'mouthLeft', 'mouthRight', 'no
 
 /**
  * Rekognition's FaceDetails, with what is computed here and nothing else: no age, gender, smile, glasses, beard,
- * no open eyes or mouth, no gaze.
+ * no open eyes, no gaze, and an open mouth only of faces that show it well.
  *
  * @param attributes those that DetectFaces was asked for
  */
 export function facesOf(sight: Sight, attributes: readonly string[]) {
   const all = attributes.includes('ALL')
-  return sight.faces.map(({ score, box, landmarks, pose, quality, emotions }) => ({
+  return sight.faces.map(({ score, box, landmarks, pose, quality, emotions, lips }) => ({
     BoundingBox: asFractions(box, sight),
     Confidence: confidenceOf('blazeface', score),
     Landmarks: landmarks
@@ -130,7 +130,14 @@ export function facesOf(sight: Sight, attributes: readonly string[]) {
         Confidence: confidenceOf('mini-xception', score),
       })),
     }),
+    ...((all || attributes.includes('MOUTH_OPEN')) && lips !== undefined && { MouthOpen: mouthOf(lips) }),
   }))
+}
+
+/** The curve says how surely it is open. */
+function mouthOf(lips: number): { Value: boolean; Confidence: number } {
+  const open = confidenceOf('facemesh', lips)
+  return { Value: open >= 50, Confidence: Math.max(open, rounded(100 - open)) }
 }
 
 export interface TextDetection {

@@ -7,12 +7,12 @@ import {
   cutOut,
   distinct,
   greys,
-  mirrored,
   type Picture,
   placeIn,
   prepared,
   type Square,
 } from './pixels.ts'
+import { pupilsOf } from './pupils.ts'
 import { classOf, nameOf } from './taxonomy.ts'
 
 /** BlazeFace finds faces, FaceMesh lays 468 points over each, and those say where to look for pupils and expression. */
@@ -26,6 +26,8 @@ export interface Face {
   pose: { yaw: number; pitch: number; roll: number }
   quality: { brightness: number; sharpness: number }
   emotions: { type: string; score: number }[]
+  /** How far the lips are apart, in widths of the mouth; absent where that says too little. */
+  lips?: number
 }
 
 export interface FaceModels {
@@ -85,14 +87,16 @@ const POINTS: Record<string, number[]> = {
   midJawlineRight: [397],
   upperJawlineRight: [454],
 }
-/** The corners of an eye, and whether it is that on the right: the model of the iris knows left ones only. */
-const EYES = [
-  { type: 'leftPupil', corners: [33, 133], isMirrored: false },
-  { type: 'rightPupil', corners: [362, 263], isMirrored: true },
+/** Points at the inner edges of the lips: above and below each other, and in the corners. */
+const LIPS = [
+  [82, 87],
+  [13, 14],
+  [312, 317],
 ] as const
-/** How much wider than the eye its square is, as in MediaPipe, and which of the model's points is the pupil. */
-const AROUND_EYE = 2.3
-const PUPIL = 71
+const MOUTH = [78, 308] as const
+/** Mouths of smaller faces were not looked at, and those of heads that are turned further are judged wrong (MODELS.md). */
+const LEAST_MOUTHED = 60
+const MOST_TURNED = 25
 const FOREHEAD = 10
 const CHIN = 152
 const LEFT_CHEEK = 234
@@ -213,11 +217,11 @@ async function describe(models: FaceModels, picture: Picture, found: Found): Pro
   const [, foreheadY, foreheadZ] = raw(FOREHEAD)
   const [, chinY, chinZ] = raw(CHIN)
   const degrees = 180 / Math.PI
-  const pupils: Face['landmarks'] = []
-  for (const { type, corners, isMirrored } of EYES) {
-    const [x, y] = await pupilOf(models.iris, picture, corners.map(place), isMirrored)
-    pupils.push({ type, x, y })
-  }
+  const yaw = degrees * Math.atan2(rightZ - leftZ, rightX - leftX)
+  const apart = ([a, b]: readonly [number, number]): number =>
+    Math.hypot(raw(a)[0] - raw(b)[0], raw(a)[1] - raw(b)[1])
+  const gap = LIPS.reduce((sum, pair) => sum + apart(pair), 0) / LIPS.length
+  const showsMouth = extent.bottom - extent.top >= LEAST_MOUTHED && Math.abs(yaw) <= MOST_TURNED
   return {
     score: 1 - (1 - found.score) * (1 - meshed),
     box: {
@@ -232,37 +236,17 @@ async function describe(models: FaceModels, picture: Picture, found: Found): Pro
         const mean = (axis: 0 | 1) => own.reduce((sum, point) => sum + point[axis], 0) / own.length
         return { type, x: mean(0), y: mean(1) }
       }),
-      ...pupils,
+      ...(await pupilsOf(models.iris, picture, place)),
     ],
     pose: {
-      yaw: degrees * Math.atan2(rightZ - leftZ, rightX - leftX),
+      yaw,
       pitch: degrees * Math.atan2(foreheadZ - chinZ, chinY - foreheadY),
       roll: degrees * (found.roll + Math.atan2(rightY - leftY, rightX - leftX)),
     },
     quality: qualityOf(cutOut(picture, { ...upright, side: upright.side / 1.3 }, size), size),
     emotions: await emotionsOf(models.emotion, picture, upright),
+    ...(showsMouth && { lips: gap / apart(MOUTH) }),
   }
-}
-
-async function pupilOf(
-  model: Model,
-  picture: Picture,
-  [[leftX, leftY] = [0, 0], [rightX, rightY] = [0, 0]]: [number, number][],
-  isMirrored: boolean,
-): Promise<[number, number]> {
-  const square: Square = {
-    x: (leftX + rightX) / 2,
-    y: (leftY + rightY) / 2,
-    side: AROUND_EYE * Math.hypot(rightX - leftX, rightY - leftY),
-    angle: Math.atan2(rightY - leftY, rightX - leftX),
-  }
-  const { size } = model
-  const rgb = cutOut(picture, square, size)
-  const [points = new Float32Array()] = await model.run(
-    prepared(isMirrored ? mirrored(rgb, size) : rgb, model.input),
-  )
-  const [x = 0, y = 0] = points.subarray(PUPIL * 3)
-  return placeIn(square, size, isMirrored ? size - x : x, y)
 }
 
 async function emotionsOf(model: Model, picture: Picture, square: Square): Promise<Face['emotions']> {
