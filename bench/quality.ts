@@ -5,16 +5,16 @@ import sharp from 'sharp'
 import { decode } from '../local/measure.ts'
 import {
   createVision,
-  facesOf,
   hasModeration,
   labelsOf,
   MOST_SIDE,
-  type Moderation,
   moderationLabelsOf,
   type Picture,
   type Sight,
 } from '../packages/vision/index.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
+import { type Labelled, type Result, row } from './labelled.ts'
+import { confusion, faceScore, LARGE_FACE, matchedFaces, mouths } from './quality-faces.ts'
 
 /**
  * `npm run bench -- quality --pictures FOLDER`: how often labels and faces are right, against what was seen by eye in the
@@ -22,37 +22,10 @@ import { createDecoder } from '../worker/thumbnail.ts'
  * by their SHA-256. Those that the curves of `models.json` were laid on (`seen`) are reported apart, and of the others
  * those by which they were mended (`fit`: the digest begins with an even digit) from the rest (`test`).
  */
-interface Labelled {
-  sha256: string
-  from: string
-  path: string
-  seen?: true
-  /** Kinds that are plainly in the picture, and how many of each. */
-  kinds: Record<string, number>
-  /** Kinds that may be said or not: small, cut off, or a matter of words. */
-  unclear?: string[]
-  faces?: { box: Corners; expression?: string }[]
-  unclearFaces?: Corners[]
-}
-
-/** Left, top, right and bottom as fractions of the picture's sides. */
-type Corners = [number, number, number, number]
-
-interface Result {
-  labelled: Labelled
-  sight: Sight
-  /** Where its model is installed. */
-  moderation?: Moderation
-}
-
 const LABELS = join(import.meta.dirname, '../packages/vision/quality/labels.jsonl')
 const CONFIDENCES = [55, 80]
 /** 50 is where DetectModerationLabels begins if it is not asked for more or less. */
 const MODERATION_CONFIDENCES = [50, 80]
-/** Pixels of height in the picture as the models get it. */
-const LARGE_FACE = 40
-/** A face that is found is the one in the picture where they agree by so much; boxes drawn by hand are rough. */
-const SAME_FACE = 0.3
 
 export async function quality(folders: readonly string[]): Promise<object[]> {
   const labelled: Labelled[] = readFileSync(LABELS, 'utf8')
@@ -103,6 +76,10 @@ export async function quality(folders: readonly string[]): Promise<object[]> {
       { set, ...faceScore(own, LARGE_FACE) },
     ])
     console.table(confusion(results))
+    for (const [set, own] of Object.entries(sets)) {
+      console.log(`Mouths, ${set}:`)
+      console.table(mouths(own))
+    }
     console.log(
       `Wrong labels from ${CONFIDENCES[0]} on, for a moderator from ${MODERATION_CONFIDENCES[0]} on, and faces:`,
     )
@@ -149,74 +126,6 @@ function labelScore(results: Result[], confidence: number, isMeant: (kind: strin
   }
   const which = isMeant('Person') ? (isMeant('Car') ? 'all kinds' : 'people') : 'other kinds'
   return row(`labels ≥ ${confidence}, ${which}`, results.length, right, wrong, present)
-}
-
-interface MatchedFace {
-  expression?: string | undefined
-  said?: string | undefined
-  height: number
-  is: 'right' | 'wrong' | 'missed'
-}
-
-/** Each face that is found with the one in the picture that it agrees with; those of which it is unclear are left out. */
-function matchedFaces({ labelled: { faces = [], unclearFaces = [] }, sight }: Result): MatchedFace[] {
-  const open = new Set(faces)
-  const matched: MatchedFace[] = []
-  for (const { BoundingBox, Emotions = [] } of facesOf(sight, ['ALL'])) {
-    const { Left, Top, Width, Height } = BoundingBox
-    const found: Corners = [Left, Top, Left + Width, Top + Height]
-    const [best] = [...open]
-      .map((face) => ({ face, agreement: agreement(face.box, found) }))
-      .filter(({ agreement }) => agreement >= SAME_FACE)
-      .sort((a, b) => b.agreement - a.agreement)
-    const height = Height * sight.height
-    if (best !== undefined) {
-      open.delete(best.face)
-      matched.push({ height, is: 'right', said: Emotions[0]?.Type, expression: best.face.expression })
-    } else if (!unclearFaces.some((box) => agreement(box, found) >= SAME_FACE))
-      matched.push({ height, is: 'wrong' })
-  }
-  for (const { box } of open) matched.push({ height: (box[3] - box[1]) * sight.height, is: 'missed' })
-  return matched
-}
-
-function faceScore(results: Result[], leastHeight: number) {
-  const faces = results.flatMap(matchedFaces).filter(({ height }) => height >= leastHeight)
-  const [right = 0, wrong = 0, missed = 0] = (['right', 'wrong', 'missed'] as const).map(
-    (what) => faces.filter(({ is }) => is === what).length,
-  )
-  const what = leastHeight > 0 ? `faces from ${leastHeight} px of height on` : 'all faces'
-  return row(what, results.length, right, wrong, right + missed)
-}
-
-const row = (what: string, pictures: number, right: number, wrong: number, present: number) => ({
-  what,
-  pictures,
-  right,
-  wrong,
-  precision: share(right, right + wrong),
-  present,
-  recall: share(right, present),
-})
-const share = (part: number, whole: number): number | string =>
-  whole === 0 ? '–' : Number((part / whole).toFixed(3))
-
-function agreement(a: Corners, b: Corners): number {
-  const shared =
-    Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0])) *
-    Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]))
-  const area = ([left, top, right, bottom]: Corners): number => (right - left) * (bottom - top)
-  return shared / (area(a) + area(b) - shared)
-}
-
-/** What is said of the faces whose expression is plain: a row for each expression, a column for what is said. */
-function confusion(results: Result[]): Record<string, Record<string, number>> {
-  const table: Record<string, Record<string, number>> = {}
-  for (const { expression, said } of results.flatMap(matchedFaces)) {
-    if (expression === undefined || said === undefined) continue
-    table[expression] = { ...table[expression], [said]: (table[expression]?.[said] ?? 0) + 1 }
-  }
-  return table
 }
 
 function wrongIn(result: Result): string[] {

@@ -10,7 +10,7 @@ interface Labelled {
   path: string
   kinds: Record<string, number>
   unclear?: string[]
-  faces?: { box: number[] }[]
+  faces?: { box: number[]; mouth?: string }[]
   unclearFaces?: number[][]
 }
 
@@ -47,4 +47,6 @@ it('faces that are labelled lie in their picture', () => {
       expect(right).toBeGreaterThan(left)
       expect(bottom).toBeGreaterThan(top)
     }
+  const mouths = labelled.flatMap(({ faces = [] }) => faces.flatMap(({ mouth }) => mouth ?? []))
+  expect(new Set(mouths)).toEqual(new Set(['open', 'closed']))
 })
