@@ -1,0 +1,117 @@
+# Top to bottom: is it well, how many come and end, how long it takes, what waits, and the functions.
+locals {
+  # FAILURE_CODES of shared/image.ts
+  failure_codes = [
+    "CORRUPT_IMAGE", "UNSUPPORTED_FORMAT", "IMAGE_TOO_SMALL", "TOO_MANY_PIXELS", "ORIGINAL_MISSING", "ANALYSIS_REFUSED",
+    "EXHAUSTED",
+  ]
+
+  alarm_arns = concat(
+    [for alarm in aws_cloudwatch_metric_alarm.pipeline : alarm.arn],
+    [for alarm in aws_cloudwatch_metric_alarm.dead_letters : alarm.arn],
+    [for alarm in aws_cloudwatch_metric_alarm.function_errors : alarm.arn],
+    aws_cloudwatch_metric_alarm.oldest_job[*].arn,
+    aws_cloudwatch_metric_alarm.api_errors[*].arn,
+  )
+
+  # Each metric: namespace, name, dimensions by name and value, and what else than the graph's own is shown of it.
+  own_graphs = [for graph in [
+    {
+      title = "Images"
+      stat  = "Sum"
+      metrics = [
+        [var.name, "Accepted", "service", "api"],
+        [var.name, "Completed", "service", "worker"],
+        [var.name, "Failed", "service", "worker"],
+        [var.name, "Exhausted", "service", "sweeper"],
+      ]
+    },
+    {
+      title   = "Failures by code"
+      stat    = "Sum"
+      metrics = [for code in local.failure_codes : [var.name, "Failed", "service", "worker", "code", code]]
+    },
+    {
+      title = "From submission to end, and the work of it, in milliseconds"
+      stat  = "p50"
+      metrics = [
+        [var.name, "TotalMs", "service", "worker"],
+        [var.name, "TotalMs", "service", "worker", { stat = "p99" }],
+        [var.name, "WorkMs", "service", "worker"],
+        [var.name, "WorkMs", "service", "worker", { stat = "p99" }],
+      ]
+    },
+    {
+      title   = "Longest wait of an image that is taken up, in seconds"
+      stat    = "Maximum"
+      metrics = [[var.name, "ImageAge", "service", "worker"]]
+    },
+    {
+      title = "Attempts that do not end"
+      stat  = "Sum"
+      metrics = [
+        for metric in ["AttemptsFailed", "Throttled", "OutOfTime", "Held"] : [var.name, metric, "service", "worker"]
+      ]
+    },
+  ] : graph if var.metrics]
+
+  graphs = concat(local.own_graphs, [
+    {
+      title = "Jobs"
+      stat  = "Maximum"
+      metrics = [
+        ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", local.jobs],
+        ["AWS/SQS", "ApproximateNumberOfMessagesNotVisible", "QueueName", local.jobs],
+        ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", local.jobs_dead],
+      ]
+    },
+    {
+      title   = "Age of the oldest job in seconds"
+      stat    = "Maximum"
+      metrics = [["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", local.jobs]]
+    },
+    {
+      title   = "Errors of functions"
+      stat    = "Sum"
+      metrics = [for function in values(local.functions) : ["AWS/Lambda", "Errors", "FunctionName", function]]
+    },
+    {
+      title   = "Duration of functions in milliseconds"
+      stat    = "p99"
+      metrics = [for function in values(local.functions) : ["AWS/Lambda", "Duration", "FunctionName", function]]
+    },
+    {
+      title = "Requests"
+      stat  = "Sum"
+      metrics = [
+        for metric in ["Count", "4XXError", "5XXError"] :
+        ["AWS/ApiGateway", metric, "ApiName", var.name, "Stage", local.stage]
+      ]
+    },
+  ])
+}
+
+resource "aws_cloudwatch_dashboard" "images" {
+  count          = var.compat.alarms ? 1 : 0
+  dashboard_name = "${var.name}-${local.region}"
+  dashboard_body = jsonencode({
+    widgets = concat(
+      [{
+        type       = "alarm"
+        x          = 0
+        y          = 0
+        width      = 24
+        height     = 3
+        properties = { title = "Alarms", alarms = local.alarm_arns }
+      }],
+      [for index, graph in local.graphs : {
+        type       = "metric"
+        x          = index % 2 * 12
+        y          = 3 + floor(index / 2) * 6
+        width      = 12
+        height     = 6
+        properties = { title = graph.title, metrics = graph.metrics, region = local.region, period = 300, stat = graph.stat }
+      }],
+    )
+  })
+}
