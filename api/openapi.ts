@@ -524,8 +524,9 @@ const BINARY = { type: 'string', format: 'binary' }
 
 const HEADERS = {
   'X-Request-Id': {
-    description: 'Names this request in the log; `instance` of a problem has it too.',
-    schema: { type: 'string', format: 'uuid' },
+    description:
+      'Names this request in the log; `instance` of a problem has it too. A request may have one of its own, which the log then has beside it.',
+    schema: { type: 'string', pattern: '^[A-Za-z0-9_=-]{1,64}$' },
   },
   Location: {
     description: 'Where the image is; it may be relative to this request.',
