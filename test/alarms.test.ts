@@ -1,9 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { missing } from '../build/terraform.ts'
+import { FAILURE_CODES } from '../shared/image.ts'
 import { METRICS } from '../shared/log.ts'
 import { ALARMS, goesOff, type Point, pointsOf } from './simulation/alarms.ts'
 import { play, preparePictures, type Scenario } from './simulation/scenario.ts'
+import { renderPlans } from './terraform.ts'
+import { skipped } from './tools.ts'
 
 /** The project's own functions in virtual time; CloudWatch's metrics from the lines that they really write. */
 
@@ -127,5 +131,36 @@ describe('metrics', () => {
   it('each alarm has its line in the runbook', () => {
     const runbook = readFileSync(join(import.meta.dirname, '../infrastructure/README.md'), 'utf8')
     expect(Object.keys(ALARMS).filter((name) => !runbook.includes(`| ${name} |`))).toEqual([])
+  })
+})
+
+const lacking = missing()
+describe.skipIf(lacking.length > 0)(`the dashboard${skipped(lacking)}`, () => {
+  it('draws metrics that a function writes, every failure’s code, and every alarm', async () => {
+    const plans = await renderPlans()
+    const { dashboard_body } = plans.defaults.get('aws_cloudwatch_dashboard.images[0]')
+    const { widgets } = JSON.parse(dashboard_body as string) as {
+      widgets: { type: string; properties: { metrics?: string[][]; alarms?: string[] } }[]
+    }
+    const drawn = widgets.flatMap(({ properties }) => properties.metrics ?? [])
+    const own = drawn.filter(([namespace]) => namespace === 'image-analyzer')
+    expect(own.length).toBeGreaterThan(10)
+    expect(own.filter(([, name = '']) => !Object.hasOwn(METRICS, name))).toEqual([])
+    expect(own.map((metric) => metric[5]).filter((code) => typeof code === 'string')).toEqual([
+      ...FAILURE_CODES,
+    ])
+    const others = drawn.filter(([namespace]) => namespace !== 'image-analyzer')
+    expect(new Set(others.map(([namespace, name]) => `${namespace} ${name}`))).toEqual(
+      new Set([
+        ...['ApproximateNumberOfMessagesVisible', 'ApproximateNumberOfMessagesNotVisible'].map(
+          (name) => `AWS/SQS ${name}`,
+        ),
+        ...['AWS/SQS ApproximateAgeOfOldestMessage', 'AWS/Lambda Errors', 'AWS/Lambda Duration'],
+        ...['Count', '4XXError', '5XXError'].map((name) => `AWS/ApiGateway ${name}`),
+      ]),
+    )
+    const alarms = plans.defaults.ofType('aws_cloudwatch_metric_alarm')
+    expect(widgets[0]?.properties.alarms).toHaveLength(alarms.length)
+    expect(alarms.length).toBeGreaterThan(9)
   })
 })

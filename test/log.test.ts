@@ -4,12 +4,13 @@ import { join } from 'node:path'
 import { Logger } from '@aws-lambda-powertools/logger'
 import { InternalServerError, ThrottlingException } from '@aws-sdk/client-rekognition'
 import type { SQSEvent } from 'aws-lambda'
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { type ApiDeps, buildApp } from '../api/app.ts'
 import { LINES, type Log, METRICS } from '../shared/log.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
-import { lambdaContext, startTestSystem, type TestSystem } from './context.ts'
+import { lambdaContext, startTestSystem, type TestSystem, until } from './context.ts'
+import { ownTime } from './own-time.ts'
 import { type Point, pointsOf } from './simulation/alarms.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -148,6 +149,11 @@ describe('the log of an image', () => {
 })
 
 describe('the log of an attempt', () => {
+  const inOwnTime = () => {
+    const before = { ...system.worker }
+    onTestFinished(() => void Object.assign(system.worker, before))
+    return ownTime(system)
+  }
   const refusing = (error: Error): Partial<WorkerDeps> => ({
     rekognition: { send: () => Promise.reject(error) } as unknown as WorkerDeps['rekognition'],
     // Not what another test has found out about the same bytes.
@@ -171,26 +177,37 @@ describe('the log of an attempt', () => {
 
   it('that is throttled says that the image waits for the quota', async () => {
     const submitted = await submit()
-    await work(refusing(new ThrottlingException(answer)), undefined, 500)
+    inOwnTime()
+    await work(refusing(new ThrottlingException(answer)), undefined, 1_500)
     expect(line('waits for quota')).toMatchObject(about(submitted))
     expect(system.trouble.splice(0)).toEqual([])
   })
 
-  it('that the end of the time breaks off says so', async () => {
+  it.each([
+    ['that the end of the time breaks off says so', true, 'out of time'],
+    ['that does not end at all is an error of its image', false, 'attempt failed'],
+  ])('%s', async (_, ends, event) => {
     const submitted = await submit()
+    const time = inOwnTime()
+    let begun: true | undefined
     const render: WorkerDeps['render'] = (_bytes, _source, { signal } = {}) =>
-      new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)))
-    await work({ render }, undefined, 500)
-    expect(line('out of time')).toMatchObject(about(submitted))
-  })
-
-  it('that does not end at all is an error of its image', async () => {
-    const { imageId } = await submit()
-    await work({ render: () => new Promise(() => {}) }, undefined, 500)
-    expect(line('attempt failed')).toMatchObject({
-      imageId,
-      error: expect.objectContaining({ name: 'Hung' }),
+      new Promise((_resolve, reject) => {
+        begun = true
+        if (ends) signal?.addEventListener('abort', () => reject(signal.reason))
+      })
+    const worked = work({ render }, undefined, 1_500)
+    await until('it is at the pixels', async () => begun)
+    // A fifth of the time before its end, and a fifteenth.
+    time.pass(ends ? 1_200 : 1_400)
+    await worked
+    expect(eventsOf(submitted.imageId)).toEqual(['accepted', 'claimed', event])
+    expect(line(event)).toMatchObject({
+      imageId: submitted.imageId,
+      messageId: expect.any(String),
+      receives: 1,
     })
+    if (ends) expect(line(event)).toMatchObject(about(submitted))
+    else expect(line(event)).toMatchObject({ error: expect.objectContaining({ name: 'Hung' }) })
   })
 
   it('of another worker, a replaced run and a lost outcome are told apart', async () => {

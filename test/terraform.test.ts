@@ -40,8 +40,6 @@ import { type Copy, copyModule, missing, type Outcome, onPath, planAgain } from 
 import { startRekognition } from '../local/rekognition-port.ts'
 import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from '../local/resources.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
-import { FAILURE_CODES } from '../shared/image.ts'
-import { METRICS } from '../shared/log.ts'
 import { Plan, type Plans, RENDERED, renderPlans } from './terraform.ts'
 import { freePort, skipped } from './tools.ts'
 import { until } from './until.ts'
@@ -267,33 +265,6 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
   it('tells the worker whether previews are wanted', () => {
     const isOn = (plan: Plan) => readWorkerConfig(environmentOf(plan, 'worker')).PREVIEW
     expect([isOn(plans.defaults), isOn(plans.frugal)]).toEqual([true, false])
-  })
-
-  it('draws and watches metrics that somebody writes, and every failure’s code', () => {
-    const { dashboard_body } = plans.defaults.get('aws_cloudwatch_dashboard.images[0]')
-    const { widgets } = JSON.parse(dashboard_body as string) as {
-      widgets: { type: string; properties: { metrics?: string[][]; alarms?: string[] } }[]
-    }
-    const drawn = widgets.flatMap(({ properties }) => properties.metrics ?? [])
-    const own = drawn.filter(([namespace]) => namespace === 'image-analyzer')
-    expect(own.length).toBeGreaterThan(10)
-    expect(own.filter(([, name = '']) => !Object.hasOwn(METRICS, name))).toEqual([])
-    expect(own.map((metric) => metric[5]).filter((code) => typeof code === 'string')).toEqual([
-      ...FAILURE_CODES,
-    ])
-    const others = drawn.filter(([namespace]) => namespace !== 'image-analyzer')
-    expect(new Set(others.map(([namespace, name]) => `${namespace} ${name}`))).toEqual(
-      new Set([
-        ...['ApproximateNumberOfMessagesVisible', 'ApproximateNumberOfMessagesNotVisible'].map(
-          (name) => `AWS/SQS ${name}`,
-        ),
-        ...['AWS/SQS ApproximateAgeOfOldestMessage', 'AWS/Lambda Errors', 'AWS/Lambda Duration'],
-        ...['Count', '4XXError', '5XXError'].map((name) => `AWS/ApiGateway ${name}`),
-      ]),
-    )
-    const alarms = plans.defaults.ofType('aws_cloudwatch_metric_alarm')
-    expect(widgets[0]?.properties.alarms).toHaveLength(alarms.length)
-    expect(alarms.length).toBeGreaterThan(9)
   })
 
   it('tells the API what callers may ask for', () => {

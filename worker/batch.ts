@@ -176,12 +176,17 @@ export async function processBatch(
 /** A job of the batch, in a message. */
 interface Taken {
   job: Job
+  /** Whether the log has it why the job is not settled. */
+  said?: boolean
   messageId: string
   receives: number
 }
 
 /** Once for each job that is not settled. */
-function sayWhy({ log }: WorkerDeps, { job, messageId, receives }: Taken, error: unknown): void {
+function sayWhy({ log }: WorkerDeps, taken: Taken, error: unknown): void {
+  if (taken.said) return
+  taken.said = true
+  const { job, messageId, receives } = taken
   const { imageId, epoch } = job
   const postponed = error instanceof Postponed ? error : undefined
   const cause = postponed === undefined ? error : postponed.cause
