@@ -182,6 +182,28 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     expect(new URL(page.url()).pathname).toBe('/')
   })
 
+  it('shows a sharp picture on a card where the screen has two pixels for one, and a thumbnail where there is none', async () => {
+    const plain = await start({ PREVIEW: 'off' })
+    onTestFinished(() => plain.stop())
+    const width = (page: Page, wanted: number) =>
+      page.waitForFunction(
+        (pixels) => document.querySelector<HTMLImageElement>('.card img')?.naturalWidth === pixels,
+        wanted,
+      )
+    for (const [of, deviceScaleFactor, wanted] of [
+      [seeing, 1, 128],
+      [seeing, 2, 512],
+      [plain, 2, 128],
+    ] as const) {
+      const page = await open(of, { deviceScaleFactor })
+      await choose(page, PHOTO)
+      await phase(page, 'grace-hopper.jpg', 'completed')
+      await width(page, wanted)
+      await page.reload()
+      await width(page, wanted)
+    }
+  })
+
   it('draws boxes where they belong, and shows faces, moderation and text', async () => {
     const body = readFileSync(PHOTO)
     await fetch(`${seeing.url}/images?analyses=labels,faces,moderation,text&filename=seen.jpg`, {

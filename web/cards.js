@@ -10,6 +10,7 @@ import { actionsFor } from './actions.js'
 import { pictureUrl, token } from './server.js'
 import {
   deletions,
+  hasResults,
   isOnServer,
   listChanges,
   listed,
@@ -107,18 +108,31 @@ function chip(label) {
   )
 }
 
+/** A thumbnail has 128 pixels for the 104 of a card, which is too few for a screen with this many to each of them. */
+const SOFT_FROM = 1.5
+
 /** @param {Photo} photo @param {HTMLImageElement} image */
-async function renderThumbnail({ key, phase, preview }, image) {
-  const name = phase === 'completed' ? `thumbnail ${key}` : (preview ?? '')
+async function renderThumbnail({ key, phase, preview, record }, image) {
+  // Lists do not say whether there is a preview.
+  const mayBeSharper = devicePixelRatio >= SOFT_FROM && (record?.preview || !hasResults(record))
+  /** @type {'/preview' | '/thumbnail'} */
+  let part = mayBeSharper ? '/preview' : '/thumbnail'
+  const name = phase === 'completed' ? key + part : (preview ?? '')
   if (!name || image.dataset['source'] === name) return
   image.dataset['source'] = name
   const show = async () => {
-    const source = phase === 'completed' ? await pictureUrl(key, '/thumbnail') : name
+    const source = phase === 'completed' ? await pictureUrl(key, part) : name
     if (image.dataset['source'] !== name) return
+    if (!source && part === '/preview') return showThumbnail()
     image.src = source
     image.hidden = !source
   }
+  const showThumbnail = () => {
+    part = '/thumbnail'
+    show()
+  }
   image.onerror = () => {
+    if (phase === 'completed' && part === '/preview') return showThumbnail()
     image.hidden = true
     // A URL that was asked for with a token is good for some minutes, and a card may be scrolled to after that.
     if (token && !image.dataset['again']) show()
