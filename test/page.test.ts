@@ -186,10 +186,9 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     const plain = await start({ PREVIEW: 'off' })
     onTestFinished(() => plain.stop())
     const width = (page: Page, wanted: number) =>
-      page.waitForFunction(
-        (pixels) => document.querySelector<HTMLImageElement>('.card img')?.naturalWidth === pixels,
-        wanted,
-      )
+      expect
+        .poll(() => page.evaluate(() => document.querySelector<HTMLImageElement>('.card img')?.naturalWidth))
+        .toBe(wanted)
     for (const [of, deviceScaleFactor, wanted] of [
       [seeing, 1, 128],
       [seeing, 2, 512],
