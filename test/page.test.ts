@@ -240,6 +240,18 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     }
   })
 
+  it('says that moderation and text were not looked for where no model does, rather than that there is none', async () => {
+    await fetch(`${system.url}/images?analyses=labels,moderation,text&filename=unseen.jpg`, {
+      ...{ method: 'POST', headers: { 'content-type': 'image/jpeg' }, body: readFileSync(PHOTO) },
+    })
+    const page = await open(system)
+    await phase(page, 'unseen.jpg', 'completed')
+    await card(page, 'unseen.jpg').locator('.open').click()
+    const sentence = page.locator('#panel').getByText('Not looked for: no model for this is used here.')
+    await expect.poll(() => sentence.count()).toBe(2)
+    expect(await page.locator('#panel').innerText()).not.toMatch(/Nothing that would|No text was/)
+  })
+
   it('shows a WebP that EXIF turns upright, so that boxes fit, from the file and from the list', async () => {
     const upright = await (await quarters(160, 120)).png().toBuffer()
     const buffer = await sharp(await sharp(upright).rotate(270).toBuffer())

@@ -310,8 +310,8 @@ function panelSections(photo) {
   if (record?.rekognitionLabels) sections.push(labelSection(record.rekognitionLabels))
   if (record?.rekognitionFaces) sections.push(faceSection(record.rekognitionFaces, isStandIn(record)))
   if (record?.rekognitionModerationLabels)
-    sections.push(moderationSection(record.rekognitionModerationLabels))
-  if (record?.rekognitionTextDetections) sections.push(textSection(linesOf(record)))
+    sections.push(moderationSection(record.rekognitionModerationLabels, record.moderationModelVersion))
+  if (record?.rekognitionTextDetections) sections.push(textSection(linesOf(record), record.textModelVersion))
   if (phase === 'completed' && !hasResults(record)) {
     sections.push(h('p', { className: 'muted' }, 'Loading the results…'))
   }
@@ -422,13 +422,22 @@ function faceSection(faces, standIn) {
   )
 }
 
-/** @param {ModerationLabel[]} labels */
-function moderationSection(labels) {
+/**
+ * The stand-in has no model for it: to have found nothing means nothing then.
+ *
+ * @param {string | undefined} version @param {string} nothing
+ */
+const noneBy = (version, nothing) =>
+  version === 'stand-in' ? 'Not looked for: no model for this is used here.' : nothing
+
+/** @param {ModerationLabel[]} labels @param {string | undefined} version */
+function moderationSection(labels, version) {
   return h(
     'section',
     {},
     heading('Moderation', labels.length),
-    labels.length === 0 && h('p', { className: 'muted' }, 'Nothing that would need a moderator.'),
+    labels.length === 0 &&
+      h('p', { className: 'muted' }, noneBy(version, 'Nothing that would need a moderator.')),
     h(
       'ul',
       { className: 'rows' },
@@ -439,13 +448,13 @@ function moderationSection(labels) {
   )
 }
 
-/** @param {TextDetection[]} lines */
-function textSection(lines) {
+/** @param {TextDetection[]} lines @param {string | undefined} version */
+function textSection(lines, version) {
   return h(
     'section',
     {},
     heading('Text', lines.length),
-    lines.length === 0 && h('p', { className: 'muted' }, 'No text was found.'),
+    lines.length === 0 && h('p', { className: 'muted' }, noneBy(version, 'No text was found.')),
     h(
       'ul',
       { className: 'rows' },
