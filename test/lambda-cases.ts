@@ -248,6 +248,14 @@ export function lambdaCases(load: Load): void {
         ])
       })
 
+      it('names a request as the gateway does', async () => {
+        const asked = event('GET', '/nowhere') as ReturnType<typeof restEvent>
+        const { requestId } = asked.requestContext
+        const answer = await call(asked)
+        expect(header(answer, 'x-request-id')).toBe(requestId)
+        expect(JSON.parse(answer.body).instance.endsWith(`:${requestId}`)).toBe(true)
+      })
+
       it('says where the image is, also to a request with a slash at its end', async () => {
         const accepted = await call(event('POST', '/images/', 'image/png', picture))
         expect(accepted.statusCode, accepted.body).toBe(202)
