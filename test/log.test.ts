@@ -120,8 +120,8 @@ describe('the log of an image', () => {
   it('has the code of a failure, the retry of it and the deletion', async () => {
     const { imageId, requestId } = await submit(photo.subarray(0, 30_000))
     await system.work()
-    expect(line('failed')).toMatchObject({ imageId, requestId, attempt: 1, code: 'CORRUPT_IMAGE' })
-    expect(line('announced')).toMatchObject({ imageId, outcome: 'failed' })
+    expect(line('failed', imageId)).toMatchObject({ requestId, attempt: 1, code: 'CORRUPT_IMAGE' })
+    expect(line('announced', imageId)).toMatchObject({ outcome: 'failed' })
     const retry = await ask(`/images/${imageId}/retry`, { method: 'POST' })
     expect(line('retried')).toMatchObject({ imageId, epoch: 2, requestId: retry.headers.get('x-request-id') })
     const batch = await system.receiveJobs()
@@ -167,9 +167,9 @@ describe('the log of an attempt', () => {
 
   it('that fails names the image, the request and the error', async () => {
     const submitted = await submit()
-    expect((await work(refusing(new InternalServerError(answer)))).batchItemFailures).toHaveLength(1)
+    await work(refusing(new InternalServerError(answer)))
     expect(eventsOf(submitted.imageId)).toEqual(['accepted', 'claimed', 'attempt failed'])
-    expect(line('attempt failed')).toMatchObject({
+    expect(line('attempt failed', submitted.imageId)).toMatchObject({
       ...about(submitted),
       error: expect.objectContaining({ name: 'InternalServerError' }),
     })
@@ -179,8 +179,8 @@ describe('the log of an attempt', () => {
     const submitted = await submit()
     inOwnTime()
     await work(refusing(new ThrottlingException(answer)), undefined, 1_500)
-    expect(line('waits for quota')).toMatchObject(about(submitted))
-    expect(system.trouble.splice(0)).toEqual([])
+    expect(line('waits for quota', submitted.imageId)).toMatchObject(about(submitted))
+    expect(system.trouble).toEqual([])
   })
 
   it.each([
@@ -201,13 +201,40 @@ describe('the log of an attempt', () => {
     time.pass(ends ? 1_200 : 1_400)
     await worked
     expect(eventsOf(submitted.imageId)).toEqual(['accepted', 'claimed', event])
-    expect(line(event)).toMatchObject({
+    expect(line(event, submitted.imageId)).toMatchObject({
       imageId: submitted.imageId,
       messageId: expect.any(String),
       receives: 1,
     })
-    if (ends) expect(line(event)).toMatchObject(about(submitted))
-    else expect(line(event)).toMatchObject({ error: expect.objectContaining({ name: 'Hung' }) })
+    if (ends) expect(line(event, submitted.imageId)).toMatchObject(about(submitted))
+    else
+      expect(line(event, submitted.imageId)).toMatchObject({
+        error: expect.objectContaining({ name: 'Hung' }),
+      })
+  })
+
+  it('that ends after all, when its batch has already given it back, is told of once', async () => {
+    const submitted = await submit()
+    const time = inOwnTime()
+    let fail: ((error: Error) => void) | undefined
+    const render: WorkerDeps['render'] = () =>
+      new Promise((_, reject) => {
+        fail = reject
+      })
+    const sqs = {
+      send: async () => {
+        fail?.(new Error('late'))
+        await until(
+          'it is let go',
+          async () => (await system.item(submitted.imageId))['leaseUntil'] === 0 || undefined,
+        )
+      },
+    } as unknown as WorkerDeps['sqs']
+    const worked = work({ render, sqs }, undefined, 1_500)
+    await until('it is at the pixels', async () => fail && true)
+    time.pass(1_400)
+    await worked
+    expect(eventsOf(submitted.imageId)).toEqual(['accepted', 'claimed', 'attempt failed'])
   })
 
   it('of another worker, a replaced run and a lost outcome are told apart', async () => {
@@ -316,8 +343,9 @@ describe('in a function', () => {
       const body = new FormData()
       body.set('image', new File([photo], 'two\r\nlines\u2028.jpg'))
       const app = buildApp({ ...system.api, log: logOf('api') })
-      expect((await app.request('/images', { method: 'POST', body })).status).toBe(202)
-      await work({ log: logOf('worker'), analysisSource: 'of its own' })
+      const answer = await app.request('/images', { method: 'POST', body })
+      const { imageId } = (await answer.json()) as { imageId: string }
+      await work({ log: logOf('worker'), analysisSource: 'of its own' }, jobOf(imageId))
     } finally {
       write.mockRestore()
     }
@@ -339,12 +367,29 @@ describe('in a function', () => {
     ])
   })
 
+  it('a request that is sent again counts once', async () => {
+    const points: Point[] = []
+    const take = (_message: string, extra: Record<string, unknown>) =>
+      points.push(...pointsOf(0, 'api', extra))
+    const log = { info: take, warn: take, error: take, namespace: 'image-analyzer' }
+    const app = buildApp({ ...system.api, log })
+    for (let time = 0; time < 2; time += 1) {
+      const headers = { 'content-type': 'image/jpeg', 'idempotency-key': 'counted' }
+      await app.request('/images', { method: 'POST', headers, body: new Uint8Array(photo) })
+      await system.work()
+    }
+    expect(points.map(({ name, value }) => [name, value])).toEqual([
+      ['Accepted', 1],
+      ['BytesIn', photo.length],
+    ])
+  })
+
   it('a failure is counted under its code as well', async () => {
     const points: Point[] = []
     const take = (_message: string, extra: Record<string, unknown>) =>
       points.push(...pointsOf(0, 'worker', extra))
-    await submit(photo.subarray(0, 20_000))
-    await work({ log: { info: take, warn: take, error: take, namespace: 'image-analyzer' } })
+    const { imageId } = await submit(photo.subarray(0, 20_000))
+    await work({ log: { info: take, warn: take, error: take, namespace: 'image-analyzer' } }, jobOf(imageId))
     expect(points.filter(({ name, value }) => name === 'Failed' && value === 1)).toMatchObject([
       { dimensions: { service: 'worker' } },
       { dimensions: { service: 'worker', code: 'CORRUPT_IMAGE' } },
