@@ -73,3 +73,8 @@ export function mouths(results: Result[]): object {
   const columns = (is: string) => ({ 'said open': count(is, true), 'said closed': count(is, false) })
   return { open: columns('open'), closed: columns('closed') }
 }
+
+export const isMouthWrong = ({ label, face }: MatchedFace): boolean =>
+  label?.mouth !== undefined &&
+  face?.MouthOpen !== undefined &&
+  face.MouthOpen.Value !== (label.mouth === 'open')

@@ -14,7 +14,7 @@ import {
 } from '../packages/vision/index.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { type Labelled, type Result, row } from './labelled.ts'
-import { confusion, faceScore, LARGE_FACE, matchedFaces, mouths } from './quality-faces.ts'
+import { confusion, faceScore, isMouthWrong, LARGE_FACE, matchedFaces, mouths } from './quality-faces.ts'
 
 /**
  * `npm run bench -- quality --pictures FOLDER`: how often labels and faces are right, against what was seen by eye in the
@@ -140,7 +140,10 @@ function wrongIn(result: Result): string[] {
   const alarms = alarmsIn(result, MODERATION_CONFIDENCES[0] ?? 0).map(
     ({ Name, Confidence }) => `${name}: ${Name} ${Confidence.toFixed(0)}`,
   )
-  return [...labels, ...faces, ...alarms]
+  const mouths = matchedFaces(result)
+    .filter(isMouthWrong)
+    .map(({ label, height }) => `${name}: ${label?.mouth} mouth said otherwise, ${height.toFixed(0)} px`)
+  return [...labels, ...faces, ...alarms, ...mouths]
 }
 
 const alarmsIn = ({ moderation }: Result, confidence: number) =>
