@@ -12,6 +12,26 @@ locals {
   )
 }
 
+# Whom the alarms tell.
+locals {
+  alarm_actions = concat(var.alarm_actions, aws_sns_topic.alarms[*].arn)
+}
+
+#trivy:ignore:AWS-0095 CloudWatch cannot publish to a topic with AWS's own key
+resource "aws_sns_topic" "alarms" {
+  #checkov:skip=CKV_AWS_26: CloudWatch cannot publish to a topic that is encrypted with AWS's own key, and it tells names of alarms only
+  count = var.alarm_email == null ? 0 : 1
+  name  = "${var.name}-alarms"
+}
+
+# AWS asks the address first whether it wants them.
+resource "aws_sns_topic_subscription" "alarms" {
+  count     = var.alarm_email == null ? 0 : 1
+  topic_arn = aws_sns_topic.alarms[0].arn
+  protocol  = "email"
+  endpoint  = var.alarm_email
+}
+
 # Somebody should look: an image that was given up, or an event that nobody took. README.md says what to do.
 resource "aws_cloudwatch_metric_alarm" "dead_letters" {
   for_each            = var.compat.alarms ? local.dead_letter_queues : {}
@@ -26,8 +46,8 @@ resource "aws_cloudwatch_metric_alarm" "dead_letters" {
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
   treat_missing_data  = "notBreaching"
-  alarm_actions       = var.alarm_actions
-  ok_actions          = var.alarm_actions
+  alarm_actions       = local.alarm_actions
+  ok_actions          = local.alarm_actions
 }
 
 # More comes in than the workers, or Rekognition's quota, can take; or nothing is taken at all. The metric leaves out
@@ -45,8 +65,8 @@ resource "aws_cloudwatch_metric_alarm" "oldest_job" {
   comparison_operator = "GreaterThanThreshold"
   threshold           = local.visibility_timeout
   treat_missing_data  = "notBreaching"
-  alarm_actions       = var.alarm_actions
-  ok_actions          = var.alarm_actions
+  alarm_actions       = local.alarm_actions
+  ok_actions          = local.alarm_actions
 }
 
 # By our own metrics (shared/log.ts), and of a function that is not called. test/alarms.test.ts makes each of them go off,
@@ -71,8 +91,8 @@ resource "aws_cloudwatch_metric_alarm" "pipeline" {
   evaluation_periods  = each.value.periods
   datapoints_to_alarm = each.value.breaching
   treat_missing_data  = each.value.missing
-  alarm_actions       = var.alarm_actions
-  ok_actions          = var.alarm_actions
+  alarm_actions       = local.alarm_actions
+  ok_actions          = local.alarm_actions
 
   dynamic "metric_query" {
     for_each = each.value.metrics
@@ -115,8 +135,8 @@ resource "aws_cloudwatch_metric_alarm" "function_errors" {
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
   treat_missing_data  = "notBreaching"
-  alarm_actions       = var.alarm_actions
-  ok_actions          = var.alarm_actions
+  alarm_actions       = local.alarm_actions
+  ok_actions          = local.alarm_actions
 }
 
 resource "aws_cloudwatch_metric_alarm" "api_errors" {
@@ -132,6 +152,6 @@ resource "aws_cloudwatch_metric_alarm" "api_errors" {
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
   treat_missing_data  = "notBreaching"
-  alarm_actions       = var.alarm_actions
-  ok_actions          = var.alarm_actions
+  alarm_actions       = local.alarm_actions
+  ok_actions          = local.alarm_actions
 }

@@ -387,8 +387,19 @@ variable "max_wait_minutes" {
   }
 }
 
+variable "alarm_email" {
+  description = "Address that alarms write to; AWS asks it first. Null: alarms tell alarm_actions only."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.alarm_email == null || can(regex("^[^@[:space:]]+@[^@[:space:]]+$", var.alarm_email))
+    error_message = "Must be an address, like operators@example.com."
+  }
+}
+
 variable "alarm_actions" {
-  description = "ARNs that alarms notify, of SNS topics for example. Empty: alarms show in the console only."
+  description = "ARNs that alarms notify, of SNS topics for example. Empty, and without alarm_email: alarms show in the console only."
   type        = list(string)
   default     = []
 

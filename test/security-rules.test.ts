@@ -65,6 +65,9 @@ const RULES: Rules = {
   CKV_AWS_27: { on: 'aws_sqs_queue', holds: encryptedQueue },
   'AWS-0096': { on: 'aws_sqs_queue', holds: encryptedQueue },
   'AWS-0135': { on: 'aws_sqs_queue' },
+  // The topic of alarms
+  CKV_AWS_26: { on: 'aws_sns_topic' },
+  'AWS-0095': { on: 'aws_sns_topic' },
   // The table
   CKV_AWS_28: { on: 'aws_dynamodb_table', holds: recovers },
   CKV_AWS_119: { on: 'aws_dynamodb_table' },

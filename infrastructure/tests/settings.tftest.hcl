@@ -56,6 +56,7 @@ run "what_is_asked_for_is_done" {
     subscriber_queue   = true
     subscriber_webhook = { url = "https://hooks.example/images", token = "secret" }
     alarm_actions      = ["arn:aws:sns:us-east-1:111122223333:operators"]
+    alarm_email        = "operators@example.com"
     strip_gps          = true
     heic               = true
   }
@@ -127,9 +128,13 @@ run "what_is_asked_for_is_done" {
   assert {
     condition = alltrue([
       for alarm in concat(values(aws_cloudwatch_metric_alarm.pipeline), values(aws_cloudwatch_metric_alarm.dead_letters), values(aws_cloudwatch_metric_alarm.function_errors), aws_cloudwatch_metric_alarm.oldest_job, aws_cloudwatch_metric_alarm.api_errors) :
-      contains(alarm.alarm_actions, "arn:aws:sns:us-east-1:111122223333:operators")
+      contains(alarm.alarm_actions, "arn:aws:sns:us-east-1:111122223333:operators") && length(alarm.alarm_actions) == 2
     ])
     error_message = "Every alarm must tell somebody."
+  }
+  assert {
+    condition     = aws_sns_topic_subscription.alarms[0].endpoint == "operators@example.com"
+    error_message = "The address must be told."
   }
   assert {
     condition     = keys(aws_cloudwatch_metric_alarm.pipeline) == ["failure-ratio", "images-wait", "nothing-completes", "sweeper-silent"]
@@ -202,6 +207,7 @@ run "what_cannot_be_is_refused" {
     archive_days            = 0
     subscriber_webhook      = { url = "http://hooks.example", token = "secret" }
     alarm_actions           = ["operators"]
+    alarm_email             = "operators"
 
     account_concurrency      = 2
     max_wait_seconds         = 21
@@ -213,7 +219,7 @@ run "what_cannot_be_is_refused" {
     var.name, var.runtime, var.architecture, var.cors_origins, var.api_requests_per_second, var.api_burst,
     var.max_upload_bytes, var.daily_image_quota, var.analyses, var.rekognition_tps, var.sweep_minutes,
     var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_attempts, var.subscriber_receives, var.retention_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
-    var.alarm_actions,
+    var.alarm_actions, var.alarm_email,
   ]
 }
 

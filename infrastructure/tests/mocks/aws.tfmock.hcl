@@ -35,6 +35,10 @@ mock_resource "aws_lambda_function" {
   }
 }
 
+mock_resource "aws_sns_topic" {
+  defaults = { arn = "arn:aws:sns:us-east-1:111122223333:mocked" }
+}
+
 mock_resource "aws_sqs_queue" {
   defaults = { arn = "arn:aws:sqs:us-east-1:111122223333:mocked" }
 }
