@@ -10,6 +10,7 @@ run "everything" {
   variables {
     cors_origins       = ["https://app.example"]
     retention_days     = 30
+    alarm_email        = "operators@example.com"
     subscriber_queue   = true
     subscriber_webhook = { url = "https://hooks.example/images", token = "hooks-own-token" }
   }
