@@ -161,7 +161,8 @@ function renderGrid() {
     if (element === place) place = place.nextElementSibling
     else grid.insertBefore(element, place)
   }
-  if (active instanceof HTMLElement && active.isConnected && document.activeElement === document.body)
+  // Not for nothing: to focus an element has the browser lay out the page.
+  if (card && active instanceof HTMLElement && active.isConnected && document.activeElement !== active)
     active.focus()
   for (const photo of listed) cardOf(photo).select.checked = photo.selected
 }

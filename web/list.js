@@ -32,6 +32,8 @@ let cursor
 /** Of the filters: an answer to those of before is dropped. */
 let generation = 0
 let isLoading = false
+/** Whether the button is about to be seen. @type {IntersectionObserver | undefined} */
+let watched
 
 function reloadList() {
   generation += 1
@@ -64,7 +66,9 @@ async function loadList() {
   if (!items) return changeList()
   cursor = body.cursor
   listNext(items)
-  requestAnimationFrame(fillScreen)
+  // The button may be in sight still, and then it would not cross the border of the window.
+  watched?.unobserve(older)
+  watched?.observe(older)
   if (filters.size > 0 && isFirst) {
     announce(items.length === 0 ? NOTHING : `${items.length}${cursor ? ' or more' : ''} photos found.`)
   }
@@ -98,18 +102,15 @@ function renderSummary() {
   place.replaceChildren(...[...notices.values()].map(noticeElement))
 }
 
-/** Many screens are higher than a page of the list: then nothing would cross the button's border. */
-function fillScreen() {
-  if (cursor && older.getBoundingClientRect().top < innerHeight + AHEAD) loadList()
-}
-
 /** The next page comes when the button is about to be seen; the button stays for the keyboard. */
 export function startList() {
   filterChanges.subscribe(reloadList)
   listChanges.subscribe(renderSummary)
-  new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && loadList(), {
-    rootMargin: `${AHEAD}px`,
-  }).observe(older)
+  watched = new IntersectionObserver(
+    (entries) => entries.some((entry) => entry.isIntersecting) && loadList(),
+    { rootMargin: `${AHEAD}px` },
+  )
+  watched.observe(older)
   older.onclick = async () => {
     const count = listed.length
     if (!cursor) list.isComplete = false
