@@ -24,7 +24,7 @@ import {
 import { byId, h, setText } from './tools.js'
 import { statusText } from './words.js'
 
-const grid = byId('photos', HTMLUListElement)
+const grid = byId('photos', HTMLElement)
 /** @type {WeakMap<Photo, Card>} */
 const cards = new WeakMap()
 
@@ -142,29 +142,40 @@ async function renderThumbnail({ key, phase, preview, record }, image) {
   await show()
 }
 
-/** Only what is not in its place is moved, since a moved element loses the focus. */
+/** Cards of one list: whole rows of up to six. A browser lays out one such list when cards come, and passes over the others. */
+const CHUNK = 60
+
 function renderGrid() {
   const wanted = listed.map((photo) => cardOf(photo).element)
-  const stays = new Set(wanted)
   const active = document.activeElement
   const card = active?.closest('.card')
   // The focus must not fall back to the top of the page.
-  if (card && !stays.has(/** @type {HTMLLIElement} */ (card)) && card.parentElement === grid) {
+  if (card && !wanted.some((element) => element === card)) {
     const near = card.nextElementSibling ?? card.previousElementSibling
     const heir = near?.querySelector('button') ?? byId('files', HTMLInputElement)
     heir.focus()
   }
-  for (const element of [...grid.children])
-    if (!stays.has(/** @type {HTMLLIElement} */ (element))) element.remove()
-  let place = grid.firstElementChild
-  for (const element of wanted) {
-    if (element === place) place = place.nextElementSibling
-    else grid.insertBefore(element, place)
+  const count = Math.ceil(wanted.length / CHUNK)
+  for (const chunk of [...grid.children].slice(count)) chunk.remove()
+  for (let at = 0; at < count; at += 1) {
+    const chunk = grid.children[at] ?? grid.appendChild(h('ul', { className: 'grid' }))
+    arrange(chunk, wanted.slice(at * CHUNK, (at + 1) * CHUNK))
   }
   // Not for nothing: to focus an element has the browser lay out the page.
   if (card && active instanceof HTMLElement && active.isConnected && document.activeElement !== active)
     active.focus()
   for (const photo of listed) cardOf(photo).select.checked = photo.selected
+}
+
+/** Only what is not in its place is moved, since a moved element loses the focus. @param {Element} chunk @param {Element[]} wanted */
+function arrange(chunk, wanted) {
+  const stays = new Set(wanted)
+  for (const element of [...chunk.children]) if (!stays.has(element)) element.remove()
+  let place = chunk.firstElementChild
+  for (const element of wanted) {
+    if (element === place) place = place.nextElementSibling
+    else chunk.insertBefore(element, place)
+  }
 }
 
 export function startCards() {

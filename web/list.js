@@ -116,9 +116,7 @@ export function startList() {
     if (!cursor) list.isComplete = false
     await loadList()
     // The button has gone down, and what it brought begins here.
-    requestAnimationFrame(() =>
-      byId('photos', HTMLUListElement).children[count]?.querySelector('button')?.focus(),
-    )
+    requestAnimationFrame(() => document.querySelectorAll('.card')[count]?.querySelector('button')?.focus())
   }
   loadList()
 }
