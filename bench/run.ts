@@ -23,6 +23,7 @@ const BENCHMARKS: Record<string, () => Promise<object[]>> = {
   'cold-start': async () => (await import('./cold-start.ts')).coldStart(),
   post: async () => (await import('./post.ts')).post(),
   preview: async () => (await import('./preview.ts')).preview(),
+  page: async () => (await import('./page.ts')).page(),
   'decode-memory': async () => (await import('./decode-memory.ts')).decodeMemory(),
   'worker-memory': async () => (await import('./worker-memory.ts')).workerMemory(),
   memory: async () => (await import('./worker-memory.ts')).memoryOverTime(),
