@@ -120,15 +120,15 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a lease keeps nobody out',
     file: 'shared/records.ts',
-    from: '(leaseUntil < :now OR',
-    to: '(:now = :now OR',
+    from: 'AND leaseUntil < :now OR',
+    to: 'AND :now = :now OR',
     tests: worker,
   },
   {
     name: 'a lease never runs out',
     file: 'shared/records.ts',
-    from: '(leaseUntil < :now OR',
-    to: '(leaseUntil < :epoch OR',
+    from: 'AND leaseUntil < :now OR',
+    to: 'AND leaseUntil < :epoch OR',
   },
   {
     name: 'a lease ends before its worker does',
