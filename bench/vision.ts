@@ -108,7 +108,7 @@ async function measure(
   }
 }
 
-/** As a client waits that is told of it: eight that poll every 20 ms would keep the process busier than the models do. */
+/** As a client waits, by one request: eight that poll every 20 ms would keep the process busier than the models do. */
 async function end(address: string): Promise<void> {
   for (;;) {
     const { status } = (await (await fetch(address)).json()) as { status: string }

@@ -89,7 +89,7 @@ it('only one file decodes images on AWS, and only two more do so locally', () =>
 
 /**
  * How many files each entry reaches, and how deep, with the doors of packages and not what is behind them. These figures
- * only go down: whoever reads an entry reads all of these. Raising one needs a reason in the commit.
+ * only go down: a reader of an entry reads all of these. Raising one needs a reason in the commit.
  */
 const REACH: Record<string, { files: number; depth: number }> = {
   'api/handler.ts': { files: 19, depth: 3 },

@@ -28,7 +28,7 @@ export function leftBehind(): string[] {
         const isOurs = environment?.includes('VITEST=true') && readlinkSync(`/proc/${pid}/cwd`) === root
         return isOurs && program?.some((part) => /^local\/.*\.ts$/.test(part)) ? [program.join(' ')] : []
       } catch {
-        return [] // it has ended, or is somebody else's
+        return [] // it has ended, or belongs to another user
       }
     })
 }

@@ -5,7 +5,7 @@ import { until } from './until.ts'
 
 /**
  * A folder for what is costly to make and then never changes: made by the first test file that asks for it, in
- * whatever process, and read by all.
+ * any process, and read by all.
  *
  * @throws Error with the reason, for each that asks, where it could not be made
  */

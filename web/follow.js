@@ -22,7 +22,7 @@ const MOST = 100
 
 /** When each photo was looked at last. @type {WeakMap<Photo, number>} */
 const seen = new WeakMap()
-/** One that a list did not have where it belongs: it is asked for by itself. @type {Photo | undefined} */
+/** One that a list did not have where it belongs: it is asked for alone. @type {Photo | undefined} */
 let missing
 let isFollowing = false
 let next = 0
@@ -132,7 +132,7 @@ export async function retry(photo) {
   const { phase, problem } = photo
   change(photo, { phase: 'pending', problem: undefined })
   const answer = await ask(imageUrl(photo.key, '/retry'), { method: 'POST' })
-  // 409: somebody was faster, and the record will say how it stands.
+  // 409: another request was faster, and the record will say how it stands.
   if (answer?.status === 202 || answer?.status === 409) return
   announce(`${photo.name} could not be tried again.${answer ? ` ${explain(answer).what}` : ''}`)
   if (photo.phase === 'pending') change(photo, { phase, problem })

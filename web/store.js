@@ -8,7 +8,7 @@
  *
  * @typedef {Partial<Omit<CompletedImage, 'imageId' | 'status'>> &
  *   { imageId: string, status: Status, failure?: Failure }} ImageRecord
- *   what the API shows of an image, in whatever state; a list leaves the results of Rekognition out
+ *   what the API shows of an image, in any state; a list leaves the results of Rekognition out
  *
  * @typedef {Status | 'waiting' | 'uploading' | 'rejected' | 'gone'} Phase
  *   the record's status, and what comes before and beside it: not sent yet, being sent, refused, deleted

@@ -8,7 +8,7 @@ if (npm_lifecycle_event === 'cli' && INIT_CWD) process.chdir(INIT_CWD)
 
 const source = fileURLToPath(new URL('main.ts', import.meta.url))
 if (existsSync(source)) {
-  // Node says that running TypeScript is experimental, to whoever reads the output of this; other warnings stay.
+  // Node warns that running TypeScript is experimental, which means nothing to a user; other warnings stay.
   const printers = process.listeners('warning')
   process.removeAllListeners('warning')
   process.on('warning', (warning) => {

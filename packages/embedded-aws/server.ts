@@ -136,7 +136,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
   }
 }
 
-/** One service on the JSON protocol by itself, for a system whose other services are elsewhere. */
+/** One service on the JSON protocol alone, for a system whose other services are elsewhere. */
 export async function startService(options: {
   port: number
   /** The address to listen on; another one than loopback is for a container. */

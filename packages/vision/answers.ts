@@ -134,7 +134,7 @@ export function facesOf(sight: Sight, attributes: readonly string[]) {
   }))
 }
 
-/** The curve says how surely it is open. */
+/** The curve gives the confidence that it is open. */
 function mouthOf(lips: number): { Value: boolean; Confidence: number } {
   const open = confidenceOf('facemesh', lips)
   return { Value: open >= 50, Confidence: Math.max(open, rounded(100 - open)) }

@@ -68,7 +68,7 @@ export function rememberSources(
   return cameFrom
 }
 
-/** Milliseconds that the wall clock may gain or lose by itself before the queues follow it. */
+/** Milliseconds that the wall clock may drift before the queues follow it. */
 const CLOCK_STEP_MS = 1_000
 
 /**
