@@ -11,6 +11,7 @@ import { v7 } from 'uuid'
 import { bundle, ROOT } from '../build/bundle.ts'
 import { restEvent } from '../build/events.ts'
 import { clientOptions, s3Options, sqsOptions } from '../shared/aws.ts'
+import { median, round, spread } from './figures.ts'
 import { Started } from './started.ts'
 
 /**
@@ -62,20 +63,13 @@ export async function post(rounds = ROUNDS): Promise<object[]> {
       'cpu ms': round(median(times[kind].cpu)),
       'wall ÷ bare': round(median(times[kind].wall) / median(bare.wall)),
       'cpu ÷ bare': round(median(times[kind].cpu) / median(bare.cpu)),
-      'least and most ms of the middle half': [0.25, 0.75]
-        .map((share) => round(quantile(times[kind].wall, share)))
-        .join(' to '),
+      'ms of the middle half': spread(times[kind].wall),
     }))
   } finally {
     await system.stop()
     await rm(folder, { recursive: true, force: true })
   }
 }
-
-const quantile = (values: number[], share: number): number =>
-  values.toSorted((a, b) => a - b)[Math.floor(values.length * share)] ?? 0
-const median = (values: number[]): number => quantile(values, 0.5)
-const round = (value: number): number => Math.round(value * 100) / 100
 
 async function measure(file: string, rounds: number): Promise<Times> {
   const { handler } = (await import(file)) as {

@@ -43,7 +43,7 @@ export async function preview(): Promise<object[]> {
   }))
 }
 
-async function photoOf(width: number, height: number): Promise<Buffer> {
+export async function photoOf(width: number, height: number): Promise<Buffer> {
   const file = readFileSync(new URL('../test/fixtures/grace-hopper.jpg', import.meta.url))
   const noise = { type: 'gaussian' as const, mean: 128, sigma: 12 }
   return sharp(file)

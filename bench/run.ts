@@ -21,6 +21,7 @@ const { values: options, positionals: wanted } = parseArgs({
 const folders = options.pictures.map((folder) => resolve(process.env['INIT_CWD'] ?? '.', folder))
 const BENCHMARKS: Record<string, () => Promise<object[]>> = {
   'cold-start': async () => (await import('./cold-start.ts')).coldStart(),
+  pipeline: async () => (await import('./pipeline.ts')).pipeline(),
   post: async () => (await import('./post.ts')).post(),
   preview: async () => (await import('./preview.ts')).preview(),
   page: async () => (await import('./page.ts')).page(),

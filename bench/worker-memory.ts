@@ -1,18 +1,10 @@
-import { execFile } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { promisify } from 'node:util'
 import type { SQSEvent } from 'aws-lambda'
 import sharp from 'sharp'
-import { bundle, ROOT } from '../build/bundle.ts'
 import { formatOf } from '../shared/format.ts'
-import { type ShownImage, startTestSystem, type TestSystem, until } from '../test/context.ts'
 import { jpegSegment, pngChunk, validFiles, withChunks, withSegments } from '../test/pictures.ts'
 import { BYTES_PER_BYTE, BYTES_PER_PIXEL, MAX_DECODE_BYTES, MAX_PIXELS } from '../worker/budget.ts'
 import { draw, megabytes, VARIANTS } from './decode-memory.ts'
+import { BATCH, type Deployed, deploy } from './deployed.ts'
 
 /**
  * Memory of the Lambda function itself (worker/handler.ts), in a process of its own, with the embedded AWS in another:
@@ -21,7 +13,6 @@ import { draw, megabytes, VARIANTS } from './decode-memory.ts'
  * - `memory`: its resident size while it works through thousands of images of mixed kinds, as a ratio: the mean of
  *   the last third of the batches over that of the first third.
  */
-const BATCH = 10
 const MAX_RSS = 700e6
 const UPLOAD_BYTES = 50_000_000
 const IMAGES = 3_000
@@ -57,131 +48,8 @@ console.log(JSON.stringify({ peak: Number(kept[1]) * 1024, returned, sizes }))
 process.exit()
 `
 
-/** Answers at once, since a decoder beside the worker would only cost time. */
-async function startRekognition(): Promise<{ endpoint: string; stop: () => void }> {
-  const server = createServer((request, response) => {
-    request.resume().on('end', () => {
-      response.setHeader('content-type', 'application/x-amz-json-1.1')
-      response.end('{"Labels":[],"LabelModelVersion":"none","FaceDetails":[]}')
-    })
-  })
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
-  return {
-    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    stop: () => server.close(),
-  }
-}
-
-class Bench {
-  readonly #system: TestSystem
-  readonly #rekognition: Awaited<ReturnType<typeof startRekognition>>
-  readonly #folder = mkdtempSync(join(tmpdir(), 'worker-memory-'))
-
-  /** Within the repository, since the bundle has to find sharp. */
-  readonly #deployed = join(ROOT, 'dist', 'worker-memory')
-  readonly #index = join(this.#deployed, 'index.mjs')
-
-  constructor(system: TestSystem, rekognition: Awaited<ReturnType<typeof startRekognition>>) {
-    this.#system = system
-    this.#rekognition = rekognition
-  }
-
-  async deploy(): Promise<this> {
-    const { files } = await bundle('worker')
-    mkdirSync(this.#deployed, { recursive: true })
-    for (const [name, bytes] of Object.entries(files)) writeFileSync(join(this.#deployed, name), bytes)
-    return this
-  }
-
-  /** As a client does: announced, then posted to S3, whose event is the job. */
-  async upload(bytes: Buffer, contentType: string, owner: string): Promise<string> {
-    const answer = await this.#system.app.request('/uploads', {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', 'x-test-owner': owner },
-      body: JSON.stringify({ contentType, bytes: bytes.length }),
-    })
-    const { imageId, upload } = (await answer.json()) as {
-      imageId: string
-      upload: { url: string; fields: Record<string, string> }
-    }
-    const form = new FormData()
-    for (const [name, value] of Object.entries(upload.fields)) form.append(name, value)
-    form.append('file', new Blob([new Uint8Array(bytes)]))
-    const posted = await fetch(upload.url, { method: 'POST', body: form })
-    if (posted.status !== 204) throw new Error(`S3 answered ${posted.status} ${await posted.text()}`)
-    return imageId
-  }
-
-  /** Batches of all jobs that wait. */
-  async batches(images: number): Promise<SQSEvent[]> {
-    const batches: SQSEvent[] = []
-    let records: SQSEvent['Records'] = []
-    let received = 0
-    while (received < images) {
-      const { Records } = await until('a job', async () => {
-        const event = await this.#system.receiveJobs()
-        return event.Records.length > 0 ? event : undefined
-      })
-      received += Records.length
-      records.push(...Records)
-      while (records.length >= BATCH || (received >= images && records.length > 0)) {
-        batches.push({ Records: records.slice(0, BATCH) })
-        records = records.slice(BATCH)
-      }
-    }
-    return batches
-  }
-
-  async measure(batches: SQSEvent[]): Promise<Measured> {
-    const file = join(this.#folder, 'batches')
-    writeFileSync(file, batches.map((batch) => JSON.stringify(batch)).join('\n'))
-    const { bucket, table, eventBus } = this.#system.names
-    const { stdout } = await promisify(execFile)(
-      process.execPath,
-      ['--input-type=module', '--eval', PROCESS, this.#index, file],
-      {
-        maxBuffer: 1e8,
-        env: {
-          PATH: process.env['PATH'],
-          ...{ AWS_REGION: 'us-east-1', AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
-          ...{ AWS_ENDPOINT_URL: this.#system.endpoint, IMAGE_BUCKET: bucket, IMAGE_TABLE: table },
-          ...{ JOB_QUEUE_URL: this.#system.worker.jobQueueUrl, EVENT_BUS_NAME: eventBus },
-          AWS_ENDPOINT_URL_REKOGNITION: this.#rekognition.endpoint,
-          // As on Lambda (infrastructure/worker.tf), and a log that says nothing.
-          ...{
-            MALLOC_ARENA_MAX: '2',
-            POWERTOOLS_LOG_LEVEL: process.env['LOG'] ?? 'SILENT',
-            NODE_NO_WARNINGS: '1',
-          },
-        },
-      },
-    )
-    return JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as Measured
-  }
-
-  /** What became of an image, which is then removed. */
-  async outcome(imageId: string, owner: string): Promise<string> {
-    const { app } = this.#system
-    const path = `/images/${imageId}`
-    const headers = { 'x-test-owner': owner }
-    const { status, failure } = (await (await app.request(path, { headers })).json()) as ShownImage
-    await app.request(path, { method: 'DELETE', headers })
-    return failure?.code ?? status
-  }
-
-  submit(bytes: Buffer): Promise<string> {
-    return this.#system.submit(bytes)
-  }
-
-  async stop(): Promise<void> {
-    this.#rekognition.stop()
-    await this.#system.stop()
-    for (const folder of [this.#folder, this.#deployed]) rmSync(folder, { recursive: true })
-  }
-}
-
-const start = async (): Promise<Bench> =>
-  new Bench(await startTestSystem(), await startRekognition()).deploy()
+const measure = (bench: Deployed, batches: SQSEvent[]): Promise<Measured> =>
+  bench.run(['--input-type=module', '--eval', PROCESS], batches)
 
 /** A file grown to UPLOAD_BYTES by what decoders pass over, where each format has room for it. */
 function grown(bytes: Buffer): Buffer {
@@ -243,7 +111,7 @@ const UPLOADS: Record<string, () => Promise<Buffer>> = {
 
 /** Ten uploads of 50 MB of each kind. */
 export async function workerMemory(only = process.env['ONLY']): Promise<object[]> {
-  const bench = await start()
+  const bench = await deploy()
   const rows = []
   try {
     for (const [name, make] of Object.entries(UPLOADS)) {
@@ -256,7 +124,7 @@ export async function workerMemory(only = process.env['ONLY']): Promise<object[]
         ids.push(await bench.upload(bytes, contentType, `owner-${times}`))
       }
       const began = performance.now()
-      const { peak, returned } = await bench.measure(await bench.batches(BATCH))
+      const { peak, returned } = await measure(bench, await bench.batches(BATCH))
       const row = {
         [`${BATCH} uploads`]: name,
         'MB of each': Number((bytes.length / 1e6).toFixed(1)),
@@ -283,7 +151,7 @@ const mean = (values: number[]): number => values.reduce((sum, value) => sum + v
 
 /** Thousands of images of mixed kinds and outcomes in one process. */
 export async function memoryOverTime(): Promise<object[]> {
-  const bench = await start()
+  const bench = await deploy()
   try {
     const files = [...(await validFiles())]
     const photo = await (await draw(2_600, 5)).jpeg().toBuffer()
@@ -298,7 +166,7 @@ export async function memoryOverTime(): Promise<object[]> {
       await bench.submit(Buffer.concat([bytes?.subarray(0, cut) ?? tail, tail]))
       if (image % 100 === 99) batches.push(...(await bench.batches(100)))
     }
-    const { peak, returned, sizes } = await bench.measure(batches)
+    const { peak, returned, sizes } = await measure(bench, batches)
     const measured = sizes.slice(WARM_UP)
     const third = Math.floor(measured.length / 3)
     const [first, last] = [mean(measured.slice(0, third)), mean(measured.slice(-third))]

@@ -156,7 +156,6 @@ const LONG_FILES = [
   'api/schemas.ts',
   'api/submit.ts',
   'api/upload.ts',
-  'bench/worker-memory.ts',
   'build/deploy-check.ts',
   'local/measure.ts',
   'local/rekognition.ts',

@@ -1,0 +1,146 @@
+import { execFile } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import type { SQSEvent } from 'aws-lambda'
+import { bundle, ROOT } from '../build/bundle.ts'
+import { type ShownImage, startTestSystem, type TestSystem, until } from '../test/context.ts'
+
+/** Images in a batch, as the queue hands them to the function. */
+export const BATCH = 10
+
+/** Of Rekognition: as many labels as a photo has, and a face. */
+const ANSWER = JSON.stringify({
+  Labels: Array.from({ length: 20 }, (_, at) => ({
+    ...{ Name: `Label ${at}`, Confidence: 99.5 - at, Parents: [], Categories: [], Aliases: [] },
+    Instances: [],
+  })),
+  ...{ LabelModelVersion: '3.0', FaceDetails: [] },
+})
+
+/** Answers without a look, since a decoder beside the worker would only cost time. */
+async function startRekognition(latencyMs: number): Promise<{ endpoint: string; stop: () => void }> {
+  const server = createServer((request, response) => {
+    request.resume().on('end', () =>
+      setTimeout(() => {
+        response.setHeader('content-type', 'application/x-amz-json-1.1')
+        response.end(ANSWER)
+      }, latencyMs),
+    )
+  })
+  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
+  return {
+    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    stop: () => server.close(),
+  }
+}
+
+/** The embedded AWS in this process, and the worker as it is built, for processes of its own. */
+export class Deployed {
+  readonly #system: TestSystem
+  readonly #rekognition: Awaited<ReturnType<typeof startRekognition>>
+  readonly #folder = mkdtempSync(join(tmpdir(), 'deployed-'))
+
+  /** Within the repository, since the bundle has to find sharp. */
+  readonly #deployed = mkdtempSync(join(ROOT, 'dist', 'worker-'))
+  readonly #index = join(this.#deployed, 'index.mjs')
+
+  constructor(system: TestSystem, rekognition: Awaited<ReturnType<typeof startRekognition>>) {
+    this.#system = system
+    this.#rekognition = rekognition
+  }
+
+  async deploy(): Promise<this> {
+    const { files } = await bundle('worker')
+    for (const [name, bytes] of Object.entries(files)) writeFileSync(join(this.#deployed, name), bytes)
+    return this
+  }
+
+  /** As a client does: announced, then posted to S3, whose event is the job. */
+  async upload(bytes: Buffer, contentType: string, owner: string): Promise<string> {
+    const answer = await this.#system.app.request('/uploads', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-test-owner': owner },
+      body: JSON.stringify({ contentType, bytes: bytes.length }),
+    })
+    const { imageId, upload } = (await answer.json()) as {
+      imageId: string
+      upload: { url: string; fields: Record<string, string> }
+    }
+    const form = new FormData()
+    for (const [name, value] of Object.entries(upload.fields)) form.append(name, value)
+    form.append('file', new Blob([new Uint8Array(bytes)]))
+    const posted = await fetch(upload.url, { method: 'POST', body: form })
+    if (posted.status !== 204) throw new Error(`S3 answered ${posted.status} ${await posted.text()}`)
+    return imageId
+  }
+
+  /** Batches of all jobs that wait. */
+  async batches(images: number): Promise<SQSEvent[]> {
+    const batches: SQSEvent[] = []
+    let records: SQSEvent['Records'] = []
+    let received = 0
+    while (received < images) {
+      const { Records } = await until('a job', async () => {
+        const event = await this.#system.receiveJobs()
+        return event.Records.length > 0 ? event : undefined
+      })
+      received += Records.length
+      records.push(...Records)
+      while (records.length >= BATCH || (received >= images && records.length > 0)) {
+        batches.push({ Records: records.slice(0, BATCH) })
+        records = records.slice(BATCH)
+      }
+    }
+    return batches
+  }
+
+  /** @returns what a program of this folder's (`node [args] index.mjs batches`) has written last, as JSON */
+  async run<T>(args: readonly string[], batches: SQSEvent[], env: Record<string, string> = {}): Promise<T> {
+    const file = join(this.#folder, 'batches')
+    writeFileSync(file, batches.map((batch) => JSON.stringify(batch)).join('\n'))
+    const { bucket, table, eventBus } = this.#system.names
+    const { stdout } = await promisify(execFile)(process.execPath, [...args, this.#index, file], {
+      maxBuffer: 1e8,
+      env: {
+        PATH: process.env['PATH'],
+        ...{ AWS_REGION: 'us-east-1', AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
+        ...{ AWS_ENDPOINT_URL: this.#system.endpoint, IMAGE_BUCKET: bucket, IMAGE_TABLE: table },
+        ...{ JOB_QUEUE_URL: this.#system.worker.jobQueueUrl, EVENT_BUS_NAME: eventBus },
+        AWS_ENDPOINT_URL_REKOGNITION: this.#rekognition.endpoint,
+        // As on Lambda (infrastructure/worker.tf), and a log that says nothing.
+        ...{ MALLOC_ARENA_MAX: '2', POWERTOOLS_LOG_LEVEL: process.env['LOG'] ?? 'SILENT' },
+        ...{ NODE_NO_WARNINGS: '1', ...env },
+      },
+    })
+    return JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as T
+  }
+
+  /** What became of an image, which is then removed. */
+  async outcome(imageId: string, owner: string): Promise<string> {
+    const { app } = this.#system
+    const path = `/images/${imageId}`
+    const headers = { 'x-test-owner': owner }
+    const { status, failure } = (await (await app.request(path, { headers })).json()) as ShownImage
+    await app.request(path, { method: 'DELETE', headers })
+    return failure?.code ?? status
+  }
+
+  submit(bytes: Buffer): Promise<string> {
+    return this.#system.submit(bytes)
+  }
+
+  async stop(): Promise<void> {
+    this.#rekognition.stop()
+    await this.#system.stop()
+    for (const folder of [this.#folder, this.#deployed]) rmSync(folder, { recursive: true })
+  }
+}
+
+export async function deploy(latencyMs = 0): Promise<Deployed> {
+  mkdirSync(join(ROOT, 'dist'), { recursive: true })
+  return new Deployed(await startTestSystem(), await startRekognition(latencyMs)).deploy()
+}
