@@ -6,8 +6,6 @@ import { accepts } from 'hono/accepts'
 import { cors } from 'hono/cors'
 import { matchedRoutes } from 'hono/route'
 import * as z from 'zod'
-import type { Elapsed } from '../shared/aws.ts'
-import type { AuthConfig } from '../shared/config.ts'
 import { acceptedTypes } from '../shared/format.ts'
 import {
   ANALYSES,
@@ -22,9 +20,8 @@ import {
 } from '../shared/image.ts'
 import { say } from '../shared/log.ts'
 import { DETAIL_TYPES, EVENT_SOURCE, eventDetail } from '../shared/messages.ts'
-import type { Identify } from './auth.ts'
+import type { ApiDeps, Page } from './deps.ts'
 import { listImages, listLabels } from './list.ts'
-import type { Page } from './page.ts'
 import { createWaiting, getOwnImage } from './records.ts'
 import {
   type Accepted,
@@ -49,34 +46,8 @@ import {
   type UploadForm,
   waitSchema,
 } from './schemas.ts'
-import {
-  type Asker,
-  awaitUpload,
-  deleteImage,
-  resubmitImage,
-  type SubmitDeps,
-  submitImage,
-} from './submit.ts'
+import { type Asker, awaitUpload, deleteImage, resubmitImage, submitImage } from './submit.ts'
 import { analysesOfQuery, cleanFilename, readJson, readUpload, sentBy } from './upload.ts'
-
-export interface ApiDeps extends SubmitDeps {
-  elapsed: Elapsed
-  /** The largest image that `POST /images` takes, in bytes. */
-  maxImageBytes: number
-  /** The longest that a request may wait for an image; one that asks for more waits so long. */
-  maxWaitSeconds: number
-  /** Those that a request may ask for. */
-  analyses: AnalysisName[]
-  /** Origins of web pages that may use the API from a browser. */
-  corsOrigins?: string[]
-  /** How callers prove who they are, for the document to say; `identify` does it. */
-  auth: AuthConfig['AUTH']
-  /** Who is asking. Images belong to their owner and are not there for anybody else. */
-  identify: Identify
-  page: Page
-  /** The API reference; loaded when somebody reads it. */
-  docs: () => Page
-}
 
 /**
  * On every answer that has none of its own. Nothing but the page is a document, so nothing may run or be framed; HSTS

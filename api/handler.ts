@@ -8,55 +8,26 @@ import * as z from 'zod'
 import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { readApiConfig, readAuthConfig } from '../shared/config.ts'
 import { passOver } from '../shared/log.ts'
-import { type ApiDeps, buildApp } from './app.ts'
-import { identifyBy } from './auth.ts'
-import { bucketOrigin, loadDocs, loadPage, readPage } from './page.ts'
-import { newImageId, postForms } from './submit.ts'
+import { buildApp } from './app.ts'
+import { apiDeps, bucketOrigin, loadDocs, loadPage, readPage } from './deps.ts'
 import type { Unpacked } from './upload.ts'
 
 const config = readApiConfig(process.env)
 const auth = readAuthConfig(process.env)
-const s3 = new S3Client(s3Options())
 const log = Object.assign(new Logger({ serviceName: 'api' }), { namespace: config.METRICS_NAMESPACE })
-const deps: Omit<ApiDeps, 'page' | 'docs'> = {
-  s3,
+const clients = {
+  s3: new S3Client(s3Options()),
   sqs: new SQSClient(sqsOptions()),
   dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),
-  bucket: config.IMAGE_BUCKET,
-  table: config.IMAGE_TABLE,
-  jobQueueUrl: config.JOB_QUEUE_URL,
-  heic: config.HEIC,
-  maxImageBytes: config.MAX_IMAGE_BYTES,
-  maxUploadBytes: config.MAX_UPLOAD_BYTES,
-  presignPost: postForms(s3, config.IMAGE_BUCKET),
-  maxWaitSeconds: config.MAX_WAIT_SECONDS,
-  analyses: config.ANALYSES,
-  stripGps: config.STRIP_GPS,
-  ...(config.RETENTION_DAYS === undefined ? {} : { retentionDays: config.RETENTION_DAYS }),
-  ...(config.DAILY_IMAGE_QUOTA === undefined ? {} : { dailyImageQuota: config.DAILY_IMAGE_QUOTA }),
-  ...(config.CORS_ORIGINS === undefined ? {} : { corsOrigins: config.CORS_ORIGINS }),
-  sweepAfterMs: config.SWEEP_AFTER_SECONDS * 1000,
-  now: () => new Date(),
-  elapsed,
-  sleep,
-  newImageId,
-  auth: auth.AUTH,
-  identify: identifyBy(auth),
-  log,
 }
+const clock = { now: () => new Date(), elapsed, sleep }
 // Not awaited here, so that the import does not wait for a signature that only the page needs.
-const answer = bucketOrigin(s3, config.IMAGE_BUCKET).then((origin) =>
-  handle(
-    buildApp({
-      ...deps,
-      page: loadPage({
-        ...{ html: readPage('page'), bucketOrigin: origin, maxImageBytes: config.MAX_IMAGE_BYTES },
-        ...{ heic: config.HEIC, analyses: config.ANALYSES },
-      }),
-      docs: () => loadDocs(readPage('docs')),
-    }),
-  ),
-)
+const answer = bucketOrigin(clients.s3, config.IMAGE_BUCKET).then((origin) => {
+  const page = loadPage(readPage('page'), origin, config)
+  return handle(
+    buildApp(apiDeps(config, auth, clients, clock, { log, page, docs: () => loadDocs(readPage('docs')) })),
+  )
+})
 
 /** API Gateway's REST API (payload 1.0) and HTTP API (payload 2.0) alike. */
 export const handler = async (event: unknown, context: LambdaContext) => {

@@ -12,10 +12,8 @@ import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { createAdaptorServer, type ServerType } from '@hono/node-server'
 import * as z from 'zod'
 import { buildApp } from '../api/app.ts'
-import { identifyBy } from '../api/auth.ts'
-import { bucketOrigin, loadDocs, loadPage } from '../api/page.ts'
+import { apiDeps, bucketOrigin, loadDocs, loadPage } from '../api/deps.ts'
 import { ApiError, problem } from '../api/schemas.ts'
-import { newImageId, postForms } from '../api/submit.ts'
 import { bundlePages } from '../build/page.ts'
 import {
   type EmbeddedAws,
@@ -370,32 +368,14 @@ async function start(
   const sweeper: SweeperDeps = { ...worker, giveUpMs: GIVE_UP_MS }
   const origin = await bucketOrigin(s3, names.bucket)
   const pages = bundlePages()
-  const app = buildApp({
-    ...records,
-    s3,
-    sqs,
-    bucket: names.bucket,
-    jobQueueUrl,
-    heic: settings.HEIC,
-    maxImageBytes: settings.MAX_IMAGE_BYTES,
-    maxUploadBytes: settings.MAX_UPLOAD_BYTES,
-    presignPost: postForms(s3, names.bucket),
-    maxWaitSeconds: settings.MAX_WAIT_SECONDS,
-    analyses: settings.ANALYSES,
-    stripGps: settings.STRIP_GPS,
-    ...(settings.RETENTION_DAYS === undefined ? {} : { retentionDays: settings.RETENTION_DAYS }),
-    ...(settings.DAILY_IMAGE_QUOTA === undefined ? {} : { dailyImageQuota: settings.DAILY_IMAGE_QUOTA }),
-    ...(settings.CORS_ORIGINS === undefined ? {} : { corsOrigins: settings.CORS_ORIGINS }),
-    newImageId,
-    auth: auth.AUTH,
-    identify: identifyBy(auth),
-    page: loadPage({
-      ...{ html: pages.page, bucketOrigin: origin, maxImageBytes: settings.MAX_IMAGE_BYTES },
-      ...{ heic: settings.HEIC, analyses: settings.ANALYSES, samples: SAMPLES },
-    }),
-    docs: () => loadDocs(pages.docs),
-    log,
-  })
+  const config = {
+    ...settings,
+    ...{ IMAGE_BUCKET: names.bucket, IMAGE_TABLE: names.table, JOB_QUEUE_URL: jobQueueUrl },
+    SWEEP_AFTER_SECONDS: DEFAULT_SWEEP_AFTER_SECONDS,
+  }
+  const page = loadPage(pages.page, origin, settings, SAMPLES)
+  const docs = () => loadDocs(pages.docs)
+  const app = buildApp(apiDeps(config, auth, { s3, sqs, dynamo }, clock, { log, page, docs }))
   const answer = async (request: Request): Promise<Response> => {
     if (auth.AUTH !== 'iam') return app.fetch(request)
     try {

@@ -16,17 +16,15 @@ import {
 } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient, GetCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import type { Context, SQSEvent } from 'aws-lambda'
-import { type ApiDeps, buildApp } from '../api/app.ts'
-import { loadDocs, loadPage } from '../api/page.ts'
-import { newImageId, postForms } from '../api/submit.ts'
+import { buildApp } from '../api/app.ts'
+import { type ApiDeps, apiDeps, loadDocs, loadPage } from '../api/deps.ts'
 import { bundlePages } from '../build/page.ts'
 import { createRekognition } from '../local/rekognition.ts'
 import { type StandInOptions, startRekognition } from '../local/rekognition-port.ts'
 import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
 import { startEmbeddedAws, toRecord } from '../packages/embedded-aws/index.ts'
 import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
-import { DEFAULT_MAX_IMAGE_BYTES, DEFAULT_MAX_UPLOAD_BYTES, MAX_WAIT_SECONDS } from '../shared/config.ts'
-import { ANALYSES } from '../shared/image.ts'
+import { DEFAULT_MAX_IMAGE_BYTES, readApiConfig } from '../shared/config.ts'
 import type { Log } from '../shared/log.ts'
 import type { EventDetail } from '../shared/messages.ts'
 import { limitersFor } from '../worker/analysis.ts'
@@ -203,23 +201,17 @@ export async function startTestSystem(
     maxLabels: 100,
     maxAttempts: 10,
   }
+  const config = readApiConfig({
+    ...{ IMAGE_BUCKET: names.bucket, IMAGE_TABLE: names.table, JOB_QUEUE_URL: jobQueueUrl },
+    ...(options.maxImageBytes === undefined ? {} : { MAX_IMAGE_BYTES: String(options.maxImageBytes) }),
+    HEIC: options.heic ? 'on' : 'off',
+  })
+  const page = loadPage(pages().page, aws.endpoint, { ...config, MAX_IMAGE_BYTES: DEFAULT_MAX_IMAGE_BYTES })
+  const docs = () => loadDocs(pages().docs)
   const api: ApiDeps = {
-    ...{ ...common, s3, sqs, dynamo, log },
-    heic: options.heic ?? false,
-    maxImageBytes: options.maxImageBytes ?? DEFAULT_MAX_IMAGE_BYTES,
-    maxUploadBytes: DEFAULT_MAX_UPLOAD_BYTES,
-    presignPost: postForms(s3, names.bucket),
-    maxWaitSeconds: MAX_WAIT_SECONDS,
-    analyses: [...ANALYSES],
+    ...apiDeps(config, { AUTH: 'none' }, { s3, sqs, dynamo }, clock, { log, page, docs }),
     ...options.api,
-    newImageId,
-    auth: 'none',
     identify: async (c) => c.req.header('x-test-owner') ?? 'anonymous',
-    page: loadPage({
-      ...{ html: pages().page, bucketOrigin: aws.endpoint, maxImageBytes: DEFAULT_MAX_IMAGE_BYTES },
-      ...{ heic: options.heic ?? false, analyses: ANALYSES },
-    }),
-    docs: () => loadDocs(pages().docs),
   }
   const app = buildApp(api)
 

@@ -3,9 +3,11 @@ import { ProvisionedThroughputExceededException } from '@aws-sdk/client-rekognit
 import type { Context, SQSRecord } from 'aws-lambda'
 import { v7 as uuidv7 } from 'uuid'
 import { buildApp } from '../../api/app.ts'
+import { apiDeps } from '../../api/deps.ts'
 import { failedMessages } from '../../packages/embedded-aws/index.ts'
 import type { Sleep } from '../../shared/aws.ts'
-import { ANALYSES, type ImageId, imageIdSchema } from '../../shared/image.ts'
+import { readApiConfig } from '../../shared/config.ts'
+import { type ImageId, imageIdSchema } from '../../shared/image.ts'
 import type { Log } from '../../shared/log.ts'
 import { sweep } from '../../sweeper/sweep.ts'
 import { limitersFor } from '../../worker/analysis.ts'
@@ -487,18 +489,20 @@ export class World {
   }
 
   #api(process: Process): ReturnType<typeof buildApp> {
+    const common = this.#common(process)
+    const { retentionDays, dailyImageQuota } = this.settings
+    const config = readApiConfig({
+      ...{ IMAGE_BUCKET: common.bucket, IMAGE_TABLE: common.table, JOB_QUEUE_URL: 'https://sqs/jobs' },
+      SWEEP_AFTER_SECONDS: String(common.sweepAfterMs / 1_000),
+      ...(retentionDays > 0 ? { RETENTION_DAYS: String(retentionDays) } : {}),
+      ...(dailyImageQuota > 0 ? { DAILY_IMAGE_QUOTA: String(dailyImageQuota) } : {}),
+    })
+    const page = { html: '', contentSecurityPolicy: '' }
+    const rest = { log: this.#logOf('api'), page, docs: () => page }
     return buildApp({
-      ...this.#common(process),
-      ...this.#clients('api', process),
-      heic: false,
-      maxImageBytes: 4_500_000,
-      maxUploadBytes: 50_000_000,
-      maxWaitSeconds: 20,
-      analyses: [...ANALYSES],
+      ...apiDeps(config, { AUTH: 'none' }, this.#clients('api', process), common, rest),
+      jobQueueUrl: common.jobQueueUrl,
       presignPost: async (key) => ({ url: '', fields: { key } }),
-      ...(this.settings.retentionDays > 0 ? { retentionDays: this.settings.retentionDays } : {}),
-      ...(this.settings.dailyImageQuota > 0 ? { dailyImageQuota: this.settings.dailyImageQuota } : {}),
-      auth: 'none',
       identify: async (c) => c.req.header('x-owner') ?? 'owner',
       // The random part of an id is random; its time is what it is sorted by.
       newImageId: (now): ImageId =>
@@ -508,9 +512,6 @@ export class World {
             random: Uint8Array.from({ length: 16 }, () => this.random() * 256),
           }),
         ),
-      page: { html: '', contentSecurityPolicy: '' },
-      docs: () => ({ html: '', contentSecurityPolicy: '' }),
-      log: this.#logOf('api'),
     })
   }
 
