@@ -59,6 +59,7 @@ export default defineConfig({
     sequence: { sequencer: SlowestFirst },
     globalSetup: 'test/shared-folder.ts',
     setupFiles: 'test/setup.ts',
-    execArgv: ['--disable-warning=ExperimentalWarning'],
+    // Simulations make much that is soon forgotten: with more room for it, a tenth less of the processor.
+    execArgv: ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=64'],
   },
 })

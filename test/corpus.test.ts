@@ -32,7 +32,7 @@ import {
 import { processorMs } from './until.ts'
 
 /** `MUTATIONS=20000 npm test -- test/corpus.test.ts` is the long run. */
-const COUNT = Number(process.env['MUTATIONS'] ?? 600)
+const COUNT = Number(process.env['MUTATIONS'] ?? 400)
 const SEED = Number(process.env['SEED'] ?? 1)
 const AT_ONCE = 4
 /** None of them takes a second of the processor; what others take at the same time is counted along. */

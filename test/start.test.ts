@@ -229,8 +229,8 @@ describe('with DATA_DIR', () => {
       }
     }
     const sending = Promise.allSettled(Array.from({ length: 10 }, send))
-    await until('50 are accepted and some finished', async () =>
-      ids.length >= 50 && /completed/.test(first.output()) ? true : undefined,
+    await until('25 are accepted and some finished', async () =>
+      ids.length >= 25 && /completed/.test(first.output()) ? true : undefined,
     )
     expect(await first.end('SIGKILL')).toBe('SIGKILL')
     await sending
