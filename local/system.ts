@@ -36,6 +36,7 @@ import {
   clientOptions,
   dynamoTranslation,
   elapsed,
+  readInPlace,
   s3Options,
   sleep,
   sqsOptions,
@@ -269,7 +270,8 @@ async function start(
   }
 
   const patience = embedded === undefined ? ELSEWHERE_TIMEOUT_MS : undefined
-  const s3 = new S3Client(patient(s3Options(target, SOCKETS), patience))
+  const forS3 = patient(s3Options(target, SOCKETS), patience)
+  const s3 = readInPlace(new S3Client(forS3), forS3)
   const sqs = new SQSClient(patient(sqsOptions(target, SOCKETS), patience))
   const dynamoDb = dynamoClient(patient(clientOptions(target, SOCKETS), patience))
   const eventBridge = new EventBridgeClient(patient(clientOptions(target), patience))

@@ -23,7 +23,15 @@ import { createRekognition } from '../local/rekognition.ts'
 import { type StandInOptions, startRekognition } from '../local/rekognition-port.ts'
 import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
 import { startEmbeddedAws, toRecord } from '../packages/embedded-aws/index.ts'
-import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
+import {
+  clientOptions,
+  dynamoTranslation,
+  elapsed,
+  readInPlace,
+  s3Options,
+  sleep,
+  sqsOptions,
+} from '../shared/aws.ts'
 import { DEFAULT_MAX_IMAGE_BYTES, readApiConfig } from '../shared/config.ts'
 import type { Log } from '../shared/log.ts'
 import type { EventDetail } from '../shared/messages.ts'
@@ -152,7 +160,8 @@ export async function startTestSystem(
         })
       : { endpoint: ELSEWHERE, stop: async () => {} }
   const target = { endpoint: aws.endpoint, region, credentials }
-  const s3 = new S3Client(s3Options(target))
+  const forS3 = s3Options(target)
+  const s3 = readInPlace(new S3Client(forS3), forS3)
   const sqs = new SQSClient(sqsOptions(target))
   const dynamoDb = new DynamoDBClient(clientOptions(target))
   const eventBridge = new EventBridgeClient(clientOptions(target))

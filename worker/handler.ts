@@ -7,7 +7,15 @@ import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { Context, SQSBatchResponse, SQSEvent } from 'aws-lambda'
 import * as z from 'zod'
-import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
+import {
+  clientOptions,
+  dynamoTranslation,
+  elapsed,
+  readInPlace,
+  s3Options,
+  sleep,
+  sqsOptions,
+} from '../shared/aws.ts'
 import { readWorkerConfig } from '../shared/config.ts'
 import { passOver } from '../shared/log.ts'
 import { limitersFor } from './analysis.ts'
@@ -17,12 +25,13 @@ import { demandHeicDecoder } from './heic.ts'
 import { createDecoder } from './thumbnail.ts'
 
 const config = readWorkerConfig(process.env)
+const forS3 = s3Options()
 if (config.HEIC) demandHeicDecoder()
 const log = Object.assign(new Logger({ serviceName: 'worker' }), { namespace: config.METRICS_NAMESPACE })
 const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
 const deps: WorkerDeps = {
   ...clock,
-  s3: new S3Client(s3Options()),
+  s3: readInPlace(new S3Client(forS3), forS3),
   sqs: new SQSClient(sqsOptions()),
   dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),
   // The queue tries again, and waits in between; a client that did so too would outlast the function's time.

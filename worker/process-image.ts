@@ -555,11 +555,13 @@ async function read(
       stream.destroy()
       throw otherSize(ContentLength, limits.most)
     }
-    // At once in their place: collected and then joined, they would be there twice.
-    const bytes = Buffer.allocUnsafeSlow(ContentLength)
-    let read = 0
-    for await (const chunk of stream as AsyncIterable<Buffer>) read += chunk.copy(bytes, read)
-    if (read !== ContentLength) throw new Error(`S3 broke off after ${read} of ${ContentLength} bytes.`)
+    // One, of the client of in-place.ts; the usual ones of a stream are joined.
+    const chunks: Buffer[] = []
+    for await (const chunk of stream as AsyncIterable<Buffer>) chunks.push(chunk)
+    const bytes = chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)
+    if (bytes.length !== ContentLength) {
+      throw new Error(`S3 broke off after ${bytes.length} of ${ContentLength} bytes.`)
+    }
     return bytes
   } catch (error) {
     // Only this one: a missing right or bucket is trouble of the surroundings, not the image's.
