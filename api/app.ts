@@ -6,7 +6,7 @@ import { accepts } from 'hono/accepts'
 import { cors } from 'hono/cors'
 import { matchedRoutes } from 'hono/route'
 import * as z from 'zod'
-import { acceptedTypes } from '../shared/format.ts'
+import { acceptedTypes } from '../packages/image-guard/format.ts'
 import {
   ANALYSES,
   type AnalysisName,

@@ -1,6 +1,6 @@
 import * as z from 'zod'
+import { acceptedNames, acceptedTypes } from '../packages/image-guard/format.ts'
 import type { AuthConfig } from '../shared/config.ts'
-import { acceptedNames, acceptedTypes } from '../shared/format.ts'
 import {
   type AnalysisName,
   boundingBoxSchema,

@@ -1,7 +1,7 @@
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import * as z from 'zod'
+import { CONTENT_TYPES } from '../packages/image-guard/format.ts'
 import { MAX_WAIT_SECONDS } from '../shared/config.ts'
-import { CONTENT_TYPES } from '../shared/format.ts'
 import {
   type AnalysisName,
   FAILURE_CODES,

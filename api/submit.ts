@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { v7 as uuidv7 } from 'uuid'
-import { type ContentType, formatOf, refusalOf } from '../shared/format.ts'
+import { type ContentType, formatOf, refusalOf } from '../packages/image-guard/format.ts'
 import {
   type AnalysisName,
   type Image,

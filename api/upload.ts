@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import type { Context } from 'hono'
-import { formatOf } from '../shared/format.ts'
+import { formatOf } from '../packages/image-guard/format.ts'
 import { ApiError, firstUnknown, jsonImageSchema, parse, refuseUnknown } from './schemas.ts'
 
 /** An image as a request carries it. */

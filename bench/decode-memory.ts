@@ -3,14 +3,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp, { type Sharp } from 'sharp'
+import { BYTES_PER_PIXEL, type Kind, MAX_PIXELS } from '../packages/image-guard/budget.ts'
 import { DEFAULT_MAX_IMAGE_BYTES } from '../shared/config.ts'
 import { grid, HEIGHT, heic, WIDTH } from '../test/heic-files.ts'
-import { BYTES_PER_PIXEL, type Kind, MAX_PIXELS } from '../worker/budget.ts'
 
 /**
  * Memory while worker/thumbnail.ts renders images of each kind, from the highest resident size of a process of its own:
  * - per pixel of one image: that for a large image less that for a small one, over the difference in pixels. The
- *   constants BYTES_PER_PIXEL in worker/budget.ts are these figures, rounded up.
+ *   constants BYTES_PER_PIXEL in packages/image-guard/budget.ts are these figures, rounded up.
  * - of a batch of ten of the largest images that are accepted, rendered together as the worker does. It is to stay
  *   under 700 MB, which the memory of the Lambda function leaves room for.
  */

@@ -1,5 +1,5 @@
 import sharp, { type Sharp } from 'sharp'
-import { decodes } from '../worker/budget.ts'
+import { decodes } from '../packages/image-guard/budget.ts'
 import type { Appraisal } from '../worker/thumbnail.ts'
 
 /** Pixels of an upright picture: 8-bit sRGB, three bytes each, nothing transparent. */

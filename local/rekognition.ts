@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { Attribute, DetectLabelsFeatureName } from '@aws-sdk/client-rekognition'
 import * as z from 'zod'
 import { AwsError, type JsonService } from '../packages/embedded-aws/index.ts'
+import { formatOf } from '../packages/image-guard/format.ts'
 import { isOfCommonCoding } from '../packages/image-guard/index.ts'
 import {
   facesOf,
@@ -21,7 +22,6 @@ import {
   type Vision,
 } from '../packages/vision/index.ts'
 import { type Clock, elapsed, sleep } from '../shared/aws.ts'
-import { formatOf } from '../shared/format.ts'
 import { Verdict } from '../shared/image.ts'
 import { createDecoder, type Decoder, isDecoderError } from '../worker/thumbnail.ts'
 import { type DominantColor, decode, type Measurements, measure, type Picture } from './measure.ts'

@@ -24,6 +24,7 @@ import {
   startPoller,
   UnusableFolder,
 } from '../packages/embedded-aws/index.ts'
+import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../packages/image-guard/budget.ts'
 import {
   hasModeration,
   isInstalled,
@@ -52,7 +53,6 @@ import {
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
 import { limitersFor } from '../worker/analysis.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
-import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../worker/budget.ts'
 import { demandHeicDecoder } from '../worker/heic.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { admit } from './admission.ts'

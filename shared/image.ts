@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import { CONTENT_TYPES } from './format.ts'
+import { CONTENT_TYPES } from '../packages/image-guard/format.ts'
 
 /**
  * The record of an image: one schema for the stored item, the types and what the API shows.

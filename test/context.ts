@@ -23,6 +23,7 @@ import { createRekognition } from '../local/rekognition.ts'
 import { type StandInOptions, startRekognition } from '../local/rekognition-port.ts'
 import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
 import { startEmbeddedAws, toRecord } from '../packages/embedded-aws/index.ts'
+import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../packages/image-guard/budget.ts'
 import {
   clientOptions,
   dynamoTranslation,
@@ -37,7 +38,6 @@ import type { Log } from '../shared/log.ts'
 import type { EventDetail } from '../shared/messages.ts'
 import { limitersFor } from '../worker/analysis.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
-import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../worker/budget.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { skipped } from './tools.ts'
 import { until } from './until.ts'

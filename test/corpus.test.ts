@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import sharp, { type Metadata } from 'sharp'
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { Budget, within } from '../packages/image-guard/budget.ts'
 import { avifPixels, prepare } from '../packages/image-guard/index.ts'
 import { Verdict } from '../shared/image.ts'
-import { Budget, within } from '../worker/budget.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { startTestSystem, until } from './context.ts'
 import { mutations } from './corpus.ts'
@@ -608,7 +608,7 @@ describe('a decoder', () => {
       sharp.block = () => console.log('blocks again')
       console.log(before, after, createDecoder() === decoder, runInNewContext('typeof gc'))
     `)
-    // The worker's own leave to collect garbage (worker/budget.ts) is no part of it.
+    // The worker's own leave to collect garbage (packages/image-guard/budget.ts) is no part of it.
     expect(stdout).toBe('opens refuses true undefined\n')
   })
 

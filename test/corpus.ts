@@ -7,7 +7,7 @@ import { parseArgs, stripVTControlCharacters } from 'node:util'
 import { deflateSync, gzipSync } from 'node:zlib'
 import { zipSync } from 'fflate'
 import sharp from 'sharp'
-import { formatOf } from '../shared/format.ts'
+import { formatOf } from '../packages/image-guard/format.ts'
 import { judgeByLibvips } from './guard-oracle.ts'
 import {
   exif,

@@ -73,7 +73,7 @@ export const EQUIVALENT: (Pick<MadeMutant, 'file' | 'line' | 'of' | 'to'> & { wh
     why: 'Date.parse takes nothing that goes on after the Z.',
   },
   {
-    file: 'shared/format.ts',
+    file: 'packages/image-guard/format.ts',
     line: 'for (let from = 8; from + 4 <= Math.min(size, text.length, 256); from += 4)',
     of: '256',
     to: '257',

@@ -11,7 +11,7 @@ import {
   type Format,
   formatOf,
   refusalOf,
-} from '../shared/format.ts'
+} from '../packages/image-guard/format.ts'
 import type { Verdict } from '../shared/image.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
@@ -322,7 +322,7 @@ describe('the format of a file', () => {
   })
 
   it('is told by a function that stands alone, in the source and in a bundle: the page has its text', async () => {
-    const source = await readFile(join(import.meta.dirname, '../shared/format.ts'), 'utf8')
+    const source = await readFile(join(import.meta.dirname, '../packages/image-guard/format.ts'), 'utf8')
     const { code } = await transform(source, { loader: 'ts', format: 'cjs', minify: true, target: 'node22' })
     const bundled: { exports: { formatOf?: typeof formatOf } } = { exports: {} }
     new Function('module', code)(bundled)

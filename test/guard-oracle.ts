@@ -3,8 +3,8 @@ import { once } from 'node:events'
 import { resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
 import sharp, { type Metadata } from 'sharp'
+import { DECODE_BYTES, DECODE_SECONDS, type Kind, MAX_PIXELS } from '../packages/image-guard/budget.ts'
 import { Verdict } from '../shared/image.ts'
-import { DECODE_BYTES, DECODE_SECONDS, type Kind, MAX_PIXELS } from '../worker/budget.ts'
 import { createDecoder } from '../worker/thumbnail.ts'
 
 /**

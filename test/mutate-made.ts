@@ -22,7 +22,7 @@ export const TESTS_OF: Record<string, string[]> = {
   'api/auth.ts': ['auth'],
   'shared/aws.ts': ['config'],
   'shared/config.ts': ['config'],
-  'shared/format.ts': ['format'],
+  'packages/image-guard/format.ts': ['format'],
   'shared/image.ts': ['record', 'event'],
   'shared/messages.ts': ['record', 'event'],
   'shared/labels.ts': ['labels'],

@@ -7,7 +7,7 @@
  * @import { Answer } from './server.js'
  */
 
-import { formatOf } from '../shared/format.ts'
+import { formatOf } from '../packages/image-guard/format.ts'
 import { ask, BASE, lost, newIdempotencyKey, outage, post } from './server.js'
 import {
   change,

@@ -7,6 +7,7 @@ import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { Context, SQSBatchResponse, SQSEvent } from 'aws-lambda'
 import * as z from 'zod'
+import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../packages/image-guard/budget.ts'
 import {
   clientOptions,
   dynamoTranslation,
@@ -20,7 +21,6 @@ import { readWorkerConfig } from '../shared/config.ts'
 import { passOver } from '../shared/log.ts'
 import { limitersFor } from './analysis.ts'
 import { processBatch, type WorkerDeps } from './batch.ts'
-import { Budget, createMakeRoom, ORIGINAL_BYTES } from './budget.ts'
 import { demandHeicDecoder } from './heic.ts'
 import { createDecoder } from './thumbnail.ts'
 

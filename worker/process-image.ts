@@ -10,9 +10,10 @@ import {
   PutObjectCommand,
   type S3Client,
 } from '@aws-sdk/client-s3'
+import type { Budget } from '../packages/image-guard/budget.ts'
+import { formatOf, refusalOf } from '../packages/image-guard/format.ts'
 import { blankPosition, readExif } from '../packages/image-guard/index.ts'
 import type { Elapsed } from '../shared/aws.ts'
-import { formatOf, refusalOf } from '../shared/format.ts'
 import {
   type Answers,
   analysisKey,
@@ -47,7 +48,6 @@ import {
   updateImage,
 } from '../shared/records.ts'
 import { analyse, ObjectUnreadable, outline, type Rekognition, Throttled, type Time } from './analysis.ts'
-import type { Budget } from './budget.ts'
 import { type Decoder, THUMBNAIL_SIDE } from './thumbnail.ts'
 
 export interface ProcessDeps extends Results, Rekognition {

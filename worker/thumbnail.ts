@@ -1,16 +1,5 @@
 import sharp, { type Metadata, type OutputInfo, type Sharp, type SharpOptions } from 'sharp'
 import {
-  isOfCommonCoding,
-  isPremultiplied,
-  prepare,
-  Refusal,
-  refuseManyScans,
-  tagged,
-  withScanMended,
-} from '../packages/image-guard/index.ts'
-import { type ContentType, formatOf, refusalOf } from '../shared/format.ts'
-import { Verdict } from '../shared/image.ts'
-import {
   BYTES_PER_BYTE,
   BYTES_PER_PIXEL,
   bytesOfLines,
@@ -25,7 +14,18 @@ import {
   ORIGINAL_BYTES,
   PIPELINE_SECONDS,
   within,
-} from './budget.ts'
+} from '../packages/image-guard/budget.ts'
+import { type ContentType, formatOf, refusalOf } from '../packages/image-guard/format.ts'
+import {
+  isOfCommonCoding,
+  isPremultiplied,
+  prepare,
+  Refusal,
+  refuseManyScans,
+  tagged,
+  withScanMended,
+} from '../packages/image-guard/index.ts'
+import { Verdict } from '../shared/image.ts'
 import { decodeHeic, Undecodable } from './heic.ts'
 
 /** Pixels of each side of a thumbnail. */

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { glob, open, readdir, realpath, stat } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
-import { FORMAT_BYTES, formatOf } from '../../shared/format.ts'
+import { FORMAT_BYTES, formatOf } from '../image-guard/format.ts'
 
 /** In bytes where it is not UTF-8, since a string would lose some of them. */
 export type Path = string | Buffer

@@ -1,4 +1,4 @@
-import { FORMAT_BYTES, formatOf, refusalOf } from '../../shared/format.ts'
+import { FORMAT_BYTES, formatOf, refusalOf } from '../image-guard/format.ts'
 import type {
   AnalysisName,
   ApiErrorCode,
