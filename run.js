@@ -3,7 +3,7 @@ import { dirname, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
 /**
- * Runs a TypeScript file as it is, which Node does from 22.18 on: in this process if it is new enough, else by the
+ * Runs a TypeScript file as it is, which Node does from 22.18 on: in this process if it is new enough, otherwise by the
  * Node that `npm ci` has brought along. (npm 11 puts that one first on the path of scripts; npm 10 does not.)
  */
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
@@ -19,7 +19,7 @@ const env = { ...(decodes && sparing), ...process.env }
 const isLate = decodes && process.platform === 'linux' && !process.env.MALLOC_ARENA_MAX
 
 if (major > 22 || (major === 22 && minor >= 18)) {
-  // The same process anew: whoever started it has its id. (Node 23 before 23.11 cannot, and grows.)
+  // In place of this process, so that its parent keeps the id. (Node 23 before 23.11 cannot, and grows.)
   if (isLate) process.execve?.(process.execPath, [process.execPath, ...process.execArgv, file, ...args], env)
   // As Node itself would have it: a file that is started, rather than imported, knows itself by its whole path.
   process.argv.splice(1, 2, resolve(file))

@@ -16,7 +16,7 @@ import { unzip } from './zip.ts'
 /** Milliseconds. Loading and a few events take under one second on a slow machine. */
 const DEADLINE_MS = 30_000
 
-/** Node of the version that Lambda has, which `npm ci` brings along (package.json); else the one that runs this. */
+/** Node of the version that Lambda has, which `npm ci` brings along (package.json); without it, the one that runs this. */
 function pinnedNode(): string {
   const machine = `${process.platform === 'win32' ? 'win' : process.platform}-${process.arch}`
   const folders = [`node-${machine}`, `node-bin-${machine}`].map((name) => join(ROOT, 'node_modules', name))

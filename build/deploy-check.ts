@@ -135,7 +135,7 @@ interface Deployed {
 /** Nothing happens any more, and would not for the next image either. */
 class Stuck extends Error {}
 
-/** Waits until there is something, as long as anything happens meanwhile. */
+/** Waits until there is something, as long as anything happens. */
 async function until<T>(
   signal: AbortSignal,
   look: () => Promise<{ found?: T; progress: string }>,

@@ -51,7 +51,7 @@ export interface Sharp {
 }
 
 /**
- * sharp with the binaries of Lambda's Linux, whatever machine this is: the versions that the project's lockfile names,
+ * sharp with the binaries of Lambda's Linux, on any machine: the versions that the project's lockfile names,
  * checked against its hashes, in a folder of their own, which is kept for the next build.
  *
  * @throws InstallFailed

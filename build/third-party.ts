@@ -17,7 +17,7 @@ interface Package {
 }
 
 const LICENCE_FILE = /^(licen[cs]e|copying|notice)(\.(md|txt))?$/i
-/** A comment that has a notice of its own, because its file is from somewhere else. */
+/** A comment that has a notice of its own, because its file is from another project. */
 const NOTICE_COMMENT = /\/\*(?:(?!\*\/)[\s\S])*?^[\s*]*Copyright [\s\S]*?\*\//gm
 const PACKAGE_FOLDER = /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//
 const RULE = '='.repeat(80)
@@ -116,7 +116,7 @@ function split(whole: string): { text: string; authors: string[] } {
   }
 }
 
-/** What the LGPL asks for besides its text (sections 4 and 5): that it is used, what is built in, and where its source is. */
+/** What the LGPL asks for in addition to its text (sections 4 and 5): that it is used, what is built in, and where its source is. */
 async function lesser({ folder, name, version, source }: Package): Promise<string> {
   if (name === 'libheif-js') {
     return [

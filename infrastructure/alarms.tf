@@ -12,14 +12,14 @@ locals {
   )
 }
 
-# Whom the alarms tell.
+# Where the alarms are sent.
 locals {
   alarm_actions = concat(var.alarm_actions, aws_sns_topic.alarms[*].arn)
 }
 
 #trivy:ignore:AWS-0095 CloudWatch cannot publish to a topic with AWS's own key
 resource "aws_sns_topic" "alarms" {
-  #checkov:skip=CKV_AWS_26: CloudWatch cannot publish to a topic that is encrypted with AWS's own key, and it tells names of alarms only
+  #checkov:skip=CKV_AWS_26: CloudWatch cannot publish to a topic that is encrypted with AWS's own key, and it carries names of alarms only
   count = var.alarm_email == null ? 0 : 1
   name  = "${var.name}-alarms"
 }
@@ -32,7 +32,7 @@ resource "aws_sns_topic_subscription" "alarms" {
   endpoint  = var.alarm_email
 }
 
-# Somebody should look: an image that was given up, or an event that nobody took. README.md says what to do.
+# An operator should look: an image that was given up, or an event that no subscriber took. README.md says what to do.
 resource "aws_cloudwatch_metric_alarm" "dead_letters" {
   for_each            = var.compat.alarms ? local.dead_letter_queues : {}
   alarm_name          = "${var.name}-dead-letters-${each.key}"

@@ -85,7 +85,7 @@ resource "aws_lambda_function" "api" {
   runtime          = var.runtime
   architectures    = [var.architecture]
   memory_size      = 1024
-  # The gateway gives up after 29 seconds (Amazon API Gateway quotas), so working on would help nobody.
+  # The gateway gives up after 29 seconds (Amazon API Gateway quotas), so no caller would get the answer.
   timeout = 29
 
   reserved_concurrent_executions = var.api_reserved_concurrency
@@ -131,7 +131,7 @@ resource "aws_lambda_function" "api" {
     }
   }
 
-  # Else the function could log before the group is there, and make one that is kept for ever.
+  # Otherwise the function could log before the group is there, and make one that is kept for ever.
   depends_on = [aws_cloudwatch_log_group.api, aws_iam_role_policy.api]
 }
 
@@ -263,10 +263,10 @@ resource "aws_api_gateway_resource" "health" {
   path_part   = "health"
 }
 
-#trivy:ignore:AWS-0004 authorised by IAM unless auth says otherwise; /health tells nothing
+#trivy:ignore:AWS-0004 authorised by IAM unless auth says otherwise; /health has no data
 resource "aws_api_gateway_method" "api" {
-  #checkov:skip=CKV_AWS_59: authorised by IAM unless auth says otherwise; /health tells nothing
-  #checkov:skip=CKV2_AWS_53: the function validates: three kinds of body, which the gateway's models cannot tell apart
+  #checkov:skip=CKV_AWS_59: authorised by IAM unless auth says otherwise; /health has no data
+  #checkov:skip=CKV2_AWS_53: the function validates: three kinds of body, which the gateway's models cannot distinguish
   #checkov:skip=CKV2_AWS_70: authorised by IAM unless auth says otherwise; an API key is metering, not authentication
 
   for_each      = local.routes
@@ -286,7 +286,7 @@ resource "aws_api_gateway_integration" "api" {
   uri                     = aws_lambda_function.api.invoke_arn
 }
 
-# What the gateway refuses by itself never reaches the function, and has to look as if it had: the same codes
+# What the gateway refuses never reaches the function, and has to look as if it had: the same codes
 # (api/schemas.ts), the same media type. Defaults carry no status, which would overwrite every other one's.
 locals {
   problems = {
@@ -410,7 +410,7 @@ resource "aws_api_gateway_method_settings" "all" {
 # The one route that strangers may call with auth = iam. Five a second are enough for monitors, and no bill.
 #trivy:ignore:AWS-0002 there is no cache that could be encrypted
 resource "aws_api_gateway_method_settings" "health" {
-  #checkov:skip=CKV_AWS_225: an answer from a cache would not tell whether the function lives
+  #checkov:skip=CKV_AWS_225: an answer from a cache would not show whether the function lives
   #checkov:skip=CKV_AWS_308: there is no cache that could be encrypted
 
   rest_api_id = aws_api_gateway_rest_api.api.id

@@ -14,7 +14,7 @@ locals {
     aws_cloudwatch_metric_alarm.api_errors[*].arn,
   )
 
-  # Each metric: namespace, name, dimensions by name and value, and what else than the graph's own is shown of it.
+  # Each metric: namespace, name, dimensions by name and value, and what is shown of it where that is not the graph's own.
   own_graphs = [for graph in [
     {
       title = "Images"

@@ -15,7 +15,7 @@ locals {
   # Whether there is a webhook is no secret; where it is may be.
   has_webhook = nonsensitive(var.subscriber_webhook != null)
 
-  # EventBridge delivers to queues by their policies, not by a role: this rule of ours and nobody else's.
+  # EventBridge delivers to queues by their policies, not by a role: this rule and no other.
   sqs_from_events = {
     Sid       = "Deliver"
     Effect    = "Allow"

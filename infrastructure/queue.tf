@@ -4,7 +4,7 @@ locals {
   visibility_timeout = 6 * var.worker_timeout_seconds + var.batch_window_seconds
 
   # A worker holds an image until it must be dead, give or take two clocks (worker/process-image.ts). Were that
-  # longer than the message is invisible, a job could come back while nobody may take it up.
+  # longer than the message is invisible, a job could come back while no worker may claim it.
   lease = var.worker_timeout_seconds + 2
 
   # The longest that a worker has a job wait after a failure (worker/process-image.ts).
@@ -108,7 +108,7 @@ resource "aws_sqs_queue" "jobs_dead" {
     Version   = "2012-10-17"
     Statement = [merge(local.sqs_tls_only, { Resource = "${local.sqs}:${local.jobs_dead}" })]
   })
-  # Nobody else's jobs end here. The queue is named, since the two point at each other; and it is said here and not
+  # Jobs of no other queue end here. The queue is named, since the two point at each other; and it is said here and not
   # in aws_sqs_queue_redrive_allow_policy, which waits for ever on emulators.
   redrive_allow_policy = !var.compat.redrive_allow_policy ? null : jsonencode({
     redrivePermission = "byQueue"

@@ -19,7 +19,7 @@ locals {
   ]
 
   # For who has to know whether an object is there. Without it S3 answers 403 for a missing key instead of 404
-  # (GetObject and HeadObject, Permissions), and ORIGINAL_MISSING could not be told from a wrong set-up. Neither names
+  # (GetObject and HeadObject, Permissions), and ORIGINAL_MISSING could not be distinguished from a wrong set-up. Neither names
   # a prefix, hence IfExists.
   tell_missing_from_forbidden = {
     for function, prefixes in {
@@ -87,7 +87,7 @@ resource "aws_s3_bucket_policy" "images" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
-      # Nobody, however entitled, over plain HTTP.
+      # No caller may use plain HTTP, with any rights.
       {
         Sid       = "TlsOnly"
         Effect    = "Deny"
@@ -236,7 +236,7 @@ resource "aws_dynamodb_table" "images" {
   }
 
   # What the sweeper looks through, by the time at which each is due. An image leaves it when its event is
-  # acknowledged, and what a deletion leaves when its objects are surely gone. Keys only: what counts is the record.
+  # acknowledged, and what a deletion leaves when its objects are gone. Keys only: what counts is the record.
   global_secondary_index {
     name            = "unfinished"
     hash_key        = "unfinished"

@@ -4,7 +4,7 @@ locals {
 
 resource "aws_lambda_function" "sweeper" {
   #checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the schedule is the limit
-  #checkov:skip=CKV_AWS_116: the next sweep finds what this one has not; an alarm tells when sweeps fail
+  #checkov:skip=CKV_AWS_116: the next sweep finds what this one has not; an alarm rings when sweeps fail
   #checkov:skip=CKV_AWS_117: it talks to AWS only; a VPC would add a NAT gateway and keep nothing out
   #checkov:skip=CKV_AWS_173: names and URLs, no secrets; encrypted with a key of AWS's
   #checkov:skip=CKV_AWS_272: who may deploy code may also change the signing configuration
@@ -103,7 +103,7 @@ resource "aws_iam_role_policy" "sweeper" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
-      # The index holds exactly what somebody may have to look after.
+      # The index holds exactly what the sweeper may have to look after.
       {
         Sid      = "FindDue"
         Effect   = "Allow"

@@ -90,7 +90,7 @@ variable "jwt_audience" {
 }
 
 variable "cors_origins" {
-  description = "Origins of web pages that may use the API from a browser and post presigned forms to the bucket, besides the API's own page, as https://host[:port]. Empty: none."
+  description = "Origins of web pages that may use the API from a browser and post presigned forms to the bucket, in addition to the API's own page, as https://host[:port]. Empty: none."
   type        = list(string)
   default     = []
 
@@ -145,7 +145,7 @@ variable "max_wait_seconds" {
 }
 
 variable "api_reserved_concurrency" {
-  description = "Concurrent executions that are kept for the API, and are the most that it gets, so that all others are there for the workers whatever is asked of the API. Null: the API takes what is there. Lambda keeps 100 of an account unreserved, so an account with fewer cannot reserve any."
+  description = "Concurrent executions that are kept for the API, and are the most that it gets, so that all others are there for the workers, however many requests come. Null: the API takes what is there. Lambda keeps 100 of an account unreserved, so an account with fewer cannot reserve any."
   type        = number
   default     = null
 
@@ -156,7 +156,7 @@ variable "api_reserved_concurrency" {
 }
 
 variable "manage_api_gateway_logging" {
-  description = "Set the role with which API Gateway writes logs. It is one setting for the whole account and region: false where somebody else has set it (`aws apigateway get-account` shows a cloudwatchRoleArn), and in all but one of several deployments."
+  description = "Set the role with which API Gateway writes logs. It is one setting for the whole account and region: false where it is set already (`aws apigateway get-account` shows a cloudwatchRoleArn), and in all but one of several deployments."
   type        = bool
   default     = true
 }
@@ -282,7 +282,7 @@ variable "max_attempts" {
 }
 
 variable "sweep_minutes" {
-  description = "Minutes between two sweeps for images that were left behind. An image says by itself when it is due; this is only how much later it may be found."
+  description = "Minutes between two sweeps for images that were left behind. The record of an image says when it is due; this is only how much later it may be found."
   type        = number
   default     = 5
 
@@ -371,7 +371,7 @@ variable "subscriber_webhook" {
 }
 
 variable "metrics" {
-  description = "Whether the functions count what they do, in CloudWatch metrics under the name of this deployment: about 30 of them, for about $9 a month. Without them nothing tells of images that wait or fail."
+  description = "Whether the functions count what they do, in CloudWatch metrics under the name of this deployment: about 30 of them, for about $9 a month. Without them no alarm rings for images that wait or fail."
   type        = bool
   default     = true
 }
@@ -388,7 +388,7 @@ variable "max_wait_minutes" {
 }
 
 variable "alarm_email" {
-  description = "Address that alarms write to; AWS asks it first. Null: alarms tell alarm_actions only."
+  description = "Address that alarms write to; AWS asks it first. Null: alarms go to alarm_actions only."
   type        = string
   default     = null
 
@@ -436,7 +436,7 @@ variable "emulator_rekognition" {
 variable "compat" {
   description = "What an emulator of AWS needs otherwise; one file per emulator in emulators/. Nothing of it is for AWS."
   type = object({
-    # Policies that refuse plain HTTP would shut everybody out of an emulator that has nothing else.
+    # Policies that refuse plain HTTP would shut all callers out of an emulator that has only plain HTTP.
     plain_http = optional(bool, false)
     # Emulators answer for all buckets on one host.
     s3_path_style = optional(bool, false)

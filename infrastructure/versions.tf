@@ -1,5 +1,5 @@
 # No .terraform.lock.hcl is committed: it would bind `init` to one provider version with the hashes of the
-# platforms that somebody could reach, and fail on every other. Commit your own when you run this for a team.
+# platforms that were within reach, and fail on every other. Commit your own when you run this for a team.
 terraform {
   required_version = ">= 1.11"
 

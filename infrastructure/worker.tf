@@ -33,7 +33,7 @@ locals {
   # What SQS hands out in one receive. All images of a batch are worked on at once (worker/batch.ts).
   largest_batch = 10
 
-  # A worker by itself makes about 6 calls a second of each operation: ten images in one and a half seconds. With no
+  # One worker makes about 6 calls a second of each operation: ten images in one and a half seconds. With no
   # more than 5 for each worker, it is the limiters that decide (worker/limiter.ts), and the quota is used up:
   #
   #   quota          0.5     5      50      250
@@ -227,7 +227,7 @@ resource "aws_iam_role_policy" "worker" {
         Resource = "${aws_s3_bucket.images.arn}/${local.analyses}*"
       },
       local.tell_missing_from_forbidden.worker,
-      # An upload moves to where nobody has a form for.
+      # An upload moves to a key that no form allows.
       {
         Sid      = "StoreOriginal"
         Effect   = "Allow"

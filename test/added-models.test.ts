@@ -12,7 +12,7 @@ import { until } from './context.ts'
 import { launch, newFolder, root } from './started.ts'
 import { skipped } from './tools.ts'
 
-/** A model of a few hundred bytes that tells red from blue; packages/vision/test makes it. */
+/** A model of a few hundred bytes that distinguishes red from blue; packages/vision/test makes it. */
 const example = join(root, 'test/fixtures/red-or-blue')
 const red = () =>
   sharp({ create: { width: 320, height: 240, channels: 3, background: '#f00' } })

@@ -587,7 +587,7 @@ describe('GET /images', () => {
     expect((await list('?label=Square%20Orientation&limit=3')).items).toEqual(labelled.slice(0, 3))
     expect((await list('?label=Nothing')).items).toEqual([])
   })
-  it('shows nobody the images of another', async () => {
+  it('shows no owner the images of another', async () => {
     const response = await system.app.request('/images', { headers: { 'x-test-owner': 'nobody' } })
     expect(await response.json()).toEqual({ items: [] })
   })

@@ -44,7 +44,7 @@ describe.skipIf(lacking.length > 0)(`the zips${skipped(lacking)}`, () => {
     return one.call
   })
 
-  // In a bundle, such an import is a file of its own, which may be missing or export something else.
+  // In a bundle, such an import is a file of its own, which may be missing or export other names.
   it.each(FUNCTIONS)('%s.zip has loaded all that its code imports when it is needed', (name) => {
     const { metafile } = built.get(name) as Built
     const wanted = Object.entries(metafile.inputs)

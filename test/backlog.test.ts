@@ -15,7 +15,7 @@ interface Case {
   analyses: PaidAnalysis[][]
   /** Calls a second that Rekognition takes of each operation; without it, all. */
   quota?: number
-  /** Calls a second of each operation that a worker is told. */
+  /** Calls a second of each operation in the settings of a worker. */
   share?: number
   workers: number
   /** Images in a batch. */
@@ -109,7 +109,7 @@ describe('a backlog of all four analyses drains at the quota of each operation',
       { images: 200, quota: 5, share: 2.5, workers: 2 },
       { used: 0.97, throttled: 0.01 },
     ],
-    // What is not told is learned, and that costs time, and answers that say no.
+    // What is not set is learned, and that costs time, and calls that are throttled.
     ['50 calls a second, learned', { images: 600, quota: 50, workers: 10 }, { used: 0.95, throttled: 0.25 }],
     ['5 calls a second, learned', { images: 300, quota: 5, workers: 2 }, { used: 0.85, throttled: 0.35 }],
   ])('of %s', async (_name, given, { used, throttled }) => {

@@ -149,7 +149,7 @@ describe('npm run build', () => {
     expect(names.filter((name) => /\.([cm]?ts|md|h|cc|gyp|d\.[cm]ts)$|README|LICENSE/.test(name))).toEqual([])
   })
 
-  // What leaves them out recognises the SDK's files; a new version of it could have others, and nothing else would say so.
+  // What leaves them out recognises the SDK's files; a new version of it could have others, and only this test would say so.
   it('loads neither credential providers nor operations that no function uses, nor what is asked for now and then', () => {
     for (const { metafile } of built) {
       const inputs = [...loadedAtStart(metafile).inputs]

@@ -42,7 +42,7 @@ const { render } = createDecoder()
 
 const many = (bytes: Buffer): Buffer[] => Array(20_000).fill(bytes)
 
-/** What becomes of a file: `rendered`, or the code of its verdict. All else is thrown. */
+/** What becomes of a file: `rendered`, or the code of its verdict. All other ends are thrown. */
 async function outcome(bytes: Buffer): Promise<string> {
   try {
     const { thumbnail } = await render(bytes, 's3')
@@ -465,7 +465,7 @@ describe('a decode', () => {
   })
 
   const late = { failure: { code: 'CORRUPT_IMAGE', message: expect.stringContaining('within 20 seconds') } }
-  /** Microseconds of the processor that this process has had, as it will be told. */
+  /** Microseconds of the processor that this process has had, as the product will read it. */
   let had = 0
   beforeEach(() => {
     had = 0
@@ -504,7 +504,7 @@ describe('a decode', () => {
     end()
   })
 
-  /** A decode that has begun, and ends when it is told to. */
+  /** A decode that has begun, and ends when the test says so. */
   const begin = async () => {
     let end: (value: never) => void = () => {}
     let fail = (_cause: Error): void => {}

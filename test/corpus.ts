@@ -32,7 +32,7 @@ import { OutOfPatience, Patience, patiently } from './until.ts'
 
 /**
  * `npm run corpus -- <folder> [--json]`: sends every file of a folder through the API and the worker of a started system,
- * and tells what became of each. Ends with exit code 1 if one of them was answered with a 5xx or not at all, took longer
+ * and prints what became of each. Ends with exit code 1 if one of them was answered with a 5xx or not at all, took longer
  * than 10 s of the processor or of waiting, ended the process, was tried again although it failed for good, or ended as EXHAUSTED.
  * `npm run corpus -- --guards [folder] [--count 20000] [--seed 1]` asks libvips of each refusal of the worker's whether it
  * is right, of the files of a folder or of mutations, and ends with exit code 1 if one is not.
@@ -180,7 +180,7 @@ async function push(system: Running, folder: string, file: string): Promise<Row>
       if (row.outcome !== '') break
     }
   } catch (error) {
-    // No connection, or no answer in time; which of them is told apart by whoever knows the process.
+    // No connection, or no answer in time; the caller, who knows the process, sees which.
     if (!(error instanceof TypeError || error instanceof OutOfPatience)) throw error
   }
   row.ms = Math.round(Math.max(patience.spent(), (processorMs(system) - before) / AT_ONCE))

@@ -305,7 +305,7 @@ it.each(WRONGS)('the judge reports %s', (_, sort, about, spoil) => {
   spoil(history)
   const judgement = judge(history)
   expect(judgement[sort].map((finding) => finding.id)).toContain(about)
-  // What nobody was promised is counted, and does not fail a run.
+  // What was not promised is counted, and does not fail a run.
   expect(passes(judgement)).toBe(sort === 'orphans' || sort === 'open')
 })
 

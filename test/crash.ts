@@ -25,8 +25,8 @@ import { Patience, patiently } from './until.ts'
 
 /**
  * `npm run crash -- --seconds 120 [--seed N]`: the whole system as a process of its own, under load over HTTP, killed
- * with SIGKILL again and again (also while it starts) and started anew on the same folder. In the end it is left in
- * peace, and what clients were told, what subscribers got, and what is stored are held against each other.
+ * with SIGKILL again and again (also while it starts) and started again on the same folder. In the end it is left in
+ * peace, and what clients were answered, what subscribers got, and what is stored are held against each other.
  *
  * The seed decides what is asked and when the process is killed; how far it has come by then differs from run to run.
  */
@@ -91,7 +91,7 @@ export interface History {
   objects: Map<string, string>
   /** What the pages of GET /images held, in order. */
   listed: string[]
-  /** What befell the process besides being killed. */
+  /** What befell the process, other than being killed. */
   mishaps: string[]
 }
 
@@ -112,7 +112,7 @@ export interface Judgement {
   violations: Finding[]
   /** Objects without a record. They cost money but break no promise, so they are counted and do not fail a run. */
   orphans: Finding[]
-  /** Records without an ending whose request was never answered: promised to nobody, so they do not fail a run either. */
+  /** Records without an ending whose request was never answered: not promised, so they do not fail a run either. */
   open: Finding[]
 }
 
@@ -361,7 +361,7 @@ interface Launched {
   exited: Promise<number | string>
   /** Resolves with the addresses that it prints when it is ready; never if it ends before. */
   ready: Promise<{ url: string; endpoint: string }>
-  /** It was sent SIGKILL: whatever breaks off from now on is no wonder. */
+  /** It was sent SIGKILL: what breaks off from now on is expected. */
   killed: boolean
 }
 
@@ -778,7 +778,7 @@ class Run {
 
   /**
    * Waits until everything accepted is finished and every outcome announced, or until nothing moves any more; and for a
-   * while for what nobody was promised.
+   * while for what was not promised.
    */
   async #rest({ aws }: Running): Promise<void> {
     const answered = new Set(this.history.submissions.flatMap(({ answers }) => answers))
@@ -868,7 +868,7 @@ async function queueLength({ sqs }: Aws, QueueName: string): Promise<number> {
   return counts.reduce((sum, name) => sum + Number(Attributes?.[name] ?? 0), 0)
 }
 
-/** The table keeps other things besides the records of images: idempotency keys, and what is left of deleted ones. */
+/** The table has other items than the records of images: idempotency keys, and what is left of deleted ones. */
 const isRecord = (item: Record<string, unknown>): boolean =>
   item['imageId'] === idIn(String(item['imageId'])) && item['original'] !== undefined
 
@@ -911,7 +911,7 @@ async function main(): Promise<void> {
   const run = new Run(seed, seconds, data, log)
 
   let keep = false
-  // Whatever ends this program: the process that it started and the folder go with it.
+  // However this program ends: the process that it started and the folder go with it.
   process.on('exit', () => {
     run.child?.process.kill('SIGKILL')
     if (!keep) rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })

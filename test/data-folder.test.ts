@@ -45,7 +45,7 @@ const modesIn = (folder: string): Record<string, string> =>
     ]),
   )
 
-/** Something else in place of some bytes of a file, counted from its end where `at` is negative. */
+/** Other bytes in place of some bytes of a file, counted from its end where `at` is negative. */
 function spoil(file: string, at: number, bytes: number): void {
   const content = readFileSync(file)
   const from = at < 0 ? content.length + at : at

@@ -60,7 +60,7 @@ async function post(url: string, bytes: Uint8Array<ArrayBuffer>): Promise<Answer
   return { status: response.status, retryAfter: response.headers.get('retry-after'), body }
 }
 
-/** What the log says besides what is well. */
+/** What the log says of trouble. */
 const trouble = (system: Running): string[] => system.output().match(/^(warning|error|\s+at ).*$/gm) ?? []
 
 const allCompleted = async (url: string, ids: string[]): Promise<void> => {
@@ -143,7 +143,7 @@ describe('npm start on a full disk', () => {
       accepted.push(
         await until('there is room again', async () => (await post(system.url, picture)).body.imageId),
       )
-      // Nothing else is under way that could meet the next trouble first.
+      // No other work is under way that could meet the next trouble first.
       await allCompleted(system.url, accepted)
     }
 

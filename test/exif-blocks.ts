@@ -57,7 +57,7 @@ export function exifBlock(
   return Buffer.concat([Buffer.from(little ? 'II*\0' : 'MM\0*', 'latin1'), number(at, 4), ...parts])
 }
 
-/** In the sea off Cape Town, by numbers that occur nowhere else in a file. */
+/** In the sea off Cape Town, by numbers that occur only there in a file. */
 export const GPS: Entries = {
   1: 'S',
   2: rational(33, 1, 54, 1, 98_765_431, 2_345_678),

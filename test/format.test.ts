@@ -28,7 +28,7 @@ const ftyp = (...brands: string[]): Buffer => {
 const inUtf8 = (bytes: Buffer): Buffer => Buffer.from(bytes.toString('utf8'))
 const PNG = '\x89PNG\r\n\x1a\n'
 
-/** What people send in place of a picture that comes in, and a part of what they are told. */
+/** What people send in place of a picture that comes in, and a part of the answer. */
 const OTHERS: [name: string, bytes: Buffer, told: RegExp][] = [
   ['HEIC of an iPhone', ftyp('heic', 'mif1', 'heic'), /HEIC photo \(iPhone\).*JPEG.*Most Compatible/],
   ['HEIC of other brands', ftyp('mif1', 'mif1', 'heic'), /HEIC/],
@@ -86,7 +86,7 @@ const DEVELOP = 'Develop it, and export it as JPEG.'
 const EXPORT_PAGE = 'Export its page as PNG or JPEG, and send that.'
 const MOST_COMPATIBLE = 'Export it as JPEG, or set the camera to Most Compatible (Settings, Camera, Formats).'
 const BINARY = 'Send its bytes as they are (curl: --data-binary).'
-/** By what each format is told, and nothing else: four dots stand for any four bytes. */
+/** By what each format is recognised, and no more: four dots stand for any four bytes. */
 const MAGIC: [format: Format, ...magic: string[]][] = [
   [{ name: 'a JPEG picture', contentType: 'image/jpeg' }, '\xff\xd8\xff'],
   [{ name: 'a PNG picture', contentType: 'image/png' }, PNG],

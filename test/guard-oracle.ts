@@ -41,7 +41,7 @@ export async function judgeByLibvips(bytes: Buffer): Promise<Judged> {
   }
 }
 
-/** By what browsers tell our formats (MIME Sniffing Standard, section 6.1); libvips takes two bytes for a JPEG. */
+/** By what browsers recognise our formats (MIME Sniffing Standard, section 6.1); libvips takes two bytes for a JPEG. */
 const BEGINNINGS = ['ffd8ff', '89504e470d0a1a0a', '474946383761', '474946383961']
 const doBrowsersTell = (bytes: Buffer): boolean =>
   BEGINNINGS.some((hex) => bytes.subarray(0, hex.length / 2).toString('hex') === hex) ||

@@ -9,7 +9,7 @@ const FORMATS = 'packages/image-guard/format.ts'
 /** The doors of packages that have more than one: code that loads nothing else. */
 const MORE_DOORS = [FORMATS, 'packages/image-guard/budget.ts']
 
-/** What each folder may import besides itself. The tree is the data flow, and this keeps it one. */
+/** What each folder may import, in addition to itself. The tree is the data flow, and this keeps it one. */
 const MAY_IMPORT: Record<string, string[]> = {
   packages: [],
   shared: [FORMATS],

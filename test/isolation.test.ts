@@ -52,7 +52,7 @@ interface Ask {
   /** What API Gateway says of the caller. */
   env?: object
 }
-/** What holds for every answer, whatever was asked. */
+/** What holds for every answer to every request. */
 async function ask(app: App, path: string, { env, ...init }: Ask = {}): Promise<Response> {
   const response = await app.request(path, init, env)
   const { headers } = response
@@ -135,7 +135,7 @@ const AUTHS = [
     build: () => identifyBy({ AUTH: 'jwt', JWT_ISSUER, JWT_AUDIENCE: 'images' }),
     owner: () => bearer('owner'),
     other: () => bearer('other'),
-    /** By what nobody is let in. */
+    /** Tokens that let no caller in. */
     bad: async (): Promise<Record<string, Ask>> => ({
       nothing: {},
       junk: { headers: { authorization: 'Bearer junk' } },
@@ -241,7 +241,7 @@ describe.each(AUTHS)('AUTH=$auth', ({ build, owner, other, bad }) => {
             const missing = await at(MISSING, theirs)
             expect(missing).toMatch(method === 'OPTIONS' ? /^\[204,/ : /^\[(404|405|400),/)
             for (const id of Object.values(images)) expect(await at(id, theirs)).toBe(missing)
-            // The owner of others is told no more of what is not there.
+            // The owner of other images learns no more of what is not there.
             expect(await at(MISSING, mine)).toBe(missing)
             compared += 1
           }
@@ -418,7 +418,7 @@ describe('what a user writes', () => {
       expect(value, name).not.toMatch(/[\r\n]/)
     }
     const text = await response.clone().text()
-    // The name of a query parameter, as far as it is printable; nothing else.
+    // The name of a query parameter, as far as it is printable, and no more.
     const shown = text.replace(/Query parameter `[\x20-\x5f\x61-\x7e]{0,80}…?` is/, '')
     if (response.status >= 400) expect(shown).not.toContain(MARK)
     expect(response.headers.get('content-type') ?? '').not.toContain('html')

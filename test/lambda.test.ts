@@ -6,7 +6,7 @@ afterAll(() => {
   vi.unstubAllEnvs()
 })
 
-/** The entries from their source; each import reads the environment anew. */
+/** The entries from their source; each import reads the environment again. */
 lambdaCases(async (name, environment) => {
   for (const [variable, value] of Object.entries(environment)) vi.stubEnv(variable, value)
   vi.resetModules()

@@ -177,7 +177,7 @@ describe('a backlog is worked off at the quota', () => {
       { quota: 5, processes: 10, share: 0.5, counts: bucket(3) },
     ],
     ['50/s, half a second held, by ten', { quota: 50, processes: 10, counts: bucket(0.5), seconds: 100 }],
-    // Whoever meets an empty bucket or the end of a window comes back later than it might have: that is lost here.
+    // A call that meets an empty bucket or the end of a window comes back later than it might have: that is lost here.
     [
       '5/s, half a second held, by ten with 0.5/s',
       { quota: 5, processes: 10, share: 0.5, counts: bucket(0.5) },

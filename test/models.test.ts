@@ -497,7 +497,7 @@ describe('Rekognition', () => {
       answer(rekognition.send(new DetectLabelsCommand({ Image: { S3Object: { Bucket: bucket, Name } } })))
     const put = ({ s3, bucket }: Backend, Key: string) =>
       s3.send(new PutObjectCommand({ Bucket: bucket, Key, Body: Buffer.from('not an image') }))
-    /** The quota is one call a second; whoever asks at once again is asked to wait. */
+    /** The quota is one call a second; a second call at once is asked to wait. */
     const afterAWhile = (backend: Backend, key: string) =>
       until('an answer', async () => {
         time += 100

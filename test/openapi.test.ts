@@ -29,7 +29,7 @@ beforeAll(async () => {
 })
 afterAll(() => system.stop())
 
-/** The whole of answers is described, so here no object may have more; clients are told that fields may come. */
+/** The whole of answers is described, so here no object may have more; clients are warned that fields may come. */
 function closed(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(closed)
   if (typeof value !== 'object' || value === null) return value
@@ -315,7 +315,7 @@ describe('an answer', () => {
         await ask(method.toUpperCase(), route, `${urlOf(route)}?nonsense=1`)
     }
 
-    // What has its cause elsewhere: no more images today; nobody there to ask.
+    // What has its cause elsewhere: no more images today; no service there to ask.
     const spent = await described({ dailyImageQuota: 1 })
     const away = await described({
       dynamo: DynamoDBDocumentClient.from(

@@ -120,7 +120,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     rmSync(folder, { recursive: true, force: true })
   })
 
-  /** A page in a context of its own, which must be quiet and ask nobody but the system. */
+  /** A page in a context of its own, which must be quiet and call only the system. */
   async function open(of: System, options: BrowserContextOptions = {}, path = '/'): Promise<Page> {
     const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
     const page = await context.newPage()
@@ -447,7 +447,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
       undefined,
     )
     await shot(page, 'crowd')
-    // Anew, they come page by page as one scrolls.
+    // After a reload they come page by page as one scrolls.
     await page.reload()
     await card(page, 'crowd-0.png').waitFor()
     expect(await page.locator('.card').count()).toBeLessThan(100)
@@ -541,7 +541,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     // Slow enough that there is a progress to see: a megabyte in about a second and a half.
     const slow = { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 700_000 }
     await devtools.send('Network.emulateNetworkConditions', slow)
-    // A type that no API knows: the bytes tell it.
+    // A type that no API knows: the bytes show it.
     await choose(page, { ...png('large.png', noise), mimeType: 'image/x-odd' })
     await card(page, 'large.png')
       .getByText(/Uploading [1-9]\d?%/)

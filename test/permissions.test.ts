@@ -23,7 +23,7 @@ const lacking = missing()
 
 type FunctionName = 'api' | 'worker' | 'sweeper'
 
-/** What a policy grants for others than our own code to use, and why the grant is needed all the same. */
+/** What a policy grants that our own code does not use, and why the grant is needed. */
 const NOT_OUR_CALLS: Record<FunctionName, Record<string, string>> = {
   api: {
     'logs:CreateLogStream log-group:*': 'the Lambda runtime writes the log',

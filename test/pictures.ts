@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { crc32, deflateSync } from 'node:zlib'
 import sharp, { type Sharp } from 'sharp'
 
-/** Pictures made for the tests. Every test that needs an odd one makes it, so nobody has to guess what a file holds. */
+/** Pictures made for the tests. Every test that needs an odd one makes it, so a reader need not guess what a file holds. */
 
 /** The colours of the four corners: clockwise from the top left. */
 export const CORNERS = {
@@ -17,7 +17,7 @@ const square = (side: number, background: string) =>
     .png()
     .toBuffer()
 
-/** Four quarters of different colours, so that every way of lying is told by its pixels. */
+/** Four quarters of different colours, so that the pixels show every way of lying. */
 export async function quarters(width = 200, height = 160): Promise<Sharp> {
   const tile = async (background: string) =>
     sharp(await square(16, background))

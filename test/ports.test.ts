@@ -163,7 +163,7 @@ const STRANGE_HOSTS = [
   ],
   ...[' ', 'x'.repeat(5_000)],
 ]
-/** The API's server makes a URL of it before anything else, which fails. */
+/** The API's server makes a URL of it first, which fails. */
 const NO_HOSTS = ['127.0.0.1@evil.test', '127.0.0.1:80:80', 'evil.test#.localhost', 'localhost/']
 const OUR_HOSTS = [
   ...[

@@ -176,7 +176,7 @@ describe('the quota of a day', () => {
 describe('an image whose time is up', () => {
   let kept: TestSystem['app']
   beforeAll(async () => {
-    // The jobs of the tests above, which nobody waits for.
+    // The jobs of the tests above, which no test waits for.
     while ((await system.receiveJobs()).Records.length > 0);
     kept = buildApp({ ...system.api, now: () => new Date(now), retentionDays: 3 })
   })

@@ -6,7 +6,7 @@ import { buildApp } from '../api/app.ts'
 import { type System, startSystem } from '../local/system.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 
-/** What a path, a method, a query and a body may be: all else is refused with a sentence that shows the way out. */
+/** What a path, a method, a query and a body may be: all others are refused with a sentence that shows the way out. */
 
 const photo = readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url))
 const ID = '0199c0de-0000-7000-8000-000000000000'

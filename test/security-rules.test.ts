@@ -252,7 +252,7 @@ describe.skipIf(lacking.length > 0)(`security of the plan${skipped(lacking)}`, (
     expect(tlsOnly.map(({ Resource }) => Resource).sort()).toEqual(queues.sort())
   })
 
-  it('nobody is let in by a resource policy but this bucket, for jobs, and one rule of this bus for each subscriber', () => {
+  it('no caller is let in by a resource policy but this bucket, for jobs, and one rule of this bus for each subscriber', () => {
     const allowed = ['aws_s3_bucket_policy', 'aws_sqs_queue']
       .flatMap((type) => plan.ofType(type))
       .flatMap(({ address }) => plan.policy(address))

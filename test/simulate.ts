@@ -5,7 +5,7 @@ import { scenarios, singleFaults, tell, violations } from './simulation/schedule
 
 /**
  * `npm run simulate -- --schedules 20000 --seed 1`: every single fault, then so many random schedules of many. Ends with
- * exit code 1 at the first broken promise, and tells its seed and its shortest story.
+ * exit code 1 at the first broken promise, and prints its seed and its shortest story.
  */
 const { values } = parseArgs({
   options: {

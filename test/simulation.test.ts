@@ -47,7 +47,7 @@ describe('whatever goes wrong with the calls', () => {
     )
     const scenario: Scenario = {
       ...ordinary(1),
-      // Of uploads S3 may forget to tell; that is not the SDK's doing.
+      // S3 may lose a notification; that is not the SDK's doing.
       images: ordinary(1).images.filter(({ posts }) => posts === undefined),
       firsts: names.map((name) => ({ name, from: 1, count: 1_000, fault: 'twice' })),
     }

@@ -27,7 +27,7 @@ beforeAll(async () => {
 afterAll(() => system.stop())
 
 let events = 0
-/** The event of an image that nobody has sent: the stand-in sees no dogs. */
+/** The event of an image that was never sent: the stand-in sees no dogs. */
 const madeUp = (labels: string[]): EventDetail => {
   const imageId = imageIdSchema.parse(`0199c0de-0000-7000-8000-${String(++events).padStart(12, '0')}`)
   const at = '2026-11-22T00:00:01.000Z'

@@ -16,7 +16,7 @@ export const without = (...programs: string[]): string[] =>
 export const skipped = (lacking: readonly string[]): string =>
   lacking.length > 0 ? ` (skipped: lacking ${lacking.join(', ')})` : ''
 
-/** A port for a program that has to be told one. */
+/** A port for a program that needs to be given one. */
 export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer()

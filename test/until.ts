@@ -33,7 +33,7 @@ function machineTime(): { idle: number; all: number } {
   return { idle, all: times.reduce((sum, time) => sum + time.user + time.nice + time.sys + time.irq, idle) }
 }
 
-/** A deadline that is over when the machine has had the time, whatever else it had to do. */
+/** A deadline that is over when this process has had its time of the machine. */
 export class Patience {
   readonly #ms: number
   #spent = 0
@@ -116,7 +116,7 @@ export async function patiently<T>(
   }
 }
 
-/** Milliseconds of the processor that this process has had, whatever else the machine has to do. */
+/** Milliseconds of the processor that this process has had. */
 export function processorMs(): number {
   const { user, system } = process.cpuUsage()
   return (user + system) / 1_000

@@ -773,7 +773,7 @@ describe.skipIf(ELSEWHERE)(`an idempotency key${skippedElsewhere}`, () => {
     const bytes = await fresh()
     const body = { contentType: 'image/png', bytes: bytes.length, filename: 'a.png' }
     const first = await keyed('again', body)
-    // Of a client that has lost the first answer: the form's quarter of an hour begins anew.
+    // Of a client that has lost the first answer: the form's quarter of an hour begins again.
     await until('time has passed', async () =>
       Date.now() > Date.parse(first.expiresAt) - FORM_MS ? true : undefined,
     )

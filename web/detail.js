@@ -117,7 +117,7 @@ function renderPicture({ key, name, phase, preview, record }) {
     if (!token) return
     event.preventDefault() // a link cannot send the token
     const url = await pictureUrl(key, '/original')
-    // An empty one would load the page anew.
+    // An empty one would load the page again.
     if (url) location.assign(url)
     else announce(`${name} cannot be downloaded now.`)
   }

@@ -87,7 +87,7 @@ function renderSummary() {
 
   const isFiltered = filters.size > 0
   const empty = byId('empty', HTMLElement)
-  // The way in is large while there is nothing else.
+  // The way in is large while the list is empty.
   document.body.classList.toggle('welcome', listed.length === 0 && !list.notice && !isFiltered)
   empty.hidden = listed.length > 0 && (!list.notice || list.notice === SEARCHING)
   setText(empty, list.notice || (isFiltered ? NOTHING : 'The photos you add appear here.'))

@@ -3,7 +3,7 @@
 /**
  * The page. A photo comes in by drop, paste or choice, becomes a card, is sent, and is then followed until
  * it is finished; a click on the card shows what was found. The API serves page.html with this file, those that it
- * imports and page.css inside it, under a policy that allows nothing else: no inline style or handler, no other host.
+ * imports and page.css inside it, under a policy that allows only these: no inline style or handler, no other host.
  *
  * File names, labels and messages are other people's words. They reach the page only as text (`textContent`,
  * a property), never as markup.

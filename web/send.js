@@ -129,7 +129,7 @@ const uploads = lane(UPLOADS, async (photo) => {
         todo: 'It was moved, changed or is a folder. Choose it again.',
       })
     }
-    // By the first bytes, as the API tells it: a system may not know a type, or by another name. What has no name here is
+    // By the first bytes, as the API does: a system may not know a type, or by another name. What has no name here is
     // for the API to refuse.
     const {
       name,

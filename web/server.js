@@ -1,7 +1,7 @@
 // @ts-check
 
 /**
- * The API: asked again by itself while nobody answers, and with a token where it wants to know who asks.
+ * The API: asked again while no answer comes, and with a token where it wants to know who asks.
  *
  * @typedef {{ status: number, retryAfter: number | undefined, body: unknown }} Answer
  */
@@ -63,7 +63,7 @@ export async function ask(url, { method = 'GET', headers = {}, body = '', second
 }
 
 /**
- * Posts a file, as it is or in a form. XMLHttpRequest, because `fetch` does not tell how much has been sent.
+ * Posts a file, as it is or in a form. XMLHttpRequest, because `fetch` does not report how much has been sent.
  *
  * @param {string} url of the API, or of its bucket
  * @param {File | FormData} body
@@ -131,7 +131,7 @@ export function pictureUrl(imageId, part) {
 /* Who is asking */
 
 const TOKEN = 'image-analyzer-token'
-/** For this tab only, so that a reload keeps it and nothing else does. */
+/** For this tab only: a reload keeps it. */
 export let token = kept()
 /** Settles with the next token. @type {Promise<void> | undefined} */
 let signingIn

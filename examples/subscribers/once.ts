@@ -10,7 +10,7 @@ import {
 /**
  * An event comes at least once, always with the same `eventId`. This runs the work for it once.
  *
- * @throws whatever the work throws, and an Error while another run has the event in hand: both are for trying again
+ * @throws what the work throws, and an Error while another run has the event in hand: both are for trying again
  */
 export type Once = (eventId: string, work: () => Promise<void>) => Promise<'done' | 'repeated'>
 

@@ -45,7 +45,7 @@ resource "aws_sqs_queue" "events_dead" {
   policy                    = local.queue_policies["events-dead"]
 }
 
-# For whatever runs the consumer: attach it to that one's role.
+# For the role of the consumer.
 resource "aws_iam_policy" "consumer" {
   name        = "${var.name}-consumer-${data.aws_region.current.id}"
   description = "Read the queue of events, and remember them."

@@ -20,10 +20,10 @@ data "aws_region" "current" {}
 
 locals {
   event_source = "image-analyzer"
-  # Longer than EventBridge tries, so that somebody has time to look.
+  # Longer than EventBridge tries, so that an operator has time to look.
   dead_letter_seconds = 14 * 86400
 
-  # For a day EventBridge would try again by itself, too: for subscribers that are down longer than an hour, a message in
+  # EventBridge tries again for a day, too: for subscribers that are down longer than an hour, a message in
   # the dead-letter queue is easier to see and to send again.
   retry_policy = { maximum_event_age_in_seconds = 3600, maximum_retry_attempts = 185 }
 

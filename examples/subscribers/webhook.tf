@@ -34,7 +34,7 @@ resource "aws_cloudwatch_event_target" "webhook" {
   arn            = aws_cloudwatch_event_api_destination.webhook.arn
   role_arn       = aws_iam_role.webhook.arn
 
-  # Somebody else's server may be down for longer than AWS is: EventBridge's own day.
+  # The server of a subscriber may be down for longer than AWS is: EventBridge's own day.
   retry_policy {
     maximum_event_age_in_seconds = 86400
     maximum_retry_attempts       = 185

@@ -16,7 +16,7 @@ const KEPT = '-30 days'
  * answered at once, and dealt with afterwards, also by the next process if this one is killed. Its `eventId` is the key:
  * an event that comes again is there already.
  *
- * AWS calls HTTPS endpoints only: put this behind whatever ends TLS.
+ * AWS calls HTTPS endpoints only: put this behind a proxy that ends TLS.
  */
 export async function startWebhook(options: {
   port: number

@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 /**
  * Who may ask at a port of this machine. Loopback keeps the network out, and lets in every web page that a browser here
  * shows: a page can send forms and ask for images and scripts anywhere, and a page whose own name is made to mean
- * 127.0.0.1 (DNS rebinding) can read the answers. Browsers tell where a request comes from: Origin (Fetch standard,
+ * 127.0.0.1 (DNS rebinding) can read the answers. Browsers say where a request comes from: Origin (Fetch standard,
  * "Origin header") and, for addresses of this machine, Sec-Fetch-Site (Fetch Metadata). Other clients send neither.
  */
 

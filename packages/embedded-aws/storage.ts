@@ -48,7 +48,7 @@ export interface Storage {
   database: DatabaseSync
   /** Writes all of it or nothing; within another one it is a part of that. @throws DiskFull */
   atomically: <T>(work: () => T) => T
-  /** Runs what writes. @throws DiskFull in place of what the disk says; everything else as it is */
+  /** Runs what writes. @throws DiskFull in place of what the disk says; all other errors as they are */
   guard: <T>(work: () => T) => T
   /** Whether to refuse what would write. Every second it is tried whether there is room again. */
   isFull: () => boolean

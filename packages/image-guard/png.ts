@@ -164,7 +164,7 @@ export function tagged(png: Buffer, profile: Buffer): Buffer {
   return Buffer.concat([...parts, png.subarray(from)])
 }
 
-/** What this stands for goes before all else: PNG specification, third edition, section 4.3. */
+/** What this stands for goes first: PNG specification, third edition, section 4.3. */
 function coloursSaid(said: Map<string, Buffer>): Colours | undefined {
   const [primaries = 0, transfer = 0, matrix, isFull] = said.get('cICP') ?? []
   // As in browsers: the pixels of a PNG are red, green and blue, from 0 to the highest number.

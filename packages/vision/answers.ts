@@ -109,7 +109,7 @@ function addFound(labels: Map<string, Label>, { entry, confidence, box }: Found,
 const DEFAULT_LANDMARKS = ['eyeLeft', 'eyeRight', 'mouthLeft', 'mouthRight', 'nose']
 
 /**
- * Rekognition's FaceDetails, with what is computed here and nothing else: no age, gender, smile, glasses, beard,
+ * Rekognition's FaceDetails, with only what is computed here: no age, gender, smile, glasses, beard,
  * no open eyes, no gaze, and an open mouth only of faces that show it well.
  *
  * @param attributes those that DetectFaces was asked for

@@ -163,7 +163,7 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
     }
   }
 
-  // Whatever was refused for good, or never asked for, has no ending.
+  // What was refused for good, or never asked for, has no ending.
   const idsOfKeys = new Set(submissions.flatMap(({ imageIds }) => [...imageIds]))
   const undecided = submissions.filter(
     ({ answer, imageIds }) => imageIds.size === 0 && (answer ?? 500) >= 500,
@@ -188,7 +188,7 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
     const { analyses } = (submission && scenario.images[submissions.indexOf(submission)]) ?? {}
     return epochs * (analyses?.length ?? 2) * Math.min(settings.maxAttempts, 1 + faults)
   }
-  // What is sent as a JPEG of ours does not tell whose it is.
+  // What is sent as a JPEG of ours does not show whose it is.
   const mayBeSent = [...new Set([...world.seen.map(({ imageId }) => imageId)])].filter(
     (id) => !id.includes('#') && (byId.get(id)?.picture ?? 'odd') === 'odd',
   )
@@ -237,7 +237,7 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
     }
   }
 
-  // Every completed image is found by each of its labels, and nothing else is.
+  // Every completed image is found by each of its labels, and no other image is.
   const found = [...items].flatMap(([key, item]) =>
     item['ownerLabel'] === undefined || key.startsWith('name#') ? [] : key,
   )

@@ -19,7 +19,7 @@ export interface Scenario {
     distinct?: boolean | undefined
     /** Whether its original goes to S3 by a form: so often. 0 is one that never comes. */
     posts?: number | undefined
-    /** When S3 tells of each of them, in milliseconds after it. As it likes where nothing is said. */
+    /** When S3 notifies of each of them, in milliseconds after it. As it likes where nothing is said. */
     told?: readonly number[] | undefined
     /** Whose it is. Where there are two, each looks also for what is the other one's. */
     owner?: Owner | undefined
@@ -40,7 +40,7 @@ export interface Scenario {
   outages?: { name: string; from: number; to: number; fault: Fault }[]
   /** Of all calls of a name, the first so many; for trouble that outlasts attempts. */
   firsts?: { name: string; from: number; count: number; fault: Fault }[]
-  /** Milliseconds from the beginning at which somebody redrives the dead-letter queue. */
+  /** Milliseconds from the beginning at which an operator redrives the dead-letter queue. */
   redriveAt?: number | undefined
   wrongClocks?: WorldOptions['wrongClocks'] | undefined
   /** When the wall clocks of all processes are set, in milliseconds from the beginning, and by how much. */

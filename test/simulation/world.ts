@@ -72,7 +72,7 @@ export const RULES = [
   'stale reads',
   /** A message may come back after it was deleted. */
   'deleted messages',
-  /** S3 may tell of an upload twice, or hours late, or not at all. */
+  /** S3 may notify of an upload twice, or hours late, or not at all. */
   'uploads',
   /** Two sweeps may run at once. */
   'twin sweeps',
@@ -122,7 +122,7 @@ export interface WorldOptions {
   quota?: number
   wrongClocks?: WrongClock[]
   without?: readonly Rule[]
-  /** The share of the quota that a worker is told. */
+  /** The share of the quota in the settings of a worker. */
   share?: number
   log?: (line: string) => void
   /** Takes every line that a function writes, with its metrics. */
@@ -261,7 +261,7 @@ export class World {
     )
   }
 
-  /** Whether everything that is under way has ended, and nobody is left to be looked after. */
+  /** Whether everything that is under way has ended, and no image is left to be looked after. */
   get quiet(): boolean {
     return (
       this.#running === 0 &&
@@ -573,7 +573,7 @@ export class World {
     })
   }
 
-  /** A form was posted with: S3 tells the queue, after so many milliseconds each time; as it likes where nothing is said. */
+  /** A form was posted with: S3 notifies the queue, after so many milliseconds each time; as it likes where nothing is said. */
   tellOfUpload(key: string, told?: readonly number[]): void {
     const record = { eventName: 'ObjectCreated:Post', s3: { object: { key } } }
     const chance = this.random()
@@ -687,7 +687,7 @@ function throttling(name: string): Error {
 /** Milliseconds for which a form is good, and the sweeper waits longer (api/submit.ts). */
 const UPLOAD_MS = 900_000
 
-/** The part of a call's input that tells what it is about. */
+/** The part of a call's input that names what it is about. */
 function brief(input: Record<string, unknown>): string {
   const { Key, MessageBody, UpdateExpression, ExpressionAttributeValues, Entries, Item } = input as Record<
     string,

@@ -113,7 +113,7 @@ export function createApiDestinationCalls(
     return call(destination, connection, target.HttpParameters ?? {}, body)
   }
 
-  /** Neither its reasons nor anything else that is logged has the credentials or the answer in it. */
+  /** Neither its reasons nor any other part of a log line has the credentials or the answer in it. */
   async function call(
     { InvocationEndpoint }: Destination,
     { Auth }: Connection,

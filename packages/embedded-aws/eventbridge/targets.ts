@@ -27,7 +27,7 @@ export const targetSchema = z.strictObject({
 })
 export type Target = z.infer<typeof targetSchema>
 
-/** The service that an ARN names; empty for anything else. */
+/** The service that an ARN names; empty for any other text. */
 const serviceOf = (text: string): string => /^arn:aws[\w-]*:([\w-]+):/.exec(text)?.[1] ?? ''
 
 /** Which kind of target an ARN names: a service, or the one part of EventBridge that is supported. */

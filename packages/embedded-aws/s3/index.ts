@@ -15,7 +15,7 @@ import { putBucketNotification } from './operations/put-bucket-notification.ts'
 import { isExpired, requireSignature } from './presigned.ts'
 import { type Caller, CORS, createSequencer, NOTIFICATION, newRequestId } from './state.ts'
 
-/** What S3 has and the emulator behind this endpoint would take for something else, or even for a new body of the object. */
+/** What S3 has and the emulator behind this endpoint would take for another request, or even for a new body of the object. */
 const REFUSED_SUBRESOURCES = new Set(
   'accelerate acl analytics encryption intelligent-tiering inventory legal-hold logging metrics object-lock ownershipControls policy policyStatus publicAccessBlock replication requestPayment restore retention select tagging torrent versioning versions website'.split(
     ' ',
@@ -68,7 +68,7 @@ async function answer(
   const resource = key === '' ? 'BUCKET' : 'OBJECT'
   const call: Call = { bucket, caller, request, response }
   if (request.method === 'OPTIONS') return preflight(resource)(context, call)
-  // Before all else: a page reads errors only with these.
+  // First: a page reads errors only with these.
   const rules = fauxqs.bucketSettings.get(bucket, CORS) as CorsRule[] | undefined
   const allowed = setCorsHeaders(rules, request, response)
   // S3 would do it and leave it to the browser to keep the answer from the page.

@@ -46,7 +46,7 @@ function parsePolicy(base64: string): { expiration: number; conditions: unknown[
   if (unexpected !== undefined) throw invalidPolicy(`Unexpected: '${unexpected.toLowerCase()}'`)
   if (expiration === undefined) throw invalidPolicy('Policy missing expiration.')
   if (conditions === undefined) throw invalidPolicy('Policy missing conditions.')
-  // In UTC and nothing else, where `Date.parse` alone would take an offset and much more.
+  // In UTC only, where `Date.parse` alone would take an offset and much more.
   const ends = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/.test(String(expiration))
     ? Date.parse(String(expiration))
     : Number.NaN

@@ -64,7 +64,7 @@ export interface BucketSettings {
 type Cause = Caller & Pick<CreatedObject, 'how'>
 
 /**
- * Tells of every object that the store is given.
+ * Reports every object that the store is given.
  *
  * @returns a function that stores an object for another cause than the request that the emulator is at
  */

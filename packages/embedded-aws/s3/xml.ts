@@ -10,7 +10,7 @@ export interface XmlElement {
 const TOKEN =
   /<\?[\s\S]*?\?>|<!--[\s\S]*?-->|<\/([^\s<>/]+)\s*>|<([^\s<>/!?]+)(?:\s+[^\s=<>/]+\s*=\s*(?:"[^"<]*"|'[^'<]*'))*\s*(\/?)>|([^<]+)/y
 
-/** The small part of XML that S3's requests are written in; `undefined` for everything else. */
+/** The small part of XML that S3's requests are written in; `undefined` for all other text. */
 export function parseXml(document: string): XmlElement | undefined {
   const top: XmlElement = { name: '', children: [], text: '' }
   const open = [top]

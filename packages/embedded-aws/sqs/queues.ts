@@ -72,7 +72,7 @@ export function rememberSources(
 const CLOCK_STEP_MS = 1_000
 
 /**
- * The emulator hides messages until a time of the wall clock. Where that is set, these times are set with it: else a
+ * The emulator hides messages until a time of the wall clock. Where that is set, these times are set with it: otherwise a
  * message that is hidden for seconds could stay so for hours. Those in the database stay, since a start shows what was
  * in flight.
  */

@@ -49,7 +49,7 @@ const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-api-destinations-'))
 const dropped: unknown[] = []
 /** Milliseconds that EventBridge has waited, which took no time. */
 let waits: number[] = []
-/** Milliseconds of a wait that is not over as long as nobody says so: for an answer, or for longer. */
+/** Milliseconds of a wait that lasts until a test ends it: for an answer, or for longer. */
 const LONG_MS = 5_000
 /** Says that the wait for an answer is over, to all who have none. */
 let late: () => void
@@ -88,7 +88,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true })
 })
 
-/** An endpoint that answers as told, one answer for each call and the last one ever after; 0 hangs up, -1 says nothing. */
+/** An endpoint that gives the listed answers, one answer for each call and the last one ever after; 0 hangs up, -1 says nothing. */
 async function endpoint(...answers: (number | [number, Record<string, string>])[]) {
   const calls: Call[] = []
   const server = createServer(async (request, response) => {

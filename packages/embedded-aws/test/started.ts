@@ -49,7 +49,7 @@ type Condition = Record<string, string> | (string | number)[]
 export interface FormOptions {
   key?: string
   fields?: Record<string, string>
-  /** Besides those for the fields. */
+  /** In addition to those for the fields. */
   conditions?: Condition[]
   credentials?: typeof known
   expiresIn?: number

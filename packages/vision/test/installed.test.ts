@@ -12,7 +12,7 @@ import { type Manifest, manifestSchema } from '../manifest.ts'
 import { modelFolder } from '../models.ts'
 import { type Values, writeModel } from '../onnx.ts'
 
-/** Tells red from blue by the mean of each: 10 · (red − blue), and the other way round. */
+/** Distinguishes red from blue by the mean of each: 10 · (red − blue), and the other way round. */
 const redOrBlue = writeModel({
   inputs: [{ name: 'picture', dims: [1, 3, 8, 8] }],
   outputs: ['scores'],

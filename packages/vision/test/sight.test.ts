@@ -195,7 +195,7 @@ describe('in the words of Rekognition', () => {
       expect(Instances.length > 0, Name).toBe(isKind(Name))
       for (const parent of Parents) {
         expect(labels.has(parent.Name), `${Name} → ${parent.Name}`).toBe(true)
-        // Whatever is above a parent is above its child too, and nothing is above itself.
+        // All that is above a parent is above its child too, and nothing is above itself.
         const above = labels.get(parent.Name)?.Parents ?? []
         expect(Parents, Name).toEqual(expect.arrayContaining(above))
         expect(above, Name).not.toContainEqual({ Name })

@@ -74,7 +74,7 @@ export const postObject: Operation = async (
   }
   const { etag } = fauxqs.putObject(object, caller)
   const host = request.headers.host ?? ''
-  // Or else it is in the host.
+  // Otherwise it is in the host.
   const inPath = request.url?.startsWith(`/${bucket}`) ?? false
   const location = `http://${host}${inPath ? `/${bucket}` : ''}/${encodeURIComponent(key)}`
   answer(response, form, { location, bucket, key, etag })
