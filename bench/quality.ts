@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { globSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import sharp from 'sharp'
-import { decode } from '../local/measure.ts'
+import { imageOpener } from '../local/images.ts'
 import {
   createVision,
   hasModeration,
@@ -12,7 +12,6 @@ import {
   type Picture,
   type Sight,
 } from '../packages/vision/index.ts'
-import { createDecoder } from '../worker/thumbnail.ts'
 import { type Labelled, type Result, row } from './labelled.ts'
 import { confusion, faceScore, isMouthWrong, LARGE_FACE, matchedFaces, mouths } from './quality-faces.ts'
 
@@ -43,9 +42,8 @@ export async function quality(folders: readonly string[]): Promise<object[]> {
   }
   const results: Result[] = []
   const vision = createVision()
-  const { appraise } = createDecoder()
-  const pictureOf = async (bytes: Buffer): Promise<Picture> =>
-    decode(await appraise(bytes), bytes[0] === 0xff, MOST_SIDE)
+  const open = imageOpener()
+  const pictureOf = async (bytes: Buffer): Promise<Picture> => (await open(bytes)).pixels(MOST_SIDE)
   const see = async (bytes: Buffer): Promise<Sight> => vision.see(await pictureOf(bytes))
   if (!hasModeration()) console.log('nsfwjs is not installed, so moderation is not measured.')
   try {

@@ -8,7 +8,7 @@ import { DeleteMessageBatchCommand, ReceiveMessageCommand, SQSClient } from '@aw
 import sharp from 'sharp'
 import * as z from 'zod'
 import { readFromS3 } from '../local/answering.ts'
-import { startRekognition } from '../local/rekognition-port.ts'
+import { startRekognition } from '../local/rekognition.ts'
 import { s3Options, sqsOptions } from '../shared/aws.ts'
 import { buildAll, oneOf } from './build.ts'
 import { ROOT } from './bundle.ts'

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { GetObjectCommand, NoSuchBucket, NoSuchKey, type S3Client } from '@aws-sdk/client-s3'
+import { MAX_S3_BYTES } from '../packages/embedded-aws/index.ts'
 import {
   createVision,
   hasModeration,
@@ -10,7 +11,6 @@ import {
   type Vision,
 } from '../packages/vision/index.ts'
 import { type ModelsEnvironment, modelsFolder } from './models-folder.ts'
-import { MAX_S3_BYTES } from './rekognition.ts'
 import { StartError } from './trouble.ts'
 
 /** Who answers as Rekognition on this machine: open models, or the stand-in, which measures pixels. */

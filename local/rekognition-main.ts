@@ -14,7 +14,7 @@ import {
 } from './answering.ts'
 import { allowedHostsSchema } from './door.ts'
 import { endInOrder } from './ending.ts'
-import { startRekognition } from './rekognition-port.ts'
+import { startRekognition } from './rekognition.ts'
 import { portTrouble, StartError } from './trouble.ts'
 
 const LOOPBACK = '127.0.0.1'

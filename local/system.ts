@@ -16,9 +16,12 @@ import { apiDeps, bucketOrigin, loadDocs, loadPage } from '../api/deps.ts'
 import { ApiError, problem } from '../api/schemas.ts'
 import { bundlePages } from '../build/page.ts'
 import {
+  countRecordings,
+  createRecordings,
   type EmbeddedAws,
   isDiskFull,
   openDataFolder,
+  type Recall,
   readIfThere,
   startEmbeddedAws,
   startPoller,
@@ -67,10 +70,8 @@ import {
 } from './answering.ts'
 import { allowedHostsSchema, refuseStranger } from './door.ts'
 import { verifySignature } from './gateway.ts'
-import { countRecordings, createRecordings, type Recall } from './recordings.ts'
 import { recover } from './recover.ts'
-import { createRekognition } from './rekognition.ts'
-import { startRekognition } from './rekognition-port.ts'
+import { createRekognition, startRekognition } from './rekognition.ts'
 import { createMissingResources, openForPages, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
 import { expireObjects } from './retention.ts'
 import { answerSample, SAMPLES } from './samples.ts'

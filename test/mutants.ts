@@ -299,8 +299,8 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the stand-in takes what Rekognition refuses',
-    file: 'local/rekognition.ts',
-    from: 'if (!isOfCommonCoding(bytes, contentType)) throw invalidFormat()',
+    file: 'local/images.ts',
+    from: "if (!isOfCommonCoding(bytes, contentType)) throw new Unreadable('format')",
     to: '',
     tests: ['test/rekognition.test.ts'],
   },
@@ -1058,7 +1058,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a photo that lies on its side is seen so',
-    file: 'local/measure.ts',
+    file: 'local/images.ts',
     from: '(useExif ? image.autoOrient() : image)',
     to: 'image',
     tests: vision,
@@ -1079,7 +1079,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a picture that no model has moderated is called harmless by one',
-    file: 'local/rekognition.ts',
+    file: 'packages/embedded-aws/rekognition/operations/detect-moderation-labels.ts',
     from: 'ModerationModelVersion: moderation ? MODERATION_MODEL_VERSION : MODEL_VERSION',
     to: 'ModerationModelVersion: MODERATION_MODEL_VERSION',
     tests: moderation,

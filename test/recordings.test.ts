@@ -6,9 +6,9 @@ import { join } from 'node:path'
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
 import sharp from 'sharp'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { createRecordings } from '../local/recordings.ts'
 import { createRekognition } from '../local/rekognition.ts'
 import { type System, startSystem } from '../local/system.ts'
+import { createRecordings } from '../packages/embedded-aws/index.ts'
 import { finished, MADE_UP_ANSWERS, type ShownImage, startTestSystem } from './context.ts'
 
 const fixture = (name: string): Buffer => readFileSync(join(import.meta.dirname, 'fixtures', name))

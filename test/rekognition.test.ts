@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import type { DetectLabelsResponse, Label } from '@aws-sdk/client-rekognition'
 import sharp, { type Color, type Sharp } from 'sharp'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
-import { decode } from '../local/measure.ts'
+import { imageOpener } from '../local/images.ts'
 import { createRekognition } from '../local/rekognition.ts'
 import { pngChunk, withChunks } from './pictures.ts'
 
@@ -240,11 +240,16 @@ test('each answer has the shape of its operation and says that a stand-in gave i
 
 test('all operations on one image decode it once, side by side or one after another', async () => {
   const decoded: number[] = []
+  const open = imageOpener()
   const service = createRekognition({
     readObject: async () => photo,
-    decode: (picture, useExif) => {
-      decoded.push(picture.width)
-      return decode(picture, useExif)
+    openImage: async (bytes) => {
+      const { width, height, pixels } = await open(bytes)
+      const counted: typeof pixels = (side) => {
+        decoded.push(width)
+        return pixels(side)
+      }
+      return { width, height, pixels: counted }
     },
   })
   const inS3 = { Image: { S3Object: { Bucket: 'images', Name: 'a' } } }

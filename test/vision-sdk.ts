@@ -1,5 +1,5 @@
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
-import { startRekognition } from '../local/rekognition-port.ts'
+import { startRekognition } from '../local/rekognition.ts'
 import { createVision } from '../packages/vision/index.ts'
 import { clientOptions } from '../shared/aws.ts'
 

@@ -11,19 +11,22 @@ import {
   RekognitionServiceException,
 } from '@aws-sdk/client-rekognition'
 import * as z from 'zod'
-import { AwsError, readIfThere, writeWhole } from '../packages/embedded-aws/index.ts'
-import { faceSchema, labelSchema, moderationLabelSchema, textDetectionSchema } from '../shared/image.ts'
+import { readIfThere, writeWhole } from '../files.ts'
+import { AwsError } from '../json.ts'
+
+const named = z.looseObject({ Name: z.string(), Confidence: z.number() })
+const detected = z.looseObject({ DetectedText: z.string() })
 
 /** Rekognition's answers, whole; what is not named here passes through. */
 const ANSWERS = {
-  DetectLabels: z.looseObject({ Labels: z.array(labelSchema), LabelModelVersion: z.string().optional() }),
-  DetectFaces: z.looseObject({ FaceDetails: z.array(faceSchema) }),
+  DetectLabels: z.looseObject({ Labels: z.array(named), LabelModelVersion: z.string().optional() }),
+  DetectFaces: z.looseObject({ FaceDetails: z.array(z.looseObject({})) }),
   DetectModerationLabels: z.looseObject({
-    ModerationLabels: z.array(moderationLabelSchema),
+    ModerationLabels: z.array(named),
     ModerationModelVersion: z.string().optional(),
   }),
   DetectText: z.looseObject({
-    TextDetections: z.array(textDetectionSchema),
+    TextDetections: z.array(detected),
     TextModelVersion: z.string().optional(),
   }),
 }
