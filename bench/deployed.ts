@@ -12,22 +12,33 @@ import { type ShownImage, startTestSystem, type TestSystem, until } from '../tes
 /** Images in a batch, as the queue hands them to the function. */
 export const BATCH = 10
 
-/** Of Rekognition: as many labels as a photo has, and a face. */
-const ANSWER = JSON.stringify({
-  Labels: Array.from({ length: 20 }, (_, at) => ({
-    ...{ Name: `Label ${at}`, Confidence: 99.5 - at, Parents: [], Categories: [], Aliases: [] },
-    Instances: [],
-  })),
-  ...{ LabelModelVersion: '3.0', FaceDetails: [] },
-})
+/** Of Rekognition, for labels and for faces. */
+const answerOf = (labels: number): string =>
+  JSON.stringify({
+    Labels: Array.from({ length: labels }, (_, at) => ({
+      ...{ Name: `Label ${at}`, Confidence: 99.5 - at / 10, Parents: [], Categories: [], Aliases: [] },
+      Instances: [],
+    })),
+    ...{ LabelModelVersion: '3.0', FaceDetails: [] },
+  })
+
+interface Answering {
+  latencyMs?: number
+  /** Of each image. */
+  labels?: number
+}
 
 /** Answers without a look, since a decoder beside the worker would only cost time. */
-async function startRekognition(latencyMs: number): Promise<{ endpoint: string; stop: () => void }> {
+async function startRekognition({
+  latencyMs = 0,
+  labels = 20,
+}: Answering): Promise<{ endpoint: string; stop: () => void }> {
+  const answer = answerOf(labels)
   const server = createServer((request, response) => {
     request.resume().on('end', () =>
       setTimeout(() => {
         response.setHeader('content-type', 'application/x-amz-json-1.1')
-        response.end(ANSWER)
+        response.end(answer)
       }, latencyMs),
     )
   })
@@ -98,8 +109,19 @@ export class Deployed {
     return batches
   }
 
+  get endpoint(): string {
+    return this.#system.endpoint
+  }
+  get table(): string {
+    return this.#system.names.table
+  }
+
   /** @returns what a program of this folder's (`node [args] index.mjs batches`) has written last, as JSON */
-  async run<T>(args: readonly string[], batches: SQSEvent[], env: Record<string, string> = {}): Promise<T> {
+  async run<T>(
+    args: readonly string[],
+    batches: readonly object[],
+    env: Record<string, string> = {},
+  ): Promise<T> {
     const file = join(this.#folder, 'batches')
     writeFileSync(file, batches.map((batch) => JSON.stringify(batch)).join('\n'))
     const { bucket, table, eventBus } = this.#system.names
@@ -140,7 +162,7 @@ export class Deployed {
   }
 }
 
-export async function deploy(latencyMs = 0): Promise<Deployed> {
+export async function deploy(rekognition: Answering = {}): Promise<Deployed> {
   mkdirSync(join(ROOT, 'dist'), { recursive: true })
-  return new Deployed(await startTestSystem(), await startRekognition(latencyMs)).deploy()
+  return new Deployed(await startTestSystem(), await startRekognition(rekognition)).deploy()
 }

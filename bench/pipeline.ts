@@ -32,7 +32,7 @@ const TAKES: Record<Way, number> = {
 type Times = Record<Way, { wall: number[]; cpu: number[] }>
 
 export async function pipeline(rounds = ROUNDS, size = PHOTO): Promise<object[]> {
-  const worker = await deploy(REKOGNITION_MS)
+  const worker = await deploy({ latencyMs: REKOGNITION_MS })
   const folder = mkdtempSync(join(tmpdir(), 'pipeline-'))
   try {
     const photo = await photoOf(size.width, size.height)

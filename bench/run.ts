@@ -22,6 +22,7 @@ const folders = options.pictures.map((folder) => resolve(process.env['INIT_CWD']
 const BENCHMARKS: Record<string, () => Promise<object[]>> = {
   'cold-start': async () => (await import('./cold-start.ts')).coldStart(),
   pipeline: async () => (await import('./pipeline.ts')).pipeline(),
+  requests: async () => (await import('./requests.ts')).requests(),
   post: async () => (await import('./post.ts')).post(),
   preview: async () => (await import('./preview.ts')).preview(),
   page: async () => (await import('./page.ts')).page(),

@@ -1,0 +1,105 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { bundle, ROOT } from '../build/bundle.ts'
+import { restEvent } from '../build/events.ts'
+import { distinct } from '../test/pictures.ts'
+import { BATCH, type Deployed, deploy } from './deployed.ts'
+import { round } from './figures.ts'
+import { type Counted, Wire } from './wire.ts'
+
+/**
+ * Requests of the built functions for an image, as they pass by, and the units that DynamoDB bills for them: for images
+ * that are posted one by one and worked on in full batches. The service's own poller and Rekognition's calls, one for each
+ * analysis, are not among them.
+ */
+const BATCHES = 3
+
+/** What stands in for Lambda: works through the events in a file, a line each. */
+const INVOKE = `
+import { readFileSync } from 'node:fs'
+const [index, file] = process.argv.slice(-2)
+const { handler } = await import(process.env.FUNCTION ?? index)
+for (const line of readFileSync(file, 'utf8').split('\\n')) {
+  const end = performance.now() + 600_000
+  const answer = await handler(JSON.parse(line), { getRemainingTimeInMillis: () => end - performance.now() })
+  if (answer.batchItemFailures?.length > 0 || answer.statusCode > 299) throw new Error(JSON.stringify(answer))
+}
+console.log('{}')
+process.exit()
+`
+const ARGS = ['--input-type=module', '--eval', INVOKE]
+
+export interface Share {
+  /** For each image. */
+  by: Map<string, Counted>
+  images: number
+}
+
+/** @returns what the API and the worker do for an image whose bytes are new, by operation */
+export async function countRequests(labels = 20, batches = BATCHES): Promise<{ api: Share; worker: Share }> {
+  const deployed = await deploy({ labels })
+  const wire = new Wire(deployed.endpoint)
+  const folder = mkdtempSync(join(ROOT, 'dist', 'api-'))
+  try {
+    for (const [name, bytes] of Object.entries((await bundle('api')).files)) {
+      mkdirSync(dirname(join(folder, name)), { recursive: true })
+      writeFileSync(join(folder, name), bytes)
+    }
+    const env = { AWS_ENDPOINT_URL: await wire.start(deployed.table), AUTH: 'none' }
+    // The names of labels are written once; so are connections made.
+    await through(deployed, folder, env, 0, 1)
+    wire.counted.clear()
+    const images = batches * BATCH
+    const pictures = Array.from({ length: images }, (_, at) => BATCH + at)
+    const events = await Promise.all(
+      pictures.map(async (number) => restEvent('POST', '/images', 'image/png', await distinct(number))),
+    )
+    await deployed.run(ARGS, events, { ...env, FUNCTION: join(folder, 'index.mjs') })
+    const api = new Map(wire.counted)
+    wire.counted.clear()
+    await deployed.run(ARGS, await deployed.batches(images), env)
+    return { api: { by: api, images }, worker: { by: new Map(wire.counted), images } }
+  } finally {
+    wire.stop()
+    await deployed.stop()
+    rmSync(folder, { recursive: true })
+  }
+}
+
+async function through(
+  deployed: Deployed,
+  folder: string,
+  env: Record<string, string>,
+  from: number,
+  images: number,
+): Promise<void> {
+  const bytes = await Promise.all(Array.from({ length: images }, (_, at) => distinct(from + at)))
+  const events = bytes.map((body) => restEvent('POST', '/images', 'image/png', body))
+  await deployed.run(ARGS, events, { ...env, FUNCTION: join(folder, 'index.mjs') })
+  await deployed.run(ARGS, await deployed.batches(images), env)
+}
+
+export async function requests(batches = BATCHES): Promise<object[]> {
+  const counts = await countRequests(20, batches)
+  const rows = Object.entries(counts).flatMap(([by, { by: operations, images }]) =>
+    [...operations].map(([operation, { requests, writeUnits, readUnits }]) => ({
+      by,
+      operation,
+      'requests an image': round(requests / images),
+      'write units': round(writeUnits / images),
+      'read units': round(readUnits / images),
+    })),
+  )
+  const sum = (name: 'requests an image' | 'write units' | 'read units'): number =>
+    round(rows.reduce((total, row) => total + row[name], 0))
+  return [
+    ...rows,
+    {
+      by: 'both',
+      operation: 'all',
+      'requests an image': sum('requests an image'),
+      'write units': sum('write units'),
+      'read units': sum('read units'),
+    },
+  ]
+}
