@@ -8,8 +8,18 @@ import {
   statusKey,
   statusSchema,
 } from '../shared/image.ts'
-import { emotionTerm, FACES, folded, nameOf, namesFrom, ownerLabel, ownerNames } from '../shared/labels.ts'
-import { inRounds, type Records, type Rounds } from '../shared/records.ts'
+import {
+  emotionTerm,
+  FACES,
+  folded,
+  inRounds,
+  nameOf,
+  namesFrom,
+  ownerLabel,
+  ownerNames,
+  type Rounds,
+} from '../shared/labels.ts'
+import type { Records } from '../shared/lifecycle.ts'
 import { isExpired } from './records.ts'
 
 /** What a list shows: the attributes that both indexes carry (infrastructure/ and local/resources.ts project the same). */

@@ -14,7 +14,7 @@ import {
   unfinishedShard,
 } from '../shared/image.ts'
 import { labelKeys } from '../shared/labels.ts'
-import { getImage, idempotencyItemId, type Records, sweepAt, updateImage } from '../shared/records.ts'
+import { getImage, idempotencyItemId, type Records, sweepAt, updateImage } from '../shared/lifecycle.ts'
 
 /** @returns the record, or undefined where there is none or it is another owner's: the two must look the same */
 export async function getOwnImage(

@@ -12,9 +12,9 @@ import {
   uploadKey,
 } from '../shared/image.ts'
 import { labelKeys, unindexLabels } from '../shared/labels.ts'
+import { deleteObjects, getImage, nextRun, type Records, updateImage } from '../shared/lifecycle.ts'
 import { type Log, ownerTag, say } from '../shared/log.ts'
 import { type JobQueue, sendJob } from '../shared/messages.ts'
-import { deleteObjects, getImage, nextRun, type Records, updateImage } from '../shared/records.ts'
 import { claimIdempotencyKey, countImage, createImage, deleteRecord, statusOf } from './records.ts'
 import { ApiError } from './schemas.ts'
 import type { Upload } from './upload.ts'

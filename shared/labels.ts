@@ -1,8 +1,15 @@
 import { createHash } from 'node:crypto'
-import { BatchWriteCommand } from '@aws-sdk/lib-dynamodb'
+import { BatchWriteCommand, type DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
+import type { Sleep } from './aws.ts'
 import type { Image } from './image.ts'
 import { emotionsOf } from './messages.ts'
-import { inRounds, type Records, type Rounds } from './records.ts'
+
+/** The one table, and how to wait before asking it once more. */
+export interface Table {
+  dynamo: DynamoDBDocumentClient
+  table: string
+  sleep: Sleep
+}
 
 /**
  * The search by label: an item for each label of an image, in the same table, found by the index `byLabel`
@@ -105,7 +112,7 @@ function newNames(image: Image, labels: { Name: string }[], known: KnownNames) {
  * @param known is read and filled
  */
 export async function indexLabels(
-  records: Records,
+  records: Table,
   image: Image,
   known: KnownNames = new Map(),
 ): Promise<void> {
@@ -129,18 +136,44 @@ export async function indexLabels(
 }
 
 /** @param keys what `labelKeys` says of the image */
-export const unindexLabels = (records: Records, keys: readonly string[]): Promise<void> =>
+export const unindexLabels = (records: Table, keys: readonly string[]): Promise<void> =>
   write(
     records,
     keys.map((imageId) => ({ DeleteRequest: { Key: { imageId } } })),
   )
+
+/** How often something is asked for in the end, and milliseconds to the second time; each pause is twice the one before. */
+export interface Rounds {
+  most: number
+  firstPauseMs: number
+}
+
+/**
+ * DynamoDB may leave some of a batch undone, which is no error: it is to be sent again.
+ *
+ * @param send answers what is left
+ * @throws Error where something is left in every round
+ */
+export async function inRounds<T>(
+  sleep: Sleep,
+  { most, firstPauseMs }: Rounds,
+  all: T[],
+  send: (waiting: T[]) => Promise<T[]>,
+): Promise<void> {
+  let waiting = all
+  for (let round = 0; waiting.length > 0; round += 1) {
+    if (round === most) throw new Error(`DynamoDB leaves ${waiting.length} parts of a batch undone.`)
+    if (round > 0) await sleep(firstPauseMs * 2 ** (round - 1))
+    waiting = await send(waiting)
+  }
+}
 
 type WriteRequest =
   | { PutRequest: { Item: Record<string, unknown> } }
   | { DeleteRequest: { Key: Record<string, unknown> } }
 
 /** @throws Error where DynamoDB leaves something undone in every round */
-const write = ({ dynamo, table, sleep }: Records, requests: WriteRequest[]): Promise<void> =>
+const write = ({ dynamo, table, sleep }: Table, requests: WriteRequest[]): Promise<void> =>
   inRounds(sleep, WRITE_ROUNDS, requests, async (waiting) => {
     const batches = Array.from({ length: Math.ceil(waiting.length / MAX_WRITES) }, (_, index) =>
       waiting.slice(index * MAX_WRITES, (index + 1) * MAX_WRITES),

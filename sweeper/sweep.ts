@@ -13,6 +13,14 @@ import {
   uploadKey,
 } from '../shared/image.ts'
 import { indexLabels, unindexLabels } from '../shared/labels.ts'
+import {
+  closeIdempotencyKey,
+  commitOutcome,
+  deleteObjects,
+  markAnnounced,
+  type Records,
+  sweepAt,
+} from '../shared/lifecycle.ts'
 import { type Log, runOf, say } from '../shared/log.ts'
 import {
   type DeadLetterQueue,
@@ -23,14 +31,6 @@ import {
   putEvents,
   sendJob,
 } from '../shared/messages.ts'
-import {
-  closeIdempotencyKey,
-  commitOutcome,
-  deleteObjects,
-  markAnnounced,
-  type Records,
-  sweepAt,
-} from '../shared/records.ts'
 
 export interface SweeperDeps extends Records, JobQueue, DeadLetterQueue, EventBus {
   s3: S3Client

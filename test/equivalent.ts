@@ -80,7 +80,7 @@ export const EQUIVALENT: (Pick<MadeMutant, 'file' | 'line' | 'of' | 'to'> & { wh
     why: 'Brands begin at multiples of four.',
   },
   {
-    file: 'shared/records.ts',
+    file: 'shared/lifecycle.ts',
     line: '.update(JSON.stringify([owner, original.sha256, paidAnalyses(analyses).sort(), analysisSource]))',
     of: 'paidAnalyses(analyses).sort()',
     to: 'paidAnalyses(analyses)',

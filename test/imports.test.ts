@@ -174,7 +174,7 @@ const LONG_FILES = [
   'packages/image-guard/exif.ts',
   'packages/vision/graph-to-onnx.ts',
   'packages/vision/text.ts',
-  'shared/records.ts',
+  'shared/lifecycle.ts',
   'worker/process-image.ts',
   'worker/thumbnail.ts',
 ]

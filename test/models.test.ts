@@ -35,7 +35,6 @@ import {
   type ProcessingImage,
 } from '../shared/image.ts'
 import { indexLabels, labelKeys, unindexLabels } from '../shared/labels.ts'
-import { putEvents } from '../shared/messages.ts'
 import {
   claimImage,
   closeIdempotencyKey,
@@ -46,7 +45,8 @@ import {
   type Records,
   releaseImage,
   updateImage,
-} from '../shared/records.ts'
+} from '../shared/lifecycle.ts'
+import { putEvents } from '../shared/messages.ts'
 import { ELSEWHERE, skippedElsewhere, startTestSystem, type TestSystem, until } from './context.ts'
 import { DynamoModel } from './simulation/dynamo.ts'
 import { clientsOf, EventBridgeModel, RekognitionModel, S3Model, SqsModel } from './simulation/services.ts'

@@ -112,21 +112,21 @@ export const MUTANTS: Mutant[] = [
   // Claim, lease, commit
   {
     name: 'a job of a run before may claim',
-    file: 'shared/records.ts',
+    file: 'shared/lifecycle.ts',
     from: "'epoch = :epoch AND (#status",
     to: "':epoch = :epoch AND (#status",
     tests: worker,
   },
   {
     name: 'a lease keeps nobody out',
-    file: 'shared/records.ts',
+    file: 'shared/lifecycle.ts',
     from: 'AND leaseUntil < :now OR',
     to: 'AND :now = :now OR',
     tests: worker,
   },
   {
     name: 'a lease never runs out',
-    file: 'shared/records.ts',
+    file: 'shared/lifecycle.ts',
     from: 'AND leaseUntil < :now OR',
     to: 'AND leaseUntil < :epoch OR',
   },
@@ -145,7 +145,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a commit whose answer was lost is not recognised',
-    file: 'shared/records.ts',
+    file: 'shared/lifecycle.ts',
     from: '})) ?? (await getImage(records, imageId))\n  return image',
     to: '}))\n  return image',
   },
@@ -201,7 +201,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'what DynamoDB leaves of a batch is taken for written',
-    file: 'shared/records.ts',
+    file: 'shared/labels.ts',
     from: '    waiting = await send(waiting)\n',
     to: '    await send(waiting)\n    waiting = []\n',
   },
@@ -386,14 +386,14 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the sweeper sends a copy of a job that is known to wait',
-    file: 'shared/records.ts',
+    file: 'shared/lifecycle.ts',
     from: 'sweepAt: sweepAt(records, { swept, waitMs })',
     to: 'sweepAt: sweepAt(records, { swept })',
     tests: worker,
   },
   {
     name: 'the sweeper forgets how often it has sent a job',
-    file: 'shared/records.ts',
+    file: 'shared/lifecycle.ts',
     from: 'sweepAt: sweepAt(records, { swept, waitMs })',
     to: 'sweepAt: sweepAt(records, { waitMs })',
     tests: ['test/sweeper.test.ts'],
@@ -482,19 +482,19 @@ export const MUTANTS: Mutant[] = [
   // A new run
   {
     name: 'a retry does not begin a new epoch',
-    file: 'shared/records.ts',
+    file: 'shared/lifecycle.ts',
     from: 'epoch: image.epoch + 1,',
     to: 'epoch: image.epoch,',
   },
   {
     name: 'a retry does not wait for the event of the failure',
-    file: 'shared/records.ts',
+    file: 'shared/lifecycle.ts',
     from: ' AND attribute_not_exists(unfinished)',
     to: '',
   },
   {
     name: 'a retry begins with the attempts of the run before',
-    file: 'shared/records.ts',
+    file: 'shared/lifecycle.ts',
     from: '    attempts: 0,\n    epoch',
     to: '    epoch',
     tests: [...simulation, ...worker],
@@ -507,7 +507,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a late acknowledgement of an event ends the next run',
-    file: 'shared/records.ts',
+    file: 'shared/lifecycle.ts',
     from: "condition: 'epoch = :epoch AND #status = :finished',",
     to: "condition: ':epoch = :epoch AND :finished = :finished',",
   },
@@ -564,14 +564,14 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'what the sweeper has to do is not found after a claim',
-    file: 'shared/records.ts',
+    file: 'shared/lifecycle.ts',
     from: '    add: { attempts: 1 },\n',
     to: "    add: { attempts: 1 },\n    remove: ['unfinished'],\n",
   },
   // What AWS does by its own rules: each of these lives where the rule is switched off
   {
     name: 'a client does not find what it has just been given an id of',
-    file: 'shared/records.ts',
+    file: 'shared/lifecycle.ts',
     from: 'Key: { imageId }, ConsistentRead: true',
     to: 'Key: { imageId }',
     tests: rules,
@@ -724,7 +724,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'what one owner has paid for is found by another',
-    file: 'shared/records.ts',
+    file: 'shared/lifecycle.ts',
     from: '[owner, original.sha256,',
     to: "['', original.sha256,",
     tests: ['test/transitions.test.ts'],

@@ -9,7 +9,7 @@ import { buildApp } from '../api/app.ts'
 import { identifyBy } from '../api/auth.ts'
 import type { ApiDeps } from '../api/deps.ts'
 import * as examples from '../api/openapi.ts'
-import { claimImage } from '../shared/records.ts'
+import { claimImage } from '../shared/lifecycle.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 
 const photo = readFileSync(`${import.meta.dirname}/fixtures/grace-hopper.jpg`)

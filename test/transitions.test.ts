@@ -1,6 +1,7 @@
 import { PutCommand } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type FinishedImage, type Image, imageIdSchema, imageSchema, objectKeys } from '../shared/image.ts'
+import { inRounds } from '../shared/labels.ts'
 import {
   claimImage,
   closeIdempotencyKey,
@@ -8,7 +9,6 @@ import {
   deleteObjects,
   findSameBytes,
   getImage,
-  inRounds,
   markAnnounced,
   nextRun,
   type Records,
@@ -17,7 +17,7 @@ import {
   rememberBytes,
   sweepAt,
   updateImage,
-} from '../shared/records.ts'
+} from '../shared/lifecycle.ts'
 import { startTestSystem, type TestSystem, type Watcher, watchCalls } from './context.ts'
 
 /** What each change of a record makes of the stored item, whole; and what it is refused for. */

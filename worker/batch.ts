@@ -3,6 +3,7 @@ import { ChangeMessageVisibilityCommand } from '@aws-sdk/client-sqs'
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import type { FinishedImage } from '../shared/image.ts'
 import { indexLabels, type KnownNames } from '../shared/labels.ts'
+import { markAnnounced } from '../shared/lifecycle.ts'
 import { runOf, say } from '../shared/log.ts'
 import {
   type DeadLetterQueue,
@@ -14,7 +15,6 @@ import {
   readJobs,
   sendDeadLetter,
 } from '../shared/messages.ts'
-import { markAnnounced } from '../shared/records.ts'
 import { Throttled, type Time } from './analysis.ts'
 import { Announcements } from './events.ts'
 

@@ -32,8 +32,6 @@ import {
   uploadKey,
   Verdict,
 } from '../shared/image.ts'
-import { type Log, ownerTag, runOf, say } from '../shared/log.ts'
-import type { Job } from '../shared/messages.ts'
 import {
   claimImage,
   commitOutcome,
@@ -46,7 +44,9 @@ import {
   releaseImage,
   rememberBytes,
   updateImage,
-} from '../shared/records.ts'
+} from '../shared/lifecycle.ts'
+import { type Log, ownerTag, runOf, say } from '../shared/log.ts'
+import type { Job } from '../shared/messages.ts'
 import { analyse, ObjectUnreadable, outline, type Rekognition, Throttled, type Time } from './analysis.ts'
 import { type Decoder, THUMBNAIL_SIDE } from './thumbnail.ts'
 

@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto'
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import { DeleteObjectCommand, type S3Client } from '@aws-sdk/client-s3'
-import { type DynamoDBDocumentClient, GetCommand, PutCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
-import type { Sleep } from './aws.ts'
+import { GetCommand, PutCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import {
   type FinishedImage,
   type Image,
@@ -16,13 +15,11 @@ import {
   statusKey,
   unfinishedShard,
 } from './image.ts'
+import type { Table } from './labels.ts'
 import type { Job } from './messages.ts'
 
-export interface Records {
-  dynamo: DynamoDBDocumentClient
-  table: string
+export interface Records extends Table {
   now: () => Date
-  sleep: Sleep
   /**
    * Milliseconds for which an unfinished image may rest before the sweeper looks after it: longer than a job that is in
    * nobody's hands takes to come back (SWEEP_AFTER_SECONDS in config.ts).
@@ -56,32 +53,6 @@ export async function getImage(
     new GetCommand({ TableName: table, Key: { imageId }, ConsistentRead: true }),
   )
   return Item === undefined || Item['status'] === 'deleted' ? undefined : imageSchema.parse(Item)
-}
-
-/** How often something is asked for in the end, and milliseconds to the second time; each pause is twice the one before. */
-export interface Rounds {
-  most: number
-  firstPauseMs: number
-}
-
-/**
- * DynamoDB may leave some of a batch undone, which is no error: it is to be sent again.
- *
- * @param send answers what is left
- * @throws Error where something is left in every round
- */
-export async function inRounds<T>(
-  sleep: Sleep,
-  { most, firstPauseMs }: Rounds,
-  all: T[],
-  send: (waiting: T[]) => Promise<T[]>,
-): Promise<void> {
-  let waiting = all
-  for (let round = 0; waiting.length > 0; round += 1) {
-    if (round === most) throw new Error(`DynamoDB leaves ${waiting.length} parts of a batch undone.`)
-    if (round > 0) await sleep(firstPauseMs * 2 ** (round - 1))
-    waiting = await send(waiting)
-  }
 }
 
 export interface Write {
