@@ -1,11 +1,8 @@
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { GetObjectCommand, NoSuchKey } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
-import { type Context, Hono } from 'hono'
+import type { Context } from 'hono'
 import { accepts } from 'hono/accepts'
-import { cors } from 'hono/cors'
-import { matchedRoutes } from 'hono/route'
-import * as z from 'zod'
 import { acceptedTypes } from '../packages/image-guard/format.ts'
 import {
   ANALYSES,
@@ -18,53 +15,59 @@ import {
   previewKey,
   thumbnailKey,
 } from '../shared/image.ts'
-import { say } from '../shared/log.ts'
 import { DETAIL_TYPES, EVENT_SOURCE, eventDetail } from '../shared/messages.ts'
 import type { ApiDeps, Page } from './deps.ts'
 import { listImages, listLabels } from './list.ts'
 import { createWaiting, getOwnImage } from './records.ts'
+import { type Answer, type ApiContext, openRoute, type Route, route, serve } from './route.ts'
 import {
   type Accepted,
   ApiError,
+  acceptedSchema,
   analysesSchema,
+  announcedIn,
   announcedSchema,
   type Event,
+  eventSchema,
   type Health,
+  healthSchema,
   type ImagePage,
   idempotencyKeySchema,
+  imagePageSchema,
   imageView,
+  jsonImageIn,
   type LabelPage,
+  labelPageSchema,
   labelsSchema,
   listedView,
   listSchema,
   type Presigned,
   parse,
-  problem,
-  quoted,
+  presignedSchema,
   refuseUnknown,
   shown,
   type UploadForm,
+  uploadFormSchema,
   waitSchema,
 } from './schemas.ts'
-import { type Asker, awaitUpload, deleteImage, resubmitImage, submitImage } from './submit.ts'
+import { awaitUpload, deleteImage, resubmitImage, submitImage } from './submit.ts'
 import { analysesOfQuery, cleanFilename, readJson, readUpload, sentBy } from './upload.ts'
 
-/**
- * On every answer that has none of its own. Nothing but the page is a document, so nothing may run or be framed; HSTS
- * counts over HTTPS only (RFC 6797, section 8.1).
- */
-const SECURITY_HEADERS = {
-  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
-  'referrer-policy': 'no-referrer',
-  'strict-transport-security': 'max-age=31536000',
-  'x-content-type-options': 'nosniff',
-  'x-frame-options': 'DENY',
-}
-
-type Env = {
-  Variables: { requestId: string; clientRequestId: string | undefined }
-  /** What stands before the app may have refused the request already; the app only words the answer. */
-  Bindings: { refused?: ApiError; requestContext?: { requestId?: unknown } }
+/** The web page and the API of the pipeline. Every route answers in JSON but the page and the redirects. */
+export function buildApp(deps: ApiDeps): ReturnType<typeof serve> {
+  let document: Promise<object> | undefined
+  return serve(
+    {
+      ...deps,
+      wait: createWaiting(deps),
+      // Made for the first who asks, not at every cold start.
+      document: () => {
+        document ??= import('./openapi.ts').then(({ openApi }) => openApi(deps, ROUTES))
+        return document
+      },
+    },
+    ROUTES,
+  )
 }
 
 /** Seconds for which the URL of a thumbnail or an original is good: long enough to follow a redirect on a slow line. */
@@ -72,118 +75,138 @@ const PRESIGNED_SECONDS = 300
 /** Seconds that a client is asked to leave between two polls. */
 const POLL_SECONDS = '1'
 
-/** What a query may ask of each route; of the others, nothing. */
-const QUERY_PARAMETERS: Record<string, readonly string[]> = {
-  'POST /images': ['filename', 'analyses'],
-  'POST /uploads': ['analyses'],
-  'GET /images': Object.keys(listSchema.shape),
-  // The page keeps its filters in its own address.
-  'GET /': Object.keys(listSchema.shape),
-  'GET /labels': Object.keys(labelsSchema.shape),
-  'GET /images/:imageId': Object.keys(waitSchema.shape),
-}
-/** Lists: to give one twice is to give both. */
-const REPEATABLE = ['analyses', 'label']
+const ANALYSES_TEXT =
+  'What is to be found out. Without it an image gets labels, faces and metadata. `gps` comes with `metadata`, and only where it is named.'
+const BINARY = { type: 'string', format: 'binary' }
+const HTML: Answer = { description: 'HTML.', type: 'text/html' }
 
-/** The web page and the API of the pipeline. Every route answers in JSON but the page and the redirects. */
-export function buildApp(deps: ApiDeps): Hono<Env> {
-  const app = new Hono<Env>({ strict: false })
-  const waitUntilFinished = createWaiting(deps)
+const page = openRoute({
+  ...{ method: 'GET', path: '/', open: 'unless signed', tag: 'About' },
+  operationId: 'getPage',
+  summary: 'The web page',
+  description:
+    'Submits images and shows them. Its own address keeps its filters, by the names of `GET /images`.',
+  leaves: Object.keys(listSchema.shape),
+  answers: { 200: HTML },
+  answer: (c, deps) => showPage(c, deps.page),
+})
 
-  app.use(async (c, next) => {
-    // API Gateway's own, so that its access log, the answer and our log name the request alike.
-    c.set('requestId', GATEWAY_ID.safeParse(c.env?.requestContext?.requestId).data ?? randomUUID())
-    c.set('clientRequestId', CLIENT_ID.safeParse(c.req.header('x-request-id')).data)
-    await next()
-    c.header('x-request-id', c.get('requestId'))
-    for (const [name, value] of Object.entries(SECURITY_HEADERS)) {
-      if (!c.res.headers.has(name)) c.header(name, value)
-    }
-  })
-  if (deps.corsOrigins !== undefined) {
-    const allow = cors({
-      origin: deps.corsOrigins,
-      allowMethods: ['GET', 'POST', 'DELETE'],
-      allowHeaders: [
-        ...['authorization', 'content-type', 'content-disposition', 'idempotency-key', 'if-none-match'],
-      ],
-      exposeHeaders: ['etag', 'location', 'retry-after', 'server-timing', 'x-request-id'],
-      maxAge: 3_600,
-    })
-    // It answers every OPTIONS; one that is no preflight asks for methods (below).
-    const isPlainOptions = (c: Context) =>
-      c.req.method === 'OPTIONS' && c.req.header('access-control-request-method') === undefined
-    app.use((c, next) => (isPlainOptions(c) ? next() : allow(c, next)))
-  }
-  app.use(async (c, next) => {
-    if (c.env?.refused !== undefined) throw c.env.refused
-    await next()
-  })
-  app.notFound((c) => {
-    const allow = methodsOf(c.req.path)
-    if (allow === '') return refuse(c, new ApiError('NOT_FOUND', 'No route has this path.'))
-    if (c.req.method === 'OPTIONS') return c.body(null, 204, { allow })
-    const hint = c.req.path === '/' ? ' Images are submitted by POST /images.' : ''
-    return refuse(
-      c,
-      new ApiError('METHOD_NOT_ALLOWED', `This path takes ${allow} only.${hint}`, { headers: { allow } }),
-    )
-  })
-  app.onError((error, c) => {
-    if (error instanceof ApiError) return refuse(c, error)
-    say(deps.log, 'request failed', { ...requestOf(c), error })
-    return problem(
-      new ApiError('UNAVAILABLE', 'Something behind the API did not answer. Nothing was lost.'),
-      c.get('requestId'),
-    )
-  })
-
-  app.get('/', (c) => {
-    demandKnownQuery(c)
-    return showPage(c, deps.page)
-  })
+const reference = openRoute({
+  ...{ method: 'GET', path: '/docs', open: 'unless signed', tag: 'About' },
+  operationId: 'getReference',
+  summary: 'This document as a page',
+  description: 'With code for each route, and a form to try it.',
+  answers: { 200: HTML },
   // The reference asks for what is beside it, which is elsewhere behind a slash.
-  app.get('/docs', (c) => {
-    demandKnownQuery(c)
-    // The reference asks for what is beside it, which is elsewhere behind a slash.
-    return hasTrailingSlash(c) ? c.redirect('../docs', 308) : showPage(c, deps.docs())
-  })
+  answer: (c, { docs }) => (hasTrailingSlash(c) ? c.redirect('../docs', 308) : showPage(c, docs())),
+})
 
-  let document: Promise<object> | undefined
-  app.get('/openapi.json', async (c) => {
-    demandKnownQuery(c)
-    // Made for whoever asks first, not at every cold start.
-    document ??= import('./openapi.ts').then(({ openApi }) => openApi(deps))
-    return c.json(await document, 200, { 'cache-control': 'no-cache' })
-  })
+const document = openRoute({
+  ...{ method: 'GET', path: '/openapi.json', open: 'unless signed', tag: 'About' },
+  operationId: 'getDocument',
+  summary: 'This document',
+  description: 'Made of the declarations by which the API checks requests and shapes answers.',
+  answers: { 200: { description: 'OpenAPI 3.1.', schema: { type: 'object' } } },
+  answer: async (c, deps) => c.json(await deps.document(), 200, { 'cache-control': 'no-cache' }),
+})
 
-  app.get('/health', (c) => {
-    demandKnownQuery(c)
-    return c.json({ status: 'ok' } satisfies Health, 200, { 'cache-control': 'no-store' })
-  })
+const health = openRoute({
+  ...{ method: 'GET', path: '/health', open: 'always', tag: 'About' },
+  operationId: 'getHealth',
+  summary: 'Whether the API is there',
+  description: 'Asks nothing of what is behind the API.',
+  answers: { 200: { description: 'It is.', schema: healthSchema } },
+  answer: (c) => c.json({ status: 'ok' } satisfies Health, 200, { 'cache-control': 'no-store' }),
+})
 
-  app.post('/images', async (c) => {
-    const asker = await askerOf(c)
-    const key = parse(idempotencyKeySchema.optional(), c.req.header('idempotency-key'), 'Idempotency-Key')
+const submit = route({
+  ...{ method: 'POST', path: '/images', tag: 'Images' },
+  operationId: 'submitImage',
+  summary: 'Submit an image',
+  description:
+    'At most {maxImageBytes} bytes of {formats}, told by their content. Larger ones go by `POST /uploads`.',
+  parameters: {
+    filename:
+      'A name to show, where neither the body nor Content-Disposition has one. It keeps its extension, and at most 255 characters (code points).',
+    analyses: ANALYSES_TEXT,
+  },
+  headers: {
+    'Content-Disposition': 'With the name of a file, for raw bytes.',
+    'Idempotency-Key':
+      'Makes it safe to send the same request (bytes, file name and analyses) again within a day: it is one image, also after its deletion (404 `IMAGE_NOT_FOUND`). With another request it is refused (422).',
+  },
+  body: (api) => ({
+    'multipart/form-data': {
+      schema: {
+        type: 'object',
+        properties: {
+          image: { ...BINARY, description: 'One file; the field may be called `file` too.' },
+          file: BINARY,
+          analyses: { type: 'string', description: 'Names with commas between them.' },
+        },
+        additionalProperties: false,
+      },
+      encoding: { image: { contentType: 'image/*, application/octet-stream' } },
+    },
+    'application/octet-stream': { schema: BINARY },
+    'image/*': { schema: BINARY },
+    'application/json': { schema: jsonImageIn(api) },
+  }),
+  answers: {
+    202: {
+      description: 'The image is accepted.',
+      schema: acceptedSchema,
+      headers: ['Location', 'Retry-After'],
+    },
+  },
+  refuses: [
+    ...(['EMPTY_IMAGE', 'INVALID_JSON', 'INVALID_BASE64', 'INVALID_MULTIPART'] as const),
+    ...(['MISSING_IMAGE', 'MULTIPLE_IMAGES', 'INVALID_PARAMETER'] as const),
+    ...(['IMAGE_TOO_LARGE', 'UNSUPPORTED_FORMAT', 'UNSUPPORTED_MEDIA_TYPE'] as const),
+    ...(['IMAGE_NOT_FOUND', 'IDEMPOTENCY_KEY_REUSED', 'TOO_MANY_REQUESTS'] as const),
+  ],
+  answer: async ({ c, deps, asker }) => {
+    const key = idempotencyKeyOf(c)
     const upload = await readUpload(sentBy(c), deps.maxImageBytes)
-    const imageId = await submitImage(deps, asker, upload, wantedAnalyses(upload.analyses), key)
-    return c.json(
-      {
-        imageId,
-        status: 'pending',
-        message: 'The image is accepted; poll its URL or subscribe to its event.',
-      } satisfies Accepted,
-      202,
-      { location: reference(c, `images/${imageId}`), 'retry-after': POLL_SECONDS },
-    )
-  })
+    const analyses = wantedAnalyses(deps, upload.analyses)
+    const imageId = await submitImage(deps, asker, upload, analyses, key)
+    const message = 'The image is accepted; poll its URL or subscribe to its event.'
+    return c.json({ imageId, status: 'pending', message } satisfies Accepted, 202, {
+      location: relative(c, `images/${imageId}`),
+      'retry-after': POLL_SECONDS,
+    })
+  },
+})
 
-  app.post('/uploads', async (c) => {
-    const asker = await askerOf(c)
-    const key = parse(idempotencyKeySchema.optional(), c.req.header('idempotency-key'), 'Idempotency-Key')
+const announce = route({
+  ...{ method: 'POST', path: '/uploads', tag: 'Images' },
+  operationId: 'createUpload',
+  summary: 'Get a form for a large image',
+  description:
+    'For at most {maxUploadBytes} bytes. Post `upload.fields` and then the file, in the field `file`, to `upload.url` as multipart/form-data. The image is analysed when it has arrived.',
+  parameters: { analyses: ANALYSES_TEXT },
+  headers: {
+    'Idempotency-Key':
+      'Makes it safe to send the same announcement again within a day: it is one image, with a new form; after its deletion, 404 `IMAGE_NOT_FOUND`. With another announcement it is refused (422).',
+  },
+  body: (api) => ({ 'application/json': { schema: announcedIn(api) } }),
+  answers: {
+    201: {
+      description: 'The form is good until `expiresAt`.',
+      schema: uploadFormSchema,
+      headers: ['Location'],
+    },
+  },
+  refuses: [
+    ...(['INVALID_JSON', 'INVALID_PARAMETER', 'IMAGE_TOO_LARGE', 'UNSUPPORTED_FORMAT'] as const),
+    ...(['UNSUPPORTED_MEDIA_TYPE', 'IMAGE_NOT_FOUND'] as const),
+    ...(['IDEMPOTENCY_KEY_REUSED', 'TOO_MANY_REQUESTS'] as const),
+  ],
+  answer: async ({ c, deps, asker }) => {
+    const key = idempotencyKeyOf(c)
     const body = await readJson(sentBy(c))
     refuseUnknown('Property', Object.keys(body), [...Object.keys(announcedSchema.shape), 'analyses'])
-    const analyses = wantedAnalyses(body['analyses'] ?? analysesOfQuery(c.req.raw))
+    const analyses = wantedAnalyses(deps, body['analyses'] ?? analysesOfQuery(c.req.raw))
     const types: string[] = acceptedTypes(deps.heic)
     if (typeof body['contentType'] === 'string' && !types.includes(body['contentType'])) {
       throw new ApiError('UNSUPPORTED_FORMAT', `"contentType" must be one of ${types.join(', ')}.`)
@@ -196,64 +219,71 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
       )
     }
     const name = cleanFilename(filename)
-    const { imageId, status, upload, expiresAt } = await awaitUpload(
-      deps,
-      asker,
-      { contentType, bytes, ...(name === undefined ? {} : { filename: name }) },
-      analyses,
-      key,
-    )
+    const announced = { contentType, bytes, ...(name === undefined ? {} : { filename: name }) }
+    const { imageId, status, upload, expiresAt } = await awaitUpload(deps, asker, announced, analyses, key)
     return c.json({ imageId, status, upload, expiresAt } satisfies UploadForm, 201, {
-      location: reference(c, `images/${imageId}`),
+      location: relative(c, `images/${imageId}`),
     })
-  })
+  },
+})
 
-  app.get('/images', async (c) => {
-    const owner = await ownerOf(c)
-    const { label, ...query } = c.req.query()
-    const asked = label === undefined ? query : { ...query, label: c.req.queries('label') }
-    const { cursor: after, label: labels, ...wanted } = parse(listSchema, asked, 'The query')
-    const { items, last } = await listImages(deps, owner, { ...wanted, after, labels })
-    return c.json(
-      {
-        items: items.map((item) => shown(listedView, item)),
-        ...(last === undefined ? {} : { cursor: writeCursor(last) }),
-      } satisfies ImagePage,
-      200,
-      {
-        'cache-control': 'no-store',
-      },
-    )
-  })
+const list = route({
+  ...{ method: 'GET', path: '/images', tag: 'Images' },
+  operationId: 'listImages',
+  summary: 'List images',
+  description: 'Newest first. A page may have fewer images than asked for; the end has no `cursor`.',
+  query: listSchema,
+  answers: { 200: { description: 'A page of images, without their results.', schema: imagePageSchema } },
+  answer: async ({ c, deps, asker, query: { cursor: after, label: labels, ...wanted } }) => {
+    const { items, last } = await listImages(deps, asker.owner, { ...wanted, after, labels })
+    const shownItems = items.map((item) => shown(listedView, item))
+    return c.json({ items: shownItems, ...cursorTo(last) } satisfies ImagePage, 200, UNKEPT)
+  },
+})
 
-  app.get('/labels', async (c) => {
-    const owner = await ownerOf(c)
-    const { prefix, limit, cursor: after } = parse(labelsSchema, c.req.query(), 'The query')
-    const { names, last } = await listLabels(deps, owner, { prefix, limit, after })
-    return c.json(
-      {
-        items: names.map((name) => ({ name })),
-        ...(last === undefined ? {} : { cursor: writeCursor(last) }),
-      } satisfies LabelPage,
-      200,
-      { 'cache-control': 'no-store' },
-    )
-  })
+const labels = route({
+  ...{ method: 'GET', path: '/labels', tag: 'Images' },
+  operationId: 'listLabels',
+  summary: 'List labels',
+  description:
+    'The names of labels that images have, in alphabetical order. A page may have fewer names than asked for; the end has no `cursor`.',
+  query: labelsSchema,
+  answers: { 200: { description: 'A page of names.', schema: labelPageSchema } },
+  answer: async ({ c, deps, asker, query: { prefix, limit, cursor: after } }) => {
+    const { names, last } = await listLabels(deps, asker.owner, { prefix, limit, after })
+    const items = names.map((name) => ({ name }))
+    return c.json({ items, ...cursorTo(last) } satisfies LabelPage, 200, UNKEPT)
+  },
+})
 
-  app.get('/images/:imageId', async (c) => {
-    const owner = await ownerOf(c)
-    const { wait } = parse(waitSchema, c.req.query(), 'The query')
-    const imageId = c.req.param('imageId')
-    const look = () => findImage(imageId, owner)
+const record = route({
+  ...{ method: 'GET', path: '/images/{imageId}', tag: 'Images' },
+  operationId: 'getImage',
+  summary: 'Get the record of an image',
+  description: 'All that is known of it. What it has follows from its `status`.',
+  query: waitSchema,
+  headers: { 'If-None-Match': 'The ETag of an earlier answer.' },
+  answers: {
+    200: {
+      description: 'The record. `Retry-After` says when to come back, while the image is unfinished.',
+      schema: imageView,
+      headers: ['ETag', 'Retry-After?', 'Server-Timing?'],
+    },
+    304: {
+      description: 'The record has not changed.',
+      headers: ['ETag', 'Retry-After?', 'Server-Timing?'],
+    },
+  },
+  refuses: ['INVALID_PARAMETER', 'IMAGE_NOT_FOUND'],
+  answer: async ({ c, deps, asker, query: { wait } }) => {
+    const look = () => findImage(c, deps, asker.owner)
     const waitMs = Math.min(wait, deps.maxWaitSeconds) * 1_000
     const began = deps.elapsed()
-    const image =
-      waitMs === 0
-        ? await look()
-        : await waitUntilFinished(JSON.stringify([owner, imageId]), look, waitMs, c.req.raw.signal)
+    const key = JSON.stringify([asker.owner, c.req.param('imageId')])
+    const image = waitMs === 0 ? await look() : await deps.wait(key, look, waitMs, c.req.raw.signal)
     // W3C Server Timing, in milliseconds: less than was asked for, and unfinished, where the wait was cut short.
     if (wait > 0) c.header('server-timing', `wait;dur=${Math.round(deps.elapsed() - began)}`)
-    const body = JSON.stringify(shown(imageView, await withAnalysis(image)))
+    const body = JSON.stringify(shown(imageView, await withAnalysis(deps, image)))
     const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
     c.header('etag', etag)
     // The record changes until it is finished, and may be deleted after; a cache has to ask each time.
@@ -261,18 +291,59 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
     if (!isFinished(image)) c.header('retry-after', POLL_SECONDS)
     if (matches(c.req.header('if-none-match'), etag)) return c.body(null, 304)
     return c.body(body, 200, { 'content-type': 'application/json' })
-  })
+  },
+})
 
-  app.get('/images/:imageId/thumbnail', async (c) => {
-    const image = await findImage(c.req.param('imageId'), await ownerOf(c))
+const remove = route({
+  ...{ method: 'DELETE', path: '/images/{imageId}', tag: 'Images' },
+  operationId: 'deleteImage',
+  summary: 'Delete an image',
+  description: 'In any state; a job that still waits for it ends quietly.',
+  answers: { 204: { description: 'Record, original, thumbnail and preview are gone.' } },
+  refuses: ['IMAGE_NOT_FOUND'],
+  answer: async ({ c, deps, asker }) => {
+    await deleteImage(deps, asker, await findImage(c, deps, asker.owner))
+    return c.body(null, 204)
+  },
+})
+
+const linkTo = (leadsTo: Answer['leadsTo']): Record<number, Answer> => ({
+  200: {
+    description: 'With `Accept: application/json`, a URL that is good for some minutes.',
+    schema: presignedSchema,
+  },
+  302: {
+    description: 'To a URL that is good for some minutes.',
+    headers: ['Location'],
+    ...(leadsTo === undefined ? {} : { leadsTo }),
+  },
+})
+
+const thumbnail = route({
+  ...{ method: 'GET', path: '/images/{imageId}/thumbnail', tag: 'Images' },
+  operationId: 'getThumbnail',
+  summary: 'Get the thumbnail',
+  description: 'JPEG, 128 × 128, upright.',
+  answers: linkTo(thumbnailKey),
+  refuses: ['IMAGE_NOT_FOUND', 'NOT_FOUND'],
+  answer: async ({ c, deps, asker }) => {
+    const image = await findImage(c, deps, asker.owner)
     if (image.status !== 'completed') {
       throw new ApiError('NOT_FOUND', `The image is ${image.status} and has no thumbnail.`)
     }
-    return redirectTo(c, { Key: thumbnailKey(image.imageId), ResponseContentType: 'image/jpeg' })
-  })
+    return redirectTo(c, deps, { Key: thumbnailKey(image.imageId), ResponseContentType: 'image/jpeg' })
+  },
+})
 
-  app.get('/images/:imageId/preview', async (c) => {
-    const image = await findImage(c.req.param('imageId'), await ownerOf(c))
+const preview = route({
+  ...{ method: 'GET', path: '/images/{imageId}/preview', tag: 'Images' },
+  operationId: 'getPreview',
+  summary: 'Get the preview',
+  description: 'JPEG of the whole upright picture, at most 1,600 pixels a side; 404 where previews are off.',
+  answers: linkTo(previewKey),
+  refuses: ['IMAGE_NOT_FOUND', 'NOT_FOUND'],
+  answer: async ({ c, deps, asker }) => {
+    const image = await findImage(c, deps, asker.owner)
     if (image.status !== 'completed') {
       throw new ApiError('NOT_FOUND', `The image is ${image.status} and has no preview.`)
     }
@@ -282,176 +353,158 @@ export function buildApp(deps: ApiDeps): Hono<Env> {
         'The image has no preview: it was analysed without. Its original and its thumbnail are there.',
       )
     }
-    return redirectTo(c, { Key: previewKey(image.imageId), ResponseContentType: 'image/jpeg' })
-  })
+    return redirectTo(c, deps, { Key: previewKey(image.imageId), ResponseContentType: 'image/jpeg' })
+  },
+})
 
-  app.get('/images/:imageId/original', async (c) => {
-    const { imageId, original } = await findImage(c.req.param('imageId'), await ownerOf(c))
+const original = route({
+  ...{ method: 'GET', path: '/images/{imageId}/original', tag: 'Images' },
+  operationId: 'getOriginal',
+  summary: 'Get the original',
+  description: 'As an attachment under its own name.',
+  answers: linkTo(originalKey),
+  refuses: ['IMAGE_NOT_FOUND', 'NOT_FOUND'],
+  answer: async ({ c, deps, asker }) => {
+    const image = await findImage(c, deps, asker.owner)
     // What is uploaded to S3 directly is kept once it has been looked at, and is an image.
-    if (original.sha256 === undefined) {
+    if (image.original.sha256 === undefined) {
       throw new ApiError(
         'NOT_FOUND',
         'There is no original: it has not been uploaded or looked at yet, or is no image.',
       )
     }
-    return redirectTo(c, {
-      Key: originalKey(imageId),
-      ResponseContentType: original.contentType,
-      ResponseContentDisposition: attachment(original.filename ?? imageId),
+    return redirectTo(c, deps, {
+      Key: originalKey(image.imageId),
+      ResponseContentType: image.original.contentType,
+      ResponseContentDisposition: attachment(image.original.filename ?? image.imageId),
     })
-  })
+  },
+})
 
-  // What EventBridge was told of this image; it adds an id, account, region and time of its own.
-  app.get('/images/:imageId/event', async (c) => {
-    const image = await findImage(c.req.param('imageId'), await ownerOf(c))
+const event = route({
+  ...{ method: 'GET', path: '/images/{imageId}/event', tag: 'Images' },
+  operationId: 'getEvent',
+  summary: 'Get the event that announced the end',
+  description: 'As EventBridge was told; it adds an id, an account, a region and a time.',
+  answers: { 200: { description: 'The event.', schema: eventSchema } },
+  refuses: ['IMAGE_NOT_FOUND', 'NOT_FOUND'],
+  answer: async ({ c, deps, asker }) => {
+    const image = await findImage(c, deps, asker.owner)
     if (!isFinished(image)) throw new ApiError('NOT_FOUND', `The image is ${image.status} and has no event.`)
-    const event: Event = {
+    const told: Event = {
       source: EVENT_SOURCE,
       'detail-type': DETAIL_TYPES[image.status],
       detail: eventDetail(image),
     }
-    return c.json(event, 200, { 'cache-control': 'private, no-cache' })
-  })
+    return c.json(told, 200, { 'cache-control': 'private, no-cache' })
+  },
+})
 
-  app.post('/images/:imageId/retry', async (c) => {
-    const asker = await askerOf(c)
-    const image = await findImage(c.req.param('imageId'), asker.owner)
+const AGAIN = 'The image is analysed again.'
+const retry = route({
+  ...{ method: 'POST', path: '/images/{imageId}/retry', tag: 'Images' },
+  operationId: 'retryImage',
+  summary: 'Analyse a failed image again',
+  description: 'With the analyses that were asked for; the outcome is announced by an event of its own.',
+  answers: {
+    202: {
+      description: 'The image is pending again.',
+      schema: acceptedSchema,
+      example: { message: AGAIN },
+      headers: ['Location', 'Retry-After'],
+    },
+  },
+  refuses: ['IMAGE_NOT_FOUND', 'NOT_FAILED'],
+  answer: async ({ c, deps, asker }) => {
+    const image = await findImage(c, deps, asker.owner)
     await resubmitImage(deps, asker, image)
-    return c.json(
-      {
-        imageId: image.imageId,
-        status: 'pending',
-        message: 'The image is analysed again.',
-      } satisfies Accepted,
-      202,
-      { location: reference(c, `../${image.imageId}`), 'retry-after': POLL_SECONDS },
-    )
+    const { imageId } = image
+    return c.json({ imageId, status: 'pending', message: AGAIN } satisfies Accepted, 202, {
+      location: relative(c, `../${imageId}`),
+      'retry-after': POLL_SECONDS,
+    })
+  },
+})
+
+/** Every route there is: a new one is declared above and named here. */
+export const ROUTES: readonly Route[] = [
+  ...[submit, list, labels, announce, record, remove, thumbnail, preview, original, event, retry],
+  ...[health, document, reference, page],
+]
+
+function showPage(c: Context, { html, contentSecurityPolicy }: Page): Response | Promise<Response> {
+  return c.html(html, 200, {
+    'content-security-policy': contentSecurityPolicy,
+    'cache-control': 'no-cache',
   })
-
-  app.delete('/images/:imageId', async (c) => {
-    const asker = await askerOf(c)
-    await deleteImage(deps, asker, await findImage(c.req.param('imageId'), asker.owner))
-    return c.body(null, 204)
-  })
-
-  /** Who asks, and asks for nothing that the route does not know; to a stranger that is no matter. */
-  async function ownerOf(c: Context<Env>): Promise<string> {
-    const owner = await deps.identify(c)
-    demandKnownQuery(c)
-    return owner
-  }
-
-  async function askerOf(c: Context<Env>): Promise<Asker> {
-    const owner = await ownerOf(c)
-    return { owner, requestId: c.get('requestId'), clientRequestId: c.get('clientRequestId') }
-  }
-
-  function refuse(c: Context<Env>, error: ApiError): Response {
-    const answer = problem(error, c.get('requestId'))
-    say(deps.log, 'refused', { ...requestOf(c), status: answer.status, code: error.code })
-    return answer
-  }
-
-  /** @throws ApiError INVALID_PARAMETER */
-  function demandKnownQuery(c: Context<Env>): void {
-    const names = [...new URL(c.req.url).searchParams.keys()]
-      // A signature may stand in the query, where API Gateway has looked at it.
-      .filter((name) => deps.auth !== 'iam' || !/^x-amz-/i.test(name))
-    const { method, path } = matchedRoutes(c).at(-1) ?? {}
-    refuseUnknown('Query parameter', names, QUERY_PARAMETERS[`${method} ${path}`] ?? [])
-    const repeated = names.find((name, at) => names.indexOf(name) < at && !REPEATABLE.includes(name))
-    // Of two values, no one knows which is meant.
-    if (repeated !== undefined) {
-      throw new ApiError('INVALID_PARAMETER', `Query parameter ${quoted(repeated)} is repeated.`)
-    }
-  }
-
-  /** The methods of a path, as the header Allow has them; nothing where there is no such path. */
-  function methodsOf(path: string): string {
-    const taken = app.routes
-      .filter((route) => new RegExp(`^${route.path.replaceAll(/:\w+/g, '[^/]+')}$`).test(path))
-      .flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method]))
-    return METHODS.filter((method) => taken.includes(method)).join(', ')
-  }
-
-  function showPage(c: Context<Env>, { html, contentSecurityPolicy }: Page): Response | Promise<Response> {
-    return c.html(html, 200, {
-      'content-security-policy': contentSecurityPolicy,
-      'cache-control': 'no-cache',
-    })
-  }
-
-  /** @throws ApiError INVALID_PARAMETER */
-  function wantedAnalyses(asked: unknown): AnalysisName[] {
-    const offered = withMetadata(deps.analyses)
-    if (asked === undefined || asked === null) {
-      const usual: AnalysisName[] = offered.filter((name) => name === 'labels' || name === 'faces')
-      // The position only where it is asked for by name.
-      const others = (name: AnalysisName) => usual.length === 0 && name !== 'gps'
-      return offered.filter((name) => name === 'metadata' || usual.includes(name) || others(name))
-    }
-    return withMetadata(parse(analysesSchema(offered), { analyses: asked }, 'The request').analyses)
-  }
-
-  async function findImage(id: string, owner: string): Promise<Image> {
-    const imageId = imageIdSchema.safeParse(id)
-    const image = imageId.success ? await getOwnImage(deps, owner, imageId.data) : undefined
-    if (image === undefined) throw new ApiError('IMAGE_NOT_FOUND', 'No image of yours has this id.')
-    return image
-  }
-
-  /** Results that were too large for the record come from their object. */
-  async function withAnalysis(image: Image): Promise<Image> {
-    if (image.status !== 'completed' || image.analysis === undefined) return image
-    const { bucket, key } = image.analysis
-    try {
-      const { Body } = await deps.s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }))
-      return { ...image, ...analysisSchema.parse(JSON.parse((await Body?.transformToString()) ?? '')) }
-    } catch (error) {
-      // Deleted in this moment, or by hand; the outlines are in the record.
-      if (error instanceof NoSuchKey) return image
-      throw error
-    }
-  }
-
-  /**
-   * With `Accept: application/json` the URL comes in the body: a browser's <img> cannot send a token, and a `fetch` that
-   * follows a redirect to S3 needs the bucket's leave to read what it gets.
-   */
-  async function redirectTo(
-    c: Context<Env>,
-    object: { Key: string; ResponseContentType: string; ResponseContentDisposition?: string },
-  ): Promise<Response> {
-    const url = await getSignedUrl(deps.s3, new GetObjectCommand({ Bucket: deps.bucket, ...object }), {
-      expiresIn: PRESIGNED_SECONDS,
-    })
-    c.header('cache-control', 'no-store')
-    c.header('vary', 'accept')
-    const wanted = accepts(c, {
-      header: 'Accept',
-      supports: ['text/html', JSON_TYPE],
-      default: 'text/html',
-      match: (ranges) =>
-        ranges.find(({ type, q }) => type.toLowerCase() === JSON_TYPE && q > 0)?.type ?? 'text/html',
-    })
-    return wanted === 'text/html' ? c.redirect(url, 302) : c.json({ url } satisfies Presigned)
-  }
-
-  return app
 }
 
-const GATEWAY_ID = z.string().regex(/^[\w=-]{1,64}$/)
-const CLIENT_ID = z.string().regex(/^[\w.-]{1,64}$/)
+/** @throws ApiError INVALID_PARAMETER */
+const idempotencyKeyOf = (c: Context): string | undefined =>
+  parse(idempotencyKeySchema.optional(), c.req.header('idempotency-key'), 'Idempotency-Key')
 
-/** A request, as lines of the log have it: with the route's names in place of what a caller has put there. */
-const requestOf = (c: Context<Env>) => ({
-  ...{ requestId: c.get('requestId'), clientRequestId: c.get('clientRequestId') },
-  ...{ method: c.req.method, route: matchedRoutes(c).at(-1)?.path ?? '/*' },
-})
+/** @throws ApiError INVALID_PARAMETER */
+function wantedAnalyses(deps: ApiDeps, asked: unknown): AnalysisName[] {
+  const offered = withMetadata(deps.analyses)
+  if (asked === undefined || asked === null) {
+    const usual: AnalysisName[] = offered.filter((name) => name === 'labels' || name === 'faces')
+    // The position only where it is asked for by name.
+    const others = (name: AnalysisName) => usual.length === 0 && name !== 'gps'
+    return offered.filter((name) => name === 'metadata' || usual.includes(name) || others(name))
+  }
+  return withMetadata(parse(analysesSchema(offered), { analyses: asked }, 'The request').analyses)
+}
 
 /** Each once and in one order; the position is a part of the metadata. */
 const withMetadata = (names: AnalysisName[]): AnalysisName[] =>
   ANALYSES.filter((name) => names.includes(name) || (name === 'metadata' && names.includes('gps')))
+
+async function findImage(c: Context, deps: ApiDeps, owner: string): Promise<Image> {
+  const imageId = imageIdSchema.safeParse(c.req.param('imageId'))
+  const image = imageId.success ? await getOwnImage(deps, owner, imageId.data) : undefined
+  if (image === undefined) throw new ApiError('IMAGE_NOT_FOUND', 'No image of yours has this id.')
+  return image
+}
+
+/** Results that were too large for the record come from their object. */
+async function withAnalysis({ s3 }: ApiDeps, image: Image): Promise<Image> {
+  if (image.status !== 'completed' || image.analysis === undefined) return image
+  const { bucket, key } = image.analysis
+  try {
+    const { Body } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }))
+    return { ...image, ...analysisSchema.parse(JSON.parse((await Body?.transformToString()) ?? '')) }
+  } catch (error) {
+    // Deleted in this moment, or by hand; the outlines are in the record.
+    if (error instanceof NoSuchKey) return image
+    throw error
+  }
+}
+
+/**
+ * With `Accept: application/json` the URL comes in the body: a browser's <img> cannot send a token, and a `fetch` that
+ * follows a redirect to S3 needs the bucket's leave to read what it gets.
+ */
+async function redirectTo(
+  c: ApiContext,
+  { s3, bucket }: ApiDeps,
+  object: { Key: string; ResponseContentType: string; ResponseContentDisposition?: string },
+): Promise<Response> {
+  const url = await getSignedUrl(s3, new GetObjectCommand({ Bucket: bucket, ...object }), {
+    expiresIn: PRESIGNED_SECONDS,
+  })
+  c.header('cache-control', 'no-store')
+  c.header('vary', 'accept')
+  const wanted = accepts(c, {
+    header: 'Accept',
+    supports: ['text/html', JSON_TYPE],
+    default: 'text/html',
+    match: (ranges) =>
+      ranges.find(({ type, q }) => type.toLowerCase() === JSON_TYPE && q > 0)?.type ?? 'text/html',
+  })
+  return wanted === 'text/html' ? c.redirect(url, 302) : c.json({ url } satisfies Presigned)
+}
+
+const JSON_TYPE = 'application/json'
 
 /** RFC 9110, section 13.1.2: a list of tags or `*`, compared weakly. */
 const matches = (ifNoneMatch: string | undefined, etag: string): boolean =>
@@ -461,14 +514,14 @@ const matches = (ifNoneMatch: string | undefined, etag: string): boolean =>
 const attachment = (filename: string): string =>
   `attachment; filename*=UTF-8''${encodeURIComponent(filename).replaceAll(/['()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`)}`
 
-const writeCursor = (last: string): string => Buffer.from(last).toString('base64url')
+/** Of the next page, where there is one. */
+const cursorTo = (last: string | undefined): { cursor?: string } =>
+  last === undefined ? {} : { cursor: Buffer.from(last).toString('base64url') }
 
-const JSON_TYPE = 'application/json'
-
-/** Those of all routes, in the order in which they are told. HEAD is where GET is. */
-const METHODS = ['GET', 'HEAD', 'POST', 'DELETE']
+/** Of lists, which are another one at any time. */
+const UNKEPT = { 'cache-control': 'no-store' }
 
 const hasTrailingSlash = (c: Context): boolean => new URL(c.req.url).pathname.endsWith('/')
 
 /** A URL relative to the request's, so that it is right below any stage prefix, which the app cannot see. */
-const reference = (c: Context, path: string): string => (hasTrailingSlash(c) ? `../${path}` : path)
+const relative = (c: Context, path: string): string => (hasTrailingSlash(c) ? `../${path}` : path)

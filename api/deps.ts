@@ -10,6 +10,7 @@ import type { ApiConfig, AuthConfig } from '../shared/config.ts'
 import type { AnalysisName } from '../shared/image.ts'
 import type { Log } from '../shared/log.ts'
 import { type Identify, identifyBy } from './auth.ts'
+import type { WaitUntilFinished } from './records.ts'
 import { newImageId, postForms, type SubmitDeps } from './submit.ts'
 
 /** What the API is made of. */
@@ -30,6 +31,12 @@ export interface ApiDeps extends SubmitDeps {
   page: Page
   /** The API reference; loaded when somebody reads it. */
   docs: () => Page
+}
+
+/** And what one app has of it by itself. */
+export interface AppDeps extends ApiDeps {
+  wait: WaitUntilFinished
+  document: () => Promise<object>
 }
 
 /** The same on AWS, on one machine and in tests, but for what is passed in. */

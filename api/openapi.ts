@@ -1,8 +1,6 @@
 import * as z from 'zod'
-import { acceptedNames, acceptedTypes } from '../packages/image-guard/format.ts'
-import type { AuthConfig } from '../shared/config.ts'
+import { acceptedNames } from '../packages/image-guard/format.ts'
 import {
-  type AnalysisName,
   boundingBoxSchema,
   type FinishedImage,
   faceSchema,
@@ -19,6 +17,7 @@ import {
   thumbnailSchema,
 } from '../shared/image.ts'
 import { DETAIL_TYPES, EVENT_SOURCE, eventDetail, eventDetailSchema } from '../shared/messages.ts'
+import type { Answer, Content, Described, Route } from './route.ts'
 import {
   type Accepted,
   API_ERRORS,
@@ -26,501 +25,204 @@ import {
   type ApiErrorCode,
   acceptedSchema,
   analysesSchema,
-  announcedSchema,
+  type announcedSchema,
   eventSchema,
   healthSchema,
   type ImagePage,
   idempotencyKeySchema,
   imagePageSchema,
   imageView,
-  jsonImageSchema,
+  type jsonImageSchema,
   type LabelPage,
   labelPageSchema,
-  labelsSchema,
   listedView,
-  listSchema,
   presignedSchema,
   problemOf,
   problemSchema,
   shown,
   type UploadForm,
   uploadFormSchema,
-  waitSchema,
 } from './schemas.ts'
-
-/** What the document depends on. */
-export interface Described {
-  auth: AuthConfig['AUTH']
-  /** Those that a request may ask for. */
-  analyses: AnalysisName[]
-  maxImageBytes: number
-  heic: boolean
-  maxUploadBytes: number
-  maxWaitSeconds: number
-}
 
 type Json = Record<string, unknown>
 
 /**
- * The API as OpenAPI 3.1, whose schemas are JSON Schema 2020-12: made by zod itself, of the schemas that the app uses.
- * Made when it is asked for, not at each cold start.
+ * The API as OpenAPI 3.1, whose schemas are JSON Schema 2020-12: made by zod itself, of the declarations by which the app
+ * checks and answers. Made when it is asked for, not at each cold start.
  */
-export function openApi({
-  auth,
-  analyses,
-  heic,
-  maxImageBytes,
-  maxUploadBytes,
-  maxWaitSeconds,
-}: Described): Json {
-  const open = { security: [] }
-  /** With signatures all is signed but /health (infrastructure/api.tf). */
-  const openUnlessSigned = auth === 'iam' ? {} : open
-
-  /** Each route names the codes that it can give. Where callers are known, so are the unknown ones. */
-  const problems = (...codes: ApiErrorCode[]): Json =>
-    refusals(
-      ...codes,
-      ...(codes.includes('INVALID_PARAMETER') ? [] : (['INVALID_PARAMETER'] as const)),
-      ...(auth === 'none' ? [] : (['UNAUTHENTICATED'] as const)),
-      'UNAVAILABLE',
-    )
-
-  /** By their status. */
-  function refusals(...codes: ApiErrorCode[]): Json {
-    const byStatus = Map.groupBy(codes, (code) => API_ERRORS[code][0])
-    return Object.fromEntries(
-      [...byStatus].map(([status, ofStatus]) => [
-        status,
-        response(ofStatus.map((code) => `\`${code}\`: ${API_ERRORS[code][1]}.`).join(' '), {
-          type: 'application/problem+json',
-          schema: {
-            allOf: [ref('Problem')],
-            properties: { status: { const: status }, code: { enum: ofStatus } },
-          },
-          examples: Object.fromEntries(
-            ofStatus.map((code) => [
-              code,
-              { value: problemOf(new ApiError(code, `${API_ERRORS[code][1]}.`), REQUEST_ID) },
-            ]),
-          ),
-          headers: [
-            ...(status === 429 || status === 503 ? ['Retry-After'] : []),
-            ...(status === 401 ? ['WWW-Authenticate'] : []),
-          ],
-        }),
-      ]),
-    )
+export function openApi(api: Described, routes: readonly Route[]): Json {
+  const fill = filling(api)
+  const named = namedSchemas()
+  const paths: Record<string, Json> = {}
+  for (const route of routes) {
+    const item =
+      paths[route.path] ?? (route.path.includes('{imageId}') ? { parameters: [IMAGE_PARAMETER] } : {})
+    paths[route.path] = { ...item, [route.method.toLowerCase()]: operation(route, api, named, fill) }
   }
-
-  const idempotencyKey = (description: string): Json => ({
-    name: 'Idempotency-Key',
-    in: 'header',
-    description,
-    schema: inline(idempotencyKeySchema),
-    example: 'b0c5ce6a-6f3b-4d7a-9d67-0e3f1f0f8a54',
-  })
-
-  const analysesParameter = {
-    ...parametersOf(analysesSchema(analyses), {
-      analyses:
-        'What is to be found out. Without it an image gets labels, faces and metadata. `gps` comes with `metadata`, and only where it is named.',
-    })[0],
-    required: false,
-    explode: false,
-    example: analyses.slice(0, 2),
-  }
-  const analysesProperty = inline(analysesSchema(analyses))['properties'] as Json
-
   return {
     openapi: '3.1.1',
     info: {
       title: 'Image Analyzer',
       version: '1',
       summary: 'Upload an image, get a thumbnail and what Amazon Rekognition sees in it.',
-      description: [
-        'An image is accepted at once and analysed after. Poll its URL (`?wait=20` answers as soon as it is finished) or subscribe to its event.',
-        'Errors are `application/problem+json` (RFC 9457) with a stable `code`. Fields may be added to answers and events; none changes its meaning.',
-        ...(auth === 'iam'
-          ? ['Requests are signed with AWS Signature Version 4, for the service `execute-api`.']
-          : []),
-        'What is not known is refused by name, never ignored: a query parameter, a field or a property with 400 `INVALID_PARAMETER`, a method with 405 `METHOD_NOT_ALLOWED` and `Allow`, a path with 404 `NOT_FOUND`. HEAD is there where GET is.',
-        'API Gateway, where it is in front, refuses in the same form: 401 and 403 `UNAUTHENTICATED`, 413 `IMAGE_TOO_LARGE`, 429 `TOO_MANY_REQUESTS`, 503 `UNAVAILABLE`.',
-      ].join('\n\n'),
+      description: introduction(api.auth),
+      contact: { name: 'Those who run this deployment' },
       license: { name: 'MIT', identifier: 'MIT' },
     },
     // Relative to the document, so that it is right below any stage prefix.
     servers: [{ url: '.' }],
-    security: auth === 'none' ? [] : [{ [auth]: [] }],
-    tags: [{ name: 'Images' }, { name: 'About' }],
-    paths: {
-      '/images': {
-        post: {
-          tags: ['Images'],
-          operationId: 'submitImage',
-          summary: 'Submit an image',
-          description: `At most ${maxImageBytes.toLocaleString('en')} bytes of ${acceptedNames(heic, 'or')}, told by their content. Larger ones go by \`POST /uploads\`.`,
-          parameters: [
-            analysesParameter,
-            {
-              name: 'filename',
-              in: 'query',
-              description:
-                'A name to show, where neither the body nor Content-Disposition has one. It keeps its extension, and at most 255 characters (code points).',
-              schema: { type: 'string' },
-              example: 'grace-hopper.jpg',
-            },
-            {
-              name: 'Content-Disposition',
-              in: 'header',
-              description: 'With the name of a file, for raw bytes.',
-              schema: { type: 'string' },
-              example: 'attachment; filename="grace-hopper.jpg"',
-            },
-            idempotencyKey(
-              'Makes it safe to send the same request (bytes, file name and analyses) again within a day: it is one image, also after its deletion (404 `IMAGE_NOT_FOUND`). With another request it is refused (422).',
-            ),
-          ],
-          requestBody: {
-            required: true,
-            content: {
-              'multipart/form-data': {
-                schema: {
-                  type: 'object',
-                  properties: {
-                    image: { ...BINARY, description: 'One file; the field may be called `file` too.' },
-                    file: BINARY,
-                    analyses: { type: 'string', description: 'Names with commas between them.' },
-                  },
-                  additionalProperties: false,
-                },
-                encoding: { image: { contentType: 'image/*, application/octet-stream' } },
-              },
-              'application/octet-stream': { schema: BINARY },
-              'image/*': { schema: BINARY },
-              'application/json': {
-                schema: {
-                  ...inline(jsonImageSchema),
-                  properties: { ...(inline(jsonImageSchema)['properties'] as Json), ...analysesProperty },
-                  additionalProperties: false,
-                },
-                example: JSON_IMAGE,
-              },
-            },
-          },
-          responses: {
-            202: response('The image is accepted.', {
-              schema: ref('Accepted'),
-              example: ACCEPTED,
-              headers: ['Location', 'Retry-After'],
-            }),
-            ...problems(
-              ...(['EMPTY_IMAGE', 'INVALID_JSON', 'INVALID_BASE64', 'INVALID_MULTIPART'] as const),
-              ...(['MISSING_IMAGE', 'MULTIPLE_IMAGES', 'INVALID_PARAMETER'] as const),
-              ...(['IMAGE_TOO_LARGE', 'UNSUPPORTED_FORMAT', 'UNSUPPORTED_MEDIA_TYPE'] as const),
-              ...(['IMAGE_NOT_FOUND', 'IDEMPOTENCY_KEY_REUSED', 'TOO_MANY_REQUESTS'] as const),
-            ),
-          },
-        },
-        get: {
-          tags: ['Images'],
-          operationId: 'listImages',
-          summary: 'List images',
-          description: 'Newest first. A page may have fewer images than asked for; the end has no `cursor`.',
-          parameters: parametersOf(
-            listSchema,
-            {
-              limit: 'The most images of a page.',
-              cursor: 'Of the page before.',
-              status: 'Images in this state only.',
-              label:
-                'Images with this label only: a name as Rekognition gives it, in any case. Given several times, images with all of them.',
-              minConfidence: 'The least confidence of each label, in per cent.',
-              faces: 'Images with a face, or analysed images without one.',
-              emotion: 'Images with a face whose strongest emotion it is, in any case.',
-              failure: 'Images that failed with this code.',
-              filename: 'Images whose file name has this part, in any case.',
-              from: 'Images accepted at this time or later: a day (in UTC), or a time with its offset.',
-              to: 'Images accepted at this time or earlier; a day counts to its end.',
-            },
-            { label: ['Person'], limit: 10 },
-          ),
-          responses: {
-            200: response('A page of images, without their results.', {
-              schema: ref('ImagePage'),
-              example: IMAGE_PAGE,
-            }),
-            ...problems('INVALID_PARAMETER'),
-          },
-        },
-      },
-      '/labels': {
-        get: {
-          tags: ['Images'],
-          operationId: 'listLabels',
-          summary: 'List labels',
-          description:
-            'The names of labels that images have, in alphabetical order. A page may have fewer names than asked for; the end has no `cursor`.',
-          parameters: parametersOf(
-            labelsSchema,
-            {
-              prefix: 'Names that begin so only, in any case.',
-              limit: 'The most names of a page.',
-              cursor: 'Of the page before.',
-            },
-            { prefix: 'p' },
-          ),
-          responses: {
-            200: response('A page of names.', { schema: ref('LabelPage'), example: LABEL_PAGE }),
-            ...problems('INVALID_PARAMETER'),
-          },
-        },
-      },
-      '/uploads': {
-        post: {
-          tags: ['Images'],
-          operationId: 'createUpload',
-          summary: 'Get a form for a large image',
-          description: `For at most ${maxUploadBytes.toLocaleString('en')} bytes. Post \`upload.fields\` and then the file, in the field \`file\`, to \`upload.url\` as multipart/form-data. The image is analysed when it has arrived.`,
-          parameters: [
-            analysesParameter,
-            idempotencyKey(
-              'Makes it safe to send the same announcement again within a day: it is one image, with a new form; after its deletion, 404 `IMAGE_NOT_FOUND`. With another announcement it is refused (422).',
-            ),
-          ],
-          requestBody: {
-            required: true,
-            content: {
-              'application/json': {
-                schema: {
-                  ...inline(announcedSchema),
-                  properties: {
-                    ...(inline(announcedSchema)['properties'] as Json),
-                    // HEIC is a matter of the deployment.
-                    contentType: { type: 'string', enum: acceptedTypes(heic) },
-                    ...analysesProperty,
-                  },
-                  additionalProperties: false,
-                },
-                example: ANNOUNCED,
-              },
-            },
-          },
-          responses: {
-            201: response('The form is good until `expiresAt`.', {
-              schema: ref('UploadForm'),
-              example: UPLOAD_FORM,
-              headers: ['Location'],
-            }),
-            ...problems(
-              ...(['INVALID_JSON', 'INVALID_PARAMETER', 'IMAGE_TOO_LARGE', 'UNSUPPORTED_FORMAT'] as const),
-              ...(['UNSUPPORTED_MEDIA_TYPE', 'IMAGE_NOT_FOUND'] as const),
-              ...(['IDEMPOTENCY_KEY_REUSED', 'TOO_MANY_REQUESTS'] as const),
-            ),
-          },
-        },
-      },
-      '/images/{imageId}': {
-        parameters: [IMAGE_PARAMETER],
-        get: {
-          tags: ['Images'],
-          operationId: 'getImage',
-          summary: 'Get the record of an image',
-          parameters: [
-            ...parametersOf(
-              waitSchema,
-              {
-                wait: `Seconds to wait for the end of the analysis. The answer comes as soon as the image is finished, at the latest after ${maxWaitSeconds} s.`,
-              },
-              { wait: 20 },
-            ),
-            {
-              name: 'If-None-Match',
-              in: 'header',
-              description: 'The ETag of an earlier answer.',
-              schema: { type: 'string' },
-            },
-          ],
-          responses: {
-            200: response(
-              'The record. `Retry-After` says when to come back, while the image is unfinished.',
-              {
-                schema: ref('Image'),
-                examples: {
-                  completed: { value: COMPLETED },
-                  pending: { value: PENDING },
-                  failed: { value: FAILED },
-                },
-                headers: ['ETag', 'Retry-After?', 'Server-Timing?'],
-              },
-            ),
-            304: response('The record has not changed.', {
-              headers: ['ETag', 'Retry-After?', 'Server-Timing?'],
-            }),
-            ...problems('INVALID_PARAMETER', 'IMAGE_NOT_FOUND'),
-          },
-        },
-        delete: {
-          tags: ['Images'],
-          operationId: 'deleteImage',
-          summary: 'Delete an image',
-          responses: {
-            204: response('Record, original, thumbnail and preview are gone.'),
-            ...problems('IMAGE_NOT_FOUND'),
-          },
-        },
-      },
-      '/images/{imageId}/thumbnail': {
-        parameters: [IMAGE_PARAMETER],
-        get: {
-          tags: ['Images'],
-          operationId: 'getThumbnail',
-          summary: 'Get the thumbnail',
-          description: 'JPEG, 128 × 128, upright.',
-          responses: {
-            ...presigned(thumbnailKey(IMAGE_ID)),
-            ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
-          },
-        },
-      },
-      '/images/{imageId}/preview': {
-        parameters: [IMAGE_PARAMETER],
-        get: {
-          tags: ['Images'],
-          operationId: 'getPreview',
-          summary: 'Get the preview',
-          description:
-            'JPEG of the whole upright picture, at most 1,600 pixels a side; 404 where previews are off.',
-          responses: {
-            ...presigned(previewKey(IMAGE_ID)),
-            ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
-          },
-        },
-      },
-      '/images/{imageId}/original': {
-        parameters: [IMAGE_PARAMETER],
-        get: {
-          tags: ['Images'],
-          operationId: 'getOriginal',
-          summary: 'Get the original',
-          description: 'As an attachment under its own name.',
-          responses: {
-            ...presigned(originalKey(IMAGE_ID)),
-            ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
-          },
-        },
-      },
-      '/images/{imageId}/event': {
-        parameters: [IMAGE_PARAMETER],
-        get: {
-          tags: ['Images'],
-          operationId: 'getEvent',
-          summary: 'Get the event that announced the end',
-          description: 'As EventBridge was told; it adds an id, an account, a region and a time.',
-          responses: {
-            200: response('The event.', {
-              schema: ref('Event'),
-              example: {
-                source: EVENT_SOURCE,
-                'detail-type': DETAIL_TYPES.completed,
-                detail: COMPLETED_DETAIL,
-              },
-            }),
-            ...problems('IMAGE_NOT_FOUND', 'NOT_FOUND'),
-          },
-        },
-      },
-      '/images/{imageId}/retry': {
-        parameters: [IMAGE_PARAMETER],
-        post: {
-          tags: ['Images'],
-          operationId: 'retryImage',
-          summary: 'Analyse a failed image again',
-          responses: {
-            202: response('The image is pending again.', {
-              schema: ref('Accepted'),
-              example: { ...ACCEPTED, message: 'The image is analysed again.' },
-              headers: ['Location', 'Retry-After'],
-            }),
-            ...problems('IMAGE_NOT_FOUND', 'NOT_FAILED'),
-          },
-        },
-      },
-      '/health': {
-        get: {
-          ...open,
-          tags: ['About'],
-          operationId: 'getHealth',
-          summary: 'Whether the API is there',
-          responses: {
-            200: response('It is.', { schema: ref('Health'), example: { status: 'ok' } }),
-            ...refusals('INVALID_PARAMETER'),
-          },
-        },
-      },
-      '/openapi.json': {
-        get: {
-          ...openUnlessSigned,
-          tags: ['About'],
-          operationId: 'getDocument',
-          summary: 'This document',
-          responses: {
-            200: response('OpenAPI 3.1.', { schema: { type: 'object' } }),
-            ...refusals('INVALID_PARAMETER'),
-          },
-        },
-      },
-      '/docs': {
-        get: {
-          ...openUnlessSigned,
-          tags: ['About'],
-          operationId: 'getReference',
-          summary: 'This document as a page',
-          responses: {
-            200: response('HTML.', { type: 'text/html', schema: { type: 'string' } }),
-            ...refusals('INVALID_PARAMETER'),
-          },
-        },
-      },
-      '/': {
-        get: {
-          ...openUnlessSigned,
-          tags: ['About'],
-          operationId: 'getPage',
-          summary: 'The web page',
-          responses: {
-            200: response('HTML.', { type: 'text/html', schema: { type: 'string' } }),
-            ...refusals('INVALID_PARAMETER'),
-          },
-        },
-      },
-    },
+    security: api.auth === 'none' ? [] : [{ [api.auth]: [] }],
+    tags: [
+      { name: 'Images', description: 'Submit images, look at what was found in them, delete them.' },
+      { name: 'About', description: 'What is for everybody: the page, this document, liveness.' },
+    ],
+    paths,
     webhooks: {
       imageCompleted: webhook('completed', COMPLETED_DETAIL),
       imageFailed: webhook('failed', FAILED_DETAIL),
     },
-    components: {
-      schemas: components(),
-      headers: HEADERS,
-      securitySchemes: {
-        ...(auth === 'jwt' ? { jwt: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } : {}),
-        ...(auth === 'iam'
-          ? {
-              iam: {
-                type: 'apiKey',
-                name: 'Authorization',
-                in: 'header',
-                description: 'AWS Signature Version 4 for the service `execute-api`.',
-                'x-amazon-apigateway-authtype': 'awsSigv4',
-              },
-            }
-          : {}),
-      },
-    },
+    components: { schemas: components(named), securitySchemes: schemes(api.auth) },
   }
 }
 
-const BINARY = { type: 'string', format: 'binary' }
+const introduction = (auth: Described['auth']): string =>
+  [
+    'An image is accepted at once and analysed after. Poll its URL (`?wait=20` answers as soon as it is finished) or subscribe to its event.',
+    'Errors are `application/problem+json` (RFC 9457) with a stable `code`. Fields may be added to answers and events; none changes its meaning.',
+    ...(auth === 'iam'
+      ? ['Requests are signed with AWS Signature Version 4, for the service `execute-api`.']
+      : []),
+    'What is not known is refused by name, never ignored: a query parameter, a field or a property with 400 `INVALID_PARAMETER`, a method with 405 `METHOD_NOT_ALLOWED` and `Allow`, a path with 404 `NOT_FOUND`. HEAD is there where GET is.',
+    'API Gateway, where it is in front, refuses in the same form: 401 and 403 `UNAUTHENTICATED`, 413 `IMAGE_TOO_LARGE`, 429 `TOO_MANY_REQUESTS`, 503 `UNAVAILABLE`.',
+  ].join('\n\n')
+
+const schemes = (auth: Described['auth']): Json => ({
+  ...(auth === 'jwt' ? { jwt: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } : {}),
+  ...(auth === 'iam'
+    ? {
+        iam: {
+          type: 'apiKey',
+          name: 'Authorization',
+          in: 'header',
+          description: 'AWS Signature Version 4 for the service `execute-api`.',
+          'x-amazon-apigateway-authtype': 'awsSigv4',
+        },
+      }
+    : {}),
+})
+
+type Fill = (text: string) => string
+
+/** What a deployment settles, in the place of its name in braces. */
+function filling({ heic, ...settings }: Described): Fill {
+  const values: Record<string, string> = {
+    formats: acceptedNames(heic, 'or'),
+    ...Object.fromEntries(
+      Object.entries(settings).map(([name, value]) => [name, value.toLocaleString('en')]),
+    ),
+  }
+  return (text) => text.replaceAll(/\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole)
+}
+
+function operation(route: Route, api: Described, named: Named, fill: Fill): Json {
+  const parameters = [
+    ...parametersOf(route.query, fill),
+    ...Object.entries({ ...route.parameters, ...route.headers }).map(([name, description]) => ({
+      name,
+      ...known(name, api),
+      description,
+    })),
+  ]
+  const isOpen = route.open === 'always' || (route.open !== undefined && api.auth !== 'iam')
+  const answers = Object.entries(route.answers).map(([status, answer]) => [status, response(answer, named)])
+  return {
+    ...(isOpen ? { security: [] } : {}),
+    tags: [route.tag],
+    operationId: route.operationId,
+    summary: route.summary,
+    description: fill(route.description),
+    ...(parameters.length === 0 ? {} : { parameters }),
+    ...(route.body === undefined ? {} : { requestBody: requestBody(route.body(api), route.operationId) }),
+    responses: { ...Object.fromEntries(answers), ...refusals(codesOf(route, api.auth)) },
+  }
+}
+
+/** A route names the codes that it can give. Where callers are known, so are the unknown ones. */
+function codesOf({ refuses = [], open }: Route, auth: Described['auth']): ApiErrorCode[] {
+  const always = refuses.includes('INVALID_PARAMETER') ? [] : (['INVALID_PARAMETER'] as const)
+  if (open !== undefined) return [...refuses, ...always]
+  return [...refuses, ...always, ...(auth === 'none' ? [] : (['UNAUTHENTICATED'] as const)), 'UNAVAILABLE']
+}
+
+/** By their status. */
+function refusals(codes: ApiErrorCode[]): Json {
+  const byStatus = Map.groupBy(codes, (code) => API_ERRORS[code][0])
+  return Object.fromEntries(
+    [...byStatus].map(([status, ofStatus]) => [
+      status,
+      {
+        description: ofStatus.map((code) => `\`${code}\`: ${API_ERRORS[code][1]}.`).join(' '),
+        headers: headersOf([
+          ...(status === 429 || status === 503 ? ['Retry-After'] : []),
+          ...(status === 401 ? ['WWW-Authenticate'] : []),
+        ]),
+        content: {
+          'application/problem+json': {
+            schema: {
+              allOf: [ref('Problem')],
+              properties: { status: { const: status }, code: { enum: ofStatus } },
+            },
+            examples: Object.fromEntries(
+              ofStatus.map((code) => [
+                code,
+                { value: problemOf(new ApiError(code, `${API_ERRORS[code][1]}.`), REQUEST_ID) },
+              ]),
+            ),
+          },
+        },
+      },
+    ]),
+  )
+}
+
+/** Query parameters; those with an example are in the code that the reference shows. */
+function parametersOf(schema: z.ZodObject | undefined, fill: Fill): Json[] {
+  if (schema === undefined) return []
+  const properties = inline(schema)['properties'] as Record<string, Json>
+  return Object.entries(properties).map(([name, { description, example, ...property }]) => ({
+    name,
+    in: 'query',
+    description: fill(String(description)),
+    schema: property,
+    ...(example === undefined ? {} : { example }),
+  }))
+}
+
+/** What routes read by themselves. */
+function known(name: string, { analyses }: Described): Json {
+  const text = { schema: { type: 'string' } }
+  const all: Record<string, Json> = {
+    analyses: {
+      in: 'query',
+      schema: inline(analysesSchema(analyses).shape.analyses),
+      ...{ required: false, explode: false, example: analyses.slice(0, 2) },
+    },
+    filename: { in: 'query', ...text, example: 'grace-hopper.jpg' },
+    'Content-Disposition': { ...text, example: 'attachment; filename="grace-hopper.jpg"' },
+    'Idempotency-Key': { schema: inline(idempotencyKeySchema), example: REQUEST_ID },
+  }
+  return { in: 'header', ...(all[name] ?? text) }
+}
+
+function requestBody(contents: Record<string, Content>, operationId: string): Json {
+  const example = BODIES[operationId]
+  const content = Object.entries(contents).map(([type, { schema, ...more }]) => {
+    const isOurs = schema instanceof z.ZodType
+    const described = isOurs ? { ...inline(schema), additionalProperties: false } : schema
+    return [type, { schema: described, ...more, ...(isOurs ? { example } : {}) }]
+  })
+  return { required: true, content: Object.fromEntries(content) }
+}
 
 const HEADERS = {
   'X-Request-Id': {
@@ -546,48 +248,35 @@ const HEADERS = {
 
 const ref = (name: string): Json => ({ $ref: `#/components/schemas/${name}` })
 
-/**
- * @param headers names; one that is not always there ends with a question mark
- * @param location an example of that header
- */
-function response(
-  description: string,
-  {
-    type = 'application/json',
-    headers = [],
-    location,
-    ...media
-  }: {
-    type?: string
-    schema?: Json
-    example?: unknown
-    examples?: Json
-    headers?: string[]
-    location?: string
-  } = {},
-): Json {
-  const named = ['X-Request-Id', ...headers].map((header) => {
-    const name = header.replace('?', '')
-    // What is referred to cannot be said to be required; so it is repeated.
-    const example = name === 'Location' && location !== undefined ? { example: location } : {}
-    return [name, { ...HEADERS[name as keyof typeof HEADERS], required: name === header, ...example }]
-  })
-  return {
-    description,
-    headers: Object.fromEntries(named),
-    ...(media.schema === undefined ? {} : { content: { [type]: media } }),
-  }
+function response({ description, type, schema, example, headers, leadsTo }: Answer, named: Named): Json {
+  const location =
+    leadsTo &&
+    `https://image-analyzer-images.s3.us-east-1.amazonaws.com/${leadsTo(IMAGE_ID)}?X-Amz-Signature=5f1d`
+  const base = { description, headers: headersOf(headers, location) }
+  if (type === 'text/html') return { ...base, content: { [type]: { schema: { type: 'string' } } } }
+  if (schema === undefined) return base
+  const id = schema instanceof z.ZodType ? named.get(schema)?.id : undefined
+  const media = id === undefined ? { schema } : { schema: ref(id), ...exampleOf(id, example) }
+  return { ...base, content: { 'application/json': media } }
 }
 
-const presigned = (key: string): Json => ({
-  200: response('With `Accept: application/json`, a URL that is good for some minutes.', {
-    schema: ref('Presigned'),
-  }),
-  302: response('To a URL that is good for some minutes.', {
-    headers: ['Location'],
-    location: `https://image-analyzer-images.s3.us-east-1.amazonaws.com/${key}?X-Amz-Signature=5f1d`,
-  }),
-})
+function exampleOf(id: string, own: object = {}): Json {
+  const one = EXAMPLES[id]
+  return one === undefined || 'examples' in one ? { ...one } : { example: { ...one, ...own } }
+}
+
+/**
+ * @param names one that is not always there ends with a question mark
+ * @param location an example of that header
+ */
+const headersOf = (names: string[] = [], location?: string): Json =>
+  Object.fromEntries(
+    ['X-Request-Id', ...names].map((header) => {
+      const name = header.replace('?', '')
+      const example = name === 'Location' && location !== undefined ? { example: location } : {}
+      return [name, { ...HEADERS[name as keyof typeof HEADERS], required: name === header, ...example }]
+    }),
+  )
 
 /** What EventBridge sends to an API destination: its envelope, with the project's detail in it. */
 function webhook(status: keyof typeof DETAIL_TYPES, detail: Json): Json {
@@ -640,24 +329,10 @@ function inline(schema: z.ZodType): Json {
   return rest
 }
 
-/** Query parameters; each has to be described. Those with an example are in the code that the reference shows. */
-function parametersOf<T extends z.ZodObject>(
-  schema: T,
-  descriptions: Record<keyof T['shape'], string>,
-  given: Partial<Record<keyof T['shape'], unknown>> = {},
-): Json[] {
-  const properties = inline(schema)['properties'] as Record<string, Json>
-  return Object.entries(properties).map(([name, property]) => ({
-    name,
-    in: 'query',
-    description: descriptions[name],
-    schema: property,
-    ...(given[name] === undefined ? {} : { example: given[name] }),
-  }))
-}
+type Named = ReturnType<typeof namedSchemas>
 
 /** Every schema that has a name; where one is part of another, the other refers to it. */
-function components(): Json {
+function namedSchemas() {
   const named = z.registry<{ id: string; title?: string; description?: string }>()
   named.add(imageIdSchema, { id: 'ImageId', description: 'A version 7 UUID.' })
   named.add(originalSchema, {
@@ -694,6 +369,10 @@ function components(): Json {
   named.add(presignedSchema, { id: 'Presigned' })
   named.add(eventSchema, { id: 'Event' })
   named.add(eventDetailSchema, { id: 'EventDetail' })
+  return named
+}
+
+function components(named: Named): Json {
   const { schemas } = z.toJSONSchema(named, {
     ...OPTIONS,
     metadata: named,
@@ -864,6 +543,25 @@ export const UPLOAD_FORM: UploadForm = {
 
 export const COMPLETED_DETAIL = eventDetail(completed)
 export const FAILED_DETAIL = eventDetail(failed)
+
+/** Of answers, by the names of their schemas. */
+const EXAMPLES: Record<string, object> = {
+  Accepted: ACCEPTED,
+  UploadForm: UPLOAD_FORM,
+  ImagePage: IMAGE_PAGE,
+  LabelPage: LABEL_PAGE,
+  Image: {
+    examples: {
+      completed: { value: COMPLETED },
+      pending: { value: PENDING },
+      failed: { value: FAILED },
+    },
+  },
+  Event: { source: EVENT_SOURCE, 'detail-type': DETAIL_TYPES.completed, detail: COMPLETED_DETAIL },
+  Health: { status: 'ok' },
+}
+/** Of bodies, by what is done with them. */
+const BODIES: Record<string, object> = { submitImage: JSON_IMAGE, createUpload: ANNOUNCED }
 export const ENVELOPE = {
   version: '0',
   id: '5e1b4a52-1c5c-4b8e-9b0e-7d9a3c6f2d10',

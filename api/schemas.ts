@@ -1,6 +1,6 @@
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import * as z from 'zod'
-import { CONTENT_TYPES } from '../packages/image-guard/format.ts'
+import { acceptedTypes, CONTENT_TYPES } from '../packages/image-guard/format.ts'
 import { MAX_WAIT_SECONDS } from '../shared/config.ts'
 import {
   type AnalysisName,
@@ -139,7 +139,13 @@ export const analysesSchema = (offered: AnalysisName[]) =>
     ),
   })
 
-export const waitSchema = z.object({ wait: wholeNumber(0, MAX_WAIT_SECONDS).default(0) })
+export const waitSchema = z.object({
+  wait: wholeNumber(0, MAX_WAIT_SECONDS).default(0).meta({
+    description:
+      'Seconds to wait for the end of the analysis. The answer comes as soon as the image is finished, at the latest after {maxWaitSeconds} s.',
+    example: 20,
+  }),
+})
 
 /** Labels that one search may name. */
 const MAX_LABELS = 5
@@ -166,40 +172,54 @@ function moment(lastOf: boolean) {
   })
 }
 
+/** Descriptions, here and below, are those of the OpenAPI document. */
 export const listSchema = z
   .object({
-    limit: wholeNumber(1, 100).default(20),
-    /** Opaque to clients: the last id of the page before. It holds no owner, so a stolen one opens nothing. */
+    limit: wholeNumber(1, 100).default(20).meta({ description: 'The most images of a page.', example: 10 }),
+    /** The last id of the page before. It holds no owner, so a stolen one opens nothing. */
     cursor: z
       .string()
       .transform((cursor) => Buffer.from(cursor, 'base64url').toString('latin1'))
       .pipe(z.uuid({ version: 'v7', error: 'is none of this API' }).pipe(imageIdSchema))
-      .optional(),
-    status: statusSchema.optional(),
-    /** Names as Rekognition gives them, in any case: an image has all of them. */
+      .optional()
+      .meta({ description: 'Of the page before.' }),
+    status: statusSchema.optional().meta({ description: 'Images in this state only.' }),
     label: z
       .preprocess(
         (given) => (typeof given === 'string' ? [given] : given),
         z.array(labelName).max(MAX_LABELS, `may be given ${MAX_LABELS} times`),
       )
-      .optional(),
-    /** Of each label, in per cent. */
-    minConfidence: percentage().optional(),
-    /** Whether the image has a face. */
+      .optional()
+      .meta({
+        description:
+          'Images with this label only: a name as Rekognition gives it, in any case. Given several times, images with all of them.',
+        example: ['Person'],
+      }),
+    minConfidence: percentage()
+      .optional()
+      .meta({ description: 'The least confidence of each label, in per cent.' }),
     faces: z
       .enum(['true', 'false'], 'must be true or false')
       .transform((text) => text === 'true')
-      .optional(),
-    /** The strongest one of a face, in any case. */
+      .optional()
+      .meta({ description: 'Images with a face, or analysed images without one.' }),
     emotion: z
       .preprocess((text) => (typeof text === 'string' ? text.toUpperCase() : text), emotionSchema)
-      .optional(),
-    failure: z.enum(FAILURE_CODES).optional(),
-    /** A part of the file's name, in any case. */
-    filename: z.string().min(1, 'must not be empty').max(255, 'may have 255 characters').optional(),
-    /** Of the time at which the image was accepted, both included. */
-    from: moment(false).optional(),
-    to: moment(true).optional(),
+      .optional()
+      .meta({ description: 'Images with a face whose strongest emotion it is, in any case.' }),
+    failure: z.enum(FAILURE_CODES).optional().meta({ description: 'Images that failed with this code.' }),
+    filename: z
+      .string()
+      .min(1, 'must not be empty')
+      .max(255, 'may have 255 characters')
+      .optional()
+      .meta({ description: 'Images whose file name has this part, in any case.' }),
+    from: moment(false).optional().meta({
+      description: 'Images accepted at this time or later: a day (in UTC), or a time with its offset.',
+    }),
+    to: moment(true).optional().meta({
+      description: 'Images accepted at this time or earlier; a day counts to its end.',
+    }),
   })
   .refine(({ label, minConfidence }) => minConfidence === undefined || label !== undefined, {
     path: ['minConfidence'],
@@ -208,16 +228,20 @@ export const listSchema = z
 
 export const labelsSchema = z
   .object({
-    /** The beginning of the names, in any case. */
-    prefix: z.string().max(256, 'may have 256 characters').default(''),
-    limit: wholeNumber(1, 100).default(20),
-    /** Opaque to clients: the last name of the page before. */
+    prefix: z
+      .string()
+      .max(256, 'may have 256 characters')
+      .default('')
+      .meta({ description: 'Names that begin so only, in any case.', example: 'p' }),
+    limit: wholeNumber(1, 100).default(20).meta({ description: 'The most names of a page.' }),
+    /** The last name of the page before. */
     cursor: z
       .string()
       .max(2_048, 'is none of this API')
       .transform((cursor) => Buffer.from(cursor, 'base64url').toString())
       .pipe(z.string().min(1, 'is none of this API'))
-      .optional(),
+      .optional()
+      .meta({ description: 'Of the page before.' }),
   })
   .refine(({ prefix, cursor }) => cursor === undefined || folded(cursor).startsWith(folded(prefix)), {
     path: ['cursor'],
@@ -237,6 +261,15 @@ export const announcedSchema = z.object({
   bytes: z.int().positive(),
   filename,
 })
+
+/** Both as the document has them: HEIC and the analyses are a matter of the deployment. */
+export const jsonImageIn = ({ analyses }: { analyses: AnalysisName[] }) =>
+  jsonImageSchema.extend({ analyses: analysesSchema(analyses).shape.analyses.optional() })
+export const announcedIn = ({ heic, analyses }: { heic: boolean; analyses: AnalysisName[] }) =>
+  announcedSchema.extend({
+    contentType: z.enum(acceptedTypes(heic)),
+    analyses: analysesSchema(analyses).shape.analyses.optional(),
+  })
 
 // Answers
 

@@ -10,7 +10,7 @@ import addFormats from 'ajv-formats'
 import type { Browser, Page } from 'playwright-core'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { buildApp } from '../api/app.ts'
+import { buildApp, ROUTES } from '../api/app.ts'
 import type { ApiDeps } from '../api/deps.ts'
 import { IMAGE_ID, openApi } from '../api/openapi.ts'
 import { type System, startSystem } from '../local/system.ts'
@@ -306,7 +306,7 @@ describe.each(LANGUAGES)('an example in %s', (language, lacking) => {
       }),
     )
     const code = (auth: 'jwt' | 'iam') =>
-      codeOf(openApi({ ...LIMITS, auth }), base, 'get', '/images/{imageId}/thumbnail')[language]
+      codeOf(openApi({ ...LIMITS, auth }, ROUTES), base, 'get', '/images/{imageId}/thumbnail')[language]
     await run(code('jwt') ?? '')
     expect(seen['api']?.authorization).toBe('Bearer secret')
     expect(seen['bucket']).toBeDefined()
