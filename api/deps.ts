@@ -4,13 +4,16 @@ import { GetObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import type { SQSClient } from '@aws-sdk/client-sqs'
 import type { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
+import type { Context } from 'hono'
+import type { JWTVerifyGetKey } from 'jose'
+import * as z from 'zod'
 import { acceptedNames, acceptedTypes } from '../packages/image-guard/format.ts'
 import type { Clock, Elapsed } from '../shared/aws.ts'
-import type { ApiConfig, AuthConfig } from '../shared/config.ts'
+import { type ApiConfig, type AuthConfig, issuerUrl } from '../shared/config.ts'
 import type { AnalysisName } from '../shared/image.ts'
 import type { Log } from '../shared/log.ts'
-import { type Identify, identifyBy } from './auth.ts'
 import type { WaitUntilFinished } from './records.ts'
+import { ApiError } from './schemas.ts'
 import { newImageId, postForms, type SubmitDeps } from './submit.ts'
 
 /** What the API is made of. */
@@ -128,4 +131,152 @@ function hash(html: string, element: 'script' | 'style'): string {
 /** Where presigned URLs of the bucket lead; only the SDK knows how it addresses a bucket. */
 export async function bucketOrigin(s3: S3Client, bucket: string): Promise<string> {
   return new URL(await getSignedUrl(s3, new GetObjectCommand({ Bucket: bucket, Key: 'any' }))).origin
+}
+
+/**
+ * Who is asking, as the owner of images: a name that is the same for every request of one caller and of nobody else.
+ *
+ * @throws ApiError UNAUTHENTICATED
+ */
+export type Identify = (c: Context) => Promise<string>
+
+/** Asymmetric algorithms only: with a shared secret, whoever can check a token can make one. */
+const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA']
+/** Seconds by which the clocks of issuer and API may differ. */
+const CLOCK_TOLERANCE = 5
+/** Milliseconds for the issuer to answer. */
+const ISSUER_TIMEOUT_MS = 3_000
+/** Keys and metadata of the large issuers have less than 20 KB. */
+const MAX_ISSUER_BYTES = 1_000_000
+/**
+ * Of tokens that let somebody in: ID tokens, and access tokens (RFC 9068). Issuers sign others with the same keys, such as
+ * logout tokens, which are no proof that their bearer is the subject (RFC 8725, section 3.11).
+ */
+const TOKEN_TYPES = ['jwt', 'at+jwt']
+
+export function identifyBy(auth: AuthConfig): Identify {
+  if (auth.AUTH === 'iam') return byIam
+  if (auth.AUTH === 'jwt') return byToken(auth.JWT_ISSUER, auth.JWT_AUDIENCE)
+  return async () => 'anonymous'
+}
+
+/** What API Gateway says of a caller whose signature it has verified: REST API (1.0) and HTTP API (2.0). */
+const restCaller = z.object({
+  identity: z.object({ accountId: z.string().min(1), caller: z.string().min(1) }),
+})
+const httpCaller = z.object({
+  authorizer: z.object({ iam: z.object({ accountId: z.string().min(1), callerId: z.string().min(1) }) }),
+})
+
+/**
+ * The caller's unique id (AIDA… of a user, AROA… of a role), which no later user or role of the same name will have.
+ * A role's sessions share it: what follows the colon is a session's name, which its user chooses.
+ */
+const byIam: Identify = async (c) => {
+  const { requestContext } = (c.env ?? {}) as { requestContext?: unknown }
+  const rest = restCaller.safeParse(requestContext)
+  const http = httpCaller.safeParse(requestContext)
+  const [accountId, caller] = rest.success
+    ? [rest.data.identity.accountId, rest.data.identity.caller]
+    : http.success
+      ? [http.data.authorizer.iam.accountId, http.data.authorizer.iam.callerId]
+      : []
+  const id = caller?.split(':')[0]
+  if (!id)
+    throw new ApiError('UNAUTHENTICATED', 'Sign the request with AWS Signature Version 4.', {
+      challenge: 'AWS4-HMAC-SHA256',
+    })
+  return `iam:${accountId}:${id}`
+}
+
+/** Loaded where tokens are used, not by every cold start. */
+const jose = () => import('jose')
+
+/** Half of a surrogate pair is stored as U+FFFD, whichever it is: all such subjects would be one owner. */
+const claimsSchema = z.object({
+  sub: z
+    .string()
+    .min(1)
+    .max(255)
+    .refine((sub) => sub.isWellFormed()),
+})
+/** `application/` may be left out (RFC 7515, section 4.1.9). */
+const headerSchema = z.object({
+  typ: z
+    .string()
+    .refine((typ) => TOKEN_TYPES.includes(typ.toLowerCase().replace(/^application\//, '')))
+    .optional(),
+})
+
+/** What jose says where keys cannot be fetched, which says nothing of the token. */
+const KEYS_ARE_AWAY = ['ERR_JWKS_TIMEOUT', 'ERR_JWKS_INVALID', 'ERR_JOSE_GENERIC']
+
+/** Tokens of an OpenID Connect issuer, verified by its published keys; they are fetched once and kept. */
+function byToken(issuer: string, audience: string): Identify {
+  let keys: Promise<JWTVerifyGetKey> | undefined
+  return async (c) => {
+    const token = c.req.header('authorization')?.match(/^Bearer +([\w.~+/=-]+)$/i)?.[1]
+    if (token === undefined)
+      throw new ApiError('UNAUTHENTICATED', 'Send a token: "Authorization: Bearer …".', {
+        challenge: 'Bearer',
+      })
+    keys ??= discoverKeys(issuer).catch((error) => {
+      // An issuer that was away is asked again by the next request.
+      keys = undefined
+      throw error
+    })
+    const getKey = await keys
+    const { errors, jwtVerify } = await jose()
+    try {
+      const { payload, protectedHeader } = await jwtVerify(token, getKey, {
+        issuer,
+        audience,
+        algorithms: ALGORITHMS,
+        clockTolerance: CLOCK_TOLERANCE,
+        requiredClaims: ['sub', 'exp'],
+      })
+      headerSchema.parse(protectedHeader)
+      return `jwt:${claimsSchema.parse(payload).sub}`
+    } catch (error) {
+      const isOfToken =
+        error instanceof z.ZodError ||
+        (error instanceof errors.JOSEError && !KEYS_ARE_AWAY.includes(error.code))
+      if (isOfToken) {
+        throw new ApiError('UNAUTHENTICATED', 'The token is not valid here, or no longer.', {
+          challenge: 'Bearer error="invalid_token"',
+        })
+      }
+      throw error
+    }
+  }
+}
+
+/** The keys may be on another host than the issuer, as Google's are. */
+const metadataSchema = z.object({ issuer: z.string(), jwks_uri: issuerUrl })
+
+/** OpenID Connect Discovery 1.0, section 4. */
+async function discoverKeys(issuer: string): Promise<JWTVerifyGetKey> {
+  const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
+  const response = await askIssuer(url, { signal: AbortSignal.timeout(ISSUER_TIMEOUT_MS) })
+  if (!response.ok) throw new Error(`${url} answers ${response.status}.`)
+  const metadata = metadataSchema.parse(await response.json())
+  if (metadata.issuer !== issuer) throw new Error(`${url} is of another issuer, ${metadata.issuer}.`)
+  const { createRemoteJWKSet, customFetch } = await jose()
+  return createRemoteJWKSet(new URL(metadata.jwks_uri), {
+    timeoutDuration: ISSUER_TIMEOUT_MS,
+    [customFetch]: askIssuer,
+  })
+}
+
+/** An answer from the URL itself, whole. */
+async function askIssuer(url: string, options: RequestInit): Promise<Response> {
+  const response = await fetch(url, { ...options, redirect: 'error' })
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  for await (const chunk of response.body ?? []) {
+    bytes += chunk.length
+    if (bytes > MAX_ISSUER_BYTES) throw new Error(`${url} answers with more than ${MAX_ISSUER_BYTES} bytes.`)
+    chunks.push(chunk)
+  }
+  return new Response(Buffer.concat(chunks), { status: response.status })
 }

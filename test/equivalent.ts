@@ -3,7 +3,7 @@ import type { MadeMutant } from './made.ts'
 /** Made mutants that do what the code does, as far as anybody can see, each with the reason. */
 export const EQUIVALENT: (Pick<MadeMutant, 'file' | 'line' | 'of' | 'to'> & { why: string })[] = [
   {
-    file: 'api/auth.ts',
+    file: 'api/deps.ts',
     line: 'for await (const chunk of response.body ?? []) {',
     of: 'response.body ?? []',
     to: 'response.body',

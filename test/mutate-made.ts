@@ -19,7 +19,7 @@ const root = resolve(import.meta.dirname, '..')
 
 /** The files that have mutants, and the tests that are near to each, which have to kill them, the quickest first. */
 export const TESTS_OF: Record<string, string[]> = {
-  'api/auth.ts': ['auth'],
+  'api/deps.ts': ['auth', 'api', 'lambda'],
   'shared/aws.ts': ['config'],
   'shared/config.ts': ['config'],
   'packages/image-guard/format.ts': ['format'],
