@@ -163,8 +163,8 @@ export async function submitImage(
 /** In place. */
 async function blankPosition(bytes: Uint8Array): Promise<boolean> {
   // Loaded where it is needed, not by every cold start.
-  const guard = await import('../packages/image-guard/index.ts')
-  return guard.blankPosition(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))
+  const position = await import('../packages/image-guard/position.ts')
+  return position.blankPosition(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))
 }
 
 /**

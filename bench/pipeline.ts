@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { SQSBatchResponse, SQSEvent } from 'aws-lambda'
 import sharp from 'sharp'
-import { createDecoder, THUMBNAIL_SIDE } from '../worker/thumbnail.ts'
+import { createDecoder } from '../packages/image-guard/index.ts'
+import { createRender, THUMBNAIL_SIDE } from '../worker/thumbnail.ts'
 import { BATCH, deploy } from './deployed.ts'
 import { median, round, spread } from './figures.ts'
 import { photoOf } from './preview.ts'
@@ -67,7 +68,7 @@ async function measure(file: string, index: string, lines: string): Promise<Time
     handler: (event: SQSEvent, context: object) => Promise<SQSBatchResponse>
   }
   const photo = readFileSync(file)
-  const { render } = createDecoder()
+  const render = createRender(createDecoder())
   const batches = readFileSync(lines, 'utf8')
     .split('\n')
     .map((line): SQSEvent => JSON.parse(line))

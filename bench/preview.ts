@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import sharp from 'sharp'
-import { createDecoder } from '../worker/thumbnail.ts'
+import { createDecoder } from '../packages/image-guard/index.ts'
+import { createRender } from '../worker/thumbnail.ts'
 
 const TIMES = 15
 
@@ -9,7 +10,7 @@ const TIMES = 15
  * it over that without, and bytes; and what its pixels would cost as WebP. In turns, so that all see the same machine.
  */
 export async function preview(): Promise<object[]> {
-  const { render } = createDecoder()
+  const render = createRender(createDecoder())
   const photo = await photoOf(4_000, 3_000)
   const { preview } = await render(photo, 's3', { preview: true })
   if (preview === undefined) throw new Error('There is no preview.')

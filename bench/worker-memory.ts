@@ -1,12 +1,12 @@
 import type { SQSEvent } from 'aws-lambda'
 import sharp from 'sharp'
+import { formatOf } from '../packages/image-guard/format.ts'
 import {
   BYTES_PER_BYTE,
   BYTES_PER_PIXEL,
   MAX_DECODE_BYTES,
   MAX_PIXELS,
-} from '../packages/image-guard/budget.ts'
-import { formatOf } from '../packages/image-guard/format.ts'
+} from '../packages/image-guard/index.ts'
 import { jpegSegment, pngChunk, validFiles, withChunks, withSegments } from '../test/pictures.ts'
 import { draw, megabytes, VARIANTS } from './decode-memory.ts'
 import { BATCH, type Deployed, deploy } from './deployed.ts'

@@ -252,7 +252,7 @@ variable "worker_memory_mb" {
   default     = 1769
 
   validation {
-    # Decodes under way may take 500 MB (packages/image-guard/budget.ts), Node and libvips 100 MB, and originals the rest; of large
+    # Decodes under way may take 500 MB (packages/image-guard/costs.ts), Node and libvips 100 MB, and originals the rest; of large
     # ones see batch_bytes in worker.tf.
     condition     = var.worker_memory_mb >= 1024 && var.worker_memory_mb <= 10240
     error_message = "Must be from 1,024 (what a batch of the worst images needs) to 10,240 (AWS Lambda quotas)."

@@ -52,7 +52,7 @@ locals {
   batch_size    = max(1, min(local.largest_batch, floor(local.rekognition_share * local.batch_seconds)))
 
   # What a batch of the largest uploads takes: one of them is in memory at a time, and twice more while it is decoded;
-  # decodes under way take up to 500 MB, and Node and libvips 100 MB (packages/image-guard/budget.ts).
+  # decodes under way take up to 500 MB, and Node and libvips 100 MB (packages/image-guard/costs.ts).
   batch_bytes = 3 * var.max_upload_bytes + 600000000
 }
 

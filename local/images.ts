@@ -1,14 +1,22 @@
 import sharp from 'sharp'
 import { type OpenImages, Unreadable } from '../packages/embedded-aws/index.ts'
-import { decodes } from '../packages/image-guard/budget.ts'
 import { formatOf } from '../packages/image-guard/format.ts'
-import { isOfCommonCoding } from '../packages/image-guard/index.ts'
-import { Verdict } from '../shared/image.ts'
-import { type Appraisal, createDecoder, isDecoderError } from '../worker/thumbnail.ts'
+import {
+  type Appraisal,
+  createDecoder,
+  type Decoder,
+  isDecoderError,
+  isOfCommonCoding,
+  Refusal,
+} from '../packages/image-guard/index.ts'
 
-/** Images for the embedded Rekognition, judged and decoded as the worker does it. */
-export function imageOpener(): OpenImages {
-  const { appraise } = createDecoder()
+/**
+ * Images for the embedded Rekognition, judged and decoded as the worker does it.
+ *
+ * @param decoder the worker's, where the worker is in this process: no decode waits for anything but its turn, and no
+ *   worker for Rekognition while it decodes, so turns always come
+ */
+export function imageOpener({ appraise, decodes }: Decoder = createDecoder()): OpenImages {
   return async (bytes) => {
     const contentType = formatOf(bytes)?.contentType
     if (contentType !== 'image/jpeg' && contentType !== 'image/png') throw new Unreadable('format')
@@ -19,12 +27,16 @@ export function imageOpener(): OpenImages {
     const image = await appraise(bytes).catch(asUnreadable)
     // As Rekognition: boxes fit the upright picture of a JPEG; the orientation of a PNG is ignored.
     const { width, height } = isJpeg ? image : image.metadata
-    return { width, height, pixels: (side) => decode(image, isJpeg, side).catch(asUnreadable) }
+    return {
+      width,
+      height,
+      pixels: (side) => decodes.run(image.memory, () => decode(image, isJpeg, side)).catch(asUnreadable),
+    }
   }
 }
 
 function asUnreadable(error: unknown): never {
-  const code = error instanceof Verdict ? error.failure.code : undefined
+  const code = error instanceof Refusal ? error.code : undefined
   if (code === undefined && !isDecoderError(error)) throw error
   const why = code === 'IMAGE_TOO_SMALL' ? 'too small' : 'format'
   throw new Unreadable(code === 'TOO_MANY_PIXELS' ? 'too many pixels' : why)
@@ -32,17 +44,15 @@ function asUnreadable(error: unknown): never {
 
 /**
  * At most so many pixels a side; a JPEG is shrunk while it is loaded, which makes megapixels cheap. Transparency becomes
- * white. It takes its turn among the worker's decodes, which are likely to be in this process; and since no decode waits
- * for anything else, and no worker for Rekognition while it decodes, turns always come.
+ * white.
  */
-const decode = ({ bytes, memory }: Appraisal, useExif: boolean, side: number) =>
-  decodes.run(memory, async () => {
-    const image = sharp(bytes, { failOn: 'warning', sequentialRead: true })
-    const { data, info } = await (useExif ? image.autoOrient() : image)
-      .flatten({ background: 'white' })
-      .resize(side, side, { fit: 'inside', withoutEnlargement: true })
-      .toColourspace('srgb')
-      .raw({ depth: 'uchar' })
-      .toBuffer({ resolveWithObject: true })
-    return { data, width: info.width, height: info.height }
-  })
+async function decode({ bytes }: Appraisal, useExif: boolean, side: number) {
+  const image = sharp(bytes, { failOn: 'warning', sequentialRead: true })
+  const { data, info } = await (useExif ? image.autoOrient() : image)
+    .flatten({ background: 'white' })
+    .resize(side, side, { fit: 'inside', withoutEnlargement: true })
+    .toColourspace('srgb')
+    .raw({ depth: 'uchar' })
+    .toBuffer({ resolveWithObject: true })
+  return { data, width: info.width, height: info.height }
+}

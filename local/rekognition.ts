@@ -7,11 +7,12 @@ import {
 import { imageOpener } from './images.ts'
 
 /** Who answers as Rekognition, and how fast. */
-export type StandInOptions = Omit<RekognitionOptions, 'readObject' | 'openImage'>
+export type StandInOptions = Omit<RekognitionOptions, 'readObject' | 'openImage'> &
+  Partial<Pick<RekognitionOptions, 'openImage'>>
 
 /** The embedded Rekognition, with the worker's eyes. */
 export const createRekognition = (
-  options: Omit<RekognitionOptions, 'openImage'> & Partial<Pick<RekognitionOptions, 'openImage'>>,
+  options: StandInOptions & Pick<RekognitionOptions, 'readObject'>,
 ): JsonService => createService({ openImage: imageOpener(), ...options })
 
 /** Rekognition alone, for a system whose other services are elsewhere. */

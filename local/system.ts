@@ -27,7 +27,7 @@ import {
   startPoller,
   UnusableFolder,
 } from '../packages/embedded-aws/index.ts'
-import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../packages/image-guard/budget.ts'
+import { Budget, createDecoder, createMakeRoom, ORIGINAL_BYTES } from '../packages/image-guard/index.ts'
 import {
   hasModeration,
   isInstalled,
@@ -57,7 +57,7 @@ import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
 import { limitersFor } from '../worker/analysis.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import { demandHeicDecoder } from '../worker/heic.ts'
-import { createDecoder } from '../worker/thumbnail.ts'
+import { createRender } from '../worker/thumbnail.ts'
 import { admit } from './admission.ts'
 import {
   LOCAL_MODELS,
@@ -70,6 +70,7 @@ import {
 } from './answering.ts'
 import { allowedHostsSchema, refuseStranger } from './door.ts'
 import { verifySignature } from './gateway.ts'
+import { imageOpener } from './images.ts'
 import { recover } from './recover.ts'
 import { createRekognition, startRekognition } from './rekognition.ts'
 import { createMissingResources, openForPages, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
@@ -225,7 +226,10 @@ async function start(
   const models = isOwn ? openVision(settings, (sentence) => log.warn(sentence, {})) : undefined
   const vision = models?.vision
   if (vision !== undefined) undo.push(vision.stop)
+  // One for all, so that they share the memory for decodes.
+  const decoder = createDecoder()
   const standIn = {
+    openImage: imageOpener(decoder),
     ...{ recall: recordings?.recall, vision, onVisionLost: (why: string) => visionLost(why) },
     ...{ onTextLost: (why: string) => textLost(why), onModerationLost: (why: string) => moderationLost(why) },
     ...(settings.STAND_IN_TPS === undefined ? {} : { tps: settings.STAND_IN_TPS }),
@@ -336,7 +340,7 @@ async function start(
         : // What waits for models in this process waits for its own turn.
           rekognitionClient(rekognitionTarget, vision === undefined ? ELSEWHERE_TIMEOUT_MS : undefined),
     limiters: limitersFor({ ...clock, firstRate: FIRST_RATE }),
-    render: createDecoder().render,
+    render: createRender(decoder),
     knownNames: new Map(),
     originals: new Budget(ORIGINAL_BYTES),
     makeRoom: createMakeRoom(),

@@ -22,7 +22,7 @@ import { bundlePages } from '../build/page.ts'
 import { createRekognition, type StandInOptions, startRekognition } from '../local/rekognition.ts'
 import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
 import { startEmbeddedAws, toRecord } from '../packages/embedded-aws/index.ts'
-import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../packages/image-guard/budget.ts'
+import { Budget, createDecoder, createMakeRoom, ORIGINAL_BYTES } from '../packages/image-guard/index.ts'
 import {
   clientOptions,
   dynamoTranslation,
@@ -37,7 +37,7 @@ import type { Log } from '../shared/log.ts'
 import type { EventDetail } from '../shared/messages.ts'
 import { limitersFor } from '../worker/analysis.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
-import { createDecoder } from '../worker/thumbnail.ts'
+import { createRender } from '../worker/thumbnail.ts'
 import { skipped } from './tools.ts'
 import { until } from './until.ts'
 
@@ -197,7 +197,7 @@ export async function startTestSystem(
       maxAttempts: 1,
     }),
     limiters: limitersFor(clock),
-    render: createDecoder().render,
+    render: createRender(createDecoder()),
     knownNames: new Map(),
     originals: new Budget(ORIGINAL_BYTES),
     makeRoom: createMakeRoom(),

@@ -5,10 +5,9 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import sharp, { type Metadata } from 'sharp'
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { Budget, within } from '../packages/image-guard/budget.ts'
-import { avifPixels, prepare } from '../packages/image-guard/index.ts'
+import { avifPixels, createDecoder, prepare } from '../packages/image-guard/index.ts'
 import { Verdict } from '../shared/image.ts'
-import { createDecoder } from '../worker/thumbnail.ts'
+import { createRender } from '../worker/thumbnail.ts'
 import { startTestSystem, until } from './context.ts'
 import { mutations } from './corpus.ts'
 import { judgeByLibvips } from './guard-oracle.ts'
@@ -38,7 +37,7 @@ const AT_ONCE = 4
 /** None of them takes a second of the processor; what others take at the same time is counted along. */
 const HANG_MS = 10_000
 
-const { render } = createDecoder()
+const render = createRender(createDecoder())
 
 const many = (bytes: Buffer): Buffer[] => Array(20_000).fill(bytes)
 
@@ -553,79 +552,11 @@ describe('a decode', () => {
     await expect(slow.rendering).rejects.toThrow(/^timeout/)
   })
 
-  it('that is given up keeps its share of the memory until it ends', async () => {
-    const budget = new Budget(10, 2)
-    let end = (): void => {}
-    const endless = new Promise<void>((resolve) => {
-      end = resolve
-    })
-    const given = budget.run(10, () => endless, {
-      inTime: (work) => within(1, () => new Error('late'), work),
-    })
-    await new Promise(setImmediate)
-    pass(1)
-    await expect(given).rejects.toThrow('late')
-    let begun = false
-    const next = budget.run(1, async () => {
-      begun = true
-    })
-    await new Promise(setImmediate)
-    expect(begun).toBe(false)
-    end()
-    await next
-    expect(begun).toBe(true)
-  })
-
   it('of a HEIC is none, although libheif would begin it', async () => {
     const heic = Buffer.from(file('8-bit.avif'))
     heic.write('heic', 8)
     await expect(render(heic.fill('mif1', 16, 28), 's3')).rejects.toMatchObject({
       failure: { code: 'UNSUPPORTED_FORMAT' },
     })
-  })
-})
-
-describe('a decoder', () => {
-  const thumbnailModule = JSON.stringify(new URL('../worker/thumbnail.ts', import.meta.url).href)
-  /** In a process of its own, because what libvips blocks is blocked for a whole process. */
-  const run = (script: string) =>
-    promisify(execFile)(
-      process.execPath,
-      ['--disable-warning=ExperimentalWarning', '--input-type=module', '--eval', script],
-      { cwd: join(import.meta.dirname, '..') },
-    )
-
-  it('changes nothing in its process until it is created, and then only the first one does', async () => {
-    const { stdout } = await run(`
-      import { runInNewContext } from 'node:vm'
-      import sharp from 'sharp'
-      import { createDecoder } from ${thumbnailModule}
-      const svg = Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
-      const opens = () => sharp(svg).metadata().then(() => 'opens', () => 'refuses')
-      const before = await opens()
-      const decoder = createDecoder()
-      const after = await opens()
-      sharp.block = () => console.log('blocks again')
-      console.log(before, after, createDecoder() === decoder, runInNewContext('typeof gc'))
-    `)
-    // The worker's own leave to collect garbage (packages/image-guard/budget.ts) is no part of it.
-    expect(stdout).toBe('opens refuses true undefined\n')
-  })
-
-  it('decodes nothing where libvips would read other formats', async () => {
-    // What a sharp would do that knows the loaders by other names: it blocks nothing, and says nothing.
-    const { stdout } = await run(`
-      import { readFileSync } from 'node:fs'
-      import sharp from 'sharp'
-      import { createDecoder } from ${thumbnailModule}
-      sharp.block = () => {}
-      const { appraise, render } = createDecoder()
-      const photo = readFileSync('test/fixtures/grace-hopper.jpg')
-      for (const attempt of [() => render(photo, 's3'), () => appraise(photo), () => render(photo, 's3')]) {
-        console.log(await attempt().then(() => 'done', (error) => error.name + ': ' + error.message))
-      }
-    `)
-    const refusal = /^Error: libvips .* would read SVG, TIFF from strangers.*npm ci/
-    expect(stdout.trim().split('\n')).toEqual(Array(3).fill(expect.stringMatching(refusal)))
   })
 })

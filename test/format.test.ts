@@ -12,8 +12,9 @@ import {
   formatOf,
   refusalOf,
 } from '../packages/image-guard/format.ts'
+import { createDecoder } from '../packages/image-guard/index.ts'
 import type { Verdict } from '../shared/image.ts'
-import { createDecoder } from '../worker/thumbnail.ts'
+import { createRender } from '../worker/thumbnail.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { formats, quarters } from './pictures.ts'
 
@@ -296,7 +297,7 @@ describe('the format of a file', () => {
 
   it.each([false, true])('has one answer of the door and of the decoder, with HEIC %s', async (heic) => {
     const app = buildApp({ ...system.api, heic })
-    const { render } = createDecoder()
+    const render = createRender(createDecoder())
     const files = new Map<string, Buffer>(OTHERS.map(([name, bytes]) => [name, bytes]))
     for (const [contentType, encode] of formats)
       files.set(contentType, await encode(await quarters()).toBuffer())

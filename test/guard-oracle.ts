@@ -3,9 +3,15 @@ import { once } from 'node:events'
 import { resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
 import sharp, { type Metadata } from 'sharp'
-import { DECODE_BYTES, DECODE_SECONDS, type Kind, MAX_PIXELS } from '../packages/image-guard/budget.ts'
+import {
+  createDecoder,
+  DECODE_BYTES,
+  DECODE_SECONDS,
+  type Kind,
+  MAX_PIXELS,
+} from '../packages/image-guard/index.ts'
 import { Verdict } from '../shared/image.ts'
-import { createDecoder } from '../worker/thumbnail.ts'
+import { createRender } from '../worker/thumbnail.ts'
 
 /**
  * An oracle for the guards: libvips without them. What it decodes whole, within the memory and the pixels that an image may
@@ -30,7 +36,7 @@ export interface Judged {
 /** @throws what is not a verdict */
 export async function judgeByLibvips(bytes: Buffer): Promise<Judged> {
   try {
-    await createDecoder().render(bytes, 's3')
+    await createRender(createDecoder())(bytes, 's3')
     return { code: 'decoded' }
   } catch (error) {
     if (!(error instanceof Verdict)) throw error

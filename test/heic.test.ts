@@ -6,10 +6,10 @@ import { GetObjectCommand } from '@aws-sdk/client-s3'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { createClient } from '../packages/client/index.ts'
-import { heicPixels } from '../packages/image-guard/index.ts'
+import { createDecoder, heicPixels } from '../packages/image-guard/index.ts'
 import { Verdict } from '../shared/image.ts'
 import { decodeHeic } from '../worker/heic.ts'
-import { createDecoder } from '../worker/thumbnail.ts'
+import { createRender } from '../worker/thumbnail.ts'
 import { startTestSystem, type TestSystem, until } from './context.ts'
 import { copyProject } from './copy.ts'
 import { BLUE, type Colour, expectColours, GREEN, P3, PALE_BLUE, RED, WHITE, YELLOW } from './four-areas.ts'
@@ -35,7 +35,7 @@ import { skipped } from './tools.ts'
 const root = join(import.meta.dirname, '..')
 /** It is optional: where npm has left it out, nothing here can be decoded. */
 const lacking = existsSync(join(root, 'node_modules/libheif-js')) ? [] : ['libheif-js']
-const { render } = createDecoder()
+const render = createRender(createDecoder())
 
 /** What a picture that is not rendered ends with, or its size. */
 const verdictOn = (bytes: Buffer, options = {}): Promise<unknown> =>

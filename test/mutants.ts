@@ -19,7 +19,7 @@ const pipeline = ['test/pipeline.test.ts']
 const rules = ['test/rules.test.ts']
 const uploads = ['test/uploads.test.ts']
 const lambda = ['test/lambda.test.ts']
-const metadata = ['test/metadata.test.ts']
+const metadata = ['packages/image-guard/test/exif.test.ts', 'test/metadata.test.ts']
 const heic = ['test/heic.test.ts']
 const position = ['test/position.test.ts']
 const sight = ['packages/vision/test/sight.test.ts']
@@ -895,7 +895,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a fault of ours in decoding is a verdict on the image',
-    file: 'worker/thumbnail.ts',
+    file: 'packages/image-guard/libvips.ts',
     from: 'Object.getPrototypeOf(error) === Error.prototype',
     to: 'error instanceof Error',
     tests: worker,
@@ -959,7 +959,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the worker takes HEIC where it is off',
-    file: 'worker/thumbnail.ts',
+    file: 'packages/image-guard/appraise.ts',
     from: 'formatOf(original, heic)?.contentType',
     to: 'formatOf(original, true)?.contentType',
     tests: heic,
@@ -973,7 +973,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'libheif refuses a HEIC of many pieces',
-    file: 'worker/thumbnail.ts',
+    file: 'packages/image-guard/appraise.ts',
     from: "const unlimited = contentType === 'image/heic'",
     to: 'const unlimited = false',
     tests: heic,

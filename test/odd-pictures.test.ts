@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { GetObjectCommand } from '@aws-sdk/client-s3'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { avifPixels, prepare } from '../packages/image-guard/index.ts'
-import { createDecoder } from '../worker/thumbnail.ts'
+import { avifPixels, createDecoder, prepare } from '../packages/image-guard/index.ts'
+import { createRender } from '../worker/thumbnail.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import {
   BLUE,
@@ -36,7 +36,7 @@ import {
 
 /** Pictures that viewers show whole, and which the decoders of a pipeline are tempted to refuse or to colour wrongly. */
 
-const { render } = createDecoder()
+const render = createRender(createDecoder())
 const odd = (name: string): Buffer => readFileSync(join(import.meta.dirname, 'fixtures/odd', name))
 
 describe('a picture that is out of the ordinary ends completed, with the colours that browsers draw:', () => {

@@ -1,6 +1,7 @@
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
-import { createDecoder, type Rendered } from '../worker/thumbnail.ts'
+import { createDecoder } from '../packages/image-guard/index.ts'
+import { createRender, type Rendered } from '../worker/thumbnail.ts'
 import { CHROMIUM, skippedWithoutBrowser } from './browser.ts'
 import { type Colour, coloursOf, drawnByBrowser } from './drawn.ts'
 import { type Case, pictureCases } from './picture-cases.ts'
@@ -25,7 +26,7 @@ const APART: [name: RegExp, reason: string][] = [
   [/^avif: clap( |$)(?!from the corner)/, 'Chromium crops only what begins at the corner.'],
 ]
 
-const { render } = createDecoder()
+const render = createRender(createDecoder())
 
 /** How two pictures differ; undefined where they do not. */
 function differing(what: string, seen: Colour[], wanted: Colour[]): string | undefined {

@@ -12,7 +12,7 @@ import sharp from 'sharp'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { buildApp } from '../api/app.ts'
 import type { ApiDeps } from '../api/deps.ts'
-import { Budget } from '../packages/image-guard/budget.ts'
+import { Budget } from '../packages/image-guard/index.ts'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
 import {

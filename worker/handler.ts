@@ -7,7 +7,7 @@ import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { Context, SQSBatchResponse, SQSEvent } from 'aws-lambda'
 import * as z from 'zod'
-import { Budget, createMakeRoom, ORIGINAL_BYTES } from '../packages/image-guard/budget.ts'
+import { Budget, createDecoder, createMakeRoom, ORIGINAL_BYTES } from '../packages/image-guard/index.ts'
 import {
   clientOptions,
   dynamoTranslation,
@@ -22,7 +22,7 @@ import { passOver } from '../shared/log.ts'
 import { limitersFor } from './analysis.ts'
 import { processBatch, type WorkerDeps } from './batch.ts'
 import { demandHeicDecoder } from './heic.ts'
-import { createDecoder } from './thumbnail.ts'
+import { createRender } from './thumbnail.ts'
 
 const config = readWorkerConfig(process.env)
 const forS3 = s3Options()
@@ -55,7 +55,7 @@ const deps: WorkerDeps = {
     ...clock,
     ...(config.REKOGNITION_TPS === undefined ? {} : { callsPerSecond: config.REKOGNITION_TPS }),
   }),
-  render: createDecoder().render,
+  render: createRender(createDecoder()),
   knownNames: new Map(),
   originals: new Budget(ORIGINAL_BYTES),
   makeRoom: createMakeRoom(),

@@ -10,9 +10,8 @@ import {
   PutObjectCommand,
   type S3Client,
 } from '@aws-sdk/client-s3'
-import type { Budget } from '../packages/image-guard/budget.ts'
 import { formatOf, refusalOf } from '../packages/image-guard/format.ts'
-import { blankPosition, readExif } from '../packages/image-guard/index.ts'
+import { type Budget, blankPosition, readExif } from '../packages/image-guard/index.ts'
 import type { Elapsed } from '../shared/aws.ts'
 import {
   type Answers,
@@ -48,7 +47,7 @@ import {
 import { type Log, ownerTag, runOf, say } from '../shared/log.ts'
 import type { Job } from '../shared/messages.ts'
 import { analyse, ObjectUnreadable, outline, type Rekognition, Throttled, type Time } from './analysis.ts'
-import { type Decoder, THUMBNAIL_SIDE } from './thumbnail.ts'
+import { type Render, THUMBNAIL_SIDE } from './thumbnail.ts'
 
 export interface ProcessDeps extends Results, Rekognition {
   s3: S3Client
@@ -59,13 +58,13 @@ export interface ProcessDeps extends Results, Rekognition {
   heic: boolean
   rekognitionSource: 's3' | 'bytes'
   /** Makes the thumbnail, the preview and, where Rekognition needs one, a rendition. */
-  render: Decoder['render']
-  /** Of bytes of originals in memory: ORIGINAL_BYTES of budget.ts. */
+  render: Render
+  /** Of bytes of originals in memory: ORIGINAL_BYTES of image-guard. */
   originals: Budget
   elapsed: Elapsed
   /** From 0 to 1, as Math.random. */
   random: () => number
-  /** Collects dead originals before a large one comes: `createMakeRoom` of budget.ts. */
+  /** Collects dead originals before a large one comes: `createMakeRoom` of image-guard. */
   makeRoom: (bytes: number) => void
   /** Attempts after which transient trouble is taken for lasting. */
   maxAttempts: number

@@ -12,7 +12,7 @@ export const MAX_FRAMES = 10_000
 
 /** Why an image is not decoded. It is final: the same bytes are refused each time. */
 export class Refusal extends Error {
-  readonly code: 'CORRUPT_IMAGE' | 'TOO_MANY_PIXELS' | 'UNSUPPORTED_FORMAT'
+  readonly code: 'CORRUPT_IMAGE' | 'IMAGE_TOO_SMALL' | 'TOO_MANY_PIXELS' | 'UNSUPPORTED_FORMAT'
   constructor(code: Refusal['code'], message: string, cause?: unknown) {
     super(message, { cause })
     this.name = 'Refusal'

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import sharp from 'sharp'
+import { createDecoder } from '../../packages/image-guard/index.ts'
 import type { PaidAnalysis } from '../../shared/image.ts'
-import { createDecoder, type Rendered } from '../../worker/thumbnail.ts'
+import { createRender, type Rendered } from '../../worker/thumbnail.ts'
 import type { Fault } from './services.ts'
 import { type Call, RULES, type Rule, type Settings, World, type WorldOptions } from './world.ts'
 
@@ -94,7 +95,7 @@ export async function preparePictures(): Promise<
     refused: await jpeg(130, 130),
     odd: await jpeg(150, 110),
   }
-  const { render } = createDecoder()
+  const render = createRender(createDecoder())
   const results = new Map<string, PromiseSettledResult<Rendered>>()
   for (const bytes of Object.values(pictures)) {
     const [result] = await Promise.allSettled([render(bytes, 's3', { preview: true })])
