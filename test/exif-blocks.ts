@@ -92,3 +92,13 @@ export const picture = (format: ExifFormat, number = 0): Promise<Buffer> =>
 export const EXIF_HEADER = Buffer.from('Exif\0\0')
 export const withExif = (jpeg: Buffer, block: Buffer): Buffer =>
   withSegments(jpeg, jpegSegment(0xe1, Buffer.concat([EXIF_HEADER, block])))
+
+/** What FULL says. */
+export const SAID = {
+  capturedAt: '2026-05-01T12:34:56+02:00',
+  make: 'Kamerawerk',
+  model: 'Prüfgerät 7',
+  lens: 'Standard 33 mm',
+  ...{ exposureTime: 0.004, fNumber: 2.8, iso: 160, focalLength: 33 },
+}
+export const POSITION = { latitude: -33.9116959, longitude: 18.4228175, altitude: -12.35 }
