@@ -88,7 +88,7 @@ export function route<Query extends z.ZodObject = typeof NOTHING>(
     ...(query === undefined ? {} : { query }),
     handle: async (c, deps) => {
       const owner = await deps.identify(c)
-      const asker = { owner, requestId: c.get('requestId'), clientRequestId: c.get('clientRequestId') }
+      const asker = { owner, ...idsOf(c) }
       return answer({ c, deps, asker, query: readQuery(c, deps, query, rest.parameters) })
     },
   }
@@ -114,7 +114,7 @@ export function openRoute(
 }
 
 type Env = {
-  Variables: { requestId: string; clientRequestId: string | undefined }
+  Variables: Record<'traceId' | 'clientRequestId', string | undefined> & { requestId: string }
   /** What stands before the app may have refused the request already; the app only words the answer. */
   Bindings: { refused?: ApiError; requestContext?: { requestId?: unknown } }
 }
@@ -161,6 +161,7 @@ export function serve(deps: AppDeps, routes: readonly Route[]): Hono<Env> {
   app.use(async (c, next) => {
     // API Gateway's own, so that its access log, the answer and our log name the request alike.
     c.set('requestId', GATEWAY_ID.safeParse(c.env?.requestContext?.requestId).data ?? randomUUID())
+    c.set('traceId', TRACE.exec(c.req.header('x-amzn-trace-id') ?? '')?.[1])
     c.set('clientRequestId', CLIENT_ID.safeParse(c.req.header('x-request-id')).data)
     await next()
     c.header('x-request-id', c.get('requestId'))
@@ -231,11 +232,18 @@ const SECURITY_HEADERS = {
 }
 
 const GATEWAY_ID = z.string().regex(/^[\w=-]{1,64}$/)
+/** The header of X-Ray, as API Gateway sends it on: the trace that the request belongs to. */
+const TRACE = /(?:^|;)Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?:;|$)/
 const CLIENT_ID = z.string().regex(/^[\w.-]{1,64}$/)
+
+const idsOf = (c: ApiContext) => ({
+  ...{ requestId: c.get('requestId'), traceId: c.get('traceId') },
+  clientRequestId: c.get('clientRequestId'),
+})
 
 /** A request, as lines of the log have it: with the route's names in place of what a caller has put there. */
 const requestOf = (c: ApiContext) => ({
-  ...{ requestId: c.get('requestId'), clientRequestId: c.get('clientRequestId') },
+  ...idsOf(c),
   ...{ method: c.req.method, route: matchedRoutes(c).at(-1)?.path ?? '/*' },
 })
 

@@ -43,6 +43,7 @@ export interface SubmitDeps extends Records, JobQueue {
 export interface Asker {
   owner: string
   requestId: string
+  traceId?: string | undefined
   /** What the caller calls it: for the log only. */
   clientRequestId?: string | undefined
 }
@@ -51,6 +52,12 @@ export interface Asker {
 const asked = ({ owner, ...request }: Asker, { imageId, epoch }: Pick<Image, 'imageId' | 'epoch'>) => ({
   ...{ imageId, epoch, ...request },
   owner: ownerTag(owner),
+})
+
+/** What the record remembers of the request that made it: the job carries nothing of it. */
+const originOf = ({ requestId, traceId }: Asker) => ({
+  requestId,
+  ...(traceId === undefined ? {} : { traceId }),
 })
 
 /** Where and with what to POST, in any order but the file last (Amazon S3, POST policy). */
@@ -109,7 +116,7 @@ export async function submitImage(
   // Of what was sent, so that the same request is the same again; the record has that of what is stored.
   const sent = sha256(upload.bytes)
   const request = sha256(JSON.stringify(['image', sent, upload.filename, analyses]))
-  const { owner, requestId } = asker
+  const { owner } = asker
   const same = { sha256: sent, request }
   const { imageId, createdAt, keyHash, repeated } = await imageOf(deps, owner, now, same, idempotencyKey)
   const isChanged = deps.stripGps === true && (await blankPosition(upload.bytes))
@@ -131,7 +138,7 @@ export async function submitImage(
     ...untouched(deps, now),
     analyses,
     original,
-    origin: { requestId },
+    origin: originOf(asker),
     ...(keyHash === undefined ? {} : { keyHash }),
   })
   // Otherwise a request before has done it all; while nobody has taken the image up it may have died half-way.
@@ -265,7 +272,7 @@ export async function awaitUpload(
   const { contentType, bytes, filename } = announced
   // No image has this hash: its text is none.
   const content = sha256(JSON.stringify(['upload', contentType, bytes, filename, analyses]))
-  const { owner, requestId } = asker
+  const { owner } = asker
   const same = { sha256: content, request: content }
   const { imageId, createdAt, keyHash } = await imageOf(deps, owner, now, same, idempotencyKey)
   const waits = await createImage(
@@ -281,7 +288,7 @@ export async function awaitUpload(
       ...untouched(deps, now),
       analyses,
       original: { bucket: deps.bucket, key: originalKey(imageId), ...announced },
-      origin: { requestId },
+      origin: originOf(asker),
       ...(keyHash === undefined ? {} : { keyHash }),
     },
     UPLOAD_SECONDS * 1_000,

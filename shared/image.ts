@@ -181,7 +181,7 @@ const everyImage = z.object({
   /** Of the idempotency key that it was submitted with. */
   keyHash: z.string().optional(),
   /** The request that it was submitted by, for the log; the API does not show it. */
-  origin: z.object({ requestId: z.string() }).optional(),
+  origin: z.object({ requestId: z.string(), traceId: z.string().optional() }).optional(),
   /** Milliseconds since 1970 at which this run was asked for. */
   submittedAt: z.number(),
   /** Milliseconds since 1970 from which the sweeper looks after the image; only until its event is acknowledged. */

@@ -19,6 +19,8 @@ interface Facts {
   attempt?: number | undefined
   /** Of the request that submitted the image or, in a line about a request, of that one. */
   requestId?: string | undefined
+  /** Of X-Ray's trace of that request. */
+  traceId?: string | undefined
   /** What a caller has called the request. */
   clientRequestId?: string | undefined
   /** The first 16 hex digits of the owner's SHA-256. */
@@ -50,6 +52,15 @@ interface Facts {
   fetchMs?: number | undefined
   decodeMs?: number | undefined
   analyseMs?: number | undefined
+  /** Of each analysis, with its turn in the queue for Rekognition's quota. */
+  labelsMs?: number | undefined
+  facesMs?: number | undefined
+  moderationMs?: number | undefined
+  textMs?: number | undefined
+  /** From the commit until the record has it that EventBridge took the event. */
+  announceMs?: number | undefined
+  /** Answers of Rekognition in this attempt: each is billed. */
+  paidCalls: number
   /** The results are those of another image with the same bytes. */
   reused?: true | undefined
   outcome: FinishedImage['status']
@@ -62,14 +73,17 @@ interface Facts {
   has: string[]
 }
 
-const REQUEST = ['requestId', 'clientRequestId'] as const
-const RUN = ['imageId', 'epoch', 'attempt', 'requestId'] as const
+const REQUEST = ['requestId', 'traceId', 'clientRequestId'] as const
+const RUN = ['imageId', 'epoch', 'attempt', 'requestId', 'traceId'] as const
 const JOB = ['imageId', 'epoch'] as const
 const TROUBLE = [...RUN, 'error'] as const
 const OWN = [...JOB, ...REQUEST, 'owner'] as const
 const SUBMITTED = [...OWN, 'bytes', 'contentType'] as const
 const ROUTE = [...REQUEST, 'method', 'route'] as const
-const TIMES = ['queuedMs', 'fetchMs', 'decodeMs', 'analyseMs', 'workMs', 'totalMs'] as const
+const SPENT = [
+  ...['queuedMs', 'fetchMs', 'decodeMs', 'analyseMs', 'labelsMs', 'facesMs', 'moderationMs', 'textMs'],
+  ...['workMs', 'totalMs', 'paidCalls'],
+] as const
 const WAITING = [...RUN, 'messageId', 'receives', 'seconds'] as const
 
 const line = <const Has extends readonly (keyof Facts)[]>(
@@ -108,7 +122,7 @@ export const LINES = {
     'bytes',
     'pixels',
     'reused',
-    ...TIMES,
+    ...SPENT,
   ]),
   failed: line('worker', 'info', 'The failure is committed.', [
     ...RUN,
@@ -116,11 +130,12 @@ export const LINES = {
     'bytes',
     'code',
     'error',
-    ...TIMES,
+    ...SPENT,
   ]),
   announced: line('worker, sweeper', 'info', 'EventBridge has taken the event, and the record says so.', [
     ...RUN,
     'outcome',
+    'announceMs',
   ]),
   'waits for quota': line(
     'worker',
@@ -262,7 +277,7 @@ export const ownerTag = (owner: string): string =>
 /** Which run of which image a line is about. */
 export const runOf = ({ imageId, epoch, attempts, origin }: Image) => ({
   ...{ imageId, epoch, attempt: attempts },
-  requestId: origin?.requestId,
+  ...{ requestId: origin?.requestId, traceId: origin?.traceId },
 })
 
 /**

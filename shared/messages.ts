@@ -191,28 +191,40 @@ export interface EventBus {
 /** Entries that one PutEvents call takes (Amazon EventBridge quotas); each is under 8 KB, so size is no limit. */
 export const MAX_EVENTS_PER_CALL = 10
 
+/** An event, and the trace of the request that submitted the image. */
+export interface Announcement {
+  detail: EventDetail
+  traceId?: string | undefined
+}
+
+export const announcementOf = (image: FinishedImage): Announcement => ({
+  detail: eventDetail(image),
+  traceId: image.origin?.traceId,
+})
+
 /**
- * @param details at most MAX_EVENTS_PER_CALL
+ * @param announcements at most MAX_EVENTS_PER_CALL
  * @returns for each event, by position, why EventBridge did not take it; undefined where it did
  * @throws Error where the call fails as a whole
  */
 export async function putEvents(
   { eventBridge, eventBus }: EventBus,
-  details: EventDetail[],
+  announcements: Announcement[],
 ): Promise<(string | undefined)[]> {
   const { Entries = [] } = await eventBridge.send(
     new PutEventsCommand({
-      Entries: details.map((detail) => ({
+      Entries: announcements.map(({ detail, traceId }) => ({
         EventBusName: eventBus,
         Source: EVENT_SOURCE,
         DetailType: DETAIL_TYPES[detail.status],
         Time: new Date(detail.completedAt),
         Detail: JSON.stringify(detail),
+        ...(traceId === undefined ? {} : { TraceHeader: `Root=${traceId}` }),
       })),
     }),
   )
   // A call can succeed with entries that failed; the answer has them by position.
-  return details.map((_, index) => {
+  return announcements.map((_, index) => {
     const entry = Entries[index]
     return entry?.EventId !== undefined ? undefined : (entry?.ErrorCode ?? 'no answer for it')
   })

@@ -23,9 +23,9 @@ import {
 } from '../shared/lifecycle.ts'
 import { type Log, runOf, say } from '../shared/log.ts'
 import {
+  announcementOf,
   type DeadLetterQueue,
   type EventBus,
-  eventDetail,
   type JobQueue,
   keepExhausted,
   putEvents,
@@ -188,7 +188,7 @@ async function giveUp(deps: SweeperDeps, image: Image): Promise<'exhausted' | un
 
 async function announce(deps: SweeperDeps, image: FinishedImage): Promise<'announced'> {
   await indexLabels(deps, image)
-  const [refused] = await putEvents(deps, [eventDetail(image)])
+  const [refused] = await putEvents(deps, [announcementOf(image)])
   if (refused !== undefined) throw new Error(`EventBridge did not take the event: ${refused}.`)
   await keepExhausted(deps, image)
   await markAnnounced(deps, image)

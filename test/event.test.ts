@@ -142,6 +142,8 @@ it('EventBridge gets events as they are documented, and says of each whether it 
     eventDetail({ ...common, status: 'failed', failure }),
     eventDetail(completed(0, 0)),
   ]
+  const traceId = '1-5759e988-bd862e3fe1be46a994272793'
+  const announcements = details.map((detail, index) => ({ detail, ...(index === 0 ? { traceId } : {}) }))
   const sent: unknown[] = []
   const bus = (answer: object) => ({
     eventBridge: {
@@ -153,17 +155,18 @@ it('EventBridge gets events as they are documented, and says of each whether it 
     eventBus: 'bus',
   })
   const Entries = [{ EventId: '1' }, { ErrorCode: 'ThrottlingException' }]
-  expect(await putEvents(bus({ Entries }), details)).toEqual([
+  expect(await putEvents(bus({ Entries }), announcements)).toEqual([
     ...[undefined, 'ThrottlingException', 'no answer for it'],
   ])
   expect(sent).toEqual([
     {
-      Entries: details.map((detail) => ({
+      Entries: details.map((detail, index) => ({
         ...{ EventBusName: 'bus', Source: 'image-analyzer', Time: new Date(detail.completedAt) },
         DetailType: detail.status === 'failed' ? 'Image Analysis Failed' : 'Image Analysis Completed',
         Detail: JSON.stringify(detail),
+        ...(index === 0 ? { TraceHeader: `Root=${traceId}` } : {}),
       })),
     },
   ])
-  expect(await putEvents(bus({}), details.slice(0, 1))).toEqual(['no answer for it'])
+  expect(await putEvents(bus({}), announcements.slice(0, 1))).toEqual(['no answer for it'])
 })

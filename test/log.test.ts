@@ -73,14 +73,17 @@ const sweepAhead = (times = 2) =>
     giveUpMs: 14 * 86_400_000,
   })
 
+const traceId = '1-5759e988-bd862e3fe1be46a994272793'
+
 describe('the log of an image', () => {
   it('tells its story under the id of the request that submitted it', async () => {
     const { imageId, requestId } = await submit(photo, '?filename=secret-name.jpg', {
       ...{ 'x-request-id': 'mine-7', 'x-test-owner': 'jane@example.org' },
+      'x-amzn-trace-id': `Self=1-0;Root=${traceId};Sampled=1`,
     })
     await system.work()
     expect(eventsOf(imageId)).toEqual(['accepted', 'claimed', 'completed', 'announced'])
-    for (const one of system.lines) expect(one).toMatchObject({ imageId, requestId, epoch: 1 })
+    for (const one of system.lines) expect(one).toMatchObject({ imageId, requestId, traceId, epoch: 1 })
     const owner = createHash('sha256').update('jane@example.org').digest('hex').slice(0, 16)
     expect(line('accepted')).toMatchObject({
       ...{ clientRequestId: 'mine-7', owner, bytes: photo.length, contentType: 'image/jpeg' },
@@ -90,6 +93,7 @@ describe('the log of an image', () => {
     expect(line('completed')).toMatchObject({
       ...{ attempt: 1, owner, bytes: photo.length, pixels: 512 * 600 },
       ...{ queuedMs: ms, fetchMs: ms, decodeMs: ms, analyseMs: ms, workMs: ms, totalMs: ms },
+      ...{ labelsMs: ms, facesMs: ms, paidCalls: 2 },
     })
     expect(line('announced')).toMatchObject({ outcome: 'completed' })
     const text = system.lines.map((one) => JSON.stringify(one)).join('\n')
@@ -143,7 +147,13 @@ describe('the log of an image', () => {
     expect(system.lines).toEqual([
       {
         ...{ event: 'form issued', imageId, epoch: 1, requestId: answer.headers.get('x-request-id') },
-        ...{ clientRequestId: undefined, owner: expect.any(String), bytes: 9_000, contentType: 'image/png' },
+        ...{
+          clientRequestId: undefined,
+          traceId: undefined,
+          owner: expect.any(String),
+          bytes: 9_000,
+          contentType: 'image/png',
+        },
       },
     ])
   })

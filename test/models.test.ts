@@ -487,7 +487,10 @@ describe('EventBridge', () => {
       ...{ version: '1' as const, eventId: 'x', imageId: idAt(0), owner: 'somebody', epoch: 1 },
       ...{ status: 'failed' as const, completedAt: at.toISOString(), original: pending(idAt(0)).original },
     }
-    expect(await alike((backend) => putEvents(backend, [detail, detail]))).toEqual([undefined, undefined])
+    expect(await alike((backend) => putEvents(backend, [{ detail }, { detail }]))).toEqual([
+      undefined,
+      undefined,
+    ])
   })
 })
 

@@ -51,7 +51,12 @@ const madeUp = (labels: string[]): EventDetail => {
   })
 }
 const tell = async (...details: EventDetail[]): Promise<void> => {
-  expect(await putEvents(system.worker, details)).toEqual(details.map(() => undefined))
+  expect(
+    await putEvents(
+      system.worker,
+      details.map((detail) => ({ detail })),
+    ),
+  ).toEqual(details.map(() => undefined))
 }
 
 /** The three of them, and what each has reacted to. */

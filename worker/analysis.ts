@@ -14,6 +14,7 @@ import {
   RekognitionServiceException,
   ThrottlingException,
 } from '@aws-sdk/client-rekognition'
+import type { Elapsed } from '../shared/aws.ts'
 import {
   ANSWERS,
   type Answers,
@@ -57,16 +58,18 @@ export type Analysis = Pick<CompletedImage, keyof Answers | 'labels' | 'faceCoun
  *
  * @param image the object in S3 (JPEG or PNG, 80 to 10,000 px a side, ≤ 15 MB) or its bytes (≤ 5 MB)
  * @param inJpeg makes that JPEG; undefined where `image` is one already
+ * @param note is told how long each took, with its turn in the limiter
  * @param kept what is known from an attempt before; filled with each answer that comes, so that no call is paid twice
  * @throws Verdict ANALYSIS_REFUSED where Rekognition refuses the image itself; Throttled; ObjectUnreadable
  */
 export async function analyse(
-  deps: Rekognition,
+  deps: Rekognition & { elapsed: Elapsed },
   image: RekognitionImage,
   analyses: PaidAnalysis[],
   kept: Kept,
   time: Time,
   inJpeg?: () => Promise<Buffer>,
+  note: (name: PaidAnalysis, ms: number) => void = () => {},
 ): Promise<Answers> {
   let sent = image
   let made: Promise<Buffer> | undefined
@@ -89,7 +92,9 @@ export async function analyse(
   }
   const calls = await Promise.allSettled(
     analyses.map(async (name) => {
+      const from = deps.elapsed()
       const answer = kept[name] ?? (await answerOf(name))
+      if (kept[name] === undefined) note(name, Math.round(deps.elapsed() - from))
       Object.assign(kept, { [name]: answer })
       return answer
     }),

@@ -6,9 +6,9 @@ import { indexLabels, type KnownNames } from '../shared/labels.ts'
 import { markAnnounced } from '../shared/lifecycle.ts'
 import { runOf, say } from '../shared/log.ts'
 import {
+  announcementOf,
   type DeadLetterQueue,
   type EventBus,
-  eventDetail,
   type Job,
   type JobQueue,
   keepExhausted,
@@ -130,7 +130,7 @@ export async function processBatch(
     let told = false
     const tell = (image: FinishedImage): Promise<void> => {
       told = true
-      return announcements.announce(eventDetail(image))
+      return announcements.announce(announcementOf(image))
     }
     try {
       await work(job, receives, tell)
@@ -153,12 +153,14 @@ export async function processBatch(
     if (image === undefined) return
     // Told again unless the record says so, because nobody knows whether an announcement before arrived.
     if (image.announced !== image.epoch) {
+      const from = deps.elapsed()
       // Before the event, so that a subscriber's search finds it.
       await indexLabels(deps, image, deps.knownNames)
       await tell(image)
       await keepExhausted(deps, image)
       await markAnnounced(deps, image)
-      say(deps.log, 'announced', { ...runOf(image), outcome: image.status })
+      const announceMs = Math.round(deps.elapsed() - from)
+      say(deps.log, 'announced', { ...runOf(image), outcome: image.status, announceMs })
     }
   }
 

@@ -1,11 +1,11 @@
 import type { Sleep } from '../shared/aws.ts'
-import { type EventBus, type EventDetail, MAX_EVENTS_PER_CALL, putEvents } from '../shared/messages.ts'
+import { type Announcement, type EventBus, MAX_EVENTS_PER_CALL, putEvents } from '../shared/messages.ts'
 
 /** Milliseconds that a finished image's event waits for the rest of its batch, before it goes without them. */
 const LINGER_MS = 2_000
 
 interface Waiting {
-  detail: EventDetail
+  announcement: Announcement
   resolve: () => void
   reject: (error: unknown) => void
 }
@@ -29,9 +29,9 @@ export class Announcements {
   }
 
   /** Resolves when EventBridge has acknowledged this event; another one's refusal does not matter to it. */
-  announce(detail: EventDetail): Promise<void> {
+  announce(announcement: Announcement): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ detail, resolve, reject })
+      this.#waiting.push({ announcement, resolve, reject })
       if (this.#lingering === undefined) {
         this.#lingering = new AbortController()
         this.#sleep(LINGER_MS, this.#lingering.signal).then(
@@ -65,7 +65,7 @@ export class Announcements {
     try {
       const refused = await putEvents(
         this.#bus,
-        sent.map(({ detail }) => detail),
+        sent.map(({ announcement }) => announcement),
       )
       sent.forEach(({ resolve, reject }, index) => {
         const reason = refused[index]

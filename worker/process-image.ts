@@ -24,6 +24,7 @@ import {
   isFinished,
   type Kept,
   type Metadata,
+  type PaidAnalysis,
   type ProcessingImage,
   paidAnalyses,
   previewKey,
@@ -203,7 +204,7 @@ export async function processImage(
   }
 
   const { image } = claim
-  const took: Took = { from: deps.elapsed(), queuedMs: age(deps, image) }
+  const took: Took = { from: deps.elapsed(), queuedMs: age(deps, image), paidCalls: 0 }
   say(deps.log, 'claimed', { ...runOf(image), queuedMs: took.queuedMs })
   const kept: Kept = { ...image.kept }
   try {
@@ -232,6 +233,11 @@ interface Took {
   fetchMs?: number
   decodeMs?: number
   analyseMs?: number
+  labelsMs?: number
+  facesMs?: number
+  moderationMs?: number
+  textMs?: number
+  paidCalls: number
 }
 
 /** Milliseconds since this run was asked for; none where a clock is wrong. */
@@ -355,7 +361,7 @@ async function examine(deps: ProcessDeps, image: ProcessingImage, kept: Kept, ti
   const [stored, analysed, previewed] = await Promise.allSettled([
     put(deps, thumbnailKey(image.imageId), thumbnail, 'image/jpeg', time),
     timed(deps, took, 'analyseMs', () =>
-      findResults(deps, image, sent, kept, time, rendered.takesOriginal ? inJpeg : undefined),
+      findResults(deps, image, sent, kept, time, rendered.takesOriginal ? inJpeg : undefined, took),
     ),
     preview && put(deps, previewKey(image.imageId), preview.bytes, 'image/jpeg', time),
   ])
@@ -433,13 +439,18 @@ async function findResults(
   kept: Kept,
   time: Time,
   inJpeg: (() => Promise<Buffer>) | undefined,
+  took: Took,
 ) {
   const analyses = paidAnalyses(image.analyses)
   const known = analyses.length === 0 ? undefined : await knownResults(deps, image)
   const { bucket, key } = image.original
   const forRekognition: RekognitionImage =
     sent === undefined ? { S3Object: { Bucket: bucket, Name: key } } : { Bytes: sent }
-  const answers = known ?? (await analyse(deps, forRekognition, analyses, kept, time, inJpeg))
+  const note = (name: PaidAnalysis, ms: number): void => {
+    took[`${name}Ms`] = ms
+    took.paidCalls += 1
+  }
+  const answers = known ?? (await analyse(deps, forRekognition, analyses, kept, time, inJpeg, note))
   return {
     ...(await fitItem(deps, image.imageId, answers, time)),
     ...(known === undefined ? {} : { reused: true }),
