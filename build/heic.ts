@@ -20,7 +20,7 @@ export async function heicFiles(): Promise<{ files: Files; packages: string[] }>
   }
   const files: Files = {
     // The bundle stands in this folder (ESBUILD of bundle.ts), and finds it beside itself.
-    'bundle/heic-thread.mjs': await readFile(join(ROOT, 'worker/heic-thread.mjs')),
+    'bundle/heic-thread.mjs': await readFile(join(ROOT, 'packages/image-guard/heic-thread.mjs')),
   }
   for (const name of NEEDED) files[`${PACKAGE}/${name}`] = await readFile(join(ROOT, PACKAGE, name))
   return { files, packages: [join(ROOT, PACKAGE)] }

@@ -27,7 +27,13 @@ import {
   startPoller,
   UnusableFolder,
 } from '../packages/embedded-aws/index.ts'
-import { Budget, createDecoder, createMakeRoom, ORIGINAL_BYTES } from '../packages/image-guard/index.ts'
+import {
+  Budget,
+  createDecoder,
+  createMakeRoom,
+  demandHeicDecoder,
+  ORIGINAL_BYTES,
+} from '../packages/image-guard/index.ts'
 import {
   hasModeration,
   isInstalled,
@@ -56,7 +62,6 @@ import {
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
 import { limitersFor } from '../worker/analysis.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
-import { demandHeicDecoder } from '../worker/heic.ts'
 import { createRender } from '../worker/thumbnail.ts'
 import { admit } from './admission.ts'
 import {

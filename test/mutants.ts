@@ -924,14 +924,14 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the decoder of HEIC may have any memory',
-    file: 'worker/heic-thread.mjs',
+    file: 'packages/image-guard/heic-thread.mjs',
     from: '> mostBytes) throw',
     to: '> Infinity) throw',
     tests: heic,
   },
   {
     name: 'a thread goes on with a picture that was given up',
-    file: 'worker/heic.ts',
+    file: 'packages/image-guard/heic.ts',
     from: '    await thread.terminate()\n',
     to: '',
     tests: heic,
@@ -945,7 +945,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'what libheif cannot decode is tried again',
-    file: 'worker/heic.ts',
+    file: 'packages/image-guard/heic.ts',
     from: 'isLoaded[0] === 1 ?',
     to: 'isLoaded[0] === 9 ?',
     tests: heic,

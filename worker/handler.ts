@@ -7,7 +7,13 @@ import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { Context, SQSBatchResponse, SQSEvent } from 'aws-lambda'
 import * as z from 'zod'
-import { Budget, createDecoder, createMakeRoom, ORIGINAL_BYTES } from '../packages/image-guard/index.ts'
+import {
+  Budget,
+  createDecoder,
+  createMakeRoom,
+  demandHeicDecoder,
+  ORIGINAL_BYTES,
+} from '../packages/image-guard/index.ts'
 import {
   clientOptions,
   dynamoTranslation,
@@ -21,7 +27,6 @@ import { readWorkerConfig } from '../shared/config.ts'
 import { passOver } from '../shared/log.ts'
 import { limitersFor } from './analysis.ts'
 import { processBatch, type WorkerDeps } from './batch.ts'
-import { demandHeicDecoder } from './heic.ts'
 import { createRender } from './thumbnail.ts'
 
 const config = readWorkerConfig(process.env)

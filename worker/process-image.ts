@@ -55,7 +55,7 @@ export interface ProcessDeps extends Results, Rekognition {
   bucket: string
   /** Whether each image gets a preview. */
   preview: boolean
-  /** Whether HEIC comes in; then `demandHeicDecoder` of heic.ts was asked before. */
+  /** Whether HEIC comes in; then `demandHeicDecoder` was asked before. */
   heic: boolean
   rekognitionSource: 's3' | 'bytes'
   /** Makes the thumbnail, the preview and, where Rekognition needs one, a rendition. */

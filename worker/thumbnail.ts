@@ -5,6 +5,7 @@ import {
   type Decoder,
   damaged,
   decode,
+  decodeHeic,
   fromPixels,
   headerOf,
   type InTime,
@@ -15,10 +16,10 @@ import {
   type Pixels,
   Refusal,
   tagged,
+  Undecodable,
   withScanMended,
 } from '../packages/image-guard/index.ts'
 import { Verdict } from '../shared/image.ts'
-import { decodeHeic, Undecodable } from './heic.ts'
 
 /** Pixels of each side of a thumbnail. */
 export const THUMBNAIL_SIDE = 128

@@ -15,6 +15,7 @@ export {
 export { createDecoder, type Decoder, type InTime } from './decoder.ts'
 export { readExif } from './exif.ts'
 export { createMakeRoom } from './garbage.ts'
+export { decodeHeic, demandHeicDecoder, Undecodable } from './heic.ts'
 export { damaged, decode, fromPixels, headerOf, isDecoderError, open, type Pixels } from './libvips.ts'
 export { Refusal } from './limits.ts'
 export { tagged } from './png.ts'

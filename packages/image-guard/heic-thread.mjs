@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module'
 import { parentPort, workerData } from 'node:worker_threads'
 
-// The thread in which one HEIC is decoded (worker/heic.ts). It is JavaScript, to be the same file in worker.zip.
+// The thread in which one HEIC is decoded (heic.ts). It is JavaScript, to be the same file in worker.zip.
 
 /** @type {{ bytes: Uint8Array, code: WebAssembly.Module, mostBytes: number, isLoaded: Uint8Array }} */
 const { bytes, code, mostBytes, isLoaded } = workerData
