@@ -105,7 +105,7 @@ async function peakOf(file: string, times: number): Promise<number> {
   const { createDecoder } = await import('../packages/image-guard/index.ts')
   const { createRender } = await import('../worker/thumbnail.ts')
   const render = createRender(createDecoder())
-  // As from S3: each image of a batch is in memory by itself.
+  // As from S3: each image of a batch has memory of its own.
   const originals = Array.from({ length: times }, () => readFileSync(file))
   await Promise.all(originals.map((bytes) => render(bytes, 's3', { preview: true, heic: true })))
   return highestResidentSize()

@@ -79,7 +79,7 @@ async function measure(file: string, rounds: number): Promise<Times> {
   const s3 = new S3Client(s3Options())
   const dynamo = DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()))
   const sqs = new SQSClient(sqsOptions())
-  // Nobody works on what is sent to it.
+  // No worker takes what is sent to it.
   const { QueueUrl } = await sqs.send(new CreateQueueCommand({ QueueName: 'bench' }))
   // A JPEG by its beginning, so the worker on the other side is soon done with it.
   const image = (): Buffer => Buffer.concat([Buffer.from([0xff, 0xd8, 0xff, 0xe0]), randomBytes(IMAGE_BYTES)])

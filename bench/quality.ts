@@ -162,7 +162,7 @@ function falseAlarms(results: Result[]): object[] {
   }))
 }
 
-/** Pictures with none of the 80 kinds, and made ones with nothing at all: how many get a label of a kind. */
+/** Pictures with none of the 80 kinds, and made ones with nothing to see: how many get a label of a kind. */
 async function emptyScores(results: Result[], see: (bytes: Buffer) => Promise<Sight>): Promise<object[]> {
   const empty = results.filter(
     ({ labelled: { kinds, unclear = [] } }) => Object.keys(kinds).length + unclear.length === 0,

@@ -33,7 +33,7 @@ interface Measured {
 }
 
 /**
- * The function by itself, as it is deployed: works through the batches in a file, a line each, and prints its memory. A
+ * The function alone, as it is deployed: works through the batches in a file, a line each, and prints its memory. A
  * batch may take longer than a real one, so that a slow machine has its peak seen.
  */
 const PROCESS = `

@@ -50,7 +50,7 @@ resource "aws_cloudwatch_metric_alarm" "dead_letters" {
   ok_actions          = local.alarm_actions
 }
 
-# More comes in than the workers, or Rekognition's quota, can take; or nothing is taken at all. The metric leaves out
+# More comes in than the workers, or Rekognition's quota, can take; or nothing is taken. The metric leaves out
 # what was received three times or more (Amazon SQS developer guide, CloudWatch metrics): jobs that have their pauses.
 resource "aws_cloudwatch_metric_alarm" "oldest_job" {
   count               = var.compat.alarms ? 1 : 0

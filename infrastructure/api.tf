@@ -337,7 +337,7 @@ resource "aws_lambda_permission" "api" {
 resource "aws_api_gateway_deployment" "api" {
   rest_api_id = aws_api_gateway_rest_api.api.id
 
-  # What a deployment is a snapshot of, and no more: whole resources would hold values that change by themselves
+  # What a deployment is a snapshot of, and no more: whole resources would hold values that AWS changes
   # and deploy again each time.
   triggers = {
     snapshot = sha256(jsonencode([

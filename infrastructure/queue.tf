@@ -56,7 +56,7 @@ locals {
   }
 }
 
-#trivy:ignore:AWS-0135 SSE-SQS encrypts; jobs hold an image's id and nothing else, and S3 could not write with a key that is not one's own
+#trivy:ignore:AWS-0135 SSE-SQS encrypts; jobs hold only an image's id, and S3 could not write with a key that is not one's own
 resource "aws_sqs_queue" "jobs" {
   name                       = local.jobs
   visibility_timeout_seconds = local.visibility_timeout
@@ -99,7 +99,7 @@ resource "aws_sqs_queue" "jobs" {
   }
 }
 
-#trivy:ignore:AWS-0135 SSE-SQS encrypts; jobs hold an image's id and nothing else
+#trivy:ignore:AWS-0135 SSE-SQS encrypts; jobs hold only an image's id
 resource "aws_sqs_queue" "jobs_dead" {
   name                      = local.jobs_dead
   message_retention_seconds = local.queue_retention

@@ -87,7 +87,7 @@ describe('an alarm', () => {
       ...many(48, 30 * MINUTE),
       ...many(60, 50).map((image) => later(image, 6 * HOUR)),
       ...many(24, HOUR, { distinct: false }),
-      // Two by themselves: all that is taken up in that quarter of an hour, and in two periods of five minutes.
+      // Two each for itself: all that is taken up in that quarter of an hour, and in two periods of five minutes.
       ...bad.flatMap((image) => [later(image, 16 * MINUTE), later(image, 21 * MINUTE)]),
       ...many(4, 5 * HOUR, { posts: 1, told: [0] }),
     ]

@@ -5,7 +5,7 @@ import { pipeline } from '../bench/pipeline.ts'
 import { post } from '../bench/post.ts'
 import { requests } from '../bench/requests.ts'
 
-/** Each benchmark at its smallest, so that it still runs when somebody wants its figures. */
+/** Each benchmark at its smallest, so that it still runs when its figures are needed. */
 
 it('the pipeline is measured beside sharp alone', async () => {
   const rows = (await pipeline(1, { width: 200, height: 150 })) as Record<string, unknown>[]

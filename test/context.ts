@@ -51,7 +51,7 @@ export const ELSEWHERE = process.env['AWS_ENDPOINT_URL']
 /** For the name of tests that only the embedded AWS passes. */
 export const skippedElsewhere = skipped(ELSEWHERE === undefined ? [] : ['the embedded AWS'])
 
-/** The embedded AWS with the API and the worker on it, and nothing that moves jobs between them by itself. */
+/** The embedded AWS with the API and the worker on it, and no poller that moves jobs between them. */
 export interface TestSystem {
   app: ReturnType<typeof buildApp>
   /** What the app is made of, to build one that is set up otherwise. */

@@ -52,7 +52,7 @@ async function outcome(bytes: Buffer): Promise<string> {
     throw error
   }
 }
-/** Also with the time of the processor that others have had meanwhile. */
+/** Also with the time of the processor that others have had in that time. */
 const timed = async <T>(work: () => Promise<T>): Promise<T & { ms: number }> => {
   const before = processorMs()
   return { ...(await work()), ms: processorMs() - before }
@@ -422,7 +422,7 @@ describe('the pixels of an AVIF', () => {
     const bytes = await grid(1_500, 15, 15, 1_500)
     const iref = at(bytes, 'iref', -4)
     const size = bytes.readUInt32BE(iref)
-    // A decoder goes on behind the one item that it is of, with the pieces of the grid.
+    // A decoder continues behind the one item that it is of, with the pieces of the grid.
     const thumbnail = Buffer.concat([u32(size + 2), Buffer.from('thmb'), Buffer.from([0, 1, 0, 1, 0, 2])])
     const hidden = insert(bytes, iref + 12, thumbnail)
     hidden.writeUInt32BE(size + thumbnail.length, iref)

@@ -32,7 +32,7 @@ import { OutOfPatience, Patience, patiently } from './until.ts'
 
 /**
  * `npm run corpus -- <folder> [--json]`: sends every file of a folder through the API and the worker of a started system,
- * and prints what became of each. Ends with exit code 1 if one of them was answered with a 5xx or not at all, took longer
+ * and prints what became of each. Ends with exit code 1 if one of them was answered with a 5xx or got no answer, took longer
  * than 10 s of the processor or of waiting, ended the process, was tried again although it failed for good, or ended as EXHAUSTED.
  * `npm run corpus -- --guards [folder] [--count 20000] [--seed 1]` asks libvips of each refusal of the worker's whether it
  * is right, of the files of a folder or of mutations, and ends with exit code 1 if one is not.
@@ -43,7 +43,7 @@ import { OutOfPatience, Patience, patiently } from './until.ts'
 /** Files on their way at once. */
 const AT_ONCE = 4
 const HANG_MS = 10_000
-/** What hangs is waited for so long on an idle machine, to see whether it ends at all. */
+/** What hangs is waited for so long on an idle machine, to see whether it ends. */
 const GIVE_UP_MS = 60_000
 /** Lines of the system's own complaints that are shown at the end. */
 const SHOWN_COMPLAINTS = 10
@@ -68,7 +68,7 @@ interface Running {
   url: string
   child: ChildProcess
   complaints: string[]
-  /** Settled when the process ends by itself. */
+  /** Settled when the process ends without a signal. */
   ended: Promise<'crash'>
 }
 

@@ -607,7 +607,7 @@ class Run {
       if (answer.status !== 503) return answer
       this.busy += 1
     } catch (error) {
-      // A process that dies of itself takes its requests along, and is a finding already.
+      // A process that dies without a kill takes its requests along, and is a finding already.
       await Promise.race([running.exited, sleep(1_000)])
       if (isAlive(running)) submission.surprises.push(`${init.method ?? 'GET'} ${path} broke off: ${error}`)
     }
@@ -619,7 +619,7 @@ class Run {
     submission.surprises.push(`${what} was answered with ${status} ${JSON.stringify(body)}`)
   }
 
-  /** One picture from its submission to wherever chance leads it. */
+  /** One picture from its submission to an end that chance chooses. */
   async #live(number: number, random: () => number): Promise<void> {
     const chance = (probability: number): boolean => random() < probability
     const pause = () => sleep(random() * LONGEST_PAUSE_MS)

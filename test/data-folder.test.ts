@@ -82,7 +82,7 @@ describe('a data folder', () => {
 })
 
 describe('a start with a data folder', () => {
-  /** Of a run that was killed, with its log, and of one that ended by itself. */
+  /** Of a run that was killed, with its log, and of one that stopped in order. */
   let killed = ''
   let ended = ''
   let ids: string[] = []

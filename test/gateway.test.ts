@@ -84,7 +84,7 @@ function arriving({ method, headers, url }: Signed, pieces: (string | Uint8Array
     { highWaterMark: 0 },
   )
   const hasBody = method !== 'GET'
-  // `fetch` and Request set Host by themselves and do not show it; a server's request has it.
+  // `fetch` and Request set Host and do not show it; a server's request has it.
   const request = new Request(url, { method, ...(hasBody ? { body, duplex: 'half' as const } : {}) })
   Object.defineProperty(request, 'headers', { value: new Headers(headers) })
   return { request, pulled: () => pulled }

@@ -6,7 +6,7 @@ const root = resolve(import.meta.dirname, '..')
 
 /** The names of formats: one file without imports, which page and client have too. */
 const FORMATS = 'packages/image-guard/format.ts'
-/** The doors of packages that have more than one: code that loads nothing else. */
+/** The doors of packages that have more than one: files that import no heavy code. */
 const MORE_DOORS = [FORMATS, 'packages/image-guard/position.ts']
 
 /** What each folder may import, in addition to itself. The tree is the data flow, and this keeps it one. */
@@ -59,7 +59,7 @@ it('the page’s store imports no view, and no module of the page imports itself
   expect([...new Set(outside)]).toEqual([FORMATS])
 })
 
-it('a package is entered by its index.ts, and the guard by two files that load nothing else', () => {
+it('a package is entered by its index.ts, and the guard also by two light files', () => {
   const files = globSync('{api,worker,sweeper,local,test,bench,packages}/**/*.ts', { cwd: root })
   const packageOf = (path: string): string | undefined => /^packages\/[^/]+\//.exec(path)?.[0]
   const wrong = files.flatMap((file) =>

@@ -399,7 +399,7 @@ describe('what a user writes', () => {
     )
     .map((text) => MARK + text)
   const encoded = (text: string) => encodeURIComponent(text.toWellFormed())
-  /** Whether it can be a header at all; Node and browsers send none with a line break. */
+  /** Whether it can be a header; Node and browsers send none with a line break. */
   const header = (name: string, value: string): Record<string, string> => {
     try {
       new Headers({ [name]: value })

@@ -77,7 +77,7 @@ function replacements(node: Node, parent: Node, code: string): string[] {
       const joins =
         node['operator'] === '+' &&
         sides.some(({ type, value }) => type === 'TemplateLiteral' || typeof value === 'string')
-      // As a whole condition it comes out either way by itself.
+      // As a whole condition it is tried both ways.
       const isTold = joins || (parent['test'] === node && /^[!=]==$/.test(node['operator'] as string))
       const operators = isTold ? [] : (SWAPPED[node['operator'] as string] ?? [])
       return operators.map((operator) => `${text(node['left'])} ${operator} ${text(node['right'])}`)
@@ -181,7 +181,7 @@ export function mutantsOf(file: string): { mutants: MadeMutant[]; code: string }
 
 /**
  * Also remembers which places were come by, and ends what goes round and round: for seconds of the processor in which
- * nothing else has had a turn, or for ever. It is global for functions whose text is taken elsewhere, as a page does.
+ * no other work has had a turn, or for ever. It is global for functions whose text is taken elsewhere, as a page does.
  */
 const IS_MUTANT = `
 globalThis.madeMutants ??= { met: new Set(), on: process.env['MUTANT'], times: 0 };

@@ -421,7 +421,7 @@ describe('S3', () => {
 })
 
 describe('SQS', () => {
-  /** Takes until there is something; the model's clock is put on, the other one goes by itself. */
+  /** Takes until there is something; the model's clock is put on, the other one runs on. */
   const receive = (backend: Backend) =>
     until('a message', async () => {
       time += 100

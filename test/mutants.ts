@@ -750,7 +750,7 @@ export const MUTANTS: Mutant[] = [
     to: 'images <= :quota',
     tests: rules,
   },
-  // What a file says of itself
+  // Metadata of a file
   {
     name: 'a position is read without being asked for',
     file: 'worker/process-image.ts',

@@ -197,7 +197,7 @@ function end({ pid = 0 }: ChildProcess): void {
   }
 }
 
-/** Which mutants a test comes by: as it is imported, and at all. */
+/** Which mutants a test reaches: at import, and later. */
 interface Reached {
   imported: string[]
   met: string[]

@@ -81,7 +81,7 @@ describe.skipIf(lacking.length > 0)(`a linter${skipped(lacking)}`, () => {
     onTestFinished(() => rmSync(folder, { recursive: true }))
     writeFileSync(join(folder, 'openapi.json'), JSON.stringify(documentOf(auth)))
     writeFileSync(join(folder, 'spectral.yaml'), 'extends: ["spectral:oas"]')
-    // They need the Node that runs this, and are to tell nobody of it.
+    // They need the Node that runs this, and must send no telemetry.
     const PATH = [dirname(process.execPath), process.env['PATH']].join(delimiter)
     const env = { ...process.env, PATH, REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true' }
     const run = promisify(execFile)(program, args, { cwd: folder, env })

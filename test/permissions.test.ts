@@ -319,7 +319,7 @@ async function recordCalls(system: TestSystem, calls: Calls): Promise<void> {
   await work()
   expect(await statusOf(arrived)).toBe('completed')
 
-  // Last, because these come back by themselves: one that Rekognition cannot read, and one that is throttled until
+  // Last, because SQS delivers these again: one that Rekognition cannot read, and one that is throttled until
   // its batch is out of time.
   const troubled = await system.submit(await distinct(2))
   fail(

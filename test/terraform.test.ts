@@ -113,7 +113,7 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
   let plans: Plans
 
   beforeAll(async () => {
-    // Goes on while the tests here run.
+    // It runs beside the tests here.
     if (lackingMoto.length === 0) await deployment()
     copy = await copyModule()
     await copy.serveProvider()

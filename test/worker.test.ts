@@ -217,7 +217,7 @@ describe('an image gets its verdict at the first attempt', () => {
     const ids = [await system.submit(photo), await system.submit(await distinct(1))]
     let late = true
     await askThrough((pass) => {
-      // Longer than AWS is given for an answer; nothing of this process goes on meanwhile.
+      // Longer than AWS is given for an answer; this process stands still.
       if (late) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5_100)
       late = false
       pass()

@@ -11,7 +11,7 @@
  * @property {Record<string, string>} headers
  * @property {'bearer' | 'signature' | undefined} proof who one is, where the API asks for it
  * @property {string | undefined} file whose bytes are the body
- * @property {Json} json what else is the body
+ * @property {Json} json the body, unless it is a file
  * @property {'json' | 'text' | 'nothing' | 'file'} answer
  * @property {string} saveAs where the answer is a file
  */

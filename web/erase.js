@@ -48,7 +48,7 @@ async function deletePhotos() {
   yes.disabled = false
   doomed = doomed.filter((photo) => !gone.includes(photo))
   setText(problem, trouble)
-  // First, so that the focus is back at a card, and goes on to the next one.
+  // First, so that the focus is back at a card, and moves to the next one.
   if (!trouble) dialog.close()
   for (const photo of gone) {
     const heir = neighbour(photo, 1) ?? neighbour(photo, -1)

@@ -50,7 +50,7 @@ const seenAgain = () =>
 
 /**
  * Looks at a part of the list: from the photo that was not looked at for longest, to those that came before it. So each
- * has its turn, wherever in the list it is.
+ * has its turn, at any place in the list.
  *
  * @param {Photo[]} all
  * @returns seconds to wait after trouble

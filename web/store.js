@@ -208,7 +208,7 @@ export function listNext(records) {
   changeList()
 }
 
-/** Begins the list again. What is not finished goes on, and stays where nothing is filtered. */
+/** Begins the list again. What is not finished continues, and stays where nothing is filtered. */
 export function emptyList() {
   /** @param {Photo} photo */
   const isFinished = ({ phase }) => phase === 'completed' || phase === 'failed' || phase === 'gone'

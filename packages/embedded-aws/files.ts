@@ -11,7 +11,7 @@ import {
 import { dirname } from 'node:path'
 
 /**
- * Whole or not at all, and for good: a process killed while it writes leaves the old file, and so does a power cut. For
+ * Whole or not, and for good: a process killed while it writes leaves the old file, and so does a power cut. For
  * its owner's eyes only: connections have secrets, and what is kept is as private as the objects.
  */
 export function writeWhole(file: string, content: object): void {

@@ -69,7 +69,7 @@ async function readJson(request: IncomingMessage): Promise<Record<string, unknow
     const input: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8') || '{}')
     if (isObject(input)) return input
   } catch {
-    // Neither is what is no JSON at all.
+    // Neither is what is not JSON.
   }
   throw new AwsError('SerializationException', 'The request body is not a JSON object.')
 }

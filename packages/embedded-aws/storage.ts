@@ -95,7 +95,7 @@ export function createStorage(
         return result
       })
     } finally {
-      // Some errors end a transaction by themselves.
+      // Some errors end the transaction.
       if (database.isTransaction) database.exec('ROLLBACK')
       open = false
     }

@@ -254,7 +254,7 @@ function describedAgain(
   let last = meta
   for (const box of boxes(file)) last = box
   if (meta === undefined || last === undefined) return file
-  // What is added behind a box that goes on to the end of the file would be a part of it.
+  // What is added behind a box that reaches the end of the file would be a part of it.
   const isOpen = last.size === 0 && last !== meta
   if (!isOpen && last.at + last.size !== file.length) return file
   const described = file.subarray(meta.at, meta.at + 8 + meta.data.length)
@@ -495,7 +495,7 @@ function readAssociations(ipmas: Buffer[]): Map<number, number[]> {
     const idBytes = ipma[0] === 0 ? 2 : 4
     const indexBytes = (ipma[3] ?? 0) & 1 ? 2 : 1
     let at = 8
-    // libheif goes by the count or to the end, whichever comes first.
+    // libheif reads up to the count or to the end, the first of the two.
     for (let items = ipma.readUInt32BE(4); items > 0 && at < ipma.length; items -= 1) {
       const id = uint(ipma, at, idBytes)
       at += idBytes
@@ -538,7 +538,7 @@ function readPlaces(iloc: Buffer | undefined): Map<number, Place> {
   if (iloc === undefined) return places
   const version = iloc.readUInt8(0)
   const nibbles = iloc.readUInt16BE(4)
-  // Of other sizes than these, libheif reads nothing and goes on.
+  // Of other sizes than these, libheif skips them.
   const bytesIn = (shift: number): number => [4, 8].find((size) => size === ((nibbles >> shift) & 15)) ?? 0
   const [offsetBytes, lengthBytes, baseBytes] = [bytesIn(12), bytesIn(8), bytesIn(4)]
   const indexBytes = version === 0 ? 0 : bytesIn(0)
@@ -615,7 +615,7 @@ function measure(
   type: string | undefined,
   steps: { left: number },
 ): { frames: number; area: number } {
-  // A canvas, of which the pieces count by themselves: version, flags, then a grid's rows and columns, or the four
+  // A canvas, whose pieces count separately: version, flags, then a grid's rows and columns, or the four
   // channels of an overlay's background, and its size (ISO/IEC 23008-12, section 6.6.2).
   const canvas = type === 'grid' ? 4 : type === 'iovl' ? 10 : undefined
   if (type === 'hvc1') return hevc(data, steps)

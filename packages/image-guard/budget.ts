@@ -28,9 +28,9 @@ export class Budget {
   }
 
   /**
-   * @param inTime what is answered of the work once it has begun, and by when. Whatever that is, the work keeps its share
+   * @param inTime what is answered of the work once it has begun, and by when. In any case the work keeps its share
    *   until it ends, because no thread of libvips can be stopped.
-   * @param signal aborted when it is too late to begin; what has begun goes on
+   * @param signal aborted when it is too late to begin; what has begun continues
    * @throws the signal's reason
    */
   async run<T>(

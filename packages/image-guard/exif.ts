@@ -40,7 +40,7 @@ const MAX_ENTRIES = 2_000
  * 64 KB of overlapping values, and exifreader 4.46.0 brings 130 KB, an XML parser and an install script.
  *
  * @param block as libvips gives it, with or without "Exif" in front
- * @param wanted.gps whether the position is read at all
+ * @param wanted.gps whether the position is read
  */
 export function readExif(block: Buffer, wanted: { gps: boolean }): Exif {
   const tiff = block.length > MAX_EXIF_BYTES ? undefined : tiffOf(block)

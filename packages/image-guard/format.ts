@@ -1,5 +1,5 @@
 /**
- * The formats that come in, told by their first bytes and by nothing else: a file's name, its declared
+ * The formats that come in, recognised by their first bytes alone: a file's name, its declared
  * content type and the extension are the sender's words.
  */
 export const CONTENT_TYPES = [
@@ -16,7 +16,7 @@ export type ContentType = (typeof CONTENT_TYPES)[number]
 export const acceptedTypes = (heic: boolean): ContentType[] =>
   CONTENT_TYPES.filter((type) => heic || type !== 'image/heic')
 
-/** Bytes from the beginning of a file by which its format is told. */
+/** Bytes from the beginning of a file by which its format is recognised. */
 export const FORMAT_BYTES = 4_096
 
 export interface Format {

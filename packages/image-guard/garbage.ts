@@ -6,7 +6,7 @@ const LARGE_BYTES = 10_000_000
 
 /**
  * V8 looks after memory outside its heap late: it would leave 100 MB of dead originals. So this process gets leave to
- * collect them by itself.
+ * collect them.
  *
  * @returns what makes room for an original of so many bytes
  */

@@ -61,7 +61,7 @@ export async function refuseOtherFormats(): Promise<void> {
   )
 }
 
-/** Seconds after which libvips stops between two lines, whatever else had the processor: as long as an invocation. */
+/** Seconds, by the clock, after which libvips stops between two lines: as long as an invocation. */
 const PIPELINE_SECONDS = 60
 
 /** Files of real cameras carry faults that decoders mend; what makes them guess at pixels is a warning. */

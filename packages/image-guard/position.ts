@@ -55,7 +55,7 @@ interface Part {
 
 function inJpeg(file: Buffer): boolean {
   let blanked = false
-  /** Of one block: what does not fit into a segment goes on in the next. */
+  /** Of one block: what does not fit into a segment continues in the next. */
   let block: Buffer[] = []
   const packets: Buffer[] = []
   const extended = new Map<string, Part[]>()

@@ -35,7 +35,7 @@ export interface Vision {
   /**
    * What is in a picture.
    *
-   * @throws NotUsable where the models cannot be used at all; Error where a worker has ended
+   * @throws NotUsable where the models cannot be used; Error where a worker has ended
    */
   see: (picture: Picture) => Promise<Sight>
   /**
@@ -45,7 +45,7 @@ export interface Vision {
    */
   read: (picture: Picture) => Promise<Reading>
   /**
-   * What kind of picture it is for a moderator, by a model that people install by themselves.
+   * What kind of picture it is for a moderator, by a model that users install.
    *
    * @throws as `see`; NotUsable also where that model is not installed
    */

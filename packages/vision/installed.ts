@@ -72,7 +72,7 @@ export async function addModel(source: string, folder: string): Promise<Manifest
     throw new NotUsable(
       `${manifest.name} is there already; "npm run models -- remove ${manifest.name}" makes room for it.`,
     )
-  // A plain name, which is next to the manifest wherever that is.
+  // A plain name, of a file next to the manifest.
   const from = isUrl ? new URL(manifest.file, place).href : join(dirname(place), manifest.file)
   const bytes = await read(from, MOST_MODEL_BYTES)
   demandChecksum(bytes, manifest, from)

@@ -3,8 +3,8 @@ import type { Model } from './models.ts'
 import { cutOutOf, type Picture, prepared } from './pixels.ts'
 
 /**
- * MobileNetV2 of nsfwjs ("mid") says of a whole picture which of five kinds it is, by their names. People install its
- * package by themselves, as it is large; only the files of the model are read, and neither its code nor TensorFlow.js runs.
+ * MobileNetV2 of nsfwjs ("mid") says of a whole picture which of five kinds it is, by their names. Users install its
+ * package, because it is large; only the files of the model are read, and neither its code nor TensorFlow.js runs.
  */
 export type Moderation = Record<string, number>
 

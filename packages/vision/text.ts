@@ -95,7 +95,7 @@ const LEAST_TURNED = 4
 /** Lines with less say nothing, or are none: MODELS.md. */
 const LEAST_LINE = 0.8
 /**
- * A space between two characters that the model thinks possible, though no character at all likelier: it is used to
+ * A space between two characters that the model thinks possible, though no character is likelier: it is used to
  * Chinese, and leaves out many. Within words it gives up to .02, between them .04 and more.
  */
 const LEAST_SPACE = 0.03

@@ -49,7 +49,7 @@ export class VirtualClock {
    * Goes from one due time to the next.
    *
    * @param until looked at after each step
-   * @param limit ms since 1970 at which it stops all the same
+   * @param limit ms since 1970 at which it stops in any case
    * @returns whether `until` came true
    */
   async run(until: () => boolean, limit = Number.POSITIVE_INFINITY): Promise<boolean> {

@@ -359,7 +359,7 @@ async function finished(world: World, imageId: string, owner: Owner): Promise<st
   for (let wait = 1_000; ; wait = Math.min(wait * 3, 3_600_000)) {
     const answer = await world.request(`/images/${imageId}`, { headers: { 'x-owner': owner } })
     const status = String(answer?.body['status'])
-    // It has expired meanwhile.
+    // It has expired since.
     if (answer?.status === 404) return 'gone'
     if (answer?.status === 200 && (status === 'completed' || status === 'failed')) return status
     await world.clock.sleep(wait)

@@ -72,7 +72,7 @@ export const RULES = [
   'stale reads',
   /** A message may come back after it was deleted. */
   'deleted messages',
-  /** S3 may notify of an upload twice, or hours late, or not at all. */
+  /** S3 may notify of an upload twice, or hours late, or never. */
   'uploads',
   /** Two sweeps may run at once. */
   'twin sweeps',
@@ -84,7 +84,7 @@ export const RULES = [
   'message retention',
   /** The wall clock of a process may be set. */
   'clocks',
-  /** A process is frozen between two invocations, and goes on with what it had begun in the next one. */
+  /** A process is frozen between two invocations, and resumes in the next one what it had begun. */
   'freezing',
 ] as const
 export type Rule = (typeof RULES)[number]
@@ -136,8 +136,8 @@ export interface WorldOptions {
 const LONGEST_CHAIN = 16
 
 /**
- * What a process is: it can die, and then nothing that it has begun goes on. Between two invocations it is frozen, and
- * then it goes on in the next one.
+ * What a process is: it can die, and then all that it has begun ends. Between two invocations it is frozen, and
+ * then it resumes in the next one.
  */
 class Process {
   alive = true
@@ -160,7 +160,7 @@ class Process {
     this.alive = false
     for (const then of this.#deaths) then()
   }
-  /** Lets the process do something: now, when it goes on, or never. */
+  /** Lets the process do something: now, when it resumes, or never. */
   run(work: () => void): void {
     if (!this.alive) return
     if (this.frozenAt === undefined) work()
@@ -402,7 +402,7 @@ export class World {
     }
     return new Promise((resolve, reject) => {
       const settle = (work: () => void): void => process.run(work)
-      // It takes a moment until a call is on its way; frozen before that, it is sent when the process goes on.
+      // It takes a moment until a call is on its way; frozen before that, it is sent when the process resumes.
       const sent = (effect: () => void): void => {
         const { frozenAt = Number.POSITIVE_INFINITY } = process
         if (frozenAt > call.at + DEPARTURE_MS) effect()

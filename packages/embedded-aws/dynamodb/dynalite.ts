@@ -5,7 +5,7 @@ import { type Callback, createStore } from './store.ts'
 
 /**
  * DynamoDB by the emulator's own modules, on SQLite in place of its LevelDB. LevelDB leaves out silently what it cannot
- * read, goes on behind half a record when the disk was full, and has no transactions: an item and its index entries were
+ * read, continues behind half a record when the disk was full, and has no transactions: an item and its index entries were
  * several writes. Here an operation is one transaction, since none of its steps waits for anything.
  */
 const OPERATIONS = new Set(

@@ -24,7 +24,7 @@ export function createDelivery(
   const endpoints = createApiDestinationCalls(store.state, clock)
   const calls = new Set<Promise<void>>()
 
-  /** A queue has the event when this ends. An endpoint may take a day, so its call goes on afterwards. */
+  /** A queue has the event when this ends. An endpoint may take a day, so its call continues afterwards. */
   async function send(bus: Bus, rule: Rule, target: Target, event: { id: string }): Promise<void> {
     if (kindOf(target.Arn) === 'sqs')
       return attempt(bus, rule, target, event, (input) => deliver(target.Arn, input))

@@ -69,7 +69,7 @@ const NEUTRAL_LAB = PALETTE_LAB.filter(({ family, lab }) => /black|grey|white/.t
 
 const nearestByValue = new Map<number, NamedColor>()
 
-/** Values are told apart in steps of 8 a channel, which bounds the memory of earlier answers to 32,768. */
+/** Values differ in steps of 8 a channel, which bounds the memory of earlier answers to 32,768. */
 export function nearestColor(rgb: number): NamedColor {
   const value = (rgb & 0xf8f8f8) | 0x040404
   const known = nearestByValue.get(value)

@@ -5,7 +5,7 @@ import { tooLarge } from './errors.ts'
 const MAX_BYTES = 5 * 1024 * 1024
 export const MAX_S3_BYTES = 15 * 1024 * 1024
 
-/** A parameter that the real service takes: refused by name, since to ignore it would be to answer something else. */
+/** A parameter that the real service takes: refused by name, since an answer that ignores it would answer another question. */
 export const unsupported = (name: string) =>
   z.never({ error: `${name} is not supported by the embedded Rekognition` }).optional()
 

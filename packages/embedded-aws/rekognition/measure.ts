@@ -24,7 +24,7 @@ export interface Measurements {
   brightness: number
   /** From 0 (one grey) to 100 (as spread as all greys in equal parts, or more). */
   contrast: number
-  /** From 0 (no edge at all) towards 100. */
+  /** From 0 (no edge) towards 100. */
   sharpness: number
   /** From 0 (greys only); 15 is slightly, 33 moderately, 59 quite, 109 extremely colourful. */
   colorfulness: number
@@ -33,7 +33,7 @@ export interface Measurements {
   areas: ColorArea[]
 }
 
-/** Edges are looked for at this size, so that a sharp photo means the same whatever its megapixels. */
+/** Edges are looked for at this size, so that a sharp photo means the same at any number of megapixels. */
 export const SHARPNESS_SIDE = 512
 /** Colours need fewer pixels; the averaging also joins what noise would tear into specks. */
 const COLOR_SIDE = 128

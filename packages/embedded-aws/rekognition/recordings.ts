@@ -86,7 +86,7 @@ export const countRecordings = (folder: string): number | undefined =>
 
 /**
  * Answers of the real service, by the content of the image: `<SHA-256>.json` for each. Only the same question gets a
- * recorded answer, since nobody but the service knows what it would say to another one.
+ * recorded answer, since only the service knows its answer to another one.
  *
  * @param options.real asked for what is not recorded yet, and its answers are recorded
  */
@@ -108,7 +108,7 @@ export function createRecordings(options: {
     const answer = await ask(real.client, name, { ...asked, Image: { Bytes: bytes } })
     const recorded = { at: new Date().toISOString(), region: real.region }
     const entry = { operation: name, asked, answer, recorded }
-    // Read once more: other operations on the same image have been recorded meanwhile.
+    // Read once more: other operations on the same image have been recorded since.
     writeWhole(file, recordingSchema.parse({ answers: [...read(file).answers, entry] }))
     return answer
   }
@@ -135,7 +135,7 @@ function read(file: string): Recording {
   }
 }
 
-/** Nobody shall take what is replayed for what the service says today. */
+/** A replay must not pass for what the service says today. */
 function marked({ operation, answer }: Recording['answers'][number], mark: string): object {
   const field = MODEL_VERSION[operation]
   if (field === undefined) return answer

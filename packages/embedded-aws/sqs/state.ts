@@ -48,7 +48,7 @@ export function createMoveTasks(queues: Queues, { elapsed, sleep }: Clock) {
   const stopping = new AbortController()
   const running = new Set<Promise<void>>()
 
-  /** What was visible when it began, and no more: a message that comes back as a dead letter meanwhile stays. */
+  /** What was visible when it began, and no more: a message that becomes a dead letter after that stays. */
   async function move(task: Task): Promise<void> {
     const interval = task.perSecond === undefined ? 0 : 1000 / task.perSecond
     const began = elapsed()

@@ -143,7 +143,7 @@ describe('CORS', () => {
 
     expect(corsOf(await fetch(url))).toEqual({})
     expect(corsOf(await fetch(url, { headers: { origin: 'http://other.example' } }))).toEqual({})
-    // S3 does what its rules do not allow all the same, as it is the browser that keeps the answer from the page.
+    // S3 also does what its rules do not allow, because the browser keeps the answer from the page.
     const put = await getSignedUrl(aws.s3, new PutObjectCommand({ Bucket: bucket, Key: 'key' }))
     const refused = await fetch(put, { method: 'PUT', body: 'new', headers })
     expect(corsOf(refused)).toEqual({})

@@ -112,7 +112,7 @@ function passes({ Name, Categories }: Label, filters: LabelFilters): boolean {
   )
 }
 
-/** Without Foreground and Background: a measurement cannot tell them apart. */
+/** Without Foreground and Background: a measurement cannot separate them. */
 const imageProperties = ({ brightness, sharpness, contrast, colors }: Measurements, maxColors: number) => ({
   Quality: { Brightness: rounded(brightness), Sharpness: rounded(sharpness), Contrast: rounded(contrast) },
   DominantColors: colors.slice(0, maxColors).map(dominantColor),

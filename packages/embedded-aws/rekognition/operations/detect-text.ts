@@ -52,7 +52,7 @@ function answer({ Filters }: z.infer<typeof textSchema>, { reading }: Seen) {
 }
 type Word = Pick<TextDetection, 'Confidence' | 'Geometry'>
 
-/** A word is in a region with more than half of itself (API reference, RegionOfInterest): of so many points a side. */
+/** A word is in a region when more than half of the word is (API reference, RegionOfInterest): of so many points a side. */
 const POINTS = 10
 function hasMostOf(
   { BoundingBox: region, Polygon = [] }: z.infer<typeof regionSchema>,
