@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import * as z from 'zod'
 import { isKnownHost, UNKNOWN_HOST } from '../packages/embedded-aws/index.ts'
 
-/** Names, as in ALLOWED_HOSTS, by which the ports are reached besides those of loopback. */
+/** Names, as in ALLOWED_HOSTS, by which the ports are reached, in addition to those of loopback. */
 export const allowedHostsSchema = z
   .string()
   .transform((text) =>
@@ -56,7 +56,7 @@ const isVisit = (method: string, headers: Headers): boolean =>
   headers.get('sec-fetch-mode') === 'navigate' &&
   headers.get('sec-fetch-dest') === 'document'
 
-/** `null` is the origin of pages that have none, and of nobody's own. */
+/** `null` is the origin of pages that have none. */
 const hostOf = (origin: string): string | undefined =>
   URL.canParse(origin) ? new URL(origin).host : undefined
 

@@ -14,11 +14,11 @@ const AUTHORIZATION =
 
 /**
  * What API Gateway does before a function with `AWS_IAM` is called: it signs the request again with the caller's own
- * secret, and lets it pass if the same comes out. A body is read for a known caller alone, or else for somebody who knows
+ * secret, and lets it pass if the same comes out. A body is read for a known caller alone, or for a stranger who knows
  * the name of one and the time, and no more of it than the API takes.
  *
  * @param keys the one caller that is known here
- * @returns who signed the request, and the request with its body, unless nobody known did
+ * @returns who signed the request, and the request with its body, unless the signer is unknown
  * @throws ApiError for a body that is too large
  */
 export async function verifySignature(
@@ -60,7 +60,7 @@ export async function verifySignature(
 }
 
 const DATE = /^(\d{4})(\d\d)(\d\dT\d\d)(\d\d)(\d\dZ)$/
-/** Of `YYYYMMDDTHHMMSSZ`, in milliseconds since 1970; NaN for all else that begins with eight digits. */
+/** Of `YYYYMMDDTHHMMSSZ`, in milliseconds since 1970; NaN for any other text that begins with eight digits. */
 const timeOf = (date: string): number => Date.parse(date.replace(DATE, '$1-$2-$3:$4:$5'))
 
 /** Without empty segments, and encoded once more than it came. */

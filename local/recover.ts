@@ -4,8 +4,8 @@ import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
 import type { ResourceNames } from './resources.ts'
 
 /**
- * After a restart no worker of the process before is alive, whatever its leases say: they end now, and everything that
- * is unfinished is looked after at once. (On AWS leases run out by themselves, and the sweeper comes when it is time.)
+ * After a restart no worker of the process before is alive, even if its leases still hold: they end now, and everything that
+ * is unfinished is looked after at once. (On AWS leases run out, and the sweeper comes when it is time.)
  */
 export async function recover(embedded: EmbeddedAws, names: ResourceNames, deps: SweeperDeps): Promise<void> {
   embedded.recoverQueue(names.jobQueue)

@@ -164,7 +164,7 @@ async function createTable(dynamoDb: DynamoDBClient, table: string): Promise<voi
     const TimeToLiveSpecification = { AttributeName: 'expiresAt', Enabled: true }
     await dynamoDb.send(new UpdateTimeToLiveCommand({ TableName: table, TimeToLiveSpecification }))
   } catch (error) {
-    // It is so already, or nothing expires at this endpoint: what is past its time is shown to nobody all the same.
+    // It is so already, or nothing expires at this endpoint: what is past its time is not shown in any case.
     if (!(error instanceof DynamoDBServiceException)) throw error
   }
 }

@@ -91,7 +91,7 @@ const environmentSchema = z.object({
   AWS_PORT: port.optional(),
   /** Where images, records, queue and events are kept. Nothing outlives the process without it. */
   DATA_DIR: z.string().min(1).optional(),
-  /** Names besides those of loopback by which both ports are reached. */
+  /** Names, in addition to those of loopback, by which both ports are reached. */
   ALLOWED_HOSTS: allowedHostsSchema.default([]),
   AWS_ENDPOINT_URL: z.url().optional(),
   AWS_ENDPOINT_URL_REKOGNITION: z.url().optional(),
@@ -391,7 +391,7 @@ async function start(
   const answer = async (request: Request): Promise<Response> => {
     if (auth.AUTH !== 'iam') return app.fetch(request)
     try {
-      // On AWS it is API Gateway that verifies signatures, and tells the function who signed.
+      // On AWS it is API Gateway that verifies signatures, and names the signer to the function.
       const verified = await verifySignature(request, signer, settings.MAX_IMAGE_BYTES)
       return app.fetch(verified?.request ?? request, { requestContext: { identity: verified?.caller } })
     } catch (refused) {
@@ -405,7 +405,7 @@ async function start(
     refuseStranger(request, settings.ALLOWED_HOSTS, settings.CORS_ORIGINS ?? []) ??
     answerSample(request) ??
     (await admitted(request))
-  // Before anybody can ask: what is mended must not change meanwhile.
+  // Before the first request: what is mended must not change during that.
   if (embedded !== undefined && settings.DATA_DIR !== undefined) {
     await recover(embedded, names, sweeper)
   }
@@ -441,7 +441,7 @@ async function start(
   undo.push(() => poller.stop(STOP_GRACE_MS))
   const stopping = new AbortController()
   const { signal } = stopping
-  /** At once, and then again and again. The next start goes on with what is left at the end. */
+  /** At once, and then again and again. The next start continues with what is left at the end. */
   const every = async (ms: number, what: string, work: () => Promise<unknown>): Promise<void> => {
     while (!signal.aborted) {
       await work().catch((error) => log.warn(`${what} failed`, { error }))
@@ -512,12 +512,12 @@ const rekognitionClient = (target: AwsTarget, ms?: number): RekognitionClient =>
     maxAttempts: 1,
   })
 
-/** The real service with the caller's own credentials, wherever the SDK finds them. */
+/** The real service with the caller's own credentials, as the SDK finds them. */
 async function realRekognition(
   { AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_REKOGNITION }: Settings,
   region: string,
 ): Promise<RekognitionClient> {
-  // The SDK would look for it where everything else is.
+  // The SDK would look for it at the endpoint of the other services.
   const beside = AWS_ENDPOINT_URL === undefined ? undefined : `https://rekognition.${region}.amazonaws.com`
   const endpoint = AWS_ENDPOINT_URL_REKOGNITION ?? beside
   const client = rekognitionClient(
@@ -614,7 +614,7 @@ function listen(
     const server = createAdaptorServer({ fetch, hostname, serverOptions })
     server.listen({ port: wanted, host: hostname, backlog: BACKLOG }, () => resolve(server))
     server.once('error', reject)
-    // What is no HTTP never becomes a request; the answer is the API's own all the same, as API Gateway's is on AWS.
+    // What is no HTTP never becomes a request; the answer is still the API's own, as API Gateway's is on AWS.
     server.on('clientError', (_error: Error, socket: Socket) => void refuse(socket))
   })
 }

@@ -571,7 +571,7 @@ export function startDetail() {
     if (event.key === 'ArrowRight') step(1)
   })
   detail.addEventListener('close', () => {
-    if (detail.open) return // again, in that time
+    if (detail.open) return // It was opened again.
     shownSource = ''
     canvas.replaceChildren()
     panel.replaceChildren()

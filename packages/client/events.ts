@@ -20,7 +20,7 @@ export async function followEvents(
 ): Promise<void> {
   /** Unfinished when last seen. */
   const watched = new Set<string>()
-  /** When each was finished, of those that the next round may see again: a copy may lag behind, a retry ends anew. */
+  /** When each was finished, of those that the next round may see again: a copy may lag behind, a retry ends once more. */
   const told = new Map<string, string>()
   let since = ''
   let silent = false

@@ -14,12 +14,12 @@ import type {
 export type * from './types.ts'
 
 /**
- * The API as typed calls, over HTTP and nothing else: without dependencies, for whatever has `fetch`.
+ * The API as typed calls, over HTTP alone: without dependencies, for any runtime that has `fetch`.
  *
  *     const client = createClient({ endpoint: 'http://127.0.0.1:3000' })
  *     const image = await client.upload(await readFile('photo.jpg'), { filename: 'photo.jpg', wait: true })
  *
- * Every call may be repeated without harm, and is repeated by itself when the API is busy or a connection breaks.
+ * Every call may be repeated without harm, and the client repeats it when the API is busy or a connection breaks.
  */
 export function createClient(options: ClientOptions): Client {
   return new HttpClient(options)
@@ -28,7 +28,7 @@ export function createClient(options: ClientOptions): Client {
 export interface ClientOptions {
   /** The API's URL, with its stage if it has one: `http://127.0.0.1:3000`. */
   endpoint: string
-  /** A bearer token; it is sent to the endpoint and nowhere else. */
+  /** A bearer token; it is sent to the endpoint only. */
   token?: string
   /** What sends requests: another `fetch`, or one that signs them. */
   fetch?: (url: string, init: RequestInit) => Response | Promise<Response>
@@ -40,7 +40,7 @@ export interface Client {
   /** Sends an image: by `POST /images`, or by a presigned form where it is too large for that. */
   upload(image: Uint8Array | Blob, options: UploadOptions & { wait: true }): Promise<FinishedImage>
   upload(image: Uint8Array | Blob, options?: UploadOptions): Promise<Accepted>
-  /** `POST /uploads`: a form for one image, which {@link upload} asks for and sends by itself. */
+  /** `POST /uploads`: a form for one image, which {@link upload} asks for and sends. */
   createUpload(announced: AnnouncedUpload, options?: CallOptions): Promise<UploadForm>
   get(imageId: string, options?: CallOptions & { waitSeconds?: number }): Promise<Image>
   /** The image when it is completed or failed. There is no limit but the signal's. */
@@ -72,9 +72,9 @@ export interface UploadOptions extends CallOptions {
   idempotencyKey?: string
   analyses?: AnalysisName[] | undefined
   wait?: boolean
-  /** Is told the bytes on their way as they go, and 0 when they start anew. */
+  /** Gets the bytes on their way as they go, and 0 when they start again. */
   onProgress?: (sentBytes: number) => void
-  /** Is told the form of a large image before it is used. */
+  /** Gets the form of a large image before it is used. */
   onForm?: (form: UploadForm) => void
   /** A form of before, to be used again. */
   form?: UploadForm | undefined
@@ -127,11 +127,11 @@ export const isFinished = (image: Image): image is FinishedImage =>
 /** The API's own codes, and three for what does not come from it. */
 export type ErrorCode =
   | ApiErrorCode
-  /** No answer, whatever the reason; `cause` has it. */
+  /** No answer; `cause` has the reason. */
   | 'UNREACHABLE'
   /** The bucket has refused a form. */
   | 'UPLOAD_REFUSED'
-  /** An answer that is not the API's: something else is at this address, or in between. */
+  /** An answer that is not the API's: another server is at this address, or in between. */
   | 'UNEXPECTED_ANSWER'
 
 export class ApiError extends Error {
@@ -177,7 +177,7 @@ const RECONNECT_MS = 10_000
 const FIRST_CONTACT_MS = 1_500
 const FIRST_PAUSE_MS = 250
 const LONGEST_PAUSE_MS = 8_000
-/** Milliseconds for an answer, besides what waiting and sending take. */
+/** Milliseconds for an answer, without what waiting and sending take. */
 const ANSWER_MS = 30_000
 /** Bytes a millisecond: 25 kB/s is the slowest line that an upload is not given up on. */
 const SLOWEST_LINE = 25
@@ -187,7 +187,7 @@ const TRY_AGAIN = [429, 502, 503, 504]
 interface Call extends CallOptions {
   method?: 'GET' | 'POST' | 'DELETE'
   headers?: Record<string, string>
-  /** Made anew for each attempt, since a stream can be read only once. */
+  /** Made for each attempt, since a stream can be read only once. */
   body?: () => NonNullable<RequestInit['body']>
   answerMs?: number
   /** Why the body could not be made, which no other attempt will mend. */
@@ -250,7 +250,7 @@ class HttpClient implements Client {
     const blob = image instanceof Blob ? image : new Blob([image as Uint8Array<ArrayBuffer>])
     let { form } = options
     if (form === undefined) {
-      // By the first bytes, as the API tells it.
+      // By the first bytes, as the API does.
       const start = new Uint8Array(await blob.slice(0, FORMAT_BYTES).arrayBuffer())
       // Whether HEIC comes in is a matter of the deployment, which answers before any byte of the file is sent.
       const contentType = formatOf(start, true)?.contentType
@@ -371,7 +371,7 @@ class HttpClient implements Client {
 
   async retry(imageId: string, { signal }: CallOptions = {}): Promise<void> {
     const answer = await this.#call(`${pathOf(imageId)}/retry`, { method: 'POST', signal })
-    // The attempt whose answer was lost has started it anew.
+    // The attempt whose answer was lost has started it again.
     if (answer.status === 409 && answer.repeated) return
     expectStatus(answer, 202)
   }
@@ -394,7 +394,7 @@ class HttpClient implements Client {
     return this.#presigned(`${pathOf(imageId)}/original`, options)
   }
 
-  /** As JSON: where a redirect leads, a browser does not tell. */
+  /** As JSON: a browser does not show where a redirect leads. */
   async #presigned(path: string, { signal }: CallOptions): Promise<string> {
     const answer = await this.#call(path, { signal, headers: { accept: 'application/json' } })
     return textOf(expectStatus(answer, 200), 'url')

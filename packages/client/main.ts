@@ -126,7 +126,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     setTimeout(() => process.exit(130), GRACE_MS + 1_000).unref()
   })
 }
-// Whoever read the results has gone (image-analyzer list | head): 128 and the number of SIGPIPE, as shells have it.
+// The reader of the results has gone (image-analyzer list | head): 128 and the number of SIGPIPE, as shells have it.
 process.stdout.on('error', () => process.exit(141))
 
 process.exitCode = await main(process.argv.slice(2), process.env).catch((error: unknown) => {
@@ -182,7 +182,7 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
         if (bad === true) failed += 1
         output.result(result)
       } catch (error) {
-        // What is wrong with one image does not concern the next; all else does.
+        // What is wrong with one image does not concern the next; any other error does.
         const ofTheImage = ['IMAGE_NOT_FOUND', 'NOT_FAILED']
         if (!(error instanceof ApiError) || !ofTheImage.includes(error.code)) throw error
         failed += 1
@@ -275,7 +275,7 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
     case 'retry': {
       if (values.failed && names.length > 0) throw new UsageError('Give ids or --failed, not both.')
       const ids = values.failed ? [] : needIds()
-      // All of them before the first is started anew, since that one may fail again and be listed again.
+      // All of them before the first is retried, since that one may fail again and be listed again.
       if (values.failed) {
         for await (const { imageId } of client.list({ status: 'failed', signal })) ids.push(imageId)
       }

@@ -9,7 +9,7 @@ export interface Output {
   result: (result: Result) => void
   /** A remark for people, beside the results. */
   note: (line: string) => void
-  /** What went wrong with the whole; also where nobody watches. */
+  /** What went wrong with the whole; also where no terminal shows it. */
   trouble: (line: string) => void
   /** A line that is rewritten in place, if there is a terminal for it. */
   status: ((line: string) => void) | undefined
@@ -23,7 +23,7 @@ export interface Result {
 
 const CLEAR_LINE = '\r\x1b[K'
 
-/** Results go to standard output and everything else to standard error, so that a pipe gets results only. */
+/** Results go to standard output and all other lines to standard error, so that a pipe gets results only. */
 export function createOutput(format: Format, { quiet = false } = {}): Output {
   const { stdout, stderr } = process
   const live = stderr.isTTY === true && !quiet

@@ -3,7 +3,7 @@ import { inBytes, type Output } from './output.ts'
 export interface Counts {
   files: number
   bytes: number
-  /** Files that have come to their end in this run, whatever it is. */
+  /** Files that have ended in this run, in any way. */
   done: number
   sentBytes: number
   failed: number

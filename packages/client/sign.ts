@@ -11,7 +11,7 @@ export interface Signing {
 export const apiGatewayRegion = (endpoint: string): string | undefined =>
   /^https:\/\/[a-z0-9]+\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?(\/|$)/.exec(endpoint)?.[1]
 
-/** The caller's own credentials, wherever the AWS CLI would find them, and the region. Loaded only where it is used. */
+/** The caller's own credentials, as the AWS CLI would find them, and the region. Loaded only where it is used. */
 export async function signing(endpoint: string): Promise<Signing> {
   const { SQSClient } = await import('@aws-sdk/client-sqs')
   // No queue is asked for: this is the door to the SDK's search for credentials and region.
@@ -21,7 +21,7 @@ export async function signing(endpoint: string): Promise<Signing> {
   return { region, credentials: async () => config.credentials() }
 }
 
-/** A fetch that signs what goes to the endpoint (Signature Version 4), and leaves all else alone. */
+/** A fetch that signs what goes to the endpoint (Signature Version 4), and leaves other requests as they are. */
 export async function signingFetch(
   endpoint: string,
   { region, credentials }: Signing,

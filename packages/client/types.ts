@@ -1,5 +1,5 @@
 /**
- * What the API answers, as plain types: the package needs nothing else to be installed. The repository's tests compare
+ * What the API answers, as plain types: the package needs no other one. The repository's tests compare
  * them with the schemas that the API itself uses (test/client-types.ts).
  */
 
@@ -85,7 +85,7 @@ interface Named {
   [more: string]: unknown
 }
 
-/** As Amazon Rekognition gives it; what is not named here is there all the same. Confidences are in per cent. */
+/** As Amazon Rekognition gives it; what is not named here is there too. Confidences are in per cent. */
 export interface RekognitionLabel {
   Name: string
   Confidence: number

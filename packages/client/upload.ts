@@ -172,7 +172,7 @@ export async function upload(command: UploadCommand): Promise<number> {
     await waiters.take()
     try {
       if (stopped()) return
-      // What is accepted goes on by itself, so nothing is lost by not waiting.
+      // The API finishes what it has accepted, so nothing is lost by not waiting.
       end(finish({ ...ended, image: await client.wait(ended.imageId, { signal: stop }) }))
     } catch (error) {
       if (!stop.aborted) settle(ended, error)
@@ -248,7 +248,7 @@ function createSender(command: UploadCommand, counts: Counts) {
     }
     const sent = sendOnce(key, sha256, source, image)
     underWay.set(key, { path, sent })
-    // Whoever else waits for it hears of the failure too; here it is not to count as unheard.
+    // Others that wait for it hear of the failure too; here it is not to count as unheard.
     sent.catch(() => {})
     return sent
   }
@@ -285,7 +285,7 @@ function createSender(command: UploadCommand, counts: Counts) {
     const gone = before === undefined ? known?.imageId : undefined
     const own = createHash('sha256').update(JSON.stringify([key, filename, gone]))
     const { imageId, via } = await post(own.digest('hex')).catch((error: unknown) => {
-      // Deleted, and no journal tells of it.
+      // Deleted, and in no journal.
       if (error instanceof ApiError && error.code === 'IMAGE_NOT_FOUND') return post(randomUUID())
       throw error
     })
@@ -293,7 +293,7 @@ function createSender(command: UploadCommand, counts: Counts) {
     return { imageId, sha256, via }
   }
 
-  /** A journal may outlive what it tells of: images are deleted, and a server may keep nothing. */
+  /** A journal may outlive its images: images are deleted, and a server may keep nothing. */
   async function find(imageId: string): Promise<Image | undefined> {
     try {
       return await client.get(imageId, { signal: abort })
@@ -335,7 +335,7 @@ function toResult(ended: Ended): Result {
   }
 }
 
-/** What an error means for whoever runs the command, and what to do. */
+/** What an error means for the user of the command, and what to do. */
 export function explain(error: ApiError): string {
   const todo: Partial<Record<ApiError['code'], string>> = {
     UNREACHABLE:

@@ -114,7 +114,7 @@ async function writePictures(path: string, count: number, first = 0): Promise<vo
   for (let number = first; number < first + count; number += 1)
     writeFileSync(join(path, `${number}.png`), await distinct(number))
 }
-/** Images on the server whose names tell that they belong to this test. */
+/** Images on the server whose names are of this test. */
 async function onServer(prefix: RegExp): Promise<string[]> {
   const names: string[] = []
   for await (const { original } of createClient({ endpoint: url }).list())
@@ -378,7 +378,7 @@ describe('upload', () => {
 describe('the other commands', () => {
   it('follow, list, show, retry and delete images', async () => {
     const events = startCli(['events', '--every', '1'])
-    // It has looked around when the API has answered it; what finishes from then on is told.
+    // It has looked around when the API has answered it; what finishes from then on is printed.
     const file = join(newFolder('single'), 'event.png')
     const sent: string[] = []
     const told = await until('an event', async () => {
