@@ -9,6 +9,7 @@ import {
   imageSchema,
   isFinished,
   type Kept,
+  type Original,
   objectKeys,
   type ProcessingImage,
   paidAnalyses,
@@ -162,6 +163,27 @@ export async function claimImage(
   return { kind: 'held', leaseUntil: image.status === 'processing' ? image.leaseUntil : now.getTime(), image }
 }
 
+/** What each write of the worker that holds an image depends on. */
+const heldBy = (leaseId: string) => ({
+  condition: '#status = :processing AND leaseId = :mine',
+  values: { ':processing': 'processing', ':mine': leaseId },
+})
+
+/**
+ * Notes what the original of a direct upload turned out to be: from then on it is these bytes, whatever is posted with
+ * the form before the next attempt.
+ *
+ * @returns false where another worker holds the image by now
+ */
+export async function settleOriginal(
+  records: Records,
+  { imageId, leaseId }: ProcessingImage,
+  original: Original,
+): Promise<boolean> {
+  const settled = await updateImage(records, imageId, { set: { original }, ...heldBy(leaseId) })
+  return settled !== undefined
+}
+
 /**
  * Ends a lease early, so that the next attempt need not wait for it. Clients go on seeing `processing`.
  *
@@ -176,8 +198,7 @@ export async function releaseImage(
 ): Promise<void> {
   await updateImage(records, imageId, {
     set: { leaseUntil: 0, throttled, kept, sweepAt: sweepAt(records, { swept, waitMs }) },
-    condition: '#status = :processing AND leaseId = :mine',
-    values: { ':processing': 'processing', ':mine': leaseId },
+    ...heldBy(leaseId),
   })
 }
 

@@ -15,6 +15,7 @@ import {
   type Results,
   releaseImage,
   rememberBytes,
+  settleOriginal,
   sweepAt,
   updateImage,
 } from '../shared/lifecycle.ts'
@@ -207,6 +208,23 @@ it('a worker lets go of an image that it holds, and of no other', async () => {
   expect(await stored()).toEqual({ ...rested, sweepAt: NOW + 4 * 1_020_000 })
   await put(pending)
   await release('mine')
+  expect(await stored()).toEqual(pending)
+})
+
+it('the original of an upload is settled by the worker that holds the image, and by no other', async () => {
+  const original = { ...processing.original, contentType: 'image/jpeg' as const, sha256: '1'.repeat(64) }
+  const settle = (leaseId: string) => {
+    const image = read({ ...processing, leaseId })
+    if (image.status !== 'processing') throw new Error(image.status)
+    return settleOriginal(records, image, original)
+  }
+  await put(processing)
+  await expect(settle('another')).resolves.toBe(false)
+  expect(await stored()).toEqual(processing)
+  await expect(settle('mine')).resolves.toBe(true)
+  expect(await stored()).toEqual({ ...processing, original })
+  await put(pending)
+  await expect(settle('mine')).resolves.toBe(false)
   expect(await stored()).toEqual(pending)
 })
 

@@ -43,6 +43,7 @@ import {
   type Results,
   releaseImage,
   rememberBytes,
+  settleOriginal,
   updateImage,
 } from '../shared/lifecycle.ts'
 import { type Log, ownerTag, runOf, say } from '../shared/log.ts'
@@ -536,13 +537,7 @@ async function takeIn(deps: ProcessDeps, image: ProcessingImage, time: Time): Pr
   const isChanged = deps.stripGps === true && blankPosition(bytes)
   if (uploaded !== undefined || isChanged) await put(deps, original.key, bytes, contentType, time)
   image.original = { ...original, contentType, sha256: createHash('sha256').update(bytes).digest('hex') }
-  // From here on it is these bytes, whatever is posted with the form before the next attempt.
-  const settled = await updateImage(deps, imageId, {
-    set: { original: image.original },
-    condition: '#status = :processing AND leaseId = :mine',
-    values: { ':processing': 'processing', ':mine': image.leaseId },
-  })
-  if (settled === undefined) throw new Held()
+  if (!(await settleOriginal(deps, image, image.original))) throw new Held()
   return bytes
 }
 
