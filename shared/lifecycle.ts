@@ -3,6 +3,7 @@ import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import { DeleteObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { GetCommand, PutCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import {
+  type Failure,
   type FinishedImage,
   type Image,
   type ImageId,
@@ -247,17 +248,23 @@ export async function rememberBytes(results: Results, image: Image): Promise<voi
 export type Outcome = Record<string, unknown> & { status: FinishedImage['status'] }
 
 /**
- * Commits the outcome of a run, if the image is still as the caller has seen it.
+ * Commits what the worker that holds an image has found out.
  *
- * @param still what must hold besides the epoch, as an expression of DynamoDB with its values
  * @returns the record as it now stands: this outcome or another one of the same run; undefined if it is gone, still
  * under way elsewhere, or in a later run
  */
-export async function commitOutcome(
+export const commitImage = (
+  records: Records,
+  image: ProcessingImage,
+  outcome: Outcome,
+): Promise<FinishedImage | undefined> => endRun(records, image, outcome, heldBy(image.leaseId))
+
+/** @param still what must hold as well as the epoch */
+async function endRun(
   records: Records,
   { imageId, epoch }: Image,
   outcome: Outcome,
-  still: { condition: string; values: Record<string, unknown> },
+  still: Pick<Write, 'condition' | 'values'>,
 ): Promise<FinishedImage | undefined> {
   const now = records.now().toISOString()
   const exhausted = (outcome['failure'] as { code?: string } | undefined)?.code === 'EXHAUSTED'
@@ -277,6 +284,34 @@ export async function commitOutcome(
       // Refused also when the write was done and its answer lost; so what counts is what is there.
     })) ?? (await getImage(records, imageId))
   return image !== undefined && image.epoch === epoch && isFinished(image) ? image : undefined
+}
+
+/** A change of an image sets the time of its next sweep, which so tells whether the image is as it was seen. */
+export const unchanged = (sweepAt: number | undefined) => ({
+  condition: 'sweepAt = :seen',
+  values: { ':seen': sweepAt },
+})
+
+/**
+ * Ends the run of an image that no worker holds: the sweeper gives it up.
+ *
+ * @returns as for `commitImage`
+ */
+export function giveUpImage(
+  records: Records,
+  image: Image,
+  failure: Failure,
+): Promise<FinishedImage | undefined> {
+  const { condition, values } = unchanged(image.sweepAt)
+  return endRun(
+    records,
+    image,
+    { status: 'failed', failure },
+    {
+      condition: [condition, '(attribute_not_exists(leaseUntil) OR leaseUntil < :now)'].join(' AND '),
+      values: { ...values, ':now': records.now().getTime() },
+    },
+  )
 }
 
 /**

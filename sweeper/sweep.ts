@@ -15,11 +15,12 @@ import {
 import { indexLabels, unindexLabels } from '../shared/labels.ts'
 import {
   closeIdempotencyKey,
-  commitOutcome,
   deleteObjects,
+  giveUpImage,
   markAnnounced,
   type Records,
   sweepAt,
+  unchanged,
 } from '../shared/lifecycle.ts'
 import { type Log, runOf, say } from '../shared/log.ts'
 import {
@@ -169,17 +170,7 @@ async function lookAgain(deps: SweeperDeps, { imageId, sweepAt: seen, swept = 0 
 
 async function giveUp(deps: SweeperDeps, image: Image): Promise<'exhausted' | undefined> {
   const message = 'The image could not be analysed in time; try again later.'
-  const { condition, values } = unchanged(image.sweepAt)
-  const finished = await commitOutcome(
-    deps,
-    image,
-    { status: 'failed', failure: { code: 'EXHAUSTED', message } },
-    // A worker that takes the image up sets the time anew.
-    {
-      condition: [condition, '(attribute_not_exists(leaseUntil) OR leaseUntil < :now)'].join(' AND '),
-      values: { ...values, ':now': deps.now().getTime() },
-    },
-  )
+  const finished = await giveUpImage(deps, image, { code: 'EXHAUSTED', message })
   if (finished === undefined) return undefined
   say(deps.log, 'exhausted', { ...runOf(image), code: 'EXHAUSTED' })
   await announce(deps, finished)
@@ -242,9 +233,3 @@ async function unlessRefused(write: Promise<unknown>): Promise<boolean> {
     throw error
   }
 }
-
-/** Whoever does something with an image sets the time of its next sweep, which so tells whether it has been touched. */
-const unchanged = (sweepAt: number | undefined) => ({
-  condition: 'sweepAt = :seen',
-  values: { ':seen': sweepAt },
-})

@@ -38,7 +38,7 @@ import { indexLabels, labelKeys, unindexLabels } from '../shared/labels.ts'
 import {
   claimImage,
   closeIdempotencyKey,
-  commitOutcome,
+  commitImage,
   getImage,
   markAnnounced,
   nextRun,
@@ -198,11 +198,9 @@ describe('DynamoDB', () => {
         releaseImage(records, held, { throttled: 1, kept: { faces: { rekognitionFaces: [] } }, waitMs: 5 }),
       )
       await say(claimImage(records, job, { id: 'b', until: leaseUntil }))
-      const mine = { condition: '#status = :processing AND leaseId = :mine' }
       const outcome = { status: 'failed' as const, failure: { code: 'EXHAUSTED', message: 'x' } }
-      const as = (leaseId: string) => ({ ...mine, values: { ':processing': 'processing', ':mine': leaseId } })
-      await say(commitOutcome(records, held, outcome, as('a')))
-      await say(commitOutcome(records, held, outcome, as('b')))
+      await say(commitImage(records, { ...held, leaseId: 'a' }, outcome))
+      await say(commitImage(records, { ...held, leaseId: 'b' }, outcome))
       const ended = await getImage(records, imageId)
       if (ended?.status !== 'failed') throw new Error('It has not ended.')
       await say(updateImage(records, imageId, nextRun(records, ended)))

@@ -139,9 +139,9 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a worker commits without holding the lease',
-    file: 'worker/process-image.ts',
-    from: "outcome, {\n    condition: '#status = :processing AND leaseId = :mine'",
-    to: "outcome, {\n    condition: ':processing = :processing AND :mine = :mine'",
+    file: 'shared/lifecycle.ts',
+    from: 'outcome, heldBy(image.leaseId))',
+    to: "outcome, { ...heldBy(image.leaseId), condition: ':processing = :processing AND :mine = :mine' })",
   },
   {
     name: 'a commit whose answer was lost is not recognised',
@@ -539,7 +539,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the sweeper gives up what a worker has just taken up',
-    file: 'sweeper/sweep.ts',
+    file: 'shared/lifecycle.ts',
     from: "condition: 'sweepAt = :seen',",
     to: "condition: 'sweepAt <> :seen OR sweepAt = :seen',",
     tests: ['test/sweeper.test.ts'],
@@ -611,7 +611,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'two sweepers that give an image up both end it',
-    file: 'sweeper/sweep.ts',
+    file: 'shared/lifecycle.ts',
     from: "condition: [condition, '(",
     to: "condition: [':seen = :seen', '(",
     tests: rules,

@@ -5,12 +5,14 @@ import { inRounds } from '../shared/labels.ts'
 import {
   claimImage,
   closeIdempotencyKey,
-  commitOutcome,
+  commitImage,
   deleteObjects,
   findSameBytes,
   getImage,
+  giveUpImage,
   markAnnounced,
   nextRun,
+  type Outcome,
   type Records,
   type Results,
   releaseImage,
@@ -48,6 +50,7 @@ const completed = {
   ...{ ...pending, status: 'completed', statusKey: `completed#${imageId}`, completedAt: THEN, thumbnail },
 }
 const failure = { code: 'CORRUPT_IMAGE', message: 'm' }
+const exhaustion = { code: 'EXHAUSTED', message: 'm' } as const
 const failed = {
   ...{ ...pending, status: 'failed', statusKey: `failed#${imageId}`, completedAt: THEN, failure },
 }
@@ -231,13 +234,13 @@ it('the original of an upload is settled by the worker that holds the image, and
 describe('an outcome', () => {
   const kept = { labels: { rekognitionLabels: [], labelModelVersion: '1' } }
   const worked = { ...processing, throttled: 1, swept: 1, kept }
-  const still = { condition: 'leaseId = :mine', values: { ':mine': 'mine' } }
-  const commit = (outcome: Parameters<typeof commitOutcome>[2], mine = 'mine') =>
-    commitOutcome(records, read(worked), outcome, { ...still, values: { ':mine': mine } })
+  const commit = (outcome: Outcome, leaseId = 'mine') => {
+    const image = read({ ...worked, leaseId })
+    if (image.status !== 'processing') throw new Error(image.status)
+    return commitImage(records, image, outcome)
+  }
   const done = { completedAt: now, updatedAt: now, sweepAt: LATER }
-  const exhaustion = { code: 'EXHAUSTED', message: 'm' }
-
-  it.each<[string, Parameters<typeof commitOutcome>[2], Record<string, unknown>]>([
+  it.each<[string, Outcome, Record<string, unknown>]>([
     ['completed', { status: 'completed', thumbnail }, { ...completed, ...done }],
     ['failed', { status: 'failed', failure }, { ...failed, ...done }],
     [
@@ -260,6 +263,26 @@ describe('an outcome', () => {
     await put(item)
     await expect(commit({ status: 'failed', failure }, 'another')).resolves.toEqual(expected)
     expect(await stored()).toEqual(item)
+  })
+
+  it('is EXHAUSTED for an image that is as the sweeper has seen it, and whose lease is over', async () => {
+    const giveUp = (seen: object) => giveUpImage(records, read(seen), exhaustion)
+    const over = { ...worked, leaseUntil: NOW - 1 }
+    const ended = { ...failed, ...done, failure: exhaustion, kept }
+    for (const seen of [over, { ...pending, throttled: 1, swept: 1, kept }]) {
+      await put(seen)
+      await expect(giveUp(seen)).resolves.toEqual(read(ended))
+      expect(await stored()).toEqual(ended)
+    }
+    for (const touched of [
+      { ...over, sweepAt: 2 },
+      { ...over, leaseUntil: NOW },
+      { ...over, epoch: 3 },
+    ]) {
+      await put(touched)
+      await expect(giveUp(over)).resolves.toBeUndefined()
+      expect(await stored()).toEqual(touched)
+    }
   })
 
   it('is announced once for its run', async () => {
@@ -340,7 +363,8 @@ it('trouble with AWS is an error of whoever asks', async () => {
     updateImage(records, imageId, { set: { swept: 1 }, ...still }),
     claimImage(records, { version: 1, imageId, epoch: 2 }, { id: 'mine', until: NOW }),
     releaseImage(records, image, { throttled: 0, kept: {}, waitMs: 0 }),
-    commitOutcome(records, image, { status: 'failed', failure }, still),
+    commitImage(records, image, { status: 'failed', failure }),
+    giveUpImage(records, image, exhaustion),
     markAnnounced(records, finished(completed)),
     findSameBytes(results, image),
     rememberBytes(results, image),

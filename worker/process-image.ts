@@ -34,7 +34,7 @@ import {
 } from '../shared/image.ts'
 import {
   claimImage,
-  commitOutcome,
+  commitImage,
   deleteObjects,
   findSameBytes,
   getImage,
@@ -272,10 +272,7 @@ async function commit(
   outcome: Outcome,
   error?: unknown,
 ): Promise<FinishedImage | undefined> {
-  const finished = await commitOutcome(deps, image, outcome, {
-    condition: '#status = :processing AND leaseId = :mine',
-    values: { ':processing': 'processing', ':mine': image.leaseId },
-  })
+  const finished = await commitImage(deps, image, outcome)
   if (finished !== undefined) {
     const { owner, original } = finished
     const { width = 0, height = 0 } = original
