@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import { DeleteObjectCommand, type S3Client } from '@aws-sdk/client-s3'
-import { GetCommand, PutCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import { DeleteCommand, GetCommand, PutCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import {
   type Failure,
   type FinishedImage,
@@ -55,6 +55,17 @@ export async function getImage(
     new GetCommand({ TableName: table, Key: { imageId }, ConsistentRead: true }),
   )
   return Item === undefined || Item['status'] === 'deleted' ? undefined : imageSchema.parse(Item)
+}
+
+/** @returns whether the condition of the write held */
+async function unlessRefused(write: Promise<unknown>): Promise<boolean> {
+  try {
+    await write
+    return true
+  } catch (error) {
+    if (error instanceof ConditionalCheckFailedException) return false
+    throw error
+  }
 }
 
 export interface Write {
@@ -287,7 +298,7 @@ async function endRun(
 }
 
 /** A change of an image sets the time of its next sweep, which so tells whether the image is as it was seen. */
-export const unchanged = (sweepAt: number | undefined) => ({
+const unchanged = (sweepAt: number | undefined) => ({
   condition: 'sweepAt = :seen',
   values: { ':seen': sweepAt },
 })
@@ -348,6 +359,49 @@ export const nextRun = (records: Pick<Records, 'now' | 'sweepAfterMs'>, image: I
   values: { ':failed': 'failed', ':ended': image.epoch },
 })
 
+/** What the sweeper may see of a record, or of what a deletion has left of one. */
+export type Seen = Pick<Image, 'imageId' | 'sweepAt' | 'swept'>
+
+/** Has the sweeper look at an image once more, after twice the time; unless the image has changed since it was seen. */
+export async function deferSweep(
+  records: Records,
+  { imageId, sweepAt: seen, swept = 0 }: Seen,
+): Promise<void> {
+  const { condition, values } = unchanged(seen)
+  await unlessRefused(
+    records.dynamo.send(
+      new UpdateCommand({
+        TableName: records.table,
+        Key: { imageId },
+        UpdateExpression: 'SET swept = :swept, sweepAt = :next',
+        ConditionExpression: condition,
+        ExpressionAttributeValues: {
+          ...{ ...values, ':swept': swept + 1 },
+          ':next': sweepAt(records, { swept: swept + 1 }),
+        },
+      }),
+    ),
+  )
+}
+
+/** Removes the last trace of an image, unless it has changed since it was seen. @returns whether it is removed */
+export const removeRecord = (
+  { dynamo, table }: Pick<Records, 'dynamo' | 'table'>,
+  { imageId, sweepAt: seen }: Seen,
+): Promise<boolean> => {
+  const { condition, values } = unchanged(seen)
+  return unlessRefused(
+    dynamo.send(
+      new DeleteCommand({
+        TableName: table,
+        Key: { imageId },
+        ConditionExpression: condition,
+        ExpressionAttributeValues: values,
+      }),
+    ),
+  )
+}
+
 /** @param keyHash hex SHA-256 of owner and key, so that what a client sends is never a name in the table */
 export const idempotencyItemId = (keyHash: string): string => `idempotency#${keyHash}`
 
@@ -360,8 +414,8 @@ export async function closeIdempotencyKey(
   keyHash: string,
   imageId: ImageId,
 ): Promise<void> {
-  try {
-    await dynamo.send(
+  await unlessRefused(
+    dynamo.send(
       new UpdateCommand({
         TableName: table,
         Key: { imageId: idempotencyItemId(keyHash) },
@@ -370,10 +424,8 @@ export async function closeIdempotencyKey(
         ExpressionAttributeNames: { '#target': 'target' },
         ExpressionAttributeValues: { ':true': true, ':imageId': imageId },
       }),
-    )
-  } catch (error) {
-    if (!(error instanceof ConditionalCheckFailedException)) throw error
-  }
+    ),
+  )
 }
 
 /** Everything in the bucket that an image may have: of a deleted one, or of one that never came. */

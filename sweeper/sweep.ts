@@ -1,6 +1,5 @@
-import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import { HeadObjectCommand, NotFound, type S3Client } from '@aws-sdk/client-s3'
-import { DeleteCommand, GetCommand, paginateQuery, UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import { GetCommand, paginateQuery } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import {
   type FinishedImage,
@@ -15,12 +14,13 @@ import {
 import { indexLabels, unindexLabels } from '../shared/labels.ts'
 import {
   closeIdempotencyKey,
+  deferSweep,
   deleteObjects,
   giveUpImage,
   markAnnounced,
   type Records,
-  sweepAt,
-  unchanged,
+  removeRecord,
+  type Seen,
 } from '../shared/lifecycle.ts'
 import { type Log, runOf, say } from '../shared/log.ts'
 import {
@@ -119,7 +119,7 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
     await deleteObjects(deps, imageId)
     await unindexLabels(deps, deleted.data.labels)
     if (deleted.data.keyHash !== undefined) await closeIdempotencyKey(deps, deleted.data.keyHash, imageId)
-    return removeRecord(deps, deleted.data)
+    return remove(deps, deleted.data)
   }
   const image = imageSchema.parse(Item)
   if (isFinished(image)) return announce(deps, image)
@@ -127,7 +127,7 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
   if (image.epoch === 1 && image.attempts === 0 && !(await hasOriginal(deps, image))) {
     // Its submission broke off, and was answered with no 202; or it is an upload that never came, and cannot come now.
     const mayCome = image.status === 'awaiting_upload' && Number(image.sweepAt) >= deps.now().getTime()
-    return mayCome ? undefined : removeRecord(deps, image)
+    return mayCome ? undefined : remove(deps, image)
   }
   const attempts = image.attempts - (image.throttled ?? 0)
   const age = deps.now().getTime() - image.submittedAt
@@ -143,29 +143,8 @@ async function requeue(deps: SweeperDeps, image: Image): Promise<'requeued'> {
   const { imageId, epoch } = image
   await sendJob(deps, { version: 1, imageId, epoch })
   say(deps.log, 'requeued', runOf(image))
-  await lookAgain(deps, image)
+  await deferSweep(deps, image)
   return 'requeued'
-}
-
-/** What the sweeper may see of a record, or of what a deletion has left of one. */
-type Seen = Pick<Image, 'imageId' | 'sweepAt' | 'swept'>
-
-async function lookAgain(deps: SweeperDeps, { imageId, sweepAt: seen, swept = 0 }: Seen): Promise<void> {
-  const { condition, values } = unchanged(seen)
-  await unlessRefused(
-    deps.dynamo.send(
-      new UpdateCommand({
-        TableName: deps.table,
-        Key: { imageId },
-        UpdateExpression: 'SET swept = :swept, sweepAt = :next',
-        ConditionExpression: condition,
-        ExpressionAttributeValues: {
-          ...{ ...values, ':swept': swept + 1 },
-          ':next': sweepAt(deps, { swept: swept + 1 }),
-        },
-      }),
-    ),
-  )
 }
 
 async function giveUp(deps: SweeperDeps, image: Image): Promise<'exhausted' | undefined> {
@@ -202,34 +181,12 @@ async function hasOriginal({ s3, bucket }: SweeperDeps, image: Image): Promise<b
  * Not at first sight: where a clock is wrong, that of the sweeper or that of the API, what it seems to have left behind
  * for long may have begun a moment ago. Until the second look it has ended.
  */
-async function removeRecord(deps: SweeperDeps, seen: Seen): Promise<'removed' | undefined> {
+async function remove(deps: SweeperDeps, seen: Seen): Promise<'removed' | undefined> {
   if ((seen.swept ?? 0) === 0 && !deps.isAlone) {
-    await lookAgain(deps, seen)
+    await deferSweep(deps, seen)
     return undefined
   }
-  const { condition, values } = unchanged(seen.sweepAt)
-  const removed = await unlessRefused(
-    deps.dynamo.send(
-      new DeleteCommand({
-        TableName: deps.table,
-        Key: { imageId: seen.imageId },
-        ConditionExpression: condition,
-        ExpressionAttributeValues: values,
-      }),
-    ),
-  )
-  if (!removed) return undefined
+  if (!(await removeRecord(deps, seen))) return undefined
   say(deps.log, 'removed', { imageId: seen.imageId })
   return 'removed'
-}
-
-/** @returns whether the condition of the write held */
-async function unlessRefused(write: Promise<unknown>): Promise<boolean> {
-  try {
-    await write
-    return true
-  } catch (error) {
-    if (error instanceof ConditionalCheckFailedException) return false
-    throw error
-  }
 }

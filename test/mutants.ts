@@ -520,8 +520,8 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the sweeper sends a job at every sweep',
-    file: 'sweeper/sweep.ts',
-    from: "':next': sweepAt(deps, { swept: swept + 1 }),",
+    file: 'shared/lifecycle.ts',
+    from: "':next': sweepAt(records, { swept: swept + 1 }),",
     to: "':next': 0,",
     tests: ['test/sweeper.test.ts'],
   },

@@ -6,6 +6,7 @@ import {
   claimImage,
   closeIdempotencyKey,
   commitImage,
+  deferSweep,
   deleteObjects,
   findSameBytes,
   getImage,
@@ -17,6 +18,7 @@ import {
   type Results,
   releaseImage,
   rememberBytes,
+  removeRecord,
   settleOriginal,
   sweepAt,
   updateImage,
@@ -298,6 +300,23 @@ describe('an outcome', () => {
   })
 })
 
+it('the sweeper looks once more, or removes what is left, only where all is as it was seen', async () => {
+  const touched = { ...pending, sweepAt: 2 }
+  await put(touched)
+  await expect(deferSweep(records, read(pending))).resolves.toBeUndefined()
+  await expect(removeRecord(records, read(pending))).resolves.toBe(false)
+  expect(await stored()).toEqual(touched)
+  await put(pending)
+  await deferSweep(records, read(pending))
+  const once = { ...pending, swept: 1, sweepAt: NOW + 2 * 1_020_000 }
+  expect(await stored()).toEqual(once)
+  await deferSweep(records, read(once))
+  expect(await stored()).toEqual({ ...once, swept: 2, sweepAt: NOW + 4 * 1_020_000 })
+  await put(pending)
+  await expect(removeRecord(records, read(pending))).resolves.toBe(true)
+  expect(await stored()).toEqual({})
+})
+
 it('a new run of a failed image begins at the start, when its failure is announced', async () => {
   const begin = async (item: Record<string, unknown>) => {
     await put(item)
@@ -365,6 +384,8 @@ it('trouble with AWS is an error of whoever asks', async () => {
     releaseImage(records, image, { throttled: 0, kept: {}, waitMs: 0 }),
     commitImage(records, image, { status: 'failed', failure }),
     giveUpImage(records, image, exhaustion),
+    deferSweep(records, image),
+    removeRecord(records, image),
     markAnnounced(records, finished(completed)),
     findSameBytes(results, image),
     rememberBytes(results, image),
