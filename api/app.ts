@@ -15,10 +15,11 @@ import {
   previewKey,
   thumbnailKey,
 } from '../shared/image.ts'
+import { getOwnImage } from '../shared/lifecycle.ts'
 import { DETAIL_TYPES, EVENT_SOURCE, eventDetail } from '../shared/messages.ts'
 import type { ApiDeps, Page } from './deps.ts'
 import { listImages, listLabels } from './list.ts'
-import { createWaiting, getOwnImage } from './records.ts'
+import { createWaiting } from './records.ts'
 import { type Answer, type ApiContext, openRoute, type Route, route, serve } from './route.ts'
 import {
   type Accepted,

@@ -19,8 +19,7 @@ import {
   ownerNames,
   type Rounds,
 } from '../shared/labels.ts'
-import type { Records } from '../shared/lifecycle.ts'
-import { isExpired } from './records.ts'
+import { isExpired, type Records } from '../shared/lifecycle.ts'
 
 /** What a list shows: the attributes that both indexes carry (infrastructure/ and local/resources.ts project the same). */
 export const LISTED_ATTRIBUTES = [

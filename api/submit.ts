@@ -12,10 +12,18 @@ import {
   uploadKey,
 } from '../shared/image.ts'
 import { labelKeys, unindexLabels } from '../shared/labels.ts'
-import { deleteObjects, getImage, nextRun, type Records, updateImage } from '../shared/lifecycle.ts'
+import {
+  createImage,
+  deleteObjects,
+  deleteRecord,
+  getImage,
+  nextRun,
+  type Records,
+  updateImage,
+} from '../shared/lifecycle.ts'
 import { type Log, ownerTag, say } from '../shared/log.ts'
 import { type JobQueue, sendJob } from '../shared/messages.ts'
-import { claimIdempotencyKey, countImage, createImage, deleteRecord, statusOf } from './records.ts'
+import { claimIdempotencyKey, countImage, statusOf } from './records.ts'
 import { ApiError } from './schemas.ts'
 import type { Upload } from './upload.ts'
 

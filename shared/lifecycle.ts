@@ -10,6 +10,7 @@ import {
   imageSchema,
   isFinished,
   type Kept,
+  type NewImage,
   type Original,
   objectKeys,
   type ProcessingImage,
@@ -17,7 +18,7 @@ import {
   statusKey,
   unfinishedShard,
 } from './image.ts'
-import type { Table } from './labels.ts'
+import { labelKeys, type Table } from './labels.ts'
 import type { Job } from './messages.ts'
 
 export interface Records extends Table {
@@ -56,6 +57,20 @@ export async function getImage(
   )
   return Item === undefined || Item['status'] === 'deleted' ? undefined : imageSchema.parse(Item)
 }
+
+/** @returns the record, or undefined where there is none or it is another owner's: the two must look the same */
+export async function getOwnImage(
+  records: Records,
+  owner: string,
+  imageId: ImageId,
+): Promise<Image | undefined> {
+  const image = await getImage(records, imageId)
+  return image?.owner === owner && !isExpired(image, records.now()) ? image : undefined
+}
+
+/** DynamoDB deletes what has expired within a few days; until then it is not there for anybody. */
+export const isExpired = ({ expiresAt }: Pick<Image, 'expiresAt'>, now: Date): boolean =>
+  expiresAt !== undefined && expiresAt * 1_000 <= now.getTime()
 
 /** @returns whether the condition of the write held */
 async function unlessRefused(write: Promise<unknown>): Promise<boolean> {
@@ -117,6 +132,47 @@ export async function updateImage(
     if (error instanceof ConditionalCheckFailedException) return undefined
     throw error
   }
+}
+
+/**
+ * Writes a new record. One that is there already and waits for its job or its upload stays as it is, and is due for the
+ * sweeper anew: so the sweeper does not take it for left behind while the request that repeats its submission is under way.
+ *
+ * @param graceMs milliseconds more than usual before the sweeper looks after it
+ * @returns false where there is one that has gone further: the image was submitted before
+ */
+export async function createImage(records: Records, image: NewImage, graceMs = 0): Promise<boolean> {
+  const { dynamo, table } = records
+  const item = {
+    ...image,
+    statusKey: statusKey(image.status, image.imageId),
+    unfinished: unfinishedShard(image.imageId),
+    sweepAt: sweepAt(records) + graceMs,
+  }
+  // Twice, because the sweeper may remove it in between.
+  for (let look = 0; look < 2; look += 1) {
+    try {
+      await dynamo.send(
+        new PutCommand({
+          TableName: table,
+          Item: item,
+          ConditionExpression: 'attribute_not_exists(imageId)',
+        }),
+      )
+      return true
+    } catch (error) {
+      if (!(error instanceof ConditionalCheckFailedException)) throw error
+    }
+    const waiting = await updateImage(records, image.imageId, {
+      set: { sweepAt: item.sweepAt },
+      // It is seen for the first time again.
+      remove: ['swept'],
+      condition: '#status = :waiting AND attempts = :none',
+      values: { ':waiting': image.status, ':none': 0 },
+    })
+    if (waiting !== undefined) return true
+  }
+  return false
 }
 
 export type Claim =
@@ -358,6 +414,52 @@ export const nextRun = (records: Pick<Records, 'now' | 'sweepAfterMs'>, image: I
   condition: '#status = :failed AND epoch = :ended AND attribute_not_exists(unfinished)',
   values: { ':failed': 'failed', ':ended': image.epoch },
 })
+
+/** More often than an image's status changes in the moment of its deletion. */
+const DELETIONS = 5
+
+/**
+ * Deletes a record: what is left of it belongs to nobody, and only has the sweeper look once more for objects and for
+ * entries in the index of labels, when whatever was under way has surely ended. Until then it keeps a request that is
+ * repeated from making the record again; after that, the sweeper's note at the idempotency key does.
+ *
+ * @param graceMs milliseconds more than usual for which something may still come
+ * @returns the record as it was at its end; undefined where it was gone already
+ */
+export async function deleteRecord(records: Records, seen: Image, graceMs = 0): Promise<Image | undefined> {
+  const { dynamo, table } = records
+  const { imageId, owner, keyHash } = seen
+  let image: Image | undefined = seen
+  for (let look = 0; look < DELETIONS; look += 1) {
+    const labels = labelKeys(image)
+    try {
+      await dynamo.send(
+        new PutCommand({
+          TableName: table,
+          Item: {
+            imageId,
+            status: 'deleted',
+            unfinished: unfinishedShard(imageId),
+            sweepAt: sweepAt(records) + graceMs,
+            ...(labels.length > 0 ? { labels } : {}),
+            ...(keyHash === undefined ? {} : { keyHash }),
+          },
+          // Completed in this moment, it would leave entries in the index that the note does not tell of.
+          ConditionExpression: '#owner = :owner AND #status = :status',
+          ExpressionAttributeNames: { '#owner': 'owner', '#status': 'status' },
+          ExpressionAttributeValues: { ':owner': owner, ':status': image.status },
+        }),
+      )
+      return image
+    } catch (error) {
+      if (!(error instanceof ConditionalCheckFailedException)) throw error
+    }
+    image = await getOwnImage(records, owner, imageId)
+    // Deleted already, perhaps by this very write, of which only the answer was lost.
+    if (image === undefined) return undefined
+  }
+  throw new Error('The image changes faster than it can be deleted.')
+}
 
 /** What the sweeper may see of a record, or of what a deletion has left of one. */
 export type Seen = Pick<Image, 'imageId' | 'sweepAt' | 'swept'>

@@ -24,7 +24,7 @@ import {
 } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { listImages } from '../api/list.ts'
-import { claimIdempotencyKey, createImage, deleteRecord, getOwnImage, statusOf } from '../api/records.ts'
+import { claimIdempotencyKey, statusOf } from '../api/records.ts'
 import { toRecord } from '../packages/embedded-aws/index.ts'
 import { sleep } from '../shared/aws.ts'
 import {
@@ -39,7 +39,10 @@ import {
   claimImage,
   closeIdempotencyKey,
   commitImage,
+  createImage,
+  deleteRecord,
   getImage,
+  getOwnImage,
   markAnnounced,
   nextRun,
   type Records,

@@ -31,13 +31,13 @@ export const MUTANTS: Mutant[] = [
   // Submission
   {
     name: 'a new record overwrites one that is there',
-    file: 'api/records.ts',
+    file: 'shared/lifecycle.ts',
     from: "ConditionExpression: 'attribute_not_exists(imageId)',",
     to: '',
   },
   {
     name: 'a repeated submission does not tell the sweeper that it is under way',
-    file: 'api/records.ts',
+    file: 'shared/lifecycle.ts',
     from: 'if (waiting !== undefined) return true',
     to: '',
   },
@@ -82,7 +82,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a form outlives the record that it was given for once more',
-    file: 'api/records.ts',
+    file: 'shared/lifecycle.ts',
     from: "':waiting': image.status",
     to: "':waiting': 'pending'",
     tests: uploads,
@@ -183,13 +183,13 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'what a worker stored for a deleted image stays, and no trace of the deletion',
-    file: 'api/records.ts',
+    file: 'shared/lifecycle.ts',
     from: '            unfinished: unfinishedShard(imageId),\n            sweepAt: sweepAt(records) + graceMs,\n            ...(labels',
     to: '            ...(labels',
   },
   {
     name: 'what is completed while it is deleted stays in the index of labels',
-    file: 'api/records.ts',
+    file: 'shared/lifecycle.ts',
     from: "'#owner = :owner AND #status = :status',",
     to: "'#owner = :owner AND NOT #status = :status OR #status = :status',",
   },
@@ -619,7 +619,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the second of two requests with one key undoes what the first has done',
-    file: 'api/records.ts',
+    file: 'shared/lifecycle.ts',
     from: "          ConditionExpression: 'attribute_not_exists(imageId)',\n",
     to: '',
     tests: rules,
