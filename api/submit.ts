@@ -17,9 +17,8 @@ import {
   deleteObjects,
   deleteRecord,
   getImage,
-  nextRun,
   type Records,
-  updateImage,
+  retryImage,
 } from '../shared/lifecycle.ts'
 import { type Log, ownerTag, say } from '../shared/log.ts'
 import { type JobQueue, sendJob } from '../shared/messages.ts'
@@ -328,10 +327,10 @@ export async function resubmitImage(deps: SubmitDeps, asker: Asker, failed: Imag
     if (image?.status !== 'failed' || image.epoch !== failed.epoch) {
       throw new ApiError('NOT_FAILED', 'Only an image that has failed can be tried again.')
     }
-    const run = nextRun(deps, image)
-    image = (await updateImage(deps, imageId, run)) ?? (await getImage(deps, imageId))
+    const submittedAt = deps.now().getTime()
+    image = (await retryImage(deps, image, submittedAt)) ?? (await getImage(deps, imageId))
     // By its time it is this request's write, also where only the answer was lost and the repetition refused.
-    if (image?.status === 'pending' && image.submittedAt === run.set['submittedAt']) {
+    if (image?.status === 'pending' && image.submittedAt === submittedAt) {
       say(deps.log, 'retried', asked(asker, image))
       return sendJob(deps, { version: 1, imageId, epoch: image.epoch })
     }

@@ -83,7 +83,7 @@ async function unlessRefused(write: Promise<unknown>): Promise<boolean> {
   }
 }
 
-export interface Write {
+interface Write {
   set: Record<string, unknown>
   remove?: string[]
   add?: Record<string, number>
@@ -93,7 +93,7 @@ export interface Write {
 }
 
 /** @returns the record after the write, or undefined where the condition does not hold */
-export async function updateImage(
+async function updateImage(
   { dynamo, table }: Pick<Records, 'dynamo' | 'table'>,
   imageId: string,
   { set, remove = [], add = {}, condition, values }: Write,
@@ -397,23 +397,33 @@ export async function markAnnounced(
   })
 }
 
-/** What begins a new run of an image that has failed: the next epoch, with none of the attempts of the one before. */
-export const nextRun = (records: Pick<Records, 'now' | 'sweepAfterMs'>, image: Image): Write => ({
-  set: {
-    status: 'pending',
-    statusKey: statusKey('pending', image.imageId),
-    unfinished: unfinishedShard(image.imageId),
-    updatedAt: records.now().toISOString(),
-    submittedAt: records.now().getTime(),
-    sweepAt: sweepAt(records),
-    attempts: 0,
-    epoch: image.epoch + 1,
-  },
-  remove: ['failure', 'completedAt', 'announced', 'throttled', 'swept'],
-  // Not before its failure is announced, or the event would be lost with the run.
-  condition: '#status = :failed AND epoch = :ended AND attribute_not_exists(unfinished)',
-  values: { ':failed': 'failed', ':ended': image.epoch },
-})
+/**
+ * Begins a new run of an image that has failed: the next epoch, with none of the attempts of the one before.
+ *
+ * @param submittedAt milliseconds since 1970, by which the caller knows its own write
+ * @returns the record after it; undefined where the image is not as it was, or its failure is still to be announced
+ */
+export const retryImage = (
+  records: Records,
+  { imageId, epoch }: Image,
+  submittedAt = records.now().getTime(),
+): Promise<Image | undefined> =>
+  updateImage(records, imageId, {
+    set: {
+      status: 'pending',
+      statusKey: statusKey('pending', imageId),
+      unfinished: unfinishedShard(imageId),
+      updatedAt: new Date(submittedAt).toISOString(),
+      submittedAt,
+      sweepAt: sweepAt(records),
+      attempts: 0,
+      epoch: epoch + 1,
+    },
+    remove: ['failure', 'completedAt', 'announced', 'throttled', 'swept'],
+    // Not before its failure is announced, or the event would be lost with the run.
+    condition: '#status = :failed AND epoch = :ended AND attribute_not_exists(unfinished)',
+    values: { ':failed': 'failed', ':ended': epoch },
+  })
 
 /** More often than an image's status changes in the moment of its deletion. */
 const DELETIONS = 5

@@ -44,10 +44,9 @@ import {
   getImage,
   getOwnImage,
   markAnnounced,
-  nextRun,
   type Records,
   releaseImage,
-  updateImage,
+  retryImage,
 } from '../shared/lifecycle.ts'
 import { putEvents } from '../shared/messages.ts'
 import { ELSEWHERE, skippedElsewhere, startTestSystem, type TestSystem, until } from './context.ts'
@@ -206,11 +205,11 @@ describe('DynamoDB', () => {
       await say(commitImage(records, { ...held, leaseId: 'b' }, outcome))
       const ended = await getImage(records, imageId)
       if (ended?.status !== 'failed') throw new Error('It has not ended.')
-      await say(updateImage(records, imageId, nextRun(records, ended)))
+      await say(retryImage(records, ended))
       await say(markAnnounced(records, { ...ended, epoch: 7 }))
       await say(markAnnounced(records, ended))
-      await say(updateImage(records, imageId, nextRun(records, ended)))
-      await say(updateImage(records, imageId, nextRun(records, ended)))
+      await say(retryImage(records, ended))
+      await say(retryImage(records, ended))
       await say(getOwnImage(records, 'somebody else', imageId))
       await say(getOwnImage(records, 'somebody', imageId))
       await createImage(records, pending(other))

@@ -436,7 +436,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a redriven job begins no run',
     file: 'worker/process-image.ts',
-    from: '    await updateImage(deps, job.imageId, nextRun(deps, claim.image))\n',
+    from: '    await retryImage(deps, claim.image)\n',
     to: '',
   },
   {
@@ -483,8 +483,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a retry does not begin a new epoch',
     file: 'shared/lifecycle.ts',
-    from: 'epoch: image.epoch + 1,',
-    to: 'epoch: image.epoch,',
+    from: 'epoch: epoch + 1,',
+    to: 'epoch,',
   },
   {
     name: 'a retry does not wait for the event of the failure',
@@ -495,15 +495,15 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a retry begins with the attempts of the run before',
     file: 'shared/lifecycle.ts',
-    from: '    attempts: 0,\n    epoch',
-    to: '    epoch',
+    from: '      attempts: 0,\n      epoch',
+    to: '      epoch',
     tests: [...simulation, ...worker],
   },
   {
     name: 'a retry whose answer was lost sends no job',
     file: 'api/submit.ts',
-    from: 'image = (await updateImage(deps, imageId, run)) ?? (await getImage(deps, imageId))',
-    to: 'image = (await updateImage(deps, imageId, run)) ?? failed',
+    from: 'image = (await retryImage(deps, image, submittedAt)) ?? (await getImage(deps, imageId))',
+    to: 'image = (await retryImage(deps, image, submittedAt)) ?? failed',
   },
   {
     name: 'a late acknowledgement of an event ends the next run',

@@ -12,16 +12,15 @@ import {
   getImage,
   giveUpImage,
   markAnnounced,
-  nextRun,
   type Outcome,
   type Records,
   type Results,
   releaseImage,
   rememberBytes,
   removeRecord,
+  retryImage,
   settleOriginal,
   sweepAt,
-  updateImage,
 } from '../shared/lifecycle.ts'
 import { startTestSystem, type TestSystem, type Watcher, watchCalls } from './context.ts'
 
@@ -102,20 +101,24 @@ it('a record is read as it is now, and what a deletion has left is none', async 
 })
 
 it('a change says what it sets, removes and adds, and nothing else', async () => {
-  const write = { set: { filename: 'f' }, condition: 'leaseId = :mine', values: { ':mine': 'mine' } }
-  const item = { ...processing, swept: 1, throttled: 1 }
-  const { swept: _swept, ...rest } = item
-  await put(item)
-  await expect(updateImage(records, imageId, write)).resolves.toEqual(read(item))
-  expect(await stored()).toEqual({ ...item, filename: 'f' })
-  const more = { ...write, remove: ['swept'], add: { throttled: 2 } }
+  const updates: unknown[] = []
   watcher.before = (_command, { UpdateExpression }) => {
-    // As it is documented; the embedded DynamoDB needs fewer spaces.
-    if (UpdateExpression !== undefined)
-      expect(UpdateExpression).toBe('SET #filename = :filename REMOVE swept ADD #throttled :throttled')
+    if (UpdateExpression !== undefined) updates.push(UpdateExpression)
   }
-  await expect(updateImage(records, imageId, more)).resolves.toEqual(read({ ...rest, throttled: 3 }))
-  expect(await stored()).toEqual({ ...rest, filename: 'f', throttled: 3 })
+  await put({ ...pending, swept: 1 })
+  const claim = await claimImage(records, { version: 1, imageId, epoch: 2 }, { id: 'mine', until: NOW + 9 })
+  if (claim.kind !== 'claimed') throw new Error(claim.kind)
+  expect(claim.image).toMatchObject({ swept: 1, attempts: 2 })
+  const outcome = { status: 'failed', failure: exhaustion } as const
+  await commitImage(records, claim.image, outcome)
+  // As it is documented; the embedded DynamoDB needs fewer spaces.
+  const list = (...names: string[]) => names.map((name) => `#${name} = :${name}`).join(', ')
+  const claimed = list('status', 'statusKey', 'leaseId', 'leaseUntil', 'updatedAt', 'sweepAt')
+  const ended = list('status', 'failure', 'statusKey', 'updatedAt', 'completedAt', 'sweepAt')
+  expect(updates).toEqual([
+    `SET ${claimed} ADD #attempts :attempts`,
+    `SET ${ended} REMOVE leaseId, leaseUntil, throttled, swept`,
+  ])
 })
 
 describe('what DynamoDB leaves of a batch', () => {
@@ -320,7 +323,7 @@ it('the sweeper looks once more, or removes what is left, only where all is as i
 it('a new run of a failed image begins at the start, when its failure is announced', async () => {
   const begin = async (item: Record<string, unknown>) => {
     await put(item)
-    return updateImage(records, imageId, nextRun(records, read(failed)))
+    return retryImage(records, read(failed))
   }
   const fresh = { updatedAt: now, submittedAt: NOW, sweepAt: LATER, attempts: 0, epoch: 3 }
   await expect(begin({ ...announcedFailure, throttled: 1, swept: 1 })).resolves.toEqual(
@@ -376,10 +379,9 @@ it('trouble with AWS is an error of whoever asks', async () => {
   }
   const image = read(processing)
   if (image.status !== 'processing') throw new Error(image.status)
-  const still = { condition: 'leaseId = :mine', values: { ':mine': 'mine' } }
   const all = await Promise.allSettled([
     getImage(records, imageId),
-    updateImage(records, imageId, { set: { swept: 1 }, ...still }),
+    retryImage(records, read(failed)),
     claimImage(records, { version: 1, imageId, epoch: 2 }, { id: 'mine', until: NOW }),
     releaseImage(records, image, { throttled: 0, kept: {}, waitMs: 0 }),
     commitImage(records, image, { status: 'failed', failure }),

@@ -38,13 +38,12 @@ import {
   deleteObjects,
   findSameBytes,
   getImage,
-  nextRun,
   type Outcome,
   type Results,
   releaseImage,
   rememberBytes,
+  retryImage,
   settleOriginal,
-  updateImage,
 } from '../shared/lifecycle.ts'
 import { type Log, ownerTag, runOf, say } from '../shared/log.ts'
 import type { Job } from '../shared/messages.ts'
@@ -177,7 +176,7 @@ export async function processImage(
   let claim = await claimImage(deps, job, lease)
   if (claim.kind === 'early' && isExhausted(claim.image) && claim.image.epoch + 1 === job.epoch) {
     // Redriven. Where this begins nothing, a retry has, or the failure is still to be announced.
-    await updateImage(deps, job.imageId, nextRun(deps, claim.image))
+    await retryImage(deps, claim.image)
     claim = await claimImage(deps, job, lease)
   }
   if (claim.kind === 'replaced') {
