@@ -1,5 +1,7 @@
-import { paginateScan, UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import { paginateScan } from '@aws-sdk/lib-dynamodb'
 import type { EmbeddedAws } from '../packages/embedded-aws/index.ts'
+import { imageIdSchema } from '../shared/image.ts'
+import { endLease } from '../shared/lifecycle.ts'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
 import type { ResourceNames } from './resources.ts'
 
@@ -20,17 +22,7 @@ export async function recover(embedded: EmbeddedAws, names: ResourceNames, deps:
     },
   )
   for await (const { Items = [] } of held) {
-    for (const { imageId } of Items) {
-      await deps.dynamo.send(
-        new UpdateCommand({
-          TableName: names.table,
-          Key: { imageId },
-          UpdateExpression: 'SET leaseUntil = :over',
-          ConditionExpression: 'attribute_exists(imageId)',
-          ExpressionAttributeValues: { ':over': 0 },
-        }),
-      )
-    }
+    for (const { imageId } of Items) await endLease(deps, imageIdSchema.parse(imageId))
   }
   await sweep({ ...deps, isAlone: true }, Number.MAX_SAFE_INTEGER)
 }

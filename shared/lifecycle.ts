@@ -270,6 +270,22 @@ export async function releaseImage(
   })
 }
 
+/** Ends the lease of a worker that is known to be dead. */
+export async function endLease(
+  { dynamo, table }: Pick<Records, 'dynamo' | 'table'>,
+  imageId: ImageId,
+): Promise<void> {
+  await dynamo.send(
+    new UpdateCommand({
+      TableName: table,
+      Key: { imageId },
+      UpdateExpression: 'SET leaseUntil = :over',
+      ConditionExpression: 'attribute_exists(imageId)',
+      ExpressionAttributeValues: { ':over': 0 },
+    }),
+  )
+}
+
 /** Seconds for which results count for the same bytes (30 days): Rekognition's models change. */
 const RESULTS_LIFETIME_SECONDS = 2_592_000
 

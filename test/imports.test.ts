@@ -87,6 +87,20 @@ it('a package imports no other package', () => {
   expect(wrong).toEqual([])
 })
 
+it('only the lifecycle says under which condition a record changes', () => {
+  const files = globSync('{shared,api,worker,sweeper,local}/**/*.ts', { cwd: root })
+  const conditions = files.flatMap((file) => {
+    const [, ...found] = readFileSync(resolve(root, file), 'utf8').split(/\bConditionExpression\b:? ?/)
+    return found.map((text) => `${file} ${text.split('\n')[0]}`)
+  })
+  expect(conditions.filter((found) => found.startsWith('shared/lifecycle.ts ')).length).toBeGreaterThan(0)
+  expect(conditions.filter((found) => !found.startsWith('shared/lifecycle.ts '))).toEqual([
+    // Of an owner's day, and of an idempotency key: items without states.
+    "api/records.ts 'attribute_not_exists(images) OR images < :quota',",
+    "api/records.ts 'attribute_not_exists(imageId) OR expiresAt <= :now',",
+  ])
+})
+
 it('only one file decodes images on AWS, and only one more does so locally', () => {
   const users = globSync('{packages/image-guard,shared,api,worker,sweeper,local}/**/*.ts', {
     cwd: root,
