@@ -125,7 +125,7 @@ const submit = route({
   operationId: 'submitImage',
   summary: 'Submit an image',
   description:
-    'At most {maxImageBytes} bytes of {formats}, told by their content. Larger ones go by `POST /uploads`.',
+    'At most {maxImageBytes} bytes of {formats}, recognised by their content. Larger ones go by `POST /uploads`.',
   parameters: {
     filename:
       'A name to show, where neither the body nor Content-Disposition has one. It keeps its extension, and at most 255 characters (code points).',
@@ -386,7 +386,7 @@ const event = route({
   ...{ method: 'GET', path: '/images/{imageId}/event', tag: 'Images' },
   operationId: 'getEvent',
   summary: 'Get the event that announced the end',
-  description: 'As EventBridge was told; it adds an id, an account, a region and a time.',
+  description: 'As sent to EventBridge, which adds an id, an account, a region and a time.',
   answers: { 200: { description: 'The event.', schema: eventSchema } },
   refuses: ['IMAGE_NOT_FOUND', 'NOT_FOUND'],
   answer: async ({ c, deps, asker }) => {

@@ -285,7 +285,7 @@ function webhook(status: keyof typeof DETAIL_TYPES, detail: Json): Json {
       operationId: `${status}Event`,
       summary: DETAIL_TYPES[status],
       description:
-        'Sent by EventBridge to whatever a rule of the bus names. It comes at least once and never before its record is committed; repetitions carry the same `eventId`.',
+        'Sent by EventBridge to the targets of the rules of the bus. It comes at least once and never before its record is committed; repetitions carry the same `eventId`.',
       security: [],
       requestBody: {
         content: {

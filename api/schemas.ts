@@ -346,7 +346,7 @@ export type UploadForm = z.infer<typeof uploadFormSchema>
 export const presignedSchema = z.object({ url: z.url() })
 export type Presigned = z.infer<typeof presignedSchema>
 
-/** As EventBridge was told; it adds an id, an account, a region and a time. */
+/** As sent to EventBridge, which adds an id, an account, a region and a time. */
 export const eventSchema = z.object({
   source: z.literal(EVENT_SOURCE),
   'detail-type': z.enum(DETAIL_TYPES),

@@ -35,7 +35,7 @@ export class InstallFailed extends Error {
   constructor(platform: string, code: string, summary: string) {
     super(
       `npm could not install sharp for ${platform} (${code}): ${summary}\n` +
-        'Is the npm registry within reach? `npm ping` tells.',
+        'Is the npm registry within reach? Try `npm ping`.',
     )
   }
 }

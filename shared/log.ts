@@ -164,7 +164,7 @@ export const LINES = {
     'messageId',
     'error',
   ]),
-  'not released': line('worker', 'warn', 'A lease could not be ended; it runs out by itself.', TROUBLE),
+  'not released': line('worker', 'warn', 'A lease could not be ended; it ends at its time-out.', TROUBLE),
   'not tidy': line(
     'worker',
     'warn',

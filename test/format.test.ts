@@ -245,7 +245,7 @@ describe('the format of a file', () => {
 
   it('that is HEIC comes in where the deployment says so, from 16 bytes on', () => {
     const photo = { name: 'a HEIC photo (iPhone)', todo: MOST_COMPATIBLE }
-    const accepted = 'Accepted are JPEG, PNG, WebP, GIF, AVIF and HEIC, told by their content.'
+    const accepted = 'Accepted are JPEG, PNG, WebP, GIF, AVIF and HEIC, recognised by their content.'
     for (const brand of ['heic', 'heix']) {
       const file = Buffer.from(`\0\0\0\x10ftyp${brand}\0\0\0\0mdat`, 'latin1')
       for (const bytes of [file.subarray(0, 15), file.subarray(0, 16), file.subarray(0, 17)]) {
@@ -279,7 +279,7 @@ describe('the format of a file', () => {
   })
 
   it('is not named where it is not known, or would come in', () => {
-    const accepted = 'Accepted are JPEG, PNG, WebP, GIF and AVIF, told by their content.'
+    const accepted = 'Accepted are JPEG, PNG, WebP, GIF and AVIF, recognised by their content.'
     expect(() => refusalOf(Buffer.from('?'))).not.toThrow()
     expect(refusalOf(Buffer.from('?'))).toBe(accepted)
     expect(refusalOf(Buffer.from(PNG, 'latin1'))).toBe(accepted)

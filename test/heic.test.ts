@@ -251,7 +251,7 @@ describe('with HEIC=off', () => {
     const { code, detail } = (await submitted.json()) as Record<string, string>
     expect(code).toBe('UNSUPPORTED_FORMAT')
     expect(detail).toBe(
-      'This is a HEIC photo (iPhone). Export it as JPEG, or set the camera to Most Compatible (Settings, Camera, Formats). Accepted are JPEG, PNG, WebP, GIF and AVIF, told by their content.',
+      'This is a HEIC photo (iPhone). Export it as JPEG, or set the camera to Most Compatible (Settings, Camera, Formats). Accepted are JPEG, PNG, WebP, GIF and AVIF, recognised by their content.',
     )
     const announced = await system.app.request('/uploads', {
       method: 'POST',

@@ -18,7 +18,7 @@ export const SAVE_AS_JPEG = 'Open it in a photo program, save or export it as JP
 export const MEANINGS = {
   EMPTY_IMAGE: ['The file is empty.', 'If it lies in a cloud folder, let it download first.'],
   IMAGE_TOO_LARGE: ['The file is larger than this server takes.', 'Save a smaller version and add that.'],
-  UNSUPPORTED_FORMAT: [`This is not a ${FORMATS} picture, whatever its name says.`, SAVE_AS_JPEG],
+  UNSUPPORTED_FORMAT: [`The content of this file is not a ${FORMATS} picture.`, SAVE_AS_JPEG],
   UNAUTHENTICATED: [
     'This server takes signed requests only.',
     'Use the command line: image-analyzer upload.',

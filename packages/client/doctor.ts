@@ -73,7 +73,7 @@ export async function doctor(command: DoctorCommand): Promise<number> {
   if (!reached) return unreachable ? 3 : 1
 
   await check('clock', async () => {
-    if (serverDate === undefined) return 'the API does not tell its time'
+    if (serverDate === undefined) return 'the API does not say its time'
     // The Date header has no milliseconds: it lies up to one second back.
     const skew = serverDate.getTime() + 500 - (asked + answered) / 2
     const seconds = `${Math.abs(skew / 1_000).toFixed(0)} s`
@@ -211,8 +211,8 @@ function diagnose(error: unknown): { wrong: string; mend: string } {
     EAI_AGAIN: 'Names cannot be looked up just now: is this machine online?',
     ECONNRESET:
       'Something breaks the connection off: is it http where it should be https, or the other way round?',
-    CERT_HAS_EXPIRED: 'The certificate has expired; whoever runs the API has to renew it.',
-    DEPTH_ZERO_SELF_SIGNED_CERT: 'The certificate is signed by itself: give it by NODE_EXTRA_CA_CERTS.',
+    CERT_HAS_EXPIRED: 'The certificate has expired; the operator of the API has to renew it.',
+    DEPTH_ZERO_SELF_SIGNED_CERT: 'The certificate is self-signed: name its file in NODE_EXTRA_CA_CERTS.',
     UNABLE_TO_VERIFY_LEAF_SIGNATURE:
       'The issuer of the certificate is not known: give it by NODE_EXTRA_CA_CERTS.',
   }

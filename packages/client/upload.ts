@@ -195,7 +195,7 @@ export async function upload(command: UploadCommand): Promise<number> {
 
   const { done, failed } = counts
   const left = counts.files - done
-  const goOn = 'The same command goes on from here and sends nothing twice.'
+  const goOn = 'The same command resumes from here and sends nothing twice.'
   if (stop.aborted) {
     output.trouble(`Stopped: ${done} of ${counts.files} files have come to their end. ${goOn}`)
     return 130

@@ -122,5 +122,5 @@ export const acceptedNames = (heic: boolean, word: 'and' | 'or'): string =>
 export function refusalOf(bytes: Uint8Array, heic = false): string {
   const format = formatOf(bytes, heic)
   const known = format?.todo === undefined ? '' : `This is ${format.name}. ${format.todo} `
-  return `${known}Accepted are ${acceptedNames(heic, 'and')}, told by their content.`
+  return `${known}Accepted are ${acceptedNames(heic, 'and')}, recognised by their content.`
 }

@@ -51,7 +51,7 @@ function readOne(path: string): Installed {
 /** @throws NotUsable where it is not what was added */
 export function readModel({ manifest, file }: Installed): Uint8Array {
   const bytes = readBounded(file, MOST_MODEL_BYTES)
-  demandChecksum(bytes, manifest, file, `; "npm run models -- remove ${manifest.name}" goes on without it`)
+  demandChecksum(bytes, manifest, file, `; "npm run models -- remove ${manifest.name}" continues without it`)
   return bytes
 }
 
