@@ -113,7 +113,7 @@ describe.skipIf(lacking.length > 0)(`a model that is added${skipped(lacking)}`, 
     const Image = { Bytes: (await red()).toString('base64') }
     expect(await service('DetectLabels', { Image })).toMatchObject({ LabelModelVersion: 'stand-in' })
     expect(said).toEqual([
-      `${join(folder, 'red-or-blue/model.onnx')} is not the file that the manifest of red-or-blue means: its SHA-256 is not the expected one; "npm run models -- remove red-or-blue" goes on without it.`,
+      `${join(folder, 'red-or-blue/model.onnx')} is not the file that the manifest of red-or-blue means: its SHA-256 is not the expected one; "npm run models -- remove red-or-blue" continues without it.`,
     ])
     await vision.stop()
   })

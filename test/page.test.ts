@@ -314,7 +314,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
       { name: 'broken.jpg', mimeType: 'image/jpeg', buffer: readFileSync(PHOTO).subarray(0, 30_000) },
     )
     await phase(page, 'notes.jpg', 'rejected')
-    await card(page, 'notes.jpg').getByText('whatever its name says').waitFor()
+    await card(page, 'notes.jpg').getByText('The content of this file is not').waitFor()
     await card(page, 'empty.png').getByText('The file is empty.').waitFor()
     await card(page, 'IMG_1.jpg').getByText('This is a HEIC photo (iPhone). Export it as JPEG').waitFor()
     await phase(page, 'broken.jpg', 'failed')

@@ -274,7 +274,7 @@ describe('upload', () => {
     await until('some are sent', async () => (first.text.out.split('\n').length > 15 ? true : undefined))
     first.child.kill('SIGINT')
     expect(await first.ended).toBe(130)
-    expect(first.text.err).toMatch(/^Stopped: \d+ of 80 files .* goes on from here/)
+    expect(first.text.err).toMatch(/^Stopped: \d+ of 80 files .* resumes from here/)
     const before = await onServer(/^1\d{4}\.png$/)
     expect(before.length).toBeLessThan(80)
 
