@@ -255,7 +255,7 @@ describe('the format of a file', () => {
           bytes.length < 16 ? photo : { name: 'a HEIC picture', contentType: 'image/heic' },
         )
       }
-      expect(refusalOf(file)).toMatch(/^This is a HEIC photo \(iPhone\)\. Export .* GIF and AVIF, told/)
+      expect(refusalOf(file)).toMatch(/^This is a HEIC photo \(iPhone\)\. Export .* GIF and AVIF, recognised/)
       expect(refusalOf(file, true)).toBe(accepted)
       expect(refusalOf(file.subarray(0, 15), true)).toBe(
         `This is a HEIC photo (iPhone). ${MOST_COMPATIBLE} ${accepted}`,
