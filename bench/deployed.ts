@@ -13,28 +13,39 @@ import { type ShownImage, startTestSystem, type TestSystem, until } from '../tes
 export const BATCH = 10
 
 /** Of Rekognition, for labels and for faces. */
-const answerOf = (labels: number): string =>
+const answerOf = (labels: number, faces: number): string =>
   JSON.stringify({
     Labels: Array.from({ length: labels }, (_, at) => ({
       ...{ Name: `Label ${at}`, Confidence: 99.5 - at / 10, Parents: [], Categories: [], Aliases: [] },
       Instances: [],
     })),
-    ...{ LabelModelVersion: '3.0', FaceDetails: [] },
+    LabelModelVersion: '3.0',
+    FaceDetails: Array.from({ length: faces }, () => ({
+      ...{ BoundingBox: { Left: 0.4, Top: 0.3, Width: 0.2, Height: 0.3 }, Confidence: 99.9 },
+      ...{ AgeRange: { Low: 25, High: 35 }, Gender: { Value: 'Female', Confidence: 99.1 } },
+      Emotions: ['HAPPY', 'CALM', 'SAD', 'ANGRY', 'SURPRISED', 'DISGUSTED', 'CONFUSED', 'FEAR'].map(
+        (Type, at) => ({ Type, Confidence: 90 / 3 ** at }),
+      ),
+    })),
   })
 
 interface Answering {
   latencyMs?: number
   /** Of each image. */
   labels?: number
+  faces?: number
 }
 
 /** Answers without a look, since a decoder beside the worker would only cost time. */
 async function startRekognition({
   latencyMs = 0,
   labels = 20,
-}: Answering): Promise<{ endpoint: string; stop: () => void }> {
-  const answer = answerOf(labels)
+  faces = 0,
+}: Answering): Promise<{ endpoint: string; asked: () => number; stop: () => void }> {
+  const answer = answerOf(labels, faces)
+  let asked = 0
   const server = createServer((request, response) => {
+    asked += 1
     request.resume().on('end', () =>
       setTimeout(() => {
         response.setHeader('content-type', 'application/x-amz-json-1.1')
@@ -45,6 +56,7 @@ async function startRekognition({
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
   return {
     endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    asked: () => asked,
     stop: () => server.close(),
   }
 }
@@ -111,6 +123,10 @@ export class Deployed {
 
   get endpoint(): string {
     return this.#system.endpoint
+  }
+  /** Calls of Rekognition until now. */
+  get asked(): number {
+    return this.#rekognition.asked()
   }
   get table(): string {
     return this.#system.names.table

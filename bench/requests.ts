@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import { bundle, ROOT } from '../build/bundle.ts'
 import { restEvent } from '../build/events.ts'
 import { distinct } from '../test/pictures.ts'
-import { BATCH, type Deployed, deploy } from './deployed.ts'
+import { BATCH, deploy } from './deployed.ts'
 import { round } from './figures.ts'
 import { type Counted, Wire } from './wire.ts'
 
@@ -30,14 +30,18 @@ process.exit()
 const ARGS = ['--input-type=module', '--eval', INVOKE]
 
 export interface Share {
-  /** For each image. */
   by: Map<string, Counted>
   images: number
+  /** Calls of Rekognition. */
+  asked: number
 }
 
-/** @returns what the API and the worker do for an image whose bytes are new, by operation */
-export async function countRequests(labels = 20, batches = BATCHES): Promise<{ api: Share; worker: Share }> {
-  const deployed = await deploy({ labels })
+/** @returns what the API and the worker do for images whose bytes are new, and for the same once more, by operation */
+export async function countRequests(
+  picture: { labels: number; faces?: number } = { labels: 20 },
+  batches = BATCHES,
+): Promise<{ api: Share; worker: Share; again: Share }> {
+  const deployed = await deploy(picture)
   const wire = new Wire(deployed.endpoint)
   const folder = mkdtempSync(join(ROOT, 'dist', 'api-'))
   try {
@@ -46,19 +50,27 @@ export async function countRequests(labels = 20, batches = BATCHES): Promise<{ a
       writeFileSync(join(folder, name), bytes)
     }
     const env = { AWS_ENDPOINT_URL: await wire.start(deployed.table), AUTH: 'none' }
-    // The names of labels are written once; so are connections made.
-    await through(deployed, folder, env, 0, 1)
-    wire.counted.clear()
     const images = batches * BATCH
-    const pictures = Array.from({ length: images }, (_, at) => BATCH + at)
-    const events = await Promise.all(
-      pictures.map(async (number) => restEvent('POST', '/images', 'image/png', await distinct(number))),
-    )
-    await deployed.run(ARGS, events, { ...env, FUNCTION: join(folder, 'index.mjs') })
-    const api = new Map(wire.counted)
-    wire.counted.clear()
-    await deployed.run(ARGS, await deployed.batches(images), env)
-    return { api: { by: api, images }, worker: { by: new Map(wire.counted), images } }
+    const share = async (work: () => Promise<unknown>): Promise<Share> => {
+      wire.counted.clear()
+      const before = deployed.asked
+      await work()
+      return { by: new Map(wire.counted), images, asked: deployed.asked - before }
+    }
+    const post = async (from: number, count: number): Promise<unknown> => {
+      const bytes = await Promise.all(Array.from({ length: count }, (_, at) => distinct(from + at)))
+      const events = bytes.map((body) => restEvent('POST', '/images', 'image/png', body))
+      return deployed.run(ARGS, events, { ...env, FUNCTION: join(folder, 'index.mjs') })
+    }
+    const work = async (count: number): Promise<unknown> =>
+      deployed.run(ARGS, await deployed.batches(count), env)
+    // The names of labels are written once, by the first image.
+    await post(0, 1)
+    await work(1)
+    const api = await share(() => post(1, images))
+    const worker = await share(() => work(images))
+    await post(1, images)
+    return { api, worker, again: await share(() => work(images)) }
   } finally {
     wire.stop()
     await deployed.stop()
@@ -66,22 +78,10 @@ export async function countRequests(labels = 20, batches = BATCHES): Promise<{ a
   }
 }
 
-async function through(
-  deployed: Deployed,
-  folder: string,
-  env: Record<string, string>,
-  from: number,
-  images: number,
-): Promise<void> {
-  const bytes = await Promise.all(Array.from({ length: images }, (_, at) => distinct(from + at)))
-  const events = bytes.map((body) => restEvent('POST', '/images', 'image/png', body))
-  await deployed.run(ARGS, events, { ...env, FUNCTION: join(folder, 'index.mjs') })
-  await deployed.run(ARGS, await deployed.batches(images), env)
-}
+export const requests = async (): Promise<object[]> => rowsOf(await countRequests())
 
-export async function requests(batches = BATCHES): Promise<object[]> {
-  const counts = await countRequests(20, batches)
-  const rows = Object.entries(counts).flatMap(([by, { by: operations, images }]) =>
+export function rowsOf({ api, worker }: Record<'api' | 'worker', Share>): object[] {
+  const rows = Object.entries({ api, worker }).flatMap(([by, { by: operations, images }]) =>
     [...operations].map(([operation, { requests, writeUnits, readUnits }]) => ({
       by,
       operation,

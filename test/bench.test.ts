@@ -1,9 +1,10 @@
 import { expect, it } from 'vitest'
+import { cost, readMonth } from '../bench/cost.ts'
 import { growth } from '../bench/growth.ts'
 import { peers } from '../bench/peers.ts'
 import { pipeline } from '../bench/pipeline.ts'
 import { post } from '../bench/post.ts'
-import { requests } from '../bench/requests.ts'
+import { countRequests, rowsOf } from '../bench/requests.ts'
 
 /** Each benchmark at its smallest, so that it still runs when its figures are needed. */
 
@@ -19,14 +20,6 @@ it('a POST is measured beside the bare calls', async () => {
   for (const row of rows) expect(row['cpu ÷ bare']).toBeGreaterThan(0)
 })
 
-it('requests are counted where they pass, with the units that DynamoDB bills', async () => {
-  const rows = (await requests(1)) as Record<string, unknown>[]
-  const of = (operation: string) => rows.find((row) => row['operation'] === operation)
-  expect(of('S3 PUT originals')).toMatchObject({ by: 'api', 'requests an image': 1 })
-  // Each label is an item and an entry in an index.
-  expect(of('DynamoDB BatchWriteItem')?.['write units']).toBeGreaterThanOrEqual(20)
-})
-
 it('a list is measured while the table grows', async () => {
   const rows = (await growth([20, 60])) as Record<string, unknown>[]
   const newest = rows.find((row) => row['what'] === 'newest 25')
@@ -38,4 +31,26 @@ it('other programs are measured where they are installed', async () => {
   const rows = (await peers(1, { width: 200, height: 150 }, 2)) as Record<string, unknown>[]
   expect(rows[0]).toMatchObject({ what: 'sharp alone', 'cpu ms': expect.any(Number) })
   expect(rows).toHaveLength(4)
+})
+
+it('requests are counted where they pass, and billed by list prices', async () => {
+  const counts = await countRequests({ labels: 3, faces: 1 }, 1)
+  const rows = rowsOf(counts) as Record<string, unknown>[]
+  const count = (operation: string) => rows.find((row) => row['operation'] === operation)
+  expect(count('S3 PUT originals')).toMatchObject({ by: 'api', 'requests an image': 1 })
+  // Each label, emotion and face is an item and an entry in an index.
+  expect(count('DynamoDB BatchWriteItem')?.['write units']).toBeGreaterThanOrEqual(3)
+
+  const month = readMonth(['--images', '1000', '--labels', '3', '--duplicates', '0.5'])
+  const bill = cost(month, { with: counts, without: counts }) as {
+    $: string
+    'this system': number
+    synchronous: number
+  }[]
+  const of = (service: string) => bill.find(({ $ }) => $ === service)
+  // Both analyses, for half of the images.
+  expect(of('Rekognition')).toMatchObject({ 'this system': 1, synchronous: 2 })
+  expect(of('all')?.['this system']).toBeLessThan(of('all')?.synchronous ?? 0)
+  expect(() => readMonth(['--people', '40'])).toThrow('--people is a number from 0 to 1.')
+  expect(() => readMonth(['--region', 'mars'])).toThrow(/no prices of mars; it has us-east-1/)
 })

@@ -1,0 +1,156 @@
+import { parseArgs } from 'node:util'
+import { PRICES, PRICES_OF, type Prices } from './prices.ts'
+import { countRequests, type Share } from './requests.ts'
+
+/**
+ * `npm run cost -- --images 1000000 --labels 20 --people 0.4 --duplicates 0.1 --region us-east-1`: a month's bill by
+ * service, of the calls that the built functions make here times list prices; and those of two other designs. What callers
+ * ask for afterwards, storage, logs and traffic are not in it.
+ */
+export interface Month {
+  images: number
+  /** Of each image. */
+  labels: number
+  /** The share of images with a face. */
+  people: number
+  /** The share of images whose bytes their owner has had analysed. */
+  duplicates: number
+  prices: Prices
+}
+
+/** What no count here can say: seconds of a function, by their memory (infrastructure/), assumed. */
+const API = { gb: 1, seconds: 0.1 }
+const WORKER = { gb: 1.727, secondsOfBatch: 1.5, batch: 10 }
+/** One function that does it all while the caller waits, mostly for Rekognition. */
+const SYNCHRONOUS = { gb: 1.727, seconds: 0.9 }
+/** Start, thumbnail, labels, faces, record, event, end. */
+const TRANSITIONS = 7
+
+type Bill = Record<string, number>
+
+/** Of the requests of one image. */
+function billOf({ by, images, asked }: Share, prices: Prices): Bill & { rekognitionCalls: number } {
+  const bill = { DynamoDB: 0, S3: 0, SQS: 0, EventBridge: 0, rekognitionCalls: asked / images }
+  for (const [operation, { requests, writeUnits, readUnits }] of by) {
+    const each = requests / images
+    if (operation.startsWith('DynamoDB')) {
+      bill.DynamoDB += (writeUnits * prices.writeUnit + readUnits * prices.readUnit) / images
+    } else if (/^S3 (PUT|POST)/.test(operation)) bill.S3 += each * prices.s3Put
+    else if (/^S3 (GET|HEAD)/.test(operation)) bill.S3 += each * prices.s3Get
+    else if (/SQS/.test(operation)) bill.SQS += each * prices.sqs
+  }
+  return bill
+}
+
+type Counts = Awaited<ReturnType<typeof countRequests>>
+
+/** @param counted of images with a face and of those without */
+export function cost(
+  { images, people, duplicates, prices }: Month,
+  counted: { with: Counts; without: Counts },
+): object[] {
+  const shares: [Share, number][] = [
+    [counted.without.api, 1],
+    [counted.with.worker, people * (1 - duplicates)],
+    [counted.without.worker, (1 - people) * (1 - duplicates)],
+    [counted.with.again, people * duplicates],
+    [counted.without.again, (1 - people) * duplicates],
+  ]
+  const sum: Bill = {}
+  for (const [share, part] of shares) {
+    for (const [what, price] of Object.entries(billOf(share, prices))) {
+      sum[what] = (sum[what] ?? 0) + price * part * images
+    }
+  }
+  const { rekognitionCalls = 0, ...ours } = sum
+  const { first, rest } = prices.rekognition
+  const rekognition = (calls: number): number =>
+    Math.min(calls, 1e6) * first + Math.max(0, calls - 1e6) * rest
+  const batches = images / WORKER.batch
+  const lambda = (calls: number, gb: number, seconds: number): number =>
+    calls * (prices.invocation + gb * seconds * prices.gbSecond)
+  // Both analyses of every image, since nothing is known of the bytes.
+  const both =
+    (images * (counted.without.worker.asked + counted.with.worker.asked)) / 2 / counted.with.worker.images
+  const puts = images * 2 * prices.s3Put
+  // One item of three KB, without the search by label.
+  const oneItem = images * 3 * prices.writeUnit
+  const bills: Record<string, Bill> = {
+    'this system': {
+      ...ours,
+      // A receive and a delete of each batch.
+      SQS: (ours['SQS'] ?? 0) + 2 * batches * prices.sqs,
+      EventBridge: images * prices.event,
+      Lambda: lambda(images, API.gb, API.seconds) + lambda(batches, WORKER.gb, WORKER.secondsOfBatch),
+      'API Gateway': images * prices.gateway,
+      Rekognition: rekognition(rekognitionCalls),
+    },
+    synchronous: {
+      ...{ DynamoDB: oneItem, S3: puts, 'API Gateway': images * prices.gateway },
+      Lambda: lambda(images, SYNCHRONOUS.gb, SYNCHRONOUS.seconds),
+      Rekognition: rekognition(both),
+    },
+    'Step Functions': {
+      ...{ DynamoDB: oneItem, S3: puts, 'API Gateway': images * prices.gateway },
+      'Step Functions': images * TRANSITIONS * prices.transition,
+      EventBridge: images * prices.event,
+      // Its workflow calls Rekognition by itself.
+      Lambda: lambda(images, API.gb, API.seconds) + lambda(images, WORKER.gb, 0.15),
+      Rekognition: rekognition(both),
+    },
+  }
+  const services = [...new Set(Object.values(bills).flatMap(Object.keys))]
+  const dollars = (value: number | undefined): number => Math.round((value ?? 0) * 100) / 100
+  const rows = services.map((service) => ({
+    $: service,
+    ...Object.fromEntries(Object.entries(bills).map(([name, bill]) => [name, dollars(bill[service])])),
+  }))
+  const total = (bill: Bill): number => dollars(Object.values(bill).reduce((all, one) => all + one, 0))
+  return [
+    ...rows,
+    { $: 'all', ...Object.fromEntries(Object.entries(bills).map(([name, bill]) => [name, total(bill)])) },
+  ]
+}
+
+/** @throws Error with a sentence */
+export function readMonth(args: string[]): Month {
+  const text = (value: string) => ({ type: 'string', default: value }) as const
+  const { values } = parseArgs({
+    args,
+    options: {
+      ...{ images: text('1000000'), labels: text('20'), people: text('0.4') },
+      ...{ duplicates: text('0.1'), region: text('us-east-1') },
+    },
+  })
+  const number = (name: 'images' | 'labels' | 'people' | 'duplicates', most: number): number => {
+    const value = Number(values[name])
+    if (values[name] !== '' && value >= 0 && value <= most) return value
+    throw new Error(`--${name} is a number from 0 to ${most}.`)
+  }
+  const prices = PRICES[values.region]
+  if (prices === undefined) {
+    throw new Error(
+      `bench/prices.ts has no prices of ${values.region}; it has ${Object.keys(PRICES).join(', ')}.`,
+    )
+  }
+  return {
+    ...{ images: number('images', 1e12), labels: number('labels', 100) },
+    ...{ people: number('people', 1), duplicates: number('duplicates', 1), prices },
+  }
+}
+
+if (process.argv[1] === import.meta.filename) {
+  try {
+    const month = readMonth(process.argv.slice(2))
+    const { labels } = month
+    const counted = {
+      with: await countRequests({ labels, faces: 1 }, 1),
+      without: await countRequests({ labels }, 1),
+    }
+    console.table(cost(month, counted))
+    console.log(`Prices of ${PRICES_OF}. Seconds of functions are assumed: bench/cost.ts names them.`)
+  } catch (error) {
+    console.error((error as Error).message)
+    process.exitCode = 1
+  }
+}
