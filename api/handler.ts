@@ -1,4 +1,3 @@
-import { Logger } from '@aws-lambda-powertools/logger'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
@@ -7,14 +6,14 @@ import { handle, type LambdaContext, type LambdaEvent } from 'hono/aws-lambda'
 import * as z from 'zod'
 import { clientOptions, dynamoTranslation, elapsed, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { readApiConfig, readAuthConfig } from '../shared/config.ts'
-import { passOver } from '../shared/log.ts'
+import { createLog, passOver } from '../shared/log.ts'
 import { buildApp } from './app.ts'
 import { apiDeps, bucketOrigin, loadDocs, loadPage, readPage } from './deps.ts'
 import type { Unpacked } from './upload.ts'
 
 const config = readApiConfig(process.env)
 const auth = readAuthConfig(process.env)
-const log = Object.assign(new Logger({ serviceName: 'api' }), { namespace: config.METRICS_NAMESPACE })
+const log = createLog('api', config.METRICS_NAMESPACE)
 const clients = {
   s3: new S3Client(s3Options()),
   sqs: new SQSClient(sqsOptions()),

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { LogFormatter, Logger, LogItem } from '@aws-lambda-powertools/logger'
 import type { FinishedImage, Image } from './image.ts'
 
 /** What the functions write to the log: one line for each fact, under a name that stays. docs/log.md has the same list. */
@@ -10,6 +11,22 @@ export interface Log {
   /** Of CloudWatch's metrics, which it makes of the lines; without it there are none. */
   namespace?: string | undefined
 }
+
+/** Without what is there twice: `message` is `event`, and X-Ray's trace of the invocation is not that of the request. */
+class Lines extends LogFormatter {
+  override formatAttributes(
+    { logLevel, timestamp, serviceName, message }: Parameters<LogFormatter['formatAttributes']>[0],
+    facts: Parameters<LogFormatter['formatAttributes']>[1],
+  ): LogItem {
+    const said = 'event' in facts ? {} : { message }
+    const base = { level: logLevel, timestamp: this.formatTimestamp(timestamp), service: serviceName, ...said }
+    return new LogItem({ attributes: base }).addAttributes(facts)
+  }
+}
+
+/** The log of a function. POWERTOOLS_LOG_LEVEL is the least that it writes. */
+export const createLog = (serviceName: string, namespace: string | undefined) =>
+  Object.assign(new Logger({ serviceName, logFormatter: new Lines() }), { namespace })
 
 /** What a line may have. Names of files, tokens, URLs and bodies are not among it. */
 interface Facts {
@@ -260,7 +277,7 @@ function embedded(Namespace: string, counted: Record<string, number | undefined>
   return { ...counted, _aws: { Timestamp: Date.now(), CloudWatchMetrics } }
 }
 
-/** The one way to write a line. Its name is there twice, since loggers have their own place for a message. */
+/** The one way to write a line. */
 export function say<L extends Line>(
   log: Log,
   event: L,

@@ -1,4 +1,3 @@
-import { Logger } from '@aws-lambda-powertools/logger'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
 import { S3Client } from '@aws-sdk/client-s3'
@@ -7,11 +6,11 @@ import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { Context } from 'aws-lambda'
 import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { readSweeperConfig } from '../shared/config.ts'
-import { passOver, say } from '../shared/log.ts'
+import { createLog, passOver, say } from '../shared/log.ts'
 import { type SweeperDeps, type Swept, sweep } from './sweep.ts'
 
 const config = readSweeperConfig(process.env)
-const log = Object.assign(new Logger({ serviceName: 'sweeper' }), { namespace: config.METRICS_NAMESPACE })
+const log = createLog('sweeper', config.METRICS_NAMESPACE)
 const deps: SweeperDeps = {
   s3: new S3Client(s3Options()),
   dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),

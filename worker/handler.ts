@@ -1,4 +1,3 @@
-import { Logger } from '@aws-lambda-powertools/logger'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
@@ -24,7 +23,7 @@ import {
   sqsOptions,
 } from '../shared/aws.ts'
 import { readWorkerConfig } from '../shared/config.ts'
-import { passOver } from '../shared/log.ts'
+import { createLog, passOver } from '../shared/log.ts'
 import { limitersFor } from './analysis.ts'
 import { processBatch, type WorkerDeps } from './batch.ts'
 import { createRender } from './thumbnail.ts'
@@ -32,7 +31,7 @@ import { createRender } from './thumbnail.ts'
 const config = readWorkerConfig(process.env)
 const forS3 = s3Options()
 if (config.HEIC) demandHeicDecoder()
-const log = Object.assign(new Logger({ serviceName: 'worker' }), { namespace: config.METRICS_NAMESPACE })
+const log = createLog('worker', config.METRICS_NAMESPACE)
 const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
 const deps: WorkerDeps = {
   ...clock,
