@@ -13,7 +13,9 @@ locals {
 }
 
 # Where the alarms are sent.
+# `counts`: whether the functions write the lines that our own metrics are made of.
 locals {
+  counts        = var.metrics && var.log_level == "INFO"
   alarm_actions = concat(var.alarm_actions, aws_sns_topic.alarms[*].arn)
 }
 
@@ -78,7 +80,7 @@ locals {
       max_wait_minutes = var.max_wait_minutes
       sweep_minutes    = var.sweep_minutes
     })) : name => alarm
-    if var.compat.alarms && (var.metrics || name == "sweeper-silent")
+    if var.compat.alarms && (local.counts || name == "sweeper-silent")
   }
 }
 

@@ -6,6 +6,7 @@ locals {
   function_environment = merge(
     { NODE_OPTIONS = "--enable-source-maps" },
     var.metrics ? { METRICS_NAMESPACE = var.name } : {},
+    var.log_level == "INFO" ? {} : { POWERTOOLS_LOG_LEVEL = var.log_level },
     var.emulator_endpoint == null ? {} : { AWS_ENDPOINT_URL = var.emulator_endpoint },
     var.emulator_rekognition == null ? {} : { AWS_ENDPOINT_URL_REKOGNITION = var.emulator_rekognition },
   )

@@ -53,7 +53,7 @@ locals {
         for metric in ["AttemptsFailed", "Throttled", "OutOfTime", "Held"] : [var.name, metric, "service", "worker"]
       ]
     },
-  ] : graph if var.metrics]
+  ] : graph if local.counts]
 
   graphs = concat(local.own_graphs, [
     {

@@ -376,6 +376,17 @@ variable "metrics" {
   default     = true
 }
 
+variable "log_level" {
+  description = "The least that the functions write to their logs: INFO, WARN or ERROR. Above INFO there is no story of an image, and none of the metrics and alarms that are made of its lines."
+  type        = string
+  default     = "INFO"
+
+  validation {
+    condition     = contains(["INFO", "WARN", "ERROR"], var.log_level)
+    error_message = "log_level is INFO, WARN or ERROR."
+  }
+}
+
 variable "max_wait_minutes" {
   description = "Minutes after which an image that is not yet taken up sets off an alarm."
   type        = number

@@ -1,5 +1,13 @@
-import { existsSync, globSync, readFileSync } from 'node:fs'
-import { basename, resolve } from 'node:path'
+import {
+  appendFileSync,
+  existsSync,
+  globSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { basename, join, resolve } from 'node:path'
 import { styleText } from 'node:util'
 import { endInOrder } from './ending.ts'
 import { StartError } from './trouble.ts'
@@ -11,27 +19,55 @@ const { explain } = await import('./answering.ts')
 /** With LOG_FORMAT=json the lines of docs/log.md have standard output for themselves. */
 const inJson = process.env['LOG_FORMAT'] === 'json'
 const say = (line: string): void => (inJson ? console.error(line) : console.log(line))
-const writeJson =
-  (level: string) =>
-  (message: string, extra: Record<string, unknown>): void =>
-    console.log(
-      JSON.stringify({ level, message, timestamp: new Date().toISOString(), ...extra }, (_, value) =>
-        value instanceof Error ? { name: value.name, message: value.message, stack: value.stack } : value,
-      ),
-    )
-const jsonLog = { info: writeJson('INFO'), warn: writeJson('WARN'), error: writeJson('ERROR') }
-const textLog = {
-  info: (message: string, extra: Record<string, unknown>) => {
+const inOneLine = (level: Level, message: string, extra: Record<string, unknown>): string => {
+  const said = 'event' in extra ? {} : { message }
+  return JSON.stringify({ level, timestamp: new Date().toISOString(), ...said, ...extra }, (_, value) =>
+    value instanceof Error ? { name: value.name, message: value.message, stack: value.stack } : value,
+  )
+}
+const inText = {
+  INFO: (message: string, extra: Record<string, unknown>) => {
     if (message === 'failed') say(styleText('dim', `${extra['code']}  ${extra['imageId']}`))
     if (message === 'completed' || message === 'failed')
       say(styleText('dim', `${message}  ${extra['imageId']}`))
   },
-  warn: (message: string, extra: Record<string, unknown>) =>
+  WARN: (message: string, extra: Record<string, unknown>) =>
     console.warn(`warning: ${message}`, ...(Object.keys(extra).length > 0 ? [extra] : [])),
-  error: (message: string, extra: Record<string, unknown>) => console.error(`error: ${message}`, extra),
+  ERROR: (message: string, extra: Record<string, unknown>) => console.error(`error: ${message}`, extra),
 }
 
-const system = await startSystem(process.env, inJson ? jsonLog : textLog).catch((error) => {
+const LEVELS = ['INFO', 'WARN', 'ERROR'] as const
+type Level = (typeof LEVELS)[number]
+
+/** Bytes of the file of lines at which its older half goes. */
+const KEPT_LINES_BYTES = 10_000_000
+/** Where DATA_DIR keeps the lines of the log, for `image-analyzer story`. */
+const kept = process.env['DATA_DIR'] && join(process.env['DATA_DIR'], 'log.jsonl')
+
+function keepLine(path: string, line: string): void {
+  try {
+    appendFileSync(path, `${line}\n`, { mode: 0o600 })
+    if (statSync(path).size < KEPT_LINES_BYTES) return
+    const all = readFileSync(path)
+    writeFileSync(`${path}.new`, all.subarray(all.indexOf('\n', all.length / 2) + 1), { mode: 0o600 })
+    renameSync(`${path}.new`, path)
+  } catch {
+    // A folder that is not there yet, or a disk that is full: the embedded AWS says so, and the work goes on without a log.
+  }
+}
+
+/** What LOG_LEVEL lets through, in the format of LOG_FORMAT; startSystem refuses other values of both. */
+const least = LEVELS.findIndex((level) => level === (process.env['LOG_LEVEL'] || 'INFO'))
+const write = (level: Level) => (message: string, extra: Record<string, unknown>) => {
+  if (LEVELS.indexOf(level) < least) return
+  const line = inOneLine(level, message, extra)
+  if (inJson) console.log(line)
+  else inText[level](message, extra)
+  if (kept) keepLine(kept, line)
+}
+const log = { info: write('INFO'), warn: write('WARN'), error: write('ERROR') }
+
+const system = await startSystem(process.env, log).catch((error) => {
   console.error(error instanceof StartError ? `image-analyzer cannot start: ${error.message}` : error)
   process.exit(1)
 })

@@ -110,6 +110,8 @@ const environmentSchema = z.object({
   AWS_DEFAULT_REGION: z.string().optional(),
   /** Whether the log is for people or, as on AWS, one line of JSON for each fact (docs/log.md). */
   LOG_FORMAT: z.enum(['text', 'json']).default('text'),
+  /** The least that is written of it; `npm start` reads it. */
+  LOG_LEVEL: z.enum(['INFO', 'WARN', 'ERROR']).default('INFO'),
   /** The stand-in's limits: calls per second, and milliseconds that each call takes. */
   STAND_IN_TPS: z.coerce.number().positive().optional(),
   STAND_IN_LATENCY_MS: z.coerce.number().min(0).optional(),

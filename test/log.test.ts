@@ -337,20 +337,67 @@ describe('the log of a request', () => {
   )
 })
 
-describe('in a function', () => {
-  it('an image takes four lines of JSON, 1.8 KB and 2.4 KB with their metrics, which CloudWatch finds', async () => {
-    vi.stubEnv('_X_AMZN_TRACE_ID', 'Root=1-5759e988-000000000000000000000000;Parent=0;Sampled=1')
-    const written: string[] = []
-    const write = vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
-      written.push(String(text))
-      return true
+/** What functions write to standard output while `run` lasts, line by line. */
+async function printed(run: (logOf: (service: string) => Log) => Promise<void>): Promise<string[]> {
+  vi.stubEnv('_X_AMZN_TRACE_ID', 'Root=1-5759e988-000000000000000000000000;Parent=0;Sampled=1')
+  const written: string[] = []
+  const take = (text: unknown): boolean => written.push(String(text)) > 0
+  const spies = (['stdout', 'stderr'] as const).map((to) =>
+    vi.spyOn(process[to], 'write').mockImplementation(take),
+  )
+  try {
+    await run((service) => {
+      const log = createLog(service, 'image-analyzer')
+      log.appendKeys({ functionRequestId: randomUUID() })
+      return log
     })
-    try {
-      const logOf = (serviceName: string): Log => {
-        const log = createLog(serviceName, 'image-analyzer')
-        log.appendKeys({ functionRequestId: randomUUID() })
-        return log
+  } finally {
+    for (const spy of spies) spy.mockRestore()
+    vi.unstubAllEnvs()
+  }
+  return written
+}
+
+describe('in a function', () => {
+  it('no line has a presigned URL, a signature, a token, a body or the name of a file', async () => {
+    const lines = await printed(async (logOf) => {
+      const app = buildApp({ ...system.api, log: logOf('api') })
+      const authorization = 'Bearer secret-token'
+      const post = (path: string, body: object) =>
+        app.request(path, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', authorization, cookie: 'secret-cookie' },
+          body: JSON.stringify(body),
+        })
+      const image = photo.toString('base64')
+      const posted = await post('/images?filename=secret-name.jpg', { image, filename: 'secret-name.jpg' })
+      const { imageId } = (await posted.json()) as { imageId: string }
+      await post('/images', { image: 'secret-body' })
+      const form = await post('/uploads', {
+        contentType: 'image/png',
+        bytes: 9_000,
+        filename: 'secret-name.png',
+      })
+      expect(JSON.stringify(await form.json())).toMatch(/signature/i)
+      // The first attempt meets an error of S3, the second is whole.
+      const log = logOf('worker')
+      await work({ log, bucket: 'no-such-bucket-here' }, jobOf(imageId))
+      await work({ log }, jobOf(imageId))
+      for (const part of ['thumbnail', 'original']) {
+        const { headers } = await app.request(`/images/${imageId}/${part}`, { headers: { authorization } })
+        expect(headers.get('location')).toContain('X-Amz-Signature=')
       }
+    })
+    const text = lines.join('')
+    expect(text).toContain('"event":"attempt failed"')
+    expect(text).toContain('"event":"completed"')
+    expect(text).toContain('"event":"refused"')
+    expect(text).not.toMatch(/secret|X-Amz-|AWS4|Credential=|"policy"|https?:/i)
+    expect(text).not.toContain(photo.subarray(0, 60).toString('base64'))
+  })
+
+  it('an image takes four lines of JSON, 1.8 KB and 2.4 KB with their metrics, which CloudWatch finds', async () => {
+    const written = await printed(async (logOf) => {
       const body = new FormData()
       body.set('image', new File([photo], 'two\r\nlines\u2028.jpg'))
       const app = buildApp({ ...system.api, log: logOf('api') })
@@ -358,10 +405,7 @@ describe('in a function', () => {
       const answer = await app.request('/images', { method: 'POST', headers, body })
       const { imageId } = (await answer.json()) as { imageId: string }
       await work({ log: logOf('worker'), analysisSource: 'of its own' }, jobOf(imageId))
-    } finally {
-      write.mockRestore()
-      vi.unstubAllEnvs()
-    }
+    })
     const lines = written.map((text) => JSON.parse(text) as Record<string, unknown>)
     expect(lines.map(({ event }) => event)).toEqual(['accepted', 'claimed', 'completed', 'announced'])
     for (const text of written) expect(text.indexOf('\n')).toBe(text.length - 1)

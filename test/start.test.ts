@@ -193,7 +193,11 @@ describe('npm start', () => {
 
   it('prints the lines of the log as JSON with LOG_FORMAT=json', async () => {
     expect(await refusal({ LOG_FORMAT: 'xml' })).toMatch(/^LOG_FORMAT: /)
-    const system = await start({ LOG_FORMAT: 'json' })
+    expect(await refusal({ LOG_LEVEL: 'loud' })).toMatch(/^LOG_LEVEL: /)
+    const DATA_DIR = newFolder()
+    const older = `${'x'.repeat(99)}\n`.repeat(100_000)
+    writeFileSync(join(DATA_DIR, 'log.jsonl'), `{"first":true}\n${older}`)
+    const system = await start({ LOG_FORMAT: 'json', DATA_DIR })
     const imageId = await post(system.url, photo.subarray(0, 30_000))
     const lines = await until('the story is told', async () => {
       const read = system.output().match(/^\{.*\}$/gm) ?? []
@@ -204,6 +208,18 @@ describe('npm start', () => {
       ...['INFO accepted', 'INFO claimed', 'INFO failed', 'INFO announced'],
     ])
     expect(lines[2]).toMatchObject({ code: 'CORRUPT_IMAGE', error: { message: expect.any(String) } })
+    // Kept as they were printed, and the older half of what was there before has gone, in whole lines.
+    const kept = readFileSync(join(DATA_DIR, 'log.jsonl'), 'utf8')
+    expect(kept.length).toBeLessThan(5_100_000)
+    expect(kept).toMatch(/^(x{99}\n)+\{/)
+    const told = kept.split('\n').filter((line) => line.includes(imageId))
+    expect(told.map((line) => JSON.parse(line))).toEqual(lines)
+  })
+
+  it('prints of the log what LOG_LEVEL lets through', async () => {
+    const system = await start({ LOG_FORMAT: 'json', LOG_LEVEL: 'ERROR' })
+    await finished(system.url, await post(system.url, photo))
+    expect(system.output()).not.toMatch(/"event":/)
   })
 
   it('does not share its folder with a second instance', async () => {

@@ -146,6 +146,23 @@ run "what_is_asked_for_is_done" {
   }
 }
 
+run "without_lines_there_is_nothing_to_count" {
+  command = plan
+
+  variables {
+    log_level = "WARN"
+  }
+
+  assert {
+    condition     = local.function_environment.POWERTOOLS_LOG_LEVEL == "WARN"
+    error_message = "The functions must know their level."
+  }
+  assert {
+    condition     = keys(aws_cloudwatch_metric_alarm.pipeline) == ["sweeper-silent"]
+    error_message = "An alarm by a metric that nothing counts never rings."
+  }
+}
+
 run "without_tls_the_bucket_may_still_send" {
   command = plan
 
@@ -208,6 +225,7 @@ run "what_cannot_be_is_refused" {
     subscriber_webhook      = { url = "http://hooks.example", token = "secret" }
     alarm_actions           = ["operators"]
     alarm_email             = "operators"
+    log_level               = "info"
 
     account_concurrency      = 2
     max_wait_seconds         = 21
@@ -219,7 +237,7 @@ run "what_cannot_be_is_refused" {
     var.name, var.runtime, var.architecture, var.cors_origins, var.api_requests_per_second, var.api_burst,
     var.max_upload_bytes, var.daily_image_quota, var.analyses, var.rekognition_tps, var.sweep_minutes,
     var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_attempts, var.subscriber_receives, var.retention_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
-    var.alarm_actions, var.alarm_email,
+    var.alarm_actions, var.alarm_email, var.log_level,
   ]
 }
 
