@@ -13,7 +13,7 @@ import { endInOrder } from './ending.ts'
 import { StartError } from './trouble.ts'
 
 const began = performance.now()
-const { startSystem } = await import('./system.ts')
+const { LOG_FILE, startSystem } = await import('./system.ts')
 const { explain } = await import('./answering.ts')
 
 /** With LOG_FORMAT=json the lines of docs/log.md have standard output for themselves. */
@@ -42,7 +42,7 @@ type Level = (typeof LEVELS)[number]
 /** Bytes of the file of lines at which its older half goes. */
 const KEPT_LINES_BYTES = 10_000_000
 /** Where DATA_DIR keeps the lines of the log, for `image-analyzer story`. */
-const kept = process.env['DATA_DIR'] && join(process.env['DATA_DIR'], 'log.jsonl')
+const kept = process.env['DATA_DIR'] && join(process.env['DATA_DIR'], LOG_FILE)
 
 function keepLine(path: string, line: string): void {
   try {

@@ -583,12 +583,15 @@ function ownCredentials(folder: string): { accessKeyId: string; secretAccessKey:
   return { accessKeyId: 'image-analyzer', secretAccessKey }
 }
 
+/** The lines of the log, in the data folder. */
+export const LOG_FILE = 'log.jsonl'
+
 /** As messages about the folder name it. */
 const FOLDER_OWNER = {
   program: 'image-analyzer',
   setting: 'DATA_DIR',
   contents: 'images',
-  files: [SECRET],
+  files: [SECRET, LOG_FILE],
 }
 
 function takeFolder(folder: string): () => void {

@@ -19,7 +19,12 @@ class Lines extends LogFormatter {
     facts: Parameters<LogFormatter['formatAttributes']>[1],
   ): LogItem {
     const said = 'event' in facts ? {} : { message }
-    const base = { level: logLevel, timestamp: this.formatTimestamp(timestamp), service: serviceName, ...said }
+    const base = {
+      level: logLevel,
+      timestamp: this.formatTimestamp(timestamp),
+      service: serviceName,
+      ...said,
+    }
     return new LogItem({ attributes: base }).addAttributes(facts)
   }
 }

@@ -54,7 +54,8 @@ function spoil(file: string, at: number, bytes: number): void {
 
 describe('a data folder', () => {
   const FILES = [
-    ...['eventbridge.json', 'fauxqs.db', 'fauxqs.db-shm', 'fauxqs.db-wal', 'lock.db', 'secret', 'ttl.json'],
+    ...['eventbridge.json', 'fauxqs.db', 'fauxqs.db-shm', 'fauxqs.db-wal', 'lock.db', 'log.jsonl', 'secret'],
+    'ttl.json',
   ]
 
   it('is for its owner alone, also what an earlier version has left open', async () => {
