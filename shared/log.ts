@@ -301,22 +301,3 @@ export const runOf = ({ imageId, epoch, attempts, origin }: Image) => ({
   ...{ imageId, epoch, attempt: attempts },
   ...{ requestId: origin?.requestId, traceId: origin?.traceId },
 })
-
-/**
- * What answers an event of a kind that a function is not made for (a test of the console, a ping that keeps it warm, a
- * queue that was connected to it by mistake): a line in the log, and SQS keeps its messages.
- */
-export function passOver(
-  event: unknown,
-  wanted: string,
-  log: Log,
-): { batchItemFailures: { itemIdentifier: string }[] } {
-  const { Records }: { Records?: unknown } = Object(event)
-  say(log, 'passed over', { wanted, has: Object.keys(Object(event)) })
-  const ids = (Array.isArray(Records) ? Records : []).map((record) => record?.messageId)
-  return {
-    batchItemFailures: ids
-      .filter((id) => typeof id === 'string')
-      .map((itemIdentifier) => ({ itemIdentifier })),
-  }
-}

@@ -11,6 +11,7 @@ import {
   thumbnailSchema,
   UPLOADS,
 } from './image.ts'
+import { type Log, say } from './log.ts'
 
 /** What travels between the parts: the job of an image, in SQS, and the event of its end, on the bus. */
 
@@ -98,6 +99,25 @@ export async function keepExhausted(queue: DeadLetterQueue, image: FinishedImage
   if (!isExhausted(image)) return
   const job: Job = { version: 1, imageId: image.imageId, epoch: image.epoch + 1 }
   await sendDeadLetter(queue, JSON.stringify(job))
+}
+
+/**
+ * What answers an event of a kind that a function is not made for (a test of the console, a ping that keeps it warm, a
+ * queue that was connected to it by mistake): a line in the log, and SQS keeps its messages.
+ */
+export function passOver(
+  event: unknown,
+  wanted: string,
+  log: Log,
+): { batchItemFailures: { itemIdentifier: string }[] } {
+  const { Records }: { Records?: unknown } = Object(event)
+  say(log, 'passed over', { wanted, has: Object.keys(Object(event)) })
+  const ids = (Array.isArray(Records) ? Records : []).map((record) => record?.messageId)
+  return {
+    batchItemFailures: ids
+      .filter((id) => typeof id === 'string')
+      .map((itemIdentifier) => ({ itemIdentifier })),
+  }
 }
 
 export const EVENT_SOURCE = 'image-analyzer'

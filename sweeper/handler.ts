@@ -6,7 +6,8 @@ import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { Context } from 'aws-lambda'
 import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { readSweeperConfig } from '../shared/config.ts'
-import { createLog, passOver, say } from '../shared/log.ts'
+import { createLog, say } from '../shared/log.ts'
+import { passOver } from '../shared/messages.ts'
 import { type SweeperDeps, type Swept, sweep } from './sweep.ts'
 
 const config = readSweeperConfig(process.env)

@@ -3,7 +3,7 @@ import { DynamoDBDocumentClient, PutCommand } from '@aws-sdk/lib-dynamodb'
 import { describe, expect, it } from 'vitest'
 import { clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
-import { passOver } from '../shared/log.ts'
+import { passOver } from '../shared/messages.ts'
 import { SILENT } from './tools.ts'
 
 const resources = { IMAGE_BUCKET: 'abc', IMAGE_TABLE: 'def', JOB_QUEUE_URL: 'https://sqs/jobs' }

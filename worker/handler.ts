@@ -23,7 +23,8 @@ import {
   sqsOptions,
 } from '../shared/aws.ts'
 import { readWorkerConfig } from '../shared/config.ts'
-import { createLog, passOver } from '../shared/log.ts'
+import { createLog } from '../shared/log.ts'
+import { passOver } from '../shared/messages.ts'
 import { limitersFor } from './analysis.ts'
 import { processBatch, type WorkerDeps } from './batch.ts'
 import { createRender } from './thumbnail.ts'
