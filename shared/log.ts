@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { LogFormatter, Logger, LogItem } from '@aws-lambda-powertools/logger'
-import type { FinishedImage, Image } from './image.ts'
+import type { FinishedImage, Image, PaidAnalysis } from './image.ts'
 
 /** What the functions write to the log: one line for each fact, under a name that stays. docs/log.md has the same list. */
 
@@ -33,8 +33,11 @@ class Lines extends LogFormatter {
 export const createLog = (serviceName: string, namespace: string | undefined) =>
   Object.assign(new Logger({ serviceName, logFormatter: new Lines() }), { namespace })
 
-/** What a line may have. Names of files, tokens, URLs and bodies are not among it. */
-interface Facts {
+/**
+ * What a line may have: of each analysis the time with its turn in the limiter, and more. Names of files, tokens, URLs and
+ * bodies are not among it.
+ */
+interface Facts extends Partial<Record<`${PaidAnalysis}Ms`, number | undefined>> {
   imageId: string
   epoch: number
   /** Of this run, counted from 1. */
@@ -74,11 +77,6 @@ interface Facts {
   fetchMs?: number | undefined
   decodeMs?: number | undefined
   analyseMs?: number | undefined
-  /** Of each analysis, with its turn in the queue for Rekognition's quota. */
-  labelsMs?: number | undefined
-  facesMs?: number | undefined
-  moderationMs?: number | undefined
-  textMs?: number | undefined
   /** From the commit until the record has it that EventBridge took the event. */
   announceMs?: number | undefined
   /** Answers of Rekognition in this attempt: each is billed. */

@@ -860,7 +860,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a queue that is connected to the API by mistake loses its messages',
-    file: 'shared/log.ts',
+    file: 'shared/messages.ts',
     from: ".filter((id) => typeof id === 'string')",
     to: ".filter((id) => id === '')",
     tests: lambda,

@@ -226,17 +226,13 @@ export async function processImage(
 }
 
 /** Where the time of an attempt went, for the log. */
-interface Took {
+interface Took extends Partial<Record<`${PaidAnalysis}Ms`, number>> {
   /** By `elapsed`. */
   from: number
   queuedMs: number
   fetchMs?: number
   decodeMs?: number
   analyseMs?: number
-  labelsMs?: number
-  facesMs?: number
-  moderationMs?: number
-  textMs?: number
   paidCalls: number
 }
 
