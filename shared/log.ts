@@ -33,10 +33,7 @@ class Lines extends LogFormatter {
 export const createLog = (serviceName: string, namespace: string | undefined) =>
   Object.assign(new Logger({ serviceName, logFormatter: new Lines() }), { namespace })
 
-/**
- * What a line may have: of each analysis the time with its turn in the limiter, and more. Names of files, tokens, URLs and
- * bodies are not among it.
- */
+/** What a line may have; names of files, tokens, URLs and bodies are not among it. The time of an analysis has its turn in it. */
 interface Facts extends Partial<Record<`${PaidAnalysis}Ms`, number | undefined>> {
   imageId: string
   epoch: number
