@@ -144,8 +144,8 @@ if (process.argv[1] === import.meta.filename) {
     const month = readMonth(process.argv.slice(2))
     const { labels } = month
     const counted = {
-      with: await countRequests({ labels, faces: 1 }, 1),
-      without: await countRequests({ labels }, 1),
+      with: await countRequests({ labels, faces: 1 }, WORKER.batch),
+      without: await countRequests({ labels }, WORKER.batch),
     }
     console.table(cost(month, counted))
     console.log(`Prices of ${PRICES_OF}. Seconds of functions are assumed: bench/cost.ts names them.`)

@@ -32,14 +32,14 @@ const TAKES: Record<Way, number> = {
 /** Milliseconds of each image, round by round. */
 type Times = Record<Way, { wall: number[]; cpu: number[] }>
 
-export async function pipeline(rounds = ROUNDS, size = PHOTO): Promise<object[]> {
+export async function pipeline(rounds = ROUNDS, size = PHOTO, warmUp = WARM_UP): Promise<object[]> {
   const worker = await deploy({ latencyMs: REKOGNITION_MS })
   const folder = mkdtempSync(join(tmpdir(), 'pipeline-'))
   try {
     const photo = await photoOf(size.width, size.height)
     const file = join(folder, 'photo.jpg')
     writeFileSync(file, photo)
-    const batches = (rounds + WARM_UP) * WAYS.reduce((sum, way) => sum + TAKES[way], 0)
+    const batches = (rounds + warmUp) * WAYS.reduce((sum, way) => sum + TAKES[way], 0)
     // Decoders pass over what is behind a picture, and no two have the same bytes.
     const tail = Buffer.alloc(8)
     for (let image = 0; image < batches * BATCH; image += 1) {
@@ -47,7 +47,9 @@ export async function pipeline(rounds = ROUNDS, size = PHOTO): Promise<object[]>
       await worker.submit(Buffer.concat([photo, tail]))
     }
     const jobs = await worker.batches(batches * BATCH)
-    const times = await worker.run<Times>([import.meta.filename, file], jobs, { PREVIEW: 'off' })
+    const times = await worker.run<Times>([import.meta.filename, file, String(warmUp)], jobs, {
+      PREVIEW: 'off',
+    })
     const alone = times['sharp alone']
     return WAYS.map((way) => ({
       what: way,
@@ -63,7 +65,7 @@ export async function pipeline(rounds = ROUNDS, size = PHOTO): Promise<object[]>
   }
 }
 
-async function measure(file: string, index: string, lines: string): Promise<Times> {
+async function measure(file: string, warmUp: number, index: string, lines: string): Promise<Times> {
   const { handler } = (await import(index)) as {
     handler: (event: SQSEvent, context: object) => Promise<SQSBatchResponse>
   }
@@ -99,7 +101,7 @@ async function measure(file: string, index: string, lines: string): Promise<Time
       const [began, before] = [performance.now(), process.cpuUsage()]
       await ways[way]()
       const { user, system } = process.cpuUsage(before)
-      if (turn < WARM_UP) continue
+      if (turn < warmUp) continue
       const images = BATCH * Math.max(1, TAKES[way])
       times[way].wall.push((performance.now() - began) / images)
       times[way].cpu.push((user + system) / 1_000 / images)
@@ -109,7 +111,7 @@ async function measure(file: string, index: string, lines: string): Promise<Time
 }
 
 if (process.argv[1] === import.meta.filename) {
-  const [, , file = '', index = '', lines = ''] = process.argv
-  process.stdout.write(JSON.stringify(await measure(file, index, lines)))
+  const [, , file = '', warmUp, index = '', lines = ''] = process.argv
+  process.stdout.write(JSON.stringify(await measure(file, Number(warmUp), index, lines)))
   process.exit()
 }

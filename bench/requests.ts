@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import { bundle, ROOT } from '../build/bundle.ts'
 import { restEvent } from '../build/events.ts'
 import { distinct } from '../test/pictures.ts'
-import { BATCH, deploy } from './deployed.ts'
+import { deploy } from './deployed.ts'
 import { round } from './figures.ts'
 import { type Counted, Wire } from './wire.ts'
 
@@ -12,7 +12,7 @@ import { type Counted, Wire } from './wire.ts'
  * that are posted one by one and worked on in full batches. The service's own poller and Rekognition's calls, one for each
  * analysis, are not among them.
  */
-const BATCHES = 3
+const IMAGES = 30
 
 /** What stands in for Lambda: works through the events in a file, a line each. */
 const INVOKE = `
@@ -39,7 +39,7 @@ export interface Share {
 /** @returns what the API and the worker do for images whose bytes are new, and for the same once more, by operation */
 export async function countRequests(
   picture: { labels: number; faces?: number } = { labels: 20 },
-  batches = BATCHES,
+  images = IMAGES,
 ): Promise<{ api: Share; worker: Share; again: Share }> {
   const deployed = await deploy(picture)
   const wire = new Wire(deployed.endpoint)
@@ -50,12 +50,11 @@ export async function countRequests(
       writeFileSync(join(folder, name), bytes)
     }
     const env = { AWS_ENDPOINT_URL: await wire.start(deployed.table), AUTH: 'none' }
-    const images = batches * BATCH
     const share = async (work: () => Promise<unknown>): Promise<Share> => {
       wire.counted.clear()
       const before = deployed.asked
       await work()
-      return { by: new Map(wire.counted), images, asked: deployed.asked - before }
+      return { by: structuredClone(wire.counted), images, asked: deployed.asked - before }
     }
     const post = async (from: number, count: number): Promise<unknown> => {
       const bytes = await Promise.all(Array.from({ length: count }, (_, at) => distinct(from + at)))

@@ -1,11 +1,11 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 
 /**
- * `npm run bench` runs every benchmark, `npm run bench -- NAME …` some; prints a table for each and writes
- * `bench/results/latest.json`. Each compares alternatives in one run and gives ratios or sizes: figures of two runs,
+ * `npm run bench` runs every benchmark, `npm run bench -- NAME …` some; prints a table for each and keeps
+ * it in `bench/results/latest.json`. Each compares alternatives in one run and gives ratios or sizes: figures of two runs,
  * or of two machines, are not comparable.
  */
 const { values: options, positionals: wanted } = parseArgs({
@@ -44,20 +44,20 @@ if (unknown.length > 0) {
   )
   process.exit(1)
 }
-const results: Record<string, object[]> = {}
-for (const name of wanted.length > 0 ? wanted : Object.keys(BENCHMARKS)) {
-  console.log(name)
-  results[name] = (await BENCHMARKS[name]?.()) ?? []
-  console.table(results[name])
-}
-const folder = join(import.meta.dirname, 'results')
-mkdirSync(folder, { recursive: true })
 const machine = {
   node: process.version,
   platform: `${process.platform} ${process.arch}`,
   cores: cpus().length,
 }
-writeFileSync(
-  join(folder, 'latest.json'),
-  `${JSON.stringify({ at: new Date().toISOString(), machine, results }, null, 2)}\n`,
-)
+const folder = join(import.meta.dirname, 'results')
+const file = join(folder, 'latest.json')
+mkdirSync(folder, { recursive: true })
+for (const name of wanted.length > 0 ? wanted : Object.keys(BENCHMARKS)) {
+  console.log(name)
+  const rows = (await BENCHMARKS[name]?.()) ?? []
+  console.table(rows)
+  // The others stay as they were when they last ran.
+  const results = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {}
+  const all = { ...results, [name]: { at: new Date().toISOString(), machine, rows } }
+  writeFileSync(file, `${JSON.stringify(all, null, 2)}\n`)
+}

@@ -9,7 +9,7 @@ import { countRequests, rowsOf } from '../bench/requests.ts'
 /** Each benchmark at its smallest, so that it still runs when its figures are needed. */
 
 it('the pipeline is measured beside sharp alone', async () => {
-  const rows = (await pipeline(1, { width: 200, height: 150 })) as Record<string, unknown>[]
+  const rows = (await pipeline(1, { width: 200, height: 150 }, 0)) as Record<string, unknown>[]
   expect(rows.map((row) => row['what'])).toContain('worker, one batch')
   for (const row of rows) expect(row['cpu of sharp alone']).toBeGreaterThan(0)
 })
@@ -34,10 +34,14 @@ it('other programs are measured where they are installed', async () => {
 })
 
 it('requests are counted where they pass, and billed by list prices', async () => {
-  const counts = await countRequests({ labels: 3, faces: 1 }, 1)
+  const counts = await countRequests({ labels: 3, faces: 1 }, 2)
   const rows = rowsOf(counts) as Record<string, unknown>[]
   const count = (operation: string) => rows.find((row) => row['operation'] === operation)
   expect(count('S3 PUT originals')).toMatchObject({ by: 'api', 'requests an image': 1 })
+  // The worker's own, which remembers the bytes; that of the API, before and after, is not among them.
+  expect(rows).toContainEqual(
+    expect.objectContaining({ by: 'worker', operation: 'DynamoDB PutItem', 'requests an image': 1 }),
+  )
   // Each label, emotion and face is an item and an entry in an index.
   expect(count('DynamoDB BatchWriteItem')?.['write units']).toBeGreaterThanOrEqual(3)
 
