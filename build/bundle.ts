@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { decode, encode, type SourceMapSegment } from '@jridgewell/sourcemap-codec'
 import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild'
-import { bundlePages } from './page.ts'
+import { bundlePage, PAGES } from './page.ts'
 
 export const FUNCTIONS = ['api', 'worker', 'sweeper', 'subscriber'] as const
 export type FunctionName = (typeof FUNCTIONS)[number]
@@ -108,7 +108,7 @@ export async function bundle(name: FunctionName): Promise<Bundle> {
     if (map !== undefined) files[`${file}.map`] = Buffer.from(map)
   }
   if (name === 'api') {
-    for (const [page, html] of Object.entries(bundlePages())) files[`web/${page}.html`] = Buffer.from(html)
+    for (const page of PAGES) files[`web/${page}.html`] = Buffer.from(bundlePage(page))
   }
   return { files, metafile }
 }

@@ -4,16 +4,18 @@ import { buildSync } from 'esbuild'
 
 const WEB = join(import.meta.dirname, '..', 'web')
 
-export type PageName = 'page' | 'docs'
+/** The web page, and the API reference. */
+export const PAGES = ['page', 'docs'] as const
+export type PageName = (typeof PAGES)[number]
 
 /**
- * The pages with style and script inside: one request, and no path that a stage prefix could break. Names and lines stay
- * as they are, for those who look for a fault in a browser; comments and indents are for those who read the source.
+ * A page with style and script inside: one request, and no path that a stage prefix could break. Names and lines stay as
+ * they are, for those who look for a fault in a browser; comments and indents are for those who read the source.
  */
-export function bundlePages(): Record<PageName, string> {
+export function bundlePage(name: PageName): string {
   const { outputFiles } = buildSync({
     absWorkingDir: WEB,
-    entryPoints: ['page.js', 'page.css', 'docs.js', 'docs.css'],
+    entryPoints: [`${name}.js`, `${name}.css`],
     outdir: '.',
     write: false,
     bundle: true,
@@ -29,11 +31,9 @@ export function bundlePages(): Record<PageName, string> {
     if (output === undefined) throw new Error(`esbuild made no ${file}.`)
     return output.text
   }
-  const finish = (name: PageName): string =>
-    // Functions, because `$&` and the like in a replacement string have a meaning of their own.
-    readFileSync(join(WEB, `${name}.html`), 'utf8')
-      .replaceAll(/^[ \t]+/gm, '')
-      .replace('/*STYLE*/', () => read(`${name}.css`))
-      .replace('/*SCRIPT*/', () => read(`${name}.js`))
-  return { page: finish('page'), docs: finish('docs') }
+  // Functions, because `$&` and the like in a replacement string have a meaning of their own.
+  return readFileSync(join(WEB, `${name}.html`), 'utf8')
+    .replaceAll(/^[ \t]+/gm, '')
+    .replace('/*STYLE*/', () => read(`${name}.css`))
+    .replace('/*SCRIPT*/', () => read(`${name}.js`))
 }

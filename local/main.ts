@@ -13,11 +13,27 @@ import { endInOrder } from './ending.ts'
 import { StartError } from './trouble.ts'
 
 const began = performance.now()
-const { LOG_FILE, startSystem } = await import('./system.ts')
+const { startSystem } = await import('./system.ts')
+const { readSettings } = await import('./environment.ts')
+const { LOG_FILE } = await import('./aws.ts')
 const { explain } = await import('./answering.ts')
 
+function giveUp(error: unknown): never {
+  console.error(error instanceof StartError ? `image-analyzer cannot start: ${error.message}` : error)
+  process.exit(1)
+}
+
+function settingsOf(env: NodeJS.ProcessEnv): ReturnType<typeof readSettings> {
+  try {
+    return readSettings(env)
+  } catch (error) {
+    return giveUp(error)
+  }
+}
+
+const { LOG_FORMAT, LOG_LEVEL, DATA_DIR, AWS_ENDPOINT_URL } = settingsOf(process.env)
 /** With LOG_FORMAT=json the lines of docs/log.md have standard output for themselves. */
-const inJson = process.env['LOG_FORMAT'] === 'json'
+const inJson = LOG_FORMAT === 'json'
 const say = (line: string): void => (inJson ? console.error(line) : console.log(line))
 const inOneLine = (level: Level, message: string, extra: Record<string, unknown>): string => {
   const said = 'event' in extra ? {} : { message }
@@ -42,7 +58,7 @@ type Level = (typeof LEVELS)[number]
 /** Bytes of the file of lines at which its older half goes. */
 const KEPT_LINES_BYTES = 10_000_000
 /** Where DATA_DIR keeps the lines of the log, for `image-analyzer story`. */
-const kept = process.env['DATA_DIR'] && join(process.env['DATA_DIR'], LOG_FILE)
+const kept = DATA_DIR && join(DATA_DIR, LOG_FILE)
 
 function keepLine(path: string, line: string): void {
   try {
@@ -56,8 +72,8 @@ function keepLine(path: string, line: string): void {
   }
 }
 
-/** What LOG_LEVEL lets through, in the format of LOG_FORMAT; startSystem refuses other values of both. */
-const least = LEVELS.findIndex((level) => level === (process.env['LOG_LEVEL'] || 'INFO'))
+/** What LOG_LEVEL lets through, in the format of LOG_FORMAT. */
+const least = LEVELS.indexOf(LOG_LEVEL)
 const write = (level: Level) => (message: string, extra: Record<string, unknown>) => {
   if (LEVELS.indexOf(level) < least) return
   const line = inOneLine(level, message, extra)
@@ -67,10 +83,7 @@ const write = (level: Level) => (message: string, extra: Record<string, unknown>
 }
 const log = { info: write('INFO'), warn: write('WARN'), error: write('ERROR') }
 
-const system = await startSystem(process.env, log).catch((error) => {
-  console.error(error instanceof StartError ? `image-analyzer cannot start: ${error.message}` : error)
-  process.exit(1)
-})
+const system = await startSystem(process.env, log).catch(giveUp)
 
 /** What a newcomer may type, as far as this API lets them in. */
 const attempt = {
@@ -78,12 +91,11 @@ const attempt = {
   jwt: `curl -H "Authorization: Bearer $TOKEN" -F image=@photo.jpg ${system.url}/images`,
   iam: `npm run cli -- upload photo.jpg --sign --endpoint ${system.url}`,
 }[system.auth]
-const keeps = process.env['DATA_DIR']
 say(`
   Page and API   ${system.url}
-  AWS endpoint   ${system.awsEndpoint}${process.env['AWS_ENDPOINT_URL'] ? ' (that of AWS_ENDPOINT_URL; without it, an embedded one starts)' : ''}
+  AWS endpoint   ${system.awsEndpoint}${AWS_ENDPOINT_URL ? ' (that of AWS_ENDPOINT_URL; without it, an embedded one starts)' : ''}
   Rekognition    ${system.rekognition}${explain(system.rekognition)}
-  Data           ${process.env['AWS_ENDPOINT_URL'] ? 'at the AWS endpoint' : keeps ? `kept in ${resolve(keeps)}` : 'gone after exit; DATA_DIR=folder keeps it'}
+  Data           ${AWS_ENDPOINT_URL ? 'at the AWS endpoint' : DATA_DIR ? `kept in ${resolve(DATA_DIR)}` : 'gone after exit; DATA_DIR=folder keeps it'}
 
 Ready in ${((performance.now() - began) / 1000).toFixed(1)} s. Try: ${attempt}
 `)

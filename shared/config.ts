@@ -103,13 +103,29 @@ export const apiSettings = {
  * 3.1 times the processor time (`npm run bench -- preview`): of 28 ms it makes 88. And it is one more request to S3, and
  * 0.25 MB. What Rekognition is sent is the same without it.
  */
-export const PREVIEW = onOrOff('on')
+const PREVIEW = onOrOff('on')
 
 /**
  * Whether HEIC comes in, the photos of telephones. API and worker have to agree on it. The worker needs the optional package
  * libheif-js (`npm run build -- --heic`), which takes 1 second of the processor for 12 megapixels.
  */
 export const HEIC = onOrOff('off')
+
+/** What an operator may settle about the worker, wherever it runs. */
+export const workerSettings = {
+  /** The least confidence of a label, in per cent. 55 is Rekognition's own default. */
+  MIN_CONFIDENCE: z.coerce.number().min(0).max(100).default(55),
+  /** The most labels per image; 1,000 is Rekognition's own. Results that no item holds go into an object. */
+  MAX_LABELS: z.coerce.number().int().min(1).max(1_000).default(100),
+  MAX_ATTEMPTS,
+  PREVIEW,
+}
+
+/**
+ * Days after which an unfinished image ends as EXHAUSTED, whatever it waits for. 14 are the longest that SQS keeps a job
+ * (Amazon SQS quotas).
+ */
+export const GIVE_UP_DAYS = z.coerce.number().positive().default(14)
 
 const apiSchema = z.object({ ...resources, ...apiSettings, HEIC })
 
@@ -129,14 +145,9 @@ const workerSchema = z.object({
    * larger originals are sent as a rendition).
    */
   REKOGNITION_SOURCE: z.enum(['s3', 'bytes']).default('s3'),
-  /** The least confidence of a label, in per cent. 55 is Rekognition's own default. */
-  MIN_CONFIDENCE: z.coerce.number().min(0).max(100).default(55),
-  MAX_ATTEMPTS,
-  PREVIEW,
+  ...workerSettings,
   STRIP_GPS,
   HEIC,
-  /** The most labels per image; 1,000 is Rekognition's own. Results that no item holds go into an object. */
-  MAX_LABELS: z.coerce.number().int().min(1).max(1_000).default(100),
   /**
    * Calls a second of each of Rekognition's operations that one worker process may make: its share of the account's
    * quota. Without it the process learns from being throttled.
@@ -149,11 +160,7 @@ const sweeperSchema = z.object({
   DEAD_LETTER_QUEUE_URL,
   EVENT_BUS_NAME,
   MAX_ATTEMPTS,
-  /**
-   * Days after which an unfinished image ends as EXHAUSTED, whatever it waits for. 14 are the longest that SQS keeps a
-   * job (Amazon SQS quotas).
-   */
-  GIVE_UP_DAYS: z.coerce.number().positive().default(14),
+  GIVE_UP_DAYS,
 })
 
 export type ApiConfig = z.infer<typeof apiSchema>

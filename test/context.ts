@@ -18,7 +18,7 @@ import { DynamoDBDocumentClient, GetCommand, UpdateCommand } from '@aws-sdk/lib-
 import type { Context, SQSEvent } from 'aws-lambda'
 import { buildApp } from '../api/app.ts'
 import { type ApiDeps, apiDeps, loadDocs, loadPage } from '../api/deps.ts'
-import { bundlePages } from '../build/page.ts'
+import { bundlePage } from '../build/page.ts'
 import { createRekognition, type StandInOptions, startRekognition } from '../local/rekognition.ts'
 import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
 import { startEmbeddedAws, toRecord } from '../packages/embedded-aws/index.ts'
@@ -126,11 +126,11 @@ export const lambdaContext = (remainingMs = 60_000): Context => {
   } as Context
 }
 
-let bundled: ReturnType<typeof bundlePages> | undefined
+const bundled: { page?: string; docs?: string } = {}
 /** The same for every system of a file. */
-const pages = () => {
-  bundled ??= bundlePages()
-  return bundled
+function bundledOnce(name: 'page' | 'docs'): string {
+  bundled[name] ??= bundlePage(name)
+  return bundled[name]
 }
 
 export async function startTestSystem(
@@ -214,8 +214,11 @@ export async function startTestSystem(
     ...(options.maxImageBytes === undefined ? {} : { MAX_IMAGE_BYTES: String(options.maxImageBytes) }),
     HEIC: options.heic ? 'on' : 'off',
   })
-  const page = loadPage(pages().page, aws.endpoint, { ...config, MAX_IMAGE_BYTES: DEFAULT_MAX_IMAGE_BYTES })
-  const docs = () => loadDocs(pages().docs)
+  const page = loadPage(bundledOnce('page'), aws.endpoint, {
+    ...config,
+    MAX_IMAGE_BYTES: DEFAULT_MAX_IMAGE_BYTES,
+  })
+  const docs = () => loadDocs(bundledOnce('docs'))
   const api: ApiDeps = {
     ...apiDeps(config, { AUTH: 'none' }, { s3, sqs, dynamo }, clock, { log, page, docs }),
     ...options.api,

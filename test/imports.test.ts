@@ -178,7 +178,6 @@ const LONG_FILES = [
   'api/submit.ts',
   'api/upload.ts',
   'build/deploy-check.ts',
-  'local/system.ts',
   'packages/client/doctor.ts',
   'packages/client/index.ts',
   'packages/client/main.ts',

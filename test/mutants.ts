@@ -1086,7 +1086,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'what was moderated by no model is not looked at again by one',
-    file: 'local/system.ts',
+    file: 'local/rekognition.ts',
     from: '...(vision !== undefined && hasModeration() ? [MODERATION_MODEL_VERSION] : []),',
     to: '',
     tests: moderation,
