@@ -5,12 +5,13 @@ import {
   createVision,
   hasModeration,
   isInstalled,
+  type ModelsEnvironment,
+  modelsFolder,
   NotUsable,
   readInstalled,
   titleOf,
   type Vision,
 } from '../packages/vision/index.ts'
-import { type ModelsEnvironment, modelsFolder } from './models-folder.ts'
 import { StartError } from './trouble.ts'
 
 /** Who answers as Rekognition on this machine: open models, or the stand-in, which measures pixels. */

@@ -30,7 +30,7 @@ const environmentSchema = z.object({
   REKOGNITION: z.enum(['local', 'stand-in', 'aws', 'record']).optional(),
   /** The folder of the answers that are kept. Where it is there, they are replayed; the rest is seen or measured here. */
   RECORDINGS: z.string().min(1).optional(),
-  /** Where models are that people have added; see models-folder.ts. */
+  /** Where models are that people have added; see packages/vision/models-folder.ts. */
   VISION_MODELS: z.string().optional(),
   /** Where npm was called: it runs scripts in the package's folder. */
   INIT_CWD: z.string().optional(),

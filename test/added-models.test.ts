@@ -22,7 +22,7 @@ const log = { info: () => {}, warn: () => {}, error: () => {} }
 
 /** `npm run models`, to its end. */
 async function models(folder: string, ...args: string[]): Promise<{ code: number | null; output: string }> {
-  const running = launch({ VISION_MODELS: folder }, args, 'local/models-main.ts')
+  const running = launch({ VISION_MODELS: folder }, args, 'packages/vision/models-main.ts')
   await until('the end', async () => running.process.exitCode ?? undefined)
   return { code: running.process.exitCode, output: running.output() }
 }

@@ -55,6 +55,20 @@ describe('npm start', () => {
     expect(readdirSync(TMPDIR)).toEqual([])
   })
 
+  it('obeys the settings of the worker, as AWS does', async () => {
+    const system = await start({ MAX_LABELS: '2', MIN_CONFIDENCE: '70' })
+    const posted = await fetch(`${system.url}/images`, {
+      method: 'POST',
+      headers: { 'content-type': 'image/jpeg' },
+      body: new Uint8Array(photo),
+    })
+    const { imageId } = (await posted.json()) as { imageId: string }
+    const labels = (await finished(system.url, imageId))['rekognitionLabels'] as { Confidence: number }[]
+    expect(labels).toHaveLength(2)
+    expect(labels.filter(({ Confidence }) => Confidence < 70)).toEqual([])
+    await system.end()
+  })
+
   it('leaves it to the caller to close a connection that rests, so that no request is lost on one', async () => {
     const system = await start()
     for (const url of [`${system.url}/health`, system.aws]) {

@@ -25,6 +25,7 @@ export {
 export { builtIns, folderOf } from './built-in.ts'
 export { addModel, type Installed, readInstalled, removeModel } from './installed.ts'
 export { NotUsable, titleOf } from './manifest.ts'
+export { type ModelsEnvironment, modelsFolder } from './models-folder.ts'
 export type { Moderation } from './moderation.ts'
 export type { Picture } from './pixels.ts'
 

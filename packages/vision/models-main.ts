@@ -1,14 +1,8 @@
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import {
-  addModel,
-  builtIns,
-  folderOf,
-  NotUsable,
-  readInstalled,
-  removeModel,
-  titleOf,
-} from '../packages/vision/index.ts'
+import { builtIns, folderOf } from './built-in.ts'
+import { addModel, readInstalled, removeModel } from './installed.ts'
+import { NotUsable, titleOf } from './manifest.ts'
 import { modelsFolder } from './models-folder.ts'
 
 const USAGE = `npm run models -- list | add <manifest> | remove <name>
