@@ -66,7 +66,6 @@ describe('npm start', () => {
     const labels = (await finished(system.url, imageId))['rekognitionLabels'] as { Confidence: number }[]
     expect(labels).toHaveLength(2)
     expect(labels.filter(({ Confidence }) => Confidence < 70)).toEqual([])
-    await system.end()
   })
 
   it('leaves it to the caller to close a connection that rests, so that no request is lost on one', async () => {
