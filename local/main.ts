@@ -16,7 +16,7 @@ const began = performance.now()
 const { startSystem } = await import('./system.ts')
 const { readSettings } = await import('./environment.ts')
 const { LOG_FILE } = await import('./aws.ts')
-const { explain } = await import('./answering.ts')
+const { explain } = await import('./rekognition.ts')
 
 function giveUp(error: unknown): never {
   console.error(error instanceof StartError ? `image-analyzer cannot start: ${error.message}` : error)

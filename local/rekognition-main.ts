@@ -3,18 +3,18 @@ import { S3Client } from '@aws-sdk/client-s3'
 import * as z from 'zod'
 import { AwsError } from '../packages/embedded-aws/index.ts'
 import { s3Options } from '../shared/aws.ts'
+import { allowedHostsSchema } from './door.ts'
+import { endInOrder } from './ending.ts'
 import {
   describe,
   moderationIsLost,
   openVision,
   readFromS3,
   STAND_IN,
+  startRekognition,
   textIsLost,
   visionIsLost,
-} from './answering.ts'
-import { allowedHostsSchema } from './door.ts'
-import { endInOrder } from './ending.ts'
-import { startRekognition } from './rekognition.ts'
+} from './rekognition.ts'
 import { portTrouble, StartError } from './trouble.ts'
 
 const LOOPBACK = '127.0.0.1'

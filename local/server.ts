@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { createAdaptorServer, type ServerType } from '@hono/node-server'
 import type { buildApp } from '../api/app.ts'
@@ -7,7 +8,6 @@ import { admit } from './admission.ts'
 import { refuseStranger } from './door.ts'
 import { type Settings, STAND_IN_CREDENTIALS } from './environment.ts'
 import { verifySignature } from './gateway.ts'
-import { answerSample } from './samples.ts'
 
 type Fetch = (request: Request) => Promise<Response>
 
@@ -71,4 +71,20 @@ async function refuse(socket: Socket): Promise<void> {
 export function closeServer(server: ServerType): Promise<void> {
   if ('closeAllConnections' in server) server.closeAllConnections()
   return new Promise((resolve) => server.close(() => resolve()))
+}
+
+/** The photos that the page offers at a first visit, from local/samples; on AWS there are none. All are in the public domain. */
+export const SAMPLES = ['portrait', 'cat', 'sign'] as const
+
+/** @returns the answer to a request for one of them, and undefined to any other */
+export function answerSample(request: Request): Response | undefined {
+  const { pathname } = new URL(request.url)
+  const name = SAMPLES.find((sample) => pathname === `/samples/${sample}.jpg`)
+  if (name === undefined || request.method !== 'GET') return undefined
+  return new Response(readFileSync(new URL(`./samples/${name}.jpg`, import.meta.url)), {
+    headers: {
+      ...{ 'content-type': 'image/jpeg', 'cache-control': 'private, max-age=86400' },
+      ...{ 'x-content-type-options': 'nosniff', 'content-security-policy': "default-src 'none'" },
+    },
+  })
 }

@@ -28,8 +28,7 @@ import { recover } from './recover.ts'
 import { clientOf, createRekognition, openAnswering } from './rekognition.ts'
 import { createMissingResources, openForPages, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
 import { expireObjects } from './retention.ts'
-import { SAMPLES } from './samples.ts'
-import { closeServer, inFrontOf, listen } from './server.ts'
+import { closeServer, inFrontOf, listen, SAMPLES } from './server.ts'
 import { portTrouble, StartError } from './trouble.ts'
 
 export interface System {
