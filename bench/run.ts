@@ -31,6 +31,7 @@ const BENCHMARKS: Record<string, () => Promise<object[]>> = {
   'decode-memory': async () => (await import('./decode-memory.ts')).decodeMemory(),
   'worker-memory': async () => (await import('./worker-memory.ts')).workerMemory(),
   memory: async () => (await import('./worker-memory.ts')).memoryOverTime(),
+  'start-memory': async () => (await import('./start-memory.ts')).startMemory(),
   overload: async () => (await import('./overload.ts')).overload(),
   vision: async () => (await import('./vision.ts')).vision(Number(options.count), folders),
   quality: async () => (await import('./quality.ts')).quality(folders),

@@ -5,6 +5,8 @@ import { peers } from '../bench/peers.ts'
 import { pipeline } from '../bench/pipeline.ts'
 import { post } from '../bench/post.ts'
 import { countRequests, rowsOf } from '../bench/requests.ts'
+import { startMemory } from '../bench/start-memory.ts'
+import { skipped } from './tools.ts'
 
 /** Each benchmark at its smallest, so that it still runs when its figures are needed. */
 
@@ -58,3 +60,12 @@ it('requests are counted where they pass, and billed by list prices', async () =
   expect(() => readMonth(['--people', '40'])).toThrow('--people is a number from 0 to 1.')
   expect(() => readMonth(['--region', 'mars'])).toThrow(/no prices of mars; it has us-east-1/)
 })
+
+it.skipIf(process.platform !== 'linux')(
+  `the memory of npm start is looked at while it works${skipped(process.platform === 'linux' ? [] : ['Linux'])}`,
+  async () => {
+    const [row] = (await startMemory(16)) as Record<string, number>[]
+    expect(row?.['images']).toBe(16)
+    expect(row?.['last third MB']).toBeGreaterThan(50)
+  },
+)
