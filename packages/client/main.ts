@@ -13,6 +13,7 @@ import {
 import { forgetfulJournal, type Journal, journalPath, openJournal } from './journal.ts'
 import { createOutput, type Format, inBytes, type Output, paint, plain, type Result } from './output.ts'
 import { apiGatewayRegion, signing, signingFetch } from './sign.ts'
+import { inCloudWatch, inFile, tellStory } from './story.ts'
 import { explain, STDIN, upload } from './upload.ts'
 
 const HELP = `image-analyzer <command> [options]
@@ -34,6 +35,9 @@ const HELP = `image-analyzer <command> [options]
   retry <id … | --failed>      analyses failed images again
   delete <id …>                records and all that is stored of them
   events                       one line for each image as it finishes; --every SECONDS (2)
+  story <id>                   what a log has of an image, line by line:
+      --log FILE               of a file, such as log.jsonl in DATA_DIR
+      --log-groups a,b         of CloudWatch Logs, by your AWS credentials
   doctor                       what is wrong with a set-up, and how to mend it; --no-upload sends nothing
 
   --endpoint URL   or IMAGE_ANALYZER_ENDPOINT (http://127.0.0.1:3000)
@@ -74,6 +78,8 @@ const OPTIONS = {
   failed: { type: 'boolean' },
   every: { type: 'string' },
   'no-upload': { type: 'boolean' },
+  log: { type: 'string' },
+  'log-groups': { type: 'string' },
 } as const
 const GLOBAL = ['endpoint', 'token', 'sign', 'json', 'csv', 'quiet', 'help']
 const COMMANDS: Record<string, string[]> = {
@@ -87,6 +93,7 @@ const COMMANDS: Record<string, string[]> = {
   retry: ['failed'],
   delete: [],
   events: ['every'],
+  story: ['log', 'log-groups'],
   doctor: ['no-upload'],
 }
 
@@ -296,6 +303,16 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
       const tell = (image: ListedImage) => output.result(describe(image))
       await followEvents(client, every * 1_000, tell, output.trouble, signal)
       return 130
+    }
+    case 'story': {
+      const [imageId = ''] = needIds()
+      if (names.length > 1 || !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(imageId))
+        throw new UsageError('"story" needs the id of one image.')
+      const { log, 'log-groups': groups } = values
+      if ((log === undefined) === (groups === undefined))
+        throw new UsageError('Give --log with a file, or --log-groups with names of CloudWatch Logs.')
+      const lines = groups === undefined ? inFile(log ?? '') : inCloudWatch(groups.split(','), imageId, env)
+      return tellStory(imageId, lines, output)
     }
     default:
       needNothing()

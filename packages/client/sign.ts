@@ -25,9 +25,10 @@ export async function signing(endpoint: string): Promise<Signing> {
 export async function signingFetch(
   endpoint: string,
   { region, credentials }: Signing,
+  service = 'execute-api',
 ): Promise<NonNullable<ClientOptions['fetch']>> {
   const { SignatureV4 } = await import('@smithy/signature-v4')
-  const signer = new SignatureV4({ credentials, region, service: 'execute-api', sha256: Sha256 })
+  const signer = new SignatureV4({ credentials, region, service, sha256: Sha256 })
   const { origin } = new URL(endpoint)
   return async (address, init) => {
     const url = new URL(address)

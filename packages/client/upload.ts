@@ -13,8 +13,7 @@ import {
   MAX_DIRECT_BYTES,
 } from './index.ts'
 import type { Journal } from './journal.ts'
-import { inBytes, type Output, paint, plain, type Result } from './output.ts'
-import { type Counts, startProgress } from './progress.ts'
+import { type Counts, inBytes, type Output, paint, plain, type Result, startProgress } from './output.ts'
 
 export interface UploadCommand {
   client: Client

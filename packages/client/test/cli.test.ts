@@ -22,7 +22,7 @@ import { distinct } from '../../../test/pictures.ts'
 import { tinyPicture } from '../doctor.ts'
 import { createClient } from '../index.ts'
 import { openJournal } from '../journal.ts'
-import { progressLine } from '../progress.ts'
+import { progressLine } from '../output.ts'
 
 // Several dozen processes are started, on a machine that may have better things to do.
 vi.setConfig({ testTimeout: 60_000 })

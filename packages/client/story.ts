@@ -1,0 +1,119 @@
+import { createReadStream } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { type Output, paint, plain } from './output.ts'
+import { signing, signingFetch } from './sign.ts'
+
+/** A line of the log, as docs/log.md has it. */
+type Line = Record<string, unknown> & { imageId: string; event: string; timestamp: string }
+
+/** How far back CloudWatch is asked: longer than an image can wait for its end. */
+const DAYS = 30
+
+/** What a timeline leaves out: where a line belongs, which is the same in all of them, and what stands before the rest. */
+const HIDDEN = [
+  ...[
+    'level',
+    'timestamp',
+    'service',
+    'event',
+    'imageId',
+    'requestId',
+    'traceId',
+    'functionRequestId',
+    '_aws',
+  ],
+]
+
+/** @returns the exit code */
+export async function tellStory(
+  imageId: string,
+  texts: AsyncIterable<string>,
+  output: Output,
+): Promise<number> {
+  const lines: Line[] = []
+  try {
+    for await (const text of texts) {
+      const line = text.includes(imageId) ? parse(text) : undefined
+      if (line?.imageId === imageId) lines.push(line)
+    }
+  } catch (error) {
+    output.trouble(`The log cannot be read: ${plain((error as Error).message)}`)
+    return 1
+  }
+  if (lines.length === 0) {
+    output.trouble(`The log has nothing in ${DAYS} days of ${imageId}.`)
+    return 1
+  }
+  lines.sort((a, b) => Date.parse(a.timestamp) - Date.parse(b.timestamp))
+  const began = Date.parse(lines[0]?.timestamp ?? '')
+  for (const line of lines) {
+    const { timestamp, event, level } = line
+    const after = ((Date.parse(timestamp) - began) / 1_000).toFixed(3)
+    const facts = plain(Object.entries(line).flatMap(shown).join('  '))
+    const style = level === 'ERROR' ? 'red' : event === 'completed' ? 'green' : 'bold'
+    output.result({
+      text: `${plain(timestamp)}  +${after} s  ${paint(style, plain(event).padEnd(15))}  ${facts}`,
+      json: line,
+      csv: { timestamp, after, event, facts },
+    })
+  }
+  return 0
+}
+
+/** Metrics repeat facts of the line; their names begin with a capital. */
+function shown([name, value]: [string, unknown]): string[] {
+  if (HIDDEN.includes(name) || /^[A-Z]/.test(name) || value == null) return []
+  const { message }: { message?: unknown } = Object(value)
+  const text = typeof message === 'string' ? message : value
+  return [`${name}=${typeof text === 'string' ? text : JSON.stringify(text)}`]
+}
+
+function parse(text: string): Line | undefined {
+  try {
+    const line: Partial<Line> = Object(JSON.parse(text))
+    const isWhole = typeof line.event === 'string' && !Number.isNaN(Date.parse(String(line.timestamp)))
+    return isWhole ? (line as Line) : undefined
+  } catch {
+    // Another program's line, or one that was cut off.
+    return undefined
+  }
+}
+
+export const inFile = (path: string): AsyncIterable<string> =>
+  createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY })
+
+/** By FilterLogEvents (Amazon CloudWatch Logs API), page by page. */
+export async function* inCloudWatch(
+  groups: string[],
+  imageId: string,
+  env: NodeJS.ProcessEnv,
+): AsyncGenerator<string> {
+  const named = env['AWS_ENDPOINT_URL_CLOUDWATCH_LOGS'] ?? env['AWS_ENDPOINT_URL']
+  const signer = await signing(named ?? '')
+  const endpoint = new URL(named ?? `https://logs.${signer.region}.amazonaws.com`).href
+  const send = await signingFetch(endpoint, signer, 'logs')
+  const startTime = Date.now() - DAYS * 86_400_000
+  for (const logGroupName of groups) {
+    let nextToken: string | undefined
+    do {
+      const answer = await send(endpoint, {
+        method: 'POST',
+        headers: {
+          'content-type': 'application/x-amz-json-1.1',
+          'x-amz-target': 'Logs_20140328.FilterLogEvents',
+        },
+        body: JSON.stringify({
+          ...{ logGroupName, filterPattern: `{ $.imageId = "${imageId}" }`, startTime, nextToken },
+        }),
+      })
+      const body = (await answer.json()) as {
+        events?: { message: string }[]
+        nextToken?: string
+        message?: string
+      }
+      if (!answer.ok) throw new Error(body.message ?? `CloudWatch Logs answers with ${answer.status}.`)
+      for (const { message } of body.events ?? []) yield message
+      nextToken = body.nextToken
+    } while (nextToken !== undefined)
+  }
+}
