@@ -482,6 +482,24 @@ describe('every line', () => {
     expect(others).toEqual([])
   })
 
+  it('has what the saved queries ask for', () => {
+    const text = readFileSync(join(root, 'infrastructure/queries.tf'), 'utf8')
+    const queries = [...text.matchAll(/<<-EOT\n([\s\S]*?)EOT/g)].map(([, query = '']) => query)
+    expect(queries).toHaveLength(5)
+    const known = new Set<string>(Object.values(LINES).flatMap(({ has }): string[] => [...has]))
+    const own = ['timestamp', 'service', 'event', 'message', 'images', 'example', 'times']
+    const words = 'fields filter sort limit stats count latest max as by in or desc'.split(' ')
+    const names = queries.flatMap((query) => query.replaceAll(/"[^"]*"/g, '').match(/[a-z]\w*/gi) ?? [])
+    expect(names.filter((name) => !known.has(name) && !own.includes(name) && !words.includes(name))).toEqual(
+      [],
+    )
+    const events = queries.flatMap(
+      (query) => /event in \[(.*)\]/.exec(query)?.[1]?.match(/[a-z][a-z ]+/g) ?? [],
+    )
+    expect(events.filter((name) => !Object.hasOwn(LINES, name))).toEqual([])
+    expect(events.length).toBeGreaterThan(7)
+  })
+
   it('is in docs/log.md as it is in the code', () => {
     const rows = Object.entries(LINES).map(
       ([name, { by, level, when, has }]) =>
