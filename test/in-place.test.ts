@@ -118,6 +118,10 @@ describe('an answer that is no object', () => {
   it.each([
     ['a connection that is closed', (socket: Socket) => socket.destroy()],
     ['what is no HTTP', (socket: Socket) => socket.write('SSH-2.0\r\n\r\n')],
+    [
+      'a body in pieces that has a length',
+      (socket: Socket) => socket.write(`${head(4, 'Transfer-Encoding: chunked\r\n')}five`),
+    ],
     ['a head without end', (socket: Socket) => socket.write('HTTP/1.1 200 OK\r\n'.repeat(2_000))],
   ])('%s is tried once more', async (_, spoil) => {
     const { s3 } = await serve((socket, number) => {
