@@ -80,7 +80,7 @@ locals {
       max_wait_minutes = var.max_wait_minutes
       sweep_minutes    = var.sweep_minutes
     })) : name => alarm
-    if var.compat.alarms && (local.counts || name == "sweeper-silent")
+    if var.compat.alarms && (local.counts || contains(["sweeper-silent", "worker-throttles"], name))
   }
 }
 

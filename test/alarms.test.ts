@@ -80,6 +80,22 @@ describe('an alarm', () => {
     expect(off['sweeper-silent']?.[0]).toBe(15)
   })
 
+  it('goes off where Lambda throttles the worker in three of five minutes, and not in two', () => {
+    const alarm = ALARMS['worker-throttles']
+    if (alarm === undefined) throw new Error('There is no such alarm.')
+    const off = (minutes: number[], value = 1): number[] => {
+      const dimensions = { FunctionName: 'simulated-worker' }
+      const points = minutes.map((minute) => ({
+        ...{ at: minute * MINUTE, namespace: 'AWS/Lambda', name: 'Throttles', dimensions, value },
+      }))
+      return goesOff(alarm, points, 0, 20 * MINUTE).map((at) => at / MINUTE)
+    }
+    expect(off([0, 2, 4])).toEqual([5])
+    expect(off([0, 2, 5])).toEqual([])
+    expect(off([0, 4])).toEqual([])
+    expect(off([0, 1, 2, 3, 4], 0)).toEqual([])
+  })
+
   it('does not go off in a day of ordinary work, with bursts, bad images, copies and some trouble', async () => {
     const later = (image: Image, ms: number): Image => ({ ...image, at: image.at + ms })
     const bad = many(5, 4 * HOUR, { picture: 'corrupt' })

@@ -137,7 +137,7 @@ run "what_is_asked_for_is_done" {
     error_message = "The address must be told."
   }
   assert {
-    condition     = keys(aws_cloudwatch_metric_alarm.pipeline) == ["failure-ratio", "images-wait", "nothing-completes", "sweeper-silent"]
+    condition     = keys(aws_cloudwatch_metric_alarm.pipeline) == ["failure-ratio", "images-wait", "nothing-completes", "sweeper-silent", "worker-throttles"]
     error_message = "Images that wait or fail, and a sweeper that is not called, must be seen."
   }
   assert {
@@ -158,7 +158,7 @@ run "without_lines_there_is_nothing_to_count" {
     error_message = "The functions must know their level."
   }
   assert {
-    condition     = keys(aws_cloudwatch_metric_alarm.pipeline) == ["sweeper-silent"]
+    condition     = keys(aws_cloudwatch_metric_alarm.pipeline) == ["sweeper-silent", "worker-throttles"]
     error_message = "An alarm by a metric that nothing counts never rings."
   }
 }
