@@ -77,7 +77,7 @@ const PRESIGNED_SECONDS = 300
 const POLL_SECONDS = '1'
 
 const ANALYSES_TEXT =
-  'What is to be found out. Without it an image gets labels, faces and metadata. `gps` comes with `metadata`, and only where it is named.'
+  'The analyses to run. Without it an image gets labels, faces and metadata. `gps` comes with `metadata`, and only where it is named.'
 const BINARY = { type: 'string', format: 'binary' }
 const HTML: Answer = { description: 'HTML.', type: 'text/html' }
 
@@ -115,7 +115,7 @@ const health = openRoute({
   ...{ method: 'GET', path: '/health', open: 'always', tag: 'About' },
   operationId: 'getHealth',
   summary: 'Whether the API is there',
-  description: 'Asks nothing of what is behind the API.',
+  description: 'Makes no call to AWS.',
   answers: { 200: { description: 'It is.', schema: healthSchema } },
   answer: (c) => c.json({ status: 'ok' } satisfies Health, 200, { 'cache-control': 'no-store' }),
 })
@@ -125,7 +125,7 @@ const submit = route({
   operationId: 'submitImage',
   summary: 'Submit an image',
   description:
-    'At most {maxImageBytes} bytes of {formats}, recognised by their content. Larger ones go by `POST /uploads`.',
+    'At most {maxImageBytes} bytes of {formats}, recognised by their content. Send larger images by `POST /uploads`.',
   parameters: {
     filename:
       'A name to show, where neither the body nor Content-Disposition has one. It keeps its extension, and at most 255 characters (code points).',
@@ -371,7 +371,7 @@ const original = route({
     if (image.original.sha256 === undefined) {
       throw new ApiError(
         'NOT_FOUND',
-        'There is no original: it has not been uploaded or looked at yet, or is no image.',
+        'There is no original: it has not been uploaded or checked yet, or it is not an image.',
       )
     }
     return redirectTo(c, deps, {

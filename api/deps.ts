@@ -242,7 +242,7 @@ function byToken(issuer: string, audience: string): Identify {
         error instanceof z.ZodError ||
         (error instanceof errors.JOSEError && !KEYS_ARE_AWAY.includes(error.code))
       if (isOfToken) {
-        throw new ApiError('UNAUTHENTICATED', 'The token is not valid here, or no longer.', {
+        throw new ApiError('UNAUTHENTICATED', 'The token is not valid for this API, or it has expired.', {
           challenge: 'Bearer error="invalid_token"',
         })
       }

@@ -189,7 +189,7 @@ export function serve(deps: AppDeps, routes: readonly Route[]): Hono<Env> {
     if (error instanceof ApiError) return refuse(c, deps, error)
     say(deps.log, 'request failed', { ...requestOf(c), error })
     return problem(
-      new ApiError('UNAVAILABLE', 'Something behind the API did not answer. Nothing was lost.'),
+      new ApiError('UNAVAILABLE', 'A service behind the API did not answer. Nothing was lost.'),
       c.get('requestId'),
     )
   })

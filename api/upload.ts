@@ -27,7 +27,7 @@ export const largestBody = (maxBytes: number): number =>
 export const tooLarge = (maxBytes: number): ApiError =>
   new ApiError(
     'IMAGE_TOO_LARGE',
-    `An image may have at most ${maxBytes.toLocaleString('en')} bytes here. Larger ones go by POST /uploads.`,
+    `An image may have at most ${maxBytes.toLocaleString('en')} bytes here. Send larger images by POST /uploads.`,
   )
 
 /** What has been sent. */
@@ -269,7 +269,7 @@ export async function readJson(sent: Sent): Promise<Record<string, unknown>> {
   const body = await readBody(sent, MAX_JSON_BYTES, MAX_JSON_BYTES).catch((error) => {
     const isLarge = error instanceof ApiError && error.code === 'IMAGE_TOO_LARGE'
     throw isLarge
-      ? new ApiError('INVALID_PARAMETER', 'The body is larger than any that is expected here.')
+      ? new ApiError('INVALID_PARAMETER', 'The body is larger than any request to this route.')
       : error
   })
   return parseJson(body)
@@ -321,7 +321,7 @@ function decodeBase64(image: string): Buffer {
   if (base64.length !== quads * 4 || !base64.endsWith(last) || base64.includes('-') || base64.includes('_')) {
     throw new ApiError(
       'INVALID_BASE64',
-      '"image" must be base64 (RFC 4648, section 4) with padding and nothing else.',
+      '"image" must be base64 (RFC 4648, section 4) with padding and no other characters.',
     )
   }
   return bytes

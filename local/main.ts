@@ -117,7 +117,7 @@ const SUBMISSIONS = 8
 const waiting = [...files]
 await Promise.all(Array.from({ length: SUBMISSIONS }, submitRest))
 if (files.length > 0 && !isEnding())
-  say(`These were all ${files.length} files. The page and the API go on at ${system.url} until Ctrl-C.`)
+  say(`These were all ${files.length} files. The page and the API stay at ${system.url} until Ctrl-C.`)
 
 async function submitRest(): Promise<void> {
   for (let file = waiting.shift(); file !== undefined && !isEnding(); file = waiting.shift()) {

@@ -58,7 +58,7 @@ export function listen(fetch: Fetch, wanted: number): Promise<ServerType> {
 async function refuse(socket: Socket): Promise<void> {
   if (!socket.writable) return
   const answer = problem(
-    new ApiError('INVALID_PARAMETER', 'This is no HTTP request, or its head is too long.'),
+    new ApiError('INVALID_PARAMETER', 'This is not an HTTP request, or its headers are too long.'),
     randomUUID(),
   )
   const body = await answer.text()

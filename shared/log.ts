@@ -157,10 +157,10 @@ export const LINES = {
   'waits for quota': line(
     'worker',
     'info',
-    'Rekognition was asked too much; the attempt does not count.',
+    'Rekognition throttled the calls; the attempt does not count.',
     WAITING,
   ),
-  held: line('worker', 'info', 'Another worker is at the image.', WAITING),
+  held: line('worker', 'info', 'Another worker holds the image.', WAITING),
   'out of time': line(
     'worker',
     'info',
@@ -174,7 +174,7 @@ export const LINES = {
   'no job': line(
     'worker',
     'error',
-    'A message is of no known kind; after three receives the dead-letter queue has it.',
+    'A message is not a job; after three receives the dead-letter queue has it.',
     ['messageId', 'receives', 'reason'],
   ),
   'not delayed': line('worker', 'warn', 'The visibility timeout of a message stays as it is.', [

@@ -804,7 +804,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
       await shot(page, 'token')
       await page.locator('#token').fill('nonsense')
       await page.keyboard.press('Enter')
-      await page.getByText('The token is not valid, or no longer.').first().waitFor()
+      await page.getByText('The token is not valid, or it has expired.').first().waitFor()
       await page.locator('#token').fill(`Bearer ${await token('somebody')}`)
       await page.keyboard.press('Enter')
       await page.getByText('The photos you add appear here.').waitFor()

@@ -167,7 +167,7 @@ describe('npm start', () => {
     expect(output).toContain('"code": "UNSUPPORTED_FORMAT"')
     const last = output.slice(output.lastIndexOf('}') + 1)
     expect(last).toContain(
-      `These were all 3 files. The page and the API go on at ${system.url} until Ctrl-C.\n`,
+      `These were all 3 files. The page and the API stay at ${system.url} until Ctrl-C.\n`,
     )
     expect((await fetch(system.url)).status).toBe(200)
   })

@@ -341,7 +341,7 @@ function labelSection(labels) {
     'section',
     {},
     heading('Labels', labels.length),
-    labels.length === 0 && h('p', { className: 'muted' }, 'No label is sure enough to be named.'),
+    labels.length === 0 && h('p', { className: 'muted' }, 'No label has enough confidence to be shown.'),
     h('ul', { className: 'rows' }, ...rows),
     rest.length > 0 &&
       h('details', {}, h('summary', {}, `${rest.length} more`), h('ul', { className: 'rows' }, ...rest)),
@@ -481,7 +481,7 @@ function developerSection({ key, phase }, record) {
     fold('The event that subscribers got', async () => {
       const answer = await ask(imageUrl(key, '/event'))
       if (answer?.status !== 200)
-        return h('p', { className: 'muted' }, 'The server did not give it. Open this again.')
+        return h('p', { className: 'muted' }, 'The server did not send it. Open this again.')
       return copyable('event', JSON.stringify(answer.body, null, 2))
     }),
   )

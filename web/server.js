@@ -157,7 +157,7 @@ function signIn(used) {
     const form = byId('sign-in', HTMLFormElement)
     const field = byId('token', HTMLInputElement)
     const title = byId('sign-in-title', HTMLElement)
-    title.textContent = used ? 'The token is not valid, or no longer.' : 'Who are you?'
+    title.textContent = used ? 'The token is not valid, or it has expired.' : 'Who are you?'
     for (const dialog of document.querySelectorAll('dialog')) dialog.close()
     form.hidden = false
     field.value = ''

@@ -35,7 +35,7 @@ export const MEANINGS = {
   ORIGINAL_MISSING: ['The file disappeared before it could be analysed.', 'Add it again.'],
   ANALYSIS_REFUSED: ['The analysis service refused the picture.', SAVE_AS_JPEG],
   EXHAUSTED: [
-    'Several attempts at the analysis came to nothing.',
+    'We could not analyse this photo after several tries.',
     'The photo may be fine: try it again later.',
   ],
 }
@@ -52,7 +52,7 @@ export function explain({ status, body }) {
   const said = detail ?? title
   const again = status >= 500 || status === 429
   const [what, todo] = MEANINGS[code] ?? [
-    again ? 'The server has trouble of its own with this photo.' : 'The server refused this photo.',
+    again ? 'The server had an error with this photo.' : 'The server refused this photo.',
     again ? 'Send it again in a while.' : '',
   ]
   return { what, todo, code, again, said: String(said ?? '') }

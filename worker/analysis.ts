@@ -198,7 +198,7 @@ function translate(error: unknown): unknown {
 /** More was asked of Rekognition than its quota allows: no fault of the image, and no reason to give it up. */
 export class Throttled extends Error {
   constructor(cause: unknown) {
-    super('Rekognition has been asked too much.', { cause })
+    super('Rekognition throttled the call.', { cause })
     this.name = 'Throttled'
   }
 }

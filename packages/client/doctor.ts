@@ -125,7 +125,7 @@ export async function doctor(command: DoctorCommand): Promise<number> {
       if (!response.ok) {
         return {
           wrong: `the bucket answers ${response.status} to a form: ${(await response.text()).slice(0, 200)}`,
-          mend: 'May the API write to uploads/ in the bucket (s3:PutObject)? Its form can do no more than it can.',
+          mend: 'May the API write to uploads/ in the bucket (s3:PutObject)? A form has only the rights of the API.',
         }
       }
       const allowed = response.headers.get('access-control-allow-origin')
@@ -139,7 +139,7 @@ export async function doctor(command: DoctorCommand): Promise<number> {
       if (typeof finding === 'string') return `${finding}, by the bucket; pages may do so too`
       return {
         wrong: finding.wrong,
-        mend: `Does the bucket tell the queue of new objects below uploads/? ${finding.mend}`,
+        mend: `Does the bucket notify the queue of new objects below uploads/? ${finding.mend}`,
       }
     })
   } finally {
@@ -160,7 +160,7 @@ export async function doctor(command: DoctorCommand): Promise<number> {
         mend:
           attempts === 0
             ? 'No worker takes jobs: is its event source enabled, and does the queue have consumers?'
-            : 'The log of the worker says what it waits for; most often it is Rekognition, by its quota or by IAM.',
+            : 'The log of the worker says what it waits for; most often it is Rekognition: its quota or IAM.',
       }
     }
     if (image.status === 'failed') {
@@ -207,14 +207,13 @@ function diagnose(error: unknown): { wrong: string; mend: string } {
   const reason = causeOf(error.cause)
   const mends: Record<string, string> = {
     ECONNREFUSED: 'Nothing listens there: start it (npm start), or give the address by --endpoint.',
-    ENOTFOUND: 'Nobody knows that name: check --endpoint or IMAGE_ANALYZER_ENDPOINT for a slip.',
+    ENOTFOUND: 'DNS does not know that name: check --endpoint or IMAGE_ANALYZER_ENDPOINT for a slip.',
     EAI_AGAIN: 'Names cannot be looked up just now: is this machine online?',
-    ECONNRESET:
-      'Something breaks the connection off: is it http where it should be https, or the other way round?',
+    ECONNRESET: 'The connection was reset: is it http where it should be https, or the other way round?',
     CERT_HAS_EXPIRED: 'The certificate has expired; the operator of the API has to renew it.',
     DEPTH_ZERO_SELF_SIGNED_CERT: 'The certificate is self-signed: name its file in NODE_EXTRA_CA_CERTS.',
     UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-      'The issuer of the certificate is not known: give it by NODE_EXTRA_CA_CERTS.',
+      'The issuer of the certificate is unknown: name its file in NODE_EXTRA_CA_CERTS.',
   }
   if (error.code === 'UNREACHABLE') {
     const proxy = process.env['HTTPS_PROXY'] ?? process.env['https_proxy']
@@ -223,7 +222,7 @@ function diagnose(error: unknown): { wrong: string; mend: string } {
   }
   if (error.code === 'UNEXPECTED_ANSWER' || error.code === 'NOT_FOUND') {
     return {
-      wrong: `something else answers there (${error.status})`,
+      wrong: `another server answers there (${error.status})`,
       mend: 'Check --endpoint: its port, and on AWS the stage at its end (terraform output shows it).',
     }
   }

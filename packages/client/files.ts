@@ -128,7 +128,7 @@ export function readError(error: unknown): { code: string; detail: string } {
   const { code, message } = error as NodeJS.ErrnoException
   if (typeof code !== 'string') throw error
   const reasons: Record<string, string> = {
-    ENOENT: 'It is gone, or a link to nowhere.',
+    ENOENT: 'It is gone, or a link to a missing file.',
     EACCES: 'You may not read it.',
     EPERM: 'You may not read it.',
     ELOOP: 'It is a link to itself.',

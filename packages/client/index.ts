@@ -495,7 +495,7 @@ function json({ status, text }: Answer): Record<string, unknown> {
   } catch {
     // Said below: no JSON, or not an object.
   }
-  throw new ApiError('UNEXPECTED_ANSWER', status, `Something that is not the API answers with ${status}.`)
+  throw new ApiError('UNEXPECTED_ANSWER', status, `A server that is not the API answers with ${status}.`)
 }
 
 function textOf(value: Record<string, unknown>, name: string): string {

@@ -18,7 +18,7 @@ import { explain, STDIN, upload } from './upload.ts'
 
 const HELP = `image-analyzer <command> [options]
 
-  upload <files, folders or patterns …>   sends images; goes on where it was stopped
+  upload <files, folders or patterns …>   sends images; resumes where it left off
       - --filename NAME        standard input, under this name
       --wait                   until each is analysed
       --concurrency N          at once (8)
@@ -170,7 +170,7 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const endpoint = readEndpoint(values.endpoint ?? (env['IMAGE_ANALYZER_ENDPOINT'] || DEFAULT_ENDPOINT))
   const token = (values.token ?? env['IMAGE_ANALYZER_TOKEN'])?.trim() || undefined
   if (token !== undefined && !/^[\x21-\x7e]+$/.test(token))
-    throw new UsageError('The token has characters that no token has.')
+    throw new UsageError('The token has characters that a token cannot have.')
   const sign = values.sign === true || (token === undefined && apiGatewayRegion(endpoint) !== undefined)
   const signer = sign ? await signing(endpoint) : undefined
   const client = createClient({
@@ -379,7 +379,7 @@ function chooseJournal(path: string | undefined, env: NodeJS.ProcessEnv, output:
     if ((error as NodeJS.ErrnoException).code === undefined) throw error
     if (path !== undefined) throw new UsageError(`--journal: ${(error as Error).message}`)
     output.trouble(
-      `What is sent cannot be noted in ${chosen}, so another run sends it again: give --journal FILE.`,
+      `The journal ${chosen} cannot be written, so another run sends the files again: give --journal FILE.`,
     )
     return forgetfulJournal()
   }

@@ -196,14 +196,14 @@ export async function upload(command: UploadCommand): Promise<number> {
   const left = counts.files - done
   const goOn = 'The same command resumes from here and sends nothing twice.'
   if (stop.aborted) {
-    output.trouble(`Stopped: ${done} of ${counts.files} files have come to their end. ${goOn}`)
+    output.trouble(`Stopped: ${done} of ${counts.files} files are finished. ${goOn}`)
     return 130
   }
   if (fatal !== undefined) {
-    output.trouble(`${explain(fatal)}\n${done} of ${counts.files} files have come to their end. ${goOn}`)
+    output.trouble(`${explain(fatal)}\n${done} of ${counts.files} files are finished. ${goOn}`)
     return fatal.code === 'UNREACHABLE' ? 3 : 1
   }
-  if (counts.files === 0) output.trouble('There is no image in what you named.')
+  if (counts.files === 0) output.trouble('There is no image among the named files.')
   else {
     const sum = [`${done - failed} ${command.wait ? 'completed' : 'accepted'}`]
     if (failed > 0) sum.push(`${failed} failed`)
@@ -338,9 +338,9 @@ function toResult(ended: Ended): Result {
 export function explain(error: ApiError): string {
   const todo: Partial<Record<ApiError['code'], string>> = {
     UNREACHABLE:
-      'Is it running (npm start), and is the address right (--endpoint or IMAGE_ANALYZER_ENDPOINT)? "image-analyzer doctor" looks closer.',
+      'Is it running (npm start), and is the address right (--endpoint or IMAGE_ANALYZER_ENDPOINT)? "image-analyzer doctor" checks more.',
     UNAUTHENTICATED: error.challenge?.startsWith('AWS4')
-      ? 'This API wants requests signed by AWS credentials: use --sign.'
+      ? 'This API needs requests signed by AWS credentials: use --sign.'
       : 'Give a token that is good here, by --token or IMAGE_ANALYZER_TOKEN.',
     UNEXPECTED_ANSWER: 'Is the address right (--endpoint or IMAGE_ANALYZER_ENDPOINT)?',
     TOO_MANY_REQUESTS:

@@ -124,7 +124,7 @@ async function readMetadata(bytes: Buffer, contentType: ContentType): Promise<Me
   const { compression = '' } = metadata
   const format = metadata.format === 'heif' ? HEIF_CODINGS[compression] : metadata.format
   if (`image/${format}` !== contentType) {
-    throw new Refusal('UNSUPPORTED_FORMAT', `The file begins as ${contentType} but is something else.`)
+    throw new Refusal('UNSUPPORTED_FORMAT', `The file begins as ${contentType} but holds another format.`)
   }
   return metadata
 }
