@@ -29,14 +29,14 @@ export interface ApiDeps extends SubmitDeps {
   corsOrigins?: string[]
   /** How callers prove who they are, for the document to say; `identify` does it. */
   auth: AuthConfig['AUTH']
-  /** Who is asking. Images belong to their owner and are not there for anybody else. */
+  /** Who is asking. Images belong to their owner and are not there for other callers. */
   identify: Identify
   page: Page
-  /** The API reference; loaded when somebody reads it. */
+  /** The API reference; loaded with the first request for it. */
   docs: () => Page
 }
 
-/** And what one app has of it by itself. */
+/** And what belongs to one app alone. */
 export interface AppDeps extends ApiDeps {
   wait: WaitUntilFinished
   document: () => Promise<object>
@@ -72,7 +72,7 @@ export const apiDeps = (
   ...{ page, docs, log },
 })
 
-/** A page as one response, and the policy that lets a browser run nothing else. */
+/** A page as one response, and the policy that lets a browser run only that. */
 export interface Page {
   html: string
   contentSecurityPolicy: string
@@ -134,13 +134,13 @@ export async function bucketOrigin(s3: S3Client, bucket: string): Promise<string
 }
 
 /**
- * Who is asking, as the owner of images: a name that is the same for every request of one caller and of nobody else.
+ * Who is asking, as the owner of images: a name that is the same for every request of one caller and of no other.
  *
  * @throws ApiError UNAUTHENTICATED
  */
 export type Identify = (c: Context) => Promise<string>
 
-/** Asymmetric algorithms only: with a shared secret, whoever can check a token can make one. */
+/** Asymmetric algorithms only: with a shared secret, a service that can check a token can make one. */
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA']
 /** Seconds by which the clocks of issuer and API may differ. */
 const CLOCK_TOLERANCE = 5
@@ -149,7 +149,7 @@ const ISSUER_TIMEOUT_MS = 3_000
 /** Keys and metadata of the large issuers have less than 20 KB. */
 const MAX_ISSUER_BYTES = 1_000_000
 /**
- * Of tokens that let somebody in: ID tokens, and access tokens (RFC 9068). Issuers sign others with the same keys, such as
+ * Of tokens that prove a caller: ID tokens, and access tokens (RFC 9068). Issuers sign others with the same keys, such as
  * logout tokens, which are no proof that their bearer is the subject (RFC 8725, section 3.11).
  */
 const TOKEN_TYPES = ['jwt', 'at+jwt']
@@ -192,7 +192,7 @@ const byIam: Identify = async (c) => {
 /** Loaded where tokens are used, not by every cold start. */
 const jose = () => import('jose')
 
-/** Half of a surrogate pair is stored as U+FFFD, whichever it is: all such subjects would be one owner. */
+/** Half of a surrogate pair is stored as U+FFFD, the same for each: all such subjects would be one owner. */
 const claimsSchema = z.object({
   sub: z
     .string()

@@ -84,7 +84,7 @@ interface Range {
 }
 
 /**
- * One page of an owner's images, newest first. Labels and times are looked up in an index; by everything else the images
+ * One page of an owner's images, newest first. Labels and times are looked up in an index; for other filters the images
  * of that range are looked through.
  *
  * @returns fewer than `limit` items with a `last` when one request has looked through enough
@@ -116,7 +116,7 @@ export async function listImages(
   }
   for (let lookedAt = 0; lookedAt < MAX_LOOKED_AT; ) {
     if (range.newest < range.oldest) return { items }
-    // One more than asked for tells whether there is a next page.
+    // One more than asked for shows whether there is a next page.
     const page = await look(wanted === undefined ? limit + 1 - items.length : PAGE, range)
     const found = page.items.filter((item) => !isExpired(item, records.now()) && (wanted?.(item) ?? true))
     items.push(...found)
@@ -206,7 +206,7 @@ const lookAtOwned =
 
 /**
  * The index of labels names the images; what a list shows of them is in their records, if they are still there. Each of
- * several labels goes on where the one before is, so that a rare one passes over most entries of a frequent one.
+ * several labels continues where the one before is, so that a rare one passes over most entries of a frequent one.
  */
 function lookAtLabelled(records: Records, owner: string, terms: Term[]): Look {
   const lists = terms.map(({ name }) => readEntries(records, ownerLabel(owner, name)))

@@ -198,7 +198,7 @@ function parametersOf(schema: z.ZodObject | undefined, fill: Fill): Json[] {
   }))
 }
 
-/** What routes read by themselves. */
+/** What single routes read. */
 function known(name: string, { analyses }: Described): Json {
   const text = { schema: { type: 'string' } }
   const all: Record<string, Json> = {
@@ -512,7 +512,7 @@ export const ACCEPTED: Accepted = {
   message: 'The image is accepted; poll its URL or subscribe to its event.',
 }
 
-/** The smallest PNG that is analysed at all would be a page long; this one ends as IMAGE_TOO_SMALL. */
+/** The smallest PNG that is analysed would be a page long; this one ends as IMAGE_TOO_SMALL. */
 export const JSON_IMAGE: z.input<typeof jsonImageSchema> = {
   image: 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==',
   filename: 'dot.png',

@@ -68,7 +68,7 @@ const keyItemSchema = z.object({
 })
 
 /**
- * Ties an idempotency key to a request, once: the first one decides, and all others are told what it was.
+ * Ties an idempotency key to a request, once: the first one decides, and all others get what it was.
  *
  * @param keyHash hex SHA-256 of owner and key, so that what a client sends is never a name in the table
  * @returns the request that the key stands for, and whether its image is deleted
@@ -153,7 +153,7 @@ export function createWaiting({ elapsed, sleep }: { elapsed: Elapsed; sleep: Sle
   const waiting = new Map<string, Set<Waiter>>()
 
   async function follow(key: string, waiters: Set<Waiter>, look: () => Promise<Image>): Promise<void> {
-    /** Tells those of the waiters, and says whether all have been told. */
+    /** Answers those of the waiters, and returns whether all have their answer. */
     const tell = (those: Waiter[], answer: (waiter: Waiter) => void): boolean => {
       for (const waiter of those) {
         waiters.delete(waiter)

@@ -48,7 +48,7 @@ interface Declaration {
   operationId: string
   summary: string
   description: string
-  /** Of the query, what the answer reads by itself; and headers. Each has a description. */
+  /** Of the query, what the handler reads; and headers. Each has a description. */
   parameters?: Readonly<Record<string, string>>
   headers?: Readonly<Record<string, string>>
   /** By media type. */
@@ -60,7 +60,7 @@ interface Declaration {
 
 /** A declared route, ready to be served and described. */
 export interface Route extends Declaration {
-  /** Whether anybody may ask; on AWS the gateway asks for a signature all the same, but of what is `always` open. */
+  /** Whether anybody may ask; on AWS the gateway still asks for a signature, but of what is `always` open. */
   open?: 'always' | 'unless signed'
   query?: z.ZodObject
   handle: (c: ApiContext, deps: AppDeps) => Promise<Response>
@@ -75,7 +75,7 @@ interface Asked<Query> {
 
 const NOTHING = z.object({})
 
-/** A route that needs to know who asks: to a stranger it does not matter what else is wrong. */
+/** A route that needs to know who asks: to a stranger other faults are not named. */
 export function route<Query extends z.ZodObject = typeof NOTHING>(
   declared: Declaration & {
     query?: Query
@@ -247,7 +247,7 @@ const requestOf = (c: ApiContext) => ({
   ...{ method: c.req.method, route: matchedRoutes(c).at(-1)?.path ?? '/*' },
 })
 
-/** Those of all routes, in the order in which they are told. HEAD is where GET is. */
+/** Those of all routes, in the order of the document. HEAD is where GET is. */
 const METHODS = ['GET', 'HEAD', 'POST', 'DELETE']
 
 /** The methods of a path, as the header Allow has them; nothing where there is no such path. */

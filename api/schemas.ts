@@ -112,7 +112,7 @@ export function firstUnknown(
   return undefined
 }
 
-/** A number of a query, where it comes as text: plain digits, with none of what `Number` reads besides. */
+/** A number of a query, where it comes as text: plain digits, with none of what `Number` reads. */
 const inQuery = (pattern: RegExp, number: z.ZodNumber) =>
   z.preprocess((text) => (typeof text === 'string' && pattern.test(text) ? Number(text) : text), number)
 

@@ -85,7 +85,7 @@ export const postForms =
       Bucket,
       Key,
       Fields: { 'Content-Type': contentType },
-      // The key is exact by itself. One byte more or less is not what was announced.
+      // The key is exact. One byte more or less is not what was announced.
       Conditions: [
         ['eq', '$Content-Type', contentType],
         ['content-length-range', bytes, bytes],
@@ -103,7 +103,7 @@ const sha256 = (data: Uint8Array | string): string => createHash('sha256').updat
  * job is sent when the original is acknowledged, so that no worker finds half an image; and the caller is answered
  * when the job is acknowledged, so that an accepted image always has a job.
  *
- * What breaks off before the job has no 202: the sweeper sends the job, if the original is there, or else removes the
+ * What breaks off before the job has no 202: the sweeper sends the job, if the original is there, or removes the
  * record. Every step may be repeated, so a client that got no answer can send the same again with its idempotency key.
  *
  * @throws ApiError UNSUPPORTED_FORMAT, IDEMPOTENCY_KEY_REUSED, IMAGE_NOT_FOUND, TOO_MANY_REQUESTS
@@ -148,7 +148,7 @@ export async function submitImage(
     origin: originOf(asker),
     ...(keyHash === undefined ? {} : { keyHash }),
   })
-  // Otherwise a request before has done it all; while nobody has taken the image up it may have died half-way.
+  // Otherwise a request before has done it all; while no worker has claimed the image it may have died half-way.
   if (waits) {
     await deps.s3.send(
       new PutObjectCommand({
@@ -316,7 +316,7 @@ export async function awaitUpload(
 const ANNOUNCEMENT = { looks: 15, everyMs: 200 }
 
 /**
- * Starts a failed image anew. If the job cannot be sent, the image is pending all the same and the sweeper sends one.
+ * Starts the next run of a failed image. If the job cannot be sent, the image is pending and the sweeper sends one.
  *
  * @throws ApiError NOT_FAILED; UNAVAILABLE while the failure cannot be announced
  */
@@ -340,7 +340,7 @@ export async function resubmitImage(deps: SubmitDeps, asker: Asker, failed: Imag
 }
 
 /**
- * Deletes an image for good. The record goes first: from then on it is there for nobody, and no worker can commit to
+ * Deletes an image for good. The record goes first: from then on no caller sees it, and no worker can commit to
  * it. Should this break off after that, or a worker store something late, the sweeper removes the objects.
  */
 export async function deleteImage(deps: SubmitDeps, asker: Asker, seen: Image): Promise<void> {

@@ -42,7 +42,7 @@ export interface Sent {
   asText: boolean
 }
 
-/** An event of Lambda, with its body apart: for that Hono's adapter would take as long as all else does. */
+/** An event of Lambda, with its body apart: for that Hono's adapter would take as long as the rest does. */
 export interface Unpacked {
   body: null
   isBase64Encoded: boolean
@@ -109,7 +109,7 @@ async function readAs(mediaType: string, sent: Sent, maxBytes: number): Promise<
     const isText = typeof body === 'string' && body.length <= limit
     return fromJson(parseJson(isText ? body : await readBody(sent, limit, maxBytes)))
   }
-  // The last is what `curl --data-binary` says of every file: a type that nobody has chosen, like none.
+  // The last is what `curl --data-binary` says of every file: a default that no user has chosen, like none.
   const isChosen = mediaType === 'application/octet-stream' || mediaType.startsWith('image/')
   if (isChosen || mediaType === '' || mediaType === 'application/x-www-form-urlencoded') {
     if (isChosen && asText && (sent.body !== undefined || request.body !== null)) throw ruinedByText()
@@ -190,7 +190,7 @@ const MAX_PARTS = 1_000
 const FORM_FIELDS = ['image', 'file', 'analyses']
 const JSON_PROPERTIES = [...Object.keys(jsonImageSchema.shape), 'analyses']
 
-/** Where the image is not, something else is, as a rule. */
+/** Without the image, another field is there, as a rule. */
 function missing(what: string, kind: string, names: Iterable<string>, known: string[]): ApiError {
   const other = firstUnknown(kind, names, known)
   return new ApiError('MISSING_IMAGE', `${what}${other === undefined ? '' : `. ${other}`}.`)
@@ -221,7 +221,7 @@ async function fromForm(request: Request, body: Buffer): Promise<Upload> {
   } catch (error) {
     throw isParserError(error) ? broken : error
   }
-  // An error that is thrown here, rather than emitted by the parser, is our own fault and goes on to the log.
+  // An error that is thrown here, rather than emitted by the parser, is our own fault and reaches the log.
   await new Promise<void>((resolve, reject) => {
     parser.on('error', () => reject(broken))
     parser.on('finish', resolve)
@@ -234,7 +234,7 @@ async function fromForm(request: Request, body: Buffer): Promise<Upload> {
       stream.on('error', () => reject(broken))
       stream.on('end', () => {
         const bytes = Buffer.concat(chunks)
-        // A file input that was left empty is sent all the same.
+        // A file input that was left empty is sent too.
         const chosen = bytes.length > 0 || Boolean(filename)
         // Browsers write a quotation mark so (HTML, section "Multipart form data").
         const name = filename?.replaceAll('%22', '"')
@@ -347,7 +347,7 @@ function filenameOf(value: string | null): string | undefined {
     try {
       return decodeURIComponent(extended)
     } catch {
-      // Then the plain name, which such senders give besides, has to do.
+      // Then the plain name, which such senders also give, has to do.
     }
   }
   const quoted = /;\s*filename\s*=\s*"((?:[^"\\]|\\.)*)"/i.exec(header)?.[1]?.replaceAll(/\\(.)/g, '$1')
@@ -395,7 +395,7 @@ function shortened(name: string): string {
     if (left < 0) break
     kept += segment
   }
-  // One that is longer than a name may be is cut all the same.
+  // One that is longer than a name may be is still cut.
   if (kept === '') kept = [...stem].slice(0, MAX_FILENAME_CHARACTERS - [...extension].length).join('')
   return (kept + extension).trim()
 }

@@ -68,7 +68,7 @@ function keepLine(path: string, line: string): void {
     writeFileSync(`${path}.new`, all.subarray(all.indexOf('\n', all.length / 2) + 1), { mode: 0o600 })
     renameSync(`${path}.new`, path)
   } catch {
-    // A folder that is not there yet, or a disk that is full: the embedded AWS says so, and the work goes on without a log.
+    // A folder that is not there yet, or a disk that is full: the embedded AWS says so, and the work continues without a log.
   }
 }
 

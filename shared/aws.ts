@@ -9,7 +9,7 @@ export type Sleep = (ms: number, signal?: AbortSignal) => Promise<void>
 export const sleep: Sleep = (ms, signal) => timer(ms, undefined, { signal })
 
 /**
- * Milliseconds since some moment, by a clock that nobody can set. Durations and deadlines of this process go by it;
+ * Milliseconds since some moment, by a clock that cannot be set. Durations and deadlines of this process go by it;
  * the wall clock, which may be set back and forth at any time, is for what is stored or read by others.
  */
 export type Elapsed = () => number
@@ -21,7 +21,7 @@ export interface Clock {
   sleep: Sleep
 }
 
-/** Where AWS is, when it is not where the SDK would look by itself. Empty on AWS. */
+/** Where AWS is, when it is not where the SDK would look. Empty on AWS. */
 export interface AwsTarget {
   endpoint?: string
   region?: string
@@ -239,7 +239,7 @@ class Connection {
     })
   }
 
-  /** Reads on when somebody wants it, and is one chunk. */
+  /** Reads on when the reader asks, and is one chunk. */
   #body(begun: Buffer, length: number, free: () => void, done: () => void): Readable {
     let [whole, read] = [Buffer.alloc(0), 0]
     const take = (chunk: Buffer): boolean => {
@@ -282,12 +282,12 @@ class Connection {
         callback(error)
       },
     })
-    // A reader has the error all the same. Without a listener it would end the process.
+    // A reader still gets the error. Without a listener it would end the process.
     return body.on('error', () => {})
   }
 }
 
-/** The headers of a 200 whose body has a length; undefined for all else. */
+/** The headers of a 200 whose body has a length; undefined for other answers. */
 function headOf(head: string): Record<string, string> | undefined {
   const [status = '', ...lines] = head.split('\r\n')
   const headers: Record<string, string> = {}

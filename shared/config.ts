@@ -43,7 +43,7 @@ const MAX_ATTEMPTS = z.coerce.number().int().min(1).default(10)
 /** The name or ARN of the EventBridge bus. */
 const EVENT_BUS_NAME = z.string().min(1)
 
-/** Where keys come from: over HTTPS, so that nobody on the way can plant some, or from this machine. */
+/** Where keys come from: over HTTPS, so that no one on the way can plant some, or from this machine. */
 export const issuerUrl = z.url({ abort: true }).refine((url) => {
   const { protocol, hostname } = new URL(url)
   return (
@@ -57,7 +57,7 @@ const authSchema = z.discriminatedUnion('AUTH', [
   z.object({ AUTH: z.literal('iam') }),
   /** By a token of an OpenID Connect issuer: its `iss`, and the `aud` that tokens for this API carry. */
   z.object({ AUTH: z.literal('jwt'), JWT_ISSUER: issuerUrl, JWT_AUDIENCE: z.string().min(1) }),
-  /** Not at all: everybody is the same owner. */
+  /** No check: all callers are the same owner. */
   z.object({ AUTH: z.literal('none') }),
 ])
 export type AuthConfig = z.infer<typeof authSchema>
@@ -73,7 +73,7 @@ function onOrOff(usual: 'on' | 'off') {
 /** Whether the position of a photo is overwritten (`on`) in what is stored of it; then `gps` finds none. */
 const STRIP_GPS = onOrOff('off')
 
-/** What an operator may settle about the API, wherever it runs. */
+/** What an operator may settle about the API, on AWS and locally. */
 export const apiSettings = {
   /** The largest image that `POST /images` takes, in bytes. */
   MAX_IMAGE_BYTES: z.coerce.number().int().positive().default(DEFAULT_MAX_IMAGE_BYTES),
@@ -94,7 +94,7 @@ export const apiSettings = {
   RETENTION_DAYS: z.coerce.number().int().positive().optional(),
   /** Images that an owner may submit in a day (of UTC); nothing: as many as they like. */
   DAILY_IMAGE_QUOTA: z.coerce.number().int().positive().optional(),
-  /** The origins of web pages that may use the API from a browser, besides its own page; `*` is not one. */
+  /** The origins of web pages that may use the API from a browser, in addition to its own page; `*` is not one. */
   CORS_ORIGINS: list(z.string().regex(/^https?:\/\/[^/*\s]+$/)).optional(),
 }
 
@@ -122,7 +122,7 @@ export const workerSettings = {
 }
 
 /**
- * Days after which an unfinished image ends as EXHAUSTED, whatever it waits for. 14 are the longest that SQS keeps a job
+ * Days after which an unfinished image ends as EXHAUSTED, for any cause. 14 are the longest that SQS keeps a job
  * (Amazon SQS quotas).
  */
 export const GIVE_UP_DAYS = z.coerce.number().positive().default(14)

@@ -30,7 +30,7 @@ export const failureSchema = z.object({ code: z.enum(FAILURE_CODES), message: z.
 export type Failure = z.infer<typeof failureSchema>
 
 /**
- * A finding about the image itself: final, whoever looks again. Everything else that is thrown is trouble of
+ * A finding about the image itself: final at every attempt. Any other error is trouble of
  * the surroundings and is tried again.
  */
 export class Verdict extends Error {
@@ -261,7 +261,7 @@ export const isExhausted = (image: Image): boolean =>
   image.status === 'failed' && image.failure.code === 'EXHAUSTED'
 
 /**
- * Where a presigned upload lands. The worker moves it to `originals/`, so that whoever still has the form cannot change
+ * Where a presigned upload lands. The worker moves it to `originals/`, so that a holder of the form cannot change
  * an image that has been looked at.
  */
 export const UPLOADS = 'uploads/'

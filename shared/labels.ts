@@ -13,8 +13,8 @@ export interface Table {
 
 /**
  * The search by label: an item for each label of an image, in the same table, found by the index `byLabel`
- * (`ownerLabel`, newest `target` first). So a search reads what it finds and nothing else, however many images there are.
- * The emotions of faces, and that there is a face at all, are found as labels are.
+ * (`ownerLabel`, newest `target` first). So a search reads only what it finds, however many images there are.
+ * The emotions of faces, and that there is a face, are found as labels are.
  *
  * An image costs two write units a label (its item, and the item's entry in the index; each is under 1 KB) when it is
  * completed, and as many when it is deleted: 200 at most, and 18 more for faces of eight emotions. A label that an owner

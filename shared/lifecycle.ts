@@ -24,8 +24,8 @@ import type { Job } from './messages.ts'
 export interface Records extends Table {
   now: () => Date
   /**
-   * Milliseconds for which an unfinished image may rest before the sweeper looks after it: longer than a job that is in
-   * nobody's hands takes to come back (SWEEP_AFTER_SECONDS in config.ts).
+   * Milliseconds for which an unfinished image may rest before the sweeper looks after it: longer than a job that no worker
+   * holds takes to come back (SWEEP_AFTER_SECONDS in config.ts).
    */
   sweepAfterMs: number
 }
@@ -34,7 +34,7 @@ export interface Records extends Table {
 const MAX_STRETCH = 64
 
 /**
- * When the sweeper should look at an image that changes now. Every write that an image rests after sets it anew.
+ * When the sweeper should look at an image that changes now. Every write that an image rests after sets it.
  *
  * @param rest.swept how often the sweeper has sent a job in this run: each time it waits twice as long for the next, so
  *   that a queue with a long backlog does not fill with copies
@@ -136,7 +136,7 @@ async function updateImage(
 
 /**
  * Writes a new record. One that is there already and waits for its job or its upload stays as it is, and is due for the
- * sweeper anew: so the sweeper does not take it for left behind while the request that repeats its submission is under way.
+ * sweeper later: so the sweeper does not take it for left behind while the request that repeats its submission is under way.
  *
  * @param graceMs milliseconds more than usual before the sweeper looks after it
  * @returns false where there is one that has gone further: the image was submitted before
@@ -188,10 +188,10 @@ export type Claim =
   | { kind: 'deleted' }
 
 /**
- * Takes an image up for one worker, by a lease rather than a flag: a worker that dies leaves nothing that somebody
- * has to clear away.
+ * Takes an image up for one worker, by a lease rather than a flag: a worker that dies leaves nothing to
+ * clear away.
  *
- * @param lease whose it is, and until when (ms since 1970; not before the worker is surely dead)
+ * @param lease whose it is, and until when (ms since 1970; not before the worker must be dead)
  */
 export async function claimImage(
   records: Records,
@@ -238,7 +238,7 @@ const heldBy = (leaseId: string) => ({
 })
 
 /**
- * Notes what the original of a direct upload turned out to be: from then on it is these bytes, whatever is posted with
+ * Notes what the original of a direct upload turned out to be: from then on these bytes count, even if others are posted with
  * the form before the next attempt.
  *
  * @returns false where another worker holds the image by now
@@ -291,7 +291,7 @@ const RESULTS_LIFETIME_SECONDS = 2_592_000
 
 /**
  * The key under which the table remembers who has analysed these bytes: hashed, so that no part of it can be mistaken
- * for another, and nobody finds out what others have submitted.
+ * for another, and no caller finds out what others have submitted.
  */
 const bytesKey = (
   { analysisSource }: Pick<Results, 'analysisSource'>,
@@ -369,7 +369,7 @@ async function endRun(
   return image !== undefined && image.epoch === epoch && isFinished(image) ? image : undefined
 }
 
-/** A change of an image sets the time of its next sweep, which so tells whether the image is as it was seen. */
+/** A change of an image sets the time of its next sweep, so an unchanged time means an unchanged image. */
 const unchanged = (sweepAt: number | undefined) => ({
   condition: 'sweepAt = :seen',
   values: { ':seen': sweepAt },
@@ -445,8 +445,8 @@ export const retryImage = (
 const DELETIONS = 5
 
 /**
- * Deletes a record: what is left of it belongs to nobody, and only has the sweeper look once more for objects and for
- * entries in the index of labels, when whatever was under way has surely ended. Until then it keeps a request that is
+ * Deletes a record: what is left of it has no owner, and only has the sweeper look once more for objects and for
+ * entries in the index of labels, when all that was under way must have ended. Until then it keeps a request that is
  * repeated from making the record again; after that, the sweeper's note at the idempotency key does.
  *
  * @param graceMs milliseconds more than usual for which something may still come
@@ -470,7 +470,7 @@ export async function deleteRecord(records: Records, seen: Image, graceMs = 0): 
             ...(labels.length > 0 ? { labels } : {}),
             ...(keyHash === undefined ? {} : { keyHash }),
           },
-          // Completed in this moment, it would leave entries in the index that the note does not tell of.
+          // Completed in this moment, it would leave entries in the index that the note does not have.
           ConditionExpression: '#owner = :owner AND #status = :status',
           ExpressionAttributeNames: { '#owner': 'owner', '#status': 'status' },
           ExpressionAttributeValues: { ':owner': owner, ':status': image.status },
@@ -534,7 +534,7 @@ export const removeRecord = (
 export const idempotencyItemId = (keyHash: string): string => `idempotency#${keyHash}`
 
 /**
- * Notes at an idempotency key that its image was deleted, before the last trace of the record goes: or else a request
+ * Notes at an idempotency key that its image was deleted, before the last trace of the record goes: or a request
  * that is repeated after that would make the image again. Unless the key has run out, or stands for another image by now.
  */
 export async function closeIdempotencyKey(

@@ -219,7 +219,7 @@ export type Line = keyof typeof LINES
 /** The metrics, by their units (Amazon CloudWatch API, MetricDatum). Each is one to pay for; `Failed` is one for each code. */
 export const METRICS = {
   ...{ Accepted: 'Count', BytesIn: 'Bytes', Refused: 'Count', RequestsFailed: 'Count', Retried: 'Count' },
-  /** Seconds that an image has waited for when it is taken up: what no metric of the queue tells of jobs that come back. */
+  /** Seconds that an image has waited for when it is taken up: no metric of the queue has this for jobs that come back. */
   ...{ Claimed: 'Count', ImageAge: 'Seconds' },
   ...{
     Completed: 'Count',
@@ -287,7 +287,7 @@ export function say<L extends Line>(
   log[LINES[event].level](event, { event, ...facts, ...embedded(log.namespace ?? '', counted ?? {}) })
 }
 
-/** An owner's name may be a person's; this tells two of them apart. */
+/** An owner's name may be a person's; this distinguishes two of them. */
 export const ownerTag = (owner: string): string =>
   createHash('sha256').update(owner).digest('hex').slice(0, 16)
 

@@ -16,7 +16,7 @@ import { type Log, say } from './log.ts'
 /** What travels between the parts: the job of an image, in SQS, and the event of its end, on the bus. */
 
 /**
- * What travels in SQS: which image, and which of its runs. Everything else is read from the record, so a
+ * What travels in SQS: which image, and which of its runs. The rest is read from the record, so a
  * message can be lost, repeated or replayed from the dead-letter queue without carrying stale facts.
  */
 export const jobSchema = z.strictObject({

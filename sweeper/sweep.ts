@@ -38,7 +38,7 @@ export interface SweeperDeps extends Records, JobQueue, DeadLetterQueue, EventBu
   bucket: string
   /** Attempts after which an image that met nothing but transient trouble is given up. */
   maxAttempts: number
-  /** Milliseconds after which an unfinished image is given up, whatever it waits for. */
+  /** Milliseconds after which an unfinished image is given up, for any cause. */
   giveUpMs: number
   log: Log
   /** Whether no submission can be under way, so that what has been left behind is known at first sight. */
@@ -59,7 +59,7 @@ export interface Swept {
 /** Images looked after side by side. */
 const AT_ONCE = 10
 /**
- * Looks after every image that has rested for too long: nobody else will.
+ * Looks after every image that has rested for too long, since no other part does.
  *
  * @param before ms since 1970; images that are due before it are looked after, which may be all that are unfinished
  */

@@ -27,7 +27,7 @@ import { Limiter, type LimiterOptions, OutOfTime } from './limiter.ts'
 
 export interface Rekognition {
   rekognition: RekognitionClient
-  /** Each shared by all batches of this process: Amazon counts the calls of each operation by themselves. */
+  /** Each shared by all batches of this process: Amazon counts the calls of each operation separately. */
   limiters: Record<PaidAnalysis, Pick<Limiter, 'run'>>
   minConfidence: number
   maxLabels: number
@@ -58,7 +58,7 @@ export type Analysis = Pick<CompletedImage, keyof Answers | 'labels' | 'faceCoun
  *
  * @param image the object in S3 (JPEG or PNG, 80 to 10,000 px a side, ≤ 15 MB) or its bytes (≤ 5 MB)
  * @param inJpeg makes that JPEG; undefined where `image` is one already
- * @param note is told how long each took, with its turn in the limiter
+ * @param note gets how long each took, with its turn in the limiter
  * @param kept what is known from an attempt before; filled with each answer that comes, so that no call is paid twice
  * @throws Verdict ANALYSIS_REFUSED where Rekognition refuses the image itself; Throttled; ObjectUnreadable
  */
@@ -100,7 +100,7 @@ export async function analyse(
     }),
   )
   const errors = calls.flatMap((call) => (call.status === 'rejected' ? [translate(call.reason)] : []))
-  // A verdict is final whatever else went wrong; and only an attempt that met nothing but throttling does not count.
+  // A verdict is final even beside other errors; and only an attempt that met nothing but throttling does not count.
   const worst =
     errors.find((error) => error instanceof Verdict) ?? errors.find((error) => !(error instanceof Throttled))
   if (errors.length > 0) throw worst ?? errors[0]

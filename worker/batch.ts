@@ -27,7 +27,7 @@ export interface WorkerDeps extends ProcessDeps, JobQueue, DeadLetterQueue, Even
 
 /**
  * Milliseconds before its end at which a batch breaks off the work on images, to give them back and to announce what is
- * done; and at which it answers, whatever hangs: unanswered, all of it would come back. Of a short time, a fifth and
+ * done; and at which it answers, even if calls hang: unanswered, all of it would come back. Of a short time, a fifth and
  * a fifteenth.
  */
 const BREAK_OFF_MS = 6_000
@@ -51,7 +51,7 @@ class Hung extends Error {
 }
 
 /**
- * One SQS batch: every record is settled by itself, and only those that are not are reported back, so that a bad
+ * One SQS batch: every record is settled alone, and only those that are not are reported back, so that a bad
  * image costs its neighbours nothing. A record is settled when its outcome is committed and announced.
  *
  * A job that has to wait stays the same message, and only its visibility changes. Sent again to the queue that triggers
@@ -139,7 +139,7 @@ export async function processBatch(
       if (!answered.signal.aborted) sayWhy(deps, taken, error)
       throw error
     } finally {
-      // Whatever came of this image, the other images' events must not wait for it.
+      // After any end of this image, the other images' events must not wait for it.
       if (!told) announcements.pass()
     }
   }
@@ -151,7 +151,7 @@ export async function processBatch(
   ): Promise<void> => {
     const image = await processImage(deps, job, receives, deadline, time)
     if (image === undefined) return
-    // Told again unless the record says so, because nobody knows whether an announcement before arrived.
+    // Sent again unless the record says so, because an announcement before may have been lost.
     if (image.announced !== image.epoch) {
       const from = deps.elapsed()
       // Before the event, so that a subscriber's search finds it.
@@ -203,7 +203,7 @@ function sayWhy({ log }: WorkerDeps, taken: Taken, error: unknown): void {
   else say(log, 'attempt failed', { ...facts, error: cause })
 }
 
-/** Tells SQS when to deliver the job again. If that fails, it does so when the visibility timeout is over. */
+/** Sets when SQS delivers the job again. If that fails, it does so when the visibility timeout is over. */
 async function postpone(deps: WorkerDeps, record: SQSRecord, error: unknown): Promise<void> {
   const { messageId, receiptHandle } = record
   const receives = receivesOf(record)

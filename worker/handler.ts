@@ -72,7 +72,7 @@ export const handler = async (event: unknown, context: Context): Promise<SQSBatc
   return isBatch(event) ? processBatch(deps, event, context) : passOver(event, 'a batch of SQS', log)
 }
 
-/** What tells a batch from other events, and its records from each other. */
+/** What distinguishes a batch from other events, and its records from each other. */
 const batchSchema = z.object({
   Records: z.array(z.object({ eventSource: z.literal('aws:sqs'), messageId: z.string(), body: z.string() })),
 })

@@ -1,6 +1,6 @@
 import type { Elapsed } from '../shared/aws.ts'
 
-/** Calls a second with which a process begins that was told nothing: what ten images of a second each ask for. */
+/** Calls a second with which a process begins without a setting: what ten images of a second each ask for. */
 const FIRST_RATE = 10
 /** Calls a second: however long it is throttled, a process asks again about every ten seconds. */
 const LEAST_RATE = 0.1
@@ -73,7 +73,7 @@ export class Limiter {
   /** A part of a token at first: processes that are started together are out of phase from the first call on. */
   #tokens: number
   #filledAt: number
-  /** No call before this, whatever the tokens. As all moments here, by `elapsed`. */
+  /** No call before this, even with tokens. As all moments here, by `elapsed`. */
   #pausedUntil = Number.NEGATIVE_INFINITY
   #slowedAt = Number.NEGATIVE_INFINITY
   #servedInRow = 0

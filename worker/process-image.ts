@@ -109,9 +109,9 @@ interface Backoff {
 const AFTER_FAILURE: Backoff = { first: 2, factor: 3, longest: 600 }
 
 /**
- * After each receive of a message, whatever became of it: a minute soon, so that jobs which are too many for the quota
+ * After each receive of a message, with any end: a minute soon, so that jobs which are too many for the quota
  * leave it to a few; and from the 72nd receive on, more than that: about a twentieth of the time that it has waited by
- * then. Told by its own count and not by a clock, which may be wrong.
+ * then. By its own count and not by a clock, which may be wrong.
  *
  * It is what keeps a job that waits through no fault of its own (for Rekognition's quota, for another worker) from the
  * dead-letter queue, to which SQS moves it after 1,000 receives, for as long as SQS keeps it. With the shortest pauses,
@@ -149,7 +149,7 @@ const CLOCK_SKEW_MS = 2_000
 
 /**
  * Bytes of JSON that the results in an item may have. DynamoDB takes items of 400 KB, counted more tightly than JSON
- * is written (names and values without quotes); all else in a record is under 20 KB.
+ * is written (names and values without quotes); the rest of a record is under 20 KB.
  */
 const MAX_RESULT_BYTES = 350_000
 
@@ -197,7 +197,7 @@ export async function processImage(
     return claim.image
   }
   if (claim.kind !== 'claimed') {
-    // No lease lasts longer than this worker's own, whatever the clock of its holder says.
+    // No lease lasts longer than this worker's own, even where the holder's clock is wrong.
     const held = claim.kind === 'held' ? Math.min(claim.leaseUntil - deps.now().getTime(), longest) : 0
     const seconds = Math.max(Math.ceil(held / 1_000), pause(deps.random, receives))
     throw new Postponed(seconds, claim.image, new Held())
@@ -256,7 +256,7 @@ async function timed<T>(
 }
 
 /**
- * Commits; where the image was deleted meanwhile, what was stored for it goes after it.
+ * Commits; where the image has been deleted, what was stored for it goes after it.
  *
  * @param error what a verdict follows from, for the log
  */
@@ -319,7 +319,7 @@ async function release(
   const keeps = JSON.stringify(kept).length <= MAX_RESULT_BYTES
   const waits = error instanceof Throttled && keeps
   const throttled = (image.throttled ?? 0) + (waits ? 1 : 0)
-  // A copy of the job, which the sweeper has sent meanwhile, waits no less than the job itself.
+  // A copy of the job, which the sweeper has sent, waits no less than the job itself.
   const times = Math.max(receives, throttled)
   const seconds = waits ? pause(deps.random, times) : pause(deps.random, times, image.attempts - throttled)
   try {
@@ -454,9 +454,9 @@ async function knownResults(deps: ProcessDeps, image: ProcessingImage): Promise<
   const imageId = await findSameBytes(deps, image)
   const other = imageId === undefined ? undefined : await getImage(deps, imageId)
   if (other?.status !== 'completed' || other.owner !== image.owner) return undefined
-  // Until DynamoDB deletes it, an expired image is there for nobody.
+  // Until DynamoDB deletes it, an expired image is there for no caller.
   if (other.expiresAt !== undefined && other.expiresAt * 1_000 <= deps.now().getTime()) return undefined
-  // Its object may have been deleted; then these bytes are analysed anew.
+  // Its object may have been deleted; then these bytes are analysed again.
   const whole = other.analysis === undefined ? undefined : await read(deps, other.analysis.key)
   if (other.analysis !== undefined && whole === undefined) return undefined
   return analysisSchema.parse(whole === undefined ? other : JSON.parse(whole.toString()))
@@ -509,7 +509,7 @@ const otherSize = (bytes: number, announced: number): Verdict =>
   new Verdict('CORRUPT_IMAGE', `The file has ${bytes} bytes; ${announced} were announced.`)
 
 /**
- * The bytes of the original. Those of a direct upload are looked at first, and move to where nobody has a form for.
+ * The bytes of the original. Those of a direct upload are looked at first, and move to a key that no form is for.
  *
  * @throws Verdict ORIGINAL_MISSING, UNSUPPORTED_FORMAT, CORRUPT_IMAGE
  */
