@@ -24,9 +24,6 @@ import { createClient } from '../index.ts'
 import { openJournal } from '../journal.ts'
 import { progressLine } from '../output.ts'
 
-// Several dozen processes are started, on a machine that may have better things to do.
-vi.setConfig({ testTimeout: 60_000 })
-
 const root = join(import.meta.dirname, '../../..')
 const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-cli-'))
 const children: ChildProcess[] = []
