@@ -1028,7 +1028,7 @@ describe('EventBridge', () => {
       entries[3] = { ErrorCode: 'InternalFailure', ErrorMessage: 'try again' }
       output['FailedEntryCount'] = 1
     }
-    expect((await failedIds(run(eventOf(...ids)))).length).toBe(1)
+    expect((await failedIds(run(eventOf(...ids)))).length, system.trouble.join('\n')).toBe(1)
     expect(count('PutEventsCommand')).toBe(1)
     expect(system.trouble[0]).toContain('InternalFailure')
   })
