@@ -55,7 +55,7 @@ locals {
 }
 
 resource "aws_cloudwatch_query_definition" "logs" {
-  for_each        = var.compat.alarms ? local.queries : {}
+  for_each        = var.compat.saved_queries ? local.queries : {}
   name            = "${var.name}/${each.key}"
   log_group_names = each.value.groups
   query_string    = each.value.query

@@ -456,6 +456,8 @@ variable "compat" {
     binary_media_types   = optional(bool, true)
     default_tags         = optional(bool, true)
     redrive_allow_policy = optional(bool, true)
+    # An emulator that knows no PutQueryDefinition holds an apply up for minutes.
+    saved_queries = optional(bool, true)
   })
   default  = {}
   nullable = false

@@ -14,4 +14,6 @@ emulator_rekognition = "http://rekognition:4567"
 compat = {
   plain_http    = true
   s3_path_style = true
+  # Its CloudWatch Logs are moto's, which knows no PutQueryDefinition.
+  saved_queries = false
 }

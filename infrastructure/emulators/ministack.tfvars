@@ -13,4 +13,6 @@ compat = {
   # Given back otherwise than set, or not at all.
   alarms       = false
   default_tags = false
+  # It knows no PutQueryDefinition.
+  saved_queries = false
 }
