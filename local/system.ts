@@ -9,18 +9,12 @@ import {
   type RekognitionOptions,
   startPoller,
 } from '../packages/embedded-aws/index.ts'
-import {
-  Budget,
-  createDecoder,
-  createMakeRoom,
-  demandHeicDecoder,
-  ORIGINAL_BYTES,
-} from '../packages/image-guard/index.ts'
+import { createDecoder, createMakeRoom, demandHeicDecoder } from '../packages/image-guard/index.ts'
 import { type AwsTarget, dynamoTranslation, elapsed, sleep } from '../shared/aws.ts'
 import { type AuthConfig, DEFAULT_SWEEP_AFTER_SECONDS } from '../shared/config.ts'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
-import { limitersFor } from '../worker/analysis.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
+import { analysisSource, workerDeps } from '../worker/deps.ts'
 import { createRender } from '../worker/thumbnail.ts'
 import { type Aws, clientsFor, openAws } from './aws.ts'
 import { readAuth, readSettings, type Settings } from './environment.ts'
@@ -93,8 +87,7 @@ function demandDecoder(): void {
 
 async function start(settings: Settings, log: WorkerDeps['log'], undo: Undo): Promise<Omit<System, 'stop'>> {
   const region = settings.AWS_REGION ?? settings.AWS_DEFAULT_REGION ?? 'us-east-1'
-  // What is told of an image follows from these settings too.
-  const sourceOf = (who: string): string => `${who} ${settings.MIN_CONFIDENCE} ${settings.MAX_LABELS}`
+  const sourceOf = (who: string): string => analysisSource(who, settings)
   // One for all, so that they share the memory for decodes.
   const decoder = createDecoder()
   const answering = await openAnswering(settings, region, decoder, log, (who) => {
@@ -122,22 +115,17 @@ async function start(settings: Settings, log: WorkerDeps['log'], undo: Undo): Pr
     deadLetterQueueUrl: resources.deadLetterQueueUrl,
     sweepAfterMs: DEFAULT_SWEEP_AFTER_SECONDS * 1_000,
   }
+  const config = {
+    ...settings,
+    ...{ IMAGE_BUCKET: shared.bucket, IMAGE_TABLE: shared.table, JOB_QUEUE_URL: shared.jobQueueUrl },
+    ...{ DEAD_LETTER_QUEUE_URL: shared.deadLetterQueueUrl, EVENT_BUS_NAME: shared.eventBus },
+    SWEEP_AFTER_SECONDS: DEFAULT_SWEEP_AFTER_SECONDS,
+  }
+  const rest = { log, render: createRender(decoder), makeRoom: createMakeRoom(), firstRate: FIRST_RATE }
   const worker: WorkerDeps = {
-    ...shared,
-    rekognition,
-    limiters: limitersFor({ ...shared, firstRate: FIRST_RATE }),
-    render: createRender(decoder),
-    knownNames: new Map(),
-    originals: new Budget(ORIGINAL_BYTES),
-    makeRoom: createMakeRoom(),
-    preview: settings.PREVIEW,
-    heic: settings.HEIC,
+    ...workerDeps(config, { ...clients, dynamo: shared.dynamo, rekognition }, shared, rest),
     rekognitionSource: answering.imagesBy,
     analysisSource: sourceOf(answering.source),
-    minConfidence: settings.MIN_CONFIDENCE,
-    maxLabels: settings.MAX_LABELS,
-    maxAttempts: settings.MAX_ATTEMPTS,
-    stripGps: settings.STRIP_GPS,
   }
   const sweeper: SweeperDeps = { ...worker, giveUpMs: settings.GIVE_UP_DAYS * 86_400_000 }
   const app = await makeApi(settings, auth, shared)

@@ -139,12 +139,6 @@ const workerSchema = z.object({
   ...resources,
   DEAD_LETTER_QUEUE_URL,
   EVENT_BUS_NAME,
-  /**
-   * How Rekognition gets an image: by reference to the bucket (`s3`; the bucket must be in Rekognition's
-   * region) or in the request itself (`bytes`, for a bucket that Rekognition cannot reach; at most 5 MB,
-   * larger originals are sent as a rendition).
-   */
-  REKOGNITION_SOURCE: z.enum(['s3', 'bytes']).default('s3'),
   ...workerSettings,
   STRIP_GPS,
   HEIC,
@@ -164,6 +158,7 @@ const sweeperSchema = z.object({
 })
 
 export type ApiConfig = z.infer<typeof apiSchema>
+export type WorkerConfig = ReturnType<typeof readWorkerConfig>
 
 function read<T extends z.ZodType>(schema: T, env: NodeJS.ProcessEnv): z.infer<T> {
   // An empty variable is one that is not set.

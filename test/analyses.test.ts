@@ -418,7 +418,7 @@ describe('bytes that an owner has had analysed', () => {
     await run(bytes)
     system.worker.analysisSource = 'another'
     expect((await run(bytes)).paid).toEqual(BOTH)
-    system.worker.analysisSource = 'the stand-in'
+    system.worker.analysisSource = 'Rekognition 55 100'
     expect((await run(bytes)).paid).toEqual(FREE)
   })
   it('count for 30 days', async () => {

@@ -36,7 +36,7 @@ describe('the environment of a function', () => {
     const both = { ...worker, SWEEP_AFTER_SECONDS: 1_020, MAX_ATTEMPTS: 10 }
     const dead = { DEAD_LETTER_QUEUE_URL: 'https://sqs/jobs-dead' }
     expect(outcome(() => readWorkerConfig(worker))).toEqual({
-      ...{ ...both, ...dead, REKOGNITION_SOURCE: 's3', MIN_CONFIDENCE: 55, MAX_LABELS: 100, PREVIEW: true },
+      ...{ ...both, ...dead, MIN_CONFIDENCE: 55, MAX_LABELS: 100, PREVIEW: true },
       HEIC: false,
       STRIP_GPS: false,
     })
@@ -64,7 +64,6 @@ describe('the environment of a function', () => {
     ['worker', 'HEIC', { on: true, off: false }, ['true', '1']],
     ['worker', 'EVENT_BUS_NAME', { b: 'b' }, ['']],
     ['worker', 'DEAD_LETTER_QUEUE_URL', { 'http://dead': 'http://dead' }, ['dead']],
-    ['worker', 'REKOGNITION_SOURCE', { s3: 's3', bytes: 'bytes' }, ['url']],
     ['worker', 'MIN_CONFIDENCE', { 0: 0, 0.5: 0.5, 100: 100 }, ['-1', '100.5']],
     ['worker', 'MAX_ATTEMPTS', { 1: 1 }, ['0', '1.5']],
     ['worker', 'MAX_LABELS', { 1: 1, 1000: 1_000 }, ['0', '1001', '1.5']],

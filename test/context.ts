@@ -22,7 +22,7 @@ import { bundlePage } from '../build/page.ts'
 import { createRekognition, type StandInOptions, startRekognition } from '../local/rekognition.ts'
 import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
 import { startEmbeddedAws, toRecord } from '../packages/embedded-aws/index.ts'
-import { Budget, createDecoder, createMakeRoom, ORIGINAL_BYTES } from '../packages/image-guard/index.ts'
+import { createDecoder, createMakeRoom } from '../packages/image-guard/index.ts'
 import {
   clientOptions,
   dynamoTranslation,
@@ -32,11 +32,11 @@ import {
   sleep,
   sqsOptions,
 } from '../shared/aws.ts'
-import { DEFAULT_MAX_IMAGE_BYTES, readApiConfig } from '../shared/config.ts'
+import { DEFAULT_MAX_IMAGE_BYTES, readApiConfig, readWorkerConfig } from '../shared/config.ts'
 import type { Log } from '../shared/log.ts'
 import type { EventDetail } from '../shared/messages.ts'
-import { limitersFor } from '../worker/analysis.ts'
 import { processBatch, type WorkerDeps } from '../worker/batch.ts'
+import { workerDeps } from '../worker/deps.ts'
 import { createRender } from '../worker/thumbnail.ts'
 import { skipped } from './tools.ts'
 import { until } from './until.ts'
@@ -189,30 +189,26 @@ export async function startTestSystem(
   }
   const log: Log = { info: (_message, extra) => lines.push(extra), warn: note, error: note }
   const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
-  const common = { ...clock, bucket: names.bucket, table: names.table, jobQueueUrl, sweepAfterMs: 1_020_000 }
-  const worker: WorkerDeps = {
-    ...{ ...common, s3, sqs, dynamo, eventBridge, log, deadLetterQueueUrl, eventBus: names.eventBus },
-    rekognition: new RekognitionClient({
-      ...clientOptions({ ...target, endpoint: rekognitionEndpoint }),
-      maxAttempts: 1,
-    }),
-    limiters: limitersFor(clock),
-    render: createRender(createDecoder()),
-    knownNames: new Map(),
-    originals: new Budget(ORIGINAL_BYTES),
-    makeRoom: createMakeRoom(),
-    preview: true,
-    heic: options.heic ?? false,
-    rekognitionSource: 's3',
-    analysisSource: 'the stand-in',
-    minConfidence: 55,
-    maxLabels: 100,
-    maxAttempts: 10,
-  }
-  const config = readApiConfig({
+  const resources = {
     ...{ IMAGE_BUCKET: names.bucket, IMAGE_TABLE: names.table, JOB_QUEUE_URL: jobQueueUrl },
-    ...(options.maxImageBytes === undefined ? {} : { MAX_IMAGE_BYTES: String(options.maxImageBytes) }),
     HEIC: options.heic ? 'on' : 'off',
+  }
+  const rekognitionClient = new RekognitionClient({
+    ...clientOptions({ ...target, endpoint: rekognitionEndpoint }),
+    maxAttempts: 1,
+  })
+  const worker = workerDeps(
+    readWorkerConfig({
+      ...resources,
+      ...{ DEAD_LETTER_QUEUE_URL: deadLetterQueueUrl, EVENT_BUS_NAME: names.eventBus },
+    }),
+    { s3, sqs, dynamo, eventBridge, rekognition: rekognitionClient },
+    clock,
+    { log, render: createRender(createDecoder()), makeRoom: createMakeRoom() },
+  )
+  const config = readApiConfig({
+    ...resources,
+    ...(options.maxImageBytes === undefined ? {} : { MAX_IMAGE_BYTES: String(options.maxImageBytes) }),
   })
   const page = loadPage(bundledOnce('page'), aws.endpoint, {
     ...config,

@@ -1,5 +1,5 @@
 import type { Sleep } from '../shared/aws.ts'
-import { limitersFor } from '../worker/analysis.ts'
+import { limitersFor } from '../worker/limiter.ts'
 import type { TestSystem } from './context.ts'
 import { until } from './until.ts'
 

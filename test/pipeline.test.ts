@@ -306,7 +306,7 @@ describe('a preview', () => {
     system.worker.analysisSource = 'asked again'
     const off = await finish(bytes)
     system.worker.preview = true
-    system.worker.analysisSource = 'the stand-in'
+    system.worker.analysisSource = 'Rekognition 55 100'
     watcher.before = () => {}
     expect(sent).toHaveLength(2)
     expect(sent[1]).toEqual(sent[0])

@@ -23,7 +23,7 @@ import {
   type PaidAnalysis,
   Verdict,
 } from '../shared/image.ts'
-import { Limiter, type LimiterOptions, OutOfTime } from './limiter.ts'
+import { type Limiter, OutOfTime } from './limiter.ts'
 
 export interface Rekognition {
   rekognition: RekognitionClient
@@ -32,14 +32,6 @@ export interface Rekognition {
   minConfidence: number
   maxLabels: number
 }
-
-/** A limiter for each operation. */
-export const limitersFor = (options: LimiterOptions): Rekognition['limiters'] => ({
-  labels: new Limiter(options),
-  faces: new Limiter(options),
-  moderation: new Limiter(options),
-  text: new Limiter(options),
-})
 
 /** How long the work on an image may take. */
 export interface Time {

@@ -6,13 +6,7 @@ import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { Context, SQSBatchResponse, SQSEvent } from 'aws-lambda'
 import * as z from 'zod'
-import {
-  Budget,
-  createDecoder,
-  createMakeRoom,
-  demandHeicDecoder,
-  ORIGINAL_BYTES,
-} from '../packages/image-guard/index.ts'
+import { createDecoder, createMakeRoom, demandHeicDecoder } from '../packages/image-guard/index.ts'
 import {
   clientOptions,
   dynamoTranslation,
@@ -25,47 +19,27 @@ import {
 import { readWorkerConfig } from '../shared/config.ts'
 import { createLog } from '../shared/log.ts'
 import { passOver } from '../shared/messages.ts'
-import { limitersFor } from './analysis.ts'
-import { processBatch, type WorkerDeps } from './batch.ts'
+import { processBatch } from './batch.ts'
+import { workerDeps } from './deps.ts'
 import { createRender } from './thumbnail.ts'
 
 const config = readWorkerConfig(process.env)
 const forS3 = s3Options()
 if (config.HEIC) demandHeicDecoder()
 const log = createLog('worker', config.METRICS_NAMESPACE)
-const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
-const deps: WorkerDeps = {
-  ...clock,
-  s3: readInPlace(new S3Client(forS3), forS3),
-  sqs: new SQSClient(sqsOptions()),
-  dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),
-  // The queue tries again, and waits in between; a client that did so too would outlast the function's time.
-  rekognition: new RekognitionClient({ ...clientOptions(), maxAttempts: 1 }),
-  eventBridge: new EventBridgeClient(clientOptions()),
-  bucket: config.IMAGE_BUCKET,
-  table: config.IMAGE_TABLE,
-  jobQueueUrl: config.JOB_QUEUE_URL,
-  deadLetterQueueUrl: config.DEAD_LETTER_QUEUE_URL,
-  eventBus: config.EVENT_BUS_NAME,
-  preview: config.PREVIEW,
-  heic: config.HEIC,
-  rekognitionSource: config.REKOGNITION_SOURCE,
-  analysisSource: `Rekognition ${config.MIN_CONFIDENCE} ${config.MAX_LABELS}`,
-  minConfidence: config.MIN_CONFIDENCE,
-  maxLabels: config.MAX_LABELS,
-  maxAttempts: config.MAX_ATTEMPTS,
-  stripGps: config.STRIP_GPS,
-  sweepAfterMs: config.SWEEP_AFTER_SECONDS * 1000,
-  limiters: limitersFor({
-    ...clock,
-    ...(config.REKOGNITION_TPS === undefined ? {} : { callsPerSecond: config.REKOGNITION_TPS }),
-  }),
-  render: createRender(createDecoder()),
-  knownNames: new Map(),
-  originals: new Budget(ORIGINAL_BYTES),
-  makeRoom: createMakeRoom(),
-  log,
-}
+const deps = workerDeps(
+  config,
+  {
+    s3: readInPlace(new S3Client(forS3), forS3),
+    sqs: new SQSClient(sqsOptions()),
+    dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),
+    // The queue tries again, and waits in between; a client that did so too would outlast the function's time.
+    rekognition: new RekognitionClient({ ...clientOptions(), maxAttempts: 1 }),
+    eventBridge: new EventBridgeClient(clientOptions()),
+  },
+  { now: () => new Date(), elapsed, sleep, random: Math.random },
+  { log, render: createRender(createDecoder()), makeRoom: createMakeRoom() },
+)
 
 export const handler = async (event: unknown, context: Context): Promise<SQSBatchResponse> => {
   log.appendKeys({ functionRequestId: context.awsRequestId })

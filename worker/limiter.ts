@@ -1,4 +1,5 @@
 import type { Elapsed } from '../shared/aws.ts'
+import type { PaidAnalysis } from '../shared/image.ts'
 
 /** Calls a second with which a process begins without a setting: what ten images of a second each ask for. */
 const FIRST_RATE = 10
@@ -190,3 +191,11 @@ export class Limiter {
     return this.#options.elapsed()
   }
 }
+
+/** A limiter for each operation. */
+export const limitersFor = (options: LimiterOptions): Record<PaidAnalysis, Limiter> => ({
+  labels: new Limiter(options),
+  faces: new Limiter(options),
+  moderation: new Limiter(options),
+  text: new Limiter(options),
+})

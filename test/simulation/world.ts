@@ -5,14 +5,13 @@ import { v7 as uuidv7 } from 'uuid'
 import { buildApp } from '../../api/app.ts'
 import { apiDeps } from '../../api/deps.ts'
 import { failedMessages } from '../../packages/embedded-aws/index.ts'
-import { Budget, ORIGINAL_BYTES } from '../../packages/image-guard/index.ts'
 import type { Sleep } from '../../shared/aws.ts'
-import { readApiConfig } from '../../shared/config.ts'
+import { readApiConfig, readWorkerConfig } from '../../shared/config.ts'
 import { type ImageId, imageIdSchema } from '../../shared/image.ts'
 import type { Log } from '../../shared/log.ts'
 import { sweep } from '../../sweeper/sweep.ts'
-import { limitersFor } from '../../worker/analysis.ts'
 import { processBatch, type WorkerDeps } from '../../worker/batch.ts'
+import { workerDeps } from '../../worker/deps.ts'
 import type { Rendered } from '../../worker/thumbnail.ts'
 import { seededRandom, VirtualClock } from './clock.ts'
 import { DynamoModel } from './dynamo.ts'
@@ -517,23 +516,18 @@ export class World {
 
   #worker(process: Process): WorkerDeps {
     const common = this.#common(process)
-    const { share } = this.#options
+    const { share, render } = this.#options
+    const config = readWorkerConfig({
+      ...{ IMAGE_BUCKET: common.bucket, IMAGE_TABLE: common.table, JOB_QUEUE_URL: 'https://sqs/jobs' },
+      ...{ EVENT_BUS_NAME: common.eventBus, MAX_ATTEMPTS: String(this.settings.maxAttempts) },
+      SWEEP_AFTER_SECONDS: String(common.sweepAfterMs / 1_000),
+      ...(share === undefined ? {} : { REKOGNITION_TPS: String(share) }),
+    })
+    const { jobQueueUrl, deadLetterQueueUrl } = common
+    const rest = { render, makeRoom: () => {}, log: this.#logOf('worker') }
     return {
-      ...common,
-      ...this.#clients('worker', process),
-      limiters: limitersFor({ ...common, ...(share === undefined ? {} : { callsPerSecond: share }) }),
-      render: this.#options.render,
-      knownNames: new Map(),
-      originals: new Budget(ORIGINAL_BYTES),
-      makeRoom: () => {},
-      preview: true,
-      heic: false,
-      rekognitionSource: 's3',
-      analysisSource: 'model',
-      minConfidence: 55,
-      maxLabels: 100,
-      maxAttempts: this.settings.maxAttempts,
-      log: this.#logOf('worker'),
+      ...workerDeps(config, this.#clients('worker', process), common, rest),
+      ...{ jobQueueUrl, deadLetterQueueUrl },
     }
   }
 
