@@ -258,7 +258,7 @@ async function emotionsOf(model: Model, picture: Picture, square: Square): Promi
     .sort((a, b) => b.score - a.score)
 }
 
-/** Brightness and sharpness of the face alone, by the measures that local/measure.ts has for a whole picture. */
+/** Brightness and sharpness of the face alone, measured as packages/embedded-aws does for a whole picture. */
 function qualityOf(rgb: Float32Array, size: number): Face['quality'] {
   const grey = greys(rgb)
   const mean = grey.reduce((sum, value) => sum + value, 0) / grey.length
