@@ -8,6 +8,7 @@ import {
   ANALYSES,
   type AnalysisName,
   analysisSchema,
+  type CompletedImage,
   type Image,
   imageIdSchema,
   isFinished,
@@ -328,11 +329,8 @@ const thumbnail = route({
   answers: linkTo(thumbnailKey),
   refuses: ['IMAGE_NOT_FOUND', 'NOT_FOUND'],
   answer: async ({ c, deps, asker }) => {
-    const image = await findImage(c, deps, asker.owner)
-    if (image.status !== 'completed') {
-      throw new ApiError('NOT_FOUND', `The image is ${image.status} and has no thumbnail.`)
-    }
-    return redirectTo(c, deps, { Key: thumbnailKey(image.imageId), ResponseContentType: 'image/jpeg' })
+    const { imageId } = await findCompleted(c, deps, asker.owner, 'thumbnail')
+    return redirectTo(c, deps, { Key: thumbnailKey(imageId), ResponseContentType: 'image/jpeg' })
   },
 })
 
@@ -344,10 +342,7 @@ const preview = route({
   answers: linkTo(previewKey),
   refuses: ['IMAGE_NOT_FOUND', 'NOT_FOUND'],
   answer: async ({ c, deps, asker }) => {
-    const image = await findImage(c, deps, asker.owner)
-    if (image.status !== 'completed') {
-      throw new ApiError('NOT_FOUND', `The image is ${image.status} and has no preview.`)
-    }
+    const image = await findCompleted(c, deps, asker.owner, 'preview')
     if (image.preview === undefined) {
       throw new ApiError(
         'NOT_FOUND',
@@ -465,6 +460,18 @@ async function findImage(c: Context, deps: ApiDeps, owner: string): Promise<Imag
   const image = imageId.success ? await getOwnImage(deps, owner, imageId.data) : undefined
   if (image === undefined) throw new ApiError('IMAGE_NOT_FOUND', 'No image of yours has this id.')
   return image
+}
+
+/** @throws ApiError as `findImage`; NOT_FOUND where the image has no such picture yet */
+async function findCompleted(
+  c: Context,
+  deps: ApiDeps,
+  owner: string,
+  wanted: 'thumbnail' | 'preview',
+): Promise<CompletedImage> {
+  const image = await findImage(c, deps, owner)
+  if (image.status === 'completed') return image
+  throw new ApiError('NOT_FOUND', `The image is ${image.status} and has no ${wanted}.`)
 }
 
 /** Results that were too large for the record come from their object. */
