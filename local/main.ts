@@ -76,9 +76,10 @@ function keepLine(path: string, line: string): void {
 const least = LEVELS.indexOf(LOG_LEVEL)
 const write = (level: Level) => (message: string, extra: Record<string, unknown>) => {
   if (LEVELS.indexOf(level) < least) return
+  if (!inJson) inText[level](message, extra)
+  if (!inJson && !kept) return
   const line = inOneLine(level, message, extra)
   if (inJson) console.log(line)
-  else inText[level](message, extra)
   if (kept) keepLine(kept, line)
 }
 const log = { info: write('INFO'), warn: write('WARN'), error: write('ERROR') }
