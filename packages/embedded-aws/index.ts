@@ -1,5 +1,5 @@
 export { type FolderOwner, openDataFolder, UnusableFolder } from './data-folder.ts'
-export { readIfThere, writeWhole } from './files.ts'
+export { readIfThere } from './files.ts'
 export { AwsError, type JsonService } from './json.ts'
 export { isKnownHost, UNKNOWN_HOST } from './origins.ts'
 export {

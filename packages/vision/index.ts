@@ -22,8 +22,7 @@ export {
   type TextDetection,
   textOf,
 } from './answers.ts'
-export { builtIns, folderOf } from './built-in.ts'
-export { addModel, type Installed, readInstalled, removeModel } from './installed.ts'
+export { readInstalled } from './installed.ts'
 export { NotUsable, titleOf } from './manifest.ts'
 export { type ModelsEnvironment, modelsFolder } from './models-folder.ts'
 export type { Moderation } from './moderation.ts'
