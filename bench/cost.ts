@@ -94,7 +94,7 @@ export function cost(
       ...{ DynamoDB: oneItem, S3: puts, 'API Gateway': images * prices.gateway },
       'Step Functions': images * TRANSITIONS * prices.transition,
       EventBridge: images * prices.event,
-      // Its workflow calls Rekognition by itself.
+      // Its workflow calls Rekognition without a function.
       Lambda: lambda(images, API.gb, API.seconds) + lambda(images, WORKER.gb, 0.15),
       Rekognition: rekognition(both),
     },

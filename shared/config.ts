@@ -111,7 +111,7 @@ const PREVIEW = onOrOff('on')
  */
 export const HEIC = onOrOff('off')
 
-/** What an operator may settle about the worker, wherever it runs. */
+/** What an operator may settle about the worker, on AWS and locally. */
 export const workerSettings = {
   /** The least confidence of a label, in per cent. 55 is Rekognition's own default. */
   MIN_CONFIDENCE: z.coerce.number().min(0).max(100).default(55),

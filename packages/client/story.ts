@@ -11,17 +11,8 @@ const DAYS = 30
 
 /** What a timeline leaves out: where a line belongs, which is the same in all of them, and what stands before the rest. */
 const HIDDEN = [
-  ...[
-    'level',
-    'timestamp',
-    'service',
-    'event',
-    'imageId',
-    'requestId',
-    'traceId',
-    'functionRequestId',
-    '_aws',
-  ],
+  ...['level', 'timestamp', 'service', 'event', 'imageId'],
+  ...['requestId', 'traceId', 'functionRequestId', '_aws'],
 ]
 
 /** @returns the exit code */
