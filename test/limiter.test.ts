@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { Limiter, OutOfTime } from '../worker/limiter.ts'
+import { Limiter, TurnTooLate } from '../worker/limiter.ts'
 import { seededRandom, VirtualClock } from './simulation/clock.ts'
 
 class TooMany extends Error {}
@@ -349,7 +349,7 @@ describe('a limiter', () => {
     const results = await finish(late)
     const given = results.flatMap((each) => (each.status === 'rejected' ? [each.reason] : []))
     expect(given.length).toBeGreaterThanOrEqual(4)
-    expect(given.every((reason) => reason instanceof OutOfTime)).toBe(true)
+    expect(given.every((reason) => reason instanceof TurnTooLate)).toBe(true)
     expect(begun.at(-1)?.call).toBe(6)
     expect(clock.time - start).toBeLessThan(3_500)
   })
@@ -358,7 +358,7 @@ describe('a limiter', () => {
     const { clock, start, begun, call, finish } = setUp(0.1)
     const before = call(0)
     const [late] = await finish([call(1, clock.time)])
-    expect(late).toMatchObject({ status: 'rejected', reason: expect.any(OutOfTime) })
+    expect(late).toMatchObject({ status: 'rejected', reason: expect.any(TurnTooLate) })
     expect(clock.time).toBe(start)
     await finish([before])
     expect(begun.map((each) => each.call)).toEqual([0])

@@ -23,7 +23,7 @@ import {
   type PaidAnalysis,
   Verdict,
 } from '../shared/image.ts'
-import { type Limiter, OutOfTime } from './limiter.ts'
+import { type Limiter, TurnTooLate } from './limiter.ts'
 
 export interface Rekognition {
   rekognition: RekognitionClient
@@ -181,7 +181,7 @@ function translate(error: unknown): unknown {
   if (isRefusal(error)) {
     return new Verdict('ANALYSIS_REFUSED', `Rekognition refused the image: ${error.name}.`, error)
   }
-  if (isThrottling(error) || error instanceof OutOfTime) return new Throttled(error)
+  if (isThrottling(error) || error instanceof TurnTooLate) return new Throttled(error)
   // Also what a bucket in another region or a missing right looks like, so the caller looks whether it is there.
   if (error instanceof InvalidS3ObjectException) return new ObjectUnreadable(error)
   return error

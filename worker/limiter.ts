@@ -44,10 +44,10 @@ export interface LimiterOptions {
 }
 
 /** The time that a caller had was over before its turn came. */
-export class OutOfTime extends Error {
+export class TurnTooLate extends Error {
   constructor() {
     super('There were too many calls before this one for its time.')
-    this.name = 'OutOfTime'
+    this.name = 'TurnTooLate'
   }
 }
 
@@ -95,12 +95,12 @@ export class Limiter {
    * Makes the call when its turn comes, and again after each throttled answer.
    *
    * @param until the time by `elapsed` to which the call may begin; a call that is under way is not cut short
-   * @throws the last throttling error, or OutOfTime without one, when `until` has come (at most a second after it);
+   * @throws the last throttling error, or TurnTooLate without one, when `until` has come (at most a second after it);
    *   any other error of the call, at once
    */
   async run<T>(call: () => Promise<T>, isThrottled: (error: unknown) => boolean, until: number): Promise<T> {
     const number = this.#arrivals++
-    let reason: unknown = new OutOfTime()
+    let reason: unknown = new TurnTooLate()
     for (;;) {
       const limited = await this.#turn(number, until, reason)
       const begunAt = this.#now()
