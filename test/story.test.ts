@@ -9,7 +9,8 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'v
 import { buildApp } from '../api/app.ts'
 import { createLog } from '../shared/log.ts'
 import { sweep } from '../sweeper/sweep.ts'
-import { processBatch, type WorkerDeps } from '../worker/batch.ts'
+import { processBatch } from '../worker/batch.ts'
+import type { WorkerDeps } from '../worker/deps.ts'
 import { lambdaContext, startTestSystem, type TestSystem } from './context.ts'
 import { newFolder } from './started.ts'
 

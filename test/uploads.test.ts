@@ -14,7 +14,8 @@ import { buildApp } from '../api/app.ts'
 import type { ApiDeps } from '../api/deps.ts'
 import { Budget } from '../packages/image-guard/index.ts'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
-import { processBatch, type WorkerDeps } from '../worker/batch.ts'
+import { processBatch } from '../worker/batch.ts'
+import type { WorkerDeps } from '../worker/deps.ts'
 import {
   ELSEWHERE,
   lambdaContext,

@@ -2,16 +2,13 @@ import { BatchProcessor, EventType, processPartialResponse } from '@aws-lambda-p
 import { ChangeMessageVisibilityCommand } from '@aws-sdk/client-sqs'
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import type { FinishedImage } from '../shared/image.ts'
-import { indexLabels, type KnownNames } from '../shared/labels.ts'
+import { indexLabels } from '../shared/labels.ts'
 import { markAnnounced } from '../shared/lifecycle.ts'
 import { runOf, say } from '../shared/log.ts'
 import {
   type Announcement,
   announcementOf,
-  type DeadLetterQueue,
-  type EventBus,
   type Job,
-  type JobQueue,
   keepExhausted,
   MAX_EVENTS_PER_CALL,
   putEvents,
@@ -19,12 +16,8 @@ import {
   sendDeadLetter,
 } from '../shared/messages.ts'
 import { Throttled, type Time } from './analysis.ts'
-import { Held, Postponed, type ProcessDeps, pause, processImage } from './process-image.ts'
-
-export interface WorkerDeps extends ProcessDeps, JobQueue, DeadLetterQueue, EventBus {
-  /** Of this process. */
-  knownNames: KnownNames
-}
+import type { WorkerDeps } from './deps.ts'
+import { Held, Postponed, pause, processImage } from './process-image.ts'
 
 /**
  * Milliseconds before its end at which a batch breaks off the work on images, to give them back and to announce what is

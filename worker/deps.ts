@@ -4,10 +4,46 @@ import type { S3Client } from '@aws-sdk/client-s3'
 import type { SQSClient } from '@aws-sdk/client-sqs'
 import type { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { Budget, ORIGINAL_BYTES } from '../packages/image-guard/index.ts'
-import type { Clock } from '../shared/aws.ts'
+import type { Clock, Elapsed } from '../shared/aws.ts'
 import type { WorkerConfig } from '../shared/config.ts'
-import type { WorkerDeps } from './batch.ts'
+import type { KnownNames } from '../shared/labels.ts'
+import type { Results } from '../shared/lifecycle.ts'
+import type { Log } from '../shared/log.ts'
+import type { DeadLetterQueue, EventBus, JobQueue } from '../shared/messages.ts'
+import type { Rekognition } from './analysis.ts'
 import { limitersFor } from './limiter.ts'
+import type { Render } from './thumbnail.ts'
+
+/** What the work on an image needs. */
+export interface ProcessDeps extends Results, Rekognition {
+  s3: S3Client
+  bucket: string
+  /** Whether each image gets a preview. */
+  preview: boolean
+  /** Whether HEIC comes in; then `demandHeicDecoder` was asked before. */
+  heic: boolean
+  rekognitionSource: 's3' | 'bytes'
+  /** Makes the thumbnail, the preview and, where Rekognition needs one, a rendition. */
+  render: Render
+  /** Of bytes of originals in memory: ORIGINAL_BYTES of image-guard. */
+  originals: Budget
+  elapsed: Elapsed
+  /** From 0 to 1, as Math.random. */
+  random: () => number
+  /** Collects dead originals before a large one comes: `createMakeRoom` of image-guard. */
+  makeRoom: (bytes: number) => void
+  /** Attempts after which transient trouble is taken for lasting. */
+  maxAttempts: number
+  /** Whether the position is overwritten in what was uploaded before it is kept. */
+  stripGps?: boolean
+  log: Log
+}
+
+/** What a batch needs. */
+export interface WorkerDeps extends ProcessDeps, JobQueue, DeadLetterQueue, EventBus {
+  /** Of this process. */
+  knownNames: KnownNames
+}
 
 export interface WorkerClients {
   s3: S3Client

@@ -8,11 +8,9 @@ import {
   NoSuchKey,
   NotFound,
   PutObjectCommand,
-  type S3Client,
 } from '@aws-sdk/client-s3'
 import { formatOf, refusalOf } from '../packages/image-guard/format.ts'
-import { type Budget, blankPosition, readExif } from '../packages/image-guard/index.ts'
-import type { Elapsed } from '../shared/aws.ts'
+import { blankPosition, readExif } from '../packages/image-guard/index.ts'
 import {
   type Answers,
   analysisKey,
@@ -39,40 +37,16 @@ import {
   findSameBytes,
   getImage,
   type Outcome,
-  type Results,
   releaseImage,
   rememberBytes,
   retryImage,
   settleOriginal,
 } from '../shared/lifecycle.ts'
-import { type Log, ownerTag, runOf, say } from '../shared/log.ts'
+import { ownerTag, runOf, say } from '../shared/log.ts'
 import type { Job } from '../shared/messages.ts'
-import { analyse, ObjectUnreadable, outline, type Rekognition, Throttled, type Time } from './analysis.ts'
-import { type Render, THUMBNAIL_SIDE } from './thumbnail.ts'
-
-export interface ProcessDeps extends Results, Rekognition {
-  s3: S3Client
-  bucket: string
-  /** Whether each image gets a preview. */
-  preview: boolean
-  /** Whether HEIC comes in; then `demandHeicDecoder` was asked before. */
-  heic: boolean
-  rekognitionSource: 's3' | 'bytes'
-  /** Makes the thumbnail, the preview and, where Rekognition needs one, a rendition. */
-  render: Render
-  /** Of bytes of originals in memory: ORIGINAL_BYTES of image-guard. */
-  originals: Budget
-  elapsed: Elapsed
-  /** From 0 to 1, as Math.random. */
-  random: () => number
-  /** Collects dead originals before a large one comes: `createMakeRoom` of image-guard. */
-  makeRoom: (bytes: number) => void
-  /** Attempts after which transient trouble is taken for lasting. */
-  maxAttempts: number
-  /** Whether the position is overwritten in what was uploaded before it is kept. */
-  stripGps?: boolean
-  log: Log
-}
+import { analyse, ObjectUnreadable, outline, Throttled, type Time } from './analysis.ts'
+import type { ProcessDeps } from './deps.ts'
+import { THUMBNAIL_SIDE } from './thumbnail.ts'
 
 /** Another worker is at this image. */
 export class Held extends Error {
