@@ -12,7 +12,14 @@ import {
   newRequestId,
   type S3Store,
 } from './s3/state.ts'
-import { deadLetterTarget, followClock, type Queue, rememberSources, type SqsStore } from './sqs/queues.ts'
+import {
+  deadLetterTarget,
+  followClock,
+  forgetGone,
+  type Queue,
+  rememberSources,
+  type SqsStore,
+} from './sqs/queues.ts'
 import type { Queues } from './sqs/state.ts'
 import { createStorage, DiskFull, type Storage } from './storage.ts'
 
@@ -104,6 +111,7 @@ export async function loadFauxqs(options: {
   })
   const cameFrom = rememberSources(sqsStore, atomically)
   followClock(sqsStore)
+  const knowing = forgetGone(sqsStore)
   // Loaded before the stores know where to write, or loading would write it all again.
   persistence.load(sqsStore, snsStore, s3Store)
   for (const store of [sqsStore, snsStore, s3Store, ...sqsStore.allQueues()]) store.persistence = guarded
@@ -118,6 +126,10 @@ export async function loadFauxqs(options: {
     (_request: unknown, body: Buffer, done: (error: null, body: Buffer) => void) => done(null, body),
   )
   app.setErrorHandler(answerTrouble)
+  // By a hook, since Node reads a body in another context than that of its request.
+  app.addHook('preHandler', (_request: unknown, reply: { raw: ServerResponse }, done: () => void) =>
+    knowing(reply.raw, done),
+  )
   let onCreated: (object: CreatedObject) => void = () => {}
   const announceCreated = announceObjects(app, s3Store, atomically, (object) => onCreated(object))
   await app.ready()

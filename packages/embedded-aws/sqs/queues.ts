@@ -1,3 +1,5 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import type { ServerResponse } from 'node:http'
 import type { Storage } from '../storage.ts'
 
 /** The emulator's queues, and what is mended of them here. */
@@ -105,6 +107,24 @@ export function followClock(store: SqsStore): void {
       }
     }
   }
+}
+
+/**
+ * A receive whose caller has gone takes no message; the emulator would hide it for the whole visibility timeout.
+ * @returns does the rest of a request that is answered by this response
+ */
+export function forgetGone(store: SqsStore): (response: ServerResponse, work: () => void) => void {
+  const responses = new AsyncLocalStorage<ServerResponse>()
+  const createQueue = store.createQueue.bind(store)
+  store.createQueue = (...definition) => {
+    const queue = createQueue(...definition)
+    const { dequeue } = queue
+    return Object.assign(queue, {
+      dequeue: (...parameters: Parameters<typeof dequeue>) =>
+        responses.getStore()?.destroyed ? [] : dequeue.apply(queue, parameters),
+    })
+  }
+  return (response, work) => responses.run(response, work)
 }
 
 export function deadLetterTarget(queue: Queue): string | undefined {
