@@ -5,6 +5,7 @@ import { apiDeps, bucketOrigin, loadDocs, loadPage, type Page } from '../api/dep
 import { bundlePage } from '../build/page.ts'
 import {
   type EmbeddedAws,
+  type EventSourceMapping,
   isDiskFull,
   type RekognitionOptions,
   startPoller,
@@ -50,6 +51,10 @@ const CHORES_GRACE_MS = 1_000
 const SWEEP_EVERY_MS = 60_000
 /** Retention is a matter of days. */
 const EXPIRE_OBJECTS_EVERY_MS = 3_600_000
+
+/** A pause is kept in DATA_DIR. */
+const PAUSED =
+  'The worker is paused, as it was at the end: images wait. `aws lambda update-event-source-mapping` resumes it.'
 
 type Undo = (() => Promise<void> | void)[]
 
@@ -142,7 +147,7 @@ async function start(settings: Settings, log: WorkerDeps['log'], undo: Undo): Pr
     await openForPages(clients.s3, names.bucket, [...own, ...(settings.CORS_ORIGINS ?? [])])
   }
   // The models take a second or so for each image: more at a time would only wait for each other, and time out.
-  feed(worker, resources, vision === undefined ? 10 : 2, undo)
+  feed(worker, resources, vision === undefined ? 10 : 2, embedded, undo)
   keepHouse(worker, sweeper, embedded, settings.RETENTION_DAYS, undo)
   return {
     url: `http://127.0.0.1:${port}`,
@@ -196,24 +201,29 @@ function feed(
   worker: WorkerDeps,
   { jobQueueUrl, jobQueueArn }: { jobQueueUrl: string; jobQueueArn: string },
   batchSize: number,
+  embedded: EmbeddedAws | undefined,
   undo: Undo,
 ): void {
+  const mapping: EventSourceMapping = {
+    queueUrl: jobQueueUrl,
+    queueArn: jobQueueArn,
+    batchSize,
+    maximumBatchingWindowInSeconds: 0,
+    maximumConcurrency: WORKER_CONCURRENCY,
+    functionName: 'image-analyzer-worker',
+    functionTimeoutMs: WORKER_TIMEOUT_SECONDS * 1000,
+    functionResponseTypes: ['ReportBatchItemFailures'],
+  }
+  const isEnabled = embedded?.mapEventSource(mapping, (enabled) => poller.enable(enabled)) ?? true
   const poller = startPoller(
     worker.sqs,
-    {
-      queueUrl: jobQueueUrl,
-      queueArn: jobQueueArn,
-      batchSize,
-      maximumBatchingWindowInSeconds: 0,
-      maximumConcurrency: WORKER_CONCURRENCY,
-      functionName: 'image-analyzer-worker',
-      functionTimeoutMs: WORKER_TIMEOUT_SECONDS * 1000,
-      functionResponseTypes: ['ReportBatchItemFailures'],
-    },
+    mapping,
     (event, context) => processBatch(worker, event, context),
     (message, error) => worker.log.error(message, { error }),
+    isEnabled,
   )
   undo.push(() => poller.stop(STOP_GRACE_MS))
+  if (!isEnabled) worker.log.warn(PAUSED, {})
 }
 
 /** What comes by a schedule on AWS: the sweep, and what has expired. */

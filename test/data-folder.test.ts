@@ -163,6 +163,11 @@ describe('a start with a data folder', () => {
       /ttl\.json cannot be read; delete the file, or restore it\.$/,
     ],
     [
+      'pauses that are none',
+      (folder) => writeFileSync(join(folder, 'lambda.json'), '{}'),
+      /lambda\.json cannot be read; delete the file .*, or restore it\.$/,
+    ],
+    [
       'records of an earlier version',
       (folder) => mkdirSync(join(folder, 'dynamodb')),
       /dynamodb is of an earlier version, .* Set DATA_DIR to another folder, or /,

@@ -19,7 +19,7 @@ const DATABASE = 'fauxqs.db'
 /** Made by the first start that came so far as to have a bus. */
 const EVENT_BRIDGE = 'eventbridge.json'
 /** What is made in a data folder here. */
-const OURS = /^((lock|fauxqs)\.db(-wal|-shm|-journal)?|(eventbridge|ttl)\.json(\.new)?|room)$/
+const OURS = /^((lock|fauxqs)\.db(-wal|-shm|-journal)?|(eventbridge|lambda|ttl)\.json(\.new)?|room)$/
 
 /** https://sqlite.org/rescode.html: BUSY; CORRUPT and NOTADB. */
 const SQLITE_BUSY = 5

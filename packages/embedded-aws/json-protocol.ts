@@ -21,6 +21,12 @@ export const SQS_JSON: JsonProtocol = {
   }),
 }
 
+/** A service whose operations are methods and paths names its errors in a header. */
+export const REST_JSON: JsonProtocol = {
+  contentType: 'application/json',
+  errorHeaders: ({ name }) => ({ 'x-amzn-errortype': name }),
+}
+
 export async function answerJson(
   service: JsonService,
   operation: string,

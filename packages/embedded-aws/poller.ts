@@ -28,6 +28,8 @@ export interface EventSourceMapping {
 }
 
 export interface Poller {
+  /** Takes messages, or takes no more; done when it is so, and what was taken before is settled. */
+  enable: (enabled: boolean) => Promise<void>
   /** Takes no more messages and waits for the invocations under way, for at most `graceMs`. */
   stop: (graceMs: number) => Promise<void>
 }
@@ -74,6 +76,14 @@ function passChainOn(sqs: SQSClient): void {
 
 /** Milliseconds before another try when the queue cannot be read. */
 const RETRY_MS = 1_000
+/** From when messages are taken until they are not. */
+interface Run {
+  isEnding: boolean
+  receiving: AbortController
+  loops: Promise<unknown>
+}
+/** Milliseconds after which a receive brings nothing that was there when it began. */
+const RECEIVE_GRACE_MS = 1_000
 
 /**
  * Feeds a queue to a handler by the rules of Lambda's event source mapping: what the handler does not report as
@@ -86,27 +96,27 @@ export function startPoller(
   mapping: EventSourceMapping,
   handler: BatchHandler,
   onError: (message: string, error: unknown) => void,
+  isEnabled = true,
 ): Poller {
-  const stopping = new AbortController()
   passChainOn(sqs)
 
-  async function poll(): Promise<void> {
-    while (!stopping.signal.aborted) {
+  async function poll(run: Run): Promise<void> {
+    while (!run.isEnding) {
       try {
-        const messages = await receiveBatch()
+        const messages = await receiveBatch(run)
         if (messages.length > 0) await invoke(messages)
       } catch (error) {
-        if (stopping.signal.aborted) return
+        if (run.receiving.signal.aborted) return
         onError('the queue cannot be polled', error)
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
       }
     }
   }
 
-  async function receiveBatch(): Promise<Message[]> {
+  async function receiveBatch(run: Run): Promise<Message[]> {
     const batch: Message[] = []
     let closes = Number.POSITIVE_INFINITY
-    while (batch.length < mapping.batchSize && performance.now() < closes) {
+    while (batch.length < mapping.batchSize && performance.now() < closes && !run.isEnding) {
       const left = Math.ceil((closes - performance.now()) / 1000)
       const { Messages = [] } = await sqs.send(
         new ReceiveMessageCommand({
@@ -119,7 +129,7 @@ export function startPoller(
         }),
         // A receive that is under way when the poller stops could still take messages; a batch begun is kept.
         batch.length === 0
-          ? { abortSignal: stopping.signal, requestTimeout: 30_000 }
+          ? { abortSignal: run.receiving.signal, requestTimeout: 30_000 }
           : { requestTimeout: 30_000 },
       )
       batch.push(...Messages)
@@ -174,16 +184,37 @@ export function startPoller(
     return Promise.race([work, promise]).finally(() => clearTimeout(timer))
   }
 
-  const loops = Promise.all(Array.from({ length: mapping.maximumConcurrency }, poll))
+  function start(): Run {
+    const run: Run = { isEnding: false, receiving: new AbortController(), loops: Promise.resolve() }
+    run.loops = Promise.all(Array.from({ length: mapping.maximumConcurrency }, () => poll(run)))
+    return run
+  }
+
+  /** Ends the receives under way after so long, and never what they have brought. */
+  async function end(run: Run, receivesMs: number, graceMs?: number): Promise<void> {
+    run.isEnding = true
+    const timers = [setTimeout(() => run.receiving.abort(), receivesMs)]
+    const grace = new Promise((resolve) => {
+      if (graceMs !== undefined) timers.push(setTimeout(resolve, graceMs))
+    })
+    await Promise.race([run.loops, grace])
+    for (const timer of timers) clearTimeout(timer)
+  }
+
+  let current = isEnabled ? start() : undefined
   return {
+    enable: async (enabled) => {
+      const ending = current
+      if (enabled) current ??= start()
+      else if (ending !== undefined) {
+        current = undefined
+        await end(ending, RECEIVE_GRACE_MS)
+      }
+    },
     stop: async (graceMs) => {
-      stopping.abort()
-      let timer: NodeJS.Timeout | undefined
-      const grace = new Promise((resolve) => {
-        timer = setTimeout(resolve, graceMs)
-      })
-      await Promise.race([loops, grace])
-      clearTimeout(timer)
+      if (current === undefined) return
+      current.receiving.abort()
+      await end(current, 0, graceMs)
     },
   }
 }

@@ -8,8 +8,17 @@ import { createDynamoDb } from './dynamodb/index.ts'
 import { createEventBridge } from './eventbridge/index.ts'
 import { loadFauxqs } from './fauxqs.ts'
 import { writeWhole } from './files.ts'
-import type { JsonService } from './json.ts'
-import { answerJson, DYNAMODB_JSON, operationOf, SQS_JSON, unknownOperation } from './json-protocol.ts'
+import { AwsError, type JsonService } from './json.ts'
+import {
+  answerJson,
+  DYNAMODB_JSON,
+  operationOf,
+  REST_JSON,
+  SQS_JSON,
+  unknownOperation,
+} from './json-protocol.ts'
+import { createLambda, type Lambda, lambdaRequest } from './lambda/index.ts'
+import { isFromPage } from './origins.ts'
 import { isRefused, refuse } from './refusals.ts'
 import { createS3 } from './s3/index.ts'
 import type { Credentials } from './signature-v4.ts'
@@ -28,6 +37,8 @@ export interface EmbeddedAws {
   recoverQueue: (name: string) => void
   /** Deletes the items of all tables whose time to live has passed, until the signal is aborted. */
   expireItems: (signal?: AbortSignal) => Promise<void>
+  /** Lambda shows the mapping of a poller here, and pauses and resumes it. */
+  mapEventSource: Lambda['mapEventSource']
   stop: () => Promise<void>
 }
 
@@ -68,7 +79,7 @@ export interface EmbeddedAwsOptions {
   onDisk?: (sentence: string) => void
 }
 
-/** One endpoint for S3, SQS, DynamoDB, EventBridge and Rekognition on the real wire protocols. */
+/** One endpoint for S3, SQS, DynamoDB, EventBridge, Rekognition and Lambda's event source mappings on the real wire protocols. */
 export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<EmbeddedAws> {
   const { folder, region, clock = machineClock } = options
   mkdirSync(folder, { recursive: true })
@@ -92,6 +103,10 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
   })
   const rekognition = options.rekognition?.(async (bucket, key) => fauxqs.readObject(bucket, key))
   const mover = createMessageMover(fauxqs, clock)
+  const lambda = createLambda({
+    ...{ region, accountId: ACCOUNT_ID, folder, write },
+    now: options.now ?? (() => new Date()),
+  })
   const s3 = createS3({
     fauxqs,
     region,
@@ -108,7 +123,8 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     const [name, operation] = operationOf(request)
     const service = services.get(name)
     if (isRefused(request, response, allowedHosts)) return
-    if (writes(request, operation) && storage.isFull()) refuse(new DiskFull(), request, response)
+    if (name === '' && serviceInScope(request) === 'lambda') answerLambda(lambda, request, response)
+    else if (writes(request, operation) && storage.isFull()) refuse(new DiskFull(), request, response)
     else if (service !== undefined) void answerJson(service, operation, request, response)
     else if (name.startsWith('DynamoDB'))
       void answerJson(dynamoDb.service, operation, request, response, DYNAMODB_JSON)
@@ -126,6 +142,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     endpoint,
     recoverQueue: (queue) => fauxqs.recoverQueue(queue),
     expireItems: dynamoDb.expire,
+    mapEventSource: lambda.mapEventSource,
     stop: async () => {
       await close(server)
       // Its dead letters go to the queues, which are still there.
@@ -210,6 +227,16 @@ async function readInTurn(
 /** The service that a signature is for: `Credential=key/date/region/service/aws4_request`. */
 const serviceInScope = (request: IncomingMessage): string | undefined =>
   /Credential=[^/]+\/\d+\/[^/]+\/([^/]+)\//.exec(request.headers.authorization ?? '')?.[1]
+
+function answerLambda(lambda: Lambda, request: IncomingMessage, response: ServerResponse): void {
+  const [operation, inUrl] = lambdaRequest(request.method, request.url)
+  const service: JsonService = async (name, body) => {
+    if (isFromPage(request.headers))
+      throw new AwsError('AccessDeniedException', 'Web pages may not use the embedded AWS.', 403)
+    return await lambda.service(name, { ...body, ...inUrl })
+  }
+  void answerJson(service, operation, request, response, REST_JSON)
+}
 
 function refuseQueryProtocol(response: ServerResponse): void {
   response.writeHead(400, { 'content-type': 'text/xml' })
