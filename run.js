@@ -10,7 +10,7 @@ const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
 const [file = '', ...args] = process.argv.slice(2)
 
 // Glibc keeps an arena for each thread, in which libvips leaves holes: with two of them `npm start` grows a third as
-// much and stays there (the worker on AWS has the same, infrastructure/worker.tf). And what is larger than a megabyte
+// much and stays there (the worker on AWS has the same, worker.tf). And what is larger than a megabyte
 // goes back when it is freed, a tenth of the peak over the worst pictures. Glibc reads both when a process begins.
 // Other programs soon end, and would take a twelfth longer.
 const sparing = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '1000000' }

@@ -149,7 +149,7 @@ export class Deployed {
         ...{ AWS_ENDPOINT_URL: this.#system.endpoint, IMAGE_BUCKET: bucket, IMAGE_TABLE: table },
         ...{ JOB_QUEUE_URL: this.#system.worker.jobQueueUrl, EVENT_BUS_NAME: eventBus },
         AWS_ENDPOINT_URL_REKOGNITION: this.#rekognition.endpoint,
-        // As on Lambda (infrastructure/worker.tf), and a log that says nothing.
+        // As on Lambda (worker.tf), and a log that says nothing.
         ...{ MALLOC_ARENA_MAX: '2', POWERTOOLS_LOG_LEVEL: process.env['LOG'] ?? 'SILENT' },
         ...{ NODE_NO_WARNINGS: '1', ...env },
       },

@@ -21,7 +21,7 @@ export const EMULATORS = {
     beside: true,
     drift: [
       {
-        change: /^aws_sqs_queue\.\w+(\[0\])?\.redrive_policy$/,
+        change: /^module\.image_analyzer\.aws_sqs_queue\.\w+(\[0\])?\.redrive_policy$/,
         sameJson: true,
         reason: 'moto gives the JSON back with spaces in it',
       },

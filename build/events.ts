@@ -8,7 +8,7 @@ const bodyOf = (body: Buffer | string | undefined) => ({
   isBase64Encoded: body instanceof Buffer,
 })
 
-/** API Gateway's REST API, payload 1.0, with the resources of infrastructure/api.tf. */
+/** API Gateway's REST API, payload 1.0, with the resources of infrastructure/modules/image-analyzer/api.tf. */
 export const restEvent = (httpMethod: string, path: string, type?: string, body?: Buffer | string) => {
   const sent = { ...headers, ...(type === undefined ? {} : { 'content-type': type }) }
   const resource = path === '/' || path === '/health' ? path : '/{proxy+}'

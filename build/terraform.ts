@@ -8,7 +8,10 @@ import { text } from 'node:stream/consumers'
 import { isDeepStrictEqual } from 'node:util'
 import { FUNCTIONS, type FunctionName, ROOT } from './bundle.ts'
 
-/** Everything below the module that is no source. */
+/** What infrastructure/ deploys, for the roots of others. */
+export const MODULE = 'infrastructure/modules/image-analyzer'
+
+/** Everything below a module that is no source. */
 const LEFTOVERS = /(^|[\\/])(\.terraform(\.lock\.hcl)?|.*\.tfstate.*)$/
 
 /** An empty zip: nothing but the record that ends one. Plans only hash it, and emulators that run nothing keep it. */
@@ -48,7 +51,7 @@ export interface Outcome {
 }
 
 export interface Copy {
-  /** The copy of the module, initialised. */
+  /** The copy, initialised. */
   folder: string
   terraform: (args: string[], env?: Record<string, string>) => Promise<Outcome>
   /**
@@ -60,13 +63,13 @@ export interface Copy {
 }
 
 /**
- * A copy of a module with packages beside it, so that no run leaves anything in the checkout, or touches its state.
+ * A copy of a module with packages in dist/, as in the repository, so that no run leaves anything in the checkout, or touches its state.
  *
  * @param module its folder in the repository
  * @param zips the packages; an empty one for each that is not given
  */
 export async function copyModule(
-  module = 'infrastructure',
+  module: string,
   zips: Partial<Record<FunctionName, Uint8Array>> = {},
 ): Promise<Copy> {
   const parent = mkdtempSync(join(tmpdir(), 'image-analyzer-terraform-'))

@@ -75,7 +75,7 @@ export async function createMissingResources(
   return { ...queue, bucketIsNew }
 }
 
-/** Pages of these origins may post the forms of POST /uploads to the bucket, as on AWS (infrastructure/storage.tf). */
+/** Pages of these origins may post the forms of POST /uploads to the bucket, as on AWS (storage.tf of infrastructure/). */
 export async function openForPages(s3: S3Client, Bucket: string, origins: string[]): Promise<void> {
   const rule = { AllowedMethods: ['POST'], AllowedOrigins: origins, MaxAgeSeconds: 3_600 }
   await s3.send(new PutBucketCorsCommand({ Bucket, CORSConfiguration: { CORSRules: [rule] } }))

@@ -6,7 +6,7 @@ const DAY_MS = 86_400_000
 const UPLOAD_DAYS = 15
 
 /**
- * What the bucket's lifecycle rules do on AWS (infrastructure/storage.tf): objects go by their age, unused uploads
+ * What the bucket's lifecycle rules do on AWS (storage.tf): objects go by their age, unused uploads
  * as well. Records go by their time to live, a little earlier, since each is made before its objects.
  *
  * @param days of retention; undefined: for ever

@@ -235,7 +235,7 @@ type Metric = keyof typeof METRICS
 
 /**
  * What each line adds to metrics: so a fact is counted where it is committed, and nowhere twice. Where an alarm compares two
- * metrics the noughts are there for it: without one of the two it would have nothing to compare (infrastructure/alarms.json).
+ * metrics the noughts are there for it: without one of the two it would have nothing to compare (alarms.json of infrastructure/).
  */
 const COUNTS: { [L in Line]?: (facts: Partial<Facts>) => Partial<Record<Metric, number | undefined>> } = {
   accepted: ({ bytes, repeated }) => (repeated ? {} : { Accepted: 1, BytesIn: bytes }),

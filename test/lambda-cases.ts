@@ -211,7 +211,7 @@ export function lambdaCases(load: Load): void {
           ['image/png', picture],
           ['application/octet-stream', picture],
           [type, body],
-          // What curl calls a file, where the gateway passes that on as binary (infrastructure/api.tf).
+          // What curl calls a file, where the gateway passes that on as binary (infrastructure/modules/image-analyzer/api.tf).
           ['application/x-www-form-urlencoded', picture],
           ['application/json', json(base64)],
           ['application/json', Buffer.from(json(base64))],

@@ -484,7 +484,7 @@ describe('every line', () => {
   })
 
   it('has what the saved queries ask for', () => {
-    const text = readFileSync(join(root, 'infrastructure/queries.tf'), 'utf8')
+    const text = readFileSync(join(root, 'infrastructure/modules/image-analyzer/queries.tf'), 'utf8')
     const queries = [...text.matchAll(/<<-EOT\n([\s\S]*?)EOT/g)].map(([, query = '']) => query)
     expect(queries).toHaveLength(5)
     const known = new Set<string>(Object.values(LINES).flatMap(({ has }): string[] => [...has]))

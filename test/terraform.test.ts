@@ -36,11 +36,20 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { LISTED_ATTRIBUTES } from '../api/list.ts'
 import { bundle, type FunctionName } from '../build/bundle.ts'
 import { KINDS, kindsThatName } from '../build/emulators.ts'
-import { type Copy, copyModule, missing, type Outcome, onPath, planAgain } from '../build/terraform.ts'
+import { filesThatFollow } from '../build/inputs.ts'
+import {
+  type Copy,
+  copyModule,
+  MODULE,
+  missing,
+  type Outcome,
+  onPath,
+  planAgain,
+} from '../build/terraform.ts'
 import { startRekognition } from '../local/rekognition.ts'
 import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from '../local/resources.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
-import { Plan, type Plans, RENDERED, renderPlans } from './terraform.ts'
+import { moduleText, Plan, type Plans, RENDERED, renderPlans } from './terraform.ts'
 import { freePort, skipped } from './tools.ts'
 import { until } from './until.ts'
 
@@ -57,6 +66,15 @@ const variables = [
   '-var=cors_origins=["https://app.example"]',
   '-var=retention_days=30',
 ]
+
+/** What moved.tf need not know. */
+const NEWER_THAN_THE_MODULE = new Set<string>()
+
+interface DeployedResource {
+  address: string
+  type: string
+  values: Record<string, unknown>
+}
 
 interface Deployment {
   copy: Copy
@@ -91,7 +109,7 @@ async function deploy(): Promise<Deployment> {
     stdio: 'ignore',
   })
   undo.push(() => moto.kill('SIGKILL'))
-  const copy = await copyModule()
+  const copy = await copyModule('infrastructure')
   undo.push(copy.remove)
   await until('moto answers', async () => {
     if (moto.exitCode !== null) throw new Error(`moto_server ended with ${moto.exitCode}.`)
@@ -106,28 +124,40 @@ async function deploy(): Promise<Deployment> {
   }
 }
 
+it('the root passes on all that its module takes and gives, and the tables in its README have it', () => {
+  const files = filesThatFollow()
+  const found = Object.keys(files).map((path) => [path, readFileSync(join(root, path), 'utf8')])
+  expect(Object.fromEntries(found), 'run: npm run inputs').toEqual(files)
+})
+
+it('the module leaves its provider to its caller, who may then use it with for_each', () => {
+  expect(moduleText()).not.toMatch(/^provider /m)
+})
+
 const lacking = missing()
 const lackingMoto = missing('moto_server')
 describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lacking)}`, () => {
+  let whole: Copy
   let copy: Copy
   let plans: Plans
 
   beforeAll(async () => {
     // It runs beside the tests here.
-    if (lackingMoto.length === 0) await deployment()
-    copy = await copyModule()
+    whole = lackingMoto.length === 0 ? (await deployment()).copy : await copyModule('infrastructure')
+    undo.push(whole.remove)
+    copy = await copyModule(MODULE)
     await copy.serveProvider()
     plans = await renderPlans()
   })
   afterAll(() => copy?.remove())
 
   it('is formatted', async () => {
-    const { stdout } = await copy.terraform(['fmt', '-check', '-recursive', '-list=true'])
+    const { stdout } = await whole.terraform(['fmt', '-check', '-recursive', '-list=true'])
     expect(stdout).toBe('')
   })
 
   it('is valid', async () => {
-    const { stdout, stderr } = await copy.terraform(['validate', '-json'])
+    const { stdout, stderr } = await whole.terraform(['validate', '-json'])
     expect(JSON.parse(stdout), stderr).toMatchObject({ valid: true, error_count: 0, warning_count: 0 })
   })
 
@@ -297,7 +327,7 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
 
   beforeAll(async () => {
     ;({ copy, endpoint, env } = await deployment())
-    other = await copyModule()
+    other = await copyModule('infrastructure')
     await other.serveProvider(env)
   })
   afterAll(() => other?.remove())
@@ -327,8 +357,15 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
     expect(await kindsThatName(endpoint, 'image-analyzer')).toEqual(KINDS)
   })
 
-  it('has nothing left to change in a second plan', async () => {
-    const { resources, changes } = await planAgain(copy, variables, env)
+  it('has nothing left to change in a second plan, where the state knows all by its addresses from before the module', async () => {
+    const state = JSON.parse(readFileSync(join(copy.folder, 'terraform.tfstate'), 'utf8')) as {
+      resources: { type: string; name: string; module?: string }[]
+    }
+    for (const resource of state.resources) {
+      if (!NEWER_THAN_THE_MODULE.has(`${resource.type}.${resource.name}`)) delete resource.module
+    }
+    writeFileSync(join(copy.folder, 'before.tfstate'), JSON.stringify(state))
+    const { resources, changes } = await planAgain(copy, [...variables, '-state=before.tfstate'], env)
     expect(resources).toBeGreaterThan(60)
     // moto gives JSON back with spaces in it: the same value, which Terraform would write again.
     expect(changes.filter((change) => !change.sameJson)).toEqual([])
@@ -339,11 +376,15 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
     const { values } = JSON.parse(stdout) as {
       values: {
         outputs: Record<string, { value: string }>
-        root_module: { resources: { address: string; type: string; values: Record<string, unknown> }[] }
+        root_module: { child_modules: [{ resources: DeployedResource[] }] }
       }
     }
     const applied = new Plan(
-      values.root_module.resources.map(({ address, type, values }) => ({ address, type, after: values })),
+      values.root_module.child_modules[0].resources.map(({ address, type, values }) => ({
+        address: address.replace('module.image_analyzer.', ''),
+        type,
+        after: values,
+      })),
     )
     expect(values.outputs['upload_url']?.value).toBe(`${values.outputs['api_url']?.value}/images`)
     const s3 = new S3Client({ endpoint, region, credentials, forcePathStyle: true })

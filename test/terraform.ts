@@ -1,7 +1,7 @@
 import { globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ROOT } from '../build/bundle.ts'
-import { copyModule } from '../build/terraform.ts'
+import { copyModule, MODULE } from '../build/terraform.ts'
 import { madeOnce } from './once.ts'
 
 export interface PlannedResource {
@@ -64,7 +64,7 @@ export async function renderPlans(): Promise<Plans> {
 }
 
 async function render(): Promise<Record<string, PlannedResource[]>> {
-  const copy = await copyModule()
+  const copy = await copyModule(MODULE)
   try {
     await copy.serveProvider()
     const args = ['test', '-json', '-verbose', `-filter=${RENDERED}`]
@@ -97,7 +97,10 @@ type TestMessage =
     }
 
 export const moduleText = (): string =>
-  globSync(join(ROOT, 'infrastructure/*.tf')).sort().map(read).join('\n')
+  globSync(join(ROOT, MODULE, '*.tf'))
+    .sort()
+    .map(read)
+    .join('\n')
 
 function read(path: string): string {
   return readFileSync(path, 'utf8')

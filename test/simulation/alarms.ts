@@ -34,7 +34,7 @@ const VALUES: Record<string, string> = {
   'max_wait_minutes * 60': '1800',
   '3 * sweep_minutes * 60': '900',
 }
-const file = join(import.meta.dirname, '../../infrastructure/alarms.json')
+const file = join(import.meta.dirname, '../../infrastructure/modules/image-analyzer/alarms.json')
 export const ALARMS: Record<string, Alarm> = JSON.parse(
   readFileSync(file, 'utf8').replaceAll(/\$\{([^}]+)\}/g, (_, name: string) => VALUES[name] ?? 'unknown'),
 )

@@ -59,6 +59,9 @@ locals {
 
   # Of the page that the API serves, as a browser names it.
   api_origin = coalesce(var.emulator_endpoint, "https://${aws_api_gateway_rest_api.api.id}.execute-api.${local.region}.${data.aws_partition.current.dns_suffix}")
+
+  # Emulators have all APIs on one host.
+  api_url = var.emulator_endpoint == null ? aws_api_gateway_stage.live.invoke_url : "${var.emulator_endpoint}/restapis/${aws_api_gateway_rest_api.api.id}/${local.stage}/_user_request_"
 }
 
 check "authorisation" {

@@ -4,6 +4,10 @@ mock_provider "aws" {
   override_during = plan
 }
 
+variables {
+  dist_dir = "../../../dist"
+}
+
 run "by_default_everything_can_be_removed_and_nobody_is_told" {
   command = plan
 

@@ -1,3 +1,6 @@
+# One deployment in one account and region. All of it is modules/image-analyzer, which a Terraform root of your own may
+# use instead of this one; variables.tf, deployment.tf and outputs.tf pass on what it has (npm run inputs writes them).
+#
 # No .terraform.lock.hcl is committed: it would bind `init` to one provider version with the hashes of the
 # platforms that were within reach, and fail on every other. Commit your own when you run this for a team.
 terraform {
@@ -6,10 +9,16 @@ terraform {
   required_providers {
     aws = {
       source = "hashicorp/aws"
-      # What these files are tested with. Version 6 has not been tried; nodejs24.x would need it.
+      # What this is tested with. The module takes version 6 too.
       version = "~> 5.100"
     }
   }
+}
+
+variable "region" {
+  description = "AWS region, one that has Amazon Rekognition. Null: as the environment or the profile says."
+  type        = string
+  default     = null
 }
 
 provider "aws" {
@@ -19,15 +28,4 @@ provider "aws" {
   default_tags {
     tags = var.compat.default_tags ? { Application = var.name } : {}
   }
-}
-
-data "aws_caller_identity" "current" {}
-data "aws_partition" "current" {}
-data "aws_region" "current" {}
-
-locals {
-  account   = data.aws_caller_identity.current.account_id
-  partition = data.aws_partition.current.partition
-  # `id` is the region's name in provider 5 and 6 alike; `name` is deprecated in 6, `region` unknown to 5.
-  region = data.aws_region.current.id
 }

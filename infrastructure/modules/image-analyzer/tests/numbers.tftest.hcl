@@ -4,6 +4,10 @@ mock_provider "aws" {
   override_during = plan
 }
 
+variables {
+  dist_dir = "../../../dist"
+}
+
 run "what_follows_from_the_defaults" {
   command = plan
 

@@ -4,6 +4,10 @@ mock_provider "aws" {
   override_during = plan
 }
 
+variables {
+  dist_dir = "../../../dist"
+}
+
 run "by_default_every_route_but_health_is_signed" {
   command = plan
 

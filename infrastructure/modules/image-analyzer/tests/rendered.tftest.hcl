@@ -4,6 +4,10 @@ mock_provider "aws" {
   override_during = plan
 }
 
+variables {
+  dist_dir = "../../../dist"
+}
+
 run "everything" {
   command = plan
 

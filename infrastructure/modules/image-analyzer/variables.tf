@@ -1,0 +1,458 @@
+# What it is called and where it comes from
+
+variable "name" {
+  description = "Prefix of every resource's name. Two deployments in one account and region need two names."
+  type        = string
+  default     = "image-analyzer"
+
+  validation {
+    # The bucket's name is the longest: 63 characters less "-images-", 12 of the account, "-" and 14 of the region.
+    condition     = can(regex("^[a-z][a-z0-9-]{1,26}[a-z0-9]$", var.name))
+    error_message = "The name must be 3 to 28 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen."
+  }
+}
+
+variable "dist_dir" {
+  description = "Folder with api.zip, worker.zip and sweeper.zip, which `npm run build` makes."
+  type        = string
+  default     = "../dist"
+}
+
+variable "runtime" {
+  description = "Lambda runtime of all functions."
+  type        = string
+  default     = "nodejs22.x"
+
+  validation {
+    condition     = can(regex("^nodejs(2[2-9]|[3-9][0-9])\\.x$", var.runtime))
+    error_message = "The runtime must be nodejs22.x or newer."
+  }
+}
+
+variable "architecture" {
+  description = "Processor of all functions; the worker's package must hold sharp for it. arm64 costs a fifth less."
+  type        = string
+  default     = "arm64"
+
+  validation {
+    condition     = contains(["arm64", "x86_64"], var.architecture)
+    error_message = "The architecture must be arm64 or x86_64."
+  }
+}
+
+# Who may call the API
+
+variable "auth" {
+  description = "Who may call: iam (requests signed with SigV4), jwt (bearer tokens of an OIDC issuer) or none (everybody: an open door to a paid service)."
+  type        = string
+  default     = "iam"
+
+  validation {
+    condition     = contains(["iam", "jwt", "none"], var.auth)
+    error_message = "auth must be iam, jwt or none."
+  }
+}
+
+variable "jwt_issuer" {
+  description = "With auth = jwt: the issuer of the tokens, as its OIDC discovery document names it."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = (var.auth == "jwt") == (var.jwt_issuer != null)
+    error_message = "jwt_issuer belongs to auth = jwt: set both or neither."
+  }
+  validation {
+    condition     = var.jwt_issuer == null || can(regex("^https://[^/?#[:space:]]+[^?#[:space:]]*$", var.jwt_issuer))
+    error_message = "jwt_issuer must be an https URL without query or fragment (OpenID Connect Discovery 1.0, section 3)."
+  }
+}
+
+variable "jwt_audience" {
+  description = "With auth = jwt: the audience that a token must name."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = (var.auth == "jwt") == (var.jwt_audience != null)
+    error_message = "jwt_audience belongs to auth = jwt: set both or neither."
+  }
+  validation {
+    condition     = try(length(var.jwt_audience) > 0, true)
+    error_message = "jwt_audience must not be empty."
+  }
+}
+
+variable "cors_origins" {
+  description = "Origins of web pages that may use the API from a browser and post presigned forms to the bucket, in addition to the API's own page, as https://host[:port]. Empty: none."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for origin in var.cors_origins : can(regex("^https?://[a-z0-9.-]+(:[0-9]+)?$", origin))])
+    error_message = "Each origin must be scheme, host and perhaps port, as browsers send it: no path, no slash at the end, no wildcard."
+  }
+}
+
+variable "api_requests_per_second" {
+  description = "Requests a second that the gateway lets through on average; the rest gets 429."
+  type        = number
+  default     = 50
+
+  validation {
+    condition     = var.api_requests_per_second >= 1 && var.api_requests_per_second <= 10000
+    error_message = "Must be from 1 to 10,000, which is an account's quota (Amazon API Gateway quotas)."
+  }
+}
+
+variable "api_burst" {
+  description = "Requests that may arrive at once above the average."
+  type        = number
+  default     = 100
+
+  validation {
+    condition     = var.api_burst >= 1 && var.api_burst <= 5000 && floor(var.api_burst) == var.api_burst
+    error_message = "Must be a whole number from 1 to 5,000, which is an account's quota (Amazon API Gateway quotas)."
+  }
+}
+
+variable "account_concurrency" {
+  description = "Concurrent executions that Lambda gives the account in this region, less what its other functions need (`aws lambda get-account-settings`; Service Quotas). A new account may have as few as 10."
+  type        = number
+  default     = 1000
+
+  validation {
+    condition     = var.account_concurrency >= 3 && floor(var.account_concurrency) == var.account_concurrency
+    error_message = "Must be a whole number from 3: the two workers that an event source mapping takes at least, and one for the API."
+  }
+}
+
+variable "max_wait_seconds" {
+  description = "The longest that a request with `?wait` waits for its image, in seconds; it takes one of the account's concurrent executions all the while. Null: as long as half of what the workers leave is enough for (api.tf). 0: no request waits."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = try(var.max_wait_seconds >= 0 && var.max_wait_seconds <= 20 && floor(var.max_wait_seconds) == var.max_wait_seconds, var.max_wait_seconds == null)
+    error_message = "Must be a whole number from 0 to 20: the gateway ends a request after 29 seconds."
+  }
+}
+
+variable "api_reserved_concurrency" {
+  description = "Concurrent executions that are kept for the API, and are the most that it gets, so that all others are there for the workers, however many requests come. Null: the API takes what is there. Lambda keeps 100 of an account unreserved, so an account with fewer cannot reserve any."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = try(var.api_reserved_concurrency >= 1 && floor(var.api_reserved_concurrency) == var.api_reserved_concurrency, var.api_reserved_concurrency == null)
+    error_message = "Must be a whole number from 1."
+  }
+}
+
+variable "manage_api_gateway_logging" {
+  description = "Set the role with which API Gateway writes logs. It is one setting for the whole account and region: false where it is set already (`aws apigateway get-account` shows a cloudwatchRoleArn), and in all but one of several deployments."
+  type        = bool
+  default     = true
+}
+
+# What callers may ask for
+
+variable "max_upload_bytes" {
+  description = "The largest image that POST /uploads gives a form for, in bytes. (POST /images takes 4.5 MB, which is what Lambda takes.)"
+  type        = number
+  default     = 50000000
+
+  validation {
+    condition     = var.max_upload_bytes >= 1 && var.max_upload_bytes <= 5368709120 && floor(var.max_upload_bytes) == var.max_upload_bytes
+    error_message = "Must be a whole number from 1 to 5,368,709,120, the most that S3 takes in one request."
+  }
+}
+
+variable "daily_image_quota" {
+  description = "Images that an owner may submit in a day of UTC; then 429 until midnight. 0: as many as they like."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.daily_image_quota >= 0 && floor(var.daily_image_quota) == var.daily_image_quota
+    error_message = "Must be a whole number, or 0 for no quota."
+  }
+}
+
+variable "analyses" {
+  description = "What a request may ask for: labels, faces, moderation and text by Rekognition; metadata and gps of the file itself, which cost nothing. The rest is never computed, billed or stored, and IAM forbids it. A request that names none gets labels, faces and metadata, as far as they are listed here."
+  type        = list(string)
+  default     = ["labels", "faces", "moderation", "text", "metadata", "gps"]
+
+  validation {
+    condition     = length(var.analyses) > 0 && length(distinct(var.analyses)) == length(var.analyses) && alltrue([for analysis in var.analyses : contains(["labels", "faces", "moderation", "text", "metadata", "gps"], analysis)])
+    error_message = "Must list some of labels, faces, moderation, text, metadata and gps, and each once."
+  }
+
+  validation {
+    condition     = length(setsubtract(var.analyses, ["metadata", "gps"])) > 0
+    error_message = "Must list at least one of labels, faces, moderation and text."
+  }
+}
+
+# How fast, how long, how often. What follows from these is computed in queue.tf and worker.tf.
+
+variable "rekognition_tps" {
+  description = "Calls a second that this deployment may make of each of Rekognition's operations (one for each of var.analyses): the lowest of the quotas that Service Quotas shows for them, less what others in the account need. Null: the region's default quota."
+  type        = number
+  default     = null
+
+  validation {
+    # 2 workers (the least that an event source mapping takes) with a call in 20 seconds each: one image in a third of
+    # the default time of a worker.
+    condition     = try(var.rekognition_tps >= 0.1, var.rekognition_tps == null)
+    error_message = "Must be at least 0.1: two workers with one call in twenty seconds each."
+  }
+}
+
+variable "preview" {
+  description = "Make a preview of each image, a JPEG of at most 1,600 pixels a side, for GET /images/{imageId}/preview and the page. What it costs is in README.md."
+  type        = bool
+  default     = true
+}
+
+variable "heic" {
+  description = "Take HEIC, the photos of telephones. It needs a worker.zip made with: npm run build -- --heic. What a picture costs is in README.md."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "strip_gps" {
+  description = "Overwrite where a photo was taken, in its Exif and XMP, before the original is stored. Then the analysis gps finds none, and the hash in a record is of what is stored."
+  type        = bool
+  default     = false
+}
+
+variable "worker_timeout_seconds" {
+  description = "Seconds that a worker has for a batch."
+  type        = number
+  default     = 60
+
+  validation {
+    condition     = var.worker_timeout_seconds >= 30 && var.worker_timeout_seconds <= 900 && floor(var.worker_timeout_seconds) == var.worker_timeout_seconds
+    error_message = "Must be a whole number from 30 (a batch of slow images) to 900 (AWS Lambda quotas)."
+  }
+}
+
+variable "worker_memory_mb" {
+  description = "Memory of the worker, which also decides its share of processor."
+  type        = number
+  default     = 1769
+
+  validation {
+    # Decodes under way may take 500 MB (packages/image-guard/costs.ts), Node and libvips 100 MB, and originals the rest; of large
+    # ones see batch_bytes in worker.tf.
+    condition     = var.worker_memory_mb >= 1024 && var.worker_memory_mb <= 10240
+    error_message = "Must be from 1,024 (what a batch of the worst images needs) to 10,240 (AWS Lambda quotas)."
+  }
+}
+
+variable "batch_window_seconds" {
+  description = "Seconds that a batch waits for more jobs. Each one is a second more until a lone image is done, and a few invocations fewer."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.batch_window_seconds >= 0 && var.batch_window_seconds <= 300 && floor(var.batch_window_seconds) == var.batch_window_seconds
+    error_message = "Must be a whole number from 0 to 300 (AWS Lambda, event source mapping)."
+  }
+}
+
+variable "max_attempts" {
+  description = "Attempts after which an image that met nothing but trouble of its surroundings ends as EXHAUSTED. Ten take up to an hour; each further one takes up to ten minutes and the worker's timeout."
+  type        = number
+  default     = 10
+
+  validation {
+    condition     = var.max_attempts >= 1 && var.max_attempts <= 100 && floor(var.max_attempts) == var.max_attempts
+    error_message = "Must be a whole number from 1 to 100."
+  }
+}
+
+variable "sweep_minutes" {
+  description = "Minutes between two sweeps for images that were left behind. The record of an image says when it is due; this is only how much later it may be found."
+  type        = number
+  default     = 5
+
+  validation {
+    condition     = var.sweep_minutes >= 1 && var.sweep_minutes <= 60 && floor(var.sweep_minutes) == var.sweep_minutes
+    error_message = "Must be a whole number from 1, the shortest rate of EventBridge, to 60."
+  }
+}
+
+# What is kept
+
+variable "keep_data" {
+  description = "Protect the table and the bucket: destroy then refuses to delete images. False by default, so that one command removes everything that two have made; say true for data that matters."
+  type        = bool
+  default     = false
+}
+
+variable "retention_days" {
+  description = "Days after which an image is deleted, with its record, thumbnail, preview and results. 0 keeps them."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.retention_days >= 0 && var.retention_days <= 36500 && floor(var.retention_days) == var.retention_days
+    error_message = "Must be a whole number of days, or 0 to keep everything."
+  }
+}
+
+variable "log_retention_days" {
+  description = "Days for which logs are kept."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
+    error_message = "Must be one of the retentions that CloudWatch Logs offers: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, …"
+  }
+}
+
+variable "archive_days" {
+  description = "Days for which events are archived, to be replayed to subscribers that missed them."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.archive_days >= 1 && floor(var.archive_days) == var.archive_days
+    error_message = "Must be a whole number of at least 1 (0 would keep events for ever)."
+  }
+}
+
+# Who hears of it
+
+variable "subscriber_labels" {
+  description = "Subscribers get only events of images with one of these labels. Empty: every event, failures too."
+  type        = list(string)
+  default     = []
+}
+
+variable "subscriber_queue" {
+  description = "Make an SQS queue that receives the events."
+  type        = bool
+  default     = false
+}
+
+variable "subscriber_receives" {
+  description = "Deliveries after which an event goes from the subscribing queue to its dead-letter queue."
+  type        = number
+  default     = 5
+
+  validation {
+    condition     = var.subscriber_receives >= 5 && var.subscriber_receives <= 1000 && floor(var.subscriber_receives) == var.subscriber_receives
+    error_message = "Must be a whole number from 5, since deliveries that Lambda throttles count too (AWS Lambda developer guide, Amazon SQS), to 1,000."
+  }
+}
+
+variable "subscriber_webhook" {
+  description = "HTTPS endpoint that events are posted to, and the token it gets as `Authorization: Bearer …`. The token is also in Terraform's state."
+  type        = object({ url = string, token = string })
+  default     = null
+  sensitive   = true
+
+  validation {
+    condition     = try(startswith(var.subscriber_webhook.url, "https://") && length(var.subscriber_webhook.token) > 0, var.subscriber_webhook == null)
+    error_message = "The webhook needs an https URL and a token."
+  }
+}
+
+variable "metrics" {
+  description = "Whether the functions count what they do, in CloudWatch metrics under the name of this deployment: about 30 of them, for about $9 a month. Without them no alarm rings for images that wait or fail."
+  type        = bool
+  default     = true
+}
+
+variable "log_level" {
+  description = "The least that the functions write to their logs: INFO, WARN or ERROR. Above INFO there is no story of an image, and none of the metrics and alarms that are made of its lines."
+  type        = string
+  default     = "INFO"
+
+  validation {
+    condition     = contains(["INFO", "WARN", "ERROR"], var.log_level)
+    error_message = "log_level is INFO, WARN or ERROR."
+  }
+}
+
+variable "max_wait_minutes" {
+  description = "Minutes after which an image that is not yet taken up sets off an alarm."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.max_wait_minutes >= 1 && var.max_wait_minutes <= 20160
+    error_message = "Must be from 1 to 20,160 minutes: 14 days, for which SQS keeps a job."
+  }
+}
+
+variable "alarm_email" {
+  description = "Address that alarms write to; AWS asks it first. Null: alarms go to alarm_actions only."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.alarm_email == null || can(regex("^[^@[:space:]]+@[^@[:space:]]+$", var.alarm_email))
+    error_message = "Must be an address, like operators@example.com."
+  }
+}
+
+variable "alarm_actions" {
+  description = "ARNs that alarms notify, of SNS topics for example. Empty, and without alarm_email: alarms show in the console only."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.alarm_actions : startswith(arn, "arn:")])
+    error_message = "Each action must be an ARN."
+  }
+}
+
+# Emulators
+
+variable "emulator_endpoint" {
+  description = "Where an emulator of AWS is: http://host:port by which both the functions and their callers reach it, because presigned URLs name it. Null: AWS."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.emulator_endpoint == null || can(regex("^https?://[^/?#[:space:]]+$", var.emulator_endpoint))
+    error_message = "emulator_endpoint must be scheme, host and perhaps port, with no slash at the end."
+  }
+}
+
+variable "emulator_rekognition" {
+  description = "Where the functions reach a Rekognition, since emulators have none: the stand-in of this repository. Null: where the rest of AWS is."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.emulator_rekognition == null || can(regex("^https?://[^/?#[:space:]]+$", var.emulator_rekognition))
+    error_message = "emulator_rekognition must be scheme, host and perhaps port, with no slash at the end."
+  }
+}
+
+variable "compat" {
+  description = "What an emulator of AWS needs otherwise; one file per emulator in emulators/. Nothing of it is for AWS."
+  type = object({
+    # Policies that refuse plain HTTP would shut all callers out of an emulator that has only plain HTTP.
+    plain_http = optional(bool, false)
+    # Emulators answer for all buckets on one host.
+    s3_path_style = optional(bool, false)
+    # What an emulator forgets or reports otherwise would show as a change in every plan.
+    alarms               = optional(bool, true)
+    binary_media_types   = optional(bool, true)
+    default_tags         = optional(bool, true)
+    redrive_allow_policy = optional(bool, true)
+    # An emulator that knows no PutQueryDefinition holds an apply up for minutes.
+    saved_queries = optional(bool, true)
+  })
+  default  = {}
+  nullable = false
+}
