@@ -1,0 +1,94 @@
+import { spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
+import { until } from './until.ts'
+
+interface Message {
+  MessageId?: string | undefined
+  ReceiptHandle?: string | undefined
+  Body?: string | undefined
+}
+
+export async function receive(sqs: SQSClient, QueueUrl: string | undefined): Promise<Message[]> {
+  return until('messages', async () => {
+    const { Messages = [] } = await sqs.send(new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: 10 }))
+    return Messages.length > 0 ? Messages : undefined
+  })
+}
+
+export const toRecord = ({ MessageId, ReceiptHandle, Body }: Message) => ({
+  messageId: MessageId,
+  receiptHandle: ReceiptHandle,
+  body: Body,
+  attributes: { ApproximateReceiveCount: '1', SentTimestamp: String(Date.now()) },
+  messageAttributes: {},
+  eventSource: 'aws:sqs',
+  awsRegion: 'us-east-1',
+})
+
+export interface GatewayAnswer {
+  statusCode: number
+  body: string
+}
+
+/** As a REST API with Lambda proxy integration sends it (payload 1.0), cut down to what is read. */
+export const gatewayEvent = (httpMethod: string, path: string, body?: Buffer, type = 'image/jpeg') => ({
+  resource: '/{proxy+}',
+  path,
+  httpMethod,
+  headers: { Host: 'api.execute-api.us-east-1.amazonaws.com', 'Content-Type': type },
+  multiValueHeaders: {
+    Host: ['api.execute-api.us-east-1.amazonaws.com'],
+    'Content-Type': [type],
+  },
+  queryStringParameters: null,
+  multiValueQueryStringParameters: null,
+  pathParameters: { proxy: path.slice(1) },
+  stageVariables: null,
+  requestContext: {
+    accountId: '123456789012',
+    apiId: 'api',
+    httpMethod,
+    path: `/live${path}`,
+    stage: 'live',
+    requestId: 'c6af9ac6-7b61-11e6-9a41-93e8deadbeef',
+    resourcePath: '/{proxy+}',
+    identity: { sourceIp: '192.0.2.1', userAgent: 'test' },
+  },
+  body: body?.toString('base64') ?? null,
+  isBase64Encoded: body !== undefined,
+})
+
+/** One invocation in a process of its own, with no environment but the function's. */
+export async function invokeBundle<T>(
+  folder: string,
+  event: unknown,
+  env: Record<string, string>,
+): Promise<T> {
+  const script = `
+    const { handler } = await import(${JSON.stringify(join(folder, 'index.mjs'))})
+    const context = { awsRequestId: 'test', functionName: 'test', getRemainingTimeInMillis: () => 60_000 }
+    process.once('message', async (event) => process.send(await handler(event, context), () => process.disconnect()))`
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    env: { PATH: process.env['PATH'] ?? '', ...env },
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  })
+  let output = ''
+  child.stdout?.on('data', (text) => {
+    output += text
+  })
+  child.stderr?.on('data', (text) => {
+    output += text
+  })
+  child.send(event as object)
+  return new Promise<T>((resolve, reject) => {
+    let answer: T | undefined
+    child.once('message', (message) => {
+      answer = message as T
+    })
+    child.once('close', (status) => {
+      if (status === 0 && answer !== undefined) resolve(answer)
+      else reject(new Error(`The function ended with ${status}: ${output}`))
+    })
+  })
+}
