@@ -30,6 +30,7 @@ module "image_analyzer" {
   max_attempts               = var.max_attempts
   sweep_minutes              = var.sweep_minutes
   keep_data                  = var.keep_data
+  undelete_days              = var.undelete_days
   retention_days             = var.retention_days
   log_retention_days         = var.log_retention_days
   archive_days               = var.archive_days

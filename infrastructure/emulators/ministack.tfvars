@@ -7,6 +7,9 @@ manage_api_gateway_logging = false
 emulator_endpoint    = "http://localhost:4566"
 emulator_rekognition = "http://rekognition:4567"
 
+# It goes as it came.
+keep_data = false
+
 compat = {
   plain_http    = true
   s3_path_style = true

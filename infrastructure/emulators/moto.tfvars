@@ -1,4 +1,7 @@
 # moto (moto_server, with MOTO_IAM_LOAD_MANAGED_POLICIES=true): every resource can be made, and nothing runs.
+# It goes as it came.
+keep_data = false
+
 compat = {
   plain_http    = true
   s3_path_style = true

@@ -41,6 +41,17 @@ locals {
   ]
 }
 
+# Under which name images are kept here. Another name, account or region would be another bucket and table, and Terraform
+# would remove the ones that are there; so it is remembered, and the two refuse to become others.
+resource "terraform_data" "kept" {
+  count = var.keep_data ? 1 : 0
+  input = local.bucket
+
+  lifecycle {
+    ignore_changes = [input]
+  }
+}
+
 # Originals, thumbnails, previews and large results
 
 #trivy:ignore:AWS-0089 access logs need a second bucket and name every object's reader
@@ -54,6 +65,24 @@ resource "aws_s3_bucket" "images" {
 
   bucket        = local.bucket
   force_destroy = !var.keep_data
+
+  lifecycle {
+    precondition {
+      condition     = alltrue([for kept in terraform_data.kept[*].output : kept == local.bucket])
+      error_message = "The images of this deployment are in ${join("", terraform_data.kept[*].output)}, and another name, account or region would begin an empty ${local.bucket} and delete them. Deploy a second one beside this under the new name (a state of its own), copy what is to be kept, let the callers change, then destroy this one with keep_data = false. To give the images up, apply keep_data = false first."
+    }
+  }
+}
+
+# What has been deleted can be brought back for a while, where that is wanted. Without this resource S3 keeps no versions,
+# or no further ones.
+resource "aws_s3_bucket_versioning" "images" {
+  count  = var.undelete_days == 0 ? 0 : 1
+  bucket = aws_s3_bucket.images.id
+
+  versioning_configuration {
+    status = "Enabled"
+  }
 }
 
 resource "aws_s3_bucket_public_access_block" "images" {
@@ -125,6 +154,22 @@ resource "aws_s3_bucket_lifecycle_configuration" "images" {
     }
     expiration {
       days = var.retention_days == 0 ? local.uploads_days : min(var.retention_days, local.uploads_days)
+    }
+  }
+
+  dynamic "rule" {
+    for_each = var.undelete_days == 0 ? [] : [var.undelete_days]
+    content {
+      id     = "deleted"
+      status = "Enabled"
+      filter {}
+      noncurrent_version_expiration {
+        noncurrent_days = rule.value
+      }
+      # The mark of a deletion, when nothing is below it any more.
+      expiration {
+        expired_object_delete_marker = true
+      }
     }
   }
 

@@ -289,9 +289,22 @@ variable "sweep_minutes" {
 # What is kept
 
 variable "keep_data" {
-  description = "Protect the table and the bucket: destroy then refuses to delete images. False by default, so that one command removes everything that two have made; say true for data that matters."
+  description = "Protect the images: destroy refuses to delete the table and a bucket that is not empty, and a plan refuses another name, account or region. Say false for a deployment to try things out, which one command then removes with everything in it."
   type        = bool
-  default     = false
+  default     = true
+  nullable    = false
+}
+
+variable "undelete_days" {
+  description = "Days for which S3 keeps what was deleted or replaced, as a version that an operator can bring back; so what DELETE and retention_days remove is gone only after as many days. Costs the storage of it: $0.023 a GB and month (us-east-1). Records have point-in-time recovery for 35 days anyway. 0: none."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.undelete_days >= 0 && var.undelete_days <= 3650 && floor(var.undelete_days) == var.undelete_days
+    error_message = "Must be a whole number of days up to 3,650, or 0 for no versions."
+  }
 }
 
 variable "retention_days" {

@@ -8,12 +8,16 @@ variables {
   dist_dir = "../../../dist"
 }
 
-run "by_default_everything_can_be_removed_and_nobody_is_told" {
+run "by_default_images_are_kept_and_nobody_is_told" {
   command = plan
 
   assert {
-    condition     = aws_s3_bucket.images.force_destroy && !aws_dynamodb_table.images.deletion_protection_enabled
-    error_message = "One command must remove what two have made."
+    condition     = !aws_s3_bucket.images.force_destroy && aws_dynamodb_table.images.deletion_protection_enabled
+    error_message = "Bucket and table must be protected together."
+  }
+  assert {
+    condition     = length(aws_s3_bucket_versioning.images) == 0
+    error_message = "What a caller deletes must be gone."
   }
   assert {
     condition     = one(aws_s3_bucket_cors_configuration.images.cors_rule).allowed_origins == toset(["https://api.execute-api.us-east-1.amazonaws.com"])
@@ -46,6 +50,41 @@ run "by_default_everything_can_be_removed_and_nobody_is_told" {
   }
 }
 
+# What was applied before, for the next two.
+run "where_images_are_kept_is_remembered" {
+  command = apply
+
+  plan_options {
+    target = [terraform_data.kept]
+  }
+
+  assert {
+    condition     = terraform_data.kept[0].output == "image-analyzer-images-111122223333-us-east-1"
+    error_message = "The bucket's name says name, account and region."
+  }
+}
+
+run "images_that_are_kept_do_not_move_to_another_name" {
+  command = plan
+
+  variables {
+    name = "photos"
+  }
+
+  expect_failures = [aws_s3_bucket.images]
+}
+
+run "images_that_are_kept_do_not_move_to_another_region" {
+  command = plan
+
+  override_data {
+    target = data.aws_region.current
+    values = { id = "us-west-2" }
+  }
+
+  expect_failures = [aws_s3_bucket.images]
+}
+
 run "what_is_asked_for_is_done" {
   command = plan
 
@@ -54,7 +93,8 @@ run "what_is_asked_for_is_done" {
     max_upload_bytes   = 20000000
     daily_image_quota  = 500
     cors_origins       = ["https://app.example", "http://localhost:8080"]
-    keep_data          = true
+    keep_data          = false
+    undelete_days      = 3
     retention_days     = 7
     subscriber_labels  = ["Dog"]
     subscriber_queue   = true
@@ -90,8 +130,15 @@ run "what_is_asked_for_is_done" {
     error_message = "What a deployment does not offer must not be possible."
   }
   assert {
-    condition     = !aws_s3_bucket.images.force_destroy && aws_dynamodb_table.images.deletion_protection_enabled
-    error_message = "Bucket and table must be protected together."
+    condition     = aws_s3_bucket.images.force_destroy && !aws_dynamodb_table.images.deletion_protection_enabled
+    error_message = "One command must remove what two have made."
+  }
+  assert {
+    condition = aws_s3_bucket_versioning.images[0].versioning_configuration[0].status == "Enabled" && one([
+      for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.noncurrent_version_expiration[0].noncurrent_days
+      if rule.id == "deleted"
+    ]) == 3
+    error_message = "What was deleted must be kept for three days, and no longer."
   }
   assert {
     condition = {
@@ -224,6 +271,7 @@ run "what_cannot_be_is_refused" {
     max_attempts            = 0
     subscriber_receives     = 4
     retention_days          = -1
+    undelete_days           = 0.5
     log_retention_days      = 2
     archive_days            = 0
     subscriber_webhook      = { url = "http://hooks.example", token = "secret" }
@@ -240,7 +288,7 @@ run "what_cannot_be_is_refused" {
     var.account_concurrency, var.max_wait_seconds, var.api_reserved_concurrency,
     var.name, var.runtime, var.architecture, var.cors_origins, var.api_requests_per_second, var.api_burst,
     var.max_upload_bytes, var.daily_image_quota, var.analyses, var.rekognition_tps, var.sweep_minutes,
-    var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_attempts, var.subscriber_receives, var.retention_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
+    var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_attempts, var.subscriber_receives, var.retention_days, var.undelete_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
     var.alarm_actions, var.alarm_email, var.log_level,
   ]
 }
