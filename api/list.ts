@@ -2,8 +2,10 @@ import { BatchGetCommand, QueryCommand } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import {
   type Failure,
+  type Image,
   type ImageId,
   imageIdSchema,
+  imageSchema,
   type Status,
   statusKey,
   statusSchema,
@@ -12,30 +14,20 @@ import {
   emotionTerm,
   FACES,
   folded,
+  hasTerm,
   inRounds,
-  nameOf,
-  namesFrom,
-  ownerLabel,
+  LISTED_ATTRIBUTES,
+  labelTable,
+  oldName,
+  oldNames,
+  oldPartition,
   ownerNames,
+  partitionsOf,
   type Rounds,
+  shownOf,
+  unpack,
 } from '../shared/labels.ts'
 import { isExpired, type Records } from '../shared/lifecycle.ts'
-
-/** What a list shows: the attributes that both indexes carry (infrastructure/ and local/resources.ts project the same). */
-export const LISTED_ATTRIBUTES = [
-  'status',
-  'createdAt',
-  'updatedAt',
-  'completedAt',
-  'attempts',
-  'original',
-  'thumbnail',
-  'labels',
-  'faceCount',
-  'labelModelVersion',
-  'failure',
-  'expiresAt',
-] as const
 
 const listedSchema = z.looseObject({
   imageId: imageIdSchema,
@@ -49,10 +41,8 @@ export type ListedImage = z.infer<typeof listedSchema>
 
 /** The most items that one request may look through for matches, so that nothing rare can hold it up. */
 const MAX_LOOKED_AT = 1_000
-/** Items of an index that are read at once where most of them may be passed over: one of labels has 0.2 KB. */
+/** Items of an index that are read at once where most of them may be passed over; also the most of a BatchGetItem. */
 const PAGE = 100
-/** Amazon DynamoDB quotas, BatchGetItem. */
-const MAX_READS = 100
 /** Rounds in which DynamoDB may leave some of a batch unread, which it does over 16 MB of records. */
 const READ_ROUNDS: Rounds = { most: 8, firstPauseMs: 20 }
 
@@ -204,95 +194,167 @@ const lookAtOwned =
     }
   }
 
+/** Items of each partition with which a search by several labels begins: they tell which label is the rarest. */
+const FIRST_LOOK = 7
+
 /**
- * The index of labels names the images; what a list shows of them is in their records, if they are still there. Each of
- * several labels continues where the one before is, so that a rare one passes over most entries of a frequent one.
+ * Each item of the index of labels has all labels of its image. So a search by several goes through those of the rarest,
+ * which is the one whose newest items reach back the farthest.
  */
 function lookAtLabelled(records: Records, owner: string, terms: Term[]): Look {
-  const lists = terms.map(({ name }) => readEntries(records, ownerLabel(owner, name)))
-  return async (wanted, { newest: begin, oldest }) => {
-    const most = Math.min(wanted, MAX_READS)
-    // Of one label every entry that is read is found.
-    const atOnce = terms.length === 1 && terms[0]?.least === 0 ? most : PAGE
-    const ids: string[] = []
-    let newest = begin
+  let labelled: Labelled | undefined
+  return async (wanted, range) => {
+    labelled ??= await rarestOf(terms.map((term) => readLabelled(records, owner, term, range)))
+    const items: ListedImage[] = []
     let lookedAt = 0
-    let isEnd = false
-    while (!isEnd && ids.length < most && lookedAt < MAX_LOOKED_AT) {
-      const entries: Entry[] = []
-      for (const next of lists) {
-        const { entry, read } = await next({ newest, oldest }, atOnce)
-        lookedAt += read
-        if (entry === undefined) {
-          isEnd = true
-          break
+    let newest = range.newest
+    for (let atOnce = wanted; items.length < wanted && lookedAt < MAX_LOOKED_AT; atOnce = PAGE) {
+      const found = await labelled.take(Math.min(atOnce, PAGE))
+      for (const { imageId, shown, terms: own } of found) {
+        newest = neighbour(imageId, -1n)
+        if (terms.every(({ name, least }) => hasTerm(own, name, least))) {
+          items.push(listedSchema.parse({ ...shown, imageId }))
         }
-        entries.push(entry)
-        newest = entry.target
       }
-      // None comes before the one of the list before it: the first and the last are the same only if all are.
-      if (isEnd || entries[0]?.target !== newest) continue
-      if (entries.every(({ confidence }, index) => confidence >= (terms[index]?.least ?? 0))) ids.push(newest)
-      newest = neighbour(newest, -1n)
+      lookedAt += found.length
+      if (found.length === 0) return { items, lookedAt, next: undefined }
     }
-    const found = await readRecords(records, ids)
-    return {
-      items: ids.flatMap((imageId) => {
-        const item = found.get(imageId)
-        return item?.['owner'] === owner ? [listedSchema.parse(item)] : []
-      }),
-      lookedAt,
-      next: isEnd ? undefined : newest,
-    }
+    return { items, lookedAt, next: newest }
   }
 }
 
-const entrySchema = z.looseObject({ target: imageIdSchema, confidence: z.number() })
-type Entry = z.infer<typeof entrySchema>
+async function rarestOf(all: Labelled[]): Promise<Labelled> {
+  if (all.length > 1) await Promise.all(all.map((one) => one.read(FIRST_LOOK)))
+  const [rarest] = all.toSorted((a, b) => (a.reach() < b.reach() ? -1 : 1))
+  if (rarest === undefined) throw new Error('A search by label has no label.')
+  return rarest
+}
 
-/** @returns what finds the newest entry of a label within a range, which only moves on, and how many it read for that */
-function readEntries(
-  { dynamo, table }: Records,
-  partition: string,
-): (range: Range, atOnce: number) => Promise<{ entry: Entry | undefined; read: number }> {
-  let ahead: Entry[] = []
-  let isLast = false
-  return async ({ newest, oldest }, atOnce) => {
-    ahead = ahead.filter(({ target }) => target <= newest)
-    if (ahead.length > 0 || isLast || newest < oldest) return { entry: ahead[0], read: 0 }
+/** An image in the index of labels. */
+type Indexed = ReturnType<typeof unpack> & { imageId: string }
+
+/** A part of an owner's images with a label, from the newest on. */
+interface Part {
+  ahead: Indexed[]
+  /** The oldest id that has been read; nothing where all are. */
+  at: string | undefined
+  read: (newest: string, limit: number) => Promise<{ items: Indexed[]; at: string | undefined }>
+}
+
+/** An owner's images with a label, newest first, each once. */
+interface Labelled {
+  /** The next so many; fewer at the end. */
+  take: (count: number) => Promise<Indexed[]>
+  /** Reads ahead, in each part in which nothing is ahead. */
+  read: (limit: number) => Promise<void>
+  /** The oldest id down to which all are read. */
+  reach: () => string
+}
+
+function readLabelled(
+  records: Records,
+  owner: string,
+  { name, least }: Term,
+  { newest, oldest }: Range,
+): Labelled {
+  const partitions = partitionsOf(owner, name, least)
+  const parts: Part[] = [
+    ...partitions.map((partition) => partOf(records, partition, oldest)),
+    partOfBefore(records, owner, name, oldest),
+  ].map((read) => ({ ahead: [], at: newest, read }))
+  const read = async (limit: number): Promise<void> => {
+    await Promise.all(
+      parts.map(async (part) => {
+        if (part.ahead.length > 0 || part.at === undefined) return
+        const { items, at } = await part.read(part.at, limit)
+        part.ahead = items
+        part.at = at === undefined || at <= oldest ? undefined : neighbour(at, -1n)
+      }),
+    )
+  }
+  return {
+    read,
+    reach: () => parts.reduce((reach, { at = '' }) => (at > reach ? at : reach), ''),
+    take: async (count) => {
+      const taken: Indexed[] = []
+      while (taken.length < count) {
+        // Each part has about its share of them.
+        await read(Math.ceil((count - taken.length) / partitions.length))
+        if (parts.some(({ ahead, at }) => ahead.length === 0 && at !== undefined)) continue
+        const next = parts.flatMap(({ ahead }) => ahead[0] ?? []).toSorted(newestFirst)[0]
+        if (next === undefined) break
+        taken.push(next)
+        for (const part of parts) if (part.ahead[0]?.imageId === next.imageId) part.ahead.shift()
+      }
+      return taken
+    },
+  }
+}
+
+const newestFirst = (a: Indexed, b: Indexed): number => (a.imageId < b.imageId ? 1 : -1)
+
+const indexedSchema = z.object({ target: imageIdSchema, shown: z.instanceof(Uint8Array) })
+
+const partOf =
+  ({ dynamo, table }: Records, partition: string, oldest: string): Part['read'] =>
+  async (newest, Limit) => {
     const { Items = [], LastEvaluatedKey } = await dynamo.send(
       new QueryCommand({
-        TableName: table,
-        IndexName: 'byLabel',
+        TableName: labelTable(table),
         KeyConditionExpression: 'ownerLabel = :partition AND target BETWEEN :oldest AND :newest',
         ExpressionAttributeValues: { ':partition': partition, ':oldest': oldest, ':newest': newest },
         ScanIndexForward: false,
-        Limit: atOnce,
+        Limit,
       }),
     )
-    ahead = Items.map((item) => entrySchema.parse(item))
-    isLast = LastEvaluatedKey === undefined
-    return { entry: ahead[0], read: ahead.length }
+    return {
+      items: Items.map((item) => {
+        const { target, shown } = indexedSchema.parse(item)
+        return { imageId: target, ...unpack(shown) }
+      }),
+      at: LastEvaluatedKey?.['target'],
+    }
   }
-}
+
+/** Images of the version before: an index names them, and what a list shows of them is in their records. */
+const partOfBefore =
+  (records: Records, owner: string, name: string, oldest: string): Part['read'] =>
+  async (newest, Limit) => {
+    const { Items = [], LastEvaluatedKey } = await records.dynamo.send(
+      new QueryCommand({
+        TableName: records.table,
+        IndexName: 'byLabel',
+        KeyConditionExpression: 'ownerLabel = :partition AND target BETWEEN :oldest AND :newest',
+        ExpressionAttributeValues: {
+          ':partition': oldPartition(owner, name),
+          ...{ ':oldest': oldest, ':newest': newest },
+        },
+        ScanIndexForward: false,
+        Limit,
+      }),
+    )
+    const ids = Items.map(({ target }) => imageIdSchema.parse(target))
+    const found = await readRecords(records, ids)
+    return {
+      items: ids.flatMap((imageId) => {
+        const image = found.get(imageId)
+        return image?.owner === owner ? [{ imageId, ...shownOf(image) }] : []
+      }),
+      at: LastEvaluatedKey?.['target'],
+    }
+  }
 
 /** @throws Error where DynamoDB leaves something unread in every round */
-async function readRecords({ dynamo, table, sleep }: Records, ids: string[]) {
-  const found = new Map<string, Record<string, unknown>>()
+async function readRecords({ dynamo, table, sleep }: Records, ids: string[]): Promise<Map<string, Image>> {
+  const found = new Map<string, Image>()
   const keys: Record<string, unknown>[] = ids.map((imageId) => ({ imageId }))
   await inRounds(sleep, READ_ROUNDS, keys, async (waiting) => {
     const { Responses, UnprocessedKeys } = await dynamo.send(
-      new BatchGetCommand({
-        RequestItems: {
-          [table]: {
-            Keys: waiting,
-            ProjectionExpression: `#owner, ${projection.ProjectionExpression}`,
-            ExpressionAttributeNames: { '#owner': 'owner', ...projection.ExpressionAttributeNames },
-          },
-        },
-      }),
+      new BatchGetCommand({ RequestItems: { [table]: { Keys: waiting } } }),
     )
-    for (const item of Responses?.[table] ?? []) found.set(item['imageId'], item)
+    for (const item of Responses?.[table] ?? []) {
+      if (item['status'] !== 'deleted') found.set(item['imageId'], imageSchema.parse(item))
+    }
     return UnprocessedKeys?.[table]?.Keys ?? []
   })
   return found
@@ -302,8 +364,8 @@ async function readRecords({ dynamo, table, sleep }: Records, ids: string[]) {
 const MAX_NAMES = 200
 
 /**
- * Names of labels that an owner's images have, in alphabetical order. Read units: half a one for the names, and half a one
- * for each of them.
+ * Names of labels that an owner's images have, in alphabetical order. Read units: one for the names, and one or two for each
+ * of them.
  *
  * @param query.after the last name that was looked at
  * @returns fewer than `limit` names with a `last` when one request has looked at enough
@@ -313,21 +375,10 @@ export async function listLabels(
   owner: string,
   { prefix, limit, after }: { prefix: string; limit: number; after?: string | undefined },
 ): Promise<{ names: string[]; last?: string }> {
-  const { dynamo, table } = records
   const names: string[] = []
   let last = after
   for (let lookedAt = 0; lookedAt < MAX_NAMES; ) {
-    const [from, to] = namesFrom(prefix, last)
-    const { Items = [], LastEvaluatedKey } = await dynamo.send(
-      new QueryCommand({
-        TableName: table,
-        IndexName: 'byLabel',
-        KeyConditionExpression: 'ownerLabel = :names AND target BETWEEN :from AND :to',
-        ExpressionAttributeValues: { ':names': ownerNames(owner), ':from': from, ':to': to },
-        Limit: limit + 1 - names.length,
-      }),
-    )
-    const candidates = Items.map(({ target }) => nameOf(target))
+    const { candidates, isEnd } = await readNames(records, owner, prefix, last, limit + 1 - names.length)
     const isHere = await Promise.all(candidates.map((name) => hasLabel(records, owner, name)))
     for (const [index, name] of candidates.entries()) {
       if (!isHere[index]) continue
@@ -336,21 +387,64 @@ export async function listLabels(
     }
     lookedAt += candidates.length
     last = candidates.at(-1) ?? last
-    if (LastEvaluatedKey === undefined) return { names }
+    if (isEnd) return { names }
   }
   return { names, ...(last === undefined ? {} : { last }) }
 }
 
+/** The names with this beginning that come after the last one, down to where they are known without a gap. */
+async function readNames(
+  { dynamo, table }: Records,
+  owner: string,
+  prefix: string,
+  last: string | undefined,
+  Limit: number,
+): Promise<{ candidates: string[]; isEnd: boolean }> {
+  const read = async (source: { TableName: string; IndexName?: string }, names: string, from: string) => {
+    const { Items = [], LastEvaluatedKey } = await dynamo.send(
+      new QueryCommand({
+        ...source,
+        KeyConditionExpression: 'ownerLabel = :names AND target BETWEEN :from AND :to',
+        ExpressionAttributeValues: {
+          // Text that is no key, and the smallest that is one.
+          ...{ ':names': names, ':from': from || '\0', ':to': `${folded(prefix)}${BEHIND}` },
+        },
+        Limit,
+      }),
+    )
+    const found = Items.map(({ name, target }) => String(name ?? oldName(target)))
+    return { found, end: LastEvaluatedKey === undefined ? BEHIND : folded(found.at(-1) ?? '') }
+  }
+  const behind = (between: string): string =>
+    last === undefined ? folded(prefix) : `${folded(last)}${between}`
+  const pages = await Promise.all([
+    read({ TableName: labelTable(table) }, ownerNames(owner), behind('\0')),
+    read({ TableName: table, IndexName: 'byLabel' }, oldNames(owner), behind(`\n${BEHIND}`)),
+  ])
+  const end = pages.reduce((first, page) => (page.end < first ? page.end : first), BEHIND)
+  const byName = new Map(pages.flatMap(({ found }) => found.map((name) => [folded(name), name])))
+  const candidates = [...byName].filter(([name]) => name <= end).toSorted(([a], [b]) => (a < b ? -1 : 1))
+  return { candidates: candidates.map(([, name]) => name), isEnd: end === BEHIND }
+}
+/** Behind every name. */
+const BEHIND = '\u{10ffff}'
+
 async function hasLabel({ dynamo, table }: Records, owner: string, name: string): Promise<boolean> {
-  const { Count = 0 } = await dynamo.send(
-    new QueryCommand({
-      TableName: table,
-      IndexName: 'byLabel',
-      KeyConditionExpression: 'ownerLabel = :partition',
-      ExpressionAttributeValues: { ':partition': ownerLabel(owner, name) },
-      Limit: 1,
-      Select: 'COUNT',
-    }),
-  )
-  return Count > 0
+  const places = [
+    ...partitionsOf(owner, name).map((partition) => ({ TableName: labelTable(table), partition })),
+    { TableName: table, IndexName: 'byLabel', partition: oldPartition(owner, name) },
+  ]
+  for (const { partition, ...place } of places) {
+    const { Count = 0 } = await dynamo.send(
+      new QueryCommand({
+        ...place,
+        KeyConditionExpression: 'ownerLabel = :partition',
+        ExpressionAttributeValues: { ':partition': partition },
+        Limit: 1,
+        Select: 'COUNT',
+      }),
+    )
+    if (Count > 0) return true
+  }
+  return false
 }

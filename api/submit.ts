@@ -347,6 +347,7 @@ export async function deleteImage(deps: SubmitDeps, asker: Asker, seen: Image): 
   // While the form is good, something may be uploaded.
   const image = (await deleteRecord(deps, seen, seen.uploaded ? UPLOAD_SECONDS * 1_000 : 0)) ?? seen
   say(deps.log, 'deleted', asked(asker, image))
+  // First, because a search shows what is in the index, and asks no record.
+  await unindexLabels(deps, image.imageId, labelKeys(image))
   await deleteObjects(deps, image.imageId)
-  await unindexLabels(deps, labelKeys(image))
 }

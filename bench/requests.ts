@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { bundle, ROOT } from '../build/bundle.ts'
 import { restEvent } from '../build/events.ts'
+import { labelTable } from '../shared/labels.ts'
 import { distinct } from '../test/pictures.ts'
 import { deploy } from './deployed.ts'
 import { round } from './figures.ts'
@@ -49,7 +50,10 @@ export async function countRequests(
       mkdirSync(dirname(join(folder, name)), { recursive: true })
       writeFileSync(join(folder, name), bytes)
     }
-    const env = { AWS_ENDPOINT_URL: await wire.start(deployed.table), AUTH: 'none' }
+    const env = {
+      AWS_ENDPOINT_URL: await wire.start([deployed.table, labelTable(deployed.table)]),
+      AUTH: 'none',
+    }
     const share = async (work: () => Promise<unknown>): Promise<Share> => {
       wire.counted.clear()
       const before = deployed.asked

@@ -34,12 +34,18 @@ export interface Counted {
   readUnits: number
 }
 
+/** The key of an item in a table. */
+interface Written {
+  table: string
+  key: Item
+}
+
 /** Stands before an endpoint of AWS, counts what passes, and reckons what DynamoDB would bill for it. */
 export class Wire {
   readonly counted = new Map<string, Counted>()
   readonly #dynamo: DynamoDBClient
   readonly #target: URL
-  #table: TableDescription = {}
+  readonly #tables = new Map<string, TableDescription>()
   /** DynamoDB's calls one after another, as what is there before and after each is looked at. */
   #turn: Promise<unknown> = Promise.resolve()
   readonly #server = createServer(async (incoming, outgoing) => {
@@ -73,8 +79,11 @@ export class Wire {
     this.#dynamo = new DynamoDBClient(clientOptions({ endpoint: target, region: 'us-east-1', credentials }))
   }
 
-  async start(table: string): Promise<string> {
-    this.#table = (await this.#dynamo.send(new DescribeTableCommand({ TableName: table }))).Table ?? {}
+  async start(tables: string[]): Promise<string> {
+    for (const TableName of tables) {
+      const { Table = {} } = await this.#dynamo.send(new DescribeTableCommand({ TableName }))
+      this.#tables.set(TableName, Table)
+    }
     await new Promise<void>((listening) => this.#server.listen(0, '127.0.0.1', listening))
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
   }
@@ -113,56 +122,63 @@ export class Wire {
     }
     for (const [at, key] of keys.entries()) {
       const after = status === 200 ? await this.#item(key) : before[at]
-      entry.writeUnits += this.#writeUnits(before[at], after)
+      entry.writeUnits += writeUnits(this.#tables.get(key.table), before[at], after)
     }
   }
 
-  #writtenKeys(operation: string, input: Record<string, unknown>): Item[] {
-    const own = (this.#table.KeySchema ?? []).map(({ AttributeName = '' }) => AttributeName)
-    const keyOf = (item: Item): Item => Object.fromEntries(own.map((name) => [name, item[name] ?? {}]))
-    if (/ (Update|Delete)Item$/.test(operation)) return [input['Key'] as Item]
-    if (operation.endsWith(' PutItem')) return [keyOf(input['Item'] as Item)]
+  #writtenKeys(operation: string, input: Record<string, unknown>): Written[] {
+    const keyOf = (table: string, item: Item): Item =>
+      Object.fromEntries(ownKeys(this.#tables.get(table)).map((name) => [name, item[name] ?? {}]))
+    const table = String(input['TableName'])
+    if (/ (Update|Delete)Item$/.test(operation)) return [{ table, key: input['Key'] as Item }]
+    if (operation.endsWith(' PutItem')) return [{ table, key: keyOf(table, input['Item'] as Item) }]
     if (!operation.endsWith(' BatchWriteItem')) return []
-    const all = Object.values(
-      input['RequestItems'] as Record<string, Record<string, { Item?: Item; Key?: Item }>[]>,
+    const all = input['RequestItems'] as Record<string, Record<string, { Item?: Item; Key?: Item }>[]>
+    return Object.entries(all).flatMap(([name, requests]) =>
+      requests.flatMap((one) =>
+        Object.values(one).map(({ Item, Key }) => ({ table: name, key: Key ?? keyOf(name, Item ?? {}) })),
+      ),
     )
-    return all.flat().flatMap((one) => Object.values(one).map(({ Item, Key }) => Key ?? keyOf(Item ?? {})))
   }
 
-  async #item(key: Item): Promise<Item | undefined> {
+  async #item({ table, key }: Written): Promise<Item | undefined> {
     const { Item } = await this.#dynamo.send(
-      new GetItemCommand({ TableName: this.#table.TableName ?? '', Key: key as never, ConsistentRead: true }),
+      new GetItemCommand({ TableName: table, Key: key as never, ConsistentRead: true }),
     )
     // The client's bytes are no text, which the sizes here are of.
     return Item as Item | undefined
   }
+}
 
-  /** DynamoDB developer guide, "Read and write capacity" and "Managing throughput of global secondary indexes". */
-  #writeUnits(before: Item | undefined, after: Item | undefined): number {
-    const units = (item: Item | undefined): number =>
-      item ? Math.max(1, Math.ceil(sizeOfItem(item) / 1_024)) : 0
-    const own = Math.max(1, units(before), units(after))
-    const indexes = (this.#table.GlobalSecondaryIndexes ?? []).map(({ KeySchema = [], Projection }) => {
-      const keys = KeySchema.map(({ AttributeName = '' }) => AttributeName)
-      const main = (this.#table.KeySchema ?? []).map(({ AttributeName = '' }) => AttributeName)
-      const names = new Set([...keys, ...main, ...(Projection?.NonKeyAttributes ?? [])])
-      const projected = (item: Item | undefined): Item | undefined =>
-        item && keys.every((name) => name in item)
-          ? Object.fromEntries(
-              Object.entries(item).filter(
-                ([name]) => Projection?.ProjectionType === 'ALL' || names.has(name),
-              ),
-            )
-          : undefined
-      const [old, fresh] = [projected(before), projected(after)]
-      if (JSON.stringify(sorted(old)) === JSON.stringify(sorted(fresh))) return 0
-      const keyOf = (item: Item): string => JSON.stringify(keys.map((name) => item[name]))
-      // With another key, the entry is deleted and put.
-      if (old && fresh && keyOf(old) !== keyOf(fresh)) return units(old) + units(fresh)
-      return Math.max(units(old), units(fresh))
-    })
-    return indexes.reduce((sum, one) => sum + one, own)
-  }
+const ownKeys = (table: TableDescription | undefined): string[] =>
+  (table?.KeySchema ?? []).map(({ AttributeName = '' }) => AttributeName)
+
+/** DynamoDB developer guide, "Read and write capacity" and "Managing throughput of global secondary indexes". */
+function writeUnits(
+  table: TableDescription | undefined,
+  before: Item | undefined,
+  after: Item | undefined,
+): number {
+  const units = (item: Item | undefined): number =>
+    item ? Math.max(1, Math.ceil(sizeOfItem(item) / 1_024)) : 0
+  const own = Math.max(1, units(before), units(after))
+  const indexes = (table?.GlobalSecondaryIndexes ?? []).map(({ KeySchema = [], Projection }) => {
+    const keys = KeySchema.map(({ AttributeName = '' }) => AttributeName)
+    const names = new Set([...keys, ...ownKeys(table), ...(Projection?.NonKeyAttributes ?? [])])
+    const projected = (item: Item | undefined): Item | undefined =>
+      item && keys.every((name) => name in item)
+        ? Object.fromEntries(
+            Object.entries(item).filter(([name]) => Projection?.ProjectionType === 'ALL' || names.has(name)),
+          )
+        : undefined
+    const [old, fresh] = [projected(before), projected(after)]
+    if (JSON.stringify(sorted(old)) === JSON.stringify(sorted(fresh))) return 0
+    const keyOf = (item: Item): string => JSON.stringify(keys.map((name) => item[name]))
+    // With another key, the entry is deleted and put.
+    if (old && fresh && keyOf(old) !== keyOf(fresh)) return units(old) + units(fresh)
+    return Math.max(units(old), units(fresh))
+  })
+  return indexes.reduce((sum, one) => sum + one, own)
 }
 
 const sorted = (item: Item | undefined): unknown[] =>

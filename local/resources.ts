@@ -1,7 +1,10 @@
 import {
+  type AttributeDefinition,
   CreateTableCommand,
+  type CreateTableCommandInput,
   type DynamoDBClient,
   DynamoDBServiceException,
+  type KeySchemaElement,
   ResourceInUseException,
   UpdateTimeToLiveCommand,
   waitUntilTableExists,
@@ -27,8 +30,8 @@ import {
   SetQueueAttributesCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs'
-import { LISTED_ATTRIBUTES } from '../api/list.ts'
 import { UPLOADS } from '../shared/image.ts'
+import { LISTED_ATTRIBUTES, labelTable } from '../shared/labels.ts'
 
 /** @param prefix another one gives a system of its own at the same endpoint */
 export const resourceNames = (prefix = 'image-analyzer') => ({
@@ -68,7 +71,12 @@ export async function createMissingResources(
   const [queue, bucketIsNew] = await Promise.all([
     createQueues(clients.sqs, names),
     createBucket(clients, names.bucket),
-    createTable(clients.dynamoDb, names.table),
+    createRecords(clients.dynamoDb, names.table),
+    createTable(clients.dynamoDb, {
+      TableName: labelTable(names.table),
+      AttributeDefinitions: texts('ownerLabel', 'target'),
+      KeySchema: keys('ownerLabel', 'target'),
+    }),
     createBus(clients.eventBridge, names.eventBus),
   ])
   if (bucketIsNew) await announceUploads(clients.s3, names.bucket, queue.jobQueueArn)
@@ -120,49 +128,55 @@ async function createBucket({ s3, region }: ResourceClients, bucket: string): Pr
   }
 }
 
-async function createTable(dynamoDb: DynamoDBClient, table: string): Promise<void> {
+const texts = (...names: string[]): AttributeDefinition[] =>
+  names.map((AttributeName) => ({ AttributeName, AttributeType: 'S' }))
+const keys = (partition: string, sort: string): KeySchemaElement[] => [
+  { AttributeName: partition, KeyType: 'HASH' },
+  { AttributeName: sort, KeyType: 'RANGE' },
+]
+
+async function createRecords(dynamoDb: DynamoDBClient, TableName: string): Promise<void> {
   const index = (IndexName: string, partition: string, sort: string, shown?: readonly string[]) => ({
     IndexName,
-    KeySchema: [
-      { AttributeName: partition, KeyType: 'HASH' as const },
-      { AttributeName: sort, KeyType: 'RANGE' as const },
-    ],
+    KeySchema: keys(partition, sort),
     Projection:
       shown === undefined
         ? { ProjectionType: 'KEYS_ONLY' as const }
         : { ProjectionType: 'INCLUDE' as const, NonKeyAttributes: [...shown] },
   })
+  return createTable(dynamoDb, {
+    TableName,
+    AttributeDefinitions: [
+      ...texts('imageId', 'owner', 'statusKey', 'unfinished', 'ownerLabel', 'target'),
+      { AttributeName: 'sweepAt', AttributeType: 'N' },
+    ],
+    KeySchema: [{ AttributeName: 'imageId', KeyType: 'HASH' }],
+    GlobalSecondaryIndexes: [
+      index('byOwner', 'owner', 'imageId', LISTED_ATTRIBUTES),
+      index('byStatus', 'owner', 'statusKey', LISTED_ATTRIBUTES),
+      index('unfinished', 'unfinished', 'sweepAt'),
+      // Of the version before, which kept labels here. Nothing is written into it.
+      index('byLabel', 'ownerLabel', 'target', ['confidence']),
+    ],
+  })
+}
+
+async function createTable(
+  dynamoDb: DynamoDBClient,
+  { TableName, ...shape }: CreateTableCommandInput,
+): Promise<void> {
   try {
-    await dynamoDb.send(
-      new CreateTableCommand({
-        TableName: table,
-        BillingMode: 'PAY_PER_REQUEST',
-        AttributeDefinitions: [
-          ...['imageId', 'owner', 'statusKey', 'unfinished', 'ownerLabel', 'target'].map((AttributeName) => ({
-            AttributeName,
-            AttributeType: 'S' as const,
-          })),
-          { AttributeName: 'sweepAt', AttributeType: 'N' },
-        ],
-        KeySchema: [{ AttributeName: 'imageId', KeyType: 'HASH' }],
-        GlobalSecondaryIndexes: [
-          index('byOwner', 'owner', 'imageId', LISTED_ATTRIBUTES),
-          index('byStatus', 'owner', 'statusKey', LISTED_ATTRIBUTES),
-          index('unfinished', 'unfinished', 'sweepAt'),
-          index('byLabel', 'ownerLabel', 'target', ['confidence']),
-        ],
-      }),
-    )
+    await dynamoDb.send(new CreateTableCommand({ TableName, BillingMode: 'PAY_PER_REQUEST', ...shape }))
   } catch (error) {
     if (!(error instanceof ResourceInUseException)) throw error
   }
   await waitUntilTableExists(
     { client: dynamoDb, maxWaitTime: 30, minDelay: 0.05, maxDelay: 1 },
-    { TableName: table },
+    { TableName },
   )
   try {
     const TimeToLiveSpecification = { AttributeName: 'expiresAt', Enabled: true }
-    await dynamoDb.send(new UpdateTimeToLiveCommand({ TableName: table, TimeToLiveSpecification }))
+    await dynamoDb.send(new UpdateTimeToLiveCommand({ TableName, TimeToLiveSpecification }))
   } catch (error) {
     // It is so already, or nothing expires at this endpoint: what is past its time is not shown in any case.
     if (!(error instanceof DynamoDBServiceException)) throw error

@@ -159,6 +159,14 @@ export const ANSWERS = {
   }),
   text: z.object({ rekognitionTextDetections: z.array(textDetectionSchema), textModelVersion: z.string() }),
 }
+/** What is in the object `analysis`: Rekognition's answers, whole. */
+export const analysisSchema = z.object({
+  ...ANSWERS.labels.partial().shape,
+  ...ANSWERS.faces.partial().shape,
+  ...ANSWERS.moderation.partial().shape,
+  ...ANSWERS.text.partial().shape,
+})
+export type Answers = z.infer<typeof analysisSchema>
 /** Answers of Rekognition that outlive an attempt. */
 const keptSchema = z.object(ANSWERS).partial()
 export type Kept = z.infer<typeof keptSchema>
@@ -202,16 +210,15 @@ const results = {
   thumbnail: thumbnailSchema,
   /** Not where previews are off (PREVIEW in config.ts). */
   preview: previewSchema.optional(),
-  ...ANSWERS.labels.partial().shape,
-  ...ANSWERS.faces.partial().shape,
-  ...ANSWERS.moderation.partial().shape,
-  ...ANSWERS.text.partial().shape,
+  ...analysisSchema.shape,
   labels: z.array(z.string()).optional(),
   faceCount: z.int().min(0).optional(),
   /** Of the file itself, also where the results are another image's. */
   metadata: metadataSchema.optional(),
   /** Whether the results are those of another image of this owner with the same bytes: nothing was paid for them. */
   reused: z.literal(true).optional(),
+  /** Where its labels are found: 2 is the table of labels, and none the index of the version before. */
+  index: z.literal(2).optional(),
   /** Where the results are when they are too large for an item; then only their outlines are above. */
   analysis: z
     .object({
@@ -278,15 +285,6 @@ export const objectKeys = (imageId: ImageId): string[] => [
   previewKey(imageId),
   analysisKey(imageId),
 ]
-
-/** What is in the object `analysis`: Rekognition's answers, whole. */
-export const analysisSchema = z.object({
-  ...ANSWERS.labels.partial().shape,
-  ...ANSWERS.faces.partial().shape,
-  ...ANSWERS.moderation.partial().shape,
-  ...ANSWERS.text.partial().shape,
-})
-export type Answers = z.infer<typeof analysisSchema>
 
 /** The sort key of the index `byStatus`: an owner's images of one status, by their time of creation. */
 export const statusKey = (status: Status, imageId: ImageId | ''): string => `${status}#${imageId}`

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
+import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { BatchWriteCommand, type DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { Sleep } from './aws.ts'
 import type { Image } from './image.ts'
 import { emotionsOf } from './messages.ts'
 
-/** The one table, and how to wait before asking it once more. */
+/** The table of records, and how to wait before asking it once more. */
 export interface Table {
   dynamo: DynamoDBDocumentClient
   table: string
@@ -12,58 +13,100 @@ export interface Table {
 }
 
 /**
- * The search by label: an item for each label of an image, in the same table, found by the index `byLabel`
- * (`ownerLabel`, newest `target` first). So a search reads only what it finds, however many images there are.
- * The emotions of faces, and that there is a face, are found as labels are.
+ * The search by label has a table of its own: an item for each label of an image, in the partition of its owner and label,
+ * by the image's id, so newest last. It has all that a list shows, so a page is read there and nowhere else. The emotions
+ * of faces, and that there is a face, are found as labels are.
  *
- * An image costs two write units a label (its item, and the item's entry in the index; each is under 1 KB) when it is
- * completed, and as many when it is deleted: 200 at most, and 18 more for faces of eight emotions. A label that an owner
- * has for the first time costs two more, as its name is found by its beginning; each worker writes a name once.
+ * An image costs a write unit a label when it is completed, and one when it is deleted: an item is about 600 bytes at 20
+ * labels, and over a KB from about 60 on. In the table of records, whose key is an id alone, it took an index besides, so
+ * two units a label; and a page read each record, half a unit or more, where 7 items are half a unit here.
  */
+export const labelTable = (table: string): string => `${table}-labels`
+
 export const MAX_INDEXED_LABELS = 100
 /** Amazon DynamoDB quotas, BatchWriteItem. */
 const MAX_WRITES = 25
 /** Rounds in which DynamoDB may leave some of a batch undone. */
 const WRITE_ROUNDS: Rounds = { most: 5, firstPauseMs: 50 }
 
+/** What a list shows of an image. */
+export const LISTED_ATTRIBUTES = [
+  'status',
+  'createdAt',
+  'updatedAt',
+  'completedAt',
+  'attempts',
+  'original',
+  'thumbnail',
+  'labels',
+  'faceCount',
+  'labelModelVersion',
+  'failure',
+  'expiresAt',
+] as const
+
 /** What an image with a face is found by. No name of a label begins so, nor that of an emotion. */
 export const FACES = '\0faces'
 /** @param type as Rekognition gives it, in any case */
 export const emotionTerm = (type: string): string => `\0emotion ${type}`
 
-const hash = (text: string): string => createHash('sha256').update(text).digest('hex')
 /** As names are compared. */
 export const folded = (label: string): string => label.normalize('NFC').toLowerCase()
 
-/** A label as keys have it: a hash, as all that others have written, and the same for `dog` and `Dog`. */
-const labelHash = (label: string): string => hash(folded(label))
+/** A hash, so that nothing a caller or a model says is a key. 32 bytes, since each item of a page has one. */
+const partition = (...parts: string[]): string =>
+  createHash('sha256').update(JSON.stringify(parts)).digest('base64url')
 
-/** The partition of an owner's images with a label. */
-export const ownerLabel = (owner: string, label: string): string => `${hash(owner)}#${labelHash(label)}`
+/** Per cent. Surer labels have a partition of their own, so that a search for them alone passes over no others. */
+const SURE = 90
+const partitionOf = (owner: string, label: string, confidence: number): string =>
+  partition(owner, folded(label), confidence >= SURE ? 'sure' : 'unsure')
+/** The partitions in which an owner's images with a label of this confidence or more are. */
+export const partitionsOf = (owner: string, label: string, least = 0): string[] =>
+  (least >= SURE ? [SURE] : [SURE, 0]).map((confidence) => partitionOf(owner, label, confidence))
 
-export const labelItemId = (imageId: string, label: string): string => `label#${imageId}#${labelHash(label)}`
+/** Where an image is in the index of labels, or what its owner calls a label: two items of it never have the same key. */
+interface Key {
+  ownerLabel: string
+  target: string
+}
 
-/** The partition of the names of an owner's labels, in the same index: by it they are found from their beginning on. */
-export const ownerNames = (owner: string): string => `${hash(owner)}#names`
-export const nameItemId = (owner: string, label: string): string => `name#${hash(owner)}#${labelHash(label)}`
-/** Where a name stands in its partition: in alphabetical order, in any case, with itself at the end. */
-const nameTarget = (label: string): string => `${folded(label)}\n${label}`
-export const nameOf = (target: string): string => target.slice(target.indexOf('\n') + 1)
-/** Bounds of the sort key: of the names with this beginning, behind the one that was last. */
-export const namesFrom = (prefix: string, last: string | undefined): [from: string, to: string] => [
-  // Text that is no key, and the smallest that is one.
-  last === undefined ? folded(prefix) || '\0' : `${nameTarget(last)}\0`,
-  `${folded(prefix)}\u{10ffff}`,
-]
+/** The names of an owner's labels, in alphabetical order, in any case: each once. */
+export const ownerNames = (owner: string): string => partition(owner)
+
+/** Confidences are compared in hundredths of a per cent, which are shorter to store. */
+const hundredths = (confidence: number): number => Math.floor(confidence * 100)
+
+/** What an image is found by, each with its confidence in hundredths. */
+export type Terms = Map<string, number>
+export const hasTerm = (terms: Terms, name: string, least: number): boolean =>
+  (terms.get(folded(name)) ?? -1) >= hundredths(least)
+
+/** What the index has of an image: all that a list shows, and all that it is found by. */
+export const shownOf = (image: Image): { shown: Record<string, unknown>; terms: Terms } => ({
+  shown: Object.fromEntries(
+    LISTED_ATTRIBUTES.flatMap((name) => (name in image ? [[name, image[name as keyof Image]]] : [])),
+  ),
+  terms: new Map(indexedLabels(image).map(({ Name, Confidence }) => [folded(Name), hundredths(Confidence)])),
+})
+
+/** Deflated, since most of it is names of attributes: 0.4 KB instead of 1.1 at 20 labels. */
+function pack(image: Image): Uint8Array {
+  const { shown, terms } = shownOf(image)
+  return deflateRawSync(JSON.stringify([shown, [...terms]]))
+}
+export function unpack(packed: Uint8Array): ReturnType<typeof shownOf> {
+  const [shown, terms] = JSON.parse(inflateRawSync(packed).toString())
+  return { shown, terms: new Map(terms) }
+}
 
 /** The surest labels of an image, each once: two that differ in case are one. Then its emotions and faces. */
 function indexedLabels(image: Image): { Name: string; Confidence: number }[] {
   if (image.status !== 'completed') return []
   const { rekognitionLabels = [], rekognitionFaces: faces = [] } = image
-  const byHash = new Map<string, { Name: string; Confidence: number }>()
+  const byName = new Map<string, { Name: string; Confidence: number }>()
   for (const label of rekognitionLabels.toSorted((a, b) => b.Confidence - a.Confidence)) {
-    const key = labelHash(label.Name)
-    if (!byHash.has(key)) byHash.set(key, label)
+    if (!byName.has(folded(label.Name))) byName.set(folded(label.Name), label)
   }
   const emotions = [...emotionsOf(faces)].map(([type, Confidence]) => ({
     Name: emotionTerm(type),
@@ -71,15 +114,30 @@ function indexedLabels(image: Image): { Name: string; Confidence: number }[] {
   }))
   const surest = Math.max(...faces.map(({ Confidence = 0 }) => Confidence))
   return [
-    ...[...byHash.values()].slice(0, MAX_INDEXED_LABELS),
+    ...[...byName.values()].slice(0, MAX_INDEXED_LABELS),
     ...emotions,
     ...(faces.length > 0 ? [{ Name: FACES, Confidence: surest }] : []),
   ]
 }
 
-/** The keys of an image's items in the index, which a deletion has to take out. */
+/**
+ * The version before kept an item for each label in the table of records, `label#…`, found by the index `byLabel`; and one
+ * for each name of a label, `name#…`. They are read and deleted still, and written no more.
+ */
+const hash = (text: string): string => createHash('sha256').update(text).digest('hex')
+const OLD_ITEM = 'label#'
+const oldItem = (imageId: string, label: string): string => `${OLD_ITEM}${imageId}#${hash(folded(label))}`
+export const oldPartition = (owner: string, label: string): string => `${hash(owner)}#${hash(folded(label))}`
+export const oldNames = (owner: string): string => `${hash(owner)}#names`
+/** Such a name has its beginning, folded, for its place in the alphabet. */
+export const oldName = (target: string): string => target.slice(target.indexOf('\n') + 1)
+
+/** What a deletion of an image has to take out of the index: partitions, and items of the version before. */
 export const labelKeys = (image: Image): string[] =>
-  indexedLabels(image).map(({ Name }) => labelItemId(image.imageId, Name))
+  indexedLabels(image).flatMap(({ Name, Confidence }) => [
+    partitionOf(image.owner, Name, Confidence),
+    ...(image.status === 'completed' && image.index === 2 ? [] : [oldItem(image.imageId, Name)]),
+  ])
 
 /**
  * Names of labels that the table has, by their keys, and until when (seconds since 1970): what one process has
@@ -96,50 +154,53 @@ const NAME_TOLERANCE = 86_400
 function newNames(image: Image, labels: { Name: string }[], known: KnownNames) {
   const { owner, expiresAt } = image
   return labels
-    .filter(({ Name }) => !Name.startsWith('\0'))
-    .map(({ Name }) => ({
-      imageId: nameItemId(owner, Name),
-      ownerLabel: ownerNames(owner),
-      target: nameTarget(Name),
-      expiresAt,
-    }))
-    .filter(({ imageId }) => (known.get(imageId) ?? 0) < (expiresAt ?? FOR_EVER) - NAME_TOLERANCE)
+    .filter(({ Name }) => Name !== '' && !Name.startsWith('\0'))
+    .map(({ Name }) => ({ ownerLabel: ownerNames(owner), target: folded(Name), name: Name, expiresAt }))
+    .filter((name) => (known.get(keyOf(name)) ?? 0) < (expiresAt ?? FOR_EVER) - NAME_TOLERANCE)
 }
+const keyOf = ({ ownerLabel, target }: Key): string => `${ownerLabel} ${target}`
 
 /**
  * Puts a finished image into the index, and the names of its labels beside it. Doing it again changes nothing.
  *
  * @param known is read and filled
+ * @param more items of the table of records that are to be written by the way
  */
 export async function indexLabels(
   records: Table,
   image: Image,
   known: KnownNames = new Map(),
+  more: Record<string, unknown>[] = [],
 ): Promise<void> {
   const { imageId, owner, expiresAt } = image
   const labels = indexedLabels(image)
   const names = newNames(image, labels, known)
+  const shown = labels.length > 0 ? pack(image) : undefined
   const entries = labels.map(({ Name, Confidence }) => ({
-    imageId: labelItemId(imageId, Name),
-    ownerLabel: ownerLabel(owner, Name),
+    ownerLabel: partitionOf(owner, Name, Confidence),
     target: imageId,
-    confidence: Confidence,
+    shown,
     // DynamoDB deletes it together with the record. Where it is undefined, the item has no such attribute.
     expiresAt,
   }))
-  await write(
-    records,
-    [...entries, ...names].map((Item) => ({ PutRequest: { Item } })),
-  )
+  const put = (table: string, Item: object): Write => [table, { PutRequest: { Item } }]
+  await write(records, [
+    ...[...entries, ...names].map((item) => put(labelTable(records.table), item)),
+    ...more.map((item) => put(records.table, item)),
+  ])
   if (known.size > MOST_KNOWN_NAMES) known.clear()
-  for (const name of names) known.set(name.imageId, expiresAt ?? FOR_EVER)
+  for (const name of names) known.set(keyOf(name), expiresAt ?? FOR_EVER)
 }
 
 /** @param keys what `labelKeys` says of the image */
-export const unindexLabels = (records: Table, keys: readonly string[]): Promise<void> =>
+export const unindexLabels = (records: Table, imageId: string, keys: readonly string[]): Promise<void> =>
   write(
     records,
-    keys.map((imageId) => ({ DeleteRequest: { Key: { imageId } } })),
+    keys.map((key) =>
+      key.startsWith(OLD_ITEM)
+        ? [records.table, { DeleteRequest: { Key: { imageId: key } } }]
+        : [labelTable(records.table), { DeleteRequest: { Key: { ownerLabel: key, target: imageId } } }],
+    ),
   )
 
 /** How often something is asked for in the end, and milliseconds to the second time; each pause is twice the one before. */
@@ -168,22 +229,25 @@ export async function inRounds<T>(
   }
 }
 
-type WriteRequest =
-  | { PutRequest: { Item: Record<string, unknown> } }
-  | { DeleteRequest: { Key: Record<string, unknown> } }
+/** In a table. */
+type Write = [table: string, request: { PutRequest: { Item: object } } | { DeleteRequest: { Key: object } }]
 
 /** @throws Error where DynamoDB leaves something undone in every round */
-const write = ({ dynamo, table, sleep }: Table, requests: WriteRequest[]): Promise<void> =>
+const write = ({ dynamo, sleep }: Table, requests: Write[]): Promise<void> =>
   inRounds(sleep, WRITE_ROUNDS, requests, async (waiting) => {
     const batches = Array.from({ length: Math.ceil(waiting.length / MAX_WRITES) }, (_, index) =>
       waiting.slice(index * MAX_WRITES, (index + 1) * MAX_WRITES),
     )
     const undone = await Promise.all(
       batches.map(async (batch) => {
-        const { UnprocessedItems } = await dynamo.send(
-          new BatchWriteCommand({ RequestItems: { [table]: batch } }),
+        const byTable = Map.groupBy(batch, ([table]) => table)
+        const RequestItems = Object.fromEntries(
+          [...byTable].map(([table, some]) => [table, some.map(([, request]) => request)]),
         )
-        return (UnprocessedItems?.[table] ?? []) as WriteRequest[]
+        const { UnprocessedItems = {} } = await dynamo.send(new BatchWriteCommand({ RequestItems }))
+        return Object.entries(UnprocessedItems).flatMap(([table, left]) =>
+          left.map((request) => [table, request] as Write),
+        )
       }),
     )
     return undone.flat()

@@ -18,7 +18,7 @@ import {
   statusKey,
   unfinishedShard,
 } from './image.ts'
-import { labelKeys, type Table } from './labels.ts'
+import { labelKeys, type Table, unindexLabels } from './labels.ts'
 import type { Job } from './messages.ts'
 
 export interface Records extends Table {
@@ -315,17 +315,12 @@ export async function findSameBytes(results: Results, image: Image): Promise<str
   return Item === undefined || Item['expiresAt'] * 1_000 < now().getTime() ? undefined : Item['target']
 }
 
-export async function rememberBytes(results: Results, image: Image): Promise<void> {
-  await results.dynamo.send(
-    new PutCommand({
-      TableName: results.table,
-      Item: {
-        imageId: bytesKey(results, image),
-        target: image.imageId,
-        expiresAt: Math.floor(results.now().getTime() / 1_000) + RESULTS_LIFETIME_SECONDS,
-      },
-    }),
-  )
+/** What the table is to remember of a finished image: whose results the same bytes may have. Of results that were paid for. */
+export function bytesOf(results: Results, image: FinishedImage): Record<string, unknown>[] {
+  const wasPaid = image.status === 'completed' && image.reused === undefined
+  if (!wasPaid || paidAnalyses(image.analyses).length === 0) return []
+  const expiresAt = Math.floor(results.now().getTime() / 1_000) + RESULTS_LIFETIME_SECONDS
+  return [{ imageId: bytesKey(results, image), target: image.imageId, expiresAt }]
 }
 
 export type Outcome = Record<string, unknown> & { status: FinishedImage['status'] }
@@ -340,7 +335,13 @@ export const commitImage = (
   records: Records,
   image: ProcessingImage,
   outcome: Outcome,
-): Promise<FinishedImage | undefined> => endRun(records, image, outcome, heldBy(image.leaseId))
+): Promise<FinishedImage | undefined> =>
+  endRun(
+    records,
+    image,
+    { ...outcome, ...(outcome.status === 'completed' ? { index: 2 } : {}) },
+    heldBy(image.leaseId),
+  )
 
 /** @param still what must hold as well as the epoch */
 async function endRun(
@@ -401,16 +402,16 @@ export function giveUpImage(
  * Takes an image whose event is acknowledged out of the index `unfinished`. Until then the sweeper finds it there, so
  * that an event is not lost with its job.
  */
-export async function markAnnounced(
-  records: Records,
-  { imageId, epoch, status }: FinishedImage,
-): Promise<void> {
-  await updateImage(records, imageId, {
+export async function markAnnounced(records: Records, image: FinishedImage): Promise<void> {
+  const { imageId, epoch, status } = image
+  const marked = await updateImage(records, imageId, {
     set: { announced: epoch },
     remove: ['unfinished', 'sweepAt'],
     condition: 'epoch = :epoch AND #status = :finished',
     values: { ':epoch': epoch, ':finished': status },
   })
+  // Deleted while it was put into the index of labels, where a search would show it until the sweeper comes.
+  if (marked === undefined) await unindexLabels(records, imageId, labelKeys(image))
 }
 
 /**

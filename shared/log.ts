@@ -182,12 +182,7 @@ export const LINES = {
     'error',
   ]),
   'not released': line('worker', 'warn', 'A lease could not be ended; it ends at its time-out.', TROUBLE),
-  'not tidy': line(
-    'worker',
-    'warn',
-    'The image is finished, but an upload is left or its bytes are not remembered.',
-    TROUBLE,
-  ),
+  'not tidy': line('worker', 'warn', 'The image is finished, but an upload is left.', TROUBLE),
   requeued: line('sweeper', 'info', 'An unfinished image that rested for too long has a new job.', RUN),
   exhausted: line('sweeper', 'info', 'An image is given up: its failure `EXHAUSTED` is committed.', [
     ...RUN,

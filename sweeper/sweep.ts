@@ -103,7 +103,7 @@ const deletedSchema = z.object({
   sweepAt: z.number(),
   /** How often the sweeper has seen it. */
   swept: z.int().min(0).optional(),
-  /** Keys of items in the index of labels. */
+  /** What `labelKeys` said of it. */
   labels: z.array(z.string()).default([]),
   /** Of the idempotency key that it was submitted with. */
   keyHash: z.string().optional(),
@@ -117,7 +117,7 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
   const deleted = deletedSchema.safeParse(Item)
   if (deleted.success) {
     await deleteObjects(deps, imageId)
-    await unindexLabels(deps, deleted.data.labels)
+    await unindexLabels(deps, imageId, deleted.data.labels)
     if (deleted.data.keyHash !== undefined) await closeIdempotencyKey(deps, deleted.data.keyHash, imageId)
     return remove(deps, deleted.data)
   }

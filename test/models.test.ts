@@ -337,7 +337,7 @@ describe('DynamoDB', () => {
         }),
       ]
       const [first] = images
-      if (first !== undefined) await unindexLabels(records, labelKeys(first))
+      if (first !== undefined) await unindexLabels(records, first.imageId, labelKeys(first))
       lines.push(await found('dog'), await found('cat'))
       const key = { imageId: 'label#twice' }
       lines.push(

@@ -196,7 +196,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a deletion does not take the image out of the index of labels',
     file: 'sweeper/sweep.ts',
-    from: '    await unindexLabels(deps, deleted.data.labels)\n',
+    from: '    await unindexLabels(deps, imageId, deleted.data.labels)\n',
     to: '',
   },
   {
@@ -215,8 +215,43 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a worker acknowledges an image that cannot be found by its labels',
     file: 'worker/batch.ts',
-    from: '      await indexLabels(deps, image, deps.knownNames)\n',
+    from: '      await indexLabels(deps, image, deps.knownNames, bytesOf(deps, image))\n',
     to: '',
+  },
+  {
+    name: 'an image that is deleted while a worker puts it into the index of labels is found there',
+    file: 'shared/lifecycle.ts',
+    from: '  if (marked === undefined) await unindexLabels(records, imageId, labelKeys(image))\n',
+    to: '',
+    tests: labels,
+  },
+  {
+    name: 'a search does not find images of the version before',
+    file: 'api/list.ts',
+    from: '    partOfBefore(records, owner, name, oldest),\n',
+    to: '',
+    tests: ['test/version-before.test.ts'],
+  },
+  {
+    name: 'a deletion leaves what the version before has put into its index',
+    file: 'shared/labels.ts',
+    from: "...(image.status === 'completed' && image.index === 2 ? [] : [oldItem(image.imageId, Name)]),",
+    to: '',
+    tests: ['test/version-before.test.ts'],
+  },
+  {
+    name: 'what was paid for is not remembered by its bytes',
+    file: 'shared/lifecycle.ts',
+    from: 'if (!wasPaid || paidAnalyses(image.analyses).length === 0) return []',
+    to: 'if (wasPaid) return []',
+    tests: worker,
+  },
+  {
+    name: 'a search reads unsure labels before sure ones, whatever their age',
+    file: 'api/list.ts',
+    from: 'const newestFirst = (a: Indexed, b: Indexed): number => (a.imageId < b.imageId ? 1 : -1)',
+    to: 'const newestFirst = (): number => -1',
+    tests: labels,
   },
   {
     name: 'results that no item holds are dropped',

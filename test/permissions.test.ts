@@ -2,13 +2,14 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { readFileSync } from 'node:fs'
 import { InvalidS3ObjectException, ThrottlingException } from '@aws-sdk/client-rekognition'
 import { DeleteObjectCommand } from '@aws-sdk/client-s3'
-import { UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import { PutCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import type { SQSEvent } from 'aws-lambda'
 import { build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { postForms } from '../api/submit.ts'
 import { bundle, ESBUILD, ROOT } from '../build/bundle.ts'
 import { missing } from '../build/terraform.ts'
+import { oldPartition } from '../shared/labels.ts'
 import { readJobs } from '../shared/messages.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
@@ -103,7 +104,12 @@ const ACTIONS: Record<string, string> = {
 function resourceOf(action: string, input: Record<string, unknown>): string {
   const [service] = action.split(':')
   if (service === 's3') return `bucket/${String(input['Key']).split('/')[0]}/*`
-  if (service === 'dynamodb') return input['IndexName'] ? `table/index/${input['IndexName']}` : 'table'
+  if (service === 'dynamodb' && input['IndexName']) return `table/index/${input['IndexName']}`
+  if (service === 'dynamodb') {
+    const { TableName, RequestItems } = input as { TableName?: string; RequestItems?: object }
+    const tables = TableName === undefined ? Object.keys(RequestItems ?? {}) : [TableName]
+    return tables.map((table) => (table.endsWith('-labels') ? 'labels' : 'table')).join()
+  }
   if (service === 'sqs') return String(input['QueueUrl']).endsWith('-dead') ? 'jobs-dead' : 'jobs'
   return { events: 'bus', rekognition: '*' }[service ?? ''] ?? 'unknown'
 }
@@ -149,7 +155,7 @@ async function recordCalls(system: TestSystem, calls: Calls): Promise<void> {
       const caller = who.getStore()
       if (caller === undefined) return
       const action = ACTIONS[command] ?? `unknown:${command}`
-      calls[caller].add(`${action} ${resourceOf(action, input)}`)
+      for (const resource of resourceOf(action, input).split(',')) calls[caller].add(`${action} ${resource}`)
       await before(command)
     },
     after: (command: string, output: object) => {
@@ -213,6 +219,27 @@ async function recordCalls(system: TestSystem, calls: Calls): Promise<void> {
     ...['/images', '/images?status=completed', '/images?label=Portrait%20Orientation', '/'],
   ])
     expect((await ask(path)).status, path).toBeLessThan(400)
+
+  // Images of the version before, whose labels are with the records; one is deleted, and taken out of them by the sweeper.
+  for (const number of [15, 16]) {
+    const old = await system.submit(await distinct(number))
+    await work()
+    const entry = { imageId: `label#${old}`, ownerLabel: oldPartition('anonymous', 'Before'), target: old }
+    await dynamo.send(new PutCommand({ TableName: system.names.table, Item: { ...entry, confidence: 99 } }))
+    await dynamo.send(
+      new UpdateCommand({
+        TableName: system.names.table,
+        Key: { imageId: old },
+        UpdateExpression: 'SET rekognitionLabels = :labels REMOVE #index',
+        ExpressionAttributeNames: { '#index': 'index' },
+        ExpressionAttributeValues: { ':labels': [{ Name: 'Before', Confidence: 99 }] },
+      }),
+    )
+  }
+  const ofBefore = (await (await ask('/images?label=Before')).json()) as { items: { imageId: string }[] }
+  expect(ofBefore.items).toHaveLength(2)
+  for (const { imageId } of ofBefore.items)
+    expect((await ask(`/images/${imageId}`, 'DELETE')).status).toBe(204)
 
   // Results that are too large for the record.
   const large = await system.submit(await distinct(4))
@@ -309,7 +336,7 @@ async function recordCalls(system: TestSystem, calls: Calls): Promise<void> {
   })
   expect(await sweepAhead(5)).toEqual({
     // Removed are also the two that were deleted while a worker was at it, and before it was.
-    ...{ requeued: 2, exhausted: 0, announced: 0, removed: 5, failed: 0 },
+    ...{ requeued: 2, exhausted: 0, announced: 0, removed: 7, failed: 0 },
   })
   expect(await Promise.all([waiting, exhausted, unannounced, arrived].map(statusOf))).toEqual([
     ...['pending', 'failed', 'completed', 'awaiting_upload'],
@@ -347,6 +374,7 @@ function grants(plan: Plan, name: FunctionName): Set<string> {
   const roles: [string, string][] = [
     [arn('aws_s3_bucket.images'), 'bucket'],
     [arn('aws_dynamodb_table.images'), 'table'],
+    [arn('aws_dynamodb_table.labels'), 'labels'],
     [arn('aws_sqs_queue.jobs'), 'jobs'],
     [arn('aws_sqs_queue.jobs_dead'), 'jobs-dead'],
     [bus, 'bus'],

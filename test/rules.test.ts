@@ -129,7 +129,7 @@ describe('what has expired is deleted', () => {
     told({ images: [image()], settings: { retentionDays: 1 } }, ({ world }) => {
       if (!world.has('expiry')) return
       expect([...world.s3.objects.keys()]).toEqual([])
-      expect([...world.dynamo.items.keys()].filter((id) => id.startsWith('label#'))).toEqual([])
+      expect([...world.dynamo.items.keys()].filter((id) => id.startsWith('labels#'))).toEqual([])
     }))
   it('days late, and its results are had by no other image meanwhile', () =>
     told({ images: [image(), image({ at: 25 * HOUR })], settings: { retentionDays: 1 } }, ({ world }) =>

@@ -1,5 +1,6 @@
 import * as fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { labelId } from './simulation/dynamo.ts'
 import { bound, judge } from './simulation/judge.ts'
 import { play, preparePictures, type Run, type Scenario } from './simulation/scenario.ts'
 import { ordinary, type Prepared, scenarios, singleFaults, tell, violations } from './simulation/schedules.ts'
@@ -251,7 +252,7 @@ describe('the judge', () => {
     [
       'a label of an image that is gone',
       ({ world }) => {
-        world.dynamo.items.set('label#gone#dog', { ownerLabel: 'x#dog', target: 'gone' })
+        world.dynamo.items.set(labelId('dog', 'gone'), { ownerLabel: 'dog', target: 'gone' })
       },
     ],
     [

@@ -32,7 +32,6 @@ import {
   SQSClient,
 } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { LISTED_ATTRIBUTES } from '../api/list.ts'
 import { bundle, type FunctionName } from '../build/bundle.ts'
 import { KINDS, kindsThatName } from '../build/emulators.ts'
 import { filesThatFollow } from '../build/inputs.ts'
@@ -48,6 +47,7 @@ import {
 import { startRekognition } from '../local/rekognition.ts'
 import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from '../local/resources.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
+import { LISTED_ATTRIBUTES } from '../shared/labels.ts'
 import { type GatewayAnswer, gatewayEvent, invokeBundle, receive, toRecord } from './functions.ts'
 import { moduleText, Plan, type Plans, RENDERED, renderPlans } from './terraform.ts'
 import { freePort, skipped } from './tools.ts'

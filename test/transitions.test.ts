@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type FinishedImage, type Image, imageIdSchema, imageSchema, objectKeys } from '../shared/image.ts'
 import { inRounds } from '../shared/labels.ts'
 import {
+  bytesOf,
   claimImage,
   closeIdempotencyKey,
   commitImage,
@@ -16,7 +17,6 @@ import {
   type Records,
   type Results,
   releaseImage,
-  rememberBytes,
   removeRecord,
   retryImage,
   settleOriginal,
@@ -246,7 +246,7 @@ describe('an outcome', () => {
   }
   const done = { completedAt: now, updatedAt: now, sweepAt: LATER }
   it.each<[string, Outcome, Record<string, unknown>]>([
-    ['completed', { status: 'completed', thumbnail }, { ...completed, ...done }],
+    ['completed', { status: 'completed', thumbnail }, { ...completed, ...done, index: 2 }],
     ['failed', { status: 'failed', failure }, { ...failed, ...done }],
     [
       'exhausted, and keeps what was paid for',
@@ -337,14 +337,13 @@ it('a new run of a failed image begins at the start, when its failure is announc
 })
 
 it('results are found by their bytes, owner, analyses and source, for thirty days', async () => {
-  const image = read({ ...completed, analyses: ['labels', 'faces'] })
+  const image = finished({ ...completed, analyses: ['labels', 'faces'] })
   const at = (ms: number) => ({ ...results, now: () => new Date(NOW + ms) })
   await expect(findSameBytes(results, image)).resolves.toBeUndefined()
-  watcher.before = (_command, { Item }) => {
-    if (Item !== undefined)
-      expect(Item).toMatchObject({ imageId: expect.stringMatching(/^bytes#[0-9a-f]{64}$/) })
-  }
-  await rememberBytes(results, image)
+  const [item = {}, ...more] = bytesOf(results, image)
+  expect(item).toMatchObject({ imageId: expect.stringMatching(/^bytes#[0-9a-f]{64}$/) })
+  expect(more).toEqual([])
+  await put(item)
   const days = 30 * 86_400_000
   const same = { ...image, imageId: imageIdSchema.parse(imageId.replace('a', 'b')) }
   for (const found of [image, same, { ...image, analyses: image.analyses.toReversed() }])
@@ -357,6 +356,9 @@ it('results are found by their bytes, owner, analyses and source, for thirty day
   ])
     await expect(findSameBytes(results, other)).resolves.toBeUndefined()
   await expect(findSameBytes({ ...results, analysisSource: 'another' }, image)).resolves.toBeUndefined()
+  // Nothing was paid for these.
+  for (const free of [{ ...completed, reused: true }, failed, { ...completed, analyses: ['metadata'] }])
+    expect(bytesOf(results, finished(free))).toEqual([])
 })
 
 it('a key is closed for the image that it stands for, and for no other', async () => {
@@ -390,7 +392,6 @@ it('trouble with AWS is an error of whoever asks', async () => {
     removeRecord(records, image),
     markAnnounced(records, finished(completed)),
     findSameBytes(results, image),
-    rememberBytes(results, image),
     closeIdempotencyKey(records, 'k', imageId),
     deleteObjects({ ...system.worker, bucket: system.names.bucket }, imageId),
   ])

@@ -3,7 +3,7 @@ import { ChangeMessageVisibilityCommand } from '@aws-sdk/client-sqs'
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import type { FinishedImage } from '../shared/image.ts'
 import { indexLabels } from '../shared/labels.ts'
-import { markAnnounced } from '../shared/lifecycle.ts'
+import { bytesOf, markAnnounced } from '../shared/lifecycle.ts'
 import { runOf, say } from '../shared/log.ts'
 import {
   type Announcement,
@@ -149,7 +149,7 @@ export async function processBatch(
     if (image.announced !== image.epoch) {
       const from = deps.elapsed()
       // Before the event, so that a subscriber's search finds it.
-      await indexLabels(deps, image, deps.knownNames)
+      await indexLabels(deps, image, deps.knownNames, bytesOf(deps, image))
       await tell(image)
       await keepExhausted(deps, image)
       await markAnnounced(deps, image)

@@ -38,7 +38,6 @@ import {
   getImage,
   type Outcome,
   releaseImage,
-  rememberBytes,
   retryImage,
   settleOriginal,
 } from '../shared/lifecycle.ts'
@@ -252,23 +251,12 @@ async function commit(
     if (finished.status === 'failed') {
       say(deps.log, 'failed', { ...facts, code: finished.failure.code, error })
     } else say(deps.log, 'completed', { ...facts, pixels: width * height, reused: finished.reused })
-    await tidyUp(deps, finished)
+    await dropUpload(deps, finished)
     return finished
   }
   if ((await getImage(deps, image.imageId)) === undefined) await deleteObjects(deps, image.imageId)
   say(deps.log, 'outcome lost', runOf(image))
   return undefined
-}
-
-/** What is good to do after a commit, and no reason to do the work again if it fails. */
-async function tidyUp(deps: ProcessDeps, image: FinishedImage): Promise<void> {
-  await dropUpload(deps, image)
-  try {
-    const wasPaid = image.status === 'completed' && image.reused === undefined
-    if (wasPaid && paidAnalyses(image.analyses).length > 0) await rememberBytes(deps, image)
-  } catch (error) {
-    say(deps.log, 'not tidy', { ...runOf(image), error })
-  }
 }
 
 /** Of a finished image; but one that was given up before anybody could look at its upload needs that for a retry. */

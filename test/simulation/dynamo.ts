@@ -2,13 +2,24 @@ import { ConditionalCheckFailedException, DynamoDBServiceException } from '@aws-
 
 type Item = Record<string, unknown>
 
-/** The table's indexes, as local/resources.ts and infrastructure/ make them. */
+/** The indexes of the table of records, as local/resources.ts and infrastructure/ make them. */
 const INDEXES: Record<string, { partition: string; sort: string; keysOnly?: true }> = {
   byOwner: { partition: 'owner', sort: 'imageId' },
   byStatus: { partition: 'owner', sort: 'statusKey' },
   unfinished: { partition: 'unfinished', sort: 'sweepAt', keysOnly: true },
   byLabel: { partition: 'ownerLabel', sort: 'target' },
 }
+
+/** The table of labels has a key of these two, and no index. */
+const LABELS: (typeof INDEXES)[string] = { partition: 'ownerLabel', sort: 'target' }
+const OF_LABELS = 'labels#'
+const isOfLabels = (id: string): boolean => id.startsWith(OF_LABELS)
+/** Items of both tables are in one map, by names that differ. */
+export const labelId = (ownerLabel: string, target: string): string => `${OF_LABELS}${ownerLabel}#${target}`
+const idOf = (key: Item): string =>
+  key['imageId'] === undefined
+    ? labelId(String(key['ownerLabel']), String(key['target']))
+    : String(key['imageId'])
 
 /** DynamoDB takes items of 400 KB; JSON counts a little more. */
 const MAX_ITEM_BYTES = 409_600
@@ -19,7 +30,7 @@ export interface Expressions {
 }
 
 interface Query extends Expressions {
-  IndexName: string
+  IndexName?: string
   KeyConditionExpression: string
   FilterExpression?: string
   ProjectionExpression?: string
@@ -56,7 +67,7 @@ export interface Staleness {
 /** Milliseconds for which a read that is not consistent may show what was written over. */
 const STALE_MS = 2_000
 
-/** One table of DynamoDB in memory: what the pipeline uses of it. Reads may be stale, those of an index always. */
+/** Both tables of DynamoDB in memory: what the pipeline uses of it. Reads may be stale, those of an index always. */
 export class DynamoModel {
   /** Whole items, which nothing changes once they are written. */
   readonly items = new Map<string, Item>()
@@ -73,7 +84,7 @@ export class DynamoModel {
   }
 
   get({ Key, ConsistentRead = false }: { Key: Item; ConsistentRead?: boolean }): { Item?: Item } {
-    const id = String(Key['imageId'])
+    const id = idOf(Key)
     const older = ConsistentRead || !this.#staleness.isStale() ? [] : (this.#older.get(id) ?? [])
     const [oldest] = older.filter(({ until }) => until > this.#now())
     const item = oldest === undefined ? this.items.get(id) : oldest.item
@@ -94,21 +105,21 @@ export class DynamoModel {
   }
 
   put(input: Write & { Item: Item }): object {
-    const id = String(input.Item['imageId'])
+    const id = idOf(input.Item)
     this.#demand(input, this.items.get(id))
     this.#write(id, input.Item)
     return {}
   }
 
   delete(input: Write & { Key: Item }): object {
-    const id = String(input.Key['imageId'])
+    const id = idOf(input.Key)
     this.#demand(input, this.items.get(id))
     this.#write(id, undefined)
     return {}
   }
 
   update(input: Write & { Key: Item; UpdateExpression: string }): { Attributes: Item } {
-    const id = String(input.Key['imageId'])
+    const id = idOf(input.Key)
     const before = this.items.get(id)
     this.#demand(input, before)
     const item: Item = { ...(before ?? input.Key) }
@@ -136,17 +147,22 @@ export class DynamoModel {
     { RequestItems }: { RequestItems: Record<string, WriteRequest[]> },
     leaves: (index: number) => boolean,
   ): object {
-    const [[table, requests] = ['', []]] = Object.entries(RequestItems)
-    const idOf = ({ PutRequest, DeleteRequest }: WriteRequest) =>
-      String((PutRequest?.Item ?? DeleteRequest?.Key)?.['imageId'])
+    const requests = Object.entries(RequestItems).flatMap(([table, some]) =>
+      some.map((request) => {
+        const id = idOf(request.PutRequest?.Item ?? request.DeleteRequest?.Key ?? {})
+        return { table, request, id }
+      }),
+    )
     if (requests.length > MAX_WRITES) throw invalid('Too many items requested for the BatchWriteItem call')
-    if (new Set(requests.map(idOf)).size < requests.length) {
+    if (new Set(requests.map(({ id }) => id)).size < requests.length) {
       throw invalid('Provided list of item keys contains duplicates')
     }
-    for (const request of requests.filter((_, index) => !leaves(index)))
-      this.#write(idOf(request), request.PutRequest?.Item)
-    const undone = requests.filter((_, index) => leaves(index))
-    return { UnprocessedItems: undone.length > 0 ? { [table]: undone } : {} }
+    const undone: Record<string, WriteRequest[]> = {}
+    for (const [index, { table, request, id }] of requests.entries()) {
+      if (leaves(index)) undone[table] = [...(undone[table] ?? []), request]
+      else this.#write(id, request.PutRequest?.Item)
+    }
+    return { UnprocessedItems: undone }
   }
 
   batchGet(
@@ -155,13 +171,13 @@ export class DynamoModel {
     }: {
       RequestItems: Record<
         string,
-        Expressions & { Keys: Item[]; ProjectionExpression: string; ConsistentRead?: boolean }
+        Expressions & { Keys: Item[]; ProjectionExpression?: string; ConsistentRead?: boolean }
       >
     },
     leaves: (index: number) => boolean,
   ): object {
-    const [[table, request] = ['', { Keys: [], ProjectionExpression: '' }]] = Object.entries(RequestItems)
-    demandUse(request, request.ProjectionExpression)
+    const [[table, request] = ['', { Keys: [] }]] = Object.entries(RequestItems)
+    demandUse(request, request.ProjectionExpression ?? '')
     const unread = request.Keys.filter((_, index) => leaves(index))
     const found = request.Keys.filter((_, index) => !leaves(index)).flatMap((Key): Item[] => {
       const { Item } = this.get({ Key, ConsistentRead: request.ConsistentRead ?? false })
@@ -174,22 +190,25 @@ export class DynamoModel {
   }
 
   query(input: Query): { Items: Item[]; Count: number; ScannedCount: number; LastEvaluatedKey?: Item } {
-    const index = INDEXES[input.IndexName]
+    const index = input.IndexName === undefined ? LABELS : INDEXES[input.IndexName]
     if (index === undefined) throw invalid(`no index ${input.IndexName}`)
     const { KeyConditionExpression, FilterExpression = '', ProjectionExpression = '' } = input
     demandUse(input, `${KeyConditionExpression} ${FilterExpression} ${ProjectionExpression}`)
     const { partition, sort, keysOnly } = index
+    const ofLabels = index === LABELS
+    const own = ofLabels ? [] : ['imageId']
     const keysOf = (item: Item): Item =>
-      Object.fromEntries(['imageId', partition, sort].map((name) => [name, item[name]]))
+      Object.fromEntries([...own, partition, sort].map((name) => [name, item[name]]))
     const shown = [...new Set([...this.items.keys(), ...this.#lagging.keys()])]
+      .filter((id) => isOfLabels(id) === ofLabels)
       .map((id) => this.#shown(id))
       .filter((item) => item !== undefined)
       .filter((item) => item[partition] !== undefined && item[sort] !== undefined)
       .filter((item) => holds(input.KeyConditionExpression, item, input))
-      .sort((a, b) => compare(a[sort], b[sort]) || compare(a['imageId'], b['imageId']))
+      .sort((a, b) => compare(a[sort], b[sort]) || compare(idOf(a), idOf(b)))
     if (input.ScanIndexForward === false) shown.reverse()
     const start = input.ExclusiveStartKey
-    const from = start === undefined ? 0 : shown.findIndex((item) => item['imageId'] === start['imageId']) + 1
+    const from = start === undefined ? 0 : shown.findIndex((item) => idOf(item) === idOf(start)) + 1
     const page = shown.slice(from, from + (input.Limit ?? 1_000))
     const last = page.at(-1)
     const matching = page.filter(
@@ -220,7 +239,7 @@ export class DynamoModel {
     const older = (this.#older.get(id) ?? []).filter(({ until }) => until > now)
     this.#older.set(id, [...older, { item: this.items.get(id), until: now + STALE_MS }])
     if (item === undefined) this.items.delete(id)
-    else this.items.set(id, JSON.parse(JSON.stringify(item)))
+    else this.items.set(id, structuredClone(item))
   }
 
   #shown(id: string): Item | undefined {

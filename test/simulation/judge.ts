@@ -1,6 +1,7 @@
 import { ANSWERS, type AnalysisName, paidAnalyses } from '../../shared/image.ts'
-import { emotionTerm, FACES, labelItemId, nameItemId } from '../../shared/labels.ts'
+import { emotionTerm, FACES, folded, ownerNames, partitionsOf } from '../../shared/labels.ts'
 import type { EventDetail } from '../../shared/messages.ts'
+import { labelId } from './dynamo.ts'
 import { EXPECTED, type Run, type Scenario, type Submission } from './scenario.ts'
 import { SENT } from './services.ts'
 import type { Settings } from './world.ts'
@@ -239,19 +240,28 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
 
   // Every completed image is found by each of its labels, and no other image is.
   const found = [...items].flatMap(([key, item]) =>
-    item['ownerLabel'] === undefined || key.startsWith('name#') ? [] : key,
+    item['ownerLabel'] === undefined || item['name'] !== undefined ? [] : key,
   )
   // A name outlives its images.
   for (const { status, labels, owner } of items.values())
     for (const label of status === 'completed' ? ((labels ?? []) as string[]) : [])
-      demand(items.has(nameItemId(String(owner), label)), `the name ${label} of ${owner} cannot be found`)
-  const wanted = [...items].flatMap(([imageId, { status, labels, rekognitionFaces: faces }]) =>
+      demand(
+        items.has(labelId(ownerNames(String(owner)), folded(label))),
+        `the name ${label} of ${owner} cannot be found`,
+      )
+  // Each in one of two partitions: of sure labels, and of unsure ones.
+  const wanted = [...items].flatMap(([imageId, { status, labels, owner, rekognitionFaces: faces }]) =>
     status === 'completed'
-      ? [...((labels ?? []) as string[]), ...termsOfFaces(faces)].map((term) => labelItemId(imageId, term))
+      ? [...((labels ?? []) as string[]), ...termsOfFaces(faces)].map((term) =>
+          partitionsOf(String(owner), term).map((partition) => labelId(partition, imageId)),
+        )
       : [],
   )
-  const [isFound, isWanted] = [new Set(found), new Set(wanted)]
-  for (const key of wanted) demand(isFound.has(key), `${key} is not in the index of labels`)
+  const [isFound, isWanted] = [new Set(found), new Set(wanted.flat())]
+  for (const keys of wanted) {
+    const times = keys.filter((key) => isFound.has(key)).length
+    demand(times === 1, `${keys[0]} is in the index of labels ${times} times`)
+  }
   for (const key of found) demand(isWanted.has(key), `${key} in the index of labels belongs to nobody`)
 
   // The next run of each image that was given up can be had from the dead-letter queue, and nothing more was sent there.

@@ -213,9 +213,16 @@ resource "aws_iam_role_policy" "api" {
         Action   = "dynamodb:Query"
         Resource = [for index in ["byOwner", "byStatus", "byLabel"] : "${aws_dynamodb_table.images.arn}/index/${index}"]
       },
-      # The records that the index of labels names; and a deletion takes an image out of it.
+      # GET /images?label= and GET /labels; and a deletion takes an image out of the index.
       {
         Sid      = "SearchAndUnindexLabels"
+        Effect   = "Allow"
+        Action   = ["dynamodb:Query", "dynamodb:BatchWriteItem"]
+        Resource = aws_dynamodb_table.labels.arn
+      },
+      # The same of images of the version before: its index names records, and its entries are items beside them.
+      {
+        Sid      = "SearchAndUnindexLabelsOfBefore"
         Effect   = "Allow"
         Action   = ["dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"]
         Resource = aws_dynamodb_table.images.arn

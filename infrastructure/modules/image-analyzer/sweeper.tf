@@ -117,12 +117,13 @@ resource "aws_iam_role_policy" "sweeper" {
         Action   = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:UpdateItem"]
         Resource = aws_dynamodb_table.images.arn
       },
-      # What it announces is found by its labels, and what has been deleted is not.
+      # What it announces is found by its labels, and what has been deleted is not: also of the version before, which kept
+      # them with the records.
       {
         Sid      = "IndexLabels"
         Effect   = "Allow"
         Action   = "dynamodb:BatchWriteItem"
-        Resource = aws_dynamodb_table.images.arn
+        Resource = [aws_dynamodb_table.labels.arn, aws_dynamodb_table.images.arn]
       },
       # HeadObject, which is the same action: a submission without its original, or its upload, never came.
       {

@@ -266,19 +266,13 @@ resource "aws_iam_role_policy" "worker" {
         Action   = ["dynamodb:GetItem", "dynamodb:UpdateItem"]
         Resource = aws_dynamodb_table.images.arn
       },
-      # Whose results the same bytes may have next time.
+      # An image is found by its labels before its event says that it is there; and by the way, whose results the same bytes
+      # may have next time.
       {
-        Sid      = "RememberBytes"
-        Effect   = "Allow"
-        Action   = "dynamodb:PutItem"
-        Resource = aws_dynamodb_table.images.arn
-      },
-      # An image is found by its labels before its event says that it is there.
-      {
-        Sid      = "IndexLabels"
+        Sid      = "IndexLabelsAndRememberBytes"
         Effect   = "Allow"
         Action   = "dynamodb:BatchWriteItem"
-        Resource = aws_dynamodb_table.images.arn
+        Resource = [aws_dynamodb_table.labels.arn, aws_dynamodb_table.images.arn]
       },
       # Every outcome is an event, on this bus only.
       {
