@@ -262,7 +262,9 @@ function readLabelled(
     ...partitions.map((partition) => partOf(records, partition, oldest)),
     partOfBefore(records, owner, name, oldest),
   ].map((read) => ({ ahead: [], at: newest, read }))
+  let isBegun = false
   const read = async (limit: number): Promise<void> => {
+    isBegun = true
     await Promise.all(
       parts.map(async (part) => {
         if (part.ahead.length > 0 || part.at === undefined) return
@@ -278,8 +280,9 @@ function readLabelled(
     take: async (count) => {
       const taken: Indexed[] = []
       while (taken.length < count) {
-        // Each part has about its share of them.
-        await read(Math.ceil((count - taken.length) / partitions.length))
+        // At first each part has its share of them; the one that has run out has the most, and so perhaps all the rest.
+        const share = isBegun ? 1 : partitions.length
+        await read(Math.ceil((count - taken.length) / share))
         if (parts.some(({ ahead, at }) => ahead.length === 0 && at !== undefined)) continue
         const next = parts.flatMap(({ ahead }) => ahead[0] ?? []).toSorted(newestFirst)[0]
         if (next === undefined) break

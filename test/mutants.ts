@@ -140,8 +140,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a worker commits without holding the lease',
     file: 'shared/lifecycle.ts',
-    from: 'outcome, heldBy(image.leaseId))',
-    to: "outcome, { ...heldBy(image.leaseId), condition: ':processing = :processing AND :mine = :mine' })",
+    from: '    heldBy(image.leaseId),\n',
+    to: "    { ...heldBy(image.leaseId), condition: ':processing = :processing AND :mine = :mine' },\n",
   },
   {
     name: 'a commit whose answer was lost is not recognised',
@@ -663,15 +663,15 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a search by several labels finds what has the last of them',
     file: 'api/list.ts',
-    from: 'if (isEnd || entries[0]?.target !== newest) continue',
-    to: 'if (isEnd) continue',
+    from: 'if (terms.every(({ name, least }) => hasTerm(own, name, least))) {',
+    to: 'if (terms.slice(-1).every(({ name, least }) => hasTerm(own, name, least))) {',
     tests: labels,
   },
   {
     name: 'a search asks the least confidence of one of its labels',
     file: 'api/list.ts',
-    from: 'if (entries.every(',
-    to: 'if (entries.some(',
+    from: 'if (terms.every(({ name, least }) => hasTerm(own, name, least))) {',
+    to: 'if (terms.every(({ name }, at) => hasTerm(own, name, at === 0 ? (terms[0]?.least ?? 0) : 0))) {',
     tests: labels,
   },
   {
@@ -684,21 +684,21 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'the names of labels that no image has any more are listed',
     file: 'api/list.ts',
-    from: 'return Count > 0',
-    to: 'return Count >= 0',
+    from: 'if (Count > 0) return true',
+    to: 'if (Count >= 0) return true',
     tests: labels,
   },
   {
     name: 'the names of another owner are listed',
     file: 'shared/labels.ts',
-    from: 'hash(owner)}#names`',
-    to: 'hash(owner).slice(0, 0)}#names`',
+    from: '=> partition(owner)\n',
+    to: '=> partition(owner.slice(0, 0))\n',
     tests: labels,
   },
   {
     name: 'a worker writes the name of a label with every image',
     file: 'shared/labels.ts',
-    from: '  for (const name of names) known.set(name.imageId, expiresAt ?? FOR_EVER)\n',
+    from: '  for (const name of names) known.set(keyOf(name), expiresAt ?? FOR_EVER)\n',
     to: '',
     tests: labels,
   },

@@ -99,6 +99,11 @@ override_resource {
 }
 
 override_resource {
+  target = aws_dynamodb_table.labels
+  values = { arn = "arn:aws:dynamodb:us-east-1:111122223333:table/image-analyzer-images-labels" }
+}
+
+override_resource {
   target = aws_s3_bucket.images
   values = {
     arn = "arn:aws:s3:::image-analyzer-images-111122223333-us-east-1"
