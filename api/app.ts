@@ -90,7 +90,7 @@ const page = openRoute({
     'Submits images and shows them. Its own address keeps its filters, by the names of `GET /images`.',
   leaves: Object.keys(listSchema.shape),
   answers: { 200: HTML },
-  answer: (c, deps) => showPage(c, deps.page),
+  answer: (c, deps) => showPage(c, deps.page()),
 })
 
 const reference = openRoute({

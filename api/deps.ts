@@ -31,8 +31,8 @@ export interface ApiDeps extends SubmitDeps {
   auth: AuthConfig['AUTH']
   /** Who is asking. Images belong to their owner and are not there for other callers. */
   identify: Identify
-  page: Page
-  /** The API reference; loaded with the first request for it. */
+  /** The web page, as the API reference loaded with the first request for it. */
+  page: () => Page
   docs: () => Page
 }
 
@@ -83,26 +83,37 @@ export const readPage = (name: 'page' | 'docs'): string =>
   readFileSync(new URL(`../web/${name}.html`, import.meta.url), 'utf8')
 
 /**
+ * @param html the finished page
  * @param bucketOrigin where thumbnails and originals are, as `https://host[:port]`
  * @param samples names of photos at `/samples/<name>.jpg`
  */
 export function loadPage(
-  html: string,
+  html: () => string,
   bucketOrigin: string,
   { MAX_IMAGE_BYTES, HEIC, ANALYSES }: Pick<ApiConfig, 'MAX_IMAGE_BYTES' | 'HEIC' | 'ANALYSES'>,
   samples: readonly string[] = [],
-): Page {
-  const filled = html
-    .replace('MAX_IMAGE_BYTES', String(MAX_IMAGE_BYTES))
-    .replace('ACCEPTED_TYPES', acceptedTypes(HEIC).join())
-    .replace('ACCEPTED_NAMES', acceptedNames(HEIC, 'or'))
-    .replace('ANALYSES', ANALYSES.join(' '))
-    .replace('SAMPLES', samples.join(' '))
-  return withPolicy(filled, bucketOrigin)
+): () => Page {
+  const filled = (): string =>
+    html()
+      .replace('MAX_IMAGE_BYTES', String(MAX_IMAGE_BYTES))
+      .replace('ACCEPTED_TYPES', acceptedTypes(HEIC).join())
+      .replace('ACCEPTED_NAMES', acceptedNames(HEIC, 'or'))
+      .replace('ANALYSES', ANALYSES.join(' '))
+      .replace('SAMPLES', samples.join(' '))
+  return once(() => withPolicy(filled(), bucketOrigin))
 }
 
 /** The API reference; it asks only the API. */
-export const loadDocs = (html: string): Page => withPolicy(html)
+export const loadDocs = (html: () => string): (() => Page) => once(() => withPolicy(html()))
+
+/** Pages are made when they are first asked for: a start waits for none of them. */
+function once(make: () => Page): () => Page {
+  let made: Page | undefined
+  return () => {
+    made ??= make()
+    return made
+  }
+}
 
 /** The policy names style and script by their hash. */
 function withPolicy(html: string, ...origins: string[]): Page {

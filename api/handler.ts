@@ -23,9 +23,9 @@ const clients = {
 const clock = { now: () => new Date(), elapsed, sleep }
 // Not awaited here, so that the import does not wait for a signature that only the page needs.
 const answer = bucketOrigin(clients.s3, config.IMAGE_BUCKET).then((origin) => {
-  const page = loadPage(readPage('page'), origin, config)
+  const page = loadPage(() => readPage('page'), origin, config)
   return handle(
-    buildApp(apiDeps(config, auth, clients, clock, { log, page, docs: () => loadDocs(readPage('docs')) })),
+    buildApp(apiDeps(config, auth, clients, clock, { log, page, docs: loadDocs(() => readPage('docs')) })),
   )
 })
 

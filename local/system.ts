@@ -1,7 +1,7 @@
 import type { AddressInfo } from 'node:net'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { buildApp } from '../api/app.ts'
-import { apiDeps, bucketOrigin, loadDocs, loadPage, type Page } from '../api/deps.ts'
+import { apiDeps, bucketOrigin, loadDocs, loadPage } from '../api/deps.ts'
 import { bundlePage } from '../build/page.ts'
 import {
   type EmbeddedAws,
@@ -172,7 +172,7 @@ const cannotMake =
     )
   }
 
-/** The API with its page; the reference is made when it is first asked for. */
+/** The API with its pages. */
 async function makeApi(
   settings: Settings,
   auth: AuthConfig,
@@ -186,12 +186,8 @@ async function makeApi(
     SWEEP_AFTER_SECONDS: DEFAULT_SWEEP_AFTER_SECONDS,
   }
   const origin = await bucketOrigin(shared.s3, names.bucket)
-  const page = loadPage(bundlePage('page'), origin, settings, SAMPLES)
-  let reference: Page | undefined
-  const docs = (): Page => {
-    reference ??= loadDocs(bundlePage('docs'))
-    return reference
-  }
+  const page = loadPage(() => bundlePage('page'), origin, settings, SAMPLES)
+  const docs = loadDocs(() => bundlePage('docs'))
   const { s3, sqs, dynamo, log } = shared
   return buildApp(apiDeps(config, auth, { s3, sqs, dynamo }, shared, { log, page, docs }))
 }

@@ -210,11 +210,11 @@ export async function startTestSystem(
     ...resources,
     ...(options.maxImageBytes === undefined ? {} : { MAX_IMAGE_BYTES: String(options.maxImageBytes) }),
   })
-  const page = loadPage(bundledOnce('page'), aws.endpoint, {
+  const page = loadPage(() => bundledOnce('page'), aws.endpoint, {
     ...config,
     MAX_IMAGE_BYTES: DEFAULT_MAX_IMAGE_BYTES,
   })
-  const docs = () => loadDocs(bundledOnce('docs'))
+  const docs = loadDocs(() => bundledOnce('docs'))
   const api: ApiDeps = {
     ...apiDeps(config, { AUTH: 'none' }, { s3, sqs, dynamo }, clock, { log, page, docs }),
     ...options.api,

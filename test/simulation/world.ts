@@ -496,8 +496,8 @@ export class World {
       ...(retentionDays > 0 ? { RETENTION_DAYS: String(retentionDays) } : {}),
       ...(dailyImageQuota > 0 ? { DAILY_IMAGE_QUOTA: String(dailyImageQuota) } : {}),
     })
-    const page = { html: '', contentSecurityPolicy: '' }
-    const rest = { log: this.#logOf('api'), page, docs: () => page }
+    const page = () => ({ html: '', contentSecurityPolicy: '' })
+    const rest = { log: this.#logOf('api'), page, docs: page }
     return buildApp({
       ...apiDeps(config, { AUTH: 'none' }, this.#clients('api', process), common, rest),
       jobQueueUrl: common.jobQueueUrl,
