@@ -8,24 +8,27 @@ import { thirdParty } from './third-party.ts'
  * Client and command line as JavaScript for the package, with what signs requests in a file that is loaded when it is
  * needed: a package that depends on nothing. Types come from `tsc -p packages/client`.
  */
-const outdir = join(ROOT, 'packages/client/dist')
-await rm(outdir, { recursive: true, force: true })
-const { metafile } = await build({
-  absWorkingDir: ROOT,
-  entryPoints: ['packages/client/index.ts', 'packages/client/main.ts'],
-  outdir,
-  bundle: true,
-  platform: 'node',
-  target: 'node22',
-  format: 'esm',
-  mainFields: ['module', 'main'],
-  splitting: true,
-  legalComments: 'none',
-  metafile: true,
-  // Bundled CommonJS packages call require, which an ES module has not.
-  banner: {
-    js: "import { createRequire } from 'node:module';const require = createRequire(import.meta.url)",
-  },
-})
-await writeFile(join(outdir, 'THIRD-PARTY'), await thirdParty(metafile, []))
-await copyFile(join(ROOT, 'LICENSE'), join(outdir, 'LICENSE'))
+export async function buildClient(outdir: string): Promise<void> {
+  await rm(outdir, { recursive: true, force: true })
+  const { metafile } = await build({
+    absWorkingDir: ROOT,
+    entryPoints: ['packages/client/index.ts', 'packages/client/main.ts'],
+    outdir,
+    bundle: true,
+    platform: 'node',
+    target: 'node22',
+    format: 'esm',
+    mainFields: ['module', 'main'],
+    splitting: true,
+    legalComments: 'none',
+    metafile: true,
+    // Bundled CommonJS packages call require, which an ES module has not.
+    banner: {
+      js: "import { createRequire } from 'node:module';const require = createRequire(import.meta.url)",
+    },
+  })
+  await writeFile(join(outdir, 'THIRD-PARTY'), await thirdParty(metafile, []))
+  await copyFile(join(ROOT, 'LICENSE'), join(outdir, 'LICENSE'))
+}
+
+if (process.argv[1] === import.meta.filename) await buildClient(join(ROOT, 'packages/client/dist'))

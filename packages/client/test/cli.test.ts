@@ -2,6 +2,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -17,6 +18,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { buildClient } from '../../../build/client.ts'
 import { until } from '../../../test/context.ts'
 import { distinct } from '../../../test/pictures.ts'
 import { tinyPicture } from '../doctor.ts'
@@ -86,8 +88,16 @@ async function startSystem(env: Record<string, string> = {}): Promise<string> {
   })
 }
 
+/** The command line as it is in the package: JavaScript, without the sources. */
+const bin = join(folder, 'bin.js')
+beforeAll(async () => {
+  await buildClient(join(folder, 'dist'))
+  for (const file of ['bin.js', 'package.json'])
+    copyFileSync(join(root, 'packages/client', file), join(folder, file))
+})
+
 const startCli = (args: string[], env: Record<string, string> = {}) =>
-  launch(['run.js', 'packages/client/main.ts', ...args], {
+  launch([bin, ...args], {
     ...{ IMAGE_ANALYZER_ENDPOINT: url, IMAGE_ANALYZER_TOKEN: '', XDG_STATE_HOME: join(folder, 'state') },
     ...env,
   })
