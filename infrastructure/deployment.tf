@@ -4,9 +4,14 @@ module "image_analyzer" {
   source = "./modules/image-analyzer"
 
   name                       = var.name
+  tags                       = var.tags
   dist_dir                   = var.dist_dir
+  zips                       = var.zips
   runtime                    = var.runtime
   architecture               = var.architecture
+  permissions_boundary       = var.permissions_boundary
+  vpc_config                 = var.vpc_config
+  tracing                    = var.tracing
   auth                       = var.auth
   jwt_issuer                 = var.jwt_issuer
   jwt_audience               = var.jwt_audience
@@ -31,6 +36,7 @@ module "image_analyzer" {
   sweep_minutes              = var.sweep_minutes
   keep_data                  = var.keep_data
   undelete_days              = var.undelete_days
+  kms_key_arn                = var.kms_key_arn
   retention_days             = var.retention_days
   log_retention_days         = var.log_retention_days
   archive_days               = var.archive_days

@@ -64,3 +64,58 @@ output "functions" {
   description = "Names of the functions."
   value       = module.image_analyzer.functions
 }
+
+output "function_arns" {
+  description = "ARNs of the functions, by the names api, worker and sweeper."
+  value       = module.image_analyzer.function_arns
+}
+
+output "role_arns" {
+  description = "ARNs of the roles of the functions: for a key policy, or a policy of your own on top."
+  value       = module.image_analyzer.role_arns
+}
+
+output "log_groups" {
+  description = "Names of the log groups of the functions, and of the gateway (access)."
+  value       = module.image_analyzer.log_groups
+}
+
+output "bucket_arn" {
+  description = "The bucket's ARN."
+  value       = module.image_analyzer.bucket_arn
+}
+
+output "table_arn" {
+  description = "The table's ARN."
+  value       = module.image_analyzer.table_arn
+}
+
+output "subscriber_queue_arn" {
+  description = "The subscriber's queue's ARN, if subscriber_queue says so."
+  value       = module.image_analyzer.subscriber_queue_arn
+}
+
+output "rest_api_id" {
+  description = "The REST API: for a custom domain (aws_api_gateway_base_path_mapping) or a usage plan."
+  value       = module.image_analyzer.rest_api_id
+}
+
+output "stage_name" {
+  description = "The stage of the REST API."
+  value       = module.image_analyzer.stage_name
+}
+
+output "stage_arn" {
+  description = "The stage's ARN: for a web application firewall (aws_wafv2_web_acl_association)."
+  value       = module.image_analyzer.stage_arn
+}
+
+output "event_source" {
+  description = "What rules of your own match as source."
+  value       = module.image_analyzer.event_source
+}
+
+output "alarm_names" {
+  description = "Names of all alarms, by which a roll-out may decide to go back."
+  value       = module.image_analyzer.alarm_names
+}

@@ -6,6 +6,14 @@ variable "name" {
   description = "Prefix of every resource's name. Two deployments in one account and region need two names."
   type        = string
   default     = "image-analyzer"
+  nullable    = false
+}
+
+variable "tags" {
+  description = "Tags of every resource that can have some, in addition to the provider's default tags."
+  type        = map(string)
+  default     = {}
+  nullable    = false
 }
 
 variable "dist_dir" {
@@ -14,8 +22,21 @@ variable "dist_dir" {
   default     = "../dist"
 }
 
+variable "zips" {
+  description = "Packages that are elsewhere than in dist_dir, by function (api, worker, sweeper): a path, or an object of S3 in the same region. sha256 is as `npm run build` prints it; an object needs one, and where it is given no other package is deployed."
+  type = map(object({
+    path              = optional(string)
+    s3_bucket         = optional(string)
+    s3_key            = optional(string)
+    s3_object_version = optional(string)
+    sha256            = optional(string)
+  }))
+  default  = {}
+  nullable = false
+}
+
 variable "runtime" {
-  description = "Lambda runtime of all functions."
+  description = "Lambda runtime of all functions: nodejs22.x, or nodejs24.x with the AWS provider from 6.19 on."
   type        = string
   default     = "nodejs22.x"
 }
@@ -24,6 +45,25 @@ variable "architecture" {
   description = "Processor of all functions; the worker's package must hold sharp for it. arm64 costs a fifth less."
   type        = string
   default     = "arm64"
+}
+
+variable "permissions_boundary" {
+  description = "ARN of the IAM policy that bounds every role which is made here, where an account demands one."
+  type        = string
+  default     = null
+}
+
+variable "vpc_config" {
+  description = "Subnets and security groups for the functions. They need ways to S3, DynamoDB, SQS, EventBridge and Rekognition from there, by endpoints or NAT. Null: no VPC."
+  type        = object({ subnet_ids = list(string), security_group_ids = list(string) })
+  default     = null
+}
+
+variable "tracing" {
+  description = "active: traces of X-Ray, of which the first 100,000 a month are free and a million more are $5. off: none, and no right to write them."
+  type        = string
+  default     = "active"
+  nullable    = false
 }
 
 # Who may call the API
@@ -179,6 +219,12 @@ variable "undelete_days" {
   type        = number
   default     = 0
   nullable    = false
+}
+
+variable "kms_key_arn" {
+  description = "KMS key of your own for bucket, table, queues, logs and the topic of alarms; README.md has what its policy must allow. Null: keys of AWS, which cost nothing."
+  type        = string
+  default     = null
 }
 
 variable "retention_days" {

@@ -10,6 +10,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import {
   CreateTableCommand,
   DescribeTimeToLiveCommand,
@@ -314,6 +315,20 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
       ...config(plans.defaults),
       ...{ ANALYSES: ['labels'], DAILY_IMAGE_QUOTA: 1_000, RETENTION_DAYS: 7, MAX_UPLOAD_BYTES: 20_000_000 },
     })
+  })
+
+  it('tags all that can have tags, and bounds every role', () => {
+    const lacking = (name: string, value: unknown) => {
+      const able = plans.everything.resources.filter(({ after }) => name in after)
+      const without = able.filter(({ after }) => !isDeepStrictEqual(after[name], value))
+      return { able: able.length, without: without.map(({ address }) => address) }
+    }
+    expect(lacking('tags', { team: 'images' })).toEqual({
+      able: expect.toSatisfy((count) => count > 35),
+      without: [],
+    })
+    const bounds = 'arn:aws:iam::111122223333:policy/bounds'
+    expect(lacking('permissions_boundary', bounds)).toEqual({ able: 5, without: [] })
   })
 
   it('deploys the gateway again when authorisation or its methods change, and not otherwise', () => {

@@ -22,8 +22,10 @@ locals {
 #trivy:ignore:AWS-0095 CloudWatch cannot publish to a topic with AWS's own key
 resource "aws_sns_topic" "alarms" {
   #checkov:skip=CKV_AWS_26: CloudWatch cannot publish to a topic that is encrypted with AWS's own key, and it carries names of alarms only
-  count = var.alarm_email == null ? 0 : 1
-  name  = "${var.name}-alarms"
+  count             = var.alarm_email == null ? 0 : 1
+  name              = "${var.name}-alarms"
+  kms_master_key_id = var.kms_key_arn
+  tags              = var.tags
 }
 
 # AWS asks the address first whether it wants them.
@@ -50,6 +52,7 @@ resource "aws_cloudwatch_metric_alarm" "dead_letters" {
   treat_missing_data  = "notBreaching"
   alarm_actions       = local.alarm_actions
   ok_actions          = local.alarm_actions
+  tags                = var.tags
 }
 
 # More comes in than the workers, or Rekognition's quota, can take; or nothing is taken. The metric leaves out
@@ -69,6 +72,7 @@ resource "aws_cloudwatch_metric_alarm" "oldest_job" {
   treat_missing_data  = "notBreaching"
   alarm_actions       = local.alarm_actions
   ok_actions          = local.alarm_actions
+  tags                = var.tags
 }
 
 # By our own metrics (shared/log.ts), and of a function that is not called. test/alarms.test.ts makes each of them go off,
@@ -95,6 +99,7 @@ resource "aws_cloudwatch_metric_alarm" "pipeline" {
   treat_missing_data  = each.value.missing
   alarm_actions       = local.alarm_actions
   ok_actions          = local.alarm_actions
+  tags                = var.tags
 
   dynamic "metric_query" {
     for_each = each.value.metrics
@@ -139,6 +144,7 @@ resource "aws_cloudwatch_metric_alarm" "function_errors" {
   treat_missing_data  = "notBreaching"
   alarm_actions       = local.alarm_actions
   ok_actions          = local.alarm_actions
+  tags                = var.tags
 }
 
 resource "aws_cloudwatch_metric_alarm" "api_errors" {
@@ -156,4 +162,5 @@ resource "aws_cloudwatch_metric_alarm" "api_errors" {
   treat_missing_data  = "notBreaching"
   alarm_actions       = local.alarm_actions
   ok_actions          = local.alarm_actions
+  tags                = var.tags
 }

@@ -1,15 +1,5 @@
 locals {
-  api_package = "${var.dist_dir}/api.zip"
-  stage       = "live"
-
-  # What every function gets. Bundles carry source maps; errors in logs should name the source.
-  function_environment = merge(
-    { NODE_OPTIONS = "--enable-source-maps" },
-    var.metrics ? { METRICS_NAMESPACE = var.name } : {},
-    var.log_level == "INFO" ? {} : { POWERTOOLS_LOG_LEVEL = var.log_level },
-    var.emulator_endpoint == null ? {} : { AWS_ENDPOINT_URL = var.emulator_endpoint },
-    var.emulator_rekognition == null ? {} : { AWS_ENDPOINT_URL_REKOGNITION = var.emulator_rekognition },
-  )
+  stage = "live"
 
   # Without these the gateway hands binary bodies over as broken text, and says 200. `*/*` would encode JSON too. The
   # last is what `curl --data-binary @photo.jpg` calls a photo.
@@ -80,19 +70,23 @@ resource "aws_lambda_function" "api" {
   #checkov:skip=CKV_AWS_173: names and URLs, no secrets; encrypted with a key of AWS's
   #checkov:skip=CKV_AWS_272: who may deploy code may also change the signing configuration
 
-  function_name    = "${var.name}-api"
-  description      = "A request becomes a record and a job."
-  role             = aws_iam_role.api.arn
-  filename         = local.api_package
-  source_code_hash = fileexists(local.api_package) ? filebase64sha256(local.api_package) : null
-  handler          = "index.handler"
-  runtime          = var.runtime
-  architectures    = [var.architecture]
-  memory_size      = 1024
+  function_name     = "${var.name}-api"
+  description       = "A request becomes a record and a job."
+  role              = aws_iam_role.api.arn
+  filename          = local.packages.api.path
+  s3_bucket         = local.packages.api.s3_bucket
+  s3_key            = local.packages.api.s3_key
+  s3_object_version = local.packages.api.s3_object_version
+  source_code_hash  = local.package_hashes.api
+  handler           = "index.handler"
+  runtime           = var.runtime
+  architectures     = [var.architecture]
+  memory_size       = 1024
   # The gateway gives up after 29 seconds (Amazon API Gateway quotas), so no caller would get the answer.
   timeout = 29
 
   reserved_concurrent_executions = var.api_reserved_concurrency
+  tags                           = var.tags
 
   environment {
     variables = merge(
@@ -117,13 +111,25 @@ resource "aws_lambda_function" "api" {
   }
 
   tracing_config {
-    mode = "Active"
+    mode = var.tracing == "active" ? "Active" : "PassThrough"
+  }
+
+  dynamic "vpc_config" {
+    for_each = var.vpc_config[*]
+    content {
+      subnet_ids         = vpc_config.value.subnet_ids
+      security_group_ids = vpc_config.value.security_group_ids
+    }
   }
 
   lifecycle {
     precondition {
-      condition     = fileexists(local.api_package)
-      error_message = "${local.api_package} is missing; make it with: npm run build"
+      condition     = local.package_faults.api == ""
+      error_message = local.package_faults.api
+    }
+    postcondition {
+      condition     = local.packages.api.path != null || self.code_sha256 == local.package_hashes.api
+      error_message = "Lambda got a package from S3 that has not the SHA-256 which zips demands: ${self.code_sha256} in base64."
     }
     precondition {
       condition     = local.max_wait_seconds <= local.longest_wait
@@ -146,12 +152,16 @@ resource "aws_cloudwatch_log_group" "api" {
 
   name              = "/aws/lambda/${var.name}-api"
   retention_in_days = var.log_retention_days
+  kms_key_id        = var.kms_key_arn
+  tags              = var.tags
 }
 
 resource "aws_iam_role" "api" {
   # Roles belong to the account, not to a region.
-  name               = "${var.name}-api-${local.region}"
-  assume_role_policy = local.assumed_by_lambda
+  name                 = "${var.name}-api-${local.region}"
+  assume_role_policy   = local.assumed_by_lambda
+  permissions_boundary = var.permissions_boundary
+  tags                 = var.tags
 }
 
 #trivy:ignore:AWS-0057 wildcards are keys under one prefix, log streams of one group, and what AWS cannot narrow
@@ -160,7 +170,7 @@ resource "aws_iam_role_policy" "api" {
   role = aws_iam_role.api.id
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([
       # POST /images stores what it was given.
       {
         Sid      = "StoreOriginal"
@@ -241,8 +251,7 @@ resource "aws_iam_role_policy" "api" {
         Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
         Resource = "${aws_cloudwatch_log_group.api.arn}:*"
       },
-      local.write_traces,
-    ]
+    ], local.common_statements)
   })
 }
 
@@ -252,6 +261,7 @@ resource "aws_api_gateway_rest_api" "api" {
   name               = var.name
   description        = "Queue-based image analysis."
   binary_media_types = local.binary_media_types
+  tags               = var.tags
 
   endpoint_configuration {
     types = ["REGIONAL"]
@@ -377,7 +387,8 @@ resource "aws_api_gateway_stage" "live" {
   rest_api_id          = aws_api_gateway_rest_api.api.id
   deployment_id        = aws_api_gateway_deployment.api.id
   stage_name           = local.stage
-  xray_tracing_enabled = true
+  xray_tracing_enabled = var.tracing == "active"
+  tags                 = var.tags
 
   access_log_settings {
     destination_arn = aws_cloudwatch_log_group.access.arn
@@ -447,6 +458,8 @@ resource "aws_cloudwatch_log_group" "access" {
 
   name              = "/aws/apigateway/${var.name}"
   retention_in_days = var.log_retention_days
+  kms_key_id        = var.kms_key_arn
+  tags              = var.tags
 }
 
 # API Gateway writes why it refused into a group of this name, and would make it itself: without an end of its
@@ -458,6 +471,8 @@ resource "aws_cloudwatch_log_group" "execution" {
 
   name              = "API-Gateway-Execution-Logs_${aws_api_gateway_rest_api.api.id}/${local.stage}"
   retention_in_days = var.log_retention_days
+  kms_key_id        = var.kms_key_arn
+  tags              = var.tags
 }
 
 # A REST API writes logs only when the account says with which role, once per region; a new account says nothing and
@@ -471,8 +486,10 @@ resource "aws_api_gateway_account" "logging" {
 }
 
 resource "aws_iam_role" "api_gateway_logging" {
-  count = var.manage_api_gateway_logging ? 1 : 0
-  name  = "${var.name}-api-gateway-logging-${local.region}"
+  count                = var.manage_api_gateway_logging ? 1 : 0
+  name                 = "${var.name}-api-gateway-logging-${local.region}"
+  permissions_boundary = var.permissions_boundary
+  tags                 = var.tags
   assume_role_policy = jsonencode({
     Version   = "2012-10-17"
     Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "apigateway.amazonaws.com" } }]

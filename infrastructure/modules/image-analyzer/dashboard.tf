@@ -6,12 +6,12 @@ locals {
     "EXHAUSTED",
   ]
 
-  alarm_arns = concat(
-    [for alarm in aws_cloudwatch_metric_alarm.pipeline : alarm.arn],
-    [for alarm in aws_cloudwatch_metric_alarm.dead_letters : alarm.arn],
-    [for alarm in aws_cloudwatch_metric_alarm.function_errors : alarm.arn],
-    aws_cloudwatch_metric_alarm.oldest_job[*].arn,
-    aws_cloudwatch_metric_alarm.api_errors[*].arn,
+  every_alarm = concat(
+    values(aws_cloudwatch_metric_alarm.pipeline),
+    values(aws_cloudwatch_metric_alarm.dead_letters),
+    values(aws_cloudwatch_metric_alarm.function_errors),
+    aws_cloudwatch_metric_alarm.oldest_job,
+    aws_cloudwatch_metric_alarm.api_errors,
   )
 
   # Each metric: namespace, name, dimensions by name and value, and what is shown of it where that is not the graph's own.
@@ -102,7 +102,7 @@ resource "aws_cloudwatch_dashboard" "images" {
         y          = 0
         width      = 24
         height     = 3
-        properties = { title = "Alarms", alarms = local.alarm_arns }
+        properties = { title = "Alarms", alarms = local.every_alarm[*].arn }
       }],
       [for index, graph in local.graphs : {
         type       = "metric"

@@ -30,6 +30,7 @@ locals {
 
 resource "aws_cloudwatch_event_bus" "images" {
   name = var.name
+  tags = var.tags
 }
 
 # What a subscriber missed can be replayed to it.
@@ -48,6 +49,7 @@ resource "aws_cloudwatch_event_rule" "queue" {
   description    = "Events for the subscriber's queue."
   event_bus_name = aws_cloudwatch_event_bus.images.name
   event_pattern  = jsonencode(local.subscribed)
+  tags           = var.tags
 }
 
 resource "aws_cloudwatch_event_target" "queue" {
@@ -68,7 +70,9 @@ resource "aws_sqs_queue" "subscriber" {
   name                      = local.subscriber
   message_retention_seconds = local.queue_retention
   receive_wait_time_seconds = 20
-  sqs_managed_sse_enabled   = true
+  sqs_managed_sse_enabled   = var.kms_key_arn == null ? true : null
+  kms_master_key_id         = var.kms_key_arn
+  tags                      = var.tags
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = concat(
@@ -88,7 +92,9 @@ resource "aws_sqs_queue" "subscriber_dead" {
   count                     = var.subscriber_queue ? 1 : 0
   name                      = local.subscriber_dead
   message_retention_seconds = local.queue_retention
-  sqs_managed_sse_enabled   = true
+  sqs_managed_sse_enabled   = var.kms_key_arn == null ? true : null
+  kms_master_key_id         = var.kms_key_arn
+  tags                      = var.tags
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = concat(
@@ -133,6 +139,7 @@ resource "aws_cloudwatch_event_rule" "webhook" {
   description    = "Events for the subscriber's HTTPS endpoint."
   event_bus_name = aws_cloudwatch_event_bus.images.name
   event_pattern  = jsonencode(local.subscribed)
+  tags           = var.tags
 }
 
 resource "aws_cloudwatch_event_target" "webhook" {
@@ -155,7 +162,9 @@ resource "aws_sqs_queue" "webhook_dead" {
   count                     = local.has_webhook ? 1 : 0
   name                      = local.webhook_dead
   message_retention_seconds = local.queue_retention
-  sqs_managed_sse_enabled   = true
+  sqs_managed_sse_enabled   = var.kms_key_arn == null ? true : null
+  kms_master_key_id         = var.kms_key_arn
+  tags                      = var.tags
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = concat(
@@ -166,8 +175,10 @@ resource "aws_sqs_queue" "webhook_dead" {
 }
 
 resource "aws_iam_role" "webhook" {
-  count = local.has_webhook ? 1 : 0
-  name  = "${var.name}-webhook-${local.region}"
+  count                = local.has_webhook ? 1 : 0
+  name                 = "${var.name}-webhook-${local.region}"
+  permissions_boundary = var.permissions_boundary
+  tags                 = var.tags
   assume_role_policy = jsonencode({
     Version   = "2012-10-17"
     Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "events.amazonaws.com" } }]

@@ -62,3 +62,58 @@ output "functions" {
   description = "Names of the functions."
   value       = local.functions
 }
+
+output "function_arns" {
+  description = "ARNs of the functions, by the names api, worker and sweeper."
+  value       = { api = aws_lambda_function.api.arn, worker = aws_lambda_function.worker.arn, sweeper = aws_lambda_function.sweeper.arn }
+}
+
+output "role_arns" {
+  description = "ARNs of the roles of the functions: for a key policy, or a policy of your own on top."
+  value       = { api = aws_iam_role.api.arn, worker = aws_iam_role.worker.arn, sweeper = aws_iam_role.sweeper.arn }
+}
+
+output "log_groups" {
+  description = "Names of the log groups of the functions, and of the gateway (access)."
+  value       = merge(local.log_groups, { access = aws_cloudwatch_log_group.access.name })
+}
+
+output "bucket_arn" {
+  description = "The bucket's ARN."
+  value       = aws_s3_bucket.images.arn
+}
+
+output "table_arn" {
+  description = "The table's ARN."
+  value       = aws_dynamodb_table.images.arn
+}
+
+output "subscriber_queue_arn" {
+  description = "The subscriber's queue's ARN, if subscriber_queue says so."
+  value       = one(aws_sqs_queue.subscriber[*].arn)
+}
+
+output "rest_api_id" {
+  description = "The REST API: for a custom domain (aws_api_gateway_base_path_mapping) or a usage plan."
+  value       = aws_api_gateway_rest_api.api.id
+}
+
+output "stage_name" {
+  description = "The stage of the REST API."
+  value       = aws_api_gateway_stage.live.stage_name
+}
+
+output "stage_arn" {
+  description = "The stage's ARN: for a web application firewall (aws_wafv2_web_acl_association)."
+  value       = aws_api_gateway_stage.live.arn
+}
+
+output "event_source" {
+  description = "What rules of your own match as source."
+  value       = local.event_source
+}
+
+output "alarm_names" {
+  description = "Names of all alarms, by which a roll-out may decide to go back."
+  value       = local.every_alarm[*].alarm_name
+}

@@ -62,7 +62,9 @@ resource "aws_sqs_queue" "jobs" {
   visibility_timeout_seconds = local.visibility_timeout
   message_retention_seconds  = local.queue_retention
   receive_wait_time_seconds  = 20
-  sqs_managed_sse_enabled    = true
+  sqs_managed_sse_enabled    = var.kms_key_arn == null ? true : null
+  kms_master_key_id          = var.kms_key_arn
+  tags                       = var.tags
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = concat(
@@ -103,7 +105,9 @@ resource "aws_sqs_queue" "jobs" {
 resource "aws_sqs_queue" "jobs_dead" {
   name                      = local.jobs_dead
   message_retention_seconds = local.queue_retention
-  sqs_managed_sse_enabled   = true
+  sqs_managed_sse_enabled   = var.kms_key_arn == null ? true : null
+  kms_master_key_id         = var.kms_key_arn
+  tags                      = var.tags
   policy = var.compat.plain_http ? null : jsonencode({
     Version   = "2012-10-17"
     Statement = [merge(local.sqs_tls_only, { Resource = "${local.sqs}:${local.jobs_dead}" })]

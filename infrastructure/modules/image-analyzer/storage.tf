@@ -65,6 +65,7 @@ resource "aws_s3_bucket" "images" {
 
   bucket        = local.bucket
   force_destroy = !var.keep_data
+  tags          = var.tags
 
   lifecycle {
     precondition {
@@ -104,8 +105,10 @@ resource "aws_s3_bucket_ownership_controls" "images" {
 resource "aws_s3_bucket_server_side_encryption_configuration" "images" {
   bucket = aws_s3_bucket.images.id
   rule {
+    bucket_key_enabled = var.kms_key_arn == null ? null : true
     apply_server_side_encryption_by_default {
-      sse_algorithm = "AES256"
+      sse_algorithm     = var.kms_key_arn == null ? "AES256" : "aws:kms"
+      kms_master_key_id = var.kms_key_arn
     }
   }
 }
@@ -232,6 +235,7 @@ resource "aws_dynamodb_table" "images" {
   billing_mode                = "PAY_PER_REQUEST"
   hash_key                    = "imageId"
   deletion_protection_enabled = var.keep_data
+  tags                        = var.tags
 
   attribute {
     name = "imageId"
@@ -310,7 +314,8 @@ resource "aws_dynamodb_table" "images" {
   }
 
   server_side_encryption {
-    enabled = false # which means AWS's own key, not none
+    enabled     = var.kms_key_arn != null # false means AWS's own key, not none
+    kms_key_arn = var.kms_key_arn
   }
 }
 

@@ -1,7 +1,3 @@
-locals {
-  sweeper_package = "${var.dist_dir}/sweeper.zip"
-}
-
 resource "aws_lambda_function" "sweeper" {
   #checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the schedule is the limit
   #checkov:skip=CKV_AWS_116: the next sweep finds what this one has not; an alarm rings when sweeps fail
@@ -9,18 +5,22 @@ resource "aws_lambda_function" "sweeper" {
   #checkov:skip=CKV_AWS_173: names and URLs, no secrets; encrypted with a key of AWS's
   #checkov:skip=CKV_AWS_272: who may deploy code may also change the signing configuration
 
-  function_name    = "${var.name}-sweeper"
-  description      = "What was left behind gets its ending: a new job, a failure, its event, or its removal."
-  role             = aws_iam_role.sweeper.arn
-  filename         = local.sweeper_package
-  source_code_hash = fileexists(local.sweeper_package) ? filebase64sha256(local.sweeper_package) : null
-  handler          = "index.handler"
-  runtime          = var.runtime
-  architectures    = [var.architecture]
-  memory_size      = 512
+  function_name     = "${var.name}-sweeper"
+  description       = "What was left behind gets its ending: a new job, a failure, its event, or its removal."
+  role              = aws_iam_role.sweeper.arn
+  filename          = local.packages.sweeper.path
+  s3_bucket         = local.packages.sweeper.s3_bucket
+  s3_key            = local.packages.sweeper.s3_key
+  s3_object_version = local.packages.sweeper.s3_object_version
+  source_code_hash  = local.package_hashes.sweeper
+  handler           = "index.handler"
+  runtime           = var.runtime
+  architectures     = [var.architecture]
+  memory_size       = 512
   # Until the next one begins, and no longer than Lambda lets it (AWS Lambda quotas). A sweep that is cut off has lost
   # nothing: the next one begins with the same images.
   timeout = min(60 * var.sweep_minutes, 900)
+  tags    = var.tags
 
   environment {
     variables = merge(
@@ -39,13 +39,25 @@ resource "aws_lambda_function" "sweeper" {
   }
 
   tracing_config {
-    mode = "Active"
+    mode = var.tracing == "active" ? "Active" : "PassThrough"
+  }
+
+  dynamic "vpc_config" {
+    for_each = var.vpc_config[*]
+    content {
+      subnet_ids         = vpc_config.value.subnet_ids
+      security_group_ids = vpc_config.value.security_group_ids
+    }
   }
 
   lifecycle {
     precondition {
-      condition     = fileexists(local.sweeper_package)
-      error_message = "${local.sweeper_package} is missing; make it with: npm run build"
+      condition     = local.package_faults.sweeper == ""
+      error_message = local.package_faults.sweeper
+    }
+    postcondition {
+      condition     = local.packages.sweeper.path != null || self.code_sha256 == local.package_hashes.sweeper
+      error_message = "Lambda got a package from S3 that has not the SHA-256 which zips demands: ${self.code_sha256} in base64."
     }
   }
 
@@ -58,6 +70,7 @@ resource "aws_cloudwatch_event_rule" "sweep" {
   name                = "${var.name}-sweep"
   description         = "Looks for images that were left behind."
   schedule_expression = "rate(${var.sweep_minutes} ${var.sweep_minutes == 1 ? "minute" : "minutes"})"
+  tags                = var.tags
 }
 
 resource "aws_cloudwatch_event_target" "sweep" {
@@ -89,11 +102,15 @@ resource "aws_cloudwatch_log_group" "sweeper" {
 
   name              = "/aws/lambda/${var.name}-sweeper"
   retention_in_days = var.log_retention_days
+  kms_key_id        = var.kms_key_arn
+  tags              = var.tags
 }
 
 resource "aws_iam_role" "sweeper" {
-  name               = "${var.name}-sweeper-${local.region}"
-  assume_role_policy = local.assumed_by_lambda
+  name                 = "${var.name}-sweeper-${local.region}"
+  assume_role_policy   = local.assumed_by_lambda
+  permissions_boundary = var.permissions_boundary
+  tags                 = var.tags
 }
 
 #trivy:ignore:AWS-0057 wildcards are keys under one prefix, log streams of one group, and what AWS cannot narrow
@@ -102,7 +119,7 @@ resource "aws_iam_role_policy" "sweeper" {
   role = aws_iam_role.sweeper.id
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([
       # The index holds exactly what the sweeper may have to look after.
       {
         Sid      = "FindDue"
@@ -161,7 +178,6 @@ resource "aws_iam_role_policy" "sweeper" {
         Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
         Resource = "${aws_cloudwatch_log_group.sweeper.arn}:*"
       },
-      local.write_traces,
-    ]
+    ], local.common_statements)
   })
 }

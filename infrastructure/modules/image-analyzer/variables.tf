@@ -4,11 +4,32 @@ variable "name" {
   description = "Prefix of every resource's name. Two deployments in one account and region need two names."
   type        = string
   default     = "image-analyzer"
+  nullable    = false
 
   validation {
     # The bucket's name is the longest: 63 characters less "-images-", 12 of the account, "-" and 14 of the region.
     condition     = can(regex("^[a-z][a-z0-9-]{1,26}[a-z0-9]$", var.name))
     error_message = "The name must be 3 to 28 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen."
+  }
+  validation {
+    condition     = !can(regex("^(xn--|sthree-|amzn-s3-demo-|aws)", var.name))
+    error_message = "The name must not begin with aws, xn--, sthree- or amzn-s3-demo-, which AWS keeps for itself (Amazon S3, bucket naming rules; Amazon EventBridge)."
+  }
+}
+
+variable "tags" {
+  description = "Tags of every resource that can have some, in addition to the provider's default tags."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for key, value in var.tags : !startswith(lower(key), "aws:") && length(key) >= 1 && length(key) <= 128 && length(value) <= 256])
+    error_message = "A tag's key must have 1 to 128 characters and not begin with aws:, its value at most 256 (AWS tagging)."
+  }
+  validation {
+    condition     = length(var.tags) <= 40
+    error_message = "At most 40 tags: AWS takes 50 on a resource, and the provider may have default tags."
   }
 }
 
@@ -18,8 +39,37 @@ variable "dist_dir" {
   default     = "../dist"
 }
 
+variable "zips" {
+  description = "Packages that are elsewhere than in dist_dir, by function (api, worker, sweeper): a path, or an object of S3 in the same region. sha256 is as `npm run build` prints it; an object needs one, and where it is given no other package is deployed."
+  type = map(object({
+    path              = optional(string)
+    s3_bucket         = optional(string)
+    s3_key            = optional(string)
+    s3_object_version = optional(string)
+    sha256            = optional(string)
+  }))
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = length(setsubtract(keys(var.zips), ["api", "worker", "sweeper"])) == 0
+    error_message = "The functions are api, worker and sweeper."
+  }
+  validation {
+    condition = alltrue([
+      for zip in var.zips :
+      zip.path == null ? alltrue([for part in [zip.s3_bucket, zip.s3_key, zip.sha256] : part != null]) : alltrue([for part in [zip.s3_bucket, zip.s3_key, zip.s3_object_version] : part == null])
+    ])
+    error_message = "A zip needs either path, or s3_bucket, s3_key and sha256."
+  }
+  validation {
+    condition     = alltrue([for zip in var.zips : zip.sha256 == null || can(regex("^[0-9a-f]{64}$", zip.sha256))])
+    error_message = "sha256 must be 64 hexadecimal digits in lower case."
+  }
+}
+
 variable "runtime" {
-  description = "Lambda runtime of all functions."
+  description = "Lambda runtime of all functions: nodejs22.x, or nodejs24.x with the AWS provider from 6.19 on."
   type        = string
   default     = "nodejs22.x"
 
@@ -37,6 +87,44 @@ variable "architecture" {
   validation {
     condition     = contains(["arm64", "x86_64"], var.architecture)
     error_message = "The architecture must be arm64 or x86_64."
+  }
+}
+
+variable "permissions_boundary" {
+  description = "ARN of the IAM policy that bounds every role which is made here, where an account demands one."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.permissions_boundary == null || can(regex("^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/.+$", var.permissions_boundary))
+    error_message = "permissions_boundary must be the ARN of a policy, arn:aws:iam::<account>:policy/<name>."
+  }
+}
+
+variable "vpc_config" {
+  description = "Subnets and security groups for the functions. They need ways to S3, DynamoDB, SQS, EventBridge and Rekognition from there, by endpoints or NAT. Null: no VPC."
+  type        = object({ subnet_ids = list(string), security_group_ids = list(string) })
+  default     = null
+
+  validation {
+    condition = try(
+      alltrue([for id in var.vpc_config.subnet_ids : startswith(id, "subnet-")]) && length(var.vpc_config.subnet_ids) > 0
+      && alltrue([for id in var.vpc_config.security_group_ids : startswith(id, "sg-")]) && length(var.vpc_config.security_group_ids) > 0,
+      var.vpc_config == null,
+    )
+    error_message = "vpc_config needs at least one subnet (subnet-…) and one security group (sg-…)."
+  }
+}
+
+variable "tracing" {
+  description = "active: traces of X-Ray, of which the first 100,000 a month are free and a million more are $5. off: none, and no right to write them."
+  type        = string
+  default     = "active"
+  nullable    = false
+
+  validation {
+    condition     = contains(["active", "off"], var.tracing)
+    error_message = "tracing must be active or off."
   }
 }
 
@@ -304,6 +392,17 @@ variable "undelete_days" {
   validation {
     condition     = var.undelete_days >= 0 && var.undelete_days <= 3650 && floor(var.undelete_days) == var.undelete_days
     error_message = "Must be a whole number of days up to 3,650, or 0 for no versions."
+  }
+}
+
+variable "kms_key_arn" {
+  description = "KMS key of your own for bucket, table, queues, logs and the topic of alarms; README.md has what its policy must allow. Null: keys of AWS, which cost nothing."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kms_key_arn == null || can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/.+$", var.kms_key_arn))
+    error_message = "kms_key_arn must be the ARN of a key, arn:aws:kms:<region>:<account>:key/<id>; an alias is none."
   }
 }
 

@@ -1,19 +1,4 @@
 locals {
-  worker_package = "${var.dist_dir}/worker.zip"
-
-  assumed_by_lambda = jsonencode({
-    Version   = "2012-10-17"
-    Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "lambda.amazonaws.com" } }]
-  })
-
-  # In every function's policy. X-Ray has no resources that could be named (Service Authorization Reference).
-  write_traces = {
-    Sid      = "WriteTraces"
-    Effect   = "Allow"
-    Action   = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
-    Resource = "*"
-  }
-
   # Default quotas of each of Rekognition's image operations (Service Quotas): 50 calls a second in the two large
   # American regions, 5 in most others. An image makes one call for each of its paid analyses, and each is another
   # operation.
@@ -84,16 +69,20 @@ resource "aws_lambda_function" "worker" {
   #checkov:skip=CKV_AWS_173: names and URLs, no secrets; encrypted with a key of AWS's
   #checkov:skip=CKV_AWS_272: who may deploy code may also change the signing configuration
 
-  function_name    = "${var.name}-worker"
-  description      = "A job becomes a finished record and an event."
-  role             = aws_iam_role.worker.arn
-  filename         = local.worker_package
-  source_code_hash = fileexists(local.worker_package) ? filebase64sha256(local.worker_package) : null
-  handler          = "index.handler"
-  runtime          = var.runtime
-  architectures    = [var.architecture]
-  memory_size      = var.worker_memory_mb # 1,769 MB are one processor (AWS Lambda developer guide, memory)
-  timeout          = var.worker_timeout_seconds
+  function_name     = "${var.name}-worker"
+  description       = "A job becomes a finished record and an event."
+  role              = aws_iam_role.worker.arn
+  filename          = local.packages.worker.path
+  s3_bucket         = local.packages.worker.s3_bucket
+  s3_key            = local.packages.worker.s3_key
+  s3_object_version = local.packages.worker.s3_object_version
+  source_code_hash  = local.package_hashes.worker
+  handler           = "index.handler"
+  runtime           = var.runtime
+  architectures     = [var.architecture]
+  memory_size       = var.worker_memory_mb # 1,769 MB are one processor (AWS Lambda developer guide, memory)
+  timeout           = var.worker_timeout_seconds
+  tags              = var.tags
 
   environment {
     variables = merge(
@@ -117,13 +106,25 @@ resource "aws_lambda_function" "worker" {
   }
 
   tracing_config {
-    mode = "Active"
+    mode = var.tracing == "active" ? "Active" : "PassThrough"
+  }
+
+  dynamic "vpc_config" {
+    for_each = var.vpc_config[*]
+    content {
+      subnet_ids         = vpc_config.value.subnet_ids
+      security_group_ids = vpc_config.value.security_group_ids
+    }
   }
 
   lifecycle {
     precondition {
-      condition     = fileexists(local.worker_package)
-      error_message = "${local.worker_package} is missing; make it with: npm run build"
+      condition     = local.package_faults.worker == ""
+      error_message = local.package_faults.worker
+    }
+    postcondition {
+      condition     = local.packages.worker.path != null || self.code_sha256 == local.package_hashes.worker
+      error_message = "Lambda got a package from S3 that has not the SHA-256 which zips demands: ${self.code_sha256} in base64."
     }
     precondition {
       condition     = local.batch_bytes <= var.worker_memory_mb * 1048576
@@ -141,6 +142,7 @@ resource "aws_lambda_event_source_mapping" "jobs" {
   maximum_batching_window_in_seconds = var.batch_window_seconds
   # Without it an answer that names failed images is ignored, and they are lost.
   function_response_types = ["ReportBatchItemFailures"]
+  tags                    = var.tags
 
   # Not reserved concurrency, by which Lambda would turn batches away that then count as received.
   scaling_config {
@@ -175,11 +177,15 @@ resource "aws_cloudwatch_log_group" "worker" {
 
   name              = "/aws/lambda/${var.name}-worker"
   retention_in_days = var.log_retention_days
+  kms_key_id        = var.kms_key_arn
+  tags              = var.tags
 }
 
 resource "aws_iam_role" "worker" {
-  name               = "${var.name}-worker-${local.region}"
-  assume_role_policy = local.assumed_by_lambda
+  name                 = "${var.name}-worker-${local.region}"
+  assume_role_policy   = local.assumed_by_lambda
+  permissions_boundary = var.permissions_boundary
+  tags                 = var.tags
 }
 
 #trivy:ignore:AWS-0057 wildcards are keys under one prefix, log streams of one group, and what AWS cannot narrow
@@ -188,7 +194,7 @@ resource "aws_iam_role_policy" "worker" {
   role = aws_iam_role.worker.id
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([
       # The event source mapping polls the queue with the function's role.
       {
         Sid      = "TakeJobs"
@@ -288,7 +294,6 @@ resource "aws_iam_role_policy" "worker" {
         Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
         Resource = "${aws_cloudwatch_log_group.worker.arn}:*"
       },
-      local.write_traces,
-    ]
+    ], local.common_statements)
   })
 }

@@ -12,11 +12,14 @@ run "everything" {
   command = plan
 
   variables {
-    cors_origins       = ["https://app.example"]
-    retention_days     = 30
-    alarm_email        = "operators@example.com"
-    subscriber_queue   = true
-    subscriber_webhook = { url = "https://hooks.example/images", token = "hooks-own-token" }
+    cors_origins   = ["https://app.example"]
+    retention_days = 30
+    alarm_email    = "operators@example.com"
+
+    tags                 = { team = "images" }
+    permissions_boundary = "arn:aws:iam::111122223333:policy/bounds"
+    subscriber_queue     = true
+    subscriber_webhook   = { url = "https://hooks.example/images", token = "hooks-own-token" }
   }
 
   assert {

@@ -103,6 +103,48 @@ run "what_is_asked_for_is_done" {
     alarm_email        = "operators@example.com"
     strip_gps          = true
     heic               = true
+    tracing            = "off"
+    kms_key_arn        = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    vpc_config         = { subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-1"] }
+    zips = {
+      # Of "hello", as `printf hello | openssl dgst -sha256` and its -binary | base64 have it.
+      api = { s3_bucket = "builds", s3_key = "v1/api.zip", sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" }
+    }
+  }
+
+  assert {
+    condition     = aws_lambda_function.api.s3_key == "v1/api.zip" && aws_lambda_function.api.source_code_hash == "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=" && aws_lambda_function.worker.filename == "../../../dist/worker.zip"
+    error_message = "A package may come from S3, by its sum, and the others from where they were."
+  }
+  assert {
+    condition = alltrue([
+      for function in [aws_lambda_function.api, aws_lambda_function.worker, aws_lambda_function.sweeper] :
+      function.tracing_config[0].mode == "PassThrough" && function.vpc_config[0].subnet_ids == toset(["subnet-1", "subnet-2"]) && function.vpc_config[0].security_group_ids == toset(["sg-1"])
+    ]) && !aws_api_gateway_stage.live.xray_tracing_enabled
+    error_message = "All functions must be in the VPC, and nothing traced."
+  }
+  assert {
+    condition = alltrue([
+      for policy in [aws_iam_role_policy.api, aws_iam_role_policy.worker, aws_iam_role_policy.sweeper] :
+      { for statement in jsondecode(policy.policy).Statement : statement.Sid => statement.Resource if contains(["WriteTraces", "UseKey", "JoinVpc"], statement.Sid) }
+      == { UseKey = var.kms_key_arn, JoinVpc = "*" }
+    ])
+    error_message = "Each role must have the rights for the key and the VPC, and none for traces."
+  }
+  assert {
+    condition = (
+      one(one(aws_s3_bucket_server_side_encryption_configuration.images.rule).apply_server_side_encryption_by_default) == { sse_algorithm = "aws:kms", kms_master_key_id = var.kms_key_arn }
+      && aws_dynamodb_table.images.server_side_encryption[0].kms_key_arn == var.kms_key_arn
+      && alltrue([
+        for queue in [aws_sqs_queue.jobs, aws_sqs_queue.jobs_dead, aws_sqs_queue.subscriber[0], aws_sqs_queue.subscriber_dead[0], aws_sqs_queue.webhook_dead[0]] :
+        queue.kms_master_key_id == var.kms_key_arn
+      ])
+      && alltrue([
+        for group in [aws_cloudwatch_log_group.api, aws_cloudwatch_log_group.worker, aws_cloudwatch_log_group.sweeper, aws_cloudwatch_log_group.access, aws_cloudwatch_log_group.execution] :
+        group.kms_key_id == var.kms_key_arn
+      ])
+    )
+    error_message = "Whatever holds images, records, jobs or logs must be encrypted with the key that was given."
   }
 
   assert {
@@ -250,6 +292,19 @@ run "a_missing_package_is_named_before_anything_is_made" {
   expect_failures = [aws_lambda_function.api, aws_lambda_function.worker, aws_lambda_function.sweeper]
 }
 
+run "another_package_than_the_one_that_was_meant_is_refused" {
+  command = plan
+
+  variables {
+    zips = {
+      api    = { path = "./tests/settings.tftest.hcl", sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" }
+      worker = { s3_bucket = "builds", s3_key = "worker.zip", sha256 = "0000000000000000000000000000000000000000000000000000000000000000" }
+    }
+  }
+
+  expect_failures = [aws_lambda_function.api, aws_lambda_function.worker]
+}
+
 run "what_cannot_be_is_refused" {
   command = plan
 
@@ -265,6 +320,12 @@ run "what_cannot_be_is_refused" {
     api_burst               = 1.5
     rekognition_tps         = 0.09
     sweep_minutes           = 0
+    tags                    = { "aws:team" = "images" }
+    zips                    = { webhook = { path = "x.zip" } }
+    permissions_boundary    = "boundary"
+    kms_key_arn             = "alias/images"
+    vpc_config              = { subnet_ids = [], security_group_ids = ["sg-1"] }
+    tracing                 = "Active"
     worker_timeout_seconds  = 901
     worker_memory_mb        = 512
     batch_window_seconds    = 301
@@ -290,6 +351,7 @@ run "what_cannot_be_is_refused" {
     var.max_upload_bytes, var.daily_image_quota, var.analyses, var.rekognition_tps, var.sweep_minutes,
     var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_attempts, var.subscriber_receives, var.retention_days, var.undelete_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
     var.alarm_actions, var.alarm_email, var.log_level,
+    var.tags, var.zips, var.permissions_boundary, var.kms_key_arn, var.vpc_config, var.tracing,
   ]
 }
 
@@ -300,9 +362,12 @@ run "what_is_almost_right_is_refused" {
     cors_origins  = ["https://app.example/"]
     analyses      = []
     sweep_minutes = 1.5
+    name          = "sthree-images"
+    zips          = { api = { s3_bucket = "builds", s3_key = "api.zip" }, worker = { path = "worker.zip", sha256 = "2CF2" } }
+    vpc_config    = { subnet_ids = ["subnet-1"], security_group_ids = ["web"] }
   }
 
-  expect_failures = [var.cors_origins, var.analyses, var.sweep_minutes]
+  expect_failures = [var.cors_origins, var.analyses, var.sweep_minutes, var.name, var.zips, var.vpc_config]
 }
 
 run "what_is_free_does_not_come_alone" {
