@@ -47,7 +47,7 @@ export type ResourceNames = ReturnType<typeof resourceNames>
 export const WORKER_TIMEOUT_SECONDS = 60
 /** Six times the function's timeout, as AWS advises for queues that feed Lambda. */
 const VISIBILITY_TIMEOUT_SECONDS = 6 * WORKER_TIMEOUT_SECONDS
-/** The most that SQS takes (Amazon SQS, redrive policy); what worker/process-image.ts makes of it. */
+/** The most that SQS takes (Amazon SQS, redrive policy); what worker/outcomes.ts makes of it. */
 const MAX_RECEIVE_COUNT = 1_000
 
 export interface ResourceClients {

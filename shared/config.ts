@@ -31,7 +31,7 @@ const resources = {
   /**
    * Seconds for which an unfinished image may rest before the sweeper looks after it. Its job comes back sooner: from a
    * worker that died, after 360 s of visibility; from one that failed, after the longest pause of 600 s
-   * (worker/process-image.ts) and a worker's 60 s. A job that waits for longer puts the sweeper off.
+   * (worker/outcomes.ts) and a worker's 60 s. A job that waits for longer puts the sweeper off.
    */
   SWEEP_AFTER_SECONDS: z.coerce.number().int().positive().default(DEFAULT_SWEEP_AFTER_SECONDS),
   /** Under which CloudWatch has the metrics of shared/log.ts; without it there are none. */

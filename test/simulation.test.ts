@@ -110,7 +110,7 @@ describe('trouble that lasts', () => {
     expect([...run.world.rekognition.paid.values()]).toEqual([1])
     const [event] = run.world.bus.events
     const began = Date.UTC(2026, 0, 1)
-    // Ten attempts of a minute at most, and the longest pauses after them (worker/process-image.ts).
+    // Ten attempts of a minute at most, and the longest pauses after them (worker/outcomes.ts).
     expect((event?.at ?? 0) - began).toBeLessThan(SETTINGS.maxAttempts * SETTINGS.timeoutMs + 3_128_000)
     expect(run.world.sqs.mostReceives).toBe(11)
   })
@@ -139,7 +139,7 @@ describe('trouble that lasts', () => {
     expect(outcomes(run)).toEqual(['1:completed'])
     const { sqs, calls } = run.world
     expect(sqs.mostReceives).toBeGreaterThan(400)
-    // 1,000 is where SQS gives a message up; and in the worst case, all pauses at their shortest, it is 805 (worker/process-image.ts).
+    // 1,000 is where SQS gives a message up; and in the worst case, all pauses at their shortest, it is 805 (worker/outcomes.ts).
     expect(sqs.mostReceives).toBeLessThanOrEqual(805)
     expect(calls.filter(({ name }) => name.endsWith('SendMessage'))).toHaveLength(1)
     // It was not asleep when the quota was there again: it comes at least once an hour.

@@ -39,6 +39,8 @@ export interface Time {
   until: number
   /** Aborted then. */
   signal: AbortSignal
+  /** When this worker is stopped, by `elapsed`. */
+  stopped: number
 }
 
 export type Analysis = Pick<CompletedImage, keyof Answers | 'labels' | 'faceCount'>

@@ -15,9 +15,9 @@ import {
   readJobs,
   sendDeadLetter,
 } from '../shared/messages.ts'
-import { Throttled, type Time } from './analysis.ts'
 import type { WorkerDeps } from './deps.ts'
-import { Held, Postponed, pause, processImage } from './process-image.ts'
+import { pause, type Unfinished } from './outcomes.ts'
+import { processImage } from './process-image.ts'
 
 /**
  * Milliseconds before its end at which a batch breaks off the work on images, to give them back and to announce what is
@@ -34,10 +34,6 @@ const ANSWER_MS = 2_000
 const NO_JOB_RECEIVES = 3
 
 const receivesOf = ({ attributes }: SQSRecord): number => Number(attributes.ApproximateReceiveCount)
-
-class OutOfTime extends Error {
-  override readonly name = 'OutOfTime'
-}
 
 /** Something of a job has not ended when the batch has to answer. */
 class Hung extends Error {
@@ -63,20 +59,20 @@ export async function processBatch(
   const answerAfter = total - Math.min(ANSWER_MS, total / 15)
   const breakOff = new AbortController()
   const answered = new AbortController()
-  const time: Time = { until: deadline - total + breakOffAfter, signal: breakOff.signal }
+  const time = { until: deadline - total + breakOffAfter, signal: breakOff.signal, stopped: deadline }
   const atBreakOff = deps.sleep(breakOffAfter, answered.signal)
   atBreakOff.then(
-    () => breakOff.abort(new OutOfTime('The batch is out of time.')),
+    () => breakOff.abort(new Error('The batch is out of time.')),
     () => {},
   )
-  const lastMoment = deps.sleep(answerAfter, answered.signal).then(() => {
-    throw new Hung('The batch is out of time, and something does not end.')
-  })
-  // Heard by the records only while they last.
+  const lastMoment = deps
+    .sleep(answerAfter, answered.signal)
+    .then(() => failed(new Hung('The batch is out of time, and something does not end.')))
+  // Awaited by the records only while they last.
   lastMoment.catch(() => {})
 
   // SQS may put two copies of a job into one batch; the second shares the first one's fate.
-  const jobs = new Map<string, Taken & { run?: Promise<void> }>()
+  const jobs = new Map<string, Taken & { run?: Promise<Unfinished | undefined> }>()
   const wanted = event.Records.map((record) => {
     try {
       return readJobs(record.body).map((job) => {
@@ -94,68 +90,69 @@ export async function processBatch(
 
   const settle = async (record: SQSRecord): Promise<void> => {
     const keys = wanted[event.Records.indexOf(record)] ?? []
-    try {
-      if (keys instanceof Error) {
-        const reason = keys instanceof SyntaxError ? 'It is not JSON.' : 'It is of no known kind.'
-        say(deps.log, 'no job', { messageId: record.messageId, receives: receivesOf(record), reason })
-        if (receivesOf(record) < NO_JOB_RECEIVES) throw keys
-        return await sendDeadLetter(deps, record.body)
-      }
-      const runs = keys.map((key) => {
-        const entry = jobs.get(key)
-        if (entry !== undefined) entry.run ??= settleJob(entry)
-        return entry?.run
-      })
-      // All of them: what is not waited for would be frozen with the function, and go on in a later invocation.
-      const results = await Promise.race([Promise.allSettled(runs), lastMoment])
-      const failed = results.find((result) => result.status === 'rejected')
-      if (failed !== undefined) throw failed.reason
-    } catch (error) {
-      if (error instanceof Hung && !(keys instanceof Error)) {
-        for (const taken of keys.flatMap((key) => jobs.get(key) ?? [])) sayWhy(deps, taken, error)
-      }
-      await postpone(deps, record, error)
-      throw error
-    }
+    const settled = keys instanceof Error ? setAside(deps, record, keys) : settleJobs(keys)
+    const unfinished = await settled.catch(failed)
+    if (unfinished === undefined) return
+    await postpone(deps, record, unfinished)
+    // Powertools reports the record.
+    throw new Error(unfinished.kind)
   }
 
-  const settleJob = async (taken: Taken): Promise<void> => {
-    const { job, receives } = taken
-    let told = false
-    const tell = (image: FinishedImage): Promise<void> => {
-      told = true
+  /** @returns why the first of them is unfinished; undefined where all are settled */
+  const settleJobs = async (keys: string[]): Promise<Unfinished | undefined> => {
+    const taken = keys.flatMap((key) => jobs.get(key) ?? [])
+    for (const job of taken) job.run ??= settleJob(job)
+    const runs = taken.map(({ run }) => run)
+    // All of them: what is not waited for would be frozen with the function, and go on in a later invocation.
+    const settled = await Promise.race([Promise.all(runs), lastMoment])
+    if (Array.isArray(settled)) return settled.find((one) => one !== undefined)
+    for (const job of taken) sayWhy(deps, job, settled)
+    return settled
+  }
+
+  const settleJob = async (taken: Taken): Promise<Unfinished | undefined> => {
+    let expected = true
+    const announce: Announce = (image) => {
+      expected = false
       return announcements.announce(announcementOf(image))
     }
-    try {
-      await work(job, receives, tell)
-    } catch (error) {
-      // Frozen with the function, it would speak in a later invocation, of a job that is long postponed.
-      if (!answered.signal.aborted) sayWhy(deps, taken, error)
-      throw error
-    } finally {
-      // After any end of this image, the other images' events must not wait for it.
-      if (!told) announcements.pass()
+    const unfinished = await finish(taken, announce).catch(failed)
+    // Frozen with the function, it would speak in a later invocation, of a job that is long postponed.
+    if (unfinished !== undefined && !answered.signal.aborted) sayWhy(deps, taken, unfinished)
+    // After any end of this image, the other images' events must not wait for it.
+    if (expected) announcements.pass()
+    return unfinished
+  }
+
+  const finish = async ({ job, receives }: Taken, announce: Announce): Promise<Unfinished | undefined> => {
+    const outcome = await processImage(deps, job, receives, time)
+    switch (outcome.kind) {
+      case 'finished':
+        await announceOnce(outcome.image, announce)
+        return undefined
+      case 'replaced':
+      case 'deleted':
+      case 'outcome lost':
+        return undefined
+      case 'held':
+      case 'waits for quota':
+      case 'out of time':
+      case 'attempt failed':
+        return outcome
     }
   }
 
-  const work = async (
-    job: Job,
-    receives: number,
-    tell: (image: FinishedImage) => Promise<void>,
-  ): Promise<void> => {
-    const image = await processImage(deps, job, receives, deadline, time)
-    if (image === undefined) return
-    // Sent again unless the record says so, because an announcement before may have been lost.
-    if (image.announced !== image.epoch) {
-      const from = deps.elapsed()
-      // Before the event, so that a subscriber's search finds it.
-      await indexLabels(deps, image, deps.knownNames, bytesOf(deps, image))
-      await tell(image)
-      await keepExhausted(deps, image)
-      await markAnnounced(deps, image)
-      const announceMs = Math.round(deps.elapsed() - from)
-      say(deps.log, 'announced', { ...runOf(image), outcome: image.status, announceMs })
-    }
+  /** Again unless the record has the announcement, because one before may have been lost. */
+  const announceOnce = async (image: FinishedImage, announce: Announce): Promise<void> => {
+    if (image.announced === image.epoch) return
+    const from = deps.elapsed()
+    // Before the event, so that a subscriber's search finds it.
+    await indexLabels(deps, image, deps.knownNames, bytesOf(deps, image))
+    await announce(image)
+    await keepExhausted(deps, image)
+    await markAnnounced(deps, image)
+    const announceMs = Math.round(deps.elapsed() - from)
+    say(deps.log, 'announced', { ...runOf(image), outcome: image.status, announceMs })
   }
 
   try {
@@ -178,32 +175,41 @@ interface Taken {
   receives: number
 }
 
+type Announce = (image: FinishedImage) => Promise<void>
+
+const failed = (error: unknown): Unfinished => ({ kind: 'attempt failed', error })
+
 /** Once for each job that is not settled. */
-function sayWhy({ log }: WorkerDeps, taken: Taken, error: unknown): void {
+function sayWhy({ log }: WorkerDeps, taken: Taken, unfinished: Unfinished): void {
   if (taken.said) return
   taken.said = true
   const { job, messageId, receives } = taken
-  const { imageId, epoch } = job
-  const postponed = error instanceof Postponed ? error : undefined
-  const cause = postponed === undefined ? error : postponed.cause
+  const { image, seconds } = unfinished
   const facts = {
-    ...(postponed === undefined ? { imageId, epoch } : runOf(postponed.image)),
-    ...{ messageId, receives, seconds: postponed?.seconds },
+    ...(image === undefined ? { imageId: job.imageId, epoch: job.epoch } : runOf(image)),
+    ...{ messageId, receives, seconds },
   }
-  // The first three are no fault of the image, and no trouble to look at.
-  if (cause instanceof Throttled) say(log, 'waits for quota', facts)
-  else if (cause instanceof Held) say(log, 'held', facts)
-  else if (cause instanceof OutOfTime) say(log, 'out of time', facts)
-  else say(log, 'attempt failed', { ...facts, error: cause })
+  if (unfinished.kind === 'attempt failed') {
+    say(log, 'attempt failed', { ...facts, error: unfinished.error })
+  } else say(log, unfinished.kind, facts)
+}
+
+/** Has a message that is no job come back a few times, and then sends it to the dead-letter queue. */
+async function setAside(deps: WorkerDeps, record: SQSRecord, error: Error): Promise<Unfinished | undefined> {
+  const reason = error instanceof SyntaxError ? 'It is not JSON.' : 'It is of no known kind.'
+  say(deps.log, 'no job', { messageId: record.messageId, receives: receivesOf(record), reason })
+  if (receivesOf(record) < NO_JOB_RECEIVES) return failed(error)
+  await sendDeadLetter(deps, record.body)
+  return undefined
 }
 
 /** Sets when SQS delivers the job again. If that fails, it does so when the visibility timeout is over. */
-async function postpone(deps: WorkerDeps, record: SQSRecord, error: unknown): Promise<void> {
+async function postpone(deps: WorkerDeps, record: SQSRecord, unfinished: Unfinished): Promise<void> {
   const { messageId, receiptHandle } = record
   const receives = receivesOf(record)
   // Out of time is no fault of the image.
-  const failures = error instanceof OutOfTime ? 0 : receives
-  const seconds = error instanceof Postponed ? error.seconds : pause(deps.random, receives, failures)
+  const failures = unfinished.kind === 'out of time' ? 0 : receives
+  const { seconds = pause(deps.random, receives, failures) } = unfinished
   try {
     await deps.sqs.send(
       new ChangeMessageVisibilityCommand({

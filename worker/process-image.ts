@@ -45,76 +45,15 @@ import { ownerTag, runOf, say } from '../shared/log.ts'
 import type { Job } from '../shared/messages.ts'
 import { analyse, ObjectUnreadable, outline, Throttled, type Time } from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
+import { type AttemptOutcome, pause, type Unfinished } from './outcomes.ts'
 import { THUMBNAIL_SIDE } from './thumbnail.ts'
 
-/** Another worker is at this image. */
-export class Held extends Error {
+/** Another worker has taken the image over. */
+class Held extends Error {
   override readonly name = 'Held'
   constructor() {
     super('Another worker holds the image.')
   }
-}
-
-/** The image is not finished: its job is to come back, after so many seconds. */
-export class Postponed extends Error {
-  override readonly name = 'Postponed'
-  readonly seconds: number
-  /** As the attempt has seen it. */
-  readonly image: Image
-  constructor(seconds: number, image: Image, cause: unknown) {
-    super('The image is not finished.', { cause })
-    this.seconds = seconds
-    this.image = image
-  }
-}
-
-/** Seconds: the first pause, by how much each further one is longer, and the longest. */
-interface Backoff {
-  first: number
-  factor: number
-  longest: number
-}
-
-/**
- * After the failures of an image. Ten of them (MAX_ATTEMPTS) pause for 2 + 6 + 18 + 54 + 162 + 486 + 4 × 600 = 3,128 s
- * at the most, and half of that at the least. `longest` is a part of SWEEP_AFTER_SECONDS (shared/config.ts, infrastructure/).
- */
-const AFTER_FAILURE: Backoff = { first: 2, factor: 3, longest: 600 }
-
-/**
- * After each receive of a message, with any end: a minute soon, so that jobs which are too many for the quota
- * leave it to a few; and from the 72nd receive on, more than that: about a twentieth of the time that it has waited by
- * then. By its own count and not by a clock, which may be wrong.
- *
- * It is what keeps a job that waits through no fault of its own (for Rekognition's quota, for another worker) from the
- * dead-letter queue, to which SQS moves it after 1,000 receives, for as long as SQS keeps it. With the shortest pauses,
- * of half a step:
- *
- *      71 receives until a step is more than a minute                2,011 s
- *      83 receives until it is an hour (2 × 1.05 ^ 154 = 3,667 s)   36,020 s
- *     651 receives of half an hour                               1,171,800 s; 14 days in all
- *
- * So 805 receives are the most, and the rest is for workers that die.
- */
-const AT_FIRST: Backoff = { first: 2, factor: 2, longest: 60 }
-const IN_THE_END: Backoff = { first: 2, factor: 1.05, longest: 3_600 }
-
-const step = ({ first, factor, longest }: Backoff, times: number): number =>
-  times < 1 ? 0 : Math.min(first * factor ** (times - 1), longest)
-
-/**
- * Seconds for which a job stays away: at random, from half of its step on, so that jobs do not come back together.
- *
- * @param receives of its message
- * @param failures of its image; none where it only waits
- */
-export function pause(random: () => number, receives: number, failures = 0): number {
-  const longest = Math.max(
-    step(AT_FIRST, receives),
-    step(IN_THE_END, receives),
-    step(AFTER_FAILURE, failures),
-  )
-  return Math.ceil(longest * (0.5 + random() / 2))
 }
 
 /** Milliseconds by which the clocks of two workers may differ. */
@@ -127,23 +66,20 @@ const CLOCK_SKEW_MS = 2_000
 const MAX_RESULT_BYTES = 350_000
 
 /**
- * One image from top to bottom: claim, fetch, render, analyse, commit. The caller announces what is returned, and
+ * One image from top to bottom: claim, fetch, render, analyse, commit. The caller announces a finished image, and
  * acknowledges the job only after: the job in the queue is what remembers an announcement that is still to come.
  *
  * @param receives of the job's message
- * @param deadline when this worker will be stopped, by `elapsed`
- * @returns the finished record to announce; undefined when there is nothing to do
- * @throws Postponed with what was in the way; the reason of `time.signal`, or what went wrong with the claim
+ * @throws what went wrong with the claim, or with the commit of a verdict
  */
 export async function processImage(
   deps: ProcessDeps,
   job: Job,
   receives: number,
-  deadline: number,
   time: Time,
-): Promise<FinishedImage | undefined> {
-  time.signal.throwIfAborted()
-  const longest = deadline - deps.elapsed() + CLOCK_SKEW_MS
+): Promise<AttemptOutcome> {
+  if (time.signal.aborted) return { kind: 'out of time' }
+  const longest = time.stopped - deps.elapsed() + CLOCK_SKEW_MS
   // By the wall clock, because it is stored and compared by other processes, which have only that in common.
   const lease = { id: randomUUID(), until: deps.now().getTime() + longest }
   let claim = await claimImage(deps, job, lease)
@@ -152,31 +88,43 @@ export async function processImage(
     await retryImage(deps, claim.image)
     claim = await claimImage(deps, job, lease)
   }
-  if (claim.kind === 'replaced') {
-    const later = await getImage(deps, job.imageId)
-    if (later !== undefined && isFinished(later)) await dropUpload(deps, later)
-    say(deps.log, 'job replaced', { imageId: job.imageId, epoch: job.epoch })
-    return undefined
+  switch (claim.kind) {
+    case 'claimed':
+      return attempt(deps, claim.image, receives, time)
+    case 'finished': {
+      // Posted with the same form once more, perhaps.
+      await dropUpload(deps, claim.image)
+      return claim
+    }
+    case 'replaced': {
+      const later = await getImage(deps, job.imageId)
+      if (later !== undefined && isFinished(later)) await dropUpload(deps, later)
+      say(deps.log, 'job replaced', { imageId: job.imageId, epoch: job.epoch })
+      return claim
+    }
+    case 'deleted': {
+      // A worker that was at it may have stored something after the deletion.
+      await deleteObjects(deps, job.imageId)
+      say(deps.log, 'job without image', { imageId: job.imageId, epoch: job.epoch })
+      return claim
+    }
+    case 'held':
+    case 'early': {
+      // No lease lasts longer than this worker's own, even where the holder's clock is wrong.
+      const held = claim.kind === 'held' ? Math.min(claim.leaseUntil - deps.now().getTime(), longest) : 0
+      const seconds = Math.max(Math.ceil(held / 1_000), pause(deps.random, receives))
+      return { kind: 'held', image: claim.image, seconds }
+    }
   }
-  if (claim.kind === 'deleted') {
-    // A worker that was at it may have stored something after the deletion.
-    await deleteObjects(deps, job.imageId)
-    say(deps.log, 'job without image', { imageId: job.imageId, epoch: job.epoch })
-    return undefined
-  }
-  if (claim.kind === 'finished') {
-    // Posted with the same form once more, perhaps.
-    await dropUpload(deps, claim.image)
-    return claim.image
-  }
-  if (claim.kind !== 'claimed') {
-    // No lease lasts longer than this worker's own, even where the holder's clock is wrong.
-    const held = claim.kind === 'held' ? Math.min(claim.leaseUntil - deps.now().getTime(), longest) : 0
-    const seconds = Math.max(Math.ceil(held / 1_000), pause(deps.random, receives))
-    throw new Postponed(seconds, claim.image, new Held())
-  }
+}
 
-  const { image } = claim
+/** Works on an image that this worker holds. */
+async function attempt(
+  deps: ProcessDeps,
+  image: ProcessingImage,
+  receives: number,
+  time: Time,
+): Promise<AttemptOutcome> {
   const took: Took = { from: deps.elapsed(), queuedMs: age(deps, image), paidCalls: 0 }
   say(deps.log, 'claimed', { ...runOf(image), queuedMs: took.queuedMs })
   const kept: Kept = { ...image.kept }
@@ -192,10 +140,15 @@ export async function processImage(
       const outcome = { status: 'failed', failure: error.failure, original: image.original } as const
       return await commit(deps, image, took, outcome, error.cause)
     }
-    // What was broken off because the time is up says so in many ways.
-    const cause = time.signal.aborted && !(error instanceof Throttled) ? time.signal.reason : error
-    throw new Postponed(await release(deps, image, kept, receives, cause), image, cause)
+    return { ...unfinished(error, time), image, seconds: await release(deps, image, kept, receives, error) }
   }
+}
+
+function unfinished(error: unknown, { signal }: Time): Unfinished {
+  if (error instanceof Throttled) return { kind: 'waits for quota' }
+  // What was broken off because the time is up says so in many ways.
+  if (signal.aborted) return { kind: 'out of time' }
+  return error instanceof Held ? { kind: 'held' } : { kind: 'attempt failed', error }
 }
 
 /** Where the time of an attempt went, for the log. */
@@ -239,7 +192,7 @@ async function commit(
   { from, ...parts }: Took,
   outcome: Outcome,
   error?: unknown,
-): Promise<FinishedImage | undefined> {
+): Promise<AttemptOutcome> {
   const finished = await commitImage(deps, image, outcome)
   if (finished !== undefined) {
     const { owner, original } = finished
@@ -252,11 +205,11 @@ async function commit(
       say(deps.log, 'failed', { ...facts, code: finished.failure.code, error })
     } else say(deps.log, 'completed', { ...facts, pixels: width * height, reused: finished.reused })
     await dropUpload(deps, finished)
-    return finished
+    return { kind: 'finished', image: finished }
   }
   if ((await getImage(deps, image.imageId)) === undefined) await deleteObjects(deps, image.imageId)
   say(deps.log, 'outcome lost', runOf(image))
-  return undefined
+  return { kind: 'outcome lost' }
 }
 
 /** Of a finished image; but one that was given up before anybody could look at its upload needs that for a retry. */

@@ -30,7 +30,7 @@ import {
 export const SETTINGS = {
   timeoutMs: 60_000,
   visibilityMs: 360_000,
-  /** The longest after a failure (worker/process-image.ts). */
+  /** The longest after a failure (worker/outcomes.ts). */
   pauseMs: 600_000,
   maxReceives: 1_000,
   sweepAfterMs: 1_020_000,

@@ -7,7 +7,7 @@ locals {
   # longer than the message is invisible, a job could come back while no worker may claim it.
   lease = var.worker_timeout_seconds + 2
 
-  # The longest that a worker has a job wait after a failure (worker/process-image.ts).
+  # The longest that a worker has a job wait after a failure (worker/outcomes.ts).
   longest_pause = 600
 
   # A job whose worker died is there again after the visibility timeout, and one whose worker failed after its time and
@@ -18,7 +18,7 @@ locals {
 
   # The most that SQS takes (Amazon SQS, redrive policy). It is the record of an image that counts attempts; the queue
   # counts also the receives of a job that only waits, which stays the same message: sent again to the queue that it came
-  # from, it would be a recursion to Lambda. worker/process-image.ts has the arithmetic for 14 days.
+  # from, it would be a recursion to Lambda. worker/outcomes.ts has the arithmetic for 14 days.
   most_receives = 1000
 
   # SQS keeps nothing longer than 14 days (Amazon SQS quotas). When the queue has forgotten a job, the sweeper ends

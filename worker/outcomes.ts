@@ -1,0 +1,81 @@
+import type { FinishedImage, Image } from '../shared/image.ts'
+
+/**
+ * Every way in which an attempt at a job ends. The batch announces a finished image; it deletes the job of that and of the
+ * next three; and it has the others come back (`settleJob` in batch.ts).
+ */
+export type AttemptOutcome =
+  /** By this attempt or by one before, whose announcement may have been lost. */
+  | { kind: 'finished'; image: FinishedImage }
+  /** A later retry has replaced the run. */
+  | { kind: 'replaced' }
+  /** The image was deleted before the claim. */
+  | { kind: 'deleted' }
+  /** The image was deleted or taken over before the commit. */
+  | { kind: 'outcome lost' }
+  | Unfinished
+
+/** The job comes back. Each kind has its line in the log under the same name. */
+export type Unfinished = {
+  /** As the attempt has seen it; none where its record could not be read. */
+  image?: Image
+  /** For which the job stays away; without them, as long as its receives ask for. */
+  seconds?: number
+} /** Another worker is at the image, or the failure of the run before is still to be announced. */ & (
+  | { kind: 'held' }
+  /** Rekognition throttled the calls. */
+  | { kind: 'waits for quota' }
+  /** The batch broke the attempt off. */
+  | { kind: 'out of time' }
+  /** All other trouble. The next attempt may have none of it. */
+  | { kind: 'attempt failed'; error: unknown }
+)
+
+/** Seconds: the first pause, by how much each further one is longer, and the longest. */
+interface Backoff {
+  first: number
+  factor: number
+  longest: number
+}
+
+/**
+ * After the failures of an image. Ten of them (MAX_ATTEMPTS) pause for 2 + 6 + 18 + 54 + 162 + 486 + 4 × 600 = 3,128 s
+ * at the most, and half of that at the least. `longest` is a part of SWEEP_AFTER_SECONDS (shared/config.ts, infrastructure/).
+ */
+const AFTER_FAILURE: Backoff = { first: 2, factor: 3, longest: 600 }
+
+/**
+ * After each receive of a message, with any end: a minute soon, so that jobs which are too many for the quota
+ * leave it to a few; and from the 72nd receive on, more than that: about a twentieth of the time that it has waited by
+ * then. By its own count and not by a clock, which may be wrong.
+ *
+ * It is what keeps a job that waits through no fault of its own (for Rekognition's quota, for another worker) from the
+ * dead-letter queue, to which SQS moves it after 1,000 receives, for as long as SQS keeps it. With the shortest pauses,
+ * of half a step:
+ *
+ *      71 receives until a step is more than a minute                2,011 s
+ *      83 receives until it is an hour (2 × 1.05 ^ 154 = 3,667 s)   36,020 s
+ *     651 receives of half an hour                               1,171,800 s; 14 days in all
+ *
+ * So 805 receives are the most, and the rest is for workers that die.
+ */
+const AT_FIRST: Backoff = { first: 2, factor: 2, longest: 60 }
+const IN_THE_END: Backoff = { first: 2, factor: 1.05, longest: 3_600 }
+
+const step = ({ first, factor, longest }: Backoff, times: number): number =>
+  times < 1 ? 0 : Math.min(first * factor ** (times - 1), longest)
+
+/**
+ * Seconds for which a job stays away: at random, from half of its step on, so that jobs do not come back together.
+ *
+ * @param receives of its message
+ * @param failures of its image; none where it only waits
+ */
+export function pause(random: () => number, receives: number, failures = 0): number {
+  const longest = Math.max(
+    step(AT_FIRST, receives),
+    step(IN_THE_END, receives),
+    step(AFTER_FAILURE, failures),
+  )
+  return Math.ceil(longest * (0.5 + random() / 2))
+}
