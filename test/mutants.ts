@@ -90,21 +90,21 @@ export const MUTANTS: Mutant[] = [
   // Originals in memory
   {
     name: 'originals are fetched without a share',
-    file: 'worker/process-image.ts',
-    from: '    image.original.bytes,\n    async () => {',
+    file: 'worker/original.ts',
+    from: '    bytes,\n    async () => {',
     to: '    0,\n    async () => {',
     tests: uploads,
   },
   {
     name: 'the wait for a share outlasts the batch',
-    file: 'worker/process-image.ts',
-    from: '    { signal: time.signal },\n  )\n',
+    file: 'worker/original.ts',
+    from: '    { signal },\n  )\n',
     to: '  )\n',
     tests: uploads,
   },
   {
     name: 'a larger object than announced is read',
-    file: 'worker/process-image.ts',
+    file: 'worker/original.ts',
     from: 'ContentLength > limits.most',
     to: 'ContentLength < 0',
     tests: uploads,
@@ -152,34 +152,34 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'attempts are not counted',
     file: 'worker/process-image.ts',
-    from: 'if (image.attempts - (image.throttled ?? 0) > deps.maxAttempts) {',
-    to: 'if (image.attempts < 0) {',
+    from: 'claimed.attempts - (claimed.throttled ?? 0) > deps.maxAttempts',
+    to: 'claimed.attempts < 0',
     // In the simulation the sweeper gives such an image up as well.
     tests: worker,
   },
   {
     name: 'trouble with S3 is taken for a missing original',
-    file: 'worker/process-image.ts',
+    file: 'worker/original.ts',
     from: 'if (error instanceof NoSuchKey) return undefined\n    throw error',
     to: 'return undefined',
   },
   {
     name: 'a verdict is tried again',
     file: 'worker/process-image.ts',
-    from: 'if (error instanceof Verdict) {',
-    to: 'if (error instanceof SyntaxError) {',
+    from: 'if (!(error instanceof Verdict)) return',
+    to: 'if (!(error instanceof Verdict) || error.message.length > 0) return',
   },
   {
     name: 'what was paid for is not kept',
-    file: 'worker/process-image.ts',
+    file: 'worker/outcomes.ts',
     from: 'kept: keeps ? kept : {}, waitMs',
     to: 'kept: {}, waitMs',
   },
   {
     name: 'paid calls come before the pixels',
     file: 'worker/process-image.ts',
-    from: "  const bytes = await timed(deps, took, 'fetchMs', () => takeIn(deps, image, time))\n",
-    to: '  const bytes = await takeIn(deps, image, time)\n  await analyse(deps, { S3Object: { Bucket: deps.bucket, Name: image.original.key } }, paidAnalyses(image.analyses), kept, time)\n',
+    from: '      this.#image = { ...this.#image, original }\n',
+    to: '      this.#image = { ...this.#image, original }\n      await this.#analyse({ sent: undefined, takesOriginal: true, rendition: undefined })\n',
   },
   {
     name: 'what a worker stored for a deleted image stays, and no trace of the deletion',
@@ -255,7 +255,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'results that no item holds are dropped',
-    file: 'worker/process-image.ts',
+    file: 'worker/results.ts',
     from: 'if (whole.length <= MAX_RESULT_BYTES) return { ...answers, ...outline(answers) }',
     to: 'if (whole.length > 0) return { ...answers, ...outline(answers) }',
     tests: worker,
@@ -271,7 +271,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'an image is completed though its preview was not stored',
     file: 'worker/process-image.ts',
-    from: "  if (previewed.status === 'rejected') throw previewed.reason\n",
+    from: "    if (previewed.status === 'rejected') throw previewed.reason\n",
     to: '',
     tests: pipeline,
   },
@@ -307,8 +307,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a JPEG of ours that Rekognition refuses is sent to it once more',
     file: 'worker/process-image.ts',
-    from: 'rendered.takesOriginal ? inJpeg : undefined',
-    to: 'inJpeg',
+    from: 'takesOriginal ? async () => rendition ?? (await this.#renderInJpeg()) : undefined',
+    to: 'async () => rendition ?? (await this.#renderInJpeg())',
     tests: worker,
   },
   {
@@ -414,7 +414,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a copy of a job that waits comes back at once',
-    file: 'worker/process-image.ts',
+    file: 'worker/outcomes.ts',
     from: 'Math.max(receives, throttled)',
     to: 'receives',
     tests: worker,
@@ -442,7 +442,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'throttling counts as an attempt',
-    file: 'worker/process-image.ts',
+    file: 'worker/outcomes.ts',
     from: 'const waits = error instanceof Throttled && keeps',
     to: 'const waits = error instanceof SyntaxError',
     tests: worker,
@@ -712,7 +712,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the results of an image that has expired are had by others',
-    file: 'worker/process-image.ts',
+    file: 'worker/results.ts',
     from: 'if (other.expiresAt !== undefined && other.expiresAt * 1_000 <= deps.now().getTime()) return undefined',
     to: '',
     tests: rules,
@@ -766,7 +766,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'what one owner has paid for is had by another',
-    file: 'worker/process-image.ts',
+    file: 'worker/results.ts',
     from: ' || other.owner !== image.owner',
     to: '',
     tests: ['test/analyses.test.ts'],
@@ -788,7 +788,7 @@ export const MUTANTS: Mutant[] = [
   // Metadata of a file
   {
     name: 'a position is read without being asked for',
-    file: 'worker/process-image.ts',
+    file: 'worker/results.ts',
     from: "gps: analyses.includes('gps') && !stripGps",
     to: 'gps: true',
     tests: metadata,
@@ -823,14 +823,14 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'an upload keeps its position',
-    file: 'worker/process-image.ts',
+    file: 'worker/original.ts',
     from: 'deps.stripGps === true && blankPosition(bytes)',
     to: 'false',
     tests: position,
   },
   {
     name: 'a position that was stored before is shown',
-    file: 'worker/process-image.ts',
+    file: 'worker/results.ts',
     from: "analyses.includes('gps') && !stripGps",
     to: "analyses.includes('gps')",
     tests: position,

@@ -45,6 +45,18 @@ export interface Time {
 
 export type Analysis = Pick<CompletedImage, keyof Answers | 'labels' | 'faceCount'>
 
+/** What came of the calls of one attempt. */
+export type Analysed = {
+  /** Each answer that there is by now, so that no call is paid for twice. */
+  kept: Kept
+  /** How long each call took, with its turn in the limiter, and how many of them are billed. */
+  took: Partial<Record<`${PaidAnalysis}Ms`, number>> & { paidCalls: number }
+} & (
+  | { answers: Answers }
+  /** Verdict ANALYSIS_REFUSED where Rekognition refuses the image itself; Throttled; ObjectUnreadable; other trouble. */
+  | { error: unknown }
+)
+
 /**
  * What Rekognition finds in one image: a paid call for each analysis, side by side. Boxes are fractions of the upright
  * picture. Where it refuses the original, all analyses that have no answer go on with a JPEG of ours: at most two calls of
@@ -52,19 +64,18 @@ export type Analysis = Pick<CompletedImage, keyof Answers | 'labels' | 'faceCoun
  *
  * @param image the object in S3 (JPEG or PNG, 80 to 10,000 px a side, ≤ 15 MB) or its bytes (≤ 5 MB)
  * @param inJpeg makes that JPEG; undefined where `image` is one already
- * @param note gets how long each took, with its turn in the limiter
- * @param kept what is known from an attempt before; filled with each answer that comes, so that no call is paid twice
- * @throws Verdict ANALYSIS_REFUSED where Rekognition refuses the image itself; Throttled; ObjectUnreadable
+ * @param known from an attempt before
  */
 export async function analyse(
   deps: Rekognition & { elapsed: Elapsed },
   image: RekognitionImage,
   analyses: PaidAnalysis[],
-  kept: Kept,
+  known: Kept,
   time: Time,
   inJpeg?: () => Promise<Buffer>,
-  note: (name: PaidAnalysis, ms: number) => void = () => {},
-): Promise<Answers> {
+): Promise<Analysed> {
+  const kept: Kept = { ...known }
+  const took: Analysed['took'] = { paidCalls: 0 }
   let sent = image
   let made: Promise<Buffer> | undefined
   const answerOf = async (name: PaidAnalysis): Promise<Answers> => {
@@ -88,17 +99,19 @@ export async function analyse(
     analyses.map(async (name) => {
       const from = deps.elapsed()
       const answer = kept[name] ?? (await answerOf(name))
-      if (kept[name] === undefined) note(name, Math.round(deps.elapsed() - from))
+      if (kept[name] === undefined) {
+        took[`${name}Ms`] = Math.round(deps.elapsed() - from)
+        took.paidCalls += 1
+      }
       Object.assign(kept, { [name]: answer })
-      return answer
     }),
   )
   const errors = calls.flatMap((call) => (call.status === 'rejected' ? [translate(call.reason)] : []))
   // A verdict is final even beside other errors; and only an attempt that met nothing but throttling does not count.
   const worst =
     errors.find((error) => error instanceof Verdict) ?? errors.find((error) => !(error instanceof Throttled))
-  if (errors.length > 0) throw worst ?? errors[0]
-  return Object.assign({}, ...analyses.map((name) => kept[name]))
+  if (errors.length > 0) return { kept, took, error: worst ?? errors[0] }
+  return { kept, took, answers: Object.assign({}, ...analyses.map((name) => kept[name])) }
 }
 
 /** What lists and events show of the answers. */

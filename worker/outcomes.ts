@@ -1,4 +1,10 @@
-import type { FinishedImage, Image } from '../shared/image.ts'
+import type { FinishedImage, Image, Kept, ProcessingImage } from '../shared/image.ts'
+import { releaseImage } from '../shared/lifecycle.ts'
+import { runOf, say } from '../shared/log.ts'
+import { Throttled, type Time } from './analysis.ts'
+import type { ProcessDeps } from './deps.ts'
+import { Held } from './original.ts'
+import { MAX_RESULT_BYTES } from './results.ts'
 
 /**
  * Every way in which an attempt at a job ends. The batch announces a finished image; it deletes the job of that and of the
@@ -78,4 +84,40 @@ export function pause(random: () => number, receives: number, failures = 0): num
     step(AFTER_FAILURE, failures),
   )
   return Math.ceil(longest * (0.5 + random() / 2))
+}
+
+/**
+ * Gives back an image that has no outcome yet, so that the next attempt need not wait for the end of the lease.
+ *
+ * @param kept what that attempt need not pay for again
+ */
+export async function release(
+  deps: ProcessDeps,
+  image: ProcessingImage,
+  kept: Kept,
+  receives: number,
+  error: unknown,
+  time: Time,
+): Promise<Unfinished> {
+  const why = reason(error, time)
+  // What is too large to be kept has been paid for in vain, and then the attempt counts, so that there is an end to it.
+  const keeps = JSON.stringify(kept).length <= MAX_RESULT_BYTES
+  const waits = error instanceof Throttled && keeps
+  const throttled = (image.throttled ?? 0) + (waits ? 1 : 0)
+  // A copy of the job, which the sweeper has sent, waits no less than the job itself.
+  const times = Math.max(receives, throttled)
+  const seconds = waits ? pause(deps.random, times) : pause(deps.random, times, image.attempts - throttled)
+  try {
+    await releaseImage(deps, image, { throttled, kept: keeps ? kept : {}, waitMs: seconds * 1_000 })
+  } catch (cause) {
+    say(deps.log, 'not released', { ...runOf(image), error: cause })
+  }
+  return { ...why, image, seconds }
+}
+
+function reason(error: unknown, { signal }: Time): Unfinished {
+  if (error instanceof Throttled) return { kind: 'waits for quota' }
+  // What was broken off because the time is up says so in many ways.
+  if (signal.aborted) return { kind: 'out of time' }
+  return error instanceof Held ? { kind: 'held' } : { kind: 'attempt failed', error }
 }
