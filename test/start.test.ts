@@ -8,7 +8,7 @@ import { startSystem } from '../local/system.ts'
 import { StartError } from '../local/trouble.ts'
 import { finished, type ShownImage, until } from './context.ts'
 import { distinct, formats, quarters } from './pictures.ts'
-import { newFolder, post, root, start, startFails } from './started.ts'
+import { newFolder, post, root, start, startFails, startOnce } from './started.ts'
 import { skipped, without } from './tools.ts'
 
 const photoPath = join(root, 'test/fixtures/grace-hopper.jpg')
@@ -25,6 +25,8 @@ async function refusal(env: Record<string, string>): Promise<string> {
   expect(why).toBeInstanceOf(StartError)
   return why.message
 }
+
+const noCli = without('aws')
 
 describe('npm start', () => {
   it('takes a real photo and shows its end; stops at SIGINT within 5 seconds and leaves no folder', async () => {
@@ -68,91 +70,6 @@ describe('npm start', () => {
     expect(labels.filter(({ Confidence }) => Confidence < 70)).toEqual([])
   })
 
-  it('leaves it to the caller to close a connection that rests, so that no request is lost on one', async () => {
-    const system = await start()
-    for (const url of [`${system.url}/health`, system.aws]) {
-      const { headers } = await fetch(url)
-      // A server that closes them says when.
-      expect([headers.get('connection'), headers.get('keep-alive')]).toEqual(['keep-alive', null])
-    }
-  })
-
-  it('answers 20 MB with 413 on a real socket, and goes on', async () => {
-    const system = await start()
-    const chunks = new ReadableStream({
-      start: (controller) => {
-        for (let sent = 0; sent < 320; sent += 1) controller.enqueue(new Uint8Array(65_536))
-        controller.close()
-      },
-    })
-    const options = {
-      method: 'POST',
-      headers: { 'content-type': 'image/jpeg' },
-      body: chunks,
-      duplex: 'half',
-    }
-    expect((await fetch(`${system.url}/images`, options as RequestInit)).status).toBe(413)
-    for (const headers of [{ 'content-type': 'image/jpeg' }, { 'content-type': 'application/json' }]) {
-      const response = await fetch(`${system.url}/images`, {
-        method: 'POST',
-        headers,
-        body: new Uint8Array(20_000_000),
-      })
-      expect(response.status).toBe(413)
-      expect(((await response.json()) as { code: string }).code).toBe('IMAGE_TOO_LARGE')
-    }
-    expect((await finished(system.url, await post(system.url, photo))).status).toBe('completed')
-  })
-
-  it('is not ended by requests that make no sense or break off', async () => {
-    const system = await start()
-    const speak = (url: string, text: string) =>
-      new Promise<string>((resolve) => {
-        const { port, hostname } = new URL(url)
-        const socket = connect(Number(port), hostname)
-        let answer = ''
-        socket.on('data', (chunk) => {
-          answer += chunk
-        })
-        socket.on('error', () => {})
-        socket.on('close', () => resolve(answer))
-        socket.write(text)
-        setTimeout(() => socket.destroy(), 500)
-      })
-    const signed =
-      'Authorization: AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=a\r\nX-Amz-Date: 20260101T000000Z\r\n'
-    for (const target of ['//', 'http://[/', '/%', '/a?%=%']) {
-      expect(await speak(system.aws, `GET ${target} HTTP/1.1\r\nHost: localhost\r\n${signed}\r\n`)).toMatch(
-        /^HTTP\/1.1 [2345]/,
-      )
-    }
-    const broken = 'Host: localhost\r\nContent-Length: 1000\r\n\r\nabc'
-    for (const name of [
-      'DynamoDB_20120810.GetItem',
-      'AmazonSQS.SendMessage',
-      'AWSEvents.PutEvents',
-      'constructor.x',
-      '__proto__.x',
-    ]) {
-      const head = `POST / HTTP/1.1\r\n${signed}X-Amz-Target: ${name}\r\nContent-Type: application/x-amz-json-1.0\r\n`
-      await speak(system.aws, `${head}${broken}`)
-    }
-    for (const name of ['DynamoDB_20120810.GetItem', 'AmazonSQS.SendMessage', 'AWSEvents.PutEvents']) {
-      for (const body of ['null', '[1]', '"x"', '7', '{']) {
-        const head = `POST / HTTP/1.1\r\nHost: localhost\r\n${signed}X-Amz-Target: ${name}\r\nContent-Type: application/x-amz-json-1.0\r\n`
-        await speak(system.aws, `${head}Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`)
-      }
-    }
-    await speak(system.aws, `PUT /image-analyzer-images/x HTTP/1.1\r\n${signed}${broken}`)
-    await speak(system.url, `POST /images HTTP/1.1\r\nContent-Type: image/jpeg\r\n${broken}`)
-    await speak(
-      system.url,
-      `POST /images HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n`,
-    )
-    expect((await finished(system.url, await post(system.url, photo))).status).toBe('completed')
-    expect(system.output()).not.toMatch(/error|warning/i)
-  })
-
   it('submits the files it is given and prints each record as it finishes', async () => {
     const folder = newFolder()
     writeFileSync(join(folder, 'one.png'), await distinct(1))
@@ -170,15 +87,6 @@ describe('npm start', () => {
       `These were all 3 files. The page and the API stay at ${system.url} until Ctrl-C.\n`,
     )
     expect((await fetch(system.url)).status).toBe(200)
-  })
-
-  it('says that it uses the endpoint of AWS_ENDPOINT_URL, and starts no embedded one', async () => {
-    const first = await start()
-    expect(first.output()).not.toContain('AWS_ENDPOINT_URL')
-    const second = await start({ AWS_ENDPOINT_URL: first.aws })
-    expect(second.output()).toContain(
-      `AWS endpoint   ${first.aws} (that of AWS_ENDPOINT_URL; without it, an embedded one starts)\n`,
-    )
   })
 
   it('says in one sentence what is wrong with a port, a folder or a setting', async () => {
@@ -286,31 +194,6 @@ describe('with DATA_DIR', () => {
   })
 })
 
-describe('80 mixed photos at concurrency 16', () => {
-  it('are all accepted, completed and announced, with no error in the log', async () => {
-    const system = await start()
-    const pictures = await Promise.all(
-      Array.from({ length: 20 }, async (_, index) => {
-        const [, encode] = formats[index % formats.length] ?? []
-        const picture = await quarters(200 + index * 20, 160 + index * 10)
-        return encode?.(picture).toBuffer() ?? photo
-      }),
-    )
-    const waiting = Array.from({ length: 80 }, (_, index) => pictures[index % pictures.length] ?? photo)
-    const ids: string[] = []
-    const send = async (): Promise<void> => {
-      for (let next = waiting.pop(); next !== undefined; next = waiting.pop())
-        ids.push(await post(system.url, next))
-    }
-    await Promise.all(Array.from({ length: 16 }, send))
-    expect(new Set(ids).size).toBe(80)
-    for (const id of ids)
-      expect(await finished(system.url, id)).toMatchObject({ status: 'completed', attempts: 1 })
-    expect(system.output()).not.toMatch(/error|warning/i)
-    expect(system.output().match(/^completed /gm)).toHaveLength(80)
-  })
-})
-
 describe('a Rekognition that takes 8 calls a second', () => {
   it('slows the work down and loses nothing', async () => {
     const system = await start({ STAND_IN_TPS: '8' })
@@ -350,80 +233,199 @@ describe('with AUTH=iam', () => {
   })
 })
 
-const noCli = without('aws')
+describe('one npm start', () => {
+  const started = startOnce()
 
-describe.skipIf(noCli.length > 0)(`the AWS CLI${skipped(noCli)}`, () => {
-  it('finds every service at the one endpoint, and a rule with an SQS target gets the event', async () => {
-    const system = await start()
-    const aws = async (...args: string[]) => {
-      const { stdout } = await promisify(execFile)('aws', ['--endpoint-url', system.aws, ...args], {
-        env: {
-          ...process.env,
-          ...{
-            AWS_ACCESS_KEY_ID: 'x',
-            AWS_SECRET_ACCESS_KEY: 'y',
-            AWS_DEFAULT_REGION: 'us-east-1',
-            AWS_PAGER: '',
-          },
-          AWS_DEFAULT_OUTPUT: 'json',
-        },
-      })
-      return stdout.startsWith('{') ? JSON.parse(stdout) : stdout
+  it('leaves it to the caller to close a connection that rests, so that no request is lost on one', async () => {
+    const system = started()
+    for (const url of [`${system.url}/health`, system.aws]) {
+      const { headers } = await fetch(url)
+      // A server that closes them says when.
+      expect([headers.get('connection'), headers.get('keep-alive')]).toEqual(['keep-alive', null])
     }
-    const queue = await aws('sqs', 'create-queue', '--queue-name', 'dogs')
-    const bus = ['--event-bus-name', 'image-analyzer']
-    const pattern = JSON.stringify({
-      'detail-type': ['Image Analysis Completed'],
-      detail: { labels: ['Sharp'] },
-    })
-    await aws('events', 'put-rule', '--name', 'sharp', ...bus, '--event-pattern', pattern)
-    const targets = 'Id=1,Arn=arn:aws:sqs:us-east-1:000000000000:dogs'
-    await aws('events', 'put-targets', '--rule', 'sharp', ...bus, '--targets', targets)
-
-    const imageId = await post(system.url, photo)
-    expect((await finished(system.url, imageId)).status).toBe('completed')
-    const received = await aws(
-      'sqs',
-      'receive-message',
-      '--queue-url',
-      queue.QueueUrl,
-      '--wait-time-seconds',
-      '10',
-    )
-    const event = JSON.parse(received.Messages[0].Body)
-    expect(event).toMatchObject({ source: 'image-analyzer', detail: { imageId, status: 'completed' } })
-
-    expect(await aws('s3', 'ls')).toContain('image-analyzer-images')
-    expect(await aws('s3', 'ls', '--recursive', 's3://image-analyzer-images')).toContain(
-      `thumbnails/${imageId}.jpg`,
-    )
-    const file = join(newFolder(), 'original')
-    await aws('s3', 'cp', `s3://image-analyzer-images/originals/${imageId}`, file)
-    expect(readFileSync(file).equals(photo)).toBe(true)
-    const key = JSON.stringify({ imageId: { S: imageId } })
-    const item = await aws('dynamodb', 'get-item', '--table-name', 'image-analyzer-images', '--key', key)
-    expect(item.Item.status).toEqual({ S: 'completed' })
-    const image = JSON.stringify({
-      S3Object: { Bucket: 'image-analyzer-images', Name: `originals/${imageId}` },
-    })
-    const labels = await aws('rekognition', 'detect-labels', '--image', image)
-    expect(labels.LabelModelVersion).toBe('stand-in')
-    const queues = await aws('sqs', 'list-queues')
-    expect(queues.QueueUrls.map((url: string) => url.split('/').at(-1)).sort()).toEqual([
-      ...['dogs', 'image-analyzer-jobs', 'image-analyzer-jobs-dead'],
-    ])
   })
 
-  it('subscribes a queue as the README says, and leaves nothing behind in the shell', async () => {
-    const system = await start()
-    const readme = readFileSync(join(root, 'README.md'), 'utf8')
-    const block = /```sh\n(embedded\(\)[^`]+)```/.exec(readme)?.[1] ?? ''
-    const script = `set -e\n${block.replaceAll('http://127.0.0.1:4566', system.aws)}
+  it('answers 20 MB with 413 on a real socket, and goes on', async () => {
+    const system = started()
+    const chunks = new ReadableStream({
+      start: (controller) => {
+        for (let sent = 0; sent < 320; sent += 1) controller.enqueue(new Uint8Array(65_536))
+        controller.close()
+      },
+    })
+    const options = {
+      method: 'POST',
+      headers: { 'content-type': 'image/jpeg' },
+      body: chunks,
+      duplex: 'half',
+    }
+    expect((await fetch(`${system.url}/images`, options as RequestInit)).status).toBe(413)
+    for (const headers of [{ 'content-type': 'image/jpeg' }, { 'content-type': 'application/json' }]) {
+      const response = await fetch(`${system.url}/images`, {
+        method: 'POST',
+        headers,
+        body: new Uint8Array(20_000_000),
+      })
+      expect(response.status).toBe(413)
+      expect(((await response.json()) as { code: string }).code).toBe('IMAGE_TOO_LARGE')
+    }
+    expect((await finished(system.url, await post(system.url, photo))).status).toBe('completed')
+  })
+
+  it('is not ended by requests that make no sense or break off', async () => {
+    const system = started()
+    const speak = (url: string, text: string) =>
+      new Promise<string>((resolve) => {
+        const { port, hostname } = new URL(url)
+        const socket = connect(Number(port), hostname)
+        let answer = ''
+        socket.on('data', (chunk) => {
+          answer += chunk
+        })
+        socket.on('error', () => {})
+        socket.on('close', () => resolve(answer))
+        socket.write(text)
+        setTimeout(() => socket.destroy(), 500)
+      })
+    const signed =
+      'Authorization: AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=a\r\nX-Amz-Date: 20260101T000000Z\r\n'
+    for (const target of ['//', 'http://[/', '/%', '/a?%=%']) {
+      expect(await speak(system.aws, `GET ${target} HTTP/1.1\r\nHost: localhost\r\n${signed}\r\n`)).toMatch(
+        /^HTTP\/1.1 [2345]/,
+      )
+    }
+    const broken = 'Host: localhost\r\nContent-Length: 1000\r\n\r\nabc'
+    for (const name of [
+      'DynamoDB_20120810.GetItem',
+      'AmazonSQS.SendMessage',
+      'AWSEvents.PutEvents',
+      'constructor.x',
+      '__proto__.x',
+    ]) {
+      const head = `POST / HTTP/1.1\r\n${signed}X-Amz-Target: ${name}\r\nContent-Type: application/x-amz-json-1.0\r\n`
+      await speak(system.aws, `${head}${broken}`)
+    }
+    for (const name of ['DynamoDB_20120810.GetItem', 'AmazonSQS.SendMessage', 'AWSEvents.PutEvents']) {
+      for (const body of ['null', '[1]', '"x"', '7', '{']) {
+        const head = `POST / HTTP/1.1\r\nHost: localhost\r\n${signed}X-Amz-Target: ${name}\r\nContent-Type: application/x-amz-json-1.0\r\n`
+        await speak(system.aws, `${head}Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`)
+      }
+    }
+    await speak(system.aws, `PUT /image-analyzer-images/x HTTP/1.1\r\n${signed}${broken}`)
+    await speak(system.url, `POST /images HTTP/1.1\r\nContent-Type: image/jpeg\r\n${broken}`)
+    await speak(
+      system.url,
+      `POST /images HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n`,
+    )
+    expect((await finished(system.url, await post(system.url, photo))).status).toBe('completed')
+    expect(system.output()).not.toMatch(/error|warning/i)
+  })
+
+  it('says that it uses the endpoint of AWS_ENDPOINT_URL, and starts no embedded one', async () => {
+    const first = started()
+    expect(first.output()).not.toContain('AWS_ENDPOINT_URL')
+    const second = await start({ AWS_ENDPOINT_URL: first.aws })
+    expect(second.output()).toContain(
+      `AWS endpoint   ${first.aws} (that of AWS_ENDPOINT_URL; without it, an embedded one starts)\n`,
+    )
+  })
+
+  it('accepts, completes and announces 80 mixed photos at concurrency 16, with no error in the log', async () => {
+    const system = started()
+    const pictures = await Promise.all(
+      Array.from({ length: 20 }, async (_, index) => {
+        const [, encode] = formats[index % formats.length] ?? []
+        const picture = await quarters(200 + index * 20, 160 + index * 10)
+        return encode?.(picture).toBuffer() ?? photo
+      }),
+    )
+    const waiting = Array.from({ length: 80 }, (_, index) => pictures[index % pictures.length] ?? photo)
+    const ids: string[] = []
+    const send = async (): Promise<void> => {
+      for (let next = waiting.pop(); next !== undefined; next = waiting.pop())
+        ids.push(await post(system.url, next))
+    }
+    await Promise.all(Array.from({ length: 16 }, send))
+    expect(new Set(ids).size).toBe(80)
+    for (const id of ids)
+      expect(await finished(system.url, id)).toMatchObject({ status: 'completed', attempts: 1 })
+    expect(system.output()).not.toMatch(/error|warning/i)
+    for (const id of ids) expect(system.output().split(`completed  ${id}`)).toHaveLength(2)
+  })
+
+  describe.skipIf(noCli.length > 0)(`the AWS CLI${skipped(noCli)}`, () => {
+    it('finds every service at the one endpoint, and a rule with an SQS target gets the event', async () => {
+      const system = started()
+      const aws = async (...args: string[]) => {
+        const { stdout } = await promisify(execFile)('aws', ['--endpoint-url', system.aws, ...args], {
+          env: {
+            ...process.env,
+            ...{
+              AWS_ACCESS_KEY_ID: 'x',
+              AWS_SECRET_ACCESS_KEY: 'y',
+              AWS_DEFAULT_REGION: 'us-east-1',
+              AWS_PAGER: '',
+            },
+            AWS_DEFAULT_OUTPUT: 'json',
+          },
+        })
+        return stdout.startsWith('{') ? JSON.parse(stdout) : stdout
+      }
+      const queue = await aws('sqs', 'create-queue', '--queue-name', 'dogs')
+      const bus = ['--event-bus-name', 'image-analyzer']
+      const pattern = JSON.stringify({
+        'detail-type': ['Image Analysis Completed'],
+        detail: { labels: ['Sharp'] },
+      })
+      await aws('events', 'put-rule', '--name', 'dogs', ...bus, '--event-pattern', pattern)
+      const targets = 'Id=1,Arn=arn:aws:sqs:us-east-1:000000000000:dogs'
+      await aws('events', 'put-targets', '--rule', 'dogs', ...bus, '--targets', targets)
+
+      const imageId = await post(system.url, photo)
+      expect((await finished(system.url, imageId)).status).toBe('completed')
+      const received = await aws(
+        'sqs',
+        'receive-message',
+        '--queue-url',
+        queue.QueueUrl,
+        '--wait-time-seconds',
+        '10',
+      )
+      const event = JSON.parse(received.Messages[0].Body)
+      expect(event).toMatchObject({ source: 'image-analyzer', detail: { imageId, status: 'completed' } })
+
+      expect(await aws('s3', 'ls')).toContain('image-analyzer-images')
+      expect(await aws('s3', 'ls', '--recursive', 's3://image-analyzer-images')).toContain(
+        `thumbnails/${imageId}.jpg`,
+      )
+      const file = join(newFolder(), 'original')
+      await aws('s3', 'cp', `s3://image-analyzer-images/originals/${imageId}`, file)
+      expect(readFileSync(file).equals(photo)).toBe(true)
+      const key = JSON.stringify({ imageId: { S: imageId } })
+      const item = await aws('dynamodb', 'get-item', '--table-name', 'image-analyzer-images', '--key', key)
+      expect(item.Item.status).toEqual({ S: 'completed' })
+      const image = JSON.stringify({
+        S3Object: { Bucket: 'image-analyzer-images', Name: `originals/${imageId}` },
+      })
+      const labels = await aws('rekognition', 'detect-labels', '--image', image)
+      expect(labels.LabelModelVersion).toBe('stand-in')
+      const queues = await aws('sqs', 'list-queues')
+      expect(queues.QueueUrls.map((url: string) => url.split('/').at(-1)).sort()).toEqual([
+        ...['dogs', 'image-analyzer-jobs', 'image-analyzer-jobs-dead'],
+      ])
+    })
+
+    it('subscribes a queue as the README says, and leaves nothing behind in the shell', async () => {
+      const system = started()
+      const readme = readFileSync(join(root, 'README.md'), 'utf8')
+      const block = /```sh\n(embedded\(\)[^`]+)```/.exec(readme)?.[1] ?? ''
+      const script = `set -e\n${block.replaceAll('http://127.0.0.1:4566', system.aws)}
       embedded events list-targets-by-rule --event-bus-name image-analyzer --rule sharp
       echo "left: $AWS_ENDPOINT_URL$AWS_ACCESS_KEY_ID"`
-    const { AWS_ENDPOINT_URL: _, AWS_ACCESS_KEY_ID: __, ...env } = process.env
-    const { stdout } = await promisify(execFile)('sh', ['-c', script], { env })
-    expect(stdout).toContain('arn:aws:sqs:us-east-1:000000000000:sharp')
-    expect(stdout).toMatch(/^left: $/m)
+      const { AWS_ENDPOINT_URL: _, AWS_ACCESS_KEY_ID: __, ...env } = process.env
+      const { stdout } = await promisify(execFile)('sh', ['-c', script], { env })
+      expect(stdout).toContain('arn:aws:sqs:us-east-1:000000000000:sharp')
+      expect(stdout).toMatch(/^left: $/m)
+    })
   })
 })

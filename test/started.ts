@@ -2,9 +2,9 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect } from 'vitest'
+import { afterAll, beforeAll, expect } from 'vitest'
 import { until } from './context.ts'
-import { children, folders } from './left-behind.ts'
+import { children, clear, folders } from './left-behind.ts'
 
 export const root = join(import.meta.dirname, '..')
 
@@ -64,6 +64,23 @@ export function launch(
 
 export const start = (env: Record<string, string> = {}, files: string[] = []): Promise<Running> =>
   ready(launch(env, files))
+
+/** One `npm start` for several tests, whose start takes longer than any of them. */
+export function startOnce(): () => Running {
+  let running: Running
+  const kept = { children: [] as ChildProcess[], folders: [] as string[] }
+  beforeAll(async () => {
+    running = await start()
+    kept.children = children.splice(0)
+    kept.folders = folders.splice(0)
+  })
+  afterAll(() => {
+    children.push(...kept.children)
+    folders.push(...kept.folders)
+    return clear()
+  })
+  return () => running
+}
 
 /** Waits for the ready line. */
 export async function ready(running: ReturnType<typeof launch>): Promise<Running> {
