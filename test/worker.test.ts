@@ -420,6 +420,23 @@ describe('transient trouble', () => {
     expect((await system.record(imageId)).status).toBe('processing')
     expect(await eventIds()).toEqual([])
   })
+  it('at the commit of a verdict frees the image too, and what was paid for is not paid for again', async () => {
+    const imageId = await system.submit(photo)
+    const { InvalidImageFormatException: Refused } = await import('@aws-sdk/client-rekognition')
+    let writes = 0
+    before = (command) => {
+      if (command === 'DetectFacesCommand') throw new Refused({ message: '', $metadata: {} })
+      writes += command === 'UpdateItemCommand' ? 1 : 0
+      // The claim is the first.
+      if (command === 'UpdateItemCommand' && writes === 2) throw new Error('DynamoDB is away')
+    }
+    expect(await failedIds(run(eventOf(imageId)))).toEqual(['message-0'])
+    expect(await system.item(imageId)).toMatchObject({ leaseUntil: 0, kept: { labels: expect.anything() } })
+    expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    const failure = { code: 'ANALYSIS_REFUSED' }
+    expect(await system.record(imageId)).toMatchObject({ status: 'failed', attempts: 2, failure })
+    expect(count('DetectLabelsCommand')).toBe(1)
+  })
   it('that outlasts every attempt ends as EXHAUSTED, is announced, and costs no further call', async () => {
     const imageId = await system.submit(photo)
     await system.setItem(imageId, { attempts: 10 })

@@ -109,7 +109,6 @@ async function attempt(
   const comeBack = (error: unknown) => release(deps, image, kept, receives, error, time)
   if ('trouble' in end) return comeBack(end.trouble)
   const committed = commit(deps, image, end.outcome, { from, queuedMs, ...took }, end.cause)
-  if ('cause' in end) return committed
   return committed.catch(comeBack)
 }
 
