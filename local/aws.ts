@@ -78,8 +78,8 @@ export async function openAws(
 }
 
 /** Clients of all services but Rekognition. */
-export function clientsFor({ target, embedded }: Aws) {
-  const patience = embedded === undefined ? ELSEWHERE_TIMEOUT_MS : undefined
+export function clientsFor(target: AwsTarget, isEmbedded: boolean) {
+  const patience = isEmbedded ? undefined : ELSEWHERE_TIMEOUT_MS
   const forS3 = patient(s3Options(target, SOCKETS), patience)
   return {
     s3: readInPlace(new S3Client(forS3), forS3),

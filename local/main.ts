@@ -10,9 +10,15 @@ import {
 import { basename, join, resolve } from 'node:path'
 import { styleText } from 'node:util'
 import { endInOrder } from './ending.ts'
+import { inThread } from './thread.ts'
 import { StartError } from './trouble.ts'
 
 const began = performance.now()
+// Before the rest is loaded, so that both load at the same time.
+const background = inThread((why) => {
+  console.error('The thread of AWS and the worker has failed, so image-analyzer ends:', why)
+  process.exit(1)
+})
 const { startSystem } = await import('./system.ts')
 const { readSettings } = await import('./environment.ts')
 const { LOG_FILE } = await import('./aws.ts')
@@ -84,7 +90,7 @@ const write = (level: Level) => (message: string, extra: Record<string, unknown>
 }
 const log = { info: write('INFO'), warn: write('WARN'), error: write('ERROR') }
 
-const system = await startSystem(process.env, log).catch(giveUp)
+const system = await startSystem(process.env, log, background).catch(giveUp)
 
 /** What a newcomer may type, as far as this API lets them in. */
 const attempt = {

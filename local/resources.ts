@@ -30,8 +30,10 @@ import {
   SetQueueAttributesCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs'
+import { DEFAULT_SWEEP_AFTER_SECONDS } from '../shared/config.ts'
 import { UPLOADS } from '../shared/image.ts'
 import { LISTED_ATTRIBUTES, labelTable } from '../shared/labels.ts'
+import type { Settings } from './environment.ts'
 
 /** @param prefix another one gives a system of its own at the same endpoint */
 export const resourceNames = (prefix = 'image-analyzer') => ({
@@ -58,16 +60,29 @@ export interface ResourceClients {
   region: string
 }
 
-/** Creates what is missing at an endpoint and leaves the rest as it is: here what Terraform does on AWS. */
-export async function createMissingResources(
-  clients: ResourceClients,
-  names: ResourceNames,
-): Promise<{
+export interface Resources {
   jobQueueUrl: string
   jobQueueArn: string
   deadLetterQueueUrl: string
   bucketIsNew: boolean
-}> {
+}
+
+/** What Terraform tells the functions on AWS. */
+export function configFor(settings: Settings, { jobQueueUrl, deadLetterQueueUrl }: Resources) {
+  const { bucket, table, eventBus } = resourceNames()
+  return {
+    ...settings,
+    ...{ IMAGE_BUCKET: bucket, IMAGE_TABLE: table, EVENT_BUS_NAME: eventBus },
+    ...{ JOB_QUEUE_URL: jobQueueUrl, DEAD_LETTER_QUEUE_URL: deadLetterQueueUrl },
+    SWEEP_AFTER_SECONDS: DEFAULT_SWEEP_AFTER_SECONDS,
+  }
+}
+
+/** Creates what is missing at an endpoint and leaves the rest as it is: here what Terraform does on AWS. */
+export async function createMissingResources(
+  clients: ResourceClients,
+  names: ResourceNames,
+): Promise<Resources> {
   const [queue, bucketIsNew] = await Promise.all([
     createQueues(clients.sqs, names),
     createBucket(clients, names.bucket),

@@ -6,10 +6,10 @@ import { DetectLabelsCommand, RekognitionClient } from '@aws-sdk/client-rekognit
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
 import { createRekognition } from '../local/rekognition.ts'
-import { startSystem } from '../local/system.ts'
 import { createVision, isInstalled, readInstalled } from '../packages/vision/index.ts'
 import { until } from './context.ts'
 import { launch, newFolder, root } from './started.ts'
+import { startSystem } from './system.ts'
 import { skipped } from './tools.ts'
 
 /** A model of a few hundred bytes that distinguishes red from blue; packages/vision/test makes it. */

@@ -16,10 +16,10 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { EventBridgeClient, PutRuleCommand } from '@aws-sdk/client-eventbridge'
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { startSystem } from '../local/system.ts'
 import { finished } from './context.ts'
 import { distinct } from './pictures.ts'
 import { launch, newFolder, post, ready, start } from './started.ts'
+import { startSystem } from './system.ts'
 
 const silent = { info: () => {}, warn: () => {}, error: () => {} }
 

@@ -13,11 +13,11 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { buildApp, ROUTES } from '../api/app.ts'
 import type { ApiDeps } from '../api/deps.ts'
 import { IMAGE_ID, openApi } from '../api/openapi.ts'
-import { type System, startSystem } from '../local/system.ts'
 import { ANALYSES } from '../shared/image.ts'
 import { codeOf } from '../web/docs-code.js'
 import { CHROMIUM, skippedWithoutBrowser, startBrowser } from './browser.ts'
 import { MADE_UP_ANSWERS, startTestSystem, type TestSystem } from './context.ts'
+import { type System, startSystem } from './system.ts'
 import { skipped, without } from './tools.ts'
 
 const photo = `${import.meta.dirname}/fixtures/grace-hopper.jpg`

@@ -7,8 +7,8 @@ import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { largestBody } from '../api/upload.ts'
 import { verifySignature } from '../local/gateway.ts'
-import { startSystem } from '../local/system.ts'
 import { signRequest } from '../packages/embedded-aws/index.ts'
+import { startSystem } from './system.ts'
 
 /** AUTH=iam on this machine: signatures are made by the SDK's own signer, and verified as API Gateway does. */
 

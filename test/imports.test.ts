@@ -116,7 +116,8 @@ const REACH: Record<string, { files: number; depth: number }> = {
   'api/handler.ts': { files: 19, depth: 3 },
   'worker/handler.ts': { files: 19, depth: 3 },
   'sweeper/handler.ts': { files: 10, depth: 3 },
-  'local/main.ts': { files: 47, depth: 4 },
+  'local/main.ts': { files: 36, depth: 4 },
+  'local/background-main.ts': { files: 33, depth: 4 },
   'packages/client/main.ts': { files: 12, depth: 2 },
 }
 

@@ -973,7 +973,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the system starts without the decoder of HEIC',
-    file: 'local/system.ts',
+    file: 'local/background.ts',
     from: 'if (settings.HEIC) demandDecoder()',
     to: 'if (false) demandDecoder()',
     tests: heic,

@@ -18,8 +18,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { startSystem } from '../local/system.ts'
 import { copyProject } from './copy.ts'
+import { startSystem } from './system.ts'
 import { until } from './until.ts'
 
 const root = join(import.meta.dirname, '..')

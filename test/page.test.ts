@@ -9,10 +9,10 @@ import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { type System, startSystem } from '../local/system.ts'
 import { CHROMIUM, skippedWithoutBrowser, startBrowser } from './browser.ts'
 import { exifBlock, GPS, picture, withExif } from './exif-blocks.ts'
 import { CORNERS, cornerColour, distinct, flat, quarters, rgb } from './pictures.ts'
+import { type System, startSystem } from './system.ts'
 import { LONGEST_MS } from './until.ts'
 
 /** The page as people meet it: the whole system in this process, and a real browser in front of it. */

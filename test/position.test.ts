@@ -9,7 +9,6 @@ import fc from 'fast-check'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { buildApp } from '../api/app.ts'
-import { startSystem } from '../local/system.ts'
 import { blankPosition, readExif } from '../packages/image-guard/index.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import {
@@ -25,6 +24,7 @@ import {
   withExif,
 } from './exif-blocks.ts'
 import { jpegSegment, pngChunk, withChunks, withSegments } from './pictures.ts'
+import { startSystem } from './system.ts'
 import { skipped } from './tools.ts'
 
 /** What must not be left of a position: parts of its text in XMP, and of its numbers in either order of bytes. */

@@ -7,9 +7,9 @@ import { RekognitionClient } from '@aws-sdk/client-rekognition'
 import sharp from 'sharp'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { createRekognition } from '../local/rekognition.ts'
-import { type System, startSystem } from '../local/system.ts'
 import { createRecordings } from '../packages/embedded-aws/index.ts'
 import { finished, MADE_UP_ANSWERS, type ShownImage, startTestSystem } from './context.ts'
+import { type System, startSystem } from './system.ts'
 
 const fixture = (name: string): Buffer => readFileSync(join(import.meta.dirname, 'fixtures', name))
 const photo = fixture('grace-hopper.jpg')

@@ -3,8 +3,8 @@ import { request as httpRequest } from 'node:http'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { buildApp } from '../api/app.ts'
-import { type System, startSystem } from '../local/system.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
+import { type System, startSystem } from './system.ts'
 
 /** What a path, a method, a query and a body may be: all others are refused with a sentence that shows the way out. */
 

@@ -14,11 +14,11 @@ import { DynamoDBDocumentClient, PutCommand, QueryCommand, ScanCommand } from '@
 import { afterEach, expect, it, vi } from 'vitest'
 import { resourceNames } from '../local/resources.ts'
 import { expireObjects } from '../local/retention.ts'
-import { startSystem } from '../local/system.ts'
 import { type EmbeddedAws, startEmbeddedAws } from '../packages/embedded-aws/index.ts'
 import { clientOptions, s3Options } from '../shared/aws.ts'
 import { objectKeys, type originalKey } from '../shared/image.ts'
 import { finished, startTestSystem, until } from './context.ts'
+import { startSystem } from './system.ts'
 
 const photo = await readFile(new URL('fixtures/grace-hopper.jpg', import.meta.url))
 const DAY_MS = 86_400_000

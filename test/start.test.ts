@@ -4,11 +4,11 @@ import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
-import { startSystem } from '../local/system.ts'
 import { StartError } from '../local/trouble.ts'
 import { finished, type ShownImage, until } from './context.ts'
 import { distinct, formats, quarters } from './pictures.ts'
 import { newFolder, post, root, start, startFails, startOnce } from './started.ts'
+import { startSystem } from './system.ts'
 import { skipped, without } from './tools.ts'
 
 const photoPath = join(root, 'test/fixtures/grace-hopper.jpg')

@@ -4,12 +4,12 @@ import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client
 import { DynamoDBDocumentClient, PutCommand, paginateScan } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { resourceNames } from '../local/resources.ts'
-import { type System, startSystem } from '../local/system.ts'
 import { startEmbeddedAws } from '../packages/embedded-aws/index.ts'
 import { clientOptions, dynamoTranslation, s3Options } from '../shared/aws.ts'
 import { finished, until } from './context.ts'
 import { distinct } from './pictures.ts'
 import { newFolder } from './started.ts'
+import { type System, startSystem } from './system.ts'
 
 /**
  * A table as the version before has left it, which kept labels as items of the table of records, found by the index

@@ -1,0 +1,78 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { getPriority, setPriority } from 'node:os'
+import { parentPort } from 'node:worker_threads'
+import type { Log } from '../shared/log.ts'
+import { openBackground } from './background.ts'
+import type { Asked, Background, Said } from './thread.ts'
+import { StartError } from './trouble.ts'
+
+/** The thread of local/thread.ts. */
+const say = (said: Said): void => parentPort?.postMessage(said)
+
+const write =
+  (level: keyof Omit<Log, 'namespace'>) =>
+  (message: string, extra: Record<string, unknown>): void =>
+    say({
+      ...{ level, message },
+      facts: Object.entries(extra).map(([key, value]) =>
+        value instanceof Error ? [key, copyOf(value), value.name] : [key, copyOf(value)],
+      ),
+    })
+const log: Log = { info: write('info'), warn: write('warn'), error: write('error') }
+
+/** What cannot be copied to another thread, like a socket in an error's cause, is not worth the line. */
+function copyOf(value: unknown): unknown {
+  try {
+    return structuredClone(value)
+  } catch {
+    return value instanceof Error ? new Error(value.message) : String(value)
+  }
+}
+
+let background: Background | undefined
+
+async function open(env: NodeJS.ProcessEnv): Promise<void> {
+  try {
+    background = await openBackground(env, log)
+    const { target, isEmbedded, resources, rekognition } = background
+    say({ opened: { target, isEmbedded, resources, rekognition } })
+  } catch (error) {
+    say(error instanceof StartError ? { refused: error.message } : { failed: copyOf(error) })
+    process.exit()
+  }
+}
+
+/**
+ * How much lower than that of the API the priorities are, on Linux, which alone has one for each thread: on a busy machine
+ * people's requests come first, then AWS, the worker and the models, and then what decodes.
+ */
+const AWS_AND_WORKER = 10
+const DECODERS = 15
+const LOWEST = 19
+function giveWay(): void {
+  if (process.platform !== 'linux') return
+  const priority = getPriority()
+  const tasks = '/proc/self/task'
+  const lower = (by: number): number => Math.min(LOWEST, priority + by)
+  try {
+    setPriority(lower(AWS_AND_WORKER))
+    for (const id of readdirSync(tasks)) {
+      const name = readFileSync(`${tasks}/${id}/comm`, 'utf8')
+      if (/^lib(uv|vips)/.test(name)) setPriority(Number(id), lower(DECODERS))
+    }
+  } catch {
+    // A thread has just ended, or there is no /proc: answers take longer under load, and are the same.
+  }
+}
+
+parentPort?.on('message', async (asked: Asked) => {
+  if (asked === 'begin') {
+    background?.begin()
+    giveWay()
+  } else if (asked === 'warm') background?.warm()
+  else if (asked === 'stop') {
+    await background?.stop()
+    // Of this thread alone: connections that rest would keep it.
+    process.exit()
+  } else await open(asked.open)
+})

@@ -1,0 +1,182 @@
+import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
+import {
+  type EmbeddedAws,
+  type EventSourceMapping,
+  type RekognitionOptions,
+  startPoller,
+} from '../packages/embedded-aws/index.ts'
+import { createDecoder, createMakeRoom, demandHeicDecoder } from '../packages/image-guard/index.ts'
+import { dynamoTranslation, elapsed, sleep } from '../shared/aws.ts'
+import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
+import { processBatch } from '../worker/batch.ts'
+import { analysisSource, type WorkerDeps, workerDeps } from '../worker/deps.ts'
+import { createRender } from '../worker/thumbnail.ts'
+import { type Aws, clientsFor, openAws } from './aws.ts'
+import { readSettings, type Settings } from './environment.ts'
+import { recover } from './recover.ts'
+import { clientOf, createRekognition, openAnswering } from './rekognition.ts'
+import { configFor, createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
+import { expireObjects } from './retention.ts'
+import type { Background, OpenBackground } from './thread.ts'
+import { StartError } from './trouble.ts'
+
+const names = resourceNames()
+/** Invocations of the worker at once: two batches keep two decodes and the calls around them going. */
+const WORKER_CONCURRENCY = 2
+/** Calls a second of each operation with which the one worker here begins to ask; it learns from there. */
+const FIRST_RATE = 50
+const STOP_GRACE_MS = 3_000
+const CHORES_GRACE_MS = 1_000
+const SWEEP_EVERY_MS = 60_000
+/** Retention is a matter of days. */
+const EXPIRE_OBJECTS_EVERY_MS = 3_600_000
+
+/** A pause is kept in DATA_DIR. */
+const PAUSED =
+  'The worker is paused, as it was at the end: images wait. `aws lambda update-event-source-mapping` resumes it.'
+
+type Undo = (() => Promise<void> | void)[]
+
+/** In the thread that calls it. */
+export const openBackground: OpenBackground = async (env, log) => {
+  const undo: Undo = []
+  const stop = async (): Promise<void> => {
+    for (const step of undo.splice(0).reverse()) await step()
+  }
+  try {
+    return { ...(await open(readSettings(env), log, undo)), stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+/** @throws StartError */
+function demandDecoder(): void {
+  try {
+    demandHeicDecoder()
+  } catch (error) {
+    throw new StartError((error as Error).message)
+  }
+}
+
+async function open(
+  settings: Settings,
+  log: WorkerDeps['log'],
+  undo: Undo,
+): Promise<Omit<Background, 'stop'>> {
+  const region = settings.AWS_REGION ?? settings.AWS_DEFAULT_REGION ?? 'us-east-1'
+  const sourceOf = (who: string): string => analysisSource(who, settings)
+  // One for all, so that they share the memory for decodes.
+  const decoder = createDecoder()
+  const answering = await openAnswering(settings, region, decoder, log, (who) => {
+    worker.analysisSource = sourceOf(who)
+  })
+  const { name, standIn, vision } = answering
+  if (vision !== undefined) undo.push(vision.stop)
+  if (settings.HEIC) demandDecoder()
+  const embeddedRekognition = (readObject: RekognitionOptions['readObject']) =>
+    createRekognition({ readObject, ...standIn })
+  const aws = await openAws(settings, region, embeddedRekognition, log, undo)
+  const { target, embedded } = aws
+  const isEmbedded = embedded !== undefined
+  const { dynamoDb, ...clients } = clientsFor(target, isEmbedded)
+  const resources = await createMissingResources({ ...clients, dynamoDb, region }, names).catch(
+    cannotMake(aws),
+  )
+  const rekognition = await clientOf(answering, settings, region, embedded, clients.s3, undo)
+
+  const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
+  const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
+  const rest = { log, render: createRender(decoder), makeRoom: createMakeRoom(), firstRate: FIRST_RATE }
+  const worker: WorkerDeps = {
+    ...workerDeps(configFor(settings, resources), { ...clients, dynamo, rekognition }, clock, rest),
+    rekognitionSource: answering.imagesBy,
+    analysisSource: sourceOf(answering.source),
+  }
+  const sweeper: SweeperDeps = { ...worker, giveUpMs: settings.GIVE_UP_DAYS * 86_400_000 }
+  // Before the first request: what is mended must not change during that.
+  if (isEmbedded && settings.DATA_DIR !== undefined) await recover(embedded, names, sweeper)
+  return {
+    ...{ target, isEmbedded, resources, rekognition: name },
+    begin: () => {
+      // The models take a second or so for each image: more at a time would only wait for each other, and time out.
+      feed(worker, resources, vision === undefined ? 10 : 2, embedded, undo)
+      keepHouse(worker, sweeper, embedded, settings.RETENTION_DAYS, undo)
+    },
+    warm: () => vision?.warm(),
+  }
+}
+
+const cannotMake =
+  ({ target, embedded }: Aws) =>
+  (error: Error): never => {
+    const way =
+      embedded === undefined
+        ? ' AWS_ENDPOINT_URL names that endpoint; without it, an embedded one starts.'
+        : ''
+    throw new StartError(
+      `Bucket, table, queues and bus cannot be made at ${target.endpoint}: ${error.message || error.name}.${way}`,
+    )
+  }
+
+/** Gives the worker what is in the queue, as Lambda does. */
+function feed(
+  worker: WorkerDeps,
+  { jobQueueUrl, jobQueueArn }: { jobQueueUrl: string; jobQueueArn: string },
+  batchSize: number,
+  embedded: EmbeddedAws | undefined,
+  undo: Undo,
+): void {
+  const mapping: EventSourceMapping = {
+    queueUrl: jobQueueUrl,
+    queueArn: jobQueueArn,
+    batchSize,
+    maximumBatchingWindowInSeconds: 0,
+    maximumConcurrency: WORKER_CONCURRENCY,
+    functionName: 'image-analyzer-worker',
+    functionTimeoutMs: WORKER_TIMEOUT_SECONDS * 1000,
+    functionResponseTypes: ['ReportBatchItemFailures'],
+  }
+  const isEnabled = embedded?.mapEventSource(mapping, (enabled) => poller.enable(enabled)) ?? true
+  const poller = startPoller(
+    worker.sqs,
+    mapping,
+    (event, context) => processBatch(worker, event, context),
+    (message, error) => worker.log.error(message, { error }),
+    isEnabled,
+  )
+  undo.push(() => poller.stop(STOP_GRACE_MS))
+  if (!isEnabled) worker.log.warn(PAUSED, {})
+}
+
+/** What comes by a schedule on AWS: the sweep, and what has expired. */
+function keepHouse(
+  worker: WorkerDeps,
+  sweeper: SweeperDeps,
+  embedded: EmbeddedAws | undefined,
+  retentionDays: number | undefined,
+  undo: Undo,
+): void {
+  const stopping = new AbortController()
+  const { signal } = stopping
+  /** At once, and then again and again. The next start continues with what is left at the end. */
+  const every = async (ms: number, what: string, work: () => Promise<unknown>): Promise<void> => {
+    while (!signal.aborted) {
+      await work().catch((error) => worker.log.warn(`${what} failed`, { error }))
+      await sleep(ms, signal).catch(() => {})
+    }
+  }
+  const chores = Promise.all([
+    every(SWEEP_EVERY_MS, 'the sweep', () => sweep(sweeper)),
+    every(SWEEP_EVERY_MS, 'the deletion of expired records', async () => embedded?.expireItems(signal)),
+    every(EXPIRE_OBJECTS_EVERY_MS, 'the deletion of expired images', () =>
+      expireObjects(worker, retentionDays, signal),
+    ),
+  ])
+  undo.push(async () => {
+    stopping.abort()
+    // The emulators must not be gone in the middle of a call.
+    await Promise.race([chores, sleep(CHORES_GRACE_MS)])
+  })
+}

@@ -1,0 +1,89 @@
+import { Worker } from 'node:worker_threads'
+import type { AwsTarget } from '../shared/aws.ts'
+import type { Log } from '../shared/log.ts'
+import type { Resources } from './resources.ts'
+import { StartError } from './trouble.ts'
+
+/** What works behind the API: AWS, the worker, and what comes by a schedule. */
+export interface Background {
+  target: AwsTarget
+  /** Whether AWS is the embedded one, and no other endpoint. */
+  isEmbedded: boolean
+  resources: Resources
+  /** Who answers as Rekognition. */
+  rekognition: string
+  /** Gives the worker its jobs. */
+  begin: () => void
+  /** Loads the models, where there are any, so that the first image need not wait for them. */
+  warm: () => void
+  /** What the worker has not finished within 3 seconds stays in the queue. */
+  stop: () => Promise<void>
+}
+
+/** @throws StartError */
+export type OpenBackground = (env: NodeJS.ProcessEnv, log: Log) => Promise<Background>
+
+/** To the thread of what works behind the API, and from it. A line of the log has the names of its errors: a copy loses them. */
+export type Asked = { open: NodeJS.ProcessEnv } | 'begin' | 'warm' | 'stop'
+export type Said =
+  | { opened: Omit<Background, 'begin' | 'warm' | 'stop'> }
+  | { refused: string }
+  | { failed: unknown }
+  | {
+      level: 'info' | 'warn' | 'error'
+      message: string
+      facts: [key: string, value: unknown, name?: string][]
+    }
+
+/**
+ * What works behind the API, in a thread of its own: while AWS and the worker are busy, the API answers. The thread loads
+ * its code at once, and opens when it is asked to.
+ *
+ * @param onLost hears why the thread has ended, when it was open and nobody has stopped it
+ */
+export function inThread(onLost: (why: unknown) => void): OpenBackground {
+  const thread = new Worker(new URL('./background-main.ts', import.meta.url), {
+    // Not those of this process: what it imports first, as run.js has it, is not meant for a thread.
+    execArgv: ['--disable-warning=ExperimentalWarning'],
+  })
+  const ask = (asked: Asked): void => thread.postMessage(asked)
+  const ended = new Promise<void>((resolve, reject) => {
+    thread.once('error', reject)
+    thread.once('exit', () => resolve())
+  })
+  ended.catch(() => {})
+
+  return async (env, log) => {
+    const { promise, resolve, reject } = Promise.withResolvers<Background>()
+    let isToEnd = false
+    const stop = async (): Promise<void> => {
+      isToEnd = true
+      ask('stop')
+      await ended
+    }
+    thread.on('message', (said: Said) => {
+      if ('level' in said) write(log, said)
+      else if ('opened' in said)
+        resolve({ ...said.opened, begin: () => ask('begin'), warm: () => ask('warm'), stop })
+      else {
+        isToEnd = true
+        reject('refused' in said ? new StartError(said.refused) : said.failed)
+      }
+    })
+    const lose = (why: unknown): void => {
+      reject(why)
+      if (!isToEnd) onLost(why)
+    }
+    ended.then(() => lose(new Error('The thread of AWS and the worker has ended.')), lose)
+    ask({ open: env })
+    return promise
+  }
+}
+
+function write(log: Log, { level, message, facts }: Extract<Said, { level: string }>): void {
+  const extra = facts.map(([key, value, name]) => [
+    key,
+    value instanceof Error ? Object.assign(value, { name }) : value,
+  ])
+  log[level](message, Object.fromEntries(extra))
+}
