@@ -104,10 +104,14 @@ export async function listImages(
     newest: after !== undefined && after <= newest ? neighbour(after, -1n) : newest,
     oldest: idAt(from, '0'),
   }
-  for (let lookedAt = 0; lookedAt < MAX_LOOKED_AT; ) {
+  // One more than asked for shows whether there is a next page; where that was not enough, most may be passed over.
+  for (
+    let lookedAt = 0, atOnce = wanted === undefined ? limit + 1 : PAGE;
+    lookedAt < MAX_LOOKED_AT;
+    atOnce = PAGE
+  ) {
     if (range.newest < range.oldest) return { items }
-    // One more than asked for shows whether there is a next page.
-    const page = await look(wanted === undefined ? limit + 1 - items.length : PAGE, range)
+    const page = await look(atOnce, range)
     const found = page.items.filter((item) => !isExpired(item, records.now()) && (wanted?.(item) ?? true))
     items.push(...found)
     lookedAt += page.lookedAt
@@ -170,11 +174,33 @@ const projection = {
   ExpressionAttributeNames: Object.fromEntries(LISTED_ATTRIBUTES.map((name) => [`#${name}`, name])),
 }
 
-const lookAtOwned =
-  ({ dynamo, table }: Records, owner: string, status: Status | undefined): Look =>
+/** Most images are completed, so those are the owner's without the others. */
+function lookAtOwned(records: Records, owner: string, status: Status | undefined): Look {
+  if (status === undefined || status === 'completed') return lookAtIndex(records, owner, status)
+  // The version before had a key of its own for each status.
+  const keys = new Set([statusKey(status, ''), `${status}#`])
+  const looks = [...keys].map((key) => lookAtIndex(records, owner, status, key))
+  return async (wanted, range) => {
+    const pages = await Promise.all(looks.map((look) => look(wanted, range)))
+    // Down to where all of them have been read.
+    const next = pages.reduce((end, page) => ((page.next ?? '') > end ? (page.next ?? '') : end), '')
+    return {
+      items: pages
+        .flatMap(({ items }) => items)
+        .filter(({ imageId }) => imageId > next)
+        .toSorted(newestFirst),
+      lookedAt: pages.reduce((sum, page) => sum + page.lookedAt, 0),
+      next: next || undefined,
+    }
+  }
+}
+
+/** @param prefix of keys in the index `byStatus`; undefined: all images of the owner */
+const lookAtIndex =
+  ({ dynamo, table }: Records, owner: string, status: Status | undefined, prefix?: string): Look =>
   async (wanted, { newest, oldest }) => {
-    const [index, sortKey] = status === undefined ? ['byOwner', 'imageId'] : ['byStatus', 'statusKey']
-    const key = (id: string): string => (status === undefined ? id : `${statusKey(status, '')}${id}`)
+    const [index, sortKey] = prefix === undefined ? ['byOwner', 'imageId'] : ['byStatus', 'statusKey']
+    const key = (id: string): string => `${prefix ?? ''}${id}`
     const page = await dynamo.send(
       new QueryCommand({
         TableName: table,
@@ -188,7 +214,9 @@ const lookAtOwned =
       }),
     )
     return {
-      items: (page.Items ?? []).map((item) => listedSchema.parse(item)),
+      items: (page.Items ?? [])
+        .map((item) => listedSchema.parse(item))
+        .filter((item) => status === undefined || item.status === status),
       lookedAt: page.ScannedCount ?? 0,
       next: page.LastEvaluatedKey && neighbour(page.LastEvaluatedKey['imageId'], -1n),
     }
@@ -294,7 +322,8 @@ function readLabelled(
   }
 }
 
-const newestFirst = (a: Indexed, b: Indexed): number => (a.imageId < b.imageId ? 1 : -1)
+const newestFirst = (a: { imageId: string }, b: { imageId: string }): number =>
+  a.imageId < b.imageId ? 1 : -1
 
 const indexedSchema = z.object({ target: imageIdSchema, shown: z.instanceof(Uint8Array) })
 

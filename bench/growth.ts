@@ -1,6 +1,5 @@
 import { BatchWriteCommand } from '@aws-sdk/lib-dynamodb'
 import { newImageId } from '../api/submit.ts'
-import { statusKey } from '../shared/image.ts'
 import { indexLabels } from '../shared/labels.ts'
 import { getImage } from '../shared/lifecycle.ts'
 import { startTestSystem, type TestSystem, watchCalls } from '../test/context.ts'
@@ -89,7 +88,7 @@ async function grow(system: TestSystem, like: string, more: number): Promise<voi
       }))
       left -= some.length
       const puts = some.map(({ imageId }) => ({
-        PutRequest: { Item: { ...item, imageId, statusKey: statusKey('completed', imageId) } },
+        PutRequest: { Item: { ...item, imageId } },
       }))
       await worker.dynamo.send(new BatchWriteCommand({ RequestItems: { [names.table]: puts } }))
       for (const { imageId, at } of some) {

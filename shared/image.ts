@@ -3,8 +3,7 @@ import { CONTENT_TYPES } from '../packages/image-guard/format.ts'
 
 /**
  * The record of an image: one schema for the stored item, the types and what the API shows.
- * The item's key is `imageId`; `byOwner` and `byStatus` list it newest first, because a version 7
- * UUID sorts by its time of creation (RFC 9562, section 5.7).
+ * The item's key is `imageId`, a version 7 UUID, which sorts by its time of creation (RFC 9562, section 5.7).
  */
 export const imageIdSchema = z.uuid({ version: 'v7' }).brand<'ImageId'>()
 export type ImageId = z.infer<typeof imageIdSchema>
@@ -194,6 +193,8 @@ const everyImage = z.object({
   submittedAt: z.number(),
   /** Milliseconds since 1970 from which the sweeper looks after the image; only until its event is acknowledged. */
   sweepAt: z.number().optional(),
+  /** The same, where it is later by now: `sweepAt` is a key of an index, and costs more to change. */
+  dueAt: z.number().optional(),
   /** How often the sweeper has sent a job since a worker took the image up. */
   swept: z.int().min(0).optional(),
   /** The epoch whose event EventBridge has acknowledged. */
@@ -286,12 +287,12 @@ export const objectKeys = (imageId: ImageId): string[] => [
   analysisKey(imageId),
 ]
 
-/** The sort key of the index `byStatus`: an owner's images of one status, by their time of creation. */
-export const statusKey = (status: Status, imageId: ImageId | ''): string => `${status}#${imageId}`
+/** The sort key of the index `byStatus`, which a claim leaves as it is. Completed images, the most of all, are not in it. */
+export const statusKey = (status: Exclude<Status, 'completed'>, imageId: ImageId | ''): string =>
+  `${status === 'failed' ? 'failed' : 'open'}#${imageId}`
 
 /**
- * The partition of the index `unfinished`, which holds an image until its event is acknowledged, by `sweepAt`.
- * Four of them, because one partition of an index takes 1,000 writes a second (Amazon DynamoDB quotas).
+ * Partitions of the index `unfinished`, in which an image is until its event is acknowledged: one takes 1,000 writes a second.
  */
 export const UNFINISHED_SHARDS = ['0', '1', '2', '3'] as const
 export const unfinishedShard = (imageId: ImageId): string =>

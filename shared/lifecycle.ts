@@ -34,7 +34,9 @@ export interface Records extends Table {
 const MAX_STRETCH = 64
 
 /**
- * When the sweeper should look at an image that changes now. Every write that an image rests after sets it.
+ * When the sweeper should look at an image that changes now. Every write that an image rests after sets it, as `dueAt`: an
+ * entry of an index with another key is deleted and put, two write units each time, and most images are announced long
+ * before the sweeper would come. So `sweepAt`, by which it finds them, is that of the beginning until it has come.
  *
  * @param rest.swept how often the sweeper has sent a job in this run: each time it waits twice as long for the next, so
  *   that a queue with a long backlog does not fill with copies
@@ -164,7 +166,7 @@ export async function createImage(records: Records, image: NewImage, graceMs = 0
       if (!(error instanceof ConditionalCheckFailedException)) throw error
     }
     const waiting = await updateImage(records, image.imageId, {
-      set: { sweepAt: item.sweepAt },
+      set: { dueAt: item.sweepAt },
       // It is seen for the first time again.
       remove: ['swept'],
       condition: '#status = :waiting AND attempts = :none',
@@ -206,7 +208,7 @@ export async function claimImage(
       leaseId: lease.id,
       leaseUntil: lease.until,
       updatedAt: now.toISOString(),
-      sweepAt: sweepAt(records),
+      dueAt: sweepAt(records),
     },
     add: { attempts: 1 },
     // AND binds more closely than OR. With parentheses in parentheses the parser of the embedded DynamoDB takes 30 times as
@@ -265,7 +267,7 @@ export async function releaseImage(
   { throttled, kept, waitMs }: { throttled: number; kept: Kept; waitMs: number },
 ): Promise<void> {
   await updateImage(records, imageId, {
-    set: { leaseUntil: 0, throttled, kept, sweepAt: sweepAt(records, { swept, waitMs }) },
+    set: { leaseUntil: 0, throttled, kept, dueAt: sweepAt(records, { swept, waitMs }) },
     ...heldBy(leaseId),
   })
 }
@@ -356,13 +358,17 @@ async function endRun(
     (await updateImage(records, imageId, {
       set: {
         ...outcome,
-        statusKey: statusKey(outcome.status, imageId),
+        ...(outcome.status === 'failed' ? { statusKey: statusKey('failed', imageId) } : {}),
         updatedAt: now,
         completedAt: now,
-        sweepAt: sweepAt(records),
+        dueAt: sweepAt(records),
       },
-      // What was paid for in vain is kept for a retry.
-      remove: ['leaseId', 'leaseUntil', 'throttled', 'swept', ...(exhausted ? [] : ['kept'])],
+      remove: [
+        ...['leaseId', 'leaseUntil', 'throttled', 'swept'],
+        ...(outcome.status === 'completed' ? ['statusKey'] : []),
+        // What was paid for in vain is kept for a retry.
+        ...(exhausted ? [] : ['kept']),
+      ],
       condition: `epoch = :epoch AND ${still.condition}`,
       values: { ':epoch': epoch, ...still.values },
       // Refused also when the write was done and its answer lost; so what counts is what is there.
@@ -371,10 +377,10 @@ async function endRun(
 }
 
 /** A change of an image sets the time of its next sweep, so an unchanged time means an unchanged image. */
-const unchanged = (sweepAt: number | undefined) => ({
-  condition: 'sweepAt = :seen',
-  values: { ':seen': sweepAt },
-})
+const unchanged = ({ sweepAt, dueAt }: Pick<Image, 'sweepAt' | 'dueAt'>) =>
+  dueAt === undefined
+    ? { condition: 'sweepAt = :seen AND attribute_not_exists(dueAt)', values: { ':seen': sweepAt } }
+    : { condition: 'sweepAt = :seen AND dueAt = :due', values: { ':seen': sweepAt, ':due': dueAt } }
 
 /**
  * Ends the run of an image that no worker holds: the sweeper gives it up.
@@ -386,7 +392,7 @@ export function giveUpImage(
   image: Image,
   failure: Failure,
 ): Promise<FinishedImage | undefined> {
-  const { condition, values } = unchanged(image.sweepAt)
+  const { condition, values } = unchanged(image)
   return endRun(
     records,
     image,
@@ -406,7 +412,7 @@ export async function markAnnounced(records: Records, image: FinishedImage): Pro
   const { imageId, epoch, status } = image
   const marked = await updateImage(records, imageId, {
     set: { announced: epoch },
-    remove: ['unfinished', 'sweepAt'],
+    remove: ['unfinished', 'sweepAt', 'dueAt'],
     condition: 'epoch = :epoch AND #status = :finished',
     values: { ':epoch': epoch, ':finished': status },
   })
@@ -436,7 +442,7 @@ export const retryImage = (
       attempts: 0,
       epoch: epoch + 1,
     },
-    remove: ['failure', 'completedAt', 'announced', 'throttled', 'swept'],
+    remove: ['failure', 'completedAt', 'announced', 'throttled', 'swept', 'dueAt'],
     // Not before its failure is announced, or the event would be lost with the run.
     condition: '#status = :failed AND epoch = :ended AND attribute_not_exists(unfinished)',
     values: { ':failed': 'failed', ':ended': epoch },
@@ -489,24 +495,38 @@ export async function deleteRecord(records: Records, seen: Image, graceMs = 0): 
 }
 
 /** What the sweeper may see of a record, or of what a deletion has left of one. */
-export type Seen = Pick<Image, 'imageId' | 'sweepAt' | 'swept'>
+export type Seen = Pick<Image, 'imageId' | 'sweepAt' | 'dueAt' | 'swept'>
+
+/** When the sweeper should look at it. */
+export const dueAt = ({ sweepAt, dueAt = sweepAt }: Pick<Seen, 'sweepAt' | 'dueAt'>): number | undefined =>
+  dueAt
 
 /** Has the sweeper look at an image once more, after twice the time; unless the image has changed since it was seen. */
-export async function deferSweep(
-  records: Records,
-  { imageId, sweepAt: seen, swept = 0 }: Seen,
-): Promise<void> {
+export const deferSweep = (records: Records, seen: Seen): Promise<boolean> => {
+  const swept = (seen.swept ?? 0) + 1
+  return setSweep(records, seen, { sweepAt: sweepAt(records, { swept }), swept })
+}
+
+/** Has the sweeper find an image when it is due, where that is later by now; unless it has changed since it was seen. */
+export const moveSweep = (records: Records, seen: Seen): Promise<boolean> =>
+  setSweep(records, seen, { sweepAt: Number(dueAt(seen)) })
+
+const setSweep = (
+  { dynamo, table }: Records,
+  seen: Seen,
+  set: { sweepAt: number; swept?: number },
+): Promise<boolean> => {
   const { condition, values } = unchanged(seen)
-  await unlessRefused(
-    records.dynamo.send(
+  return unlessRefused(
+    dynamo.send(
       new UpdateCommand({
-        TableName: records.table,
-        Key: { imageId },
-        UpdateExpression: 'SET swept = :swept, sweepAt = :next',
+        TableName: table,
+        Key: { imageId: seen.imageId },
+        UpdateExpression: `SET ${Object.keys(set).map((name) => `${name} = :new_${name}`)} REMOVE dueAt`,
         ConditionExpression: condition,
         ExpressionAttributeValues: {
-          ...{ ...values, ':swept': swept + 1 },
-          ':next': sweepAt(records, { swept: swept + 1 }),
+          ...values,
+          ...Object.fromEntries(Object.entries(set).map(([name, value]) => [`:new_${name}`, value])),
         },
       }),
     ),
@@ -516,14 +536,14 @@ export async function deferSweep(
 /** Removes the last trace of an image, unless it has changed since it was seen. @returns whether it is removed */
 export const removeRecord = (
   { dynamo, table }: Pick<Records, 'dynamo' | 'table'>,
-  { imageId, sweepAt: seen }: Seen,
+  seen: Seen,
 ): Promise<boolean> => {
   const { condition, values } = unchanged(seen)
   return unlessRefused(
     dynamo.send(
       new DeleteCommand({
         TableName: table,
-        Key: { imageId },
+        Key: { imageId: seen.imageId },
         ConditionExpression: condition,
         ExpressionAttributeValues: values,
       }),

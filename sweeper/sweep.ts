@@ -16,8 +16,10 @@ import {
   closeIdempotencyKey,
   deferSweep,
   deleteObjects,
+  dueAt,
   giveUpImage,
   markAnnounced,
+  moveSweep,
   type Records,
   removeRecord,
   type Seen,
@@ -97,12 +99,15 @@ async function lookAfter(deps: SweeperDeps, imageId: ImageId, before: number, sw
   }
 }
 
-const deletedSchema = z.object({
-  status: z.literal('deleted'),
+const seenSchema = z.object({
   imageId: imageIdSchema,
   sweepAt: z.number(),
+  dueAt: z.number().optional(),
   /** How often the sweeper has seen it. */
   swept: z.int().min(0).optional(),
+})
+const deletedSchema = seenSchema.extend({
+  status: z.literal('deleted'),
   /** What `labelKeys` said of it. */
   labels: z.array(z.string()).default([]),
   /** Of the idempotency key that it was submitted with. */
@@ -113,7 +118,12 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
   // The index may lag behind, and even this read may be stale: every write here holds only if the image is as it was seen,
   // and to send a job or an event once too often is harmless.
   const { Item } = await deps.dynamo.send(new GetCommand({ TableName: deps.table, Key: { imageId } }))
-  if (Item?.['sweepAt'] === undefined || Item['sweepAt'] >= before) return undefined
+  if (Item?.['sweepAt'] === undefined) return undefined
+  const seen = seenSchema.parse(Item)
+  if (Number(dueAt(seen)) >= before) {
+    if (seen.sweepAt < before) await moveSweep(deps, seen)
+    return undefined
+  }
   const deleted = deletedSchema.safeParse(Item)
   if (deleted.success) {
     await deleteObjects(deps, imageId)
@@ -126,7 +136,7 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
   // A later run was asked for; what it lacks, the worker says.
   if (image.epoch === 1 && image.attempts === 0 && !(await hasOriginal(deps, image))) {
     // Its submission broke off, and was answered with no 202; or it is an upload that never came, and cannot come now.
-    const mayCome = image.status === 'awaiting_upload' && Number(image.sweepAt) >= deps.now().getTime()
+    const mayCome = image.status === 'awaiting_upload' && Number(dueAt(image)) >= deps.now().getTime()
     return mayCome ? undefined : remove(deps, image)
   }
   const attempts = image.attempts - (image.throttled ?? 0)

@@ -249,8 +249,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a search reads unsure labels before sure ones, whatever their age',
     file: 'api/list.ts',
-    from: 'const newestFirst = (a: Indexed, b: Indexed): number => (a.imageId < b.imageId ? 1 : -1)',
-    to: 'const newestFirst = (): number => -1',
+    from: '  a.imageId < b.imageId ? 1 : -1',
+    to: '  a.imageId < b.imageId ? -1 : -1',
     tests: labels,
   },
   {
@@ -422,15 +422,15 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'the sweeper sends a copy of a job that is known to wait',
     file: 'shared/lifecycle.ts',
-    from: 'sweepAt: sweepAt(records, { swept, waitMs })',
-    to: 'sweepAt: sweepAt(records, { swept })',
+    from: 'dueAt: sweepAt(records, { swept, waitMs })',
+    to: 'dueAt: sweepAt(records, { swept })',
     tests: worker,
   },
   {
     name: 'the sweeper forgets how often it has sent a job',
     file: 'shared/lifecycle.ts',
-    from: 'sweepAt: sweepAt(records, { swept, waitMs })',
-    to: 'sweepAt: sweepAt(records, { waitMs })',
+    from: 'dueAt: sweepAt(records, { swept, waitMs })',
+    to: 'dueAt: sweepAt(records, { waitMs })',
     tests: ['test/sweeper.test.ts'],
   },
   {
@@ -556,8 +556,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'the sweeper sends a job at every sweep',
     file: 'shared/lifecycle.ts',
-    from: "':next': sweepAt(records, { swept: swept + 1 }),",
-    to: "':next': 0,",
+    from: '{ sweepAt: sweepAt(records, { swept }), swept }',
+    to: '{ sweepAt: 0, swept }',
     tests: ['test/sweeper.test.ts'],
   },
   {
@@ -575,8 +575,22 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'the sweeper gives up what a worker has just taken up',
     file: 'shared/lifecycle.ts',
-    from: "condition: 'sweepAt = :seen',",
-    to: "condition: 'sweepAt <> :seen OR sweepAt = :seen',",
+    from: "condition: 'sweepAt = :seen AND dueAt = :due',",
+    to: "condition: 'sweepAt = :seen AND dueAt <> sweepAt AND :due = :due',",
+    tests: ['test/sweeper.test.ts'],
+  },
+  {
+    name: 'the sweeper looks after an image that is not due yet',
+    file: 'sweeper/sweep.ts',
+    from: '  if (Number(dueAt(seen)) >= before) {',
+    to: '  if (seen.sweepAt >= before) {',
+    tests: ['test/sweeper.test.ts'],
+  },
+  {
+    name: 'the sweeper looks at an image at every sweep until it is due',
+    file: 'sweeper/sweep.ts',
+    from: '    if (seen.sweepAt < before) await moveSweep(deps, seen)\n',
+    to: '',
     tests: ['test/sweeper.test.ts'],
   },
   {

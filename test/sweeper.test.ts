@@ -110,6 +110,25 @@ describe('an image that has lost its job', () => {
     await system.work()
     expect((await system.record(imageId)).status).toBe('completed')
   })
+  it('and has changed since is left alone until it is due, and not looked at again before', async () => {
+    const imageId = await lose()
+    const { sweepAt } = await system.item(imageId)
+    const dueAt = Number(sweepAt) + 60_000
+    await system.setItem(imageId, { dueAt })
+    const reads: unknown[] = []
+    watcher.before = (command, { Key }) => {
+      if (command === 'GetItemCommand') reads.push(Key)
+    }
+    const sweepOnce = async () => {
+      reads.splice(0)
+      return { ...(await sweep(sweeper())), reads: reads.length }
+    }
+    await expect(sweepOnce()).resolves.toEqual({ ...NOTHING, reads: 1 })
+    expect(await system.item(imageId)).toMatchObject({ sweepAt: dueAt })
+    await expect(sweepOnce()).resolves.toEqual({ ...NOTHING, reads: 0 })
+    ahead += 60_000
+    await expect(sweepOnce()).resolves.toEqual({ ...NOTHING, requeued: 1, reads: 1 })
+  })
   it('and has had all its attempts ends as EXHAUSTED, with its event', async () => {
     const imageId = await lose()
     await system.setItem(imageId, { attempts: 12 })

@@ -13,6 +13,7 @@ import {
   getImage,
   giveUpImage,
   markAnnounced,
+  moveSweep,
   type Outcome,
   type Records,
   type Results,
@@ -37,19 +38,18 @@ const pending = {
   ...{
     analyses: ['labels'],
     status: 'pending',
-    statusKey: `pending#${imageId}`,
+    statusKey: `open#${imageId}`,
     unfinished: '2',
     sweepAt: 1,
   },
 }
 const processing = {
-  ...{ ...pending, status: 'processing', statusKey: `processing#${imageId}`, leaseId: 'mine' },
+  ...{ ...pending, status: 'processing', leaseId: 'mine' },
   leaseUntil: NOW + 5,
 }
 const thumbnail = { bucket: 'b', key: 't', contentType: 'image/jpeg', bytes: 1, width: 1, height: 1 }
-const completed = {
-  ...{ ...pending, status: 'completed', statusKey: `completed#${imageId}`, completedAt: THEN, thumbnail },
-}
+const { statusKey: _open, ...unlisted } = pending
+const completed = { ...unlisted, status: 'completed', completedAt: THEN, thumbnail }
 const failure = { code: 'CORRUPT_IMAGE', message: 'm' }
 const exhaustion = { code: 'EXHAUSTED', message: 'm' } as const
 const failed = {
@@ -113,8 +113,8 @@ it('a change says what it sets, removes and adds, and nothing else', async () =>
   await commitImage(records, claim.image, outcome)
   // As it is documented; the embedded DynamoDB needs fewer spaces.
   const list = (...names: string[]) => names.map((name) => `#${name} = :${name}`).join(', ')
-  const claimed = list('status', 'statusKey', 'leaseId', 'leaseUntil', 'updatedAt', 'sweepAt')
-  const ended = list('status', 'failure', 'statusKey', 'updatedAt', 'completedAt', 'sweepAt')
+  const claimed = list('status', 'statusKey', 'leaseId', 'leaseUntil', 'updatedAt', 'dueAt')
+  const ended = list('status', 'failure', 'statusKey', 'updatedAt', 'completedAt', 'dueAt')
   expect(updates).toEqual([
     `SET ${claimed} ADD #attempts :attempts`,
     `SET ${ended} REMOVE leaseId, leaseUntil, throttled, swept`,
@@ -153,15 +153,13 @@ describe('a claim', () => {
   const job = { version: 1 as const, imageId, epoch: 2 }
   const claim = (id = 'mine') => claimImage(records, job, { id, until: NOW + 9 })
   const taken = {
-    ...{ ...processing, attempts: 2, leaseUntil: NOW + 9, updatedAt: now, sweepAt: LATER },
+    ...{ ...processing, attempts: 2, leaseUntil: NOW + 9, updatedAt: now, dueAt: LATER },
   }
 
   it.each<[string, object]>([
     ['waits', pending],
-    [
-      'waits for its upload',
-      { ...pending, status: 'awaiting_upload', statusKey: `awaiting_upload#${imageId}` },
-    ],
+    ['waits for its upload', { ...pending, status: 'awaiting_upload' }],
+    ['waits since the version before', { ...pending, statusKey: `pending#${imageId}` }],
     ['is held no longer', { ...processing, leaseId: 'other', leaseUntil: NOW - 1 }],
     ['is held by the same worker', processing],
   ])('takes an image that %s', async (_name, item) => {
@@ -210,10 +208,10 @@ it('a worker lets go of an image that it holds, and of no other', async () => {
   await expect(release('another')).resolves.toBeUndefined()
   expect(await stored()).toEqual(processing)
   await release('mine')
-  const rested = { ...processing, leaseUntil: 0, throttled: 3, kept, sweepAt: LATER + 7 }
+  const rested = { ...processing, leaseUntil: 0, throttled: 3, kept, dueAt: LATER + 7 }
   expect(await stored()).toEqual(rested)
   await release('mine', 2)
-  expect(await stored()).toEqual({ ...rested, sweepAt: NOW + 4 * 1_020_000 })
+  expect(await stored()).toEqual({ ...rested, dueAt: NOW + 4 * 1_020_000 })
   await put(pending)
   await release('mine')
   expect(await stored()).toEqual(pending)
@@ -244,7 +242,7 @@ describe('an outcome', () => {
     if (image.status !== 'processing') throw new Error(image.status)
     return commitImage(records, image, outcome)
   }
-  const done = { completedAt: now, updatedAt: now, sweepAt: LATER }
+  const done = { completedAt: now, updatedAt: now, dueAt: LATER }
   it.each<[string, Outcome, Record<string, unknown>]>([
     ['completed', { status: 'completed', thumbnail }, { ...completed, ...done, index: 2 }],
     ['failed', { status: 'failed', failure }, { ...failed, ...done }],
@@ -281,6 +279,7 @@ describe('an outcome', () => {
     }
     for (const touched of [
       { ...over, sweepAt: 2 },
+      { ...over, dueAt: 2 },
       { ...over, leaseUntil: NOW },
       { ...over, epoch: 3 },
     ]) {
@@ -292,32 +291,48 @@ describe('an outcome', () => {
 
   it('is announced once for its run', async () => {
     const { unfinished: _unfinished, sweepAt: _sweepAt, ...rest } = completed
+    const due = { ...completed, dueAt: LATER }
     for (const other of [{ ...completed, epoch: 3 }, failed]) {
       await put(other)
       await expect(markAnnounced(records, finished(completed))).resolves.toBeUndefined()
       expect(await stored()).toEqual(other)
     }
-    await put(completed)
+    await put(due)
     await expect(markAnnounced(records, finished(completed))).resolves.toBeUndefined()
     expect(await stored()).toEqual({ ...rest, announced: 2 })
   })
 })
 
 it('the sweeper looks once more, or removes what is left, only where all is as it was seen', async () => {
-  const touched = { ...pending, sweepAt: 2 }
-  await put(touched)
-  await expect(deferSweep(records, read(pending))).resolves.toBeUndefined()
-  await expect(removeRecord(records, read(pending))).resolves.toBe(false)
-  expect(await stored()).toEqual(touched)
-  await put(pending)
-  await deferSweep(records, read(pending))
+  const late = { ...pending, dueAt: 7 }
+  for (const [seen, touched] of [
+    [pending, { ...pending, sweepAt: 2 }],
+    [pending, late],
+    [late, { ...late, dueAt: 8 }],
+    [late, { ...late, sweepAt: 2 }],
+    [late, pending],
+  ] as const) {
+    await put(touched)
+    for (const change of [deferSweep, moveSweep, removeRecord])
+      await expect(change(records, read(seen))).resolves.toBe(false)
+    expect(await stored()).toEqual(touched)
+  }
   const once = { ...pending, swept: 1, sweepAt: NOW + 2 * 1_020_000 }
-  expect(await stored()).toEqual(once)
+  for (const seen of [pending, late]) {
+    await put(seen)
+    await expect(deferSweep(records, read(seen))).resolves.toBe(true)
+    expect(await stored()).toEqual(once)
+  }
   await deferSweep(records, read(once))
   expect(await stored()).toEqual({ ...once, swept: 2, sweepAt: NOW + 4 * 1_020_000 })
-  await put(pending)
-  await expect(removeRecord(records, read(pending))).resolves.toBe(true)
-  expect(await stored()).toEqual({})
+  await put(late)
+  await expect(moveSweep(records, read(late))).resolves.toBe(true)
+  expect(await stored()).toEqual({ ...pending, sweepAt: 7 })
+  for (const seen of [pending, late]) {
+    await put(seen)
+    await expect(removeRecord(records, read(seen))).resolves.toBe(true)
+    expect(await stored()).toEqual({})
+  }
 })
 
 it('a new run of a failed image begins at the start, when its failure is announced', async () => {
@@ -326,7 +341,7 @@ it('a new run of a failed image begins at the start, when its failure is announc
     return retryImage(records, read(failed))
   }
   const fresh = { updatedAt: now, submittedAt: NOW, sweepAt: LATER, attempts: 0, epoch: 3 }
-  await expect(begin({ ...announcedFailure, throttled: 1, swept: 1 })).resolves.toEqual(
+  await expect(begin({ ...announcedFailure, throttled: 1, swept: 1, dueAt: 1 })).resolves.toEqual(
     read({ ...pending, ...fresh }),
   )
   expect(await stored()).toEqual({ ...pending, ...fresh })

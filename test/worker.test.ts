@@ -700,7 +700,7 @@ describe('throttling', () => {
       expect(wait).toBeGreaterThanOrEqual(least)
       expect(wait).toBeLessThanOrEqual(most)
       // The sweeper does not send another job while this one is known to wait.
-      const due = Number((await system.item(imageId))['sweepAt'])
+      const due = Number((await system.item(imageId))['dueAt'])
       expect(due - Date.now()).toBeGreaterThan(wait * 1_000 + system.worker.sweepAfterMs - 60_000)
     },
   )

@@ -275,7 +275,7 @@ resource "aws_dynamodb_table" "images" {
     non_key_attributes = local.listed_attributes
   }
 
-  # The same of one status.
+  # The same of those that are under way, and of those that have failed. An image leaves it when it is completed.
   global_secondary_index {
     name               = "byStatus"
     hash_key           = "owner"
