@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { v7 as uuidv7 } from 'uuid'
 import { type ContentType, formatOf, refusalOf } from '../packages/image-guard/format.ts'
+import type { Elapsed } from '../shared/aws.ts'
 import {
   type AnalysisName,
   type Image,
@@ -28,6 +29,7 @@ import type { Upload } from './upload.ts'
 
 export interface SubmitDeps extends Records, JobQueue {
   log: Log
+  elapsed: Elapsed
   s3: S3Client
   bucket: string
   /** Whether HEIC comes in. */
@@ -115,6 +117,7 @@ export async function submitImage(
   analyses: AnalysisName[],
   idempotencyKey?: string,
 ): Promise<ImageId> {
+  const began = deps.elapsed()
   const contentType = formatOf(upload.bytes, deps.heic)?.contentType
   if (contentType === undefined) {
     throw new ApiError('UNSUPPORTED_FORMAT', refusalOf(upload.bytes, deps.heic))
@@ -168,7 +171,7 @@ export async function submitImage(
   }
   say(deps.log, 'accepted', {
     ...asked(asker, { imageId, epoch: 1 }),
-    ...{ bytes: original.bytes, contentType },
+    ...{ bytes: original.bytes, contentType, acceptMs: Math.round(deps.elapsed() - began) },
     ...(waits ? {} : { repeated: true }),
   })
   return imageId

@@ -49,6 +49,7 @@ module "image_analyzer" {
   max_wait_minutes           = var.max_wait_minutes
   alarm_email                = var.alarm_email
   alarm_actions              = var.alarm_actions
+  unwell_actions             = var.unwell_actions
   emulator_endpoint          = var.emulator_endpoint
   emulator_rekognition       = var.emulator_rekognition
   compat                     = var.compat

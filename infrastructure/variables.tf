@@ -302,6 +302,12 @@ variable "alarm_actions" {
   default     = []
 }
 
+variable "unwell_actions" {
+  description = "ARNs that are notified by one alarm for all, instead of by each of them or as well: when the first goes off, and when the last is over."
+  type        = list(string)
+  default     = []
+}
+
 # Emulators
 
 variable "emulator_endpoint" {
@@ -328,6 +334,8 @@ variable "compat" {
     binary_media_types   = optional(bool, true)
     default_tags         = optional(bool, true)
     redrive_allow_policy = optional(bool, true)
+    # An emulator that knows no PutCompositeAlarm is asked again and again.
+    composite_alarm = optional(bool, true)
     # An emulator that knows no PutQueryDefinition holds an apply up for minutes.
     saved_queries = optional(bool, true)
   })

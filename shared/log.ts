@@ -76,6 +76,8 @@ interface Facts extends Partial<Record<`${PaidAnalysis}Ms`, number | undefined>>
   analyseMs?: number | undefined
   /** From the commit until the record has it that EventBridge took the event. */
   announceMs?: number | undefined
+  /** From the body of the request until its job is sent. */
+  acceptMs: number
   /** Answers of Rekognition in this attempt: each is billed. */
   paidCalls: number
   /** The results are those of another image with the same bytes. */
@@ -102,6 +104,7 @@ const SPENT = [
   ...['workMs', 'totalMs', 'paidCalls'],
 ] as const
 const WAITING = [...RUN, 'messageId', 'receives', 'seconds'] as const
+const RETURNED = [...WAITING, 'error'] as const
 
 const line = <const Has extends readonly (keyof Facts)[]>(
   by: string,
@@ -116,6 +119,7 @@ const line = <const Has extends readonly (keyof Facts)[]>(
 export const LINES = {
   accepted: line('API', 'info', '`POST /images` has stored the image and sent its job.', [
     ...SUBMITTED,
+    'acceptMs',
     'repeated',
   ]),
   'form issued': line('API', 'info', '`POST /uploads` has made the record and the form.', SUBMITTED),
@@ -134,19 +138,11 @@ export const LINES = {
   deleted: line('API', 'info', 'A caller has deleted the image.', OWN),
   claimed: line('worker', 'info', 'A worker has taken the image up.', [...RUN, 'queuedMs']),
   completed: line('worker', 'info', 'The results are committed.', [
-    ...RUN,
-    'owner',
-    'bytes',
-    'pixels',
-    'reused',
+    ...([...RUN, 'owner', 'bytes', 'pixels', 'reused'] as const),
     ...SPENT,
   ]),
   failed: line('worker', 'info', 'The failure is committed.', [
-    ...RUN,
-    'owner',
-    'bytes',
-    'code',
-    'error',
+    ...([...RUN, 'owner', 'bytes', 'code', 'error'] as const),
     ...SPENT,
   ]),
   announced: line('worker, sweeper', 'info', 'EventBridge has taken the event, and the record says so.', [
@@ -167,7 +163,13 @@ export const LINES = {
     'The end of the function’s time has broken the attempt off.',
     WAITING,
   ),
-  'attempt failed': line('worker', 'error', 'An attempt met trouble that may pass.', [...WAITING, 'error']),
+  'attempt failed': line('worker', 'error', 'An attempt met trouble that may pass.', RETURNED),
+  'not announced': line(
+    'worker',
+    'error',
+    'EventBridge has not taken the event; it is sent again.',
+    RETURNED,
+  ),
   'outcome lost': line('worker', 'info', 'The image was deleted or taken over before the commit.', RUN),
   'job replaced': line('worker', 'info', 'A job is of a run that a later retry has replaced; it ends.', JOB),
   'job without image': line('worker', 'info', 'The image of a job was deleted; the job ends.', JOB),
@@ -213,18 +215,14 @@ export type Line = keyof typeof LINES
 
 /** The metrics, by their units (Amazon CloudWatch API, MetricDatum). Each is one to pay for; `Failed` is one for each code. */
 export const METRICS = {
-  ...{ Accepted: 'Count', BytesIn: 'Bytes', Refused: 'Count', RequestsFailed: 'Count', Retried: 'Count' },
+  ...{ Accepted: 'Count', AcceptMs: 'Milliseconds', BytesIn: 'Bytes' },
+  ...{ Refused: 'Count', RequestsFailed: 'Count', Retried: 'Count' },
   /** Seconds that an image has waited for when it is taken up: no metric of the queue has this for jobs that come back. */
   ...{ Claimed: 'Count', ImageAge: 'Seconds' },
-  ...{
-    Completed: 'Count',
-    Reused: 'Count',
-    Failed: 'Count',
-    WorkMs: 'Milliseconds',
-    TotalMs: 'Milliseconds',
-  },
-  ...{ Throttled: 'Count', Held: 'Count', OutOfTime: 'Count', AttemptsFailed: 'Count', NoJob: 'Count' },
-  ...{ Requeued: 'Count', Exhausted: 'Count', NotSwept: 'Count' },
+  ...{ Completed: 'Count', Reused: 'Count', Failed: 'Count' },
+  ...{ WorkMs: 'Milliseconds', TotalMs: 'Milliseconds' },
+  ...{ Throttled: 'Count', Held: 'Count', OutOfTime: 'Count', AttemptsFailed: 'Count' },
+  ...{ NotAnnounced: 'Count', NoJob: 'Count', Requeued: 'Count', Exhausted: 'Count', NotSwept: 'Count' },
 } as const
 type Metric = keyof typeof METRICS
 
@@ -233,7 +231,8 @@ type Metric = keyof typeof METRICS
  * metrics the noughts are there for it: without one of the two it would have nothing to compare (alarms.json of infrastructure/).
  */
 const COUNTS: { [L in Line]?: (facts: Partial<Facts>) => Partial<Record<Metric, number | undefined>> } = {
-  accepted: ({ bytes, repeated }) => (repeated ? {} : { Accepted: 1, BytesIn: bytes }),
+  accepted: ({ bytes, repeated, acceptMs }) =>
+    repeated ? {} : { AcceptMs: acceptMs, Accepted: 1, BytesIn: bytes },
   refused: () => ({ Refused: 1 }),
   'request failed': () => ({ RequestsFailed: 1 }),
   retried: () => ({ Retried: 1 }),
@@ -247,6 +246,7 @@ const COUNTS: { [L in Line]?: (facts: Partial<Facts>) => Partial<Record<Metric, 
   held: () => ({ Held: 1 }),
   'out of time': () => ({ OutOfTime: 1 }),
   'attempt failed': () => ({ AttemptsFailed: 1 }),
+  'not announced': () => ({ NotAnnounced: 1 }),
   'no job': () => ({ NoJob: 1 }),
   requeued: () => ({ Requeued: 1 }),
   exhausted: () => ({ Exhausted: 1, Failed: 1 }),

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { missing } from '../build/terraform.ts'
 import { FAILURE_CODES } from '../shared/image.ts'
 import { METRICS } from '../shared/log.ts'
-import { ALARMS, goesOff, type Point, pointsOf } from './simulation/alarms.ts'
+import { ALARMS, type Alarm, goesOff, type Point } from './simulation/alarms.ts'
 import { play, preparePictures, type Scenario } from './simulation/scenario.ts'
 import { renderPlans } from './terraform.ts'
 import { skipped } from './tools.ts'
@@ -29,15 +29,11 @@ const many = (count: number, everyMs: number, more: Partial<Image> = {}): Image[
 /** The names of alarms that go off, each with the minutes after the beginning at which it does. */
 async function watch(images: Image[], more: Partial<Scenario> = {}) {
   const points: Point[] = []
-  const run = await play({ seed: 1, images, faults: [], ...more }, prepared, undefined, (at, service, line) =>
-    points.push(...pointsOf(at, service, line)),
+  const run = await play({ seed: 1, images, faults: [], ...more }, prepared, undefined, (more) =>
+    points.push(...more),
   )
   expect(run.ended).toBe(true)
   const begun = Date.UTC(2026, 0, 1)
-  for (const at of run.world.sweeps) {
-    const dimensions = { FunctionName: 'simulated-sweeper' }
-    points.push({ at, namespace: 'AWS/Lambda', name: 'Invocations', dimensions, value: 1 })
-  }
   const off = Object.entries(ALARMS).flatMap(([name, alarm]) => {
     const times = goesOff(alarm, points, begun, run.world.clock.time)
     return times.length > 0 ? [[name, times.map((at) => (at - begun) / MINUTE)] as const] : []
@@ -80,20 +76,57 @@ describe('an alarm', () => {
     expect(off['sweeper-silent']?.[0]).toBe(15)
   })
 
-  it('goes off where Lambda throttles the worker in three of five minutes, and not in two', () => {
-    const alarm = ALARMS['worker-throttles']
-    if (alarm === undefined) throw new Error('There is no such alarm.')
-    const off = (minutes: number[], value = 1): number[] => {
-      const dimensions = { FunctionName: 'simulated-worker' }
-      const points = minutes.map((minute) => ({
-        ...{ at: minute * MINUTE, namespace: 'AWS/Lambda', name: 'Throttles', dimensions, value },
-      }))
-      return goesOff(alarm, points, 0, 20 * MINUTE).map((at) => at / MINUTE)
-    }
-    expect(off([0, 2, 4])).toEqual([5])
-    expect(off([0, 2, 5])).toEqual([])
-    expect(off([0, 4])).toEqual([])
-    expect(off([0, 1, 2, 3, 4], 0)).toEqual([])
+  it('goes off where nothing takes the jobs', async () => {
+    const outages: Scenario['outages'] = [
+      { name: 'lambda ReceiveMessage', from: 0, to: HOUR, fault: 'refuse' },
+    ]
+    const { off } = await watch(many(3, 1_000), { outages })
+    expect(off['oldest-job']?.[0]).toBe(15)
+    expect(off['worker-errors']).toBeUndefined()
+  })
+
+  it('goes off where images are given up', async () => {
+    const outages: Scenario['outages'] = [{ name: 'worker Detect*', from: 0, to: 2 * HOUR, fault: 'fail' }]
+    const { off } = await watch(many(3, 1_000), { outages, settings: { maxAttempts: 2 } })
+    expect(off['dead-letters-jobs']).toBeDefined()
+  })
+
+  it('goes off within 15 minutes where EventBridge takes no events, for one image too', async () => {
+    const outages: Scenario['outages'] = [{ name: 'worker PutEvents', from: 0, to: HOUR, fault: 'fail' }]
+    const { off, total, run } = await watch([good(0)], { outages })
+    expect(off['events-refused']?.[0]).toBeLessThanOrEqual(15)
+    // The image has its outcome all the same, and at the end its event.
+    expect(total('Completed')).toBe(1)
+    expect(run.world.bus.events.length).toBeGreaterThan(0)
+  })
+
+  it.each<[string, string, string]>([
+    ['a worker that dies', 'worker-errors', 'worker PutObject'],
+    ['an API that gets no answer in its time', 'api-errors', 'api PutObject'],
+  ])('goes off for %s', async (_, name, call) => {
+    const firsts: Scenario['firsts'] = [
+      { name: call, from: 1, count: 1, fault: call.startsWith('api') ? 'hang' : 'death after' },
+    ]
+    const { off } = await watch([good(0), good(10 * MINUTE)], { firsts })
+    expect(off[name]?.[0]).toBe(5)
+  })
+
+  it('goes off where sweeps meet trouble', async () => {
+    const outages: Scenario['outages'] = [
+      { name: 'lambda ReceiveMessage', from: 0, to: HOUR, fault: 'refuse' },
+      { name: 'sweeper SendMessage', from: 0, to: HOUR, fault: 'fail' },
+    ]
+    const { off } = await watch([good(0)], { outages })
+    expect(off['sweeper-errors']).toBeDefined()
+  })
+
+  it('goes off where the API fails, and where it is slow', async () => {
+    const failing: Scenario['outages'] = [{ name: 'api PutObject', from: 0, to: MINUTE, fault: 'fail' }]
+    expect((await watch([good(0)], { outages: failing })).off).toMatchObject({ 'api-5xx': [5] })
+    const slow: Scenario['outages'] = [{ name: 'api PutObject', from: 0, to: HOUR, fault: 'slow' }]
+    const { off } = await watch(many(4, 4 * MINUTE), { outages: slow })
+    expect(off['api-latency']?.[0]).toBe(10)
+    expect(off['api-5xx']).toBeUndefined()
   })
 
   it('does not go off in a day of ordinary work, with bursts, bad images, copies and some trouble', async () => {
@@ -121,6 +154,99 @@ describe('an alarm', () => {
   })
 })
 
+/** Values of metrics, period by period; a period may have none. */
+type Series = Record<string, (number | undefined)[]>
+const none = undefined
+const simple = (
+  metric: string,
+  threshold: number,
+  periods: number,
+  breaching: number,
+): [on: Series[], off: Series[]] => {
+  const [over, at] = [threshold + 1, threshold]
+  const [gap, rest] = [Array(periods - breaching).fill(at), Array(breaching - 1).fill(over)]
+  return [
+    [{ [metric]: [over, ...gap, ...rest] }],
+    [
+      { [metric]: Array(periods + 2).fill(at) },
+      { [metric]: Array(periods + 2).fill(none) },
+      // One too few, and one too many between.
+      { [metric]: [over, ...gap, at, ...rest].slice(breaching === 1 ? 1 : 0) },
+    ],
+  ]
+}
+/** For each alarm, what it goes off for, and what it just does not. */
+const EDGES: Record<string, [on: Series[], off: Series[]]> = {
+  'dead-letters-jobs': simple('dead', 0, 1, 1),
+  'dead-letters-subscriber': simple('dead', 0, 1, 1),
+  'dead-letters-webhook': simple('dead', 0, 1, 1),
+  'oldest-job': simple('age', 360, 2, 2),
+  'images-wait': simple('age', 1_800, 3, 2),
+  'nothing-completes': [
+    [{ claimed: [10], completed: [0] }],
+    [
+      { claimed: [9, 9, 9], completed: [0, 0, 0] },
+      { claimed: [10, 100], completed: [1, 1] },
+      { claimed: [none], completed: [none] },
+    ],
+  ],
+  'failure-ratio': [
+    [
+      { failed: [51, 0, 51], completed: [49, 0, 49] },
+      { failed: [11, 11], completed: [9, 9] },
+    ],
+    [
+      { failed: [10, 10, 10], completed: [10, 10, 10] },
+      { failed: [19, 19, 19], completed: [0, 0, 0] },
+      { failed: [51, 0, 0, 51], completed: [49, 0, 0, 49] },
+      { failed: [none, none], completed: [none, none] },
+    ],
+  ],
+  'events-refused': simple('refused', 0, 3, 2),
+  'events-lost-subscriber': simple('lost', 0, 1, 1),
+  'events-lost-webhook': simple('lost', 0, 1, 1),
+  'sweeper-silent': [[{ calls: [1, none] }, { calls: [0] }], [{ calls: [1, 1, 1] }]],
+  'api-errors': simple('errors', 0, 1, 1),
+  'worker-errors': simple('errors', 0, 1, 1),
+  'sweeper-errors': simple('errors', 0, 1, 1),
+  'worker-throttles': simple('throttles', 0, 5, 3),
+  'api-5xx': simple('errors', 0, 1, 1),
+  'api-latency': simple('accept', 5_000, 3, 2),
+}
+
+function isRight(alarm: Alarm, [on, off]: [on: Series[], off: Series[]]): boolean {
+  const ringsFor = (series: Series): boolean => {
+    const ms = Number(alarm.period) * 1_000
+    const points = Object.entries(alarm.metrics).flatMap(([id, { stat: _, ...metric }]) =>
+      (series[id] ?? []).flatMap((value, period) =>
+        value === undefined ? [] : [{ ...metric, value, at: period * ms }],
+      ),
+    )
+    const [first = []] = Object.values(series)
+    return goesOff(alarm, points, 0, first.length * ms).length > 0
+  }
+  return on.every(ringsFor) && !off.some(ringsFor)
+}
+
+const mutantsOf = (alarm: Alarm): Alarm[] => [
+  ...[-1, 1].map((step) => ({ ...alarm, threshold: String(Number(alarm.threshold) + step) })),
+  ...(alarm.periods > 1 ? [-1, 1].map((step) => ({ ...alarm, breaching: alarm.breaching + step })) : []),
+  ...(alarm.periods > alarm.breaching
+    ? [-1, 1].map((step) => ({ ...alarm, periods: alarm.periods + step }))
+    : []),
+  { ...alarm, missing: alarm.missing === 'breaching' ? 'notBreaching' : 'breaching' },
+]
+
+describe('the table of alarms', () => {
+  it.each(Object.entries(ALARMS))('has %s go off at its limits and not before', (name, alarm) => {
+    expect(EDGES).toHaveProperty([name])
+    const edges = EDGES[name] as [Series[], Series[]]
+    expect(isRight(alarm, edges)).toBe(true)
+    // An alarm with another limit would be found by this.
+    expect(mutantsOf(alarm).filter((mutant) => isRight(mutant, edges))).toEqual([])
+  })
+})
+
 describe('metrics', () => {
   it('are counted once an outcome, also where workers die and jobs are delivered again', async () => {
     const images = many(12, 500)
@@ -144,9 +270,9 @@ describe('metrics', () => {
     expect(Object.keys(METRICS).length + 1 + 7).toBeLessThanOrEqual(40)
   })
 
-  it('each alarm has its line in the runbook', () => {
-    const runbook = readFileSync(join(import.meta.dirname, '../infrastructure/README.md'), 'utf8')
-    expect(Object.keys(ALARMS).filter((name) => !runbook.includes(`| ${name} |`))).toEqual([])
+  it('of each alarm are explained in the runbook', () => {
+    const runbook = readFileSync(join(import.meta.dirname, '../docs/runbook.md'), 'utf8')
+    expect(Object.keys(ALARMS).filter((name) => !runbook.includes(`\n### ${name}\n`))).toEqual([])
   })
 })
 

@@ -186,6 +186,25 @@ describe('the log of an attempt', () => {
     })
   })
 
+  it('whose event is refused says so: the attempt itself has succeeded', async () => {
+    const submitted = await submit()
+    const refusals: WorkerDeps['eventBridge'][] = [
+      // The call fails, and the event in it.
+      { send: () => Promise.reject(new InternalServerError(answer)) } as unknown as WorkerDeps['eventBridge'],
+      {
+        send: async () => ({ Entries: [{ ErrorCode: 'ThrottlingException' }] }),
+      } as unknown as WorkerDeps['eventBridge'],
+    ]
+    for (const eventBridge of refusals) await work({ eventBridge }, jobOf(submitted.imageId))
+    const refused = system.lines.filter(({ event }) => event === 'not announced')
+    expect(refused.map(({ error }) => error)).toEqual([
+      expect.objectContaining({ name: 'InternalServerError' }),
+      expect.objectContaining({ message: 'EventBridge did not take the event: ThrottlingException.' }),
+    ])
+    expect(eventsOf(submitted.imageId)).toContain('completed')
+    expect(eventsOf(submitted.imageId)).not.toContain('attempt failed')
+  })
+
   it('that is throttled says that the image waits for the quota', async () => {
     const submitted = await submit()
     inOwnTime()
@@ -397,7 +416,7 @@ describe('in a function', () => {
     expect(text).not.toContain(photo.subarray(0, 60).toString('base64'))
   })
 
-  it('an image takes four lines of JSON, 1.8 KB and 2.4 KB with their metrics, which CloudWatch finds', async () => {
+  it('an image takes four lines of JSON, 1.8 KB and 2.5 KB with their metrics, which CloudWatch finds', async () => {
     const written = await printed(async (logOf) => {
       const body = new FormData()
       body.set('image', new File([photo], 'two\r\nlines\u2028.jpg'))
@@ -412,12 +431,13 @@ describe('in a function', () => {
     for (const text of written) expect(text.indexOf('\n')).toBe(text.length - 1)
     // In X-Ray's traces as in a function, where the logger would add that of the invocation.
     expect(lines.every((one) => one['traceId'] === traceId)).toBe(true)
-    expect(written.join('').length).toBeLessThan(2_400)
+    expect(written.join('').length).toBeLessThan(2_500)
     const uncounted = ({ _aws, ...facts }: Record<string, unknown>) =>
       JSON.stringify(facts, (name, value) => (Object.hasOwn(METRICS, name) ? undefined : value))
     expect(lines.map(uncounted).join('\n').length).toBeLessThan(1_800)
     const counted = lines.flatMap((one) => pointsOf(0, String(one['service']), one))
     expect(counted.map(({ name, dimensions, value }) => [name, dimensions, value])).toEqual([
+      ['AcceptMs', { service: 'api' }, expect.any(Number)],
       ['Accepted', { service: 'api' }, 1],
       ['BytesIn', { service: 'api' }, photo.length],
       ['Claimed', { service: 'worker' }, 1],
@@ -442,6 +462,7 @@ describe('in a function', () => {
       await system.work()
     }
     expect(points.map(({ name, value }) => [name, value])).toEqual([
+      ['AcceptMs', expect.any(Number)],
       ['Accepted', 1],
       ['BytesIn', photo.length],
     ])

@@ -384,8 +384,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'an event is marked as told before it is',
     file: 'worker/batch.ts',
-    from: '    await announce(image)\n    await keepExhausted(deps, image)\n    await markAnnounced(deps, image)\n',
-    to: '    await markAnnounced(deps, image)\n    await announce(image)\n    await keepExhausted(deps, image)\n',
+    from: '    const refused = await announce(image).then(',
+    to: '    await markAnnounced(deps, image)\n    const refused = await announce(image).then(',
   },
   {
     name: 'an entry that EventBridge refused counts as told',
@@ -645,7 +645,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'an event that was acknowledged is sent again',
     file: 'worker/batch.ts',
-    from: '    if (image.announced === image.epoch) return\n',
+    from: '    if (image.announced === image.epoch) return undefined\n',
     to: '',
     tests: rules,
     rule: 'deleted messages',

@@ -71,6 +71,13 @@ const variables = [
 /** What moved.tf need not know. */
 const NEWER_THAN_THE_MODULE = new Set(['aws_dynamodb_table.labels'])
 
+/** Resources of their own, before there was one table of alarms: their name and index, and the key in the table. */
+function movedAlarms(): [name: string, index: string | number, key: string][] {
+  const text = readFileSync(join(root, MODULE, 'alarms.tf'), 'utf8')
+  const moves = text.matchAll(/from = aws_cloudwatch_metric_alarm\.(\w+)\[(.+)\]\n.*pipeline\["(.+)"\]/g)
+  return [...moves].map(([, name = '', index = '', key = '']) => [name, JSON.parse(index), key])
+}
+
 interface DeployedResource {
   address: string
   type: string
@@ -381,7 +388,23 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
 
   it('has nothing left to change in a second plan, where the state knows all by its addresses from before the module', async () => {
     const state = JSON.parse(readFileSync(join(copy.folder, 'terraform.tfstate'), 'utf8')) as {
-      resources: { type: string; name: string; module?: string }[]
+      resources: {
+        type: string
+        name: string
+        module?: string
+        instances: { index_key?: string | number }[]
+      }[]
+    }
+    const alarms = state.resources.find(({ type }) => type === 'aws_cloudwatch_metric_alarm')
+    if (alarms === undefined) throw new Error('There are no alarms.')
+    for (const [name, index, key] of movedAlarms()) {
+      const instances = alarms.instances.filter(({ index_key }) => index_key === key)
+      alarms.instances = alarms.instances.filter((one) => !instances.includes(one))
+      state.resources.push({
+        ...alarms,
+        name,
+        instances: instances.map((one) => ({ ...one, index_key: index })),
+      })
     }
     for (const resource of state.resources) {
       if (!NEWER_THAN_THE_MODULE.has(`${resource.type}.${resource.name}`)) delete resource.module

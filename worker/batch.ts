@@ -128,31 +128,32 @@ export async function processBatch(
     const outcome = await processImage(deps, job, receives, time)
     switch (outcome.kind) {
       case 'finished':
-        await announceOnce(outcome.image, announce)
-        return undefined
+        return announceOnce(outcome.image, announce)
       case 'replaced':
       case 'deleted':
       case 'outcome lost':
         return undefined
-      case 'held':
-      case 'waits for quota':
-      case 'out of time':
-      case 'attempt failed':
+      default:
         return outcome
     }
   }
 
   /** Again unless the record has the announcement, because one before may have been lost. */
-  const announceOnce = async (image: FinishedImage, announce: Announce): Promise<void> => {
-    if (image.announced === image.epoch) return
+  const announceOnce = async (image: FinishedImage, announce: Announce): Promise<Unfinished | undefined> => {
+    if (image.announced === image.epoch) return undefined
     const from = deps.elapsed()
     // Before the event, so that a subscriber's search finds it.
     await indexLabels(deps, image, deps.knownNames, bytesOf(deps, image))
-    await announce(image)
+    const refused = await announce(image).then(
+      () => undefined,
+      (error): Unfinished => ({ kind: 'not announced', image, error }),
+    )
+    if (refused !== undefined) return refused
     await keepExhausted(deps, image)
     await markAnnounced(deps, image)
     const announceMs = Math.round(deps.elapsed() - from)
     say(deps.log, 'announced', { ...runOf(image), outcome: image.status, announceMs })
+    return undefined
   }
 
   try {
@@ -189,9 +190,8 @@ function sayWhy({ log }: WorkerDeps, taken: Taken, unfinished: Unfinished): void
     ...(image === undefined ? { imageId: job.imageId, epoch: job.epoch } : runOf(image)),
     ...{ messageId, receives, seconds },
   }
-  if (unfinished.kind === 'attempt failed') {
-    say(log, 'attempt failed', { ...facts, error: unfinished.error })
-  } else say(log, unfinished.kind, facts)
+  if ('error' in unfinished) say(log, unfinished.kind, { ...facts, error: unfinished.error })
+  else say(log, unfinished.kind, facts)
 }
 
 /** Has a message that is no job come back a few times, and then sends it to the dead-letter queue. */

@@ -33,6 +33,8 @@ export type Unfinished = {
   | { kind: 'waits for quota' }
   /** The batch broke the attempt off. */
   | { kind: 'out of time' }
+  /** EventBridge has not taken the event of the image, which is finished. */
+  | { kind: 'not announced'; error: unknown }
   /** All other trouble. The next attempt may have none of it. */
   | { kind: 'attempt failed'; error: unknown }
 )

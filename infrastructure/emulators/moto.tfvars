@@ -8,6 +8,7 @@ compat = {
   # Accepted and not given back: a change in every plan, and three minutes of waiting for the second.
   binary_media_types   = false
   redrive_allow_policy = false
-  # It knows no PutQueryDefinition.
-  saved_queries = false
+  # It knows neither PutCompositeAlarm nor PutQueryDefinition.
+  composite_alarm = false
+  saved_queries   = false
 }

@@ -31,6 +31,7 @@ const VALUES: Record<string, string> = {
   name: 'simulated',
   sweep_minutes: '5',
   max_wait_minutes: '30',
+  visibility_timeout: '360',
   'max_wait_minutes * 60': '1800',
   '3 * sweep_minutes * 60': '900',
 }
@@ -81,6 +82,7 @@ function statistics(
   const of: Record<string, (values: number[]) => number> = {
     Sum: (all) => all.reduce((sum, value) => sum + value, 0),
     Maximum: (all) => Math.max(...all),
+    p99: (all) => all.toSorted((a, b) => a - b)[Math.ceil(all.length * 0.99) - 1] ?? Number.NaN,
   }
   return new Map(
     [...values].map(([period, all]) => [period, of[stat]?.(all.map(({ value }) => value)) ?? Number.NaN]),

@@ -3,6 +3,7 @@ import sharp from 'sharp'
 import { createDecoder } from '../../packages/image-guard/index.ts'
 import type { PaidAnalysis } from '../../shared/image.ts'
 import { createRender, type Rendered } from '../../worker/thumbnail.ts'
+import { type Point, pointsOf } from './alarms.ts'
 import type { Fault } from './services.ts'
 import { type Call, RULES, type Rule, type Settings, World, type WorldOptions } from './world.ts'
 
@@ -156,7 +157,7 @@ export async function play(
   scenario: Scenario,
   { pictures, render, refusedByRekognition }: Awaited<ReturnType<typeof preparePictures>>,
   log?: (line: string) => void,
-  written?: (at: number, service: string, line: Record<string, unknown>) => void,
+  watch?: (points: Point[]) => void,
 ): Promise<Run> {
   const faults = new Map(scenario.faults.map(({ call, fault }) => [call, fault]))
   let begun = 0
@@ -182,7 +183,10 @@ export async function play(
     ...(scenario.wrongClocks === undefined ? {} : { wrongClocks: scenario.wrongClocks }),
     without: rulesWithout(process.env['WITHOUT'] ?? ''),
     ...(log === undefined ? {} : { log }),
-    ...(written && { written: (service, line) => written(world.clock.time, service, line) }),
+    ...(watch && {
+      written: (service, line) => watch(pointsOf(world.clock.time, service, line)),
+      measured: (point) => watch([{ at: world.clock.time, ...point }]),
+    }),
   })
   begun = world.clock.time
   const submissions: Submission[] = scenario.images.map(({ picture }) => ({

@@ -13,6 +13,7 @@ import { sweep } from '../../sweeper/sweep.ts'
 import { processBatch } from '../../worker/batch.ts'
 import { type WorkerDeps, workerDeps } from '../../worker/deps.ts'
 import type { Rendered } from '../../worker/thumbnail.ts'
+import type { Point } from './alarms.ts'
 import { seededRandom, VirtualClock } from './clock.ts'
 import { DynamoModel } from './dynamo.ts'
 import {
@@ -126,6 +127,8 @@ export interface WorldOptions {
   log?: (line: string) => void
   /** Takes every line that a function writes, with its metrics. */
   written?: (service: string, line: Record<string, unknown>) => void
+  /** Gets what CloudWatch would have of AWS's own metrics. */
+  measured?: (point: Omit<Point, 'at'>) => void
 }
 
 /**
@@ -205,8 +208,6 @@ export class World {
   /** When the last fault took place, or the last of its effects. */
   lastFaultAt = Number.NEGATIVE_INFINITY
   faults = 0
-  /** When the sweeper was called. */
-  readonly sweeps: number[] = []
   /** How often Lambda has refused a message because its chain was too long. */
   refusals = 0
   /** What the wall clocks of processes show more than the true time, which their monotonic clocks go by. */
@@ -238,6 +239,7 @@ export class World {
     this.rekognition = new RekognitionModel(now, this.s3, options.refusedByRekognition, options.quota)
     this.#sweepRegularly()
     if (this.has('expiry')) this.#expireRegularly()
+    if (options.measured !== undefined) this.#measureQueues(options.measured)
   }
 
   has(rule: Rule): boolean {
@@ -252,6 +254,28 @@ export class World {
     }
     const namespace = this.#options.written && 'simulated'
     return { info: write, warn: write, error: write, namespace }
+  }
+
+  #count(service: string, name: string): void {
+    const [namespace, dimensions] =
+      name === '5XXError'
+        ? ['AWS/ApiGateway', { ApiName: 'simulated', Stage: 'live' }]
+        : ['AWS/Lambda', { FunctionName: `simulated-${service}` }]
+    this.#options.measured?.({ namespace, name, dimensions, value: 1 })
+  }
+
+  /** As SQS does every minute. Jobs that were received three times or more are left out of the age. */
+  #measureQueues(measured: NonNullable<WorldOptions['measured']>): void {
+    this.clock.after(60_000, () => {
+      this.#measureQueues(measured)
+      const of = (QueueName: string, name: string, value: number): void =>
+        measured({ namespace: 'AWS/SQS', name, dimensions: { QueueName }, value })
+      const ages = this.sqs.messages
+        .filter(({ receives, isBack, visibleAt }) => receives < 3 && !(isBack && visibleAt > this.clock.time))
+        .map(({ sentAt }) => this.clock.time - sentAt)
+      of('simulated-jobs', 'ApproximateAgeOfOldestMessage', Math.max(0, ...ages) / 1_000)
+      of('simulated-jobs-dead', 'ApproximateNumberOfMessagesVisible', this.sqs.dead.length)
+    })
   }
 
   log(line: string): void {
@@ -290,6 +314,8 @@ export class World {
     })()
     const answer = await Promise.race([answered, broken])
     over = true
+    if (answer === undefined) this.#count('api', 'Errors')
+    if (answer === undefined || answer.status >= 500) this.#count('api', '5XXError')
     this.#rest(this.#apis, environment)
     return answer
   }
@@ -543,14 +569,19 @@ export class World {
 
   #sweep(): void {
     const process = this.#process()
-    this.sweeps.push(this.clock.time)
+    this.#count('sweeper', 'Invocations')
     sweep({
       ...this.#common(process),
       ...this.#clients('sweeper', process),
       maxAttempts: this.settings.maxAttempts,
       giveUpMs: this.settings.giveUpMs,
       log: this.#logOf('sweeper'),
-    }).catch((error) => this.log(`  sweeper: ${error}`))
+    })
+      .then(({ failed }) => failed > 0 && this.#count('sweeper', 'Errors'))
+      .catch((error) => {
+        this.#count('sweeper', 'Errors')
+        this.log(`  sweeper: ${error}`)
+      })
     this.clock.after(this.settings.timeoutMs, () => process.kill())
   }
 
@@ -595,6 +626,10 @@ export class World {
     this.#pumpAt = Number.POSITIVE_INFINITY
     while (this.#running < this.settings.concurrency) {
       const fault = this.#faultOfLambda('lambda ReceiveMessage')
+      if (fault === 'refuse') {
+        this.#pumpLater(this.clock.time + 60_000)
+        return
+      }
       if (fault === 'fail') this.sqs.receive(this.settings.batchSize)
       const records = fault === 'fail' ? [] : this.sqs.receive(this.settings.batchSize, fault === 'partial')
       if (records.length === 0) break
@@ -606,7 +641,7 @@ export class World {
     if (nextAt !== undefined && this.#running < this.settings.concurrency) this.#pumpLater(nextAt)
   }
 
-  /** What Lambda itself asks of SQS goes wrong only by coming to nothing, or by two receiving the same. */
+  /** What Lambda itself asks of SQS goes wrong only by coming to nothing, or by two receiving the same; or it is paused. */
   #faultOfLambda(name: string): Fault | undefined {
     if (this.sqs.messages.length === 0) return undefined
     const occurrence = (this.#occurrences.get(name) ?? 0) + 1
@@ -617,6 +652,7 @@ export class World {
     if (fault === undefined) return undefined
     this.faults += 1
     this.lastFaultAt = Math.max(this.lastFaultAt, this.clock.time)
+    if (fault === 'refuse') return fault
     return fault === 'partial' || fault === 'twice' ? 'partial' : 'fail'
   }
 
@@ -663,6 +699,7 @@ export class World {
         if (this.#faultOfLambda('lambda DeleteMessage') === undefined) this.sqs.delete(receiptHandle)
       }
     } else {
+      this.#count('worker', 'Errors')
       this.log('lambda: the function died')
     }
     this.#pumpLater(this.clock.time)

@@ -4,12 +4,6 @@ locals {
     worker  = aws_lambda_function.worker.function_name
     sweeper = aws_lambda_function.sweeper.function_name
   }
-
-  dead_letter_queues = merge(
-    { jobs = aws_sqs_queue.jobs_dead.name },
-    var.subscriber_queue ? { subscriber = local.subscriber_dead } : {},
-    local.has_webhook ? { webhook = local.webhook_dead } : {},
-  )
 }
 
 # Where the alarms are sent.
@@ -36,62 +30,30 @@ resource "aws_sns_topic_subscription" "alarms" {
   endpoint  = var.alarm_email
 }
 
-# An operator should look: an image that was given up, or an event that no subscriber took. README.md says what to do.
-resource "aws_cloudwatch_metric_alarm" "dead_letters" {
-  for_each            = var.compat.alarms ? local.dead_letter_queues : {}
-  alarm_name          = "${var.name}-dead-letters-${each.key}"
-  alarm_description   = "${each.value} is not empty."
-  namespace           = "AWS/SQS"
-  metric_name         = "ApproximateNumberOfMessagesVisible"
-  dimensions          = { QueueName = each.value }
-  statistic           = "Maximum"
-  period              = 300
-  evaluation_periods  = 1
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = 0
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = local.alarm_actions
-  ok_actions          = local.alarm_actions
-  tags                = var.tags
-}
-
-# More comes in than the workers, or Rekognition's quota, can take; or nothing is taken. The metric leaves out
-# what was received three times or more (Amazon SQS developer guide, CloudWatch metrics): jobs that have their pauses.
-resource "aws_cloudwatch_metric_alarm" "oldest_job" {
-  count               = var.compat.alarms ? 1 : 0
-  alarm_name          = "${var.name}-oldest-job"
-  alarm_description   = "A job has waited for longer than its visibility timeout."
-  namespace           = "AWS/SQS"
-  metric_name         = "ApproximateAgeOfOldestMessage"
-  dimensions          = { QueueName = aws_sqs_queue.jobs.name }
-  statistic           = "Maximum"
-  period              = 300
-  evaluation_periods  = 2
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = local.visibility_timeout
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = local.alarm_actions
-  ok_actions          = local.alarm_actions
-  tags                = var.tags
-}
-
-# By our own metrics (shared/log.ts), and of a function that is not called. test/alarms.test.ts makes each of them go off,
-# and none of them in a day of ordinary work.
+# What each means and what to do is in docs/runbook.md. test/alarms.test.ts makes each of them go off, and none of them in a
+# day of ordinary work.
 locals {
+  # Of a subscriber that is not there, and by metrics that are not counted, no alarm ever rings.
   alarms = {
     for name, alarm in jsondecode(templatefile("${path.module}/alarms.json", {
-      name             = var.name
-      max_wait_minutes = var.max_wait_minutes
-      sweep_minutes    = var.sweep_minutes
+      name               = var.name
+      max_wait_minutes   = var.max_wait_minutes
+      sweep_minutes      = var.sweep_minutes
+      visibility_timeout = local.visibility_timeout
     })) : name => alarm
-    if var.compat.alarms && (local.counts || contains(["sweeper-silent", "worker-throttles"], name))
+    if(
+      var.compat.alarms
+      && (local.counts || !contains(values(alarm.metrics)[*].namespace, var.name))
+      && (var.subscriber_queue || !endswith(name, "-subscriber"))
+      && (local.has_webhook || !endswith(name, "-webhook"))
+    )
   }
 }
 
 resource "aws_cloudwatch_metric_alarm" "pipeline" {
   for_each            = local.alarms
   alarm_name          = "${var.name}-${each.key}"
-  alarm_description   = each.value.description
+  alarm_description   = "${each.value.description} docs/runbook.md#${each.key}"
   comparison_operator = each.value.comparison
   threshold           = tonumber(each.value.threshold)
   evaluation_periods  = each.value.periods
@@ -127,40 +89,47 @@ resource "aws_cloudwatch_metric_alarm" "pipeline" {
   }
 }
 
-# Bad images and refused requests are no errors of a function: these are crashes and time-outs, and sweeps that met
-# images which they could not look after.
-resource "aws_cloudwatch_metric_alarm" "function_errors" {
-  for_each            = var.compat.alarms ? local.functions : {}
-  alarm_name          = "${var.name}-${each.key}-errors"
-  alarm_description   = "${each.value} failed or ran out of time."
-  namespace           = "AWS/Lambda"
-  metric_name         = "Errors"
-  dimensions          = { FunctionName = each.value }
-  statistic           = "Sum"
-  period              = 300
-  evaluation_periods  = 1
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = 0
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = local.alarm_actions
-  ok_actions          = local.alarm_actions
-  tags                = var.tags
+# One for those who want one: it is on while any of the others is.
+resource "aws_cloudwatch_composite_alarm" "unwell" {
+  count             = var.compat.alarms && var.compat.composite_alarm ? 1 : 0
+  alarm_name        = "${var.name}-unwell"
+  alarm_description = "Something is not well: another alarm says what. docs/runbook.md"
+  alarm_rule        = join(" OR ", [for alarm in aws_cloudwatch_metric_alarm.pipeline : "ALARM(\"${alarm.alarm_name}\")"])
+  alarm_actions     = var.unwell_actions
+  ok_actions        = var.unwell_actions
+  tags              = var.tags
 }
 
-resource "aws_cloudwatch_metric_alarm" "api_errors" {
-  count               = var.compat.alarms ? 1 : 0
-  alarm_name          = "${var.name}-api-5xx"
-  alarm_description   = "The API answered with 5xx, which no input should cause."
-  namespace           = "AWS/ApiGateway"
-  metric_name         = "5XXError"
-  dimensions          = { ApiName = aws_api_gateway_rest_api.api.name, Stage = aws_api_gateway_stage.live.stage_name }
-  statistic           = "Sum"
-  period              = 300
-  evaluation_periods  = 1
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = 0
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = local.alarm_actions
-  ok_actions          = local.alarm_actions
-  tags                = var.tags
+# All alarms were resources of their own, by kind, until they came to be in one table.
+moved {
+  from = aws_cloudwatch_metric_alarm.dead_letters["jobs"]
+  to   = aws_cloudwatch_metric_alarm.pipeline["dead-letters-jobs"]
+}
+moved {
+  from = aws_cloudwatch_metric_alarm.dead_letters["subscriber"]
+  to   = aws_cloudwatch_metric_alarm.pipeline["dead-letters-subscriber"]
+}
+moved {
+  from = aws_cloudwatch_metric_alarm.dead_letters["webhook"]
+  to   = aws_cloudwatch_metric_alarm.pipeline["dead-letters-webhook"]
+}
+moved {
+  from = aws_cloudwatch_metric_alarm.oldest_job[0]
+  to   = aws_cloudwatch_metric_alarm.pipeline["oldest-job"]
+}
+moved {
+  from = aws_cloudwatch_metric_alarm.function_errors["api"]
+  to   = aws_cloudwatch_metric_alarm.pipeline["api-errors"]
+}
+moved {
+  from = aws_cloudwatch_metric_alarm.function_errors["worker"]
+  to   = aws_cloudwatch_metric_alarm.pipeline["worker-errors"]
+}
+moved {
+  from = aws_cloudwatch_metric_alarm.function_errors["sweeper"]
+  to   = aws_cloudwatch_metric_alarm.pipeline["sweeper-errors"]
+}
+moved {
+  from = aws_cloudwatch_metric_alarm.api_errors[0]
+  to   = aws_cloudwatch_metric_alarm.pipeline["api-5xx"]
 }

@@ -6,13 +6,7 @@ locals {
     "EXHAUSTED",
   ]
 
-  every_alarm = concat(
-    values(aws_cloudwatch_metric_alarm.pipeline),
-    values(aws_cloudwatch_metric_alarm.dead_letters),
-    values(aws_cloudwatch_metric_alarm.function_errors),
-    aws_cloudwatch_metric_alarm.oldest_job,
-    aws_cloudwatch_metric_alarm.api_errors,
-  )
+  every_alarm = values(aws_cloudwatch_metric_alarm.pipeline)
 
   # Each metric: namespace, name, dimensions by name and value, and what is shown of it where that is not the graph's own.
   own_graphs = [for graph in [
@@ -42,6 +36,11 @@ locals {
       ]
     },
     {
+      title   = "From the body of a request to its answer, in milliseconds"
+      stat    = "p50"
+      metrics = [[var.name, "AcceptMs", "service", "api"], [var.name, "AcceptMs", "service", "api", { stat = "p99" }]]
+    },
+    {
       title   = "Longest wait of an image that is taken up, in seconds"
       stat    = "Maximum"
       metrics = [[var.name, "ImageAge", "service", "worker"]]
@@ -50,7 +49,7 @@ locals {
       title = "Attempts that do not end"
       stat  = "Sum"
       metrics = [
-        for metric in ["AttemptsFailed", "Throttled", "OutOfTime", "Held"] : [var.name, metric, "service", "worker"]
+        for metric in ["AttemptsFailed", "Throttled", "OutOfTime", "Held", "NotAnnounced"] : [var.name, metric, "service", "worker"]
       ]
     },
   ] : graph if local.counts]

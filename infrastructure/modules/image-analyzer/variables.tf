@@ -526,6 +526,17 @@ variable "alarm_actions" {
   }
 }
 
+variable "unwell_actions" {
+  description = "ARNs that are notified by one alarm for all, instead of by each of them or as well: when the first goes off, and when the last is over."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for action in var.unwell_actions : startswith(action, "arn:")])
+    error_message = "Each action must be an ARN."
+  }
+}
+
 # Emulators
 
 variable "emulator_endpoint" {
@@ -562,6 +573,8 @@ variable "compat" {
     binary_media_types   = optional(bool, true)
     default_tags         = optional(bool, true)
     redrive_allow_policy = optional(bool, true)
+    # An emulator that knows no PutCompositeAlarm is asked again and again.
+    composite_alarm = optional(bool, true)
     # An emulator that knows no PutQueryDefinition holds an apply up for minutes.
     saved_queries = optional(bool, true)
   })

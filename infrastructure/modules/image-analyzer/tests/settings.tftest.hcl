@@ -215,12 +215,12 @@ run "what_is_asked_for_is_done" {
     error_message = "Each target must have a dead-letter queue of its own."
   }
   assert {
-    condition     = keys(aws_cloudwatch_metric_alarm.dead_letters) == ["jobs", "subscriber", "webhook"]
+    condition     = alltrue([for queue in ["jobs", "subscriber", "webhook"] : contains(keys(aws_cloudwatch_metric_alarm.pipeline), "dead-letters-${queue}")])
     error_message = "Every dead-letter queue must be watched."
   }
   assert {
     condition = alltrue([
-      for alarm in concat(values(aws_cloudwatch_metric_alarm.pipeline), values(aws_cloudwatch_metric_alarm.dead_letters), values(aws_cloudwatch_metric_alarm.function_errors), aws_cloudwatch_metric_alarm.oldest_job, aws_cloudwatch_metric_alarm.api_errors) :
+      for alarm in aws_cloudwatch_metric_alarm.pipeline :
       contains(alarm.alarm_actions, "arn:aws:sns:us-east-1:111122223333:operators") && length(alarm.alarm_actions) == 2
     ])
     error_message = "Every alarm must tell somebody."
@@ -230,8 +230,8 @@ run "what_is_asked_for_is_done" {
     error_message = "The address must be told."
   }
   assert {
-    condition     = keys(aws_cloudwatch_metric_alarm.pipeline) == ["failure-ratio", "images-wait", "nothing-completes", "sweeper-silent", "worker-throttles"]
-    error_message = "Images that wait or fail, and a sweeper that is not called, must be seen."
+    condition     = keys(aws_cloudwatch_metric_alarm.pipeline) == keys(jsondecode(templatefile("alarms.json", { name = "", max_wait_minutes = 1, sweep_minutes = 1, visibility_timeout = 1 })))
+    error_message = "Every alarm of the table must be made."
   }
   assert {
     condition     = aws_cloudwatch_metric_alarm.pipeline["images-wait"].threshold == 1800
@@ -251,7 +251,7 @@ run "without_lines_there_is_nothing_to_count" {
     error_message = "The functions must know their level."
   }
   assert {
-    condition     = keys(aws_cloudwatch_metric_alarm.pipeline) == ["sweeper-silent", "worker-throttles"]
+    condition     = keys(aws_cloudwatch_metric_alarm.pipeline) == ["api-5xx", "api-errors", "dead-letters-jobs", "oldest-job", "sweeper-errors", "sweeper-silent", "worker-errors", "worker-throttles"]
     error_message = "An alarm by a metric that nothing counts never rings."
   }
 }
