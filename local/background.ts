@@ -33,7 +33,7 @@ const EXPIRE_OBJECTS_EVERY_MS = 3_600_000
 
 /** A pause is kept in DATA_DIR. */
 const PAUSED =
-  'The worker is paused, as it was at the end: images wait. `aws lambda update-event-source-mapping` resumes it.'
+  'The worker is paused, as it was at the end: images wait. `npm run ops -- resume` has it go on.'
 
 type Undo = (() => Promise<void> | void)[]
 

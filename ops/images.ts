@@ -1,0 +1,101 @@
+import { paginateScan } from '@aws-sdk/lib-dynamodb'
+import * as z from 'zod'
+import { type ImageId, imageIdSchema } from '../shared/image.ts'
+import { deleteRecord, getImage, type Records, retryImage } from '../shared/lifecycle.ts'
+import { ownerTag } from '../shared/log.ts'
+import { type JobQueue, sendJob } from '../shared/messages.ts'
+
+/** What operators do with many images at once. */
+
+export interface OpsDeps extends Records, JobQueue {}
+
+/** Which images are meant; all that is given has to fit. */
+export interface Choice {
+  status: 'failed' | 'pending'
+  /** Since then: of its end, or of its submission where it has none. ISO 8601, UTC. */
+  since?: string | undefined
+  code?: string | undefined
+  /** The first 16 hex digits of the owner's SHA-256, as the log has it. */
+  ownerHash?: string | undefined
+}
+
+const chosenSchema = z.object({
+  imageId: imageIdSchema,
+  owner: z.string(),
+  completedAt: z.string().optional(),
+  createdAt: z.string(),
+  failure: z.object({ code: z.string(), message: z.string() }).optional(),
+})
+export type Chosen = z.infer<typeof chosenSchema>
+
+/**
+ * Looks through the whole index `byStatus`: an index of failures alone would be faster, and cost a write for every image that
+ * fails and for every retry. An index entry has about half a kilobyte, so a million images are 65,000 read units: $0.02.
+ */
+export async function* choose(deps: OpsDeps, choice: Choice): AsyncGenerator<Chosen> {
+  const { status, since, code, ownerHash } = choice
+  const pages = paginateScan(
+    { client: deps.dynamo },
+    {
+      TableName: deps.table,
+      IndexName: 'byStatus',
+      FilterExpression: `#status = :status${code === undefined ? '' : ' AND failure.code = :code'}`,
+      ProjectionExpression: 'imageId, #owner, createdAt, completedAt, failure',
+      ExpressionAttributeNames: { '#status': 'status', '#owner': 'owner' },
+      ExpressionAttributeValues: { ':status': status, ...(code === undefined ? {} : { ':code': code }) },
+    },
+  )
+  for await (const { Items = [] } of pages) {
+    for (const item of Items) {
+      const chosen = chosenSchema.parse(item)
+      if (since !== undefined && (chosen.completedAt ?? chosen.createdAt) < since) continue
+      if (ownerHash !== undefined && ownerTag(chosen.owner) !== ownerHash) continue
+      yield chosen
+    }
+  }
+}
+
+export interface Failures {
+  code: string
+  images: number
+  /** What the most recent of them says. */
+  message: string
+  samples: ImageId[]
+}
+const SAMPLES = 3
+
+/** By their codes, the most frequent first; with the newest images as samples. */
+export async function countFailures(images: AsyncIterable<Chosen>): Promise<Failures[]> {
+  const groups = new Map<string, { images: number; newest: Chosen[] }>()
+  for await (const image of images) {
+    const code = image.failure?.code ?? ''
+    const group = groups.get(code) ?? { images: 0, newest: [] }
+    const newest = [...group.newest, image].sort((a, b) => (endOf(a) < endOf(b) ? 1 : -1)).slice(0, SAMPLES)
+    groups.set(code, { images: group.images + 1, newest })
+  }
+  return [...groups]
+    .map(([code, { images, newest }]) => ({
+      ...{ code, images, message: newest[0]?.failure?.message ?? '' },
+      samples: newest.map(({ imageId }) => imageId),
+    }))
+    .sort((a, b) => b.images - a.images)
+}
+const endOf = ({ completedAt, createdAt }: Chosen): string => completedAt ?? createdAt
+
+/** As by `POST /images/{imageId}/retry`. @returns whether the image has begun its next run */
+export async function retry(deps: OpsDeps, { imageId }: Chosen): Promise<boolean> {
+  const image = await getImage(deps, imageId)
+  if (image?.status !== 'failed') return false
+  const begun = await retryImage(deps, image)
+  if (begun === undefined) return false
+  // Should this fail, the sweeper sends it.
+  await sendJob(deps, { version: 1, imageId, epoch: begun.epoch })
+  return true
+}
+
+/** As by `DELETE /images/{imageId}`; the sweeper removes what is stored. @returns whether the image waited until then */
+export async function cancel(deps: OpsDeps, { imageId }: Chosen): Promise<boolean> {
+  const image = await getImage(deps, imageId)
+  if (image?.status !== 'pending') return false
+  return (await deleteRecord(deps, image)) !== undefined
+}

@@ -1,0 +1,261 @@
+import { createInterface } from 'node:readline/promises'
+import { parseArgs } from 'node:util'
+import { DynamoDBClient, DynamoDBServiceException } from '@aws-sdk/client-dynamodb'
+import { GetQueueUrlCommand, QueueDoesNotExist, SQSClient, SQSServiceException } from '@aws-sdk/client-sqs'
+import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
+import { clientOptions, dynamoTranslation, sleep, sqsOptions } from '../shared/aws.ts'
+import { DEFAULT_SWEEP_AFTER_SECONDS } from '../shared/config.ts'
+import { FAILURE_CODES } from '../shared/image.ts'
+import { type Choice, type Chosen, cancel, choose, countFailures, type OpsDeps, retry } from './images.ts'
+import { eventSource, LambdaError, queueFacts, redrive } from './queue.ts'
+
+const HELP = `npm run ops -- <command> [options]
+
+  failures        failed images by their code, with samples; --since 24h, --code C
+  retry           analyses failed images again; --code C, --since 24h (needs one of them)
+  redrive         moves all dead letters back to the jobs: each image begins its next run
+  cancel          deletes images that wait; --since 24h, --owner-hash H (needs one of them)
+  pause, resume   has the worker take no more jobs, or take them again; nothing is lost meanwhile
+
+  --name NAME     of the deployment (image-analyzer)
+  --since T       30m, 24h, 7d, or a time such as 2026-01-31T12:00:00Z
+  --owner-hash H  what the log has as the owner: 16 hex digits
+  --rate N        images a second, at most (20)
+  --dry-run       says what would be done, and does nothing
+  --yes           asks nothing
+  --json          one object for each result
+  -h, --help
+
+With your AWS credentials and region. For npm start: AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_REGION=us-east-1
+AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test. What was broken off is continued by the same command: what is
+done already is chosen no more. Exit codes: 0 all well, 1 something failed, 2 wrong usage or nothing to do.
+`
+
+const OPTIONS = {
+  name: { type: 'string', default: 'image-analyzer' },
+  since: { type: 'string' },
+  code: { type: 'string' },
+  'owner-hash': { type: 'string' },
+  rate: { type: 'string', default: '20' },
+  'dry-run': { type: 'boolean', default: false },
+  yes: { type: 'boolean', default: false },
+  json: { type: 'boolean', default: false },
+  help: { type: 'boolean', short: 'h', default: false },
+} as const
+type Values = ReturnType<typeof parse>['values']
+
+/** The options of each command, beside those of all. */
+const COMMANDS: Record<string, string[]> = {
+  failures: ['since', 'code'],
+  retry: ['since', 'code', 'rate', 'dry-run', 'yes'],
+  redrive: ['dry-run', 'yes'],
+  cancel: ['since', 'owner-hash', 'rate', 'dry-run', 'yes'],
+  pause: ['dry-run', 'yes'],
+  resume: ['dry-run', 'yes'],
+}
+
+class UsageError extends Error {}
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({ args, options: OPTIONS, allowPositionals: true, strict: true, tokens: true })
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    throw code?.startsWith('ERR_PARSE_ARGS_') ? new UsageError(message) : error
+  }
+}
+
+const UNITS_MS: Record<string, number> = { m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+function readSince(text: string, now: number): string {
+  const [, count, unit = ''] = /^(\d+)([mhd])$/.exec(text) ?? []
+  const at = count === undefined ? Date.parse(text) : now - Number(count) * (UNITS_MS[unit] ?? 0)
+  const isTime = count !== undefined || /^\d{4}-\d\d-\d\d(T[\d:.]+(Z|[+-]\d\d:\d\d))?$/.test(text)
+  if (!isTime || !(at >= 0))
+    throw new UsageError(`--since is 30m, 24h, 7d or 2026-01-31T12:00:00Z, and not "${text}".`)
+  return new Date(at).toISOString()
+}
+
+function readChoice(status: Choice['status'], values: Values): Choice {
+  const { since, code, 'owner-hash': ownerHash } = values
+  if (code !== undefined && !FAILURE_CODES.some((one) => one === code))
+    throw new UsageError(`--code knows ${FAILURE_CODES.join(', ')}, and not "${code}".`)
+  if (ownerHash !== undefined && !/^[0-9a-f]{16}$/.test(ownerHash))
+    throw new UsageError(`--owner-hash is 16 hex digits, and not "${ownerHash}".`)
+  return { status, code, ownerHash, since: since === undefined ? undefined : readSince(since, Date.now()) }
+}
+
+const say = (line: string): void => void process.stderr.write(`${line}\n`)
+const print = (values: Values, object: object, text: string): void =>
+  void process.stdout.write(`${values.json ? JSON.stringify(object) : text}\n`)
+
+/** @returns whether to do it */
+async function agreed(values: Values, what: string): Promise<boolean> {
+  if (values['dry-run']) {
+    say(`${what} Nothing is done, because of --dry-run.`)
+    return false
+  }
+  if (values.yes) return true
+  if (!process.stdin.isTTY) throw new UsageError(`${what} Say --yes, since there is no terminal to ask at.`)
+  const terminal = createInterface({ input: process.stdin, output: process.stderr })
+  const answer = await terminal.question(`${what} Go on? (yes/no) `)
+  terminal.close()
+  if (answer.trim() !== 'yes') throw new UsageError('Nothing is done.')
+  return true
+}
+
+/** All of the images, so many a second at most. @returns the exit code */
+async function each(
+  images: Chosen[],
+  values: Values,
+  done: string,
+  act: (image: Chosen) => Promise<boolean>,
+): Promise<number> {
+  const rate = Number(values.rate)
+  let [count, changed, failed] = [0, 0, 0]
+  for (let from = 0; from < images.length; from += rate) {
+    const [batch, pause] = [images.slice(from, from + rate), sleep(1_000)]
+    const results = await Promise.allSettled(batch.map(act))
+    for (const [index, result] of results.entries()) {
+      const imageId = batch[index]?.imageId
+      if (result.status === 'rejected') {
+        failed += 1
+        say(`${imageId}: ${result.reason}`)
+      } else if (result.value) {
+        count += 1
+        print(values, { imageId, [done]: true }, `${done}  ${imageId}`)
+      } else changed += 1
+    }
+    if (from + rate < images.length) {
+      say(`${count} of ${images.length}`)
+      await pause
+    }
+  }
+  say(`${count} ${done}, ${failed} failed${changed === 0 ? '' : `, ${changed} had changed meanwhile`}.`)
+  return failed > 0 ? 1 : 0
+}
+
+async function open({ name }: Values) {
+  const sqs = new SQSClient(sqsOptions())
+  await sqs.config.credentials().catch(() => {
+    throw new UsageError(
+      'There are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.',
+    )
+  })
+  await sqs.config.region().catch(() => {
+    throw new UsageError('There is no AWS region: set AWS_REGION.')
+  })
+  const urlOf = async (QueueName: string): Promise<string> => {
+    const { QueueUrl = '' } = await sqs.send(new GetQueueUrlCommand({ QueueName })).catch((error) => {
+      if (!(error instanceof QueueDoesNotExist)) throw error
+      throw new UsageError(
+        `There is no queue ${QueueName} in this account and region: say --name of the deployment.`,
+      )
+    })
+    return QueueUrl
+  }
+  const dynamo = DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation)
+  const deps: OpsDeps = {
+    ...{ dynamo, sqs, table: `${name}-images`, jobQueueUrl: await urlOf(`${name}-jobs`) },
+    ...{ now: () => new Date(), sleep, sweepAfterMs: DEFAULT_SWEEP_AFTER_SECONDS * 1_000 },
+  }
+  return { deps, sqs, deadUrl: () => urlOf(`${name}-jobs-dead`) }
+}
+
+async function all(images: AsyncIterable<Chosen>): Promise<Chosen[]> {
+  const found: Chosen[] = []
+  for await (const image of images) found.push(image)
+  if (found.length === 0) throw new UsageError('No image fits; npm run ops -- failures shows what there is.')
+  return found
+}
+
+async function main(args: string[]): Promise<number> {
+  const { values, positionals, tokens } = parse(args)
+  const [command = '', ...rest] = positionals
+  if (values.help || args.length === 0) {
+    process.stdout.write(HELP)
+    return values.help ? 0 : 2
+  }
+  const own = COMMANDS[command]
+  if (own === undefined) throw new UsageError(`There is no command "${command}".`)
+  if (rest.length > 0) throw new UsageError(`"${command}" takes no "${rest[0]}".`)
+  const foreign = tokens.find(
+    (token) => token.kind === 'option' && ![...own, 'name', 'json'].includes(token.name),
+  )
+  if (foreign?.kind === 'option') throw new UsageError(`"${command}" has no option --${foreign.name}.`)
+  if (!/^[1-9]\d{0,3}$/.test(values.rate)) throw new UsageError('--rate is a whole number from 1 to 9,999.')
+  if (command === 'retry' && values.code === undefined && values.since === undefined)
+    throw new UsageError('"retry" needs --code or --since.')
+  if (command === 'cancel' && values['owner-hash'] === undefined && values.since === undefined)
+    throw new UsageError('"cancel" needs --owner-hash or --since.')
+  const choice = readChoice(command === 'cancel' ? 'pending' : 'failed', values)
+
+  const { deps, sqs, deadUrl } = await open(values)
+  switch (command) {
+    case 'failures': {
+      const groups = await countFailures(choose(deps, choice))
+      for (const group of groups) {
+        const { code, images, message, samples } = group
+        print(
+          values,
+          group,
+          `${String(images).padStart(7)}  ${code}  ${message}\n         ${samples.join(' ')}`,
+        )
+      }
+      if (groups.length === 0) say('No image has failed.')
+      return 0
+    }
+    case 'retry': {
+      const images = await all(choose(deps, choice))
+      if (!(await agreed(values, `${images.length} failed images are to be analysed again.`))) return 0
+      return each(images, values, 'retried', (image) => retry(deps, image))
+    }
+    case 'cancel': {
+      const images = await all(choose(deps, choice))
+      if (
+        !(await agreed(
+          values,
+          `${images.length} images that wait are to be deleted, with all that is stored of them.`,
+        ))
+      )
+        return 0
+      return each(images, values, 'cancelled', (image) => cancel(deps, image))
+    }
+    case 'redrive': {
+      const dead = await queueFacts(sqs, await deadUrl())
+      if (dead.messages === 0) throw new UsageError('There are no dead letters.')
+      if (!(await agreed(values, `${dead.messages} dead letters are to become jobs again.`))) return 0
+      const moved = await redrive(sqs, dead.arn, (await queueFacts(sqs, deps.jobQueueUrl)).arn)
+      print(values, { moved }, `${moved} moved`)
+      return 0
+    }
+    default: {
+      const isPause = command === 'pause'
+      const source = eventSource(sqs, (await queueFacts(sqs, deps.jobQueueUrl)).arn)
+      const mappings = await source.find()
+      if (mappings.length === 0)
+        throw new UsageError(
+          'Lambda feeds no function from this queue: a worker elsewhere is stopped where it runs.',
+        )
+      const what = isPause ? 'The worker is to take no more jobs.' : 'The worker is to take jobs again.'
+      if (!(await agreed(values, what))) return 0
+      for (const mapping of mappings) {
+        const { UUID, State } = await source.set(mapping, !isPause)
+        print(values, { UUID, State }, `${State}  ${UUID}`)
+      }
+      return 0
+    }
+  }
+}
+
+process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
+  const isUsage = error instanceof UsageError
+  const isOfAws =
+    error instanceof DynamoDBServiceException ||
+    error instanceof SQSServiceException ||
+    error instanceof LambdaError
+  if (isUsage) say(`${error.message}\nnpm run ops -- --help shows what there is.`)
+  else if (isOfAws) say(`${error.name}: ${error.message}`)
+  else say((error as Error).stack ?? String(error))
+  return isUsage ? 2 : 1
+})

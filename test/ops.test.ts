@@ -1,0 +1,141 @@
+import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { SendMessageCommand } from '@aws-sdk/client-sqs'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { startTestSystem, type TestSystem } from './context.ts'
+import { distinct } from './pictures.ts'
+
+/** The operator's commands, as processes of their own against the embedded AWS. test/runbook.test.ts has pause and resume. */
+
+const root = join(import.meta.dirname, '..')
+const photo = readFileSync(join(import.meta.dirname, 'fixtures/grace-hopper.jpg'))
+
+let system: TestSystem
+beforeAll(async () => {
+  system = await startTestSystem()
+})
+afterAll(() => system?.stop())
+
+async function ops(args: string[], env: Record<string, string | undefined> = {}) {
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', 'ops/main.ts', ...args], {
+    cwd: root,
+    env: {
+      ...process.env,
+      ...{ AWS_ENDPOINT_URL: system.endpoint, AWS_REGION: 'us-east-1' },
+      ...{ AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
+      ...env,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
+  const lines = out.split('\n').filter((line) => line.startsWith('{'))
+  return { code, out, err, results: lines.map((line) => JSON.parse(line)) }
+}
+const cut = (bytes: number): Buffer => photo.subarray(0, bytes)
+const statusOf = async (imageId: string) => (await system.item(imageId))['status']
+
+describe('npm run ops --', () => {
+  it('failures groups failed images by their code, and retry begins the next run of those that fit', async () => {
+    const corrupt = [await system.submit(cut(20_000)), await system.submit(cut(21_000))]
+    const small = await system.submit(await distinct(1, 40, 40))
+    const good = await system.submit(await distinct(2))
+    await system.work()
+    const counted = await ops(['failures', '--json'])
+    expect(counted.results).toMatchObject([
+      {
+        code: 'CORRUPT_IMAGE',
+        images: 2,
+        samples: expect.toSatisfy((ids: string[]) => ids.toSorted().join() === corrupt.toSorted().join()),
+        message: expect.any(String),
+      },
+      { code: 'IMAGE_TOO_SMALL', images: 1, samples: [small] },
+    ])
+    expect(counted.code).toBe(0)
+
+    const dry = await ops(['retry', '--code', 'CORRUPT_IMAGE', '--dry-run'])
+    expect(dry).toMatchObject({
+      code: 0,
+      out: '',
+      err: expect.stringMatching(/^2 failed images .* --dry-run/),
+    })
+    const unsure = await ops(['retry', '--code', 'CORRUPT_IMAGE'])
+    expect(unsure).toMatchObject({ code: 2, err: expect.stringContaining('Say --yes') })
+    expect(await Promise.all(corrupt.map(statusOf))).toEqual(['failed', 'failed'])
+
+    const retried = await ops(['retry', '--code', 'CORRUPT_IMAGE', '--since', '1h', '--yes', '--json'])
+    expect(retried.results.map(({ imageId }) => imageId).sort()).toEqual(corrupt.toSorted())
+    expect(await Promise.all([...corrupt, small, good].map(statusOf))).toEqual([
+      ...['pending', 'pending', 'failed', 'completed'],
+    ])
+    // Broken off and called again, it would not choose these once more.
+    expect(await ops(['retry', '--code', 'CORRUPT_IMAGE', '--yes'])).toMatchObject({
+      ...{ code: 2, err: expect.stringContaining('No image fits') },
+    })
+    await system.work()
+    expect(await Promise.all(corrupt.map(statusOf))).toEqual(['failed', 'failed'])
+    expect((await system.item(corrupt[0] ?? ''))['epoch']).toBe(2)
+    const late = new Date(Date.now() + 60_000).toISOString()
+    expect((await ops(['failures', '--since', late])).err).toContain('No image has failed.')
+  })
+
+  it('cancel deletes what waits of one owner, and nothing else', async () => {
+    const done = await system.submit(await distinct(3))
+    await system.work()
+    const waiting = await system.submit(await distinct(4))
+    const { owner } = await system.item(waiting)
+    const hash = createHash('sha256').update(String(owner)).digest('hex').slice(0, 16)
+    expect(await ops(['cancel', '--owner-hash', '0123456789abcdef', '--yes'])).toMatchObject({ code: 2 })
+    expect(await statusOf(waiting)).toBe('pending')
+    const cancelled = await ops(['cancel', '--owner-hash', hash, '--yes', '--json'])
+    expect(cancelled.results).toEqual([{ imageId: waiting, cancelled: true }])
+    expect(await Promise.all([statusOf(waiting), statusOf(done)])).toEqual(['deleted', 'completed'])
+    // Its job ends quietly.
+    await system.work()
+  })
+
+  it('redrive moves dead letters to the jobs', async () => {
+    const { sqs, deadLetterQueueUrl } = system.worker
+    const MessageBody = '{"version":1,"imageId":"01a20f3c-366e-734c-99ed-0d5fffb2c168","epoch":2}'
+    await sqs.send(new SendMessageCommand({ QueueUrl: deadLetterQueueUrl, MessageBody }))
+    expect((await ops(['redrive', '--yes', '--json'])).results).toEqual([{ moved: 1 }])
+    expect(await system.deadLetters()).toEqual([])
+    expect((await system.receiveJobs()).Records.map(({ body }) => body)).toEqual([MessageBody])
+    expect(await ops(['redrive', '--yes'])).toMatchObject({
+      code: 2,
+      err: expect.stringMatching(/no dead letters/),
+    })
+  })
+
+  it.each<[string, string[], Record<string, string | undefined>, RegExp]>([
+    ['an unknown command', ['fix'], {}, /^There is no command "fix"/],
+    ['an unknown code', ['failures', '--code', 'BAD'], {}, /^--code knows CORRUPT_IMAGE, .* and not "BAD"/],
+    ['an option of another command', ['failures', '--rate', '5'], {}, /^"failures" has no option --rate/],
+    ['a retry of everything', ['retry'], {}, /^"retry" needs --code or --since/],
+    ['a time that is none', ['failures', '--since', 'soon'], {}, /^--since is 30m, .* and not "soon"/],
+    [
+      'another deployment',
+      ['redrive', '--name', 'other'],
+      {},
+      /^There is no queue other-jobs in this account/,
+    ],
+    [
+      'an operator without credentials',
+      ['failures'],
+      {
+        ...{
+          AWS_ACCESS_KEY_ID: undefined,
+          AWS_SECRET_ACCESS_KEY: undefined,
+          AWS_EC2_METADATA_DISABLED: 'true',
+        },
+        ...{ AWS_SHARED_CREDENTIALS_FILE: '/none', AWS_CONFIG_FILE: '/none', AWS_PROFILE: undefined },
+      },
+      /^There are no AWS credentials: set AWS_PROFILE/,
+    ],
+  ])('says what would be right to %s', async (_, args, env, message) => {
+    expect(await ops(args, env)).toMatchObject({ code: 2, out: '', err: expect.stringMatching(message) })
+  })
+})
