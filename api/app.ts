@@ -78,7 +78,7 @@ const PRESIGNED_SECONDS = 300
 const POLL_SECONDS = '1'
 
 const ANALYSES_TEXT =
-  'The analyses to run. Without it an image gets labels, faces and metadata. `gps` comes with `metadata`, and only where it is named.'
+  'The analyses to run. Without it an image gets labels, faces and metadata. `faces-when-person` asks for faces where the labels show a person, and the record says `facesSkipped` where they do not. `gps` comes with `metadata`, and only where it is named.'
 const BINARY = { type: 'string', format: 'binary' }
 const HTML: Answer = { description: 'HTML.', type: 'text/html' }
 
@@ -443,17 +443,25 @@ const idempotencyKeyOf = (c: Context): string | undefined =>
 function wantedAnalyses(deps: ApiDeps, asked: unknown): AnalysisName[] {
   const offered = withMetadata(deps.analyses)
   if (asked === undefined || asked === null) {
-    const usual: AnalysisName[] = offered.filter((name) => name === 'labels' || name === 'faces')
+    const hasFaces =
+      offered.includes('faces') && (deps.faces === 'always' || !offered.includes('faces-when-person'))
+    const usual: AnalysisName[] = ['labels', hasFaces ? 'faces' : 'faces-when-person', 'metadata']
+    const chosen = offered.filter((name) => usual.includes(name))
     // The position only where it is asked for by name.
-    const others = (name: AnalysisName) => usual.length === 0 && name !== 'gps'
-    return offered.filter((name) => name === 'metadata' || usual.includes(name) || others(name))
+    const isUsual = chosen.some((name) => name !== 'metadata')
+    return isUsual ? chosen : offered.filter((name) => !['gps', 'faces-when-person'].includes(name))
   }
-  return withMetadata(parse(analysesSchema(offered), { analyses: asked }, 'The request').analyses)
+  const { analyses } = parse(analysesSchema(offered), { analyses: asked }, 'The request')
+  return withoutRepetition(withMetadata(analyses))
 }
 
 /** Each once and in one order; the position is a part of the metadata. */
 const withMetadata = (names: AnalysisName[]): AnalysisName[] =>
   ANALYSES.filter((name) => names.includes(name) || (name === 'metadata' && names.includes('gps')))
+
+/** Whose faces are asked for always, those are not asked for otherwise. */
+const withoutRepetition = (names: AnalysisName[]): AnalysisName[] =>
+  names.filter((name) => name !== 'faces-when-person' || !names.includes('faces'))
 
 async function findImage(c: Context, deps: ApiDeps, owner: string): Promise<Image> {
   const imageId = imageIdSchema.safeParse(c.req.param('imageId'))

@@ -25,6 +25,8 @@ export interface ApiDeps extends SubmitDeps {
   maxWaitSeconds: number
   /** Those that a request may ask for. */
   analyses: AnalysisName[]
+  /** Whether one that names none has faces asked for always. */
+  faces: 'always' | 'when-person'
   /** Origins of web pages that may use the API from a browser. */
   corsOrigins?: string[]
   /** How callers prove who they are, for the document to say; `identify` does it. */
@@ -62,6 +64,7 @@ export const apiDeps = (
   presignPost: postForms(clients.s3, config.IMAGE_BUCKET),
   maxWaitSeconds: config.MAX_WAIT_SECONDS,
   analyses: config.ANALYSES,
+  faces: config.FACES,
   stripGps: config.STRIP_GPS,
   ...(config.RETENTION_DAYS === undefined ? {} : { retentionDays: config.RETENTION_DAYS }),
   ...(config.DAILY_IMAGE_QUOTA === undefined ? {} : { dailyImageQuota: config.DAILY_IMAGE_QUOTA }),

@@ -135,7 +135,14 @@ export const analysesSchema = (offered: AnalysisName[]) =>
   z.object({
     analyses: z.preprocess(
       (asked) => (typeof asked === 'string' ? asked.split(',').map((name) => name.trim()) : asked),
-      z.array(z.enum(offered)).min(1).max(100),
+      z
+        .array(z.enum(offered))
+        .min(1)
+        .max(100)
+        .refine((names) => !names.includes('faces-when-person') || names.includes('labels'), {
+          message:
+            'has `faces-when-person` without `labels`, which show whether there is a person: name both',
+        }),
     ),
   })
 
@@ -288,7 +295,7 @@ export const imageView = z.discriminatedUnion('status', [
     ...{ rekognitionLabels: true, rekognitionFaces: true },
     ...{ rekognitionModerationLabels: true, rekognitionTextDetections: true },
     ...{ labelModelVersion: true, moderationModelVersion: true, textModelVersion: true },
-    ...{ metadata: true, analyses: true, analysis: true, reused: true },
+    ...{ metadata: true, analyses: true, analysis: true, facesSkipped: true, reused: true },
   }),
   failed.pick({ ...HEAD, completedAt: true, ...FACTS, analyses: true, failure: true }),
 ])

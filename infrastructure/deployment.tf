@@ -25,6 +25,7 @@ module "image_analyzer" {
   max_upload_bytes           = var.max_upload_bytes
   daily_image_quota          = var.daily_image_quota
   analyses                   = var.analyses
+  faces                      = var.faces
   rekognition_tps            = var.rekognition_tps
   preview                    = var.preview
   heic                       = var.heic

@@ -89,6 +89,11 @@ export const apiSettings = {
    * names none gets `labels`, `faces` and `metadata`, as far as they are in here; `gps` only one that names it.
    */
   ANALYSES: list(analysisNameSchema).default([...ANALYSES]),
+  /**
+   * Whether a request that names no analyses has faces asked for always, or only where its labels show a person: one that
+   * Rekognition is less sure of than MIN_CONFIDENCE is none. A call of Rekognition is $1 per 1,000.
+   */
+  FACES: z.enum(['always', 'when-person']).default('always'),
   STRIP_GPS,
   /** Days after which an image is deleted; nothing: never. */
   RETENTION_DAYS: z.coerce.number().int().positive().optional(),

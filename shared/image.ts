@@ -110,13 +110,15 @@ export const textDetectionSchema = z.looseObject({ DetectedText: z.string() })
 /** What Rekognition can find out about an image, each by one operation, which is paid. */
 export const PAID_ANALYSES = ['labels', 'faces', 'moderation', 'text'] as const
 export type PaidAnalysis = (typeof PAID_ANALYSES)[number]
-/** What can be found out about an image. The last two are in its file and cost nothing; `gps` comes with `metadata`. */
-export const ANALYSES = [...PAID_ANALYSES, 'metadata', 'gps'] as const
+/** What can be found out about an image: by Rekognition, for faces also where its labels show a person only; and in its file. */
+export const ANALYSES = [...PAID_ANALYSES, 'faces-when-person', 'metadata', 'gps'] as const
 export const analysisNameSchema = z.enum(ANALYSES)
 export type AnalysisName = z.infer<typeof analysisNameSchema>
 
 export const paidAnalyses = (analyses: AnalysisName[]): PaidAnalysis[] =>
-  PAID_ANALYSES.filter((name) => analyses.includes(name))
+  PAID_ANALYSES.filter(
+    (name) => analyses.includes(name) || (name === 'faces' && analyses.includes('faces-when-person')),
+  )
 
 /** What the Exif block of the file says; nothing in it is checked against the picture. */
 export const metadataSchema = z.object({
@@ -164,6 +166,8 @@ export const analysisSchema = z.object({
   ...ANSWERS.faces.partial().shape,
   ...ANSWERS.moderation.partial().shape,
   ...ANSWERS.text.partial().shape,
+  /** The labels show no person, so faces were not asked for. */
+  facesSkipped: z.literal(true).optional(),
 })
 export type Answers = z.infer<typeof analysisSchema>
 /** Answers of Rekognition that outlive an attempt. */
@@ -279,13 +283,8 @@ export const thumbnailKey = (imageId: ImageId): string => `thumbnails/${imageId}
 export const previewKey = (imageId: ImageId): string => `previews/${imageId}.jpg`
 export const analysisKey = (imageId: ImageId): string => `analyses/${imageId}.json`
 /** Every object that an image may have. */
-export const objectKeys = (imageId: ImageId): string[] => [
-  uploadKey(imageId),
-  originalKey(imageId),
-  thumbnailKey(imageId),
-  previewKey(imageId),
-  analysisKey(imageId),
-]
+export const objectKeys = (imageId: ImageId): string[] =>
+  [uploadKey, originalKey, thumbnailKey, previewKey, analysisKey].map((keyOf) => keyOf(imageId))
 
 /** The sort key of the index `byStatus`, which a claim leaves as it is. Completed images, the most of all, are not in it. */
 export const statusKey = (status: Exclude<Status, 'completed'>, imageId: ImageId | ''): string =>

@@ -295,13 +295,18 @@ const RESULTS_LIFETIME_SECONDS = 2_592_000
  * The key under which the table remembers who has analysed these bytes: hashed, so that no part of it can be mistaken
  * for another, and no caller finds out what others have submitted.
  */
-const bytesKey = (
+function bytesKey(
   { analysisSource }: Pick<Results, 'analysisSource'>,
   { owner, original, analyses }: Image,
-): string =>
-  `bytes#${createHash('sha256')
-    .update(JSON.stringify([owner, original.sha256, paidAnalyses(analyses).sort(), analysisSource]))
-    .digest('hex')}`
+  facesSkipped = false,
+): string {
+  // Results without faces are none for an image that is to have them.
+  const found = paidAnalyses(analyses).map((name) =>
+    name === 'faces' && facesSkipped ? 'faces-when-person' : name,
+  )
+  const key = JSON.stringify([owner, original.sha256, found.sort(), analysisSource])
+  return `bytes#${createHash('sha256').update(key).digest('hex')}`
+}
 
 export interface Results extends Records {
   /** Whose results these are; those of another Rekognition, or of other settings, are not the same. */
@@ -311,10 +316,12 @@ export interface Results extends Records {
 /** @returns a finished image of the same owner with the same bytes and paid analyses; it may be gone */
 export async function findSameBytes(results: Results, image: Image): Promise<string | undefined> {
   const { dynamo, table, now } = results
-  const { Item } = await dynamo.send(
-    new GetCommand({ TableName: table, Key: { imageId: bytesKey(results, image) } }),
-  )
-  return Item === undefined || Item['expiresAt'] * 1_000 < now().getTime() ? undefined : Item['target']
+  for (const facesSkipped of image.analyses.includes('faces-when-person') ? [false, true] : [false]) {
+    const Key = { imageId: bytesKey(results, image, facesSkipped) }
+    const { Item } = await dynamo.send(new GetCommand({ TableName: table, Key }))
+    if (Item !== undefined && Item['expiresAt'] * 1_000 >= now().getTime()) return Item['target']
+  }
+  return undefined
 }
 
 /** What the table is to remember of a finished image: whose results the same bytes may have. Of results that were paid for. */
@@ -322,7 +329,7 @@ export function bytesOf(results: Results, image: FinishedImage): Record<string, 
   const wasPaid = image.status === 'completed' && image.reused === undefined
   if (!wasPaid || paidAnalyses(image.analyses).length === 0) return []
   const expiresAt = Math.floor(results.now().getTime() / 1_000) + RESULTS_LIFETIME_SECONDS
-  return [{ imageId: bytesKey(results, image), target: image.imageId, expiresAt }]
+  return [{ imageId: bytesKey(results, image, image.facesSkipped), target: image.imageId, expiresAt }]
 }
 
 export type Outcome = Record<string, unknown> & { status: FinishedImage['status'] }

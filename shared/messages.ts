@@ -144,6 +144,8 @@ export const eventDetailSchema = z.object({
   faceCount: z.int().min(0).optional(),
   /** The strongest emotion of each face, each named once. */
   emotions: z.array(z.string()).optional(),
+  /** The labels show no person, so faces were not asked for. */
+  facesSkipped: z.literal(true).optional(),
   /** The results are those of an image of the same owner with the same bytes. */
   reused: z.literal(true).optional(),
   failure: failureSchema.optional(),
@@ -195,6 +197,7 @@ export function eventDetail(image: FinishedImage): EventDetail {
           rekognitionLabels: strongest.slice(0, count),
         }),
     ...(image.faceCount === undefined ? {} : { faceCount: image.faceCount, emotions: [...emotions.keys()] }),
+    ...(image.facesSkipped === undefined ? {} : { facesSkipped: image.facesSkipped }),
     ...(image.reused === undefined ? {} : { reused: image.reused }),
   })
   let count = strongest.length

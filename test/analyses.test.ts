@@ -8,7 +8,7 @@ import { DeleteCommand } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { buildApp } from '../api/app.ts'
 import { DEFAULT_MAX_UPLOAD_BYTES, readApiConfig } from '../shared/config.ts'
-import { type AnalysisName, type PaidAnalysis, paidAnalyses } from '../shared/image.ts'
+import { ANALYSES, type AnalysisName, type PaidAnalysis, paidAnalyses } from '../shared/image.ts'
 import { type EventDetail, eventDetailSchema } from '../shared/messages.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { distinct } from './pictures.ts'
@@ -210,16 +210,23 @@ describe('an image gets', () => {
     expect(await ask('', ['x'])).toBe(400)
     expect(await ask('', [])).toBe(400)
   })
-  it.each<unknown>(['', ',', 'x', 'LABELS', 'labels,', 'labels,x', 'labels faces', 'a'.repeat(10_000)])(
-    'nothing with analyses=%s',
-    async (analyses) => {
-      const response = await post(await fresh(), { query: `?analyses=${analyses}` })
-      expect(response.status).toBe(400)
-      const body = (await response.json()) as { detail: string }
-      expect(body).toMatchObject({ code: 'INVALID_PARAMETER', detail: expect.stringContaining('analyses') })
-      expect(body.detail.length).toBeLessThan(200)
-    },
-  )
+  it.each<unknown>([
+    '',
+    ',',
+    'x',
+    'LABELS',
+    'labels,',
+    'labels,x',
+    'labels faces',
+    'faces-when-person',
+    'a'.repeat(10_000),
+  ])('nothing with analyses=%s', async (analyses) => {
+    const response = await post(await fresh(), { query: `?analyses=${analyses}` })
+    expect(response.status).toBe(400)
+    const body = (await response.json()) as { detail: string }
+    expect(body).toMatchObject({ code: 'INVALID_PARAMETER', detail: expect.stringContaining('analyses') })
+    expect(body.detail.length).toBeLessThan(200)
+  })
   it.each<unknown>([[[]], [['x']], [[7]], [{}], [7], [true], [[['labels']]], [Array(101).fill('labels')]])(
     'nothing with JSON of %j',
     async (analyses) => {
@@ -266,6 +273,62 @@ describe('a deployment', () => {
   it('is not set up with an analysis that there is not', () => {
     expect(() => config('labels,emotions')).toThrow(/ANALYSES/)
     expect(() => config(',')).toThrow(/ANALYSES/)
+  })
+})
+
+describe('faces where the labels show a person', () => {
+  const query = '?analyses=labels,faces-when-person'
+  const showing = (...Labels: object[]) => {
+    after = (command, output) => {
+      if (command === OPERATIONS.labels) Object.assign(output, { Labels })
+    }
+  }
+  const label = (Name: string, more: object = {}) => ({ Name, Confidence: 99, ...more })
+
+  it('are not asked for without one, and record and event say so', async () => {
+    showing(label('Dog', { Parents: [{ Name: 'Animal' }], Categories: [{ Name: 'Animals and Pets' }] }))
+    const { record, event, paid } = await run(await fresh(), { query })
+    expect(paid).toEqual([OPERATIONS.labels])
+    expect(record).toMatchObject({ analyses: ['labels', 'faces-when-person'], facesSkipped: true })
+    expect(record).not.toHaveProperty('rekognitionFaces')
+    expect(event).toMatchObject({ labels: ['Dog'], facesSkipped: true })
+    expect(event).not.toHaveProperty('faceCount')
+    expect(eventDetailSchema.strict().parse(event)).toEqual(event)
+  })
+  it.each([
+    label('Person'),
+    label('Face'),
+    label('Bride', { Parents: [{ Name: 'Adult' }, { Name: 'Person' }] }),
+    label('Smile', { Categories: [{ Name: 'Person Description' }] }),
+  ])('are asked for with $Name, after the labels', async (shown) => {
+    showing(label('Dog'), shown)
+    const calls: string[] = []
+    before = (command) => void calls.push(command)
+    const { record } = await run(await fresh(), { query })
+    expect(calls).toEqual([OPERATIONS.labels, OPERATIONS.faces])
+    expect(record).toMatchObject({ rekognitionFaces: [] })
+    expect(record).not.toHaveProperty('facesSkipped')
+  })
+  it('are not had by an image that asks for faces in any case; but its own are had by others', async () => {
+    const bytes = await fresh()
+    showing(label('Dog'))
+    const skipped = { reused: true, facesSkipped: true }
+    await run(bytes, { query })
+    expect(await run(bytes, { query })).toMatchObject({ paid: [], record: skipped, event: skipped })
+    const always = await run(bytes, { query: '?analyses=labels,faces' })
+    expect(always).toMatchObject({ paid: operations(['labels', 'faces']), record: { rekognitionFaces: [] } })
+    const later = await run(bytes, { query })
+    expect(later).toMatchObject({ paid: [], record: { reused: true, rekognitionFaces: [] } })
+  })
+  it.each<[string, 'always' | 'when-person', readonly AnalysisName[], AnalysisName[]]>([
+    ['', 'when-person', ANALYSES, ['labels', 'faces-when-person', 'metadata']],
+    ['?analyses=labels,faces', 'when-person', ANALYSES, ['labels', 'faces']],
+    ['?analyses=faces-when-person,labels,faces', 'always', ANALYSES, ['labels', 'faces']],
+    ['', 'when-person', ['labels', 'faces'], ['labels', 'faces']],
+    ['', 'always', ['labels', 'faces-when-person'], ['labels', 'faces-when-person']],
+  ])('are a choice: %j with FACES=%s of %j', async (query, faces, analyses, names) => {
+    const app = buildApp({ ...system.api, faces, analyses: [...analyses] })
+    expect((await show(await idOf(await post(await fresh(), { app, query }))))['analyses']).toEqual(names)
   })
 })
 

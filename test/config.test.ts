@@ -30,7 +30,8 @@ describe('the environment of a function', () => {
     expect(outcome(() => readApiConfig(resources))).toEqual({
       ...{ ...resources, SWEEP_AFTER_SECONDS: 1_020, MAX_IMAGE_BYTES: 4_500_000 },
       ...{ MAX_UPLOAD_BYTES: 50_000_000, MAX_WAIT_SECONDS: 20 },
-      ANALYSES: ['labels', 'faces', 'moderation', 'text', 'metadata', 'gps'],
+      ANALYSES: ['labels', 'faces', 'moderation', 'text', 'faces-when-person', 'metadata', 'gps'],
+      FACES: 'always',
       ...{ STRIP_GPS: false, HEIC: false },
     })
     const both = { ...worker, SWEEP_AFTER_SECONDS: 1_020, MAX_ATTEMPTS: 10 }

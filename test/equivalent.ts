@@ -81,9 +81,9 @@ export const EQUIVALENT: (Pick<MadeMutant, 'file' | 'line' | 'of' | 'to'> & { wh
   },
   {
     file: 'shared/lifecycle.ts',
-    line: '.update(JSON.stringify([owner, original.sha256, paidAnalyses(analyses).sort(), analysisSource]))',
-    of: 'paidAnalyses(analyses).sort()',
-    to: 'paidAnalyses(analyses)',
+    line: 'const key = JSON.stringify([owner, original.sha256, found.sort(), analysisSource])',
+    of: 'found.sort()',
+    to: 'found',
     why: 'They come in one order anyway; sorted is how tables have them.',
   },
   {

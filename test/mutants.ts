@@ -264,8 +264,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a preview stays when its image is deleted',
     file: 'shared/image.ts',
-    from: '  previewKey(imageId),\n',
-    to: '',
+    from: 'thumbnailKey, previewKey, analysisKey]',
+    to: 'thumbnailKey, analysisKey]',
     tests: pipeline,
   },
   {
@@ -799,6 +799,28 @@ export const MUTANTS: Mutant[] = [
     to: 'images <= :quota',
     tests: rules,
   },
+  // Faces where there is a person
+  {
+    name: 'faces are asked for where the labels show no person',
+    file: 'worker/analysis.ts',
+    from: "if (showsPerson(kept.labels)) await find('faces')",
+    to: "await find('faces')",
+    tests: ['test/analyses.test.ts'],
+  },
+  {
+    name: 'faces are left out without a word',
+    file: 'worker/analysis.ts',
+    from: "if (analyses.includes('faces') && kept.faces === undefined) answers.facesSkipped = true",
+    to: '',
+    tests: ['test/analyses.test.ts'],
+  },
+  {
+    name: 'results without faces are had by an image that is to have them',
+    file: 'shared/lifecycle.ts',
+    from: "name === 'faces' && facesSkipped ? 'faces-when-person' : name,",
+    to: 'name,',
+    tests: ['test/analyses.test.ts'],
+  },
   // Metadata of a file
   {
     name: 'a position is read without being asked for',
@@ -810,8 +832,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a request that names nothing gets the position',
     file: 'api/app.ts',
-    from: " && name !== 'gps'",
-    to: '',
+    from: "!['gps', 'faces-when-person'].includes(name)",
+    to: "name !== 'faces-when-person'",
     tests: ['test/analyses.test.ts'],
   },
   {

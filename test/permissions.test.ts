@@ -216,7 +216,13 @@ async function recordCalls(system: TestSystem, calls: Calls): Promise<void> {
   for (const path of [
     ...[`/images/${done}?wait=1`, `/images/${done}/thumbnail`, `/images/${done}/original`],
     `/images/${done}/preview`,
-    ...['/images', '/images?status=completed', '/images?label=Portrait%20Orientation', '/'],
+    ...[
+      '/images',
+      '/images?status=completed',
+      '/images?status=failed',
+      '/images?label=Portrait%20Orientation',
+      '/',
+    ],
   ])
     expect((await ask(path)).status, path).toBeLessThan(400)
 

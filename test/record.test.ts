@@ -41,7 +41,10 @@ describe('the record of an image', () => {
       ...['ANALYSIS_REFUSED', 'EXHAUSTED'],
     ])
     expect(paidAnalyses(['gps', 'text', 'metadata', 'labels'])).toEqual(['labels', 'text'])
-    expect(ANALYSES).toEqual(['labels', 'faces', 'moderation', 'text', 'metadata', 'gps'])
+    expect(paidAnalyses(['labels', 'faces-when-person'])).toEqual(['labels', 'faces'])
+    expect(ANALYSES).toEqual([
+      ...['labels', 'faces', 'moderation', 'text', 'faces-when-person', 'metadata', 'gps'],
+    ])
   })
 
   it.each([

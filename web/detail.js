@@ -309,6 +309,7 @@ function panelSections(photo) {
   if (notice) sections.push(noticeElement(notice))
   if (record?.rekognitionLabels) sections.push(labelSection(record.rekognitionLabels))
   if (record?.rekognitionFaces) sections.push(faceSection(record.rekognitionFaces, isStandIn(record)))
+  if (record?.facesSkipped) sections.push(skippedFaces())
   if (record?.rekognitionModerationLabels)
     sections.push(moderationSection(record.rekognitionModerationLabels, record.moderationModelVersion))
   if (record?.rekognitionTextDetections) sections.push(textSection(linesOf(record), record.textModelVersion))
@@ -388,6 +389,14 @@ function faceCrop({ Left = 0, Top = 0, Width = 0, Height = 0 }) {
   else image.addEventListener('load', show)
   return crop
 }
+
+const skippedFaces = () =>
+  h(
+    'section',
+    {},
+    heading('Faces'),
+    h('p', { className: 'muted' }, 'Faces were not looked for, as the labels show no person.'),
+  )
 
 /** @param {RekognitionFace[]} faces @param {boolean} standIn */
 function faceSection(faces, standIn) {

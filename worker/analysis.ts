@@ -65,6 +65,7 @@ export type Analysed = {
  * @param image the object in S3 (JPEG or PNG, 80 to 10,000 px a side, ≤ 15 MB) or its bytes (≤ 5 MB)
  * @param inJpeg makes that JPEG; undefined where `image` is one already
  * @param known from an attempt before
+ * @param whenPerson whether faces wait for the labels, and are asked for only where these show a person
  */
 export async function analyse(
   deps: Rekognition & { elapsed: Elapsed },
@@ -73,6 +74,7 @@ export async function analyse(
   known: Kept,
   time: Time,
   inJpeg?: () => Promise<Buffer>,
+  whenPerson = false,
 ): Promise<Analysed> {
   const kept: Kept = { ...known }
   const took: Analysed['took'] = { paidCalls: 0 }
@@ -95,15 +97,24 @@ export async function analyse(
       return inTurn()
     }
   }
+  const find = async (name: PaidAnalysis): Promise<void> => {
+    const from = deps.elapsed()
+    const answer = kept[name] ?? (await answerOf(name))
+    if (kept[name] === undefined) {
+      took[`${name}Ms`] = Math.round(deps.elapsed() - from)
+      took.paidCalls += 1
+    }
+    Object.assign(kept, { [name]: answer })
+  }
+  const findFaces = async (labels: Promise<void>): Promise<void> => {
+    await labels
+    if (showsPerson(kept.labels)) await find('faces')
+  }
+  const labels = analyses.includes('labels') ? find('labels') : undefined
   const calls = await Promise.allSettled(
-    analyses.map(async (name) => {
-      const from = deps.elapsed()
-      const answer = kept[name] ?? (await answerOf(name))
-      if (kept[name] === undefined) {
-        took[`${name}Ms`] = Math.round(deps.elapsed() - from)
-        took.paidCalls += 1
-      }
-      Object.assign(kept, { [name]: answer })
+    analyses.map((name) => {
+      if (name === 'labels') return labels
+      return name === 'faces' && whenPerson && labels !== undefined ? findFaces(labels) : find(name)
     }),
   )
   const errors = calls.flatMap((call) => (call.status === 'rejected' ? [translate(call.reason)] : []))
@@ -111,8 +122,17 @@ export async function analyse(
   const worst =
     errors.find((error) => error instanceof Verdict) ?? errors.find((error) => !(error instanceof Throttled))
   if (errors.length > 0) return { kept, took, error: worst ?? errors[0] }
-  return { kept, took, answers: Object.assign({}, ...analyses.map((name) => kept[name])) }
+  const answers: Answers = Object.assign({}, ...analyses.map((name) => kept[name]))
+  if (analyses.includes('faces') && kept.faces === undefined) answers.facesSkipped = true
+  return { kept, took, answers }
 }
+
+/** What Rekognition names where there is a person; its other names for one have such a parent or category. */
+const PERSON = new Set(['Person', 'People', 'Human', 'Face', 'Head', 'Person Description'])
+const showsPerson = ({ rekognitionLabels = [] }: Answers = {}): boolean =>
+  rekognitionLabels.some(({ Name, Parents = [], Categories = [] }) =>
+    [Name, ...[...Parents, ...Categories].map((more) => more.Name)].some((name) => PERSON.has(name ?? '')),
+  )
 
 /** What lists and events show of the answers. */
 export const outline = ({ rekognitionLabels, rekognitionFaces }: Answers) => ({

@@ -248,6 +248,7 @@ class Examination {
       this.#kept,
       this.#time,
       takesOriginal ? async () => rendition ?? (await this.#renderInJpeg()) : undefined,
+      this.#image.analyses.includes('faces-when-person'),
     )
     this.#kept = kept
     this.#took = { ...this.#took, ...took }

@@ -22,7 +22,7 @@ const HELP = `image-analyzer <command> [options]
       - --filename NAME        standard input, under this name
       --wait                   until each is analysed
       --concurrency N          at once (8)
-      --analyses a,b           of labels, faces, moderation, text, metadata, gps
+      --analyses a,b           of labels, faces, moderation, text, faces-when-person, metadata, gps
       --journal FILE           what was sent (in your state folder)
   status <id …>                records; --wait until they are finished
   list                         newest first; --limit N (20) or --all; which fit all of these:
@@ -109,7 +109,15 @@ const GRACE_MS = 1_500
 const SAME_CTRL_C_MS = 500
 
 const STATUSES: readonly Status[] = ['pending', 'processing', 'completed', 'failed', 'awaiting_upload']
-const ANALYSES: readonly AnalysisName[] = ['labels', 'faces', 'moderation', 'text', 'metadata', 'gps']
+const ANALYSES: readonly AnalysisName[] = [
+  'labels',
+  'faces',
+  'moderation',
+  'text',
+  'faces-when-person',
+  'metadata',
+  'gps',
+]
 
 const FAILURES: readonly FailureCode[] = [
   ...(['CORRUPT_IMAGE', 'UNSUPPORTED_FORMAT', 'IMAGE_TOO_SMALL', 'TOO_MANY_PIXELS'] as const),

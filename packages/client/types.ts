@@ -5,7 +5,14 @@
 
 export type Status = 'awaiting_upload' | 'pending' | 'processing' | 'completed' | 'failed'
 /** The first four are Amazon Rekognition's and are paid; the others are in the file. `gps` comes with `metadata`. */
-export type AnalysisName = 'labels' | 'faces' | 'moderation' | 'text' | 'metadata' | 'gps'
+export type AnalysisName =
+  | 'labels'
+  | 'faces'
+  | 'moderation'
+  | 'text'
+  | 'faces-when-person'
+  | 'metadata'
+  | 'gps'
 export type ContentType =
   | 'image/jpeg'
   | 'image/png'
@@ -183,6 +190,8 @@ export type Image =
         /** Where the results are when they are too large for the record, which has their outlines then. */
         analysis?: { bucket: string; key: string; contentType: 'application/json'; bytes: number } | undefined
         /** The results are those of another image with the same bytes; nothing was paid for them. */
+        /** The labels show no person, so faces were not asked for. */
+        facesSkipped?: true | undefined
         reused?: true | undefined
       })
   | (Record & { status: 'failed'; completedAt: string; analyses: AnalysisName[]; failure: Failure })
@@ -230,6 +239,7 @@ export interface Event {
     faceCount?: number | undefined
     /** The strongest emotion of each face, each named once. */
     emotions?: string[] | undefined
+    facesSkipped?: true | undefined
     reused?: true | undefined
     failure?: Failure | undefined
   }

@@ -99,6 +99,7 @@ resource "aws_lambda_function" "api" {
         MAX_UPLOAD_BYTES    = tostring(var.max_upload_bytes)
         MAX_WAIT_SECONDS    = tostring(local.max_wait_seconds)
         ANALYSES            = join(",", var.analyses)
+        FACES               = var.faces
         AUTH                = var.auth
       },
       var.auth == "jwt" ? { JWT_ISSUER = var.jwt_issuer, JWT_AUDIENCE = var.jwt_audience } : {},

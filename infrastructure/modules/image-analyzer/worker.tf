@@ -10,6 +10,8 @@ locals {
     faces      = "rekognition:DetectFaces"
     moderation = "rekognition:DetectModerationLabels"
     text       = "rekognition:DetectText"
+
+    faces-when-person = "rekognition:DetectFaces"
   }
 
   # The least that an event source mapping takes (AWS Lambda developer guide, maximum concurrency), and the most.
@@ -262,7 +264,7 @@ resource "aws_iam_role_policy" "worker" {
       {
         Sid      = "Analyse"
         Effect   = "Allow"
-        Action   = [for analysis in var.analyses : local.rekognition_actions[analysis] if contains(keys(local.rekognition_actions), analysis)]
+        Action   = distinct([for analysis in var.analyses : local.rekognition_actions[analysis] if contains(keys(local.rekognition_actions), analysis)])
         Resource = "*"
       },
       # Claim, commit, announce and release a record, begin a new run; look at it when a condition has failed.
