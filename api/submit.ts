@@ -167,7 +167,7 @@ export async function submitImage(
       await deleteObjects(deps, imageId)
       throw deletedSince()
     }
-    await sendJob(deps, { version: 1, imageId, epoch: 1 })
+    await sendJob(deps, { version: 1, imageId, epoch: 1 }, owner)
   }
   say(deps.log, 'accepted', {
     ...asked(asker, { imageId, epoch: 1 }),
@@ -335,7 +335,7 @@ export async function resubmitImage(deps: SubmitDeps, asker: Asker, failed: Imag
     // By its time it is this request's write, also where only the answer was lost and the repetition refused.
     if (image?.status === 'pending' && image.submittedAt === submittedAt) {
       say(deps.log, 'retried', asked(asker, image))
-      return sendJob(deps, { version: 1, imageId, epoch: image.epoch })
+      return sendJob(deps, { version: 1, imageId, epoch: image.epoch }, image.owner)
     }
     await deps.sleep(ANNOUNCEMENT.everyMs)
   }

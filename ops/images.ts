@@ -89,7 +89,7 @@ export async function retry(deps: OpsDeps, { imageId }: Chosen): Promise<boolean
   const begun = await retryImage(deps, image)
   if (begun === undefined) return false
   // Should this fail, the sweeper sends it.
-  await sendJob(deps, { version: 1, imageId, epoch: begun.epoch })
+  await sendJob(deps, { version: 1, imageId, epoch: begun.epoch }, begun.owner)
   return true
 }
 

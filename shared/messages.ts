@@ -11,7 +11,7 @@ import {
   thumbnailSchema,
   UPLOADS,
 } from './image.ts'
-import { type Log, say } from './log.ts'
+import { type Log, ownerTag, say } from './log.ts'
 
 /** What travels between the parts: the job of an image, in SQS, and the event of its end, on the bus. */
 
@@ -73,8 +73,10 @@ export interface JobQueue {
   jobQueueUrl: string
 }
 
-export async function sendJob({ sqs, jobQueueUrl }: JobQueue, job: Job): Promise<void> {
-  await sqs.send(new SendMessageCommand({ QueueUrl: jobQueueUrl, MessageBody: JSON.stringify(job) }))
+/** The group has SQS take turns between owners (fair queues of a standard queue), so that no backlog holds up another owner's. */
+export async function sendJob({ sqs, jobQueueUrl }: JobQueue, job: Job, owner: string): Promise<void> {
+  const [MessageBody, MessageGroupId] = [JSON.stringify(job), ownerTag(owner)]
+  await sqs.send(new SendMessageCommand({ QueueUrl: jobQueueUrl, MessageBody, MessageGroupId }))
 }
 
 export interface DeadLetterQueue {

@@ -150,8 +150,8 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
  * many is harmless, and as the image is swept after twice the time each time, there are few.
  */
 async function requeue(deps: SweeperDeps, image: Image): Promise<'requeued'> {
-  const { imageId, epoch } = image
-  await sendJob(deps, { version: 1, imageId, epoch })
+  const { imageId, epoch, owner } = image
+  await sendJob(deps, { version: 1, imageId, epoch }, owner)
   say(deps.log, 'requeued', runOf(image))
   await deferSweep(deps, image)
   return 'requeued'

@@ -123,3 +123,36 @@ describe('a backlog of all four analyses drains at the quota of each operation',
     }
   })
 })
+
+describe("an owner's one image behind another owner's backlog", () => {
+  /** Seconds from its submission to its end, where 200 images were there before it and 10 a second are worked off. */
+  async function waited(fairQueues: boolean): Promise<number> {
+    const at = 1_000
+    const scenario: Scenario = {
+      seed: 1,
+      images: [
+        ...Array.from({ length: 200 }, (_, index) => ({
+          picture: 'good' as const,
+          at: index,
+          key: false,
+          distinct: true,
+        })),
+        { picture: 'other', at, key: false, owner: 'other owner', distinct: true },
+      ],
+      faults: [],
+      quota: 10,
+      share: 5,
+      settings: { concurrency: 2, fairQueues, comesBack: 0 },
+    }
+    const run = await play(scenario, prepared)
+    expect(judge(scenario, run)).toEqual([])
+    const [its] = [...run.world.dynamo.items.values()].filter(({ owner }) => owner === 'other owner')
+    return (Date.parse(String(its?.['completedAt'])) - Date.parse(String(its?.['createdAt']))) / 1_000
+  }
+
+  it('waits two batches at most, since jobs say whose they are, and would wait for a part of the backlog otherwise', async () => {
+    // A batch of ten takes two seconds at five calls a second.
+    expect(await waited(true)).toBeLessThan(2 * 2 + 1)
+    expect(await waited(false)).toBeGreaterThan(10)
+  })
+})

@@ -89,7 +89,7 @@ beforeAll(async () => {
   )
   const now = () => time
   const s3 = new S3Model(now)
-  const forEver = { queueKeepsMs: Number.POSITIVE_INFINITY, comesBack: 0 }
+  const forEver = { queueKeepsMs: Number.POSITIVE_INFINITY, comesBack: 0, fairQueues: true }
   model = new SqsModel(now, () => 0, { visibilityMs: 360_000, maxReceives: 5, ...forEver })
   const models = {
     s3,

@@ -51,12 +51,12 @@ export const MUTANTS: Mutant[] = [
     name: 'the job is sent before the original is stored',
     file: 'api/submit.ts',
     from: '  if (waits) {\n',
-    to: '  if (waits) {\n    await sendJob(deps, { version: 1, imageId, epoch: 1 })\n',
+    to: '  if (waits) {\n    await sendJob(deps, { version: 1, imageId, epoch: 1 }, owner)\n',
   },
   {
     name: 'the 202 does not wait for the job',
     file: 'api/submit.ts',
-    from: '    await sendJob(deps, { version: 1, imageId, epoch: 1 })\n',
+    from: '    await sendJob(deps, { version: 1, imageId, epoch: 1 }, owner)\n',
     to: '',
   },
   {
@@ -397,7 +397,7 @@ export const MUTANTS: Mutant[] = [
     name: 'a job that waits is sent again, as a new message',
     file: 'worker/batch.ts',
     from: '    await postpone(deps, record, unfinished)\n    // Powertools reports the record.\n    throw new Error(unfinished.kind)\n',
-    to: "    if (unfinished.image === undefined) throw new Error(unfinished.kind)\n    await (await import('../shared/messages.ts')).sendJob(deps, JSON.parse(record.body))\n",
+    to: "    if (unfinished.image === undefined) throw new Error(unfinished.kind)\n    await (await import('../shared/messages.ts')).sendJob(deps, JSON.parse(record.body), '')\n",
   },
   {
     name: 'a message that is no job is delivered again and again',
@@ -550,7 +550,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'the sweeper sends no job',
     file: 'sweeper/sweep.ts',
-    from: '  await sendJob(deps, { version: 1, imageId, epoch })\n',
+    from: '  await sendJob(deps, { version: 1, imageId, epoch }, owner)\n',
     to: '',
   },
   {
@@ -742,8 +742,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'the 202 is sent while the job is on its way',
     file: 'api/submit.ts',
-    from: '    await sendJob(deps, { version: 1, imageId, epoch: 1 })\n',
-    to: '    void sendJob(deps, { version: 1, imageId, epoch: 1 })\n',
+    from: '    await sendJob(deps, { version: 1, imageId, epoch: 1 }, owner)\n',
+    to: '    void sendJob(deps, { version: 1, imageId, epoch: 1 }, owner)\n',
     tests: rules,
     rule: 'freezing',
   },

@@ -15,6 +15,7 @@ import {
   unfinishedShard,
   Verdict,
 } from '../shared/image.ts'
+import { ownerTag } from '../shared/log.ts'
 import { keepExhausted, readJobs, sendJob } from '../shared/messages.ts'
 
 const imageId = imageIdSchema.parse('0199c0de-0000-7000-8000-00000000000a')
@@ -196,18 +197,18 @@ describe('a message of the queue', () => {
     } as never
     const exhausted = imageSchema.parse(failed('EXHAUSTED')) as FinishedImage
     const queues = { sqs, jobQueueUrl: 'jobs', deadLetterQueueUrl: 'dead' }
-    await sendJob(queues, { version: 1, imageId, epoch: 1 })
+    await sendJob(queues, { version: 1, imageId, epoch: 1 }, 'mary')
     await keepExhausted(queues, exhausted)
     for (const image of [completed, failed()])
       await keepExhausted(queues, imageSchema.parse(image) as CompletedImage)
     const next = { version: 1, imageId, epoch: 2 }
     expect(sent).toEqual([
-      { QueueUrl: 'jobs', MessageBody: JSON.stringify(job) },
+      { QueueUrl: 'jobs', MessageBody: JSON.stringify(job), MessageGroupId: ownerTag('mary') },
       { QueueUrl: 'dead', MessageBody: JSON.stringify(next) },
     ])
     const away = { ...queues, sqs: { send: () => Promise.reject(new Error('SQS is away')) } as never }
     const sending = Promise.allSettled([
-      sendJob(away, { version: 1, imageId, epoch: 1 }),
+      sendJob(away, { version: 1, imageId, epoch: 1 }, 'mary'),
       keepExhausted(away, exhausted),
     ])
     expect((await sending).map(({ status }) => status)).toEqual(['rejected', 'rejected'])

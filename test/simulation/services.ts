@@ -108,6 +108,8 @@ interface Message {
   oldReceipts: string[]
   /** It was deleted once, and a part of SQS has not heard of it. */
   isBack: boolean
+  /** Whose it is, where it says so. */
+  group: string | undefined
 }
 
 export interface SqsSettings {
@@ -117,6 +119,7 @@ export interface SqsSettings {
   queueKeepsMs: number
   /** Which part of the deleted messages comes back once more. */
   comesBack: number
+  fairQueues: boolean
 }
 
 /** The longest after which a deleted message comes back. */
@@ -151,12 +154,19 @@ export class SqsModel {
     this.#settings = settings
   }
 
-  send({ QueueUrl = 'jobs', MessageBody }: { QueueUrl?: string; MessageBody: string }, chain = 0): object {
+  send(
+    {
+      QueueUrl = 'jobs',
+      MessageBody,
+      MessageGroupId: group,
+    }: { QueueUrl?: string; MessageBody: string; MessageGroupId?: string },
+    chain = 0,
+  ): object {
     const now = this.#now()
     const id = randomUUID()
     const message = {
       ...{ id, body: MessageBody, chain, sentAt: now, visibleAt: now },
-      ...{ receives: 0, firstReceivedAt: 0, receipt: '', oldReceipts: [], isBack: false },
+      ...{ receives: 0, firstReceivedAt: 0, receipt: '', oldReceipts: [], isBack: false, group },
     }
     if (QueueUrl === 'jobs') {
       this.messages.push(message)
@@ -189,7 +199,9 @@ export class SqsModel {
     const visible = this.messages.filter((message) => message.visibleAt <= now)
     const received = []
     while (visible.length > 0 && received.length < atMost) {
-      const [message] = visible.splice(Math.floor(this.#random() * visible.length), 1)
+      const next = this.#settings.fairQueues ? this.#fairest(visible) : visible
+      const taken = next[Math.floor(this.#random() * next.length)]
+      const [message] = visible.splice(visible.indexOf(taken as Message), 1)
       if (message === undefined) break
       if (message.receives >= this.#settings.maxReceives) {
         this.messages.splice(this.messages.indexOf(message), 1)
@@ -220,6 +232,20 @@ export class SqsModel {
       })
     }
     return received
+  }
+
+  /** Those of the groups that have the fewest messages in flight (Amazon SQS developer guide, fair queues). */
+  #fairest(visible: Message[]): Message[] {
+    if (new Set(visible.map(({ group }) => group)).size < 2) return visible
+    const now = this.#now()
+    const inFlight = (group: string | undefined): number =>
+      group === undefined
+        ? 0
+        : this.messages.filter((one) => one.group === group && one.receives > 0 && one.visibleAt > now).length
+    const byGroup = Map.groupBy(visible, ({ group }) => group)
+    const counts = new Map([...byGroup.keys()].map((group) => [group, inFlight(group)]))
+    const fewest = Math.min(...counts.values())
+    return visible.filter(({ group }) => counts.get(group) === fewest)
   }
 
   /** The handle of a receive before the last one may delete the message, and may not. */

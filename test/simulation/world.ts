@@ -50,6 +50,8 @@ export const SETTINGS = {
   queueKeepsMs: 14 * 86_400_000,
   /** Which part of the reads that are not consistent is stale, where there is something older. */
   staleReads: 0.5,
+  /** Whether SQS takes turns between the groups of its messages. */
+  fairQueues: true,
   /** Which part of the deleted messages comes back once more. */
   comesBack: 0.05,
   /** Which part of the sweeps is run twice at once. */
