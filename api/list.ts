@@ -7,15 +7,12 @@ import {
   imageIdSchema,
   imageSchema,
   type Status,
-  statusKey,
   statusSchema,
 } from '../shared/image.ts'
+import { emotionTerm, FACES, hasTerm, inRounds, type Rounds, shownOf, unpack } from '../shared/labels.ts'
+import { isExpired, type Records } from '../shared/lifecycle.ts'
 import {
-  emotionTerm,
-  FACES,
   folded,
-  hasTerm,
-  inRounds,
   LISTED_ATTRIBUTES,
   labelTable,
   oldName,
@@ -23,11 +20,10 @@ import {
   oldPartition,
   ownerNames,
   partitionsOf,
-  type Rounds,
-  shownOf,
-  unpack,
-} from '../shared/labels.ts'
-import { isExpired, type Records } from '../shared/lifecycle.ts'
+  RECORDS,
+  type RecordsIndex,
+  statusKey,
+} from '../shared/table.ts'
 
 const listedSchema = z.looseObject({
   imageId: imageIdSchema,
@@ -199,7 +195,8 @@ function lookAtOwned(records: Records, owner: string, status: Status | undefined
 const lookAtIndex =
   ({ dynamo, table }: Records, owner: string, status: Status | undefined, prefix?: string): Look =>
   async (wanted, { newest, oldest }) => {
-    const [index, sortKey] = prefix === undefined ? ['byOwner', 'imageId'] : ['byStatus', 'statusKey']
+    const index = prefix === undefined ? 'byOwner' : 'byStatus'
+    const [, sortKey] = RECORDS.indexes[index].key
     const key = (id: string): string => `${prefix ?? ''}${id}`
     const page = await dynamo.send(
       new QueryCommand({
@@ -355,7 +352,7 @@ const partOfBefore =
     const { Items = [], LastEvaluatedKey } = await records.dynamo.send(
       new QueryCommand({
         TableName: records.table,
-        IndexName: 'byLabel',
+        IndexName: 'byLabel' satisfies RecordsIndex,
         KeyConditionExpression: 'ownerLabel = :partition AND target BETWEEN :oldest AND :newest',
         ExpressionAttributeValues: {
           ':partition': oldPartition(owner, name),
@@ -451,7 +448,11 @@ async function readNames(
     last === undefined ? folded(prefix) : `${folded(last)}${between}`
   const pages = await Promise.all([
     read({ TableName: labelTable(table) }, ownerNames(owner), behind('\0')),
-    read({ TableName: table, IndexName: 'byLabel' }, oldNames(owner), behind(`\n${BEHIND}`)),
+    read(
+      { TableName: table, IndexName: 'byLabel' satisfies RecordsIndex },
+      oldNames(owner),
+      behind(`\n${BEHIND}`),
+    ),
   ])
   const end = pages.reduce((first, page) => (page.end < first ? page.end : first), BEHIND)
   const byName = new Map(pages.flatMap(({ found }) => found.map((name) => [folded(name), name])))
@@ -464,7 +465,7 @@ const BEHIND = '\u{10ffff}'
 async function hasLabel({ dynamo, table }: Records, owner: string, name: string): Promise<boolean> {
   const places = [
     ...partitionsOf(owner, name).map((partition) => ({ TableName: labelTable(table), partition })),
-    { TableName: table, IndexName: 'byLabel', partition: oldPartition(owner, name) },
+    { TableName: table, IndexName: 'byLabel' satisfies RecordsIndex, partition: oldPartition(owner, name) },
   ]
   for (const { partition, ...place } of places) {
     const { Count = 0 } = await dynamo.send(

@@ -10,7 +10,8 @@ import {
   STATUSES,
   type Status,
 } from '../shared/image.ts'
-import { idempotencyItemId, type Records } from '../shared/lifecycle.ts'
+import type { Records } from '../shared/lifecycle.ts'
+import { idempotencyKey, quotaKey } from '../shared/table.ts'
 
 /**
  * Counts an image of an owner's day, if that leaves them within their quota.
@@ -27,7 +28,7 @@ export async function countImage(
     await dynamo.send(
       new UpdateCommand({
         TableName: table,
-        Key: { imageId: `quota#${ownerHash}#${day}` },
+        Key: { imageId: quotaKey(ownerHash, day) },
         UpdateExpression: 'SET expiresAt = :expiresAt ADD images :one',
         ConditionExpression: 'attribute_not_exists(images) OR images < :quota',
         ExpressionAttributeValues: {
@@ -78,7 +79,7 @@ export async function claimIdempotencyKey(
   keyHash: string,
   candidate: KeyedRequest,
 ): Promise<Omit<KeyedRequest, 'request'> & { request?: string | undefined; deleted?: true | undefined }> {
-  const key = { imageId: idempotencyItemId(keyHash) }
+  const key = { imageId: idempotencyKey(keyHash) }
   const { imageId, ...own } = candidate
   const now = Math.floor(Date.parse(candidate.createdAt) / 1000)
   for (let look = 0; look < CLAIMS; look += 1) {

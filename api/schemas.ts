@@ -10,8 +10,8 @@ import {
   imageSchema,
   statusSchema,
 } from '../shared/image.ts'
-import { folded } from '../shared/labels.ts'
 import { DETAIL_TYPES, EVENT_SOURCE, eventDetailSchema } from '../shared/messages.ts'
+import { folded } from '../shared/table.ts'
 
 /**
  * What goes over HTTP, in both directions, errors included. The app checks requests and shapes answers by these, the

@@ -1,7 +1,5 @@
 import {
-  type AttributeDefinition,
   CreateTableCommand,
-  type CreateTableCommandInput,
   type DynamoDBClient,
   DynamoDBServiceException,
   type KeySchemaElement,
@@ -32,7 +30,7 @@ import {
 } from '@aws-sdk/client-sqs'
 import { DEFAULT_SWEEP_AFTER_SECONDS } from '../shared/config.ts'
 import { UPLOADS } from '../shared/image.ts'
-import { LISTED_ATTRIBUTES, labelTable } from '../shared/labels.ts'
+import { LABELS, labelTable, NUMBERS, RECORDS, type Shape, TIME_TO_LIVE } from '../shared/table.ts'
 import type { Settings } from './environment.ts'
 
 /** @param prefix another one gives a system of its own at the same endpoint */
@@ -86,12 +84,8 @@ export async function createMissingResources(
   const [queue, bucketIsNew] = await Promise.all([
     createQueues(clients.sqs, names),
     createBucket(clients, names.bucket),
-    createRecords(clients.dynamoDb, names.table),
-    createTable(clients.dynamoDb, {
-      TableName: labelTable(names.table),
-      AttributeDefinitions: texts('ownerLabel', 'target'),
-      KeySchema: keys('ownerLabel', 'target'),
-    }),
+    createTable(clients.dynamoDb, names.table, RECORDS),
+    createTable(clients.dynamoDb, labelTable(names.table), LABELS),
     createBus(clients.eventBridge, names.eventBus),
   ])
   if (bucketIsNew) await announceUploads(clients.s3, names.bucket, queue.jobQueueArn)
@@ -143,45 +137,39 @@ async function createBucket({ s3, region }: ResourceClients, bucket: string): Pr
   }
 }
 
-const texts = (...names: string[]): AttributeDefinition[] =>
-  names.map((AttributeName) => ({ AttributeName, AttributeType: 'S' }))
-const keys = (partition: string, sort: string): KeySchemaElement[] => [
+const schemaOf = ([partition, sort]: Shape['key']): KeySchemaElement[] => [
   { AttributeName: partition, KeyType: 'HASH' },
-  { AttributeName: sort, KeyType: 'RANGE' },
+  ...(sort === undefined ? [] : [{ AttributeName: sort, KeyType: 'RANGE' as const }]),
 ]
-
-async function createRecords(dynamoDb: DynamoDBClient, TableName: string): Promise<void> {
-  const index = (IndexName: string, partition: string, sort: string, shown?: readonly string[]) => ({
-    IndexName,
-    KeySchema: keys(partition, sort),
-    Projection:
-      shown === undefined
-        ? { ProjectionType: 'KEYS_ONLY' as const }
-        : { ProjectionType: 'INCLUDE' as const, NonKeyAttributes: [...shown] },
-  })
-  return createTable(dynamoDb, {
-    TableName,
-    AttributeDefinitions: [
-      ...texts('imageId', 'owner', 'statusKey', 'unfinished', 'ownerLabel', 'target'),
-      { AttributeName: 'sweepAt', AttributeType: 'N' },
-    ],
-    KeySchema: [{ AttributeName: 'imageId', KeyType: 'HASH' }],
-    GlobalSecondaryIndexes: [
-      index('byOwner', 'owner', 'imageId', LISTED_ATTRIBUTES),
-      index('byStatus', 'owner', 'statusKey', LISTED_ATTRIBUTES),
-      index('unfinished', 'unfinished', 'sweepAt'),
-      // Of the version before, which kept labels here. Nothing is written into it.
-      index('byLabel', 'ownerLabel', 'target', ['confidence']),
-    ],
-  })
-}
 
 async function createTable(
   dynamoDb: DynamoDBClient,
-  { TableName, ...shape }: CreateTableCommandInput,
+  TableName: string,
+  { key, indexes }: Shape,
 ): Promise<void> {
+  const keys = [key, ...Object.values(indexes).map((index) => index.key)]
+  const attributes = new Set(keys.flat().filter((name) => name !== undefined))
+  const secondary = Object.entries(indexes).map(([IndexName, { key, shown }]) => ({
+    IndexName,
+    KeySchema: schemaOf(key),
+    Projection:
+      shown.length === 0
+        ? { ProjectionType: 'KEYS_ONLY' as const }
+        : { ProjectionType: 'INCLUDE' as const, NonKeyAttributes: [...shown] },
+  }))
   try {
-    await dynamoDb.send(new CreateTableCommand({ TableName, BillingMode: 'PAY_PER_REQUEST', ...shape }))
+    await dynamoDb.send(
+      new CreateTableCommand({
+        TableName,
+        BillingMode: 'PAY_PER_REQUEST',
+        AttributeDefinitions: [...attributes].map((AttributeName) => ({
+          AttributeName,
+          AttributeType: NUMBERS.includes(AttributeName) ? 'N' : 'S',
+        })),
+        KeySchema: schemaOf(key),
+        ...(secondary.length === 0 ? {} : { GlobalSecondaryIndexes: secondary }),
+      }),
+    )
   } catch (error) {
     if (!(error instanceof ResourceInUseException)) throw error
   }
@@ -190,7 +178,7 @@ async function createTable(
     { TableName },
   )
   try {
-    const TimeToLiveSpecification = { AttributeName: 'expiresAt', Enabled: true }
+    const TimeToLiveSpecification = { AttributeName: TIME_TO_LIVE, Enabled: true }
     await dynamoDb.send(new UpdateTimeToLiveCommand({ TableName, TimeToLiveSpecification }))
   } catch (error) {
     // It is so already, or nothing expires at this endpoint: what is past its time is not shown in any case.

@@ -285,14 +285,3 @@ export const analysisKey = (imageId: ImageId): string => `analyses/${imageId}.js
 /** Every object that an image may have. */
 export const objectKeys = (imageId: ImageId): string[] =>
   [uploadKey, originalKey, thumbnailKey, previewKey, analysisKey].map((keyOf) => keyOf(imageId))
-
-/** The sort key of the index `byStatus`, which a claim leaves as it is. Completed images, the most of all, are not in it. */
-export const statusKey = (status: Exclude<Status, 'completed'>, imageId: ImageId | ''): string =>
-  `${status === 'failed' ? 'failed' : 'open'}#${imageId}`
-
-/**
- * Partitions of the index `unfinished`, in which an image is until its event is acknowledged: one takes 1,000 writes a second.
- */
-export const UNFINISHED_SHARDS = ['0', '1', '2', '3'] as const
-export const unfinishedShard = (imageId: ImageId): string =>
-  String(Number.parseInt(imageId.slice(-1), 16) % UNFINISHED_SHARDS.length)

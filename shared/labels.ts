@@ -1,27 +1,18 @@
-import { createHash } from 'node:crypto'
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
-import { BatchWriteCommand, type DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
+import { BatchWriteCommand } from '@aws-sdk/lib-dynamodb'
 import type { Sleep } from './aws.ts'
 import type { Image } from './image.ts'
 import { emotionsOf } from './messages.ts'
-
-/** The table of records, and how to wait before asking it once more. */
-export interface Table {
-  dynamo: DynamoDBDocumentClient
-  table: string
-  sleep: Sleep
-}
-
-/**
- * The search by label has a table of its own: an item for each label of an image, in the partition of its owner and label,
- * by the image's id, so newest last. It has all that a list shows, so a page is read there and nowhere else. The emotions
- * of faces, and that there is a face, are found as labels are.
- *
- * An image costs a write unit a label when it is completed, and one when it is deleted: an item is about 600 bytes at 20
- * labels, and over a KB from about 60 on. In the table of records, whose key is an id alone, it took an index besides, so
- * two units a label; and a page read each record, half a unit or more, where 7 items are half a unit here.
- */
-export const labelTable = (table: string): string => `${table}-labels`
+import {
+  folded,
+  isOldItem,
+  LISTED_ATTRIBUTES,
+  labelTable,
+  oldItem,
+  ownerNames,
+  partitionOf,
+  type Table,
+} from './table.ts'
 
 export const MAX_INDEXED_LABELS = 100
 /** Amazon DynamoDB quotas, BatchWriteItem. */
@@ -29,50 +20,16 @@ const MAX_WRITES = 25
 /** Rounds in which DynamoDB may leave some of a batch undone. */
 const WRITE_ROUNDS: Rounds = { most: 5, firstPauseMs: 50 }
 
-/** What a list shows of an image. */
-export const LISTED_ATTRIBUTES = [
-  'status',
-  'createdAt',
-  'updatedAt',
-  'completedAt',
-  'attempts',
-  'original',
-  'thumbnail',
-  'labels',
-  'faceCount',
-  'labelModelVersion',
-  'failure',
-  'expiresAt',
-] as const
-
 /** What an image with a face is found by. No name of a label begins so, nor that of an emotion. */
 export const FACES = '\0faces'
 /** @param type as Rekognition gives it, in any case */
 export const emotionTerm = (type: string): string => `\0emotion ${type}`
-
-/** As names are compared. */
-export const folded = (label: string): string => label.normalize('NFC').toLowerCase()
-
-/** A hash, so that nothing a caller or a model says is a key. 32 bytes, since each item of a page has one. */
-const partition = (...parts: string[]): string =>
-  createHash('sha256').update(JSON.stringify(parts)).digest('base64url')
-
-/** Per cent. Surer labels have a partition of their own, so that a search for them alone passes over no others. */
-const SURE = 90
-const partitionOf = (owner: string, label: string, confidence: number): string =>
-  partition(owner, folded(label), confidence >= SURE ? 'sure' : 'unsure')
-/** The partitions in which an owner's images with a label of this confidence or more are. */
-export const partitionsOf = (owner: string, label: string, least = 0): string[] =>
-  (least >= SURE ? [SURE] : [SURE, 0]).map((confidence) => partitionOf(owner, label, confidence))
 
 /** Where an image is in the index of labels, or what its owner calls a label: two items of it never have the same key. */
 interface Key {
   ownerLabel: string
   target: string
 }
-
-/** The names of an owner's labels, in alphabetical order, in any case: each once. */
-export const ownerNames = (owner: string): string => partition(owner)
 
 /** Confidences are compared in hundredths of a per cent, which are shorter to store. */
 const hundredths = (confidence: number): number => Math.floor(confidence * 100)
@@ -119,18 +76,6 @@ function indexedLabels(image: Image): { Name: string; Confidence: number }[] {
     ...(faces.length > 0 ? [{ Name: FACES, Confidence: surest }] : []),
   ]
 }
-
-/**
- * The version before kept an item for each label in the table of records, `label#…`, found by the index `byLabel`; and one
- * for each name of a label, `name#…`. They are read and deleted still, and written no more.
- */
-const hash = (text: string): string => createHash('sha256').update(text).digest('hex')
-const OLD_ITEM = 'label#'
-const oldItem = (imageId: string, label: string): string => `${OLD_ITEM}${imageId}#${hash(folded(label))}`
-export const oldPartition = (owner: string, label: string): string => `${hash(owner)}#${hash(folded(label))}`
-export const oldNames = (owner: string): string => `${hash(owner)}#names`
-/** Such a name has its beginning, folded, for its place in the alphabet. */
-export const oldName = (target: string): string => target.slice(target.indexOf('\n') + 1)
 
 /** What a deletion of an image has to take out of the index: partitions, and items of the version before. */
 export const labelKeys = (image: Image): string[] =>
@@ -197,7 +142,7 @@ export const unindexLabels = (records: Table, imageId: string, keys: readonly st
   write(
     records,
     keys.map((key) =>
-      key.startsWith(OLD_ITEM)
+      isOldItem(key)
         ? [records.table, { DeleteRequest: { Key: { imageId: key } } }]
         : [labelTable(records.table), { DeleteRequest: { Key: { ownerLabel: key, target: imageId } } }],
     ),

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import { DeleteObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { DeleteCommand, GetCommand, PutCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
@@ -15,11 +14,10 @@ import {
   objectKeys,
   type ProcessingImage,
   paidAnalyses,
-  statusKey,
-  unfinishedShard,
 } from './image.ts'
-import { labelKeys, type Table, unindexLabels } from './labels.ts'
+import { labelKeys, unindexLabels } from './labels.ts'
 import type { Job } from './messages.ts'
+import { bytesKey, idempotencyKey, statusKey, type Table, unfinishedShard } from './table.ts'
 
 export interface Records extends Table {
   now: () => Date
@@ -291,11 +289,8 @@ export async function endLease(
 /** Seconds for which results count for the same bytes (30 days): Rekognition's models change. */
 const RESULTS_LIFETIME_SECONDS = 2_592_000
 
-/**
- * The key under which the table remembers who has analysed these bytes: hashed, so that no part of it can be mistaken
- * for another, and no caller finds out what others have submitted.
- */
-function bytesKey(
+/** By owner, so that no caller finds out what others have submitted. */
+function sameBytesKey(
   { analysisSource }: Pick<Results, 'analysisSource'>,
   { owner, original, analyses }: Image,
   facesSkipped = false,
@@ -304,8 +299,7 @@ function bytesKey(
   const found = paidAnalyses(analyses).map((name) =>
     name === 'faces' && facesSkipped ? 'faces-when-person' : name,
   )
-  const key = JSON.stringify([owner, original.sha256, found.sort(), analysisSource])
-  return `bytes#${createHash('sha256').update(key).digest('hex')}`
+  return bytesKey([owner, original.sha256, found.sort(), analysisSource])
 }
 
 export interface Results extends Records {
@@ -317,7 +311,7 @@ export interface Results extends Records {
 export async function findSameBytes(results: Results, image: Image): Promise<string | undefined> {
   const { dynamo, table, now } = results
   for (const facesSkipped of image.analyses.includes('faces-when-person') ? [false, true] : [false]) {
-    const Key = { imageId: bytesKey(results, image, facesSkipped) }
+    const Key = { imageId: sameBytesKey(results, image, facesSkipped) }
     const { Item } = await dynamo.send(new GetCommand({ TableName: table, Key }))
     if (Item !== undefined && Item['expiresAt'] * 1_000 >= now().getTime()) return Item['target']
   }
@@ -329,7 +323,7 @@ export function bytesOf(results: Results, image: FinishedImage): Record<string, 
   const wasPaid = image.status === 'completed' && image.reused === undefined
   if (!wasPaid || paidAnalyses(image.analyses).length === 0) return []
   const expiresAt = Math.floor(results.now().getTime() / 1_000) + RESULTS_LIFETIME_SECONDS
-  return [{ imageId: bytesKey(results, image, image.facesSkipped), target: image.imageId, expiresAt }]
+  return [{ imageId: sameBytesKey(results, image, image.facesSkipped), target: image.imageId, expiresAt }]
 }
 
 export type Outcome = Record<string, unknown> & { status: FinishedImage['status'] }
@@ -558,9 +552,6 @@ export const removeRecord = (
   )
 }
 
-/** @param keyHash hex SHA-256 of owner and key, so that what a client sends is never a name in the table */
-export const idempotencyItemId = (keyHash: string): string => `idempotency#${keyHash}`
-
 /**
  * Notes at an idempotency key that its image was deleted, before the last trace of the record goes: or a request
  * that is repeated after that would make the image again. Unless the key has run out, or stands for another image by now.
@@ -574,7 +565,7 @@ export async function closeIdempotencyKey(
     dynamo.send(
       new UpdateCommand({
         TableName: table,
-        Key: { imageId: idempotencyItemId(keyHash) },
+        Key: { imageId: idempotencyKey(keyHash) },
         UpdateExpression: 'SET deleted = :true',
         ConditionExpression: '#target = :imageId',
         ExpressionAttributeNames: { '#target': 'target' },

@@ -8,7 +8,6 @@ import {
   imageIdSchema,
   imageSchema,
   isFinished,
-  UNFINISHED_SHARDS,
   uploadKey,
 } from '../shared/image.ts'
 import { indexLabels, unindexLabels } from '../shared/labels.ts'
@@ -34,6 +33,7 @@ import {
   putEvents,
   sendJob,
 } from '../shared/messages.ts'
+import { type RecordsIndex, UNFINISHED_SHARDS } from '../shared/table.ts'
 
 export interface SweeperDeps extends Records, JobQueue, DeadLetterQueue, EventBus {
   s3: S3Client
@@ -72,7 +72,7 @@ export async function sweep(deps: SweeperDeps, before = deps.now().getTime()): P
       { client: deps.dynamo },
       {
         TableName: deps.table,
-        IndexName: 'unfinished',
+        IndexName: 'unfinished' satisfies RecordsIndex,
         KeyConditionExpression: 'unfinished = :shard AND sweepAt < :before',
         ExpressionAttributeValues: { ':shard': shard, ':before': before },
       },

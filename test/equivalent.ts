@@ -24,14 +24,14 @@ export const EQUIVALENT: (Pick<MadeMutant, 'file' | 'line' | 'of' | 'to'> & { wh
     why: 'The first eight characters are a day, in digits: a date that begins after one of them is of a year that is far.',
   },
   {
-    file: 'shared/image.ts',
+    file: 'shared/table.ts',
     line: 'String(Number.parseInt(imageId.slice(-1), 16) % UNFINISHED_SHARDS.length)',
     of: '1',
     to: '2',
     why: 'Sixteen is a multiple of four, so the digit before the last changes nothing.',
   },
   {
-    file: 'shared/image.ts',
+    file: 'shared/table.ts',
     line: 'String(Number.parseInt(imageId.slice(-1), 16) % UNFINISHED_SHARDS.length)',
     of: '16',
     to: '17',
@@ -81,7 +81,7 @@ export const EQUIVALENT: (Pick<MadeMutant, 'file' | 'line' | 'of' | 'to'> & { wh
   },
   {
     file: 'shared/lifecycle.ts',
-    line: 'const key = JSON.stringify([owner, original.sha256, found.sort(), analysisSource])',
+    line: 'return bytesKey([owner, original.sha256, found.sort(), analysisSource])',
     of: 'found.sort()',
     to: 'found',
     why: 'They come in one order anyway; sorted is how tables have them.',

@@ -114,11 +114,11 @@ it('only one file decodes images on AWS, and only one more does so locally', () 
  * only go down: a reader of an entry reads all of these. Raising one needs a reason in the commit.
  */
 const REACH: Record<string, { files: number; depth: number }> = {
-  'api/handler.ts': { files: 19, depth: 3 },
-  'worker/handler.ts': { files: 19, depth: 3 },
-  'sweeper/handler.ts': { files: 10, depth: 3 },
-  'local/main.ts': { files: 36, depth: 4 },
-  'local/background-main.ts': { files: 33, depth: 4 },
+  'api/handler.ts': { files: 20, depth: 3 },
+  'worker/handler.ts': { files: 20, depth: 3 },
+  'sweeper/handler.ts': { files: 11, depth: 3 },
+  'local/main.ts': { files: 37, depth: 4 },
+  'local/background-main.ts': { files: 34, depth: 4 },
   'packages/client/main.ts': { files: 12, depth: 2 },
 }
 

@@ -1,6 +1,7 @@
 import { paginateScan } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { indexLabels, labelTable, unindexLabels } from '../shared/labels.ts'
+import { indexLabels, unindexLabels } from '../shared/labels.ts'
+import { labelTable } from '../shared/table.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import { lambdaContext, startTestSystem, type TestSystem, type Watcher, watchCalls } from './context.ts'

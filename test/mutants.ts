@@ -704,7 +704,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the names of another owner are listed',
-    file: 'shared/labels.ts',
+    file: 'shared/table.ts',
     from: '=> partition(owner)\n',
     to: '=> partition(owner.slice(0, 0))\n',
     tests: labels,

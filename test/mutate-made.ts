@@ -26,6 +26,7 @@ export const TESTS_OF: Record<string, string[]> = {
   'shared/image.ts': ['record', 'event'],
   'shared/messages.ts': ['record', 'event'],
   'shared/labels.ts': ['labels', 'transitions'],
+  'shared/table.ts': ['record', 'labels', 'version-before', 'quota', 'idempotency', 'analyses'],
   'shared/log.ts': ['log', 'config'],
   'shared/lifecycle.ts': ['transitions'],
   'sweeper/handler.ts': ['lambda'],

@@ -11,12 +11,11 @@ import {
   objectKeys,
   paidAnalyses,
   STATUSES,
-  UNFINISHED_SHARDS,
-  unfinishedShard,
   Verdict,
 } from '../shared/image.ts'
 import { ownerTag } from '../shared/log.ts'
 import { keepExhausted, readJobs, sendJob } from '../shared/messages.ts'
+import { UNFINISHED_SHARDS, unfinishedShard } from '../shared/table.ts'
 
 const imageId = imageIdSchema.parse('0199c0de-0000-7000-8000-00000000000a')
 const time = '2026-11-22T00:00:00.000Z'

@@ -48,7 +48,7 @@ import {
 import { startRekognition } from '../local/rekognition.ts'
 import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from '../local/resources.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
-import { LISTED_ATTRIBUTES } from '../shared/labels.ts'
+import { LISTED_ATTRIBUTES, TIME_TO_LIVE } from '../shared/table.ts'
 import { type GatewayAnswer, gatewayEvent, invokeBundle, receive, toRecord } from './functions.ts'
 import { moduleText, Plan, type Plans, RENDERED, renderPlans } from './terraform.ts'
 import { freePort, skipped } from './tools.ts'
@@ -192,6 +192,7 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
         hash_key: string
         range_key: string | null
         attribute: { name: string; type: string }[]
+        ttl: { attribute_name: string }[]
         global_secondary_index?: {
           name: string
           hash_key: string
@@ -232,6 +233,7 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
           })),
         ),
       })
+      expect(table.ttl.map((ttl) => ttl.attribute_name)).toEqual([TIME_TO_LIVE])
       const byOwner = indexes.find((index) => index.name === 'byOwner')
       if (name === 'images')
         expect(byOwner?.non_key_attributes?.toSorted()).toEqual(LISTED_ATTRIBUTES.toSorted())

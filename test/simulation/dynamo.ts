@@ -1,17 +1,11 @@
 import { ConditionalCheckFailedException, DynamoDBServiceException } from '@aws-sdk/client-dynamodb'
+import { LABELS, RECORDS, type Shape } from '../../shared/table.ts'
 
 type Item = Record<string, unknown>
 
-/** The indexes of the table of records, as local/resources.ts and infrastructure/ make them. */
-const INDEXES: Record<string, { partition: string; sort: string; keysOnly?: true }> = {
-  byOwner: { partition: 'owner', sort: 'imageId' },
-  byStatus: { partition: 'owner', sort: 'statusKey' },
-  unfinished: { partition: 'unfinished', sort: 'sweepAt', keysOnly: true },
-  byLabel: { partition: 'ownerLabel', sort: 'target' },
-}
+/** The indexes of the table of records. */
+const INDEXES: Shape['indexes'] = RECORDS.indexes
 
-/** The table of labels has a key of these two, and no index. */
-const LABELS: (typeof INDEXES)[string] = { partition: 'ownerLabel', sort: 'target' }
 const OF_LABELS = 'labels#'
 const isOfLabels = (id: string): boolean => id.startsWith(OF_LABELS)
 /** Items of both tables are in one map, by names that differ. */
@@ -190,12 +184,12 @@ export class DynamoModel {
   }
 
   query(input: Query): { Items: Item[]; Count: number; ScannedCount: number; LastEvaluatedKey?: Item } {
-    const index = input.IndexName === undefined ? LABELS : INDEXES[input.IndexName]
-    if (index === undefined) throw invalid(`no index ${input.IndexName}`)
+    const index = input.IndexName === undefined ? undefined : INDEXES[input.IndexName]
+    if (index === undefined && input.IndexName !== undefined) throw invalid(`no index ${input.IndexName}`)
     const { KeyConditionExpression, FilterExpression = '', ProjectionExpression = '' } = input
     demandUse(input, `${KeyConditionExpression} ${FilterExpression} ${ProjectionExpression}`)
-    const { partition, sort, keysOnly } = index
-    const ofLabels = index === LABELS
+    const [partition, sort] = (index ?? LABELS).key
+    const ofLabels = index === undefined
     const own = ofLabels ? [] : ['imageId']
     const keysOf = (item: Item): Item =>
       Object.fromEntries([...own, partition, sort].map((name) => [name, item[name]]))
@@ -214,7 +208,7 @@ export class DynamoModel {
     const matching = page.filter(
       (item) => input.FilterExpression === undefined || holds(input.FilterExpression, item, input),
     )
-    const project = keysOnly ? keysOf : projection(input)
+    const project = index?.shown.length === 0 ? keysOf : projection(input)
     return {
       Items: matching.map(project),
       Count: matching.length,

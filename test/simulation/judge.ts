@@ -1,6 +1,7 @@
 import { ANSWERS, type AnalysisName, paidAnalyses } from '../../shared/image.ts'
-import { emotionTerm, FACES, folded, ownerNames, partitionsOf } from '../../shared/labels.ts'
+import { emotionTerm, FACES } from '../../shared/labels.ts'
 import type { EventDetail } from '../../shared/messages.ts'
+import { folded, ownerNames, partitionsOf } from '../../shared/table.ts'
 import { labelId } from './dynamo.ts'
 import { EXPECTED, type Run, type Scenario, type Submission } from './scenario.ts'
 import { SENT } from './services.ts'

@@ -34,7 +34,7 @@ locals {
     }
   }
 
-  # What a list shows: LISTED_ATTRIBUTES in api/list.ts.
+  # What a list shows: LISTED_ATTRIBUTES in shared/table.ts.
   listed_attributes = [
     "status", "createdAt", "updatedAt", "completedAt", "attempts", "original", "thumbnail",
     "labels", "faceCount", "labelModelVersion", "failure", "expiresAt",
@@ -224,7 +224,7 @@ resource "aws_s3_bucket_notification" "images" {
   }
 }
 
-# Records: keys and indexes as local/resources.ts makes them on one machine
+# Records: keys and indexes as shared/table.ts has them
 
 #trivy:ignore:AWS-0025 encrypted with a key of AWS's; one's own costs a request per call and a kms right in every role
 resource "aws_dynamodb_table" "images" {
@@ -320,7 +320,7 @@ resource "aws_dynamodb_table" "images" {
 }
 
 # An owner's images with a label, by their ids: an item for each label of an image, with all that a list shows
-# (shared/labels.ts, which knows it by the name of the table of records).
+# (shared/table.ts, which knows it by the name of the table of records).
 
 #trivy:ignore:AWS-0025 encrypted with a key of AWS's; one's own costs a request per call and a kms right in every role
 resource "aws_dynamodb_table" "labels" {
