@@ -1,15 +1,11 @@
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
-import {
-  type EmbeddedAws,
-  type EventSourceMapping,
-  type RekognitionOptions,
-  startPoller,
-} from '../packages/embedded-aws/index.ts'
+import type { EmbeddedAws, RekognitionOptions } from '../packages/embedded-aws/index.ts'
 import { createDecoder, createMakeRoom, demandHeicDecoder } from '../packages/image-guard/index.ts'
 import { dynamoTranslation, elapsed, sleep } from '../shared/aws.ts'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import { analysisSource, type WorkerDeps, workerDeps } from '../worker/deps.ts'
+import { type EventSourceMapping, startPoller } from '../worker/poller.ts'
 import { createRender } from '../worker/thumbnail.ts'
 import { type Aws, clientsFor, openAws } from './aws.ts'
 import { readSettings, type Settings } from './environment.ts'

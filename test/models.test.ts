@@ -25,7 +25,6 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { listImages } from '../api/list.ts'
 import { claimIdempotencyKey, statusOf } from '../api/records.ts'
-import { toRecord } from '../packages/embedded-aws/index.ts'
 import { sleep } from '../shared/aws.ts'
 import {
   type Image,
@@ -49,6 +48,7 @@ import {
   retryImage,
 } from '../shared/lifecycle.ts'
 import { putEvents } from '../shared/messages.ts'
+import { toRecord } from '../worker/poller.ts'
 import { ELSEWHERE, skippedElsewhere, startTestSystem, type TestSystem, until } from './context.ts'
 import { DynamoModel } from './simulation/dynamo.ts'
 import { clientsOf, EventBridgeModel, RekognitionModel, S3Model, SqsModel } from './simulation/services.ts'

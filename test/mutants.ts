@@ -435,10 +435,10 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the poller ends no chain of messages',
-    file: 'packages/embedded-aws/poller.ts',
+    file: 'worker/poller.ts',
     from: 'chainOf(message) < LONGEST_CHAIN',
     to: 'chainOf(message) >= 0',
-    tests: ['packages/embedded-aws/test/poller.test.ts'],
+    tests: ['test/poller.test.ts'],
   },
   {
     name: 'throttling counts as an attempt',

@@ -1,8 +1,19 @@
 import { createHash } from 'node:crypto'
 import * as z from 'zod'
 import { readIfThere, type writeWhole } from '../files.ts'
-import type { EventSourceMapping } from '../poller.ts'
 import { inUse } from './errors.ts'
+
+/** As Lambda names it; a poller of the program's own goes by it. */
+export interface EventSourceMapping {
+  queueUrl: string
+  queueArn: string
+  batchSize: number
+  maximumBatchingWindowInSeconds: number
+  maximumConcurrency: number
+  functionName: string
+  functionTimeoutMs: number
+  functionResponseTypes: ['ReportBatchItemFailures'] | []
+}
 
 /** Ids of mappings. */
 const stateSchema = z.strictObject({ paused: z.array(z.uuid()) })

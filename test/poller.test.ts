@@ -11,14 +11,8 @@ import {
 } from '@aws-sdk/client-sqs'
 import type { SQSEvent } from 'aws-lambda'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import {
-  type BatchHandler,
-  type EmbeddedAws,
-  type EventSourceMapping,
-  failedMessages,
-  startEmbeddedAws,
-  startPoller,
-} from '../index.ts'
+import { type EmbeddedAws, startEmbeddedAws } from '../packages/embedded-aws/index.ts'
+import { type BatchHandler, type EventSourceMapping, failedMessages, startPoller } from '../worker/poller.ts'
 
 describe('a batch response', () => {
   const ids = ['a', 'b', 'c']
