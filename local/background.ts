@@ -5,7 +5,8 @@ import { dynamoTranslation, elapsed, sleep } from '../shared/aws.ts'
 import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import { analysisSource, type WorkerDeps, workerDeps } from '../worker/deps.ts'
-import { type EventSourceMapping, startPoller } from '../worker/poller.ts'
+import type { EventSourceMapping } from '../worker/invocation.ts'
+import { startPoller } from '../worker/poller.ts'
 import { createRender } from '../worker/thumbnail.ts'
 import { type Aws, clientsFor, openAws } from './aws.ts'
 import { readSettings, type Settings } from './environment.ts'
@@ -97,7 +98,7 @@ async function open(
     ...{ target, isEmbedded, resources, rekognition: name },
     begin: () => {
       // The models take a second or so for each image: more at a time would only wait for each other, and time out.
-      feed(worker, resources, vision === undefined ? 10 : 2, embedded, undo)
+      if (settings.WORKER === 'on') feed(worker, resources, vision === undefined ? 10 : 2, embedded, undo)
       keepHouse(worker, sweeper, embedded, settings.RETENTION_DAYS, undo)
     },
     warm: () => vision?.warm(),

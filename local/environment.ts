@@ -28,6 +28,8 @@ const environmentSchema = z.object({
    * well, through the stand-in, which keeps its answers. By default `local` where the models are installed.
    */
   REKOGNITION: z.enum(['local', 'stand-in', 'aws', 'record']).optional(),
+  /** Whether a worker takes the jobs here; `off` leaves them to `npm run worker`. */
+  WORKER: z.enum(['on', 'off']).default('on'),
   /** The folder of the answers that are kept. Where it is there, they are replayed; the rest is seen or measured here. */
   RECORDINGS: z.string().min(1).optional(),
   /** Where models are that people have added; see packages/vision/models-folder.ts. */

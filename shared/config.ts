@@ -154,6 +154,20 @@ const workerSchema = z.object({
   REKOGNITION_TPS: z.coerce.number().positive().optional(),
 })
 
+/** What is Lambda's business there, where the worker is a process of its own (worker/main.ts). */
+const workerProcessSchema = workerSchema.extend({
+  /** Batches at once. */
+  WORKER_CONCURRENCY: z.coerce.number().int().min(1).max(100).default(2),
+  /** Jobs of a batch. */
+  BATCH_SIZE: z.coerce.number().int().min(1).max(10).default(10),
+  /** Of a batch. The queue's visibility timeout is to be six times as long, so that no job comes twice. */
+  WORKER_TIMEOUT_SECONDS: z.coerce.number().int().min(10).max(900).default(60),
+  /** From SIGTERM to the end: ECS and Kubernetes kill after 30. */
+  DRAIN_SECONDS: z.coerce.number().int().min(10).max(3_600).default(25),
+  /** Of `/live`, `/ready` and `/metrics`, at every address; without it there are none. */
+  HEALTH_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
+})
+
 const sweeperSchema = z.object({
   ...resources,
   DEAD_LETTER_QUEUE_URL,
@@ -179,5 +193,8 @@ export const readAuthConfig = (env: NodeJS.ProcessEnv): AuthConfig => read(authS
 export const readApiConfig = (env: NodeJS.ProcessEnv): ApiConfig => read(apiSchema, env)
 /** @throws Error that names every variable that is missing or wrong */
 export const readWorkerConfig = (env: NodeJS.ProcessEnv) => withDeadLetterQueue(read(workerSchema, env))
+/** @throws Error that names every variable that is missing or wrong */
+export const readWorkerProcessConfig = (env: NodeJS.ProcessEnv) =>
+  withDeadLetterQueue(read(workerProcessSchema, env))
 /** @throws Error that names every variable that is missing or wrong */
 export const readSweeperConfig = (env: NodeJS.ProcessEnv) => withDeadLetterQueue(read(sweeperSchema, env))

@@ -224,7 +224,7 @@ export const METRICS = {
   ...{ Throttled: 'Count', Held: 'Count', OutOfTime: 'Count', AttemptsFailed: 'Count' },
   ...{ NotAnnounced: 'Count', NoJob: 'Count', Requeued: 'Count', Exhausted: 'Count', NotSwept: 'Count' },
 } as const
-type Metric = keyof typeof METRICS
+export type Metric = keyof typeof METRICS
 
 /**
  * What each line adds to metrics: so a fact is counted where it is committed, and nowhere twice. Where an alarm compares two
@@ -251,6 +251,12 @@ const COUNTS: { [L in Line]?: (facts: Partial<Facts>) => Partial<Record<Metric, 
   requeued: () => ({ Requeued: 1 }),
   exhausted: () => ({ Exhausted: 1, Failed: 1 }),
   'not swept': () => ({ NotSwept: 1 }),
+}
+
+/** What a line adds to metrics; nothing where it is none of those of LINES. */
+export const countsOf = (facts: Record<string, unknown>): Partial<Record<Metric, number | undefined>> => {
+  const event = String(facts['event'])
+  return Object.hasOwn(COUNTS, event) ? (COUNTS[event as Line]?.(facts) ?? {}) : {}
 }
 
 /**

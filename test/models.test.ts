@@ -48,7 +48,7 @@ import {
   retryImage,
 } from '../shared/lifecycle.ts'
 import { putEvents } from '../shared/messages.ts'
-import { toRecord } from '../worker/poller.ts'
+import { toRecord } from '../worker/invocation.ts'
 import { ELSEWHERE, skippedElsewhere, startTestSystem, type TestSystem, until } from './context.ts'
 import { DynamoModel } from './simulation/dynamo.ts'
 import { clientsOf, EventBridgeModel, RekognitionModel, S3Model, SqsModel } from './simulation/services.ts'

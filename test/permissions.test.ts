@@ -60,12 +60,12 @@ const BROUGHT_ALONG: Record<string, string> = {
 }
 
 /** The commands that a function's own code constructs, as it stands in the bundle: without what nothing reaches. */
-async function commandsOf(name: FunctionName): Promise<string[]> {
+async function commandsOf(name: FunctionName, entry = 'handler'): Promise<string[]> {
   const { outputFiles } = await build({
     ...ESBUILD,
     ...{ minify: false, sourcemap: false, packages: 'external', plugins: [], write: false },
     absWorkingDir: ROOT,
-    entryPoints: [`${name}/handler.ts`],
+    entryPoints: [`${name}/${entry}.ts`],
     outdir: '.',
   })
   const text = (outputFiles ?? []).map((file) => file.text).join('\n')
@@ -450,6 +450,20 @@ describe.skipIf(lacking.length > 0)(`IAM policies${skipped(lacking)}`, () => {
       )
     },
   )
+  it('grant the worker outside Lambda all that it calls', async () => {
+    const actions: Record<string, string> = {
+      ...ACTIONS,
+      ReceiveMessageCommand: 'sqs:ReceiveMessage',
+      DeleteMessageBatchCommand: 'sqs:DeleteMessage',
+      ChangeMessageVisibilityBatchCommand: 'sqs:ChangeMessageVisibility',
+      GetQueueAttributesCommand: 'sqs:GetQueueAttributes',
+      HeadBucketCommand: 's3:ListBucket',
+    }
+    const granted = [...grants(plans.everything, 'worker')].map((grant) => grant.split(' ')[0])
+    const commands = await commandsOf('worker', 'main')
+    expect(commands).toContain('ReceiveMessageCommand')
+    expect(commands.filter((command) => !granted.includes(actions[command]))).toEqual([])
+  })
   it('grant no analysis that a deployment does not offer', () => {
     const analyses = (plan: Plan) =>
       [...grants(plan, 'worker')].filter((grant) => grant.startsWith('rekognition'))

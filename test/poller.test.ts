@@ -12,7 +12,8 @@ import {
 import type { SQSEvent } from 'aws-lambda'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type EmbeddedAws, startEmbeddedAws } from '../packages/embedded-aws/index.ts'
-import { type BatchHandler, type EventSourceMapping, failedMessages, startPoller } from '../worker/poller.ts'
+import { type EventSourceMapping, failedMessages } from '../worker/invocation.ts'
+import { type BatchHandler, startPoller } from '../worker/poller.ts'
 
 describe('a batch response', () => {
   const ids = ['a', 'b', 'c']
@@ -103,9 +104,9 @@ describe('the poller', () => {
         functionResponseTypes: ['ReportBatchItemFailures'],
         ...options,
       },
-      (event, context) => {
+      (event, ...rest) => {
         batches.push(event.Records)
-        return handler(event, context)
+        return handler(event, ...rest)
       },
       (message) => errors.push(message),
     )

@@ -47,11 +47,13 @@ class Hung extends Error {
  * A job that has to wait stays the same message, and only its visibility changes. Sent again to the queue that triggers
  * this function, it would be a recursion to Lambda, which ends one after about 16 invocations (AWS Lambda developer
  * guide, recursive loop detection).
+ * @param ending breaks the work on images off before its time
  */
 export async function processBatch(
   deps: WorkerDeps,
   event: SQSEvent,
   context: Context,
+  ending = new AbortController().signal,
 ): Promise<SQSBatchResponse> {
   const total = context.getRemainingTimeInMillis()
   const deadline = deps.elapsed() + total
@@ -59,9 +61,9 @@ export async function processBatch(
   const answerAfter = total - Math.min(ANSWER_MS, total / 15)
   const breakOff = new AbortController()
   const answered = new AbortController()
-  const time = { until: deadline - total + breakOffAfter, signal: breakOff.signal, stopped: deadline }
-  const atBreakOff = deps.sleep(breakOffAfter, answered.signal)
-  atBreakOff.then(
+  const signal = AbortSignal.any([breakOff.signal, ending])
+  const time = { until: deadline - total + breakOffAfter, signal, stopped: deadline }
+  deps.sleep(breakOffAfter, answered.signal).then(
     () => breakOff.abort(new Error('The batch is out of time.')),
     () => {},
   )
@@ -259,16 +261,12 @@ class Announcements {
           () => {},
         )
       }
-      this.#arrived()
+      this.pass()
     })
   }
 
   /** One image fewer to wait for. */
   pass(): void {
-    this.#arrived()
-  }
-
-  #arrived(): void {
     this.#expected -= 1
     if (this.#expected === 0 || this.#waiting.length === MAX_EVENTS_PER_CALL) this.#send()
   }

@@ -1,10 +1,27 @@
-import type { EventBridgeClient } from '@aws-sdk/client-eventbridge'
-import type { RekognitionClient } from '@aws-sdk/client-rekognition'
-import type { S3Client } from '@aws-sdk/client-s3'
-import type { SQSClient } from '@aws-sdk/client-sqs'
-import type { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
-import { Budget, ORIGINAL_BYTES } from '../packages/image-guard/index.ts'
-import type { Clock, Elapsed } from '../shared/aws.ts'
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
+import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
+import { RekognitionClient } from '@aws-sdk/client-rekognition'
+import { S3Client } from '@aws-sdk/client-s3'
+import { SQSClient } from '@aws-sdk/client-sqs'
+import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
+import {
+  Budget,
+  createDecoder,
+  createMakeRoom,
+  demandHeicDecoder,
+  ORIGINAL_BYTES,
+} from '../packages/image-guard/index.ts'
+import {
+  type Clock,
+  clientOptions,
+  dynamoTranslation,
+  type Elapsed,
+  elapsed,
+  readInPlace,
+  s3Options,
+  sleep,
+  sqsOptions,
+} from '../shared/aws.ts'
 import type { WorkerConfig } from '../shared/config.ts'
 import type { KnownNames } from '../shared/labels.ts'
 import type { Results } from '../shared/lifecycle.ts'
@@ -12,7 +29,7 @@ import type { Log } from '../shared/log.ts'
 import type { DeadLetterQueue, EventBus, JobQueue } from '../shared/messages.ts'
 import type { Rekognition } from './analysis.ts'
 import { limitersFor } from './limiter.ts'
-import type { Render } from './thumbnail.ts'
+import { createRender, type Render } from './thumbnail.ts'
 
 /** What the work on an image needs. */
 export interface ProcessDeps extends Results, Rekognition {
@@ -95,3 +112,22 @@ export const workerDeps = (
   originals: new Budget(ORIGINAL_BYTES),
   ...rest,
 })
+
+/** Where AWS is as the SDK finds it: in the function, and in a process outside Lambda. @throws Error without a decoder of HEIC */
+export function depsOnAws(config: WorkerConfig, log: Log): WorkerDeps {
+  if (config.HEIC) demandHeicDecoder()
+  const forS3 = s3Options()
+  return workerDeps(
+    config,
+    {
+      s3: readInPlace(new S3Client(forS3), forS3),
+      sqs: new SQSClient(sqsOptions()),
+      dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),
+      // The queue tries again, and waits in between; a client that did so too would outlast the function's time.
+      rekognition: new RekognitionClient({ ...clientOptions(), maxAttempts: 1 }),
+      eventBridge: new EventBridgeClient(clientOptions()),
+    },
+    { now: () => new Date(), elapsed, sleep, random: Math.random },
+    { log, render: createRender(createDecoder()), makeRoom: createMakeRoom() },
+  )
+}

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import {
+  ChangeMessageVisibilityBatchCommand,
   DeleteMessageBatchCommand,
   type Message,
   ReceiveMessageCommand,
@@ -8,30 +9,26 @@ import {
   type SendMessageCommandInput,
   type SQSClient,
 } from '@aws-sdk/client-sqs'
-import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
+import type { Context, SQSBatchResponse, SQSEvent } from 'aws-lambda'
+import { contextFor, type EventSourceMapping, failedMessages, toRecord } from './invocation.ts'
 
-export type BatchHandler = (event: SQSEvent, context: Context) => Promise<SQSBatchResponse | undefined | null>
-
-/** What an event source mapping of Lambda says, by the same names. */
-export interface EventSourceMapping {
-  queueUrl: string
-  queueArn: string
-  /** 1 to 10,000. */
-  batchSize: number
-  /** 0 to 300 seconds to wait for a full batch, from the first message on. */
-  maximumBatchingWindowInSeconds: number
-  /** Invocations at once. */
-  maximumConcurrency: number
-  functionName: string
-  functionTimeoutMs: number
-  functionResponseTypes: ['ReportBatchItemFailures'] | []
-}
+/** @param ending aborted when the poller wants an end of what is under way */
+export type BatchHandler = (
+  event: SQSEvent,
+  context: Context,
+  ending: AbortSignal,
+) => Promise<SQSBatchResponse | undefined | null>
 
 export interface Poller {
   /** Takes messages, or takes no more; done when it is so, and what was taken before is settled. */
   enable: (enabled: boolean) => Promise<void>
   /** Takes no more messages and waits for the invocations under way, for at most `graceMs`. */
   stop: (graceMs: number) => Promise<void>
+  /**
+   * Takes no more messages. What the receives under way still bring goes back to the queue at once, for a receive that is
+   * broken off would hide its messages for the visibility timeout; what the handlers do is to end after so long.
+   */
+  drain: (breakOffMs: number) => Promise<void>
 }
 
 /**
@@ -80,6 +77,9 @@ const RETRY_MS = 1_000
 interface Run {
   isEnding: boolean
   receiving: AbortController
+  /** Whether messages go back to the queue that come now. */
+  givesBack: boolean
+  ending: AbortController
   loops: Promise<unknown>
 }
 /** Milliseconds after which a receive brings nothing that was there when it began. */
@@ -104,7 +104,8 @@ export function startPoller(
     while (!run.isEnding) {
       try {
         const messages = await receiveBatch(run)
-        if (messages.length > 0) await invoke(messages)
+        if (run.givesBack) await giveBack(messages)
+        else if (messages.length > 0) await invoke(messages, run.ending.signal)
       } catch (error) {
         if (run.receiving.signal.aborted) return
         onError('the queue cannot be polled', error)
@@ -123,7 +124,7 @@ export function startPoller(
           QueueUrl: mapping.queueUrl,
           // SQS gives at most 10 messages at a time and waits at most 20 seconds for one.
           MaxNumberOfMessages: Math.min(10, mapping.batchSize - batch.length),
-          WaitTimeSeconds: Math.min(20, left),
+          WaitTimeSeconds: Math.min(mapping.waitTimeSeconds ?? 20, left),
           MessageSystemAttributeNames: ['All'],
           MessageAttributeNames: ['All'],
         }),
@@ -139,7 +140,20 @@ export function startPoller(
     return batch
   }
 
-  async function invoke(received: Message[]): Promise<void> {
+  async function giveBack(messages: Message[]): Promise<void> {
+    for (let from = 0; from < messages.length; from += 10) {
+      await sqs.send(
+        new ChangeMessageVisibilityBatchCommand({
+          QueueUrl: mapping.queueUrl,
+          Entries: messages
+            .slice(from, from + 10)
+            .map(({ ReceiptHandle }, index) => ({ Id: String(index), ReceiptHandle, VisibilityTimeout: 0 })),
+        }),
+      )
+    }
+  }
+
+  async function invoke(received: Message[], ending: AbortSignal): Promise<void> {
     const messages = received.filter((message) => chainOf(message) < LONGEST_CHAIN)
     if (messages.length < received.length) {
       onError(
@@ -152,7 +166,7 @@ export function startPoller(
     let response: unknown
     try {
       response = await chains.run(1 + Math.max(...messages.map(chainOf)), () =>
-        withinTimeout(handler({ Records: records }, contextFor(mapping))),
+        withinTimeout(handler({ Records: records }, contextFor(mapping), ending)),
       )
     } catch (error) {
       onError('the function failed; its whole batch will be delivered again', error)
@@ -185,7 +199,10 @@ export function startPoller(
   }
 
   function start(): Run {
-    const run: Run = { isEnding: false, receiving: new AbortController(), loops: Promise.resolve() }
+    const run: Run = {
+      ...{ isEnding: false, givesBack: false, loops: Promise.resolve() },
+      ...{ receiving: new AbortController(), ending: new AbortController() },
+    }
     run.loops = Promise.all(Array.from({ length: mapping.maximumConcurrency }, () => poll(run)))
     return run
   }
@@ -216,70 +233,13 @@ export function startPoller(
       current.receiving.abort()
       await end(current, 0, graceMs)
     },
-  }
-}
-
-/**
- * Which messages of a batch a response reports as failed, by Lambda's rules for `ReportBatchItemFailures`
- * (AWS Lambda developer guide, "Success and failure conditions"): nothing, null, an empty object, and a list that is
- * null or empty mean success; an identifier that is empty, null, under a wrong name or not of this batch means that
- * the whole batch failed.
- */
-export function failedMessages(response: unknown, messageIds: string[]): Set<string> {
-  const everything = new Set(messageIds)
-  if (response === undefined || response === null) return new Set()
-  if (typeof response !== 'object') return everything
-  const failures = (response as { batchItemFailures?: unknown }).batchItemFailures
-  if (failures === undefined || failures === null) return new Set()
-  if (!Array.isArray(failures)) return everything
-  const failed = failures.map((failure) => failure?.itemIdentifier)
-  return failed.every((id) => everything.has(id)) ? new Set(failed) : everything
-}
-
-/** A message as Lambda hands it to a function. */
-export function toRecord(message: Message, queueArn: string): SQSRecord {
-  const {
-    ApproximateReceiveCount = '1',
-    SentTimestamp = '',
-    SenderId = '',
-    ...others
-  } = message.Attributes ?? {}
-  return {
-    messageId: message.MessageId ?? '',
-    receiptHandle: message.ReceiptHandle ?? '',
-    body: message.Body ?? '',
-    attributes: {
-      ApproximateFirstReceiveTimestamp: SentTimestamp,
-      ...others,
-      ApproximateReceiveCount,
-      SentTimestamp,
-      SenderId,
+    drain: async (breakOffMs) => {
+      if (current === undefined) return
+      Object.assign(current, { isEnding: true, givesBack: true })
+      const { ending, loops } = current
+      const timer = setTimeout(() => ending.abort(), breakOffMs)
+      await loops
+      clearTimeout(timer)
     },
-    messageAttributes: {},
-    md5OfBody: message.MD5OfBody ?? '',
-    eventSource: 'aws:sqs',
-    eventSourceARN: queueArn,
-    awsRegion: queueArn.split(':')[3] ?? '',
-  }
-}
-
-/** The part of Lambda's context that batch handlers read. */
-function contextFor({ functionName, functionTimeoutMs, queueArn }: EventSourceMapping): Context {
-  const deadline = performance.now() + functionTimeoutMs
-  const [region, account] = queueArn.split(':').slice(3)
-  const id = crypto.randomUUID()
-  return {
-    callbackWaitsForEmptyEventLoop: false,
-    functionName,
-    functionVersion: '$LATEST',
-    invokedFunctionArn: `arn:aws:lambda:${region}:${account}:function:${functionName}`,
-    memoryLimitInMB: '1769',
-    awsRequestId: id,
-    logGroupName: `/aws/lambda/${functionName}`,
-    logStreamName: id,
-    getRemainingTimeInMillis: () => Math.max(0, deadline - performance.now()),
-    done: () => {},
-    fail: () => {},
-    succeed: () => {},
   }
 }

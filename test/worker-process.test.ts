@@ -1,0 +1,122 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { CreateQueueCommand, DeleteQueueCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
+import { describe, expect, it } from 'vitest'
+import { sqsOptions } from '../shared/aws.ts'
+import { finished, until } from './context.ts'
+import { distinct } from './pictures.ts'
+import { launch, post, type Running, root, start } from './started.ts'
+
+const photo = readFileSync(join(root, 'test/fixtures/grace-hopper.jpg'))
+const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
+
+/** What names the resources of `npm start` to a worker beside it. */
+const besideOf = ({ aws }: Running): Record<string, string> => ({
+  ...{ AWS_ENDPOINT_URL: aws, AWS_REGION: 'us-east-1' },
+  ...{ AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
+  ...{ IMAGE_BUCKET: 'image-analyzer-images', IMAGE_TABLE: 'image-analyzer-images' },
+  ...{ JOB_QUEUE_URL: `${aws}/000000000000/image-analyzer-jobs`, EVENT_BUS_NAME: 'image-analyzer' },
+})
+
+type Worker = ReturnType<typeof launch>
+const launchWorker = (env: Record<string, string>): Worker => launch(env, [], 'worker/main.ts')
+
+/** Of /live, /ready and /metrics. */
+async function portOf(worker: Worker): Promise<string> {
+  const port = await until('the worker takes jobs', async () => {
+    if (worker.process.exitCode !== null) throw new Error(worker.output())
+    return /"message":"the worker takes jobs".*"port":(\d+)/.exec(worker.output())?.[1]
+  })
+  return `http://127.0.0.1:${port}`
+}
+
+async function refusalOf(env: Record<string, string>): Promise<string> {
+  const worker = launchWorker(env)
+  await until('the end', async () => worker.process.exitCode ?? undefined)
+  expect(worker.process.exitCode).toBe(1)
+  return worker.output()
+}
+
+describe('npm run worker', () => {
+  it('works on the jobs of npm start that has no worker, says how it is, and ends at SIGTERM', async () => {
+    const system = await start({ WORKER: 'off' })
+    const ids = await Promise.all([0, 1, 2].map(async (number) => post(system.url, await distinct(number))))
+    ids.push(await post(system.url, photo.subarray(0, 30_000)))
+    const worker = launchWorker({ ...besideOf(system), HEALTH_PORT: '0' })
+    const health = await portOf(worker)
+    const ends = await Promise.all(ids.map((id) => finished(system.url, id)))
+    expect(ends.map(({ status }) => status)).toEqual(['completed', 'completed', 'completed', 'failed'])
+    expect(system.output()).not.toMatch(/^(completed|failed) /m)
+
+    expect((await fetch(`${health}/live`)).status).toBe(200)
+    expect(await (await fetch(`${health}/ready`)).json()).toEqual({ status: 'ready' })
+    expect((await fetch(`${health}/`)).status).toBe(404)
+    const metrics = await until('all is counted', async () => {
+      const text = await (await fetch(`${health}/metrics`)).text()
+      return /completed_total 3/.test(text) ? text : undefined
+    })
+    expect(metrics.split('\n')).toEqual(
+      expect.arrayContaining([
+        'image_analyzer_claimed_total 4',
+        'image_analyzer_completed_total 3',
+        'image_analyzer_failed_total{code="CORRUPT_IMAGE"} 1',
+        'image_analyzer_total_seconds_count 4',
+        expect.stringMatching(/^image_analyzer_total_seconds_sum \d+\.\d+$/),
+      ]),
+    )
+    expect(await worker.end('SIGTERM')).toBe(0)
+    expect(worker.output()).not.toMatch(/"level":"(WARN|ERROR)"/)
+  })
+
+  it('gives back at SIGTERM what it is working on, and a second SIGTERM changes nothing', async () => {
+    const system = await start({ WORKER: 'off', STAND_IN_LATENCY_MS: '60000' })
+    const imageId = await post(system.url, await distinct(1))
+    const worker = launchWorker({ ...besideOf(system), HEALTH_PORT: '0', DRAIN_SECONDS: '10' })
+    const health = await portOf(worker)
+    await until('the image is claimed', async () =>
+      /"event":"claimed"/.test(worker.output()) ? true : undefined,
+    )
+    worker.process.kill('SIGTERM')
+    await until('it is not ready any more', async () =>
+      (await fetch(`${health}/ready`)).status === 503 ? true : undefined,
+    )
+    expect((await fetch(`${health}/live`)).status).toBe(200)
+    expect(await worker.end('SIGTERM')).toBe(0)
+    expect(worker.output()).toMatch(new RegExp(`"event":"out of time".*"imageId":"${imageId}"`))
+    // For another worker, long before the visibility timeout of six minutes.
+    const sqs = new SQSClient(sqsOptions({ endpoint: system.aws, region: 'us-east-1', credentials }))
+    const QueueUrl = besideOf(system)['JOB_QUEUE_URL']
+    const { Messages = [] } = await sqs.send(new ReceiveMessageCommand({ QueueUrl, WaitTimeSeconds: 20 }))
+    sqs.destroy()
+    expect(Messages.map(({ Body = '' }) => JSON.parse(Body).imageId)).toEqual([imageId])
+  })
+
+  it('says in one sentence what is missing', async () => {
+    const nothing = await refusalOf({ AWS_REGION: 'us-east-1' })
+    for (const name of ['IMAGE_BUCKET', 'IMAGE_TABLE', 'JOB_QUEUE_URL', 'EVENT_BUS_NAME'])
+      expect(nothing).toContain(name)
+    expect(nothing).toMatch(/^The worker cannot start: The environment is not complete\. .*\n$/)
+
+    const system = await start({ WORKER: 'off' })
+    const env = besideOf(system)
+    const sqs = new SQSClient(sqsOptions({ endpoint: system.aws, region: 'us-east-1', credentials }))
+    expect(await refusalOf({ ...env, BATCH_SIZE: '11', DRAIN_SECONDS: 'soon' })).toMatch(
+      /^The worker cannot start: .*BATCH_SIZE: .*; DRAIN_SECONDS: .*\n$/,
+    )
+    expect(await refusalOf({ ...env, IMAGE_TABLE: 'another' })).toMatch(
+      /^The worker cannot start: The table of IMAGE_TABLE, another, cannot be used: ResourceNotFoundException.*\n$/,
+    )
+    expect(await refusalOf({ ...env, IMAGE_BUCKET: 'another' })).toMatch(
+      /^The worker cannot start: The bucket of IMAGE_BUCKET, another, cannot be used: .*\n$/,
+    )
+    const { QueueUrl = '' } = await sqs.send(new CreateQueueCommand({ QueueName: 'another' }))
+    expect(await refusalOf({ ...env, JOB_QUEUE_URL: QueueUrl })).toMatch(
+      /^The worker cannot start: The visibility timeout of \S+ is 30 s, and 6 × WORKER_TIMEOUT_SECONDS is 360 s; .*\n$/,
+    )
+    await sqs.send(new DeleteQueueCommand({ QueueUrl }))
+    expect(await refusalOf({ ...env, JOB_QUEUE_URL: QueueUrl })).toMatch(
+      /^The worker cannot start: The queue of JOB_QUEUE_URL, \S+, cannot be used: .*QueueDoesNotExist.*\n$/,
+    )
+    sqs.destroy()
+  })
+})

@@ -1,0 +1,86 @@
+import type { Message } from '@aws-sdk/client-sqs'
+import type { Context, SQSRecord } from 'aws-lambda'
+
+/** What Lambda makes of messages for a function, and of the function's answer. */
+
+/** What an event source mapping of Lambda says, by the same names. */
+export interface EventSourceMapping {
+  queueUrl: string
+  queueArn: string
+  /** 1 to 10,000. */
+  batchSize: number
+  /** 0 to 300 seconds to wait for a full batch, from the first message on. */
+  maximumBatchingWindowInSeconds: number
+  /** Invocations at once. */
+  maximumConcurrency: number
+  functionName: string
+  functionTimeoutMs: number
+  functionResponseTypes: ['ReportBatchItemFailures'] | []
+  /** Seconds that a receive waits for a message; 20 without it, the most that SQS takes. */
+  waitTimeSeconds?: number
+}
+
+/**
+ * Which messages of a batch a response reports as failed, by Lambda's rules for `ReportBatchItemFailures`
+ * (AWS Lambda developer guide, "Success and failure conditions"): nothing, null, an empty object, and a list that is
+ * null or empty mean success; an identifier that is empty, null, under a wrong name or not of this batch means that
+ * the whole batch failed.
+ */
+export function failedMessages(response: unknown, messageIds: string[]): Set<string> {
+  const everything = new Set(messageIds)
+  if (response === undefined || response === null) return new Set()
+  if (typeof response !== 'object') return everything
+  const failures = (response as { batchItemFailures?: unknown }).batchItemFailures
+  if (failures === undefined || failures === null) return new Set()
+  if (!Array.isArray(failures)) return everything
+  const failed = failures.map((failure) => failure?.itemIdentifier)
+  return failed.every((id) => everything.has(id)) ? new Set(failed) : everything
+}
+
+/** A message as Lambda hands it to a function. */
+export function toRecord(message: Message, queueArn: string): SQSRecord {
+  const {
+    ApproximateReceiveCount = '1',
+    SentTimestamp = '',
+    SenderId = '',
+    ...others
+  } = message.Attributes ?? {}
+  return {
+    messageId: message.MessageId ?? '',
+    receiptHandle: message.ReceiptHandle ?? '',
+    body: message.Body ?? '',
+    attributes: {
+      ApproximateFirstReceiveTimestamp: SentTimestamp,
+      ...others,
+      ApproximateReceiveCount,
+      SentTimestamp,
+      SenderId,
+    },
+    messageAttributes: {},
+    md5OfBody: message.MD5OfBody ?? '',
+    eventSource: 'aws:sqs',
+    eventSourceARN: queueArn,
+    awsRegion: queueArn.split(':')[3] ?? '',
+  }
+}
+
+/** The part of Lambda's context that batch handlers read. */
+export function contextFor({ functionName, functionTimeoutMs, queueArn }: EventSourceMapping): Context {
+  const deadline = performance.now() + functionTimeoutMs
+  const [region, account] = queueArn.split(':').slice(3)
+  const id = crypto.randomUUID()
+  return {
+    callbackWaitsForEmptyEventLoop: false,
+    functionName,
+    functionVersion: '$LATEST',
+    invokedFunctionArn: `arn:aws:lambda:${region}:${account}:function:${functionName}`,
+    memoryLimitInMB: '1769',
+    awsRequestId: id,
+    logGroupName: `/aws/lambda/${functionName}`,
+    logStreamName: id,
+    getRemainingTimeInMillis: () => Math.max(0, deadline - performance.now()),
+    done: () => {},
+    fail: () => {},
+    succeed: () => {},
+  }
+}

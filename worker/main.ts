@@ -1,0 +1,121 @@
+import { HeadBucketCommand } from '@aws-sdk/client-s3'
+import { GetQueueAttributesCommand } from '@aws-sdk/client-sqs'
+import { GetCommand } from '@aws-sdk/lib-dynamodb'
+import { readWorkerProcessConfig } from '../shared/config.ts'
+import { createLog } from '../shared/log.ts'
+import { processBatch } from './batch.ts'
+import { depsOnAws, type WorkerDeps } from './deps.ts'
+import { counting, startHealth } from './health.ts'
+import { startPoller } from './poller.ts'
+
+/**
+ * `npm run worker`: the work of the Lambda function as a process that reads the queue itself, for ECS, Kubernetes or a
+ * machine of one's own. It has the function's settings, and those of `workerProcessSchema` (shared/config.ts).
+ */
+
+/** Milliseconds before the end of DRAIN_SECONDS at which batches are broken off: as many as a batch on Lambda has. */
+const BREAK_OFF_MS = 6_000
+/** A function's timeout, times this, is what AWS advises for the visibility timeout of its queue. */
+const VISIBILITY_FACTOR = 6
+/** For so long an answer of queue and table is good for /ready. */
+const READY_MS = 10_000
+
+/** Trouble at the start, in one sentence. */
+class StartError extends Error {}
+
+async function reach<T>(what: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    const { name, message } = error as Error
+    throw new StartError(
+      `${what} cannot be used: ${name}${message && message !== name ? `: ${message}` : ''}`,
+    )
+  }
+}
+
+/** By calls that the function's policy allows. */
+async function reachQueue({
+  sqs,
+  jobQueueUrl,
+}: WorkerDeps): Promise<{ arn: string; visibilitySeconds: number }> {
+  const { Attributes } = await reach(
+    `The queue of JOB_QUEUE_URL, ${jobQueueUrl},`,
+    sqs.send(
+      new GetQueueAttributesCommand({
+        QueueUrl: jobQueueUrl,
+        AttributeNames: ['QueueArn', 'VisibilityTimeout'],
+      }),
+    ),
+  )
+  return { arn: Attributes?.QueueArn ?? '', visibilitySeconds: Number(Attributes?.VisibilityTimeout) }
+}
+const reachTable = ({ dynamo, table }: WorkerDeps): Promise<unknown> =>
+  reach(
+    `The table of IMAGE_TABLE, ${table},`,
+    dynamo.send(new GetCommand({ TableName: table, Key: { imageId: 'ready' } })),
+  )
+const reachBucket = ({ s3, bucket }: WorkerDeps): Promise<unknown> =>
+  reach(`The bucket of IMAGE_BUCKET, ${bucket},`, s3.send(new HeadBucketCommand({ Bucket: bucket })))
+
+async function main(): Promise<void> {
+  const config = readWorkerProcessConfig(process.env)
+  const { log, text } = counting(createLog('worker', config.METRICS_NAMESPACE))
+  const deps = depsOnAws(config, log)
+  const [queue] = await Promise.all([reachQueue(deps), reachTable(deps), reachBucket(deps)])
+  const least = VISIBILITY_FACTOR * config.WORKER_TIMEOUT_SECONDS
+  if (queue.visibilitySeconds < least)
+    throw new StartError(
+      `The visibility timeout of ${config.JOB_QUEUE_URL} is ${queue.visibilitySeconds} s, and ${VISIBILITY_FACTOR} × WORKER_TIMEOUT_SECONDS is ${least} s; set it to that, or the other one lower.`,
+    )
+  const drainMs = config.DRAIN_SECONDS * 1_000 - BREAK_OFF_MS
+  let isEnding = false
+  let reachedAt = Number.NEGATIVE_INFINITY
+  const trouble = async (): Promise<string | undefined> => {
+    if (isEnding) return 'The worker ends.'
+    if (deps.elapsed() - reachedAt < READY_MS) return undefined
+    try {
+      await Promise.all([reachQueue(deps), reachTable(deps)])
+      reachedAt = deps.elapsed()
+      return undefined
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+  const port =
+    config.HEALTH_PORT === undefined ? undefined : await startHealth(config.HEALTH_PORT, trouble, text)
+  const poller = startPoller(
+    deps.sqs,
+    {
+      queueUrl: config.JOB_QUEUE_URL,
+      queueArn: queue.arn,
+      batchSize: config.BATCH_SIZE,
+      maximumBatchingWindowInSeconds: 0,
+      maximumConcurrency: config.WORKER_CONCURRENCY,
+      functionName: 'image-analyzer-worker',
+      functionTimeoutMs: config.WORKER_TIMEOUT_SECONDS * 1_000,
+      functionResponseTypes: ['ReportBatchItemFailures'],
+      // A receive ends before batches are broken off.
+      waitTimeSeconds: Math.min(20, Math.floor(drainMs / 1_000)),
+    },
+    (event, context, ending) => processBatch(deps, event, context, ending),
+    (message, error) => log.error(message, { error }),
+  )
+  const end = async (): Promise<void> => {
+    if (isEnding) return
+    isEnding = true
+    log.info('the worker ends: it takes no more jobs', { seconds: config.DRAIN_SECONDS })
+    // What hangs is left to the queue's visibility timeout.
+    setTimeout(() => process.exit(1), config.DRAIN_SECONDS * 1_000 - 500).unref()
+    await poller.drain(drainMs)
+    process.exit(0)
+  }
+  process.on('SIGTERM', end)
+  process.on('SIGINT', end)
+  log.info('the worker takes jobs', { queue: config.JOB_QUEUE_URL, ...(port === undefined ? {} : { port }) })
+}
+
+await main().catch((error: Error) => {
+  process.stderr.write(`The worker cannot start: ${error.message}\n`)
+  process.exit(1)
+})
