@@ -15,6 +15,8 @@ export interface Month {
   people: number
   /** The share of images whose bytes their owner has had analysed. */
   duplicates: number
+  /** FACES of the API. */
+  faces: 'always' | 'when-person'
   prices: Prices
 }
 
@@ -70,8 +72,7 @@ export function cost(
   const lambda = (calls: number, gb: number, seconds: number): number =>
     calls * (prices.invocation + gb * seconds * prices.gbSecond)
   // Both analyses of every image, since nothing is known of the bytes.
-  const both =
-    (images * (counted.without.worker.asked + counted.with.worker.asked)) / 2 / counted.with.worker.images
+  const both = (images * counted.with.worker.asked) / counted.with.worker.images
   const puts = images * 2 * prices.s3Put
   // One item of three KB, without the search by label.
   const oneItem = images * 3 * prices.writeUnit
@@ -119,7 +120,7 @@ export function readMonth(args: string[]): Month {
     args,
     options: {
       ...{ images: text('1000000'), labels: text('20'), people: text('0.4') },
-      ...{ duplicates: text('0.1'), region: text('us-east-1') },
+      ...{ duplicates: text('0.1'), region: text('us-east-1'), faces: text('always') },
     },
   })
   const number = (name: 'images' | 'labels' | 'people' | 'duplicates', most: number): number => {
@@ -127,6 +128,8 @@ export function readMonth(args: string[]): Month {
     if (values[name] !== '' && value >= 0 && value <= most) return value
     throw new Error(`--${name} is a number from 0 to ${most}.`)
   }
+  const { faces } = values
+  if (faces !== 'always' && faces !== 'when-person') throw new Error('--faces is always or when-person.')
   const prices = PRICES[values.region]
   if (prices === undefined) {
     throw new Error(
@@ -135,17 +138,17 @@ export function readMonth(args: string[]): Month {
   }
   return {
     ...{ images: number('images', 1e12), labels: number('labels', 100) },
-    ...{ people: number('people', 1), duplicates: number('duplicates', 1), prices },
+    ...{ people: number('people', 1), duplicates: number('duplicates', 1), faces, prices },
   }
 }
 
 if (process.argv[1] === import.meta.filename) {
   try {
     const month = readMonth(process.argv.slice(2))
-    const { labels } = month
+    const { labels, faces } = month
     const counted = {
-      with: await countRequests({ labels, faces: 1 }, WORKER.batch),
-      without: await countRequests({ labels }, WORKER.batch),
+      with: await countRequests({ labels, faces: 1 }, WORKER.batch, faces),
+      without: await countRequests({ labels }, WORKER.batch, faces),
     }
     console.table(cost(month, counted))
     console.log(`Prices of ${PRICES_OF}. Seconds of functions are assumed: bench/cost.ts names them.`)

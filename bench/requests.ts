@@ -41,6 +41,7 @@ export interface Share {
 export async function countRequests(
   picture: { labels: number; faces?: number } = { labels: 20 },
   images = IMAGES,
+  faces: 'always' | 'when-person' = 'always',
 ): Promise<{ api: Share; worker: Share; again: Share }> {
   const deployed = await deploy(picture)
   const wire = new Wire(deployed.endpoint)
@@ -51,6 +52,7 @@ export async function countRequests(
       writeFileSync(join(folder, name), bytes)
     }
     const env = {
+      FACES: faces,
       AWS_ENDPOINT_URL: await wire.start([deployed.table, labelTable(deployed.table)]),
       AUTH: 'none',
     }

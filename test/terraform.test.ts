@@ -286,7 +286,7 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
     const worker = environmentOf(plans.defaults, 'worker')
     const sweeper = environmentOf(plans.defaults, 'sweeper')
     expect(Object.keys(api).sort()).toEqual(
-      [...names, 'ANALYSES', 'AUTH', 'MAX_UPLOAD_BYTES', 'MAX_WAIT_SECONDS'].sort(),
+      [...names, 'ANALYSES', 'AUTH', 'FACES', 'MAX_UPLOAD_BYTES', 'MAX_WAIT_SECONDS'].sort(),
     )
     expect(Object.keys(worker).sort()).toEqual(
       [...sweeping, 'MALLOC_ARENA_MAX', 'PREVIEW', 'REKOGNITION_TPS'].sort(),

@@ -332,6 +332,7 @@ resource "aws_dynamodb_table" "labels" {
   hash_key                    = "ownerLabel"
   range_key                   = "target"
   deletion_protection_enabled = var.keep_data
+  tags                        = var.tags
 
   attribute {
     name = "ownerLabel"
@@ -352,6 +353,7 @@ resource "aws_dynamodb_table" "labels" {
   }
 
   server_side_encryption {
-    enabled = false # which means AWS's own key, not none
+    enabled     = var.kms_key_arn != null # false means AWS's own key, not none
+    kms_key_arn = var.kms_key_arn
   }
 }
