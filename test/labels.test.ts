@@ -157,11 +157,14 @@ describe('a search by several labels', () => {
 
   it('reads no more of a frequent label than shows that another is rarer', async () => {
     const { after } = watcher
+    const all: string[] = []
     for (let index = 0; index < 30; index += 1) {
       const sky = label('Sky', index % 2 === 0 ? 95 : 60)
-      await analysed('flyer', [sky, ...(index % 10 === 0 ? [label('Kite')] : [])])
+      all.unshift(await analysed('flyer', [sky, ...(index % 10 === 0 ? [label('Kite')] : [])]))
     }
     Object.assign(watcher, { after })
+    // Of sure and unsure ones by turns.
+    expect(await found('flyer', 'label=sky&limit=50')).toEqual(all)
     for (const query of ['label=sky&label=kite', 'label=kite&label=sky']) {
       calls = []
       expect(await found('flyer', query)).toHaveLength(3)
