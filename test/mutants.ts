@@ -244,7 +244,7 @@ export const MUTANTS: Mutant[] = [
     file: 'shared/lifecycle.ts',
     from: 'if (!wasPaid || paidAnalyses(image.analyses).length === 0) return []',
     to: 'if (wasPaid) return []',
-    tests: worker,
+    tests: ['test/analyses.test.ts'],
   },
   {
     name: 'a search reads unsure labels before sure ones, whatever their age',
