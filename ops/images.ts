@@ -29,8 +29,8 @@ const chosenSchema = z.object({
 export type Chosen = z.infer<typeof chosenSchema>
 
 /**
- * Looks through the whole index `byStatus`: an index of failures alone would be faster, and cost a write for every image that
- * fails and for every retry. An index entry has about half a kilobyte, so a million images are 65,000 read units: $0.02.
+ * Looks through the whole index `byStatus`, which has no completed images (shared/table.ts): as much is read as there are
+ * images that failed or wait. An index of failures alone would cost a write for each failure and each retry.
  */
 export async function* choose(deps: OpsDeps, choice: Choice): AsyncGenerator<Chosen> {
   const { status, since, code, ownerHash } = choice
