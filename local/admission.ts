@@ -1,7 +1,7 @@
 import { totalmem } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ApiError } from '../api/schemas.ts'
-import { Budget } from '../packages/image-guard/index.ts'
+import { Budget } from '../packages/image-guard/budget.ts'
 
 /**
  * Memory that an image takes while it is submitted, in multiples of its largest size: as text and as bytes in the API,

@@ -34,8 +34,8 @@ let background: Background | undefined
 async function open(env: NodeJS.ProcessEnv): Promise<void> {
   try {
     background = await openBackground(env, log)
-    const { target, isEmbedded, resources, rekognition } = background
-    say({ opened: { target, isEmbedded, resources, rekognition } })
+    const { target, isEmbedded, resources, rekognition, explanation } = background
+    say({ opened: { target, isEmbedded, resources, rekognition, explanation } })
   } catch (error) {
     say(error instanceof StartError ? { refused: error.message } : { failed: copyOf(error) })
     process.exit()

@@ -8,10 +8,11 @@ import { analysisSource, type WorkerDeps, workerDeps } from '../worker/deps.ts'
 import type { EventSourceMapping } from '../worker/invocation.ts'
 import { startPoller } from '../worker/poller.ts'
 import { createRender } from '../worker/thumbnail.ts'
-import { type Aws, clientsFor, openAws } from './aws.ts'
+import { type Aws, openAws } from './aws.ts'
+import { clientsFor } from './clients.ts'
 import { readSettings, type Settings } from './environment.ts'
 import { recover } from './recover.ts'
-import { clientOf, createRekognition, openAnswering } from './rekognition.ts'
+import { clientOf, createRekognition, explain, openAnswering } from './rekognition.ts'
 import { configFor, createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
 import { expireObjects } from './retention.ts'
 import type { Background, OpenBackground } from './thread.ts'
@@ -95,7 +96,7 @@ async function open(
   // Before the first request: what is mended must not change during that.
   if (isEmbedded && settings.DATA_DIR !== undefined) await recover(embedded, names, sweeper)
   return {
-    ...{ target, isEmbedded, resources, rekognition: name },
+    ...{ target, isEmbedded, resources, rekognition: name, explanation: explain(name) },
     begin: () => {
       // The models take a second or so for each image: more at a time would only wait for each other, and time out.
       if (settings.WORKER === 'on') feed(worker, resources, vision === undefined ? 10 : 2, embedded, undo)

@@ -1,23 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import * as z from 'zod'
-import { isKnownHost, UNKNOWN_HOST } from '../packages/embedded-aws/index.ts'
-
-/** Names, as in ALLOWED_HOSTS, by which the ports are reached, in addition to those of loopback. */
-export const allowedHostsSchema = z
-  .string()
-  .transform((text) =>
-    text
-      .toLowerCase()
-      .split(/[\s,]+/)
-      .filter((name) => name !== ''),
-  )
-  .pipe(
-    z.array(
-      z
-        .string()
-        .regex(/^([a-z0-9._-]+|\[[0-9a-f:]+\])$/, 'must be host names without a port, as in a.test,b.test'),
-    ),
-  )
+import { isKnownHost, UNKNOWN_HOST } from '../packages/embedded-aws/origins.ts'
 
 /**
  * The answer to a request at the API's port that a stranger sends; `undefined` for everybody's own. Its codes are those

@@ -8,10 +8,29 @@ import {
   readAuthConfig,
   workerSettings,
 } from '../shared/config.ts'
-import { allowedHostsSchema } from './door.ts'
 import { StartError } from './trouble.ts'
 
+/** The lines of the log, in DATA_DIR. */
+export const LOG_FILE = 'log.jsonl'
+
 const port = z.coerce.number().int().min(0).max(65_535)
+
+/** Names, as in ALLOWED_HOSTS, by which the ports are reached, in addition to those of loopback. */
+export const allowedHostsSchema = z
+  .string()
+  .transform((text) =>
+    text
+      .toLowerCase()
+      .split(/[\s,]+/)
+      .filter((name) => name !== ''),
+  )
+  .pipe(
+    z.array(
+      z
+        .string()
+        .regex(/^([a-z0-9._-]+|\[[0-9a-f:]+\])$/, 'must be host names without a port, as in a.test,b.test'),
+    ),
+  )
 
 const environmentSchema = z.object({
   PORT: port.default(3000),

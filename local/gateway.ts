@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { largestBody, readOn, tooLarge } from '../api/upload.ts'
-import { type Credentials, encode, isSame, signRequest } from '../packages/embedded-aws/index.ts'
+import { type Credentials, encode, isSame, signRequest } from '../packages/embedded-aws/signature-v4.ts'
 
 export interface Caller {
   accountId: string

@@ -20,9 +20,7 @@ const background = inThread((why) => {
   process.exit(1)
 })
 const { startSystem } = await import('./system.ts')
-const { readSettings } = await import('./environment.ts')
-const { LOG_FILE } = await import('./aws.ts')
-const { explain } = await import('./rekognition.ts')
+const { LOG_FILE, readSettings } = await import('./environment.ts')
 
 function giveUp(error: unknown): never {
   console.error(error instanceof StartError ? `image-analyzer cannot start: ${error.message}` : error)
@@ -101,7 +99,7 @@ const attempt = {
 say(`
   Page and API   ${system.url}
   AWS endpoint   ${system.awsEndpoint}${AWS_ENDPOINT_URL ? ' (that of AWS_ENDPOINT_URL; without it, an embedded one starts)' : ''}
-  Rekognition    ${system.rekognition}${explain(system.rekognition)}
+  Rekognition    ${system.rekognition}${system.explanation}
   Data           ${AWS_ENDPOINT_URL ? 'at the AWS endpoint' : DATA_DIR ? `kept in ${resolve(DATA_DIR)}` : 'gone after exit; DATA_DIR=folder keeps it'}
 
 Ready in ${((performance.now() - began) / 1000).toFixed(1)} s. Try: ${attempt}

@@ -3,8 +3,8 @@ import { S3Client } from '@aws-sdk/client-s3'
 import * as z from 'zod'
 import { AwsError } from '../packages/embedded-aws/index.ts'
 import { s3Options } from '../shared/aws.ts'
-import { allowedHostsSchema } from './door.ts'
 import { endInOrder } from './ending.ts'
+import { allowedHostsSchema } from './environment.ts'
 import {
   describe,
   moderationIsLost,

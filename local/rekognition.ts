@@ -30,7 +30,7 @@ import {
 } from '../packages/vision/index.ts'
 import type { AwsTarget } from '../shared/aws.ts'
 import type { Log } from '../shared/log.ts'
-import { ELSEWHERE_TIMEOUT_MS, rekognitionOptions } from './aws.ts'
+import { ELSEWHERE_TIMEOUT_MS, rekognitionOptions } from './clients.ts'
 import { hasCredentials, type Settings, STAND_IN_CREDENTIALS } from './environment.ts'
 import { imageOpener } from './images.ts'
 import { portTrouble, StartError } from './trouble.ts'

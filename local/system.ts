@@ -3,11 +3,11 @@ import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { buildApp } from '../api/app.ts'
 import { apiDeps, bucketOrigin, loadDocs, loadPage } from '../api/deps.ts'
 import { bundlePage } from '../build/page.ts'
-import { isDiskFull } from '../packages/embedded-aws/index.ts'
+import { isDiskFull } from '../packages/embedded-aws/storage.ts'
 import { type AwsTarget, dynamoTranslation, elapsed, sleep } from '../shared/aws.ts'
 import type { AuthConfig } from '../shared/config.ts'
 import type { Log } from '../shared/log.ts'
-import { clientsFor } from './aws.ts'
+import { clientsFor } from './clients.ts'
 import { readAuth, readSettings, type Settings } from './environment.ts'
 import { configFor, openForPages, resourceNames } from './resources.ts'
 import { closeServer, inFrontOf, listen, SAMPLES } from './server.ts'
@@ -20,6 +20,8 @@ export interface System {
   /** Of S3, SQS, DynamoDB and EventBridge. */
   awsEndpoint: string
   rekognition: 'the stand-in' | 'local models' | 'Amazon Rekognition' | string
+  /** What people are to know of that, in brackets; empty where there is no more to say. */
+  explanation: string
   /** Loads the models, where there are any, so that the first image need not wait for them. */
   warm: () => void
   target: AwsTarget
@@ -69,7 +71,7 @@ async function start(
   const auth = readAuth(settings)
   const background = await open(env, log)
   undo.push(background.stop)
-  const { target, isEmbedded, resources, rekognition, begin, warm } = background
+  const { target, isEmbedded, resources, rekognition, explanation, begin, warm } = background
   const { s3, sqs, dynamoDb } = clientsFor(target, isEmbedded)
   const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
   const app = await makeApi(settings, auth, resources, { s3, sqs, dynamo }, log)
@@ -87,7 +89,7 @@ async function start(
   return {
     url: `http://127.0.0.1:${port}`,
     awsEndpoint: target.endpoint ?? '',
-    ...{ rekognition, warm, target },
+    ...{ rekognition, explanation, warm, target },
     jobQueueUrl: resources.jobQueueUrl,
     auth: auth.AUTH,
   }

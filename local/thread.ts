@@ -12,6 +12,8 @@ export interface Background {
   resources: Resources
   /** Who answers as Rekognition. */
   rekognition: string
+  /** What people are to know of that. */
+  explanation: string
   /** Gives the worker its jobs. */
   begin: () => void
   /** Loads the models, where there are any, so that the first image need not wait for them. */
