@@ -2,7 +2,8 @@ import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { EmbeddedAws, RekognitionOptions } from '../packages/embedded-aws/index.ts'
 import { createDecoder, createMakeRoom, demandHeicDecoder } from '../packages/image-guard/index.ts'
 import { dynamoTranslation, elapsed, sleep } from '../shared/aws.ts'
-import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
+import { type SweeperDeps, sweeperDeps } from '../sweeper/deps.ts'
+import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import { analysisSource, type WorkerDeps, workerDeps } from '../worker/deps.ts'
 import type { EventSourceMapping } from '../worker/invocation.ts'
@@ -87,12 +88,13 @@ async function open(
   const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
   const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
   const rest = { log, render: createRender(decoder), makeRoom: createMakeRoom(), firstRate: FIRST_RATE }
+  const config = configFor(settings, resources)
   const worker: WorkerDeps = {
-    ...workerDeps(configFor(settings, resources), { ...clients, dynamo, rekognition }, clock, rest),
+    ...workerDeps(config, { ...clients, dynamo, rekognition }, clock, rest),
     rekognitionSource: answering.imagesBy,
     analysisSource: sourceOf(answering.source),
   }
-  const sweeper: SweeperDeps = { ...worker, giveUpMs: settings.GIVE_UP_DAYS * 86_400_000 }
+  const sweeper = sweeperDeps(config, { ...clients, dynamo }, clock, log)
   // Before the first request: what is mended must not change during that.
   if (isEmbedded && settings.DATA_DIR !== undefined) await recover(embedded, names, sweeper)
   return {

@@ -2,7 +2,8 @@ import { paginateScan } from '@aws-sdk/lib-dynamodb'
 import type { EmbeddedAws } from '../packages/embedded-aws/index.ts'
 import { imageIdSchema } from '../shared/image.ts'
 import { endLease } from '../shared/lifecycle.ts'
-import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
+import type { SweeperDeps } from '../sweeper/deps.ts'
+import { sweep } from '../sweeper/sweep.ts'
 import type { ResourceNames } from './resources.ts'
 
 /**

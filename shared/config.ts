@@ -178,6 +178,7 @@ const sweeperSchema = z.object({
 
 export type ApiConfig = z.infer<typeof apiSchema>
 export type WorkerConfig = ReturnType<typeof readWorkerConfig>
+export type SweeperConfig = ReturnType<typeof readSweeperConfig>
 
 function read<T extends z.ZodType>(schema: T, env: NodeJS.ProcessEnv): z.infer<T> {
   // An empty variable is one that is not set.

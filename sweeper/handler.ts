@@ -8,27 +8,22 @@ import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '
 import { readSweeperConfig } from '../shared/config.ts'
 import { createLog, say } from '../shared/log.ts'
 import { passOver } from '../shared/messages.ts'
-import { type SweeperDeps, type Swept, sweep } from './sweep.ts'
+import { sweeperDeps } from './deps.ts'
+import { type Swept, sweep } from './sweep.ts'
 
 const config = readSweeperConfig(process.env)
 const log = createLog('sweeper', config.METRICS_NAMESPACE)
-const deps: SweeperDeps = {
-  s3: new S3Client(s3Options()),
-  dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),
-  sqs: new SQSClient(sqsOptions()),
-  eventBridge: new EventBridgeClient(clientOptions()),
-  bucket: config.IMAGE_BUCKET,
-  table: config.IMAGE_TABLE,
-  jobQueueUrl: config.JOB_QUEUE_URL,
-  deadLetterQueueUrl: config.DEAD_LETTER_QUEUE_URL,
-  eventBus: config.EVENT_BUS_NAME,
-  sweepAfterMs: config.SWEEP_AFTER_SECONDS * 1000,
-  maxAttempts: config.MAX_ATTEMPTS,
-  giveUpMs: config.GIVE_UP_DAYS * 86_400_000,
-  now: () => new Date(),
-  sleep,
+const deps = sweeperDeps(
+  config,
+  {
+    s3: new S3Client(s3Options()),
+    dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),
+    sqs: new SQSClient(sqsOptions()),
+    eventBridge: new EventBridgeClient(clientOptions()),
+  },
+  { now: () => new Date(), sleep },
   log,
-}
+)
 
 /** Called by a schedule, or by hand with any event that is not a batch of records. */
 export const handler = async (

@@ -1,4 +1,4 @@
-import { HeadObjectCommand, NotFound, type S3Client } from '@aws-sdk/client-s3'
+import { HeadObjectCommand, NotFound } from '@aws-sdk/client-s3'
 import { GetCommand, paginateQuery } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import {
@@ -19,33 +19,13 @@ import {
   giveUpImage,
   markAnnounced,
   moveSweep,
-  type Records,
   removeRecord,
   type Seen,
 } from '../shared/lifecycle.ts'
-import { type Log, runOf, say } from '../shared/log.ts'
-import {
-  announcementOf,
-  type DeadLetterQueue,
-  type EventBus,
-  type JobQueue,
-  keepExhausted,
-  putEvents,
-  sendJob,
-} from '../shared/messages.ts'
+import { runOf, say } from '../shared/log.ts'
+import { announcementOf, keepExhausted, putEvents, sendJob } from '../shared/messages.ts'
 import { type RecordsIndex, UNFINISHED_SHARDS } from '../shared/table.ts'
-
-export interface SweeperDeps extends Records, JobQueue, DeadLetterQueue, EventBus {
-  s3: S3Client
-  bucket: string
-  /** Attempts after which an image that met nothing but transient trouble is given up. */
-  maxAttempts: number
-  /** Milliseconds after which an unfinished image is given up, for any cause. */
-  giveUpMs: number
-  log: Log
-  /** Whether no submission can be under way, so that what has been left behind is known at first sight. */
-  isAlone?: boolean
-}
+import type { SweeperDeps } from './deps.ts'
 
 /** What became of the images that were due. */
 export interface Swept {

@@ -29,6 +29,7 @@ export const TESTS_OF: Record<string, string[]> = {
   'shared/table.ts': ['record', 'labels', 'version-before', 'quota', 'idempotency', 'analyses'],
   'shared/log.ts': ['log', 'config'],
   'shared/lifecycle.ts': ['transitions'],
+  'sweeper/deps.ts': ['lambda'],
   'sweeper/handler.ts': ['lambda'],
   'sweeper/sweep.ts': ['sweeper', 'labels'],
   'local/gateway.ts': ['gateway'],

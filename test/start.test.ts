@@ -1,29 +1,48 @@
 import { execFile, spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { createServer as createHttpServer } from 'node:http'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { StartError } from '../local/trouble.ts'
 import { finished, type ShownImage, until } from './context.ts'
 import { distinct, formats, quarters } from './pictures.ts'
 import { newFolder, post, root, start, startFails, startOnce } from './started.ts'
-import { startSystem } from './system.ts'
+import { type System, startSystem } from './system.ts'
 import { skipped, without } from './tools.ts'
 
 const photoPath = join(root, 'test/fixtures/grace-hopper.jpg')
 const photo = readFileSync(photoPath)
 const hasCurl = spawnSync('curl', ['--version']).status === 0
 
+const silent = { info: () => {}, warn: () => {}, error: () => {} }
+
 /** Why the system does not start with these settings, in a sentence of its own. */
 async function refusal(env: Record<string, string>): Promise<string> {
-  const silent = { info: () => {}, warn: () => {}, error: () => {} }
   const why = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', ...env }, silent).then(
     () => 'It started.',
     (error) => error,
   )
   expect(why).toBeInstanceOf(StartError)
   return why.message
+}
+
+/** All of npm start in this thread, until the end of the test. */
+async function inThisThread(env: Record<string, string>): Promise<System> {
+  const system = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', ...env }, silent)
+  onTestFinished(system.stop)
+  return system
+}
+
+/** A Rekognition that has trouble with every call. */
+async function brokenRekognition(): Promise<string> {
+  const server = createHttpServer((_, answer) =>
+    answer.writeHead(500).end('{"__type":"InternalServerError"}'),
+  )
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => void server.close())
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
 const noCli = without('aws')
@@ -68,6 +87,24 @@ describe('npm start', () => {
     const labels = (await finished(system.url, imageId))['rekognitionLabels'] as { Confidence: number }[]
     expect(labels).toHaveLength(2)
     expect(labels.filter(({ Confidence }) => Confidence < 70)).toEqual([])
+  })
+
+  it('gives an image up after MAX_ATTEMPTS', async () => {
+    const env = { MAX_ATTEMPTS: '1', AWS_ENDPOINT_URL_REKOGNITION: await brokenRekognition() }
+    const { url } = await inThisThread(env)
+    expect(await finished(url, await post(url, photo))).toMatchObject({
+      ...{ status: 'failed', attempts: 2, failure: { code: 'EXHAUSTED' } },
+    })
+  })
+
+  it('gives an image up that is older than GIVE_UP_DAYS', async () => {
+    const env = { DATA_DIR: newFolder(), AWS_ENDPOINT_URL_REKOGNITION: await brokenRekognition() }
+    const before = await inThisThread(env)
+    const imageId = await post(before.url, photo)
+    await before.stop()
+    // It is looked after at once, and is older than a tenth of a second.
+    const { url } = await inThisThread({ ...env, GIVE_UP_DAYS: '0.000001' })
+    expect(await finished(url, imageId)).toMatchObject({ status: 'failed', failure: { code: 'EXHAUSTED' } })
   })
 
   it('submits the files it is given and prints each record as it finishes', async () => {

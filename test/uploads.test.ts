@@ -13,7 +13,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import { buildApp } from '../api/app.ts'
 import type { ApiDeps } from '../api/deps.ts'
 import { Budget } from '../packages/image-guard/index.ts'
-import { type SweeperDeps, sweep } from '../sweeper/sweep.ts'
+import type { SweeperDeps } from '../sweeper/deps.ts'
+import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import type { WorkerDeps } from '../worker/deps.ts'
 import {

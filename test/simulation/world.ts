@@ -5,9 +5,10 @@ import { v7 as uuidv7 } from 'uuid'
 import { buildApp } from '../../api/app.ts'
 import { apiDeps } from '../../api/deps.ts'
 import type { Sleep } from '../../shared/aws.ts'
-import { readApiConfig, readWorkerConfig } from '../../shared/config.ts'
+import { readApiConfig, readSweeperConfig, readWorkerConfig } from '../../shared/config.ts'
 import { type ImageId, imageIdSchema } from '../../shared/image.ts'
 import type { Log } from '../../shared/log.ts'
+import { sweeperDeps } from '../../sweeper/deps.ts'
 import { sweep } from '../../sweeper/sweep.ts'
 import { processBatch } from '../../worker/batch.ts'
 import { type WorkerDeps, workerDeps } from '../../worker/deps.ts'
@@ -572,13 +573,16 @@ export class World {
   #sweep(): void {
     const process = this.#process()
     this.#count('sweeper', 'Invocations')
-    sweep({
-      ...this.#common(process),
-      ...this.#clients('sweeper', process),
-      maxAttempts: this.settings.maxAttempts,
-      giveUpMs: this.settings.giveUpMs,
-      log: this.#logOf('sweeper'),
+    const common = this.#common(process)
+    const { jobQueueUrl, deadLetterQueueUrl } = common
+    const config = readSweeperConfig({
+      ...{ IMAGE_BUCKET: common.bucket, IMAGE_TABLE: common.table, JOB_QUEUE_URL: 'https://sqs/jobs' },
+      ...{ EVENT_BUS_NAME: common.eventBus, MAX_ATTEMPTS: String(this.settings.maxAttempts) },
+      SWEEP_AFTER_SECONDS: String(common.sweepAfterMs / 1_000),
+      GIVE_UP_DAYS: String(this.settings.giveUpMs / 86_400_000),
     })
+    const deps = sweeperDeps(config, this.#clients('sweeper', process), common, this.#logOf('sweeper'))
+    sweep({ ...deps, jobQueueUrl, deadLetterQueueUrl })
       .then(({ failed }) => failed > 0 && this.#count('sweeper', 'Errors'))
       .catch((error) => {
         this.#count('sweeper', 'Errors')
