@@ -89,12 +89,15 @@ export const ESBUILD: BuildOptions = {
   },
 }
 
-/** One function's code, ready to be loaded from the folder that `files` are written to: `index.mjs` exports `handler`. */
-export async function bundle(name: FunctionName): Promise<Bundle> {
+/**
+ * One function's code, ready to be loaded from the folder that `files` are written to: `index.mjs` exports `handler`. Or
+ * another entry of its folder, to be run.
+ */
+export async function bundle(name: FunctionName, entry = 'handler'): Promise<Bundle> {
   const { outputFiles, metafile } = await build({
     ...ESBUILD,
     absWorkingDir: ROOT,
-    entryPoints: [{ in: `${folderOf(name)}/handler.ts`, out: 'index' }],
+    entryPoints: [{ in: `${folderOf(name)}/${entry}.ts`, out: 'index' }],
     outdir: '.',
     write: false,
     metafile: true,

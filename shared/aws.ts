@@ -30,11 +30,11 @@ export interface AwsTarget {
 
 /** So long may an answer of AWS take, from when the client has the request. */
 const AWS_TIMEOUT_MS = 5_000
-/**
- * And so long one of an emulator, which is late when this machine is: the embedded one shares even the process with its
- * callers, and five seconds of a busy machine made a second attempt of a good first one.
- */
+/** And so long one of an emulator: five seconds of a busy machine made a second attempt of a good first one. */
 const EMULATOR_TIMEOUT_MS = 30_000
+
+const isEmulated = ({ endpoint }: AwsTarget): boolean =>
+  Boolean(endpoint ?? process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL'])
 
 /**
  * Options that every SDK client gets. Retries and time-outs are bounded, so that one slow service cannot use up
@@ -47,7 +47,7 @@ export const clientOptions = (target: AwsTarget = {}, sockets = 50) => ({
   ...target,
   maxAttempts: 3,
   requestHandler: {
-    requestTimeout: target.endpoint === undefined ? AWS_TIMEOUT_MS : EMULATOR_TIMEOUT_MS,
+    requestTimeout: isEmulated(target) ? EMULATOR_TIMEOUT_MS : AWS_TIMEOUT_MS,
     throwOnRequestTimeout: true,
     httpAgent: { keepAlive: true, maxSockets: sockets },
     httpsAgent: { keepAlive: true, maxSockets: sockets },
@@ -57,9 +57,7 @@ export const clientOptions = (target: AwsTarget = {}, sockets = 50) => ({
 /** Emulators answer on one host for all buckets, so the bucket goes into the path there. */
 export const s3Options = (target: AwsTarget = {}, sockets?: number) => ({
   ...clientOptions(target, sockets),
-  forcePathStyle: Boolean(
-    target.endpoint ?? process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL'],
-  ),
+  forcePathStyle: isEmulated(target),
 })
 
 /** SQS's own client sends each request to the queue's URL; an emulator may name a host there that is not reachable. */

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -5,6 +6,7 @@ import {
   ChangeMessageVisibilityCommand,
   CreateQueueCommand,
   GetQueueAttributesCommand,
+  ReceiveMessageCommand,
   SendMessageBatchCommand,
   SendMessageCommand,
   SQSClient,
@@ -259,5 +261,27 @@ describe('the poller', () => {
     await fed.empty()
     await fed.poller.stop(1_000)
     expect(fed.batches.map((records) => records.length)).toEqual([3, 3, 1])
+  })
+
+  it('that drains gives back at once what a receive still brings, and asks handlers for an end', async () => {
+    const ended: boolean[] = []
+    const fed = await feed(
+      ['first'],
+      (_event, _context, ending) =>
+        once(ending, 'abort').then(() => {
+          ended.push(ending.aborted)
+          return null
+        }),
+      // Two loops: one has the first message, the other waits for a second one.
+      { visibilitySeconds: 300, maximumConcurrency: 2 },
+    )
+    await expect.poll(() => fed.bodies()).toEqual([['first']])
+    const drained = fed.poller.drain(500)
+    await sqs.send(new SendMessageCommand({ QueueUrl: fed.queueUrl, MessageBody: 'second' }))
+    await drained
+    expect(ended).toEqual([true])
+    expect(fed.bodies()).toEqual([['first']])
+    const { Messages = [] } = await sqs.send(new ReceiveMessageCommand({ QueueUrl: fed.queueUrl }))
+    expect(Messages.map(({ Body }) => Body)).toEqual(['second'])
   })
 })

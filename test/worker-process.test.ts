@@ -1,11 +1,14 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CreateQueueCommand, DeleteQueueCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { describe, expect, it } from 'vitest'
+import { oneOf } from '../build/build.ts'
+import { buildProcess } from '../build/process.ts'
+import { ARCHITECTURES, platformHere } from '../build/sharp.ts'
 import { sqsOptions } from '../shared/aws.ts'
 import { finished, until } from './context.ts'
 import { distinct } from './pictures.ts'
-import { launch, post, type Running, root, start } from './started.ts'
+import { launch, newFolder, post, type Running, root, start } from './started.ts'
 
 const photo = readFileSync(join(root, 'test/fixtures/grace-hopper.jpg'))
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
@@ -90,6 +93,30 @@ describe('npm run worker', () => {
     sqs.destroy()
     expect(Messages.map(({ Body = '' }) => JSON.parse(Body).imageId)).toEqual([imageId])
   })
+
+  it.skipIf(process.platform !== 'linux')(
+    'is a folder that needs nothing but Node, of which the Dockerfile makes an image',
+    async () => {
+      const folder = newFolder()
+      const [, libc] = /^linux(musl)?-/.exec(platformHere()) ?? []
+      const arch = oneOf('this machine', ARCHITECTURES, process.arch)
+      await buildProcess(folder, { arch, libc: libc === undefined ? 'glibc' : 'musl', heic: false }, () => {})
+      const system = await start({ WORKER: 'off' })
+      const imageId = await post(system.url, photo)
+      launch({ ...besideOf(system), INIT_CWD: folder }, [], join(folder, 'index.mjs'))
+      expect((await finished(system.url, imageId)).status).toBe('completed')
+
+      const dockerfile = readFileSync(join(root, 'Dockerfile'), 'utf8')
+      const copied = [...dockerfile.matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(([, files = '']) =>
+        files.split(' '),
+      )
+      expect(copied.filter((file) => !existsSync(join(root, file)))).toEqual([])
+      // Without the manifest of a workspace, npm would not take the lockfile.
+      const { workspaces } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+      expect(copied).toEqual(expect.arrayContaining(workspaces.map((name: string) => `${name}/package.json`)))
+      expect(dockerfile).toContain('build/process.ts')
+    },
+  )
 
   it('says in one sentence what is missing', async () => {
     const nothing = await refusalOf({ AWS_REGION: 'us-east-1' })

@@ -1,0 +1,22 @@
+# The worker outside Lambda (docs/worker.md): docker build -t image-analyzer-worker .
+FROM node:22.23.2-bookworm-slim AS build
+WORKDIR /app
+COPY package.json package-lock.json ./
+COPY packages/client/package.json packages/client/
+COPY packages/embedded-aws/package.json packages/embedded-aws/
+COPY packages/image-guard/package.json packages/image-guard/
+COPY packages/vision/package.json packages/vision/
+# esbuild and its like bring their binaries as packages, and no script is needed.
+RUN npm ci --ignore-scripts
+COPY . .
+RUN node --disable-warning=ExperimentalWarning run.js build/process.ts
+
+# Node alone, without npm.
+FROM debian:bookworm-slim
+COPY --from=build /usr/local/bin/node /usr/local/bin/node
+COPY --from=build /app/dist/worker /worker
+# As infrastructure/modules has it for the function, and run.js for npm run worker.
+ENV NODE_ENV=production MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=1000000
+# It writes nothing: --read-only will do.
+USER 65532:65532
+ENTRYPOINT ["node", "/worker/index.mjs"]
