@@ -218,9 +218,8 @@ export const METRICS = {
   ...{ Accepted: 'Count', AcceptMs: 'Milliseconds', BytesIn: 'Bytes' },
   ...{ Refused: 'Count', RequestsFailed: 'Count', Retried: 'Count' },
   /** Seconds that an image has waited for when it is taken up: no metric of the queue has this for jobs that come back. */
-  ...{ Claimed: 'Count', ImageAge: 'Seconds' },
-  ...{ Completed: 'Count', Reused: 'Count', Failed: 'Count' },
-  ...{ WorkMs: 'Milliseconds', TotalMs: 'Milliseconds' },
+  ...{ Claimed: 'Count', ImageAge: 'Seconds', WorkMs: 'Milliseconds', TotalMs: 'Milliseconds' },
+  ...{ Completed: 'Count', Reused: 'Count', Failed: 'Count', PaidCalls: 'Count' },
   ...{ Throttled: 'Count', Held: 'Count', OutOfTime: 'Count', AttemptsFailed: 'Count' },
   ...{ NotAnnounced: 'Count', NoJob: 'Count', Requeued: 'Count', Exhausted: 'Count', NotSwept: 'Count' },
 } as const
@@ -237,11 +236,13 @@ const COUNTS: { [L in Line]?: (facts: Partial<Facts>) => Partial<Record<Metric, 
   'request failed': () => ({ RequestsFailed: 1 }),
   retried: () => ({ Retried: 1 }),
   claimed: ({ queuedMs = 0 }) => ({ Claimed: 1, ImageAge: queuedMs / 1_000, Completed: 0 }),
-  completed: ({ reused, workMs, totalMs }) => ({
+  completed: ({ reused, workMs, totalMs, paidCalls }) => ({
     ...{ Completed: 1, Failed: 0, WorkMs: workMs, TotalMs: totalMs },
-    ...(reused ? { Reused: 1 } : {}),
+    ...(reused ? { Reused: 1 } : { PaidCalls: paidCalls }),
   }),
-  failed: ({ workMs, totalMs }) => ({ Failed: 1, Completed: 0, WorkMs: workMs, TotalMs: totalMs }),
+  failed: ({ workMs, totalMs, paidCalls }) => ({
+    ...{ Failed: 1, Completed: 0, WorkMs: workMs, TotalMs: totalMs, PaidCalls: paidCalls },
+  }),
   'waits for quota': () => ({ Throttled: 1 }),
   held: () => ({ Held: 1 }),
   'out of time': () => ({ OutOfTime: 1 }),

@@ -111,6 +111,19 @@ describe('an alarm', () => {
     expect(off[name]?.[0]).toBe(5)
   })
 
+  it('goes off where a day’s calls cost more than they may, and not for results that are used again', async () => {
+    const day = [good(0), good(24 * HOUR + MINUTE)]
+    const copies = many(600, MINUTE, { distinct: false })
+    const { off, total } = await watch([...day, ...copies])
+    expect(off['cost-today']).toBeUndefined()
+    expect(total('PaidCalls')).toBeLessThan(20)
+    const dear = await watch([...day, ...many(600, MINUTE)])
+    expect(dear.off['cost-today']).toEqual([24 * 60])
+    expect(dear.total('PaidCalls')).toBe(
+      [...dear.run.world.rekognition.paid.values()].reduce((sum, paid) => sum + paid),
+    )
+  })
+
   it('goes off where sweeps meet trouble', async () => {
     const outages: Scenario['outages'] = [
       { name: 'lambda ReceiveMessage', from: 0, to: HOUR, fault: 'refuse' },
@@ -203,6 +216,7 @@ const EDGES: Record<string, [on: Series[], off: Series[]]> = {
     ],
   ],
   'events-refused': simple('refused', 0, 3, 2),
+  'cost-today': [[{ calls: [1_001] }], [{ calls: [1_000, 1_000] }, { calls: [none, none] }]],
   'events-lost-subscriber': simple('lost', 0, 1, 1),
   'events-lost-webhook': simple('lost', 0, 1, 1),
   'sweeper-silent': [[{ calls: [1, none] }, { calls: [0] }], [{ calls: [1, 1, 1] }]],

@@ -32,6 +32,7 @@ const VALUES: Record<string, string> = {
   sweep_minutes: '5',
   max_wait_minutes: '30',
   visibility_timeout: '360',
+  daily_cost_usd: '1',
   'max_wait_minutes * 60': '1800',
   '3 * sweep_minutes * 60': '900',
 }

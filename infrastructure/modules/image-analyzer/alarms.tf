@@ -40,12 +40,14 @@ locals {
       max_wait_minutes   = var.max_wait_minutes
       sweep_minutes      = var.sweep_minutes
       visibility_timeout = local.visibility_timeout
+      daily_cost_usd     = coalesce(var.daily_cost_usd, 0)
     })) : name => alarm
     if(
       var.compat.alarms
       && (local.counts || !contains(values(alarm.metrics)[*].namespace, var.name))
       && (var.subscriber_queue || !endswith(name, "-subscriber"))
       && (local.has_webhook || !endswith(name, "-webhook"))
+      && (var.daily_cost_usd != null || name != "cost-today")
     )
   }
 }

@@ -41,6 +41,12 @@ locals {
       metrics = [[var.name, "AcceptMs", "service", "api"], [var.name, "AcceptMs", "service", "api", { stat = "p99" }]]
     },
     {
+      title   = "Calls of Rekognition that are paid for, by the hour"
+      stat    = "Sum"
+      period  = 3600
+      metrics = [[var.name, "PaidCalls", "service", "worker"]]
+    },
+    {
       title   = "Longest wait of an image that is taken up, in seconds"
       stat    = "Maximum"
       metrics = [[var.name, "ImageAge", "service", "worker"]]
@@ -109,7 +115,7 @@ resource "aws_cloudwatch_dashboard" "images" {
         y          = 3 + floor(index / 2) * 6
         width      = 12
         height     = 6
-        properties = { title = graph.title, metrics = graph.metrics, region = local.region, period = 300, stat = graph.stat }
+        properties = { title = graph.title, metrics = graph.metrics, region = local.region, period = try(graph.period, 300), stat = graph.stat }
       }],
     )
   })

@@ -537,6 +537,17 @@ variable "alarm_actions" {
   }
 }
 
+variable "daily_cost_usd" {
+  description = "US dollars a day that Rekognition may cost before an alarm goes off, at $1 for 1,000 calls, the price of the first million a month in us-east-1. It only rings: nothing is refused. Null: no alarm."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = try(var.daily_cost_usd > 0 && var.daily_cost_usd <= 10000000, var.daily_cost_usd == null)
+    error_message = "Must be more than 0 and at most 10,000,000 dollars."
+  }
+}
+
 variable "unwell_actions" {
   description = "ARNs that are notified by one alarm for all, instead of by each of them or as well: when the first goes off, and when the last is over."
   type        = list(string)

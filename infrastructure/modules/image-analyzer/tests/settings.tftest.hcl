@@ -101,6 +101,7 @@ run "what_is_asked_for_is_done" {
     subscriber_webhook = { url = "https://hooks.example/images", token = "secret" }
     alarm_actions      = ["arn:aws:sns:us-east-1:111122223333:operators"]
     alarm_email        = "operators@example.com"
+    daily_cost_usd     = 12.5
     strip_gps          = true
     heic               = true
     tracing            = "off"
@@ -230,7 +231,7 @@ run "what_is_asked_for_is_done" {
     error_message = "The address must be told."
   }
   assert {
-    condition     = keys(aws_cloudwatch_metric_alarm.pipeline) == keys(jsondecode(templatefile("alarms.json", { name = "", max_wait_minutes = 1, sweep_minutes = 1, visibility_timeout = 1 })))
+    condition     = keys(aws_cloudwatch_metric_alarm.pipeline) == keys(jsondecode(templatefile("alarms.json", { name = "", max_wait_minutes = 1, sweep_minutes = 1, visibility_timeout = 1, daily_cost_usd = 1 })))
     error_message = "Every alarm of the table must be made."
   }
   assert {
