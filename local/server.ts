@@ -1,15 +1,39 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
+import { totalmem } from 'node:os'
 import { createAdaptorServer, type ServerType } from '@hono/node-server'
 import type { buildApp } from '../api/app.ts'
 import { ApiError, problem } from '../api/schemas.ts'
-import { admit } from './admission.ts'
-import { refuseStranger } from './door.ts'
+import { largestBody, readOn, tooLarge } from '../api/upload.ts'
+import {
+  admit,
+  type HashedBody,
+  strangerOf,
+  verifySignature,
+} from '../packages/embedded-aws/gateway/index.ts'
+import { Budget } from '../packages/image-guard/budget.ts'
 import { type Settings, STAND_IN_CREDENTIALS } from './environment.ts'
-import { verifySignature } from './gateway.ts'
 
 type Fetch = (request: Request) => Promise<Response>
+
+/**
+ * Memory that an image takes while it is submitted, in multiples of its largest size: as text and as bytes in the API,
+ * twice on its way to S3 and there (pieces, and the whole of them), once in the database; half as much is garbage that
+ * is not yet collected. `npm run bench -- overload` measures it.
+ */
+const COPIES = 8
+/** The part of this machine's memory, or of the container's, that submissions may take. */
+const SHARE = 1 / 8
+/** More at once gain nothing, since one core serves them all: 8 × 8 × 4.5 MB = 288 MB. */
+const MOST_AT_ONCE = 8
+/** Seconds until a caller who was sent away may try again: half of the queue has gone by then. */
+const RETRY_AFTER = 5
+/** How many bodies are read at the same time. */
+function placesFor(maxImageBytes: number): number {
+  const memory = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY)
+  return Math.max(1, Math.min(MOST_AT_ONCE, Math.floor((memory * SHARE) / (COPIES * maxImageBytes))))
+}
 
 /** What stands before the app: on AWS it is API Gateway, and Lambda that gives each request an instance. */
 export function inFrontOf(app: ReturnType<typeof buildApp>, settings: Settings): Fetch {
@@ -21,19 +45,65 @@ export function inFrontOf(app: ReturnType<typeof buildApp>, settings: Settings):
     if (settings.AUTH !== 'iam') return app.fetch(request)
     try {
       // On AWS it is API Gateway that verifies signatures, and names the signer to the function.
-      const verified = await verifySignature(request, signer, settings.MAX_IMAGE_BYTES)
+      const verified = await verifySignature(request, signer, (body) =>
+        readBody(body, settings.MAX_IMAGE_BYTES),
+      )
       return app.fetch(verified?.request ?? request, { requestContext: { identity: verified?.caller } })
     } catch (refused) {
       return app.fetch(request, { refused })
     }
   }
-  const admitted = admit(answer, settings.MAX_IMAGE_BYTES, async (request, refused) =>
-    app.fetch(request, { refused }),
+  const turns = new Budget(placesFor(settings.MAX_IMAGE_BYTES))
+  const admitted = admit(
+    answer,
+    (work, signal) => turns.run(1, work, { signal }),
+    async (request) => {
+      const why = 'Too many requests wait already; send this one again later.'
+      const refused = new ApiError('TOO_MANY_REQUESTS', why, { retryAfter: RETRY_AFTER })
+      return app.fetch(request, { refused })
+    },
   )
-  return async (request) =>
-    refuseStranger(request, settings.ALLOWED_HOSTS, settings.CORS_ORIGINS ?? []) ??
-    answerSample(request) ??
-    (await admitted(request))
+  return async (request) => {
+    const stranger = strangerOf(request, settings.ALLOWED_HOSTS, settings.CORS_ORIGINS ?? [])
+    if (stranger !== undefined) return refusal(stranger)
+    return answerSample(request) ?? (await admitted(request))
+  }
+}
+
+function refusal({ status, code, ...rest }: NonNullable<ReturnType<typeof strangerOf>>): Response {
+  const type = `urn:image-analyzer:problem:${code.toLowerCase().replaceAll('_', '-')}`
+  const body = { type, status, code, ...rest, instance: `urn:uuid:${randomUUID()}` }
+  return new Response(JSON.stringify(body), {
+    status,
+    headers: {
+      'content-type': 'application/problem+json',
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+    },
+  })
+}
+
+/** @throws ApiError for a body that is too large or breaks off */
+export async function readBody({ body }: Request, maxImageBytes: number): Promise<HashedBody> {
+  const hash = createHash('sha256')
+  if (body === null) return { body, hash: hash.digest('hex') }
+  const chunks: Uint8Array[] = []
+  let left = largestBody(maxImageBytes)
+  // Not by `for await`, which would end the connection with the body, before there is an answer.
+  const reader = body.getReader()
+  try {
+    while (left >= 0) {
+      const { done, value } = await readOn(reader)
+      if (done) break
+      left -= value.length
+      hash.update(value)
+      chunks.push(value)
+    }
+  } finally {
+    reader.releaseLock()
+  }
+  if (left < 0) throw tooLarge(maxImageBytes)
+  return { body: Buffer.concat(chunks), hash: hash.digest('hex') }
 }
 
 /**

@@ -17,7 +17,7 @@ export const EQUIVALENT: (Pick<MadeMutant, 'file' | 'line' | 'of' | 'to'> & { wh
     why: 'No other image has labels; the types want to be asked.',
   },
   {
-    file: 'local/gateway.ts',
+    file: 'packages/embedded-aws/gateway/signature.ts',
     line: 'const DATE = /^(\\d{4})(\\d\\d)(\\d\\dT\\d\\d)(\\d\\d)(\\d\\dZ)$/',
     of: '/^(\\d{4})(\\d\\d)(\\d\\dT\\d\\d)(\\d\\d)(\\d\\dZ)$/',
     to: '/(\\d{4})(\\d\\d)(\\d\\dT\\d\\d)(\\d\\d)(\\d\\dZ)$/',
@@ -66,7 +66,7 @@ export const EQUIVALENT: (Pick<MadeMutant, 'file' | 'line' | 'of' | 'to'> & { wh
     why: 'V8 asks of `a` whether it goes before `b`; without a confidence it does not, be that by 0 or by NaN.',
   },
   {
-    file: 'local/gateway.ts',
+    file: 'packages/embedded-aws/gateway/signature.ts',
     line: 'const DATE = /^(\\d{4})(\\d\\d)(\\d\\dT\\d\\d)(\\d\\d)(\\d\\dZ)$/',
     of: '/^(\\d{4})(\\d\\d)(\\d\\dT\\d\\d)(\\d\\d)(\\d\\dZ)$/',
     to: '/^(\\d{4})(\\d\\d)(\\d\\dT\\d\\d)(\\d\\d)(\\d\\dZ)/',

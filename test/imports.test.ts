@@ -11,7 +11,7 @@ const MORE_DOORS = [
   FORMATS,
   ...['position', 'budget'].map((name) => `packages/image-guard/${name}.ts`),
   // The thread of the API in npm start needs them, and nothing that the other thread has.
-  ...['origins', 'signature-v4', 'storage'].map((name) => `packages/embedded-aws/${name}.ts`),
+  ...['gateway/index', 'storage'].map((name) => `packages/embedded-aws/${name}.ts`),
 ]
 
 /** What each folder may import, in addition to itself. The tree is the data flow, and this keeps it one. */
@@ -123,7 +123,7 @@ const REACH: Record<string, { files: number; depth: number }> = {
   'worker/handler.ts': { files: 20, depth: 3 },
   'worker/main.ts': { files: 23, depth: 3 },
   'sweeper/handler.ts': { files: 12, depth: 3 },
-  'local/main.ts': { files: 37, depth: 4 },
+  'local/main.ts': { files: 33, depth: 4 },
   'local/background-main.ts': { files: 37, depth: 4 },
   'packages/client/main.ts': { files: 12, depth: 2 },
 }

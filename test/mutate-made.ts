@@ -32,7 +32,7 @@ export const TESTS_OF: Record<string, string[]> = {
   'sweeper/deps.ts': ['lambda'],
   'sweeper/handler.ts': ['lambda'],
   'sweeper/sweep.ts': ['sweeper', 'labels'],
-  'local/gateway.ts': ['gateway'],
+  'packages/embedded-aws/gateway/signature.ts': ['gateway'],
 }
 const TESTS = [...new Set(Object.values(TESTS_OF).flat())]
 

@@ -1,11 +1,16 @@
-import { createHash } from 'node:crypto'
-import { largestBody, readOn, tooLarge } from '../api/upload.ts'
-import { type Credentials, encode, isSame, signRequest } from '../packages/embedded-aws/signature-v4.ts'
+import { type Credentials, encode, isSame, signRequest } from '../signature-v4.ts'
 
 export interface Caller {
   accountId: string
   caller: string
 }
+
+/** A body, and its SHA-256 in hexadecimal. */
+export interface HashedBody {
+  body: Uint8Array<ArrayBuffer> | null
+  hash: string
+}
+type ReadBody = (request: Request) => Promise<HashedBody>
 
 /** Milliseconds that a signature is good for, as on AWS. */
 const LIFETIME_MS = 300_000
@@ -15,16 +20,17 @@ const AUTHORIZATION =
 /**
  * What API Gateway does before a function with `AWS_IAM` is called: it signs the request again with the caller's own
  * secret, and lets it pass if the same comes out. A body is read for a known caller alone, or for a stranger who knows
- * the name of one and the time, and no more of it than the API takes.
+ * the name of one and the time.
  *
  * @param keys the one caller that is known here
+ * @param read no more of the body than the program takes
  * @returns who signed the request, and the request with its body, unless the signer is unknown
- * @throws ApiError for a body that is too large
+ * @throws what `read` throws
  */
 export async function verifySignature(
   request: Request,
   keys: Credentials,
-  maxImageBytes: number,
+  read: ReadBody,
 ): Promise<{ caller: Caller; request: Request } | undefined> {
   const { headers } = request
   const [, accessKeyId, day, region = '', signedHeaders = '', signature = ''] =
@@ -51,7 +57,7 @@ export async function verifySignature(
   // UNSIGNED-PAYLOAD (aws/aws-sdk-java-v2, issue 5581); no body has that for its hash.
   const claimed = headers.get('x-amz-content-sha256')
   if (claimed !== null && !isSignedFor(claimed)) return undefined
-  const { body, hash } = await readBody(request, maxImageBytes)
+  const { body, hash } = await read(request)
   if (!isSignedFor(hash)) return undefined
   return {
     caller: { accountId: '000000000000', caller: accessKeyId },
@@ -68,29 +74,4 @@ function pathOf(pathname: string): string {
   const segments = pathname.split('/').filter((segment) => segment !== '')
   const end = segments.length > 0 && pathname.endsWith('/') ? '/' : ''
   return `/${segments.map(encode).join('/')}${end}`
-}
-
-async function readBody(
-  { body }: Request,
-  maxImageBytes: number,
-): Promise<{ body: Uint8Array<ArrayBuffer> | null; hash: string }> {
-  const hash = createHash('sha256')
-  if (body === null) return { body, hash: hash.digest('hex') }
-  const chunks: Uint8Array[] = []
-  let left = largestBody(maxImageBytes)
-  // Not by `for await`, which would end the connection with the body, before there is an answer.
-  const reader = body.getReader()
-  try {
-    while (left >= 0) {
-      const { done, value } = await readOn(reader)
-      if (done) break
-      left -= value.length
-      hash.update(value)
-      chunks.push(value)
-    }
-  } finally {
-    reader.releaseLock()
-  }
-  if (left < 0) throw tooLarge(maxImageBytes)
-  return { body: Buffer.concat(chunks), hash: hash.digest('hex') }
 }

@@ -1,25 +1,10 @@
-import { totalmem } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ApiError } from '../api/schemas.ts'
-import { Budget } from '../packages/image-guard/budget.ts'
 
-/**
- * Memory that an image takes while it is submitted, in multiples of its largest size: as text and as bytes in the API,
- * twice on its way to S3 and there (pieces, and the whole of them), once in the database; half as much is garbage that
- * is not yet collected. `npm run bench -- overload` measures it.
- */
-const COPIES = 8
-/** The part of this machine's memory, or of the container's, that submissions may take. */
-const SHARE = 1 / 8
-/** More at once gain nothing, since one core serves them all: 8 × 8 × 4.5 MB = 288 MB. */
-const MOST_AT_ONCE = 8
 /**
  * Requests under way and those that wait for their turn with their bodies unread: as many as one command line sends at
  * once (cli/main.ts). Of the largest images they are ten seconds' worth of one core.
  */
 const MOST_INSIDE = 64
-/** Seconds until a caller who was sent away may try again: half of the queue has gone by then. */
-const RETRY_AFTER = 5
 /**
  * Bytes, and milliseconds, for which the rest of a body is read and dropped before its answer is sent: many clients look
  * for an answer only when they have sent everything, and would see nothing but a broken connection.
@@ -29,45 +14,32 @@ const DISCARD_MS = 10_000
 
 type Handler = (request: Request) => Promise<Response>
 
-/** How many bodies are read at the same time. */
-function placesFor(maxImageBytes: number): number {
-  const memory = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY)
-  return Math.max(1, Math.min(MOST_AT_ONCE, Math.floor((memory * SHARE) / (COPIES * maxImageBytes))))
-}
-
 /**
  * Lets as many requests with a body in as there is room for, and the next ones wait. On AWS it is Lambda that gives each
  * request an instance, and throttles; here one process has them all, and emulates AWS too.
  *
+ * @param inTurn does the work for a request when there is room
  * @param refuse answers a request that is one too many, without a look at its body
  */
 export function admit(
   handle: Handler,
-  maxImageBytes: number,
-  refuse: (request: Request, error: ApiError) => Promise<Response>,
+  inTurn: (work: () => Promise<Response>, signal: AbortSignal) => Promise<Response>,
+  refuse: Handler,
 ): Handler {
-  const turns = new Budget(placesFor(maxImageBytes))
   let inside = 0
 
-  async function inTurn(request: Request): Promise<Response> {
+  async function letIn(request: Request): Promise<Response> {
     inside += 1
     try {
-      return await turns.run(1, () => handle(request), { signal: request.signal })
+      return await inTurn(() => handle(request), request.signal)
     } finally {
       inside -= 1
     }
   }
-  const tooMany = (request: Request): Promise<Response> =>
-    refuse(
-      request,
-      new ApiError('TOO_MANY_REQUESTS', 'Too many requests wait already; send this one again later.', {
-        retryAfter: RETRY_AFTER,
-      }),
-    )
 
   return async (request) => {
     if (!hasBody(request)) return handle(request)
-    const response = await (inside < MOST_INSIDE ? inTurn(request) : tooMany(request))
+    const response = await (inside < MOST_INSIDE ? letIn(request) : refuse(request))
     await Promise.race([discard(request), sleep(DISCARD_MS, undefined, { ref: false })])
     return response
   }
