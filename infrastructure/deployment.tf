@@ -22,10 +22,13 @@ module "image_analyzer" {
   max_wait_seconds           = var.max_wait_seconds
   api_reserved_concurrency   = var.api_reserved_concurrency
   manage_api_gateway_logging = var.manage_api_gateway_logging
+  max_image_bytes            = var.max_image_bytes
   max_upload_bytes           = var.max_upload_bytes
   daily_image_quota          = var.daily_image_quota
   analyses                   = var.analyses
   faces                      = var.faces
+  min_confidence             = var.min_confidence
+  max_labels                 = var.max_labels
   rekognition_tps            = var.rekognition_tps
   preview                    = var.preview
   heic                       = var.heic

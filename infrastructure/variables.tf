@@ -130,8 +130,14 @@ variable "manage_api_gateway_logging" {
 
 # What callers may ask for
 
+variable "max_image_bytes" {
+  description = "The largest image that POST /images takes, in bytes; a larger one is sent to a form of POST /uploads."
+  type        = number
+  default     = 4500000
+}
+
 variable "max_upload_bytes" {
-  description = "The largest image that POST /uploads gives a form for, in bytes. (POST /images takes 4.5 MB, which is what Lambda takes.)"
+  description = "The largest image that POST /uploads gives a form for, in bytes."
   type        = number
   default     = 50000000
 }
@@ -152,6 +158,18 @@ variable "faces" {
   description = "Whether a request that names no analyses has faces asked for always, or only where its labels show a person (when-person): the record then says facesSkipped, and a million images of which 40 % show people cost about $430 less. A person that Rekognition is less sure of than of the labels it gives is none."
   type        = string
   default     = "always"
+}
+
+variable "min_confidence" {
+  description = "The least confidence of a label and of a moderation label, in per cent. 55 is Rekognition's own default for labels."
+  type        = number
+  default     = 55
+}
+
+variable "max_labels" {
+  description = "The most labels of an image, the surest ones. Each costs a write when it is put into the table of labels, which takes 100 of an image."
+  type        = number
+  default     = 100
 }
 
 # How fast, how long, how often. What follows from these is computed in queue.tf and worker.tf.

@@ -286,10 +286,18 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
     const worker = environmentOf(plans.defaults, 'worker')
     const sweeper = environmentOf(plans.defaults, 'sweeper')
     expect(Object.keys(api).sort()).toEqual(
-      [...names, 'ANALYSES', 'AUTH', 'FACES', 'MAX_UPLOAD_BYTES', 'MAX_WAIT_SECONDS'].sort(),
+      [
+        ...names,
+        'ANALYSES',
+        'AUTH',
+        'FACES',
+        'MAX_IMAGE_BYTES',
+        'MAX_UPLOAD_BYTES',
+        'MAX_WAIT_SECONDS',
+      ].sort(),
     )
     expect(Object.keys(worker).sort()).toEqual(
-      [...sweeping, 'MALLOC_ARENA_MAX', 'PREVIEW', 'REKOGNITION_TPS'].sort(),
+      [...sweeping, 'MALLOC_ARENA_MAX', 'MAX_LABELS', 'MIN_CONFIDENCE', 'PREVIEW', 'REKOGNITION_TPS'].sort(),
     )
     expect(Object.keys(sweeper).sort()).toEqual([...sweeping, 'GIVE_UP_DAYS'].sort())
 
@@ -309,9 +317,12 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
     ])
   })
 
-  it('tells the worker whether previews are wanted', () => {
-    const isOn = (plan: Plan) => readWorkerConfig(environmentOf(plan, 'worker')).PREVIEW
-    expect([isOn(plans.defaults), isOn(plans.frugal)]).toEqual([true, false])
+  it('tells the worker which labels and whether previews are wanted', () => {
+    const config = (plan: Plan) => readWorkerConfig(environmentOf(plan, 'worker'))
+    expect(config(plans.frugal)).toEqual({
+      ...config(plans.defaults),
+      ...{ PREVIEW: false, MIN_CONFIDENCE: 80.5, MAX_LABELS: 20 },
+    })
   })
 
   it('tells the API what callers may ask for', () => {
@@ -322,7 +333,8 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
     })
     expect(config(plans.frugal)).toEqual({
       ...config(plans.defaults),
-      ...{ ANALYSES: ['labels'], DAILY_IMAGE_QUOTA: 1_000, RETENTION_DAYS: 7, MAX_UPLOAD_BYTES: 20_000_000 },
+      ...{ ANALYSES: ['labels'], DAILY_IMAGE_QUOTA: 1_000, RETENTION_DAYS: 7 },
+      ...{ MAX_IMAGE_BYTES: 1_000_000, MAX_UPLOAD_BYTES: 20_000_000 },
     })
   })
 

@@ -96,6 +96,7 @@ resource "aws_lambda_function" "api" {
         IMAGE_TABLE         = aws_dynamodb_table.images.name
         JOB_QUEUE_URL       = aws_sqs_queue.jobs.url
         SWEEP_AFTER_SECONDS = tostring(local.sweep_after_seconds)
+        MAX_IMAGE_BYTES     = tostring(var.max_image_bytes)
         MAX_UPLOAD_BYTES    = tostring(var.max_upload_bytes)
         MAX_WAIT_SECONDS    = tostring(local.max_wait_seconds)
         ANALYSES            = join(",", var.analyses)

@@ -245,8 +245,19 @@ variable "manage_api_gateway_logging" {
 
 # What callers may ask for
 
+variable "max_image_bytes" {
+  description = "The largest image that POST /images takes, in bytes; a larger one is sent to a form of POST /uploads."
+  type        = number
+  default     = 4500000
+
+  validation {
+    condition     = var.max_image_bytes >= 1 && var.max_image_bytes <= 4500000 && floor(var.max_image_bytes) == var.max_image_bytes
+    error_message = "Must be a whole number from 1 to 4,500,000: Lambda takes a request of 6 MB, with the image in base64 (shared/config.ts)."
+  }
+}
+
 variable "max_upload_bytes" {
-  description = "The largest image that POST /uploads gives a form for, in bytes. (POST /images takes 4.5 MB, which is what Lambda takes.)"
+  description = "The largest image that POST /uploads gives a form for, in bytes."
   type        = number
   default     = 50000000
 
@@ -291,6 +302,28 @@ variable "faces" {
   validation {
     condition     = contains(["always", "when-person"], var.faces)
     error_message = "Must be always or when-person."
+  }
+}
+
+variable "min_confidence" {
+  description = "The least confidence of a label and of a moderation label, in per cent. 55 is Rekognition's own default for labels."
+  type        = number
+  default     = 55
+
+  validation {
+    condition     = var.min_confidence >= 0 && var.min_confidence <= 100
+    error_message = "Must be from 0 to 100."
+  }
+}
+
+variable "max_labels" {
+  description = "The most labels of an image, the surest ones. Each costs a write when it is put into the table of labels, which takes 100 of an image."
+  type        = number
+  default     = 100
+
+  validation {
+    condition     = var.max_labels >= 1 && var.max_labels <= 1000 && floor(var.max_labels) == var.max_labels
+    error_message = "Must be a whole number from 1 to 1,000, the most that Rekognition gives."
   }
 }
 

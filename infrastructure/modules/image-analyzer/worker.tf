@@ -97,6 +97,8 @@ resource "aws_lambda_function" "worker" {
         EVENT_BUS_NAME        = aws_cloudwatch_event_bus.images.name
         SWEEP_AFTER_SECONDS   = tostring(local.sweep_after_seconds)
         MAX_ATTEMPTS          = tostring(var.max_attempts)
+        MIN_CONFIDENCE        = tostring(var.min_confidence)
+        MAX_LABELS            = tostring(var.max_labels)
         PREVIEW               = var.preview ? "on" : "off"
         REKOGNITION_TPS       = tostring(local.rekognition_share)
         # glibc keeps an arena per thread, which fragments under libvips: 14 to 20 % of memory.

@@ -36,7 +36,10 @@ run "frugal" {
     analyses          = ["labels"]
     daily_image_quota = 1000
     retention_days    = 7
+    max_image_bytes   = 1000000
     max_upload_bytes  = 20000000
+    min_confidence    = 80.5
+    max_labels        = 20
     preview           = false
   }
 

@@ -314,7 +314,10 @@ run "what_cannot_be_is_refused" {
     runtime                 = "nodejs20.x"
     architecture            = "arm"
     cors_origins            = ["https://app.example", "*"]
+    max_image_bytes         = 4500001
     max_upload_bytes        = 0
+    min_confidence          = 101
+    max_labels              = 1001
     daily_image_quota       = -1
     analyses                = ["labels", "celebrities"]
     api_requests_per_second = 0
@@ -349,6 +352,7 @@ run "what_cannot_be_is_refused" {
   expect_failures = [
     var.account_concurrency, var.max_wait_seconds, var.api_reserved_concurrency,
     var.name, var.runtime, var.architecture, var.cors_origins, var.api_requests_per_second, var.api_burst,
+    var.max_image_bytes, var.min_confidence, var.max_labels,
     var.max_upload_bytes, var.daily_image_quota, var.analyses, var.rekognition_tps, var.sweep_minutes,
     var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_attempts, var.subscriber_receives, var.retention_days, var.undelete_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
     var.alarm_actions, var.alarm_email, var.log_level,
