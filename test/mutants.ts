@@ -17,6 +17,7 @@ export const simulation = ['test/simulation.test.ts']
 const worker = ['test/worker.test.ts']
 const pipeline = ['test/pipeline.test.ts']
 const rules = ['test/rules.test.ts']
+const ops = ['test/ops.test.ts']
 const uploads = ['test/uploads.test.ts']
 const lambda = ['test/lambda.test.ts']
 const metadata = ['packages/image-guard/test/exif.test.ts', 'test/metadata.test.ts']
@@ -1182,5 +1183,54 @@ export const MUTANTS: Mutant[] = [
     from: 'entry?.curve ?? curve',
     to: 'curve',
     tests: ['packages/vision/test/installed.test.ts'],
+  },
+  {
+    name: 'an operator’s choice of images forgets since when',
+    file: 'ops/images.ts',
+    from: '(chosen.completedAt ?? chosen.createdAt) < since',
+    to: 'false',
+    tests: ops,
+  },
+  {
+    name: 'an operator cancels the images of all owners',
+    file: 'ops/images.ts',
+    from: 'ownerTag(chosen.owner) !== ownerHash',
+    to: 'false',
+    tests: ops,
+  },
+  {
+    name: 'an operator’s dry run is none',
+    file: 'ops/main.ts',
+    from: "if (values['dry-run']) {",
+    to: 'if (values.name === undefined) {',
+    tests: ops,
+  },
+  {
+    name: 'a retry is begun, and no job is sent',
+    file: 'ops/images.ts',
+    from: '  await sendJob(deps, { version: 1, imageId, epoch: begun.epoch }, begun.owner)\n',
+    to: '',
+    tests: ops,
+  },
+  {
+    name: 'a job does not say whose it is',
+    file: 'shared/messages.ts',
+    from: 'MessageBody, MessageGroupId })',
+    to: 'MessageBody })',
+    tests: ['test/record.test.ts'],
+  },
+  {
+    name: 'a receive whose caller has gone takes messages',
+    file: 'packages/embedded-aws/sqs/queues.ts',
+    from: 'responses.getStore()?.destroyed',
+    to: 'false',
+    tests: ['packages/embedded-aws/test/lambda.test.ts'],
+  },
+  {
+    name: 'a pause ends with the process',
+    file: 'packages/embedded-aws/lambda/state.ts',
+    from: "paused.includes(uuid) ? 'Disabled'",
+    to: "uuid === '' ? 'Disabled'",
+    tests: ['packages/embedded-aws/test/lambda.test.ts'],
   },
 ]

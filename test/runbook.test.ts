@@ -198,6 +198,18 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     expect(await show(waiting)).toMatchObject({ http: 404 })
     await run(putBack, { ...env, IMAGE_ID: waiting })
     expect(await show(waiting)).toMatchObject({ http: 200, status: 'completed' })
+
+    // The pause of before outlasts the process, which says so.
+    expect(await running.end('SIGINT')).toBe(0)
+    const again = await start({ DATA_DIR, MAX_ATTEMPTS: '1', AWS_ENDPOINT_URL_REKOGNITION: rekognition.url })
+    expect(again.output()).toContain('The worker is paused, as it was at the end')
+    expect(
+      await (
+        await fetch(`${again.aws}/2015-03-31/event-source-mappings/`, { headers: signed('lambda') })
+      ).json(),
+    ).toMatchObject({
+      EventSourceMappings: [{ UUID, State: 'Disabled' }],
+    })
   })
 
   it('names only commands, options and settings that there are', async () => {

@@ -163,7 +163,7 @@ describe('an event source mapping', () => {
       return JSON.parse(stdout)
     }
 
-    it('is listed, shown, paused and resumed', async () => {
+    it('is listed, paused and resumed, and its errors have their names', async () => {
       const { queue, uuid, poller, state } = await mapped()
       const name = `arn:aws:lambda:${region}:000000000000:function:resize`
       const listed = await cli(
@@ -178,8 +178,9 @@ describe('an event source mapping', () => {
         State: 'Disabling',
       })
       await expect.poll(state, { timeout: 5_000 }).toBe('Disabled')
-      await cli('update-event-source-mapping', ...ofUuid, '--enabled')
-      expect(await cli('get-event-source-mapping', ...ofUuid)).toMatchObject({ State: 'Enabled' })
+      expect(await cli('update-event-source-mapping', ...ofUuid, '--enabled')).toMatchObject({
+        State: 'Enabling',
+      })
       await expect(cli('get-event-source-mapping', '--uuid', 'none')).rejects.toThrow(
         /\(ResourceNotFoundException\).*The resource you requested does not exist/,
       )
