@@ -35,7 +35,7 @@ function settingsOf(env: NodeJS.ProcessEnv): ReturnType<typeof readSettings> {
   }
 }
 
-const { LOG_FORMAT, LOG_LEVEL, DATA_DIR, AWS_ENDPOINT_URL } = settingsOf(process.env)
+const { LOG_FORMAT, LOG_LEVEL, DATA_DIR, AWS_ENDPOINT_URL, WORKER } = settingsOf(process.env)
 /** With LOG_FORMAT=json the lines of docs/log.md have standard output for themselves. */
 const inJson = LOG_FORMAT === 'json'
 const say = (line: string): void => (inJson ? console.error(line) : console.log(line))
@@ -100,7 +100,7 @@ say(`
   Page and API   ${system.url}
   AWS endpoint   ${system.awsEndpoint}${AWS_ENDPOINT_URL ? ' (that of AWS_ENDPOINT_URL; without it, an embedded one starts)' : ''}
   Rekognition    ${system.rekognition}${system.explanation}
-  Data           ${AWS_ENDPOINT_URL ? 'at the AWS endpoint' : DATA_DIR ? `kept in ${resolve(DATA_DIR)}` : 'gone after exit; DATA_DIR=folder keeps it'}
+  Data           ${AWS_ENDPOINT_URL ? 'at the AWS endpoint' : DATA_DIR ? `kept in ${resolve(DATA_DIR)}` : 'gone after exit; DATA_DIR=folder keeps it'}${WORKER === 'off' ? '\n  Worker         off; npm run worker takes the jobs (docs/worker.md)' : ''}
 
 Ready in ${((performance.now() - began) / 1000).toFixed(1)} s. Try: ${attempt}
 `)

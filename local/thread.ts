@@ -41,7 +41,7 @@ export type Said =
  * What works behind the API, in a thread of its own: while AWS and the worker are busy, the API answers. The thread loads
  * its code at once, and opens when it is asked to.
  *
- * @param onLost hears why the thread has ended, when it was open and nobody has stopped it
+ * @param onLost hears why the thread has ended, when it was open and was not to end
  */
 export function inThread(onLost: (why: unknown) => void): OpenBackground {
   const thread = new Worker(new URL('./background-main.ts', import.meta.url), {

@@ -43,6 +43,7 @@ async function refusalOf(env: Record<string, string>): Promise<string> {
 describe('npm run worker', () => {
   it('works on the jobs of npm start that has no worker, says how it is, and ends at SIGTERM', async () => {
     const system = await start({ WORKER: 'off' })
+    expect(system.output()).toContain('Worker         off; npm run worker takes the jobs (docs/worker.md)\n')
     const ids = await Promise.all([0, 1, 2].map(async (number) => post(system.url, await distinct(number))))
     ids.push(await post(system.url, photo.subarray(0, 30_000)))
     const worker = launchWorker({ ...besideOf(system), HEALTH_PORT: '0' })
