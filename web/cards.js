@@ -152,8 +152,8 @@ function renderGrid() {
   // The focus must not fall back to the top of the page.
   if (card && !wanted.some((element) => element === card)) {
     const near = card.nextElementSibling ?? card.previousElementSibling
-    const heir = near?.querySelector('button') ?? byId('files', HTMLInputElement)
-    heir.focus()
+    const next = near?.querySelector('button') ?? byId('files', HTMLInputElement)
+    next.focus()
   }
   const count = Math.ceil(wanted.length / CHUNK)
   for (const chunk of [...grid.children].slice(count)) chunk.remove()

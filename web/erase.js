@@ -51,8 +51,8 @@ async function deletePhotos() {
   // First, so that the focus is back at a card, and moves to the next one.
   if (!trouble) dialog.close()
   for (const photo of gone) {
-    const heir = neighbour(photo, 1) ?? neighbour(photo, -1)
-    if (opened === photo && heir) open(heir)
+    const next = neighbour(photo, 1) ?? neighbour(photo, -1)
+    if (opened === photo && next) open(next)
     remove(photo)
     announce(`${photo.name} is deleted.`)
   }

@@ -71,7 +71,7 @@ async function lookAtList(all) {
   if (!answer || !Array.isArray(items)) return pauseAfter(answer)
   for (const record of items.filter(isRecord)) {
     const photo = photos.get(record.imageId)
-    if (photo && isInWork(photo)) saw(photo, record)
+    if (photo && isInWork(photo)) receive(photo, record)
   }
   if ((seen.get(first) ?? 0) === longest) missing = first
   return undefined
@@ -81,18 +81,18 @@ async function lookAtList(all) {
 async function lookAt(photo) {
   missing = undefined
   const answer = await ask(imageUrl(photo.key))
-  if (answer?.status === 200 && isRecord(answer.body)) saw(photo, answer.body)
+  if (answer?.status === 200 && isRecord(answer.body)) receive(photo, answer.body)
   else if (answer?.status === 404) isGone(photo, answer)
   else return pauseAfter(answer)
   return undefined
 }
 
 /** @param {Photo} photo @param {ImageRecord} record */
-function saw(photo, record) {
+function receive(photo, record) {
   seen.set(photo, performance.now())
   // A list may be late, and has the failure that was before the retry.
-  const isNews = record.updatedAt !== photo.record?.updatedAt || record.status !== photo.record?.status
-  if (isNews && photos.get(photo.key) === photo) update(photo, record)
+  const isNewer = record.updatedAt !== photo.record?.updatedAt || record.status !== photo.record?.status
+  if (isNewer && photos.get(photo.key) === photo) update(photo, record)
 }
 
 /** @param {Photo} photo @param {import('./server.js').Answer} answer */

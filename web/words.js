@@ -143,17 +143,17 @@ export function statusText({ phase, sent, note, problem, record, file }) {
 }
 
 /** Said to those who do not see the page. Many at once become one sentence. @type {string[]} */
-let unsaid = []
+let pending = []
 
 /** @param {string} sentence */
 export function announce(sentence) {
-  if (unsaid.push(sentence) > 1) return
+  if (pending.push(sentence) > 1) return
   setTimeout(() => {
     // Behind an open dialog nothing is read out, so the dialog has a voice of its own.
     const open = document.querySelector('dialog[open] [role=status]')
     const voice = open ?? byId('live', HTMLElement)
     const summary = byId('summary', HTMLElement).textContent
-    voice.textContent = unsaid.length > 3 ? `${unsaid.length} updates. ${summary}` : unsaid.join(' ')
-    unsaid = []
+    voice.textContent = pending.length > 3 ? `${pending.length} updates. ${summary}` : pending.join(' ')
+    pending = []
   }, 700)
 }
