@@ -21,7 +21,7 @@ export async function followEvents(
   /** Unfinished when last seen. */
   const watched = new Set<string>()
   /** When each was finished, of those that the next round may see again: a copy may lag behind, a retry ends once more. */
-  const told = new Map<string, string>()
+  const announcedAt = new Map<string, string>()
   let since = ''
   let silent = false
 
@@ -35,8 +35,8 @@ export async function followEvents(
       const at = completion(image)
       if (at === undefined) return unfinished.add(imageId)
       // What had ended before the first round is no news.
-      if (told.get(imageId) !== at && (!first || unfinished.has(imageId))) finished.push(image)
-      told.set(imageId, at)
+      if (announcedAt.get(imageId) !== at && (!first || unfinished.has(imageId))) finished.push(image)
+      announcedAt.set(imageId, at)
       return unfinished.delete(imageId)
     }
     let newest = since
@@ -53,7 +53,8 @@ export async function followEvents(
     watched.clear()
     for (const imageId of unfinished) watched.add(imageId)
     since = before(newest)
-    for (const imageId of told.keys()) if (imageId < since && !watched.has(imageId)) told.delete(imageId)
+    for (const imageId of announcedAt.keys())
+      if (imageId < since && !watched.has(imageId)) announcedAt.delete(imageId)
     return finished.sort((a, b) => String(completion(a)).localeCompare(String(completion(b))))
   }
 

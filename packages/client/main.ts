@@ -233,7 +233,7 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
       const concurrency = readNumber('concurrency', values.concurrency, DEFAULT_CONCURRENCY, MAX_CONCURRENCY)
       const analyses = values.analyses?.split(',').map((name) => oneOf('analyses', ANALYSES, name.trim()))
       const journal = chooseJournal(values.journal, env, output)
-      const who = signer === undefined ? whoIs(token) : (await signer.credentials()).accessKeyId
+      const who = signer === undefined ? ownerOfToken(token) : (await signer.credentials()).accessKeyId
       try {
         return await upload({
           ...{ client, output, journal, names, concurrency, analyses, filename: values.filename },
@@ -308,8 +308,8 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
       needNothing()
       const every = readNumber('every', values.every, EVENTS_EVERY_SECONDS, 3_600)
       output.note('Following; Ctrl-C ends it.')
-      const tell = (image: ListedImage) => output.result(describe(image))
-      await followEvents(client, every * 1_000, tell, output.trouble, signal)
+      const print = (image: ListedImage) => output.result(describe(image))
+      await followEvents(client, every * 1_000, print, output.trouble, signal)
       return 130
     }
     case 'story': {
@@ -373,7 +373,7 @@ function oneOf<T extends string>(name: string, known: readonly T[], text: string
 }
 
 /** Whose images they will be: a token is renewed, and its subject stays. */
-function whoIs(token: string | undefined): string {
+function ownerOfToken(token: string | undefined): string {
   if (token === undefined) return ''
   const { iss, sub } = claims(token) ?? {}
   return sub === undefined ? token : JSON.stringify([iss, sub])

@@ -194,13 +194,13 @@ export async function upload(command: UploadCommand): Promise<number> {
 
   const { done, failed } = counts
   const left = counts.files - done
-  const goOn = 'The same command resumes from here and sends nothing twice.'
+  const howToResume = 'The same command resumes from here and sends nothing twice.'
   if (stop.aborted) {
-    output.trouble(`Stopped: ${done} of ${counts.files} files are finished. ${goOn}`)
+    output.trouble(`Stopped: ${done} of ${counts.files} files are finished. ${howToResume}`)
     return 130
   }
   if (fatal !== undefined) {
-    output.trouble(`${explain(fatal)}\n${done} of ${counts.files} files are finished. ${goOn}`)
+    output.trouble(`${explain(fatal)}\n${done} of ${counts.files} files are finished. ${howToResume}`)
     return fatal.code === 'UNREACHABLE' ? 3 : 1
   }
   if (counts.files === 0) output.trouble('There is no image among the named files.')

@@ -15,10 +15,10 @@ import {
 import {
   deadLetterTarget,
   followClock,
-  forgetGone,
   type Queue,
   rememberSources,
   type SqsStore,
+  skipGoneReceivers,
 } from './sqs/queues.ts'
 import type { Queues } from './sqs/state.ts'
 import { createStorage, DiskFull, type Storage } from './storage.ts'
@@ -109,9 +109,9 @@ export async function loadFauxqs(options: {
         : member
     },
   })
-  const cameFrom = rememberSources(sqsStore, atomically)
+  const sourceArnOf = rememberSources(sqsStore, atomically)
   followClock(sqsStore)
-  const knowing = forgetGone(sqsStore)
+  const runFor = skipGoneReceivers(sqsStore)
   // Loaded before the stores know where to write, or loading would write it all again.
   persistence.load(sqsStore, snsStore, s3Store)
   for (const store of [sqsStore, snsStore, s3Store, ...sqsStore.allQueues()]) store.persistence = guarded
@@ -128,7 +128,7 @@ export async function loadFauxqs(options: {
   app.setErrorHandler(answerTrouble)
   // By a hook, since Node reads a body in another context than that of its request.
   app.addHook('preHandler', (_request: unknown, reply: { raw: ServerResponse }, done: () => void) =>
-    knowing(reply.raw, done),
+    runFor(reply.raw, done),
   )
   let onCreated: (object: CreatedObject) => void = () => {}
   const announceCreated = announceObjects(app, s3Store, atomically, (object) => onCreated(object))
@@ -193,7 +193,7 @@ export async function loadFauxqs(options: {
       const sources = sourcesOf(fromArn)
       // After a restart, and for what was sent here directly, the one queue that it can have come from has to do.
       const destination =
-        toArn ?? cameFrom.get(message) ?? (sources.length === 1 ? sources[0]?.arn : undefined)
+        toArn ?? sourceArnOf.get(message) ?? (sources.length === 1 ? sources[0]?.arn : undefined)
       if (destination === undefined) return 'CouldNotDetermineMessageSource'
       const to = sqsStore.getQueueByArn(destination)
       if (to === undefined) return 'AWS.SimpleQueueService.NonExistentQueue'

@@ -174,7 +174,7 @@ export const withAvifProfile = (file: Buffer): Buffer => ifClear(() => withProfi
 function withProfile(file: Buffer): Buffer {
   const items = itemsOf(file)
   if (items?.primary === undefined) return file
-  const said = coloursSaid(items, items.primary)
+  const said = declaredColours(items, items.primary)
   const own = said.get('prof') ?? said.get('rICC')
   const profile = own === undefined ? profileOfNumbers(file, items, said.get('nclx')) : forEqualColours(own)
   if (profile === undefined) return file
@@ -187,7 +187,7 @@ function withProfile(file: Buffer): Buffer {
 }
 
 /** What says which colours an item has, by its kind. */
-function coloursSaid({ properties, propertiesOf }: Items, id: number): Map<string, Buffer> {
+function declaredColours({ properties, propertiesOf }: Items, id: number): Map<string, Buffer> {
   const said = new Map<string, Buffer>()
   for (const index of propertiesOf.get(id) ?? []) {
     const { type, data } = properties[index] ?? {}

@@ -10,7 +10,7 @@ const LARGE_BYTES = 10_000_000
  *
  * @returns what makes room for an original of so many bytes
  */
-export function createMakeRoom(): (bytes: number) => void {
+export function createGarbageCollection(): (bytes: number) => void {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
   return (bytes) => {

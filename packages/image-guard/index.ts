@@ -14,7 +14,7 @@ export {
 } from './costs.ts'
 export { createDecoder, type Decoder, type InTime } from './decoder.ts'
 export { readExif } from './exif.ts'
-export { createMakeRoom } from './garbage.ts'
+export { createGarbageCollection } from './garbage.ts'
 export { decodeHeic, demandHeicDecoder, Undecodable } from './heic.ts'
 export { damaged, decode, fromPixels, headerOf, isDecoderError, open, type Pixels } from './libvips.ts'
 export { Refusal } from './limits.ts'

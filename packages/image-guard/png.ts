@@ -139,7 +139,7 @@ export function withPngProfile(bytes: Buffer): Buffer {
   if (bytes.toString('latin1', 1, 4) !== 'PNG') return bytes
   const found = [...chunks(bytes)]
   const [header] = found
-  const colours = coloursSaid(new Map(found.map(({ type, data }) => [type, data])))
+  const colours = declaredColours(new Map(found.map(({ type, data }) => [type, data])))
   // Grey, with transparency or without.
   const profile = colours && profileOf(colours, { isGrey: header?.data[9] === 0 || header?.data[9] === 4 })
   if (profile === undefined) return bytes
@@ -165,7 +165,7 @@ export function tagged(png: Buffer, profile: Buffer): Buffer {
 }
 
 /** What this stands for goes first: PNG specification, third edition, section 4.3. */
-function coloursSaid(said: Map<string, Buffer>): Colours | undefined {
+function declaredColours(said: Map<string, Buffer>): Colours | undefined {
   const [primaries = 0, transfer = 0, matrix, isFull] = said.get('cICP') ?? []
   // As in browsers: the pixels of a PNG are red, green and blue, from 0 to the highest number.
   const colours = matrix === 0 && isFull === 1 ? coloursOf({ primaries, transfer }) : undefined

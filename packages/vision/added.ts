@@ -1,4 +1,4 @@
-import { type Curve, readOff } from './curve.ts'
+import { type Curve, interpolate } from './curve.ts'
 import { within } from './detector.ts'
 import { type Class, type Manifest, NotUsable, titleOf } from './manifest.ts'
 import { loadRuntime, type Runtime, type Session } from './models.ts'
@@ -74,7 +74,7 @@ async function look(
       throw new NotUsable(
         `${name} scores ${scores.length} classes, and its manifest names ${classes.length}.`,
       )
-    return activated(scores, output.activation).flatMap((score, at) => foundOf(classes[at], score, curve))
+    return activated(scores, output.activation).flatMap((score, at) => findingsOf(classes[at], score, curve))
   }
   const boxes = numbers(output.boxes)
   const kinds = numbers(output.classes)
@@ -91,15 +91,15 @@ async function look(
       const [left, top] = isTopFirst ? placeIn(square, size, b, a) : placeIn(square, size, a, b)
       const [right, bottom] = isTopFirst ? placeIn(square, size, d, c) : placeIn(square, size, c, d)
       const box = within(picture, { left, top, right, bottom })
-      return foundOf(classes[kinds[at] ?? -1], score, curve).map((found) => ({ ...found, box }))
+      return findingsOf(classes[kinds[at] ?? -1], score, curve).map((found) => ({ ...found, box }))
     })
 }
 
 /** What is no class of the manifest, as a background, and what scores too low, is not said. */
-function foundOf(entry: Class | undefined, score: number, curve: Curve): Found[] {
+function findingsOf(entry: Class | undefined, score: number, curve: Curve): Found[] {
   const by = entry?.curve ?? curve
   const [least] = by[0] ?? [1]
-  return entry !== undefined && score >= least ? [{ entry, confidence: readOff(by, score) }] : []
+  return entry !== undefined && score >= least ? [{ entry, confidence: interpolate(by, score) }] : []
 }
 
 function squareOf(picture: Picture, fit: Manifest['input']['fit']): Square {

@@ -1,6 +1,6 @@
 import type { Added, Found } from './added.ts'
 import { type BuiltInName, builtIn } from './built-in.ts'
-import { readOff } from './curve.ts'
+import { interpolate } from './curve.ts'
 import type { Thing } from './detector.ts'
 import type { Face } from './faces.ts'
 import { titleOf } from './manifest.ts'
@@ -54,7 +54,7 @@ interface BoundingBox {
  */
 const confidenceOf = (model: BuiltInName, score: number, kind?: number): number => {
   const { classes, curve = [] } = builtIn(model)
-  return rounded(readOff(classes[kind ?? -1]?.curve ?? curve, score))
+  return rounded(interpolate(classes[kind ?? -1]?.curve ?? curve, score))
 }
 
 /** The things that are seen, and all that they are kinds of: those have the confidence of the best, and no boxes. */

@@ -2,7 +2,7 @@
 export type Curve = readonly (readonly [score: number, confidence: number])[]
 
 /** Read off the line between two points; beyond the last one it stays. */
-export function readOff(curve: Curve, score: number): number {
+export function interpolate(curve: Curve, score: number): number {
   const above = curve.findIndex(([from]) => from >= score)
   if (above < 0) return curve.at(-1)?.[1] ?? 0
   const [toScore, toConfidence] = curve[above] ?? [1, 0]

@@ -64,13 +64,13 @@ export function createApiDestinationCalls(
       throw new Undelivered('THROTTLING', `${MAX_ON_THE_WAY} events are on their way already.`)
     onTheWay += 1
     try {
-      await callUntilTaken(target, body)
+      await callUntilAccepted(target, body)
     } finally {
       onTheWay -= 1
     }
   }
 
-  async function callUntilTaken(target: Target, body: string): Promise<void> {
+  async function callUntilAccepted(target: Target, body: string): Promise<void> {
     const { MaximumRetryAttempts = MAX_RETRIES, MaximumEventAgeInSeconds = MAX_AGE_SECONDS } =
       target.RetryPolicy ?? {}
     const expires = elapsed() + MaximumEventAgeInSeconds * 1000

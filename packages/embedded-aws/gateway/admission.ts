@@ -28,7 +28,7 @@ export function admit(
 ): Handler {
   let inside = 0
 
-  async function letIn(request: Request): Promise<Response> {
+  async function answerWithinLimits(request: Request): Promise<Response> {
     inside += 1
     try {
       return await inTurn(() => handle(request), request.signal)
@@ -39,7 +39,7 @@ export function admit(
 
   return async (request) => {
     if (!hasBody(request)) return handle(request)
-    const response = await (inside < MOST_INSIDE ? letIn(request) : refuse(request))
+    const response = await (inside < MOST_INSIDE ? answerWithinLimits(request) : refuse(request))
     await Promise.race([discard(request), sleep(DISCARD_MS, undefined, { ref: false })])
     return response
   }

@@ -28,7 +28,7 @@ export function strangerOf(
   const origin = headers.get('origin')
   const isAllowed =
     origin === null
-      ? isAtHome(headers.get('sec-fetch-site')) || isVisit(method, headers)
+      ? isSameOrigin(headers.get('sec-fetch-site')) || isVisit(method, headers)
       : hostOf(origin) === host?.toLowerCase() || corsOrigins.includes(origin)
   if (isAllowed) return undefined
   return {
@@ -42,7 +42,8 @@ export function strangerOf(
   }
 }
 
-const isAtHome = (site: string | null): boolean => site === null || site === 'none' || site === 'same-origin'
+const isSameOrigin = (site: string | null): boolean =>
+  site === null || site === 'none' || site === 'same-origin'
 
 /** A link that is followed: it shows the answer in a tab of its own, where the page it was on cannot read it. */
 const isVisit = (method: string, headers: Headers): boolean =>

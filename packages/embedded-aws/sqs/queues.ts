@@ -49,7 +49,7 @@ export function rememberSources(
   store: SqsStore,
   atomically: Storage['atomically'],
 ): WeakMap<Message, string> {
-  const cameFrom = new WeakMap<Message, string>()
+  const sourceArnOf = new WeakMap<Message, string>()
   const createQueue = store.createQueue.bind(store)
   store.createQueue = (...definition) => {
     const queue = createQueue(...definition)
@@ -58,7 +58,7 @@ export function rememberSources(
       const remembering = (arn: string) => {
         const target = deadLetterQueue(arn)
         const enqueue = (message: Message): void => {
-          cameFrom.set(message, queue.arn)
+          sourceArnOf.set(message, queue.arn)
           target?.enqueue(message)
         }
         return target && { enqueue }
@@ -67,7 +67,7 @@ export function rememberSources(
     }
     return queue
   }
-  return cameFrom
+  return sourceArnOf
 }
 
 /** Milliseconds that the wall clock may drift before the queues follow it. */
@@ -113,7 +113,7 @@ export function followClock(store: SqsStore): void {
  * A receive whose caller has gone takes no message; the emulator would hide it for the whole visibility timeout.
  * @returns does the rest of a request that is answered by this response
  */
-export function forgetGone(store: SqsStore): (response: ServerResponse, work: () => void) => void {
+export function skipGoneReceivers(store: SqsStore): (response: ServerResponse, work: () => void) => void {
   const responses = new AsyncLocalStorage<ServerResponse>()
   const createQueue = store.createQueue.bind(store)
   store.createQueue = (...definition) => {

@@ -27,7 +27,7 @@ describe('a decoder', () => {
       createDecoder()
       console.log(before, after, runInNewContext('typeof gc'))
     `)
-    // The worker's own leave to collect garbage (`createMakeRoom`) is no part of it.
+    // The worker's own leave to collect garbage (`createGarbageCollection`) is no part of it.
     expect(stdout).toBe('opens refuses undefined\n')
   })
 

@@ -47,14 +47,14 @@ function answer({ Filters }: z.infer<typeof textSchema>, { reading }: Seen) {
       (Confidence >= WordFilter.MinConfidence &&
         box.Width >= WordFilter.MinBoundingBoxWidth &&
         box.Height >= WordFilter.MinBoundingBoxHeight)) &&
-    (RegionsOfInterest.length === 0 || RegionsOfInterest.some((region) => hasMostOf(region, box)))
+    (RegionsOfInterest.length === 0 || RegionsOfInterest.some((region) => containsMostOf(region, box)))
   return { TextDetections: textOf(reading, passes), TextModelVersion: TEXT_MODEL_VERSION }
 }
 type Word = Pick<TextDetection, 'Confidence' | 'Geometry'>
 
 /** A word is in a region when more than half of the word is (API reference, RegionOfInterest): of so many points a side. */
 const POINTS = 10
-function hasMostOf(
+function containsMostOf(
   { BoundingBox: region, Polygon = [] }: z.infer<typeof regionSchema>,
   { Left, Top, Width, Height }: Word['Geometry']['BoundingBox'],
 ): boolean {
