@@ -387,12 +387,12 @@ const event = route({
   answer: async ({ c, deps, asker }) => {
     const image = await findImage(c, deps, asker.owner)
     if (!isFinished(image)) throw new ApiError('NOT_FOUND', `The image is ${image.status} and has no event.`)
-    const told: Event = {
+    const announced: Event = {
       source: EVENT_SOURCE,
       'detail-type': DETAIL_TYPES[image.status],
       detail: eventDetail(image),
     }
-    return c.json(told, 200, { 'cache-control': 'private, no-cache' })
+    return c.json(announced, 200, { 'cache-control': 'private, no-cache' })
   },
 })
 

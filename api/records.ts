@@ -155,7 +155,7 @@ export function createWaiting({ elapsed, sleep }: { elapsed: Elapsed; sleep: Sle
 
   async function follow(key: string, waiters: Set<Waiter>, look: () => Promise<Image>): Promise<void> {
     /** Answers those of the waiters, and returns whether all have their answer. */
-    const tell = (those: Waiter[], answer: (waiter: Waiter) => void): boolean => {
+    const settle = (those: Waiter[], answer: (waiter: Waiter) => void): boolean => {
       for (const waiter of those) {
         waiters.delete(waiter)
         answer(waiter)
@@ -168,14 +168,14 @@ export function createWaiting({ elapsed, sleep }: { elapsed: Elapsed; sleep: Sle
       try {
         const image = await look()
         const over = asking.filter(({ until }) => isFinished(image) || until <= elapsed())
-        if (tell(over, ({ answer }) => answer(image))) return
+        if (settle(over, ({ answer }) => answer(image))) return
         const left = Math.min(...[...waiters].map(({ until }) => until)) - elapsed()
         const pause = Math.max(STEPS_MS[step] ?? STEPS_MS[3], waiting.size * MS_PER_IMAGE)
         await sleep(Math.max(STEPS_MS[0], Math.min(left, pause)))
         const gone = [...waiters].filter(({ client }) => client.aborted)
-        if (tell(gone, ({ answer }) => answer(image))) return
+        if (settle(gone, ({ answer }) => answer(image))) return
       } catch (error) {
-        if (tell(asking, ({ fail }) => fail(error))) return
+        if (settle(asking, ({ fail }) => fail(error))) return
       }
     }
   }

@@ -145,7 +145,7 @@ export async function submitImage(
     createdAt,
     updatedAt: createdAt,
     submittedAt: now.getTime(),
-    ...untouched(deps, now),
+    ...firstState(deps, now),
     analyses,
     original,
     origin: originOf(asker),
@@ -165,7 +165,7 @@ export async function submitImage(
     // knows, the worker finds that out.)
     if (repeated && (await statusOf(deps, imageId)) === 'deleted') {
       await deleteObjects(deps, imageId)
-      throw deletedSince()
+      throw deletedMeanwhile()
     }
     await sendJob(deps, { version: 1, imageId, epoch: 1 }, owner)
   }
@@ -215,13 +215,13 @@ async function imageOf(
   const { imageId, createdAt } = known
   const repeated = imageId !== candidate.imageId
   const before = known.deleted ? 'deleted' : repeated ? await firstRequest(deps, imageId) : undefined
-  if (before === 'deleted') throw deletedSince()
+  if (before === 'deleted') throw deletedMeanwhile()
   // What is repeated has been counted, if it came that far.
   if (before === undefined) await demandQuota(deps, owner, now)
   return { imageId, createdAt, keyHash, repeated }
 }
 
-const deletedSince = (): ApiError =>
+const deletedMeanwhile = (): ApiError =>
   new ApiError(
     'IMAGE_NOT_FOUND',
     'The image of this Idempotency-Key was deleted. To submit it again, use another key.',
@@ -240,7 +240,7 @@ async function firstRequest(deps: SubmitDeps, imageId: ImageId): Promise<Status 
 }
 
 /** What every new record begins with. */
-const untouched = ({ retentionDays }: SubmitDeps, now: Date) => ({
+const firstState = ({ retentionDays }: SubmitDeps, now: Date) => ({
   attempts: 0,
   epoch: 1,
   ...(retentionDays === undefined
@@ -295,7 +295,7 @@ export async function awaitUpload(
       createdAt,
       updatedAt: createdAt,
       submittedAt: now.getTime(),
-      ...untouched(deps, now),
+      ...firstState(deps, now),
       analyses,
       original: { bucket: deps.bucket, key: originalKey(imageId), ...announced },
       origin: originOf(asker),
@@ -304,7 +304,7 @@ export async function awaitUpload(
     UPLOAD_SECONDS * 1_000,
   )
   const status = waits ? 'awaiting_upload' : await statusOf(deps, imageId)
-  if (status === 'deleted') throw deletedSince()
+  if (status === 'deleted') throw deletedMeanwhile()
   const upload = await deps.presignPost(uploadKey(imageId), contentType, bytes)
   say(deps.log, 'form issued', { ...asked(asker, { imageId, epoch: 1 }), bytes, contentType })
   return {

@@ -78,7 +78,7 @@ export async function readUpload(sent: Sent, maxBytes: number): Promise<Upload> 
 const mediaTypeOf = (request: Request): string =>
   request.headers.get('content-type')?.split(';', 1)[0]?.trim().toLowerCase() ?? ''
 
-const ruinedByText = (): ApiError =>
+const sentAsText = (): ApiError =>
   new ApiError(
     'UNSUPPORTED_MEDIA_TYPE',
     'The body arrived as text, in which an image is ruined. Send the image with its own type (as image/jpeg) or as ' +
@@ -99,7 +99,7 @@ async function readAs(mediaType: string, sent: Sent, maxBytes: number): Promise<
   if (mediaType === 'multipart/form-data') {
     const upload = await fromForm(request, await readBody(sent, limit + ENVELOPE_BYTES, maxBytes))
     // ASCII is the same as text.
-    if (asText && upload.bytes.some((byte) => byte >= 0x80)) throw ruinedByText()
+    if (asText && upload.bytes.some((byte) => byte >= 0x80)) throw sentAsText()
     return upload
   }
   if (mediaType === JSON_TYPE) {
@@ -112,10 +112,10 @@ async function readAs(mediaType: string, sent: Sent, maxBytes: number): Promise<
   // The last is what `curl --data-binary` says of every file: a default that no user has chosen, like none.
   const isChosen = mediaType === 'application/octet-stream' || mediaType.startsWith('image/')
   if (isChosen || mediaType === '' || mediaType === 'application/x-www-form-urlencoded') {
-    if (isChosen && asText && (sent.body !== undefined || request.body !== null)) throw ruinedByText()
+    if (isChosen && asText && (sent.body !== undefined || request.body !== null)) throw sentAsText()
     const bytes = await readBody(sent, limit, maxBytes)
     if (!isChosen) refuseOther(bytes, mediaType)
-    if (asText && bytes.length > 0) throw ruinedByText()
+    if (asText && bytes.length > 0) throw sentAsText()
     return { bytes, filename: filenameOf(request.headers.get('content-disposition')) }
   }
   throw new ApiError(
@@ -166,7 +166,7 @@ async function readBody({ request, body }: Sent, limit: number, maxBytes: number
   let length = 0
   const reader = request.body.getReader()
   try {
-    for (let next = await readOn(reader); !next.done; next = await readOn(reader)) {
+    for (let next = await readNext(reader); !next.done; next = await readNext(reader)) {
       length += next.value.length
       if (length <= limit) chunks.push(next.value)
       else chunks.length = 0
@@ -180,7 +180,7 @@ async function readBody({ request, body }: Sent, limit: number, maxBytes: number
 }
 
 /** @throws ApiError INVALID_PARAMETER where the client breaks off */
-export const readOn = <T>(reader: ReadableStreamDefaultReader<T>): Promise<ReadableStreamReadResult<T>> =>
+export const readNext = <T>(reader: ReadableStreamDefaultReader<T>): Promise<ReadableStreamReadResult<T>> =>
   reader.read().catch(() => {
     throw new ApiError('INVALID_PARAMETER', 'The body ended before it was complete.')
   })

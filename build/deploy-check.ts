@@ -323,7 +323,7 @@ async function apply({ endpoint, name, variables, env }: Check, copy: Copy): Pro
 }
 
 /** @returns what it has looked at and, by reason, what is known to change */
-async function planNothing({ variables, env, emulator }: Check, copy: Copy): Promise<string> {
+async function demandEmptyPlan({ variables, env, emulator }: Check, copy: Copy): Promise<string> {
   const { resources, changes } = await planAgain(copy, variables, env)
   const known = new Map<string, string[]>()
   const unknown: string[] = []
@@ -419,7 +419,7 @@ async function deployCheck(
     if (deployed !== undefined && !signal.aborted) {
       await steps.run(
         'second plan',
-        () => planNothing(check, copy),
+        () => demandEmptyPlan(check, copy),
         (found) => found,
       )
     }

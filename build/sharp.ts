@@ -120,13 +120,13 @@ async function install(folder: string, arch: Arch, libc: Libc): Promise<void> {
     })
   } catch (error) {
     const { stdout = '', message } = error as { stdout?: string; message: string }
-    const told = stdout.startsWith('{')
+    const report = stdout.startsWith('{')
       ? (JSON.parse(stdout) as { error?: { code?: string; summary?: string } })
       : {}
     throw new InstallFailed(
       platformOf(arch, libc),
-      told.error?.code ?? 'unknown',
-      told.error?.summary ?? message,
+      report.error?.code ?? 'unknown',
+      report.error?.summary ?? message,
     )
   }
 }

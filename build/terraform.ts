@@ -197,11 +197,11 @@ function changesOf({ address, change }: PlannedChange): Change[] {
   if (changed.length === 0) return [{ name: `${address} (${action})`, sameJson: false }]
   return changed.map((name) => ({
     name: `${address}.${name}`,
-    sameJson: sayTheSame(before?.[name], after?.[name]),
+    sameJson: isSameJson(before?.[name], after?.[name]),
   }))
 }
 
-function sayTheSame(before: unknown, after: unknown): boolean {
+function isSameJson(before: unknown, after: unknown): boolean {
   try {
     return isDeepStrictEqual(JSON.parse(String(before)), JSON.parse(String(after)))
   } catch {

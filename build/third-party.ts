@@ -60,7 +60,7 @@ export async function thirdParty({ outputs }: Metafile, folders: string[]): Prom
     packages
       .map(({ name, version, license, source }) => `${name} ${version} (${license}) ${source}`)
       .join('\n'),
-    ...(await Promise.all(packages.filter(({ license }) => license.startsWith('LGPL')).map(lesser))),
+    ...(await Promise.all(packages.filter(({ license }) => license.startsWith('LGPL')).map(lgplNotice))),
     ...[...texts.values()]
       .sort((a, b) => order(a.license, b.license))
       .map(({ text, holders }) => `${RULE}\n${holders.join('\n')}\n\n${text}`),
@@ -117,7 +117,7 @@ function split(whole: string): { text: string; authors: string[] } {
 }
 
 /** What the LGPL asks for in addition to its text (sections 4 and 5): that it is used, what is built in, and where its source is. */
-async function lesser({ folder, name, version, source }: Package): Promise<string> {
+async function lgplNotice({ folder, name, version, source }: Package): Promise<string> {
   if (name === 'libheif-js') {
     return [
       `${name} is libheif ${version} with libde265, as WebAssembly, in files of its own under node_modules/`,

@@ -49,7 +49,7 @@ async function open(env: NodeJS.ProcessEnv): Promise<void> {
 const AWS_AND_WORKER = 10
 const DECODERS = 15
 const LOWEST = 19
-function giveWay(): void {
+function lowerPriority(): void {
   if (process.platform !== 'linux') return
   const priority = getPriority()
   const tasks = '/proc/self/task'
@@ -68,7 +68,7 @@ function giveWay(): void {
 parentPort?.on('message', async (asked: Asked) => {
   if (asked === 'begin') {
     background?.begin()
-    giveWay()
+    lowerPriority()
   } else if (asked === 'warm') background?.warm()
   else if (asked === 'stop') {
     await background?.stop()

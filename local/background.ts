@@ -1,6 +1,6 @@
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { EmbeddedAws, RekognitionOptions } from '../packages/embedded-aws/index.ts'
-import { createDecoder, createMakeRoom, demandHeicDecoder } from '../packages/image-guard/index.ts'
+import { createDecoder, createGarbageCollection, demandHeicDecoder } from '../packages/image-guard/index.ts'
 import { dynamoTranslation, elapsed, sleep } from '../shared/aws.ts'
 import { type SweeperDeps, sweeperDeps } from '../sweeper/deps.ts'
 import { sweep } from '../sweeper/sweep.ts'
@@ -81,13 +81,18 @@ async function open(
   const isEmbedded = embedded !== undefined
   const { dynamoDb, ...clients } = clientsFor(target, isEmbedded)
   const resources = await createMissingResources({ ...clients, dynamoDb, region }, names).catch(
-    cannotMake(aws),
+    asStartError(aws),
   )
   const rekognition = await clientOf(answering, settings, region, embedded, clients.s3, undo)
 
   const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
   const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
-  const rest = { log, render: createRender(decoder), makeRoom: createMakeRoom(), firstRate: FIRST_RATE }
+  const rest = {
+    log,
+    render: createRender(decoder),
+    collectGarbage: createGarbageCollection(),
+    firstRate: FIRST_RATE,
+  }
   const config = configFor(settings, resources)
   const worker: WorkerDeps = {
     ...workerDeps(config, { ...clients, dynamo, rekognition }, clock, rest),
@@ -102,13 +107,13 @@ async function open(
     begin: () => {
       // The models take a second or so for each image: more at a time would only wait for each other, and time out.
       if (settings.WORKER === 'on') feed(worker, resources, vision === undefined ? 10 : 2, embedded, undo)
-      keepHouse(worker, sweeper, embedded, settings.RETENTION_DAYS, undo)
+      startChores(worker, sweeper, embedded, settings.RETENTION_DAYS, undo)
     },
     warm: () => vision?.warm(),
   }
 }
 
-const cannotMake =
+const asStartError =
   ({ target, embedded }: Aws) =>
   (error: Error): never => {
     const way =
@@ -151,7 +156,7 @@ function feed(
 }
 
 /** What comes by a schedule on AWS: the sweep, and what has expired. */
-function keepHouse(
+function startChores(
   worker: WorkerDeps,
   sweeper: SweeperDeps,
   embedded: EmbeddedAws | undefined,

@@ -7,13 +7,13 @@ import { endInOrder } from './ending.ts'
 import { allowedHostsSchema } from './environment.ts'
 import {
   describe,
-  moderationIsLost,
+  lostModerationMessage,
+  lostTextMessage,
+  lostVisionMessage,
   openVision,
   readFromS3,
   STAND_IN,
   startRekognition,
-  textIsLost,
-  visionIsLost,
 } from './rekognition.ts'
 import { portTrouble, StartError } from './trouble.ts'
 
@@ -127,9 +127,9 @@ async function main(): Promise<void> {
   const server = await startRekognition({
     ...{ port, host, allowedHosts: env.ALLOWED_HOSTS, readObject: s3.read },
     rekognition: {
-      ...{ vision, onVisionLost: (why: string) => warn(visionIsLost(why)) },
-      onTextLost: (why: string) => warn(textIsLost(why)),
-      onModerationLost: (why: string) => warn(moderationIsLost(why)),
+      ...{ vision, onVisionLost: (why: string) => warn(lostVisionMessage(why)) },
+      onTextLost: (why: string) => warn(lostTextMessage(why)),
+      onModerationLost: (why: string) => warn(lostModerationMessage(why)),
       ...(env.STAND_IN_TPS === undefined ? {} : { tps: env.STAND_IN_TPS }),
       ...(env.STAND_IN_LATENCY_MS === undefined ? {} : { latencyMs: env.STAND_IN_LATENCY_MS }),
     },

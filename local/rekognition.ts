@@ -97,16 +97,16 @@ export function openVision(
     return { vision: createVision({ added }), who: [LOCAL_MODELS, ...titles].join(' and ') }
   } catch (error) {
     if (!(error instanceof NotUsable)) throw error
-    warn(visionIsLost(error.message))
+    warn(lostVisionMessage(error.message))
     return undefined
   }
 }
 
-export const visionIsLost = (why: string): string =>
+export const lostVisionMessage = (why: string): string =>
   `The models cannot be used, so the stand-in measures pixels from now on: ${why}`
-export const textIsLost = (why: string): string =>
+export const lostTextMessage = (why: string): string =>
   `The models of text cannot be used, so no text is found from now on: ${why}`
-export const moderationIsLost = (why: string): string =>
+export const lostModerationMessage = (why: string): string =>
   `DetectModerationLabels looks for nothing and says so ("stand-in"): ${why}`
 
 /** One byte more than Rekognition takes is enough to be refused: a film need not fit into the memory. */
@@ -180,10 +180,10 @@ export async function openAnswering(
     onVisionLost: (why) => {
       sources.clear()
       sources.add(STAND_IN)
-      lost(visionIsLost(why))
+      lost(lostVisionMessage(why))
     },
-    onTextLost: (why) => lost(textIsLost(why), TEXT_MODEL_VERSION),
-    onModerationLost: (why) => lost(moderationIsLost(why), MODERATION_MODEL_VERSION),
+    onTextLost: (why) => lost(lostTextMessage(why), TEXT_MODEL_VERSION),
+    onModerationLost: (why) => lost(lostModerationMessage(why), MODERATION_MODEL_VERSION),
     ...(settings.STAND_IN_TPS === undefined ? {} : { tps: settings.STAND_IN_TPS }),
     ...(settings.STAND_IN_LATENCY_MS === undefined ? {} : { latencyMs: settings.STAND_IN_LATENCY_MS }),
   }

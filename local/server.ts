@@ -5,7 +5,7 @@ import { totalmem } from 'node:os'
 import { createAdaptorServer, type ServerType } from '@hono/node-server'
 import type { buildApp } from '../api/app.ts'
 import { ApiError, problem } from '../api/schemas.ts'
-import { largestBody, readOn, tooLarge } from '../api/upload.ts'
+import { largestBody, readNext, tooLarge } from '../api/upload.ts'
 import {
   admit,
   type HashedBody,
@@ -93,7 +93,7 @@ export async function readBody({ body }: Request, maxImageBytes: number): Promis
   const reader = body.getReader()
   try {
     while (left >= 0) {
-      const { done, value } = await readOn(reader)
+      const { done, value } = await readNext(reader)
       if (done) break
       left -= value.length
       hash.update(value)

@@ -61,7 +61,7 @@ export async function sweep(deps: SweeperDeps, before = deps.now().getTime()): P
       const ids = Items.map((item) => imageIdSchema.parse(item['imageId']))
       for (let from = 0; from < ids.length; from += AT_ONCE) {
         await Promise.all(
-          ids.slice(from, from + AT_ONCE).map((imageId) => lookAfter(deps, imageId, before, swept)),
+          ids.slice(from, from + AT_ONCE).map((imageId) => sweepImage(deps, imageId, before, swept)),
         )
       }
     }
@@ -69,7 +69,7 @@ export async function sweep(deps: SweeperDeps, before = deps.now().getTime()): P
   return swept
 }
 
-async function lookAfter(deps: SweeperDeps, imageId: ImageId, before: number, swept: Swept): Promise<void> {
+async function sweepImage(deps: SweeperDeps, imageId: ImageId, before: number, swept: Swept): Promise<void> {
   try {
     const done = await settle(deps, imageId, before)
     if (done !== undefined) swept[done] += 1

@@ -22,7 +22,7 @@ import { bundlePage } from '../build/page.ts'
 import { createRekognition, type StandInOptions, startRekognition } from '../local/rekognition.ts'
 import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
 import { startEmbeddedAws } from '../packages/embedded-aws/index.ts'
-import { createDecoder, createMakeRoom } from '../packages/image-guard/index.ts'
+import { createDecoder, createGarbageCollection } from '../packages/image-guard/index.ts'
 import {
   clientOptions,
   dynamoTranslation,
@@ -205,7 +205,7 @@ export async function startTestSystem(
     }),
     { s3, sqs, dynamo, eventBridge, rekognition: rekognitionClient },
     clock,
-    { log, render: createRender(createDecoder()), makeRoom: createMakeRoom() },
+    { log, render: createRender(createDecoder()), collectGarbage: createGarbageCollection() },
   )
   const config = readApiConfig({
     ...resources,

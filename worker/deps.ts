@@ -7,7 +7,7 @@ import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import {
   Budget,
   createDecoder,
-  createMakeRoom,
+  createGarbageCollection,
   demandHeicDecoder,
   ORIGINAL_BYTES,
 } from '../packages/image-guard/index.ts'
@@ -47,8 +47,8 @@ export interface ProcessDeps extends Results, Rekognition {
   elapsed: Elapsed
   /** From 0 to 1, as Math.random. */
   random: () => number
-  /** Collects dead originals before a large one comes: `createMakeRoom` of image-guard. */
-  makeRoom: (bytes: number) => void
+  /** Collects dead originals before a large one comes: `createGarbageCollection` of image-guard. */
+  collectGarbage: (bytes: number) => void
   /** Attempts after which transient trouble is taken for lasting. */
   maxAttempts: number
   /** Whether the position is overwritten in what was uploaded before it is kept. */
@@ -85,7 +85,7 @@ export const workerDeps = (
   config: WorkerConfig,
   clients: WorkerClients,
   clock: Clock & Pick<WorkerDeps, 'now' | 'random'>,
-  { firstRate, ...rest }: Pick<WorkerDeps, 'log' | 'render' | 'makeRoom'> & { firstRate?: number },
+  { firstRate, ...rest }: Pick<WorkerDeps, 'log' | 'render' | 'collectGarbage'> & { firstRate?: number },
 ): WorkerDeps => ({
   ...clients,
   ...{ now: clock.now, elapsed: clock.elapsed, sleep: clock.sleep, random: clock.random },
@@ -128,6 +128,6 @@ export function depsOnAws(config: WorkerConfig, log: Log): WorkerDeps {
       eventBridge: new EventBridgeClient(clientOptions()),
     },
     { now: () => new Date(), elapsed, sleep, random: Math.random },
-    { log, render: createRender(createDecoder()), makeRoom: createMakeRoom() },
+    { log, render: createRender(createDecoder()), collectGarbage: createGarbageCollection() },
   )
 }

@@ -35,7 +35,7 @@ export class Held extends Error {
  * Has room for the original in memory while the work on it lasts, and no longer. What has a share of the decodes never waits for
  * one of these, so the two budgets cannot hold each other up.
  */
-export const withRoomFor = <T>(
+export const withMemoryFor = <T>(
   deps: ProcessDeps,
   { bytes }: Original,
   { signal }: Time,
@@ -44,7 +44,7 @@ export const withRoomFor = <T>(
   deps.originals.run(
     bytes,
     async () => {
-      deps.makeRoom(bytes)
+      deps.collectGarbage(bytes)
       return work()
     },
     { signal },

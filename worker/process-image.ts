@@ -22,7 +22,7 @@ import { ownerTag, runOf, say } from '../shared/log.ts'
 import type { Job } from '../shared/messages.ts'
 import { type Analysed, analyse, ObjectUnreadable, type Time } from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
-import { demandOriginal, dropUpload, fetchOriginal, put, withRoomFor } from './original.ts'
+import { demandOriginal, dropUpload, fetchOriginal, put, withMemoryFor } from './original.ts'
 import { type AttemptOutcome, pause, release } from './outcomes.ts'
 import { fitItem, knownAnswers, metadataOf } from './results.ts'
 import { type Rendered, THUMBNAIL_SIDE } from './thumbnail.ts'
@@ -102,14 +102,14 @@ async function attempt(
   const from = deps.elapsed()
   const queuedMs = age(deps, claimed)
   say(deps.log, 'claimed', { ...runOf(claimed), queuedMs })
-  const isTooMany = claimed.attempts - (claimed.throttled ?? 0) > deps.maxAttempts
-  const { image, kept, took, end } = isTooMany
+  const hasNoAttemptLeft = claimed.attempts - (claimed.throttled ?? 0) > deps.maxAttempts
+  const { image, kept, took, end } = hasNoAttemptLeft
     ? giveUp(deps, claimed)
     : await new Examination(deps, claimed, time).run()
-  const comeBack = (error: unknown) => release(deps, image, kept, receives, error, time)
-  if ('trouble' in end) return comeBack(end.trouble)
+  const giveBack = (error: unknown) => release(deps, image, kept, receives, error, time)
+  if ('trouble' in end) return giveBack(end.trouble)
   const committed = commit(deps, image, end.outcome, { from, queuedMs, ...took }, end.cause)
-  return committed.catch(comeBack)
+  return committed.catch(giveBack)
 }
 
 const giveUp = ({ maxAttempts }: ProcessDeps, image: ProcessingImage): Examined => {
@@ -266,7 +266,7 @@ class Examination {
   }
 
   #withOriginal<T>(work: (bytes: Buffer) => Promise<T>): Promise<T> {
-    return withRoomFor(this.#deps, this.#image.original, this.#time, async () => {
+    return withMemoryFor(this.#deps, this.#image.original, this.#time, async () => {
       const { bytes, original } = await this.#timed('fetchMs', () =>
         fetchOriginal(this.#deps, this.#image, this.#time),
       )

@@ -553,7 +553,7 @@ export class World {
       ...(share === undefined ? {} : { REKOGNITION_TPS: String(share) }),
     })
     const { jobQueueUrl, deadLetterQueueUrl } = common
-    const rest = { render, makeRoom: () => {}, log: this.#logOf('worker') }
+    const rest = { render, collectGarbage: () => {}, log: this.#logOf('worker') }
     return {
       ...workerDeps(config, this.#clients('worker', process), common, rest),
       ...{ jobQueueUrl, deadLetterQueueUrl },
