@@ -1,15 +1,14 @@
-import { BatchGetCommand, QueryCommand } from '@aws-sdk/lib-dynamodb'
+import { QueryCommand } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import {
   type Failure,
-  type Image,
   type ImageId,
   imageIdSchema,
   imageSchema,
   type Status,
   statusSchema,
 } from '../shared/image.ts'
-import { emotionTerm, FACES, hasTerm, inRounds, type Rounds, shownOf, unpack } from '../shared/labels.ts'
+import { emotionTerm, FACES, hasTerm, readItems, shownOf, unpack } from '../shared/labels.ts'
 import { isExpired, type Records } from '../shared/lifecycle.ts'
 import {
   folded,
@@ -37,11 +36,8 @@ export type ListedImage = z.infer<typeof listedSchema>
 
 /** The most items that one request may look through for matches, so that nothing rare can hold it up. */
 const MAX_LOOKED_AT = 1_000
-/** Items of an index that are read at once where most of them may be passed over; also the most of a BatchGetItem. */
+/** Items of an index that are read at once where most of them may be passed over. */
 const PAGE = 100
-/** Rounds in which DynamoDB may leave some of a batch unread, which it does over 16 MB of records. */
-const READ_ROUNDS: Rounds = { most: 8, firstPauseMs: 20 }
-
 export interface ListQuery {
   limit: number
   /** The last image of the page before. */
@@ -363,31 +359,15 @@ const partOfBefore =
       }),
     )
     const ids = Items.map(({ target }) => imageIdSchema.parse(target))
-    const found = await readRecords(records, ids)
+    const found = await readItems(records, ids)
     return {
       items: ids.flatMap((imageId) => {
-        const image = found.get(imageId)
-        return image?.owner === owner ? [{ imageId, ...shownOf(image) }] : []
+        const item = found.get(imageId)
+        return item?.['owner'] === owner ? [{ imageId, ...shownOf(imageSchema.parse(item)) }] : []
       }),
       at: LastEvaluatedKey?.['target'],
     }
   }
-
-/** @throws Error where DynamoDB leaves something unread in every round */
-async function readRecords({ dynamo, table, sleep }: Records, ids: string[]): Promise<Map<string, Image>> {
-  const found = new Map<string, Image>()
-  const keys: Record<string, unknown>[] = ids.map((imageId) => ({ imageId }))
-  await inRounds(sleep, READ_ROUNDS, keys, async (waiting) => {
-    const { Responses, UnprocessedKeys } = await dynamo.send(
-      new BatchGetCommand({ RequestItems: { [table]: { Keys: waiting } } }),
-    )
-    for (const item of Responses?.[table] ?? []) {
-      if (item['status'] !== 'deleted') found.set(item['imageId'], imageSchema.parse(item))
-    }
-    return UnprocessedKeys?.[table]?.Keys ?? []
-  })
-  return found
-}
 
 /** Names that one request may look at: of each it is looked up whether an image still has it. */
 const MAX_NAMES = 200

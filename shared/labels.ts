@@ -1,5 +1,5 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
-import { BatchWriteCommand } from '@aws-sdk/lib-dynamodb'
+import { BatchGetCommand, BatchWriteCommand } from '@aws-sdk/lib-dynamodb'
 import type { Sleep } from './aws.ts'
 import type { Image } from './image.ts'
 import { emotionsOf } from './messages.ts'
@@ -171,6 +171,53 @@ export async function inRounds<T>(
     if (round === most) throw new Error(`DynamoDB leaves ${waiting.length} parts of a batch undone.`)
     if (round > 0) await sleep(firstPauseMs * 2 ** (round - 1))
     waiting = await send(waiting)
+  }
+}
+
+/** Rounds in which DynamoDB may leave some of a batch unread, which it does over 16 MB of records. */
+const READ_ROUNDS: Rounds = { most: 8, firstPauseMs: 20 }
+/** Amazon DynamoDB quotas, BatchGetItem. */
+const MAX_READS = 100
+
+/**
+ * Items of the table of records, by their ids, those that are there.
+ *
+ * @throws Error where DynamoDB leaves something unread in every round
+ */
+export async function readItems(
+  { dynamo, table, sleep }: Table,
+  ids: string[],
+): Promise<Map<string, Record<string, unknown>>> {
+  const found = new Map<string, Record<string, unknown>>()
+  const keys: Record<string, unknown>[] = ids.map((imageId) => ({ imageId }))
+  await inRounds(sleep, READ_ROUNDS, keys, async (waiting) => {
+    const { Responses, UnprocessedKeys } = await dynamo.send(
+      new BatchGetCommand({ RequestItems: { [table]: { Keys: waiting.slice(0, MAX_READS) } } }),
+    )
+    for (const item of Responses?.[table] ?? []) found.set(item['imageId'], item)
+    return [...waiting.slice(MAX_READS), ...(UnprocessedKeys?.[table]?.Keys ?? [])]
+  })
+  return found
+}
+
+/** Milliseconds for which an item waits for others to be read with: a batch claims its images together. */
+const GATHER_MS = 10
+
+/** Reads items that are asked for at about the same time by one request: of a batch, one instead of ten. */
+export function gatherReads(table: Table): (id: string) => Promise<Record<string, unknown> | undefined> {
+  let ids = new Set<string>()
+  let next: ReturnType<typeof readItems> | undefined
+  const readAll = async () => {
+    await table.sleep(GATHER_MS)
+    const all = [...ids]
+    ids = new Set()
+    next = undefined
+    return readItems(table, all)
+  }
+  return async (id) => {
+    ids.add(id)
+    next ??= readAll()
+    return (await next).get(id)
   }
 }
 

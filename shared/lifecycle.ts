@@ -1,6 +1,7 @@
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import { DeleteObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { DeleteCommand, GetCommand, PutCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import * as z from 'zod'
 import {
   type Failure,
   type FinishedImage,
@@ -305,18 +306,22 @@ function sameBytesKey(
 export interface Results extends Records {
   /** Whose results these are; those of another Rekognition, or of other settings, are not the same. */
   analysisSource: string
+  /** An item of the table by its id. */
+  read: (id: string) => Promise<Record<string, unknown> | undefined>
 }
 
 /** @returns a finished image of the same owner with the same bytes and paid analyses; it may be gone */
 export async function findSameBytes(results: Results, image: Image): Promise<string | undefined> {
-  const { dynamo, table, now } = results
-  for (const facesSkipped of image.analyses.includes('faces-when-person') ? [false, true] : [false]) {
-    const Key = { imageId: sameBytesKey(results, image, facesSkipped) }
-    const { Item } = await dynamo.send(new GetCommand({ TableName: table, Key }))
-    if (Item !== undefined && Item['expiresAt'] * 1_000 >= now().getTime()) return Item['target']
-  }
-  return undefined
+  const kinds = image.analyses.includes('faces-when-person') ? [false, true] : [false]
+  const items = await Promise.all(
+    kinds.map((facesSkipped) => results.read(sameBytesKey(results, image, facesSkipped))),
+  )
+  const now = results.now().getTime()
+  return items
+    .map((item) => bytesSchema.optional().parse(item))
+    .find((item) => (item?.expiresAt ?? 0) * 1_000 >= now)?.target
 }
+const bytesSchema = z.object({ target: z.string(), expiresAt: z.number() })
 
 /** What the table is to remember of a finished image: whose results the same bytes may have. Of results that were paid for. */
 export function bytesOf(results: Results, image: FinishedImage): Record<string, unknown>[] {

@@ -65,7 +65,7 @@ beforeAll(async () => {
   system = await startTestSystem()
   watcher = watchCalls(system)
   records = { ...system.worker, now: () => new Date(NOW) }
-  results = { ...records, analysisSource: 'source' }
+  results = { ...records, analysisSource: 'source', read: system.worker.read }
 })
 afterAll(() => system.stop())
 beforeEach(() => {

@@ -807,7 +807,7 @@ describe.skipIf(ELSEWHERE)(`an idempotency key${skippedElsewhere}`, () => {
       body: JSON.stringify(body),
     })
     expect(await again.json()).toMatchObject({ imageId, status: 'awaiting_upload' })
-    expect(Number((await system.item(imageId))['sweepAt']) - Number(sweepAt)).toBeGreaterThanOrEqual(
+    expect(Number((await system.item(imageId))['dueAt']) - Number(sweepAt)).toBeGreaterThanOrEqual(
       FORM_MS / 2,
     )
   })

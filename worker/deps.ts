@@ -23,7 +23,7 @@ import {
   sqsOptions,
 } from '../shared/aws.ts'
 import type { WorkerConfig } from '../shared/config.ts'
-import type { KnownNames } from '../shared/labels.ts'
+import { gatherReads, type KnownNames } from '../shared/labels.ts'
 import type { Results } from '../shared/lifecycle.ts'
 import type { Log } from '../shared/log.ts'
 import type { DeadLetterQueue, EventBus, JobQueue } from '../shared/messages.ts'
@@ -109,6 +109,7 @@ export const workerDeps = (
     ...(config.REKOGNITION_TPS === undefined ? {} : { callsPerSecond: config.REKOGNITION_TPS }),
   }),
   knownNames: new Map(),
+  read: gatherReads({ dynamo: clients.dynamo, table: config.IMAGE_TABLE, sleep: clock.sleep }),
   originals: new Budget(ORIGINAL_BYTES),
   ...rest,
 })

@@ -24,7 +24,7 @@ import { type Analysed, analyse, ObjectUnreadable, type Time } from './analysis.
 import type { ProcessDeps } from './deps.ts'
 import { demandOriginal, dropUpload, fetchOriginal, put, withMemoryFor } from './original.ts'
 import { type AttemptOutcome, pause, release } from './outcomes.ts'
-import { fitItem, knownAnswers, metadataOf } from './results.ts'
+import { fitItem, knownAnswers, lookUp, metadataOf } from './results.ts'
 import { type Rendered, THUMBNAIL_SIDE } from './thumbnail.ts'
 
 /** Milliseconds by which the clocks of two workers may differ. */
@@ -172,10 +172,14 @@ class Examination {
   }
 
   async run(): Promise<Examined> {
-    const end = await this.#outcome().then(
+    // The bytes of an upload are not known yet.
+    const same = this.#image.original.sha256 === undefined ? undefined : lookUp(this.#deps, this.#image)
+    const looked = Promise.allSettled([same])
+    const end = await this.#outcome(same).then(
       (outcome) => ({ outcome }),
       (error: unknown) => this.#endBy(error),
     )
+    await looked
     return { image: this.#image, kept: this.#kept, took: this.#took, end }
   }
 
@@ -186,7 +190,7 @@ class Examination {
   }
 
   /** No paid call is made before the last pixel has been decoded. */
-  async #outcome(): Promise<Outcome> {
+  async #outcome(same: Promise<string | undefined> | undefined): Promise<Outcome> {
     const { preview, contentType, width, height, ...rendered } = await this.#render()
     this.#image = { ...this.#image, original: { ...this.#image.original, contentType, width, height } }
     this.#time.signal.throwIfAborted()
@@ -194,7 +198,7 @@ class Examination {
     const { imageId } = this.#image
     const [stored, analysed, previewed] = await Promise.allSettled([
       put(this.#deps, thumbnailKey(imageId), rendered.thumbnail, 'image/jpeg', this.#time),
-      this.#timed('analyseMs', () => this.#analyse(rendered)),
+      this.#timed('analyseMs', () => this.#analyse(rendered, same)),
       preview && put(this.#deps, previewKey(imageId), preview.bytes, 'image/jpeg', this.#time),
     ])
     if (analysed.status === 'rejected') {
@@ -231,13 +235,17 @@ class Examination {
     })
   }
 
-  async #analyse({
-    sent,
-    takesOriginal,
-    rendition,
-  }: Pick<Rendered, 'takesOriginal' | 'rendition'> & { sent: Buffer | undefined }) {
+  async #analyse(
+    {
+      sent,
+      takesOriginal,
+      rendition,
+    }: Pick<Rendered, 'takesOriginal' | 'rendition'> & { sent: Buffer | undefined },
+    same: Promise<string | undefined> | undefined,
+  ) {
     const { bucket, key } = this.#image.original
-    const known = await knownAnswers(this.#deps, this.#image)
+    const imageId = await (same ?? lookUp(this.#deps, this.#image))
+    const known = await knownAnswers(this.#deps, this.#image, imageId)
     if (known !== undefined) {
       return { ...(await fitItem(this.#deps, this.#image.imageId, known, this.#time)), reused: true }
     }

@@ -30,10 +30,20 @@ export function metadataOf(
   return exif === undefined ? {} : readExif(exif, { gps: analyses.includes('gps') && !stripGps })
 }
 
-/** The answers for the same bytes, of the same owner and by the same analyses: these are not paid for again. */
-export async function knownAnswers(deps: ProcessDeps, image: ProcessingImage): Promise<Answers | undefined> {
-  if (paidAnalyses(image.analyses).length === 0) return undefined
-  const imageId = await findSameBytes(deps, image)
+/** Whose answers an image may have: asked as soon as it is claimed, with the others of its batch. */
+export const lookUp = async (deps: ProcessDeps, image: ProcessingImage): Promise<string | undefined> =>
+  paidAnalyses(image.analyses).length === 0 ? undefined : findSameBytes(deps, image)
+
+/**
+ * The answers for the same bytes, of the same owner and by the same analyses: these are not paid for again.
+ *
+ * @param imageId what `lookUp` says
+ */
+export async function knownAnswers(
+  deps: ProcessDeps,
+  image: ProcessingImage,
+  imageId: string | undefined,
+): Promise<Answers | undefined> {
   const other = imageId === undefined ? undefined : await getImage(deps, imageId)
   if (other?.status !== 'completed' || other.owner !== image.owner) return undefined
   // Until DynamoDB deletes it, an expired image is there for no caller.

@@ -276,6 +276,13 @@ resource "aws_iam_role_policy" "worker" {
         Action   = ["dynamodb:GetItem", "dynamodb:UpdateItem"]
         Resource = aws_dynamodb_table.images.arn
       },
+      # Whose results the same bytes have: asked for a whole batch at once.
+      {
+        Sid      = "FindSameBytes"
+        Effect   = "Allow"
+        Action   = "dynamodb:BatchGetItem"
+        Resource = aws_dynamodb_table.images.arn
+      },
       # An image is found by its labels before its event says that it is there; and by the way, whose results the same bytes
       # may have next time.
       {
