@@ -800,6 +800,20 @@ export const MUTANTS: Mutant[] = [
     to: 'images <= :quota',
     tests: rules,
   },
+  {
+    name: 'bytes that DynamoDB leaves unread are taken for new',
+    file: 'shared/labels.ts',
+    from: 'return [...waiting.slice(MAX_READS), ...(UnprocessedKeys?.[table]?.Keys ?? [])]',
+    to: 'return waiting.slice(MAX_READS)',
+    tests: worker,
+  },
+  {
+    name: 'the bytes of each image are looked up by a request of its own',
+    file: 'shared/labels.ts',
+    from: '    next ??= readAll()\n',
+    to: '    next = readAll()\n',
+    tests: worker,
+  },
   // Faces where there is a person
   {
     name: 'faces are asked for where the labels show no person',

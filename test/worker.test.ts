@@ -16,6 +16,7 @@ import sharp, { type Sharp } from 'sharp'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createMissingResources } from '../local/resources.ts'
 import { clientOptions } from '../shared/aws.ts'
+import { gatherReads } from '../shared/labels.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import { ELSEWHERE, lambdaContext, startTestSystem, type TestSystem, until, watchCalls } from './context.ts'
@@ -240,6 +241,48 @@ describe('an image gets its verdict at the first attempt', () => {
     expect(await failedIds(run(eventOf(...ids)))).toEqual([])
     expect(closed).toBe(1)
     expect(await attempts(ids)).toEqual(['completed 1', 'completed 1'])
+  })
+})
+
+describe('the bytes of a batch', () => {
+  it('are looked up by one request when all are claimed, and again where DynamoDB leaves some unread', async () => {
+    const pictures = await Promise.all([1, 2, 3].map((number) => distinct(number)))
+    const submitAll = async () =>
+      eventOf(...(await Promise.all(pictures.map((bytes) => system.submit(bytes)))))
+    await run(await submitAll())
+    const again = await submitAll()
+    calls.length = 0
+    const asked: number[] = []
+    before = (command, input) => {
+      if (command.startsWith('Detect')) throw new Error('paid for twice')
+      if (command !== 'BatchGetItemCommand') return
+      const [request] = Object.values(input['RequestItems'] as Record<string, { Keys: object[] }>)
+      asked.push(request?.Keys.length ?? 0)
+    }
+    after = (command, output) => {
+      if (command !== 'BatchGetItemCommand' || asked.length > 1) return
+      const [[table, items] = ['', []]] = Object.entries(
+        output['Responses'] as Record<string, { imageId: unknown }[]>,
+      )
+      const Keys = items.slice(1).map(({ imageId }) => ({ imageId }))
+      Object.assign(output, {
+        Responses: { [table]: items.slice(0, 1) },
+        UnprocessedKeys: { [table]: { Keys } },
+      })
+    }
+    let wanted = 0
+    const sleep = async () => {
+      await until('all are claimed', async () => (wanted === 3 ? true : undefined))
+    }
+    const read = gatherReads({ ...system.worker, sleep })
+    system.worker.read = (id) => {
+      wanted += 1
+      return read(id)
+    }
+    expect(await failedIds(run(again))).toEqual([])
+    expect(asked).toEqual([3, 2])
+    for (const { body } of again.Records)
+      expect(await system.record(JSON.parse(body).imageId)).toMatchObject({ reused: true })
   })
 })
 
