@@ -182,6 +182,7 @@ const MAX_READS = 100
 /**
  * Items of the table of records, by their ids, those that are there.
  *
+ * @param ids a hundred at most
  * @throws Error where DynamoDB leaves something unread in every round
  */
 export async function readItems(
@@ -192,32 +193,33 @@ export async function readItems(
   const keys: Record<string, unknown>[] = ids.map((imageId) => ({ imageId }))
   await inRounds(sleep, READ_ROUNDS, keys, async (waiting) => {
     const { Responses, UnprocessedKeys } = await dynamo.send(
-      new BatchGetCommand({ RequestItems: { [table]: { Keys: waiting.slice(0, MAX_READS) } } }),
+      new BatchGetCommand({ RequestItems: { [table]: { Keys: waiting } } }),
     )
     for (const item of Responses?.[table] ?? []) found.set(item['imageId'], item)
-    return [...waiting.slice(MAX_READS), ...(UnprocessedKeys?.[table]?.Keys ?? [])]
+    return UnprocessedKeys?.[table]?.Keys ?? []
   })
   return found
 }
 
-/** Milliseconds for which an item waits for others to be read with: a batch claims its images together. */
-const GATHER_MS = 10
+/** Reads an item when it is needed, with all that have been announced by then: of a batch, by one request instead of ten. */
+export type Read = (id: string) => () => Promise<Record<string, unknown> | undefined>
 
-/** Reads items that are asked for at about the same time by one request: of a batch, one instead of ten. */
-export function gatherReads(table: Table): (id: string) => Promise<Record<string, unknown> | undefined> {
-  let ids = new Set<string>()
-  let next: ReturnType<typeof readItems> | undefined
-  const readAll = async () => {
-    await table.sleep(GATHER_MS)
-    const all = [...ids]
-    ids = new Set()
-    next = undefined
-    return readItems(table, all)
+export function gatherReads(table: Table): Read {
+  interface Gathered {
+    ids: Set<string>
+    found?: Promise<Map<string, Record<string, unknown>>>
   }
-  return async (id) => {
-    ids.add(id)
-    next ??= readAll()
-    return (await next).get(id)
+  let gathering: Gathered = { ids: new Set() }
+  return (id) => {
+    // Some are announced and never needed.
+    if (gathering.ids.size === MAX_READS) gathering = { ids: new Set() }
+    const own = gathering
+    own.ids.add(id)
+    return async () => {
+      if (own === gathering) gathering = { ids: new Set() }
+      own.found ??= readItems(table, [...own.ids])
+      return (await own.found).get(id)
+    }
   }
 }
 

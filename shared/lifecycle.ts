@@ -16,7 +16,7 @@ import {
   type ProcessingImage,
   paidAnalyses,
 } from './image.ts'
-import { labelKeys, unindexLabels } from './labels.ts'
+import { labelKeys, type Read, unindexLabels } from './labels.ts'
 import type { Job } from './messages.ts'
 import { bytesKey, idempotencyKey, statusKey, type Table, unfinishedShard } from './table.ts'
 
@@ -306,20 +306,19 @@ function sameBytesKey(
 export interface Results extends Records {
   /** Whose results these are; those of another Rekognition, or of other settings, are not the same. */
   analysisSource: string
-  /** An item of the table by its id. */
-  read: (id: string) => Promise<Record<string, unknown> | undefined>
+  read: Read
 }
 
-/** @returns a finished image of the same owner with the same bytes and paid analyses; it may be gone */
-export async function findSameBytes(results: Results, image: Image): Promise<string | undefined> {
+/** @returns asks for a finished image of the same owner with the same bytes and paid analyses; it may be gone */
+export function findSameBytes(results: Results, image: Image): () => Promise<string | undefined> {
   const kinds = image.analyses.includes('faces-when-person') ? [false, true] : [false]
-  const items = await Promise.all(
-    kinds.map((facesSkipped) => results.read(sameBytesKey(results, image, facesSkipped))),
-  )
-  const now = results.now().getTime()
-  return items
-    .map((item) => bytesSchema.optional().parse(item))
-    .find((item) => (item?.expiresAt ?? 0) * 1_000 >= now)?.target
+  const reads = kinds.map((facesSkipped) => results.read(sameBytesKey(results, image, facesSkipped)))
+  return async () => {
+    const items = await Promise.all(reads.map((read) => read()))
+    const now = results.now().getTime()
+    const known = items.map((item) => bytesSchema.optional().parse(item))
+    return known.find((item) => item !== undefined && item.expiresAt * 1_000 >= now)?.target
+  }
 }
 const bytesSchema = z.object({ target: z.string(), expiresAt: z.number() })
 

@@ -803,15 +803,15 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'bytes that DynamoDB leaves unread are taken for new',
     file: 'shared/labels.ts',
-    from: 'return [...waiting.slice(MAX_READS), ...(UnprocessedKeys?.[table]?.Keys ?? [])]',
-    to: 'return waiting.slice(MAX_READS)',
+    from: 'return UnprocessedKeys?.[table]?.Keys ?? []',
+    to: 'return []',
     tests: worker,
   },
   {
     name: 'the bytes of each image are looked up by a request of its own',
     file: 'shared/labels.ts',
-    from: '    next ??= readAll()\n',
-    to: '    next = readAll()\n',
+    from: '    const own = gathering\n',
+    to: '    const own: Gathered = { ids: new Set() }\n',
     tests: worker,
   },
   // Faces where there is a person

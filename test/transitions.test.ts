@@ -354,7 +354,7 @@ it('a new run of a failed image begins at the start, when its failure is announc
 it('results are found by their bytes, owner, analyses and source, for thirty days', async () => {
   const image = finished({ ...completed, analyses: ['labels', 'faces'] })
   const at = (ms: number) => ({ ...results, now: () => new Date(NOW + ms) })
-  await expect(findSameBytes(results, image)).resolves.toBeUndefined()
+  await expect(findSameBytes(results, image)()).resolves.toBeUndefined()
   const [item = {}, ...more] = bytesOf(results, image)
   expect(item).toMatchObject({ imageId: expect.stringMatching(/^bytes#[0-9a-f]{64}$/) })
   expect(more).toEqual([])
@@ -362,15 +362,15 @@ it('results are found by their bytes, owner, analyses and source, for thirty day
   const days = 30 * 86_400_000
   const same = { ...image, imageId: imageIdSchema.parse(imageId.replace('a', 'b')) }
   for (const found of [image, same, { ...image, analyses: image.analyses.toReversed() }])
-    await expect(findSameBytes(at(days), found)).resolves.toBe(imageId)
-  await expect(findSameBytes(at(days + 1), image)).resolves.toBeUndefined()
+    await expect(findSameBytes(at(days), found)()).resolves.toBe(imageId)
+  await expect(findSameBytes(at(days + 1), image)()).resolves.toBeUndefined()
   for (const other of [
     { ...image, owner: 'another' },
     { ...image, analyses: image.analyses.slice(1) },
     { ...image, original: { ...image.original, sha256: '1'.repeat(64) } },
   ])
-    await expect(findSameBytes(results, other)).resolves.toBeUndefined()
-  await expect(findSameBytes({ ...results, analysisSource: 'another' }, image)).resolves.toBeUndefined()
+    await expect(findSameBytes(results, other)()).resolves.toBeUndefined()
+  await expect(findSameBytes({ ...results, analysisSource: 'another' }, image)()).resolves.toBeUndefined()
   // Nothing was paid for these.
   for (const free of [{ ...completed, reused: true }, failed, { ...completed, analyses: ['metadata'] }])
     expect(bytesOf(results, finished(free))).toEqual([])
@@ -406,7 +406,7 @@ it('trouble with AWS is an error of whoever asks', async () => {
     deferSweep(records, image),
     removeRecord(records, image),
     markAnnounced(records, finished(completed)),
-    findSameBytes(results, image),
+    findSameBytes(results, image)(),
     closeIdempotencyKey(records, 'k', imageId),
     deleteObjects({ ...system.worker, bucket: system.names.bucket }, imageId),
   ])

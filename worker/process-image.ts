@@ -174,12 +174,10 @@ class Examination {
   async run(): Promise<Examined> {
     // The bytes of an upload are not known yet.
     const same = this.#image.original.sha256 === undefined ? undefined : lookUp(this.#deps, this.#image)
-    const looked = Promise.allSettled([same])
     const end = await this.#outcome(same).then(
       (outcome) => ({ outcome }),
       (error: unknown) => this.#endBy(error),
     )
-    await looked
     return { image: this.#image, kept: this.#kept, took: this.#took, end }
   }
 
@@ -190,7 +188,7 @@ class Examination {
   }
 
   /** No paid call is made before the last pixel has been decoded. */
-  async #outcome(same: Promise<string | undefined> | undefined): Promise<Outcome> {
+  async #outcome(same: ReturnType<typeof lookUp> | undefined): Promise<Outcome> {
     const { preview, contentType, width, height, ...rendered } = await this.#render()
     this.#image = { ...this.#image, original: { ...this.#image.original, contentType, width, height } }
     this.#time.signal.throwIfAborted()
@@ -241,10 +239,10 @@ class Examination {
       takesOriginal,
       rendition,
     }: Pick<Rendered, 'takesOriginal' | 'rendition'> & { sent: Buffer | undefined },
-    same: Promise<string | undefined> | undefined,
+    same: ReturnType<typeof lookUp> | undefined,
   ) {
     const { bucket, key } = this.#image.original
-    const imageId = await (same ?? lookUp(this.#deps, this.#image))
+    const imageId = await (same ?? lookUp(this.#deps, this.#image))()
     const known = await knownAnswers(this.#deps, this.#image, imageId)
     if (known !== undefined) {
       return { ...(await fitItem(this.#deps, this.#image.imageId, known, this.#time)), reused: true }

@@ -30,9 +30,9 @@ export function metadataOf(
   return exif === undefined ? {} : readExif(exif, { gps: analyses.includes('gps') && !stripGps })
 }
 
-/** Whose answers an image may have: asked as soon as it is claimed, with the others of its batch. */
-export const lookUp = async (deps: ProcessDeps, image: ProcessingImage): Promise<string | undefined> =>
-  paidAnalyses(image.analyses).length === 0 ? undefined : findSameBytes(deps, image)
+/** @returns asks whose answers an image may have: with all images of the batch that are claimed by then */
+export const lookUp = (deps: ProcessDeps, image: ProcessingImage): (() => Promise<string | undefined>) =>
+  paidAnalyses(image.analyses).length === 0 ? async () => undefined : findSameBytes(deps, image)
 
 /**
  * The answers for the same bytes, of the same owner and by the same analyses: these are not paid for again.
