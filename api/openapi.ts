@@ -156,9 +156,13 @@ function codesOf({ refuses = [], open }: Route, auth: Described['auth']): ApiErr
 
 /** By their status. */
 function refusals(codes: ApiErrorCode[]): Json {
-  const byStatus = Map.groupBy(codes, (code) => API_ERRORS[code][0])
+  const statusOf = (code: ApiErrorCode): number => API_ERRORS[code][0]
+  const statuses = [...new Set(codes.map(statusOf))]
+  const byStatus = statuses.map(
+    (status) => [status, codes.filter((code) => statusOf(code) === status)] as const,
+  )
   return Object.fromEntries(
-    [...byStatus].map(([status, ofStatus]) => [
+    byStatus.map(([status, ofStatus]) => [
       status,
       {
         description: ofStatus.map((code) => `\`${code}\`: ${API_ERRORS[code][1]}.`).join(' '),

@@ -234,10 +234,8 @@ const write = ({ dynamo, sleep }: Table, requests: Write[]): Promise<void> =>
     )
     const undone = await Promise.all(
       batches.map(async (batch) => {
-        const byTable = Map.groupBy(batch, ([table]) => table)
-        const RequestItems = Object.fromEntries(
-          [...byTable].map(([table, some]) => [table, some.map(([, request]) => request)]),
-        )
+        const RequestItems: Record<string, Write[1][]> = {}
+        for (const [table, request] of batch) RequestItems[table] = [...(RequestItems[table] ?? []), request]
         const { UnprocessedItems = {} } = await dynamo.send(new BatchWriteCommand({ RequestItems }))
         return Object.entries(UnprocessedItems).flatMap(([table, left]) =>
           left.map((request) => [table, request] as Write),
