@@ -1,8 +1,9 @@
+import { execFile } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
+import { parseArgs, promisify } from 'node:util'
 import { S3Client } from '@aws-sdk/client-s3'
 import { DeleteMessageBatchCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
 import sharp from 'sharp'
@@ -21,12 +22,13 @@ import {
   recognise,
 } from './emulators.ts'
 import { type Arch, LIBCS } from './sharp.ts'
-import { type Copy, copyModule, missing, planAgain } from './terraform.ts'
+import { type Copy, copyModule, missing, onPath, planAgain } from './terraform.ts'
 
 const USAGE = `npm run deploy-check -- --endpoint http://127.0.0.1:4566 [options]
 
 Builds the zips, deploys them to an emulator of AWS by Terraform, has photos of every format and body kind analysed
-through the gateway, sees their events at a subscriber, plans again and destroys everything. It works on a copy, under
+through the gateway, sees their events at a subscriber, plans again, deploys a changed build, goes back to the one
+before, and destroys everything. It works on a copy, under
 a name of its own: nothing that is deployed there already is touched.
 
   --emulator     ${EMULATOR_NAMES.join(', ')}; recognised by itself
@@ -72,6 +74,7 @@ const recordSchema = z.object({
 const outputsSchema = z.object({
   api_url: z.object({ value: z.url() }),
   subscriber_queue_url: z.object({ value: z.url() }),
+  versions: z.object({ value: z.record(z.string(), z.string()) }),
 })
 const eventSchema = z.object({ 'detail-type': z.string(), detail: z.object({ imageId: z.string() }) })
 
@@ -129,6 +132,8 @@ interface Check {
 interface Deployed {
   apiUrl: string
   subscriberQueueUrl: string
+  /** The published version that is called, by function. */
+  versions: Record<string, string>
 }
 
 /** Nothing happens any more, and would not for the next image either. */
@@ -319,7 +324,11 @@ async function apply({ endpoint, name, variables, env }: Check, copy: Copy): Pro
   // What is not found now would not be found after destroy either.
   if (unnamed.length > 0) throw new Error(`the emulator lists no ${unnamed.join(', ')} of ${name}`)
   const outputs = outputsSchema.parse(JSON.parse(await run(copy, env, 'output', '-json')))
-  return { apiUrl: outputs.api_url.value, subscriberQueueUrl: outputs.subscriber_queue_url.value }
+  return {
+    apiUrl: outputs.api_url.value,
+    subscriberQueueUrl: outputs.subscriber_queue_url.value,
+    versions: outputs.versions.value,
+  }
 }
 
 /** @returns what it has looked at and, by reason, what is known to change */
@@ -335,6 +344,35 @@ async function demandEmptyPlan({ variables, env, emulator }: Check, copy: Copy):
   if (unknown.length > 0) throw new Error(`it would change ${unknown.join(', ')}`)
   const exceptions = [...known].map(([reason, names]) => `, but for ${names.join(', ')}: ${reason}`)
   return `nothing to change in ${resources} resources${exceptions.join('')}`
+}
+
+/** Deploys other zips with the same in them, and demands that the next version of each function is called. */
+async function upgrade(check: Check, copy: Copy, zips: { name: string; zip: Uint8Array }[]): Promise<void> {
+  for (const { name, zip } of zips) {
+    // A zip ends with the length of its comment, and the comment (APPNOTE, 4.3.16).
+    const comment = Buffer.from('changed')
+    const length = Buffer.from([comment.length, 0])
+    const changed = Buffer.concat([zip.subarray(0, -length.length), length, comment])
+    await writeFile(join(copy.folder, '../dist', `${name}.zip`), changed)
+  }
+  const { apiUrl, versions } = await apply(check, copy)
+  demand('each version that is called', Object.values(versions).join(), '2,2,2')
+  await demandPhoto(check, apiUrl)
+}
+
+/** Goes back by the command of the runbook. */
+async function rollBack(check: Check, copy: Copy, apiUrl: string): Promise<void> {
+  const script = join(copy.folder, 'rollback.sh')
+  const { stdout } = await promisify(execFile)('sh', [script, check.name], {
+    env: { ...process.env, ...check.env, AWS_DEFAULT_REGION: TARGET.region },
+  })
+  const expected = ['api', 'worker', 'sweeper'].map((name) => `${check.name}-${name}: 2 -> 1\n`)
+  demand('what rollback.sh says', stdout, expected.join(''))
+  await demandPhoto(check, apiUrl)
+}
+
+async function demandPhoto(check: Check, apiUrl: string): Promise<void> {
+  if (check.emulator.runsNothing === undefined) await sendPhotos(check, apiUrl, 'jpeg')
 }
 
 async function destroy({ endpoint, name, variables, env }: Check, copy: Copy): Promise<void> {
@@ -422,6 +460,24 @@ async function deployCheck(
         () => demandEmptyPlan(check, copy),
         (found) => found,
       )
+    }
+    if (deployed !== undefined && !signal.aborted) {
+      const upgraded = await steps.run(
+        'upgrade',
+        async () => {
+          await upgrade(check, copy, built)
+          return true
+        },
+        () => 'a changed build is called by each alias',
+      )
+      if (upgraded && onPath('aws') === undefined) steps.skip('rollback', 'the AWS CLI is missing')
+      else if (upgraded) {
+        await steps.run(
+          'rollback',
+          () => rollBack(check, copy, deployed.apiUrl),
+          () => 'each alias calls the version before',
+        )
+      }
     }
     await steps.run(
       'destroy',

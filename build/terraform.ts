@@ -67,14 +67,21 @@ export interface Copy {
  *
  * @param module its folder in the repository
  * @param zips the packages; an empty one for each that is not given
+ * @param beside other folders of the repository, which it uses
  */
 export async function copyModule(
   module: string,
   zips: Partial<Record<FunctionName, Uint8Array>> = {},
+  beside: string[] = [],
 ): Promise<Copy> {
   const parent = mkdtempSync(join(tmpdir(), 'image-analyzer-terraform-'))
   const folder = join(parent, module)
-  cpSync(join(ROOT, module), folder, { recursive: true, filter: (path) => !LEFTOVERS.test(path) })
+  for (const each of [module, ...beside]) {
+    cpSync(join(ROOT, each), join(parent, each), {
+      recursive: true,
+      filter: (path) => !LEFTOVERS.test(path),
+    })
+  }
   mkdirSync(join(parent, 'dist'))
   for (const name of FUNCTIONS) {
     writeFileSync(join(parent, 'dist', `${name}.zip`), zips[name] ?? EMPTY_ZIP)

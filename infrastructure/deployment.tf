@@ -9,6 +9,7 @@ module "image_analyzer" {
   zips                       = var.zips
   runtime                    = var.runtime
   architecture               = var.architecture
+  versions                   = var.versions
   permissions_boundary       = var.permissions_boundary
   vpc_config                 = var.vpc_config
   tracing                    = var.tracing

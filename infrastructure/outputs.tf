@@ -65,6 +65,16 @@ output "functions" {
   value       = module.image_analyzer.functions
 }
 
+output "versions" {
+  description = "The published versions that are called: what to say as `versions` to stay on them."
+  value       = module.image_analyzer.versions
+}
+
+output "alias_arns" {
+  description = "ARNs by which the functions are called: of the alias live, by the names api, worker and sweeper."
+  value       = module.image_analyzer.alias_arns
+}
+
 output "function_arns" {
   description = "ARNs of the functions, by the names api, worker and sweeper."
   value       = module.image_analyzer.function_arns

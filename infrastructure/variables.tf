@@ -47,6 +47,13 @@ variable "architecture" {
   default     = "arm64"
 }
 
+variable "versions" {
+  description = "Published versions that are called instead of the newest, by function (api, worker, sweeper): to try the newest with a part of the requests first, or to stay on one that is known to be good. Empty: the newest of all."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+}
+
 variable "permissions_boundary" {
   description = "ARN of the IAM policy that bounds every role which is made here, where an account demands one."
   type        = string

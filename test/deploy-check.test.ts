@@ -53,7 +53,7 @@ describe.skipIf(lacking.length > 0)(`npm run deploy-check, on MiniStack${skipped
   it('has photos of every kind analysed, sees their events, and leaves nothing behind', async () => {
     const endpoint = await startMiniStack()
     const { code, output, last } = await deployCheck('--endpoint', endpoint)
-    expect({ code, last }, output).toEqual({ code: 0, last: '13 passed, 0 failed' })
+    expect({ code, last }, output).toEqual({ code: 0, last: '15 passed, 0 failed' })
   })
 })
 

@@ -1,8 +1,31 @@
+import { cpSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Copy, copyModule, missing } from '../build/terraform.ts'
+import { type Copy, copyModule, MODULE, missing } from '../build/terraform.ts'
 import { skipped } from './tools.ts'
 
 const lacking = missing()
+
+describe.skipIf(lacking.length > 0)(`the Terraform roots of examples${skipped(lacking)}`, () => {
+  const DEPLOYMENTS = ['minimal', 'tenants', 'production']
+  let copy: Copy
+  beforeAll(async () => {
+    const beside = ['pipeline', ...DEPLOYMENTS].map((name) => `examples/${name}`)
+    copy = await copyModule('examples/plans', {}, [MODULE, ...beside])
+    // Where each has its zips, as a release brings them.
+    for (const name of DEPLOYMENTS) {
+      cpSync(join(copy.folder, '../../dist'), join(copy.folder, '..', name, 'dist'), { recursive: true })
+    }
+    await copy.serveProvider()
+  })
+  afterAll(() => copy?.remove())
+
+  it('are planned without an account: one deployment, one for each tenant, production, and the roles of a pipeline', async () => {
+    const { status, stdout, stderr } = await copy.terraform(['test'])
+    expect(stdout.match(/run "\w+"\.\.\. pass/g), stdout + stderr).toHaveLength(5)
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+  })
+})
 
 describe.skipIf(lacking.length > 0)(
   `the Terraform configuration of examples/subscribers${skipped(lacking)}`,

@@ -92,3 +92,16 @@ export async function invokeBundle<T>(
     })
   })
 }
+
+/** moto would run the function of a mapping for each message, and breaks off the request where it cannot. */
+export async function stopMapping(endpoint: string, uuid: unknown): Promise<void> {
+  const answer = await fetch(`${endpoint}/2015-03-31/event-source-mappings/${uuid}`, {
+    method: 'PUT',
+    headers: {
+      authorization: 'AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/lambda/aws4_request',
+      'content-type': 'application/json',
+    },
+    body: JSON.stringify({ Enabled: false }),
+  })
+  if (!answer.ok) throw new Error(`The mapping is not stopped: ${answer.status} ${await answer.text()}`)
+}

@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { delimiter, join } from 'node:path'
@@ -217,13 +217,15 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     const note = (name: string) =>
       `printf '%s\\0' ${name} "$@" >> "${noted}"; printf '\\n' >> "${noted}"; echo x`
     const PATH = programs(
-      Object.fromEntries(['aws', 'terraform', 'git', 'npm'].map((name) => [name, note(name)])),
+      Object.fromEntries(['aws', 'terraform', 'git', 'npm', 'sh'].map((name) => [name, note(name)])),
     )
     for (const { script, onAws } of commands) if (onAws) await run(script, { PATH, IMAGE_ID: 'id' })
     const calls = readFileSync(noted, 'utf8')
       .split('\n')
       .filter((line) => line !== '')
       .map((line) => line.split('\0').slice(0, -1))
+    const scripts = calls.flatMap(([name, file = '']) => (name === 'sh' ? [file] : []))
+    expect(scripts.map((file) => existsSync(join(root, file)))).toEqual([true])
     const byAws = calls.flatMap(([name, ...args]) => (name === 'aws' && args[1] !== 'wait' ? [args] : []))
     expect(byAws.length).toBeGreaterThan(6)
     // The AWS CLI checks what it is given before it finds that nothing listens there.

@@ -11,32 +11,15 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
-import {
-  CreateTableCommand,
-  DescribeTimeToLiveCommand,
-  DynamoDBClient,
-  UpdateItemCommand,
-} from '@aws-sdk/client-dynamodb'
-import type { EventBridgeClient } from '@aws-sdk/client-eventbridge'
-import {
-  GetObjectCommand,
-  HeadBucketCommand,
-  NotFound,
-  PutBucketNotificationConfigurationCommand,
-  S3Client,
-} from '@aws-sdk/client-s3'
-import {
-  CreateQueueCommand,
-  GetQueueAttributesCommand,
-  GetQueueUrlCommand,
-  QueueDoesNotExist,
-  SQSClient,
-} from '@aws-sdk/client-sqs'
+import { DescribeTimeToLiveCommand, DynamoDBClient, UpdateItemCommand } from '@aws-sdk/client-dynamodb'
+import { GetObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import { SQSClient } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { bundle, type FunctionName } from '../build/bundle.ts'
-import { KINDS, kindsThatName } from '../build/emulators.ts'
+import { EMULATORS, KINDS, kindsThatName } from '../build/emulators.ts'
 import { filesThatFollow } from '../build/inputs.ts'
 import {
+  type Change,
   type Copy,
   copyModule,
   MODULE,
@@ -46,10 +29,18 @@ import {
   planAgain,
 } from '../build/terraform.ts'
 import { startRekognition } from '../local/rekognition.ts'
-import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from '../local/resources.ts'
+import { resourceNames, WORKER_TIMEOUT_SECONDS } from '../local/resources.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
 import { LISTED_ATTRIBUTES, TIME_TO_LIVE } from '../shared/table.ts'
-import { type GatewayAnswer, gatewayEvent, invokeBundle, receive, toRecord } from './functions.ts'
+import {
+  type GatewayAnswer,
+  gatewayEvent,
+  invokeBundle,
+  receive,
+  stopMapping,
+  toRecord,
+} from './functions.ts'
+import { whatTheLocalSystemCreates } from './local-resources.ts'
 import { moduleText, Plan, type Plans, RENDERED, renderPlans } from './terraform.ts'
 import { freePort, skipped } from './tools.ts'
 import { until } from './until.ts'
@@ -69,7 +60,10 @@ const variables = [
 ]
 
 /** What moved.tf need not know. */
-const NEWER_THAN_THE_MODULE = new Set(['aws_dynamodb_table.labels'])
+const NEWER_THAN_THE_MODULE = new Set([
+  'aws_dynamodb_table.labels',
+  ...['api', 'worker', 'sweeper'].map((name) => `aws_lambda_alias.${name}`),
+])
 
 /** Resources of their own, before there was one table of alarms: their name and index, and the key in the table. */
 function movedAlarms(): [name: string, index: string | number, key: string][] {
@@ -416,8 +410,9 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
     writeFileSync(join(copy.folder, 'before.tfstate'), JSON.stringify(state))
     const { resources, changes } = await planAgain(copy, [...variables, '-state=before.tfstate'], env)
     expect(resources).toBeGreaterThan(60)
-    // moto gives JSON back with spaces in it: the same value, which Terraform would write again.
-    expect(changes.filter((change) => !change.sameJson)).toEqual([])
+    const isKnown = ({ name, sameJson }: Change) =>
+      EMULATORS.moto.drift.some((known) => known.change.test(name) && known.sameJson === sameJson)
+    expect(changes.filter((change) => !isKnown(change))).toEqual([])
   })
 
   it('takes an image from the gateway to a subscriber, in the bundles', async () => {
@@ -436,6 +431,7 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
       })),
     )
     expect(values.outputs['upload_url']?.value).toBe(`${values.outputs['api_url']?.value}/images`)
+    await stopMapping(endpoint, applied.get('aws_lambda_event_source_mapping.jobs')['uuid'])
     const s3 = new S3Client({ endpoint, region, credentials, forcePathStyle: true })
     const sqs = new SQSClient({ endpoint, region, credentials, useQueueUrlAsEndpoint: false })
     const rekognition = await startRekognition({
@@ -566,35 +562,3 @@ const environmentOf = (plan: Plan, name: FunctionName): Record<string, string> =
 
 const byName = <T extends { name: string }>(list: readonly T[] = []): T[] =>
   list.toSorted((a, b) => a.name.localeCompare(b.name))
-
-/** What local/resources.ts asks AWS for, by asking an AWS that has nothing. */
-async function whatTheLocalSystemCreates() {
-  const tables: Record<string, CreateTableCommand['input']> = {}
-  let notifications: PutBucketNotificationConfigurationCommand['input'] | undefined
-  const queues: Record<string, Record<string, string>> = {}
-  const answer = async (command: unknown): Promise<unknown> => {
-    if (command instanceof CreateTableCommand) tables[command.input.TableName ?? ''] = command.input
-    if (command instanceof HeadBucketCommand) throw new NotFound({ message: '', $metadata: {} })
-    if (command instanceof PutBucketNotificationConfigurationCommand) notifications = command.input
-    if (command instanceof GetQueueUrlCommand) throw new QueueDoesNotExist({ message: '', $metadata: {} })
-    if (command instanceof CreateQueueCommand) {
-      queues[command.input.QueueName ?? ''] = command.input.Attributes ?? {}
-      return { QueueUrl: command.input.QueueName }
-    }
-    if (command instanceof GetQueueAttributesCommand) return { Attributes: { QueueArn: 'arn' } }
-    return { Table: { TableStatus: 'ACTIVE' } }
-  }
-  const stub = <T>(): T => ({ send: answer }) as T
-  await createMissingResources(
-    {
-      s3: stub<S3Client>(),
-      sqs: stub<SQSClient>(),
-      dynamoDb: stub<DynamoDBClient>(),
-      eventBridge: stub<EventBridgeClient>(),
-      region,
-    },
-    resourceNames(),
-  )
-  const [uploads] = notifications?.NotificationConfiguration?.QueueConfigurations ?? []
-  return { tables, queues, uploads }
-}

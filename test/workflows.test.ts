@@ -5,15 +5,18 @@ import { expect, it } from 'vitest'
 const root = join(import.meta.dirname, '..')
 
 // They run on machines of GitHub only, so here they are read.
-const workflows = globSync('.github/workflows/*.yml', { cwd: root }).map((name) => ({
-  name,
-  text: readFileSync(join(root, name), 'utf8'),
-}))
+const workflows = globSync(['.github/workflows/*.yml', 'examples/pipeline/*.yml'], { cwd: root }).map(
+  (name) => ({
+    name,
+    text: readFileSync(join(root, name), 'utf8'),
+  }),
+)
 
 it('workflows name the actions of others by the hash of a commit, and may write only to make a release', () => {
   expect(workflows.map(({ name }) => name).sort()).toEqual([
     '.github/workflows/ci.yml',
     '.github/workflows/release.yml',
+    'examples/pipeline/deploy.yml',
   ])
   for (const { name, text } of workflows) {
     const used = [...text.matchAll(/uses: *(\S+)/g)].map(([, action = '']) => action)

@@ -63,6 +63,30 @@ check "authorisation" {
 
 # The function
 
+locals {
+  api_environment = merge(
+    local.function_environment,
+    {
+      IMAGE_BUCKET        = aws_s3_bucket.images.id
+      IMAGE_TABLE         = aws_dynamodb_table.images.name
+      JOB_QUEUE_URL       = aws_sqs_queue.jobs.url
+      SWEEP_AFTER_SECONDS = tostring(local.sweep_after_seconds)
+      MAX_IMAGE_BYTES     = tostring(var.max_image_bytes)
+      MAX_UPLOAD_BYTES    = tostring(var.max_upload_bytes)
+      MAX_WAIT_SECONDS    = tostring(local.max_wait_seconds)
+      ANALYSES            = join(",", var.analyses)
+      FACES               = var.faces
+      AUTH                = var.auth
+    },
+    var.auth == "jwt" ? { JWT_ISSUER = var.jwt_issuer, JWT_AUDIENCE = var.jwt_audience } : {},
+    var.retention_days == 0 ? {} : { RETENTION_DAYS = tostring(var.retention_days) },
+    var.daily_image_quota == 0 ? {} : { DAILY_IMAGE_QUOTA = tostring(var.daily_image_quota) },
+    var.strip_gps ? { STRIP_GPS = "on" } : {},
+    var.heic ? { HEIC = "on" } : {},
+    length(var.cors_origins) == 0 ? {} : { CORS_ORIGINS = join(",", var.cors_origins) },
+  )
+}
+
 resource "aws_lambda_function" "api" {
   #checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the gateway throttles, and api_reserved_concurrency is there
   #checkov:skip=CKV_AWS_116: called synchronously: the caller gets the error
@@ -71,13 +95,14 @@ resource "aws_lambda_function" "api" {
   #checkov:skip=CKV_AWS_272: who may deploy code may also change the signing configuration
 
   function_name     = "${var.name}-api"
-  description       = "A request becomes a record and a job."
+  description       = "A request becomes a record and a job. Release ${local.release}."
   role              = aws_iam_role.api.arn
   filename          = local.packages.api.path
   s3_bucket         = local.packages.api.s3_bucket
   s3_key            = local.packages.api.s3_key
   s3_object_version = local.packages.api.s3_object_version
   source_code_hash  = local.package_hashes.api
+  publish           = true
   handler           = "index.handler"
   runtime           = var.runtime
   architectures     = [var.architecture]
@@ -89,27 +114,7 @@ resource "aws_lambda_function" "api" {
   tags                           = var.tags
 
   environment {
-    variables = merge(
-      local.function_environment,
-      {
-        IMAGE_BUCKET        = aws_s3_bucket.images.id
-        IMAGE_TABLE         = aws_dynamodb_table.images.name
-        JOB_QUEUE_URL       = aws_sqs_queue.jobs.url
-        SWEEP_AFTER_SECONDS = tostring(local.sweep_after_seconds)
-        MAX_IMAGE_BYTES     = tostring(var.max_image_bytes)
-        MAX_UPLOAD_BYTES    = tostring(var.max_upload_bytes)
-        MAX_WAIT_SECONDS    = tostring(local.max_wait_seconds)
-        ANALYSES            = join(",", var.analyses)
-        FACES               = var.faces
-        AUTH                = var.auth
-      },
-      var.auth == "jwt" ? { JWT_ISSUER = var.jwt_issuer, JWT_AUDIENCE = var.jwt_audience } : {},
-      var.retention_days == 0 ? {} : { RETENTION_DAYS = tostring(var.retention_days) },
-      var.daily_image_quota == 0 ? {} : { DAILY_IMAGE_QUOTA = tostring(var.daily_image_quota) },
-      var.strip_gps ? { STRIP_GPS = "on" } : {},
-      var.heic ? { HEIC = "on" } : {},
-      length(var.cors_origins) == 0 ? {} : { CORS_ORIGINS = join(",", var.cors_origins) },
-    )
+    variables = local.api_environment
   }
 
   tracing_config {
@@ -145,6 +150,16 @@ resource "aws_lambda_function" "api" {
 
   # Otherwise the function could log before the group is there, and make one that is kept for ever.
   depends_on = [aws_cloudwatch_log_group.api, aws_iam_role_policy.api]
+}
+
+resource "aws_lambda_alias" "api" {
+  name             = local.alias
+  description      = local.alias_description
+  function_name    = aws_lambda_function.api.function_name
+  function_version = lookup(var.versions, "api", aws_lambda_function.api.version)
+
+  # Who reads changes before who writes: a new job or record is met by no old worker.
+  depends_on = [aws_lambda_alias.worker, aws_lambda_alias.sweeper]
 }
 
 #trivy:ignore:AWS-0017 encrypted with a key of AWS's; logs hold ids, no images
@@ -306,7 +321,7 @@ resource "aws_api_gateway_integration" "api" {
   http_method             = aws_api_gateway_method.api[each.key].http_method
   type                    = "AWS_PROXY"
   integration_http_method = "POST"
-  uri                     = aws_lambda_function.api.invoke_arn
+  uri                     = aws_lambda_alias.api.invoke_arn
 }
 
 # What the gateway refuses never reaches the function, and has to look as if it had: the same codes
@@ -353,8 +368,14 @@ resource "aws_lambda_permission" "api" {
   statement_id  = "ApiGateway"
   action        = "lambda:InvokeFunction"
   function_name = aws_lambda_function.api.function_name
+  qualifier     = aws_lambda_alias.api.name
   principal     = "apigateway.amazonaws.com"
   source_arn    = "${aws_api_gateway_rest_api.api.execution_arn}/${local.stage}/*"
+
+  # A deployment from before the alias calls the function without it until its stage has changed.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_api_gateway_deployment" "api" {
@@ -368,7 +389,7 @@ resource "aws_api_gateway_deployment" "api" {
       aws_api_gateway_resource.proxy.path_part,
       aws_api_gateway_resource.health.path_part,
       [for route in local.routes : [route.method, route.authorization]],
-      aws_lambda_function.api.invoke_arn,
+      aws_lambda_alias.api.invoke_arn,
       local.problems,
       var.auth,
     ]))
@@ -378,7 +399,10 @@ resource "aws_api_gateway_deployment" "api" {
     create_before_destroy = true
   }
 
-  depends_on = [aws_api_gateway_method.api, aws_api_gateway_integration.api, aws_api_gateway_gateway_response.problem]
+  depends_on = [
+    aws_api_gateway_method.api, aws_api_gateway_integration.api, aws_api_gateway_gateway_response.problem,
+    aws_lambda_permission.api,
+  ]
 }
 
 resource "aws_api_gateway_stage" "live" {

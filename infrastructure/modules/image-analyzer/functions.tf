@@ -37,6 +37,18 @@ locals {
     "${package.path} has the SHA-256 ${filesha256(package.path)}, and zips demands ${package.sha256}: take the package that was meant, or its own sum."
   }
 
+  # In each function's description, so that a change of one publishes all three: the version before is then the release
+  # before, of each.
+  release = substr(sha256(jsonencode([
+    local.package_hashes, local.api_environment, local.worker_environment, local.sweeper_environment,
+    var.runtime, var.architecture, var.worker_memory_mb, var.worker_timeout_seconds, var.vpc_config, var.tracing,
+  ])), 0, 12)
+
+  # Gateway, queue and schedule call the functions by this alias, which is on one published version and goes back to the one
+  # before at once. A version is published with each change of code or settings.
+  alias             = "live"
+  alias_description = "The version that is called."
+
   assumed_by_lambda = jsonencode({
     Version   = "2012-10-17"
     Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "lambda.amazonaws.com" } }]

@@ -63,6 +63,16 @@ output "functions" {
   value       = local.functions
 }
 
+output "versions" {
+  description = "The published versions that are called: what to say as `versions` to stay on them."
+  value       = { api = aws_lambda_alias.api.function_version, worker = aws_lambda_alias.worker.function_version, sweeper = aws_lambda_alias.sweeper.function_version }
+}
+
+output "alias_arns" {
+  description = "ARNs by which the functions are called: of the alias live, by the names api, worker and sweeper."
+  value       = { api = aws_lambda_alias.api.arn, worker = aws_lambda_alias.worker.arn, sweeper = aws_lambda_alias.sweeper.arn }
+}
+
 output "function_arns" {
   description = "ARNs of the functions, by the names api, worker and sweeper."
   value       = { api = aws_lambda_function.api.arn, worker = aws_lambda_function.worker.arn, sweeper = aws_lambda_function.sweeper.arn }

@@ -1,3 +1,19 @@
+locals {
+  sweeper_environment = merge(
+    local.function_environment,
+    {
+      IMAGE_BUCKET          = aws_s3_bucket.images.id
+      IMAGE_TABLE           = aws_dynamodb_table.images.name
+      JOB_QUEUE_URL         = aws_sqs_queue.jobs.url
+      DEAD_LETTER_QUEUE_URL = aws_sqs_queue.jobs_dead.url
+      EVENT_BUS_NAME        = aws_cloudwatch_event_bus.images.name
+      SWEEP_AFTER_SECONDS   = tostring(local.sweep_after_seconds)
+      MAX_ATTEMPTS          = tostring(var.max_attempts)
+      GIVE_UP_DAYS          = tostring(local.give_up_days)
+    },
+  )
+}
+
 resource "aws_lambda_function" "sweeper" {
   #checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the schedule is the limit
   #checkov:skip=CKV_AWS_116: the next sweep finds what this one has not; an alarm rings when sweeps fail
@@ -6,13 +22,14 @@ resource "aws_lambda_function" "sweeper" {
   #checkov:skip=CKV_AWS_272: who may deploy code may also change the signing configuration
 
   function_name     = "${var.name}-sweeper"
-  description       = "What was left behind gets its ending: a new job, a failure, its event, or its removal."
+  description       = "What was left behind gets its ending: a new job, a failure, its event, or its removal. Release ${local.release}."
   role              = aws_iam_role.sweeper.arn
   filename          = local.packages.sweeper.path
   s3_bucket         = local.packages.sweeper.s3_bucket
   s3_key            = local.packages.sweeper.s3_key
   s3_object_version = local.packages.sweeper.s3_object_version
   source_code_hash  = local.package_hashes.sweeper
+  publish           = true
   handler           = "index.handler"
   runtime           = var.runtime
   architectures     = [var.architecture]
@@ -23,19 +40,7 @@ resource "aws_lambda_function" "sweeper" {
   tags    = var.tags
 
   environment {
-    variables = merge(
-      local.function_environment,
-      {
-        IMAGE_BUCKET          = aws_s3_bucket.images.id
-        IMAGE_TABLE           = aws_dynamodb_table.images.name
-        JOB_QUEUE_URL         = aws_sqs_queue.jobs.url
-        DEAD_LETTER_QUEUE_URL = aws_sqs_queue.jobs_dead.url
-        EVENT_BUS_NAME        = aws_cloudwatch_event_bus.images.name
-        SWEEP_AFTER_SECONDS   = tostring(local.sweep_after_seconds)
-        MAX_ATTEMPTS          = tostring(var.max_attempts)
-        GIVE_UP_DAYS          = tostring(local.give_up_days)
-      },
-    )
+    variables = local.sweeper_environment
   }
 
   tracing_config {
@@ -64,6 +69,13 @@ resource "aws_lambda_function" "sweeper" {
   depends_on = [aws_cloudwatch_log_group.sweeper, aws_iam_role_policy.sweeper]
 }
 
+resource "aws_lambda_alias" "sweeper" {
+  name             = local.alias
+  description      = local.alias_description
+  function_name    = aws_lambda_function.sweeper.function_name
+  function_version = lookup(var.versions, "sweeper", aws_lambda_function.sweeper.version)
+}
+
 # A rule rather than EventBridge Scheduler: it needs no role, and emulators have it. A rate of one is "1 minute"
 # (Amazon EventBridge user guide, rate expressions).
 resource "aws_cloudwatch_event_rule" "sweep" {
@@ -75,15 +87,24 @@ resource "aws_cloudwatch_event_rule" "sweep" {
 
 resource "aws_cloudwatch_event_target" "sweep" {
   rule = aws_cloudwatch_event_rule.sweep.name
-  arn  = aws_lambda_function.sweeper.arn
+  arn  = aws_lambda_alias.sweeper.arn
+
+  # A rule that calls before it may is an alarm.
+  depends_on = [aws_lambda_permission.sweep]
 }
 
 resource "aws_lambda_permission" "sweep" {
   statement_id  = "Schedule"
   action        = "lambda:InvokeFunction"
   function_name = aws_lambda_function.sweeper.function_name
+  qualifier     = aws_lambda_alias.sweeper.name
   principal     = "events.amazonaws.com"
   source_arn    = aws_cloudwatch_event_rule.sweep.arn
+
+  # A deployment from before the alias calls the function without it until the rule has changed.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 # Lambda would try a failed sweep twice more at once, on top of the next one. A sweep that could not begin for six hours
@@ -91,6 +112,7 @@ resource "aws_lambda_permission" "sweep" {
 # plan).
 resource "aws_lambda_function_event_invoke_config" "sweeper" {
   function_name                = aws_lambda_function.sweeper.function_name
+  qualifier                    = aws_lambda_alias.sweeper.name
   maximum_retry_attempts       = 0
   maximum_event_age_in_seconds = 21600
 }

@@ -90,6 +90,18 @@ variable "architecture" {
   }
 }
 
+variable "versions" {
+  description = "Published versions that are called instead of the newest, by function (api, worker, sweeper): to try the newest with a part of the requests first, or to stay on one that is known to be good. Empty: the newest of all."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for function, version in var.versions : contains(["api", "worker", "sweeper"], function) && can(regex("^[1-9][0-9]*$", version))])
+    error_message = "versions must have numbers of published versions, by api, worker or sweeper."
+  }
+}
+
 variable "permissions_boundary" {
   description = "ARN of the IAM policy that bounds every role which is made here, where an account demands one."
   type        = string

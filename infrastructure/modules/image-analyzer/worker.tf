@@ -64,6 +64,29 @@ check "concurrency_is_enough" {
   }
 }
 
+locals {
+  worker_environment = merge(
+    local.function_environment,
+    {
+      IMAGE_BUCKET          = aws_s3_bucket.images.id
+      IMAGE_TABLE           = aws_dynamodb_table.images.name
+      JOB_QUEUE_URL         = aws_sqs_queue.jobs.url
+      DEAD_LETTER_QUEUE_URL = aws_sqs_queue.jobs_dead.url
+      EVENT_BUS_NAME        = aws_cloudwatch_event_bus.images.name
+      SWEEP_AFTER_SECONDS   = tostring(local.sweep_after_seconds)
+      MAX_ATTEMPTS          = tostring(var.max_attempts)
+      MIN_CONFIDENCE        = tostring(var.min_confidence)
+      MAX_LABELS            = tostring(var.max_labels)
+      PREVIEW               = var.preview ? "on" : "off"
+      REKOGNITION_TPS       = tostring(local.rekognition_share)
+      # glibc keeps an arena per thread, which fragments under libvips: 14 to 20 % of memory.
+      MALLOC_ARENA_MAX = "2"
+    },
+    var.strip_gps ? { STRIP_GPS = "on" } : {},
+    var.heic ? { HEIC = "on" } : {},
+  )
+}
+
 resource "aws_lambda_function" "worker" {
   #checkov:skip=CKV_AWS_115: reserved concurrency takes from the account's, and breaks deployments where that is small; the mapping has a maximum
   #checkov:skip=CKV_AWS_116: the queue it is fed from has the dead-letter queue
@@ -72,13 +95,14 @@ resource "aws_lambda_function" "worker" {
   #checkov:skip=CKV_AWS_272: who may deploy code may also change the signing configuration
 
   function_name     = "${var.name}-worker"
-  description       = "A job becomes a finished record and an event."
+  description       = "A job becomes a finished record and an event. Release ${local.release}."
   role              = aws_iam_role.worker.arn
   filename          = local.packages.worker.path
   s3_bucket         = local.packages.worker.s3_bucket
   s3_key            = local.packages.worker.s3_key
   s3_object_version = local.packages.worker.s3_object_version
   source_code_hash  = local.package_hashes.worker
+  publish           = true
   handler           = "index.handler"
   runtime           = var.runtime
   architectures     = [var.architecture]
@@ -87,26 +111,7 @@ resource "aws_lambda_function" "worker" {
   tags              = var.tags
 
   environment {
-    variables = merge(
-      local.function_environment,
-      {
-        IMAGE_BUCKET          = aws_s3_bucket.images.id
-        IMAGE_TABLE           = aws_dynamodb_table.images.name
-        JOB_QUEUE_URL         = aws_sqs_queue.jobs.url
-        DEAD_LETTER_QUEUE_URL = aws_sqs_queue.jobs_dead.url
-        EVENT_BUS_NAME        = aws_cloudwatch_event_bus.images.name
-        SWEEP_AFTER_SECONDS   = tostring(local.sweep_after_seconds)
-        MAX_ATTEMPTS          = tostring(var.max_attempts)
-        MIN_CONFIDENCE        = tostring(var.min_confidence)
-        MAX_LABELS            = tostring(var.max_labels)
-        PREVIEW               = var.preview ? "on" : "off"
-        REKOGNITION_TPS       = tostring(local.rekognition_share)
-        # glibc keeps an arena per thread, which fragments under libvips: 14 to 20 % of memory.
-        MALLOC_ARENA_MAX = "2"
-      },
-      var.strip_gps ? { STRIP_GPS = "on" } : {},
-      var.heic ? { HEIC = "on" } : {},
-    )
+    variables = local.worker_environment
   }
 
   tracing_config {
@@ -139,9 +144,16 @@ resource "aws_lambda_function" "worker" {
   depends_on = [aws_cloudwatch_log_group.worker, aws_iam_role_policy.worker]
 }
 
+resource "aws_lambda_alias" "worker" {
+  name             = local.alias
+  description      = local.alias_description
+  function_name    = aws_lambda_function.worker.function_name
+  function_version = lookup(var.versions, "worker", aws_lambda_function.worker.version)
+}
+
 resource "aws_lambda_event_source_mapping" "jobs" {
   event_source_arn                   = aws_sqs_queue.jobs.arn
-  function_name                      = aws_lambda_function.worker.arn
+  function_name                      = aws_lambda_alias.worker.arn
   batch_size                         = local.batch_size
   maximum_batching_window_in_seconds = var.batch_window_seconds
   # Without it an answer that names failed images is ignored, and they are lost.

@@ -61,7 +61,7 @@ run "a_browser_may_ask_unsigned_whether_a_page_may_send_signed_requests" {
     error_message = "A preflight asks where the request will go."
   }
   assert {
-    condition     = keys(aws_api_gateway_integration.api) == keys(aws_api_gateway_method.api) && alltrue([for integration in aws_api_gateway_integration.api : integration.uri == aws_lambda_function.api.invoke_arn])
+    condition     = keys(aws_api_gateway_integration.api) == keys(aws_api_gateway_method.api) && alltrue([for integration in aws_api_gateway_integration.api : integration.uri == aws_lambda_alias.api.invoke_arn])
     error_message = "The function must be asked: it knows the origins."
   }
   assert {

@@ -16,6 +16,20 @@ run "by_default_images_are_kept_and_nobody_is_told" {
     error_message = "Bucket and table must be protected together."
   }
   assert {
+    condition = alltrue([
+      for function in [aws_lambda_function.api, aws_lambda_function.worker, aws_lambda_function.sweeper] : function.publish
+      ]) && alltrue([
+      for integration in aws_api_gateway_integration.api : integration.uri == aws_lambda_alias.api.invoke_arn
+      ]) && (
+      aws_lambda_event_source_mapping.jobs.function_name == aws_lambda_alias.worker.arn
+      && aws_cloudwatch_event_target.sweep.arn == aws_lambda_alias.sweeper.arn
+      && aws_lambda_permission.api.qualifier == "live"
+      && aws_lambda_permission.sweep.qualifier == "live"
+      && aws_lambda_function_event_invoke_config.sweeper.qualifier == "live"
+    )
+    error_message = "Gateway, queue and schedule must call what can go back: the alias."
+  }
+  assert {
     condition     = length(aws_s3_bucket_versioning.images) == 0
     error_message = "What a caller deletes must be gone."
   }
@@ -105,6 +119,7 @@ run "what_is_asked_for_is_done" {
     strip_gps          = true
     heic               = true
     tracing            = "off"
+    versions           = { api = "3" }
     kms_key_arn        = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
     vpc_config         = { subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-1"] }
     zips = {
@@ -113,6 +128,10 @@ run "what_is_asked_for_is_done" {
     }
   }
 
+  assert {
+    condition     = [for alias in [aws_lambda_alias.api, aws_lambda_alias.worker, aws_lambda_alias.sweeper] : alias.function_version] == ["3", "7", "7"]
+    error_message = "The newest version must be called, unless another is named."
+  }
   assert {
     condition     = aws_lambda_function.api.s3_key == "v1/api.zip" && aws_lambda_function.api.source_code_hash == "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=" && aws_lambda_function.worker.filename == "../../../dist/worker.zip"
     error_message = "A package may come from S3, by its sum, and the others from where they were."
@@ -330,6 +349,7 @@ run "what_cannot_be_is_refused" {
     kms_key_arn             = "alias/images"
     vpc_config              = { subnet_ids = [], security_group_ids = ["sg-1"] }
     tracing                 = "Active"
+    versions                = { api = "$LATEST" }
     worker_timeout_seconds  = 901
     worker_memory_mb        = 512
     batch_window_seconds    = 301
@@ -356,7 +376,7 @@ run "what_cannot_be_is_refused" {
     var.max_upload_bytes, var.daily_image_quota, var.analyses, var.rekognition_tps, var.sweep_minutes,
     var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_attempts, var.subscriber_receives, var.retention_days, var.undelete_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
     var.alarm_actions, var.alarm_email, var.log_level,
-    var.tags, var.zips, var.permissions_boundary, var.kms_key_arn, var.vpc_config, var.tracing,
+    var.tags, var.zips, var.permissions_boundary, var.kms_key_arn, var.vpc_config, var.tracing, var.versions,
   ]
 }
 

@@ -33,7 +33,15 @@ mock_resource "aws_lambda_function" {
     arn = "arn:aws:lambda:us-east-1:111122223333:function:mocked"
     # Of the package in S3 that tests/settings.tftest.hcl names.
     code_sha256 = "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ="
+    version     = "7"
     invoke_arn  = "arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/arn:aws:lambda:us-east-1:111122223333:function:mocked/invocations"
+  }
+}
+
+mock_resource "aws_lambda_alias" {
+  defaults = {
+    arn        = "arn:aws:lambda:us-east-1:111122223333:function:mocked:live"
+    invoke_arn = "arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/arn:aws:lambda:us-east-1:111122223333:function:mocked:live/invocations"
   }
 }
 
