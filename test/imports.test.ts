@@ -190,7 +190,6 @@ const LONG_FILES = [
   'packages/client/index.ts',
   'packages/client/main.ts',
   'packages/client/upload.ts',
-  'packages/image-guard/avif.ts',
   'packages/image-guard/colour.ts',
   'packages/image-guard/exif.ts',
   'packages/vision/graph-to-onnx.ts',

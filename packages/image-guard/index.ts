@@ -1,6 +1,7 @@
 export type { Appraisal, AppraiseOptions } from './appraise.ts'
 export { MIN_SIDE } from './appraise.ts'
-export { avifPixels, heicPixels, isPremultiplied } from './avif.ts'
+export { avifPixels, heicPixels } from './avif.ts'
+export { isPremultiplied } from './avif-rewrite.ts'
 export { Budget } from './budget.ts'
 export {
   BYTES_PER_BYTE,

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
-import { avifMetadata } from './avif.ts'
 import { blankExif } from './exif.ts'
+import { avifMetadata } from './heif.ts'
 import { END_OF_IMAGE, markerFrom, START_OF_IMAGE } from './jpeg.ts'
 import { MAX_SEGMENTS } from './limits.ts'
 import { CHUNK_OVERHEAD, SIGNATURE_BYTES } from './png.ts'

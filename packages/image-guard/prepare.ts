@@ -1,14 +1,6 @@
 import { frames, withClearSurround, withGifEnd } from './animation.ts'
-import {
-  type AvifPixels,
-  avifPixels,
-  type HeicPixels,
-  heicPixels,
-  stillOf,
-  withAvifProfile,
-  withOneMeta,
-  withTurnedAlpha,
-} from './avif.ts'
+import { type AvifPixels, avifPixels, type HeicPixels, heicPixels } from './avif.ts'
+import { stillOf, withAvifProfile, withOneMeta, withTurnedAlpha } from './avif-rewrite.ts'
 import { hasCommonFrame, jpegSegments, withoutSlips } from './jpeg.ts'
 import { MAX_AVIF_PIXELS, MAX_FRAMES, MAX_HEIC_PIXELS, MAX_SEGMENTS, Refusal } from './limits.ts'
 import { hasCommonChunks, withoutText, withPngProfile, withWholeWindow } from './png.ts'
