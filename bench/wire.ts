@@ -117,8 +117,11 @@ export class Wire {
     }
     if (operation.endsWith(' BatchGetItem')) {
       const { Responses = {} } = JSON.parse(answer.toString()) as { Responses?: Record<string, Item[]> }
-      for (const item of Object.values(Responses).flat())
-        entry.readUnits += readUnits(sizeOfItem(item), false)
+      const found = Object.values(Responses).flat()
+      for (const item of found) entry.readUnits += readUnits(sizeOfItem(item), false)
+      // What is not there is billed too.
+      const asked = Object.values(input['RequestItems'] as Record<string, { Keys: Item[] }>)
+      entry.readUnits += (asked.flatMap(({ Keys }) => Keys).length - found.length) * readUnits(0, false)
     }
     for (const [at, key] of keys.entries()) {
       const after = status === 200 ? await this.#item(key) : before[at]
