@@ -190,8 +190,6 @@ const LONG_FILES = [
   'packages/client/index.ts',
   'packages/client/main.ts',
   'packages/client/upload.ts',
-  'packages/image-guard/colour.ts',
-  'packages/image-guard/exif.ts',
   'packages/vision/graph-to-onnx.ts',
   'packages/vision/text.ts',
   'shared/lifecycle.ts',

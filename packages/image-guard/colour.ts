@@ -1,3 +1,5 @@
+import { diagonal, inverse, type Matrix, product, type Triple, times } from './matrix.ts'
+
 /**
  * Profiles (ICC.1:2010, version 4.3) for colours that a file only says by numbers, since libvips converts by profiles alone.
  * What the numbers mean is what Chromium draws, and so is how more light than a screen has is brought down to it.
@@ -16,8 +18,6 @@ export type Chromaticities = readonly [
 ]
 /** Light by number: (ax + b) ^ g, and cx below d. */
 type Curve = readonly [g: number, a: number, b: number, c: number, d: number]
-type Triple = readonly [number, number, number]
-type Matrix = readonly [Triple, Triple, Triple]
 
 const D65 = [0.3127, 0.329] as const
 const C = [0.31, 0.316] as const
@@ -254,33 +254,6 @@ const BRADFORD: Matrix = [
   [-0.7502, 1.7135, 0.0367],
   [0.0389, -0.0685, 1.0296],
 ]
-const dot = (a: Triple, b: Triple): number => a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-const times = ([a, b, c]: Matrix, vector: Triple): Triple => [dot(a, vector), dot(b, vector), dot(c, vector)]
-const diagonal = ([a, b, c]: Triple): Matrix => [
-  [a, 0, 0],
-  [0, b, 0],
-  [0, 0, c],
-]
-const transposed = ([a, b, c]: Matrix): Matrix => [
-  [a[0], b[0], c[0]],
-  [a[1], b[1], c[1]],
-  [a[2], b[2], c[2]],
-]
-function product([a, b, c]: Matrix, right: Matrix): Matrix {
-  const columns = transposed(right)
-  return [times(columns, a), times(columns, b), times(columns, c)]
-}
-function inverse([a, b, c]: Matrix): Matrix | undefined {
-  const cross = (p: Triple, q: Triple): Triple => [
-    (p[1] * q[2] - p[2] * q[1]) / determinant,
-    (p[2] * q[0] - p[0] * q[2]) / determinant,
-    (p[0] * q[1] - p[1] * q[0]) / determinant,
-  ]
-  let determinant = 1
-  determinant = dot(a, cross(b, c))
-  return Math.abs(determinant) < 1e-6 ? undefined : transposed([cross(b, c), cross(c, a), cross(a, b)])
-}
-
 /** A number with 16 bits behind the point (ICC.1:2010, section 4.6), or the nearest that there is. */
 function fixed(value: number): Buffer {
   const bytes = Buffer.alloc(4)
