@@ -576,9 +576,16 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'the sweeper gives up what a worker has just taken up',
     file: 'shared/lifecycle.ts',
+    from: "'sweepAt = :seen AND attribute_not_exists(dueAt)'",
+    to: "'sweepAt = :seen'",
+    tests: ['test/sweeper.test.ts'],
+  },
+  {
+    name: 'the sweeper removes or defers what has changed since it saw it',
+    file: 'shared/lifecycle.ts',
     from: "condition: 'sweepAt = :seen AND dueAt = :due',",
     to: "condition: 'sweepAt = :seen AND dueAt <> sweepAt AND :due = :due',",
-    tests: ['test/sweeper.test.ts'],
+    tests: ['test/transitions.test.ts'],
   },
   {
     name: 'the sweeper looks after an image that is not due yet',

@@ -1,10 +1,11 @@
 import * as fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
+import type { AnalysisName } from '../shared/image.ts'
 import { labelId } from './simulation/dynamo.ts'
 import { bound, judge } from './simulation/judge.ts'
 import { play, preparePictures, type Run, type Scenario } from './simulation/scenario.ts'
 import { ordinary, type Prepared, scenarios, singleFaults, tell, violations } from './simulation/schedules.ts'
-import { SENT } from './simulation/services.ts'
+import { FAULTS, SENT } from './simulation/services.ts'
 import { SETTINGS } from './simulation/world.ts'
 
 /** More with SCHEDULES=20000; `npm run simulate` plays 2,000 of them, and every single fault. */
@@ -71,6 +72,26 @@ describe('whatever goes wrong with the calls', () => {
     expect([...run.world.rekognition.paid]).toEqual([[SENT, 2]])
     // Labels and faces, by reference and in the request, of both.
     expect(run.world.rekognition.calls).toBe(8)
+  })
+
+  it('faces that wait for the labels are asked for once, or left out by name', async () => {
+    const whenPerson: AnalysisName[] = ['labels', 'faces-when-person']
+    const images: Scenario['images'] = (['good', 'other', 'third'] as const).flatMap((picture) => [
+      { picture, at: 0, key: true, analyses: whenPerson },
+      { picture, at: MINUTE, key: true },
+    ])
+    const { world, submissions } = await play({ ...ordinary(6), images }, prepared)
+    const skipped = submissions
+      .flatMap(({ imageIds }) => [...imageIds])
+      .map((id) => world.dynamo.items.get(id)?.['facesSkipped'])
+    expect(new Set(skipped)).toEqual(new Set([true, undefined]))
+    for (const { number, name } of world.calls) {
+      if (!name.startsWith('worker Detect')) continue
+      for (const fault of FAULTS) {
+        const scenario = { ...ordinary(6), images, faults: [{ call: number, fault }] }
+        expect(await tell(scenario, prepared)).toBeUndefined()
+      }
+    }
   })
 
   it('the same seed tells the same story', async () => {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import sharp from 'sharp'
 import { createDecoder } from '../../packages/image-guard/index.ts'
-import type { PaidAnalysis } from '../../shared/image.ts'
+import type { AnalysisName } from '../../shared/image.ts'
 import { createRender, type Rendered } from '../../worker/thumbnail.ts'
 import { type Point, pointsOf } from './alarms.ts'
 import type { Fault } from './services.ts'
@@ -34,7 +34,7 @@ export interface Scenario {
     /** Whether its failure, if there is one, is followed by a retry. */
     retry?: boolean | undefined
     /** Labels and faces, unless it says otherwise. */
-    analyses?: PaidAnalysis[] | undefined
+    analyses?: AnalysisName[] | undefined
   }[]
   /** Faults of single calls, by their number. */
   faults: { call: number; fault: Fault }[]
