@@ -60,22 +60,25 @@ export async function sweep(deps: SweeperDeps, before = deps.now().getTime()): P
     for await (const { Items = [] } of pages) {
       const ids = Items.map((item) => imageIdSchema.parse(item['imageId']))
       for (let from = 0; from < ids.length; from += AT_ONCE) {
-        await Promise.all(
-          ids.slice(from, from + AT_ONCE).map((imageId) => sweepImage(deps, imageId, before, swept)),
-        )
+        const some = ids.slice(from, from + AT_ONCE)
+        const done = await Promise.all(some.map((imageId) => sweepImage(deps, imageId, before)))
+        for (const one of done) if (one !== undefined) swept[one] += 1
       }
     }
   }
   return swept
 }
 
-async function sweepImage(deps: SweeperDeps, imageId: ImageId, before: number, swept: Swept): Promise<void> {
+async function sweepImage(
+  deps: SweeperDeps,
+  imageId: ImageId,
+  before: number,
+): Promise<keyof Swept | undefined> {
   try {
-    const done = await settle(deps, imageId, before)
-    if (done !== undefined) swept[done] += 1
+    return await settle(deps, imageId, before)
   } catch (error) {
-    swept.failed += 1
     say(deps.log, 'not swept', { imageId, error })
+    return 'failed'
   }
 }
 
