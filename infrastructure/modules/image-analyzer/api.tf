@@ -340,6 +340,14 @@ locals {
     INTEGRATION_TIMEOUT          = { status = 503, code = "UNAVAILABLE", detail = "The API did not answer in time." }
   }
   retry_after = { 429 = "1", 503 = "5" }
+
+  # A browser gives a page an answer of another origin only with these, and a 413 or 429 without them looks to it like a
+  # connection that broke off. A gateway response has one fixed value: with several origins that is any, which shows
+  # no more than the problem itself, for no cookie is sent or taken.
+  cors_headers = length(var.cors_origins) == 0 ? {} : {
+    "gatewayresponse.header.Access-Control-Allow-Origin"   = "'${length(var.cors_origins) == 1 ? var.cors_origins[0] : "*"}'"
+    "gatewayresponse.header.Access-Control-Expose-Headers" = "'Retry-After, WWW-Authenticate, x-amzn-RequestId'"
+  }
 }
 
 resource "aws_api_gateway_gateway_response" "problem" {
@@ -349,6 +357,7 @@ resource "aws_api_gateway_gateway_response" "problem" {
   status_code   = tostring(each.value.status)
   response_parameters = merge(
     { "gatewayresponse.header.Content-Type" = "'application/problem+json'" },
+    local.cors_headers,
     each.value.status == 401 ? { "gatewayresponse.header.WWW-Authenticate" = "'${var.auth == "jwt" ? "Bearer" : "AWS4-HMAC-SHA256"}'" } : {},
     contains(keys(local.retry_after), tostring(each.value.status)) ? { "gatewayresponse.header.Retry-After" = "'${local.retry_after[each.value.status]}'" } : {},
   )
@@ -391,6 +400,7 @@ resource "aws_api_gateway_deployment" "api" {
       [for route in local.routes : [route.method, route.authorization]],
       aws_lambda_alias.api.invoke_arn,
       local.problems,
+      local.cors_headers,
       var.auth,
     ]))
   }

@@ -32,6 +32,13 @@ run "by_default_every_route_but_health_is_signed" {
     error_message = "Status and media type must be those of a problem."
   }
   assert {
+    condition = alltrue([
+      for response in aws_api_gateway_gateway_response.problem :
+      !contains(keys(response.response_parameters), "gatewayresponse.header.Access-Control-Allow-Origin")
+    ])
+    error_message = "Without other origins none may read an answer."
+  }
+  assert {
     condition     = aws_api_gateway_gateway_response.problem["MISSING_AUTHENTICATION_TOKEN"].status_code == "401" && aws_api_gateway_gateway_response.problem["THROTTLED"].response_parameters["gatewayresponse.header.Retry-After"] == "'1'"
     error_message = "An unsigned request is a 401, and a throttled one says when to come back."
   }
@@ -63,6 +70,13 @@ run "a_browser_may_ask_unsigned_whether_a_page_may_send_signed_requests" {
   assert {
     condition     = keys(aws_api_gateway_integration.api) == keys(aws_api_gateway_method.api) && alltrue([for integration in aws_api_gateway_integration.api : integration.uri == aws_lambda_alias.api.invoke_arn])
     error_message = "The function must be asked: it knows the origins."
+  }
+  assert {
+    condition = length(aws_api_gateway_gateway_response.problem) >= 10 && alltrue([
+      for response in aws_api_gateway_gateway_response.problem :
+      response.response_parameters["gatewayresponse.header.Access-Control-Allow-Origin"] == "'https://app.example'"
+    ])
+    error_message = "A page must see why the gateway itself refuses."
   }
   assert {
     condition     = aws_lambda_function.api.environment[0].variables.CORS_ORIGINS == "https://app.example"
