@@ -293,8 +293,7 @@ resource "aws_dynamodb_table" "images" {
     projection_type = "KEYS_ONLY"
   }
 
-  # Of the version before, which kept labels here: they are read and deleted still, and none is written. A table that has
-  # none can do without it.
+  # Of the version before, which kept labels here: they are read and deleted still, and none is written.
   global_secondary_index {
     name               = "byLabel"
     hash_key           = "ownerLabel"
