@@ -105,7 +105,7 @@ function filesIn(folders: readonly string[], wanted: Set<string>): Map<string, s
 }
 
 /** The kinds that are said; what they are kinds of has no instances, and is as right as they are. */
-const saidKinds = (sight: Sight, confidence: number) =>
+const kindsAbove = (sight: Sight, confidence: number) =>
   labelsOf(sight).filter((label) => label.Instances.length > 0 && label.Confidence >= confidence)
 
 const isWrong = ({ kinds, unclear = [] }: Labelled, kind: string): boolean =>
@@ -116,7 +116,7 @@ function labelScore(results: Result[], confidence: number, isMeant: (kind: strin
   let [right, wrong, present] = [0, 0, 0]
   for (const { labelled, sight } of results) {
     present += Object.keys(labelled.kinds).filter(isMeant).length
-    for (const { Name } of saidKinds(sight, confidence)) {
+    for (const { Name } of kindsAbove(sight, confidence)) {
       if (!isMeant(Name)) continue
       if (Name in labelled.kinds) right += 1
       else if (isWrong(labelled, Name)) wrong += 1
@@ -129,7 +129,7 @@ function labelScore(results: Result[], confidence: number, isMeant: (kind: strin
 function wrongIn(result: Result): string[] {
   const { labelled, sight } = result
   const name = `${setOf(labelled)} ${labelled.from} ${labelled.path}`
-  const labels = saidKinds(sight, CONFIDENCES[0] ?? 0)
+  const labels = kindsAbove(sight, CONFIDENCES[0] ?? 0)
     .filter(({ Name }) => isWrong(labelled, Name))
     .map(({ Name, Confidence }) => `${name}: ${Name} ${Confidence.toFixed(0)}`)
   const faces = matchedFaces(result)
@@ -173,7 +173,7 @@ async function emptyScores(results: Result[], see: (bytes: Buffer) => Promise<Si
   for (const sigma of [10, 30, 60, 120]) made.push(await see(await drawn('#777', sigma)))
   const counted = (what: string, sights: Sight[]) => {
     const said = (confidence: number) =>
-      sights.filter((sight) => saidKinds(sight, confidence).length > 0).length
+      sights.filter((sight) => kindsAbove(sight, confidence).length > 0).length
     const faces = sights.filter((sight) => sight.faces.length > 0).length
     return {
       what,

@@ -13,7 +13,7 @@ const PAUSE_MS = 20
 /** Answers to GET /health that are timed before there is work. */
 const SAMPLES = 300
 /** Makes a process believe in so many processors: it starts one thread of the models less (packages/vision/index.ts). */
-const believingIn = (processors: number): string =>
+const asIfWithCores = (processors: number): string =>
   `--import=data:text/javascript,${encodeURIComponent(
     `import os from 'node:os'; import { syncBuiltinESMExports } from 'node:module'
      os.availableParallelism = () => ${processors}; syncBuiltinESMExports()`,
@@ -37,8 +37,8 @@ export async function vision(count: number, folders: readonly string[]): Promise
   for (const [what, rekognition, options] of [
     ['stand-in', 'stand-in', []],
     ['local models', 'local', []],
-    ['local models, 2 threads', 'local', [believingIn(3)]],
-    ['local models, 4 threads', 'local', [believingIn(5)]],
+    ['local models, 2 threads', 'local', [asIfWithCores(3)]],
+    ['local models, 4 threads', 'local', [asIfWithCores(5)]],
   ] as const) {
     const measured = await measure({ REKOGNITION: rekognition }, options, photos, count)
     standIn ??= measured

@@ -70,7 +70,7 @@ export class Wire {
     this.counted.set(operation, entry)
     entry.requests += 1
     if (!operation.startsWith('DynamoDB')) return void forward()
-    this.#turn = this.#turn.then(() => this.#reckon(entry, operation, JSON.parse(body.toString()), forward))
+    this.#turn = this.#turn.then(() => this.#count(entry, operation, JSON.parse(body.toString()), forward))
   })
 
   constructor(target: string) {
@@ -102,7 +102,7 @@ export class Wire {
     return `S3 ${method} ${folder}`
   }
 
-  async #reckon(
+  async #count(
     entry: Counted,
     operation: string,
     input: Record<string, unknown>,

@@ -417,11 +417,11 @@ async function deployCheck(
   if (copy === undefined) return
 
   const emulator: Emulator = EMULATORS[emulatorName]
-  const runsHere = emulator.beside && emulator.runsNothing === undefined
+  const runsBeside = emulator.beside && emulator.runsNothing === undefined
   const s3 = new S3Client(s3Options({ ...TARGET, endpoint }))
   const readObject = (bucket: string, key: string) => readFromS3(s3, bucket, key)
   const standIn =
-    runsHere && given.rekognition === undefined
+    runsBeside && given.rekognition === undefined
       ? await startRekognition({ port: 0, rekognition: {}, readObject })
       : undefined
   const rekognition = given.rekognition ?? standIn?.endpoint
@@ -435,7 +435,7 @@ async function deployCheck(
       `-var=architecture=${arch === 'x64' ? 'x86_64' : arch}`,
       '-var=auth=none',
       '-var=subscriber_queue=true',
-      ...(runsHere ? [`-var=emulator_endpoint=${endpoint}`] : []),
+      ...(runsBeside ? [`-var=emulator_endpoint=${endpoint}`] : []),
       ...(rekognition === undefined ? [] : [`-var=emulator_rekognition=${rekognition}`]),
     ],
     env: {

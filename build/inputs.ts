@@ -37,14 +37,14 @@ const inLine = (value: string): string =>
 const code = (value: string): string => `\`${cell(inLine(value))}\``
 
 /** A string of HCL, as it is read. */
-const spoken = (value = '""'): string => cell(JSON.parse(value) as string)
+const unquoted = (value = '""'): string => cell(JSON.parse(value) as string)
 
 function tables(variables: Block[], outputs: Block[]): string {
   const inputs = variables.map(
     (block) =>
-      `| \`${block.name}\` | ${code(argument(block, 'type') ?? 'any')} | ${code(argument(block, 'default') ?? 'required')} | ${spoken(argument(block, 'description'))} |`,
+      `| \`${block.name}\` | ${code(argument(block, 'type') ?? 'any')} | ${code(argument(block, 'default') ?? 'required')} | ${unquoted(argument(block, 'description'))} |`,
   )
-  const given = outputs.map((block) => `| \`${block.name}\` | ${spoken(argument(block, 'description'))} |`)
+  const given = outputs.map((block) => `| \`${block.name}\` | ${unquoted(argument(block, 'description'))} |`)
   return [
     ...['## Inputs', '', '| name | type | default | |', '|---|---|---|---|', ...inputs, ''],
     ...['## Outputs', '', '| name | |', '|---|---|', ...given, ''],

@@ -90,7 +90,7 @@ const print = (values: Values, object: object, text: string): void =>
   void process.stdout.write(`${values.json ? JSON.stringify(object) : text}\n`)
 
 /** @returns whether to do it */
-async function agreed(values: Values, what: string): Promise<boolean> {
+async function isConfirmed(values: Values, what: string): Promise<boolean> {
   if (values['dry-run']) {
     say(`${what} Nothing is done, because of --dry-run.`)
     return false
@@ -207,13 +207,13 @@ async function main(args: string[]): Promise<number> {
     }
     case 'retry': {
       const images = await all(choose(deps, choice))
-      if (!(await agreed(values, `${images.length} failed images are to be analysed again.`))) return 0
+      if (!(await isConfirmed(values, `${images.length} failed images are to be analysed again.`))) return 0
       return each(images, values, 'retried', (image) => retry(deps, image))
     }
     case 'cancel': {
       const images = await all(choose(deps, choice))
       if (
-        !(await agreed(
+        !(await isConfirmed(
           values,
           `${images.length} images that wait are to be deleted, with all that is stored of them.`,
         ))
@@ -224,7 +224,7 @@ async function main(args: string[]): Promise<number> {
     case 'redrive': {
       const dead = await queueFacts(sqs, await deadUrl())
       if (dead.messages === 0) throw new UsageError('There are no dead letters.')
-      if (!(await agreed(values, `${dead.messages} dead letters are to become jobs again.`))) return 0
+      if (!(await isConfirmed(values, `${dead.messages} dead letters are to become jobs again.`))) return 0
       const moved = await redrive(sqs, dead.arn, (await queueFacts(sqs, deps.jobQueueUrl)).arn)
       print(values, { moved }, `${moved} moved`)
       return 0
@@ -238,7 +238,7 @@ async function main(args: string[]): Promise<number> {
           'Lambda feeds no function from this queue: a worker elsewhere is stopped where it runs.',
         )
       const what = isPause ? 'The worker is to take no more jobs.' : 'The worker is to take jobs again.'
-      if (!(await agreed(values, what))) return 0
+      if (!(await isConfirmed(values, what))) return 0
       for (const mapping of mappings) {
         const { UUID, State } = await source.set(mapping, !isPause)
         print(values, { UUID, State }, `${State}  ${UUID}`)

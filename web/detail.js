@@ -436,7 +436,7 @@ function faceSection(faces, standIn) {
  *
  * @param {string | undefined} version @param {string} nothing
  */
-const noneBy = (version, nothing) =>
+const emptyText = (version, nothing) =>
   version === 'stand-in' ? 'Not looked for: no model for this is used here.' : nothing
 
 /** @param {ModerationLabel[]} labels @param {string | undefined} version */
@@ -446,7 +446,7 @@ function moderationSection(labels, version) {
     {},
     heading('Moderation', labels.length),
     labels.length === 0 &&
-      h('p', { className: 'muted' }, noneBy(version, 'Nothing that would need a moderator.')),
+      h('p', { className: 'muted' }, emptyText(version, 'Nothing that would need a moderator.')),
     h(
       'ul',
       { className: 'rows' },
@@ -463,7 +463,7 @@ function textSection(lines, version) {
     'section',
     {},
     heading('Text', lines.length),
-    lines.length === 0 && h('p', { className: 'muted' }, noneBy(version, 'No text was found.')),
+    lines.length === 0 && h('p', { className: 'muted' }, emptyText(version, 'No text was found.')),
     h(
       'ul',
       { className: 'rows' },

@@ -190,7 +190,7 @@ export let outage
  * @returns whether the server was gone, as opposed to just this connection
  */
 export function lost() {
-  outage ??= untilItAnswers().finally(() => {
+  outage ??= waitForServer().finally(() => {
     outage = undefined
   })
   return outage
@@ -206,7 +206,7 @@ export async function askUntilAnswered(url) {
   }
 }
 
-async function untilItAnswers() {
+async function waitForServer() {
   const banner = byId('outage', HTMLElement)
   const text = byId('outage-text', HTMLElement)
   for (let attempt = 0; ; attempt++) {

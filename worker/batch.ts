@@ -108,7 +108,7 @@ export async function processBatch(
     // All of them: what is not waited for would be frozen with the function, and go on in a later invocation.
     const settled = await Promise.race([Promise.all(runs), lastMoment])
     if (Array.isArray(settled)) return settled.find((one) => one !== undefined)
-    for (const job of taken) sayWhy(deps, job, settled)
+    for (const job of taken) logUnfinished(deps, job, settled)
     return settled
   }
 
@@ -120,7 +120,7 @@ export async function processBatch(
     }
     const unfinished = await finish(taken, announce).catch(failed)
     // Frozen with the function, it would speak in a later invocation, of a job that is long postponed.
-    if (unfinished !== undefined && !answered.signal.aborted) sayWhy(deps, taken, unfinished)
+    if (unfinished !== undefined && !answered.signal.aborted) logUnfinished(deps, taken, unfinished)
     // After any end of this image, the other images' events must not wait for it.
     if (expected) announcements.pass()
     return unfinished
@@ -183,7 +183,7 @@ type Announce = (image: FinishedImage) => Promise<void>
 const failed = (error: unknown): Unfinished => ({ kind: 'attempt failed', error })
 
 /** Once for each job that is not settled. */
-function sayWhy({ log }: WorkerDeps, taken: Taken, unfinished: Unfinished): void {
+function logUnfinished({ log }: WorkerDeps, taken: Taken, unfinished: Unfinished): void {
   if (taken.said) return
   taken.said = true
   const { job, messageId, receives } = taken

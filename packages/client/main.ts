@@ -13,7 +13,7 @@ import {
 import { forgetfulJournal, type Journal, journalPath, openJournal } from './journal.ts'
 import { createOutput, type Format, inBytes, type Output, paint, plain, type Result } from './output.ts'
 import { apiGatewayRegion, signing, signingFetch } from './sign.ts'
-import { inCloudWatch, inFile, tellStory } from './story.ts'
+import { inCloudWatch, inFile, printStory } from './story.ts'
 import { explain, STDIN, upload } from './upload.ts'
 
 const HELP = `image-analyzer <command> [options]
@@ -198,8 +198,8 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
         output.result(result)
       } catch (error) {
         // What is wrong with one image does not concern the next; any other error does.
-        const ofTheImage = ['IMAGE_NOT_FOUND', 'NOT_FAILED']
-        if (!(error instanceof ApiError) || !ofTheImage.includes(error.code)) throw error
+        const imageCodes = ['IMAGE_NOT_FOUND', 'NOT_FAILED']
+        if (!(error instanceof ApiError) || !imageCodes.includes(error.code)) throw error
         failed += 1
         const { code, detail } = error
         output.result({
@@ -320,7 +320,7 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
       if ((log === undefined) === (groups === undefined))
         throw new UsageError('Give --log with a file, or --log-groups with names of CloudWatch Logs.')
       const lines = groups === undefined ? inFile(log ?? '') : inCloudWatch(groups.split(','), imageId, env)
-      return tellStory(imageId, lines, output)
+      return printStory(imageId, lines, output)
     }
     default:
       needNothing()

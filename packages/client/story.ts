@@ -16,7 +16,7 @@ const HIDDEN = [
 ]
 
 /** @returns the exit code */
-export async function tellStory(
+export async function printStory(
   imageId: string,
   texts: AsyncIterable<string>,
   output: Output,

@@ -191,13 +191,13 @@ function damageOfLog(file: string): string | undefined {
   let commitBehind = false
   for (let at = HEADER_BYTES; at + frameBytes <= log.length; at += frameBytes) {
     // Behind its end is what is left of an earlier use of the file, with other salts.
-    const isOfIt = log.subarray(at + 8, at + 16).equals(log.subarray(16, 24))
+    const isOfThisLog = log.subarray(at + 8, at + 16).equals(log.subarray(16, 24))
     if (isWhole) {
       add(at, at + 8)
       add(at + FRAME_BYTES, at + frameBytes)
-      isWhole = isOfIt && matches(at + 16)
+      isWhole = isOfThisLog && matches(at + 16)
     }
-    if (isWhole || !isOfIt) continue
+    if (isWhole || !isOfThisLog) continue
     if (commitBehind) return 'a transaction in its log is not whole'
     commitBehind = log.readUInt32BE(at + 4) !== 0
   }

@@ -125,7 +125,7 @@ export async function loadFauxqs(options: {
     { parseAs: 'buffer', bodyLimit: 100_000_000 },
     (_request: unknown, body: Buffer, done: (error: null, body: Buffer) => void) => done(null, body),
   )
-  app.setErrorHandler(answerTrouble)
+  app.setErrorHandler(answerError)
   // By a hook, since Node reads a body in another context than that of its request.
   app.addHook('preHandler', (_request: unknown, reply: { raw: ServerResponse }, done: () => void) =>
     runFor(reply.raw, done),
@@ -235,7 +235,7 @@ interface Reply {
 }
 
 /** What the emulator has no answer for. */
-function answerTrouble(
+function answerError(
   error: unknown,
   request: { headers: IncomingMessage['headers'] },
   reply: Reply,

@@ -107,8 +107,8 @@ function weigh(
   if (kind === 'progressive jpeg' || kind === 'progressive cmyk jpeg') refuseManyScans(bytes, pixels)
   if (kind !== 'png') return memory
   const lineBytes = width * channels * (depth === 'ushort' ? 2 : 1)
-  const isMadeLower = Math.max(width, height) > longest && height > MIN_SIDE
-  const lines = bytesOfLines(lineBytes, height, isMadeLower)
+  const isScaledDown = Math.max(width, height) > longest && height > MIN_SIDE
+  const lines = bytesOfLines(lineBytes, height, isScaledDown)
   if (lines > DECODE_BYTES) throw tooMuch(`The image is ${width} × ${height}; its lines are too long.`)
   return Math.max(memory, lines)
 }

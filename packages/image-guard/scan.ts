@@ -160,7 +160,7 @@ function mendedScan(
       bits.begin(marker + 2)
     }
     const last = Math.min(units, done + interval)
-    for (; done < last; done += 1) for (const block of blocks) passBlock(bits, block)
+    for (; done < last; done += 1) for (const block of blocks) skipBlock(bits, block)
   }
   return kept.length === 0 ? undefined : Buffer.concat([...kept, file.subarray(from)])
 }
@@ -169,7 +169,7 @@ function mendedScan(
 const isData = (next: number): boolean => next === 0 || next === 0xff
 
 /** ITU-T T.81, F.2.2: the difference of the first coefficient, then runs of zeros and what follows each. */
-function passBlock(bits: Bits, { dc, ac }: Component): void {
+function skipBlock(bits: Bits, { dc, ac }: Component): void {
   if (dc === undefined || ac === undefined) throw new NotWhole()
   bits.pass(bits.value(dc) & 15)
   for (let coefficient = 1; coefficient < 64; coefficient += 1) {

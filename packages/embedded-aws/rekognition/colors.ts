@@ -63,8 +63,8 @@ const PALETTE_LAB = Object.entries(PALETTE).flatMap(([family, colors]) =>
 type NamedColor = (typeof PALETTE_LAB)[number]
 
 /** CSS has few greys, so that a tint may be the nearest name to a grey: what has hardly any hue is kept to these. */
-const HARDLY_ANY_HUE = 0.03
-const isNeutral = ([, a, b]: Lab) => Math.hypot(a, b) < HARDLY_ANY_HUE
+const MAX_NEUTRAL_CHROMA = 0.03
+const isNeutral = ([, a, b]: Lab) => Math.hypot(a, b) < MAX_NEUTRAL_CHROMA
 const NEUTRAL_LAB = PALETTE_LAB.filter(({ family, lab }) => /black|grey|white/.test(family) && isNeutral(lab))
 
 const nearestByValue = new Map<number, NamedColor>()

@@ -27,10 +27,10 @@ const labelsSchema = z.object({
 })
 
 export const detectLabels = operation(labelsSchema, answer, ({ Features }) =>
-  asksForLabels(Features) ? 'sight' : undefined,
+  includesLabels(Features) ? 'sight' : undefined,
 )
 
-const asksForLabels = (features: string[]): boolean =>
+const includesLabels = (features: string[]): boolean =>
   features.length === 0 || features.includes('GENERAL_LABELS')
 
 /** Where the models see nothing that they have a name for, the measurements are an answer still, in their own category. */
@@ -45,7 +45,7 @@ function answer(input: z.infer<typeof labelsSchema>, seen: Seen) {
   const named = sight === undefined ? [] : chosen(labelsOf(sight))
   const labels = named.length > 0 ? named : chosen(measuredLabels(seen))
   return {
-    Labels: asksForLabels(Features) ? labels : [],
+    Labels: includesLabels(Features) ? labels : [],
     LabelModelVersion: sight === undefined ? MODEL_VERSION : labelModelVersion(sight),
     ...(Features.includes('IMAGE_PROPERTIES') && {
       ImageProperties: imageProperties(measured, Settings.ImageProperties.MaxDominantColors),
