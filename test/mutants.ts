@@ -578,7 +578,7 @@ export const MUTANTS: Mutant[] = [
     file: 'shared/lifecycle.ts',
     from: "'sweepAt = :seen AND attribute_not_exists(dueAt)'",
     to: "'sweepAt = :seen'",
-    tests: ['test/sweeper.test.ts'],
+    tests: ['test/transitions.test.ts'],
   },
   {
     name: 'the sweeper removes or defers what has changed since it saw it',
