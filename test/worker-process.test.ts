@@ -55,10 +55,10 @@ describe('npm run worker', () => {
     expect((await fetch(`${health}/live`)).status).toBe(200)
     expect(await (await fetch(`${health}/ready`)).json()).toEqual({ status: 'ready' })
     expect((await fetch(`${health}/`)).status).toBe(404)
-    const metrics = await until('all is counted', async () => {
-      const text = await (await fetch(`${health}/metrics`)).text()
-      return /completed_total 3/.test(text) ? text : undefined
-    })
+    await until('all is announced', async () =>
+      worker.output().match(/"event":"announced"/g)?.length === 4 ? true : undefined,
+    )
+    const metrics = await (await fetch(`${health}/metrics`)).text()
     expect(metrics.split('\n')).toEqual(
       expect.arrayContaining([
         'image_analyzer_claimed_total 4',
