@@ -30,6 +30,13 @@ run "by_default_images_are_kept_and_nobody_is_told" {
     error_message = "Gateway, queue and schedule must call what can go back: the alias."
   }
   assert {
+    condition = length(distinct([
+      for function in [aws_lambda_function.api, aws_lambda_function.worker, aws_lambda_function.sweeper] :
+      regex("Release ([0-9a-f]{12})\\.$", function.description)[0]
+    ])) == 1
+    error_message = "Each must name the release, so that a change of one publishes all three, and one version back is one release back."
+  }
+  assert {
     condition     = length(aws_s3_bucket_versioning.images) == 0
     error_message = "What a caller deletes must be gone."
   }
