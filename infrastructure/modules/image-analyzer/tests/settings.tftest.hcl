@@ -32,7 +32,7 @@ run "by_default_images_are_kept_and_nobody_is_told" {
   assert {
     condition = length(distinct([
       for function in [aws_lambda_function.api, aws_lambda_function.worker, aws_lambda_function.sweeper] :
-      regex("Release ([0-9a-f]{12})\\.$", function.description)[0]
+      try(regex("Release ([0-9a-f]{12})\\.$", function.description)[0], function.description)
     ])) == 1
     error_message = "Each must name the release, so that a change of one publishes all three, and one version back is one release back."
   }
