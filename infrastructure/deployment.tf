@@ -54,6 +54,7 @@ module "image_analyzer" {
   max_wait_minutes           = var.max_wait_minutes
   alarm_email                = var.alarm_email
   alarm_actions              = var.alarm_actions
+  monthly_budget_usd         = var.monthly_budget_usd
   daily_cost_usd             = var.daily_cost_usd
   unwell_actions             = var.unwell_actions
   emulator_endpoint          = var.emulator_endpoint

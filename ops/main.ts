@@ -6,7 +6,16 @@ import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { clientOptions, dynamoTranslation, sleep, sqsOptions } from '../shared/aws.ts'
 import { DEFAULT_SWEEP_AFTER_SECONDS } from '../shared/config.ts'
 import { FAILURE_CODES } from '../shared/image.ts'
-import { type Choice, type Chosen, cancel, choose, countFailures, type OpsDeps, retry } from './images.ts'
+import {
+  type Choice,
+  type Chosen,
+  cancel,
+  choose,
+  costOf,
+  countFailures,
+  type OpsDeps,
+  retry,
+} from './images.ts'
 import { eventSource, LambdaError, queueFacts, redrive } from './queue.ts'
 
 const HELP = `npm run ops -- <command> [options]
@@ -15,6 +24,7 @@ const HELP = `npm run ops -- <command> [options]
   retry           analyses failed images again; --code C, --since 24h (needs one of them)
   redrive         moves all dead letters back to the jobs: each image begins its next run
   cancel          deletes images that wait; --since 24h, --owner-hash H (needs one of them)
+  cost            calls of Rekognition reserved this month, where there is a budget
   pause, resume   has the worker take no more jobs, or take them again; nothing is lost meanwhile
 
   --name NAME     of the deployment (image-analyzer)
@@ -49,6 +59,7 @@ const COMMANDS: Record<string, string[]> = {
   failures: ['since', 'code'],
   retry: ['since', 'code', 'rate', 'dry-run', 'yes'],
   redrive: ['dry-run', 'yes'],
+  cost: [],
   cancel: ['since', 'owner-hash', 'rate', 'dry-run', 'yes'],
   pause: ['dry-run', 'yes'],
   resume: ['dry-run', 'yes'],
@@ -203,6 +214,14 @@ async function main(args: string[]): Promise<number> {
         )
       }
       if (groups.length === 0) say('No image has failed.')
+      return 0
+    }
+    case 'cost': {
+      const cost = await costOf(deps)
+      const { calls, usd, forecastUsd, month } = cost
+      if (calls === 0)
+        say(`Nothing is reserved in ${month}: monthly_budget_usd is not set, or no call was made.`)
+      else print(values, cost, `${calls} calls, $${usd} this month; $${forecastUsd} at its end at this pace`)
       return 0
     }
     case 'retry': {

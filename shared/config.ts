@@ -124,6 +124,8 @@ export const workerSettings = {
   MAX_LABELS: z.coerce.number().int().min(1).max(1_000).default(100),
   MAX_ATTEMPTS,
   PREVIEW,
+  /** US dollars a month that Rekognition may cost, at $1 for 1,000 calls; without it there is no such limit. */
+  MONTHLY_BUDGET_USD: z.coerce.number().min(0.001).max(10_000_000).optional(),
 }
 
 /**

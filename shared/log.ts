@@ -153,7 +153,7 @@ export const LINES = {
   'waits for quota': line(
     'worker',
     'info',
-    'Rekognition throttled the calls; the attempt does not count.',
+    'Rekognition throttled the calls, or the month’s budget is spent; the attempt does not count.',
     WAITING,
   ),
   held: line('worker', 'info', 'Another worker holds the image.', WAITING),

@@ -89,6 +89,8 @@ export const unfinishedShard = (imageId: ImageId): string =>
 export const idempotencyKey = (keyHash: string): string => `idempotency#${keyHash}`
 /** How many images an owner has submitted on a day. */
 export const quotaKey = (ownerHash: string, day: string): string => `quota#${ownerHash}#${day}`
+/** How many calls of Rekognition are reserved in a month. */
+export const spendKey = (month: string): string => `spend#${month}`
 /** Which image has results for the same bytes. @param asked all that the results depend on */
 export const bytesKey = (asked: unknown[]): string => `bytes#${sha256(JSON.stringify(asked))}`
 

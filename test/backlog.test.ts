@@ -156,3 +156,55 @@ describe("an owner's one image behind another owner's backlog", () => {
     expect(await waited(false)).toBeGreaterThan(10)
   })
 })
+
+describe('a budget of 50 calls a month', () => {
+  it('is for calls that are billed: throttled ones take nothing from it', async () => {
+    const scenario: Scenario = {
+      seed: 1,
+      images: Array.from({ length: 25 }, (_, index) => ({
+        ...{ picture: 'good' as const, at: 1_000 + index, key: false, distinct: true },
+      })),
+      faults: [],
+      firsts: [{ name: 'worker DetectLabels', from: 1, count: 30, fault: 'throttle' }],
+      settings: { monthlyBudgetUsd: 0.05, concurrency: 1 },
+    }
+    const run = await play(scenario, prepared)
+    expect(run.ended).toBe(true)
+    expect(judge(scenario, run)).toEqual([])
+    // All in this month.
+    const spent = [...run.world.dynamo.items.values()].filter(({ imageId }) =>
+      String(imageId).startsWith('spend#'),
+    )
+    expect(spent.map(({ imageId, reserved }) => [imageId, reserved])).toEqual([['spend#2026-01', 50]])
+  })
+
+  it('is never passed by workers that run together and die, and what it does not allow is completed next month', async () => {
+    const turn = Date.UTC(2026, 1, 1)
+    const begin = turn - 10 * 60_000
+    const scenario: Scenario = {
+      seed: 1,
+      images: Array.from({ length: 30 }, (_, index) => ({
+        picture: 'good' as const,
+        at: 1_000 + index,
+        key: false,
+        distinct: true,
+      })),
+      faults: [],
+      firsts: [{ name: 'worker DetectFaces', from: 5, count: 1, fault: 'death after' }],
+      clockSteps: [{ at: 0, byMs: begin - Date.UTC(2026, 0, 1) }],
+      settings: { concurrency: 2, monthlyBudgetUsd: 0.05, skewMs: 0 },
+    }
+    const run = await play(scenario, prepared)
+    const answers = Object.values(run.world.rekognition.answered).flat()
+    const inJanuary = answers.filter((at) => at + run.world.wallOffsetMs < turn)
+    expect(inJanuary.length).toBeLessThanOrEqual(50)
+    // A worker that dies takes ten with it at most, and what is left is used.
+    expect(inJanuary.length).toBeGreaterThanOrEqual(30)
+    const items = [...run.world.dynamo.items.values()]
+    expect(items.find(({ imageId }) => imageId === 'spend#2026-01')?.['reserved']).toBe(50)
+    const records = items.filter(({ original }) => original !== undefined)
+    expect(new Set(records.map(({ status }) => status))).toEqual(new Set(['completed']))
+    expect(records).toHaveLength(30)
+    expect(run.world.sqs.dead).toEqual([])
+  })
+})

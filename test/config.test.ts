@@ -66,6 +66,7 @@ describe('the environment of a function', () => {
     ['worker', 'EVENT_BUS_NAME', { b: 'b' }, ['']],
     ['worker', 'DEAD_LETTER_QUEUE_URL', { 'http://dead': 'http://dead' }, ['dead']],
     ['worker', 'MIN_CONFIDENCE', { 0: 0, 0.5: 0.5, 100: 100 }, ['-1', '100.5']],
+    ['worker', 'MONTHLY_BUDGET_USD', { 0.5: 0.5, '': undefined }, ['0', '-1', 'much', '10000001']],
     ['worker', 'MAX_ATTEMPTS', { 1: 1 }, ['0', '1.5']],
     ['worker', 'MAX_LABELS', { 1: 1, 1000: 1_000 }, ['0', '1001', '1.5']],
     ['api', 'STRIP_GPS', { on: true, off: false, '': false }, ['yes', 'true']],

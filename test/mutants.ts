@@ -1282,4 +1282,25 @@ export const MUTANTS: Mutant[] = [
     to: "uuid === '' ? 'Disabled'",
     tests: ['packages/embedded-aws/test/lambda.test.ts'],
   },
+  {
+    name: 'the calls that are reserved last pass the budget',
+    file: 'worker/limiter.ts',
+    from: "':most': calls - wanted",
+    to: "':most': calls",
+    tests: ['test/backlog.test.ts'],
+  },
+  {
+    name: 'a call is made before it is reserved',
+    file: 'worker/limiter.ts',
+    from: '          const putBack = await take()\n          return call()',
+    to: '          const putBack = () => {}\n          return call().finally(take)',
+    tests: ['test/backlog.test.ts'],
+  },
+  {
+    name: 'a throttled call is taken from the budget',
+    file: 'worker/limiter.ts',
+    from: 'if (isThrottled(error)) putBack()',
+    to: '',
+    tests: ['test/backlog.test.ts'],
+  },
 ]

@@ -94,6 +94,7 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     const running = await start({
       DATA_DIR,
       MAX_ATTEMPTS: '1',
+      MONTHLY_BUDGET_USD: '1',
       AWS_ENDPOINT_URL_REKOGNITION: rekognition.url,
     })
     const node = `"${process.execPath}" --disable-warning=ExperimentalWarning`
@@ -158,6 +159,9 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     const [retry = ''] = of('Analyse images of a day again')
     await run(retry, env)
     await becomes(refused, 'completed')
+
+    const [cost = ''] = of('What it costs')
+    expect(await run(cost, env)).toMatch(/^\d0 calls, \$0\.0\d this month; /)
 
     const [cancel = ''] = of('Stop what a caller has sent by mistake')
     const { UUID } = await mapping()
@@ -241,7 +245,7 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     const variables = readFileSync(join(root, 'infrastructure/variables.tf'), 'utf8')
     const said = runbook.matchAll(/(?:TF_VAR_|-var=)(\w+)/g)
     const settings = [...said].map(([, name]) => name)
-    expect(settings).toHaveLength(4)
+    expect(settings).toHaveLength(5)
     expect(settings.filter((name) => !variables.includes(`variable "${name}"`))).toEqual([])
   })
 })

@@ -28,7 +28,7 @@ import type { Results } from '../shared/lifecycle.ts'
 import type { Log } from '../shared/log.ts'
 import type { DeadLetterQueue, EventBus, JobQueue } from '../shared/messages.ts'
 import type { Rekognition } from './analysis.ts'
-import { limitersFor } from './limiter.ts'
+import { createPurse, limitersFor, withinBudget } from './limiter.ts'
 import { createRender, type Render } from './thumbnail.ts'
 
 /** What the work on an image needs. */
@@ -103,16 +103,29 @@ export const workerDeps = (
   minConfidence: config.MIN_CONFIDENCE,
   maxLabels: config.MAX_LABELS,
   maxAttempts: config.MAX_ATTEMPTS,
-  limiters: limitersFor({
-    ...{ elapsed: clock.elapsed, sleep: clock.sleep, random: clock.random },
-    ...(firstRate === undefined ? {} : { firstRate }),
-    ...(config.REKOGNITION_TPS === undefined ? {} : { callsPerSecond: config.REKOGNITION_TPS }),
-  }),
+  limiters: budgeted(
+    limitersFor({
+      ...{ elapsed: clock.elapsed, sleep: clock.sleep, random: clock.random },
+      ...(firstRate === undefined ? {} : { firstRate }),
+      ...(config.REKOGNITION_TPS === undefined ? {} : { callsPerSecond: config.REKOGNITION_TPS }),
+    }),
+    config,
+    { ...clock, dynamo: clients.dynamo },
+  ),
   knownNames: new Map(),
   read: gatherReads({ dynamo: clients.dynamo, table: config.IMAGE_TABLE, sleep: clock.sleep }),
   originals: new Budget(ORIGINAL_BYTES),
   ...rest,
 })
+
+const budgeted = (
+  limiters: ReturnType<typeof limitersFor>,
+  { IMAGE_TABLE: table, MONTHLY_BUDGET_USD: dollars }: WorkerConfig,
+  aws: Omit<Parameters<typeof createPurse>[0], 'table'>,
+): Rekognition['limiters'] =>
+  dollars === undefined
+    ? limiters
+    : withinBudget(limiters, createPurse({ ...aws, table }, Math.floor(dollars * 1_000)))
 
 /** Where AWS is as the SDK finds it: in the function, and in a process outside Lambda. @throws Error without a decoder of HEIC */
 export function depsOnAws(config: WorkerConfig, log: Log): WorkerDeps {

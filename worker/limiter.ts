@@ -1,5 +1,8 @@
+import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
+import { UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import type { Elapsed } from '../shared/aws.ts'
 import type { PaidAnalysis } from '../shared/image.ts'
+import { spendKey, type Table } from '../shared/table.ts'
 
 /** Calls a second with which a process begins without a setting: what ten images of a second each ask for. */
 const FIRST_RATE = 10
@@ -199,3 +202,95 @@ export const limitersFor = (options: LimiterOptions): Record<PaidAnalysis, Limit
   moderation: new Limiter(options),
   text: new Limiter(options),
 })
+
+/** Calls that a process reserves at a time, and so the most that a killed one has taken from the budget for nothing. */
+const RESERVED = 10
+/** Milliseconds for which a process believes that the budget is spent, before it asks again. */
+const SPENT_MS = 60_000
+
+/** The image waits, as where its turn comes too late; the attempt does not count. */
+class OverBudget extends TurnTooLate {
+  override readonly message = 'The budget of the month is spent.'
+}
+
+/**
+ * A month's calls. They are reserved by a conditional write before they are made, some at a time, so that all processes together
+ * never make more.
+ *
+ * @param calls a month, of all processes together
+ * @returns takes one, and gives what puts it back where it was not billed. @throws OverBudget
+ */
+export function createPurse(
+  { dynamo, table, now, elapsed }: Pick<Table, 'dynamo' | 'table'> & { now: () => Date; elapsed: Elapsed },
+  calls: number,
+): () => Promise<() => void> {
+  let [month, left, spentUntil] = ['', 0, Number.NEGATIVE_INFINITY]
+  let reserving: Promise<boolean> | undefined
+  /** What is of a month that is over is lost. */
+  const add = (of: string, count: number): void => {
+    if (of === month) left += count
+  }
+
+  const reserve = async (wanted: number): Promise<boolean> => {
+    if (wanted > calls) return false
+    const of = month
+    try {
+      await dynamo.send(
+        new UpdateCommand({
+          TableName: table,
+          Key: { imageId: spendKey(of) },
+          UpdateExpression: 'ADD reserved :wanted',
+          ConditionExpression: 'attribute_not_exists(reserved) OR reserved <= :most',
+          ExpressionAttributeValues: { ':wanted': wanted, ':most': calls - wanted },
+        }),
+      )
+      add(of, wanted)
+      return true
+    } catch (error) {
+      if (error instanceof ConditionalCheckFailedException) return false
+      throw error
+    }
+  }
+
+  return async () => {
+    for (;;) {
+      const today = now().toISOString().slice(0, 7)
+      if (today !== month) [month, left, spentUntil] = [today, 0, Number.NEGATIVE_INFINITY]
+      if (left > 0) {
+        left -= 1
+        return () => add(today, 1)
+      }
+      if (elapsed() < spentUntil) throw new OverBudget()
+      reserving ??= reserve(RESERVED)
+        // The last few of the month one by one.
+        .then((done) => done || reserve(1))
+        .finally(() => {
+          reserving = undefined
+        })
+      if (!(await reserving)) spentUntil = elapsed() + SPENT_MS
+    }
+  }
+}
+
+/** Limiters whose calls are taken from the purse before they are made. */
+export const withinBudget = (
+  limiters: Record<PaidAnalysis, Limiter>,
+  take: () => Promise<() => void>,
+): Record<PaidAnalysis, Pick<Limiter, 'run'>> => {
+  const within = (limiter: Limiter): Pick<Limiter, 'run'> => ({
+    run: (call, isThrottled, until) =>
+      limiter.run(
+        async () => {
+          const putBack = await take()
+          return call().catch((error) => {
+            if (isThrottled(error)) putBack()
+            throw error
+          })
+        },
+        isThrottled,
+        until,
+      ),
+  })
+  const { labels, faces, moderation, text } = limiters
+  return { labels: within(labels), faces: within(faces), moderation: within(moderation), text: within(text) }
+}

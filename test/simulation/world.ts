@@ -61,6 +61,8 @@ export const SETTINGS = {
   warmStarts: 0.99,
   /** 0: images are kept for ever. */
   retentionDays: 0,
+  /** Dollars that Rekognition may cost in a month; 0: as many as it does. */
+  monthlyBudgetUsd: 0,
   /** 0: owners may submit as many images as they like. */
   dailyImageQuota: 0,
 }
@@ -550,6 +552,9 @@ export class World {
       ...{ IMAGE_BUCKET: common.bucket, IMAGE_TABLE: common.table, JOB_QUEUE_URL: 'https://sqs/jobs' },
       ...{ EVENT_BUS_NAME: common.eventBus, MAX_ATTEMPTS: String(this.settings.maxAttempts) },
       SWEEP_AFTER_SECONDS: String(common.sweepAfterMs / 1_000),
+      ...(this.settings.monthlyBudgetUsd > 0
+        ? { MONTHLY_BUDGET_USD: String(this.settings.monthlyBudgetUsd) }
+        : {}),
       ...(share === undefined ? {} : { REKOGNITION_TPS: String(share) }),
     })
     const { jobQueueUrl, deadLetterQueueUrl } = common

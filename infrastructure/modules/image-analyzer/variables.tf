@@ -582,6 +582,17 @@ variable "alarm_actions" {
   }
 }
 
+variable "monthly_budget_usd" {
+  description = "US dollars a month (UTC) that Rekognition may cost, at $1 for 1,000 calls: no call is made beyond them. Images wait then for the next month or a higher budget, and end as EXHAUSTED after 14 days. Null: no such limit."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = try(var.monthly_budget_usd >= 0.001 && var.monthly_budget_usd <= 10000000, var.monthly_budget_usd == null)
+    error_message = "Must be from 0.001, which is one call, to 10,000,000 dollars."
+  }
+}
+
 variable "daily_cost_usd" {
   description = "US dollars a day that Rekognition may cost before an alarm goes off, at $1 for 1,000 calls, the price of the first million a month in us-east-1. It only rings: nothing is refused. Null: no alarm."
   type        = number

@@ -84,6 +84,7 @@ locals {
     },
     var.strip_gps ? { STRIP_GPS = "on" } : {},
     var.heic ? { HEIC = "on" } : {},
+    var.monthly_budget_usd == null ? {} : { MONTHLY_BUDGET_USD = tostring(var.monthly_budget_usd) },
   )
 }
 

@@ -123,6 +123,7 @@ run "what_is_asked_for_is_done" {
     alarm_actions      = ["arn:aws:sns:us-east-1:111122223333:operators"]
     alarm_email        = "operators@example.com"
     daily_cost_usd     = 12.5
+    monthly_budget_usd = 250
     strip_gps          = true
     heic               = true
     tracing            = "off"
@@ -177,6 +178,11 @@ run "what_is_asked_for_is_done" {
   assert {
     condition     = [for function in [aws_lambda_function.api, aws_lambda_function.worker] : function.environment[0].variables.HEIC] == ["on", "on"]
     error_message = "API and worker must agree on HEIC."
+  }
+
+  assert {
+    condition     = aws_lambda_function.worker.environment[0].variables.MONTHLY_BUDGET_USD == "250"
+    error_message = "The worker must know its budget."
   }
 
   assert {
