@@ -206,7 +206,10 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     // The pause of before outlasts the process, which says so.
     expect(await running.end('SIGINT')).toBe(0)
     const again = await start({ DATA_DIR, MAX_ATTEMPTS: '1', AWS_ENDPOINT_URL_REKOGNITION: rekognition.url })
-    expect(again.output()).toContain('The worker is paused, as it was at the end')
+    // By the other thread, also after the ready line.
+    await until('the sentence that the worker is paused', async () =>
+      again.output().includes('The worker is paused, as it was at the end') ? true : undefined,
+    )
     expect(
       await (
         await fetch(`${again.aws}/2015-03-31/event-source-mappings/`, { headers: signed('lambda') })
