@@ -252,6 +252,21 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     expect(await page.locator('#panel').innerText()).not.toMatch(/Nothing that would|No text was/)
   })
 
+  it('says that faces were not looked for where the labels show no person', async () => {
+    await fetch(`${system.url}/images?analyses=labels,faces-when-person&filename=nobody.png`, {
+      method: 'POST',
+      headers: { 'content-type': 'image/png' },
+      body: new Uint8Array(await distinct(77)),
+    })
+    const page = await open(system)
+    await phase(page, 'nobody.png', 'completed')
+    await card(page, 'nobody.png').locator('.open').click()
+    await page
+      .locator('#panel')
+      .getByText('Faces were not looked for, as the labels show no person.')
+      .waitFor()
+  })
+
   it('shows a WebP that EXIF turns upright, so that boxes fit, from the file and from the list', async () => {
     const upright = await (await quarters(160, 120)).png().toBuffer()
     const buffer = await sharp(await sharp(upright).rotate(270).toBuffer())
