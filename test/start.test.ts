@@ -387,7 +387,11 @@ describe('one npm start', () => {
     for (const id of ids)
       expect(await finished(system.url, id)).toMatchObject({ status: 'completed', attempts: 1 })
     expect(system.output()).not.toMatch(/error|warning/i)
-    for (const id of ids) expect(system.output().split(`completed  ${id}`)).toHaveLength(2)
+    const lines = await until('the line of each', async () => {
+      const said = system.output()
+      return ids.every((id) => said.includes(`completed  ${id}`)) ? said : undefined
+    })
+    for (const id of ids) expect(lines.split(`completed  ${id}`)).toHaveLength(2)
   })
 
   describe.skipIf(noCli.length > 0)(`the AWS CLI${skipped(noCli)}`, () => {
