@@ -5,6 +5,7 @@ import {
   apiSettings,
   GIVE_UP_DAYS,
   HEIC,
+  parseEnvironment,
   readAuthConfig,
   workerSettings,
 } from '../shared/config.ts'
@@ -85,10 +86,7 @@ export type Settings = Environment & { REKOGNITION: NonNullable<Environment['REK
 
 /** @throws StartError that names what is wrong */
 export function readSettings(env: NodeJS.ProcessEnv): Settings {
-  // An empty variable is one that is not set.
-  const { data, error } = environmentSchema.safeParse(
-    Object.fromEntries(Object.entries(env).filter(([, value]) => value !== '')),
-  )
+  const { data, error } = parseEnvironment(environmentSchema, env)
   if (error !== undefined) {
     throw new StartError(error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; '))
   }

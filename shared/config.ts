@@ -182,9 +182,23 @@ export type ApiConfig = z.infer<typeof apiSchema>
 export type WorkerConfig = ReturnType<typeof readWorkerConfig>
 export type SweeperConfig = ReturnType<typeof readSweeperConfig>
 
+/** An empty variable is one that is not set. */
+export function parseEnvironment<T extends z.ZodType>(
+  schema: T,
+  env: NodeJS.ProcessEnv,
+): z.ZodSafeParseResult<z.infer<T>> {
+  const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
+  return schema.safeParse(set, {
+    error: (issue) => {
+      if (issue.input === undefined) return 'it is not set'
+      if (Number.isNaN(issue.input)) return 'it has to be a number'
+      return issue.code === 'invalid_value' ? `it has to be ${issue.values.join(' or ')}` : undefined
+    },
+  })
+}
+
 function read<T extends z.ZodType>(schema: T, env: NodeJS.ProcessEnv): z.infer<T> {
-  // An empty variable is one that is not set.
-  const result = schema.safeParse(Object.fromEntries(Object.entries(env).filter(([, value]) => value !== '')))
+  const result = parseEnvironment(schema, env)
   if (result.success) return result.data
   const problems = result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
   throw new Error(`The environment is not complete. ${problems.join('; ')}. See shared/config.ts.`)
