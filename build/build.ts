@@ -2,7 +2,15 @@ import { createHash } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { type Bundle, bundle, FUNCTIONS, type FunctionName, loadedAtStart, ROOT } from './bundle.ts'
+import {
+  type Bundle,
+  bundle,
+  type Files,
+  FUNCTIONS,
+  type FunctionName,
+  loadedAtStart,
+  ROOT,
+} from './bundle.ts'
 import { check, checkBinaries } from './check.ts'
 import { heicFiles } from './heic.ts'
 import { ARCHITECTURES, type Arch, LIBCS, type Libc, platformHere, platformOf, sharpFor } from './sharp.ts'
@@ -24,6 +32,32 @@ export const MAX_ZIP_BYTES: Record<FunctionName, number> = {
   subscriber: 150_000,
 }
 
+/** Of the machine that runs a worker, and whether it can be set to take HEIC. */
+export interface Decoding {
+  arch: Arch
+  libc: Libc
+  heic: boolean
+}
+
+/**
+ * A bundle with what cannot be bundled, and the licences of both.
+ *
+ * @param decoding what a worker decodes with; none where nothing is decoded
+ * @param say gets a line for every step that may take a while
+ * @throws InstallFailed where sharp's binaries cannot be fetched
+ */
+export async function withPackages(
+  { files, metafile }: Bundle,
+  decoding: Decoding | undefined,
+  say: (line: string) => void,
+): Promise<Files> {
+  const none = { files: {}, packages: [] }
+  const sharp = decoding === undefined ? none : await sharpFor(decoding.arch, decoding.libc, say)
+  const libheif = decoding?.heic ? await heicFiles() : none
+  const licences = await thirdParty(metafile, [...sharp.packages, ...libheif.packages])
+  return { ...files, ...sharp.files, ...libheif.files, 'THIRD-PARTY': Buffer.from(licences) }
+}
+
 /**
  * One function's zip, ready for Lambda (`index.handler`), but not tried out.
  *
@@ -40,13 +74,9 @@ export async function buildFunction(
   heic = false,
 ): Promise<Built> {
   say(`bundling ${name}`)
-  const { files, metafile } = await bundle(name)
-  const sharp = name === 'worker' ? await sharpFor(arch, libc, say) : { files: {}, packages: [] }
-  const libheif = name === 'worker' && heic ? await heicFiles() : { files: {}, packages: [] }
-  Object.assign(files, sharp.files, libheif.files)
-  const packages = [...sharp.packages, ...libheif.packages]
-  files['THIRD-PARTY'] = Buffer.from(await thirdParty(metafile, packages))
-  const zip = makeZip(files)
+  const bundled = await bundle(name)
+  const { metafile } = bundled
+  const zip = makeZip(await withPackages(bundled, name === 'worker' ? { arch, libc, heic } : undefined, say))
   if (zip.length > MAX_ZIP_BYTES[name]) {
     throw new Error(`${name}.zip has ${zip.length} bytes; ${MAX_ZIP_BYTES[name]} is the limit.`)
   }

@@ -1,11 +1,9 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { oneOf } from './build.ts'
+import { type Decoding, oneOf, withPackages } from './build.ts'
 import { bundle, ROOT } from './bundle.ts'
-import { heicFiles } from './heic.ts'
-import { ARCHITECTURES, type Arch, LIBCS, type Libc, sharpFor } from './sharp.ts'
-import { thirdParty } from './third-party.ts'
+import { ARCHITECTURES, LIBCS } from './sharp.ts'
 
 /**
  * The worker outside Lambda as a folder that needs nothing but Node: `node index.mjs` is `npm run worker`. The Dockerfile
@@ -16,18 +14,12 @@ import { thirdParty } from './third-party.ts'
  */
 export async function buildProcess(
   folder: string,
-  { arch, libc, heic }: { arch: Arch; libc: Libc; heic: boolean },
+  decoding: Decoding,
   say: (line: string) => void,
 ): Promise<void> {
-  const { files, metafile } = await bundle('worker', 'main')
-  const sharp = await sharpFor(arch, libc, say)
-  const libheif = heic ? await heicFiles() : { files: {}, packages: [] }
-  const all = {
-    ...{ ...files, ...sharp.files, ...libheif.files },
-    'THIRD-PARTY': Buffer.from(await thirdParty(metafile, [...sharp.packages, ...libheif.packages])),
-  }
+  const files = await withPackages(await bundle('worker', 'main'), decoding, say)
   await rm(folder, { recursive: true, force: true })
-  for (const [path, bytes] of Object.entries(all)) {
+  for (const [path, bytes] of Object.entries(files)) {
     await mkdir(dirname(join(folder, path)), { recursive: true })
     await writeFile(join(folder, path), bytes)
   }
@@ -42,7 +34,7 @@ if (process.argv[1] === import.meta.filename) {
     },
   }).values
   const folder = join(ROOT, 'dist', 'worker')
-  const platform = { arch: oneOf('--arch', ARCHITECTURES, arch), libc: oneOf('--libc', LIBCS, libc), heic }
-  await buildProcess(folder, platform, (line) => void process.stdout.write(`${line}\n`))
+  const decoding = { arch: oneOf('--arch', ARCHITECTURES, arch), libc: oneOf('--libc', LIBCS, libc), heic }
+  await buildProcess(folder, decoding, (line) => void process.stdout.write(`${line}\n`))
   process.stdout.write(`${folder}\n`)
 }
