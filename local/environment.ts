@@ -86,10 +86,8 @@ export type Settings = Environment & { REKOGNITION: NonNullable<Environment['REK
 
 /** @throws StartError that names what is wrong */
 export function readSettings(env: NodeJS.ProcessEnv): Settings {
-  const { data, error } = parseEnvironment(environmentSchema, env)
-  if (error !== undefined) {
-    throw new StartError(error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; '))
-  }
+  const { data, problems } = parseEnvironment(environmentSchema, env)
+  if (problems !== undefined) throw new StartError(problems)
   return { ...data, REKOGNITION: data.REKOGNITION ?? (isInstalled() ? 'local' : 'stand-in') }
 }
 

@@ -3,6 +3,7 @@ import { S3Client } from '@aws-sdk/client-s3'
 import * as z from 'zod'
 import { AwsError } from '../packages/embedded-aws/index.ts'
 import { s3Options } from '../shared/aws.ts'
+import { parseEnvironment } from '../shared/config.ts'
 import { endInOrder } from './ending.ts'
 import { allowedHostsSchema } from './environment.ts'
 import {
@@ -50,11 +51,9 @@ type Environment = z.infer<typeof environmentSchema>
 
 /** @throws StartError */
 function readEnvironment(): Environment {
-  // An empty variable is one that is not set.
-  const given = Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== ''))
-  const { data, error } = environmentSchema.safeParse(given)
-  if (data !== undefined) return data
-  throw new StartError(error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; '))
+  const { data, problems } = parseEnvironment(environmentSchema, process.env)
+  if (problems === undefined) return data
+  throw new StartError(problems)
 }
 
 function readOptions() {

@@ -28,7 +28,7 @@ import {
   SetQueueAttributesCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs'
-import { DEFAULT_SWEEP_AFTER_SECONDS } from '../shared/config.ts'
+import { DEFAULT_SWEEP_AFTER_SECONDS, VISIBILITY_FACTOR } from '../shared/config.ts'
 import { UPLOADS } from '../shared/image.ts'
 import { LABELS, labelTable, NUMBERS, RECORDS, type Shape, TIME_TO_LIVE } from '../shared/table.ts'
 import type { Settings } from './environment.ts'
@@ -45,8 +45,6 @@ export type ResourceNames = ReturnType<typeof resourceNames>
 
 /** Seconds that a worker has for a batch, here as on AWS (infrastructure/). */
 export const WORKER_TIMEOUT_SECONDS = 60
-/** Six times the function's timeout, as AWS advises for queues that feed Lambda. */
-const VISIBILITY_TIMEOUT_SECONDS = 6 * WORKER_TIMEOUT_SECONDS
 /** The most that SQS takes (Amazon SQS, redrive policy); what worker/outcomes.ts makes of it. */
 const MAX_RECEIVE_COUNT = 1_000
 
@@ -193,7 +191,7 @@ async function createQueues(
   const dead = await createQueue(sqs, names.deadQueue, { MessageRetentionPeriod: '1209600' })
   const RedrivePolicy = JSON.stringify({ deadLetterTargetArn: dead.arn, maxReceiveCount: MAX_RECEIVE_COUNT })
   const jobs = await createQueue(sqs, names.jobQueue, {
-    VisibilityTimeout: String(VISIBILITY_TIMEOUT_SECONDS),
+    VisibilityTimeout: String(VISIBILITY_FACTOR * WORKER_TIMEOUT_SECONDS),
     MessageRetentionPeriod: '1209600',
     RedrivePolicy,
   })

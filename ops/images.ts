@@ -1,10 +1,11 @@
 import { GetCommand, paginateScan } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
+import { CALLS_PER_USD } from '../shared/config.ts'
 import { type ImageId, imageIdSchema } from '../shared/image.ts'
 import { deleteRecord, getImage, type Records, retryImage } from '../shared/lifecycle.ts'
 import { ownerTag } from '../shared/log.ts'
 import { type JobQueue, sendJob } from '../shared/messages.ts'
-import { spendKey } from '../shared/table.ts'
+import { monthOf, spendKey } from '../shared/table.ts'
 
 /** What operators do with many images at once. */
 
@@ -101,17 +102,14 @@ export async function cancel(deps: OpsDeps, { imageId }: Chosen): Promise<boolea
   return (await deleteRecord(deps, image)) !== undefined
 }
 
-/** Of a call, at the price of the first million a month in us-east-1. */
-const CALL_USD = 0.001
-
 /** What the workers have reserved of the month's budget. */
 export async function costOf({ dynamo, table, now }: OpsDeps) {
   const at = now()
-  const month = at.toISOString().slice(0, 7)
+  const month = monthOf(at)
   const { Item } = await dynamo.send(new GetCommand({ TableName: table, Key: { imageId: spendKey(month) } }))
   const calls = z.number().default(0).parse(Item?.['reserved'])
   const turnOf = (more: number): number => Date.UTC(at.getUTCFullYear(), at.getUTCMonth() + more)
   const gone = (at.getTime() - turnOf(0)) / (turnOf(1) - turnOf(0))
-  const dollars = (count: number): number => Number((count * CALL_USD).toFixed(3))
+  const dollars = (count: number): number => Number((count / CALLS_PER_USD).toFixed(3))
   return { month, calls, usd: dollars(calls), forecastUsd: dollars(calls / gone) }
 }

@@ -117,6 +117,12 @@ const PREVIEW = onOrOff('on')
 export const HEIC = onOrOff('off')
 
 /** What an operator may settle about the worker, on AWS and locally. */
+/** Of Rekognition, at the price of the first million a month in us-east-1. */
+export const CALLS_PER_USD = 1_000
+
+/** A worker's timeout, times this, is what AWS advises for the visibility timeout of its queue. */
+export const VISIBILITY_FACTOR = 6
+
 export const workerSettings = {
   /** The least confidence of a label, in per cent. 55 is Rekognition's own default. */
   MIN_CONFIDENCE: z.coerce.number().min(0).max(100).default(55),
@@ -124,7 +130,7 @@ export const workerSettings = {
   MAX_LABELS: z.coerce.number().int().min(1).max(1_000).default(100),
   MAX_ATTEMPTS,
   PREVIEW,
-  /** US dollars a month that Rekognition may cost, at $1 for 1,000 calls; without it there is no such limit. */
+  /** US dollars a month that Rekognition may cost, at CALLS_PER_USD; without it there is no such limit. */
   MONTHLY_BUDGET_USD: z.coerce.number().min(0.001).max(10_000_000).optional(),
 }
 
@@ -182,26 +188,28 @@ export type ApiConfig = z.infer<typeof apiSchema>
 export type WorkerConfig = ReturnType<typeof readWorkerConfig>
 export type SweeperConfig = ReturnType<typeof readSweeperConfig>
 
-/** An empty variable is one that is not set. */
+/** @returns what the schema makes of the environment, or what is wrong with it */
 export function parseEnvironment<T extends z.ZodType>(
   schema: T,
   env: NodeJS.ProcessEnv,
-): z.ZodSafeParseResult<z.infer<T>> {
-  const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
-  return schema.safeParse(set, {
+): { data: z.infer<T>; problems?: undefined } | { data?: undefined; problems: string } {
+  // An empty variable is one that is not set.
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
+  const { data, error } = schema.safeParse(given, {
     error: (issue) => {
       if (issue.input === undefined) return 'it is not set'
       if (Number.isNaN(issue.input)) return 'it has to be a number'
       return issue.code === 'invalid_value' ? `it has to be ${issue.values.join(' or ')}` : undefined
     },
   })
+  if (error === undefined) return { data }
+  return { problems: error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ') }
 }
 
 function read<T extends z.ZodType>(schema: T, env: NodeJS.ProcessEnv): z.infer<T> {
-  const result = parseEnvironment(schema, env)
-  if (result.success) return result.data
-  const problems = result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
-  throw new Error(`The environment is not complete. ${problems.join('; ')}. See shared/config.ts.`)
+  const { data, problems } = parseEnvironment(schema, env)
+  if (problems === undefined) return data
+  throw new Error(`The environment is not complete. ${problems}. See shared/config.ts.`)
 }
 
 /** @throws Error that names every variable that is missing or wrong */

@@ -58,7 +58,7 @@ export type RecordsIndex = keyof typeof RECORDS.indexes
  * of faces, and that there is a face, are found as labels are.
  *
  * An image costs a write unit a label when it is completed, and one when it is deleted: an item is about 600 bytes at 20
- * labels, and over a KB from about 60 on. In the table of records, whose key is an id alone, it took an index besides, so
+ * labels, and over a KB from about 60 on. In the table of records, whose key is an id alone, it took an index as well, so
  * two units a label; and a page read each record, half a unit or more, where 7 items are half a unit here.
  */
 export const LABELS = { key: ['ownerLabel', 'target'], indexes: {} } as const satisfies Shape
@@ -89,6 +89,8 @@ export const unfinishedShard = (imageId: ImageId): string =>
 export const idempotencyKey = (keyHash: string): string => `idempotency#${keyHash}`
 /** How many images an owner has submitted on a day. */
 export const quotaKey = (ownerHash: string, day: string): string => `quota#${ownerHash}#${day}`
+/** A month of UTC, as in `2026-11`. */
+export const monthOf = (at: Date): string => at.toISOString().slice(0, 7)
 /** How many calls of Rekognition are reserved in a month. */
 export const spendKey = (month: string): string => `spend#${month}`
 /** Which image has results for the same bytes. @param asked all that the results depend on */

@@ -22,7 +22,7 @@ import {
   sleep,
   sqsOptions,
 } from '../shared/aws.ts'
-import type { WorkerConfig } from '../shared/config.ts'
+import { CALLS_PER_USD, type WorkerConfig } from '../shared/config.ts'
 import { gatherReads, type KnownNames } from '../shared/labels.ts'
 import type { Results } from '../shared/lifecycle.ts'
 import type { Log } from '../shared/log.ts'
@@ -125,7 +125,7 @@ const budgeted = (
 ): Rekognition['limiters'] =>
   dollars === undefined
     ? limiters
-    : withinBudget(limiters, createPurse({ ...aws, table }, Math.floor(dollars * 1_000)))
+    : withinBudget(limiters, createPurse({ ...aws, table }, Math.floor(dollars * CALLS_PER_USD)))
 
 /** Where AWS is as the SDK finds it: in the function, and in a process outside Lambda. @throws Error without a decoder of HEIC */
 export function depsOnAws(config: WorkerConfig, log: Log): WorkerDeps {

@@ -2,7 +2,7 @@ import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import { UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import type { Elapsed } from '../shared/aws.ts'
 import type { PaidAnalysis } from '../shared/image.ts'
-import { spendKey, type Table } from '../shared/table.ts'
+import { monthOf, spendKey, type Table } from '../shared/table.ts'
 
 /** Calls a second with which a process begins without a setting: what ten images of a second each ask for. */
 const FIRST_RATE = 10
@@ -254,11 +254,11 @@ export function createPurse(
 
   return async () => {
     for (;;) {
-      const today = now().toISOString().slice(0, 7)
-      if (today !== month) [month, left, spentUntil] = [today, 0, Number.NEGATIVE_INFINITY]
+      const current = monthOf(now())
+      if (current !== month) [month, left, spentUntil] = [current, 0, Number.NEGATIVE_INFINITY]
       if (left > 0) {
         left -= 1
-        return () => add(today, 1)
+        return () => add(current, 1)
       }
       if (elapsed() < spentUntil) throw new OverBudget()
       reserving ??= reserve(RESERVED)

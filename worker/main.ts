@@ -1,7 +1,7 @@
 import { HeadBucketCommand } from '@aws-sdk/client-s3'
 import { GetQueueAttributesCommand } from '@aws-sdk/client-sqs'
 import { GetCommand } from '@aws-sdk/lib-dynamodb'
-import { readWorkerProcessConfig } from '../shared/config.ts'
+import { readWorkerProcessConfig, VISIBILITY_FACTOR } from '../shared/config.ts'
 import { createLog } from '../shared/log.ts'
 import { processBatch } from './batch.ts'
 import { depsOnAws, type WorkerDeps } from './deps.ts'
@@ -15,8 +15,6 @@ import { startPoller } from './poller.ts'
 
 /** Milliseconds before the end of DRAIN_SECONDS at which batches are broken off: as many as a batch on Lambda has. */
 const BREAK_OFF_MS = 6_000
-/** A function's timeout, times this, is what AWS advises for the visibility timeout of its queue. */
-const VISIBILITY_FACTOR = 6
 /** For so long an answer of queue and table is good for /ready. */
 const READY_MS = 10_000
 
