@@ -3,7 +3,7 @@ import { createClient } from '../packages/client/index.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { distinct } from './pictures.ts'
 
-/** What a gateway says by itself has a status and nothing of ours: API Gateway's own 413 is `{"message": …}`. */
+/** A gateway's own answer has a status and nothing of ours: API Gateway's own 413 is `{"message": …}`. */
 describe('the client, where a gateway answers instead of the API', () => {
   let system: TestSystem
   beforeAll(async () => {

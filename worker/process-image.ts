@@ -156,7 +156,7 @@ async function commit(
   return { kind: 'outcome lost' }
 }
 
-/** Finds out everything about an image that this worker holds; it keeps what it knows so far, for whatever ends it. */
+/** Finds out everything about an image that this worker holds; it keeps what it knows so far, however it ends. */
 class Examination {
   readonly #deps: ProcessDeps
   readonly #time: Time

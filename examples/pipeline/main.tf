@@ -176,7 +176,7 @@ resource "aws_iam_role_policy" "deploy" {
         Action   = ["sns:CreateTopic", "sns:DeleteTopic", "sns:SetTopicAttributes", "sns:Subscribe", "sns:Unsubscribe", "sns:TagResource", "sns:UntagResource"]
         Resource = "${local.here.sns}:${var.name}-alarms"
       },
-      # A role that the pipeline makes can do no more than its boundary, whatever policy it is given.
+      # A role that the pipeline makes can do no more than its boundary, with any policy.
       {
         Sid       = "BoundedRoles"
         Effect    = "Allow"
