@@ -39,6 +39,8 @@ const environmentSchema = z.object({
   AWS_PORT: port.optional(),
   /** Where images, records, queue and events are kept. Nothing outlives the process without it. */
   DATA_DIR: z.string().min(1).optional(),
+  /** The most bytes of a request that reach the API, as API Gateway has a limit; larger ones get its own bare 413. */
+  GATEWAY_MAX_BYTES: z.coerce.number().int().positive().optional(),
   /** Names, in addition to those of loopback, by which both ports are reached. */
   ALLOWED_HOSTS: allowedHostsSchema.default([]),
   AWS_ENDPOINT_URL: z.url().optional(),

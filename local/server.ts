@@ -66,8 +66,20 @@ export function inFrontOf(app: ReturnType<typeof buildApp>, settings: Settings):
   return async (request) => {
     const stranger = strangerOf(request, settings.ALLOWED_HOSTS, settings.CORS_ORIGINS ?? [])
     if (stranger !== undefined) return refusal(stranger)
-    return answerSample(request) ?? (await admitted(request))
+    return answerSample(request) ?? refusedByGateway(request, settings) ?? (await admitted(request))
   }
+}
+
+/** A request that is too large for it gets an answer of API Gateway's own, in its words and with no problem in it. */
+function refusedByGateway(
+  { headers }: Request,
+  { GATEWAY_MAX_BYTES = Number.POSITIVE_INFINITY, CORS_ORIGINS = [] }: Settings,
+): Response | undefined {
+  if (Number(headers.get('content-length')) <= GATEWAY_MAX_BYTES) return undefined
+  const origin = headers.get('origin') ?? ''
+  // As the module's gateway responses have it (infrastructure/modules/image-analyzer/api.tf).
+  const cors = CORS_ORIGINS.includes(origin) ? { 'access-control-allow-origin': origin } : undefined
+  return Response.json({ message: 'Request Too Long' }, { status: 413, ...(cors && { headers: cors }) })
 }
 
 function refusal({ status, code, ...rest }: NonNullable<ReturnType<typeof strangerOf>>): Response {

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { readSettings } from '../local/environment.ts'
+import { inFrontOf } from '../local/server.ts'
 import { createClient } from '../packages/client/index.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { distinct } from './pictures.ts'
@@ -37,6 +39,59 @@ describe('the client, where a gateway answers instead of the API', () => {
     expect(accepted).toMatchObject({ via: 'uploads' })
     expect(await (await system.app.request(`/images/${accepted.imageId}`)).json()).toMatchObject({
       imageId: accepted.imageId,
+    })
+  })
+
+  it('sends a photo that the gateway of npm start refuses as API Gateway does to S3, and a page may read the refusal', async () => {
+    const photo = await distinct(414)
+    const CORS_ORIGINS = 'http://localhost:5173'
+    const gateway = inFrontOf(
+      system.app,
+      readSettings({ GATEWAY_MAX_BYTES: String(photo.length - 1), CORS_ORIGINS }),
+    )
+    const post = (headers: Record<string, string>) =>
+      gateway(
+        new Request('http://127.0.0.1/images', {
+          method: 'POST',
+          headers: { host: '127.0.0.1', 'content-length': String(photo.length), ...headers },
+          body: new Uint8Array(photo),
+        }),
+      )
+    const refused = await post({ origin: CORS_ORIGINS })
+    expect(refused.status).toBe(413)
+    expect(await refused.json()).toEqual({ message: 'Request Too Long' })
+    expect(refused.headers.get('access-control-allow-origin')).toBe(CORS_ORIGINS)
+    expect((await post({})).headers.get('access-control-allow-origin')).toBeNull()
+
+    const client = createClient({
+      endpoint: 'http://127.0.0.1:1',
+      fetch: (url, init) => {
+        if (!url.startsWith('http://127.0.0.1:1/')) return fetch(url, init)
+        const bytes = init.body instanceof Uint8Array ? init.body.length : 0
+        const headers = { ...(init.headers as Record<string, string>), host: '127.0.0.1:1' }
+        return gateway(
+          new Request(url, { ...init, headers: { ...headers, 'content-length': String(bytes) } }),
+        )
+      },
+    })
+    expect(await client.upload(photo)).toMatchObject({ via: 'uploads' })
+  })
+
+  it.each([
+    [401, 'UNAUTHENTICATED'],
+    [403, 'UNAUTHENTICATED'],
+    [413, 'IMAGE_TOO_LARGE'],
+    [429, 'TOO_MANY_REQUESTS'],
+    [503, 'UNAVAILABLE'],
+  ])('names a bare %i as %s', async (status, code) => {
+    const client = createClient({
+      endpoint: 'http://127.0.0.1:1',
+      patienceMs: 0,
+      fetch: () => Response.json({ message: 'In its own words' }, { status }),
+    })
+    await expect(client.contentTypes()).rejects.toMatchObject({
+      ...{ code, status },
+      message: expect.stringContaining('In its own words'),
     })
   })
 })

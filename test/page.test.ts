@@ -109,7 +109,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     const AWS_ENDPOINT_URL_REKOGNITION = await listen(rekognition)
     ;[browser, system, seeing] = await Promise.all([
       startBrowser(),
-      start({ MAX_IMAGE_BYTES: '200000' }),
+      start({ MAX_IMAGE_BYTES: '200000', GATEWAY_MAX_BYTES: '150000' }),
       start({ AWS_ENDPOINT_URL_REKOGNITION }),
     ])
   })
@@ -565,6 +565,40 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     expect(posted[0]).toBe(`${system.url}/uploads`)
     expect(posted[1]).toContain(system.awsEndpoint)
     expect(posted).toHaveLength(2)
+  })
+
+  it('takes answers of a gateway for what they mean: a 413 sends the file by a form, others are explained', async () => {
+    const page = await open(system)
+    const answers: string[] = []
+    page.on('response', async (response) => {
+      if (response.request().method() === 'POST')
+        answers.push(`${response.status()} ${new URL(response.url()).pathname}`)
+    })
+    const noise = await flat(230, 230).png({ compressionLevel: 0 }).toBuffer()
+    expect(noise.length).toBeGreaterThan(150_000)
+    expect(noise.length).toBeLessThan(200_000)
+    await choose(page, png('middling.png', noise))
+    await phase(page, 'middling.png', 'completed')
+    expect(answers.slice(0, 2)).toEqual(['413 /images', '201 /uploads'])
+
+    const refusals = {
+      401: 'This server takes signed requests only.',
+      403: 'This server takes signed requests only.',
+      429: 'The server takes no more photos for now.',
+      503: 'The server cannot take photos just now.',
+    }
+    await page.route(/\/images\?filename=/, (route) => {
+      const [, status] = /(\d+)\.png/.exec(route.request().url()) ?? []
+      // Longer than the page waits by itself.
+      const headers = { 'retry-after': '999' }
+      return route.fulfill({ status: Number(status), headers, json: { message: 'In its own words' } })
+    })
+    for (const status of Object.keys(refusals))
+      await choose(page, png(`${status}.png`, await distinct(Number(status))))
+    for (const [status, sentence] of Object.entries(refusals)) {
+      await phase(page, `${status}.png`, 'rejected')
+      await card(page, `${status}.png`).getByText(sentence).waitFor()
+    }
   })
 
   it('takes the pictures of a folder, and of one that is dropped', async () => {

@@ -46,10 +46,27 @@ export function explainFailure({ code, message }) {
   return { what, todo, code, said: message }
 }
 
+/** What an answer means that has no code: it is a gateway's or a proxy's own. @type {Record<number, string>} */
+const CODE_BY_STATUS = {
+  401: 'UNAUTHENTICATED',
+  403: 'UNAUTHENTICATED',
+  413: 'IMAGE_TOO_LARGE',
+  429: 'TOO_MANY_REQUESTS',
+  502: 'UNAVAILABLE',
+  503: 'UNAVAILABLE',
+  504: 'UNAVAILABLE',
+}
+
 /** @param {Answer} answer other than the one hoped for @returns {Problem} */
 export function explain({ status, body }) {
-  const { code = `HTTP ${status}`, detail, title } = /** @type {Record<string, string>} */ (Object(body))
-  const said = detail ?? title
+  const {
+    code = CODE_BY_STATUS[status] ?? `HTTP ${status}`,
+    detail,
+    title,
+    message,
+  } = /** @type {Record<string, string>} */ (Object(body))
+  // API Gateway says `message`.
+  const said = detail ?? title ?? message
   const again = status >= 500 || status === 429
   const [what, todo] = MEANINGS[code] ?? [
     again ? 'The server had an error with this photo.' : 'The server refused this photo.',
