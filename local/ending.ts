@@ -12,7 +12,10 @@ export function endInOrder(stop: () => Promise<void>): () => boolean {
     stopping = performance.now()
     console.log('Stopping …')
     // The contract gives 5 seconds; what hangs beyond them is left behind.
-    setTimeout(() => process.exit(1), 4_500).unref()
+    setTimeout(() => {
+      console.error('The end takes too long: what is not finished stays in the queue.')
+      process.exit(1)
+    }, 4_500).unref()
     await stop()
     process.exit(0)
   }

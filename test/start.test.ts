@@ -71,7 +71,7 @@ describe('npm start', () => {
       async () => system.process.exitCode ?? undefined,
       5_000,
     )
-    expect(await ended).toBe(0)
+    expect(await ended, system.output()).toBe(0)
     expect(system.output()).not.toMatch(/error|warning/i)
     expect(readdirSync(TMPDIR)).toEqual([])
   })

@@ -39,9 +39,9 @@ it.skipIf(process.platform !== 'linux')(
 
     const own = ownOf(after)[0]?.niceness ?? 0
     const decoders = after.filter(({ name }) => name === 'libuv-worker')
-    expect(new Set(decoders.map(({ niceness }) => niceness))).toEqual(new Set([Math.min(19, own + 15)]))
+    expect(new Set(decoders.map(({ niceness }) => niceness))).toEqual(new Set([Math.min(19, own + 10)]))
     expect(after.filter(({ name }) => name === 'node').map(({ niceness }) => niceness)).toContain(
-      Math.min(19, own + 10),
+      Math.min(19, own + 5),
     )
   },
 )
