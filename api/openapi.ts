@@ -480,6 +480,7 @@ const completed: FinishedImage = {
   },
   labels: ['Sharp', 'Black'],
   faceCount: 0,
+  paidCalls: { labels: 1, faces: 1 },
 }
 
 const failed: FinishedImage = {

@@ -296,8 +296,9 @@ export const imageView = z.discriminatedUnion('status', [
     ...{ rekognitionModerationLabels: true, rekognitionTextDetections: true },
     ...{ labelModelVersion: true, moderationModelVersion: true, textModelVersion: true },
     ...{ metadata: true, analyses: true, analysis: true, facesSkipped: true, reused: true },
+    paidCalls: true,
   }),
-  failed.pick({ ...HEAD, completedAt: true, ...FACTS, analyses: true, failure: true }),
+  failed.pick({ ...HEAD, completedAt: true, ...FACTS, analyses: true, paidCalls: true, failure: true }),
 ])
 export type ImageView = z.infer<typeof imageView>
 

@@ -174,6 +174,11 @@ export type Answers = z.infer<typeof analysisSchema>
 const keptSchema = z.object(ANSWERS).partial()
 export type Kept = z.infer<typeof keptSchema>
 
+const calls = z.int().min(1).optional()
+/** Calls of Rekognition that are billed, by analysis. */
+export const paidCallsSchema = z.object({ labels: calls, faces: calls, moderation: calls, text: calls })
+export type PaidCalls = z.infer<typeof paidCallsSchema>
+
 const everyImage = z.object({
   imageId: imageIdSchema,
   owner: z.string().min(1),
@@ -207,6 +212,8 @@ const everyImage = z.object({
   throttled: z.int().min(0).optional(),
   /** What an interrupted attempt has already been given by Rekognition, and paid for. */
   kept: keptSchema.optional(),
+  /** What this run has paid for, in all its attempts; what a worker had paid for that died is not among it. */
+  paidCalls: paidCallsSchema.optional(),
 })
 
 /** What only a finished analysis has. `labels` and `faceCount` repeat the results in a form that lists can carry. */

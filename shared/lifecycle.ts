@@ -13,6 +13,7 @@ import {
   type NewImage,
   type Original,
   objectKeys,
+  type PaidCalls,
   type ProcessingImage,
   paidAnalyses,
 } from './image.ts'
@@ -258,15 +259,16 @@ export async function settleOriginal(
  *
  * @param left.throttled how many attempts of this image have been throttled
  * @param left.kept what the next attempt need not ask for again
+ * @param left.paidCalls of all attempts of this run
  * @param left.waitMs for which the job will wait
  */
 export async function releaseImage(
   records: Records,
   { imageId, leaseId, swept = 0 }: ProcessingImage,
-  { throttled, kept, waitMs }: { throttled: number; kept: Kept; waitMs: number },
+  { waitMs, ...left }: { throttled: number; kept: Kept; paidCalls: PaidCalls; waitMs: number },
 ): Promise<void> {
   await updateImage(records, imageId, {
-    set: { leaseUntil: 0, throttled, kept, dueAt: sweepAt(records, { swept, waitMs }) },
+    set: { leaseUntil: 0, ...left, dueAt: sweepAt(records, { swept, waitMs }) },
     ...heldBy(leaseId),
   })
 }
@@ -447,7 +449,7 @@ export const retryImage = (
       attempts: 0,
       epoch: epoch + 1,
     },
-    remove: ['failure', 'completedAt', 'announced', 'throttled', 'swept', 'dueAt'],
+    remove: ['failure', 'completedAt', 'announced', 'throttled', 'swept', 'dueAt', 'paidCalls'],
     // Not before its failure is announced, or the event would be lost with the run.
     condition: '#status = :failed AND epoch = :ended AND attribute_not_exists(unfinished)',
     values: { ':failed': 'failed', ':ended': epoch },

@@ -7,6 +7,7 @@ import {
   imageIdSchema,
   isExhausted,
   originalSchema,
+  paidCallsSchema,
   type RekognitionFace,
   thumbnailSchema,
   UPLOADS,
@@ -150,6 +151,8 @@ export const eventDetailSchema = z.object({
   facesSkipped: z.literal(true).optional(),
   /** The results are those of an image of the same owner with the same bytes. */
   reused: z.literal(true).optional(),
+  /** Calls of Rekognition that were billed in this run, by analysis. */
+  paidCalls: paidCallsSchema.optional(),
   failure: failureSchema.optional(),
 })
 export type EventDetail = z.infer<typeof eventDetailSchema>
@@ -181,6 +184,7 @@ export function eventDetail(image: FinishedImage): EventDetail {
     epoch: image.epoch,
     completedAt: image.completedAt,
     original: image.original,
+    ...(image.paidCalls === undefined ? {} : { paidCalls: image.paidCalls }),
   }
   if (image.status === 'failed') return { ...common, status: 'failed', failure: image.failure }
 

@@ -386,10 +386,13 @@ describe('the answers of Rekognition', () => {
     }
     expect(await trying([OPERATIONS.moderation, OPERATIONS.text])).toEqual([OPERATIONS.labels])
     expect(Object.keys((await system.item(imageId))['kept'] as object)).toEqual(['labels'])
+    expect(await system.item(imageId)).toHaveProperty('paidCalls', { labels: 1 })
     expect(await trying([OPERATIONS.text])).toEqual([OPERATIONS.moderation])
     expect(await trying([])).toEqual([OPERATIONS.text])
     const record = await show(imageId)
-    expect(record).toMatchObject({ status: 'completed', attempts: 3 })
+    const paidCalls = { labels: 1, moderation: 1, text: 1 }
+    expect(record).toMatchObject({ status: 'completed', attempts: 3, paidCalls })
+    expect(await system.events()).toMatchObject([{ imageId, paidCalls }])
     for (const field of [...FIELDS.labels, ...FIELDS.moderation, ...FIELDS.text])
       expect(record).toHaveProperty(field)
     expect(record).not.toHaveProperty('rekognitionFaces')
@@ -409,6 +412,9 @@ describe('bytes that an owner has had analysed', () => {
     expect(first.event).not.toHaveProperty('reused')
     expect(second.paid).toEqual(FREE)
     expect(second.record).toMatchObject({ status: 'completed', reused: true, attempts: 1 })
+    for (const { record, event } of [first, second]) expect(event.paidCalls).toEqual(record['paidCalls'])
+    expect(first.event.paidCalls).toEqual({ labels: 1, faces: 1 })
+    expect(second.event.paidCalls).toEqual({})
     for (const field of [
       'rekognitionLabels',
       'rekognitionFaces',

@@ -195,9 +195,20 @@ describe('DynamoDB', () => {
       await say(claimImage(records, job, { id: 'b', until: leaseUntil }))
       await say(createImage(records, pending(imageId)))
       const held = (await getImage(records, imageId)) as ProcessingImage
-      await say(releaseImage(records, { ...held, leaseId: 'b' }, { throttled: 1, kept: {}, waitMs: 0 }))
       await say(
-        releaseImage(records, held, { throttled: 1, kept: { faces: { rekognitionFaces: [] } }, waitMs: 5 }),
+        releaseImage(
+          records,
+          { ...held, leaseId: 'b' },
+          { throttled: 1, kept: {}, paidCalls: {}, waitMs: 0 },
+        ),
+      )
+      await say(
+        releaseImage(records, held, {
+          throttled: 1,
+          kept: { faces: { rekognitionFaces: [] } },
+          paidCalls: { faces: 1 },
+          waitMs: 5,
+        }),
       )
       await say(claimImage(records, job, { id: 'b', until: leaseUntil }))
       const outcome = { status: 'failed' as const, failure: { code: 'EXHAUSTED', message: 'x' } }

@@ -64,6 +64,7 @@ describe('the record of an image', () => {
       expiresAt: 1,
     },
     { ...pending, original: { ...original, width: 1, height: 1, sha256: HASH, filename: '' } },
+    { ...completed, paidCalls: { labels: 1, faces: 2, moderation: 3, text: 4 } },
     { ...completed, reused: true, faceCount: 0, labels: [], analysis, preview: thumbnail },
     ...[1, 8].map((orientation) => ({ ...completed, metadata: { orientation } })),
     ...['2026-11-22T10:20:30', '2026-11-22T10:20:30Z', '2026-11-22T10:20:30-09:30'].map((capturedAt) => ({
@@ -92,6 +93,7 @@ describe('the record of an image', () => {
     ['hash with something before it', { ...pending, original: { ...original, sha256: `0${HASH}` } }],
     ['thumbnail', { ...completed, thumbnail: { ...thumbnail, contentType: 'image/png' } }],
     ['number of faces', { ...completed, faceCount: -1 }],
+    ['number of paid calls', { ...completed, paidCalls: { labels: 0 } }],
     ['mark of a reuse', { ...completed, reused: false }],
     ['object of results', { ...completed, analysis: { ...analysis, contentType: 'text/plain' } }],
     ['failure', failed('BAD_LUCK')],

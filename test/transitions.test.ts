@@ -202,13 +202,20 @@ it('a worker lets go of an image that it holds, and of no other', async () => {
   const release = (leaseId: string, swept?: number) => {
     const image = read({ ...processing, leaseId, ...(swept === undefined ? {} : { swept }) })
     if (image.status !== 'processing') throw new Error(image.status)
-    return releaseImage(records, image, { throttled: 3, kept, waitMs: 7 })
+    return releaseImage(records, image, { throttled: 3, kept, paidCalls: { labels: 1 }, waitMs: 7 })
   }
   await put(processing)
   await expect(release('another')).resolves.toBeUndefined()
   expect(await stored()).toEqual(processing)
   await release('mine')
-  const rested = { ...processing, leaseUntil: 0, throttled: 3, kept, dueAt: LATER + 7 }
+  const rested = {
+    ...processing,
+    leaseUntil: 0,
+    throttled: 3,
+    kept,
+    paidCalls: { labels: 1 },
+    dueAt: LATER + 7,
+  }
   expect(await stored()).toEqual(rested)
   await release('mine', 2)
   expect(await stored()).toEqual({ ...rested, dueAt: NOW + 4 * 1_020_000 })
@@ -341,9 +348,9 @@ it('a new run of a failed image begins at the start, when its failure is announc
     return retryImage(records, read(failed))
   }
   const fresh = { updatedAt: now, submittedAt: NOW, sweepAt: LATER, attempts: 0, epoch: 3 }
-  await expect(begin({ ...announcedFailure, throttled: 1, swept: 1, dueAt: 1 })).resolves.toEqual(
-    read({ ...pending, ...fresh }),
-  )
+  await expect(
+    begin({ ...announcedFailure, throttled: 1, swept: 1, dueAt: 1, paidCalls: {} }),
+  ).resolves.toEqual(read({ ...pending, ...fresh }))
   expect(await stored()).toEqual({ ...pending, ...fresh })
   for (const other of [failed, { ...announcedFailure, epoch: 3 }, completed]) {
     await expect(begin(other)).resolves.toBeUndefined()
@@ -400,7 +407,7 @@ it('trouble with AWS is an error of whoever asks', async () => {
     getImage(records, imageId),
     retryImage(records, read(failed)),
     claimImage(records, { version: 1, imageId, epoch: 2 }, { id: 'mine', until: NOW }),
-    releaseImage(records, image, { throttled: 0, kept: {}, waitMs: 0 }),
+    releaseImage(records, image, { throttled: 0, kept: {}, paidCalls: {}, waitMs: 0 }),
     commitImage(records, image, { status: 'failed', failure }),
     giveUpImage(records, image, exhaustion),
     deferSweep(records, image),

@@ -476,7 +476,8 @@ describe('transient trouble', () => {
     expect(await system.item(imageId)).toMatchObject({ leaseUntil: 0, kept: { labels: expect.anything() } })
     expect(await failedIds(run(eventOf(imageId)))).toEqual([])
     const failure = { code: 'ANALYSIS_REFUSED' }
-    expect(await system.record(imageId)).toMatchObject({ status: 'failed', attempts: 2, failure })
+    const paidCalls = { labels: 1 }
+    expect(await system.record(imageId)).toMatchObject({ status: 'failed', attempts: 2, failure, paidCalls })
     expect(count('DetectLabelsCommand')).toBe(1)
   })
   it('that outlasts every attempt ends as EXHAUSTED, is announced, and costs no further call', async () => {
@@ -988,6 +989,7 @@ describe('a retry', () => {
     expect(pending).toMatchObject({ status: 'pending', attempts: 0 })
     expect(pending).not.toHaveProperty('failure')
     expect(pending).not.toHaveProperty('completedAt')
+    expect(await system.item(imageId)).not.toHaveProperty('paidCalls')
     expect(await failedIds(run(eventOf(imageId)))).toEqual([])
     expect((await system.record(imageId)).status).toBe('pending')
     await system.work()

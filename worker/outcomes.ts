@@ -4,7 +4,7 @@ import { runOf, say } from '../shared/log.ts'
 import { Throttled, type Time } from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
 import { Held } from './original.ts'
-import { MAX_RESULT_BYTES } from './results.ts'
+import { MAX_RESULT_BYTES, paidCallsOf } from './results.ts'
 
 /**
  * Every way in which an attempt at a job ends. The batch announces a finished image; it deletes the job of that and of the
@@ -110,7 +110,8 @@ export async function release(
   const times = Math.max(receives, throttled)
   const seconds = waits ? pause(deps.random, times) : pause(deps.random, times, image.attempts - throttled)
   try {
-    await releaseImage(deps, image, { throttled, kept: keeps ? kept : {}, waitMs: seconds * 1_000 })
+    const left = { throttled, kept: keeps ? kept : {}, paidCalls: paidCallsOf(image, kept) }
+    await releaseImage(deps, image, { ...left, waitMs: seconds * 1_000 })
   } catch (cause) {
     say(deps.log, 'not released', { ...runOf(image), error: cause })
   }

@@ -24,7 +24,7 @@ import { type Analysed, analyse, ObjectUnreadable, type Time } from './analysis.
 import type { ProcessDeps } from './deps.ts'
 import { demandOriginal, dropUpload, fetchOriginal, put, withMemoryFor } from './original.ts'
 import { type AttemptOutcome, pause, release } from './outcomes.ts'
-import { fitItem, knownAnswers, lookUp, metadataOf } from './results.ts'
+import { fitItem, knownAnswers, lookUp, metadataOf, paidCallsOf } from './results.ts'
 import { type Rendered, THUMBNAIL_SIDE } from './thumbnail.ts'
 
 /** Milliseconds by which the clocks of two workers may differ. */
@@ -108,7 +108,8 @@ async function attempt(
     : await new Examination(deps, claimed, time).run()
   const giveBack = (error: unknown) => release(deps, image, kept, receives, error, time)
   if ('trouble' in end) return giveBack(end.trouble)
-  const committed = commit(deps, image, end.outcome, { from, queuedMs, ...took }, end.cause)
+  const outcome = { ...end.outcome, paidCalls: paidCallsOf(image, kept) }
+  const committed = commit(deps, image, outcome, { from, queuedMs, ...took }, end.cause)
   return committed.catch(giveBack)
 }
 

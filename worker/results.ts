@@ -4,7 +4,10 @@ import {
   analysisKey,
   analysisSchema,
   type ImageId,
+  type Kept,
   type Metadata,
+  PAID_ANALYSES,
+  type PaidCalls,
   type ProcessingImage,
   paidAnalyses,
 } from '../shared/image.ts'
@@ -29,6 +32,15 @@ export function metadataOf(
   // An original that was stored before the switch was set has its position still.
   return exif === undefined ? {} : readExif(exif, { gps: analyses.includes('gps') && !stripGps })
 }
+
+/** @returns what the run of an image has paid for by now, with the answers that this attempt was the first to get */
+export const paidCallsOf = ({ paidCalls = {}, kept: before = {} }: ProcessingImage, kept: Kept): PaidCalls =>
+  Object.fromEntries(
+    PAID_ANALYSES.map((name): [string, number] => {
+      const isNew = kept[name] !== undefined && before[name] === undefined
+      return [name, (paidCalls[name] ?? 0) + (isNew ? 1 : 0)]
+    }).filter(([, calls]) => calls > 0),
+  )
 
 /** @returns asks whose answers an image may have: with all images of the batch that are claimed by then */
 export const lookUp = (deps: ProcessDeps, image: ProcessingImage): (() => Promise<string | undefined>) =>

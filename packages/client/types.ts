@@ -174,6 +174,14 @@ interface Results {
   textModelVersion?: string | undefined
 }
 
+/** Calls of Rekognition that were billed for this run of the image; `{}` where none was. */
+export interface PaidCalls {
+  labels?: number | undefined
+  faces?: number | undefined
+  moderation?: number | undefined
+  text?: number | undefined
+}
+
 /** A record. What it has follows from its `status`. */
 export type Image =
   | (Record & { status: Unfinished; analyses: AnalysisName[] })
@@ -189,12 +197,19 @@ export type Image =
         metadata?: Metadata | undefined
         /** Where the results are when they are too large for the record, which has their outlines then. */
         analysis?: { bucket: string; key: string; contentType: 'application/json'; bytes: number } | undefined
-        /** The results are those of another image with the same bytes; nothing was paid for them. */
         /** The labels show no person, so faces were not asked for. */
         facesSkipped?: true | undefined
+        /** The results are those of another image with the same bytes; nothing was paid for them. */
         reused?: true | undefined
+        paidCalls?: PaidCalls | undefined
       })
-  | (Record & { status: 'failed'; completedAt: string; analyses: AnalysisName[]; failure: Failure })
+  | (Record & {
+      status: 'failed'
+      completedAt: string
+      analyses: AnalysisName[]
+      paidCalls?: PaidCalls | undefined
+      failure: Failure
+    })
 export type FinishedImage = Extract<Image, { status: 'completed' | 'failed' }>
 
 /** A record as lists show it: names of labels and the number of faces in place of the results. */
@@ -241,6 +256,7 @@ export interface Event {
     emotions?: string[] | undefined
     facesSkipped?: true | undefined
     reused?: true | undefined
+    paidCalls?: PaidCalls | undefined
     failure?: Failure | undefined
   }
 }
