@@ -173,8 +173,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'what was paid for is not kept',
     file: 'worker/outcomes.ts',
-    from: 'kept: keeps ? kept : {}, waitMs',
-    to: 'kept: {}, waitMs',
+    from: 'kept: keeps ? kept : {}, paid',
+    to: 'kept: {}, paid',
   },
   {
     name: 'paid calls come before the pixels',
