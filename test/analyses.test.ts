@@ -415,13 +415,7 @@ describe('bytes that an owner has had analysed', () => {
     for (const { record, event } of [first, second]) expect(event.paidCalls).toEqual(record['paidCalls'])
     expect(first.event.paidCalls).toEqual({ labels: 1, faces: 1 })
     expect(second.event.paidCalls).toEqual({})
-    for (const field of [
-      'rekognitionLabels',
-      'rekognitionFaces',
-      'labelModelVersion',
-      'metadata',
-      'analyses',
-    ])
+    for (const field of [...FIELDS.labels, ...FIELDS.faces, 'metadata', 'analyses'])
       expect(second.record[field]).toEqual(first.record[field])
     expect(second.record['original']).toMatchObject({
       key: `originals/${second.imageId}`,
