@@ -70,9 +70,11 @@ export function filesThatFollow(): Record<string, string> {
       /(^output "(\w+)" \{\n[\s\S]*?^ {2}value +=) [\s\S]*?^\}/gm,
       '$1 module.image_analyzer.$2\n}',
     )}`,
+    // By a function: a description may have a `$1`, of dollars.
     [`${MODULE}/README.md`]: read('README.md').replace(
       TABLES,
-      `$1\n${tables(blocksOf(variables, 'variable'), blocksOf(outputs, 'output'))}\n$2`,
+      (_, begin: string, end: string) =>
+        `${begin}\n${tables(blocksOf(variables, 'variable'), blocksOf(outputs, 'output'))}\n${end}`,
     ),
   }
 }

@@ -130,6 +130,11 @@ it('the root passes on all that its module takes and gives, and the tables in it
   const files = filesThatFollow()
   const found = Object.keys(files).map((path) => [path, readFileSync(join(root, path), 'utf8')])
   expect(Object.fromEntries(found), 'run: npm run inputs').toEqual(files)
+  // Each row in one line, also of a description that has dollars.
+  const rows = files[`${MODULE}/README.md`]?.match(
+    /^\| `monthly_budget_usd` .* at \$1 for 1,000 calls: .* \|$/m,
+  )
+  expect(rows).toHaveLength(1)
 })
 
 it('the module leaves its provider to its caller, who may then use it with for_each', () => {
