@@ -14,7 +14,7 @@ const [file = '', ...args] = process.argv.slice(2)
 // goes back when it is freed, a tenth of the peak over the worst pictures. Glibc reads both when a process begins.
 // Other programs soon end, and would take a twelfth longer.
 const sparing = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '1000000' }
-const decodes = ['local/main.ts', 'local/rekognition-main.ts', 'worker/main.ts'].includes(file)
+const decodes = ['local/main.ts', 'rekognition/main.ts', 'worker/main.ts'].includes(file)
 const env = { ...(decodes && sparing), ...process.env }
 const isLate = decodes && process.platform === 'linux' && !process.env.MALLOC_ARENA_MAX
 

@@ -24,7 +24,7 @@ export const largestBody = (maxBytes: number): number =>
   // Twice the base64, because a serialiser may write every slash of it as "\/".
   2 * Math.ceil(maxBytes / 3) * 4 + ENVELOPE_BYTES
 
-export const tooLarge = (maxBytes: number): ApiError =>
+const tooLarge = (maxBytes: number): ApiError =>
   new ApiError(
     'IMAGE_TOO_LARGE',
     `An image may have at most ${maxBytes.toLocaleString('en')} bytes here. Send larger images by POST /uploads.`,
@@ -34,7 +34,7 @@ export const tooLarge = (maxBytes: number): ApiError =>
 export interface Sent {
   request: Request
   /** The body, where an event of Lambda had it whole, as bytes or as text; otherwise it is the request's. */
-  body?: Buffer | string | undefined
+  body?: Buffer<ArrayBuffer> | string | undefined
   /**
    * Whether a gateway passed the body on as text, in which bytes that are no UTF-8 are lost. API Gateway does so with
    * every type that is not among a REST API's binary media types; only the events of Lambda know of it.
@@ -46,7 +46,7 @@ export interface Sent {
 export interface Unpacked {
   body: null
   isBase64Encoded: boolean
-  sent?: Buffer | string
+  sent?: Buffer<ArrayBuffer> | string
 }
 
 /** What a function's event or a socket has brought. */
@@ -153,8 +153,17 @@ function refuseCoding(request: Request): void {
   )
 }
 
-/** Keeps at most `limit` bytes, so that a body without end or with a false length costs no more memory than that. */
-async function readBody({ request, body }: Sent, limit: number, maxBytes: number): Promise<Buffer> {
+/**
+ * Keeps at most `limit` bytes, so that a body without end or with a false length costs no more memory than that.
+ *
+ * @param dropped bytes that are read and dropped after those
+ */
+export async function readBody(
+  { request, body }: Sent,
+  limit: number,
+  maxBytes: number,
+  dropped = MAX_DISCARDED_BYTES,
+): Promise<Buffer<ArrayBuffer>> {
   if (body !== undefined) {
     const bytes = typeof body === 'string' ? Buffer.from(body) : body
     if (bytes.length > limit) throw tooLarge(maxBytes)
@@ -170,7 +179,7 @@ async function readBody({ request, body }: Sent, limit: number, maxBytes: number
       length += next.value.length
       if (length <= limit) chunks.push(next.value)
       else chunks.length = 0
-      if (length > limit + MAX_DISCARDED_BYTES) break
+      if (length > limit + dropped) break
     }
   } finally {
     reader.releaseLock()
@@ -180,7 +189,7 @@ async function readBody({ request, body }: Sent, limit: number, maxBytes: number
 }
 
 /** @throws ApiError INVALID_PARAMETER where the client breaks off */
-export const readNext = <T>(reader: ReadableStreamDefaultReader<T>): Promise<ReadableStreamReadResult<T>> =>
+const readNext = <T>(reader: ReadableStreamDefaultReader<T>): Promise<ReadableStreamReadResult<T>> =>
   reader.read().catch(() => {
     throw new ApiError('INVALID_PARAMETER', 'The body ended before it was complete.')
   })

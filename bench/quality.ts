@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto'
 import { globSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import sharp from 'sharp'
-import { imageOpener } from '../local/images.ts'
 import {
   createVision,
   hasModeration,
@@ -12,6 +11,7 @@ import {
   type Picture,
   type Sight,
 } from '../packages/vision/index.ts'
+import { imageOpener } from '../rekognition/service.ts'
 import { type Labelled, type Result, row } from './labelled.ts'
 import { confusion, faceScore, isMouthWrong, LARGE_FACE, matchedFaces, mouths } from './quality-faces.ts'
 

@@ -11,10 +11,11 @@ import {
   UnusableFolder,
 } from '../packages/embedded-aws/index.ts'
 import { Budget } from '../packages/image-guard/index.ts'
+import { credentialsFor } from '../rekognition/settings.ts'
 import type { AwsTarget } from '../shared/aws.ts'
 import type { Log } from '../shared/log.ts'
-import { hasCredentials, LOG_FILE, type Settings, STAND_IN_CREDENTIALS } from './environment.ts'
-import { portTrouble, StartError } from './trouble.ts'
+import { portTrouble, StartError, type Undo } from '../shared/machine.ts'
+import { LOG_FILE, type Settings } from './environment.ts'
 
 /**
  * Bytes of large objects that the embedded S3 has in memory at once, as they come: two of the largest uploads by default,
@@ -39,11 +40,11 @@ export async function openAws(
   region: string,
   rekognition: NonNullable<EmbeddedAwsOptions['rekognition']>,
   log: Log,
-  undo: (() => Promise<void> | void)[],
+  undo: Undo,
 ): Promise<Aws> {
   if (settings.AWS_ENDPOINT_URL !== undefined) {
-    const credentials = hasCredentials(settings) ? {} : { credentials: STAND_IN_CREDENTIALS }
-    return { target: { endpoint: settings.AWS_ENDPOINT_URL, region, ...credentials }, embedded: undefined }
+    const target = { endpoint: settings.AWS_ENDPOINT_URL, region, ...credentialsFor(settings) }
+    return { target, embedded: undefined }
   }
   const folder = settings.DATA_DIR ?? mkdtempSync(join(tmpdir(), 'image-analyzer-'))
   if (settings.DATA_DIR === undefined) undo.push(() => rmSync(folder, { recursive: true, force: true }))

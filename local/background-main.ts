@@ -2,9 +2,10 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { getPriority, setPriority } from 'node:os'
 import { parentPort } from 'node:worker_threads'
 import type { Log } from '../shared/log.ts'
+import { StartError } from '../shared/machine.ts'
 import { openBackground } from './background.ts'
+import type { Settings } from './environment.ts'
 import type { Asked, Background, Said } from './thread.ts'
-import { StartError } from './trouble.ts'
 
 /** The thread of local/thread.ts. */
 const say = (said: Said): void => parentPort?.postMessage(said)
@@ -31,11 +32,11 @@ function copyOf(value: unknown): unknown {
 
 let background: Background | undefined
 
-async function open(env: NodeJS.ProcessEnv): Promise<void> {
+async function open(settings: Settings): Promise<void> {
   try {
-    background = await openBackground(env, log)
-    const { target, isEmbedded, resources, rekognition, explanation } = background
-    say({ opened: { target, isEmbedded, resources, rekognition, explanation } })
+    background = await openBackground(settings, log)
+    const { begin, warm, stop, ...opened } = background
+    say({ opened })
   } catch (error) {
     say(error instanceof StartError ? { refused: error.message } : { failed: copyOf(error) })
     process.exit()

@@ -1,9 +1,13 @@
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
+import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from '../infrastructure/resources.ts'
 import type { EmbeddedAws, RekognitionOptions } from '../packages/embedded-aws/index.ts'
 import { createDecoder, createGarbageCollection, demandHeicDecoder } from '../packages/image-guard/index.ts'
+import { clientOf, openAnswering } from '../rekognition/answering.ts'
+import { createRekognition, explain } from '../rekognition/service.ts'
+import { regionOf } from '../rekognition/settings.ts'
 import { dynamoTranslation, elapsed, sleep } from '../shared/aws.ts'
-import { type SweeperDeps, sweeperDeps } from '../sweeper/deps.ts'
-import { sweep } from '../sweeper/sweep.ts'
+import { StartError, stoppable, type Undo } from '../shared/machine.ts'
+import { sweeperDeps } from '../sweeper/deps.ts'
 import { processBatch } from '../worker/batch.ts'
 import { analysisSource, type WorkerDeps, workerDeps } from '../worker/deps.ts'
 import type { EventSourceMapping } from '../worker/invocation.ts'
@@ -11,13 +15,9 @@ import { startPoller } from '../worker/poller.ts'
 import { createRender } from '../worker/thumbnail.ts'
 import { type Aws, openAws } from './aws.ts'
 import { clientsFor } from './clients.ts'
-import { readSettings, type Settings } from './environment.ts'
-import { recover } from './recover.ts'
-import { clientOf, createRekognition, explain, openAnswering } from './rekognition.ts'
-import { configFor, createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from './resources.ts'
-import { expireObjects } from './retention.ts'
+import { configFor, type Settings } from './environment.ts'
 import type { Background, OpenBackground } from './thread.ts'
-import { StartError } from './trouble.ts'
+import { recover, startChores } from './upkeep.ts'
 
 const names = resourceNames()
 /** Invocations of the worker at once: two batches keep two decodes and the calls around them going. */
@@ -25,30 +25,14 @@ const WORKER_CONCURRENCY = 2
 /** Calls a second of each operation with which the one worker here begins to ask; it learns from there. */
 const FIRST_RATE = 50
 const STOP_GRACE_MS = 3_000
-const CHORES_GRACE_MS = 1_000
-const SWEEP_EVERY_MS = 60_000
-/** Retention is a matter of days. */
-const EXPIRE_OBJECTS_EVERY_MS = 3_600_000
 
 /** A pause is kept in DATA_DIR. */
 const PAUSED =
   'The worker is paused, as it was at the end: images wait. `npm run ops -- resume` has it go on.'
 
-type Undo = (() => Promise<void> | void)[]
-
 /** In the thread that calls it. */
-export const openBackground: OpenBackground = async (env, log) => {
-  const undo: Undo = []
-  const stop = async (): Promise<void> => {
-    for (const step of undo.splice(0).reverse()) await step()
-  }
-  try {
-    return { ...(await open(readSettings(env), log, undo)), stop }
-  } catch (error) {
-    await stop()
-    throw error
-  }
-}
+export const openBackground: OpenBackground = (settings, log) =>
+  stoppable((undo) => open(settings, log, undo))
 
 /** @throws StartError */
 function demandDecoder(): void {
@@ -64,7 +48,7 @@ async function open(
   log: WorkerDeps['log'],
   undo: Undo,
 ): Promise<Omit<Background, 'stop'>> {
-  const region = settings.AWS_REGION ?? settings.AWS_DEFAULT_REGION ?? 'us-east-1'
+  const region = regionOf(settings)
   const sourceOf = (who: string): string => analysisSource(who, settings)
   // One for all, so that they share the memory for decodes.
   const decoder = createDecoder()
@@ -153,35 +137,4 @@ function feed(
   )
   undo.push(() => poller.stop(STOP_GRACE_MS))
   if (!isEnabled) worker.log.warn(PAUSED, {})
-}
-
-/** What comes by a schedule on AWS: the sweep, and what has expired. */
-function startChores(
-  worker: WorkerDeps,
-  sweeper: SweeperDeps,
-  embedded: EmbeddedAws | undefined,
-  retentionDays: number | undefined,
-  undo: Undo,
-): void {
-  const stopping = new AbortController()
-  const { signal } = stopping
-  /** At once, and then again and again. The next start continues with what is left at the end. */
-  const every = async (ms: number, what: string, work: () => Promise<unknown>): Promise<void> => {
-    while (!signal.aborted) {
-      await work().catch((error) => worker.log.warn(`${what} failed`, { error }))
-      await sleep(ms, signal).catch(() => {})
-    }
-  }
-  const chores = Promise.all([
-    every(SWEEP_EVERY_MS, 'the sweep', () => sweep(sweeper)),
-    every(SWEEP_EVERY_MS, 'the deletion of expired records', async () => embedded?.expireItems(signal)),
-    every(EXPIRE_OBJECTS_EVERY_MS, 'the deletion of expired images', () =>
-      expireObjects(worker, retentionDays, signal),
-    ),
-  ])
-  undo.push(async () => {
-    stopping.abort()
-    // The emulators must not be gone in the middle of a call.
-    await Promise.race([chores, sleep(CHORES_GRACE_MS)])
-  })
 }

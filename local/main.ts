@@ -9,9 +9,8 @@ import {
 } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { styleText } from 'node:util'
-import { endInOrder } from './ending.ts'
+import { endInOrder, StartError } from '../shared/machine.ts'
 import { inThread } from './thread.ts'
-import { StartError } from './trouble.ts'
 
 const began = performance.now()
 // Before the rest is loaded, so that both load at the same time.
@@ -21,6 +20,7 @@ const background = inThread((why) => {
 })
 const { startSystem } = await import('./system.ts')
 const { LOG_FILE, readSettings } = await import('./environment.ts')
+const { unlessEvent } = await import('../shared/log.ts')
 
 function giveUp(error: unknown): never {
   console.error(error instanceof StartError ? `image-analyzer cannot start: ${error.message}` : error)
@@ -35,13 +35,14 @@ function settingsOf(env: NodeJS.ProcessEnv): ReturnType<typeof readSettings> {
   }
 }
 
-const { LOG_FORMAT, LOG_LEVEL, DATA_DIR, AWS_ENDPOINT_URL, WORKER } = settingsOf(process.env)
+const settings = settingsOf(process.env)
+const { LOG_FORMAT, LOG_LEVEL, DATA_DIR, AWS_ENDPOINT_URL, WORKER } = settings
 /** With LOG_FORMAT=json the lines of docs/log.md have standard output for themselves. */
 const inJson = LOG_FORMAT === 'json'
 const say = (line: string): void => (inJson ? console.error(line) : console.log(line))
 const inOneLine = (level: Level, message: string, extra: Record<string, unknown>): string => {
-  const said = 'event' in extra ? {} : { message }
-  return JSON.stringify({ level, timestamp: new Date().toISOString(), ...said, ...extra }, (_, value) =>
+  const line = { level, timestamp: new Date().toISOString(), ...unlessEvent(message, extra), ...extra }
+  return JSON.stringify(line, (_, value) =>
     value instanceof Error ? { name: value.name, message: value.message, stack: value.stack } : value,
   )
 }
@@ -88,7 +89,7 @@ const write = (level: Level) => (message: string, extra: Record<string, unknown>
 }
 const log = { info: write('INFO'), warn: write('WARN'), error: write('ERROR') }
 
-const system = await startSystem(process.env, log, background).catch(giveUp)
+const system = await startSystem(settings, log, background).catch(giveUp)
 
 /** What a newcomer may type, as far as this API lets them in. */
 const attempt = {

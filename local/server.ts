@@ -1,39 +1,25 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
-import { totalmem } from 'node:os'
 import { createAdaptorServer, type ServerType } from '@hono/node-server'
 import type { buildApp } from '../api/app.ts'
 import { ApiError, problem } from '../api/schemas.ts'
-import { largestBody, readNext, tooLarge } from '../api/upload.ts'
+import { largestBody, readBody } from '../api/upload.ts'
 import {
   admit,
   type HashedBody,
+  placesFor,
   strangerOf,
   verifySignature,
 } from '../packages/embedded-aws/gateway/index.ts'
 import { Budget } from '../packages/image-guard/budget.ts'
-import { type Settings, STAND_IN_CREDENTIALS } from './environment.ts'
+import { STAND_IN_CREDENTIALS } from '../rekognition/settings.ts'
+import type { Settings } from './environment.ts'
 
 type Fetch = (request: Request) => Promise<Response>
 
-/**
- * Memory that an image takes while it is submitted, in multiples of its largest size: as text and as bytes in the API,
- * twice on its way to S3 and there (pieces, and the whole of them), once in the database; half as much is garbage that
- * is not yet collected. `npm run bench -- overload` measures it.
- */
-const COPIES = 8
-/** The part of this machine's memory, or of the container's, that submissions may take. */
-const SHARE = 1 / 8
-/** More at once gain nothing, since one core serves them all: 8 × 8 × 4.5 MB = 288 MB. */
-const MOST_AT_ONCE = 8
 /** Seconds until a caller who was sent away may try again: half of the queue has gone by then. */
 const RETRY_AFTER = 5
-/** How many bodies are read at the same time. */
-function placesFor(maxImageBytes: number): number {
-  const memory = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY)
-  return Math.max(1, Math.min(MOST_AT_ONCE, Math.floor((memory * SHARE) / (COPIES * maxImageBytes))))
-}
 
 /** What stands before the app: on AWS it is API Gateway, and Lambda that gives each request an instance. */
 export function inFrontOf(app: ReturnType<typeof buildApp>, settings: Settings): Fetch {
@@ -46,7 +32,7 @@ export function inFrontOf(app: ReturnType<typeof buildApp>, settings: Settings):
     try {
       // On AWS it is API Gateway that verifies signatures, and names the signer to the function.
       const verified = await verifySignature(request, signer, (body) =>
-        readBody(body, settings.MAX_IMAGE_BYTES),
+        readHashed(body, settings.MAX_IMAGE_BYTES),
       )
       return app.fetch(verified?.request ?? request, { requestContext: { identity: verified?.caller } })
     } catch (refused) {
@@ -96,45 +82,17 @@ function refusal({ status, code, ...rest }: NonNullable<ReturnType<typeof strang
 }
 
 /** @throws ApiError for a body that is too large or breaks off */
-export async function readBody({ body }: Request, maxImageBytes: number): Promise<HashedBody> {
-  const hash = createHash('sha256')
-  if (body === null) return { body, hash: hash.digest('hex') }
-  const chunks: Uint8Array[] = []
-  let left = largestBody(maxImageBytes)
-  // Not by `for await`, which would end the connection with the body, before there is an answer.
-  const reader = body.getReader()
-  try {
-    while (left >= 0) {
-      const { done, value } = await readNext(reader)
-      if (done) break
-      left -= value.length
-      hash.update(value)
-      chunks.push(value)
-    }
-  } finally {
-    reader.releaseLock()
-  }
-  if (left < 0) throw tooLarge(maxImageBytes)
-  return { body: Buffer.concat(chunks), hash: hash.digest('hex') }
+export async function readHashed(request: Request, maxImageBytes: number): Promise<HashedBody> {
+  const bytes = await readBody({ request, asText: false }, largestBody(maxImageBytes), maxImageBytes, 0)
+  const hash = createHash('sha256').update(bytes).digest('hex')
+  return { body: request.body === null ? null : bytes, hash }
 }
 
-/**
- * Connections that the operating system holds until this process looks at them, as far as it holds so many (Linux, by
- * default, as many as this). Of a thousand clients at once, Node's own 511 would break off some.
- */
-const BACKLOG = 4_096
-
-export function listen(fetch: Fetch, wanted: number): Promise<ServerType> {
-  return new Promise((resolve, reject) => {
-    // Closed from here after a rest, a connection would be gone just as a request is sent on it.
-    const serverOptions = { keepAliveTimeout: 0 }
-    const hostname = '127.0.0.1'
-    const server = createAdaptorServer({ fetch, hostname, serverOptions })
-    server.listen({ port: wanted, host: hostname, backlog: BACKLOG }, () => resolve(server))
-    server.once('error', reject)
-    // What is no HTTP never becomes a request; the answer is still the API's own, as API Gateway's is on AWS.
-    server.on('clientError', (_error: Error, socket: Socket) => void refuse(socket))
-  })
+export function serverOf(fetch: Fetch): ServerType {
+  const server = createAdaptorServer({ fetch, hostname: '127.0.0.1' })
+  // What is no HTTP never becomes a request; the answer is still the API's own, as API Gateway's is on AWS.
+  server.on('clientError', (_error: Error, socket: Socket) => void refuse(socket))
+  return server
 }
 
 async function refuse(socket: Socket): Promise<void> {
@@ -148,11 +106,6 @@ async function refuse(socket: Socket): Promise<void> {
   socket.end(
     `HTTP/1.1 400 Bad Request\r\n${head}content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   )
-}
-
-export function closeServer(server: ServerType): Promise<void> {
-  if ('closeAllConnections' in server) server.closeAllConnections()
-  return new Promise((resolve) => server.close(() => resolve()))
 }
 
 /** The photos that the page offers at a first visit, from local/samples; on AWS there are none. All are in the public domain. */

@@ -1,18 +1,18 @@
-import type { AddressInfo } from 'node:net'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { buildApp } from '../api/app.ts'
 import { apiDeps, bucketOrigin, loadDocs, loadPage } from '../api/deps.ts'
 import { bundlePage } from '../build/page.ts'
+import { openForPages, resourceNames } from '../infrastructure/resources.ts'
+import { close, listen } from '../packages/embedded-aws/gateway/index.ts'
 import { isDiskFull } from '../packages/embedded-aws/storage.ts'
 import { type AwsTarget, dynamoTranslation, elapsed, sleep } from '../shared/aws.ts'
 import type { AuthConfig } from '../shared/config.ts'
 import type { Log } from '../shared/log.ts'
+import { portTrouble, stoppable, type Undo } from '../shared/machine.ts'
 import { clientsFor } from './clients.ts'
-import { readAuth, readSettings, type Settings } from './environment.ts'
-import { configFor, openForPages, resourceNames } from './resources.ts'
-import { closeServer, inFrontOf, listen, SAMPLES } from './server.ts'
+import { configFor, readAuth, type Settings } from './environment.ts'
+import { inFrontOf, SAMPLES, serverOf } from './server.ts'
 import type { Background, OpenBackground } from './thread.ts'
-import { portTrouble } from './trouble.ts'
 
 export interface System {
   /** Of the page and the API, as `http://127.0.0.1:port`. */
@@ -31,8 +31,6 @@ export interface System {
   stop: () => Promise<void>
 }
 
-type Undo = (() => Promise<void> | void)[]
-
 /** The embedded AWS says once that the disk is full; all the calls that fail by it would say it again. */
 function withoutDiskFull({ info, warn, error }: Log): Log {
   const unlessFull =
@@ -48,38 +46,27 @@ function withoutDiskFull({ info, warn, error }: Log): Log {
  * @param open what works behind the API: in this thread, or in one of its own
  * @throws StartError
  */
-export async function startSystem(env: NodeJS.ProcessEnv, say: Log, open: OpenBackground): Promise<System> {
-  const undo: Undo = []
-  const stop = async (): Promise<void> => {
-    for (const step of undo.splice(0).reverse()) await step()
-  }
-  try {
-    return { ...(await start(env, withoutDiskFull(say), open, undo)), stop }
-  } catch (error) {
-    await stop()
-    throw error
-  }
-}
+export const startSystem = (settings: Settings, say: Log, open: OpenBackground): Promise<System> =>
+  stoppable((undo) => start(settings, withoutDiskFull(say), open, undo))
 
 async function start(
-  env: NodeJS.ProcessEnv,
+  settings: Settings,
   log: Log,
   open: OpenBackground,
   undo: Undo,
 ): Promise<Omit<System, 'stop'>> {
-  const settings = readSettings(env)
   const auth = readAuth(settings)
-  const background = await open(env, log)
+  const background = await open(settings, log)
   undo.push(background.stop)
   const { target, isEmbedded, resources, rekognition, explanation, begin, warm } = background
   const { s3, sqs, dynamoDb } = clientsFor(target, isEmbedded)
   const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
   const app = await makeApi(settings, auth, resources, { s3, sqs, dynamo }, log)
-  const server = await listen(inFrontOf(app, settings), settings.PORT).catch(
+  const server = serverOf(inFrontOf(app, settings))
+  const port = await listen(server, settings.PORT).catch(
     portTrouble(settings.PORT, (free) => `PORT=${free} npm start`),
   )
-  undo.push(() => closeServer(server))
-  const { port } = server.address() as AddressInfo
+  undo.push(() => close(server))
   if (isEmbedded || resources.bucketIsNew) {
     // An earlier run may have had another port.
     const own = ['127.0.0.1', 'localhost', ...settings.ALLOWED_HOSTS].map((host) => `http://${host}:${port}`)

@@ -1,8 +1,9 @@
 import { Worker } from 'node:worker_threads'
+import type { Resources } from '../infrastructure/resources.ts'
 import type { AwsTarget } from '../shared/aws.ts'
 import type { Log } from '../shared/log.ts'
-import type { Resources } from './resources.ts'
-import { StartError } from './trouble.ts'
+import { StartError } from '../shared/machine.ts'
+import type { Settings } from './environment.ts'
 
 /** What works behind the API: AWS, the worker, and what comes by a schedule. */
 export interface Background {
@@ -23,10 +24,10 @@ export interface Background {
 }
 
 /** @throws StartError */
-export type OpenBackground = (env: NodeJS.ProcessEnv, log: Log) => Promise<Background>
+export type OpenBackground = (settings: Settings, log: Log) => Promise<Background>
 
 /** To the thread of what works behind the API, and from it. A line of the log has the names of its errors: a copy loses them. */
-export type Asked = { open: NodeJS.ProcessEnv } | 'begin' | 'warm' | 'stop'
+export type Asked = { open: Settings } | 'begin' | 'warm' | 'stop'
 export type Said =
   | { opened: Omit<Background, 'begin' | 'warm' | 'stop'> }
   | { refused: string }
@@ -55,7 +56,7 @@ export function inThread(onLost: (why: unknown) => void): OpenBackground {
   })
   ended.catch(() => {})
 
-  return async (env, log) => {
+  return async (settings, log) => {
     const { promise, resolve, reject } = Promise.withResolvers<Background>()
     let isToEnd = false
     const stop = async (): Promise<void> => {
@@ -77,7 +78,7 @@ export function inThread(onLost: (why: unknown) => void): OpenBackground {
       if (!isToEnd) onLost(why)
     }
     ended.then(() => lose(new Error('The thread of AWS and the worker has ended.')), lose)
-    ask({ open: env })
+    ask({ open: settings })
     return promise
   }
 }

@@ -12,20 +12,17 @@ export interface Log {
   namespace?: string | undefined
 }
 
+/** A line's message, where it is not its event. */
+export const unlessEvent = (message: string, facts: object): object => ('event' in facts ? {} : { message })
+
 /** Without what is there twice: `message` is `event`, and X-Ray's trace of the invocation is not that of the request. */
 class Lines extends LogFormatter {
   override formatAttributes(
     { logLevel, timestamp, serviceName, message }: Parameters<LogFormatter['formatAttributes']>[0],
     facts: Parameters<LogFormatter['formatAttributes']>[1],
   ): LogItem {
-    const said = 'event' in facts ? {} : { message }
-    const base = {
-      level: logLevel,
-      timestamp: this.formatTimestamp(timestamp),
-      service: serviceName,
-      ...said,
-    }
-    return new LogItem({ attributes: base }).addAttributes(facts)
+    const base = { level: logLevel, timestamp: this.formatTimestamp(timestamp), service: serviceName }
+    return new LogItem({ attributes: { ...base, ...unlessEvent(message, facts) } }).addAttributes(facts)
   }
 }
 

@@ -4,7 +4,7 @@ import type { Sleep } from './aws.ts'
 import type { ImageId, Status } from './image.ts'
 
 /**
- * The two tables: their keys, their indexes, and each kind of item by its key. local/resources.ts makes them of this, and a
+ * The two tables: their keys, their indexes, and each kind of item by its key. infrastructure/resources.ts makes them of this, and a
  * test holds Terraform to it (infrastructure/modules/image-analyzer/storage.tf).
  */
 

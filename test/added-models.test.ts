@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { DetectLabelsCommand, RekognitionClient } from '@aws-sdk/client-rekognition'
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
-import { createRekognition } from '../local/rekognition.ts'
 import { createVision, isInstalled, readInstalled } from '../packages/vision/index.ts'
+import { createRekognition } from '../rekognition/service.ts'
 import { until } from './context.ts'
 import { launch, newFolder, root } from './started.ts'
 import { startSystem } from './system.ts'
@@ -53,11 +53,7 @@ describe.skipIf(lacking.length > 0)(`a model that is added${skipped(lacking)}`, 
     })
     server.close()
 
-    const alone = launch(
-      { REKOGNITION: 'local' },
-      ['--port', '0', '--models', folder],
-      'local/rekognition-main.ts',
-    )
+    const alone = launch({ REKOGNITION: 'local' }, ['--port', '0', '--models', folder], 'rekognition/main.ts')
     const endpoint = await until(
       'its address',
       async () => /^export AWS_ENDPOINT_URL_REKOGNITION=(http:\S+)$/m.exec(alone.output())?.[1],
@@ -124,7 +120,7 @@ it('npm run models says in a sentence what is wrong, and how it is used', async 
   const [usage, http, rekognition] = await Promise.all([
     models(folder, 'install'),
     models(folder, 'add', 'http://models.test/manifest.json'),
-    launch({ REKOGNITION: 'local' }, ['--port', '0', '--models', folder], 'local/rekognition-main.ts'),
+    launch({ REKOGNITION: 'local' }, ['--port', '0', '--models', folder], 'rekognition/main.ts'),
   ])
   expect(usage).toMatchObject({ code: 2, output: expect.stringMatching(/^npm run models -- list \| add/) })
   expect(http).toEqual({

@@ -19,10 +19,10 @@ import type { Context, SQSEvent } from 'aws-lambda'
 import { buildApp } from '../api/app.ts'
 import { type ApiDeps, apiDeps, loadDocs, loadPage } from '../api/deps.ts'
 import { bundlePage } from '../build/page.ts'
-import { createRekognition, type StandInOptions, startRekognition } from '../local/rekognition.ts'
-import { createMissingResources, type ResourceNames, resourceNames } from '../local/resources.ts'
+import { createMissingResources, type ResourceNames, resourceNames } from '../infrastructure/resources.ts'
 import { startEmbeddedAws } from '../packages/embedded-aws/index.ts'
 import { createDecoder, createGarbageCollection } from '../packages/image-guard/index.ts'
+import { createRekognition, type StandInOptions, startRekognition } from '../rekognition/service.ts'
 import {
   clientOptions,
   dynamoTranslation,

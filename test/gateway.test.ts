@@ -6,7 +6,7 @@ import { SignatureV4 } from '@smithy/signature-v4'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { largestBody } from '../api/upload.ts'
-import { readBody } from '../local/server.ts'
+import { readHashed } from '../local/server.ts'
 import { verifySignature } from '../packages/embedded-aws/gateway/index.ts'
 import { signRequest } from '../packages/embedded-aws/index.ts'
 import { startSystem } from './system.ts'
@@ -90,7 +90,8 @@ function arriving({ method, headers, url }: Signed, pieces: (string | Uint8Array
   Object.defineProperty(request, 'headers', { value: new Headers(headers) })
   return { request, pulled: () => pulled }
 }
-const verify = (request: Request) => verifySignature(request, keys, (body) => readBody(body, MAX_IMAGE_BYTES))
+const verify = (request: Request) =>
+  verifySignature(request, keys, (body) => readHashed(body, MAX_IMAGE_BYTES))
 const pass = async (signed: Signed, ...pieces: (string | Uint8Array)[]) =>
   (await verify(arriving(signed, pieces).request)) !== undefined
 

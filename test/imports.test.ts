@@ -22,7 +22,12 @@ const MAY_IMPORT: Record<string, string[]> = {
   worker: ['shared', 'packages/image-guard'],
   sweeper: ['shared'],
   ops: ['shared'],
-  local: ['shared', 'packages', 'api', 'worker', 'sweeper', 'build/page.ts'],
+  infrastructure: ['shared'],
+  rekognition: ['shared', 'packages'],
+  local: [
+    ...['shared', 'packages', 'api', 'worker', 'sweeper', 'rekognition', 'infrastructure'],
+    'build/page.ts',
+  ],
 }
 
 const isTest = (file: string): boolean => /(^|\/)test\//.test(file)
@@ -66,7 +71,10 @@ it('the page’s store imports no view, and no module of the page imports itself
 })
 
 it('a package is entered by its index.ts, and two of them also by light files', () => {
-  const files = globSync('{api,worker,sweeper,ops,local,test,bench,packages}/**/*.ts', { cwd: root })
+  const files = globSync(
+    '{api,worker,sweeper,ops,local,rekognition,infrastructure,test,bench,packages}/**/*.ts',
+    { cwd: root },
+  )
   const packageOf = (path: string): string | undefined => /^packages\/[^/]+\//.exec(path)?.[0]
   const wrong = files.flatMap((file) =>
     importsOf(file)
@@ -94,7 +102,9 @@ it('a package imports no other package', () => {
 })
 
 it('only the lifecycle says under which condition a record changes', () => {
-  const files = globSync('{shared,api,worker,sweeper,ops,local}/**/*.ts', { cwd: root })
+  const files = globSync('{shared,api,worker,sweeper,ops,local,rekognition,infrastructure}/**/*.ts', {
+    cwd: root,
+  })
   const conditions = files.flatMap((file) => {
     const [, ...found] = readFileSync(resolve(root, file), 'utf8').split(/\bConditionExpression\b:? ?/)
     return found.map((text) => `${file} ${text.split('\n')[0]}`)
@@ -109,10 +119,10 @@ it('only the lifecycle says under which condition a record changes', () => {
 })
 
 it('only one file decodes images on AWS, and only one more does so locally', () => {
-  const users = globSync('{packages/image-guard,shared,api,worker,sweeper,local}/**/*.ts', {
+  const users = globSync('{packages/image-guard,shared,api,worker,sweeper,local,rekognition}/**/*.ts', {
     cwd: root,
   }).filter((file) => /^import sharp/m.test(readFileSync(resolve(root, file), 'utf8')))
-  expect(users.sort()).toEqual(['local/images.ts', 'packages/image-guard/libvips.ts'])
+  expect(users.sort()).toEqual(['packages/image-guard/libvips.ts', 'rekognition/service.ts'])
 })
 
 /**
@@ -140,7 +150,8 @@ it.each(Object.entries(REACH))('%s reaches %o at most', (entry, { files, depth }
 })
 
 /** Where these rules hold; tests have more lines, and the page has rules of its own. */
-const FOLDERS = '{packages,shared,api,worker,sweeper,ops,local,build,bench,examples}'
+const FOLDERS =
+  '{packages,shared,api,worker,sweeper,ops,local,rekognition,infrastructure,build,bench,examples}'
 
 it('no file imports itself by way of others', () => {
   const circles: string[] = []
@@ -230,6 +241,12 @@ it.each([
       .filter((file) => lengthOf(file) > most)
       .sort(),
   ).toEqual(known)
+})
+
+it('what composes the local system has at most 1,000 lines', () => {
+  const lengths = globSync('local/*.ts', { cwd: root }).map(lengthOf)
+  expect(lengths.length).toBeGreaterThan(5)
+  expect(lengths.reduce((all, length) => all + length, 0)).toBeLessThanOrEqual(1_000)
 })
 
 it.each(['packages/client', 'examples'])(

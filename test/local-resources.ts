@@ -13,9 +13,9 @@ import {
   QueueDoesNotExist,
   type SQSClient,
 } from '@aws-sdk/client-sqs'
-import { createMissingResources, resourceNames } from '../local/resources.ts'
+import { createMissingResources, resourceNames } from '../infrastructure/resources.ts'
 
-/** What local/resources.ts asks AWS for, by asking an AWS that has nothing. */
+/** What infrastructure/resources.ts asks AWS for, by asking an AWS that has nothing. */
 export async function whatTheLocalSystemCreates() {
   const tables: Record<string, CreateTableCommand['input']> = {}
   let notifications: PutBucketNotificationConfigurationCommand['input'] | undefined

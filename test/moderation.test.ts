@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { DetectModerationLabelsCommand } from '@aws-sdk/client-rekognition'
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
-import { createRekognition } from '../local/rekognition.ts'
 import {
   createVision,
   hasModeration,
@@ -12,6 +11,7 @@ import {
   type Moderation,
   type Vision,
 } from '../packages/vision/index.ts'
+import { createRekognition } from '../rekognition/service.ts'
 import { finished } from './context.ts'
 import { newFolder, post, start } from './started.ts'
 import { skipped } from './tools.ts'

@@ -335,7 +335,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the stand-in takes what Rekognition refuses',
-    file: 'local/images.ts',
+    file: 'rekognition/service.ts',
     from: "if (!isOfCommonCoding(bytes, contentType)) throw new Unreadable('format')",
     to: '',
     tests: ['test/rekognition.test.ts'],
@@ -1179,7 +1179,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a photo that lies on its side is seen so',
-    file: 'local/images.ts',
+    file: 'rekognition/service.ts',
     from: '(useExif ? image.autoOrient() : image)',
     to: 'image',
     tests: vision,
@@ -1207,7 +1207,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'what was moderated by no model is not looked at again by one',
-    file: 'local/rekognition.ts',
+    file: 'rekognition/answering.ts',
     from: '...(vision !== undefined && hasModeration() ? [MODERATION_MODEL_VERSION] : []),',
     to: '',
     tests: moderation,

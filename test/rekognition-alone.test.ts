@@ -26,7 +26,7 @@ const NO_AWS = {
   AWS_EC2_METADATA_DISABLED: 'true',
 }
 const run = (env: Record<string, string> = {}, options = ['--port', '0']) =>
-  launch({ ...NO_AWS, ...env }, options, 'local/rekognition-main.ts')
+  launch({ ...NO_AWS, ...env }, options, 'rekognition/main.ts')
 
 /** `npm run rekognition`, and the address that it says to export. */
 async function started(env: Record<string, string> = {}, options?: string[]) {
@@ -143,8 +143,8 @@ describe('npm run rekognition', () => {
     const read = (file: string) => readFileSync(join(root, file), 'utf8')
     const compose = read('docker-compose.yml')
     const ALLOWED_HOSTS = /ALLOWED_HOSTS: (.*)/.exec(compose)?.[1] ?? ''
-    const [, file = '', host = ''] = /(local\/\S+\.ts) --host (\S+)"/.exec(compose) ?? []
-    expect(file).toBe('local/rekognition-main.ts')
+    const [, file = '', host = ''] = /(rekognition\/\S+\.ts) --host (\S+)"/.exec(compose) ?? []
+    expect(file).toBe('rekognition/main.ts')
     expect(compose).toContain('ports: ["127.0.0.1:4567:4567"]')
     const settings = read('infrastructure/emulators/localstack.tfvars')
     const name = /emulator_rekognition = "http:\/\/([^"]+)"/.exec(settings)?.[1] ?? 'none'

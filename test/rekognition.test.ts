@@ -2,8 +2,7 @@ import { readFile } from 'node:fs/promises'
 import type { DetectLabelsResponse, Label } from '@aws-sdk/client-rekognition'
 import sharp, { type Color, type Sharp } from 'sharp'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
-import { imageOpener } from '../local/images.ts'
-import { createRekognition } from '../local/rekognition.ts'
+import { createRekognition, imageOpener } from '../rekognition/service.ts'
 import { pngChunk, withChunks } from './pictures.ts'
 
 const OPERATIONS = ['DetectLabels', 'DetectFaces', 'DetectModerationLabels', 'DetectText']

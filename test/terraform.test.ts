@@ -28,8 +28,8 @@ import {
   onPath,
   planAgain,
 } from '../build/terraform.ts'
-import { startRekognition } from '../local/rekognition.ts'
-import { resourceNames, WORKER_TIMEOUT_SECONDS } from '../local/resources.ts'
+import { resourceNames, WORKER_TIMEOUT_SECONDS } from '../infrastructure/resources.ts'
+import { startRekognition } from '../rekognition/service.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
 import { LISTED_ATTRIBUTES, TIME_TO_LIVE } from '../shared/table.ts'
 import {

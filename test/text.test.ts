@@ -9,8 +9,8 @@ import {
 } from '@aws-sdk/client-rekognition'
 import sharp from 'sharp'
 import { afterAll, describe, expect, it } from 'vitest'
-import { createRekognition } from '../local/rekognition.ts'
 import { createVision, isInstalled, TEXT_MODEL_VERSION, type Vision } from '../packages/vision/index.ts'
+import { createRekognition } from '../rekognition/service.ts'
 import { skipped } from './tools.ts'
 import { withSdk } from './vision-sdk.ts'
 

@@ -3,7 +3,7 @@ import { CreateTableCommand, type CreateTableCommandInput, DynamoDBClient } from
 import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { DynamoDBDocumentClient, PutCommand, paginateScan } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { resourceNames } from '../local/resources.ts'
+import { resourceNames } from '../infrastructure/resources.ts'
 import { startEmbeddedAws } from '../packages/embedded-aws/index.ts'
 import { clientOptions, dynamoTranslation, s3Options } from '../shared/aws.ts'
 import { finished, until } from './context.ts'

@@ -1,6 +1,6 @@
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
-import { startRekognition } from '../local/rekognition.ts'
 import { createVision } from '../packages/vision/index.ts'
+import { startRekognition } from '../rekognition/service.ts'
 import { clientOptions } from '../shared/aws.ts'
 
 /** Has the SDK ask the embedded Rekognition, over its port, with the models in another thread than those of the caller. */

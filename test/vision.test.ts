@@ -12,7 +12,6 @@ import {
 } from '@aws-sdk/client-rekognition'
 import sharp from 'sharp'
 import { afterAll, describe, expect, it } from 'vitest'
-import { createRekognition } from '../local/rekognition.ts'
 import {
   createVision,
   isInstalled,
@@ -21,6 +20,7 @@ import {
   TEXT_MODEL_VERSION,
   type Vision,
 } from '../packages/vision/index.ts'
+import { createRekognition } from '../rekognition/service.ts'
 import { ANSWERS } from '../shared/image.ts'
 import { processBatch } from '../worker/batch.ts'
 import { finished, lambdaContext, startTestSystem } from './context.ts'

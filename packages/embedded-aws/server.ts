@@ -1,13 +1,13 @@
 import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { type Clock, machineClock } from './clock.ts'
 import { createDynamoDb } from './dynamodb/index.ts'
 import { createEventBridge } from './eventbridge/index.ts'
 import { loadFauxqs } from './fauxqs.ts'
 import { writeWhole } from './files.ts'
+import { close, listen } from './gateway/port.ts'
 import { AwsError, type JsonService } from './json.ts'
 import {
   answerJson,
@@ -172,22 +172,6 @@ export async function startService(options: {
   })
   const port = await listen(server, options.port, options.host)
   return { endpoint: `http://127.0.0.1:${port}`, stop: () => close(server) }
-}
-
-/** @returns the port; rejects with the system's own error (EADDRINUSE, EACCES) */
-function listen(server: Server, port: number, host = '127.0.0.1'): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    // Closed from here after a rest, a connection would be gone just as a call is sent on it.
-    server.keepAliveTimeout = 0
-    // Loopback only: the emulators need no password.
-    server.listen(port, host, () => resolve((server.address() as AddressInfo).port))
-  })
-}
-
-function close(server: Server): Promise<void> {
-  server.closeAllConnections()
-  return new Promise((resolve) => server.close(() => resolve()))
 }
 
 /** Whether a request may leave something on the disk. Also a message that is received does: it is not visible for a time. */

@@ -1,3 +1,4 @@
+import { totalmem } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
@@ -11,6 +12,22 @@ const MOST_INSIDE = 64
  */
 const MAX_DISCARDED_BYTES = 64_000_000
 const DISCARD_MS = 10_000
+
+/**
+ * Memory that an image takes while it is submitted, in multiples of its largest size: as text and as bytes in the program,
+ * twice on its way to S3 and there (pieces, and the whole of them), once in the database; half as much is garbage that
+ * is not yet collected. `npm run bench -- overload` measures it.
+ */
+const COPIES = 8
+/** The part of this machine's memory, or of the container's, that submissions may take. */
+const SHARE = 1 / 8
+/** More at once gain nothing, since one core serves them all: 8 × 8 × 4.5 MB = 288 MB. */
+const MOST_AT_ONCE = 8
+/** How many bodies are read at the same time. */
+export function placesFor(largestBytes: number): number {
+  const memory = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY)
+  return Math.max(1, Math.min(MOST_AT_ONCE, Math.floor((memory * SHARE) / (COPIES * largestBytes))))
+}
 
 type Handler = (request: Request) => Promise<Response>
 

@@ -4,8 +4,7 @@ import * as z from 'zod'
 import { AwsError } from '../packages/embedded-aws/index.ts'
 import { s3Options } from '../shared/aws.ts'
 import { parseEnvironment } from '../shared/config.ts'
-import { endInOrder } from './ending.ts'
-import { allowedHostsSchema } from './environment.ts'
+import { endInOrder, portTrouble, StartError } from '../shared/machine.ts'
 import {
   describe,
   lostModerationMessage,
@@ -15,8 +14,8 @@ import {
   readFromS3,
   STAND_IN,
   startRekognition,
-} from './rekognition.ts'
-import { portTrouble, StartError } from './trouble.ts'
+} from './service.ts'
+import { credentialsFor, limitsOf, regionOf, serviceSettings } from './settings.ts'
 
 const LOOPBACK = '127.0.0.1'
 const EVERY_ADDRESS = '0.0.0.0'
@@ -37,15 +36,8 @@ with neither, Amazon S3 with your AWS credentials.
 
 const environmentSchema = z.object({
   REKOGNITION: z.enum(['local', 'stand-in'], 'is local or stand-in here').default('local'),
-  ALLOWED_HOSTS: allowedHostsSchema.default([]),
-  STAND_IN_TPS: z.coerce.number().positive().optional(),
-  STAND_IN_LATENCY_MS: z.coerce.number().min(0).optional(),
-  AWS_ENDPOINT_URL: z.url().optional(),
   AWS_ENDPOINT_URL_S3: z.url().optional(),
-  AWS_REGION: z.string().optional(),
-  AWS_DEFAULT_REGION: z.string().optional(),
-  AWS_ACCESS_KEY_ID: z.string().optional(),
-  AWS_PROFILE: z.string().optional(),
+  ...serviceSettings,
 })
 type Environment = z.infer<typeof environmentSchema>
 
@@ -85,12 +77,9 @@ const NO_S3 =
 /** What S3Object means: an object of the S3 that the environment names, or of Amazon's. */
 function openS3(env: Environment) {
   const endpoint = env.AWS_ENDPOINT_URL_S3 ?? env.AWS_ENDPOINT_URL
-  const region = env.AWS_REGION ?? env.AWS_DEFAULT_REGION ?? 'us-east-1'
-  // Emulators take any credentials.
-  const isAnonymous = endpoint !== undefined && !env.AWS_ACCESS_KEY_ID && !env.AWS_PROFILE
-  const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
+  const elsewhere = endpoint === undefined ? {} : { endpoint, ...credentialsFor(env) }
   const s3 = new S3Client({
-    ...s3Options({ region, ...(endpoint && { endpoint }), ...(isAnonymous && { credentials }) }),
+    ...s3Options({ region: regionOf(env), ...elsewhere }),
     followRegionRedirects: true,
   })
   return {
@@ -129,8 +118,7 @@ async function main(): Promise<void> {
       ...{ vision, onVisionLost: (why: string) => warn(lostVisionMessage(why)) },
       onTextLost: (why: string) => warn(lostTextMessage(why)),
       onModerationLost: (why: string) => warn(lostModerationMessage(why)),
-      ...(env.STAND_IN_TPS === undefined ? {} : { tps: env.STAND_IN_TPS }),
-      ...(env.STAND_IN_LATENCY_MS === undefined ? {} : { latencyMs: env.STAND_IN_LATENCY_MS }),
+      ...limitsOf(env),
     },
   }).catch(portTrouble(port, (free) => `npm run rekognition -- --port ${free}`))
   console.log(`

@@ -28,10 +28,9 @@ import {
   SetQueueAttributesCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs'
-import { DEFAULT_SWEEP_AFTER_SECONDS, VISIBILITY_FACTOR } from '../shared/config.ts'
+import { VISIBILITY_FACTOR } from '../shared/config.ts'
 import { UPLOADS } from '../shared/image.ts'
 import { LABELS, labelTable, NUMBERS, RECORDS, type Shape, TIME_TO_LIVE } from '../shared/table.ts'
-import type { Settings } from './environment.ts'
 
 /** @param prefix another one gives a system of its own at the same endpoint */
 export const resourceNames = (prefix = 'image-analyzer') => ({
@@ -61,17 +60,6 @@ export interface Resources {
   jobQueueArn: string
   deadLetterQueueUrl: string
   bucketIsNew: boolean
-}
-
-/** What Terraform tells the functions on AWS. */
-export function configFor(settings: Settings, { jobQueueUrl, deadLetterQueueUrl }: Resources) {
-  const { bucket, table, eventBus } = resourceNames()
-  return {
-    ...settings,
-    ...{ IMAGE_BUCKET: bucket, IMAGE_TABLE: table, EVENT_BUS_NAME: eventBus },
-    ...{ JOB_QUEUE_URL: jobQueueUrl, DEAD_LETTER_QUEUE_URL: deadLetterQueueUrl },
-    SWEEP_AFTER_SECONDS: DEFAULT_SWEEP_AFTER_SECONDS,
-  }
 }
 
 /** Creates what is missing at an endpoint and leaves the rest as it is: here what Terraform does on AWS. */

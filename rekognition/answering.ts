@@ -1,126 +1,44 @@
-import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
-import { GetObjectCommand, NoSuchBucket, NoSuchKey, type S3Client } from '@aws-sdk/client-s3'
+import type { S3Client } from '@aws-sdk/client-s3'
 import {
   countRecordings,
   createRecordings,
-  createRekognition as createService,
   type EmbeddedAws,
-  type JsonService,
-  MAX_S3_BYTES,
   type Recall,
-  type RekognitionOptions,
-  startService,
 } from '../packages/embedded-aws/index.ts'
 import type { Decoder } from '../packages/image-guard/index.ts'
 import {
-  createVision,
   hasModeration,
   isInstalled,
   labelModelVersion,
   MODERATION_MODEL_VERSION,
-  type ModelsEnvironment,
-  modelsFolder,
-  NotUsable,
-  readInstalled,
   TEXT_MODEL_VERSION,
-  titleOf,
   type Vision,
 } from '../packages/vision/index.ts'
-import type { AwsTarget } from '../shared/aws.ts'
+import { type AwsTarget, clientOptions } from '../shared/aws.ts'
 import type { Log } from '../shared/log.ts'
-import { ELSEWHERE_TIMEOUT_MS, rekognitionOptions } from './clients.ts'
-import { hasCredentials, type Settings, STAND_IN_CREDENTIALS } from './environment.ts'
-import { imageOpener } from './images.ts'
-import { portTrouble, StartError } from './trouble.ts'
-
-/** Who answers as Rekognition, and how fast. */
-export type StandInOptions = Omit<RekognitionOptions, 'readObject' | 'openImage'> &
-  Partial<Pick<RekognitionOptions, 'openImage'>>
-
-/** The embedded Rekognition, with the worker's eyes. */
-export const createRekognition = (
-  options: StandInOptions & Pick<RekognitionOptions, 'readObject'>,
-): JsonService => createService({ openImage: imageOpener(), ...options })
-
-/** Rekognition alone, for a system whose other services are elsewhere. */
-export const startRekognition = ({
-  readObject,
-  rekognition,
-  ...port
-}: Pick<Parameters<typeof startService>[0], 'port' | 'host' | 'allowedHosts'> &
-  Pick<RekognitionOptions, 'readObject'> & { rekognition: StandInOptions }): ReturnType<
-  typeof startService
-> =>
-  startService({
-    ...port,
-    name: 'RekognitionService',
-    service: createRekognition({ readObject, ...rekognition }),
-  })
-
-/** Who answers as Rekognition on this machine: open models, or the stand-in, which measures pixels. */
-export const STAND_IN = 'the stand-in'
-export const LOCAL_MODELS = 'local models'
-
-/** What people are to know of them. */
-export const describe = (who: string): string =>
-  who === STAND_IN
-    ? 'measures pixels'
-    : `80 kinds of things, faces, expressions, text${hasModeration() ? ', moderation' : ''}`
-
-/** @returns the same for npm start, with how to have another; empty where there is no more to say */
-export function explain(who: string): string {
-  if (who === STAND_IN) return ` (${describe(who)}; REKOGNITION=aws uses the real service)`
-  if (!who.startsWith(LOCAL_MODELS)) return ''
-  return ` (${describe(who)}; REKOGNITION=stand-in measures pixels, aws uses the real service)`
-}
-
-/**
- * @param env names the folder of models that people have added
- * @returns the models, and how to name them; undefined where they cannot be used, and then it is said
- * @throws StartError
- */
-export function openVision(
-  env: ModelsEnvironment,
-  warn: (sentence: string) => void,
-): { vision: Vision; who: string } | undefined {
-  const folder = modelsFolder(env)
-  if (env.VISION_MODELS && !existsSync(folder)) throw new StartError(`There are no models at ${folder}.`)
-  if (!isInstalled()) {
-    warn('The models are not installed, so the stand-in measures pixels; "npm ci" installs them.')
-    return undefined
-  }
-  try {
-    const added = readInstalled(folder)
-    const titles = added.map(({ manifest }) => titleOf(manifest))
-    return { vision: createVision({ added }), who: [LOCAL_MODELS, ...titles].join(' and ') }
-  } catch (error) {
-    if (!(error instanceof NotUsable)) throw error
-    warn(lostVisionMessage(error.message))
-    return undefined
-  }
-}
-
-export const lostVisionMessage = (why: string): string =>
-  `The models cannot be used, so the stand-in measures pixels from now on: ${why}`
-export const lostTextMessage = (why: string): string =>
-  `The models of text cannot be used, so no text is found from now on: ${why}`
-export const lostModerationMessage = (why: string): string =>
-  `DetectModerationLabels looks for nothing and says so ("stand-in"): ${why}`
-
-/** One byte more than Rekognition takes is enough to be refused: a film need not fit into the memory. */
-const Range = `bytes=0-${MAX_S3_BYTES}`
-
-export async function readFromS3(s3: S3Client, bucket: string, key: string): Promise<Uint8Array | undefined> {
-  try {
-    const { Body } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key, Range }))
-    return await Body?.transformToByteArray()
-  } catch (error) {
-    if (error instanceof NoSuchKey || error instanceof NoSuchBucket) return undefined
-    throw error
-  }
-}
+import {
+  ELSEWHERE_TIMEOUT_MS,
+  patient,
+  portTrouble,
+  SOCKETS,
+  StartError,
+  type Undo,
+} from '../shared/machine.ts'
+import {
+  imageOpener,
+  LOCAL_MODELS,
+  lostModerationMessage,
+  lostTextMessage,
+  lostVisionMessage,
+  openVision,
+  readFromS3,
+  STAND_IN,
+  type StandInOptions,
+  startRekognition,
+} from './service.ts'
+import { type AnsweringSettings, credentialsFor, limitsOf, STAND_IN_CREDENTIALS } from './settings.ts'
 
 /** Who answers as Rekognition, as the settings say. */
 export interface Answering {
@@ -150,7 +68,7 @@ export interface Answering {
  * @throws StartError
  */
 export async function openAnswering(
-  settings: Settings,
+  settings: AnsweringSettings,
   region: string,
   decoder: Decoder,
   log: Log,
@@ -184,8 +102,7 @@ export async function openAnswering(
     },
     onTextLost: (why) => lost(lostTextMessage(why), TEXT_MODEL_VERSION),
     onModerationLost: (why) => lost(lostModerationMessage(why), MODERATION_MODEL_VERSION),
-    ...(settings.STAND_IN_TPS === undefined ? {} : { tps: settings.STAND_IN_TPS }),
-    ...(settings.STAND_IN_LATENCY_MS === undefined ? {} : { latencyMs: settings.STAND_IN_LATENCY_MS }),
+    ...limitsOf(settings),
   }
   return {
     ...{ name, standIn, vision, source: [...sources].join(' ') },
@@ -195,6 +112,12 @@ export async function openAnswering(
   }
 }
 
+/** Options of a client of Rekognition. The limiters try again what is throttled, and the queue the rest. */
+const rekognitionOptions = (target: AwsTarget, ms?: number) => ({
+  ...patient(clientOptions(target, SOCKETS), ms),
+  maxAttempts: 1,
+})
+
 /**
  * The client by which the worker asks. Where AWS is another endpoint, an embedded Rekognition gets a port of its own.
  *
@@ -203,20 +126,17 @@ export async function openAnswering(
  */
 export async function clientOf(
   { real, elsewhere, standIn, vision }: Answering,
-  settings: Settings,
+  settings: AnsweringSettings,
   region: string,
   embedded: EmbeddedAws | undefined,
   s3: S3Client,
-  undo: (() => Promise<void> | void)[],
+  undo: Undo,
 ): Promise<RekognitionClient> {
   if (real !== undefined) return real
   // What waits for models in this process waits for its own turn.
   const patience = vision === undefined ? ELSEWHERE_TIMEOUT_MS : undefined
   const client = (target: AwsTarget) => new RekognitionClient(rekognitionOptions(target, patience))
-  if (elsewhere !== undefined) {
-    const credentials = hasCredentials(settings) ? {} : { credentials: STAND_IN_CREDENTIALS }
-    return client({ endpoint: elsewhere, region, ...credentials })
-  }
+  if (elsewhere !== undefined) return client({ endpoint: elsewhere, region, ...credentialsFor(settings) })
   const credentials = STAND_IN_CREDENTIALS
   if (embedded !== undefined) return client({ endpoint: embedded.endpoint, region, credentials })
   // Any free port unless one is asked for: an emulator of the rest is likely to have 4566.
@@ -233,7 +153,7 @@ export async function clientOf(
 
 /** The real service with the caller's own credentials, as the SDK finds them. */
 async function realRekognition(
-  { AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_REKOGNITION }: Settings,
+  { AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_REKOGNITION }: AnsweringSettings,
   region: string,
 ): Promise<RekognitionClient> {
   // The SDK would look for it at the endpoint of the other services.
@@ -253,7 +173,7 @@ async function realRekognition(
 
 /** @returns the recorded answers and how to name them, where there are any or some are to be made */
 function openRecordings(
-  settings: Settings,
+  settings: AnsweringSettings,
   real: { client: RekognitionClient; region: string } | undefined,
 ): { recall: Recall; name: string } | undefined {
   const { REKOGNITION, RECORDINGS, AWS_ENDPOINT_URL_REKOGNITION } = settings
