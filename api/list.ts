@@ -1,15 +1,8 @@
 import { QueryCommand } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
-import {
-  type Failure,
-  type ImageId,
-  imageIdSchema,
-  imageSchema,
-  type Status,
-  statusSchema,
-} from '../shared/image.ts'
+import { type Failure, type ImageId, imageIdSchema, type Status, statusSchema } from '../shared/image.ts'
 import { emotionTerm, FACES, hasTerm, readItems, shownOf, unpack } from '../shared/labels.ts'
-import { isExpired, type Records } from '../shared/lifecycle.ts'
+import { isExpired, type Records, readImage } from '../shared/lifecycle.ts'
 import {
   folded,
   LISTED_ATTRIBUTES,
@@ -363,7 +356,7 @@ const partOfBefore =
     return {
       items: ids.flatMap((imageId) => {
         const item = found.get(imageId)
-        return item?.['owner'] === owner ? [{ imageId, ...shownOf(imageSchema.parse(item)) }] : []
+        return item?.['owner'] === owner ? [{ imageId, ...shownOf(readImage(item)) }] : []
       }),
       at: LastEvaluatedKey?.['target'],
     }

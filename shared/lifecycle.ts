@@ -18,7 +18,7 @@ import {
   paidAnalyses,
 } from './image.ts'
 import { labelKeys, type Read, unindexLabels } from './labels.ts'
-import type { Job } from './messages.ts'
+import { type Job, Newer } from './messages.ts'
 import { bytesKey, idempotencyKey, statusKey, type Table, unfinishedShard } from './table.ts'
 
 export interface Records extends Table {
@@ -48,6 +48,20 @@ export const sweepAt = (
 ): number =>
   now().getTime() + Math.max(sweepAfterMs * Math.min(2 ** swept, MAX_STRETCH), sweepAfterMs + waitMs)
 
+/**
+ * The version of records that this code reads and writes. Raise it with a change that code of the version before would get
+ * wrong; what it may pass over, as a further optional field, is none (docs/versions.md).
+ */
+const RECORD_VERSION = 1
+
+/** @throws Newer for a record that a later version has written */
+export function readImage(item: Record<string, unknown> | undefined): Image {
+  const version = item?.['version']
+  if (typeof version === 'number' && version > RECORD_VERSION)
+    throw new Newer('record', String(item?.['imageId']), version, RECORD_VERSION)
+  return imageSchema.parse(item)
+}
+
 /** @returns the record; undefined where there is none, or only what a deletion has left for the sweeper */
 export async function getImage(
   { dynamo, table }: Pick<Records, 'dynamo' | 'table'>,
@@ -57,7 +71,7 @@ export async function getImage(
   const { Item } = await dynamo.send(
     new GetCommand({ TableName: table, Key: { imageId }, ConsistentRead: true }),
   )
-  return Item === undefined || Item['status'] === 'deleted' ? undefined : imageSchema.parse(Item)
+  return Item === undefined || Item['status'] === 'deleted' ? undefined : readImage(Item)
 }
 
 /** @returns the record, or undefined where there is none or it is another owner's: the two must look the same */
@@ -129,7 +143,7 @@ async function updateImage(
         ReturnValues: 'ALL_NEW',
       }),
     )
-    return imageSchema.parse(Attributes)
+    return readImage(Attributes)
   } catch (error) {
     if (error instanceof ConditionalCheckFailedException) return undefined
     throw error
@@ -147,6 +161,7 @@ export async function createImage(records: Records, image: NewImage, graceMs = 0
   const { dynamo, table } = records
   const item = {
     ...image,
+    version: RECORD_VERSION,
     statusKey: statusKey(image.status, image.imageId),
     unfinished: unfinishedShard(image.imageId),
     sweepAt: sweepAt(records) + graceMs,
@@ -194,6 +209,7 @@ export type Claim =
  * clear away.
  *
  * @param lease whose it is, and until when (ms since 1970; not before the worker must be dead)
+ * @throws Newer for a record of a later version, which stays as it is
  */
 export async function claimImage(
   records: Records,
@@ -214,8 +230,9 @@ export async function claimImage(
     // AND binds more closely than OR. With parentheses in parentheses the parser of the embedded DynamoDB takes 30 times as
     // long, in which npm start answers nothing.
     condition:
-      'epoch = :epoch AND (#status = :pending OR #status = :awaiting OR #status = :processing AND leaseUntil < :now OR #status = :processing AND leaseId = :leaseId)',
+      'epoch = :epoch AND (#status = :pending OR #status = :awaiting OR #status = :processing AND leaseUntil < :now OR #status = :processing AND leaseId = :leaseId) AND (attribute_not_exists(version) OR version <= :version)',
     values: {
+      ':version': RECORD_VERSION,
       ':epoch': job.epoch,
       ':pending': 'pending',
       ':awaiting': 'awaiting_upload',

@@ -102,6 +102,7 @@ const SPENT = [
 ] as const
 const WAITING = [...RUN, 'messageId', 'receives', 'seconds'] as const
 const RETURNED = [...WAITING, 'error'] as const
+const NEWER = ['imageId', 'messageId', 'receives', 'reason'] as const
 
 const line = <const Has extends readonly (keyof Facts)[]>(
   by: string,
@@ -176,6 +177,7 @@ export const LINES = {
     'A message is not a job; after three receives the dead-letter queue has it.',
     ['messageId', 'receives', 'reason'],
   ),
+  newer: line('worker', 'warn', 'The job or its record is of a later version; both stay.', NEWER),
   'not delayed': line('worker', 'warn', 'The visibility timeout of a message stays as it is.', [
     'messageId',
     'error',

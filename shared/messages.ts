@@ -20,13 +20,28 @@ import { type Log, ownerTag, say } from './log.ts'
  * What travels in SQS: which image, and which of its runs. The rest is read from the record, so a
  * message can be lost, repeated or replayed from the dead-letter queue without carrying stale facts.
  */
+const JOB_VERSION = 1
 export const jobSchema = z.strictObject({
-  version: z.literal(1),
+  version: z.literal(JOB_VERSION),
   imageId: imageIdSchema,
   /** 1 for the first run of an image, one more with each retry. */
   epoch: z.int().min(1),
 })
 export type Job = z.infer<typeof jobSchema>
+/** What a later version has written: this code leaves it as it is, for the one that knows it. */
+export class Newer extends Error {
+  override readonly name = 'Newer'
+  /** For the log. */
+  readonly facts: { imageId: string; reason: string }
+  constructor(what: 'job' | 'record', imageId: string, version: number, known: number) {
+    const reason = `The ${what} is of version ${version}, and this code knows ${known} at most.`
+    super(reason)
+    this.facts = { imageId, reason }
+  }
+}
+
+/** What each later version of a job has in any case. */
+const newerJobSchema = z.looseObject({ version: z.int().gt(JOB_VERSION), imageId: imageIdSchema })
 
 /** What S3 sends for an object that was posted with a form (Amazon S3 user guide, event message structure). */
 const arrivalSchema = z.object({
@@ -46,10 +61,13 @@ const messageSchema = z.union([jobSchema, arrivalSchema, setUpSchema])
 /**
  * The jobs that a message of the queue stands for: one of our own, or those of uploads that have arrived.
  *
- * @throws Error for a message that is of no known kind
+ * @throws Newer for a job of a later version, Error for a message that is of no known kind
  */
 export function readJobs(body: string): Job[] {
-  const message = messageSchema.parse(JSON.parse(body))
+  const said: unknown = JSON.parse(body)
+  const newer = newerJobSchema.safeParse(said)
+  if (newer.success) throw new Newer('job', newer.data.imageId, newer.data.version, JOB_VERSION)
+  const message = messageSchema.parse(said)
   if ('imageId' in message) return [message]
   if ('Event' in message) return []
   return message.Records.flatMap(({ s3: { object } }) => {

@@ -6,7 +6,6 @@ import {
   type Image,
   type ImageId,
   imageIdSchema,
-  imageSchema,
   isFinished,
   uploadKey,
 } from '../shared/image.ts'
@@ -19,6 +18,7 @@ import {
   giveUpImage,
   markAnnounced,
   moveSweep,
+  readImage,
   removeRecord,
   type Seen,
 } from '../shared/lifecycle.ts'
@@ -114,7 +114,7 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
     if (deleted.data.keyHash !== undefined) await closeIdempotencyKey(deps, deleted.data.keyHash, imageId)
     return remove(deps, deleted.data)
   }
-  const image = imageSchema.parse(Item)
+  const image = readImage(Item)
   if (isFinished(image)) return announce(deps, image)
   // A later run was asked for; what it lacks, the worker says.
   if (image.epoch === 1 && image.attempts === 0 && !(await hasOriginal(deps, image))) {

@@ -27,6 +27,7 @@ const sight = ['packages/vision/test/sight.test.ts']
 const vision = ['test/vision.test.ts']
 const labels = ['test/labels.test.ts']
 const moderation = ['test/moderation.test.ts']
+const versions = ['test/version-before.test.ts']
 
 export const MUTANTS: Mutant[] = [
   // Submission
@@ -1302,5 +1303,28 @@ export const MUTANTS: Mutant[] = [
     from: 'if (isThrottled(error)) putBack()',
     to: '',
     tests: ['test/backlog.test.ts'],
+  },
+
+  // Versions
+  {
+    name: 'a worker takes up a record of a later version',
+    file: 'shared/lifecycle.ts',
+    from: ' AND (attribute_not_exists(version) OR version <= :version)',
+    to: ' AND (attribute_not_exists(version) OR version <> :version OR version = :version)',
+    tests: versions,
+  },
+  {
+    name: 'a record of a later version is read as one of this',
+    file: 'shared/lifecycle.ts',
+    from: "if (typeof version === 'number' && version > RECORD_VERSION)",
+    to: 'if (item === undefined && version)',
+    tests: versions,
+  },
+  {
+    name: 'a job of a later version goes to the dead-letter queue',
+    file: 'shared/messages.ts',
+    from: 'if (newer.success) throw new Newer(',
+    to: 'if (!said) throw new Newer(',
+    tests: versions,
   },
 ]

@@ -178,7 +178,8 @@ describe('a message of the queue', () => {
 
   it.each<[object]>([
     [{}],
-    [{ ...job, version: 2 }],
+    [{ ...job, version: 0 }],
+    [{ version: 2, epoch: 1 }],
     [{ ...job, epoch: 0 }],
     [{ ...job, more: 1 }],
     [{ ...job, imageId: 'x' }],

@@ -1,14 +1,23 @@
-import { readFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { CreateTableCommand, type CreateTableCommandInput, DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import { SendMessageCommand } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient, PutCommand, paginateScan } from '@aws-sdk/lib-dynamodb'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import type { SQSBatchResponse } from 'aws-lambda'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { restEvent } from '../build/events.ts'
+import { unzip } from '../build/zip.ts'
 import { resourceNames } from '../infrastructure/resources.ts'
 import { startEmbeddedAws } from '../packages/embedded-aws/index.ts'
 import { clientOptions, dynamoTranslation, s3Options } from '../shared/aws.ts'
-import { finished, until } from './context.ts'
+import { sweep } from '../sweeper/sweep.ts'
+import { processBatch } from '../worker/batch.ts'
+import { finished, lambdaContext, startTestSystem, type TestSystem, until } from './context.ts'
 import { distinct } from './pictures.ts'
-import { newFolder } from './started.ts'
+import { newFolder, root } from './started.ts'
 import { type System, startSystem } from './system.ts'
 
 /**
@@ -124,4 +133,137 @@ it('an image of the version before is deleted with all that it is found by', asy
   }
   expect(await left()).toEqual([])
   expect(await found('label=dog')).toEqual(['glad dog', 'unsure dog'])
+})
+
+/**
+ * The functions of the version before, as they were built at commit 7dad103 (`code.zip` of `npm run release-files`, without
+ * sharp, which they take from here). A release replaces it by the one of the release before: docs/versions.md.
+ */
+const CODE = 'fixtures/code-of-version-before.zip'
+const SHA256 = '1b8f2f295c19948a9d9c647b6b5162b37f4f7d9054f5f492c2340bc9f3b195bc'
+
+describe('while versions change', () => {
+  type Handler = (event: object, context?: object) => Promise<unknown>
+  let now: TestSystem
+  let before: Record<'api' | 'worker', Handler>
+  const context = { ...lambdaContext(), awsRequestId: 'test' }
+
+  beforeAll(async () => {
+    now = await startTestSystem()
+    const zip = readFileSync(new URL(CODE, import.meta.url))
+    expect(createHash('sha256').update(zip).digest('hex')).toBe(SHA256)
+    // Code below node_modules is left to Node as it is.
+    const folder = join(newFolder(), 'node_modules')
+    for (const [name, bytes] of Object.entries(unzip(zip))) {
+      mkdirSync(dirname(join(folder, name)), { recursive: true })
+      writeFileSync(join(folder, name), bytes)
+    }
+    symlinkSync(join(root, 'node_modules/sharp'), join(folder, 'sharp'))
+    const environment = {
+      AWS_ENDPOINT_URL: now.endpoint,
+      AWS_REGION: 'us-east-1',
+      AWS_ACCESS_KEY_ID: 'test',
+      AWS_SECRET_ACCESS_KEY: 'test',
+      IMAGE_BUCKET: now.names.bucket,
+      IMAGE_TABLE: now.names.table,
+      JOB_QUEUE_URL: now.worker.jobQueueUrl,
+      DEAD_LETTER_QUEUE_URL: now.worker.deadLetterQueueUrl,
+      EVENT_BUS_NAME: now.names.eventBus,
+      AUTH: 'none',
+      POWERTOOLS_LOG_LEVEL: 'SILENT',
+    }
+    for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value)
+    const load = async (name: string): Promise<Handler> =>
+      (await import(pathToFileURL(join(folder, name, 'index.mjs')).href)).handler
+    before = { api: await load('api'), worker: await load('worker') }
+  })
+  afterAll(async () => {
+    vi.unstubAllEnvs()
+    await now.stop()
+  })
+
+  /** By the API of the version before. */
+  const askBefore = async <T>(...request: Parameters<typeof restEvent>) => {
+    const answer = (await before.api(restEvent(...request), context)) as { statusCode: number; body: string }
+    return { status: answer.statusCode, body: (answer.body === '' ? {} : JSON.parse(answer.body)) as T }
+  }
+  const imageOfBefore = async (number: number): Promise<string> => {
+    const { status, body } = await askBefore<{ imageId: string }>(
+      ...(['POST', '/images', 'image/png', await distinct(number)] as const),
+    )
+    expect(status).toBe(202)
+    return body.imageId
+  }
+
+  it('an image that the API of the version before has accepted is finished by the worker of this one', async () => {
+    const imageId = await imageOfBefore(801)
+    await now.work()
+    expect(await askBefore('GET', `/images/${imageId}`)).toMatchObject({
+      ...{ status: 200, body: { imageId, status: 'completed', attempts: 1 } },
+    })
+    expect(await askBefore('GET', '/images')).toMatchObject({ body: { items: [{ imageId }] } })
+    expect(await now.events()).toMatchObject([{ eventId: `${imageId}:1:completed` }])
+    expect(await askBefore('DELETE', `/images/${imageId}`)).toMatchObject({ status: 204 })
+    expect((await now.app.request(`/images/${imageId}`)).status).toBe(404)
+  })
+
+  it('an image that the API of this version has accepted is finished by the worker of the one before', async () => {
+    const imageId = await now.submit(await distinct(802))
+    const { Records } = await now.receiveJobs()
+    expect(Records.map(({ body }) => JSON.parse(body))).toEqual([{ version: 1, imageId, epoch: 1 }])
+    const { batchItemFailures } = (await before.worker({ Records }, context)) as SQSBatchResponse
+    expect(batchItemFailures).toEqual([])
+    const { status, attempts, original, thumbnail } = await now.record(imageId)
+    expect({ status, attempts }).toEqual({ status: 'completed', attempts: 1 })
+    expect([original.width, thumbnail?.width]).toEqual([96, 128])
+    expect(await now.events()).toMatchObject([{ eventId: `${imageId}:1:completed` }])
+    expect((await now.app.request(`/images/${imageId}`, { method: 'DELETE' })).status).toBe(204)
+  })
+
+  it('a job of a later version stays in the queue, and its image as it is', async () => {
+    const imageId = await now.submit(await distinct(803))
+    const own = (await now.receiveJobs()).Records
+    const later = { version: 2, imageId, epoch: 1, more: true }
+    const Records = own.map((record) => ({
+      ...{ ...record, body: JSON.stringify(later) },
+      attributes: { ...record.attributes, ApproximateReceiveCount: '7' },
+    }))
+    const untouched = await now.item(imageId)
+    now.lines.length = 0
+    const { batchItemFailures } = await processBatch(now.worker, { Records }, lambdaContext())
+    expect(batchItemFailures).toEqual(Records.map(({ messageId }) => ({ itemIdentifier: messageId })))
+    expect(await now.item(imageId)).toEqual(untouched)
+    expect(await now.deadLetters()).toEqual([])
+    const reason = 'The job is of version 2, and this code knows 1 at most.'
+    const [messageId] = own.map((record) => record.messageId)
+    expect(now.lines).toEqual([{ event: 'newer', imageId, messageId, receives: 7, reason }])
+    await now.worker.sqs.send(
+      new SendMessageCommand({ QueueUrl: now.worker.jobQueueUrl, MessageBody: own[0]?.body ?? '' }),
+    )
+    await now.work()
+    expect((await now.record(imageId)).status).toBe('completed')
+  })
+
+  it('a record of a later version stays as it is, for API, worker and sweeper, until code that knows it comes', async () => {
+    const imageId = await now.submit(await distinct(804))
+    await now.setItem(imageId, { version: 2, more: 'what this version does not know' })
+    const untouched = await now.item(imageId)
+    const { Records } = await now.receiveJobs()
+    now.lines.length = 0
+    const { batchItemFailures } = await processBatch(now.worker, { Records }, lambdaContext())
+    expect(batchItemFailures).toHaveLength(1)
+    expect(now.lines).toMatchObject([{ event: 'newer', imageId }])
+    const muchLater = new Date(Date.now() + 30 * 86_400_000)
+    const swept = await sweep({ ...now.worker, now: () => muchLater, giveUpMs: 86_400_000 })
+    expect(swept).toEqual({ requeued: 0, exhausted: 0, announced: 0, removed: 0, failed: 1 })
+    const answer = await now.app.request(`/images/${imageId}`)
+    expect([answer.status, ((await answer.json()) as { code: string }).code]).toEqual([503, 'UNAVAILABLE'])
+    expect((await now.app.request(`/images/${imageId}`, { method: 'DELETE' })).status).toBe(503)
+    expect(await now.item(imageId)).toEqual(untouched)
+    expect(await now.deadLetters()).toEqual([])
+
+    await now.setItem(imageId, { version: 1 })
+    expect(await processBatch(now.worker, { Records }, lambdaContext())).toEqual({ batchItemFailures: [] })
+    expect((await now.record(imageId)).status).toBe('completed')
+  })
 })

@@ -11,12 +11,13 @@ import {
   type Job,
   keepExhausted,
   MAX_EVENTS_PER_CALL,
+  Newer,
   putEvents,
   readJobs,
   sendDeadLetter,
 } from '../shared/messages.ts'
 import type { WorkerDeps } from './deps.ts'
-import { pause, type Unfinished } from './outcomes.ts'
+import { failed, pause, type Unfinished } from './outcomes.ts'
 import { processImage } from './process-image.ts'
 
 /**
@@ -180,11 +181,9 @@ interface Taken {
 
 type Announce = (image: FinishedImage) => Promise<void>
 
-const failed = (error: unknown): Unfinished => ({ kind: 'attempt failed', error })
-
 /** Once for each job that is not settled. */
 function logUnfinished({ log }: WorkerDeps, taken: Taken, unfinished: Unfinished): void {
-  if (taken.said) return
+  if (taken.said || unfinished.kind === 'newer') return
   taken.said = true
   const { job, messageId, receives } = taken
   const { image, seconds } = unfinished
@@ -198,6 +197,7 @@ function logUnfinished({ log }: WorkerDeps, taken: Taken, unfinished: Unfinished
 
 /** Has a message that is no job come back a few times, and then sends it to the dead-letter queue. */
 async function setAside(deps: WorkerDeps, record: SQSRecord, error: Error): Promise<Unfinished | undefined> {
+  if (error instanceof Newer) return failed(error)
   const reason = error instanceof SyntaxError ? 'It is not JSON.' : 'It is of no known kind.'
   say(deps.log, 'no job', { messageId: record.messageId, receives: receivesOf(record), reason })
   if (receivesOf(record) < NO_JOB_RECEIVES) return failed(error)
@@ -209,9 +209,10 @@ async function setAside(deps: WorkerDeps, record: SQSRecord, error: Error): Prom
 async function postpone(deps: WorkerDeps, record: SQSRecord, unfinished: Unfinished): Promise<void> {
   const { messageId, receiptHandle } = record
   const receives = receivesOf(record)
-  // Out of time is no fault of the image.
-  const failures = unfinished.kind === 'out of time' ? 0 : receives
+  // Neither is a fault of the image.
+  const failures = unfinished.kind === 'out of time' || unfinished.kind === 'newer' ? 0 : receives
   const { seconds = pause(deps.random, receives, failures) } = unfinished
+  if (unfinished.kind === 'newer') say(deps.log, 'newer', { messageId, receives, ...unfinished.error.facts })
   try {
     await deps.sqs.send(
       new ChangeMessageVisibilityCommand({

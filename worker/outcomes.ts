@@ -1,6 +1,7 @@
 import type { FinishedImage, Image, Kept, ProcessingImage } from '../shared/image.ts'
 import { releaseImage } from '../shared/lifecycle.ts'
 import { runOf, say } from '../shared/log.ts'
+import { Newer } from '../shared/messages.ts'
 import { Throttled, type Time } from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
 import { Held } from './original.ts'
@@ -33,11 +34,16 @@ export type Unfinished = {
   | { kind: 'waits for quota' }
   /** The batch broke the attempt off. */
   | { kind: 'out of time' }
+  /** A later version has written the job or the record: it stays for a worker that knows it. */
+  | { kind: 'newer'; error: Newer }
   /** EventBridge has not taken the event of the image, which is finished. */
   | { kind: 'not announced'; error: unknown }
   /** All other trouble. The next attempt may have none of it. */
   | { kind: 'attempt failed'; error: unknown }
 )
+
+export const failed = (error: unknown): Unfinished =>
+  error instanceof Newer ? { kind: 'newer', error } : { kind: 'attempt failed', error }
 
 /** Seconds: the first pause, by how much each further one is longer, and the longest. */
 interface Backoff {
