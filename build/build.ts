@@ -84,7 +84,7 @@ export async function buildFunction(
 }
 
 /**
- * The zips of all functions, tried out.
+ * The zips of all functions, or of some, tried out.
  *
  * @throws as buildFunction, and Error where a zip does not do what it has to
  */
@@ -93,9 +93,10 @@ export async function buildAll(
   say: (line: string) => void,
   libc: Libc = 'glibc',
   heic = false,
+  names: readonly FunctionName[] = FUNCTIONS,
 ): Promise<Built[]> {
   const built: Built[] = []
-  for (const name of FUNCTIONS) {
+  for (const name of names) {
     const one = await buildFunction(name, arch, say, libc, heic)
     if (name === 'worker') checkBinaries(one.zip, arch, libc)
     if (name === 'worker' && platformHere() !== platformOf(arch, libc)) {

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import {
   cpSync,
   existsSync,
@@ -17,6 +18,7 @@ import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { type Built, buildAll } from '../build/build.ts'
 import { FUNCTIONS, type FunctionName, loadedAtStart, ROOT } from '../build/bundle.ts'
 import { checkBinaries, startFunction } from '../build/check.ts'
+import { notesOf, releaseFiles } from '../build/release.ts'
 import { type Arch, sharpFor } from '../build/sharp.ts'
 import { unzip } from '../build/zip.ts'
 import { copyProject } from './copy.ts'
@@ -82,7 +84,7 @@ describe('npm run build', () => {
   // Another processor is AWS's usual one, and musl is in the container of MiniStack, which is made of Alpine.
   it('takes binaries of another processor and C library along and says that it cannot load them', async () => {
     const said: string[] = []
-    const worker = find('worker', await buildAll(OTHER, (line) => said.push(line), 'musl'))
+    const worker = find('worker', await buildAll(OTHER, (line) => said.push(line), 'musl', false, ['worker']))
     checkBinaries(worker.zip, OTHER, 'musl')
     expect(() => checkBinaries(worker.zip, HERE, 'musl')).toThrow(`is not made for linuxmusl-${HERE}`)
     expect(() => checkBinaries(worker.zip, OTHER, 'glibc')).toThrow(`is not made for linux-${OTHER}`)
@@ -142,6 +144,53 @@ describe('npm run build', () => {
         expect(said).toContain('GNU GENERAL PUBLIC LICENSE Version 3')
       }
     }
+  })
+
+  it('makes all files of a release, of one commit the same', async () => {
+    const asked: string[] = []
+    const files = await releaseFiles(
+      undefined,
+      async (arch, names) => {
+        asked.push(`${arch} ${names}`)
+        return names.map((name) => ({ name, zip: arch === HERE ? find(name).zip : Buffer.from(arch) }))
+      },
+      // test/package.test.ts packs it, in a copy.
+      async () => ({ 'image-analyzer-client.tgz': Buffer.from('packed') }),
+    )
+    const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+    expect(Object.keys(files).sort()).toEqual([
+      ...['Dockerfile.worker', 'NOTES.md', 'SHA256SUMS', 'api-arm64.zip', 'api-x64.zip', 'code.zip'],
+      'image-analyzer-client.tgz',
+      ...['sbom.cdx.json', 'sweeper-arm64.zip', 'sweeper-x64.zip', 'worker-arm64.zip', 'worker-x64.zip'],
+    ])
+    expect(asked).toEqual(['arm64 api,worker,sweeper', 'x64 worker'])
+    const file = (name: string) => Buffer.from(files[name] ?? '')
+    const sums = file('SHA256SUMS').toString().trim().split('\n')
+    expect(sums).toHaveLength(Object.keys(files).length - 1)
+    for (const line of sums) {
+      const [sum, name = ''] = line.split('  ')
+      expect(createHash('sha256').update(file(name)).digest('hex'), name).toBe(sum)
+    }
+    expect(Object.keys(unzip(file('code.zip'))).filter((name) => /index|sharp|\.map/.test(name))).toEqual([
+      ...['api/index.mjs', 'worker/index.mjs'],
+    ])
+
+    const bill = JSON.parse(file('sbom.cdx.json').toString())
+    expect(bill).toMatchObject({
+      bomFormat: 'CycloneDX',
+      metadata: { component: { name: 'image-analyzer' } },
+    })
+    // Nothing in it is of this run of npm: neither an id nor a time.
+    expect(file('sbom.cdx.json').toString()).not.toMatch(/urn:uuid|"timestamp"|\d{4}-\d\d-\d\dT/)
+    const named = new Set(bill.components.map((component: { name: string }) => component.name))
+    const { dependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+    expect(Object.keys(dependencies).filter((name) => !named.has(name))).toEqual([])
+    expect(['vitest', '@biomejs/biome'].filter((name) => named.has(name))).toEqual([])
+
+    const changelog = readFileSync(join(ROOT, 'CHANGELOG.md'), 'utf8')
+    expect(changelog).toContain(file('NOTES.md').toString().trim())
+    expect(() => notesOf(changelog, '9.9.9')).toThrow('CHANGELOG.md has no text under "## 9.9.9"')
+    await expect(releaseFiles('v9.9.9', async () => [])).rejects.toThrow(`the tag must be v${version}`)
   })
 
   it('packs nothing that is not needed at run time', () => {
