@@ -38,6 +38,20 @@ export function folderOf({ package: { entry, folder } }: BuiltIn): string | unde
   }
 }
 
+/** @returns the folder of the models that see; undefined where they, or the runtime, are not installed */
+export function modelFolder(): string | undefined {
+  try {
+    createRequire(import.meta.url).resolve('onnxruntime-web')
+    return folderOf(builtIn('nanodet-g'))
+  } catch {
+    return undefined
+  }
+}
+/** @returns the folder of the models that read; undefined where they are not installed */
+export const textFolder = (): string | undefined => folderOf(builtIn('ppocr-detection'))
+/** @returns the folder of the model that moderates; undefined where it is not installed */
+export const moderationFolder = (): string | undefined => folderOf(builtIn('nsfwjs'))
+
 /**
  * @param folder of its files, where its package is installed
  * @throws NotUsable where they are not those that were chosen

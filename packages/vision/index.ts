@@ -1,11 +1,10 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { Reading, Sight } from './answers.ts'
+import { modelFolder, moderationFolder, textFolder } from './built-in.ts'
 import { NotUsable } from './manifest.ts'
-import { modelFolder } from './models.ts'
-import { type Moderation, moderationFolder } from './moderation.ts'
+import type { Moderation } from './moderation.ts'
 import type { Picture } from './pixels.ts'
-import { textFolder } from './text.ts'
 import type { Answered, Asked, Folders, Said } from './worker.ts'
 
 export {

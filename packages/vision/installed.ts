@@ -10,7 +10,6 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { loadAdded } from './added.ts'
 import { type Manifest, manifestSchema, NotUsable } from './manifest.ts'
 
 /** Models that people have added: a folder with a folder for each, which has these two files. */
@@ -76,6 +75,8 @@ export async function addModel(source: string, folder: string): Promise<Manifest
   const from = isUrl ? new URL(manifest.file, place).href : join(dirname(place), manifest.file)
   const bytes = await read(from, MOST_MODEL_BYTES)
   demandChecksum(bytes, manifest, from)
+  // Only who adds a model needs the runtime here: those that are asked load it in threads of their own.
+  const { loadAdded } = await import('./added.ts')
   await loadAdded(manifest, bytes)
   const making = join(folder, `.${manifest.name}-${randomBytes(6).toString('hex')}`)
   try {

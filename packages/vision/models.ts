@@ -1,17 +1,6 @@
-import { createRequire } from 'node:module'
-import { type BuiltInName, builtIn, filesOf, folderOf } from './built-in.ts'
+import { type BuiltInName, builtIn, filesOf } from './built-in.ts'
 import { type GraphModel, toOnnx } from './graph-to-onnx.ts'
 import { type BuiltIn, NotUsable } from './manifest.ts'
-
-/** @returns the folder of the models that see; undefined where they, or the runtime, are not installed */
-export function modelFolder(): string | undefined {
-  try {
-    createRequire(import.meta.url).resolve('onnxruntime-web')
-    return folderOf(builtIn('nanodet-g'))
-  } catch {
-    return undefined
-  }
-}
 
 /** A model that takes a square picture and gives lists of numbers, in the order of its outputs. */
 export interface Model {

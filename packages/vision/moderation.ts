@@ -1,4 +1,4 @@
-import { builtIn, folderOf } from './built-in.ts'
+import { builtIn } from './built-in.ts'
 import type { Model } from './models.ts'
 import { cutOutOf, type Picture, prepared } from './pixels.ts'
 
@@ -7,9 +7,6 @@ import { cutOutOf, type Picture, prepared } from './pixels.ts'
  * package, because it is large; only the files of the model are read, and neither its code nor TensorFlow.js runs.
  */
 export type Moderation = Record<string, number>
-
-/** @returns the folder of the model; undefined where it is not installed */
-export const moderationFolder = (): string | undefined => folderOf(builtIn('nsfwjs'))
 
 /** The whole picture pressed into a square, as the model was made for. */
 export async function moderate(model: Model, picture: Picture): Promise<Moderation> {

@@ -1,4 +1,4 @@
-import { builtIn, filesOf, folderOf } from './built-in.ts'
+import { builtIn, filesOf } from './built-in.ts'
 import { loadRuntime, type Runtime } from './models.ts'
 import { cutOutOf, type Picture, pointOf, prepared, type Rectangle } from './pixels.ts'
 
@@ -28,9 +28,6 @@ export interface TextModels {
 interface DynamicModel {
   run: (input: Float32Array, dims: number[]) => Promise<{ dims: readonly number[]; values: Float32Array }>
 }
-
-/** @returns the folder of the models; undefined where they are not installed */
-export const textFolder = (): string | undefined => folderOf(builtIn('ppocr-detection'))
 
 /** @throws NotUsable */
 export async function loadText(folder: string | undefined): Promise<TextModels> {

@@ -1,7 +1,8 @@
 import * as fc from 'fast-check'
 import { expect, it } from 'vitest'
+import { modelFolder } from '../built-in.ts'
 import { type GraphModel, toOnnx } from '../graph-to-onnx.ts'
-import { loadRuntime, modelFolder } from '../models.ts'
+import { loadRuntime } from '../models.ts'
 
 /** A graph of one operator on an image, as TensorFlow.js writes it, and what ONNX Runtime makes of the conversion. */
 type Attr = NonNullable<GraphModel['modelTopology']['node'][number]['attr']>

@@ -7,9 +7,9 @@ import { basename, join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
 import { loadAdded } from '../added.ts'
 import { labelModelVersion, labelsOf } from '../answers.ts'
+import { modelFolder } from '../built-in.ts'
 import { addModel, readInstalled, readModel, removeModel } from '../installed.ts'
 import { type Manifest, manifestSchema } from '../manifest.ts'
-import { modelFolder } from '../models.ts'
 import { type Values, writeModel } from '../onnx.ts'
 
 /** Distinguishes red from blue by the mean of each: 10 · (red − blue), and the other way round. */
