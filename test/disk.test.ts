@@ -13,7 +13,8 @@ import { CreateQueueCommand, ReceiveMessageCommand, SendMessageCommand, SQSClien
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { finished, until } from './context.ts'
 import { distinct } from './pictures.ts'
-import { newFolder, type Running, start, startFails } from './started.ts'
+import { newFolder, type Running, start } from './started.ts'
+import { refusal, startHere } from './system.ts'
 
 /** A picture with something behind it, which decoders pass over. */
 const large = async (number: number): Promise<Uint8Array<ArrayBuffer>> =>
@@ -98,11 +99,11 @@ describe('npm start on a full disk', () => {
     // Some work was under way.
     expect(await system.end('SIGKILL')).toBe('SIGKILL')
     fill(ballast)
-    expect(await startFails({ DATA_DIR })).toBe(
-      `image-analyzer cannot start: The disk of ${DATA_DIR} has less than 10 MB left; make room, or set DATA_DIR to another folder.`,
+    expect(await refusal({ DATA_DIR })).toBe(
+      `The disk of ${DATA_DIR} has less than 10 MB left; make room, or set DATA_DIR to another folder.`,
     )
     rmSync(ballast)
-    await allCompleted((await start({ DATA_DIR })).url, accepted)
+    await allCompleted((await startHere({ DATA_DIR })).url, accepted)
   })
 
   it('goes on by itself when there is room again (skipped without prlimit)', async ({ skip }) => {
@@ -170,6 +171,6 @@ describe('npm start on a full disk', () => {
     const can = `warning: ${DATA_DIR} can be written again.`
     expect(trouble(system)).toEqual([cannot, can, cannot, can, cannot, can, cannot, can])
     expect(await system.end('SIGTERM')).toBe(0)
-    await allCompleted((await start({ DATA_DIR })).url, accepted)
+    await allCompleted((await startHere({ DATA_DIR })).url, accepted)
   })
 })

@@ -5,35 +5,15 @@ import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { StartError } from '../shared/machine.ts'
-import { finished, type ShownImage, until } from './context.ts'
+import { finished, until } from './context.ts'
 import { distinct, formats, quarters } from './pictures.ts'
 import { newFolder, post, root, start, startFails, startOnce } from './started.ts'
-import { type System, startSystem } from './system.ts'
+import { refusal, startHere } from './system.ts'
 import { skipped, without } from './tools.ts'
 
 const photoPath = join(root, 'test/fixtures/grace-hopper.jpg')
 const photo = readFileSync(photoPath)
 const hasCurl = spawnSync('curl', ['--version']).status === 0
-
-const silent = { info: () => {}, warn: () => {}, error: () => {} }
-
-/** Why the system does not start with these settings, in a sentence of its own. */
-async function refusal(env: Record<string, string>): Promise<string> {
-  const why = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', ...env }, silent).then(
-    () => 'It started.',
-    (error) => error,
-  )
-  expect(why).toBeInstanceOf(StartError)
-  return why.message
-}
-
-/** All of npm start in this thread, until the end of the test. */
-async function inThisThread(env: Record<string, string>): Promise<System> {
-  const system = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', ...env }, silent)
-  onTestFinished(system.stop)
-  return system
-}
 
 /** A Rekognition that has trouble with every call. */
 async function brokenRekognition(): Promise<string> {
@@ -77,7 +57,7 @@ describe('npm start', () => {
   })
 
   it('obeys the settings of the worker, as AWS does', async () => {
-    const system = await start({ MAX_LABELS: '2', MIN_CONFIDENCE: '70' })
+    const system = await startHere({ MAX_LABELS: '2', MIN_CONFIDENCE: '70' })
     const posted = await fetch(`${system.url}/images`, {
       method: 'POST',
       headers: { 'content-type': 'image/jpeg' },
@@ -91,7 +71,7 @@ describe('npm start', () => {
 
   it('gives an image up after MAX_ATTEMPTS', async () => {
     const env = { MAX_ATTEMPTS: '1', AWS_ENDPOINT_URL_REKOGNITION: await brokenRekognition() }
-    const { url } = await inThisThread(env)
+    const { url } = await startHere(env)
     expect(await finished(url, await post(url, photo))).toMatchObject({
       ...{ status: 'failed', attempts: 2, failure: { code: 'EXHAUSTED' } },
     })
@@ -99,26 +79,27 @@ describe('npm start', () => {
 
   it('gives an image up that is older than GIVE_UP_DAYS', async () => {
     const env = { DATA_DIR: newFolder(), AWS_ENDPOINT_URL_REKOGNITION: await brokenRekognition() }
-    const before = await inThisThread(env)
+    const before = await startHere(env)
     const imageId = await post(before.url, photo)
     await before.stop()
     // It is looked after at once, and is older than a tenth of a second.
-    const { url } = await inThisThread({ ...env, GIVE_UP_DAYS: '0.000001' })
+    const { url } = await startHere({ ...env, GIVE_UP_DAYS: '0.000001' })
     expect(await finished(url, imageId)).toMatchObject({ status: 'failed', failure: { code: 'EXHAUSTED' } })
   })
 
-  it('submits the files it is given and prints each record as it finishes', async () => {
+  it('submits the files it is given, prints each record as it finishes, and no line of the log below LOG_LEVEL', async () => {
     const folder = newFolder()
     writeFileSync(join(folder, 'one.png'), await distinct(1))
     writeFileSync(join(folder, 'two.png'), await distinct(2))
     writeFileSync(join(folder, 'text.jpg'), 'hello')
-    const system = await start({ INIT_CWD: folder }, ['*.png', 'text.jpg'])
+    const system = await start({ INIT_CWD: folder, LOG_LEVEL: 'ERROR' }, ['*.png', 'text.jpg'])
     const output = await until('the line behind the records', async () =>
       system.output().includes('These were all') ? system.output() : undefined,
     )
     for (const file of ['one.png', 'two.png', 'text.jpg']) expect(output).toContain(`${file}\n{`)
     expect(output.match(/"status": "completed"/g)).toHaveLength(2)
     expect(output).toContain('"code": "UNSUPPORTED_FORMAT"')
+    expect(output).not.toMatch(/^(completed|failed) /m)
     const last = output.slice(output.lastIndexOf('}') + 1)
     expect(last).toContain(
       `These were all 3 files. The page and the API stay at ${system.url} until Ctrl-C.\n`,
@@ -146,16 +127,22 @@ describe('npm start', () => {
     writeFileSync(join(DATA_DIR, 'eventbridge.json'), '{')
     expect(await refusal({ DATA_DIR })).toMatch(/^.*eventbridge\.json.*$/)
     expect(await refusal({ PORT: 'x', DATA_DIR: '' })).toMatch(/^PORT: /)
-    expect(await refusal({ REKOGNITION: 'maybe' })).toMatch(/^REKOGNITION: /)
+    for (const name of ['REKOGNITION', 'LOG_FORMAT', 'LOG_LEVEL'])
+      expect(await refusal({ [name]: 'maybe' })).toMatch(new RegExp(`^${name}: `))
   })
+})
 
-  it('prints the lines of the log as JSON with LOG_FORMAT=json', async () => {
-    expect(await refusal({ LOG_FORMAT: 'xml' })).toMatch(/^LOG_FORMAT: /)
-    expect(await refusal({ LOG_LEVEL: 'loud' })).toMatch(/^LOG_LEVEL: /)
-    const DATA_DIR = newFolder()
+describe('one npm start with LOG_FORMAT=json and DATA_DIR', () => {
+  let DATA_DIR: string
+  const started = startOnce(() => {
+    DATA_DIR = newFolder()
     const older = `${'x'.repeat(99)}\n`.repeat(100_000)
     writeFileSync(join(DATA_DIR, 'log.jsonl'), `{"first":true}\n${older}`)
-    const system = await start({ LOG_FORMAT: 'json', DATA_DIR })
+    return { LOG_FORMAT: 'json', DATA_DIR }
+  })
+
+  it('prints and keeps the lines of the log as JSON', async () => {
+    const system = started()
     const imageId = await post(system.url, photo.subarray(0, 30_000))
     const lines = await until('the story is told', async () => {
       const read = system.output().match(/^\{.*\}$/gm) ?? []
@@ -174,72 +161,22 @@ describe('npm start', () => {
     expect(told.map((line) => JSON.parse(line))).toEqual(lines)
   })
 
-  it('prints of the log what LOG_LEVEL lets through', async () => {
-    const system = await start({ LOG_FORMAT: 'json', LOG_LEVEL: 'ERROR' })
-    await finished(system.url, await post(system.url, photo))
-    expect(system.output()).not.toMatch(/"event":/)
-  })
-
   it('does not share its folder with a second instance', async () => {
-    const DATA_DIR = newFolder()
-    await start({ DATA_DIR })
-    expect(await startFails({ DATA_DIR })).toMatch(
-      /^image-analyzer cannot start: Another image-analyzer is using .*\.$/,
-    )
-  })
-})
-
-describe('with DATA_DIR', () => {
-  it('all images accepted before kill -9 are finished after the next start, and nothing half-made is left', async () => {
-    const DATA_DIR = newFolder()
-    // Slow answers keep work under way when the process is killed; and posts are under way too.
-    const first = await start({ DATA_DIR, STAND_IN_LATENCY_MS: '300' })
-    const ids: string[] = []
-    let number = 0
-    const send = async (): Promise<void> => {
-      for (;;) {
-        number += 1
-        ids.push(await post(first.url, await distinct(number)))
-      }
-    }
-    const sending = Promise.allSettled(Array.from({ length: 10 }, send))
-    await until('25 are accepted and some finished', async () =>
-      ids.length >= 25 && /completed/.test(first.output()) ? true : undefined,
-    )
-    expect(await first.end('SIGKILL')).toBe('SIGKILL')
-    await sending
-
-    const second = await start({ DATA_DIR })
-    const images = await Promise.all(ids.map((id) => finished(second.url, id)))
-    expect(images.map((image) => image.status)).toEqual(ids.map(() => 'completed'))
-    expect(Math.max(...images.map((image) => image.attempts))).toBeLessThanOrEqual(2)
-    const listed: string[] = []
-    for (let cursor: string | undefined = ''; cursor !== undefined; ) {
-      const url: string = `${second.url}/images?limit=100${cursor && `&cursor=${cursor}`}`
-      const page = (await (await fetch(url)).json()) as { items: ShownImage[]; cursor?: string }
-      listed.push(...page.items.map((item) => item.imageId))
-      cursor = page.cursor
-    }
-    expect(new Set(listed).size).toBe(listed.length)
-    expect(ids.filter((id) => !listed.includes(id))).toEqual([])
-    // Also what was under way and got no answer has come to an end: accepted after all, or never there.
-    for (const id of listed) expect((await finished(second.url, id)).status).toMatch(/^(completed|failed)$/)
-    expect(await second.end('SIGTERM')).toBe(0)
-
-    const third = await start({ DATA_DIR })
-    expect((await finished(third.url, ids[0] ?? '')).status).toBe('completed')
+    expect(await refusal({ DATA_DIR })).toMatch(/^Another image-analyzer is using .*\.$/)
   })
 })
 
 describe('a Rekognition that takes 8 calls a second', () => {
   it('slows the work down and loses nothing', async () => {
-    const system = await start({ STAND_IN_TPS: '8' })
+    const said: string[] = []
+    const say = (message: string): void => void said.push(message)
+    const system = await startHere({ STAND_IN_TPS: '8' }, { info: () => {}, warn: say, error: say })
     const ids = await Promise.all(
       Array.from({ length: 25 }, async (_, index) => post(system.url, await distinct(index))),
     )
     const images = await Promise.all(ids.map((id) => finished(system.url, id)))
     expect(images.map((image) => image.status)).toEqual(ids.map(() => 'completed'))
-    expect(system.output()).not.toMatch(/error|warning/i)
+    expect(said).toEqual([])
   })
 })
 

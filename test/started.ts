@@ -68,11 +68,11 @@ export const start = (env: Record<string, string> = {}, files: string[] = []): P
   ready(launch(env, files))
 
 /** One `npm start` for several tests, whose start takes longer than any of them. */
-export function startOnce(): () => Running {
+export function startOnce(settings: () => Record<string, string> = () => ({})): () => Running {
   let running: Running
   const kept = { children: [] as ChildProcess[], folders: [] as string[] }
   beforeAll(async () => {
-    running = await start()
+    running = await start(settings())
     kept.children = children.splice(0)
     kept.folders = folders.splice(0)
   })

@@ -1,10 +1,31 @@
+import { expect, onTestFinished } from 'vitest'
 import { openBackground } from '../local/background.ts'
 import { readSettings } from '../local/environment.ts'
 import * as local from '../local/system.ts'
 import type { Log } from '../shared/log.ts'
+import { StartError } from '../shared/machine.ts'
 
-export type { System } from '../local/system.ts'
+export type System = local.System
 
 /** All of `npm start` in this thread: what a test does to its clock holds for AWS and the worker too. */
-export const startSystem = async (env: NodeJS.ProcessEnv, log: Log): Promise<local.System> =>
+export const startSystem = async (env: NodeJS.ProcessEnv, log: Log): Promise<System> =>
   local.startSystem(readSettings(env), log, openBackground)
+
+const silent: Log = { info: () => {}, warn: () => {}, error: () => {} }
+
+/** The same on free ports until the end of the test: a tenth of the work of `npm start`, since all is loaded. */
+export async function startHere(env: Record<string, string> = {}, log = silent): Promise<System> {
+  const system = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', ...env }, log)
+  onTestFinished(system.stop)
+  return system
+}
+
+/** Why the system does not start with these settings: what `npm start` prints after "cannot start: ". */
+export async function refusal(env: Record<string, string>): Promise<string> {
+  const why = await startHere(env).then(
+    () => 'It started.',
+    (error) => error,
+  )
+  expect(why).toBeInstanceOf(StartError)
+  return why.message
+}
