@@ -19,9 +19,7 @@ import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { finished } from './context.ts'
 import { distinct } from './pictures.ts'
 import { launch, newFolder, post, ready, start } from './started.ts'
-import { startSystem } from './system.ts'
-
-const silent = { info: () => {}, warn: () => {}, error: () => {} }
+import { silent, startHere, startSystem } from './system.ts'
 
 /** Whether a start takes this folder: the records that it shows then, or the sentence that it refuses it with. */
 async function startWith(DATA_DIR: string): Promise<string[] | string> {
@@ -52,6 +50,31 @@ function spoil(file: string, at: number, bytes: number): void {
   writeFileSync(file, content.fill(0xa5, from, from + bytes))
 }
 
+/** Of a run that was killed, with its log, and of one that stopped in order. */
+let killed = ''
+let ended = ''
+let ids: string[] = []
+
+beforeAll(async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-folder-'))
+  ;[killed, ended] = [join(folder, 'killed'), join(folder, 'ended')]
+  const system = launch({ DATA_DIR: killed })
+  const { url } = await ready(system)
+  for (let number = 0; number < 3; number += 1) ids.push(await post(url, await distinct(number)))
+  ids = ids.sort()
+  for (const id of ids) await finished(url, id)
+  await system.end('SIGKILL')
+  cpSync(killed, ended, { recursive: true })
+  await startWith(ended)
+  return () => rmSync(folder, { recursive: true })
+})
+
+const copyOf = (folder: string): string => {
+  const copy = join(newFolder(), 'data')
+  cpSync(folder, copy, { recursive: true })
+  return copy
+}
+
 describe('a data folder', () => {
   const FILES = [
     ...['eventbridge.json', 'fauxqs.db', 'fauxqs.db-shm', 'fauxqs.db-wal', 'lock.db', 'log.jsonl', 'secret'],
@@ -59,17 +82,14 @@ describe('a data folder', () => {
   ]
 
   it('is for its owner alone, also what an earlier version has left open', async () => {
-    const DATA_DIR = join(newFolder(), 'new')
-    const first = await start({ DATA_DIR })
-    await finished(first.url, await post(first.url, await distinct(1)))
-    const expected = Object.fromEntries(FILES.map((name) => [name, '600']))
-    expect(modesIn(DATA_DIR)).toMatchObject({ '.': '700', ...expected })
-    expect(new Set(Object.values(modesIn(DATA_DIR)))).toEqual(new Set(['700', '600']))
-    await first.end('SIGKILL')
+    const expected = { '.': '700', ...Object.fromEntries(FILES.map((name) => [name, '600'])) }
+    expect(modesIn(killed)).toMatchObject(expected)
+    expect(new Set(Object.values(modesIn(killed)))).toEqual(new Set(['700', '600']))
+    const DATA_DIR = copyOf(killed)
     chmodSync(DATA_DIR, 0o755)
     for (const name of readdirSync(DATA_DIR)) chmodSync(join(DATA_DIR, name), 0o644)
-    await start({ DATA_DIR })
-    expect(modesIn(DATA_DIR)).toMatchObject({ '.': '700', ...expected })
+    await startHere({ DATA_DIR })
+    expect(modesIn(DATA_DIR)).toMatchObject(expected)
     expect(new Set(Object.values(modesIn(DATA_DIR)))).toEqual(new Set(['700', '600']))
   })
 
@@ -83,31 +103,6 @@ describe('a data folder', () => {
 })
 
 describe('a start with a data folder', () => {
-  /** Of a run that was killed, with its log, and of one that stopped in order. */
-  let killed = ''
-  let ended = ''
-  let ids: string[] = []
-
-  beforeAll(async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-folder-'))
-    ;[killed, ended] = [join(folder, 'killed'), join(folder, 'ended')]
-    const system = launch({ DATA_DIR: killed })
-    const { url } = await ready(system)
-    for (let number = 0; number < 3; number += 1) ids.push(await post(url, await distinct(number)))
-    ids = ids.sort()
-    for (const id of ids) await finished(url, id)
-    await system.end('SIGKILL')
-    cpSync(killed, ended, { recursive: true })
-    await startWith(ended)
-    return () => rmSync(folder, { recursive: true })
-  })
-
-  const copyOf = (folder: string): string => {
-    const copy = join(newFolder(), 'data')
-    cpSync(folder, copy, { recursive: true })
-    return copy
-  }
-
   it('that is whole shows all records', async () => {
     expect(readdirSync(ended)).not.toContain('fauxqs.db-wal')
     expect(readdirSync(killed)).toContain('fauxqs.db-wal')

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { DetectFacesCommand, DetectLabelsCommand, RekognitionClient } from '@aws-sdk/client-rekognition'
 import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { startEmbeddedAws } from '../packages/embedded-aws/index.ts'
 import { isInstalled } from '../packages/vision/index.ts'
 import { s3Options } from '../shared/aws.ts'
@@ -45,10 +45,19 @@ async function refusal(options: string[], env: Record<string, string> = {}): Pro
   return running.output().trim()
 }
 
+const credentials = { accessKeyId: 'any', secretAccessKey: 'any' }
+
 /** Without a deadline: the first answer waits for the models, which a machine under load takes its time to load. */
-const clientOf = (endpoint: string) => {
-  const credentials = { accessKeyId: 'any', secretAccessKey: 'any' }
-  return new RekognitionClient({ endpoint, region: 'us-east-1', credentials, maxAttempts: 1 })
+const clientOf = (endpoint: string) =>
+  new RekognitionClient({ endpoint, region: 'us-east-1', credentials, maxAttempts: 1 })
+
+/** Of a photo in the bucket, or why there are none. */
+async function labelsOf(endpoint: string, Name: string): Promise<unknown> {
+  const client = clientOf(endpoint)
+  const Image = { S3Object: { Bucket: 'photos', Name } }
+  const answer = await client.send(new DetectLabelsCommand({ Image })).catch((error) => error)
+  client.destroy()
+  return answer
 }
 
 /** What a program gets that names this host. */
@@ -75,7 +84,7 @@ function ask(endpoint: string, headers: Record<string, string>): Promise<number 
 
 const lacking = isInstalled() ? [] : ['the models']
 describe.skipIf(lacking.length > 0)(`npm run rekognition, with its models${skipped(lacking)}`, () => {
-  it('sees who is in a photo for the SDK, refuses what is no image, and ends at SIGINT', async () => {
+  it('sees who is in a photo for the SDK, refuses what is no image or in no S3, and ends at SIGINT', async () => {
     const alone = await started({ REKOGNITION: '' })
     expect(alone.output()).toContain('Answers        local models (')
     const client = clientOf(alone.endpoint)
@@ -88,6 +97,12 @@ describe.skipIf(lacking.length > 0)(`npm run rekognition, with its models${skipp
     await expect(
       client.send(new DetectLabelsCommand({ Image: { Bytes: Buffer.from('no image') } })),
     ).rejects.toMatchObject({ name: 'InvalidImageFormatException' })
+    const S3Object = { Bucket: 'photos', Name: 'hopper.jpg' }
+    await expect(client.send(new DetectLabelsCommand({ Image: { S3Object } }))).rejects.toMatchObject({
+      name: 'InvalidS3ObjectException',
+      message:
+        'There is no S3 to read from: start npm run rekognition with AWS_ENDPOINT_URL_S3 or AWS credentials, or send Bytes.',
+    })
     client.destroy()
     expect(await alone.end('SIGINT')).toBe(0)
     expect(alone.output()).toMatch(/Stopping …\n$/)
@@ -96,50 +111,7 @@ describe.skipIf(lacking.length > 0)(`npm run rekognition, with its models${skipp
 })
 
 describe('npm run rekognition', () => {
-  let aws: Awaited<ReturnType<typeof startEmbeddedAws>>
-  beforeAll(async () => {
-    aws = await startEmbeddedAws({
-      ...{ port: 0, region: 'us-east-1', folder: newFolder(), onDropped: () => {} },
-    })
-  })
-  afterAll(() => aws?.stop())
-
-  it('reads an S3Object at the S3 of the environment, and says what to set where there is none', async () => {
-    const credentials = { accessKeyId: 'any', secretAccessKey: 'any' }
-    const s3 = new S3Client(s3Options({ endpoint: aws.endpoint, region: 'us-east-1', credentials }))
-    await s3.send(new CreateBucketCommand({ Bucket: 'photos' }))
-    await s3.send(new PutObjectCommand({ Bucket: 'photos', Key: 'hopper.jpg', Body: photo }))
-    s3.destroy()
-    const answers = async (env: Record<string, string>, names: string[]): Promise<unknown[]> => {
-      const alone = await started(env)
-      const client = clientOf(alone.endpoint)
-      const given = await Promise.all(
-        names.map((Name) =>
-          client
-            .send(new DetectLabelsCommand({ Image: { S3Object: { Bucket: 'photos', Name } } }))
-            .catch((error) => error),
-        ),
-      )
-      client.destroy()
-      return given
-    }
-    const name = 'InvalidS3ObjectException'
-    expect(await answers({ AWS_ENDPOINT_URL_S3: aws.endpoint }, ['hopper.jpg', 'missing.jpg'])).toMatchObject(
-      [{ LabelModelVersion: 'stand-in' }, { name, message: expect.stringContaining('Check object key') }],
-    )
-    expect(await answers({ AWS_ENDPOINT_URL_S3: 'http://127.0.0.1:1' }, ['hopper.jpg'])).toMatchObject([
-      { name, message: expect.stringContaining('ECONNREFUSED') },
-    ])
-    expect(await answers({}, ['hopper.jpg'])).toMatchObject([
-      {
-        name,
-        message:
-          'There is no S3 to read from: start npm run rekognition with AWS_ENDPOINT_URL_S3 or AWS credentials, or send Bytes.',
-      },
-    ])
-  })
-
-  it('answers as in docker-compose.yml to the name that functions have for it, and to no stranger', async () => {
+  it('reads an S3Object at the S3 of the environment, and answers as in docker-compose.yml to the name that functions have for it, and to no stranger', async () => {
     const read = (file: string) => readFileSync(join(root, file), 'utf8')
     const compose = read('docker-compose.yml')
     const ALLOWED_HOSTS = /ALLOWED_HOSTS: (.*)/.exec(compose)?.[1] ?? ''
@@ -148,23 +120,45 @@ describe('npm run rekognition', () => {
     expect(compose).toContain('ports: ["127.0.0.1:4567:4567"]')
     const settings = read('infrastructure/emulators/localstack.tfvars')
     const name = /emulator_rekognition = "http:\/\/([^"]+)"/.exec(settings)?.[1] ?? 'none'
-    const { endpoint } = await started({ ALLOWED_HOSTS }, ['--port', '0', '--host', host])
+    const aws = await startEmbeddedAws({
+      ...{ port: 0, region: 'us-east-1', folder: newFolder(), onDropped: () => {} },
+    })
+    const env = { ALLOWED_HOSTS, AWS_ENDPOINT_URL_S3: aws.endpoint }
+    const { endpoint } = await started(env, ['--port', '0', '--host', host])
     // The door is open for these: what comes next is a refusal of the empty request.
     expect(await ask(endpoint, { host: name })).toBe(400)
     expect(await ask(endpoint, {})).toBe(400)
     expect(await ask(endpoint, { host: 'evil.test' })).toBe(421)
     expect(await ask(endpoint, { origin: 'http://evil.test' })).toBe(403)
+
+    try {
+      const s3 = new S3Client(s3Options({ endpoint: aws.endpoint, region: 'us-east-1', credentials }))
+      await s3.send(new CreateBucketCommand({ Bucket: 'photos' }))
+      await s3.send(new PutObjectCommand({ Bucket: 'photos', Key: 'hopper.jpg', Body: photo }))
+      s3.destroy()
+      expect(await labelsOf(endpoint, 'hopper.jpg')).toMatchObject({ LabelModelVersion: 'stand-in' })
+      expect(await labelsOf(endpoint, 'missing.jpg')).toMatchObject({
+        name: 'InvalidS3ObjectException',
+        message: expect.stringContaining('Check object key'),
+      })
+    } finally {
+      await aws.stop()
+    }
+    expect(await labelsOf(endpoint, 'hopper.jpg')).toMatchObject({
+      name: 'InvalidS3ObjectException',
+      message: expect.stringContaining('ECONNREFUSED'),
+    })
   })
 
   const noCli = without('aws')
   it.skipIf(noCli.length > 0)(
     `is found by the AWS CLI through the line that it prints${skipped(noCli)}`,
     async () => {
-      const alone = await started({ REKOGNITION: 'stand-in' })
+      const { endpoint } = await started({ REKOGNITION: 'stand-in' })
       const env = {
         ...{ PATH: process.env['PATH'], HOME: newFolder(), AWS_DEFAULT_REGION: 'us-east-1' },
         ...{ AWS_ACCESS_KEY_ID: 'any', AWS_SECRET_ACCESS_KEY: 'any', AWS_EC2_METADATA_DISABLED: 'true' },
-        AWS_ENDPOINT_URL_REKOGNITION: alone.endpoint,
+        AWS_ENDPOINT_URL_REKOGNITION: endpoint,
       }
       const { stdout } = await promisify(execFile)(
         'aws',

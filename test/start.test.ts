@@ -8,7 +8,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { finished, until } from './context.ts'
 import { distinct, formats, quarters } from './pictures.ts'
 import { newFolder, post, root, start, startFails, startOnce } from './started.ts'
-import { refusal, startHere } from './system.ts'
+import { refusal, startHere, startQuietly } from './system.ts'
 import { skipped, without } from './tools.ts'
 
 const photoPath = join(root, 'test/fixtures/grace-hopper.jpg')
@@ -168,9 +168,7 @@ describe('one npm start with LOG_FORMAT=json and DATA_DIR', () => {
 
 describe('a Rekognition that takes 8 calls a second', () => {
   it('slows the work down and loses nothing', async () => {
-    const said: string[] = []
-    const say = (message: string): void => void said.push(message)
-    const system = await startHere({ STAND_IN_TPS: '8' }, { info: () => {}, warn: say, error: say })
+    const { system, said } = await startQuietly({ STAND_IN_TPS: '8' })
     const ids = await Promise.all(
       Array.from({ length: 25 }, async (_, index) => post(system.url, await distinct(index))),
     )

@@ -11,13 +11,22 @@ export type System = local.System
 export const startSystem = async (env: NodeJS.ProcessEnv, log: Log): Promise<System> =>
   local.startSystem(readSettings(env), log, openBackground)
 
-const silent: Log = { info: () => {}, warn: () => {}, error: () => {} }
+export const silent: Log = { info: () => {}, warn: () => {}, error: () => {} }
 
 /** The same on free ports until the end of the test: a tenth of the work of `npm start`, since all is loaded. */
 export async function startHere(env: Record<string, string> = {}, log = silent): Promise<System> {
   const system = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', ...env }, log)
   onTestFinished(system.stop)
   return system
+}
+
+/** The same, and what it says of trouble. */
+export async function startQuietly(
+  env: Record<string, string> = {},
+): Promise<{ system: System; said: string[] }> {
+  const said: string[] = []
+  const say = (message: string): void => void said.push(message)
+  return { system: await startHere(env, { info: () => {}, warn: say, error: say }), said }
 }
 
 /** Why the system does not start with these settings: what `npm start` prints after "cannot start: ". */

@@ -8,13 +8,14 @@ import { ARCHITECTURES, platformHere } from '../build/sharp.ts'
 import { sqsOptions } from '../shared/aws.ts'
 import { finished, until } from './context.ts'
 import { distinct } from './pictures.ts'
-import { launch, newFolder, post, type Running, root, start } from './started.ts'
+import { launch, newFolder, post, root, start } from './started.ts'
+import { startHere } from './system.ts'
 
 const photo = readFileSync(join(root, 'test/fixtures/grace-hopper.jpg'))
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
 
 /** What names the resources of `npm start` to a worker beside it. */
-const besideOf = ({ aws }: Running): Record<string, string> => ({
+const besideOf = (aws: string): Record<string, string> => ({
   ...{ AWS_ENDPOINT_URL: aws, AWS_REGION: 'us-east-1' },
   ...{ AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
   ...{ IMAGE_BUCKET: 'image-analyzer-images', IMAGE_TABLE: 'image-analyzer-images' },
@@ -46,7 +47,7 @@ describe('npm run worker', () => {
     expect(system.output()).toContain('Worker         off; npm run worker takes the jobs (docs/worker.md)\n')
     const ids = await Promise.all([0, 1, 2].map(async (number) => post(system.url, await distinct(number))))
     ids.push(await post(system.url, photo.subarray(0, 30_000)))
-    const worker = launchWorker({ ...besideOf(system), HEALTH_PORT: '0' })
+    const worker = launchWorker({ ...besideOf(system.aws), HEALTH_PORT: '0' })
     const health = await portOf(worker)
     const ends = await Promise.all(ids.map((id) => finished(system.url, id)))
     expect(ends.map(({ status }) => status)).toEqual(['completed', 'completed', 'completed', 'failed'])
@@ -73,9 +74,9 @@ describe('npm run worker', () => {
   })
 
   it('gives back at SIGTERM what it is working on, and a second SIGTERM changes nothing', async () => {
-    const system = await start({ WORKER: 'off', STAND_IN_LATENCY_MS: '60000' })
+    const system = await startHere({ WORKER: 'off', STAND_IN_LATENCY_MS: '60000' })
     const imageId = await post(system.url, await distinct(1))
-    const worker = launchWorker({ ...besideOf(system), HEALTH_PORT: '0', DRAIN_SECONDS: '10' })
+    const worker = launchWorker({ ...besideOf(system.awsEndpoint), HEALTH_PORT: '0', DRAIN_SECONDS: '10' })
     const health = await portOf(worker)
     await until('the image is claimed', async () =>
       /"event":"claimed"/.test(worker.output()) ? true : undefined,
@@ -88,8 +89,8 @@ describe('npm run worker', () => {
     expect(await worker.end('SIGTERM')).toBe(0)
     expect(worker.output()).toMatch(new RegExp(`"event":"out of time".*"imageId":"${imageId}"`))
     // For another worker, long before the visibility timeout of six minutes.
-    const sqs = new SQSClient(sqsOptions({ endpoint: system.aws, region: 'us-east-1', credentials }))
-    const QueueUrl = besideOf(system)['JOB_QUEUE_URL']
+    const sqs = new SQSClient(sqsOptions({ endpoint: system.awsEndpoint, region: 'us-east-1', credentials }))
+    const QueueUrl = besideOf(system.awsEndpoint)['JOB_QUEUE_URL']
     const { Messages = [] } = await sqs.send(new ReceiveMessageCommand({ QueueUrl, WaitTimeSeconds: 20 }))
     sqs.destroy()
     expect(Messages.map(({ Body = '' }) => JSON.parse(Body).imageId)).toEqual([imageId])
@@ -102,9 +103,9 @@ describe('npm run worker', () => {
       const [, libc] = /^linux(musl)?-/.exec(platformHere()) ?? []
       const arch = oneOf('this machine', ARCHITECTURES, process.arch)
       await buildProcess(folder, { arch, libc: libc === undefined ? 'glibc' : 'musl', heic: false }, () => {})
-      const system = await start({ WORKER: 'off' })
+      const system = await startHere({ WORKER: 'off' })
       const imageId = await post(system.url, photo)
-      launch({ ...besideOf(system), INIT_CWD: folder }, [], join(folder, 'index.mjs'))
+      launch({ ...besideOf(system.awsEndpoint), INIT_CWD: folder }, [], join(folder, 'index.mjs'))
       expect((await finished(system.url, imageId)).status).toBe('completed')
 
       const dockerfile = readFileSync(join(root, 'Dockerfile'), 'utf8')
@@ -120,17 +121,15 @@ describe('npm run worker', () => {
   )
 
   it('says in one sentence what is missing', async () => {
-    const nothing = await refusalOf({ AWS_REGION: 'us-east-1' })
+    const nothing = await refusalOf({ AWS_REGION: 'us-east-1', BATCH_SIZE: '11', DRAIN_SECONDS: 'soon' })
     for (const name of ['IMAGE_BUCKET', 'IMAGE_TABLE', 'JOB_QUEUE_URL', 'EVENT_BUS_NAME'])
       expect(nothing).toContain(name)
     expect(nothing).toMatch(/^The worker cannot start: The environment is not complete\. .*\n$/)
+    expect(nothing).toMatch(/BATCH_SIZE: .*; DRAIN_SECONDS: /)
 
-    const system = await start({ WORKER: 'off' })
-    const env = besideOf(system)
-    const sqs = new SQSClient(sqsOptions({ endpoint: system.aws, region: 'us-east-1', credentials }))
-    expect(await refusalOf({ ...env, BATCH_SIZE: '11', DRAIN_SECONDS: 'soon' })).toMatch(
-      /^The worker cannot start: .*BATCH_SIZE: .*; DRAIN_SECONDS: .*\n$/,
-    )
+    const system = await startHere({ WORKER: 'off' })
+    const env = besideOf(system.awsEndpoint)
+    const sqs = new SQSClient(sqsOptions({ endpoint: system.awsEndpoint, region: 'us-east-1', credentials }))
     expect(await refusalOf({ ...env, IMAGE_TABLE: 'another' })).toMatch(
       /^The worker cannot start: The table of IMAGE_TABLE, another, cannot be used: ResourceNotFoundException.*\n$/,
     )
