@@ -170,8 +170,19 @@ export const analysisSchema = z.object({
   facesSkipped: z.literal(true).optional(),
 })
 export type Answers = z.infer<typeof analysisSchema>
-/** Answers of Rekognition that outlive an attempt. */
-const keptSchema = z.object(ANSWERS).partial()
+/** What was made of an original and is in the bucket. */
+const storedSchema = z.object({
+  /** Of which it was made, as it turned out. */
+  original: originalSchema,
+  thumbnail: thumbnailSchema,
+  preview: previewSchema.optional(),
+  metadata: metadataSchema.optional(),
+  /** Whether Rekognition takes the original. */
+  takesOriginal: z.boolean(),
+})
+export type Stored = z.infer<typeof storedSchema>
+/** What outlives an attempt: answers of Rekognition, and what was stored. */
+const keptSchema = z.object({ ...ANSWERS, stored: storedSchema }).partial()
 export type Kept = z.infer<typeof keptSchema>
 
 const calls = z.int().min(1).optional()
@@ -212,7 +223,7 @@ const everyImage = z.object({
   announced: z.int().min(1).optional(),
   /** How many of the attempts ended because Rekognition was asked too much; they do not count against the image. */
   throttled: z.int().min(0).optional(),
-  /** What an interrupted attempt has already been given by Rekognition, and paid for. */
+  /** What an interrupted attempt has already been given by Rekognition, and paid for; and what it has stored. */
   kept: keptSchema.optional(),
   /** What this run has paid for, in all its attempts; what a worker had paid for that died is not among it. */
   paidCalls: paidCallsSchema.optional(),

@@ -385,7 +385,7 @@ describe('the answers of Rekognition', () => {
       return paid
     }
     expect(await trying([OPERATIONS.moderation, OPERATIONS.text])).toEqual([OPERATIONS.labels])
-    expect(Object.keys((await system.item(imageId))['kept'] as object)).toEqual(['labels'])
+    expect(Object.keys((await system.item(imageId))['kept'] as object)).toEqual(['labels', 'stored'])
     expect(await system.item(imageId)).toHaveProperty('paidCalls', { labels: 1 })
     expect(await trying([OPERATIONS.text])).toEqual([OPERATIONS.moderation])
     expect(await trying([])).toEqual([OPERATIONS.text])

@@ -178,10 +178,30 @@ export const MUTANTS: Mutant[] = [
     to: 'kept: {}, paid',
   },
   {
+    name: 'what was stored is stored again by each attempt',
+    file: 'worker/process-image.ts',
+    from: 'this.#pictureBefore() ?? (await this.#picture())',
+    to: 'await this.#picture()',
+  },
+  {
+    name: 'a preview that is wanted by now is not made',
+    file: 'worker/process-image.ts',
+    from: ' || (this.#deps.preview && stored.preview === undefined)',
+    to: '',
+    tests: worker,
+  },
+  {
+    name: 'a position that an attempt has read outlives STRIP_GPS',
+    file: 'worker/results.ts',
+    from: 'if (!stripGps || stored.metadata?.gps === undefined) return stored',
+    to: 'if (stored !== undefined) return stored',
+    tests: worker,
+  },
+  {
     name: 'paid calls come before the pixels',
     file: 'worker/process-image.ts',
-    from: '      this.#image = { ...this.#image, original }\n',
-    to: '      this.#image = { ...this.#image, original }\n      await this.#analyse({ sent: undefined, takesOriginal: true, rendition: undefined })\n',
+    from: '      this.#image = { ...this.#image, original }\n      return work(bytes)\n',
+    to: '      this.#image = { ...this.#image, original }\n      await this.#analyse({ bytes: async () => undefined, takesOriginal: true })\n      return work(bytes)\n',
   },
   {
     name: 'what a worker stored for a deleted image stays, and no trace of the deletion',
@@ -309,14 +329,14 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a JPEG of ours that Rekognition refuses is sent to it once more',
     file: 'worker/process-image.ts',
-    from: 'takesOriginal ? async () => rendition ?? (await this.#renderInJpeg()) : undefined',
-    to: 'async () => rendition ?? (await this.#renderInJpeg())',
+    from: 'takesOriginal ? inJpeg : undefined',
+    to: 'inJpeg',
     tests: worker,
   },
   {
     name: 'the second call of an analysis is about the original once more',
     file: 'worker/analysis.ts',
-    from: '      asked = sent\n',
+    from: '      asked = sent ?? image\n',
     to: '',
     tests: worker,
   },
@@ -825,8 +845,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'of four analyses two are paid for again at the next attempt',
     file: 'shared/image.ts',
-    from: 'const keptSchema = z.object(ANSWERS).partial()',
-    to: 'const keptSchema = z.object({ labels: ANSWERS.labels, faces: ANSWERS.faces }).partial()',
+    from: '({ ...ANSWERS, stored',
+    to: '({ labels: ANSWERS.labels, faces: ANSWERS.faces, stored',
     tests: rules,
   },
   {

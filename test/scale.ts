@@ -36,9 +36,9 @@ const seconds = (ms = 0): string => {
 }
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 print(
-  '| | images | last end after last submission | wait p50 | wait p99 | requests of the worker per image |',
+  '| | images | last end after last submission | wait p50 | wait p99 | requests of the worker per image | of S3 |',
 )
-print('|---|---|---|---|---|---|')
+print('|---|---|---|---|---|---|---|')
 for (const [name, scenario] of CASES) {
   const { world } = await play({ seed: 1, faults: [], ...scenario }, prepared)
   const records = [...world.dynamo.items.values()].filter(({ original }) => original !== undefined)
@@ -49,8 +49,9 @@ for (const [name, scenario] of CASES) {
     Math.max(...records.map((item) => at(item, 'completedAt'))) -
     Math.max(...records.map((item) => at(item, 'createdAt')))
   const quantile = (part: number): string => seconds(waits[Math.ceil(waits.length * part) - 1])
-  const requests = world.calls.filter((call) => call.name.startsWith('worker ')).length / records.length
+  const perImage = (name: RegExp): string =>
+    (world.calls.filter((call) => name.test(call.name)).length / records.length).toFixed(1)
   print(
-    `| ${name} | ${records.length} | ${seconds(drained)} | ${quantile(0.5)} | ${quantile(0.99)} | ${requests.toFixed(1)} |`,
+    `| ${name} | ${records.length} | ${seconds(drained)} | ${quantile(0.5)} | ${quantile(0.99)} | ${perImage(/^worker /)} | ${perImage(/^worker .*Object$/)} |`,
   )
 }

@@ -119,6 +119,11 @@ describe('trouble that lasts', () => {
   })
   const outcomes = ({ world }: Run) => world.bus.events.map(({ detail }) => detail.eventId.slice(37))
 
+  const objectCalls = ({ world }: Run) =>
+    world.calls.flatMap(({ name }) => (/^worker .*Object$/.test(name) ? [name] : [])).sort()
+  /** What an image takes, with a thumbnail and a preview. */
+  const ONCE = ['worker GetObject', 'worker PutObject', 'worker PutObject']
+
   it('of Rekognition for three hours ends in EXHAUSTED, once, and costs at most two calls an attempt', async () => {
     const scenario = lasting([{ name: 'worker DetectFaces', from: 0, to: 180 * MINUTE, fault: 'fail' }])
     const run = await play(scenario, prepared)
@@ -129,6 +134,8 @@ describe('trouble that lasts', () => {
     )
     // What was paid for is kept: the labels are bought once, not ten times.
     expect([...run.world.rekognition.paid.values()]).toEqual([1])
+    // And what was stored: neither fetched nor decoded again.
+    expect(objectCalls(run)).toEqual(ONCE)
     const [event] = run.world.bus.events
     const began = Date.UTC(2026, 0, 1)
     // Ten attempts of a minute at most, and the longest pauses after them (worker/outcomes.ts).
@@ -163,6 +170,7 @@ describe('trouble that lasts', () => {
     // 1,000 is where SQS gives a message up; and in the worst case, all pauses at their shortest, it is 805 (worker/outcomes.ts).
     expect(sqs.mostReceives).toBeLessThanOrEqual(805)
     expect(calls.filter(({ name }) => name.endsWith('SendMessage'))).toHaveLength(1)
+    expect(objectCalls(run)).toEqual(ONCE)
     // It was not asleep when the quota was there again: it comes at least once an hour.
     const [event] = run.world.bus.events
     expect((event?.at ?? 0) - Date.UTC(2026, 0, 1) - days).toBeLessThan(61 * MINUTE)

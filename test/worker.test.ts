@@ -715,6 +715,33 @@ describe('throttling', () => {
     expect((await system.record(imageId)).rekognitionLabels?.length).toBeGreaterThan(0)
     expect(await system.item(imageId)).not.toHaveProperty('kept')
   })
+  it('has nothing fetched or stored twice, but for a preview that is wanted by now', async () => {
+    const [imageId, other] = [await system.submit(photo), await system.submit(await distinct(1))]
+    const both = eventOf(imageId, other)
+    const objects = () => [count('GetObjectCommand'), count('PutObjectCommand')]
+    const submitted = objects()
+    await throttle('DetectFacesCommand')
+    ownTime(system)
+    system.worker.preview = false
+    await run(both, SHORT)
+    const { stored } = (await system.item(imageId))['kept'] as { stored: Record<string, object> }
+    const metadata = { make: 'Nikon', gps: { latitude: 1, longitude: 2 } }
+    await system.setItem(imageId, { kept: { stored: { ...stored, metadata } } })
+    expect(objects()).toEqual([2, 2].map((times, at) => times + (submitted[at] ?? 0)))
+    before = () => {}
+    // The position was read before this was set.
+    system.worker.stripGps = true
+    await run(eventOf(imageId))
+    expect(objects()).toEqual([2, 2].map((times, at) => times + (submitted[at] ?? 0)))
+    const { original, thumbnail, ...record } = await system.record(imageId)
+    expect({ original, thumbnail }).toEqual({ original: stored['original'], thumbnail: stored['thumbnail'] })
+    expect(record).toMatchObject({ status: 'completed', metadata: { make: 'Nikon' } })
+    expect(record).not.toHaveProperty('metadata.gps')
+    system.worker.preview = true
+    await run(eventOf(other))
+    expect(await system.record(other)).toHaveProperty('preview')
+    expect(objects()).toEqual([3, 4].map((times, at) => times + (submitted[at] ?? 0)))
+  })
   it('of twins in one batch postpones both', async () => {
     const imageId = await system.submit(photo)
     await throttle('DetectLabelsCommand')

@@ -62,14 +62,15 @@ export type Analysed = {
  * picture. Where it refuses the original, all analyses that have no answer go on with a JPEG of ours: at most two calls of
  * each, of which one is paid for, since a refusal is not billed.
  *
- * @param image the object in S3 (JPEG or PNG, 80 to 10,000 px a side, ≤ 15 MB) or its bytes (≤ 5 MB)
- * @param inJpeg makes that JPEG; undefined where `image` is one already
+ * @param picture gives the object in S3 (JPEG or PNG, 80 to 10,000 px a side, ≤ 15 MB) or its bytes (≤ 5 MB), where a call
+ *   is to be made
+ * @param inJpeg makes that JPEG; undefined where `picture` is one already
  * @param known from an attempt before
  * @param whenPerson whether faces wait for the labels, and are asked for only where these show a person
  */
 export async function analyse(
   deps: Rekognition & { elapsed: Elapsed },
-  image: RekognitionImage,
+  picture: () => Promise<RekognitionImage>,
   analyses: PaidAnalysis[],
   known: Kept,
   time: Time,
@@ -78,13 +79,16 @@ export async function analyse(
 ): Promise<Analysed> {
   const kept: Kept = { ...known }
   const took: Analysed['took'] = { paidCalls: 0 }
-  let sent = image
+  let first: Promise<RekognitionImage> | undefined
   let made: Promise<Buffer> | undefined
+  let sent: RekognitionImage | undefined
   const answerOf = async (name: PaidAnalysis): Promise<Answers> => {
+    first ??= picture()
+    const image = await first
     let asked = image
     const call = () => {
       // When its turn comes the original may have been refused.
-      asked = sent
+      asked = sent ?? image
       return onLiveConnection(() => ask(deps, name, asked, time))
     }
     const inTurn = () => deps.limiters[name].run(call, isThrottling, time.until)

@@ -97,7 +97,7 @@ export function pause(random: () => number, receives: number, failures = 0): num
 /**
  * Gives back an image that has no outcome yet, so that the next attempt need not wait for the end of the lease.
  *
- * @param kept what that attempt need not pay for again
+ * @param kept what that attempt need not pay for or store again
  */
 export async function release(
   deps: ProcessDeps,

@@ -4,9 +4,11 @@ import {
   isExhausted,
   isFinished,
   type Kept,
+  type Metadata,
   type ProcessingImage,
   paidAnalyses,
   previewKey,
+  type Stored,
   thumbnailKey,
   Verdict,
 } from '../shared/image.ts'
@@ -24,7 +26,7 @@ import { type Analysed, analyse, ObjectUnreadable, type Time } from './analysis.
 import type { ProcessDeps } from './deps.ts'
 import { demandOriginal, dropUpload, fetchOriginal, put, withMemoryFor } from './original.ts'
 import { type AttemptOutcome, pause, release } from './outcomes.ts'
-import { fitItem, knownAnswers, lookUp, metadataOf, paidCallsOf } from './results.ts'
+import { fitItem, knownAnswers, lookUp, metadataOf, paidCallsOf, withoutPosition } from './results.ts'
 import { type Rendered, THUMBNAIL_SIDE } from './thumbnail.ts'
 
 /** Milliseconds by which the clocks of two workers may differ. */
@@ -157,6 +159,16 @@ async function commit(
   return { kind: 'outcome lost' }
 }
 
+/** An original that was decoded to its last pixel. */
+interface Picture {
+  takesOriginal: boolean
+  /** Stores what is made of it, where that is not done yet. */
+  store: () => Promise<Stored>
+  /** What Rekognition gets; undefined where it reads the original itself. */
+  bytes: () => Promise<Buffer | undefined>
+  inJpeg: () => Promise<Buffer>
+}
+
 /** Finds out everything about an image that this worker holds; it keeps what it knows so far, however it ends. */
 class Examination {
   readonly #deps: ProcessDeps
@@ -188,60 +200,87 @@ class Examination {
     return { outcome: { status: 'failed', failure: error.failure, original }, cause: error.cause }
   }
 
-  /** No paid call is made before the last pixel has been decoded. */
+  /** No paid call is made before the last pixel has been decoded, by this attempt or by one before. */
   async #outcome(same: ReturnType<typeof lookUp> | undefined): Promise<Outcome> {
-    const { preview, contentType, width, height, ...rendered } = await this.#render()
-    this.#image = { ...this.#image, original: { ...this.#image.original, contentType, width, height } }
+    const picture = this.#pictureBefore() ?? (await this.#picture())
     this.#time.signal.throwIfAborted()
 
-    const { imageId } = this.#image
-    const [stored, analysed, previewed] = await Promise.allSettled([
-      put(this.#deps, thumbnailKey(imageId), rendered.thumbnail, 'image/jpeg', this.#time),
-      this.#timed('analyseMs', () => this.#analyse(rendered, same)),
-      preview && put(this.#deps, previewKey(imageId), preview.bytes, 'image/jpeg', this.#time),
+    const [stored, analysed] = await Promise.allSettled([
+      picture.store(),
+      this.#timed('analyseMs', () => this.#analyse(picture, same)),
     ])
+    if (stored.status === 'fulfilled') this.#kept = { ...this.#kept, stored: stored.value }
     if (analysed.status === 'rejected') {
       if (analysed.reason instanceof ObjectUnreadable) await demandOriginal(this.#deps, this.#image)
       throw analysed.reason
     }
     if (stored.status === 'rejected') throw stored.reason
-    if (previewed.status === 'rejected') throw previewed.reason
-    const { metadata } = rendered
+    const { takesOriginal: _, ...pictures } = stored.value
+    return { status: 'completed', ...pictures, ...analysed.value }
+  }
+
+  /** What an attempt before has made of the same original and stored: this one needs no byte of it, where Rekognition does not. */
+  #pictureBefore(): Picture | undefined {
+    const { stored } = this.#kept
+    if (stored === undefined || (this.#deps.preview && stored.preview === undefined)) return undefined
+    const { original, takesOriginal } = stored
+    this.#image = { ...this.#image, original }
+    const sendsOriginal = takesOriginal && this.#deps.rekognitionSource === 'bytes'
     return {
-      status: 'completed',
-      original: this.#image.original,
-      thumbnail: { ...stored.value, width: THUMBNAIL_SIDE, height: THUMBNAIL_SIDE },
-      ...(preview && { preview: { ...previewed.value, width: preview.width, height: preview.height } }),
-      ...analysed.value,
-      ...(metadata === undefined ? {} : { metadata }),
+      takesOriginal,
+      store: async () => withoutPosition(this.#deps, stored),
+      bytes: async () => {
+        if (sendsOriginal) return this.#withOriginal(async (bytes) => bytes)
+        return takesOriginal ? undefined : this.#renderInJpeg()
+      },
+      inJpeg: () => this.#renderInJpeg(),
     }
   }
 
-  #render() {
+  async #picture(): Promise<Picture> {
     const { preview, heic, rekognitionSource: source } = this.#deps
-    return this.#withOriginal(async (bytes) => {
-      const { exif, ...rendered } = await this.#timed('decodeMs', () =>
+    const { exif, sent, rendition, ...rendered } = await this.#withOriginal(async (bytes) => {
+      const made = await this.#timed('decodeMs', () =>
         this.#deps.render(bytes, source, { preview, heic, signal: this.#time.signal }),
       )
       // The original itself, which may be large, is not kept for the time of the analysis where it is not sent.
       const original = source === 'bytes' ? bytes : undefined
-      return {
-        ...rendered,
-        /** Where it is undefined, Rekognition reads the original itself. */
-        sent: rendered.takesOriginal ? original : rendered.rendition,
-        metadata: metadataOf(this.#deps, this.#image, exif),
-      }
+      return { ...made, sent: made.takesOriginal ? original : made.rendition }
     })
+    const { contentType, width, height, takesOriginal } = rendered
+    this.#image = { ...this.#image, original: { ...this.#image.original, contentType, width, height } }
+    return {
+      takesOriginal,
+      store: () => this.#store(rendered, metadataOf(this.#deps, this.#image, exif)),
+      bytes: async () => sent,
+      inJpeg: async () => rendition ?? (await this.#renderInJpeg()),
+    }
   }
 
-  async #analyse(
-    {
-      sent,
+  async #store(
+    { thumbnail, preview, takesOriginal }: Pick<Rendered, 'thumbnail' | 'preview' | 'takesOriginal'>,
+    metadata: Metadata | undefined,
+  ): Promise<Stored> {
+    const { imageId, original } = this.#image
+    const [stored, previewed] = await Promise.allSettled([
+      put(this.#deps, thumbnailKey(imageId), thumbnail, 'image/jpeg', this.#time),
+      preview && put(this.#deps, previewKey(imageId), preview.bytes, 'image/jpeg', this.#time),
+    ])
+    if (stored.status === 'rejected') throw stored.reason
+    if (previewed.status === 'rejected') throw previewed.reason
+    return {
       takesOriginal,
-      rendition,
-    }: Pick<Rendered, 'takesOriginal' | 'rendition'> & { sent: Buffer | undefined },
-    same: ReturnType<typeof lookUp> | undefined,
-  ) {
+      original,
+      thumbnail: { ...stored.value, width: THUMBNAIL_SIDE, height: THUMBNAIL_SIDE },
+      ...(preview &&
+        previewed.value && {
+          preview: { ...previewed.value, width: preview.width, height: preview.height },
+        }),
+      ...(metadata === undefined ? {} : { metadata }),
+    }
+  }
+
+  async #analyse({ bytes, takesOriginal, inJpeg }: Picture, same: ReturnType<typeof lookUp> | undefined) {
     const { bucket, key } = this.#image.original
     const imageId = await (same ?? lookUp(this.#deps, this.#image))()
     const known = await knownAnswers(this.#deps, this.#image, imageId)
@@ -250,11 +289,14 @@ class Examination {
     }
     const { kept, took, ...found } = await analyse(
       this.#deps,
-      sent === undefined ? { S3Object: { Bucket: bucket, Name: key } } : { Bytes: sent },
+      async () => {
+        const sent = await bytes()
+        return sent === undefined ? { S3Object: { Bucket: bucket, Name: key } } : { Bytes: sent }
+      },
       paidAnalyses(this.#image.analyses),
       this.#kept,
       this.#time,
-      takesOriginal ? async () => rendition ?? (await this.#renderInJpeg()) : undefined,
+      takesOriginal ? inJpeg : undefined,
       this.#image.analyses.includes('faces-when-person'),
     )
     this.#kept = kept

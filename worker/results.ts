@@ -10,6 +10,7 @@ import {
   type PaidCalls,
   type ProcessingImage,
   paidAnalyses,
+  type Stored,
 } from '../shared/image.ts'
 import { findSameBytes, getImage } from '../shared/lifecycle.ts'
 import { outline, type Time } from './analysis.ts'
@@ -41,6 +42,13 @@ export const paidCallsOf = ({ paidCalls = {}, kept: before = {} }: ProcessingIma
       return [name, (paidCalls[name] ?? 0) + (isNew ? 1 : 0)]
     }).filter(([, calls]) => calls > 0),
   )
+
+/** What an attempt before has stored, without a position that it read before the switch was set. */
+export function withoutPosition({ stripGps }: ProcessDeps, stored: Stored): Stored {
+  if (!stripGps || stored.metadata?.gps === undefined) return stored
+  const { gps: _, ...metadata } = stored.metadata
+  return { ...stored, metadata }
+}
 
 /** @returns asks whose answers an image may have: with all images of the batch that are claimed by then */
 export const lookUp = (deps: ProcessDeps, image: ProcessingImage): (() => Promise<string | undefined>) =>
