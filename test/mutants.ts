@@ -201,7 +201,7 @@ export const MUTANTS: Mutant[] = [
     name: 'paid calls come before the pixels',
     file: 'worker/process-image.ts',
     from: '      this.#image = { ...this.#image, original }\n      return work(bytes)\n',
-    to: '      this.#image = { ...this.#image, original }\n      await this.#analyse({ bytes: async () => undefined, takesOriginal: true })\n      return work(bytes)\n',
+    to: '      this.#image = { ...this.#image, original }\n      await this.#analyse({ sent: async () => inS3(original), takesOriginal: true })\n      return work(bytes)\n',
   },
   {
     name: 'what a worker stored for a deleted image stays, and no trace of the deletion',

@@ -41,6 +41,7 @@ const NOT_OUR_CALLS: Record<FunctionName, Record<string, string>> = {
     'sqs:DeleteMessage jobs': "Lambda's poller deletes what has succeeded",
     'sqs:GetQueueAttributes jobs': "Lambda's poller scales by the queue's length",
     's3:ListBucket bucket': 'without it S3 answers 403 for a key that is not there',
+    's3:GetObject bucket/previews/*': 'Rekognition reads it in the name of the function',
   },
   sweeper: {
     's3:ListBucket bucket': 'without it S3 answers 403 for a key that is not there',
@@ -470,10 +471,10 @@ describe.skipIf(lacking.length > 0)(`IAM policies${skipped(lacking)}`, () => {
     expect(analyses(plans.frugal)).toEqual(['rekognition:DetectLabels *'])
     expect(analyses(plans.defaults)).toHaveLength(4)
   })
-  it('let a worker store previews where a deployment makes some', () => {
+  it('let a worker store previews, and Rekognition read them, where a deployment makes some', () => {
     const previews = (plan: Plan) =>
-      [...grants(plan, 'worker')].filter((grant) => /PutObject.*preview/.test(grant))
+      [...grants(plan, 'worker')].filter((grant) => /(Put|Get)Object.*preview/.test(grant))
     expect(previews(plans.frugal)).toEqual([])
-    expect(previews(plans.defaults)).toHaveLength(1)
+    expect(previews(plans.defaults)).toHaveLength(2)
   })
 })

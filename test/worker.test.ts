@@ -742,6 +742,21 @@ describe('throttling', () => {
     expect(await system.record(other)).toHaveProperty('preview')
     expect(objects()).toEqual([3, 4].map((times, at) => times + (submitted[at] ?? 0)))
   })
+  it('has Rekognition read the preview where it does not take the original, which is not decoded again', async () => {
+    const imageId = await system.submit(await sharp(photo).webp({ effort: 0 }).toBuffer())
+    await throttle('DetectFacesCommand')
+    ownTime(system)
+    await run(eventOf(imageId), SHORT)
+    const fetched = count('GetObjectCommand')
+    let read: unknown
+    before = (command, { Image }) => {
+      if (command === 'DetectFacesCommand') read = Image
+    }
+    await run(eventOf(imageId))
+    expect(await system.record(imageId)).toMatchObject({ status: 'completed', rekognitionFaces: [] })
+    expect(read).toMatchObject({ S3Object: { Name: `previews/${imageId}.jpg` } })
+    expect(count('GetObjectCommand')).toBe(fetched)
+  })
   it('of twins in one batch postpones both', async () => {
     const imageId = await system.submit(photo)
     await throttle('DetectLabelsCommand')

@@ -74,13 +74,13 @@ export async function analyse(
   analyses: PaidAnalysis[],
   known: Kept,
   time: Time,
-  inJpeg?: () => Promise<Buffer>,
+  inJpeg?: () => Promise<RekognitionImage>,
   whenPerson = false,
 ): Promise<Analysed> {
   const kept: Kept = { ...known }
   const took: Analysed['took'] = { paidCalls: 0 }
   let first: Promise<RekognitionImage> | undefined
-  let made: Promise<Buffer> | undefined
+  let made: Promise<RekognitionImage> | undefined
   let sent: RekognitionImage | undefined
   const answerOf = async (name: PaidAnalysis): Promise<Answers> => {
     first ??= picture()
@@ -97,7 +97,7 @@ export async function analyse(
     } catch (error) {
       if (inJpeg === undefined || asked !== image || !isRefusal(error)) throw error
       made ??= inJpeg()
-      sent = { Bytes: await made }
+      sent = await made
       return inTurn()
     }
   }

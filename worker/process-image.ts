@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import type { Image as RekognitionImage } from '@aws-sdk/client-rekognition'
 import {
   type Image,
   isExhausted,
@@ -27,7 +28,7 @@ import type { ProcessDeps } from './deps.ts'
 import { demandOriginal, dropUpload, fetchOriginal, put, withMemoryFor } from './original.ts'
 import { type AttemptOutcome, pause, release } from './outcomes.ts'
 import { fitItem, knownAnswers, lookUp, metadataOf, paidCallsOf, withoutPosition } from './results.ts'
-import { type Rendered, THUMBNAIL_SIDE } from './thumbnail.ts'
+import { isRendition, type Rendered, THUMBNAIL_SIDE } from './thumbnail.ts'
 
 /** Milliseconds by which the clocks of two workers may differ. */
 const CLOCK_SKEW_MS = 2_000
@@ -164,10 +165,16 @@ interface Picture {
   takesOriginal: boolean
   /** Stores what is made of it, where that is not done yet. */
   store: () => Promise<Stored>
-  /** What Rekognition gets; undefined where it reads the original itself. */
-  bytes: () => Promise<Buffer | undefined>
-  inJpeg: () => Promise<Buffer>
+  /** What Rekognition gets. */
+  sent: () => Promise<RekognitionImage>
+  /** What it gets where it refuses that. */
+  inJpeg: () => Promise<RekognitionImage>
 }
+
+/** An object that Rekognition reads itself. */
+const inS3 = ({ bucket, key }: { bucket: string; key: string }): RekognitionImage => ({
+  S3Object: { Bucket: bucket, Name: key },
+})
 
 /** Finds out everything about an image that this worker holds; it keeps what it knows so far, however it ends. */
 class Examination {
@@ -219,22 +226,22 @@ class Examination {
     return { status: 'completed', ...pictures, ...analysed.value }
   }
 
-  /** What an attempt before has made of the same original and stored: this one needs no byte of it, where Rekognition does not. */
+  /** What an attempt before has made of the same original and stored: this one needs no byte of it. */
   #pictureBefore(): Picture | undefined {
     const { stored } = this.#kept
     if (stored === undefined || (this.#deps.preview && stored.preview === undefined)) return undefined
-    const { original, takesOriginal } = stored
+    const { original, preview, takesOriginal } = stored
     this.#image = { ...this.#image, original }
-    const sendsOriginal = takesOriginal && this.#deps.rekognitionSource === 'bytes'
-    return {
-      takesOriginal,
-      store: async () => withoutPosition(this.#deps, stored),
-      bytes: async () => {
-        if (sendsOriginal) return this.#withOriginal(async (bytes) => bytes)
-        return takesOriginal ? undefined : this.#renderInJpeg()
-      },
-      inJpeg: () => this.#renderInJpeg(),
+    const isRead = this.#deps.rekognitionSource === 's3'
+    const inJpeg = async (): Promise<RekognitionImage> =>
+      isRead && preview !== undefined && isRendition(preview)
+        ? inS3(preview)
+        : { Bytes: await this.#renderInJpeg() }
+    const sent = async (): Promise<RekognitionImage> => {
+      if (!takesOriginal) return inJpeg()
+      return isRead ? inS3(original) : { Bytes: await this.#withOriginal(async (bytes) => bytes) }
     }
+    return { takesOriginal, store: async () => withoutPosition(this.#deps, stored), sent, inJpeg }
   }
 
   async #picture(): Promise<Picture> {
@@ -252,8 +259,8 @@ class Examination {
     return {
       takesOriginal,
       store: () => this.#store(rendered, metadataOf(this.#deps, this.#image, exif)),
-      bytes: async () => sent,
-      inJpeg: async () => rendition ?? (await this.#renderInJpeg()),
+      sent: async () => (sent === undefined ? inS3(this.#image.original) : { Bytes: sent }),
+      inJpeg: async () => ({ Bytes: rendition ?? (await this.#renderInJpeg()) }),
     }
   }
 
@@ -280,8 +287,7 @@ class Examination {
     }
   }
 
-  async #analyse({ bytes, takesOriginal, inJpeg }: Picture, same: ReturnType<typeof lookUp> | undefined) {
-    const { bucket, key } = this.#image.original
+  async #analyse({ sent, takesOriginal, inJpeg }: Picture, same: ReturnType<typeof lookUp> | undefined) {
     const imageId = await (same ?? lookUp(this.#deps, this.#image))()
     const known = await knownAnswers(this.#deps, this.#image, imageId)
     if (known !== undefined) {
@@ -289,10 +295,7 @@ class Examination {
     }
     const { kept, took, ...found } = await analyse(
       this.#deps,
-      async () => {
-        const sent = await bytes()
-        return sent === undefined ? { S3Object: { Bucket: bucket, Name: key } } : { Bytes: sent }
-      },
+      sent,
       paidAnalyses(this.#image.analyses),
       this.#kept,
       this.#time,

@@ -120,8 +120,10 @@ async function render(
       toThumbnail(middle),
       shown && toJpeg(decoded, shown).then((bytes) => ({ ...shown, bytes })),
     ])
-    const isTaken = preview !== undefined && Math.min(preview.width, preview.height) >= MIN_SIDE
-    const rendition = isTaken ? preview.bytes : analysed && (await toJpeg(decoded, analysed))
+    const rendition =
+      preview !== undefined && isRendition(preview)
+        ? preview.bytes
+        : analysed && (await toJpeg(decoded, analysed))
     const { exif } = metadata
     return { contentType, width, height, thumbnail, preview, takesOriginal, rendition, exif }
   }
@@ -226,6 +228,9 @@ function coveringSize(width: number, height: number): Size {
     return { width: THUMBNAIL_SIDE, height: THUMBNAIL_SIDE }
   return scaled({ width, height }, scale)
 }
+
+/** Whether Rekognition takes a preview of this size. */
+export const isRendition = ({ width, height }: Size): boolean => Math.min(width, height) >= MIN_SIDE
 
 /** Never enlarged. Of a strip one pixel is left of the shorter side at the least. */
 const previewSize = (width: number, height: number): Size =>

@@ -200,7 +200,8 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
     (id) => !id.includes('#') && (byId.get(id)?.picture ?? 'odd') === 'odd',
   )
   for (const [key, paid] of world.rekognition.paid) {
-    const imageId = key.slice('originals/'.length)
+    // The original, or the preview where that is not taken.
+    const imageId = key.replace(/^\w+\/|\.jpg$/g, '')
     const most = key === SENT ? mayBeSent.reduce((sum, id) => sum + mostCalls(id), 0) : mostCalls(imageId)
     demand(paid <= most || scenario.quota !== undefined, `${key} cost ${paid} calls`)
     const submission = byId.get(imageId)
@@ -222,11 +223,13 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
     } = scenario.images[index] ?? {}
     return [picture, distinct ? index : '', owner, ...paidAnalyses(analyses)].join()
   })
+  const isRead = (id: string): boolean =>
+    [`originals/${id}`, `previews/${id}.jpg`].some((key) => world.rekognition.paid.has(key))
   for (const [bytes, same = []] of Object.entries(sameBytes)) {
     const ids = same.flatMap((index) => [...(submissions[index]?.imageIds ?? [])])
     const isCompleted = ids.some((id) => items.get(id)?.['status'] === 'completed')
     const isSent = bytes.startsWith('odd,') && world.rekognition.paid.has(SENT)
-    const paid = isSent || ids.some((id) => world.rekognition.paid.has(`originals/${id}`))
+    const paid = isSent || ids.some(isRead)
     demand(!isCompleted || paid, `nobody has paid for ${bytes}`)
   }
 

@@ -235,12 +235,15 @@ resource "aws_iam_role_policy" "worker" {
         Resource = aws_sqs_queue.jobs_dead.arn
       },
       # For the worker itself, and for Rekognition, which reads the object with the caller's rights. HeadObject is
-      # the same action.
+      # the same action. It reads a preview where it does not take the original, which is not decoded twice for it.
       {
-        Sid      = "ReadOriginal"
-        Effect   = "Allow"
-        Action   = "s3:GetObject"
-        Resource = ["${aws_s3_bucket.images.arn}/${local.uploads}*", "${aws_s3_bucket.images.arn}/${local.originals}*"]
+        Sid    = "ReadOriginal"
+        Effect = "Allow"
+        Action = "s3:GetObject"
+        Resource = [
+          for prefix in concat([local.uploads, local.originals], var.preview ? [local.previews] : []) :
+          "${aws_s3_bucket.images.arn}/${prefix}*"
+        ]
       },
       # Results of the same bytes that were too large for their record.
       {
