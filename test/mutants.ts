@@ -198,6 +198,13 @@ export const MUTANTS: Mutant[] = [
     tests: worker,
   },
   {
+    name: 'a preview that is too small for Rekognition is sent to it at the next attempt',
+    file: 'worker/process-image.ts',
+    from: 'preview !== undefined && isRendition(preview)',
+    to: 'preview !== undefined',
+    tests: worker,
+  },
+  {
     name: 'paid calls come before the pixels',
     file: 'worker/process-image.ts',
     from: '      this.#image = { ...this.#image, original }\n      return work(bytes)\n',
@@ -307,8 +314,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a preview that Rekognition would refuse is sent to it',
     file: 'worker/thumbnail.ts',
-    from: 'Math.min(preview.width, preview.height) >= MIN_SIDE',
-    to: 'preview.width > 0',
+    from: 'isRendition = ({ width, height }: Size): boolean => Math.min(width, height) >= MIN_SIDE',
+    to: 'isRendition = ({ width }: Size): boolean => width > 0',
     tests: pipeline,
   },
   {

@@ -24,6 +24,10 @@ import { orHangs, ownTime } from './own-time.ts'
 import { distinct } from './pictures.ts'
 
 const photo = readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url))
+/** Of which a preview has a side that is too small for Rekognition. */
+const STRIP = await sharp({ create: { width: 8_000, height: 100, channels: 3, background: '#48c' } })
+  .jpeg()
+  .toBuffer()
 
 let system: TestSystem
 /** Names of the commands that the worker has sent to AWS, in order. */
@@ -563,12 +567,9 @@ describe('Rekognition', () => {
     })
 
     it('gets a JPEG that is made for it where there is no preview, or none that it would take', async () => {
-      const strip = await sharp({ create: { width: 8_000, height: 100, channels: 3, background: '#48c' } })
-        .jpeg()
-        .toBuffer()
       for (const [bytes, preview, width, height] of [
         [photo, false, 512, 600],
-        [strip, true, 6_400, 80],
+        [STRIP, true, 6_400, 80],
       ] as const) {
         system.worker.preview = preview
         const imageId = await submitAll(bytes)
@@ -742,20 +743,24 @@ describe('throttling', () => {
     expect(await system.record(other)).toHaveProperty('preview')
     expect(objects()).toEqual([3, 4].map((times, at) => times + (submitted[at] ?? 0)))
   })
-  it('has Rekognition read the preview where it does not take the original, which is not decoded again', async () => {
-    const imageId = await system.submit(await sharp(photo).webp({ effort: 0 }).toBuffer())
+  it.each([
+    ['has Rekognition read the preview where it does not take the original, which is fetched once', photo, 1],
+    ['fetches a strip again, whose preview Rekognition does not take', STRIP, 2],
+  ])('%s', async (_name, picture, times) => {
+    const imageId = await system.submit(await sharp(picture).webp({ effort: 0 }).toBuffer())
     await throttle('DetectFacesCommand')
     ownTime(system)
     await run(eventOf(imageId), SHORT)
-    const fetched = count('GetObjectCommand')
-    let read: unknown
+    let read: { S3Object?: object } = {}
     before = (command, { Image }) => {
-      if (command === 'DetectFacesCommand') read = Image
+      if (command === 'DetectFacesCommand') read = Image as object
     }
     await run(eventOf(imageId))
-    expect(await system.record(imageId)).toMatchObject({ status: 'completed', rekognitionFaces: [] })
-    expect(read).toMatchObject({ S3Object: { Name: `previews/${imageId}.jpg` } })
-    expect(count('GetObjectCommand')).toBe(fetched)
+    expect(await system.record(imageId)).toMatchObject({ status: 'completed', attempts: 2 })
+    expect(count('GetObjectCommand')).toBe(times)
+    expect(read.S3Object).toEqual(
+      times === 1 ? { Bucket: system.names.bucket, Name: `previews/${imageId}.jpg` } : undefined,
+    )
   })
   it('of twins in one batch postpones both', async () => {
     const imageId = await system.submit(photo)
