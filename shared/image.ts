@@ -70,7 +70,7 @@ export const thumbnailSchema = z.object({
   height: pixels,
 })
 export type Thumbnail = z.infer<typeof thumbnailSchema>
-/** The whole upright picture, at most 1,600 pixels a side. */
+/** The whole upright picture, at most 1,600 pixels a side. None where previews are off (PREVIEW in config.ts). */
 export const previewSchema = z.object(thumbnailSchema.shape)
 
 /** As fractions of the upright picture's width and height. */
@@ -120,7 +120,7 @@ export const paidAnalyses = (analyses: AnalysisName[]): PaidAnalysis[] =>
     (name) => analyses.includes(name) || (name === 'faces' && analyses.includes('faces-when-person')),
   )
 
-/** What the Exif block of the file says; nothing in it is checked against the picture. */
+/** What the Exif block of the image's own file says; nothing in it is checked against the picture. */
 export const metadataSchema = z.object({
   /** The camera's local time, with its offset from UTC where the file has one. */
   capturedAt: z
@@ -170,16 +170,13 @@ export const analysisSchema = z.object({
   facesSkipped: z.literal(true).optional(),
 })
 export type Answers = z.infer<typeof analysisSchema>
-/** What was made of an original and is in the bucket. */
-const storedSchema = z.object({
-  /** Of which it was made, as it turned out. */
-  original: originalSchema,
+const made = {
   thumbnail: thumbnailSchema,
   preview: previewSchema.optional(),
   metadata: metadataSchema.optional(),
-  /** Whether Rekognition takes the original. */
-  takesOriginal: z.boolean(),
-})
+}
+/** What is made of an original, and is in the bucket; and whether Rekognition takes the original itself. */
+const storedSchema = z.object({ original: originalSchema, ...made, takesOriginal: z.boolean() })
 export type Stored = z.infer<typeof storedSchema>
 /** What outlives an attempt: answers of Rekognition, and what was stored. */
 const keptSchema = z.object({ ...ANSWERS, stored: storedSchema }).partial()
@@ -232,14 +229,10 @@ const everyImage = z.object({
 /** What only a finished analysis has. `labels` and `faceCount` repeat the results in a form that lists can carry. */
 const results = {
   completedAt: timestamp,
-  thumbnail: thumbnailSchema,
-  /** Not where previews are off (PREVIEW in config.ts). */
-  preview: previewSchema.optional(),
+  ...made,
   ...analysisSchema.shape,
   labels: z.array(z.string()).optional(),
   faceCount: z.int().min(0).optional(),
-  /** Of the file itself, also where the results are another image's. */
-  metadata: metadataSchema.optional(),
   /** Whether the results are those of another image of this owner with the same bytes: nothing was paid for them. */
   reused: z.literal(true).optional(),
   /** Where its labels are found: 2 is the table of labels, and none the index of the version before. */

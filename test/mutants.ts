@@ -199,7 +199,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a preview that is too small for Rekognition is sent to it at the next attempt',
-    file: 'worker/process-image.ts',
+    file: 'worker/results.ts',
     from: 'preview !== undefined && isRendition(preview)',
     to: 'preview !== undefined',
     tests: worker,
@@ -299,8 +299,8 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'an image is completed though its preview was not stored',
-    file: 'worker/process-image.ts',
-    from: "    if (previewed.status === 'rejected') throw previewed.reason\n",
+    file: 'worker/results.ts',
+    from: "  if (previewed.status === 'rejected') throw previewed.reason\n",
     to: '',
     tests: pipeline,
   },

@@ -1,16 +1,11 @@
 import { randomUUID } from 'node:crypto'
-import type { Image as RekognitionImage } from '@aws-sdk/client-rekognition'
 import {
   type Image,
   isExhausted,
   isFinished,
   type Kept,
-  type Metadata,
   type ProcessingImage,
   paidAnalyses,
-  previewKey,
-  type Stored,
-  thumbnailKey,
   Verdict,
 } from '../shared/image.ts'
 import {
@@ -25,10 +20,18 @@ import { ownerTag, runOf, say } from '../shared/log.ts'
 import type { Job } from '../shared/messages.ts'
 import { type Analysed, analyse, ObjectUnreadable, type Time } from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
-import { demandOriginal, dropUpload, fetchOriginal, put, withMemoryFor } from './original.ts'
+import { demandOriginal, dropUpload, fetchOriginal, withMemoryFor } from './original.ts'
 import { type AttemptOutcome, pause, release } from './outcomes.ts'
-import { fitItem, knownAnswers, lookUp, metadataOf, paidCallsOf, withoutPosition } from './results.ts'
-import { isRendition, type Rendered, THUMBNAIL_SIDE } from './thumbnail.ts'
+import {
+  fitItem,
+  inS3,
+  knownAnswers,
+  lookUp,
+  type Picture,
+  paidCallsOf,
+  storedPicture,
+  storePictures,
+} from './results.ts'
 
 /** Milliseconds by which the clocks of two workers may differ. */
 const CLOCK_SKEW_MS = 2_000
@@ -160,22 +163,6 @@ async function commit(
   return { kind: 'outcome lost' }
 }
 
-/** An original that was decoded to its last pixel. */
-interface Picture {
-  takesOriginal: boolean
-  /** Stores what is made of it, where that is not done yet. */
-  store: () => Promise<Stored>
-  /** What Rekognition gets. */
-  sent: () => Promise<RekognitionImage>
-  /** What it gets where it refuses that. */
-  inJpeg: () => Promise<RekognitionImage>
-}
-
-/** An object that Rekognition reads itself. */
-const inS3 = ({ bucket, key }: { bucket: string; key: string }): RekognitionImage => ({
-  S3Object: { Bucket: bucket, Name: key },
-})
-
 /** Finds out everything about an image that this worker holds; it keeps what it knows so far, however it ends. */
 class Examination {
   readonly #deps: ProcessDeps
@@ -226,22 +213,14 @@ class Examination {
     return { status: 'completed', ...pictures, ...analysed.value }
   }
 
-  /** What an attempt before has made of the same original and stored: this one needs no byte of it. */
   #pictureBefore(): Picture | undefined {
     const { stored } = this.#kept
     if (stored === undefined || (this.#deps.preview && stored.preview === undefined)) return undefined
-    const { original, preview, takesOriginal } = stored
-    this.#image = { ...this.#image, original }
-    const isRead = this.#deps.rekognitionSource === 's3'
-    const inJpeg = async (): Promise<RekognitionImage> =>
-      isRead && preview !== undefined && isRendition(preview)
-        ? inS3(preview)
-        : { Bytes: await this.#renderInJpeg() }
-    const sent = async (): Promise<RekognitionImage> => {
-      if (!takesOriginal) return inJpeg()
-      return isRead ? inS3(original) : { Bytes: await this.#withOriginal(async (bytes) => bytes) }
-    }
-    return { takesOriginal, store: async () => withoutPosition(this.#deps, stored), sent, inJpeg }
+    this.#image = { ...this.#image, original: stored.original }
+    return storedPicture(this.#deps, stored, {
+      original: () => this.#withOriginal(async (bytes) => bytes),
+      jpeg: () => this.#renderInJpeg(),
+    })
   }
 
   async #picture(): Promise<Picture> {
@@ -258,32 +237,9 @@ class Examination {
     this.#image = { ...this.#image, original: { ...this.#image.original, contentType, width, height } }
     return {
       takesOriginal,
-      store: () => this.#store(rendered, metadataOf(this.#deps, this.#image, exif)),
+      store: () => storePictures(this.#deps, this.#image, { ...rendered, exif }, this.#time),
       sent: async () => (sent === undefined ? inS3(this.#image.original) : { Bytes: sent }),
       inJpeg: async () => ({ Bytes: rendition ?? (await this.#renderInJpeg()) }),
-    }
-  }
-
-  async #store(
-    { thumbnail, preview, takesOriginal }: Pick<Rendered, 'thumbnail' | 'preview' | 'takesOriginal'>,
-    metadata: Metadata | undefined,
-  ): Promise<Stored> {
-    const { imageId, original } = this.#image
-    const [stored, previewed] = await Promise.allSettled([
-      put(this.#deps, thumbnailKey(imageId), thumbnail, 'image/jpeg', this.#time),
-      preview && put(this.#deps, previewKey(imageId), preview.bytes, 'image/jpeg', this.#time),
-    ])
-    if (stored.status === 'rejected') throw stored.reason
-    if (previewed.status === 'rejected') throw previewed.reason
-    return {
-      takesOriginal,
-      original,
-      thumbnail: { ...stored.value, width: THUMBNAIL_SIDE, height: THUMBNAIL_SIDE },
-      ...(preview &&
-        previewed.value && {
-          preview: { ...previewed.value, width: preview.width, height: preview.height },
-        }),
-      ...(metadata === undefined ? {} : { metadata }),
     }
   }
 

@@ -1,3 +1,4 @@
+import type { Image as RekognitionImage } from '@aws-sdk/client-rekognition'
 import { readExif } from '../packages/image-guard/index.ts'
 import {
   type Answers,
@@ -10,12 +11,15 @@ import {
   type PaidCalls,
   type ProcessingImage,
   paidAnalyses,
+  previewKey,
   type Stored,
+  thumbnailKey,
 } from '../shared/image.ts'
 import { findSameBytes, getImage } from '../shared/lifecycle.ts'
 import { outline, type Time } from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
 import { put, read } from './original.ts'
+import { isRendition, type Rendered, THUMBNAIL_SIDE } from './thumbnail.ts'
 
 /**
  * Bytes of JSON that the results in an item may have. DynamoDB takes items of 400 KB, counted more tightly than JSON
@@ -24,7 +28,7 @@ import { put, read } from './original.ts'
 export const MAX_RESULT_BYTES = 350_000
 
 /** What an image's own file says, of what was asked for; so it never comes from another image. */
-export function metadataOf(
+function metadataOf(
   { stripGps }: ProcessDeps,
   { analyses }: ProcessingImage,
   exif: Buffer | undefined,
@@ -43,8 +47,75 @@ export const paidCallsOf = ({ paidCalls = {}, kept: before = {} }: ProcessingIma
     }).filter(([, calls]) => calls > 0),
   )
 
-/** What an attempt before has stored, without a position that it read before the switch was set. */
-export function withoutPosition({ stripGps }: ProcessDeps, stored: Stored): Stored {
+/** An original that was decoded to its last pixel. */
+export interface Picture {
+  takesOriginal: boolean
+  /** Stores what is made of it, where that is not done yet. */
+  store: () => Promise<Stored>
+  /** What Rekognition gets. */
+  sent: () => Promise<RekognitionImage>
+  /** What it gets where it refuses that. */
+  inJpeg: () => Promise<RekognitionImage>
+}
+
+/** An object that Rekognition reads itself. */
+export const inS3 = ({ bucket, key }: { bucket: string; key: string }): RekognitionImage => ({
+  S3Object: { Bucket: bucket, Name: key },
+})
+
+/** Stores what is made of an original. */
+export async function storePictures(
+  deps: ProcessDeps,
+  image: ProcessingImage,
+  {
+    thumbnail,
+    preview,
+    takesOriginal,
+    exif,
+  }: Pick<Rendered, 'thumbnail' | 'preview' | 'takesOriginal' | 'exif'>,
+  time: Time,
+): Promise<Stored> {
+  const { imageId, original } = image
+  const [stored, previewed] = await Promise.allSettled([
+    put(deps, thumbnailKey(imageId), thumbnail, 'image/jpeg', time),
+    preview && put(deps, previewKey(imageId), preview.bytes, 'image/jpeg', time),
+  ])
+  if (stored.status === 'rejected') throw stored.reason
+  if (previewed.status === 'rejected') throw previewed.reason
+  const metadata = metadataOf(deps, image, exif)
+  return {
+    ...{ original, takesOriginal },
+    thumbnail: { ...stored.value, width: THUMBNAIL_SIDE, height: THUMBNAIL_SIDE },
+    ...(preview &&
+      previewed.value && {
+        preview: { ...previewed.value, width: preview.width, height: preview.height },
+      }),
+    ...(metadata === undefined ? {} : { metadata }),
+  }
+}
+
+/**
+ * What an attempt before has made of the same original and stored: this one needs no byte of it, where Rekognition reads objects.
+ *
+ * @param again what is fetched where it does not, or takes no preview
+ */
+export function storedPicture(
+  deps: ProcessDeps,
+  stored: Stored,
+  again: Record<'original' | 'jpeg', () => Promise<Buffer>>,
+): Picture {
+  const { original, preview, takesOriginal } = stored
+  const isRead = deps.rekognitionSource === 's3'
+  const inJpeg = async (): Promise<RekognitionImage> =>
+    isRead && preview !== undefined && isRendition(preview) ? inS3(preview) : { Bytes: await again.jpeg() }
+  const whole = async (): Promise<RekognitionImage> =>
+    isRead ? inS3(original) : { Bytes: await again.original() }
+  const store = async () => withoutPosition(deps, stored)
+  return { takesOriginal, store, sent: takesOriginal ? whole : inJpeg, inJpeg }
+}
+
+/** The position may have been read before the switch was set. */
+function withoutPosition({ stripGps }: ProcessDeps, stored: Stored): Stored {
   if (!stripGps || stored.metadata?.gps === undefined) return stored
   const { gps: _, ...metadata } = stored.metadata
   return { ...stored, metadata }
