@@ -1,6 +1,7 @@
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { readAuth, readSettings } from '../local/environment.ts'
 
 const root = join(import.meta.dirname, '..')
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
@@ -18,12 +19,15 @@ it('what people read links only to files that there are', () => {
   expect(dead).toEqual([])
 })
 
-describe('docs/on-aws.md', () => {
-  const commands = [...read('docs/on-aws.md').matchAll(/^```sh\n([\s\S]*?)^```/gm)].map(([, text]) => text)
-  const all = commands.join('\n')
+describe('commands of guides', () => {
+  const guides = ['docs/on-aws.md', ...globSync('docs/guides/*.md', { cwd: root })]
+  const all = guides
+    .flatMap((guide) => [...read(guide).matchAll(/^```sh[^\n]*\n([\s\S]*?)^```/gm)])
+    .map(([, text]) => text)
+    .join('\n')
   const named = (pattern: RegExp): string[] => [...all.matchAll(pattern)].map(([, name = '']) => name)
 
-  it('names only scripts, settings, outputs and files that there are', () => {
+  it('name only scripts, settings, outputs and files that there are', () => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
     const known = {
       scripts: Object.keys(scripts),
@@ -33,12 +37,29 @@ describe('docs/on-aws.md', () => {
       outputs: [...read('infrastructure/outputs.tf').matchAll(/^output "(\w+)"/gm)].map(([, name]) => name),
     }
     const scriptNames = named(/npm run ([\w-]+)/g)
-    const settings = named(/-var=(\w+)/g)
+    const settings = named(/-var='?(\w+)/g)
     const outputs = named(/output -raw (\w+)/g)
-    expect([scriptNames.length, settings.length, outputs.length]).toEqual([4, 2, 1])
+    expect([scriptNames.length, settings.length, outputs.length]).toEqual([9, 11, 2])
     expect(scriptNames.filter((name) => !known.scripts.includes(name))).toEqual([])
     expect(settings.filter((name) => !known.settings.includes(name))).toEqual([])
     expect(outputs.filter((name) => !known.outputs.includes(name))).toEqual([])
     expect(named(/^sh (\S+)/gm).filter((file) => !existsSync(join(root, file)))).toEqual([])
+  })
+
+  it('start with settings that are taken', () => {
+    const starts = named(/^((?:[A-Z_]+=\S+ )+)npm start$/gm)
+    expect(starts).toHaveLength(2)
+    for (const start of starts) {
+      const settings = readSettings(
+        Object.fromEntries(
+          start
+            .trim()
+            .split(' ')
+            .map((one) => one.split('=')),
+        ),
+      )
+      expect(settings.CORS_ORIGINS).toEqual(['http://localhost:5173'])
+      expect(readAuth(settings).AUTH).toBe(settings.AUTH)
+    }
   })
 })

@@ -1,5 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -330,7 +330,7 @@ describe('one npm start', () => {
   })
 
   describe.skipIf(noCli.length > 0)(`the AWS CLI${skipped(noCli)}`, () => {
-    it('finds every service at the one endpoint, and a rule with an SQS target gets the event', async () => {
+    it('finds every service at the one endpoint', async () => {
       const system = started()
       const aws = async (...args: string[]) => {
         const { stdout } = await promisify(execFile)('aws', ['--endpoint-url', system.aws, ...args], {
@@ -347,29 +347,8 @@ describe('one npm start', () => {
         })
         return stdout.startsWith('{') ? JSON.parse(stdout) : stdout
       }
-      const queue = await aws('sqs', 'create-queue', '--queue-name', 'dogs')
-      const bus = ['--event-bus-name', 'image-analyzer']
-      const pattern = JSON.stringify({
-        'detail-type': ['Image Analysis Completed'],
-        detail: { labels: ['Sharp'] },
-      })
-      await aws('events', 'put-rule', '--name', 'dogs', ...bus, '--event-pattern', pattern)
-      const targets = 'Id=1,Arn=arn:aws:sqs:us-east-1:000000000000:dogs'
-      await aws('events', 'put-targets', '--rule', 'dogs', ...bus, '--targets', targets)
-
       const imageId = await post(system.url, photo)
       expect((await finished(system.url, imageId)).status).toBe('completed')
-      const received = await aws(
-        'sqs',
-        'receive-message',
-        '--queue-url',
-        queue.QueueUrl,
-        '--wait-time-seconds',
-        '10',
-      )
-      const event = JSON.parse(received.Messages[0].Body)
-      expect(event).toMatchObject({ source: 'image-analyzer', detail: { imageId, status: 'completed' } })
-
       expect(await aws('s3', 'ls')).toContain('image-analyzer-images')
       expect(await aws('s3', 'ls', '--recursive', 's3://image-analyzer-images')).toContain(
         `thumbnails/${imageId}.jpg`,
@@ -386,22 +365,61 @@ describe('one npm start', () => {
       const labels = await aws('rekognition', 'detect-labels', '--image', image)
       expect(labels.LabelModelVersion).toBe('stand-in')
       const queues = await aws('sqs', 'list-queues')
-      expect(queues.QueueUrls.map((url: string) => url.split('/').at(-1)).sort()).toEqual([
-        ...['dogs', 'image-analyzer-jobs', 'image-analyzer-jobs-dead'],
-      ])
+      expect(queues.QueueUrls.map((url: string) => url.split('/').at(-1))).toEqual(
+        expect.arrayContaining(['image-analyzer-jobs', 'image-analyzer-jobs-dead']),
+      )
     })
 
-    it('subscribes a queue as the README says, and leaves nothing behind in the shell', async () => {
+    /** Runs the commands of a guide, in a folder of its own that has the photo. */
+    const follow = async (guide: string, then = '') => {
       const system = started()
-      const readme = readFileSync(join(root, 'README.md'), 'utf8')
-      const block = /```sh\n(embedded\(\)[^`]+)```/.exec(readme)?.[1] ?? ''
-      const script = `set -e\n${block.replaceAll('http://127.0.0.1:4566', system.aws)}
-      embedded events list-targets-by-rule --event-bus-name image-analyzer --rule sharp
-      echo "left: $AWS_ENDPOINT_URL$AWS_ACCESS_KEY_ID"`
-      const { AWS_ENDPOINT_URL: _, AWS_ACCESS_KEY_ID: __, ...env } = process.env
-      const { stdout } = await promisify(execFile)('sh', ['-c', script], { env })
-      expect(stdout).toContain('arn:aws:sqs:us-east-1:000000000000:sharp')
-      expect(stdout).toMatch(/^left: $/m)
+      const here = (text: string) =>
+        text
+          .replaceAll('http://127.0.0.1:3000', system.url)
+          .replaceAll('http://127.0.0.1:4566', system.aws)
+          // test/package.test.ts has the package as it is installed.
+          .replaceAll("'@image-analyzer/client'", JSON.stringify(join(root, 'packages/client/index.ts')))
+      const text = here(readFileSync(join(root, 'docs/guides', guide), 'utf8'))
+      const blocks = [...text.matchAll(/^```(sh|js)\n([\s\S]*?)^```/gm)]
+      const written = (language: string) =>
+        blocks.filter(([, of]) => of === language).map(([, , block = '']) => block)
+      const folder = newFolder()
+      mkdirSync(join(folder, 'test'))
+      symlinkSync(join(root, 'test/fixtures'), join(folder, 'test/fixtures'))
+      const cli = `"${process.execPath}" "${join(root, 'packages/client/main.ts')}"`
+      const script = ['set -e', `npm() { shift 3; ${cli} "$@"; }`, ...written('sh'), then].join('\n')
+      const { AWS_ENDPOINT_URL: _, AWS_ACCESS_KEY_ID: __, ...inherited } = process.env
+      const env = { ...inherited, IMAGE_ANALYZER_ENDPOINT: system.url, NODE_NO_WARNINGS: '1' }
+      const { stdout } = await promisify(execFile)('sh', ['-c', script], { cwd: folder, env })
+      return { stdout, folder, code: written('js').join('\n'), env }
+    }
+
+    it('follows the guide to events, and leaves nothing behind in the shell', async () => {
+      const { stdout } = await follow('events.md', 'echo "left: $AWS_ENDPOINT_URL$AWS_ACCESS_KEY_ID"')
+      const [, received = ''] = /(\{\s*"Messages"[\s\S]*\})\s*left: $/m.exec(stdout) ?? []
+      const event = JSON.parse(JSON.parse(received).Messages[0].Body)
+      expect(event).toMatchObject({ source: 'image-analyzer', detail: { status: 'completed' } })
+      expect(event.detail.labels).toContain('Sharp')
+    })
+
+    it('follows the guides to moderation, to large files and to a front end', async () => {
+      expect((await follow('moderation.md')).stdout).toMatch(/\[\]\s*$/)
+      const { stdout, folder, code, env } = await follow('large-files.md')
+      expect(stdout).toMatch(/grace-hopper\.jpg.*completed|completed.*grace-hopper\.jpg/)
+      // Both in one process.
+      const photo = join(folder, 'test/fixtures/grace-hopper.jpg')
+      const file = `new File([(await import('node:fs')).readFileSync(${JSON.stringify(photo)})], 'photo.jpg', { type: 'image/jpeg' })`
+      const frontEnd = (await follow('front-end.md')).code
+      const program = `${frontEnd}\n${code}\nconst file = ${file}
+        const { status } = await upload(file)
+        console.log(JSON.stringify({ status, ...(await analyse(file)) }))`
+      writeFileSync(join(folder, 'page.mjs'), program)
+      const said = await promisify(execFile)(process.execPath, ['page.mjs'], { cwd: folder, env })
+      expect(JSON.parse(said.stdout)).toMatchObject({
+        status: 'completed',
+        labels: expect.arrayContaining(['Sharp']),
+        thumbnail: expect.stringContaining('/thumbnails/'),
+      })
     })
   })
 })
