@@ -84,6 +84,27 @@ export async function buildFunction(
 }
 
 /**
+ * Sends a function events, if its zip can be loaded on this machine.
+ *
+ * @throws Error where the zip does not do what it has to
+ */
+export async function tryOut(
+  name: FunctionName,
+  zip: Uint8Array,
+  arch: Arch,
+  libc: Libc,
+  say: (line: string) => void,
+): Promise<void> {
+  if (name === 'worker') checkBinaries(zip, arch, libc)
+  if (name === 'worker' && platformHere() !== platformOf(arch, libc)) {
+    say(`not loading worker.zip: its binaries are for ${platformOf(arch, libc)}`)
+  } else {
+    say(`checking ${name}.zip`)
+    await check(name, zip)
+  }
+}
+
+/**
  * The zips of all functions, or of some, tried out.
  *
  * @throws as buildFunction, and Error where a zip does not do what it has to
@@ -98,13 +119,7 @@ export async function buildAll(
   const built: Built[] = []
   for (const name of names) {
     const one = await buildFunction(name, arch, say, libc, heic)
-    if (name === 'worker') checkBinaries(one.zip, arch, libc)
-    if (name === 'worker' && platformHere() !== platformOf(arch, libc)) {
-      say(`not loading worker.zip: its binaries are for ${platformOf(arch, libc)}`)
-    } else {
-      say(`checking ${name}.zip`)
-      await check(name, one.zip)
-    }
+    await tryOut(name, one.zip, arch, libc, say)
     built.push(one)
   }
   return built
