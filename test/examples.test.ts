@@ -43,12 +43,9 @@ describe.skipIf(lacking.length > 0)(
     })
 
     it('is valid, and passes its own tests', async () => {
-      const validated = await copy.terraform(['validate', '-json'])
-      expect(JSON.parse(validated.stdout), validated.stderr).toMatchObject({
-        ...{ valid: true, error_count: 0, warning_count: 0 },
-      })
       const { status, stdout, stderr } = await copy.terraform(['test'])
       expect(stdout.match(/run "\w+"\.\.\. pass/g)?.length, stdout + stderr).toBe(5)
+      expect(stdout).not.toContain('Warning')
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
     })
   },

@@ -1,4 +1,4 @@
-# The numbers that follow from others, at their defaults and at their limits.
+# The numbers that follow from others, at their limits; those of the defaults are in rendered.tftest.hcl.
 mock_provider "aws" {
   source          = "./tests/mocks"
   override_during = plan
@@ -6,91 +6,6 @@ mock_provider "aws" {
 
 variables {
   dist_dir = "../../../dist"
-}
-
-run "what_follows_from_the_defaults" {
-  command = plan
-
-  assert {
-    condition     = aws_lambda_function.worker.timeout == 60 && aws_sqs_queue.jobs.visibility_timeout_seconds == 6 * aws_lambda_function.worker.timeout
-    error_message = "The visibility timeout must be six times the worker's timeout."
-  }
-  assert {
-    condition     = local.lease == aws_lambda_function.worker.timeout + 2 && local.lease <= aws_sqs_queue.jobs.visibility_timeout_seconds
-    error_message = "The lease must outlast the worker by two seconds, and not the visibility timeout."
-  }
-  assert {
-    condition     = jsondecode(aws_sqs_queue.jobs.redrive_policy).maxReceiveCount == 1000
-    error_message = "The queue must give a job up last of all: it counts also the receives of a job that only waits."
-  }
-  assert {
-    condition = alltrue([
-      for function in [aws_lambda_function.api, aws_lambda_function.worker, aws_lambda_function.sweeper] :
-      function.environment[0].variables.SWEEP_AFTER_SECONDS == "1020"
-    ])
-    error_message = "360 + 600 + 60 = 1020, for everybody who writes when an image is due."
-  }
-  assert {
-    condition     = aws_cloudwatch_event_rule.sweep.schedule_expression == "rate(5 minutes)" && aws_lambda_function.sweeper.timeout == 300
-    error_message = "A sweep may take until the next one begins."
-  }
-  assert {
-    condition = alltrue([
-      for function in [aws_lambda_function.worker, aws_lambda_function.sweeper] :
-      function.environment[0].variables.MAX_ATTEMPTS == "10"
-    ])
-    error_message = "An image must have as many attempts, whoever ends it."
-  }
-  assert {
-    condition     = aws_lambda_function.api.timeout <= 29
-    error_message = "The gateway ends a request after 29 seconds."
-  }
-  assert {
-    condition     = aws_sqs_queue.jobs.message_retention_seconds == 1209600 && aws_sqs_queue.jobs_dead.message_retention_seconds == 1209600
-    error_message = "Jobs must be kept for 14 days."
-  }
-  assert {
-    condition     = tonumber(aws_lambda_function.sweeper.environment[0].variables.GIVE_UP_DAYS) * 86400 == aws_sqs_queue.jobs.message_retention_seconds
-    error_message = "An image must be given up when the queue has forgotten its job."
-  }
-  assert {
-    condition = one([
-      for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.expiration[0].days if rule.id == "abandoned-uploads"
-    ]) * 86400 > aws_sqs_queue.jobs.message_retention_seconds
-    error_message = "Until it is worked on it is the only copy."
-  }
-  assert {
-    condition     = local.rekognition_tps == 50
-    error_message = "The default quota of us-east-1 is 50 calls a second of each operation."
-  }
-  assert {
-    condition     = aws_lambda_event_source_mapping.jobs.scaling_config[0].maximum_concurrency == 10
-    error_message = "50 ÷ 5 = 10 workers."
-  }
-  assert {
-    condition     = aws_lambda_function.worker.environment[0].variables.REKOGNITION_TPS == "5"
-    error_message = "50 ÷ 10 = 5."
-  }
-  assert {
-    condition     = aws_lambda_event_source_mapping.jobs.batch_size == 10
-    error_message = "5 × 20 s = 100, of which SQS hands out 10."
-  }
-  assert {
-    condition     = contains(aws_lambda_event_source_mapping.jobs.function_response_types, "ReportBatchItemFailures")
-    error_message = "Without partial answers, failed images are lost."
-  }
-  assert {
-    condition     = coalesce(aws_lambda_function.worker.reserved_concurrent_executions, -1) == -1
-    error_message = "Reserved concurrency turns batches away that then count as received."
-  }
-  assert {
-    condition     = aws_lambda_function.api.environment[0].variables.MAX_WAIT_SECONDS == "7"
-    error_message = "((1000 − 10) ÷ 2 − 100) ÷ 50 = 7.9."
-  }
-  assert {
-    condition     = coalesce(aws_lambda_function.api.reserved_concurrent_executions, -1) == -1
-    error_message = "Nothing is reserved unless it is asked for: small accounts cannot."
-  }
 }
 
 run "too_little_memory_and_too_long_a_wait_are_refused" {

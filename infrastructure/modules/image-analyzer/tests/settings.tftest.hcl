@@ -1,4 +1,4 @@
-# What variables switch, and what they refuse.
+# What variables switch, and what they refuse; what is so by default is in rendered.tftest.hcl.
 mock_provider "aws" {
   source          = "./tests/mocks"
   override_during = plan
@@ -6,69 +6,6 @@ mock_provider "aws" {
 
 variables {
   dist_dir = "../../../dist"
-}
-
-run "by_default_images_are_kept_and_nobody_is_told" {
-  command = plan
-
-  assert {
-    condition     = !aws_s3_bucket.images.force_destroy && aws_dynamodb_table.images.deletion_protection_enabled
-    error_message = "Bucket and table must be protected together."
-  }
-  assert {
-    condition = alltrue([
-      for function in [aws_lambda_function.api, aws_lambda_function.worker, aws_lambda_function.sweeper] : function.publish
-      ]) && alltrue([
-      for integration in aws_api_gateway_integration.api : integration.uri == aws_lambda_alias.api.invoke_arn
-      ]) && (
-      aws_lambda_event_source_mapping.jobs.function_name == aws_lambda_alias.worker.arn
-      && aws_cloudwatch_event_target.sweep.arn == aws_lambda_alias.sweeper.arn
-      && aws_lambda_permission.api.qualifier == "live"
-      && aws_lambda_permission.sweep.qualifier == "live"
-      && aws_lambda_function_event_invoke_config.sweeper.qualifier == "live"
-    )
-    error_message = "Gateway, queue and schedule must call what can go back: the alias."
-  }
-  assert {
-    condition = length(distinct([
-      for function in [aws_lambda_function.api, aws_lambda_function.worker, aws_lambda_function.sweeper] :
-      try(regex("Release ([0-9a-f]{12})\\.$", function.description)[0], function.description)
-    ])) == 1
-    error_message = "Each must name the release, so that a change of one publishes all three, and one version back is one release back."
-  }
-  assert {
-    condition     = length(aws_s3_bucket_versioning.images) == 0
-    error_message = "What a caller deletes must be gone."
-  }
-  assert {
-    condition     = one(aws_s3_bucket_cors_configuration.images.cors_rule).allowed_origins == toset(["https://api.execute-api.us-east-1.amazonaws.com"])
-    error_message = "The API's own page may post to the bucket, and no other origin unless it is named."
-  }
-  assert {
-    condition     = length(aws_sqs_queue.subscriber) + length(aws_cloudwatch_event_api_destination.webhook) == 0
-    error_message = "Subscribers are optional."
-  }
-  assert {
-    condition     = toset([for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.id]) == toset(["aborted-uploads", "abandoned-uploads"])
-    error_message = "Images must be kept, and only what is left of uploads removed."
-  }
-  assert {
-    condition     = alltrue([for name in ["RETENTION_DAYS", "DAILY_IMAGE_QUOTA", "CORS_ORIGINS", "STRIP_GPS", "HEIC"] : !contains(keys(aws_lambda_function.api.environment[0].variables), name)])
-    error_message = "No retention, quota or other origins unless asked for: the function takes no 0 for an answer."
-  }
-  assert {
-    condition     = contains(aws_api_gateway_rest_api.api.binary_media_types, "application/x-www-form-urlencoded")
-    error_message = "curl --data-binary names this type, and text would ruin a photo."
-  }
-  assert {
-    condition = (
-      one(aws_s3_bucket_notification.images.queue).queue_arn == aws_sqs_queue.jobs.arn
-      && one(aws_s3_bucket_notification.images.queue).events == toset(["s3:ObjectCreated:Post"])
-      && one(aws_s3_bucket_notification.images.queue).filter_prefix == "uploads/"
-      && length(aws_s3_bucket_notification.images.topic) + length(aws_s3_bucket_notification.images.lambda_function) == 0
-    )
-    error_message = "S3 must announce posted forms, and not what the functions themselves store."
-  }
 }
 
 # What was applied before, for the next two.
@@ -343,6 +280,7 @@ run "what_cannot_be_is_refused" {
 
   variables {
     name                    = "Image_Analyzer"
+    auth                    = "NONE"
     runtime                 = "nodejs20.x"
     architecture            = "arm"
     cors_origins            = ["https://app.example", "*"]
@@ -384,7 +322,7 @@ run "what_cannot_be_is_refused" {
 
   expect_failures = [
     var.account_concurrency, var.max_wait_seconds, var.api_reserved_concurrency,
-    var.name, var.runtime, var.architecture, var.cors_origins, var.api_requests_per_second, var.api_burst,
+    var.name, var.auth, var.runtime, var.architecture, var.cors_origins, var.api_requests_per_second, var.api_burst,
     var.max_image_bytes, var.min_confidence, var.max_labels,
     var.max_upload_bytes, var.daily_image_quota, var.analyses, var.rekognition_tps, var.sweep_minutes,
     var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_attempts, var.subscriber_receives, var.retention_days, var.undelete_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
@@ -403,27 +341,35 @@ run "what_is_almost_right_is_refused" {
     name          = "sthree-images"
     zips          = { api = { s3_bucket = "builds", s3_key = "api.zip" }, worker = { path = "worker.zip", sha256 = "2CF2" } }
     vpc_config    = { subnet_ids = ["subnet-1"], security_group_ids = ["web"] }
+    auth          = "jwt"
+    jwt_issuer    = "http://id.example"
+    jwt_audience  = "image-analyzer"
   }
 
-  expect_failures = [var.cors_origins, var.analyses, var.sweep_minutes, var.name, var.zips, var.vpc_config]
+  expect_failures = [
+    var.cors_origins, var.analyses, var.sweep_minutes, var.name, var.zips, var.vpc_config, var.jwt_issuer,
+  ]
 }
 
-run "what_is_free_does_not_come_alone" {
+# Free analyses come with one that is paid for, and tokens with `jwt`.
+run "what_does_not_come_alone_is_refused" {
   command = plan
 
   variables {
-    analyses = ["metadata", "gps"]
+    analyses   = ["metadata", "gps"]
+    jwt_issuer = "https://id.example"
   }
 
-  expect_failures = [var.analyses]
+  expect_failures = [var.analyses, var.jwt_issuer]
 }
 
-run "an_analysis_is_listed_once" {
+run "what_is_twice_and_what_is_missing_are_refused" {
   command = plan
 
   variables {
     analyses = ["labels", "labels"]
+    auth     = "jwt"
   }
 
-  expect_failures = [var.analyses]
+  expect_failures = [var.analyses, var.jwt_issuer, var.jwt_audience]
 }
