@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { missing } from '../build/terraform.ts'
-import { FAILURE_CODES } from '../shared/image.ts'
+import { FAILURE_CODES, PAID_ANALYSES } from '../shared/image.ts'
 import { METRICS } from '../shared/log.ts'
 import { ALARMS, type Alarm, goesOff, type Point } from './simulation/alarms.ts'
 import { play, preparePictures, type Scenario } from './simulation/scenario.ts'
@@ -113,11 +113,12 @@ describe('an alarm', () => {
 
   it('goes off where a day’s calls cost more than they may, and not for results that are used again', async () => {
     const day = [good(0), good(24 * HOUR + MINUTE)]
-    const copies = many(600, MINUTE, { distinct: false })
+    const analyses = [...PAID_ANALYSES]
+    const copies = many(270, MINUTE, { distinct: false, analyses })
     const { off, total } = await watch([...day, ...copies])
     expect(off['cost-today']).toBeUndefined()
     expect(total('PaidCalls')).toBeLessThan(20)
-    const dear = await watch([...day, ...many(600, MINUTE)])
+    const dear = await watch([...day, ...many(270, MINUTE, { analyses })])
     expect(dear.off['cost-today']).toEqual([24 * 60])
     expect(dear.total('PaidCalls')).toBe(
       [...dear.run.world.rekognition.paid.values()].reduce((sum, paid) => sum + paid),

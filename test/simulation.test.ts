@@ -9,9 +9,9 @@ import { FAULTS, SENT } from './simulation/services.ts'
 import { SETTINGS } from './simulation/world.ts'
 
 /** More with SCHEDULES=20000; `npm run simulate` plays 2,000 of them, and every single fault. */
-const SCHEDULES = Number(process.env['SCHEDULES'] ?? 160)
+const SCHEDULES = Number(process.env['SCHEDULES'] ?? 100)
 /** Of the single faults, one in so many: each kind of fault and each call is among them, though not each with each. */
-const PART = Number(process.env['PART'] ?? 17)
+const PART = Number(process.env['PART'] ?? 29)
 const SEED = Number(process.env['SEED'] ?? 1)
 const MINUTE = 60_000
 
