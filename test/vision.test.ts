@@ -104,20 +104,14 @@ describe.skipIf(lacking.length > 0)(`with its models, the embedded Rekognition${
       const picture = sharp(data, { raw: info }).flop(isMirrored)
       return picture.jpeg({ quality: 95 }).withMetadata({ orientation }).toBuffer()
     }
-    // What brings each of them upright, the other way round (Exif 2.32, Orientation).
-    const ways: [turn: number, isMirrored: boolean][] = [
-      [0, false],
-      [0, true],
-      [180, false],
-      [180, true],
-      [90, true],
-      [270, false],
-      [270, true],
-      [90, false],
+    // What brings them upright, the other way round (Exif 2.32, Orientation): a mirror, a turn, and both.
+    const ways: [turn: number, isMirrored: boolean, orientation: number][] = [
+      [0, true, 2],
+      [270, false, 6],
+      [270, true, 7],
     ]
-    for (const [index, way] of ways.entries()) {
-      const orientation = index + 1
-      const bytes = await lying(...way, orientation)
+    for (const [turn, isMirrored, orientation] of ways) {
+      const bytes = await lying(turn, isMirrored, orientation)
       const [face, ...others] = await facesOf(service, bytes)
       expect(others).toEqual([])
       expect(face?.BoundingBox, `orientation ${orientation}`).toEqual(box(hopper))
