@@ -165,7 +165,8 @@ const submit = route({
     ...(['EMPTY_IMAGE', 'INVALID_JSON', 'INVALID_BASE64', 'INVALID_MULTIPART'] as const),
     ...(['MISSING_IMAGE', 'MULTIPLE_IMAGES', 'INVALID_PARAMETER'] as const),
     ...(['IMAGE_TOO_LARGE', 'UNSUPPORTED_FORMAT', 'UNSUPPORTED_MEDIA_TYPE'] as const),
-    ...(['IMAGE_NOT_FOUND', 'IDEMPOTENCY_KEY_REUSED', 'TOO_MANY_REQUESTS'] as const),
+    ...(['IMAGE_NOT_FOUND', 'IDEMPOTENCY_KEY_REUSED'] as const),
+    ...(['TOO_MANY_REQUESTS', 'BUDGET_EXHAUSTED'] as const),
   ],
   answer: async ({ c, deps, asker }) => {
     const key = idempotencyKeyOf(c)
@@ -202,7 +203,7 @@ const announce = route({
   refuses: [
     ...(['INVALID_JSON', 'INVALID_PARAMETER', 'IMAGE_TOO_LARGE', 'UNSUPPORTED_FORMAT'] as const),
     ...(['UNSUPPORTED_MEDIA_TYPE', 'IMAGE_NOT_FOUND'] as const),
-    ...(['IDEMPOTENCY_KEY_REUSED', 'TOO_MANY_REQUESTS'] as const),
+    ...(['IDEMPOTENCY_KEY_REUSED', 'TOO_MANY_REQUESTS', 'BUDGET_EXHAUSTED'] as const),
   ],
   answer: async ({ c, deps, asker }) => {
     const key = idempotencyKeyOf(c)
@@ -410,7 +411,7 @@ const retry = route({
       headers: ['Location', 'Retry-After'],
     },
   },
-  refuses: ['IMAGE_NOT_FOUND', 'NOT_FAILED'],
+  refuses: ['IMAGE_NOT_FOUND', 'NOT_FAILED', 'BUDGET_EXHAUSTED'],
   answer: async ({ c, deps, asker }) => {
     const image = await findImage(c, deps, asker.owner)
     await resubmitImage(deps, asker, image)

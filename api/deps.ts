@@ -9,10 +9,10 @@ import type { JWTVerifyGetKey } from 'jose'
 import * as z from 'zod'
 import { acceptedNames, acceptedTypes } from '../packages/image-guard/format.ts'
 import type { Clock, Elapsed } from '../shared/aws.ts'
-import { type ApiConfig, type AuthConfig, issuerUrl } from '../shared/config.ts'
+import { type ApiConfig, type AuthConfig, budgetOf, issuerUrl } from '../shared/config.ts'
 import type { AnalysisName } from '../shared/image.ts'
 import type { Log } from '../shared/log.ts'
-import type { WaitUntilFinished } from './records.ts'
+import { type WaitUntilFinished, watchBudget } from './records.ts'
 import { ApiError } from './schemas.ts'
 import { newImageId, postForms, type SubmitDeps } from './submit.ts'
 
@@ -68,6 +68,7 @@ export const apiDeps = (
   stripGps: config.STRIP_GPS,
   ...(config.RETENTION_DAYS === undefined ? {} : { retentionDays: config.RETENTION_DAYS }),
   ...(config.DAILY_IMAGE_QUOTA === undefined ? {} : { dailyImageQuota: config.DAILY_IMAGE_QUOTA }),
+  isBudgetSpent: watchBudget({ ...clients, ...clock, table: config.IMAGE_TABLE }, budgetOf(config)),
   ...(config.CORS_ORIGINS === undefined ? {} : { corsOrigins: config.CORS_ORIGINS }),
   newImageId,
   auth: auth.AUTH,

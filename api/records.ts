@@ -2,6 +2,7 @@ import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import { GetCommand, PutCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import type { Elapsed, Sleep } from '../shared/aws.ts'
+import type { MonthlyBudget } from '../shared/config.ts'
 import {
   type Image,
   type ImageId,
@@ -11,7 +12,7 @@ import {
   type Status,
 } from '../shared/image.ts'
 import type { Records } from '../shared/lifecycle.ts'
-import { idempotencyKey, quotaKey } from '../shared/table.ts'
+import { idempotencyKey, monthOf, quotaKey, reservedCalls } from '../shared/table.ts'
 
 /**
  * Counts an image of an owner's day, if that leaves them within their quota.
@@ -42,6 +43,30 @@ export async function countImage(
   } catch (error) {
     if (error instanceof ConditionalCheckFailedException) return false
     throw error
+  }
+}
+
+/** Milliseconds for which what the table says of the budget is believed: one read for all requests of a process. */
+const BELIEVED_MS = 5_000
+
+/** @returns says whether images are refused because all calls of the month are reserved */
+export function watchBudget(
+  { now, elapsed, dynamo, table }: Pick<Records, 'dynamo' | 'table' | 'now'> & { elapsed: Elapsed },
+  budget: MonthlyBudget | undefined,
+): () => Promise<boolean> {
+  let [month, until] = ['', Number.NEGATIVE_INFINITY]
+  let isSpent = Promise.resolve(false)
+  return () => {
+    if (budget?.action !== 'refuse') return isSpent
+    const current = monthOf(now())
+    if (current !== month || elapsed() >= until) {
+      ;[month, until] = [current, elapsed() + BELIEVED_MS]
+      isSpent = reservedCalls({ dynamo, table }, current).then((reserved) => reserved >= budget.calls)
+      isSpent.catch(() => {
+        until = Number.NEGATIVE_INFINITY
+      })
+    }
+    return isSpent
   }
 }
 

@@ -39,6 +39,7 @@ export const API_ERRORS = {
   UNSUPPORTED_MEDIA_TYPE: [415, 'The request body has a media type that is not supported'],
   IDEMPOTENCY_KEY_REUSED: [422, 'The idempotency key was used for another request'],
   TOO_MANY_REQUESTS: [429, 'Too many images were submitted'],
+  BUDGET_EXHAUSTED: [429, 'The budget of the month is spent'],
   UNAVAILABLE: [503, 'The service cannot answer just now'],
 } as const satisfies Record<string, readonly [ContentfulStatusCode, string]>
 

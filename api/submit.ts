@@ -9,6 +9,7 @@ import {
   type ImageId,
   imageIdSchema,
   originalKey,
+  paidAnalyses,
   type Status,
   uploadKey,
 } from '../shared/image.ts'
@@ -42,6 +43,8 @@ export interface SubmitDeps extends Records, JobQueue {
   retentionDays?: number
   /** Images that an owner may submit in a day of UTC. */
   dailyImageQuota?: number
+  /** Whether images are refused because the month's budget is spent. */
+  isBudgetSpent: () => Promise<boolean>
   /** Whether the position is overwritten in an original before it is stored. */
   stripGps?: boolean
   /** A version 7 UUID of this time. */
@@ -108,7 +111,7 @@ const sha256 = (data: Uint8Array | string): string => createHash('sha256').updat
  * What breaks off before the job has no 202: the sweeper sends the job, if the original is there, or removes the
  * record. Every step may be repeated, so a client that got no answer can send the same again with its idempotency key.
  *
- * @throws ApiError UNSUPPORTED_FORMAT, IDEMPOTENCY_KEY_REUSED, IMAGE_NOT_FOUND, TOO_MANY_REQUESTS
+ * @throws ApiError UNSUPPORTED_FORMAT, IDEMPOTENCY_KEY_REUSED, IMAGE_NOT_FOUND, TOO_MANY_REQUESTS, BUDGET_EXHAUSTED
  */
 export async function submitImage(
   deps: SubmitDeps,
@@ -128,7 +131,8 @@ export async function submitImage(
   const request = sha256(JSON.stringify(['image', sent, upload.filename, analyses]))
   const { owner } = asker
   const same = { sha256: sent, request }
-  const { imageId, createdAt, keyHash, repeated } = await imageOf(deps, owner, now, same, idempotencyKey)
+  const known = await imageOf(deps, owner, now, same, analyses, idempotencyKey)
+  const { imageId, createdAt, keyHash, repeated } = known
   const isChanged = deps.stripGps === true && (await blankPosition(upload.bytes))
   const original = {
     bucket: deps.bucket,
@@ -189,18 +193,19 @@ async function blankPosition(bytes: Uint8Array): Promise<boolean> {
  * of an owner are one namespace for all routes, since a key stands for one request.
  *
  * @param asked hashes of what is the same each time the request is sent
- * @throws ApiError IDEMPOTENCY_KEY_REUSED, IMAGE_NOT_FOUND, TOO_MANY_REQUESTS
+ * @throws ApiError IDEMPOTENCY_KEY_REUSED, IMAGE_NOT_FOUND, TOO_MANY_REQUESTS, BUDGET_EXHAUSTED
  */
 async function imageOf(
   deps: SubmitDeps,
   owner: string,
   now: Date,
   asked: { sha256: string; request: string },
+  analyses: AnalysisName[],
   idempotencyKey: string | undefined,
 ): Promise<{ imageId: ImageId; createdAt: string; keyHash?: string; repeated: boolean }> {
   const candidate = { imageId: deps.newImageId(now), ...asked, createdAt: now.toISOString() }
   if (idempotencyKey === undefined) {
-    await demandQuota(deps, owner, now)
+    await demandRoom(deps, owner, now, analyses)
     return { ...candidate, repeated: false }
   }
   const keyHash = sha256(`${owner}\n${idempotencyKey}`)
@@ -217,7 +222,7 @@ async function imageOf(
   const before = known.deleted ? 'deleted' : repeated ? await firstRequest(deps, imageId) : undefined
   if (before === 'deleted') throw deletedMeanwhile()
   // What is repeated has been counted, if it came that far.
-  if (before === undefined) await demandQuota(deps, owner, now)
+  if (before === undefined) await demandRoom(deps, owner, now, analyses)
   return { imageId, createdAt, keyHash, repeated }
 }
 
@@ -250,7 +255,14 @@ const firstState = ({ retentionDays }: SubmitDeps, now: Date) => ({
 
 const DAY_MS = 86_400_000
 
-async function demandQuota(deps: SubmitDeps, owner: string, now: Date): Promise<void> {
+/** @throws ApiError TOO_MANY_REQUESTS, BUDGET_EXHAUSTED */
+async function demandRoom(
+  deps: SubmitDeps,
+  owner: string,
+  now: Date,
+  analyses: AnalysisName[],
+): Promise<void> {
+  await demandBudget(deps, analyses, now)
   if (deps.dailyImageQuota === undefined) return
   const day = now.toISOString().slice(0, 10)
   if (await countImage(deps, sha256(owner), day, deps.dailyImageQuota)) return
@@ -262,6 +274,20 @@ async function demandQuota(deps: SubmitDeps, owner: string, now: Date): Promise<
   )
 }
 
+async function demandBudget(
+  { isBudgetSpent }: SubmitDeps,
+  analyses: AnalysisName[],
+  now: Date,
+): Promise<void> {
+  if (paidAnalyses(analyses).length === 0 || !(await isBudgetSpent())) return
+  const turn = Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1)
+  throw new ApiError(
+    'BUDGET_EXHAUSTED',
+    `What analyses may cost this month is spent: send it again after ${new Date(turn).toISOString()}.`,
+    { retryAfter: Math.ceil((turn - now.getTime()) / 1_000) },
+  )
+}
+
 /**
  * Makes a record for an original that its sender will upload to S3 directly, and the form to do it with. When the
  * object is there, S3 itself sends the job. What never comes is removed by the sweeper.
@@ -269,7 +295,7 @@ async function demandQuota(deps: SubmitDeps, owner: string, now: Date): Promise<
  * With the idempotency key of a request before, it is the same image and a form that is good for as long again. Also of
  * an image that has arrived: to post it once more changes nothing, and its status says that there is no need to.
  *
- * @throws ApiError IDEMPOTENCY_KEY_REUSED, IMAGE_NOT_FOUND, TOO_MANY_REQUESTS
+ * @throws ApiError IDEMPOTENCY_KEY_REUSED, IMAGE_NOT_FOUND, TOO_MANY_REQUESTS, BUDGET_EXHAUSTED
  */
 export async function awaitUpload(
   deps: SubmitDeps,
@@ -284,7 +310,8 @@ export async function awaitUpload(
   const content = sha256(JSON.stringify(['upload', contentType, bytes, filename, analyses]))
   const { owner } = asker
   const same = { sha256: content, request: content }
-  const { imageId, createdAt, keyHash } = await imageOf(deps, owner, now, same, idempotencyKey)
+  const known = await imageOf(deps, owner, now, same, analyses, idempotencyKey)
+  const { imageId, createdAt, keyHash } = known
   const waits = await createImage(
     deps,
     {
@@ -321,11 +348,12 @@ const ANNOUNCEMENT = { looks: 15, everyMs: 200 }
 /**
  * Starts the next run of a failed image. If the job cannot be sent, the image is pending and the sweeper sends one.
  *
- * @throws ApiError NOT_FAILED; UNAVAILABLE while the failure cannot be announced
+ * @throws ApiError NOT_FAILED, BUDGET_EXHAUSTED; UNAVAILABLE while the failure cannot be announced
  */
 export async function resubmitImage(deps: SubmitDeps, asker: Asker, failed: Image): Promise<void> {
-  const { imageId } = failed
+  const { imageId, analyses } = failed
   let image: Image | undefined = failed
+  if (failed.status === 'failed') await demandBudget(deps, analyses, deps.now())
   for (let look = 0; look < ANNOUNCEMENT.looks; look += 1) {
     if (image?.status !== 'failed' || image.epoch !== failed.epoch) {
       throw new ApiError('NOT_FAILED', 'Only an image that has failed can be tried again.')

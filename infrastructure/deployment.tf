@@ -55,6 +55,7 @@ module "image_analyzer" {
   alarm_email                = var.alarm_email
   alarm_actions              = var.alarm_actions
   monthly_budget_usd         = var.monthly_budget_usd
+  budget_action              = var.budget_action
   daily_cost_usd             = var.daily_cost_usd
   unwell_actions             = var.unwell_actions
   emulator_endpoint          = var.emulator_endpoint

@@ -334,9 +334,16 @@ variable "alarm_actions" {
 }
 
 variable "monthly_budget_usd" {
-  description = "US dollars a month (UTC) that Rekognition may cost, at $1 for 1,000 calls: no call is made beyond them. Images wait then for the next month or a higher budget, and end as EXHAUSTED after 14 days. Null: no such limit."
+  description = "US dollars a month (UTC) that Rekognition may cost, at $1 for 1,000 calls; budget_action says what comes of them. Null: no such limit."
   type        = number
   default     = null
+}
+
+variable "budget_action" {
+  description = "What comes of a monthly_budget_usd that is spent. park: no more calls, and images wait for the next month or a higher budget, and end as EXHAUSTED after 14 days. refuse: the same, and the API answers new images with 429 BUDGET_EXHAUSTED. alarm: calls go on. An alarm rings in each case."
+  type        = string
+  default     = "park"
+  nullable    = false
 }
 
 variable "daily_cost_usd" {

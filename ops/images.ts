@@ -1,11 +1,11 @@
-import { GetCommand, paginateScan } from '@aws-sdk/lib-dynamodb'
+import { paginateScan } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import { CALLS_PER_USD } from '../shared/config.ts'
 import { type ImageId, imageIdSchema } from '../shared/image.ts'
 import { deleteRecord, getImage, type Records, retryImage } from '../shared/lifecycle.ts'
 import { ownerTag } from '../shared/log.ts'
 import { type JobQueue, sendJob } from '../shared/messages.ts'
-import { monthOf, spendKey } from '../shared/table.ts'
+import { monthOf, reservedCalls } from '../shared/table.ts'
 
 /** What operators do with many images at once. */
 
@@ -103,11 +103,10 @@ export async function cancel(deps: OpsDeps, { imageId }: Chosen): Promise<boolea
 }
 
 /** What the workers have reserved of the month's budget. */
-export async function costOf({ dynamo, table, now }: OpsDeps) {
-  const at = now()
+export async function costOf(deps: OpsDeps) {
+  const at = deps.now()
   const month = monthOf(at)
-  const { Item } = await dynamo.send(new GetCommand({ TableName: table, Key: { imageId: spendKey(month) } }))
-  const calls = z.number().default(0).parse(Item?.['reserved'])
+  const calls = await reservedCalls(deps, month)
   const turnOf = (more: number): number => Date.UTC(at.getUTCFullYear(), at.getUTCMonth() + more)
   const gone = (at.getTime() - turnOf(0)) / (turnOf(1) - turnOf(0))
   const dollars = (count: number): number => Number((count / CALLS_PER_USD).toFixed(3))

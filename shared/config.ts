@@ -73,6 +73,25 @@ function onOrOff(usual: 'on' | 'off') {
 /** Whether the position of a photo is overwritten (`on`) in what is stored of it; then `gps` finds none. */
 const STRIP_GPS = onOrOff('off')
 
+/** Of Rekognition, at the price of the first million a month in us-east-1. */
+export const CALLS_PER_USD = 1_000
+
+const budgetSettings = {
+  /** US dollars a month (of UTC) that Rekognition may cost, at CALLS_PER_USD; without it there is no such limit. */
+  MONTHLY_BUDGET_USD: z.coerce.number().min(0.001).max(10_000_000).optional(),
+  /**
+   * What comes of a budget that is spent. `park`: no more calls, and images wait for the next month. `refuse`: the same, and
+   * the API takes no more images. `alarm`: calls go on, and the log says so.
+   */
+  BUDGET_ACTION: z.enum(['alarm', 'park', 'refuse']).default('park'),
+}
+export type MonthlyBudget = { calls: number; action: z.infer<typeof budgetSettings.BUDGET_ACTION> }
+/** In calls a month, where there is a budget. */
+export const budgetOf = (config: z.infer<z.ZodObject<typeof budgetSettings>>): MonthlyBudget | undefined =>
+  config.MONTHLY_BUDGET_USD === undefined
+    ? undefined
+    : { calls: Math.floor(config.MONTHLY_BUDGET_USD * CALLS_PER_USD), action: config.BUDGET_ACTION }
+
 /** What an operator may settle about the API, on AWS and locally. */
 export const apiSettings = {
   /** The largest image that `POST /images` takes, in bytes. */
@@ -101,6 +120,7 @@ export const apiSettings = {
   DAILY_IMAGE_QUOTA: z.coerce.number().int().positive().optional(),
   /** The origins of web pages that may use the API from a browser, in addition to its own page; `*` is not one. */
   CORS_ORIGINS: list(z.string().regex(/^https?:\/\/[^/*\s]+$/)).optional(),
+  ...budgetSettings,
 }
 
 /**
@@ -116,13 +136,10 @@ const PREVIEW = onOrOff('on')
  */
 export const HEIC = onOrOff('off')
 
-/** What an operator may settle about the worker, on AWS and locally. */
-/** Of Rekognition, at the price of the first million a month in us-east-1. */
-export const CALLS_PER_USD = 1_000
-
 /** A worker's timeout, times this, is what AWS advises for the visibility timeout of its queue. */
 export const VISIBILITY_FACTOR = 6
 
+/** What an operator may settle about the worker, on AWS and locally. */
 export const workerSettings = {
   /** The least confidence of a label, in per cent. 55 is Rekognition's own default. */
   MIN_CONFIDENCE: z.coerce.number().min(0).max(100).default(55),
@@ -130,8 +147,7 @@ export const workerSettings = {
   MAX_LABELS: z.coerce.number().int().min(1).max(1_000).default(100),
   MAX_ATTEMPTS,
   PREVIEW,
-  /** US dollars a month that Rekognition may cost, at CALLS_PER_USD; without it there is no such limit. */
-  MONTHLY_BUDGET_USD: z.coerce.number().min(0.001).max(10_000_000).optional(),
+  ...budgetSettings,
 }
 
 /**

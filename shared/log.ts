@@ -31,7 +31,9 @@ export const createLog = (serviceName: string, namespace: string | undefined) =>
   Object.assign(new Logger({ serviceName, logFormatter: new Lines() }), { namespace })
 
 /** What a line may have; names of files, tokens, URLs and bodies are not among it. The time of an analysis has its turn in it. */
-interface Facts extends Partial<Record<`${PaidAnalysis}Ms`, number | undefined>> {
+interface Facts
+  extends Partial<Record<`${PaidAnalysis}Ms`, number | undefined>>,
+    Record<'requeued' | 'exhausted' | 'announced' | 'removed' | 'failed', number> {
   imageId: string
   epoch: number
   /** Of this run, counted from 1. */
@@ -80,11 +82,8 @@ interface Facts extends Partial<Record<`${PaidAnalysis}Ms`, number | undefined>>
   /** The results are those of another image with the same bytes. */
   reused?: true | undefined
   outcome: FinishedImage['status']
-  requeued: number
-  exhausted: number
-  announced: number
-  removed: number
-  failed: number
+  /** Calls of Rekognition a month. */
+  budget: number
   wanted: string
   has: string[]
 }
@@ -154,13 +153,11 @@ export const LINES = {
     'Rekognition throttled the calls, or the month’s budget is spent; the attempt does not count.',
     WAITING,
   ),
+  'budget spent': line('worker', 'warn', 'The month’s calls of Rekognition have come to the budget.', [
+    'budget',
+  ]),
   held: line('worker', 'info', 'Another worker holds the image.', WAITING),
-  'out of time': line(
-    'worker',
-    'info',
-    'The end of the function’s time has broken the attempt off.',
-    WAITING,
-  ),
+  'out of time': line('worker', 'info', 'The worker’s end has broken the attempt off.', WAITING),
   'attempt failed': line('worker', 'error', 'An attempt met trouble that may pass.', RETURNED),
   'not announced': line(
     'worker',
@@ -219,7 +216,7 @@ export const METRICS = {
   /** Seconds that an image has waited for when it is taken up: no metric of the queue has this for jobs that come back. */
   ...{ Claimed: 'Count', ImageAge: 'Seconds', WorkMs: 'Milliseconds', TotalMs: 'Milliseconds' },
   ...{ Completed: 'Count', Reused: 'Count', Failed: 'Count', PaidCalls: 'Count' },
-  ...{ Throttled: 'Count', Held: 'Count', OutOfTime: 'Count', AttemptsFailed: 'Count' },
+  ...{ Throttled: 'Count', BudgetSpent: 'Count', Held: 'Count', OutOfTime: 'Count', AttemptsFailed: 'Count' },
   ...{ NotAnnounced: 'Count', NoJob: 'Count', Requeued: 'Count', Exhausted: 'Count', NotSwept: 'Count' },
 } as const
 export type Metric = keyof typeof METRICS
@@ -243,6 +240,7 @@ const COUNTS: { [L in Line]?: (facts: Partial<Facts>) => Partial<Record<Metric, 
     ...{ Failed: 1, Completed: 0, WorkMs: workMs, TotalMs: totalMs, PaidCalls: paidCalls },
   }),
   'waits for quota': () => ({ Throttled: 1 }),
+  'budget spent': () => ({ BudgetSpent: 1 }),
   held: () => ({ Held: 1 }),
   'out of time': () => ({ OutOfTime: 1 }),
   'attempt failed': () => ({ AttemptsFailed: 1 }),

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import type { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
+import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
+import { type DynamoDBDocumentClient, GetCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import type { Sleep } from './aws.ts'
 import type { ImageId, Status } from './image.ts'
 
@@ -93,6 +94,45 @@ export const quotaKey = (ownerHash: string, day: string): string => `quota#${own
 export const monthOf = (at: Date): string => at.toISOString().slice(0, 7)
 /** How many calls of Rekognition are reserved in a month. */
 export const spendKey = (month: string): string => `spend#${month}`
+/** @returns how many are reserved in a month, by all processes together */
+export async function reservedCalls(
+  { dynamo, table }: Pick<Table, 'dynamo' | 'table'>,
+  month: string,
+): Promise<number> {
+  const Key = { imageId: spendKey(month) }
+  const { Item } = await dynamo.send(new GetCommand({ TableName: table, Key, ConsistentRead: true }))
+  return Number(Item?.['reserved'] ?? 0)
+}
+/**
+ * Reserves calls.
+ *
+ * @param most in the month; without it there is no limit
+ * @returns how many are reserved then; undefined where it would be more than `most`
+ */
+export async function reserveCalls(
+  { dynamo, table }: Pick<Table, 'dynamo' | 'table'>,
+  month: string,
+  wanted: number,
+  most = Number.MAX_SAFE_INTEGER,
+): Promise<number | undefined> {
+  if (wanted > most) return undefined
+  try {
+    const { Attributes } = await dynamo.send(
+      new UpdateCommand({
+        TableName: table,
+        Key: { imageId: spendKey(month) },
+        UpdateExpression: 'ADD reserved :wanted',
+        ConditionExpression: 'attribute_not_exists(reserved) OR reserved <= :most',
+        ExpressionAttributeValues: { ':wanted': wanted, ':most': most - wanted },
+        ReturnValues: 'UPDATED_NEW',
+      }),
+    )
+    return Number(Attributes?.['reserved'])
+  } catch (error) {
+    if (error instanceof ConditionalCheckFailedException) return undefined
+    throw error
+  }
+}
 /** Which image has results for the same bytes. @param asked all that the results depend on */
 export const bytesKey = (asked: unknown[]): string => `bytes#${sha256(JSON.stringify(asked))}`
 

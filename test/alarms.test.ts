@@ -125,6 +125,20 @@ describe('an alarm', () => {
     )
   })
 
+  it.each([
+    ['alarm', 0.004],
+    ['park', 0.012],
+  ] as const)('goes off where the month’s budget is spent (%s)', async (budgetAction, monthlyBudgetUsd) => {
+    const settings = { monthlyBudgetUsd, budgetAction }
+    const clockSteps = [{ at: 0, byMs: Date.UTC(2026, 1, 1) - HOUR - Date.UTC(2026, 0, 1) }]
+    const { off, total, run } = await watch([...many(7, 1_000), good(10 * MINUTE)], { settings, clockSteps })
+    expect(off['budget-spent']?.[0]).toBe(5)
+    const last = Math.max(...run.world.bus.events.map(({ at }) => at)) - Date.UTC(2026, 0, 1)
+    // Calls go on, or wait for the next month.
+    expect(last > HOUR - MINUTE).toBe(budgetAction === 'park')
+    expect(total('Throttled') > 0).toBe(budgetAction === 'park')
+  })
+
   it('goes off where sweeps meet trouble', async () => {
     const outages: Scenario['outages'] = [
       { name: 'lambda ReceiveMessage', from: 0, to: HOUR, fault: 'refuse' },
@@ -218,6 +232,7 @@ const EDGES: Record<string, [on: Series[], off: Series[]]> = {
   ],
   'events-refused': simple('refused', 0, 3, 2),
   'cost-today': [[{ calls: [1_001] }], [{ calls: [1_000, 1_000] }, { calls: [none, none] }]],
+  'budget-spent': simple('spent', 0, 1, 1),
   'events-lost-subscriber': simple('lost', 0, 1, 1),
   'events-lost-webhook': simple('lost', 0, 1, 1),
   'sweeper-silent': [[{ calls: [1, none] }, { calls: [0] }], [{ calls: [1, 1, 1] }]],

@@ -32,14 +32,13 @@ describe('the environment of a function', () => {
       ...{ MAX_UPLOAD_BYTES: 50_000_000, MAX_WAIT_SECONDS: 20 },
       ANALYSES: ['labels', 'faces', 'moderation', 'text', 'faces-when-person', 'metadata', 'gps'],
       FACES: 'always',
-      ...{ STRIP_GPS: false, HEIC: false },
+      ...{ STRIP_GPS: false, HEIC: false, BUDGET_ACTION: 'park' },
     })
     const both = { ...worker, SWEEP_AFTER_SECONDS: 1_020, MAX_ATTEMPTS: 10 }
     const dead = { DEAD_LETTER_QUEUE_URL: 'https://sqs/jobs-dead' }
     expect(outcome(() => readWorkerConfig(worker))).toEqual({
       ...{ ...both, ...dead, MIN_CONFIDENCE: 55, MAX_LABELS: 100, PREVIEW: true },
-      HEIC: false,
-      STRIP_GPS: false,
+      ...{ STRIP_GPS: false, HEIC: false, BUDGET_ACTION: 'park' },
     })
     expect(outcome(() => readSweeperConfig(worker))).toEqual({ ...both, ...dead, GIVE_UP_DAYS: 14 })
   })
@@ -67,6 +66,14 @@ describe('the environment of a function', () => {
     ['worker', 'DEAD_LETTER_QUEUE_URL', { 'http://dead': 'http://dead' }, ['dead']],
     ['worker', 'MIN_CONFIDENCE', { 0: 0, 0.5: 0.5, 100: 100 }, ['-1', '100.5']],
     ['worker', 'MONTHLY_BUDGET_USD', { 0.5: 0.5, '': undefined }, ['0', '-1', 'much', '10000001']],
+    [
+      'worker',
+      'BUDGET_ACTION',
+      { alarm: 'alarm', park: 'park', refuse: 'refuse', '': 'park' },
+      ['stop', 'PARK'],
+    ],
+    ['api', 'MONTHLY_BUDGET_USD', { 0.5: 0.5, '': undefined }, ['0', 'much']],
+    ['api', 'BUDGET_ACTION', { refuse: 'refuse', '': 'park' }, ['none']],
     ['worker', 'MAX_ATTEMPTS', { 1: 1 }, ['0', '1.5']],
     ['worker', 'MAX_LABELS', { 1: 1, 1000: 1_000 }, ['0', '1001', '1.5']],
     ['api', 'STRIP_GPS', { on: true, off: false, '': false }, ['yes', 'true']],

@@ -112,9 +112,9 @@ it('only the lifecycle says under which condition a record changes', () => {
   expect(conditions.filter((found) => found.startsWith('shared/lifecycle.ts ')).length).toBeGreaterThan(0)
   expect(conditions.filter((found) => !found.startsWith('shared/lifecycle.ts '))).toEqual([
     // Of a month, of an owner's day, and of an idempotency key: items without states.
-    "worker/limiter.ts 'attribute_not_exists(reserved) OR reserved <= :most',",
     "api/records.ts 'attribute_not_exists(images) OR images < :quota',",
     "api/records.ts 'attribute_not_exists(imageId) OR expiresAt <= :now',",
+    "shared/table.ts 'attribute_not_exists(reserved) OR reserved <= :most',",
   ])
 })
 

@@ -2,14 +2,17 @@ import { createHash, randomUUID } from 'node:crypto'
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { InternalServerError, ThrottlingException } from '@aws-sdk/client-rekognition'
+import { PutCommand } from '@aws-sdk/lib-dynamodb'
 import type { SQSEvent } from 'aws-lambda'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { buildApp } from '../api/app.ts'
 import type { ApiDeps } from '../api/deps.ts'
 import { createLog, LINES, type Log, METRICS } from '../shared/log.ts'
+import { monthOf, spendKey } from '../shared/table.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import type { WorkerDeps } from '../worker/deps.ts'
+import { createPurse, limitersFor, withinBudget } from '../worker/limiter.ts'
 import { lambdaContext, startTestSystem, type TestSystem, until } from './context.ts'
 import { ownTime } from './own-time.ts'
 import { type Point, pointsOf } from './simulation/alarms.ts'
@@ -211,6 +214,27 @@ describe('the log of an attempt', () => {
     await work(refusing(new ThrottlingException(answer)), undefined, 1_500)
     expect(line('waits for quota', submitted.imageId)).toMatchObject(about(submitted))
     expect(system.trouble).toEqual([])
+  })
+
+  it.each([
+    ['alarm', { labels: 1, faces: 1 }, 'completed'],
+    ['park', undefined, 'waits for quota'],
+    ['refuse', undefined, 'waits for quota'],
+  ] as const)('says that the budget is spent, which has it %s', async (action, paidCalls, event) => {
+    // A month of its own: the ledger of another test is another.
+    const now = () => new Date(Date.UTC(2030 + 'apr'.indexOf(action.charAt(0)), 0, 1))
+    const spent = { imageId: spendKey(monthOf(now())), reserved: 1 }
+    await system.worker.dynamo.send(new PutCommand({ TableName: system.names.table, Item: spent }))
+    const purse = createPurse({ ...system.worker, now }, { calls: 1, action })
+    const submitted = await submit(photo.subarray(), `?analyses=labels,faces&filename=${action}`)
+    const limiters = withinBudget(limitersFor({ ...system.worker, firstRate: 50 }), purse)
+    // Not the answers for the same bytes.
+    await work({ limiters, analysisSource: action })
+    expect(eventsOf(submitted.imageId)).toContain(event)
+    expect((await system.item(submitted.imageId))['paidCalls'] ?? {}).toEqual(paidCalls ?? {})
+    expect(system.lines.filter((one) => one['event'] === 'budget spent')).toEqual([
+      { event: 'budget spent', budget: 1 },
+    ])
   })
 
   it.each([

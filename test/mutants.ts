@@ -1312,9 +1312,9 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the calls that are reserved last pass the budget',
-    file: 'worker/limiter.ts',
-    from: "':most': calls - wanted",
-    to: "':most': calls",
+    file: 'shared/table.ts',
+    from: "':most': most - wanted",
+    to: "':most': most",
     tests: ['test/backlog.test.ts'],
   },
   {
@@ -1323,6 +1323,20 @@ export const MUTANTS: Mutant[] = [
     from: '          const putBack = await take()\n          return call()',
     to: '          const putBack = () => {}\n          return call().finally(take)',
     tests: ['test/backlog.test.ts'],
+  },
+  {
+    name: 'the API asks for the budget with each request',
+    file: 'api/records.ts',
+    from: 'current !== month || elapsed() >= until',
+    to: 'true',
+    tests: ['test/quota.test.ts'],
+  },
+  {
+    name: 'a budget that only rings limits calls',
+    file: 'worker/limiter.ts',
+    from: "action !== 'alarm' && elapsed",
+    to: 'elapsed',
+    tests: ['test/alarms.test.ts'],
   },
   {
     name: 'a throttled call is taken from the budget',

@@ -300,6 +300,8 @@ describe('an answer', () => {
     await get(pending, '/event')
     await get(awaited as string, '/original')
     await ask('POST', '/images/{imageId}/retry', `/images/${completed}/retry`)
+    const poor = await described({ isBudgetSpent: async () => true })
+    await poor.ask('POST', '/images/{imageId}/retry', `/images/${failed}/retry`)
     await ask('POST', '/images/{imageId}/retry', `/images/${failed}/retry`)
     await ask('DELETE', '/images/{imageId}', `/images/${failed}`)
     await submit(photo.subarray(0, 30_000), '', { 'idempotency-key': 'key' })
@@ -315,7 +317,7 @@ describe('an answer', () => {
         await ask(method.toUpperCase(), route, `${urlOf(route)}?nonsense=1`)
     }
 
-    // What has its cause elsewhere: no more images today; no service there to ask.
+    // What has its cause elsewhere: no more images today, or this month; no service there to ask.
     const spent = await described({ dailyImageQuota: 1 })
     const away = await described({
       dynamo: DynamoDBDocumentClient.from(
@@ -328,12 +330,13 @@ describe('an answer', () => {
     const jpeg = { headers: { 'content-type': 'image/jpeg' }, body: new Uint8Array(photo) }
     const json = { headers: { 'content-type': 'application/json' }, body: JSON.stringify(examples.ANNOUNCED) }
     const bodyOf: Record<string, RequestInit> = { 'POST /images': jpeg, 'POST /uploads': json }
-    for (const route of ['/images', '/uploads'])
-      await spent.ask('POST', route, route, bodyOf[`POST ${route}`])
+    for (const route of ['/images', '/uploads']) {
+      for (const { ask } of [spent, poor]) await ask('POST', route, route, bodyOf[`POST ${route}`])
+    }
     for (const [method, route] of PROTECTED)
       await away.ask(method, route, urlOf(route), bodyOf[`${method} ${route}`])
 
-    const all = new Set([...seen, ...spent.seen, ...away.seen])
+    const all = new Set([...seen, ...spent.seen, ...poor.seen, ...away.seen])
     expect([...all].sort()).toEqual(promised(one.document).sort())
   })
 

@@ -1,7 +1,10 @@
-import { GetCommand, ScanCommand } from '@aws-sdk/lib-dynamodb'
+import { GetCommand, PutCommand, ScanCommand } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { buildApp } from '../api/app.ts'
-import { startTestSystem, type TestSystem } from './context.ts'
+import { apiDeps } from '../api/deps.ts'
+import { readApiConfig } from '../shared/config.ts'
+import { spendKey } from '../shared/table.ts'
+import { startTestSystem, type TestSystem, watchCalls } from './context.ts'
 import { distinct } from './pictures.ts'
 
 const DAY = 86_400_000
@@ -265,5 +268,86 @@ describe('an image whose time is up', () => {
     expect(await item(imageId)).not.toHaveProperty('expiresAt')
     now = START + 10_000 * DAY
     expect((await get(`/images/${imageId}`)).status).toBe(200)
+  })
+})
+
+describe('a budget of the month that refuses', () => {
+  /** A quarter of an hour before the month turns, UTC. */
+  const TURN = Date.UTC(new Date().getUTCFullYear(), new Date().getUTCMonth() + 1)
+  const ledger = { imageId: spendKey(new Date(TURN - DAY).toISOString().slice(0, 7)) }
+  let at = 0
+  let reads = 0
+  const reserve = (reserved: number) =>
+    system.worker.dynamo.send(
+      new PutCommand({ TableName: system.names.table, Item: { ...ledger, reserved } }),
+    )
+  /** Of a process of its own, with the clock of these tests. */
+  const withBudget = (BUDGET_ACTION: string): TestSystem['app'] => {
+    const config = readApiConfig({
+      ...{ IMAGE_BUCKET: system.names.bucket, IMAGE_TABLE: system.names.table },
+      ...{ JOB_QUEUE_URL: system.worker.jobQueueUrl, MONTHLY_BUDGET_USD: '0.05', BUDGET_ACTION },
+    })
+    const clock = { now: () => new Date(now), elapsed: () => at, sleep: system.api.sleep }
+    const { identify, log, page, docs } = system.api
+    return buildApp({
+      ...apiDeps(config, { AUTH: 'none' }, system.worker, clock, { log, page, docs }),
+      identify,
+    })
+  }
+  beforeEach(async () => {
+    now = TURN - 900_000
+    await reserve(0)
+  })
+
+  it('answers new images, forms and retries with 429 until the month turns, and takes what costs nothing', async () => {
+    app = withBudget('refuse')
+    const spent = async (response: Response) => {
+      expect(response.headers.get('retry-after')).toBe('900')
+      expect(await response.json()).toMatchObject({
+        ...{ status: 429, code: 'BUDGET_EXHAUSTED' },
+        detail: expect.stringContaining(new Date(TURN).toISOString()),
+      })
+    }
+    const damaged = (await (await post({}, png.subarray(0, 60))).json()) as { imageId: string }
+    await system.work()
+    const key = { 'idempotency-key': 'before' }
+    const before = await post(key)
+    await reserve(50)
+    at += 5_000
+    await spent(await post())
+    await spent(await announce())
+    const headers = { 'x-test-owner': owner }
+    await spent(await app.request(`/images/${damaged.imageId}/retry`, { method: 'POST', headers }))
+    // What was accepted before is answered as before.
+    expect(await (await post(key)).json()).toEqual(await before.json())
+    const free = await app.request('/images?analyses=metadata', {
+      ...{ method: 'POST', headers: { ...headers, 'content-type': 'image/png' } },
+      body: new Uint8Array(png),
+    })
+    expect(free.status).toBe(202)
+    now = TURN
+    expect((await post()).status).toBe(202)
+  })
+
+  it('is looked up once in five seconds, however many requests there are', async () => {
+    app = withBudget('refuse')
+    const watcher = watchCalls(system)
+    watcher.before = (name, { Key }) => {
+      if (name === 'GetItemCommand' && JSON.stringify(Key).includes('spend#')) reads += 1
+    }
+    await Promise.all(times(8, () => post()))
+    await reserve(50)
+    at += 4_999
+    expect((await post()).status).toBe(202)
+    expect(reads).toBe(1)
+    at += 1
+    expect(await statuses(times(4, () => post()))).toEqual([429, 429, 429, 429])
+    expect(reads).toBe(2)
+  })
+
+  it.each(['park', 'alarm'])('is not asked for where images are to be taken (%s)', async (action) => {
+    app = withBudget(action)
+    await reserve(50)
+    expect((await post()).status).toBe(202)
   })
 })

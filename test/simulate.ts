@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import * as fc from 'fast-check'
 import { preparePictures } from './simulation/scenario.ts'
-import { scenarios, singleFaults, tell, violations } from './simulation/schedules.ts'
+import { beyondBudget, budgeted, scenarios, singleFaults, tell, violations } from './simulation/schedules.ts'
 
 /**
  * `npm run simulate -- --schedules 20000 --seed 1`: every single fault, then so many random schedules of many. Ends with
@@ -62,3 +62,16 @@ if (result.failed && shortest !== undefined) {
   process.exit(1)
 }
 console.log(`${schedules} schedules, 0 violations`)
+
+played = 0
+await fc.assert(
+  fc.asyncProperty(budgeted, async (scenario) => {
+    played += 1
+    progress(`${played} of ${schedules} schedules with a budget`)
+    const wrong = await beyondBudget(scenario, prepared)
+    if (wrong !== undefined) throw new Error(wrong)
+  }),
+  { seed, numRuns: schedules },
+)
+clear()
+console.log(`${schedules} schedules with a budget, 0 calls beyond it`)

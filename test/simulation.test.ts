@@ -4,7 +4,16 @@ import type { AnalysisName } from '../shared/image.ts'
 import { labelId } from './simulation/dynamo.ts'
 import { bound, judge } from './simulation/judge.ts'
 import { play, preparePictures, type Run, type Scenario } from './simulation/scenario.ts'
-import { ordinary, type Prepared, scenarios, singleFaults, tell, violations } from './simulation/schedules.ts'
+import {
+  beyondBudget,
+  budgeted,
+  ordinary,
+  type Prepared,
+  scenarios,
+  singleFaults,
+  tell,
+  violations,
+} from './simulation/schedules.ts'
 import { FAULTS, SENT } from './simulation/services.ts'
 import { SETTINGS } from './simulation/world.ts'
 
@@ -39,6 +48,15 @@ describe('whatever goes wrong with the calls', () => {
     const shortest = result.counterexample?.[0]
     expect(shortest && (await tell(shortest, prepared)), `seed ${SEED}`).toBeUndefined()
     expect(result.numRuns).toBe(SCHEDULES)
+  })
+
+  it(`in ${SCHEDULES / 16} schedules with a budget, no call is made beyond it`, async () => {
+    await fc.assert(
+      fc.asyncProperty(budgeted, async (scenario) => {
+        expect(await beyondBudget(scenario, prepared)).toBeUndefined()
+      }),
+      { seed: SEED, numRuns: SCHEDULES / 16 },
+    )
   })
 
   it('everything that the SDK sends twice is told at once, without the sweeper', async () => {

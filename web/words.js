@@ -25,6 +25,10 @@ export const MEANINGS = {
   ],
   IMAGE_NOT_FOUND: ['This photo is no longer on the server.', 'Add it again if you still need it.'],
   TOO_MANY_REQUESTS: ['The server takes no more photos for now.', 'Send this one again later.'],
+  BUDGET_EXHAUSTED: [
+    'The server takes no more photos this month: its budget is spent.',
+    'Send this one again next month.',
+  ],
   UNAVAILABLE: ['The server cannot take photos just now.', 'Wait a little, then send the photo again.'],
   CORRUPT_IMAGE: ['The picture is damaged and cannot be read to its end.', SAVE_AS_JPEG],
   IMAGE_TOO_SMALL: [

@@ -22,7 +22,7 @@ import {
   sleep,
   sqsOptions,
 } from '../shared/aws.ts'
-import { CALLS_PER_USD, type WorkerConfig } from '../shared/config.ts'
+import { budgetOf, type WorkerConfig } from '../shared/config.ts'
 import { gatherReads, type KnownNames } from '../shared/labels.ts'
 import type { Results } from '../shared/lifecycle.ts'
 import type { Log } from '../shared/log.ts'
@@ -110,7 +110,7 @@ export const workerDeps = (
       ...(config.REKOGNITION_TPS === undefined ? {} : { callsPerSecond: config.REKOGNITION_TPS }),
     }),
     config,
-    { ...clock, dynamo: clients.dynamo },
+    { ...clock, dynamo: clients.dynamo, log: rest.log },
   ),
   knownNames: new Map(),
   read: gatherReads({ dynamo: clients.dynamo, table: config.IMAGE_TABLE, sleep: clock.sleep }),
@@ -120,12 +120,13 @@ export const workerDeps = (
 
 const budgeted = (
   limiters: ReturnType<typeof limitersFor>,
-  { IMAGE_TABLE: table, MONTHLY_BUDGET_USD: dollars }: WorkerConfig,
-  aws: Omit<Parameters<typeof createPurse>[0], 'table'>,
-): Rekognition['limiters'] =>
-  dollars === undefined
-    ? limiters
-    : withinBudget(limiters, createPurse({ ...aws, table }, Math.floor(dollars * CALLS_PER_USD)))
+  config: WorkerConfig,
+  deps: Omit<Parameters<typeof createPurse>[0], 'table'>,
+): Rekognition['limiters'] => {
+  const budget = budgetOf(config)
+  if (budget === undefined) return limiters
+  return withinBudget(limiters, createPurse({ ...deps, table: config.IMAGE_TABLE }, budget))
+}
 
 /** Where AWS is as the SDK finds it: in the function, and in a process outside Lambda. @throws Error without a decoder of HEIC */
 export function depsOnAws(config: WorkerConfig, log: Log): WorkerDeps {

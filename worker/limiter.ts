@@ -1,8 +1,9 @@
-import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
-import { UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import type { Elapsed } from '../shared/aws.ts'
+import type { MonthlyBudget } from '../shared/config.ts'
 import type { PaidAnalysis } from '../shared/image.ts'
-import { monthOf, spendKey, type Table } from '../shared/table.ts'
+import type { Records } from '../shared/lifecycle.ts'
+import { type Log, say } from '../shared/log.ts'
+import { monthOf, reserveCalls } from '../shared/table.ts'
 
 /** Calls a second with which a process begins without a setting: what ten images of a second each ask for. */
 const FIRST_RATE = 10
@@ -214,42 +215,42 @@ class OverBudget extends TurnTooLate {
 }
 
 /**
- * A month's calls. They are reserved by a conditional write before they are made, some at a time, so that all processes together
- * never make more.
+ * A month's calls. They are reserved before they are made, some at a time, so that all processes together never make more;
+ * where the budget only rings they do, and the log says so.
  *
- * @param calls a month, of all processes together
  * @returns takes one, and gives what puts it back where it was not billed. @throws OverBudget
  */
 export function createPurse(
-  { dynamo, table, now, elapsed }: Pick<Table, 'dynamo' | 'table'> & { now: () => Date; elapsed: Elapsed },
-  calls: number,
+  {
+    log,
+    now,
+    elapsed,
+    dynamo,
+    table,
+  }: Pick<Records, 'now' | 'dynamo' | 'table'> & { elapsed: Elapsed; log: Log },
+  { calls, action }: MonthlyBudget,
 ): () => Promise<() => void> {
+  const most = action === 'alarm' ? undefined : calls
   let [month, left, spentUntil] = ['', 0, Number.NEGATIVE_INFINITY]
-  let reserving: Promise<boolean> | undefined
+  let reserving: Promise<void> | undefined
   /** What is of a month that is over is lost. */
   const add = (of: string, count: number): void => {
     if (of === month) left += count
   }
 
-  const reserve = async (wanted: number): Promise<boolean> => {
-    if (wanted > calls) return false
+  const reserve = async (): Promise<void> => {
     const of = month
-    try {
-      await dynamo.send(
-        new UpdateCommand({
-          TableName: table,
-          Key: { imageId: spendKey(of) },
-          UpdateExpression: 'ADD reserved :wanted',
-          ConditionExpression: 'attribute_not_exists(reserved) OR reserved <= :most',
-          ExpressionAttributeValues: { ':wanted': wanted, ':most': calls - wanted },
-        }),
-      )
+    // The last few of the month one by one.
+    for (const wanted of [RESERVED, 1]) {
+      const reserved = await reserveCalls({ dynamo, table }, of, wanted, most)
+      if (reserved === undefined) continue
       add(of, wanted)
-      return true
-    } catch (error) {
-      if (error instanceof ConditionalCheckFailedException) return false
-      throw error
+      if (reserved <= calls) return
+      break
     }
+    if (elapsed() < spentUntil) return
+    spentUntil = elapsed() + SPENT_MS
+    say(log, 'budget spent', { budget: calls })
   }
 
   return async () => {
@@ -260,14 +261,11 @@ export function createPurse(
         left -= 1
         return () => add(current, 1)
       }
-      if (elapsed() < spentUntil) throw new OverBudget()
-      reserving ??= reserve(RESERVED)
-        // The last few of the month one by one.
-        .then((done) => done || reserve(1))
-        .finally(() => {
-          reserving = undefined
-        })
-      if (!(await reserving)) spentUntil = elapsed() + SPENT_MS
+      if (action !== 'alarm' && elapsed() < spentUntil) throw new OverBudget()
+      reserving ??= reserve().finally(() => {
+        reserving = undefined
+      })
+      await reserving
     }
   }
 }

@@ -54,6 +54,7 @@ export type ApiErrorCode =
   | 'UNSUPPORTED_MEDIA_TYPE'
   | 'IDEMPOTENCY_KEY_REUSED'
   | 'TOO_MANY_REQUESTS'
+  | 'BUDGET_EXHAUSTED'
   | 'UNAVAILABLE'
 
 export interface Original {

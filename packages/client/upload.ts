@@ -138,7 +138,9 @@ export async function upload(command: UploadCommand): Promise<number> {
     if (abort.aborted || (stop.aborted && !(error instanceof ApiError))) return
     if (!(error instanceof ApiError)) return end({ ...ended, status: 'failed', ...readError(error) })
     unavailable = error.code === 'UNAVAILABLE' ? unavailable + 1 : 0
-    const fatalCodes = ['UNREACHABLE', 'UNAUTHENTICATED', 'TOO_MANY_REQUESTS', 'UNEXPECTED_ANSWER']
+    const fatalCodes = [
+      ...['UNREACHABLE', 'UNAUTHENTICATED', 'TOO_MANY_REQUESTS', 'BUDGET_EXHAUSTED', 'UNEXPECTED_ANSWER'],
+    ]
     if (fatalCodes.includes(error.code) || unavailable >= MAX_UNAVAILABLE) fatal ??= error
     else end({ ...ended, status: 'failed', code: error.code, detail: error.detail })
   }

@@ -1,4 +1,5 @@
 import * as fc from 'fast-check'
+import { CALLS_PER_USD } from '../../shared/config.ts'
 import { PAID_ANALYSES, type PaidAnalysis } from '../../shared/image.ts'
 import { judge } from './judge.ts'
 import { play, type preparePictures, type Scenario } from './scenario.ts'
@@ -118,6 +119,34 @@ export const scenarios: fc.Arbitrary<Scenario> = fc.record(
   },
   { requiredKeys: ['seed', 'images', 'faults'] },
 )
+
+/** The same shortly before a month turns, with a budget of a few calls. */
+export const budgeted: fc.Arbitrary<Scenario> = fc
+  .record({
+    scenario: scenarios,
+    // Of the two calls of each of four images, most in this month and the rest in the next.
+    calls: fc.integer({ min: 5, max: 7 }),
+    budgetAction: fc.constantFrom('park' as const, 'refuse' as const),
+  })
+  .map(({ scenario, calls, budgetAction }) => ({
+    ...scenario,
+    clockSteps: [{ at: 0, byMs: Date.UTC(2026, 1, 1) - minutes(60) - Date.UTC(2026, 0, 1) }],
+    settings: { ...scenario.settings, monthlyBudgetUsd: calls / CALLS_PER_USD, budgetAction },
+  }))
+
+/** @returns what is wrong with a run of those; undefined where no call is beyond its months' budgets and all ends */
+export async function beyondBudget(scenario: Scenario, prepared: Prepared): Promise<string | undefined> {
+  const { world, ended } = await play(scenario, prepared)
+  const items = [...world.dynamo.items.values()]
+  const months = items.filter(({ imageId }) => String(imageId).startsWith('spend#'))
+  const most = Math.round((scenario.settings?.monthlyBudgetUsd ?? 0) * CALLS_PER_USD)
+  const answers = Object.values(world.rekognition.answered).flat().length
+  if (!ended) return 'it does not end'
+  const over = months.find(({ reserved }) => Number(reserved) > most)
+  return over !== undefined || answers > months.length * most
+    ? `${answers} calls in ${months.length} months of ${most}, with ${JSON.stringify(over)} reserved`
+    : undefined
+}
 
 /** @returns the promises broken, with the whole story; undefined where all are kept */
 export async function tell(scenario: Scenario, prepared: Prepared): Promise<string | undefined> {

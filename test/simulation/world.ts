@@ -63,6 +63,7 @@ export const SETTINGS = {
   retentionDays: 0,
   /** Dollars that Rekognition may cost in a month; 0: as many as it does. */
   monthlyBudgetUsd: 0,
+  budgetAction: 'park' as 'alarm' | 'park' | 'refuse',
   /** 0: owners may submit as many images as they like. */
   dailyImageQuota: 0,
 }
@@ -518,6 +519,13 @@ export class World {
     }
   }
 
+  #budget(): NodeJS.ProcessEnv {
+    const { monthlyBudgetUsd, budgetAction } = this.settings
+    return monthlyBudgetUsd > 0
+      ? { MONTHLY_BUDGET_USD: String(monthlyBudgetUsd), BUDGET_ACTION: budgetAction }
+      : {}
+  }
+
   #api(process: Process): ReturnType<typeof buildApp> {
     const common = this.#common(process)
     const { retentionDays, dailyImageQuota } = this.settings
@@ -526,6 +534,7 @@ export class World {
       SWEEP_AFTER_SECONDS: String(common.sweepAfterMs / 1_000),
       ...(retentionDays > 0 ? { RETENTION_DAYS: String(retentionDays) } : {}),
       ...(dailyImageQuota > 0 ? { DAILY_IMAGE_QUOTA: String(dailyImageQuota) } : {}),
+      ...this.#budget(),
     })
     const page = () => ({ html: '', contentSecurityPolicy: '' })
     const rest = { log: this.#logOf('api'), page, docs: page }
@@ -552,9 +561,7 @@ export class World {
       ...{ IMAGE_BUCKET: common.bucket, IMAGE_TABLE: common.table, JOB_QUEUE_URL: 'https://sqs/jobs' },
       ...{ EVENT_BUS_NAME: common.eventBus, MAX_ATTEMPTS: String(this.settings.maxAttempts) },
       SWEEP_AFTER_SECONDS: String(common.sweepAfterMs / 1_000),
-      ...(this.settings.monthlyBudgetUsd > 0
-        ? { MONTHLY_BUDGET_USD: String(this.settings.monthlyBudgetUsd) }
-        : {}),
+      ...this.#budget(),
       ...(share === undefined ? {} : { REKOGNITION_TPS: String(share) }),
     })
     const { jobQueueUrl, deadLetterQueueUrl } = common

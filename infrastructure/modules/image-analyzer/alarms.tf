@@ -48,6 +48,7 @@ locals {
       && (var.subscriber_queue || !endswith(name, "-subscriber"))
       && (local.has_webhook || !endswith(name, "-webhook"))
       && (var.daily_cost_usd != null || name != "cost-today")
+      && (var.monthly_budget_usd != null || name != "budget-spent")
     )
   }
 }

@@ -81,6 +81,7 @@ locals {
     var.auth == "jwt" ? { JWT_ISSUER = var.jwt_issuer, JWT_AUDIENCE = var.jwt_audience } : {},
     var.retention_days == 0 ? {} : { RETENTION_DAYS = tostring(var.retention_days) },
     var.daily_image_quota == 0 ? {} : { DAILY_IMAGE_QUOTA = tostring(var.daily_image_quota) },
+    local.budget,
     var.strip_gps ? { STRIP_GPS = "on" } : {},
     var.heic ? { HEIC = "on" } : {},
     length(var.cors_origins) == 0 ? {} : { CORS_ORIGINS = join(",", var.cors_origins) },

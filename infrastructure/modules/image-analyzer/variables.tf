@@ -583,13 +583,25 @@ variable "alarm_actions" {
 }
 
 variable "monthly_budget_usd" {
-  description = "US dollars a month (UTC) that Rekognition may cost, at $1 for 1,000 calls: no call is made beyond them. Images wait then for the next month or a higher budget, and end as EXHAUSTED after 14 days. Null: no such limit."
+  description = "US dollars a month (UTC) that Rekognition may cost, at $1 for 1,000 calls; budget_action says what comes of them. Null: no such limit."
   type        = number
   default     = null
 
   validation {
     condition     = try(var.monthly_budget_usd >= 0.001 && var.monthly_budget_usd <= 10000000, var.monthly_budget_usd == null)
     error_message = "Must be from 0.001, which is one call, to 10,000,000 dollars."
+  }
+}
+
+variable "budget_action" {
+  description = "What comes of a monthly_budget_usd that is spent. park: no more calls, and images wait for the next month or a higher budget, and end as EXHAUSTED after 14 days. refuse: the same, and the API answers new images with 429 BUDGET_EXHAUSTED. alarm: calls go on. An alarm rings in each case."
+  type        = string
+  default     = "park"
+  nullable    = false
+
+  validation {
+    condition     = contains(["alarm", "park", "refuse"], var.budget_action)
+    error_message = "Must be alarm, park or refuse."
   }
 }
 

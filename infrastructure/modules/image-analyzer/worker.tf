@@ -65,6 +65,11 @@ check "concurrency_is_enough" {
 }
 
 locals {
+  # The API knows it too: it refuses by it.
+  budget = var.monthly_budget_usd == null ? {} : {
+    MONTHLY_BUDGET_USD = tostring(var.monthly_budget_usd)
+    BUDGET_ACTION      = var.budget_action
+  }
   worker_environment = merge(
     local.function_environment,
     {
@@ -84,7 +89,7 @@ locals {
     },
     var.strip_gps ? { STRIP_GPS = "on" } : {},
     var.heic ? { HEIC = "on" } : {},
-    var.monthly_budget_usd == null ? {} : { MONTHLY_BUDGET_USD = tostring(var.monthly_budget_usd) },
+    local.budget,
   )
 }
 

@@ -61,6 +61,7 @@ run "what_is_asked_for_is_done" {
     alarm_email        = "operators@example.com"
     daily_cost_usd     = 12.5
     monthly_budget_usd = 250
+    budget_action      = "refuse"
     strip_gps          = true
     heic               = true
     tracing            = "off"
@@ -118,8 +119,11 @@ run "what_is_asked_for_is_done" {
   }
 
   assert {
-    condition     = aws_lambda_function.worker.environment[0].variables.MONTHLY_BUDGET_USD == "250"
-    error_message = "The worker must know its budget."
+    condition = [
+      for function in [aws_lambda_function.api, aws_lambda_function.worker] :
+      [for name in ["MONTHLY_BUDGET_USD", "BUDGET_ACTION"] : function.environment[0].variables[name]]
+    ] == [["250", "refuse"], ["250", "refuse"]]
+    error_message = "The worker must know its budget, and the API what refuses images by it."
   }
 
   assert {
@@ -339,6 +343,7 @@ run "what_is_almost_right_is_refused" {
     analyses      = []
     sweep_minutes = 1.5
     name          = "sthree-images"
+    budget_action = "Park"
     zips          = { api = { s3_bucket = "builds", s3_key = "api.zip" }, worker = { path = "worker.zip", sha256 = "2CF2" } }
     vpc_config    = { subnet_ids = ["subnet-1"], security_group_ids = ["web"] }
     auth          = "jwt"
@@ -347,7 +352,7 @@ run "what_is_almost_right_is_refused" {
   }
 
   expect_failures = [
-    var.cors_origins, var.analyses, var.sweep_minutes, var.name, var.zips, var.vpc_config, var.jwt_issuer,
+    var.cors_origins, var.analyses, var.sweep_minutes, var.name, var.budget_action, var.zips, var.vpc_config, var.jwt_issuer,
   ]
 }
 
