@@ -1,9 +1,10 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import Module from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DetectModerationLabelsCommand } from '@aws-sdk/client-rekognition'
 import sharp from 'sharp'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import {
   createVision,
   hasModeration,
@@ -13,7 +14,8 @@ import {
 } from '../packages/vision/index.ts'
 import { createRekognition } from '../rekognition/service.ts'
 import { finished } from './context.ts'
-import { newFolder, post, start } from './started.ts'
+import { newFolder, post } from './started.ts'
+import { startQuietly } from './system.ts'
 import { skipped } from './tools.ts'
 import { withSdk } from './vision-sdk.ts'
 
@@ -83,24 +85,27 @@ describe('DetectModerationLabels', () => {
 })
 
 const lacking = isInstalled() ? [] : ['the models']
-/** Where a started system finds nsfwjs: nowhere, or in a folder that has nothing in it. */
-const withNsfwjs = (folder?: string): string =>
-  `--import=data:text/javascript,${encodeURIComponent(`
-    import Module from 'node:module'
-    const resolve = Module._resolveFilename
-    Module._resolveFilename = (name, ...more) => {
-      if (name !== 'nsfwjs') return resolve(name, ...more)
-      const folder = ${JSON.stringify(folder)}
-      if (folder) return folder + '/dist/cjs/index.js'
-      throw Object.assign(new Error('There is no such package.'), { code: 'MODULE_NOT_FOUND' })
-    }`)}`
+/** Where this process finds nsfwjs until the end of the test: nowhere, or in a folder that has nothing in it. */
+function putNsfwjs(folder?: string): void {
+  const loader = Module as unknown as { _resolveFilename: (name: string, ...more: unknown[]) => string }
+  const resolve = loader._resolveFilename
+  onTestFinished(() => {
+    loader._resolveFilename = resolve
+  })
+  loader._resolveFilename = (name, ...more) => {
+    if (name !== 'nsfwjs') return resolve(name, ...more)
+    if (folder !== undefined) return `${folder}/dist/cjs/index.js`
+    throw Object.assign(new Error('There is no such package.'), { code: 'MODULE_NOT_FOUND' })
+  }
+}
 
 it.skipIf(lacking.length > 0)(
   `npm start without nsfwjs looks for nothing, says in one sentence how it would, and with it looks again${skipped(lacking)}`,
   async () => {
     const settings = { REKOGNITION: 'local', DATA_DIR: newFolder() }
     const asked = '?analyses=moderation'
-    const system = await start({ ...settings, NODE_OPTIONS: withNsfwjs() })
+    putNsfwjs()
+    const { system, said } = await startQuietly(settings)
     const first = await finished(system.url, await post(system.url, photo, asked))
     expect(first).toMatchObject({
       ...{ status: 'completed', rekognitionModerationLabels: [], moderationModelVersion: 'stand-in' },
@@ -110,15 +115,17 @@ it.skipIf(lacking.length > 0)(
     const sentence =
       'DetectModerationLabels looks for nothing and says so ("stand-in"): nsfwjs is not installed; ' +
       'install it by "npm install --no-save --legacy-peer-deps nsfwjs@4.4.0" and start again.'
-    expect(system.output().split(sentence)).toHaveLength(2)
-    expect(system.output()).toContain('expressions, text; ')
-    expect(await system.end('SIGINT')).toBe(0)
+    expect(said).toEqual([sentence])
+    expect(system.explanation).toContain('expressions, text; ')
+    await system.stop()
 
-    const next = await start({ ...settings, NODE_OPTIONS: withNsfwjs(newFolder()) })
-    expect(await finished(next.url, await post(next.url, photo, asked))).not.toHaveProperty('reused')
-    expect(next.output()).toContain('expressions, text, moderation; ')
-    expect(next.output()).toContain('model.min.js cannot be read')
-    expect(await next.end('SIGINT')).toBe(0)
+    putNsfwjs(newFolder())
+    const next = await startQuietly(settings)
+    expect(await finished(next.system.url, await post(next.system.url, photo, asked))).not.toHaveProperty(
+      'reused',
+    )
+    expect(next.system.explanation).toContain('expressions, text, moderation; ')
+    expect(next.said).toEqual([expect.stringContaining('model.min.js cannot be read')])
   },
 )
 
