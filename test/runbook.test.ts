@@ -14,6 +14,7 @@ import { onPath } from '../build/terraform.ts'
 import { signed, until } from './context.ts'
 import { distinct } from './pictures.ts'
 import { newFolder, post, root, start } from './started.ts'
+import { startQuietly } from './system.ts'
 import { skipped, without } from './tools.ts'
 
 /** docs/runbook.md does what it says: each of its commands is run in the trouble that it is for. */
@@ -205,14 +206,11 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
 
     // The pause of before outlasts the process, which says so.
     expect(await running.end('SIGINT')).toBe(0)
-    const again = await start({ DATA_DIR, MAX_ATTEMPTS: '1', AWS_ENDPOINT_URL_REKOGNITION: rekognition.url })
-    // By the other thread, also after the ready line.
-    await until('the sentence that the worker is paused', async () =>
-      again.output().includes('The worker is paused, as it was at the end') ? true : undefined,
-    )
+    const { system: again, said } = await startQuietly({ DATA_DIR })
+    expect(said).toEqual([expect.stringContaining('The worker is paused, as it was at the end')])
     expect(
       await (
-        await fetch(`${again.aws}/2015-03-31/event-source-mappings/`, { headers: signed('lambda') })
+        await fetch(`${again.awsEndpoint}/2015-03-31/event-source-mappings/`, { headers: signed('lambda') })
       ).json(),
     ).toMatchObject({
       EventSourceMappings: [{ UUID, State: 'Disabled' }],

@@ -29,7 +29,7 @@ it.skipIf(process.platform !== 'linux')(
     const sum = (threads: Thread[]): number => threads.reduce((ticks, thread) => ticks + thread.ticks, 0)
     const ownOf = (threads: Thread[]) => threads.filter(({ id }) => id === String(pid))
     const before = threadsOf(pid)
-    const pictures = await Promise.all(Array.from({ length: 20 }, (_, number) => distinct(number)))
+    const pictures = await Promise.all(Array.from({ length: 8 }, (_, number) => distinct(number)))
     const ids = await Promise.all(pictures.map((picture) => post(system.url, picture)))
     for (const id of ids) expect((await finished(system.url, id)).status).toBe('completed')
     const after = threadsOf(pid)
