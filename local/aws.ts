@@ -27,6 +27,7 @@ export interface Aws {
   target: AwsTarget
   /** Undefined where AWS is another endpoint. */
   embedded: EmbeddedAws | undefined
+  temporary: string | undefined
 }
 
 /**
@@ -44,10 +45,12 @@ export async function openAws(
 ): Promise<Aws> {
   if (settings.AWS_ENDPOINT_URL !== undefined) {
     const target = { endpoint: settings.AWS_ENDPOINT_URL, region, ...credentialsFor(settings) }
-    return { target, embedded: undefined }
+    return { target, embedded: undefined, temporary: undefined }
   }
-  const folder = settings.DATA_DIR ?? mkdtempSync(join(tmpdir(), 'image-analyzer-'))
-  if (settings.DATA_DIR === undefined) undo.push(() => rmSync(folder, { recursive: true, force: true }))
+  const temporary =
+    settings.DATA_DIR === undefined ? mkdtempSync(join(tmpdir(), 'image-analyzer-')) : undefined
+  const folder = settings.DATA_DIR ?? temporary ?? ''
+  if (temporary !== undefined) undo.push(() => rmSync(temporary, { recursive: true, force: true }))
   undo.push(takeFolder(folder))
   const port = settings.AWS_PORT ?? 4566
   const credentials = ownCredentials(folder)
@@ -65,7 +68,7 @@ export async function openAws(
     onDisk: (sentence) => log.warn(sentence, {}),
   }).catch(portTrouble(port, (free) => `AWS_PORT=${free} npm start`))
   undo.push(embedded.stop)
-  return { target: { endpoint: embedded.endpoint, region, credentials }, embedded }
+  return { target: { endpoint: embedded.endpoint, region, credentials }, embedded, temporary }
 }
 
 /** The file of ownCredentials. */

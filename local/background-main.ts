@@ -44,23 +44,17 @@ async function open(settings: Settings): Promise<void> {
 }
 
 /**
- * How much lower than that of the API the priorities are, on Linux, which alone has one for each thread: on a busy machine
- * people's requests come first, then AWS, the worker and the models, and then what decodes. No lower: Linux gives a
- * thread of +5 a third of what others get, one of +10 a tenth, and beside six busy programs the end took 0.4 and 2.4 s.
+ * How much lower than that of the API and of AWS the priority of what decodes is, on Linux, which alone has one for each
+ * thread: on a busy machine people's requests come first. (That of the models: packages/vision/worker.ts.)
  */
-const AWS_AND_WORKER = 5
 const DECODERS = 10
-const LOWEST = 19
-function lowerPriority(): void {
+function lowerDecoders(): void {
   if (process.platform !== 'linux') return
-  const priority = getPriority()
-  const tasks = '/proc/self/task'
-  const lower = (by: number): number => Math.min(LOWEST, priority + by)
+  const lower = Math.min(19, getPriority() + DECODERS)
   try {
-    setPriority(lower(AWS_AND_WORKER))
-    for (const id of readdirSync(tasks)) {
-      const name = readFileSync(`${tasks}/${id}/comm`, 'utf8')
-      if (/^lib(uv|vips)/.test(name)) setPriority(Number(id), lower(DECODERS))
+    for (const id of readdirSync('/proc/self/task')) {
+      const name = readFileSync(`/proc/self/task/${id}/comm`, 'utf8')
+      if (/^lib(uv|vips)/.test(name)) setPriority(Number(id), lower)
     }
   } catch {
     // A thread has just ended, or there is no /proc: answers take longer under load, and are the same.
@@ -70,7 +64,7 @@ function lowerPriority(): void {
 parentPort?.on('message', async (asked: Asked) => {
   if (asked === 'begin') {
     background?.begin()
-    lowerPriority()
+    lowerDecoders()
   } else if (asked === 'warm') background?.warm()
   else if (asked === 'stop') {
     await background?.stop()

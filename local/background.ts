@@ -61,7 +61,7 @@ async function open(
   const embeddedRekognition = (readObject: RekognitionOptions['readObject']) =>
     createRekognition({ readObject, ...standIn })
   const aws = await openAws(settings, region, embeddedRekognition, log, undo)
-  const { target, embedded } = aws
+  const { target, embedded, temporary } = aws
   const isEmbedded = embedded !== undefined
   const { dynamoDb, ...clients } = clientsFor(target, isEmbedded)
   const resources = await createMissingResources({ ...clients, dynamoDb, region }, names).catch(
@@ -87,7 +87,7 @@ async function open(
   // Before the first request: what is mended must not change during that.
   if (isEmbedded && settings.DATA_DIR !== undefined) await recover(embedded, names, sweeper)
   return {
-    ...{ target, isEmbedded, resources, rekognition: name, explanation: explain(name) },
+    ...{ target, isEmbedded, temporary, resources, rekognition: name, explanation: explain(name) },
     begin: () => {
       // The models take a second or so for each image: more at a time would only wait for each other, and time out.
       if (settings.WORKER === 'on') feed(worker, resources, vision === undefined ? 10 : 2, embedded, undo)

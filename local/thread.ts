@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import type { Resources } from '../infrastructure/resources.ts'
 import type { AwsTarget } from '../shared/aws.ts'
@@ -10,6 +11,8 @@ export interface Background {
   target: AwsTarget
   /** Whether AWS is the embedded one, and no other endpoint. */
   isEmbedded: boolean
+  /** The folder of what is gone after the end, also where the thread has no time to remove it. */
+  temporary: string | undefined
   resources: Resources
   /** Who answers as Rekognition. */
   rekognition: string
@@ -66,9 +69,12 @@ export function inThread(onLost: (why: unknown) => void): OpenBackground {
     }
     thread.on('message', (said: Said) => {
       if ('level' in said) write(log, said)
-      else if ('opened' in said)
+      else if ('opened' in said) {
+        const { temporary } = said.opened
+        if (temporary !== undefined)
+          process.once('exit', () => rmSync(temporary, { recursive: true, force: true }))
         resolve({ ...said.opened, begin: () => ask('begin'), warm: () => ask('warm'), stop })
-      else {
+      } else {
         isToEnd = true
         reject('refused' in said ? new StartError(said.refused) : said.failed)
       }

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
 import { finished, until } from './context.ts'
 import { distinct } from './pictures.ts'
-import { launch, post, start } from './started.ts'
+import { launch, newFolder, post, start } from './started.ts'
 
 interface Thread {
   id: string
@@ -22,7 +22,7 @@ const threadsOf = (pid = 0): Thread[] =>
   })
 
 it.skipIf(process.platform !== 'linux')(
-  'AWS and the worker are work of other threads than the one that answers, which goes before them',
+  'AWS and the worker are work of other threads than the one that answers, and what decodes comes last',
   async () => {
     const system = await start()
     const { pid } = system.process
@@ -40,9 +40,6 @@ it.skipIf(process.platform !== 'linux')(
     const own = ownOf(after)[0]?.niceness ?? 0
     const decoders = after.filter(({ name }) => name === 'libuv-worker')
     expect(new Set(decoders.map(({ niceness }) => niceness))).toEqual(new Set([Math.min(19, own + 10)]))
-    expect(after.filter(({ name }) => name === 'node').map(({ niceness }) => niceness)).toContain(
-      Math.min(19, own + 5),
-    )
   },
 )
 
@@ -53,4 +50,18 @@ it('the end of the thread of AWS and the worker is the end of npm start, which s
   await until('the end', async () => system.process.exitCode ?? undefined)
   expect(system.process.exitCode).toBe(1)
   expect(system.output()).toMatch(/^The thread of AWS and the worker has failed, .*: Error: lost\n/m)
+})
+
+it('what hangs at the end is left behind, and the folder goes all the same', async () => {
+  const hangs = `import { isMainThread, parentPort } from 'node:worker_threads'
+    if (!isMainThread) {
+      const post = parentPort.on
+      parentPort.on = (name, hear) => post.call(parentPort, name, (asked) => asked === 'stop' || hear(asked))
+    }`
+  const TMPDIR = newFolder()
+  const env = { TMPDIR, NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(hangs)}` }
+  const system = await start(env)
+  expect(readdirSync(TMPDIR)).toHaveLength(1)
+  expect(await system.end('SIGTERM')).toBe(0)
+  expect(readdirSync(TMPDIR)).toEqual([])
 })

@@ -1,3 +1,4 @@
+import { getPriority, setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { type AddedModel, loadAdded } from './added.ts'
 import type { Reading, Sight } from './answers.ts'
@@ -79,5 +80,8 @@ async function answer(asked: Asked): Promise<Answered> {
     return error instanceof NotUsable ? { notUsable: error.message } : { failed: String(error) }
   }
 }
+
+// A picture can wait longer than the requests that the other threads answer. Only Linux has a priority for each thread.
+if (process.platform === 'linux') setPriority(Math.min(19, getPriority() + 5))
 
 parentPort?.on('message', async (asked: Asked) => parentPort?.postMessage(await answer(asked)))
