@@ -86,16 +86,23 @@ const saysDeleted = async (response: Response) => {
   })
 }
 
-/** After a deletion has been confirmed: the image is there for no request, and none brings it back. */
-async function staysDeleted(route: Route, imageId: string): Promise<void> {
+/**
+ * After deletions have been confirmed: each image is there for no request, and none brings it back.
+ *
+ * @param images by their keys
+ */
+async function stayDeleted(route: Route, images: ReadonlyMap<string, string>): Promise<void> {
   for (let time = 0; time < 2; time += 1) {
-    await saysDeleted(await ROUTES[route]())
-    expect((await ask(`/images/${imageId}`)).status).toBe(404)
-    expect(await objectsOf(imageId)).toEqual([])
-    // The second time when the sweeper has taken away what the deletion has left.
+    for (const [of, imageId] of images) {
+      key = of
+      await saysDeleted(await ROUTES[route]())
+      expect((await ask(`/images/${imageId}`)).status).toBe(404)
+      expect(await objectsOf(imageId)).toEqual([])
+    }
+    // The second time when the sweeper has taken away what the deletions have left.
     await system.work()
     await sweepLater()
-    expect(await system.item(imageId)).toEqual({})
+    for (const imageId of images.values()) expect(await system.item(imageId)).toEqual({})
   }
 }
 
@@ -104,7 +111,7 @@ describe.each(routes)('an idempotency key of POST %s', (route) => {
     const imageId = await accepted(await ROUTES[route]())
     expect(await accepted(await ROUTES[route]())).toBe(imageId)
     expect((await remove(imageId)).status).toBe(204)
-    await staysDeleted(route, imageId)
+    await stayDeleted(route, new Map([[key, imageId]]))
   })
 
   it('lives for a day, from its first request on', async () => {
@@ -131,6 +138,7 @@ describe.each(routes)('an idempotency key of POST %s', (route) => {
   })
 
   it('meets a deletion at each of its own steps, and at each of the deletion', async () => {
+    const deleted = new Map<string, string>()
     /** Runs one request whole, when the other one is about to make its so-manieth call. */
     const meet = async (outer: 'repeat' | 'deletion', step: number) => {
       keys += 1
@@ -155,7 +163,7 @@ describe.each(routes)('an idempotency key of POST %s', (route) => {
       if (repeat.status === 404) await saysDeleted(repeat)
       else expect(await accepted(repeat), at).toBe(imageId)
       expect(await objectsOf(imageId), at).toEqual([])
-      await staysDeleted(route, imageId)
+      deleted.set(key, imageId)
       return true
     }
     for (const outer of ['repeat', 'deletion'] as const) {
@@ -163,10 +171,12 @@ describe.each(routes)('an idempotency key of POST %s', (route) => {
       while (await meet(outer, step)) step += 1
       expect(step, outer).toBeGreaterThan(4)
     }
+    await stayDeleted(route, deleted)
   })
 
   it('stands for one image at most, in whatever order two repeats and a deletion take their steps', async () => {
     const hasty = buildApp({ ...system.api, sleep: async () => {} })
+    const gone = new Map<string, string>()
     for (let seed = 1; seed <= 8; seed += 1) {
       keys += 1
       key = `key-${keys}`
@@ -198,9 +208,10 @@ describe.each(routes)('an idempotency key of POST %s', (route) => {
         if (known !== undefined) expect(await objectsOf(deleted), `seed ${seed}`).toEqual([])
         await system.work()
         expect(await objectsOf(deleted), `seed ${seed}`).toEqual([])
-        await staysDeleted(route, deleted)
+        gone.set(key, deleted)
       }
     }
+    await stayDeleted(route, gone)
   })
 })
 
