@@ -87,7 +87,7 @@ const page = openRoute({
   operationId: 'getPage',
   summary: 'The web page',
   description:
-    'Submits images and shows them. Its own address keeps its filters, by the names of `GET /images`.',
+    'Submits images and shows them. Its address keeps the filters, under the names of the parameters of `GET /images`.',
   leaves: Object.keys(listSchema.shape),
   answers: { 200: HTML },
   answer: (c, deps) => showPage(c, deps.page()),
@@ -107,7 +107,7 @@ const document = openRoute({
   ...{ method: 'GET', path: '/openapi.json', open: 'unless signed', tag: 'About' },
   operationId: 'getDocument',
   summary: 'This document',
-  description: 'Made of the declarations by which the API checks requests and shapes answers.',
+  description: 'Generated from the declarations by which the API checks requests and shapes answers.',
   answers: { 200: { description: 'OpenAPI 3.1.', schema: { type: 'object' } } },
   answer: async (c, deps) => c.json(await deps.document(), 200, { 'cache-control': 'no-cache' }),
 })
@@ -115,8 +115,8 @@ const document = openRoute({
 const health = openRoute({
   ...{ method: 'GET', path: '/health', open: 'always', tag: 'About' },
   operationId: 'getHealth',
-  summary: 'Whether the API is there',
-  description: 'Makes no call to AWS.',
+  summary: 'Health check',
+  description: 'Answers without a call to AWS.',
   answers: { 200: { description: 'It is.', schema: healthSchema } },
   answer: (c) => c.json({ status: 'ok' } satisfies Health, 200, { 'cache-control': 'no-store' }),
 })
@@ -144,7 +144,7 @@ const submit = route({
         properties: {
           image: { ...BINARY, description: 'One file; the field may be called `file` too.' },
           file: BINARY,
-          analyses: { type: 'string', description: 'Names with commas between them.' },
+          analyses: { type: 'string', description: 'Names, separated by commas.' },
         },
         additionalProperties: false,
       },
@@ -212,9 +212,9 @@ const announce = route({
     const analyses = wantedAnalyses(deps, body['analyses'] ?? analysesOfQuery(c.req.raw))
     const types: string[] = acceptedTypes(deps.heic)
     if (typeof body['contentType'] === 'string' && !types.includes(body['contentType'])) {
-      throw new ApiError('UNSUPPORTED_FORMAT', `"contentType" must be one of ${types.join(', ')}.`)
+      throw new ApiError('UNSUPPORTED_FORMAT', `Property \`contentType\` must be one of ${types.join(', ')}.`)
     }
-    const { contentType, bytes, filename } = parse(announcedSchema, body, 'The body')
+    const { contentType, bytes, filename } = parse(announcedSchema, body, 'Property')
     if (bytes > deps.maxUploadBytes) {
       throw new ApiError(
         'IMAGE_TOO_LARGE',
@@ -263,7 +263,7 @@ const record = route({
   ...{ method: 'GET', path: '/images/{imageId}', tag: 'Images' },
   operationId: 'getImage',
   summary: 'Get the record of an image',
-  description: 'All that is known of it. What it has follows from its `status`.',
+  description: 'All that is known of it. Its properties depend on its `status`.',
   query: waitSchema,
   headers: { 'If-None-Match': 'The ETag of an earlier answer.' },
   answers: {
@@ -452,7 +452,7 @@ function wantedAnalyses(deps: ApiDeps, asked: unknown): AnalysisName[] {
     const isUsual = chosen.some((name) => name !== 'metadata')
     return isUsual ? chosen : offered.filter((name) => !['gps', 'faces-when-person'].includes(name))
   }
-  const { analyses } = parse(analysesSchema(offered), { analyses: asked }, 'The request')
+  const { analyses } = parse(analysesSchema(offered), { analyses: asked }, 'Parameter')
   return withoutRepetition(withMetadata(analyses))
 }
 

@@ -275,7 +275,7 @@ async function discoverKeys(issuer: string): Promise<JWTVerifyGetKey> {
   const response = await askIssuer(url, { signal: AbortSignal.timeout(ISSUER_TIMEOUT_MS) })
   if (!response.ok) throw new Error(`${url} answers ${response.status}.`)
   const metadata = metadataSchema.parse(await response.json())
-  if (metadata.issuer !== issuer) throw new Error(`${url} is of another issuer, ${metadata.issuer}.`)
+  if (metadata.issuer !== issuer) throw new Error(`${url} names another issuer, ${metadata.issuer}.`)
   const { createRemoteJWKSet, customFetch } = await jose()
   return createRemoteJWKSet(new URL(metadata.jwks_uri), {
     timeoutDuration: ISSUER_TIMEOUT_MS,

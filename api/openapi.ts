@@ -66,7 +66,7 @@ export function openApi(api: Described, routes: readonly Route[]): Json {
       version: '1',
       summary: 'Upload an image, get a thumbnail and what Amazon Rekognition sees in it.',
       description: introduction(api.auth),
-      contact: { name: 'Those who run this deployment' },
+      contact: { name: 'The operators of this deployment' },
       license: { name: 'MIT', identifier: 'MIT' },
     },
     // Relative to the document, so that it is right below any stage prefix.
@@ -74,7 +74,7 @@ export function openApi(api: Described, routes: readonly Route[]): Json {
     security: api.auth === 'none' ? [] : [{ [api.auth]: [] }],
     tags: [
       { name: 'Images', description: 'Submit images, look at what was found in them, delete them.' },
-      { name: 'About', description: 'What is for everybody: the page, this document, liveness.' },
+      { name: 'About', description: 'Open to everybody: the page, this document, the health check.' },
     ],
     paths,
     webhooks: {
@@ -87,12 +87,12 @@ export function openApi(api: Described, routes: readonly Route[]): Json {
 
 const introduction = (auth: Described['auth']): string =>
   [
-    'An image is accepted at once and analysed after. Poll its URL (`?wait=20` answers as soon as it is finished) or subscribe to its event.',
+    'An image is accepted at once and analysed afterwards. Poll its URL (`?wait=20` answers as soon as it is finished) or subscribe to its event.',
     'Errors are `application/problem+json` (RFC 9457) with a stable `code`. Fields may be added to answers and events; none changes its meaning.',
     ...(auth === 'iam'
       ? ['Requests are signed with AWS Signature Version 4, for the service `execute-api`.']
       : []),
-    'What is not known is refused by name, never ignored: a query parameter, a field or a property with 400 `INVALID_PARAMETER`, a method with 405 `METHOD_NOT_ALLOWED` and `Allow`, a path with 404 `NOT_FOUND`. HEAD is there where GET is.',
+    'Unknown names are refused, never ignored: a query parameter, a field or a property with 400 `INVALID_PARAMETER`, a method with 405 `METHOD_NOT_ALLOWED` and `Allow`, a path with 404 `NOT_FOUND`. HEAD works wherever GET does.',
     'API Gateway, where it is in front, refuses in the same form: 401 and 403 `UNAUTHENTICATED`, 413 `IMAGE_TOO_LARGE`, 429 `TOO_MANY_REQUESTS`, 503 `UNAVAILABLE`.',
   ].join('\n\n')
 
@@ -231,7 +231,7 @@ function requestBody(contents: Record<string, Content>, operationId: string): Js
 const HEADERS = {
   'X-Request-Id': {
     description:
-      'Names this request in the log; `instance` of a problem has it too. A request may have one of its own, which the log then has beside it.',
+      'Identifies this request in the log and in the `instance` of a problem. A caller may send an id of its own, which the log keeps as well.',
     schema: { type: 'string', pattern: '^[A-Za-z0-9_=-]{1,64}$' },
   },
   Location: {
@@ -246,7 +246,7 @@ const HEADERS = {
     description: 'How long the request has waited for the image, in milliseconds; it is there with `?wait`.',
     schema: { type: 'string', pattern: '^wait;dur=[0-9]+$' },
   },
-  ETag: { description: 'Of this state of the record.', schema: { type: 'string' } },
+  ETag: { description: 'Identifies this state of the record.', schema: { type: 'string' } },
   'WWW-Authenticate': { description: 'How to prove who you are.', schema: { type: 'string' } },
 }
 
@@ -344,7 +344,7 @@ function namedSchemas() {
     description: 'Width and height are of the upright picture. They and the hash come with the analysis.',
   })
   named.add(thumbnailSchema, { id: 'Thumbnail' })
-  named.add(previewSchema, { id: 'Preview', description: 'Where previews are on.' })
+  named.add(previewSchema, { id: 'Preview', description: 'Only where previews are on.' })
   named.add(boundingBoxSchema, {
     id: 'BoundingBox',
     description: "Fractions of the upright picture's width and height.",
@@ -358,7 +358,7 @@ function namedSchemas() {
       "What the file's Exif block says; empty where it says nothing. A `capturedAt` without an offset is the camera's local time, of no known zone. `orientation` is as stored, `gps` only where it was asked for.",
   })
   for (const [id, view] of Object.entries({ Image: imageView, ListedImage: listedView })) {
-    named.add(view, { id, description: 'What it has follows from its `status`.' })
+    named.add(view, { id, description: 'Its properties depend on its `status`.' })
     for (const option of view.options) {
       const status = option.shape.status.value
       named.add(option, { id: `${id}_${status}`, title: status })

@@ -136,7 +136,7 @@ function readQuery<Query extends z.ZodObject>(
     REPEATABLE.includes(name) ? values : values[0],
   ])
   // A cast, because the compiler does not see that a route without a schema has NOTHING for its type.
-  return parse((schema ?? NOTHING) as Query, Object.fromEntries(given), 'The query')
+  return parse((schema ?? NOTHING) as Query, Object.fromEntries(given), 'Query parameter')
 }
 
 /**
@@ -189,7 +189,10 @@ export function serve(deps: AppDeps, routes: readonly Route[]): Hono<Env> {
     if (error instanceof ApiError) return refuse(c, deps, error)
     say(deps.log, 'request failed', { ...requestOf(c), error })
     return problem(
-      new ApiError('UNAVAILABLE', 'A service behind the API did not answer. Nothing was lost.'),
+      new ApiError(
+        'UNAVAILABLE',
+        'A service behind the API did not answer. Send the request again in a moment.',
+      ),
       c.get('requestId'),
     )
   })

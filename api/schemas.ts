@@ -29,18 +29,18 @@ export const API_ERRORS = {
   MISSING_IMAGE: [400, 'The request has no image'],
   MULTIPLE_IMAGES: [400, 'The request has more than one image'],
   INVALID_PARAMETER: [400, 'A parameter is not valid'],
-  UNAUTHENTICATED: [401, 'The caller is not known'],
+  UNAUTHENTICATED: [401, 'The caller is not authenticated'],
   IMAGE_NOT_FOUND: [404, 'There is no such image'],
-  NOT_FOUND: [404, 'There is nothing here'],
+  NOT_FOUND: [404, 'Not found'],
   METHOD_NOT_ALLOWED: [405, 'The method is not allowed here'],
   NOT_FAILED: [409, 'The image has not failed'],
   IMAGE_TOO_LARGE: [413, 'The image is too large'],
-  UNSUPPORTED_FORMAT: [415, 'The image has a format that is not supported'],
-  UNSUPPORTED_MEDIA_TYPE: [415, 'The request body has a media type that is not supported'],
+  UNSUPPORTED_FORMAT: [415, 'The format of the image is not supported'],
+  UNSUPPORTED_MEDIA_TYPE: [415, 'The media type of the request body is not supported'],
   IDEMPOTENCY_KEY_REUSED: [422, 'The idempotency key was used for another request'],
   TOO_MANY_REQUESTS: [429, 'Too many images were submitted'],
-  BUDGET_EXHAUSTED: [429, 'The budget of the month is spent'],
-  UNAVAILABLE: [503, 'The service cannot answer just now'],
+  BUDGET_EXHAUSTED: [429, 'The monthly budget is spent'],
+  UNAVAILABLE: [503, 'The service is temporarily unavailable'],
 } as const satisfies Record<string, readonly [ContentfulStatusCode, string]>
 
 /** Seconds after which a caller may try again when a service behind the API did not answer. */
@@ -82,13 +82,26 @@ export function quoted(name: string): string {
 
 // Requests
 
-/** @throws ApiError INVALID_PARAMETER that names what is wrong */
+/**
+ * @param what the value is, or each of its properties: `Query parameter`
+ * @throws ApiError INVALID_PARAMETER that names what is wrong
+ */
 export function parse<T extends z.ZodType>(schema: T, value: unknown, what: string): z.infer<T> {
-  const result = schema.safeParse(value)
+  const result = schema.safeParse(value, { error: demandOf })
   if (result.success) return result.data
   const [issue] = result.error.issues
-  const where = issue?.path.length ? `"${issue.path.join('.')}"` : what
-  throw new ApiError('INVALID_PARAMETER', `${where}: ${issue?.message ?? 'not valid'}`)
+  const name = issue?.path.length ? ` ${quoted(String(issue.path[0]))}` : ''
+  throw new ApiError('INVALID_PARAMETER', `${what}${name} ${issue?.message ?? 'is not valid'}.`)
+}
+
+const KINDS: Record<string, string> = { int: 'a whole number', number: 'a number', string: 'a string' }
+
+/** What a schema demands that does not say it itself. */
+function demandOf(issue: z.core.$ZodRawIssue): string {
+  if (issue.code === 'invalid_value') return `must be one of ${issue.values.join(', ')}`
+  if (issue.code === 'too_small') return `must be more than ${issue.minimum}`
+  if (issue.code !== 'invalid_type') return 'is not valid'
+  return issue.input === undefined ? 'is missing' : `must be ${KINDS[issue.expected] ?? issue.expected}`
 }
 
 /**
@@ -99,8 +112,8 @@ export function parse<T extends z.ZodType>(schema: T, value: unknown, what: stri
 export function refuseUnknown(what: string, names: Iterable<string>, known: readonly string[]): void {
   const unknown = firstUnknown(what, names, known)
   if (unknown === undefined) return
-  const others = known.length === 0 ? 'there is none' : `known are ${known.map(quoted).join(', ')}`
-  throw new ApiError('INVALID_PARAMETER', `${unknown}: ${others}.`)
+  const others = known.length === 0 ? 'none' : known.map(quoted).join(', ')
+  throw new ApiError('INVALID_PARAMETER', `${unknown}; this route takes ${others}.`)
 }
 
 /** @returns a sentence without its end */
@@ -109,7 +122,7 @@ export function firstUnknown(
   names: Iterable<string>,
   known: readonly string[],
 ): string | undefined {
-  for (const name of names) if (!known.includes(name)) return `${what} ${quoted(name)} is not known here`
+  for (const name of names) if (!known.includes(name)) return `${what} ${quoted(name)} is unknown`
   return undefined
 }
 
@@ -138,8 +151,8 @@ export const analysesSchema = (offered: AnalysisName[]) =>
       (asked) => (typeof asked === 'string' ? asked.split(',').map((name) => name.trim()) : asked),
       z
         .array(z.enum(offered))
-        .min(1)
-        .max(100)
+        .min(1, 'must not be empty')
+        .max(100, 'may have at most 100 names')
         .refine((names) => !names.includes('faces-when-person') || names.includes('labels'), {
           message:
             'has `faces-when-person` without `labels`, which show whether there is a person: name both',
@@ -157,7 +170,7 @@ export const waitSchema = z.object({
 
 /** Labels that one search may name. */
 const MAX_LABELS = 5
-const labelName = z.string().min(1, 'must not be empty').max(256, 'may have 256 characters')
+const labelName = z.string().min(1, 'must not be empty').max(256, 'may have at most 256 characters')
 /** What Rekognition's DetectFaces knows. */
 const emotionSchema = z.enum([
   'HAPPY',
@@ -183,29 +196,31 @@ function moment(lastOf: boolean) {
 /** Descriptions, here and below, are those of the OpenAPI document. */
 export const listSchema = z
   .object({
-    limit: wholeNumber(1, 100).default(20).meta({ description: 'The most images of a page.', example: 10 }),
+    limit: wholeNumber(1, 100)
+      .default(20)
+      .meta({ description: 'The maximum number of images on a page.', example: 10 }),
     /** The last id of the page before. It holds no owner, so a stolen one opens nothing. */
     cursor: z
       .string()
       .transform((cursor) => Buffer.from(cursor, 'base64url').toString('latin1'))
-      .pipe(z.uuid({ version: 'v7', error: 'is none of this API' }).pipe(imageIdSchema))
+      .pipe(z.uuid({ version: 'v7', error: 'was not issued by this API' }).pipe(imageIdSchema))
       .optional()
-      .meta({ description: 'Of the page before.' }),
-    status: statusSchema.optional().meta({ description: 'Images in this state only.' }),
+      .meta({ description: 'The `cursor` of the page before.' }),
+    status: statusSchema.optional().meta({ description: 'Only images with this status.' }),
     label: z
       .preprocess(
         (given) => (typeof given === 'string' ? [given] : given),
-        z.array(labelName).max(MAX_LABELS, `may be given ${MAX_LABELS} times`),
+        z.array(labelName).max(MAX_LABELS, `may be given at most ${MAX_LABELS} times`),
       )
       .optional()
       .meta({
         description:
-          'Images with this label only: a name as Rekognition gives it, in any case. Given several times, images with all of them.',
+          'Images with this label only: a name as Rekognition gives it, in upper or lower case. Repeat the parameter for images with all of several labels.',
         example: ['Person'],
       }),
     minConfidence: percentage()
       .optional()
-      .meta({ description: 'The least confidence of each label, in per cent.' }),
+      .meta({ description: 'The minimum confidence of each label, in per cent.' }),
     faces: z
       .enum(['true', 'false'], 'must be true or false')
       .transform((text) => text === 'true')
@@ -214,14 +229,16 @@ export const listSchema = z
     emotion: z
       .preprocess((text) => (typeof text === 'string' ? text.toUpperCase() : text), emotionSchema)
       .optional()
-      .meta({ description: 'Images with a face whose strongest emotion it is, in any case.' }),
+      .meta({
+        description: 'Images with a face whose strongest emotion is this one, in upper or lower case.',
+      }),
     failure: z.enum(FAILURE_CODES).optional().meta({ description: 'Images that failed with this code.' }),
     filename: z
       .string()
       .min(1, 'must not be empty')
-      .max(255, 'may have 255 characters')
+      .max(255, 'may have at most 255 characters')
       .optional()
-      .meta({ description: 'Images whose file name has this part, in any case.' }),
+      .meta({ description: 'Images whose file name contains this text, in upper or lower case.' }),
     from: moment(false).optional().meta({
       description: 'Images accepted at this time or later: a day (in UTC), or a time with its offset.',
     }),
@@ -231,29 +248,29 @@ export const listSchema = z
   })
   .refine(({ label, minConfidence }) => minConfidence === undefined || label !== undefined, {
     path: ['minConfidence'],
-    message: 'is of a label: say which one',
+    message: 'needs the parameter `label`',
   })
 
 export const labelsSchema = z
   .object({
     prefix: z
       .string()
-      .max(256, 'may have 256 characters')
+      .max(256, 'may have at most 256 characters')
       .default('')
-      .meta({ description: 'Names that begin so only, in any case.', example: 'p' }),
-    limit: wholeNumber(1, 100).default(20).meta({ description: 'The most names of a page.' }),
+      .meta({ description: 'Only names that begin with this text, in upper or lower case.', example: 'p' }),
+    limit: wholeNumber(1, 100).default(20).meta({ description: 'The maximum number of names on a page.' }),
     /** The last name of the page before. */
     cursor: z
       .string()
-      .max(2_048, 'is none of this API')
+      .max(2_048, 'was not issued by this API')
       .transform((cursor) => Buffer.from(cursor, 'base64url').toString())
-      .pipe(z.string().min(1, 'is none of this API'))
+      .pipe(z.string().min(1, 'was not issued by this API'))
       .optional()
-      .meta({ description: 'Of the page before.' }),
+      .meta({ description: 'The `cursor` of the page before.' }),
   })
   .refine(({ prefix, cursor }) => cursor === undefined || folded(cursor).startsWith(folded(prefix)), {
     path: ['cursor'],
-    message: 'is of another prefix',
+    message: 'belongs to a list with another prefix',
   })
 
 const filename = z

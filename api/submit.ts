@@ -269,7 +269,7 @@ async function demandRoom(
   const left = Math.ceil((DAY_MS - (now.getTime() % DAY_MS)) / 1_000)
   throw new ApiError(
     'TOO_MANY_REQUESTS',
-    `An owner may submit ${deps.dailyImageQuota} images a day (of UTC).`,
+    `An owner may submit ${deps.dailyImageQuota} images a day; the next day begins at 00:00 UTC.`,
     { retryAfter: left },
   )
 }
@@ -356,7 +356,7 @@ export async function resubmitImage(deps: SubmitDeps, asker: Asker, failed: Imag
   if (failed.status === 'failed') await demandBudget(deps, analyses, deps.now())
   for (let look = 0; look < ANNOUNCEMENT.looks; look += 1) {
     if (image?.status !== 'failed' || image.epoch !== failed.epoch) {
-      throw new ApiError('NOT_FAILED', 'Only an image that has failed can be tried again.')
+      throw new ApiError('NOT_FAILED', 'Only a failed image can be retried.')
     }
     const submittedAt = deps.now().getTime()
     image = (await retryImage(deps, image, submittedAt)) ?? (await getImage(deps, imageId))
@@ -367,7 +367,7 @@ export async function resubmitImage(deps: SubmitDeps, asker: Asker, failed: Imag
     }
     await deps.sleep(ANNOUNCEMENT.everyMs)
   }
-  throw new ApiError('UNAVAILABLE', 'The failure is still being announced; try again in a moment.')
+  throw new ApiError('UNAVAILABLE', 'The failure is still being announced; retry in a moment.')
 }
 
 /**

@@ -81,8 +81,8 @@ const mediaTypeOf = (request: Request): string =>
 const sentAsText = (): ApiError =>
   new ApiError(
     'UNSUPPORTED_MEDIA_TYPE',
-    'The body arrived as text, in which an image is ruined. Send the image with its own type (as image/jpeg) or as ' +
-      'multipart/form-data, where the gateway passes these on as binary, or as base64 in application/json, which always arrives.',
+    'The gateway passed the body on as text, which damages an image. Send the image as base64 in application/json, or with ' +
+      'a content type that the gateway passes on as binary (by default image/* and multipart/form-data).',
   )
 
 /** However often the parameter is there: what a caller leaves out must not be computed because it was overlooked. */
@@ -138,7 +138,7 @@ function refuseOther(bytes: Buffer, mediaType: string): void {
   if (mediaType === '') return
   throw new ApiError(
     'UNSUPPORTED_MEDIA_TYPE',
-    'A form of this type carries no file (curl says it of everything): send multipart/form-data (curl -F image=@photo.jpg), or the bytes alone with "content-type: image/jpeg".',
+    'A body of type application/x-www-form-urlencoded (the default of curl) carries no file: send multipart/form-data (curl -F image=@photo.jpg), or the bytes with "content-type: image/jpeg".',
   )
 }
 
@@ -148,7 +148,7 @@ function refuseCoding(request: Request): void {
   if (coding === undefined || coding === '' || coding === 'identity') return
   throw new ApiError(
     'UNSUPPORTED_MEDIA_TYPE',
-    'The body is compressed (Content-Encoding): send it as it is. Pictures would hardly get smaller.',
+    'Content-Encoding is not supported: send the body uncompressed.',
     { headers: { 'accept-encoding': 'identity' } },
   )
 }
@@ -280,7 +280,10 @@ export async function readJson(sent: Sent): Promise<Record<string, unknown>> {
   const body = await readBody(sent, MAX_JSON_BYTES, MAX_JSON_BYTES).catch((error) => {
     const isLarge = error instanceof ApiError && error.code === 'IMAGE_TOO_LARGE'
     throw isLarge
-      ? new ApiError('INVALID_PARAMETER', 'The body is larger than any request to this route.')
+      ? new ApiError(
+          'INVALID_PARAMETER',
+          `The body may have at most ${MAX_JSON_BYTES.toLocaleString('en')} bytes on this route.`,
+        )
       : error
   })
   return parseJson(body)
@@ -316,7 +319,7 @@ function fromJson(body: Record<string, unknown>): Upload {
     throw missing(what, 'Property', names, JSON_PROPERTIES)
   }
   refuseUnknown('Property', names, JSON_PROPERTIES)
-  const { image, filename } = parse(jsonImageSchema, body, 'The body')
+  const { image, filename } = parse(jsonImageSchema, body, 'Property')
   return { bytes: decodeBase64(image), filename, analyses: body['analyses'] }
 }
 

@@ -292,7 +292,7 @@ export function lambdaCases(load: Load): void {
           ] as const) {
             const refused = await call(event('POST', '/images', sent, text))
             expect(codeOf(refused), `${sent} with ${type}`).toEqual([415, 'UNSUPPORTED_MEDIA_TYPE'])
-            expect(JSON.parse(refused.body).detail).toMatch(/arrived as text.+application\/json/)
+            expect(JSON.parse(refused.body).detail).toMatch(/body on as text.+application\/json/)
           }
         }
         const { type, body } = await form(Buffer.from('no image'))

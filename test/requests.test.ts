@@ -134,15 +134,15 @@ describe('a trailing slash', () => {
 
 describe('a query parameter', () => {
   it.each<[string, string, RegExp]>([
-    ['GET', '/images?gender=Female', /^Query parameter `gender` is not known here: .*`limit`.*`emotion`/],
+    ['GET', '/images?gender=Female', /^Query parameter `gender` is unknown; .*`limit`.*`emotion`/],
     ['GET', '/images?label=Dog&label=Cat', /^$/],
-    ['GET', '/labels?label=Dog', /`label` is not known here: .*`prefix`/],
+    ['GET', '/labels?label=Dog', /`label` is unknown; .*`prefix`/],
     ['GET', '/images?Limit=5', /`Limit`/],
     ['GET', '/images?limit=5&', /^$/],
     // As the page writes its filters into its address.
     ['GET', '/?label=Sharp&status=completed', /^$/],
-    ['GET', `/images/${ID}?limit=5`, /`limit` is not known here: .*`wait`\.$/],
-    ['GET', `/images/${ID}/thumbnail?size=9`, /`size` is not known here: there is none\.$/],
+    ['GET', `/images/${ID}?limit=5`, /`limit` is unknown; .*`wait`\.$/],
+    ['GET', `/images/${ID}/thumbnail?size=9`, /`size` is unknown; this route takes none\.$/],
     ['GET', `/images/${ID}/original?x`, /`x`/],
     ['GET', `/images/${ID}/event?x=1`, /`x`/],
     ['POST', `/images/${ID}/retry?x=1`, /`x`/],
@@ -194,7 +194,7 @@ describe('a field', () => {
       'text in a form',
       () => form(['image', file], ['note', 'x']),
       'INVALID_PARAMETER',
-      /^Field `note` is not known here: .*`image`, `file`, `analyses`\.$/,
+      /^Field `note` is unknown; .*`image`, `file`, `analyses`\.$/,
     ],
     [
       'a second file in a form',
@@ -206,9 +206,9 @@ describe('a field', () => {
       'the file in another field',
       () => form(['photo', file]),
       'MISSING_IMAGE',
-      /"image".*`photo` is not known/,
+      /"image".*`photo` is unknown/,
     ],
-    ['no file at all', () => form(['a', 'b']), 'MISSING_IMAGE', /"image".*`a` is not known/],
+    ['no file at all', () => form(['a', 'b']), 'MISSING_IMAGE', /"image".*`a` is unknown/],
     [
       'JSON',
       () => json({ image, emotion: 1 }),
@@ -219,7 +219,7 @@ describe('a field', () => {
       'JSON without an image',
       () => json({ picture: image }),
       'MISSING_IMAGE',
-      /"image".*`picture` is not known/,
+      /"image".*`picture` is unknown/,
     ],
     [
       'an announcement',

@@ -183,7 +183,7 @@ export interface PaidCalls {
   text?: number | undefined
 }
 
-/** A record. What it has follows from its `status`. */
+/** A record. Its properties depend on its `status`. */
 export type Image =
   | (Record & { status: Unfinished; analyses: AnalysisName[] })
   | (Record &

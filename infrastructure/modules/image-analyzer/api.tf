@@ -137,7 +137,7 @@ resource "aws_lambda_function" "api" {
     }
     postcondition {
       condition     = local.packages.api.path != null || self.code_sha256 == local.package_hashes.api
-      error_message = "Lambda got a package from S3 that has not the SHA-256 which zips demands: ${self.code_sha256} in base64."
+      error_message = "The package that Lambda got from S3 has another SHA-256 than zips names: ${self.code_sha256} in base64."
     }
     precondition {
       condition     = local.max_wait_seconds <= local.longest_wait
@@ -332,7 +332,7 @@ locals {
     MISSING_AUTHENTICATION_TOKEN = { status = 401, code = "UNAUTHENTICATED", detail = "Sign the request with AWS Signature Version 4." }
     INVALID_SIGNATURE            = { status = 401, code = "UNAUTHENTICATED", detail = "The signature is not valid." }
     EXPIRED_TOKEN                = { status = 401, code = "UNAUTHENTICATED", detail = "The signature or its session has expired." }
-    UNAUTHORIZED                 = { status = 401, code = "UNAUTHENTICATED", detail = "The caller is not known." }
+    UNAUTHORIZED                 = { status = 401, code = "UNAUTHENTICATED", detail = "The caller is not authenticated." }
     ACCESS_DENIED                = { status = 403, code = "UNAUTHENTICATED", detail = "The caller may not use this API: execute-api:Invoke is missing." }
     THROTTLED                    = { status = 429, code = "TOO_MANY_REQUESTS", detail = "Too many requests; try again later." }
     QUOTA_EXCEEDED               = { status = 429, code = "TOO_MANY_REQUESTS", detail = "Too many requests; try again later." }
