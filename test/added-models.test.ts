@@ -92,7 +92,7 @@ describe.skipIf(lacking.length > 0)(`a model that is added${skipped(lacking)}`, 
     expect(await who({ warn: (sentence: string) => said.push(sentence) })).toBe('the stand-in')
     expect(said).toEqual([
       expect.stringMatching(
-        /^The models cannot be used, so the stand-in .* is no manifest of a model: name: /,
+        /^The models cannot be used, so the stand-in .* is not a manifest of a model: name: /,
       ),
     ])
   })
@@ -125,7 +125,8 @@ it('npm run models says in a sentence what is wrong, and how it is used', async 
   expect(usage).toMatchObject({ code: 2, output: expect.stringMatching(/^npm run models -- list \| add/) })
   expect(http).toEqual({
     code: 1,
-    output: 'http://models.test/manifest.json is not fetched: only https is, and http from this machine.\n',
+    output:
+      'http://models.test/manifest.json is not fetched: the URL must be https, or http from this machine.\n',
   })
   await until('the end', async () => rekognition.process.exitCode ?? undefined)
   expect(rekognition.output().trim()).toBe(`Rekognition cannot start: There are no models at ${folder}.`)

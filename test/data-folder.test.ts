@@ -165,7 +165,7 @@ describe('a start with a data folder', () => {
     [
       'records of an earlier version',
       (folder) => mkdirSync(join(folder, 'dynamodb')),
-      /dynamodb is of an earlier version, .* Set DATA_DIR to another folder, or /,
+      /dynamodb is from an earlier version, .* Set DATA_DIR to another folder, or /,
     ],
   ])('with %s says so, and what to do', async (_, damage, sentence) => {
     const folder = copyOf(ended)

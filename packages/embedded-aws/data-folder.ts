@@ -128,7 +128,7 @@ function requireWhole(folder: string, { setting, contents }: FolderOwner): void 
   const remedy = `Restore ${folder} from a copy, or delete it to begin without its ${contents}.`
   if (existsSync(join(folder, 'dynamodb')))
     throw new UnusableFolder(
-      `${join(folder, 'dynamodb')} is of an earlier version, which kept records in another way. Set ${setting} to another folder, or delete ${folder} to begin without its ${contents}.`,
+      `${join(folder, 'dynamodb')} is from an earlier version, which stored records differently. Set ${setting} to another folder, or delete ${folder} to begin without its ${contents}.`,
     )
   if (existsSync(join(folder, EVENT_BRIDGE)) && !(existsSync(file) && statSync(file).size > 0))
     throw new UnusableFolder(`${file} is missing or empty, and ${EVENT_BRIDGE} is there. ${remedy}`)

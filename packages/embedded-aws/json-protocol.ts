@@ -59,7 +59,7 @@ export function operationOf({ headers }: IncomingMessage): [service: string, ope
 }
 
 export const unknownOperation: JsonService = async () => {
-  throw new AwsError('UnknownOperationException', 'There is no such service here.', 404)
+  throw new AwsError('UnknownOperationException', 'The embedded AWS has no such service.', 404)
 }
 
 async function readJson(request: IncomingMessage): Promise<Record<string, unknown>> {

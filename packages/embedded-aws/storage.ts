@@ -6,7 +6,7 @@ import { AwsError } from './json.ts'
 /** What every service answers while the disk takes nothing more. It is no error that an SDK tries again at once. */
 export class DiskFull extends AwsError {
   constructor(cause?: unknown) {
-    super('InsufficientStorage', 'The disk of the embedded AWS takes nothing more.', 507)
+    super('InsufficientStorage', 'The disk of the embedded AWS is full.', 507)
     this.cause = cause
   }
 }

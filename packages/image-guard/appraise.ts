@@ -59,7 +59,7 @@ export async function appraise(
   if (Math.min(width, height) < MIN_SIDE) {
     throw new Refusal(
       'IMAGE_TOO_SMALL',
-      `The image is ${width} × ${height}; both sides need ${MIN_SIDE} pixels.`,
+      `The image is ${width} × ${height}; each side needs at least ${MIN_SIDE} pixels.`,
     )
   }
   return {
@@ -94,14 +94,16 @@ function weigh(
   // What is cropped away, or only says how transparent the rest is, is decoded too.
   const pixels = Math.max(width * height, coded)
   if (pixels > limit) {
-    throw tooMuch(`The image is ${width} × ${height}; ${kind} may have ${limit / 1e6} million pixels.`)
+    throw tooMuch(
+      `The image is ${width} × ${height}; ${kind} may have at most ${limit / 1e6} million pixels.`,
+    )
   }
   const memory = pixels * BYTES_PER_PIXEL[kind] + size * BYTES_PER_BYTE + (isHeic ? HEIC_THREAD_BYTES : 0)
   // Room for what is still larger is provided by the deployment that accepts it.
   if (memory - Math.max(0, size - ORIGINAL_BYTES) * BYTES_PER_BYTE > MAX_DECODE_BYTES) {
     const megabytes = Math.ceil(size / 1e6)
     throw tooMuch(
-      `The image is ${width} × ${height} in ${megabytes} MB; ${kind} of so many bytes may have fewer pixels.`,
+      `The image is ${width} × ${height} in ${megabytes} MB; ${kind} of that file size may not have so many pixels.`,
     )
   }
   if (kind === 'progressive jpeg' || kind === 'progressive cmyk jpeg') refuseManyScans(bytes, pixels)
@@ -109,7 +111,7 @@ function weigh(
   const lineBytes = width * channels * (depth === 'ushort' ? 2 : 1)
   const isScaledDown = Math.max(width, height) > longest && height > MIN_SIDE
   const lines = bytesOfLines(lineBytes, height, isScaledDown)
-  if (lines > DECODE_BYTES) throw tooMuch(`The image is ${width} × ${height}; its lines are too long.`)
+  if (lines > DECODE_BYTES) throw tooMuch(`The image is ${width} × ${height}; that is too wide for a PNG.`)
   return Math.max(memory, lines)
 }
 

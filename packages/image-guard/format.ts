@@ -100,10 +100,9 @@ export function formatOf(bytes: Uint8Array, heic = false): Format | undefined {
     return other('a compressed file', 'Unpack it, and send what is in it.')
 
   // A signature of PNG without its line break, or bytes above 127 as UTF-8's replacement: made for finding this out.
-  if (at(0, '\x89PNG', '\xc2\x89PNG'))
-    return other('a PNG picture that was changed like text on its way', binary)
+  if (at(0, '\x89PNG', '\xc2\x89PNG')) return other('a PNG picture that was transferred as text', binary)
   if (at(0, '\xef\xbf\xbd', '\xc3\xbf\xc3\x98'))
-    return other('a file that was broken by being read as text', binary)
+    return other('a file that was damaged when it was read as text', binary)
   if (at(0, '/9j/', 'iVBORw0KGgo', 'R0lGOD', 'UklGR', 'data:image/'))
     return other('base64 text', 'Send the bytes that it stands for, or JSON: {"image": "<base64>"}.')
 

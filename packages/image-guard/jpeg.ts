@@ -12,7 +12,7 @@ export function refuseManyScans(bytes: Buffer, pixels: number): void {
   if (scans * pixels > MAX_SCANNED_PIXELS) {
     throw new Refusal(
       'TOO_MANY_PIXELS',
-      `The image has ${scans} scans, which may have ${MAX_SCANNED_PIXELS / 1e6} million pixels together.`,
+      `The image has ${scans} scans, which may have at most ${MAX_SCANNED_PIXELS / 1e6} million pixels together.`,
     )
   }
 }

@@ -57,7 +57,7 @@ export async function refuseOtherFormats(): Promise<void> {
   const reachable = opened.flat()
   if (reachable.length === 0) return
   throw new Error(
-    `libvips ${sharp.versions.vips} would read ${reachable.join(', ')} from strangers, so no image is decoded. The versions of sharp and libvips are those of package-lock.json after "npm ci"; with others, see the list of loaders in packages/image-guard/libvips.ts.`,
+    `libvips ${sharp.versions.vips} would read more formats than this program allows (${reachable.join(', ')}), so no image is decoded. Run "npm ci" for the versions of sharp and libvips in package-lock.json; for others, mend the list of loaders in packages/image-guard/libvips.ts.`,
   )
 }
 

@@ -56,7 +56,7 @@ function prepareCoded(bytes: Buffer, coded: AvifPixels & Partial<HeicPixels>, mo
   if (coded.decoded > most) {
     throw new Refusal(
       'TOO_MANY_PIXELS',
-      `The pictures within the image may have ${most / 1e6} million pixels together.`,
+      `The pictures within the image may have at most ${most / 1e6} million pixels together.`,
     )
   }
   return { bytes: withAvifProfile(withTurnedAlpha(bytes)), coded }

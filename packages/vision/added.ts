@@ -32,7 +32,7 @@ export async function loadAdded(manifest: Manifest, bytes: Uint8Array): Promise<
   const session = await runtime.InferenceSession.create(bytes, {
     ...{ logSeverityLevel: 4, intraOpNumThreads: 1, interOpNumThreads: 1 },
   }).catch((error: unknown) => {
-    throw new NotUsable(`The file of ${name} is no ONNX model that runs here (${said(error)}).`)
+    throw new NotUsable(`The file of ${name} is not an ONNX model that runs here (${said(error)}).`)
   })
   const model: AddedModel = async (picture) => ({
     model: titleOf(manifest),
@@ -66,7 +66,7 @@ async function look(
     if (data instanceof Float32Array) return [...data]
     // The number of a class may be of whole numbers.
     if (data instanceof BigInt64Array || data instanceof Int32Array) return Array.from(data, Number)
-    throw new NotUsable(`${name} gives no numbers as ${of}, which its manifest names.`)
+    throw new NotUsable(`${name} has no output of numbers named ${of}, as its manifest says.`)
   }
   const scores = numbers(output.scores)
   if (output.kind === 'classifier') {

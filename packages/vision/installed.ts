@@ -69,7 +69,7 @@ export async function addModel(source: string, folder: string): Promise<Manifest
   const target = join(folder, manifest.name)
   if (existsSync(target))
     throw new NotUsable(
-      `${manifest.name} is there already; "npm run models -- remove ${manifest.name}" makes room for it.`,
+      `${manifest.name} is already installed; remove it first by "npm run models -- remove ${manifest.name}".`,
     )
   // A plain name, of a file next to the manifest.
   const from = isUrl ? new URL(manifest.file, place).href : join(dirname(place), manifest.file)
@@ -98,7 +98,7 @@ export function removeModel(name: string, folder: string): void {
   const target = join(folder, name)
   if (!isName || !existsSync(join(target, MANIFEST)))
     throw new NotUsable(
-      `There is no ${JSON.stringify(name)} in ${folder}; "npm run models -- list" has them all.`,
+      `There is no ${JSON.stringify(name)} in ${folder}; "npm run models -- list" lists them.`,
     )
   rmSync(target, { recursive: true })
 }
@@ -114,7 +114,7 @@ function parseManifest(bytes: Uint8Array, place: string): Manifest {
   if (data !== undefined) return data
   const [issue] = error.issues
   throw new NotUsable(
-    `${place} is no manifest of a model: ${issue?.path.join('.') || 'it'}: ${issue?.message}.`,
+    `${place} is not a manifest of a model: ${issue?.path.join('.') || 'it'}: ${issue?.message}.`,
   )
 }
 
@@ -128,7 +128,7 @@ function demandChecksum(bytes: Uint8Array, { name, sha256 }: Manifest, from: str
 function readBounded(path: string, most: number): Uint8Array {
   try {
     const { size } = statSync(path)
-    if (size > most) throw new Error(`it has ${size} bytes, and ${most} are the most`)
+    if (size > most) throw new Error(`it has ${size} bytes; the limit is ${most}`)
     return readFileSync(path)
   } catch (error) {
     throw new NotUsable(`${path} cannot be read (${(error as Error).message}).`)
@@ -152,7 +152,8 @@ function demandSafe(url: URL, asked: URL): void {
   const isSafe = isLoopback(url)
     ? isLoopback(asked) && /^https?:$/.test(url.protocol)
     : url.protocol === 'https:'
-  if (!isSafe) throw new NotUsable(`${url.href} is not fetched: only https is, and http from this machine.`)
+  if (!isSafe)
+    throw new NotUsable(`${url.href} is not fetched: the URL must be https, or http from this machine.`)
 }
 
 async function download(asked: URL, most: number): Promise<Uint8Array> {
@@ -173,14 +174,14 @@ async function download(asked: URL, most: number): Promise<Uint8Array> {
       let length = 0
       for await (const chunk of response.body ?? []) {
         length += chunk.length
-        if (length > most) throw new NotUsable(`${url.href} has more than ${most} bytes, which are the most.`)
+        if (length > most) throw new NotUsable(`${url.href} has more than ${most} bytes, the limit.`)
         chunks.push(chunk)
         clearTimeout(timer)
         timer = setTimeout(() => abort.abort(), PATIENCE_MS)
       }
       return Buffer.concat(chunks)
     }
-    throw new NotUsable(`${asked.href} leads from one address to another, again and again.`)
+    throw new NotUsable(`${asked.href} redirects too often.`)
   } catch (error) {
     if (error instanceof NotUsable) throw error
     const { cause, message } = error as Error

@@ -21,7 +21,7 @@ const curve = z
         const [before, least] = points[at - 1] ?? [-1, 0]
         return score > before && confidence >= least
       }),
-    'has to rise',
+    'must rise from point to point',
   )
 
 /** `parents` are all that it is a kind of. A class can have a curve of its own. */
@@ -33,17 +33,15 @@ export type Class = z.infer<typeof classSchema>
 
 const described = {
   /** Its folder here, and what LabelModelVersion says. */
-  name: z.string().regex(/^[a-z0-9][a-z0-9-]{0,39}$/, 'has to be of a-z, 0-9 and -'),
-  version: z.string().regex(/^[A-Za-z0-9][\w.-]{0,19}$/, 'is no version'),
+  name: z.string().regex(/^[a-z0-9][a-z0-9-]{0,39}$/, 'must consist of a-z, 0-9 and -'),
+  version: z.string().regex(/^[A-Za-z0-9][\w.-]{0,19}$/, 'is not a version'),
   licence: z.string().min(1).max(200),
-  source: z.url({ protocol: /^https$/, error: 'has to be an https URL' }),
+  source: z.url({ protocol: /^https$/, error: 'must be an https URL' }),
 }
 const file = {
   /** Beside the manifest. */
-  file: z
-    .string()
-    .regex(/^[A-Za-z0-9][\w.-]{0,99}$/, 'has to be the plain name of a file beside the manifest'),
-  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'has to be 64 lower-case hexadecimal digits'),
+  file: z.string().regex(/^[A-Za-z0-9][\w.-]{0,99}$/, 'must be the plain name of a file beside the manifest'),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 lower-case hexadecimal digits'),
 }
 
 /** A square of 32-bit floats: (value from 0 to 255 − mean) ÷ deviation, in the order of `colours`. */
@@ -53,7 +51,7 @@ const input = z.strictObject({
   colours: z.enum(['RGB', 'BGR']).default('RGB'),
   mean: channels.default([0, 0, 0]),
   deviation: channels
-    .refine((values) => values.every((value) => value > 0), 'has to be above 0')
+    .refine((values) => values.every((value) => value > 0), 'must be above 0')
     .default([1, 1, 1]),
   /** The whole picture with black around it, or the largest square in its middle. */
   fit: z.enum(['whole', 'middle']).default('whole'),

@@ -7,7 +7,7 @@ import { modelsFolder } from './models-folder.ts'
 
 const USAGE = `npm run models -- list | add <manifest> | remove <name>
 
-Models beside those that come along: an image classifier or an object detector in ONNX, with a manifest that says what
+Models in addition to the built-in ones: an image classifier or an object detector in ONNX, with a manifest that says what
 goes in and what comes out (packages/vision/README.md). They answer with the others as soon as npm start or npm run
 rekognition is started again.
 
@@ -48,7 +48,7 @@ function list(folder: string): void {
   for (const { manifest } of installed)
     line(titleOf(manifest).padEnd(24), manifest.licence.padEnd(12), manifest.source)
   console.log(
-    installed.length === 0 ? `None is added in ${folder}.` : `${installed.length} added in ${folder}.`,
+    installed.length === 0 ? `No model is added in ${folder}.` : `${installed.length} added in ${folder}.`,
   )
 }
 

@@ -138,7 +138,7 @@ test('a model is added from a URL or a folder, names what it sees, and is remove
   expect(await see(128, 128, 128)).toEqual([])
 
   await expect(addModel(`${origin}/m/`, folder)).rejects.toThrow(
-    'red-or-blue is there already; "npm run models --',
+    'red-or-blue is already installed; remove it first by "npm run models --',
   )
   removeModel('red-or-blue', folder)
   expect(readdirSync(folder)).toEqual([])
@@ -204,7 +204,7 @@ const refused: [string, string | RegExp, () => Promise<unknown>][] = [
   ],
   [
     'a model without that output',
-    'which its manifest names',
+    'as its manifest says',
     json({ output: { ...manifest.output, scores: 'x' } }),
   ],
   [
@@ -212,12 +212,12 @@ const refused: [string, string | RegExp, () => Promise<unknown>][] = [
     'does not run as its manifest',
     json({ input: { ...manifest.input, size: 16 } }),
   ],
-  ['a file elsewhere', /file: has to be the plain name/, json({ file: '../model.onnx' })],
-  ['a file at another server', /file: has to be the plain name/, json({ file: 'https://evil.test/x' })],
-  ['a name that leads elsewhere', /name: has to be of a-z/, json({ name: '../x' })],
+  ['a file elsewhere', /file: must be the plain name/, json({ file: '../model.onnx' })],
+  ['a file at another server', /file: must be the plain name/, json({ file: 'https://evil.test/x' })],
+  ['a name that leads elsewhere', /name: must consist of a-z/, json({ name: '../x' })],
   [
     'a curve that falls',
-    /curve: has to rise/,
+    /curve: must rise/,
     json({
       curve: [
         [0.5, 90],
@@ -226,7 +226,7 @@ const refused: [string, string | RegExp, () => Promise<unknown>][] = [
     }),
   ],
   ['a label that is markup', /classes\.0\.name: is no name of a label/, json({ classes: [{ name: '<b>' }] })],
-  ['what it does not know', /is no manifest of a model/, json({ run: 'x' })],
+  ['what it does not know', /is not a manifest of a model/, json({ run: 'x' })],
   [
     'what is no JSON',
     'is no JSON',
@@ -245,10 +245,10 @@ const refused: [string, string | RegExp, () => Promise<unknown>][] = [
   ],
   [
     'http from elsewhere, also after a redirect',
-    'http://example.com/manifest.json is not fetched: only https is',
+    'http://example.com/manifest.json is not fetched: the URL must be https',
     async () => {
       served.set('/x.json', 'http://example.com/manifest.json')
-      await expect(addModel('http://example.com/m.json', folder)).rejects.toThrow('only https is')
+      await expect(addModel('http://example.com/m.json', folder)).rejects.toThrow('must be https')
       return addModel(`${origin}/x.json`, folder)
     },
   ],
