@@ -146,7 +146,7 @@ export function report(built: Built[]): string {
 /** @throws Error that names what there is to choose from */
 export function oneOf<T extends string>(option: string, choices: readonly T[], given: string): T {
   const chosen = choices.find((choice) => choice === given)
-  if (chosen === undefined) throw new Error(`${option} is ${choices.join(' or ')}, not ${given}.`)
+  if (chosen === undefined) throw new Error(`${option} must be ${choices.join(' or ')}, not ${given}.`)
   return chosen
 }
 

@@ -253,7 +253,7 @@ const MUSL = 'libc.musl-'
  */
 export function checkBinaries(zip: Uint8Array, arch: Arch, libc: Libc): void {
   const binaries = Object.entries(unzip(zip)).filter(([file]) => /\.node$|\.so(\.|$)/.test(file))
-  if (binaries.length < 2) throw new Error('The zip has not both of sharp and libvips.')
+  if (binaries.length < 2) throw new Error('The zip lacks sharp or libvips.')
   for (const [file, binary] of binaries) {
     const bytes = Buffer.from(binary)
     const isMusl = bytes.includes(MUSL)

@@ -273,7 +273,7 @@ async function receiveEvents({ endpoint, signal }: Check, QueueUrl: string, imag
         }
         return { progress: String(awaited.size), ...(awaited.size === 0 ? { found: true } : {}) }
       },
-      async (left) => new Stuck(`${left} of ${imageIds.length} events do not come`),
+      async (left) => new Stuck(`${left} of ${imageIds.length} events did not arrive`),
     )
   } finally {
     sqs.destroy()

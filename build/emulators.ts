@@ -49,7 +49,7 @@ export async function recognise(endpoint: string, among: readonly EmulatorName[]
   }
   const titles = among.map((name) => EMULATORS[name].title).join(', ')
   throw new Error(
-    `${endpoint} does not answer as ${titles}. Is it running? AWS itself is not deployed to here.`,
+    `${endpoint} does not answer as ${titles}. Is it running? deploy-check does not deploy to AWS itself.`,
   )
 }
 

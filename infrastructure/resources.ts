@@ -205,7 +205,8 @@ async function createQueue(
   const { Attributes } = await sqs.send(
     new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: ['QueueArn', 'RedrivePolicy'] }),
   )
-  if (url === undefined || Attributes?.QueueArn === undefined) throw new Error(`SQS names no queue ${name}.`)
+  if (url === undefined || Attributes?.QueueArn === undefined)
+    throw new Error(`SQS gives no URL or ARN of the queue ${name}.`)
   return { url, arn: Attributes.QueueArn, redrivePolicy: Attributes.RedrivePolicy ?? '{}' }
 }
 

@@ -28,7 +28,7 @@ const STOP_GRACE_MS = 3_000
 
 /** A pause is kept in DATA_DIR. */
 const PAUSED =
-  'The worker is paused, as it was at the end: images wait. `npm run ops -- resume` has it go on.'
+  'The worker is paused, as it was when npm start last ended, so images wait. `npm run ops -- resume` resumes it.'
 
 /** In the thread that calls it. */
 export const openBackground: OpenBackground = (settings, log) =>
@@ -105,7 +105,7 @@ const asStartError =
         ? ' AWS_ENDPOINT_URL names that endpoint; without it, an embedded one starts.'
         : ''
     throw new StartError(
-      `Bucket, table, queues and bus cannot be made at ${target.endpoint}: ${error.message || error.name}.${way}`,
+      `Bucket, table, queues and bus cannot be created at ${target.endpoint}: ${error.message || error.name}.${way}`,
     )
   }
 

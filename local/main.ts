@@ -15,7 +15,7 @@ import { inThread } from './thread.ts'
 const began = performance.now()
 // Before the rest is loaded, so that both load at the same time.
 const background = inThread((why) => {
-  console.error('The thread of AWS and the worker has failed, so image-analyzer ends:', why)
+  console.error('The thread that runs AWS and the worker has failed, so image-analyzer stops:', why)
   process.exit(1)
 })
 const { startSystem } = await import('./system.ts')
@@ -99,7 +99,7 @@ const attempt = {
 }[system.auth]
 say(`
   Page and API   ${system.url}
-  AWS endpoint   ${system.awsEndpoint}${AWS_ENDPOINT_URL ? ' (that of AWS_ENDPOINT_URL; without it, an embedded one starts)' : ''}
+  AWS endpoint   ${system.awsEndpoint}${AWS_ENDPOINT_URL ? ' (from AWS_ENDPOINT_URL; without it, an embedded one starts)' : ''}
   Rekognition    ${system.rekognition}${system.explanation}
   Data           ${AWS_ENDPOINT_URL ? 'at the AWS endpoint' : DATA_DIR ? `kept in ${resolve(DATA_DIR)}` : 'gone after exit; DATA_DIR=folder keeps it'}${WORKER === 'off' ? '\n  Worker         off; npm run worker takes the jobs (docs/worker.md)' : ''}
 
@@ -123,7 +123,7 @@ const SUBMISSIONS = 8
 const waiting = [...files]
 await Promise.all(Array.from({ length: SUBMISSIONS }, submitRest))
 if (files.length > 0 && !isEnding())
-  say(`These were all ${files.length} files. The page and the API stay at ${system.url} until Ctrl-C.`)
+  say(`All ${files.length} files are done. The page and the API stay at ${system.url} until Ctrl-C.`)
 
 async function submitRest(): Promise<void> {
   for (let file = waiting.shift(); file !== undefined && !isEnding(); file = waiting.shift()) {

@@ -22,10 +22,10 @@ const HELP = `npm run ops -- <command> [options]
 
   failures        failed images by their code, with samples; --since 24h, --code C
   retry           analyses failed images again; --code C, --since 24h (needs one of them)
-  redrive         moves all dead letters back to the jobs: each image begins its next run
+  redrive         moves all dead letters back to the queue of jobs: each image begins its next run
   cancel          deletes images that wait; --since 24h, --owner-hash H (needs one of them)
   cost            calls of Rekognition reserved this month, where there is a budget
-  pause, resume   has the worker take no more jobs, or take them again; nothing is lost meanwhile
+  pause, resume   the worker takes no more jobs, or takes them again; nothing is lost meanwhile
 
   --name NAME     of the deployment (image-analyzer)
   --since T       30m, 24h, 7d, or a time such as 2026-01-31T12:00:00Z
@@ -83,16 +83,16 @@ function readSince(text: string, now: number): string {
   const at = count === undefined ? Date.parse(text) : now - Number(count) * (UNITS_MS[unit] ?? 0)
   const isTime = count !== undefined || /^\d{4}-\d\d-\d\d(T[\d:.]+(Z|[+-]\d\d:\d\d))?$/.test(text)
   if (!isTime || !(at >= 0))
-    throw new UsageError(`--since is 30m, 24h, 7d or 2026-01-31T12:00:00Z, and not "${text}".`)
+    throw new UsageError(`--since must be like 30m, 24h, 7d or 2026-01-31T12:00:00Z, not "${text}".`)
   return new Date(at).toISOString()
 }
 
 function readChoice(status: Choice['status'], values: Values): Choice {
   const { since, code, 'owner-hash': ownerHash } = values
   if (code !== undefined && !FAILURE_CODES.some((one) => one === code))
-    throw new UsageError(`--code knows ${FAILURE_CODES.join(', ')}, and not "${code}".`)
+    throw new UsageError(`--code must be one of ${FAILURE_CODES.join(', ')}, not "${code}".`)
   if (ownerHash !== undefined && !/^[0-9a-f]{16}$/.test(ownerHash))
-    throw new UsageError(`--owner-hash is 16 hex digits, and not "${ownerHash}".`)
+    throw new UsageError(`--owner-hash must be 16 hex digits, not "${ownerHash}".`)
   return { status, code, ownerHash, since: since === undefined ? undefined : readSince(since, Date.now()) }
 }
 
@@ -103,15 +103,15 @@ const print = (values: Values, object: object, text: string): void =>
 /** @returns whether to do it */
 async function isConfirmed(values: Values, what: string): Promise<boolean> {
   if (values['dry-run']) {
-    say(`${what} Nothing is done, because of --dry-run.`)
+    say(`${what} Nothing was done, because of --dry-run.`)
     return false
   }
   if (values.yes) return true
-  if (!process.stdin.isTTY) throw new UsageError(`${what} Say --yes, since there is no terminal to ask at.`)
+  if (!process.stdin.isTTY) throw new UsageError(`${what} There is no terminal to ask at: add --yes.`)
   const terminal = createInterface({ input: process.stdin, output: process.stderr })
-  const answer = await terminal.question(`${what} Go on? (yes/no) `)
+  const answer = await terminal.question(`${what} Continue? (yes/no) `)
   terminal.close()
-  if (answer.trim() !== 'yes') throw new UsageError('Nothing is done.')
+  if (answer.trim() !== 'yes') throw new UsageError('Nothing was done.')
   return true
 }
 
@@ -160,7 +160,7 @@ async function open({ name }: Values) {
     const { QueueUrl = '' } = await sqs.send(new GetQueueUrlCommand({ QueueName })).catch((error) => {
       if (!(error instanceof QueueDoesNotExist)) throw error
       throw new UsageError(
-        `There is no queue ${QueueName} in this account and region: say --name of the deployment.`,
+        `There is no queue ${QueueName} in this account and region: give the name of the deployment by --name.`,
       )
     })
     return QueueUrl
@@ -176,7 +176,8 @@ async function open({ name }: Values) {
 async function all(images: AsyncIterable<Chosen>): Promise<Chosen[]> {
   const found: Chosen[] = []
   for await (const image of images) found.push(image)
-  if (found.length === 0) throw new UsageError('No image fits; npm run ops -- failures shows what there is.')
+  if (found.length === 0)
+    throw new UsageError('No image matches; npm run ops -- failures lists the failed ones.')
   return found
 }
 
@@ -194,7 +195,8 @@ async function main(args: string[]): Promise<number> {
     (token) => token.kind === 'option' && ![...own, 'name', 'json'].includes(token.name),
   )
   if (foreign?.kind === 'option') throw new UsageError(`"${command}" has no option --${foreign.name}.`)
-  if (!/^[1-9]\d{0,3}$/.test(values.rate)) throw new UsageError('--rate is a whole number from 1 to 9,999.')
+  if (!/^[1-9]\d{0,3}$/.test(values.rate))
+    throw new UsageError('--rate must be a whole number from 1 to 9,999.')
   if (command === 'retry' && values.code === undefined && values.since === undefined)
     throw new UsageError('"retry" needs --code or --since.')
   if (command === 'cancel' && values['owner-hash'] === undefined && values.since === undefined)
@@ -226,7 +228,7 @@ async function main(args: string[]): Promise<number> {
     }
     case 'retry': {
       const images = await all(choose(deps, choice))
-      if (!(await isConfirmed(values, `${images.length} failed images are to be analysed again.`))) return 0
+      if (!(await isConfirmed(values, `${images.length} failed images will be analysed again.`))) return 0
       return each(images, values, 'retried', (image) => retry(deps, image))
     }
     case 'cancel': {
@@ -234,7 +236,7 @@ async function main(args: string[]): Promise<number> {
       if (
         !(await isConfirmed(
           values,
-          `${images.length} images that wait are to be deleted, with all that is stored of them.`,
+          `${images.length} waiting images will be deleted, with all that is stored of them.`,
         ))
       )
         return 0
@@ -243,7 +245,7 @@ async function main(args: string[]): Promise<number> {
     case 'redrive': {
       const dead = await queueFacts(sqs, await deadUrl())
       if (dead.messages === 0) throw new UsageError('There are no dead letters.')
-      if (!(await isConfirmed(values, `${dead.messages} dead letters are to become jobs again.`))) return 0
+      if (!(await isConfirmed(values, `${dead.messages} dead letters will become jobs again.`))) return 0
       const moved = await redrive(sqs, dead.arn, (await queueFacts(sqs, deps.jobQueueUrl)).arn)
       print(values, { moved }, `${moved} moved`)
       return 0
@@ -254,9 +256,9 @@ async function main(args: string[]): Promise<number> {
       const mappings = await source.find()
       if (mappings.length === 0)
         throw new UsageError(
-          'Lambda feeds no function from this queue: a worker elsewhere is stopped where it runs.',
+          'No Lambda function takes jobs from this queue: stop or start a worker outside Lambda where it runs.',
         )
-      const what = isPause ? 'The worker is to take no more jobs.' : 'The worker is to take jobs again.'
+      const what = isPause ? 'The worker will take no more jobs.' : 'The worker will take jobs again.'
       if (!(await isConfirmed(values, what))) return 0
       for (const mapping of mappings) {
         const { UUID, State } = await source.set(mapping, !isPause)
@@ -273,7 +275,7 @@ process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
     error instanceof DynamoDBServiceException ||
     error instanceof SQSServiceException ||
     error instanceof LambdaError
-  if (isUsage) say(`${error.message}\nnpm run ops -- --help shows what there is.`)
+  if (isUsage) say(`${error.message}\nnpm run ops -- --help lists the commands and options.`)
   else if (isOfAws) say(`${error.name}: ${error.message}`)
   else say((error as Error).stack ?? String(error))
   return isUsage ? 2 : 1

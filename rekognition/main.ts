@@ -25,7 +25,7 @@ const USAGE = `npm run rekognition -- [options]
 
 Answers as Amazon Rekognition at a port of this machine, for any AWS SDK and the AWS CLI.
 
-  --port    4567 by default; 0 takes any that is free
+  --port    4567 by default; 0 takes any free port
   --host    127.0.0.1 by default; 0.0.0.0 listens at every address, for a container whose port is published on loopback
   --models  models that were added, or the manifest of one; VISION_MODELS, or ~/.image-analyzer/models by default
 
@@ -35,7 +35,7 @@ with neither, Amazon S3 with your AWS credentials.
 `
 
 const environmentSchema = z.object({
-  REKOGNITION: z.enum(['local', 'stand-in'], 'is local or stand-in here').default('local'),
+  REKOGNITION: z.enum(['local', 'stand-in'], 'it has to be local or stand-in').default('local'),
   AWS_ENDPOINT_URL_S3: z.url().optional(),
   ...serviceSettings,
 })
@@ -60,9 +60,9 @@ function readOptions() {
     })
     const { host, models, help } = values
     const port = /^\d+$/.test(values.port) ? Number(values.port) : Number.NaN
-    if (!(port <= 65_535)) throw new Error(`--port ${values.port} is no number from 0 to 65535.`)
+    if (!(port <= 65_535)) throw new Error(`--port must be a number from 0 to 65535, not ${values.port}.`)
     if (host !== LOOPBACK && host !== EVERY_ADDRESS)
-      throw new Error(`--host ${host} is neither ${LOOPBACK} nor ${EVERY_ADDRESS}.`)
+      throw new Error(`--host must be ${LOOPBACK} or ${EVERY_ADDRESS}, not ${host}.`)
     return { port, host, models, help }
   } catch (error) {
     throw new StartError(

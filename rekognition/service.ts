@@ -102,9 +102,9 @@ export function openVision(
 export const lostVisionMessage = (why: string): string =>
   `The models cannot be used, so the stand-in measures pixels from now on: ${why}`
 export const lostTextMessage = (why: string): string =>
-  `The models of text cannot be used, so no text is found from now on: ${why}`
+  `The text models cannot be used, so no text is found from now on: ${why}`
 export const lostModerationMessage = (why: string): string =>
-  `DetectModerationLabels looks for nothing and says so ("stand-in"): ${why}`
+  `The moderation model cannot be used, so DetectModerationLabels finds nothing and names "stand-in" as its model: ${why}`
 
 /** One byte more than Rekognition takes is enough to be refused: a film need not fit into the memory. */
 const Range = `bytes=0-${MAX_S3_BYTES}`

@@ -225,7 +225,7 @@ export function parseEnvironment<T extends z.ZodType>(
 function read<T extends z.ZodType>(schema: T, env: NodeJS.ProcessEnv): z.infer<T> {
   const { data, problems } = parseEnvironment(schema, env)
   if (problems === undefined) return data
-  throw new Error(`The environment is not complete. ${problems}. See shared/config.ts.`)
+  throw new Error(`Environment variables are missing or wrong. ${problems}. See shared/config.ts.`)
 }
 
 /** @throws Error that names every variable that is missing or wrong */

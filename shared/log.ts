@@ -120,7 +120,7 @@ export const LINES = {
     'repeated',
   ]),
   'form issued': line('API', 'info', '`POST /uploads` has made the record and the form.', SUBMITTED),
-  refused: line('API', 'info', 'A request is answered with a problem that has a cause of its own.', [
+  refused: line('API', 'info', 'A request is answered with a problem whose code names the cause.', [
     ...ROUTE,
     'status',
     'code',
@@ -128,7 +128,7 @@ export const LINES = {
   'request failed': line(
     'API',
     'error',
-    'A request meets an error that no code foresees: 503 `UNAVAILABLE`.',
+    'A request meets an unexpected error and is answered with 503 `UNAVAILABLE`.',
     [...ROUTE, 'error'],
   ),
   retried: line('API', 'info', 'A caller has begun the next run of a failed image.', OWN),
@@ -157,8 +157,8 @@ export const LINES = {
     'budget',
   ]),
   held: line('worker', 'info', 'Another worker holds the image.', WAITING),
-  'out of time': line('worker', 'info', 'The worker’s end has broken the attempt off.', WAITING),
-  'attempt failed': line('worker', 'error', 'An attempt met trouble that may pass.', RETURNED),
+  'out of time': line('worker', 'info', 'The worker’s time was over, so the attempt ended early.', WAITING),
+  'attempt failed': line('worker', 'error', 'An attempt met an error that may pass.', RETURNED),
   'not announced': line(
     'worker',
     'error',
@@ -175,13 +175,13 @@ export const LINES = {
     ['messageId', 'receives', 'reason'],
   ),
   newer: line('worker', 'warn', 'The job or its record is of a later version; both stay.', NEWER),
-  'not delayed': line('worker', 'warn', 'The visibility timeout of a message stays as it is.', [
+  'not delayed': line('worker', 'warn', 'The visibility timeout of a message could not be changed.', [
     'messageId',
     'error',
   ]),
-  'not released': line('worker', 'warn', 'A lease could not be ended; it ends at its time-out.', TROUBLE),
-  'not tidy': line('worker', 'warn', 'The image is finished, but an upload is left.', TROUBLE),
-  requeued: line('sweeper', 'info', 'An unfinished image that rested for too long has a new job.', RUN),
+  'not released': line('worker', 'warn', 'A lease could not be ended; it expires by itself.', TROUBLE),
+  'not tidy': line('worker', 'warn', 'The image is finished, but its upload could not be deleted.', TROUBLE),
+  requeued: line('sweeper', 'info', 'An image was unfinished for too long; its job is sent again.', RUN),
   exhausted: line('sweeper', 'info', 'An image is given up: its failure `EXHAUSTED` is committed.', [
     ...RUN,
     'code',
@@ -203,7 +203,7 @@ export const LINES = {
   'passed over': line(
     'all',
     'warn',
-    'A function was called with an event of a kind that it is not made for.',
+    'A function was invoked with an event of a kind that it does not handle.',
     ['wanted', 'has'],
   ),
 }

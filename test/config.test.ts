@@ -103,7 +103,7 @@ describe('the environment of a function', () => {
 
   it('is refused with the name of everything that is missing or wrong', () => {
     expect(() => readApiConfig({ ...resources, IMAGE_BUCKET: '', MAX_IMAGE_BYTES: 'many' })).toThrow(
-      'The environment is not complete. IMAGE_BUCKET: it is not set; MAX_IMAGE_BYTES: it has to be a number. See shared/config.ts.',
+      'Environment variables are missing or wrong. IMAGE_BUCKET: it is not set; MAX_IMAGE_BYTES: it has to be a number. See shared/config.ts.',
     )
     expect(() => readApiConfig({ ...resources, FACES: 'some' })).toThrow(
       'FACES: it has to be always or when-person',

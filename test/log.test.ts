@@ -311,7 +311,10 @@ describe('the log of an attempt', () => {
     await work({}, withBody('secret'))
     expect(line('no job')).toMatchObject({ messageId: 'message-1', reason: 'It is not JSON.' })
     await work({}, withBody('{"key":"secret"}'))
-    expect(system.lines.at(-1)).toMatchObject({ event: 'no job', reason: 'It is of no known kind.' })
+    expect(system.lines.at(-1)).toMatchObject({
+      event: 'no job',
+      reason: 'It is neither a job nor an S3 event.',
+    })
     expect(JSON.stringify(system.lines)).not.toContain('secret')
   })
 })

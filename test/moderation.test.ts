@@ -113,7 +113,7 @@ it.skipIf(lacking.length > 0)(
     expect(await finished(system.url, await post(system.url, photo, asked))).toMatchObject({ reused: true })
     await finished(system.url, await post(system.url, sign, asked))
     const sentence =
-      'DetectModerationLabels looks for nothing and says so ("stand-in"): nsfwjs is not installed; ' +
+      'The moderation model cannot be used, so DetectModerationLabels finds nothing and names "stand-in" as its model: nsfwjs is not installed; ' +
       'install it by "npm install --no-save --legacy-peer-deps nsfwjs@4.4.0" and start again.'
     expect(said).toEqual([sentence])
     expect(system.explanation).toContain('expressions, text; ')

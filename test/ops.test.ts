@@ -63,7 +63,7 @@ describe('npm run ops --', () => {
       err: expect.stringMatching(/^2 failed images .* --dry-run/),
     })
     const unsure = await ops(['retry', '--code', 'CORRUPT_IMAGE'])
-    expect(unsure).toMatchObject({ code: 2, err: expect.stringContaining('Say --yes') })
+    expect(unsure).toMatchObject({ code: 2, err: expect.stringContaining('add --yes') })
     expect(await Promise.all(corrupt.map(statusOf))).toEqual(['failed', 'failed'])
 
     const retried = await ops(['retry', '--code', 'CORRUPT_IMAGE', '--since', '1h', '--yes', '--json'])
@@ -73,7 +73,7 @@ describe('npm run ops --', () => {
     ])
     // Broken off and called again, it would not choose these once more.
     expect(await ops(['retry', '--code', 'CORRUPT_IMAGE', '--yes'])).toMatchObject({
-      ...{ code: 2, err: expect.stringContaining('No image fits') },
+      ...{ code: 2, err: expect.stringContaining('No image matches') },
     })
     await system.work()
     expect(await Promise.all(corrupt.map(statusOf))).toEqual(['failed', 'failed'])
@@ -112,10 +112,15 @@ describe('npm run ops --', () => {
 
   it.each<[string, string[], Record<string, string | undefined>, RegExp]>([
     ['an unknown command', ['fix'], {}, /^There is no command "fix"/],
-    ['an unknown code', ['failures', '--code', 'BAD'], {}, /^--code knows CORRUPT_IMAGE, .* and not "BAD"/],
+    [
+      'an unknown code',
+      ['failures', '--code', 'BAD'],
+      {},
+      /^--code must be one of CORRUPT_IMAGE, .* not "BAD"/,
+    ],
     ['an option of another command', ['failures', '--rate', '5'], {}, /^"failures" has no option --rate/],
     ['a retry of everything', ['retry'], {}, /^"retry" needs --code or --since/],
-    ['a time that is none', ['failures', '--since', 'soon'], {}, /^--since is 30m, .* and not "soon"/],
+    ['a time that is none', ['failures', '--since', 'soon'], {}, /^--since must be like 30m, .* not "soon"/],
     [
       'another deployment',
       ['redrive', '--name', 'other'],

@@ -269,7 +269,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     const page = await open(system)
     await phase(page, 'unseen.jpg', 'completed')
     await card(page, 'unseen.jpg').locator('.open').click()
-    const sentence = page.locator('#panel').getByText('Not looked for: no model for this is used here.')
+    const sentence = page.locator('#panel').getByText('Not analysed: no model for this is in use here.')
     await expect.poll(() => sentence.count()).toBe(2)
     expect(await page.locator('#panel').innerText()).not.toMatch(/Nothing that would|No text was/)
   })

@@ -186,6 +186,6 @@ describe('npm run rekognition', () => {
       `Rekognition cannot start: Port ${port} is in use, perhaps by another image-analyzer; choose another with npm run rekognition -- --port ${port + 1}.`,
     )
     expect(unknown).toMatch(/^Rekognition cannot start: Unknown option '--prot'.* --help\.$/)
-    expect(other).toBe('Rekognition cannot start: REKOGNITION: is local or stand-in here')
+    expect(other).toBe('Rekognition cannot start: REKOGNITION: it has to be local or stand-in')
   })
 })

@@ -207,7 +207,9 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     // The pause of before outlasts the process, which says so.
     expect(await running.end('SIGINT')).toBe(0)
     const { system: again, said } = await startQuietly({ DATA_DIR })
-    expect(said).toEqual([expect.stringContaining('The worker is paused, as it was at the end')])
+    expect(said).toEqual([
+      expect.stringContaining('The worker is paused, as it was when npm start last ended'),
+    ])
     expect(
       await (
         await fetch(`${again.awsEndpoint}/2015-03-31/event-source-mappings/`, { headers: signed('lambda') })

@@ -88,16 +88,14 @@ describe('npm start', () => {
     writeFileSync(join(folder, 'text.jpg'), 'hello')
     const system = await start({ INIT_CWD: folder, LOG_LEVEL: 'ERROR' }, ['*.png', 'text.jpg'])
     const output = await until('the line behind the records', async () =>
-      system.output().includes('These were all') ? system.output() : undefined,
+      system.output().includes('files are done.') ? system.output() : undefined,
     )
     for (const file of ['one.png', 'two.png', 'text.jpg']) expect(output).toContain(`${file}\n{`)
     expect(output.match(/"status": "completed"/g)).toHaveLength(2)
     expect(output).toContain('"code": "UNSUPPORTED_FORMAT"')
     expect(output).not.toMatch(/^(completed|failed) /m)
     const last = output.slice(output.lastIndexOf('}') + 1)
-    expect(last).toContain(
-      `These were all 3 files. The page and the API stay at ${system.url} until Ctrl-C.\n`,
-    )
+    expect(last).toContain(`All 3 files are done. The page and the API stay at ${system.url} until Ctrl-C.\n`)
     expect((await fetch(system.url)).status).toBe(200)
   })
 
@@ -115,7 +113,7 @@ describe('npm start', () => {
     writeFileSync(file, '')
     expect(await refusal({ DATA_DIR: file })).toMatch(/^DATA_DIR .* cannot be written: .*\.$/)
     expect(await refusal({ AWS_ENDPOINT_URL: `http://127.0.0.1:${port}` })).toMatch(
-      /^Bucket, table, queues and bus cannot be made at .*\. AWS_ENDPOINT_URL names that endpoint; .*\.$/,
+      /^Bucket, table, queues and bus cannot be created at .*\. AWS_ENDPOINT_URL names that endpoint; .*\.$/,
     )
     const DATA_DIR = newFolder()
     writeFileSync(join(DATA_DIR, 'eventbridge.json'), '{')
@@ -292,7 +290,7 @@ describe('one npm start', () => {
     expect(first.output()).not.toContain('AWS_ENDPOINT_URL')
     const second = await start({ AWS_ENDPOINT_URL: first.aws })
     expect(second.output()).toContain(
-      `AWS endpoint   ${first.aws} (that of AWS_ENDPOINT_URL; without it, an embedded one starts)\n`,
+      `AWS endpoint   ${first.aws} (from AWS_ENDPOINT_URL; without it, an embedded one starts)\n`,
     )
   })
 

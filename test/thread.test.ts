@@ -49,7 +49,7 @@ it('the end of the thread of AWS and the worker is the end of npm start, which s
   const system = launch({ NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(fails)}` })
   await until('the end', async () => system.process.exitCode ?? undefined)
   expect(system.process.exitCode).toBe(1)
-  expect(system.output()).toMatch(/^The thread of AWS and the worker has failed, .*: Error: lost\n/m)
+  expect(system.output()).toMatch(/^The thread that runs AWS and the worker has failed, .*: Error: lost\n/m)
 })
 
 it('what hangs at the end is left behind, and the folder goes all the same', async () => {

@@ -124,7 +124,7 @@ describe('npm run worker', () => {
     const nothing = await refusalOf({ AWS_REGION: 'us-east-1', BATCH_SIZE: '11', DRAIN_SECONDS: 'soon' })
     for (const name of ['IMAGE_BUCKET', 'IMAGE_TABLE', 'JOB_QUEUE_URL', 'EVENT_BUS_NAME'])
       expect(nothing).toContain(name)
-    expect(nothing).toMatch(/^The worker cannot start: The environment is not complete\. .*\n$/)
+    expect(nothing).toMatch(/^The worker cannot start: Environment variables are missing or wrong\. .*\n$/)
     expect(nothing).toMatch(/BATCH_SIZE: .*; DRAIN_SECONDS: /)
 
     const system = await startHere({ WORKER: 'off' })
@@ -138,7 +138,7 @@ describe('npm run worker', () => {
     )
     const { QueueUrl = '' } = await sqs.send(new CreateQueueCommand({ QueueName: 'another' }))
     expect(await refusalOf({ ...env, JOB_QUEUE_URL: QueueUrl })).toMatch(
-      /^The worker cannot start: The visibility timeout of \S+ is 30 s, and 6 × WORKER_TIMEOUT_SECONDS is 360 s; .*\n$/,
+      /^The worker cannot start: The visibility timeout of \S+ is 30 s and must be at least 6 × WORKER_TIMEOUT_SECONDS, which is 360 s: .*\n$/,
     )
     await sqs.send(new DeleteQueueCommand({ QueueUrl }))
     expect(await refusalOf({ ...env, JOB_QUEUE_URL: QueueUrl })).toMatch(

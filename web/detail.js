@@ -437,7 +437,7 @@ function faceSection(faces, standIn) {
  * @param {string | undefined} version @param {string} nothing
  */
 const emptyText = (version, nothing) =>
-  version === 'stand-in' ? 'Not looked for: no model for this is used here.' : nothing
+  version === 'stand-in' ? 'Not analysed: no model for this is in use here.' : nothing
 
 /** @param {ModerationLabel[]} labels @param {string | undefined} version */
 function moderationSection(labels, version) {

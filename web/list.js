@@ -22,7 +22,7 @@ import { announce, explain, noticeElement, noticeFor } from './words.js'
 const PAGE = '24'
 /** Pixels below the window in which the next page is already asked for. */
 const AHEAD = 600
-const NOTHING = 'No photo fits. Try another label or a part of a file name, or clear the filters.'
+const NOTHING = 'No photo matches. Try another label or a part of a file name, or clear the filters.'
 const SEARCHING = 'Searching…'
 
 const older = byId('older', HTMLButtonElement)

@@ -70,7 +70,7 @@ export async function processBatch(
   )
   const lastMoment = deps
     .sleep(answerAfter, answered.signal)
-    .then(() => failed(new Hung('The batch is out of time, and something does not end.')))
+    .then(() => failed(new Hung('The batch is out of time, and an attempt does not end.')))
   // Awaited by the records only while they last.
   lastMoment.catch(() => {})
 
@@ -198,7 +198,7 @@ function logUnfinished({ log }: WorkerDeps, taken: Taken, unfinished: Unfinished
 /** Has a message that is no job come back a few times, and then sends it to the dead-letter queue. */
 async function setAside(deps: WorkerDeps, record: SQSRecord, error: Error): Promise<Unfinished | undefined> {
   if (error instanceof Newer) return failed(error)
-  const reason = error instanceof SyntaxError ? 'It is not JSON.' : 'It is of no known kind.'
+  const reason = error instanceof SyntaxError ? 'It is not JSON.' : 'It is neither a job nor an S3 event.'
   say(deps.log, 'no job', { messageId: record.messageId, receives: receivesOf(record), reason })
   if (receivesOf(record) < NO_JOB_RECEIVES) return failed(error)
   await sendDeadLetter(deps, record.body)

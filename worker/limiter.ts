@@ -50,7 +50,7 @@ export interface LimiterOptions {
 /** The time that a caller had was over before its turn came. */
 export class TurnTooLate extends Error {
   constructor() {
-    super('There were too many calls before this one for its time.')
+    super('The calls before this one left it no time.')
     this.name = 'TurnTooLate'
   }
 }
@@ -211,7 +211,7 @@ const SPENT_MS = 60_000
 
 /** The image waits, as where its turn comes too late; the attempt does not count. */
 class OverBudget extends TurnTooLate {
-  override readonly message = 'The budget of the month is spent.'
+  override readonly message = 'The monthly budget of Rekognition is spent.'
 }
 
 /**

@@ -64,13 +64,13 @@ async function main(): Promise<void> {
   const least = VISIBILITY_FACTOR * config.WORKER_TIMEOUT_SECONDS
   if (queue.visibilitySeconds < least)
     throw new StartError(
-      `The visibility timeout of ${config.JOB_QUEUE_URL} is ${queue.visibilitySeconds} s, and ${VISIBILITY_FACTOR} × WORKER_TIMEOUT_SECONDS is ${least} s; set it to that, or the other one lower.`,
+      `The visibility timeout of ${config.JOB_QUEUE_URL} is ${queue.visibilitySeconds} s and must be at least ${VISIBILITY_FACTOR} × WORKER_TIMEOUT_SECONDS, which is ${least} s: raise it, or lower WORKER_TIMEOUT_SECONDS.`,
     )
   const drainMs = config.DRAIN_SECONDS * 1_000 - BREAK_OFF_MS
   let isEnding = false
   let reachedAt = Number.NEGATIVE_INFINITY
   const trouble = async (): Promise<string | undefined> => {
-    if (isEnding) return 'The worker ends.'
+    if (isEnding) return 'The worker is shutting down.'
     if (deps.elapsed() - reachedAt < READY_MS) return undefined
     try {
       await Promise.all([reachQueue(deps), reachTable(deps)])
@@ -102,7 +102,7 @@ async function main(): Promise<void> {
   const end = async (): Promise<void> => {
     if (isEnding) return
     isEnding = true
-    log.info('the worker ends: it takes no more jobs', { seconds: config.DRAIN_SECONDS })
+    log.info('the worker is shutting down and takes no more jobs', { seconds: config.DRAIN_SECONDS })
     // What hangs is left to the queue's visibility timeout.
     setTimeout(() => process.exit(1), config.DRAIN_SECONDS * 1_000 - 500).unref()
     await poller.drain(drainMs)

@@ -269,7 +269,7 @@ class Examination {
     const { rendition } = await this.#withOriginal((bytes) =>
       this.#deps.render(bytes, 'jpeg', { heic: this.#deps.heic, signal: this.#time.signal }),
     )
-    if (rendition === undefined) throw new Error('A decoder that is asked for a JPEG has made none.')
+    if (rendition === undefined) throw new Error('The decoder was asked for a JPEG and made none.')
     return rendition
   }
 

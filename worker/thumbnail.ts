@@ -166,7 +166,7 @@ async function openerOfHeic(
     throw error instanceof Undecodable ? damaged(error) : error
   })
   if (decoded.width !== width || decoded.height !== height)
-    throw damaged('The decoded picture has another size than its header says.')
+    throw damaged('The decoded picture has a different size than its header says.')
   const { data, ...info } = decoded
   const pixels = { data: Buffer.from(data.buffer), info }
   const scale = Math.max(PREVIEW_SIDE / Math.max(width, height), THUMBNAIL_SIDE / Math.min(width, height))

@@ -156,7 +156,7 @@ export async function doctor(command: DoctorCommand): Promise<number> {
     if (image === undefined) {
       const { status, attempts } = await client.get(imageId, { signal })
       return {
-        wrong: `a picture is still ${status} after ${MAX_ANALYSIS_MS / 1_000} s and ${attempts} attempts`,
+        wrong: `the test picture is still ${status} after ${MAX_ANALYSIS_MS / 1_000} s and ${attempts} attempts`,
         mend:
           attempts === 0
             ? 'No worker takes jobs: is its event source enabled, and does the queue have consumers?'
@@ -165,13 +165,13 @@ export async function doctor(command: DoctorCommand): Promise<number> {
     }
     if (image.status === 'failed') {
       return {
-        wrong: `a good picture failed: ${image.failure.code}: ${image.failure.message}`,
+        wrong: `the test picture failed: ${image.failure.code}: ${image.failure.message}`,
         mend: 'The log of the worker has the reason, under this image id.',
       }
     }
     const seconds = ((performance.now() - began) / 1_000).toFixed(1)
     const by = image.labelModelVersion === undefined ? '' : ` by model ${image.labelModelVersion}`
-    return `a picture was analysed in ${seconds} s${by}`
+    return `the test picture was analysed in ${seconds} s${by}`
   }
 
   function ask(url: string, init: RequestInit = {}): Promise<Response> {
@@ -198,7 +198,7 @@ function diagnose(error: unknown): { wrong: string; mend: string } {
   if (error instanceof BucketError) {
     return {
       wrong: error.message,
-      mend: 'URLs lead there from outside: is that name known here, and does a firewall or a proxy let it pass?',
+      mend: 'The URLs of the API lead there: can this machine resolve that name, and does a firewall or a proxy let it through?',
     }
   }
   if (!(error instanceof ApiError)) {
@@ -207,7 +207,7 @@ function diagnose(error: unknown): { wrong: string; mend: string } {
   const reason = causeOf(error.cause)
   const mends: Record<string, string> = {
     ECONNREFUSED: 'Nothing listens there: start it (npm start), or give the address by --endpoint.',
-    ENOTFOUND: 'DNS does not know that name: check --endpoint or IMAGE_ANALYZER_ENDPOINT for a slip.',
+    ENOTFOUND: 'DNS does not know that name: check --endpoint or IMAGE_ANALYZER_ENDPOINT for a typing error.',
     EAI_AGAIN: 'Names cannot be looked up just now: is this machine online?',
     ECONNRESET: 'The connection was reset: is it http where it should be https, or the other way round?',
     CERT_HAS_EXPIRED: 'The certificate has expired; the operator of the API has to renew it.',

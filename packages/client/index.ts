@@ -484,7 +484,7 @@ function queryOf(parameters: Record<string, string | number | boolean | undefine
 
 function pathOf(imageId: string): string {
   if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(imageId))
-    throw new ApiError('IMAGE_NOT_FOUND', 404, 'This is no image id.')
+    throw new ApiError('IMAGE_NOT_FOUND', 404, 'This is not an image id.')
   return `/images/${imageId.toLowerCase()}`
 }
 
@@ -537,7 +537,7 @@ function refusal(answer: Answer): ApiError {
   return new ApiError(
     CODE_BY_STATUS[status] ?? 'UNEXPECTED_ANSWER',
     status,
-    `The answer is ${status}${said}, not in the API's own words.`,
+    `The answer is ${status}${said}, which is not of this API: a gateway or a proxy may have sent it.`,
     more,
   )
 }

@@ -147,7 +147,7 @@ process.stdout.on('error', () => process.exit(141))
 process.exitCode = await main(process.argv.slice(2), process.env).catch((error: unknown) => {
   if (stop.signal.aborted) return 130
   if (error instanceof UsageError) {
-    process.stderr.write(`${error.message}\nimage-analyzer --help shows what there is.\n`)
+    process.stderr.write(`${error.message}\nimage-analyzer --help lists the commands and options.\n`)
     return 2
   }
   if (error instanceof ApiError) {
@@ -261,7 +261,7 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
         : readNumber('limit', values.limit, DEFAULT_LIMIT, Number.MAX_SAFE_INTEGER)
       const status = values.status === undefined ? undefined : oneOf('status', STATUSES, values.status)
       if (values['min-confidence'] !== undefined && values.label === undefined)
-        throw new UsageError('--min-confidence is of a --label.')
+        throw new UsageError('--min-confidence needs --label.')
       const minConfidence =
         values['min-confidence'] === undefined
           ? undefined
@@ -282,7 +282,7 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
       return 0
     }
     case 'labels': {
-      if (names.length > 1) throw new UsageError('Give one beginning of a name, or none.')
+      if (names.length > 1) throw new UsageError('Give only one beginning of a name.')
       for await (const name of client.labels({ prefix: names[0], signal }))
         output.result({ text: plain(name), json: { name }, csv: { name } })
       return 0
@@ -368,7 +368,8 @@ function readPercentage(name: string, text: string): number {
 
 function oneOf<T extends string>(name: string, known: readonly T[], text: string): T {
   const found = known.find((one) => one === text)
-  if (found === undefined) throw new UsageError(`--${name} knows ${known.join(', ')}, and not "${text}".`)
+  if (found === undefined)
+    throw new UsageError(`--${name} must be one of ${known.join(', ')}, not "${text}".`)
   return found
 }
 

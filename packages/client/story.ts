@@ -32,7 +32,7 @@ export async function printStory(
     return 1
   }
   if (lines.length === 0) {
-    output.trouble(`The log has nothing in ${DAYS} days of ${imageId}.`)
+    output.trouble(`The log has no line about ${imageId} in ${DAYS} days.`)
     return 1
   }
   lines.sort((a, b) => Date.parse(a.timestamp) - Date.parse(b.timestamp))

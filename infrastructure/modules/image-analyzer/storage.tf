@@ -70,7 +70,7 @@ resource "aws_s3_bucket" "images" {
   lifecycle {
     precondition {
       condition     = alltrue([for kept in terraform_data.kept[*].output : kept == local.bucket])
-      error_message = "The images of this deployment are in ${join("", terraform_data.kept[*].output)}, and another name, account or region would begin an empty ${local.bucket} and delete them. Deploy a second one beside this under the new name (a state of its own), copy what is to be kept, let the callers change, then destroy this one with keep_data = false. To give the images up, apply keep_data = false first."
+      error_message = "The images of this deployment are in ${join("", terraform_data.kept[*].output)}, and another name, account or region would create an empty ${local.bucket} and delete them. To move, deploy a second one under the new name with a state of its own, copy the images, switch the callers over, then destroy this one with keep_data = false. To lose the images, apply keep_data = false first."
     }
   }
 }

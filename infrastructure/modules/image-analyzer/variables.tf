@@ -98,7 +98,7 @@ variable "versions" {
 
   validation {
     condition     = alltrue([for function, version in var.versions : contains(["api", "worker", "sweeper"], function) && can(regex("^[1-9][0-9]*$", version))])
-    error_message = "versions must have numbers of published versions, by api, worker or sweeper."
+    error_message = "versions must map api, worker or sweeper to the number of a published version."
   }
 }
 
@@ -458,7 +458,7 @@ variable "kms_key_arn" {
 
   validation {
     condition     = var.kms_key_arn == null || can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/.+$", var.kms_key_arn))
-    error_message = "kms_key_arn must be the ARN of a key, arn:aws:kms:<region>:<account>:key/<id>; an alias is none."
+    error_message = "kms_key_arn must be the ARN of a key, arn:aws:kms:<region>:<account>:key/<id>; an alias is not accepted."
   }
 }
 

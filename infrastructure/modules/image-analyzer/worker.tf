@@ -139,7 +139,7 @@ resource "aws_lambda_function" "worker" {
     }
     postcondition {
       condition     = local.packages.worker.path != null || self.code_sha256 == local.package_hashes.worker
-      error_message = "Lambda got a package from S3 that has not the SHA-256 which zips demands: ${self.code_sha256} in base64."
+      error_message = "The package that Lambda got from S3 has another SHA-256 than zips names: ${self.code_sha256} in base64."
     }
     precondition {
       condition     = local.batch_bytes <= var.worker_memory_mb * 1048576

@@ -191,7 +191,7 @@ const refused: [string, string | RegExp, () => Promise<unknown>][] = [
   ['a file with another checksum', 'its SHA-256 is not the expected one', json({ sha256: '0'.repeat(64) })],
   [
     'what is no ONNX',
-    /no ONNX model that runs here/,
+    /not an ONNX model that runs here/,
     () => {
       const text = Buffer.from('a text')
       return addModel(serve({ ...manifest, sha256: sha256(text) }, text), folder)
@@ -255,7 +255,7 @@ const refused: [string, string | RegExp, () => Promise<unknown>][] = [
   ['another protocol', 'is not fetched', () => addModel('file:///etc/manifest.json', folder)],
   [
     'redirects without end',
-    'again and again',
+    'redirects too often',
     () => {
       served.set('/x.json', '/x.json')
       return addModel(`${origin}/x.json`, folder)
