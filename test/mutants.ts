@@ -493,7 +493,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'what decodes does not give way to the API',
     file: 'local/background-main.ts',
-    from: 'setPriority(Number(id), lower(DECODERS))',
+    from: 'setPriority(Number(id), lower)',
     to: 'Number(id)',
     tests: ['test/thread.test.ts'],
   },
