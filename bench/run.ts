@@ -23,6 +23,7 @@ const BENCHMARKS: Record<string, () => Promise<object[]>> = {
   'cold-start': async () => (await import('./cold-start.ts')).coldStart(),
   pipeline: async () => (await import('./pipeline.ts')).pipeline(),
   requests: async () => (await import('./requests.ts')).requests(),
+  quota: async () => (await import('./quota.ts')).quota(),
   growth: async () => (await import('./growth.ts')).growth(),
   peers: async () => (await import('./peers.ts')).peers(),
   post: async () => (await import('./post.ts')).post(),

@@ -4,6 +4,7 @@ import { growth } from '../bench/growth.ts'
 import { peers } from '../bench/peers.ts'
 import { pipeline } from '../bench/pipeline.ts'
 import { post } from '../bench/post.ts'
+import { quota } from '../bench/quota.ts'
 import { countRequests, rowsOf } from '../bench/requests.ts'
 import { startMemory } from '../bench/start-memory.ts'
 import { skipped } from './tools.ts'
@@ -33,6 +34,12 @@ it('other programs are measured where they are installed', async () => {
   const rows = (await peers(1, { width: 200, height: 150 }, 2)) as Record<string, unknown>[]
   expect(rows[0]).toMatchObject({ what: 'sharp alone', 'cpu ms': expect.any(Number) })
   expect(rows).toHaveLength(4)
+})
+
+it('the use of a quota is measured, and what is throttled', async () => {
+  const [row] = await quota(1, [{ quota: 5, analyses: 2, workers: 2, share: false }])
+  expect(row).toMatchObject({ workers: 2, 'throttled % (second half)': expect.any(Number) })
+  expect((row as Record<string, number>)['used %']).toBeGreaterThan(0)
 })
 
 it('requests are counted where they pass, and billed by list prices', async () => {
