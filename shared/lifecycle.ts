@@ -108,12 +108,13 @@ interface Write {
   values: Record<string, unknown>
 }
 
-/** @returns the record after the write, or undefined where the condition does not hold */
-async function updateImage(
-  { dynamo, table }: Pick<Records, 'dynamo' | 'table'>,
+/** @param ReturnValues what DynamoDB answers; a record with its results costs more to read than to write */
+function updateOf(
+  table: string,
   imageId: string,
   { set, remove = [], add = {}, condition, values }: Write,
-): Promise<Image | undefined> {
+  ReturnValues: 'ALL_NEW' | 'NONE',
+): UpdateCommand {
   const written = { ...set, ...add }
   const list = (values: object, between: string): string =>
     Object.keys(values)
@@ -124,25 +125,39 @@ async function updateImage(
     ...(remove.length > 0 ? [`REMOVE ${remove.join(', ')}`] : []),
     ...(Object.keys(add).length > 0 ? [`ADD ${list(add, ' ')}`] : []),
   ].join(' ')
+  return new UpdateCommand({
+    TableName: table,
+    Key: { imageId },
+    UpdateExpression: expression,
+    ConditionExpression: condition,
+    // DynamoDB refuses a name that is not used.
+    ExpressionAttributeNames: {
+      ...(condition.includes('#status') ? { '#status': 'status' } : {}),
+      ...Object.fromEntries(Object.keys(written).map((name) => [`#${name}`, name])),
+    },
+    ExpressionAttributeValues: {
+      ...values,
+      ...Object.fromEntries(Object.entries(written).map(([name, value]) => [`:${name}`, value])),
+    },
+    ReturnValues,
+  })
+}
+
+/** @returns whether the condition holds */
+const changeImage = (
+  { dynamo, table }: Pick<Records, 'dynamo' | 'table'>,
+  imageId: string,
+  write: Write,
+): Promise<boolean> => unlessRefused(dynamo.send(updateOf(table, imageId, write, 'NONE')))
+
+/** @returns the record after the write, or undefined where the condition does not hold */
+async function updateImage(
+  { dynamo, table }: Pick<Records, 'dynamo' | 'table'>,
+  imageId: string,
+  write: Write,
+): Promise<Image | undefined> {
   try {
-    const { Attributes } = await dynamo.send(
-      new UpdateCommand({
-        TableName: table,
-        Key: { imageId },
-        UpdateExpression: expression,
-        ConditionExpression: condition,
-        // DynamoDB refuses a name that is not used.
-        ExpressionAttributeNames: {
-          ...(condition.includes('#status') ? { '#status': 'status' } : {}),
-          ...Object.fromEntries(Object.keys(written).map((name) => [`#${name}`, name])),
-        },
-        ExpressionAttributeValues: {
-          ...values,
-          ...Object.fromEntries(Object.entries(written).map(([name, value]) => [`:${name}`, value])),
-        },
-        ReturnValues: 'ALL_NEW',
-      }),
-    )
+    const { Attributes } = await dynamo.send(updateOf(table, imageId, write, 'ALL_NEW'))
     return readImage(Attributes)
   } catch (error) {
     if (error instanceof ConditionalCheckFailedException) return undefined
@@ -180,14 +195,14 @@ export async function createImage(records: Records, image: NewImage, graceMs = 0
     } catch (error) {
       if (!(error instanceof ConditionalCheckFailedException)) throw error
     }
-    const waiting = await updateImage(records, image.imageId, {
+    const waiting = await changeImage(records, image.imageId, {
       set: { dueAt: item.sweepAt },
       // It is seen for the first time again.
       remove: ['swept'],
       condition: '#status = :waiting AND attempts = :none',
       values: { ':waiting': image.status, ':none': 0 },
     })
-    if (waiting !== undefined) return true
+    if (waiting) return true
   }
   return false
 }
@@ -262,13 +277,12 @@ const heldBy = (leaseId: string) => ({
  *
  * @returns false where another worker holds the image by now
  */
-export async function settleOriginal(
+export function settleOriginal(
   records: Records,
   { imageId, leaseId }: ProcessingImage,
   original: Original,
 ): Promise<boolean> {
-  const settled = await updateImage(records, imageId, { set: { original }, ...heldBy(leaseId) })
-  return settled !== undefined
+  return changeImage(records, imageId, { set: { original }, ...heldBy(leaseId) })
 }
 
 /**
@@ -284,7 +298,7 @@ export async function releaseImage(
   { imageId, leaseId, swept = 0 }: ProcessingImage,
   { waitMs, ...left }: { throttled: number; kept: Kept; paidCalls: PaidCalls; waitMs: number },
 ): Promise<void> {
-  await updateImage(records, imageId, {
+  await changeImage(records, imageId, {
     set: { leaseUntil: 0, ...left, dueAt: sweepAt(records, { swept, waitMs }) },
     ...heldBy(leaseId),
   })
@@ -434,14 +448,14 @@ export function giveUpImage(
  */
 export async function markAnnounced(records: Records, image: FinishedImage): Promise<void> {
   const { imageId, epoch, status } = image
-  const marked = await updateImage(records, imageId, {
+  const marked = await changeImage(records, imageId, {
     set: { announced: epoch },
     remove: ['unfinished', 'sweepAt', 'dueAt'],
     condition: 'epoch = :epoch AND #status = :finished',
     values: { ':epoch': epoch, ':finished': status },
   })
   // Deleted while it was put into the index of labels, where a search would show it until the sweeper comes.
-  if (marked === undefined) await unindexLabels(records, imageId, labelKeys(image))
+  if (!marked) await unindexLabels(records, imageId, labelKeys(image))
 }
 
 /**

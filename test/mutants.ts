@@ -40,7 +40,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a repeated submission does not tell the sweeper that it is under way',
     file: 'shared/lifecycle.ts',
-    from: 'if (waiting !== undefined) return true',
+    from: 'if (waiting) return true',
     to: '',
   },
   {
@@ -250,7 +250,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'an image that is deleted while a worker puts it into the index of labels is found there',
     file: 'shared/lifecycle.ts',
-    from: '  if (marked === undefined) await unindexLabels(records, imageId, labelKeys(image))\n',
+    from: '  if (!marked) await unindexLabels(records, imageId, labelKeys(image))\n',
     to: '',
     tests: labels,
   },

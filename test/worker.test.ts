@@ -762,6 +762,23 @@ describe('throttling', () => {
       times === 1 ? { Bucket: system.names.bucket, Name: `previews/${imageId}.jpg` } : undefined,
     )
   })
+  it('and the work after it read a record where it is needed only, as it may have 350 KB', async () => {
+    const imageId = await system.submit(photo)
+    await throttle('DetectFacesCommand')
+    ownTime(system)
+    const throttled = before
+    const read: unknown[] = []
+    let isThrottled = true
+    before = async (command, input) => {
+      if (command === 'UpdateItemCommand') read.push(input['ReturnValues'])
+      if (isThrottled) await throttled(command, input)
+    }
+    await run(eventOf(imageId), SHORT)
+    isThrottled = false
+    await run(eventOf(imageId))
+    // Claim and release; then claim, commit and announcement.
+    expect(read).toEqual(['ALL_NEW', 'NONE', 'ALL_NEW', 'ALL_NEW', 'NONE'])
+  })
   it('of twins in one batch postpones both', async () => {
     const imageId = await system.submit(photo)
     await throttle('DetectLabelsCommand')
