@@ -83,7 +83,8 @@ async function useQuota({ analyses: count, workers, quota, share }: Case, second
       }),
       ...{ minConfidence: 70, maxLabels: 10, elapsed },
     }
-    const time = { until: stopped, stopped, signal: AbortSignal.timeout(seconds * 1_000 + 5_000) }
+    const signal = AbortSignal.timeout(seconds * 1_000 + 5_000)
+    const time = { until: stopped, stopped, signal, ending: signal }
     while (elapsed() < stopped)
       await Promise.all(images.map((Bytes) => analyse(deps, async () => ({ Bytes }), analyses, {}, time)))
     deps.rekognition.destroy()

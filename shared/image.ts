@@ -218,7 +218,7 @@ const everyImage = z.object({
   swept: z.int().min(0).optional(),
   /** The epoch whose event EventBridge has acknowledged. */
   announced: z.int().min(1).optional(),
-  /** How many of the attempts ended because Rekognition was asked too much; they do not count against the image. */
+  /** How many of the attempts do not count: Rekognition was asked too much, or the worker's process was to end. */
   throttled: z.int().min(0).optional(),
   /** What an interrupted attempt has already been given by Rekognition, and paid for; and what it has stored. */
   kept: keptSchema.optional(),

@@ -500,9 +500,15 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'throttling counts as an attempt',
     file: 'worker/outcomes.ts',
-    from: 'const waits = error instanceof Throttled && keeps',
-    to: 'const waits = error instanceof SyntaxError',
-    tests: worker,
+    from: '(error instanceof Throttled || time.ending.aborted)',
+    to: 'time.ending.aborted',
+  },
+  {
+    name: 'the end of a process counts as an attempt',
+    file: 'worker/outcomes.ts',
+    from: '(error instanceof Throttled || time.ending.aborted)',
+    to: 'error instanceof Throttled',
+    tests: ['test/worker.test.ts'],
   },
   {
     name: 'a hanging image takes its batch with it',

@@ -838,6 +838,36 @@ describe('throttling', () => {
   })
 })
 
+describe('the end of a worker’s process', () => {
+  it('takes no attempt from an image that it breaks off, and its job is back in two seconds', async () => {
+    const imageId = await system.submit(photo)
+    system.worker.maxAttempts = 2
+    const event = eventOf(imageId)
+    Object.assign(event.Records[0]?.attributes ?? {}, { ApproximateReceiveCount: '30' })
+    const { render } = system.worker
+    for (let drains = 0; drains < 3; drains += 1) {
+      const ending = new AbortController()
+      system.worker.render = (_bytes, _source, { signal } = {}) =>
+        new Promise((_, reject) => {
+          signal?.addEventListener('abort', () => reject(signal.reason))
+          ending.abort()
+        })
+      expect(
+        await failedIds(processBatch(system.worker, event, lambdaContext(), ending.signal)),
+      ).toHaveLength(1)
+      // What is taken up when it ends already.
+      expect(
+        await failedIds(processBatch(system.worker, event, lambdaContext(), ending.signal)),
+      ).toHaveLength(1)
+    }
+    expect(waits.every((seconds) => seconds === 1 || seconds === 2)).toBe(true)
+    expect(waits).toHaveLength(6)
+    system.worker.render = render
+    expect(await failedIds(run(event))).toEqual([])
+    expect(await system.record(imageId)).toMatchObject({ status: 'completed', attempts: 4 })
+  })
+})
+
 describe('the end of the function’s time', () => {
   it('comes before what hangs is waited for, and what the others have done is kept', async () => {
     const ids = [await system.submit(photo), await system.submit(await distinct(1))]

@@ -37,8 +37,10 @@ export interface Rekognition {
 export interface Time {
   /** When it is broken off, by `elapsed`. */
   until: number
-  /** Aborted then. */
+  /** Aborted then, or with `ending`. */
   signal: AbortSignal
+  /** Aborted where the process is to end, of which the image knows nothing: the attempt does not count. */
+  ending: AbortSignal
   /** When this worker is stopped, by `elapsed`. */
   stopped: number
 }

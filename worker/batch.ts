@@ -63,7 +63,7 @@ export async function processBatch(
   const breakOff = new AbortController()
   const answered = new AbortController()
   const signal = AbortSignal.any([breakOff.signal, ending])
-  const time = { until: deadline - total + breakOffAfter, signal, stopped: deadline }
+  const time = { until: deadline - total + breakOffAfter, signal, ending, stopped: deadline }
   deps.sleep(breakOffAfter, answered.signal).then(
     () => breakOff.abort(new Error('The batch is out of time.')),
     () => {},

@@ -110,11 +110,13 @@ export async function release(
   const why = reason(error, time)
   // What is too large to be kept has been paid for in vain, and then the attempt counts, so that there is an end to it.
   const keeps = JSON.stringify(kept).length <= MAX_RESULT_BYTES
-  const waits = error instanceof Throttled && keeps
-  const throttled = (image.throttled ?? 0) + (waits ? 1 : 0)
+  const isFree = keeps && (error instanceof Throttled || time.ending.aborted)
+  const throttled = (image.throttled ?? 0) + (isFree ? 1 : 0)
   // A copy of the job, which the sweeper has sent, waits no less than the job itself.
   const times = Math.max(receives, throttled)
-  const seconds = waits ? pause(deps.random, times) : pause(deps.random, times, image.attempts - throttled)
+  const { seconds } = time.ending.aborted
+    ? outOfTime(deps, times, time)
+    : { seconds: pause(deps.random, times, isFree ? 0 : image.attempts - throttled) }
   try {
     const left = { throttled, kept: keeps ? kept : {}, paidCalls: paidCallsOf(image, kept) }
     await releaseImage(deps, image, { ...left, waitMs: seconds * 1_000 })
@@ -123,6 +125,12 @@ export async function release(
   }
   return { ...why, image, seconds }
 }
+
+/** Another worker takes up soon what the end of a process has broken off. */
+export const outOfTime = ({ random }: Pick<ProcessDeps, 'random'>, receives: number, { ending }: Time) => ({
+  kind: 'out of time' as const,
+  seconds: pause(random, ending.aborted ? 1 : receives),
+})
 
 function reason(error: unknown, { signal }: Time): Unfinished {
   if (error instanceof Throttled) return { kind: 'waits for quota' }

@@ -21,7 +21,7 @@ import type { Job } from '../shared/messages.ts'
 import { type Analysed, analyse, ObjectUnreadable, type Time } from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
 import { demandOriginal, dropUpload, fetchOriginal, withMemoryFor } from './original.ts'
-import { type AttemptOutcome, pause, release } from './outcomes.ts'
+import { type AttemptOutcome, outOfTime, pause, release } from './outcomes.ts'
 import {
   fitItem,
   inS3,
@@ -49,7 +49,7 @@ export async function processImage(
   receives: number,
   time: Time,
 ): Promise<AttemptOutcome> {
-  if (time.signal.aborted) return { kind: 'out of time' }
+  if (time.signal.aborted) return outOfTime(deps, receives, time)
   const longest = time.stopped - deps.elapsed() + CLOCK_SKEW_MS
   // By the wall clock, because it is stored and compared by other processes, which have only that in common.
   const lease = { id: randomUUID(), until: deps.now().getTime() + longest }
