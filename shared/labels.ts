@@ -39,17 +39,25 @@ export type Terms = Map<string, number>
 export const hasTerm = (terms: Terms, name: string, least: number): boolean =>
   (terms.get(folded(name)) ?? -1) >= hundredths(least)
 
+interface Label {
+  Name: string
+  Confidence: number
+}
+
 /** What the index has of an image: all that a list shows, and all that it is found by. */
-export const shownOf = (image: Image): { shown: Record<string, unknown>; terms: Terms } => ({
+export const shownOf = (
+  image: Image,
+  labels = indexedLabels(image),
+): { shown: Record<string, unknown>; terms: Terms } => ({
   shown: Object.fromEntries(
     LISTED_ATTRIBUTES.flatMap((name) => (name in image ? [[name, image[name as keyof Image]]] : [])),
   ),
-  terms: new Map(indexedLabels(image).map(({ Name, Confidence }) => [folded(Name), hundredths(Confidence)])),
+  terms: new Map(labels.map(({ Name, Confidence }) => [folded(Name), hundredths(Confidence)])),
 })
 
 /** Deflated, since most of it is names of attributes: 0.4 KB instead of 1.1 at 20 labels. */
-function pack(image: Image): Uint8Array {
-  const { shown, terms } = shownOf(image)
+function pack(image: Image, labels: Label[]): Uint8Array {
+  const { shown, terms } = shownOf(image, labels)
   return deflateRawSync(JSON.stringify([shown, [...terms]]))
 }
 export function unpack(packed: Uint8Array): ReturnType<typeof shownOf> {
@@ -58,10 +66,10 @@ export function unpack(packed: Uint8Array): ReturnType<typeof shownOf> {
 }
 
 /** The surest labels of an image, each once: two that differ in case are one. Then its emotions and faces. */
-function indexedLabels(image: Image): { Name: string; Confidence: number }[] {
+function indexedLabels(image: Image): Label[] {
   if (image.status !== 'completed') return []
   const { rekognitionLabels = [], rekognitionFaces: faces = [] } = image
-  const byName = new Map<string, { Name: string; Confidence: number }>()
+  const byName = new Map<string, Label>()
   for (const label of rekognitionLabels.toSorted((a, b) => b.Confidence - a.Confidence)) {
     if (!byName.has(folded(label.Name))) byName.set(folded(label.Name), label)
   }
@@ -120,7 +128,7 @@ export async function indexLabels(
   const { imageId, owner, expiresAt } = image
   const labels = indexedLabels(image)
   const names = newNames(image, labels, known)
-  const shown = labels.length > 0 ? pack(image) : undefined
+  const shown = labels.length > 0 ? pack(image, labels) : undefined
   const entries = labels.map(({ Name, Confidence }) => ({
     ownerLabel: partitionOf(owner, Name, Confidence),
     target: imageId,

@@ -1,7 +1,6 @@
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import { DeleteObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { DeleteCommand, GetCommand, PutCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
-import * as z from 'zod'
 import {
   type Failure,
   type FinishedImage,
@@ -15,11 +14,10 @@ import {
   objectKeys,
   type PaidCalls,
   type ProcessingImage,
-  paidAnalyses,
 } from './image.ts'
-import { labelKeys, type Read, unindexLabels } from './labels.ts'
+import { labelKeys, unindexLabels } from './labels.ts'
 import { type Job, Newer } from './messages.ts'
-import { bytesKey, idempotencyKey, statusKey, type Table, unfinishedShard } from './table.ts'
+import { idempotencyKey, statusKey, type Table, unfinishedShard } from './table.ts'
 
 export interface Records extends Table {
   now: () => Date
@@ -318,49 +316,6 @@ export async function endLease(
       ExpressionAttributeValues: { ':over': 0 },
     }),
   )
-}
-
-/** Seconds for which results count for the same bytes (30 days): Rekognition's models change. */
-const RESULTS_LIFETIME_SECONDS = 2_592_000
-
-/** By owner, so that no caller finds out what others have submitted. */
-function sameBytesKey(
-  { analysisSource }: Pick<Results, 'analysisSource'>,
-  { owner, original, analyses }: Image,
-  facesSkipped = false,
-): string {
-  // Results without faces are none for an image that is to have them.
-  const found = paidAnalyses(analyses).map((name) =>
-    name === 'faces' && facesSkipped ? 'faces-when-person' : name,
-  )
-  return bytesKey([owner, original.sha256, found.sort(), analysisSource])
-}
-
-export interface Results extends Records {
-  /** Whose results these are; those of another Rekognition, or of other settings, are not the same. */
-  analysisSource: string
-  read: Read
-}
-
-/** @returns asks for a finished image of the same owner with the same bytes and paid analyses; it may be gone */
-export function findSameBytes(results: Results, image: Image): () => Promise<string | undefined> {
-  const kinds = image.analyses.includes('faces-when-person') ? [false, true] : [false]
-  const reads = kinds.map((facesSkipped) => results.read(sameBytesKey(results, image, facesSkipped)))
-  return async () => {
-    const items = await Promise.all(reads.map((read) => read()))
-    const now = results.now().getTime()
-    const known = items.map((item) => bytesSchema.optional().parse(item))
-    return known.find((item) => item !== undefined && item.expiresAt * 1_000 >= now)?.target
-  }
-}
-const bytesSchema = z.object({ target: z.string(), expiresAt: z.number() })
-
-/** What the table is to remember of a finished image: whose results the same bytes may have. Of results that were paid for. */
-export function bytesOf(results: Results, image: FinishedImage): Record<string, unknown>[] {
-  const wasPaid = image.status === 'completed' && image.reused === undefined
-  if (!wasPaid || paidAnalyses(image.analyses).length === 0) return []
-  const expiresAt = Math.floor(results.now().getTime() / 1_000) + RESULTS_LIFETIME_SECONDS
-  return [{ imageId: sameBytesKey(results, image, image.facesSkipped), target: image.imageId, expiresAt }]
 }
 
 export type Outcome = Record<string, unknown> & { status: FinishedImage['status'] }

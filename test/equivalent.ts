@@ -80,13 +80,6 @@ export const EQUIVALENT: (Pick<MadeMutant, 'file' | 'line' | 'of' | 'to'> & { wh
     why: 'Brands begin at multiples of four.',
   },
   {
-    file: 'shared/lifecycle.ts',
-    line: 'return bytesKey([owner, original.sha256, found.sort(), analysisSource])',
-    of: 'found.sort()',
-    to: 'found',
-    why: 'They come in one order anyway; sorted is how tables have them.',
-  },
-  {
     file: 'sweeper/sweep.ts',
     line: 'for (let from = 0; from < ids.length; from += AT_ONCE) {',
     of: 'from < ids.length',

@@ -270,7 +270,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'what was paid for is not remembered by its bytes',
-    file: 'shared/lifecycle.ts',
+    file: 'worker/results.ts',
     from: 'if (!wasPaid || paidAnalyses(image.analyses).length === 0) return []',
     to: 'if (wasPaid) return []',
     tests: ['test/analyses.test.ts'],
@@ -843,7 +843,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'what one owner has paid for is found by another',
-    file: 'shared/lifecycle.ts',
+    file: 'worker/results.ts',
     from: '[owner, original.sha256,',
     to: "['', original.sha256,",
     tests: ['test/transitions.test.ts'],
@@ -900,7 +900,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'results without faces are had by an image that is to have them',
-    file: 'shared/lifecycle.ts',
+    file: 'worker/results.ts',
     from: "name === 'faces' && facesSkipped ? 'faces-when-person' : name,",
     to: 'name,',
     tests: ['test/analyses.test.ts'],

@@ -3,26 +3,24 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type FinishedImage, type Image, imageIdSchema, imageSchema, objectKeys } from '../shared/image.ts'
 import { inRounds } from '../shared/labels.ts'
 import {
-  bytesOf,
   claimImage,
   closeIdempotencyKey,
   commitImage,
   deferSweep,
   deleteObjects,
-  findSameBytes,
   getImage,
   giveUpImage,
   markAnnounced,
   moveSweep,
   type Outcome,
   type Records,
-  type Results,
   releaseImage,
   removeRecord,
   retryImage,
   settleOriginal,
   sweepAt,
 } from '../shared/lifecycle.ts'
+import { bytesOf, findSameBytes } from '../worker/results.ts'
 import { startTestSystem, type TestSystem, type Watcher, watchCalls } from './context.ts'
 
 /** What each change of a record makes of the stored item, whole; and what it is refused for. */
@@ -60,7 +58,7 @@ const { unfinished: _, sweepAt: _due, ...announcedFailure } = { ...failed, annou
 let system: TestSystem
 let watcher: Watcher
 let records: Records
-let results: Results
+let results: Parameters<typeof bytesOf>[0]
 beforeAll(async () => {
   system = await startTestSystem()
   watcher = watchCalls(system)

@@ -3,7 +3,7 @@ import { ChangeMessageVisibilityCommand } from '@aws-sdk/client-sqs'
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import type { FinishedImage } from '../shared/image.ts'
 import { indexLabels } from '../shared/labels.ts'
-import { bytesOf, markAnnounced } from '../shared/lifecycle.ts'
+import { markAnnounced } from '../shared/lifecycle.ts'
 import { runOf, say } from '../shared/log.ts'
 import {
   type Announcement,
@@ -19,6 +19,7 @@ import {
 import type { WorkerDeps } from './deps.ts'
 import { failed, pause, type Unfinished } from './outcomes.ts'
 import { processImage } from './process-image.ts'
+import { bytesOf } from './results.ts'
 
 /**
  * Milliseconds before its end at which a batch breaks off the work on images, to give them back and to announce what is

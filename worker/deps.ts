@@ -23,8 +23,8 @@ import {
   sqsOptions,
 } from '../shared/aws.ts'
 import { budgetOf, type WorkerConfig } from '../shared/config.ts'
-import { gatherReads, type KnownNames } from '../shared/labels.ts'
-import type { Results } from '../shared/lifecycle.ts'
+import { gatherReads, type KnownNames, type Read } from '../shared/labels.ts'
+import type { Records } from '../shared/lifecycle.ts'
 import type { Log } from '../shared/log.ts'
 import type { DeadLetterQueue, EventBus, JobQueue } from '../shared/messages.ts'
 import type { Rekognition } from './analysis.ts'
@@ -32,7 +32,10 @@ import { createPurse, limitersFor, withinBudget } from './limiter.ts'
 import { createRender, type Render } from './thumbnail.ts'
 
 /** What the work on an image needs. */
-export interface ProcessDeps extends Results, Rekognition {
+export interface ProcessDeps extends Records, Rekognition {
+  /** Whose results these are; those of another Rekognition, or of other settings, are not the same. */
+  analysisSource: string
+  read: Read
   s3: S3Client
   bucket: string
   /** Whether each image gets a preview. */

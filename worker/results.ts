@@ -1,9 +1,12 @@
 import type { Image as RekognitionImage } from '@aws-sdk/client-rekognition'
+import * as z from 'zod'
 import { readExif } from '../packages/image-guard/index.ts'
 import {
   type Answers,
   analysisKey,
   analysisSchema,
+  type FinishedImage,
+  type Image,
   type ImageId,
   type Kept,
   type Metadata,
@@ -15,7 +18,8 @@ import {
   type Stored,
   thumbnailKey,
 } from '../shared/image.ts'
-import { findSameBytes, getImage } from '../shared/lifecycle.ts'
+import { getImage } from '../shared/lifecycle.ts'
+import { bytesKey } from '../shared/table.ts'
 import { outline, type Time } from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
 import { put, read } from './original.ts'
@@ -119,6 +123,45 @@ function withoutPosition({ stripGps }: ProcessDeps, stored: Stored): Stored {
   if (!stripGps || stored.metadata?.gps === undefined) return stored
   const { gps: _, ...metadata } = stored.metadata
   return { ...stored, metadata }
+}
+
+type Results = Pick<ProcessDeps, 'now' | 'analysisSource' | 'read'>
+
+/** Seconds for which results count for the same bytes (30 days): Rekognition's models change. */
+const RESULTS_LIFETIME_SECONDS = 2_592_000
+
+/** By owner, so that no caller finds out what others have submitted. */
+function sameBytesKey(
+  { analysisSource }: Pick<ProcessDeps, 'analysisSource'>,
+  { owner, original, analyses }: Image,
+  facesSkipped = false,
+): string {
+  // Results without faces are none for an image that is to have them.
+  const found = paidAnalyses(analyses).map((name) =>
+    name === 'faces' && facesSkipped ? 'faces-when-person' : name,
+  )
+  return bytesKey([owner, original.sha256, found.sort(), analysisSource])
+}
+
+/** @returns asks for a finished image of the same owner with the same bytes and paid analyses; it may be gone */
+export function findSameBytes(deps: Results, image: Image): () => Promise<string | undefined> {
+  const kinds = image.analyses.includes('faces-when-person') ? [false, true] : [false]
+  const reads = kinds.map((facesSkipped) => deps.read(sameBytesKey(deps, image, facesSkipped)))
+  return async () => {
+    const items = await Promise.all(reads.map((read) => read()))
+    const now = deps.now().getTime()
+    const known = items.map((item) => bytesSchema.optional().parse(item))
+    return known.find((item) => item !== undefined && item.expiresAt * 1_000 >= now)?.target
+  }
+}
+const bytesSchema = z.object({ target: z.string(), expiresAt: z.number() })
+
+/** What the table is to remember of a finished image: whose results the same bytes may have. Of results that were paid for. */
+export function bytesOf(deps: Results, image: FinishedImage): Record<string, unknown>[] {
+  const wasPaid = image.status === 'completed' && image.reused === undefined
+  if (!wasPaid || paidAnalyses(image.analyses).length === 0) return []
+  const expiresAt = Math.floor(deps.now().getTime() / 1_000) + RESULTS_LIFETIME_SECONDS
+  return [{ imageId: sameBytesKey(deps, image, image.facesSkipped), target: image.imageId, expiresAt }]
 }
 
 /** @returns asks whose answers an image may have: with all images of the batch that are claimed by then */
