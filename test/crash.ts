@@ -14,6 +14,7 @@ import {
   GetQueueAttributesCommand,
   GetQueueUrlCommand,
   ReceiveMessageCommand,
+  SetQueueAttributesCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs'
 import { BatchGetCommand, DynamoDBDocumentClient, paginateScan } from '@aws-sdk/lib-dynamodb'
@@ -29,6 +30,9 @@ import { Patience, patiently } from './until.ts'
  * peace, and what clients were answered, what subscribers got, and what is stored are held against each other.
  *
  * The seed decides what is asked and when the process is killed; how far it has come by then differs from run to run.
+ *
+ * With `--worker` the system lives, without a worker of its own: three `npm run worker` take its jobs, and every two seconds
+ * one of them is ended, by SIGTERM and SIGKILL in turn, and followed by another.
  */
 
 // ── The judge ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -367,16 +371,17 @@ interface Launched {
 
 interface Running extends Launched {
   url: string
+  endpoint: string
   aws: Aws
 }
 
-function launch(folder: string, settings: Record<string, string>): Launched {
+function launch(folder: string, settings: Record<string, string>, file = 'local/main.ts'): Launched {
   const env = Object.fromEntries(
     Object.entries(process.env).filter(
       ([name]) => !/^(AWS_|JWT_|STAND_IN_|AUTH$|REKOGNITION$|MAX_IMAGE_BYTES$)/.test(name),
     ),
   )
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', 'local/main.ts'], {
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', file], {
     cwd: ROOT,
     env: {
       ...env,
@@ -418,6 +423,8 @@ async function kill(launched: Launched): Promise<void> {
 
 /** Clients at once, and the longest pause between two requests of one. */
 const CLIENTS = 16
+/** Of workers, whose jobs rest for a while when one is killed: as many as to keep the others at work meanwhile. */
+const CLIENTS_OF_WORKERS = 100
 const LONGEST_PAUSE_MS = 500
 /** Milliseconds for which a process lives under load: at random in between. */
 const LIFE_MS = { least: 2_000, most: 8_000 }
@@ -435,6 +442,23 @@ const REST_SECONDS = 120
 const PATIENCE_LOOKS = 10
 /** Starts in a row that may fail before there is no use in going on. */
 const MOST_FAILED_STARTS = 3
+
+/** Workers at once, and milliseconds between the ends of two. */
+const WORKERS = 3
+const WORKER_ENDS_EVERY_MS = 2_000
+/** Seconds of a batch. What SIGKILL leaves is invisible for six times as long. */
+const BATCH_SECONDS = 10
+/** A batch takes about as long as a worker that drains lets it: some are broken off. */
+const BESIDE_WORKERS = { WORKER: 'off', STAND_IN_LATENCY_MS: '3500' }
+/** Seconds after which a job that SIGTERM breaks off is there again, at the most. */
+const BACK_SECONDS = 2
+const besideOf = (endpoint: string): Record<string, string> => ({
+  ...{ AWS_ENDPOINT_URL: endpoint, AWS_REGION: 'us-east-1' },
+  ...{ AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
+  ...{ IMAGE_BUCKET: BUCKET, IMAGE_TABLE: TABLE, EVENT_BUS_NAME: BUS },
+  JOB_QUEUE_URL: `${endpoint}/000000000000/${JOBS}`,
+  ...{ WORKER_TIMEOUT_SECONDS: String(BATCH_SECONDS), DRAIN_SECONDS: '10' },
+})
 
 /** Random numbers from 0 to 1 that a seed decides (mulberry32, in the public domain). */
 function generator(seed: number): () => number {
@@ -459,6 +483,8 @@ class Run {
   readonly #seed: number
   readonly #seconds: number
   readonly #data: string
+  /** Whether workers are ended, and not the system. */
+  readonly #ofWorkers: boolean
   readonly #log: (status: () => string) => void
   readonly history: History = {
     ...{ submissions: [], events: [], early: [], records: [], objects: new Map(), listed: [], mishaps: [] },
@@ -471,6 +497,9 @@ class Run {
   /** Jobs that are in the dead-letter queue at the end. */
   deadLetters = 0
   child: Launched | undefined
+  workers: Launched[] = []
+  /** Attempts that SIGTERM has broken off. */
+  brokenOff = 0
 
   #up = Promise.withResolvers<Running>()
   #subscribed = false
@@ -481,9 +510,10 @@ class Run {
   /** Known once the clients are done. */
   #unfinished: number | undefined
 
-  constructor(seed: number, seconds: number, data: string, log: (status: () => string) => void) {
+  constructor({ seed, seconds, worker }: Options, data: string, log: (status: () => string) => void) {
     this.#seed = seed
     this.#seconds = seconds
+    this.#ofWorkers = worker
     this.#data = data
     this.#log = log
   }
@@ -501,20 +531,23 @@ class Run {
       return `${seconds} s: ${counts}${this.#over ? `, ${rest}` : ''}`
     })
     let next = 0
-    const clients = Array.from({ length: CLIENTS }, async () => {
+    const length = this.#ofWorkers ? CLIENTS_OF_WORKERS : CLIENTS
+    const clients = Array.from({ length }, async () => {
       while (!this.#over) {
         next += 1
         await this.#live(next, generator(this.#seed + next * 7919))
       }
     })
-    await this.#killAgainAndAgain(until)
-    this.#over = true
-    const last = await this.#start({})
-    this.#patience = new Patience(REST_SECONDS * 1000)
+    if (!this.#ofWorkers) await this.#killAgainAndAgain(until)
+    const last = await this.#start(this.#ofWorkers ? BESIDE_WORKERS : {})
     const draining = this.#drain(last)
+    if (this.#ofWorkers) await this.#endWorkersAgainAndAgain(last, until)
+    this.#over = true
+    this.#patience = new Patience(REST_SECONDS * 1000)
     await Promise.all(clients)
     await this.#rest(last)
     await this.#gather(last)
+    await Promise.all(this.workers.map((worker) => this.#drainWorker(worker)))
     last.killed = true
     const stopping = new Patience(STOP_MS)
     last.process.kill('SIGTERM')
@@ -553,6 +586,41 @@ class Run {
     }
   }
 
+  async #endWorkersAgainAndAgain({ aws, endpoint }: Running, until: number): Promise<void> {
+    const random = generator(this.#seed)
+    const { QueueUrl } = await aws.sqs.send(new GetQueueUrlCommand({ QueueName: JOBS }))
+    const Attributes = { VisibilityTimeout: String(6 * BATCH_SECONDS) }
+    await aws.sqs.send(new SetQueueAttributesCommand({ QueueUrl, Attributes }))
+    const another = () => launch(this.#data, besideOf(endpoint), 'worker/main.ts')
+    this.workers = Array.from({ length: WORKERS }, another)
+    const drained: Promise<void>[] = []
+    while (Date.now() < until) {
+      await sleep(WORKER_ENDS_EVERY_MS)
+      const [worker] = this.workers.splice(Math.floor(random() * WORKERS), 1, another())
+      this.kills.running += 1
+      if (worker === undefined) continue
+      if (this.kills.running % 2 === 0) await kill(worker)
+      else drained.push(this.#drainWorker(worker))
+    }
+    await Promise.all(drained)
+  }
+
+  /** Ends a worker by SIGTERM, which it obeys once it takes jobs. */
+  async #drainWorker(worker: Launched): Promise<void> {
+    const { mishaps } = this.history
+    while (isAlive(worker) && !worker.output().includes('the worker takes jobs')) await sleep(100)
+    worker.process.kill('SIGTERM')
+    const exit = await worker.exited
+    const lines = worker.output().split('\n')
+    if (exit !== 0) mishaps.push(`SIGTERM gave a worker exit ${exit}: ${lines.slice(-5).join('\n')}`)
+    const waits = lines
+      .filter((line) => line.includes('"event":"out of time"'))
+      .map((line) => Number(JSON.parse(line).seconds))
+    this.brokenOff += waits.length
+    const longest = Math.max(0, ...waits)
+    if (longest > BACK_SECONDS) mishaps.push(`SIGTERM leaves a job invisible for ${longest} s`)
+  }
+
   /** @throws Error if it does not start, again and again */
   async #start(settings: Record<string, string>): Promise<Running> {
     for (let failures = 0; ; ) {
@@ -573,7 +641,7 @@ class Run {
         throw new Error(`The system does not start any more:\n${launched.output()}`)
       }
       this.#startMs = Date.now() - began
-      const running = Object.assign(launched, { url: addresses.url, aws: connect(addresses.endpoint) })
+      const running = Object.assign(launched, { ...addresses, aws: connect(addresses.endpoint) })
       if (!this.#subscribed) await subscribe(running.aws)
       this.#subscribed = true
       this.#up.resolve(running)
@@ -894,8 +962,15 @@ async function inParallel<T>(items: T[], work: (item: T) => Promise<void>): Prom
 /** Findings of one sort that are printed in full. */
 const PRINTED = 10
 
+interface Options {
+  seconds: number
+  seed: number
+  worker: boolean
+}
+
 async function main(): Promise<void> {
-  const { seconds, seed } = readOptions()
+  const options = readOptions()
+  const { seconds, seed, worker } = options
   const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-crash-'))
   const data = join(folder, 'data')
   mkdirSync(data)
@@ -908,12 +983,12 @@ async function main(): Promise<void> {
       terminal ? 1_000 : 10_000,
     )
   }
-  const run = new Run(seed, seconds, data, log)
+  const run = new Run(options, data, log)
 
   let keep = false
   // However this program ends: the process that it started and the folder go with it.
   process.on('exit', () => {
-    run.child?.process.kill('SIGKILL')
+    for (const child of [run.child, ...run.workers]) child?.process.kill('SIGKILL')
     if (!keep) rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
   })
   for (const [signal, code] of [
@@ -927,7 +1002,8 @@ async function main(): Promise<void> {
     })
   }
 
-  say(`Killing the system again and again for ${seconds} s (--seed ${seed} makes the same choices).`)
+  const what = worker ? 'Ending one of three workers' : 'Killing the system'
+  say(`${what} again and again for ${seconds} s (--seed ${seed} makes the same choices).`)
   try {
     await run.run()
   } catch (error) {
@@ -946,6 +1022,7 @@ async function main(): Promise<void> {
   const { running, starting } = run.kills
   const notes = [
     ...(starting > 0 ? [`${starting} of the kills came during the start`] : []),
+    ...(run.brokenOff > 0 ? [`${run.brokenOff} attempts were broken off by SIGTERM`] : []),
     ...(run.busy > 0 ? [`${run.busy} requests were answered with 503 and repeated`] : []),
     ...(run.deadLetters > 0 ? [`${run.deadLetters} jobs are in the dead-letter queue`] : []),
     ...(run.trouble.length > 0 ? [`${run.trouble.length} warnings and errors were logged`] : []),
@@ -986,18 +1063,22 @@ function explain(name: string, findings: Finding[], history: History, say: (line
   }
 }
 
-function readOptions(): { seconds: number; seed: number } {
+function readOptions(): Options {
   try {
     const { values } = parseArgs({
-      options: { seconds: { type: 'string', default: '120' }, seed: { type: 'string' } },
+      options: {
+        ...{ seconds: { type: 'string', default: '120' }, seed: { type: 'string' } },
+        worker: { type: 'boolean', default: false },
+      },
     })
+    const { worker } = values
     const seconds = Number(values.seconds)
     const seed = Number(values.seed ?? randomInt(1_000_000))
-    if (seconds > 0 && Number.isInteger(seed)) return { seconds, seed }
+    if (seconds > 0 && Number.isInteger(seed)) return { seconds, seed, worker }
   } catch {
     // An option that is not known here.
   }
-  process.stderr.write('Use: npm run crash -- --seconds 120 [--seed 1]\n')
+  process.stderr.write('Use: npm run crash -- --seconds 120 [--seed 1] [--worker]\n')
   process.exit(1)
 }
 
