@@ -82,6 +82,12 @@ interface Run {
   ending: AbortController
   loops: Promise<unknown>
 }
+/** Messages of a batch to or from SQS (Amazon SQS quotas). */
+const MOST_MESSAGES = 10
+const inBatches = <T>(items: T[]): T[][] =>
+  Array.from({ length: Math.ceil(items.length / MOST_MESSAGES) }, (_, at) =>
+    items.slice(at * MOST_MESSAGES, (at + 1) * MOST_MESSAGES),
+  )
 /** Milliseconds after which a receive brings nothing that was there when it began. */
 const RECEIVE_GRACE_MS = 1_000
 
@@ -122,8 +128,8 @@ export function startPoller(
       const { Messages = [] } = await sqs.send(
         new ReceiveMessageCommand({
           QueueUrl: mapping.queueUrl,
-          // SQS gives at most 10 messages at a time and waits at most 20 seconds for one.
-          MaxNumberOfMessages: Math.min(10, mapping.batchSize - batch.length),
+          // SQS waits at most 20 seconds for a message.
+          MaxNumberOfMessages: Math.min(MOST_MESSAGES, mapping.batchSize - batch.length),
           WaitTimeSeconds: Math.min(mapping.waitTimeSeconds ?? 20, left),
           MessageSystemAttributeNames: ['All'],
           MessageAttributeNames: ['All'],
@@ -141,13 +147,15 @@ export function startPoller(
   }
 
   async function giveBack(messages: Message[]): Promise<void> {
-    for (let from = 0; from < messages.length; from += 10) {
+    for (const batch of inBatches(messages)) {
       await sqs.send(
         new ChangeMessageVisibilityBatchCommand({
           QueueUrl: mapping.queueUrl,
-          Entries: messages
-            .slice(from, from + 10)
-            .map(({ ReceiptHandle }, index) => ({ Id: String(index), ReceiptHandle, VisibilityTimeout: 0 })),
+          Entries: batch.map(({ ReceiptHandle }, index) => ({
+            Id: String(index),
+            ReceiptHandle,
+            VisibilityTimeout: 0,
+          })),
         }),
       )
     }
@@ -177,13 +185,14 @@ export function startPoller(
       records.map((record) => record.messageId),
     )
     const done = records.filter((record) => !failed.has(record.messageId))
-    for (let from = 0; from < done.length; from += 10) {
+    for (const batch of inBatches(done)) {
       await sqs.send(
         new DeleteMessageBatchCommand({
           QueueUrl: mapping.queueUrl,
-          Entries: done
-            .slice(from, from + 10)
-            .map(({ receiptHandle }, index) => ({ Id: String(index), ReceiptHandle: receiptHandle })),
+          Entries: batch.map(({ receiptHandle }, index) => ({
+            Id: String(index),
+            ReceiptHandle: receiptHandle,
+          })),
         }),
       )
     }

@@ -1,7 +1,6 @@
 export { type FolderOwner, openDataFolder, UnusableFolder } from './data-folder.ts'
 export { readIfThere } from './files.ts'
 export { AwsError, type JsonService } from './json.ts'
-export type { EventSourceMapping } from './lambda/state.ts'
 export { Unreadable } from './rekognition/errors.ts'
 export { MAX_S3_BYTES, type OpenImages, type Picture } from './rekognition/images.ts'
 export { createRekognition, type RekognitionOptions } from './rekognition/index.ts'

@@ -3,15 +3,13 @@ import * as z from 'zod'
 import { readIfThere, type writeWhole } from '../files.ts'
 import { inUse } from './errors.ts'
 
-/** As Lambda names it; a poller of the program's own goes by it. */
-export interface EventSourceMapping {
-  queueUrl: string
+/** What Lambda shows of a mapping. That of the poller behind it, which is the program's own, has more. */
+export interface ShownMapping {
   queueArn: string
   batchSize: number
   maximumBatchingWindowInSeconds: number
   maximumConcurrency: number
   functionName: string
-  functionTimeoutMs: number
   functionResponseTypes: ['ReportBatchItemFailures'] | []
 }
 
@@ -21,7 +19,7 @@ const stateSchema = z.strictObject({ paused: z.array(z.uuid()) })
 /** Has a poller take messages, or no more; done when it is so. */
 export type Enable = (enabled: boolean) => Promise<void>
 
-export interface Mapping extends Readonly<EventSourceMapping> {
+export interface Mapping extends Readonly<ShownMapping> {
   uuid: string
   state: 'Enabled' | 'Enabling' | 'Disabled' | 'Disabling'
   /** Seconds since 1970. */
@@ -41,7 +39,7 @@ export function openMappings(file: string, write: typeof writeWhole, now: () => 
     all: (): Mapping[] => [...mappings.values()],
     find: (uuid: string): Mapping | undefined => mappings.get(uuid),
     /** @returns whether the mapping is enabled: one that was paused before a restart is not */
-    add: (definition: EventSourceMapping, enable: Enable): boolean => {
+    add: (definition: ShownMapping, enable: Enable): boolean => {
       const uuid = idOf(definition)
       const state = paused.includes(uuid) ? 'Disabled' : 'Enabled'
       mappings.set(uuid, { ...definition, uuid, enable, lastModified: seconds(), state })
@@ -65,7 +63,7 @@ export function openMappings(file: string, write: typeof writeWhole, now: () => 
 }
 
 /** The same after a restart. */
-function idOf({ queueArn, functionName }: EventSourceMapping): string {
+function idOf({ queueArn, functionName }: ShownMapping): string {
   const hex = createHash('sha256').update(`${queueArn} ${functionName}`).digest('hex')
   // Of version 8, which is free to be made of anything (RFC 9562).
   return hex.replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12}).*$/, '$1-$2-8$3-8$4-$5')

@@ -2,8 +2,8 @@ import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { ReceiveMessageCommand } from '@aws-sdk/client-sqs'
 import { describe, expect, it } from 'vitest'
+import type { EventSourceMapping } from '../../../worker/invocation.ts'
 import { startPoller } from '../../../worker/poller.ts'
-import type { EventSourceMapping } from '../index.ts'
 import { cliIsMissing, embeddedAws, type Running, region, signed, type TestQueue } from './started.ts'
 
 const { aws, newFolder, newQueue, receive, send, start, waiting } = embeddedAws()
