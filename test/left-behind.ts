@@ -26,7 +26,9 @@ export function leftBehind(): string[] {
           readFileSync(`/proc/${pid}/${part}`, 'utf8').split('\0'),
         )
         const isOurs = environment?.includes('VITEST=true') && readlinkSync(`/proc/${pid}/cwd`) === root
-        return isOurs && program?.some((part) => /^local\/.*\.ts$/.test(part)) ? [program.join(' ')] : []
+        return isOurs && program?.some((part) => /^(local|rekognition|worker|ops)\/.*\.ts$/.test(part))
+          ? [program.join(' ')]
+          : []
       } catch {
         return [] // it has ended, or belongs to another user
       }
