@@ -42,3 +42,8 @@ it('workflows run only scripts that there are', () => {
   expect(called).toContain('deploy-check')
   expect(called.filter((script) => !(script in scripts))).toEqual([])
 })
+
+it('all tests run on Node 24 too, without npm, whose scripts would take Node 22', () => {
+  const [{ text } = { text: '' }] = workflows.filter(({ name }) => name.endsWith('/ci.yml'))
+  expect(text).toMatch(/node-version: 24 \}\n {6}- run: npm ci .*\n {6}- run: node .*run\.js test\/run\.ts$/m)
+})
