@@ -16,11 +16,15 @@ import {
   EMULATOR_NAMES,
   EMULATORS,
   type Emulator,
+  type EmulatorName,
   KINDS,
   kindsThatName,
   lastLogs,
   recognise,
+  versionOf,
 } from './emulators.ts'
+import { noteSeen, type Step, seenOf } from './emulators-seen.ts'
+import { writeFollowing } from './inputs.ts'
 import { type Arch, LIBCS } from './sharp.ts'
 import { type Copy, copyModule, missing, onPath, planAgain } from './terraform.ts'
 
@@ -33,6 +37,8 @@ a name of its own: nothing that is deployed there already is touched.
 
   --emulator     ${EMULATOR_NAMES.join(', ')}; recognised by itself
   --libc         ${LIBCS.join(' or ')}, which the functions run on; glibc. (MiniStack's usual container has musl.)
+  --note         writes what was seen into infrastructure/emulators/seen.json, and the table of infrastructure/README.md
+  --version      of the emulator, for --note, where the emulator does not say it
   --rekognition  where the functions reach a Rekognition, such as http://rekognition:4567 of docker-compose.yml;
                  by default a stand-in that is started for the check, on this machine only`
 
@@ -80,9 +86,7 @@ const eventSchema = z.object({ 'detail-type': z.string(), detail: z.object({ ima
 
 /** Runs steps, prints a line for each, and counts. */
 class Steps {
-  passed = 0
-  failed = 0
-  skipped = 0
+  readonly ended: Step[] = []
   readonly #print: (text: string) => void
 
   constructor(print: (text: string) => void) {
@@ -95,24 +99,34 @@ class Steps {
     const began = performance.now()
     try {
       const done = await work()
-      this.passed += 1
-      this.#print(`${say(done)} (${((performance.now() - began) / 1000).toFixed(1)} s)\n`)
+      const said = say(done)
+      this.ended.push({ name, end: 'passed', said })
+      this.#print(`${said} (${((performance.now() - began) / 1000).toFixed(1)} s)\n`)
       return done
     } catch (error) {
-      this.failed += 1
-      this.#print(`FAILED: ${(error as Error).message}\n`)
+      const said = (error as Error).message
+      this.ended.push({ name, end: 'failed', said })
+      this.#print(`FAILED: ${said}\n`)
       return undefined
     }
   }
 
   skip(name: string, reason: string): void {
-    this.skipped += 1
+    this.ended.push({ name, end: 'skipped', said: reason })
     this.#print(`${name.padEnd(12)} skipped: ${reason}\n`)
   }
 
   summary(): string {
-    const { passed, failed, skipped } = this
-    return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`
+    const skipped = this.#count('skipped')
+    return `${this.#count('passed')} passed, ${this.#count('failed')} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`
+  }
+
+  get hasFailed(): boolean {
+    return this.#count('failed') > 0
+  }
+
+  #count(end: Step['end']): number {
+    return this.ended.filter((step) => step.end === end).length
   }
 }
 
@@ -385,7 +399,7 @@ async function deployCheck(
   given: { endpoint: string; emulator?: string; libc: string; rekognition?: string },
   steps: Steps,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<EmulatorName | undefined> {
   const endpoint = new URL(given.endpoint).origin
   const libc = oneOf('--libc', LIBCS, given.libc)
   const among =
@@ -402,19 +416,19 @@ async function deployCheck(
     },
     (found) => `${EMULATORS[found].title} at ${endpoint}`,
   )
-  if (emulatorName === undefined) return
+  if (emulatorName === undefined) return undefined
   const built = await steps.run(
     'build',
     () => buildAll(arch, () => {}, libc),
     (zips) => `${zips.map((zip) => `${zip.name}.zip`).join(', ')} for ${arch} and ${libc}`,
   )
-  if (built === undefined) return
+  if (built === undefined) return emulatorName
   const copy = await steps.run(
     'init',
     () => copyModule('infrastructure', Object.fromEntries(built.map(({ name, zip }) => [name, zip]))),
     () => 'a copy of infrastructure/, with a state of its own',
   )
-  if (copy === undefined) return
+  if (copy === undefined) return emulatorName
 
   const emulator: Emulator = EMULATORS[emulatorName]
   const runsBeside = emulator.beside && emulator.runsNothing === undefined
@@ -489,15 +503,18 @@ async function deployCheck(
     await standIn?.stop()
     s3.destroy()
   }
+  return emulatorName
 }
 
 if (process.argv[1] === import.meta.filename) {
-  const { endpoint, help, ...options } = parseArgs({
+  const { endpoint, help, note, version, ...options } = parseArgs({
     options: {
       endpoint: { type: 'string' },
       emulator: { type: 'string' },
       libc: { type: 'string', default: 'glibc' },
       rekognition: { type: 'string' },
+      note: { type: 'boolean' },
+      version: { type: 'string' },
       help: { type: 'boolean' },
     },
   }).values
@@ -514,8 +531,13 @@ if (process.argv[1] === import.meta.filename) {
       })
     }
     const steps = new Steps(print)
-    await deployCheck({ endpoint, ...options }, steps, stopping.signal)
+    const found = await deployCheck({ endpoint, ...options }, steps, stopping.signal)
+    if (note && found !== undefined && !stopping.signal.aborted) {
+      const today = new Date().toISOString().slice(0, 10)
+      noteSeen(found, seenOf(today, version ?? (await versionOf(endpoint, found)), steps.ended))
+      writeFollowing()
+    }
     print(`${steps.summary()}\n`)
-    process.exitCode = steps.failed > 0 || stopping.signal.aborted ? 1 : 0
+    process.exitCode = steps.hasFailed || stopping.signal.aborted ? 1 : 0
   }
 }

@@ -53,6 +53,13 @@ export async function recognise(endpoint: string, among: readonly EmulatorName[]
   )
 }
 
+/** @returns what the emulator says of its version; `?` where it says nothing */
+export async function versionOf(endpoint: string, name: EmulatorName): Promise<string> {
+  const answer = await fetch(endpoint + EMULATORS[name].health, { signal: AbortSignal.timeout(PATIENCE_MS) })
+  const said: unknown = await answer.json().catch(() => undefined)
+  return String(Object(said).version ?? '?')
+}
+
 interface Listing {
   service: string
   method?: 'GET' | 'POST'

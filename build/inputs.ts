@@ -1,14 +1,17 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ROOT } from './bundle.ts'
+import { seenTable } from './emulators-seen.ts'
 import { MODULE } from './terraform.ts'
 
 /*
  * What infrastructure/modules/image-analyzer takes and gives is written there, once. This writes what follows from it:
- * the root infrastructure/, which passes everything on, and the tables of the module's README.
+ * the root infrastructure/, which passes everything on, and the tables of the module's README; and the table of what
+ * was seen of emulators.
  */
 
 const WRITTEN = '# Written by `npm run inputs` from modules/image-analyzer; change it there.\n'
+const EMULATORS = /(<!-- npm run deploy-check -- --note -->\n)[\s\S]*(<!-- \/npm run deploy-check -->)/
 const TABLES = /(<!-- npm run inputs -->\n)[\s\S]*(<!-- \/npm run inputs -->)/
 
 interface Block {
@@ -70,6 +73,10 @@ export function filesThatFollow(): Record<string, string> {
       /(^output "(\w+)" \{\n[\s\S]*?^ {2}value +=) [\s\S]*?^\}/gm,
       '$1 module.image_analyzer.$2\n}',
     )}`,
+    'infrastructure/README.md': readFileSync(join(ROOT, 'infrastructure/README.md'), 'utf8').replace(
+      EMULATORS,
+      (_, from: string, to: string) => `${from}\n${seenTable()}\n${to}`,
+    ),
     // By a function: a description may have a `$1`, of dollars.
     [`${MODULE}/README.md`]: read('README.md').replace(
       TABLES,
@@ -79,6 +86,10 @@ export function filesThatFollow(): Record<string, string> {
   }
 }
 
-if (process.argv[1] === import.meta.filename) {
+export function writeFollowing(): void {
   for (const [path, text] of Object.entries(filesThatFollow())) writeFileSync(join(ROOT, path), text)
+}
+
+if (process.argv[1] === import.meta.filename) {
+  writeFollowing()
 }

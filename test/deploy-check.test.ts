@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { ROOT } from '../build/bundle.ts'
+import { rowOf, seenOf } from '../build/emulators-seen.ts'
 import { missing } from '../build/terraform.ts'
 import { freePort, skipped } from './tools.ts'
 import { until } from './until.ts'
@@ -37,6 +38,27 @@ describe('npm run deploy-check', () => {
     expect(output).toMatch(/--endpoint[\s\S]+ministack, moto, localstack/)
     expect(code).toBe(1)
   })
+})
+
+it('what a check has seen names what passed, what is lacking by its reason, and what was refused', () => {
+  const steps = [
+    { name: 'apply', end: 'passed', said: 'http://127.0.0.1' },
+    { name: 'jpeg', end: 'skipped', said: 'it runs nothing' },
+    { name: 'png', end: 'skipped', said: 'it runs nothing' },
+    { name: 'upload', end: 'failed', said: 'POST answered 500\nand more' },
+    { name: 'second plan', end: 'passed', said: 'nothing to change in 3 resources' },
+  ] as const
+  const seen = seenOf('2026-11-28', '1.2', [...steps])
+  expect(seen).toEqual({
+    ...{ date: '2026-11-28', version: '1.2', passed: 2, failed: 1 },
+    skipped: { 'it runs nothing': 'jpeg, png' },
+    refused: { upload: 'POST answered 500' },
+    secondPlan: 'nothing to change in 3 resources',
+  })
+  expect(rowOf('An emulator', seen)).toBe(
+    '| An emulator 1.2 | 2026-11-28 | 2 of 5 | jpeg, png: it runs nothing; **upload** failed: POST answered 500 | nothing to change in 3 resources |',
+  )
+  expect(rowOf('Another', undefined)).toBe('| Another | not seen yet | | | |')
 })
 
 /** A clone of MiniStack, with its Python packages in a `.venv` of its own or in those of `python3`. */
