@@ -19,6 +19,7 @@ import { SETTINGS } from './simulation/world.ts'
 
 /** More with SCHEDULES=20000; `npm run simulate` plays 2,000 of them, and every single fault. */
 const SCHEDULES = Number(process.env['SCHEDULES'] ?? 100)
+const WITH_A_BUDGET = Math.ceil(SCHEDULES / 16)
 /** Of the single faults, one in so many: each kind of fault and each call is among them, though not each with each. */
 const PART = Number(process.env['PART'] ?? 29)
 const SEED = Number(process.env['SEED'] ?? 1)
@@ -50,12 +51,12 @@ describe('whatever goes wrong with the calls', () => {
     expect(result.numRuns).toBe(SCHEDULES)
   })
 
-  it(`in ${SCHEDULES / 16} schedules with a budget, no call is made beyond it`, async () => {
+  it(`in ${WITH_A_BUDGET} schedules with a budget, no call is made beyond it`, async () => {
     await fc.assert(
       fc.asyncProperty(budgeted, async (scenario) => {
         expect(await beyondBudget(scenario, prepared)).toBeUndefined()
       }),
-      { seed: SEED, numRuns: SCHEDULES / 16 },
+      { seed: SEED, numRuns: WITH_A_BUDGET },
     )
   })
 
