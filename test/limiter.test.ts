@@ -150,9 +150,9 @@ describe('a backlog is worked off at the quota', () => {
     ['5/s, alone with all of it', { quota: 5, processes: 1, share: 5 }],
     ['5/s, by two with 2.5/s', { quota: 5, processes: 2, share: 2.5 }],
     ['5/s, by ten with 0.5/s', { quota: 5, processes: 10, share: 0.5 }],
-    ['50/s, by ten with 5/s', { quota: 50, processes: 10, share: 5, seconds: 100 }],
-    ['50/s, by twenty with 2.5/s', { quota: 50, processes: 20, share: 2.5, seconds: 100 }],
-    ['200/s, by ten with 20/s', { quota: 200, processes: 10, share: 20, latency: [150, 150], seconds: 60 }],
+    ['50/s, by ten with 5/s', { quota: 50, processes: 10, share: 5, seconds: 50 }],
+    ['50/s, by twenty with 2.5/s', { quota: 50, processes: 20, share: 2.5, seconds: 50 }],
+    ['200/s, by ten with 20/s', { quota: 200, processes: 10, share: 20, latency: [150, 150], seconds: 30 }],
     ['5/s, by two with ten times their share', { quota: 5, processes: 2, share: 25 }, { throttled: 0.06 }],
 
     [
@@ -195,7 +195,7 @@ describe('a backlog is worked off at the quota', () => {
     ],
     [
       '50/s in fixed windows, by ten with 5/s',
-      { quota: 50, processes: 10, share: 5, counts: fixedWindow, seconds: 100 },
+      { quota: 50, processes: 10, share: 5, counts: fixedWindow, seconds: 50 },
       { served: 0.85 },
     ],
   ])('%s', async (_name, given, { served = 0.95, throttled = 0.05 } = {}) => {

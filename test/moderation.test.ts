@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DetectModerationLabelsCommand } from '@aws-sdk/client-rekognition'
 import sharp from 'sharp'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { afterAll, describe, expect, it, onTestFinished } from 'vitest'
 import {
   createVision,
   hasModeration,
@@ -131,8 +131,10 @@ it.skipIf(lacking.length > 0)(
 
 const where = hasModeration() && isInstalled() ? '' : ' (skipped: nsfwjs is not installed)'
 describe.skipIf(where !== '')(`with nsfwjs, DetectModerationLabels${where}`, () => {
+  const vision = createVision({ threads: 1 })
+  afterAll(vision.stop)
+
   it('scores harmless pictures as the original does in TensorFlow.js, and says nothing of them', async () => {
-    const vision = createVision({ threads: 1 })
     // Drawing, hentai, neutral, porn and sexy, of the same 224 × 224 points.
     const original: [Buffer, ...number[]][] = [
       [photo, 0.1587, 0.0004, 0.8409, 0, 0],
@@ -155,11 +157,10 @@ describe.skipIf(where !== '')(`with nsfwjs, DetectModerationLabels${where}`, () 
       for (const [at, score] of Object.values(moderation).entries())
         expect(Math.abs(score - (scores[at] ?? 0))).toBeLessThan(0.02)
     }
-    await vision.stop()
   })
 
   it('answers the SDK', async () => {
-    await withSdk(async (client) => {
+    await withSdk(vision, async (client) => {
       const asked = { Image: { Bytes: photo } }
       expect(await client.send(new DetectModerationLabelsCommand(asked))).toMatchObject({
         ...{ ModerationLabels: [], ModerationModelVersion: 'local-1 (nsfwjs mid)', ContentTypes: [] },

@@ -125,14 +125,16 @@ describe('an owner has a quota', () => {
 })
 
 describe('what has expired is deleted', () => {
+  // Sweeps are most of what a day costs.
+  const settings = { retentionDays: 1, sweepEveryMs: HOUR }
   it('and nothing of it stays, in no index either', () =>
-    told({ images: [image()], settings: { retentionDays: 1 } }, ({ world }) => {
+    told({ images: [image()], settings }, ({ world }) => {
       if (!world.has('expiry')) return
       expect([...world.s3.objects.keys()]).toEqual([])
       expect([...world.dynamo.items.keys()].filter((id) => id.startsWith('labels#'))).toEqual([])
     }))
   it('days late, and its results are had by no other image meanwhile', () =>
-    told({ images: [image(), image({ at: 25 * HOUR })], settings: { retentionDays: 1 } }, ({ world }) =>
+    told({ images: [image(), image({ at: 25 * HOUR })], settings }, ({ world }) =>
       expect(world.rekognition.paid.size).toBe(2),
     ))
 })

@@ -1,11 +1,13 @@
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
-import { createVision } from '../packages/vision/index.ts'
+import type { Vision } from '../packages/vision/index.ts'
 import { startRekognition } from '../rekognition/service.ts'
 import { clientOptions } from '../shared/aws.ts'
 
-/** Has the SDK ask the embedded Rekognition, over its port, with the models in another thread than those of the caller. */
-export async function withSdk(work: (client: RekognitionClient) => Promise<void>): Promise<void> {
-  const vision = createVision({ threads: 1 })
+/** Has the SDK ask an embedded Rekognition that has seen nothing yet, over its port. */
+export async function withSdk(
+  vision: Vision,
+  work: (client: RekognitionClient) => Promise<void>,
+): Promise<void> {
   const readObject = async () => undefined
   const server = await startRekognition({ port: 0, readObject, rekognition: { vision } })
   const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
@@ -17,6 +19,5 @@ export async function withSdk(work: (client: RekognitionClient) => Promise<void>
   } finally {
     client.destroy()
     await server.stop()
-    await vision.stop()
   }
 }
