@@ -424,7 +424,7 @@ async function kill(launched: Launched): Promise<void> {
 /** Clients at once, and the longest pause between two requests of one. */
 const CLIENTS = 16
 /** Of workers, whose jobs rest for a while when one is killed: as many as to keep the others at work meanwhile. */
-const CLIENTS_OF_WORKERS = 100
+const CLIENTS_OF_WORKERS = 48
 const LONGEST_PAUSE_MS = 500
 /** Milliseconds for which a process lives under load: at random in between. */
 const LIFE_MS = { least: 2_000, most: 8_000 }
@@ -447,7 +447,7 @@ const MOST_FAILED_STARTS = 3
 const WORKERS = 3
 const WORKER_ENDS_EVERY_MS = 2_000
 /** Seconds of a batch. What SIGKILL leaves is invisible for six times as long. */
-const BATCH_SECONDS = 10
+const BATCH_SECONDS = 15
 /** A batch takes about as long as a worker that drains lets it: some are broken off. */
 const BESIDE_WORKERS = { WORKER: 'off', STAND_IN_LATENCY_MS: '3500' }
 /** Seconds after which a job that SIGTERM breaks off is there again, at the most. */
@@ -490,7 +490,7 @@ class Run {
     ...{ submissions: [], events: [], early: [], records: [], objects: new Map(), listed: [], mishaps: [] },
   }
   kills = { running: 0, starting: 0 }
-  /** How often the system asked to be asked again (503). */
+  /** How often the system asked to be asked again (503, 429). */
   busy = 0
   /** What the processes printed as warnings or errors. */
   trouble: string[] = []
@@ -612,8 +612,10 @@ class Run {
     worker.process.kill('SIGTERM')
     const exit = await worker.exited
     const lines = worker.output().split('\n')
+    const end = lines.findIndex((line) => line.includes('the worker ends'))
     if (exit !== 0) mishaps.push(`SIGTERM gave a worker exit ${exit}: ${lines.slice(-5).join('\n')}`)
     const waits = lines
+      .slice(end)
       .filter((line) => line.includes('"event":"out of time"'))
       .map((line) => Number(JSON.parse(line).seconds))
     this.brokenOff += waits.length
@@ -672,7 +674,7 @@ class Run {
         const text = await response.text()
         return { status: response.status, body: text === '' ? {} : JSON.parse(text) }
       })
-      if (answer.status !== 503) return answer
+      if (answer.status !== 503 && answer.status !== 429) return answer
       this.busy += 1
     } catch (error) {
       // A process that dies without a kill takes its requests along, and is a finding already.
@@ -1023,7 +1025,7 @@ async function main(): Promise<void> {
   const notes = [
     ...(starting > 0 ? [`${starting} of the kills came during the start`] : []),
     ...(run.brokenOff > 0 ? [`${run.brokenOff} attempts were broken off by SIGTERM`] : []),
-    ...(run.busy > 0 ? [`${run.busy} requests were answered with 503 and repeated`] : []),
+    ...(run.busy > 0 ? [`${run.busy} requests were answered with 503 or 429 and repeated`] : []),
     ...(run.deadLetters > 0 ? [`${run.deadLetters} jobs are in the dead-letter queue`] : []),
     ...(run.trouble.length > 0 ? [`${run.trouble.length} warnings and errors were logged`] : []),
   ]
