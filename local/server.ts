@@ -22,7 +22,7 @@ type Fetch = (request: Request) => Promise<Response>
 const RETRY_AFTER = 5
 
 /** What stands before the app: on AWS it is API Gateway, and Lambda that gives each request an instance. */
-export function inFrontOf(app: ReturnType<typeof buildApp>, settings: Settings): Fetch {
+export function inFrontOf(app: Pick<ReturnType<typeof buildApp>, 'fetch'>, settings: Settings): Fetch {
   const signer = {
     accessKeyId: settings.AWS_ACCESS_KEY_ID ?? STAND_IN_CREDENTIALS.accessKeyId,
     secretAccessKey: settings.AWS_SECRET_ACCESS_KEY ?? STAND_IN_CREDENTIALS.secretAccessKey,

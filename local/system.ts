@@ -8,7 +8,7 @@ import { isDiskFull } from '../packages/embedded-aws/storage.ts'
 import { type AwsTarget, dynamoTranslation, elapsed, sleep } from '../shared/aws.ts'
 import type { AuthConfig } from '../shared/config.ts'
 import type { Log } from '../shared/log.ts'
-import { portTrouble, stoppable, type Undo } from '../shared/machine.ts'
+import { type Counting, counting, portTrouble, stoppable, type Undo, withMetrics } from '../shared/machine.ts'
 import { clientsFor } from './clients.ts'
 import { configFor, readAuth, type Settings } from './environment.ts'
 import { inFrontOf, SAMPLES, serverOf } from './server.ts'
@@ -47,11 +47,11 @@ function withoutDiskFull({ info, warn, error }: Log): Log {
  * @throws StartError
  */
 export const startSystem = (settings: Settings, say: Log, open: OpenBackground): Promise<System> =>
-  stoppable((undo) => start(settings, withoutDiskFull(say), open, undo))
+  stoppable(async (undo) => start(settings, await counting(withoutDiskFull(say)), open, undo))
 
 async function start(
   settings: Settings,
-  log: Log,
+  { log, text }: Counting,
   open: OpenBackground,
   undo: Undo,
 ): Promise<Omit<System, 'stop'>> {
@@ -62,7 +62,7 @@ async function start(
   const { s3, sqs, dynamoDb } = clientsFor(target, isEmbedded)
   const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
   const app = await makeApi(settings, auth, resources, { s3, sqs, dynamo }, log)
-  const server = serverOf(inFrontOf(app, settings))
+  const server = serverOf(inFrontOf(withMetrics(app, text), settings))
   const port = await listen(server, settings.PORT).catch(
     portTrouble(settings.PORT, (free) => `PORT=${free} npm start`),
   )

@@ -1,6 +1,7 @@
 import type { clientOptions } from './aws.ts'
+import type { Log, Metric } from './log.ts'
 
-/** What the programs for one machine share, `npm start` and `npm run rekognition`: how they fail to start, end, and ask AWS. */
+/** What programs share that are no functions: how they fail to start, end, count what they do, and ask AWS. */
 
 /** Trouble at the start that a person can mend, in one sentence. */
 export class StartError extends Error {}
@@ -90,4 +91,73 @@ export const patient = <Options extends ReturnType<typeof clientOptions>>(
 ): Options => ({
   ...options,
   requestHandler: { ...options.requestHandler, connectionTimeout: ms, requestTimeout: ms },
+})
+
+/** As Prometheus names it (its documentation, "Metric and label naming"): seconds rather than milliseconds. */
+const nameOf = (metric: string): string => {
+  const words = metric.replace(/Ms$/, '').replaceAll(/([a-z])([A-Z])/g, '$1_$2')
+  return `image_analyzer_${words.toLowerCase()}`
+}
+const UNITS: Record<string, string> = { Milliseconds: 'seconds', Seconds: 'seconds', Bytes: 'bytes' }
+
+export interface Counting {
+  /** A log whose lines are counted. */
+  log: Log
+  /** In Prometheus's text format. */
+  text: () => string
+}
+
+/** Counts what the lines of a log say, from the start of the process on. */
+export async function counting(log: Log): Promise<Counting> {
+  // Loaded late: `npm start` begins its thread before.
+  const { countsOf, METRICS } = await import('./log.ts')
+  const series = new Map<string, number>()
+  const add = (name: string, value: number): void => void series.set(name, (series.get(name) ?? 0) + value)
+  const count = (facts: Record<string, unknown>): void => {
+    for (const [metric, value = 0] of Object.entries(countsOf(facts))) {
+      const unit = METRICS[metric as Metric]
+      if (unit === 'Count') {
+        const code = /^(Failed|Refused)$/.test(metric) ? `{code="${facts['code']}"}` : ''
+        // The noughts are for CloudWatch's alarms.
+        if (value > 0) add(`${nameOf(metric)}_total${code}`, value)
+        continue
+      }
+      add(`${nameOf(metric)}_${UNITS[unit]}_sum`, unit === 'Milliseconds' ? value / 1_000 : value)
+      add(`${nameOf(metric)}_${UNITS[unit]}_count`, 1)
+    }
+  }
+  const counted =
+    (write: Log['info']): Log['info'] =>
+    (message, extra) => {
+      count(extra)
+      write(message, extra)
+    }
+  return {
+    log: {
+      info: counted((...line) => log.info(...line)),
+      warn: counted((...line) => log.warn(...line)),
+      error: counted((...line) => log.error(...line)),
+      namespace: log.namespace,
+    },
+    text: () =>
+      [...series]
+        .map(([name, value]) => `${name} ${value}\n`)
+        .sort()
+        .join(''),
+  }
+}
+
+/** Of that text (Prometheus documentation, "Exposition formats"). */
+export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
+
+interface App {
+  fetch: (request: Request, env?: object) => Response | Promise<Response>
+}
+/** An app with its metrics, which a deployed one leaves to CloudWatch. */
+export const withMetrics = (app: App, text: () => string): App => ({
+  fetch: (request, env) => {
+    const isAsked = request.method === 'GET' && new URL(request.url).pathname === '/metrics'
+    if (!isAsked) return app.fetch(request, env)
+    return new Response(text(), { headers: { 'content-type': METRICS_TYPE, 'cache-control': 'no-store' } })
+  },
 })

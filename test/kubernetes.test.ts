@@ -31,7 +31,7 @@ describe.skipIf(lacking.length > 0)(`examples/kubernetes${skipped(lacking)}`, ()
 
   it('asks what the worker answers, keeps it from rights, and counts jobs that wait', () => {
     const text = rendered()
-    const health = readFileSync(join(folder, '../../worker/health.ts'), 'utf8')
+    const health = readFileSync(join(folder, '../../worker/main.ts'), 'utf8')
     const paths = [...text.matchAll(/path: (\S+)/g)].map(([, path = '']) => path)
     expect(paths.sort()).toEqual(['/live', '/ready'])
     expect(paths.filter((path) => !health.includes(`'${path}'`))).toEqual([])

@@ -485,7 +485,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a worker outside Lambda counts nothing',
-    file: 'worker/health.ts',
+    file: 'shared/machine.ts',
     from: '      count(extra)\n',
     to: '',
     tests: ['test/worker-process.test.ts'],

@@ -44,6 +44,23 @@ describe('npm start', () => {
     expect(thumbnail.headers.get('content-type')).toBe('image/jpeg')
     const page = await fetch(system.url)
     expect(page.headers.get('content-security-policy')).toContain(system.aws)
+    expect((await fetch(`${system.url}/images`, { method: 'POST', body: 'junk' })).status).toBe(415)
+    // Of the API, and of the worker in its thread.
+    const metrics = await until('the announcement is counted', async () => {
+      const answer = await fetch(`${system.url}/metrics`)
+      expect(answer.headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8')
+      const lines = (await answer.text()).split('\n')
+      return lines.includes('image_analyzer_completed_total 1') ? lines : undefined
+    })
+    expect(metrics).toEqual(
+      expect.arrayContaining([
+        'image_analyzer_accepted_total 1',
+        'image_analyzer_refused_total{code="UNSUPPORTED_MEDIA_TYPE"} 1',
+        expect.stringMatching(/^image_analyzer_work_seconds_sum \d/),
+      ]),
+    )
+    const stranger = { headers: { origin: 'http://evil.test' } }
+    expect((await fetch(`${system.url}/metrics`, stranger)).status).toBe(403)
 
     expect(await system.end('SIGINT'), system.output()).toBe(0)
     expect(system.output()).not.toMatch(/error|warning/i)

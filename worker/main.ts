@@ -1,11 +1,13 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { HeadBucketCommand } from '@aws-sdk/client-s3'
 import { GetQueueAttributesCommand } from '@aws-sdk/client-sqs'
 import { GetCommand } from '@aws-sdk/lib-dynamodb'
 import { readWorkerProcessConfig, VISIBILITY_FACTOR } from '../shared/config.ts'
 import { createLog } from '../shared/log.ts'
+import { counting, METRICS_TYPE, StartError } from '../shared/machine.ts'
 import { processBatch } from './batch.ts'
 import { depsOnAws, type WorkerDeps } from './deps.ts'
-import { counting, startHealth } from './health.ts'
 import { startPoller } from './poller.ts'
 
 /**
@@ -17,9 +19,6 @@ import { startPoller } from './poller.ts'
 const BREAK_OFF_MS = 6_000
 /** For so long an answer of queue and table is good for /ready. */
 const READY_MS = 10_000
-
-/** Trouble at the start, in one sentence. */
-class StartError extends Error {}
 
 async function reach<T>(what: string, work: Promise<T>): Promise<T> {
   try {
@@ -56,9 +55,41 @@ const reachTable = ({ dynamo, table }: WorkerDeps): Promise<unknown> =>
 const reachBucket = ({ s3, bucket }: WorkerDeps): Promise<unknown> =>
   reach(`The bucket of IMAGE_BUCKET, ${bucket},`, s3.send(new HeadBucketCommand({ Bucket: bucket })))
 
+/**
+ * What a worker says of itself, over HTTP.
+ *
+ * @param trouble why the worker cannot take jobs; nothing where it can
+ * @returns the port; rejects with the system's own error (EADDRINUSE, EACCES)
+ */
+function startHealth(
+  port: number,
+  trouble: () => Promise<string | undefined>,
+  metrics: () => string,
+): Promise<number> {
+  const server: Server = createServer(async ({ url, method }, response) => {
+    const answer = (status: number, body: object): void =>
+      void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+    if (method !== 'GET' && method !== 'HEAD') return answer(405, { status: 'GET only' })
+    if (url === '/live') return answer(200, { status: 'live' })
+    if (url === '/ready') {
+      const reason = await trouble()
+      return reason === undefined
+        ? answer(200, { status: 'ready' })
+        : answer(503, { status: 'not ready', reason })
+    }
+    if (url !== '/metrics') return answer(404, { status: 'There are /live, /ready and /metrics.' })
+    response.writeHead(200, { 'content-type': METRICS_TYPE }).end(metrics())
+  })
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    // At every address: a probe comes from outside of a container.
+    server.listen(port, () => resolve((server.address() as AddressInfo).port))
+  })
+}
+
 async function main(): Promise<void> {
   const config = readWorkerProcessConfig(process.env)
-  const { log, text } = counting(createLog('worker', config.METRICS_NAMESPACE))
+  const { log, text } = await counting(createLog('worker', config.METRICS_NAMESPACE))
   const deps = depsOnAws(config, log)
   const [queue] = await Promise.all([reachQueue(deps), reachTable(deps), reachBucket(deps)])
   const least = VISIBILITY_FACTOR * config.WORKER_TIMEOUT_SECONDS
