@@ -394,7 +394,7 @@ describe('one npm start', () => {
         blocks.filter(([, of]) => of === language).map(([, , block = '']) => block)
       const folder = newFolder()
       mkdirSync(join(folder, 'test'))
-      symlinkSync(join(root, 'test/fixtures'), join(folder, 'test/fixtures'))
+      symlinkSync(join(root, 'test/fixtures'), join(folder, 'test/fixtures'), 'junction')
       const cli = `"${process.execPath}" "${join(root, 'packages/client/main.ts')}"`
       const script = ['set -e', `npm() { shift 3; ${cli} "$@"; }`, ...written('sh'), then].join('\n')
       const { AWS_ENDPOINT_URL: _, AWS_ACCESS_KEY_ID: __, ...inherited } = process.env

@@ -158,9 +158,10 @@ describe('while versions change', () => {
       mkdirSync(dirname(join(folder, name)), { recursive: true })
       writeFileSync(join(folder, name), bytes)
     }
-    symlinkSync(join(root, 'node_modules/sharp'), join(folder, 'sharp'))
+    symlinkSync(join(root, 'node_modules/sharp'), join(folder, 'sharp'), 'junction')
     const environment = {
       AWS_ENDPOINT_URL: now.endpoint,
+      AWS_ENDPOINT_URL_REKOGNITION: now.rekognitionEndpoint,
       AWS_REGION: 'us-east-1',
       AWS_ACCESS_KEY_ID: 'test',
       AWS_SECRET_ACCESS_KEY: 'test',
