@@ -78,7 +78,7 @@ describe('two sweeps may run at once', () => {
     told(
       {
         images: [image()],
-        outages: [{ name: 'worker *', from: 0, to: 20 * HOUR, fault: 'death before' }],
+        outages: [{ name: 'worker *', from: 0, to: 6 * HOUR, fault: 'death before' }],
         settings: { twinSweeps: 1, giveUpMs: HOUR },
       },
       (run) => expect(outcomes(run)).toEqual(['1:failed']),
