@@ -1,17 +1,14 @@
 import { execFile } from 'node:child_process'
-import { createHash, randomBytes } from 'node:crypto'
-import { readFile, writeFile } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs, promisify } from 'node:util'
 import { S3Client } from '@aws-sdk/client-s3'
-import { DeleteMessageBatchCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
-import sharp from 'sharp'
 import * as z from 'zod'
 import { readFromS3, startRekognition } from '../rekognition/service.ts'
-import { s3Options, sqsOptions } from '../shared/aws.ts'
+import { s3Options } from '../shared/aws.ts'
 import { buildAll, oneOf } from './build.ts'
-import { ROOT } from './bundle.ts'
+import { sendPhotos, usePhotos } from './deployed-photos.ts'
 import {
   EMULATOR_NAMES,
   EMULATORS,
@@ -19,13 +16,13 @@ import {
   type EmulatorName,
   KINDS,
   kindsThatName,
-  lastLogs,
   recognise,
   versionOf,
 } from './emulators.ts'
-import { noteSeen, type Step, seenOf } from './emulators-seen.ts'
+import { noteSeen, seenOf } from './emulators-seen.ts'
 import { writeFollowing } from './inputs.ts'
 import { type Arch, LIBCS } from './sharp.ts'
+import { type Check, type Deployed, demand, Steps, TARGET } from './steps.ts'
 import { type Copy, copyModule, missing, onPath, planAgain } from './terraform.ts'
 
 const USAGE = `npm run deploy-check -- --endpoint http://127.0.0.1:4566 [options]
@@ -42,287 +39,11 @@ a name of its own: nothing that is deployed there already is touched.
   --rekognition  where the functions reach a Rekognition, such as http://rekognition:4567 of docker-compose.yml;
                  by default a stand-in that is started for the check, on this machine only`
 
-const TARGET = { region: 'us-east-1', credentials: { accessKeyId: 'test', secretAccessKey: 'test' } }
-/** Milliseconds without any progress, after which an image or an event is given up. A cold start takes a few seconds. */
-const PATIENCE_MS = 60_000
-const PAUSE_MS = 500
-const LOG_LINES = 10
-
-const FORMATS = ['jpeg', 'png', 'webp', 'gif', 'avif'] as const
-type Format = (typeof FORMATS)[number]
-
-/** Every kind of body that POST /images takes. */
-const BODIES: Record<string, (bytes: Buffer<ArrayBuffer>, type: string) => RequestInit> = {
-  'image/*': (body, type) => ({ headers: { 'content-type': type }, body }),
-  'octet stream': (body) => ({ headers: { 'content-type': 'application/octet-stream' }, body }),
-  form: (bytes, type) => {
-    const body = new FormData()
-    body.set('image', new File([bytes], 'photo', { type }))
-    return { body }
-  },
-  JSON: (bytes) => ({
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ image: bytes.toString('base64') }),
-  }),
-}
-
-const acceptedSchema = z.object({ imageId: z.string() })
-const formSchema = acceptedSchema.extend({
-  upload: z.object({ url: z.url(), fields: z.record(z.string(), z.string()) }),
-})
-const recordSchema = z.object({
-  status: z.string(),
-  original: z.object({ contentType: z.string(), sha256: z.string().optional() }),
-  thumbnail: z.object({ width: z.number(), height: z.number() }).optional(),
-  labelModelVersion: z.string().optional(),
-  failure: z.object({ code: z.string(), message: z.string() }).optional(),
-})
 const outputsSchema = z.object({
   api_url: z.object({ value: z.url() }),
   subscriber_queue_url: z.object({ value: z.url() }),
   versions: z.object({ value: z.record(z.string(), z.string()) }),
 })
-const eventSchema = z.object({ 'detail-type': z.string(), detail: z.object({ imageId: z.string() }) })
-
-/** Runs steps, prints a line for each, and counts. */
-class Steps {
-  readonly ended: Step[] = []
-  readonly #print: (text: string) => void
-
-  constructor(print: (text: string) => void) {
-    this.#print = print
-  }
-
-  /** @returns what the work gives, and undefined where it has failed */
-  async run<T>(name: string, work: () => Promise<T>, say: (done: T) => string): Promise<T | undefined> {
-    this.#print(`${name.padEnd(12)} `)
-    const began = performance.now()
-    try {
-      const done = await work()
-      const said = say(done)
-      this.ended.push({ name, end: 'passed', said })
-      this.#print(`${said} (${((performance.now() - began) / 1000).toFixed(1)} s)\n`)
-      return done
-    } catch (error) {
-      const said = (error as Error).message
-      this.ended.push({ name, end: 'failed', said })
-      this.#print(`FAILED: ${said}\n`)
-      return undefined
-    }
-  }
-
-  skip(name: string, reason: string): void {
-    this.ended.push({ name, end: 'skipped', said: reason })
-    this.#print(`${name.padEnd(12)} skipped: ${reason}\n`)
-  }
-
-  summary(): string {
-    const skipped = this.#count('skipped')
-    return `${this.#count('passed')} passed, ${this.#count('failed')} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`
-  }
-
-  get hasFailed(): boolean {
-    return this.#count('failed') > 0
-  }
-
-  #count(end: Step['end']): number {
-    return this.ended.filter((step) => step.end === end).length
-  }
-}
-
-/** What a check works with. */
-interface Check {
-  endpoint: string
-  emulator: Emulator
-  /** What all its resources have in their names. */
-  name: string
-  /** For Terraform. */
-  variables: string[]
-  env: Record<string, string>
-  steps: Steps
-  signal: AbortSignal
-}
-
-interface Deployed {
-  apiUrl: string
-  subscriberQueueUrl: string
-  /** The published version that is called, by function. */
-  versions: Record<string, string>
-}
-
-/** Nothing happens any more, and would not for the next image either. */
-class Stuck extends Error {}
-
-/** Waits until there is something, as long as anything happens. */
-async function until<T>(
-  signal: AbortSignal,
-  look: () => Promise<{ found?: T; progress: string }>,
-  late: (progress: string) => Promise<Stuck>,
-): Promise<T> {
-  let last: string | undefined
-  let moved = performance.now()
-  for (;;) {
-    const { found, progress } = await look()
-    if (found !== undefined) return found
-    if (progress !== last) moved = performance.now()
-    last = progress
-    if (performance.now() - moved > PATIENCE_MS) throw await late(progress)
-    await sleep(PAUSE_MS, undefined, { signal })
-  }
-}
-
-async function request(url: string, init: RequestInit, expected: number): Promise<Response> {
-  const answer = await fetch(url, init)
-  if (answer.status === expected) return answer
-  const text = (await answer.text()).slice(0, 500)
-  throw new Error(`${init.method ?? 'GET'} ${url} answered ${answer.status} and not ${expected}: ${text}`)
-}
-
-/** Each has bytes of its own, so that no results are reused. */
-let drawn = 0
-async function draw(format: Format): Promise<Buffer<ArrayBuffer>> {
-  drawn += 1
-  const photo = await readFile(join(ROOT, 'test/fixtures/grace-hopper.jpg'))
-  const { data } = await sharp(photo)
-    .resize(300 + drawn)
-    .toFormat(format)
-    .toBuffer({ resolveWithObject: true })
-  return Buffer.from(data)
-}
-
-const hashOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
-
-/** Waits for an image to be completed, and looks at all that callers get of it. */
-async function demandResults(
-  { endpoint, emulator, name, signal }: Check,
-  url: string,
-  bytes: Buffer,
-  format: Format,
-): Promise<void> {
-  const record = await until(
-    signal,
-    async () => {
-      const record = recordSchema.parse(await (await request(url, {}, 200)).json())
-      const isFinished = record.status === 'completed' || record.status === 'failed'
-      return { progress: record.status, ...(isFinished ? { found: record } : {}) }
-    },
-    async (status) => {
-      const logs = await lastLogs(endpoint, `${name}-worker`, LOG_LINES).catch(() => [])
-      const logged = logs.join('\n') || 'Nothing.'
-      return new Stuck(
-        `the image stays ${status}. If the worker's log does not say why, ${emulator.title}'s own may: does the worker need --libc musl there, and does it reach Rekognition? The worker's log:\n${logged}`,
-      )
-    },
-  )
-  if (record.failure !== undefined) throw new Error(`${record.failure.code}: ${record.failure.message}`)
-  demand('the content type', record.original.contentType, `image/${format}`)
-  demand('the hash of what arrived', record.original.sha256, hashOf(bytes))
-  demand('the thumbnail', `${record.thumbnail?.width} × ${record.thumbnail?.height}`, '128 × 128')
-  demand('labels by a model', record.labelModelVersion === undefined, false)
-  const original = await (await request(`${url}/original`, {}, 200)).arrayBuffer()
-  demand('the hash of the original', hashOf(new Uint8Array(original)), hashOf(bytes))
-  for (const part of ['thumbnail', 'preview']) {
-    const picture = Buffer.from(await (await request(`${url}/${part}`, {}, 200)).arrayBuffer())
-    demand(`the first bytes of the ${part}`, picture.toString('hex', 0, 3), 'ffd8ff')
-  }
-}
-
-function demand<T>(what: string, found: T, expected: T): void {
-  if (found !== expected) throw new Error(`${what} is ${found} and not ${expected}`)
-}
-
-/** @returns ids of the images, which are completed */
-async function sendPhotos(check: Check, apiUrl: string, format: Format): Promise<string[]> {
-  const sent = await Promise.all(
-    Object.entries(BODIES).map(async ([kind, bodyOf]) => {
-      const bytes = await draw(format)
-      const init = { method: 'POST', ...bodyOf(bytes, `image/${format}`) }
-      const { imageId } = acceptedSchema.parse(await (await request(`${apiUrl}/images`, init, 202)).json())
-      return { kind, bytes, imageId }
-    }),
-  )
-  for (const { kind, bytes, imageId } of sent) {
-    await demandResults(check, `${apiUrl}/images/${imageId}`, bytes, format).catch((error: Error) => {
-      error.message = `sent as ${kind}: ${error.message}`
-      throw error
-    })
-  }
-  return sent.map(({ imageId }) => imageId)
-}
-
-/** A presigned form, posted to the bucket itself. */
-async function upload(check: Check, apiUrl: string): Promise<string[]> {
-  const bytes = await draw('jpeg')
-  const headers = { 'content-type': 'application/json' }
-  const body = JSON.stringify({ contentType: 'image/jpeg', bytes: bytes.length })
-  const asked = await request(`${apiUrl}/uploads`, { method: 'POST', headers, body }, 201)
-  const { imageId, upload } = formSchema.parse(await asked.json())
-  const form = new FormData()
-  for (const [name, value] of Object.entries(upload.fields)) form.set(name, value)
-  form.set('file', new Blob([bytes]))
-  await request(upload.url, { method: 'POST', body: form }, 204)
-  await demandResults(check, `${apiUrl}/images/${imageId}`, bytes, 'jpeg')
-  return [imageId]
-}
-
-/** Takes events from the subscriber's queue until there is one for each image. */
-async function receiveEvents({ endpoint, signal }: Check, QueueUrl: string, imageIds: string[]) {
-  const sqs = new SQSClient(sqsOptions({ ...TARGET, endpoint }))
-  const awaited = new Set(imageIds)
-  try {
-    await until(
-      signal,
-      async () => {
-        const { Messages = [] } = await sqs.send(
-          new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: 10, WaitTimeSeconds: 0 }),
-        )
-        for (const { Body = '' } of Messages) {
-          const { detail, ...event } = eventSchema.parse(JSON.parse(Body))
-          if (!awaited.delete(detail.imageId)) continue
-          demand('the type of an event', event['detail-type'], 'Image Analysis Completed')
-        }
-        if (Messages.length > 0) {
-          const Entries = Messages.map(({ ReceiptHandle }, index) => ({ Id: String(index), ReceiptHandle }))
-          await sqs.send(new DeleteMessageBatchCommand({ QueueUrl, Entries }))
-        }
-        return { progress: String(awaited.size), ...(awaited.size === 0 ? { found: true } : {}) }
-      },
-      async (left) => new Stuck(`${left} of ${imageIds.length} events did not arrive`),
-    )
-  } finally {
-    sqs.destroy()
-  }
-}
-
-async function usePhotos(check: Check, { apiUrl, subscriberQueueUrl }: Deployed): Promise<void> {
-  const { steps, emulator } = check
-  let useless = emulator.runsNothing
-  const imageIds: string[] = []
-  const step = async (name: string, kinds: string, send: () => Promise<string[]>): Promise<void> => {
-    if (check.signal.aborted) useless ??= 'interrupted'
-    if (useless !== undefined) return steps.skip(name, useless)
-    const sent = await steps.run(
-      name,
-      () =>
-        send().catch((error) => {
-          if (error instanceof Stuck) useless = 'nothing is worked on'
-          throw error
-        }),
-      (ids) => `${ids.length} completed, sent ${kinds}`,
-    )
-    imageIds.push(...(sent ?? []))
-  }
-  for (const format of FORMATS) {
-    await step(format, `as ${Object.keys(BODIES).join(', ')}`, () => sendPhotos(check, apiUrl, format))
-  }
-  await step('upload', 'by a presigned form', () => upload(check, apiUrl))
-  if (imageIds.length === 0) return steps.skip('events', useless ?? 'no image was completed')
-  await steps.run(
-    'events',
-    () => receiveEvents(check, subscriberQueueUrl, imageIds),
-    () => `${imageIds.length} at the subscriber's queue`,
-  )
-}
 
 /** @throws Error with what Terraform says */
 async function run(copy: Copy, env: Record<string, string>, ...args: string[]): Promise<string> {

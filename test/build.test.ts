@@ -40,7 +40,7 @@ it('npm run build really runs: what it cannot do is no success', async () => {
   })
   await expect(run).rejects.toMatchObject({
     code: 1,
-    stderr: expect.stringContaining('--arch is arm64 or x64, not abacus.'),
+    stderr: expect.stringContaining('--arch must be arm64 or x64, not abacus.'),
   })
 })
 

@@ -197,13 +197,9 @@ const LONG_FILES = [
   'api/schemas.ts',
   'api/submit.ts',
   'api/upload.ts',
-  'build/deploy-check.ts',
-  'packages/client/doctor.ts',
   'packages/client/index.ts',
   'packages/client/main.ts',
   'packages/client/upload.ts',
-  'packages/vision/graph-to-onnx.ts',
-  'packages/vision/text.ts',
   'shared/lifecycle.ts',
 ]
 const LONG_TESTS = [

@@ -23,6 +23,7 @@ type Finding = string | { wrong: string; mend: string }
 const MAX_SKEW_MS = 30_000
 const MAX_ANALYSIS_MS = 60_000
 const MAX_BUCKET_MS = 15_000
+const LOOK_INTO_LOG = 'Look into the log of the API.'
 
 /**
  * Goes through a set-up in the order in which a photo does. What depends on something broken is not looked at.
@@ -65,10 +66,8 @@ export async function doctor(command: DoctorCommand): Promise<number> {
     const health = await client.health({ signal })
     answered = Date.now()
     serverDate = health.date
-    if (health.status !== 'ok') {
-      return { wrong: `${endpoint} says "${health.status}"`, mend: 'Look into the log of the API.' }
-    }
-    return `${endpoint} is healthy (${answered - asked} ms)`
+    if (health.status === 'ok') return `${endpoint} is healthy (${answered - asked} ms)`
+    return { wrong: `${endpoint} says "${health.status}"`, mend: LOOK_INTO_LOG }
   })
   if (!reached) return unreachable ? 3 : 1
 
@@ -175,10 +174,8 @@ export async function doctor(command: DoctorCommand): Promise<number> {
   }
 
   function ask(url: string, init: RequestInit = {}): Promise<Response> {
-    return fetch(url, {
-      ...init,
-      signal: AbortSignal.any([signal, AbortSignal.timeout(MAX_BUCKET_MS)]),
-    }).catch((error) => {
+    const patience = AbortSignal.any([signal, AbortSignal.timeout(MAX_BUCKET_MS)])
+    return fetch(url, { ...init, signal: patience }).catch((error) => {
       signal.throwIfAborted()
       throw new BucketError(`the bucket at ${new URL(url).host} does not answer (${causeOf(error)})`)
     })
@@ -227,7 +224,7 @@ function diagnose(error: unknown): { wrong: string; mend: string } {
     }
   }
   const [wrong = '', ...rest] = explain(error).split(/(?<=\.) /)
-  return { wrong, mend: rest.join(' ') || 'Look into the log of the API.' }
+  return { wrong, mend: rest.join(' ') || LOOK_INTO_LOG }
 }
 
 /** The innermost reason: an error's code, where it has one. */
@@ -254,15 +251,10 @@ function describeAccess({ token, endpoint, signs }: DoctorCommand): Finding {
     return { wrong: 'the token travels in clear text', mend: 'Use https in --endpoint.' }
   }
   const exp = claims(token)?.['exp']
-  if (typeof exp === 'number' && exp * 1_000 < Date.now()) {
-    return {
-      wrong: `the token expired at ${new Date(exp * 1_000).toISOString()}`,
-      mend: 'Get a new one from its issuer.',
-    }
-  }
-  return typeof exp === 'number'
-    ? `the token is good until ${new Date(exp * 1_000).toISOString()}`
-    : 'the token is good'
+  if (typeof exp !== 'number') return 'the token is good'
+  const end = new Date(exp * 1_000)
+  if (end.getTime() >= Date.now()) return `the token is good until ${end.toISOString()}`
+  return { wrong: `the token expired at ${end.toISOString()}`, mend: 'Get a new one from its issuer.' }
 }
 
 /** What a JSON Web Token claims, unverified. */
