@@ -49,12 +49,13 @@ async function useQuota({ analyses: count, workers, quota, share }: Case, second
   const late = monitorEventLoopDelay()
   late.enable()
   const stopped = elapsed() + seconds * 1_000
-  let [served, throttled, inHalf] = [0, 0, 0]
+  let [calls, served, throttled, inHalf] = [0, 0, 0, 0]
   const takes = createRekognition({ readObject: async () => undefined, tps: quota, latencyMs: LATENCY_MS })
   const { endpoint, stop } = await startService({
     port: 0,
     name: 'RekognitionService',
     service: async (name, input) => {
+      calls += 1
       const isLate = elapsed() > stopped - seconds * 500
       try {
         const answer = await takes(name, input)
@@ -96,6 +97,7 @@ async function useQuota({ analyses: count, workers, quota, share }: Case, second
   const percent = (part: number, whole: number): number => Math.round((part / whole) * 1_000) / 10
   return {
     ...{ 'calls/s': quota, analyses: count, workers, 'told its share': share },
+    calls,
     'used %': percent(served, most),
     'throttled % (second half)': percent(throttled, inHalf),
     'naps longer by ms': round(late.mean / 1e6 - 10),

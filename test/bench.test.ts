@@ -37,9 +37,9 @@ it('other programs are measured where they are installed', async () => {
 })
 
 it('the use of a quota is measured, and what is throttled', async () => {
-  const [row] = await quota(1, [{ quota: 5, analyses: 2, workers: 2, share: false }])
-  expect(row).toMatchObject({ workers: 2, 'throttled % (second half)': expect.any(Number) })
-  expect((row as Record<string, number>)['used %']).toBeGreaterThan(0)
+  const rows = await quota(0.5, [{ quota: 5, analyses: 2, workers: 2, share: false }])
+  // How many calls come through in this time is the machine's.
+  expect(rows).toEqual([expect.objectContaining({ workers: 2, calls: expect.any(Number) })])
 })
 
 it('requests are counted where they pass, and billed by list prices', async () => {
