@@ -16,13 +16,15 @@ import {
   type OpsDeps,
   retry,
 } from './images.ts'
+import { redriveChosen } from './letters.ts'
 import { eventSource, LambdaError, queueFacts, redrive } from './queue.ts'
 
 const HELP = `npm run ops -- <command> [options]
 
   failures        failed images by their code, with samples; --since 24h, --code C
   retry           analyses failed images again; --code C, --since 24h (needs one of them)
-  redrive         moves all dead letters back to the queue of jobs: each image begins its next run
+  redrive         moves dead letters back to the queue of jobs: each image begins its next run; all of them, or
+                  those of --code C (as its record has it), --older-than 24h
   cancel          deletes images that wait; --since 24h, --owner-hash H (needs one of them)
   cost            calls of Rekognition reserved this month, where there is a budget
   pause, resume   the worker takes no more jobs, or takes them again; nothing is lost meanwhile
@@ -45,6 +47,7 @@ const OPTIONS = {
   name: { type: 'string', default: 'image-analyzer' },
   since: { type: 'string' },
   code: { type: 'string' },
+  'older-than': { type: 'string' },
   'owner-hash': { type: 'string' },
   rate: { type: 'string', default: '20' },
   'dry-run': { type: 'boolean', default: false },
@@ -58,7 +61,7 @@ type Values = ReturnType<typeof parse>['values']
 const COMMANDS: Record<string, string[]> = {
   failures: ['since', 'code'],
   retry: ['since', 'code', 'rate', 'dry-run', 'yes'],
-  redrive: ['dry-run', 'yes'],
+  redrive: ['code', 'older-than', 'dry-run', 'yes'],
   cost: [],
   cancel: ['since', 'owner-hash', 'rate', 'dry-run', 'yes'],
   pause: ['dry-run', 'yes'],
@@ -78,22 +81,24 @@ function parse(args: string[]) {
 
 const UNITS_MS: Record<string, number> = { m: 60_000, h: 3_600_000, d: 86_400_000 }
 
-function readSince(text: string, now: number): string {
+function readTime(option: 'since' | 'older-than', values: Values): string | undefined {
+  const { [option]: text } = values
+  if (text === undefined) return undefined
   const [, count, unit = ''] = /^(\d+)([mhd])$/.exec(text) ?? []
-  const at = count === undefined ? Date.parse(text) : now - Number(count) * (UNITS_MS[unit] ?? 0)
+  const at = count === undefined ? Date.parse(text) : Date.now() - Number(count) * (UNITS_MS[unit] ?? 0)
   const isTime = count !== undefined || /^\d{4}-\d\d-\d\d(T[\d:.]+(Z|[+-]\d\d:\d\d))?$/.test(text)
   if (!isTime || !(at >= 0))
-    throw new UsageError(`--since must be like 30m, 24h, 7d or 2026-01-31T12:00:00Z, not "${text}".`)
+    throw new UsageError(`--${option} must be like 30m, 24h, 7d or 2026-01-31T12:00:00Z, not "${text}".`)
   return new Date(at).toISOString()
 }
 
 function readChoice(status: Choice['status'], values: Values): Choice {
-  const { since, code, 'owner-hash': ownerHash } = values
+  const { code, 'owner-hash': ownerHash } = values
   if (code !== undefined && !FAILURE_CODES.some((one) => one === code))
     throw new UsageError(`--code must be one of ${FAILURE_CODES.join(', ')}, not "${code}".`)
   if (ownerHash !== undefined && !/^[0-9a-f]{16}$/.test(ownerHash))
     throw new UsageError(`--owner-hash must be 16 hex digits, not "${ownerHash}".`)
-  return { status, code, ownerHash, since: since === undefined ? undefined : readSince(since, Date.now()) }
+  return { status, code, ownerHash, since: readTime('since', values) }
 }
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`)
@@ -245,6 +250,15 @@ async function main(args: string[]): Promise<number> {
     case 'redrive': {
       const dead = await queueFacts(sqs, await deadUrl())
       if (dead.messages === 0) throw new UsageError('There are no dead letters.')
+      const letters = { code: choice.code, before: readTime('older-than', values) }
+      if (letters.code !== undefined || letters.before !== undefined) {
+        const moved = await redriveChosen(deps, await deadUrl(), letters, async (chosen, all) => {
+          if (chosen === 0) throw new UsageError(`None of ${all} dead letters matches.`)
+          return isConfirmed(values, `${chosen} of ${all} dead letters will become jobs again.`)
+        })
+        if (moved > 0) print(values, { moved }, `${moved} moved`)
+        return 0
+      }
       if (!(await isConfirmed(values, `${dead.messages} dead letters will become jobs again.`))) return 0
       const moved = await redrive(sqs, dead.arn, (await queueFacts(sqs, deps.jobQueueUrl)).arn)
       print(values, { moved }, `${moved} moved`)

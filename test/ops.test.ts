@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { SendMessageCommand } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type LetterChoice, redriveChosen } from '../ops/letters.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { distinct } from './pictures.ts'
 
@@ -108,6 +109,31 @@ describe('npm run ops --', () => {
       code: 2,
       err: expect.stringMatching(/no dead letters/),
     })
+  })
+
+  it('redrive moves a part of them, by the code of the image or by their age, and shows the rest again', async () => {
+    const { sqs, deadLetterQueueUrl } = system.worker
+    const exhausted = await system.submit(await distinct(5))
+    await system.setItem(exhausted, { attempts: 10 })
+    await system.work()
+    expect(await statusOf(exhausted)).toBe('failed')
+    await sqs.send(new SendMessageCommand({ QueueUrl: deadLetterQueueUrl, MessageBody: 'no job' }))
+    const redriven = async (choice: LetterChoice, isConfirmed = true) => {
+      const asked: number[] = []
+      const moved = await redriveChosen(system.worker, deadLetterQueueUrl, choice, async (...counts) => {
+        asked.push(...counts)
+        return isConfirmed
+      })
+      return [moved, ...asked]
+    }
+    const [hourAgo, soon] = [-3_600_000, 3_600_000].map((ms) => new Date(Date.now() + ms).toISOString())
+    expect(await redriven({ code: 'EXHAUSTED', before: hourAgo })).toEqual([0, 0, 2])
+    expect(await redriven({ code: 'CORRUPT_IMAGE' })).toEqual([0, 0, 2])
+    expect(await redriven({ before: soon }, false)).toEqual([0, 2, 2])
+    expect((await ops(['redrive', '--code', 'EXHAUSTED', '--yes', '--json'])).results).toEqual([{ moved: 1 }])
+    expect(await system.deadLetters()).toEqual(['no job'])
+    await system.work()
+    expect(await system.item(exhausted)).toMatchObject({ status: 'completed', epoch: 2 })
   })
 
   it.each<[string, string[], Record<string, string | undefined>, RegExp]>([

@@ -1,0 +1,141 @@
+import {
+  ChangeMessageVisibilityBatchCommand,
+  DeleteMessageBatchCommand,
+  ReceiveMessageCommand,
+  SendMessageBatchCommand,
+} from '@aws-sdk/client-sqs'
+import { getImage } from '../shared/lifecycle.ts'
+import { type Job, readJobs } from '../shared/messages.ts'
+import type { OpsDeps } from './images.ts'
+
+/** A part of the dead letters, which SQS itself moves all together only. */
+
+interface Letter {
+  body: string
+  handle: string
+  /** ISO 8601, UTC. */
+  sentAt: string
+  group: string | undefined
+}
+
+/** Which are meant; all that is given has to fit. */
+export interface LetterChoice {
+  /** Of the failure of its image, as its record has it. */
+  code?: string | undefined
+  /** ISO 8601, UTC. */
+  before?: string | undefined
+}
+
+/** What SQS takes in one call (Amazon SQS quotas). */
+const MOST_PER_CALL = 10
+/** Seconds for which letters that are looked at are hidden; what is left of them after a crash shows again then. */
+const HELD_SECONDS = 900
+
+const inTens = <T>(items: T[]): T[][] =>
+  Array.from({ length: Math.ceil(items.length / MOST_PER_CALL) }, (_, index) =>
+    items.slice(index * MOST_PER_CALL, (index + 1) * MOST_PER_CALL),
+  )
+
+/**
+ * Moves dead letters to the jobs: each is sent before it is deleted, so that a crash in between leaves it twice, of which
+ * the second job ends quietly. All others show again at once.
+ *
+ * @param isConfirmed is told how many of how many are chosen
+ * @returns how many were moved
+ */
+export async function redriveChosen(
+  deps: OpsDeps,
+  deadUrl: string,
+  choice: LetterChoice,
+  isConfirmed: (chosen: number, all: number) => Promise<boolean>,
+): Promise<number> {
+  const letters = await hold(deps, deadUrl)
+  const left = new Set(letters)
+  try {
+    const chosen: Letter[] = []
+    for (const ten of inTens(letters)) {
+      const fits = await Promise.all(ten.map((letter) => isChosen(deps, letter, choice)))
+      chosen.push(...ten.filter((_, index) => fits[index]))
+    }
+    if (!(await isConfirmed(chosen.length, letters.length))) return 0
+    let moved = 0
+    for (const ten of inTens(chosen)) {
+      const sent = await send(deps, ten)
+      await remove(deps, deadUrl, sent)
+      for (const letter of sent) left.delete(letter)
+      moved += sent.length
+    }
+    return moved
+  } finally {
+    for (const ten of inTens([...left])) await show(deps, deadUrl, ten)
+  }
+}
+
+/** Receives all letters that are there, and hides them meanwhile. */
+async function hold({ sqs }: OpsDeps, QueueUrl: string): Promise<Letter[]> {
+  const letters: Letter[] = []
+  for (;;) {
+    const { Messages = [] } = await sqs.send(
+      new ReceiveMessageCommand({
+        ...{ QueueUrl, MaxNumberOfMessages: MOST_PER_CALL, VisibilityTimeout: HELD_SECONDS },
+        // Without a wait SQS looks at some of its servers only.
+        WaitTimeSeconds: 1,
+        MessageSystemAttributeNames: ['SentTimestamp', 'MessageGroupId'],
+      }),
+    )
+    if (Messages.length === 0) return letters
+    for (const { Body = '', ReceiptHandle = '', Attributes = {} } of Messages) {
+      const sentAt = new Date(Number(Attributes.SentTimestamp)).toISOString()
+      letters.push({ body: Body, handle: ReceiptHandle, sentAt, group: Attributes.MessageGroupId })
+    }
+  }
+}
+
+async function isChosen(deps: OpsDeps, { body, sentAt }: Letter, choice: LetterChoice): Promise<boolean> {
+  if (choice.before !== undefined && sentAt >= choice.before) return false
+  if (choice.code === undefined) return true
+  const job = jobIn(body)
+  const image = job === undefined ? undefined : await getImage(deps, job.imageId)
+  return image?.status === 'failed' && image.failure.code === choice.code
+}
+
+/** @returns undefined for a message that is none, which is why it is here */
+function jobIn(body: string): Job | undefined {
+  try {
+    return readJobs(body)[0]
+  } catch {
+    return undefined
+  }
+}
+
+/** @returns those that SQS has taken */
+async function send({ sqs, jobQueueUrl }: OpsDeps, letters: Letter[]): Promise<Letter[]> {
+  const { Successful = [] } = await sqs.send(
+    new SendMessageBatchCommand({
+      QueueUrl: jobQueueUrl,
+      Entries: letters.map(({ body, group }, index) => ({
+        ...{ Id: String(index), MessageBody: body },
+        ...(group === undefined ? {} : { MessageGroupId: group }),
+      })),
+    }),
+  )
+  return Successful.flatMap(({ Id }) => letters[Number(Id)] ?? [])
+}
+
+const remove = ({ sqs }: OpsDeps, QueueUrl: string, letters: Letter[]): Promise<unknown> =>
+  sqs.send(
+    new DeleteMessageBatchCommand({
+      QueueUrl,
+      Entries: letters.map(({ handle }, index) => ({ Id: String(index), ReceiptHandle: handle })),
+    }),
+  )
+
+const show = ({ sqs }: OpsDeps, QueueUrl: string, letters: Letter[]): Promise<unknown> =>
+  sqs.send(
+    new ChangeMessageVisibilityBatchCommand({
+      QueueUrl,
+      Entries: letters.map(({ handle }, index) => ({
+        ...{ Id: String(index), ReceiptHandle: handle, VisibilityTimeout: 0 },
+      })),
+    }),
+  )
