@@ -134,6 +134,7 @@ export const LINES = {
   retried: line('API', 'info', 'A caller has begun the next run of a failed image.', OWN),
   deleted: line('API', 'info', 'A caller has deleted the image.', OWN),
   claimed: line('worker', 'info', 'A worker has taken the image up.', [...RUN, 'queuedMs']),
+  redriven: line('worker', 'info', 'A dead letter has begun the next run of the image.', RUN),
   completed: line('worker', 'info', 'The results are committed.', [
     ...([...RUN, 'owner', 'bytes', 'pixels', 'reused'] as const),
     ...SPENT,

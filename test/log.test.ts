@@ -307,6 +307,16 @@ describe('the log of an attempt', () => {
     expect(line('job replaced')).toMatchObject({ imageId, epoch: 1 })
   })
 
+  it('of a dead letter that is redriven says that it begins the next run', async () => {
+    const { imageId } = await submit()
+    await system.setItem(imageId, { attempts: 10 })
+    await work()
+    await work({}, jobOf(imageId, 2))
+    const given = ['accepted', 'claimed', 'failed', 'announced']
+    expect(eventsOf(imageId)).toEqual([...given, 'redriven', 'claimed', 'completed', 'announced'])
+    expect(line('redriven')).toMatchObject({ imageId, epoch: 2 })
+  })
+
   it('of no job names the message and has nothing of its body', async () => {
     await work({}, withBody('secret'))
     expect(line('no job')).toMatchObject({ messageId: 'message-1', reason: 'It is not JSON.' })

@@ -534,8 +534,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a redriven job begins no run',
     file: 'worker/process-image.ts',
-    from: '    await retryImage(deps, claim.image)\n',
-    to: '',
+    from: 'await retryImage(deps, claim.image)',
+    to: 'undefined as Awaited<ReturnType<typeof retryImage>>',
   },
   {
     name: 'a job of the next run begins it, though the image was not given up',

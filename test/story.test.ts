@@ -45,23 +45,23 @@ async function submit(bytes: Uint8Array = photo): Promise<string> {
   const answer = await ask('/images', { method: 'POST', headers, body: new Uint8Array(bytes) })
   return ((await answer.json()) as { imageId: string }).imageId
 }
-const jobOf = (imageId: string) =>
+const jobOf = (imageId: string, epoch = 1) =>
   ({
     Records: [
       {
         ...{ messageId: 'message-1', receiptHandle: 'gone' },
-        body: JSON.stringify({ version: 1, imageId, epoch: 1 }),
+        body: JSON.stringify({ version: 1, imageId, epoch }),
         attributes: { ApproximateReceiveCount: '1' },
       },
     ],
   }) as unknown as SQSEvent
 /** Answers of images before are not taken over, so that each is asked for. */
 let sources = 0
-const work = (imageId: string, over: Partial<WorkerDeps> = {}) =>
+const work = (imageId: string, over: Partial<WorkerDeps> = {}, epoch = 1) =>
   as('worker', (log) => {
     sources += 1
     const deps = { ...system.worker, log, analysisSource: `source ${sources}`, ...over }
-    return processBatch(deps, jobOf(imageId), lambdaContext())
+    return processBatch(deps, jobOf(imageId, epoch), lambdaContext())
   })
 const refusing = (error: Error): Partial<WorkerDeps> => ({
   rekognition: { send: () => Promise.reject(error) } as unknown as WorkerDeps['rekognition'],
@@ -175,11 +175,25 @@ describe('the story of an image', () => {
     await work(imageId)
     stories.push([imageId, ['form issued', 'claimed', 'completed', 'announced']])
 
+    const redriven = await submit()
+    await system.setItem(redriven, { attempts: 10 })
+    await work(redriven)
+    await work(redriven, {}, 2)
+    stories.push([
+      redriven,
+      [...['accepted', 'claimed', 'failed', 'announced'], 'redriven', 'claimed', 'completed', 'announced'],
+    ])
+
     const file = logFile()
-    const told = await Promise.all(stories.map(([id]) => story([id, '--log', file])))
-    expect(told.map(({ code, events }, index) => [stories[index]?.[0], events, code])).toEqual(
-      stories.map(([id, events]) => [id, events, 0]),
+    const lines = printed.map((line) => JSON.parse(line) as { imageId?: string; event: string })
+    const told = stories.map(([id]) =>
+      lines.filter(({ imageId }) => imageId === id).map(({ event }) => event),
     )
+    expect(told).toEqual(stories.map(([, events]) => events))
+    for (const [id = '', events] of [stories[0] ?? [], stories.at(-1) ?? []]) {
+      const byCommand = await story([id, '--log', file])
+      expect([byCommand.code, byCommand.events]).toEqual([0, events])
+    }
   })
 
   it('comes from CloudWatch Logs as well, from all groups and pages, by a signed request', async () => {

@@ -56,7 +56,8 @@ export async function processImage(
   let claim = await claimImage(deps, job, lease)
   if (claim.kind === 'early' && isExhausted(claim.image) && claim.image.epoch + 1 === job.epoch) {
     // Redriven. Where this begins nothing, a retry has, or the failure is still to be announced.
-    await retryImage(deps, claim.image)
+    const begun = await retryImage(deps, claim.image)
+    if (begun !== undefined) say(deps.log, 'redriven', runOf(begun))
     claim = await claimImage(deps, job, lease)
   }
   switch (claim.kind) {
