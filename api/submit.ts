@@ -283,7 +283,7 @@ async function demandBudget(
   const turn = Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1)
   throw new ApiError(
     'BUDGET_EXHAUSTED',
-    `What analyses may cost this month is spent: send it again after ${new Date(turn).toISOString()}.`,
+    `The monthly budget for analyses is spent: send the request again after ${new Date(turn).toISOString()}.`,
     { retryAfter: Math.ceil((turn - now.getTime()) / 1_000) },
   )
 }

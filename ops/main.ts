@@ -34,13 +34,13 @@ const HELP = `npm run ops -- <command> [options]
   --owner-hash H  what the log has as the owner: 16 hex digits
   --rate N        images a second, at most (20)
   --dry-run       says what would be done, and does nothing
-  --yes           asks nothing
+  --yes           does it without asking
   --json          one object for each result
   -h, --help
 
 With your AWS credentials and region. For npm start: AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_REGION=us-east-1
-AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test. What was broken off is continued by the same command: what is
-done already is chosen no more. Exit codes: 0 all well, 1 something failed, 2 wrong usage or nothing to do.
+AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test. To resume an interrupted command, run it again: it skips what
+is done already. Exit codes: 0 all well, 1 something failed, 2 wrong usage or nothing to do.
 `
 
 const OPTIONS = {

@@ -22,7 +22,7 @@ variable "event_bus_name" {
 }
 
 variable "labels" {
-  description = "The Lambda function hears of images with any of these labels."
+  description = "The Lambda function gets the events of images with any of these labels."
   type        = list(string)
   default     = ["Dog"]
 
@@ -54,7 +54,7 @@ variable "webhook_key" {
 }
 
 variable "webhook_calls_per_second" {
-  description = "Calls that the webhook gets in a second at most; what is more waits."
+  description = "The maximum number of calls to the webhook in a second; further events wait."
   type        = number
   default     = 50
 

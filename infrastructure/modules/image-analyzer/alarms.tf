@@ -96,7 +96,7 @@ resource "aws_cloudwatch_metric_alarm" "pipeline" {
 resource "aws_cloudwatch_composite_alarm" "unwell" {
   count             = var.compat.alarms && var.compat.composite_alarm ? 1 : 0
   alarm_name        = "${var.name}-unwell"
-  alarm_description = "Something is not well: another alarm says what. docs/runbook.md"
+  alarm_description = "At least one alarm of this deployment is on; its description says what is wrong. docs/runbook.md"
   alarm_rule        = join(" OR ", [for alarm in aws_cloudwatch_metric_alarm.pipeline : "ALARM(\"${alarm.alarm_name}\")"])
   alarm_actions     = var.unwell_actions
   ok_actions        = var.unwell_actions

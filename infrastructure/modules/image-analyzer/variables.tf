@@ -40,7 +40,7 @@ variable "dist_dir" {
 }
 
 variable "zips" {
-  description = "Packages that are elsewhere than in dist_dir, by function (api, worker, sweeper): a path, or an object of S3 in the same region. sha256 is as `npm run build` prints it; an object needs one, and where it is given no other package is deployed."
+  description = "Packages that are not in dist_dir, by function (api, worker, sweeper): a path, or an object of S3 in the same region. sha256 is as `npm run build` prints it; an object needs one, and where it is given no other package is deployed."
   type = map(object({
     path              = optional(string)
     s3_bucket         = optional(string)
@@ -103,7 +103,7 @@ variable "versions" {
 }
 
 variable "permissions_boundary" {
-  description = "ARN of the IAM policy that bounds every role which is made here, where an account demands one."
+  description = "ARN of an IAM policy that becomes the permissions boundary of every role, where an account demands one."
   type        = string
   default     = null
 
@@ -114,7 +114,7 @@ variable "permissions_boundary" {
 }
 
 variable "vpc_config" {
-  description = "Subnets and security groups for the functions. They need ways to S3, DynamoDB, SQS, EventBridge and Rekognition from there, by endpoints or NAT. Null: no VPC."
+  description = "Subnets and security groups for the functions, which must reach S3, DynamoDB, SQS, EventBridge and Rekognition from there, by VPC endpoints or NAT. Null: no VPC."
   type        = object({ subnet_ids = list(string), security_group_ids = list(string) })
   default     = null
 
@@ -129,7 +129,7 @@ variable "vpc_config" {
 }
 
 variable "tracing" {
-  description = "active: traces of X-Ray, of which the first 100,000 a month are free and a million more are $5. off: none, and no right to write them."
+  description = "active: X-Ray traces; the first 100,000 a month are free, a further million costs $5. off: no traces, and no permission to write them."
   type        = string
   default     = "active"
   nullable    = false
@@ -239,7 +239,7 @@ variable "max_wait_seconds" {
 }
 
 variable "api_reserved_concurrency" {
-  description = "Concurrent executions that are kept for the API, and are the most that it gets, so that all others are there for the workers, however many requests come. Null: the API takes what is there. Lambda keeps 100 of an account unreserved, so an account with fewer cannot reserve any."
+  description = "Reserved concurrency of the API: executions that are kept for it, and the most that it gets, so that the workers have all others however many requests come. Null: the API takes what is there. Lambda keeps 100 of an account unreserved, so an account with fewer cannot reserve any."
   type        = number
   default     = null
 
@@ -307,7 +307,7 @@ variable "analyses" {
 }
 
 variable "faces" {
-  description = "Whether a request that names no analyses has faces asked for always, or only where its labels show a person (when-person): the record then says facesSkipped, and a million images of which 40 % show people cost about $430 less. A person that Rekognition is less sure of than of the labels it gives is none."
+  description = "always: a request that names no analyses gets faces. when-person: only where its labels show a person; otherwise the record says facesSkipped, and a million images of which 40 % show people cost about $430 less. A person with less confidence than min_confidence does not count."
   type        = string
   default     = "always"
 
@@ -318,7 +318,7 @@ variable "faces" {
 }
 
 variable "min_confidence" {
-  description = "The least confidence of a label and of a moderation label, in per cent. 55 is Rekognition's own default for labels."
+  description = "The minimum confidence of a label and of a moderation label, in per cent. 55 is Rekognition's own default for labels."
   type        = number
   default     = 55
 
@@ -329,7 +329,7 @@ variable "min_confidence" {
 }
 
 variable "max_labels" {
-  description = "The most labels of an image, the surest ones. Each costs a write when it is put into the table of labels, which takes 100 of an image."
+  description = "The maximum number of labels of an image, those with the highest confidence. Each costs a write to the table of labels, which takes 100 of an image."
   type        = number
   default     = 100
 
@@ -409,7 +409,7 @@ variable "batch_window_seconds" {
 }
 
 variable "max_attempts" {
-  description = "Attempts after which an image that met nothing but trouble of its surroundings ends as EXHAUSTED. Ten take up to an hour; each further one takes up to ten minutes and the worker's timeout."
+  description = "Attempts after which an image that met only transient errors ends as EXHAUSTED. Ten take up to an hour; each further one takes up to ten minutes and the worker's timeout."
   type        = number
   default     = 10
 
@@ -433,14 +433,14 @@ variable "sweep_minutes" {
 # What is kept
 
 variable "keep_data" {
-  description = "Protect the images: destroy refuses to delete the table and a bucket that is not empty, and a plan refuses another name, account or region. Say false for a deployment to try things out, which one command then removes with everything in it."
+  description = "Protect the images: destroy refuses to delete the table and a bucket that is not empty, and a plan refuses another name, account or region. Set it to false for a trial deployment, which one command then removes with everything in it."
   type        = bool
   default     = true
   nullable    = false
 }
 
 variable "undelete_days" {
-  description = "Days for which S3 keeps what was deleted or replaced, as a version that an operator can bring back; so what DELETE and retention_days remove is gone only after as many days. Costs the storage of it: $0.023 a GB and month (us-east-1). Records have point-in-time recovery for 35 days anyway. 0: none."
+  description = "Days for which S3 keeps deleted and replaced objects as versions that an operator can restore; what DELETE and retention_days remove is gone only after that many days. The versions cost their storage: $0.023 a GB and month (us-east-1). Records have point-in-time recovery for 35 days anyway. 0: none."
   type        = number
   default     = 0
   nullable    = false
@@ -539,7 +539,7 @@ variable "metrics" {
 }
 
 variable "log_level" {
-  description = "The least that the functions write to their logs: INFO, WARN or ERROR. Above INFO there is no story of an image, and none of the metrics and alarms that are made of its lines."
+  description = "The lowest level that the functions log: INFO, WARN or ERROR. Above INFO there is no story of an image, and none of the metrics and alarms that are made of its lines."
   type        = string
   default     = "INFO"
 
@@ -583,7 +583,7 @@ variable "alarm_actions" {
 }
 
 variable "monthly_budget_usd" {
-  description = "US dollars a month (UTC) that Rekognition may cost, at $1 for 1,000 calls; budget_action says what comes of them. Null: no such limit."
+  description = "US dollars a month (UTC) that Rekognition may cost, at $1 for 1,000 calls; budget_action says what happens when they are spent. Null: no such limit."
   type        = number
   default     = null
 
@@ -594,7 +594,7 @@ variable "monthly_budget_usd" {
 }
 
 variable "budget_action" {
-  description = "What comes of a monthly_budget_usd that is spent. park: no more calls, and images wait for the next month or a higher budget, and end as EXHAUSTED after 14 days. refuse: the same, and the API answers new images with 429 BUDGET_EXHAUSTED. alarm: calls go on. An alarm rings in each case."
+  description = "What happens when monthly_budget_usd is spent. park: no more calls; images wait for the next month or a higher budget, and end as EXHAUSTED after 14 days. refuse: the same, and the API answers new images with 429 BUDGET_EXHAUSTED. alarm: calls go on. An alarm rings in each case."
   type        = string
   default     = "park"
   nullable    = false
@@ -606,7 +606,7 @@ variable "budget_action" {
 }
 
 variable "daily_cost_usd" {
-  description = "US dollars a day that Rekognition may cost before an alarm goes off, at $1 for 1,000 calls, the price of the first million a month in us-east-1. It only rings: nothing is refused. Null: no alarm."
+  description = "US dollars a day that Rekognition may cost before an alarm goes off, at $1 for 1,000 calls, the price of the first million a month in us-east-1. It is only an alarm: nothing is refused. Null: no alarm."
   type        = number
   default     = null
 
@@ -617,7 +617,7 @@ variable "daily_cost_usd" {
 }
 
 variable "unwell_actions" {
-  description = "ARNs that are notified by one alarm for all, instead of by each of them or as well: when the first goes off, and when the last is over."
+  description = "ARNs that one composite alarm notifies, when the first alarm goes off and when the last is over: instead of alarm_actions, or together with them."
   type        = list(string)
   default     = []
 
