@@ -174,7 +174,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'what was paid for is not kept',
     file: 'worker/outcomes.ts',
-    from: 'kept: keeps ? kept : {}, paid',
+    from: 'kept: keeps ? kept : stored, paid',
     to: 'kept: {}, paid',
   },
   {
@@ -182,6 +182,13 @@ export const MUTANTS: Mutant[] = [
     file: 'worker/process-image.ts',
     from: 'this.#pictureBefore() ?? (await this.#picture())',
     to: 'await this.#picture()',
+  },
+  {
+    name: 'answers that are too large to be kept take with them what was stored',
+    file: 'worker/outcomes.ts',
+    from: 'kept: keeps ? kept : stored, paid',
+    to: 'kept: keeps ? kept : {}, paid',
+    tests: worker,
   },
   {
     name: 'a preview that is wanted by now is not made',

@@ -928,7 +928,14 @@ describe('results that no item of DynamoDB holds', () => {
     after = (command, output) => {
       if (command === 'DetectLabelsCommand') Object.assign(output, { Labels })
     }
+    before = (command) => {
+      if (command === 'DetectFacesCommand') throw new Error('Rekognition is away')
+    }
+    expect(await failedIds(run(eventOf(imageId)))).toEqual(['message-0'])
+    expect(Object.keys((await system.item(imageId))['kept'] as object)).toEqual(['stored'])
+    before = () => {}
     expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    expect(count('GetObjectCommand')).toBe(1)
     const stored = await system.item(imageId)
     expect(stored['analysis']).toMatchObject({ key: `analyses/${imageId}.json` })
     expect(JSON.stringify(stored).length).toBeLessThan(300_000)

@@ -110,6 +110,7 @@ export async function release(
   const why = reason(error, time)
   // What is too large to be kept has been paid for in vain, and then the attempt counts, so that there is an end to it.
   const keeps = JSON.stringify(kept).length <= MAX_RESULT_BYTES
+  const stored: Kept = kept.stored === undefined ? {} : { stored: kept.stored }
   const isFree = keeps && (error instanceof Throttled || time.ending.aborted)
   const throttled = (image.throttled ?? 0) + (isFree ? 1 : 0)
   // A copy of the job, which the sweeper has sent, waits no less than the job itself.
@@ -118,7 +119,7 @@ export async function release(
     ? outOfTime(deps, times, time)
     : { seconds: pause(deps.random, times, isFree ? 0 : image.attempts - throttled) }
   try {
-    const left = { throttled, kept: keeps ? kept : {}, paidCalls: paidCallsOf(image, kept) }
+    const left = { throttled, kept: keeps ? kept : stored, paidCalls: paidCallsOf(image, kept) }
     await releaseImage(deps, image, { ...left, waitMs: seconds * 1_000 })
   } catch (cause) {
     say(deps.log, 'not released', { ...runOf(image), error: cause })
