@@ -455,7 +455,7 @@ describe('what a user writes', () => {
             await unreflected(await ask(system.app, place(written), { method }))
         },
       ),
-      { numRuns: 250 },
+      { numRuns: 120 },
     )
   })
 

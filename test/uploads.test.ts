@@ -933,7 +933,7 @@ describe('POST /uploads refuses', () => {
         seen.add(status)
         expect(status).toBeLessThan(500)
       }),
-      { numRuns: 300 },
+      { numRuns: 150 },
     )
     expect([...seen]).toEqual(expect.arrayContaining([201, 400]))
     expect(system.trouble).toEqual([])
