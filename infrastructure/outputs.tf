@@ -85,6 +85,16 @@ output "role_arns" {
   value       = module.image_analyzer.role_arns
 }
 
+output "worker_policy" {
+  description = "The policy of the worker's role, as JSON: for a worker outside Lambda."
+  value       = module.image_analyzer.worker_policy
+}
+
+output "worker_environment" {
+  description = "The worker's settings, by their names: for a worker outside Lambda, whose REKOGNITION_TPS is another."
+  value       = module.image_analyzer.worker_environment
+}
+
 output "log_groups" {
   description = "Names of the log groups of the functions, and of the gateway (access)."
   value       = module.image_analyzer.log_groups

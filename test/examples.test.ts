@@ -10,7 +10,7 @@ describe.skipIf(lacking.length > 0)(`the Terraform roots of examples${skipped(la
   const DEPLOYMENTS = ['minimal', 'tenants', 'production']
   let copy: Copy
   beforeAll(async () => {
-    const beside = ['pipeline', ...DEPLOYMENTS].map((name) => `examples/${name}`)
+    const beside = ['pipeline', 'ecs', ...DEPLOYMENTS].map((name) => `examples/${name}`)
     copy = await copyModule('examples/plans', {}, [MODULE, ...beside])
     // Where each has its zips, as a release brings them.
     for (const name of DEPLOYMENTS) {
@@ -20,9 +20,9 @@ describe.skipIf(lacking.length > 0)(`the Terraform roots of examples${skipped(la
   })
   afterAll(() => copy?.remove())
 
-  it('are planned without an account: one deployment, one for each tenant, production, and the roles of a pipeline', async () => {
+  it('are planned without an account: one deployment, one for each tenant, production, the worker on ECS, and the roles of a pipeline', async () => {
     const { status, stdout, stderr } = await copy.terraform(['test'])
-    expect(stdout.match(/run "\w+"\.\.\. pass/g), stdout + stderr).toHaveLength(5)
+    expect(stdout.match(/run "\w+"\.\.\. pass/g), stdout + stderr).toHaveLength(6)
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
   })
 })

@@ -63,6 +63,53 @@ run "production" {
   }
 }
 
+run "ecs" {
+  command = plan
+
+  module {
+    source = "../ecs"
+  }
+
+  variables {
+    image              = "registry.example.com/worker@sha256:1"
+    cluster            = "images"
+    subnet_ids         = ["subnet-1"]
+    security_group_ids = ["sg-1"]
+    most_tasks         = 4
+  }
+
+  override_module {
+    target          = module.image_analyzer
+    override_during = plan
+    outputs = {
+      worker_policy      = "{\"Version\":\"2012-10-17\"}"
+      worker_environment = { IMAGE_TABLE = "images", REKOGNITION_TPS = "5" }
+      job_queue_url      = "https://sqs.us-east-1.amazonaws.com/111122223333/image-analyzer-jobs"
+    }
+  }
+
+  assert {
+    condition     = aws_iam_role_policy.task.policy == module.image_analyzer.worker_policy
+    error_message = "A task may do what the function may, and no more."
+  }
+  assert {
+    condition = {
+      for variable in jsondecode(aws_ecs_task_definition.worker.container_definitions)[0].environment : variable.name => variable.value
+    } == { IMAGE_TABLE = "images", REKOGNITION_TPS = "12.5", HEALTH_PORT = "8080", AWS_REGION = "us-east-1" }
+    error_message = "A task must have the function's settings, and its share of the quota."
+  }
+  assert {
+    condition     = aws_appautoscaling_target.worker.max_capacity == 4 && aws_appautoscaling_target.worker.resource_id == "service/images/image-analyzer-worker"
+    error_message = "As many tasks as the quota is divided by, and no more."
+  }
+  assert {
+    condition = [
+      for metric in aws_appautoscaling_policy.backlog.target_tracking_scaling_policy_configuration[0].customized_metric_specification[0].metrics : metric.expression if metric.return_data
+    ] == ["(visible + hidden) / tasks"]
+    error_message = "Scaling must go by the backlog of a task, with jobs that wait."
+  }
+}
+
 run "pipeline" {
   command = plan
 

@@ -83,6 +83,16 @@ output "role_arns" {
   value       = { api = aws_iam_role.api.arn, worker = aws_iam_role.worker.arn, sweeper = aws_iam_role.sweeper.arn }
 }
 
+output "worker_policy" {
+  description = "The policy of the worker's role, as JSON: for a worker outside Lambda."
+  value       = aws_iam_role_policy.worker.policy
+}
+
+output "worker_environment" {
+  description = "The worker's settings, by their names: for a worker outside Lambda, whose REKOGNITION_TPS is another."
+  value       = local.worker_environment
+}
+
 output "log_groups" {
   description = "Names of the log groups of the functions, and of the gateway (access)."
   value       = merge(local.log_groups, { access = aws_cloudwatch_log_group.access.name })
