@@ -14,7 +14,8 @@ import type { AnalysisName } from '../shared/image.ts'
 import type { Log } from '../shared/log.ts'
 import { type WaitUntilFinished, watchBudget } from './records.ts'
 import { ApiError } from './schemas.ts'
-import { newImageId, postForms, type SubmitDeps } from './submit.ts'
+import { newImageId, type SubmitDeps } from './submit.ts'
+import { postForms } from './upload.ts'
 
 /** What the API is made of. */
 export interface ApiDeps extends SubmitDeps {

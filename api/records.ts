@@ -1,25 +1,29 @@
+import { createHash } from 'node:crypto'
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import { GetCommand, PutCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import type { Elapsed, Sleep } from '../shared/aws.ts'
 import type { MonthlyBudget } from '../shared/config.ts'
 import {
+  type AnalysisName,
   type Image,
   type ImageId,
   imageIdSchema,
   isFinished,
+  paidAnalyses,
   STATUSES,
   type Status,
 } from '../shared/image.ts'
 import type { Records } from '../shared/lifecycle.ts'
 import { idempotencyKey, monthOf, quotaKey, reservedCalls } from '../shared/table.ts'
+import { ApiError } from './schemas.ts'
 
 /**
  * Counts an image of an owner's day, if that leaves them within their quota.
  *
  * @param ownerHash hex SHA-256, so that what a caller is called is never a name in the table
  */
-export async function countImage(
+async function countImage(
   { dynamo, table, now }: Records,
   ownerHash: string,
   day: string,
@@ -68,6 +72,49 @@ export function watchBudget(
     }
     return isSpent
   }
+}
+
+export interface RoomDeps extends Records {
+  /** Images that an owner may submit in a day of UTC. */
+  dailyImageQuota?: number
+  /** Whether images are refused because the month's budget is spent. */
+  isBudgetSpent: () => Promise<boolean>
+}
+
+const DAY_MS = 86_400_000
+
+/** @throws ApiError TOO_MANY_REQUESTS, BUDGET_EXHAUSTED */
+export async function demandRoom(
+  deps: RoomDeps,
+  owner: string,
+  now: Date,
+  analyses: AnalysisName[],
+): Promise<void> {
+  await demandBudget(deps, analyses, now)
+  if (deps.dailyImageQuota === undefined) return
+  const day = now.toISOString().slice(0, 10)
+  if (await countImage(deps, createHash('sha256').update(owner).digest('hex'), day, deps.dailyImageQuota))
+    return
+  const left = Math.ceil((DAY_MS - (now.getTime() % DAY_MS)) / 1_000)
+  throw new ApiError(
+    'TOO_MANY_REQUESTS',
+    `An owner may submit ${deps.dailyImageQuota} images a day; the next day begins at 00:00 UTC.`,
+    { retryAfter: left },
+  )
+}
+
+export async function demandBudget(
+  { isBudgetSpent }: RoomDeps,
+  analyses: AnalysisName[],
+  now: Date,
+): Promise<void> {
+  if (paidAnalyses(analyses).length === 0 || !(await isBudgetSpent())) return
+  const turn = Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1)
+  throw new ApiError(
+    'BUDGET_EXHAUSTED',
+    `The monthly budget for analyses is spent: send the request again after ${new Date(turn).toISOString()}.`,
+    { retryAfter: Math.ceil((turn - now.getTime()) / 1_000) },
+  )
 }
 
 /** Seconds for which an idempotency key is remembered: a day, as long as any sensible client repeats a request. */
@@ -142,6 +189,24 @@ export async function statusOf(
     .enum([...STATUSES, 'deleted'])
     .optional()
     .parse(Item?.['status'])
+}
+
+export const deletedMeanwhile = (): ApiError =>
+  new ApiError(
+    'IMAGE_NOT_FOUND',
+    'The image of this Idempotency-Key was deleted. To submit it again, use another key.',
+  )
+
+/** Looks and milliseconds for which a repetition waits for the record of the request before, which may be under way. */
+const FIRST_REQUEST = { looks: 4, everyMs: 100 }
+
+/** @returns undefined where there is no record: the request before has broken off */
+export async function firstRequest(deps: Records, imageId: ImageId): Promise<Status | 'deleted' | undefined> {
+  for (let look = 1; ; look += 1) {
+    const status = await statusOf(deps, imageId)
+    if (status !== undefined || look === FIRST_REQUEST.looks) return status
+    await deps.sleep(FIRST_REQUEST.everyMs)
+  }
 }
 
 /** Milliseconds between two looks at a record: short at first, since most images take under a second. */

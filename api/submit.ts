@@ -9,26 +9,26 @@ import {
   type ImageId,
   imageIdSchema,
   originalKey,
-  paidAnalyses,
   type Status,
   uploadKey,
 } from '../shared/image.ts'
 import { labelKeys, unindexLabels } from '../shared/labels.ts'
-import {
-  createImage,
-  deleteObjects,
-  deleteRecord,
-  getImage,
-  type Records,
-  retryImage,
-} from '../shared/lifecycle.ts'
+import { createImage, deleteObjects, deleteRecord, getImage, retryImage } from '../shared/lifecycle.ts'
 import { type Log, ownerTag, say } from '../shared/log.ts'
 import { type JobQueue, sendJob } from '../shared/messages.ts'
-import { claimIdempotencyKey, countImage, statusOf } from './records.ts'
+import {
+  claimIdempotencyKey,
+  deletedMeanwhile,
+  demandBudget,
+  demandRoom,
+  firstRequest,
+  type RoomDeps,
+  statusOf,
+} from './records.ts'
 import { ApiError } from './schemas.ts'
-import type { Upload } from './upload.ts'
+import { type PostForm, type PresignPost, UPLOAD_SECONDS, type Upload } from './upload.ts'
 
-export interface SubmitDeps extends Records, JobQueue {
+export interface SubmitDeps extends RoomDeps, JobQueue {
   log: Log
   elapsed: Elapsed
   s3: S3Client
@@ -38,13 +38,9 @@ export interface SubmitDeps extends Records, JobQueue {
   /** The most bytes of an original that is uploaded to S3 directly. */
   maxUploadBytes: number
   /** A form that lets its bearer store one object of this type and size, for UPLOAD_SECONDS. */
-  presignPost: (key: string, contentType: string, bytes: number) => Promise<PostForm>
+  presignPost: PresignPost
   /** Days after which an image is deleted. */
   retentionDays?: number
-  /** Images that an owner may submit in a day of UTC. */
-  dailyImageQuota?: number
-  /** Whether images are refused because the month's budget is spent. */
-  isBudgetSpent: () => Promise<boolean>
   /** Whether the position is overwritten in an original before it is stored. */
   stripGps?: boolean
   /** A version 7 UUID of this time. */
@@ -71,33 +67,6 @@ const originOf = ({ requestId, traceId }: Asker) => ({
   requestId,
   ...(traceId === undefined ? {} : { traceId }),
 })
-
-/** Where and with what to POST, in any order but the file last (Amazon S3, POST policy). */
-export interface PostForm {
-  url: string
-  fields: Record<string, string>
-}
-
-/** Seconds for which a form is good: long enough for 50 MB over a slow line. */
-const UPLOAD_SECONDS = 900
-
-export const postForms =
-  (s3: S3Client, Bucket: string): SubmitDeps['presignPost'] =>
-  async (Key, contentType, bytes) => {
-    // Loaded by the first form, not by every cold start.
-    const { createPresignedPost } = await import('@aws-sdk/s3-presigned-post')
-    return createPresignedPost(s3, {
-      Bucket,
-      Key,
-      Fields: { 'Content-Type': contentType },
-      // The key is exact. One byte more or less is not what was announced.
-      Conditions: [
-        ['eq', '$Content-Type', contentType],
-        ['content-length-range', bytes, bytes],
-      ],
-      Expires: UPLOAD_SECONDS,
-    })
-  }
 
 export const newImageId = (now: Date): ImageId => imageIdSchema.parse(uuidv7({ msecs: now.getTime() }))
 
@@ -226,24 +195,6 @@ async function imageOf(
   return { imageId, createdAt, keyHash, repeated }
 }
 
-const deletedMeanwhile = (): ApiError =>
-  new ApiError(
-    'IMAGE_NOT_FOUND',
-    'The image of this Idempotency-Key was deleted. To submit it again, use another key.',
-  )
-
-/** Looks and milliseconds for which a repetition waits for the record of the request before, which may be under way. */
-const FIRST_REQUEST = { looks: 4, everyMs: 100 }
-
-/** @returns undefined where there is no record: the request before has broken off */
-async function firstRequest(deps: SubmitDeps, imageId: ImageId): Promise<Status | 'deleted' | undefined> {
-  for (let look = 1; ; look += 1) {
-    const status = await statusOf(deps, imageId)
-    if (status !== undefined || look === FIRST_REQUEST.looks) return status
-    await deps.sleep(FIRST_REQUEST.everyMs)
-  }
-}
-
 /** What every new record begins with. */
 const firstState = ({ retentionDays }: SubmitDeps, now: Date) => ({
   attempts: 0,
@@ -252,41 +203,6 @@ const firstState = ({ retentionDays }: SubmitDeps, now: Date) => ({
     ? {}
     : { expiresAt: Math.floor(now.getTime() / 1_000) + retentionDays * 86_400 }),
 })
-
-const DAY_MS = 86_400_000
-
-/** @throws ApiError TOO_MANY_REQUESTS, BUDGET_EXHAUSTED */
-async function demandRoom(
-  deps: SubmitDeps,
-  owner: string,
-  now: Date,
-  analyses: AnalysisName[],
-): Promise<void> {
-  await demandBudget(deps, analyses, now)
-  if (deps.dailyImageQuota === undefined) return
-  const day = now.toISOString().slice(0, 10)
-  if (await countImage(deps, sha256(owner), day, deps.dailyImageQuota)) return
-  const left = Math.ceil((DAY_MS - (now.getTime() % DAY_MS)) / 1_000)
-  throw new ApiError(
-    'TOO_MANY_REQUESTS',
-    `An owner may submit ${deps.dailyImageQuota} images a day; the next day begins at 00:00 UTC.`,
-    { retryAfter: left },
-  )
-}
-
-async function demandBudget(
-  { isBudgetSpent }: SubmitDeps,
-  analyses: AnalysisName[],
-  now: Date,
-): Promise<void> {
-  if (paidAnalyses(analyses).length === 0 || !(await isBudgetSpent())) return
-  const turn = Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1)
-  throw new ApiError(
-    'BUDGET_EXHAUSTED',
-    `The monthly budget for analyses is spent: send the request again after ${new Date(turn).toISOString()}.`,
-    { retryAfter: Math.ceil((turn - now.getTime()) / 1_000) },
-  )
-}
 
 /**
  * Makes a record for an original that its sender will upload to S3 directly, and the form to do it with. When the

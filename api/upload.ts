@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import type { S3Client } from '@aws-sdk/client-s3'
 import type { Context } from 'hono'
 import { formatOf } from '../packages/image-guard/format.ts'
 import { ApiError, firstUnknown, jsonImageSchema, parse, refuseUnknown } from './schemas.ts'
@@ -413,3 +414,32 @@ function shortened(name: string): string {
   if (kept === '') kept = [...stem].slice(0, MAX_FILENAME_CHARACTERS - [...extension].length).join('')
   return (kept + extension).trim()
 }
+
+/** Where and with what to POST, in any order but the file last (Amazon S3, POST policy). */
+export interface PostForm {
+  url: string
+  fields: Record<string, string>
+}
+
+export type PresignPost = (key: string, contentType: string, bytes: number) => Promise<PostForm>
+
+/** Seconds for which a form is good: long enough for 50 MB over a slow line. */
+export const UPLOAD_SECONDS = 900
+
+export const postForms =
+  (s3: S3Client, Bucket: string): PresignPost =>
+  async (Key, contentType, bytes) => {
+    // Loaded by the first form, not by every cold start.
+    const { createPresignedPost } = await import('@aws-sdk/s3-presigned-post')
+    return createPresignedPost(s3, {
+      Bucket,
+      Key,
+      Fields: { 'Content-Type': contentType },
+      // The key is exact. One byte more or less is not what was announced.
+      Conditions: [
+        ['eq', '$Content-Type', contentType],
+        ['content-length-range', bytes, bytes],
+      ],
+      Expires: UPLOAD_SECONDS,
+    })
+  }

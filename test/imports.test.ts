@@ -195,7 +195,6 @@ const LONG_FILES = [
   'api/list.ts',
   'api/openapi.ts',
   'api/schemas.ts',
-  'api/submit.ts',
   'api/upload.ts',
   'packages/client/index.ts',
   'packages/client/main.ts',
