@@ -31,6 +31,7 @@ const SLOWEST = [
     'ports',
     'disk',
   ],
+  ...['bench', 'runbook', 'ops', 'worker-process', 'idempotency', 'analyses', 'alarms', 'limiter'],
   ...['package', 'examples', 'isolation'],
 ]
 class SlowestFirst extends BaseSequencer {

@@ -159,7 +159,7 @@ describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lackin
     undo.push(whole.remove)
     copy = await copyModule(MODULE)
     await copy.serveProvider()
-    plans = await renderPlans()
+    plans = await renderPlans(copy)
   })
   afterAll(() => copy?.remove())
 

@@ -1,7 +1,7 @@
 import { globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ROOT } from '../build/bundle.ts'
-import { copyModule, MODULE } from '../build/terraform.ts'
+import { type Copy, copyModule, MODULE } from '../build/terraform.ts'
 import { madeOnce } from './once.ts'
 
 export interface PlannedResource {
@@ -50,10 +50,14 @@ export type Plans = Record<'everything' | 'frugal' | 'defaults' | 'jwt', Plan>
 /** The one test file of the module whose plans are looked at here. */
 export const RENDERED = join('tests', 'rendered.tftest.hcl')
 
-/** Its plans, by the names of their runs: made once for all test files, since that takes many seconds. */
-export async function renderPlans(): Promise<Plans> {
+/**
+ * Its plans, by the names of their runs: made once for all test files, since that takes many seconds.
+ *
+ * @param copy of the module, where there is one already
+ */
+export async function renderPlans(copy?: Copy): Promise<Plans> {
   const folder = await madeOnce('plans', async (folder) =>
-    writeFileSync(join(folder, 'plans.json'), JSON.stringify(await render())),
+    writeFileSync(join(folder, 'plans.json'), JSON.stringify(await render(copy))),
   )
   const plans = JSON.parse(readFileSync(join(folder, 'plans.json'), 'utf8'))
   const made = Object.entries(plans).map(([name, resources]) => [
@@ -63,10 +67,10 @@ export async function renderPlans(): Promise<Plans> {
   return Object.fromEntries(made)
 }
 
-async function render(): Promise<Record<string, PlannedResource[]>> {
-  const copy = await copyModule(MODULE)
+async function render(given?: Copy): Promise<Record<string, PlannedResource[]>> {
+  const copy = given ?? (await copyModule(MODULE))
   try {
-    await copy.serveProvider()
+    if (given === undefined) await copy.serveProvider()
     const args = ['test', '-json', '-verbose', `-filter=${RENDERED}`]
     const { status, stdout, stderr } = await copy.terraform(args)
     if (status !== 0) throw new Error(`terraform test failed: ${stderr}${stdout}`)
@@ -82,7 +86,7 @@ async function render(): Promise<Record<string, PlannedResource[]>> {
     }
     return plans
   } finally {
-    copy.remove()
+    if (given === undefined) copy.remove()
   }
 }
 
