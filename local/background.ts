@@ -6,7 +6,7 @@ import { clientOf, openAnswering } from '../rekognition/answering.ts'
 import { createRekognition, explain } from '../rekognition/service.ts'
 import { regionOf } from '../rekognition/settings.ts'
 import { dynamoTranslation, elapsed, sleep } from '../shared/aws.ts'
-import { StartError, stoppable, type Undo } from '../shared/machine.ts'
+import { orStartError, StartError, stoppable, type Undo } from '../shared/machine.ts'
 import { sweeperDeps } from '../sweeper/deps.ts'
 import { processBatch } from '../worker/batch.ts'
 import { analysisSource, type WorkerDeps, workerDeps } from '../worker/deps.ts'
@@ -34,15 +34,6 @@ const PAUSED =
 export const openBackground: OpenBackground = (settings, log) =>
   stoppable((undo) => open(settings, log, undo))
 
-/** @throws StartError */
-function demandDecoder(): void {
-  try {
-    demandHeicDecoder()
-  } catch (error) {
-    throw new StartError((error as Error).message)
-  }
-}
-
 async function open(
   settings: Settings,
   log: WorkerDeps['log'],
@@ -57,7 +48,7 @@ async function open(
   })
   const { name, standIn, vision } = answering
   if (vision !== undefined) undo.push(vision.stop)
-  if (settings.HEIC) demandDecoder()
+  if (settings.HEIC) orStartError(demandHeicDecoder)
   const embeddedRekognition = (readObject: RekognitionOptions['readObject']) =>
     createRekognition({ readObject, ...standIn })
   const aws = await openAws(settings, region, embeddedRekognition, log, undo)

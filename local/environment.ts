@@ -12,7 +12,7 @@ import {
   readAuthConfig,
   workerSettings,
 } from '../shared/config.ts'
-import { StartError } from '../shared/machine.ts'
+import { orStartError, StartError } from '../shared/machine.ts'
 
 /** The lines of the log, in DATA_DIR. */
 export const LOG_FILE = 'log.jsonl'
@@ -56,13 +56,8 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
 }
 
 /** @throws StartError */
-export function readAuth({ AUTH, JWT_ISSUER, JWT_AUDIENCE }: Settings): AuthConfig {
-  try {
-    return readAuthConfig({ AUTH, JWT_ISSUER, JWT_AUDIENCE })
-  } catch (error) {
-    throw new StartError((error as Error).message)
-  }
-}
+export const readAuth = ({ AUTH, JWT_ISSUER, JWT_AUDIENCE }: Settings): AuthConfig =>
+  orStartError(() => readAuthConfig({ AUTH, JWT_ISSUER, JWT_AUDIENCE }))
 
 /** What Terraform tells the functions on AWS. */
 export function configFor(settings: Settings, { jobQueueUrl, deadLetterQueueUrl }: Resources) {

@@ -6,6 +6,15 @@ import type { Log, Metric } from './log.ts'
 /** Trouble at the start that a person can mend, in one sentence. */
 export class StartError extends Error {}
 
+/** @throws StartError with what is wrong, where the work fails */
+export function orStartError<T>(work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    throw new StartError((error as Error).message)
+  }
+}
+
 /**
  * @param wanted the port that could not be had
  * @param another how to choose another one

@@ -1101,8 +1101,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'the system starts without the decoder of HEIC',
     file: 'local/background.ts',
-    from: 'if (settings.HEIC) demandDecoder()',
-    to: 'if (false) demandDecoder()',
+    from: 'if (settings.HEIC) orStartError(demandHeicDecoder)',
+    to: 'if (false) orStartError(demandHeicDecoder)',
     tests: heic,
   },
   {
