@@ -608,18 +608,20 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
       403: 'This server takes signed requests only.',
       429: 'The server takes no more photos for now.',
       503: 'The server cannot take photos just now.',
+      budget: 'The server takes no more photos this month: its budget is spent.',
     }
     await page.route(/\/images\?filename=/, (route) => {
-      const [, status] = /(\d+)\.png/.exec(route.request().url()) ?? []
+      const [, name] = /(\w+)\.png/.exec(route.request().url()) ?? []
+      const json = name === 'budget' ? { code: 'BUDGET_EXHAUSTED' } : { message: 'In its own words' }
       // Longer than the page waits by itself.
       const headers = { 'retry-after': '999' }
-      return route.fulfill({ status: Number(status), headers, json: { message: 'In its own words' } })
+      return route.fulfill({ status: Number(name) || 429, headers, json })
     })
-    for (const status of Object.keys(refusals))
-      await choose(page, png(`${status}.png`, await distinct(Number(status))))
-    for (const [status, sentence] of Object.entries(refusals)) {
-      await phase(page, `${status}.png`, 'rejected')
-      await card(page, `${status}.png`).getByText(sentence).waitFor()
+    for (const name of Object.keys(refusals))
+      await choose(page, png(`${name}.png`, await distinct(Number(name) || 430)))
+    for (const [name, sentence] of Object.entries(refusals)) {
+      await phase(page, `${name}.png`, 'rejected')
+      await card(page, `${name}.png`).getByText(sentence).waitFor()
     }
   })
 
