@@ -226,7 +226,7 @@ async function main(args: string[]): Promise<number> {
     case 'cost': {
       const cost = await costOf(deps)
       const { calls, usd, forecastUsd, month } = cost
-      if (calls === 0)
+      if (calls === 0 && !values.json)
         say(`Nothing is reserved in ${month}: monthly_budget_usd is not set, or no call was made.`)
       else print(values, cost, `${calls} calls, $${usd} this month; $${forecastUsd} at its end at this pace`)
       return 0

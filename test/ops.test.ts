@@ -81,6 +81,7 @@ describe('npm run ops --', () => {
     expect((await system.item(corrupt[0] ?? ''))['epoch']).toBe(2)
     const late = new Date(Date.now() + 60_000).toISOString()
     expect((await ops(['failures', '--since', late])).err).toContain('No image has failed.')
+    expect((await ops(['cost', '--json'])).results).toMatchObject([{ calls: 0, usd: 0 }])
   })
 
   it('cancel deletes what waits of one owner, and nothing else', async () => {
