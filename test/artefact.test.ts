@@ -3,14 +3,14 @@ import { join } from 'node:path'
 import { zipSync } from 'fflate'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { type Built, withPackages } from '../build/build.ts'
-import { bundle, type FunctionName, ROOT } from '../build/bundle.ts'
+import { type FunctionName, ROOT } from '../build/bundle.ts'
 import { type Running, startFunction } from '../build/check.ts'
 import { makeZip, unzip } from '../build/zip.ts'
 import { startTestSystem } from './context.ts'
 import { QUARTERS } from './heic-files.ts'
 import { lambdaCases } from './lambda-cases.ts'
 import { skipped } from './tools.ts'
-import { builtZips, HERE } from './zips.ts'
+import { builtZips, bundleOf, HERE } from './zips.ts'
 
 /** Those of the system; the fourth zip is an example's. */
 const FUNCTIONS = ['api', 'worker', 'sweeper'] satisfies FunctionName[]
@@ -84,7 +84,7 @@ describe.skipIf(lacking.length > 0)(`the zips${skipped(lacking)}`, () => {
 
     if (!existsSync(join(ROOT, 'node_modules/libheif-js'))) return
     const decoding = { arch: HERE, libc: 'glibc', heic: true } as const
-    const files = await withPackages(await bundle('worker'), decoding, () => {})
+    const files = await withPackages(await bundleOf('worker'), decoding, () => {})
     const kept = Object.keys(files).filter((name) => name.startsWith('node_modules/libheif-js/'))
     expect(kept).toContain('node_modules/libheif-js/libheif-wasm/LICENSE')
     for (const name of kept)

@@ -16,13 +16,13 @@ import { promisify } from 'node:util'
 import { zipSync } from 'fflate'
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { type Built, tryOut, withPackages } from '../build/build.ts'
-import { bundle, FUNCTIONS, type FunctionName, loadedAtStart, ROOT } from '../build/bundle.ts'
+import { FUNCTIONS, type FunctionName, loadedAtStart, ROOT } from '../build/bundle.ts'
 import { checkBinaries, startFunction } from '../build/check.ts'
 import { notesOf, releaseFiles } from '../build/release.ts'
 import { type Arch, sharpFor } from '../build/sharp.ts'
 import { unzip } from '../build/zip.ts'
 import { copyProject } from './copy.ts'
-import { builtZips, HERE } from './zips.ts'
+import { builtZips, bundleOf, HERE } from './zips.ts'
 
 const OTHER: Arch = HERE === 'x64' ? 'arm64' : 'x64'
 
@@ -86,7 +86,7 @@ describe('npm run build', () => {
   it('takes binaries of another processor and C library along and says that it cannot load them', async () => {
     // Stored as they are: to compress them takes seconds.
     const decoding = { arch: OTHER, libc: 'musl', heic: false } as const
-    const zip = zipSync(await withPackages(await bundle('worker'), decoding, () => {}), { level: 0 })
+    const zip = zipSync(await withPackages(await bundleOf('worker'), decoding, () => {}), { level: 0 })
     const said: string[] = []
     await tryOut('worker', zip, OTHER, 'musl', (line) => said.push(line))
     expect(said).toEqual([`not loading worker.zip: its binaries are for linuxmusl-${OTHER}`])

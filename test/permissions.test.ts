@@ -7,7 +7,7 @@ import type { SQSEvent } from 'aws-lambda'
 import { build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { postForms } from '../api/upload.ts'
-import { bundle, ESBUILD, ROOT } from '../build/bundle.ts'
+import { ESBUILD, ROOT } from '../build/bundle.ts'
 import { missing } from '../build/terraform.ts'
 import { readJobs } from '../shared/messages.ts'
 import { oldPartition } from '../shared/table.ts'
@@ -18,6 +18,7 @@ import { ownTime } from './own-time.ts'
 import { distinct } from './pictures.ts'
 import { type Plan, type Plans, renderPlans } from './terraform.ts'
 import { skipped } from './tools.ts'
+import { bundleOf } from './zips.ts'
 
 const photo = readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url))
 const lacking = missing()
@@ -434,7 +435,7 @@ describe.skipIf(lacking.length > 0)(`IAM policies${skipped(lacking)}`, () => {
     "grant the %s exactly the actions of its bundle's commands",
     async (name) => {
       const commands = await commandsOf(name)
-      const { metafile } = await bundle(name)
+      const { metafile } = await bundleOf(name)
       const bundled = Object.values(metafile.outputs)
         .flatMap(({ inputs }) => Object.entries(inputs))
         .filter(([, { bytesInOutput }]) => bytesInOutput > 0)

@@ -15,7 +15,7 @@ import { DescribeTimeToLiveCommand, DynamoDBClient, UpdateItemCommand } from '@a
 import { GetObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { bundle, type FunctionName } from '../build/bundle.ts'
+import type { FunctionName } from '../build/bundle.ts'
 import { EMULATORS, KINDS, kindsThatName } from '../build/emulators.ts'
 import { filesThatFollow } from '../build/inputs.ts'
 import {
@@ -44,6 +44,7 @@ import { whatTheLocalSystemCreates } from './local-resources.ts'
 import { moduleText, Plan, type Plans, RENDERED, renderPlans } from './terraform.ts'
 import { freePort, skipped } from './tools.ts'
 import { until } from './until.ts'
+import { bundleOf } from './zips.ts'
 
 const root = resolve(import.meta.dirname, '..')
 
@@ -452,7 +453,7 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
       // sharp is beside the bundle on AWS; here it comes from this repository.
       symlinkSync(join(root, 'node_modules'), join(functions, 'node_modules'), 'dir')
       for (const name of ['api', 'worker', 'sweeper'] as const) {
-        for (const [path, bytes] of Object.entries((await bundle(name)).files)) {
+        for (const [path, bytes] of Object.entries((await bundleOf(name)).files)) {
           mkdirSync(dirname(join(functions, name, path)), { recursive: true })
           writeFileSync(join(functions, name, path), bytes)
         }
