@@ -13,7 +13,7 @@ export interface OpsDeps extends Records, JobQueue {}
 
 /** Which images are meant; all that is given has to fit. */
 export interface Choice {
-  status: 'failed' | 'pending'
+  status: 'failed' | 'pending' | 'processing'
   /** Since then: of its end, or of its submission where it has none. ISO 8601, UTC. */
   since?: string | undefined
   code?: string | undefined
@@ -100,6 +100,25 @@ export async function cancel(deps: OpsDeps, { imageId }: Chosen): Promise<boolea
   const image = await getImage(deps, imageId)
   if (image?.status !== 'pending') return false
   return (await deleteRecord(deps, image)) !== undefined
+}
+
+const HOUR_MS = 3_600_000
+
+/** What waits for Rekognition, by the records; the rates that limiters have learned are in the workers alone. */
+export async function quotaOf(deps: OpsDeps) {
+  const hourAgo = new Date(deps.now().getTime() - HOUR_MS).toISOString()
+  const facts = { waiting: 0, throttled: 0, lastHour: 0 }
+  for await (const _ of choose(deps, { status: 'pending' })) facts.waiting += 1
+  // Once it was taken up, an image is shown as processing, also while its job waits.
+  for await (const { imageId } of choose(deps, { status: 'processing' })) {
+    const image = await getImage(deps, imageId)
+    if (image?.status !== 'processing') continue
+    facts.waiting += 1
+    if ((image.throttled ?? 0) === 0) continue
+    facts.throttled += 1
+    if (image.updatedAt >= hourAgo) facts.lastHour += 1
+  }
+  return facts
 }
 
 /** What the workers have reserved of the month's budget. */

@@ -14,6 +14,7 @@ import {
   costOf,
   countFailures,
   type OpsDeps,
+  quotaOf,
   retry,
 } from './images.ts'
 import { redriveChosen } from './letters.ts'
@@ -23,10 +24,10 @@ const HELP = `npm run ops -- <command> [options]
 
   failures        failed images by their code, with samples; --since 24h, --code C
   retry           analyses failed images again; --code C, --since 24h (needs one of them)
-  redrive         moves dead letters back to the queue of jobs: each image begins its next run; all of them, or
-                  those of --code C (as its record has it), --older-than 24h
+  redrive         moves dead letters back to the jobs: each image begins its next run; --code C, --older-than 24h
   cancel          deletes images that wait; --since 24h, --owner-hash H (needs one of them)
   cost            calls of Rekognition reserved this month, where there is a budget
+  quota           images that wait, and those of them that Rekognition has throttled, also in the last hour
   pause, resume   the worker takes no more jobs, or takes them again; nothing is lost meanwhile
 
   --name NAME     of the deployment (image-analyzer)
@@ -63,6 +64,7 @@ const COMMANDS: Record<string, string[]> = {
   retry: ['since', 'code', 'rate', 'dry-run', 'yes'],
   redrive: ['code', 'older-than', 'dry-run', 'yes'],
   cost: [],
+  quota: [],
   cancel: ['since', 'owner-hash', 'rate', 'dry-run', 'yes'],
   pause: ['dry-run', 'yes'],
   resume: ['dry-run', 'yes'],
@@ -214,11 +216,8 @@ async function main(args: string[]): Promise<number> {
       const groups = await countFailures(choose(deps, choice))
       for (const group of groups) {
         const { code, images, message, samples } = group
-        print(
-          values,
-          group,
-          `${String(images).padStart(7)}  ${code}  ${message}\n         ${samples.join(' ')}`,
-        )
+        const text = `${String(images).padStart(7)}  ${code}  ${message}\n         ${samples.join(' ')}`
+        print(values, group, text)
       }
       if (groups.length === 0) say('No image has failed.')
       return 0
@@ -231,6 +230,16 @@ async function main(args: string[]): Promise<number> {
       else print(values, cost, `${calls} calls, $${usd} this month; $${forecastUsd} at its end at this pace`)
       return 0
     }
+    case 'quota': {
+      const facts = await quotaOf(deps)
+      const { waiting, throttled, lastHour } = facts
+      print(
+        values,
+        facts,
+        `${waiting} images wait; ${throttled} were throttled, ${lastHour} in the last hour`,
+      )
+      return 0
+    }
     case 'retry': {
       const images = await all(choose(deps, choice))
       if (!(await isConfirmed(values, `${images.length} failed images will be analysed again.`))) return 0
@@ -238,13 +247,8 @@ async function main(args: string[]): Promise<number> {
     }
     case 'cancel': {
       const images = await all(choose(deps, choice))
-      if (
-        !(await isConfirmed(
-          values,
-          `${images.length} waiting images will be deleted, with all that is stored of them.`,
-        ))
-      )
-        return 0
+      const what = `${images.length} waiting images will be deleted, with all that is stored of them.`
+      if (!(await isConfirmed(values, what))) return 0
       return each(images, values, 'cancelled', (image) => cancel(deps, image))
     }
     case 'redrive': {

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { SendMessageCommand } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { quotaOf } from '../ops/images.ts'
 import { type LetterChoice, redriveChosen } from '../ops/letters.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { distinct } from './pictures.ts'
@@ -82,6 +83,17 @@ describe('npm run ops --', () => {
     const late = new Date(Date.now() + 60_000).toISOString()
     expect((await ops(['failures', '--since', late])).err).toContain('No image has failed.')
     expect((await ops(['cost', '--json'])).results).toMatchObject([{ calls: 0, usd: 0 }])
+  })
+
+  it('quota counts what waits, and what of it Rekognition has throttled', async () => {
+    const ids = await Promise.all([6, 7, 8].map(async (number) => system.submit(await distinct(number))))
+    const [, late = '', early = ''] = ids
+    const taken = { status: 'processing', leaseId: 'x', leaseUntil: 0, attempts: 4, throttled: 3 }
+    await system.setItem(late, { ...taken, updatedAt: new Date(Date.now() - 3_500_000).toISOString() })
+    await system.setItem(early, { ...taken, updatedAt: new Date(Date.now() - 3_700_000).toISOString() })
+    expect(await quotaOf(system.worker)).toEqual({ waiting: 3, throttled: 2, lastHour: 1 })
+    await system.work()
+    expect(await quotaOf(system.worker)).toEqual({ waiting: 0, throttled: 0, lastHour: 0 })
   })
 
   it('cancel deletes what waits of one owner, and nothing else', async () => {

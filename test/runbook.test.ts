@@ -164,6 +164,9 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     const [cost = ''] = of('What it costs')
     expect(await run(cost, env)).toMatch(/^\d0 calls, \$0\.0\d this month; /)
 
+    const [quota = ''] = of("Raise Rekognition's quota")
+    expect(await run(quota, env)).toBe('0 images wait; 0 were throttled, 0 in the last hour\n')
+
     const [cancel = ''] = of('Stop what a caller has sent by mistake')
     const { UUID } = await mapping()
     await lambda(UUID, { method: 'PUT', body: '{"Enabled":false}' })
