@@ -40,7 +40,7 @@ const inTens = <T>(items: T[]): T[][] =>
  * Moves dead letters to the jobs: each is sent before it is deleted, so that a crash in between leaves it twice, of which
  * the second job ends quietly. All others show again at once.
  *
- * @param isConfirmed is told how many of how many are chosen
+ * @param isConfirmed answers whether to go on, with how many of how many are chosen
  * @returns how many were moved
  */
 export async function redriveChosen(

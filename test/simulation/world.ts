@@ -425,7 +425,7 @@ export class World {
     const call: Call = { number: this.calls.length, occurrence, name, at: this.clock.time }
     this.calls.push(call)
     const asked = this.#options.faultOf(call)
-    // The worker's client of Rekognition sends nothing again by itself (worker/deps.ts): each call has been reserved.
+    // The worker's client of Rekognition never retries (worker/deps.ts): each call has been reserved.
     const fault = asked === 'twice' && name.includes('Detect') ? undefined : asked
     if (this.#options.log) this.log(`${name} ${brief(input)}${fault === undefined ? '' : ` ← ${fault}`}`)
     if (fault !== undefined) {

@@ -206,7 +206,7 @@ run "defaults" {
     error_message = "An unsigned request is a 401, and a throttled one says when to come back."
   }
 
-  # Images are kept, and no one is told.
+  # Images are kept, and alarms send nothing.
   assert {
     condition     = !aws_s3_bucket.images.force_destroy && aws_dynamodb_table.images.deletion_protection_enabled
     error_message = "Bucket and table must be protected together."
