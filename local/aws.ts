@@ -47,9 +47,8 @@ export async function openAws(
     const target = { endpoint: settings.AWS_ENDPOINT_URL, region, ...credentialsFor(settings) }
     return { target, embedded: undefined, temporary: undefined }
   }
-  const temporary =
-    settings.DATA_DIR === undefined ? mkdtempSync(join(tmpdir(), 'image-analyzer-')) : undefined
-  const folder = settings.DATA_DIR ?? temporary ?? ''
+  const folder = settings.DATA_DIR ?? mkdtempSync(join(tmpdir(), 'image-analyzer-'))
+  const temporary = settings.DATA_DIR === undefined ? folder : undefined
   if (temporary !== undefined) undo.push(() => rmSync(temporary, { recursive: true, force: true }))
   undo.push(takeFolder(folder))
   const port = settings.AWS_PORT ?? 4566
