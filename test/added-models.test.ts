@@ -10,7 +10,7 @@ import { createRekognition } from '../rekognition/service.ts'
 import { until } from './context.ts'
 import { launch, newFolder, root } from './started.ts'
 import { startSystem } from './system.ts'
-import { skipped } from './tools.ts'
+import { SILENT, skipped } from './tools.ts'
 
 /** A model of a few hundred bytes that distinguishes red from blue; packages/vision/test makes it. */
 const example = join(root, 'test/fixtures/red-or-blue')
@@ -18,7 +18,6 @@ const red = () =>
   sharp({ create: { width: 320, height: 240, channels: 3, background: '#f00' } })
     .png()
     .toBuffer()
-const log = { info: () => {}, warn: () => {}, error: () => {} }
 
 /** `npm run models`, to its end. */
 async function models(folder: string, ...args: string[]): Promise<{ code: number | null; output: string }> {
@@ -82,7 +81,7 @@ describe.skipIf(lacking.length > 0)(`a model that is added${skipped(lacking)}`, 
     const folder = folderOfOne()
     const who = async (more: object = {}): Promise<string> => {
       const env = { REKOGNITION: 'local', PORT: '0', AWS_PORT: '0', VISION_MODELS: folder }
-      const system = await startSystem(env, { ...log, ...more })
+      const system = await startSystem(env, { ...SILENT, ...more })
       await system.stop()
       return system.rekognition
     }

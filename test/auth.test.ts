@@ -10,7 +10,7 @@ import { identifyBy } from '../api/deps.ts'
 import { ApiError, problem } from '../api/schemas.ts'
 import { readAuthConfig } from '../shared/config.ts'
 import { startSystem } from './system.ts'
-import { skipped } from './tools.ts'
+import { SILENT, skipped } from './tools.ts'
 import { until } from './until.ts'
 
 const photo = join(import.meta.dirname, 'fixtures/grace-hopper.jpg')
@@ -371,7 +371,7 @@ describe('AUTH=iam', () => {
           AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE',
           AWS_SECRET_ACCESS_KEY: 'right',
         },
-        { info: () => {}, warn: () => {}, error: () => {} },
+        SILENT,
       )
       const curl = async (user: string, ...args: string[]) => {
         const { stdout } = await promisify(execFile)('curl', [

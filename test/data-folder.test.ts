@@ -19,12 +19,13 @@ import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { finished } from './context.ts'
 import { distinct } from './pictures.ts'
 import { launch, newFolder, post, ready, start } from './started.ts'
-import { silent, startHere, startSystem } from './system.ts'
+import { startHere, startSystem } from './system.ts'
+import { SILENT } from './tools.ts'
 
 /** Whether a start takes this folder: the records that it shows then, or the sentence that it refuses it with. */
 async function startWith(DATA_DIR: string): Promise<string[] | string> {
   const env = { REKOGNITION: 'stand-in', DATA_DIR, PORT: '0', AWS_PORT: '0', INIT_CWD: import.meta.dirname }
-  const system = await startSystem(env, silent).catch((error: Error) => error.message)
+  const system = await startSystem(env, SILENT).catch((error: Error) => error.message)
   if (typeof system === 'string') return system
   try {
     const answer = await fetch(`${system.url}/images`)

@@ -18,7 +18,7 @@ import { codeOf } from '../web/docs-code.js'
 import { CHROMIUM, skippedWithoutBrowser, startBrowser } from './browser.ts'
 import { MADE_UP_ANSWERS, startTestSystem, type TestSystem } from './context.ts'
 import { type System, startSystem } from './system.ts'
-import { skipped, without } from './tools.ts'
+import { SILENT, skipped, without } from './tools.ts'
 
 const photo = `${import.meta.dirname}/fixtures/grace-hopper.jpg`
 const axe = readFileSync(new URL(import.meta.resolve('axe-core/axe.min.js')), 'utf8')
@@ -184,7 +184,7 @@ let running: System
 beforeAll(async () => {
   // With recordings, so that there is a person in the photo.
   const env = { REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', RECORDINGS: MADE_UP_ANSWERS }
-  running = await startSystem(env, { info: () => {}, warn: () => {}, error: () => {} })
+  running = await startSystem(env, SILENT)
 })
 afterAll(() => running?.stop())
 

@@ -10,6 +10,7 @@ import { readHashed } from '../local/server.ts'
 import { verifySignature } from '../packages/embedded-aws/gateway/index.ts'
 import { signRequest } from '../packages/embedded-aws/index.ts'
 import { startSystem } from './system.ts'
+import { SILENT } from './tools.ts'
 
 /** AUTH=iam on this machine: signatures are made by the SDK's own signer, and verified as API Gateway does. */
 
@@ -258,7 +259,6 @@ describe('a signature', () => {
 
 describe('npm start with AUTH=iam', () => {
   const photo = readFileSync(join(import.meta.dirname, 'fixtures/grace-hopper.jpg'))
-  const log = { info: () => {}, warn: () => {}, error: () => {} }
   const stamp = () => new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '')
   const SENT = 400_000_000
   /** Read and dropped, so that clients see the answer: by admission.ts, and by the server after the answer. */
@@ -272,7 +272,7 @@ describe('npm start with AUTH=iam', () => {
     const env = { AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE', AWS_SECRET_ACCESS_KEY: 'right' }
     const system = await startSystem(
       { AUTH: 'iam', REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', ...env },
-      log,
+      SILENT,
     )
     const date = stamp()
     const authorization = `AWS4-HMAC-SHA256 Credential=${key}/${date.slice(0, 8)}/us-east-1/execute-api/aws4_request, SignedHeaders=host, Signature=${'0'.repeat(64)}`

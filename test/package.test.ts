@@ -20,6 +20,7 @@ import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { copyProject } from './copy.ts'
 import { startSystem } from './system.ts'
+import { SILENT } from './tools.ts'
 import { until } from './until.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -58,9 +59,7 @@ it('the example of the README is right as it stands, in types and in what it doe
   writeFileSync(inProject('example.ts'), example)
   copyFileSync(join(root, 'test/fixtures/grace-hopper.jpg'), inProject('photo.jpg'))
   await tsc('example.ts')
-
-  const silent = { info: () => {}, warn: () => {}, error: () => {} }
-  const system = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0' }, silent)
+  const system = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0' }, SILENT)
   try {
     const env = { IMAGE_ANALYZER_ENDPOINT: system.url }
     // An image is found by its labels a moment after it is completed, and another one then, where that was too late.

@@ -13,6 +13,7 @@ import { CHROMIUM, skippedWithoutBrowser, startBrowser } from './browser.ts'
 import { exifBlock, GPS, picture, withExif } from './exif-blocks.ts'
 import { CORNERS, cornerColour, distinct, flat, quarters, rgb } from './pictures.ts'
 import { type System, startSystem } from './system.ts'
+import { SILENT } from './tools.ts'
 import { LONGEST_MS } from './until.ts'
 
 /** The page as people meet it: the whole system in this process, and a real browser in front of it. */
@@ -99,9 +100,8 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
   let rekognition: Server
   let seeing: System
   let folder: string
-  const log = { info: () => {}, warn: () => {}, error: () => {} }
   const start = (env: Record<string, string> = {}) =>
-    startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', ...env }, log)
+    startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', ...env }, SILENT)
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'image-analyzer-page-'))
@@ -613,7 +613,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     await page.route(/\/images\?filename=/, (route) => {
       const [, name] = /(\w+)\.png/.exec(route.request().url()) ?? []
       const json = name === 'budget' ? { code: 'BUDGET_EXHAUSTED' } : { message: 'In its own words' }
-      // Longer than the page waits by itself.
+      // Longer than the page's own wait.
       const headers = { 'retry-after': '999' }
       return route.fulfill({ status: Number(name) || 429, headers, json })
     })

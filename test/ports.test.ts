@@ -25,14 +25,13 @@ import { clientOptions, s3Options, sqsOptions } from '../shared/aws.ts'
 import { CHROMIUM, skippedWithoutBrowser, startBrowser } from './browser.ts'
 import { finished, signed } from './context.ts'
 import { type System, startSystem } from './system.ts'
-import { skipped } from './tools.ts'
+import { SILENT, skipped } from './tools.ts'
 import { until } from './until.ts'
 
 /** The ports of `npm start` belong to this machine's user: what a web page or a program of another origin can do there. */
 
 const BUCKET = 'image-analyzer-images'
 const photo = readFileSync(join(import.meta.dirname, 'fixtures/grace-hopper.jpg'))
-const log = { info: () => {}, warn: () => {}, error: () => {} }
 const FRIEND = 'http://friend.test:5173'
 
 let system: System
@@ -50,7 +49,7 @@ beforeAll(async () => {
     ALLOWED_HOSTS: 'photos.test,[fd00::1]',
     CORS_ORIGINS: FRIEND,
   }
-  system = await startSystem(env, log)
+  system = await startSystem(env, SILENT)
   s3 = new S3Client(s3Options(system.target))
   sqs = new SQSClient(sqsOptions(system.target))
   dynamo = new DynamoDBClient(clientOptions(system.target))
@@ -539,9 +538,9 @@ describe('a presigned URL', () => {
     const start = () =>
       startSystem(
         { REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: new URL(kept.awsEndpoint).port, DATA_DIR },
-        log,
+        SILENT,
       )
-    let kept = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', DATA_DIR }, log)
+    let kept = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', DATA_DIR }, SILENT)
     const upload = { contentType: 'image/jpeg', bytes: photo.length }
     const asked = await send(
       kept.url,

@@ -25,7 +25,7 @@ import {
 } from './exif-blocks.ts'
 import { jpegSegment, pngChunk, withChunks, withSegments } from './pictures.ts'
 import { startSystem } from './system.ts'
-import { skipped } from './tools.ts'
+import { SILENT, skipped } from './tools.ts'
 
 /** What must not be left of a position: parts of its text in XMP, and of its numbers in either order of bytes. */
 const TEXT = ['33,54.1949S', '54.1949S', '18,25.3690E', '-33.9116', '18.4228', '1234567/100000']
@@ -391,14 +391,13 @@ describe('with STRIP_GPS', () => {
     expect((await system.item(imageId))['metadata']).not.toHaveProperty('gps')
   })
   it('a whole system has it from its environment, and strips nothing otherwise', async () => {
-    const log = { info: () => {}, warn: () => {}, error: () => {} }
     const sent = withExif(await picture('jpeg', 43), exifBlock(FULL))
     for (const [STRIP_GPS, isKept] of [
       ['on', false],
       ['off', true],
       ['', true],
     ] as const) {
-      const { url, stop } = await startSystem({ PORT: '0', AWS_PORT: '0', STRIP_GPS }, log)
+      const { url, stop } = await startSystem({ PORT: '0', AWS_PORT: '0', STRIP_GPS }, SILENT)
       try {
         const response = await fetch(`${url}/images?analyses=gps`, {
           ...{ method: 'POST', headers: { 'content-type': 'image/jpeg' }, body: new Uint8Array(sent) },

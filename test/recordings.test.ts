@@ -10,6 +10,7 @@ import { createRecordings } from '../packages/embedded-aws/index.ts'
 import { createRekognition } from '../rekognition/service.ts'
 import { finished, MADE_UP_ANSWERS, type ShownImage, startTestSystem } from './context.ts'
 import { type System, startSystem } from './system.ts'
+import { SILENT } from './tools.ts'
 
 const fixture = (name: string): Buffer => readFileSync(join(import.meta.dirname, 'fixtures', name))
 const photo = fixture('grace-hopper.jpg')
@@ -73,10 +74,9 @@ const answers = (operation: string, width: number) =>
   })[operation]
 
 async function start(env: Record<string, string>): Promise<System> {
-  const log = { info: () => {}, warn: () => {}, error: () => {} }
   const system = await startSystem(
     { REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', MAX_IMAGE_BYTES: '6000000', ...env },
-    log,
+    SILENT,
   )
   undo.push(system.stop)
   return system

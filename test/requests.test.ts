@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { buildApp } from '../api/app.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { type System, startSystem } from './system.ts'
+import { SILENT } from './tools.ts'
 
 /** What a path, a method, a query and a body may be: all others are refused with a sentence that shows the way out. */
 
@@ -327,9 +328,8 @@ describe('a body', () => {
 
 describe('over a socket', () => {
   let running: System
-  const log = { info: () => {}, warn: () => {}, error: () => {} }
   beforeAll(async () => {
-    running = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0' }, log)
+    running = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0' }, SILENT)
   })
   afterAll(() => running.stop())
   const send = (method: string, path: string, headers: Record<string, string> = {}, body?: Buffer) =>

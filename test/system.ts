@@ -4,6 +4,7 @@ import { readSettings } from '../local/environment.ts'
 import * as local from '../local/system.ts'
 import type { Log } from '../shared/log.ts'
 import { StartError } from '../shared/machine.ts'
+import { SILENT } from './tools.ts'
 
 export type System = local.System
 
@@ -11,10 +12,8 @@ export type System = local.System
 export const startSystem = async (env: NodeJS.ProcessEnv, log: Log): Promise<System> =>
   local.startSystem(readSettings(env), log, openBackground)
 
-export const silent: Log = { info: () => {}, warn: () => {}, error: () => {} }
-
 /** The same on free ports until the end of the test: a tenth of the work of `npm start`, since all is loaded. */
-export async function startHere(env: Record<string, string> = {}, log = silent): Promise<System> {
+export async function startHere(env: Record<string, string> = {}, log = SILENT): Promise<System> {
   const system = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', ...env }, log)
   onTestFinished(system.stop)
   return system

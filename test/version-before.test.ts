@@ -19,6 +19,7 @@ import { finished, lambdaContext, startTestSystem, type TestSystem, until } from
 import { distinct } from './pictures.ts'
 import { newFolder, root } from './started.ts'
 import { type System, startSystem } from './system.ts'
+import { SILENT } from './tools.ts'
 
 /**
  * A table as the version before has left it, which kept labels as items of the table of records, found by the index
@@ -65,7 +66,7 @@ beforeAll(async () => {
   await aws.stop()
 
   const settings = { REKOGNITION: 'stand-in', DATA_DIR: folder, PORT: '0', AWS_PORT: '0' }
-  system = await startSystem(settings, { info: () => {}, warn: () => {}, error: () => {} })
+  system = await startSystem(settings, SILENT)
   dynamo = DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions(system.target)), dynamoTranslation)
 })
 afterAll(async () => {
