@@ -1,9 +1,22 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readSettings } from '../local/environment.ts'
 import { inFrontOf } from '../local/server.ts'
 import { createClient } from '../packages/client/index.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { distinct } from './pictures.ts'
+import { root } from './started.ts'
+
+const BARE = [
+  [401, 'UNAUTHENTICATED'],
+  [403, 'UNAUTHENTICATED'],
+  [413, 'IMAGE_TOO_LARGE'],
+  [429, 'TOO_MANY_REQUESTS'],
+  [502, 'UNAVAILABLE'],
+  [503, 'UNAVAILABLE'],
+  [504, 'UNAVAILABLE'],
+] as const
 
 /** A gateway's own answer has a status and nothing of ours: API Gateway's own 413 is `{"message": …}`. */
 describe('the client, where a gateway answers instead of the API', () => {
@@ -77,13 +90,7 @@ describe('the client, where a gateway answers instead of the API', () => {
     expect(await client.upload(photo)).toMatchObject({ via: 'uploads' })
   })
 
-  it.each([
-    [401, 'UNAUTHENTICATED'],
-    [403, 'UNAUTHENTICATED'],
-    [413, 'IMAGE_TOO_LARGE'],
-    [429, 'TOO_MANY_REQUESTS'],
-    [503, 'UNAVAILABLE'],
-  ])('names a bare %i as %s', async (status, code) => {
+  it.each(BARE)('names a bare %i as %s', async (status, code) => {
     const client = createClient({
       endpoint: 'http://127.0.0.1:1',
       patienceMs: 0,
@@ -93,5 +100,17 @@ describe('the client, where a gateway answers instead of the API', () => {
       ...{ code, status },
       message: expect.stringContaining('In its own words'),
     })
+  })
+
+  it('is the page’s equal in what a bare status means', () => {
+    // Neither can import the other: the client is published alone, and the page has no code of packages.
+    const meanings = (file: string): string[] => {
+      const [, table = ''] =
+        /CODE_BY_STATUS\b[^=]*= \{([^}]*)\}/.exec(readFileSync(join(root, file), 'utf8')) ?? []
+      return table.match(/\d{3}: '\w+'/g) ?? []
+    }
+    const all = BARE.map(([status, code]) => `${status}: '${code}'`)
+    expect(meanings('packages/client/index.ts')).toEqual(all)
+    expect(meanings('web/words.js')).toEqual(all)
   })
 })
