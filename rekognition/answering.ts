@@ -27,15 +27,14 @@ import {
   type Undo,
 } from '../shared/machine.ts'
 import {
+  ALL_MODELS,
   imageOpener,
   LOCAL_MODELS,
-  lostModerationMessage,
-  lostTextMessage,
-  lostVisionMessage,
   openVision,
   readFromS3,
   STAND_IN,
   type StandInOptions,
+  sayWhatIsLost,
   startRekognition,
 } from './service.ts'
 import { type AnsweringSettings, credentialsFor, limitsOf, STAND_IN_CREDENTIALS } from './settings.ts'
@@ -88,21 +87,18 @@ export async function openAnswering(
     ...(vision === undefined ? [] : [labelModelVersion(), TEXT_MODEL_VERSION]),
     ...(vision !== undefined && hasModeration() ? [MODERATION_MODEL_VERSION] : []),
   ])
-  const lost = (sentence: string, model = ''): void => {
+  const lost = (sentence: string, what: string): void => {
     log.warn(sentence, {})
-    sources.delete(model)
+    sources.delete(what)
+    if (what === ALL_MODELS) {
+      sources.clear()
+      sources.add(STAND_IN)
+    }
     onSource([...sources].join(' '))
   }
   const standIn: StandInOptions = {
     ...{ openImage: imageOpener(decoder), recall: recordings?.recall, vision },
-    onVisionLost: (why) => {
-      sources.clear()
-      sources.add(STAND_IN)
-      lost(lostVisionMessage(why))
-    },
-    onTextLost: (why) => lost(lostTextMessage(why), TEXT_MODEL_VERSION),
-    onModerationLost: (why) => lost(lostModerationMessage(why), MODERATION_MODEL_VERSION),
-    ...limitsOf(settings),
+    ...{ ...sayWhatIsLost(lost), ...limitsOf(settings) },
   }
   return {
     ...{ name, standIn, vision, source: [...sources].join(' ') },

@@ -5,16 +5,7 @@ import { AwsError } from '../packages/embedded-aws/index.ts'
 import { s3Options } from '../shared/aws.ts'
 import { parseEnvironment } from '../shared/config.ts'
 import { endInOrder, portTrouble, StartError } from '../shared/machine.ts'
-import {
-  describe,
-  lostModerationMessage,
-  lostTextMessage,
-  lostVisionMessage,
-  openVision,
-  readFromS3,
-  STAND_IN,
-  startRekognition,
-} from './service.ts'
+import { describe, openVision, readFromS3, STAND_IN, sayWhatIsLost, startRekognition } from './service.ts'
 import { credentialsFor, limitsOf, regionOf, serviceSettings } from './settings.ts'
 
 const LOOPBACK = '127.0.0.1'
@@ -65,9 +56,8 @@ function readOptions() {
       throw new Error(`--host must be ${LOOPBACK} or ${EVERY_ADDRESS}, not ${host}.`)
     return { port, host, models, help }
   } catch (error) {
-    throw new StartError(
-      `${(error as Error).message.replace(/\.?$/, '.')} See npm run rekognition -- --help.`,
-    )
+    const [what] = (error as Error).message.split(/\.\s|\.$/, 1)
+    throw new StartError(`${what}. See npm run rekognition -- --help.`)
   }
 }
 
@@ -115,10 +105,7 @@ async function main(): Promise<void> {
   const server = await startRekognition({
     ...{ port, host, allowedHosts: env.ALLOWED_HOSTS, readObject: s3.read },
     rekognition: {
-      ...{ vision, onVisionLost: (why: string) => warn(lostVisionMessage(why)) },
-      onTextLost: (why: string) => warn(lostTextMessage(why)),
-      onModerationLost: (why: string) => warn(lostModerationMessage(why)),
-      ...limitsOf(env),
+      ...{ vision, ...sayWhatIsLost(warn), ...limitsOf(env) },
     },
   }).catch(portTrouble(port, (free) => `npm run rekognition -- --port ${free}`))
   console.log(`

@@ -23,10 +23,12 @@ import {
   createVision,
   hasModeration,
   isInstalled,
+  MODERATION_MODEL_VERSION,
   type ModelsEnvironment,
   modelsFolder,
   NotUsable,
   readInstalled,
+  TEXT_MODEL_VERSION,
   titleOf,
   type Vision,
 } from '../packages/vision/index.ts'
@@ -99,12 +101,23 @@ export function openVision(
   }
 }
 
-export const lostVisionMessage = (why: string): string =>
+export const ALL_MODELS = 'all models'
+const lostVisionMessage = (why: string): string =>
   `The models cannot be used, so the stand-in measures pixels from now on: ${why}`
-export const lostTextMessage = (why: string): string =>
-  `The text models cannot be used, so no text is found from now on: ${why}`
-export const lostModerationMessage = (why: string): string =>
-  `The moderation model cannot be used, so DetectModerationLabels finds nothing and names "stand-in" as its model: ${why}`
+
+/** @param lost gets the sentence, and what is lost: a model's version, or all of them */
+export const sayWhatIsLost = (
+  lost: (sentence: string, what: string) => void,
+): Required<Pick<RekognitionOptions, 'onVisionLost' | 'onTextLost' | 'onModerationLost'>> => ({
+  onVisionLost: (why) => lost(lostVisionMessage(why), ALL_MODELS),
+  onTextLost: (why) =>
+    lost(`The text models cannot be used, so no text is found from now on: ${why}`, TEXT_MODEL_VERSION),
+  onModerationLost: (why) =>
+    lost(
+      `The moderation model cannot be used, so DetectModerationLabels finds nothing and names "stand-in" as its model: ${why}`,
+      MODERATION_MODEL_VERSION,
+    ),
+})
 
 /** One byte more than Rekognition takes is enough to be refused: a film need not fit into the memory. */
 const Range = `bytes=0-${MAX_S3_BYTES}`
