@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util'
+import { oneOf, readOptions, runCommand, WrongUsage } from '../build/command.ts'
 import { PRICES, PRICES_OF, type Prices } from './prices.ts'
 import { countRequests, type Share } from './requests.ts'
 
@@ -113,10 +113,10 @@ export function cost(
   ]
 }
 
-/** @throws Error with a sentence */
+/** @throws WrongUsage */
 export function readMonth(args: string[]): Month {
   const text = (value: string) => ({ type: 'string', default: value }) as const
-  const { values } = parseArgs({
+  const { values } = readOptions('npm run cost', {
     args,
     options: {
       ...{ images: text('1000000'), labels: text('20'), people: text('0.4') },
@@ -126,13 +126,12 @@ export function readMonth(args: string[]): Month {
   const number = (name: 'images' | 'labels' | 'people' | 'duplicates', most: number): number => {
     const value = Number(values[name])
     if (values[name] !== '' && value >= 0 && value <= most) return value
-    throw new Error(`--${name} is a number from 0 to ${most}.`)
+    throw new WrongUsage(`--${name} must be a number from 0 to ${most}, not ${values[name] || 'empty'}.`)
   }
-  const { faces } = values
-  if (faces !== 'always' && faces !== 'when-person') throw new Error('--faces is always or when-person.')
+  const faces = oneOf('--faces', ['always', 'when-person'], values.faces)
   const prices = PRICES[values.region]
   if (prices === undefined) {
-    throw new Error(
+    throw new WrongUsage(
       `bench/prices.ts has no prices of ${values.region}; it has ${Object.keys(PRICES).join(', ')}.`,
     )
   }
@@ -143,7 +142,7 @@ export function readMonth(args: string[]): Month {
 }
 
 if (process.argv[1] === import.meta.filename) {
-  try {
+  await runCommand(async () => {
     const month = readMonth(process.argv.slice(2))
     const { labels, faces } = month
     const counted = {
@@ -152,8 +151,5 @@ if (process.argv[1] === import.meta.filename) {
     }
     console.table(cost(month, counted))
     console.log(`Prices of ${PRICES_OF}. Seconds of functions are assumed: bench/cost.ts names them.`)
-  } catch (error) {
-    console.error((error as Error).message)
-    process.exitCode = 1
-  }
+  })
 }

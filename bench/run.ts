@@ -1,65 +1,68 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
+import { readOptions, runCommand, WrongUsage, wholeNumber } from '../build/command.ts'
 
 /**
  * `npm run bench` runs every benchmark, `npm run bench -- NAME …` some; prints a table for each and keeps
  * it in `bench/results/latest.json`. Each compares alternatives in one run and gives ratios or sizes: figures of two runs,
  * or of two machines, are not comparable.
  */
-const { values: options, positionals: wanted } = parseArgs({
-  allowPositionals: true,
-  options: {
-    /** Folders with the pictures of `quality` and `vision`. */
-    pictures: { type: 'string', multiple: true, default: [] },
-    /** How many pictures `vision` sends. */
-    count: { type: 'string', default: '1000' },
-  },
-})
-// npm runs scripts in the package's folder; a relative path is meant from where the person stands.
-const folders = options.pictures.map((folder) => resolve(process.env['INIT_CWD'] ?? '.', folder))
-const BENCHMARKS: Record<string, () => Promise<object[]>> = {
-  'cold-start': async () => (await import('./cold-start.ts')).coldStart(),
-  pipeline: async () => (await import('./pipeline.ts')).pipeline(),
-  requests: async () => (await import('./requests.ts')).requests(),
-  quota: async () => (await import('./quota.ts')).quota(),
-  growth: async () => (await import('./growth.ts')).growth(),
-  peers: async () => (await import('./peers.ts')).peers(),
-  post: async () => (await import('./post.ts')).post(),
-  preview: async () => (await import('./preview.ts')).preview(),
-  page: async () => (await import('./page.ts')).page(),
-  'decode-memory': async () => (await import('./decode-memory.ts')).decodeMemory(),
-  'worker-memory': async () => (await import('./worker-memory.ts')).workerMemory(),
-  memory: async () => (await import('./worker-memory.ts')).memoryOverTime(),
-  'start-memory': async () => (await import('./start-memory.ts')).startMemory(),
-  overload: async () => (await import('./overload.ts')).overload(),
-  vision: async () => (await import('./vision.ts')).vision(Number(options.count), folders),
-  quality: async () => (await import('./quality.ts')).quality(folders),
-  durability: async () => (await import('./overload.ts')).durability(),
+async function main(): Promise<void> {
+  const { values: options, positionals: wanted } = readOptions('npm run bench', {
+    allowPositionals: true,
+    options: {
+      /** Folders with the pictures of `quality` and `vision`. */
+      pictures: { type: 'string', multiple: true, default: [] },
+      /** How many pictures `vision` sends. */
+      count: { type: 'string', default: '1000' },
+    },
+  })
+  // npm runs scripts in the package's folder; a relative path is meant from where the person stands.
+  const folders = options.pictures.map((folder) => resolve(process.env['INIT_CWD'] ?? '.', folder))
+  const count = wholeNumber('--count', options.count)
+  const BENCHMARKS: Record<string, () => Promise<object[]>> = {
+    'cold-start': async () => (await import('./cold-start.ts')).coldStart(),
+    pipeline: async () => (await import('./pipeline.ts')).pipeline(),
+    requests: async () => (await import('./requests.ts')).requests(),
+    quota: async () => (await import('./quota.ts')).quota(),
+    growth: async () => (await import('./growth.ts')).growth(),
+    peers: async () => (await import('./peers.ts')).peers(),
+    post: async () => (await import('./post.ts')).post(),
+    preview: async () => (await import('./preview.ts')).preview(),
+    page: async () => (await import('./page.ts')).page(),
+    'decode-memory': async () => (await import('./decode-memory.ts')).decodeMemory(),
+    'worker-memory': async () => (await import('./worker-memory.ts')).workerMemory(),
+    memory: async () => (await import('./worker-memory.ts')).memoryOverTime(),
+    'start-memory': async () => (await import('./start-memory.ts')).startMemory(),
+    overload: async () => (await import('./overload.ts')).overload(),
+    vision: async () => (await import('./vision.ts')).vision(count, folders),
+    quality: async () => (await import('./quality.ts')).quality(folders),
+    durability: async () => (await import('./overload.ts')).durability(),
+  }
+
+  const unknown = wanted.filter((name) => !(name in BENCHMARKS))
+  if (unknown.length > 0)
+    throw new WrongUsage(
+      `There is no benchmark ${unknown.join(', ')}; there are ${Object.keys(BENCHMARKS).join(', ')}.`,
+    )
+  const machine = {
+    node: process.version,
+    platform: `${process.platform} ${process.arch}`,
+    cores: cpus().length,
+  }
+  const folder = join(import.meta.dirname, 'results')
+  const file = join(folder, 'latest.json')
+  mkdirSync(folder, { recursive: true })
+  for (const name of wanted.length > 0 ? wanted : Object.keys(BENCHMARKS)) {
+    console.log(name)
+    const rows = (await BENCHMARKS[name]?.()) ?? []
+    console.table(rows)
+    // The others stay as they were when they last ran.
+    const results = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {}
+    const all = { ...results, [name]: { at: new Date().toISOString(), machine, rows } }
+    writeFileSync(file, `${JSON.stringify(all, null, 2)}\n`)
+  }
 }
 
-const unknown = wanted.filter((name) => !(name in BENCHMARKS))
-if (unknown.length > 0) {
-  console.error(
-    `There is no benchmark ${unknown.join(', ')}; there are ${Object.keys(BENCHMARKS).join(', ')}.`,
-  )
-  process.exit(1)
-}
-const machine = {
-  node: process.version,
-  platform: `${process.platform} ${process.arch}`,
-  cores: cpus().length,
-}
-const folder = join(import.meta.dirname, 'results')
-const file = join(folder, 'latest.json')
-mkdirSync(folder, { recursive: true })
-for (const name of wanted.length > 0 ? wanted : Object.keys(BENCHMARKS)) {
-  console.log(name)
-  const rows = (await BENCHMARKS[name]?.()) ?? []
-  console.table(rows)
-  // The others stay as they were when they last ran.
-  const results = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {}
-  const all = { ...results, [name]: { at: new Date().toISOString(), machine, rows } }
-  writeFileSync(file, `${JSON.stringify(all, null, 2)}\n`)
-}
+await runCommand(main)

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import {
   type Bundle,
   bundle,
@@ -12,6 +11,7 @@ import {
   ROOT,
 } from './bundle.ts'
 import { check, checkBinaries } from './check.ts'
+import { oneOf, readOptions, runCommand } from './command.ts'
 import { heicFiles } from './heic.ts'
 import { ARCHITECTURES, type Arch, LIBCS, type Libc, platformHere, platformOf, sharpFor } from './sharp.ts'
 import { thirdParty } from './third-party.ts'
@@ -143,15 +143,8 @@ export function report(built: Built[]): string {
   return lines.join('\n')
 }
 
-/** @throws Error that names what there is to choose from */
-export function oneOf<T extends string>(option: string, choices: readonly T[], given: string): T {
-  const chosen = choices.find((choice) => choice === given)
-  if (chosen === undefined) throw new Error(`${option} must be ${choices.join(' or ')}, not ${given}.`)
-  return chosen
-}
-
-if (process.argv[1] === import.meta.filename) {
-  const { arch, libc, heic } = parseArgs({
+async function main(): Promise<void> {
+  const { arch, libc, heic } = readOptions('npm run build', {
     options: {
       arch: { type: 'string', default: 'arm64' },
       libc: { type: 'string', default: 'glibc' },
@@ -173,3 +166,5 @@ if (process.argv[1] === import.meta.filename) {
     print(`${createHash('sha256').update(zip).digest('hex')}  dist/${name}.zip`)
   }
 }
+
+if (process.argv[1] === import.meta.filename) await runCommand(main)

@@ -2,12 +2,13 @@ import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parseArgs, promisify } from 'node:util'
+import { promisify } from 'node:util'
 import { S3Client } from '@aws-sdk/client-s3'
 import * as z from 'zod'
 import { readFromS3, startRekognition } from '../rekognition/service.ts'
 import { s3Options } from '../shared/aws.ts'
-import { buildAll, oneOf } from './build.ts'
+import { buildAll } from './build.ts'
+import { oneOf, readOptions, runCommand, WrongUsage } from './command.ts'
 import { sendPhotos, usePhotos } from './deployed-photos.ts'
 import {
   EMULATOR_NAMES,
@@ -21,7 +22,7 @@ import {
 } from './emulators.ts'
 import { noteSeen, seenOf } from './emulators-seen.ts'
 import { writeFollowing } from './inputs.ts'
-import { type Arch, LIBCS } from './sharp.ts'
+import { type Arch, LIBCS, type Libc } from './sharp.ts'
 import { type Check, type Deployed, demand, Steps, TARGET } from './steps.ts'
 import { type Copy, copyModule, missing, onPath, planAgain } from './terraform.ts'
 
@@ -117,14 +118,11 @@ async function destroy({ endpoint, name, variables, env }: Check, copy: Copy): P
 }
 
 async function deployCheck(
-  given: { endpoint: string; emulator?: string; libc: string; rekognition?: string },
+  given: { endpoint: string; among: readonly EmulatorName[]; libc: Libc; rekognition: string | undefined },
   steps: Steps,
   signal: AbortSignal,
 ): Promise<EmulatorName | undefined> {
-  const endpoint = new URL(given.endpoint).origin
-  const libc = oneOf('--libc', LIBCS, given.libc)
-  const among =
-    given.emulator === undefined ? EMULATOR_NAMES : [oneOf('--emulator', EMULATOR_NAMES, given.emulator)]
+  const { endpoint, among, libc } = given
   const arch: Arch = process.arch === 'arm64' ? 'arm64' : 'x64'
 
   const emulatorName = await steps.run(
@@ -227,8 +225,16 @@ async function deployCheck(
   return emulatorName
 }
 
-if (process.argv[1] === import.meta.filename) {
-  const { endpoint, help, note, version, ...options } = parseArgs({
+async function main(): Promise<void> {
+  const {
+    endpoint: address,
+    emulator,
+    libc,
+    rekognition,
+    help,
+    note,
+    version,
+  } = readOptions('npm run deploy-check', {
     options: {
       endpoint: { type: 'string' },
       emulator: { type: 'string' },
@@ -240,10 +246,16 @@ if (process.argv[1] === import.meta.filename) {
     },
   }).values
   const print = (text: string): boolean => process.stdout.write(text)
-  if (help || endpoint === undefined) {
-    print(`${USAGE}\n`)
-    process.exitCode = help ? 0 : 1
-  } else {
+  if (help) print(`${USAGE}\n`)
+  else if (address === undefined) throw new WrongUsage(USAGE)
+  else {
+    if (!URL.canParse(address))
+      throw new WrongUsage(`--endpoint must be an address such as http://127.0.0.1:4566, not ${address}.`)
+    const endpoint = new URL(address).origin
+    const given = {
+      ...{ endpoint, libc: oneOf('--libc', LIBCS, libc), rekognition },
+      among: emulator === undefined ? EMULATOR_NAMES : [oneOf('--emulator', EMULATOR_NAMES, emulator)],
+    }
     const stopping = new AbortController()
     for (const name of ['SIGINT', 'SIGTERM'] as const) {
       process.on(name, () => {
@@ -252,7 +264,7 @@ if (process.argv[1] === import.meta.filename) {
       })
     }
     const steps = new Steps(print)
-    const found = await deployCheck({ endpoint, ...options }, steps, stopping.signal)
+    const found = await deployCheck(given, steps, stopping.signal)
     if (note && found !== undefined && !stopping.signal.aborted) {
       const today = new Date().toISOString().slice(0, 10)
       noteSeen(found, seenOf(today, version ?? (await versionOf(endpoint, found)), steps.ended))
@@ -262,3 +274,5 @@ if (process.argv[1] === import.meta.filename) {
     process.exitCode = steps.hasFailed || stopping.signal.aborted ? 1 : 0
   }
 }
+
+if (process.argv[1] === import.meta.filename) await runCommand(main)

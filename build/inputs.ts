@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ROOT } from './bundle.ts'
+import { readOptions, runCommand } from './command.ts'
 import { seenTable } from './emulators-seen.ts'
 import { MODULE } from './terraform.ts'
 
@@ -91,5 +92,8 @@ export function writeFollowing(): void {
 }
 
 if (process.argv[1] === import.meta.filename) {
-  writeFollowing()
+  await runCommand(async () => {
+    readOptions('npm run inputs', {})
+    writeFollowing()
+  })
 }

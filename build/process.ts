@@ -1,8 +1,8 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { parseArgs } from 'node:util'
-import { type Decoding, oneOf, withPackages } from './build.ts'
+import { type Decoding, withPackages } from './build.ts'
 import { bundle, ROOT } from './bundle.ts'
+import { oneOf, readOptions, runCommand } from './command.ts'
 import { ARCHITECTURES, LIBCS } from './sharp.ts'
 
 /**
@@ -25,8 +25,8 @@ export async function buildProcess(
   }
 }
 
-if (process.argv[1] === import.meta.filename) {
-  const { arch, libc, heic } = parseArgs({
+async function main(): Promise<void> {
+  const { arch, libc, heic } = readOptions('build/process.ts', {
     options: {
       arch: { type: 'string', default: process.arch },
       libc: { type: 'string', default: 'glibc' },
@@ -38,3 +38,5 @@ if (process.argv[1] === import.meta.filename) {
   await buildProcess(folder, decoding, (line) => void process.stdout.write(`${line}\n`))
   process.stdout.write(`${folder}\n`)
 }
+
+if (process.argv[1] === import.meta.filename) await runCommand(main)

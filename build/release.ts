@@ -3,9 +3,10 @@ import { createHash } from 'node:crypto'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs, promisify } from 'node:util'
+import { promisify } from 'node:util'
 import { buildAll, withPackages } from './build.ts'
 import { bundle, type Files, ROOT } from './bundle.ts'
+import { readOptions, runCommand, WrongUsage } from './command.ts'
 import { ARCHITECTURES, type Arch } from './sharp.ts'
 import { makeZip } from './zip.ts'
 
@@ -31,7 +32,7 @@ const npm = async (...args: string[]): Promise<string> => {
 
 /**
  * @param tag the tag of the release, if it is one: as v1.2.3
- * @throws Error where tag, package.json and CHANGELOG.md do not say the same version
+ * @throws WrongUsage where tag, package.json and CHANGELOG.md do not say the same version
  */
 export async function releaseFiles(
   tag: string | undefined,
@@ -40,7 +41,7 @@ export async function releaseFiles(
 ): Promise<Files> {
   const { version } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as { version: string }
   if (tag !== undefined && tag !== `v${version}`)
-    throw new Error(
+    throw new WrongUsage(
       `The tag is ${tag}, and package.json has version ${version}: the tag must be v${version}.`,
     )
   const changelog = await readFile(join(ROOT, 'CHANGELOG.md'), 'utf8')
@@ -128,8 +129,8 @@ async function clientPackage(): Promise<Files> {
   }
 }
 
-if (process.argv[1] === import.meta.filename) {
-  const { tag } = parseArgs({ options: { tag: { type: 'string' } } }).values
+async function main(): Promise<void> {
+  const { tag } = readOptions('npm run release-files', { options: { tag: { type: 'string' } } }).values
   const print = (line: string): boolean => process.stdout.write(`${line}\n`)
   const files = await releaseFiles(tag, (arch, names) => buildAll(arch, print, 'glibc', false, names))
   const folder = join(ROOT, 'dist', 'release')
@@ -138,3 +139,5 @@ if (process.argv[1] === import.meta.filename) {
   for (const [name, bytes] of Object.entries(files)) await writeFile(join(folder, name), bytes)
   print(`\n${Buffer.from(files['SHA256SUMS'] ?? '')}`)
 }
+
+if (process.argv[1] === import.meta.filename) await runCommand(main)

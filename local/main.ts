@@ -13,6 +13,13 @@ import { endInOrder, StartError } from '../shared/machine.ts'
 import { inThread } from './thread.ts'
 
 const began = performance.now()
+const option = process.argv.slice(2).find((argument) => argument.startsWith('-'))
+if (option !== undefined) {
+  console.error(
+    `There is no option ${option}: npm start takes files, and its settings are variables, as in PORT=3001 npm start.`,
+  )
+  process.exit(2)
+}
 // Before the rest is loaded, so that both load at the same time.
 const background = inThread((why) => {
   console.error('The thread that runs AWS and the worker has failed, so image-analyzer stops:', why)

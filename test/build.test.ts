@@ -34,16 +34,6 @@ const find = (name: FunctionName): Built => {
   return found
 }
 
-it('npm run build really runs: what it cannot do is no success', async () => {
-  const run = promisify(execFile)(process.execPath, ['run.js', 'build/build.ts', '--arch', 'abacus'], {
-    cwd: ROOT,
-  })
-  await expect(run).rejects.toMatchObject({
-    code: 1,
-    stderr: expect.stringContaining('--arch must be arm64 or x64, not abacus.'),
-  })
-})
-
 describe('npm run build', () => {
   beforeAll(async () => {
     built = await builtZips()

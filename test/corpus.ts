@@ -3,10 +3,11 @@ import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
-import { parseArgs, stripVTControlCharacters } from 'node:util'
+import { stripVTControlCharacters } from 'node:util'
 import { deflateSync, gzipSync } from 'node:zlib'
 import { zipSync } from 'fflate'
 import sharp from 'sharp'
+import { readOptions, runCommand, WrongUsage, wholeNumber } from '../build/command.ts'
 import { formatOf } from '../packages/image-guard/format.ts'
 import { judgeByLibvips } from './guard-oracle.ts'
 import {
@@ -658,10 +659,10 @@ async function* filesOf(folder: string): AsyncGenerator<{ name: string; bytes: B
 }
 
 const USAGE =
-  'usage: npm run corpus -- <folder> [--json], npm run corpus -- --guards [folder] [--count <files>] [--seed <number>], or npm run corpus -- --make <folder> [--count <files>] [--seed <number>]'
+  'npm run corpus takes <folder> [--json], --guards [folder] [--count <files>] [--seed <number>], or --make <folder> [--count <files>] [--seed <number>].'
 
 async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({
+  const { values, positionals } = readOptions('npm run corpus', {
     allowPositionals: true,
     options: {
       json: { type: 'boolean', default: false },
@@ -674,17 +675,14 @@ async function main(): Promise<void> {
   // npm runs scripts in the package's folder; a relative path is meant from where the person stands.
   const here = process.env['INIT_CWD'] ?? '.'
   const [folder] = positionals
-  const [count, seed] = [Number(values.count), Number(values.seed)]
-  const wrong = !Number.isInteger(count) || !Number.isInteger(seed) || positionals.length > 1
-  if (values.guards && !wrong) {
+  const [count, seed] = [wholeNumber('--count', values.count), wholeNumber('--seed', values.seed)]
+  if (positionals.length > 1) throw new WrongUsage(USAGE)
+  if (values.guards) {
     const files = folder === undefined ? mutations(count, seed) : filesOf(resolve(here, folder))
     process.exitCode = (await runGuards(files)) ? 0 : 1
     return
   }
-  if (wrong || (folder === undefined) === (values.make === undefined)) {
-    process.stderr.write(`${USAGE}\n`)
-    process.exit(2)
-  }
+  if ((folder === undefined) === (values.make === undefined)) throw new WrongUsage(USAGE)
   if (values.make !== undefined) {
     const target = resolve(here, values.make)
     let made = 0
@@ -699,4 +697,4 @@ async function main(): Promise<void> {
   }
 }
 
-if (process.argv[1] !== undefined && resolve(process.argv[1]) === import.meta.filename) await main()
+if (process.argv[1] !== undefined && resolve(process.argv[1]) === import.meta.filename) await runCommand(main)

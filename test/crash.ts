@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isDeepStrictEqual, parseArgs } from 'node:util'
+import { isDeepStrictEqual } from 'node:util'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { EventBridgeClient, PutRuleCommand, PutTargetsCommand } from '@aws-sdk/client-eventbridge'
 import { GetObjectCommand, paginateListObjectsV2, S3Client } from '@aws-sdk/client-s3'
@@ -19,6 +19,7 @@ import {
 } from '@aws-sdk/client-sqs'
 import { BatchGetCommand, DynamoDBDocumentClient, paginateScan } from '@aws-sdk/lib-dynamodb'
 import sharp from 'sharp'
+import { readOptions, runCommand, wholeNumber } from '../build/command.ts'
 import type { EventDetail } from '../shared/messages.ts'
 import type { ShownImage } from './context.ts'
 import { distinct } from './pictures.ts'
@@ -975,7 +976,7 @@ interface Options {
 }
 
 async function main(): Promise<void> {
-  const options = readOptions()
+  const options = optionsGiven()
   const { seconds, seed, worker } = options
   const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-crash-'))
   const data = join(folder, 'data')
@@ -1070,23 +1071,18 @@ function explain(name: string, findings: Finding[], history: History, say: (line
   }
 }
 
-function readOptions(): Options {
-  try {
-    const { values } = parseArgs({
-      options: {
-        ...{ seconds: { type: 'string', default: '120' }, seed: { type: 'string' } },
-        worker: { type: 'boolean', default: false },
-      },
-    })
-    const { worker } = values
-    const seconds = Number(values.seconds)
-    const seed = Number(values.seed ?? randomInt(1_000_000))
-    if (seconds > 0 && Number.isInteger(seed)) return { seconds, seed, worker }
-  } catch {
-    // An option that is not known here.
+function optionsGiven(): Options {
+  const { seconds, seed, worker } = readOptions('npm run crash', {
+    options: {
+      ...{ seconds: { type: 'string', default: '120' }, seed: { type: 'string' } },
+      worker: { type: 'boolean', default: false },
+    },
+  }).values
+  return {
+    seconds: wholeNumber('--seconds', seconds),
+    seed: seed === undefined ? randomInt(1_000_000) : wholeNumber('--seed', seed),
+    worker,
   }
-  process.stderr.write('Use: npm run crash -- --seconds 120 [--seed 1] [--worker]\n')
-  process.exit(1)
 }
 
-if (resolve(process.argv[1] ?? '') === import.meta.filename) await main()
+if (resolve(process.argv[1] ?? '') === import.meta.filename) await runCommand(main)

@@ -32,12 +32,6 @@ describe('npm run deploy-check', () => {
     expect(output).toContain(`${endpoint} does not answer as MiniStack, moto, LocalStack.`)
     expect({ code, last }).toEqual({ code: 1, last: '0 passed, 1 failed' })
   })
-
-  it('says what it takes where it is given no endpoint', async () => {
-    const { code, output } = await deployCheck()
-    expect(output).toMatch(/--endpoint[\s\S]+ministack, moto, localstack/)
-    expect(code).toBe(1)
-  })
 })
 
 it('what a check has seen names what passed, what is lacking by its reason, and what was refused', () => {

@@ -22,13 +22,16 @@ if (process.argv[2] === '--made') {
   process.exit()
 }
 const wanted = process.argv.slice(2)
+const unknown = wanted.find((part) => !MUTANTS.some(({ name }) => name.includes(part)))
+if (unknown !== undefined) {
+  console.error(
+    `No mutant has "${unknown}" in its name: npm run mutants takes names of test/mutants.ts, or --made.`,
+  )
+  process.exit(2)
+}
 const mutants = MUTANTS.filter(
   ({ name }) => wanted.length === 0 || wanted.some((part) => name.includes(part)),
 )
-if (mutants.length === 0) {
-  console.error(`No mutant is called so. There are:\n  ${MUTANTS.map(({ name }) => name).join('\n  ')}`)
-  process.exit(2)
-}
 const left: string[] = []
 const copies: string[] = []
 let healthy: Promise<Outcome> | undefined

@@ -88,6 +88,11 @@ function startHealth(
 }
 
 async function main(): Promise<void> {
+  const [argument] = process.argv.slice(2)
+  if (argument !== undefined)
+    throw new StartError(
+      `There is no option ${argument}: the settings are variables of the environment, see docs/worker.md.`,
+    )
   const config = readWorkerProcessConfig(process.env)
   const { log, text } = await counting(createLog('worker', config.METRICS_NAMESPACE))
   const deps = depsOnAws(config, log)

@@ -101,6 +101,11 @@ if (process.argv[1] === import.meta.filename) {
     process.env
   const endpoint = AWS_ENDPOINT_URL || 'http://127.0.0.1:4566'
   const labels = process.argv.length > 2 ? process.argv.slice(2) : ['Dog']
+  const option = labels.find((label) => label.startsWith('-'))
+  if (option !== undefined) {
+    console.error(`There is no option ${option}: npm run subscribers takes labels, such as Dog Cat.`)
+    process.exit(2)
+  }
   const line = (subscriber: Subscriber, text: string): string => `${subscriber.padEnd(8)} ${text}`
   const subscribers = await startSubscribers({
     endpoint,

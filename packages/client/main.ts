@@ -341,7 +341,7 @@ function parse(args: string[]) {
     return parseArgs({ args, options: OPTIONS, allowPositionals: true, strict: true })
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
-    throw code?.startsWith('ERR_PARSE_ARGS_') ? new UsageError(message) : error
+    throw code?.startsWith('ERR_PARSE_ARGS_') ? new UsageError(message.replace(/\.\s.*/s, '.')) : error
   }
 }
 

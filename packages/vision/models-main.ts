@@ -53,7 +53,11 @@ function list(folder: string): void {
 }
 
 process.exitCode = await main().catch((error) => {
-  const isPlain = error instanceof NotUsable || String(error?.code).startsWith('ERR_PARSE_ARGS')
-  console.error(isPlain ? error.message : error)
+  if (String(error?.code).startsWith('ERR_PARSE_ARGS_')) {
+    const [what] = error.message.split(/\.\s|\.$/, 1)
+    console.error(`${what}: see npm run models -- --help.`)
+    return 2
+  }
+  console.error(error instanceof NotUsable ? error.message : error)
   return 1
 })

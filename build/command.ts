@@ -1,0 +1,44 @@
+import { type ParseArgsConfig, parseArgs } from 'node:util'
+
+/** In one sentence, what a command cannot be asked for, and what it can. */
+export class WrongUsage extends Error {}
+
+/**
+ * @param command as a person types it
+ * @throws WrongUsage
+ */
+export function readOptions<T extends ParseArgsConfig>(command: string, config: T) {
+  try {
+    return parseArgs(config)
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (!code?.startsWith('ERR_PARSE_ARGS_')) throw error
+    const names = Object.keys(config.options ?? {}).map((name) => `--${name}`)
+    const [what] = message.split(/\.\s|\.$/, 1)
+    throw new WrongUsage(`${what}: ${command} takes ${names.join(', ') || 'no options'}.`)
+  }
+}
+
+/** @throws WrongUsage that names what there is to choose from */
+export function oneOf<T extends string>(option: string, choices: readonly T[], given: string): T {
+  const chosen = choices.find((choice) => choice === given)
+  if (chosen === undefined) throw new WrongUsage(`${option} must be ${choices.join(' or ')}, not ${given}.`)
+  return chosen
+}
+
+/** @throws WrongUsage */
+export function wholeNumber(option: string, given: string): number {
+  if (/^\d{1,15}$/.test(given)) return Number(given)
+  throw new WrongUsage(`${option} must be a whole number, not ${given || 'empty'}.`)
+}
+
+/** What a file that is started does: wrong usage ends it with exit code 2 and a sentence, without a stack. */
+export async function runCommand(main: () => Promise<void>): Promise<void> {
+  try {
+    await main()
+  } catch (error) {
+    if (!(error instanceof WrongUsage)) throw error
+    process.stderr.write(`${error.message}\n`)
+    process.exitCode = 2
+  }
+}

@@ -1,0 +1,112 @@
+import { join } from 'node:path'
+import { expect, it, vi } from 'vitest'
+import manifest from '../package.json' with { type: 'json' }
+import { root } from './started.ts'
+
+const { scripts } = manifest
+
+/** What no command has, and what it says of it: a command that goes on without a word is misunderstood for hours. */
+const WRONG: [script: string, args: string[], says: RegExp][] = [
+  ['build', ['--wrong'], /^Unknown option '--wrong': npm run build takes --arch, --libc, --heic\.$/],
+  ['build', ['--arch', 'abacus'], /^--arch must be arm64 or x64, not abacus\.$/],
+  ['build', ['--libc', 'bsd'], /^--libc must be glibc or musl, not bsd\.$/],
+  ['build', ['--arch'], /^Option '--arch <value>' argument missing: npm run build takes /],
+  ['build', ['arm64'], /^Unexpected argument 'arm64'/],
+  ['bench', ['--wrong'], /^Unknown option '--wrong': npm run bench takes --pictures, --count\.$/],
+  ['bench', ['nothing'], /^There is no benchmark nothing; there are cold-start, /],
+  ['bench', ['vision', '--count', 'many'], /^--count must be a whole number, not many\.$/],
+  ['cost', ['--wrong'], /^Unknown option '--wrong': npm run cost takes --images, /],
+  ['cost', ['--people', '40'], /^--people must be a number from 0 to 1, not 40\.$/],
+  ['crash', ['--wrong'], /^Unknown option '--wrong': npm run crash takes --seconds, --seed, --worker\.$/],
+  ['crash', ['--seconds', 'many'], /^--seconds must be a whole number, not many\.$/],
+  ['simulate', ['--wrong'], /^Unknown option '--wrong': npm run simulate takes --schedules, --seed\.$/],
+  ['simulate', ['--schedules', 'many'], /^--schedules must be a whole number, not many\.$/],
+  ['corpus', ['--wrong'], /^Unknown option '--wrong': npm run corpus takes --json, /],
+  ['corpus', [], /^npm run corpus takes <folder> /],
+  ['mutants', ['--wrong'], /^No mutant has "--wrong" in its name: npm run mutants takes /],
+  ['inputs', ['--wrong'], /^Unknown option '--wrong': npm run inputs takes no options\.$/],
+  ['release-files', ['--wrong'], /^Unknown option '--wrong': npm run release-files takes --tag\.$/],
+  ['release-files', ['--tag', 'v0.0.0'], /^The tag is v0\.0\.0, and package\.json has version /],
+  ['deploy-check', ['--wrong'], /^Unknown option '--wrong': npm run deploy-check takes --endpoint, /],
+  ['deploy-check', ['--endpoint', 'here'], /^--endpoint must be an address such as .*, not here\.$/],
+  ['deploy-check', [], /^npm run deploy-check -- --endpoint [\s\S]+ministack, moto, localstack/],
+  ['models', ['--wrong'], /^Unknown option '--wrong': see npm run models -- --help\.$/],
+  ['rekognition', ['--wrong'], /^Rekognition cannot start: Unknown option '--wrong'\. See npm run /],
+  ['rekognition', ['--port', 'any'], /^Rekognition cannot start: --port must be a number from 0 to 65535, /],
+  [
+    'worker',
+    ['--wrong'],
+    /^The worker cannot start: There is no option --wrong: the settings are variables /,
+  ],
+  [
+    'ops',
+    ['--wrong'],
+    /^Unknown option '--wrong'\.\nnpm run ops -- --help lists the commands and options\.$/,
+  ],
+  [
+    'cli',
+    ['--wrong'],
+    /^Unknown option '--wrong'\.\nimage-analyzer --help lists the commands and options\.$/,
+  ],
+  ['subscribers', ['--wrong'], /^There is no option --wrong: npm run subscribers takes labels, /],
+  [
+    'start',
+    ['--port', '3001'],
+    /^There is no option --port: npm start takes files, .* PORT=3001 npm start\.$/,
+  ],
+]
+
+/** For each case the file that is started is loaded again. */
+let loads = 0
+
+class Exit extends Error {
+  readonly code: unknown
+  constructor(code: unknown) {
+    super(`exit ${code}`)
+    this.code = code
+  }
+}
+
+it.each(WRONG)(
+  'npm run %s %j says in a sentence what is wrong, and is no success',
+  async (script, args, says) => {
+    const [, named] =
+      /(\S+\.[tj]s)$/.exec(Object.entries(scripts).find(([name]) => name === script)?.[1] ?? '') ?? []
+    // The command line's own start only chooses between sources and what is built of them.
+    const file = join(root, named === 'packages/client/bin.js' ? 'packages/client/main.ts' : (named ?? ''))
+    const said: string[] = []
+    const write = (text: unknown): boolean => said.push(String(text).trimEnd()) > 0
+    const { argv, exitCode } = process
+    vi.spyOn(console, 'error').mockImplementation(write)
+    vi.spyOn(process.stderr, 'write').mockImplementation(write)
+    vi.spyOn(process, 'exit').mockImplementation((code) => {
+      throw new Exit(code)
+    })
+    try {
+      process.argv = [process.execPath, file, ...args]
+      loads += 1
+      const exit = await import(`${file}?${loads}`).then(
+        () => process.exitCode,
+        (error: unknown) => {
+          if (error instanceof Exit) return error.code
+          said.push((error as Error).stack ?? '')
+          return 1
+        },
+      )
+      expect(said.join('\n')).toMatch(says)
+      expect(said.join('\n')).not.toMatch(/^ +at /m)
+      expect([1, 2]).toContain(exit)
+    } finally {
+      vi.restoreAllMocks()
+      process.argv = argv
+      process.exitCode = exitCode
+    }
+  },
+)
+
+it('every command that takes options is tried with a wrong one', () => {
+  // These hand their options to vitest, TypeScript and Biome.
+  const others = ['test', 'types', 'lint', 'format']
+  const tried = new Set([...WRONG.map(([script]) => script), ...others])
+  expect([...tried].sort()).toEqual(Object.keys(scripts).sort())
+})
