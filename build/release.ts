@@ -107,10 +107,10 @@ async function billOfMaterials(): Promise<string> {
   return `${JSON.stringify(all, undefined, 2)}\n`
 }
 
-/** API and worker without sharp: what a test of the next version has work beside its own (test/version-before.test.ts). */
+/** The functions without sharp: what a test of the next version has work beside its own (test/version-before.test.ts). */
 async function codeAlone(): Promise<Uint8Array> {
   const all: Files = {}
-  for (const name of ['api', 'worker'] as const) {
+  for (const name of RELEASED) {
     const files = await withPackages(await bundle(name), undefined, () => {})
     for (const [path, bytes] of Object.entries(files))
       if (!path.endsWith('.map')) all[`${name}/${path}`] = bytes

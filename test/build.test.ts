@@ -167,7 +167,7 @@ describe('npm run build', () => {
       expect(createHash('sha256').update(file(name)).digest('hex'), name).toBe(sum)
     }
     expect(Object.keys(unzip(file('code.zip'))).filter((name) => /index|sharp|\.map/.test(name))).toEqual([
-      ...['api/index.mjs', 'worker/index.mjs'],
+      ...['api/index.mjs', 'sweeper/index.mjs', 'worker/index.mjs'],
     ])
 
     const bill = JSON.parse(file('sbom.cdx.json').toString())

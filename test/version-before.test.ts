@@ -141,12 +141,12 @@ it('an image of the version before is deleted with all that it is found by', asy
  * sharp, which they take from here). A release replaces it by the one of the release before: docs/versions.md.
  */
 const CODE = 'fixtures/code-of-version-before.zip'
-const SHA256 = '1b8f2f295c19948a9d9c647b6b5162b37f4f7d9054f5f492c2340bc9f3b195bc'
+const SHA256 = '619160db6cb5b86df5175e6ea705b92f1ed5d70933c40049e8355a0be16c800e'
 
 describe('while versions change', () => {
   type Handler = (event: object, context?: object) => Promise<unknown>
   let now: TestSystem
-  let before: Record<'api' | 'worker', Handler>
+  let before: Record<'api' | 'worker' | 'sweeper', Handler>
   const context = { ...lambdaContext(), awsRequestId: 'test' }
 
   beforeAll(async () => {
@@ -177,7 +177,7 @@ describe('while versions change', () => {
     for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value)
     const load = async (name: string): Promise<Handler> =>
       (await import(pathToFileURL(join(folder, name, 'index.mjs')).href)).handler
-    before = { api: await load('api'), worker: await load('worker') }
+    before = { api: await load('api'), worker: await load('worker'), sweeper: await load('sweeper') }
   })
   afterAll(async () => {
     vi.unstubAllEnvs()
@@ -220,6 +220,49 @@ describe('while versions change', () => {
     expect([original.width, thumbnail?.width]).toEqual([96, 128])
     expect(await now.events()).toMatchObject([{ eventId: `${imageId}:1:completed` }])
     expect((await now.app.request(`/images/${imageId}`, { method: 'DELETE' })).status).toBe(204)
+  })
+
+  it.each([
+    {
+      api: 'the API of this version',
+      sweeper: 'the sweeper of the one before',
+      submit: async (number: number) => now.submit(await distinct(number)),
+      remove: async (imageId: string) =>
+        (await now.app.request(`/images/${imageId}`, { method: 'DELETE' })).status,
+      sweepAll: () => before.sweeper({}, context),
+      numbers: [811, 812, 813] as const,
+    },
+    {
+      api: 'the API of the version before',
+      sweeper: 'the sweeper of this one',
+      submit: imageOfBefore,
+      remove: async (imageId: string) => (await askBefore('DELETE', `/images/${imageId}`)).status,
+      sweepAll: () => sweep({ ...now.worker, giveUpMs: 86_400_000 }),
+      numbers: [821, 822, 823] as const,
+    },
+  ])('what $api leaves behind comes to its end by $sweeper', async (versions) => {
+    const [lost, spent, deleted] = versions.numbers
+    const gone = await versions.submit(deleted)
+    await now.work()
+    expect(await versions.remove(gone)).toBe(204)
+    const again = await versions.submit(lost)
+    const last = await versions.submit(spent)
+    const { Records } = await now.receiveJobs()
+    expect(Records).toHaveLength(2)
+    await now.events()
+    // Long ago for any clock; what is deleted has been seen once before.
+    await now.setItem(gone, { sweepAt: 1, swept: 1 })
+    await now.setItem(again, { sweepAt: 1 })
+    await now.setItem(last, { sweepAt: 1, attempts: 10 })
+    const swept = { requeued: 1, exhausted: 1, announced: 0, removed: 1, failed: 0 }
+    expect(await versions.sweepAll()).toEqual(swept)
+    expect(await now.item(gone)).toEqual({})
+    expect(await now.record(last)).toMatchObject({ status: 'failed', failure: { code: 'EXHAUSTED' } })
+    expect(await now.events()).toMatchObject([{ eventId: `${last}:1:failed` }])
+    await now.work()
+    expect(await now.record(again)).toMatchObject({ status: 'completed', attempts: 1 })
+    expect(await now.deadLetters()).toHaveLength(1)
+    expect(await versions.sweepAll()).toEqual({ ...swept, requeued: 0, exhausted: 0, removed: 0 })
   })
 
   it('a job of a later version stays in the queue, and its image as it is', async () => {
