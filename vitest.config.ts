@@ -61,6 +61,6 @@ export default defineConfig({
     globalSetup: 'test/shared-folder.ts',
     setupFiles: 'test/setup.ts',
     // Simulations make much that is soon forgotten: with more room for it, a tenth less of the processor.
-    execArgv: ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=64'],
+    execArgv: ['--experimental-async-context-frame', '--disable-warning=ExperimentalWarning', '--max-semi-space-size=64'],
   },
 })

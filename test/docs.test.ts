@@ -26,8 +26,11 @@ const axe = readFileSync(new URL(import.meta.resolve('axe-core/axe.min.js')), 'u
 describe.skipIf(CHROMIUM === undefined)(`the API reference at /docs${skippedWithoutBrowser}`, () => {
   let system: TestSystem
   let browser: Browser
+  /** One for all: each is a process of the browser. */
+  let page: Page
   beforeAll(async () => {
     ;[system, browser] = await Promise.all([startTestSystem(), startBrowser()])
+    page = await browser.newPage()
   })
   afterAll(async () => {
     await browser?.close()
@@ -46,9 +49,9 @@ describe.skipIf(CHROMIUM === undefined)(`the API reference at /docs${skippedWith
       return app.fetch(new Request(`${origin}${pathname.slice('/live'.length)}${search}`, request))
     }
     const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    const page = await browser.newPage({ colorScheme })
+    await page.emulateMedia({ colorScheme })
     onTestFinished(async () => {
-      await page.close()
+      await page.removeAllListeners(undefined, { behavior: 'wait' })
       server.close()
     })
     const trouble: string[] = []
@@ -60,7 +63,7 @@ describe.skipIf(CHROMIUM === undefined)(`the API reference at /docs${skippedWith
     })
     await page.goto(`${origin}/live/docs`)
     await page.locator('article').first().waitFor()
-    return { page, trouble, app }
+    return { trouble, app }
   }
 
   const route = (page: Page, id: string) => page.locator('article', { has: page.locator(`#${id}`) })
@@ -71,7 +74,7 @@ describe.skipIf(CHROMIUM === undefined)(`the API reference at /docs${skippedWith
   }
 
   it('shows every route and event, with nothing of another host and within its policy', async () => {
-    const { page, trouble, app } = await open({}, 'light')
+    const { trouble, app } = await open({}, 'light')
     const document = (await (await app.request('/openapi.json')).json()) as {
       paths: Record<string, Record<string, { operationId?: string }>>
       webhooks: object
@@ -92,7 +95,7 @@ describe.skipIf(CHROMIUM === undefined)(`the API reference at /docs${skippedWith
   })
 
   it('shows code for its own address, in the language that was chosen last', async () => {
-    const { page, trouble, app } = await open({}, 'light')
+    const { trouble, app } = await open({}, 'light')
     const document = await (await app.request('/openapi.json')).json()
     const base = page.url().replace(/docs$/, '')
     const shown = (id: string) => route(page, id).locator('.code pre:visible').allTextContents()
@@ -111,7 +114,7 @@ describe.skipIf(CHROMIUM === undefined)(`the API reference at /docs${skippedWith
   })
 
   it('sends what is tried', async () => {
-    const { page, trouble } = await open({}, 'light')
+    const { trouble } = await open({}, 'light')
     await route(page, 'submitImage').getByText('Try it').click()
     await route(page, 'submitImage').locator('input[type=file]').setInputFiles(photo)
     const answer = await send(page, 'submitImage')
@@ -132,7 +135,7 @@ describe.skipIf(CHROMIUM === undefined)(`the API reference at /docs${skippedWith
     'is accessible in %s, and sends the token that is given',
     async (scheme) => {
       let authorization: string | undefined
-      const { page, trouble } = await open(
+      const { trouble } = await open(
         {
           auth: 'jwt',
           identify: async (c) => {

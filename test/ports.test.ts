@@ -18,7 +18,7 @@ import {
 import { GetQueueAttributesCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { createPresignedPost } from '@aws-sdk/s3-presigned-post'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
-import type { Browser } from 'playwright-core'
+import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startRekognition } from '../rekognition/service.ts'
 import { clientOptions, s3Options, sqsOptions } from '../shared/aws.ts'
@@ -674,6 +674,8 @@ async function attack({ api, aws, bucket, imageId, junk }: Targets): Promise<Rec
 
 describe.skipIf(CHROMIUM === undefined)(`a page in a browser${skippedWithoutBrowser}`, () => {
   let browser: Browser
+  /** One for all: each is a process of the browser. */
+  let page: Page
   let evil: Server
   let port: number
   beforeAll(async () => {
@@ -682,6 +684,7 @@ describe.skipIf(CHROMIUM === undefined)(`a page in a browser${skippedWithoutBrow
       // Newer ones ask a person first; it is what comes here without them that counts.
       '--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests',
     )
+    page = await browser.newPage()
     evil = createServer((_request, response) => {
       response.setHeader('content-type', 'text/html')
       response.end(`<!doctype html><title>evil</title><a href="${system.url}/">to the page</a>`)
@@ -717,8 +720,6 @@ describe.skipIf(CHROMIUM === undefined)(`a page in a browser${skippedWithoutBrow
       'evil.test',
     ],
   ])('of %s can do nothing here, and see nothing', async (_, address, host) => {
-    const context = await browser.newContext()
-    const page = await context.newPage()
     const home = `${new URL(address()).origin}/evil`
     await page.route(home, (route) =>
       route.fulfill({ contentType: 'text/html', body: '<!doctype html><title>evil</title><body>' }),
@@ -737,26 +738,22 @@ describe.skipIf(CHROMIUM === undefined)(`a page in a browser${skippedWithoutBrow
     // The browser shows those that the page may not see only in part.
     expect(answers.length).toBeGreaterThan(5)
     for (const [request, status] of answers) expect([403, 421], request).toContain(status)
-    await context.close()
+    await page.unrouteAll({ behavior: 'wait' })
+    await page.removeAllListeners(undefined, { behavior: 'wait' })
     await expectNothingChanged()
   })
 
   it('of another site may have a link to the page, which then works as ever', async () => {
-    const context = await browser.newContext()
-    const page = await context.newPage()
     await page.goto(`http://evil.test:${port}/`)
     await page.getByText('to the page').click()
     await page.waitForFunction(
       () => document.querySelector<HTMLImageElement>('.card img')?.naturalWidth === 128,
     )
     expect(new URL(page.url()).origin).toBe(system.url)
-    await context.close()
   })
 
   it('is the page itself by any of its names: it shows photos, and posts large ones to the bucket', async () => {
     for (const host of ['127.0.0.1', 'localhost', 'photos.test']) {
-      const context = await browser.newContext()
-      const page = await context.newPage()
       await page.goto(system.url.replace('127.0.0.1', host))
       await page.waitForFunction(
         () => document.querySelector<HTMLImageElement>('.card img')?.naturalWidth === 128,
@@ -781,7 +778,6 @@ describe.skipIf(CHROMIUM === undefined)(`a page in a browser${skippedWithoutBrow
       expect(uploaded.status).toBe(204)
       const { body } = await send(system.url, 'GET', `/images/${uploaded.imageId}?wait=20`)
       expect(JSON.parse(body)).toMatchObject({ status: 'completed' })
-      await context.close()
     }
   })
 })
