@@ -143,7 +143,7 @@ afterAll(async () => {
 describe('upload', () => {
   it('takes a folder of everything, waits, and says of each file what became of it', async () => {
     const photos = newFolder('mixed')
-    await writePictures(photos, 45, 1_000)
+    await writePictures(photos, 15, 1_000)
     for (let number = 0; number < 5; number += 1) {
       const whole = await sharp(randomBytes(3 * 200 * 200), { raw: { width: 200, height: 200, channels: 3 } })
         .jpeg()
@@ -166,7 +166,7 @@ describe('upload', () => {
     const { code, lines, err } = await cli(['upload', photos, '--wait', '--concurrency', '6'])
     expect({ code, err }).toEqual({ code: 1, err: '' })
     const of = (name: string) => lines.find(({ file }) => file.endsWith(name))
-    expect(lines.filter(({ status }) => status === 'completed')).toHaveLength(48)
+    expect(lines.filter(({ status }) => status === 'completed')).toHaveLength(18)
     for (let number = 0; number < 5; number += 1)
       expect(of(`cut off ${number}.jpg`)).toMatchObject({ status: 'failed', code: 'CORRUPT_IMAGE' })
     expect(of('text.jpg')).toMatchObject({ status: 'failed', code: 'UNSUPPORTED_FORMAT' })
@@ -181,13 +181,13 @@ describe('upload', () => {
     const [one, two] = [of('/1000.png'), of('twin.png')]
     expect(one?.imageId).toBe(two?.imageId)
     expect([one?.sameAs, two?.sameAs].filter(Boolean)).toHaveLength(1)
-    expect(lines).toHaveLength(59)
+    expect(lines).toHaveLength(29)
 
     const csv = await cli(['upload', photos, '--wait', '--csv'])
     const rows = csv.out.trimEnd().split('\n')
     expect(csv.code).toBe(1)
     expect(rows[0]).toMatch(/^file,status,imageId,/)
-    expect(rows).toHaveLength(60)
+    expect(rows).toHaveLength(30)
     expect(csv.out).toContain('-dash ""quoted"", comma.png",completed,')
   })
 
@@ -276,14 +276,14 @@ describe('upload', () => {
 
   it('goes on after Ctrl-C and sends only what is missing', async () => {
     const photos = newFolder('many')
-    await writePictures(photos, 80, 10_000)
+    await writePictures(photos, 40, 10_000)
     const first = startCli(['upload', photos, '--concurrency', '4'])
     await until('some are sent', async () => (first.text.out.split('\n').length > 15 ? true : undefined))
     first.child.kill('SIGINT')
     expect(await first.ended).toBe(130)
-    expect(first.text.err).toMatch(/^Stopped: \d+ of 80 files .* resumes from here/)
+    expect(first.text.err).toMatch(/^Stopped: \d+ of 40 files .* resumes from here/)
     const before = await onServer(/^1\d{4}\.png$/)
-    expect(before.length).toBeLessThan(80)
+    expect(before.length).toBeLessThan(40)
 
     // As a kill -9 would leave it: the last line is half there.
     const journal = join(folder, 'state', 'image-analyzer', 'sent.jsonl')
@@ -292,12 +292,12 @@ describe('upload', () => {
 
     const second = await cli(['upload', photos])
     expect(second.code).toBe(0)
-    expect(second.lines).toHaveLength(80)
+    expect(second.lines).toHaveLength(40)
     const resumed = second.lines.filter((line) => line.resumed).length
     expect(resumed).toBeGreaterThanOrEqual(before.length - 5)
     expect(resumed).toBeLessThan(before.length)
     expect(await onServer(/^1\d{4}\.png$/)).toEqual(
-      Array.from({ length: 80 }, (_, index) => `${10_000 + index}.png`),
+      Array.from({ length: 40 }, (_, index) => `${10_000 + index}.png`),
     )
   })
 
