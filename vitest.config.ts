@@ -60,7 +60,12 @@ export default defineConfig({
     sequence: { sequencer: SlowestFirst },
     globalSetup: 'test/shared-folder.ts',
     setupFiles: 'test/setup.ts',
-    // Simulations make much that is soon forgotten: with more room for it, a tenth less of the processor.
-    execArgv: ['--experimental-async-context-frame', '--disable-warning=ExperimentalWarning', '--max-semi-space-size=64'],
+    execArgv: [
+      '--disable-warning=ExperimentalWarning',
+      // Simulations make much that is soon forgotten: with more room for it, a tenth less of the processor.
+      '--max-semi-space-size=64',
+      // As Node 24 does it by itself: one hook less for each promise, a twentieth of the processor. The zips run without.
+      ...(major < 24 ? ['--experimental-async-context-frame'] : []),
+    ],
   },
 })
