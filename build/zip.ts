@@ -19,4 +19,11 @@ export function makeZip(files: Files): Uint8Array {
   })
 }
 
-export const unzip = (zip: Uint8Array): Files => unzipSync(zip)
+const opened = new WeakMap<Uint8Array, Files>()
+
+/** What is in a zip, which is looked into once: a worker's takes half a second. */
+export function unzip(zip: Uint8Array): Files {
+  const files = opened.get(zip) ?? unzipSync(zip)
+  opened.set(zip, files)
+  return files
+}

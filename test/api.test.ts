@@ -6,6 +6,7 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { cleanFilename } from '../api/upload.ts'
 import type { EventDetail } from '../shared/messages.ts'
+import { anyText } from './any-text.ts'
 import { ELSEWHERE, skippedElsewhere, startTestSystem, type TestSystem } from './context.ts'
 import { distinct, formats, quarters } from './pictures.ts'
 
@@ -661,7 +662,7 @@ describe('a file name', () => {
 
   it('keeps nothing that could act as a path, a header, a line or a direction', () => {
     fc.assert(
-      fc.property(fc.string({ unit: 'binary', maxLength: 600 }), (name) => {
+      fc.property(anyText(600), (name) => {
         const clean = cleanFilename(name)
         if (clean === undefined) return
         expect(clean).not.toMatch(REMOVED)

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { buildApp } from '../api/app.ts'
 import { identifyBy } from '../api/deps.ts'
 import { readApiConfig } from '../shared/config.ts'
+import { anyText } from './any-text.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { distinct } from './pictures.ts'
 
@@ -364,7 +365,7 @@ describe('what a user writes', () => {
   const MARK = 'zq7mark'
   const hostile = fc
     .oneof(
-      fc.string({ unit: 'binary', maxLength: 60 }),
+      anyText(60),
       fc.string({ unit: 'grapheme', maxLength: 60 }),
       fc.constantFrom(
         ...[
