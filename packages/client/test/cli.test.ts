@@ -21,6 +21,8 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { buildClient } from '../../../build/client.ts'
 import { until } from '../../../test/context.ts'
 import { distinct } from '../../../test/pictures.ts'
+import { startHere, startSystem } from '../../../test/system.ts'
+import { SILENT } from '../../../test/tools.ts'
 import { tinyPicture } from '../doctor.ts'
 import { createClient } from '../index.ts'
 import { openJournal } from '../journal.ts'
@@ -76,18 +78,6 @@ function launch(command: string[], env: Record<string, string>) {
   return { child, text, ended }
 }
 
-async function startSystem(env: Record<string, string> = {}): Promise<string> {
-  const { AWS_ENDPOINT_URL: _, ...inherited } = process.env
-  const system = launch(['run.js', 'local/main.ts'], {
-    ...(inherited as Record<string, string>),
-    ...{ AWS_ENDPOINT_URL: '', REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0', ...env },
-  })
-  return until('the system is ready', async () => {
-    if (system.child.exitCode !== null) throw new Error(system.text.err)
-    return /Ready in/.test(system.text.out) ? /API +(http\S+)/.exec(system.text.out)?.[1] : undefined
-  })
-}
-
 /** The command line as it is in the package: JavaScript, without the sources. */
 const bin = join(folder, 'bin.js')
 beforeAll(async () => {
@@ -130,10 +120,12 @@ async function onServer(prefix: RegExp): Promise<string[]> {
 }
 
 let url: string
+let stop: (() => Promise<void>) | undefined
 beforeAll(async () => {
-  url = await startSystem()
+  ;({ url, stop } = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0' }, SILENT))
 })
 afterAll(async () => {
+  await stop?.()
   for (const child of children) {
     if (child.kill('SIGKILL')) await once(child, 'exit')
   }
@@ -551,7 +543,7 @@ describe('an API that asks who is there', () => {
   const keys = { AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE', AWS_SECRET_ACCESS_KEY: 'secret', AWS_REGION: 'us-east-1' }
 
   it('gets signed requests, and without them ends a run at once with what to do', async () => {
-    const endpoint = await startSystem({ AUTH: 'iam', ...keys })
+    const { url: endpoint } = await startHere({ AUTH: 'iam', ...keys })
     const photos = newFolder('signed & sealed')
     await writePictures(photos, 3, 20_000)
     const env = { ...keys, IMAGE_ANALYZER_ENDPOINT: endpoint }
