@@ -8,7 +8,7 @@ import { DEFAULT_MAX_IMAGE_BYTES } from '../shared/config.ts'
 import { grid, HEIGHT, heic, WIDTH } from '../test/heic-files.ts'
 
 /**
- * Memory while worker/thumbnail.ts renders images of each kind, from the highest resident size of a process of its own:
+ * Memory while image-guard renders images of each kind, from the highest resident size of a process of its own:
  * - per pixel of one image: that for a large image less that for a small one, over the difference in pixels. The
  *   constants BYTES_PER_PIXEL in packages/image-guard/costs.ts are these figures, rounded up.
  * - of a batch of ten of the largest images that are accepted, rendered together as the worker does. It is to stay
@@ -102,8 +102,7 @@ export async function draw(side: number, sigma: number): Promise<Sharp> {
 
 /** In a process of its own, since the highest resident size never falls. */
 async function peakOf(file: string, times: number): Promise<number> {
-  const { createDecoder } = await import('../packages/image-guard/index.ts')
-  const { createRender } = await import('../worker/thumbnail.ts')
+  const { createDecoder, createRender } = await import('../packages/image-guard/index.ts')
   const render = createRender(createDecoder())
   // As from S3: each image of a batch has memory of its own.
   const originals = Array.from({ length: times }, () => readFileSync(file))

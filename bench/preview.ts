@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs'
 import sharp from 'sharp'
-import { createDecoder } from '../packages/image-guard/index.ts'
-import { createRender } from '../worker/thumbnail.ts'
+import { createDecoder, createRender } from '../packages/image-guard/index.ts'
 
 const TIMES = 15
 

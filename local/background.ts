@@ -1,7 +1,12 @@
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { createMissingResources, resourceNames, WORKER_TIMEOUT_SECONDS } from '../infrastructure/resources.ts'
 import type { EmbeddedAws, RekognitionOptions } from '../packages/embedded-aws/index.ts'
-import { createDecoder, createGarbageCollection, demandHeicDecoder } from '../packages/image-guard/index.ts'
+import {
+  createDecoder,
+  createGarbageCollection,
+  createRender,
+  demandHeicDecoder,
+} from '../packages/image-guard/index.ts'
 import { clientOf, openAnswering } from '../rekognition/answering.ts'
 import { createRekognition, explain } from '../rekognition/service.ts'
 import { regionOf } from '../rekognition/settings.ts'
@@ -12,7 +17,6 @@ import { processBatch } from '../worker/batch.ts'
 import { analysisSource, type WorkerDeps, workerDeps } from '../worker/deps.ts'
 import type { EventSourceMapping } from '../worker/invocation.ts'
 import { startPoller } from '../worker/poller.ts'
-import { createRender } from '../worker/thumbnail.ts'
 import { type Aws, openAws } from './aws.ts'
 import { clientsFor } from './clients.ts'
 import { configFor, type Settings } from './environment.ts'

@@ -21,7 +21,7 @@ import { type ApiDeps, apiDeps, loadDocs, loadPage } from '../api/deps.ts'
 import { bundlePage } from '../build/page.ts'
 import { createMissingResources, type ResourceNames, resourceNames } from '../infrastructure/resources.ts'
 import { startEmbeddedAws } from '../packages/embedded-aws/index.ts'
-import { createDecoder, createGarbageCollection } from '../packages/image-guard/index.ts'
+import { createDecoder, createGarbageCollection, createRender } from '../packages/image-guard/index.ts'
 import { createRekognition, type StandInOptions, startRekognition } from '../rekognition/service.ts'
 import {
   clientOptions,
@@ -38,7 +38,6 @@ import type { EventDetail } from '../shared/messages.ts'
 import { processBatch } from '../worker/batch.ts'
 import { type WorkerDeps, workerDeps } from '../worker/deps.ts'
 import { toRecord } from '../worker/invocation.ts'
-import { createRender } from '../worker/thumbnail.ts'
 import { skipped } from './tools.ts'
 import { until } from './until.ts'
 

@@ -5,9 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import sharp, { type Metadata } from 'sharp'
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { avifPixels, createDecoder, prepare } from '../packages/image-guard/index.ts'
-import { Verdict } from '../shared/image.ts'
-import { createRender } from '../worker/thumbnail.ts'
+import { avifPixels, createDecoder, createRender, prepare, Refusal } from '../packages/image-guard/index.ts'
 import { startTestSystem, until } from './context.ts'
 import { mutations } from './corpus.ts'
 import { judgeByLibvips } from './guard-oracle.ts'
@@ -48,7 +46,7 @@ async function outcome(bytes: Buffer): Promise<string> {
     expect(thumbnail.subarray(0, 3).toString('hex')).toBe('ffd8ff')
     return 'rendered'
   } catch (error) {
-    if (error instanceof Verdict) return error.failure.code
+    if (error instanceof Refusal) return error.code
     throw error
   }
 }
@@ -354,7 +352,7 @@ describe('the pixels of an AVIF', () => {
     bytes.writeUInt32BE(5_100, size)
     bytes.writeUInt32BE(5_100, size + 4)
     expect(avifPixels(bytes)).toEqual({ largest: 5_100 ** 2, decoded: 5_100 ** 2 })
-    await expect(render(bytes, 's3')).rejects.toMatchObject({ failure: { code: 'TOO_MANY_PIXELS' } })
+    await expect(render(bytes, 's3')).rejects.toMatchObject({ code: 'TOO_MANY_PIXELS' })
   })
   it.each(['iloc', 'iref', 'iprp'])('cannot be hidden by a second box %s', (type) => {
     const bytes = frameRepeating
@@ -463,7 +461,7 @@ describe('a decode', () => {
     vi.restoreAllMocks()
   })
 
-  const late = { failure: { code: 'CORRUPT_IMAGE', message: expect.stringContaining('within 20 seconds') } }
+  const late = { code: 'CORRUPT_IMAGE', message: expect.stringContaining('within 20 seconds') }
   /** Microseconds of the processor that this process has had, as the product will read it. */
   let had = 0
   beforeEach(() => {
@@ -556,7 +554,7 @@ describe('a decode', () => {
     const heic = Buffer.from(file('8-bit.avif'))
     heic.write('heic', 8)
     await expect(render(heic.fill('mif1', 16, 28), 's3')).rejects.toMatchObject({
-      failure: { code: 'UNSUPPORTED_FORMAT' },
+      code: 'UNSUPPORTED_FORMAT',
     })
   })
 })

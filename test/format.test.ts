@@ -12,9 +12,7 @@ import {
   formatOf,
   refusalOf,
 } from '../packages/image-guard/format.ts'
-import { createDecoder } from '../packages/image-guard/index.ts'
-import type { Verdict } from '../shared/image.ts'
-import { createRender } from '../worker/thumbnail.ts'
+import { createDecoder, createRender, type Refusal } from '../packages/image-guard/index.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { formats, quarters } from './pictures.ts'
 
@@ -308,7 +306,7 @@ describe('the format of a file', () => {
       // What has only the beginning of a picture is damaged, and what does not come in is that.
       const code = await render(bytes, 's3', { heic }).then(
         () => undefined,
-        (error: Verdict) => error.failure.code,
+        (error: Refusal) => error.code,
       )
       expect({ name, code: code === 'UNSUPPORTED_FORMAT' ? 415 : 202 }).toEqual({ name, code: status })
       if (status === 202) taken.push(name)

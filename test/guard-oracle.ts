@@ -5,13 +5,13 @@ import { text } from 'node:stream/consumers'
 import sharp, { type Metadata } from 'sharp'
 import {
   createDecoder,
+  createRender,
   DECODE_BYTES,
   DECODE_SECONDS,
   type Kind,
   MAX_PIXELS,
+  Refusal,
 } from '../packages/image-guard/index.ts'
-import { Verdict } from '../shared/image.ts'
-import { createRender } from '../worker/thumbnail.ts'
 
 /**
  * An oracle for the guards: libvips without them. What it decodes whole, within the memory and the pixels that an image may
@@ -33,14 +33,14 @@ export interface Judged {
   falseAlarm?: string
 }
 
-/** @throws what is not a verdict */
+/** @throws what is no refusal */
 export async function judgeByLibvips(bytes: Buffer): Promise<Judged> {
   try {
     await createRender(createDecoder())(bytes, 's3')
     return { code: 'decoded' }
   } catch (error) {
-    if (!(error instanceof Verdict)) throw error
-    const { code, message } = error.failure
+    if (!(error instanceof Refusal)) throw error
+    const { code, message } = error
     const known = await metadataOf(bytes)
     const why = known === undefined ? undefined : await objection(bytes, known, code, message)
     return why === undefined ? { code } : { code, falseAlarm: `${message} But ${why}.` }

@@ -6,9 +6,13 @@ import { GetObjectCommand } from '@aws-sdk/client-s3'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { createClient } from '../packages/client/index.ts'
-import { createDecoder, decodeHeic, heicPixels } from '../packages/image-guard/index.ts'
-import { Verdict } from '../shared/image.ts'
-import { createRender } from '../worker/thumbnail.ts'
+import {
+  createDecoder,
+  createRender,
+  decodeHeic,
+  heicPixels,
+  Refusal,
+} from '../packages/image-guard/index.ts'
 import { startTestSystem, type TestSystem, until } from './context.ts'
 import { copyProject } from './copy.ts'
 import { BLUE, type Colour, expectColours, GREEN, P3, PALE_BLUE, RED, WHITE, YELLOW } from './four-areas.ts'
@@ -40,7 +44,7 @@ const render = createRender(createDecoder())
 const verdictOn = (bytes: Buffer, options = {}): Promise<unknown> =>
   render(bytes, 's3', { heic: true, ...options }).then(
     ({ width, height }) => ({ width, height }),
-    (error: unknown) => (error instanceof Verdict ? error.failure : error),
+    (error: unknown) => (error instanceof Refusal ? { code: error.code, message: error.message } : error),
   )
 const corrupt = { code: 'CORRUPT_IMAGE' }
 

@@ -313,21 +313,21 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a preview is made where none is wanted',
-    file: 'worker/thumbnail.ts',
+    file: 'packages/image-guard/render.ts',
     from: 'isWanted ? previewSize(width, height) : undefined',
     to: 'previewSize(width, height)',
     tests: pipeline,
   },
   {
     name: 'a preview that Rekognition would refuse is sent to it',
-    file: 'worker/thumbnail.ts',
+    file: 'packages/image-guard/render.ts',
     from: 'isRendition = ({ width, height }: Size): boolean => Math.min(width, height) >= MIN_SIDE',
     to: 'isRendition = ({ width }: Size): boolean => width > 0',
     tests: pipeline,
   },
   {
     name: 'a small picture is enlarged before its preview is made',
-    file: 'worker/thumbnail.ts',
+    file: 'packages/image-guard/render.ts',
     from: 'Math.min(1, THUMBNAIL_SIDE / Math.min(width, height))',
     to: 'THUMBNAIL_SIDE / Math.min(width, height)',
     tests: pipeline,
@@ -363,7 +363,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'what Rekognition is known to refuse is sent to it',
-    file: 'worker/thumbnail.ts',
+    file: 'packages/image-guard/render.ts',
     from: '    isOfCommonCoding(original, contentType) &&\n',
     to: '',
     tests: pipeline,
@@ -377,7 +377,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a PNG of 16 bits is sent as it is',
-    file: 'worker/thumbnail.ts',
+    file: 'packages/image-guard/render.ts',
     from: "    depth !== 'ushort' &&\n",
     to: '',
     tests: pipeline,
@@ -1043,7 +1043,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the thumbnail of a long picture is its middle, without the head',
-    file: 'worker/thumbnail.ts',
+    file: 'packages/image-guard/render.ts',
     from: "isElongated ? 'attention' : 'centre'",
     to: "'centre'",
     tests: ['test/odd-pictures.test.ts'],
@@ -1114,7 +1114,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the profile of a HEIC is dropped',
-    file: 'worker/thumbnail.ts',
+    file: 'packages/image-guard/render.ts',
     from: 'return () => open(isUsable ? profiled : png)',
     to: 'return () => open(png)',
     tests: heic,

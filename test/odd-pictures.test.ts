@@ -3,8 +3,7 @@ import { join } from 'node:path'
 import { GetObjectCommand } from '@aws-sdk/client-s3'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { avifPixels, createDecoder, prepare } from '../packages/image-guard/index.ts'
-import { createRender } from '../worker/thumbnail.ts'
+import { avifPixels, createDecoder, createRender, prepare } from '../packages/image-guard/index.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import {
   BLUE,
@@ -138,7 +137,7 @@ describe('an AVIF', () => {
 })
 
 describe('a verdict', () => {
-  const corrupt = { failure: { code: 'CORRUPT_IMAGE' } }
+  const corrupt = { code: 'CORRUPT_IMAGE' }
 
   it.each([
     ['alpha-irot.avif', 'iprp'],
@@ -202,7 +201,7 @@ it('a file in sRGB is not touched, however it says so', async () => {
 
 describe('a slip that changes no pixel is mended, and a cut beside it is not:', () => {
   const photo = readFileSync(join(import.meta.dirname, 'fixtures/grace-hopper.jpg'))
-  const corrupt = { failure: { code: 'CORRUPT_IMAGE' } }
+  const corrupt = { code: 'CORRUPT_IMAGE' }
 
   it('no marker at the end of a JPEG', async () => {
     const whole = await render(photo, 's3')

@@ -1,7 +1,6 @@
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
-import { createDecoder } from '../packages/image-guard/index.ts'
-import { createRender, type Rendered } from '../worker/thumbnail.ts'
+import { createDecoder, createRender, type Rendered } from '../packages/image-guard/index.ts'
 import { CHROMIUM, skippedWithoutBrowser } from './browser.ts'
 import { type Colour, coloursOf, drawnByBrowser } from './drawn.ts'
 import { type Case, pictureCases } from './picture-cases.ts'

@@ -8,8 +8,10 @@ import {
   Budget,
   createDecoder,
   createGarbageCollection,
+  createRender,
   demandHeicDecoder,
   ORIGINAL_BYTES,
+  type Render,
 } from '../packages/image-guard/index.ts'
 import {
   type Clock,
@@ -29,7 +31,6 @@ import type { Log } from '../shared/log.ts'
 import type { DeadLetterQueue, EventBus, JobQueue } from '../shared/messages.ts'
 import type { Rekognition } from './analysis.ts'
 import { createPurse, limitersFor, withinBudget } from './limiter.ts'
-import { createRender, type Render } from './thumbnail.ts'
 
 /** What the work on an image needs. */
 export interface ProcessDeps extends Records, Rekognition {

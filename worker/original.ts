@@ -9,7 +9,7 @@ import {
   PutObjectCommand,
 } from '@aws-sdk/client-s3'
 import { formatOf, refusalOf } from '../packages/image-guard/format.ts'
-import { blankPosition } from '../packages/image-guard/index.ts'
+import { blankPosition, Refusal, type Rendered, type Source } from '../packages/image-guard/index.ts'
 import {
   type FinishedImage,
   isExhausted,
@@ -84,6 +84,19 @@ export async function fetchOriginal(
   const settled = { ...original, contentType, sha256: createHash('sha256').update(bytes).digest('hex') }
   if (!(await settleOriginal(deps, image, settled))) throw new Held()
   return { bytes, original: settled }
+}
+
+/** @throws Verdict on an image that the guard refuses */
+export async function renderOriginal(
+  { render, heic }: ProcessDeps,
+  bytes: Buffer,
+  source: Source,
+  { signal }: Time,
+  preview = false,
+): Promise<Rendered> {
+  return await render(bytes, source, { preview, heic, signal }).catch((error) => {
+    throw error instanceof Refusal ? new Verdict(error.code, error.message, error.cause ?? error) : error
+  })
 }
 
 /**

@@ -20,7 +20,7 @@ import { ownerTag, runOf, say } from '../shared/log.ts'
 import type { Job } from '../shared/messages.ts'
 import { type Analysed, analyse, ObjectUnreadable, type Time } from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
-import { demandOriginal, dropUpload, fetchOriginal, withMemoryFor } from './original.ts'
+import { demandOriginal, dropUpload, fetchOriginal, renderOriginal, withMemoryFor } from './original.ts'
 import { type AttemptOutcome, outOfTime, pause, release } from './outcomes.ts'
 import {
   fitItem,
@@ -225,10 +225,10 @@ class Examination {
   }
 
   async #picture(): Promise<Picture> {
-    const { preview, heic, rekognitionSource: source } = this.#deps
+    const { preview, rekognitionSource: source } = this.#deps
     const { exif, sent, rendition, ...rendered } = await this.#withOriginal(async (bytes) => {
       const made = await this.#timed('decodeMs', () =>
-        this.#deps.render(bytes, source, { preview, heic, signal: this.#time.signal }),
+        renderOriginal(this.#deps, bytes, source, this.#time, preview),
       )
       // The original itself, which may be large, is not kept for the time of the analysis where it is not sent.
       const original = source === 'bytes' ? bytes : undefined
@@ -268,7 +268,7 @@ class Examination {
   /** A JPEG of an original that Rekognition has refused, where there is none yet: it is fetched and decoded once more. */
   async #renderInJpeg(): Promise<Buffer> {
     const { rendition } = await this.#withOriginal((bytes) =>
-      this.#deps.render(bytes, 'jpeg', { heic: this.#deps.heic, signal: this.#time.signal }),
+      renderOriginal(this.#deps, bytes, 'jpeg', this.#time),
     )
     if (rendition === undefined) throw new Error('The decoder was asked for a JPEG and made none.')
     return rendition

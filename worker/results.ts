@@ -1,6 +1,6 @@
 import type { Image as RekognitionImage } from '@aws-sdk/client-rekognition'
 import * as z from 'zod'
-import { readExif } from '../packages/image-guard/index.ts'
+import { isRendition, type Rendered, readExif, THUMBNAIL_SIDE } from '../packages/image-guard/index.ts'
 import {
   type Answers,
   analysisKey,
@@ -23,7 +23,6 @@ import { bytesKey } from '../shared/table.ts'
 import { outline, type Time } from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
 import { put, read } from './original.ts'
-import { isRendition, type Rendered, THUMBNAIL_SIDE } from './thumbnail.ts'
 
 /**
  * Bytes of JSON that the results in an item may have. DynamoDB takes items of 400 KB, counted more tightly than JSON

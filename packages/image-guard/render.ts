@@ -1,25 +1,13 @@
 import type { Metadata, Sharp } from 'sharp'
-import type { ContentType } from '../packages/image-guard/format.ts'
-import {
-  type AppraiseOptions,
-  type Decoder,
-  damaged,
-  decode,
-  decodeHeic,
-  fromPixels,
-  headerOf,
-  type InTime,
-  isOfCommonCoding,
-  isPremultiplied,
-  MIN_SIDE,
-  open,
-  type Pixels,
-  Refusal,
-  tagged,
-  Undecodable,
-  withScanMended,
-} from '../packages/image-guard/index.ts'
-import { Verdict } from '../shared/image.ts'
+import { type AppraiseOptions, MIN_SIDE } from './appraise.ts'
+import { isPremultiplied } from './avif-rewrite.ts'
+import type { Decoder, InTime } from './decoder.ts'
+import type { ContentType } from './format.ts'
+import { decodeHeic, Undecodable } from './heic.ts'
+import { damaged, decode, fromPixels, headerOf, open, type Pixels } from './libvips.ts'
+import { tagged } from './png.ts'
+import { isOfCommonCoding } from './prepare.ts'
+import { withScanMended } from './scan.ts'
 
 /** Pixels of each side of a thumbnail. */
 export const THUMBNAIL_SIDE = 128
@@ -77,17 +65,14 @@ export interface RenderOptions extends AppraiseOptions {
  * middle of the upright picture, or of a long one the part that the eye goes to; sRGB, on white where it was
  * transparent, with no metadata.
  *
- * @throws the signal's reason; Verdict UNSUPPORTED_FORMAT, CORRUPT_IMAGE, IMAGE_TOO_SMALL, TOO_MANY_PIXELS; Error
- *   where libvips would read other formats
+ * @throws the signal's reason; Refusal; Error where libvips would read other formats
  */
 export type Render = (original: Buffer, source: Source, options?: RenderOptions) => Promise<Rendered>
 
 export const createRender =
   (decoder: Decoder): Render =>
   (...image) =>
-    render(decoder, ...image).catch((error) => {
-      throw error instanceof Refusal ? new Verdict(error.code, error.message, error.cause ?? error) : error
-    })
+    render(decoder, ...image)
 
 async function render(
   { appraise, decodes, inTimeOf }: Decoder,
