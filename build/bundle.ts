@@ -93,7 +93,17 @@ export const ESBUILD: BuildOptions = {
  * One function's code, ready to be loaded from the folder that `files` are written to: `index.mjs` exports `handler`. Or
  * another entry of its folder, to be run.
  */
-export async function bundle(name: FunctionName, entry = 'handler'): Promise<Bundle> {
+export function bundle(name: FunctionName, entry = 'handler'): Promise<Bundle> {
+  const key = `${name}/${entry}`
+  const bundled = made.get(key) ?? makeBundle(name, entry)
+  made.set(key, bundled)
+  return bundled
+}
+
+/** Made once: several zips may be of the same code. */
+const made = new Map<string, Promise<Bundle>>()
+
+async function makeBundle(name: FunctionName, entry: string): Promise<Bundle> {
   const { outputFiles, metafile } = await build({
     ...ESBUILD,
     absWorkingDir: ROOT,
