@@ -14,7 +14,7 @@ terraform {
 provider "aws" {}
 
 variable "image" {
-  description = "What `docker build` has made of the Dockerfile, in a registry, as 111122223333.dkr.ecr.eu-west-1.amazonaws.com/worker@sha256:…"
+  description = "What `docker build` has made of the Dockerfile, in a registry, such as 111122223333.dkr.ecr.eu-west-1.amazonaws.com/worker@sha256:…"
   type        = string
 }
 
