@@ -99,7 +99,7 @@ async function isChosen(deps: OpsDeps, { body, sentAt }: Letter, choice: LetterC
   return image?.status === 'failed' && image.failure.code === choice.code
 }
 
-/** @returns undefined for a message that is none, which is why it is here */
+/** @returns undefined for a message that is no job: that is why it became a dead letter */
 function jobIn(body: string): Job | undefined {
   try {
     return readJobs(body)[0]

@@ -19,12 +19,12 @@ variable "image" {
 }
 
 variable "cluster" {
-  description = "Name of the cluster that the service is to be in. It needs Container Insights, which count its tasks."
+  description = "Name of the ECS cluster for the service, with Container Insights on: they count its tasks."
   type        = string
 }
 
 variable "subnet_ids" {
-  description = "Subnets from which AWS is reached, by a NAT gateway or endpoints."
+  description = "Subnets of the tasks, which reach AWS by a NAT gateway or by endpoints."
   type        = list(string)
 }
 
@@ -34,7 +34,7 @@ variable "security_group_ids" {
 }
 
 variable "most_tasks" {
-  description = "Tasks at once, at most."
+  description = "The maximum number of tasks at once."
   type        = number
   default     = 10
 }

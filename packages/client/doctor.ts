@@ -23,7 +23,7 @@ type Finding = string | { wrong: string; mend: string }
 const MAX_SKEW_MS = 30_000
 const MAX_ANALYSIS_MS = 60_000
 const MAX_BUCKET_MS = 15_000
-const LOOK_INTO_LOG = 'Look into the log of the API.'
+const READ_LOG = 'Read the log of the API.'
 
 /**
  * Goes through a set-up in the order in which a photo does. What depends on something broken is not looked at.
@@ -67,7 +67,7 @@ export async function doctor(command: DoctorCommand): Promise<number> {
     answered = Date.now()
     serverDate = health.date
     if (health.status === 'ok') return `${endpoint} is healthy (${answered - asked} ms)`
-    return { wrong: `${endpoint} says "${health.status}"`, mend: LOOK_INTO_LOG }
+    return { wrong: `${endpoint} says "${health.status}"`, mend: READ_LOG }
   })
   if (!reached) return unreachable ? 3 : 1
 
@@ -224,7 +224,7 @@ function diagnose(error: unknown): { wrong: string; mend: string } {
     }
   }
   const [wrong = '', ...rest] = explain(error).split(/(?<=\.) /)
-  return { wrong, mend: rest.join(' ') || LOOK_INTO_LOG }
+  return { wrong, mend: rest.join(' ') || READ_LOG }
 }
 
 /** The innermost reason: an error's code, where it has one. */
