@@ -41,7 +41,7 @@ async function main(): Promise<void> {
     durability: async () => (await import('./overload.ts')).durability(),
   }
 
-  const unknown = wanted.filter((name) => !(name in BENCHMARKS))
+  const unknown = wanted.filter((name) => !Object.hasOwn(BENCHMARKS, name))
   if (unknown.length > 0)
     throw new WrongUsage(
       `There is no benchmark ${unknown.join(', ')}; there are ${Object.keys(BENCHMARKS).join(', ')}.`,

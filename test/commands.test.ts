@@ -13,7 +13,7 @@ const WRONG: [script: string, args: string[], says: RegExp][] = [
   ['build', ['--arch'], /^Option '--arch <value>' argument missing: npm run build takes /],
   ['build', ['arm64'], /^Unexpected argument 'arm64'/],
   ['bench', ['--wrong'], /^Unknown option '--wrong': npm run bench takes --pictures, --count\.$/],
-  ['bench', ['nothing'], /^There is no benchmark nothing; there are cold-start, /],
+  ['bench', ['constructor'], /^There is no benchmark constructor; there are cold-start, /],
   ['bench', ['vision', '--count', 'many'], /^--count must be a whole number, not many\.$/],
   ['cost', ['--wrong'], /^Unknown option '--wrong': npm run cost takes --images, /],
   ['cost', ['--people', '40'], /^--people must be a number from 0 to 1, not 40\.$/],

@@ -165,7 +165,7 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
     process.stdout.write(HELP)
     return values.help === true ? 0 : 2
   }
-  const own = COMMANDS[command ?? '']
+  const own = Object.hasOwn(COMMANDS, command ?? '') ? COMMANDS[command ?? ''] : undefined
   if (command === undefined || own === undefined) {
     throw new UsageError(command === undefined ? 'No command is given.' : `There is no command "${command}".`)
   }

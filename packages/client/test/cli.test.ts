@@ -442,7 +442,7 @@ describe('the other commands', () => {
     const runs = await Promise.all([
       cli(['--help']),
       cli([]),
-      cli(['uplaod', 'x']),
+      cli(['constructor']),
       cli(['list', '--wait']),
       cli(['list', '--status', 'done']),
       cli(['list', '--min-confidence', '90']),
@@ -453,7 +453,7 @@ describe('the other commands', () => {
       cli(['list'], { IMAGE_ANALYZER_ENDPOINT: 'localhost' }),
     ])
     expect(runs.map(({ code }) => code)).toEqual([0, 2, 2, 2, 2, 2, 2, 1, 2, 2, 2])
-    expect(runs[2]?.err).toContain('There is no command "uplaod".')
+    expect(runs[2]?.err).toContain('There is no command "constructor".')
     for (const run of runs) expect(run.err).not.toMatch(/ at |Warning/)
 
     const photo = join(root, 'test/fixtures/grace-hopper.jpg')
