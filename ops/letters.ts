@@ -30,6 +30,8 @@ export interface LetterChoice {
 const MOST_PER_CALL = 10
 /** Seconds for which letters that are looked at are hidden; what is left of them after a crash shows again then. */
 const HELD_SECONDS = 900
+/** Where there are letters, and none can be received. */
+export const HIDDEN = `The dead letters are hidden, since something has just received them: try again in ${HELD_SECONDS / 60} minutes at the latest.`
 
 const inTens = <T>(items: T[]): T[][] =>
   Array.from({ length: Math.ceil(items.length / MOST_PER_CALL) }, (_, index) =>
@@ -41,6 +43,7 @@ const inTens = <T>(items: T[]): T[][] =>
  * the second job ends quietly. All others show again at once.
  *
  * @param isConfirmed answers whether to go on, with how many of how many are chosen
+ * @param ending breaks it off
  * @returns how many were moved
  */
 export async function redriveChosen(
@@ -48,18 +51,25 @@ export async function redriveChosen(
   deadUrl: string,
   choice: LetterChoice,
   isConfirmed: (chosen: number, all: number) => Promise<boolean>,
+  ending?: AbortSignal,
 ): Promise<number> {
-  const letters = await hold(deps, deadUrl)
-  const left = new Set(letters)
+  const left = new Set<Letter>()
   try {
+    for await (const letter of hold(deps, deadUrl)) {
+      left.add(letter)
+      ending?.throwIfAborted()
+    }
+    const letters = [...left]
     const chosen: Letter[] = []
     for (const ten of inTens(letters)) {
+      ending?.throwIfAborted()
       const fits = await Promise.all(ten.map((letter) => isChosen(deps, letter, choice)))
       chosen.push(...ten.filter((_, index) => fits[index]))
     }
     if (!(await isConfirmed(chosen.length, letters.length))) return 0
     let moved = 0
     for (const ten of inTens(chosen)) {
+      ending?.throwIfAborted()
       const sent = await send(deps, ten)
       await remove(deps, deadUrl, sent)
       for (const letter of sent) left.delete(letter)
@@ -72,8 +82,7 @@ export async function redriveChosen(
 }
 
 /** Receives all letters that are there, and hides them meanwhile. */
-async function hold({ sqs }: OpsDeps, QueueUrl: string): Promise<Letter[]> {
-  const letters: Letter[] = []
+async function* hold({ sqs }: OpsDeps, QueueUrl: string): AsyncGenerator<Letter> {
   for (;;) {
     const { Messages = [] } = await sqs.send(
       new ReceiveMessageCommand({
@@ -83,10 +92,10 @@ async function hold({ sqs }: OpsDeps, QueueUrl: string): Promise<Letter[]> {
         MessageSystemAttributeNames: ['SentTimestamp', 'MessageGroupId'],
       }),
     )
-    if (Messages.length === 0) return letters
+    if (Messages.length === 0) return
     for (const { Body = '', ReceiptHandle = '', Attributes = {} } of Messages) {
       const sentAt = new Date(Number(Attributes.SentTimestamp)).toISOString()
-      letters.push({ body: Body, handle: ReceiptHandle, sentAt, group: Attributes.MessageGroupId })
+      yield { body: Body, handle: ReceiptHandle, sentAt, group: Attributes.MessageGroupId }
     }
   }
 }

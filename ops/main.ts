@@ -1,7 +1,7 @@
 import { createInterface } from 'node:readline/promises'
 import { parseArgs } from 'node:util'
-import { DynamoDBClient, DynamoDBServiceException } from '@aws-sdk/client-dynamodb'
-import { GetQueueUrlCommand, QueueDoesNotExist, SQSClient, SQSServiceException } from '@aws-sdk/client-sqs'
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
+import { GetQueueUrlCommand, QueueDoesNotExist, SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { clientOptions, dynamoTranslation, sleep, sqsOptions } from '../shared/aws.ts'
 import { DEFAULT_SWEEP_AFTER_SECONDS } from '../shared/config.ts'
@@ -17,8 +17,9 @@ import {
   quotaOf,
   retry,
 } from './images.ts'
-import { redriveChosen } from './letters.ts'
-import { eventSource, LambdaError, queueFacts, redrive } from './queue.ts'
+import { HIDDEN, redriveChosen } from './letters.ts'
+import { eventSource, queueFacts, redrive } from './queue.ts'
+import { explain, UsageError } from './trouble.ts'
 
 const HELP = `npm run ops -- <command> [options]
 
@@ -70,8 +71,6 @@ const COMMANDS: Record<string, string[]> = {
   resume: ['dry-run', 'yes'],
 }
 
-class UsageError extends Error {}
-
 function parse(args: string[]) {
   try {
     return parseArgs({ args, options: OPTIONS, allowPositionals: true, strict: true, tokens: true })
@@ -116,7 +115,8 @@ async function isConfirmed(values: Values, what: string): Promise<boolean> {
   if (values.yes) return true
   if (!process.stdin.isTTY) throw new UsageError(`${what} There is no terminal to ask at: add --yes.`)
   const terminal = createInterface({ input: process.stdin, output: process.stderr })
-  const answer = await terminal.question(`${what} Continue? (yes/no) `)
+  // Ctrl-C and Ctrl-D are a no.
+  const answer = await terminal.question(`${what} Continue? (yes/no) `).catch(() => '')
   terminal.close()
   if (answer.trim() !== 'yes') throw new UsageError('Nothing was done.')
   return true
@@ -195,7 +195,7 @@ async function main(args: string[]): Promise<number> {
     process.stdout.write(HELP)
     return values.help ? 0 : 2
   }
-  const own = COMMANDS[command]
+  const own = Object.hasOwn(COMMANDS, command) ? COMMANDS[command] : undefined
   if (own === undefined) throw new UsageError(`There is no command "${command}".`)
   if (rest.length > 0) throw new UsageError(`"${command}" takes no "${rest[0]}".`)
   const foreign = tokens.find(
@@ -256,15 +256,21 @@ async function main(args: string[]): Promise<number> {
       if (dead.messages === 0) throw new UsageError('There are no dead letters.')
       const letters = { code: choice.code, before: readTime('older-than', values) }
       if (letters.code !== undefined || letters.before !== undefined) {
-        const moved = await redriveChosen(deps, await deadUrl(), letters, async (chosen, all) => {
+        const ending = new AbortController()
+        for (const signal of ['SIGINT', 'SIGTERM'] as const)
+          process.once(signal, () => ending.abort(new UsageError('Broken off; what is left shows again.')))
+        const confirm = async (chosen: number, all: number): Promise<boolean> => {
+          if (all === 0) throw new UsageError(HIDDEN)
           if (chosen === 0) throw new UsageError(`None of ${all} dead letters matches.`)
           return isConfirmed(values, `${chosen} of ${all} dead letters will become jobs again.`)
-        })
+        }
+        const moved = await redriveChosen(deps, await deadUrl(), letters, confirm, ending.signal)
         if (moved > 0) print(values, { moved }, `${moved} moved`)
         return 0
       }
       if (!(await isConfirmed(values, `${dead.messages} dead letters will become jobs again.`))) return 0
       const moved = await redrive(sqs, dead.arn, (await queueFacts(sqs, deps.jobQueueUrl)).arn)
+      if (moved === 0) throw new UsageError(HIDDEN)
       print(values, { moved }, `${moved} moved`)
       return 0
     }
@@ -288,13 +294,6 @@ async function main(args: string[]): Promise<number> {
 }
 
 process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
-  const isUsage = error instanceof UsageError
-  const isOfAws =
-    error instanceof DynamoDBServiceException ||
-    error instanceof SQSServiceException ||
-    error instanceof LambdaError
-  if (isUsage) say(`${error.message}\nnpm run ops -- --help lists the commands and options.`)
-  else if (isOfAws) say(`${error.name}: ${error.message}`)
-  else say((error as Error).stack ?? String(error))
-  return isUsage ? 2 : 1
+  say(explain(error))
+  return error instanceof UsageError ? 2 : 1
 })

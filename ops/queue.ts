@@ -70,7 +70,7 @@ export function eventSource(sqs: SQSClient, queueArn: string) {
     const { host: _, ...signed } = headers
     url.search = new URLSearchParams(query).toString()
     const response = await fetch(url, { method, headers: signed, ...content })
-    const answer = (await response.json()) as { message?: string; Message?: string }
+    const answer: { message?: string; Message?: string } = await response.json().catch(() => ({}))
     if (!response.ok) throw new LambdaError(`Lambda: ${answer.message ?? answer.Message ?? response.status}`)
     return answer
   }

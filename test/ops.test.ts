@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { SendMessageCommand } from '@aws-sdk/client-sqs'
+import { ReceiveMessageCommand, SendMessageCommand } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { quotaOf } from '../ops/images.ts'
 import { type LetterChoice, redriveChosen } from '../ops/letters.ts'
@@ -144,13 +144,41 @@ describe('npm run ops --', () => {
     expect(await redriven({ code: 'CORRUPT_IMAGE' })).toEqual([0, 0, 2])
     expect(await redriven({ before: soon }, false)).toEqual([0, 2, 2])
     expect((await ops(['redrive', '--code', 'EXHAUSTED', '--yes', '--json'])).results).toEqual([{ moved: 1 }])
+    await expect(
+      redriveChosen(
+        system.worker,
+        deadLetterQueueUrl,
+        { before: soon },
+        async () => true,
+        AbortSignal.abort(),
+      ),
+    ).rejects.toThrow('aborted')
     expect(await system.deadLetters()).toEqual(['no job'])
     await system.work()
     expect(await system.item(exhausted)).toMatchObject({ status: 'completed', epoch: 2 })
+
+    await sqs.send(new SendMessageCommand({ QueueUrl: deadLetterQueueUrl, MessageBody: 'no job' }))
+    await sqs.send(new ReceiveMessageCommand({ QueueUrl: deadLetterQueueUrl, VisibilityTimeout: 900 }))
+    for (const choice of [[], ['--older-than', '0m']])
+      expect(await ops(['redrive', ...choice, '--yes'])).toMatchObject({
+        ...{ code: 2, out: '', err: expect.stringMatching(/^The dead letters are hidden/) },
+      })
+  })
+
+  it('says in one sentence that nothing answers', async () => {
+    const runs = await Promise.all([
+      ops(['quota'], { AWS_ENDPOINT_URL: 'http://127.0.0.1:9' }),
+      ops(['quota'], { AWS_ENDPOINT_URL: 'here' }),
+      ops(['pause', '--yes'], { AWS_ENDPOINT_URL_LAMBDA: 'http://127.0.0.1:9' }),
+    ])
+    expect(
+      runs.map(({ err }) => /^AWS cannot be reached: (.*)\. AWS_ENDPOINT_URL .*\n$/.exec(err)?.[1]),
+    ).toEqual([...['connect ECONNREFUSED 127.0.0.1:9', 'Invalid URL', 'bad port']])
+    expect(runs.map(({ code }) => code)).toEqual([1, 1, 1])
   })
 
   it.each<[string, string[], Record<string, string | undefined>, RegExp]>([
-    ['an unknown command', ['fix'], {}, /^There is no command "fix"/],
+    ['an unknown command', ['constructor'], {}, /^There is no command "constructor"/],
     [
       'an unknown code',
       ['failures', '--code', 'BAD'],
