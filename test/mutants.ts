@@ -1290,7 +1290,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'an operator’s dry run is none',
-    file: 'ops/main.ts',
+    file: 'ops/commands.ts',
     from: "if (values['dry-run']) {",
     to: 'if (values.name === undefined) {',
     tests: ops,

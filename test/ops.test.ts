@@ -3,15 +3,15 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
 import { ReceiveMessageCommand, SendMessageCommand } from '@aws-sdk/client-sqs'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { main } from '../ops/commands.ts'
 import { quotaOf } from '../ops/images.ts'
 import { type LetterChoice, redriveChosen } from '../ops/letters.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { distinct } from './pictures.ts'
 
-/** The operator's commands, as processes of their own against the embedded AWS. test/runbook.test.ts has pause and resume. */
+/** The operator's commands against the embedded AWS. test/runbook.test.ts has pause and resume, and runs them by npm. */
 
 const root = join(import.meta.dirname, '..')
 const photo = readFileSync(join(import.meta.dirname, 'fixtures/grace-hopper.jpg'))
@@ -23,20 +23,25 @@ beforeAll(async () => {
 afterAll(() => system?.stop())
 
 async function ops(args: string[], env: Record<string, string | undefined> = {}) {
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', 'ops/main.ts', ...args], {
-    cwd: root,
-    env: {
-      ...process.env,
-      ...{ AWS_ENDPOINT_URL: system.endpoint, AWS_REGION: 'us-east-1' },
-      ...{ AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
-      ...env,
+  const all = { ...environment(), ...env }
+  for (const [name, value] of Object.entries(all)) vi.stubEnv(name, value)
+  let [out, err] = ['', '']
+  const code = await main(args, {
+    out: (text) => {
+      out += text
     },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
+    err: (text) => {
+      err += text
+    },
+    canAsk: false,
+  }).finally(() => vi.unstubAllEnvs())
   const lines = out.split('\n').filter((line) => line.startsWith('{'))
   return { code, out, err, results: lines.map((line) => JSON.parse(line)) }
 }
+const environment = () => ({
+  ...{ AWS_ENDPOINT_URL: system.endpoint, AWS_REGION: 'us-east-1' },
+  ...{ AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
+})
 const cut = (bytes: number): Buffer => photo.subarray(0, bytes)
 const statusOf = async (imageId: string) => (await system.item(imageId))['status']
 
@@ -165,12 +170,36 @@ describe('npm run ops --', () => {
       })
   })
 
+  it('a retry that was killed is called again, and begins one run of each image', async () => {
+    const cuts = [30_000, 31_000, 32_000]
+    const ids = await Promise.all(cuts.map((bytes) => system.submit(cut(bytes))))
+    await system.work()
+    expect(await Promise.all(ids.map(statusOf))).toEqual(['failed', 'failed', 'failed'])
+    const ended = await Promise.all(ids.map(async (id) => String((await system.item(id))['completedAt'])))
+    const [since = ''] = ended.toSorted()
+    const command = ['retry', '--code', 'CORRUPT_IMAGE', '--since', since, '--yes', '--json']
+    const child = spawn(
+      process.execPath,
+      ['--disable-warning=ExperimentalWarning', 'ops/main.ts', ...command, '--rate', '1'],
+      { cwd: root, env: { ...process.env, ...environment() }, stdio: ['ignore', 'pipe', 'ignore'] },
+    )
+    await once(child.stdout, 'data')
+    child.kill('SIGKILL')
+    await once(child, 'close')
+    const statuses = await Promise.all(ids.map(statusOf))
+    expect(statuses.toSorted()).toEqual(['failed', 'failed', 'pending'])
+    expect((await ops(command)).results).toHaveLength(2)
+    await system.work()
+    const items = await Promise.all(ids.map((imageId) => system.item(imageId)))
+    expect(items.map(({ status, epoch }) => [status, epoch])).toEqual(ids.map(() => ['failed', 2]))
+  })
+
   it('says in one sentence that nothing answers', async () => {
-    const runs = await Promise.all([
-      ops(['quota'], { AWS_ENDPOINT_URL: 'http://127.0.0.1:9' }),
-      ops(['quota'], { AWS_ENDPOINT_URL: 'here' }),
-      ops(['pause', '--yes'], { AWS_ENDPOINT_URL_LAMBDA: 'http://127.0.0.1:9' }),
-    ])
+    const runs = [
+      await ops(['quota'], { AWS_ENDPOINT_URL: 'http://127.0.0.1:9' }),
+      await ops(['quota'], { AWS_ENDPOINT_URL: 'here' }),
+      await ops(['pause', '--yes'], { AWS_ENDPOINT_URL_LAMBDA: 'http://127.0.0.1:9' }),
+    ]
     expect(
       runs.map(({ err }) => /^AWS cannot be reached: (.*)\. AWS_ENDPOINT_URL .*\n$/.exec(err)?.[1]),
     ).toEqual([...['connect ECONNREFUSED 127.0.0.1:9', 'Invalid URL', 'bad port']])

@@ -1,0 +1,255 @@
+import { createInterface } from 'node:readline/promises'
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
+import { GetQueueUrlCommand, QueueDoesNotExist, SQSClient } from '@aws-sdk/client-sqs'
+import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
+import { clientOptions, dynamoTranslation, sleep, sqsOptions } from '../shared/aws.ts'
+import { DEFAULT_SWEEP_AFTER_SECONDS } from '../shared/config.ts'
+import {
+  type Choice,
+  type Chosen,
+  cancel,
+  choose,
+  costOf,
+  countFailures,
+  type OpsDeps,
+  quotaOf,
+  retry,
+} from './images.ts'
+import { HIDDEN, redriveChosen } from './letters.ts'
+import { COMMANDS, HELP, parse, readChoice, readTime, type Values } from './options.ts'
+import { eventSource, queueFacts, redrive } from './queue.ts'
+import { explain, UsageError } from './trouble.ts'
+
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const
+
+/** Where a command writes, and whether it can ask the operator. */
+export interface Terminal {
+  out: (text: string) => void
+  err: (text: string) => void
+  canAsk: boolean
+}
+const say = (io: Terminal, line: string): void => io.err(`${line}\n`)
+const print = (io: Terminal, values: Values, object: object, text: string): void =>
+  io.out(`${values.json ? JSON.stringify(object) : text}\n`)
+
+/** @returns whether to do it */
+async function isConfirmed(io: Terminal, values: Values, what: string): Promise<boolean> {
+  if (values['dry-run']) {
+    say(io, `${what} Nothing was done, because of --dry-run.`)
+    return false
+  }
+  if (values.yes) return true
+  if (!io.canAsk) throw new UsageError(`${what} There is no terminal to ask at: add --yes.`)
+  const terminal = createInterface({ input: process.stdin, output: process.stderr })
+  // Ctrl-C and Ctrl-D are a no.
+  const answer = await terminal.question(`${what} Continue? (yes/no) `).catch(() => '')
+  terminal.close()
+  if (answer.trim() !== 'yes') throw new UsageError('Nothing was done.')
+  return true
+}
+
+/** All of the images, so many a second at most. @returns the exit code */
+async function each(
+  io: Terminal,
+  images: Chosen[],
+  values: Values,
+  done: string,
+  act: (image: Chosen) => Promise<boolean>,
+): Promise<number> {
+  const rate = Number(values.rate)
+  let [count, changed, failed] = [0, 0, 0]
+  for (let from = 0; from < images.length; from += rate) {
+    const [batch, pause] = [images.slice(from, from + rate), sleep(1_000)]
+    const results = await Promise.allSettled(batch.map(act))
+    for (const [index, result] of results.entries()) {
+      const imageId = batch[index]?.imageId
+      if (result.status === 'rejected') {
+        failed += 1
+        say(io, `${imageId}: ${result.reason}`)
+      } else if (result.value) {
+        count += 1
+        print(io, values, { imageId, [done]: true }, `${done}  ${imageId}`)
+      } else changed += 1
+    }
+    if (from + rate < images.length) {
+      say(io, `${count} of ${images.length}`)
+      await pause
+    }
+  }
+  say(io, `${count} ${done}, ${failed} failed${changed === 0 ? '' : `, ${changed} had changed meanwhile`}.`)
+  return failed > 0 ? 1 : 0
+}
+
+const connect = () => ({
+  sqs: new SQSClient(sqsOptions()),
+  dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),
+})
+type Opened = Awaited<ReturnType<typeof open>>
+
+async function open({ sqs, dynamo }: ReturnType<typeof connect>, { name }: Values) {
+  await sqs.config.credentials().catch(() => {
+    throw new UsageError(
+      'There are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.',
+    )
+  })
+  await sqs.config.region().catch(() => {
+    throw new UsageError('There is no AWS region: set AWS_REGION.')
+  })
+  const urlOf = async (QueueName: string): Promise<string> => {
+    const { QueueUrl = '' } = await sqs.send(new GetQueueUrlCommand({ QueueName })).catch((error) => {
+      if (!(error instanceof QueueDoesNotExist)) throw error
+      throw new UsageError(
+        `There is no queue ${QueueName} in this account and region: give the name of the deployment by --name.`,
+      )
+    })
+    return QueueUrl
+  }
+  const deps: OpsDeps = {
+    ...{ dynamo, sqs, table: `${name}-images`, jobQueueUrl: await urlOf(`${name}-jobs`) },
+    ...{ now: () => new Date(), sleep, sweepAfterMs: DEFAULT_SWEEP_AFTER_SECONDS * 1_000 },
+  }
+  return { deps, sqs, deadUrl: () => urlOf(`${name}-jobs-dead`) }
+}
+
+async function all(images: AsyncIterable<Chosen>): Promise<Chosen[]> {
+  const found: Chosen[] = []
+  for await (const image of images) found.push(image)
+  if (found.length === 0)
+    throw new UsageError('No image matches; npm run ops -- failures lists the failed ones.')
+  return found
+}
+
+async function run(args: string[], io: Terminal): Promise<number> {
+  const { values, positionals, tokens } = parse(args)
+  const [command = '', ...rest] = positionals
+  if (values.help || args.length === 0) {
+    io.out(HELP)
+    return values.help ? 0 : 2
+  }
+  const own = Object.hasOwn(COMMANDS, command) ? COMMANDS[command] : undefined
+  if (own === undefined) throw new UsageError(`There is no command "${command}".`)
+  if (rest.length > 0) throw new UsageError(`"${command}" takes no "${rest[0]}".`)
+  const foreign = tokens.find(
+    (token) => token.kind === 'option' && ![...own, 'name', 'json'].includes(token.name),
+  )
+  if (foreign?.kind === 'option') throw new UsageError(`"${command}" has no option --${foreign.name}.`)
+  if (!/^[1-9]\d{0,3}$/.test(values.rate))
+    throw new UsageError('--rate must be a whole number from 1 to 9,999.')
+  if (command === 'retry' && values.code === undefined && values.since === undefined)
+    throw new UsageError('"retry" needs --code or --since.')
+  if (command === 'cancel' && values['owner-hash'] === undefined && values.since === undefined)
+    throw new UsageError('"cancel" needs --owner-hash or --since.')
+  const choice = readChoice(command === 'cancel' ? 'pending' : 'failed', values)
+
+  const clients = connect()
+  try {
+    return await act(command, values, choice, await open(clients, values), io)
+  } finally {
+    for (const client of Object.values(clients)) client.destroy()
+  }
+}
+
+async function act(
+  command: string,
+  values: Values,
+  choice: Choice,
+  { deps, sqs, deadUrl }: Opened,
+  io: Terminal,
+): Promise<number> {
+  switch (command) {
+    case 'failures': {
+      const groups = await countFailures(choose(deps, choice))
+      for (const group of groups) {
+        const { code, images, message, samples } = group
+        const text = `${String(images).padStart(7)}  ${code}  ${message}\n         ${samples.join(' ')}`
+        print(io, values, group, text)
+      }
+      if (groups.length === 0) say(io, 'No image has failed.')
+      return 0
+    }
+    case 'cost': {
+      const cost = await costOf(deps)
+      const { calls, usd, forecastUsd, month } = cost
+      if (calls === 0 && !values.json)
+        say(io, `Nothing is reserved in ${month}: monthly_budget_usd is not set, or no call was made.`)
+      else
+        print(io, values, cost, `${calls} calls, $${usd} this month; $${forecastUsd} at its end at this pace`)
+      return 0
+    }
+    case 'quota': {
+      const facts = await quotaOf(deps)
+      const { waiting, throttled, lastHour } = facts
+      print(
+        io,
+        values,
+        facts,
+        `${waiting} images wait; ${throttled} were throttled, ${lastHour} in the last hour`,
+      )
+      return 0
+    }
+    case 'retry': {
+      const images = await all(choose(deps, choice))
+      if (!(await isConfirmed(io, values, `${images.length} failed images will be analysed again.`))) return 0
+      return each(io, images, values, 'retried', (image) => retry(deps, image))
+    }
+    case 'cancel': {
+      const images = await all(choose(deps, choice))
+      const what = `${images.length} waiting images will be deleted, with all that is stored of them.`
+      if (!(await isConfirmed(io, values, what))) return 0
+      return each(io, images, values, 'cancelled', (image) => cancel(deps, image))
+    }
+    case 'redrive': {
+      const dead = await queueFacts(sqs, await deadUrl())
+      if (dead.messages === 0) throw new UsageError('There are no dead letters.')
+      const letters = { code: choice.code, before: readTime('older-than', values) }
+      if (letters.code !== undefined || letters.before !== undefined) {
+        const ending = new AbortController()
+        const end = () => ending.abort(new UsageError('Broken off; what is left shows again.'))
+        for (const signal of SIGNALS) process.once(signal, end)
+        const confirm = async (chosen: number, all: number): Promise<boolean> => {
+          if (all === 0) throw new UsageError(HIDDEN)
+          if (chosen === 0) throw new UsageError(`None of ${all} dead letters matches.`)
+          return isConfirmed(io, values, `${chosen} of ${all} dead letters will become jobs again.`)
+        }
+        const moved = await redriveChosen(deps, await deadUrl(), letters, confirm, ending.signal).finally(
+          () => {
+            for (const signal of SIGNALS) process.off(signal, end)
+          },
+        )
+        if (moved > 0) print(io, values, { moved }, `${moved} moved`)
+        return 0
+      }
+      if (!(await isConfirmed(io, values, `${dead.messages} dead letters will become jobs again.`))) return 0
+      const moved = await redrive(sqs, dead.arn, (await queueFacts(sqs, deps.jobQueueUrl)).arn)
+      if (moved === 0) throw new UsageError(HIDDEN)
+      print(io, values, { moved }, `${moved} moved`)
+      return 0
+    }
+    default: {
+      const isPause = command === 'pause'
+      const source = eventSource(sqs, (await queueFacts(sqs, deps.jobQueueUrl)).arn)
+      const mappings = await source.find()
+      if (mappings.length === 0)
+        throw new UsageError(
+          'No Lambda function takes jobs from this queue: stop or start a worker outside Lambda where it runs.',
+        )
+      const what = isPause ? 'The worker will take no more jobs.' : 'The worker will take jobs again.'
+      if (!(await isConfirmed(io, values, what))) return 0
+      for (const mapping of mappings) {
+        const { UUID, State } = await source.set(mapping, !isPause)
+        print(io, values, { UUID, State }, `${State}  ${UUID}`)
+      }
+      return 0
+    }
+  }
+}
+
+/** @returns the exit code */
+export async function main(args: string[], io: Terminal): Promise<number> {
+  try {
+    return await run(args, io)
+  } catch (error) {
+    say(io, explain(error))
+    return error instanceof UsageError ? 2 : 1
+  }
+}
