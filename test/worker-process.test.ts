@@ -136,6 +136,10 @@ describe('npm run worker', () => {
     expect(await refusalOf({ ...env, IMAGE_BUCKET: 'another' })).toMatch(
       /^The worker cannot start: The bucket of IMAGE_BUCKET, another, cannot be used: .*\n$/,
     )
+    const { port } = new URL(system.awsEndpoint)
+    expect(await refusalOf({ ...env, HEALTH_PORT: port })).toBe(
+      `The worker cannot start: Port ${port} is in use, perhaps by another image-analyzer; choose another with HEALTH_PORT=${Number(port) + 1}.\n`,
+    )
     const { QueueUrl = '' } = await sqs.send(new CreateQueueCommand({ QueueName: 'another' }))
     expect(await refusalOf({ ...env, JOB_QUEUE_URL: QueueUrl })).toMatch(
       /^The worker cannot start: The visibility timeout of \S+ is 30 s and must be at least 6 × WORKER_TIMEOUT_SECONDS, which is 360 s: .*\n$/,

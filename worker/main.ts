@@ -5,7 +5,7 @@ import { GetQueueAttributesCommand } from '@aws-sdk/client-sqs'
 import { GetCommand } from '@aws-sdk/lib-dynamodb'
 import { readWorkerProcessConfig, VISIBILITY_FACTOR } from '../shared/config.ts'
 import { createLog } from '../shared/log.ts'
-import { counting, METRICS_TYPE, StartError } from '../shared/machine.ts'
+import { counting, METRICS_TYPE, portTrouble, StartError } from '../shared/machine.ts'
 import { processBatch } from './batch.ts'
 import { depsOnAws, type WorkerDeps } from './deps.ts'
 import { startPoller } from './poller.ts'
@@ -116,8 +116,13 @@ async function main(): Promise<void> {
       return (error as Error).message
     }
   }
+  const { HEALTH_PORT } = config
   const port =
-    config.HEALTH_PORT === undefined ? undefined : await startHealth(config.HEALTH_PORT, trouble, text)
+    HEALTH_PORT === undefined
+      ? undefined
+      : await startHealth(HEALTH_PORT, trouble, text).catch(
+          portTrouble(HEALTH_PORT, (free) => `HEALTH_PORT=${free}`),
+        )
   const poller = startPoller(
     deps.sqs,
     {
