@@ -129,7 +129,7 @@ export function readMonth(args: string[]): Month {
     throw new WrongUsage(`--${name} must be a number from 0 to ${most}, not ${values[name] || 'empty'}.`)
   }
   const faces = oneOf('--faces', ['always', 'when-person'], values.faces)
-  const prices = PRICES[values.region]
+  const prices = Object.hasOwn(PRICES, values.region) ? PRICES[values.region] : undefined
   if (prices === undefined) {
     throw new WrongUsage(
       `bench/prices.ts has no prices of ${values.region}; it has ${Object.keys(PRICES).join(', ')}.`,

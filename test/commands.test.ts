@@ -16,6 +16,7 @@ const WRONG: [script: string, args: string[], says: RegExp][] = [
   ['bench', ['constructor'], /^There is no benchmark constructor; there are cold-start, /],
   ['bench', ['vision', '--count', 'many'], /^--count must be a whole number, not many\.$/],
   ['cost', ['--wrong'], /^Unknown option '--wrong': npm run cost takes --images, /],
+  ['cost', ['--region', 'constructor'], /^bench\/prices\.ts has no prices of constructor; it has us-east-1/],
   ['cost', ['--people', '40'], /^--people must be a number from 0 to 1, not 40\.$/],
   ['crash', ['--wrong'], /^Unknown option '--wrong': npm run crash takes --seconds, --seed, --worker\.$/],
   ['crash', ['--seconds', 'many'], /^--seconds must be a whole number, not many\.$/],
