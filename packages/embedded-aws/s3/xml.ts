@@ -39,7 +39,7 @@ export function parseXml(document: string): XmlElement | undefined {
 
 const localName = (name: string): string => name.slice(name.indexOf(':') + 1)
 
-const ENTITIES: Record<string, string> = { lt: '<', gt: '>', amp: '&', quot: '"', apos: "'" }
+const ENTITIES = new Map(Object.entries({ lt: '<', gt: '>', amp: '&', quot: '"', apos: "'" }))
 
 function unescapeXml(text: string): string | undefined {
   let known = true
@@ -47,7 +47,7 @@ function unescapeXml(text: string): string | undefined {
     /&(?:#(\d{1,7})|#x([0-9a-f]{1,6})|([a-z]+));|&/gi,
     (_, decimal, hex, name) => {
       const code = decimal === undefined ? Number.parseInt(hex, 16) : Number(decimal)
-      const character = name === undefined ? fromCode(code) : ENTITIES[name]
+      const character = name === undefined ? fromCode(code) : ENTITIES.get(name)
       known &&= character !== undefined
       return character ?? ''
     },

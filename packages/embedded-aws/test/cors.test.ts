@@ -247,6 +247,7 @@ describe('CORS', () => {
     ['nothing', ''],
     ['text', 'text'],
     ['half a document', '<CORSConfiguration>'],
+    ['a document with an entity of its own', written('&constructor;')],
     ['a document with a type', `<!DOCTYPE a>${written()}`],
     ['more than 64 KB', written('x'.repeat(65_536))],
   ])('rules that are %s are refused', async (_, body) => {
