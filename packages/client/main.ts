@@ -203,7 +203,7 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
         failed += 1
         const { code, detail } = error
         output.result({
-          text: `${paint('red', 'failed   ')}  ${plain(imageId)}  ${code}: ${detail}`,
+          text: `${paint('red', 'failed   ')}  ${plain(imageId)}  ${plain(`${code}: ${detail}`)}`,
           json: { imageId, code, detail },
           csv: { imageId, code, detail },
         })
@@ -417,7 +417,7 @@ function describe(image: Image | ListedImage): Result {
     inBytes(original.bytes),
     size,
     labels?.slice(0, 5).join(', '),
-    failure && `${failure.code}: ${failure.message}`,
+    failure && plain(`${failure.code}: ${failure.message}`),
   ]
   return {
     text: parts.filter(Boolean).join('  '),

@@ -322,7 +322,7 @@ function toResult(ended: Ended): Result {
     imageId,
     resumed && 'sent before',
     sameAs && `the same as ${plain(sameAs)}`,
-    [code, detail].filter((text) => text !== undefined).join(': '),
+    plain([code, detail].filter((text) => text !== undefined).join(': ')),
     labels?.slice(0, 5).join(', '),
   ]
   return {
@@ -348,7 +348,7 @@ export function explain(error: ApiError): string {
     TOO_MANY_REQUESTS:
       error.retryAfter === undefined ? '' : `Try again in ${Math.ceil(error.retryAfter / 60)} minutes.`,
   }
-  return `${error.code}: ${error.detail} ${todo[error.code] ?? ''}`.trim()
+  return plain(`${error.code}: ${error.detail} ${todo[error.code] ?? ''}`.trim())
 }
 
 function slots(free: number) {

@@ -517,16 +517,20 @@ describe('doctor', () => {
     const other = createServer((request, response) => {
       response.setHeader('date', new Date(Date.now() - 3_600_000).toUTCString())
       if (request.url === '/late/health') response.end('{"status":"ok"}')
+      else if (request.url?.startsWith('/red/')) response.writeHead(400).end('{"message":"\\u001b[31mred"}')
       else response.end('<h1>Another program</h1>')
     }).listen(0, '127.0.0.1')
     await new Promise((resolve) => other.once('listening', resolve))
     const endpoint = `http://127.0.0.1:${(other.address() as AddressInfo).port}`
-    const [nobody, stranger, late] = await Promise.all([
+    const [red, nobody, stranger, late] = await Promise.all([
+      cli(['list', '--endpoint', `${endpoint}/red`]),
       cli(['doctor', '--endpoint', 'http://127.0.0.1:2']),
       cli(['doctor', '--endpoint', endpoint]),
       cli(['doctor', '--endpoint', `${endpoint}/late`]),
     ])
     other.close()
+    // As a stranger's words: a terminal would act upon them.
+    expect(red.err).toContain('The answer is 400: \ufffd[31mred, which is not of this API')
     expect(nobody.code).toBe(3)
     expect(nobody.lines.at(-1)).toMatchObject({ check: 'endpoint', ok: false })
     expect(nobody.lines.at(-1)?.mend).toContain('npm start')
