@@ -32,7 +32,8 @@ const SLOWEST = [
     'disk',
   ],
   ...['bench', 'runbook', 'ops', 'worker-process', 'idempotency', 'analyses', 'alarms', 'limiter'],
-  ...['package', 'examples', 'isolation'],
+  ...['package', 'examples', 'isolation', 'docs', 'added-models', 'rekognition-alone', 'thread', 'lambda'],
+  ...['aws-cli', 'api-destinations', 'data-folder', 'sight', 'heic', 'api', 'sweeper', 'labels'],
 ]
 class SlowestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
