@@ -102,6 +102,27 @@ describe('the client, where a gateway answers instead of the API', () => {
     })
   })
 
+  it('takes JSON of another program for what it is', async () => {
+    const client = createClient({
+      endpoint: 'http://127.0.0.1:1',
+      fetch: (_url, init) => Response.json({ ok: true }, { status: init?.method === 'POST' ? 201 : 200 }),
+    })
+    const imageId = '01a20f3c-366e-734c-99ed-0d5fffb2c168'
+    for (const asked of [
+      () => client.get(imageId),
+      () => client.event(imageId),
+      () => client.thumbnailUrl(imageId),
+      () => client.list().next(),
+      () => client.labels().next(),
+      () => client.health(),
+      () => client.createUpload({ contentType: 'image/png', bytes: 1 }),
+    ])
+      await expect(asked(), String(asked)).rejects.toMatchObject({
+        ...{ name: 'ApiError', code: 'UNEXPECTED_ANSWER' },
+        message: expect.stringMatching(/An answer has no "\w+", so it is not the API's\.$/),
+      })
+  })
+
   it('is the page’s equal in what a bare status means', () => {
     // Neither can import the other: the client is published alone, and the page has no code of packages.
     const meanings = (file: string): string[] => {

@@ -270,7 +270,7 @@ class HttpClient implements Client {
       body: () => JSON.stringify({ ...body, filename: body.filename?.toWellFormed() }),
       signal,
     })
-    return expectStatus(answer, 201) as unknown as UploadForm
+    return having<UploadForm>(expectStatus(answer, 201), 'imageId')
   }
 
   /** The same form with the same bytes ends in the same object, so it may be sent as often as need be. */
@@ -329,7 +329,7 @@ class HttpClient implements Client {
       signal: options.signal,
       answerMs: ANSWER_MS + seconds * 1_000,
     })
-    return expectStatus(answer, 200) as unknown as Image
+    return having<Image>(expectStatus(answer, 200), 'imageId', 'status')
   }
 
   async wait(imageId: string, options: CallOptions = {}): Promise<FinishedImage> {
@@ -362,7 +362,8 @@ class HttpClient implements Client {
   async *#pages<T>(path: string, query: URLSearchParams, signal: AbortSignal | undefined) {
     for (;;) {
       const answer = await this.#call(`${path}?${query}`, { signal })
-      const page = expectStatus(answer, 200) as unknown as { items: T[]; cursor?: string }
+      const page = expectStatus(answer, 200) as { items?: T[]; cursor?: string }
+      if (!Array.isArray(page.items)) throw lacks('items')
       yield* page.items
       if (page.cursor === undefined) return
       query.set('cursor', page.cursor)
@@ -401,7 +402,9 @@ class HttpClient implements Client {
   }
 
   async event(imageId: string, { signal }: CallOptions = {}): Promise<Event> {
-    return expectStatus(await this.#call(`${pathOf(imageId)}/event`, { signal }), 200) as unknown as Event
+    const event = expectStatus(await this.#call(`${pathOf(imageId)}/event`, { signal }), 200)
+    if (Object(event['detail']) !== event['detail']) throw lacks('detail')
+    return event as unknown as Event
   }
 
   async contentTypes({ signal }: CallOptions = {}): Promise<string[]> {
@@ -498,10 +501,20 @@ function json({ status, text }: Answer): Record<string, unknown> {
   throw new ApiError('UNEXPECTED_ANSWER', status, `A server that is not the API answers with ${status}.`)
 }
 
+/** Another program may answer with JSON too. */
+const lacks = (name: string): ApiError =>
+  new ApiError('UNEXPECTED_ANSWER', 200, `An answer has no "${name}", so it is not the API's.`)
+
 function textOf(value: Record<string, unknown>, name: string): string {
   const text = value[name]
   if (typeof text === 'string') return text
-  throw new ApiError('UNEXPECTED_ANSWER', 200, `An answer has no "${name}", so it is not the API's.`)
+  throw lacks(name)
+}
+
+/** @param names of what such an answer always has: a text */
+function having<T>(value: Record<string, unknown>, ...names: (keyof T & string)[]): T {
+  for (const name of names) textOf(value, name)
+  return value as T
 }
 
 function expectStatus(answer: Answer, status: number): Record<string, unknown> {

@@ -58,9 +58,10 @@ export function createOutput(format: Format, { quiet = false } = {}): Output {
   }
 }
 
-/** RFC 4180, section 2. */
+/** RFC 4180, section 2; a program gets each character as it is. */
 function cell(value: string | number | undefined): string {
-  const text = String(value ?? '')
+  const given = String(value ?? '')
+  const text = process.stdout.isTTY === true ? plain(given) : given
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
 }
 
