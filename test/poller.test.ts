@@ -12,7 +12,7 @@ import {
   SQSClient,
 } from '@aws-sdk/client-sqs'
 import type { SQSEvent } from 'aws-lambda'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type EmbeddedAws, startEmbeddedAws } from '../packages/embedded-aws/index.ts'
 import { type EventSourceMapping, failedMessages } from '../worker/invocation.ts'
 import { type BatchHandler, startPoller } from '../worker/poller.ts'
@@ -261,6 +261,38 @@ describe('the poller', () => {
     await fed.empty()
     await fed.poller.stop(1_000)
     expect(fed.batches.map((records) => records.length)).toEqual([3, 3, 1])
+  })
+
+  it('asks less and less often for a queue that is out of reach, and ends all the same', async () => {
+    vi.useFakeTimers()
+    try {
+      let asked = 0
+      const out = {
+        middlewareStack: { add: () => {} },
+        send: async () => {
+          asked += 1
+          throw new Error('connect ECONNREFUSED')
+        },
+      }
+      const said: string[] = []
+      const mapping = { ...({ queueUrl: 'http://127.0.0.1:1/q', batchSize: 10 } as EventSourceMapping) }
+      const poller = startPoller(
+        out as unknown as SQSClient,
+        { ...mapping, maximumConcurrency: 1, maximumBatchingWindowInSeconds: 0 },
+        async () => undefined,
+        (message) => void said.push(message),
+      )
+      // After 1, 3, 7, 15, 31 and 61 seconds, and then every 30.
+      await vi.advanceTimersByTimeAsync(122_000)
+      expect(asked).toBe(9)
+      expect(said).toEqual(Array(9).fill('the queue cannot be polled'))
+      const drained = poller.drain(20_000)
+      await vi.advanceTimersByTimeAsync(1_000)
+      await drained
+      expect(asked).toBe(9)
+    } finally {
+      vi.useRealTimers()
+    }
   })
 
   it('that drains gives back at once what a receive still brings, and asks handlers for an end', async () => {

@@ -71,8 +71,9 @@ function passChainOn(sqs: SQSClient): void {
   )
 }
 
-/** Milliseconds before another try when the queue cannot be read. */
+/** Milliseconds before another try when the queue cannot be read; each further one waits twice as long, up to a limit. */
 const RETRY_MS = 1_000
+const LONGEST_RETRY_MS = 30_000
 /** From when messages are taken until they are not. */
 interface Run {
   isEnding: boolean
@@ -107,15 +108,20 @@ export function startPoller(
   passChainOn(sqs)
 
   async function poll(run: Run): Promise<void> {
+    let pauseMs = RETRY_MS
     while (!run.isEnding) {
       try {
         const messages = await receiveBatch(run)
+        pauseMs = RETRY_MS
         if (run.givesBack) await giveBack(messages)
         else if (messages.length > 0) await invoke(messages, run.ending.signal)
       } catch (error) {
         if (run.receiving.signal.aborted) return
         onError('the queue cannot be polled', error)
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+        // In steps, so that an end need not wait for it.
+        for (let waited = 0; waited < pauseMs && !run.isEnding; waited += RETRY_MS)
+          await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+        pauseMs = Math.min(pauseMs * 2, LONGEST_RETRY_MS)
       }
     }
   }
