@@ -148,11 +148,20 @@ export async function counting(log: Log): Promise<Counting> {
       error: counted((...line) => log.error(...line)),
       namespace: log.namespace,
     },
-    text: () =>
-      [...series]
-        .map(([name, value]) => `${name} ${value}\n`)
-        .sort()
-        .join(''),
+    text: () => {
+      let last = ''
+      return [...series]
+        .map(([name, value]) => [name, `${name} ${value}\n`] as const)
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([name, line]) => {
+          const family = name.replace(/\{.*|_(sum|count)$/, '')
+          const type =
+            family === last ? '' : `# TYPE ${family} ${/_total$/.test(family) ? 'counter' : 'summary'}\n`
+          last = family
+          return type + line
+        })
+        .join('')
+    },
   }
 }
 
@@ -165,8 +174,12 @@ interface App {
 /** An app with its metrics, which a deployed one leaves to CloudWatch. */
 export const withMetrics = (app: App, text: () => string): App => ({
   fetch: (request, env) => {
-    const isAsked = request.method === 'GET' && new URL(request.url).pathname === '/metrics'
-    if (!isAsked) return app.fetch(request, env)
+    if (new URL(request.url).pathname !== '/metrics') return app.fetch(request, env)
+    if (!/^(GET|HEAD)$/.test(request.method))
+      return Response.json(
+        { status: 405, code: 'METHOD_NOT_ALLOWED', detail: 'GET and HEAD are allowed at /metrics.' },
+        { status: 405, headers: { allow: 'GET, HEAD', 'content-type': 'application/problem+json' } },
+      )
     return new Response(text(), { headers: { 'content-type': METRICS_TYPE, 'cache-control': 'no-store' } })
   },
 })

@@ -54,11 +54,21 @@ describe('npm start', () => {
     })
     expect(metrics).toEqual(
       expect.arrayContaining([
+        '# TYPE image_analyzer_accepted_total counter',
         'image_analyzer_accepted_total 1',
         'image_analyzer_refused_total{code="UNSUPPORTED_MEDIA_TYPE"} 1',
+        '# TYPE image_analyzer_work_seconds summary',
         expect.stringMatching(/^image_analyzer_work_seconds_sum \d/),
       ]),
     )
+    expect(metrics.filter((line) => line.startsWith('# TYPE image_analyzer_refused_total '))).toHaveLength(1)
+    const answers = await Promise.all(
+      ['HEAD', 'POST'].map((method) => fetch(`${system.url}/metrics`, { method })),
+    )
+    expect(answers.map(({ status, headers }) => [status, headers.get('allow')])).toEqual([
+      [200, null],
+      [405, 'GET, HEAD'],
+    ])
     const stranger = { headers: { origin: 'http://evil.test' } }
     expect((await fetch(`${system.url}/metrics`, stranger)).status).toBe(403)
 

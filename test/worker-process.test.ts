@@ -53,7 +53,7 @@ describe('npm run worker', () => {
     expect(ends.map(({ status }) => status)).toEqual(['completed', 'completed', 'completed', 'failed'])
     expect(system.output()).not.toMatch(/^(completed|failed) /m)
 
-    expect((await fetch(`${health}/live`)).status).toBe(200)
+    expect((await fetch(`${health}/live?by=probe`)).status).toBe(200)
     expect(await (await fetch(`${health}/ready`)).json()).toEqual({ status: 'ready' })
     expect((await fetch(`${health}/`)).status).toBe(404)
     await until('all is announced', async () =>
@@ -85,7 +85,7 @@ describe('npm run worker', () => {
     await until('it is not ready any more', async () =>
       (await fetch(`${health}/ready`)).status === 503 ? true : undefined,
     )
-    expect((await fetch(`${health}/live`)).status).toBe(200)
+    expect((await fetch(`${health}/live?by=probe`)).status).toBe(200)
     expect(await worker.end('SIGTERM')).toBe(0)
     expect(worker.output()).toMatch(new RegExp(`"event":"out of time".*"imageId":"${imageId}"`))
     // For another worker, long before the visibility timeout of six minutes.

@@ -66,7 +66,8 @@ function startHealth(
   trouble: () => Promise<string | undefined>,
   metrics: () => string,
 ): Promise<number> {
-  const server: Server = createServer(async ({ url, method }, response) => {
+  const server: Server = createServer(async ({ url: asked = '', method }, response) => {
+    const [url] = asked.split('?')
     const answer = (status: number, body: object): void =>
       void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
     if (method !== 'GET' && method !== 'HEAD') return answer(405, { status: 'GET only' })
