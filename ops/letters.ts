@@ -71,7 +71,7 @@ export async function redriveChosen(
     for (const ten of inTens(chosen)) {
       ending?.throwIfAborted()
       const sent = await send(deps, ten)
-      await remove(deps, deadUrl, sent)
+      if (sent.length > 0) await remove(deps, deadUrl, sent)
       for (const letter of sent) left.delete(letter)
       moved += sent.length
     }
