@@ -526,11 +526,15 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     page.on('request', (request) => {
       if (/\/images(\?|\/[0-9a-f-]{36}(\?|$))/.test(request.url())) asked += 1
     })
-    await page.clock.pauseAt(new Date(Date.now() + 60_000))
+    const settle = () => page.evaluate(async () => (await fetch('health')).text())
     const second = async () => {
       await page.clock.runFor(1_000)
-      await page.evaluate(async () => (await fetch('health')).text())
+      await settle()
     }
+    await page.clock.pauseAt(new Date(Date.now() + 60_000))
+    // What the machine's own time has brought until then does not count.
+    await settle()
+    asked = 0
     for (let seconds = 1; seconds <= 10; seconds += 1) {
       await second()
       expect(asked).toBeLessThanOrEqual(seconds + 1)
