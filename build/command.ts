@@ -1,4 +1,5 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { wrongOption } from '../shared/machine.ts'
 
 /** In one sentence, what a command cannot be asked for, and what it can. */
 export class WrongUsage extends Error {}
@@ -11,10 +12,9 @@ export function readOptions<T extends ParseArgsConfig>(command: string, config: 
   try {
     return parseArgs(config)
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    if (!code?.startsWith('ERR_PARSE_ARGS_')) throw error
+    const what = wrongOption(error)
+    if (what === undefined) throw error
     const names = Object.keys(config.options ?? {}).map((name) => `--${name}`)
-    const [what] = message.split(/\.\s|\.$/, 1)
     throw new WrongUsage(`${what}: ${command} takes ${names.join(', ') || 'no options'}.`)
   }
 }
@@ -27,9 +27,10 @@ export function oneOf<T extends string>(option: string, choices: readonly T[], g
 }
 
 /** @throws WrongUsage */
-export function wholeNumber(option: string, given: string): number {
-  if (/^\d{1,15}$/.test(given)) return Number(given)
-  throw new WrongUsage(`${option} must be a whole number, not ${given || 'empty'}.`)
+export function wholeNumber(option: string, given: string, least = 0): number {
+  if (/^\d{1,15}$/.test(given) && Number(given) >= least) return Number(given)
+  const from = least === 0 ? '' : ` from ${least} on`
+  throw new WrongUsage(`${option} must be a whole number${from}, not ${given || 'empty'}.`)
 }
 
 /** What a file that is started does: wrong usage ends it with exit code 2 and a sentence, without a stack. */

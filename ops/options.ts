@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import { FAILURE_CODES } from '../shared/image.ts'
+import { wrongOption } from '../shared/machine.ts'
 import type { Choice } from './images.ts'
 import { UsageError } from './trouble.ts'
 
@@ -59,8 +60,8 @@ export function parse(args: string[]) {
   try {
     return parseArgs({ args, options: OPTIONS, allowPositionals: true, strict: true, tokens: true })
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    throw code?.startsWith('ERR_PARSE_ARGS_') ? new UsageError(message.replace(/\.\s.*/s, '.')) : error
+    const what = wrongOption(error)
+    throw what === undefined ? error : new UsageError(`${what}.`)
   }
 }
 

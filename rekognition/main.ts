@@ -4,7 +4,7 @@ import * as z from 'zod'
 import { AwsError } from '../packages/embedded-aws/index.ts'
 import { s3Options } from '../shared/aws.ts'
 import { parseEnvironment } from '../shared/config.ts'
-import { endInOrder, portTrouble, StartError } from '../shared/machine.ts'
+import { endInOrder, portTrouble, StartError, wrongOption } from '../shared/machine.ts'
 import { describe, openVision, readFromS3, STAND_IN, sayWhatIsLost, startRekognition } from './service.ts'
 import { credentialsFor, limitsOf, regionOf, serviceSettings } from './settings.ts'
 
@@ -56,7 +56,7 @@ function readOptions() {
       throw new Error(`--host must be ${LOOPBACK} or ${EVERY_ADDRESS}, not ${host}.`)
     return { port, host, models, help }
   } catch (error) {
-    const [what] = (error as Error).message.split(/\.\s|\.$/, 1)
+    const what = wrongOption(error) ?? (error as Error).message.replace(/\.$/, '')
     throw new StartError(`${what}. See npm run rekognition -- --help.`)
   }
 }

@@ -102,6 +102,12 @@ export const patient = <Options extends ReturnType<typeof clientOptions>>(
   requestHandler: { ...options.requestHandler, connectionTimeout: ms, requestTimeout: ms },
 })
 
+/** What parseArgs of node:util cannot take: its first sentence, without the full stop. Undefined for another error. */
+export function wrongOption(error: unknown): string | undefined {
+  const { code, message }: NodeJS.ErrnoException = Object(error)
+  return code?.startsWith('ERR_PARSE_ARGS_') ? message.split(/\.\s|\.$/, 1)[0] : undefined
+}
+
 /** As Prometheus names it (its documentation, "Metric and label naming"): seconds rather than milliseconds. */
 const nameOf = (metric: string): string => {
   const words = metric.replace(/Ms$/, '').replaceAll(/([a-z])([A-Z])/g, '$1_$2')
