@@ -89,6 +89,9 @@ export const ESBUILD: BuildOptions = {
   },
 }
 
+/** Each is made once: several zips may be of the same code. */
+const made = new Map<string, Promise<Bundle>>()
+
 /**
  * One function's code, ready to be loaded from the folder that `files` are written to: `index.mjs` exports `handler`. Or
  * another entry of its folder, to be run.
@@ -99,9 +102,6 @@ export function bundle(name: FunctionName, entry = 'handler'): Promise<Bundle> {
   made.set(key, bundled)
   return bundled
 }
-
-/** Made once: several zips may be of the same code. */
-const made = new Map<string, Promise<Bundle>>()
 
 async function makeBundle(name: FunctionName, entry: string): Promise<Bundle> {
   const { outputFiles, metafile } = await build({

@@ -1079,7 +1079,7 @@ function optionsGiven(): Options {
     },
   }).values
   return {
-    seconds: wholeNumber('--seconds', seconds),
+    seconds: wholeNumber('--seconds', seconds, 1),
     seed: seed === undefined ? randomInt(1_000_000) : wholeNumber('--seed', seed),
     worker,
   }
