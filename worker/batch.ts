@@ -1,5 +1,4 @@
 import { BatchProcessor, EventType, processPartialResponse } from '@aws-lambda-powertools/batch'
-import { ChangeMessageVisibilityCommand } from '@aws-sdk/client-sqs'
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import type { FinishedImage } from '../shared/image.ts'
 import { indexLabels } from '../shared/labels.ts'
@@ -17,7 +16,7 @@ import {
   sendDeadLetter,
 } from '../shared/messages.ts'
 import type { WorkerDeps } from './deps.ts'
-import { failed, pause, type Unfinished } from './outcomes.ts'
+import { failed, postpone, receivesOf, type Unfinished } from './outcomes.ts'
 import { processImage } from './process-image.ts'
 import { bytesOf } from './results.ts'
 
@@ -34,8 +33,6 @@ const ANSWER_MS = 2_000
  * of the worker that is being deployed may take it.
  */
 const NO_JOB_RECEIVES = 3
-
-const receivesOf = ({ attributes }: SQSRecord): number => Number(attributes.ApproximateReceiveCount)
 
 /** Something of a job has not ended when the batch has to answer. */
 class Hung extends Error {
@@ -204,27 +201,6 @@ async function setAside(deps: WorkerDeps, record: SQSRecord, error: Error): Prom
   if (receivesOf(record) < NO_JOB_RECEIVES) return failed(error)
   await sendDeadLetter(deps, record.body)
   return undefined
-}
-
-/** Sets when SQS delivers the job again. If that fails, it does so when the visibility timeout is over. */
-async function postpone(deps: WorkerDeps, record: SQSRecord, unfinished: Unfinished): Promise<void> {
-  const { messageId, receiptHandle } = record
-  const receives = receivesOf(record)
-  // Neither is a fault of the image.
-  const failures = unfinished.kind === 'out of time' || unfinished.kind === 'newer' ? 0 : receives
-  const { seconds = pause(deps.random, receives, failures) } = unfinished
-  if (unfinished.kind === 'newer') say(deps.log, 'newer', { messageId, receives, ...unfinished.error.facts })
-  try {
-    await deps.sqs.send(
-      new ChangeMessageVisibilityCommand({
-        QueueUrl: deps.jobQueueUrl,
-        ReceiptHandle: receiptHandle,
-        VisibilityTimeout: seconds,
-      }),
-    )
-  } catch (error) {
-    say(deps.log, 'not delayed', { messageId, error })
-  }
 }
 
 /** Milliseconds that a finished image's event waits for the rest of its batch, before it goes without them. */

@@ -1,9 +1,11 @@
+import { ChangeMessageVisibilityCommand } from '@aws-sdk/client-sqs'
+import type { SQSRecord } from 'aws-lambda'
 import type { FinishedImage, Image, Kept, ProcessingImage } from '../shared/image.ts'
 import { releaseImage } from '../shared/lifecycle.ts'
 import { runOf, say } from '../shared/log.ts'
 import { Newer } from '../shared/messages.ts'
 import { Throttled, type Time } from './analysis.ts'
-import type { ProcessDeps } from './deps.ts'
+import type { ProcessDeps, WorkerDeps } from './deps.ts'
 import { Held } from './original.ts'
 import { MAX_RESULT_BYTES, paidCallsOf } from './results.ts'
 
@@ -44,6 +46,8 @@ export type Unfinished = {
 
 export const failed = (error: unknown): Unfinished =>
   error instanceof Newer ? { kind: 'newer', error } : { kind: 'attempt failed', error }
+
+export const receivesOf = ({ attributes }: SQSRecord): number => Number(attributes.ApproximateReceiveCount)
 
 /** Seconds: the first pause, by how much each further one is longer, and the longest. */
 interface Backoff {
@@ -138,4 +142,25 @@ function reason(error: unknown, { signal }: Time): Unfinished {
   // What was broken off because the time is up says so in many ways.
   if (signal.aborted) return { kind: 'out of time' }
   return error instanceof Held ? { kind: 'held' } : { kind: 'attempt failed', error }
+}
+
+/** Sets when SQS delivers the job again. If that fails, it does so when the visibility timeout is over. */
+export async function postpone(deps: WorkerDeps, record: SQSRecord, unfinished: Unfinished): Promise<void> {
+  const { messageId, receiptHandle } = record
+  const receives = receivesOf(record)
+  // Neither is a fault of the image.
+  const failures = unfinished.kind === 'out of time' || unfinished.kind === 'newer' ? 0 : receives
+  const { seconds = pause(deps.random, receives, failures) } = unfinished
+  if (unfinished.kind === 'newer') say(deps.log, 'newer', { messageId, receives, ...unfinished.error.facts })
+  try {
+    await deps.sqs.send(
+      new ChangeMessageVisibilityCommand({
+        QueueUrl: deps.jobQueueUrl,
+        ReceiptHandle: receiptHandle,
+        VisibilityTimeout: seconds,
+      }),
+    )
+  } catch (error) {
+    say(deps.log, 'not delayed', { messageId, error })
+  }
 }
