@@ -11,7 +11,7 @@ import type { Asked, Background, Said } from './thread.ts'
 const say = (said: Said): void => parentPort?.postMessage(said)
 
 const write =
-  (level: keyof Omit<Log, 'namespace'>) =>
+  (level: keyof Omit<Log, 'namespace' | 'gather'>) =>
   (message: string, extra: Record<string, unknown>): void =>
     say({
       ...{ level, message },

@@ -10,6 +10,8 @@ export interface Log {
   error: (message: string, extra: Record<string, unknown>) => void
   /** Of CloudWatch's metrics, which it makes of the lines; without it there are none. */
   namespace?: string | undefined
+  /** Takes counts that go out later, with others. */
+  gather?: ((counts: Counts) => void) | undefined
 }
 
 /** A line's message, where it is not its event. */
@@ -21,6 +23,9 @@ class Lines extends LogFormatter {
     { logLevel, timestamp, serviceName, message }: Parameters<LogFormatter['formatAttributes']>[0],
     facts: Parameters<LogFormatter['formatAttributes']>[1],
   ): LogItem {
+    // What `gathering` flushes: only CloudWatch reads it.
+    const { functionRequestId: _, ...counts } = facts
+    if (message === '') return new LogItem({ attributes: { service: serviceName, ...counts } })
     const base = { level: logLevel, timestamp: this.formatTimestamp(timestamp), service: serviceName }
     return new LogItem({ attributes: { ...base, ...unlessEvent(message, facts) } }).addAttributes(facts)
   }
@@ -94,6 +99,7 @@ const JOB = ['imageId', 'epoch'] as const
 const TROUBLE = [...RUN, 'error'] as const
 const OWN = [...JOB, ...REQUEST, 'owner'] as const
 const SUBMITTED = [...OWN, 'bytes', 'contentType'] as const
+const ACCEPTED = [...SUBMITTED, 'acceptMs', 'repeated'] as const
 const ROUTE = [...REQUEST, 'method', 'route'] as const
 const SPENT = [
   ...['queuedMs', 'fetchMs', 'decodeMs', 'analyseMs', 'labelsMs', 'facesMs', 'moderationMs', 'textMs'],
@@ -101,109 +107,68 @@ const SPENT = [
 ] as const
 const WAITING = [...RUN, 'messageId', 'receives', 'seconds'] as const
 const RETURNED = [...WAITING, 'error'] as const
-const NEWER = ['imageId', 'messageId', 'receives', 'reason'] as const
+const MESSAGE = ['messageId', 'receives', 'reason'] as const
+const NEWER = ['imageId', ...MESSAGE] as const
 
-const line = <const Has extends readonly (keyof Facts)[]>(
-  by: string,
-  level: 'info' | 'warn' | 'error',
-  when: string,
-  has: Has,
-) => ({
-  ...{ by, level, when, has },
-})
+const lines =
+  (by: string, level: 'info' | 'warn' | 'error') =>
+  <const Has extends readonly (keyof Facts)[]>(when: string, has: Has) => ({ ...{ by, level, when, has } })
+const api = lines('API', 'info')
+const worker = lines('worker', 'info')
+const warning = lines('worker', 'warn')
+const trouble = lines('worker', 'error')
+const sweeper = lines('sweeper', 'info')
 
 /** Every line: who writes it, at which level, when, and what it has. */
 export const LINES = {
-  accepted: line('API', 'info', '`POST /images` has stored the image and sent its job.', [
-    ...SUBMITTED,
-    'acceptMs',
-    'repeated',
-  ]),
-  'form issued': line('API', 'info', '`POST /uploads` has made the record and the form.', SUBMITTED),
-  refused: line('API', 'info', 'A request is answered with a problem whose code names the cause.', [
+  accepted: api('`POST /images` has stored the image and sent its job.', ACCEPTED),
+  'form issued': api('`POST /uploads` has made the record and the form.', SUBMITTED),
+  refused: api('A request is answered with a problem whose code names the cause.', [
     ...ROUTE,
     'status',
     'code',
   ]),
-  'request failed': line(
-    'API',
-    'error',
+  'request failed': lines('API', 'error')(
     'A request meets an unexpected error and is answered with 503 `UNAVAILABLE`.',
     [...ROUTE, 'error'],
   ),
-  retried: line('API', 'info', 'A caller has begun the next run of a failed image.', OWN),
-  deleted: line('API', 'info', 'A caller has deleted the image.', OWN),
-  claimed: line('worker', 'info', 'A worker has taken the image up.', [...RUN, 'queuedMs']),
-  redriven: line('worker', 'info', 'A dead letter has begun the next run of the image.', RUN),
-  completed: line('worker', 'info', 'The results are committed.', [
-    ...([...RUN, 'owner', 'bytes', 'pixels', 'reused'] as const),
-    ...SPENT,
-  ]),
-  failed: line('worker', 'info', 'The failure is committed.', [
-    ...([...RUN, 'owner', 'bytes', 'code', 'error'] as const),
-    ...SPENT,
-  ]),
-  announced: line('worker, sweeper', 'info', 'EventBridge has taken the event, and the record says so.', [
+  retried: api('A caller has begun the next run of a failed image.', OWN),
+  deleted: api('A caller has deleted the image.', OWN),
+  claimed: worker('A worker has taken the image up.', [...RUN, 'queuedMs']),
+  redriven: worker('A dead letter has begun the next run of the image.', RUN),
+  completed: worker('The results are committed.', [...RUN, 'owner', 'bytes', 'pixels', 'reused', ...SPENT]),
+  failed: worker('The failure is committed.', [...RUN, 'owner', 'bytes', 'code', 'error', ...SPENT]),
+  announced: lines('worker, sweeper', 'info')('EventBridge has taken the event, and the record says so.', [
     ...RUN,
     'outcome',
     'announceMs',
   ]),
-  'waits for quota': line(
-    'worker',
-    'info',
+  'waits for quota': worker(
     'Rekognition throttled the calls, or the month’s budget is spent; the attempt does not count.',
     WAITING,
   ),
-  'budget spent': line('worker', 'warn', 'The month’s calls of Rekognition have come to the budget.', [
-    'budget',
-  ]),
-  held: line('worker', 'info', 'Another worker holds the image.', WAITING),
-  'out of time': line('worker', 'info', 'The worker’s time was over, so the attempt ended early.', WAITING),
-  'attempt failed': line('worker', 'error', 'An attempt met an error that may pass.', RETURNED),
-  'not announced': line(
-    'worker',
-    'error',
-    'EventBridge has not taken the event; it is sent again.',
-    RETURNED,
-  ),
-  'outcome lost': line('worker', 'info', 'The image was deleted or taken over before the commit.', RUN),
-  'job replaced': line('worker', 'info', 'A job is of a run that a later retry has replaced; it ends.', JOB),
-  'job without image': line('worker', 'info', 'The image of a job was deleted; the job ends.', JOB),
-  'no job': line(
-    'worker',
-    'error',
-    'A message is not a job; after three receives the dead-letter queue has it.',
-    ['messageId', 'receives', 'reason'],
-  ),
-  newer: line('worker', 'warn', 'The job or its record is of a later version; both stay.', NEWER),
-  'not delayed': line('worker', 'warn', 'The visibility timeout of a message could not be changed.', [
-    'messageId',
-    'error',
-  ]),
-  'not released': line('worker', 'warn', 'A lease could not be ended; it expires by itself.', TROUBLE),
-  'not tidy': line('worker', 'warn', 'The image is finished, but its upload could not be deleted.', TROUBLE),
-  requeued: line('sweeper', 'info', 'An image was unfinished for too long; its job is sent again.', RUN),
-  exhausted: line('sweeper', 'info', 'An image is given up: its failure `EXHAUSTED` is committed.', [
-    ...RUN,
-    'code',
-  ]),
-  removed: line('sweeper', 'info', 'The record of an image that was deleted, or never came, is gone.', [
-    'imageId',
-  ]),
-  'not swept': line('sweeper', 'error', 'An image met trouble; the next sweep finds it again.', [
+  'budget spent': warning('The month’s calls of Rekognition have come to the budget.', ['budget']),
+  held: worker('Another worker holds the image.', WAITING),
+  'out of time': worker('The worker’s time was over, so the attempt ended early.', WAITING),
+  'attempt failed': trouble('An attempt met an error that may pass.', RETURNED),
+  'not announced': trouble('EventBridge has not taken the event; it is sent again.', RETURNED),
+  'outcome lost': worker('The image was deleted or taken over before the commit.', RUN),
+  'job replaced': worker('A job is of a run that a later retry has replaced; it ends.', JOB),
+  'job without image': worker('The image of a job was deleted; the job ends.', JOB),
+  'no job': trouble('A message is not a job; after three receives the dead-letter queue has it.', MESSAGE),
+  newer: warning('The job or its record is of a later version; both stay.', NEWER),
+  'not delayed': warning('The visibility timeout of a message could not be changed.', ['messageId', 'error']),
+  'not released': warning('A lease could not be ended; it expires by itself.', TROUBLE),
+  'not tidy': warning('The image is finished, but its upload could not be deleted.', TROUBLE),
+  requeued: sweeper('An image was unfinished for too long; its job is sent again.', RUN),
+  exhausted: sweeper('An image is given up: its failure `EXHAUSTED` is committed.', [...RUN, 'code']),
+  removed: sweeper('The record of an image that was deleted, or never came, is gone.', ['imageId']),
+  'not swept': lines('sweeper', 'error')('An image met trouble; the next sweep finds it again.', [
     'imageId',
     'error',
   ]),
-  swept: line('sweeper', 'info', 'A sweep has ended.', [
-    'requeued',
-    'exhausted',
-    'announced',
-    'removed',
-    'failed',
-  ]),
-  'passed over': line(
-    'all',
-    'warn',
+  swept: sweeper('A sweep has ended.', ['requeued', 'exhausted', 'announced', 'removed', 'failed']),
+  'passed over': lines('all', 'warn')(
     'A function was invoked with an event of a kind that it does not handle.',
     ['wanted', 'has'],
   ),
@@ -221,12 +186,13 @@ export const METRICS = {
   ...{ NotAnnounced: 'Count', NoJob: 'Count', Requeued: 'Count', Exhausted: 'Count', NotSwept: 'Count' },
 } as const
 export type Metric = keyof typeof METRICS
+type Counts = Partial<Record<Metric, number | undefined>>
 
 /**
  * What each line adds to metrics: so a fact is counted where it is committed, and nowhere twice. Where an alarm compares two
  * metrics the noughts are there for it: without one of the two it would have nothing to compare (alarms.json of infrastructure/).
  */
-const COUNTS: { [L in Line]?: (facts: Partial<Facts>) => Partial<Record<Metric, number | undefined>> } = {
+const COUNTS: { [L in Line]?: (facts: Partial<Facts>) => Counts } = {
   accepted: ({ bytes, repeated, acceptMs }) =>
     repeated ? {} : { AcceptMs: acceptMs, Accepted: 1, BytesIn: bytes },
   refused: () => ({ Refused: 1 }),
@@ -253,7 +219,7 @@ const COUNTS: { [L in Line]?: (facts: Partial<Facts>) => Partial<Record<Metric, 
 }
 
 /** What a line adds to metrics; nothing where it is none of those of LINES. */
-export const countsOf = (facts: Record<string, unknown>): Partial<Record<Metric, number | undefined>> => {
+export const countsOf = (facts: Record<string, unknown>): Counts => {
   const event = String(facts['event'])
   return Object.hasOwn(COUNTS, event) ? (COUNTS[event as Line]?.(facts) ?? {}) : {}
 }
@@ -262,7 +228,7 @@ export const countsOf = (facts: Record<string, unknown>): Partial<Record<Metric,
  * What makes a line one of the embedded metric format (Amazon CloudWatch user guide, specification). The dimension is
  * the name of the function, `service`, which the logger puts into every line.
  */
-function embedded(Namespace: string, counted: Record<string, number | undefined>): object {
+function embedded(Namespace: string, counted: Record<string, number | number[] | undefined>): object {
   const names = Object.keys(counted) as Metric[]
   if (names.length === 0) return {}
   const directive = (Dimensions: string[][], chosen: Metric[]) => ({
@@ -283,8 +249,44 @@ export function say<L extends Line>(
   event: L,
   facts: Pick<Facts, (typeof LINES)[L]['has'][number]>,
 ): void {
-  const counted = log.namespace === undefined ? {} : COUNTS[event]?.(facts)
-  log[LINES[event].level](event, { event, ...facts, ...embedded(log.namespace ?? '', counted ?? {}) })
+  const { namespace, gather } = log
+  const counted = (namespace !== undefined && COUNTS[event]?.(facts)) || {}
+  const goLater = gather !== undefined && (event === 'claimed' || event === 'completed')
+  if (goLater) gather(counted)
+  log[LINES[event].level](event, { event, ...facts, ...(goLater ? {} : embedded(namespace ?? '', counted)) })
+}
+
+/** Values of a metric that CloudWatch takes in one line (embedded metric format, specification). */
+const MOST_VALUES = 100
+
+/**
+ * Gathers what `claimed` and `completed` count: a third of such a line, and one line does for many. What is gathered goes when
+ * so many lines are, and by `flush`, or is lost with the process. After `end` every line has its own counts again.
+ */
+export function gathering(log: Log, lines: number): { log: Log; flush: () => void; end: () => void } {
+  const { info, warn, error, namespace } = log
+  const most = Math.min(lines, MOST_VALUES)
+  let gathered: Record<string, number[]> = {}
+  const flush = (): void => {
+    const counts = Object.entries(gathered).map(([name, values]) => {
+      const sum = values.reduce((all, value) => all + value)
+      return [name, METRICS[name as Metric] === 'Count' ? sum : values]
+    })
+    gathered = {}
+    if (counts.length > 0) log.info('', { ...embedded(namespace ?? '', Object.fromEntries(counts)) })
+  }
+  const gather = (counts: Counts): void => {
+    for (const [name, value = 0] of Object.entries(counts))
+      gathered[name] = [...(gathered[name] ?? []), value]
+    if (Object.values(gathered).some(({ length }) => length === most)) flush()
+  }
+  const same = { info: info.bind(log), warn: warn.bind(log), error: error.bind(log), namespace }
+  const own: Log = { ...same, gather: namespace === undefined ? undefined : gather }
+  const end = (): void => {
+    own.gather = undefined
+    flush()
+  }
+  return { log: own, flush, end }
 }
 
 /** An owner's name may be a person's; this distinguishes two of them. */

@@ -288,6 +288,21 @@ describe('metrics', () => {
     expect(total('Completed') + total('Failed')).toBeGreaterThanOrEqual(outcomes - faults.length)
   })
 
+  it.each(['worker DetectLabels', 'worker PutEvents'])(
+    'are those of all that had come about where the first %s of a batch kills the worker',
+    async (name) => {
+      const firsts: Scenario['firsts'] = [{ name, from: 1, count: 1, fault: 'death before' }]
+      const images = [...many(9, 0), good(0, { picture: 'corrupt' })]
+      // So that one batch takes them all.
+      const outages: Scenario['outages'] = [
+        { name: 'lambda ReceiveMessage', from: 0, to: 5_000, fault: 'refuse' },
+      ]
+      const { total } = await watch(images, { firsts, outages })
+      // What was claimed is claimed once more where there was no outcome, and each outcome comes once.
+      expect([total('Claimed') > 10, total('Completed')]).toEqual([name.includes('Detect'), 9])
+    },
+  )
+
   it('of alarms are metrics that a function writes', () => {
     const own = Object.values(ALARMS).flatMap(({ metrics }) =>
       Object.values(metrics).filter(({ namespace }) => namespace === 'simulated'),

@@ -3,7 +3,7 @@ import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import type { FinishedImage } from '../shared/image.ts'
 import { indexLabels } from '../shared/labels.ts'
 import { markAnnounced } from '../shared/lifecycle.ts'
-import { runOf, say } from '../shared/log.ts'
+import { gathering, runOf, say } from '../shared/log.ts'
 import {
   type Announcement,
   announcementOf,
@@ -27,6 +27,8 @@ import { bytesOf } from './results.ts'
  */
 const BREAK_OFF_MS = 6_000
 const ANSWER_MS = 2_000
+/** Milliseconds after which the counts of a batch's claims go out where not all of its images can be claimed. */
+const CLAIMS_MS = 250
 
 /**
  * At this receive a message of no known kind goes to the dead-letter queue. Before, a few seconds apart, a newer version
@@ -49,11 +51,15 @@ class Hung extends Error {
  * @param ending breaks the work on images off before its time
  */
 export async function processBatch(
-  deps: WorkerDeps,
+  { log, ...given }: WorkerDeps,
   event: SQSEvent,
   context: Context,
   ending = new AbortController().signal,
 ): Promise<SQSBatchResponse> {
+  // Two lines of counts, of the claims and of the outcomes: for one image they are no shorter than counts in its lines.
+  const counts =
+    event.Records.length > 1 ? gathering(log, event.Records.length) : { log, flush: () => {}, end: () => {} }
+  const deps: WorkerDeps = { ...given, log: counts.log }
   const total = context.getRemainingTimeInMillis()
   const deadline = deps.elapsed() + total
   const breakOffAfter = total - Math.min(BREAK_OFF_MS, total / 5)
@@ -72,6 +78,8 @@ export async function processBatch(
   // Awaited by the records only while they last.
   lastMoment.catch(() => {})
 
+  if (deps.log.gather !== undefined) deps.sleep(CLAIMS_MS, answered.signal).then(counts.flush, () => {})
+
   // SQS may put two copies of a job into one batch; the second shares the first one's fate.
   const jobs = new Map<string, Taken & { run?: Promise<Unfinished | undefined> }>()
   const wanted = event.Records.map((record) => {
@@ -87,7 +95,7 @@ export async function processBatch(
       return error as Error
     }
   })
-  const announcements = new Announcements(deps, jobs.size)
+  const announcements = new Announcements(deps, jobs.size, counts.flush)
 
   const settle = async (record: SQSRecord): Promise<void> => {
     const keys = wanted[event.Records.indexOf(record)] ?? []
@@ -165,6 +173,7 @@ export async function processBatch(
     })
   } finally {
     answered.abort()
+    counts.end()
   }
 }
 
@@ -221,11 +230,16 @@ class Announcements {
   #waiting: Waiting[] = []
   #expected: number
   #lingering: AbortController | undefined
+  readonly #count: () => void
 
-  /** @param expected how many images there are; each has to call `announce` or `pass` once */
-  constructor(deps: WorkerDeps, expected: number) {
+  /**
+   * @param expected how many images there are; each has to call `announce` or `pass` once
+   * @param count runs before each call: what is announced has been counted, also where the worker dies of it
+   */
+  constructor(deps: WorkerDeps, expected: number, count: () => void) {
     this.#deps = deps
     this.#expected = expected
+    this.#count = count
   }
 
   /** Resolves when EventBridge has acknowledged this event; another one's refusal does not matter to it. */
@@ -258,6 +272,7 @@ class Announcements {
   }
 
   async #put(sent: Waiting[]): Promise<void> {
+    this.#count()
     try {
       const refused = await putEvents(
         this.#deps,

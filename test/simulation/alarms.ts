@@ -41,7 +41,10 @@ export const ALARMS: Record<string, Alarm> = JSON.parse(
   readFileSync(file, 'utf8').replaceAll(/\$\{([^}]+)\}/g, (_, name: string) => VALUES[name] ?? 'unknown'),
 )
 
-/** What CloudWatch takes from a line (embedded metric format, specification). */
+/** Of a metric in one line (embedded metric format, specification). */
+const MOST_VALUES = 100
+
+/** What CloudWatch takes from a line (the same). */
 export function pointsOf(at: number, service: string, line: Record<string, unknown>): Point[] {
   const root: Record<string, unknown> = { service, ...line }
   const { CloudWatchMetrics = [] } = (line['_aws'] ?? {}) as {
@@ -51,20 +54,21 @@ export function pointsOf(at: number, service: string, line: Record<string, unkno
     Dimensions.flatMap((names) =>
       Metrics.map(({ Name }) => {
         const dimensions = Object.fromEntries(names.map((name) => [name, root[name]]))
-        const value = root[Name]
-        if (typeof value !== 'number' || Object.values(dimensions).some((one) => typeof one !== 'string')) {
+        const values = [root[Name]].flat()
+        const isTaken = values.every((value) => typeof value === 'number') && values.length <= MOST_VALUES
+        if (!isTaken || Object.values(dimensions).some((one) => typeof one !== 'string')) {
           throw new Error(`CloudWatch finds no ${Name} of ${names} in ${JSON.stringify(line)}.`)
         }
-        return {
+        const point = {
           at,
           namespace: Namespace,
           name: Name,
           dimensions: dimensions as Record<string, string>,
-          value,
         }
+        return values.map((value) => ({ ...point, value }))
       }),
     ),
-  )
+  ).flat()
 }
 
 /** Statistics of a metric, by the period: the value of the periods that have one. */
