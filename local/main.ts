@@ -97,6 +97,8 @@ const write = (level: Level) => (message: string, extra: Record<string, unknown>
 const log = { info: write('INFO'), warn: write('WARN'), error: write('ERROR') }
 
 const system = await startSystem(settings, log, background).catch(giveUp)
+// Before the ready line: a program that has waited for it may end this one at once.
+const isEnding = endInOrder(system.stop)
 
 /** What a newcomer may type, as far as this API lets them in. */
 const attempt = {
@@ -114,8 +116,6 @@ Ready in ${((performance.now() - began) / 1000).toFixed(1)} s. Try: ${attempt}
 `)
 
 system.warm()
-
-const isEnding = endInOrder(system.stop)
 
 const files = process.argv.slice(2).flatMap((argument) => {
   // npm runs scripts in the package's folder; a relative path is meant from where the person stands.

@@ -108,6 +108,11 @@ async function main(): Promise<void> {
       ...{ vision, ...sayWhatIsLost(warn), ...limitsOf(env) },
     },
   }).catch(portTrouble(port, (free) => `npm run rekognition -- --port ${free}`))
+  // Before the ready line: a program that has waited for it may end this one at once.
+  endInOrder(async () => {
+    await server.stop()
+    await vision?.stop()
+  })
   console.log(`
   Rekognition    ${server.endpoint}
   Answers        ${models?.who ?? STAND_IN} (${describe(models?.who ?? STAND_IN)})
@@ -117,10 +122,6 @@ Ready in ${(performance.now() / 1000).toFixed(1)} s. For the AWS CLI and any AWS
 export AWS_ENDPOINT_URL_REKOGNITION=${server.endpoint}
 `)
   vision?.warm()
-  endInOrder(async () => {
-    await server.stop()
-    await vision?.stop()
-  })
 }
 
 await main().catch((error) => {

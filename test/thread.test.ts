@@ -65,3 +65,20 @@ it('what hangs at the end is left behind, and the folder goes all the same', asy
   expect(await system.end('SIGTERM')).toBe(0)
   expect(readdirSync(TMPDIR)).toEqual([])
 })
+
+it.each(['local/main.ts', 'rekognition/main.ts'])(
+  '%s ends in order also at the moment when it is ready',
+  async (file) => {
+    const ends = `const { log } = console
+    console.log = (line) => {
+      log(line)
+      if (/Ready in/.test(line)) process.kill(process.pid, 'SIGTERM')
+    }`
+    const TMPDIR = newFolder()
+    const env = { TMPDIR, NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(ends)}` }
+    const { process: child } = launch(env, file.startsWith('rekognition') ? ['--port', '0'] : [], file)
+    await until('the end', async () => child.exitCode ?? child.signalCode ?? undefined)
+    expect([child.exitCode, child.signalCode]).toEqual([0, null])
+    expect(readdirSync(TMPDIR)).toEqual([])
+  },
+)
