@@ -130,7 +130,7 @@ describe('a start with a data folder', () => {
     /^\S+fauxqs\.db is missing or empty, and eventbridge\.json is there\. Restore \S+ from a copy, or delete it to /
   it.each<[string, (folder: string) => void, RegExp]>([
     ['half of the database', (folder) => truncateSync(join(folder, 'fauxqs.db'), 40_960), DATABASE],
-    ['a page overwritten', (folder) => spoil(join(folder, 'fauxqs.db'), 8_192, 4_096), DATABASE],
+    ['a page overwritten', (folder) => spoil(join(folder, 'fauxqs.db'), 32_768, 16_384), DATABASE],
     ['no header', (folder) => spoil(join(folder, 'fauxqs.db'), 0, 100), DATABASE],
     ['an empty database', (folder) => truncateSync(join(folder, 'fauxqs.db'), 0), MISSING],
     ['no database', (folder) => rmSync(join(folder, 'fauxqs.db')), MISSING],

@@ -15,7 +15,7 @@ import { hasRoom, ROOM_BYTES } from './storage.ts'
 
 const LOCK = 'lock.db'
 /** The emulator's file, by the emulator's name: objects, queues, items. */
-const DATABASE = 'fauxqs.db'
+export const DATABASE = 'fauxqs.db'
 /** Made by the first start that came so far as to have a bus. */
 const EVENT_BRIDGE = 'eventbridge.json'
 /** What is made in a data folder here. */
@@ -87,7 +87,7 @@ function take(folder: string, { program, setting, files }: FolderOwner): () => v
 }
 
 /** SQLite gives the files beside it the mode of a database. */
-function withMode(file: string): string {
+export function withMode(file: string): string {
   closeSync(openSync(file, 'a', 0o600))
   return file
 }

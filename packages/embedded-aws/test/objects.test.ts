@@ -1,3 +1,6 @@
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { PutBucketNotificationConfigurationCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { ListMessageMoveTasksCommand, StartMessageMoveTaskCommand } from '@aws-sdk/client-sqs'
 import { describe, expect, it } from 'vitest'
@@ -34,6 +37,31 @@ it.each([
   expect(await refusal(await fetch(url))).toMatchObject({ status: 403, Message: 'Request has expired' })
   const later = url.replace('20260101', '29990101').replace('1767225660', '32472144000')
   expect((await fetch(later)).status).toBe(200)
+})
+
+it.each([
+  ['a new folder has pages for large objects', undefined, 16_384],
+  ['a folder of an earlier version keeps its pages', 4_096, 4_096],
+])('the database of %s, and gives what was stored', async (_, before, pageBytes) => {
+  const folder = newFolder()
+  const file = join(folder, 'fauxqs.db')
+  if (before !== undefined) {
+    const earlier = new DatabaseSync(file)
+    earlier.exec(`PRAGMA page_size = ${before}; PRAGMA journal_mode = WAL; CREATE TABLE earlier (a)`)
+    earlier.close()
+  }
+  const first = await start(folder)
+  const bucket = await newBucket(first)
+  const body = randomBytes(1_000_003)
+  await first.s3.send(new PutObjectCommand({ Bucket: bucket, Key: 'key', Body: body }))
+  expect((await stored(bucket, 'key', first)).bytes.equals(body)).toBe(true)
+  await first.stop()
+  const second = await start(folder)
+  expect((await stored(bucket, 'key', second)).bytes.equals(body)).toBe(true)
+  await second.stop()
+  const database = new DatabaseSync(file)
+  expect(database.prepare('PRAGMA page_size').get()).toEqual({ page_size: pageBytes })
+  database.close()
 })
 
 describe('a process that is killed in the middle', () => {
