@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto'
+import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { type Context, Hono } from 'hono'
 import { cors } from 'hono/cors'
 import { matchedRoutes } from 'hono/route'
 import * as z from 'zod'
 import type { ImageId } from '../shared/image.ts'
 import { say } from '../shared/log.ts'
+import { inSpan, xraySpan } from '../shared/messages.ts'
 import type { ApiDeps, AppDeps } from './deps.ts'
 import { ApiError, type ApiErrorCode, parse, problem, quoted, refuseUnknown } from './schemas.ts'
 import type { Asker } from './submit.ts'
@@ -158,10 +160,11 @@ function demandKnown(c: ApiContext, { auth }: ApiDeps, known: readonly string[])
 /** An app of these routes. What they have in common is here: ids of requests, headers, refusals. */
 export function serve(deps: AppDeps, routes: readonly Route[]): Hono<Env> {
   const app = new Hono<Env>({ strict: false })
+  app.use(inRequestSpan)
   app.use(async (c, next) => {
     // API Gateway's own, so that its access log, the answer and our log name the request alike.
     c.set('requestId', GATEWAY_ID.safeParse(c.env?.requestContext?.requestId).data ?? randomUUID())
-    c.set('traceId', TRACE.exec(c.req.header('x-amzn-trace-id') ?? '')?.[1])
+    c.set('traceId', xraySpan()?.traceId ?? TRACE.exec(c.req.header('x-amzn-trace-id') ?? '')?.[1])
     c.set('clientRequestId', CLIENT_ID.safeParse(c.req.header('x-request-id')).data)
     await next()
     c.header('x-request-id', c.get('requestId'))
@@ -197,6 +200,32 @@ export function serve(deps: AppDeps, routes: readonly Route[]): Hono<Env> {
     )
   })
   return app
+}
+
+/** By OpenTelemetry's semantic conventions for HTTP servers. Where a layer has begun a span for the invocation, it is a child. */
+function inRequestSpan(c: ApiContext, next: () => Promise<void>): Promise<void> {
+  const route = matchedRoutes(c).at(-1)?.path
+  const attributes = {
+    ...{
+      'http.request.method': c.req.method,
+      'url.path': c.req.path,
+      'url.scheme': c.req.url.replace(/:.*/, ''),
+    },
+    ...(route !== '/*' && { 'http.route': route }),
+  }
+  const headers = {
+    get: ({ req }: ApiContext, name: string) => req.header(name),
+    keys: ({ req }: ApiContext) => Object.keys(req.header()),
+  }
+  const current = context.active()
+  const parent = trace.getActiveSpan() === undefined ? propagation.extract(current, c, headers) : current
+  const name = route === '/*' ? c.req.method : `${c.req.method} ${route}`
+  return context.with(parent, () =>
+    inSpan(name, next, { kind: SpanKind.SERVER, attributes }, (span) => {
+      span.setAttribute('http.response.status_code', c.res.status)
+      if (c.res.status >= 500) span.setStatus({ code: SpanStatusCode.ERROR })
+    }),
+  )
 }
 
 /** Pages of these origins may use the API. */

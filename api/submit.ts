@@ -15,7 +15,7 @@ import {
 import { labelKeys, unindexLabels } from '../shared/labels.ts'
 import { createImage, deleteObjects, deleteRecord, getImage, retryImage } from '../shared/lifecycle.ts'
 import { type Log, ownerTag, say } from '../shared/log.ts'
-import { type JobQueue, sendJob } from '../shared/messages.ts'
+import { type JobQueue, sendJob, xraySpan } from '../shared/messages.ts'
 import {
   claimIdempotencyKey,
   deletedMeanwhile,
@@ -65,7 +65,7 @@ const asked = ({ owner, ...request }: Asker, { imageId, epoch }: Pick<Image, 'im
 /** What the record remembers of the request that made it: the job carries nothing of it. */
 const originOf = ({ requestId, traceId }: Asker) => ({
   requestId,
-  ...(traceId === undefined ? {} : { traceId }),
+  ...(traceId === undefined ? {} : { traceId, spanId: xraySpan()?.spanId }),
 })
 
 export const newImageId = (now: Date): ImageId => imageIdSchema.parse(uuidv7({ msecs: now.getTime() }))

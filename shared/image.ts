@@ -41,8 +41,7 @@ export class Verdict extends Error {
   }
 }
 
-const timestamp = z.iso.datetime()
-const pixels = z.int().positive()
+const [timestamp, pixels, text] = [z.iso.datetime(), z.int().positive(), z.string().optional()]
 
 export const originalSchema = z.object({
   bucket: z.string(),
@@ -206,8 +205,8 @@ const everyImage = z.object({
   uploaded: z.literal(true).optional(),
   /** Of the idempotency key that it was submitted with. */
   keyHash: z.string().optional(),
-  /** The request that it was submitted by, for the log; the API does not show it. */
-  origin: z.object({ requestId: z.string(), traceId: z.string().optional() }).optional(),
+  /** The request that it was submitted by, for log and traces; the API does not show it. */
+  origin: z.object({ requestId: z.string(), traceId: text, spanId: text }).optional(),
   /** Milliseconds since 1970 at which this run was asked for. */
   submittedAt: z.number(),
   /** Milliseconds since 1970 from which the sweeper looks after the image; only until its event is acknowledged. */

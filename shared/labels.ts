@@ -1,8 +1,7 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { BatchGetCommand, BatchWriteCommand } from '@aws-sdk/lib-dynamodb'
 import type { Sleep } from './aws.ts'
-import type { Image } from './image.ts'
-import { emotionsOf } from './messages.ts'
+import type { Image, RekognitionFace } from './image.ts'
 import {
   folded,
   isOldItem,
@@ -24,6 +23,17 @@ const WRITE_ROUNDS: Rounds = { most: 5, firstPauseMs: 50 }
 export const FACES = '\0faces'
 /** @param type as Rekognition gives it, in any case */
 export const emotionTerm = (type: string): string => `\0emotion ${type}`
+
+/** The strongest emotion of each face, each once, with the highest confidence in per cent that a face has of it. */
+export function emotionsOf(faces: readonly RekognitionFace[] = []): Map<string, number> {
+  const emotions = new Map<string, number>()
+  for (const { Emotions = [] } of faces) {
+    const [top] = Emotions.toSorted((a, b) => (b.Confidence ?? 0) - (a.Confidence ?? 0))
+    if (top?.Type !== undefined)
+      emotions.set(top.Type, Math.max(emotions.get(top.Type) ?? 0, top.Confidence ?? 0))
+  }
+  return emotions
+}
 
 /** Where an image is in the index of labels, or what its owner calls a label: two items of it never have the same key. */
 interface Key {

@@ -1,5 +1,6 @@
 import { type EventBridgeClient, PutEventsCommand } from '@aws-sdk/client-eventbridge'
 import { SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
+import { type Span, type SpanOptions, SpanStatusCode, TraceFlags, trace } from '@opentelemetry/api'
 import * as z from 'zod'
 import {
   type FinishedImage,
@@ -8,13 +9,45 @@ import {
   isExhausted,
   originalSchema,
   paidCallsSchema,
-  type RekognitionFace,
   thumbnailSchema,
   UPLOADS,
 } from './image.ts'
+import { emotionsOf } from './labels.ts'
 import { type Log, ownerTag, say } from './log.ts'
 
-/** What travels between the parts: the job of an image, in SQS, and the event of its end, on the bus. */
+/** What travels between the parts: the job of an image, in SQS, the event of its end, on the bus, and the trace of both. */
+
+/**
+ * Does a part of the work in a span, which is nothing unless an SDK is registered (docs/on-aws.md).
+ *
+ * @param tell adds to the span of work that has succeeded
+ */
+export const inSpan = <T>(
+  name: string,
+  work: () => Promise<T>,
+  options: SpanOptions = {},
+  tell?: (span: Span, value: T) => void,
+): Promise<T> =>
+  trace.getTracer('image-analyzer').startActiveSpan(name, options, (span) => {
+    const done = work()
+    if (!span.isRecording()) return done
+    const end = (): void => span.end()
+    // Beside the work, which takes no turn more, and before whoever waits for it.
+    done.then(
+      (value) => tell?.(span, value),
+      (error: Error) => span.setStatus({ code: SpanStatusCode.ERROR }).recordException(error),
+    )
+    done.then(end, end)
+    return done
+  })
+
+/** The current span, if it is sampled, as X-Ray writes it (AWS X-Ray developer guide, tracing header). */
+export function xraySpan() {
+  const { traceId: id = '', spanId = '', traceFlags = 0 } = trace.getActiveSpan()?.spanContext() ?? {}
+  if ((traceFlags & TraceFlags.SAMPLED) === 0) return undefined
+  const traceId = `1-${id.slice(0, 8)}-${id.slice(8)}`
+  return { traceId, spanId, header: `Root=${traceId};Parent=${spanId};Sampled=1` }
+}
 
 /**
  * What travels in SQS: which image, and which of its runs. The rest is read from the record, so a
@@ -95,7 +128,11 @@ export interface JobQueue {
 /** The group has SQS take turns between owners (fair queues of a standard queue), so that no backlog holds up another owner's. */
 export async function sendJob({ sqs, jobQueueUrl }: JobQueue, job: Job, owner: string): Promise<void> {
   const [MessageBody, MessageGroupId] = [JSON.stringify(job), ownerTag(owner)]
-  await sqs.send(new SendMessageCommand({ QueueUrl: jobQueueUrl, MessageBody, MessageGroupId }))
+  const StringValue = xraySpan()?.header
+  // Without it the SDK sends that of the function's own invocation.
+  const AWSTraceHeader = StringValue && { DataType: 'String', StringValue }
+  const traced = AWSTraceHeader ? { MessageSystemAttributes: { AWSTraceHeader } } : {}
+  await sqs.send(new SendMessageCommand({ QueueUrl: jobQueueUrl, MessageBody, MessageGroupId, ...traced }))
 }
 
 export interface DeadLetterQueue {
@@ -175,17 +212,6 @@ export const eventDetailSchema = z.object({
 })
 export type EventDetail = z.infer<typeof eventDetailSchema>
 
-/** The strongest emotion of each face, each once, with the highest confidence in per cent that a face has of it. */
-export function emotionsOf(faces: readonly RekognitionFace[] = []): Map<string, number> {
-  const emotions = new Map<string, number>()
-  for (const { Emotions = [] } of faces) {
-    const [top] = Emotions.toSorted((a, b) => (b.Confidence ?? 0) - (a.Confidence ?? 0))
-    if (top?.Type !== undefined)
-      emotions.set(top.Type, Math.max(emotions.get(top.Type) ?? 0, top.Confidence ?? 0))
-  }
-  return emotions
-}
-
 /** Bytes of JSON that a detail stays under: small enough for any rule target, and 10 fit one PutEvents call. */
 export const MAX_DETAIL_BYTES = 8_192
 
@@ -238,15 +264,11 @@ export interface EventBus {
 /** Entries that one PutEvents call takes (Amazon EventBridge quotas); each is under 8 KB, so size is no limit. */
 export const MAX_EVENTS_PER_CALL = 10
 
-/** An event, and the trace of the request that submitted the image. */
-export interface Announcement {
-  detail: EventDetail
-  traceId?: string | undefined
-}
+/** An event, and the request that submitted the image. */
+export type Announcement = { detail: EventDetail } & Pick<FinishedImage, 'origin'>
 
 export const announcementOf = (image: FinishedImage): Announcement => ({
-  detail: eventDetail(image),
-  traceId: image.origin?.traceId,
+  ...{ detail: eventDetail(image), origin: image.origin },
 })
 
 /**
@@ -260,13 +282,13 @@ export async function putEvents(
 ): Promise<(string | undefined)[]> {
   const { Entries = [] } = await eventBridge.send(
     new PutEventsCommand({
-      Entries: announcements.map(({ detail, traceId }) => ({
+      Entries: announcements.map(({ detail, origin: { traceId, spanId } = {} }) => ({
         EventBusName: eventBus,
         Source: EVENT_SOURCE,
         DetailType: DETAIL_TYPES[detail.status],
         Time: new Date(detail.completedAt),
         Detail: JSON.stringify(detail),
-        ...(traceId === undefined ? {} : { TraceHeader: `Root=${traceId}` }),
+        ...(traceId && { TraceHeader: `Root=${traceId}${spanId ? `;Parent=${spanId};Sampled=1` : ''}` }),
       })),
     }),
   )

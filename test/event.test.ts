@@ -143,7 +143,11 @@ it('EventBridge gets events as they are documented, and says of each whether it 
     eventDetail(completed(0, 0)),
   ]
   const traceId = '1-5759e988-bd862e3fe1be46a994272793'
-  const announcements = details.map((detail, index) => ({ detail, ...(index === 0 ? { traceId } : {}) }))
+  const announcements = details.map((detail, index) => ({
+    detail,
+    ...(index === 0 ? { origin: { requestId: 'a', traceId } } : {}),
+    ...(index === 1 ? { origin: { requestId: 'b', traceId, spanId: '53995c3f42cd8ad8' } } : {}),
+  }))
   const sent: unknown[] = []
   const bus = (answer: object) => ({
     eventBridge: {
@@ -165,6 +169,7 @@ it('EventBridge gets events as they are documented, and says of each whether it 
         DetailType: detail.status === 'failed' ? 'Image Analysis Failed' : 'Image Analysis Completed',
         Detail: JSON.stringify(detail),
         ...(index === 0 ? { TraceHeader: `Root=${traceId}` } : {}),
+        ...(index === 1 ? { TraceHeader: `Root=${traceId};Parent=53995c3f42cd8ad8;Sampled=1` } : {}),
       })),
     },
   ])

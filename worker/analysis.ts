@@ -23,6 +23,7 @@ import {
   type PaidAnalysis,
   Verdict,
 } from '../shared/image.ts'
+import { inSpan } from '../shared/messages.ts'
 import { type Limiter, TurnTooLate } from './limiter.ts'
 
 export interface Rekognition {
@@ -105,7 +106,7 @@ export async function analyse(
   }
   const find = async (name: PaidAnalysis): Promise<void> => {
     const from = deps.elapsed()
-    const answer = kept[name] ?? (await answerOf(name))
+    const answer = kept[name] ?? (await inSpan(`analyse ${name}`, () => answerOf(name)))
     if (kept[name] === undefined) {
       took[`${name}Ms`] = Math.round(deps.elapsed() - from)
       took.paidCalls += 1

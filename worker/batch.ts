@@ -1,22 +1,21 @@
 import { BatchProcessor, EventType, processPartialResponse } from '@aws-lambda-powertools/batch'
+import { type Attributes, type Link, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
-import type { FinishedImage } from '../shared/image.ts'
+import type { FinishedImage, Image } from '../shared/image.ts'
 import { indexLabels } from '../shared/labels.ts'
 import { markAnnounced } from '../shared/lifecycle.ts'
 import { gathering, runOf, say } from '../shared/log.ts'
 import {
-  type Announcement,
   announcementOf,
+  inSpan,
   type Job,
   keepExhausted,
-  MAX_EVENTS_PER_CALL,
   Newer,
-  putEvents,
   readJobs,
   sendDeadLetter,
 } from '../shared/messages.ts'
 import type { WorkerDeps } from './deps.ts'
-import { failed, postpone, receivesOf, type Unfinished } from './outcomes.ts'
+import { Announcements, failed, postpone, receivesOf, type Unfinished } from './outcomes.ts'
 import { processImage } from './process-image.ts'
 import { bytesOf } from './results.ts'
 
@@ -88,7 +87,8 @@ export async function processBatch(
         const key = JSON.stringify(job)
         const { messageId } = record
         const receives = Math.max(jobs.get(key)?.receives ?? 1, receivesOf(record))
-        jobs.set(key, { job, messageId, receives })
+        const links = [...(jobs.get(key)?.links ?? []), ...linksTo(record.attributes.AWSTraceHeader)]
+        jobs.set(key, { job, messageId, receives, links })
         return key
       })
     } catch (error) {
@@ -125,7 +125,9 @@ export async function processBatch(
       expected = false
       return announcements.announce(announcementOf(image))
     }
-    const unfinished = await finish(taken, announce).catch(failed)
+    const options = { kind: SpanKind.CONSUMER, links: taken.links, attributes: attributesOf(deps, taken) }
+    const name = `process ${options.attributes['messaging.destination.name']}`
+    const unfinished = await inSpan(name, () => finish(taken, announce), options, tell).catch(failed)
     // Frozen with the function, it would speak in a later invocation, of a job that is long postponed.
     if (unfinished !== undefined && !answered.signal.aborted) logUnfinished(deps, taken, unfinished)
     // After any end of this image, the other images' events must not wait for it.
@@ -133,11 +135,15 @@ export async function processBatch(
     return unfinished
   }
 
-  const finish = async ({ job, receives }: Taken, announce: Announce): Promise<Unfinished | undefined> => {
+  const finish = async (
+    { job, receives, links }: Taken,
+    announce: Announce,
+  ): Promise<Unfinished | undefined> => {
     const outcome = await processImage(deps, job, receives, time)
+    if ('image' in outcome) linkToRequest(outcome.image, links)
     switch (outcome.kind) {
       case 'finished':
-        return announceOnce(outcome.image, announce)
+        return inSpan('announce', () => announceOnce(outcome.image, announce))
       case 'replaced':
       case 'deleted':
       case 'outcome lost':
@@ -184,6 +190,8 @@ interface Taken {
   said?: boolean
   messageId: string
   receives: number
+  /** To the spans that have sent the message and its copies. */
+  links: Link[]
 }
 
 type Announce = (image: FinishedImage) => Promise<void>
@@ -212,79 +220,37 @@ async function setAside(deps: WorkerDeps, record: SQSRecord, error: Error): Prom
   return undefined
 }
 
-/** Milliseconds that a finished image's event waits for the rest of its batch, before it goes without them. */
-const LINGER_MS = 2_000
+const linkTo = (traceId = '', spanId = ''): Link => ({
+  context: { traceId: traceId.replace(/^1-|-/g, ''), spanId, traceFlags: 1, isRemote: true },
+})
 
-interface Waiting {
-  announcement: Announcement
-  resolve: () => void
-  reject: (error: unknown) => void
+/** A span has one parent, and a batch many messages; so a job's span links to what has sent it. */
+function linksTo(header = ''): Link[] {
+  const part = (name: string) => new RegExp(`(?:^|;)${name}=([0-9a-f-]+)`).exec(header)?.[1]
+  const [root, parent] = [part('Root'), part('Parent')]
+  return root === undefined || parent === undefined ? [] : [linkTo(root, parent)]
 }
 
-/**
- * The events of one batch, sent in as few calls as possible: they go when every image of the batch has either an
- * event or none to give, when a call is full, or when the first has waited long enough.
- */
-class Announcements {
-  readonly #deps: WorkerDeps
-  #waiting: Waiting[] = []
-  #expected: number
-  #lingering: AbortController | undefined
-  readonly #count: () => void
+/** A job that S3 or the sweeper has sent knows nothing of the request; the record does. */
+function linkToRequest({ origin }: Image, links: Link[]): void {
+  if (origin?.spanId === undefined || links.some(({ context }) => context.spanId === origin.spanId)) return
+  trace.getActiveSpan()?.addLink(linkTo(origin.traceId, origin.spanId))
+}
 
-  /**
-   * @param expected how many images there are; each has to call `announce` or `pass` once
-   * @param count runs before each call: what is announced has been counted, also where the worker dies of it
-   */
-  constructor(deps: WorkerDeps, expected: number, count: () => void) {
-    this.#deps = deps
-    this.#expected = expected
-    this.#count = count
-  }
+/** By OpenTelemetry's semantic conventions for messaging, where these have a name. */
+const attributesOf = ({ jobQueueUrl }: WorkerDeps, { job, messageId }: Taken): Attributes => ({
+  'messaging.system': 'aws_sqs',
+  'messaging.operation.type': 'process',
+  'messaging.operation.name': 'process',
+  'messaging.destination.name': jobQueueUrl.replace(/.*\//, ''),
+  'messaging.message.id': messageId,
+  'image_analyzer.image_id': job.imageId,
+  'image_analyzer.epoch': job.epoch,
+})
 
-  /** Resolves when EventBridge has acknowledged this event; another one's refusal does not matter to it. */
-  announce(announcement: Announcement): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ announcement, resolve, reject })
-      if (this.#lingering === undefined) {
-        this.#lingering = new AbortController()
-        this.#deps.sleep(LINGER_MS, this.#lingering.signal).then(
-          () => this.#send(),
-          () => {},
-        )
-      }
-      this.pass()
-    })
-  }
-
-  /** One image fewer to wait for. */
-  pass(): void {
-    this.#expected -= 1
-    if (this.#expected === 0 || this.#waiting.length === MAX_EVENTS_PER_CALL) this.#send()
-  }
-
-  #send(): void {
-    this.#lingering?.abort()
-    this.#lingering = undefined
-    const sent = this.#waiting
-    this.#waiting = []
-    if (sent.length > 0) void this.#put(sent)
-  }
-
-  async #put(sent: Waiting[]): Promise<void> {
-    this.#count()
-    try {
-      const refused = await putEvents(
-        this.#deps,
-        sent.map(({ announcement }) => announcement),
-      )
-      sent.forEach(({ resolve, reject }, index) => {
-        const reason = refused[index]
-        if (reason === undefined) resolve()
-        else reject(new Error(`EventBridge did not take the event: ${reason}.`))
-      })
-    } catch (error) {
-      for (const { reject } of sent) reject(error)
-    }
-  }
+const tell = (span: Span, unfinished: Unfinished | undefined): void => {
+  if (unfinished === undefined) return
+  span.setAttribute('image_analyzer.unfinished', unfinished.kind)
+  if (!('error' in unfinished)) return
+  span.setStatus({ code: SpanStatusCode.ERROR }).recordException(unfinished.error as Error)
 }

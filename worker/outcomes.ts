@@ -3,7 +3,7 @@ import type { SQSRecord } from 'aws-lambda'
 import type { FinishedImage, Image, Kept, ProcessingImage } from '../shared/image.ts'
 import { releaseImage } from '../shared/lifecycle.ts'
 import { runOf, say } from '../shared/log.ts'
-import { Newer } from '../shared/messages.ts'
+import { type Announcement, MAX_EVENTS_PER_CALL, Newer, putEvents } from '../shared/messages.ts'
 import { Throttled, type Time } from './analysis.ts'
 import type { ProcessDeps, WorkerDeps } from './deps.ts'
 import { Held } from './original.ts'
@@ -162,5 +162,82 @@ export async function postpone(deps: WorkerDeps, record: SQSRecord, unfinished: 
     )
   } catch (error) {
     say(deps.log, 'not delayed', { messageId, error })
+  }
+}
+
+/** Milliseconds that a finished image's event waits for the rest of its batch, before it goes without them. */
+const LINGER_MS = 2_000
+
+interface Waiting {
+  announcement: Announcement
+  resolve: () => void
+  reject: (error: unknown) => void
+}
+
+/**
+ * The events of one batch, sent in as few calls as possible: they go when every image of the batch has either an
+ * event or none to give, when a call is full, or when the first has waited long enough.
+ */
+export class Announcements {
+  readonly #deps: WorkerDeps
+  #waiting: Waiting[] = []
+  #expected: number
+  #lingering: AbortController | undefined
+  readonly #count: () => void
+
+  /**
+   * @param expected how many images there are; each has to call `announce` or `pass` once
+   * @param count runs before each call: what is announced has been counted, also where the worker dies of it
+   */
+  constructor(deps: WorkerDeps, expected: number, count: () => void) {
+    this.#deps = deps
+    this.#expected = expected
+    this.#count = count
+  }
+
+  /** Resolves when EventBridge has acknowledged this event; another one's refusal does not matter to it. */
+  announce(announcement: Announcement): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ announcement, resolve, reject })
+      if (this.#lingering === undefined) {
+        this.#lingering = new AbortController()
+        this.#deps.sleep(LINGER_MS, this.#lingering.signal).then(
+          () => this.#send(),
+          () => {},
+        )
+      }
+      this.pass()
+    })
+  }
+
+  /** One image fewer to wait for. */
+  pass(): void {
+    this.#expected -= 1
+    if (this.#expected === 0 || this.#waiting.length === MAX_EVENTS_PER_CALL) this.#send()
+  }
+
+  #send(): void {
+    this.#lingering?.abort()
+    this.#lingering = undefined
+    const sent = this.#waiting
+    this.#waiting = []
+    if (sent.length > 0) void this.#put(sent)
+  }
+
+  async #put(sent: Waiting[]): Promise<void> {
+    this.#count()
+    try {
+      const refused = await putEvents(
+        this.#deps,
+        sent.map(({ announcement }) => announcement),
+      )
+      sent.forEach(({ resolve, reject }, index) => {
+        const reason = refused[index]
+        if (reason === undefined) resolve()
+        else reject(new Error(`EventBridge did not take the event: ${reason}.`))
+      })
+    } catch (error) {
+      for (const { reject } of sent) reject(error)
+    }
   }
 }

@@ -17,7 +17,7 @@ import {
   retryImage,
 } from '../shared/lifecycle.ts'
 import { ownerTag, runOf, say } from '../shared/log.ts'
-import type { Job } from '../shared/messages.ts'
+import { inSpan, type Job } from '../shared/messages.ts'
 import { type Analysed, analyse, ObjectUnreadable, type Time } from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
 import { demandOriginal, dropUpload, fetchOriginal, renderOriginal, withMemoryFor } from './original.ts'
@@ -53,7 +53,7 @@ export async function processImage(
   const longest = time.stopped - deps.elapsed() + CLOCK_SKEW_MS
   // By the wall clock, because it is stored and compared by other processes, which have only that in common.
   const lease = { id: randomUUID(), until: deps.now().getTime() + longest }
-  let claim = await claimImage(deps, job, lease)
+  let claim = await inSpan('claim', () => claimImage(deps, job, lease))
   if (claim.kind === 'early' && isExhausted(claim.image) && claim.image.epoch + 1 === job.epoch) {
     // Redriven. Where this begins nothing, a retry has, or the failure is still to be announced.
     const begun = await retryImage(deps, claim.image)
@@ -145,7 +145,7 @@ async function commit(
   { from, ...took }: Took & { from: number; queuedMs: number },
   error?: unknown,
 ): Promise<AttemptOutcome> {
-  const finished = await commitImage(deps, image, outcome)
+  const finished = await inSpan('commit', () => commitImage(deps, image, outcome))
   if (finished !== undefined) {
     const { owner, original } = finished
     const { width = 0, height = 0 } = original
@@ -238,7 +238,8 @@ class Examination {
     this.#image = { ...this.#image, original: { ...this.#image.original, contentType, width, height } }
     return {
       takesOriginal,
-      store: () => storePictures(this.#deps, this.#image, { ...rendered, exif }, this.#time),
+      store: () =>
+        inSpan('thumbnail', () => storePictures(this.#deps, this.#image, { ...rendered, exif }, this.#time)),
       sent: async () => (sent === undefined ? inS3(this.#image.original) : { Bytes: sent }),
       inJpeg: async () => ({ Bytes: rendition ?? (await this.#renderInJpeg()) }),
     }
@@ -288,7 +289,7 @@ class Examination {
   async #timed<T>(part: 'fetchMs' | 'decodeMs' | 'analyseMs', run: () => Promise<T>): Promise<T> {
     const from = this.#deps.elapsed()
     try {
-      return await run()
+      return await (part === 'analyseMs' ? run() : inSpan(part.slice(0, -2), run))
     } finally {
       this.#took = { ...this.#took, [part]: Math.round(this.#deps.elapsed() - from) }
     }
