@@ -59,7 +59,7 @@ export const EQUIVALENT: (Pick<MadeMutant, 'file' | 'line' | 'of' | 'to'> & { wh
     why: 'Only the sign of it matters.',
   },
   {
-    file: 'shared/messages.ts',
+    file: 'shared/labels.ts',
     line: 'const [top] = Emotions.toSorted((a, b) => (b.Confidence ?? 0) - (a.Confidence ?? 0))',
     of: 'a.Confidence ?? 0',
     to: 'a.Confidence',

@@ -1305,7 +1305,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a job does not say whose it is',
     file: 'shared/messages.ts',
-    from: 'MessageBody, MessageGroupId })',
+    from: 'MessageBody, MessageGroupId, ...traced })',
     to: 'MessageBody })',
     tests: ['test/record.test.ts'],
   },
