@@ -13,6 +13,7 @@ module "image_analyzer" {
   permissions_boundary       = var.permissions_boundary
   vpc_config                 = var.vpc_config
   tracing                    = var.tracing
+  telemetry_layer            = var.telemetry_layer
   auth                       = var.auth
   jwt_issuer                 = var.jwt_issuer
   jwt_audience               = var.jwt_audience

@@ -73,6 +73,12 @@ variable "tracing" {
   nullable    = false
 }
 
+variable "telemetry_layer" {
+  description = "Layer that registers an OpenTelemetry SDK in all functions, and the variables that it reads; AWS's distribution is begun by AWS_LAMBDA_EXEC_WRAPPER. Null: none, and the functions' spans are nothing."
+  type        = object({ arn = string, environment = optional(map(string), {}) })
+  default     = null
+}
+
 # Who may call the API
 
 variable "auth" {

@@ -106,6 +106,7 @@ resource "aws_lambda_function" "api" {
   publish           = true
   handler           = "index.handler"
   runtime           = var.runtime
+  layers            = var.telemetry_layer[*].arn
   architectures     = [var.architecture]
   memory_size       = 1024
   # The gateway gives up after 29 seconds (Amazon API Gateway quotas), so no caller would get the answer.

@@ -7,6 +7,8 @@ locals {
     var.log_level == "INFO" ? {} : { POWERTOOLS_LOG_LEVEL = var.log_level },
     var.emulator_endpoint == null ? {} : { AWS_ENDPOINT_URL = var.emulator_endpoint },
     var.emulator_rekognition == null ? {} : { AWS_ENDPOINT_URL_REKOGNITION = var.emulator_rekognition },
+    # Last: it may have NODE_OPTIONS of its own.
+    var.telemetry_layer == null ? {} : var.telemetry_layer.environment,
   )
 
   packages = {
@@ -42,6 +44,7 @@ locals {
   release = substr(sha256(jsonencode([
     local.package_hashes, local.api_environment, local.worker_environment, local.sweeper_environment,
     var.runtime, var.architecture, var.worker_memory_mb, var.worker_timeout_seconds, var.vpc_config, var.tracing,
+    var.telemetry_layer,
   ])), 0, 12)
 
   # Gateway, queue and schedule call the functions by this alias, which is on one published version and goes back to the one

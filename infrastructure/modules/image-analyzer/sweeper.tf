@@ -32,6 +32,7 @@ resource "aws_lambda_function" "sweeper" {
   publish           = true
   handler           = "index.handler"
   runtime           = var.runtime
+  layers            = var.telemetry_layer[*].arn
   architectures     = [var.architecture]
   memory_size       = 512
   # Until the next one begins, and no longer than Lambda lets it (AWS Lambda quotas). A sweep that is cut off has lost

@@ -140,6 +140,17 @@ variable "tracing" {
   }
 }
 
+variable "telemetry_layer" {
+  description = "Layer that registers an OpenTelemetry SDK in all functions, and the variables that it reads; AWS's distribution is begun by AWS_LAMBDA_EXEC_WRAPPER. Null: none, and the functions' spans are nothing."
+  type        = object({ arn = string, environment = optional(map(string), {}) })
+  default     = null
+
+  validation {
+    condition     = try(can(regex("^arn:[^:]+:lambda:[^:]+:[0-9]{12}:layer:[^:]+:[0-9]+$", var.telemetry_layer.arn)), false) || var.telemetry_layer == null
+    error_message = "telemetry_layer.arn must be a layer's ARN with its version."
+  }
+}
+
 # Who may call the API
 
 variable "auth" {

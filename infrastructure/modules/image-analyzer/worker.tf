@@ -111,6 +111,7 @@ resource "aws_lambda_function" "worker" {
   publish           = true
   handler           = "index.handler"
   runtime           = var.runtime
+  layers            = var.telemetry_layer[*].arn
   architectures     = [var.architecture]
   memory_size       = var.worker_memory_mb # 1,769 MB are one processor (AWS Lambda developer guide, memory)
   timeout           = var.worker_timeout_seconds

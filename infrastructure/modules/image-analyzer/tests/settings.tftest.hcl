@@ -65,6 +65,7 @@ run "what_is_asked_for_is_done" {
     strip_gps          = true
     heic               = true
     tracing            = "off"
+    telemetry_layer    = { arn = "arn:aws:lambda:us-east-1:111122223333:layer:spans:3", environment = { AWS_LAMBDA_EXEC_WRAPPER = "/opt/otel-handler" } }
     versions           = { api = "3" }
     kms_key_arn        = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
     vpc_config         = { subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-1"] }
@@ -88,6 +89,13 @@ run "what_is_asked_for_is_done" {
       function.tracing_config[0].mode == "PassThrough" && function.vpc_config[0].subnet_ids == toset(["subnet-1", "subnet-2"]) && function.vpc_config[0].security_group_ids == toset(["sg-1"])
     ]) && !aws_api_gateway_stage.live.xray_tracing_enabled
     error_message = "All functions must be in the VPC, and nothing traced."
+  }
+  assert {
+    condition = alltrue([
+      for function in [aws_lambda_function.api, aws_lambda_function.worker, aws_lambda_function.sweeper] :
+      function.layers == tolist([var.telemetry_layer.arn]) && function.environment[0].variables.AWS_LAMBDA_EXEC_WRAPPER == "/opt/otel-handler" && function.environment[0].variables.NODE_OPTIONS == "--enable-source-maps"
+    ])
+    error_message = "All functions must have the layer and its variables."
   }
   assert {
     condition = alltrue([
@@ -304,6 +312,7 @@ run "what_cannot_be_is_refused" {
     kms_key_arn             = "alias/images"
     vpc_config              = { subnet_ids = [], security_group_ids = ["sg-1"] }
     tracing                 = "Active"
+    telemetry_layer         = { arn = "arn:aws:lambda:us-east-1:111122223333:layer:spans" }
     versions                = { api = "$LATEST" }
     worker_timeout_seconds  = 901
     worker_memory_mb        = 512
@@ -331,7 +340,7 @@ run "what_cannot_be_is_refused" {
     var.max_upload_bytes, var.daily_image_quota, var.analyses, var.rekognition_tps, var.sweep_minutes,
     var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_attempts, var.subscriber_receives, var.retention_days, var.undelete_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
     var.alarm_actions, var.alarm_email, var.log_level,
-    var.tags, var.zips, var.permissions_boundary, var.kms_key_arn, var.vpc_config, var.tracing, var.versions,
+    var.tags, var.zips, var.permissions_boundary, var.kms_key_arn, var.vpc_config, var.tracing, var.telemetry_layer, var.versions,
   ]
 }
 
