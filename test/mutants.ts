@@ -1331,6 +1331,13 @@ export const MUTANTS: Mutant[] = [
     tests: ['test/backlog.test.ts'],
   },
   {
+    name: 'a process keeps a large part of the budget for itself',
+    file: 'worker/limiter.ts',
+    from: 'RESERVED_PART = 1 / 100',
+    to: 'RESERVED_PART = 1',
+    tests: ['test/quota.test.ts'],
+  },
+  {
     name: 'a call is made before it is reserved',
     file: 'worker/limiter.ts',
     from: '          const putBack = await take()\n          return call()',

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { buildApp } from '../api/app.ts'
 import { apiDeps } from '../api/deps.ts'
 import { readApiConfig } from '../shared/config.ts'
-import { spendKey } from '../shared/table.ts'
+import { monthOf, reservedCalls, spendKey } from '../shared/table.ts'
+import { createPurse } from '../worker/limiter.ts'
 import { startTestSystem, type TestSystem, watchCalls } from './context.ts'
 import { distinct } from './pictures.ts'
 
@@ -268,6 +269,32 @@ describe('an image whose time is up', () => {
     expect(await item(imageId)).not.toHaveProperty('expiresAt')
     now = START + 10_000 * DAY
     expect((await get(`/images/${imageId}`)).status).toBe(200)
+  })
+})
+
+describe('processes that share a budget of the month', () => {
+  /** A month of its own for each test. */
+  const purses = (count: number, calls: number, year: number) => {
+    const now = () => new Date(Date.UTC(year, 0, 1))
+    const deps = { ...system.worker, now }
+    const takes = Array.from({ length: count }, () => createPurse(deps, { calls, action: 'park' }))
+    return { takes, reserved: () => reservedCalls(system.worker, monthOf(now())) }
+  }
+
+  it('use the last call of it, none of them having kept some for itself', async () => {
+    const { takes, reserved } = purses(10, 30, 2031)
+    for (let round = 0; round < 3; round += 1) for (const take of takes) await take()
+    expect(await reserved()).toBe(30)
+    const refused = await Promise.allSettled(takes.map((take) => take()))
+    expect(refused.map(({ status }) => status)).toEqual(takes.map(() => 'rejected'))
+    expect(await reserved()).toBe(30)
+  })
+
+  it('reserve ten at a time where much is left', async () => {
+    const { takes, reserved } = purses(1, 10_000, 2032)
+    for (let call = 0; call < 25; call += 1) await takes[0]?.()
+    // The first alone, since nothing is known of the month then.
+    expect(await reserved()).toBe(31)
   })
 })
 

@@ -206,6 +206,11 @@ export const limitersFor = (options: LimiterOptions): Record<PaidAnalysis, Limit
 
 /** Calls that a process reserves at a time, and so the most that a killed one has taken from the budget for nothing. */
 const RESERVED = 10
+/**
+ * And no more than this part of what the budget still has, so that ten processes hold a tenth of it at the most, and the
+ * last 199 calls are reserved one by one, each when it is made: none is out of reach while it is not used.
+ */
+const RESERVED_PART = 1 / 100
 /** Milliseconds for which a process believes that the budget is spent, before it asks again. */
 const SPENT_MS = 60_000
 
@@ -232,6 +237,8 @@ export function createPurse(
 ): () => Promise<() => void> {
   const most = action === 'alarm' ? undefined : calls
   let [month, left, spentUntil] = ['', 0, Number.NEGATIVE_INFINITY]
+  /** Of how much the budget has left nothing is known before the first of a month is reserved. */
+  let next = 1
   let reserving: Promise<void> | undefined
   /** What is of a month that is over is lost. */
   const add = (of: string, count: number): void => {
@@ -240,11 +247,13 @@ export function createPurse(
 
   const reserve = async (): Promise<void> => {
     const of = month
-    // The last few of the month one by one.
-    for (const wanted of [RESERVED, 1]) {
+    // One, where others have reserved so much meanwhile that there is no more.
+    for (const wanted of new Set([next, 1])) {
       const reserved = await reserveCalls({ dynamo, table }, of, wanted, most)
       if (reserved === undefined) continue
       add(of, wanted)
+      const part = Math.floor(Math.abs(calls - reserved) * RESERVED_PART)
+      next = Math.min(Math.max(part, 1), RESERVED)
       if (reserved <= calls) return
       break
     }
@@ -256,7 +265,7 @@ export function createPurse(
   return async () => {
     for (;;) {
       const current = monthOf(now())
-      if (current !== month) [month, left, spentUntil] = [current, 0, Number.NEGATIVE_INFINITY]
+      if (current !== month) [month, left, spentUntil, next] = [current, 0, Number.NEGATIVE_INFINITY, 1]
       if (left > 0) {
         left -= 1
         return () => add(current, 1)
