@@ -27,7 +27,9 @@ export function inFrontOf(app: Pick<ReturnType<typeof buildApp>, 'fetch'>, setti
     accessKeyId: settings.AWS_ACCESS_KEY_ID ?? STAND_IN_CREDENTIALS.accessKeyId,
     secretAccessKey: settings.AWS_SECRET_ACCESS_KEY ?? STAND_IN_CREDENTIALS.secretAccessKey,
   }
-  const answer = async (request: Request): Promise<Response> => {
+  const answer = async (sent: Request): Promise<Response> => {
+    const request = await throughGateway(sent, settings)
+    if (request instanceof Response) return request
     if (settings.AUTH !== 'iam') return app.fetch(request)
     try {
       // On AWS it is API Gateway that verifies signatures, and names the signer to the function.
@@ -52,20 +54,31 @@ export function inFrontOf(app: Pick<ReturnType<typeof buildApp>, 'fetch'>, setti
   return async (request) => {
     const stranger = strangerOf(request, settings.ALLOWED_HOSTS, settings.CORS_ORIGINS ?? [])
     if (stranger !== undefined) return refusal(stranger)
-    return answerSample(request) ?? refusedByGateway(request, settings) ?? (await admitted(request))
+    return answerSample(request) ?? (await admitted(request))
   }
 }
 
-/** A request that is too large for it gets an answer of API Gateway's own, in its words and with no problem in it. */
-function refusedByGateway(
-  { headers }: Request,
-  { GATEWAY_MAX_BYTES = Number.POSITIVE_INFINITY, CORS_ORIGINS = [] }: Settings,
-): Response | undefined {
-  if (Number(headers.get('content-length')) <= GATEWAY_MAX_BYTES) return undefined
-  const origin = headers.get('origin') ?? ''
-  // As the module's gateway responses have it (infrastructure/modules/image-analyzer/api.tf).
-  const cors = CORS_ORIGINS.includes(origin) ? { 'access-control-allow-origin': origin } : undefined
-  return Response.json({ message: 'Request Too Long' }, { status: 413, ...(cors && { headers: cors }) })
+/**
+ * A request that is too large for it gets an answer of API Gateway's own, in its words and with no problem in it. A body that
+ * does not say its length is read for it.
+ */
+async function throughGateway(
+  request: Request,
+  { GATEWAY_MAX_BYTES, CORS_ORIGINS = [] }: Settings,
+): Promise<Request | Response> {
+  const { body, headers } = request
+  if (GATEWAY_MAX_BYTES === undefined || body === null) return request
+  if (Number(headers.get('content-length') ?? Number.NaN) <= GATEWAY_MAX_BYTES) return request
+  try {
+    const bytes = await readBody({ request, asText: false }, GATEWAY_MAX_BYTES, GATEWAY_MAX_BYTES)
+    return new Request(request.url, { method: request.method, headers, body: bytes, signal: request.signal })
+  } catch {
+    // Too large; or broken off, which leaves no caller to answer.
+    const origin = headers.get('origin') ?? ''
+    // As the module's gateway responses have it (infrastructure/modules/image-analyzer/api.tf).
+    const cors = CORS_ORIGINS.includes(origin) ? { 'access-control-allow-origin': origin } : undefined
+    return Response.json({ message: 'Request Too Long' }, { status: 413, ...(cors && { headers: cors }) })
+  }
 }
 
 function refusal({ status, code, ...rest }: NonNullable<ReturnType<typeof strangerOf>>): Response {

@@ -75,6 +75,17 @@ describe('the client, where a gateway answers instead of the API', () => {
     expect(await refused.json()).toEqual({ message: 'Request Too Long' })
     expect(refused.headers.get('access-control-allow-origin')).toBe(CORS_ORIGINS)
     expect((await post({})).headers.get('access-control-allow-origin')).toBeNull()
+    const inChunks = (bytes: Buffer) =>
+      gateway(
+        new Request('http://127.0.0.1/images', {
+          ...{ method: 'POST', headers: { host: '127.0.0.1', 'content-type': 'image/png' }, duplex: 'half' },
+          body: new Blob([new Uint8Array(bytes)]).stream(),
+        }),
+      )
+    const chunked = await inChunks(photo)
+    expect([chunked.status, await chunked.json()]).toEqual([413, { message: 'Request Too Long' }])
+    // Without its last byte it is no whole picture, which is not the gateway's matter.
+    expect((await inChunks(photo.subarray(0, -1))).status).toBe(202)
 
     const client = createClient({
       endpoint: 'http://127.0.0.1:1',
