@@ -15,7 +15,7 @@ import {
   quotaOf,
   retry,
 } from './images.ts'
-import { HIDDEN, redriveChosen } from './letters.ts'
+import { HIDDEN, letterTrouble, redriveChosen } from './letters.ts'
 import { COMMANDS, HELP, parse, readChoice, readTime, type Values } from './options.ts'
 import { eventSource, queueFacts, redrive } from './queue.ts'
 import { explain, UsageError } from './trouble.ts'
@@ -211,13 +211,19 @@ async function act(
           if (chosen === 0) throw new UsageError(`None of ${all} dead letters matches.`)
           return isConfirmed(io, values, `${chosen} of ${all} dead letters will become jobs again.`)
         }
-        const moved = await redriveChosen(deps, await deadUrl(), letters, confirm, ending.signal).finally(
+        const redriven = await redriveChosen(deps, await deadUrl(), letters, confirm, ending.signal).finally(
           () => {
             for (const signal of SIGNALS) process.off(signal, end)
           },
         )
-        if (moved > 0) print(io, values, { moved }, `${moved} moved`)
-        return 0
+        const { moved, reason: _, ...rest } = redriven
+        const trouble = letterTrouble(redriven)
+        if (moved > 0 || trouble.length > 0) {
+          const counts = Object.entries(rest).filter(([, count]) => count > 0)
+          print(io, values, { moved, ...Object.fromEntries(counts) }, `${moved} moved`)
+        }
+        for (const sentence of trouble) say(io, sentence)
+        return trouble.length > 0 ? 1 : 0
       }
       if (!(await isConfirmed(io, values, `${dead.messages} dead letters will become jobs again.`))) return 0
       const moved = await redrive(sqs, dead.arn, (await queueFacts(sqs, deps.jobQueueUrl)).arn)

@@ -1,4 +1,5 @@
 import {
+  type BatchResultErrorEntry,
   ChangeMessageVisibilityBatchCommand,
   DeleteMessageBatchCommand,
   ReceiveMessageCommand,
@@ -26,6 +27,19 @@ export interface LetterChoice {
   before?: string | undefined
 }
 
+/** How many letters came to what; SQS may take some messages of a call and refuse others. */
+export interface Redriven {
+  moved: number
+  /** Not taken as jobs: they are dead letters still. */
+  refused: number
+  /** Moved, and dead letters still, since SQS has not deleted them. */
+  doubled: number
+  /** Not moved, and not to be received before HELD_SECONDS are over. */
+  hidden: number
+  /** What SQS says of the last of them. */
+  reason?: string
+}
+
 /** What SQS takes in one call (Amazon SQS quotas). */
 const MOST_PER_CALL = 10
 /** Seconds for which letters that are looked at are hidden; what is left of them after a crash shows again then. */
@@ -44,7 +58,6 @@ const inTens = <T>(items: T[]): T[][] =>
  *
  * @param isConfirmed answers whether to go on, with how many of how many are chosen
  * @param ending breaks it off
- * @returns how many were moved
  */
 export async function redriveChosen(
   deps: OpsDeps,
@@ -52,8 +65,17 @@ export async function redriveChosen(
   choice: LetterChoice,
   isConfirmed: (chosen: number, all: number) => Promise<boolean>,
   ending?: AbortSignal,
-): Promise<number> {
+): Promise<Redriven> {
   const left = new Set<Letter>()
+  const redriven: Redriven = { moved: 0, refused: 0, doubled: 0, hidden: 0 }
+  const count = (
+    as: keyof Omit<Redriven, 'reason'>,
+    { Failed = [] }: { Failed?: BatchResultErrorEntry[] | undefined },
+  ) => {
+    redriven[as] += Failed.length
+    const { Code, Message = Code } = Failed.at(-1) ?? {}
+    if (Message !== undefined) redriven.reason = Message
+  }
   try {
     for await (const letter of hold(deps, deadUrl)) {
       left.add(letter)
@@ -66,19 +88,20 @@ export async function redriveChosen(
       const fits = await Promise.all(ten.map((letter) => isChosen(deps, letter, choice)))
       chosen.push(...ten.filter((_, index) => fits[index]))
     }
-    if (!(await isConfirmed(chosen.length, letters.length))) return 0
-    let moved = 0
+    if (!(await isConfirmed(chosen.length, letters.length))) return redriven
     for (const ten of inTens(chosen)) {
       ending?.throwIfAborted()
-      const sent = await send(deps, ten)
-      if (sent.length > 0) await remove(deps, deadUrl, sent)
+      const answer = await send(deps, ten)
+      count('refused', answer)
+      const sent = (answer.Successful ?? []).flatMap(({ Id }) => ten[Number(Id)] ?? [])
+      if (sent.length > 0) count('doubled', await remove(deps, deadUrl, sent))
       for (const letter of sent) left.delete(letter)
-      moved += sent.length
+      redriven.moved += sent.length
     }
-    return moved
   } finally {
-    for (const ten of inTens([...left])) await show(deps, deadUrl, ten)
+    for (const ten of inTens([...left])) count('hidden', await show(deps, deadUrl, ten))
   }
+  return redriven
 }
 
 /** Receives all letters that are there, and hides them meanwhile. */
@@ -117,9 +140,8 @@ function jobIn(body: string): Job | undefined {
   }
 }
 
-/** @returns those that SQS has taken */
-async function send({ sqs, jobQueueUrl }: OpsDeps, letters: Letter[]): Promise<Letter[]> {
-  const { Successful = [] } = await sqs.send(
+const send = ({ sqs, jobQueueUrl }: OpsDeps, letters: Letter[]) =>
+  sqs.send(
     new SendMessageBatchCommand({
       QueueUrl: jobQueueUrl,
       Entries: letters.map(({ body, group }, index) => ({
@@ -128,10 +150,8 @@ async function send({ sqs, jobQueueUrl }: OpsDeps, letters: Letter[]): Promise<L
       })),
     }),
   )
-  return Successful.flatMap(({ Id }) => letters[Number(Id)] ?? [])
-}
 
-const remove = ({ sqs }: OpsDeps, QueueUrl: string, letters: Letter[]): Promise<unknown> =>
+const remove = ({ sqs }: OpsDeps, QueueUrl: string, letters: Letter[]) =>
   sqs.send(
     new DeleteMessageBatchCommand({
       QueueUrl,
@@ -139,7 +159,7 @@ const remove = ({ sqs }: OpsDeps, QueueUrl: string, letters: Letter[]): Promise<
     }),
   )
 
-const show = ({ sqs }: OpsDeps, QueueUrl: string, letters: Letter[]): Promise<unknown> =>
+const show = ({ sqs }: OpsDeps, QueueUrl: string, letters: Letter[]) =>
   sqs.send(
     new ChangeMessageVisibilityBatchCommand({
       QueueUrl,
@@ -148,3 +168,16 @@ const show = ({ sqs }: OpsDeps, QueueUrl: string, letters: Letter[]): Promise<un
       })),
     }),
   )
+
+/** @returns a sentence for each kind of them that did not come out as was asked */
+export const letterTrouble = ({ refused, doubled, hidden, reason }: Redriven): string[] => [
+  ...(refused === 0 ? [] : [`SQS has refused ${refused}, which stay dead letters: ${reason}`]),
+  ...(doubled === 0
+    ? []
+    : [
+        `SQS has not deleted ${doubled} of those moved, which stay dead letters too; moved again, they end quietly: ${reason}`,
+      ]),
+  ...(hidden === 0
+    ? []
+    : [`SQS keeps ${hidden} dead letters hidden for ${HELD_SECONDS / 60} minutes at the most: ${reason}`]),
+]

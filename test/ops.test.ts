@@ -2,12 +2,15 @@ import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { ReceiveMessageCommand, SendMessageCommand } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { main } from '../ops/commands.ts'
 import { quotaOf } from '../ops/images.ts'
 import { type LetterChoice, redriveChosen } from '../ops/letters.ts'
+import { close, listen } from '../packages/embedded-aws/gateway/port.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { distinct } from './pictures.ts'
 
@@ -38,6 +41,49 @@ async function ops(args: string[], env: Record<string, string | undefined> = {})
   const lines = out.split('\n').filter((line) => line.startsWith('{'))
   return { code, out, err, results: lines.map((line) => JSON.parse(line)) }
 }
+/** How an answer of AWS is made in its place; undefined: AWS answers. */
+type Instead = (
+  operation: string,
+  body: string,
+  pass: (body: string) => Promise<Response>,
+) => Promise<Response | undefined> | undefined
+
+/** Has what comes to the embedded AWS pass by a program that may answer instead. */
+async function behind<T>(instead: Instead, work: (endpoint: string) => Promise<T>): Promise<T> {
+  const server = createServer(async (request, response) => {
+    const body = await text(request)
+    const headers = new Headers(request.headers as Record<string, string>)
+    for (const name of ['connection', 'content-length', 'host', 'expect']) headers.delete(name)
+    const { method = 'GET', url = '/' } = request
+    const pass = (changed: string) =>
+      fetch(system.endpoint + url, { method, headers, ...(method === 'GET' ? {} : { body: changed }) })
+    // Lambda's operations have no other name than their paths.
+    const operation = headers.get('x-amz-target')?.split('.')[1] ?? `${method} ${url.split('?')[0]}`
+    const answer = (await instead(operation, body, pass)) ?? (await pass(body))
+    response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') ?? '' })
+    response.end(await answer.text())
+  })
+  try {
+    return await work(`http://127.0.0.1:${await listen(server, 0)}`)
+  } finally {
+    await close(server)
+  }
+}
+
+const refusingFirst =
+  (refused: string): Instead =>
+  async (operation, body, pass) => {
+    if (operation !== refused) return undefined
+    const { Entries, ...rest } = JSON.parse(body)
+    const [{ Id }, ...others] = Entries
+    const answer = await pass(JSON.stringify({ ...rest, Entries: others }))
+    const { Successful = [] } = Object(await answer.json())
+    return Response.json({
+      Successful,
+      Failed: [{ Id, Code: 'Internal', Message: 'Not now.', SenderFault: false }],
+    })
+  }
+
 const environment = () => ({
   ...{ AWS_ENDPOINT_URL: system.endpoint, AWS_REGION: 'us-east-1' },
   ...{ AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
@@ -138,7 +184,7 @@ describe('npm run ops --', () => {
     await sqs.send(new SendMessageCommand({ QueueUrl: deadLetterQueueUrl, MessageBody: 'no job' }))
     const redriven = async (choice: LetterChoice, isConfirmed = true) => {
       const asked: number[] = []
-      const moved = await redriveChosen(system.worker, deadLetterQueueUrl, choice, async (...counts) => {
+      const { moved } = await redriveChosen(system.worker, deadLetterQueueUrl, choice, async (...counts) => {
         asked.push(...counts)
         return isConfirmed
       })
@@ -168,6 +214,32 @@ describe('npm run ops --', () => {
       expect(await ops(['redrive', ...choice, '--yes'])).toMatchObject({
         ...{ code: 2, out: '', err: expect.stringMatching(/^The dead letters are hidden/) },
       })
+  })
+
+  it('redrive says what SQS has refused of a call, and where it is now', async () => {
+    const { sqs, deadLetterQueueUrl: QueueUrl } = system.worker
+    const MessageBody = '{"version":1,"imageId":"01a20f3c-366e-734c-99ed-0d5fffb2c168","epoch":3}'
+    /** With four letters, and the first of each call of this operation refused. */
+    const redriven = async (operation: string) => {
+      for (let count = 0; count < 4; count += 1)
+        await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody }))
+      return behind(refusingFirst(operation), async (AWS_ENDPOINT_URL) => {
+        const { code, err, results } = await ops(['redrive', '--older-than', '0m', '--yes', '--json'], {
+          AWS_ENDPOINT_URL,
+        })
+        const dead = await system.deadLetters()
+        const { Records } = await system.receiveJobs()
+        return { code, err, results, dead: dead.length, jobs: Records.length }
+      })
+    }
+    expect(await redriven('SendMessageBatch')).toEqual({
+      ...{ code: 1, results: [{ moved: 3, refused: 1 }], dead: 1, jobs: 3 },
+      err: 'SQS has refused 1, which stay dead letters: Not now.\n',
+    })
+    expect(await redriven('DeleteMessageBatch')).toEqual({
+      ...{ code: 1, results: [{ moved: 4, doubled: 1 }], dead: 0, jobs: 4 },
+      err: expect.stringMatching(/^SQS has not deleted 1 of those moved, .*: Not now\.\n$/),
+    })
   })
 
   it('a retry that was killed is called again, and begins one run of each image', async () => {
