@@ -76,6 +76,8 @@ export function buildApp(deps: ApiDeps): ReturnType<typeof serve> {
 const PRESIGNED_SECONDS = 300
 /** Seconds that a client is asked to leave between two polls. */
 const POLL_SECONDS = '1'
+/** And for an image that waits: no job stays away longer (worker/outcomes.ts), whatever the clocks say. */
+const LONGEST_POLL_SECONDS = 3_600
 
 const ANALYSES_TEXT =
   'The analyses to run. Without it an image gets labels, faces and metadata. `faces-when-person` asks for faces where the labels show a person, and the record says `facesSkipped` where they do not. `gps` comes with `metadata`, and only where it is named.'
@@ -268,7 +270,8 @@ const record = route({
   headers: { 'If-None-Match': 'The ETag of an earlier answer.' },
   answers: {
     200: {
-      description: 'The record. `Retry-After` says when to come back, while the image is unfinished.',
+      description:
+        'The record. `Retry-After` says when to come back, while the image is unfinished; `waits` why no worker is at it, and until when.',
       schema: imageView,
       headers: ['ETag', 'Retry-After?', 'Server-Timing?'],
     },
@@ -291,11 +294,19 @@ const record = route({
     c.header('etag', etag)
     // The record changes until it is finished, and may be deleted after; a cache has to ask each time.
     c.header('cache-control', 'private, no-cache')
-    if (!isFinished(image)) c.header('retry-after', POLL_SECONDS)
+    if (!isFinished(image)) c.header('retry-after', pollAfter(image, deps.now()))
     if (matches(c.req.header('if-none-match'), etag)) return c.body(null, 304)
     return c.body(body, 200, { 'content-type': 'application/json' })
   },
 })
+
+/** Seconds after which there may be news of an image: a job that waits comes back at a known time. */
+function pollAfter(image: Image, now: Date): string {
+  const waits = image.status === 'processing' ? image.waits : undefined
+  if (waits === undefined) return POLL_SECONDS
+  const left = Math.ceil((Date.parse(waits.until) - now.getTime()) / 1_000)
+  return String(Math.min(Math.max(left, Number(POLL_SECONDS)), LONGEST_POLL_SECONDS))
+}
 
 const remove = route({
   ...{ method: 'DELETE', path: '/images/{imageId}', tag: 'Images' },

@@ -307,7 +307,7 @@ const unfinishedView = { ...HEAD, ...FACTS, analyses: true } as const
 export const imageView = z.discriminatedUnion('status', [
   awaited.pick(unfinishedView),
   pending.pick(unfinishedView),
-  processing.pick(unfinishedView),
+  processing.pick({ ...unfinishedView, waits: true }),
   completed.pick({
     ...{ ...HEAD, completedAt: true, ...FACTS, thumbnail: true, preview: true },
     ...{ rekognitionLabels: true, rekognitionFaces: true },

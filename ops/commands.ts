@@ -9,6 +9,7 @@ import {
   type Chosen,
   cancel,
   choose,
+  chooseWaiting,
   costOf,
   countFailures,
   type OpsDeps,
@@ -178,12 +179,12 @@ async function act(
     }
     case 'quota': {
       const facts = await quotaOf(deps)
-      const { waiting, throttled, lastHour } = facts
+      const { waiting, throttled, lastHour, overBudget } = facts
       print(
         io,
         values,
         facts,
-        `${waiting} images wait; ${throttled} were throttled, ${lastHour} in the last hour`,
+        `${waiting} images wait; ${throttled} were throttled, ${lastHour} in the last hour; ${overBudget} wait for the month’s budget`,
       )
       return 0
     }
@@ -193,7 +194,7 @@ async function act(
       return each(io, images, values, 'retried', (image) => retry(deps, image))
     }
     case 'cancel': {
-      const images = await all(choose(deps, choice))
+      const images = await all(chooseWaiting(deps, choice))
       const what = `${images.length} waiting images will be deleted, with all that is stored of them.`
       if (!(await isConfirmed(io, values, what))) return 0
       return each(io, images, values, 'cancelled', (image) => cancel(deps, image))

@@ -1,7 +1,7 @@
 import { paginateScan } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import { CALLS_PER_USD } from '../shared/config.ts'
-import { type ImageId, imageIdSchema } from '../shared/image.ts'
+import { type Image, type ImageId, imageIdSchema } from '../shared/image.ts'
 import { deleteRecord, getImage, type Records, retryImage } from '../shared/lifecycle.ts'
 import { ownerTag } from '../shared/log.ts'
 import { type JobQueue, sendJob } from '../shared/messages.ts'
@@ -95,30 +95,62 @@ export async function retry(deps: OpsDeps, { imageId }: Chosen): Promise<boolean
   return true
 }
 
+/** Once it was taken up, an image is `processing`, also while no worker has it: it waits for a quota, the budget, a retry. */
+const isWaiting = (image: Image | undefined): image is Image =>
+  image?.status === 'pending' || (image?.status === 'processing' && image.leaseUntil === 0)
+
+/** Images that no worker has. */
+export async function* chooseWaiting(deps: OpsDeps, choice: Omit<Choice, 'status'>): AsyncGenerator<Chosen> {
+  yield* choose(deps, { ...choice, status: 'pending' })
+  for await (const part of inParts(choose(deps, { ...choice, status: 'processing' }))) {
+    const images = await Promise.all(part.map(({ imageId }) => getImage(deps, imageId)))
+    yield* part.filter((_, index) => isWaiting(images[index]))
+  }
+}
+
 /** As by `DELETE /images/{imageId}`; the sweeper removes what is stored. @returns whether the image waited until then */
 export async function cancel(deps: OpsDeps, { imageId }: Chosen): Promise<boolean> {
   const image = await getImage(deps, imageId)
-  if (image?.status !== 'pending') return false
-  return (await deleteRecord(deps, image)) !== undefined
+  return isWaiting(image) && (await deleteRecord(deps, image)) !== undefined
 }
 
 const HOUR_MS = 3_600_000
 
-/** What waits for Rekognition, by the records; the rates that limiters have learned are in the workers alone. */
+/**
+ * What waits for Rekognition, by the records; the rates that limiters have learned are in the workers alone. What waits for
+ * the month's budget is not among what is throttled: no quota mends it.
+ */
 export async function quotaOf(deps: OpsDeps) {
   const hourAgo = new Date(deps.now().getTime() - HOUR_MS).toISOString()
-  const facts = { waiting: 0, throttled: 0, lastHour: 0 }
+  const facts = { waiting: 0, throttled: 0, lastHour: 0, overBudget: 0 }
   for await (const _ of choose(deps, { status: 'pending' })) facts.waiting += 1
   // Once it was taken up, an image is shown as processing, also while its job waits.
-  for await (const { imageId } of choose(deps, { status: 'processing' })) {
-    const image = await getImage(deps, imageId)
-    if (image?.status !== 'processing') continue
-    facts.waiting += 1
-    if ((image.throttled ?? 0) === 0) continue
-    facts.throttled += 1
-    if (image.updatedAt >= hourAgo) facts.lastHour += 1
+  for await (const images of inParts(choose(deps, { status: 'processing' }))) {
+    for (const image of await Promise.all(images.map(({ imageId }) => getImage(deps, imageId)))) {
+      if (image?.status !== 'processing') continue
+      facts.waiting += 1
+      if (image.waits?.for === 'budget') facts.overBudget += 1
+      else if (image.waits?.for === 'quota' || (image.throttled ?? 0) > 0) {
+        facts.throttled += 1
+        if (image.updatedAt >= hourAgo) facts.lastHour += 1
+      }
+    }
   }
   return facts
+}
+
+/** Records that are read side by side. */
+const READ_TOGETHER = 25
+
+async function* inParts<T>(all: AsyncIterable<T>): AsyncGenerator<T[]> {
+  let part: T[] = []
+  for await (const one of all) {
+    part.push(one)
+    if (part.length < READ_TOGETHER) continue
+    yield part
+    part = []
+  }
+  yield part
 }
 
 /** What the workers have reserved of the month's budget. */

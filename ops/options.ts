@@ -11,9 +11,9 @@ export const HELP = `npm run ops -- <command> [options]
   failures        failed images by their code, with samples; --since 24h, --code C
   retry           analyses failed images again; --code C, --since 24h (needs one of them)
   redrive         moves dead letters back to the jobs: each image begins its next run; --code C, --older-than 24h
-  cancel          deletes images that wait; --since 24h, --owner-hash H (needs one of them)
+  cancel          deletes images that wait, also those that have waited before; --since 24h, --owner-hash H (needs one of them)
   cost            calls of Rekognition reserved this month, where there is a budget
-  quota           images that wait, and those of them that Rekognition has throttled, also in the last hour
+  quota           images that wait, those of them that Rekognition has throttled, also in the last hour, and that wait for the budget
   pause, resume   the worker takes no more jobs, or takes them again; nothing is lost meanwhile
 
   --name NAME     of the deployment (image-analyzer)

@@ -174,8 +174,8 @@ const made = {
   preview: previewSchema.optional(),
   metadata: metadataSchema.optional(),
 }
-/** What is made of an original, and is in the bucket; and whether Rekognition takes the original itself. */
 const storedSchema = z.object({ original: originalSchema, ...made, takesOriginal: z.boolean() })
+/** What is made of an original, and is in the bucket; and whether Rekognition takes the original itself. */
 export type Stored = z.infer<typeof storedSchema>
 /** What outlives an attempt: answers of Rekognition, and what was stored. */
 const keptSchema = z.object({ ...ANSWERS, stored: storedSchema }).partial()
@@ -256,12 +256,12 @@ const processingImage = everyImage.extend({
   leaseId: z.string(),
   /** Milliseconds since 1970. From then on another worker may take the image over. */
   leaseUntil: z.number(),
+  /** Why no worker is at it, and until when: Rekognition's quota, the month's budget, or an attempt that met trouble. */
+  waits: z.object({ for: z.enum(['quota', 'budget', 'retry']), until: timestamp }).optional(),
 })
 const completedImage = everyImage.extend({ status: z.literal('completed'), ...results })
 const failedImage = everyImage.extend({
-  status: z.literal('failed'),
-  completedAt: timestamp,
-  failure: failureSchema,
+  ...{ status: z.literal('failed'), completedAt: timestamp, failure: failureSchema },
 })
 
 export const imageSchema = z.discriminatedUnion('status', [

@@ -240,6 +240,7 @@ export async function claimImage(
       dueAt: sweepAt(records),
     },
     add: { attempts: 1 },
+    remove: ['waits'],
     // AND binds more closely than OR. With parentheses in parentheses the parser of the embedded DynamoDB takes 30 times as
     // long, in which npm start answers nothing.
     condition:
@@ -289,15 +290,18 @@ export function settleOriginal(
  * @param left.throttled how many attempts of this image have been throttled
  * @param left.kept what the next attempt need not ask for again
  * @param left.paidCalls of all attempts of this run
- * @param left.waitMs for which the job will wait
+ * @param rest.waitMs for which the job will wait
  */
 export async function releaseImage(
   records: Records,
   { imageId, leaseId, swept = 0 }: ProcessingImage,
-  { waitMs, ...left }: { throttled: number; kept: Kept; paidCalls: PaidCalls; waitMs: number },
+  left: { throttled: number; kept: Kept; paidCalls: PaidCalls },
+  rest: { for: NonNullable<ProcessingImage['waits']>['for']; waitMs: number },
 ): Promise<void> {
+  const until = new Date(records.now().getTime() + rest.waitMs).toISOString()
+  const waits = { for: rest.for, until }
   await changeImage(records, imageId, {
-    set: { leaseUntil: 0, ...left, dueAt: sweepAt(records, { swept, waitMs }) },
+    set: { leaseUntil: 0, ...left, waits, dueAt: sweepAt(records, { swept, waitMs: rest.waitMs }) },
     ...heldBy(leaseId),
   })
 }
@@ -357,7 +361,7 @@ async function endRun(
         dueAt: sweepAt(records),
       },
       remove: [
-        ...['leaseId', 'leaseUntil', 'throttled', 'swept'],
+        ...['leaseId', 'leaseUntil', 'waits', 'throttled', 'swept'],
         ...(outcome.status === 'completed' ? ['statusKey'] : []),
         // What was paid for in vain is kept for a retry.
         ...(exhausted ? [] : ['kept']),

@@ -143,10 +143,8 @@ export const LINES = {
     'outcome',
     'announceMs',
   ]),
-  'waits for quota': worker(
-    'Rekognition throttled the calls, or the month’s budget is spent; the attempt does not count.',
-    WAITING,
-  ),
+  'waits for quota': worker('Rekognition throttled the calls; the attempt does not count.', WAITING),
+  'waits for budget': worker('The month’s budget is spent; the attempt does not count.', WAITING),
   'budget spent': warning('The month’s calls of Rekognition have come to the budget.', ['budget']),
   held: worker('Another worker holds the image.', WAITING),
   'out of time': worker('The worker’s time was over, so the attempt ended early.', WAITING),
@@ -182,7 +180,8 @@ export const METRICS = {
   /** Seconds that an image has waited for when it is taken up: no metric of the queue has this for jobs that come back. */
   ...{ Claimed: 'Count', ImageAge: 'Seconds', WorkMs: 'Milliseconds', TotalMs: 'Milliseconds' },
   ...{ Completed: 'Count', Reused: 'Count', Failed: 'Count', PaidCalls: 'Count' },
-  ...{ Throttled: 'Count', BudgetSpent: 'Count', Held: 'Count', OutOfTime: 'Count', AttemptsFailed: 'Count' },
+  ...{ Throttled: 'Count', OverBudget: 'Count', BudgetSpent: 'Count' },
+  ...{ Held: 'Count', OutOfTime: 'Count', AttemptsFailed: 'Count' },
   ...{ NotAnnounced: 'Count', NoJob: 'Count', Requeued: 'Count', Exhausted: 'Count', NotSwept: 'Count' },
 } as const
 export type Metric = keyof typeof METRICS
@@ -207,6 +206,7 @@ const COUNTS: { [L in Line]?: (facts: Partial<Facts>) => Counts } = {
     ...{ Failed: 1, Completed: 0, WorkMs: workMs, TotalMs: totalMs, PaidCalls: paidCalls },
   }),
   'waits for quota': () => ({ Throttled: 1 }),
+  'waits for budget': () => ({ OverBudget: 1 }),
   'budget spent': () => ({ BudgetSpent: 1 }),
   held: () => ({ Held: 1 }),
   'out of time': () => ({ OutOfTime: 1 }),

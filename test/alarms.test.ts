@@ -136,7 +136,8 @@ describe('an alarm', () => {
     const last = Math.max(...run.world.bus.events.map(({ at }) => at)) - Date.UTC(2026, 0, 1)
     // Calls go on, or wait for the next month.
     expect(last > HOUR - MINUTE).toBe(budgetAction === 'park')
-    expect(total('Throttled') > 0).toBe(budgetAction === 'park')
+    expect(total('OverBudget') > 0).toBe(budgetAction === 'park')
+    expect(total('Throttled')).toBe(0)
   })
 
   it('goes off where sweeps meet trouble', async () => {

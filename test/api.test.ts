@@ -4,6 +4,7 @@ import { Script } from 'node:vm'
 import busboy from '@fastify/busboy'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { buildApp } from '../api/app.ts'
 import { cleanFilename } from '../api/upload.ts'
 import type { EventDetail } from '../shared/messages.ts'
 import { anyText } from './any-text.ts'
@@ -407,6 +408,24 @@ describe('GET /images/{imageId}', () => {
       ...['imageId', 'status', 'createdAt', 'updatedAt', 'attempts', 'original', 'analyses'],
     ])
     expect(body['analyses']).toEqual(['labels', 'faces', 'metadata'])
+  })
+  it('says until when an image waits, and why, and to come back then', async () => {
+    const imageId = await system.submit(await distinct(11))
+    const now = Date.now()
+    const app = buildApp({ ...system.api, now: () => new Date(now) })
+    const comeBack = async (ms: number) => {
+      const waits = { for: 'budget', until: new Date(now + ms).toISOString() }
+      await system.setItem(imageId, { status: 'processing', leaseId: 'x', leaseUntil: 0, waits })
+      const response = await app.request(`/images/${imageId}`)
+      expect(await response.json()).toMatchObject({ status: 'processing', waits })
+      return response.headers.get('retry-after')
+    }
+    expect(await comeBack(89_001)).toBe('90')
+    expect(await comeBack(-1)).toBe('1')
+    // Of a clock that is wrong.
+    expect(await comeBack(86_400_000)).toBe('3600')
+    await system.work()
+    expect(await (await app.request(`/images/${imageId}`)).json()).not.toHaveProperty('waits')
   })
   it('answers 304 to the current ETag, and 200 to an old one', async () => {
     const imageId = await system.submit(await distinct(8))

@@ -212,8 +212,8 @@ describe('the log of an attempt', () => {
 
   it.each([
     ['alarm', { labels: 1, faces: 1 }, 'completed'],
-    ['park', undefined, 'waits for quota'],
-    ['refuse', undefined, 'waits for quota'],
+    ['park', undefined, 'waits for budget'],
+    ['refuse', undefined, 'waits for budget'],
   ] as const)('says that the budget is spent, which has it %s', async (action, paidCalls, event) => {
     // A month of its own: the ledger of another test is another.
     const now = () => new Date(Date.UTC(2030 + 'apr'.indexOf(action.charAt(0)), 0, 1))
@@ -225,7 +225,9 @@ describe('the log of an attempt', () => {
     // Not the answers for the same bytes.
     await work({ limiters, analysisSource: action })
     expect(eventsOf(submitted.imageId)).toContain(event)
-    expect((await system.item(submitted.imageId))['paidCalls'] ?? {}).toEqual(paidCalls ?? {})
+    const item = await system.item(submitted.imageId)
+    expect(item['paidCalls'] ?? {}).toEqual(paidCalls ?? {})
+    expect(Object(item['waits']).for).toBe(event === 'waits for budget' ? 'budget' : undefined)
     expect(system.lines.filter((one) => one['event'] === 'budget spent')).toEqual([
       { event: 'budget spent', budget: 1 },
     ])

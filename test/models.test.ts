@@ -199,16 +199,17 @@ describe('DynamoDB', () => {
         releaseImage(
           records,
           { ...held, leaseId: 'b' },
-          { throttled: 1, kept: {}, paidCalls: {}, waitMs: 0 },
+          { throttled: 1, kept: {}, paidCalls: {} },
+          { for: 'quota', waitMs: 0 },
         ),
       )
       await say(
-        releaseImage(records, held, {
-          throttled: 1,
-          kept: { faces: { rekognitionFaces: [] } },
-          paidCalls: { faces: 1 },
-          waitMs: 5,
-        }),
+        releaseImage(
+          records,
+          held,
+          { throttled: 1, kept: { faces: { rekognitionFaces: [] } }, paidCalls: { faces: 1 } },
+          { for: 'retry', waitMs: 5 },
+        ),
       )
       await say(claimImage(records, job, { id: 'b', until: leaseUntil }))
       const outcome = { status: 'failed' as const, failure: { code: 'EXHAUSTED', message: 'x' } }

@@ -136,28 +136,40 @@ describe('npm run ops --', () => {
     expect((await ops(['cost', '--json'])).results).toMatchObject([{ calls: 0, usd: 0 }])
   })
 
-  it('quota counts what waits, and what of it Rekognition has throttled', async () => {
+  it('quota counts what waits, and apart what of it Rekognition has throttled and what waits for the budget', async () => {
     const ids = await Promise.all([6, 7, 8].map(async (number) => system.submit(await distinct(number))))
-    const [, late = '', early = ''] = ids
+    const [parked = '', late = '', early = ''] = ids
     const taken = { status: 'processing', leaseId: 'x', leaseUntil: 0, attempts: 4, throttled: 3 }
     await system.setItem(late, { ...taken, updatedAt: new Date(Date.now() - 3_500_000).toISOString() })
     await system.setItem(early, { ...taken, updatedAt: new Date(Date.now() - 3_700_000).toISOString() })
-    expect(await quotaOf(system.worker)).toEqual({ waiting: 3, throttled: 2, lastHour: 1 })
+    const waits = { for: 'budget', until: new Date().toISOString() }
+    await system.setItem(parked, { ...taken, waits })
+    expect(await quotaOf(system.worker)).toEqual({ waiting: 3, throttled: 2, lastHour: 1, overBudget: 1 })
     await system.work()
-    expect(await quotaOf(system.worker)).toEqual({ waiting: 0, throttled: 0, lastHour: 0 })
+    expect(await quotaOf(system.worker)).toEqual({ waiting: 0, throttled: 0, lastHour: 0, overBudget: 0 })
   })
 
   it('cancel deletes what waits of one owner, and nothing else', async () => {
     const done = await system.submit(await distinct(3))
     await system.work()
-    const waiting = await system.submit(await distinct(4))
+    const [waiting, parked, inWork] = [
+      await system.submit(await distinct(4)),
+      await system.submit(await distinct(9)),
+      await system.submit(await distinct(10)),
+    ]
+    const taken = { status: 'processing', leaseId: 'x', leaseUntil: 0, attempts: 1, throttled: 1 }
+    await system.setItem(parked, taken)
+    await system.setItem(inWork, { ...taken, leaseUntil: Date.now() + 600_000 })
     const { owner } = await system.item(waiting)
     const hash = createHash('sha256').update(String(owner)).digest('hex').slice(0, 16)
     expect(await ops(['cancel', '--owner-hash', '0123456789abcdef', '--yes'])).toMatchObject({ code: 2 })
     expect(await statusOf(waiting)).toBe('pending')
     const cancelled = await ops(['cancel', '--owner-hash', hash, '--yes', '--json'])
-    expect(cancelled.results).toEqual([{ imageId: waiting, cancelled: true }])
-    expect(await Promise.all([statusOf(waiting), statusOf(done)])).toEqual(['deleted', 'completed'])
+    expect(cancelled.results).toEqual([waiting, parked].map((imageId) => ({ imageId, cancelled: true })))
+    expect(await Promise.all([waiting, parked, done, inWork].map(statusOf))).toEqual([
+      ...['deleted', 'deleted', 'completed', 'processing'],
+    ])
+    await system.setItem(inWork, { leaseUntil: 0 })
     // Its job ends quietly.
     await system.work()
   })

@@ -540,6 +540,25 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
       expect(asked).toBeLessThanOrEqual(seconds + 1)
     }
     expect(asked).toBeGreaterThan(2)
+
+    // Where nothing changes it asks less often, and for one photo after the other what it waits for.
+    const waits = { for: 'budget', until: new Date(Date.now() + 3_600_000).toISOString() }
+    await page.route(/\/images\/[0-9a-f-]{36}$/, async (route) => {
+      const response = await route.fetch()
+      await route.fulfill({
+        response,
+        json: { ...Object(await response.json()), status: 'processing', waits },
+      })
+    })
+    await page.clock.runFor(130_000)
+    await settle()
+    asked = 0
+    for (let seconds = 1; seconds <= 30; seconds += 1) await second()
+    expect(asked).toBeLessThanOrEqual(5)
+    expect(asked).toBeGreaterThan(1)
+    await inWork.getByText('Waiting for the month’s budget').first().waitFor()
+    await page.unrouteAll()
+
     held.resolve()
     const listed = async () =>
       (await (await fetch(`${slow.url}/images?status=completed&limit=100`)).json()) as { items: unknown[] }

@@ -165,7 +165,9 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     expect(await run(cost, env)).toMatch(/^\d0 calls, \$0\.0\d this month; /)
 
     const [quota = ''] = of("Raise Rekognition's quota")
-    expect(await run(quota, env)).toBe('0 images wait; 0 were throttled, 0 in the last hour\n')
+    expect(await run(quota, env)).toBe(
+      '0 images wait; 0 were throttled, 0 in the last hour; 0 wait for the month’s budget\n',
+    )
 
     const [cancel = ''] = of('Stop what a caller has sent by mistake')
     const { UUID } = await mapping()

@@ -114,8 +114,8 @@ it('a change says what it sets, removes and adds, and nothing else', async () =>
   const claimed = list('status', 'statusKey', 'leaseId', 'leaseUntil', 'updatedAt', 'dueAt')
   const ended = list('status', 'failure', 'statusKey', 'updatedAt', 'completedAt', 'dueAt')
   expect(updates).toEqual([
-    `SET ${claimed} ADD #attempts :attempts`,
-    `SET ${ended} REMOVE leaseId, leaseUntil, throttled, swept`,
+    `SET ${claimed} REMOVE waits ADD #attempts :attempts`,
+    `SET ${ended} REMOVE leaseId, leaseUntil, waits, throttled, swept`,
   ])
 })
 
@@ -200,7 +200,8 @@ it('a worker lets go of an image that it holds, and of no other', async () => {
   const release = (leaseId: string, swept?: number) => {
     const image = read({ ...processing, leaseId, ...(swept === undefined ? {} : { swept }) })
     if (image.status !== 'processing') throw new Error(image.status)
-    return releaseImage(records, image, { throttled: 3, kept, paidCalls: { labels: 1 }, waitMs: 7 })
+    const left = { throttled: 3, kept, paidCalls: { labels: 1 } }
+    return releaseImage(records, image, left, { for: 'budget', waitMs: 7 })
   }
   await put(processing)
   await expect(release('another')).resolves.toBeUndefined()
@@ -212,6 +213,7 @@ it('a worker lets go of an image that it holds, and of no other', async () => {
     throttled: 3,
     kept,
     paidCalls: { labels: 1 },
+    waits: { for: 'budget', until: new Date(NOW + 7).toISOString() },
     dueAt: LATER + 7,
   }
   expect(await stored()).toEqual(rested)
@@ -241,7 +243,8 @@ it('the original of an upload is settled by the worker that holds the image, and
 
 describe('an outcome', () => {
   const kept = { labels: { rekognitionLabels: [], labelModelVersion: '1' } }
-  const worked = { ...processing, throttled: 1, swept: 1, kept }
+  const waits = { for: 'quota' as const, until: now }
+  const worked = { ...processing, throttled: 1, swept: 1, kept, waits }
   const commit = (outcome: Outcome, leaseId = 'mine') => {
     const image = read({ ...worked, leaseId })
     if (image.status !== 'processing') throw new Error(image.status)
@@ -405,7 +408,7 @@ it('trouble with AWS is an error of whoever asks', async () => {
     getImage(records, imageId),
     retryImage(records, read(failed)),
     claimImage(records, { version: 1, imageId, epoch: 2 }, { id: 'mine', until: NOW }),
-    releaseImage(records, image, { throttled: 0, kept: {}, paidCalls: {}, waitMs: 0 }),
+    releaseImage(records, image, { throttled: 0, kept: {}, paidCalls: {} }, { for: 'retry', waitMs: 0 }),
     commitImage(records, image, { status: 'failed', failure }),
     giveUpImage(records, image, exhaustion),
     deferSweep(records, image),

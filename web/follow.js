@@ -13,8 +13,9 @@ import { announce, explain } from './words.js'
 
 /** Seconds from one request to the next. */
 const EVERY = 1
-/** While the page is not seen. */
+/** While the page is not seen, or no photo has changed for so long: some wait for a quota or for the next month. */
 const EVERY_HIDDEN = 10
+const QUIET = 120
 /** Seconds in which no photo is finished, and so the first request after a pause would be in vain. */
 const SHORTEST = 0.3
 /** The most photos that one list has. */
@@ -24,9 +25,15 @@ const MOST = 100
 const seen = new WeakMap()
 /** One that a list did not have where it belongs: it is asked for alone. @type {Photo | undefined} */
 let missing
+/** @type {WeakMap<Photo, string>} */
+const phases = new WeakMap()
 let isFollowing = false
-let next = 0
+let asked = 0
+let changed = 0
 let trouble = 0
+
+const now = () => performance.now() / 1000
+const isQuiet = () => now() - changed > QUIET
 
 async function follow() {
   if (isFollowing || !followed().length) return
@@ -34,14 +41,20 @@ async function follow() {
   await sleep(SHORTEST)
   for (let all = followed(); all.length > 0; all = followed()) {
     if (document.hidden) await Promise.race([sleep(EVERY_HIDDEN), seenAgain()])
-    await sleep(Math.max(0, next - performance.now() / 1000))
+    await untilDue()
     await outage
-    next = performance.now() / 1000 + EVERY
+    asked = now()
     const pause = await (missing && isInWork(missing) ? lookAt(missing) : lookAtList(all))
     trouble = pause === undefined ? 0 : trouble + 1
     await sleep(pause ?? 0)
   }
   isFollowing = false
+}
+
+/** A change on the page ends a long pause. */
+async function untilDue() {
+  do await sleep(Math.max(0, Math.min(EVERY, asked + EVERY - now())))
+  while (isQuiet() && now() < asked + EVERY_HIDDEN)
 }
 
 const followed = () => [...photos.values()].filter(isInWork)
@@ -73,7 +86,8 @@ async function lookAtList(all) {
     const photo = photos.get(record.imageId)
     if (photo && isInWork(photo)) receive(photo, record)
   }
-  if ((seen.get(first) ?? 0) === longest) missing = first
+  // Alone, a record says what its photo waits for.
+  if ((seen.get(first) ?? 0) === longest || isQuiet()) missing = first
   return undefined
 }
 
@@ -92,6 +106,7 @@ function receive(photo, record) {
   seen.set(photo, performance.now())
   // A list may be late, and has the failure that was before the retry.
   const isNewer = record.updatedAt !== photo.record?.updatedAt || record.status !== photo.record?.status
+  if (!isNewer && record.waits && photos.get(photo.key) === photo) change(photo, { record })
   if (isNewer && photos.get(photo.key) === photo) update(photo, record)
 }
 
@@ -142,4 +157,9 @@ export function startFollowing() {
   listChanges.subscribe(follow)
   // Of a page that is not seen the list does not change.
   photoChanges.subscribe(follow)
+  photoChanges.subscribe((photo) => {
+    // Taken up and let go again, a photo that waits has no news.
+    if (phases.get(photo) !== photo.phase) changed = now()
+    phases.set(photo, photo.phase)
+  })
 }

@@ -4,10 +4,10 @@
  * The state of the page: the photos that it knows of, those of the list in their order, the one that is open, the filters
  * and the settings. It imports no view; views subscribe to it.
  *
- * @import { CompletedImage, Failure, Status } from '../shared/image.ts'
+ * @import { CompletedImage, Failure, ProcessingImage, Status } from '../shared/image.ts'
  *
  * @typedef {Partial<Omit<CompletedImage, 'imageId' | 'status'>> &
- *   { imageId: string, status: Status, failure?: Failure }} ImageRecord
+ *   { imageId: string, status: Status, failure?: Failure, waits?: ProcessingImage['waits'] }} ImageRecord
  *   what the API shows of an image, in any state; a list leaves the results of Rekognition out
  *
  * @typedef {Status | 'waiting' | 'uploading' | 'rejected' | 'gone'} Phase

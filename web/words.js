@@ -151,6 +151,13 @@ export const STATUS_TEXTS = {
   gone: 'No longer on the server',
 }
 
+/** What a photo waits for that is in nobody's work. */
+const WAITS_TEXTS = {
+  quota: 'Waiting its turn',
+  budget: 'Waiting for the month’s budget',
+  retry: 'Waiting to be tried again',
+}
+
 /** @param {Photo} photo */
 export function statusText({ phase, sent, note, problem, record, file }) {
   if (note) return note
@@ -160,6 +167,7 @@ export function statusText({ phase, sent, note, problem, record, file }) {
   const faces = record?.faceCount ?? record?.rekognitionFaces?.length
   if (phase === 'completed' && faces) return `Completed · ${counted(faces, 'face')}`
   if (phase === 'rejected' && problem?.again) return 'Not sent'
+  if (phase === 'processing' && record?.waits) return WAITS_TEXTS[record.waits.for] ?? STATUS_TEXTS[phase]
   return STATUS_TEXTS[phase]
 }
 

@@ -24,7 +24,7 @@ import {
   Verdict,
 } from '../shared/image.ts'
 import { inSpan } from '../shared/messages.ts'
-import { type Limiter, TurnTooLate } from './limiter.ts'
+import { type Limiter, OverBudget, TurnTooLate } from './limiter.ts'
 
 export interface Rekognition {
   rekognition: RekognitionClient
@@ -229,11 +229,13 @@ function translate(error: unknown): unknown {
   return error
 }
 
-/** More was asked of Rekognition than its quota allows: no fault of the image, and no reason to give it up. */
+/** More was asked than Rekognition's quota or the budget allows: no fault of the image, and no reason to give it up. */
 export class Throttled extends Error {
+  readonly by: 'quota' | 'budget'
   constructor(cause: unknown) {
-    super('Rekognition throttled the call.', { cause })
+    super('Rekognition throttled the call, or may not be called.', { cause })
     this.name = 'Throttled'
+    this.by = cause instanceof OverBudget ? 'budget' : 'quota'
   }
 }
 

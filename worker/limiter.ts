@@ -206,16 +206,13 @@ export const limitersFor = (options: LimiterOptions): Record<PaidAnalysis, Limit
 
 /** Calls that a process reserves at a time, and so the most that a killed one has taken from the budget for nothing. */
 const RESERVED = 10
-/**
- * And no more than this part of what the budget still has, so that ten processes hold a tenth of it at the most, and the
- * last 199 calls are reserved one by one, each when it is made: none is out of reach while it is not used.
- */
+/** And no more than this part of what is left, so the last 199 one by one, when they are made: none is kept from others. */
 const RESERVED_PART = 1 / 100
 /** Milliseconds for which a process believes that the budget is spent, before it asks again. */
 const SPENT_MS = 60_000
 
 /** The image waits, as where its turn comes too late; the attempt does not count. */
-class OverBudget extends TurnTooLate {
+export class OverBudget extends TurnTooLate {
   override readonly message = 'The monthly budget of Rekognition is spent.'
 }
 

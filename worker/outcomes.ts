@@ -34,6 +34,8 @@ export type Unfinished = {
   | { kind: 'held' }
   /** Rekognition throttled the calls. */
   | { kind: 'waits for quota' }
+  /** The month's budget is spent. */
+  | { kind: 'waits for budget' }
   /** The batch broke the attempt off. */
   | { kind: 'out of time' }
   /** A later version has written the job or the record: it stays for a worker that knows it. */
@@ -124,7 +126,8 @@ export async function release(
     : { seconds: pause(deps.random, times, isFree ? 0 : image.attempts - throttled) }
   try {
     const left = { throttled, kept: keeps ? kept : stored, paidCalls: paidCallsOf(image, kept) }
-    await releaseImage(deps, image, { ...left, waitMs: seconds * 1_000 })
+    const waitsFor = error instanceof Throttled ? error.by : 'retry'
+    await releaseImage(deps, image, left, { for: waitsFor, waitMs: seconds * 1_000 })
   } catch (cause) {
     say(deps.log, 'not released', { ...runOf(image), error: cause })
   }
@@ -138,7 +141,7 @@ export const outOfTime = ({ random }: Pick<ProcessDeps, 'random'>, receives: num
 })
 
 function reason(error: unknown, { signal }: Time): Unfinished {
-  if (error instanceof Throttled) return { kind: 'waits for quota' }
+  if (error instanceof Throttled) return { kind: `waits for ${error.by}` }
   // What was broken off because the time is up says so in many ways.
   if (signal.aborted) return { kind: 'out of time' }
   return error instanceof Held ? { kind: 'held' } : { kind: 'attempt failed', error }

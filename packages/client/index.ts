@@ -169,6 +169,8 @@ export class ApiError extends Error {
 
 /** What `POST /images` takes by default (Lambda's 6 MB request less base64). */
 export const MAX_DIRECT_BYTES = 4_500_000
+/** Milliseconds: the longest between two looks at an image that waits, since it may be retried or deleted meanwhile. */
+const LONGEST_REST_MS = 60_000
 /** The longest that one request may wait for an image, by contract. */
 const MAX_WAIT_SECONDS = 20
 const PATIENCE_MS = 60_000
@@ -337,8 +339,9 @@ class HttpClient implements Client {
       const began = performance.now()
       const image = await this.get(imageId, { ...options, waitSeconds: MAX_WAIT_SECONDS })
       if (isFinished(image)) return image
-      // A server that cuts waiting short is not asked more than once a second.
-      await pause(Math.max(0, 1_000 - (performance.now() - began)), options.signal)
+      // A server that cuts waiting short is not asked more than once a second, and less often for an image that waits.
+      const least = Math.max(0, 1_000 - (performance.now() - began))
+      await pause(Math.min(Math.max(waitMs(image), least), LONGEST_REST_MS), options.signal)
     }
   }
 
@@ -563,6 +566,12 @@ function unreachable(url: string, error: unknown): ApiError {
 }
 
 /** Seconds, by RFC 9110, section 10.2.3: a number of them, or a date. */
+/** Milliseconds for which no worker is at the image, by this machine's clock. */
+const waitMs = (image: Image): number =>
+  image.status === 'processing' && image.waits !== undefined
+    ? Date.parse(image.waits.until) - Date.now() || 0
+    : 0
+
 function retryAfter(headers: Headers): number | undefined {
   const value = headers.get('retry-after')
   if (value === null) return undefined

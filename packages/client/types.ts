@@ -183,9 +183,17 @@ export interface PaidCalls {
   text?: number | undefined
 }
 
+/** Why no worker is at an image, and until when: a quota, the month's budget, or trouble after which it is tried again. */
+export interface Waits {
+  for: 'quota' | 'budget' | 'retry'
+  /** ISO 8601, UTC. */
+  until: string
+}
+
 /** A record. Its properties depend on its `status`. */
 export type Image =
-  | (Record & { status: Unfinished; analyses: AnalysisName[] })
+  | (Record & { status: Exclude<Unfinished, 'processing'>; analyses: AnalysisName[] })
+  | (Record & { status: 'processing'; analyses: AnalysisName[]; waits?: Waits | undefined })
   | (Record &
       Results & {
         status: 'completed'

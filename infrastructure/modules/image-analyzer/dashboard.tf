@@ -55,7 +55,7 @@ locals {
       title = "Attempts that do not end"
       stat  = "Sum"
       metrics = [
-        for metric in ["AttemptsFailed", "Throttled", "OutOfTime", "Held", "NotAnnounced"] : [var.name, metric, "service", "worker"]
+        for metric in ["AttemptsFailed", "Throttled", "OverBudget", "OutOfTime", "Held", "NotAnnounced"] : [var.name, metric, "service", "worker"]
       ]
     },
   ] : graph if local.counts]

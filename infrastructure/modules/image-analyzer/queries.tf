@@ -36,7 +36,7 @@ locals {
     "what waits" = {
       groups = [local.log_groups.worker]
       query  = <<-EOT
-        filter event in ["waits for quota", "held", "out of time", "attempt failed", "not announced"]
+        filter event in ["waits for quota", "waits for budget", "held", "out of time", "attempt failed", "not announced"]
         | stats count(*) as times, max(receives) as receives, latest(error.message) as reason by event, imageId
         | sort receives desc
         | limit 50
