@@ -27,9 +27,7 @@ export function inFrontOf(app: Pick<ReturnType<typeof buildApp>, 'fetch'>, setti
     accessKeyId: settings.AWS_ACCESS_KEY_ID ?? STAND_IN_CREDENTIALS.accessKeyId,
     secretAccessKey: settings.AWS_SECRET_ACCESS_KEY ?? STAND_IN_CREDENTIALS.secretAccessKey,
   }
-  const answer = async (sent: Request): Promise<Response> => {
-    const request = await throughGateway(sent, settings)
-    if (request instanceof Response) return request
+  const answer = async (request: Request): Promise<Response> => {
     if (settings.AUTH !== 'iam') return app.fetch(request)
     try {
       // On AWS it is API Gateway that verifies signatures, and names the signer to the function.
@@ -43,7 +41,10 @@ export function inFrontOf(app: Pick<ReturnType<typeof buildApp>, 'fetch'>, setti
   }
   const turns = new Budget(placesFor(settings.MAX_IMAGE_BYTES))
   const admitted = admit(
-    answer,
+    async (sent) => {
+      const request = await throughGateway(sent, settings)
+      return request instanceof Request ? answer(request) : request
+    },
     (work, signal) => turns.run(1, work, { signal }),
     async (request) => {
       const why = 'Too many requests wait already; send this one again later.'
@@ -58,27 +59,17 @@ export function inFrontOf(app: Pick<ReturnType<typeof buildApp>, 'fetch'>, setti
   }
 }
 
-/**
- * A request that is too large for it gets an answer of API Gateway's own, in its words and with no problem in it. A body that
- * does not say its length is read for it.
- */
-async function throughGateway(
-  request: Request,
-  { GATEWAY_MAX_BYTES, CORS_ORIGINS = [] }: Settings,
-): Promise<Request | Response> {
-  const { body, headers } = request
-  if (GATEWAY_MAX_BYTES === undefined || body === null) return request
-  if (Number(headers.get('content-length') ?? Number.NaN) <= GATEWAY_MAX_BYTES) return request
-  try {
-    const bytes = await readBody({ request, asText: false }, GATEWAY_MAX_BYTES, GATEWAY_MAX_BYTES)
-    return new Request(request.url, { method: request.method, headers, body: bytes, signal: request.signal })
-  } catch {
-    // Too large; or broken off, which leaves no caller to answer.
-    const origin = headers.get('origin') ?? ''
-    // As the module's gateway responses have it (infrastructure/modules/image-analyzer/api.tf).
-    const cors = CORS_ORIGINS.includes(origin) ? { 'access-control-allow-origin': origin } : undefined
-    return Response.json({ message: 'Request Too Long' }, { status: 413, ...(cors && { headers: cors }) })
-  }
+/** What is too large gets API Gateway's own answer, with no problem in it. A body that does not say its length is read for it. */
+async function throughGateway(request: Request, { GATEWAY_MAX_BYTES: most, CORS_ORIGINS = [] }: Settings) {
+  const { body, headers, method, signal, url } = request
+  if (most === undefined || body === null || Number(headers.get('content-length') ?? Number.NaN) <= most)
+    return request
+  const bytes = await readBody({ request, asText: false }, most, most).catch(() => undefined)
+  if (bytes !== undefined) return new Request(url, { method, headers, signal, body: bytes })
+  const origin = headers.get('origin') ?? ''
+  // As the module's gateway responses have it (infrastructure/modules/image-analyzer/api.tf).
+  const cors = CORS_ORIGINS.includes(origin) ? { 'access-control-allow-origin': origin } : {}
+  return Response.json({ message: 'Request Too Long' }, { status: 413, headers: cors })
 }
 
 function refusal({ status, code, ...rest }: NonNullable<ReturnType<typeof strangerOf>>): Response {

@@ -10,7 +10,6 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { main } from '../ops/commands.ts'
 import { quotaOf } from '../ops/images.ts'
 import { type LetterChoice, redriveChosen } from '../ops/letters.ts'
-import { close, listen } from '../packages/embedded-aws/gateway/port.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { distinct } from './pictures.ts'
 
@@ -64,9 +63,10 @@ async function behind<T>(instead: Instead, work: (endpoint: string) => Promise<T
     response.end(await answer.text())
   })
   try {
-    return await work(`http://127.0.0.1:${await listen(server, 0)}`)
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    return await work(`http://127.0.0.1:${Object(server.address()).port}`)
   } finally {
-    await close(server)
+    server.close().closeAllConnections()
   }
 }
 
