@@ -19,7 +19,7 @@ import {
 import { HIDDEN, letterTrouble, redriveChosen } from './letters.ts'
 import { COMMANDS, HELP, parse, readChoice, readTime, type Values } from './options.ts'
 import { eventSource, queueFacts, redrive } from './queue.ts'
-import { explain, UsageError } from './trouble.ts'
+import { explain, isDenied, UsageError } from './trouble.ts'
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 
@@ -49,13 +49,25 @@ async function isConfirmed(io: Terminal, values: Values, what: string): Promise<
   return true
 }
 
-/** All of the images, so many a second at most. @returns the exit code */
+const GOES_ON = 'Broken off; the same command goes on with what is left.'
+/** Runs it with a signal that Ctrl-C aborts. */
+async function breakable<T>(reason: string, run: (ending: AbortSignal) => Promise<T>): Promise<T> {
+  const ending = new AbortController()
+  const end = () => ending.abort(new UsageError(reason))
+  for (const signal of SIGNALS) process.once(signal, end)
+  return run(ending.signal).finally(() => {
+    for (const signal of SIGNALS) process.off(signal, end)
+  })
+}
+
+/** All of the images, so many a second at most. @param ending breaks it off @returns the exit code */
 async function each(
   io: Terminal,
   images: Chosen[],
   values: Values,
   done: string,
   act: (image: Chosen) => Promise<boolean>,
+  ending: AbortSignal,
 ): Promise<number> {
   const rate = Number(values.rate)
   let [count, changed, failed] = [0, 0, 0]
@@ -65,6 +77,8 @@ async function each(
     for (const [index, result] of results.entries()) {
       const imageId = batch[index]?.imageId
       if (result.status === 'rejected') {
+        // The others would be refused too, and each would say so.
+        if (isDenied(result.reason)) throw result.reason
         failed += 1
         say(io, `${imageId}: ${result.reason}`)
       } else if (result.value) {
@@ -75,6 +89,7 @@ async function each(
     if (from + rate < images.length) {
       say(io, `${count} of ${images.length}`)
       await pause
+      ending.throwIfAborted()
     }
   }
   say(io, `${count} ${done}, ${failed} failed${changed === 0 ? '' : `, ${changed} had changed meanwhile`}.`)
@@ -191,31 +206,31 @@ async function act(
     case 'retry': {
       const images = await all(choose(deps, choice))
       if (!(await isConfirmed(io, values, `${images.length} failed images will be analysed again.`))) return 0
-      return each(io, images, values, 'retried', (image) => retry(deps, image))
+      return breakable(GOES_ON, (ending) =>
+        each(io, images, values, 'retried', (image) => retry(deps, image), ending),
+      )
     }
     case 'cancel': {
       const images = await all(chooseWaiting(deps, choice))
       const what = `${images.length} waiting images will be deleted, with all that is stored of them.`
       if (!(await isConfirmed(io, values, what))) return 0
-      return each(io, images, values, 'cancelled', (image) => cancel(deps, image))
+      return breakable(GOES_ON, (ending) =>
+        each(io, images, values, 'cancelled', (image) => cancel(deps, image), ending),
+      )
     }
     case 'redrive': {
       const dead = await queueFacts(sqs, await deadUrl())
       if (dead.messages === 0) throw new UsageError('There are no dead letters.')
       const letters = { code: choice.code, before: readTime('older-than', values) }
       if (letters.code !== undefined || letters.before !== undefined) {
-        const ending = new AbortController()
-        const end = () => ending.abort(new UsageError('Broken off; what is left shows again.'))
-        for (const signal of SIGNALS) process.once(signal, end)
         const confirm = async (chosen: number, all: number): Promise<boolean> => {
           if (all === 0) throw new UsageError(HIDDEN)
           if (chosen === 0) throw new UsageError(`None of ${all} dead letters matches.`)
           return isConfirmed(io, values, `${chosen} of ${all} dead letters will become jobs again.`)
         }
-        const redriven = await redriveChosen(deps, await deadUrl(), letters, confirm, ending.signal).finally(
-          () => {
-            for (const signal of SIGNALS) process.off(signal, end)
-          },
+        const url = await deadUrl()
+        const redriven = await breakable('Broken off; what is left shows again.', (ending) =>
+          redriveChosen(deps, url, letters, confirm, ending),
         )
         const { moved, reason: _, ...rest } = redriven
         const trouble = letterTrouble(redriven)
@@ -257,6 +272,6 @@ export async function main(args: string[], io: Terminal): Promise<number> {
     return await run(args, io)
   } catch (error) {
     say(io, explain(error))
-    return error instanceof UsageError ? 2 : 1
+    return error instanceof UsageError || isDenied(error) ? 2 : 1
   }
 }

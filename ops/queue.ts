@@ -43,7 +43,13 @@ const mappingSchema = z.object({ UUID: z.string(), State: z.string() })
 export type Mapping = z.infer<typeof mappingSchema>
 
 /** What Lambda answers, where it is no success. */
-export class LambdaError extends Error {}
+export class LambdaError extends Error {
+  readonly status: number
+  constructor(message: string, status: number) {
+    super(message)
+    this.status = status
+  }
+}
 
 /** Lambda's event source mappings of one queue, without an SDK of their own. */
 export function eventSource(sqs: SQSClient, queueArn: string) {
@@ -71,7 +77,8 @@ export function eventSource(sqs: SQSClient, queueArn: string) {
     url.search = new URLSearchParams(query).toString()
     const response = await fetch(url, { method, headers: signed, ...content })
     const answer: { message?: string; Message?: string } = await response.json().catch(() => ({}))
-    if (!response.ok) throw new LambdaError(`Lambda: ${answer.message ?? answer.Message ?? response.status}`)
+    const { status } = response
+    if (!response.ok) throw new LambdaError(`Lambda: ${answer.message ?? answer.Message ?? status}`, status)
     return answer
   }
   return {

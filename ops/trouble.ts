@@ -5,6 +5,21 @@ import { LambdaError } from './queue.ts'
 /** What a command is not meant for, or finds nothing to do for, in one sentence. */
 export class UsageError extends Error {}
 
+/** What AWS says, in each of its services, to whom it does not know or let do something. */
+const DENIALS = [
+  ...[
+    'AccessDenied',
+    'AccessDeniedException',
+    'ExpiredToken',
+    'ExpiredTokenException',
+    'InvalidClientTokenId',
+  ],
+  ...['InvalidSignatureException', 'SignatureDoesNotMatch', 'UnrecognizedClientException'],
+]
+/** Whether AWS does not let the operator do it: what is asked next would be refused as well. */
+export const isDenied = (error: unknown): boolean =>
+  DENIALS.includes(Object(error).name) || (error instanceof LambdaError && error.status === 403)
+
 /** @returns what a person reads of it; a stack only where it is a fault of this program */
 export function explain(error: unknown): string {
   if (error instanceof UsageError)
@@ -13,6 +28,7 @@ export function explain(error: unknown): string {
     (one) => error instanceof one,
   )
   const { name, message, stack, cause = error }: Error = Object(error)
+  if (isDenied(error)) return `AWS does not let you do this: ${message}`
   if (isOfAws) return `${name}: ${message}`
   const network = networkTrouble(error, cause)
   if (network === undefined) return stack ?? String(error)

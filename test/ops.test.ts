@@ -24,13 +24,14 @@ beforeAll(async () => {
 })
 afterAll(() => system?.stop())
 
-async function ops(args: string[], env: Record<string, string | undefined> = {}) {
+async function ops(args: string[], env: Record<string, string | undefined> = {}, onLine = () => {}) {
   const all = { ...environment(), ...env }
   for (const [name, value] of Object.entries(all)) vi.stubEnv(name, value)
   let [out, err] = ['', '']
   const code = await main(args, {
     out: (text) => {
       out += text
+      onLine()
     },
     err: (text) => {
       err += text
@@ -276,6 +277,62 @@ describe('npm run ops --', () => {
     await system.work()
     const items = await Promise.all(ids.map((imageId) => system.item(imageId)))
     expect(items.map(({ status, epoch }) => [status, epoch])).toEqual(ids.map(() => ['failed', 2]))
+  })
+
+  it('Ctrl-C lets what has begun end, and the same command goes on with what is left', async () => {
+    for (const bytes of [40_000, 41_000, 42_000]) await system.submit(cut(bytes))
+    await system.work()
+    const command = ['retry', '--code', 'CORRUPT_IMAGE', '--since', '9h', '--yes', '--json']
+    const before = process.listenerCount('SIGINT')
+    const interrupted = await ops([...command, '--rate', '1'], {}, () =>
+      process.listeners('SIGINT').at(-1)?.('SIGINT'),
+    )
+    expect(interrupted).toMatchObject({ code: 2, results: [{ retried: true }] })
+    expect(interrupted.err).toMatch(/^1 of \d+\nBroken off; the same command goes on with what is left\.\n/)
+    expect(process.listenerCount('SIGINT')).toBe(before)
+    const [, all] = /of (\d+)/.exec(interrupted.err) ?? []
+    expect((await ops(command)).results).toHaveLength(Number(all) - 1)
+    await system.work()
+  })
+
+  describe('says in one sentence what AWS does not let the operator do, and asks for no more:', () => {
+    beforeAll(async () => {
+      const images = [cut(22_000), cut(23_000)]
+      for (const image of images) await system.submit(image)
+      await system.work()
+      await system.submit(await distinct(100))
+      const { sqs, deadLetterQueueUrl: QueueUrl } = system.worker
+      await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: 'no job' }))
+    })
+    it.each<[string, string[]]>([
+      ['failures', ['GetQueueUrl', 'Scan']],
+      ['cost', ['GetItem']],
+      ['quota', ['Scan']],
+      ['retry --since 9h --yes', ['Scan', 'GetItem', 'UpdateItem', 'SendMessage']],
+      ['cancel --since 9h --yes', ['Scan', 'GetItem', 'PutItem']],
+      ['redrive --older-than 0m --yes', ['GetQueueAttributes', 'ReceiveMessage', 'SendMessageBatch']],
+      ['redrive --yes', ['StartMessageMoveTask']],
+      ['pause --yes', ['GET /2015-03-31/event-source-mappings/']],
+    ])('%s', async (command, operations) => {
+      for (const denied of operations) {
+        let times = 0
+        const deny: Instead = async (operation) => {
+          if (operation !== denied) return undefined
+          times += 1
+          const message = `User: arn:aws:iam::1:user/night is not authorized to perform: ${denied}`
+          const type = { __type: 'com.amazon.coral.service#AccessDeniedException' }
+          return Response.json({ ...type, message }, { status: denied === 'Scan' ? 400 : 403 })
+        }
+        const { code, err } = await behind(deny, (endpoint) =>
+          ops(command.split(' '), { AWS_ENDPOINT_URL: endpoint, AWS_ENDPOINT_URL_LAMBDA: endpoint }),
+        )
+        expect(err.split('\n').at(-2), denied).toMatch(
+          /^AWS does not let you do this: .*User: \S+ is not authorized to perform: .+/,
+        )
+        expect(err.match(/not authorized/g), err).toHaveLength(1)
+        expect([code, times > 0, / at \S+:\d+/.test(err)]).toEqual([2, true, false])
+      }
+    })
   })
 
   it('says in one sentence that nothing answers', async () => {
