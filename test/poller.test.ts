@@ -144,6 +144,29 @@ describe('the poller', () => {
     expect(fed.batches[1]?.[0]?.attributes.ApproximateReceiveCount).toBe('2')
     expect(await fed.dead()).toBe(1)
   })
+  it('says what SQS has not deleted of a batch, which is delivered again', async () => {
+    let refused = 0
+    const name = 'refuses'
+    sqs.middlewareStack.add(
+      (next, { commandName }) =>
+        async (args) => {
+          if (commandName !== 'DeleteMessageBatchCommand' || refused > 0) return next(args)
+          refused += 1
+          const input = args.input as { Entries: { Id: string }[] }
+          const [first, ...Entries] = input.Entries
+          const result = await next({ ...args, input: { ...input, Entries } as typeof args.input })
+          const failure = { Id: first?.Id, Code: 'InternalError', Message: 'Not now.', SenderFault: false }
+          return { ...result, output: { ...result.output, Failed: [failure] } }
+        },
+      { step: 'initialize', name },
+    )
+    const fed = await feed(['a', 'b'], async () => {}, { maxReceiveCount: 5 })
+    await fed.empty()
+    await fed.poller.stop(1_000)
+    sqs.middlewareStack.remove(name)
+    expect(fed.batches.flat()).toHaveLength(3)
+    expect(fed.errors).toEqual(['messages are done and could not be deleted: 1'])
+  })
   it('delivers a whole batch again when the function throws', async () => {
     const fed = await feed(['a', 'b'], async () => {
       throw new Error('no')

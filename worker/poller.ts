@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import {
+  type BatchResultErrorEntry,
   ChangeMessageVisibilityBatchCommand,
   DeleteMessageBatchCommand,
   type Message,
@@ -152,9 +153,18 @@ export function startPoller(
     return batch
   }
 
+  /** SQS may take some messages of a call and refuse others: these are delivered again when their visibility timeout is over. */
+  const sayRefused = (
+    what: string,
+    { Failed = [] }: { Failed?: BatchResultErrorEntry[] | undefined },
+  ): void => {
+    const [first] = Failed
+    if (first !== undefined) onError(`${what}: ${Failed.length}`, new Error(first.Message ?? first.Code))
+  }
+
   async function giveBack(messages: Message[]): Promise<void> {
     for (const batch of inBatches(messages)) {
-      await sqs.send(
+      const answer = await sqs.send(
         new ChangeMessageVisibilityBatchCommand({
           QueueUrl: mapping.queueUrl,
           Entries: batch.map(({ ReceiptHandle }, index) => ({
@@ -164,6 +174,7 @@ export function startPoller(
           })),
         }),
       )
+      sayRefused('messages could not be given back to the queue', answer)
     }
   }
 
@@ -192,7 +203,7 @@ export function startPoller(
     )
     const done = records.filter((record) => !failed.has(record.messageId))
     for (const batch of inBatches(done)) {
-      await sqs.send(
+      const answer = await sqs.send(
         new DeleteMessageBatchCommand({
           QueueUrl: mapping.queueUrl,
           Entries: batch.map(({ receiptHandle }, index) => ({
@@ -201,6 +212,7 @@ export function startPoller(
           })),
         }),
       )
+      sayRefused('messages are done and could not be deleted', answer)
     }
   }
 
