@@ -159,7 +159,8 @@ export async function costOf(deps: OpsDeps) {
   const month = monthOf(at)
   const calls = await reservedCalls(deps, month)
   const turnOf = (more: number): number => Date.UTC(at.getUTCFullYear(), at.getUTCMonth() + more)
-  const gone = (at.getTime() - turnOf(0)) / (turnOf(1) - turnOf(0))
+  // In its first hour a month foretells nothing, and in its first moment that would be a division by 0.
+  const gone = Math.max(at.getTime() - turnOf(0), HOUR_MS) / (turnOf(1) - turnOf(0))
   const dollars = (count: number): number => Number((count / CALLS_PER_USD).toFixed(3))
   return { month, calls, usd: dollars(calls), forecastUsd: dollars(calls / gone) }
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { readSettings } from '../local/environment.ts'
 import { inFrontOf } from '../local/server.ts'
 import { createClient } from '../packages/client/index.ts'
@@ -111,6 +111,32 @@ describe('the client, where a gateway answers instead of the API', () => {
       ...{ code, status },
       message: expect.stringContaining('In its own words'),
     })
+  })
+
+  it('asks for an image that waits after a minute, and sooner only where it waits less', async () => {
+    vi.useFakeTimers()
+    onTestFinished(() => void vi.useRealTimers())
+    const imageId = '01a20f3c-366e-734c-99ed-0d5fffb2c168'
+    const asked: number[] = []
+    const until = (ms: number) => ({ for: 'budget', until: new Date(Date.now() + ms).toISOString() })
+    const answers = [
+      () => ({ status: 'processing', waits: until(3_600_000) }),
+      () => ({ status: 'processing', waits: until(7_000) }),
+      () => ({ status: 'processing' }),
+      () => ({ status: 'failed' }),
+    ]
+    const began = Date.now()
+    const client = createClient({
+      endpoint: 'http://127.0.0.1:1',
+      fetch: () => {
+        asked.push(Date.now() - began)
+        return Response.json({ imageId, ...answers[asked.length - 1]?.() })
+      },
+    })
+    const ended = client.wait(imageId)
+    await vi.advanceTimersByTimeAsync(120_000)
+    expect(await ended).toMatchObject({ status: 'failed' })
+    expect(asked).toEqual([0, 60_000, 67_000, 68_000])
   })
 
   it('takes JSON of another program for what it is', async () => {

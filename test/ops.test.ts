@@ -8,8 +8,9 @@ import { text } from 'node:stream/consumers'
 import { ReceiveMessageCommand, SendMessageCommand } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { main } from '../ops/commands.ts'
-import { quotaOf } from '../ops/images.ts'
+import { costOf, quotaOf } from '../ops/images.ts'
 import { type LetterChoice, redriveChosen } from '../ops/letters.ts'
+import { reserveCalls } from '../shared/table.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { distinct } from './pictures.ts'
 
@@ -135,6 +136,17 @@ describe('npm run ops --', () => {
     const late = new Date(Date.now() + 60_000).toISOString()
     expect((await ops(['failures', '--since', late])).err).toContain('No image has failed.')
     expect((await ops(['cost', '--json'])).results).toMatchObject([{ calls: 0, usd: 0 }])
+  })
+
+  it('cost foretells nothing of the first moment of a month, of UTC in any time zone', async () => {
+    const costAt = (at: string) => costOf({ ...system.worker, now: () => new Date(at) })
+    await reserveCalls(system.worker, '2033-02', 28)
+    expect(await costAt('2033-01-31T23:59:59.999Z')).toMatchObject({ month: '2033-01', calls: 0 })
+    expect(await costAt('2033-02-01T00:00:00.000Z')).toEqual({
+      ...{ month: '2033-02', calls: 28, usd: 0.028, forecastUsd: 18.816 },
+    })
+    expect(await costAt('2033-02-01T01:30:00.000+02:00')).toMatchObject({ month: '2033-01', forecastUsd: 0 })
+    expect(await costAt('2033-03-01T00:00:00.000Z')).toMatchObject({ calls: 0, forecastUsd: 0 })
   })
 
   it('quota counts what waits, and apart what of it Rekognition has throttled and what waits for the budget', async () => {
