@@ -12,7 +12,8 @@ import { monthOf, spendKey } from '../shared/table.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import type { WorkerDeps } from '../worker/deps.ts'
-import { createPurse, limitersFor, withinBudget } from '../worker/limiter.ts'
+import { withinBudget } from '../worker/deps.ts'
+import { createPurse, limitersFor } from '../worker/limiter.ts'
 import { lambdaContext, startTestSystem, type TestSystem, until } from './context.ts'
 import { ownTime } from './own-time.ts'
 import { type Point, pointsOf } from './simulation/alarms.ts'
@@ -228,9 +229,8 @@ describe('the log of an attempt', () => {
     const item = await system.item(submitted.imageId)
     expect(item['paidCalls'] ?? {}).toEqual(paidCalls ?? {})
     expect(Object(item['waits']).for).toBe(event === 'waits for budget' ? 'budget' : undefined)
-    expect(system.lines.filter((one) => one['event'] === 'budget spent')).toEqual([
-      { event: 'budget spent', budget: 1 },
-    ])
+    const said = { event: 'budget spent', budget: 1 }
+    expect(system.lines.filter((one) => one['event'] === said.event)).toEqual([said])
   })
 
   it.each([

@@ -1339,7 +1339,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a call is made before it is reserved',
-    file: 'worker/limiter.ts',
+    file: 'worker/deps.ts',
     from: '          const putBack = await take()\n          return call()',
     to: '          const putBack = () => {}\n          return call().finally(take)',
     tests: ['test/backlog.test.ts'],
@@ -1360,7 +1360,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a throttled call is taken from the budget',
-    file: 'worker/limiter.ts',
+    file: 'worker/deps.ts',
     from: 'if (isThrottled(error)) putBack()',
     to: '',
     tests: ['test/backlog.test.ts'],

@@ -25,12 +25,13 @@ import {
   sqsOptions,
 } from '../shared/aws.ts'
 import { budgetOf, type WorkerConfig } from '../shared/config.ts'
+import type { PaidAnalysis } from '../shared/image.ts'
 import { gatherReads, type KnownNames, type Read } from '../shared/labels.ts'
 import type { Records } from '../shared/lifecycle.ts'
 import type { Log } from '../shared/log.ts'
 import type { DeadLetterQueue, EventBus, JobQueue } from '../shared/messages.ts'
 import type { Rekognition } from './analysis.ts'
-import { createPurse, limitersFor, withinBudget } from './limiter.ts'
+import { createPurse, type Limiter, limitersFor } from './limiter.ts'
 
 /** What the work on an image needs. */
 export interface ProcessDeps extends Records, Rekognition {
@@ -130,6 +131,29 @@ const budgeted = (
   const budget = budgetOf(config)
   if (budget === undefined) return limiters
   return withinBudget(limiters, createPurse({ ...deps, table: config.IMAGE_TABLE }, budget))
+}
+
+/** Limiters whose calls are taken from the purse before they are made. */
+export const withinBudget = (
+  limiters: Record<PaidAnalysis, Limiter>,
+  take: () => Promise<() => void>,
+): Record<PaidAnalysis, Pick<Limiter, 'run'>> => {
+  const within = (limiter: Limiter): Pick<Limiter, 'run'> => ({
+    run: (call, isThrottled, until) =>
+      limiter.run(
+        async () => {
+          const putBack = await take()
+          return call().catch((error) => {
+            if (isThrottled(error)) putBack()
+            throw error
+          })
+        },
+        isThrottled,
+        until,
+      ),
+  })
+  const { labels, faces, moderation, text } = limiters
+  return { labels: within(labels), faces: within(faces), moderation: within(moderation), text: within(text) }
 }
 
 /** Where AWS is as the SDK finds it: in the function, and in a process outside Lambda. @throws Error without a decoder of HEIC */

@@ -5,8 +5,12 @@ import type { Records } from '../shared/lifecycle.ts'
 import { type Log, say } from '../shared/log.ts'
 import { monthOf, reserveCalls } from '../shared/table.ts'
 
-/** Calls a second with which a process begins without a setting: what ten images of a second each ask for. */
-const FIRST_RATE = 10
+/**
+ * Calls a second with which a process begins without a setting: ten of them may begin together where 5 a second are served to
+ * all. Until it is throttled by a service that serves, each served answer makes the rate higher by a tenth: ten a second after 13.
+ */
+const FIRST_RATE = 3
+const FIRST_GROWTH = 0.1
 /** Calls a second: however long it is throttled, a process asks again about every ten seconds. */
 const LEAST_RATE = 0.1
 const LONGEST_PAUSE_MS = 10_000
@@ -18,21 +22,30 @@ const SAVED_SECONDS = 1
 /** Savings are spent at three times the rate, not at once: the first throttled answers are back before all are sent. */
 const SPENDING = 3
 /**
- * The part of the rate that a throttled answer takes. At first 15 %, as long as nothing is served between two of them:
- * 28 find a hundredth of the rate (0.85 ^ 28). Then less each time, down to 2 %, which is about how far the rate swings
- * around the quota in the end. A given share begins there.
+ * The part of the rate that a throttled answer takes. At first 15 %, as long as little is served between two of them: 28 find a
+ * hundredth of the rate (0.85 ^ 28). Then less, down to 2 %, which is about how far the rate swings around the quota in the end:
+ * three quarters each time that a row of served answers came before, and a part of that where the row was short, since the rate is
+ * far from the quota then. A given share begins at the last step.
  */
 const FIRST_STEP = 0.15
 const STEP_DECAY = 0.75
+const NEAR_ROW = 10
 const LAST_STEP = 0.02
 /** In a longer row nothing is served to anybody. Then it is the pause that grows, and the rate is there when it ends. */
 const MOST_STEPS_IN_ROW = 8
 /**
- * So many served answers outweigh a throttled one, which settles the rate where about 1 in 26 is throttled: 4 %.
+ * So many served answers outweigh a throttled one, which settles the rate where about 1 in 34 is throttled: 3 %.
  * If more than so many are served in a row, the quota has grown, and growth gains speed: n of them make the rate
- * e ^ (0.02 / 25 × n² / 50) times as high, which is twice after 208, ten times after 379.
+ * e ^ (0.02 / 33 × n² / 66) times as high, which is twice after 275, ten times after 501.
  */
-const SERVED_PER_THROTTLED = 25
+const SERVED_PER_THROTTLED = 33
+/**
+ * The pause after a throttled answer, as a part of the time between two calls: with a given share a token is about to come; a
+ * process that learns leaves the next ones to others, and the service's savings grow again.
+ */
+const SHARE_PAUSE = 0.125
+const LEARNER_PAUSE = 1.25
+const LONGEST_FIRST_PAUSE_MS = 2_000
 /** Looks around at least so often, for a caller that came later and can wait less long than the others. */
 const LONGEST_NAP_MS = 1_000
 
@@ -83,6 +96,7 @@ export class Limiter {
   #slowedAt = Number.NEGATIVE_INFINITY
   #servedInRow = 0
   #throttledInRow = 0
+  #isFirstGrowth: boolean
   #arrivals = 0
   #running = false
 
@@ -91,6 +105,7 @@ export class Limiter {
     this.#most = options.callsPerSecond ?? Number.POSITIVE_INFINITY
     this.#rate = options.callsPerSecond ?? options.firstRate ?? FIRST_RATE
     this.#step = options.callsPerSecond === undefined ? FIRST_STEP : LAST_STEP
+    this.#isFirstGrowth = options.callsPerSecond === undefined
     this.#tokens = options.random()
     this.#filledAt = this.#now()
   }
@@ -169,7 +184,8 @@ export class Limiter {
     // Who asks for less than the rate learns nothing about the quota.
     if (!limited) return
     this.#servedInRow += 1
-    const growth = (this.#step / SERVED_PER_THROTTLED) * Math.max(1, this.#servedInRow / SERVED_PER_THROTTLED)
+    const usual = (this.#step / SERVED_PER_THROTTLED) * Math.max(1, this.#servedInRow / SERVED_PER_THROTTLED)
+    const growth = this.#isFirstGrowth ? Math.max(usual, FIRST_GROWTH) : usual
     this.#rate = Math.min(this.#rate * (1 + growth), this.#most)
   }
 
@@ -177,8 +193,10 @@ export class Limiter {
     const now = this.#now()
     // The token comes back, but savings are gone: the service has none left.
     this.#tokens = Math.min(this.#tokens + 1, 1)
-    // An eighth of the time between two calls, since a token is about to come; twice as long each time that it did not.
-    const pause = (1_000 / this.#rate / 8) * 2 ** this.#throttledInRow * (0.5 + this.#options.random())
+    const part = this.#most === Number.POSITIVE_INFINITY ? LEARNER_PAUSE : SHARE_PAUSE
+    const first = Math.min((1_000 / this.#rate) * part, LONGEST_FIRST_PAUSE_MS)
+    // Twice as long each time that no token has come.
+    const pause = first * 2 ** this.#throttledInRow * (0.5 + this.#options.random())
     this.#pausedUntil = now + Math.min(pause, LONGEST_PAUSE_MS)
     // Calls that were under way when the rate was last lowered say the same thing again.
     if (begunAt < this.#slowedAt) return
@@ -187,7 +205,9 @@ export class Limiter {
     if (this.#throttledInRow <= MOST_STEPS_IN_ROW) {
       this.#rate = Math.max(this.#rate * (1 - this.#step), Math.min(LEAST_RATE, this.#most))
     }
-    if (this.#servedInRow > 0) this.#step = Math.max(this.#step * STEP_DECAY, LAST_STEP)
+    const nearness = Math.min(1, this.#servedInRow / NEAR_ROW)
+    this.#step = Math.max(this.#step * STEP_DECAY ** nearness, LAST_STEP)
+    if (this.#servedInRow > 0) this.#isFirstGrowth = false
     this.#servedInRow = 0
   }
 
@@ -274,27 +294,4 @@ export function createPurse(
       await reserving
     }
   }
-}
-
-/** Limiters whose calls are taken from the purse before they are made. */
-export const withinBudget = (
-  limiters: Record<PaidAnalysis, Limiter>,
-  take: () => Promise<() => void>,
-): Record<PaidAnalysis, Pick<Limiter, 'run'>> => {
-  const within = (limiter: Limiter): Pick<Limiter, 'run'> => ({
-    run: (call, isThrottled, until) =>
-      limiter.run(
-        async () => {
-          const putBack = await take()
-          return call().catch((error) => {
-            if (isThrottled(error)) putBack()
-            throw error
-          })
-        },
-        isThrottled,
-        until,
-      ),
-  })
-  const { labels, faces, moderation, text } = limiters
-  return { labels: within(labels), faces: within(faces), moderation: within(moderation), text: within(text) }
 }
