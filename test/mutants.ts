@@ -458,15 +458,15 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'the sweeper sends a copy of a job that is known to wait',
     file: 'shared/lifecycle.ts',
-    from: 'dueAt: sweepAt(records, { swept, waitMs })',
+    from: 'dueAt: sweepAt(records, { swept, waitMs: rest.waitMs })',
     to: 'dueAt: sweepAt(records, { swept })',
     tests: worker,
   },
   {
     name: 'the sweeper forgets how often it has sent a job',
     file: 'shared/lifecycle.ts',
-    from: 'dueAt: sweepAt(records, { swept, waitMs })',
-    to: 'dueAt: sweepAt(records, { waitMs })',
+    from: 'dueAt: sweepAt(records, { swept, waitMs: rest.waitMs })',
+    to: 'dueAt: sweepAt(records, { waitMs: rest.waitMs })',
     tests: ['test/sweeper.test.ts'],
   },
   {
