@@ -162,7 +162,7 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     await becomes(refused, 'completed')
 
     const [cost = ''] = of('What it costs')
-    expect(await run(cost, env)).toMatch(/^\d0 calls, \$0\.0\d this month; /)
+    expect(await run(cost, env)).toMatch(/^\d\d calls, \$0\.0\d+ this month; /)
 
     const [quota = ''] = of("Raise Rekognition's quota")
     expect(await run(quota, env)).toBe(
