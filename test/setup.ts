@@ -1,5 +1,9 @@
-import { afterEach } from 'vitest'
+import { afterAll, afterEach } from 'vitest'
 import { clear } from './left-behind.ts'
 
 // For each test file. A hook in a helper counts only for the first file of a process that imports it.
 afterEach(clear)
+
+// Once a finished job of sharp stayed unheard until something else woke the process's loop, as a timer does (Node 22.23.2).
+const heartbeat = setInterval(() => {}, 1_000)
+afterAll(() => clearInterval(heartbeat))
