@@ -543,12 +543,16 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
 
     // Where nothing changes it asks less often, and for one photo after the other what it waits for.
     const waits = { for: 'budget', until: new Date(Date.now() + 3_600_000).toISOString() }
-    await page.route(/\/images\/[0-9a-f-]{36}$/, async (route) => {
+    // Also of photos that the worker has not taken up.
+    const taken = (record: { status: string }) =>
+      record.status === 'pending' ? { ...record, status: 'processing' } : record
+    await page.route(/\/images(\?|\/[0-9a-f-]{36}$)/, async (route) => {
       const response = await route.fetch()
-      const record = Object(await response.json())
-      await route.fulfill({ response, json: { ...record, ...(record.status === 'processing' && { waits }) } })
+      const body = Object(await response.json())
+      const json = body.items ? { ...body, items: body.items.map(taken) } : { ...taken(body), waits }
+      await route.fulfill({ response, json })
     })
-    // Not at once: on a busy machine the worker may take photos up until then.
+    // Not at once: first it hears that all are taken up.
     const askedIn30Seconds = async () => {
       await page.clock.fastForward(130_000)
       await settle()
