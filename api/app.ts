@@ -76,7 +76,7 @@ export function buildApp(deps: ApiDeps): ReturnType<typeof serve> {
 const PRESIGNED_SECONDS = 300
 /** Seconds that a client is asked to leave between two polls. */
 const POLL_SECONDS = '1'
-/** And for an image that waits: no job stays away longer (worker/outcomes.ts), whatever the clocks say. */
+/** And for an image that waits: no job stays away longer (worker/outcomes.ts), also where two clocks differ. */
 const LONGEST_POLL_SECONDS = 3_600
 
 const ANALYSES_TEXT =

@@ -18,7 +18,7 @@ import { type Log, ownerTag, say } from './log.ts'
 /** What travels between the parts: the job of an image, in SQS, the event of its end, on the bus, and the trace of both. */
 
 /**
- * Does a part of the work in a span, which is nothing unless an SDK is registered (docs/on-aws.md).
+ * Does a part of the work in a span, which is nothing unless an SDK is registered (infrastructure/README.md).
  *
  * @param tell adds to the span of work that has succeeded
  */
@@ -32,7 +32,7 @@ export const inSpan = <T>(
     const done = work()
     if (!span.isRecording()) return done
     const end = (): void => span.end()
-    // Beside the work, which takes no turn more, and before whoever waits for it.
+    // On the work's own promise: the work takes no turn more, and the span ends before its caller continues.
     done.then(
       (value) => tell?.(span, value),
       (error: Error) => span.setStatus({ code: SpanStatusCode.ERROR }).recordException(error),

@@ -151,7 +151,7 @@ export const STATUS_TEXTS = {
   gone: 'No longer on the server',
 }
 
-/** What a photo waits for that is in nobody's work. */
+/** What a photo waits for while no worker has it. */
 const WAITS_TEXTS = {
   quota: 'Waiting its turn',
   budget: 'Waiting for the month’s budget',

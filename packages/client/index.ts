@@ -565,13 +565,13 @@ function unreachable(url: string, error: unknown): ApiError {
   return new ApiError('UNREACHABLE', 0, `${new URL(url).origin} does not answer (${why}).`, { cause: error })
 }
 
-/** Seconds, by RFC 9110, section 10.2.3: a number of them, or a date. */
 /** Milliseconds for which no worker is at the image, by this machine's clock. */
 const waitMs = (image: Image): number =>
   image.status === 'processing' && image.waits !== undefined
     ? Date.parse(image.waits.until) - Date.now() || 0
     : 0
 
+/** Seconds, by RFC 9110, section 10.2.3: a number of them, or a date. */
 function retryAfter(headers: Headers): number | undefined {
   const value = headers.get('retry-after')
   if (value === null) return undefined

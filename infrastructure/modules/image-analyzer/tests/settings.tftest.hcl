@@ -65,7 +65,7 @@ run "what_is_asked_for_is_done" {
     strip_gps          = true
     heic               = true
     tracing            = "off"
-    telemetry_layer    = { arn = "arn:aws:lambda:us-east-1:111122223333:layer:spans:3", environment = { AWS_LAMBDA_EXEC_WRAPPER = "/opt/otel-handler" } }
+    telemetry_layer    = { arn = "arn:aws:lambda:us-east-1:111122223333:layer:spans:3", environment = { AWS_LAMBDA_EXEC_WRAPPER = "begin-spans" } }
     versions           = { api = "3" }
     kms_key_arn        = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
     vpc_config         = { subnet_ids = ["subnet-1", "subnet-2"], security_group_ids = ["sg-1"] }
@@ -93,7 +93,7 @@ run "what_is_asked_for_is_done" {
   assert {
     condition = alltrue([
       for function in [aws_lambda_function.api, aws_lambda_function.worker, aws_lambda_function.sweeper] :
-      function.layers == tolist([var.telemetry_layer.arn]) && function.environment[0].variables.AWS_LAMBDA_EXEC_WRAPPER == "/opt/otel-handler" && function.environment[0].variables.NODE_OPTIONS == "--enable-source-maps"
+      function.layers == tolist([var.telemetry_layer.arn]) && function.environment[0].variables.AWS_LAMBDA_EXEC_WRAPPER == "begin-spans" && function.environment[0].variables.NODE_OPTIONS == "--enable-source-maps"
     ])
     error_message = "All functions must have the layer and its variables."
   }
