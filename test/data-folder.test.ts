@@ -48,8 +48,15 @@ const modesIn = (folder: string): Record<string, string> =>
 function spoil(file: string, at: number, bytes: number): void {
   const content = readFileSync(file)
   const from = at < 0 ? content.length + at : at
-  writeFileSync(file, content.fill(0xa5, from, from + bytes))
+  writeFileSync(
+    file,
+    content.map((byte, index) => (index >= from && index < from + bytes ? byte ^ 0xa5 : byte)),
+  )
 }
+
+/** Of the database, and of a frame of its log: a page behind a header. */
+const PAGE_BYTES = 16_384
+const FRAME_BYTES = 24 + PAGE_BYTES
 
 /** Of a run that was killed, with its log, and of one that stopped in order. */
 let killed = ''
@@ -112,7 +119,7 @@ describe('a start with a data folder', () => {
   })
 
   it('whose last transaction broke off shows what was committed before', async () => {
-    for (const cut of [1, 100, 4_000, 4_100]) {
+    for (const cut of [1, 100, PAGE_BYTES, PAGE_BYTES + 4]) {
       const folder = copyOf(killed)
       const log = join(folder, 'fauxqs.db-wal')
       truncateSync(log, statSync(log).size - cut)
@@ -177,9 +184,9 @@ describe('a start with a data folder', () => {
   it.each<[string, number, number]>([
     ['the header', 0, 32],
     ['the first frame', 100, 50],
-    ['the middle', -50_000, 1],
-    ['the header of a frame', -20 * 4_120, 24],
-    ['a page of a frame', -20 * 4_120 + 24, 1],
+    ['the middle', -20 * FRAME_BYTES + 8_000, 1],
+    ['the header of a frame', -20 * FRAME_BYTES, 24],
+    ['a page of a frame', -20 * FRAME_BYTES + 24, 1],
   ])('with something else in its log, at %s, says so, and what to do', async (_, at, bytes) => {
     const folder = copyOf(killed)
     spoil(join(folder, 'fauxqs.db-wal'), at, bytes)
