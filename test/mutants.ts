@@ -1324,6 +1324,13 @@ export const MUTANTS: Mutant[] = [
     tests: ['test/traces.test.ts'],
   },
   {
+    name: 'a span ends when its caller has gone on',
+    file: 'shared/messages.ts',
+    from: 'done.then(end, end)',
+    to: 'done.catch(() => {}).then(end)',
+    tests: ['test/traces.test.ts'],
+  },
+  {
     name: 'a job that S3 has sent is of no request',
     file: 'worker/batch.ts',
     from: "    if ('image' in outcome) linkToRequest(outcome.image, links)\n",

@@ -49,7 +49,9 @@ class MemoryTracer implements Tracer {
     const span: Span = {
       spanContext: () => spanContext,
       isRecording: () => true,
-      end: () => void this.#ended.push(kept),
+      // As it is by now: what a span is told later is lost.
+      end: () =>
+        void this.#ended.push({ ...kept, attributes: { ...kept.attributes }, errors: [...kept.errors] }),
       recordException: (error) => void kept.errors.push(error),
       setStatus: ({ code }) => {
         kept.failed = code === SpanStatusCode.ERROR

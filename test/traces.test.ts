@@ -3,9 +3,10 @@ import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { PutEventsCommand } from '@aws-sdk/client-eventbridge'
 import { SendMessageCommand } from '@aws-sdk/client-sqs'
-import { context, ROOT_CONTEXT, SpanKind, trace } from '@opentelemetry/api'
+import { context, ROOT_CONTEXT, type Span, SpanKind, trace } from '@opentelemetry/api'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { buildApp } from '../api/app.ts'
+import { inSpan } from '../shared/messages.ts'
 import { processBatch } from '../worker/batch.ts'
 import type { WorkerDeps } from '../worker/deps.ts'
 import { lambdaContext, startTestSystem, type TestSystem } from './context.ts'
@@ -150,6 +151,27 @@ describe('with an SDK registered', () => {
       ['GET', false],
     ])
   })
+
+  it.each([
+    ['succeeds', async (): Promise<string> => 'done', false],
+    ['fails', (): Promise<string> => Promise.reject(new Error('not done')), true],
+  ] as const)(
+    'the span of work that %s has all that it gets, and ends, before its caller continues',
+    async (_, work, fails) => {
+      const tell = (span: Span, value: string): Span => span.setAttribute('value', value)
+      // A batch that continues may answer, and be frozen with what has not ended.
+      const look = () => [...ended]
+      const seen = await inSpan('part', work, {}, tell).then(look, look)
+      expect(seen).toMatchObject([
+        {
+          name: 'part',
+          failed: fails,
+          attributes: fails ? {} : { value: 'done' },
+          errors: fails ? [new Error('not done')] : [],
+        },
+      ])
+    },
+  )
 
   it('the API of the built zip, which has a copy of OpenTelemetry’s in it, finds what this copy has registered', async () => {
     const folder = newFolder()
