@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
+import type { Span } from '@opentelemetry/api'
 import { type Context, Hono } from 'hono'
 import { cors } from 'hono/cors'
 import { matchedRoutes } from 'hono/route'
 import * as z from 'zod'
 import type { ImageId } from '../shared/image.ts'
 import { say } from '../shared/log.ts'
-import { inSpan, xraySpan } from '../shared/messages.ts'
+import { inSpan, openTelemetry, xraySpan } from '../shared/messages.ts'
 import type { ApiDeps, AppDeps } from './deps.ts'
 import { ApiError, type ApiErrorCode, parse, problem, quoted, refuseUnknown } from './schemas.ts'
 import type { Asker } from './submit.ts'
@@ -164,7 +164,8 @@ export function serve(deps: AppDeps, routes: readonly Route[]): Hono<Env> {
   app.use(async (c, next) => {
     // API Gateway's own, so that its access log, the answer and our log name the request alike.
     c.set('requestId', GATEWAY_ID.safeParse(c.env?.requestContext?.requestId).data ?? randomUUID())
-    c.set('traceId', xraySpan()?.traceId ?? TRACE.exec(c.req.header('x-amzn-trace-id') ?? '')?.[1])
+    const traceId = (await xraySpan())?.traceId
+    c.set('traceId', traceId ?? TRACE.exec(c.req.header('x-amzn-trace-id') ?? '')?.[1])
     c.set('clientRequestId', CLIENT_ID.safeParse(c.req.header('x-request-id')).data)
     await next()
     c.header('x-request-id', c.get('requestId'))
@@ -203,7 +204,10 @@ export function serve(deps: AppDeps, routes: readonly Route[]): Hono<Env> {
 }
 
 /** By OpenTelemetry's semantic conventions for HTTP servers. Where a layer has begun a span for the invocation, it is a child. */
-function inRequestSpan(c: ApiContext, next: () => Promise<void>): Promise<void> {
+async function inRequestSpan(c: ApiContext, next: () => Promise<void>): Promise<void> {
+  const api = await openTelemetry()
+  if (api === undefined) return next()
+  const { context, propagation, SpanKind, SpanStatusCode, trace } = api
   const route = matchedRoutes(c).at(-1)?.path
   const attributes = {
     ...{
@@ -220,12 +224,12 @@ function inRequestSpan(c: ApiContext, next: () => Promise<void>): Promise<void> 
   const current = context.active()
   const parent = trace.getActiveSpan() === undefined ? propagation.extract(current, c, headers) : current
   const name = route === '/*' ? c.req.method : `${c.req.method} ${route}`
-  return context.with(parent, () =>
-    inSpan(name, next, { kind: SpanKind.SERVER, attributes }, (span) => {
-      span.setAttribute('http.response.status_code', c.res.status)
-      if (c.res.status >= 500) span.setStatus({ code: SpanStatusCode.ERROR })
-    }),
-  )
+  const options = () => ({ kind: SpanKind.SERVER, attributes })
+  const tell = (span: Span): void => {
+    span.setAttribute('http.response.status_code', c.res.status)
+    if (c.res.status >= 500) span.setStatus({ code: SpanStatusCode.ERROR })
+  }
+  return context.with(parent, () => inSpan(name, next, options, tell))
 }
 
 /** Pages of these origins may use the API. */

@@ -63,9 +63,9 @@ const asked = ({ owner, ...request }: Asker, { imageId, epoch }: Pick<Image, 'im
 })
 
 /** What the record remembers of the request that made it: the job carries nothing of it. */
-const originOf = ({ requestId, traceId }: Asker) => ({
+const originOf = async ({ requestId, traceId }: Asker) => ({
   requestId,
-  ...(traceId === undefined ? {} : { traceId, spanId: xraySpan()?.spanId }),
+  ...(traceId === undefined ? {} : { traceId, spanId: (await xraySpan())?.spanId }),
 })
 
 export const newImageId = (now: Date): ImageId => imageIdSchema.parse(uuidv7({ msecs: now.getTime() }))
@@ -121,7 +121,7 @@ export async function submitImage(
     ...firstState(deps, now),
     analyses,
     original,
-    origin: originOf(asker),
+    origin: await originOf(asker),
     ...(keyHash === undefined ? {} : { keyHash }),
   })
   // Otherwise a request before has done it all; while no worker has claimed the image it may have died half-way.
@@ -241,7 +241,7 @@ export async function awaitUpload(
       ...firstState(deps, now),
       analyses,
       original: { bucket: deps.bucket, key: originalKey(imageId), ...announced },
-      origin: originOf(asker),
+      origin: await originOf(asker),
       ...(keyHash === undefined ? {} : { keyHash }),
     },
     UPLOAD_SECONDS * 1_000,

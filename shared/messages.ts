@@ -1,6 +1,6 @@
 import { type EventBridgeClient, PutEventsCommand } from '@aws-sdk/client-eventbridge'
 import { SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
-import { type Span, type SpanOptions, SpanStatusCode, TraceFlags, trace } from '@opentelemetry/api'
+import type { Span, SpanOptions } from '@opentelemetry/api'
 import * as z from 'zod'
 import {
   type FinishedImage,
@@ -17,34 +17,45 @@ import { type Log, ownerTag, say } from './log.ts'
 
 /** What travels between the parts: the job of an image, in SQS, the event of its end, on the bus, and the trace of both. */
 
+export type OpenTelemetry = typeof import('@opentelemetry/api')
+
 /**
- * Does a part of the work in a span, which is nothing unless an SDK is registered (infrastructure/README.md).
+ * OpenTelemetry's API, where an SDK is registered (infrastructure/README.md): under this symbol each copy of the API looks for
+ * one. Asked each time, as a layer may register while the function is imported; and no cold start without one loads the API.
+ */
+export const openTelemetry = (): Promise<OpenTelemetry> | undefined =>
+  Symbol.for('opentelemetry.js.api.1') in globalThis ? import('@opentelemetry/api') : undefined
+
+/**
+ * Does a part of the work in a span, which is nothing unless an SDK is registered.
  *
  * @param tell adds to the span of work that has succeeded
  */
 export const inSpan = <T>(
   name: string,
   work: () => Promise<T>,
-  options: SpanOptions = {},
-  tell?: (span: Span, value: T) => void,
+  options: (api: OpenTelemetry) => SpanOptions = () => ({}),
+  tell?: (span: Span, value: T, api: OpenTelemetry) => void,
 ): Promise<T> =>
-  trace.getTracer('image-analyzer').startActiveSpan(name, options, (span) => {
-    const done = work()
-    if (!span.isRecording()) return done
-    const end = (): void => span.end()
-    // On the work's own promise: the work takes no turn more, and the span ends before its caller continues.
-    done.then(
-      (value) => tell?.(span, value),
-      (error: Error) => span.setStatus({ code: SpanStatusCode.ERROR }).recordException(error),
-    )
-    done.then(end, end)
-    return done
-  })
+  openTelemetry()?.then((api) =>
+    api.trace.getTracer('image-analyzer').startActiveSpan(name, options(api), (span) => {
+      const done = work()
+      const end = (): void => span.end()
+      // On the work's own promise, so that the span ends before its caller continues.
+      done.then(
+        (value) => tell?.(span, value, api),
+        (error: Error) => span.setStatus({ code: api.SpanStatusCode.ERROR }).recordException(error),
+      )
+      done.then(end, end)
+      return done
+    }),
+  ) ?? work()
 
 /** The current span, if it is sampled, as X-Ray writes it (AWS X-Ray developer guide, tracing header). */
-export function xraySpan() {
-  const { traceId: id = '', spanId = '', traceFlags = 0 } = trace.getActiveSpan()?.spanContext() ?? {}
-  if ((traceFlags & TraceFlags.SAMPLED) === 0) return undefined
+export async function xraySpan() {
+  const api = await openTelemetry()
+  const { traceId: id = '', spanId = '', traceFlags = 0 } = api?.trace.getActiveSpan()?.spanContext() ?? {}
+  if (api === undefined || (traceFlags & api.TraceFlags.SAMPLED) === 0) return undefined
   const traceId = `1-${id.slice(0, 8)}-${id.slice(8)}`
   return { traceId, spanId, header: `Root=${traceId};Parent=${spanId};Sampled=1` }
 }
@@ -77,16 +88,11 @@ export class Newer extends Error {
 const newerJobSchema = z.looseObject({ version: z.int().gt(JOB_VERSION), imageId: imageIdSchema })
 
 /** What S3 sends for an object that was posted with a form (Amazon S3 user guide, event message structure). */
-const arrivalSchema = z.object({
-  Records: z
-    .array(
-      z.object({
-        eventName: z.string().startsWith('ObjectCreated:'),
-        s3: z.object({ object: z.object({ key: z.string() }) }),
-      }),
-    )
-    .min(1),
+const createdSchema = z.object({
+  eventName: z.string().startsWith('ObjectCreated:'),
+  s3: z.object({ object: z.object({ key: z.string() }) }),
 })
+const arrivalSchema = z.object({ Records: z.array(createdSchema).min(1) })
 /** What S3 sends once, when its notifications are set up. */
 const setUpSchema = z.object({ Event: z.literal('s3:TestEvent') })
 const messageSchema = z.union([jobSchema, arrivalSchema, setUpSchema])
@@ -128,7 +134,7 @@ export interface JobQueue {
 /** The group has SQS take turns between owners (fair queues of a standard queue), so that no backlog holds up another owner's. */
 export async function sendJob({ sqs, jobQueueUrl }: JobQueue, job: Job, owner: string): Promise<void> {
   const [MessageBody, MessageGroupId] = [JSON.stringify(job), ownerTag(owner)]
-  const StringValue = xraySpan()?.header
+  const StringValue = (await xraySpan())?.header
   // Without it the SDK sends that of the function's own invocation.
   const AWSTraceHeader = StringValue && { DataType: 'String', StringValue }
   const traced = AWSTraceHeader ? { MessageSystemAttributes: { AWSTraceHeader } } : {}
@@ -171,11 +177,8 @@ export function passOver(
   const { Records }: { Records?: unknown } = Object(event)
   say(log, 'passed over', { wanted, has: Object.keys(Object(event)) })
   const ids = (Array.isArray(Records) ? Records : []).map((record) => record?.messageId)
-  return {
-    batchItemFailures: ids
-      .filter((id) => typeof id === 'string')
-      .map((itemIdentifier) => ({ itemIdentifier })),
-  }
+  const known = ids.filter((id) => typeof id === 'string')
+  return { batchItemFailures: known.map((itemIdentifier) => ({ itemIdentifier })) }
 }
 
 export const EVENT_SOURCE = 'image-analyzer'
@@ -220,14 +223,11 @@ export const MAX_DETAIL_BYTES = 8_192
  * Labels are given strongest first and as many as fit; the record has them all.
  */
 export function eventDetail(image: FinishedImage): EventDetail {
+  const { imageId, owner, epoch, completedAt, original } = image
   const common = {
     version: '1' as const,
-    eventId: `${image.imageId}:${image.epoch}:${image.status}`,
-    imageId: image.imageId,
-    owner: image.owner,
-    epoch: image.epoch,
-    completedAt: image.completedAt,
-    original: image.original,
+    eventId: `${imageId}:${epoch}:${image.status}`,
+    ...{ imageId, owner, epoch, completedAt, original },
     ...(image.paidCalls === undefined ? {} : { paidCalls: image.paidCalls }),
   }
   if (image.status === 'failed') return { ...common, status: 'failed', failure: image.failure }
@@ -240,12 +240,10 @@ export function eventDetail(image: FinishedImage): EventDetail {
     ...common,
     status: 'completed',
     thumbnail: image.thumbnail,
-    ...(image.labels === undefined
-      ? {}
-      : {
-          labels: strongest.slice(0, count).map((label) => label.Name),
-          rekognitionLabels: strongest.slice(0, count),
-        }),
+    ...(image.labels && {
+      labels: strongest.slice(0, count).map((label) => label.Name),
+      rekognitionLabels: strongest.slice(0, count),
+    }),
     ...(image.faceCount === undefined ? {} : { faceCount: image.faceCount, emotions: [...emotions.keys()] }),
     ...(image.facesSkipped === undefined ? {} : { facesSkipped: image.facesSkipped }),
     ...(image.reused === undefined ? {} : { reused: image.reused }),

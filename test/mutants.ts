@@ -930,8 +930,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'metadata is announced',
     file: 'shared/messages.ts',
-    from: '    original: image.original,\n',
-    to: "    original: image.original,\n    ...('metadata' in image ? { metadata: image.metadata } : {}),\n",
+    from: '    ...{ imageId, owner, epoch, completedAt, original },\n',
+    to: "    ...{ imageId, owner, epoch, completedAt, original },\n    ...('metadata' in image ? { metadata: image.metadata } : {}),\n",
     tests: metadata,
   },
   {
@@ -1319,7 +1319,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a job does not say which request has sent it',
     file: 'shared/messages.ts',
-    from: 'StringValue = xraySpan()?.header',
+    from: 'StringValue = (await xraySpan())?.header',
     to: "StringValue = ''",
     tests: ['test/traces.test.ts'],
   },
@@ -1333,7 +1333,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a job that S3 has sent is of no request',
     file: 'worker/batch.ts',
-    from: "    if ('image' in outcome) linkToRequest(outcome.image, links)\n",
+    from: "    if ('image' in outcome) await linkToRequest(outcome.image, links)\n",
     to: '',
     tests: ['test/traces.test.ts'],
   },

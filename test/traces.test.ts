@@ -6,6 +6,7 @@ import { SendMessageCommand } from '@aws-sdk/client-sqs'
 import { context, ROOT_CONTEXT, type Span, SpanKind, trace } from '@opentelemetry/api'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { buildApp } from '../api/app.ts'
+import { loadedAtStart } from '../build/bundle.ts'
 import { inSpan } from '../shared/messages.ts'
 import { processBatch } from '../worker/batch.ts'
 import type { WorkerDeps } from '../worker/deps.ts'
@@ -161,7 +162,7 @@ describe('with an SDK registered', () => {
       const tell = (span: Span, value: string): Span => span.setAttribute('value', value)
       // A batch that continues may answer, and be frozen with what has not ended.
       const look = () => [...ended]
-      const seen = await inSpan('part', work, {}, tell).then(look, look)
+      const seen = await inSpan('part', work, undefined, tell).then(look, look)
       expect(seen).toMatchObject([
         {
           name: 'part',
@@ -173,7 +174,7 @@ describe('with an SDK registered', () => {
     },
   )
 
-  it('the API of the built zip, which has a copy of OpenTelemetry’s in it, finds what this copy has registered', async () => {
+  it('the API of the built zip, which has a copy of OpenTelemetry’s in it, finds what this copy registers after its import', async () => {
     const folder = newFolder()
     for (const [name, bytes] of Object.entries((await bundleOf('api')).files)) {
       mkdirSync(dirname(join(folder, name)), { recursive: true })
@@ -187,14 +188,27 @@ describe('with an SDK registered', () => {
       JOB_QUEUE_URL: system.worker.jobQueueUrl,
     }
     for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value)
+    unregister()
     const { handler } = await import(/* @vite-ignore */ pathToFileURL(join(folder, 'index.mjs')).href)
+    await handler(gatewayEvent('GET', '/images'), {})
+    ended = registerSpans('1.9.0').ended
     const answer = await handler(gatewayEvent('POST', '/images', photo), {})
     expect(answer.statusCode).toBe(202)
     const request = spanOf('POST /images')
-    expect(request.attributes).toMatchObject({ 'http.route': '/images', 'http.response.status_code': 202 })
+    expect(request).toMatchObject({
+      attributes: { 'http.route': '/images', 'http.response.status_code': 202 },
+    })
     const { origin } = await system.item(JSON.parse(answer.body).imageId)
     expect(origin).toMatchObject({ spanId: request.context.spanId })
   })
+})
+
+it.each(['api', 'worker', 'sweeper'] as const)('the %s starts without OpenTelemetry’s API', async (name) => {
+  const { metafile } = await bundleOf(name)
+  const ofTelemetry = (files: Iterable<string>) =>
+    [...files].filter((file) => file.includes('@opentelemetry/'))
+  expect(ofTelemetry(Object.keys(metafile.inputs))).not.toEqual([])
+  expect(ofTelemetry(loadedAtStart(metafile).inputs.keys())).toEqual([])
 })
 
 it('without an SDK no message has a trace of ours, and no record a span', async () => {

@@ -1,5 +1,5 @@
 import { BatchProcessor, EventType, processPartialResponse } from '@aws-lambda-powertools/batch'
-import { type Attributes, type Link, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
+import type { Attributes, Link, Span } from '@opentelemetry/api'
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import type { FinishedImage, Image } from '../shared/image.ts'
 import { indexLabels } from '../shared/labels.ts'
@@ -11,6 +11,8 @@ import {
   type Job,
   keepExhausted,
   Newer,
+  type OpenTelemetry,
+  openTelemetry,
   readJobs,
   sendDeadLetter,
 } from '../shared/messages.ts'
@@ -125,8 +127,10 @@ export async function processBatch(
       expected = false
       return announcements.announce(announcementOf(image))
     }
-    const options = { kind: SpanKind.CONSUMER, links: taken.links, attributes: attributesOf(deps, taken) }
-    const name = `process ${options.attributes['messaging.destination.name']}`
+    const name = `process ${queueOf(deps)}`
+    const options = ({ SpanKind }: OpenTelemetry) => ({
+      ...{ kind: SpanKind.CONSUMER, links: taken.links, attributes: attributesOf(deps, taken) },
+    })
     const unfinished = await inSpan(name, () => finish(taken, announce), options, tell).catch(failed)
     // Frozen with the function, it would speak in a later invocation, of a job that is long postponed.
     if (unfinished !== undefined && !answered.signal.aborted) logUnfinished(deps, taken, unfinished)
@@ -140,7 +144,7 @@ export async function processBatch(
     announce: Announce,
   ): Promise<Unfinished | undefined> => {
     const outcome = await processImage(deps, job, receives, time)
-    if ('image' in outcome) linkToRequest(outcome.image, links)
+    if ('image' in outcome) await linkToRequest(outcome.image, links)
     switch (outcome.kind) {
       case 'finished':
         return inSpan('announce', () => announceOnce(outcome.image, announce))
@@ -232,23 +236,26 @@ function linksTo(header = ''): Link[] {
 }
 
 /** A job that S3 or the sweeper has sent knows nothing of the request; the record does. */
-function linkToRequest({ origin }: Image, links: Link[]): void {
+async function linkToRequest({ origin }: Image, links: Link[]): Promise<void> {
   if (origin?.spanId === undefined || links.some(({ context }) => context.spanId === origin.spanId)) return
-  trace.getActiveSpan()?.addLink(linkTo(origin.traceId, origin.spanId))
+  const api = await openTelemetry()
+  api?.trace.getActiveSpan()?.addLink(linkTo(origin.traceId, origin.spanId))
 }
 
+const queueOf = ({ jobQueueUrl }: WorkerDeps): string => jobQueueUrl.replace(/.*\//, '')
+
 /** By OpenTelemetry's semantic conventions for messaging, where these have a name. */
-const attributesOf = ({ jobQueueUrl }: WorkerDeps, { job, messageId }: Taken): Attributes => ({
+const attributesOf = (deps: WorkerDeps, { job, messageId }: Taken): Attributes => ({
   'messaging.system': 'aws_sqs',
   'messaging.operation.type': 'process',
   'messaging.operation.name': 'process',
-  'messaging.destination.name': jobQueueUrl.replace(/.*\//, ''),
+  'messaging.destination.name': queueOf(deps),
   'messaging.message.id': messageId,
   'image_analyzer.image_id': job.imageId,
   'image_analyzer.epoch': job.epoch,
 })
 
-const tell = (span: Span, unfinished: Unfinished | undefined): void => {
+const tell = (span: Span, unfinished: Unfinished | undefined, { SpanStatusCode }: OpenTelemetry): void => {
   if (unfinished === undefined) return
   span.setAttribute('image_analyzer.unfinished', unfinished.kind)
   if (!('error' in unfinished)) return
