@@ -18,9 +18,18 @@ const decodes = ['local/main.ts', 'rekognition/main.ts', 'worker/main.ts'].inclu
 const env = { ...(decodes && sparing), ...process.env }
 const isLate = decodes && process.platform === 'linux' && !process.env.MALLOC_ARENA_MAX
 
+// npm passes SIGTERM on to the shell that it runs a script in, and dash ends by it without its child: the process has another
+// parent then, and gives itself the signal.
+const orphaned = `import{isMainThread}from'node:worker_threads';const{ppid}=process;const end=()=>{if(process.ppid===ppid)return;
+clearInterval(look);process.kill(process.pid,'SIGTERM')};const look=isMainThread&&setInterval(end,500).unref()`
+const watch = `data:text/javascript,${orphaned}`
+const isOfNpm = process.env.npm_lifecycle_event !== undefined
+
 if (major > 22 || (major === 22 && minor >= 18)) {
+  const options = [...process.execArgv, ...(isOfNpm ? ['--import', watch] : [])]
   // In place of this process, so that its parent keeps the id. (Node 23 before 23.11 cannot, and grows.)
-  if (isLate) process.execve?.(process.execPath, [process.execPath, ...process.execArgv, file, ...args], env)
+  if (isLate) process.execve?.(process.execPath, [process.execPath, ...options, file, ...args], env)
+  if (isOfNpm) await import(watch)
   // As Node itself would have it: a file that is started, rather than imported, knows itself by its whole path.
   process.argv.splice(1, 2, resolve(file))
   await import(pathToFileURL(resolve(file)).href)
@@ -41,6 +50,7 @@ if (major > 22 || (major === 22 && minor >= 18)) {
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     env: { ...env, PATH: path },
   })
+  if (isOfNpm) await import(watch)
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
   child.on('exit', (code, signal) => {
     if (signal !== null) process.removeAllListeners(signal)

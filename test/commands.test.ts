@@ -1,7 +1,9 @@
+import { spawn } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, it, vi } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import manifest from '../package.json' with { type: 'json' }
-import { root } from './started.ts'
+import { newFolder, root } from './started.ts'
 
 const { scripts } = manifest
 
@@ -112,3 +114,31 @@ it('every command that takes options is tried with a wrong one', () => {
   const tried = new Set([...WRONG.map(([script]) => script), ...others])
   expect([...tried].sort()).toEqual(Object.keys(scripts).sort())
 })
+
+describe.skipIf(process.platform === 'win32')(
+  'SIGTERM to npm (skipped on Windows, which has no signals)',
+  () => {
+    const ENDS = `process.on('SIGTERM', () => process.exit(console.log('ended')))
+    setTimeout(() => console.log('left alone'), 20_000)
+    console.log('here')`
+
+    // run.js starts the first in place of itself, and runs the other itself.
+    it.each(['local/main.ts', 'other.ts'])(
+      'ends %s, though the shell between them does not',
+      async (file) => {
+        const folder = newFolder()
+        mkdirSync(join(folder, 'local'))
+        writeFileSync(join(folder, file), ENDS)
+        const script = `"${process.execPath}" "${join(root, 'run.js')}" ${file}; :`
+        const env = { ...process.env, npm_lifecycle_event: 'start' }
+        const shell = spawn('sh', ['-c', script], { cwd: folder, env, stdio: ['ignore', 'pipe', 'inherit'] })
+        let said = ''
+        for await (const chunk of shell.stdout) {
+          said += chunk
+          if (said === 'here\n') shell.kill('SIGTERM')
+        }
+        expect(said).toBe('here\nended\n')
+      },
+    )
+  },
+)
