@@ -13,25 +13,25 @@ import type { WorkerDeps } from '../worker/deps.ts'
 /** What is looked after beside the jobs: after a restart, and then by a schedule. */
 
 /**
- * After a restart no worker of the process before is alive, even if its leases still hold: they end now, and everything that
- * is unfinished is looked after at once. (On AWS leases run out, and the sweeper comes when it is time.)
+ * After a restart no worker of the process before is alive, even if its leases still hold: they end now, and what is unfinished
+ * without a job in the queue is looked after at once. (On AWS leases run out, and the sweeper comes when it is time.)
  */
 export async function recover(embedded: EmbeddedAws, names: ResourceNames, deps: SweeperDeps): Promise<void> {
-  embedded.recoverQueue(names.jobQueue)
+  const queued = new Set(embedded.recoverQueue(names.jobQueue))
   const held = paginateScan(
     { client: deps.dynamo },
     {
       TableName: names.table,
-      FilterExpression: '#status = :processing',
+      FilterExpression: '#status = :processing AND leaseUntil > :over',
       ProjectionExpression: 'imageId',
       ExpressionAttributeNames: { '#status': 'status' },
-      ExpressionAttributeValues: { ':processing': 'processing' },
+      ExpressionAttributeValues: { ':processing': 'processing', ':over': 0 },
     },
   )
   for await (const { Items = [] } of held) {
     for (const { imageId } of Items) await endLease(deps, imageIdSchema.parse(imageId))
   }
-  await sweep({ ...deps, isAlone: true }, Number.MAX_SAFE_INTEGER)
+  await sweep({ ...deps, isAlone: true, queued }, Number.MAX_SAFE_INTEGER)
 }
 
 const CHORES_GRACE_MS = 1_000

@@ -17,6 +17,8 @@ export interface SweeperDeps extends Records, JobQueue, DeadLetterQueue, EventBu
   log: Log
   /** Whether no submission can be under way, so that what has been left behind is known at first sight. */
   isAlone?: boolean
+  /** Bodies of all jobs in the queue, as `sendJob` writes them, where they are known: none of these is sent again. */
+  queued?: ReadonlySet<string>
 }
 
 export interface SweeperClients {

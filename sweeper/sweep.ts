@@ -116,8 +116,9 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
   }
   const image = readImage(Item)
   if (isFinished(image)) return announce(deps, image)
-  // A later run was asked for; what it lacks, the worker says.
-  if (image.epoch === 1 && image.attempts === 0 && !(await hasOriginal(deps, image))) {
+  const isQueued = deps.queued?.has(JSON.stringify({ version: 1, imageId, epoch: image.epoch })) ?? false
+  // A later run was asked for, or its job is there: what it lacks, the worker says.
+  if (!isQueued && image.epoch === 1 && image.attempts === 0 && !(await hasOriginal(deps, image))) {
     // Its submission broke off, and was answered with no 202; or it is an upload that never came, and cannot come now.
     const mayCome = image.status === 'awaiting_upload' && Number(dueAt(image)) >= deps.now().getTime()
     return mayCome ? undefined : remove(deps, image)
@@ -125,7 +126,7 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
   const attempts = image.attempts - (image.throttled ?? 0)
   const age = deps.now().getTime() - image.submittedAt
   if (attempts >= deps.maxAttempts || age > deps.giveUpMs) return giveUp(deps, image)
-  return requeue(deps, image)
+  return isQueued ? undefined : requeue(deps, image)
 }
 
 /**

@@ -624,6 +624,13 @@ export const MUTANTS: Mutant[] = [
     to: '',
   },
   {
+    name: 'the sweeper sends jobs that it knows to be in the queue',
+    file: 'sweeper/sweep.ts',
+    from: 'return isQueued ? undefined : requeue(deps, image)',
+    to: 'return requeue(deps, image)',
+    tests: ['test/sweeper.test.ts'],
+  },
+  {
     name: 'the sweeper sends a job at every sweep',
     file: 'shared/lifecycle.ts',
     from: '{ sweepAt: sweepAt(records, { swept }), swept }',
@@ -673,13 +680,13 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'the sweeper sends jobs for images without an original',
     file: 'sweeper/sweep.ts',
-    from: 'if (image.epoch === 1 && image.attempts === 0 && !(await hasOriginal(deps, image))) {',
+    from: 'if (!isQueued && image.epoch === 1 && image.attempts === 0 && !(await hasOriginal(deps, image))) {',
     to: 'if (image.attempts < 0) {',
   },
   {
     name: 'the sweeper does not look for the original before it removes a record',
     file: 'sweeper/sweep.ts',
-    from: 'if (image.epoch === 1 && image.attempts === 0 && !(await hasOriginal(deps, image))) {',
+    from: 'if (!isQueued && image.epoch === 1 && image.attempts === 0 && !(await hasOriginal(deps, image))) {',
     to: 'if (image.attempts === 0) {',
   },
   {
@@ -811,7 +818,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'the sweeper relies on the job of an image that a worker has had',
     file: 'sweeper/sweep.ts',
-    from: '  return requeue(deps, image)\n',
+    from: '  return isQueued ? undefined : requeue(deps, image)\n',
     to: '  return image.attempts > 0 ? undefined : requeue(deps, image)\n',
     tests: rules,
     rule: 'message retention',

@@ -4,12 +4,14 @@ import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { PurgeQueueCommand } from '@aws-sdk/client-sqs'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import { clientsFor } from '../local/clients.ts'
 import { finished, until } from './context.ts'
 import { distinct, formats, quarters } from './pictures.ts'
 import { newFolder, post, root, start, startFails, startOnce } from './started.ts'
-import { refusal, startHere, startQuietly } from './system.ts'
-import { skipped, without } from './tools.ts'
+import { refusal, type System, startHere, startQuietly } from './system.ts'
+import { SILENT, skipped, without } from './tools.ts'
 
 const photoPath = join(root, 'test/fixtures/grace-hopper.jpg')
 const photo = readFileSync(photoPath)
@@ -106,6 +108,27 @@ describe('npm start', () => {
     // It is looked after at once, and is older than a tenth of a second.
     const { url } = await startHere({ ...env, GIVE_UP_DAYS: '0.000001' })
     expect(await finished(url, imageId)).toMatchObject({ status: 'failed', failure: { code: 'EXHAUSTED' } })
+  })
+
+  it('sends no job again after a restart that is in the queue, and one that is not', async () => {
+    const env = { DATA_DIR: newFolder(), WORKER: 'off' }
+    const lines: string[] = []
+    const log = { ...SILENT, info: (line: string) => void lines.push(line) }
+    const begin = (): Promise<System> => {
+      lines.length = 0
+      return startHere(env, log)
+    }
+    const first = await begin()
+    await post(first.url, photo)
+    expect(lines).toEqual(['accepted'])
+    await first.stop()
+    const second = await begin()
+    expect(lines).toEqual([])
+    const { sqs } = clientsFor(second.target, true)
+    await sqs.send(new PurgeQueueCommand({ QueueUrl: second.jobQueueUrl }))
+    await second.stop()
+    await begin()
+    expect(lines).toEqual(['requeued'])
   })
 
   it('submits the files it is given, prints each record as it finishes, and no line of the log below LOG_LEVEL', async () => {

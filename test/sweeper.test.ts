@@ -241,6 +241,18 @@ describe('an image that has lost its job', () => {
   })
 })
 
+describe('a sweeper that knows the jobs in the queue', () => {
+  it('sends none of them again, and the jobs of other runs', async () => {
+    const imageId = await system.submit(photo)
+    const [body = ''] = (await system.receiveJobs()).Records.map((record) => record.body)
+    expect(await sweep(sweeper({ queued: new Set([body]) }))).toEqual(NOTHING)
+    const later = JSON.stringify({ ...JSON.parse(body), epoch: 2 })
+    expect(await sweep(sweeper({ queued: new Set([later]) }))).toEqual({ ...NOTHING, requeued: 1 })
+    expect((await system.receiveJobs()).Records.map((record) => record.body)).toEqual([body])
+    expect(await system.item(imageId)).toMatchObject({ status: 'pending' })
+  })
+})
+
 describe('a submission that broke off', () => {
   it('before its original was stored leaves nothing, but is not removed at first sight', async () => {
     const imageId = await lose()

@@ -41,8 +41,8 @@ export interface FauxqsModules extends Queues {
   /** The listener's messages are kept with the object or, if the process is killed or it throws, neither is. */
   onObjectCreated: (listener: (object: CreatedObject) => void) => void
   bucketSettings: BucketSettings
-  /** Makes everything in flight visible. */
-  recoverQueue: (name: string) => void
+  /** Makes everything in flight visible. @returns the bodies of all that is in the queue */
+  recoverQueue: (name: string) => string[]
   /** Where all of it is kept, for more of the same kind. */
   storage: Storage
   close: () => Promise<void>
@@ -216,8 +216,9 @@ export async function loadFauxqs(options: {
     },
     recoverQueue: (name) => {
       const queue = sqsStore.getQueueByName(name)
-      if (queue === undefined) return
+      if (queue === undefined) return []
       for (const handle of [...queue.inflightMessages.keys()]) queue.changeVisibility(handle, 0)
+      return [...queue.messages, ...queue.delayedMessages].map(({ body }) => body)
     },
     storage,
     close: async () => {

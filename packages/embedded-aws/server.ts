@@ -33,8 +33,10 @@ export interface EmbeddedAws {
   endpoint: string
   /**
    * After a restart: no worker of before is alive, so what it had in flight in this queue is visible again.
+   *
+   * @returns the bodies of all messages that are in the queue
    */
-  recoverQueue: (name: string) => void
+  recoverQueue: (name: string) => string[]
   /** Deletes the items of all tables whose time to live has passed, until the signal is aborted. */
   expireItems: (signal?: AbortSignal) => Promise<void>
   /** Lambda shows the mapping of a poller here, and pauses and resumes it. */
