@@ -195,11 +195,13 @@ async function act(
     case 'quota': {
       const facts = await quotaOf(deps)
       const { waiting, throttled, lastHour, overBudget } = facts
+      const rates = Object.entries(facts.rates).map(([name, rate]) => `${rate} of ${name}`)
+      const learned = rates.length === 0 ? '' : `; a worker allows itself ${rates.join(', ')} a second`
       print(
         io,
         values,
         facts,
-        `${waiting} images wait; ${throttled} were throttled, ${lastHour} in the last hour; ${overBudget} wait for the month’s budget`,
+        `${waiting} images wait; ${throttled} were throttled, ${lastHour} in the last hour; ${overBudget} wait for the month’s budget${learned}`,
       )
       return 0
     }

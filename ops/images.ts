@@ -117,12 +117,13 @@ export async function cancel(deps: OpsDeps, { imageId }: Chosen): Promise<boolea
 const HOUR_MS = 3_600_000
 
 /**
- * What waits for Rekognition, by the records; the rates that limiters have learned are in the workers alone. What waits for
- * the month's budget is not among what is throttled: no quota mends it.
+ * What waits for Rekognition, by the records: they have the calls a second that a worker allowed itself when it let an image go,
+ * of which the newest count. What waits for the month's budget is not among what is throttled: no quota mends it.
  */
 export async function quotaOf(deps: OpsDeps) {
   const hourAgo = new Date(deps.now().getTime() - HOUR_MS).toISOString()
   const facts = { waiting: 0, throttled: 0, lastHour: 0, overBudget: 0 }
+  const learned = new Map<string, { rate: number; at: string }>()
   for await (const _ of choose(deps, { status: 'pending' })) facts.waiting += 1
   // Once it was taken up, an image is shown as processing, also while its job waits.
   for await (const images of inParts(choose(deps, { status: 'processing' }))) {
@@ -133,10 +134,14 @@ export async function quotaOf(deps: OpsDeps) {
       else if (image.waits?.for === 'quota' || (image.throttled ?? 0) > 0) {
         facts.throttled += 1
         if (image.updatedAt >= hourAgo) facts.lastHour += 1
+        for (const [name, rate] of Object.entries(image.rates ?? {})) {
+          if (image.updatedAt > (learned.get(name)?.at ?? ''))
+            learned.set(name, { rate, at: image.updatedAt })
+        }
       }
     }
   }
-  return facts
+  return { ...facts, rates: Object.fromEntries([...learned].map(([name, { rate }]) => [name, rate])) }
 }
 
 /** Records that are read side by side. */

@@ -239,10 +239,8 @@ const results = {
   /** Where the results are when they are too large for an item; then only their outlines are above. */
   analysis: z
     .object({
-      bucket: z.string(),
-      key: z.string(),
+      ...thumbnailSchema.pick({ bucket: true, key: true, bytes: true }).shape,
       contentType: z.literal('application/json'),
-      bytes: z.int().positive(),
     })
     .optional(),
 }
@@ -258,6 +256,8 @@ const processingImage = everyImage.extend({
   leaseUntil: z.number(),
   /** Why no worker is at it, and until when: Rekognition's quota, the month's budget, or an attempt that met trouble. */
   waits: z.object({ for: z.enum(['quota', 'budget', 'retry']), until: timestamp }).optional(),
+  /** Calls a second that the last worker allowed itself, by analysis, where the quota is what it waits for: for operators. */
+  rates: z.record(z.string(), z.number()).optional(),
 })
 const completedImage = everyImage.extend({ status: z.literal('completed'), ...results })
 const failedImage = everyImage.extend({

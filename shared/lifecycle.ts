@@ -240,7 +240,7 @@ export async function claimImage(
       dueAt: sweepAt(records),
     },
     add: { attempts: 1 },
-    remove: ['waits'],
+    remove: ['waits', 'rates'],
     // AND binds more closely than OR. With parentheses in parentheses the parser of the embedded DynamoDB takes 30 times as
     // long, in which npm start answers nothing.
     condition:
@@ -290,12 +290,13 @@ export function settleOriginal(
  * @param left.throttled how many attempts of this image have been throttled
  * @param left.kept what the next attempt need not ask for again
  * @param left.paidCalls of all attempts of this run
+ * @param left.rates that the worker allows itself, where its calls were throttled
  * @param rest.waitMs for which the job will wait
  */
 export async function releaseImage(
   records: Records,
   { imageId, leaseId, swept = 0 }: ProcessingImage,
-  left: { throttled: number; kept: Kept; paidCalls: PaidCalls },
+  left: { throttled: number; kept: Kept; paidCalls: PaidCalls } & Pick<ProcessingImage, 'rates'>,
   rest: { for: NonNullable<ProcessingImage['waits']>['for']; waitMs: number },
 ): Promise<void> {
   const until = new Date(records.now().getTime() + rest.waitMs).toISOString()
@@ -361,7 +362,7 @@ async function endRun(
         dueAt: sweepAt(records),
       },
       remove: [
-        ...['leaseId', 'leaseUntil', 'waits', 'throttled', 'swept'],
+        ...['leaseId', 'leaseUntil', 'waits', 'rates', 'throttled', 'swept'],
         ...(outcome.status === 'completed' ? ['statusKey'] : []),
         // What was paid for in vain is kept for a retry.
         ...(exhausted ? [] : ['kept']),

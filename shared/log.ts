@@ -23,7 +23,7 @@ class Lines extends LogFormatter {
     { logLevel, timestamp, serviceName, message }: Parameters<LogFormatter['formatAttributes']>[0],
     facts: Parameters<LogFormatter['formatAttributes']>[1],
   ): LogItem {
-    // What `gathering` flushes: only CloudWatch reads it.
+    // What a worker gathers (worker/outcomes.ts): only CloudWatch reads it.
     const { functionRequestId: _, ...counts } = facts
     if (message === '') return new LogItem({ attributes: { service: serviceName, ...counts } })
     const base = { level: logLevel, timestamp: this.formatTimestamp(timestamp), service: serviceName }
@@ -87,6 +87,8 @@ interface Facts
   /** The results are those of another image with the same bytes. */
   reused?: true | undefined
   outcome: FinishedImage['status']
+  analysis: PaidAnalysis
+  callsPerSecond: number
   /** Calls of Rekognition a month. */
   budget: number
   wanted: string
@@ -107,6 +109,7 @@ const SPENT = [
 ] as const
 const WAITING = [...RUN, 'messageId', 'receives', 'seconds'] as const
 const RETURNED = [...WAITING, 'error'] as const
+const RATE = ['analysis', 'callsPerSecond'] as const
 const MESSAGE = ['messageId', 'receives', 'reason'] as const
 const NEWER = ['imageId', ...MESSAGE] as const
 
@@ -146,6 +149,10 @@ export const LINES = {
   'waits for quota': worker('Rekognition throttled the calls; the attempt does not count.', WAITING),
   'waits for budget': worker('The month’s budget is spent; the attempt does not count.', WAITING),
   'budget spent': warning('The month’s calls of Rekognition have come to the budget.', ['budget']),
+  'limiter rate': worker(
+    'The calls a second that this worker allows itself have changed; once a minute.',
+    RATE,
+  ),
   held: worker('Another worker holds the image.', WAITING),
   'out of time': worker('The worker’s time was over, so the attempt ended early.', WAITING),
   'attempt failed': trouble('An attempt met an error that may pass.', RETURNED),
@@ -173,19 +180,21 @@ export const LINES = {
 }
 export type Line = keyof typeof LINES
 
-/** The metrics, by their units (Amazon CloudWatch API, MetricDatum). Each is one to pay for; `Failed` is one for each code. */
+/** The metrics, by their units (Amazon CloudWatch API, MetricDatum). Each is one to pay for; some are one for each code or analysis. */
 export const METRICS = {
   ...{ Accepted: 'Count', AcceptMs: 'Milliseconds', BytesIn: 'Bytes' },
   ...{ Refused: 'Count', RequestsFailed: 'Count', Retried: 'Count' },
   /** Seconds that an image has waited for when it is taken up: no metric of the queue has this for jobs that come back. */
   ...{ Claimed: 'Count', ImageAge: 'Seconds', WorkMs: 'Milliseconds', TotalMs: 'Milliseconds' },
   ...{ Completed: 'Count', Reused: 'Count', Failed: 'Count', PaidCalls: 'Count' },
+  /** Of each worker, by the analysis. */
+  LimiterRate: 'Count/Second',
   ...{ Throttled: 'Count', OverBudget: 'Count', BudgetSpent: 'Count' },
   ...{ Held: 'Count', OutOfTime: 'Count', AttemptsFailed: 'Count' },
   ...{ NotAnnounced: 'Count', NoJob: 'Count', Requeued: 'Count', Exhausted: 'Count', NotSwept: 'Count' },
 } as const
 export type Metric = keyof typeof METRICS
-type Counts = Partial<Record<Metric, number | undefined>>
+export type Counts = Partial<Record<Metric, number | undefined>>
 
 /**
  * What each line adds to metrics: so a fact is counted where it is committed, and nowhere twice. Where an alarm compares two
@@ -205,6 +214,7 @@ const COUNTS: { [L in Line]?: (facts: Partial<Facts>) => Counts } = {
   failed: ({ workMs, totalMs, paidCalls }) => ({
     ...{ Failed: 1, Completed: 0, WorkMs: workMs, TotalMs: totalMs, PaidCalls: paidCalls },
   }),
+  'limiter rate': ({ callsPerSecond }) => ({ LimiterRate: callsPerSecond }),
   'waits for quota': () => ({ Throttled: 1 }),
   'waits for budget': () => ({ OverBudget: 1 }),
   'budget spent': () => ({ BudgetSpent: 1 }),
@@ -228,7 +238,7 @@ export const countsOf = (facts: Record<string, unknown>): Counts => {
  * What makes a line one of the embedded metric format (Amazon CloudWatch user guide, specification). The dimension is
  * the name of the function, `service`, which the logger puts into every line.
  */
-function embedded(Namespace: string, counted: Record<string, number | number[] | undefined>): object {
+export function embedded(Namespace: string, counted: Record<string, number | number[] | undefined>): object {
   const names = Object.keys(counted) as Metric[]
   if (names.length === 0) return {}
   const directive = (Dimensions: string[][], chosen: Metric[]) => ({
@@ -237,7 +247,7 @@ function embedded(Namespace: string, counted: Record<string, number | number[] |
   })
   const failed = names.filter((name) => name === 'Failed' && counted[name] === 1)
   const CloudWatchMetrics = [
-    directive([['service']], names),
+    directive([names[0] === 'LimiterRate' ? ['service', 'analysis'] : ['service']], names),
     ...(failed.length > 0 ? [directive([['service', 'code']], failed)] : []),
   ]
   return { ...counted, _aws: { Timestamp: Date.now(), CloudWatchMetrics } }
@@ -254,39 +264,6 @@ export function say<L extends Line>(
   const goLater = gather !== undefined && (event === 'claimed' || event === 'completed')
   if (goLater) gather(counted)
   log[LINES[event].level](event, { event, ...facts, ...(goLater ? {} : embedded(namespace ?? '', counted)) })
-}
-
-/** Values of a metric that CloudWatch takes in one line (embedded metric format, specification). */
-const MOST_VALUES = 100
-
-/**
- * Gathers what `claimed` and `completed` count: a third of such a line, and one line does for many. What is gathered goes when
- * so many lines are, and by `flush`, or is lost with the process. After `end` every line has its own counts again.
- */
-export function gathering(log: Log, lines: number): { log: Log; flush: () => void; end: () => void } {
-  const { info, warn, error, namespace } = log
-  const most = Math.min(lines, MOST_VALUES)
-  let gathered: Record<string, number[]> = {}
-  const flush = (): void => {
-    const counts = Object.entries(gathered).map(([name, values]) => {
-      const sum = values.reduce((all, value) => all + value)
-      return [name, METRICS[name as Metric] === 'Count' ? sum : values]
-    })
-    gathered = {}
-    if (counts.length > 0) log.info('', { ...embedded(namespace ?? '', Object.fromEntries(counts)) })
-  }
-  const gather = (counts: Counts): void => {
-    for (const [name, value = 0] of Object.entries(counts))
-      gathered[name] = [...(gathered[name] ?? []), value]
-    if (Object.values(gathered).some(({ length }) => length === most)) flush()
-  }
-  const same = { info: info.bind(log), warn: warn.bind(log), error: error.bind(log), namespace }
-  const own: Log = { ...same, gather: namespace === undefined ? undefined : gather }
-  const end = (): void => {
-    own.gather = undefined
-    flush()
-  }
-  return { log: own, flush, end }
 }
 
 /** An owner's name may be a person's; this distinguishes two of them. */

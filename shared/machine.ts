@@ -131,6 +131,10 @@ export async function counting(log: Log): Promise<Counting> {
   const count = (facts: Record<string, unknown>): void => {
     for (const [metric, value = 0] of Object.entries(countsOf(facts))) {
       const unit = METRICS[metric as Metric]
+      if (unit === 'Count/Second') {
+        series.set(`${nameOf(metric)}{analysis="${facts['analysis']}"}`, value)
+        continue
+      }
       if (unit === 'Count') {
         const code = /^(Failed|Refused)$/.test(metric) ? `{code="${facts['code']}"}` : ''
         // The noughts are for CloudWatch's alarms.
@@ -161,8 +165,8 @@ export async function counting(log: Log): Promise<Counting> {
         .sort(([a], [b]) => (a < b ? -1 : 1))
         .map(([name, line]) => {
           const family = name.replace(/\{.*|_(sum|count)$/, '')
-          const type =
-            family === last ? '' : `# TYPE ${family} ${/_total$/.test(family) ? 'counter' : 'summary'}\n`
+          const kind = /_total$/.test(family) ? 'counter' : family.endsWith('_rate') ? 'gauge' : 'summary'
+          const type = family === last ? '' : `# TYPE ${family} ${kind}\n`
           last = family
           return type + line
         })

@@ -313,8 +313,8 @@ describe('metrics', () => {
   })
 
   it('are at most 40 to pay for', () => {
-    // One for each function that writes it, and of failures one for each code.
-    expect(Object.keys(METRICS).length + 1 + 7).toBeLessThanOrEqual(40)
+    // One for each function that writes it, of failures one more for each code, and of rates one for each analysis.
+    expect(Object.keys(METRICS).length + 1 + 7 + 3).toBeLessThanOrEqual(40)
   })
 
   it('of each alarm are explained in the runbook', () => {
@@ -325,7 +325,7 @@ describe('metrics', () => {
 
 const lacking = missing()
 describe.skipIf(lacking.length > 0)(`the dashboard${skipped(lacking)}`, () => {
-  it('draws metrics that a function writes, every failure’s code, and every alarm', async () => {
+  it('draws metrics that a function writes, every failure’s code, every analysis, and every alarm', async () => {
     const plans = await renderPlans()
     const { dashboard_body } = plans.defaults.get('aws_cloudwatch_dashboard.images[0]')
     const { widgets } = JSON.parse(dashboard_body as string) as {
@@ -335,8 +335,9 @@ describe.skipIf(lacking.length > 0)(`the dashboard${skipped(lacking)}`, () => {
     const own = drawn.filter(([namespace]) => namespace === 'image-analyzer')
     expect(own.length).toBeGreaterThan(10)
     expect(own.filter(([, name = '']) => !Object.hasOwn(METRICS, name))).toEqual([])
-    expect(own.map((metric) => metric[5]).filter((code) => typeof code === 'string')).toEqual([
+    expect(own.map((metric) => metric[5]).filter((value) => typeof value === 'string')).toEqual([
       ...FAILURE_CODES,
+      ...PAID_ANALYSES,
     ])
     const others = drawn.filter(([namespace]) => namespace !== 'image-analyzer')
     expect(new Set(others.map(([namespace, name]) => `${namespace} ${name}`))).toEqual(

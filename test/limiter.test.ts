@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest'
+import { counting } from '../shared/machine.ts'
+import { sayingRates } from '../worker/deps.ts'
 import { Limiter, TurnTooLate } from '../worker/limiter.ts'
+import { type Point, pointsOf } from './simulation/alarms.ts'
 import { seededRandom, VirtualClock } from './simulation/clock.ts'
 
 class TooMany extends Error {}
@@ -452,5 +455,50 @@ describe('a limiter', () => {
     await clock.run(() => left === 0)
     expect(begun.size).toBe(10)
     expect(Math.max(...begun) - Math.min(...begun)).toBeGreaterThan(1_000)
+  })
+})
+
+describe('what a limiter allows', () => {
+  it('is a metric of its analysis, once a minute and where it has changed', async () => {
+    const points: Point[] = []
+    const take = (_: string, line: Record<string, unknown>) => points.push(...pointsOf(0, 'worker', line))
+    const { log, text } = await counting({ info: take, warn: take, error: take, namespace: 'image-analyzer' })
+    let [now, rate] = [0, 3]
+    const limiter = {
+      run: async <T>(call: () => Promise<T>): Promise<T> => call(),
+      get rate() {
+        return rate
+      },
+    }
+    const each = { labels: limiter, faces: limiter, moderation: limiter, text: limiter }
+    const limiters = sayingRates(each, { elapsed: () => now, log })
+    const calls = [
+      ['labels', 59_999, 2],
+      ['labels', 60_000, 2.5],
+      ['labels', 200_000, 2.5],
+      ['labels', 200_001, 2],
+      ['labels', 200_002, 1.9],
+      ['faces', 200_003, 0.1],
+    ] as const
+    for (const [name, at, allowed] of calls) {
+      ;[now, rate] = [at, allowed]
+      await limiters[name].run(
+        async () => {},
+        () => false,
+        1e9,
+      )
+    }
+    expect(points.map(({ name, dimensions, value }) => [name, dimensions, value])).toEqual([
+      ['LimiterRate', { service: 'worker', analysis: 'labels' }, 2.5],
+      ['LimiterRate', { service: 'worker', analysis: 'labels' }, 2],
+      ['LimiterRate', { service: 'worker', analysis: 'faces' }, 0.1],
+    ])
+    // Prometheus asks for what is.
+    expect(text().split('\n')).toEqual([
+      '# TYPE image_analyzer_limiter_rate gauge',
+      'image_analyzer_limiter_rate{analysis="faces"} 0.1',
+      'image_analyzer_limiter_rate{analysis="labels"} 2',
+      '',
+    ])
   })
 })

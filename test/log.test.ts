@@ -145,13 +145,8 @@ describe('the log of an image', () => {
     expect(system.lines).toEqual([
       {
         ...{ event: 'form issued', imageId, epoch: 1, requestId: answer.headers.get('x-request-id') },
-        ...{
-          clientRequestId: undefined,
-          traceId: undefined,
-          owner: expect.any(String),
-          bytes: 9_000,
-          contentType: 'image/png',
-        },
+        ...{ clientRequestId: undefined, traceId: undefined, owner: expect.any(String) },
+        ...{ bytes: 9_000, contentType: 'image/png' },
       },
     ])
   })
@@ -209,6 +204,10 @@ describe('the log of an attempt', () => {
     await work(refusing(new ThrottlingException(answer)), undefined, 1_500)
     expect(line('waits for quota', submitted.imageId)).toMatchObject(about(submitted))
     expect(system.trouble).toEqual([])
+    // Each begins at 3.
+    const rate = expect.toSatisfy((value) => value > 0 && value < 3)
+    expect(await system.item(submitted.imageId)).toMatchObject({ rates: { labels: rate, faces: rate } })
+    expect(await (await ask(`/images/${submitted.imageId}`)).json()).not.toHaveProperty('rates')
   })
 
   it.each([
@@ -550,7 +549,7 @@ describe('every line', () => {
     })
     expect(wrong).toEqual([])
     // These need a disk, a clock, a client that fails in its own way or a later version.
-    const elsewhere = ['newer', 'not released', 'not tidy', 'passed over', 'swept']
+    const elsewhere = ['limiter rate', 'newer', 'not released', 'not tidy', 'passed over', 'swept']
     expect([...new Set([...seen.map(({ event }) => event), ...elsewhere])].sort()).toEqual(
       Object.keys(LINES).sort(),
     )

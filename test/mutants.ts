@@ -1318,7 +1318,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a worker that dies of its images has not counted their claims',
-    file: 'shared/log.ts',
+    file: 'worker/outcomes.ts',
     from: 'length === most',
     to: 'length > most',
     tests: ['test/alarms.test.ts'],

@@ -153,13 +153,20 @@ describe('npm run ops --', () => {
     const ids = await Promise.all([6, 7, 8].map(async (number) => system.submit(await distinct(number))))
     const [parked = '', late = '', early = ''] = ids
     const taken = { status: 'processing', leaseId: 'x', leaseUntil: 0, attempts: 4, throttled: 3 }
-    await system.setItem(late, { ...taken, updatedAt: new Date(Date.now() - 3_500_000).toISOString() })
-    await system.setItem(early, { ...taken, updatedAt: new Date(Date.now() - 3_700_000).toISOString() })
-    const waits = { for: 'budget', until: new Date().toISOString() }
-    await system.setItem(parked, { ...taken, waits })
-    expect(await quotaOf(system.worker)).toEqual({ waiting: 3, throttled: 2, lastHour: 1, overBudget: 1 })
+    const ago = (ms: number): string => new Date(Date.now() - ms).toISOString()
+    const waits = { for: 'quota', until: ago(0) }
+    const [newer, older] = [{ labels: 4.7 }, { labels: 9, faces: 5 }]
+    await system.setItem(late, { ...taken, updatedAt: ago(3_500_000), waits, rates: newer })
+    await system.setItem(early, { ...taken, updatedAt: ago(3_700_000), waits, rates: older })
+    await system.setItem(parked, { ...taken, waits: { ...waits, for: 'budget' } })
+    const counts = { waiting: 3, throttled: 2, lastHour: 1, overBudget: 1 }
+    // Of each analysis what was learned last.
+    expect(await quotaOf(system.worker)).toEqual({ ...counts, rates: { labels: 4.7, faces: 5 } })
+    expect((await ops(['quota'])).out).toContain('allows itself 4.7 of labels, 5 of faces a second')
     await system.work()
-    expect(await quotaOf(system.worker)).toEqual({ waiting: 0, throttled: 0, lastHour: 0, overBudget: 0 })
+    const none = { waiting: 0, throttled: 0, lastHour: 0, overBudget: 0, rates: {} }
+    expect(await quotaOf(system.worker)).toEqual(none)
+    expect(await system.item(late)).not.toHaveProperty('rates')
   })
 
   it('cancel deletes what waits of one owner, and nothing else', async () => {

@@ -68,7 +68,7 @@ const refusing = (error: Error): Partial<WorkerDeps> => ({
 })
 const answer = { message: 'not now', $metadata: {} }
 const unlimited = (): WorkerDeps['limiters'] => {
-  const limiter = { run: <T>(call: () => Promise<T>) => call() }
+  const limiter = { rate: 100, run: <T>(call: () => Promise<T>) => call() }
   return { labels: limiter, faces: limiter, moderation: limiter, text: limiter }
 }
 

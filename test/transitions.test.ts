@@ -114,8 +114,8 @@ it('a change says what it sets, removes and adds, and nothing else', async () =>
   const claimed = list('status', 'statusKey', 'leaseId', 'leaseUntil', 'updatedAt', 'dueAt')
   const ended = list('status', 'failure', 'statusKey', 'updatedAt', 'completedAt', 'dueAt')
   expect(updates).toEqual([
-    `SET ${claimed} REMOVE waits ADD #attempts :attempts`,
-    `SET ${ended} REMOVE leaseId, leaseUntil, waits, throttled, swept`,
+    `SET ${claimed} REMOVE waits, rates ADD #attempts :attempts`,
+    `SET ${ended} REMOVE leaseId, leaseUntil, waits, rates, throttled, swept`,
   ])
 })
 
@@ -244,7 +244,7 @@ it('the original of an upload is settled by the worker that holds the image, and
 describe('an outcome', () => {
   const kept = { labels: { rekognitionLabels: [], labelModelVersion: '1' } }
   const waits = { for: 'quota' as const, until: now }
-  const worked = { ...processing, throttled: 1, swept: 1, kept, waits }
+  const worked = { ...processing, throttled: 1, swept: 1, kept, waits, rates: { labels: 3 } }
   const commit = (outcome: Outcome, leaseId = 'mine') => {
     const image = read({ ...worked, leaseId })
     if (image.status !== 'processing') throw new Error(image.status)

@@ -601,6 +601,7 @@ describe('Rekognition', () => {
       const { faces } = system.worker.limiters
       const facesAfter = (labels: (call: Asked) => boolean): void => {
         system.worker.limiters.faces = {
+          rate: faces.rate,
           run: async (...turn) => {
             const isAsked = () => asked.some((call) => call.name === 'DetectLabelsCommand' && labels(call))
             await until('the labels are asked for', async () => isAsked() || undefined)

@@ -29,7 +29,7 @@ import { type Limiter, OverBudget, TurnTooLate } from './limiter.ts'
 export interface Rekognition {
   rekognition: RekognitionClient
   /** Each shared by all batches of this process: Amazon counts the calls of each operation separately. */
-  limiters: Record<PaidAnalysis, Pick<Limiter, 'run'>>
+  limiters: Record<PaidAnalysis, Pick<Limiter, 'run' | 'rate'>>
   minConfidence: number
   maxLabels: number
 }

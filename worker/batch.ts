@@ -4,7 +4,7 @@ import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import type { FinishedImage, Image } from '../shared/image.ts'
 import { indexLabels } from '../shared/labels.ts'
 import { markAnnounced } from '../shared/lifecycle.ts'
-import { gathering, runOf, say } from '../shared/log.ts'
+import { runOf, say } from '../shared/log.ts'
 import {
   announcementOf,
   inSpan,
@@ -17,7 +17,7 @@ import {
   sendDeadLetter,
 } from '../shared/messages.ts'
 import type { WorkerDeps } from './deps.ts'
-import { Announcements, failed, postpone, receivesOf, type Unfinished } from './outcomes.ts'
+import { Announcements, failed, gathering, postpone, receivesOf, type Unfinished } from './outcomes.ts'
 import { processImage } from './process-image.ts'
 import { bytesOf } from './results.ts'
 

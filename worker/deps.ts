@@ -28,10 +28,10 @@ import { budgetOf, type WorkerConfig } from '../shared/config.ts'
 import type { PaidAnalysis } from '../shared/image.ts'
 import { gatherReads, type KnownNames, type Read } from '../shared/labels.ts'
 import type { Records } from '../shared/lifecycle.ts'
-import type { Log } from '../shared/log.ts'
+import { type Log, say } from '../shared/log.ts'
 import type { DeadLetterQueue, EventBus, JobQueue } from '../shared/messages.ts'
 import type { Rekognition } from './analysis.ts'
-import { createPurse, type Limiter, limitersFor } from './limiter.ts'
+import { createPurse, type Limiter, limitersFor, type PurseDeps } from './limiter.ts'
 
 /** What the work on an image needs. */
 export interface ProcessDeps extends Records, Rekognition {
@@ -108,38 +108,58 @@ export const workerDeps = (
   minConfidence: config.MIN_CONFIDENCE,
   maxLabels: config.MAX_LABELS,
   maxAttempts: config.MAX_ATTEMPTS,
-  limiters: budgeted(
-    limitersFor({
-      ...{ elapsed: clock.elapsed, sleep: clock.sleep, random: clock.random },
-      ...(firstRate === undefined ? {} : { firstRate }),
-      ...(config.REKOGNITION_TPS === undefined ? {} : { callsPerSecond: config.REKOGNITION_TPS }),
-    }),
-    config,
-    { ...clock, dynamo: clients.dynamo, log: rest.log },
-  ),
+  limiters: limitersOf(config, { ...clock, dynamo: clients.dynamo, log: rest.log }, firstRate),
   knownNames: new Map(),
   read: gatherReads({ dynamo: clients.dynamo, table: config.IMAGE_TABLE, sleep: clock.sleep }),
   originals: new Budget(ORIGINAL_BYTES),
   ...rest,
 })
 
-const budgeted = (
-  limiters: ReturnType<typeof limitersFor>,
+type Limiters = Rekognition['limiters']
+
+function limitersOf(
   config: WorkerConfig,
-  deps: Omit<Parameters<typeof createPurse>[0], 'table'>,
-): Rekognition['limiters'] => {
+  deps: Clock & Pick<WorkerDeps, 'random'> & Omit<PurseDeps, 'table'>,
+  firstRate: number | undefined,
+): Limiters {
+  const { REKOGNITION_TPS: callsPerSecond } = config
+  const limiters = limitersFor({
+    ...{ elapsed: deps.elapsed, sleep: deps.sleep, random: deps.random },
+    ...(firstRate === undefined ? {} : { firstRate }),
+    ...(callsPerSecond === undefined ? {} : { callsPerSecond }),
+  })
   const budget = budgetOf(config)
-  if (budget === undefined) return limiters
-  return withinBudget(limiters, createPurse({ ...deps, table: config.IMAGE_TABLE }, budget))
+  const within =
+    budget === undefined
+      ? limiters
+      : withinBudget(limiters, createPurse({ ...deps, table: config.IMAGE_TABLE }, budget))
+  return sayingRates(within, deps)
+}
+
+/** The same limiters, whose calls go by way of `run`. */
+const eachOf = (
+  limiters: Limiters,
+  run: (limiter: Limiters[PaidAnalysis], name: PaidAnalysis) => Limiter['run'],
+) => {
+  const within = (name: PaidAnalysis): Limiters[PaidAnalysis] => ({
+    run: run(limiters[name], name),
+    get rate() {
+      return limiters[name].rate
+    },
+  })
+  return {
+    labels: within('labels'),
+    faces: within('faces'),
+    moderation: within('moderation'),
+    text: within('text'),
+  }
 }
 
 /** Limiters whose calls are taken from the purse before they are made. */
-export const withinBudget = (
-  limiters: Record<PaidAnalysis, Limiter>,
-  take: () => Promise<() => void>,
-): Record<PaidAnalysis, Pick<Limiter, 'run'>> => {
-  const within = (limiter: Limiter): Pick<Limiter, 'run'> => ({
-    run: (call, isThrottled, until) =>
+export const withinBudget = (limiters: Limiters, take: () => Promise<() => void>): Limiters =>
+  eachOf(
+    limiters,
+    (limiter) => (call, isThrottled, until) =>
       limiter.run(
         async () => {
           const putBack = await take()
@@ -151,10 +171,23 @@ export const withinBudget = (
         isThrottled,
         until,
       ),
+  )
+
+/** Milliseconds between two lines about one limiter: CloudWatch makes a point of a metric each minute. */
+const RATE_MS = 60_000
+
+/** Limiters that say in the log what they allow, where it is no longer what they said. */
+export const sayingRates = (limiters: Limiters, { elapsed, log }: { elapsed: Elapsed; log: Log }): Limiters =>
+  eachOf(limiters, (limiter, analysis) => {
+    let said = { rate: limiter.rate, at: elapsed() }
+    const tell = (): void => {
+      const { rate } = limiter
+      if (rate === said.rate || elapsed() - said.at < RATE_MS) return
+      said = { rate, at: elapsed() }
+      say(log, 'limiter rate', { analysis, callsPerSecond: rate })
+    }
+    return (...given) => limiter.run(...given).finally(tell)
   })
-  const { labels, faces, moderation, text } = limiters
-  return { labels: within(labels), faces: within(faces), moderation: within(moderation), text: within(text) }
-}
 
 /** Where AWS is as the SDK finds it: in the function, and in a process outside Lambda. @throws Error without a decoder of HEIC */
 export function depsOnAws(config: WorkerConfig, log: Log): WorkerDeps {

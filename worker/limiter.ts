@@ -110,6 +110,11 @@ export class Limiter {
     this.#filledAt = this.#now()
   }
 
+  /** Calls a second, as a person reads them. */
+  get rate(): number {
+    return Number(this.#rate.toPrecision(3))
+  }
+
   /**
    * Makes the call when its turn comes, and again after each throttled answer.
    *
@@ -236,6 +241,8 @@ export class OverBudget extends TurnTooLate {
   override readonly message = 'The monthly budget of Rekognition is spent.'
 }
 
+export type PurseDeps = Pick<Records, 'now' | 'dynamo' | 'table'> & { elapsed: Elapsed; log: Log }
+
 /**
  * A month's calls. They are reserved before they are made, some at a time, so that all processes together never make more;
  * where the budget only rings they do, and the log says so.
@@ -243,13 +250,7 @@ export class OverBudget extends TurnTooLate {
  * @returns takes one, and gives what puts it back where it was not billed. @throws OverBudget
  */
 export function createPurse(
-  {
-    log,
-    now,
-    elapsed,
-    dynamo,
-    table,
-  }: Pick<Records, 'now' | 'dynamo' | 'table'> & { elapsed: Elapsed; log: Log },
+  { log, now, elapsed, dynamo, table }: PurseDeps,
   { calls, action }: MonthlyBudget,
 ): () => Promise<() => void> {
   const most = action === 'alarm' ? undefined : calls

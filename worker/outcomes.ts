@@ -1,8 +1,14 @@
 import { ChangeMessageVisibilityCommand } from '@aws-sdk/client-sqs'
 import type { SQSRecord } from 'aws-lambda'
-import type { FinishedImage, Image, Kept, ProcessingImage } from '../shared/image.ts'
+import {
+  type FinishedImage,
+  type Image,
+  type Kept,
+  type ProcessingImage,
+  paidAnalyses,
+} from '../shared/image.ts'
 import { releaseImage } from '../shared/lifecycle.ts'
-import { runOf, say } from '../shared/log.ts'
+import { type Counts, embedded, type Log, METRICS, type Metric, runOf, say } from '../shared/log.ts'
 import { type Announcement, MAX_EVENTS_PER_CALL, Newer, putEvents } from '../shared/messages.ts'
 import { Throttled, type Time } from './analysis.ts'
 import type { ProcessDeps, WorkerDeps } from './deps.ts'
@@ -125,13 +131,20 @@ export async function release(
     ? outOfTime(deps, times, time)
     : { seconds: pause(deps.random, times, isFree ? 0 : image.attempts - throttled) }
   try {
-    const left = { throttled, kept: keeps ? kept : stored, paidCalls: paidCallsOf(image, kept) }
     const waitsFor = error instanceof Throttled ? error.by : 'retry'
+    const rates = waitsFor === 'quota' ? { rates: ratesOf(deps, image, kept) } : {}
+    const left = { throttled, kept: keeps ? kept : stored, paidCalls: paidCallsOf(image, kept), ...rates }
     await releaseImage(deps, image, left, { for: waitsFor, waitMs: seconds * 1_000 })
   } catch (cause) {
     say(deps.log, 'not released', { ...runOf(image), error: cause })
   }
   return { ...why, image, seconds }
+}
+
+/** What the limiters allow of the calls that are still to be made. */
+const ratesOf = ({ limiters }: ProcessDeps, { analyses }: ProcessingImage, kept: Kept) => {
+  const missing = paidAnalyses(analyses).filter((name) => kept[name] === undefined)
+  return Object.fromEntries(missing.map((name) => [name, limiters[name].rate]))
 }
 
 /** Another worker takes up soon what the end of a process has broken off. */
@@ -243,4 +256,37 @@ export class Announcements {
       for (const { reject } of sent) reject(error)
     }
   }
+}
+
+/** Values of a metric that CloudWatch takes in one line (embedded metric format, specification). */
+const MOST_VALUES = 100
+
+/**
+ * Gathers what `claimed` and `completed` count: a third of such a line, and one line does for many. What is gathered goes when
+ * so many lines are, and by `flush`, or is lost with the process. After `end` every line has its own counts again.
+ */
+export function gathering(log: Log, lines: number): { log: Log; flush: () => void; end: () => void } {
+  const { info, warn, error, namespace } = log
+  const most = Math.min(lines, MOST_VALUES)
+  let gathered: Record<string, number[]> = {}
+  const flush = (): void => {
+    const counts = Object.entries(gathered).map(([name, values]) => {
+      const sum = values.reduce((all, value) => all + value)
+      return [name, METRICS[name as Metric] === 'Count' ? sum : values]
+    })
+    gathered = {}
+    if (counts.length > 0) log.info('', { ...embedded(namespace ?? '', Object.fromEntries(counts)) })
+  }
+  const gather = (counts: Counts): void => {
+    for (const [name, value = 0] of Object.entries(counts))
+      gathered[name] = [...(gathered[name] ?? []), value]
+    if (Object.values(gathered).some(({ length }) => length === most)) flush()
+  }
+  const same = { info: info.bind(log), warn: warn.bind(log), error: error.bind(log), namespace }
+  const own: Log = { ...same, gather: namespace === undefined ? undefined : gather }
+  const end = (): void => {
+    own.gather = undefined
+    flush()
+  }
+  return { log: own, flush, end }
 }

@@ -47,6 +47,12 @@ locals {
       metrics = [[var.name, "PaidCalls", "service", "worker"]]
     },
     {
+      title   = "Calls a second that a worker allows itself"
+      stat    = "Average"
+      period  = 60
+      metrics = [for analysis in ["labels", "faces", "moderation", "text"] : [var.name, "LimiterRate", "service", "worker", "analysis", analysis]]
+    },
+    {
       title   = "Longest wait of an image that is taken up, in seconds"
       stat    = "Maximum"
       metrics = [[var.name, "ImageAge", "service", "worker"]]
