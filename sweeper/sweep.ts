@@ -1,5 +1,6 @@
 import { HeadObjectCommand, NotFound } from '@aws-sdk/client-s3'
 import { GetCommand, paginateQuery } from '@aws-sdk/lib-dynamodb'
+import type { Span } from '@opentelemetry/api'
 import * as z from 'zod'
 import {
   type FinishedImage,
@@ -23,7 +24,7 @@ import {
   type Seen,
 } from '../shared/lifecycle.ts'
 import { runOf, say } from '../shared/log.ts'
-import { announcementOf, keepExhausted, putEvents, sendJob } from '../shared/messages.ts'
+import { announcementOf, inSpan, keepExhausted, putEvents, sendJob } from '../shared/messages.ts'
 import { type RecordsIndex, UNFINISHED_SHARDS } from '../shared/table.ts'
 import type { SweeperDeps } from './deps.ts'
 
@@ -45,7 +46,10 @@ const AT_ONCE = 10
  *
  * @param before ms since 1970; images that are due before it are looked after, which may be all that are unfinished
  */
-export async function sweep(deps: SweeperDeps, before = deps.now().getTime()): Promise<Swept> {
+export const sweep = (deps: SweeperDeps, before = deps.now().getTime()): Promise<Swept> =>
+  inSpan('sweep', () => sweepAll(deps, before))
+
+async function sweepAll(deps: SweeperDeps, before: number): Promise<Swept> {
   const swept: Swept = { requeued: 0, exhausted: 0, announced: 0, removed: 0, failed: 0 }
   for (const shard of UNFINISHED_SHARDS) {
     const pages = paginateQuery(
@@ -74,8 +78,12 @@ async function sweepImage(
   imageId: ImageId,
   before: number,
 ): Promise<keyof Swept | undefined> {
+  const options = () => ({ attributes: { 'image_analyzer.image_id': imageId } })
+  const tell = (span: Span, became?: keyof Swept): void => {
+    if (became !== undefined) span.setAttribute('image_analyzer.swept', became)
+  }
   try {
-    return await settle(deps, imageId, before)
+    return await inSpan('sweep image', () => settle(deps, imageId, before), options, tell)
   } catch (error) {
     say(deps.log, 'not swept', { imageId, error })
     return 'failed'

@@ -8,6 +8,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTes
 import { buildApp } from '../api/app.ts'
 import { loadedAtStart } from '../build/bundle.ts'
 import { inSpan } from '../shared/messages.ts'
+import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import type { WorkerDeps } from '../worker/deps.ts'
 import { lambdaContext, startTestSystem, type TestSystem } from './context.ts'
@@ -136,6 +137,26 @@ describe('with an SDK registered', () => {
     expect(job.attributes['image_analyzer.unfinished']).toBe('attempt failed')
     expect(job.errors).toEqual([expect.objectContaining({ message: 'S3 is away' })])
     expect(childrenOf(job)).toEqual(['claim', 'fetch'])
+  })
+
+  it('a sweep is a span, and so is each image in it, to which the job links that it sends', async () => {
+    const { headers, sqs } = watched()
+    const imageId = await submit(system.app, photo)
+    const later = () => new Date(Date.now() + 2 * system.worker.sweepAfterMs)
+    const deps = { ...system.worker, now: later, giveUpMs: 1e12 }
+    await sweep({ ...deps, sqs })
+    const failing = { send: () => Promise.reject(new Error('SQS is away')) } as unknown as WorkerDeps['sqs']
+    await sweep({ ...deps, sqs: failing, now: () => new Date(later().getTime() * 2) })
+    const images = ended.filter(
+      ({ name, attributes }) => name === 'sweep image' && attributes['image_analyzer.image_id'] === imageId,
+    )
+    expect(images.map(({ attributes, failed }) => [attributes['image_analyzer.swept'], failed])).toEqual([
+      ['requeued', false],
+      [undefined, true],
+    ])
+    const sweeps = ended.filter(({ name }) => name === 'sweep').map(({ context }) => context.spanId)
+    expect(images.map(({ parent }) => parent)).toEqual(sweeps)
+    expect(headers).toContain(headerOf(images[0] as Ended))
   })
 
   it('a request is a child of the span that a layer has begun for the invocation, and fails with a 5xx', async () => {
