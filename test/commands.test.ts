@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import manifest from '../package.json' with { type: 'json' }
+import { outcome } from './commands.ts'
 import { newFolder, root } from './started.ts'
 
 const { scripts } = manifest
@@ -60,51 +61,17 @@ const WRONG: [script: string, args: string[], says: RegExp][] = [
   ],
 ]
 
-/** For each case the file that is started is loaded again. */
-let loads = 0
-
-class Exit extends Error {
-  readonly code: unknown
-  constructor(code: unknown) {
-    super(`exit ${code}`)
-    this.code = code
-  }
-}
-
 it.each(WRONG)(
   'npm run %s %j says in a sentence what is wrong, and is no success',
   async (script, args, says) => {
-    const [, named] =
+    const [, named = ''] =
       /(\S+\.[tj]s)$/.exec(Object.entries(scripts).find(([name]) => name === script)?.[1] ?? '') ?? []
     // The command line's own start only chooses between sources and what is built of them.
-    const file = join(root, named === 'packages/client/bin.js' ? 'packages/client/main.ts' : (named ?? ''))
-    const said: string[] = []
-    const write = (text: unknown): boolean => said.push(String(text).trimEnd()) > 0
-    const { argv, exitCode } = process
-    vi.spyOn(console, 'error').mockImplementation(write)
-    vi.spyOn(process.stderr, 'write').mockImplementation(write)
-    vi.spyOn(process, 'exit').mockImplementation((code) => {
-      throw new Exit(code)
-    })
-    try {
-      process.argv = [process.execPath, file, ...args]
-      loads += 1
-      const exit = await import(`${file}?${loads}`).then(
-        () => process.exitCode,
-        (error: unknown) => {
-          if (error instanceof Exit) return error.code
-          said.push((error as Error).stack ?? '')
-          return 1
-        },
-      )
-      expect(said.join('\n')).toMatch(says)
-      expect(said.join('\n')).not.toMatch(/^ +at /m)
-      expect([1, 2]).toContain(exit)
-    } finally {
-      vi.restoreAllMocks()
-      process.argv = argv
-      process.exitCode = exitCode
-    }
+    const file = named === 'packages/client/bin.js' ? 'packages/client/main.ts' : named
+    const { exit, said } = await outcome(file, args)
+    expect(said).toMatch(says)
+    expect(said).not.toMatch(/^ +at /m)
+    expect([1, 2]).toContain(exit)
   },
 )
 

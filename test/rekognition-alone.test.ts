@@ -10,6 +10,7 @@ import { describe, expect, it } from 'vitest'
 import { startEmbeddedAws } from '../packages/embedded-aws/index.ts'
 import { isInstalled } from '../packages/vision/index.ts'
 import { s3Options } from '../shared/aws.ts'
+import { outcome } from './commands.ts'
 import { until } from './context.ts'
 import { launch, newFolder, root } from './started.ts'
 import { skipped, without } from './tools.ts'
@@ -39,10 +40,9 @@ async function started(env: Record<string, string> = {}, options?: string[]) {
 }
 
 async function refusal(options: string[], env: Record<string, string> = {}): Promise<string> {
-  const running = run(env, options)
-  await until('the end', async () => running.process.exitCode ?? undefined)
-  expect(running.process.exitCode).toBe(1)
-  return running.output().trim()
+  const { exit, said } = await outcome('rekognition/main.ts', options, { ...NO_AWS, ...env })
+  expect(exit).toBe(1)
+  return said
 }
 
 const credentials = { accessKeyId: 'any', secretAccessKey: 'any' }
@@ -176,11 +176,9 @@ describe('npm run rekognition', () => {
     const server = createServer().listen(0, '127.0.0.1')
     await new Promise((resolve) => server.once('listening', resolve))
     const { port } = server.address() as { port: number }
-    const [taken, other] = await Promise.all([
-      refusal(['--port', String(port)]),
-      refusal(['--port', '0'], { REKOGNITION: 'aws' }),
-    ])
+    const taken = await refusal(['--port', String(port)], { REKOGNITION: 'stand-in' })
     server.close()
+    const other = await refusal(['--port', '0'], { REKOGNITION: 'aws' })
     expect(taken).toBe(
       `Rekognition cannot start: Port ${port} is in use, perhaps by another image-analyzer; choose another with npm run rekognition -- --port ${port + 1}.`,
     )

@@ -1,6 +1,7 @@
+import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import type { TestProject } from 'vitest/node'
 import { leftBehind } from './left-behind.ts'
 
@@ -11,7 +12,14 @@ declare module 'vitest' {
   }
 }
 
+/** Where pyenv brings the AWS CLI, its own look for it takes as long as a call of the CLI: so it looks once, here. */
+function leavePyenvOut(): void {
+  const { status, stdout } = spawnSync('pyenv', ['which', 'aws'], { encoding: 'utf8' })
+  if (status === 0) process.env['PATH'] = `${dirname(stdout.trim())}${delimiter}${process.env['PATH']}`
+}
+
 export default function setUp(project: TestProject): () => void {
+  leavePyenvOut()
   const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-shared-'))
   project.provide('sharedFolder', folder)
   return () => {

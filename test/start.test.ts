@@ -220,33 +220,6 @@ describe('a Rekognition that takes 8 calls a second', () => {
   })
 })
 
-describe('with AUTH=iam', () => {
-  it('says how to be let in, and answers what is no HTTP request as the API does', async () => {
-    const system = await start({ AUTH: 'iam' })
-    expect(system.output()).toContain(`Try: npm run cli -- upload photo.jpg --sign --endpoint ${system.url}`)
-    const raw = (request: string): Promise<string> =>
-      new Promise((resolve, reject) => {
-        const socket = connect(Number(new URL(system.url).port), '127.0.0.1', () => socket.write(request))
-        let answer = ''
-        socket.on('data', (chunk) => {
-          answer += chunk
-        })
-        socket.on('close', () => resolve(answer)).on('error', reject)
-      })
-    const garbage = [
-      'GET / HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n',
-      `GET /?${'x'.repeat(20_000)} HTTP/1.1\r\nHost: x\r\n\r\n`,
-      '\0\0\r\n\r\n',
-    ]
-    for (const answer of await Promise.all(garbage.map(raw))) {
-      expect(answer).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/)
-      expect(answer).toContain('content-type: application/problem+json')
-      expect(JSON.parse(answer.split('\r\n\r\n')[1] ?? '')).toMatchObject({ code: 'INVALID_PARAMETER' })
-    }
-    expect((await fetch(`${system.url}/health`)).status).toBe(200)
-  })
-})
-
 describe('one npm start', () => {
   const started = startOnce()
 
@@ -335,13 +308,36 @@ describe('one npm start', () => {
     expect(system.output()).not.toMatch(/error|warning/i)
   })
 
-  it('says that it uses the endpoint of AWS_ENDPOINT_URL, and starts no embedded one', async () => {
+  it('is joined by one with AUTH=iam and no worker, which says so, and answers what is no HTTP request as the API does', async () => {
     const first = started()
-    expect(first.output()).not.toContain('AWS_ENDPOINT_URL')
-    const second = await start({ AWS_ENDPOINT_URL: first.aws })
-    expect(second.output()).toContain(
+    expect(first.output()).not.toMatch(/AWS_ENDPOINT_URL|Worker {2}/)
+    const system = await start({ AUTH: 'iam', WORKER: 'off', AWS_ENDPOINT_URL: first.aws })
+    for (const line of [
+      `Try: npm run cli -- upload photo.jpg --sign --endpoint ${system.url}`,
       `AWS endpoint   ${first.aws} (from AWS_ENDPOINT_URL; without it, an embedded one starts)\n`,
-    )
+      'Worker         off; npm run worker takes the jobs (docs/worker.md)\n',
+    ])
+      expect(system.output()).toContain(line)
+    const raw = (request: string): Promise<string> =>
+      new Promise((resolve, reject) => {
+        const socket = connect(Number(new URL(system.url).port), '127.0.0.1', () => socket.write(request))
+        let answer = ''
+        socket.on('data', (chunk) => {
+          answer += chunk
+        })
+        socket.on('close', () => resolve(answer)).on('error', reject)
+      })
+    const garbage = [
+      'GET / HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n',
+      `GET /?${'x'.repeat(20_000)} HTTP/1.1\r\nHost: x\r\n\r\n`,
+      '\0\0\r\n\r\n',
+    ]
+    for (const answer of await Promise.all(garbage.map(raw))) {
+      expect(answer).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/)
+      expect(answer).toContain('content-type: application/problem+json')
+      expect(JSON.parse(answer.split('\r\n\r\n')[1] ?? '')).toMatchObject({ code: 'INVALID_PARAMETER' })
+    }
+    expect((await fetch(`${system.url}/health`)).status).toBe(200)
   })
 
   it('accepts, completes and announces 40 mixed photos at concurrency 16, with no error in the log', async () => {

@@ -6,10 +6,12 @@ import { oneOf } from '../build/command.ts'
 import { buildProcess } from '../build/process.ts'
 import { ARCHITECTURES, platformHere } from '../build/sharp.ts'
 import { sqsOptions } from '../shared/aws.ts'
+import { outcome } from './commands.ts'
 import { finished, until } from './context.ts'
 import { distinct } from './pictures.ts'
-import { launch, newFolder, post, root, start } from './started.ts'
+import { launch, newFolder, post, root } from './started.ts'
 import { startHere } from './system.ts'
+import { SILENT } from './tools.ts'
 
 const photo = readFileSync(join(root, 'test/fixtures/grace-hopper.jpg'))
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
@@ -35,23 +37,22 @@ async function portOf(worker: Worker): Promise<string> {
 }
 
 async function refusalOf(env: Record<string, string>): Promise<string> {
-  const worker = launchWorker(env)
-  await until('the end', async () => worker.process.exitCode ?? undefined)
-  expect(worker.process.exitCode).toBe(1)
-  return worker.output()
+  const { exit, said } = await outcome('worker/main.ts', [], env)
+  expect(exit).toBe(1)
+  return said
 }
 
 describe('npm run worker', () => {
   it('works on the jobs of npm start that has no worker, says how it is, and ends at SIGTERM', async () => {
-    const system = await start({ WORKER: 'off' })
-    expect(system.output()).toContain('Worker         off; npm run worker takes the jobs (docs/worker.md)\n')
+    const said: string[] = []
+    const system = await startHere({ WORKER: 'off' }, { ...SILENT, info: (message) => said.push(message) })
     const ids = await Promise.all([0, 1, 2].map(async (number) => post(system.url, await distinct(number))))
     ids.push(await post(system.url, photo.subarray(0, 30_000)))
-    const worker = launchWorker({ ...besideOf(system.aws), HEALTH_PORT: '0' })
+    const worker = launchWorker({ ...besideOf(system.awsEndpoint), HEALTH_PORT: '0' })
     const health = await portOf(worker)
     const ends = await Promise.all(ids.map((id) => finished(system.url, id)))
     expect(ends.map(({ status }) => status)).toEqual(['completed', 'completed', 'completed', 'failed'])
-    expect(system.output()).not.toMatch(/^(completed|failed) /m)
+    expect(said).not.toContainEqual(expect.stringMatching(/^(completed|failed)/))
 
     expect((await fetch(`${health}/live?by=probe`)).status).toBe(200)
     expect(await (await fetch(`${health}/ready`)).json()).toEqual({ status: 'ready' })
@@ -121,32 +122,36 @@ describe('npm run worker', () => {
   )
 
   it('says in one sentence what is missing', async () => {
-    const nothing = await refusalOf({ AWS_REGION: 'us-east-1', BATCH_SIZE: '11', DRAIN_SECONDS: 'soon' })
+    const worker = launchWorker({ AWS_REGION: 'us-east-1', BATCH_SIZE: '11', DRAIN_SECONDS: 'soon' })
+    await until('the end', async () => worker.process.exitCode ?? undefined)
+    expect(worker.process.exitCode).toBe(1)
+    const nothing = worker.output()
     for (const name of ['IMAGE_BUCKET', 'IMAGE_TABLE', 'JOB_QUEUE_URL', 'EVENT_BUS_NAME'])
       expect(nothing).toContain(name)
     expect(nothing).toMatch(/^The worker cannot start: Environment variables are missing or wrong\. .*\n$/)
     expect(nothing).toMatch(/BATCH_SIZE: .*; DRAIN_SECONDS: /)
 
+    // The others in this process.
     const system = await startHere({ WORKER: 'off' })
     const env = besideOf(system.awsEndpoint)
     const sqs = new SQSClient(sqsOptions({ endpoint: system.awsEndpoint, region: 'us-east-1', credentials }))
     expect(await refusalOf({ ...env, IMAGE_TABLE: 'another' })).toMatch(
-      /^The worker cannot start: The table of IMAGE_TABLE, another, cannot be used: ResourceNotFoundException.*\n$/,
+      /^The worker cannot start: The table of IMAGE_TABLE, another, cannot be used: ResourceNotFoundException.*$/,
     )
     expect(await refusalOf({ ...env, IMAGE_BUCKET: 'another' })).toMatch(
-      /^The worker cannot start: The bucket of IMAGE_BUCKET, another, cannot be used: .*\n$/,
+      /^The worker cannot start: The bucket of IMAGE_BUCKET, another, cannot be used: .*$/,
     )
     const { port } = new URL(system.awsEndpoint)
     expect(await refusalOf({ ...env, HEALTH_PORT: port })).toBe(
-      `The worker cannot start: Port ${port} is in use, perhaps by another image-analyzer; choose another with HEALTH_PORT=${Number(port) + 1}.\n`,
+      `The worker cannot start: Port ${port} is in use, perhaps by another image-analyzer; choose another with HEALTH_PORT=${Number(port) + 1}.`,
     )
     const { QueueUrl = '' } = await sqs.send(new CreateQueueCommand({ QueueName: 'another' }))
     expect(await refusalOf({ ...env, JOB_QUEUE_URL: QueueUrl })).toMatch(
-      /^The worker cannot start: The visibility timeout of \S+ is 30 s and must be at least 6 × WORKER_TIMEOUT_SECONDS, which is 360 s: .*\n$/,
+      /^The worker cannot start: The visibility timeout of \S+ is 30 s and must be at least 6 × WORKER_TIMEOUT_SECONDS, which is 360 s: .*$/,
     )
     await sqs.send(new DeleteQueueCommand({ QueueUrl }))
     expect(await refusalOf({ ...env, JOB_QUEUE_URL: QueueUrl })).toMatch(
-      /^The worker cannot start: The queue of JOB_QUEUE_URL, \S+, cannot be used: .*QueueDoesNotExist.*\n$/,
+      /^The worker cannot start: The queue of JOB_QUEUE_URL, \S+, cannot be used: .*QueueDoesNotExist.*$/,
     )
     sqs.destroy()
   })

@@ -1,0 +1,56 @@
+import { join } from 'node:path'
+import { vi } from 'vitest'
+import { root } from './started.ts'
+
+/** For each run the file that is started is loaded again. */
+let loads = 0
+
+class Exit extends Error {
+  readonly code: unknown
+  constructor(code: unknown) {
+    super(`exit ${code}`)
+    this.code = code
+  }
+}
+
+/**
+ * What a command that soon ends says to its standard error, and its exit code: in this process, which has loaded nearly
+ * all of it, for those of whom only the message is tested.
+ *
+ * @param file what Node would start, from the root on
+ */
+export async function outcome(
+  file: string,
+  args: string[],
+  env: Record<string, string> = {},
+): Promise<{ exit: unknown; said: string }> {
+  const said: string[] = []
+  const write = (text: unknown): boolean => said.push(String(text).trimEnd()) > 0
+  const { argv, exitCode } = process
+  const spies = [
+    vi.spyOn(console, 'error').mockImplementation(write),
+    vi.spyOn(process.stderr, 'write').mockImplementation(write),
+    vi.spyOn(process, 'exit').mockImplementation((code) => {
+      throw new Exit(code)
+    }),
+  ]
+  for (const [name, value] of Object.entries(env)) vi.stubEnv(name, value)
+  try {
+    process.argv = [process.execPath, join(root, file), ...args]
+    loads += 1
+    const exit = await import(`${join(root, file)}?${loads}`).then(
+      () => process.exitCode,
+      (error: unknown) => {
+        if (error instanceof Exit) return error.code
+        said.push((error as Error).stack ?? '')
+        return 1
+      },
+    )
+    return { exit, said: said.join('\n') }
+  } finally {
+    for (const spy of spies) spy.mockRestore()
+    vi.unstubAllEnvs()
+    process.argv = argv
+    process.exitCode = exitCode
+  }
+}
