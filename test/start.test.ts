@@ -27,6 +27,23 @@ async function brokenRekognition(): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
+interface Thread {
+  id: string
+  name: string
+  /** Of the processor, in hundredths of a second. */
+  ticks: number
+  niceness: number
+}
+
+/** See proc_pid_stat(5). */
+const threadsOf = (pid = 0): Thread[] =>
+  readdirSync(`/proc/${pid}/task`).map((id) => {
+    const [, name = '', rest = ''] =
+      /\((.*)\) (.*)/s.exec(readFileSync(`/proc/${pid}/task/${id}/stat`, 'utf8')) ?? []
+    const fields = rest.split(' ').map(Number)
+    return { id, name, ticks: (fields[11] ?? 0) + (fields[12] ?? 0), niceness: fields[16] ?? 0 }
+  })
+
 const noCli = without('aws')
 
 describe('npm start', () => {
@@ -307,6 +324,28 @@ describe('one npm start', () => {
     expect((await finished(system.url, await post(system.url, photo))).status).toBe('completed')
     expect(system.output()).not.toMatch(/error|warning/i)
   })
+
+  it.skipIf(process.platform !== 'linux')(
+    'AWS and the worker are work of other threads than the one that answers, and what decodes comes last',
+    async () => {
+      const system = started()
+      const { pid } = system.process
+      const sum = (threads: Thread[]): number => threads.reduce((ticks, thread) => ticks + thread.ticks, 0)
+      const ownOf = (threads: Thread[]) => threads.filter(({ id }) => id === String(pid))
+      const before = threadsOf(pid)
+      const pictures = await Promise.all(Array.from({ length: 8 }, (_, number) => distinct(number)))
+      const ids = await Promise.all(pictures.map((picture) => post(system.url, picture)))
+      for (const id of ids) expect((await finished(system.url, id)).status).toBe('completed')
+      const after = threadsOf(pid)
+      const share = (sum(ownOf(after)) - sum(ownOf(before))) / (sum(after) - sum(before))
+      // In one thread it was more than half.
+      expect(share).toBeLessThan(0.4)
+
+      const own = ownOf(after)[0]?.niceness ?? 0
+      const decoders = after.filter(({ name }) => name === 'libuv-worker')
+      expect(new Set(decoders.map(({ niceness }) => niceness))).toEqual(new Set([Math.min(19, own + 10)]))
+    },
+  )
 
   it('is joined by one with AUTH=iam and no worker, which says so, and answers what is no HTTP request as the API does', async () => {
     const first = started()
