@@ -111,7 +111,7 @@ export async function* chooseWaiting(deps: OpsDeps, choice: Omit<Choice, 'status
 /** As by `DELETE /images/{imageId}`; the sweeper removes what is stored. @returns whether the image waited until then */
 export async function cancel(deps: OpsDeps, { imageId }: Chosen): Promise<boolean> {
   const image = await getImage(deps, imageId)
-  return isWaiting(image) && (await deleteRecord(deps, image)) !== undefined
+  return isWaiting(image) && (await deleteRecord(deps, image, 0, isWaiting)) !== undefined
 }
 
 const HOUR_MS = 3_600_000

@@ -455,9 +455,15 @@ const DELETIONS = 5
  * repeated from making the record again; after that, the sweeper's note at the idempotency key does.
  *
  * @param graceMs milliseconds more than usual for which something may still come
- * @returns the record as it was at its end; undefined where it was gone already
+ * @param isStill whether a record that has changed since it was seen is to be deleted all the same
+ * @returns the record as it was at its end; undefined where it was gone already, or is no longer to be deleted
  */
-export async function deleteRecord(records: Records, seen: Image, graceMs = 0): Promise<Image | undefined> {
+export async function deleteRecord(
+  records: Records,
+  seen: Image,
+  graceMs = 0,
+  isStill: (image: Image) => boolean = () => true,
+): Promise<Image | undefined> {
   const { dynamo, table } = records
   const { imageId, owner, keyHash } = seen
   let image: Image | undefined = seen
@@ -475,10 +481,12 @@ export async function deleteRecord(records: Records, seen: Image, graceMs = 0): 
             ...(labels.length > 0 ? { labels } : {}),
             ...(keyHash === undefined ? {} : { keyHash }),
           },
-          // Completed in this moment, it would leave entries in the index that the note does not have.
-          ConditionExpression: '#owner = :owner AND #status = :status',
+          // Completed in this moment, it would leave entries in the index that the note does not have. A claim adds an attempt.
+          ConditionExpression: '#owner = :owner AND #status = :status AND attempts = :attempts',
           ExpressionAttributeNames: { '#owner': 'owner', '#status': 'status' },
-          ExpressionAttributeValues: { ':owner': owner, ':status': image.status },
+          ExpressionAttributeValues: {
+            ...{ ':owner': owner, ':status': image.status, ':attempts': image.attempts },
+          },
         }),
       )
       return image
@@ -487,7 +495,7 @@ export async function deleteRecord(records: Records, seen: Image, graceMs = 0): 
     }
     image = await getOwnImage(records, owner, imageId)
     // Deleted already, perhaps by this very write, of which only the answer was lost.
-    if (image === undefined) return undefined
+    if (image === undefined || !isStill(image)) return undefined
   }
   throw new Error('The image changes faster than it can be deleted.')
 }

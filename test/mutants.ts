@@ -226,8 +226,22 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'what is completed while it is deleted stays in the index of labels',
     file: 'shared/lifecycle.ts',
-    from: "'#owner = :owner AND #status = :status',",
-    to: "'#owner = :owner AND NOT #status = :status OR #status = :status',",
+    from: "'#owner = :owner AND #status = :status AND attempts = :attempts',",
+    to: "'#owner = :owner AND attempts = :attempts AND NOT #status = :status OR #status = :status',",
+  },
+  {
+    name: 'cancel deletes what a worker has taken up meanwhile',
+    file: 'shared/lifecycle.ts',
+    from: 'if (image === undefined || !isStill(image)) return undefined',
+    to: 'if (image === undefined) return undefined',
+    tests: ops,
+  },
+  {
+    name: 'cancel deletes what is taken up in that moment',
+    file: 'shared/lifecycle.ts',
+    from: "'#owner = :owner AND #status = :status AND attempts = :attempts',",
+    to: "'#owner = :owner AND #status = :status AND :attempts = :attempts',",
+    tests: ops,
   },
   {
     name: 'a deletion does not take the image out of the index of labels',

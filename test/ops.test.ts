@@ -6,10 +6,12 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { ReceiveMessageCommand, SendMessageCommand } from '@aws-sdk/client-sqs'
+import { DeleteCommand, PutCommand } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { main } from '../ops/commands.ts'
-import { costOf, quotaOf } from '../ops/images.ts'
+import { cancel, costOf, quotaOf } from '../ops/images.ts'
 import { type LetterChoice, redriveChosen } from '../ops/letters.ts'
+import { imageIdSchema } from '../shared/image.ts'
 import { reserveCalls } from '../shared/table.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { distinct } from './pictures.ts'
@@ -192,6 +194,30 @@ describe('npm run ops --', () => {
     await system.setItem(inWork, { leaseUntil: 0 })
     // Its job ends quietly.
     await system.work()
+  })
+
+  const failure = { code: 'CORRUPT_IMAGE', message: 'It is damaged.' }
+  it.each([
+    ['is taken up', 'pending', { status: 'processing', attempts: 1, leaseUntil: 8e15 }],
+    ['is taken up again', 'processing', { attempts: 2, leaseUntil: 8e15 }],
+    ['fails', 'pending', { status: 'failed', attempts: 1, failure, completedAt: '2026-01-31T12:00:00Z' }],
+  ])('cancel leaves what %s between its look and its write', async (_, status, meanwhile) => {
+    const { dynamo, table } = system.worker
+    const imageId = imageIdSchema.parse(await system.submit(await distinct(11)))
+    await system.receiveJobs()
+    await system.setItem(imageId, {
+      status,
+      leaseId: 'x',
+      leaseUntil: 0,
+      attempts: status === 'pending' ? 0 : 1,
+    })
+    const send: typeof dynamo.send = async (command: object) => {
+      if (command instanceof PutCommand) await system.setItem(imageId, meanwhile)
+      return dynamo.send(command as never)
+    }
+    expect(await cancel({ ...system.worker, dynamo: { send } as never }, { imageId } as never)).toBe(false)
+    expect(await system.item(imageId)).toMatchObject(meanwhile)
+    await dynamo.send(new DeleteCommand({ TableName: table, Key: { imageId } }))
   })
 
   it('redrive moves dead letters to the jobs', async () => {
