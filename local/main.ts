@@ -96,9 +96,10 @@ const write = (level: Level) => (message: string, extra: Record<string, unknown>
 }
 const log = { info: write('INFO'), warn: write('WARN'), error: write('ERROR') }
 
-const system = await startSystem(settings, log, background).catch(giveUp)
-// Before the ready line: a program that has waited for it may end this one at once.
-const isEnding = endInOrder(system.stop)
+const starting = startSystem(settings, log, background)
+// Before it has started: what it has made by then is to go with it.
+const isEnding = endInOrder(async () => (await starting).stop())
+const system = await starting.catch(giveUp)
 
 /** What a newcomer may type, as far as this API lets them in. */
 const attempt = {
@@ -106,7 +107,8 @@ const attempt = {
   jwt: `curl -H "Authorization: Bearer $TOKEN" -F image=@photo.jpg ${system.url}/images`,
   iam: `npm run cli -- upload photo.jpg --sign --endpoint ${system.url}`,
 }[system.auth]
-say(`
+if (!isEnding())
+  say(`
   Page and API   ${system.url}
   AWS endpoint   ${system.awsEndpoint}${AWS_ENDPOINT_URL ? ' (from AWS_ENDPOINT_URL; without it, an embedded one starts)' : ''}
   Rekognition    ${system.rekognition}${system.explanation}

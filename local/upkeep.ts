@@ -10,8 +10,6 @@ import type { SweeperDeps } from '../sweeper/deps.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import type { WorkerDeps } from '../worker/deps.ts'
 
-/** What is looked after beside the jobs: after a restart, and then by a schedule. */
-
 /**
  * After a restart no worker of the process before is alive, even if its leases still hold: they end now, and what is unfinished
  * without a job in the queue is looked after at once. (On AWS leases run out, and the sweeper comes when it is time.)

@@ -26,6 +26,27 @@ it('what hangs at the end is left behind, and the folder goes all the same', asy
   expect(readdirSync(TMPDIR)).toEqual([])
 })
 
+it('a start that is ended in its middle leaves no folder', async () => {
+  // On a busy machine the rest of the start may take longer than the end waits.
+  const ends = `const { setTimeout: later } = globalThis
+    globalThis.setTimeout = (run, ms, ...rest) => later(run, ms === 4_500 ? 60_000 : ms, ...rest)
+    import fs from 'node:fs'
+    import { syncBuiltinESMExports } from 'node:module'
+    const { mkdtempSync } = fs
+    fs.mkdtempSync = (...args) => {
+      process.kill(process.pid, 'SIGTERM')
+      return mkdtempSync(...args)
+    }
+    syncBuiltinESMExports()`
+  const TMPDIR = newFolder()
+  const env = { TMPDIR, NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(ends)}` }
+  const { process: child, output } = launch(env)
+  await until('the end', async () => child.exitCode ?? child.signalCode ?? undefined)
+  expect([child.exitCode, child.signalCode]).toEqual([0, null])
+  expect(readdirSync(TMPDIR)).toEqual([])
+  expect(output()).not.toContain('Ready in')
+})
+
 it.each(['local/main.ts', 'rekognition/main.ts'])(
   '%s ends in order also at the moment when it is ready',
   async (file) => {
