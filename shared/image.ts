@@ -225,6 +225,7 @@ const everyImage = z.object({
   paidCalls: paidCallsSchema.optional(),
 })
 
+const stored = thumbnailSchema.pick({ bucket: true, key: true, bytes: true })
 /** What only a finished analysis has. `labels` and `faceCount` repeat the results in a form that lists can carry. */
 const results = {
   completedAt: timestamp,
@@ -237,12 +238,7 @@ const results = {
   /** Where its labels are found: 2 is the table of labels, and none the index of the version before. */
   index: z.literal(2).optional(),
   /** Where the results are when they are too large for an item; then only their outlines are above. */
-  analysis: z
-    .object({
-      ...thumbnailSchema.pick({ bucket: true, key: true, bytes: true }).shape,
-      contentType: z.literal('application/json'),
-    })
-    .optional(),
+  analysis: stored.extend({ contentType: z.literal('application/json') }).optional(),
 }
 
 /** Its original is to be uploaded to S3 directly; until then `original` says what was announced. */
@@ -258,6 +254,8 @@ const processingImage = everyImage.extend({
   waits: z.object({ for: z.enum(['quota', 'budget', 'retry']), until: timestamp }).optional(),
   /** Calls a second that the last worker allowed itself, by analysis, where the quota is what it waits for: for operators. */
   rates: z.record(z.string(), z.number()).optional(),
+  /** Whether it has waited for the budget: that it is old says nothing then. */
+  parked: z.literal(true).optional(),
 })
 const completedImage = everyImage.extend({ status: z.literal('completed'), ...results })
 const failedImage = everyImage.extend({

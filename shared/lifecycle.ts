@@ -296,7 +296,7 @@ export function settleOriginal(
 export async function releaseImage(
   records: Records,
   { imageId, leaseId, swept = 0 }: ProcessingImage,
-  left: { throttled: number; kept: Kept; paidCalls: PaidCalls } & Pick<ProcessingImage, 'rates'>,
+  left: { throttled: number; kept: Kept; paidCalls: PaidCalls } & Pick<ProcessingImage, 'rates' | 'parked'>,
   rest: { for: NonNullable<ProcessingImage['waits']>['for']; waitMs: number },
 ): Promise<void> {
   const until = new Date(records.now().getTime() + rest.waitMs).toISOString()
@@ -362,7 +362,7 @@ async function endRun(
         dueAt: sweepAt(records),
       },
       remove: [
-        ...['leaseId', 'leaseUntil', 'waits', 'rates', 'throttled', 'swept'],
+        ...['leaseId', 'leaseUntil', 'waits', 'rates', 'parked', 'throttled', 'swept'],
         ...(outcome.status === 'completed' ? ['statusKey'] : []),
         // What was paid for in vain is kept for a retry.
         ...(exhausted ? [] : ['kept']),

@@ -72,6 +72,8 @@ interface Facts
   receives: number
   /** From the submission to the claim, by the wall clock. */
   queuedMs: number
+  /** It has waited for the month's budget. */
+  parked?: true | undefined
   /** From the submission to the commit, by the wall clock. */
   totalMs: number
   workMs: number
@@ -137,7 +139,7 @@ export const LINES = {
   ),
   retried: api('A caller has begun the next run of a failed image.', OWN),
   deleted: api('A caller has deleted the image.', OWN),
-  claimed: worker('A worker has taken the image up.', [...RUN, 'queuedMs']),
+  claimed: worker('A worker has taken the image up.', [...RUN, 'queuedMs', 'parked']),
   redriven: worker('A dead letter has begun the next run of the image.', RUN),
   completed: worker('The results are committed.', [...RUN, 'owner', 'bytes', 'pixels', 'reused', ...SPENT]),
   failed: worker('The failure is committed.', [...RUN, 'owner', 'bytes', 'code', 'error', ...SPENT]),
@@ -206,7 +208,9 @@ const COUNTS: { [L in Line]?: (facts: Partial<Facts>) => Counts } = {
   refused: () => ({ Refused: 1 }),
   'request failed': () => ({ RequestsFailed: 1 }),
   retried: () => ({ Retried: 1 }),
-  claimed: ({ queuedMs = 0 }) => ({ Claimed: 1, ImageAge: queuedMs / 1_000, Completed: 0 }),
+  claimed: ({ queuedMs = 0, parked }) => ({
+    ...{ Claimed: 1, ...(!parked && { ImageAge: queuedMs / 1_000 }), Completed: 0 },
+  }),
   completed: ({ reused, workMs, totalMs, paidCalls }) => ({
     ...{ Completed: 1, Failed: 0, WorkMs: workMs, TotalMs: totalMs },
     ...(reused ? { Reused: 1 } : { PaidCalls: paidCalls }),
@@ -216,7 +220,8 @@ const COUNTS: { [L in Line]?: (facts: Partial<Facts>) => Counts } = {
   }),
   'limiter rate': ({ callsPerSecond }) => ({ LimiterRate: callsPerSecond }),
   'waits for quota': () => ({ Throttled: 1 }),
-  'waits for budget': () => ({ OverBudget: 1 }),
+  // It waits by intent, and what is claimed is to be completed.
+  'waits for budget': () => ({ OverBudget: 1, Claimed: -1 }),
   'budget spent': () => ({ BudgetSpent: 1 }),
   held: () => ({ Held: 1 }),
   'out of time': () => ({ OutOfTime: 1 }),

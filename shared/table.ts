@@ -16,7 +16,10 @@ export interface Table {
   sleep: Sleep
 }
 
-/** What a list shows of an image. */
+/**
+ * What a list shows of an image, and what both its indexes have. Not why it waits (`waits`): each time it is let go would
+ * write both of them, and DynamoDB makes an index that is there anew to give it one more attribute.
+ */
 export const LISTED_ATTRIBUTES = [
   'status',
   'createdAt',

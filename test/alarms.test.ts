@@ -140,6 +140,20 @@ describe('an alarm', () => {
     expect(total('Throttled')).toBe(0)
   })
 
+  it('goes off for the budget alone while images wait for the next month, and when they are taken up then', async () => {
+    const settings = { monthlyBudgetUsd: 0.05, budgetAction: 'park' as const }
+    const clockSteps = [{ at: 0, byMs: Date.UTC(2026, 1, 1) - 4 * HOUR - Date.UTC(2026, 0, 1) }]
+    // Within what two months may cost: some are taken up when it is spent already.
+    const images = many(45, 1_000).map((image, index) => ({
+      ...image,
+      at: image.at + (index < 25 ? 0 : HOUR),
+    }))
+    const { off, total } = await watch(images, { settings, clockSteps })
+    expect(total('OverBudget')).toBeGreaterThan(40)
+    expect(total('Completed')).toBe(45)
+    expect(Object.keys(off)).toEqual(['budget-spent'])
+  })
+
   it('goes off where sweeps meet trouble', async () => {
     const outages: Scenario['outages'] = [
       { name: 'lambda ReceiveMessage', from: 0, to: HOUR, fault: 'refuse' },

@@ -1338,6 +1338,20 @@ export const MUTANTS: Mutant[] = [
     tests: ['test/alarms.test.ts'],
   },
   {
+    name: 'what waits for the budget is claimed and not completed',
+    file: 'shared/log.ts',
+    from: 'OverBudget: 1, Claimed: -1',
+    to: 'OverBudget: 1',
+    tests: ['test/alarms.test.ts'],
+  },
+  {
+    name: 'what has waited for the budget is old',
+    file: 'shared/log.ts',
+    from: '...(!parked && { ImageAge: queuedMs / 1_000 })',
+    to: 'ImageAge: queuedMs / 1_000',
+    tests: ['test/alarms.test.ts'],
+  },
+  {
     name: 'a job does not say which request has sent it',
     file: 'shared/messages.ts',
     from: 'StringValue = (await xraySpan())?.header',

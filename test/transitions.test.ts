@@ -115,7 +115,7 @@ it('a change says what it sets, removes and adds, and nothing else', async () =>
   const ended = list('status', 'failure', 'statusKey', 'updatedAt', 'completedAt', 'dueAt')
   expect(updates).toEqual([
     `SET ${claimed} REMOVE waits, rates ADD #attempts :attempts`,
-    `SET ${ended} REMOVE leaseId, leaseUntil, waits, rates, throttled, swept`,
+    `SET ${ended} REMOVE leaseId, leaseUntil, waits, rates, parked, throttled, swept`,
   ])
 })
 
@@ -244,7 +244,7 @@ it('the original of an upload is settled by the worker that holds the image, and
 describe('an outcome', () => {
   const kept = { labels: { rekognitionLabels: [], labelModelVersion: '1' } }
   const waits = { for: 'quota' as const, until: now }
-  const worked = { ...processing, throttled: 1, swept: 1, kept, waits, rates: { labels: 3 } }
+  const worked = { ...processing, throttled: 1, swept: 1, kept, waits, rates: { labels: 3 }, parked: true }
   const commit = (outcome: Outcome, leaseId = 'mine') => {
     const image = read({ ...worked, leaseId })
     if (image.status !== 'processing') throw new Error(image.status)

@@ -133,7 +133,9 @@ export async function release(
   try {
     const waitsFor = error instanceof Throttled ? error.by : 'retry'
     const rates = waitsFor === 'quota' ? { rates: ratesOf(deps, image, kept) } : {}
-    const left = { throttled, kept: keeps ? kept : stored, paidCalls: paidCallsOf(image, kept), ...rates }
+    const parked = waitsFor === 'budget' ? { parked: true as const } : {}
+    const known = { kept: keeps ? kept : stored, paidCalls: paidCallsOf(image, kept) }
+    const left = { throttled, ...known, ...rates, ...parked }
     await releaseImage(deps, image, left, { for: waitsFor, waitMs: seconds * 1_000 })
   } catch (cause) {
     say(deps.log, 'not released', { ...runOf(image), error: cause })

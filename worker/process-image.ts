@@ -108,7 +108,7 @@ async function attempt(
 ): Promise<AttemptOutcome> {
   const from = deps.elapsed()
   const queuedMs = age(deps, claimed)
-  say(deps.log, 'claimed', { ...runOf(claimed), queuedMs })
+  say(deps.log, 'claimed', { ...runOf(claimed), queuedMs, parked: claimed.parked })
   const hasNoAttemptLeft = claimed.attempts - (claimed.throttled ?? 0) > deps.maxAttempts
   const { image, kept, took, end } = hasNoAttemptLeft
     ? giveUp(deps, claimed)
