@@ -225,10 +225,11 @@ async function act(
       if (dead.messages === 0) throw new UsageError('There are no dead letters.')
       const letters = { code: choice.code, before: readTime('older-than', values) }
       if (letters.code !== undefined || letters.before !== undefined) {
+        let none: string | undefined
         const confirm = async (chosen: number, all: number): Promise<boolean> => {
-          if (all === 0) throw new UsageError(HIDDEN)
-          if (chosen === 0) throw new UsageError(`None of ${all} dead letters matches.`)
-          return isConfirmed(io, values, `${chosen} of ${all} dead letters will become jobs again.`)
+          if (chosen === 0) none = all === 0 ? HIDDEN : `None of ${all} dead letters matches.`
+          const what = `${chosen} of ${all} dead letters will become jobs again.`
+          return none === undefined && isConfirmed(io, values, what)
         }
         const url = await deadUrl()
         const redriven = await breakable('Broken off; what is left shows again.', (ending) =>
@@ -241,6 +242,7 @@ async function act(
           print(io, values, { moved, ...Object.fromEntries(counts) }, `${moved} moved`)
         }
         for (const sentence of trouble) say(io, sentence)
+        if (none !== undefined) throw new UsageError(none)
         return trouble.length > 0 ? 1 : 0
       }
       if (!(await isConfirmed(io, values, `${dead.messages} dead letters will become jobs again.`))) return 0

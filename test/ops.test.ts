@@ -5,12 +5,18 @@ import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { ReceiveMessageCommand, SendMessageCommand } from '@aws-sdk/client-sqs'
+import {
+  PurgeQueueCommand,
+  ReceiveMessageCommand,
+  SendMessageCommand,
+  type SQSClient,
+} from '@aws-sdk/client-sqs'
 import { DeleteCommand, PutCommand } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { main } from '../ops/commands.ts'
 import { cancel, costOf, quotaOf } from '../ops/images.ts'
 import { type LetterChoice, redriveChosen } from '../ops/letters.ts'
+import { redrive } from '../ops/queue.ts'
 import { imageIdSchema } from '../shared/image.ts'
 import { reserveCalls } from '../shared/table.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
@@ -75,9 +81,9 @@ async function behind<T>(instead: Instead, work: (endpoint: string) => Promise<T
 }
 
 const refusingFirst =
-  (refused: string): Instead =>
+  (refused: string[]): Instead =>
   async (operation, body, pass) => {
-    if (operation !== refused) return undefined
+    if (!refused.includes(operation)) return undefined
     const { Entries, ...rest } = JSON.parse(body)
     const [{ Id }, ...others] = Entries
     const answer = await pass(JSON.stringify({ ...rest, Entries: others }))
@@ -186,6 +192,8 @@ describe('npm run ops --', () => {
     const hash = createHash('sha256').update(String(owner)).digest('hex').slice(0, 16)
     expect(await ops(['cancel', '--owner-hash', '0123456789abcdef', '--yes'])).toMatchObject({ code: 2 })
     expect(await statusOf(waiting)).toBe('pending')
+    const looked = await ops(['cancel', '--owner-hash', hash, '--dry-run'])
+    expect(looked.err).toMatch(/^2 waiting images will be deleted/)
     const cancelled = await ops(['cancel', '--owner-hash', hash, '--yes', '--json'])
     expect(cancelled.results).toEqual([waiting, parked].map((imageId) => ({ imageId, cancelled: true })))
     expect(await Promise.all([waiting, parked, done, inWork].map(statusOf))).toEqual([
@@ -277,11 +285,11 @@ describe('npm run ops --', () => {
   it('redrive says what SQS has refused of a call, and where it is now', async () => {
     const { sqs, deadLetterQueueUrl: QueueUrl } = system.worker
     const MessageBody = '{"version":1,"imageId":"01a20f3c-366e-734c-99ed-0d5fffb2c168","epoch":3}'
-    /** With four letters, and the first of each call of this operation refused. */
-    const redriven = async (operation: string) => {
+    /** With four letters, and the first of each call of these operations refused. */
+    const redriven = async (...operations: string[]) => {
       for (let count = 0; count < 4; count += 1)
         await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody }))
-      return behind(refusingFirst(operation), async (AWS_ENDPOINT_URL) => {
+      return behind(refusingFirst(operations), async (AWS_ENDPOINT_URL) => {
         const { code, err, results } = await ops(['redrive', '--older-than', '0m', '--yes', '--json'], {
           AWS_ENDPOINT_URL,
         })
@@ -298,6 +306,31 @@ describe('npm run ops --', () => {
       ...{ code: 1, results: [{ moved: 4, doubled: 1 }], dead: 0, jobs: 4 },
       err: expect.stringMatching(/^SQS has not deleted 1 of those moved, .*: Not now\.\n$/),
     })
+    expect(await redriven('SendMessageBatch', 'ChangeMessageVisibilityBatch')).toEqual({
+      ...{ code: 1, results: [{ moved: 3, refused: 1, hidden: 1 }], dead: 0, jobs: 3 },
+      err: expect.stringMatching(
+        /stay dead letters: .*\nSQS keeps 1 dead letters hidden for .*: Not now\.\n$/,
+      ),
+    })
+    // Also where none of them is meant.
+    await sqs.send(new PurgeQueueCommand({ QueueUrl }))
+    await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody }))
+    const unmet = await behind(refusingFirst(['ChangeMessageVisibilityBatch']), (AWS_ENDPOINT_URL) =>
+      ops(['redrive', '--code', 'EXHAUSTED', '--yes'], { AWS_ENDPOINT_URL }),
+    )
+    expect([unmet.code, unmet.err]).toEqual([
+      2,
+      expect.stringMatching(/^SQS keeps 1 dead letters hidden .*\nNone of 1 dead letters matches\./),
+    ])
+    await sqs.send(new PurgeQueueCommand({ QueueUrl }))
+  })
+
+  it('redrive says why SQS gave it up', async () => {
+    const Results = [{ Status: 'FAILED', FailureReason: 'AWS.SimpleQueueService.NonExistentQueue' }]
+    const sqs = { send: async () => ({ Results }) } as unknown as SQSClient
+    await expect(redrive(sqs, 'from', 'to')).rejects.toThrow(
+      /^SQS gave up the redrive: .*NonExistentQueue\.$/,
+    )
   })
 
   it('a retry that was killed is called again, and begins one run of each image', async () => {
