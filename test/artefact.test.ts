@@ -7,6 +7,7 @@ import { type FunctionName, ROOT } from '../build/bundle.ts'
 import { type Running, startFunction } from '../build/check.ts'
 import { makeZip, unzip } from '../build/zip.ts'
 import { startTestSystem } from './context.ts'
+import { gatewayEvent, toRecord } from './functions.ts'
 import { QUARTERS } from './heic-files.ts'
 import { lambdaCases } from './lambda-cases.ts'
 import { skipped } from './tools.ts'
@@ -14,6 +15,23 @@ import { builtZips, bundleOf, HERE } from './zips.ts'
 
 /** Those of the system; the fourth zip is an example's. */
 const FUNCTIONS = ['api', 'worker', 'sweeper'] satisfies FunctionName[]
+
+const NOWHERE = {
+  AWS_ENDPOINT_URL: 'http://127.0.0.1:9',
+  IMAGE_BUCKET: 'images',
+  IMAGE_TABLE: 'images',
+  JOB_QUEUE_URL: 'http://127.0.0.1:9/123456789012/jobs',
+  EVENT_BUS_NAME: 'images',
+  AUTH: 'none',
+}
+
+/** What an OpenTelemetry SDK registers, as far as it matters here: a tracer that prints the names of spans. */
+const LAYER = `data:text/javascript,${encodeURIComponent(`
+  const span = { end() {}, setStatus: () => span, recordException() {}, setAttribute: () => span, setAttributes: () => span,
+    spanContext: () => ({ traceId: '', spanId: '', traceFlags: 0 }), isRecording: () => true, addLink: () => span }
+  const startActiveSpan = (name, ...given) => (console.log('span ' + name), given.at(-1)(span))
+  globalThis[Symbol.for('opentelemetry.js.api.1')] = { version: '1.9.0', trace: { getTracer: () => ({ startActiveSpan }) } }`)}`
+const JOB = JSON.stringify({ version: 1, imageId: '0199c0de-0000-7000-8000-000000000000', epoch: 1 })
 
 it('a zip runs on the Node of Lambda, in an environment that has nothing of this one', async () => {
   const zip = makeZip({
@@ -43,6 +61,19 @@ describe.skipIf(lacking.length > 0)(`the zips${skipped(lacking)}`, () => {
     const one = await startFunction(zip, environment)
     running.push([name, one])
     return one.call
+  })
+
+  it.each<[FunctionName, object, string]>([
+    ['api', gatewayEvent('GET', '/health'), 'GET /health'],
+    ['worker', { Records: [toRecord({ MessageId: 'a', Body: JOB })] }, 'process jobs'],
+    ['sweeper', { source: 'aws.events', 'detail-type': 'Scheduled Event' }, 'sweep'],
+  ])('%s.zip has spans where a layer registers an SDK', async (name, event, span) => {
+    const { zip } = built.get(name) as Built
+    const one = await startFunction(zip, { ...NOWHERE, NODE_OPTIONS: `--import=${LAYER}` })
+    running.push([name, one])
+    // No AWS answers there.
+    await one.call(event).catch(() => {})
+    expect(one.output().split('\n')).toContain(`span ${span}`)
   })
 
   // In a bundle, such an import is a file of its own, which may be missing or export other names.
@@ -103,13 +134,7 @@ describe.skipIf(lacking.length > 0)(`the zips${skipped(lacking)}`, () => {
 
   it.each(FUNCTIONS)('%s.zip writes one line about an event of another kind', async (name) => {
     const { zip } = built.get(name) as Built
-    const one = await startFunction(zip, {
-      IMAGE_BUCKET: 'images',
-      IMAGE_TABLE: 'images',
-      JOB_QUEUE_URL: 'http://127.0.0.1:9/123456789012/jobs',
-      EVENT_BUS_NAME: 'images',
-      AUTH: 'none',
-    })
+    const one = await startFunction(zip, NOWHERE)
     await one.call({ Records: [{ eventSource: 'aws:s3' }] })
     await one.stop()
     const lines = one.output().trim().split('\n')
