@@ -135,8 +135,8 @@ describe('the client, where a gateway answers instead of the API', () => {
     })
     const ended = client.wait(imageId)
     await vi.advanceTimersByTimeAsync(120_000)
-    expect(await ended).toMatchObject({ status: 'failed' })
     expect(asked).toEqual([0, 60_000, 67_000, 68_000])
+    expect(await ended).toMatchObject({ status: 'failed' })
   })
 
   it('takes JSON of another program for what it is', async () => {

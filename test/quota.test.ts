@@ -4,6 +4,7 @@ import { buildApp } from '../api/app.ts'
 import { apiDeps } from '../api/deps.ts'
 import { readApiConfig } from '../shared/config.ts'
 import { monthOf, reservedCalls, spendKey } from '../shared/table.ts'
+import { withinBudget } from '../worker/deps.ts'
 import { createPurse } from '../worker/limiter.ts'
 import { startTestSystem, type TestSystem, watchCalls } from './context.ts'
 import { distinct } from './pictures.ts'
@@ -291,6 +292,38 @@ describe('processes that share a budget of the month', () => {
     const refused = await Promise.allSettled(takes.map((take) => take()))
     expect(refused.map(({ status }) => status)).toEqual(takes.map(() => 'rejected'))
     expect(await reserved()).toBe(30)
+  })
+
+  it('believe that it is spent for a minute, and ask again then', async () => {
+    let elapsed = 0
+    const month = '2034-01'
+    const deps = { ...system.worker, now: () => new Date(`${month}-01`), elapsed: () => elapsed }
+    const take = createPurse(deps, { calls: 1, action: 'park' })
+    const ledger = { imageId: spendKey(month) }
+    await take()
+    await expect(take()).rejects.toThrow('The monthly budget of Rekognition is spent.')
+    await system.worker.dynamo.send(
+      new PutCommand({ TableName: system.names.table, Item: { ...ledger, reserved: 0 } }),
+    )
+    elapsed = 59_999
+    await expect(take()).rejects.toThrow('The monthly budget of Rekognition is spent.')
+    elapsed = 60_000
+    await expect(take()).resolves.toBeTypeOf('function')
+  })
+
+  it('get a call back that was throttled, and none that failed otherwise', async () => {
+    let back = 0
+    const limiter = { run: (call: () => Promise<unknown>) => call() }
+    const limiters = { labels: limiter, faces: limiter, moderation: limiter, text: limiter } as never
+    const { labels } = withinBudget(limiters, async () => () => {
+      back += 1
+    })
+    const [throttled, failed] = [new Error('throttled'), new Error('failed')]
+    const isThrottled = (error: unknown) => error === throttled
+    for (const error of [throttled, failed])
+      await expect(labels.run(() => Promise.reject(error), isThrottled, 0)).rejects.toBe(error)
+    await labels.run(async () => 'served', isThrottled, 0)
+    expect(back).toBe(1)
   })
 
   it('reserve ten at a time where much is left', async () => {

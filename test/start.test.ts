@@ -5,6 +5,7 @@ import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { PurgeQueueCommand } from '@aws-sdk/client-sqs'
+import { DynamoDBDocumentClient, GetCommand, PutCommand } from '@aws-sdk/lib-dynamodb'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { clientsFor } from '../local/clients.ts'
 import { finished, until } from './context.ts'
@@ -146,6 +147,20 @@ describe('npm start', () => {
     await second.stop()
     await begin()
     expect(lines).toEqual(['requeued'])
+  })
+
+  it('ends the lease of a worker that was killed with it', async () => {
+    const env = { DATA_DIR: newFolder(), WORKER: 'off' }
+    const recordsOf = ({ target }: System) => DynamoDBDocumentClient.from(clientsFor(target, true).dynamoDb)
+    const first = await startHere(env)
+    const [imageId, TableName] = [await post(first.url, photo), 'image-analyzer-images']
+    const key = { TableName, Key: { imageId } }
+    const { Item = {} } = await recordsOf(first).send(new GetCommand(key))
+    const held = { ...Item, status: 'processing', leaseId: 'killed', leaseUntil: Date.now() + 60_000 }
+    await recordsOf(first).send(new PutCommand({ TableName, Item: held }))
+    await first.stop()
+    const second = await startHere(env)
+    expect((await recordsOf(second).send(new GetCommand(key))).Item).toMatchObject({ leaseUntil: 0 })
   })
 
   it('submits the files it is given, prints each record as it finishes, and no line of the log below LOG_LEVEL', async () => {

@@ -403,6 +403,26 @@ describe('a worker that dies', () => {
   })
 })
 
+describe('metrics', () => {
+  it('have the claims of a batch before its first outcome, also where an image of it cannot be claimed', async () => {
+    const said: string[] = []
+    const { promise: counts, resolve: goOn } = Promise.withResolvers<void>()
+    const write = (message: string) => {
+      said.push(message || 'counts')
+      if (message === '') goOn()
+    }
+    const log = { info: write, warn: write, error: write, namespace: 'counted' }
+    const send = () => counts.then(() => Promise.reject(new Error('Not now.')))
+    const event = eventOf(await system.submit(photo), '01a20f3c-366e-734c-99ed-0d5fffb2c168')
+    await processBatch(
+      { ...system.worker, log, rekognition: { send } as never },
+      event,
+      lambdaContext(10_000),
+    )
+    expect(said.slice(-2)).toEqual(['counts', 'attempt failed'])
+  })
+})
+
 describe('an event', () => {
   it('whose job is lost is sent after a sweep, and then the image is swept no more', async () => {
     const imageId = await system.submit(photo)
