@@ -419,7 +419,7 @@ describe('metrics', () => {
       event,
       lambdaContext(10_000),
     )
-    expect(said.slice(-2)).toEqual(['counts', 'attempt failed'])
+    expect(said.slice(-3)).toEqual(['counts', 'attempt failed', 'not delayed'])
   })
 })
 
