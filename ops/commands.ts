@@ -127,11 +127,11 @@ async function open({ sqs, dynamo }: ReturnType<typeof connect>, { name }: Value
   return { deps, sqs, deadUrl: () => urlOf(`${name}-jobs-dead`) }
 }
 
-async function all(images: AsyncIterable<Chosen>): Promise<Chosen[]> {
+/** @param none what is said where there are none */
+async function all(images: AsyncIterable<Chosen>, none: string): Promise<Chosen[]> {
   const found: Chosen[] = []
   for await (const image of images) found.push(image)
-  if (found.length === 0)
-    throw new UsageError('No image matches; npm run ops -- failures lists the failed ones.')
+  if (found.length === 0) throw new UsageError(none)
   return found
 }
 
@@ -206,14 +206,16 @@ async function act(
       return 0
     }
     case 'retry': {
-      const images = await all(choose(deps, choice))
+      const none = 'No failed image matches; npm run ops -- failures lists them.'
+      const images = await all(choose(deps, choice), none)
       if (!(await isConfirmed(io, values, `${images.length} failed images will be analysed again.`))) return 0
       return breakable(GOES_ON, (ending) =>
         each(io, images, values, 'retried', (image) => retry(deps, image), ending),
       )
     }
     case 'cancel': {
-      const images = await all(chooseWaiting(deps, choice))
+      const none = 'No image that waits matches; npm run ops -- quota counts them.'
+      const images = await all(chooseWaiting(deps, choice), none)
       const what = `${images.length} waiting images will be deleted, with all that is stored of them.`
       if (!(await isConfirmed(io, values, what))) return 0
       return breakable(GOES_ON, (ending) =>

@@ -133,7 +133,7 @@ describe('npm run ops --', () => {
     ])
     // Broken off and called again, it would not choose these once more.
     expect(await ops(['retry', '--code', 'CORRUPT_IMAGE', '--yes'])).toMatchObject({
-      ...{ code: 2, err: expect.stringContaining('No image matches') },
+      ...{ code: 2, err: expect.stringContaining('No failed image matches') },
     })
     await system.work()
     expect(await Promise.all(corrupt.map(statusOf))).toEqual(['failed', 'failed'])
@@ -187,7 +187,9 @@ describe('npm run ops --', () => {
     await system.setItem(inWork, { ...taken, leaseUntil: Date.now() + 600_000 })
     const { owner } = await system.item(waiting)
     const hash = createHash('sha256').update(String(owner)).digest('hex').slice(0, 16)
-    expect(await ops(['cancel', '--owner-hash', '0123456789abcdef', '--yes'])).toMatchObject({ code: 2 })
+    expect(await ops(['cancel', '--owner-hash', '0123456789abcdef', '--yes'])).toMatchObject({
+      ...{ code: 2, err: expect.stringMatching(/^No image that waits matches; .* quota /) },
+    })
     expect(await statusOf(waiting)).toBe('pending')
     const looked = await ops(['cancel', '--owner-hash', hash, '--dry-run'])
     expect(looked.err).toMatch(/^2 waiting images will be deleted/)

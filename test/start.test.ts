@@ -114,7 +114,10 @@ describe('npm start', () => {
     const env = { MAX_ATTEMPTS: '1', AWS_ENDPOINT_URL_REKOGNITION: await brokenRekognition() }
     const { url } = await startHere(env)
     expect(await finished(url, await post(url, photo))).toMatchObject({
-      ...{ status: 'failed', attempts: 2, failure: { code: 'EXHAUSTED' } },
+      ...{ status: 'failed', attempts: 2 },
+      failure: {
+        ...{ code: 'EXHAUSTED', message: 'The image was not analysed in 1 attempt; try again later.' },
+      },
     })
   })
 

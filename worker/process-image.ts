@@ -121,7 +121,7 @@ async function attempt(
 }
 
 const giveUp = ({ maxAttempts }: ProcessDeps, image: ProcessingImage): Examined => {
-  const message = `The image was not analysed in ${maxAttempts} attempts; try again later.`
+  const message = `The image was not analysed in ${maxAttempts} ${maxAttempts === 1 ? 'attempt' : 'attempts'}; try again later.`
   const outcome = { status: 'failed', failure: { code: 'EXHAUSTED', message } } as const
   return { image, kept: image.kept ?? {}, took: { paidCalls: 0 }, end: { outcome } }
 }
