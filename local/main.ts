@@ -98,7 +98,7 @@ const log = { info: write('INFO'), warn: write('WARN'), error: write('ERROR') }
 
 const starting = startSystem(settings, log, background)
 // Before it has started: what it has made by then is to go with it.
-const isEnding = endInOrder(async () => (await starting).stop())
+const isEnding = endInOrder(async () => (await starting).stop(), say)
 const system = await starting.catch(giveUp)
 
 /** What a newcomer may type, as far as this API lets them in. */

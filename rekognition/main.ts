@@ -112,7 +112,7 @@ async function main(): Promise<void> {
   endInOrder(async () => {
     await server.stop()
     await vision?.stop()
-  })
+  }, console.log)
   console.log(`
   Rekognition    ${server.endpoint}
   Answers        ${models?.who ?? STAND_IN} (${describe(models?.who ?? STAND_IN)})

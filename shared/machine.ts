@@ -38,16 +38,17 @@ export const portTrouble =
 /**
  * Ends this process in order at the first Ctrl-C or SIGTERM, and at once at the second.
  *
+ * @param say tells the person
  * @returns whether it is ending
  */
-export function endInOrder(stop: () => Promise<void>): () => boolean {
+export function endInOrder(stop: () => Promise<void>, say: (line: string) => void): () => boolean {
   let stopping = 0
   async function end(): Promise<void> {
     // One Ctrl-C can arrive twice: from the terminal, and passed on by the process that started this one.
     if (stopping > 0 && performance.now() - stopping > 500) process.exit(130)
     if (stopping > 0) return
     stopping = performance.now()
-    process.stdout.write('Stopping …\n')
+    say('Stopping …')
     // The contract gives 5 seconds. What a busy machine does not finish by then stays in the queue, as after a crash.
     setTimeout(() => process.exit(0), 4_500).unref()
     await stop()
