@@ -225,7 +225,9 @@ const everyImage = z.object({
   paidCalls: paidCallsSchema.optional(),
 })
 
-const stored = thumbnailSchema.pick({ bucket: true, key: true, bytes: true })
+/** What every object in the bucket has. */
+const objectSchema = thumbnailSchema.pick({ bucket: true, key: true, bytes: true })
+
 /** What only a finished analysis has. `labels` and `faceCount` repeat the results in a form that lists can carry. */
 const results = {
   completedAt: timestamp,
@@ -238,7 +240,7 @@ const results = {
   /** Where its labels are found: 2 is the table of labels, and none the index of the version before. */
   index: z.literal(2).optional(),
   /** Where the results are when they are too large for an item; then only their outlines are above. */
-  analysis: stored.extend({ contentType: z.literal('application/json') }).optional(),
+  analysis: objectSchema.extend({ contentType: z.literal('application/json') }).optional(),
 }
 
 /** Its original is to be uploaded to S3 directly; until then `original` says what was announced. */

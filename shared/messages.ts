@@ -54,8 +54,9 @@ export const inSpan = <T>(
 /** The current span, if it is sampled, as X-Ray writes it (AWS X-Ray developer guide, tracing header). */
 export async function xraySpan() {
   const api = await openTelemetry()
-  const { traceId: id = '', spanId = '', traceFlags = 0 } = api?.trace.getActiveSpan()?.spanContext() ?? {}
-  if (api === undefined || (traceFlags & api.TraceFlags.SAMPLED) === 0) return undefined
+  if (api === undefined) return undefined
+  const { traceId: id = '', spanId = '', traceFlags = 0 } = api.trace.getActiveSpan()?.spanContext() ?? {}
+  if ((traceFlags & api.TraceFlags.SAMPLED) === 0) return undefined
   const traceId = `1-${id.slice(0, 8)}-${id.slice(8)}`
   return { traceId, spanId, header: `Root=${traceId};Parent=${spanId};Sampled=1` }
 }

@@ -17,8 +17,8 @@ export interface Table {
 }
 
 /**
- * What a list shows of an image, and what both its indexes have. Not why it waits (`waits`): each time it is let go would
- * write both of them, and DynamoDB makes an index that is there anew to give it one more attribute.
+ * What a list shows of an image, and what both its indexes have. Not why it waits (`waits`): each release of an image would
+ * write to both of them, and to add an attribute to an existing index DynamoDB has to build it again.
  */
 export const LISTED_ATTRIBUTES = [
   'status',

@@ -49,7 +49,7 @@ class MemoryTracer implements Tracer {
     const span: Span = {
       spanContext: () => spanContext,
       isRecording: () => true,
-      // As it is by now: what a span is told later is lost.
+      // As it is by now: a span loses what comes after its end.
       end: () =>
         void this.#ended.push({ ...kept, attributes: { ...kept.attributes }, errors: [...kept.errors] }),
       recordException: (error) => void kept.errors.push(error),
