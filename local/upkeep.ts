@@ -7,7 +7,7 @@ import { imageIdSchema, UPLOADS } from '../shared/image.ts'
 import { endLease } from '../shared/lifecycle.ts'
 import type { Undo } from '../shared/machine.ts'
 import type { SweeperDeps } from '../sweeper/deps.ts'
-import { sweep } from '../sweeper/sweep.ts'
+import { queuedRuns, sweep } from '../sweeper/sweep.ts'
 import type { WorkerDeps } from '../worker/deps.ts'
 
 /**
@@ -15,7 +15,7 @@ import type { WorkerDeps } from '../worker/deps.ts'
  * without a job in the queue is looked after at once. (On AWS leases run out, and the sweeper comes when it is time.)
  */
 export async function recover(embedded: EmbeddedAws, names: ResourceNames, deps: SweeperDeps): Promise<void> {
-  const queued = new Set(embedded.recoverQueue(names.jobQueue))
+  const isQueued = queuedRuns(embedded.recoverQueue(names.jobQueue))
   const held = paginateScan(
     { client: deps.dynamo },
     {
@@ -29,7 +29,7 @@ export async function recover(embedded: EmbeddedAws, names: ResourceNames, deps:
   for await (const { Items = [] } of held) {
     for (const { imageId } of Items) await endLease(deps, imageIdSchema.parse(imageId))
   }
-  await sweep({ ...deps, isAlone: true, queued }, Number.MAX_SAFE_INTEGER)
+  await sweep({ ...deps, isAlone: true, isQueued }, Number.MAX_SAFE_INTEGER)
 }
 
 const CHORES_GRACE_MS = 1_000

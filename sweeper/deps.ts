@@ -3,6 +3,7 @@ import type { S3Client } from '@aws-sdk/client-s3'
 import type { SQSClient } from '@aws-sdk/client-sqs'
 import type { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { SweeperConfig } from '../shared/config.ts'
+import type { Image } from '../shared/image.ts'
 import type { Records } from '../shared/lifecycle.ts'
 import type { Log } from '../shared/log.ts'
 import type { DeadLetterQueue, EventBus, JobQueue } from '../shared/messages.ts'
@@ -17,8 +18,8 @@ export interface SweeperDeps extends Records, JobQueue, DeadLetterQueue, EventBu
   log: Log
   /** Whether no submission can be under way, so that what has been left behind is known at first sight. */
   isAlone?: boolean
-  /** Bodies of all jobs in the queue, as `sendJob` writes them, where they are known: none of these is sent again. */
-  queued?: ReadonlySet<string>
+  /** Whether the job of an image's run is in the queue, where that is known: it is not sent again. */
+  isQueued?: (image: Pick<Image, 'imageId' | 'epoch'>) => boolean
 }
 
 export interface SweeperClients {

@@ -24,7 +24,7 @@ import {
   type Seen,
 } from '../shared/lifecycle.ts'
 import { runOf, say } from '../shared/log.ts'
-import { announcementOf, inSpan, keepExhausted, putEvents, sendJob } from '../shared/messages.ts'
+import { announcementOf, inSpan, keepExhausted, putEvents, readJobs, sendJob } from '../shared/messages.ts'
 import { type RecordsIndex, UNFINISHED_SHARDS } from '../shared/table.ts'
 import type { SweeperDeps } from './deps.ts'
 
@@ -124,7 +124,7 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
   }
   const image = readImage(Item)
   if (isFinished(image)) return announce(deps, image)
-  const isQueued = deps.queued?.has(JSON.stringify({ version: 1, imageId, epoch: image.epoch })) ?? false
+  const isQueued = deps.isQueued?.(image) ?? false
   // A later run was asked for, or its job is there: what it lacks, the worker says.
   if (!isQueued && image.epoch === 1 && image.attempts === 0 && !(await hasOriginal(deps, image))) {
     // Its submission broke off, and was answered with no 202; or it is an upload that never came, and cannot come now.
@@ -135,6 +135,23 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
   const age = deps.now().getTime() - image.submittedAt
   if (attempts >= deps.maxAttempts || age > deps.giveUpMs) return giveUp(deps, image)
   return isQueued ? undefined : requeue(deps, image)
+}
+
+/**
+ * Tells of each run whether its job is among the messages of a queue. What is no job, or one of a later version, is for a
+ * worker to report.
+ */
+export function queuedRuns(bodies: string[]): NonNullable<SweeperDeps['isQueued']> {
+  const nameOf = ({ imageId, epoch }: Pick<Image, 'imageId' | 'epoch'>) => `${imageId} ${epoch}`
+  const runsOf = (body: string): string[] => {
+    try {
+      return readJobs(body).map(nameOf)
+    } catch {
+      return []
+    }
+  }
+  const runs = new Set(bodies.flatMap(runsOf))
+  return (image) => runs.has(nameOf(image))
 }
 
 /**

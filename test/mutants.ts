@@ -862,6 +862,13 @@ export const MUTANTS: Mutant[] = [
     rule: 'clocks',
   },
   {
+    name: 'a restart sends the job of an upload again that S3 has sent',
+    file: 'sweeper/sweep.ts',
+    from: 'return readJobs(body).map(nameOf)',
+    to: 'return [nameOf(JSON.parse(body))]',
+    tests: uploads,
+  },
+  {
     name: 'a worker whose clock is wrong waits for others for as long',
     file: 'worker/process-image.ts',
     from: 'Math.min(claim.leaseUntil - deps.now().getTime(), longest)',

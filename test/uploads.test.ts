@@ -14,7 +14,7 @@ import { buildApp } from '../api/app.ts'
 import type { ApiDeps } from '../api/deps.ts'
 import { Budget } from '../packages/image-guard/index.ts'
 import type { SweeperDeps } from '../sweeper/deps.ts'
-import { sweep } from '../sweeper/sweep.ts'
+import { queuedRuns, sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
 import type { WorkerDeps } from '../worker/deps.ts'
 import { anyText } from './any-text.ts'
@@ -473,6 +473,15 @@ describe.skipIf(ELSEWHERE)(`an upload that never comes${skippedElsewhere}`, () =
     })
     expect(await finished(announced.imageId)).toMatchObject({ status: 'completed', attempts: 1 })
     expect(await eventIds()).toEqual([`${announced.imageId}:1:completed`])
+  })
+  it('gets no second job after a restart that knows what S3 has sent', async () => {
+    await upload(await fresh())
+    const bodies = (await system.receiveJobs()).Records.map(({ body }) => body)
+    expect(bodies).toHaveLength(1)
+    const restarted = { ...system.worker, giveUpMs: 1e12, log: SILENT }
+    const isQueued = queuedRuns(bodies)
+    expect(await sweep({ ...restarted, isQueued }, Number.MAX_SAFE_INTEGER)).toEqual(NOTHING)
+    expect(await sweep(restarted, Number.MAX_SAFE_INTEGER)).toEqual({ ...NOTHING, requeued: 1 })
   })
 })
 
