@@ -19,15 +19,17 @@ import {
 import { HIDDEN, letterTrouble, redriveChosen } from './letters.ts'
 import { COMMANDS, HELP, parse, readChoice, readTime, type Values } from './options.ts'
 import { eventSource, queueFacts, redrive } from './queue.ts'
-import { explain, isDenied, UsageError } from './trouble.ts'
+import { explain, isDenied, NothingDone, UsageError } from './trouble.ts'
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 
-/** Where a command writes, and whether it can ask the operator. */
+/** Where a command writes, whether it can ask the operator, and how it waits. */
 export interface Terminal {
   out: (text: string) => void
   err: (text: string) => void
   canAsk: boolean
+  /** @param ms milliseconds */
+  sleep: (ms: number) => Promise<void>
 }
 const say = (io: Terminal, line: string): void => io.err(`${line}\n`)
 const print = (io: Terminal, values: Values, object: object, text: string): void =>
@@ -45,7 +47,7 @@ async function isConfirmed(io: Terminal, values: Values, what: string): Promise<
   // Ctrl-C and Ctrl-D are a no.
   const answer = await terminal.question(`${what} Continue? (yes/no) `).catch(() => '')
   terminal.close()
-  if (answer.trim() !== 'yes') throw new UsageError('Nothing was done.')
+  if (answer.trim() !== 'yes') throw new NothingDone('Nothing was done.')
   return true
 }
 
@@ -53,7 +55,7 @@ const GOES_ON = 'Broken off; the same command goes on with what is left.'
 /** Runs it with a signal that Ctrl-C aborts. */
 async function breakable<T>(reason: string, run: (ending: AbortSignal) => Promise<T>): Promise<T> {
   const ending = new AbortController()
-  const end = () => ending.abort(new UsageError(reason))
+  const end = () => ending.abort(new NothingDone(reason))
   for (const signal of SIGNALS) process.once(signal, end)
   return run(ending.signal).finally(() => {
     for (const signal of SIGNALS) process.off(signal, end)
@@ -72,7 +74,7 @@ async function each(
   const rate = Number(values.rate)
   let [count, changed, failed] = [0, 0, 0]
   for (let from = 0; from < images.length; from += rate) {
-    const [batch, pause] = [images.slice(from, from + rate), sleep(1_000)]
+    const [batch, pause] = [images.slice(from, from + rate), io.sleep(1_000)]
     const results = await Promise.allSettled(batch.map(act))
     for (const [index, result] of results.entries()) {
       const imageId = batch[index]?.imageId
@@ -104,12 +106,12 @@ type Opened = Awaited<ReturnType<typeof open>>
 
 async function open({ sqs, dynamo }: ReturnType<typeof connect>, { name }: Values) {
   await sqs.config.credentials().catch(() => {
-    throw new UsageError(
+    throw new NothingDone(
       'There are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.',
     )
   })
   await sqs.config.region().catch(() => {
-    throw new UsageError('There is no AWS region: set AWS_REGION.')
+    throw new NothingDone('There is no AWS region: set AWS_REGION.')
   })
   const urlOf = async (QueueName: string): Promise<string> => {
     const { QueueUrl = '' } = await sqs.send(new GetQueueUrlCommand({ QueueName })).catch((error) => {
@@ -131,7 +133,7 @@ async function open({ sqs, dynamo }: ReturnType<typeof connect>, { name }: Value
 async function all(images: AsyncIterable<Chosen>, none: string): Promise<Chosen[]> {
   const found: Chosen[] = []
   for await (const image of images) found.push(image)
-  if (found.length === 0) throw new UsageError(none)
+  if (found.length === 0) throw new NothingDone(none)
   return found
 }
 
@@ -224,7 +226,7 @@ async function act(
     }
     case 'redrive': {
       const dead = await queueFacts(sqs, await deadUrl())
-      if (dead.messages === 0) throw new UsageError('There are no dead letters.')
+      if (dead.messages === 0) throw new NothingDone('There are no dead letters.')
       const letters = { code: choice.code, before: readTime('older-than', values) }
       if (letters.code !== undefined || letters.before !== undefined) {
         let none: string | undefined
@@ -244,12 +246,12 @@ async function act(
           print(io, values, { moved, ...Object.fromEntries(counts) }, `${moved} moved`)
         }
         for (const sentence of trouble) say(io, sentence)
-        if (none !== undefined) throw new UsageError(none)
+        if (none !== undefined) throw new NothingDone(none)
         return trouble.length > 0 ? 1 : 0
       }
       if (!(await isConfirmed(io, values, `${dead.messages} dead letters will become jobs again.`))) return 0
       const moved = await redrive(sqs, dead.arn, (await queueFacts(sqs, deps.jobQueueUrl)).arn)
-      if (moved === 0) throw new UsageError(HIDDEN)
+      if (moved === 0) throw new NothingDone(HIDDEN)
       print(io, values, { moved }, `${moved} moved`)
       return 0
     }
@@ -258,7 +260,7 @@ async function act(
       const source = eventSource(sqs, (await queueFacts(sqs, deps.jobQueueUrl)).arn)
       const mappings = await source.find()
       if (mappings.length === 0)
-        throw new UsageError(
+        throw new NothingDone(
           'No Lambda function takes jobs from this queue: stop or start a worker outside Lambda where it runs.',
         )
       const what = isPause ? 'The worker will take no more jobs.' : 'The worker will take jobs again.'
@@ -278,6 +280,6 @@ export async function main(args: string[], io: Terminal): Promise<number> {
     return await run(args, io)
   } catch (error) {
     say(io, explain(error))
-    return error instanceof UsageError || isDenied(error) ? 2 : 1
+    return error instanceof NothingDone || isDenied(error) ? 2 : 1
   }
 }

@@ -2,8 +2,10 @@ import { DynamoDBServiceException } from '@aws-sdk/client-dynamodb'
 import { SQSServiceException } from '@aws-sdk/client-sqs'
 import { LambdaError } from './queue.ts'
 
-/** What a command is not meant for, or finds nothing to do for, in one sentence. */
-export class UsageError extends Error {}
+/** Why a command does nothing, or no more, in one sentence. */
+export class NothingDone extends Error {}
+/** What a command does not take. */
+export class UsageError extends NothingDone {}
 
 /** What AWS says, in each of its services, to whom it does not know or let do something. */
 const DENIALS = [
@@ -24,6 +26,7 @@ export const isDenied = (error: unknown): boolean =>
 export function explain(error: unknown): string {
   if (error instanceof UsageError)
     return `${error.message}\nnpm run ops -- --help lists the commands and options.`
+  if (error instanceof NothingDone) return error.message
   const isOfAws = [DynamoDBServiceException, SQSServiceException, LambdaError].some(
     (one) => error instanceof one,
   )

@@ -237,6 +237,13 @@ export const MUTANTS: Mutant[] = [
     tests: ops,
   },
   {
+    name: 'ops takes the next images at once, whatever --rate says',
+    file: 'ops/commands.ts',
+    from: 'await pause\n',
+    to: '\n',
+    tests: ops,
+  },
+  {
     name: 'cancel deletes what is taken up in that moment',
     file: 'shared/lifecycle.ts',
     from: "'#owner = :owner AND #status = :status AND attempts = :attempts',",

@@ -33,7 +33,12 @@ beforeAll(async () => {
 })
 afterAll(() => system?.stop())
 
-async function ops(args: string[], env: Record<string, string | undefined> = {}, onLine = () => {}) {
+async function ops(
+  args: string[],
+  env: Record<string, string | undefined> = {},
+  onLine = () => {},
+  sleep: (ms: number) => Promise<void> = async () => {},
+) {
   const all = { ...environment(), ...env }
   for (const [name, value] of Object.entries(all)) vi.stubEnv(name, value)
   let [out, err] = ['', '']
@@ -46,6 +51,7 @@ async function ops(args: string[], env: Record<string, string | undefined> = {},
       err += text
     },
     canAsk: false,
+    sleep,
   }).finally(() => vi.unstubAllEnvs())
   const lines = out.split('\n').filter((line) => line.startsWith('{'))
   return { code, out, err, results: lines.map((line) => JSON.parse(line)) }
@@ -356,6 +362,25 @@ describe('npm run ops --', () => {
     expect(items.map(({ status, epoch }) => [status, epoch])).toEqual(ids.map(() => ['failed', 2]))
   })
 
+  it('takes no more images a second than --rate says', async () => {
+    for (const bytes of [43_000, 44_000, 45_000]) await system.submit(cut(bytes))
+    await system.work()
+    const pauses: number[] = []
+    // Ends the command where it waits, and is no trouble where it does not.
+    const refuse = (ms: number) => {
+      pauses.push(ms)
+      const then: Promise<void>['then'] = (_, refused) => Promise.reject(new Error('no pause')).catch(refused)
+      return { then } as Promise<void>
+    }
+    const command = ['retry', '--code', 'CORRUPT_IMAGE', '--since', '9h', '--yes', '--json']
+    const paused = await ops([...command, '--rate', '2'], {}, () => {}, refuse)
+    expect(paused).toMatchObject({ code: 1, err: expect.stringMatching(/^2 of \d+\nError: no pause/) })
+    expect(paused.results).toHaveLength(2)
+    expect(pauses).toEqual([1_000])
+    expect(await ops(command)).toMatchObject({ code: 0 })
+    await system.work()
+  })
+
   it('Ctrl-C lets what has begun end, and the same command goes on with what is left', async () => {
     for (const bytes of [40_000, 41_000, 42_000]) await system.submit(cut(bytes))
     await system.work()
@@ -365,7 +390,7 @@ describe('npm run ops --', () => {
       process.listeners('SIGINT').at(-1)?.('SIGINT'),
     )
     expect(interrupted).toMatchObject({ code: 2, results: [{ retried: true }] })
-    expect(interrupted.err).toMatch(/^1 of \d+\nBroken off; the same command goes on with what is left\.\n/)
+    expect(interrupted.err).toMatch(/^1 of \d+\nBroken off; the same command goes on with what is left\.\n$/)
     expect(process.listenerCount('SIGINT')).toBe(before)
     const [, all] = /of (\d+)/.exec(interrupted.err) ?? []
     expect((await ops(command)).results).toHaveLength(Number(all) - 1)
