@@ -20,6 +20,8 @@ const SLOWEST = [
   ...['terraform', 'simulation', 'page', 'start', 'cli', 'backlog', 'build', 'artefact', 'permissions'],
   ...[
     'worker',
+    'worker-again',
+    'worker-analyses',
     'text',
     'vision',
     'pipeline',

@@ -213,7 +213,6 @@ const LONG_TESTS = [
   'test/ports.test.ts',
   'test/simulation/world.ts',
   'test/uploads.test.ts',
-  'test/worker.test.ts',
 ]
 const lengthOf = (file: string): number => readFileSync(resolve(root, file), 'utf8').split('\n').length - 1
 

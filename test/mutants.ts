@@ -14,7 +14,7 @@ export interface Mutant {
 }
 
 export const simulation = ['test/simulation.test.ts']
-const worker = ['test/worker.test.ts']
+const worker = ['test/worker.test.ts', 'test/worker-analyses.test.ts', 'test/worker-again.test.ts']
 const pipeline = ['test/pipeline.test.ts']
 const rules = ['test/rules.test.ts']
 const ops = ['test/ops.test.ts']
@@ -536,7 +536,7 @@ export const MUTANTS: Mutant[] = [
     file: 'worker/outcomes.ts',
     from: '(error instanceof Throttled || time.ending.aborted)',
     to: 'error instanceof Throttled',
-    tests: ['test/worker.test.ts'],
+    tests: worker,
   },
   {
     name: 'a hanging image takes its batch with it',
