@@ -56,6 +56,21 @@ const pureSchemas: Plugin = {
   },
 }
 
+/**
+ * Node reads all that node:http exports when an ES module imports it, and to read WebSocket is to load undici. The SDK needs
+ * neither, so what it needs is read by name. That saves a tenth of the processor time until the worker's or the sweeper's first
+ * call of AWS (the least of 20 runs each, in turns). The API loads undici in any case, for Request and Response.
+ */
+const httpByName: Plugin = {
+  name: 'http-by-name',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^(node:)?http$/ }, () => ({ path: 'node:http', namespace: 'by-name' }))
+    onLoad({ filter: /^node:http$/, namespace: 'by-name' }, ({ path }) => ({
+      contents: `module.exports = process.getBuiltinModule('${path}')`,
+    }))
+  },
+}
+
 /** The best of what bench/cold-start.ts compares. As CommonJS the same code was neither faster nor smaller. */
 export const ESBUILD: BuildOptions = {
   bundle: true,
@@ -76,7 +91,7 @@ export const ESBUILD: BuildOptions = {
   external: ['sharp'],
   // The names of split files follow from paths, which must not depend on where a linked node_modules really is.
   preserveSymlinks: true,
-  plugins: [pureSchemas],
+  plugins: [pureSchemas, httpByName],
   // The bundle stands where api/ stands in the repository, so that '../web/page.html' is the zip's web/page.html.
   define: { 'import.meta.url': 'bundleUrl' },
   banner: {

@@ -206,6 +206,17 @@ describe('npm run build', () => {
     }
   })
 
+  it('reads what is needed of node:http by name, so that calls of AWS do not load undici', () => {
+    for (const { zip } of built) {
+      const code = Object.entries(unzip(zip))
+        .filter(([file]) => /^[^/]+\.mjs$/.test(file))
+        .map(([, bytes]) => Buffer.from(bytes).toString())
+        .join('\n')
+      expect(code).toContain('process.getBuiltinModule("node:http")')
+      expect(code).not.toMatch(/\b(from|import)\s*\(?\s*["'](node:)?http["']/)
+    }
+  })
+
   // MiniStack loads functions so; an entry with a top-level await, of its own or of a package, cannot be required.
   it('makes entries that CommonJS can require', async () => {
     for (const { name, zip } of built) {
