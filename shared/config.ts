@@ -119,7 +119,14 @@ export const apiSettings = {
   /** Images that an owner may submit in a day (of UTC); nothing: as many as they like. */
   DAILY_IMAGE_QUOTA: z.coerce.number().int().positive().optional(),
   /** The origins of web pages that may use the API from a browser, in addition to its own page; `*` is not one. */
-  CORS_ORIGINS: list(z.string().regex(/^https?:\/\/[^/*\s]+$/)).optional(),
+  CORS_ORIGINS: list(
+    z
+      .string()
+      .regex(
+        /^https?:\/\/[^/*\s]+$/,
+        'it has to be origins without a path, as in https://a.example,https://b.example:8443',
+      ),
+  ).optional(),
   ...budgetSettings,
 }
 
@@ -211,15 +218,30 @@ export function parseEnvironment<T extends z.ZodType>(
 ): { data: z.infer<T>; problems?: undefined } | { data?: undefined; problems: string } {
   // An empty variable is one that is not set.
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
-  const { data, error } = schema.safeParse(given, {
-    error: (issue) => {
-      if (issue.input === undefined) return 'it is not set'
-      if (Number.isNaN(issue.input)) return 'it has to be a number'
-      return issue.code === 'invalid_value' ? `it has to be ${issue.values.join(' or ')}` : undefined
-    },
-  })
+  const { data, error } = schema.safeParse(given, { error: demandOf })
   if (error === undefined) return { data }
-  return { problems: error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ') }
+  // Of a list, each name that is wrong would say the same.
+  const problems = new Set(error.issues.map(({ path: [name], message }) => `${String(name)}: ${message}`))
+  return { problems: [...problems].join('; ') }
+}
+
+/** What a schema demands that does not say it itself. */
+function demandOf(issue: z.core.$ZodRawIssue): string | undefined {
+  if (issue.input === undefined) return 'it is not set'
+  switch (issue.code) {
+    case 'invalid_value':
+      return `it has to be ${issue.values.join(' or ')}`
+    case 'invalid_type':
+      return `it has to be a ${issue.expected === 'int' ? 'whole ' : ''}number`
+    case 'too_small':
+      return `it has to ${issue.origin === 'string' ? 'have' : 'be'} ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}${issue.origin === 'string' ? ' characters' : ''}`
+    case 'too_big':
+      return `it has to be ${issue.maximum} at most`
+    case 'invalid_format':
+      return issue.format === 'url' ? 'it has to be a URL, as in http://127.0.0.1:4566' : undefined
+    default:
+      return undefined
+  }
 }
 
 function read<T extends z.ZodType>(schema: T, env: NodeJS.ProcessEnv): z.infer<T> {

@@ -108,12 +108,34 @@ describe('the environment of a function', () => {
     expect(() => readApiConfig({ ...resources, FACES: 'some' })).toThrow(
       'FACES: it has to be always or when-person',
     )
-    expect(() => readApiConfig({ ...resources, ANALYSES: 'text,smells' })).toThrow(/ANALYSES\.1: /)
+    expect(() => readApiConfig({ ...resources, ANALYSES: 'smells,text,noise' })).toThrow(
+      /wrong\. ANALYSES: it has to be labels or faces or [^;]+$/,
+    )
     const http = { AUTH: 'jwt', JWT_ISSUER: 'http://issuer', JWT_AUDIENCE: 'a' }
     expect(() => readAuthConfig(http)).toThrow(/JWT_ISSUER: must be an https URL, or one of this machine/)
     expect(() => readAuthConfig({ AUTH: 'password' })).toThrow(/AUTH: /)
     for (const AUTH of ['iam', 'none']) expect(outcome(() => readAuthConfig({ AUTH }))).toEqual({ AUTH })
   })
+})
+
+it.each([
+  ['MAX_WAIT_SECONDS', '-1', 'it has to be at least 0'],
+  ['MAX_WAIT_SECONDS', '21', 'it has to be 20 at most'],
+  ['MAX_WAIT_SECONDS', '1.5', 'it has to be a whole number'],
+  ['MAX_WAIT_SECONDS', '1e999', 'it has to be a number'],
+  ['MAX_IMAGE_BYTES', '0', 'it has to be more than 0'],
+  ['MAX_IMAGE_BYTES', '1e999', 'it has to be a number'],
+  ['IMAGE_BUCKET', 'ab', 'it has to have at least 3 characters'],
+  ['JOB_QUEUE_URL', 'jobs', 'it has to be a URL, as in http://127.0.0.1:4566'],
+  [
+    'CORS_ORIGINS',
+    '*',
+    'it has to be origins without a path, as in https://a.example,https://b.example:8443',
+  ],
+])('what is wrong with %s=%s is said in words: %s', (name, value, words) => {
+  expect(() => readApiConfig({ ...resources, [name]: value })).toThrow(
+    `Environment variables are missing or wrong. ${name}: ${words}. See shared/config.ts.`,
+  )
 })
 
 describe('a client of AWS', () => {
