@@ -402,14 +402,18 @@ async function readNames(
   last: string | undefined,
   Limit: number,
 ): Promise<{ candidates: string[]; isEnd: boolean }> {
+  const to = `${folded(prefix)}${BEHIND}`
   const read = async (source: { TableName: string; IndexName?: string }, names: string, from: string) => {
+    // DynamoDB refuses what a cursor of another origin may make of this: a range that ends before it begins, and long keys.
+    if (from > to || [from, to].some((key) => Buffer.byteLength(key) > MAX_KEY_BYTES))
+      return { found: [], end: BEHIND }
     const { Items = [], LastEvaluatedKey } = await dynamo.send(
       new QueryCommand({
         ...source,
         KeyConditionExpression: 'ownerLabel = :names AND target BETWEEN :from AND :to',
         ExpressionAttributeValues: {
           // Text that is no key, and the smallest that is one.
-          ...{ ':names': names, ':from': from || '\0', ':to': `${folded(prefix)}${BEHIND}` },
+          ...{ ':names': names, ':from': from || '\0', ':to': to },
         },
         Limit,
       }),
@@ -434,6 +438,8 @@ async function readNames(
 }
 /** Behind every name. */
 const BEHIND = '\u{10ffff}'
+/** Of a sort key (Amazon DynamoDB quotas). */
+const MAX_KEY_BYTES = 1_024
 
 async function hasLabel({ dynamo, table }: Records, owner: string, name: string): Promise<boolean> {
   const places = [

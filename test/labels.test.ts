@@ -339,6 +339,16 @@ describe('GET /labels', () => {
       })
   })
 
+  it.each([
+    ['behind every name', '\u{10ffff}a', ''],
+    ['of no UTF-8', Buffer.from([0xff, 0xff]), ''],
+    ['behind every name of the prefix', 'd\u{10ffff}a', 'd'],
+    ['longer than a key', 'd'.repeat(1_100), 'd'],
+  ])('has none behind a cursor that is %s', async (_, cursor, prefix) => {
+    const forged = Buffer.from(cursor).toString('base64url')
+    expect(await ask(`prefix=${prefix}&cursor=${forged}`)).toEqual({ items: [] })
+  })
+
   it('has no emotion and no face', async () => {
     const imageId = await submit('faced')
     watcher.after = (command, output) => {
