@@ -94,11 +94,14 @@ export function parse<T extends z.ZodType>(schema: T, value: unknown, what: stri
   throw new ApiError('INVALID_PARAMETER', `${what}${name} ${issue?.message ?? 'is not valid'}.`)
 }
 
-const KINDS: Record<string, string> = { int: 'a whole number', number: 'a number', string: 'a string' }
+const KINDS: Record<string, string> = {
+  ...{ array: 'a list', int: 'a whole number', number: 'a number', string: 'a string' },
+}
 
 /** What a schema demands that does not say it itself. */
 function demandOf(issue: z.core.$ZodRawIssue): string {
-  if (issue.code === 'invalid_value') return `must be one of ${issue.values.join(', ')}`
+  if (issue.code === 'invalid_value')
+    return issue.input === undefined ? 'is missing' : `must be one of ${issue.values.join(', ')}`
   if (issue.code === 'too_small') return `must be more than ${issue.minimum}`
   if (issue.code !== 'invalid_type') return 'is not valid'
   return issue.input === undefined ? 'is missing' : `must be ${KINDS[issue.expected] ?? issue.expected}`

@@ -248,8 +248,10 @@ async function fromForm(request: Request, body: Buffer): Promise<Upload> {
         const bytes = first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks)
         // A file input that was left empty is sent too.
         const chosen = bytes.length > 0 || Boolean(filename)
-        // Browsers write a quotation mark so (HTML, section "Multipart form data").
-        const name = filename?.replaceAll('%22', '"')
+        // Browsers write quotation marks and line breaks so (HTML, section "Multipart form data").
+        const name = filename?.replaceAll(/%(22|0D|0A)/gi, decodeURIComponent)
+        // Some clients give each part a type of its own, such as that of JSON.
+        if (field === 'analyses') analyses.push(bytes.toString())
         if (chosen && (field === 'image' || field === 'file')) files.push({ bytes, filename: name })
       })
     })
@@ -290,7 +292,7 @@ export async function readJson(sent: Sent): Promise<Record<string, unknown>> {
   return parseJson(body)
 }
 
-/** With a byte-order mark or without, as some programs write one before all text. */
+/** With a byte-order mark or without, as some programs write one before all text. What is no object lacks all properties. */
 function parseJson(sent: Buffer | string): Record<string, unknown> {
   let body: unknown
   try {
@@ -310,11 +312,12 @@ function parseJson(sent: Buffer | string): Record<string, unknown> {
     if (!isUtf8(bytes)) throw new ApiError('INVALID_JSON', 'The body is not UTF-8, as JSON has to be.')
     throw new ApiError('INVALID_JSON', 'The body is not valid JSON.')
   }
-  return (typeof body === 'object' && body !== null ? body : {}) as Record<string, unknown>
+  const isObject = typeof body === 'object' && body !== null && !Array.isArray(body)
+  return isObject ? (body as Record<string, unknown>) : {}
 }
 
 function fromJson(body: Record<string, unknown>): Upload {
-  const names = Array.isArray(body) ? [] : Object.keys(body)
+  const names = Object.keys(body)
   if (body['image'] === undefined || body['image'] === null) {
     const what = 'The JSON object needs the image as base64 in "image"'
     throw missing(what, 'Property', names, JSON_PROPERTIES)
@@ -389,13 +392,15 @@ const MAX_FILENAME_CHARACTERS = 255
 const MANY_UNITS = 4_096
 /** What could show a name as another one, move a cursor or end a line. Joiners stay: scripts and emoji are written with them. */
 const UNSAFE = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu
+/** The braille pattern without dots is a symbol to Unicode, and blank all the same. */
+const VISIBLE = /[^\p{Cf}\p{M}\p{Z}\p{Default_Ignorable_Code_Point}\u2800.]/u
 
 /** The last part of a path: a name to show, never one to act on. Undefined where nothing of it can be seen. */
 export function cleanFilename(name: string | undefined): string | undefined {
   const safe = name?.split(/[/\\]/).at(-1)?.replaceAll(UNSAFE, '') ?? ''
   const bounded = safe.length > 2 * MANY_UNITS ? safe.slice(0, MANY_UNITS) + safe.slice(-MANY_UNITS) : safe
   const clean = shortened(bounded.toWellFormed().normalize('NFC').trim())
-  return /[^\p{Cf}\p{M}\p{Z}.]/u.test(clean) ? clean : undefined
+  return VISIBLE.test(clean) ? clean : undefined
 }
 
 /** At most MAX_FILENAME_CHARACTERS, with the extension, and without the half of a character that is seen as one. */

@@ -123,7 +123,7 @@ describe('POST /images accepts', () => {
     const text = JSON.stringify({ image: bytes.toString('base64') }).replaceAll('/', '\\/')
     await accepted(await post(text, { 'content-type': 'application/json' }), bytes)
   })
-  it.each(['.', '..', '...'])('the name %s as none', async (name) => {
+  it.each(['.', '..', '...', '%E3%85%A4', '%E2%A0%80'])('the name %s as none', async (name) => {
     await accepted(await raw(photo, {}, `?filename=${name}`), photo, undefined)
   })
   it('a line break in the file name of a form, and keeps it out', async () => {
@@ -133,9 +133,17 @@ describe('POST /images accepts', () => {
       Buffer.from('\r\n--b--\r\n'),
     ])
     const response = await post(new Uint8Array(body), { 'content-type': 'multipart/form-data; boundary=b' })
-    const { imageId } = (await response.json()) as { imageId: string }
-    expect((await system.record(imageId)).original.filename).not.toMatch(/[\r\n]/)
+    await accepted(response, photo, 'ab.jpg')
   })
+  it.each(['', 'Content-Type: application/json\r\n'])(
+    'the analyses of a form whose part has the marks of a file: "%s"',
+    async (type) => {
+      const form = `--b\r\nContent-Disposition: form-data; name="analyses"; filename="a"\r\n${type}\r\ntext\r\n--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n`
+      const body = Buffer.concat([Buffer.from(form), photo, Buffer.from('\r\n--b--\r\n')])
+      const response = await post(new Uint8Array(body), { 'content-type': 'multipart/form-data; boundary=b' })
+      expect(await accepted(response, photo, 'a.jpg')).toMatchObject({ analyses: ['text'] })
+    },
+  )
   it('base64 in JSON', async () => {
     await accepted(await postJson({ image: photo.toString('base64'), filename: 'a.jpg' }), photo, 'a.jpg')
   })

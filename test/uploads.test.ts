@@ -913,6 +913,13 @@ describe('POST /uploads refuses', () => {
     expect(response.headers.get('content-type')).toBe('application/problem+json')
     expect(await response.json()).toMatchObject({ status, code })
   })
+  it.each<[unknown, string]>([
+    ['[]', 'Property `contentType` is missing.'],
+    [{ bytes: 7 }, 'Property `contentType` is missing.'],
+    [{ contentType: 'image/png', bytes: 7, analyses: 7 }, 'Parameter `analyses` must be a list.'],
+  ])('%j in a sentence', async (body, detail) => {
+    expect(await (await ask(body)).json()).toMatchObject({ detail })
+  })
   it.each(['text/plain', 'application/jsonp', 'multipart/form-data; boundary=b', ''])(
     'a body of the type "%s"',
     async (contentType) => {
