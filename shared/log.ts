@@ -197,6 +197,8 @@ export const METRICS = {
 } as const
 export type Metric = keyof typeof METRICS
 export type Counts = Partial<Record<Metric, number | undefined>>
+/** Which fact of its line tells the values of a metric apart. In CloudWatch `Refused` has none, as each code would be one to pay for. */
+export const BY = { Failed: 'code', Refused: 'code', LimiterRate: 'analysis' } as const
 
 /**
  * What each line adds to metrics: so a fact is counted where it is committed, and nowhere twice. Where an alarm compares two
@@ -250,10 +252,11 @@ export function embedded(Namespace: string, counted: Record<string, number | num
     ...{ Namespace, Dimensions },
     Metrics: chosen.map((Name) => (METRICS[Name] === 'Count' ? { Name } : { Name, Unit: METRICS[Name] })),
   })
+  // A line that completes an image has `Failed` as a nought, and no code.
   const failed = names.filter((name) => name === 'Failed' && counted[name] === 1)
   const CloudWatchMetrics = [
-    directive([names[0] === 'LimiterRate' ? ['service', 'analysis'] : ['service']], names),
-    ...(failed.length > 0 ? [directive([['service', 'code']], failed)] : []),
+    directive([names[0] === 'LimiterRate' ? ['service', BY.LimiterRate] : ['service']], names),
+    ...(failed.length > 0 ? [directive([['service', BY.Failed]], failed)] : []),
   ]
   return { ...counted, _aws: { Timestamp: Date.now(), CloudWatchMetrics } }
 }

@@ -126,24 +126,30 @@ export interface Counting {
 /** Counts what the lines of a log say, from the start of the process on. */
 export async function counting(log: Log): Promise<Counting> {
   // Loaded late: `npm start` begins its thread before.
-  const { countsOf, METRICS } = await import('./log.ts')
-  const series = new Map<string, number>()
-  const add = (name: string, value: number): void => void series.set(name, (series.get(name) ?? 0) + value)
+  const { BY, countsOf, METRICS } = await import('./log.ts')
+  const families = new Map<string, { kind: string; series: Map<string, number> }>()
+  const seriesOf = (family: string, kind: string): Map<string, number> => {
+    const { series } = families.get(family) ?? { series: new Map() }
+    families.set(family, { kind, series })
+    return series
+  }
+  const add = (series: Map<string, number>, name: string, value: number): void =>
+    void series.set(name, (series.get(name) ?? 0) + value)
   const count = (facts: Record<string, unknown>): void => {
-    for (const [metric, value = 0] of Object.entries(countsOf(facts))) {
-      const unit = METRICS[metric as Metric]
-      if (unit === 'Count/Second') {
-        series.set(`${nameOf(metric)}{analysis="${facts['analysis']}"}`, value)
-        continue
-      }
-      if (unit === 'Count') {
-        const code = /^(Failed|Refused)$/.test(metric) ? `{code="${facts['code']}"}` : ''
+    for (const [name, value = 0] of Object.entries(countsOf(facts))) {
+      const metric = name as Metric
+      const unit = METRICS[metric]
+      const by = metric in BY ? BY[metric as keyof typeof BY] : undefined
+      const label = by === undefined ? '' : `{${by}="${facts[by]}"}`
+      if (unit === 'Count/Second') seriesOf(nameOf(metric), 'gauge').set(label, value)
+      else if (unit === 'Count') {
         // The noughts are for CloudWatch's alarms.
-        if (value > 0) add(`${nameOf(metric)}_total${code}`, value)
-        continue
+        if (value > 0) add(seriesOf(`${nameOf(metric)}_total`, 'counter'), label, value)
+      } else {
+        const series = seriesOf(`${nameOf(metric)}_${UNITS[unit]}`, 'summary')
+        add(series, '_sum', unit === 'Milliseconds' ? value / 1_000 : value)
+        add(series, '_count', 1)
       }
-      add(`${nameOf(metric)}_${UNITS[unit]}_sum`, unit === 'Milliseconds' ? value / 1_000 : value)
-      add(`${nameOf(metric)}_${UNITS[unit]}_count`, 1)
     }
   }
   const counted =
@@ -159,20 +165,14 @@ export async function counting(log: Log): Promise<Counting> {
       error: counted((...line) => log.error(...line)),
       namespace: log.namespace,
     },
-    text: () => {
-      let last = ''
-      return [...series]
-        .map(([name, value]) => [name, `${name} ${value}\n`] as const)
+    text: () =>
+      [...families]
         .sort(([a], [b]) => (a < b ? -1 : 1))
-        .map(([name, line]) => {
-          const family = name.replace(/\{.*|_(sum|count)$/, '')
-          const kind = /_total$/.test(family) ? 'counter' : family.endsWith('_rate') ? 'gauge' : 'summary'
-          const type = family === last ? '' : `# TYPE ${family} ${kind}\n`
-          last = family
-          return type + line
+        .map(([family, { kind, series }]) => {
+          const lines = [...series].map(([name, value]) => `${family}${name} ${value}\n`).sort()
+          return `# TYPE ${family} ${kind}\n${lines.join('')}`
         })
-        .join('')
-    },
+        .join(''),
   }
 }
 
