@@ -405,7 +405,8 @@ async function readNames(
   const to = `${folded(prefix)}${BEHIND}`
   const read = async (source: { TableName: string; IndexName?: string }, names: string, from: string) => {
     // DynamoDB refuses what a cursor of another origin may make of this: a range that ends before it begins, and long keys.
-    if (from > to || [from, to].some((key) => Buffer.byteLength(key) > MAX_KEY_BYTES))
+    const keys = [from, to].map((key) => Buffer.from(key)) as [Buffer, Buffer]
+    if (Buffer.compare(...keys) > 0 || keys.some(({ length }) => length > MAX_KEY_BYTES))
       return { found: [], end: BEHIND }
     const { Items = [], LastEvaluatedKey } = await dynamo.send(
       new QueryCommand({
