@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { DATABASE, withMode } from './data-folder.ts'
+import { checkRequests } from './s3/emulator.ts'
 import { errorDocument, S3Error } from './s3/errors.ts'
 import {
   announceObjects,
@@ -33,8 +34,7 @@ export interface FauxqsModules extends Queues {
   /** @throws Error if there is no such queue */
   send: (queueArn: string, body: string, attributes?: Record<string, string>) => void
   readObject: (bucket: string, key: string) => Uint8Array | undefined
-  /** @param key as it stands in a URL */
-  hasObject: (bucket: string, key: string) => boolean
+  s3Store: S3Store
   hasBucket: (bucket: string) => boolean
   /** Stores what came by another way than the emulator's own. @throws Error with code NoSuchBucket */
   putObject: (object: NewObject, caller: Caller) => { etag: string }
@@ -63,8 +63,17 @@ export async function loadFauxqs(options: {
 }): Promise<FauxqsModules> {
   const { folder, durable = false, onDisk = () => {} } = options
   const load = (module: string) => import(new URL(module, import.meta.resolve('fauxqs')).href)
-  const [{ buildApp }, { SqsStore }, { SnsStore }, { S3Store }, { PersistenceManager }] = await Promise.all(
-    ['app.js', 'sqs/sqsStore.js', 'sns/snsStore.js', 's3/s3Store.js', 'persistence.js'].map(load),
+  const [
+    { buildApp },
+    { SqsStore },
+    { SnsStore },
+    { S3Store },
+    { PersistenceManager },
+    { decodeAwsChunked },
+  ] = await Promise.all(
+    ['app', 'sqs/sqsStore', 'sns/snsStore', 's3/s3Store', 'persistence', 's3/chunkedEncoding'].map((name) =>
+      load(`${name}.js`),
+    ),
   )
   const sqsStore: SqsStore = new SqsStore()
   const snsStore = new SnsStore()
@@ -142,6 +151,7 @@ export async function loadFauxqs(options: {
   )
   let onCreated: (object: CreatedObject) => void = () => {}
   const announceCreated = announceObjects(app, s3Store, atomically, (object) => onCreated(object))
+  checkRequests(app, s3Store, decodeAwsChunked)
   await app.ready()
 
   const enqueue = (queue: Queue, body: string, attributes: object = {}): void =>
@@ -177,7 +187,7 @@ export async function loadFauxqs(options: {
     },
     readObject: (bucket, key) =>
       s3Store.buckets.get(bucket)?.has(key) ? s3Store.getObject(bucket, key).body : undefined,
-    hasObject: (bucket, key) => s3Store.buckets.get(bucket)?.has(decode(key)) ?? false,
+    s3Store,
     hasBucket: (bucket) => s3Store.buckets.has(bucket),
     putObject: ({ bucket, key, body, contentType, metadata, system }, caller) =>
       announceCreated({ how: 'Post', ...caller }, () =>
@@ -256,33 +266,27 @@ interface Persistence {
 interface Reply {
   header(name: string, value: string): Reply
   status(status: number): Reply
-  send(body: unknown): Reply
+  send(body?: unknown): Reply
 }
 
 /** What the emulator has no answer for. */
 function answerError(
   error: unknown,
-  request: { headers: IncomingMessage['headers'] },
+  request: { method: string; headers: IncomingMessage['headers'] },
   reply: Reply,
 ): unknown {
-  if (!(error instanceof DiskFull)) return reply.send(error)
+  if (!(error instanceof DiskFull || error instanceof S3Error)) return reply.send(error)
   const { name, message, status } = error
+  if (request.method === 'HEAD') return reply.status(status).send()
   if (request.headers['x-amz-target'] !== undefined)
     return reply
       .status(status)
       .header('content-type', 'application/x-amz-json-1.0')
       .header('x-amzn-query-error', `${name};Receiver`)
       .send(JSON.stringify({ __type: name, message }))
+  const known = error instanceof S3Error ? error : new S3Error(name, message, status)
   return reply
     .status(status)
     .header('content-type', 'application/xml')
-    .send(errorDocument(new S3Error(name, message, status), newRequestId()))
-}
-
-function decode(key: string): string {
-  try {
-    return decodeURIComponent(key)
-  } catch {
-    return key
-  }
+    .send(errorDocument(known, newRequestId()))
 }

@@ -16,6 +16,15 @@ export class S3Error extends Error {
 
 export const noSuchBucket = (BucketName: string): S3Error =>
   new S3Error('NoSuchBucket', 'The specified bucket does not exist', 404, { BucketName })
+export const noSuchUpload = (UploadId: string): S3Error =>
+  new S3Error(
+    'NoSuchUpload',
+    'The specified multipart upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.',
+    404,
+    { UploadId },
+  )
+export const methodNotAllowed = (): S3Error =>
+  new S3Error('MethodNotAllowed', 'The specified method is not allowed against this resource.', 405)
 export const malformedXml = (): S3Error =>
   new S3Error(
     'MalformedXML',

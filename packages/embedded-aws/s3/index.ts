@@ -1,13 +1,18 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { DiskFull } from '../storage.ts'
 import { type CorsRule, corsForbidden, corsHeaders, NOT_ALLOWED } from './cors.ts'
-import { noSuchBucket, notImplemented, S3Error, sendS3Error } from './errors.ts'
+import { methodNotAllowed, noSuchBucket, notImplemented, S3Error, sendS3Error } from './errors.ts'
 import { announce } from './notifications.ts'
 import type { Call, Context, Operation } from './operation.ts'
 import { deleteBucketCors } from './operations/delete-bucket-cors.ts'
+import { deleteObjects } from './operations/delete-objects.ts'
 import { getBucketCors } from './operations/get-bucket-cors.ts'
 import { getBucketLocation } from './operations/get-bucket-location.ts'
 import { getBucketNotification } from './operations/get-bucket-notification.ts'
+import { listBuckets } from './operations/list-buckets.ts'
+import { listMultipartUploads } from './operations/list-multipart-uploads.ts'
+import { listObjects } from './operations/list-objects.ts'
+import { listParts } from './operations/list-parts.ts'
 import { postObject } from './operations/post-object.ts'
 import { preflight } from './operations/preflight.ts'
 import { putBucketCors } from './operations/put-bucket-cors.ts'
@@ -34,7 +39,7 @@ const SETTINGS = new Map<string, Operation>(
 
 /**
  * S3 with what the emulator lacks: CORS, event notifications, the policies of browser forms, expiry of presigned URLs,
- * response headers by query, `If-None-Match: *` on PUT, and plain refusals of what neither has.
+ * response headers by query, lists, conditions, digests (see emulator.ts), and plain refusals of what neither has.
  */
 export function createS3(
   options: Omit<Context, 'nextSequencer'>,
@@ -66,7 +71,7 @@ async function answer(
   const { fauxqs } = context
   const { bucket, key, query } = addressOf(request)
   const resource = key === '' ? 'BUCKET' : 'OBJECT'
-  const call: Call = { bucket, caller, request, response }
+  const call: Call = { bucket, key, query, caller, request, response }
   if (request.method === 'OPTIONS') return preflight(resource)(context, call)
   // First: a page reads errors only with these.
   const rules = fauxqs.bucketSettings.get(bucket, CORS) as CorsRule[] | undefined
@@ -86,32 +91,42 @@ async function answer(
     if (key !== '') throw notImplemented(`"${setting}" of an object`)
     if (!fauxqs.hasBucket(bucket)) throw noSuchBucket(bucket)
     const run = SETTINGS.get(`${request.method} ${setting}`)
-    if (run === undefined)
-      throw new S3Error('MethodNotAllowed', 'The specified method is not allowed against this resource.', 405)
+    if (run === undefined) throw methodNotAllowed()
     return run(context, call)
   }
-  if (key === '' && request.method === 'GET' && query.has('location')) return getBucketLocation(context, call)
-  if (isForm) return postObject(context, call)
-  const createOnly = request.method === 'PUT' && request.headers['if-none-match'] === '*'
-  if (createOnly && fauxqs.hasObject(bucket, key))
-    throw new S3Error(
-      'PreconditionFailed',
-      'At least one of the pre-conditions you specified did not hold',
-      412,
-    )
+  const run = isForm ? postObject : operationOf(call)
+  if (run !== undefined) return run(context, call)
+  if (request.method === 'HEAD' && key === '') response.setHeader('x-amz-bucket-region', context.region)
   overrideHeaders(response, query)
   // The emulator takes the beginning of every host with a dot for a bucket, also of one in allowedHosts.
-  if (bucketInHost(request) === undefined) request.headers.host = 'localhost'
+  if (bucketInHost(request) === undefined) request.headers.host = `localhost:${request.socket.localPort}`
   fauxqs.handle(request, response)
 }
 
-/** Where a request is for, with the key as it stands in the URL. */
+/** What is not the emulator's to answer. @throws S3Error MethodNotAllowed */
+function operationOf({ bucket, key, query, request: { method = '' } }: Call): Operation | undefined {
+  const isPart = query.has('uploads') || query.has('uploadId')
+  if (!['GET', 'HEAD', 'PUT', 'POST', 'DELETE'].includes(method)) throw methodNotAllowed()
+  if (method === 'POST' && key !== '' && !isPart) throw methodNotAllowed()
+  if (method === 'POST' && bucket !== '' && key === '') return deleteObjects
+  if (method !== 'GET' || query.has('lifecycle')) return undefined
+  if (bucket === '') return listBuckets
+  if (key !== '') return query.has('uploadId') ? listParts : undefined
+  if (query.has('location')) return getBucketLocation
+  return query.has('uploads') ? listMultipartUploads : listObjects
+}
+
+/** Where a request is for. @throws S3Error InvalidURI */
 function addressOf(request: IncomingMessage): { bucket: string; key: string; query: URLSearchParams } {
   const [path = '', search] = (request.url ?? '/').split('?', 2)
   const inHost = bucketInHost(request)
   const [first = '', ...rest] = path.split('/').slice(1)
   const [bucket, key] = inHost === undefined ? [first, rest] : [inHost, [first, ...rest]]
-  return { bucket, key: key.join('/'), query: new URLSearchParams(search) }
+  try {
+    return { bucket, key: decodeURIComponent(key.join('/')), query: new URLSearchParams(search) }
+  } catch {
+    throw new S3Error('InvalidURI', "Couldn't parse the specified URI.")
+  }
 }
 
 /** As in photos.localhost:4566. */

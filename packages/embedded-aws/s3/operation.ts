@@ -18,6 +18,9 @@ export interface Context {
 /** One request for one. */
 export interface Call {
   bucket: string
+  /** Empty for a bucket. */
+  key: string
+  query: URLSearchParams
   caller: Caller
   request: IncomingMessage
   response: ServerResponse
@@ -29,13 +32,13 @@ export type Operation = (context: Context, call: Call) => void | Promise<void>
 /** A bucket's CORS rules may have 64 KB, the largest of these documents (API reference, PutBucketCors). */
 const MAX_DOCUMENT_BYTES = 65_536
 
-export async function readText(request: IncomingMessage): Promise<string> {
+export async function readText(request: IncomingMessage, mostBytes = MAX_DOCUMENT_BYTES): Promise<string> {
   const chunks: Buffer[] = []
   let length = 0
   for await (const chunk of request) {
     length += chunk.length
-    if (length <= MAX_DOCUMENT_BYTES) chunks.push(chunk)
+    if (length <= mostBytes) chunks.push(chunk)
   }
-  if (length > MAX_DOCUMENT_BYTES) throw malformedXml()
+  if (length > mostBytes) throw malformedXml()
   return Buffer.concat(chunks).toString('utf8')
 }

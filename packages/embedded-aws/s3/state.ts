@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Storage } from '../storage.ts'
 
 /** The emulator's objects, and what is added to them here. */
@@ -36,16 +36,27 @@ export interface StoredObject {
   body: Uint8Array
   contentLength: number
   etag: string
+  lastModified: Date
+  /** Of one that came in parts: where each begins. */
+  parts?: { partNumber: number; offset: number; length: number }[]
+}
+export interface Upload {
+  uploadId: string
+  bucket: string
+  key: string
+  initiated: Date
+  parts: Map<number, { partNumber: number; body: Uint8Array; etag: string; lastModified: Date }>
 }
 export interface S3Store {
   persistence: unknown
-  buckets: Map<string, Map<string, unknown>>
+  buckets: Map<string, Map<string, StoredObject>>
   bucketCreationDates: Map<string, Date>
   bucketTypes: Map<string, string>
   bucketLifecycleConfigurations: Map<string, unknown>
-  multipartUploads: Map<string, { bucket: string }>
+  multipartUploads: Map<string, Upload>
   multipartUploadsByBucket: Map<string, Set<string>>
   getObject(bucket: string, key: string): StoredObject
+  deleteObject(bucket: string, key: string): void
   putObject(bucket: string, ...object: unknown[]): StoredObject
   completeMultipartUpload(uploadId: string, ...parts: unknown[]): StoredObject
 }
@@ -69,7 +80,7 @@ type Cause = Caller & Pick<CreatedObject, 'how'>
  * @returns a function that stores an object for another cause than the request that the emulator is at
  */
 export function announceObjects(
-  app: FastifyLike,
+  app: Emulator,
   store: S3Store,
   atomically: Storage['atomically'],
   announce: (object: CreatedObject) => void,
@@ -103,17 +114,33 @@ export function announceObjects(
   }
 }
 
-interface FastifyLike {
+/** The emulator's server, as far as it is used here. */
+export interface EmulatorRequest {
+  raw: IncomingMessage
+  method: string
+  ip: string
+  headers: IncomingHttpHeaders
+  params?: { bucket?: string; '*'?: string }
+  query: Record<string, string | undefined>
+  body: unknown
+}
+export interface EmulatorReply {
+  header(name: string, value: string | number): EmulatorReply
+  code(status: number): EmulatorReply
+  send(body?: unknown): EmulatorReply
+}
+type Done = (error?: Error) => void
+export interface Emulator {
+  addHook(name: 'preValidation', hook: (request: EmulatorRequest) => Promise<void>): void
   addHook(
     name: 'preHandler',
-    hook: (
-      request: { raw: IncomingMessage; headers: IncomingMessage['headers']; ip: string },
-      reply: { header(name: string, value: string): typeof reply },
-      done: () => void,
-    ) => void,
+    hook: (request: EmulatorRequest, reply: EmulatorReply, done: Done) => void,
+  ): void
+  addHook(
+    name: 'onSend',
+    hook: (request: EmulatorRequest, reply: EmulatorReply, body: unknown, done: Done) => void,
   ): void
 }
-
 const contentTypes = new WeakMap<IncomingMessage, string>()
 
 /**

@@ -1,0 +1,154 @@
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import { isNotModified, requireCopySource, requireWritable } from './conditions.ts'
+import { verifyDigests } from './digests.ts'
+import { invalidArgument, malformedXml, noSuchUpload, S3Error } from './errors.ts'
+import { partOf, type Range, rangeOf } from './ranges.ts'
+import type { Emulator, EmulatorReply, EmulatorRequest, S3Store, StoredObject } from './state.ts'
+import { refuseHeaders, refuseVersion } from './unsupported.ts'
+import { parseXml } from './xml.ts'
+
+/** What the emulator does not look at in the requests that it answers, and does wrong in its answers. */
+
+/** Of a body in chunks, as the emulator takes it apart. */
+type Unchunk = (body: Buffer) => { body: Buffer; trailers: Record<string, string> }
+
+export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): void {
+  const ranges = new WeakMap<IncomingMessage, { range: Range; size: number }>()
+  app.addHook('preValidation', async (request) => {
+    const { headers, body } = request
+    if (request.method !== 'PUT' || request.params?.bucket === undefined || !Buffer.isBuffer(body)) return
+    const { 'content-encoding': encoding = '' } = headers
+    if (encoding.includes('aws-chunked')) {
+      const whole = unchunk(body)
+      request.body = whole.body
+      for (const [name, value] of Object.entries(whole.trailers)) headers[name] ??= value
+      headers['content-encoding'] = encoding.replace(/(^|, *)aws-chunked(, *)?/, '')
+    }
+    await verifyDigests(headers, request.body as Buffer)
+  })
+  // In the same tick as the emulator's handler: no other request comes in between.
+  app.addHook('preHandler', (request, reply, done) => {
+    const { bucket, '*': key = '' } = request.params ?? {}
+    const objects = bucket === undefined ? undefined : store.buckets.get(bucket)
+    try {
+      if (objects === undefined || key === '') return done()
+      refuseVersion(request.query['versionId'])
+      const object = objects.get(key)
+      if (request.method === 'GET' || request.method === 'HEAD') {
+        if (object !== undefined && !read(request, reply, object)) return
+      } else change(request, store, bucket ?? '', key)
+      done()
+    } catch (error) {
+      if ((error as S3Error).status === 416)
+        reply.header('content-range', `bytes */${objects?.get(key)?.contentLength}`)
+      done(error as Error)
+    }
+  })
+  app.addHook('onSend', ({ method, raw }, reply, _body, done) => {
+    const part = ranges.get(raw)
+    if (part !== undefined && method === 'HEAD')
+      reply
+        .code(206)
+        .header('content-range', contentRange(part))
+        .header('content-length', part.range[1] - part.range[0] + 1)
+    done()
+  })
+
+  /** @returns whether the emulator is to answer */
+  function read(request: EmulatorRequest, reply: EmulatorReply, object: StoredObject): boolean {
+    const { headers, query, raw } = request
+    reply.header('accept-ranges', 'bytes')
+    if (isNotModified(headers, object)) {
+      reply.header('etag', object.etag).header('last-modified', object.lastModified.toUTCString())
+      reply.code(304).send()
+      return false
+    }
+    for (const name of ['match', 'none-match', 'modified-since', 'unmodified-since'])
+      delete headers[`if-${name}`]
+    const { partNumber } = query
+    const range =
+      partNumber === undefined ? rangeOf(headers.range, object.contentLength) : partOf(object, partNumber)
+    delete query['partNumber']
+    delete headers.range
+    if (range === undefined || object.contentLength === 0) return true
+    if (partNumber !== undefined && object.parts !== undefined)
+      reply.header('x-amz-mp-parts-count', object.parts.length)
+    headers.range = `bytes=${range[0]}-${range[1]}`
+    ranges.set(raw, { range, size: object.contentLength })
+    return true
+  }
+}
+
+const contentRange = ({ range: [first, last], size }: { range: Range; size: number }): string =>
+  `bytes ${first}-${last}/${size}`
+
+/** @throws S3Error */
+function change(
+  { method, headers, query, body }: EmulatorRequest,
+  store: S3Store,
+  bucket: string,
+  key: string,
+): void {
+  const { uploadId, partNumber } = query
+  if (uploadId !== undefined) {
+    const upload = store.multipartUploads.get(uploadId)
+    if (upload?.bucket !== bucket || upload.key !== key) throw noSuchUpload(uploadId)
+  }
+  if (method === 'PUT' && (uploadId ?? partNumber) !== undefined) requirePart(uploadId, partNumber)
+  const isPart = method === 'PUT' && uploadId !== undefined
+  const starts = method === 'POST' && 'uploads' in query
+  if (method === 'PUT' || starts) refuseHeaders(headers)
+  if (method === 'PUT' && headers['x-amz-copy-source'] !== undefined)
+    requireCopy(headers, store, isPart ? undefined : `${bucket}/${key}`)
+  if (method === 'POST' && uploadId !== undefined) requireParts(body)
+  const aborts = method === 'DELETE' && uploadId !== undefined
+  if (!isPart && !starts && !aborts) requireWritable(headers, key, store.buckets.get(bucket)?.get(key))
+}
+
+function requirePart(uploadId = '', partNumber = ''): void {
+  if (
+    uploadId === '' ||
+    !/^\d{1,5}$/.test(partNumber) ||
+    Number(partNumber) < 1 ||
+    Number(partNumber) > 10_000
+  )
+    throw invalidArgument(
+      uploadId === ''
+        ? 'This operation does not accept a partNumber without an uploadId.'
+        : 'Part number must be an integer between 1 and 10000, inclusive',
+      'partNumber',
+      partNumber,
+    )
+}
+
+function requireParts(body: unknown): void {
+  const root = parseXml(String(body))
+  if (root?.name !== 'CompleteMultipartUpload' || root.children.length === 0) throw malformedXml()
+}
+
+/** What is missing is refused by the emulator. */
+function requireCopy(headers: IncomingHttpHeaders, store: S3Store, destination: string | undefined): void {
+  const { 'x-amz-metadata-directive': directive = 'COPY' } = headers
+  if (directive !== 'COPY' && directive !== 'REPLACE')
+    throw invalidArgument('Unknown metadata directive.', 'x-amz-metadata-directive', String(directive))
+  const [address = '', versionId] = String(headers['x-amz-copy-source']).split('?versionId=')
+  refuseVersion(versionId)
+  headers['x-amz-copy-source'] = address
+  const source = decode(address).replace(/^\//, '')
+  const slash = source.indexOf('/')
+  const object = store.buckets.get(source.slice(0, slash))?.get(source.slice(slash + 1))
+  if (object !== undefined) requireCopySource(headers, object)
+  if (source === destination && directive === 'COPY')
+    throw new S3Error(
+      'InvalidRequest',
+      "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
+    )
+}
+
+function decode(address: string): string {
+  try {
+    return decodeURIComponent(address)
+  } catch {
+    throw invalidArgument('Invalid copy source encoding.', 'x-amz-copy-source', address)
+  }
+}
