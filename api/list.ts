@@ -406,8 +406,9 @@ async function readNames(
   const read = async (source: { TableName: string; IndexName?: string }, names: string, from: string) => {
     // DynamoDB refuses what a cursor of another origin may make of this: a range that ends before it begins, and long keys.
     const keys = [from, to].map((key) => Buffer.from(key)) as [Buffer, Buffer]
-    if (Buffer.compare(...keys) > 0 || keys.some(({ length }) => length > MAX_KEY_BYTES))
-      return { found: [], end: BEHIND }
+    // DynamoDB compares bytes, and the embedded one UTF-16 here.
+    const isBackwards = Buffer.compare(...keys) > 0 || from > to
+    if (isBackwards || keys.some(({ length }) => length > MAX_KEY_BYTES)) return { found: [], end: BEHIND }
     const { Items = [], LastEvaluatedKey } = await dynamo.send(
       new QueryCommand({
         ...source,
