@@ -1,7 +1,8 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
 import type { Socket } from 'node:net'
-import { createAdaptorServer, type ServerType } from '@hono/node-server'
+import { getRequestListener, RequestError, type ServerType } from '@hono/node-server'
 import type { buildApp } from '../api/app.ts'
 import { ApiError, problem } from '../api/schemas.ts'
 import { largestBody, readBody } from '../api/upload.ts'
@@ -74,15 +75,12 @@ async function throughGateway(request: Request, { GATEWAY_MAX_BYTES: most, CORS_
 
 function refusal({ status, code, ...rest }: NonNullable<ReturnType<typeof strangerOf>>): Response {
   const type = `urn:image-analyzer:problem:${code.toLowerCase().replaceAll('_', '-')}`
+  const headers = {
+    ...{ 'content-type': 'application/problem+json', 'cache-control': 'no-store' },
+    'x-content-type-options': 'nosniff',
+  }
   const body = { type, status, code, ...rest, instance: `urn:uuid:${randomUUID()}` }
-  return new Response(JSON.stringify(body), {
-    status,
-    headers: {
-      'content-type': 'application/problem+json',
-      'cache-control': 'no-store',
-      'x-content-type-options': 'nosniff',
-    },
-  })
+  return Response.json(body, { status, headers })
 }
 
 /** @throws ApiError for a body that is too large or breaks off */
@@ -93,33 +91,33 @@ export async function readHashed(request: Request, maxImageBytes: number): Promi
 }
 
 export function serverOf(fetch: Fetch): ServerType {
-  const server = createAdaptorServer({ fetch, hostname: '127.0.0.1' })
+  const errorHandler = (error: unknown): Response =>
+    error instanceof RequestError
+      ? unreadable('The address or the Host of this request is not valid.')
+      : new Response(null, { status: 500 })
+  const server = createServer(getRequestListener(fetch, { hostname: '127.0.0.1', errorHandler }))
   // What is no HTTP never becomes a request; the answer is still the API's own, as API Gateway's is on AWS.
-  server.on('clientError', (_error: Error, socket: Socket) => void refuse(socket))
+  server.on('clientError', async (_error: Error, socket: Socket) => {
+    if (!socket.writable) return
+    const answer = unreadable('This is not an HTTP request, or its headers are too long.')
+    const body = await answer.text()
+    const head = [...answer.headers].map(([name, value]) => `${name}: ${value}\r\n`).join('')
+    socket.end(
+      `HTTP/1.1 400 Bad Request\r\n${head}content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    )
+  })
   return server
 }
 
-async function refuse(socket: Socket): Promise<void> {
-  if (!socket.writable) return
-  const answer = problem(
-    new ApiError('INVALID_PARAMETER', 'This is not an HTTP request, or its headers are too long.'),
-    randomUUID(),
-  )
-  const body = await answer.text()
-  const head = [...answer.headers].map(([name, value]) => `${name}: ${value}\r\n`).join('')
-  socket.end(
-    `HTTP/1.1 400 Bad Request\r\n${head}content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-  )
-}
+const unreadable = (why: string): Response => problem(new ApiError('INVALID_PARAMETER', why), randomUUID())
 
 /** The photos that the page offers at a first visit, from local/samples; on AWS there are none. All are in the public domain. */
 export const SAMPLES = ['portrait', 'cat', 'sign'] as const
 
 /** @returns the answer to a request for one of them, and undefined to any other */
 export function answerSample(request: Request): Response | undefined {
-  const { pathname } = new URL(request.url)
-  const name = SAMPLES.find((sample) => pathname === `/samples/${sample}.jpg`)
-  if (name === undefined || request.method !== 'GET') return undefined
+  const name = SAMPLES.find((sample) => new URL(request.url).pathname === `/samples/${sample}.jpg`)
+  if (name === undefined || !['GET', 'HEAD'].includes(request.method)) return undefined
   return new Response(readFileSync(new URL(`./samples/${name}.jpg`, import.meta.url)), {
     headers: {
       ...{ 'content-type': 'image/jpeg', 'cache-control': 'private, max-age=86400' },

@@ -778,6 +778,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     expect(new URL((await sent).url()).searchParams.get('analyses')).toBe('labels,faces,text,metadata')
     await phase(page, 'sign.jpg', 'completed')
     await page.locator('#samples').waitFor({ state: 'hidden' })
+    expect((await fetch(`${fresh.url}/samples/cat.jpg`, { method: 'HEAD' })).status).toBe(200)
     expect((await fetch(`${fresh.url}/samples/other.jpg`)).status).toBe(404)
     expect((await fetch(`${fresh.url}/samples/..%2fpage.html`)).status).toBe(404)
   })

@@ -195,7 +195,13 @@ describe('a Host that is no name of this machine', () => {
   })
 
   it.each(NO_HOSTS)('%j is answered with 400 by the API', async (host) => {
-    expect((await send(system.url, 'GET', '/images', { host })).status).toBe(400)
+    const { status, headers, body } = await send(system.url, 'GET', '/images', { host })
+    expect([status, headers['content-type']]).toEqual([400, 'application/problem+json'])
+    expect(JSON.parse(body)).toMatchObject({
+      status,
+      code: 'INVALID_PARAMETER',
+      detail: expect.stringContaining('Host'),
+    })
   })
 
   it.each([...STRANGE_HOSTS, ...NO_HOSTS])(
