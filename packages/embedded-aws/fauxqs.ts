@@ -2,8 +2,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { DATABASE, withMode } from './data-folder.ts'
+import { answerError } from './emulator-errors.ts'
 import { checkRequests } from './s3/emulator.ts'
-import { errorDocument, S3Error } from './s3/errors.ts'
 import {
   announceObjects,
   type BucketSettings,
@@ -12,7 +12,6 @@ import {
   hideContentType,
   keepSettings,
   type NewObject,
-  newRequestId,
   type S3Store,
 } from './s3/state.ts'
 import {
@@ -23,8 +22,9 @@ import {
   type SqsStore,
   skipGoneReceivers,
 } from './sqs/queues.ts'
+import { checkMessages, type Words } from './sqs/requests.ts'
 import type { Queues } from './sqs/state.ts'
-import { createStorage, DiskFull, type Storage } from './storage.ts'
+import { createStorage, type Storage } from './storage.ts'
 
 /** The S3 and SQS emulator as this project uses it. */
 export interface FauxqsModules extends Queues {
@@ -152,6 +152,8 @@ export async function loadFauxqs(options: {
   let onCreated: (object: CreatedObject) => void = () => {}
   const announceCreated = announceObjects(app, s3Store, atomically, (object) => onCreated(object))
   checkRequests(app, s3Store, decodeAwsChunked)
+  const words: Words = { ...(await load('common/errors.js')), ...(await load('sqs/sqsTypes.js')) }
+  checkMessages(app, sqsStore, words)
   await app.ready()
 
   const enqueue = (queue: Queue, body: string, attributes: object = {}): void =>
@@ -199,6 +201,10 @@ export async function loadFauxqs(options: {
     bucketSettings: keepSettings(storage),
     hasQueue: (arn) => sqsStore.getQueueByArn(arn) !== undefined,
     deadLetterSources: (arn) => sourcesOf(arn).map((queue) => queue.arn),
+    deadLetterSourceUrls: (url) => {
+      const queue = sqsStore.getQueue(url)
+      return queue && sourcesOf(queue.arn).map((source) => source.url)
+    },
     visibleMessages: (arn) => {
       const queue = sqsStore.getQueueByArn(arn)
       queue?.processTimers()
@@ -261,32 +267,4 @@ interface Persistence {
   loadSqsMessages: (queue: Queue) => void
   loadS3: (store: S3Store) => void
   close: () => void
-}
-
-interface Reply {
-  header(name: string, value: string): Reply
-  status(status: number): Reply
-  send(body?: unknown): Reply
-}
-
-/** What the emulator has no answer for. */
-function answerError(
-  error: unknown,
-  request: { method: string; headers: IncomingMessage['headers'] },
-  reply: Reply,
-): unknown {
-  if (!(error instanceof DiskFull || error instanceof S3Error)) return reply.send(error)
-  const { name, message, status } = error
-  if (request.method === 'HEAD') return reply.status(status).send()
-  if (request.headers['x-amz-target'] !== undefined)
-    return reply
-      .status(status)
-      .header('content-type', 'application/x-amz-json-1.0')
-      .header('x-amzn-query-error', `${name};Receiver`)
-      .send(JSON.stringify({ __type: name, message }))
-  const known = error instanceof S3Error ? error : new S3Error(name, message, status)
-  return reply
-    .status(status)
-    .header('content-type', 'application/xml')
-    .send(errorDocument(known, newRequestId()))
 }

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { AwsError, isObject, type JsonService } from './json.ts'
+import { queryCode } from './sqs/errors.ts'
 
 /** AWS's JSON protocols on HTTP, as this package's services speak them. */
 
@@ -17,7 +18,7 @@ export const DYNAMODB_JSON: JsonProtocol = { ...JSON_1_1, contentType: 'applicat
 export const SQS_JSON: JsonProtocol = {
   contentType: 'application/x-amz-json-1.0',
   errorHeaders: ({ name, status }) => ({
-    'x-amzn-query-error': `${name};${status < 500 ? 'Sender' : 'Receiver'}`,
+    'x-amzn-query-error': `${queryCode(name)};${status < 500 ? 'Sender' : 'Receiver'}`,
   }),
 }
 

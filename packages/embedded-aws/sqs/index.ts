@@ -2,6 +2,7 @@ import type { Clock } from '../clock.ts'
 import { AwsError, type JsonService } from '../json.ts'
 import type { Operation } from './operation.ts'
 import { cancelMessageMoveTask } from './operations/cancel-message-move-task.ts'
+import { listDeadLetterSourceQueues } from './operations/list-dead-letter-source-queues.ts'
 import { listMessageMoveTasks } from './operations/list-message-move-tasks.ts'
 import { startMessageMoveTask } from './operations/start-message-move-task.ts'
 import { createMoveTasks, type Queues } from './state.ts'
@@ -23,6 +24,7 @@ const OPERATIONS = new Map<string, Operation>(
   Object.entries({
     StartMessageMoveTask: startMessageMoveTask,
     ListMessageMoveTasks: listMessageMoveTasks,
+    ListDeadLetterSourceQueues: listDeadLetterSourceQueues,
     CancelMessageMoveTask: cancelMessageMoveTask,
   }),
 )

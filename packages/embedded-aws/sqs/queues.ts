@@ -8,6 +8,7 @@ export interface Message {
   messageId: string
   body: string
   messageAttributes: object
+  approximateReceiveCount: number
   delayUntil?: number
 }
 export interface Queue {
@@ -22,6 +23,7 @@ export interface Queue {
   fifoDelayed: Map<string, Message[]>
   fifoLockedGroups: Map<string, number>
   persistence: unknown
+  isFifo(): boolean
   enqueue(message: Message): void
   dequeue(
     count: number,
@@ -38,6 +40,7 @@ export interface SqsStore {
   persistence: unknown
   createQueue(...definition: unknown[]): Queue
   allQueues(): Iterable<Queue>
+  getQueue(url: string): Queue | undefined
   getQueueByArn(arn: string): Queue | undefined
   getQueueByName(name: string): Queue | undefined
 }
@@ -59,6 +62,8 @@ export function rememberSources(
         const target = deadLetterQueue(arn)
         const enqueue = (message: Message): void => {
           sourceArnOf.set(message, queue.arn)
+          // The receive that finds it dead is none.
+          message.approximateReceiveCount -= 1
           target?.enqueue(message)
         }
         return target && { enqueue }

@@ -14,6 +14,8 @@ export interface Queues {
   hasQueue: (queueArn: string) => boolean
   /** ARNs of the queues whose RedrivePolicy names this one. */
   deadLetterSources: (queueArn: string) => string[]
+  /** URLs of the same queues; undefined if the queue with this URL is not there. */
+  deadLetterSourceUrls: (queueUrl: string) => string[] | undefined
   visibleMessages: (queueArn: string) => number
   /**
    * Moves the oldest visible message, which becomes a new one.

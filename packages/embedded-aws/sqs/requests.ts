@@ -1,0 +1,151 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import { AwsError } from '../json.ts'
+import { requireKnown, requireQueueName, requireRedrivePolicy } from './attributes.ts'
+import { invalid, queryCode, serialization } from './errors.ts'
+import { type Entry, type Input, parseInput, refusalOf } from './messages.ts'
+import type { SqsStore } from './queues.ts'
+
+/** What the emulator does not look at in the requests that it answers, and what it names otherwise than AWS. */
+
+interface Request {
+  headers: IncomingHttpHeaders
+  body: unknown
+}
+interface Reply {
+  header(name: string, value: string): Reply
+  send(body: unknown): Reply
+}
+type Done = (error?: Error | null, body?: unknown) => void
+interface Emulator {
+  removeContentTypeParser(type: string): void
+  addContentTypeParser(
+    type: string,
+    options: { parseAs: 'string' },
+    parse: (request: Request, body: string, done: Done) => void,
+  ): void
+  addHook(name: 'preHandler', hook: (request: Request, reply: Reply, done: Done) => void): void
+  addHook(
+    name: 'preSerialization',
+    hook: (request: Request, reply: Reply, answer: unknown, done: Done) => void,
+  ): void
+}
+export interface Words {
+  SqsError: { prototype: object }
+  INVALID_MESSAGE_BODY_CHAR: RegExp
+}
+
+interface Failed {
+  Id: string
+  SenderFault: true
+  Code: string
+  Message: string
+}
+
+const JSON_1_0 = 'application/x-amz-json-1.0'
+const operationOf = ({ headers }: Request): string | undefined =>
+  /^AmazonSQS\.(\w+)$/.exec(headers['x-amz-target']?.toString() ?? '')?.[1]
+
+export function checkMessages(app: Emulator, store: SqsStore, words: Words): void {
+  amend(words)
+  const failures = new WeakMap<Request, Failed[]>()
+  app.removeContentTypeParser(JSON_1_0)
+  app.addContentTypeParser(JSON_1_0, { parseAs: 'string' }, (_request, body, done) => {
+    try {
+      done(null, JSON.parse(body || '{}'))
+    } catch {
+      done(serialization('The request body is not JSON.'))
+    }
+  })
+  app.addHook('preHandler', (request, reply, done) => {
+    const operation = operationOf(request)
+    if (operation === undefined) return done()
+    try {
+      const input = parseInput(request.body)
+      // With names that are none, no attribute comes with a message; without them, all would.
+      if (operation === 'ReceiveMessage' && !input.MessageAttributeNames?.length)
+        input.MessageAttributeNames = ['']
+      if (operation === 'GetQueueAttributes') input.AttributeNames ??= []
+      request.body = input
+      check(operation, input, store)
+      const failed = operation === 'SendMessageBatch' ? takeFailed(input, store) : []
+      failures.set(request, failed)
+      if (failed.length > 0 && input.Entries?.length === 0)
+        reply.header('content-type', JSON_1_0).send({ Successful: [], Failed: [] })
+      else done()
+    } catch (error) {
+      done(error as Error)
+    }
+  })
+  app.addHook('preSerialization', (request, _reply, answer, done) => {
+    const failed = failures.get(request) ?? []
+    if (failed.length > 0) (answer as { Failed?: Failed[] }).Failed?.push(...failed)
+    done(null, answer)
+  })
+}
+
+/** Its errors have one prefix in a header that clients go by, and its messages no character of more than 16 bits. */
+function amend({ SqsError, INVALID_MESSAGE_BODY_CHAR }: Words): void {
+  Object.defineProperty(SqsError.prototype, 'queryErrorHeader', {
+    configurable: true,
+    get(this: { code: string; senderFault: boolean }) {
+      return `${queryCode(this.code)};${this.senderFault ? 'Sender' : 'Receiver'}`
+    },
+  })
+  Object.assign(INVALID_MESSAGE_BODY_CHAR, {
+    test: (body: string) => !/^[\t\n\r\u{20}-\u{d7ff}\u{e000}-\u{fffd}\u{10000}-\u{10ffff}]*$/u.test(body),
+  })
+}
+
+/** @throws AwsError for what the emulator would take */
+function check(operation: string, input: Input, store: SqsStore): void {
+  const { QueueName = '', Attributes = {}, MaxResults = 1, ReceiptHandle } = input
+  if (operation === 'CreateQueue') requireQueueName(QueueName, Attributes['FifoQueue'] === 'true')
+  if (operation === 'CreateQueue' || operation === 'SetQueueAttributes') {
+    requireKnown(Object.keys(Attributes), 'given')
+    requireRedrivePolicy(Attributes['RedrivePolicy'], (arn) => store.getQueueByArn(arn) !== undefined)
+  }
+  if (operation === 'GetQueueAttributes') requireKnown(input.AttributeNames ?? [], 'told')
+  if (operation === 'ListQueues' && !(Number.isInteger(MaxResults) && MaxResults >= 1 && MaxResults <= 1_000))
+    throw invalid(
+      `Value ${MaxResults} for parameter MaxResults is invalid. Reason: Must be between 1 and 1000.`,
+    )
+  const wrong = input.Entries?.find(({ Id = '' }) => !/^[\w-]{1,80}$/.test(Id))
+  if (wrong !== undefined)
+    throw new AwsError(
+      'InvalidBatchEntryId',
+      'A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most 80 letters long.',
+    )
+  const queue = input.QueueUrl === undefined ? undefined : store.getQueue(input.QueueUrl)
+  if (queue !== undefined && ReceiptHandle !== undefined && ReceiptHandle !== '' && !isHandle(ReceiptHandle))
+    throw new AwsError(
+      'ReceiptHandleIsInvalid',
+      `The input receipt handle "${ReceiptHandle}" is not a valid receipt handle.`,
+      404,
+    )
+  const refusal = operation === 'SendMessage' && queue && refusalOf(input, queue.isFifo())
+  if (refusal) throw refusal
+}
+
+/** Those that the emulator gives. */
+const isHandle = (handle: string): boolean => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(handle)
+
+/** Leaves the emulator what can be sent. */
+function takeFailed(input: Input, store: SqsStore): Failed[] {
+  const queue = input.QueueUrl === undefined ? undefined : store.getQueue(input.QueueUrl)
+  const { Entries: entries = [] } = input
+  const isBatch = entries.length <= 10 && new Set(entries.map(({ Id }) => Id)).size === entries.length
+  if (queue === undefined || !isBatch) return []
+  const failed: Failed[] = []
+  const sent: Entry[] = []
+  for (const entry of entries) {
+    const refusal = refusalOf(entry, queue.isFifo())
+    if (refusal === undefined) sent.push(entry)
+    else
+      failed.push({
+        ...{ Id: entry.Id ?? '', SenderFault: true, Code: queryCode(refusal.name) },
+        Message: refusal.message,
+      })
+  }
+  input.Entries = sent
+  return failed
+}

@@ -1,0 +1,236 @@
+import {
+  ChangeMessageVisibilityCommand,
+  CreateQueueCommand,
+  DeleteMessageCommand,
+  GetQueueAttributesCommand,
+  ListDeadLetterSourceQueuesCommand,
+  ListQueuesCommand,
+  type MessageAttributeValue,
+  type QueueAttributeName,
+  ReceiveMessageCommand,
+  SendMessageBatchCommand,
+  type SendMessageBatchRequestEntry,
+  SendMessageCommand,
+  type SendMessageCommandInput,
+  SetQueueAttributesCommand,
+} from '@aws-sdk/client-sqs'
+import { describe, expect, it } from 'vitest'
+import { embeddedAws, region, signed } from './started.ts'
+
+const { aws, newQueue, receive, bodies, send, waiting } = embeddedAws()
+const one = (StringValue: string, DataType = 'String'): Record<string, MessageAttributeValue> => ({
+  name: { DataType, StringValue },
+})
+const invalid = { name: 'InvalidParameterValue', $metadata: { httpStatusCode: 400 } }
+
+it('a message may have any character of Unicode that XML may', async () => {
+  const queue = await newQueue()
+  const text = '\t\n\r ü€\ud7ff\ue000\ufffd😀\u{10ffff}'
+  await send(queue, text)
+  expect(await bodies(queue)).toEqual([text])
+  for (const wrong of ['\u0001', '\ufffe', '\ud800'])
+    await expect(send(queue, wrong)).rejects.toMatchObject({ name: 'InvalidMessageContents' })
+})
+
+it('a message comes with the attributes that are asked for', async () => {
+  const queue = await newQueue()
+  const MessageAttributes = { ...one('a'), 'other.one': { DataType: 'Number.int', StringValue: '1' } }
+  await aws.sqs.send(new SendMessageCommand({ QueueUrl: queue.url, MessageBody: 'x', MessageAttributes }))
+  const ask = async (MessageAttributeNames?: string[]) => {
+    const more = { QueueUrl: queue.url, VisibilityTimeout: 0, MessageAttributeNames }
+    const { Messages } = await aws.sqs.send(new ReceiveMessageCommand(more))
+    return Object.keys(Messages?.[0]?.MessageAttributes ?? {})
+  }
+  expect(await ask()).toEqual([])
+  expect(await ask(['name'])).toEqual(['name'])
+  expect(await ask(['other.*'])).toEqual(['other.one'])
+  expect(await ask(['All'])).toEqual(['name', 'other.one'])
+})
+
+describe('a message is refused', () => {
+  const tooMany = Object.fromEntries(
+    Array.from({ length: 11 }, (_, index) => [`a${index}`, { DataType: 'String', StringValue: 'x' }]),
+  )
+  const named = (name: string) => ({
+    MessageAttributes: { [name]: { DataType: 'String', StringValue: 'x' } },
+  })
+  it.each<[string, Partial<SendMessageCommandInput>, string]>([
+    ['no body', { MessageBody: '' }, 'MissingParameter'],
+    ['a delay over 900 s', { DelaySeconds: 901 }, 'InvalidParameterValue'],
+    ['a negative delay', { DelaySeconds: -1 }, 'InvalidParameterValue'],
+    ['a deduplication id', { MessageDeduplicationId: 'x' }, 'InvalidParameterValue'],
+    ['11 attributes', { MessageAttributes: tooMany }, 'InvalidParameterValue'],
+    [
+      'an attribute of no type',
+      { MessageAttributes: { name: { StringValue: 'x' } as never } },
+      'InvalidParameterValue',
+    ],
+    ['an attribute of another type', { MessageAttributes: one('x', 'Text') }, 'InvalidParameterValue'],
+    ['an empty attribute', { MessageAttributes: one('') }, 'InvalidParameterValue'],
+    ['a number that is none', { MessageAttributes: one('x', 'Number') }, 'InvalidParameterValue'],
+    ['bytes as a text', { MessageAttributes: one('x', 'Binary') }, 'InvalidParameterValue'],
+    ['a name with a space', named('a b'), 'InvalidParameterValue'],
+    ['a name with two dots', named('a..b'), 'InvalidParameterValue'],
+    ['a name of AWS', named('AWS.a'), 'InvalidParameterValue'],
+    [
+      'a system attribute',
+      { MessageSystemAttributes: { AWSTraceHeader: { DataType: 'String', StringValue: 'Root=1' } } },
+      'UnsupportedOperation',
+    ],
+  ])('for %s, alone and within a batch', async (_, more, name) => {
+    const queue = await newQueue()
+    const QueueUrl = queue.url
+    const message = { MessageBody: 'x', ...more }
+    await expect(aws.sqs.send(new SendMessageCommand({ QueueUrl, ...message }))).rejects.toMatchObject({
+      name,
+    })
+    const batch = async (...Entries: SendMessageBatchRequestEntry[]) => {
+      const { Failed, Successful = [] } = await aws.sqs.send(
+        new SendMessageBatchCommand({ QueueUrl, Entries }),
+      )
+      return [
+        Failed?.map(({ Id, Code, SenderFault }) => [Id, Code?.split('.').at(-1), SenderFault]),
+        Successful.map(({ Id }) => Id),
+      ]
+    }
+    expect(await batch({ Id: 'wrong', ...message }, { Id: 'right', MessageBody: 'sent' })).toEqual([
+      [['wrong', name, true]],
+      ['right'],
+    ])
+    expect(await batch({ Id: 'wrong', ...message })).toEqual([[['wrong', name, true]], []])
+    expect(await bodies(queue)).toEqual(['sent'])
+  })
+
+  it('with its batch for an id that is none, or too long', async () => {
+    const { url: QueueUrl } = await newQueue()
+    for (const Id of ['a b', 'a'.repeat(81), undefined]) {
+      const Entries = [{ Id, MessageBody: 'x' }]
+      await expect(aws.sqs.send(new SendMessageBatchCommand({ QueueUrl, Entries }))).rejects.toMatchObject({
+        name: expect.stringContaining('InvalidBatchEntryId'),
+      })
+    }
+  })
+})
+
+it.each([
+  ['AmazonSQS.SendMessage', '{', 'SerializationException'],
+  ['AmazonSQS.SendMessage', '{"QueueUrl": 1, "MessageBody": 2}', 'SerializationException'],
+  ['AmazonSQS.SendMessage', '{"QueueUrl": "QUEUE", "MessageBody": {}}', 'SerializationException'],
+  [
+    'AmazonSQS.SendMessage',
+    '{"QueueUrl": "QUEUE", "MessageBody": "x", "MessageAttributes": {"a": null}}',
+    'SerializationException',
+  ],
+  ['AmazonSQS.SendMessageBatch', '{"QueueUrl": "QUEUE", "Entries": {}}', 'SerializationException'],
+  ['AmazonSQS.ReceiveMessage', '[]', 'SerializationException'],
+])('%s of %s is refused, and is no failure of the service', async (target, body, name) => {
+  const { url } = await newQueue()
+  const answer = await fetch(aws.endpoint, {
+    method: 'POST',
+    headers: { ...signed('sqs'), 'x-amz-target': target, 'content-type': 'application/x-amz-json-1.0' },
+    body: body.replace('QUEUE', url),
+  })
+  expect([answer.status, (await answer.json()).__type]).toEqual([400, name])
+})
+
+it.each([
+  ['SendMessage', { QueueUrl: 'QUEUE-none', MessageBody: 'x' }, 'AWS.SimpleQueueService.NonExistentQueue'],
+  ['SendMessageBatch', { QueueUrl: 'QUEUE', Entries: [] }, 'AWS.SimpleQueueService.EmptyBatchRequest'],
+  ['ReceiveMessage', { QueueUrl: 'QUEUE', MaxNumberOfMessages: 11 }, 'InvalidParameterValue'],
+  ['SetQueueAttributes', { QueueUrl: 'QUEUE', Attributes: { DelaySeconds: '901' } }, 'InvalidAttributeValue'],
+  ['ListDeadLetterSourceQueues', { QueueUrl: 'QUEUE-none' }, 'AWS.SimpleQueueService.NonExistentQueue'],
+])(
+  'the error of %s with %j is named in the header as the Query protocol named it',
+  async (name, input, code) => {
+    const { url } = await newQueue()
+    const { headers } = await fetch(aws.endpoint, {
+      method: 'POST',
+      headers: {
+        ...signed('sqs'),
+        'x-amz-target': `AmazonSQS.${name}`,
+        'content-type': 'application/x-amz-json-1.0',
+      },
+      body: JSON.stringify(input).replace('QUEUE', url),
+    })
+    expect(headers.get('x-amzn-query-error')).toBe(`${code};Sender`)
+  },
+)
+
+it.each<[string, string, Record<string, string>, string]>([
+  ['a name with a space', 'a b', {}, 'InvalidParameterValue'],
+  ['a long name', 'x'.repeat(81), {}, 'InvalidParameterValue'],
+  ['no name', '', {}, 'InvalidParameterValue'],
+  ['a name of FIFO alone', 'x.fifo', {}, 'InvalidParameterValue'],
+  ['an unknown attribute', 'x', { Nope: '1' }, 'InvalidAttributeName'],
+  ['a count', 'x', { ApproximateNumberOfMessages: '1' }, 'InvalidAttributeName'],
+  ['a RedrivePolicy that is no JSON', 'x', { RedrivePolicy: 'junk' }, 'InvalidParameterValue'],
+  ['a RedrivePolicy to no queue', 'x', { RedrivePolicy: redrive('none', 3) }, 'InvalidParameterValue'],
+  [
+    'a RedrivePolicy without a target',
+    'x',
+    { RedrivePolicy: '{"maxReceiveCount":3}' },
+    'InvalidParameterValue',
+  ],
+])('a queue with %s is not made', async (_, QueueName, Attributes, name) => {
+  await expect(aws.sqs.send(new CreateQueueCommand({ QueueName, Attributes }))).rejects.toMatchObject({
+    name,
+  })
+})
+
+function redrive(queue: string, maxReceiveCount: number | string): string {
+  const deadLetterTargetArn = `arn:aws:sqs:${region}:000000000000:${queue}`
+  return JSON.stringify({ deadLetterTargetArn, maxReceiveCount })
+}
+
+it('a queue keeps its RedrivePolicy until there is a right one, or none', async () => {
+  const [queue, dead] = [await newQueue(), await newQueue()]
+  const name = dead.arn.split(':').at(-1) ?? ''
+  const set = (RedrivePolicy: string) =>
+    aws.sqs.send(new SetQueueAttributesCommand({ QueueUrl: queue.url, Attributes: { RedrivePolicy } }))
+  const kept = async (...AttributeNames: QueueAttributeName[]) =>
+    (await aws.sqs.send(new GetQueueAttributesCommand({ QueueUrl: queue.url, AttributeNames }))).Attributes
+  await set(redrive(name, 3))
+  for (const wrong of [
+    'junk',
+    redrive('none', 3),
+    redrive(name, 0),
+    redrive(name, 1_001),
+    redrive(name, 'x'),
+  ])
+    await expect(set(wrong)).rejects.toMatchObject(invalid)
+  expect(await kept('RedrivePolicy')).toEqual({ RedrivePolicy: redrive(name, 3) })
+  const sources = (QueueUrl: string) => aws.sqs.send(new ListDeadLetterSourceQueuesCommand({ QueueUrl }))
+  expect((await sources(dead.url)).queueUrls).toEqual([queue.url])
+  expect((await sources(queue.url)).queueUrls).toEqual([])
+  await set('')
+  expect(await kept('RedrivePolicy')).toEqual({})
+  expect(await kept()).toEqual({})
+  await expect(kept('Nope' as never)).rejects.toMatchObject({ name: 'InvalidAttributeName' })
+  for (const MaxResults of [0, 1_001])
+    await expect(aws.sqs.send(new ListQueuesCommand({ MaxResults }))).rejects.toMatchObject(invalid)
+})
+
+it('a dead letter has been received as often as its queue allows, and once more when it is read', async () => {
+  const dead = await newQueue()
+  const RedrivePolicy = redrive(dead.arn.split(':').at(-1) ?? '', 2)
+  const source = await newQueue({ RedrivePolicy })
+  await send(source, 'hello')
+  for (const found of [1, 1, 0]) expect(await receive(source, 0)).toHaveLength(found)
+  expect((await receive(dead))[0]?.Attributes?.ApproximateReceiveCount).toBe('3')
+})
+
+it('a receipt handle that none gave is refused, and one of before deletes nothing', async () => {
+  const queue = await newQueue()
+  const QueueUrl = queue.url
+  const wrong = { name: 'ReceiptHandleIsInvalid' }
+  const remove = (ReceiptHandle: string) =>
+    aws.sqs.send(new DeleteMessageCommand({ QueueUrl, ReceiptHandle }))
+  const hide = (ReceiptHandle: string) =>
+    aws.sqs.send(new ChangeMessageVisibilityCommand({ QueueUrl, ReceiptHandle, VisibilityTimeout: 0 }))
+  for (const act of [remove, hide]) await expect(act('junk')).rejects.toMatchObject(wrong)
+  await send(queue, 'hello')
+  const [{ ReceiptHandle = '' } = {}] = await receive(queue)
+  await hide(ReceiptHandle)
+  await remove(ReceiptHandle)
+  expect(await waiting(queue)).toBe(1)
+})
