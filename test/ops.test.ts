@@ -449,6 +449,20 @@ describe('npm run ops --', () => {
     expect(runs.map(({ code }) => code)).toEqual([1, 1, 1])
   })
 
+  it.each([
+    ['a page', () => new Response('<!DOCTYPE html>')],
+    ['a problem', () => Response.json({ code: 'METHOD_NOT_ALLOWED' }, { status: 405 })],
+  ])('says in one sentence that what answers, with %s, is not AWS', async (_, answer) => {
+    const { code, err } = await behind(
+      async () => answer(),
+      (endpoint) => ops(['quota'], { AWS_ENDPOINT_URL: endpoint }),
+    )
+    expect([code, err]).toEqual([
+      1,
+      expect.stringMatching(/^What answers is not AWS\. AWS_ENDPOINT_URL .*\n$/),
+    ])
+  })
+
   it.each<[string, string[], Record<string, string | undefined>, RegExp]>([
     ['an unknown command', ['constructor'], {}, /^There is no command "constructor"/],
     [

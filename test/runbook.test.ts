@@ -224,6 +224,12 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     })
   })
 
+  it('names the deployment in each of the operator’s commands', () => {
+    const asked = BLOCKS.flatMap(({ script }) => script.match(/^npm run ops .*$/gm) ?? [])
+    expect(asked.length).toBeGreaterThan(5)
+    expect(asked.filter((line) => !line.endsWith(' --name "$NAME"'))).toEqual([])
+  })
+
   it('names only commands, options and settings that there are', async () => {
     const noted = join(newFolder(), 'noted')
     const note = (name: string) =>

@@ -1,5 +1,5 @@
 # The worker as a service of ECS in place of the function (docs/worker.md): a task for each backlog of two batches, as many as
-# Rekognition's quota is for. API and sweeper stay on Lambda. Pause the function first: npm run ops -- pause --yes
+# Rekognition's quota is for. API and sweeper stay on Lambda. Pause the function first: npm run ops -- pause --yes --name image-analyzer
 terraform {
   required_version = ">= 1.11"
 

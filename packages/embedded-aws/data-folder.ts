@@ -82,7 +82,9 @@ function take(folder: string, { program, setting, files }: FolderOwner): () => v
       )
     if (isDamage(error))
       throw new UnusableFolder(`${join(folder, LOCK)} is damaged. Delete it; there is nothing in it.`)
-    throw new UnusableFolder(`${setting} ${folder} cannot be written: ${(error as Error).message}.`)
+    throw new UnusableFolder(
+      `${setting} ${folder} cannot be written: ${(error as Error).message}. Set it to a folder that you may write.`,
+    )
   }
 }
 
