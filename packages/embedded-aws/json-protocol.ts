@@ -49,7 +49,7 @@ export function sendError(error: AwsError, response: ServerResponse, protocol = 
   // What of a refused body is still on its way would be taken for the next request.
   const connection = response.req.complete ? {} : { connection: 'close' }
   response.writeHead(error.status, { 'content-type': contentType, ...errorHeaders(error), ...connection })
-  response.end(JSON.stringify({ __type: error.name, message: error.message }))
+  response.end(JSON.stringify({ __type: error.name, message: error.message, ...error.details }))
 }
 
 /** The service and the operation of a request in AWS's JSON protocols; empty in all others. */

@@ -1,10 +1,13 @@
 /** An error as AWS's JSON protocols carry it: `{"__type": name, "message": …}` with an HTTP status. */
 export class AwsError extends Error {
   readonly status: number
-  constructor(name: string, message: string, status = 400) {
+  /** What the answer has in addition. */
+  readonly details: object
+  constructor(name: string, message: string, status = 400, details = {}) {
     super(message)
     this.name = name
     this.status = status
+    this.details = details
   }
 }
 

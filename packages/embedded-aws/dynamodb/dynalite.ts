@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import { AwsError, type JsonService } from '../json.ts'
 import type { Storage } from '../storage.ts'
+import { validation } from './errors.ts'
 import { type Callback, createStore } from './store.ts'
 
 /**
@@ -38,6 +39,8 @@ export function createDynalite(storage: Storage, region: string, accountId: stri
     const module = `${operation.charAt(0).toLowerCase()}${operation.slice(1)}`
     const { types, custom }: Validation = load(`./validations/${module}`)
     const action: Action = load(`./actions/${module}`)
+    refuseIgnored(operation, input)
+    const { ReturnValuesOnConditionCheckFailure: wanted } = input
     try {
       const checked = checkTypes(input, types)
       checkValidations(checked, types, custom, store)
@@ -46,9 +49,54 @@ export function createDynalite(storage: Storage, region: string, accountId: stri
         action(store, checked, (error, result) => (error ? reject(error) : resolve(result as object))),
       )
     } catch (error) {
-      throw refusalOf(error) ?? error
+      const refusal = refusalOf(error)
+      if (refusal?.name.endsWith(FAILED_CONDITION) && wanted === 'ALL_OLD')
+        throw new AwsError(refusal.name, refusal.message, refusal.status, existing(input))
+      throw refusal ?? error
     }
   }
+
+  /** Nothing else has run since the condition failed. */
+  function existing({ TableName, Key, Item }: Record<string, unknown>): object {
+    const describe: Action = load('./actions/describeTable')
+    const { Table } = atOnce(describe, store, { TableName }) as { Table: { KeySchema: Attribute[] } }
+    const item = (Key ?? Item) as Record<string, unknown>
+    const key = Table.KeySchema.map(({ AttributeName }) => [AttributeName, item[AttributeName]])
+    return atOnce(load('./actions/getItem'), store, { TableName, Key: Object.fromEntries(key) })
+  }
+}
+
+interface Attribute {
+  AttributeName: string
+}
+const FAILED_CONDITION = '#ConditionalCheckFailedException'
+
+/** What the emulator would leave out of a table, with what asks for nothing. */
+const IGNORED = new Map<string, (value: unknown) => boolean>(
+  Object.entries({
+    DeletionProtectionEnabled: (value) => value === false,
+    OnDemandThroughput: () => false,
+    ReplicaUpdates: () => false,
+    ResourcePolicy: () => false,
+    SSESpecification: (value) => Object(value).Enabled === false,
+    StreamSpecification: (value) => Object(value).StreamEnabled === false,
+    TableClass: (value) => value === 'STANDARD',
+    Tags: (value) => Array.isArray(value) && value.length === 0,
+    WarmThroughput: () => false,
+  }),
+)
+
+function refuseIgnored(operation: string, input: Record<string, unknown>): void {
+  const { ReturnValuesOnConditionCheckFailure: wanted = 'NONE' } = input
+  if (wanted !== 'NONE' && wanted !== 'ALL_OLD')
+    throw validation(
+      `Value '${wanted}' at 'returnValuesOnConditionCheckFailure' failed to satisfy constraint: Member must satisfy enum value set: [ALL_OLD, NONE]`,
+    )
+  if (operation !== 'CreateTable' && operation !== 'UpdateTable') return
+  const refused = Object.entries(input).find(
+    ([name, value]) => value != null && IGNORED.get(name)?.(value) === false,
+  )
+  if (refused !== undefined) throw validation(`The embedded DynamoDB has no ${refused[0]} in ${operation}.`)
 }
 
 function atOnce(action: Action, store: object, input: object): object {

@@ -20,6 +20,8 @@ export function createStore({ database, guard }: Storage, region: string, accoun
     spaces.set(name, known)
     return known
   }
+  /** As they were when an operation asked last: each asks first. */
+  const tables = new Map<string, Table>()
   const index = (kind: string, table: string, name: string) => `index-${kind.toLowerCase()}~${table}~${name}`
   const tableDb = { ...space('table'), awsAccountId: accountId, awsRegion: region }
 
@@ -27,20 +29,38 @@ export function createStore({ database, guard }: Storage, region: string, accoun
   function getTable(name: string, ...[first, second]: [Callback] | [false, Callback]): void {
     const callback = first === false ? second : first
     tableDb.get(name, (error, found) => {
-      const table = found as { TableStatus: string } | undefined
+      const table = found as Table | undefined
       const changes = ['CREATING', 'DELETING'].includes(table?.TableStatus ?? '')
       if (error) callback?.(error)
       else if (table === undefined || (first !== false && changes))
         callback?.(tableNotFound(name, first === false))
-      else callback?.(null, table)
+      else {
+        tables.set(name, table)
+        callback?.(null, table)
+      }
     })
+  }
+
+  /** No index has an item with an empty key, and DynamoDB stores none (developer guide, "Working with items"). */
+  function getItemDb(name: string): object {
+    const items = space(`item-${name}`)
+    const { GlobalSecondaryIndexes = [], LocalSecondaryIndexes = [] } = tables.get(name) ?? {}
+    const put: typeof items.put = (key, item, callback) => {
+      for (const { IndexName, KeySchema } of [...GlobalSecondaryIndexes, ...LocalSecondaryIndexes])
+        for (const { AttributeName } of KeySchema) {
+          const { S, B } = (item as Item)[AttributeName] ?? {}
+          if (S === '' || B === '') return callback(emptyKey(IndexName, AttributeName))
+        }
+      items.put(key, item, callback)
+    }
+    return { ...items, put }
   }
 
   return {
     options: { createTableMs: 0, deleteTableMs: 0, updateTableMs: 0, maxItemSize: LONGEST_ITEM_BYTES },
     tableDb,
     getTable,
-    getItemDb: (table: string) => space(`item-${table}`),
+    getItemDb,
     deleteItemDb: (table: string, callback: Callback) => space(`item-${table}`).clear(callback),
     getIndexDb: (kind: string, table: string, name: string) => space(index(kind, table, name)),
     deleteIndexDb: (kind: string, table: string, name: string, callback: Callback) =>
@@ -50,15 +70,32 @@ export function createStore({ database, guard }: Storage, region: string, accoun
   }
 }
 
-function tableNotFound(name: string, named: boolean): Error {
-  const message = `Requested resource not found${named ? `: Table: ${name} not found` : ''}`
-  const __type = 'com.amazonaws.dynamodb.v20120810#ResourceNotFoundException'
-  return Object.assign(new Error(message), {
-    name: 'NotFoundError',
-    statusCode: 400,
-    body: { __type, message },
-  })
+interface Index {
+  IndexName: string
+  KeySchema: { AttributeName: string }[]
 }
+interface Table {
+  TableStatus: string
+  GlobalSecondaryIndexes?: Index[]
+  LocalSecondaryIndexes?: Index[]
+}
+type Item = Record<string, { S?: string; B?: string } | undefined>
+
+const tableNotFound = (name: string, named: boolean): Error =>
+  Object.assign(
+    refusal(
+      'com.amazonaws.dynamodb.v20120810#ResourceNotFoundException',
+      `Requested resource not found${named ? `: Table: ${name} not found` : ''}`,
+    ),
+    { name: 'NotFoundError' },
+  )
+const emptyKey = (index: string, attribute: string): Error =>
+  refusal(
+    'com.amazon.coral.validate#ValidationException',
+    `One or more parameter values are not valid. A value specified for a secondary index key is not supported. The AttributeValue for a key attribute cannot contain an empty string value. IndexName: ${index}, IndexKey: ${attribute}`,
+  )
+const refusal = (__type: string, message: string): Error =>
+  Object.assign(new Error(message), { statusCode: 400, body: { __type, message } })
 
 interface Range {
   gt?: string

@@ -1,0 +1,97 @@
+import {
+  CreateTableCommand,
+  type CreateTableCommandInput,
+  DeleteItemCommand,
+  DynamoDBClient,
+  GetItemCommand,
+  PutItemCommand,
+  UpdateItemCommand,
+  UpdateTableCommand,
+} from '@aws-sdk/client-dynamodb'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { embeddedAws, known, region } from './started.ts'
+
+const { aws } = embeddedAws()
+let db: DynamoDBClient
+const table = {
+  TableName: 'things',
+  BillingMode: 'PAY_PER_REQUEST',
+  AttributeDefinitions: ['id', 'kind'].map((AttributeName) => ({ AttributeName, AttributeType: 'S' })),
+  KeySchema: [{ AttributeName: 'id', KeyType: 'HASH' }],
+  GlobalSecondaryIndexes: [
+    {
+      IndexName: 'by-kind',
+      KeySchema: [{ AttributeName: 'kind', KeyType: 'HASH' }],
+      Projection: { ProjectionType: 'ALL' },
+    },
+  ],
+} satisfies CreateTableCommandInput
+const { TableName } = table
+
+beforeAll(async () => {
+  db = new DynamoDBClient({ endpoint: aws.endpoint, region, credentials: known })
+  await db.send(new CreateTableCommand(table))
+})
+afterAll(() => db.destroy())
+
+const Key = { id: { S: 'one' } }
+const stored = async () => (await db.send(new GetItemCommand({ TableName, Key }))).Item
+
+it('a failed condition gives the item that is there, if that is asked for', async () => {
+  const Item = { ...Key, kind: { S: 'a' }, count: { N: '1' } }
+  await db.send(new PutItemCommand({ TableName, Item }))
+  const failing = { TableName, Key, ConditionExpression: 'attribute_not_exists(id)' }
+  const ReturnValuesOnConditionCheckFailure = 'ALL_OLD'
+  const UpdateExpression = 'REMOVE kind'
+  for (const command of [
+    new PutItemCommand({ ...failing, Item: Key, ReturnValuesOnConditionCheckFailure }),
+    new UpdateItemCommand({ ...failing, UpdateExpression, ReturnValuesOnConditionCheckFailure }),
+    new DeleteItemCommand({ ...failing, ReturnValuesOnConditionCheckFailure }),
+  ])
+    await expect(db.send(command as DeleteItemCommand)).rejects.toMatchObject({
+      name: 'ConditionalCheckFailedException',
+      Item,
+    })
+  const error: unknown = await db.send(new DeleteItemCommand(failing)).catch((error) => error)
+  expect(error).toMatchObject({ name: 'ConditionalCheckFailedException', Item: undefined })
+  const missing = { ...failing, Key: { id: { S: 'none' } }, ConditionExpression: 'attribute_exists(id)' }
+  const nothing: unknown = await db
+    .send(new DeleteItemCommand({ ...missing, ReturnValuesOnConditionCheckFailure }))
+    .catch((error) => error)
+  expect(nothing).toMatchObject({ name: 'ConditionalCheckFailedException', Item: undefined })
+  const wrong = { ...failing, ReturnValuesOnConditionCheckFailure: 'ALL_NEW' as never }
+  await expect(db.send(new DeleteItemCommand(wrong))).rejects.toMatchObject({ name: 'ValidationException' })
+  expect(await stored()).toEqual(Item)
+})
+
+it('an item with an empty key of an index is not stored', async () => {
+  await db.send(new PutItemCommand({ TableName, Item: { ...Key, kind: { S: 'a' } } }))
+  const refused = { name: 'ValidationException', message: expect.stringContaining('IndexKey: kind') }
+  const kind = { S: '' }
+  await expect(db.send(new PutItemCommand({ TableName, Item: { ...Key, kind } }))).rejects.toMatchObject(
+    refused,
+  )
+  const update = {
+    ...{ TableName, Key, UpdateExpression: 'SET kind = :kind' },
+    ExpressionAttributeValues: { ':kind': kind },
+  }
+  await expect(db.send(new UpdateItemCommand(update))).rejects.toMatchObject(refused)
+  expect(await stored()).toEqual({ ...Key, kind: { S: 'a' } })
+  await db.send(new PutItemCommand({ TableName, Item: { ...Key, other: { S: '' } } }))
+})
+
+it.each<[string, Partial<CreateTableCommandInput>]>([
+  ['tags', { Tags: [{ Key: 'a', Value: 'b' }] }],
+  ['a stream', { StreamSpecification: { StreamEnabled: true, StreamViewType: 'NEW_IMAGE' } }],
+  ['protection', { DeletionProtectionEnabled: true }],
+  ['a key of its own', { SSESpecification: { Enabled: true } }],
+  ['another class', { TableClass: 'STANDARD_INFREQUENT_ACCESS' }],
+])('a table with %s is refused by name, and not made without', async (_, more) => {
+  const [name = ''] = Object.keys(more)
+  const refused = { name: 'ValidationException', message: expect.stringContaining(`no ${name} in`) }
+  const create = new CreateTableCommand({ ...table, TableName: 'refused', ...more })
+  await expect(db.send(create)).rejects.toMatchObject(refused)
+  const { Tags, ...changed } = more
+  if (Tags === undefined)
+    await expect(db.send(new UpdateTableCommand({ TableName, ...changed }))).rejects.toMatchObject(refused)
+})
