@@ -173,7 +173,7 @@ export function serve(deps: AppDeps, routes: readonly Route[]): Hono<Env> {
       if (!c.res.headers.has(name)) c.header(name, value)
     }
   })
-  if (deps.corsOrigins !== undefined) allowOrigins(app, deps.corsOrigins)
+  if (deps.corsOrigins !== undefined) allowOrigins(app, deps.corsOrigins, deps.auth)
   app.use(async (c, next) => {
     if (c.env?.refused !== undefined) throw c.env.refused
     await next()
@@ -233,12 +233,15 @@ async function inRequestSpan(c: ApiContext, next: () => Promise<void>): Promise<
 }
 
 /** Pages of these origins may use the API. */
-function allowOrigins(app: Hono<Env>, origin: string[]): void {
+function allowOrigins(app: Hono<Env>, origin: string[], auth: ApiDeps['auth']): void {
   const allow = cors({
     origin,
     allowMethods: ['GET', 'POST', 'DELETE'],
     allowHeaders: [
       ...['authorization', 'content-type', 'content-disposition', 'idempotency-key', 'if-none-match'],
+      'x-request-id',
+      // Of Signature Version 4, beside Authorization.
+      ...(auth === 'iam' ? ['x-amz-content-sha256', 'x-amz-date', 'x-amz-security-token'] : []),
     ],
     exposeHeaders: ['etag', 'location', 'retry-after', 'server-timing', 'x-request-id'],
     maxAge: 3_600,

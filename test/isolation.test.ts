@@ -615,6 +615,7 @@ describe('CORS', () => {
     app = buildApp({
       ...system.api,
       corsOrigins: CORS_ORIGINS ?? [],
+      auth: 'iam',
       identify: identifyBy({ AUTH: 'iam' }),
     })
   })
@@ -645,7 +646,9 @@ describe('CORS', () => {
         expect(before.headers.get('access-control-allow-origin')).toBe(origin)
         expect(before.headers.get('access-control-allow-methods')).toBe('GET,POST,DELETE')
         const allowed = before.headers.get('access-control-allow-headers')?.split(',')
-        expect(allowed).toEqual(expect.arrayContaining(['authorization', 'content-type', 'idempotency-key']))
+        const sent = ['authorization', 'content-type', 'idempotency-key', 'x-request-id']
+        const ofSignature = ['x-amz-content-sha256', 'x-amz-date', 'x-amz-security-token']
+        expect(allowed).toEqual(expect.arrayContaining([...sent, ...ofSignature]))
         expect(before.headers.get('vary')).toContain('Origin')
       }
       for (const [path, who, status] of [
