@@ -1,0 +1,62 @@
+import type { Message, Queue, SqsStore } from './queues.ts'
+
+/** What the emulator has for receives that wait. */
+interface WaitingQueue extends Queue {
+  pollWaiters: unknown[]
+  pollTimer: NodeJS.Timeout | undefined
+  startPollTimerIfNeeded(): void
+}
+
+/** The longest time that a timer of Node can be set to, in milliseconds. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
+
+/**
+ * While a receive waits, the emulator looks fifty times a second whether a message has become visible. Here it looks when the
+ * first one is due, so that a system without work lets the machine rest.
+ */
+export function wakeWhenDue(store: SqsStore): void {
+  const createQueue = store.createQueue.bind(store)
+  store.createQueue = (...definition) => {
+    const queue = createQueue(...definition) as WaitingQueue
+    const { enqueue, changeVisibility } = queue
+    const look = (): void => {
+      clearTimeout(queue.pollTimer)
+      queue.pollTimer = undefined
+      const due = queue.pollWaiters.length > 0 ? firstDue(queue) : undefined
+      if (due === undefined) return
+      const ms = Math.min(Math.max(due - Date.now(), 1), LONGEST_TIMER_MS)
+      queue.pollTimer = setTimeout(() => {
+        queue.processTimers()
+        look()
+      }, ms)
+    }
+    const thenLook =
+      <P extends unknown[], R>(work: (...parameters: P) => R): ((...parameters: P) => R) =>
+      (...parameters) => {
+        const result = work.apply(queue, parameters)
+        look()
+        return result
+      }
+    // What another receives was there for all that waited, so no receive waits then.
+    return Object.assign(queue, {
+      startPollTimerIfNeeded: look,
+      enqueue: thenLook(enqueue),
+      changeVisibility: thenLook(changeVisibility),
+    })
+  }
+}
+
+/** When the next message becomes visible by itself: ms since 1970; undefined where none does. */
+function firstDue({ inflightMessages, delayedMessages, fifoDelayed }: Queue): number | undefined {
+  let first: number | undefined
+  const consider = (time: number | undefined): void => {
+    if (time !== undefined && time < (first ?? Number.POSITIVE_INFINITY)) first = time
+  }
+  const delayed = (messages: Message[]): void => {
+    for (const { delayUntil } of messages) consider(delayUntil)
+  }
+  for (const { visibilityDeadline } of inflightMessages.values()) consider(visibilityDeadline)
+  delayed(delayedMessages)
+  for (const messages of fifoDelayed.values()) delayed(messages)
+  return first
+}

@@ -1,0 +1,78 @@
+import {
+  ChangeMessageVisibilityCommand,
+  ReceiveMessageCommand,
+  SendMessageCommand,
+} from '@aws-sdk/client-sqs'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { embeddedAws, type TestQueue } from './started.ts'
+
+const { aws, newQueue, receive, send } = embeddedAws()
+
+/** A receive that waits, and has begun to when this resolves. */
+async function waitAt(queue: TestQueue): Promise<{ received: Promise<(string | undefined)[]> }> {
+  const received = aws.sqs
+    .send(new ReceiveMessageCommand({ QueueUrl: queue.url, WaitTimeSeconds: 20 }))
+    .then(({ Messages = [] }) => Messages.map(({ Body }) => Body))
+  // In the same order as it sends them, the embedded AWS takes requests up.
+  await aws.sqs.send(new ReceiveMessageCommand({ QueueUrl: queue.url }))
+  return { received }
+}
+
+/** What it gets, if it gets that long before its time is over: a receive of less time, at an empty queue, is the clock. */
+async function early(received: Promise<(string | undefined)[]>): Promise<(string | undefined)[] | 'late'> {
+  const { url } = await newQueue()
+  const ending = new AbortController()
+  const clock = aws.sqs
+    .send(new ReceiveMessageCommand({ QueueUrl: url, WaitTimeSeconds: 10 }), { abortSignal: ending.signal })
+    .then(
+      () => 'late' as const,
+      () => 'late' as const,
+    )
+  return Promise.race([received, clock]).finally(() => ending.abort())
+}
+
+describe('a receive that waits', () => {
+  it('gets what is sent meanwhile, at once or after a delay', async () => {
+    const [soon, later] = [await newQueue(), await newQueue()]
+    const [first, second] = [await waitAt(soon), await waitAt(later)]
+    await send(soon, 'at once')
+    await aws.sqs.send(
+      new SendMessageCommand({ QueueUrl: later.url, MessageBody: 'delayed', DelaySeconds: 1 }),
+    )
+    expect(await early(first.received)).toEqual(['at once'])
+    expect(await early(second.received)).toEqual(['delayed'])
+  })
+
+  it('gets what another has received and not deleted, when it is visible again', async () => {
+    const [ended, changed] = [await newQueue(), await newQueue()]
+    await Promise.all([send(ended, 'not deleted'), send(changed, 'given back')])
+    await receive(ended, 1)
+    const [{ ReceiptHandle } = {}] = await receive(changed, 600)
+    const [first, second] = [await waitAt(ended), await waitAt(changed)]
+    await aws.sqs.send(
+      new ChangeMessageVisibilityCommand({ QueueUrl: changed.url, ReceiptHandle, VisibilityTimeout: 1 }),
+    )
+    expect(await Promise.all([early(first.received), early(second.received)])).toEqual([
+      ['not deleted'],
+      ['given back'],
+    ])
+  })
+
+  it('gets what another has received while it waited', async () => {
+    const queue = await newQueue({ VisibilityTimeout: '1' })
+    await waitAt(queue)
+    await send(queue, 'not deleted')
+    const { received } = await waitAt(queue)
+    expect(await early(received)).toEqual(['not deleted'])
+  })
+
+  it('has the queue looked at only when something is due', async () => {
+    const queue = await newQueue()
+    const interval = vi.spyOn(globalThis, 'setInterval')
+    onTestFinished(() => interval.mockRestore())
+    const { received } = await waitAt(queue)
+    expect(interval).not.toHaveBeenCalled()
+    await send(queue, 'the end')
+    expect(await received).toEqual(['the end'])
+  })
+})
