@@ -15,8 +15,11 @@ type Unchunk = (body: Buffer) => { body: Buffer; trailers: Record<string, string
 export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): void {
   const ranges = new WeakMap<IncomingMessage, { range: Range; size: number }>()
   app.addHook('preValidation', async (request) => {
-    const { headers, body } = request
-    if (request.method !== 'PUT' || request.params?.bucket === undefined || !Buffer.isBuffer(body)) return
+    const { headers } = request
+    if (request.method !== 'PUT' || request.params?.bucket === undefined) return
+    // An empty one without a type, as the AWS CLI sends it, is none to the server.
+    const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
+    request.body = body
     const { 'content-encoding': encoding = '' } = headers
     if (encoding.includes('aws-chunked')) {
       const whole = unchunk(body)

@@ -17,7 +17,7 @@ import { postObject } from './operations/post-object.ts'
 import { preflight } from './operations/preflight.ts'
 import { putBucketCors } from './operations/put-bucket-cors.ts'
 import { putBucketNotification } from './operations/put-bucket-notification.ts'
-import { isExpired, requireSignature } from './presigned.ts'
+import { requireLife, requireSignature } from './presigned.ts'
 import { type Caller, CORS, createSequencer, NOTIFICATION, newRequestId } from './state.ts'
 
 /** What S3 has and the emulator behind this endpoint would take for another request, or even for a new body of the object. */
@@ -78,7 +78,7 @@ async function answer(
   const allowed = setCorsHeaders(rules, request, response)
   // S3 would do it and leave it to the browser to keep the answer from the page.
   if (!allowed) throw corsForbidden(NOT_ALLOWED, request.method ?? '', resource)
-  if (isExpired(query)) throw new S3Error('AccessDenied', 'Request has expired', 403)
+  requireLife(query)
   // A POST to the root is for another service: STS, which the emulator answers a little of.
   const isForm = request.method === 'POST' && bucket !== '' && key === '' && !query.has('delete')
   // A form is signed within.

@@ -30,16 +30,39 @@ export function requireSignature(
 
 const accessDenied = (why: string): S3Error => new S3Error('AccessDenied', `Access Denied. ${why}`, 403)
 
-/** A presigned URL names its time and its life in seconds; one of the older kind, its end in seconds since 1970. */
-export function isExpired(query: URLSearchParams): boolean {
-  if (query.has('Signature')) return Date.now() > Number(query.get('Expires')) * 1000
-  const date = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(query.get('X-Amz-Date') ?? '')
-  const seconds = Number(query.get('X-Amz-Expires') ?? Number.NaN)
-  if (date === null || Number.isNaN(seconds)) return false
-  const [, year, month, day, hour, minute, second] = date.map(Number)
-  const signed = Date.UTC(year ?? 0, (month ?? 1) - 1, day, hour, minute, second)
-  return Date.now() > signed + seconds * 1000
+const MOST_SECONDS = 7 * 24 * 60 * 60
+
+/**
+ * A presigned URL names its time and its life in seconds; one of the older kind, its end in seconds since 1970.
+ *
+ * @throws S3Error when that is over, or is not to be known
+ */
+export function requireLife(query: URLSearchParams): void {
+  if (query.has('Signature') || query.has('X-Amz-Signature')) {
+    const end = query.has('Signature') ? olderEnd(query) : endOf(query)
+    if (Date.now() > end) throw new S3Error('AccessDenied', 'Request has expired', 403)
+  }
 }
+
+function olderEnd(query: URLSearchParams): number {
+  const expires = query.get('Expires') ?? ''
+  if (/^\d+$/.test(expires)) return Number(expires) * 1_000
+  throw new S3Error('AccessDenied', `Invalid date (should be seconds since epoch): ${expires}`, 403)
+}
+
+function endOf(query: URLSearchParams): number {
+  const date = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(query.get('X-Amz-Date') ?? '')
+  if (date === null)
+    throw wrongParameter("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
+  const expires = query.get('X-Amz-Expires') ?? ''
+  if (!/^\d+$/.test(expires)) throw wrongParameter('X-Amz-Expires should be a number')
+  if (Number(expires) > MOST_SECONDS)
+    throw wrongParameter(`X-Amz-Expires must be less than a week (in seconds) that is ${MOST_SECONDS}`)
+  const [, year, month, day, hour, minute, second] = date.map(Number)
+  return Date.UTC(year ?? 0, (month ?? 1) - 1, day, hour, minute, second) + Number(expires) * 1_000
+}
+
+const wrongParameter = (why: string): S3Error => new S3Error('AuthorizationQueryParametersError', why)
 
 /**
  * Verifies a presigned URL (S3 API reference, "Authenticating requests: using query parameters").

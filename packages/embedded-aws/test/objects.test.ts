@@ -40,6 +40,30 @@ it.each([
 })
 
 it.each([
+  ['X-Amz-Date=20260101T000000Z&X-Amz-Expires=junk&X-Amz-Signature=x', 'AuthorizationQueryParametersError'],
+  ['X-Amz-Date=20260101T000000Z&X-Amz-Signature=x', 'AuthorizationQueryParametersError'],
+  ['X-Amz-Date=29990101T000000Z&X-Amz-Expires=604801&X-Amz-Signature=x', 'AuthorizationQueryParametersError'],
+  ['X-Amz-Date=junk&X-Amz-Expires=60&X-Amz-Signature=x', 'AuthorizationQueryParametersError'],
+  ['AWSAccessKeyId=test&Signature=x&Expires=junk', 'AccessDenied'],
+  ['AWSAccessKeyId=test&Signature=x', 'AccessDenied'],
+])('a URL that is presigned for no time that is known is refused: %s', async (search, Code) => {
+  const bucket = await newBucket()
+  await aws.s3.send(new PutObjectCommand({ Bucket: bucket, Key: 'key', Body: 'hello' }))
+  expect(await refusal(await fetch(`${aws.endpoint}/${bucket}/key?${search}`))).toMatchObject({ Code })
+})
+
+it('an empty body without a type is stored', async () => {
+  const bucket = await newBucket()
+  const url = `${aws.endpoint}/${bucket}/empty`
+  const md5 = { 'content-md5': '1B2M2Y8AsgTpgAmY7PhCfg==' }
+  const wrong = { 'content-md5': 'XrY7u+Ae7tCTyyK7j1rNww==' }
+  expect((await fetch(url, { method: 'PUT', headers: { ...signed('s3'), ...md5 } })).status).toBe(200)
+  const refused = await fetch(url, { method: 'PUT', headers: { ...signed('s3'), ...wrong } })
+  expect(await refusal(refused)).toMatchObject({ Code: 'BadDigest' })
+  expect((await stored(bucket, 'empty')).ContentLength).toBe(0)
+})
+
+it.each([
   ['a new folder has pages for large objects', undefined, 16_384],
   ['a folder of an earlier version keeps its pages', 4_096, 4_096],
 ])('the database of %s, and gives what was stored', async (_, before, pageBytes) => {
