@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { stripVTControlCharacters } from 'node:util'
@@ -677,6 +677,7 @@ async function main(): Promise<void> {
   const [folder] = positionals
   const [count, seed] = [wholeNumber('--count', values.count), wholeNumber('--seed', values.seed)]
   if (positionals.length > 1) throw new WrongUsage(USAGE)
+  if (!existsSync(resolve(here, folder ?? ''))) throw new WrongUsage(`There is no folder ${folder}.`)
   if (values.guards) {
     const files = folder === undefined ? mutations(count, seed) : filesOf(resolve(here, folder))
     process.exitCode = (await runGuards(files)) ? 0 : 1

@@ -342,7 +342,7 @@ export function explain(error: ApiError): string {
     UNREACHABLE:
       'Is it running (npm start), and is the address right (--endpoint or IMAGE_ANALYZER_ENDPOINT)? "image-analyzer doctor" checks more.',
     UNAUTHENTICATED: error.challenge?.startsWith('AWS4')
-      ? 'This API needs requests signed by AWS credentials: use --sign.'
+      ? 'This API needs requests signed by AWS credentials that it knows: set those, and use --sign.'
       : 'Give a token that is good here, by --token or IMAGE_ANALYZER_TOKEN.',
     UNEXPECTED_ANSWER: 'Is the address right (--endpoint or IMAGE_ANALYZER_ENDPOINT)?',
     TOO_MANY_REQUESTS:

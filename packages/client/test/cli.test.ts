@@ -554,6 +554,8 @@ describe('an API that asks who is there', () => {
     const without = await cli(['upload', photos], { ...env, IMAGE_ANALYZER_TOKEN: 'not.a.token' })
     expect(without).toMatchObject({ code: 1, out: '' })
     expect(without.err).toMatch(/^UNAUTHENTICATED: .* use --sign\.\n0 of 3 files/)
+    const wrong = await cli(['list', '--sign'], { ...env, AWS_SECRET_ACCESS_KEY: 'wrong' })
+    expect([wrong.code, wrong.err]).toEqual([1, expect.stringContaining('credentials that it knows')])
     expect(await cli(['list', '--label', 'Sharp'], env)).toMatchObject({ code: 1, out: '' })
     const signed = await cli(['upload', photos, '--wait', '--sign'], env)
     expect(signed).toMatchObject({ code: 0, err: '' })
