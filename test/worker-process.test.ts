@@ -139,7 +139,7 @@ describe('npm run worker', () => {
       /^The worker cannot start: The table of IMAGE_TABLE, another, cannot be used: ResourceNotFoundException.*$/,
     )
     expect(await refusalOf({ ...env, IMAGE_BUCKET: 'another' })).toMatch(
-      /^The worker cannot start: The bucket of IMAGE_BUCKET, another, cannot be used: .*$/,
+      /^The worker cannot start: The bucket of IMAGE_BUCKET, another, cannot be used: NotFound\. docs\/worker\.md has the settings\.$/,
     )
     const { port } = new URL(system.awsEndpoint)
     expect(await refusalOf({ ...env, HEALTH_PORT: port })).toBe(

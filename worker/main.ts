@@ -25,8 +25,10 @@ async function reach<T>(what: string, work: Promise<T>): Promise<T> {
     return await work
   } catch (error) {
     const { name, message } = error as Error
+    // S3 answers a HEAD without words.
+    const said = new Set([name, message].filter((part) => !['', 'Error', 'UnknownError'].includes(part)))
     throw new StartError(
-      `${what} cannot be used: ${name}${message && message !== name ? `: ${message}` : ''}`,
+      `${what} cannot be used: ${[...said].join(': ').replace(/\.$/, '')}. docs/worker.md has the settings.`,
     )
   }
 }
