@@ -353,14 +353,22 @@ function afterDataPrefix(url: string): string {
   return url.slice(comma + 1)
 }
 
+/** Name, and value as a quoted string or a token (RFC 9110, section 5.6.6). */
+const PARAMETER = /;\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))/g
+
 /**
  * The file name of a Content-Disposition header (RFC 6266): `filename*` in UTF-8 before `filename`.
  * A header that cannot be read names nothing; a file name is not worth a refusal.
  */
 function filenameOf(value: string | null): string | undefined {
   if (value === null) return undefined
-  const header = unescaped(value)
-  const extended = /;\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]+)/i.exec(header)?.[1]
+  const parameters = new Map(
+    [...unescaped(value).matchAll(PARAMETER)].map(([, name = '', quoted, token]) => [
+      name.toLowerCase(),
+      quoted?.replaceAll(/\\(.)/g, '$1') ?? token,
+    ]),
+  )
+  const extended = /^utf-8'[^']*'(.+)$/i.exec(parameters.get('filename*') ?? '')?.[1]
   if (extended !== undefined) {
     try {
       return decodeURIComponent(extended)
@@ -368,8 +376,7 @@ function filenameOf(value: string | null): string | undefined {
       // Then the plain name, which such senders also give, has to do.
     }
   }
-  const quoted = /;\s*filename\s*=\s*"((?:[^"\\]|\\.)*)"/i.exec(header)?.[1]?.replaceAll(/\\(.)/g, '$1')
-  const name = quoted ?? /;\s*filename\s*=\s*([^;\s"]+)/i.exec(header)?.[1]
+  const name = parameters.get('filename')
   if (name === undefined) return undefined
   // HTTP hands header bytes over as Latin-1, while most senders mean UTF-8.
   const bytes = Buffer.from(name, 'latin1')

@@ -94,6 +94,8 @@ describe('POST /images accepts', () => {
     ['attachment; filename="../../etc/passwd"', 'passwd'],
     ['attachment; filename="C:\\\\pictures\\\\cat.jpg"', 'cat.jpg'],
     ["attachment; filename*=UTF-8''%E0%A4%A", undefined],
+    ['attachment; title="; filename=evil.jpg"; filename=cat.jpg', 'cat.jpg'],
+    [`attachment; filename="a; filename*=UTF-8''b.jpg"`, "a; filename*=UTF-8''b.jpg"],
     ["attachment; filename*=UTF-8''%E0%A4%A; filename=cat.jpg", 'cat.jpg'],
     ['junk', undefined],
   ])('a name from Content-Disposition: %s', async (header, filename) => {
