@@ -24,7 +24,7 @@ import {
 } from './sqs/queues.ts'
 import { checkMessages, type Words } from './sqs/requests.ts'
 import type { Queues } from './sqs/state.ts'
-import { wakeWhenDue } from './sqs/waits.ts'
+import { wakeInTurn, wakeWhenDue } from './sqs/waits.ts'
 import { createStorage, type Storage } from './storage.ts'
 
 /** The S3 and SQS emulator as this project uses it. */
@@ -131,6 +131,7 @@ export async function loadFauxqs(options: {
   })
   const sourceArnOf = rememberSources(sqsStore, atomically)
   followClock(sqsStore)
+  wakeInTurn(sqsStore)
   wakeWhenDue(sqsStore)
   const runFor = skipGoneReceivers(sqsStore)
   // Loaded before the stores know where to write, or loading would write it all again.

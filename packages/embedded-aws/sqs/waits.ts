@@ -2,9 +2,11 @@ import type { Message, Queue, SqsStore } from './queues.ts'
 
 /** What the emulator has for receives that wait. */
 interface WaitingQueue extends Queue {
-  pollWaiters: unknown[]
+  /** The longest first. */
+  pollWaiters: { resolve: () => void; timer: NodeJS.Timeout }[]
   pollTimer: NodeJS.Timeout | undefined
   startPollTimerIfNeeded(): void
+  notifyWaiters(): void
 }
 
 /** The longest time that a timer of Node can be set to, in milliseconds. */
@@ -18,7 +20,7 @@ export function wakeWhenDue(store: SqsStore): void {
   const createQueue = store.createQueue.bind(store)
   store.createQueue = (...definition) => {
     const queue = createQueue(...definition) as WaitingQueue
-    const { enqueue, changeVisibility } = queue
+    const { enqueue, dequeue, changeVisibility } = queue
     const look = (): void => {
       clearTimeout(queue.pollTimer)
       queue.pollTimer = undefined
@@ -37,10 +39,11 @@ export function wakeWhenDue(store: SqsStore): void {
         look()
         return result
       }
-    // What another receives was there for all that waited, so no receive waits then.
+    // What one receives may be the next that another waits for.
     return Object.assign(queue, {
       startPollTimerIfNeeded: look,
       enqueue: thenLook(enqueue),
+      dequeue: thenLook(dequeue),
       changeVisibility: thenLook(changeVisibility),
     })
   }
@@ -60,3 +63,32 @@ function firstDue({ inflightMessages, delayedMessages, fifoDelayed }: Queue): nu
   for (const messages of fifoDelayed.values()) delayed(messages)
   return first
 }
+
+/**
+ * A message wakes one receiver that waits. The emulator wakes all, and those that find nothing left answer long before
+ * their time is over.
+ */
+export function wakeInTurn(store: SqsStore): void {
+  const createQueue = store.createQueue.bind(store)
+  store.createQueue = (...definition) => {
+    const queue = createQueue(...definition) as WaitingQueue
+    let isAwake = false
+    const notifyWaiters = (): void => {
+      if (isAwake || !isAnyVisible(queue)) return
+      const waiter = queue.pollWaiters.shift()
+      if (waiter === undefined) return
+      isAwake = true
+      clearTimeout(waiter.timer)
+      waiter.resolve()
+      // By then it has taken what it wants.
+      setImmediate(() => {
+        isAwake = false
+        notifyWaiters()
+      })
+    }
+    return Object.assign(queue, { notifyWaiters })
+  }
+}
+
+const isAnyVisible = ({ messages, fifoMessages, fifoLockedGroups }: Queue): boolean =>
+  messages.length > 0 || [...fifoMessages.keys()].some((group) => !fifoLockedGroups.has(group))

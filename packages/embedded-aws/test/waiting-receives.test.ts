@@ -1,6 +1,7 @@
 import {
   ChangeMessageVisibilityCommand,
   ReceiveMessageCommand,
+  SendMessageBatchCommand,
   SendMessageCommand,
 } from '@aws-sdk/client-sqs'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
@@ -64,6 +65,29 @@ describe('a receive that waits', () => {
     await send(queue, 'not deleted')
     const { received } = await waitAt(queue)
     expect(await early(received)).toEqual(['not deleted'])
+  })
+
+  it.each([
+    ['one by one', 1],
+    ['in one batch', 3],
+  ])('gets one of the messages that come %s, as each other does that waits', async (_, size) => {
+    const queue = await newQueue()
+    const waiting = [await waitAt(queue), await waitAt(queue), await waitAt(queue)]
+    const Entries = ['1', '2', '3'].map((Id) => ({ Id, MessageBody: Id }))
+    for (let first = 0; first < Entries.length; first += size)
+      await aws.sqs.send(
+        new SendMessageBatchCommand({ QueueUrl: queue.url, Entries: Entries.slice(first, first + size) }),
+      )
+    const received = await Promise.all(waiting.map((one) => one.received))
+    expect(received.toSorted()).toEqual([['1'], ['2'], ['3']])
+  })
+
+  it('goes on when another gets the message, and gets it when that one has not deleted it', async () => {
+    const queue = await newQueue({ VisibilityTimeout: '1' })
+    const [first, second] = [await waitAt(queue), await waitAt(queue)]
+    await send(queue, 'not deleted')
+    expect(await early(first.received)).toEqual(['not deleted'])
+    expect(await early(second.received)).toEqual(['not deleted'])
   })
 
   it('has the queue looked at only when something is due', async () => {
