@@ -122,8 +122,9 @@ system.warm()
 const files = process.argv.slice(2).flatMap((argument) => {
   // npm runs scripts in the package's folder; a relative path is meant from where the person stands.
   const path = resolve(process.env['INIT_CWD'] ?? '.', argument)
-  const found = existsSync(path) ? [path] : globSync(path)
-  if (found.length === 0) console.error(`There is no file ${argument}.`)
+  const found = (existsSync(path) ? [path] : globSync(path)).filter((one) => !statSync(one).isDirectory())
+  if (found.length === 0)
+    console.error(`There is no file ${argument}. Name the files of a folder, as in photos/*.jpg.`)
   return found
 })
 
@@ -139,7 +140,7 @@ async function submitRest(): Promise<void> {
     try {
       say(`${basename(file)}\n${JSON.stringify(await submit(file), null, 2)}`)
     } catch (error) {
-      console.error(`${basename(file)}: ${(error as Error).message}`)
+      if (!isEnding()) console.error(`${basename(file)}: ${(error as Error).message}`)
     }
   }
 }

@@ -173,7 +173,8 @@ describe('npm start', () => {
     writeFileSync(join(folder, 'one.png'), await distinct(1))
     writeFileSync(join(folder, 'two.png'), await distinct(2))
     writeFileSync(join(folder, 'text.jpg'), 'hello')
-    const system = await start({ INIT_CWD: folder, LOG_LEVEL: 'ERROR' }, ['*.png', 'text.jpg'])
+    mkdirSync(join(folder, 'more'))
+    const system = await start({ INIT_CWD: folder, LOG_LEVEL: 'ERROR' }, ['*.png', 'text.jpg', 'more'])
     const output = await until('the line behind the records', async () =>
       system.output().includes('files are done.') ? system.output() : undefined,
     )
@@ -181,6 +182,7 @@ describe('npm start', () => {
     expect(output.match(/"status": "completed"/g)).toHaveLength(2)
     expect(output).toContain('"code": "UNSUPPORTED_FORMAT"')
     expect(output).not.toMatch(/^(completed|failed) /m)
+    expect(output).toContain('There is no file more. Name the files of a folder, as in photos/*.jpg.\n')
     const last = output.slice(output.lastIndexOf('}') + 1)
     expect(last).toContain(`All 3 files are done. The page and the API stay at ${system.url} until Ctrl-C.\n`)
     expect((await fetch(system.url)).status).toBe(200)
