@@ -71,6 +71,19 @@ interface Attribute {
 }
 const FAILED_CONDITION = '#ConditionalCheckFailedException'
 
+/** The emulator refuses them only in a table without indexes. Of a wrong type, all is left to it. */
+function refuseUnused(input: Record<string, unknown>): void {
+  const named = (list: unknown): string[] =>
+    Array.isArray(list) ? list.map((one) => String(Object(one).AttributeName)) : []
+  const indexes = [input['GlobalSecondaryIndexes'], input['LocalSecondaryIndexes']].flat()
+  const used = [input, ...indexes].flatMap((one) => named(Object(one).KeySchema))
+  const defined = named(input['AttributeDefinitions'])
+  if (defined.some((name) => !used.includes(name)))
+    throw validation(
+      `One or more parameter values were invalid: Some AttributeDefinitions are not used. AttributeDefinitions: [${defined.join(', ')}], keys used: [${[...new Set(used)].join(', ')}]`,
+    )
+}
+
 /** What the emulator would leave out of a table, with what asks for nothing. */
 const IGNORED = new Map<string, (value: unknown) => boolean>(
   Object.entries({
@@ -93,6 +106,7 @@ function refuseIgnored(operation: string, input: Record<string, unknown>): void 
       `Value '${wanted}' at 'returnValuesOnConditionCheckFailure' failed to satisfy constraint: Member must satisfy enum value set: [ALL_OLD, NONE]`,
     )
   if (operation !== 'CreateTable' && operation !== 'UpdateTable') return
+  if (operation === 'CreateTable') refuseUnused(input)
   const refused = Object.entries(input).find(
     ([name, value]) => value != null && IGNORED.get(name)?.(value) === false,
   )

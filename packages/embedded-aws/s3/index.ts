@@ -103,12 +103,18 @@ async function answer(
   fauxqs.handle(request, response)
 }
 
+/** User guide, "Naming Amazon S3 objects". */
+const MAX_KEY_BYTES = 1_024
+
 /** What is not the emulator's to answer. @throws S3Error MethodNotAllowed */
 function operationOf({ bucket, key, query, request: { method = '' } }: Call): Operation | undefined {
   const isPart = query.has('uploads') || query.has('uploadId')
   if (!['GET', 'HEAD', 'PUT', 'POST', 'DELETE'].includes(method)) throw methodNotAllowed()
   if (method === 'POST' && key !== '' && !isPart) throw methodNotAllowed()
   if (method === 'POST' && bucket !== '' && key === '') return deleteObjects
+  // The emulator keeps the rules, and nothing expires by them.
+  if (method === 'PUT' && query.has('lifecycle')) throw notImplemented('"lifecycle"')
+  if (Buffer.byteLength(key) > MAX_KEY_BYTES) throw new S3Error('KeyTooLongError', 'Your key is too long')
   if (method !== 'GET' || query.has('lifecycle')) return undefined
   if (bucket === '') return listBuckets
   if (key !== '') return query.has('uploadId') ? listParts : undefined

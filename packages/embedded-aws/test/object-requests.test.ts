@@ -16,6 +16,7 @@ import {
   ListObjectsV2Command,
   type ListObjectsV2CommandOutput,
   ListPartsCommand,
+  PutBucketLifecycleConfigurationCommand,
   PutObjectCommand,
   type PutObjectCommandInput,
   UploadPartCommand,
@@ -401,6 +402,17 @@ it('no version of an object is read or deleted but the only one', async () => {
   await expect(get(version.Key, version)).rejects.toMatchObject({ name: 'NoSuchVersion' })
   await expect(aws.s3.send(new DeleteObjectCommand(version))).rejects.toMatchObject({ name: 'NoSuchVersion' })
   await head(version.Key)
+})
+
+it('rules by which objects expire are refused, since none would', async () => {
+  const Rules = [{ Status: 'Enabled' as const, Filter: { Prefix: '' }, Expiration: { Days: 1 } }]
+  const command = new PutBucketLifecycleConfigurationCommand({ Bucket, LifecycleConfiguration: { Rules } })
+  await expect(aws.s3.send(command)).rejects.toMatchObject({ name: 'NotImplemented' })
+})
+
+it('a key has 1,024 bytes at most', async () => {
+  await put('é'.repeat(512))
+  await expect(put('é'.repeat(513))).rejects.toMatchObject({ name: 'KeyTooLongError' })
 })
 
 it('a bucket names its region', async () => {

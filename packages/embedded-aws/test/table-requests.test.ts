@@ -1,4 +1,5 @@
 import {
+  type AttributeDefinition,
   CreateTableCommand,
   type CreateTableCommandInput,
   DeleteItemCommand,
@@ -78,6 +79,15 @@ it('an item with an empty key of an index is not stored', async () => {
   await expect(db.send(new UpdateItemCommand(update))).rejects.toMatchObject(refused)
   expect(await stored()).toEqual({ ...Key, kind: { S: 'a' } })
   await db.send(new PutItemCommand({ TableName, Item: { ...Key, other: { S: '' } } }))
+})
+
+it('a table with an attribute that is no key of anything is not made', async () => {
+  const more = { AttributeName: 'other', AttributeType: 'S' as const }
+  const AttributeDefinitions = [...table.AttributeDefinitions, more] as AttributeDefinition[]
+  const create = new CreateTableCommand({ ...table, TableName: 'unused', AttributeDefinitions })
+  await expect(db.send(create)).rejects.toMatchObject({
+    ...{ name: 'ValidationException', message: expect.stringContaining('are not used') },
+  })
 })
 
 it.each<[string, Partial<CreateTableCommandInput>]>([
