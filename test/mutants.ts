@@ -1394,6 +1394,27 @@ export const MUTANTS: Mutant[] = [
     tests: ['test/record.test.ts'],
   },
   {
+    name: 'the embedded S3 writes over an object that has changed',
+    file: 'packages/embedded-aws/s3/conditions.ts',
+    from: '  if (match !== undefined && object !== undefined && !names(match, object.etag)) throw failed()\n',
+    to: '',
+    tests: ['packages/embedded-aws/test/object-requests.test.ts'],
+  },
+  {
+    name: 'the embedded S3 stores a body of another checksum',
+    file: 'packages/embedded-aws/s3/digests.ts',
+    from: 'if (!(await isOf(String(value), checksum.compute)))',
+    to: 'if (false)',
+    tests: ['packages/embedded-aws/test/object-requests.test.ts'],
+  },
+  {
+    name: 'a receive is not woken by what another has not deleted',
+    file: 'packages/embedded-aws/sqs/waits.ts',
+    from: '      dequeue: thenLook(dequeue),\n',
+    to: '',
+    tests: ['packages/embedded-aws/test/waiting-receives.test.ts'],
+  },
+  {
     name: 'a receive whose caller has gone takes messages',
     file: 'packages/embedded-aws/sqs/queues.ts',
     from: 'responses.getStore()?.destroyed',
