@@ -1,6 +1,6 @@
 import * as z from 'zod'
 import type { AwsError } from '../json.ts'
-import { invalid, missing, serialization, unsupported } from './errors.ts'
+import { invalid, missing, serialization } from './errors.ts'
 
 /** What a request of SQS has to be (API reference), where the emulator takes anything or fails. */
 
@@ -71,8 +71,14 @@ export function refusalOf(sent: Entry, isFifo: boolean): AwsError | undefined {
     return invalid(
       `Value ${sent.MessageDeduplicationId} for parameter MessageDeduplicationId is invalid. Reason: The request includes a parameter that is not valid for this queue type.`,
     )
-  if (Object.keys(sent.MessageSystemAttributes ?? {}).length > 0)
-    return unsupported('The embedded SQS keeps no message system attributes.')
+  // SQS has this one alone. It is taken and not kept, so that code that is traced runs here as well.
+  for (const [name, attribute] of Object.entries(sent.MessageSystemAttributes ?? {})) {
+    const isText = (attribute as { DataType?: string }).DataType === 'String'
+    if (name !== 'AWSTraceHeader' || !isText)
+      return invalid(
+        `Message system attribute '${name}' is invalid: AWSTraceHeader of the type String is the only one.`,
+      )
+  }
   const attributes = Object.entries(MessageAttributes)
   if (attributes.length > MAX_ATTRIBUTES)
     return invalid(

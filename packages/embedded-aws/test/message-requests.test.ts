@@ -35,7 +35,10 @@ it('a message may have any character of Unicode that XML may', async () => {
 it('a message comes with the attributes that are asked for', async () => {
   const queue = await newQueue()
   const MessageAttributes = { ...one('a'), 'other.one': { DataType: 'Number.int', StringValue: '1' } }
-  await aws.sqs.send(new SendMessageCommand({ QueueUrl: queue.url, MessageBody: 'x', MessageAttributes }))
+  // As of a caller that X-Ray traces.
+  const MessageSystemAttributes = { AWSTraceHeader: { DataType: 'String', StringValue: 'Root=1' } }
+  const message = { MessageBody: 'x', MessageAttributes, MessageSystemAttributes }
+  await aws.sqs.send(new SendMessageCommand({ QueueUrl: queue.url, ...message }))
   const ask = async (MessageAttributeNames?: string[]) => {
     const more = { QueueUrl: queue.url, VisibilityTimeout: 0, MessageAttributeNames }
     const { Messages } = await aws.sqs.send(new ReceiveMessageCommand(more))
@@ -73,9 +76,14 @@ describe('a message is refused', () => {
     ['a name with two dots', named('a..b'), 'InvalidParameterValue'],
     ['a name of AWS', named('AWS.a'), 'InvalidParameterValue'],
     [
-      'a system attribute',
-      { MessageSystemAttributes: { AWSTraceHeader: { DataType: 'String', StringValue: 'Root=1' } } },
-      'UnsupportedOperation',
+      'a system attribute that SQS does not have',
+      { MessageSystemAttributes: { TraceHeader: { DataType: 'String', StringValue: 'Root=1' } } as never },
+      'InvalidParameterValue',
+    ],
+    [
+      'a trace header of another type',
+      { MessageSystemAttributes: { AWSTraceHeader: { DataType: 'Number', StringValue: '1' } } },
+      'InvalidParameterValue',
     ],
   ])('for %s, alone and within a batch', async (_, more, name) => {
     const queue = await newQueue()
