@@ -118,6 +118,13 @@ export const signed = (service: string) => ({
   'x-amz-date': '20260101T000000Z',
 })
 
+/** A batch that no queue has sent, as Lambda would have it of one that has. */
+export const eventOf = (...bodies: string[]): SQSEvent => ({
+  Records: bodies.map((Body, index) =>
+    toRecord({ MessageId: `message-${index}`, ReceiptHandle: 'gone', Body }, ''),
+  ),
+})
+
 /** @param remainingMs of the function's time; as much as a busy machine may need, where it does not matter */
 export const lambdaContext = (remainingMs = 600_000): Context => {
   const deadline = performance.now() + remainingMs

@@ -20,6 +20,7 @@ import type { WorkerDeps } from '../worker/deps.ts'
 import { anyText } from './any-text.ts'
 import {
   ELSEWHERE,
+  eventOf,
   lambdaContext,
   type ShownImage,
   skippedElsewhere,
@@ -173,24 +174,6 @@ const noise = (width: number, height: number) =>
   })
     .jpeg({ quality: 100, chromaSubsampling: '4:4:4' })
     .toBuffer()
-const eventOf = (...bodies: string[]): SQSEvent => ({
-  Records: bodies.map((body, index) => ({
-    messageId: `message-${index}`,
-    receiptHandle: 'gone',
-    body,
-    attributes: {
-      ApproximateReceiveCount: '1',
-      SentTimestamp: '0',
-      SenderId: '',
-      ApproximateFirstReceiveTimestamp: '0',
-    },
-    messageAttributes: {},
-    md5OfBody: '',
-    eventSource: 'aws:sqs',
-    eventSourceARN: '',
-    awsRegion: 'us-east-1',
-  })),
-})
 const arrival = (...keys: string[]) =>
   JSON.stringify({
     Records: keys.map((key) => ({

@@ -3,7 +3,14 @@ import type { SQSEvent } from 'aws-lambda'
 import { afterEach, beforeEach } from 'vitest'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
-import { lambdaContext, startTestSystem, type TestSystem, type Watcher, watchCalls } from './context.ts'
+import {
+  eventOf as batchOf,
+  lambdaContext,
+  startTestSystem,
+  type TestSystem,
+  type Watcher,
+  watchCalls,
+} from './context.ts'
 
 /** What the tests of the worker have in common: a system for each test, and what the worker asks of AWS. */
 
@@ -37,24 +44,8 @@ export function eachWithSystem(): void {
 export const count = (name: string): number => calls.filter((call) => call === name).length
 export const run = (event: SQSEvent, remainingMs?: number) =>
   processBatch(system.worker, event, lambdaContext(remainingMs))
-export const eventOf = (...imageIds: string[]): SQSEvent => ({
-  Records: imageIds.map((imageId, index) => ({
-    messageId: `message-${index}`,
-    receiptHandle: 'gone',
-    body: JSON.stringify({ version: 1, imageId, epoch: 1 }),
-    attributes: {
-      ApproximateReceiveCount: '1',
-      SentTimestamp: '0',
-      SenderId: '',
-      ApproximateFirstReceiveTimestamp: '0',
-    },
-    messageAttributes: {},
-    md5OfBody: '',
-    eventSource: 'aws:sqs',
-    eventSourceARN: '',
-    awsRegion: 'us-east-1',
-  })),
-})
+export const eventOf = (...imageIds: string[]): SQSEvent =>
+  batchOf(...imageIds.map((imageId) => JSON.stringify({ version: 1, imageId, epoch: 1 })))
 /** Milliseconds in which a batch can work an image off, but not wait out a throttling. */
 export const SHORT = 1_500
 export const NOTHING = { requeued: 0, exhausted: 0, announced: 0, removed: 0, failed: 0 }
