@@ -1396,7 +1396,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'the embedded S3 writes over an object that has changed',
     file: 'packages/embedded-aws/s3/conditions.ts',
-    from: '  if (match !== undefined && object !== undefined && !names(match, object.etag)) throw failed()\n',
+    from: '  if (match !== undefined && object !== undefined && !names(match, object.etag)) throw preconditionFailed()\n',
     to: '',
     tests: ['packages/embedded-aws/test/object-requests.test.ts'],
   },

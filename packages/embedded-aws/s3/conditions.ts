@@ -1,11 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { S3Error } from './errors.ts'
+import { preconditionFailed, S3Error } from './errors.ts'
 import type { StoredObject } from './state.ts'
 
 /** Conditional requests (user guide, "Add preconditions to S3 operations"). */
 
-const failed = (): S3Error =>
-  new S3Error('PreconditionFailed', 'At least one of the pre-conditions you specified did not hold', 412)
 const noSuchKey = (Key: string): S3Error =>
   new S3Error('NoSuchKey', 'The specified key does not exist.', 404, { Key })
 
@@ -34,7 +32,7 @@ export function isNotModified(headers: IncomingHttpHeaders, object: StoredObject
     match === undefined
       ? isModifiedSince(object, header('if-unmodified-since')) !== true
       : names(match, object.etag)
-  if (!isAsExpected) throw failed()
+  if (!isAsExpected) throw preconditionFailed()
   return noneMatch === undefined
     ? isModifiedSince(object, header('if-modified-since')) === false
     : names(noneMatch, object.etag)
@@ -42,7 +40,7 @@ export function isNotModified(headers: IncomingHttpHeaders, object: StoredObject
 
 /** @throws S3Error unless an object may be copied */
 export function requireCopySource(headers: IncomingHttpHeaders, source: StoredObject): void {
-  if (isNotModified(headers, source, 'x-amz-copy-source-')) throw failed()
+  if (isNotModified(headers, source, 'x-amz-copy-source-')) throw preconditionFailed()
 }
 
 /** @throws S3Error unless an object may be written, or deleted, over what is there */
@@ -58,7 +56,7 @@ export function requireWritable(
       501,
       { Header: 'If-None-Match' },
     )
-  if (noneMatch !== undefined && object !== undefined) throw failed()
+  if (noneMatch !== undefined && object !== undefined) throw preconditionFailed()
   if (match !== undefined && object === undefined) throw noSuchKey(key)
-  if (match !== undefined && object !== undefined && !names(match, object.etag)) throw failed()
+  if (match !== undefined && object !== undefined && !names(match, object.etag)) throw preconditionFailed()
 }

@@ -5,12 +5,13 @@ import { notImplemented, S3Error } from './errors.ts'
 
 /** What a caller says of a body (user guide, "Checking object integrity"); a body that came otherwise is not stored. */
 
-type Compute = (body: Uint8Array) => Promise<Uint8Array>
+type Body = Uint8Array<ArrayBuffer>
+type Compute = (body: Body) => Promise<Uint8Array>
 /** By another thread: an upload of 2 MB would hold this one for milliseconds. */
 const hash =
   (name: string): Compute =>
   async (body) =>
-    new Uint8Array(await crypto.subtle.digest(name, Buffer.from(body)))
+    new Uint8Array(await crypto.subtle.digest(name, body))
 /** Loaded by the first caller that uses one. */
 const library =
   (name: 'Crc32c' | 'Crc64NvmeJs'): Compute =>
@@ -37,7 +38,7 @@ const CHECKSUMS = new Map<string, { bytes: number; compute: Compute }>(
 const CHECKSUM_HEADER = /^x-amz-checksum-(?!algorithm$|type$|mode$)(.+)$/
 
 /** @throws S3Error where one of the headers says something else of the body */
-export async function verifyDigests(headers: IncomingHttpHeaders, body: Uint8Array): Promise<void> {
+export async function verifyDigests(headers: IncomingHttpHeaders, body: Body): Promise<void> {
   const isOf = async (value: string, compute: Compute) =>
     Buffer.from(await compute(body)).equals(Buffer.from(value, 'base64'))
   const md5 = headers['content-md5']?.toString()

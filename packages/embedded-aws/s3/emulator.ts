@@ -1,9 +1,16 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { isNotModified, requireCopySource, requireWritable } from './conditions.ts'
 import { verifyDigests } from './digests.ts'
-import { invalidArgument, malformedXml, noSuchUpload, S3Error } from './errors.ts'
+import { invalidArgument, malformedXml, S3Error } from './errors.ts'
 import { partOf, type Range, rangeOf } from './ranges.ts'
-import type { Emulator, EmulatorReply, EmulatorRequest, S3Store, StoredObject } from './state.ts'
+import {
+  type Emulator,
+  type EmulatorReply,
+  type EmulatorRequest,
+  type S3Store,
+  type StoredObject,
+  uploadOf,
+} from './state.ts'
 import { refuseHeaders, refuseVersion } from './unsupported.ts'
 import { parseXml } from './xml.ts'
 
@@ -27,7 +34,7 @@ export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): 
       for (const [name, value] of Object.entries(whole.trailers)) headers[name] ??= value
       headers['content-encoding'] = encoding.replace(/(^|, *)aws-chunked(, *)?/, '')
     }
-    await verifyDigests(headers, request.body as Buffer)
+    await verifyDigests(headers, request.body as Buffer<ArrayBuffer>)
   })
   // In the same tick as the emulator's handler: no other request comes in between.
   app.addHook('preHandler', (request, reply, done) => {
@@ -93,10 +100,7 @@ function change(
   key: string,
 ): void {
   const { uploadId, partNumber } = query
-  if (uploadId !== undefined) {
-    const upload = store.multipartUploads.get(uploadId)
-    if (upload?.bucket !== bucket || upload.key !== key) throw noSuchUpload(uploadId)
-  }
+  if (uploadId !== undefined) uploadOf(store, bucket, key, uploadId)
   if (method === 'PUT' && (uploadId ?? partNumber) !== undefined) requirePart(uploadId, partNumber)
   const isPart = method === 'PUT' && uploadId !== undefined
   const starts = method === 'POST' && 'uploads' in query

@@ -23,6 +23,13 @@ export const noSuchUpload = (UploadId: string): S3Error =>
     404,
     { UploadId },
   )
+export const preconditionFailed = (details: Record<string, string> = {}): S3Error =>
+  new S3Error(
+    'PreconditionFailed',
+    'At least one of the pre-conditions you specified did not hold',
+    412,
+    details,
+  )
 export const methodNotAllowed = (): S3Error =>
   new S3Error('MethodNotAllowed', 'The specified method is not allowed against this resource.', 405)
 export const malformedXml = (): S3Error =>

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Storage } from '../storage.ts'
+import { noSuchUpload } from './errors.ts'
 
 /** The emulator's objects, and what is added to them here. */
 
@@ -59,6 +60,13 @@ export interface S3Store {
   deleteObject(bucket: string, key: string): void
   putObject(bucket: string, ...object: unknown[]): StoredObject
   completeMultipartUpload(uploadId: string, ...parts: unknown[]): StoredObject
+}
+
+/** @throws S3Error NoSuchUpload unless the upload in parts is of that object */
+export function uploadOf(store: S3Store, bucket: string, key: string, uploadId: string): Upload {
+  const upload = store.multipartUploads.get(uploadId)
+  if (upload?.bucket === bucket && upload.key === key) return upload
+  throw noSuchUpload(uploadId)
 }
 
 /** The settings of a bucket that are kept here, by the names of their subresources. */

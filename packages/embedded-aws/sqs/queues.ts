@@ -44,6 +44,16 @@ export interface SqsStore {
   getQueueByArn(arn: string): Queue | undefined
   getQueueByName(name: string): Queue | undefined
 }
+
+/** Gives each queue, when it is made, other methods than those of the emulator. */
+export function amendQueues<Q extends Queue>(store: SqsStore, amend: (queue: Q) => Partial<Q>): void {
+  const createQueue = store.createQueue.bind(store)
+  store.createQueue = (...definition) => {
+    const queue = createQueue(...definition) as Q
+    return Object.assign(queue, amend(queue))
+  }
+}
+
 /**
  * From which queue each dead letter came; the emulator does not note it. Holds no message longer than the queues do.
  * It also takes a dead letter out of the one queue before it puts it into the other: killed in between, it lost it.
@@ -53,25 +63,24 @@ export function rememberSources(
   atomically: Storage['atomically'],
 ): WeakMap<Message, string> {
   const sourceArnOf = new WeakMap<Message, string>()
-  const createQueue = store.createQueue.bind(store)
-  store.createQueue = (...definition) => {
-    const queue = createQueue(...definition)
+  amendQueues(store, (queue) => {
     const dequeue = queue.dequeue.bind(queue)
-    queue.dequeue = (count, visibilityTimeout, deadLetterQueue) => {
-      const remembering = (arn: string) => {
-        const target = deadLetterQueue(arn)
-        const enqueue = (message: Message): void => {
-          sourceArnOf.set(message, queue.arn)
-          // The receive that finds it dead is none.
-          message.approximateReceiveCount -= 1
-          target?.enqueue(message)
+    return {
+      dequeue: (count, visibilityTimeout, deadLetterQueue) => {
+        const remembering = (arn: string) => {
+          const target = deadLetterQueue(arn)
+          const enqueue = (message: Message): void => {
+            sourceArnOf.set(message, queue.arn)
+            // The receive that finds it dead is none.
+            message.approximateReceiveCount -= 1
+            target?.enqueue(message)
+          }
+          return target && { enqueue }
         }
-        return target && { enqueue }
-      }
-      return atomically(() => dequeue(count, visibilityTimeout, remembering))
+        return atomically(() => dequeue(count, visibilityTimeout, remembering))
+      },
     }
-    return queue
-  }
+  })
   return sourceArnOf
 }
 
@@ -95,23 +104,21 @@ export function followClock(store: SqsStore): void {
       for (const message of delayedMessages) if (message.delayUntil !== undefined) message.delayUntil += step
     }
   }
-  const createQueue = store.createQueue.bind(store)
-  store.createQueue = (...definition) => {
-    const queue = createQueue(...definition)
+  amendQueues(store, (queue) => {
     const { enqueue, changeVisibility, processTimers } = queue
     // The last is also what begins a receive.
-    return Object.assign(queue, {
+    return {
       enqueue: followed(enqueue),
       changeVisibility: followed(changeVisibility),
       processTimers: followed(processTimers),
-    })
+    }
     function followed<P extends unknown[], R>(work: (...parameters: P) => R): (...parameters: P) => R {
       return (...parameters) => {
         follow()
         return work.apply(queue, parameters)
       }
     }
-  }
+  })
 }
 
 /**
@@ -120,15 +127,12 @@ export function followClock(store: SqsStore): void {
  */
 export function skipGoneReceivers(store: SqsStore): (response: ServerResponse, work: () => void) => void {
   const responses = new AsyncLocalStorage<ServerResponse>()
-  const createQueue = store.createQueue.bind(store)
-  store.createQueue = (...definition) => {
-    const queue = createQueue(...definition)
+  amendQueues(store, (queue) => {
     const { dequeue } = queue
-    return Object.assign(queue, {
-      dequeue: (...parameters: Parameters<typeof dequeue>) =>
-        responses.getStore()?.destroyed ? [] : dequeue.apply(queue, parameters),
-    })
-  }
+    return {
+      dequeue: (...parameters) => (responses.getStore()?.destroyed ? [] : dequeue.apply(queue, parameters)),
+    }
+  })
   return (response, work) => responses.run(response, work)
 }
 
@@ -136,7 +140,7 @@ export function deadLetterTarget(queue: Queue): string | undefined {
   try {
     return JSON.parse(queue.attributes.RedrivePolicy ?? '{}')?.deadLetterTargetArn
   } catch {
-    // The emulator takes any text for a RedrivePolicy.
+    // A queue in a folder of an earlier version may have any text.
     return undefined
   }
 }

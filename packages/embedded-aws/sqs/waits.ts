@@ -1,4 +1,4 @@
-import type { Message, Queue, SqsStore } from './queues.ts'
+import { amendQueues, type Message, type Queue, type SqsStore } from './queues.ts'
 
 /** What the emulator has for receives that wait. */
 interface WaitingQueue extends Queue {
@@ -17,9 +17,7 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1
  * first one is due, so that a system without work lets the machine rest.
  */
 export function wakeWhenDue(store: SqsStore): void {
-  const createQueue = store.createQueue.bind(store)
-  store.createQueue = (...definition) => {
-    const queue = createQueue(...definition) as WaitingQueue
+  amendQueues<WaitingQueue>(store, (queue) => {
     const { enqueue, dequeue, changeVisibility } = queue
     const look = (): void => {
       clearTimeout(queue.pollTimer)
@@ -40,16 +38,16 @@ export function wakeWhenDue(store: SqsStore): void {
         return result
       }
     // What one receives may be the next that another waits for.
-    return Object.assign(queue, {
+    return {
       startPollTimerIfNeeded: look,
       enqueue: thenLook(enqueue),
       dequeue: thenLook(dequeue),
       changeVisibility: thenLook(changeVisibility),
-    })
-  }
+    }
+  })
 }
 
-/** When the next message becomes visible by itself: ms since 1970; undefined where none does. */
+/** When the next hidden message becomes visible: ms since 1970; undefined where none is hidden. */
 function firstDue({ inflightMessages, delayedMessages, fifoDelayed }: Queue): number | undefined {
   let first: number | undefined
   const consider = (time: number | undefined): void => {
@@ -69,9 +67,7 @@ function firstDue({ inflightMessages, delayedMessages, fifoDelayed }: Queue): nu
  * their time is over.
  */
 export function wakeInTurn(store: SqsStore): void {
-  const createQueue = store.createQueue.bind(store)
-  store.createQueue = (...definition) => {
-    const queue = createQueue(...definition) as WaitingQueue
+  amendQueues<WaitingQueue>(store, (queue) => {
     let isAwake = false
     const notifyWaiters = (): void => {
       if (isAwake || !isAnyVisible(queue)) return
@@ -86,8 +82,8 @@ export function wakeInTurn(store: SqsStore): void {
         notifyWaiters()
       })
     }
-    return Object.assign(queue, { notifyWaiters })
-  }
+    return { notifyWaiters }
+  })
 }
 
 const isAnyVisible = ({ messages, fifoMessages, fifoLockedGroups }: Queue): boolean =>

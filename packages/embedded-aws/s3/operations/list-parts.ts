@@ -1,14 +1,14 @@
-import { noSuchUpload, s3Document, sendXml } from '../errors.ts'
+import { s3Document, sendXml } from '../errors.ts'
 import { countOf, objectsOf, owner, textOf } from '../listing.ts'
 import type { Operation } from '../operation.ts'
+import { uploadOf } from '../state.ts'
 import { xml } from '../xml.ts'
 
 export const listParts: Operation = (context, call) => {
   const { bucket, key, query, response } = call
   objectsOf(context, call)
   const uploadId = query.get('uploadId') ?? ''
-  const upload = context.fauxqs.s3Store.multipartUploads.get(uploadId)
-  if (upload?.bucket !== bucket || upload.key !== key) throw noSuchUpload(uploadId)
+  const upload = uploadOf(context.fauxqs.s3Store, bucket, key, uploadId)
   const count = countOf(query, 'max-parts')
   const after = Number(query.get('part-number-marker') ?? 0) || 0
   const parts = [...upload.parts.values()]

@@ -2,7 +2,14 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { finished } from 'node:stream/promises'
 import { Busboy } from '@fastify/busboy'
 import { isFromPage } from '../../origins.ts'
-import { invalidArgument, noSuchBucket, notImplemented, S3Error, sendXml } from '../errors.ts'
+import {
+  invalidArgument,
+  noSuchBucket,
+  notImplemented,
+  preconditionFailed,
+  S3Error,
+  sendXml,
+} from '../errors.ts'
 import type { Operation } from '../operation.ts'
 import { checkPolicy, type PostForm } from '../post-policy.ts'
 import { verifyForm } from '../post-signature.ts'
@@ -28,12 +35,9 @@ export const postObject: Operation = async (
   { bucket, caller, request, response },
 ) => {
   if (!/^multipart\/form-data\b/i.test(request.headers['content-type'] ?? ''))
-    throw new S3Error(
-      'PreconditionFailed',
-      'At least one of the pre-conditions you specified did not hold',
-      412,
-      { Condition: 'Bucket POST must be of the enclosure-type multipart/form-data' },
-    )
+    throw preconditionFailed({
+      Condition: 'Bucket POST must be of the enclosure-type multipart/form-data',
+    })
   if (!fauxqs.hasBucket(bucket)) throw noSuchBucket(bucket)
   response.setHeader('x-amz-request-id', caller.requestId)
   response.setHeader('x-amz-id-2', caller.requestId)
