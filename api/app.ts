@@ -289,13 +289,12 @@ const record = route({
     const image = waitMs === 0 ? await look() : await deps.wait(key, look, waitMs, c.req.raw.signal)
     // W3C Server Timing, in milliseconds: less than was asked for, and unfinished, where the wait was cut short.
     if (wait > 0) c.header('server-timing', `wait;dur=${Math.round(deps.elapsed() - began)}`)
-    const body = JSON.stringify(shown(imageView, await withAnalysis(deps, image)))
-    const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
+    const { body, etag } = await represent(deps, image)
     c.header('etag', etag)
     // The record changes until it is finished, and may be deleted after; a cache has to ask each time.
     c.header('cache-control', 'private, no-cache')
     if (!isFinished(image)) c.header('retry-after', pollAfter(image, deps.now()))
-    if (matches(c.req.header('if-none-match'), etag)) return c.body(null, 304)
+    if (matches(c.req.header('if-none-match')?.replaceAll('W/', ''), etag)) return c.body(null, 304)
     return c.body(body, 200, { 'content-type': 'application/json' })
   },
 })
@@ -308,15 +307,20 @@ function pollAfter(image: Image, now: Date): string {
   return String(Math.min(Math.max(left, Number(POLL_SECONDS)), LONGEST_POLL_SECONDS))
 }
 
+const IF_MATCH = { 'If-Match': 'The ETag of an answer: nothing is done where the record has changed since.' }
+
 const remove = route({
   ...{ method: 'DELETE', path: '/images/{imageId}', tag: 'Images' },
   operationId: 'deleteImage',
   summary: 'Delete an image',
   description: 'In any state; a job that still waits for it ends quietly.',
+  headers: IF_MATCH,
   answers: { 204: { description: 'Record, original, thumbnail and preview are gone.' } },
-  refuses: ['IMAGE_NOT_FOUND'],
+  refuses: ['IMAGE_NOT_FOUND', 'PRECONDITION_FAILED'],
   answer: async ({ c, deps, asker }) => {
-    await deleteImage(deps, asker, await findImage(c, deps, asker.owner))
+    const image = await findImage(c, deps, asker.owner)
+    const isOneState = await demandMatch(c, deps, image)
+    await deleteImage(deps, asker, image, isOneState ? refuseChanged : undefined)
     return c.body(null, 204)
   },
 })
@@ -422,9 +426,12 @@ const retry = route({
       headers: ['Location', 'Retry-After'],
     },
   },
-  refuses: ['IMAGE_NOT_FOUND', 'NOT_FAILED', 'BUDGET_EXHAUSTED'],
+  headers: IF_MATCH,
+  refuses: ['IMAGE_NOT_FOUND', 'NOT_FAILED', 'PRECONDITION_FAILED', 'BUDGET_EXHAUSTED'],
   answer: async ({ c, deps, asker }) => {
     const image = await findImage(c, deps, asker.owner)
+    await demandMatch(c, deps, image)
+    // Of another run than this one it says NOT_FAILED.
     await resubmitImage(deps, asker, image)
     const { imageId } = image
     return c.json({ imageId, status: 'pending', message: AGAIN } satisfies Accepted, 202, {
@@ -534,9 +541,32 @@ async function redirectTo(
 
 const JSON_TYPE = 'application/json'
 
-/** RFC 9110, section 13.1.2: a list of tags or `*`, compared weakly. */
-const matches = (ifNoneMatch: string | undefined, etag: string): boolean =>
-  ifNoneMatch?.split(',').some((tag) => ['*', etag].includes(tag.trim().replace(/^W\//, ''))) ?? false
+/** A record as it is shown, and what identifies this state of it. */
+async function represent(deps: ApiDeps, image: Image): Promise<{ body: string; etag: string }> {
+  const body = JSON.stringify(shown(imageView, await withAnalysis(deps, image)))
+  return { body, etag: `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"` }
+}
+
+/**
+ * RFC 9110, section 13.1.1: with If-Match, only a record in a state that the caller has seen is changed.
+ *
+ * @returns whether it has to stay in that state until the change
+ * @throws ApiError PRECONDITION_FAILED
+ */
+async function demandMatch(c: Context, deps: ApiDeps, image: Image): Promise<boolean> {
+  const ifMatch = c.req.header('if-match')
+  if (ifMatch === undefined || matches(ifMatch, '*')) return false
+  if (!matches(ifMatch, (await represent(deps, image)).etag)) refuseChanged()
+  return true
+}
+
+function refuseChanged(): never {
+  throw new ApiError('PRECONDITION_FAILED', 'The image is not as If-Match says: read it again.')
+}
+
+/** @param tags a list of them or `*`: of RFC 9110, section 13.1, without what marks a tag as weak where that does not count */
+const matches = (tags: string | undefined, etag: string): boolean =>
+  tags?.split(',').some((tag) => ['*', etag].includes(tag.trim())) ?? false
 
 /** RFC 6266 with the name in UTF-8 only, percent-encoded, so that no character of it can end the header. */
 const attachment = (filename: string): string =>

@@ -238,8 +238,8 @@ function allowOrigins(app: Hono<Env>, origin: string[], auth: ApiDeps['auth']): 
     origin,
     allowMethods: ['GET', 'POST', 'DELETE'],
     allowHeaders: [
-      ...['authorization', 'content-type', 'content-disposition', 'idempotency-key', 'if-none-match'],
-      'x-request-id',
+      ...['authorization', 'content-type', 'content-disposition', 'idempotency-key'],
+      ...['if-match', 'if-none-match', 'x-request-id'],
       // Of Signature Version 4, beside Authorization.
       ...(auth === 'iam' ? ['x-amz-content-sha256', 'x-amz-date', 'x-amz-security-token'] : []),
     ],

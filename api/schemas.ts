@@ -34,6 +34,7 @@ export const API_ERRORS = {
   NOT_FOUND: [404, 'Not found'],
   METHOD_NOT_ALLOWED: [405, 'The method is not allowed here'],
   NOT_FAILED: [409, 'The image has not failed'],
+  PRECONDITION_FAILED: [412, 'The image has changed'],
   IMAGE_TOO_LARGE: [413, 'The image is too large'],
   UNSUPPORTED_FORMAT: [415, 'The format of the image is not supported'],
   UNSUPPORTED_MEDIA_TYPE: [415, 'The media type of the request body is not supported'],

@@ -287,12 +287,12 @@ export async function resubmitImage(deps: SubmitDeps, asker: Asker, failed: Imag
 }
 
 /**
- * Deletes an image for good. The record goes first: from then on no caller sees it, and no worker can commit to
- * it. Should this break off after that, or a worker store something late, the sweeper removes the objects.
+ * Deletes an image for good; one that has changed since, if `isStill`. The record goes first: then no caller sees it, and
+ * no worker can commit to it. Should this break off, or a worker store something late, the sweeper removes the objects.
  */
-export async function deleteImage(deps: SubmitDeps, asker: Asker, seen: Image): Promise<void> {
+export async function deleteImage(deps: SubmitDeps, asker: Asker, seen: Image, isStill?: () => boolean) {
   // While the form is good, something may be uploaded.
-  const image = (await deleteRecord(deps, seen, seen.uploaded ? UPLOAD_SECONDS * 1_000 : 0)) ?? seen
+  const image = (await deleteRecord(deps, seen, seen.uploaded ? UPLOAD_SECONDS * 1_000 : 0, isStill)) ?? seen
   say(deps.log, 'deleted', asked(asker, image))
   // First, because a search shows what is in the index, and asks no record.
   await unindexLabels(deps, image.imageId, labelKeys(image))

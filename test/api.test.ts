@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { Script } from 'node:vm'
+import { PutCommand } from '@aws-sdk/lib-dynamodb'
 import busboy from '@fastify/busboy'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
@@ -452,6 +453,33 @@ describe('GET /images/{imageId}', () => {
     const changed = await get(etag)
     expect(changed.status).toBe(200)
     expect(changed.headers.get('retry-after')).toBeNull()
+  })
+  it('is changed only in the state that If-Match names', async () => {
+    const imageId = await system.submit(await distinct(8, 40, 40))
+    const url = `/images/${imageId}`
+    const tag = async () => (await system.app.request(url)).headers.get('etag') ?? ''
+    const change = (ifMatch: string, method = 'DELETE', app = system.app) =>
+      app.request(method === 'DELETE' ? url : `${url}/retry`, { method, headers: { 'if-match': ifMatch } })
+    const pending = await tag()
+    await system.work()
+    const failed = await tag()
+    for (const method of ['DELETE', 'POST'])
+      for (const other of [pending, `W/${failed}`, failed.slice(1, -1), ''])
+        await expectProblem(await change(other, method), 412, 'PRECONDITION_FAILED')
+    expect(await tag()).toBe(failed)
+    expect((await change(`${pending}, ${failed}`, 'POST')).status).toBe(202)
+    // A worker takes it up between the look and the deletion.
+    const again = await tag()
+    const { dynamo } = system.api
+    const send = async (command: object) => {
+      if (command instanceof PutCommand) await system.setItem(imageId, { attempts: 3 })
+      return dynamo.send(command as never)
+    }
+    const late = buildApp({ ...system.api, dynamo: { send } as never })
+    await expectProblem(await change(again, 'DELETE', late), 412, 'PRECONDITION_FAILED')
+    expect((await system.app.request(url)).status).toBe(200)
+    expect((await change('*', 'DELETE', late)).status).toBe(204)
+    await expectProblem(await change('*'), 404, 'IMAGE_NOT_FOUND')
   })
   it('waits for the end as long as it is asked to, and no longer', async () => {
     const imageId = await system.submit(await distinct(9))

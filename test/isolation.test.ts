@@ -32,7 +32,15 @@ const ROUTES: { method: string; path: string; public?: true; body?: 'image' | 'a
 ]
 /** Headers by which an answer to GET or HEAD may differ. */
 const OF_READS = [{ 'if-none-match': '*' }, { range: 'bytes=0-9' }, { accept: 'text/html' }]
+/** And to one that changes an image. */
+const OF_CHANGES = [{ 'if-match': '*' }, { 'if-match': '"x"' }]
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
+const EXTRAS: Record<string, Record<string, string>[]> = {
+  GET: OF_READS,
+  HEAD: OF_READS,
+  POST: OF_CHANGES,
+  DELETE: OF_CHANGES,
+}
 const QUERIES: Record<string, string[]> = { '/images/:imageId': ['', '?wait=20', '?wait=99', '?wait=x'] }
 const PATHS = [...new Set(ROUTES.map(({ path }) => path))]
 const MISSING = '0199c0de-0000-7000-8000-000000000000'
@@ -227,8 +235,7 @@ describe.each(AUTHS)('AUTH=$auth', ({ build, owner, other, bad }) => {
     for (const path of PATHS.filter((one) => one.includes(':imageId'))) {
       for (const method of METHODS) {
         for (const query of QUERIES[path] ?? ['']) {
-          const reads = method === 'GET' || method === 'HEAD'
-          for (const extra of reads ? [{}, ...OF_READS] : [{}]) {
+          for (const extra of [{}, ...(EXTRAS[method] ?? [])]) {
             const at = async (id: string, who: Ask) =>
               bytesOf(
                 await ask(
@@ -247,7 +254,7 @@ describe.each(AUTHS)('AUTH=$auth', ({ build, owner, other, bad }) => {
         }
       }
     }
-    expect(compared).toBe((3 + 6) * (METHODS.length + 2 * OF_READS.length))
+    expect(compared).toBe((3 + 6) * (METHODS.length + Object.values(EXTRAS).flat().length))
     expect(await Promise.all(Object.values(images).map(show))).toEqual(before)
   })
 
@@ -461,6 +468,7 @@ describe('what a user writes', () => {
   it('in headers is looked at or passed over, never repeated', async () => {
     const names = [
       'if-none-match',
+      'if-match',
       'authorization',
       'origin',
       'accept',

@@ -244,6 +244,20 @@ export const MUTANTS: Mutant[] = [
     tests: ops,
   },
   {
+    name: 'If-Match is passed over',
+    file: 'api/app.ts',
+    from: '  if (!matches(ifMatch, (await represent(deps, image)).etag)) refuseChanged()\n',
+    to: '',
+    tests: ['test/api.test.ts'],
+  },
+  {
+    name: 'what changes between the look of If-Match and the deletion is deleted',
+    file: 'api/app.ts',
+    from: 'isOneState ? refuseChanged : undefined',
+    to: 'undefined',
+    tests: ['test/api.test.ts'],
+  },
+  {
     name: 'cancel deletes what is taken up in that moment',
     file: 'shared/lifecycle.ts',
     from: "'#owner = :owner AND #status = :status AND attempts = :attempts',",

@@ -302,6 +302,9 @@ describe('an answer', () => {
     await ask('POST', '/images/{imageId}/retry', `/images/${completed}/retry`)
     const poor = await described({ isBudgetSpent: async () => true })
     await poor.ask('POST', '/images/{imageId}/retry', `/images/${failed}/retry`)
+    const stale = { headers: { 'if-match': '"stale"' } }
+    await ask('POST', '/images/{imageId}/retry', `/images/${failed}/retry`, stale)
+    await ask('DELETE', '/images/{imageId}', `/images/${failed}`, stale)
     await ask('POST', '/images/{imageId}/retry', `/images/${failed}/retry`)
     await ask('DELETE', '/images/{imageId}', `/images/${failed}`)
     await submit(photo.subarray(0, 30_000), '', { 'idempotency-key': 'key' })
