@@ -258,6 +258,13 @@ export const MUTANTS: Mutant[] = [
     tests: ['test/api.test.ts'],
   },
   {
+    name: '/ready asks queue and table at each probe',
+    file: 'worker/main.ts',
+    from: 'const READY_MS = 10_000',
+    to: 'const READY_MS = 0',
+    tests: ['test/worker-process.test.ts'],
+  },
+  {
     name: 'cancel deletes what is taken up in that moment',
     file: 'shared/lifecycle.ts',
     from: "'#owner = :owner AND #status = :status AND attempts = :attempts',",

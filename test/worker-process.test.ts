@@ -1,7 +1,10 @@
 import { existsSync, readFileSync } from 'node:fs'
+import { createServer, request as send } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
 import { CreateQueueCommand, DeleteQueueCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { oneOf } from '../build/command.ts'
 import { buildProcess } from '../build/process.ts'
 import { ARCHITECTURES, platformHere } from '../build/sharp.ts'
@@ -36,6 +39,25 @@ async function portOf(worker: Worker): Promise<string> {
   return `http://127.0.0.1:${port}`
 }
 
+/** Passes requests on, and counts those whose body has this text. */
+async function countOf(text: string, to: string): Promise<{ url: string; count: () => number }> {
+  let count = 0
+  const server = createServer(async (request, response) => {
+    const body = await buffer(request)
+    if (body.includes(text)) count += 1
+    const { method, url, headers } = request
+    send(new URL(url ?? '/', to), { method, headers: { ...headers, host: new URL(to).host } }, (answer) =>
+      answer.pipe(response.writeHead(answer.statusCode ?? 500, answer.headers)),
+    ).end(body)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, count: () => count }
+}
+
 async function refusalOf(env: Record<string, string>): Promise<string> {
   const { exit, said } = await outcome('worker/main.ts', [], env)
   expect(exit).toBe(1)
@@ -48,14 +70,22 @@ describe('npm run worker', () => {
     const system = await startHere({ WORKER: 'off' }, { ...SILENT, info: (message) => said.push(message) })
     const ids = await Promise.all([0, 1, 2].map(async (number) => post(system.url, await distinct(number))))
     ids.push(await post(system.url, photo.subarray(0, 30_000)))
-    const worker = launchWorker({ ...besideOf(system.awsEndpoint), HEALTH_PORT: '0' })
+    const looks = await countOf('"ready"', system.awsEndpoint)
+    const env = { ...besideOf(system.awsEndpoint), AWS_ENDPOINT_URL_DYNAMODB: looks.url }
+    const worker = launchWorker({ ...env, HEALTH_PORT: '0' })
     const health = await portOf(worker)
     const ends = await Promise.all(ids.map((id) => finished(system.url, id)))
     expect(ends.map(({ status }) => status)).toEqual(['completed', 'completed', 'completed', 'failed'])
     expect(said).not.toContainEqual(expect.stringMatching(/^(completed|failed)/))
 
     expect((await fetch(`${health}/live?by=probe`)).status).toBe(200)
-    expect(await (await fetch(`${health}/ready`)).json()).toEqual({ status: 'ready' })
+    const began = performance.now()
+    for (let time = 0; time < 6; time += 1)
+      expect(await (await fetch(`${health}/ready`)).json()).toEqual({ status: 'ready' })
+    // Once at the start, once for all who ask, and again after each ten seconds of them.
+    const most = 2 + Math.floor((performance.now() - began) / 10_000)
+    expect(looks.count()).toBeGreaterThan(1)
+    expect(looks.count()).toBeLessThanOrEqual(most)
     expect((await fetch(`${health}/`)).status).toBe(404)
     await until('all is announced', async () =>
       worker.output().match(/"event":"announced"/g)?.length === 4 ? true : undefined,
