@@ -261,13 +261,15 @@ const labels = route({
   },
 })
 
+const IF_MATCH = { 'If-Match': 'The ETag of an earlier answer: 412 where the record has changed since.' }
+
 const record = route({
   ...{ method: 'GET', path: '/images/{imageId}', tag: 'Images' },
   operationId: 'getImage',
   summary: 'Get the record of an image',
   description: 'All that is known of it. Its properties depend on its `status`.',
   query: waitSchema,
-  headers: { 'If-None-Match': 'The ETag of an earlier answer.' },
+  headers: { ...IF_MATCH, 'If-None-Match': 'The ETag of an earlier answer.' },
   answers: {
     200: {
       description:
@@ -280,7 +282,7 @@ const record = route({
       headers: ['ETag', 'Retry-After?', 'Server-Timing?'],
     },
   },
-  refuses: ['INVALID_PARAMETER', 'IMAGE_NOT_FOUND'],
+  refuses: ['INVALID_PARAMETER', 'IMAGE_NOT_FOUND', 'PRECONDITION_FAILED'],
   answer: async ({ c, deps, asker, query: { wait } }) => {
     const look = () => findImage(c, deps, asker.owner)
     const waitMs = Math.min(wait, deps.maxWaitSeconds) * 1_000
@@ -294,6 +296,7 @@ const record = route({
     // The record changes until it is finished, and may be deleted after; a cache has to ask each time.
     c.header('cache-control', 'private, no-cache')
     if (!isFinished(image)) c.header('retry-after', pollAfter(image, deps.now()))
+    if (!matches(c.req.header('if-match') ?? '*', etag)) refuseChanged()
     if (matches(c.req.header('if-none-match')?.replaceAll('W/', ''), etag)) return c.body(null, 304)
     return c.body(body, 200, { 'content-type': 'application/json' })
   },
@@ -306,8 +309,6 @@ function pollAfter(image: Image, now: Date): string {
   const left = Math.ceil((Date.parse(waits.until) - now.getTime()) / 1_000)
   return String(Math.min(Math.max(left, Number(POLL_SECONDS)), LONGEST_POLL_SECONDS))
 }
-
-const IF_MATCH = { 'If-Match': 'The ETag of an answer: nothing is done where the record has changed since.' }
 
 const remove = route({
   ...{ method: 'DELETE', path: '/images/{imageId}', tag: 'Images' },

@@ -454,7 +454,7 @@ describe('GET /images/{imageId}', () => {
     expect(changed.status).toBe(200)
     expect(changed.headers.get('retry-after')).toBeNull()
   })
-  it('is changed only in the state that If-Match names', async () => {
+  it('is shown and changed only in the state that If-Match names', async () => {
     const imageId = await system.submit(await distinct(8, 40, 40))
     const url = `/images/${imageId}`
     const tag = async () => (await system.app.request(url)).headers.get('etag') ?? ''
@@ -466,7 +466,12 @@ describe('GET /images/{imageId}', () => {
     for (const method of ['DELETE', 'POST'])
       for (const other of [pending, `W/${failed}`, failed.slice(1, -1), ''])
         await expectProblem(await change(other, method), 412, 'PRECONDITION_FAILED')
-    expect(await tag()).toBe(failed)
+    const seen = await system.app.request(url, { headers: { 'if-match': failed } })
+    expect([seen.status, seen.headers.get('etag')]).toEqual([200, failed])
+    await expectProblem(
+      await system.app.request(url, { headers: { 'if-match': pending } }),
+      ...([412, 'PRECONDITION_FAILED'] as const),
+    )
     expect((await change(`${pending}, ${failed}`, 'POST')).status).toBe(202)
     // A worker takes it up between the look and the deletion.
     const again = await tag()

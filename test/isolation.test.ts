@@ -31,7 +31,12 @@ const ROUTES: { method: string; path: string; public?: true; body?: 'image' | 'a
   { method: 'DELETE', path: '/images/:imageId' },
 ]
 /** Headers by which an answer to GET or HEAD may differ. */
-const OF_READS = [{ 'if-none-match': '*' }, { range: 'bytes=0-9' }, { accept: 'text/html' }]
+const OF_READS = [
+  { 'if-none-match': '*' },
+  { 'if-match': '"x"' },
+  { range: 'bytes=0-9' },
+  { accept: 'text/html' },
+]
 /** And to one that changes an image. */
 const OF_CHANGES = [{ 'if-match': '*' }, { 'if-match': '"x"' }]
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']

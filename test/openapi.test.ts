@@ -303,6 +303,7 @@ describe('an answer', () => {
     const poor = await described({ isBudgetSpent: async () => true })
     await poor.ask('POST', '/images/{imageId}/retry', `/images/${failed}/retry`)
     const stale = { headers: { 'if-match': '"stale"' } }
+    await get(completed, '', stale)
     await ask('POST', '/images/{imageId}/retry', `/images/${failed}/retry`, stale)
     await ask('DELETE', '/images/{imageId}', `/images/${failed}`, stale)
     await ask('POST', '/images/{imageId}/retry', `/images/${failed}/retry`)
