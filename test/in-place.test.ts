@@ -146,9 +146,9 @@ describe('an answer that is no object', () => {
   })
 
   it('that does not come in time is tried again, and then an error', async () => {
-    const { s3, requests } = await serve(() => {}, undefined, 50)
-    await expect(get(s3)).rejects.toMatchObject({ name: 'TimeoutError' })
-    expect(requests).toHaveLength(2)
+    const { s3 } = await serve(() => {}, undefined, 50)
+    // What the server sees of them depends on the machine: a busy one may give up before it has sent anything.
+    await expect(get(s3)).rejects.toMatchObject({ name: 'TimeoutError', $metadata: { attempts: 2 } })
   })
 
   it('that is no longer wanted is an error at once', async () => {
