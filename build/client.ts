@@ -6,18 +6,17 @@ import { thirdParty } from './third-party.ts'
 
 /**
  * Client and command line as JavaScript for the package, with what signs requests in a file that is loaded when it is
- * needed: a package that depends on nothing. Types come from `tsc -p packages/client`.
+ * needed: a package that depends on nothing. The client is a file of its own, for browsers too: nothing of Node is in
+ * it. Types come from `tsc -p packages/client`.
  */
 export async function buildClient(outdir: string): Promise<void> {
   await rm(outdir, { recursive: true, force: true })
+  const common = { absWorkingDir: ROOT, outdir, bundle: true, target: 'node22', format: 'esm' } as const
+  await build({ ...common, entryPoints: ['packages/client/index.ts'], platform: 'neutral' })
   const { metafile } = await build({
-    absWorkingDir: ROOT,
-    entryPoints: ['packages/client/index.ts', 'packages/client/main.ts'],
-    outdir,
-    bundle: true,
+    ...common,
+    entryPoints: ['packages/client/main.ts'],
     platform: 'node',
-    target: 'node22',
-    format: 'esm',
     mainFields: ['module', 'main'],
     splitting: true,
     legalComments: 'none',

@@ -17,6 +17,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { build } from 'esbuild'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { copyProject } from './copy.ts'
 import { startSystem } from './system.ts'
@@ -99,6 +100,19 @@ it('the package depends on nothing, has less than a megabyte, and names whose co
   expect(imported).toEqual([])
   expect(readFileSync(join(installed, 'dist/THIRD-PARTY'), 'utf8')).toContain('@smithy/signature-v4 ')
   expect(readFileSync(join(installed, 'dist/LICENSE'), 'utf8')).toContain('MIT License')
+})
+
+it('has a client that bundlers take for browsers: nothing of Node is in it', async () => {
+  writeFileSync(
+    inProject('browser.ts'),
+    "import { createClient } from '@image-analyzer/client'\ncreateClient({ endpoint: location.origin })",
+  )
+  const { errors, outputFiles } = await build({
+    ...{ absWorkingDir: project, entryPoints: ['browser.ts'], platform: 'browser', bundle: true },
+    ...{ write: false, logLevel: 'silent' },
+  }).catch(({ errors }) => ({ errors, outputFiles: [] }))
+  expect(errors.map(({ text }: { text: string }) => text)).toEqual([])
+  expect(outputFiles?.[0]?.text).not.toMatch(/node:|createRequire/)
 })
 
 it('signs requests with the credentials of the environment, by the code that it brings along', async () => {

@@ -125,10 +125,14 @@ async function onDisk(text: string): Promise<Path[]> {
 
 /** Why a file cannot be read, for a person. @throws the error, if it is none of the file system */
 export function readError(error: unknown): { code: string; detail: string } {
-  const { code, message } = error as NodeJS.ErrnoException
+  const { code, message, name } = error as NodeJS.ErrnoException
+  // By a blob of Node, whose file has another size or time than when the blob was made.
+  if (name === 'NotReadableError') return { code: 'UNREADABLE', detail: 'It was changed while it was sent.' }
   if (typeof code !== 'string') throw error
   const reasons: Record<string, string> = {
     ENOENT: 'It is gone, or a link to a missing file.',
+    // Of openAsBlob, whatever the reason.
+    ERR_INVALID_ARG_VALUE: 'It is gone, or you may not read it.',
     EACCES: 'You may not read it.',
     EPERM: 'You may not read it.',
     ELOOP: 'It is a link to itself.',

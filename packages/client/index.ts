@@ -26,7 +26,7 @@ export function createClient(options: ClientOptions): Client {
 }
 
 export interface ClientOptions {
-  /** The API's URL, with its stage if it has one: `http://127.0.0.1:3000`. */
+  /** The API's URL, with its stage if it has one, and nothing after it: `http://127.0.0.1:3000`. */
   endpoint: string
   /** A bearer token; it is sent to the endpoint only. */
   token?: string
@@ -72,7 +72,7 @@ export interface UploadOptions extends CallOptions {
   idempotencyKey?: string
   analyses?: AnalysisName[] | undefined
   wait?: boolean
-  /** Gets the bytes on their way as they go, and 0 when they start again. */
+  /** Gets the bytes on their way as they go, and 0 when they start again; outside of Node, all when they are there. */
   onProgress?: (sentBytes: number) => void
   /** Gets the form of a large image before it is used. */
   onForm?: (form: UploadForm) => void
@@ -185,6 +185,15 @@ const ANSWER_MS = 30_000
 const SLOWEST_LINE = 25
 /** Busy, or something between the client and the API was. */
 const TRY_AGAIN = [429, 502, 503, 504]
+/** Those that XML itself has (XML 1.0, section 4.6). */
+const ENTITIES: Record<string, string> = {
+  ...{ '&quot;': '"', '&apos;': "'", '&lt;': '<', '&gt;': '>', '&amp;': '&' },
+}
+/**
+ * Node sends an iterator as it comes, under a length that is given. No standard has that: browsers take streams by
+ * HTTP/2 only, which S3 does not speak.
+ */
+const TAKES_STREAMS = globalThis.navigator?.userAgent?.startsWith('Node.js/') === true
 
 interface Call extends CallOptions {
   method?: 'GET' | 'POST' | 'DELETE'
@@ -213,6 +222,8 @@ class HttpClient implements Client {
   constructor({ endpoint, token, fetch = globalThis.fetch, patienceMs = PATIENCE_MS }: ClientOptions) {
     const url = new URL(endpoint)
     if (!/^https?:$/.test(url.protocol)) throw new TypeError('The endpoint must be an http or https URL.')
+    if (url.search !== '' || url.username !== '' || url.password !== '')
+      throw new TypeError('The endpoint must have no query, no user and no password.')
     this.#endpoint = `${url.origin}${url.pathname.replace(/\/+$/, '')}`
     this.#headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
     this.#fetch = fetch
@@ -284,45 +295,47 @@ class HttpClient implements Client {
     const boundary = `image-analyzer-${crypto.randomUUID()}`
     const part = (name: string, more: string) =>
       `--${boundary}\r\ncontent-disposition: form-data; name="${name}"${more}\r\n\r\n`
-    const encode = (text: string) => new TextEncoder().encode(text)
     const texts = Object.entries(fields).map(([name, value]) => `${part(name, '')}${value}\r\n`)
     // S3 ignores every field after the file.
-    const head = encode(`${texts.join('')}${part('file', '; filename="image"')}`)
-    const tail = encode(`\r\n--${boundary}--\r\n`)
+    const head = new Blob([texts.join(''), part('file', '; filename="image"')])
+    const form = new Blob([head, image, `\r\n--${boundary}--\r\n`])
     let broken: unknown
-    async function* body() {
-      onProgress?.(0)
-      yield head
+    async function* counted() {
       try {
         let sent = 0
-        for await (const chunk of image.stream()) {
+        onProgress?.(0)
+        for await (const chunk of form.stream()) {
           yield chunk
           sent += chunk.length
-          onProgress?.(sent)
+          onProgress?.(Math.min(Math.max(0, sent - head.size), image.size))
         }
       } catch (error) {
         broken = error
         throw error
       }
-      yield tail
     }
+    const counts = onProgress !== undefined && TAKES_STREAMS
     const answer = await this.#attempt(url, {
       method: 'POST',
       headers: {
         'content-type': `multipart/form-data; boundary=${boundary}`,
-        // S3 takes no body of unknown length.
-        'content-length': String(head.length + image.size + tail.length),
+        // S3 takes no body of unknown length; that of a blob is known.
+        ...(counts ? { 'content-length': String(form.size) } : {}),
       },
-      body: () => body() as unknown as NonNullable<RequestInit['body']>,
+      body: () => (counts ? (counted() as unknown as NonNullable<RequestInit['body']>) : form),
       answerMs: ANSWER_MS + image.size / SLOWEST_LINE,
       broken: () => broken,
       signal,
     })
     if (answer.status < 200 || answer.status > 299) {
-      const found = (element: string) => new RegExp(`<${element}>([^<]*)<`).exec(answer.text)?.[1]
+      const found = (element: string) =>
+        new RegExp(`<${element}>([^<]*)<`)
+          .exec(answer.text)?.[1]
+          ?.replace(/&(?:quot|apos|lt|gt|amp);/g, (entity) => ENTITIES[entity] ?? entity)
       const why = [found('Code'), found('Message')].filter((text) => text !== undefined).join(': ')
       throw new ApiError('UPLOAD_REFUSED', answer.status, why || `The bucket answers ${answer.status}.`)
     }
+    if (!counts) onProgress?.(image.size)
   }
 
   async get(imageId: string, options: CallOptions & { waitSeconds?: number } = {}): Promise<Image> {
@@ -434,19 +447,25 @@ class HttpClient implements Client {
     const began = performance.now()
     const fits = (pauseMs: number, patienceMs: number) => performance.now() - began + pauseMs <= patienceMs
     let repeated = false
+    checkHeaders(call.headers)
     for (let attempt = 0; ; attempt += 1) {
       // With jitter: clients that were refused together do not come back together.
       const backoff = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** attempt) * (0.5 + Math.random() / 2)
       let delay: number
       try {
-        const answer = { ...(await this.#once(url, call)), repeated }
+        const answer: Answer = { ...(await this.#once(url, call)), repeated }
         this.#reached = true
         if (!TRY_AGAIN.includes(answer.status)) return answer
+        // A gateway that has waited in vain for the API says 502, 503 or 504, whatever the API has done meanwhile.
+        repeated ||= answer.status !== 429
         delay = (retryAfter(answer.headers) ?? 0) * 1_000 + backoff
         if (!fits(delay, this.#patienceMs)) return answer
       } catch (error) {
         call.signal?.throwIfAborted()
-        if (call.broken?.() !== undefined) throw call.broken()
+        const broken = call.broken?.() ?? unreadable(error)
+        if (broken !== undefined) throw broken
+        // What signs requests may have no credentials.
+        if (error instanceof ApiError) throw error
         delay = backoff
         const patienceMs = this.#reached ? RECONNECT_MS : FIRST_CONTACT_MS
         if (!fits(delay, Math.min(this.#patienceMs, patienceMs))) throw unreachable(url, error)
@@ -464,7 +483,9 @@ class HttpClient implements Client {
     signal?.addEventListener('abort', abort)
     const limit = setTimeout(() => controller.abort(new Error('no answer in time')), answerMs ?? ANSWER_MS)
     try {
-      const response = await this.#fetch(url, {
+      // Not as a method of this: a browser's own fetch refuses that.
+      const send = this.#fetch
+      const response = await send(url, {
         method,
         headers,
         // A token is for the endpoint, not for where it may point to.
@@ -480,7 +501,17 @@ class HttpClient implements Client {
   }
 }
 
-/** Ids become parts of URLs, and what is no id has no image. */
+/** @throws TypeError at once, without the value: `fetch` fails alike where a network is to blame, and shows a token */
+function checkHeaders(headers: Record<string, string> = {}): void {
+  for (const [name, value] of Object.entries(headers)) {
+    try {
+      new Headers([[name, value]])
+    } catch {
+      throw new TypeError(`The header "${name}" has a character that no header can have.`)
+    }
+  }
+}
+
 function queryOf(parameters: Record<string, string | number | boolean | undefined>): URLSearchParams {
   const query = new URLSearchParams()
   for (const [name, value] of Object.entries(parameters))
@@ -488,6 +519,7 @@ function queryOf(parameters: Record<string, string | number | boolean | undefine
   return query
 }
 
+/** Ids become parts of URLs, and what is no id has no image. */
 function pathOf(imageId: string): string {
   if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(imageId))
     throw new ApiError('IMAGE_NOT_FOUND', 404, 'This is not an image id.')
@@ -550,19 +582,28 @@ function refusal(answer: Answer): ApiError {
     return new ApiError(code as ErrorCode, status, String(detail ?? code), { ...more, instance })
   }
   const said = typeof message === 'string' ? `: ${message}` : ''
+  const location = headers.get('location')
+  const leads = location === null ? '' : ` It leads to ${location}.`
   return new ApiError(
     CODE_BY_STATUS[status] ?? 'UNEXPECTED_ANSWER',
     status,
-    `The answer is ${status}${said}, which is not of this API: a gateway or a proxy may have sent it.`,
+    `The answer is ${status}${said}, which is not of this API: a gateway or a proxy may have sent it.${leads}`,
     more,
   )
 }
 
 function unreachable(url: string, error: unknown): ApiError {
   const cause = error instanceof Error && error.cause !== undefined ? error.cause : error
-  const { code, message } = cause as { code?: string; message?: string }
-  const why = code ?? message ?? String(cause)
+  // A DOMException has a number there.
+  const { code, message }: { code?: unknown; message?: string } = Object(cause)
+  const why = typeof code === 'string' ? code : (message ?? String(cause))
   return new ApiError('UNREACHABLE', 0, `${new URL(url).origin} does not answer (${why}).`, { cause: error })
+}
+
+/** The reason, where a blob that was to be sent cannot be read: Node's is a file, which may be changed. */
+function unreadable(error: unknown): unknown {
+  const { cause } = Object(error)
+  return Object(cause).name === 'NotReadableError' ? cause : undefined
 }
 
 /** Milliseconds for which no worker is at the image, by this machine's clock. */
@@ -571,11 +612,12 @@ const waitMs = (image: Image): number =>
     ? Date.parse(image.waits.until) - Date.now() || 0
     : 0
 
-/** Seconds, by RFC 9110, section 10.2.3: a number of them, or a date. */
+/** Seconds, by RFC 9110, section 10.2.3: a number of them, or a date, which begins with a day's name. */
 function retryAfter(headers: Headers): number | undefined {
-  const value = headers.get('retry-after')
-  if (value === null) return undefined
-  const seconds = /^\d+$/.test(value) ? Number(value) : (Date.parse(value) - Date.now()) / 1_000
+  const value = headers.get('retry-after')?.trim() ?? ''
+  if (/^\d+$/.test(value)) return Number(value)
+  // Date.parse takes -5 and 1.5 for days of the year 2001.
+  const seconds = /^[A-Z]/.test(value) ? (Date.parse(value) - Date.now()) / 1_000 : Number.NaN
   return Number.isNaN(seconds) ? undefined : Math.max(0, seconds)
 }
 

@@ -35,9 +35,10 @@ export function journalPath(env: NodeJS.ProcessEnv, platform: NodeJS.Platform): 
  * A file of JSON lines that is only ever appended to, so that it is whole whenever the process ends; of two lines with
  * one key the later counts. Several processes may write it at once.
  *
+ * @param onLost is called once, when a line cannot be written; from then on, what is added is kept in memory
  * @throws when it can be neither read nor made
  */
-export function openJournal(path: string): Journal {
+export function openJournal(path: string, onLost: (error: Error) => void): Journal {
   mkdirSync(dirname(path), { recursive: true })
   // Forms in it let their bearer store an object, for some minutes.
   const file = openSync(path, 'a+', 0o600)
@@ -49,11 +50,22 @@ export function openJournal(path: string): Journal {
   }
   // A line that was cut off must not swallow the next one.
   if (text !== '' && !text.endsWith('\n')) writeSync(file, '\n')
+  let lost = false
+  const write = (line: Buffer) => {
+    // A disk that fills up takes the first part.
+    if (writeSync(file, line) < line.length) throw new Error('there is no room for a whole line')
+  }
   return {
     get: (key) => entries.get(key),
     add: (entry) => {
       entries.set(entry.key, entry)
-      writeSync(file, `${JSON.stringify(entry)}\n`)
+      if (lost) return
+      try {
+        write(Buffer.from(`${JSON.stringify(entry)}\n`))
+      } catch (error) {
+        lost = true
+        onLost(error as Error)
+      }
     },
     close: () => closeSync(file),
   }

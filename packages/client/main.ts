@@ -141,8 +141,14 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     setTimeout(() => process.exit(130), GRACE_MS + 1_000).unref()
   })
 }
-// The reader of the results has gone (image-analyzer list | head): 128 and the number of SIGPIPE, as shells have it.
-process.stdout.on('error', () => process.exit(141))
+process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+  // The reader of the results has gone (image-analyzer list | head): 128 and the number of SIGPIPE, as shells have it.
+  if (code === 'EPIPE') process.exit(141)
+  process.stderr.write(`The results cannot be written: ${message}\n`)
+  process.exit(1)
+})
+// Remarks that have no reader are no reason to stop sending.
+process.stderr.on('error', () => {})
 
 process.exitCode = await main(process.argv.slice(2), process.env).catch((error: unknown) => {
   if (stop.signal.aborted) return 130
@@ -383,7 +389,11 @@ function ownerOfToken(token: string | undefined): string {
 function chooseJournal(path: string | undefined, env: NodeJS.ProcessEnv, output: Output): Journal {
   const chosen = path ?? journalPath(env, process.platform)
   try {
-    return openJournal(chosen)
+    return openJournal(chosen, ({ message }) =>
+      output.trouble(
+        `The journal ${chosen} cannot be written any more (${message}), so another run sends again what follows.`,
+      ),
+    )
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === undefined) throw error
     if (path !== undefined) throw new UsageError(`--journal: ${(error as Error).message}`)

@@ -1,5 +1,5 @@
 import { createHash, createHmac } from 'node:crypto'
-import type { ClientOptions } from './index.ts'
+import { ApiError, type ClientOptions } from './index.ts'
 
 /** What an API on AWS with `auth = "iam"`, which is the default there, takes its callers by. */
 export interface Signing {
@@ -18,7 +18,14 @@ export async function signing(endpoint: string): Promise<Signing> {
   const found = apiGatewayRegion(endpoint)
   const { config } = new SQSClient(found === undefined ? {} : { region: found })
   const region = await config.region().catch(() => 'us-east-1')
-  return { region, credentials: async () => config.credentials() }
+  const credentials = () =>
+    config.credentials().catch((error: Error) => {
+      const challenge = 'AWS4-HMAC-SHA256'
+      throw new ApiError('UNAUTHENTICATED', 0, `No AWS credentials: ${error.message.replace(/\.?$/, '.')}`, {
+        ...{ challenge, cause: error },
+      })
+    })
+  return { region, credentials }
 }
 
 /** A fetch that signs what goes to the endpoint (Signature Version 4), and leaves other requests as they are. */

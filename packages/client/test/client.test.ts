@@ -1,0 +1,335 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { openAsBlob } from 'node:fs'
+import { appendFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { buffer, text } from 'node:stream/consumers'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { readError } from '../files.ts'
+import { ApiError, type ClientOptions, createClient } from '../index.ts'
+import { signing, signingFetch } from '../sign.ts'
+
+const ID = '01a20f3c-366e-734c-99ed-0d5fffb2c168'
+const NOWHERE = 'http://127.0.0.1:1'
+const PNG = new Uint8Array([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])
+/** More than a request may have, so that it goes by a form. */
+const LARGE = 4_600_000
+
+const problem = (status: number, code: string) =>
+  new Response(JSON.stringify({ code, detail: 'As it says.' }), {
+    ...{ status, headers: { 'content-type': 'application/problem+json' } },
+  })
+const formAt = (url: string) => ({
+  ...{ imageId: ID, status: 'awaiting_upload' as const, expiresAt: '2100-01-01T00:00:00Z' },
+  upload: { url, fields: { key: 'uploads/x' } },
+})
+
+/** A client, and what it is answered with, one after another and then the last again. */
+function answered(answers: (() => Response)[], options: Partial<ClientOptions> = {}) {
+  const bodies: unknown[] = []
+  const client = createClient({
+    endpoint: NOWHERE,
+    fetch: (_url, init) => {
+      bodies.push(init.body)
+      return (answers[bodies.length - 1] ?? answers.at(-1))?.() ?? expect.fail('No answer is left.')
+    },
+    ...options,
+  })
+  return { client, bodies }
+}
+
+async function newFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'image-analyzer-client-'))
+  onTestFinished(() => rm(folder, { recursive: true }))
+  return folder
+}
+
+describe('where there is no Node', () => {
+  it('calls fetch as browsers want it: as the function that it is, and as no method of the client', async () => {
+    const callers: unknown[] = []
+    const fetch = function (this: unknown) {
+      callers.push(this)
+      return Promise.resolve(Response.json({ status: 'ok' }))
+    }
+    vi.stubGlobal('fetch', fetch)
+    onTestFinished(() => void vi.unstubAllGlobals())
+    await createClient({ endpoint: NOWHERE }).health()
+    await createClient({ endpoint: NOWHERE, fetch }).health()
+    expect(callers).toEqual([undefined, undefined])
+  })
+
+  it('sends a large image as a body of the standard, and tells of all its bytes at the end', async () => {
+    vi.stubGlobal('navigator', { userAgent: 'Mozilla/5.0' })
+    onTestFinished(() => {
+      vi.unstubAllGlobals()
+      vi.resetModules()
+    })
+    vi.resetModules()
+    const elsewhere = await import('../index.ts')
+    const bodies: unknown[] = []
+    const client = elsewhere.createClient({
+      endpoint: NOWHERE,
+      fetch: (_url, init) => {
+        bodies.push(init.body)
+        return new Response(null, { status: 204 })
+      },
+    })
+    const sent: number[] = []
+    const onProgress = (bytes: number) => sent.push(bytes)
+    await client.upload(new Blob([PNG, new Uint8Array(LARGE)]), { form: formAt(`${NOWHERE}/s3`), onProgress })
+    expect(sent).toEqual([PNG.length + LARGE])
+    const [body] = bodies
+    expect(body).toBeInstanceOf(Blob)
+    expect(await (body as Blob).slice(0, 400).text()).toMatch(
+      /^--(\S+)\r\ncontent-disposition: form-data; name="key"\r\n\r\nuploads\/x\r\n--\1\r\n.*name="file"/,
+    )
+  })
+})
+
+describe('a form', () => {
+  /** A bucket, and the bodies it has got. */
+  async function startBucket() {
+    const got: { length: string | undefined; bytes: number; file: number }[] = []
+    const server = createServer(async (request, response) => {
+      const body = await buffer(request).catch(() => Buffer.alloc(0))
+      const start = body.indexOf('\r\n\r\n', body.indexOf('name="file"')) + 4
+      const end = body.lastIndexOf('\r\n--', body.length - 8)
+      got.push({ length: request.headers['content-length'], bytes: body.length, file: end - start })
+      response.writeHead(204).end()
+    }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    onTestFinished(() => {
+      server.closeAllConnections()
+      server.close()
+    })
+    return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, got }
+  }
+
+  it.each([
+    ['and is told how far it is', true],
+    ['as a whole', false],
+  ])('goes to S3 under its length, %s', async (_, counts) => {
+    const { url, got } = await startBucket()
+    const sent: number[] = []
+    const size = PNG.length + LARGE
+    await createClient({ endpoint: NOWHERE }).upload(new Blob([PNG, new Uint8Array(LARGE)]), {
+      form: formAt(url),
+      ...(counts ? { onProgress: (bytes) => sent.push(bytes) } : {}),
+    })
+    expect(got).toEqual([{ length: String(got[0]?.bytes), bytes: expect.any(Number), file: size }])
+    expect([sent[0], sent.at(-1)]).toEqual(counts ? [0, size] : [undefined, undefined])
+    expect(sent).toEqual(sent.toSorted((a, b) => a - b))
+  })
+
+  it.each([
+    ['and is told how far it is', true],
+    ['as a whole', false],
+  ])('is given up at once where its file is changed: %s', async (_, counts) => {
+    const path = join(await newFolder(), 'large.png')
+    await writeFile(path, Buffer.concat([PNG, Buffer.alloc(LARGE)]))
+    const image = await openAsBlob(path)
+    await appendFile(path, 'more')
+    const { url, got } = await startBucket()
+    const error = await createClient({ endpoint: NOWHERE })
+      .upload(image, { form: formAt(url), ...(counts ? { onProgress: () => {} } : {}) })
+      .catch((error: unknown) => error)
+    expect(readError(error)).toEqual({ code: 'UNREADABLE', detail: 'It was changed while it was sent.' })
+    expect(got.length).toBeLessThanOrEqual(1)
+  })
+
+  it('that S3 refuses says why, in letters', async () => {
+    const message = 'Policy Condition failed: [&quot;eq&quot;, &quot;$key&quot;, &quot;a&amp;lt;b&quot;]'
+    const body = `<Error><Code>AccessDenied</Code><Message>${message}</Message></Error>`
+    const { client } = answered([() => new Response(body, { status: 403 })])
+    await expect(client.upload(PNG, { form: formAt(`${NOWHERE}/s3`) })).rejects.toMatchObject({
+      ...{ code: 'UPLOAD_REFUSED', status: 403 },
+      detail: 'AccessDenied: Policy Condition failed: ["eq", "$key", "a&lt;b"]',
+    })
+  })
+})
+
+describe('a request that is repeated', () => {
+  it.each([502, 503, 504])(
+    'has done what it was to do where a gateway said %i and the API is done with it',
+    async (status) => {
+      const busy = () => new Response(null, { status })
+      const { client: deletes } = answered([busy, () => problem(404, 'IMAGE_NOT_FOUND')])
+      await expect(deletes.delete(ID)).resolves.toBeUndefined()
+      const { client: retries } = answered([busy, () => problem(409, 'NOT_FAILED')])
+      await expect(retries.retry(ID)).resolves.toBeUndefined()
+    },
+  )
+
+  it('has done nothing before where it was refused as one too many', async () => {
+    const { client } = answered([
+      () => new Response(null, { status: 429 }),
+      () => problem(404, 'IMAGE_NOT_FOUND'),
+    ])
+    await expect(client.delete(ID)).rejects.toMatchObject({ code: 'IMAGE_NOT_FOUND' })
+  })
+
+  it.each<[string, number | undefined]>([
+    ['120', 120],
+    ['0', 0],
+    ['Thu, 01 Jan 1970 00:00:00 GMT', 0],
+    // No Retry-After of RFC 9110, so nothing is known.
+    ...['-5', '1.5', '1e3', 'soon', '', '2001-01-01'].map((value): [string, undefined] => [value, undefined]),
+  ])('reads Retry-After: %s as %s seconds', async (value, seconds) => {
+    const { client } = answered(
+      [() => new Response(null, { status: 503, headers: { 'retry-after': value } })],
+      {
+        patienceMs: 0,
+      },
+    )
+    await expect(client.health()).rejects.toMatchObject({ code: 'UNAVAILABLE', retryAfter: seconds })
+  })
+})
+
+describe('what is wrong before anything is sent', () => {
+  it.each(['http://x/?stage=1', 'http://user:secret@x/', 'http://user@x/'])(
+    'is said of an endpoint that would lose a part: %s',
+    (endpoint) => {
+      expect(() => createClient({ endpoint })).toThrow(/no query, no user and no password/)
+    },
+  )
+
+  it('is said of a header, without its value, and no network is blamed', async () => {
+    const { client, bodies } = answered([() => Response.json({ imageId: ID }, { status: 202 })])
+    const wrong = [
+      () => client.upload(PNG, { idempotencyKey: 'файл' }),
+      () => createClient({ endpoint: NOWHERE, token: 'se\ncret' }).health(),
+    ]
+    for (const [number, call] of wrong.entries()) {
+      const error = await call().catch((error: unknown) => error)
+      expect(error).toBeInstanceOf(TypeError)
+      expect(String(error)).toContain(`The header "${['idempotency-key', 'authorization'][number]}"`)
+      expect(String(error)).not.toMatch(/файл|cret/)
+    }
+    expect(bodies).toEqual([])
+  })
+
+  it('is said of credentials that cannot be found', async () => {
+    const { region } = await signing('http://x')
+    const none = async () => {
+      throw new ApiError('UNAUTHENTICATED', 0, 'No AWS credentials: none.')
+    }
+    const fetch = await signingFetch(NOWHERE, { region, credentials: none })
+    await expect(createClient({ endpoint: NOWHERE, fetch }).health()).rejects.toMatchObject({
+      code: 'UNAUTHENTICATED',
+    })
+  })
+})
+
+describe('what an error says', () => {
+  it('is where a redirect leads, which is not followed: a token is for the endpoint', async () => {
+    const headers = { location: 'https://elsewhere.test/images' }
+    const { client, bodies } = answered([() => new Response(null, { status: 301, headers })])
+    await expect(client.get(ID)).rejects.toMatchObject({
+      ...{ code: 'UNEXPECTED_ANSWER', status: 301 },
+      detail: expect.stringContaining('It leads to https://elsewhere.test/images.'),
+    })
+    expect(bodies).toHaveLength(1)
+  })
+
+  it.each([
+    ['a time that is over', new DOMException('The time is over.', 'TimeoutError'), 'The time is over.'],
+    ['nothing at all', undefined, 'undefined'],
+  ])('is the reason, where fetch throws %s', async (_, thrown, reason) => {
+    const { client } = answered(
+      [
+        () => {
+          throw thrown
+        },
+      ],
+      { patienceMs: 0 },
+    )
+    await expect(client.health()).rejects.toMatchObject({
+      code: 'UNREACHABLE',
+      detail: `${NOWHERE} does not answer (${reason}).`,
+    })
+  })
+})
+
+describe.skipIf(process.platform !== 'linux')(
+  'the command line (skipped where there is no /dev/full)',
+  () => {
+    /** @param command of a shell, in which "$@" runs the command line */
+    async function shell(command: string, env: Record<string, string> = {}) {
+      const server = createServer((request, response) =>
+        request.resume().on('end', () => {
+          response.setHeader('content-type', 'application/json')
+          if (request.method === 'GET')
+            response.end('{"items":[{"imageId":"x","status":"failed","original":{},"failure":{}}]}')
+          else response.writeHead(202).end(JSON.stringify({ imageId: ID }))
+        }),
+      ).listen(0, '127.0.0.1')
+      await once(server, 'listening')
+      const cli = [join(import.meta.dirname, '../main.ts')]
+      const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+      const child = spawn(
+        'sh',
+        ['-c', command, 'sh', process.execPath, '--disable-warning=ExperimentalWarning', ...cli],
+        {
+          cwd: await newFolder(),
+          env: { ...process.env, IMAGE_ANALYZER_ENDPOINT: endpoint, IMAGE_ANALYZER_TOKEN: '', ...env },
+        },
+      )
+      const [out, err, [code]] = await Promise.all([
+        text(child.stdout),
+        text(child.stderr),
+        once(child, 'close'),
+      ])
+      server.closeAllConnections()
+      server.close()
+      return { code, out, err }
+    }
+
+    it('accepts all the same where its journal has no room, and says so once', async () => {
+      const files = 'for i in 1 2 3 4 5; do echo $i > $i.png; done; echo > sent.jsonl'
+      const { code, out, err } = await shell(
+        // A block of 512 bytes; some shells count in two of them.
+        `${files}; ulimit -f 1; "$@" upload ?.png --journal sent.jsonl`,
+      )
+      const lines = out.trim().split('\n')
+      expect(lines.map((line) => JSON.parse(line).status)).toEqual(Array(5).fill('accepted'))
+      expect(code).toBe(0)
+      expect(err).toMatch(/^The journal sent\.jsonl cannot be written any more \([^\n]+\), so [^\n]+\n$/)
+    })
+
+    it('says that its results cannot be written, and ends as usual where its remarks cannot', async () => {
+      const [full, gone, deaf] = await Promise.all([
+        shell('"$@" list > /dev/full'),
+        shell('{ "$@" list; echo $? >&2; } | true'),
+        shell('"$@" lists 2> /dev/full'),
+      ])
+      expect(full).toMatchObject({
+        code: 1,
+        err: expect.stringMatching(/^The results cannot be written: ENOSPC/),
+      })
+      expect(gone.err).toBe('141\n')
+      expect(deaf.code).toBe(2)
+    })
+
+    it('says that there are no credentials to sign by', async () => {
+      const none = {
+        AWS_ACCESS_KEY_ID: '',
+        AWS_SECRET_ACCESS_KEY: '',
+        AWS_PROFILE: '',
+        AWS_SESSION_TOKEN: '',
+      }
+      const away = { AWS_CONFIG_FILE: '/nowhere', AWS_SHARED_CREDENTIALS_FILE: '/nowhere' }
+      const env = { ...none, ...away, AWS_EC2_METADATA_DISABLED: 'true' }
+      const runs = await Promise.all([
+        shell('"$@" list --sign', env),
+        shell('echo > a.png; "$@" upload a.png --sign --journal sent.jsonl', env),
+      ])
+      for (const { code, err } of runs) {
+        expect(err).toMatch(/^UNAUTHENTICATED: No AWS credentials: .* use --sign\.\n$/)
+        expect(code).toBe(1)
+      }
+    })
+  },
+)
