@@ -173,6 +173,9 @@ resource "aws_lambda_event_source_mapping" "jobs" {
   }
 
   lifecycle {
+    # `npm run ops -- pause` and `resume` set it: an apply in between does not start the worker again.
+    ignore_changes = [enabled]
+
     precondition {
       condition     = local.rekognition_share > 0 && local.maximum_concurrency * local.rekognition_share <= local.rekognition_tps
       error_message = "The workers would ask Rekognition for more calls a second than rekognition_tps, or for none."
