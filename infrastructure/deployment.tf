@@ -24,6 +24,7 @@ module "image_analyzer" {
   max_wait_seconds           = var.max_wait_seconds
   api_reserved_concurrency   = var.api_reserved_concurrency
   manage_api_gateway_logging = var.manage_api_gateway_logging
+  api_gateway_logging_role   = var.api_gateway_logging_role
   max_image_bytes            = var.max_image_bytes
   max_upload_bytes           = var.max_upload_bytes
   daily_image_quota          = var.daily_image_quota

@@ -61,7 +61,7 @@ variable "permissions_boundary" {
 }
 
 variable "vpc_config" {
-  description = "Subnets and security groups for the functions, which must reach S3, DynamoDB, SQS, EventBridge and Rekognition from there, by VPC endpoints or NAT. Null: no VPC."
+  description = "Subnets and security groups for the functions, which must reach S3, DynamoDB, SQS, EventBridge and Rekognition from there, by VPC endpoints or NAT; and the issuer of tokens with auth = jwt, which takes NAT. Null: no VPC."
   type        = object({ subnet_ids = list(string), security_group_ids = list(string) })
   default     = null
 }
@@ -100,7 +100,7 @@ variable "jwt_audience" {
 }
 
 variable "cors_origins" {
-  description = "Origins of web pages that may use the API from a browser and post presigned forms to the bucket, in addition to the API's own page, as https://host[:port]. Empty: none."
+  description = "Origins of web pages that may use the API from a browser and post presigned forms to the bucket, in addition to the API's own page, as https://host[:port]. That page is at another origin behind a domain of yours: name the domain here, or it cannot post large files. Empty: none."
   type        = list(string)
   default     = []
 }
@@ -139,6 +139,12 @@ variable "manage_api_gateway_logging" {
   description = "Set the role with which API Gateway writes logs. It is one setting for the whole account and region: false where it is set already (`aws apigateway get-account` shows a cloudwatchRoleArn), and in all but one of several deployments."
   type        = bool
   default     = true
+}
+
+variable "api_gateway_logging_role" {
+  description = "With manage_api_gateway_logging = false, where the same apply sets the account's role: the cloudwatch_role_arn of that aws_api_gateway_account. The stage is made after it; depends_on would have all of the module wait, and its plan know no names. Null: the role is set already."
+  type        = string
+  default     = null
 }
 
 # What callers may ask for
@@ -252,7 +258,7 @@ variable "keep_data" {
 }
 
 variable "undelete_days" {
-  description = "Days for which S3 keeps deleted and replaced objects as versions that an operator can restore; what DELETE and retention_days remove is gone only after that many days. The versions cost their storage: $0.023 a GB and month (us-east-1). Records have point-in-time recovery for 35 days anyway. 0: none."
+  description = "Days for which S3 keeps deleted and replaced objects as versions that an operator can restore; what DELETE and retention_days remove is gone only after that many days. The versions cost their storage: $0.023 a GB and month (us-east-1). Records have point-in-time recovery for 35 days anyway. 0: none, and those that are there go within two days."
   type        = number
   default     = 0
   nullable    = false

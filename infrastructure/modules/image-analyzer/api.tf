@@ -445,6 +445,14 @@ resource "aws_api_gateway_stage" "live" {
     })
   }
 
+  lifecycle {
+    # It also has the stage wait for a role that the caller sets.
+    precondition {
+      condition     = var.api_gateway_logging_role == null || can(regex("^arn:[^:]+:iam::[0-9]{12}:role/", var.api_gateway_logging_role))
+      error_message = "api_gateway_logging_role must be the ARN of a role: API Gateway has none to write logs with."
+    }
+  }
+
   depends_on = [aws_api_gateway_account.logging, aws_cloudwatch_log_group.execution]
 }
 

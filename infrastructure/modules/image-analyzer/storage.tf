@@ -158,21 +158,25 @@ resource "aws_s3_bucket_lifecycle_configuration" "images" {
     expiration {
       days = var.retention_days == 0 ? local.uploads_days : min(var.retention_days, local.uploads_days)
     }
+    # An upload that has been worked on is an original now: where S3 keeps versions, it would be kept and paid for twice, and
+    # with the position that strip_gps takes away. A day is S3's least.
+    noncurrent_version_expiration {
+      noncurrent_days = 1
+    }
   }
 
-  dynamic "rule" {
-    for_each = var.undelete_days == 0 ? [] : [var.undelete_days]
-    content {
-      id     = "deleted"
-      status = "Enabled"
-      filter {}
-      noncurrent_version_expiration {
-        noncurrent_days = rule.value
-      }
-      # The mark of a deletion, when nothing is below it any more.
-      expiration {
-        expired_object_delete_marker = true
-      }
+  # Also where no versions are kept any more: those from the time of undelete_days stay otherwise, with what DELETE and
+  # retention_days have promised to remove.
+  rule {
+    id     = "deleted"
+    status = "Enabled"
+    filter {}
+    noncurrent_version_expiration {
+      noncurrent_days = max(1, var.undelete_days)
+    }
+    # The mark of a deletion, when nothing is below it any more.
+    expiration {
+      expired_object_delete_marker = true
     }
   }
 

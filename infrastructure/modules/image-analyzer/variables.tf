@@ -28,6 +28,10 @@ variable "tags" {
     error_message = "A tag's key must have 1 to 128 characters and not begin with aws:, its value at most 256 (AWS tagging)."
   }
   validation {
+    condition     = alltrue([for text in flatten([keys(var.tags), values(var.tags)]) : can(regex("^[\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*$", text))])
+    error_message = "Keys and values of tags may hold letters, digits, spaces and _ . : / = + - @ (IAM and S3 refuse others)."
+  }
+  validation {
     condition     = length(var.tags) <= 40
     error_message = "At most 40 tags: AWS takes 50 on a resource, and the provider may have default tags."
   }
@@ -114,7 +118,7 @@ variable "permissions_boundary" {
 }
 
 variable "vpc_config" {
-  description = "Subnets and security groups for the functions, which must reach S3, DynamoDB, SQS, EventBridge and Rekognition from there, by VPC endpoints or NAT. Null: no VPC."
+  description = "Subnets and security groups for the functions, which must reach S3, DynamoDB, SQS, EventBridge and Rekognition from there, by VPC endpoints or NAT; and the issuer of tokens with auth = jwt, which takes NAT. Null: no VPC."
   type        = object({ subnet_ids = list(string), security_group_ids = list(string) })
   default     = null
 
@@ -195,7 +199,7 @@ variable "jwt_audience" {
 }
 
 variable "cors_origins" {
-  description = "Origins of web pages that may use the API from a browser and post presigned forms to the bucket, in addition to the API's own page, as https://host[:port]. Empty: none."
+  description = "Origins of web pages that may use the API from a browser and post presigned forms to the bucket, in addition to the API's own page, as https://host[:port]. That page is at another origin behind a domain of yours: name the domain here, or it cannot post large files. Empty: none."
   type        = list(string)
   default     = []
 
@@ -266,6 +270,17 @@ variable "manage_api_gateway_logging" {
   default     = true
 }
 
+variable "api_gateway_logging_role" {
+  description = "With manage_api_gateway_logging = false, where the same apply sets the account's role: the cloudwatch_role_arn of that aws_api_gateway_account. The stage is made after it; depends_on would have all of the module wait, and its plan know no names. Null: the role is set already."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.api_gateway_logging_role == null || !var.manage_api_gateway_logging
+    error_message = "api_gateway_logging_role is of another aws_api_gateway_account: set manage_api_gateway_logging = false."
+  }
+}
+
 # What callers may ask for
 
 variable "max_image_bytes" {
@@ -315,6 +330,11 @@ variable "analyses" {
     condition     = length(setsubtract(var.analyses, ["metadata", "gps"])) > 0
     error_message = "Must list at least one of labels, faces, moderation and text."
   }
+
+  validation {
+    condition     = contains(var.analyses, "labels") || !contains(var.analyses, "faces-when-person")
+    error_message = "faces-when-person needs labels, which show whether there is a person: list both."
+  }
 }
 
 variable "faces" {
@@ -325,6 +345,10 @@ variable "faces" {
   validation {
     condition     = contains(["always", "when-person"], var.faces)
     error_message = "Must be always or when-person."
+  }
+  validation {
+    condition     = var.faces != "when-person" || contains(var.analyses, "faces-when-person")
+    error_message = "when-person needs faces-when-person among the analyses: without it, faces would be asked for always."
   }
 }
 
@@ -451,7 +475,7 @@ variable "keep_data" {
 }
 
 variable "undelete_days" {
-  description = "Days for which S3 keeps deleted and replaced objects as versions that an operator can restore; what DELETE and retention_days remove is gone only after that many days. The versions cost their storage: $0.023 a GB and month (us-east-1). Records have point-in-time recovery for 35 days anyway. 0: none."
+  description = "Days for which S3 keeps deleted and replaced objects as versions that an operator can restore; what DELETE and retention_days remove is gone only after that many days. The versions cost their storage: $0.023 a GB and month (us-east-1). Records have point-in-time recovery for 35 days anyway. 0: none, and those that are there go within two days."
   type        = number
   default     = 0
   nullable    = false

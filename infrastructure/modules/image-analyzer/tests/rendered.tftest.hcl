@@ -245,8 +245,15 @@ run "defaults" {
     error_message = "Subscribers are optional."
   }
   assert {
-    condition     = toset([for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.id]) == toset(["aborted-uploads", "abandoned-uploads"])
-    error_message = "Images must be kept, and only what is left of uploads removed."
+    condition     = toset([for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.id]) == toset(["aborted-uploads", "abandoned-uploads", "deleted"])
+    error_message = "Images must be kept, and only what is left of uploads and deletions removed."
+  }
+  assert {
+    condition = [
+      for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.noncurrent_version_expiration[0].noncurrent_days
+      if rule.id == "deleted"
+    ] == [1]
+    error_message = "Versions from a time of undelete_days must go, where it is over."
   }
   assert {
     condition     = alltrue([for name in ["RETENTION_DAYS", "DAILY_IMAGE_QUOTA", "CORS_ORIGINS", "STRIP_GPS", "HEIC"] : !contains(keys(aws_lambda_function.api.environment[0].variables), name)])

@@ -158,11 +158,11 @@ run "what_is_asked_for_is_done" {
     error_message = "One command must remove what two have made."
   }
   assert {
-    condition = aws_s3_bucket_versioning.images[0].versioning_configuration[0].status == "Enabled" && one([
-      for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.noncurrent_version_expiration[0].noncurrent_days
-      if rule.id == "deleted"
-    ]) == 3
-    error_message = "What was deleted must be kept for three days, and no longer."
+    condition = aws_s3_bucket_versioning.images[0].versioning_configuration[0].status == "Enabled" && {
+      for rule in aws_s3_bucket_lifecycle_configuration.images.rule : rule.id => rule.noncurrent_version_expiration[0].noncurrent_days
+      if contains(["deleted", "abandoned-uploads"], rule.id)
+    } == { deleted = 3, abandoned-uploads = 1 }
+    error_message = "What was deleted must be kept for three days, and no longer; and an upload that is an original now for one."
   }
   assert {
     condition = {
@@ -274,6 +274,18 @@ run "a_missing_package_is_named_before_anything_is_made" {
   expect_failures = [aws_lambda_function.api, aws_lambda_function.worker, aws_lambda_function.sweeper]
 }
 
+# That it is looked at has the stage wait for it.
+run "a_role_that_cannot_write_logs_is_refused_before_the_stage" {
+  command = plan
+
+  variables {
+    manage_api_gateway_logging = false
+    api_gateway_logging_role   = ""
+  }
+
+  expect_failures = [aws_api_gateway_stage.live]
+}
+
 run "another_package_than_the_one_that_was_meant_is_refused" {
   command = plan
 
@@ -348,21 +360,47 @@ run "what_is_almost_right_is_refused" {
   command = plan
 
   variables {
-    cors_origins  = ["https://app.example/"]
-    analyses      = []
-    sweep_minutes = 1.5
-    name          = "sthree-images"
-    budget_action = "Park"
-    zips          = { api = { s3_bucket = "builds", s3_key = "api.zip" }, worker = { path = "worker.zip", sha256 = "2CF2" } }
-    vpc_config    = { subnet_ids = ["subnet-1"], security_group_ids = ["web"] }
-    auth          = "jwt"
-    jwt_issuer    = "http://id.example"
-    jwt_audience  = "image-analyzer"
+    cors_origins             = ["https://app.example/"]
+    analyses                 = []
+    tags                     = { team = "images, and more" }
+    api_gateway_logging_role = "arn:aws:iam::111122223333:role/logs"
+    sweep_minutes            = 1.5
+    name                     = "sthree-images"
+    budget_action            = "Park"
+    zips                     = { api = { s3_bucket = "builds", s3_key = "api.zip" }, worker = { path = "worker.zip", sha256 = "2CF2" } }
+    vpc_config               = { subnet_ids = ["subnet-1"], security_group_ids = ["web"] }
+    auth                     = "jwt"
+    jwt_issuer               = "http://id.example"
+    jwt_audience             = "image-analyzer"
   }
 
   expect_failures = [
-    var.cors_origins, var.analyses, var.sweep_minutes, var.name, var.budget_action, var.zips, var.vpc_config, var.jwt_issuer,
+    var.cors_origins, var.analyses, var.tags, var.sweep_minutes, var.name, var.budget_action, var.zips, var.vpc_config,
+    var.jwt_issuer, var.api_gateway_logging_role,
   ]
+}
+
+# Faces of persons come with the labels that show them.
+run "faces_of_persons_without_labels_are_refused" {
+  command = plan
+
+  variables {
+    analyses = ["moderation", "faces-when-person"]
+    tags     = { "Kostenstelle 1" = "Ärger@_.:/=+-" }
+  }
+
+  expect_failures = [var.analyses]
+}
+
+run "faces_of_persons_that_are_not_offered_are_refused" {
+  command = plan
+
+  variables {
+    analyses = ["labels", "faces"]
+    faces    = "when-person"
+  }
+
+  expect_failures = [var.faces]
 }
 
 # Free analyses come with one that is paid for, and tokens with `jwt`.
