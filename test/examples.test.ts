@@ -1,7 +1,8 @@
-import { cpSync } from 'node:fs'
+import { cpSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Copy, copyModule, MODULE, missing } from '../build/terraform.ts'
+import { moduleText } from './terraform.ts'
 import { skipped } from './tools.ts'
 
 const lacking = missing()
@@ -24,6 +25,13 @@ describe.skipIf(lacking.length > 0)(`the Terraform roots of examples${skipped(la
     const { status, stdout, stderr } = await copy.terraform(['test'])
     expect(stdout.match(/run "\w+"\.\.\. pass/g), stdout + stderr).toHaveLength(6)
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+  })
+
+  it('the rights of the pipeline are looked at for each kind of resource that the module has', () => {
+    const kinds = [...moduleText().matchAll(/^resource "(aws_\w+)"/gm)].map(([, kind]) => kind)
+    const tests = readFileSync(join(copy.folder, 'tests/examples.tftest.hcl'), 'utf8')
+    const looked = [...tests.matchAll(/^ +(aws_\w+) += \["/gm)].map(([, kind]) => kind)
+    expect(looked.sort()).toEqual([...new Set(kinds)].sort())
   })
 })
 

@@ -1,5 +1,7 @@
 # Who GitHub Actions is in the account: a role that plans, for pull requests, and one that deploys, for tags. Applied once, by
-# an administrator. deploy.yml and canary.sh beside this use them.
+# an administrator. deploy.yml and canary.sh beside this use them. They deploy the module, and only read what a root has around
+# it: where that is examples/production, its first apply, and each change of key, sign-in, domain or firewall, are an
+# administrator's.
 terraform {
   required_version = ">= 1.11"
 
@@ -46,7 +48,7 @@ locals {
   github    = "token.actions.githubusercontent.com"
 
   # An ARN of this account and region, by service.
-  here = { for service in ["cloudwatch", "dynamodb", "events", "lambda", "logs", "sns", "sqs"] : service => "arn:${local.partition}:${service}:${local.region}:${local.account}" }
+  here = { for service in ["cloudwatch", "dynamodb", "events", "kms", "lambda", "logs", "secretsmanager", "sns", "sqs"] : service => "arn:${local.partition}:${service}:${local.region}:${local.account}" }
 
   # Which runs get which role (GitHub, OpenID Connect reference). A pull request from a fork gets no token.
   subjects = {
@@ -57,10 +59,15 @@ locals {
   # Settings of everything, and no image, record, job or log line.
   read = [
     "apigateway:GET", "cloudwatch:Describe*", "cloudwatch:Get*", "cloudwatch:List*", "dynamodb:Describe*",
-    "dynamodb:ListTagsOfResource", "events:Describe*", "events:List*", "iam:Get*", "iam:List*", "lambda:Get*",
+    "dynamodb:ListTagsOfResource", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets",
+    "ec2:DescribeVpcs", "events:Describe*", "events:List*", "iam:Get*", "iam:List*", "lambda:Get*",
     "lambda:List*", "logs:Describe*", "logs:ListTagsForResource", "s3:GetAccelerateConfiguration", "s3:GetBucket*",
     "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration", "s3:GetReplicationConfiguration", "s3:ListBucket",
     "sns:Get*", "sns:List*", "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ListQueueTags",
+    # What examples/production has around the module.
+    "acm:DescribeCertificate", "acm:ListTagsForCertificate", "cognito-idp:Describe*", "cognito-idp:GetUserPoolMfaConfig",
+    "kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags", "route53:GetChange",
+    "route53:GetHostedZone", "route53:ListResourceRecordSets", "wafv2:Get*", "wafv2:ListTagsForResource",
   ]
 }
 
@@ -124,6 +131,14 @@ resource "aws_iam_role_policy" "deploy" {
         Action   = ["dynamodb:CreateTable", "dynamodb:DeleteTable", "dynamodb:TagResource", "dynamodb:UntagResource", "dynamodb:UpdateContinuousBackups", "dynamodb:UpdateTable", "dynamodb:UpdateTimeToLive"]
         Resource = "${local.here.dynamodb}:table/${var.name}-*"
       },
+      # Who makes a table with a key of one's own lets DynamoDB use it.
+      {
+        Sid       = "KeyOfTable"
+        Effect    = "Allow"
+        Action    = ["kms:CreateGrant", "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]
+        Resource  = "${local.here.kms}:key/*"
+        Condition = { StringEquals = { "kms:ViaService" = "dynamodb.${local.region}.${data.aws_partition.current.dns_suffix}" } }
+      },
       {
         Sid      = "Queues"
         Effect   = "Allow"
@@ -136,6 +151,14 @@ resource "aws_iam_role_policy" "deploy" {
         Effect   = "Allow"
         Action   = ["lambda:AddPermission", "lambda:Create*", "lambda:Delete*", "lambda:PublishVersion", "lambda:Put*", "lambda:RemovePermission", "lambda:TagResource", "lambda:UntagResource", "lambda:Update*"]
         Resource = ["${local.here.lambda}:function:${var.name}-*", "${local.here.lambda}:event-source-mapping:*"]
+      },
+      # A mapping that is not there yet has no ARN.
+      {
+        Sid       = "FeedWorker"
+        Effect    = "Allow"
+        Action    = "lambda:CreateEventSourceMapping"
+        Resource  = "*"
+        Condition = { ArnLike = { "lambda:FunctionArn" = "${local.here.lambda}:function:${var.name}-*" } }
       },
       {
         Sid      = "Gateway"
@@ -152,17 +175,44 @@ resource "aws_iam_role_policy" "deploy" {
           "${local.here.events}:${resource}"
         ]
       },
+      # The token of a webhook is kept as a secret, in the name of who makes the connection.
+      {
+        Sid      = "WebhookToken"
+        Effect   = "Allow"
+        Action   = ["secretsmanager:CreateSecret", "secretsmanager:DeleteSecret", "secretsmanager:PutSecretValue", "secretsmanager:UpdateSecret"]
+        Resource = "${local.here.secretsmanager}:secret:events!connection/${var.name}-*"
+      },
+      {
+        Sid       = "WebhookRole"
+        Effect    = "Allow"
+        Action    = "iam:CreateServiceLinkedRole"
+        Resource  = "arn:${local.partition}:iam::${local.account}:role/aws-service-role/apidestinations.events.amazonaws.com/*"
+        Condition = { StringEquals = { "iam:AWSServiceName" = "apidestinations.events.amazonaws.com" } }
+      },
+      # Some actions name a group with its streams.
       {
         Sid      = "Logs"
         Effect   = "Allow"
-        Action   = ["logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:PutRetentionPolicy", "logs:DeleteRetentionPolicy", "logs:TagResource", "logs:UntagResource"]
-        Resource = [for group in ["/aws/lambda/${var.name}-*", "/aws/apigateway/${var.name}", "API-Gateway-Execution-Logs_*"] : "${local.here.logs}:log-group:${group}"]
+        Action   = ["logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:DeleteRetentionPolicy", "logs:DisassociateKmsKey", "logs:PutRetentionPolicy", "logs:TagResource", "logs:UntagResource"]
+        Resource = [for group in ["/aws/lambda/${var.name}-*", "/aws/apigateway/${var.name}", "/aws/apigateway/${var.name}:*", "API-Gateway-Execution-Logs_*"] : "${local.here.logs}:log-group:${group}"]
       },
       {
         Sid      = "SavedQueries"
         Effect   = "Allow"
         Action   = ["logs:PutQueryDefinition", "logs:DeleteQueryDefinition", "logs:CreateLogDelivery", "logs:PutResourcePolicy", "logs:UpdateLogDelivery"]
         Resource = "*" # they take no other (Service Authorization Reference)
+      },
+      {
+        Sid      = "AlarmOfAlarms"
+        Effect   = "Allow"
+        Action   = "cloudwatch:PutCompositeAlarm"
+        Resource = "*" # it takes no other (PutCompositeAlarm, Amazon CloudWatch API Reference)
+      },
+      {
+        Sid      = "EndSubscription"
+        Effect   = "Allow"
+        Action   = "sns:Unsubscribe"
+        Resource = "*" # it takes no other (Service Authorization Reference)
       },
       {
         Sid      = "Alarms"
@@ -173,14 +223,14 @@ resource "aws_iam_role_policy" "deploy" {
       {
         Sid      = "AlarmTopic"
         Effect   = "Allow"
-        Action   = ["sns:CreateTopic", "sns:DeleteTopic", "sns:SetTopicAttributes", "sns:Subscribe", "sns:Unsubscribe", "sns:TagResource", "sns:UntagResource"]
+        Action   = ["sns:CreateTopic", "sns:DeleteTopic", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:UntagResource"]
         Resource = "${local.here.sns}:${var.name}-alarms"
       },
       # A role that the pipeline makes can do no more than its boundary, with any policy.
       {
         Sid       = "BoundedRoles"
         Effect    = "Allow"
-        Action    = ["iam:CreateRole", "iam:PutRolePolicy", "iam:AttachRolePolicy"]
+        Action    = ["iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy", "iam:AttachRolePolicy"]
         Resource  = local.roles
         Condition = { StringEquals = { "iam:PermissionsBoundary" = aws_iam_policy.boundary.arn } }
       },
@@ -224,7 +274,7 @@ resource "aws_iam_policy" "boundary" {
       {
         Sid      = "Services"
         Effect   = "Allow"
-        Action   = ["rekognition:Detect*", "xray:Put*", "logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:FilterLogEvents", "logs:GetLogEvents", "logs:PutLogEvents", "kms:Decrypt", "kms:GenerateDataKey"]
+        Action   = ["ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:UnassignPrivateIpAddresses", "rekognition:Detect*", "xray:Put*", "logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:FilterLogEvents", "logs:GetLogEvents", "logs:PutLogEvents", "kms:Decrypt", "kms:GenerateDataKey"]
         Resource = "*"
       },
     ]

@@ -32,6 +32,9 @@ locals {
   partition = data.aws_partition.current.partition
   account   = data.aws_caller_identity.current.account_id
   region    = data.aws_region.current.id
+
+  # The API's own page is at the domain, and posts large files to the bucket from there.
+  pages = [var.page_origin, "https://${var.domain}"]
 }
 
 module "image_analyzer" {
@@ -42,7 +45,7 @@ module "image_analyzer" {
   auth         = "jwt"
   jwt_issuer   = "https://cognito-idp.${local.region}.amazonaws.com/${aws_cognito_user_pool.people.id}"
   jwt_audience = aws_cognito_user_pool_client.page.id
-  cors_origins = [var.page_origin]
+  cors_origins = local.pages
 
   kms_key_arn        = aws_kms_key.images.arn
   undelete_days      = 30

@@ -32,8 +32,33 @@ module "image_analyzer" {
   rekognition_tps     = each.value.rekognition_tps
   account_concurrency = floor(1000 / length(var.tenants))
 
-  # One setting of the account: the first has it.
-  manage_api_gateway_logging = each.key == keys(var.tenants)[0]
+  # No tenant's: the setting is the account's. It comes before the first of them, and stays when any of them goes.
+  manage_api_gateway_logging = false
+  api_gateway_logging_role   = aws_api_gateway_account.logging.cloudwatch_role_arn
+}
+
+data "aws_partition" "current" {}
+data "aws_region" "current" {}
+
+# The role with which API Gateway writes logs, in this account and region.
+resource "aws_api_gateway_account" "logging" {
+  cloudwatch_role_arn = aws_iam_role.logging.arn
+
+  # API Gateway tries the role at once.
+  depends_on = [aws_iam_role_policy_attachment.logging]
+}
+
+resource "aws_iam_role" "logging" {
+  name = "images-api-gateway-logging-${data.aws_region.current.id}"
+  assume_role_policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "apigateway.amazonaws.com" } }]
+  })
+}
+
+resource "aws_iam_role_policy_attachment" "logging" {
+  role       = aws_iam_role.logging.name
+  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
 }
 
 output "upload_urls" {
