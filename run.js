@@ -30,6 +30,7 @@ if (major > 22 || (major === 22 && minor >= 18)) {
   // In place of this process, so that its parent keeps the id. (Node 23 before 23.11 cannot, and grows.)
   if (isLate) process.execve?.(process.execPath, [process.execPath, ...options, file, ...args], env)
   if (isOfNpm) await import(watch)
+  await import('./build/strip-types.js')
   // As Node itself would have it: a file that is started, rather than imported, knows itself by its whole path.
   process.argv.splice(1, 2, resolve(file))
   await import(pathToFileURL(resolve(file)).href)
@@ -44,8 +45,9 @@ if (major > 22 || (major === 22 && minor >= 18)) {
   }
   const path = `${dirname(node)}${process.platform === 'win32' ? ';' : ':'}${process.env.PATH ?? ''}`
   // By the channel between them the child hears of this one's end, also where a kill -9 leaves no time to pass it on.
-  const ending = `process.on('disconnect',()=>process.kill(process.pid,'SIGTERM'));process.channel.unref()`
-  const options = ['--disable-warning=ExperimentalWarning', '--import', `data:text/javascript,${ending}`]
+  const ending = `process.channel?.unref();process.on('disconnect',()=>process.kill(process.pid,'SIGTERM'))`
+  const imports = [`data:text/javascript,${ending}`, new URL('build/strip-types.js', import.meta.url).href]
+  const options = ['--disable-warning=ExperimentalWarning', ...imports.flatMap((url) => ['--import', url])]
   const child = spawn(node, [...options, file, ...args], {
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     env: { ...env, PATH: path },

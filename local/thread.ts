@@ -48,9 +48,10 @@ export type Said =
  * @param onLost hears why the thread has ended, when it was open and was not to end
  */
 export function inThread(onLost: (why: unknown) => void): OpenBackground {
+  const stripTypes = new URL('../build/strip-types.js', import.meta.url).href
   const thread = new Worker(new URL('./background-main.ts', import.meta.url), {
-    // Not those of this process: what it imports first, as run.js has it, is not meant for a thread.
-    execArgv: ['--disable-warning=ExperimentalWarning'],
+    // Not those of this process, which has its own as run.js was started: with them the models' threads start as well.
+    execArgv: ['--disable-warning=ExperimentalWarning', '--import', stripTypes],
   })
   const ask = (asked: Asked): void => thread.postMessage(asked)
   const ended = new Promise<void>((resolve, reject) => {

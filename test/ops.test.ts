@@ -21,6 +21,7 @@ import { imageIdSchema } from '../shared/image.ts'
 import { reserveCalls } from '../shared/table.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { distinct } from './pictures.ts'
+import { NODE } from './tools.ts'
 
 /** The operator's commands against the embedded AWS. test/runbook.test.ts has pause and resume, and runs them by npm. */
 
@@ -346,11 +347,11 @@ describe('npm run ops --', () => {
     const ended = await Promise.all(ids.map(async (id) => String((await system.item(id))['completedAt'])))
     const [since = ''] = ended.toSorted()
     const command = ['retry', '--code', 'CORRUPT_IMAGE', '--since', since, '--yes', '--json']
-    const child = spawn(
-      process.execPath,
-      ['--disable-warning=ExperimentalWarning', 'ops/main.ts', ...command, '--rate', '1'],
-      { cwd: root, env: { ...process.env, ...environment() }, stdio: ['ignore', 'pipe', 'ignore'] },
-    )
+    const child = spawn(process.execPath, [...NODE, 'ops/main.ts', ...command, '--rate', '1'], {
+      cwd: root,
+      env: { ...process.env, ...environment() },
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
     await once(child.stdout, 'data')
     child.kill('SIGKILL')
     await once(child, 'close')

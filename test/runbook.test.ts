@@ -15,7 +15,7 @@ import { signed, until } from './context.ts'
 import { distinct } from './pictures.ts'
 import { newFolder, post, root, start } from './started.ts'
 import { startQuietly } from './system.ts'
-import { skipped, without } from './tools.ts'
+import { NODE, skipped, without } from './tools.ts'
 
 /** docs/runbook.md does what it says: each of its commands is run in the trouble that it is for. */
 
@@ -98,7 +98,7 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
       MONTHLY_BUDGET_USD: '1',
       AWS_ENDPOINT_URL_REKOGNITION: rekognition.url,
     })
-    const node = `"${process.execPath}" --disable-warning=ExperimentalWarning`
+    const node = [process.execPath, ...NODE].map((word) => `"${word}"`).join(' ')
     const env = {
       ...{ ...AWS, AWS_ENDPOINT_URL: running.aws, DATA_DIR },
       PATH: programs({

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, inject } from 'vitest'
 import { until } from './context.ts'
 import { children, clear, folders } from './left-behind.ts'
+import { NODE } from './tools.ts'
 
 export const root = join(import.meta.dirname, '..')
 
@@ -30,7 +31,7 @@ export function launch(
   file = 'local/main.ts',
 ): Omit<Running, 'url' | 'aws'> {
   const { AWS_ENDPOINT_URL: _, ...inherited } = process.env
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', file, ...args], {
+  const child = spawn(process.execPath, [...NODE, file, ...args], {
     cwd: root,
     env: {
       ...inherited,

@@ -13,6 +13,7 @@ import { processBatch } from '../worker/batch.ts'
 import type { WorkerDeps } from '../worker/deps.ts'
 import { lambdaContext, startTestSystem, type TestSystem } from './context.ts'
 import { newFolder } from './started.ts'
+import { NODE } from './tools.ts'
 
 /** What functions write to standard output, and what the command line makes of it. */
 
@@ -74,11 +75,10 @@ const unlimited = (): WorkerDeps['limiters'] => {
 
 /** By the command line, in a process of its own. */
 async function story(args: string[], env: Record<string, string> = {}) {
-  const child = spawn(
-    process.execPath,
-    ['--disable-warning=ExperimentalWarning', 'packages/client/main.ts', 'story', ...args],
-    { cwd: root, env: { ...process.env, NO_COLOR: '1', ...env } },
-  )
+  const child = spawn(process.execPath, [...NODE, 'packages/client/main.ts', 'story', ...args], {
+    cwd: root,
+    env: { ...process.env, NO_COLOR: '1', ...env },
+  })
   const text = { out: '', err: '' }
   child.stdout.on('data', (chunk) => {
     text.out += chunk

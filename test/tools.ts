@@ -2,6 +2,12 @@ import { createServer } from 'node:net'
 import { onPath } from '../build/terraform.ts'
 import type { Log } from '../shared/log.ts'
 
+/** Options of Node with which run.js starts a program. */
+export const NODE = [
+  '--disable-warning=ExperimentalWarning',
+  ...['--import', new URL('../build/strip-types.js', import.meta.url).href],
+]
+
 /** A log that keeps nothing. */
 export const SILENT: Log = { info: () => {}, warn: () => {}, error: () => {} }
 

@@ -104,11 +104,7 @@ export function createVision(options: Partial<Folders> & { threads?: number; scr
       textFolder: options.textFolder ?? textFolder(),
       moderationFolder: options.moderationFolder ?? moderationFolder(),
     }
-    const worker = new Worker(script, {
-      workerData: folders,
-      // Not those of this process: what it imports first, as run.js has it, is not meant for a thread.
-      execArgv: ['--disable-warning=ExperimentalWarning'],
-    })
+    const worker = new Worker(script, { workerData: folders })
     const settle = (done: (task: Task) => void): void => {
       const task = busy.get(worker)
       busy.delete(worker)

@@ -22,7 +22,7 @@ import { buildClient } from '../../../build/client.ts'
 import { until } from '../../../test/context.ts'
 import { distinct } from '../../../test/pictures.ts'
 import { startHere, startSystem } from '../../../test/system.ts'
-import { SILENT } from '../../../test/tools.ts'
+import { NODE, SILENT } from '../../../test/tools.ts'
 import { tinyPicture } from '../doctor.ts'
 import { createClient } from '../index.ts'
 import { openJournal } from '../journal.ts'
@@ -31,7 +31,6 @@ import { progressLine } from '../output.ts'
 const root = join(import.meta.dirname, '../../..')
 const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-cli-'))
 const children: ChildProcess[] = []
-const NODE = ['--disable-warning=ExperimentalWarning']
 /** Nothing listens at TCP port 1 of this machine. */
 const NOWHERE = 'http://127.0.0.1:1'
 
