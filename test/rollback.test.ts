@@ -1,0 +1,84 @@
+import { spawnSync } from 'node:child_process'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { afterEach, beforeEach, expect, it } from 'vitest'
+
+// What the script asks of the AWS CLI, by files: what is live, and the versions that there are. MiniStack has the rest of it
+// in `npm run deploy-check`.
+const AWS = `#!/bin/sh
+set -eu
+case "$2" in
+  get-alias) cat "$FOLDER/$4" ;;
+  list-versions-by-function) cat "$FOLDER/versions" ;;
+  update-alias)
+    [ "$4" != "\${REFUSED:-}" ] || { echo TooManyRequestsException >&2; exit 254; }
+    printf %s "$8" > "$FOLDER/$4"
+    echo "$4 $8 $9 \${10}" >> "$FOLDER/updates" ;;
+esac
+`
+const VERSIONS =
+  '$LATEST\tA request. Release cc.\n1\tA request. Release aa.\n10\tA request. Release cc.\n9\tA request. Release bb.\n'
+
+let folder: string
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'rollback-'))
+  writeFileSync(join(folder, 'aws'), AWS)
+  chmodSync(join(folder, 'aws'), 0o755)
+  writeFileSync(join(folder, 'versions'), VERSIONS)
+  writeFileSync(join(folder, 'updates'), '')
+})
+afterEach(() => rmSync(folder, { recursive: true, force: true }))
+
+const FUNCTIONS = ['photos-api', 'photos-worker', 'photos-sweeper']
+const live = (...versions: number[]) => {
+  for (const [index, version] of versions.entries()) {
+    writeFileSync(join(folder, FUNCTIONS[index] ?? ''), String(version))
+  }
+}
+const isLive = () => FUNCTIONS.map((name) => Number(readFileSync(join(folder, name), 'utf8')))
+function rollBack(refused = '') {
+  const PATH = [folder, process.env['PATH']].join(delimiter)
+  const script = join(import.meta.dirname, '../infrastructure/rollback.sh')
+  const env = { ...process.env, PATH, FOLDER: folder, REFUSED: refused }
+  const { status, stdout, stderr } = spawnSync('sh', [script, 'photos'], { env, encoding: 'utf8' })
+  return { status, stdout, stderr }
+}
+
+it('the way back puts all functions on the version before, and none on a canary of the newest', () => {
+  live(10, 10, 10)
+  expect(rollBack()).toEqual({
+    ...{ status: 0, stderr: '' },
+    stdout: FUNCTIONS.map((name) => `${name}: 10 -> 9\n`).join(''),
+  })
+  expect(readFileSync(join(folder, 'updates'), 'utf8')).toBe(
+    FUNCTIONS.map((name) => `${name} 9 --routing-config AdditionalVersionWeights={}\n`).join(''),
+  )
+})
+
+it('the way back that broke off is gone to its end by a second run, and no further', () => {
+  live(10, 10, 10)
+  expect(rollBack('photos-worker').status).not.toBe(0)
+  expect(isLive()).toEqual([9, 10, 10])
+  expect(rollBack().stdout).toContain('photos-api: 9 stays')
+  expect(isLive()).toEqual([9, 9, 9])
+})
+
+it('the way back from a canary leaves the API on the release that worker and sweeper go back to', () => {
+  live(9, 10, 10)
+  expect(rollBack().status).toBe(0)
+  expect(isLive()).toEqual([9, 9, 9])
+  expect(readFileSync(join(folder, 'updates'), 'utf8')).toContain('photos-api 9 --routing-config')
+})
+
+it('there is no way back from a first release, nor where versions do not tell the release before', () => {
+  live(10, 10, 1)
+  expect(rollBack()).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining('photos-sweeper has no version before 1'),
+  })
+  writeFileSync(join(folder, 'versions'), '1\tRelease aa.\n2\tRelease bb.\n3\tRelease aa.\n')
+  live(2, 3, 3)
+  expect(rollBack()).toMatchObject({ status: 1, stderr: expect.stringContaining('do not say which release') })
+  expect(readFileSync(join(folder, 'updates'), 'utf8')).toBe('')
+})
