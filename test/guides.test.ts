@@ -46,6 +46,12 @@ describe('commands of guides', () => {
     expect(named(/^sh (\S+)/gm).filter((file) => !existsSync(join(root, file)))).toEqual([])
   })
 
+  it('subscribe to what the photo of the guide has, by the local models as by the stand-in', () => {
+    const [, labels = '[]'] = /"labels":(\[[^\]]*\])/.exec(read('docs/guides/events.md')) ?? []
+    // A person, by the models that npm ci brings along; sharp by the stand-in, which test/start.test.ts follows the guide with.
+    expect(JSON.parse(labels)).toEqual(['Person', 'Sharp'])
+  })
+
   it('start with settings that are taken', () => {
     const starts = named(/^((?:[A-Z_]+=\S+ )+)npm start$/gm)
     expect(starts).toHaveLength(2)

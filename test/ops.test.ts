@@ -363,6 +363,32 @@ describe('npm run ops --', () => {
     expect(items.map(({ status, epoch }) => [status, epoch])).toEqual(ids.map(() => ['failed', 2]))
   })
 
+  it.skipIf(process.platform !== 'linux')(
+    'ends as a shell expects where its reader has gone, and says that a disk is full (skipped where there is no /dev/full)',
+    async () => {
+      const shell = async (command: string) => {
+        const ops = [process.execPath, '--disable-warning=ExperimentalWarning', 'ops/main.ts']
+        const child = spawn('sh', ['-c', command, 'sh', ...ops], {
+          cwd: root,
+          stdio: ['ignore', 'pipe', 'pipe'],
+        })
+        const [err, [code]] = await Promise.all([text(child.stderr), once(child, 'close')])
+        return { code, err }
+      }
+      const [gone, full, deaf] = await Promise.all([
+        shell('{ "$@" --help; echo $? >&2; } | true'),
+        shell('"$@" --help > /dev/full'),
+        shell('"$@" failurs 2> /dev/full'),
+      ])
+      expect(gone.err).toBe('141\n')
+      expect(full).toEqual({
+        code: 1,
+        err: expect.stringMatching(/^The results cannot be written: ENOSPC.*\n$/),
+      })
+      expect(deaf.code).toBe(2)
+    },
+  )
+
   it('takes no more images a second than --rate says', async () => {
     for (const bytes of [43_000, 44_000, 45_000]) await system.submit(cut(bytes))
     await system.work()

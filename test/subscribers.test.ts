@@ -1,13 +1,15 @@
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DynamoDBClient, ListTablesCommand } from '@aws-sdk/client-dynamodb'
 import { ListApiDestinationsCommand, ListRulesCommand } from '@aws-sdk/client-eventbridge'
 import { GetQueueUrlCommand, ListQueuesCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import * as z from 'zod'
 import type { ImageEvent } from '../examples/subscribers/event.ts'
+import { buildHandler } from '../examples/subscribers/lambda.ts'
 import { type Subscriber, startSubscribers } from '../examples/subscribers/local.ts'
 import { startWebhook } from '../examples/subscribers/webhook.ts'
 import { imageIdSchema } from '../shared/image.ts'
@@ -197,6 +199,46 @@ describe('the subscribers, at the embedded AWS', () => {
     } finally {
       child.kill('SIGKILL')
     }
+  })
+})
+
+describe('the function', () => {
+  it('takes no event without an eventId for a repetition of another', async () => {
+    const seen = new Set<string>()
+    const handler = buildHandler(
+      async (eventId, work) => {
+        if (seen.has(eventId)) return 'repeated'
+        seen.add(eventId)
+        await work()
+        return 'done'
+      },
+      async () => {},
+    )
+    const strange = [undefined, {}, { source: 'image-analyzer' }, { source: 'image-analyzer', detail: {} }]
+    const empty = { source: 'image-analyzer', detail: { ...madeUp([]), eventId: '' } }
+    for (const event of [...strange, ...strange, empty])
+      await expect(handler(event as ImageEvent)).rejects.toThrow('no event of a finished image')
+    expect([...seen]).toEqual([])
+  })
+})
+
+describe('the programs, outside of a laptop', () => {
+  it.each([
+    ['webhook.ts', { WEBHOOK_KEY: '' }, 'WEBHOOK_KEY must be the key'],
+    ['consumer.ts', { QUEUE_URL: 'http://127.0.0.1:1/q', SEEN_TABLE: '' }, 'must be set'],
+  ])('%s does not start with a setting that is empty', async (program, settings, message) => {
+    const args = ['--disable-warning=ExperimentalWarning', `examples/subscribers/${program}`]
+    const env = { ...process.env, PORT: '0', INBOX: ':memory:', ...settings }
+    const child = spawn(process.execPath, args, { cwd: root, env, stdio: ['ignore', 'ignore', 'pipe'] })
+    onTestFinished(() => void child.kill('SIGKILL'))
+    let err = ''
+    child.stderr.on('data', (text) => {
+      err += text
+    })
+    const closed = once(child, 'close')
+    const code = await until('its end', async () => child.exitCode ?? undefined)
+    await closed
+    expect({ code, err }).toEqual({ code: 1, err: expect.stringContaining(message) })
   })
 })
 

@@ -58,7 +58,7 @@ export function startConsumer(options: {
 // node consumer.ts
 if (process.argv[1] === import.meta.filename) {
   const { QUEUE_URL: queueUrl, SEEN_TABLE: table } = process.env
-  if (queueUrl === undefined || table === undefined) throw new Error('QUEUE_URL and SEEN_TABLE must be set.')
+  if (!queueUrl || !table) throw new Error('QUEUE_URL and SEEN_TABLE must be set.')
   const once = onceIn(DynamoDBDocumentClient.from(new DynamoDBClient()), table, 'queue')
   const consumer = startConsumer({
     sqs: new SQSClient(),

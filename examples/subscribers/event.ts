@@ -7,13 +7,19 @@ export type ImageEvent = EventBridgeEvent<(typeof DETAIL_TYPES)[keyof typeof DET
 /** What a subscriber is for. It throws, and is asked again, if it could not do it. */
 export type React = (event: ImageEvent) => Promise<void>
 
-/** @throws Error where the text is no event of a finished image */
-export function readEvent(text: string): ImageEvent {
-  const event = JSON.parse(text)
-  if (event?.source !== 'image-analyzer' || typeof event.detail?.eventId !== 'string')
+/** @throws Error where it is no event of a finished image: one without an `eventId` cannot be told from another */
+export function checkEvent(event: ImageEvent | undefined): ImageEvent {
+  if (
+    event?.source !== 'image-analyzer' ||
+    !event.detail?.eventId ||
+    typeof event.detail.eventId !== 'string'
+  )
     throw new Error('This is no event of a finished image.')
   return event
 }
+
+/** @throws Error where the text is no event of a finished image */
+export const readEvent = (text: string): ImageEvent => checkEvent(JSON.parse(text))
 
 /** As text for a log. */
 export const inWords = ({ detail }: ImageEvent): string =>

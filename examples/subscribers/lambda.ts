@@ -1,4 +1,4 @@
-import type { ImageEvent, React } from './event.ts'
+import { checkEvent, type ImageEvent, type React } from './event.ts'
 import type { Once } from './once.ts'
 
 /**
@@ -8,5 +8,5 @@ import type { Once } from './once.ts'
 export const buildHandler =
   (once: Once, react: React) =>
   async (event: ImageEvent): Promise<void> => {
-    await once(event.detail.eventId, () => react(event))
+    await once(checkEvent(event).detail.eventId, () => react(event))
   }

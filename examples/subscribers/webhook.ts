@@ -113,7 +113,8 @@ async function read(request: IncomingMessage): Promise<string> {
 // node webhook.ts
 if (process.argv[1] === import.meta.filename) {
   const { PORT = '8080', WEBHOOK_KEY: key, INBOX: inbox = 'inbox.db' } = process.env
-  if (key === undefined) throw new Error('WEBHOOK_KEY must be the key of the EventBridge connection.')
+  // An empty one would let everybody in.
+  if (!key) throw new Error('WEBHOOK_KEY must be the key of the EventBridge connection.')
   const react: React = async (event) => console.log(inWords(event))
   const webhook = await startWebhook({ port: Number(PORT), key, inbox, react, onError: console.error })
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, webhook.stop)
