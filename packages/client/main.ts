@@ -12,7 +12,7 @@ import {
 } from './index.ts'
 import { forgetfulJournal, type Journal, journalPath, openJournal } from './journal.ts'
 import { createOutput, type Format, inBytes, type Output, paint, plain, type Result } from './output.ts'
-import { apiGatewayRegion, signing, signingFetch } from './sign.ts'
+import { apiGatewayRegion, signerOf, signing, signingFetch } from './sign.ts'
 import { inCloudWatch, inFile, printStory } from './story.ts'
 import { explain, STDIN, upload } from './upload.ts'
 
@@ -239,7 +239,7 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
       const concurrency = readNumber('concurrency', values.concurrency, DEFAULT_CONCURRENCY, MAX_CONCURRENCY)
       const analyses = values.analyses?.split(',').map((name) => oneOf('analyses', ANALYSES, name.trim()))
       const journal = chooseJournal(values.journal, env, output)
-      const who = signer === undefined ? ownerOfToken(token) : (await signer.credentials()).accessKeyId
+      const who = signer === undefined ? ownerOfToken(token) : signerOf(await signer.credentials(), env)
       try {
         return await upload({
           ...{ client, output, journal, names, concurrency, analyses, filename: values.filename },

@@ -4,7 +4,13 @@ import { ApiError, type ClientOptions } from './index.ts'
 /** What an API on AWS with `auth = "iam"`, which is the default there, takes its callers by. */
 export interface Signing {
   region: string
-  credentials: () => Promise<{ accessKeyId: string; secretAccessKey: string; sessionToken?: string }>
+  credentials: () => Promise<Credentials>
+}
+interface Credentials {
+  accessKeyId: string
+  secretAccessKey: string
+  sessionToken?: string
+  accountId?: string
 }
 
 /** Whether an endpoint is API Gateway's own name, and in which region. */
@@ -27,6 +33,13 @@ export async function signing(endpoint: string): Promise<Signing> {
     })
   return { region, credentials }
 }
+
+/**
+ * Whose images they will be, as far as it can be said here. A role's keys are others in each session, and its images are
+ * those of the session before: by its keys, all would be sent again as soon as they had expired.
+ */
+export const signerOf = ({ accessKeyId, sessionToken, accountId }: Credentials, env: NodeJS.ProcessEnv) =>
+  sessionToken ? JSON.stringify([accountId, env['AWS_PROFILE']]) : accessKeyId
 
 /** A fetch that signs what goes to the endpoint (Signature Version 4), and leaves other requests as they are. */
 export async function signingFetch(

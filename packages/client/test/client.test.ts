@@ -261,7 +261,9 @@ describe.skipIf(process.platform !== 'linux')(
       const server = createServer((request, response) =>
         request.resume().on('end', () => {
           response.setHeader('content-type', 'application/json')
-          if (request.method === 'GET')
+          if (request.url === `/images/${ID}`)
+            response.end(JSON.stringify({ imageId: ID, status: 'pending' }))
+          else if (request.method === 'GET')
             response.end('{"items":[{"imageId":"x","status":"failed","original":{},"failure":{}}]}')
           else response.writeHead(202).end(JSON.stringify({ imageId: ID }))
         }),
@@ -311,6 +313,17 @@ describe.skipIf(process.platform !== 'linux')(
       })
       expect(gone.err).toBe('141\n')
       expect(deaf.code).toBe(2)
+    })
+
+    it('sends nothing twice where a role has new keys, and all again where it is another that signs', async () => {
+      const as = (keys: string) =>
+        `${keys} AWS_SECRET_ACCESS_KEY=x "$@" upload a.png --sign --journal sent.jsonl`
+      const session = (name: string) => as(`AWS_ACCESS_KEY_ID=ASIA${name} AWS_SESSION_TOKEN=${name}`)
+      const user = as('AWS_ACCESS_KEY_ID=AKIAONE AWS_SESSION_TOKEN=')
+      const { out, err } = await shell(['echo > a.png', session('ONE'), session('TWO'), user].join('; '))
+      const lines = out.trim().split('\n')
+      expect(err).toBe('')
+      expect(lines.map((line) => JSON.parse(line).resumed)).toEqual([undefined, true, undefined])
     })
 
     it('says that there are no credentials to sign by', async () => {
