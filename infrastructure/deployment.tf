@@ -49,6 +49,7 @@ module "image_analyzer" {
   archive_days               = var.archive_days
   subscriber_labels          = var.subscriber_labels
   subscriber_queue           = var.subscriber_queue
+  subscriber_visibility      = var.subscriber_visibility
   subscriber_receives        = var.subscriber_receives
   subscriber_webhook         = var.subscriber_webhook
   metrics                    = var.metrics

@@ -302,6 +302,12 @@ variable "subscriber_queue" {
   default     = false
 }
 
+variable "subscriber_visibility" {
+  description = "Seconds for which an event that was received from the subscribing queue is hidden from others. A Lambda function that takes events from it needs its own timeout at least, and AWS advises six times that."
+  type        = number
+  default     = 30
+}
+
 variable "subscriber_receives" {
   description = "Deliveries after which an event goes from the subscribing queue to its dead-letter queue."
   type        = number

@@ -337,9 +337,11 @@ locals {
     ACCESS_DENIED                = { status = 403, code = "UNAUTHENTICATED", detail = "The caller may not use this API: execute-api:Invoke is missing." }
     THROTTLED                    = { status = 429, code = "TOO_MANY_REQUESTS", detail = "Too many requests; try again later." }
     QUOTA_EXCEEDED               = { status = 429, code = "TOO_MANY_REQUESTS", detail = "Too many requests; try again later." }
-    REQUEST_TOO_LARGE            = { status = 413, code = "IMAGE_TOO_LARGE", detail = "The request is too large. Larger images go by POST /uploads." }
-    INTEGRATION_FAILURE          = { status = 503, code = "UNAVAILABLE", detail = "The API did not answer. Nothing was lost." }
-    INTEGRATION_TIMEOUT          = { status = 503, code = "UNAVAILABLE", detail = "The API did not answer in time." }
+    # Of a firewall at the stage, such as that of examples/production, which counts the requests of five minutes.
+    WAF_FILTERED        = { status = 429, code = "TOO_MANY_REQUESTS", detail = "The firewall has refused the request, as where an address sends too many; try again later.", retry_after = "60" }
+    REQUEST_TOO_LARGE   = { status = 413, code = "IMAGE_TOO_LARGE", detail = "The request is too large. Larger images go by POST /uploads." }
+    INTEGRATION_FAILURE = { status = 503, code = "UNAVAILABLE", detail = "The API did not answer. Nothing was lost." }
+    INTEGRATION_TIMEOUT = { status = 503, code = "UNAVAILABLE", detail = "The API did not answer in time." }
   }
   retry_after = { 429 = "1", 503 = "5" }
 
@@ -361,7 +363,7 @@ resource "aws_api_gateway_gateway_response" "problem" {
     { "gatewayresponse.header.Content-Type" = "'application/problem+json'" },
     local.cors_headers,
     each.value.status == 401 ? { "gatewayresponse.header.WWW-Authenticate" = "'${var.auth == "jwt" ? "Bearer" : "AWS4-HMAC-SHA256"}'" } : {},
-    contains(keys(local.retry_after), tostring(each.value.status)) ? { "gatewayresponse.header.Retry-After" = "'${local.retry_after[each.value.status]}'" } : {},
+    contains(keys(local.retry_after), tostring(each.value.status)) ? { "gatewayresponse.header.Retry-After" = "'${try(each.value.retry_after, local.retry_after[each.value.status])}'" } : {},
   )
   response_templates = {
     "application/json" = jsonencode({

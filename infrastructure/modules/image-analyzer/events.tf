@@ -66,13 +66,14 @@ resource "aws_cloudwatch_event_target" "queue" {
 
 #trivy:ignore:AWS-0135 SSE-SQS encrypts; EventBridge could not write with a key that is not one's own
 resource "aws_sqs_queue" "subscriber" {
-  count                     = var.subscriber_queue ? 1 : 0
-  name                      = local.subscriber
-  message_retention_seconds = local.queue_retention
-  receive_wait_time_seconds = 20
-  sqs_managed_sse_enabled   = var.kms_key_arn == null ? true : null
-  kms_master_key_id         = var.kms_key_arn
-  tags                      = var.tags
+  count                      = var.subscriber_queue ? 1 : 0
+  name                       = local.subscriber
+  visibility_timeout_seconds = var.subscriber_visibility
+  message_retention_seconds  = local.queue_retention
+  receive_wait_time_seconds  = 20
+  sqs_managed_sse_enabled    = var.kms_key_arn == null ? true : null
+  kms_master_key_id          = var.kms_key_arn
+  tags                       = var.tags
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = concat(

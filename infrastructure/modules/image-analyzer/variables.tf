@@ -544,6 +544,17 @@ variable "subscriber_queue" {
   default     = false
 }
 
+variable "subscriber_visibility" {
+  description = "Seconds for which an event that was received from the subscribing queue is hidden from others. A Lambda function that takes events from it needs its own timeout at least, and AWS advises six times that."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.subscriber_visibility >= 1 && var.subscriber_visibility <= 43200 && floor(var.subscriber_visibility) == var.subscriber_visibility
+    error_message = "Must be a whole number from 1 to 43,200: twelve hours (Amazon SQS quotas)."
+  }
+}
+
 variable "subscriber_receives" {
   description = "Deliveries after which an event goes from the subscribing queue to its dead-letter queue."
   type        = number

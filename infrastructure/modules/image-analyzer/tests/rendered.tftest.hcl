@@ -202,7 +202,9 @@ run "defaults" {
     error_message = "Without other origins none may read an answer."
   }
   assert {
-    condition     = aws_api_gateway_gateway_response.problem["MISSING_AUTHENTICATION_TOKEN"].status_code == "401" && aws_api_gateway_gateway_response.problem["THROTTLED"].response_parameters["gatewayresponse.header.Retry-After"] == "'1'"
+    condition = aws_api_gateway_gateway_response.problem["MISSING_AUTHENTICATION_TOKEN"].status_code == "401" && [
+      for cause in ["THROTTLED", "WAF_FILTERED"] : aws_api_gateway_gateway_response.problem[cause].response_parameters["gatewayresponse.header.Retry-After"]
+    ] == ["'1'", "'60'"]
     error_message = "An unsigned request is a 401, and a throttled one says when to come back."
   }
 

@@ -73,6 +73,8 @@ run "what_is_asked_for_is_done" {
       # Of "hello", as `printf hello | openssl dgst -sha256` and its -binary | base64 have it.
       api = { s3_bucket = "builds", s3_key = "v1/api.zip", sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" }
     }
+
+    subscriber_visibility = 180
   }
 
   assert {
@@ -195,6 +197,10 @@ run "what_is_asked_for_is_done" {
       aws_sqs_queue.subscriber_dead[0].name != aws_sqs_queue.webhook_dead[0].name
     )
     error_message = "Each target must have a dead-letter queue of its own."
+  }
+  assert {
+    condition     = aws_sqs_queue.subscriber[0].visibility_timeout_seconds == 180
+    error_message = "A function that takes half a minute must have its events to itself for six times as long."
   }
   assert {
     condition     = alltrue([for queue in ["jobs", "subscriber", "webhook"] : contains(keys(aws_cloudwatch_metric_alarm.pipeline), "dead-letters-${queue}")])
@@ -341,6 +347,7 @@ run "what_cannot_be_is_refused" {
     log_level               = "info"
 
     account_concurrency      = 2
+    subscriber_visibility    = 43201
     max_wait_seconds         = 21
     api_reserved_concurrency = 0
   }
@@ -350,7 +357,7 @@ run "what_cannot_be_is_refused" {
     var.name, var.auth, var.runtime, var.architecture, var.cors_origins, var.api_requests_per_second, var.api_burst,
     var.max_image_bytes, var.min_confidence, var.max_labels,
     var.max_upload_bytes, var.daily_image_quota, var.analyses, var.rekognition_tps, var.sweep_minutes,
-    var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_attempts, var.subscriber_receives, var.retention_days, var.undelete_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
+    var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_attempts, var.subscriber_receives, var.subscriber_visibility, var.retention_days, var.undelete_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
     var.alarm_actions, var.alarm_email, var.log_level,
     var.tags, var.zips, var.permissions_boundary, var.kms_key_arn, var.vpc_config, var.tracing, var.telemetry_layer, var.versions,
   ]
