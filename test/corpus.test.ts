@@ -501,8 +501,11 @@ describe('a decode', () => {
     end()
   })
 
-  /** A decode that has begun, and ends when the test says so. */
+  /** Made before anything is held. */
+  const pixels = flat(256, 256).raw().toBuffer({ resolveWithObject: true })
+  /** A decode that has begun, and ends when the test says so. One is begun after the other, since each holds the next. */
   const begin = async () => {
+    await pixels
     let end: (value: never) => void = () => {}
     let fail = (_cause: Error): void => {}
     const begun = vi.spyOn(sharp.prototype, 'toBuffer').mockReturnValueOnce(
@@ -514,7 +517,6 @@ describe('a decode', () => {
     const before = begun.mock.calls.length
     const rendering = render(file('rgb.png'), 's3')
     await until('it is decoded', async () => begun.mock.calls.length - before || undefined)
-    const pixels = await flat(256, 256).raw().toBuffer({ resolveWithObject: true })
     return { rendering, fail, end: () => end(pixels as never) }
   }
 
@@ -537,7 +539,7 @@ describe('a decode', () => {
   })
 
   it('counts only its part of the time in which others are decoded', async () => {
-    const all = await Promise.all([begin(), begin(), begin()])
+    const all = [await begin(), await begin(), await begin()]
     pass(50)
     for (const { end } of all) end()
     await expect(Promise.all(all.map(({ rendering }) => rendering))).resolves.toHaveLength(3)
