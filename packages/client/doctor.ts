@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { crc32, deflateSync } from 'node:zlib'
 import { ApiError, type Client, type UploadForm } from './index.ts'
 import { type Output, paint } from './output.ts'
+import { claims } from './sign.ts'
 import { explain } from './upload.ts'
 
 export interface DoctorCommand {
@@ -191,6 +192,22 @@ export async function doctor(command: DoctorCommand): Promise<number> {
 
 class BucketError extends Error {}
 
+const SCHEME = 'The connection broke: is it http where it should be https, or the other way round?'
+const ISSUER =
+  'The issuer of the certificate is unknown here: name the file of its certificate in NODE_EXTRA_CA_CERTS.'
+/** By the codes of Node, of OpenSSL and of undici. */
+const MENDS: Record<string, string> = {
+  ECONNREFUSED: 'Nothing listens there: start it (npm start), or give the address by --endpoint.',
+  ENOTFOUND: 'DNS does not know that name: check --endpoint or IMAGE_ANALYZER_ENDPOINT for a typing error.',
+  EAI_AGAIN: 'Names cannot be looked up just now: is this machine online?',
+  ...{ ECONNRESET: SCHEME, UND_ERR_SOCKET: SCHEME, ERR_SSL_WRONG_VERSION_NUMBER: SCHEME },
+  CERT_HAS_EXPIRED: 'The certificate has expired; the operator of the API has to renew it.',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'The certificate is for another name: check --endpoint.',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'The certificate is self-signed: name its file in NODE_EXTRA_CA_CERTS.',
+  ...{ SELF_SIGNED_CERT_IN_CHAIN: ISSUER, UNABLE_TO_GET_ISSUER_CERT_LOCALLY: ISSUER },
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: ISSUER,
+}
+
 function diagnose(error: unknown): { wrong: string; mend: string } {
   if (error instanceof BucketError) {
     return {
@@ -202,21 +219,13 @@ function diagnose(error: unknown): { wrong: string; mend: string } {
     return { wrong: causeOf(error), mend: 'This was not expected; please report it.' }
   }
   const reason = causeOf(error.cause)
-  const mends: Record<string, string> = {
-    ECONNREFUSED: 'Nothing listens there: start it (npm start), or give the address by --endpoint.',
-    ENOTFOUND: 'DNS does not know that name: check --endpoint or IMAGE_ANALYZER_ENDPOINT for a typing error.',
-    EAI_AGAIN: 'Names cannot be looked up just now: is this machine online?',
-    ECONNRESET: 'The connection was reset: is it http where it should be https, or the other way round?',
-    CERT_HAS_EXPIRED: 'The certificate has expired; the operator of the API has to renew it.',
-    DEPTH_ZERO_SELF_SIGNED_CERT: 'The certificate is self-signed: name its file in NODE_EXTRA_CA_CERTS.',
-    UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-      'The issuer of the certificate is unknown: name its file in NODE_EXTRA_CA_CERTS.',
-  }
   if (error.code === 'UNREACHABLE') {
     const proxy = process.env['HTTPS_PROXY'] ?? process.env['https_proxy']
     const byProxy = proxy === undefined ? '' : ' A proxy is set: NODE_USE_ENV_PROXY=1 makes Node use it.'
-    return { wrong: error.detail, mend: (mends[reason] ?? 'Check --endpoint, and the network.') + byProxy }
+    return { wrong: error.detail, mend: (MENDS[reason] ?? 'Check --endpoint, and the network.') + byProxy }
   }
+  if (error.status >= 300 && error.status < 400)
+    return { wrong: error.detail, mend: 'Give the address that it leads to by --endpoint.' }
   if (error.code === 'UNEXPECTED_ANSWER' || error.code === 'NOT_FOUND') {
     return {
       wrong: `another server answers there (${error.status})`,
@@ -239,7 +248,10 @@ function causeOf(error: unknown): string {
 function nodeFinding(version: string): Finding {
   const [major = 0, minor = 0] = version.split('.').map(Number)
   if (major > 22 || (major === 22 && minor >= 18)) return version
-  return { wrong: `${version} is too old`, mend: 'Run "npm ci" again: it brings Node 22 along.' }
+  return {
+    wrong: `${version} is too old`,
+    mend: 'Install Node 22.18 or newer; in a checkout, "npm ci" brings it along.',
+  }
 }
 
 /** What can be said before asking: it is the API that decides. */
@@ -255,18 +267,6 @@ function describeAccess({ token, endpoint, signs }: DoctorCommand): Finding {
   const end = new Date(exp * 1_000)
   if (end.getTime() >= Date.now()) return `the token is good until ${end.toISOString()}`
   return { wrong: `the token expired at ${end.toISOString()}`, mend: 'Get a new one from its issuer.' }
-}
-
-/** What a JSON Web Token claims, unverified. */
-export function claims(token: string): Record<string, unknown> | undefined {
-  try {
-    return JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) as Record<
-      string,
-      unknown
-    >
-  } catch {
-    return undefined
-  }
 }
 
 /** Noise of 96×96 pixels (Rekognition wants 80), so that no two are the same: one seen before would not be analysed. */

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { claims, doctor } from './doctor.ts'
+import { doctor } from './doctor.ts'
 import { followEvents } from './events.ts'
 import {
   type AnalysisName,
@@ -12,7 +12,7 @@ import {
 } from './index.ts'
 import { forgetfulJournal, type Journal, journalPath, openJournal } from './journal.ts'
 import { createOutput, type Format, inBytes, type Output, paint, plain, type Result } from './output.ts'
-import { apiGatewayRegion, signerOf, signing, signingFetch } from './sign.ts'
+import { apiGatewayRegion, claims, signerOf, signing, signingFetch } from './sign.ts'
 import { inCloudWatch, inFile, printStory } from './story.ts'
 import { explain, STDIN, upload } from './upload.ts'
 

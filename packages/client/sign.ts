@@ -34,6 +34,18 @@ export async function signing(endpoint: string): Promise<Signing> {
   return { region, credentials }
 }
 
+/** What a JSON Web Token claims, unverified. */
+export function claims(token: string): Record<string, unknown> | undefined {
+  try {
+    return JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) as Record<
+      string,
+      unknown
+    >
+  } catch {
+    return undefined
+  }
+}
+
 /**
  * Whose images they will be, as far as it can be said here. A role's keys are others in each session, and its images are
  * those of the session before: by its keys, all would be sent again as soon as they had expired.

@@ -8,8 +8,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer, text } from 'node:stream/consumers'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { doctor } from '../doctor.ts'
 import { readError } from '../files.ts'
 import { ApiError, type ClientOptions, createClient } from '../index.ts'
+import type { Output } from '../output.ts'
 import { signing, signingFetch } from '../sign.ts'
 
 const ID = '01a20f3c-366e-734c-99ed-0d5fffb2c168'
@@ -249,6 +251,35 @@ describe('what an error says', () => {
     await expect(client.health()).rejects.toMatchObject({
       code: 'UNREACHABLE',
       detail: `${NOWHERE} does not answer (${reason}).`,
+    })
+  })
+})
+
+describe('doctor', () => {
+  it.each([
+    ['an API that speaks https', 'http', '', /http where it should be https/],
+    ['an API that speaks http', 'https', '', /http where it should be https/],
+    ['an API that has moved', 'http', '/moved', /address that it leads to/],
+  ])('says how to mend the address of %s', async (_, scheme, path, mend) => {
+    const server = createServer((_request, response) => {
+      if (path === '') response.socket?.destroy()
+      else response.writeHead(301, { location: 'https://x.test/' }).end()
+    }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    onTestFinished(() => void server.close())
+    const endpoint = `${scheme}://127.0.0.1:${(server.address() as AddressInfo).port}${path}`
+    const results: unknown[] = []
+    const output: Output = {
+      ...{ format: 'json', note: () => {}, trouble: () => {}, status: undefined },
+      result: ({ json }) => results.push(json),
+    }
+    const client = createClient({ endpoint, patienceMs: 0 })
+    const { signal } = new AbortController()
+    const rest = { token: undefined, signs: false, uploads: false, signal }
+    expect(await doctor({ client, output, endpoint, ...rest })).toBe(path === '' ? 3 : 1)
+    expect(results.at(-1)).toEqual({
+      ...{ check: 'endpoint', ok: false, mend: expect.stringMatching(mend) },
+      found: expect.stringMatching(path === '' ? /does not answer/ : /It leads to https:\/\/x\.test\//),
     })
   })
 })
