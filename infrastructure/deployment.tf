@@ -44,6 +44,7 @@ module "image_analyzer" {
   keep_data                  = var.keep_data
   undelete_days              = var.undelete_days
   kms_key_arn                = var.kms_key_arn
+  kms_key_arns_before        = var.kms_key_arns_before
   retention_days             = var.retention_days
   log_retention_days         = var.log_retention_days
   archive_days               = var.archive_days

@@ -270,6 +270,13 @@ variable "kms_key_arn" {
   default     = null
 }
 
+variable "kms_key_arns_before" {
+  description = "Keys that kms_key_arn was before: S3 leaves an object under the key that it was written with, so without its key here no image from its time can be read. Empty: none."
+  type        = list(string)
+  default     = []
+  nullable    = false
+}
+
 variable "retention_days" {
   description = "Days after which an image is deleted, with its record, thumbnail, preview and results. 0 keeps them."
   type        = number

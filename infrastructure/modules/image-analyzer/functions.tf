@@ -57,6 +57,10 @@ locals {
     Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "lambda.amazonaws.com" } }]
   })
 
+  by_services = {
+    StringEquals = { "kms:ViaService" = [for service in ["s3", "sqs", "dynamodb"] : "${service}.${local.region}.${data.aws_partition.current.dns_suffix}"] }
+  }
+
   # In every function's policy, as far as it is asked for.
   common_statements = concat(
     # X-Ray has no resources that could be named (Service Authorization Reference).
@@ -72,7 +76,15 @@ locals {
       Effect    = "Allow"
       Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
       Resource  = var.kms_key_arn
-      Condition = { StringEquals = { "kms:ViaService" = [for service in ["s3", "sqs", "dynamodb"] : "${service}.${local.region}.${data.aws_partition.current.dns_suffix}"] } }
+      Condition = local.by_services
+    }],
+    # Objects, and messages that wait, stay under the key that they were written with.
+    length(var.kms_key_arns_before) == 0 ? [] : [{
+      Sid       = "ReadUnderKeysOfBefore"
+      Effect    = "Allow"
+      Action    = "kms:Decrypt"
+      Resource  = var.kms_key_arns_before
+      Condition = local.by_services
     }],
     # Lambda itself makes the functions' network interfaces with their role (AWS Lambda developer guide, VPC): it names
     # none before they are there.

@@ -497,6 +497,18 @@ variable "kms_key_arn" {
   }
 }
 
+variable "kms_key_arns_before" {
+  description = "Keys that kms_key_arn was before: S3 leaves an object under the key that it was written with, so without its key here no image from its time can be read. Empty: none."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for arn in var.kms_key_arns_before : can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/.+$", arn))])
+    error_message = "kms_key_arns_before must be ARNs of keys, arn:aws:kms:<region>:<account>:key/<id>; an alias is not accepted."
+  }
+}
+
 variable "retention_days" {
   description = "Days after which an image is deleted, with its record, thumbnail, preview and results. 0 keeps them."
   type        = number

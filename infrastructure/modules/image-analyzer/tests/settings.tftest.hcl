@@ -75,6 +75,7 @@ run "what_is_asked_for_is_done" {
     }
 
     subscriber_visibility = 180
+    kms_key_arns_before   = ["arn:aws:kms:us-east-1:111122223333:key/0"]
   }
 
   assert {
@@ -102,10 +103,10 @@ run "what_is_asked_for_is_done" {
   assert {
     condition = alltrue([
       for policy in [aws_iam_role_policy.api, aws_iam_role_policy.worker, aws_iam_role_policy.sweeper] :
-      { for statement in jsondecode(policy.policy).Statement : statement.Sid => statement.Resource if contains(["WriteTraces", "UseKey", "JoinVpc"], statement.Sid) }
-      == { UseKey = var.kms_key_arn, JoinVpc = "*" }
+      { for statement in jsondecode(policy.policy).Statement : statement.Sid => statement.Resource if contains(["WriteTraces", "UseKey", "ReadUnderKeysOfBefore", "JoinVpc"], statement.Sid) }
+      == { UseKey = var.kms_key_arn, ReadUnderKeysOfBefore = ["arn:aws:kms:us-east-1:111122223333:key/0"], JoinVpc = "*" }
     ])
-    error_message = "Each role must have the rights for the key and the VPC, and none for traces."
+    error_message = "Each role must have the rights for the key, the one before and the VPC, and none for traces."
   }
   assert {
     condition = (
@@ -348,6 +349,7 @@ run "what_cannot_be_is_refused" {
 
     account_concurrency      = 2
     subscriber_visibility    = 43201
+    kms_key_arns_before      = ["alias/images"]
     max_wait_seconds         = 21
     api_reserved_concurrency = 0
   }
@@ -359,7 +361,7 @@ run "what_cannot_be_is_refused" {
     var.max_upload_bytes, var.daily_image_quota, var.analyses, var.rekognition_tps, var.sweep_minutes,
     var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_attempts, var.subscriber_receives, var.subscriber_visibility, var.retention_days, var.undelete_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
     var.alarm_actions, var.alarm_email, var.log_level,
-    var.tags, var.zips, var.permissions_boundary, var.kms_key_arn, var.vpc_config, var.tracing, var.telemetry_layer, var.versions,
+    var.tags, var.zips, var.permissions_boundary, var.kms_key_arn, var.kms_key_arns_before, var.vpc_config, var.tracing, var.telemetry_layer, var.versions,
   ]
 }
 
