@@ -27,7 +27,8 @@ export const HELP = `npm run ops -- <command> [options]
 
 With your AWS credentials and region. For npm start: AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_REGION=us-east-1
 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test. To resume an interrupted command, run it again: it skips what
-is done already. Exit codes: 0 all well, 1 something failed, 2 wrong usage or nothing to do.
+is done already. Exit codes: 0 all well, 1 something failed, 2 wrong usage or nothing to do,
+141 the reader of the results has gone.
 `
 
 const OPTIONS = {

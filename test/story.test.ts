@@ -196,13 +196,20 @@ describe('the story of an image', () => {
     }
   })
 
-  it('comes from CloudWatch Logs as well, from all groups and pages, by a signed request', async () => {
+  it('comes from CloudWatch Logs as well, from all groups and pages, by signed requests, also where they are too many', async () => {
     const imageId = await submit()
     await work(imageId)
     const asked: Record<string, unknown>[] = []
+    // As AWS says that it is asked too often, and as a proxy says that AWS is not there.
+    const refusals: [number, string][] = [
+      [400, '{"__type":"ThrottlingException","message":"Rate exceeded"}'],
+      [503, '<h1>Unavailable</h1>'],
+    ]
     const server = createServer(async (request, response) => {
       const chunks: Buffer[] = []
       for await (const chunk of request) chunks.push(chunk)
+      const [status, refusal] = (asked.length > 0 && refusals.shift()) || []
+      if (status !== undefined) return void response.writeHead(status).end(refusal)
       const body = JSON.parse(Buffer.concat(chunks).toString())
       asked.push({ ...body, by: request.headers.authorization, of: request.headers['x-amz-target'] })
       const own = printed.filter((line) => line.includes(`"service":"${body.logGroupName}"`))
@@ -219,6 +226,7 @@ describe('the story of an image', () => {
     }
     const { code, events, err } = await story([imageId, '--log-groups', 'api,worker'], env)
     expect([code, events, err]).toEqual([0, ['accepted', 'claimed', 'completed', 'announced'], ''])
+    expect(refusals).toEqual([])
     expect(asked.map(({ logGroupName, nextToken }) => [logGroupName, nextToken])).toEqual([
       ...[
         ['api', undefined],

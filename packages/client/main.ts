@@ -47,7 +47,8 @@ const HELP = `image-analyzer <command> [options]
   --quiet          results only
   -h, --help
 
-Exit codes: 0 all well, 1 something failed, 2 wrong usage, 3 the API cannot be reached, 130 stopped by Ctrl-C.
+Exit codes: 0 all well, 1 something failed, 2 wrong usage, 3 the API cannot be reached, 130 stopped by Ctrl-C,
+141 the reader of the results has gone.
 A file whose name begins with a dash: ./-name.jpg
 `
 

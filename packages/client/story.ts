@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs'
 import { createInterface } from 'node:readline'
+import { setTimeout } from 'node:timers/promises'
 import { type Output, paint, plain } from './output.ts'
 import { signing, signingFetch } from './sign.ts'
 
@@ -8,6 +9,7 @@ type Line = Record<string, unknown> & { imageId: string; event: string; timestam
 
 /** How far back CloudWatch is asked: longer than an image can wait for its end. */
 const DAYS = 30
+const LONGEST_PAUSE_MS = 16_000
 
 /** What a timeline leaves out: where a line belongs, which is the same in all of them, and what stands before the rest. */
 const HIDDEN = [
@@ -73,21 +75,46 @@ function parse(text: string): Line | undefined {
 export const inFile = (path: string): AsyncIterable<string> =>
   createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY })
 
+/** What FilterLogEvents answers, or an error of AWS. */
+interface Page {
+  events?: { message: string }[]
+  nextToken?: string
+  __type?: string
+  message?: string
+}
+
+/** Some requests a second are allowed, and the month of a busy log has more pages than that. */
+async function patiently(
+  send: Awaited<ReturnType<typeof signingFetch>>,
+  ...request: Parameters<typeof send>
+): Promise<{ answer: Response; body: Page }> {
+  for (let pauseMs = 500; ; pauseMs *= 2) {
+    const answer = await send(...request)
+    const body = (await answer.json().catch((error) => {
+      if (answer.ok) throw error
+      return {}
+    })) as Page
+    const isBusy = answer.status >= 500 || /Throttling/.test(body.__type ?? '')
+    if (!isBusy || pauseMs > LONGEST_PAUSE_MS) return { answer, body }
+    await setTimeout(pauseMs)
+  }
+}
+
 /** By FilterLogEvents (Amazon CloudWatch Logs API), page by page. */
 export async function* inCloudWatch(
   groups: string[],
   imageId: string,
   env: NodeJS.ProcessEnv,
 ): AsyncGenerator<string> {
-  const named = env['AWS_ENDPOINT_URL_CLOUDWATCH_LOGS'] ?? env['AWS_ENDPOINT_URL']
-  const signer = await signing(named ?? '')
-  const endpoint = new URL(named ?? `https://logs.${signer.region}.amazonaws.com`).href
+  const named = env['AWS_ENDPOINT_URL_CLOUDWATCH_LOGS'] || env['AWS_ENDPOINT_URL']
+  const signer = await signing(named || '')
+  const endpoint = new URL(named || `https://logs.${signer.region}.amazonaws.com`).href
   const send = await signingFetch(endpoint, signer, 'logs')
   const startTime = Date.now() - DAYS * 86_400_000
   for (const logGroupName of groups) {
     let nextToken: string | undefined
     do {
-      const answer = await send(endpoint, {
+      const { answer, body } = await patiently(send, endpoint, {
         method: 'POST',
         headers: {
           'content-type': 'application/x-amz-json-1.1',
@@ -97,11 +124,6 @@ export async function* inCloudWatch(
           ...{ logGroupName, filterPattern: `{ $.imageId = "${imageId}" }`, startTime, nextToken },
         }),
       })
-      const body = (await answer.json()) as {
-        events?: { message: string }[]
-        nextToken?: string
-        message?: string
-      }
       if (!answer.ok) throw new Error(body.message ?? `CloudWatch Logs answers with ${answer.status}.`)
       for (const { message } of body.events ?? []) yield message
       nextToken = body.nextToken
