@@ -9,9 +9,14 @@ interface Message {
   Body?: string | undefined
 }
 
+/** What it gets once it does not get again, however slow the machine is: the longest that SQS hides a message. */
+const HIDDEN_SECONDS = 43_200
+
 export async function receive(sqs: SQSClient, QueueUrl: string | undefined): Promise<Message[]> {
   return until('messages', async () => {
-    const { Messages = [] } = await sqs.send(new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: 10 }))
+    const { Messages = [] } = await sqs.send(
+      new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: 10, VisibilityTimeout: HIDDEN_SECONDS }),
+    )
     return Messages.length > 0 ? Messages : undefined
   })
 }
