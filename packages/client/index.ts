@@ -283,7 +283,10 @@ class HttpClient implements Client {
       body: () => JSON.stringify({ ...body, filename: body.filename?.toWellFormed() }),
       signal,
     })
-    return having<UploadForm>(expectStatus(answer, 201), 'imageId')
+    const form = having<UploadForm>(expectStatus(answer, 201), 'imageId')
+    textOf(Object(form.upload), 'url')
+    if (Object(form.upload.fields) !== form.upload.fields) throw lacks('fields')
+    return form
   }
 
   /** The same form with the same bytes ends in the same object, so it may be sent as often as need be. */
@@ -367,19 +370,16 @@ class HttpClient implements Client {
 
   async *labels(options: LabelOptions = {}): AsyncGenerator<string, void, undefined> {
     const { prefix, pageSize = 100, signal } = options
-    for await (const { name } of this.#pages<{ name: string }>(
-      '/labels',
-      queryOf({ limit: pageSize, prefix }),
-      signal,
-    ))
-      yield name
+    const query = queryOf({ limit: pageSize, prefix })
+    for await (const label of this.#pages<Record<string, unknown>>('/labels', query, signal))
+      yield textOf(label, 'name')
   }
 
   async *#pages<T>(path: string, query: URLSearchParams, signal: AbortSignal | undefined) {
     for (;;) {
       const answer = await this.#call(`${path}?${query}`, { signal })
       const page = expectStatus(answer, 200) as { items?: T[]; cursor?: string }
-      if (!Array.isArray(page.items)) throw lacks('items')
+      if (!Array.isArray(page.items) || page.items.some((item) => Object(item) !== item)) throw lacks('items')
       yield* page.items
       if (page.cursor === undefined) return
       query.set('cursor', page.cursor)

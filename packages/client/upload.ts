@@ -346,7 +346,9 @@ export function explain(error: ApiError): string {
       : 'Give a token that is good here, by --token or IMAGE_ANALYZER_TOKEN.',
     UNEXPECTED_ANSWER: 'Is the address right (--endpoint or IMAGE_ANALYZER_ENDPOINT)?',
     TOO_MANY_REQUESTS:
-      error.retryAfter === undefined ? '' : `Try again in ${Math.ceil(error.retryAfter / 60)} minutes.`,
+      error.retryAfter === undefined
+        ? ''
+        : `Try again in ${Math.max(1, Math.ceil(error.retryAfter / 60))} min.`,
   }
   return plain(`${error.code}: ${error.detail} ${todo[error.code] ?? ''}`.trim())
 }

@@ -10,9 +10,10 @@ import { buffer, text } from 'node:stream/consumers'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { doctor } from '../doctor.ts'
 import { readError } from '../files.ts'
-import { ApiError, type ClientOptions, createClient } from '../index.ts'
+import { ApiError, type Client, type ClientOptions, createClient } from '../index.ts'
 import type { Output } from '../output.ts'
 import { signing, signingFetch } from '../sign.ts'
+import { explain } from '../upload.ts'
 
 const ID = '01a20f3c-366e-734c-99ed-0d5fffb2c168'
 const NOWHERE = 'http://127.0.0.1:1'
@@ -42,6 +43,8 @@ function answered(answers: (() => Response)[], options: Partial<ClientOptions> =
   })
   return { client, bodies }
 }
+
+const newForm = (client: Client) => client.createUpload({ contentType: 'image/png', bytes: 1 })
 
 async function newFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'image-analyzer-client-'))
@@ -253,6 +256,23 @@ describe('what an error says', () => {
       detail: `${NOWHERE} does not answer (${reason}).`,
     })
   })
+})
+
+it.each<[string, unknown, (client: Client) => Promise<unknown>]>([
+  ['a page of nothing', { items: [null] }, (client) => client.list().next()],
+  ['a label without a name', { items: [{}] }, (client) => client.labels().next()],
+  ['a form without an address', { imageId: ID, upload: {} }, newForm],
+  ['a form without fields', { imageId: ID, upload: { url: NOWHERE } }, newForm],
+])('takes %s for an answer of another program', async (_, body, call) => {
+  const { client } = answered([() => Response.json(body, { status: call === newForm ? 201 : 200 })])
+  await expect(call(client)).rejects.toMatchObject({ name: 'ApiError', code: 'UNEXPECTED_ANSWER' })
+})
+
+it('names a minute at least where the API wants patience', () => {
+  const busy = (retryAfter: number) => new ApiError('TOO_MANY_REQUESTS', 429, 'Too many.', { retryAfter })
+  expect([0, 1, 61].map((seconds) => explain(busy(seconds)))).toEqual(
+    [1, 1, 2].map((minutes) => `TOO_MANY_REQUESTS: Too many. Try again in ${minutes} min.`),
+  )
 })
 
 describe('doctor', () => {
