@@ -365,7 +365,7 @@ variable "monthly_budget_usd" {
 }
 
 variable "budget_action" {
-  description = "What happens when monthly_budget_usd is spent. park: no more calls; images wait for the next month or a higher budget, and end as EXHAUSTED after 14 days. refuse: the same, and the API answers new images with 429 BUDGET_EXHAUSTED. alarm: calls go on. An alarm rings in each case."
+  description = "What happens when monthly_budget_usd is spent. park: no more calls; images wait for the next month or a higher budget, and end as EXHAUSTED after 14 days. refuse: the same, and the API answers new images with 429 BUDGET_EXHAUSTED. alarm: calls go on. An alarm rings in each case, where there are metrics."
   type        = string
   default     = "park"
   nullable    = false

@@ -652,7 +652,7 @@ variable "monthly_budget_usd" {
 }
 
 variable "budget_action" {
-  description = "What happens when monthly_budget_usd is spent. park: no more calls; images wait for the next month or a higher budget, and end as EXHAUSTED after 14 days. refuse: the same, and the API answers new images with 429 BUDGET_EXHAUSTED. alarm: calls go on. An alarm rings in each case."
+  description = "What happens when monthly_budget_usd is spent. park: no more calls; images wait for the next month or a higher budget, and end as EXHAUSTED after 14 days. refuse: the same, and the API answers new images with 429 BUDGET_EXHAUSTED. alarm: calls go on. An alarm rings in each case, where there are metrics."
   type        = string
   default     = "park"
   nullable    = false
@@ -660,6 +660,10 @@ variable "budget_action" {
   validation {
     condition     = contains(["alarm", "park", "refuse"], var.budget_action)
     error_message = "Must be alarm, park or refuse."
+  }
+  validation {
+    condition     = var.monthly_budget_usd == null || var.budget_action != "alarm" || (var.metrics && var.log_level == "INFO")
+    error_message = "budget_action = alarm needs metrics = true and log_level = INFO, of which its alarm is made: without them the budget would do nothing."
   }
 }
 
@@ -671,6 +675,10 @@ variable "daily_cost_usd" {
   validation {
     condition     = try(var.daily_cost_usd > 0 && var.daily_cost_usd <= 10000000, var.daily_cost_usd == null)
     error_message = "Must be more than 0 and at most 10,000,000 dollars."
+  }
+  validation {
+    condition     = var.daily_cost_usd == null || (var.metrics && var.log_level == "INFO")
+    error_message = "daily_cost_usd is an alarm by a metric, which needs metrics = true and log_level = INFO: without them it would never ring."
   }
 }
 

@@ -245,6 +245,33 @@ run "without_lines_there_is_nothing_to_count" {
   }
 }
 
+run "what_would_never_ring_is_refused" {
+  command = plan
+
+  variables {
+    metrics            = false
+    daily_cost_usd     = 10
+    monthly_budget_usd = 100
+    budget_action      = "alarm"
+  }
+
+  expect_failures = [var.daily_cost_usd, var.budget_action]
+}
+
+run "a_budget_needs_no_metrics" {
+  command = plan
+
+  variables {
+    metrics            = false
+    monthly_budget_usd = 100
+  }
+
+  assert {
+    condition     = aws_lambda_function.worker.environment[0].variables.MONTHLY_BUDGET_USD == "100" && !contains(keys(aws_cloudwatch_metric_alarm.pipeline), "budget-spent")
+    error_message = "The worker keeps to it, and no alarm says so."
+  }
+}
+
 run "without_tls_the_bucket_may_still_send" {
   command = plan
 
