@@ -193,7 +193,10 @@ export async function check(name: FunctionName, zip: Uint8Array): Promise<void> 
       const failed = event.Records.map(({ messageId }) => ({ itemIdentifier: messageId }))
       same(name, await invoke(zip, environment, [event]), [{ batchItemFailures: failed }])
     } else if (name === 'subscriber') {
-      const event = { detail: { eventId: 'id:1:completed', status: 'completed', imageId: 'id' } }
+      const event = {
+        source: 'image-analyzer',
+        detail: { eventId: 'id:1:completed', status: 'completed', imageId: 'id' },
+      }
       // It answers nothing, which is null on its way out of its process.
       same(name, await invoke(zip, { ...environment, SEEN_TABLE: 'seen' }, [event]), [null])
     } else {
