@@ -23,14 +23,15 @@ const isLate = decodes && process.platform === 'linux' && !process.env.MALLOC_AR
 const orphaned = `import{isMainThread}from'node:worker_threads';const{ppid}=process;const end=()=>{if(process.ppid===ppid)return;
 clearInterval(look);process.kill(process.pid,'SIGTERM')};const look=isMainThread&&setInterval(end,500).unref()`
 const watch = `data:text/javascript,${orphaned}`
+const stripTypes = new URL('build/strip-types.js', import.meta.url).href
 const isOfNpm = process.env.npm_lifecycle_event !== undefined
 
 if (major > 22 || (major === 22 && minor >= 18)) {
-  const options = [...process.execArgv, ...(isOfNpm ? ['--import', watch] : [])]
+  const options = [...process.execArgv, ...importing(stripTypes, ...(isOfNpm ? [watch] : []))]
   // In place of this process, so that its parent keeps the id. (Node 23 before 23.11 cannot, and grows.)
   if (isLate) process.execve?.(process.execPath, [process.execPath, ...options, file, ...args], env)
   if (isOfNpm) await import(watch)
-  await import('./build/strip-types.js')
+  await import(stripTypes)
   // As Node itself would have it: a file that is started, rather than imported, knows itself by its whole path.
   process.argv.splice(1, 2, resolve(file))
   await import(pathToFileURL(resolve(file)).href)
@@ -46,8 +47,8 @@ if (major > 22 || (major === 22 && minor >= 18)) {
   const path = `${dirname(node)}${process.platform === 'win32' ? ';' : ':'}${process.env.PATH ?? ''}`
   // By the channel between them the child hears of this one's end, also where a kill -9 leaves no time to pass it on.
   const ending = `process.channel?.unref();process.on('disconnect',()=>process.kill(process.pid,'SIGTERM'))`
-  const imports = [`data:text/javascript,${ending}`, new URL('build/strip-types.js', import.meta.url).href]
-  const options = ['--disable-warning=ExperimentalWarning', ...imports.flatMap((url) => ['--import', url])]
+  const imports = importing(`data:text/javascript,${ending}`, stripTypes)
+  const options = ['--disable-warning=ExperimentalWarning', ...imports]
   const child = spawn(node, [...options, file, ...args], {
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     env: { ...env, PATH: path },
@@ -59,6 +60,10 @@ if (major > 22 || (major === 22 && minor >= 18)) {
     if (signal === null) process.exit(code ?? 1)
     else process.kill(process.pid, signal)
   })
+}
+
+function importing(...urls) {
+  return urls.flatMap((url) => ['--import', url])
 }
 
 function find(name) {

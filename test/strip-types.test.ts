@@ -6,15 +6,23 @@ import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
 import { newFolder, root } from './started.ts'
 
-it('what Node makes of TypeScript is kept, used, and made again when it does not fit', async () => {
+const WITHOUT_WARNING = ['--disable-warning=ExperimentalWarning']
+
+/** A project with nothing else in it. */
+function newProject(): string {
   const folder = newFolder()
-  const [file, hook] = [join(folder, 'main.ts'), join(folder, 'build/strip-types.js')]
-  mkdirSync(join(folder, 'build'))
-  copyFileSync(join(root, 'build/strip-types.js'), hook)
+  for (const part of ['build', 'local']) mkdirSync(join(folder, part))
+  for (const file of ['run.js', 'build/strip-types.js']) copyFileSync(join(root, file), join(folder, file))
   writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+  return folder
+}
+
+it('what Node makes of TypeScript is kept, used, and made again when it does not fit', async () => {
+  const folder = newProject()
+  const [file, hook] = [join(folder, 'main.ts'), join(folder, 'build/strip-types.js')]
   const run = async (code: string): Promise<string> => {
     writeFileSync(file, code)
-    const options = ['--disable-warning=ExperimentalWarning', '--import', pathToFileURL(hook).href]
+    const options = [...WITHOUT_WARNING, '--import', pathToFileURL(hook).href]
     return (await promisify(execFile)(process.execPath, [...options, file])).stdout.trim()
   }
   const one = "const text: string = 'one'\nconsole.log(text)"
@@ -37,4 +45,15 @@ it('what Node makes of TypeScript is kept, used, and made again when it does not
   rmSync(cache, { recursive: true })
   writeFileSync(cache, 'no folder')
   expect(await run(one)).toBe('one')
+})
+
+it.each(['local/main.ts', 'main.ts'])('a second start of %s by run.js loads no compiler', async (file) => {
+  const folder = newProject()
+  const code = "const loaded: string[] = process.moduleLoadList\nconsole.log(loaded.join().includes('amaro'))"
+  writeFileSync(join(folder, file), code)
+  const { MALLOC_ARENA_MAX: _, ...env } = process.env
+  const options = { cwd: folder, env }
+  const start = async () =>
+    (await promisify(execFile)(process.execPath, [...WITHOUT_WARNING, 'run.js', file], options)).stdout.trim()
+  expect([await start(), await start()]).toEqual(['true', 'false'])
 })
