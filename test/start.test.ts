@@ -36,11 +36,16 @@ interface Thread {
   niceness: number
 }
 
-/** See proc_pid_stat(5). */
+/** See proc_pid_stat(5). A thread may end while it is looked at. */
 const threadsOf = (pid = 0): Thread[] =>
-  readdirSync(`/proc/${pid}/task`).map((id) => {
-    const [, name = '', rest = ''] =
-      /\((.*)\) (.*)/s.exec(readFileSync(`/proc/${pid}/task/${id}/stat`, 'utf8')) ?? []
+  readdirSync(`/proc/${pid}/task`).flatMap((id) => {
+    let stat: string
+    try {
+      stat = readFileSync(`/proc/${pid}/task/${id}/stat`, 'utf8')
+    } catch {
+      return []
+    }
+    const [, name = '', rest = ''] = /\((.*)\) (.*)/s.exec(stat) ?? []
     const fields = rest.split(' ').map(Number)
     return { id, name, ticks: (fields[11] ?? 0) + (fields[12] ?? 0), niceness: fields[16] ?? 0 }
   })
