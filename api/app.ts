@@ -565,7 +565,7 @@ function refuseChanged(): never {
   throw new ApiError('PRECONDITION_FAILED', 'The image is not as If-Match says: read it again.')
 }
 
-/** @param tags a list of them or `*`: of RFC 9110, section 13.1, without what marks a tag as weak where that does not count */
+/** @param tags a list of ETags, or `*` (RFC 9110, section 13.1): If-Match compares strongly, so `W/` stays; If-None-Match weakly */
 const matches = (tags: string | undefined, etag: string): boolean =>
   tags?.split(',').some((tag) => ['*', etag].includes(tag.trim())) ?? false
 

@@ -50,7 +50,7 @@ export type Said =
 export function inThread(onLost: (why: unknown) => void): OpenBackground {
   const stripTypes = new URL('../build/strip-types.js', import.meta.url).href
   const thread = new Worker(new URL('./background-main.ts', import.meta.url), {
-    // Not those of this process, which has its own as run.js was started: with them the models' threads start as well.
+    // The models' threads inherit these. What else this process imports first (run.js) is not meant for a thread.
     execArgv: ['--disable-warning=ExperimentalWarning', '--import', stripTypes],
   })
   const ask = (asked: Asked): void => thread.postMessage(asked)

@@ -1,12 +1,11 @@
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DynamoDBClient, ListTablesCommand } from '@aws-sdk/client-dynamodb'
 import { ListApiDestinationsCommand, ListRulesCommand } from '@aws-sdk/client-eventbridge'
 import { GetQueueUrlCommand, ListQueuesCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs'
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import * as z from 'zod'
 import type { ImageEvent } from '../examples/subscribers/event.ts'
 import { buildHandler } from '../examples/subscribers/lambda.ts'
@@ -14,6 +13,7 @@ import { type Subscriber, startSubscribers } from '../examples/subscribers/local
 import { startWebhook } from '../examples/subscribers/webhook.ts'
 import { imageIdSchema } from '../shared/image.ts'
 import { type EventDetail, eventDetail, putEvents } from '../shared/messages.ts'
+import { outcome } from './commands.ts'
 import { startTestSystem, type TestSystem, until } from './context.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -227,18 +227,11 @@ describe('the programs, outside of a laptop', () => {
     ['webhook.ts', { WEBHOOK_KEY: '' }, 'WEBHOOK_KEY must be the key'],
     ['consumer.ts', { QUEUE_URL: 'http://127.0.0.1:1/q', SEEN_TABLE: '' }, 'must be set'],
   ])('%s does not start with a setting that is empty', async (program, settings, message) => {
-    const args = ['--disable-warning=ExperimentalWarning', `examples/subscribers/${program}`]
-    const env = { ...process.env, PORT: '0', INBOX: ':memory:', ...settings }
-    const child = spawn(process.execPath, args, { cwd: root, env, stdio: ['ignore', 'ignore', 'pipe'] })
-    onTestFinished(() => void child.kill('SIGKILL'))
-    let err = ''
-    child.stderr.on('data', (text) => {
-      err += text
+    const env = { PORT: '0', INBOX: ':memory:', ...settings }
+    expect(await outcome(`examples/subscribers/${program}`, [], env)).toEqual({
+      exit: 1,
+      said: expect.stringContaining(message),
     })
-    const closed = once(child, 'close')
-    const code = await until('its end', async () => child.exitCode ?? undefined)
-    await closed
-    expect({ code, err }).toEqual({ code: 1, err: expect.stringContaining(message) })
   })
 })
 

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { onPath } from '../build/terraform.ts'
 import type { Log } from '../shared/log.ts'
@@ -21,6 +22,9 @@ export const without = (...programs: string[]): string[] =>
  */
 export const skipped = (lacking: readonly string[]): string =>
   lacking.length > 0 ? ` (skipped: lacking ${lacking.join(', ')})` : ''
+
+/** The device of Linux on which every write meets a full disk. */
+export const noFull = existsSync('/dev/full') ? [] : ['/dev/full']
 
 /** A port for a program that needs to be given one. */
 export function freePort(): Promise<number> {

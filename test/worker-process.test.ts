@@ -1,6 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { createServer, request as send } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { CreateQueueCommand, DeleteQueueCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
@@ -8,6 +7,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { oneOf } from '../build/command.ts'
 import { buildProcess } from '../build/process.ts'
 import { ARCHITECTURES, platformHere } from '../build/sharp.ts'
+import { close, listen } from '../packages/embedded-aws/gateway/index.ts'
 import { sqsOptions } from '../shared/aws.ts'
 import { outcome } from './commands.ts'
 import { finished, until } from './context.ts'
@@ -50,12 +50,9 @@ async function countOf(text: string, to: string): Promise<{ url: string; count: 
       answer.pipe(response.writeHead(answer.statusCode ?? 500, answer.headers)),
     ).end(body)
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(() => {
-    server.close()
-    server.closeAllConnections()
-  })
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, count: () => count }
+  const url = `http://127.0.0.1:${await listen(server, 0)}`
+  onTestFinished(() => close(server))
+  return { url, count: () => count }
 }
 
 async function refusalOf(env: Record<string, string>): Promise<string> {

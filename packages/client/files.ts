@@ -131,7 +131,7 @@ export function readError(error: unknown): { code: string; detail: string } {
   if (typeof code !== 'string') throw error
   const reasons: Record<string, string> = {
     ENOENT: 'It is gone, or a link to a missing file.',
-    // Of openAsBlob, whatever the reason.
+    // Of openAsBlob, which gives this code for every reason.
     ERR_INVALID_ARG_VALUE: 'It is gone, or you may not read it.',
     EACCES: 'You may not read it.',
     EPERM: 'You may not read it.',

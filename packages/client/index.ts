@@ -456,7 +456,7 @@ class HttpClient implements Client {
         const answer: Answer = { ...(await this.#once(url, call)), repeated }
         this.#reached = true
         if (!TRY_AGAIN.includes(answer.status)) return answer
-        // A gateway that has waited in vain for the API says 502, 503 or 504, whatever the API has done meanwhile.
+        // A gateway says 502, 503 or 504 also where the API has done what was asked, but too late for the gateway.
         repeated ||= answer.status !== 429
         delay = (retryAfter(answer.headers) ?? 0) * 1_000 + backoff
         if (!fits(delay, this.#patienceMs)) return answer

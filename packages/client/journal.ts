@@ -51,17 +51,15 @@ export function openJournal(path: string, onLost: (error: Error) => void): Journ
   // A line that was cut off must not swallow the next one.
   if (text !== '' && !text.endsWith('\n')) writeSync(file, '\n')
   let lost = false
-  const write = (line: Buffer) => {
-    // A disk that fills up takes the first part.
-    if (writeSync(file, line) < line.length) throw new Error('there is no room for a whole line')
-  }
   return {
     get: (key) => entries.get(key),
     add: (entry) => {
       entries.set(entry.key, entry)
       if (lost) return
       try {
-        write(Buffer.from(`${JSON.stringify(entry)}\n`))
+        const line = Buffer.from(`${JSON.stringify(entry)}\n`)
+        // A disk that fills up takes the first part.
+        if (writeSync(file, line) < line.length) throw new Error('there is no room for a whole line')
       } catch (error) {
         lost = true
         onLost(error as Error)

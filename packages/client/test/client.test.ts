@@ -2,12 +2,13 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { openAsBlob } from 'node:fs'
 import { appendFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:http'
+import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer, text } from 'node:stream/consumers'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { NODE, noFull, skipped } from '../../../test/tools.ts'
 import { doctor } from '../doctor.ts'
 import { readError } from '../files.ts'
 import { ApiError, type Client, type ClientOptions, createClient } from '../index.ts'
@@ -50,6 +51,16 @@ async function newFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'image-analyzer-client-'))
   onTestFinished(() => rm(folder, { recursive: true }))
   return folder
+}
+
+/** @returns host and port; the server ends with the test */
+async function listen(server: Server): Promise<string> {
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  onTestFinished(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
 describe('where there is no Node', () => {
@@ -104,13 +115,8 @@ describe('a form', () => {
       const end = body.lastIndexOf('\r\n--', body.length - 8)
       got.push({ length: request.headers['content-length'], bytes: body.length, file: end - start })
       response.writeHead(204).end()
-    }).listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    onTestFinished(() => {
-      server.closeAllConnections()
-      server.close()
     })
-    return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, got }
+    return { url: `http://${await listen(server)}/`, got }
   }
 
   it.each([
@@ -284,10 +290,8 @@ describe('doctor', () => {
     const server = createServer((_request, response) => {
       if (path === '') response.socket?.destroy()
       else response.writeHead(301, { location: 'https://x.test/' }).end()
-    }).listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    onTestFinished(() => void server.close())
-    const endpoint = `${scheme}://127.0.0.1:${(server.address() as AddressInfo).port}${path}`
+    })
+    const endpoint = `${scheme}://${await listen(server)}${path}`
     const results: unknown[] = []
     const output: Output = {
       ...{ format: 'json', note: () => {}, trouble: () => {}, status: undefined },
@@ -304,96 +308,85 @@ describe('doctor', () => {
   })
 })
 
-describe.skipIf(process.platform !== 'linux')(
-  'the command line (skipped where there is no /dev/full)',
-  () => {
-    /** @param command of a shell, in which "$@" runs the command line */
-    async function shell(command: string, env: Record<string, string> = {}) {
-      const server = createServer((request, response) =>
-        request.resume().on('end', () => {
-          response.setHeader('content-type', 'application/json')
-          if (request.url === `/images/${ID}`)
-            response.end(JSON.stringify({ imageId: ID, status: 'pending' }))
-          else if (request.method === 'GET')
-            response.end('{"items":[{"imageId":"x","status":"failed","original":{},"failure":{}}]}')
-          else response.writeHead(202).end(JSON.stringify({ imageId: ID }))
-        }),
-      ).listen(0, '127.0.0.1')
-      await once(server, 'listening')
-      const cli = [join(import.meta.dirname, '../main.ts')]
-      const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-      const child = spawn(
-        'sh',
-        ['-c', command, 'sh', process.execPath, '--disable-warning=ExperimentalWarning', ...cli],
-        {
-          cwd: await newFolder(),
-          env: { ...process.env, IMAGE_ANALYZER_ENDPOINT: endpoint, IMAGE_ANALYZER_TOKEN: '', ...env },
-        },
-      )
-      const [out, err, [code]] = await Promise.all([
-        text(child.stdout),
-        text(child.stderr),
-        once(child, 'close'),
-      ])
-      server.closeAllConnections()
-      server.close()
-      return { code, out, err }
+describe.skipIf(noFull.length > 0)(`the command line${skipped(noFull)}`, () => {
+  /** @param command of a shell, in which "$@" runs the command line */
+  async function shell(command: string, env: Record<string, string> = {}) {
+    const server = createServer((request, response) =>
+      request.resume().on('end', () => {
+        response.setHeader('content-type', 'application/json')
+        if (request.url === `/images/${ID}`) response.end(JSON.stringify({ imageId: ID, status: 'pending' }))
+        else if (request.method === 'GET')
+          response.end('{"items":[{"imageId":"x","status":"failed","original":{},"failure":{}}]}')
+        else response.writeHead(202).end(JSON.stringify({ imageId: ID }))
+      }),
+    )
+    const endpoint = `http://${await listen(server)}`
+    const cli = [process.execPath, ...NODE, join(import.meta.dirname, '../main.ts')]
+    const child = spawn('sh', ['-c', command, 'sh', ...cli], {
+      cwd: await newFolder(),
+      env: { ...process.env, IMAGE_ANALYZER_ENDPOINT: endpoint, IMAGE_ANALYZER_TOKEN: '', ...env },
+    })
+    const [out, err, [code]] = await Promise.all([
+      text(child.stdout),
+      text(child.stderr),
+      once(child, 'close'),
+    ])
+    return { code, out, err }
+  }
+
+  it('accepts all the same where its journal has no room, and says so once', async () => {
+    const files = 'for i in 1 2 3 4 5; do echo $i > $i.png; done; echo > sent.jsonl'
+    const { code, out, err } = await shell(
+      // A block of 512 bytes; some shells count in two of them.
+      `${files}; ulimit -f 1; "$@" upload ?.png --journal sent.jsonl`,
+    )
+    const lines = out.trim().split('\n')
+    expect(lines.map((line) => JSON.parse(line).status)).toEqual(Array(5).fill('accepted'))
+    expect(code).toBe(0)
+    expect(err).toMatch(/^The journal sent\.jsonl cannot be written any more \([^\n]+\), so [^\n]+\n$/)
+  })
+
+  it('says that its results cannot be written, and ends as usual where its remarks cannot', async () => {
+    const [full, gone, deaf] = await Promise.all([
+      shell('"$@" list > /dev/full'),
+      shell('{ "$@" list; echo $? >&2; } | true'),
+      shell('"$@" lists 2> /dev/full'),
+    ])
+    expect(full).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/^The results cannot be written: ENOSPC/),
+    })
+    expect(gone.err).toBe('141\n')
+    expect(deaf.code).toBe(2)
+  })
+
+  it('sends nothing twice where a role has new keys, and all again where it is another that signs', async () => {
+    const as = (keys: string) =>
+      `${keys} AWS_SECRET_ACCESS_KEY=x "$@" upload a.png --sign --journal sent.jsonl`
+    const session = (name: string) => as(`AWS_ACCESS_KEY_ID=ASIA${name} AWS_SESSION_TOKEN=${name}`)
+    const user = as('AWS_ACCESS_KEY_ID=AKIAONE AWS_SESSION_TOKEN=')
+    const { out, err } = await shell(['echo > a.png', session('ONE'), session('TWO'), user].join('; '))
+    const lines = out.trim().split('\n')
+    expect(err).toBe('')
+    expect(lines.map((line) => JSON.parse(line).resumed)).toEqual([undefined, true, undefined])
+  })
+
+  it('says that there are no credentials to sign by', async () => {
+    const none = {
+      AWS_ACCESS_KEY_ID: '',
+      AWS_SECRET_ACCESS_KEY: '',
+      AWS_PROFILE: '',
+      AWS_SESSION_TOKEN: '',
     }
-
-    it('accepts all the same where its journal has no room, and says so once', async () => {
-      const files = 'for i in 1 2 3 4 5; do echo $i > $i.png; done; echo > sent.jsonl'
-      const { code, out, err } = await shell(
-        // A block of 512 bytes; some shells count in two of them.
-        `${files}; ulimit -f 1; "$@" upload ?.png --journal sent.jsonl`,
-      )
-      const lines = out.trim().split('\n')
-      expect(lines.map((line) => JSON.parse(line).status)).toEqual(Array(5).fill('accepted'))
-      expect(code).toBe(0)
-      expect(err).toMatch(/^The journal sent\.jsonl cannot be written any more \([^\n]+\), so [^\n]+\n$/)
-    })
-
-    it('says that its results cannot be written, and ends as usual where its remarks cannot', async () => {
-      const [full, gone, deaf] = await Promise.all([
-        shell('"$@" list > /dev/full'),
-        shell('{ "$@" list; echo $? >&2; } | true'),
-        shell('"$@" lists 2> /dev/full'),
-      ])
-      expect(full).toMatchObject({
-        code: 1,
-        err: expect.stringMatching(/^The results cannot be written: ENOSPC/),
-      })
-      expect(gone.err).toBe('141\n')
-      expect(deaf.code).toBe(2)
-    })
-
-    it('sends nothing twice where a role has new keys, and all again where it is another that signs', async () => {
-      const as = (keys: string) =>
-        `${keys} AWS_SECRET_ACCESS_KEY=x "$@" upload a.png --sign --journal sent.jsonl`
-      const session = (name: string) => as(`AWS_ACCESS_KEY_ID=ASIA${name} AWS_SESSION_TOKEN=${name}`)
-      const user = as('AWS_ACCESS_KEY_ID=AKIAONE AWS_SESSION_TOKEN=')
-      const { out, err } = await shell(['echo > a.png', session('ONE'), session('TWO'), user].join('; '))
-      const lines = out.trim().split('\n')
-      expect(err).toBe('')
-      expect(lines.map((line) => JSON.parse(line).resumed)).toEqual([undefined, true, undefined])
-    })
-
-    it('says that there are no credentials to sign by', async () => {
-      const none = {
-        AWS_ACCESS_KEY_ID: '',
-        AWS_SECRET_ACCESS_KEY: '',
-        AWS_PROFILE: '',
-        AWS_SESSION_TOKEN: '',
-      }
-      const away = { AWS_CONFIG_FILE: '/nowhere', AWS_SHARED_CREDENTIALS_FILE: '/nowhere' }
-      const env = { ...none, ...away, AWS_EC2_METADATA_DISABLED: 'true' }
-      const runs = await Promise.all([
-        shell('"$@" list --sign', env),
-        shell('echo > a.png; "$@" upload a.png --sign --journal sent.jsonl', env),
-      ])
-      for (const { code, err } of runs) {
-        expect(err).toMatch(/^UNAUTHENTICATED: No AWS credentials: .* use --sign\.\n$/)
-        expect(code).toBe(1)
-      }
-    })
-  },
-)
+    const away = { AWS_CONFIG_FILE: '/nowhere', AWS_SHARED_CREDENTIALS_FILE: '/nowhere' }
+    const env = { ...none, ...away, AWS_EC2_METADATA_DISABLED: 'true' }
+    const runs = await Promise.all([
+      shell('"$@" list --sign', env),
+      shell('echo > a.png; "$@" upload a.png --sign --journal sent.jsonl', env),
+    ])
+    for (const { code, err } of runs) {
+      expect(err).toMatch(/^UNAUTHENTICATED: No AWS credentials: .* use --sign\.\n$/)
+      expect(code).toBe(1)
+    }
+  })
+})
