@@ -230,18 +230,21 @@ const KEYS_ARE_AWAY = ['ERR_JWKS_TIMEOUT', 'ERR_JWKS_INVALID', 'ERR_JOSE_GENERIC
 /** Tokens of an OpenID Connect issuer, verified by its published keys; they are fetched once and kept. */
 function byToken(issuer: string, audience: string): Identify {
   let keys: Promise<JWTVerifyGetKey> | undefined
+  /** Is called for what has the form of a token alone. */
+  const getKey: JWTVerifyGetKey = async (...header) => {
+    keys ??= discoverKeys(issuer).catch((error) => {
+      // An issuer that was away is asked again by the next request.
+      keys = undefined
+      throw error
+    })
+    return (await keys)(...header)
+  }
   return async (c) => {
     const token = c.req.header('authorization')?.match(/^Bearer +([\w.~+/=-]+)$/i)?.[1]
     if (token === undefined)
       throw new ApiError('UNAUTHENTICATED', 'Send a token: "Authorization: Bearer …".', {
         challenge: 'Bearer',
       })
-    keys ??= discoverKeys(issuer).catch((error) => {
-      // An issuer that was away is asked again by the next request.
-      keys = undefined
-      throw error
-    })
-    const getKey = await keys
     const { errors, jwtVerify } = await jose()
     try {
       const { payload, protectedHeader } = await jwtVerify(token, getKey, {
@@ -275,7 +278,9 @@ async function discoverKeys(issuer: string): Promise<JWTVerifyGetKey> {
   const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
   const response = await askIssuer(url, { signal: AbortSignal.timeout(ISSUER_TIMEOUT_MS) })
   if (!response.ok) throw new Error(`${url} answers ${response.status}.`)
-  const metadata = metadataSchema.parse(await response.json())
+  // Not a ZodError, which would be the token's.
+  const { data: metadata } = metadataSchema.safeParse(await response.json())
+  if (metadata === undefined) throw new Error(`${url} says of no keys that can be trusted where they are.`)
   if (metadata.issuer !== issuer) throw new Error(`${url} names another issuer, ${metadata.issuer}.`)
   const { createRemoteJWKSet, customFetch } = await jose()
   return createRemoteJWKSet(new URL(metadata.jwks_uri), {

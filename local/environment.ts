@@ -10,6 +10,7 @@ import {
   HEIC,
   parseEnvironment,
   readAuthConfig,
+  withUsefulFaces,
   workerSettings,
 } from '../shared/config.ts'
 import { orStartError, StartError } from '../shared/machine.ts'
@@ -50,7 +51,7 @@ export type Settings = Environment & { REKOGNITION: NonNullable<Environment['REK
 
 /** @throws StartError that names what is wrong */
 export function readSettings(env: NodeJS.ProcessEnv): Settings {
-  const { data, problems } = parseEnvironment(environmentSchema, env)
+  const { data, problems } = parseEnvironment(withUsefulFaces(environmentSchema), env)
   if (problems !== undefined) throw new StartError(problems)
   return { ...data, REKOGNITION: data.REKOGNITION ?? (isInstalled() ? 'local' : 'stand-in') }
 }

@@ -163,7 +163,20 @@ export const workerSettings = {
  */
 export const GIVE_UP_DAYS = z.coerce.number().positive().default(14)
 
-const apiSchema = z.object({ ...resources, ...apiSettings, HEIC })
+/** Of settings that have those of the API: faces for people are of use only where labels show people, and are offered. */
+export const withUsefulFaces = <T extends z.ZodType<{ ANALYSES: string[]; FACES: string }>>(settings: T) =>
+  settings
+    .refine(({ ANALYSES }) => !ANALYSES.includes('faces-when-person') || ANALYSES.includes('labels'), {
+      path: ['ANALYSES'],
+      error: 'faces-when-person needs labels, which show whether there is a person: list both',
+    })
+    .refine(({ ANALYSES, FACES }) => FACES === 'always' || ANALYSES.includes('faces-when-person'), {
+      path: ['FACES'],
+      error:
+        'when-person needs faces-when-person among the ANALYSES: without it, faces would be asked for always',
+    })
+
+const apiSchema = withUsefulFaces(z.object({ ...resources, ...apiSettings, HEIC }))
 
 /** The URL of the queue for what no worker can finish. Without it: that of the jobs with `-dead` at its end. */
 const DEAD_LETTER_QUEUE_URL = z.url().optional()

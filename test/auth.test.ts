@@ -100,6 +100,14 @@ describe('AUTH=jwt', () => {
     broken = false
     expect((await ask(`Bearer ${await token()}`)).status).toBe(200)
   })
+  it('is not asked for keys by what is no token of the right kind, so that 401 is also said while it is away', async () => {
+    const fresh = ownerApp({ AUTH: 'jwt', JWT_ISSUER, JWT_AUDIENCE: 'images' })
+    const shared = await new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).sign(Buffer.alloc(32))
+    const before = requests
+    for (const authorization of ['Bearer junk', 'Bearer a.b.c', `Bearer ${shared}`])
+      await unauthenticated(fresh.request('/', { headers: { authorization } }))
+    expect(requests).toBe(before)
+  })
   it('knows the caller by the subject of a token, and fetches the keys once', async () => {
     const before = requests
     for (const subject of ['user-1', 'user-2', 'user-1']) {

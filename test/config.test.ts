@@ -111,6 +111,16 @@ describe('the environment of a function', () => {
     expect(() => readApiConfig({ ...resources, ANALYSES: 'smells,text,noise' })).toThrow(
       /wrong\. ANALYSES: it has to be labels or faces or [^;]+$/,
     )
+    const people = { ...resources, FACES: 'when-person' }
+    expect(() => readApiConfig({ ...people, ANALYSES: 'labels,faces' })).toThrow(
+      'FACES: when-person needs faces-when-person among the ANALYSES: without it, faces would be asked for always.',
+    )
+    expect(() => readApiConfig({ ...resources, ANALYSES: 'faces-when-person' })).toThrow(
+      'ANALYSES: faces-when-person needs labels, which show whether there is a person: list both.',
+    )
+    expect(outcome(() => readApiConfig({ ...people, ANALYSES: 'labels,faces-when-person' }).FACES)).toBe(
+      'when-person',
+    )
     const http = { AUTH: 'jwt', JWT_ISSUER: 'http://issuer', JWT_AUDIENCE: 'a' }
     expect(() => readAuthConfig(http)).toThrow(/JWT_ISSUER: must be an https URL, or one of this machine/)
     expect(() => readAuthConfig({ AUTH: 'password' })).toThrow(/AUTH: /)

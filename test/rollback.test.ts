@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 
 // What the script asks of the AWS CLI, by files: what is live, and the versions that there are. MiniStack has the rest of it
 // in `npm run deploy-check`.
@@ -15,6 +15,10 @@ case "$2" in
     [ "$4" != "\${REFUSED:-}" ] || { echo TooManyRequestsException >&2; exit 254; }
     printf %s "$8" > "$FOLDER/$4"
     echo "$4 $8 $9 \${10}" >> "$FOLDER/updates" ;;
+  describe-alarms)
+    echo "$*" >> "$FOLDER/asked"
+    [ "$(wc -l < "$FOLDER/asked")" -lt "\${LATER:-1}" ] && exit
+    for name in $(cat "$FOLDER/ringing"); do case " $* " in *" $name "*) printf %s "$name" ;; esac; done ;;
 esac
 `
 const VERSIONS =
@@ -81,4 +85,46 @@ it('there is no way back from a first release, nor where versions do not tell th
   live(2, 3, 3)
   expect(rollBack()).toMatchObject({ status: 1, stderr: expect.stringContaining('do not say which release') })
   expect(readFileSync(join(folder, 'updates'), 'utf8')).toBe('')
+})
+
+describe('a canary', () => {
+  const alarms = Object.keys(
+    JSON.parse(
+      readFileSync(join(import.meta.dirname, '../infrastructure/modules/image-analyzer/alarms.json'), 'utf8'),
+    ),
+  ).map((name) => `photos-${name}`)
+  function tryOut(ringing: string, later = '1') {
+    writeFileSync(join(folder, 'ringing'), ringing)
+    writeFileSync(join(folder, 'versions'), '$LATEST\t1\t9\t10\n')
+    const PATH = [folder, process.env['PATH']].join(delimiter)
+    const env = { ...process.env, PATH, FOLDER: folder, CANARY_PAUSE: '0', LATER: later }
+    const script = join(import.meta.dirname, '../examples/pipeline/canary.sh')
+    const { status, stderr } = spawnSync('sh', [script, 'photos', '5', '2'], { env, encoding: 'utf8' })
+    return { status, stderr }
+  }
+  const updates = () => readFileSync(join(folder, 'updates'), 'utf8')
+  const triedAndTakenBack = ['10=0.05', '']
+    .map((share) => `photos-api AdditionalVersionWeights={${share}} --query FunctionVersion\n`)
+    .join('')
+  it('asks for each alarm that there can be, and leaves the API as it was', () => {
+    live(9, 10, 10)
+    expect(tryOut('photos-eu-api-5xx')).toEqual({ status: 0, stderr: '' })
+    const [asked = ''] = readFileSync(join(folder, 'asked'), 'utf8').split('\n')
+    expect(asked.split(' ').filter((word) => word.startsWith('photos-'))).toEqual(alarms)
+    expect(updates()).toBe(triedAndTakenBack)
+  })
+  it('is over when one of them begins to ring', () => {
+    live(9, 10, 10)
+    const stderr = 'back to version 9, because of photos-api-errors\n'
+    expect(tryOut('photos-api-errors', '3')).toEqual({ status: 1, stderr })
+    expect(updates()).toBe(triedAndTakenBack)
+  })
+  it('is not begun while one of them rings', () => {
+    live(9, 10, 10)
+    expect(tryOut('photos-api-5xx')).toEqual({
+      status: 1,
+      stderr: 'Nothing is tried while an alarm rings: photos-api-5xx\n',
+    })
+    expect(updates()).not.toContain('10=')
+  })
 })

@@ -239,8 +239,16 @@ describe('the webhook', () => {
   const key = 'the-key'
   const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-webhook-test-'))
   afterAll(() => rmSync(folder, { recursive: true }))
-  const start = (name: string, react: (event: ImageEvent) => Promise<void>, errors: unknown[] = []) =>
-    startWebhook({ port: 0, key, inbox: join(folder, name), react, onError: (error) => errors.push(error) })
+  const start = (
+    name: string,
+    react: (event: ImageEvent) => Promise<void>,
+    errors: unknown[] = [],
+    more: { retryMs?: number } = {},
+  ) =>
+    startWebhook({
+      ...{ port: 0, key, inbox: join(folder, name), react, onError: (error) => errors.push(error) },
+      ...more,
+    })
   const post = async (url: string, body: string, headers: Record<string, string> = { 'x-api-key': key }) =>
     (await fetch(url, { method: 'POST', headers, body })).status
   const event = () => JSON.stringify({ source: 'image-analyzer', detail: madeUp([]) })
@@ -301,5 +309,29 @@ describe('the webhook', () => {
     const again = await start('inbox.db', async (one) => void seen.push(one))
     await again.stop()
     expect(seen).toHaveLength(2)
+  })
+
+  it('tries what fails again, after a pause that doubles, and not whenever another event comes', async () => {
+    const impossible = event()
+    const tries: number[] = []
+    const react = async (one: ImageEvent) => {
+      if (JSON.stringify(one) !== impossible) return
+      tries.push(performance.now())
+      throw new Error('never')
+    }
+    const patient = await start('patient.db', react, [], { retryMs: 3_600_000 })
+    for (const body of [impossible, event(), event(), event()])
+      expect(await post(patient.url, body)).toBe(204)
+    await patient.stop()
+    expect(tries).toHaveLength(1)
+
+    const quick = await start('patient.db', react, [], { retryMs: 20 })
+    await until('four tries more', async () => (tries.length >= 5 ? true : undefined))
+    await quick.stop()
+    const [, first = 0, second = 0, third = 0, fourth = 0] = tries
+    // A timer is late on a busy machine, and never early, but for what the two clocks round.
+    expect(second - first).toBeGreaterThan(18)
+    expect(third - second).toBeGreaterThan(38)
+    expect(fourth - third).toBeGreaterThan(78)
   })
 })

@@ -17,8 +17,13 @@ share() {
   aws lambda update-alias --function-name "$name-api" --name live --routing-config "AdditionalVersionWeights={$1}" \
     --query FunctionVersion --output text >/dev/null
 }
+# By name, not by prefix: another deployment's may begin alike.
+alarms='dead-letters-jobs dead-letters-subscriber dead-letters-webhook oldest-job images-wait nothing-completes failure-ratio
+events-refused events-lost-subscriber events-lost-webhook cost-today budget-spent sweeper-silent api-errors worker-errors
+sweeper-errors worker-throttles api-5xx api-latency'
 ringing() {
-  aws cloudwatch describe-alarms --alarm-name-prefix "$name-" --query "MetricAlarms[?StateValue=='ALARM'].AlarmName" --output text
+  # shellcheck disable=SC2046,SC2086 # words apart
+  aws cloudwatch describe-alarms --alarm-names $(printf "$name-%s " $alarms) --query "MetricAlarms[?StateValue=='ALARM'].AlarmName" --output text
 }
 
 # Also where this is interrupted.
@@ -32,7 +37,7 @@ echo "$name-api: version $newest has $percent % of the requests for $minutes min
 while [ "$minutes" -gt 0 ]; do
   sleep "${CANARY_PAUSE:-60}"
   minutes=$((minutes - 1))
-  alarms=$(ringing)
-  [ -z "$alarms" ] || { echo "back to version $live, because of $alarms" >&2; exit 1; }
+  now=$(ringing)
+  [ -z "$now" ] || { echo "back to version $live, because of $now" >&2; exit 1; }
 done
 echo "no alarm has rung: apply without versions"

@@ -6,8 +6,9 @@ import { inWords, type React, readEvent } from './event.ts'
 
 /** An event is 8 KB and its envelope. */
 const MAX_BYTES = 64 * 1024
-/** Before what failed is tried again. */
+/** Before what failed is tried again; twice as long after each failure, up to an hour. */
 const RETRY_MS = 5_000
+const MAX_RETRY_MS = 3_600_000
 /** EventBridge repeats an event for a day; an archive can be replayed later. */
 const KEPT = '-30 days'
 
@@ -26,8 +27,9 @@ export async function startWebhook(options: {
   inbox: string
   react: React
   onError: (error: unknown) => void
+  retryMs?: number
 }): Promise<{ url: string; stop: () => Promise<void> }> {
-  const { react, onError } = options
+  const { react, onError, retryMs = RETRY_MS } = options
   const inbox = new DatabaseSync(options.inbox)
   inbox.exec('CREATE TABLE IF NOT EXISTS inbox (eventId TEXT PRIMARY KEY, event TEXT NOT NULL, doneAt TEXT)')
   const add = inbox.prepare('INSERT OR IGNORE INTO inbox (eventId, event) VALUES (?, ?)')
@@ -50,22 +52,31 @@ export async function startWebhook(options: {
     return 204
   }
 
+  /** When what failed is tried again, and the pause before that, in ms. A new process tries all at once. */
+  const failed = new Map<string, { at: number; pause: number }>()
   let timer: NodeJS.Timeout | undefined
   let working = Promise.resolve()
   let stopped = false
   /** One pass after the other, so that no event is dealt with twice at once. */
   const work = (): void => {
     working = working.then(async () => {
-      for (const { eventId, event } of stopped ? [] : open.all()) {
+      for (const row of stopped ? [] : open.all()) {
+        const eventId = String(row['eventId'])
+        const { at, pause } = failed.get(eventId) ?? { at: 0, pause: retryMs / 2 }
+        if (performance.now() < at) continue
         try {
-          await react(JSON.parse(String(event)))
-          done.run(String(eventId))
+          await react(JSON.parse(String(row['event'])))
+          done.run(eventId)
+          failed.delete(eventId)
         } catch (error) {
           onError(error)
-          clearTimeout(timer)
-          timer = setTimeout(work, RETRY_MS)
+          const next = Math.min(2 * pause, MAX_RETRY_MS)
+          failed.set(eventId, { at: performance.now() + next, pause: next })
         }
       }
+      clearTimeout(timer)
+      const first = Math.min(...[...failed.values()].map(({ at }) => at))
+      if (failed.size > 0 && !stopped) timer = setTimeout(work, Math.max(1, first - performance.now()))
     })
   }
 

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 const { INIT_CWD, npm_lifecycle_event } = process.env
 if (npm_lifecycle_event === 'cli' && INIT_CWD) process.chdir(INIT_CWD)
 
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
 const source = fileURLToPath(new URL('main.ts', import.meta.url))
 if (existsSync(source)) {
   // Node warns that running TypeScript is experimental, which means nothing to a user; other warnings stay.
@@ -16,8 +17,8 @@ if (existsSync(source)) {
   })
   process.argv.splice(2, 0, source)
   await import('../../run.js')
-} else if (Number.parseInt(process.versions.node, 10) < 22) {
-  console.error(`image-analyzer needs Node 22 or newer, and this is ${process.versions.node}.`)
+} else if (major < 22 || (major === 22 && minor < 18)) {
+  console.error(`image-analyzer needs Node 22.18 or newer, and this is ${process.versions.node}.`)
   process.exitCode = 2
 } else {
   // A package has JavaScript only, because Node runs no TypeScript below node_modules.

@@ -12,6 +12,7 @@ import {
 } from './index.ts'
 import { forgetfulJournal, type Journal, journalPath, openJournal } from './journal.ts'
 import { createOutput, type Format, inBytes, type Output, paint, plain, type Result } from './output.ts'
+import about from './package.json' with { type: 'json' }
 import { apiGatewayRegion, claims, signerOf, signing, signingFetch } from './sign.ts'
 import { inCloudWatch, inFile, printStory } from './story.ts'
 import { explain, STDIN, upload } from './upload.ts'
@@ -45,7 +46,7 @@ const HELP = `image-analyzer <command> [options]
   --sign           by your AWS credentials, as API Gateway wants with auth = "iam" (by itself at *.amazonaws.com)
   --json, --csv    one object or row for each result; --json is the default where no terminal reads it
   --quiet          results only
-  -h, --help
+  -h, --help, --version
 
 Exit codes: 0 all well, 1 something failed, 2 wrong usage, 3 the API cannot be reached, 130 stopped by Ctrl-C,
 141 the reader of the results has gone.
@@ -60,6 +61,7 @@ const OPTIONS = {
   csv: { type: 'boolean' },
   quiet: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
+  version: { type: 'boolean' },
   wait: { type: 'boolean' },
   concurrency: { type: 'string' },
   analyses: { type: 'string' },
@@ -82,7 +84,7 @@ const OPTIONS = {
   log: { type: 'string' },
   'log-groups': { type: 'string' },
 } as const
-const GLOBAL = ['endpoint', 'token', 'sign', 'json', 'csv', 'quiet', 'help']
+const GLOBAL = ['endpoint', 'token', 'sign', 'json', 'csv', 'quiet', 'help', 'version']
 const COMMANDS: Record<string, string[]> = {
   upload: ['wait', 'concurrency', 'analyses', 'journal', 'filename'],
   status: ['wait'],
@@ -168,6 +170,10 @@ process.exitCode = await main(process.argv.slice(2), process.env).catch((error: 
 async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const { values, positionals } = parse(args)
   const [command, ...names] = positionals
+  if (values.version === true) {
+    process.stdout.write(`image-analyzer ${about.version}, Node ${process.versions.node}\n`)
+    return 0
+  }
   if (values.help === true || (command === undefined && args.length === 0)) {
     process.stdout.write(HELP)
     return values.help === true ? 0 : 2

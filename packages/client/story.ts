@@ -108,7 +108,8 @@ export async function* inCloudWatch(
 ): AsyncGenerator<string> {
   const named = env['AWS_ENDPOINT_URL_CLOUDWATCH_LOGS'] || env['AWS_ENDPOINT_URL']
   const signer = await signing(named || '')
-  const endpoint = new URL(named || `https://logs.${signer.region}.amazonaws.com`).href
+  const domain = signer.region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com'
+  const endpoint = new URL(named || `https://logs.${signer.region}.${domain}`).href
   const send = await signingFetch(endpoint, signer, 'logs')
   const startTime = Date.now() - DAYS * 86_400_000
   for (const logGroupName of groups) {

@@ -452,6 +452,11 @@ describe('the other commands', () => {
       cli(['list'], { IMAGE_ANALYZER_ENDPOINT: 'localhost' }),
     ])
     expect(runs.map(({ code }) => code)).toEqual([0, 2, 2, 2, 2, 2, 2, 1, 2, 2, 2])
+    const { version } = JSON.parse(readFileSync(join(root, 'packages/client/package.json'), 'utf8'))
+    expect(await cli(['--version'])).toMatchObject({
+      code: 0,
+      out: `image-analyzer ${version}, Node ${process.versions.node}\n`,
+    })
     expect(runs[2]?.err).toContain('There is no command "constructor".')
     for (const run of runs) expect(run.err).not.toMatch(/ at |Warning/)
 
