@@ -11,6 +11,12 @@ locals {
 locals {
   counts        = var.metrics && var.log_level == "INFO"
   alarm_actions = concat(var.alarm_actions, aws_sns_topic.alarms[*].arn)
+  # Systems Manager and investigations do something about an alarm that begins, and nothing about one that is over.
+  only_begins = ":(ssm|ssm-incidents|aiops):"
+  ok_actions = concat(
+    [for arn in var.alarm_actions : arn if !can(regex(local.only_begins, arn))],
+    aws_sns_topic.alarms[*].arn,
+  )
 }
 
 #trivy:ignore:AWS-0095 CloudWatch cannot publish to a topic with AWS's own key
@@ -63,7 +69,7 @@ resource "aws_cloudwatch_metric_alarm" "pipeline" {
   datapoints_to_alarm = each.value.breaching
   treat_missing_data  = each.value.missing
   alarm_actions       = local.alarm_actions
-  ok_actions          = local.alarm_actions
+  ok_actions          = local.ok_actions
   tags                = var.tags
 
   dynamic "metric_query" {
@@ -99,7 +105,7 @@ resource "aws_cloudwatch_composite_alarm" "unwell" {
   alarm_description = "At least one alarm of this deployment is on; its description says what is wrong. docs/runbook.md"
   alarm_rule        = join(" OR ", [for alarm in aws_cloudwatch_metric_alarm.pipeline : "ALARM(\"${alarm.alarm_name}\")"])
   alarm_actions     = var.unwell_actions
-  ok_actions        = var.unwell_actions
+  ok_actions        = [for arn in var.unwell_actions : arn if !can(regex(local.only_begins, arn))]
   tags              = var.tags
 }
 

@@ -57,7 +57,8 @@ run "what_is_asked_for_is_done" {
     subscriber_labels  = ["Dog"]
     subscriber_queue   = true
     subscriber_webhook = { url = "https://hooks.example/images", token = "secret" }
-    alarm_actions      = ["arn:aws:sns:us-east-1:111122223333:operators"]
+    alarm_actions      = ["arn:aws:sns:us-east-1:111122223333:operators", "arn:aws:ssm:us-east-1:111122223333:opsitem:1"]
+    unwell_actions     = ["arn:aws:ssm:us-east-1:111122223333:opsitem:1#CATEGORY=Availability"]
     alarm_email        = "operators@example.com"
     daily_cost_usd     = 12.5
     monthly_budget_usd = 250
@@ -210,9 +211,20 @@ run "what_is_asked_for_is_done" {
   assert {
     condition = alltrue([
       for alarm in aws_cloudwatch_metric_alarm.pipeline :
-      contains(alarm.alarm_actions, "arn:aws:sns:us-east-1:111122223333:operators") && length(alarm.alarm_actions) == 2
+      contains(alarm.alarm_actions, "arn:aws:sns:us-east-1:111122223333:operators") && length(alarm.alarm_actions) == 3
     ])
     error_message = "Every alarm must tell somebody."
+  }
+  assert {
+    condition = alltrue([
+      for alarm in aws_cloudwatch_metric_alarm.pipeline :
+      contains(alarm.ok_actions, "arn:aws:sns:us-east-1:111122223333:operators") && length(alarm.ok_actions) == 2
+    ])
+    error_message = "The end of an alarm must be told too, but not to what opens an item of work."
+  }
+  assert {
+    condition     = length(aws_cloudwatch_composite_alarm.unwell[0].alarm_actions) == 1 && length(coalesce(aws_cloudwatch_composite_alarm.unwell[0].ok_actions, [])) == 0
+    error_message = "An item of work is opened once, when the first alarm goes off."
   }
   assert {
     condition     = aws_sns_topic_subscription.alarms[0].endpoint == "operators@example.com"
