@@ -378,7 +378,8 @@ resource "aws_api_gateway_gateway_response" "problem" {
 }
 
 resource "aws_lambda_permission" "api" {
-  statement_id  = "ApiGateway"
+  # Of this REST API: where it is replaced, the permission of the next one is made while that of the last is still there.
+  statement_id  = "ApiGateway-${aws_api_gateway_rest_api.api.id}"
   action        = "lambda:InvokeFunction"
   function_name = aws_lambda_function.api.function_name
   qualifier     = aws_lambda_alias.api.name
