@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { openAsBlob } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { basename } from 'node:path'
+import { addAbortSignal } from 'node:stream'
 import { findFiles, type Path, readError } from './files.ts'
 import {
   type Accepted,
@@ -67,11 +68,11 @@ const FORM_MARGIN_MS = 60_000
 
 export const STDIN = '-'
 
-/** @returns undefined where it is more than anybody wants in memory */
-async function readInput(): Promise<Buffer | undefined> {
+/** @returns undefined where it is more than anybody wants in memory; rejects where it is stopped */
+async function readInput(stop: AbortSignal): Promise<Buffer | undefined> {
   const chunks: Buffer[] = []
   let length = 0
-  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+  for await (const chunk of addAbortSignal(stop, process.stdin) as AsyncIterable<Buffer>) {
     length += chunk.length
     if (length > MAX_INPUT_BYTES) return undefined
     chunks.push(chunk)
@@ -105,7 +106,7 @@ export async function upload(command: UploadCommand): Promise<number> {
   }
   if (command.names.includes(STDIN)) {
     counts.files += 1
-    const input = await readInput()
+    const input = await readInput(stop)
     if (input !== undefined) {
       add({ path: STDIN, filename: command.filename, bytes: input.length, input })
     } else {
