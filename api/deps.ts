@@ -227,6 +227,9 @@ const headerSchema = z.object({
 /** What jose says where keys cannot be fetched, which says nothing of the token. */
 const KEYS_ARE_AWAY = ['ERR_JWKS_TIMEOUT', 'ERR_JWKS_INVALID', 'ERR_JOSE_GENERIC']
 
+const unauthenticated = (detail: string, challenge: string) =>
+  new ApiError('UNAUTHENTICATED', detail, { challenge })
+
 /** Tokens of an OpenID Connect issuer, verified by its published keys; they are fetched once and kept. */
 function byToken(issuer: string, audience: string): Identify {
   let keys: Promise<JWTVerifyGetKey> | undefined
@@ -241,10 +244,7 @@ function byToken(issuer: string, audience: string): Identify {
   }
   return async (c) => {
     const token = c.req.header('authorization')?.match(/^Bearer +([\w.~+/=-]+)$/i)?.[1]
-    if (token === undefined)
-      throw new ApiError('UNAUTHENTICATED', 'Send a token: "Authorization: Bearer …".', {
-        challenge: 'Bearer',
-      })
+    if (token === undefined) throw unauthenticated('Send a token: "Authorization: Bearer …".', 'Bearer')
     const { errors, jwtVerify } = await jose()
     try {
       const { payload, protectedHeader } = await jwtVerify(token, getKey, {
@@ -260,12 +260,9 @@ function byToken(issuer: string, audience: string): Identify {
       const isOfToken =
         error instanceof z.ZodError ||
         (error instanceof errors.JOSEError && !KEYS_ARE_AWAY.includes(error.code))
-      if (isOfToken) {
-        throw new ApiError('UNAUTHENTICATED', 'The token is not valid for this API, or it has expired.', {
-          challenge: 'Bearer error="invalid_token"',
-        })
-      }
-      throw error
+      if (!isOfToken) throw error
+      const detail = 'The token is not valid for this API, or it has expired.'
+      throw unauthenticated(detail, 'Bearer error="invalid_token"')
     }
   }
 }
@@ -278,7 +275,7 @@ async function discoverKeys(issuer: string): Promise<JWTVerifyGetKey> {
   const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
   const response = await askIssuer(url, { signal: AbortSignal.timeout(ISSUER_TIMEOUT_MS) })
   if (!response.ok) throw new Error(`${url} answers ${response.status}.`)
-  // Not a ZodError, which would be the token's.
+  // Its own error would be taken for the token's.
   const { data: metadata } = metadataSchema.safeParse(await response.json())
   if (metadata === undefined) throw new Error(`${url} says of no keys that can be trusted where they are.`)
   if (metadata.issuer !== issuer) throw new Error(`${url} names another issuer, ${metadata.issuer}.`)

@@ -34,11 +34,9 @@ const environmentSchema = z.object({
   ...answeringSettings,
   /** Of the API, as on AWS. */
   ...apiSettings,
-  /** Of the worker and the sweeper, as on AWS. */
+  /** Of the worker and the sweeper, as on AWS; HEIC also of the API. */
   ...workerSettings,
-  GIVE_UP_DAYS,
-  /** Of both, as on AWS. */
-  HEIC,
+  ...{ GIVE_UP_DAYS, HEIC },
   /** How callers of the API prove who they are, as on AWS; see authSchema in shared/config.ts. */
   AUTH: z.enum(['none', 'jwt', 'iam']).default('none'),
   JWT_ISSUER: z.string().optional(),

@@ -1268,6 +1268,20 @@ export const MUTANTS: Mutant[] = [
     tests: vision,
   },
   {
+    name: 'a thread of the models sees the picture before',
+    file: 'packages/vision/index.ts',
+    from: '    room.set(picture.data)\n',
+    to: '    if (room.every((byte) => byte === 0)) room.set(picture.data)\n',
+    tests: sight,
+  },
+  {
+    name: 'an object that is overwritten while it is read is read as it was',
+    file: 'packages/embedded-aws/fauxqs.ts',
+    from: 'new WeakMap<StoredObject, WeakRef<Buffer>>()',
+    to: '{ held: new Map(), get({ key }) { return this.held.get(key) }, set({ key }, body) { this.held.set(key, body) } }',
+    tests: ['packages/embedded-aws/test/objects.test.ts'],
+  },
+  {
     name: 'what waits for a thread is lost with it',
     file: 'packages/vision/index.ts',
     from: '      if (idle.includes(worker)) idle.splice(idle.indexOf(worker), 1)\n',

@@ -7,7 +7,6 @@ import { InternalServerError, ThrottlingException } from '@aws-sdk/client-rekogn
 import type { SQSEvent } from 'aws-lambda'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { buildApp } from '../api/app.ts'
-import { inCloudWatch } from '../packages/client/story.ts'
 import { createLog } from '../shared/log.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
@@ -240,21 +239,6 @@ describe('the story of an image', () => {
       ...{ filterPattern: `{ $.imageId = "${imageId}" }`, of: 'Logs_20140328.FilterLogEvents' },
       by: expect.stringMatching(/^AWS4-HMAC-SHA256 Credential=test\/\d{8}\/eu-west-1\/logs\/aws4_request/),
     })
-  })
-
-  it.each([
-    ['eu-west-1', 'https://logs.eu-west-1.amazonaws.com'],
-    ['cn-north-1', 'https://logs.cn-north-1.amazonaws.com.cn'],
-  ])('is asked for in %s at %s', async (region, expected) => {
-    vi.stubEnv('AWS_REGION', region)
-    for (const key of ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY']) vi.stubEnv(key, 'test')
-    const asked = vi.spyOn(globalThis, 'fetch').mockResolvedValue(Response.json({ events: [] }))
-    onTestFinished(() => {
-      vi.unstubAllEnvs()
-      vi.restoreAllMocks()
-    })
-    expect((await inCloudWatch(['api'], 'id', {}).next()).done).toBe(true)
-    expect(asked.mock.calls.map(([address]) => new URL(String(address)).origin)).toEqual([expected])
   })
 
   it('of an image that the log does not have is none: exit code 1; wrong usage is 2', async () => {

@@ -162,7 +162,7 @@ const mortal = new URL(
   `data:text/javascript,${encodeURIComponent(`
     import { rmSync } from 'node:fs'
     import { parentPort, workerData } from 'node:worker_threads'
-    parentPort.on('message', (picture) => {
+    parentPort.on('message', ({ picture }) => {
       try {
         rmSync(workerData.folder + '/deadly')
         process.exit(1)

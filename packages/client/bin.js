@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 // npm runs scripts in the package's folder; a relative path is meant from where the person stands.
@@ -8,7 +8,10 @@ if (npm_lifecycle_event === 'cli' && INIT_CWD) process.chdir(INIT_CWD)
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
 const source = fileURLToPath(new URL('main.ts', import.meta.url))
-if (existsSync(source)) {
+if (process.argv[2] === '--version') {
+  const { version } = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'))
+  console.log(`image-analyzer ${version}`)
+} else if (existsSync(source)) {
   // Node warns that running TypeScript is experimental, which means nothing to a user; other warnings stay.
   const printers = process.listeners('warning')
   process.removeAllListeners('warning')

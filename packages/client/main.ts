@@ -12,7 +12,6 @@ import {
 } from './index.ts'
 import { forgetfulJournal, type Journal, journalPath, openJournal } from './journal.ts'
 import { createOutput, type Format, inBytes, type Output, paint, plain, type Result } from './output.ts'
-import about from './package.json' with { type: 'json' }
 import { apiGatewayRegion, claims, signerOf, signing, signingFetch } from './sign.ts'
 import { inCloudWatch, inFile, printStory } from './story.ts'
 import { explain, STDIN, upload } from './upload.ts'
@@ -61,7 +60,6 @@ const OPTIONS = {
   csv: { type: 'boolean' },
   quiet: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
-  version: { type: 'boolean' },
   wait: { type: 'boolean' },
   concurrency: { type: 'string' },
   analyses: { type: 'string' },
@@ -84,7 +82,7 @@ const OPTIONS = {
   log: { type: 'string' },
   'log-groups': { type: 'string' },
 } as const
-const GLOBAL = ['endpoint', 'token', 'sign', 'json', 'csv', 'quiet', 'help', 'version']
+const GLOBAL = ['endpoint', 'token', 'sign', 'json', 'csv', 'quiet', 'help']
 const COMMANDS: Record<string, string[]> = {
   upload: ['wait', 'concurrency', 'analyses', 'journal', 'filename'],
   status: ['wait'],
@@ -170,10 +168,6 @@ process.exitCode = await main(process.argv.slice(2), process.env).catch((error: 
 async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const { values, positionals } = parse(args)
   const [command, ...names] = positionals
-  if (values.version === true) {
-    process.stdout.write(`image-analyzer ${about.version}, Node ${process.versions.node}\n`)
-    return 0
-  }
   if (values.help === true || (command === undefined && args.length === 0)) {
     process.stdout.write(HELP)
     return values.help === true ? 0 : 2

@@ -13,6 +13,7 @@ import {
   keepSettings,
   type NewObject,
   type S3Store,
+  type StoredObject,
 } from './s3/state.ts'
 import {
   deadLetterTarget,
@@ -34,6 +35,7 @@ export interface FauxqsModules extends Queues {
   moveTo: (endpoint: string) => void
   /** @throws Error if there is no such queue */
   send: (queueArn: string, body: string, attributes?: Record<string, string>) => void
+  /** The bytes may be another reader's too, so they are not to be changed. */
   readObject: (bucket: string, key: string) => Uint8Array | undefined
   s3Store: S3Store
   hasBucket: (bucket: string) => boolean
@@ -93,10 +95,17 @@ export async function loadFauxqs(options: {
   persistence.updateMessageReady = (messageId) => makeReady.run(messageId)
   // Its own version copies the body once more, and all that SQLite gives is a copy already.
   const selectBody = persistence.db.prepare('SELECT body FROM s3_objects WHERE bucket = ? AND key = ?')
+  // A reader may share it with others: the worker and two operations of Rekognition read an object within a second.
+  const inUse = new WeakMap<StoredObject, WeakRef<Buffer>>()
   persistence.readBody = (bucket, key) => {
-    const body = selectBody.get(bucket, key)?.['body']
-    if (!(body instanceof Uint8Array)) throw new Error(`There is no object ${bucket}/${key}.`)
-    return Buffer.from(body.buffer, body.byteOffset, body.byteLength)
+    const object = s3Store.buckets.get(bucket)?.get(key)
+    const known = object && inUse.get(object)?.deref()
+    if (known !== undefined) return known
+    const bytes = selectBody.get(bucket, key)?.['body']
+    if (!(bytes instanceof Uint8Array)) throw new Error(`There is no object ${bucket}/${key}.`)
+    const body = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    if (object !== undefined) inUse.set(object, new WeakRef(body))
+    return body
   }
 
   /** Some operations change what is in memory before they write, so what could not be written is there until now. */

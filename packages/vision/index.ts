@@ -83,6 +83,8 @@ export function createVision(options: Partial<Folders> & { threads?: number; scr
   const waiting: Task[] = []
   const busy = new Map<Worker, Task>()
   const idle: Worker[] = []
+  /** Of each thread, for the one picture that it looks at. */
+  const rooms = new WeakMap<Worker, Uint8Array<SharedArrayBuffer>>()
   let stopped = false
 
   function next(): void {
@@ -93,8 +95,20 @@ export function createVision(options: Partial<Folders> & { threads?: number; scr
     waiting.shift()
     busy.set(worker, task)
     worker.ref()
-    worker.postMessage(task.asked)
+    worker.postMessage(task.asked && { ...task.asked, picture: shared(task.asked.picture, worker) })
     next()
+  }
+
+  /** A picture is some megabytes: a message would copy it into new memory here and once more there, and hold this thread. */
+  function shared(picture: Picture, worker: Worker): Picture {
+    const { length } = picture.data
+    let room = rooms.get(worker)
+    if (room === undefined || room.length < length) {
+      room = new Uint8Array(new SharedArrayBuffer(length))
+      rooms.set(worker, room)
+    }
+    room.set(picture.data)
+    return { ...picture, data: room.subarray(0, length) }
   }
 
   function start(): Worker {
@@ -144,9 +158,9 @@ export function createVision(options: Partial<Folders> & { threads?: number; scr
   }
 
   return {
-    see: async (picture) => answered((await ask(picture)).sight),
-    read: async (picture) => answered((await ask({ toRead: picture })).reading),
-    moderate: async (picture) => answered((await ask({ toModerate: picture })).moderation),
+    see: async (picture) => answered((await ask({ asks: 'sight', picture })).sight),
+    read: async (picture) => answered((await ask({ asks: 'reading', picture })).reading),
+    moderate: async (picture) => answered((await ask({ asks: 'moderation', picture })).moderation),
     warm: () => {
       // What is wrong with the models is said when a picture comes.
       ask(undefined).catch(() => {})

@@ -15,7 +15,7 @@ import { loadText, readText } from './text.ts'
  * To and from a worker: a picture, and what is seen or written in it or what kind it is, or why nothing can be said.
  * Without a picture it loads what it needs to see.
  */
-export type Asked = Picture | { toRead: Picture } | { toModerate: Picture } | undefined
+export type Asked = { asks: 'sight' | 'reading' | 'moderation'; picture: Picture } | undefined
 export interface Said {
   sight?: Sight
   reading?: Reading
@@ -55,19 +55,19 @@ let loadingModeration: ReturnType<typeof loadModel> | undefined
 
 async function answer(asked: Asked): Promise<Answered> {
   try {
-    if (asked !== undefined && 'toRead' in asked) {
+    if (asked?.asks === 'reading') {
       loadingText ??= loadText(textFolder)
-      const { width, height } = asked.toRead
-      return { reading: { width, height, lines: await readText(await loadingText, asked.toRead) } }
+      const { width, height } = asked.picture
+      return { reading: { width, height, lines: await readText(await loadingText, asked.picture) } }
     }
-    if (asked !== undefined && 'toModerate' in asked) {
+    if (asked?.asks === 'moderation') {
       loadingModeration ??= loadModel('nsfwjs', moderationFolder)
-      return { moderation: await moderate(await loadingModeration, asked.toModerate) }
+      return { moderation: await moderate(await loadingModeration, asked.picture) }
     }
-    const picture = asked
     loading ??= load()
     const { nanodet, faces, others } = await loading
-    if (picture === undefined) return {}
+    if (asked === undefined) return {}
+    const { picture } = asked
     const things = await detect(nanodet, picture)
     const people = things.filter(({ kind, score }) => kind === PERSON && score >= LEAST_PERSON)
     const { width, height } = picture

@@ -14,6 +14,7 @@ import { readError } from '../files.ts'
 import { ApiError, type Client, type ClientOptions, createClient } from '../index.ts'
 import type { Output } from '../output.ts'
 import { signing, signingFetch } from '../sign.ts'
+import { inCloudWatch } from '../story.ts'
 import { explain } from '../upload.ts'
 
 const ID = '01a20f3c-366e-734c-99ed-0d5fffb2c168'
@@ -388,5 +389,22 @@ describe.skipIf(noFull.length > 0)(`the command line${skipped(noFull)}`, () => {
       expect(err).toMatch(/^UNAUTHENTICATED: No AWS credentials: .* use --sign\.\n$/)
       expect(code).toBe(1)
     }
+  })
+})
+
+describe('the story of an image', () => {
+  it.each([
+    ['eu-west-1', 'https://logs.eu-west-1.amazonaws.com'],
+    ['cn-north-1', 'https://logs.cn-north-1.amazonaws.com.cn'],
+  ])('of a log in %s asks %s', async (region, expected) => {
+    vi.stubEnv('AWS_REGION', region)
+    for (const key of ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY']) vi.stubEnv(key, 'test')
+    const asked = vi.spyOn(globalThis, 'fetch').mockResolvedValue(Response.json({ events: [] }))
+    onTestFinished(() => {
+      vi.unstubAllEnvs()
+      vi.restoreAllMocks()
+    })
+    expect((await inCloudWatch(['api'], 'id', {}).next()).done).toBe(true)
+    expect(asked.mock.calls.map(([address]) => new URL(String(address)).origin)).toEqual([expected])
   })
 })

@@ -122,6 +122,14 @@ function tokenBucket(perSecond: number, now: () => number): () => boolean {
   }
 }
 
+/** Of bytes that several ask for, once. */
+const hashes = new WeakMap<Uint8Array, string>()
+function hashOf(bytes: Uint8Array): string {
+  const hash = hashes.get(bytes) ?? createHash('sha256').update(bytes).digest('hex')
+  hashes.set(bytes, hash)
+  return hash
+}
+
 /**
  * Every operation has to read an image through, to refuse a damaged one; and a worker asks several at a time. Therefore
  * each image is looked at once for all who ask for the same bytes at about the same time.
@@ -129,7 +137,7 @@ function tokenBucket(perSecond: number, now: () => number): () => boolean {
 function oncePerImage<T>(work: (bytes: Uint8Array) => Promise<T>): (bytes: Uint8Array) => Promise<T> {
   const done = new Map<string, Promise<T>>()
   return (bytes) => {
-    const key = createHash('sha256').update(bytes).digest('hex')
+    const key = hashOf(bytes)
     const known = done.get(key)
     if (known !== undefined) return known
     const working = work(bytes)

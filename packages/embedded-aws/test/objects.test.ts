@@ -52,6 +52,19 @@ it.each([
   expect(await refusal(await fetch(`${aws.endpoint}/${bucket}/key?${search}`))).toMatchObject({ Code })
 })
 
+it('an object that is overwritten, or deleted and stored again, is read as it is now', async () => {
+  const url = `${aws.endpoint}/${await newBucket()}/key`
+  const ask = (method: string, body: string | null = null) =>
+    fetch(url, { method, headers: signed('s3'), body })
+  const read: string[] = []
+  for (const text of ['first', 'other', 'third']) {
+    if (text === 'third') await ask('DELETE')
+    await ask('PUT', text)
+    for (let times = 0; times < 2; times += 1) read.push(await (await ask('GET')).text())
+  }
+  expect(read).toEqual(['first', 'first', 'other', 'other', 'third', 'third'])
+})
+
 it('an empty body without a type is stored', async () => {
   const bucket = await newBucket()
   const url = `${aws.endpoint}/${bucket}/empty`
