@@ -277,7 +277,7 @@ async function discoverKeys(issuer: string): Promise<JWTVerifyGetKey> {
   if (!response.ok) throw new Error(`${url} answers ${response.status}.`)
   // Its own error would be taken for the token's.
   const { data: metadata } = metadataSchema.safeParse(await response.json())
-  if (metadata === undefined) throw new Error(`${url} says of no keys that can be trusted where they are.`)
+  if (metadata === undefined) throw new Error(`${url} names no issuer, or no jwks_uri that is an https URL.`)
   if (metadata.issuer !== issuer) throw new Error(`${url} names another issuer, ${metadata.issuer}.`)
   const { createRemoteJWKSet, customFetch } = await jose()
   return createRemoteJWKSet(new URL(metadata.jwks_uri), {
