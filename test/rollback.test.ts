@@ -41,13 +41,16 @@ const live = (...versions: number[]) => {
   }
 }
 const isLive = () => FUNCTIONS.map((name) => Number(readFileSync(join(folder, name), 'utf8')))
-function rollBack(refused = '') {
+/** @param settings of the script and of the AWS CLI above */
+function run(script: string, args: string[], settings: Record<string, string>) {
   const PATH = [folder, process.env['PATH']].join(delimiter)
-  const script = join(import.meta.dirname, '../infrastructure/rollback.sh')
-  const env = { ...process.env, PATH, FOLDER: folder, REFUSED: refused }
-  const { status, stdout, stderr } = spawnSync('sh', [script, 'photos'], { env, encoding: 'utf8' })
+  const env = { ...process.env, PATH, FOLDER: folder, ...settings }
+  const file = join(import.meta.dirname, '..', script)
+  const { status, stdout, stderr } = spawnSync('sh', [file, 'photos', ...args], { env, encoding: 'utf8' })
   return { status, stdout, stderr }
 }
+const rollBack = (refused = '') => run('infrastructure/rollback.sh', [], { REFUSED: refused })
+const updates = () => readFileSync(join(folder, 'updates'), 'utf8')
 
 it('the way back puts all functions on the version before, and none on a canary of the newest', () => {
   live(10, 10, 10)
@@ -55,7 +58,7 @@ it('the way back puts all functions on the version before, and none on a canary 
     ...{ status: 0, stderr: '' },
     stdout: FUNCTIONS.map((name) => `${name}: 10 -> 9\n`).join(''),
   })
-  expect(readFileSync(join(folder, 'updates'), 'utf8')).toBe(
+  expect(updates()).toBe(
     FUNCTIONS.map((name) => `${name} 9 --routing-config AdditionalVersionWeights={}\n`).join(''),
   )
 })
@@ -72,7 +75,7 @@ it('the way back from a canary leaves the API on the release that worker and swe
   live(9, 10, 10)
   expect(rollBack().status).toBe(0)
   expect(isLive()).toEqual([9, 9, 9])
-  expect(readFileSync(join(folder, 'updates'), 'utf8')).toContain('photos-api 9 --routing-config')
+  expect(updates()).toContain('photos-api 9 --routing-config')
 })
 
 it('there is no way back from a first release, nor where versions do not tell the release before', () => {
@@ -84,7 +87,7 @@ it('there is no way back from a first release, nor where versions do not tell th
   writeFileSync(join(folder, 'versions'), '1\tRelease aa.\n2\tRelease bb.\n3\tRelease aa.\n')
   live(2, 3, 3)
   expect(rollBack()).toMatchObject({ status: 1, stderr: expect.stringContaining('do not say which release') })
-  expect(readFileSync(join(folder, 'updates'), 'utf8')).toBe('')
+  expect(updates()).toBe('')
 })
 
 describe('a canary', () => {
@@ -96,13 +99,10 @@ describe('a canary', () => {
   function tryOut(ringing: string, later = '1') {
     writeFileSync(join(folder, 'ringing'), ringing)
     writeFileSync(join(folder, 'versions'), '$LATEST\t1\t9\t10\n')
-    const PATH = [folder, process.env['PATH']].join(delimiter)
-    const env = { ...process.env, PATH, FOLDER: folder, CANARY_PAUSE: '0', LATER: later }
-    const script = join(import.meta.dirname, '../examples/pipeline/canary.sh')
-    const { status, stderr } = spawnSync('sh', [script, 'photos', '5', '2'], { env, encoding: 'utf8' })
+    const settings = { CANARY_PAUSE: '0', LATER: later }
+    const { status, stderr } = run('examples/pipeline/canary.sh', ['5', '2'], settings)
     return { status, stderr }
   }
-  const updates = () => readFileSync(join(folder, 'updates'), 'utf8')
   const triedAndTakenBack = ['10=0.05', '']
     .map((share) => `photos-api AdditionalVersionWeights={${share}} --query FunctionVersion\n`)
     .join('')
