@@ -1,6 +1,6 @@
 import { type EventBridgeClient, PutEventsCommand } from '@aws-sdk/client-eventbridge'
 import { SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
-import type { Span, SpanOptions } from '@opentelemetry/api'
+import type { Link, Span, SpanOptions } from '@opentelemetry/api'
 import * as z from 'zod'
 import {
   type FinishedImage,
@@ -54,11 +54,21 @@ export const inSpan = <T>(
 /** The current span, if it is sampled, as X-Ray writes it (AWS X-Ray developer guide, tracing header). */
 export async function xraySpan() {
   const api = await openTelemetry()
-  if (api === undefined) return undefined
-  const { traceId: id = '', spanId = '', traceFlags = 0 } = api.trace.getActiveSpan()?.spanContext() ?? {}
-  if ((traceFlags & api.TraceFlags.SAMPLED) === 0) return undefined
+  const { traceId: id = '', spanId = '', traceFlags = 0 } = api?.trace.getActiveSpan()?.spanContext() ?? {}
+  if (api === undefined || (traceFlags & api.TraceFlags.SAMPLED) === 0) return undefined
   const traceId = `1-${id.slice(0, 8)}-${id.slice(8)}`
   return { traceId, spanId, header: `Root=${traceId};Parent=${spanId};Sampled=1` }
+}
+
+export const linkTo = (traceId = '', spanId = ''): Link => ({
+  context: { traceId: traceId.replace(/^1-|-/g, ''), spanId, traceFlags: 1, isRemote: true },
+})
+
+/** Links the current span to the request of an image, unless that is `known`. */
+export async function linkToRequest({ origin }: Pick<FinishedImage, 'origin'>, known: Link[] = []) {
+  if (origin?.spanId === undefined || known.some(({ context }) => context.spanId === origin.spanId)) return
+  const span = (await openTelemetry())?.trace.getActiveSpan()
+  span?.addLink(linkTo(origin.traceId, origin.spanId))
 }
 
 /**
@@ -94,9 +104,8 @@ const createdSchema = z.object({
   s3: z.object({ object: z.object({ key: z.string() }) }),
 })
 const arrivalSchema = z.object({ Records: z.array(createdSchema).min(1) })
-/** What S3 sends once, when its notifications are set up. */
-const setUpSchema = z.object({ Event: z.literal('s3:TestEvent') })
-const messageSchema = z.union([jobSchema, arrivalSchema, setUpSchema])
+/** The last is what S3 sends once, when its notifications are set up. */
+const messageSchema = z.union([jobSchema, arrivalSchema, z.object({ Event: z.literal('s3:TestEvent') })])
 
 /**
  * The jobs that a message of the queue stands for: one of our own, or those of uploads that have arrived.
@@ -148,11 +157,8 @@ export interface DeadLetterQueue {
 }
 
 /** For an operator to look at, and to redrive. */
-export async function sendDeadLetter(
-  { sqs, deadLetterQueueUrl }: DeadLetterQueue,
-  MessageBody: string,
-): Promise<void> {
-  await sqs.send(new SendMessageCommand({ QueueUrl: deadLetterQueueUrl, MessageBody }))
+export async function sendDeadLetter(queue: DeadLetterQueue, MessageBody: string): Promise<void> {
+  await queue.sqs.send(new SendMessageCommand({ QueueUrl: queue.deadLetterQueueUrl, MessageBody }))
 }
 
 /**
@@ -170,11 +176,7 @@ export async function keepExhausted(queue: DeadLetterQueue, image: FinishedImage
  * What answers an event of a kind that a function is not made for (a test of the console, a ping that keeps it warm, a
  * queue that was connected to it by mistake): a line in the log, and SQS keeps its messages.
  */
-export function passOver(
-  event: unknown,
-  wanted: string,
-  log: Log,
-): { batchItemFailures: { itemIdentifier: string }[] } {
+export function passOver(event: unknown, wanted: string, log: Log) {
   const { Records }: { Records?: unknown } = Object(event)
   say(log, 'passed over', { wanted, has: Object.keys(Object(event)) })
   const ids = (Array.isArray(Records) ? Records : []).map((record) => record?.messageId)
@@ -266,9 +268,7 @@ export const MAX_EVENTS_PER_CALL = 10
 /** An event, and the request that submitted the image. */
 export type Announcement = { detail: EventDetail } & Pick<FinishedImage, 'origin'>
 
-export const announcementOf = (image: FinishedImage): Announcement => ({
-  ...{ detail: eventDetail(image), origin: image.origin },
-})
+export const announcementOf = (image: FinishedImage) => ({ detail: eventDetail(image), origin: image.origin })
 
 /**
  * @param announcements at most MAX_EVENTS_PER_CALL

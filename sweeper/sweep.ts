@@ -24,7 +24,15 @@ import {
   type Seen,
 } from '../shared/lifecycle.ts'
 import { runOf, say, stepOf } from '../shared/log.ts'
-import { announcementOf, inSpan, keepExhausted, putEvents, readJobs, sendJob } from '../shared/messages.ts'
+import {
+  announcementOf,
+  inSpan,
+  keepExhausted,
+  linkToRequest,
+  putEvents,
+  readJobs,
+  sendJob,
+} from '../shared/messages.ts'
 import { type RecordsIndex, UNFINISHED_SHARDS } from '../shared/table.ts'
 import type { SweeperDeps } from './deps.ts'
 
@@ -123,6 +131,7 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
     return remove(deps, deleted.data)
   }
   const image = readImage(Item)
+  await linkToRequest(image)
   if (isFinished(image)) return announce(deps, image)
   const isQueued = deps.isQueued?.(image) ?? false
   // A later run was asked for, or its job is there: what it lacks, the worker says.

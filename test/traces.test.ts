@@ -139,9 +139,10 @@ describe('with an SDK registered', () => {
     expect(childrenOf(job)).toEqual(['claim', 'fetch'])
   })
 
-  it('a sweep is a span, and so is each image in it, to which the job links that it sends', async () => {
+  it('a sweep is a span, and so is each image in it, which links to its request, and to which the job links that it sends', async () => {
     const { headers, sqs } = watched()
     const imageId = await submit(system.app, photo)
+    const request = spanOf('POST /images').context.spanId
     const later = () => new Date(Date.now() + 2 * system.worker.sweepAfterMs)
     const deps = { ...system.worker, now: later, giveUpMs: 1e12 }
     await sweep({ ...deps, sqs })
@@ -155,7 +156,9 @@ describe('with an SDK registered', () => {
       [undefined, true],
     ])
     const sweeps = ended.filter(({ name }) => name === 'sweep').map(({ context }) => context.spanId)
-    expect(images.map(({ parent }) => parent)).toEqual(sweeps)
+    expect(images.map(({ parent, links }) => [parent, links])).toEqual(
+      sweeps.map((spanId) => [spanId, [request]]),
+    )
     expect(headers).toContain(headerOf(images[0] as Ended))
   })
 

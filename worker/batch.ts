@@ -1,7 +1,7 @@
 import { BatchProcessor, EventType, processPartialResponse } from '@aws-lambda-powertools/batch'
 import type { Attributes, Link, Span } from '@opentelemetry/api'
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
-import type { FinishedImage, Image } from '../shared/image.ts'
+import type { FinishedImage } from '../shared/image.ts'
 import { indexLabels } from '../shared/labels.ts'
 import { markAnnounced } from '../shared/lifecycle.ts'
 import { runOf, say, stepOf } from '../shared/log.ts'
@@ -10,9 +10,10 @@ import {
   inSpan,
   type Job,
   keepExhausted,
+  linkTo,
+  linkToRequest,
   Newer,
   type OpenTelemetry,
-  openTelemetry,
   readJobs,
   sendDeadLetter,
 } from '../shared/messages.ts'
@@ -224,22 +225,11 @@ async function setAside(deps: WorkerDeps, record: SQSRecord, error: Error): Prom
   return undefined
 }
 
-const linkTo = (traceId = '', spanId = ''): Link => ({
-  context: { traceId: traceId.replace(/^1-|-/g, ''), spanId, traceFlags: 1, isRemote: true },
-})
-
 /** A span has one parent, and a batch many messages; so a job's span links to what has sent it. */
 function linksTo(header = ''): Link[] {
   const part = (name: string) => new RegExp(`(?:^|;)${name}=([0-9a-f-]+)`).exec(header)?.[1]
   const [root, parent] = [part('Root'), part('Parent')]
   return root === undefined || parent === undefined ? [] : [linkTo(root, parent)]
-}
-
-/** A job that S3 or the sweeper has sent knows nothing of the request; the record does. */
-async function linkToRequest({ origin }: Image, links: Link[]): Promise<void> {
-  if (origin?.spanId === undefined || links.some(({ context }) => context.spanId === origin.spanId)) return
-  const api = await openTelemetry()
-  api?.trace.getActiveSpan()?.addLink(linkTo(origin.traceId, origin.spanId))
 }
 
 const queueOf = ({ jobQueueUrl }: WorkerDeps): string => jobQueueUrl.replace(/.*\//, '')
