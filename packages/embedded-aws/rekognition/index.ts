@@ -53,13 +53,14 @@ export interface RekognitionOptions {
 
 export function createRekognition(options: RekognitionOptions): JsonService {
   const { readObject, openImage, recall, tps, latencyMs = 0, clock = machineClock } = options
-  const look = oncePerImage((bytes) => measureImage(bytes, openImage))
+  const hashOf = hashing()
+  const look = oncePerImage(hashOf, (bytes) => measureImage(bytes, openImage))
   const withModels = <T>(
     ask: ((picture: Picture) => Promise<T>) | undefined,
     onLost: ((why: string) => void) | undefined,
   ) => {
     let usable = ask
-    return oncePerImage(async (bytes) => {
+    return oncePerImage(hashOf, async (bytes) => {
       if (usable === undefined) return undefined
       const picture = await (await openImage(bytes)).pixels(MOST_SIDE)
       try {
@@ -123,18 +124,23 @@ function tokenBucket(perSecond: number, now: () => number): () => boolean {
 }
 
 /** Of bytes that several ask for, once. */
-const hashes = new WeakMap<Uint8Array, string>()
-function hashOf(bytes: Uint8Array): string {
-  const hash = hashes.get(bytes) ?? createHash('sha256').update(bytes).digest('hex')
-  hashes.set(bytes, hash)
-  return hash
+function hashing(): (bytes: Uint8Array) => string {
+  const hashes = new WeakMap<Uint8Array, string>()
+  return (bytes) => {
+    const hash = hashes.get(bytes) ?? createHash('sha256').update(bytes).digest('hex')
+    hashes.set(bytes, hash)
+    return hash
+  }
 }
 
 /**
  * Every operation has to read an image through, to refuse a damaged one; and a worker asks several at a time. Therefore
  * each image is looked at once for all who ask for the same bytes at about the same time.
  */
-function oncePerImage<T>(work: (bytes: Uint8Array) => Promise<T>): (bytes: Uint8Array) => Promise<T> {
+function oncePerImage<T>(
+  hashOf: ReturnType<typeof hashing>,
+  work: (bytes: Uint8Array) => Promise<T>,
+): (bytes: Uint8Array) => Promise<T> {
   const done = new Map<string, Promise<T>>()
   return (bytes) => {
     const key = hashOf(bytes)
