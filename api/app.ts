@@ -463,8 +463,7 @@ const idempotencyKeyOf = (c: Context): string | undefined =>
 function wantedAnalyses(deps: ApiDeps, asked: unknown): AnalysisName[] {
   const offered = withMetadata(deps.analyses)
   if (asked === undefined || asked === null) {
-    const hasFaces =
-      offered.includes('faces') && (deps.faces === 'always' || !offered.includes('faces-when-person'))
+    const hasFaces = offered.includes('faces') && deps.faces === 'always'
     const usual: AnalysisName[] = ['labels', hasFaces ? 'faces' : 'faces-when-person', 'metadata']
     const chosen = offered.filter((name) => usual.includes(name))
     // The position only where it is asked for by name.

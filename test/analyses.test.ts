@@ -324,7 +324,6 @@ describe('faces where the labels show a person', () => {
     ['', 'when-person', ANALYSES, ['labels', 'faces-when-person', 'metadata']],
     ['?analyses=labels,faces', 'when-person', ANALYSES, ['labels', 'faces']],
     ['?analyses=faces-when-person,labels,faces', 'always', ANALYSES, ['labels', 'faces']],
-    ['', 'when-person', ['labels', 'faces'], ['labels', 'faces']],
     ['', 'always', ['labels', 'faces-when-person'], ['labels', 'faces-when-person']],
   ])('are a choice: %j with FACES=%s of %j', async (query, faces, analyses, names) => {
     const app = buildApp({ ...system.api, faces, analyses: [...analyses] })
