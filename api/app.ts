@@ -210,13 +210,14 @@ const announce = route({
   answer: async ({ c, deps, asker }) => {
     const key = idempotencyKeyOf(c)
     const body = await readJson(sentBy(c))
-    refuseUnknown('Property', Object.keys(body), [...Object.keys(announcedSchema.shape), 'analyses'])
+    const schema = announcedSchema(deps.heic)
+    refuseUnknown('Property', Object.keys(body), [...Object.keys(schema.shape), 'analyses'])
     const analyses = wantedAnalyses(deps, body['analyses'] ?? analysesOfQuery(c.req.raw))
     const types: string[] = acceptedTypes(deps.heic)
     if (typeof body['contentType'] === 'string' && !types.includes(body['contentType'])) {
       throw new ApiError('UNSUPPORTED_FORMAT', `Property \`contentType\` must be one of ${types.join(', ')}.`)
     }
-    const { contentType, bytes, filename } = parse(announcedSchema, body, 'Property')
+    const { contentType, bytes, filename } = parse(schema, body, 'Property')
     if (bytes > deps.maxUploadBytes) {
       throw new ApiError(
         'IMAGE_TOO_LARGE',

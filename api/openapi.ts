@@ -522,7 +522,7 @@ export const JSON_IMAGE: z.input<typeof jsonImageSchema> = {
   image: 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==',
   filename: 'dot.png',
 }
-export const ANNOUNCED: z.input<typeof announcedSchema> = {
+export const ANNOUNCED: z.input<ReturnType<typeof announcedSchema>> = {
   contentType: 'image/jpeg',
   bytes: 8_000_000,
   filename: 'large.jpg',

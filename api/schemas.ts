@@ -1,6 +1,6 @@
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import * as z from 'zod'
-import { acceptedTypes, CONTENT_TYPES } from '../packages/image-guard/format.ts'
+import { acceptedTypes } from '../packages/image-guard/format.ts'
 import { MAX_WAIT_SECONDS } from '../shared/config.ts'
 import {
   type AnalysisName,
@@ -254,6 +254,10 @@ export const listSchema = z
     path: ['minConfidence'],
     message: 'needs the parameter `label`',
   })
+  .refine(({ from = 0, to = Number.POSITIVE_INFINITY }) => from <= to, {
+    path: ['from'],
+    message: 'is later than `to`',
+  })
 
 export const labelsSchema = z
   .object({
@@ -285,18 +289,15 @@ const filename = z
 /** An image in JSON; `analyses` is looked at once the image is read. */
 export const jsonImageSchema = z.object({ image: z.string(), filename })
 
-export const announcedSchema = z.object({
-  contentType: z.enum(CONTENT_TYPES),
-  bytes: z.int().positive(),
-  filename,
-})
+/** HEIC is a matter of the deployment. */
+export const announcedSchema = (heic: boolean) =>
+  z.object({ contentType: z.enum(acceptedTypes(heic)), bytes: z.int().positive(), filename })
 
-/** Both as the document has them: HEIC and the analyses are a matter of the deployment. */
+/** Both as the document has them: the analyses are a matter of the deployment too. */
 export const jsonImageIn = ({ analyses }: { analyses: AnalysisName[] }) =>
   jsonImageSchema.extend({ analyses: analysesSchema(analyses).shape.analyses.optional() })
 export const announcedIn = ({ heic, analyses }: { heic: boolean; analyses: AnalysisName[] }) =>
-  announcedSchema.extend({
-    contentType: z.enum(acceptedTypes(heic)),
+  announcedSchema(heic).extend({
     analyses: analysesSchema(analyses).shape.analyses.optional(),
   })
 
