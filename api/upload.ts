@@ -31,6 +31,16 @@ const tooLarge = (maxBytes: number): ApiError =>
     `An image may have at most ${maxBytes.toLocaleString('en')} bytes here. Send larger images by POST /uploads.`,
   )
 
+/** Why a body that says its length is no image's, before any of it is sent. */
+export function refusalAhead(
+  headers: { get: (name: 'content-type' | 'content-length') => string | null | undefined },
+  maxBytes: number,
+): ApiError | undefined {
+  const isJson = mediaTypeIn(headers.get('content-type')) === JSON_TYPE
+  const limit = isJson ? largestBody(maxBytes) : maxBytes + ENVELOPE_BYTES
+  return Number(headers.get('content-length') ?? 0) > limit ? tooLarge(maxBytes) : undefined
+}
+
 /** What has been sent. */
 export interface Sent {
   request: Request
@@ -76,8 +86,9 @@ export async function readUpload(sent: Sent, maxBytes: number): Promise<Upload> 
   return { bytes: upload.bytes, filename: cleanFilename(filename), analyses }
 }
 
-const mediaTypeOf = (request: Request): string =>
-  request.headers.get('content-type')?.split(';', 1)[0]?.trim().toLowerCase() ?? ''
+const mediaTypeIn = (contentType: string | null | undefined): string =>
+  contentType?.split(';', 1)[0]?.trim().toLowerCase() ?? ''
+const mediaTypeOf = (request: Request): string => mediaTypeIn(request.headers.get('content-type'))
 
 const sentAsText = (): ApiError =>
   new ApiError(
@@ -189,11 +200,21 @@ export async function readBody(
   return Buffer.concat(chunks, length)
 }
 
-/** @throws ApiError INVALID_PARAMETER where the client breaks off */
-const readNext = <T>(reader: ReadableStreamDefaultReader<T>): Promise<ReadableStreamReadResult<T>> =>
-  reader.read().catch(() => {
+/** For which a body may stand still, since others wait for its place. */
+const STILL_SECONDS = 30
+
+/** @throws ApiError INVALID_PARAMETER where the client breaks off, or sends nothing for too long */
+async function readNext<T>(reader: ReadableStreamDefaultReader<T>): Promise<ReadableStreamReadResult<T>> {
+  const next = reader.read().catch(() => {
     throw new ApiError('INVALID_PARAMETER', 'The body ended before it was complete.')
   })
+  let timer: NodeJS.Timeout | undefined
+  const still = new Promise<never>((_, reject) => {
+    const why = `No more of the body came for ${STILL_SECONDS} seconds.`
+    timer = setTimeout(() => reject(new ApiError('INVALID_PARAMETER', why)), STILL_SECONDS * 1_000)
+  })
+  return Promise.race([next, still]).finally(() => clearTimeout(timer))
+}
 
 /** Parts that a form may have; one is needed. */
 const MAX_PARTS = 1_000

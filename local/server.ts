@@ -1,13 +1,14 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { Socket } from 'node:net'
 import { getRequestListener, RequestError, type ServerType } from '@hono/node-server'
 import type { buildApp } from '../api/app.ts'
 import { ApiError, problem } from '../api/schemas.ts'
-import { largestBody, readBody } from '../api/upload.ts'
+import { largestBody, readBody, refusalAhead } from '../api/upload.ts'
 import {
   admit,
+  answerUnreadable,
+  askForBodies,
   type HashedBody,
   placesFor,
   strangerOf,
@@ -56,6 +57,9 @@ export function inFrontOf(app: Pick<ReturnType<typeof buildApp>, 'fetch'>, setti
   return async (request) => {
     const stranger = strangerOf(request, settings.ALLOWED_HOSTS, settings.CORS_ORIGINS ?? [])
     if (stranger !== undefined) return refusal(stranger)
+    // It has no body to read: `serverOf` has not asked for that.
+    const refused = request.headers.has('expect') && refusalAhead(request.headers, settings.MAX_IMAGE_BYTES)
+    if (refused) return app.fetch(request, { refused })
     return answerSample(request) ?? (await admitted(request))
   }
 }
@@ -90,22 +94,17 @@ export async function readHashed(request: Request, maxImageBytes: number): Promi
   return { body: request.body === null ? null : bytes, hash }
 }
 
-export function serverOf(fetch: Fetch): ServerType {
+export function serverOf(fetch: Fetch, { MAX_IMAGE_BYTES }: Pick<Settings, 'MAX_IMAGE_BYTES'>): ServerType {
   const errorHandler = (error: unknown): Response =>
     error instanceof RequestError
       ? unreadable('The address or the Host of this request is not valid.')
       : new Response(null, { status: 500 })
   const server = createServer(getRequestListener(fetch, { hostname: '127.0.0.1', errorHandler }))
-  // What is no HTTP never becomes a request; the answer is still the API's own, as API Gateway's is on AWS.
-  server.on('clientError', async (_error: Error, socket: Socket) => {
-    if (!socket.writable) return
-    const answer = unreadable('This is not an HTTP request, or its headers are too long.')
-    const body = await answer.text()
-    const head = [...answer.headers].map(([name, value]) => `${name}: ${value}\r\n`).join('')
-    socket.end(
-      `HTTP/1.1 400 Bad Request\r\n${head}content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-    )
-  })
+  askForBodies(
+    server,
+    (headers) => refusalAhead({ get: (name) => headers[name] }, MAX_IMAGE_BYTES) === undefined,
+  )
+  answerUnreadable(server, unreadable)
   return server
 }
 

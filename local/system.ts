@@ -62,7 +62,7 @@ async function start(
   const { s3, sqs, dynamoDb } = clientsFor(target, isEmbedded)
   const dynamo = DynamoDBDocumentClient.from(dynamoDb, dynamoTranslation)
   const app = await makeApi(settings, auth, resources, { s3, sqs, dynamo }, log)
-  const server = serverOf(inFrontOf(withMetrics(app, text), settings))
+  const server = serverOf(inFrontOf(withMetrics(app, text), settings), settings)
   const port = await listen(server, settings.PORT).catch(
     portTrouble(settings.PORT, (free) => `PORT=${free} npm start`),
   )

@@ -1,14 +1,18 @@
-import { createHash, createHmac } from 'node:crypto'
+import { createHash, createHmac, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { SignatureV4 } from '@smithy/signature-v4'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { type ApiError, problem } from '../api/schemas.ts'
 import { largestBody } from '../api/upload.ts'
-import { readHashed } from '../local/server.ts'
-import { verifySignature } from '../packages/embedded-aws/gateway/index.ts'
+import { readSettings } from '../local/environment.ts'
+import { inFrontOf, readHashed, serverOf } from '../local/server.ts'
+import { close, listen, verifySignature } from '../packages/embedded-aws/gateway/index.ts'
 import { signRequest } from '../packages/embedded-aws/index.ts'
+import { withMetrics } from '../shared/machine.ts'
 import { startSystem } from './system.ts'
 import { SILENT } from './tools.ts'
 
@@ -321,4 +325,97 @@ describe('npm start with AUTH=iam', () => {
       more()
     })
   }
+})
+
+describe('in front of the API on this machine', () => {
+  const settings = readSettings({ MAX_IMAGE_BYTES: '1000' })
+  const said: unknown[] = []
+  const app = {
+    fetch: async (request: Request, { refused }: { refused?: ApiError } = {}) => {
+      said.push(refused?.code ?? (await readHashed(request, 1_000)).body?.length)
+      return refused === undefined ? new Response('taken') : problem(refused, randomUUID())
+    },
+  } as unknown as Parameters<typeof inFrontOf>[0]
+
+  it.each([
+    ['image/jpeg', 500, ['100', '200']],
+    ['image/jpeg', 100_000, ['413']],
+    ['multipart/form-data; boundary=b', 60_000, ['100', '200']],
+    ['application/json', 60_000, ['100', '200']],
+    ['application/json', 70_000, ['413']],
+  ])(
+    'a body of %s and %i bytes is asked for only where it is not too large',
+    async (type, bytes, statuses) => {
+      const server = serverOf(inFrontOf(app, settings), settings)
+      const port = await listen(server, 0)
+      onTestFinished(() => close(server))
+      const socket = connect(port, '127.0.0.1')
+      const head = `POST /images HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: ${type}\r\nContent-Length: ${bytes}`
+      socket.write(`${head}\r\nExpect: 100-continue\r\n\r\n`)
+      let answer = ''
+      for await (const data of socket) {
+        answer += data
+        if (answer === 'HTTP/1.1 100 Continue\r\n\r\n') socket.write(Buffer.alloc(bytes))
+        if (answer.includes('taken')) socket.end()
+      }
+      expect([...answer.matchAll(/^HTTP\/1.1 (\d+)/gm)].map(([, status]) => status)).toEqual(statuses)
+      expect(said.splice(0)).toEqual([statuses.includes('413') ? 'IMAGE_TOO_LARGE' : bytes])
+    },
+  )
+
+  it('a body that stands still is given up after 30 seconds, and not one that goes on', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const { readable, writable } = new TransformStream<Uint8Array>()
+    const writer = writable.getWriter()
+    const init = { method: 'POST', body: readable, duplex: 'half' }
+    const reading = readHashed(new Request('http://127.0.0.1/images', init), 1_000)
+    let refused: unknown
+    reading.catch((error) => {
+      refused = error
+    })
+    for (let time = 0; time < 3; time += 1) {
+      await writer.write(Buffer.from('a part'))
+      await vi.advanceTimersByTimeAsync(29_000)
+      expect(vi.getTimerCount()).toBe(1)
+    }
+    expect(refused).toBeUndefined()
+    await vi.advanceTimersByTimeAsync(1_000)
+    expect(refused).toMatchObject({
+      ...{ code: 'INVALID_PARAMETER', message: 'No more of the body came for 30 seconds.' },
+    })
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  it.each([
+    ['ERR_HTTP_REQUEST_TIMEOUT', 'The request did not come whole in the time that there is for one.'],
+    ['HPE_INVALID_METHOD', 'This is not an HTTP request, or its headers are too long.'],
+  ])('what never becomes a request is told why: %s', async (code, detail) => {
+    const server = serverOf(inFrontOf(app, settings), settings)
+    // Node looks for such requests every 30 seconds.
+    server.once('connection', (socket) => server.emit('clientError', { code }, socket))
+    const port = await listen(server, 0)
+    onTestFinished(() => close(server))
+    const answer = await text(connect(port, '127.0.0.1'))
+    expect(answer).toMatch(/^HTTP\/1.1 400 /)
+    expect(JSON.parse(answer.slice(answer.indexOf('{')))).toMatchObject({ code: 'INVALID_PARAMETER', detail })
+  })
+
+  it('its metrics are read, and all else is refused as the API does', async () => {
+    const { fetch } = withMetrics(app, () => 'a 1\n')
+    const ask = (method: string) => fetch(new Request('http://127.0.0.1/metrics', { method }))
+    expect(await (await ask('GET')).text()).toBe('a 1\n')
+    const answer = await ask('POST')
+    expect(answer.headers.get('allow')).toBe('GET, HEAD')
+    expect(answer.headers.get('content-type')).toBe('application/problem+json')
+    expect(await answer.json()).toEqual({
+      ...{
+        type: 'urn:image-analyzer:problem:method-not-allowed',
+        title: 'The method is not allowed here',
+        status: 405,
+      },
+      ...{ code: 'METHOD_NOT_ALLOWED', detail: 'GET and HEAD are allowed at /metrics.' },
+      instance: expect.stringMatching(/^urn:uuid:/),
+    })
+  })
 })

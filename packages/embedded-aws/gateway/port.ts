@@ -1,4 +1,5 @@
-import type { AddressInfo, Server } from 'node:net'
+import type { Server as HttpServer, IncomingHttpHeaders } from 'node:http'
+import type { AddressInfo, Server, Socket } from 'node:net'
 
 /**
  * Connections that the operating system holds until this process looks at them, as far as it holds so many (Linux, by
@@ -23,4 +24,30 @@ export function close(server: Server): Promise<void> {
   if ('closeAllConnections' in server && typeof server.closeAllConnections === 'function')
     server.closeAllConnections()
   return new Promise((resolve) => server.close(() => resolve()))
+}
+
+/** A client that asks before it sends its body need not send one that is not wanted (RFC 9110, section 10.1.1). */
+export function askForBodies(server: HttpServer, isWanted: (headers: IncomingHttpHeaders) => boolean): void {
+  server.on('checkContinue', (request, response) => {
+    if (isWanted(request.headers)) response.writeContinue()
+    else response.shouldKeepAlive = false
+    server.emit('request', request, response)
+  })
+}
+
+/** What is no HTTP never becomes a request; the answer is still the API's own, as API Gateway's is on AWS. */
+export function answerUnreadable(server: HttpServer, answer: (why: string) => Response): void {
+  server.on('clientError', async ({ code }: NodeJS.ErrnoException, socket: Socket) => {
+    if (!socket.writable) return
+    const refusal = answer(
+      code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? 'The request did not come whole in the time that there is for one.'
+        : 'This is not an HTTP request, or its headers are too long.',
+    )
+    const body = await refusal.text()
+    const head = [...refusal.headers].map(([name, value]) => `${name}: ${value}\r\n`).join('')
+    socket.end(
+      `HTTP/1.1 400 Bad Request\r\n${head}content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    )
+  })
 }
