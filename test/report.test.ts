@@ -73,3 +73,12 @@ it('an error outside of any test is a failure', () => {
 it('tests that were not chosen are no failures', () => {
   expect(readReport(...mixed, true)).toMatchObject({ failed: 5, lost: [], skipped: [] })
 })
+
+it('a report that is missing or cut off is told of in a sentence', () => {
+  const cut = join(folder, 'cut.json')
+  writeFileSync(cut, '{"testResults":[')
+  for (const path of [cut, join(folder, 'none.json')])
+    expect(() => readReport(path, false)).toThrow(
+      'The tests have no whole report, so they ended early or could not start.',
+    )
+})

@@ -24,13 +24,22 @@ export interface Outcome {
 const ASSERTION = /^AssertionError|^Error: Snapshot .* mismatched|^\s+at .*__VITEST_(RESOLVES|REJECTS)__/m
 export const isAssertion = (stack: string): boolean => ASSERTION.test(stack)
 
+function reportAt(path: string): Report {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'))
+  } catch (error) {
+    const why = 'The tests have no whole report, so they ended early or could not start.'
+    throw new Error(`${why} ${(error as Error).message}`)
+  }
+}
+
 /**
  * @param green whether the run ended well: a file that cannot be loaded, or an error outside of any test, fails it without
  *   failing a test
  * @param chosen whether tests were chosen by their names, so that the others are skipped
  */
 export function readReport(path: string, green: boolean, chosen = false): Outcome {
-  const { testResults } = JSON.parse(readFileSync(path, 'utf8')) as Report
+  const { testResults } = reportAt(path)
   const tests = testResults.flatMap((file) => file.assertionResults)
   const names = (those: typeof tests): string[] => those.map((test) => test.fullName)
   const failed = tests.filter((test) => test.status === 'failed')

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -16,6 +16,15 @@ let passed = 0
 let failed = 0
 let skipped = 0
 
+const running = new Set<ChildProcess>()
+let isBrokenOff = false
+// A second one ends this process at once.
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => {
+    isBrokenOff = true
+    for (const child of running) child.kill(signal)
+  })
+
 /** Prints what a check says when it ends, so that those which run beside it do not mix with it; or as it comes. */
 async function check(name: string, command: string, args: string[], asItComes = false): Promise<boolean> {
   const child = spawn(command, args, {
@@ -23,12 +32,15 @@ async function check(name: string, command: string, args: string[], asItComes = 
     stdio: ['ignore', asItComes ? 'inherit' : 'pipe', asItComes ? 'inherit' : 'pipe'],
     shell: process.platform === 'win32',
   })
+  running.add(child)
   let said = ''
   for (const stream of [child.stdout, child.stderr])
     stream?.setEncoding('utf8').on('data', (text) => {
       said += text
     })
   const [status] = await once(child, 'close')
+  running.delete(child)
+  if (isBrokenOff) return false
   console.log(`\n— ${name}: ${status === 0 ? 'passed' : 'failed'}\n${said}`)
   return status === 0
 }
@@ -51,6 +63,11 @@ for (const isGreen of await Promise.all(checks)) {
   if (isGreen) passed += 1
   else failed += 1
 }
+if (isBrokenOff) {
+  rmSync(folder, { recursive: true })
+  console.log('\nThe tests were broken off.')
+  process.exit(130)
+}
 const list = (what: string, names: string[]): void => {
   if (names.length > 0) console.log(`\n${what}:\n  ${names.join('\n  ')}`)
 }
@@ -66,7 +83,7 @@ try {
   list('Skipped', tests.skipped)
   list('Not run, which is a failure', tests.lost)
 } catch (error) {
-  console.error(error)
+  console.error((error as Error).message)
   failed += 1
 }
 rmSync(folder, { recursive: true })
