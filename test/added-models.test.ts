@@ -1,10 +1,10 @@
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { DetectLabelsCommand, RekognitionClient } from '@aws-sdk/client-rekognition'
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
+import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { createVision, isInstalled, readInstalled } from '../packages/vision/index.ts'
 import { createRekognition } from '../rekognition/service.ts'
 import { until } from './context.ts'
@@ -43,8 +43,7 @@ describe.skipIf(lacking.length > 0)(`a model that is added${skipped(lacking)}`, 
       if (existsSync(file)) response.end(readFileSync(file))
       else response.writeHead(404).end()
     })
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const { port } = server.address() as AddressInfo
+    const port = await listen(server, 0)
     const folder = join(newFolder(), 'models')
     expect(await models(folder, 'add', `http://127.0.0.1:${port}/manifest.json`)).toEqual({
       code: 0,

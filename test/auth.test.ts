@@ -1,6 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process'
 import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { Hono } from 'hono'
@@ -8,6 +7,7 @@ import { exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { identifyBy } from '../api/deps.ts'
 import { ApiError, problem } from '../api/schemas.ts'
+import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { readAuthConfig } from '../shared/config.ts'
 import { startSystem } from './system.ts'
 import { SILENT, skipped } from './tools.ts'
@@ -71,9 +71,8 @@ describe('AUTH=jwt', () => {
         ? { issuer: JWT_ISSUER, jwks_uri: `${JWT_ISSUER}/keys` }
         : { keys: published }
       return response.end(JSON.stringify(body))
-    }).listen(0, '127.0.0.1')
-    await new Promise((resolve) => issuer.once('listening', resolve))
-    JWT_ISSUER = `http://127.0.0.1:${(issuer.address() as AddressInfo).port}`
+    })
+    JWT_ISSUER = `http://127.0.0.1:${await listen(issuer, 0)}`
     app = ownerApp({ AUTH: 'jwt', JWT_ISSUER, JWT_AUDIENCE: 'images' })
   })
   afterAll(() => {

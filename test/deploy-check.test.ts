@@ -1,13 +1,13 @@
 import { execFile, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { ROOT } from '../build/bundle.ts'
 import { rowOf, seenOf } from '../build/emulators-seen.ts'
 import { missing } from '../build/terraform.ts'
+import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { freePort, skipped } from './tools.ts'
 import { until } from './until.ts'
 
@@ -25,9 +25,8 @@ const deployCheck = (
 describe('npm run deploy-check', () => {
   it('deploys to nothing that does not answer as an emulator', async () => {
     const server = createServer((_, response) => response.writeHead(403).end())
-    await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
     onTestFinished(() => void server.close())
-    const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const endpoint = `http://127.0.0.1:${await listen(server, 0)}`
     const { code, output, last } = await deployCheck('--endpoint', endpoint)
     expect(output).toContain(`${endpoint} does not answer as MiniStack, moto, LocalStack.`)
     expect({ code, last }).toEqual({ code: 1, last: '0 passed, 1 failed' })

@@ -13,6 +13,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { buildApp, ROUTES } from '../api/app.ts'
 import type { ApiDeps } from '../api/deps.ts'
 import { IMAGE_ID, openApi } from '../api/openapi.ts'
+import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { ANALYSES } from '../shared/image.ts'
 import { codeOf } from '../web/docs-code.js'
 import { CHROMIUM, skippedWithoutBrowser, startBrowser } from './browser.ts'
@@ -300,18 +301,17 @@ describe.each(LANGUAGES)('an example in %s', (language, lacking) => {
 
   local(`proves who asks, to the API and not to the bucket${note}`, async () => {
     const seen: Record<string, IncomingHttpHeaders> = {}
-    const listen = async (server: Server): Promise<string> => {
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const addressOf = async (server: Server): Promise<string> => {
       onTestFinished(() => void server.close().closeAllConnections())
-      return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+      return `http://127.0.0.1:${await listen(server, 0)}/`
     }
-    const bucket = await listen(
+    const bucket = await addressOf(
       createServer((request, response) => {
         seen['bucket'] = request.headers
         response.end('image')
       }),
     )
-    const base = await listen(
+    const base = await addressOf(
       createServer((request, response) => {
         seen['api'] = request.headers
         response.writeHead(302, { location: `${bucket}thumbnails/1.jpg` }).end()

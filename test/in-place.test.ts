@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
@@ -14,6 +13,7 @@ import {
 } from 'node:tls'
 import { GetObjectCommand, NoSuchKey, S3Client } from '@aws-sdk/client-s3'
 import { afterEach, describe, expect, it } from 'vitest'
+import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { readInPlace, s3Options } from '../shared/aws.ts'
 import { skipped, without } from './tools.ts'
 
@@ -44,8 +44,7 @@ async function serve(
     socket.on('error', () => {})
     socket.on('data', (data) => answer(socket, requests.push(data.toString())))
   })
-  await once(server.listen(0, '127.0.0.1'), 'listening')
-  const { port } = server.address() as AddressInfo
+  const port = await listen(server, 0)
   const secure = make !== createServer
   const options = s3Options({
     endpoint: secure ? `https://localhost:${port}` : `http://127.0.0.1:${port}`,

@@ -1,5 +1,4 @@
 import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { ListObjectsV2Command } from '@aws-sdk/client-s3'
 import { paginateScan, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import fc from 'fast-check'
@@ -7,6 +6,7 @@ import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { buildApp } from '../api/app.ts'
 import { identifyBy } from '../api/deps.ts'
+import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { readApiConfig } from '../shared/config.ts'
 import { anyText } from './any-text.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
@@ -124,9 +124,8 @@ beforeAll(async () => {
     response.end(
       JSON.stringify(isMetadata ? { issuer: JWT_ISSUER, jwks_uri: `${JWT_ISSUER}/keys` } : { keys: [jwk] }),
     )
-  }).listen(0, '127.0.0.1')
-  await new Promise((resolve) => issuer.once('listening', resolve))
-  JWT_ISSUER = `http://127.0.0.1:${(issuer.address() as AddressInfo).port}`
+  })
+  JWT_ISSUER = `http://127.0.0.1:${await listen(issuer, 0)}`
 })
 afterAll(() => {
   issuer.closeAllConnections()

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { HeadObjectCommand, NotFound } from '@aws-sdk/client-s3'
 import { DeleteMessageBatchCommand } from '@aws-sdk/client-sqs'
 import { DeleteCommand, PutCommand } from '@aws-sdk/lib-dynamodb'
@@ -10,6 +9,7 @@ import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { FunctionName } from '../build/bundle.ts'
 import { httpEvent, restEvent } from '../build/events.ts'
+import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { blankPosition } from '../packages/image-guard/index.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { exifBlock, FULL, withExif } from './exif-blocks.ts'
@@ -350,9 +350,8 @@ export function lambdaCases(load: Load): void {
         issuer = createServer((request, response) => {
           const isMetadata = request.url?.includes('openid-configuration')
           response.end(JSON.stringify(isMetadata ? { issuer: url, jwks_uri: `${url}/keys` } : { keys }))
-        }).listen(0, '127.0.0.1')
-        await new Promise((resolve) => issuer.once('listening', resolve))
-        const url = `http://127.0.0.1:${(issuer.address() as AddressInfo).port}`
+        })
+        const url = `http://127.0.0.1:${await listen(issuer, 0)}`
         token = await new SignJWT({ sub: 'user-1', iss: url, aud: 'images' })
           .setProtectedHeader({ alg: 'ES256', kid: 'one' })
           .setExpirationTime('5m')

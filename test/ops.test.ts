@@ -17,6 +17,7 @@ import { main } from '../ops/commands.ts'
 import { cancel, costOf, quotaOf } from '../ops/images.ts'
 import { type LetterChoice, redriveChosen } from '../ops/letters.ts'
 import { redrive } from '../ops/queue.ts'
+import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { imageIdSchema } from '../shared/image.ts'
 import { reserveCalls } from '../shared/table.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
@@ -80,8 +81,7 @@ async function behind<T>(instead: Instead, work: (endpoint: string) => Promise<T
     response.end(await answer.text())
   })
   try {
-    await once(server.listen(0, '127.0.0.1'), 'listening')
-    return await work(`http://127.0.0.1:${Object(server.address()).port}`)
+    return await work(`http://127.0.0.1:${await listen(server, 0)}`)
   } finally {
     server.close().closeAllConnections()
   }

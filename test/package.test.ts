@@ -13,12 +13,12 @@ import {
 } from 'node:fs'
 import { createServer } from 'node:http'
 import { isBuiltin } from 'node:module'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { build } from 'esbuild'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { copyProject } from './copy.ts'
 import { startSystem } from './system.ts'
 import { SILENT } from './tools.ts'
@@ -121,8 +121,7 @@ it('signs requests with the credentials of the environment, by the code that it 
     headers.push(String(request.headers.authorization))
     response.setHeader('content-type', 'application/json').end('{"items":[]}')
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
+  const port = await listen(server, 0)
   const args = [join(installed, 'bin.js'), 'list', '--sign', '--endpoint', `http://127.0.0.1:${port}`]
   await run(process.execPath, args, {
     ...{ AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE', AWS_SECRET_ACCESS_KEY: 'secret', AWS_REGION: 'eu-west-1' },

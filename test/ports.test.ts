@@ -3,7 +3,6 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs'
 import { createServer, request as httpRequest, type IncomingHttpHeaders, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DynamoDBClient, ScanCommand } from '@aws-sdk/client-dynamodb'
@@ -20,6 +19,7 @@ import { createPresignedPost } from '@aws-sdk/s3-presigned-post'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { startRekognition } from '../rekognition/service.ts'
 import { clientOptions, s3Options, sqsOptions } from '../shared/aws.ts'
 import { CHROMIUM, skippedWithoutBrowser, startBrowser } from './browser.ts'
@@ -695,8 +695,7 @@ describe.skipIf(CHROMIUM === undefined)(`a page in a browser${skippedWithoutBrow
       response.setHeader('content-type', 'text/html')
       response.end(`<!doctype html><title>evil</title><a href="${system.url}/">to the page</a>`)
     })
-    await new Promise<void>((resolve) => evil.listen(0, '127.0.0.1', resolve))
-    port = (evil.address() as AddressInfo).port
+    port = await listen(evil, 0)
   })
   afterAll(async () => {
     await browser?.close()

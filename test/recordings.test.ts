@@ -1,11 +1,11 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
 import sharp from 'sharp'
 import { afterEach, describe, expect, it, vi } from 'vitest'
+import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { createRecordings } from '../packages/embedded-aws/index.ts'
 import { createRekognition } from '../rekognition/service.ts'
 import { finished, MADE_UP_ANSWERS, type ShownImage, startTestSystem } from './context.ts'
@@ -42,13 +42,13 @@ async function startFakeRekognition(refusal?: { __type: string; message: string 
     const { width } = await sharp(Buffer.from(input.Image.Bytes, 'base64')).metadata()
     response.end(JSON.stringify(refusal ?? answers(operation, width)))
   })
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
+  const port = await listen(server, 0)
   const stop = () => {
     server.closeAllConnections()
     return new Promise((closed) => server.close(closed))
   }
   undo.push(stop)
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, calls, stop }
+  return { url: `http://127.0.0.1:${port}`, calls, stop }
 }
 const answers = (operation: string, width: number) =>
   ({

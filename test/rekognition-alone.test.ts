@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { DetectFacesCommand, DetectLabelsCommand, RekognitionClient } from '@aws-sdk/client-rekognition'
 import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { describe, expect, it } from 'vitest'
+import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { startEmbeddedAws } from '../packages/embedded-aws/index.ts'
 import { isInstalled } from '../packages/vision/index.ts'
 import { s3Options } from '../shared/aws.ts'
@@ -173,9 +174,8 @@ describe('npm run rekognition', () => {
   )
 
   it('says in one sentence what is wrong with a port or a setting', async () => {
-    const server = createServer().listen(0, '127.0.0.1')
-    await new Promise((resolve) => server.once('listening', resolve))
-    const { port } = server.address() as { port: number }
+    const server = createServer()
+    const port = await listen(server, 0)
     const taken = await refusal(['--port', String(port)], { REKOGNITION: 'stand-in' })
     server.close()
     const other = await refusal(['--port', '0'], { REKOGNITION: 'aws' })

@@ -3,7 +3,6 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { delimiter, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { promisify } from 'node:util'
@@ -11,6 +10,7 @@ import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { DeleteCommand, DynamoDBDocumentClient, GetCommand, PutCommand } from '@aws-sdk/lib-dynamodb'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { onPath } from '../build/terraform.ts'
+import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { signed, until } from './context.ts'
 import { distinct } from './pictures.ts'
 import { newFolder, post, root, start } from './started.ts'
@@ -49,9 +49,8 @@ async function startFakeRekognition() {
       const [status, body] = answers[fake.mood]
       response.writeHead(status, { 'content-type': 'application/x-amz-json-1.1' }).end(JSON.stringify(body))
     })
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  fake.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  })
+  fake.url = `http://127.0.0.1:${await listen(server, 0)}`
   fake.stop = async () => {
     server.closeAllConnections()
     await new Promise((resolve) => server.close(resolve))

@@ -1,13 +1,14 @@
 import { execFile, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
-import { type AddressInfo, connect, createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { PurgeQueueCommand } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient, GetCommand, PutCommand } from '@aws-sdk/lib-dynamodb'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { clientsFor } from '../local/clients.ts'
+import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { finished, until } from './context.ts'
 import { distinct, formats, quarters } from './pictures.ts'
 import { newFolder, post, root, start, startFails, startOnce } from './started.ts'
@@ -23,9 +24,8 @@ async function brokenRekognition(): Promise<string> {
   const server = createHttpServer((_, answer) =>
     answer.writeHead(500).end('{"__type":"InternalServerError"}'),
   )
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(() => void server.close())
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  return `http://127.0.0.1:${await listen(server, 0)}`
 }
 
 interface Thread {
@@ -194,9 +194,8 @@ describe('npm start', () => {
   })
 
   it('says in one sentence what is wrong with a port, a folder or a setting', async () => {
-    const server = createServer().listen(0, '127.0.0.1')
-    await new Promise((resolve) => server.once('listening', resolve))
-    const port = String((server.address() as { port: number }).port)
+    const server = createServer()
+    const port = String(await listen(server, 0))
     expect(await startFails({ PORT: port })).toMatch(
       new RegExp(`^image-analyzer cannot start: Port ${port} is in use, .* PORT=\\d+ npm start\\.$`),
     )

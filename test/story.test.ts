@@ -1,12 +1,12 @@
 import { spawn } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { InternalServerError, ThrottlingException } from '@aws-sdk/client-rekognition'
 import type { SQSEvent } from 'aws-lambda'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { buildApp } from '../api/app.ts'
+import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { createLog } from '../shared/log.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
@@ -218,10 +218,10 @@ describe('the story of an image', () => {
       const nextToken = body.nextToken === undefined ? { nextToken: 'more' } : {}
       response.end(JSON.stringify({ events: page.map((message) => ({ message })), ...nextToken }))
     })
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const port = await listen(server, 0)
     onTestFinished(() => void server.close())
     const env = {
-      AWS_ENDPOINT_URL_CLOUDWATCH_LOGS: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      AWS_ENDPOINT_URL_CLOUDWATCH_LOGS: `http://127.0.0.1:${port}`,
       ...{ AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test', AWS_REGION: 'eu-west-1' },
     }
     const { code, events, err } = await story([imageId, '--log-groups', 'api,worker'], env)

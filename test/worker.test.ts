@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { createServer, type RequestListener, request as sendOn } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
 import { GetQueueAttributesCommand } from '@aws-sdk/client-sqs'
 import sharp, { type Sharp } from 'sharp'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { clientOptions } from '../shared/aws.ts'
 import { gatherReads } from '../shared/labels.ts'
 import { processBatch } from '../worker/batch.ts'
@@ -101,9 +102,8 @@ async function askThrough(door: (pass: () => void, socket: Socket) => void): Pro
     }
     door(pass, request.socket)
   }
-  const server = createServer(listener).listen(0, '127.0.0.1')
-  await new Promise((listening) => server.once('listening', listening))
-  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const server = createServer(listener)
+  const endpoint = `http://127.0.0.1:${await listen(server, 0)}`
   const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
   system.worker.rekognition = new RekognitionClient({
     ...clientOptions({ endpoint, region: 'us-east-1', credentials }, 1),

@@ -1,7 +1,6 @@
 import { execFile } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -30,6 +29,7 @@ import {
   SQSClient,
 } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { listen } from '../gateway/index.ts'
 import { type EmbeddedAws, startEmbeddedAws } from '../index.ts'
 import { cliIsMissing, signed } from './started.ts'
 
@@ -105,8 +105,7 @@ async function endpoint(...answers: (number | [number, Record<string, string>])[
     else if (status > 0) response.writeHead(status, headers).end()
   })
   servers.push(server)
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
-  return { calls, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook` }
+  return { calls, url: `http://127.0.0.1:${await listen(server, 0)}/hook` }
 }
 
 const apiKey = (Name: string): CreateConnectionCommandInput => ({
