@@ -1501,9 +1501,16 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a throttled call is taken from the budget',
     file: 'worker/deps.ts',
-    from: 'if (isThrottled(error)) putBack()',
+    from: 'if (isThrottled(error) || isRefused(error)) putBack()',
     to: '',
     tests: ['test/backlog.test.ts'],
+  },
+  {
+    name: 'a refused call is taken from the budget',
+    file: 'worker/deps.ts',
+    from: 'isThrottled(error) || isRefused(error)',
+    to: 'isThrottled(error)',
+    tests: ['test/quota.test.ts'],
   },
 
   // Versions

@@ -1,3 +1,9 @@
+import {
+  AccessDeniedException,
+  InternalServerError,
+  InvalidImageFormatException,
+  ThrottlingException,
+} from '@aws-sdk/client-rekognition'
 import { GetCommand, PutCommand, ScanCommand } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { buildApp } from '../api/app.ts'
@@ -311,19 +317,27 @@ describe('processes that share a budget of the month', () => {
     await expect(take()).resolves.toBeTypeOf('function')
   })
 
-  it('get a call back that was throttled, and none that failed otherwise', async () => {
-    let back = 0
+  it('get a call back that was throttled or refused, and none that may have been billed', async () => {
     const limiter = { run: (call: () => Promise<unknown>) => call() }
     const limiters = { labels: limiter, faces: limiter, moderation: limiter, text: limiter } as never
-    const { labels } = withinBudget(limiters, async () => () => {
-      back += 1
-    })
-    const [throttled, failed] = [new Error('throttled'), new Error('failed')]
-    const isThrottled = (error: unknown) => error === throttled
-    for (const error of [throttled, failed])
+    const said = { message: 'no', $metadata: {} }
+    const errors: [Error, back: number][] = [
+      [new ThrottlingException(said), 1],
+      [new InvalidImageFormatException(said), 1],
+      [new AccessDeniedException(said), 1],
+      [new InternalServerError(said), 0],
+      [new Error('no answer'), 0],
+    ]
+    const isThrottled = (error: unknown) => error instanceof ThrottlingException
+    for (const [error, times] of errors) {
+      let back = 0
+      const { labels } = withinBudget(limiters, async () => () => {
+        back += 1
+      })
       await expect(labels.run(() => Promise.reject(error), isThrottled, 0)).rejects.toBe(error)
-    await labels.run(async () => 'served', isThrottled, 0)
-    expect(back).toBe(1)
+      await labels.run(async () => 'served', isThrottled, 0)
+      expect(back, error.name).toBe(times)
+    }
   })
 
   it('reserve ten at a time where much is left', async () => {

@@ -1,6 +1,6 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
-import { RekognitionClient } from '@aws-sdk/client-rekognition'
+import { RekognitionClient, RekognitionServiceException } from '@aws-sdk/client-rekognition'
 import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
@@ -155,6 +155,10 @@ const eachOf = (
   }
 }
 
+/** A refusal is not billed: of the image, or for want of a right. What a fault of the service has cost is not known. */
+const isRefused = (error: unknown): boolean =>
+  error instanceof RekognitionServiceException && error.$fault === 'client'
+
 /** Limiters whose calls are taken from the purse before they are made. */
 export const withinBudget = (limiters: Limiters, take: () => Promise<() => void>): Limiters =>
   eachOf(
@@ -164,7 +168,7 @@ export const withinBudget = (limiters: Limiters, take: () => Promise<() => void>
         async () => {
           const putBack = await take()
           return call().catch((error) => {
-            if (isThrottled(error)) putBack()
+            if (isThrottled(error) || isRefused(error)) putBack()
             throw error
           })
         },
