@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import { counting } from '../shared/machine.ts'
 import { sayingRates } from '../worker/deps.ts'
-import { Limiter, TurnTooLate } from '../worker/limiter.ts'
+import { type Ends, Limiter, TurnTooLate } from '../worker/limiter.ts'
 import { type Point, pointsOf } from './simulation/alarms.ts'
 import { seededRandom, VirtualClock } from './simulation/clock.ts'
 
 class TooMany extends Error {}
 const isThrottled = (error: unknown): boolean => error instanceof TooMany
 const BATCH = 10
-const NEVER = Number.POSITIVE_INFINITY
+const NEVER: Ends = { until: Number.POSITIVE_INFINITY }
 
 /** Ways to count calls against a quota that may change with time; they answer whether there is room for one more. */
 type Quota = (secondsFromStart: number) => number
@@ -278,7 +278,7 @@ describe('a limiter', () => {
     const start = clock.time
     const begun: { call: number; ms: number }[] = []
     /** A call that is served after 100 ms, unless `fails` gives an error for it. */
-    const call = (number: number, until = NEVER, fails: () => Error | undefined = () => undefined) =>
+    const call = (number: number, ends = NEVER, fails: () => Error | undefined = () => undefined) =>
       limiter.run(
         async () => {
           begun.push({ call: number, ms: clock.time - start })
@@ -288,7 +288,7 @@ describe('a limiter', () => {
           return number
         },
         isThrottled,
-        until,
+        ends,
       )
     const finish = async <T>(calls: Promise<T>[]): Promise<PromiseSettledResult<T>[]> => {
       let results: PromiseSettledResult<T>[] | undefined
@@ -355,7 +355,7 @@ describe('a limiter', () => {
 
   it('gives up a call whose turn does not come in time, and its place with it', async () => {
     const { clock, start, begun, call, finish } = setUp(1)
-    const late = [call(0), ...many(5, (n) => call(n + 1, start + 1_500)), call(6)]
+    const late = [call(0), ...many(5, (n) => call(n + 1, { until: start + 1_500 })), call(6)]
     const results = await finish(late)
     const given = results.flatMap((each) => (each.status === 'rejected' ? [each.reason] : []))
     expect(given.length).toBeGreaterThanOrEqual(4)
@@ -367,7 +367,7 @@ describe('a limiter', () => {
   it('does not make a call that comes too late, nor let it wait', async () => {
     const { clock, start, begun, call, finish } = setUp(0.1)
     const before = call(0)
-    const [late] = await finish([call(1, clock.time)])
+    const [late] = await finish([call(1, { until: clock.time })])
     expect(late).toMatchObject({ status: 'rejected', reason: expect.any(TurnTooLate) })
     expect(clock.time).toBe(start)
     await finish([before])
@@ -376,16 +376,31 @@ describe('a limiter', () => {
 
   it('lets a call wait until its time is over, and no longer', async () => {
     const { clock, start, call, finish } = setUp(0.1)
-    await finish([call(0, start + 345)])
+    await finish([call(0, { until: start + 345 })])
     expect(clock.time - start).toBe(345)
   })
 
   it('notices within a second that a caller who came later has less time', async () => {
     const { clock, start, call, finish } = setUp(0.1)
     const patient = call(0)
-    await finish([call(1, start + 500)])
+    await finish([call(1, { until: start + 500 })])
     expect(clock.time - start).toBeLessThanOrEqual(1_500)
     await finish([patient])
+  })
+
+  it('notices within a second that what a caller works for ends', async () => {
+    const { clock, start, begun, call, finish } = setUp(0.1)
+    const patient = call(0)
+    const ending = new AbortController()
+    const { signal } = ending
+    const waiting = [call(1, { ...NEVER, signal }), call(2, { ...NEVER, signal })]
+    clock.after(300, () => ending.abort())
+    const late = { status: 'rejected', reason: expect.any(TurnTooLate) }
+    expect(await finish(waiting)).toEqual([late, late])
+    expect(clock.time - start).toBeLessThanOrEqual(1_300)
+    expect(await finish([call(3, { ...NEVER, signal })])).toEqual([late])
+    await finish([patient])
+    expect(begun.map((each) => each.call)).toEqual([0])
   })
 
   it('throws the last throttling error when the time of a throttled call is over', async () => {
@@ -396,7 +411,7 @@ describe('a limiter', () => {
       errors.push(error)
       return error
     }
-    const [result] = await finish([call(0, start + 60_000, refuses)])
+    const [result] = await finish([call(0, { until: start + 60_000 }, refuses)])
     expect(result).toEqual({ status: 'rejected', reason: errors.at(-1) })
     expect(clock.time - start).toBeGreaterThanOrEqual(60_000)
     expect(clock.time - start).toBeLessThan(61_000)
@@ -405,7 +420,9 @@ describe('a limiter', () => {
 
   it('leaves no timer behind when nobody waits', async () => {
     const { start, call, finish, sleeping } = setUp(2)
-    await finish(many(20, (n) => call(n, start + 3_000, n % 3 === 0 ? () => new TooMany() : undefined)))
+    await finish(
+      many(20, (n) => call(n, { until: start + 3_000 }, n % 3 === 0 ? () => new TooMany() : undefined)),
+    )
     expect(sleeping()).toBe(0)
   })
 
@@ -485,7 +502,7 @@ describe('what a limiter allows', () => {
       await limiters[name].run(
         async () => {},
         () => false,
-        1e9,
+        NEVER,
       )
     }
     expect(points.map(({ name, dimensions, value }) => [name, dimensions, value])).toEqual([

@@ -1043,9 +1043,16 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'nothing holds the calls back',
     file: 'worker/analysis.ts',
-    from: 'deps.limiters[name].run(call, isThrottling, time.until)',
+    from: 'deps.limiters[name].run(call, isThrottling, time)',
     to: 'ask(deps, name, sent, time)',
     tests: ['test/backlog.test.ts'],
+  },
+  {
+    name: 'what waits for the quota does not hear that its process is to end',
+    file: 'worker/analysis.ts',
+    from: 'run(call, isThrottling, time)',
+    to: 'run(call, isThrottling, { until: time.until })',
+    tests: ['test/worker.test.ts'],
   },
   {
     name: 'all operations share the quota of one',

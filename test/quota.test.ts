@@ -334,8 +334,8 @@ describe('processes that share a budget of the month', () => {
       const { labels } = withinBudget(limiters, async () => () => {
         back += 1
       })
-      await expect(labels.run(() => Promise.reject(error), isThrottled, 0)).rejects.toBe(error)
-      await labels.run(async () => 'served', isThrottled, 0)
+      await expect(labels.run(() => Promise.reject(error), isThrottled, { until: 0 })).rejects.toBe(error)
+      await labels.run(async () => 'served', isThrottled, { until: 0 })
       expect(back, error.name).toBe(times)
     }
   })

@@ -9,6 +9,7 @@ import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { clientOptions } from '../shared/aws.ts'
 import { gatherReads } from '../shared/labels.ts'
 import { processBatch } from '../worker/batch.ts'
+import { limitersFor } from '../worker/limiter.ts'
 import { lambdaContext, until } from './context.ts'
 import { orHangs, ownTime } from './own-time.ts'
 import { distinct } from './pictures.ts'
@@ -359,6 +360,31 @@ describe('the end of a worker’s process', () => {
     system.worker.render = render
     expect(await failedIds(run(event))).toEqual([])
     expect(await system.record(imageId)).toMatchObject({ status: 'completed', attempts: 4 })
+  })
+
+  it('comes to what waits for the quota within a second, and takes no attempt from it', async () => {
+    const ids = [await system.submit(photo), await system.submit(await distinct(1))]
+    for (const imageId of ids) await system.setItem(imageId, { analyses: ['labels'] })
+    const isCompleted = async () => system.lines.some(({ event }) => event === 'completed') || undefined
+    const ending = new AbortController()
+    const time = ownTime(system)
+    // A call each 20 seconds; so the second one naps.
+    system.worker.limiters = limitersFor({
+      ...{ elapsed: time.now, random: () => 0.99, callsPerSecond: 0.05 },
+      sleep: async (ms) => {
+        if (ms === 1_000) await until('the other is completed', isCompleted)
+        if (ms === 1_000) ending.abort()
+        time.pass(ms)
+      },
+    })
+    const batch = processBatch(system.worker, eventOf(...ids), lambdaContext(60_000), ending.signal)
+    expect(await failedIds(batch)).toHaveLength(1)
+    expect(time.now()).toBeLessThan(2_000)
+    expect(waits.every((seconds) => seconds === 1 || seconds === 2)).toBe(true)
+    const items = await Promise.all(ids.map((imageId) => system.item(imageId)))
+    expect(items.filter(({ status }) => status === 'processing')).toMatchObject([
+      { attempts: 1, throttled: 1, leaseUntil: 0 },
+    ])
   })
 })
 

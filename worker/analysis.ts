@@ -94,7 +94,7 @@ export async function analyse(
       asked = sent ?? image
       return onLiveConnection(() => ask(deps, name, asked, time))
     }
-    const inTurn = () => deps.limiters[name].run(call, isThrottling, time.until)
+    const inTurn = () => deps.limiters[name].run(call, isThrottling, time)
     try {
       return await inTurn()
     } catch (error) {

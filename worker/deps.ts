@@ -163,7 +163,7 @@ const isRefused = (error: unknown): boolean =>
 export const withinBudget = (limiters: Limiters, take: () => Promise<() => void>): Limiters =>
   eachOf(
     limiters,
-    (limiter) => (call, isThrottled, until) =>
+    (limiter) => (call, isThrottled, ends) =>
       limiter.run(
         async () => {
           const putBack = await take()
@@ -173,7 +173,7 @@ export const withinBudget = (limiters: Limiters, take: () => Promise<() => void>
           })
         },
         isThrottled,
-        until,
+        ends,
       ),
   )
 

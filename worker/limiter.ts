@@ -68,9 +68,10 @@ export class TurnTooLate extends Error {
   }
 }
 
+export type Ends = { until: number; signal?: AbortSignal }
 interface Turn {
   number: number
-  until: number
+  ends: Ends
   /** @param limited whether the call had to wait because the rate was too low */
   begin: (limited: boolean) => void
   giveUp: () => void
@@ -118,15 +119,15 @@ export class Limiter {
   /**
    * Makes the call when its turn comes, and again after each throttled answer.
    *
-   * @param until the time by `elapsed` to which the call may begin; a call that is under way is not cut short
-   * @throws the last throttling error, or TurnTooLate without one, when `until` has come (at most a second after it);
+   * @param ends until when, by `elapsed`, the call may begin, and what ends that before; one under way is not cut short
+   * @throws the last throttling error, or TurnTooLate without one, when that is over (at most a second after it);
    *   any other error of the call, at once
    */
-  async run<T>(call: () => Promise<T>, isThrottled: (error: unknown) => boolean, until: number): Promise<T> {
+  async run<T>(call: () => Promise<T>, isThrottled: (error: unknown) => boolean, ends: Ends): Promise<T> {
     const number = this.#arrivals++
     let reason: unknown = new TurnTooLate()
     for (;;) {
-      const limited = await this.#turn(number, until, reason)
+      const limited = await this.#turn(number, ends, reason)
       const begunAt = this.#now()
       try {
         const answer = await call()
@@ -140,11 +141,13 @@ export class Limiter {
     }
   }
 
-  #turn(number: number, until: number, reason: unknown): Promise<boolean> {
-    if (until <= this.#now()) return Promise.reject(reason)
+  #isOver = ({ until, signal }: Ends): boolean => until <= this.#now() || signal?.aborted === true
+
+  #turn(number: number, ends: Ends, reason: unknown): Promise<boolean> {
+    if (this.#isOver(ends)) return Promise.reject(reason)
     return new Promise((begin, reject) => {
       const after = this.#waiting.findIndex((other) => other.number > number)
-      const turn = { number, until, begin, giveUp: () => reject(reason) }
+      const turn = { number, ends, begin, giveUp: () => reject(reason) }
       this.#waiting.splice(after === -1 ? this.#waiting.length : after, 0, turn)
       if (!this.#running) void this.#serveWaiting()
     })
@@ -161,15 +164,14 @@ export class Limiter {
         this.#pausedUntil = this.#now() + 1_000 / (this.#rate * SPENDING)
       }
       if (this.#waiting.length === 0) break
-      const left = Math.min(...this.#waiting.map(({ until }) => until)) - this.#now()
+      const left = Math.min(...this.#waiting.map(({ ends }) => ends.until)) - this.#now()
       await this.#options.sleep(Math.ceil(Math.min(this.#waitMs(), left, LONGEST_NAP_MS)))
     }
     this.#running = false
   }
 
   #dismissLate(): void {
-    const now = this.#now()
-    for (const turn of this.#waiting.filter(({ until }) => until <= now)) {
+    for (const turn of this.#waiting.filter(({ ends }) => this.#isOver(ends))) {
       this.#waiting.splice(this.#waiting.indexOf(turn), 1)
       turn.giveUp()
     }
