@@ -395,6 +395,20 @@ describe('results that no item of DynamoDB holds', () => {
     expect((await system.app.request(`/images/${imageId}`, { method: 'DELETE' })).status).toBe(204)
     expect(await objects()).toEqual([])
   })
+  it('are not kept for the next attempt, by their bytes, of which a character may have three', async () => {
+    const imageId = await system.submit(photo)
+    watch.after = (command, output) => {
+      const long = Labels.map((label) => ({ ...label, Name: '犬'.repeat(200), Instances: [] }))
+      if (command === 'DetectLabelsCommand') Object.assign(output, { Labels: long })
+    }
+    watch.before = (command) => {
+      if (command === 'DetectFacesCommand') throw new Error('Rekognition is away')
+    }
+    expect(await failedIds(run(eventOf(imageId)))).toEqual(['message-0'])
+    const item = await system.item(imageId)
+    expect(item).toMatchObject({ leaseUntil: 0, paidCalls: { labels: 1 } })
+    expect(Object.keys(item['kept'] as object)).toEqual(['stored'])
+  })
   it('stay in the record where it has room for them', async () => {
     const imageId = await system.submit(photo)
     watch.after = (command, output) => {

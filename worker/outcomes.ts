@@ -121,7 +121,7 @@ export async function release(
 ): Promise<Unfinished> {
   const why = reason(error, time)
   // What is too large to be kept has been paid for in vain, and then the attempt counts, so that there is an end to it.
-  const keeps = JSON.stringify(kept).length <= MAX_RESULT_BYTES
+  const keeps = Buffer.byteLength(JSON.stringify(kept)) <= MAX_RESULT_BYTES
   const stored: Kept = kept.stored === undefined ? {} : { stored: kept.stored }
   const isFree = keeps && (error instanceof Throttled || time.ending.aborted)
   const throttled = (image.throttled ?? 0) + (isFree ? 1 : 0)
