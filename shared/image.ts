@@ -207,7 +207,7 @@ const everyImage = z.object({
   keyHash: z.string().optional(),
   /** The request that it was submitted by, for log and traces; the API does not show it. */
   origin: z.object({ requestId: z.string(), traceId: text, spanId: text }).optional(),
-  /** Milliseconds since 1970 at which this run was asked for. */
+  /** Milliseconds since 1970 at which this run was asked for; of an upload whose bytes are known, when it came. */
   submittedAt: z.number(),
   /** Milliseconds since 1970 from which the sweeper looks after the image; only until its event is acknowledged. */
   sweepAt: z.number().optional(),

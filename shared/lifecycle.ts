@@ -271,17 +271,17 @@ const heldBy = (leaseId: string) => ({
 })
 
 /**
- * Notes what the original of a direct upload turned out to be: from then on these bytes count, even if others are posted with
- * the form before the next attempt.
+ * Notes what the original of a direct upload turned out to be, and when it came: from then on these bytes count, even if others
+ * are posted with the form before the next attempt.
  *
  * @returns false where another worker holds the image by now
  */
 export function settleOriginal(
   records: Records,
-  { imageId, leaseId }: ProcessingImage,
+  { imageId, leaseId, submittedAt }: ProcessingImage,
   original: Original,
 ): Promise<boolean> {
-  return changeImage(records, imageId, { set: { original }, ...heldBy(leaseId) })
+  return changeImage(records, imageId, { set: { original, submittedAt }, ...heldBy(leaseId) })
 }
 
 /**

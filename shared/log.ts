@@ -77,7 +77,7 @@ interface Facts
   messageId: string
   /** How often SQS has delivered the message. */
   receives: number
-  /** From the submission to the claim, by the wall clock. */
+  /** From the submission to the claim, by the wall clock; an upload is submitted when it is there. */
   queuedMs: number
   /** It has waited for the month's budget. */
   parked?: true | undefined

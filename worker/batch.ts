@@ -90,8 +90,9 @@ export async function processBatch(
         const key = JSON.stringify(job)
         const { messageId } = record
         const receives = Math.max(jobs.get(key)?.receives ?? 1, receivesOf(record))
+        const sentAt = Number(record.attributes.SentTimestamp) || 0
         const links = [...(jobs.get(key)?.links ?? []), ...linksTo(record.attributes.AWSTraceHeader)]
-        jobs.set(key, { job, messageId, receives, links })
+        jobs.set(key, { job, messageId, receives, sentAt, links })
         return key
       })
     } catch (error) {
@@ -141,10 +142,10 @@ export async function processBatch(
   }
 
   const finish = async (
-    { job, receives, links }: Taken,
+    { job, receives, sentAt, links }: Taken,
     announce: Announce,
   ): Promise<Unfinished | undefined> => {
-    const outcome = await processImage(deps, job, receives, time)
+    const outcome = await processImage(deps, job, { receives, sentAt }, time)
     if ('image' in outcome) await linkToRequest(outcome.image, links)
     switch (outcome.kind) {
       case 'finished':
@@ -195,6 +196,8 @@ interface Taken {
   said?: boolean
   messageId: string
   receives: number
+  /** Milliseconds since 1970. */
+  sentAt: number
   /** To the spans that have sent the message and its copies. */
   links: Link[]
 }

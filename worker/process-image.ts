@@ -40,13 +40,13 @@ const CLOCK_SKEW_MS = 2_000
  * One image from top to bottom: claim, fetch, render, analyse, commit. The caller announces a finished image, and
  * acknowledges the job only after: the job in the queue is what remembers an announcement that is still to come.
  *
- * @param receives of the job's message
+ * @param message of the job: how often it was received, and when it was sent (milliseconds since 1970)
  * @throws what went wrong with the claim
  */
 export async function processImage(
   deps: ProcessDeps,
   job: Job,
-  receives: number,
+  { receives, sentAt }: { receives: number; sentAt: number },
   time: Time,
 ): Promise<AttemptOutcome> {
   if (time.signal.aborted) return outOfTime(deps, receives, time)
@@ -62,7 +62,7 @@ export async function processImage(
   }
   switch (claim.kind) {
     case 'claimed':
-      return attempt(deps, claim.image, receives, time)
+      return attempt(deps, sinceArrival(claim.image, sentAt), receives, time)
     case 'finished':
       // Posted with the same form once more, perhaps.
       await dropUpload(deps, claim.image)
@@ -88,6 +88,10 @@ export async function processImage(
     }
   }
 }
+
+/** An upload is submitted when it is there, of which S3 has sent its job; its form may have been issued long before. */
+const sinceArrival = (image: ProcessingImage, at: number): ProcessingImage =>
+  image.original.sha256 === undefined && at > image.submittedAt ? { ...image, submittedAt: at } : image
 
 /** What an attempt has found out about an image, whether it was enough for an outcome or not. */
 interface Examined {
@@ -116,8 +120,7 @@ async function attempt(
   const giveBack = (error: unknown) => release(deps, image, kept, receives, error, time)
   if ('trouble' in end) return giveBack(end.trouble)
   const outcome = { ...end.outcome, paidCalls: paidCallsOf(image, kept) }
-  const committed = commit(deps, image, outcome, { from, queuedMs, ...took }, end.cause)
-  return committed.catch(giveBack)
+  return commit(deps, image, outcome, { from, queuedMs, ...took }, end.cause).catch(giveBack)
 }
 
 const giveUp = ({ maxAttempts }: ProcessDeps, image: ProcessingImage): Examined => {
