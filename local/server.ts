@@ -69,8 +69,9 @@ async function throughGateway(request: Request, { GATEWAY_MAX_BYTES: most, CORS_
   const { body, headers, method, signal, url } = request
   if (most === undefined || body === null || Number(headers.get('content-length') ?? Number.NaN) <= most)
     return request
-  const bytes = await readBody({ request, asText: false }, most, most).catch(() => undefined)
-  if (bytes !== undefined) return new Request(url, { method, headers, signal, body: bytes })
+  const bytes = await readBody({ request, asText: false }, most, most).catch((error: ApiError) => error)
+  if (Buffer.isBuffer(bytes)) return new Request(url, { method, headers, signal, body: bytes })
+  if (bytes.code !== 'IMAGE_TOO_LARGE') return problem(bytes, randomUUID())
   const origin = headers.get('origin') ?? ''
   // As the module's gateway responses have it (infrastructure/modules/image-analyzer/api.tf).
   const cors = CORS_ORIGINS.includes(origin) ? { 'access-control-allow-origin': origin } : {}

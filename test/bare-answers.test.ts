@@ -84,6 +84,14 @@ describe('the client, where a gateway answers instead of the API', () => {
       )
     const chunked = await inChunks(photo)
     expect([chunked.status, await chunked.json()]).toEqual([413, { message: 'Request Too Long' }])
+    // What breaks off is not too large.
+    const broken = await gateway(
+      new Request('http://127.0.0.1/images', {
+        ...{ method: 'POST', headers: { host: '127.0.0.1' }, duplex: 'half' },
+        body: new ReadableStream({ pull: (controller) => controller.error(new Error('gone')) }),
+      }),
+    )
+    expect(await broken.json()).toMatchObject({ status: 400, code: 'INVALID_PARAMETER' })
     // Without its last byte it is no whole picture, which is not the gateway's matter.
     expect((await inChunks(photo.subarray(0, -1))).status).toBe(202)
 
