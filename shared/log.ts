@@ -17,24 +17,17 @@ export interface Log {
 /** A line's message, where it is not its event. */
 export const unlessEvent = (message: string, facts: object): object => ('event' in facts ? {} : { message })
 
-/**
- * Lines of an image's way without trouble that do not name the invocation again: the worker's `claimed` does, and so that
- * whole way, alone in its batch, stays within 2,048 bytes (docs/log.md has the parts).
- */
-const BRIEF: ReadonlySet<string> = new Set(['accepted', 'completed', 'announced'] satisfies Line[])
-
 /** Without what is there twice: `message` is `event`, and X-Ray's trace of the invocation is not that of the request. */
 class Lines extends LogFormatter {
   override formatAttributes(
     { logLevel, timestamp, serviceName, message }: Parameters<LogFormatter['formatAttributes']>[0],
     facts: Parameters<LogFormatter['formatAttributes']>[1],
   ): LogItem {
-    const { functionRequestId: _, ...brief } = facts
     // What a worker gathers (worker/outcomes.ts): only CloudWatch reads it.
-    if (message === '') return new LogItem({ attributes: { service: serviceName, ...brief } })
+    const { functionRequestId: _, ...counts } = facts
+    if (message === '') return new LogItem({ attributes: { service: serviceName, ...counts } })
     const base = { level: logLevel, timestamp: this.formatTimestamp(timestamp), service: serviceName }
-    const line = new LogItem({ attributes: { ...base, ...unlessEvent(message, facts) } })
-    return line.addAttributes(BRIEF.has(message) ? brief : facts)
+    return new LogItem({ attributes: { ...base, ...unlessEvent(message, facts) } }).addAttributes(facts)
   }
 }
 
@@ -105,8 +98,7 @@ interface Facts
 }
 
 const REQUEST = ['requestId', 'traceId', 'clientRequestId'] as const
-const STEP = ['imageId', 'epoch', 'attempt'] as const
-const RUN = [...STEP, 'requestId', 'traceId'] as const
+const RUN = ['imageId', 'epoch', 'attempt', 'requestId', 'traceId'] as const
 const JOB = ['imageId', 'epoch'] as const
 const TROUBLE = [...RUN, 'error'] as const
 const OWN = [...JOB, ...REQUEST, 'owner'] as const
@@ -147,12 +139,12 @@ export const LINES = {
   ),
   retried: api('A caller has begun the next run of a failed image.', OWN),
   deleted: api('A caller has deleted the image.', OWN),
-  claimed: worker('A worker has taken the image up.', [...STEP, 'queuedMs', 'parked']),
+  claimed: worker('A worker has taken the image up.', [...RUN, 'queuedMs', 'parked']),
   redriven: worker('A dead letter has begun the next run of the image.', RUN),
-  completed: worker('The results are committed.', [...STEP, 'owner', 'bytes', 'pixels', 'reused', ...SPENT]),
+  completed: worker('The results are committed.', [...RUN, 'owner', 'bytes', 'pixels', 'reused', ...SPENT]),
   failed: worker('The failure is committed.', [...RUN, 'owner', 'bytes', 'code', 'error', ...SPENT]),
   announced: lines('worker, sweeper', 'info')('EventBridge has taken the event, and the record says so.', [
-    ...STEP,
+    ...RUN,
     'outcome',
     'announceMs',
   ]),
@@ -286,10 +278,8 @@ export function say<L extends Line>(
 export const ownerTag = (owner: string): string =>
   createHash('sha256').update(owner).digest('hex').slice(0, 16)
 
-/** Which run of which image a line is about, where the request that submitted it is in a line before. */
-export const stepOf = ({ imageId, epoch, attempts }: Image) => ({ imageId, epoch, attempt: attempts })
-
-/** The same with the request, so that a line of trouble tells it by itself. */
-export const runOf = (image: Image) => ({
-  ...{ ...stepOf(image), requestId: image.origin?.requestId, traceId: image.origin?.traceId },
+/** Which run of which image a line is about. */
+export const runOf = ({ imageId, epoch, attempts, origin }: Image) => ({
+  ...{ imageId, epoch, attempt: attempts },
+  ...{ requestId: origin?.requestId, traceId: origin?.traceId },
 })

@@ -23,7 +23,7 @@ import {
   removeRecord,
   type Seen,
 } from '../shared/lifecycle.ts'
-import { runOf, say, stepOf } from '../shared/log.ts'
+import { runOf, say } from '../shared/log.ts'
 import {
   announcementOf,
   inSpan,
@@ -190,7 +190,7 @@ async function announce(deps: SweeperDeps, image: FinishedImage): Promise<'annou
   if (refused !== undefined) throw new Error(`EventBridge did not take the event: ${refused}.`)
   await keepExhausted(deps, image)
   await markAnnounced(deps, image)
-  say(deps.log, 'announced', { ...stepOf(image), outcome: image.status })
+  say(deps.log, 'announced', { ...runOf(image), outcome: image.status })
   return 'announced'
 }
 

@@ -4,7 +4,7 @@ import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import type { FinishedImage } from '../shared/image.ts'
 import { indexLabels } from '../shared/labels.ts'
 import { markAnnounced } from '../shared/lifecycle.ts'
-import { runOf, say, stepOf } from '../shared/log.ts'
+import { runOf, say } from '../shared/log.ts'
 import {
   announcementOf,
   inSpan,
@@ -173,7 +173,7 @@ export async function processBatch(
     await keepExhausted(deps, image)
     await markAnnounced(deps, image)
     const announceMs = Math.round(deps.elapsed() - from)
-    say(deps.log, 'announced', { ...stepOf(image), outcome: image.status, announceMs })
+    say(deps.log, 'announced', { ...runOf(image), outcome: image.status, announceMs })
     return undefined
   }
 

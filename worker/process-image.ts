@@ -16,7 +16,7 @@ import {
   type Outcome,
   retryImage,
 } from '../shared/lifecycle.ts'
-import { ownerTag, runOf, say, stepOf } from '../shared/log.ts'
+import { ownerTag, runOf, say } from '../shared/log.ts'
 import { inSpan, type Job } from '../shared/messages.ts'
 import { type Analysed, analyse, ObjectUnreadable, type Time } from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
@@ -112,7 +112,7 @@ async function attempt(
 ): Promise<AttemptOutcome> {
   const from = deps.elapsed()
   const queuedMs = age(deps, claimed)
-  say(deps.log, 'claimed', { ...stepOf(claimed), queuedMs, parked: claimed.parked })
+  say(deps.log, 'claimed', { ...runOf(claimed), queuedMs, parked: claimed.parked })
   const hasNoAttemptLeft = claimed.attempts - (claimed.throttled ?? 0) > deps.maxAttempts
   const { image, kept, took, end } = hasNoAttemptLeft
     ? giveUp(deps, claimed)
@@ -153,11 +153,11 @@ async function commit(
     const { owner, original } = finished
     const { width = 0, height = 0 } = original
     const facts = {
-      ...{ ...stepOf(image), owner: ownerTag(owner), bytes: original.bytes, ...took },
+      ...{ ...runOf(image), owner: ownerTag(owner), bytes: original.bytes, ...took },
       ...{ workMs: Math.round(deps.elapsed() - from), totalMs: age(deps, image) },
     }
     if (finished.status === 'failed') {
-      say(deps.log, 'failed', { ...facts, ...runOf(image), code: finished.failure.code, error })
+      say(deps.log, 'failed', { ...facts, code: finished.failure.code, error })
     } else say(deps.log, 'completed', { ...facts, pixels: width * height, reused: finished.reused })
     await dropUpload(deps, finished)
     return { kind: 'finished', image: finished }
