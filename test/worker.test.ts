@@ -362,6 +362,14 @@ describe('the end of a worker’s process', () => {
     expect(await system.record(imageId)).toMatchObject({ status: 'completed', attempts: 4 })
   })
 
+  it('has a signal of which a batch leaves nothing behind', async () => {
+    const { signal: ending } = new AbortController()
+    await processBatch(system.worker, eventOf(await system.submit(photo)), lambdaContext(), ending)
+    // Listeners, and signals that depend on this one.
+    const sizes = Object.getOwnPropertySymbols(ending).map((name) => Object(Reflect.get(ending, name)).size)
+    expect(sizes.filter((size) => size > 0)).toEqual([])
+    expect(sizes).toContain(0)
+  })
   it('comes to what waits for the quota within a second, and takes no attempt from it', async () => {
     const ids = [await system.submit(photo), await system.submit(await distinct(1))]
     for (const imageId of ids) await system.setItem(imageId, { analyses: ['labels'] })
