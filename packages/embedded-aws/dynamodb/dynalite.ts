@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import { AwsError, type JsonService } from '../json.ts'
 import type { Storage } from '../storage.ts'
 import { validation } from './errors.ts'
+import { quicken } from './parsers.ts'
 import { type Callback, createStore } from './store.ts'
 
 /**
@@ -31,6 +32,7 @@ interface Validations {
 export function createDynalite(storage: Storage, region: string, accountId: string): JsonService {
   const store = createStore(storage, region, accountId)
   const load = createRequire(import.meta.resolve('dynalite'))
+  quicken(load)
   const { checkTypes, checkValidations }: Validations = load('./validations')
 
   return async (operation, input) => {
