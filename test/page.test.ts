@@ -356,6 +356,9 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     await card(page, 'empty.png').getByText('The file is empty.').waitFor()
     await card(page, 'IMG_1.jpg').getByText('This is a HEIC photo (iPhone). Export it as JPEG').waitFor()
     await phase(page, 'broken.jpg', 'failed')
+    // The half that can be seen has no icon in its other half.
+    expect(await card(page, 'broken.jpg').locator('.thumb .icon').isVisible()).toBe(false)
+    expect(await card(page, 'empty.png').locator('.thumb .icon').isVisible()).toBe(true)
     await card(page, 'tiny.png').getByText('at least 80 pixels on each side').waitFor()
     await shot(page, 'errors')
     // A verdict would be the same again; trouble of the surroundings would not.
@@ -729,6 +732,16 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     await card(page, 'small.png').waitFor()
     await expect.poll(() => page.locator('.card:not([data-phase=failed])').count()).toBe(0)
     expect(new URL(page.url()).search).toBe('?status=failed')
+    // Days in the wrong order are no query's fault, and there is nothing to try again.
+    await page.getByText('Dates', { exact: true }).click()
+    await page.locator('#live').getByText('found.').waitFor({ state: 'attached' })
+    await page.locator('[name=from]').fill('2999-02-01')
+    await page.locator('#live').getByText('No photo matches.').waitFor({ state: 'attached' })
+    await page.locator('[name=to]').fill('2026-01-31')
+    const wrong = 'The first day is after the last day.'
+    await page.locator('#empty').getByText(wrong).waitFor()
+    await page.locator('#live').getByText(wrong).waitFor({ state: 'attached' })
+    expect(await page.locator('#older').isVisible()).toBe(false)
     // What is added is seen.
     await choose(page, png('new.png', await distinct(53)))
     await phase(page, 'new.png', 'completed')
@@ -756,6 +769,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     await page.locator('#label').fill('IRST')
     await expect.poll(query).toBe('?label=Hat&label=Person&filename=IRST')
     await expect.poll(() => page.locator('.card').count()).toBe(1)
+    await page.locator('#live').getByText('1 photo found.').waitFor({ state: 'attached' })
     await page.locator('#people').selectOption('emotion=CALM')
     await expect.poll(query).toBe('?label=Hat&label=Person&filename=IRST&emotion=CALM')
     await card(page, 'first.png').waitFor()
@@ -886,6 +900,11 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     ])
     await page.locator('#selected-delete').click()
     await page.getByText('Delete 2 photos?').waitFor()
+    expect(await page.locator('#delete-text').textContent()).toBe(
+      'They and all that was found in them will be gone for good.',
+    )
+    await page.getByRole('button', { name: 'Keep them' }).click()
+    await page.locator('#selected-delete').click()
     await page.locator('#delete-yes').click()
     await expect.poll(() => card(page, 'one.png').count()).toBe(0)
     await expect.poll(() => card(page, 'two.png').count()).toBe(0)

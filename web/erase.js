@@ -13,6 +13,7 @@ import { announce, explain } from './words.js'
 
 const dialog = byId('delete', HTMLDialogElement)
 const yes = byId('delete-yes', HTMLButtonElement)
+const no = byId('delete-no', HTMLButtonElement)
 const problem = byId('delete-problem', HTMLElement)
 
 /** @type {Photo[]} */
@@ -25,6 +26,8 @@ function confirmDelete(wanted) {
   const many = wanted.length > 1
   setText(byId('delete-title', HTMLElement), many ? `Delete ${wanted.length} photos?` : 'Delete this photo?')
   setText(byId('delete-name', HTMLElement), many ? 'They' : (only?.name ?? ''))
+  setText(byId('delete-them', HTMLElement), many ? 'them' : 'it')
+  setText(no, many ? 'Keep them' : 'Keep it')
   setText(problem, '')
   dialog.showModal()
 }
@@ -61,5 +64,5 @@ async function deletePhotos() {
 export function startErase() {
   deletions.subscribe(confirmDelete)
   yes.onclick = deletePhotos
-  byId('delete-no', HTMLButtonElement).onclick = () => dialog.close()
+  no.onclick = () => dialog.close()
 }

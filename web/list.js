@@ -23,6 +23,7 @@ const PAGE = '24'
 /** Pixels below the window in which the next page is already asked for. */
 const AHEAD = 600
 const NOTHING = 'No photo matches. Try another label or a part of a file name, or clear the filters.'
+const BACKWARDS = 'The first day is after the last day. Change one of them, or clear the filters.'
 const SEARCHING = 'Searching…'
 
 const older = byId('older', HTMLButtonElement)
@@ -47,6 +48,7 @@ function reloadList() {
 
 async function loadList() {
   if (isLoading || list.isComplete) return
+  if ((filters.get('from') ?? '') > (filters.get('to') || '9')) return endList(BACKWARDS)
   isLoading = true
   const mine = generation
   const query = new URLSearchParams(filters)
@@ -58,20 +60,31 @@ async function loadList() {
   isLoading = false
   const body = Object(answer.body)
   const items = Array.isArray(body.items) ? body.items.filter(isRecord) : undefined
-  // After trouble until the button is pressed.
-  list.isComplete = !items || !body.cursor
-  older.hidden = items !== undefined && list.isComplete
   older.textContent = items ? 'Show older photos' : 'Try again'
-  list.notice = items ? '' : `The photos cannot be shown. ${explain(answer).said}`
-  if (!items) return changeList()
+  if (!items) {
+    endList(`The photos cannot be shown. ${explain(answer).said}`)
+    older.hidden = false
+    return
+  }
+  list.isComplete = older.hidden = !body.cursor
+  list.notice = ''
   cursor = body.cursor
   listNext(items)
   // The button may be in sight still, and then it would not cross the border of the window.
   watched?.unobserve(older)
   watched?.observe(older)
   if (filters.size > 0 && isFirst) {
-    announce(items.length === 0 ? NOTHING : `${items.length}${cursor ? ' or more' : ''} photos found.`)
+    const found = cursor ? `${items.length} or more photos` : counted(items.length, 'photo')
+    announce(items.length === 0 ? NOTHING : `${found} found.`)
   }
+}
+
+/** Nothing more is asked for until the filters change or the button is pressed. @param {string} why */
+function endList(why) {
+  list.isComplete = older.hidden = true
+  list.notice = why
+  announce(why)
+  changeList()
 }
 
 /** What is said of the whole list. */
