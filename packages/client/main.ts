@@ -263,9 +263,7 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
       needNothing()
       if (values.all && values.limit !== undefined)
         throw new UsageError('--all and --limit exclude each other.')
-      const limit = values.all
-        ? Number.POSITIVE_INFINITY
-        : readNumber('limit', values.limit, DEFAULT_LIMIT, Number.MAX_SAFE_INTEGER)
+      const limit = values.all ? Number.POSITIVE_INFINITY : readNumber('limit', values.limit, DEFAULT_LIMIT)
       const status = values.status === undefined ? undefined : oneOf('status', STATUSES, values.status)
       if (values['min-confidence'] !== undefined && values.label === undefined)
         throw new UsageError('--min-confidence needs --label.')
@@ -360,11 +358,13 @@ function readEndpoint(text: string): string {
   return `${url.origin}${url.pathname.replace(/\/+$/, '')}`
 }
 
-function readNumber(name: string, text: string | undefined, otherwise: number, most: number): number {
+function readNumber(name: string, text: string | undefined, otherwise: number, most?: number): number {
   if (text === undefined) return otherwise
   const number = Number(text)
-  if (/^\d+$/.test(text) && number >= 1 && number <= most) return number
-  throw new UsageError(`--${name} must be a whole number from 1 to ${most}.`)
+  if (/^\d+$/.test(text) && number >= 1 && number <= (most ?? Number.MAX_SAFE_INTEGER)) return number
+  throw new UsageError(
+    `--${name} must be a whole number from 1 ${most === undefined ? 'on' : `to ${most}`}, not "${text}".`,
+  )
 }
 
 function readPercentage(name: string, text: string): number {

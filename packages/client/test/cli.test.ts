@@ -450,8 +450,10 @@ describe('the other commands', () => {
       cli(['labels', 'a', 'b']),
       cli(['upload', '--concurrency', '0', '.']),
       cli(['list'], { IMAGE_ANALYZER_ENDPOINT: 'localhost' }),
+      cli(['list', '--limit', '0']),
     ])
-    expect(runs.map(({ code }) => code)).toEqual([0, 2, 2, 2, 2, 2, 2, 1, 2, 2, 2])
+    expect(runs.map(({ code }) => code)).toEqual([0, 2, 2, 2, 2, 2, 2, 1, 2, 2, 2, 2])
+    expect(runs.at(-1)?.err).toContain('--limit must be a whole number from 1 on, not "0".')
     const { version } = JSON.parse(readFileSync(join(root, 'packages/client/package.json'), 'utf8'))
     expect(await cli(['--version'])).toMatchObject({ code: 0, out: `image-analyzer ${version}\n` })
     expect(runs[2]?.err).toContain('There is no command "constructor".')
