@@ -2,20 +2,26 @@ import { oneOf, readOptions, runCommand, WrongUsage } from '../build/command.ts'
 import { PRICES, PRICES_OF, type Prices } from './prices.ts'
 import { countRequests, type Share } from './requests.ts'
 
-/**
- * `npm run cost -- --images 1000000 --labels 20 --people 0.4 --duplicates 0.1 --region us-east-1`: a month's bill by
- * service, of the calls that the built functions make here times list prices; and those of two other designs. What callers
- * ask for afterwards, storage, logs and traffic are not in it.
- */
+export const USAGE = `npm run cost -- [options]
+
+A month's bill by service, and those of two other designs: calls that the built functions make on this machine, times list
+prices. What callers ask for afterwards, storage, logs and traffic are not in it.
+
+  --images N      of a month (1000000)
+  --labels N      of each image (20)
+  --people P      the share of images with a face, from 0 to 1 (0.4)
+  --duplicates P  the share of images whose bytes their owner has had analysed, from 0 to 1 (0.1)
+  --faces F       always or when-person, as FACES of the API (always)
+  --region R      ${Object.keys(PRICES).join(' or ')} (us-east-1)
+  -h, --help
+`
+
+/** What USAGE says of each. */
 export interface Month {
   images: number
-  /** Of each image. */
   labels: number
-  /** The share of images with a face. */
   people: number
-  /** The share of images whose bytes their owner has had analysed. */
   duplicates: number
-  /** FACES of the API. */
   faces: 'always' | 'when-person'
   prices: Prices
 }
@@ -121,6 +127,7 @@ export function readMonth(args: string[]): Month {
     options: {
       ...{ images: text('1000000'), labels: text('20'), people: text('0.4') },
       ...{ duplicates: text('0.1'), region: text('us-east-1'), faces: text('always') },
+      help: { type: 'boolean', short: 'h' },
     },
   })
   const number = (name: 'images' | 'labels' | 'people' | 'duplicates', most: number): number => {
@@ -143,6 +150,10 @@ export function readMonth(args: string[]): Month {
 
 if (process.argv[1] === import.meta.filename) {
   await runCommand(async () => {
+    if (process.argv.slice(2).some((arg) => arg === '--help' || arg === '-h')) {
+      process.stdout.write(USAGE)
+      return
+    }
     const month = readMonth(process.argv.slice(2))
     const { labels, faces } = month
     const counted = {
