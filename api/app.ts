@@ -298,7 +298,7 @@ const record = route({
     c.header('cache-control', 'private, no-cache')
     if (!isFinished(image)) c.header('retry-after', pollAfter(image, deps.now()))
     if (!matches(c.req.header('if-match') ?? '*', etag)) refuseChanged()
-    if (matches(c.req.header('if-none-match')?.replaceAll('W/', ''), etag)) return c.body(null, 304)
+    if (matches(c.req.header('if-none-match'), etag, WEAKLY)) return c.body(null, 304)
     return c.body(body, 200, { 'content-type': 'application/json' })
   },
 })
@@ -565,9 +565,12 @@ function refuseChanged(): never {
   throw new ApiError('PRECONDITION_FAILED', 'The image is not as If-Match says: read it again.')
 }
 
-/** @param tags a list of ETags, or `*` (RFC 9110, section 13.1): If-Match compares strongly, so `W/` stays; If-None-Match weakly */
-const matches = (tags: string | undefined, etag: string): boolean =>
-  tags?.split(',').some((tag) => ['*', etag].includes(tag.trim())) ?? false
+/** Tags of a list, each of which may have commas and stars in it (RFC 9110, section 8.8.3): with `W/`, or without it. */
+const STRONGLY = /(?:W\/)?"[^"]*"/g
+const WEAKLY = /"[^"]*"/g
+/** @param tags a list of ETags, or `*` (RFC 9110, section 13.1): If-Match compares strongly; If-None-Match weakly */
+const matches = (tags: string | undefined, etag: string, as = STRONGLY): boolean =>
+  tags?.trim() === '*' || (tags?.match(as)?.includes(etag) ?? false)
 
 /** RFC 6266 with the name in UTF-8 only, percent-encoded, so that no character of it can end the header. */
 const attachment = (filename: string): string =>
