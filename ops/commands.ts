@@ -19,7 +19,7 @@ import {
 import { HIDDEN, letterTrouble, redriveChosen } from './letters.ts'
 import { COMMANDS, HELP, parse, readChoice, readTime, type Values } from './options.ts'
 import { eventSource, queueFacts, redrive } from './queue.ts'
-import { explain, isDenied, NothingDone, UsageError } from './trouble.ts'
+import { counted, explain, isDenied, NothingDone, UsageError } from './trouble.ts'
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 
@@ -203,14 +203,17 @@ async function act(
         io,
         values,
         facts,
-        `${waiting} images wait; ${throttled} were throttled, ${lastHour} in the last hour; ${overBudget} wait for the month’s budget${learned}`,
+        `Images that wait: ${waiting}; throttled: ${throttled}, in the last hour: ${lastHour}; for the month’s budget: ${overBudget}${learned}`,
       )
       return 0
     }
     case 'retry': {
       const none = 'No failed image matches; npm run ops -- failures lists them.'
       const images = await all(choose(deps, choice), none)
-      if (!(await isConfirmed(io, values, `${images.length} failed images will be analysed again.`))) return 0
+      if (
+        !(await isConfirmed(io, values, `${counted(images.length, 'failed image')} will be analysed again.`))
+      )
+        return 0
       return breakable(GOES_ON, (ending) =>
         each(io, images, values, 'retried', (image) => retry(deps, image), ending),
       )
@@ -218,7 +221,7 @@ async function act(
     case 'cancel': {
       const none = 'No image that waits matches; npm run ops -- quota counts them.'
       const images = await all(chooseWaiting(deps, choice), none)
-      const what = `${images.length} waiting images will be deleted, with all that is stored of them.`
+      const what = `${counted(images.length, 'waiting image')} will be deleted, with all that is stored.`
       if (!(await isConfirmed(io, values, what))) return 0
       return breakable(GOES_ON, (ending) =>
         each(io, images, values, 'cancelled', (image) => cancel(deps, image), ending),
@@ -231,8 +234,8 @@ async function act(
       if (letters.code !== undefined || letters.before !== undefined) {
         let none: string | undefined
         const confirm = async (chosen: number, all: number): Promise<boolean> => {
-          if (chosen === 0) none = all === 0 ? HIDDEN : `None of ${all} dead letters matches.`
-          const what = `${chosen} of ${all} dead letters will become jobs again.`
+          if (chosen === 0) none = all === 0 ? HIDDEN : `None of ${counted(all, 'dead letter')} matches.`
+          const what = `${chosen} of ${counted(all, 'dead letter')} will go back to the jobs.`
           return none === undefined && isConfirmed(io, values, what)
         }
         const url = await deadUrl()
@@ -249,7 +252,10 @@ async function act(
         if (none !== undefined) throw new NothingDone(none)
         return trouble.length > 0 ? 1 : 0
       }
-      if (!(await isConfirmed(io, values, `${dead.messages} dead letters will become jobs again.`))) return 0
+      if (
+        !(await isConfirmed(io, values, `${counted(dead.messages, 'dead letter')} will go back to the jobs.`))
+      )
+        return 0
       const moved = await redrive(sqs, dead.arn, (await queueFacts(sqs, deps.jobQueueUrl)).arn)
       if (moved === 0) throw new NothingDone(HIDDEN)
       print(io, values, { moved }, `${moved} moved`)

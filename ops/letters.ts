@@ -8,6 +8,7 @@ import {
 import { getImage } from '../shared/lifecycle.ts'
 import { type Job, readJobs } from '../shared/messages.ts'
 import type { OpsDeps } from './images.ts'
+import { counted } from './trouble.ts'
 
 /** A part of the dead letters, which SQS itself moves all together only. */
 
@@ -179,5 +180,7 @@ export const letterTrouble = ({ refused, doubled, hidden, reason }: Redriven): s
       ]),
   ...(hidden === 0
     ? []
-    : [`SQS keeps ${hidden} dead letters hidden for ${HELD_SECONDS / 60} minutes at the most: ${reason}`]),
+    : [
+        `SQS keeps ${counted(hidden, 'dead letter')} hidden for ${HELD_SECONDS / 60} minutes at the most: ${reason}`,
+      ]),
 ]

@@ -48,3 +48,6 @@ function networkTrouble(error: unknown, cause: unknown): string | undefined {
     ? message || code
     : undefined
 }
+
+/** @param one what there is one of, such as `dead letter` */
+export const counted = (count: number, one: string): string => `${count} ${one}${count === 1 ? '' : 's'}`

@@ -315,7 +315,7 @@ describe('npm run ops --', () => {
     expect(await redriven('SendMessageBatch', 'ChangeMessageVisibilityBatch')).toEqual({
       ...{ code: 1, results: [{ moved: 3, refused: 1, hidden: 1 }], dead: 0, jobs: 3 },
       err: expect.stringMatching(
-        /stay dead letters: .*\nSQS keeps 1 dead letters hidden for .*: Not now\.\n$/,
+        /stay dead letters: .*\nSQS keeps 1 dead letter hidden for .*: Not now\.\n$/,
       ),
     })
     // Also where none of them is meant.
@@ -326,7 +326,7 @@ describe('npm run ops --', () => {
     )
     expect([unmet.code, unmet.err]).toEqual([
       2,
-      expect.stringMatching(/^SQS keeps 1 dead letters hidden .*\nNone of 1 dead letters matches\./),
+      expect.stringMatching(/^SQS keeps 1 dead letter hidden .*\nNone of 1 dead letter matches\./),
     ])
     await sqs.send(new PurgeQueueCommand({ QueueUrl }))
   })
