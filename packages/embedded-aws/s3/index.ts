@@ -22,7 +22,7 @@ import { type Caller, CORS, createSequencer, NOTIFICATION, newRequestId } from '
 
 /** What S3 has and the emulator behind this endpoint would take for another request, or even for a new body of the object. */
 const REFUSED_SUBRESOURCES = new Set(
-  'accelerate acl analytics encryption intelligent-tiering inventory legal-hold logging metrics object-lock ownershipControls policy policyStatus publicAccessBlock replication requestPayment restore retention select tagging torrent versioning versions website'.split(
+  'abac accelerate acl analytics encryption intelligent-tiering inventory legal-hold logging metadataConfiguration metadataInventoryTable metadataJournalTable metadataTable metrics object-lock ownershipControls policy policyStatus publicAccessBlock replication requestPayment restore retention select session tagging torrent versioning versions website'.split(
     ' ',
   ),
 )

@@ -65,6 +65,17 @@ it('an object that is overwritten, or deleted and stored again, is read as it is
   expect(read).toEqual(['first', 'first', 'other', 'other', 'third', 'third'])
 })
 
+it.each(['abac', 'metadataConfiguration', 'metadataTable', 'session', 'tagging'])(
+  'what S3 has of a bucket as ?%s is refused by name, and not taken for a list or a new bucket',
+  async (name) => {
+    const url = `${aws.endpoint}/${await newBucket()}?${name}`
+    for (const method of ['GET', 'PUT', 'POST', 'DELETE']) {
+      const answer = await fetch(url, { method, headers: signed('s3') })
+      expect(await refusal(answer)).toMatchObject({ status: 501, Code: 'NotImplemented' })
+    }
+  },
+)
+
 it('an empty body without a type is stored', async () => {
   const bucket = await newBucket()
   const url = `${aws.endpoint}/${bucket}/empty`
