@@ -100,7 +100,8 @@ export function serverOf(fetch: Fetch, { MAX_IMAGE_BYTES }: Pick<Settings, 'MAX_
     error instanceof RequestError
       ? unreadable('The address or the Host of this request is not valid.')
       : new Response(null, { status: 500 })
-  const server = createServer(getRequestListener(fetch, { hostname: '127.0.0.1', errorHandler }))
+  const listener = getRequestListener(fetch, { hostname: '127.0.0.1', errorHandler })
+  const server = createServer({ requireHostHeader: false }, listener)
   askForBodies(
     server,
     (headers) => refusalAhead({ get: (name) => headers[name] }, MAX_IMAGE_BYTES) === undefined,

@@ -332,10 +332,16 @@ describe('over a socket', () => {
     running = await startSystem({ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0' }, SILENT)
   })
   afterAll(() => running.stop())
-  const send = (method: string, path: string, headers: Record<string, string> = {}, body?: Buffer) =>
+  const send = (
+    method: string,
+    path: string,
+    headers: Record<string, string> = {},
+    body?: Buffer,
+    setHost = true,
+  ) =>
     new Promise<{ status: number | undefined; allow: string | undefined; body: string }>(
       (resolve, reject) => {
-        const request = httpRequest(`${running.url}${path}`, { method, headers }, (response) => {
+        const request = httpRequest(`${running.url}${path}`, { method, headers, setHost }, (response) => {
           let text = ''
           response.on('data', (chunk) => (text += chunk))
           response.on('end', () =>
@@ -355,6 +361,14 @@ describe('over a socket', () => {
       expect(await send(method, '/nothing')).toMatchObject({ status: 404, allow: undefined })
     },
   )
+
+  it('no Host, and an expectation that is unknown, have an answer of the API', async () => {
+    const hostless = await send('GET', '/health', {}, undefined, false)
+    expect(hostless).toMatchObject({ status: 421, body: expect.stringContaining('MISDIRECTED_REQUEST') })
+    expect(await send('GET', '/nothing', { expect: 'miracles' })).toMatchObject({
+      ...{ status: 404, body: expect.stringContaining('"NOT_FOUND"') },
+    })
+  })
 
   it('HEAD has the headers of GET', async () => {
     expect(await send('HEAD', '/health')).toMatchObject({ status: 200, body: '' })

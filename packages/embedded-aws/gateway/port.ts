@@ -37,6 +37,8 @@ export function askForBodies(server: HttpServer, isWanted: (headers: IncomingHtt
 
 /** What is no HTTP never becomes a request; the answer is still the API's own, as API Gateway's is on AWS. */
 export function answerUnreadable(server: HttpServer, answer: (why: string) => Response): void {
+  // Node's own refusal of an unknown expectation has no body; RFC 9110, section 10.1.1, lets a server pass over it.
+  server.on('checkExpectation', (request, response) => server.emit('request', request, response))
   server.on('clientError', async ({ code }: NodeJS.ErrnoException, socket: Socket) => {
     if (!socket.writable) return
     const refusal = answer(
