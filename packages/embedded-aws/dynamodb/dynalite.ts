@@ -42,7 +42,6 @@ export function createDynalite(storage: Storage, region: string, accountId: stri
     const { types, custom }: Validation = load(`./validations/${module}`)
     const action: Action = load(`./actions/${module}`)
     refuseIgnored(operation, input)
-    refuseDepth(input)
     const { ReturnValuesOnConditionCheckFailure: wanted } = input
     try {
       const checked = checkTypes(input, types)
@@ -114,27 +113,6 @@ function refuseIgnored(operation: string, input: Record<string, unknown>): void 
     ([name, value]) => value != null && IGNORED.get(name)?.(value) === false,
   )
   if (refused !== undefined) throw validation(`The embedded DynamoDB has no ${refused[0]} in ${operation}.`)
-}
-
-/**
- * Parentheses within parentheses: with each further level the emulator's parser takes three to four times as long, in which
- * nothing else is answered. Six take 0.2 s, and twelve would take minutes.
- */
-const MOST_DEPTH = 6
-
-/** @throws AwsError ValidationException */
-function refuseDepth(input: Record<string, unknown>): void {
-  for (const [name, expression] of Object.entries(input)) {
-    if (!name.endsWith('Expression') || typeof expression !== 'string') continue
-    let depth = 0
-    for (const [parenthesis] of expression.matchAll(/[()]/g)) {
-      depth += parenthesis === '(' ? 1 : -1
-      if (depth > MOST_DEPTH)
-        throw validation(
-          `Invalid ${name}: the embedded DynamoDB takes parentheses ${MOST_DEPTH} levels deep at most.`,
-        )
-    }
-  }
 }
 
 function atOnce(action: Action, store: object, input: object): object {
