@@ -147,7 +147,7 @@ export async function read(
       stream.destroy()
       throw otherSize(ContentLength, limits.most)
     }
-    // One, of the client of in-place.ts; the usual ones of a stream are joined.
+    // One, where the client is that of `readInPlace`; those of a stream are joined.
     const chunks: Buffer[] = []
     for await (const chunk of stream as AsyncIterable<Buffer>) chunks.push(chunk)
     const bytes = chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)
