@@ -449,6 +449,7 @@ describe('GET /images/{imageId}', () => {
       expect(await response.text()).toBe('')
       expect(response.headers.get('etag')).toBe(etag)
     }
+    for (const tag of ['"a,*,b"', `"W/${etag.slice(1)}`]) expect((await get(tag)).status).toBe(200)
     await system.work()
     const changed = await get(etag)
     expect(changed.status).toBe(200)
