@@ -289,9 +289,12 @@ const filename = z
 /** An image in JSON; `analyses` is looked at once the image is read. */
 export const jsonImageSchema = z.object({ image: z.string(), filename })
 
-/** HEIC is a matter of the deployment. */
-export const announcedSchema = (heic: boolean) =>
+const announced = (heic: boolean) =>
   z.object({ contentType: z.enum(acceptedTypes(heic)), bytes: z.int().positive(), filename })
+const withHeic = announced(true)
+const withoutHeic = announced(false)
+/** HEIC is a matter of the deployment. Each is made once: a request that had one of its own would also compile it. */
+export const announcedSchema = (heic: boolean) => (heic ? withHeic : withoutHeic)
 
 /** Both as the document has them: the analyses are a matter of the deployment too. */
 export const jsonImageIn = ({ analyses }: { analyses: AnalysisName[] }) =>
