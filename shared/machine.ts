@@ -189,12 +189,11 @@ export const withMetrics = (app: App, text: () => string): App => ({
     if (!/^(GET|HEAD)$/.test(request.method))
       return Response.json(
         {
-          ...{
-            type: 'urn:image-analyzer:problem:method-not-allowed',
-            title: 'The method is not allowed here',
-            status: 405,
-          },
-          ...{ code: 'METHOD_NOT_ALLOWED', detail: 'GET and HEAD are allowed at /metrics.' },
+          type: 'urn:image-analyzer:problem:method-not-allowed',
+          title: 'The method is not allowed here',
+          status: 405,
+          code: 'METHOD_NOT_ALLOWED',
+          detail: 'GET and HEAD are allowed at /metrics.',
           instance: `urn:uuid:${crypto.randomUUID()}`,
         },
         { status: 405, headers: { allow: 'GET, HEAD', 'content-type': 'application/problem+json' } },
