@@ -116,6 +116,36 @@ const nameOf = (metric: string): string => {
 }
 const UNITS: Record<string, string> = { Milliseconds: 'seconds', Seconds: 'seconds', Bytes: 'bytes' }
 
+/** What each counts, for `# HELP` of Prometheus's text format. */
+const HELP: Record<Metric, string> = {
+  Accepted: 'Images that were stored and whose job was sent.',
+  AcceptMs: 'From the body of a request until the job of its image is sent.',
+  BytesIn: 'Bytes of accepted images.',
+  Refused: 'Requests that were answered with a problem, by its code.',
+  RequestsFailed: 'Requests that met an unexpected error.',
+  Retried: 'Failed images whose next run a caller has begun.',
+  Claimed: 'Attempts: images that a worker has taken up.',
+  ImageAge: 'For how long an image had waited when a worker took it up.',
+  WorkMs: 'Work on an image until its outcome was committed.',
+  TotalMs: 'From the submission of an image until its outcome was committed.',
+  Completed: 'Images whose results were committed.',
+  Reused: 'Completed images that have the results of the same bytes.',
+  Failed: 'Images whose failure was committed, by its code.',
+  PaidCalls: 'Calls of Rekognition that were answered, each of which is billed.',
+  LimiterRate: 'Calls a second that the worker allows itself, by the analysis.',
+  Throttled: 'Attempts that ended because Rekognition throttled their calls.',
+  OverBudget: 'Attempts that ended because the budget of the month is spent.',
+  BudgetSpent: 'How often the budget of the month was found spent.',
+  Held: 'Jobs whose image another worker held.',
+  OutOfTime: 'Attempts that the time of the worker has ended.',
+  AttemptsFailed: 'Attempts that met an error which may pass.',
+  NotAnnounced: 'Events that EventBridge did not take, and that are sent again.',
+  NoJob: 'Messages that are no job.',
+  Requeued: 'Images whose job the sweeper has sent again.',
+  Exhausted: 'Images that the sweeper has given up.',
+  NotSwept: 'Images that the sweeper could not look after.',
+}
+
 export interface Counting {
   /** A log whose lines are counted. */
   log: Log
@@ -127,10 +157,10 @@ export interface Counting {
 export async function counting(log: Log): Promise<Counting> {
   // Loaded late: `npm start` begins its thread before.
   const { BY, countsOf, METRICS } = await import('./log.ts')
-  const families = new Map<string, { kind: string; series: Map<string, number> }>()
-  const seriesOf = (family: string, kind: string): Map<string, number> => {
+  const families = new Map<string, { metric: Metric; kind: string; series: Map<string, number> }>()
+  const seriesOf = (family: string, metric: Metric, kind: string): Map<string, number> => {
     const { series } = families.get(family) ?? { series: new Map() }
-    families.set(family, { kind, series })
+    families.set(family, { metric, kind, series })
     return series
   }
   const add = (series: Map<string, number>, name: string, value: number): void =>
@@ -141,12 +171,12 @@ export async function counting(log: Log): Promise<Counting> {
       const unit = METRICS[metric]
       const by = metric in BY ? BY[metric as keyof typeof BY] : undefined
       const label = by === undefined ? '' : `{${by}="${facts[by]}"}`
-      if (unit === 'Count/Second') seriesOf(nameOf(metric), 'gauge').set(label, value)
+      if (unit === 'Count/Second') seriesOf(nameOf(metric), metric, 'gauge').set(label, value)
       else if (unit === 'Count') {
         // The noughts are for CloudWatch's alarms.
-        if (value > 0) add(seriesOf(`${nameOf(metric)}_total`, 'counter'), label, value)
+        if (value > 0) add(seriesOf(`${nameOf(metric)}_total`, metric, 'counter'), label, value)
       } else {
-        const series = seriesOf(`${nameOf(metric)}_${UNITS[unit]}`, 'summary')
+        const series = seriesOf(`${nameOf(metric)}_${UNITS[unit]}`, metric, 'summary')
         add(series, '_sum', unit === 'Milliseconds' ? value / 1_000 : value)
         add(series, '_count', 1)
       }
@@ -168,9 +198,9 @@ export async function counting(log: Log): Promise<Counting> {
     text: () =>
       [...families]
         .sort(([a], [b]) => (a < b ? -1 : 1))
-        .map(([family, { kind, series }]) => {
+        .map(([family, { metric, kind, series }]) => {
           const lines = [...series].map(([name, value]) => `${family}${name} ${value}\n`).sort()
-          return `# TYPE ${family} ${kind}\n${lines.join('')}`
+          return `# HELP ${family} ${HELP[metric]}\n# TYPE ${family} ${kind}\n${lines.join('')}`
         })
         .join(''),
   }

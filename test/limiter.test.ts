@@ -512,6 +512,7 @@ describe('what a limiter allows', () => {
     ])
     // Prometheus asks for what is.
     expect(text().split('\n')).toEqual([
+      '# HELP image_analyzer_limiter_rate Calls a second that the worker allows itself, by the analysis.',
       '# TYPE image_analyzer_limiter_rate gauge',
       'image_analyzer_limiter_rate{analysis="faces"} 0.1',
       'image_analyzer_limiter_rate{analysis="labels"} 2',

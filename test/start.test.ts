@@ -81,6 +81,7 @@ describe('npm start', () => {
     })
     expect(metrics).toEqual(
       expect.arrayContaining([
+        '# HELP image_analyzer_accepted_total Images that were stored and whose job was sent.',
         '# TYPE image_analyzer_accepted_total counter',
         'image_analyzer_accepted_total 1',
         'image_analyzer_refused_total{code="UNSUPPORTED_MEDIA_TYPE"} 1',
