@@ -14,12 +14,11 @@ import { inThread } from './thread.ts'
 
 const began = performance.now()
 const option = process.argv.slice(2).find((argument) => argument.startsWith('-'))
-if (option !== undefined) {
-  console.error(
-    `There is no option ${option}: npm start takes files, and its settings are variables, as in PORT=3001 npm start.`,
-  )
-  process.exit(2)
-}
+const isHelp = option === '--help' || option === '-h'
+const USAGE = 'npm start takes files, and its settings are variables (README.md), as in PORT=3001 npm start.'
+if (isHelp) console.log(USAGE)
+else if (option !== undefined) console.error(`There is no option ${option}: ${USAGE}`)
+if (option !== undefined) process.exit(isHelp ? 0 : 2)
 // Before the rest is loaded, so that both load at the same time.
 const background = inThread((why) => {
   console.error('The thread that runs AWS and the worker has failed, so image-analyzer stops:', why)
@@ -55,9 +54,8 @@ const inOneLine = (level: Level, message: string, extra: Record<string, unknown>
 }
 const inText = {
   INFO: (message: string, extra: Record<string, unknown>) => {
-    if (message === 'failed') say(styleText('dim', `${extra['code']}  ${extra['imageId']}`))
-    if (message === 'completed' || message === 'failed')
-      say(styleText('dim', `${message}  ${extra['imageId']}`))
+    const facts = [message, extra['imageId'], extra['code']].filter(Boolean)
+    if (message === 'completed' || message === 'failed') say(styleText('dim', facts.join('  ')))
   },
   WARN: (message: string, extra: Record<string, unknown>) =>
     console.warn(`warning: ${message}`, ...(Object.keys(extra).length > 0 ? [extra] : [])),
@@ -133,7 +131,9 @@ const SUBMISSIONS = 8
 const waiting = [...files]
 await Promise.all(Array.from({ length: SUBMISSIONS }, submitRest))
 if (files.length > 0 && !isEnding())
-  say(`All ${files.length} files are done. The page and the API stay at ${system.url} until Ctrl-C.`)
+  say(
+    `${files.length === 1 ? 'The file is' : `All ${files.length} files are`} done. The page and the API stay at ${system.url} until Ctrl-C.`,
+  )
 
 async function submitRest(): Promise<void> {
   for (let file = waiting.shift(); file !== undefined && !isEnding(); file = waiting.shift()) {
