@@ -2,7 +2,7 @@ import { oneOf, readOptions, runCommand, WrongUsage } from '../build/command.ts'
 import { PRICES, PRICES_OF, type Prices } from './prices.ts'
 import { countRequests, type Share } from './requests.ts'
 
-export const USAGE = `npm run cost -- [options]
+const USAGE = `npm run cost -- [options]
 
 A month's bill by service, and those of two other designs: calls that the built functions make on this machine, times list
 prices. What callers ask for afterwards, storage, logs and traffic are not in it.
@@ -13,8 +13,7 @@ prices. What callers ask for afterwards, storage, logs and traffic are not in it
   --duplicates P  the share of images whose bytes their owner has had analysed, from 0 to 1 (0.1)
   --faces F       always or when-person, as FACES of the API (always)
   --region R      ${Object.keys(PRICES).join(' or ')} (us-east-1)
-  -h, --help
-`
+  -h, --help`
 
 /** What USAGE says of each. */
 export interface Month {
@@ -122,12 +121,11 @@ export function cost(
 /** @throws WrongUsage */
 export function readMonth(args: string[]): Month {
   const text = (value: string) => ({ type: 'string', default: value }) as const
-  const { values } = readOptions('npm run cost', {
+  const { values } = readOptions('npm run cost', USAGE, {
     args,
     options: {
       ...{ images: text('1000000'), labels: text('20'), people: text('0.4') },
       ...{ duplicates: text('0.1'), region: text('us-east-1'), faces: text('always') },
-      help: { type: 'boolean', short: 'h' },
     },
   })
   const number = (name: 'images' | 'labels' | 'people' | 'duplicates', most: number): number => {
@@ -150,10 +148,6 @@ export function readMonth(args: string[]): Month {
 
 if (process.argv[1] === import.meta.filename) {
   await runCommand(async () => {
-    if (process.argv.slice(2).some((arg) => arg === '--help' || arg === '-h')) {
-      process.stdout.write(USAGE)
-      return
-    }
     const month = readMonth(process.argv.slice(2))
     const { labels, faces } = month
     const counted = {

@@ -3,44 +3,56 @@ import { cpus } from 'node:os'
 import { join, resolve } from 'node:path'
 import { readOptions, runCommand, WrongUsage, wholeNumber } from '../build/command.ts'
 
+interface Wanted {
+  count: number
+  folders: string[]
+}
+const BENCHMARKS: Record<string, (wanted: Wanted) => Promise<object[]>> = {
+  'cold-start': async () => (await import('./cold-start.ts')).coldStart(),
+  pipeline: async () => (await import('./pipeline.ts')).pipeline(),
+  requests: async () => (await import('./requests.ts')).requests(),
+  quota: async () => (await import('./quota.ts')).quota(),
+  growth: async () => (await import('./growth.ts')).growth(),
+  peers: async () => (await import('./peers.ts')).peers(),
+  post: async () => (await import('./post.ts')).post(),
+  preview: async () => (await import('./preview.ts')).preview(),
+  page: async () => (await import('./page.ts')).page(),
+  'decode-memory': async () => (await import('./decode-memory.ts')).decodeMemory(),
+  'worker-memory': async () => (await import('./worker-memory.ts')).workerMemory(),
+  memory: async () => (await import('./worker-memory.ts')).memoryOverTime(),
+  'start-memory': async () => (await import('./start-memory.ts')).startMemory(),
+  overload: async () => (await import('./overload.ts')).overload(),
+  vision: async ({ count, folders }) => (await import('./vision.ts')).vision(count, folders),
+  quality: async ({ folders }) => (await import('./quality.ts')).quality(folders),
+  durability: async () => (await import('./overload.ts')).durability(),
+}
+
+const USAGE = `npm run bench -- [name …] [options]
+
+Runs all benchmarks, or those that are named, prints a table of each, and keeps it in bench/results/latest.json.
+bench/README.md says what each measures. There are
+${Object.keys(BENCHMARKS).join(' ')}.
+
+  --pictures FOLDER  with the pictures of quality and vision; may come several times
+  --count N          pictures that vision sends (1000)
+  -h, --help`
+
 /**
  * `npm run bench` runs every benchmark, `npm run bench -- NAME …` some; prints a table for each and keeps
  * it in `bench/results/latest.json`. Each compares alternatives in one run and gives ratios or sizes: figures of two runs,
  * or of two machines, are not comparable.
  */
 async function main(): Promise<void> {
-  const { values: options, positionals: wanted } = readOptions('npm run bench', {
+  const { values: options, positionals: wanted } = readOptions('npm run bench', USAGE, {
     allowPositionals: true,
     options: {
-      /** Folders with the pictures of `quality` and `vision`. */
       pictures: { type: 'string', multiple: true, default: [] },
-      /** How many pictures `vision` sends. */
       count: { type: 'string', default: '1000' },
     },
   })
   // npm runs scripts in the package's folder; a relative path is meant from where the person stands.
   const folders = options.pictures.map((folder) => resolve(process.env['INIT_CWD'] ?? '.', folder))
   const count = wholeNumber('--count', options.count)
-  const BENCHMARKS: Record<string, () => Promise<object[]>> = {
-    'cold-start': async () => (await import('./cold-start.ts')).coldStart(),
-    pipeline: async () => (await import('./pipeline.ts')).pipeline(),
-    requests: async () => (await import('./requests.ts')).requests(),
-    quota: async () => (await import('./quota.ts')).quota(),
-    growth: async () => (await import('./growth.ts')).growth(),
-    peers: async () => (await import('./peers.ts')).peers(),
-    post: async () => (await import('./post.ts')).post(),
-    preview: async () => (await import('./preview.ts')).preview(),
-    page: async () => (await import('./page.ts')).page(),
-    'decode-memory': async () => (await import('./decode-memory.ts')).decodeMemory(),
-    'worker-memory': async () => (await import('./worker-memory.ts')).workerMemory(),
-    memory: async () => (await import('./worker-memory.ts')).memoryOverTime(),
-    'start-memory': async () => (await import('./start-memory.ts')).startMemory(),
-    overload: async () => (await import('./overload.ts')).overload(),
-    vision: async () => (await import('./vision.ts')).vision(count, folders),
-    quality: async () => (await import('./quality.ts')).quality(folders),
-    durability: async () => (await import('./overload.ts')).durability(),
-  }
-
   const unknown = wanted.filter((name) => !Object.hasOwn(BENCHMARKS, name))
   if (unknown.length > 0)
     throw new WrongUsage(
@@ -56,7 +68,7 @@ async function main(): Promise<void> {
   mkdirSync(folder, { recursive: true })
   for (const name of wanted.length > 0 ? wanted : Object.keys(BENCHMARKS)) {
     console.log(name)
-    const rows = (await BENCHMARKS[name]?.()) ?? []
+    const rows = (await BENCHMARKS[name]?.({ count, folders })) ?? []
     console.table(rows)
     // The others stay as they were when they last ran.
     const results = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {}

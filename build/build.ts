@@ -143,8 +143,18 @@ export function report(built: Built[]): string {
   return lines.join('\n')
 }
 
+const USAGE = `npm run build -- [options]
+
+Makes dist/api.zip, dist/worker.zip and dist/sweeper.zip for Lambda, tries out what this machine can run of them, and prints
+their SHA-256, which the setting zips of Terraform takes.
+
+  --arch A    of the functions: ${ARCHITECTURES.join(' or ')} (arm64)
+  --libc L    of the functions: ${LIBCS.join(' or ')} (glibc, which Lambda has)
+  --heic      with the decoder that HEIC=on needs (docs/heic.md)
+  -h, --help`
+
 async function main(): Promise<void> {
-  const { arch, libc, heic } = readOptions('npm run build', {
+  const { arch, libc, heic } = readOptions('npm run build', USAGE, {
     options: {
       arch: { type: 'string', default: 'arm64' },
       libc: { type: 'string', default: 'glibc' },

@@ -4,11 +4,17 @@ import { wrongOption } from '../shared/machine.ts'
 /** In one sentence, what a command cannot be asked for, and what it can. */
 export class WrongUsage extends Error {}
 
+/** What a command is for and takes, to a person who asked for that only. */
+class Help extends Error {}
+
 /**
  * @param command as a person types it
- * @throws WrongUsage
+ * @param usage what --help says
+ * @throws WrongUsage; Help, which runCommand prints
  */
-export function readOptions<T extends ParseArgsConfig>(command: string, config: T) {
+export function readOptions<T extends ParseArgsConfig>(command: string, usage: string, config: T) {
+  const args = config.args ?? process.argv.slice(2)
+  if (args.some((argument) => argument === '--help' || argument === '-h')) throw new Help(usage)
   try {
     return parseArgs(config)
   } catch (error) {
@@ -33,11 +39,15 @@ export function wholeNumber(option: string, given: string, least = 0): number {
   throw new WrongUsage(`${option} must be a whole number${from}, not ${given || 'empty'}.`)
 }
 
-/** What a file that is started does: wrong usage ends it with exit code 2 and a sentence, without a stack. */
+/** What a file that is started does: wrong usage ends it with exit code 2 and a sentence, without a stack; --help with 0. */
 export async function runCommand(main: () => Promise<void>): Promise<void> {
   try {
     await main()
   } catch (error) {
+    if (error instanceof Help) {
+      process.stdout.write(`${error.message}\n`)
+      return
+    }
     if (!(error instanceof WrongUsage)) throw error
     process.stderr.write(`${error.message}\n`)
     process.exitCode = 2

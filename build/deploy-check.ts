@@ -38,7 +38,8 @@ a name of its own: nothing that is deployed there already is touched.
   --note         writes what was seen into infrastructure/emulators/seen.json, and the table of infrastructure/README.md
   --version      of the emulator, for --note, where the emulator does not say it
   --rekognition  where the functions reach a Rekognition, such as http://rekognition:4567 of docker-compose.yml;
-                 by default a stand-in that is started for the check, on this machine only`
+                 by default a stand-in that is started for the check, on this machine only
+  -h, --help`
 
 const outputsSchema = z.object({
   api_url: z.object({ value: z.url() }),
@@ -231,10 +232,9 @@ async function main(): Promise<void> {
     emulator,
     libc,
     rekognition,
-    help,
     note,
     version,
-  } = readOptions('npm run deploy-check', {
+  } = readOptions('npm run deploy-check', USAGE, {
     options: {
       endpoint: { type: 'string' },
       emulator: { type: 'string' },
@@ -242,12 +242,10 @@ async function main(): Promise<void> {
       rekognition: { type: 'string' },
       note: { type: 'boolean' },
       version: { type: 'string' },
-      help: { type: 'boolean' },
     },
   }).values
   const print = (text: string): boolean => process.stdout.write(text)
-  if (help) print(`${USAGE}\n`)
-  else if (address === undefined) throw new WrongUsage(USAGE)
+  if (address === undefined) throw new WrongUsage(USAGE)
   else {
     if (!URL.canParse(address))
       throw new WrongUsage(`--endpoint must be an address such as http://127.0.0.1:4566, not ${address}.`)

@@ -11,6 +11,13 @@ import { MODULE } from './terraform.ts'
  * was seen of emulators.
  */
 
+const USAGE = `npm run inputs
+
+Writes what follows from the Terraform module's variables and outputs: the root infrastructure/, the tables of the module's
+README, and the table of emulators.
+
+  -h, --help`
+
 const WRITTEN = '# Written by `npm run inputs` from modules/image-analyzer; change it there.\n'
 const EMULATORS = /(<!-- npm run deploy-check -- --note -->\n)[\s\S]*(<!-- \/npm run deploy-check -->)/
 const TABLES = /(<!-- npm run inputs -->\n)[\s\S]*(<!-- \/npm run inputs -->)/
@@ -93,7 +100,7 @@ export function writeFollowing(): void {
 
 if (process.argv[1] === import.meta.filename) {
   await runCommand(async () => {
-    readOptions('npm run inputs', {})
+    readOptions('npm run inputs', USAGE, {})
     writeFollowing()
   })
 }

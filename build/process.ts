@@ -25,8 +25,17 @@ export async function buildProcess(
   }
 }
 
+const USAGE = `node run.js build/process.ts [options]
+
+Makes dist/worker, a folder with the worker outside Lambda, for the Dockerfile (docs/worker.md).
+
+  --arch A    of the machine that runs it: ${ARCHITECTURES.join(' or ')} (that of this one)
+  --libc L    of that machine: ${LIBCS.join(' or ')} (glibc)
+  --heic      with the decoder that HEIC=on needs (docs/heic.md)
+  -h, --help`
+
 async function main(): Promise<void> {
-  const { arch, libc, heic } = readOptions('build/process.ts', {
+  const { arch, libc, heic } = readOptions('build/process.ts', USAGE, {
     options: {
       arch: { type: 'string', default: process.arch },
       libc: { type: 'string', default: 'glibc' },

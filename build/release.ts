@@ -129,8 +129,15 @@ async function clientPackage(): Promise<Files> {
   }
 }
 
+const USAGE = `npm run release-files -- [options]
+
+Makes all files of a release in dist/release, and prints their SHA-256 (docs/versions.md).
+
+  --tag T     such as v1.2.3, which must be the version in package.json
+  -h, --help`
+
 async function main(): Promise<void> {
-  const { tag } = readOptions('npm run release-files', { options: { tag: { type: 'string' } } }).values
+  const { tag } = readOptions('npm run release-files', USAGE, { options: { tag: { type: 'string' } } }).values
   const print = (line: string): boolean => process.stdout.write(`${line}\n`)
   const files = await releaseFiles(tag, (arch, names) => buildAll(arch, print, 'glibc', false, names))
   const folder = join(ROOT, 'dist', 'release')

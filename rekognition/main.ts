@@ -46,7 +46,7 @@ function readOptions() {
         port: { type: 'string', default: '4567' },
         host: { type: 'string', default: LOOPBACK },
         models: { type: 'string' },
-        help: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h', default: false },
       },
     })
     const { host, models, help } = values

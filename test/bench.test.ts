@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { cost, readMonth, USAGE } from '../bench/cost.ts'
+import { cost, readMonth } from '../bench/cost.ts'
 import { growth } from '../bench/growth.ts'
 import { peers } from '../bench/peers.ts'
 import { pipeline } from '../bench/pipeline.ts'
@@ -65,18 +65,6 @@ it('requests are counted where they pass, and billed by list prices', async () =
   expect(of('Rekognition')).toMatchObject({ 'this system': 1, synchronous: 2 })
   expect(of('all')?.['this system']).toBeLessThan(of('all')?.synchronous ?? 0)
   expect(() => readMonth(['--region', 'mars'])).toThrow(/no prices of mars; it has us-east-1/)
-})
-
-it('the help of npm run cost names each of its options', () => {
-  let said = ''
-  try {
-    readMonth(['--wrong'])
-  } catch (error) {
-    said = String(error)
-  }
-  const options = said.match(/--[a-z]+/g)?.filter((option) => option !== '--wrong')
-  expect(options).toContain('--images')
-  expect(USAGE.match(/--[a-z]+(?=$| {2}| [A-Z] )/gm)?.sort()).toEqual(options?.sort())
 })
 
 it.skipIf(process.platform !== 'linux')(

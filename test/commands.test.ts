@@ -61,17 +61,33 @@ const WRONG: [script: string, args: string[], says: RegExp][] = [
   ],
 ]
 
+function fileOf(script: string): string {
+  const [, named = ''] =
+    /(\S+\.[tj]s)$/.exec(Object.entries(scripts).find(([name]) => name === script)?.[1] ?? '') ?? []
+  // The command line's own start only chooses between sources and what is built of them.
+  return named === 'packages/client/bin.js' ? 'packages/client/main.ts' : named
+}
+
 it.each(WRONG)(
   'npm run %s %j says in a sentence what is wrong, and is no success',
   async (script, args, says) => {
-    const [, named = ''] =
-      /(\S+\.[tj]s)$/.exec(Object.entries(scripts).find(([name]) => name === script)?.[1] ?? '') ?? []
-    // The command line's own start only chooses between sources and what is built of them.
-    const file = named === 'packages/client/bin.js' ? 'packages/client/main.ts' : named
-    const { exit, said } = await outcome(file, args)
+    const { exit, said } = await outcome(fileOf(script), args)
     expect(said).toMatch(says)
     expect(said).not.toMatch(/^ +at /m)
     expect([1, 2]).toContain(exit)
+  },
+)
+
+it.each([...new Set(WRONG.map(([script]) => script))])(
+  'npm run %s -- --help prints what it is for and each of its options, and -h the same',
+  async (script) => {
+    const file = fileOf(script)
+    const { exit, said, printed } = await outcome(file, ['--help'])
+    expect([said, exit ?? 0]).toEqual(['', 0])
+    expect(printed).toMatch(script === 'cli' ? /^image-analyzer / : new RegExp(`^npm (run )?${script}\\b`))
+    expect((await outcome(file, ['-h'])).printed).toBe(printed)
+    const takes = / takes (--.*)\.$/.exec((await outcome(file, ['--wrong'])).said)?.[1]?.split(', ') ?? []
+    expect(takes.filter((option) => !printed.includes(` ${option}`))).toEqual([])
   },
 )
 

@@ -14,7 +14,7 @@ class Exit extends Error {
 }
 
 /**
- * What a command that soon ends says to its standard error, and its exit code: in this process, which has loaded nearly
+ * What a command that soon ends says to its standard error and prints, and its exit code: in this process, which has loaded nearly
  * all of it, for those of whom only the message is tested.
  *
  * @param file what Node would start, from the root on
@@ -23,13 +23,16 @@ export async function outcome(
   file: string,
   args: string[],
   env: Record<string, string> = {},
-): Promise<{ exit: unknown; said: string }> {
+): Promise<{ exit: unknown; said: string; printed: string }> {
   const said: string[] = []
+  const printed: string[] = []
   const write = (text: unknown): boolean => said.push(String(text).trimEnd()) > 0
   const { argv, exitCode } = process
   const spies = [
     vi.spyOn(console, 'error').mockImplementation(write),
     vi.spyOn(process.stderr, 'write').mockImplementation(write),
+    vi.spyOn(console, 'log').mockImplementation((text) => void printed.push(String(text))),
+    vi.spyOn(process.stdout, 'write').mockImplementation((text) => printed.push(String(text)) > 0),
     vi.spyOn(process, 'exit').mockImplementation((code) => {
       throw new Exit(code)
     }),
@@ -46,7 +49,7 @@ export async function outcome(
         return 1
       },
     )
-    return { exit, said: said.join('\n') }
+    return { exit, said: said.join('\n'), printed: printed.join('\n') }
   } finally {
     for (const spy of spies) spy.mockRestore()
     vi.unstubAllEnvs()

@@ -658,11 +658,24 @@ async function* filesOf(folder: string): AsyncGenerator<{ name: string; bytes: B
   }
 }
 
-const USAGE =
+const WANTED =
   'npm run corpus takes <folder> [--json], --guards [folder] [--count <files>] [--seed <number>], or --make <folder> [--count <files>] [--seed <number>].'
 
+const USAGE = `npm run corpus -- <folder> [--json]
+npm run corpus -- --guards [folder] [--count N] [--seed N]
+npm run corpus -- --make <folder> [--count N] [--seed N]
+
+Sends all files of a folder through API and worker, and says of each how it ended: no crash, no hang, no 5xx.
+
+  --json         one object of all
+  --guards       asks of the same files, or of made ones, whether libvips decodes what is refused
+  --make FOLDER  writes odd files there
+  --count N      files that are made (3500)
+  --seed N       of the made ones: the same seed has the same ones (1)
+  -h, --help`
+
 async function main(): Promise<void> {
-  const { values, positionals } = readOptions('npm run corpus', {
+  const { values, positionals } = readOptions('npm run corpus', USAGE, {
     allowPositionals: true,
     options: {
       json: { type: 'boolean', default: false },
@@ -676,14 +689,14 @@ async function main(): Promise<void> {
   const here = process.env['INIT_CWD'] ?? '.'
   const [folder] = positionals
   const [count, seed] = [wholeNumber('--count', values.count), wholeNumber('--seed', values.seed)]
-  if (positionals.length > 1) throw new WrongUsage(USAGE)
+  if (positionals.length > 1) throw new WrongUsage(WANTED)
   if (!existsSync(resolve(here, folder ?? ''))) throw new WrongUsage(`There is no folder ${folder}.`)
   if (values.guards) {
     const files = folder === undefined ? mutations(count, seed) : filesOf(resolve(here, folder))
     process.exitCode = (await runGuards(files)) ? 0 : 1
     return
   }
-  if ((folder === undefined) === (values.make === undefined)) throw new WrongUsage(USAGE)
+  if ((folder === undefined) === (values.make === undefined)) throw new WrongUsage(WANTED)
   if (values.make !== undefined) {
     const target = resolve(here, values.make)
     let made = 0

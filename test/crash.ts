@@ -1071,8 +1071,17 @@ function explain(name: string, findings: Finding[], history: History, say: (line
   }
 }
 
+const USAGE = `npm run crash -- [options]
+
+Runs npm start under load on a folder, kills it again and again, and holds what callers were answered against what is stored.
+
+  --seconds N  of load (120)
+  --seed N     decides what is asked, and when the process is killed (another each time)
+  --worker     lets npm start live, and ends one of three npm run worker every two seconds
+  -h, --help`
+
 function optionsGiven(): Options {
-  const { seconds, seed, worker } = readOptions('npm run crash', {
+  const { seconds, seed, worker } = readOptions('npm run crash', USAGE, {
     options: {
       ...{ seconds: { type: 'string', default: '120' }, seed: { type: 'string' } },
       worker: { type: 'boolean', default: false },

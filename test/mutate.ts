@@ -17,6 +17,14 @@ const root = resolve(import.meta.dirname, '..')
 const AT_ONCE = 2
 const KILLED = 'killed  '
 
+if (process.argv[2] === '--help' || process.argv[2] === '-h') {
+  console.log(`npm run mutants [-- name …]
+npm run mutants -- --made [file | file:line …]
+
+Takes each guard of test/mutants.ts out of a copy of the code, or those with such names, and demands that a test fails.
+--made makes mutants by rule, of these files.`)
+  process.exit(0)
+}
 if (process.argv[2] === '--made') {
   await mutateMade(process.argv.slice(3))
   process.exit()

@@ -3,12 +3,21 @@ import { readOptions, runCommand, wholeNumber } from '../build/command.ts'
 import { preparePictures } from './simulation/scenario.ts'
 import { beyondBudget, budgeted, scenarios, singleFaults, tell, violations } from './simulation/schedules.ts'
 
+const USAGE = `npm run simulate -- [options]
+
+Plays API, worker and sweeper in virtual time, with every single fault and then with many at once, and says whether a promise
+of docs/nothing-is-lost.md is broken.
+
+  --schedules N  random schedules of faults (2000)
+  --seed N       of the schedules: the same seed has the same ones (another each time)
+  -h, --help`
+
 /**
  * `npm run simulate -- --schedules 20000 --seed 1`: every single fault, then so many random schedules of many. Ends with
  * exit code 1 at the first broken promise, and prints its seed and its shortest story.
  */
 async function main(): Promise<void> {
-  const { values } = readOptions('npm run simulate', {
+  const { values } = readOptions('npm run simulate', USAGE, {
     options: {
       schedules: { type: 'string', default: '2000' },
       seed: { type: 'string', default: String(Date.now() % 1_000_000) },

@@ -90,8 +90,18 @@ function startHealth(
   })
 }
 
+const USAGE = `npm run worker
+
+The worker as a process that reads the queue itself, until SIGTERM. It takes no options: its settings are variables of the
+environment, and docs/worker.md has them. IMAGE_BUCKET, IMAGE_TABLE, JOB_QUEUE_URL and EVENT_BUS_NAME must be set.
+`
+
 async function main(): Promise<void> {
   const [argument] = process.argv.slice(2)
+  if (argument === '--help' || argument === '-h') {
+    process.stdout.write(USAGE)
+    return
+  }
   if (argument !== undefined)
     throw new StartError(
       `There is no option ${argument}: the settings are variables of the environment, see docs/worker.md.`,

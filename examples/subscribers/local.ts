@@ -102,6 +102,13 @@ if (process.argv[1] === import.meta.filename) {
   const endpoint = AWS_ENDPOINT_URL || 'http://127.0.0.1:4566'
   const labels = process.argv.length > 2 ? process.argv.slice(2) : ['Dog']
   const option = labels.find((label) => label.startsWith('-'))
+  if (option === '--help' || option === '-h') {
+    console.log(`npm run subscribers [-- label …]
+
+Three subscribers beside npm start: a function that gets images with one of the labels (Dog), a queue and a webhook that get
+all. Ctrl-C ends them and removes what they have made. AWS_ENDPOINT_URL and EVENT_BUS_NAME name another endpoint and bus.`)
+    process.exit(0)
+  }
   if (option !== undefined) {
     console.error(`There is no option ${option}: npm run subscribers takes labels, such as Dog Cat.`)
     process.exit(2)

@@ -18,7 +18,7 @@ rekognition is started again.
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { models: { type: 'string' }, help: { type: 'boolean', default: false } },
+    options: { models: { type: 'string' }, help: { type: 'boolean', short: 'h', default: false } },
   })
   const [command = '', what, ...more] = positionals
   const folder = modelsFolder({ ...process.env, ...(values.models && { VISION_MODELS: values.models }) })
