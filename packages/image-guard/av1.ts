@@ -1,13 +1,23 @@
 import type { Cicp } from './colour.ts'
 import { Unclear } from './heif.ts'
 
-/** Units of AV1 data to look at, and bytes between them to pass over: a tenth of a second. */
+/** Units of coded data to look at, and bytes between them to pass over: a tenth of a second. */
 export const MAX_STEPS = 10_000_000
+/** A header that is read bit by bit takes as long as a hundred of them. */
+export const HEADER_STEPS = 100
+export interface Steps {
+  left: number
+}
+/** @throws Unclear where there are no more */
+export function step(steps: Steps, count = 1): void {
+  steps.left -= count
+  if (steps.left < 0) throw new Unclear()
+}
 
 /** Frames in AV1 data, and the pixels that one of them may have (AV1 Bitstream & Decoding Process Specification, 5.3). */
 export function av1(
   data: Buffer,
-  steps: { left: number },
+  steps: Steps,
 ): { frames: number; area: number; sequence?: Sequence | undefined } {
   const SEQUENCE_HEADER = 1
   const FRAME_HEADER = 3
@@ -16,8 +26,7 @@ export function av1(
   let area = 0
   let first: Sequence | undefined
   for (let at = 0; at < data.length; ) {
-    steps.left -= 1
-    if (steps.left < 0) throw new Unclear()
+    step(steps)
     const header = data[at] ?? 0
     at += 1
     // Decoders pass over zeros between frames.
@@ -37,6 +46,7 @@ export function av1(
       }
     }
     if (type === SEQUENCE_HEADER) {
+      step(steps, HEADER_STEPS)
       const sequence = readSequence(data.subarray(at, at + size))
       area = Math.max(area, sequence.area)
       first ??= sequence

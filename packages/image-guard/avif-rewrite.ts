@@ -1,6 +1,6 @@
 import { av1, MAX_STEPS } from './av1.ts'
 import { coloursOf, forEqualColours, profileOf } from './colour.ts'
-import { boxes, type Items, ifClear, isAlpha, itemsOf, metaOf, readerOf, uint } from './heif.ts'
+import { boxes, type Items, ifClear, itemsOf, metaOf, readerOf, uint } from './heif.ts'
 
 /** Files as libvips and libheif read them like browsers: what is changed is a few bytes, and never the data of a picture. */
 
@@ -73,7 +73,7 @@ export function withTurnedAlpha(file: Buffer): Buffer {
     )
   const wanted = transformations(items?.primary)
   const alpha = items?.references.find(
-    ({ type, from, to }) => type === 'auxl' && to === items.primary && isAlpha(items, from),
+    ({ type, from, to }) => type === 'auxl' && to === items.primary && items.transparencies.has(from),
   )?.from
   if (alpha === undefined || wanted.length === 0 || transformations(alpha).length > 0) return file
   // Transformations are essential, which a decoder has to know of.

@@ -1,5 +1,5 @@
-import { av1, MAX_STEPS } from './av1.ts'
-import { type Box, type Items, isAlpha, metaOf, readerOf, readItems, Unclear, uint } from './heif.ts'
+import { av1, MAX_STEPS, type Steps } from './av1.ts'
+import { type Box, type Items, metaOf, readerOf, readItems, Unclear, uint } from './heif.ts'
 import { areaOfConfiguration, codedIn } from './hevc.ts'
 import { Refusal } from './limits.ts'
 
@@ -90,24 +90,31 @@ function itemPixels(file: Buffer, items: Items): HeicPixels {
   const dataOf = readerOf(file, items)
   const measured = new Map<string, { frames: number; area: number }>()
   const steps = { left: MAX_STEPS }
+  const areas = new Map<number, number>()
+  /** Each property once, as thousands of items may name the same. */
+  const areaAt = (index: number): number => {
+    const area = areas.get(index) ?? areaOf(items.properties[index], steps)
+    areas.set(index, area)
+    return area
+  }
   let largest = 0
   let piece = 0
   let decoded = 0
   for (const [id, uses] of usesOf(items)) {
     const type = items.types.get(id)
     if (type !== undefined && NO_PICTURES.has(type)) continue
-    const said = (items.propertiesOf.get(id) ?? []).map((index) => items.properties[index])
-    const areas = said.map((property) => areaOf(property, steps))
+    let said = 0
+    for (const index of items.propertiesOf.get(id) ?? []) said = Math.max(said, areaAt(index))
     const place = items.places.get(id)
     if (place === undefined) {
-      largest = Math.max(largest, ...areas)
+      largest = Math.max(largest, said)
       continue
     }
     // Cells of a grid, or layers, may share their bytes; they are looked at once.
     const key = JSON.stringify(place)
     const known = measured.get(key) ?? measure(dataOf(place), type, steps)
     measured.set(key, known)
-    const area = Math.max(known.area, ...areas)
+    const area = Math.max(known.area, said)
     largest = Math.max(largest, area)
     if (known.frames > 0) piece = Math.max(piece, area)
     decoded += known.frames * uses * area
@@ -116,31 +123,21 @@ function itemPixels(file: Buffer, items: Items): HeicPixels {
 }
 
 /** What a property says of the pixels of its item: a size, or data that come before those of the item. */
-function areaOf(property: Box | undefined, steps: { left: number }): number {
+function areaOf(property: Box | undefined, steps: Steps): number {
   if (property?.type === 'ispe') return property.data.readUInt32BE(4) * property.data.readUInt32BE(8)
   if (property?.type === 'av1C') return av1(property.data.subarray(4), steps).area
-  if (property?.type === 'hvcC') return areaOfConfiguration(property.data)
+  if (property?.type === 'hvcC') return areaOfConfiguration(property.data, steps)
   return 0
 }
 
-function measure(
-  data: Buffer,
-  type: string | undefined,
-  steps: { left: number },
-): { frames: number; area: number } {
+function measure(data: Buffer, type: string | undefined, steps: Steps): { frames: number; area: number } {
   // A canvas, whose pieces count separately: version, flags, then a grid's rows and columns, or the four
   // channels of an overlay's background, and its size (ISO/IEC 23008-12, section 6.6.2).
   const canvas = type === 'grid' ? 4 : type === 'iovl' ? 10 : undefined
-  if (type === 'hvc1') return hevc(data, steps)
+  if (type === 'hvc1') return codedIn(data, steps)
   if (canvas === undefined) return av1(data, steps)
   const sideBytes = data.readUInt8(1) & 1 ? 4 : 2
   return { frames: 0, area: uint(data, canvas, sideBytes) * uint(data, canvas + sideBytes, sideBytes) }
-}
-
-function hevc(data: Buffer, steps: { left: number }): { frames: number; area: number } {
-  const coded = codedIn(data, steps)
-  if (steps.left < 0) throw new Unclear()
-  return coded
 }
 
 /** How often each item is decoded for the primary one; each once, where it is not said which one that is. */
@@ -151,7 +148,7 @@ function usesOf(items: Items): Map<number, number> {
   for (const { type, from, to } of references) {
     if (type !== 'dimg' && type !== 'auxl') continue
     const [by, needed] = type === 'dimg' ? [from, to] : [to, from]
-    if (type === 'auxl' && !isAlpha(items, needed)) continue
+    if (type === 'auxl' && !items.transparencies.has(needed)) continue
     const list = needs.get(by)
     if (list === undefined) needs.set(by, [needed])
     else list.push(needed)

@@ -62,6 +62,8 @@ export interface Items {
   /** Indexes of `properties`, from 0. */
   propertiesOf: Map<number, number[]>
   references: Reference[]
+  /** Ids of those that say how transparent another one is. */
+  transparencies: Set<number>
 }
 /** Where the data of an item is; `method` 0 counts from the beginning of the file, 1 from that of `idat`. */
 export interface Place {
@@ -86,15 +88,30 @@ export function readItems(meta: Buffer): Items {
   const [ipco, ipco2] = iprp.get('ipco') ?? []
   if (ipco2 !== undefined) throw new Unclear()
   const pitm = only('pitm')
+  const properties = ipco === undefined ? [] : boxesWithin(ipco)
+  const propertiesOf = readAssociations(iprp.get('ipma') ?? [])
   return {
     primary: pitm === undefined ? undefined : uint(pitm, 4, pitm[0] === 0 ? 2 : 4),
     types: readTypes(only('iinf')),
     places: readPlaces(only('iloc')),
     idat: only('idat'),
-    properties: ipco === undefined ? [] : boxesWithin(ipco),
-    propertiesOf: readAssociations(iprp.get('ipma') ?? []),
+    ...{ properties, propertiesOf },
     references: readReferences(only('iref')),
+    transparencies: transparenciesOf(properties, propertiesOf),
   }
+}
+
+/** Kinds of auxiliary pictures that say how transparent another one is, newer and older (MIAF; HEVC; AVC). */
+const ALPHA = /^urn:mpeg:(mpegB:cicp:systems:auxiliary:alpha|(hevc|avc):2015:auxid:1)\0/
+const MAX_ALPHA_BYTES = 64
+
+/** Once for all: a file may have 100,000 references, to an item of as many properties. */
+function transparenciesOf(properties: Box[], propertiesOf: Map<number, number[]>): Set<number> {
+  const alphas = properties.map(
+    ({ type, data }) => type === 'auxC' && ALPHA.test(data.toString('latin1', 4, 4 + MAX_ALPHA_BYTES)),
+  )
+  const ids = [...propertiesOf].filter(([, indexes]) => indexes.some((index) => alphas[index]))
+  return new Set(ids.map(([id]) => id))
 }
 
 /** @throws Unclear */
@@ -228,15 +245,6 @@ export function ifClear<T>(look: () => T): T | undefined {
     throw error
   }
 }
-
-/** Kinds of auxiliary pictures that say how transparent another one is, newer and older (MIAF; HEVC; AVC). */
-const ALPHA = /^urn:mpeg:(mpegB:cicp:systems:auxiliary:alpha|(hevc|avc):2015:auxid:1)\0/
-
-export const isAlpha = ({ properties, propertiesOf }: Items, id: number): boolean =>
-  (propertiesOf.get(id) ?? []).some((index) => {
-    const property = properties[index]
-    return property?.type === 'auxC' && ALPHA.test(property.data.toString('latin1', 4))
-  })
 
 /** Bytes that the pieces of items may have when they are put together. @throws Unclear for more, and for other methods */
 export function readerOf(file: Buffer, { idat }: Items): (place: Place) => Buffer {

@@ -1,3 +1,5 @@
+import { HEADER_STEPS, type Steps, step } from './av1.ts'
+
 /** What the HEVC data of an item ask of a decoder (ITU-T H.265). */
 export interface Coded {
   /** Coded pictures: all of them are decoded for one that is shown. */
@@ -10,15 +12,16 @@ export interface Coded {
 const PARAMETERS_FROM = 32
 const SEQUENCE_PARAMETERS = 33
 
-/** Of the box `hvcC` (ISO/IEC 14496-15, section 8.3.3.1), whose units come before those of the item. @throws RangeError */
-export function areaOfConfiguration(hvcC: Buffer): number {
+/** Of the box `hvcC` (ISO/IEC 14496-15, section 8.3.3.1), whose units come before those of the item. @throws Unclear, RangeError */
+export function areaOfConfiguration(hvcC: Buffer, steps: Steps): number {
   let area = 0
   let at = 23
   for (let arrays = hvcC.readUInt8(22); arrays > 0; arrays -= 1) {
     let units = hvcC.readUInt16BE(at + 1)
     for (at += 3; units > 0; units -= 1) {
+      step(steps)
       const size = hvcC.readUInt16BE(at)
-      area = Math.max(area, areaOfUnit(hvcC.subarray(at + 2, at + 2 + size)))
+      area = Math.max(area, areaOfUnit(hvcC.subarray(at + 2, at + 2 + size), steps))
       at += 2 + size
     }
   }
@@ -28,17 +31,19 @@ export function areaOfConfiguration(hvcC: Buffer): number {
 /**
  * Of an item: units with their lengths before them, of 4 bytes, which libheif reads with any length in `hvcC`.
  *
- * @param steps units that may be looked at yet; below zero they were too many
+ * @param steps that may be taken yet
+ * @throws Unclear
  */
-export function codedIn(data: Buffer, steps: { left: number }): Coded {
+export function codedIn(data: Buffer, steps: Steps): Coded {
   const coded: Coded = { frames: 0, area: 0 }
-  for (let at = 0; at + 6 <= data.length && steps.left >= 0; steps.left -= 1) {
+  for (let at = 0; at + 6 <= data.length; ) {
+    step(steps)
     const unit = data.subarray(at + 4, at + 4 + data.readUInt32BE(at))
     at += 4 + unit.length
     if (unit.length < 3) continue
     // The first bit after the header says that a picture begins here.
     if (typeOf(unit) < PARAMETERS_FROM && unit.readUInt8(2) >= 0x80) coded.frames += 1
-    coded.area = Math.max(coded.area, areaOfUnit(unit))
+    coded.area = Math.max(coded.area, areaOfUnit(unit, steps))
   }
   return coded
 }
@@ -49,8 +54,9 @@ const typeOf = (unit: Buffer): number => ((unit[0] ?? 0) >> 1) & 63
 const MAX_HEAD_BYTES = 200
 
 /** Zero for a unit that says no size. Past its end are zeros. */
-function areaOfUnit(unit: Buffer): number {
+function areaOfUnit(unit: Buffer, steps: Steps): number {
   if (typeOf(unit) !== SEQUENCE_PARAMETERS) return 0
+  step(steps, HEADER_STEPS)
   const bytes: number[] = []
   // After two zeros a 3 is there only so that no marker begins (section 7.4.2).
   let zeros = 0

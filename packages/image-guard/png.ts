@@ -202,6 +202,6 @@ const NEAR_SRGB = 0.05
 /** Beside the primaries of sRGB it is what many programs write for sRGB, whose own curve is less than 9 of 255 away. */
 const WRITTEN_FOR_SRGB = 0.002
 
-/** Of gAMA and cHRM, in 100,000ths. */
+/** Of gAMA and cHRM, in 100,000ths: the first 8, since what follows may be as long as the file. */
 const numbers = (data: Buffer = Buffer.alloc(0)) =>
-  Array.from({ length: data.length >> 2 }, (_, at) => data.readUInt32BE(4 * at) / 100_000)
+  Array.from({ length: Math.min(8, data.length >> 2) }, (_, at) => data.readUInt32BE(4 * at) / 100_000)
