@@ -1,4 +1,4 @@
-import { AwsError } from '../json.ts'
+import { AwsError, isObject, parseJson } from '../json.ts'
 import { invalid } from './errors.ts'
 
 /** Names and attributes of queues (API reference, CreateQueue). */
@@ -28,6 +28,28 @@ export function requireKnown(names: string[], known: 'given' | 'told'): void {
   if (unknown !== undefined) throw new AwsError('InvalidAttributeName', `Unknown Attribute ${unknown}.`)
 }
 
+/** What the emulator keeps as it comes, or reads as `Number` does. An empty text ends a policy. */
+const FORMS: Record<string, (value: string) => boolean> = {
+  Policy: (value) => value === '' || parse(value) !== null,
+  RedriveAllowPolicy: (value) =>
+    value === '' || ['allowAll', 'denyAll', 'byQueue'].includes(String(parse(value)?.['redrivePermission'])),
+  SqsManagedSseEnabled: (value) => value === 'true' || value === 'false',
+  KmsDataKeyReusePeriodSeconds: (value) =>
+    /^\d{1,5}$/.test(value) && Number(value) >= 60 && Number(value) <= 86_400,
+  ...Object.fromEntries(
+    'DelaySeconds MaximumMessageSize MessageRetentionPeriod ReceiveMessageWaitTimeSeconds VisibilityTimeout'
+      .split(' ')
+      .map((name) => [name, (value: string) => /^\d{1,10}$/.test(value)]),
+  ),
+}
+
+/** @throws AwsError */
+export function requireForms(attributes: Record<string, string>): void {
+  const wrong = Object.entries(attributes).find(([name, value]) => FORMS[name]?.(value) === false)
+  if (wrong !== undefined)
+    throw new AwsError('InvalidAttributeValue', `Invalid value for the parameter ${wrong[0]}.`)
+}
+
 /** @throws AwsError */
 export function requireRedrivePolicy(
   policy: string | undefined,
@@ -37,7 +59,10 @@ export function requireRedrivePolicy(
   if (policy === undefined || policy === '') return
   const refuse = (reason: string) =>
     invalid(`Value ${policy} for parameter RedrivePolicy is invalid. Reason: ${reason}`)
-  const { deadLetterTargetArn, maxReceiveCount } = parse(policy) ?? {}
+  const {
+    deadLetterTargetArn,
+    maxReceiveCount,
+  }: { deadLetterTargetArn?: unknown; maxReceiveCount?: unknown } = parse(policy) ?? {}
   if (deadLetterTargetArn === undefined) throw refuse('Redrive policy does not contain deadLetterTargetArn.')
   if (
     !(
@@ -50,10 +75,8 @@ export function requireRedrivePolicy(
   if (!hasQueue(String(deadLetterTargetArn))) throw refuse('Dead letter target does not exist.')
 }
 
-function parse(policy: string): { deadLetterTargetArn?: unknown; maxReceiveCount?: unknown } | null {
-  try {
-    return Object(JSON.parse(policy))
-  } catch {
-    return null
-  }
+/** @returns null for what is no JSON object */
+function parse(policy: string): Record<string, unknown> | null {
+  const parsed = parseJson(policy)
+  return isObject(parsed) ? parsed : null
 }

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { AwsError } from '../json.ts'
-import { requireKnown, requireQueueName, requireRedrivePolicy } from './attributes.ts'
+import { requireForms, requireKnown, requireQueueName, requireRedrivePolicy } from './attributes.ts'
 import { invalid, queryCode, serialization } from './errors.ts'
 import { type Entry, type Input, parseInput, refusalOf } from './messages.ts'
 import type { SqsStore } from './queues.ts'
@@ -102,6 +102,7 @@ function check(operation: string, input: Input, store: SqsStore): void {
   if (operation === 'CreateQueue') requireQueueName(QueueName, Attributes['FifoQueue'] === 'true')
   if (operation === 'CreateQueue' || operation === 'SetQueueAttributes') {
     requireKnown(Object.keys(Attributes), 'given')
+    requireForms(Attributes)
     requireRedrivePolicy(Attributes['RedrivePolicy'], (arn) => store.getQueueByArn(arn) !== undefined)
   }
   if (operation === 'GetQueueAttributes') requireKnown(input.AttributeNames ?? [], 'told')

@@ -203,3 +203,15 @@ it('a message is not taken by a receive whose caller has gone', async () => {
   await send(queue, 'hello')
   expect(await waiting(queue)).toBe(1)
 })
+
+it.each(['//', '//[', '//a:b', '/%'])(
+  'the path %s is none of Lambda’s, and ends no process',
+  async (path) => {
+    const signal = AbortSignal.timeout(2_000)
+    const answered = await fetch(`${aws.endpoint}${path}`, { headers: signed('lambda'), signal }).then(
+      ({ status }) => status,
+      ({ name }) => name,
+    )
+    expect(answered).toBe(404)
+  },
+)

@@ -179,6 +179,12 @@ it.each<[string, string, Record<string, string>, string]>([
     { RedrivePolicy: '{"maxReceiveCount":3}' },
     'InvalidParameterValue',
   ],
+  ['a Policy that is no JSON', 'x', { Policy: 'junk' }, 'InvalidAttributeValue'],
+  ['a RedriveAllowPolicy of no kind', 'x', { RedriveAllowPolicy: '{}' }, 'InvalidAttributeValue'],
+  ['a switch that is none', 'x', { SqsManagedSseEnabled: 'perhaps' }, 'InvalidAttributeValue'],
+  ['a key that is used for a second', 'x', { KmsDataKeyReusePeriodSeconds: '1' }, 'InvalidAttributeValue'],
+  ['seconds in another notation', 'x', { VisibilityTimeout: '1e2' }, 'InvalidAttributeValue'],
+  ['seconds that are none', 'x', { VisibilityTimeout: '' }, 'InvalidAttributeValue'],
 ])('a queue with %s is not made', async (_, QueueName, Attributes, name) => {
   await expect(aws.sqs.send(new CreateQueueCommand({ QueueName, Attributes }))).rejects.toMatchObject({
     name,
@@ -189,6 +195,16 @@ function redrive(queue: string, maxReceiveCount: number | string): string {
   const deadLetterTargetArn = `arn:aws:sqs:${region}:000000000000:${queue}`
   return JSON.stringify({ deadLetterTargetArn, maxReceiveCount })
 }
+
+it('a queue is made with attributes of the right form, of those that the emulator only keeps too', async () => {
+  const Attributes = {
+    Policy: JSON.stringify({ Version: '2012-10-17', Statement: [] }),
+    RedriveAllowPolicy: '{"redrivePermission":"allowAll"}',
+    ...{ SqsManagedSseEnabled: 'false', KmsDataKeyReusePeriodSeconds: '300', VisibilityTimeout: '0' },
+  }
+  const { url: QueueUrl } = await newQueue(Attributes)
+  await aws.sqs.send(new SetQueueAttributesCommand({ QueueUrl, Attributes: { ...Attributes, Policy: '' } }))
+})
 
 it('a queue keeps its RedrivePolicy until there is a right one, or none', async () => {
   const [queue, dead] = [await newQueue(), await newQueue()]
