@@ -49,6 +49,8 @@ export const clientOptions = (target: AwsTarget = {}, sockets = 50) => ({
   requestHandler: {
     requestTimeout: isEmulated(target) ? EMULATOR_TIMEOUT_MS : AWS_TIMEOUT_MS,
     throwOnRequestTimeout: true,
+    // Of silence, also within an answer: the SDK waits for 5 to 15 minutes. SQS holds a receive for 20 seconds.
+    socketTimeout: EMULATOR_TIMEOUT_MS,
     httpAgent: { keepAlive: true, maxSockets: sockets },
     httpsAgent: { keepAlive: true, maxSockets: sockets },
   },

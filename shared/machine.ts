@@ -100,7 +100,10 @@ export const patient = <Options extends ReturnType<typeof clientOptions>>(
   ms = PATIENCE_MS,
 ): Options => ({
   ...options,
-  requestHandler: { ...options.requestHandler, connectionTimeout: ms, requestTimeout: ms },
+  requestHandler: {
+    ...options.requestHandler,
+    ...{ connectionTimeout: ms, requestTimeout: ms, socketTimeout: ms },
+  },
 })
 
 /** What parseArgs of node:util cannot take: its first sentence, without the full stop. Undefined for another error. */

@@ -1,8 +1,12 @@
+import { createServer } from 'node:http'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
+import { ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient, PutCommand } from '@aws-sdk/lib-dynamodb'
 import { describe, expect, it } from 'vitest'
-import { clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
+import { close, listen } from '../packages/embedded-aws/gateway/index.ts'
+import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
+import { patient } from '../shared/machine.ts'
 import { passOver } from '../shared/messages.ts'
 import { SILENT } from './tools.ts'
 
@@ -153,7 +157,10 @@ describe('a client of AWS', () => {
 
   it('gives up after three tries of five seconds, and of thirty with an emulator', () => {
     const agent = { keepAlive: true, maxSockets: 50 }
-    const requestHandler = { throwOnRequestTimeout: true, httpAgent: agent, httpsAgent: agent }
+    const requestHandler = {
+      ...{ throwOnRequestTimeout: true, socketTimeout: 30_000 },
+      ...{ httpAgent: agent, httpsAgent: agent },
+    }
     expect(clientOptions()).toEqual({
       ...{ maxAttempts: 3, requestHandler: { ...requestHandler, requestTimeout: 5_000 } },
     })
@@ -162,6 +169,21 @@ describe('a client of AWS', () => {
       // The queue's URL may name a host that is not reachable.
       useQueueUrlAsEndpoint: false,
     })
+  })
+
+  it('waits no longer for the rest of an answer than for its beginning', async () => {
+    const server = createServer((_, response) => {
+      response.writeHead(200, { 'content-length': 9 }).write('{')
+    })
+    const url = `http://127.0.0.1:${await listen(server, 0)}`
+    const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
+    const options = patient(sqsOptions({ endpoint: url, region: 'us-east-1', credentials }), 50)
+    const sqs = new SQSClient({ ...options, maxAttempts: 1 })
+    const asked = sqs.send(new ReceiveMessageCommand({ QueueUrl: url }))
+    const late = sleep(5_000).then(() => 'It still waits.')
+    await expect(Promise.race([asked, late])).rejects.toMatchObject({ name: 'TimeoutError' })
+    sqs.destroy()
+    await close(server)
   })
 
   it('leaves out of an item what is undefined, also within its parts', async () => {
