@@ -175,6 +175,22 @@ const plain = (width: number) =>
     .png()
     .toBuffer()
 
+it('a picture that there is no memory for is refused, and the thread takes the next one', async () => {
+  const vision = createVision({ threads: 1, script: mortal, folder: 'none' })
+  const picture = (length: number) => ({ width: 100, height: 100, data: { length } as Buffer })
+  try {
+    await expect(vision.see(picture(2 ** 52))).rejects.toThrow(RangeError)
+    const next = vision.see({ ...picture(0), data: Buffer.alloc(30_000) })
+    const ended = await Promise.race([
+      next,
+      new Promise((resolve) => setTimeout(resolve, 5_000, 'no answer')),
+    ])
+    expect(ended).toMatchObject({ width: 100, faces: [] })
+  } finally {
+    await vision.stop()
+  }
+})
+
 describe('around its models, the embedded Rekognition', () => {
   it('answers 500 to the call whose thread dies and serves the next, and the image is analysed all the same', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-vision-'))

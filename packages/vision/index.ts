@@ -95,7 +95,15 @@ export function createVision(options: Partial<Folders> & { threads?: number; scr
     waiting.shift()
     busy.set(worker, task)
     worker.ref()
-    worker.postMessage(task.asked && { ...task.asked, picture: shared(task.asked.picture, worker) })
+    try {
+      worker.postMessage(task.asked && { ...task.asked, picture: shared(task.asked.picture, worker) })
+    } catch (error) {
+      // There is no memory for this picture, perhaps; the thread has not heard of it.
+      busy.delete(worker)
+      idle.push(worker)
+      worker.unref()
+      task.reject(error as Error)
+    }
     next()
   }
 

@@ -133,31 +133,28 @@ export function createApiDestinationCalls(
       ...credentials(Auth),
     }))
       headers.set(name, value)
-    const [late, answered] = [new AbortController(), new AbortController()]
-    sleep(CALL_TIMEOUT_MS, answered.signal).then(
-      () => late.abort(),
-      () => {},
-    )
+    const [over, answered] = [new AbortController(), new AbortController()]
+    const giveUp = (): void => over.abort()
+    sleep(CALL_TIMEOUT_MS, answered.signal).then(giveUp, () => {})
+    // Not AbortSignal.any: each call would leave 0.2 KB at the signal that lives as long as the process (Node 22).
+    stopping.signal.addEventListener('abort', giveUp)
+    if (stopping.signal.aborted) giveUp()
     let response: Response
     try {
-      response = await fetch(url, {
-        method: 'POST',
-        redirect: 'manual',
-        headers,
-        body,
-        signal: AbortSignal.any([stopping.signal, late.signal]),
-      })
+      const { signal } = over
+      response = await fetch(url, { method: 'POST', redirect: 'manual', headers, body, signal })
       await response.body?.cancel()
     } catch {
       if (stopping.signal.aborted) return { reason: 'EventBridge stopped.', retry: true }
       return {
-        reason: late.signal.aborted
+        reason: over.signal.aborted
           ? 'Timeout calling endpoint for API Destination.'
           : 'API destination endpoint cannot be reached.',
         retry: true,
       }
     } finally {
       answered.abort()
+      stopping.signal.removeEventListener('abort', giveUp)
     }
     if (response.ok) return undefined
     const waitMs = retryAfter(response.headers.get('retry-after'))
