@@ -93,6 +93,11 @@ export async function loadFauxqs(options: {
     'UPDATE sqs_messages SET receipt_handle = NULL, visibility_deadline = NULL WHERE message_id = ?',
   )
   persistence.updateMessageReady = (messageId) => makeReady.run(messageId)
+  // node:sqlite writes NULL for an empty buffer that has been hashed or read, where the tables demand bytes.
+  const { upsertObject, upsertMultipartPart } = persistence
+  persistence.upsertObject = (bucket, object) => upsertObject.call(persistence, bucket, withBytes(object))
+  persistence.upsertMultipartPart = (uploadId, part) =>
+    upsertMultipartPart.call(persistence, uploadId, withBytes(part))
   // Its own version copies the body once more, and all that SQLite gives is a copy already.
   const selectBody = persistence.db.prepare('SELECT body FROM s3_objects WHERE bucket = ? AND key = ?')
   // A reader may share it with others: the worker and two operations of Rekognition read an object within a second.
@@ -269,11 +274,17 @@ function setPageSize(folder: string): void {
   database.close()
 }
 
+const NO_BYTES = Buffer.from(new ArrayBuffer(1), 0, 0)
+const withBytes = <T extends { body: Buffer }>(stored: T): T =>
+  stored.body.length === 0 ? { ...stored, body: NO_BYTES } : stored
+
 interface Persistence {
   db: DatabaseSync
   transaction: <T>(work: () => T) => T
   updateMessageReady: (messageId: string) => unknown
   deleteMessage: (messageId: string) => void
+  upsertObject: (bucket: string, object: { body: Buffer }) => void
+  upsertMultipartPart: (uploadId: string, part: { body: Buffer }) => void
   readBody: (bucket: string, key: string) => Buffer
   load: (...stores: object[]) => void
   loadSqsMessages: (queue: Queue) => void

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { PutBucketNotificationConfigurationCommand, PutObjectCommand } from '@aws-sdk/client-s3'
@@ -85,6 +85,24 @@ it('an empty body without a type is stored', async () => {
   const refused = await fetch(url, { method: 'PUT', headers: { ...signed('s3'), ...wrong } })
   expect(await refusal(refused)).toMatchObject({ Code: 'BadDigest' })
   expect((await stored(bucket, 'empty')).ContentLength).toBe(0)
+})
+
+it('an object and a part without bytes are stored, whatever is said of them', async () => {
+  const url = `${aws.endpoint}/${await newBucket()}/empty`
+  const sha256 = createHash('sha256').digest('hex')
+  const put = (path: string, more: Record<string, string>) =>
+    fetch(`${url}${path}`, { method: 'PUT', headers: { ...signed('s3'), ...more } })
+  expect((await put('', { 'x-amz-content-sha256': sha256 })).status).toBe(200)
+  expect((await put('-copy', { 'x-amz-copy-source': new URL(url).pathname })).status).toBe(200)
+  const begun = await (await fetch(`${url}?uploads`, { method: 'POST', headers: signed('s3') })).text()
+  const uploadId = /<UploadId>(.+)<.UploadId>/.exec(begun)?.[1]
+  const part = await put(`?uploadId=${uploadId}&partNumber=1`, { 'x-amz-content-sha256': sha256 })
+  expect(part.status).toBe(200)
+  for (const key of ['', '-copy']) {
+    const answer = await fetch(`${url}${key}`, { headers: signed('s3') })
+    expect(answer.status).toBe(200)
+    expect((await answer.arrayBuffer()).byteLength).toBe(0)
+  }
 })
 
 it.each([
