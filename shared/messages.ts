@@ -228,16 +228,14 @@ export const MAX_DETAIL_BYTES = 8_192
 export function eventDetail(image: FinishedImage): EventDetail {
   const { imageId, owner, epoch, completedAt, original } = image
   const common = {
-    version: '1' as const,
-    eventId: `${imageId}:${epoch}:${image.status}`,
+    ...{ version: '1' as const, eventId: `${imageId}:${epoch}:${image.status}` },
     ...{ imageId, owner, epoch, completedAt, original },
     ...(image.paidCalls === undefined ? {} : { paidCalls: image.paidCalls }),
   }
   if (image.status === 'failed') return { ...common, status: 'failed', failure: image.failure }
 
-  const strongest = (image.rekognitionLabels ?? [])
-    .map(({ Name, Confidence }) => ({ Name, Confidence }))
-    .sort((a, b) => b.Confidence - a.Confidence || (a.Name < b.Name ? -1 : 1))
+  const strongest = (image.rekognitionLabels ?? []).map(({ Name, Confidence }) => ({ Name, Confidence }))
+  strongest.sort((a, b) => b.Confidence - a.Confidence || (a.Name < b.Name ? -1 : 1))
   const emotions = emotionsOf(image.rekognitionFaces)
   const withLabels = (count: number): EventDetail => ({
     ...common,
@@ -251,8 +249,11 @@ export function eventDetail(image: FinishedImage): EventDetail {
     ...(image.facesSkipped === undefined ? {} : { facesSkipped: image.facesSkipped }),
     ...(image.reused === undefined ? {} : { reused: image.reused }),
   })
-  let count = strongest.length
-  while (count > 0 && Buffer.byteLength(JSON.stringify(withLabels(count))) >= MAX_DETAIL_BYTES) count -= 1
+  let [count, most] = [0, strongest.length]
+  for (let tried = most; count < most; tried = Math.ceil((count + most) / 2)) {
+    if (Buffer.byteLength(JSON.stringify(withLabels(tried))) < MAX_DETAIL_BYTES) count = tried
+    else most = tried - 1
+  }
   return withLabels(count)
 }
 

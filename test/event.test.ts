@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest'
+import { expect, it, vi } from 'vitest'
 import * as z from 'zod'
 import { type CompletedImage, imageIdSchema } from '../shared/image.ts'
 import { eventDetail, eventDetailSchema, MAX_DETAIL_BYTES, putEvents } from '../shared/messages.ts'
@@ -48,6 +48,26 @@ const completed = (labels: number, faces: number): CompletedImage => {
 it('the published JSON Schema is the schema that events are checked with (npm test -- -u writes it)', async () => {
   const schema = z.toJSONSchema(eventDetailSchema, { io: 'input' })
   await expect(`${JSON.stringify(schema, null, 2)}\n`).toMatchFileSnapshot('../shared/event.schema.json')
+})
+
+it.each([0, 1, 60, 120, 200, 1_000])('of %i labels as many are named as fit, by a few tries', (labels) => {
+  const image = completed(labels, 1)
+  const tries = vi.spyOn(JSON, 'stringify')
+  const { labels: named = [] } = eventDetail(image)
+  expect(tries.mock.calls.length).toBeLessThan(13)
+  tries.mockRestore()
+  const bytesOf = (count: number): number => {
+    const { rekognitionLabels = [] } = image
+    const strongest = rekognitionLabels.toSorted((a, b) => b.Confidence - a.Confidence).slice(0, count)
+    return Buffer.byteLength(
+      JSON.stringify(eventDetail({ ...image, labels: [], rekognitionLabels: [] })).replace(
+        '"labels":[],"rekognitionLabels":[]',
+        `"labels":${JSON.stringify(strongest.map(({ Name }) => Name))},"rekognitionLabels":${JSON.stringify(strongest)}`,
+      ),
+    )
+  }
+  expect(bytesOf(named.length)).toBeLessThan(MAX_DETAIL_BYTES)
+  if (named.length < labels) expect(bytesOf(named.length + 1)).toBeGreaterThanOrEqual(MAX_DETAIL_BYTES)
 })
 
 it('an event names the strongest labels first and as many as fit under 8 KB', () => {
