@@ -292,7 +292,9 @@ const METHODS = ['GET', 'HEAD', 'POST', 'DELETE']
 /** The methods of a path, as the header Allow has them; nothing where there is no such path. */
 function methodsOf(routes: readonly Route[], path: string): string {
   const taken = routes
-    .filter((one) => new RegExp(`^${one.path.replaceAll(/\{\w+\}/g, '[^/]+')}$`).test(path))
+    .filter((one) =>
+      new RegExp(`^${one.path.replace('.', '\\.').replaceAll(/\{\w+\}/g, '[^/]+')}$`).test(path),
+    )
     .flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method]))
   return METHODS.filter((method) => taken.includes(method)).join(', ')
 }

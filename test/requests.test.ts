@@ -43,6 +43,9 @@ const ROUTES: [path: string, allow: string][] = [
   [`/images/${ID}/original`, 'GET, HEAD'],
   [`/images/${ID}/event`, 'GET, HEAD'],
   [`/images/${ID}/retry`, 'POST'],
+  ['/images/', 'GET, HEAD, POST'],
+  [`/images/${ID}/`, 'GET, HEAD, DELETE'],
+  ['/docs/', 'GET, HEAD'],
 ]
 
 describe('a method', () => {
@@ -64,7 +67,14 @@ describe('a method', () => {
 
   it('is no matter where nothing is', async () => {
     for (const method of ['GET', 'HEAD', 'POST', 'PUT', 'OPTIONS']) {
-      for (const path of ['/nothing', '/images/x/y/z', '/images//', '/Images', '/%E0%A4%A']) {
+      for (const path of [
+        '/nothing',
+        '/images/x/y/z',
+        '/images//',
+        '/Images',
+        '/openapi-json',
+        '/%E0%A4%A',
+      ]) {
         const response = await ask(path, method)
         expect([response.status, response.headers.get('allow')], `${method} ${path}`).toEqual([404, null])
         if (method !== 'HEAD') await refused(response, 404, 'NOT_FOUND', /path/)
