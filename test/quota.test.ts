@@ -10,8 +10,9 @@ import { buildApp } from '../api/app.ts'
 import { apiDeps } from '../api/deps.ts'
 import { readApiConfig } from '../shared/config.ts'
 import { monthOf, reservedCalls, spendKey } from '../shared/table.ts'
+import { analyse } from '../worker/analysis.ts'
 import { withinBudget } from '../worker/deps.ts'
-import { createPurse } from '../worker/limiter.ts'
+import { createPurse, limitersFor } from '../worker/limiter.ts'
 import { startTestSystem, type TestSystem, watchCalls } from './context.ts'
 import { distinct } from './pictures.ts'
 
@@ -338,6 +339,27 @@ describe('processes that share a budget of the month', () => {
       await labels.run(async () => 'served', isThrottled, { until: 0 })
       expect(back, error.name).toBe(times)
     }
+  })
+
+  it('take what is repeated because its connection broke for another call: the first may be billed', async () => {
+    let [taken, sent] = [0, 0]
+    const limiters = withinBudget(limitersFor({ ...system.worker, firstRate: 100 }), async () => {
+      taken += 1
+      return () => {}
+    })
+    const send = async () => {
+      sent += 1
+      if (sent === 1) throw Object.assign(new Error('socket hang up'), { code: 'ECONNRESET' })
+      return { Labels: [], LabelModelVersion: 'any' }
+    }
+    const rekognition = { send } as unknown as TestSystem['worker']['rekognition']
+    const { signal } = new AbortController()
+    const until = system.worker.elapsed() + 60_000
+    const picture = async () => ({ Bytes: png })
+    const time = { until, signal, ending: signal, stopped: until }
+    const answered = await analyse({ ...system.worker, rekognition, limiters }, picture, ['labels'], {}, time)
+    expect(answered).toMatchObject({ answers: { rekognitionLabels: [] }, took: { paidCalls: 1 } })
+    expect([taken, sent]).toEqual([2, 2])
   })
 
   it('reserve ten at a time where much is left', async () => {

@@ -92,9 +92,9 @@ export async function analyse(
     const call = () => {
       // When its turn comes the original may have been refused.
       asked = sent ?? image
-      return onLiveConnection(() => ask(deps, name, asked, time))
+      return ask(deps, name, asked, time)
     }
-    const inTurn = () => deps.limiters[name].run(call, isThrottling, time)
+    const inTurn = () => onLiveConnection(() => deps.limiters[name].run(call, isThrottling, time))
     try {
       return await inTurn()
     } catch (error) {
@@ -195,7 +195,8 @@ async function ask(
 
 /**
  * A connection that has rested may be closed by the other side just as it is used again, or while the function was frozen.
- * The call has met no service then, and is made once more at once: that is no attempt at the image.
+ * The call has met no service then, as a rule, and is made once more at once: that is no attempt at the image. But it may
+ * have been served and billed, so the second one is a call of its own, to the budget too.
  */
 async function onLiveConnection<T>(call: () => Promise<T>): Promise<T> {
   try {
