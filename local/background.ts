@@ -11,7 +11,7 @@ import { clientOf, openAnswering } from '../rekognition/answering.ts'
 import { createRekognition, explain } from '../rekognition/service.ts'
 import { regionOf } from '../rekognition/settings.ts'
 import { dynamoTranslation, elapsed, sleep } from '../shared/aws.ts'
-import { orStartError, StartError, stoppable, type Undo } from '../shared/machine.ts'
+import { orStartError, RECEIVE_SECONDS, StartError, stoppable, type Undo } from '../shared/machine.ts'
 import { sweeperDeps } from '../sweeper/deps.ts'
 import { processBatch } from '../worker/batch.ts'
 import { analysisSource, type WorkerDeps, workerDeps } from '../worker/deps.ts'
@@ -113,20 +113,19 @@ function feed(
   undo: Undo,
 ): void {
   const mapping: EventSourceMapping = {
-    queueUrl: jobQueueUrl,
-    queueArn: jobQueueArn,
-    batchSize,
+    ...{ queueUrl: jobQueueUrl, queueArn: jobQueueArn, batchSize },
     maximumBatchingWindowInSeconds: 0,
     maximumConcurrency: WORKER_CONCURRENCY,
     functionName: 'image-analyzer-worker',
     functionTimeoutMs: WORKER_TIMEOUT_SECONDS * 1000,
     functionResponseTypes: ['ReportBatchItemFailures'],
+    waitTimeSeconds: embedded === undefined ? RECEIVE_SECONDS : 20,
   }
   const isEnabled = embedded?.mapEventSource(mapping, (enabled) => poller.enable(enabled)) ?? true
   const poller = startPoller(
     worker.sqs,
     mapping,
-    (event, context) => processBatch(worker, event, context),
+    (...batch) => processBatch(worker, ...batch),
     (message, error) => worker.log.error(message, { error }),
     isEnabled,
   )

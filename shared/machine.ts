@@ -86,6 +86,8 @@ export async function stoppable<T>(
 export const SOCKETS = 64
 /** For a turn at a socket and for an answer, where AWS is another endpoint; for 5 MB a line at home needs some seconds. */
 export const ELSEWHERE_TIMEOUT_MS = 30_000
+/** Of a receive there, whose end Ctrl-C waits for. With two at a time, SQS bills about a dollar a month. */
+export const RECEIVE_SECONDS = 2
 const PATIENCE_MS = 300_000
 
 /**

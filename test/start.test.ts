@@ -1,8 +1,9 @@
 import { execFile, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
-import { createServer as createHttpServer } from 'node:http'
+import { createServer as createHttpServer, request } from 'node:http'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
 import { promisify } from 'node:util'
 import { PurgeQueueCommand } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient, GetCommand, PutCommand } from '@aws-sdk/lib-dynamodb'
@@ -137,6 +138,42 @@ describe('npm start', () => {
     // It is looked after at once, and is older than a tenth of a second.
     const { url } = await startHere({ ...env, GIVE_UP_DAYS: '0.000001' })
     expect(await finished(url, imageId)).toMatchObject({ status: 'failed', failure: { code: 'EXHAUSTED' } })
+  })
+
+  it('leaves nothing hidden at another endpoint: it breaks off no receive, and gives back what it is at', async () => {
+    const other = await startHere({ WORKER: 'off' })
+    let [receives, answered] = [0, 0]
+    const server = createHttpServer(async (sent, answer) => {
+      const body = await buffer(sent)
+      const isReceive = /ReceiveMessage/.test(String(sent.headers['x-amz-target']))
+      receives += Number(isReceive)
+      answer.on('finish', () => {
+        answered += Number(isReceive)
+      })
+      const headers = { ...sent.headers, host: new URL(other.awsEndpoint).host }
+      request(new URL(sent.url ?? '', other.awsEndpoint), { method: sent.method, headers }, (from) =>
+        from.pipe(answer.writeHead(from.statusCode ?? 500, from.headers)),
+      )
+        .on('error', () => {})
+        .end(body)
+    })
+    onTestFinished(() => void server.close().closeAllConnections())
+    const AWS_ENDPOINT_URL = `http://127.0.0.1:${await listen(server, 0)}`
+    let asked = 0
+    const rekognition = createHttpServer(() => {
+      asked += 1
+    })
+    onTestFinished(() => void rekognition.close().closeAllConnections())
+    const AWS_ENDPOINT_URL_REKOGNITION = `http://127.0.0.1:${await listen(rekognition, 0)}`
+    const lines: string[] = []
+    const info = (line: string): void => void lines.push(line)
+    const log = { ...SILENT, info, warn: info }
+    const system = await startHere({ AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_REKOGNITION }, log)
+    await post(system.url, photo)
+    await until('a call of Rekognition', async () => asked > 0 || undefined)
+    await system.stop()
+    expect(answered).toBe(receives)
+    expect(lines).toEqual(['accepted', 'claimed', 'out of time'])
   })
 
   it('sends no job again after a restart that is in the queue, and one that is not', async () => {

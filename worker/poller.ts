@@ -23,7 +23,10 @@ export type BatchHandler = (
 export interface Poller {
   /** Takes messages, or takes no more; done when it is so, and what was taken before is settled. */
   enable: (enabled: boolean) => Promise<void>
-  /** Takes no more messages and waits for the invocations under way, for at most `graceMs`. */
+  /**
+   * Takes no more messages and waits for the invocations under way, for at most `graceMs`; a second before, handlers are
+   * asked for an end. Receives that last no longer than that are awaited too, as by `drain`; others are broken off.
+   */
   stop: (graceMs: number) => Promise<void>
   /**
    * Takes no more messages. What the receives under way still bring goes back to the queue at once, for a receive that is
@@ -90,6 +93,8 @@ const inBatches = <T>(items: T[]): T[][] =>
   Array.from({ length: Math.ceil(items.length / MOST_MESSAGES) }, (_, at) =>
     items.slice(at * MOST_MESSAGES, (at + 1) * MOST_MESSAGES),
   )
+/** Milliseconds that handlers have to give back what they are at. */
+const BREAK_OFF_MS = 1_000
 /** Milliseconds after which a receive brings nothing that was there when it began. */
 const RECEIVE_GRACE_MS = 1_000
 
@@ -257,8 +262,12 @@ export function startPoller(
     },
     stop: async (graceMs) => {
       if (current === undefined) return
-      current.receiving.abort()
-      await end(current, 0, graceMs)
+      const run = current
+      const askedMs = Math.max(0, graceMs - BREAK_OFF_MS)
+      run.givesBack = true
+      const timer = setTimeout(() => run.ending.abort(), askedMs)
+      await end(run, (mapping.waitTimeSeconds ?? 20) * 1_000 > askedMs ? 0 : graceMs, graceMs)
+      clearTimeout(timer)
     },
     drain: async (breakOffMs) => {
       if (current === undefined) return
