@@ -67,7 +67,7 @@ export function checkMessages(app: Emulator, store: SqsStore, words: Words): voi
       if (operation === 'GetQueueAttributes') input.AttributeNames ??= []
       request.body = input
       check(operation, input, store)
-      const failed = operation === 'SendMessageBatch' ? takeFailed(input, store) : []
+      const failed = takeFailed(operation, input, store)
       failures.set(request, failed)
       if (failed.length > 0 && input.Entries?.length === 0)
         reply.header('content-type', JSON_1_0).send({ Successful: [], Failed: [] })
@@ -118,11 +118,7 @@ function check(operation: string, input: Input, store: SqsStore): void {
     )
   const queue = input.QueueUrl === undefined ? undefined : store.getQueue(input.QueueUrl)
   if (queue !== undefined && ReceiptHandle !== undefined && ReceiptHandle !== '' && !isHandle(ReceiptHandle))
-    throw new AwsError(
-      'ReceiptHandleIsInvalid',
-      `The input receipt handle "${ReceiptHandle}" is not a valid receipt handle.`,
-      404,
-    )
+    throw noHandle(ReceiptHandle)
   const refusal = operation === 'SendMessage' && queue && refusalOf(input, queue.isFifo())
   if (refusal) throw refusal
 }
@@ -130,23 +126,38 @@ function check(operation: string, input: Input, store: SqsStore): void {
 /** Those that the emulator gives. */
 const isHandle = (handle: string): boolean => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(handle)
 
-/** Leaves the emulator what can be sent. */
-function takeFailed(input: Input, store: SqsStore): Failed[] {
+const noHandle = (handle: string): AwsError =>
+  new AwsError(
+    'ReceiptHandleIsInvalid',
+    `The input receipt handle "${handle}" is not a valid receipt handle.`,
+    404,
+  )
+
+/** Why the emulator is not to be given an entry of a batch that it would take. */
+const REFUSALS: Record<string, (entry: Entry, isFifo: boolean) => AwsError | undefined> = {
+  SendMessageBatch: refusalOf,
+  DeleteMessageBatch: ({ ReceiptHandle = '' }) =>
+    isHandle(ReceiptHandle) ? undefined : noHandle(ReceiptHandle),
+}
+
+/** Leaves the emulator the entries that it can do. */
+function takeFailed(operation: string, input: Input, store: SqsStore): Failed[] {
   const queue = input.QueueUrl === undefined ? undefined : store.getQueue(input.QueueUrl)
   const { Entries: entries = [] } = input
+  const refuse = REFUSALS[operation]
   const isBatch = entries.length <= 10 && new Set(entries.map(({ Id }) => Id)).size === entries.length
-  if (queue === undefined || !isBatch) return []
+  if (refuse === undefined || queue === undefined || !isBatch) return []
   const failed: Failed[] = []
-  const sent: Entry[] = []
+  const taken: Entry[] = []
   for (const entry of entries) {
-    const refusal = refusalOf(entry, queue.isFifo())
-    if (refusal === undefined) sent.push(entry)
+    const refusal = refuse(entry, queue.isFifo())
+    if (refusal === undefined) taken.push(entry)
     else
       failed.push({
         ...{ Id: entry.Id ?? '', SenderFault: true, Code: queryCode(refusal.name) },
         Message: refusal.message,
       })
   }
-  input.Entries = sent
+  input.Entries = taken
   return failed
 }

@@ -1,6 +1,7 @@
 import {
   ChangeMessageVisibilityCommand,
   CreateQueueCommand,
+  DeleteMessageBatchCommand,
   DeleteMessageCommand,
   GetQueueAttributesCommand,
   ListDeadLetterSourceQueuesCommand,
@@ -257,4 +258,23 @@ it('a receipt handle that none gave is refused, and one of before deletes nothin
   await hide(ReceiptHandle)
   await remove(ReceiptHandle)
   expect(await waiting(queue)).toBe(1)
+})
+
+it('of a batch of receipt handles, those that none gave are refused', async () => {
+  const queue = await newQueue()
+  await send(queue, 'hello')
+  const [{ ReceiptHandle } = {}] = await receive(queue)
+  const remove = (...handles: (string | undefined)[]) =>
+    aws.sqs.send(
+      new DeleteMessageBatchCommand({
+        QueueUrl: queue.url,
+        Entries: handles.map((handle, index) => ({ Id: `${index}`, ReceiptHandle: handle })),
+      }),
+    )
+  const refused = { SenderFault: true, Code: 'ReceiptHandleIsInvalid' }
+  expect(await remove('junk', ReceiptHandle)).toMatchObject({
+    Successful: [{ Id: '1' }],
+    Failed: [{ ...refused, Id: '0' }],
+  })
+  expect(await remove('junk')).toMatchObject({ Successful: [], Failed: [{ ...refused, Id: '0' }] })
 })
