@@ -318,6 +318,46 @@ describe('the poller', () => {
     }
   })
 
+  it('handles what has come where the next receive of a batch fails, and deletes the rest where a deletion fails', async () => {
+    const coming = [10, 2]
+    const deleted: number[] = []
+    let received = 0
+    const flaky = {
+      middlewareStack: { add: () => {} },
+      send: async ({ input }: { input: { Entries?: object[] } }) => {
+        if (input.Entries !== undefined) {
+          deleted.push(input.Entries.length)
+          if (input.Entries.length === 10) throw new Error('away')
+          return {}
+        }
+        const count = coming.shift()
+        if (count === undefined) throw new Error('away')
+        const Messages = Array.from({ length: count }, () => ({ MessageId: String(received++), Body: '' }))
+        return { Messages }
+      },
+    }
+    const [handled, said]: [number[], string[]] = [[], []]
+    const mapping = {
+      queueUrl: 'q',
+      queueArn: 'q',
+      batchSize: 20,
+      functionTimeoutMs: 5_000,
+    } as EventSourceMapping
+    const poller = startPoller(
+      flaky as unknown as SQSClient,
+      {
+        ...mapping,
+        ...{ maximumConcurrency: 1, maximumBatchingWindowInSeconds: 5, functionResponseTypes: [] },
+      },
+      async ({ Records }) => void handled.push(Records.length),
+      (message) => void said.push(message),
+    )
+    await expect.poll(() => said.at(-1)).toBe('the queue cannot be polled')
+    await poller.drain(1_000)
+    expect({ handled, deleted }).toEqual({ handled: [12], deleted: [10, 2] })
+    expect(said).toContain('messages are done and could not be deleted')
+  })
+
   it('that drains gives back at once what a receive still brings, and asks handlers for an end', async () => {
     const ended: boolean[] = []
     const fed = await feed(

@@ -132,44 +132,61 @@ export function startPoller(
     }
   }
 
+  const receive = (run: Run, wanted: number, waitSeconds: number) =>
+    sqs.send(
+      new ReceiveMessageCommand({
+        QueueUrl: mapping.queueUrl,
+        // SQS waits at most 20 seconds for a message.
+        MaxNumberOfMessages: Math.min(MOST_MESSAGES, wanted),
+        WaitTimeSeconds: Math.min(mapping.waitTimeSeconds ?? 20, waitSeconds),
+        MessageSystemAttributeNames: ['All'],
+        MessageAttributeNames: ['All'],
+      }),
+      // A receive that is under way when the poller stops could still take messages; a batch begun is kept.
+      wanted === mapping.batchSize
+        ? { abortSignal: run.receiving.signal, requestTimeout: 30_000 }
+        : { requestTimeout: 30_000 },
+    )
+
   async function receiveBatch(run: Run): Promise<Message[]> {
     const batch: Message[] = []
     let closes = Number.POSITIVE_INFINITY
     while (batch.length < mapping.batchSize && performance.now() < closes && !run.isEnding) {
-      const left = Math.ceil((closes - performance.now()) / 1000)
-      const { Messages = [] } = await sqs.send(
-        new ReceiveMessageCommand({
-          QueueUrl: mapping.queueUrl,
-          // SQS waits at most 20 seconds for a message.
-          MaxNumberOfMessages: Math.min(MOST_MESSAGES, mapping.batchSize - batch.length),
-          WaitTimeSeconds: Math.min(mapping.waitTimeSeconds ?? 20, left),
-          MessageSystemAttributeNames: ['All'],
-          MessageAttributeNames: ['All'],
-        }),
-        // A receive that is under way when the poller stops could still take messages; a batch begun is kept.
-        batch.length === 0
-          ? { abortSignal: run.receiving.signal, requestTimeout: 30_000 }
-          : { requestTimeout: 30_000 },
-      )
-      batch.push(...Messages)
+      try {
+        const left = Math.ceil((closes - performance.now()) / 1000)
+        const { Messages = [] } = await receive(run, mapping.batchSize - batch.length, left)
+        batch.push(...Messages)
+      } catch (error) {
+        // What has come is hidden in the queue by now; the next receive meets the same trouble.
+        if (batch.length > 0) break
+        throw error
+      }
       if (batch.length > 0)
         closes = Math.min(closes, performance.now() + mapping.maximumBatchingWindowInSeconds * 1000)
     }
     return batch
   }
 
-  /** SQS may take some messages of a call and refuse others: these are delivered again when their visibility timeout is over. */
-  const sayRefused = (
+  /**
+   * SQS may take some messages of a call and refuse others, or all: these are delivered again when their visibility timeout is
+   * over.
+   */
+  async function sayRefused(
     what: string,
-    { Failed = [] }: { Failed?: BatchResultErrorEntry[] | undefined },
-  ): void => {
-    const [first] = Failed
-    if (first !== undefined) onError(`${what}: ${Failed.length}`, new Error(first.Message ?? first.Code))
+    answer: Promise<{ Failed?: BatchResultErrorEntry[] | undefined }>,
+  ): Promise<void> {
+    try {
+      const { Failed = [] } = await answer
+      const [first] = Failed
+      if (first !== undefined) onError(`${what}: ${Failed.length}`, new Error(first.Message ?? first.Code))
+    } catch (error) {
+      onError(what, error)
+    }
   }
 
   async function giveBack(messages: Message[]): Promise<void> {
     for (const batch of inBatches(messages)) {
-      const answer = await sqs.send(
+      const answer = sqs.send(
         new ChangeMessageVisibilityBatchCommand({
           QueueUrl: mapping.queueUrl,
           Entries: batch.map(({ ReceiptHandle }, index) => ({
@@ -179,7 +196,7 @@ export function startPoller(
           })),
         }),
       )
-      sayRefused('messages could not be given back to the queue', answer)
+      await sayRefused('messages could not be given back to the queue', answer)
     }
   }
 
@@ -208,7 +225,7 @@ export function startPoller(
     )
     const done = records.filter((record) => !failed.has(record.messageId))
     for (const batch of inBatches(done)) {
-      const answer = await sqs.send(
+      const answer = sqs.send(
         new DeleteMessageBatchCommand({
           QueueUrl: mapping.queueUrl,
           Entries: batch.map(({ receiptHandle }, index) => ({
@@ -217,7 +234,7 @@ export function startPoller(
           })),
         }),
       )
-      sayRefused('messages are done and could not be deleted', answer)
+      await sayRefused('messages are done and could not be deleted', answer)
     }
   }
 
