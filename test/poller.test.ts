@@ -6,6 +6,7 @@ import {
   ChangeMessageVisibilityCommand,
   CreateQueueCommand,
   GetQueueAttributesCommand,
+  QueueDoesNotExist,
   ReceiveMessageCommand,
   SendMessageBatchCommand,
   SendMessageCommand,
@@ -294,7 +295,8 @@ describe('the poller', () => {
         middlewareStack: { add: () => {} },
         send: async () => {
           asked += 1
-          throw new Error('connect ECONNREFUSED')
+          if (asked > 1) throw new Error('connect ECONNREFUSED')
+          throw new QueueDoesNotExist({ message: 'It does not exist.', $metadata: {} })
         },
       }
       const said: string[] = []
@@ -308,7 +310,10 @@ describe('the poller', () => {
       // After 1, 3, 7, 15, 31 and 61 seconds, and then every 30.
       await vi.advanceTimersByTimeAsync(122_000)
       expect(asked).toBe(9)
-      expect(said).toEqual(Array(9).fill('the queue cannot be polled'))
+      expect(said).toEqual([
+        'the queue is gone; npm start makes what is missing when it is started again',
+        ...Array(8).fill('the queue cannot be polled'),
+      ])
       const drained = poller.drain(20_000)
       await vi.advanceTimersByTimeAsync(1_000)
       await drained

@@ -4,6 +4,7 @@ import {
   ChangeMessageVisibilityBatchCommand,
   DeleteMessageBatchCommand,
   type Message,
+  QueueDoesNotExist,
   ReceiveMessageCommand,
   type SendMessageBatchCommandInput,
   type SendMessageBatchRequestEntry,
@@ -75,6 +76,8 @@ function passChainOn(sqs: SQSClient): void {
   )
 }
 
+/** As after an emulator's restart, which has nothing of before; then table, bucket and bus are gone too. */
+const GONE = 'the queue is gone; npm start makes what is missing when it is started again'
 /** Milliseconds before another try when the queue cannot be read; each further one waits twice as long, up to a limit. */
 const RETRY_MS = 1_000
 const LONGEST_RETRY_MS = 30_000
@@ -123,7 +126,7 @@ export function startPoller(
         else if (messages.length > 0) await invoke(messages, run.ending.signal)
       } catch (error) {
         if (run.receiving.signal.aborted) return
-        onError('the queue cannot be polled', error)
+        onError(error instanceof QueueDoesNotExist ? GONE : 'the queue cannot be polled', error)
         // In steps, so that an end need not wait for it.
         for (let waited = 0; waited < pauseMs && !run.isEnding; waited += RETRY_MS)
           await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
@@ -279,8 +282,7 @@ export function startPoller(
     },
     stop: async (graceMs) => {
       if (current === undefined) return
-      const run = current
-      const askedMs = Math.max(0, graceMs - BREAK_OFF_MS)
+      const [run, askedMs] = [current, Math.max(0, graceMs - BREAK_OFF_MS)]
       run.givesBack = true
       const timer = setTimeout(() => run.ending.abort(), askedMs)
       await end(run, (mapping.waitTimeSeconds ?? 20) * 1_000 > askedMs ? 0 : graceMs, graceMs)
