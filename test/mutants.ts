@@ -509,7 +509,7 @@ export const MUTANTS: Mutant[] = [
     file: 'shared/lifecycle.ts',
     from: 'dueAt: sweepAt(records, { swept, waitMs: rest.waitMs })',
     to: 'dueAt: sweepAt(records, { waitMs: rest.waitMs })',
-    tests: ['test/sweeper.test.ts'],
+    tests: ['test/transitions.test.ts'],
   },
   {
     name: 'the poller ends no chain of messages',
@@ -544,7 +544,7 @@ export const MUTANTS: Mutant[] = [
     file: 'local/background-main.ts',
     from: 'setPriority(Number(id), lower)',
     to: 'Number(id)',
-    tests: ['test/thread.test.ts'],
+    tests: ['test/start.test.ts'],
   },
   {
     name: 'throttling counts as an attempt',
