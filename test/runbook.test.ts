@@ -231,8 +231,10 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
 
   it('names only commands, options and settings that there are', async () => {
     const noted = join(newFolder(), 'noted')
+    // What it is asked for by --query stands for its value.
     const note = (name: string) =>
-      `printf '%s\\0' ${name} "$@" >> "${noted}"; printf '\\n' >> "${noted}"; echo x`
+      `printf '%s\\0' ${name} "$@" >> "${noted}"; printf '\\n' >> "${noted}"
+      while [ $# -gt 0 ]; do if [ "$1" = --query ]; then echo "$2"; fi; shift; done`
     const PATH = programs(
       Object.fromEntries(['aws', 'terraform', 'git', 'npm', 'sh'].map((name) => [name, note(name)])),
     )
@@ -245,6 +247,9 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     expect(scripts.map((file) => existsSync(join(root, file)))).toEqual([true])
     const byAws = calls.flatMap(([name, ...args]) => (name === 'aws' && args[1] !== 'wait' ? [args] : []))
     expect(byAws.length).toBeGreaterThan(6)
+    // The CLI takes any text for an ARN, and EventBridge only that of an archive.
+    const replay = byAws.find(([, operation]) => operation === 'start-replay')?.join(' ')
+    expect(replay).toContain(' --event-source-arn ArchiveArn --destination Arn=Arn,FilterArns=Arn ')
     // The AWS CLI checks what it is given before it finds that nothing listens there.
     const refusals = byAws.map(async (args) => {
       const [command, options] = [
