@@ -11,12 +11,21 @@ import {
   type Status,
 } from './index.ts'
 import { forgetfulJournal, type Journal, journalPath, openJournal } from './journal.ts'
-import { createOutput, type Format, inBytes, type Output, paint, plain, type Result } from './output.ts'
+import {
+  COMMAND,
+  createOutput,
+  type Format,
+  inBytes,
+  type Output,
+  paint,
+  plain,
+  type Result,
+} from './output.ts'
 import { apiGatewayRegion, claims, signerOf, signing, signingFetch } from './sign.ts'
 import { inCloudWatch, inFile, printStory } from './story.ts'
 import { explain, STDIN, upload } from './upload.ts'
 
-const HELP = `image-analyzer <command> [options]
+const HELP = `${COMMAND} <command> [options]
 
   upload <files, folders or patterns …>   sends images; resumes where it left off
       - --filename NAME        standard input, under this name
@@ -154,7 +163,7 @@ process.stderr.on('error', () => {})
 process.exitCode = await main(process.argv.slice(2), process.env).catch((error: unknown) => {
   if (stop.signal.aborted) return 130
   if (error instanceof UsageError) {
-    process.stderr.write(`${error.message}\nimage-analyzer --help lists the commands and options.\n`)
+    process.stderr.write(`${error.message}\n${COMMAND} --help lists the commands and options.\n`)
     return 2
   }
   if (error instanceof ApiError) {
@@ -232,7 +241,7 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
       const inputs = names.filter((name) => name === STDIN).length
       if (inputs > 1) throw new UsageError('There is one standard input: give "-" once.')
       if (inputs === 1 && process.stdin.isTTY) {
-        throw new UsageError('"-" is standard input: pipe an image into it (… | image-analyzer upload -).')
+        throw new UsageError(`"-" is standard input: pipe an image into it (… | ${COMMAND} upload -).`)
       }
       if (values.filename !== undefined && inputs === 0) {
         throw new UsageError('--filename is the name of standard input: give "-" with it.')

@@ -1,5 +1,8 @@
 import { styleText } from 'node:util'
 
+/** What a person types to start this command line: in a checkout of the repository it has another name. */
+export const COMMAND = process.env['npm_lifecycle_event'] === 'cli' ? 'npm run cli --' : 'image-analyzer'
+
 /** How results are written: lines for people, one JSON object per line, or comma-separated values. */
 export type Format = 'text' | 'json' | 'csv'
 

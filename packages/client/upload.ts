@@ -14,7 +14,16 @@ import {
   MAX_DIRECT_BYTES,
 } from './index.ts'
 import type { Journal } from './journal.ts'
-import { type Counts, inBytes, type Output, paint, plain, type Result, startProgress } from './output.ts'
+import {
+  COMMAND,
+  type Counts,
+  inBytes,
+  type Output,
+  paint,
+  plain,
+  type Result,
+  startProgress,
+} from './output.ts'
 
 export interface UploadCommand {
   client: Client
@@ -340,8 +349,7 @@ function toResult(ended: Ended): Result {
 /** What an error means for the user of the command, and what to do. */
 export function explain(error: ApiError): string {
   const todo: Partial<Record<ApiError['code'], string>> = {
-    UNREACHABLE:
-      'Is it running (npm start), and is the address right (--endpoint or IMAGE_ANALYZER_ENDPOINT)? "image-analyzer doctor" checks more.',
+    UNREACHABLE: `Is it running (npm start), and is the address right (--endpoint or IMAGE_ANALYZER_ENDPOINT)? "${COMMAND} doctor" checks more.`,
     UNAUTHENTICATED: error.challenge?.startsWith('AWS4')
       ? 'This API needs requests signed by AWS credentials that it knows: set those, and use --sign.'
       : 'Give a token that is good here, by --token or IMAGE_ANALYZER_TOKEN.',

@@ -454,6 +454,13 @@ describe('the other commands', () => {
     ])
     expect(runs.map(({ code }) => code)).toEqual([0, 2, 2, 2, 2, 2, 2, 1, 2, 2, 2, 2])
     expect(runs.at(-1)?.err).toContain('--limit must be a whole number from 1 on, not "0".')
+    expect(runs[0]?.out).toMatch(/^image-analyzer <command> /)
+    // In a checkout there is no program of that name.
+    const ran = await cli(['upload', 'test/fixtures/grace-hopper.jpg'], {
+      npm_lifecycle_event: 'cli',
+      IMAGE_ANALYZER_ENDPOINT: NOWHERE,
+    })
+    expect(ran.err).toContain('"npm run cli -- doctor" checks more.')
     const { version } = JSON.parse(readFileSync(join(root, 'packages/client/package.json'), 'utf8'))
     expect(await cli(['--version'])).toMatchObject({ code: 0, out: `image-analyzer ${version}\n` })
     expect(runs[2]?.err).toContain('There is no command "constructor".')
