@@ -221,6 +221,13 @@ describe('POST /images refuses', () => {
     ],
     ['a form cut off', () => multipart(part), 400, 'INVALID_MULTIPART'],
     ['an empty form body', () => multipart(''), 400, 'INVALID_MULTIPART'],
+    // The image comes first, so what is behind it is not passed over either.
+    [
+      'a form of more than 1,000 parts',
+      () => multipart(`${part}\r\n${'--b\r\n\r\n\r\n'.repeat(1_000)}--b--\r\n`),
+      400,
+      'INVALID_MULTIPART',
+    ],
     ['a form without files', () => form(['a', 'b']), 400, 'MISSING_IMAGE'],
     ['a form with text for an image', () => form(['image', 'text']), 400, 'MISSING_IMAGE'],
     ['a form with its file in another field', () => form(['photo', file(photo)]), 400, 'MISSING_IMAGE'],
