@@ -1,7 +1,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { DiskFull } from '../storage.ts'
 import { type CorsRule, corsForbidden, corsHeaders, NOT_ALLOWED } from './cors.ts'
-import { methodNotAllowed, noSuchBucket, notImplemented, S3Error, sendS3Error } from './errors.ts'
+import {
+  invalidArgument,
+  methodNotAllowed,
+  noSuchBucket,
+  notImplemented,
+  S3Error,
+  sendS3Error,
+} from './errors.ts'
 import { announce } from './notifications.ts'
 import type { Call, Context, Operation } from './operation.ts'
 import { deleteBucketCors } from './operations/delete-bucket-cors.ts'
@@ -151,6 +158,7 @@ function setCorsHeaders(
   return allowed !== undefined
 }
 
+/** @throws S3Error InvalidArgument for what no header can be */
 function overrideHeaders(response: ServerResponse, query: URLSearchParams): void {
   const overrides: Record<string, string> = {}
   for (const [name, value] of query) {
@@ -158,7 +166,10 @@ function overrideHeaders(response: ServerResponse, query: URLSearchParams): void
       /^response-(content-type|content-disposition|content-language|content-encoding|cache-control|expires)$/.exec(
         name,
       )?.[1]
-    if (header !== undefined) overrides[header] = value
+    if (header === undefined) continue
+    if (!/^[\t -~\x80-\xff]*$/.test(value))
+      throw invalidArgument('Header value cannot be represented using ISO-8859-1.', name, value)
+    overrides[header] = value
   }
   if (Object.keys(overrides).length === 0) return
   const writeHead = response.writeHead.bind(response) as (status: number, headers?: object) => ServerResponse

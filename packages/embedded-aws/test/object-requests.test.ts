@@ -428,3 +428,14 @@ it.each([
 ])('%s %s is refused in S3’s words', async (method, path, code, Code) => {
   expect(await refusal(await raw(method, path))).toMatchObject({ status: code, Code })
 })
+
+it.each(['文.jpg', 'a\r\nb: c'])(
+  'an answer with the header %j is refused, as it can be none',
+  async (text) => {
+    await put('named')
+    const query = `?response-content-disposition=${encodeURIComponent(text)}`
+    expect(await refusal(await raw('GET', `/named${query}`))).toMatchObject({
+      ...{ status: 400, Code: 'InvalidArgument', ArgumentName: 'response-content-disposition' },
+    })
+  },
+)
