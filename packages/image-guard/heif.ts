@@ -10,7 +10,7 @@ export class Unclear extends Error {}
  * Boxes within a box, items, and references between them: far more than encoders write, and than libheif takes of items
  * (libheif/security_limits.cc: 1,000). A grid may name a cell as often as it has places.
  */
-const MAX_BOXES = 10_000
+export const MAX_BOXES = 10_000
 const MAX_ITEMS = 10_000
 const MAX_REFERENCES = 100_000
 /** Of properties to items: ten times what MAX_ITEMS items have in files of encoders. */

@@ -1,6 +1,7 @@
 import { frames, withClearSurround, withGifEnd } from './animation.ts'
 import { type AvifPixels, avifPixels, type HeicPixels, heicPixels } from './avif.ts'
 import { stillOf, withAvifProfile, withOneMeta, withTurnedAlpha } from './avif-rewrite.ts'
+import { boxes, MAX_BOXES } from './heif.ts'
 import { hasCommonFrame, jpegSegments, withoutSlips } from './jpeg.ts'
 import { MAX_AVIF_PIXELS, MAX_FRAMES, MAX_HEIC_PIXELS, MAX_SEGMENTS, Refusal } from './limits.ts'
 import { hasCommonChunks, withoutText, withPngProfile, withWholeWindow } from './png.ts'
@@ -33,8 +34,9 @@ export interface Prepared {
  * @throws Refusal CORRUPT_IMAGE, TOO_MANY_PIXELS, UNSUPPORTED_FORMAT
  */
 export function prepare(original: Uint8Array, contentType: string): Prepared {
-  if (contentType === 'image/heic')
-    return prepareHeic(Buffer.from(original.buffer, original.byteOffset, original.length))
+  const file = Buffer.from(original.buffer, original.byteOffset, original.length)
+  if (contentType === 'image/avif' || contentType === 'image/heic') refuseManyBoxes(file)
+  if (contentType === 'image/heic') return prepareHeic(file)
   const still = stillOf(withoutSlips(withPngProfile(withWholeWindow(withoutText(original)))))
   const bytes = contentType === 'image/avif' ? withOneMeta(still) : still
   if (contentType === 'image/jpeg' && jpegSegments(bytes) > MAX_SEGMENTS) {
@@ -45,6 +47,15 @@ export function prepare(original: Uint8Array, contentType: string): Prepared {
   }
   if (contentType !== 'image/avif') return { bytes: withClearSurround(withGifEnd(bytes)) }
   return prepareCoded(bytes, avifPixels(bytes), MAX_AVIF_PIXELS)
+}
+
+/** They are walked through several times: 6 million of them, in 50 MB, took 12 seconds and more. */
+function refuseManyBoxes(file: Buffer): void {
+  let count = 0
+  for (const _ of boxes(file)) {
+    count += 1
+    if (count > MAX_BOXES) throw new Refusal('CORRUPT_IMAGE', `The image has more than ${MAX_BOXES} boxes.`)
+  }
 }
 
 function prepareHeic(original: Buffer): Prepared {

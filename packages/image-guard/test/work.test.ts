@@ -102,3 +102,11 @@ it('headers of coded data are read up to a limit, as each takes as long as a hun
   expect(avifPixels(ofAv1(100_001))).toEqual(NOT_FOLLOWED)
   expect(avifPixels(ofAv1(1_000)).decoded).toBe(0)
 })
+
+it.each(['avif', 'heic'])('the boxes of a file of %s are walked through up to a limit', (kind) => {
+  const file = (count: number): Buffer =>
+    Buffer.concat([box('ftyp', Buffer.from(`${kind}\0\0\0\0${kind}mif1`)), repeat(box('free'), count)])
+  const refusal = { code: 'CORRUPT_IMAGE', message: 'The image has more than 10000 boxes.' }
+  expect(() => prepare(file(10_000), `image/${kind}`)).toThrow(expect.objectContaining(refusal))
+  if (kind === 'avif') expect(prepare(file(9_000), 'image/avif').coded).toEqual({ largest: 0, decoded: 0 })
+})
