@@ -2,6 +2,8 @@ import { existsSync, globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { readAuth, readSettings } from '../local/environment.ts'
+import { answeringSettings } from '../rekognition/settings.ts'
+import { apiSettings, workerSettings } from '../shared/config.ts'
 
 const root = join(import.meta.dirname, '..')
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
@@ -17,6 +19,16 @@ it('what people read links only to files that there are', () => {
     ),
   )
   expect(dead).toEqual([])
+})
+
+it('README.md has every setting of npm start', () => {
+  const own = [...read('local/environment.ts').matchAll(/^ {2}([A-Z_]+):/gm)].map(([, name = '']) => name)
+  // What npm and the AWS SDK say.
+  const others = /^(INIT_CWD|AWS_(REGION|DEFAULT_REGION|PROFILE|ACCESS_KEY_ID|SECRET_ACCESS_KEY))$/
+  const all = [...own, ...[answeringSettings, apiSettings, workerSettings].flatMap(Object.keys)]
+  expect(all).toEqual(expect.arrayContaining(['PORT', 'WORKER', 'REKOGNITION', 'RETENTION_DAYS', 'PREVIEW']))
+  const table = read('README.md').match(/^\| variable \|[\s\S]*?\n\n/m)?.[0] ?? ''
+  expect(all.filter((name) => !others.test(name) && !table.includes(`\`${name}\``))).toEqual([])
 })
 
 describe('commands of guides', () => {
