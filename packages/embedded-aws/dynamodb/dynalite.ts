@@ -45,6 +45,7 @@ export function createDynalite(storage: Storage, region: string, accountId: stri
     const { ReturnValuesOnConditionCheckFailure: wanted } = input
     try {
       const checked = checkTypes(input, types)
+      if (hasNull(checked)) throw validation(EMPTY_VALUE)
       checkValidations(checked, types, custom, store)
       if (!READS.test(operation)) return storage.atomically(() => atOnce(action, store, checked))
       return await new Promise<object>((resolve, reject) =>
@@ -67,6 +68,11 @@ export function createDynalite(storage: Storage, region: string, accountId: stri
     return atOnce(load('./actions/getItem'), store, { TableName, Key: Object.fromEntries(key) })
   }
 }
+
+const EMPTY_VALUE = 'Supplied AttributeValue is empty, must contain exactly one of the supported datatypes'
+/** Of a list or a map: members without a value are gone by then. The emulator would fail by it. */
+const hasNull = (value: unknown): boolean =>
+  value === null || (typeof value === 'object' && Object.values(value).some(hasNull))
 
 interface Attribute {
   AttributeName: string

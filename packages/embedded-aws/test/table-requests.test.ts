@@ -10,7 +10,7 @@ import {
   UpdateTableCommand,
 } from '@aws-sdk/client-dynamodb'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { embeddedAws, known, region } from './started.ts'
+import { embeddedAws, known, region, signed } from './started.ts'
 
 const { aws } = embeddedAws()
 let db: DynamoDBClient
@@ -94,6 +94,37 @@ it('an item with an empty key of an index is not stored', async () => {
   await expect(db.send(new UpdateItemCommand(update))).rejects.toMatchObject(refused)
   expect(await stored()).toEqual({ ...Key, kind: { S: 'a' } })
   await db.send(new PutItemCommand({ TableName, Item: { ...Key, other: { S: '' } } }))
+})
+
+it.each<[operation: string, where: string, input: object]>([
+  ['PutItem', 'an attribute', { Item: { ...Key, other: null } }],
+  ['PutItem', 'a list', { Item: { ...Key, other: { L: [null] } } }],
+  ['PutItem', 'a set', { Item: { ...Key, other: { SS: ['a', null] } } }],
+  ['DeleteItem', 'a key', { Key: { id: null } }],
+  [
+    'UpdateItem',
+    'a value',
+    { Key, UpdateExpression: 'SET b = :b', ExpressionAttributeValues: { ':b': null } },
+  ],
+  [
+    'BatchWriteItem',
+    'a request',
+    { RequestItems: { [TableName]: [{ DeleteRequest: { Key: { id: null } } }] } },
+  ],
+])('%s with null for %s is refused', async (operation, _, input) => {
+  const answer = await fetch(aws.endpoint, {
+    method: 'POST',
+    headers: {
+      ...signed('dynamodb'),
+      'content-type': 'application/x-amz-json-1.0',
+      'x-amz-target': `DynamoDB_20120810.${operation}`,
+    },
+    body: JSON.stringify({ ...(operation !== 'BatchWriteItem' && { TableName }), ...input }),
+  })
+  const body = (await answer.json()) as { __type: string }
+  expect({ status: answer.status, type: body.__type.split('#').at(-1) }).toEqual({
+    ...{ status: 400, type: 'ValidationException' },
+  })
 })
 
 it('a table with an attribute that is no key of anything is not made', async () => {
