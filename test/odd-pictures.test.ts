@@ -225,6 +225,9 @@ describe('a slip that changes no pixel is mended, and a cut beside it is not:', 
     Buffer.concat([file.subarray(0, at), Buffer.from(bytes), file.subarray(at)])
   const without = (file: Buffer, from: number, to: number): Buffer =>
     Buffer.concat([file.subarray(0, from), file.subarray(to)])
+  /** As a frame of Motion JPEG: the tables are those of the standard. */
+  const withoutTables = (file: Buffer): Buffer =>
+    without(file, file.indexOf(Buffer.from('ffc4', 'hex')), file.indexOf(Buffer.from('ffdd', 'hex')))
   const renumbered = (file: Buffer, at: number, number: number): Buffer => {
     const copy = Buffer.from(file)
     copy[at + 1] = 0xd0 + number
@@ -244,6 +247,11 @@ describe('a slip that changes no pixel is mended, and a cut beside it is not:', 
         .toReversed()
         .reduce((file, at) => inserted(file, at, 7, 8, 9), restarting)
         .subarray(0, fourth),
+    ],
+    [
+      'bytes before a restart marker, and no Huffman tables,',
+      withoutTables(inserted(restarting, fourth, 0, 1, 2)),
+      withoutTables(without(restarting, fourth - 40, fourth)),
     ],
     [
       'a restart marker with the next number',

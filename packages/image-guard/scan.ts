@@ -6,6 +6,17 @@ const RST7 = 0xd7
 const SOS = 0xda
 const DRI = 0xdd
 
+/** The tables of a JPEG that has none, as frames of Motion JPEG (ITU-T T.81, K.3), as a segment has them. */
+const STANDARD_TABLES = Buffer.from(
+  'AAABBQEBAQEBAQAAAAAAAAAAAQIDBAUGBwgJCgsQAAIBAwMCBAMFBQQEAAABfQECAwAEEQUSITFBBhNRYQcicRQygZGhCCNCscEV' +
+    'UtHwJDNicoIJChYXGBkaJSYnKCkqNDU2Nzg5OkNERUZHSElKU1RVVldYWVpjZGVmZ2hpanN0dXZ3eHl6g4SFhoeIiYqSk5SVlpeY' +
+    'mZqio6Slpqeoqaqys7S1tre4ubrCw8TFxsfIycrS09TV1tfY2drh4uPk5ebn6Onq8fLz9PX29/j5+gEAAwEBAQEBAQEBAQAAAAAA' +
+    'AAECAwQFBgcICQoLEQACAQIEBAMEBwUEBAABAncAAQIDEQQFITEGEkFRB2FxEyIygQgUQpGhscEJIzNS8BVictEKFiQ04SXxFxgZ' +
+    'GiYnKCkqNTY3ODk6Q0RFRkdISUpTVFVWV1hZWmNkZWZnaGlqc3R1dnd4eXqCg4SFhoeIiYqSk5SVlpeYmZqio6Slpqeoqaqys7S1' +
+    'tre4ubrCw8TFxsfIycrS09TV1tfY2dri4+Tl5ufo6ery8/T19vf4+fo=',
+  'base64',
+)
+
 /** Bytes of a file that is walked through: what a second of one core is enough for. */
 const MAX_BYTES = 16_000_000
 
@@ -68,6 +79,7 @@ export function withScanMended(file: Buffer, warning: string): Buffer | undefine
  */
 function withRestartsMended(file: Buffer): Buffer | undefined {
   const tables = new Map<number, Codes>()
+  readTables(STANDARD_TABLES, tables)
   const components: Component[] = []
   let size = { width: 0, height: 0 }
   let interval = 0
