@@ -1127,6 +1127,20 @@ export const MUTANTS: Mutant[] = [
   },
   // HEIC
   {
+    name: 'each segment of a JPEG looks ahead for itself',
+    file: 'packages/image-guard/jpeg.ts',
+    from: 'if (known === undefined || from > known.at) known = look(from)',
+    to: 'known = look(from)',
+    tests: ['packages/image-guard/test/work.test.ts'],
+  },
+  {
+    name: 'headers of coded data are read without a limit',
+    file: 'packages/image-guard/av1.ts',
+    from: '  steps.left -= count\n',
+    to: '  steps.left -= 0 * count\n',
+    tests: ['packages/image-guard/test/work.test.ts'],
+  },
+  {
     name: 'the size in the parameters of a HEIC is not read',
     file: 'packages/image-guard/hevc.ts',
     from: '  return number() * number()\n',
