@@ -46,14 +46,14 @@ export const EQUIVALENT: (Pick<MadeMutant, 'file' | 'line' | 'of' | 'to'> & { wh
   },
   {
     file: 'shared/messages.ts',
-    line: '.sort((a, b) => b.Confidence - a.Confidence || (a.Name < b.Name ? -1 : 1))',
+    line: 'strongest.sort((a, b) => b.Confidence - a.Confidence || (a.Name < b.Name ? -1 : 1))',
     of: 'a.Name < b.Name',
     to: 'a.Name <= b.Name',
     why: 'Two that have the same name and confidence look the same in either order.',
   },
   {
     file: 'shared/messages.ts',
-    line: '.sort((a, b) => b.Confidence - a.Confidence || (a.Name < b.Name ? -1 : 1))',
+    line: 'strongest.sort((a, b) => b.Confidence - a.Confidence || (a.Name < b.Name ? -1 : 1))',
     of: '1',
     to: '2',
     why: 'Only the sign of it matters.',
