@@ -121,8 +121,8 @@ const nameOf = (metric: string): string => {
 }
 const UNITS: Record<string, string> = { Milliseconds: 'seconds', Seconds: 'seconds', Bytes: 'bytes' }
 
-/** What each counts, for `# HELP` of Prometheus's text format. */
-const HELP: Record<Metric, string> = {
+/** What each counts, for `# HELP` of Prometheus's text format; docs/log.md has the same. */
+export const HELP: Record<Metric, string> = {
   Accepted: 'Images that were stored and whose job was sent.',
   AcceptMs: 'From the body of a request until the job of its image is sent.',
   BytesIn: 'Bytes of accepted images.',

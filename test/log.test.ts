@@ -7,7 +7,8 @@ import type { SQSEvent } from 'aws-lambda'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { buildApp } from '../api/app.ts'
 import type { ApiDeps } from '../api/deps.ts'
-import { createLog, LINES, type Log, METRICS } from '../shared/log.ts'
+import { createLog, LINES, type Log, METRICS, type Metric } from '../shared/log.ts'
+import { HELP } from '../shared/machine.ts'
 import { monthOf, spendKey } from '../shared/table.ts'
 import { sweep } from '../sweeper/sweep.ts'
 import { processBatch } from '../worker/batch.ts'
@@ -590,10 +591,10 @@ describe('every line', () => {
         `| \`${name}\` | ${by} | ${level} | ${when} | ${has.map((fact) => `\`${fact}\``).join(' ')} |`,
     )
     const documented = readFileSync(join(root, 'docs/log.md'), 'utf8')
-    expect(documented.split('\n').filter((row) => row.startsWith('| `'))).toEqual(rows)
+    const unitOf = (unit: string): string => (unit === 'Count' ? '' : ` (${unit.toLowerCase()})`)
     const metrics = Object.entries(METRICS).map(
-      ([name, unit]) => `\`${name}\`${unit === 'Count' ? '' : ` (${unit.toLowerCase()})`}`,
+      ([name, unit]) => `| \`${name}\`${unitOf(unit)} | ${HELP[name as Metric]} |`,
     )
-    expect(documented).toContain(`\n${metrics.join(', ')}.\n`)
+    expect(documented.split('\n').filter((row) => row.startsWith('| `'))).toEqual([...rows, ...metrics])
   })
 })

@@ -28,7 +28,7 @@ export const TESTS_OF: Record<string, string[]> = {
   'shared/labels.ts': ['labels', 'transitions'],
   'shared/table.ts': ['record', 'labels', 'version-before', 'quota', 'idempotency', 'analyses'],
   'shared/log.ts': ['log', 'config'],
-  'shared/machine.ts': ['rekognition-alone', 'start'],
+  'shared/machine.ts': ['log', 'rekognition-alone', 'start'],
   'shared/lifecycle.ts': ['transitions'],
   'sweeper/deps.ts': ['lambda'],
   'sweeper/handler.ts': ['lambda'],
