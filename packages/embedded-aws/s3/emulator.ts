@@ -41,7 +41,11 @@ export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): 
     const { bucket, '*': key = '' } = request.params ?? {}
     const objects = bucket === undefined ? undefined : store.buckets.get(bucket)
     try {
-      if (objects === undefined || key === '') return done()
+      if (objects === undefined || key === '') {
+        // The emulator decodes it before it looks for the bucket.
+        decode(String(request.headers['x-amz-copy-source'] ?? ''))
+        return done()
+      }
       refuseVersion(request.query['versionId'])
       const object = objects.get(key)
       if (request.method === 'GET' || request.method === 'HEAD') {

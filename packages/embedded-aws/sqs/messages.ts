@@ -21,7 +21,7 @@ const message = {
       }),
     )
     .optional(),
-  MessageSystemAttributes: z.record(text, z.unknown()).optional(),
+  MessageSystemAttributes: z.record(text, z.object({ DataType: text.optional() })).optional(),
   MessageGroupId: text.optional(),
   MessageDeduplicationId: text.optional(),
   ReceiptHandle: text.optional(),
@@ -73,8 +73,7 @@ export function refusalOf(sent: Entry, isFifo: boolean): AwsError | undefined {
     )
   // SQS has this one alone. It is taken and not kept, so that code that is traced runs here as well.
   for (const [name, attribute] of Object.entries(sent.MessageSystemAttributes ?? {})) {
-    const isText = (attribute as { DataType?: string }).DataType === 'String'
-    if (name !== 'AWSTraceHeader' || !isText)
+    if (name !== 'AWSTraceHeader' || attribute.DataType !== 'String')
       return invalid(
         `Message system attribute '${name}' is invalid: AWSTraceHeader of the type String is the only one.`,
       )

@@ -130,6 +130,11 @@ it.each([
     '{"QueueUrl": "QUEUE", "MessageBody": "x", "MessageAttributes": {"a": null}}',
     'SerializationException',
   ],
+  [
+    'AmazonSQS.SendMessage',
+    '{"QueueUrl": "QUEUE", "MessageBody": "x", "MessageSystemAttributes": {"AWSTraceHeader": null}}',
+    'SerializationException',
+  ],
   ['AmazonSQS.SendMessageBatch', '{"QueueUrl": "QUEUE", "Entries": {}}', 'SerializationException'],
   ['AmazonSQS.ReceiveMessage', '[]', 'SerializationException'],
 ])('%s of %s is refused, and is no failure of the service', async (target, body, name) => {

@@ -169,6 +169,17 @@ describe('a condition', () => {
     expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
   })
 
+  it.each([true, false])(
+    'of a copy whose source is no address is refused, the bucket there: %s',
+    async (isThere) => {
+      const headers = { ...signed('s3'), 'x-amz-copy-source': '%' }
+      const url = `${aws.endpoint}/${isThere ? Bucket : 'no-bucket-of-this-name'}/copy`
+      expect(await refusal(await fetch(url, { method: 'PUT', headers }))).toMatchObject({
+        ...{ status: 400, Code: 'InvalidArgument' },
+      })
+    },
+  )
+
   it('of a copy looks at its source, and a copy onto itself changes something', async () => {
     const { ETag = '' } = await put('source')
     const copy = (more = {}, Key = 'copy') =>
