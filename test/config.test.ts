@@ -2,7 +2,7 @@ import { createServer } from 'node:http'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient, PutCommand } from '@aws-sdk/lib-dynamodb'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { close, listen } from '../packages/embedded-aws/gateway/index.ts'
 import { clientOptions, dynamoTranslation, s3Options, sleep, sqsOptions } from '../shared/aws.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
@@ -209,15 +209,11 @@ describe('a client of AWS', () => {
     ['AWS_ENDPOINT_URL_S3 names', {}, { AWS_ENDPOINT_URL_S3: endpoint }],
     ['AWS_ENDPOINT_URL names', {}, { AWS_ENDPOINT_URL: endpoint }],
   ])('names the bucket in the path of the endpoint that %s, and on AWS in the host', (_, target, env) => {
-    const before = { ...process.env }
-    try {
-      for (const name of ['AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL']) delete process.env[name]
-      expect(s3Options()).toMatchObject({ forcePathStyle: false })
-      Object.assign(process.env, env)
-      expect(s3Options(target)).toMatchObject({ forcePathStyle: true, maxAttempts: 3 })
-    } finally {
-      process.env = before
-    }
+    onTestFinished(() => void vi.unstubAllEnvs())
+    for (const name of ['AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL']) vi.stubEnv(name, undefined)
+    expect(s3Options()).toMatchObject({ forcePathStyle: false })
+    for (const [name, value] of Object.entries(env)) vi.stubEnv(name, value)
+    expect(s3Options(target)).toMatchObject({ forcePathStyle: true, maxAttempts: 3 })
   })
 })
 

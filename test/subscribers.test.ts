@@ -231,6 +231,7 @@ describe('the programs, outside of a laptop', () => {
     expect(await outcome(`examples/subscribers/${program}`, [], env)).toEqual({
       exit: 1,
       said: expect.stringContaining(message),
+      printed: '',
     })
   })
 })
