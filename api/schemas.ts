@@ -158,8 +158,7 @@ export const analysesSchema = (offered: AnalysisName[]) =>
         .min(1, 'must not be empty')
         .max(100, 'may have at most 100 names')
         .refine((names) => !names.includes('faces-when-person') || names.includes('labels'), {
-          message:
-            'has `faces-when-person` without `labels`, which show whether there is a person: name both',
+          error: 'has `faces-when-person` without `labels`, which show whether there is a person: name both',
         }),
     ),
   })
@@ -252,11 +251,11 @@ export const listSchema = z
   })
   .refine(({ label, minConfidence }) => minConfidence === undefined || label !== undefined, {
     path: ['minConfidence'],
-    message: 'needs the parameter `label`',
+    error: 'needs the parameter `label`',
   })
   .refine(({ from = 0, to = Number.POSITIVE_INFINITY }) => from <= to, {
     path: ['from'],
-    message: 'is later than `to`',
+    error: 'is later than `to`',
   })
 
 export const labelsSchema = z
@@ -278,7 +277,7 @@ export const labelsSchema = z
   })
   .refine(({ prefix, cursor }) => cursor === undefined || folded(cursor).startsWith(folded(prefix)), {
     path: ['cursor'],
-    message: 'belongs to a list with another prefix',
+    error: 'belongs to a list with another prefix',
   })
 
 const filename = z

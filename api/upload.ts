@@ -228,7 +228,7 @@ function missing(what: string, kind: string, names: Iterable<string>, known: str
 }
 
 /** How @fastify/busboy refuses a boundary: by a plain Error, which none of our own faults is. */
-export const isParserError = (error: unknown): boolean => Object.getPrototypeOf(error) === Error.prototype
+const isParserError = (error: unknown): boolean => Object.getPrototypeOf(error) === Error.prototype
 
 async function fromForm(request: Request, body: Buffer): Promise<Upload> {
   const files: Upload[] = []

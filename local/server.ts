@@ -116,7 +116,7 @@ const unreadable = (why: string): Response => problem(new ApiError('INVALID_PARA
 export const SAMPLES = ['portrait', 'cat', 'sign'] as const
 
 /** @returns the answer to a request for one of them, and undefined to any other */
-export function answerSample(request: Request): Response | undefined {
+function answerSample(request: Request): Response | undefined {
   const name = SAMPLES.find((sample) => new URL(request.url).pathname === `/samples/${sample}.jpg`)
   if (name === undefined || !['GET', 'HEAD'].includes(request.method)) return undefined
   return new Response(readFileSync(new URL(`./samples/${name}.jpg`, import.meta.url)), {

@@ -103,8 +103,8 @@ export const faceSchema = z.looseObject({
 })
 export type RekognitionFace = z.infer<typeof faceSchema>
 
-export const moderationLabelSchema = z.looseObject({ Name: z.string(), Confidence: z.number() })
-export const textDetectionSchema = z.looseObject({ DetectedText: z.string() })
+const moderationLabelSchema = z.looseObject({ Name: z.string(), Confidence: z.number() })
+const textDetectionSchema = z.looseObject({ DetectedText: z.string() })
 
 /** What Rekognition can find out about an image, each by one operation, which is paid. */
 export const PAID_ANALYSES = ['labels', 'faces', 'moderation', 'text'] as const

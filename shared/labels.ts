@@ -13,7 +13,7 @@ import {
   type Table,
 } from './table.ts'
 
-export const MAX_INDEXED_LABELS = 100
+const MAX_INDEXED_LABELS = 100
 /** Amazon DynamoDB quotas, BatchWriteItem. */
 const MAX_WRITES = 25
 /** Rounds in which DynamoDB may leave some of a batch undone. */

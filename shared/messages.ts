@@ -76,7 +76,7 @@ export async function linkToRequest({ origin }: Pick<FinishedImage, 'origin'>, k
  * message can be lost, repeated or replayed from the dead-letter queue without carrying stale facts.
  */
 const JOB_VERSION = 1
-export const jobSchema = z.strictObject({
+const jobSchema = z.strictObject({
   version: z.literal(JOB_VERSION),
   imageId: imageIdSchema,
   /** 1 for the first run of an image, one more with each retry. */

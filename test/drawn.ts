@@ -17,7 +17,7 @@ export interface Drawn {
 const MARGIN = 10
 
 /** One point in each patch that a thumbnail shows: its middle, or what is nearest to that. */
-export function pointsOf(width: number, height: number): [x: number, y: number][] {
+function pointsOf(width: number, height: number): [x: number, y: number][] {
   const side = Math.min(width, height)
   const along = (length: number): number[] => {
     const first = (length - side) / 2 + MARGIN

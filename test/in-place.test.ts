@@ -95,6 +95,7 @@ describe('an object', () => {
       socket.write(whole)
     })
     const body = await get(s3)
+    expect(body.readableLength).toBe(0)
     body.destroy()
     await new Promise((closed) => connections[0]?.once('close', closed))
   })

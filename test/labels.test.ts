@@ -303,10 +303,9 @@ describe('a list with filters', () => {
 
 describe('GET /labels', () => {
   const owner = 'namer'
-  const ids: string[] = []
   beforeAll(async () => {
-    ids.push(await analysed(owner, [label('Dog'), label('Doorway'), label('dog house'), label('Épée')]))
-    ids.push(await analysed(owner, [label('DOG'), label('Door'), label('Cat')]))
+    await analysed(owner, [label('Dog'), label('Doorway'), label('dog house'), label('Épée')])
+    await analysed(owner, [label('DOG'), label('Door'), label('Cat')])
     await analysed('somebody else', [label('Dolphin')])
   })
   const ask = async (query: string, of = owner) => {

@@ -579,7 +579,8 @@ function refusal(answer: Answer): ApiError {
   }
   const { code, detail, instance, message } = body
   if (typeof code === 'string' && /json/.test(headers.get('content-type') ?? '')) {
-    return new ApiError(code as ErrorCode, status, String(detail ?? code), { ...more, instance })
+    const said = typeof detail === 'string' ? detail : code
+    return new ApiError(code as ErrorCode, status, said, { ...more, instance })
   }
   const said = typeof message === 'string' ? `: ${message}` : ''
   const location = headers.get('location')

@@ -26,7 +26,7 @@ import { createMessageMover } from './sqs/index.ts'
 import { DiskFull } from './storage.ts'
 
 /** The account of every emulated resource: what the emulators behind this endpoint put into their ARNs. */
-export const ACCOUNT_ID = '000000000000'
+const ACCOUNT_ID = '000000000000'
 
 export interface EmbeddedAws {
   /** `http://127.0.0.1:port`, for every service. */

@@ -38,7 +38,7 @@ export const XMP_TAG = 0x02bc
 const MAX_SUB_IFDS = 16
 /** Of each type from 1 on (TIFF 6.0, section 2; 13 is a place, of TIFF technical note 1). */
 export const TYPE_BYTES = [0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4]
-export const UTF8_TYPE = 129
+const UTF8_TYPE = 129
 
 /** Bytes that containers may have in front of a block: "Exif", zeros, a length. */
 const MAX_PREAMBLE_BYTES = 64

@@ -138,7 +138,7 @@ export const greys = (rgb: Float32Array): Float32Array =>
     (_, at) => 0.299 * (rgb[at * 3] ?? 0) + 0.587 * (rgb[at * 3 + 1] ?? 0) + 0.114 * (rgb[at * 3 + 2] ?? 0),
   )
 
-export const areaOf = ({ left, top, right, bottom }: Box): number =>
+const areaOf = ({ left, top, right, bottom }: Box): number =>
   Math.max(0, right - left) * Math.max(0, bottom - top)
 
 /** How much two boxes agree: what they share, of what they cover. */

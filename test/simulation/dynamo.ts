@@ -289,7 +289,7 @@ const compare = (one: unknown, other: unknown): number =>
   (one as number) < (other as number) ? -1 : (one as number) > (other as number) ? 1 : 0
 
 /** A condition, key condition or filter: OR, AND, NOT, parentheses, comparisons, and the functions in use. */
-export function holds(expression: string, item: Item, expressions: Expressions): boolean {
+function holds(expression: string, item: Item, expressions: Expressions): boolean {
   const words = tokens(expression)
   const take = (expected?: string): string => {
     const word = words.shift() ?? ''

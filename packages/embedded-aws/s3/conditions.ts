@@ -8,7 +8,7 @@ const noSuchKey = (Key: string): S3Error =>
   new S3Error('NoSuchKey', 'The specified key does not exist.', 404, { Key })
 
 /** The value of If-Match or If-None-Match: `*`, or ETags, which S3 takes without their quotation marks too. */
-export const names = (value: string, etag: string): boolean =>
+const names = (value: string, etag: string): boolean =>
   value.split(',').some((one) => one.trim() === '*' || bare(one) === bare(etag))
 const bare = (etag: string): string => etag.trim().replace(/^W\//, '').replaceAll('"', '')
 

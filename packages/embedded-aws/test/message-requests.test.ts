@@ -209,7 +209,8 @@ it('a queue is made with attributes of the right form, of those that the emulato
     ...{ SqsManagedSseEnabled: 'false', KmsDataKeyReusePeriodSeconds: '300', VisibilityTimeout: '0' },
   }
   const { url: QueueUrl } = await newQueue(Attributes)
-  await aws.sqs.send(new SetQueueAttributesCommand({ QueueUrl, Attributes: { ...Attributes, Policy: '' } }))
+  const set = new SetQueueAttributesCommand({ QueueUrl, Attributes: { ...Attributes, Policy: '' } })
+  await expect(aws.sqs.send(set)).resolves.toMatchObject({ $metadata: { httpStatusCode: 200 } })
 })
 
 it('a queue keeps its RedrivePolicy until there is a right one, or none', async () => {
