@@ -684,8 +684,8 @@ export const MUTANTS: Mutant[] = [
     file: 'sweeper/sweep.ts',
     from: 'if (isFinished(image)) return announce(deps, image)',
     to: 'if (isFinished(image)) return undefined',
-    // In the simulation a job is there until its event is out.
-    tests: ['test/sweeper.test.ts'],
+    // In the schedules a job is there until its event is out.
+    tests: ['test/rules.test.ts', 'test/sweeper.test.ts'],
   },
   {
     name: 'the sweeper gives nothing up',

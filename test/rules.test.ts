@@ -149,6 +149,15 @@ describe('SQS forgets a message after a while', () => {
       },
       (run) => expect(outcomes(run)).toEqual(['1:completed']),
     ))
+  it('and the sweeper announces an image whose job is gone before its event is out', () =>
+    told(
+      {
+        images: [image()],
+        outages: [{ name: 'worker PutEvents', from: 0, to: 2 * HOUR, fault: 'fail' }],
+        settings: { queueKeepsMs: HOUR, giveUpMs: 5 * HOUR },
+      },
+      (run) => expect(outcomes(run)).toEqual(['1:completed']),
+    ))
 })
 
 describe('a process is frozen between its invocations', () => {
