@@ -742,8 +742,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'what the sweeper has to do is not found after a claim',
     file: 'shared/lifecycle.ts',
-    from: '    add: { attempts: 1 },\n',
-    to: "    add: { attempts: 1 },\n    remove: ['unfinished'],\n",
+    from: "    remove: ['waits', 'rates'],\n    // AND",
+    to: "    remove: ['waits', 'rates', 'unfinished'],\n    // AND",
   },
   // What AWS does by its own rules: each of these lives where the rule is switched off
   {
