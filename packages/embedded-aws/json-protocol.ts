@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { AwsError, isObject, type JsonService } from './json.ts'
+import { AwsError, isObject, type JsonService, parseJson } from './json.ts'
 import { queryCode } from './sqs/errors.ts'
 
 /** AWS's JSON protocols on HTTP, as this package's services speak them. */
@@ -63,7 +63,7 @@ export const unknownOperation: JsonService = async () => {
   throw new AwsError('UnknownOperationException', 'The embedded AWS has no such service.', 404)
 }
 
-async function readJson(request: IncomingMessage): Promise<Record<string, unknown>> {
+export async function readBody(request: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = []
   let length = 0
   for await (const chunk of request) {
@@ -72,11 +72,11 @@ async function readJson(request: IncomingMessage): Promise<Record<string, unknow
       throw new AwsError('RequestEntityTooLargeException', 'Request is too large', 413)
     chunks.push(chunk)
   }
-  try {
-    const input: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8') || '{}')
-    if (isObject(input)) return input
-  } catch {
-    // Neither is what is not JSON.
-  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+async function readJson(request: IncomingMessage): Promise<Record<string, unknown>> {
+  const input = parseJson((await readBody(request)) || '{}')
+  if (isObject(input)) return input
   throw new AwsError('SerializationException', 'The request body is not a JSON object.')
 }

@@ -15,14 +15,17 @@ import {
   operationOf,
   REST_JSON,
   SQS_JSON,
+  sendError,
   unknownOperation,
 } from './json-protocol.ts'
 import { createLambda, type Lambda, lambdaRequest } from './lambda/index.ts'
 import { isFromPage } from './origins.ts'
+import { sendQueryError } from './query-protocol.ts'
 import { isRefused, refuse } from './refusals.ts'
 import { createS3 } from './s3/index.ts'
 import type { Credentials } from './signature-v4.ts'
 import { createMessageMover } from './sqs/index.ts'
+import { answerQuery } from './sqs/query.ts'
 import { DiskFull } from './storage.ts'
 
 /** The account of every emulated resource: what the emulators behind this endpoint put into their ARNs. */
@@ -126,6 +129,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     const service = services.get(name)
     if (isRefused(request, response, allowedHosts)) return
     if (name === '' && serviceInScope(request) === 'lambda') answerLambda(lambda, request, response)
+    else if (name === '' && serviceInScope(request) === 'sqs') void answerQuery(request, response)
     else if (writes(request, operation) && storage.isFull()) refuse(new DiskFull(), request, response)
     else if (service !== undefined) void answerJson(service, operation, request, response)
     else if (name.startsWith('DynamoDB'))
@@ -134,7 +138,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
       void answerJson(mover.service, operation, request, response, SQS_JSON)
     else if (name === 'AmazonSQS') fauxqs.handle(request, response)
     else if (name !== '') void answerJson(unknownOperation, operation, request, response)
-    else if (serviceInScope(request) === 'sqs') refuseQueryProtocol(response)
+    else if (isForAnother(request)) refuseService(request, response)
     else void readInTurn(inTurn, request, response, s3)
   })
   const endpoint = `http://127.0.0.1:${await listen(server, options.port)}`
@@ -210,9 +214,9 @@ async function readInTurn(
   })
 }
 
-/** The service that a signature is for: `Credential=key/date/region/service/aws4_request`. */
+/** The service that a signature is for: `Credential=key/date/region/service/aws4_request`; some leave the region empty. */
 const serviceInScope = (request: IncomingMessage): string | undefined =>
-  /Credential=[^/]+\/\d+\/[^/]+\/([^/]+)\//.exec(request.headers.authorization ?? '')?.[1]
+  /Credential=[^/]+\/\d+\/[^/]*\/([^/]+)\//.exec(request.headers.authorization ?? '')?.[1]
 
 function answerLambda(lambda: Lambda, request: IncomingMessage, response: ServerResponse): void {
   const [operation, inUrl] = lambdaRequest(request.method, request.url)
@@ -224,9 +228,18 @@ function answerLambda(lambda: Lambda, request: IncomingMessage, response: Server
   void answerJson(service, operation, request, response, REST_JSON)
 }
 
-function refuseQueryProtocol(response: ServerResponse): void {
-  response.writeHead(400, { 'content-type': 'text/xml' })
-  response.end(
-    '<ErrorResponse><Error><Type>Sender</Type><Code>InvalidAction</Code><Message>The embedded SQS speaks the AWS JSON protocol, as SDKs do since 2023, and not the Query protocol.</Message></Error></ErrorResponse>',
+/** S3, and what the emulator behind it answers too. */
+const AT_ROOT = new Set(['s3', 'sns', 'sts'])
+const isForAnother = (request: IncomingMessage): boolean => !AT_ROOT.has(serviceInScope(request) ?? 's3')
+
+/** What is signed for a service that is not here would be taken for a bucket. */
+function refuseService(request: IncomingMessage, response: ServerResponse): void {
+  const error = new AwsError(
+    'UnknownOperationException',
+    `The embedded AWS has no ${serviceInScope(request)}.`,
+    404,
   )
+  const isQuery = /^application\/x-www-form-urlencoded\b/.test(request.headers['content-type'] ?? '')
+  if (isQuery) sendQueryError(error, response)
+  else sendError(error, response, REST_JSON)
 }
