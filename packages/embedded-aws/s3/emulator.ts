@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import { encode } from '../signature-v4.ts'
 import { isNotModified, requireCopySource, requireWritable } from './conditions.ts'
 import { verifyDigests } from './digests.ts'
 import { invalidArgument, malformedXml, S3Error } from './errors.ts'
@@ -12,7 +13,7 @@ import {
   uploadOf,
 } from './state.ts'
 import { refuseHeaders, refuseVersion } from './unsupported.ts'
-import { parseXml } from './xml.ts'
+import { parseXml, xml } from './xml.ts'
 
 /** What the emulator does not look at in the requests that it answers, and does wrong in its answers. */
 
@@ -30,6 +31,7 @@ export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): 
     const { 'content-encoding': encoding = '' } = headers
     if (encoding.includes('aws-chunked')) {
       const whole = unchunk(body)
+      requireWhole(headers, whole)
       request.body = whole.body
       for (const [name, value] of Object.entries(whole.trailers)) headers[name] ??= value
       headers['content-encoding'] = encoding.replace(/(^|, *)aws-chunked(, *)?/, '')
@@ -58,14 +60,18 @@ export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): 
       done(error as Error)
     }
   })
-  app.addHook('onSend', ({ method, raw }, reply, _body, done) => {
+  app.addHook('onSend', ({ method, raw, headers, params, query }, reply, body, done) => {
     const part = ranges.get(raw)
     if (part !== undefined && method === 'HEAD')
       reply
         .code(206)
         .header('content-range', contentRange(part))
         .header('content-length', part.range[1] - part.range[0] + 1)
-    done()
+    const { bucket = '', '*': key = '' } = params ?? {}
+    if (method === 'POST' && query['uploadId'] !== undefined && typeof body === 'string')
+      // As of a form: with the key as one name.
+      done(null, located(body, `http://${headers.host}/${bucket}/${encode(key)}`))
+    else done()
   })
 
   /** @returns whether the emulator is to answer */
@@ -96,13 +102,27 @@ export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): 
 const contentRange = ({ range: [first, last], size }: { range: Range; size: number }): string =>
   `bytes ${first}-${last}/${size}`
 
-/** @throws S3Error */
-function change(
-  { method, headers, query, body }: EmulatorRequest,
-  store: S3Store,
-  bucket: string,
-  key: string,
+const located = (document: string, location: string): string =>
+  document.replace(/<Location>[^<]*<\/Location>/, () => xml('Location', location))
+
+/** @throws S3Error for a body in chunks that has lost some of what its headers announce */
+function requireWhole(
+  { 'x-amz-decoded-content-length': length, 'x-amz-trailer': announced = '' }: IncomingHttpHeaders,
+  { body, trailers }: ReturnType<Unchunk>,
 ): void {
+  if (length !== undefined && Number(length) !== body.length)
+    throw new S3Error('IncompleteBody', 'The request body terminated unexpectedly')
+  const names = String(announced).toLowerCase().split(/ *, */)
+  if (names.some((name) => name !== '' && trailers[name] === undefined))
+    throw new S3Error(
+      'MalformedTrailerError',
+      'The request contained trailing data that was not well-formed or did not conform to our published schema.',
+    )
+}
+
+/** @throws S3Error */
+function change(request: EmulatorRequest, store: S3Store, bucket: string, key: string): void {
+  const { method, headers, query } = request
   const { uploadId, partNumber } = query
   if (uploadId !== undefined) uploadOf(store, bucket, key, uploadId)
   if (method === 'PUT' && (uploadId ?? partNumber) !== undefined) requirePart(uploadId, partNumber)
@@ -111,7 +131,7 @@ function change(
   if (method === 'PUT' || starts) refuseHeaders(headers)
   if (method === 'PUT' && headers['x-amz-copy-source'] !== undefined)
     requireCopy(headers, store, isPart ? undefined : `${bucket}/${key}`)
-  if (method === 'POST' && uploadId !== undefined) requireParts(body)
+  if (method === 'POST' && uploadId !== undefined) request.body = partsOf(request.body)
   const aborts = method === 'DELETE' && uploadId !== undefined
   if (!isPart && !starts && !aborts) requireWritable(headers, key, store.buckets.get(bucket)?.get(key))
 }
@@ -132,9 +152,18 @@ function requirePart(uploadId = '', partNumber = ''): void {
     )
 }
 
-function requireParts(body: unknown): void {
+/** The emulator skips parts that it cannot read, such as those with `&#34;` in an ETag, as Go writes it. @throws S3Error */
+function partsOf(body: unknown): string {
   const root = parseXml(String(body))
   if (root?.name !== 'CompleteMultipartUpload' || root.children.length === 0) throw malformedXml()
+  const parts = root.children.map(({ name, children }) => {
+    const [number, etag] = ['PartNumber', 'ETag'].map(
+      (wanted) => children.find((child) => child.name === wanted)?.text.trim() ?? '',
+    )
+    if (name !== 'Part' || !/^\d{1,5}$/.test(number ?? '') || etag === '') throw malformedXml()
+    return xml('Part', [xml('PartNumber', number ?? ''), xml('ETag', etag ?? '')])
+  })
+  return xml(root.name, parts)
 }
 
 /** What is missing is refused by the emulator. */

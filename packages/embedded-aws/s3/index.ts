@@ -16,8 +16,11 @@ import { deleteObjects } from './operations/delete-objects.ts'
 import { getBucketCors } from './operations/get-bucket-cors.ts'
 import { getBucketLocation } from './operations/get-bucket-location.ts'
 import { getBucketNotification } from './operations/get-bucket-notification.ts'
+import { getBucketVersioning } from './operations/get-bucket-versioning.ts'
+import { getObjectTagging } from './operations/get-object-tagging.ts'
 import { listBuckets } from './operations/list-buckets.ts'
 import { listMultipartUploads } from './operations/list-multipart-uploads.ts'
+import { listObjectVersions } from './operations/list-object-versions.ts'
 import { listObjects } from './operations/list-objects.ts'
 import { listParts } from './operations/list-parts.ts'
 import { postObject } from './operations/post-object.ts'
@@ -32,6 +35,15 @@ const REFUSED_SUBRESOURCES = new Set(
   'abac accelerate acl analytics encryption intelligent-tiering inventory legal-hold logging metadataConfiguration metadataInventoryTable metadataJournalTable metadataTable metrics object-lock ownershipControls policy policyStatus publicAccessBlock replication requestPayment restore retention select session tagging torrent versioning versions website'.split(
     ' ',
   ),
+)
+
+/** What many tools ask beforehand, and what is true of everything here: no versions, no tags. */
+const WITHOUT = new Map<string, Operation>(
+  Object.entries({
+    'BUCKET versioning': getBucketVersioning,
+    'BUCKET versions': listObjectVersions,
+    'OBJECT tagging': getObjectTagging,
+  }),
 )
 
 const SETTINGS = new Map<string, Operation>(
@@ -88,11 +100,18 @@ async function answer(
   requireLife(query)
   // A POST to the root is for another service: STS, which the emulator answers a little of.
   const isForm = request.method === 'POST' && bucket !== '' && key === '' && !query.has('delete')
+  // Also of a request that is refused: SDKs ask for it without a signature.
+  if (request.method === 'HEAD' && key === '' && fauxqs.hasBucket(bucket))
+    response.setHeader('x-amz-bucket-region', context.region)
   // A form is signed within.
   if (!isForm) requireSignature(request, query, context.credentials)
 
   const refused = [...query.keys()].find((name) => REFUSED_SUBRESOURCES.has(name))
-  if (refused !== undefined) throw notImplemented(`"${refused}"`)
+  if (refused !== undefined) {
+    const run = request.method === 'GET' ? WITHOUT.get(`${resource} ${refused}`) : undefined
+    if (run === undefined) throw notImplemented(`"${refused}"`)
+    return run(context, call)
+  }
   const setting = [CORS, NOTIFICATION].find((name) => query.has(name))
   if (setting !== undefined) {
     if (key !== '') throw notImplemented(`"${setting}" of an object`)
@@ -103,10 +122,10 @@ async function answer(
   }
   const run = isForm ? postObject : operationOf(call)
   if (run !== undefined) return run(context, call)
-  if (request.method === 'HEAD' && key === '') response.setHeader('x-amz-bucket-region', context.region)
   overrideHeaders(response, query)
   // The emulator takes the beginning of every host with a dot for a bucket, also of one in allowedHosts.
-  if (bucketInHost(request) === undefined) request.headers.host = `localhost:${request.socket.localPort}`
+  if (bucketInHost(request) !== undefined) request.url = `/${bucket}${request.url}`
+  request.headers.host = `127.0.0.1:${request.socket.localPort}`
   fauxqs.handle(request, response)
 }
 

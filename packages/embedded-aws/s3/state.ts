@@ -137,7 +137,7 @@ export interface EmulatorReply {
   code(status: number): EmulatorReply
   send(body?: unknown): EmulatorReply
 }
-type Done = (error?: Error) => void
+type Done = (error?: Error | null, body?: unknown) => void
 export interface Emulator {
   addHook(name: 'preValidation', hook: (request: EmulatorRequest) => Promise<void>): void
   addHook(
