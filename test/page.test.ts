@@ -31,7 +31,7 @@ const MADE_UP = {
       {
         Name: 'Person',
         Confidence: 99.9,
-        Instances: [{ BoundingBox: box(0.1, 0.2, 0.5, 0.6), Confidence: 98 }],
+        Instances: [{ BoundingBox: box(0.1, 0.2, 0.5, 0.6), Confidence: 98.79 }],
       },
       { Name: 'Hat', Confidence: 71.5, Instances: [], Parents: [{ Name: 'Clothing' }] },
     ],
@@ -909,6 +909,54 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     await expect.poll(() => card(page, 'one.png').count()).toBe(0)
     await expect.poll(() => card(page, 'two.png').count()).toBe(0)
     await expect.poll(() => page.locator('#selection:not([hidden])').count()).toBe(0)
+  })
+
+  it('leaves the list in its place while photos are selected, and shows names from right to left whole', async () => {
+    const page = await open(seeing)
+    const name = 'صورة القط في الحديقة الكبيرة خلف البيت القديم.png'
+    await choose(page, png(name, await distinct(66)))
+    await phase(page, name, 'completed')
+    const first = card(page, name)
+    const { y } = (await first.boundingBox()) ?? {}
+    await page.getByLabel(`Select ${name}`).check()
+    await page.getByText('1 photo selected').waitFor()
+    expect(await first.boundingBox()).toMatchObject({ y })
+    // What overflows is cut off where such a name ends, at its left.
+    expect(
+      await first.locator('.open').evaluate((element) => {
+        const { direction, textAlign } = getComputedStyle(element)
+        return { direction, textAlign }
+      }),
+    ).toEqual({ direction: 'rtl', textAlign: 'left' })
+    // A browser without overflow-clip-margin (Safari) cuts off what is drawn beyond the list: the ring has 5 pixels.
+    const room = await first.evaluate((element) => {
+      const list = element.parentElement?.getBoundingClientRect() ?? new DOMRect()
+      const { left, top, right } = element.getBoundingClientRect()
+      const columns = getComputedStyle(element.parentElement ?? element).gridTemplateColumns.split(' ').length
+      return Math.min(left - list.left, top - list.top, columns > 1 ? 5 : list.right - right)
+    })
+    expect(room).toBeGreaterThanOrEqual(5)
+    await page.locator('#selected-none').click()
+    await first.locator('.open').click()
+    await page.locator('.box.label').getByText('Person 98.7%').waitFor()
+    expect(
+      await page.locator('#detail-title').evaluate((element) => getComputedStyle(element).direction),
+    ).toBe('rtl')
+  })
+
+  it('has a button in each form whose Enter would do nothing without one', async () => {
+    const page = await open(seeing)
+    // More than one field that blocks implicit submission (HTML, section 4.10.22.2): Chromium does it all the same,
+    // Safari does not.
+    const mute = await page.evaluate(() => {
+      const blocking =
+        'input:is(:not([type]),[type=text],[type=search],[type=password],[type=email],[type=url],[type=tel],[type=number],[type=date])'
+      return [...document.forms]
+        .filter((form) => form.querySelectorAll(blocking).length > 1)
+        .filter((form) => !form.querySelector('button:not([type=button], [type=reset])'))
+        .map(({ id }) => id)
+    })
+    expect(mute).toEqual([])
   })
 
   describe('behind AUTH=jwt', () => {

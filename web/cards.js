@@ -36,7 +36,7 @@ const icon = (name) => /** @type {Element} */ (document.querySelector(`#icon-${n
 /** @param {Photo} photo */
 function newCard(photo) {
   const image = h('img', { alt: '', decoding: 'async', loading: 'lazy', hidden: true })
-  const button = h('button', { type: 'button', className: 'open', onclick: () => open(photo) })
+  const button = h('button', { type: 'button', className: 'open', dir: 'auto', onclick: () => open(photo) })
   const status = h('p', { className: 'status' })
   const progress = h('progress', { max: 100, 'aria-label': 'Sent', hidden: true })
   const why = h('p', { className: 'why', hidden: true })

@@ -197,7 +197,7 @@ function renderBoxes(record) {
   const spots = []
   for (const { group, kind, name, confidence, box } of boxes) {
     const { Left = 0, Top = 0, Width = 0, Height = 0 } = box
-    const tag = h('span', {}, `${name} ${percent(confidence, 0)}`)
+    const tag = h('span', {}, h('bdi', {}, name), ` ${percent(confidence)}`)
     const element = h('div', { className: `box ${kind}`, 'aria-hidden': true }, tag)
     element.dataset['group'] = group
     element.dataset['confidence'] = String(confidence ?? 0)
@@ -260,7 +260,7 @@ function row(name, confidence = 0, { group, small, className = '', always = fals
       'span',
       { className: 'name' },
       group && h('span', { className: `swatch ${className}`, 'aria-hidden': true }),
-      name,
+      h('bdi', {}, name),
       small && h('small', {}, ` ${small}`),
     ),
     h('span', { className: 'bar', 'aria-hidden': true }, filled),
@@ -404,7 +404,7 @@ function faceSection(faces, standIn) {
     const { AgeRange, Gender } = face
     const guess = [
       AgeRange && `Looks ${AgeRange.Low ?? '?'} to ${AgeRange.High ?? '?'} years old`,
-      Gender?.Value && `${words(Gender.Value)} ${percent(Gender.Confidence, 0)}`,
+      Gender?.Value && `${words(Gender.Value)} ${percent(Gender.Confidence)}`,
       poseText(face),
     ].filter(Boolean)
     const emotions = (face.Emotions ?? [])
@@ -540,7 +540,7 @@ function fileSection({ file, record, name }) {
   ]
   const list = h('dl')
   for (const [term, value, className = ''] of facts) {
-    if (value) list.append(h('dt', {}, term), h('dd', { className }, value))
+    if (value) list.append(h('dt', {}, term), h('dd', { className }, h('bdi', {}, value)))
   }
   return h('section', {}, heading('File'), list)
 }

@@ -265,7 +265,9 @@ function codeBlock(id, method, path) {
       scrollBy(0, block.getBoundingClientRect().top - top)
     })
     choice.append(h('label', {}, radio, h('span', {}, name)))
-    block.append(h('pre', { tabindex: 0, 'data-language': name, 'aria-label': `${name} example` }, text))
+    block.append(
+      h('pre', { tabindex: 0, role: 'group', 'data-language': name, 'aria-label': `${name} example` }, text),
+    )
   }
   copy.addEventListener('click', async () => {
     const text = block.querySelector('pre:not([hidden])')?.textContent ?? ''

@@ -76,8 +76,8 @@ export function size(bytes) {
 }
 
 /** Cut off, not rounded: 99.98 is not 100. @param {number | undefined} confidence */
-export const percent = (confidence, digits = 1) =>
-  confidence === undefined ? '' : `${number(Math.floor(confidence * 10 ** digits) / 10 ** digits, digits)}%`
+export const percent = (confidence) =>
+  confidence === undefined ? '' : `${number(Math.floor(confidence * 10) / 10, 1)}%`
 
 /** @param {string | undefined} type SURPRISED → Surprised */
 export const words = (type = '') => type.charAt(0) + type.slice(1).toLowerCase()
