@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest'
 import manifest from '../package.json' with { type: 'json' }
 import { outcome } from './commands.ts'
 import { newFolder, root } from './started.ts'
+import { skipped } from './tools.ts'
 
 const { scripts } = manifest
 
@@ -99,7 +100,7 @@ it('every command that takes options is tried with a wrong one', () => {
 })
 
 describe.skipIf(process.platform === 'win32')(
-  'SIGTERM to npm (skipped on Windows, which has no signals)',
+  `SIGTERM to npm${skipped(process.platform === 'win32' ? ['signals'] : [])}`,
   () => {
     const ENDS = `process.on('SIGTERM', () => process.exit(console.log('ended')))
     setTimeout(() => console.log('left alone'), 20_000)

@@ -15,19 +15,34 @@ import { finished, until } from './context.ts'
 import { distinct } from './pictures.ts'
 import { newFolder, type Running, start } from './started.ts'
 import { refusal, startHere } from './system.ts'
+import { skipped, without } from './tools.ts'
 
 /** A picture with something behind it, which decoders pass over. */
 const large = async (number: number): Promise<Uint8Array<ArrayBuffer>> =>
   new Uint8Array(Buffer.concat([await distinct(number), Buffer.alloc(3_000_000)]))
 
-/** A small file system of its own, as far as this user may mount one. */
-function mountSmall(): string | undefined {
+/** @returns whether a small file system is there, which not every user may mount */
+const mounts = (folder: string): boolean =>
+  spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=60m', 'tmpfs', folder]).status === 0
+
+/** A small file system of its own. */
+function mountSmall(): string {
   const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-disk-'))
   onTestFinished(() => rmdirSync(folder))
-  if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=60m', 'tmpfs', folder]).status !== 0) return undefined
+  if (!mounts(folder)) throw new Error('It could be mounted a moment ago.')
   onTestFinished(() => void execFileSync('umount', [folder]))
   return folder
 }
+
+function mayMount(): boolean {
+  const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-disk-'))
+  const may = mounts(folder)
+  if (may) execFileSync('umount', [folder])
+  rmdirSync(folder)
+  return may
+}
+const noMount = mayMount() ? [] : ['the right to mount']
+const noLimit = without('prlimit')
 
 /** @param room bytes to leave */
 function fill(file: string, room = 0): void {
@@ -69,45 +84,45 @@ const allCompleted = async (url: string, ids: string[]): Promise<void> => {
 }
 
 describe('npm start on a full disk', () => {
-  it('answers 503, says so once, and completes all that it has accepted (skipped where nothing can be mounted)', async ({
-    skip,
-  }) => {
-    const disk = mountSmall() ?? skip('mount -t tmpfs is not permitted')
-    const ballast = join(disk, 'ballast')
-    const DATA_DIR = join(disk, 'data')
-    const system = await start({ DATA_DIR })
-    const accepted: string[] = []
-    const submit = async (number: number): Promise<Answer> => {
-      const answer = await post(system.url, await large(number))
-      if (answer.body.imageId !== undefined) accepted.push(answer.body.imageId)
-      return answer
-    }
-    expect((await submit(0)).status).toBe(202)
-    fill(ballast, 10_000_000)
-    let last: Answer
-    for (let number = 1; ; number += 1) {
-      last = await submit(number)
-      if (last.status !== 202) break
-    }
-    expect(last).toMatchObject({ status: 503, retryAfter: '5', body: { code: 'UNAVAILABLE' } })
-    expect((await fetch(`${system.url}/health`)).status).toBe(200)
-    expect((await fetch(`${system.url}/images/${accepted[0]}`)).status).toBe(200)
-    expect(trouble(system)).toEqual([
-      `warning: ${DATA_DIR} cannot be written: database or disk is full. Make room; what was accepted is kept, and nothing more is accepted until then.`,
-    ])
+  it.skipIf(noMount.length > 0)(
+    `answers 503, says so once, and completes all that it has accepted${skipped(noMount)}`,
+    async () => {
+      const disk = mountSmall()
+      const ballast = join(disk, 'ballast')
+      const DATA_DIR = join(disk, 'data')
+      const system = await start({ DATA_DIR })
+      const accepted: string[] = []
+      const submit = async (number: number): Promise<Answer> => {
+        const answer = await post(system.url, await large(number))
+        if (answer.body.imageId !== undefined) accepted.push(answer.body.imageId)
+        return answer
+      }
+      expect((await submit(0)).status).toBe(202)
+      fill(ballast, 10_000_000)
+      let last: Answer
+      for (let number = 1; ; number += 1) {
+        last = await submit(number)
+        if (last.status !== 202) break
+      }
+      expect(last).toMatchObject({ status: 503, retryAfter: '5', body: { code: 'UNAVAILABLE' } })
+      expect((await fetch(`${system.url}/health`)).status).toBe(200)
+      expect((await fetch(`${system.url}/images/${accepted[0]}`)).status).toBe(200)
+      expect(trouble(system)).toEqual([
+        `warning: ${DATA_DIR} cannot be written: database or disk is full. Make room; what was accepted is kept, and nothing more is accepted until then.`,
+      ])
 
-    // Some work was under way.
-    expect(await system.end('SIGKILL')).toBe('SIGKILL')
-    fill(ballast)
-    expect(await refusal({ DATA_DIR })).toBe(
-      `The disk of ${DATA_DIR} has less than 10 MB left; make room, or set DATA_DIR to another folder.`,
-    )
-    rmSync(ballast)
-    await allCompleted((await startHere({ DATA_DIR })).url, accepted)
-  })
+      // Some work was under way.
+      expect(await system.end('SIGKILL')).toBe('SIGKILL')
+      fill(ballast)
+      expect(await refusal({ DATA_DIR })).toBe(
+        `The disk of ${DATA_DIR} has less than 10 MB left; make room, or set DATA_DIR to another folder.`,
+      )
+      rmSync(ballast)
+      await allCompleted((await startHere({ DATA_DIR })).url, accepted)
+    },
+  )
 
-  it('goes on by itself when there is room again (skipped without prlimit)', async ({ skip }) => {
-    if (spawnSync('prlimit', ['--version']).status !== 0) skip('there is no prlimit here')
+  it.skipIf(noLimit.length > 0)(`goes on by itself when there is room again${skipped(noLimit)}`, async () => {
     const DATA_DIR = newFolder()
     const system = await start({ DATA_DIR })
     const before = (await post(system.url, new Uint8Array(await distinct(1)))).body.imageId ?? ''

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { globSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
@@ -56,6 +56,16 @@ it('a test whose set-up fails is a failure, and so is one that is skipped withou
     ...{ passed: 1, failed: 5 + 2, skipped: ['a tool (skipped: lacking terraform) plans'] },
     lost: ['set-up is missing', 'was forgotten'],
   })
+})
+
+it('no test finds out only while it runs that it lacks something, or says it in other words', () => {
+  const files = globSync(['test/*.test.ts', 'packages/*/test/*.test.ts'], { cwd: root })
+  const others = files.filter((file) =>
+    /\{ skip \}|\bskip\(['"`]|\(skipped (?!lacking)\w/.test(readFileSync(join(root, file), 'utf8')),
+  )
+  expect(files.length).toBeGreaterThan(100)
+  // This one has a test that was forgotten, for the report.
+  expect(others).toEqual(['test/report.test.ts'])
 })
 
 it('only an assertion refutes: no time-out, no other error, no set-up', () => {
