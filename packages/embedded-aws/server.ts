@@ -22,7 +22,9 @@ import { createLambda, type Lambda, lambdaRequest } from './lambda/index.ts'
 import { isFromPage } from './origins.ts'
 import { sendQueryError } from './query-protocol.ts'
 import { isRefused, refuse } from './refusals.ts'
+import { S3Error, sendS3Error } from './s3/errors.ts'
 import { createS3 } from './s3/index.ts'
+import { newRequestId } from './s3/state.ts'
 import type { Credentials } from './signature-v4.ts'
 import { createMessageMover } from './sqs/index.ts'
 import { answerQuery } from './sqs/query.ts'
@@ -174,7 +176,8 @@ export async function startService(options: {
     const [name, operation] = operationOf(request)
     if (isRefused(request, response, options.allowedHosts ?? [])) return
     const answering = name === options.name ? options.service : unknownOperation
-    void answerJson(answering, operation, request, response)
+    if (name === '' && serviceInScope(request) !== undefined) refuseService(request, response)
+    else void answerJson(answering, operation, request, response)
   })
   const port = await listen(server, options.port, options.host)
   return { endpoint: `http://127.0.0.1:${port}`, stop: () => close(server) }
@@ -232,14 +235,15 @@ function answerLambda(lambda: Lambda, request: IncomingMessage, response: Server
 const AT_ROOT = new Set(['s3', 'sns', 'sts'])
 const isForAnother = (request: IncomingMessage): boolean => !AT_ROOT.has(serviceInScope(request) ?? 's3')
 
+/** Services whose answers are XML, like those of the Query protocol. */
+const IN_XML = new Set(['cloudfront', 'route53'])
+
 /** What is signed for a service that is not here would be taken for a bucket. */
 function refuseService(request: IncomingMessage, response: ServerResponse): void {
-  const error = new AwsError(
-    'UnknownOperationException',
-    `The embedded AWS has no ${serviceInScope(request)}.`,
-    404,
-  )
+  const scope = serviceInScope(request) ?? ''
+  const [code, message] = ['UnknownOperationException', `There is no ${scope} at this endpoint.`] as const
   const isQuery = /^application\/x-www-form-urlencoded\b/.test(request.headers['content-type'] ?? '')
-  if (isQuery) sendQueryError(error, response)
-  else sendError(error, response, REST_JSON)
+  if (scope === 's3') sendS3Error(response, new S3Error(code, message, 404), newRequestId())
+  else if (isQuery || IN_XML.has(scope)) sendQueryError(new AwsError(code, message, 404), response)
+  else sendError(new AwsError(code, message, 404), response, REST_JSON)
 }

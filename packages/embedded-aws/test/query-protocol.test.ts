@@ -1,15 +1,20 @@
 import { randomUUID } from 'node:crypto'
-import { expect, it } from 'vitest'
+import { expect, it, onTestFinished } from 'vitest'
+import { startService } from '../index.ts'
 import { elements, embeddedAws, signed } from './started.ts'
 
 /** The Query protocol of SDKs of before late 2023, whose requests these are (botocore 1.29, AWS SDK for Go 1.44). */
 const { aws, newQueue, bodies, send } = embeddedAws()
 
 const FORM = 'application/x-www-form-urlencoded; charset=utf-8'
-const ask = (parameters: Record<string, string>, { path = '/', service = 'sqs', headers = {} } = {}) =>
+const ask = (
+  parameters: Record<string, string>,
+  { path = '/', service = 'sqs', ...more }: RequestInit & { path?: string; service?: string } = {},
+) =>
   fetch(`${aws.endpoint}${path}`, {
+    ...more,
     method: 'POST',
-    headers: { ...signed(service), 'content-type': FORM, ...headers },
+    headers: { ...signed(service), 'content-type': FORM, ...(more.headers as object) },
     body: new URLSearchParams({ Version: '2012-11-05', ...parameters }),
   })
 const textOf = async (answer: Promise<Response>) => (await answer).text()
@@ -99,6 +104,21 @@ it('a request to a queue’s URL is about that queue', async () => {
   expect(await textOf(ask({ Action: 'ReceiveMessage' }, { path }))).toContain('<Body>hello</Body>')
 })
 
+it('a receive whose caller has gone takes no message', async () => {
+  const queue = await newQueue()
+  const gone = new AbortController()
+  const parameters = { Action: 'ReceiveMessage', QueueUrl: queue.url, WaitTimeSeconds: '20' }
+  const waiting = ask(parameters, { signal: gone.signal })
+  // In the same order as it sends them, the embedded AWS takes requests up.
+  await ask({ Action: 'ReceiveMessage', QueueUrl: queue.url })
+  gone.abort()
+  await expect(waiting).rejects.toThrow('abort')
+  // Likewise: by then the connection that is gone has been seen.
+  await ask({ Action: 'ReceiveMessage', QueueUrl: queue.url })
+  await send(queue, 'for another')
+  expect(await bodies(queue)).toEqual(['for another'])
+})
+
 it('a page gets in by the Query protocol no more than by the other one', async () => {
   const answer = await ask({ Action: 'ListQueues' }, { headers: { origin: 'https://evil.test' } })
   expect(answer.status).toBe(403)
@@ -127,11 +147,31 @@ it.each([
 it('what is signed for a service that is not here is refused by its name, in its protocol', async () => {
   const query = await ask({ Action: 'ListMetrics' }, { service: 'monitoring' })
   expect({ status: query.status, ...(await elements(query)) }).toMatchObject({
-    ...{ status: 404, Code: 'UnknownOperationException', Message: 'The embedded AWS has no monitoring.' },
+    ...{
+      status: 404,
+      Code: 'UnknownOperationException',
+      Message: 'There is no monitoring at this endpoint.',
+    },
   })
   const rest = await fetch(`${aws.endpoint}/restapis`, { headers: signed('apigateway') })
   expect(rest.headers.get('x-amzn-errortype')).toBe('UnknownOperationException')
-  expect(await rest.json()).toMatchObject({ message: 'The embedded AWS has no apigateway.' })
+  expect(await rest.json()).toMatchObject({ message: 'There is no apigateway at this endpoint.' })
+})
+
+it('a service alone refuses each other one in the protocol of that one', async () => {
+  const alone = await startService({ port: 0, name: 'RekognitionService', service: async () => ({}) })
+  onTestFinished(alone.stop)
+  const refused = async (service: string, init: RequestInit = {}) => {
+    const { headers = {}, ...more } = init
+    const answer = await fetch(alone.endpoint, { ...more, headers: { ...signed(service), ...headers } })
+    return [answer.status, await answer.text()]
+  }
+  const code = 'UnknownOperationException'
+  const form = { method: 'POST', headers: { 'content-type': FORM }, body: 'Action=GetCallerIdentity' }
+  expect(await refused('sts', form)).toEqual([404, expect.stringContaining(`<Code>${code}</Code>`)])
+  expect(await refused('route53')).toEqual([404, expect.stringMatching(`^<ErrorResponse>.*<Code>${code}<`)])
+  expect(await refused('s3')).toEqual([404, expect.stringMatching(`<Error><Code>${code}<`)])
+  expect(await refused('lambda')).toEqual([404, expect.stringMatching(`^{"__type":"${code}"`)])
 })
 
 it('a signature without a region is for its service too', async () => {
