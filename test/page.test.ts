@@ -938,25 +938,11 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     expect(room).toBeGreaterThanOrEqual(5)
     await page.locator('#selected-none').click()
     await first.locator('.open').click()
-    await page.locator('.box.label').getByText('Person 98.7%').waitFor()
+    // With the digit that rows have, and cut off: the slider at 98.8 would hide it.
+    expect(await page.locator('.box.label span').first().textContent()).toBe('Person 98.7%')
     expect(
       await page.locator('#detail-title').evaluate((element) => getComputedStyle(element).direction),
     ).toBe('rtl')
-  })
-
-  it('has a button in each form whose Enter would do nothing without one', async () => {
-    const page = await open(seeing)
-    // More than one field that blocks implicit submission (HTML, section 4.10.22.2): Chromium does it all the same,
-    // Safari does not.
-    const mute = await page.evaluate(() => {
-      const blocking =
-        'input:is(:not([type]),[type=text],[type=search],[type=password],[type=email],[type=url],[type=tel],[type=number],[type=date])'
-      return [...document.forms]
-        .filter((form) => form.querySelectorAll(blocking).length > 1)
-        .filter((form) => !form.querySelector('button:not([type=button], [type=reset])'))
-        .map(({ id }) => id)
-    })
-    expect(mute).toEqual([])
   })
 
   describe('behind AUTH=jwt', () => {
@@ -1023,7 +1009,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     })
   })
 
-  it('has no serious barrier that axe-core finds, in light and in dark', async () => {
+  it('has no barrier that axe-core finds, in light and in dark', async () => {
     const check = async (page: Page, state: string) => {
       for (const colorScheme of ['light', 'dark'] as const) {
         await page.emulateMedia({ colorScheme })
@@ -1033,14 +1019,12 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
             const { axe } = window as unknown as {
               axe: { run: (options: object) => Promise<{ violations: Violation[] }> }
             }
-            type Violation = { id: string; impact: string; nodes: { html: string; failureSummary: string }[] }
+            type Violation = { id: string; nodes: { html: string; failureSummary: string }[] }
             const { violations } = await axe.run(options)
-            return violations
-              .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-              .map(
-                ({ id, nodes }) =>
-                  `${id}: ${nodes.map(({ html, failureSummary }) => html + failureSummary).join('; ')}`,
-              )
+            return violations.map(
+              ({ id, nodes }) =>
+                `${id}: ${nodes.map(({ html, failureSummary }) => html + failureSummary).join('; ')}`,
+            )
           },
           // Only contrasts are others in the dark.
           colorScheme === 'dark' ? { runOnly: ['color-contrast'] } : {},
@@ -1052,6 +1036,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     // axe-core itself is a script that the policy would not let in.
     const page = await open(seeing, { bypassCSP: true }, '/?label=nothing')
     await page.getByText('No photo matches.').first().waitFor()
+    await page.locator('#outage').evaluate((banner) => banner.removeAttribute('hidden'))
     await check(page, 'empty')
     await page.goto(seeing.url)
     await choose(
