@@ -1,4 +1,4 @@
-import { DeleteObjectCommand, paginateListObjectsV2, type S3Client } from '@aws-sdk/client-s3'
+import { DeleteObjectCommand, paginateListObjectsV2 } from '@aws-sdk/client-s3'
 import { paginateScan } from '@aws-sdk/lib-dynamodb'
 import type { ResourceNames } from '../infrastructure/resources.ts'
 import type { EmbeddedAws } from '../packages/embedded-aws/index.ts'
@@ -58,7 +58,7 @@ export function startChores(
     every(SWEEP_EVERY_MS, 'the sweep', () => sweep(sweeper)),
     every(SWEEP_EVERY_MS, 'the deletion of expired records', async () => embedded?.expireItems(signal)),
     every(EXPIRE_OBJECTS_EVERY_MS, 'the deletion of expired images', () =>
-      expireObjects(worker, retentionDays, signal),
+      expireObjects(sweeper, retentionDays, signal),
     ),
   ])
   undo.push(async () => {
@@ -69,7 +69,7 @@ export function startChores(
 }
 
 const DAY_MS = 86_400_000
-/** An upload whose job waits is the only copy of its image: as long as a queue keeps jobs (14 days), and a day. */
+/** An upload whose job waits is the only copy of its image: as long as a queue keeps jobs (14 days), and a day, or longer. */
 const UPLOAD_DAYS = 15
 
 /**
@@ -80,10 +80,11 @@ const UPLOAD_DAYS = 15
  * @param signal aborted when it is to end early
  */
 export async function expireObjects(
-  { s3, bucket, now }: { s3: S3Client; bucket: string; now: () => Date },
+  { s3, bucket, now, giveUpMs }: Pick<SweeperDeps, 's3' | 'bucket' | 'now' | 'giveUpMs'>,
   days: number | undefined,
   signal?: AbortSignal,
 ): Promise<void> {
+  const uploadDays = Math.max(UPLOAD_DAYS, giveUpMs / DAY_MS + 1)
   const pages = paginateListObjectsV2(
     { client: s3 },
     { Bucket: bucket, Prefix: days === undefined ? UPLOADS : '' },
@@ -91,7 +92,7 @@ export async function expireObjects(
   for await (const { Contents = [] } of pages) {
     for (const { Key = '', LastModified = now() } of Contents) {
       if (signal?.aborted) return
-      const most = Key.startsWith(UPLOADS) ? Math.min(days ?? UPLOAD_DAYS, UPLOAD_DAYS) : days
+      const most = Key.startsWith(UPLOADS) ? Math.min(days ?? uploadDays, uploadDays) : days
       if (most !== undefined && LastModified.getTime() + most * DAY_MS < now().getTime()) {
         await s3.send(new DeleteObjectCommand({ Bucket: bucket, Key }))
       }

@@ -169,13 +169,17 @@ it('objects go after the days of retention, and uploads that nobody took in afte
   const imageId = await system.submit(photo)
   await system.work()
   await s3.send(new PutObjectCommand({ Bucket: bucket, Key: 'uploads/left', Body: 'a' }))
-  const keysAfter = async (days: number, retention?: number): Promise<string[]> => {
-    await expireObjects({ s3, bucket, now: () => new Date(Date.now() + days * DAY_MS) }, retention)
+  const keysAfter = async (days: number, retention?: number, giveUpDays = 14): Promise<string[]> => {
+    const now = () => new Date(Date.now() + days * DAY_MS)
+    await expireObjects({ s3, bucket, now, giveUpMs: giveUpDays * DAY_MS }, retention)
     const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket: bucket }))
     return Contents.map(({ Key = '' }) => Key).sort()
   }
   const kept = [`originals/${imageId}`, `previews/${imageId}.jpg`, `thumbnails/${imageId}.jpg`]
   expect(await keysAfter(14.9)).toEqual([...kept, 'uploads/left'])
+  // As long as GIVE_UP_DAYS leaves an image its time, it has its only copy; shorter ones leave a retry to its owner.
+  expect(await keysAfter(60.9, undefined, 60)).toEqual([...kept, 'uploads/left'])
+  expect(await keysAfter(14.9, undefined, 1)).toEqual([...kept, 'uploads/left'])
   expect(await keysAfter(15.1)).toEqual(kept)
   expect(await keysAfter(29.9, 30)).toEqual(kept)
   await s3.send(new PutObjectCommand({ Bucket: bucket, Key: 'uploads/left', Body: 'a' }))
