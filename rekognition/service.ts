@@ -85,7 +85,10 @@ export function openVision(
   warn: (sentence: string) => void,
 ): { vision: Vision; who: string } | undefined {
   const folder = modelsFolder(env)
-  if (env.VISION_MODELS && !existsSync(folder)) throw new StartError(`There are no models at ${folder}.`)
+  if (env.VISION_MODELS && !existsSync(folder))
+    throw new StartError(
+      `There are no models at ${folder}; set VISION_MODELS to a folder that is there, or leave it out.`,
+    )
   if (!isInstalled()) {
     warn('The models are not installed, so the stand-in measures pixels; "npm ci" installs them.')
     return undefined

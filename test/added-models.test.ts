@@ -127,6 +127,8 @@ it('npm run models says in a sentence what is wrong, and how it is used', async 
       'http://models.test/manifest.json is not fetched: the URL must be https, or http from this machine.\n',
   })
   await until('the end', async () => rekognition.process.exitCode ?? undefined)
-  expect(rekognition.output().trim()).toBe(`Rekognition cannot start: There are no models at ${folder}.`)
+  expect(rekognition.output().trim()).toBe(
+    `Rekognition cannot start: There are no models at ${folder}; set VISION_MODELS to a folder that is there, or leave it out.`,
+  )
   expect(existsSync(folder)).toBe(false)
 })
