@@ -30,7 +30,10 @@ const unauthenticated = async (response: Response | Promise<Response>) => {
   const answer = await response
   expect(answer.status).toBe(401)
   expect(answer.headers.get('www-authenticate')).toMatch(/^(Bearer|AWS4-HMAC-SHA256)/)
-  expect(await answer.json()).toMatchObject({ code: 'UNAUTHENTICATED' })
+  expect(await answer.json()).toMatchObject({
+    code: 'UNAUTHENTICATED',
+    detail: expect.stringMatching(/^[A-Z].+\.$/),
+  })
 }
 
 describe('AUTH', () => {

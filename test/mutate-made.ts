@@ -19,8 +19,8 @@ const root = resolve(import.meta.dirname, '..')
 
 /** The files that have mutants, and the tests that are near to each, which have to kill them, the quickest first. */
 export const TESTS_OF: Record<string, string[]> = {
-  'api/deps.ts': ['auth', 'api', 'lambda'],
-  'shared/aws.ts': ['config'],
+  'api/deps.ts': ['auth', 'api', 'lambda', 'bare-answers', 'rules'],
+  'shared/aws.ts': ['config', 'in-place'],
   'shared/config.ts': ['config'],
   'packages/image-guard/format.ts': ['format'],
   'shared/image.ts': ['record', 'event'],
