@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { buildApp } from '../api/app.ts'
-import { identifyBy } from '../api/deps.ts'
+import { apiDeps, identifyBy } from '../api/deps.ts'
 import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { readApiConfig } from '../shared/config.ts'
 import { anyText } from './any-text.ts'
@@ -620,16 +620,13 @@ describe('CORS', () => {
   const LISTED = 'https://page.example'
   let app: App
   beforeAll(() => {
-    const { CORS_ORIGINS } = readApiConfig({
-      ...{ IMAGE_BUCKET: 'bucket', IMAGE_TABLE: 'table', JOB_QUEUE_URL: 'https://queue' },
+    const { api } = system
+    const config = readApiConfig({
+      ...{ IMAGE_BUCKET: api.bucket, IMAGE_TABLE: api.table, JOB_QUEUE_URL: api.jobQueueUrl },
       CORS_ORIGINS: `${LISTED}, http://127.0.0.1:5173`,
     })
-    app = buildApp({
-      ...system.api,
-      corsOrigins: CORS_ORIGINS ?? [],
-      auth: 'iam',
-      identify: identifyBy({ AUTH: 'iam' }),
-    })
+    // As the function has it of its settings.
+    app = buildApp(apiDeps(config, { AUTH: 'iam' }, api, api, api))
   })
   const STRANGERS = [
     ...[

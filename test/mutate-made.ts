@@ -19,7 +19,7 @@ const root = resolve(import.meta.dirname, '..')
 
 /** The files that have mutants, and the tests that are near to each, which have to kill them, the quickest first. */
 export const TESTS_OF: Record<string, string[]> = {
-  'api/deps.ts': ['auth', 'api', 'lambda', 'bare-answers', 'rules'],
+  'api/deps.ts': ['auth', 'api', 'lambda', 'isolation', 'rules'],
   'shared/aws.ts': ['config', 'in-place'],
   'shared/config.ts': ['config'],
   'packages/image-guard/format.ts': ['format'],
