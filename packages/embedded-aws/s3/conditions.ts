@@ -4,7 +4,7 @@ import type { StoredObject } from './state.ts'
 
 /** Conditional requests (user guide, "Add preconditions to S3 operations"). */
 
-const noSuchKey = (Key: string): S3Error =>
+export const noSuchKey = (Key: string): S3Error =>
   new S3Error('NoSuchKey', 'The specified key does not exist.', 404, { Key })
 
 /** The value of If-Match or If-None-Match: `*`, or ETags, which S3 takes without their quotation marks too. */

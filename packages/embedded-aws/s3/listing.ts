@@ -75,5 +75,29 @@ export function pageOf(
   return page
 }
 
+/** What every list of objects says of a page, but for where it stands. @param entry an object as an element */
+export function contentOf(
+  query: URLSearchParams,
+  { delimiter, count }: { delimiter: string; count: number },
+  { objects, prefixes, next }: Page,
+  entry: (object: StoredObject) => string,
+): string[] {
+  const text = textOf(query)
+  return [
+    xml('MaxKeys', count),
+    ...(delimiter === '' ? [] : [text('Delimiter', delimiter)]),
+    ...(query.has('encoding-type') ? [xml('EncodingType', 'url')] : []),
+    xml('IsTruncated', String(next !== undefined)),
+    ...objects.map(entry),
+    ...prefixes.map((common) => xml('CommonPrefixes', [text('Prefix', common)])),
+  ]
+}
+
+export const factsOf = ({ lastModified, etag, contentLength }: StoredObject): string[] => [
+  xml('LastModified', lastModified.toISOString()),
+  xml('ETag', etag),
+  xml('Size', contentLength),
+]
+
 /** The account, as the owner of everything. */
 export const owner = (name: string): string => xml(name, [xml('ID', '000000000000')])

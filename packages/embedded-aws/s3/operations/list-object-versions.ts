@@ -1,5 +1,5 @@
 import { s3Document, sendXml } from '../errors.ts'
-import { countOf, objectsOf, owner, pageOf, textOf } from '../listing.ts'
+import { contentOf, countOf, factsOf, objectsOf, owner, pageOf, textOf } from '../listing.ts'
 import type { Operation } from '../operation.ts'
 import { xml } from '../xml.ts'
 
@@ -11,7 +11,8 @@ export const listObjectVersions: Operation = (context, call) => {
   )
   const text = textOf(query)
   const count = countOf(query, 'max-keys')
-  const { objects, prefixes, next } = pageOf(objectsOf(context, call), { prefix, delimiter, after, count })
+  const page = pageOf(objectsOf(context, call), { prefix, delimiter, after, count })
+  const { next } = page
   sendXml(
     call.response,
     200,
@@ -21,23 +22,16 @@ export const listObjectVersions: Operation = (context, call) => {
       text('KeyMarker', after),
       xml('VersionIdMarker', query.get('version-id-marker') ?? ''),
       ...(next === undefined ? [] : [text('NextKeyMarker', next), xml('NextVersionIdMarker', 'null')]),
-      xml('MaxKeys', count),
-      ...(delimiter === '' ? [] : [text('Delimiter', delimiter)]),
-      ...(query.has('encoding-type') ? [xml('EncodingType', 'url')] : []),
-      xml('IsTruncated', String(next !== undefined)),
-      ...objects.map(({ key, lastModified, etag, contentLength }) =>
+      ...contentOf(query, { delimiter, count }, page, (object) =>
         xml('Version', [
-          text('Key', key),
+          text('Key', object.key),
           xml('VersionId', 'null'),
           xml('IsLatest', 'true'),
-          xml('LastModified', lastModified.toISOString()),
-          xml('ETag', etag),
-          xml('Size', contentLength),
+          ...factsOf(object),
           owner('Owner'),
           xml('StorageClass', 'STANDARD'),
         ]),
       ),
-      ...prefixes.map((common) => xml('CommonPrefixes', [text('Prefix', common)])),
     ]),
   )
 }

@@ -1,5 +1,5 @@
 import { invalidArgument, s3Document, sendXml } from '../errors.ts'
-import { countOf, objectsOf, owner, pageOf, textOf } from '../listing.ts'
+import { contentOf, countOf, factsOf, objectsOf, owner, pageOf, textOf } from '../listing.ts'
 import type { Operation } from '../operation.ts'
 import { xml } from '../xml.ts'
 
@@ -36,21 +36,14 @@ export const listObjects: Operation = (context, call) => {
       xml('Name', call.bucket),
       text('Prefix', prefix),
       ...position,
-      xml('MaxKeys', count),
-      ...(delimiter === '' ? [] : [text('Delimiter', delimiter)]),
-      ...(query.has('encoding-type') ? [xml('EncodingType', 'url')] : []),
-      xml('IsTruncated', String(next !== undefined)),
-      ...page.objects.map(({ key, lastModified, etag, contentLength }) =>
+      ...contentOf(query, { delimiter, count }, page, (object) =>
         xml('Contents', [
-          text('Key', key),
-          xml('LastModified', lastModified.toISOString()),
-          xml('ETag', etag),
-          xml('Size', contentLength),
+          text('Key', object.key),
+          ...factsOf(object),
           ...(withOwner ? [owner('Owner')] : []),
           xml('StorageClass', 'STANDARD'),
         ]),
       ),
-      ...page.prefixes.map((common) => xml('CommonPrefixes', [text('Prefix', common)])),
     ]),
   )
 }
