@@ -707,7 +707,7 @@ describe('everything else', () => {
       ...[`img-src 'self' blob: data: ${bucket}`, `connect-src 'self' ${bucket}`],
       ...["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"],
     ])
-    // What the page is told: the most bytes, the types by their media types and in words, and the analyses.
+    // What the page knows of the API: the most bytes, the types by their media types and in words, and the analyses.
     expect(html).toContain('<meta name="max-image-bytes" content="4500000" />')
     expect(html).toContain('accept="image/jpeg,image/png,image/webp,image/gif,image/avif"')
     expect(html).toContain('id="formats">JPEG, PNG, WebP, GIF or AVIF<')

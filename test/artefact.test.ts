@@ -10,7 +10,7 @@ import { startTestSystem } from './context.ts'
 import { gatewayEvent, toRecord } from './functions.ts'
 import { QUARTERS } from './heic-files.ts'
 import { lambdaCases } from './lambda-cases.ts'
-import { skipped } from './tools.ts'
+import { noLinux, skipped } from './tools.ts'
 import { builtZips, bundleOf, HERE } from './zips.ts'
 
 /** Those of the system; the fourth zip is an example's. */
@@ -45,8 +45,7 @@ it('a zip runs on the Node of Lambda, in an environment that has nothing of this
   expect(names.filter((name) => !/^(AWS_|LAMBDA_|NODE_CHANNEL_|TZ$)/.test(name))).toEqual(['AUTH'])
 })
 
-const lacking = process.platform === 'linux' ? [] : ['Linux']
-describe.skipIf(lacking.length > 0)(`the zips${skipped(lacking)}`, () => {
+describe.skipIf(noLinux.length > 0)(`the zips${skipped(noLinux)}`, () => {
   const built = new Map<string, Built>()
   const running: [string, Running][] = []
   beforeAll(async () => {

@@ -7,7 +7,7 @@ import { post } from '../bench/post.ts'
 import { quota } from '../bench/quota.ts'
 import { countRequests, rowsOf } from '../bench/requests.ts'
 import { startMemory } from '../bench/start-memory.ts'
-import { skipped } from './tools.ts'
+import { noLinux, skipped } from './tools.ts'
 
 /** Each benchmark at its smallest, so that it still runs when its figures are needed. */
 
@@ -67,8 +67,8 @@ it('requests are counted where they pass, and billed by list prices', async () =
   expect(() => readMonth(['--region', 'mars'])).toThrow(/no prices of mars; it has us-east-1/)
 })
 
-it.skipIf(process.platform !== 'linux')(
-  `the memory of npm start is looked at while it works${skipped(process.platform === 'linux' ? [] : ['Linux'])}`,
+it.skipIf(noLinux.length > 0)(
+  `the memory of npm start is looked at while it works${skipped(noLinux)}`,
   async () => {
     const [row] = (await startMemory(8)) as Record<string, number>[]
     expect(row?.['images']).toBe(8)

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import manifest from '../package.json' with { type: 'json' }
 import { outcome } from './commands.ts'
 import { newFolder, root } from './started.ts'
-import { skipped } from './tools.ts'
+import { noSignals, skipped } from './tools.ts'
 
 const { scripts } = manifest
 
@@ -99,30 +99,24 @@ it('every command that takes options is tried with a wrong one', () => {
   expect([...tried].sort()).toEqual(Object.keys(scripts).sort())
 })
 
-describe.skipIf(process.platform === 'win32')(
-  `SIGTERM to npm${skipped(process.platform === 'win32' ? ['signals'] : [])}`,
-  () => {
-    const ENDS = `process.on('SIGTERM', () => process.exit(console.log('ended')))
+describe.skipIf(noSignals.length > 0)(`SIGTERM to npm${skipped(noSignals)}`, () => {
+  const ENDS = `process.on('SIGTERM', () => process.exit(console.log('ended')))
     setTimeout(() => console.log('left alone'), 20_000)
     console.log('here')`
 
-    // run.js starts the first in place of itself, and runs the other itself.
-    it.each(['local/main.ts', 'other.ts'])(
-      'ends %s, though the shell between them does not',
-      async (file) => {
-        const folder = newFolder()
-        mkdirSync(join(folder, 'local'))
-        writeFileSync(join(folder, file), ENDS)
-        const script = `"${process.execPath}" "${join(root, 'run.js')}" ${file}; :`
-        const env = { ...process.env, npm_lifecycle_event: 'start' }
-        const shell = spawn('sh', ['-c', script], { cwd: folder, env, stdio: ['ignore', 'pipe', 'inherit'] })
-        let said = ''
-        for await (const chunk of shell.stdout) {
-          said += chunk
-          if (said === 'here\n') shell.kill('SIGTERM')
-        }
-        expect(said).toBe('here\nended\n')
-      },
-    )
-  },
-)
+  // run.js starts the first in place of itself, and runs the other itself.
+  it.each(['local/main.ts', 'other.ts'])('ends %s, though the shell between them does not', async (file) => {
+    const folder = newFolder()
+    mkdirSync(join(folder, 'local'))
+    writeFileSync(join(folder, file), ENDS)
+    const script = `"${process.execPath}" "${join(root, 'run.js')}" ${file}; :`
+    const env = { ...process.env, npm_lifecycle_event: 'start' }
+    const shell = spawn('sh', ['-c', script], { cwd: folder, env, stdio: ['ignore', 'pipe', 'inherit'] })
+    let said = ''
+    for await (const chunk of shell.stdout) {
+      said += chunk
+      if (said === 'here\n') shell.kill('SIGTERM')
+    }
+    expect(said).toBe('here\nended\n')
+  })
+})

@@ -140,24 +140,19 @@ describe('what has expired is deleted', () => {
 })
 
 describe('SQS forgets a message after a while', () => {
-  it('and the sweeper sends another, also of an image that a worker has had', () =>
+  it.each([
+    ['sends another, also of an image that a worker has had', 'worker Detect*', 'throttle'],
+    ['announces an image whose job is gone before its event is out', 'worker PutEvents', 'fail'],
+  ] as const)('and the sweeper %s', (_what, name, fault) =>
     told(
       {
         images: [image()],
-        outages: [{ name: 'worker Detect*', from: 0, to: 2 * HOUR, fault: 'throttle' }],
+        outages: [{ name, from: 0, to: 2 * HOUR, fault }],
         settings: { queueKeepsMs: HOUR, giveUpMs: 5 * HOUR },
       },
       (run) => expect(outcomes(run)).toEqual(['1:completed']),
-    ))
-  it('and the sweeper announces an image whose job is gone before its event is out', () =>
-    told(
-      {
-        images: [image()],
-        outages: [{ name: 'worker PutEvents', from: 0, to: 2 * HOUR, fault: 'fail' }],
-        settings: { queueKeepsMs: HOUR, giveUpMs: 5 * HOUR },
-      },
-      (run) => expect(outcomes(run)).toEqual(['1:completed']),
-    ))
+    ),
+  )
 })
 
 describe('a process is frozen between its invocations', () => {

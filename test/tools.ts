@@ -23,6 +23,9 @@ export const without = (...programs: string[]): string[] =>
 export const skipped = (lacking: readonly string[]): string =>
   lacking.length > 0 ? ` (skipped: lacking ${lacking.join(', ')})` : ''
 
+export const noLinux = process.platform === 'linux' ? [] : ['Linux']
+export const noSignals = process.platform === 'win32' ? ['signals'] : []
+
 /** The device of Linux on which every write meets a full disk. */
 export const noFull = existsSync('/dev/full') ? [] : ['/dev/full']
 

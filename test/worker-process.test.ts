@@ -14,7 +14,7 @@ import { finished, until } from './context.ts'
 import { distinct } from './pictures.ts'
 import { launch, newFolder, post, root } from './started.ts'
 import { startHere } from './system.ts'
-import { SILENT, skipped } from './tools.ts'
+import { noLinux, SILENT, skipped } from './tools.ts'
 
 const photo = readFileSync(join(root, 'test/fixtures/grace-hopper.jpg'))
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
@@ -124,7 +124,6 @@ describe('npm run worker', () => {
     expect(Messages.map(({ Body = '' }) => JSON.parse(Body).imageId)).toEqual([imageId])
   })
 
-  const noLinux = process.platform === 'linux' ? [] : ['Linux']
   it.skipIf(noLinux.length > 0)(
     `is a folder that needs nothing but Node, of which the Dockerfile makes an image${skipped(noLinux)}`,
     async () => {

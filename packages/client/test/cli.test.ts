@@ -23,7 +23,7 @@ import { buildClient } from '../../../build/client.ts'
 import { until } from '../../../test/context.ts'
 import { distinct } from '../../../test/pictures.ts'
 import { startHere, startSystem } from '../../../test/system.ts'
-import { NODE, SILENT, skipped } from '../../../test/tools.ts'
+import { NODE, noLinux, noSignals, SILENT, skipped } from '../../../test/tools.ts'
 import { tinyPicture } from '../doctor.ts'
 import { createClient } from '../index.ts'
 import { openJournal } from '../journal.ts'
@@ -183,9 +183,9 @@ describe('upload', () => {
     expect(csv.out).toContain('-dash ""quoted"", comma.png",completed,')
   })
 
-  const noBytes = process.platform === 'linux' ? [] : ['file names of any bytes']
-  it.skipIf(noBytes.length > 0)(
-    `sends a file whose name is not UTF-8, however it is named${skipped(noBytes)}`,
+  // Elsewhere file systems have no such names.
+  it.skipIf(noLinux.length > 0)(
+    `sends a file whose name is not UTF-8, however it is named${skipped(noLinux)}`,
     async () => {
       const photos = newFolder('old')
       const below = Buffer.concat([Buffer.from(`${photos}/`), Buffer.from('\xe9t\xe9', 'latin1')])
@@ -479,50 +479,47 @@ describe('the other commands', () => {
   })
 })
 
-describe.skipIf(process.platform === 'win32')(
-  `under an older Node${skipped(process.platform === 'win32' ? ['signals'] : [])}`,
-  () => {
-    /** Has run.js think so, and look for the Node that npm ci has brought along. */
-    const OLD = `data:text/javascript,Object.defineProperty(process,'versions',{value:{...process.versions,node:'20.19.0'}})`
-    /** Each process with its parent. Many a container has no ps. */
-    const processes = (): string[] =>
-      existsSync('/proc/self/stat')
-        ? globSync('/proc/[0-9]*/stat').map((file) => {
-            try {
-              return readFileSync(file, 'utf8').replace(/ \(.*\) \S/s, '')
-            } catch {
-              return 'It has ended.'
-            }
-          })
-        : execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' }).split('\n')
-    const childOf = (parent = 0): number | undefined =>
-      processes()
-        .map((line) => line.trim().split(/ +/).map(Number))
-        .find(([, ppid]) => ppid === parent)?.[0]
-    const isThere = (pid: number): boolean => {
-      try {
-        return process.kill(pid, 0)
-      } catch {
-        return false
-      }
+describe.skipIf(noSignals.length > 0)(`under an older Node${skipped(noSignals)}`, () => {
+  /** Has run.js think so, and look for the Node that npm ci has brought along. */
+  const OLD = `data:text/javascript,Object.defineProperty(process,'versions',{value:{...process.versions,node:'20.19.0'}})`
+  /** Each process with its parent. Many a container has no ps. */
+  const processes = (): string[] =>
+    existsSync('/proc/self/stat')
+      ? globSync('/proc/[0-9]*/stat').map((file) => {
+          try {
+            return readFileSync(file, 'utf8').replace(/ \(.*\) \S/s, '')
+          } catch {
+            return 'It has ended.'
+          }
+        })
+      : execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' }).split('\n')
+  const childOf = (parent = 0): number | undefined =>
+    processes()
+      .map((line) => line.trim().split(/ +/).map(Number))
+      .find(([, ppid]) => ppid === parent)?.[0]
+  const isThere = (pid: number): boolean => {
+    try {
+      return process.kill(pid, 0)
+    } catch {
+      return false
     }
+  }
 
-    it.each([
-      ['image-analyzer', ['packages/client/bin.js', 'events']],
-      ['npm start', ['run.js', 'local/main.ts']],
-    ])('the work of %s ends with the process that was started, also by kill -9', async (_name, command) => {
-      const started = launch(['--import', OLD, ...command], {
-        ...{ IMAGE_ANALYZER_ENDPOINT: url, IMAGE_ANALYZER_TOKEN: '' },
-        ...{ AWS_ENDPOINT_URL: '', REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0' },
-      })
-      const worker = await until('there is a process that works', async () => childOf(started.child.pid))
-      if (command.includes('local/main.ts'))
-        await until('it is ready', async () => /Ready in/.test(started.text.out) || undefined)
-      started.child.kill('SIGKILL')
-      await until('the work has ended', async () => !isThere(worker) || undefined)
+  it.each([
+    ['image-analyzer', ['packages/client/bin.js', 'events']],
+    ['npm start', ['run.js', 'local/main.ts']],
+  ])('the work of %s ends with the process that was started, also by kill -9', async (_name, command) => {
+    const started = launch(['--import', OLD, ...command], {
+      ...{ IMAGE_ANALYZER_ENDPOINT: url, IMAGE_ANALYZER_TOKEN: '' },
+      ...{ AWS_ENDPOINT_URL: '', REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0' },
     })
-  },
-)
+    const worker = await until('there is a process that works', async () => childOf(started.child.pid))
+    if (command.includes('local/main.ts'))
+      await until('it is ready', async () => /Ready in/.test(started.text.out) || undefined)
+    started.child.kill('SIGKILL')
+    await until('the work has ended', async () => !isThere(worker) || undefined)
+  })
+})
 
 describe('doctor', () => {
   it('finds nothing wrong with a good set-up, and leaves nothing behind', async () => {
