@@ -22,7 +22,7 @@ export interface Background {
   begin: () => void
   /** Loads the models, where there are any, so that the first image need not wait for them. */
   warm: () => void
-  /** What the worker has not finished within 3 seconds stays in the queue. */
+  /** What the worker has not finished within 4 seconds stays in the queue. */
   stop: () => Promise<void>
 }
 

@@ -323,6 +323,56 @@ describe('the poller', () => {
     }
   })
 
+  it('leaves a handler two seconds to give back what it is at', async () => {
+    vi.useFakeTimers()
+    try {
+      const did: string[] = []
+      const messages = [{ MessageId: '0', Body: '' }]
+      const queue = {
+        middlewareStack: { add: () => {} },
+        send: async (
+          { input }: { input: { Entries?: object[] } },
+          { abortSignal = undefined as AbortSignal | undefined } = {},
+        ) => {
+          if (input.Entries !== undefined) return did.push('deleted')
+          const [Messages] = [messages.splice(0)]
+          if (Messages.length === 0 && abortSignal !== undefined) {
+            await once(abortSignal, 'abort')
+            throw abortSignal.reason
+          }
+          return { Messages }
+        },
+      }
+      const mapping = { queueUrl: 'q', queueArn: 'q', batchSize: 10, functionTimeoutMs: 60_000 }
+      const poller = startPoller(
+        queue as unknown as SQSClient,
+        {
+          ...(mapping as EventSourceMapping),
+          ...{ maximumConcurrency: 1, maximumBatchingWindowInSeconds: 0, functionResponseTypes: [] },
+        },
+        async (_event, _context, ending) => {
+          await once(ending, 'abort')
+          did.push('asked')
+          await new Promise((resolve) => setTimeout(resolve, 1_900))
+          did.push('given back')
+          return null
+        },
+        (message) => void did.push(message),
+      )
+      await vi.advanceTimersByTimeAsync(1)
+      const stopped = poller.stop(4_000).then(() => did.push('stopped'))
+      await vi.advanceTimersByTimeAsync(1_990)
+      expect(did).toEqual([])
+      await vi.advanceTimersByTimeAsync(20)
+      expect(did).toEqual(['asked'])
+      await vi.advanceTimersByTimeAsync(2_000)
+      await stopped
+      expect(did).toEqual(['asked', 'given back', 'deleted', 'stopped'])
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
   it('handles what has come where the next receive of a batch fails, and deletes the rest where a deletion fails', async () => {
     const coming = [10, 2]
     const deleted: number[] = []

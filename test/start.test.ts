@@ -151,10 +151,12 @@ describe('npm start', () => {
         answered += Number(isReceive)
       })
       const headers = { ...sent.headers, host: new URL(other.awsEndpoint).host }
-      request(new URL(sent.url ?? '', other.awsEndpoint), { method: sent.method, headers }, (from) =>
+      // A connection for each: one that was kept may be closed just as it is used, and the answer would be lost.
+      const options = { method: sent.method, headers, agent: false }
+      request(new URL(sent.url ?? '', other.awsEndpoint), options, (from) =>
         from.pipe(answer.writeHead(from.statusCode ?? 500, from.headers)),
       )
-        .on('error', () => {})
+        .on('error', () => answer.destroy())
         .end(body)
     })
     onTestFinished(() => void server.close().closeAllConnections())

@@ -25,8 +25,8 @@ export interface Poller {
   /** Takes messages, or takes no more; done when it is so, and what was taken before is settled. */
   enable: (enabled: boolean) => Promise<void>
   /**
-   * Takes no more messages and waits for the invocations under way, for at most `graceMs`; a second before, handlers are
-   * asked for an end. Receives that last no longer than that are awaited too, as by `drain`; others are broken off.
+   * Takes no more messages and waits for the invocations under way, for at most `graceMs`; two seconds before, handlers
+   * are asked for an end. Receives that last no longer than until then are awaited too, as by `drain`; others are broken off.
    */
   stop: (graceMs: number) => Promise<void>
   /**
@@ -96,8 +96,8 @@ const inBatches = <T>(items: T[]): T[][] =>
   Array.from({ length: Math.ceil(items.length / MOST_MESSAGES) }, (_, at) =>
     items.slice(at * MOST_MESSAGES, (at + 1) * MOST_MESSAGES),
   )
-/** Milliseconds that handlers have to give back what they are at. */
-const BREAK_OFF_MS = 1_000
+/** Milliseconds that handlers have to give back what they are at: a few calls of AWS, on a machine that may be busy. */
+const BREAK_OFF_MS = 2_000
 /** Milliseconds after which a receive brings nothing that was there when it began. */
 const RECEIVE_GRACE_MS = 1_000
 
