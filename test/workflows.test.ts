@@ -1,6 +1,10 @@
-import { globSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { join } from 'node:path'
+import { build } from 'esbuild'
 import { expect, it } from 'vitest'
+import { newFolder } from './started.ts'
+import { skipped } from './tools.ts'
 
 const root = join(import.meta.dirname, '..')
 
@@ -32,6 +36,48 @@ it('workflows name the actions of others by the hash of a commit, and may write 
   }
   const writing = workflows.flatMap(({ text }) => [...text.matchAll(/contents: write/g)])
   expect(writing).toHaveLength(1)
+})
+
+const PARSER = '@actions/workflow-parser'
+/** `npm install --no-save @actions/workflow-parser` brings it: GitHub's own, 7 MB. */
+const lacking = existsSync(join(root, 'node_modules', PARSER)) ? [] : [PARSER]
+
+/** The part of it that is asked. */
+interface Parser {
+  NoOperationTraceWriter: new () => object
+  parseWorkflow: (
+    file: { name: string; content: string },
+    trace: object,
+  ) => { context: { errors: { getErrors: () => { message: string }[] } }; value?: object }
+  /** Adds errors to the context. */
+  convertWorkflowTemplate: (context: object, value: object) => Promise<unknown>
+}
+
+/** It imports JSON as bundlers do, which Node refuses. */
+async function parserOfGitHub(): Promise<Parser> {
+  const stdin = { contents: `export * from "${PARSER}"`, resolveDir: root }
+  const outfile = join(newFolder(), 'parser.cjs')
+  await build({ stdin, bundle: true, format: 'cjs', platform: 'node', outfile })
+  return createRequire(import.meta.url)(outfile)
+}
+
+it.skipIf(lacking.length > 0)(`workflows are such to the parser of GitHub${skipped(lacking)}`, async () => {
+  const { convertWorkflowTemplate, NoOperationTraceWriter, parseWorkflow } = await parserOfGitHub()
+  async function faultsOf(content: string): Promise<string[]> {
+    const { context, value } = parseWorkflow({ name: 'w', content }, new NoOperationTraceWriter())
+    if (value !== undefined) await convertWorkflowTemplate(context, value)
+    return context.errors.getErrors().map(({ message }) => message)
+  }
+  for (const { name, text } of workflows) expect(await faultsOf(text), name).toEqual([])
+  const [{ text } = { text: '' }] = workflows.filter(({ name }) => name.startsWith('examples/'))
+  for (const [part, wrong, fault] of [
+    ['timeout-minutes:', 'timeout:', /Unexpected value 'timeout'/],
+    ['event_name ==', 'event_name =', /Unexpected symbol: '='/],
+    ['vars.RELEASE', 'variables.RELEASE', /Unrecognized named-value: 'variables'/],
+  ] as const) {
+    expect(text).toContain(part)
+    expect(await faultsOf(text.replace(part, wrong)), wrong).toContainEqual(expect.stringMatching(fault))
+  }
 })
 
 it('workflows run only scripts that there are', () => {
