@@ -1,8 +1,11 @@
 import { createRequire } from 'node:module'
 import { AwsError, type JsonService } from '../json.ts'
 import type { Storage } from '../storage.ts'
+import { CONDITIONS } from './conditions.ts'
 import { validation } from './errors.ts'
 import { quicken } from './parsers.ts'
+import { createQueryTable } from './reads.ts'
+import { replaceFunctions } from './replaced.ts'
 import { type Callback, createStore } from './store.ts'
 
 /**
@@ -33,6 +36,7 @@ export function createDynalite(storage: Storage, region: string, accountId: stri
   const store = createStore(storage, region, accountId)
   const load = createRequire(import.meta.resolve('dynalite'))
   quicken(load)
+  replaceFunctions(load, './db', { ...CONDITIONS, queryTable: createQueryTable(load('./db')) })
   const { checkTypes, checkValidations }: Validations = load('./validations')
 
   return async (operation, input) => {

@@ -97,7 +97,7 @@ const emptyKey = (index: string, attribute: string): Error =>
 const refusal = (__type: string, message: string): Error =>
   Object.assign(new Error(message), { statusCode: 400, body: { __type, message } })
 
-interface Range {
+export interface Range {
   gt?: string
   gte?: string
   lt?: string
@@ -173,6 +173,9 @@ function createSpace(database: DatabaseSync, guard: Storage['guard'], name: stri
     del: (key: string, callback: Callback) => answer(callback, () => write({ type: 'del', key })),
     batch: (changes: Change[], callback: Callback) => answer(callback, () => changes.forEach(write)),
     clear: (callback: Callback) => answer(callback, () => removeAll.run(name)),
+    *values(range: Range) {
+      for (const { value } of rows(range)) yield JSON.parse(value)
+    },
     createKeyStream: (range?: Range) => streamOf(range, ({ key }) => key),
     createValueStream: (range?: Range) => streamOf(range, ({ value }) => JSON.parse(value)),
     /** One operation at a time needs no locks. */

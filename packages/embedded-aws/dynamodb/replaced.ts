@@ -1,0 +1,32 @@
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { compileFunction } from 'node:vm'
+
+/**
+ * Has a module of the emulator use other functions in place of some that it declares.
+ *
+ * @throws Error where the module does not declare one of them
+ */
+export function replaceFunctions(
+  load: NodeJS.Require,
+  file: string,
+  functions: Record<string, unknown>,
+): void {
+  const filename = load.resolve(file)
+  const source = readFileSync(filename, 'utf8')
+  const names = Object.keys(functions)
+  if (!names.every((name) => source.includes(`\nfunction ${name} (`)))
+    throw new Error(`The embedded DynamoDB's ${file} is not as expected.`)
+  const own = load(file)
+  const module = { exports: {} as object }
+  const replaced = names.map((name) => `${name} = functions.${name}`).join('\n')
+  const parameters = ['module', 'exports', 'require', 'functions']
+  const compiled = compileFunction(`${source}\n${replaced}`, parameters, { filename })
+  compiled(module, module.exports, createRequire(filename), functions)
+  const cached = load.cache[filename]
+  if (typeof own === 'function' && cached !== undefined) cached.exports = module.exports
+  else {
+    const exported = names.filter((name) => Object.hasOwn(own, name))
+    Object.assign(own, module.exports, Object.fromEntries(exported.map((name) => [name, functions[name]])))
+  }
+}
