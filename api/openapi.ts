@@ -74,7 +74,7 @@ export function openApi(api: Described, routes: readonly Route[]): Json {
     security: api.auth === 'none' ? [] : [{ [api.auth]: [] }],
     tags: [
       { name: 'Images', description: 'Submit images, look at what was found in them, delete them.' },
-      { name: 'About', description: 'Open to everybody: the page, this document, the health check.' },
+      { name: 'About', description: ABOUT[api.auth === 'iam' ? 'signed' : 'open'] },
     ],
     paths,
     webhooks: {
@@ -83,6 +83,11 @@ export function openApi(api: Described, routes: readonly Route[]): Json {
     },
     components: { schemas: components(named), securitySchemes: schemes(api.auth) },
   }
+}
+
+const ABOUT = {
+  open: 'Open to everybody: the page, this document, the health check.',
+  signed: 'The page, this document, the health check, which alone takes requests without a signature.',
 }
 
 const introduction = (auth: Described['auth']): string =>
@@ -313,7 +318,12 @@ function webhook(status: keyof typeof DETAIL_TYPES, detail: Json): Json {
           },
         },
       },
-      responses: { '2XX': { description: 'Taken. After any other answer EventBridge sends it again.' } },
+      responses: {
+        '2XX': {
+          description:
+            'Taken. After 401, 407, 409, 429, 5xx and 5 seconds without an answer EventBridge sends it again; after any other answer it does not.',
+        },
+      },
     },
   }
 }

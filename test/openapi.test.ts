@@ -164,12 +164,18 @@ describe('GET /openapi.json', () => {
       const paths = Object.entries(document.paths).flatMap(([route, item]) =>
         Object.values(item).some(({ security }) => security?.length === 0) ? [route] : [],
       )
-      return { everywhere: document['security'], paths }
+      const about = (document['tags'] as { name: string; description: string }[]).find(
+        ({ name }) => name === 'About',
+      )
+      const toEverybody = about?.description.includes('Open to everybody')
+      return { everywhere: document['security'], paths, toEverybody }
     }
     const pages = ['/health', '/openapi.json', '/docs', '/']
-    expect(await open('none')).toEqual({ everywhere: [], paths: pages })
-    expect(await open('jwt')).toEqual({ everywhere: [{ jwt: [] }], paths: pages })
-    expect(await open('iam')).toEqual({ everywhere: [{ iam: [] }], paths: ['/health'] })
+    expect(await open('none')).toEqual({ everywhere: [], paths: pages, toEverybody: true })
+    expect(await open('jwt')).toEqual({ everywhere: [{ jwt: [] }], paths: pages, toEverybody: true })
+    expect(await open('iam')).toEqual({
+      ...{ everywhere: [{ iam: [] }], paths: ['/health'], toEverybody: false },
+    })
   })
 
   it('has examples that fit its schemas', async () => {
@@ -372,4 +378,17 @@ it('an event is as the document says', async () => {
     const path = ['webhooks', webhook, 'post', 'requestBody', 'content', 'application/json', 'schema']
     demand(detail, webhook, ...path, 'properties', 'detail')
   }
+})
+
+it('says after which answers of a webhook EventBridge sends an event again, as the examples do', async () => {
+  const source = readFileSync(
+    `${import.meta.dirname}/../packages/embedded-aws/eventbridge/api-destination-calls.ts`,
+    'utf8',
+  )
+  const [, retried = ''] = /\[([\d, ]+)\]\.includes\(status\) \|\| status >= 500/.exec(source) ?? []
+  expect(retried).toMatch(/^\d{3}, /)
+  const { document } = await described()
+  const readme = readFileSync(`${import.meta.dirname}/../examples/subscribers/README.md`, 'utf8')
+  for (const text of [JSON.stringify(document['webhooks']), readme])
+    expect(text.toLowerCase()).toContain(`after ${retried}, 5xx`)
 })
