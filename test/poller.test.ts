@@ -323,6 +323,40 @@ describe('the poller', () => {
     }
   })
 
+  it('asks once a second where receives are not held open', async () => {
+    vi.useFakeTimers()
+    try {
+      let asked = 0
+      const hasty = {
+        middlewareStack: { add: () => {} },
+        send: async () => {
+          asked += 1
+          // A loop without a pause would keep the test from its end.
+          if (asked > 100) throw new Error('asked too often')
+          return {}
+        },
+      }
+      const mapping = { queueUrl: 'q', queueArn: 'q', batchSize: 10, functionTimeoutMs: 60_000 }
+      const poller = startPoller(
+        hasty as unknown as SQSClient,
+        {
+          ...(mapping as EventSourceMapping),
+          ...{ maximumConcurrency: 1, maximumBatchingWindowInSeconds: 0, functionResponseTypes: [] },
+        },
+        async () => null,
+        () => {},
+      )
+      await vi.advanceTimersByTimeAsync(9_500)
+      expect(asked).toBe(10)
+      const drained = poller.drain(0)
+      await vi.advanceTimersByTimeAsync(1_000)
+      await drained
+      expect(asked).toBe(10)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
   it('leaves a handler two seconds to give back what it is at', async () => {
     vi.useFakeTimers()
     try {

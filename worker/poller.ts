@@ -81,6 +81,9 @@ const GONE = 'the queue is gone; npm start makes what is missing when it is star
 /** Milliseconds before another try when the queue cannot be read; each further one waits twice as long, up to a limit. */
 const RETRY_MS = 1_000
 const LONGEST_RETRY_MS = 30_000
+/** An empty receive that is answered sooner was not held open, as some emulators do not: the next one waits. */
+const HASTY_MS = 100
+const rest = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, RETRY_MS))
 /** From when messages are taken until they are not. */
 interface Run {
   isEnding: boolean
@@ -128,20 +131,19 @@ export function startPoller(
         if (run.receiving.signal.aborted) return
         onError(error instanceof QueueDoesNotExist ? GONE : 'the queue cannot be polled', error)
         // In steps, so that an end need not wait for it.
-        for (let waited = 0; waited < pauseMs && !run.isEnding; waited += RETRY_MS)
-          await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+        for (let waited = 0; waited < pauseMs && !run.isEnding; waited += RETRY_MS) await rest()
         pauseMs = Math.min(pauseMs * 2, LONGEST_RETRY_MS)
       }
     }
   }
 
-  const receive = (run: Run, wanted: number, waitSeconds: number) =>
+  const receive = (run: Run, wanted: number, leftMs: number) =>
     sqs.send(
       new ReceiveMessageCommand({
         QueueUrl: mapping.queueUrl,
         // SQS waits at most 20 seconds for a message.
         MaxNumberOfMessages: Math.min(MOST_MESSAGES, wanted),
-        WaitTimeSeconds: Math.min(mapping.waitTimeSeconds ?? 20, waitSeconds),
+        WaitTimeSeconds: Math.min(mapping.waitTimeSeconds ?? 20, Math.ceil(leftMs / 1000)),
         MessageSystemAttributeNames: ['All'],
         MessageAttributeNames: ['All'],
       }),
@@ -156,9 +158,10 @@ export function startPoller(
     let closes = Number.POSITIVE_INFINITY
     while (batch.length < mapping.batchSize && performance.now() < closes && !run.isEnding) {
       try {
-        const left = Math.ceil((closes - performance.now()) / 1000)
-        const { Messages = [] } = await receive(run, mapping.batchSize - batch.length, left)
+        const from = performance.now()
+        const { Messages = [] } = await receive(run, mapping.batchSize - batch.length, closes - from)
         batch.push(...Messages)
+        if (batch.length === 0 && performance.now() - from < HASTY_MS) await rest()
       } catch (error) {
         // What has come is hidden in the queue by now; the next receive meets the same trouble.
         if (batch.length > 0) break
@@ -170,10 +173,7 @@ export function startPoller(
     return batch
   }
 
-  /**
-   * SQS may take some messages of a call and refuse others, or all: these are delivered again when their visibility timeout is
-   * over.
-   */
+  /** What SQS refuses of a call, some messages or all, is delivered again when its visibility timeout is over. */
   async function sayRefused(
     what: string,
     answer: Promise<{ Failed?: BatchResultErrorEntry[] | undefined }>,
