@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { readAuth, readSettings } from '../local/environment.ts'
 import { answeringSettings } from '../rekognition/settings.ts'
-import { apiSettings, workerSettings } from '../shared/config.ts'
+import { apiSettings, DEFAULT_SWEEP_AFTER_SECONDS, GIVE_UP_DAYS, workerSettings } from '../shared/config.ts'
 
 const root = join(import.meta.dirname, '..')
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
@@ -19,6 +19,46 @@ it('what people read links only to files that there are', () => {
     ),
   )
   expect(dead).toEqual([])
+})
+
+/** As GitHub makes them: without punctuation, and with hyphens for spaces. */
+const anchorsOf = (page: string): string[] => {
+  const text = read(page).replaceAll(/^```[\s\S]*?^```/gm, '')
+  return [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
+    heading
+      .replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1')
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N}_ -]/gu, '')
+      .replaceAll(' ', '-'),
+  )
+}
+
+it('what people read links only to headings that there are', () => {
+  const links = pages.flatMap((page) =>
+    [...read(page).matchAll(/\]\((?!https?:)([^)\s#]*)#([^)\s]+)\)/g)].map(([link, file, heading = '']) => ({
+      ...{ link: `${page}: ${link}`, heading },
+      target: file ? join(dirname(page), file) : page,
+    })),
+  )
+  expect(links.length).toBeGreaterThan(20)
+  const dead = links.filter(({ target, heading }) => !anchorsOf(target).includes(heading))
+  expect(dead.map(({ link }) => link)).toEqual([])
+})
+
+it('npm pack is said of the client, and not of the whole repository', () => {
+  const said = [...pages, ...globSync('packages/*/README.md', { cwd: root })].flatMap((page) =>
+    [...read(page).matchAll(/`(npm pack[^`]*)`/g)].map(([, command]) => command),
+  )
+  expect(said.length).toBeGreaterThan(1)
+  expect(said.filter((command) => command !== 'npm pack --workspace packages/client')).toEqual([])
+})
+
+it('the days after which the runbook has each image ended are those of the bound', () => {
+  const bound = /`GIVE_UP` \((\d+) days\) \+ (\d+) × `SWEEP_AFTER`/.exec(read('docs/nothing-is-lost.md'))
+  const [giveUp, stretch] = [Number(bound?.[1]), Number(bound?.[2])]
+  expect(giveUp).toBe(GIVE_UP_DAYS.parse(undefined))
+  const [, days] = /ends as `completed` or `failed` within (\d+) days/.exec(read('docs/runbook.md')) ?? []
+  expect(Number(days)).toBe(Math.ceil(giveUp + (stretch * DEFAULT_SWEEP_AFTER_SECONDS) / 86_400))
 })
 
 it('README.md has every setting of npm start', () => {
