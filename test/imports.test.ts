@@ -25,8 +25,8 @@ const MAY_IMPORT: Record<string, string[]> = {
   infrastructure: ['shared'],
   rekognition: ['shared', 'packages'],
   local: [
-    ...['shared', 'packages', 'api', 'worker', 'sweeper', 'rekognition', 'infrastructure'],
-    'build/page.ts',
+    ...['shared', 'packages', 'api', 'worker', 'sweeper', 'rekognition'],
+    ...['infrastructure/resources.ts', 'build/page.ts'],
   ],
 }
 
@@ -51,6 +51,19 @@ it.each(Object.entries(MAY_IMPORT))('%s imports itself and %j only', (folder, al
       .map((path) => `${file} → ${path}`),
   )
   expect(wrong).toEqual([])
+})
+
+it('docs/architecture.md has the same of each folder', () => {
+  const text = readFileSync(resolve(root, 'docs/architecture.md'), 'utf8')
+  const rows = new Map(
+    [...text.matchAll(/^\| `([a-z]+)\/` \|.*\| ([^|]+) \|$/gm)].map(([, folder = '', named = '']) => [
+      folder,
+      named.replaceAll('`', '').split(', '),
+    ]),
+  )
+  const nameOf = (path: string) => (path === FORMATS ? 'formats' : path.replace('packages/', ''))
+  for (const [folder, allowed] of Object.entries(MAY_IMPORT))
+    if (folder !== 'packages') expect(rows.get(folder), folder).toEqual(allowed.map(nameOf))
 })
 
 /** What the page's state may import: words and small tools. All other modules of the page may import the state. */
