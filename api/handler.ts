@@ -66,12 +66,27 @@ function requestOf(event: unknown): LambdaEvent | undefined {
   const rest = restEvent.safeParse(event)
   // Casts, because the schemas ask only for what Hono's adapter cannot do without.
   if (http.success) {
+    const { requestContext } = http.data
+    const method = methodOf(requestContext.http.method)
     const rawPath = routePath(http.data.rawPath, http.data)
-    return unpacked({ ...http.data, rawPath }, http.data.requestContext.http.method) as unknown as LambdaEvent
+    const context = { ...requestContext, http: { ...requestContext.http, method } }
+    return unpacked({ ...http.data, rawPath, requestContext: context }, method) as unknown as LambdaEvent
   }
   if (!rest.success) return undefined
+  const httpMethod = methodOf(rest.data.httpMethod)
   const path = routePath(rest.data.path, rest.data)
-  return unpacked({ ...rest.data, path }, rest.data.httpMethod) as unknown as LambdaEvent
+  return unpacked({ ...rest.data, path, httpMethod }, httpMethod) as unknown as LambdaEvent
+}
+
+/** A Request has none of these methods (Fetch standard, forbidden methods); under another name no route takes them either. */
+const methodOf = (method: string): string => method.replace(/^(?:CONNECT|TRACE|TRACK)$/i, 'X-$&')
+
+/** Without halves of characters, which no URL and no header can have, and which would be an error before any route. */
+function wellFormed(given: unknown): unknown {
+  if (typeof given === 'string') return given.toWellFormed()
+  if (Array.isArray(given)) return given.map(wellFormed)
+  if (!(given instanceof Object)) return given
+  return Object.fromEntries(Object.entries(given).map((entry) => entry.map(wellFormed)))
 }
 
 /**
@@ -99,8 +114,8 @@ function routePath(path: string, event: z.infer<typeof restEvent | typeof httpEv
  * throw before any route.
  */
 function unpacked<E extends z.infer<typeof gatewayEvent>>(event: E, method: string): E & Unpacked {
-  const { body, isBase64Encoded = false } = event
+  const { body, isBase64Encoded = false, ...rest } = event
   const hasNone = method === 'GET' || method === 'HEAD' || !body
   const sent = hasNone ? {} : { sent: isBase64Encoded ? Buffer.from(body, 'base64') : body }
-  return { ...event, body: null, isBase64Encoded, ...sent }
+  return { ...(wellFormed(rest) as E), body: null, isBase64Encoded, ...sent }
 }

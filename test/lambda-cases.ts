@@ -240,6 +240,12 @@ export function lambdaCases(load: Load): void {
           const options = await call(event('OPTIONS', path))
           expect([options.statusCode, header(options, 'allow')], path).toEqual([204, allow])
         }
+        for (const method of ['TRACE', 'CONNECT', 'TRACK', 'BREW']) {
+          const answer = await call(event(method, '/images'))
+          expect(codeOf(answer), method).toEqual([405, 'METHOD_NOT_ALLOWED'])
+          expect(header(answer, 'allow'), method).toBe('GET, HEAD, POST')
+          expect(codeOf(await call(event(method, '/nothing'))), method).toEqual([404, 'NOT_FOUND'])
+        }
         const head = await call(event('HEAD', '/health'))
         expect([head.statusCode, header(head, 'content-type'), head.body]).toEqual([
           200,
@@ -318,6 +324,24 @@ export function lambdaCases(load: Load): void {
           ])
         }
       })
+    })
+
+    it.each([
+      ['a REST API', restEvent('GET', '/images')],
+      ['an HTTP API', httpEvent('GET', '/images')],
+    ])('answers a request of %s with half a character in it', async (_name, event) => {
+      const halves = { '\ud83d': 'a\ude00' }
+      const query = { ...event, queryStringParameters: halves, rawQueryString: '\ud83d=a\ude00' }
+      expect(codeOf(await call(query))).toEqual([400, 'INVALID_PARAMETER'])
+      const several = { '\ud83d': ['a\ude00'] }
+      expect(codeOf(await call({ ...query, multiValueQueryStringParameters: several }))).toEqual([
+        400,
+        'INVALID_PARAMETER',
+      ])
+      const headers = { ...event.headers, 'x-half': 'a\ud83d' }
+      expect(
+        (await call({ ...event, headers, multiValueHeaders: { 'x-half': ['\ude00'] } })).statusCode,
+      ).toBe(200)
     })
 
     it('answers an event that is no request without an error, and leaves messages in their queue', async () => {
