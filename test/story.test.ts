@@ -251,7 +251,7 @@ describe('the story of an image', () => {
       story([unknown]),
     ])
     expect(results.map(({ code }) => code)).toEqual([1, 1, 2, 2])
-    expect(results[0]?.err).toBe(`The log has no line about ${unknown} in 30 days.\n`)
+    expect(results[0]?.err).toBe(`The log has no line about ${unknown}.\n`)
     expect(results[1]?.err).toMatch(/^The log cannot be read: ENOENT/)
   })
 })

@@ -22,7 +22,7 @@ import {
   type Result,
 } from './output.ts'
 import { apiGatewayRegion, claims, signerOf, signing, signingFetch } from './sign.ts'
-import { inCloudWatch, inFile, printStory } from './story.ts'
+import { CLOUDWATCH_DAYS, inCloudWatch, inFile, printStory } from './story.ts'
 import { explain, STDIN, upload } from './upload.ts'
 
 const HELP = `${COMMAND} <command> [options]
@@ -333,8 +333,8 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
       const { log, 'log-groups': groups } = values
       if ((log === undefined) === (groups === undefined))
         throw new UsageError('Give --log with a file, or --log-groups with names of CloudWatch Logs.')
-      const lines = groups === undefined ? inFile(log ?? '') : inCloudWatch(groups.split(','), imageId, env)
-      return printStory(imageId, lines, output)
+      if (groups === undefined) return printStory(imageId, inFile(log ?? ''), output)
+      return printStory(imageId, inCloudWatch(groups.split(','), imageId, env), output, CLOUDWATCH_DAYS)
     }
     default:
       needNothing()

@@ -8,7 +8,7 @@ import { signing, signingFetch } from './sign.ts'
 type Line = Record<string, unknown> & { imageId: string; event: string; timestamp: string }
 
 /** How far back CloudWatch is asked: longer than an image can wait for its end. */
-const DAYS = 30
+export const CLOUDWATCH_DAYS = 30
 const LONGEST_PAUSE_MS = 16_000
 
 /** What a timeline leaves out: where a line belongs, which is the same in all of them, and what stands before the rest. */
@@ -17,11 +17,15 @@ const HIDDEN = [
   ...['requestId', 'traceId', 'functionRequestId', '_aws'],
 ]
 
-/** @returns the exit code */
+/**
+ * @param days that were looked through, where these are not all
+ * @returns the exit code
+ */
 export async function printStory(
   imageId: string,
   texts: AsyncIterable<string>,
   output: Output,
+  days?: number,
 ): Promise<number> {
   const lines: Line[] = []
   try {
@@ -34,7 +38,7 @@ export async function printStory(
     return 1
   }
   if (lines.length === 0) {
-    output.trouble(`The log has no line about ${imageId} in ${DAYS} days.`)
+    output.trouble(`The log has no line about ${imageId}${days === undefined ? '' : ` in ${days} days`}.`)
     return 1
   }
   lines.sort((a, b) => Date.parse(a.timestamp) - Date.parse(b.timestamp))
@@ -111,7 +115,7 @@ export async function* inCloudWatch(
   const domain = signer.region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com'
   const endpoint = new URL(named || `https://logs.${signer.region}.${domain}`).href
   const send = await signingFetch(endpoint, signer, 'logs')
-  const startTime = Date.now() - DAYS * 86_400_000
+  const startTime = Date.now() - CLOUDWATCH_DAYS * 86_400_000
   for (const logGroupName of groups) {
     let nextToken: string | undefined
     do {
