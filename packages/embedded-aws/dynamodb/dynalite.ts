@@ -7,6 +7,7 @@ import { quicken } from './parsers.ts'
 import { createQueryTable } from './reads.ts'
 import { replaceFunctions } from './replaced.ts'
 import { type Callback, createStore } from './store.ts'
+import { createUpdates } from './updates.ts'
 
 /**
  * DynamoDB by the emulator's own modules, on SQLite in place of its LevelDB. LevelDB leaves out silently what it cannot
@@ -37,6 +38,7 @@ export function createDynalite(storage: Storage, region: string, accountId: stri
   const load = createRequire(import.meta.resolve('dynalite'))
   quicken(load)
   replaceFunctions(load, './db', { ...CONDITIONS, queryTable: createQueryTable(load('./db')) })
+  replaceFunctions(load, './actions/updateItem', createUpdates(load('./db')))
   const { checkTypes, checkValidations }: Validations = load('./validations')
 
   return async (operation, input) => {
@@ -51,7 +53,8 @@ export function createDynalite(storage: Storage, region: string, accountId: stri
       const checked = checkTypes(input, types)
       if (hasNull(checked)) throw validation(EMPTY_VALUE)
       checkValidations(checked, types, custom, store)
-      if (!READS.test(operation)) return storage.atomically(() => atOnce(action, store, checked))
+      if (!READS.test(operation))
+        return storage.atomically(() => withoutNothing(atOnce(action, store, checked)))
       return await new Promise<object>((resolve, reject) =>
         action(store, checked, (error, result) => (error ? reject(error) : resolve(result as object))),
       )
@@ -123,6 +126,11 @@ function refuseIgnored(operation: string, input: Record<string, unknown>): void 
     ([name, value]) => value != null && IGNORED.get(name)?.(value) === false,
   )
   if (refused !== undefined) throw validation(`The embedded DynamoDB has no ${refused[0]} in ${operation}.`)
+}
+
+/** Where an update has old or new values to tell of, and there are none, the emulator tells of an empty item. */
+function withoutNothing<T extends { Attributes?: object }>({ Attributes, ...answer }: T): object {
+  return Attributes === undefined || Object.keys(Attributes).length === 0 ? answer : { Attributes, ...answer }
 }
 
 function atOnce(action: Action, store: object, input: object): object {

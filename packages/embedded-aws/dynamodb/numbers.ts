@@ -22,3 +22,23 @@ export function compareNumbers(a: string, b: string): number {
   const { left, right } = aligned(a, b)
   return left < right ? -1 : Number(left > right)
 }
+
+const MOST_DIGITS = 38
+/** Powers of ten of the first digit. */
+const LARGEST = 125
+const SMALLEST = -130
+
+/** @returns undefined where the sum has no place in DynamoDB (developer guide, "Supported data types": numbers) */
+export function sumOf(a: string, b: string, sign: 1 | -1 = 1): string | undefined {
+  const { left, right, places } = aligned(a, b)
+  const sum = left + BigInt(sign) * right
+  const digits = String(sum < 0n ? -sum : sum)
+  const significant = digits.replace(/0+$/, '').length
+  const magnitude = digits.length - 1 - places
+  if (sum !== 0n && (significant > MOST_DIGITS || magnitude > LARGEST || magnitude < SMALLEST))
+    return undefined
+  const padded = digits.padStart(places + 1, '0')
+  const integer = padded.slice(0, padded.length - places)
+  const fraction = padded.slice(padded.length - places).replace(/0+$/, '')
+  return `${sum < 0n ? '-' : ''}${integer}${fraction === '' ? '' : `.${fraction}`}`
+}
