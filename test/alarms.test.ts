@@ -326,9 +326,29 @@ describe('metrics', () => {
     expect(own.filter(({ name }) => !Object.hasOwn(METRICS, name))).toEqual([])
   })
 
-  it('are at most 40 to pay for', () => {
+  it('are at most 40 to pay for, as many as the documents say', () => {
     // One for each function that writes it, of failures one more for each code, and of rates one for each analysis.
-    expect(Object.keys(METRICS).length + 1 + 7 + 3).toBeLessThanOrEqual(40)
+    const most = Object.keys(METRICS).length + 1 + FAILURE_CODES.length + PAID_ANALYSES.length - 1
+    expect(most).toBeLessThanOrEqual(40)
+    const read = (path: string) => readFileSync(join(import.meta.dirname, '..', path), 'utf8')
+    // $0.30 for each of the first 10,000 (us-east-1).
+    const dollars = Math.round(most * 0.3)
+    expect(read('infrastructure/modules/image-analyzer/variables.tf')).toContain(
+      `up to ${most} of them, for up to $${dollars} a month`,
+    )
+    expect(read('docs/guides/costs.md')).toContain(`own metrics, up to $${dollars},`)
+  })
+
+  it('that alarms are made of are named where metrics can be switched off', () => {
+    const own = Object.entries(ALARMS).flatMap(([name, { metrics }]) =>
+      Object.values(metrics).some(({ namespace }) => namespace === 'simulated') ? [name] : [],
+    )
+    const variables = readFileSync(
+      join(import.meta.dirname, '../infrastructure/modules/image-analyzer/variables.tf'),
+      'utf8',
+    )
+    const [, said = ''] = /there are no alarms by them: ([^."]+)\./.exec(variables) ?? []
+    expect(said.split(/, | and /)).toEqual(own)
   })
 
   it('of each alarm are explained in the runbook', () => {
