@@ -91,12 +91,9 @@ const SCRATCH_BYTES = 65_536
  *
  * @param options those of the client
  */
-export function readInPlace(
-  client: S3Client,
-  { requestHandler: { requestTimeout } }: ReturnType<typeof s3Options>,
-): S3Client {
+export function readInPlace(client: S3Client, options: { requestHandler: Times }): S3Client {
   const { requestHandler: usual } = client.config
-  const connections = new Connections(requestTimeout)
+  const connections = new Connections(options.requestHandler)
   client.config.requestHandler = Object.assign(Object.create(usual) as Handler, {
     handle: async (request: Request, how: Options = {}) => {
       const response = await connections.get(request, how)
@@ -121,13 +118,15 @@ function written({ method, path, query, headers }: Request): string | undefined 
   return lines.some((line) => /[\r\n]/.test(line)) ? undefined : `${lines.join('\r\n')}\r\n\r\n`
 }
 
+/** Milliseconds to the head of an answer, and of silence. */
+type Times = Record<'requestTimeout' | 'socketTimeout', number>
+
 class Connections {
   readonly #idle = new Map<string, Connection[]>()
-  /** Milliseconds to the head of an answer. */
-  readonly #requestTimeout: number
+  readonly #times: Times
 
-  constructor(requestTimeout: number) {
-    this.#requestTimeout = requestTimeout
+  constructor(times: Times) {
+    this.#times = times
   }
 
   async get(request: Request, { abortSignal }: Options): Promise<Response | undefined> {
@@ -139,9 +138,9 @@ class Connections {
     const key = `${protocol}//${hostname}:${port}`
     const idle = this.#idle.get(key) ?? []
     this.#idle.set(key, idle)
-    const found = idle.pop() ?? new Connection(protocol === 'https:', hostname, port)
+    const found = idle.pop() ?? new Connection(protocol === 'https:', hostname, port, this.#times)
     return found.get(text, {
-      ...{ signal, requestTimeout: this.#requestTimeout },
+      ...{ signal, ...this.#times },
       rest: () => idle.push(found),
       end: () => {
         const at = idle.indexOf(found)
@@ -173,7 +172,7 @@ class Connection {
   #target: Buffer = this.#scratch
   #lost: (error: Error) => void = () => {}
 
-  constructor(secure: boolean, host: string, port: number) {
+  constructor(secure: boolean, host: string, port: number, { socketTimeout }: Times) {
     const onread = {
       buffer: () => this.#target,
       callback: (length: number, buffer: Uint8Array) =>
@@ -182,7 +181,8 @@ class Connection {
     this.#socket = secure
       ? connectTls({ ...{ host, port, onread, servername: host }, ALPNProtocols: ['http/1.1'] })
       : connect({ host, port, onread })
-    this.#socket.setNoDelay(true)
+    const silent = (): Error => new Error(`S3 has sent nothing for ${socketTimeout} ms.`)
+    this.#socket.setNoDelay(true).setTimeout(socketTimeout, () => this.#socket.destroy(silent()))
     const lose = (error?: Error): void => this.#lost(error ?? new Error('S3 has closed the connection.'))
     this.#socket.on('error', lose).on('end', lose).on('close', lose)
   }

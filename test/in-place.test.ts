@@ -15,6 +15,8 @@ import { GetObjectCommand, NoSuchKey, S3Client } from '@aws-sdk/client-s3'
 import { afterEach, describe, expect, it } from 'vitest'
 import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { readInPlace, s3Options } from '../shared/aws.ts'
+import type { ProcessDeps } from '../worker/deps.ts'
+import { read } from '../worker/original.ts'
 import { skipped, without } from './tools.ts'
 
 /** What a server may answer to the GET of an object, and what comes of it. */
@@ -36,6 +38,7 @@ async function serve(
   answer: (socket: Socket, number: number) => void,
   make: (listener: (socket: Socket) => void) => Server = createServer,
   requestTimeout = 30_000,
+  socketTimeout = 30_000,
 ): Promise<{ s3: S3Client; requests: string[]; connections: Socket[] }> {
   const requests: string[] = []
   const connections: Socket[] = []
@@ -50,7 +53,7 @@ async function serve(
     endpoint: secure ? `https://localhost:${port}` : `http://127.0.0.1:${port}`,
     ...{ region: 'us-east-1', credentials: { accessKeyId: 'test', secretAccessKey: 'test' } },
   })
-  const quick = { ...options, requestHandler: { ...options.requestHandler, requestTimeout } }
+  const quick = { ...options, requestHandler: { ...options.requestHandler, requestTimeout, socketTimeout } }
   const s3 = readInPlace(new S3Client({ ...quick, maxAttempts: 2 }), quick)
   undo.push(() => {
     s3.destroy()
@@ -151,6 +154,13 @@ describe('an answer that is no object', () => {
     await expect(get(s3)).rejects.toMatchObject({ name: 'TimeoutError', $metadata: { attempts: 2 } })
   })
 
+  it('that falls silent within its body is an error of its reader', async () => {
+    const { s3 } = await serve((socket) => socket.write(`${head(10)}four`), undefined, undefined, 50)
+    let said: unknown
+    buffer(await get(s3)).catch((error) => (said = error.message))
+    await expect.poll(() => said, { timeout: 10_000 }).toBe('S3 has sent nothing for 50 ms.')
+  })
+
   it('that is no longer wanted is an error at once', async () => {
     const { s3, requests } = await serve(() => {})
     const stop = new AbortController()
@@ -158,6 +168,24 @@ describe('an answer that is no object', () => {
     while (requests.length === 0) await new Promise(setImmediate)
     stop.abort()
     await expect(asked).rejects.toMatchObject({ name: 'AbortError' })
+  })
+})
+
+describe('an object that comes in pieces, without its length', () => {
+  const inPieces = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nfo\r\n2\r\nur\r\n0\r\n\r\n'
+  const ofMost = async (most: number) => {
+    const { s3 } = await serve((socket) => socket.write(inPieces))
+    const deps = { s3, bucket: 'bucket' } as ProcessDeps
+    return read(deps, 'originals/a', { most, signal: new AbortController().signal })
+  }
+
+  it('is read whole', async () => {
+    expect(String(await ofMost(4))).toBe('four')
+  })
+
+  it('is refused where it is larger than announced, and tried again where it is smaller', async () => {
+    await expect(ofMost(3)).rejects.toMatchObject({ name: 'Verdict', failure: { code: 'CORRUPT_IMAGE' } })
+    await expect(ofMost(5)).rejects.toThrow('S3 broke off after 4 of 5 bytes.')
   })
 })
 

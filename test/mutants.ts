@@ -107,8 +107,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a larger object than announced is read',
     file: 'worker/original.ts',
-    from: 'ContentLength > limits.most',
-    to: 'ContentLength < 0',
+    from: 'length <= limits.most',
+    to: 'length > 0',
     tests: uploads,
   },
   // Claim, lease, commit

@@ -141,20 +141,26 @@ export async function read(
   try {
     const options = limits === undefined ? {} : { abortSignal: limits.signal }
     const { Body, ContentLength } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key }), options)
-    if (Body === undefined || ContentLength === undefined) throw new Error('S3 answered without a body.')
+    if (Body === undefined) throw new Error('S3 answered without a body.')
     const stream = Body as Readable
-    if (limits !== undefined && ContentLength > limits.most) {
+    const demandRoom = (length = 0): void => {
+      if (limits === undefined || length <= limits.most) return
       stream.destroy()
-      throw otherSize(ContentLength, limits.most)
+      throw otherSize(length, limits.most)
     }
+    demandRoom(ContentLength)
     // One, where the client is that of `readInPlace`; those of a stream are joined.
     const chunks: Buffer[] = []
-    for await (const chunk of stream as AsyncIterable<Buffer>) chunks.push(chunk)
-    const bytes = chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)
-    if (bytes.length !== ContentLength) {
-      throw new Error(`S3 broke off after ${bytes.length} of ${ContentLength} bytes.`)
+    let length = 0
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
+      length += chunk.length
+      demandRoom(length)
+      chunks.push(chunk)
     }
-    return bytes
+    // An emulator may send an object in pieces, without its length.
+    const whole = ContentLength ?? limits?.most ?? length
+    if (length !== whole) throw new Error(`S3 broke off after ${length} of ${whole} bytes.`)
+    return chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)
   } catch (error) {
     // Only this one: a missing right or bucket is trouble of the surroundings, not the image's.
     if (error instanceof NoSuchKey) return undefined
