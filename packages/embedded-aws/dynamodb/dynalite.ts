@@ -1,8 +1,10 @@
 import { createRequire } from 'node:module'
 import { AwsError, type JsonService } from '../json.ts'
 import type { Storage } from '../storage.ts'
-import { CONDITIONS } from './conditions.ts'
+import { type Checked, createValidateConditions, refusalOfUse } from './checks.ts'
+import { CONDITIONS, type Value } from './conditions.ts'
 import { validation } from './errors.ts'
+import { checkNum } from './numbers.ts'
 import { quicken } from './parsers.ts'
 import { createQueryTable } from './reads.ts'
 import { replaceFunctions } from './replaced.ts'
@@ -28,7 +30,8 @@ interface Validation {
   custom: (input: object, store: object) => string | undefined
 }
 interface Validations {
-  checkTypes: (input: object, types: object) => object
+  validateAttributeValue: (value: Value) => string | undefined
+  checkTypes: (input: object, types: object) => Checked
   checkValidations: (input: object, types: object, custom: Validation['custom'], store: object) => void
 }
 
@@ -39,7 +42,13 @@ export function createDynalite(storage: Storage, region: string, accountId: stri
   quicken(load)
   replaceFunctions(load, './db', { ...CONDITIONS, queryTable: createQueryTable(load('./db')) })
   replaceFunctions(load, './actions/updateItem', createUpdates(load('./db')))
-  const { checkTypes, checkValidations }: Validations = load('./validations')
+  const validations: Validations = load('./validations')
+  const validateConditions = createValidateConditions(
+    (value) => validations.validateAttributeValue(value),
+    CONDITIONS.compare,
+  )
+  replaceFunctions(load, './validations', { checkNum, validateConditions })
+  const { checkTypes, checkValidations } = validations
 
   return async (operation, input) => {
     if (!OPERATIONS.has(operation))
@@ -53,8 +62,13 @@ export function createDynalite(storage: Storage, region: string, accountId: stri
       const checked = checkTypes(input, types)
       if (hasNull(checked)) throw validation(EMPTY_VALUE)
       checkValidations(checked, types, custom, store)
+      const refused = refusalOfUse(operation, checked)
+      if (refused !== undefined) throw validation(refused)
       if (!READS.test(operation))
-        return storage.atomically(() => withoutNothing(atOnce(action, store, checked)))
+        return storage.atomically(() => {
+          const isNothing = operation === 'UpdateItem' && onlyRemoves(checked) && !('Item' in existing(input))
+          return withoutNothing(atOnce(isNothing ? load('./actions/deleteItem') : action, store, checked))
+        })
       return await new Promise<object>((resolve, reject) =>
         action(store, checked, (error, result) => (error ? reject(error) : resolve(result as object))),
       )
@@ -126,6 +140,21 @@ function refuseIgnored(operation: string, input: Record<string, unknown>): void 
     ([name, value]) => value != null && IGNORED.get(name)?.(value) === false,
   )
   if (refused !== undefined) throw validation(`The embedded DynamoDB has no ${refused[0]} in ${operation}.`)
+}
+
+/** Such an update makes no item where there is none. The emulator refuses a change of a key. */
+function onlyRemoves({ Key = {}, AttributeUpdates, _updates }: Checked): boolean {
+  const actions = [
+    ...(_updates?.sections ?? []).map(({ type, path }) => ({
+      name: path[0],
+      removes: /remove|delete/.test(type),
+    })),
+    ...Object.entries(AttributeUpdates ?? {}).map(([name, { Action }]) => ({
+      name,
+      removes: Action === 'DELETE',
+    })),
+  ]
+  return actions.length > 0 && actions.every(({ name, removes }) => removes && !Object.hasOwn(Key, name))
 }
 
 /** Where an update has old or new values to tell of, and there are none, the emulator tells of an empty item. */

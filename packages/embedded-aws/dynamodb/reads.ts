@@ -26,8 +26,14 @@ interface Store {
   getItemDb: (table: string) => Space
   getIndexDb: (kind: string, table: string, index: string) => Space
 }
-interface Table {
+interface Keyed {
   KeySchema: { AttributeName: string }[]
+}
+interface Table extends Keyed {
+  LocalSecondaryIndexes?: (Keyed & {
+    IndexName: string
+    Projection: { ProjectionType: string; NonKeyAttributes?: string[] }
+  })[]
 }
 /** Of the emulator. */
 interface Emulator {
@@ -48,7 +54,7 @@ export const createQueryTable =
     read: Read,
     range: Range,
     isLocal: boolean,
-    isWhole: boolean,
+    asksForAll: boolean,
     keys: string[],
     callback: Callback,
   ): void => {
@@ -56,6 +62,7 @@ export const createQueryTable =
     const itself = store.getItemDb(TableName)
     const space =
       IndexName === undefined ? itself : store.getIndexDb(isLocal ? 'local' : 'global', TableName, IndexName)
+    const isWhole = asksForAll || asksForMore(table, read)
     const rangeKey = table.KeySchema[1]?.AttributeName
     const isCounted = (read.ReturnConsumedCapacity ?? 'NONE') !== 'NONE'
     const bytes = { table: 0, index: 0 }
@@ -90,6 +97,16 @@ export const createQueryTable =
       ...(isCounted && { ConsumedCapacity: capacityOf(read, bytes, isLocal) }),
     })
   }
+
+/** Of a local index, an attribute that it does not have is read from the table (developer guide, "Local secondary indexes"). */
+function asksForMore(table: Table, { IndexName, _projection, AttributesToGet = [] }: Read): boolean {
+  const index = table.LocalSecondaryIndexes?.find((one) => one.IndexName === IndexName)
+  if (index === undefined || index.Projection.ProjectionType === 'ALL') return false
+  const keys = [table, index].flatMap(({ KeySchema }) => KeySchema.map(({ AttributeName }) => AttributeName))
+  const has = new Set([...keys, ...(index.Projection.NonKeyAttributes ?? [])])
+  const asked = _projection?.paths.map((path) => String([path].flat()[0])) ?? AttributesToGet
+  return asked.some((name) => !has.has(name))
+}
 
 /** Of a callback that is called at once. */
 function answerOf(ask: (done: Callback) => void): Item {

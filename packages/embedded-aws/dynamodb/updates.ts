@@ -11,7 +11,7 @@ import {
 import { sumOf } from './numbers.ts'
 
 /** One action of an update expression, as the emulator's parser makes it. */
-interface Section {
+export interface Section {
   type: 'set' | 'remove' | 'add' | 'delete'
   path: Path
   val?: Operand

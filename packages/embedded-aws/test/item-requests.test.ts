@@ -1,0 +1,175 @@
+import { beforeAll, expect, it } from 'vitest'
+import { embeddedAws, signed } from './started.ts'
+
+const { aws } = embeddedAws()
+const TableName = 'things'
+const Key = { id: { S: 'one' }, part: { S: 'a' } }
+const number = { N: '1' }
+const document = { L: [number] }
+
+/** What is answered, or the name and the text of the error. */
+async function send(operation: string, input: object): Promise<Record<string, unknown>> {
+  const answer = await fetch(aws.endpoint, {
+    method: 'POST',
+    headers: {
+      ...signed('dynamodb'),
+      'content-type': 'application/x-amz-json-1.0',
+      'x-amz-target': `DynamoDB_20120810.${operation}`,
+    },
+    body: JSON.stringify({ ...(!/Tag/.test(operation) && { TableName }), ...input }),
+  })
+  const body = (await answer.json()) as Record<string, unknown>
+  if (answer.ok) return body
+  return { refused: `${String(body['__type']).split('#').at(-1)}: ${body['message']}` }
+}
+
+beforeAll(async () => {
+  const attribute = (AttributeName: string) => ({ AttributeName, AttributeType: 'S' })
+  const schema = (partition: string, sort: string) => [
+    { AttributeName: partition, KeyType: 'HASH' },
+    { AttributeName: sort, KeyType: 'RANGE' },
+  ]
+  await send('CreateTable', {
+    BillingMode: 'PAY_PER_REQUEST',
+    AttributeDefinitions: ['id', 'part', 'kind'].map(attribute),
+    KeySchema: schema('id', 'part'),
+    LocalSecondaryIndexes: [
+      { IndexName: 'by-kind', KeySchema: schema('id', 'kind'), Projection: { ProjectionType: 'KEYS_ONLY' } },
+    ],
+  })
+  await send('PutItem', { Item: { ...Key, kind: { S: 'k' }, more: number } })
+})
+
+it.each<[operation: string, message: string, input: object]>([
+  ['DeleteItem', 'ReturnValues', { Key, ReturnValues: 'ALL_NEW' }],
+  ['UpdateItem', 'enum value set', { Key, AttributeUpdates: { a: { Action: 'CHANGE', Value: number } } }],
+  [
+    'UpdateItem',
+    'ConditionalOperator cannot',
+    { Key, AttributeUpdates: { a: { Value: number } }, ConditionalOperator: 'OR' },
+  ],
+  ['Scan', 'ConditionalOperator cannot', { ConditionalOperator: 'AND' }],
+  ['Scan', 'SPECIFIC_ATTRIBUTES', { Select: 'SPECIFIC_ATTRIBUTES' }],
+  ['Scan', 'only the Count', { Select: 'COUNT', ProjectionExpression: 'id' }],
+  ['Scan', 'ALL_PROJECTED_ATTRIBUTES', { Select: 'ALL_PROJECTED_ATTRIBUTES' }],
+  ['Scan', 'totalSegments', { TotalSegments: 1_000_001, Segment: 0 }],
+  [
+    'Scan',
+    'Invalid FilterExpression: Incorrect operand type',
+    {
+      FilterExpression: 'NOT (more = :n OR more < :d)',
+      ExpressionAttributeValues: { ':n': number, ':d': document },
+    },
+  ],
+  [
+    'PutItem',
+    'Invalid ConditionExpression: Incorrect operand type',
+    {
+      Item: Key,
+      ConditionExpression: 'more BETWEEN :d AND :d',
+      ExpressionAttributeValues: { ':d': document },
+    },
+  ],
+  [
+    'PutItem',
+    'CONTAINS is not valid for L',
+    { Item: Key, Expected: { more: { ComparisonOperator: 'CONTAINS', AttributeValueList: [document] } } },
+  ],
+  [
+    'Scan',
+    'BEGINS_WITH is not valid for N',
+    { ScanFilter: { more: { ComparisonOperator: 'BEGINS_WITH', AttributeValueList: [number] } } },
+  ],
+  [
+    'Scan',
+    'Invalid number of argument',
+    { ScanFilter: { more: { ComparisonOperator: 'BETWEEN', AttributeValueList: [number] } } },
+  ],
+  [
+    'Scan',
+    'lower bound is greater',
+    { ScanFilter: { more: { ComparisonOperator: 'BETWEEN', AttributeValueList: [{ N: '2' }, number] } } },
+  ],
+  [
+    'TagResource',
+    'Member must not be null',
+    { ResourceArn: 'arn:aws:dynamodb:eu-central-1:000000000000:table/things', Tags: [{ Key: 'a' }] },
+  ],
+])('%s is refused: %s', async (operation, message, input) => {
+  const refused = expect.stringMatching(new RegExp(`^ValidationException: .*${message}`))
+  expect(await send(operation, input)).toEqual({ refused })
+})
+
+it('a filter of before there were expressions compares with any type', async () => {
+  const filter = { ComparisonOperator: 'NE', AttributeValueList: [{ BOOL: true }] }
+  expect(await send('Scan', { ScanFilter: { more: filter }, Select: 'COUNT' })).toMatchObject({ Count: 1 })
+})
+
+it('of a local index, what it has not is read from the table', async () => {
+  const query = {
+    IndexName: 'by-kind',
+    KeyConditionExpression: 'id = :id',
+    ExpressionAttributeValues: { ':id': Key.id },
+  }
+  expect(await send('Query', { ...query, ProjectionExpression: 'more, kind' })).toMatchObject({
+    Items: [{ more: number, kind: { S: 'k' } }],
+  })
+  expect(await send('Query', query)).toMatchObject({ Items: [{ ...Key, kind: { S: 'k' } }] })
+})
+
+it.each<[kind: string, update: object, condition: object]>([
+  [
+    'an expression',
+    {
+      UpdateExpression: 'REMOVE more, lost.nested DELETE tags :s',
+      ExpressionAttributeValues: { ':s': { SS: ['a'] } },
+    },
+    { ConditionExpression: 'attribute_exists(id)' },
+  ],
+  [
+    'old updates',
+    { AttributeUpdates: { more: { Action: 'DELETE' } } },
+    { Expected: { id: { Value: { S: 'other' } } } },
+  ],
+])('an update by %s that only removes makes no item', async (_, update, condition) => {
+  const other = { ...Key, id: { S: 'other' } }
+  expect(await send('UpdateItem', { Key: other, ...update, ReturnValues: 'ALL_NEW' })).toEqual({})
+  expect(await send('GetItem', { Key: other })).toEqual({})
+  expect(await send('UpdateItem', { Key: other, ...update, ...condition })).toEqual({
+    refused: expect.stringContaining('ConditionalCheckFailedException'),
+  })
+  const removesKey = { Key: other, UpdateExpression: 'REMOVE part' }
+  expect(await send('UpdateItem', removesKey)).toEqual({
+    refused: expect.stringContaining('part of the key'),
+  })
+})
+
+it.each([
+  ['+3', '3'],
+  ['-0', '0'],
+  ['0e500', '0'],
+  ['00012.3400', '12.34'],
+  ['.5', '0.5'],
+  ['-5.', '-5'],
+  ['1E+5', '100000'],
+  ['-1.5e-3', '-0.0015'],
+  ['1e-3', '0.001'],
+  ['9.99e125', `999${'0'.repeat(123)}`],
+  ['1e-130', `0.${'0'.repeat(129)}1`],
+  ['1234567890123456789012345678901234567800', '1234567890123456789012345678901234567800'],
+])('the number %s is stored as %s', async (N, stored) => {
+  await send('PutItem', { Item: { ...Key, more: { N } } })
+  expect(await send('GetItem', { Key, ProjectionExpression: 'more' })).toEqual({
+    Item: { more: { N: stored } },
+  })
+})
+
+it.each([
+  ...['', '-', '.', '1e', ' 1', '1 ', '0x1', 'NaN', '1_0', '--1', '1.2.3'].map((N) => [N, 'numeric value']),
+  ...['1e126', '-1e99999999999'].map((N) => [N, 'overflow']),
+  ...['1e-131', '1e-99999999999'].map((N) => [N, 'underflow']),
+  ['123456789012345678901234567890123456789', '38 significant digits'],
+])('%j is no number', async (N, message) => {
+  const refused = expect.stringContaining(String(message))
+  expect(await send('PutItem', { Item: { ...Key, more: { N } } })).toEqual({ refused })
+})
