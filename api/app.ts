@@ -5,7 +5,6 @@ import type { Context } from 'hono'
 import { accepts } from 'hono/accepts'
 import { acceptedTypes } from '../packages/image-guard/format.ts'
 import {
-  ANALYSES,
   type AnalysisName,
   analysisSchema,
   type CompletedImage,
@@ -50,7 +49,9 @@ import {
   shown,
   type UploadForm,
   uploadFormSchema,
+  usualAnalyses,
   waitSchema,
+  withMetadata,
 } from './schemas.ts'
 import { awaitUpload, deleteImage, resubmitImage, submitImage } from './submit.ts'
 import { analysesOfQuery, cleanFilename, readJson, readUpload, sentBy } from './upload.ts'
@@ -80,7 +81,7 @@ const POLL_SECONDS = '1'
 const LONGEST_POLL_SECONDS = 3_600
 
 const ANALYSES_TEXT =
-  'The analyses to run. Without it an image gets labels, faces and metadata. `faces-when-person` asks for faces where the labels show a person, and the record says `facesSkipped` where they do not. `gps` comes with `metadata`, and only where it is named.'
+  'The analyses to run. Without it an image gets {usualAnalyses}. `faces-when-person` asks for faces where the labels show a person, and the record says `facesSkipped` where they do not. `gps` comes with `metadata`, and only where it is named.'
 const BINARY = { type: 'string', format: 'binary' }
 const HTML: Answer = { description: 'HTML.', type: 'text/html' }
 
@@ -462,22 +463,10 @@ const idempotencyKeyOf = (c: Context): string | undefined =>
 
 /** @throws ApiError INVALID_PARAMETER */
 function wantedAnalyses(deps: ApiDeps, asked: unknown): AnalysisName[] {
-  const offered = withMetadata(deps.analyses)
-  if (asked === undefined || asked === null) {
-    const hasFaces = offered.includes('faces') && deps.faces === 'always'
-    const usual: AnalysisName[] = ['labels', hasFaces ? 'faces' : 'faces-when-person', 'metadata']
-    const chosen = offered.filter((name) => usual.includes(name))
-    // The position only where it is asked for by name.
-    const isUsual = chosen.some((name) => name !== 'metadata')
-    return isUsual ? chosen : offered.filter((name) => !['gps', 'faces-when-person'].includes(name))
-  }
-  const { analyses } = parse(analysesSchema(offered), { analyses: asked }, 'Parameter')
+  if (asked === undefined || asked === null) return usualAnalyses(deps)
+  const { analyses } = parse(analysesSchema(withMetadata(deps.analyses)), { analyses: asked }, 'Parameter')
   return withoutRepetition(withMetadata(analyses))
 }
-
-/** Each once and in one order; the position is a part of the metadata. */
-const withMetadata = (names: AnalysisName[]): AnalysisName[] =>
-  ANALYSES.filter((name) => names.includes(name) || (name === 'metadata' && names.includes('gps')))
 
 /** Whose faces are asked for always, those are not asked for otherwise. */
 const withoutRepetition = (names: AnalysisName[]): AnalysisName[] =>

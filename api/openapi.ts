@@ -42,6 +42,7 @@ import {
   shown,
   type UploadForm,
   uploadFormSchema,
+  usualAnalyses,
 } from './schemas.ts'
 
 type Json = Record<string, unknown>
@@ -122,6 +123,7 @@ type Fill = (text: string) => string
 function filling({ heic, ...settings }: Described): Fill {
   const values: Record<string, string> = {
     formats: acceptedNames(heic, 'or'),
+    usualAnalyses: usualAnalyses(settings).join(', '),
     ...Object.fromEntries(
       Object.entries(settings).map(([name, value]) => [name, value.toLocaleString('en')]),
     ),
@@ -135,7 +137,7 @@ function operation(route: Route, api: Described, named: Named, fill: Fill): Json
     ...Object.entries({ ...route.parameters, ...route.headers }).map(([name, description]) => ({
       name,
       ...known(name, api),
-      description,
+      description: fill(description),
     })),
   ]
   const isOpen = route.open === 'always' || (route.open !== undefined && api.auth !== 'iam')

@@ -16,7 +16,7 @@ import type { Asker } from './submit.ts'
 /** What a deployment settles of the API: descriptions name it in braces, as in `{maxWaitSeconds}`. */
 export type Described = Pick<
   ApiDeps,
-  'auth' | 'analyses' | 'heic' | 'maxImageBytes' | 'maxUploadBytes' | 'maxWaitSeconds'
+  'auth' | 'analyses' | 'faces' | 'heic' | 'maxImageBytes' | 'maxUploadBytes' | 'maxWaitSeconds'
 >
 
 type Schema = z.ZodType | Readonly<Record<string, unknown>>

@@ -3,6 +3,7 @@ import * as z from 'zod'
 import { acceptedTypes } from '../packages/image-guard/format.ts'
 import { MAX_WAIT_SECONDS } from '../shared/config.ts'
 import {
+  ANALYSES,
   type AnalysisName,
   FAILURE_CODES,
   type Image,
@@ -162,6 +163,23 @@ export const analysesSchema = (offered: AnalysisName[]) =>
         }),
     ),
   })
+
+/** Each once and in one order; the position is a part of the metadata. */
+export const withMetadata = (names: AnalysisName[]): AnalysisName[] =>
+  ANALYSES.filter((name) => names.includes(name) || (name === 'metadata' && names.includes('gps')))
+
+/** What a request gets that names none. The position only where it is asked for by name. */
+export function usualAnalyses(offers: {
+  analyses: AnalysisName[]
+  faces: 'always' | 'when-person'
+}): AnalysisName[] {
+  const offered = withMetadata(offers.analyses)
+  const hasFaces = offered.includes('faces') && offers.faces === 'always'
+  const usual: AnalysisName[] = ['labels', hasFaces ? 'faces' : 'faces-when-person', 'metadata']
+  const chosen = offered.filter((name) => usual.includes(name))
+  const isUsual = chosen.some((name) => name !== 'metadata')
+  return isUsual ? chosen : offered.filter((name) => !['gps', 'faces-when-person'].includes(name))
+}
 
 export const waitSchema = z.object({
   wait: wholeNumber(0, MAX_WAIT_SECONDS).default(0).meta({

@@ -105,7 +105,8 @@ export const apiSettings = {
   MAX_WAIT_SECONDS: z.coerce.number().int().min(0).max(MAX_WAIT_SECONDS).default(MAX_WAIT_SECONDS),
   /**
    * The analyses that a request may ask for; what is not in here is never computed, billed or stored. A request that
-   * names none gets `labels`, `faces` and `metadata`, as far as they are in here; `gps` only one that names it.
+   * names none gets `labels`, `faces` and `metadata`, as far as they are in here, or all of it where neither of the first two is;
+   * `gps` only one that names it.
    */
   ANALYSES: list(analysisNameSchema).default([...ANALYSES]),
   /**

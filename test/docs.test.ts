@@ -177,6 +177,7 @@ const LIMITS = {
   maxWaitSeconds: 20,
   heic: false,
   analyses: [...ANALYSES],
+  faces: 'always' as const,
 }
 const SECRETS = { TOKEN: 'secret', AWS_ACCESS_KEY_ID: 'key', AWS_SECRET_ACCESS_KEY: 'x' }
 

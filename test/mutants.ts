@@ -980,7 +980,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a request that names nothing gets the position',
-    file: 'api/app.ts',
+    file: 'api/schemas.ts',
     from: "!['gps', 'faces-when-person'].includes(name)",
     to: "name !== 'faces-when-person'",
     tests: ['test/analyses.test.ts'],

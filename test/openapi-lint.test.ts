@@ -20,7 +20,7 @@ interface Operation {
 const documentOf = (auth: 'none' | 'jwt' | 'iam'): Json =>
   openApi(
     {
-      ...{ auth, analyses: [...ANALYSES], heic: true },
+      ...{ auth, analyses: [...ANALYSES], faces: 'always', heic: true },
       ...{ maxImageBytes: 4_500_000, maxUploadBytes: 50_000_000, maxWaitSeconds: 20 },
     },
     ROUTES,

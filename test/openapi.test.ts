@@ -206,6 +206,23 @@ describe('GET /openapi.json', () => {
     expect(text).toContain('"enum":["labels"]')
     expect(text).toContain('1,000,000 bytes')
   })
+
+  it.each<[string, Partial<ApiDeps>]>([
+    ['usually', {}],
+    ['with faces for people', { faces: 'when-person' }],
+    ['without labels and faces', { analyses: ['moderation', 'text', 'gps'] }],
+  ])('says which analyses an image gets that was sent without naming some, %s', async (_what, over) => {
+    const { document, ask } = await described(over)
+    const [, said] =
+      /Without it an image gets ([^.]+)\./.exec(JSON.stringify(document.paths['/images'])) ?? []
+    const { imageId } = await ask('POST', '/images', '/images', {
+      method: 'POST',
+      body: photo,
+      headers: { 'content-type': 'image/jpeg' },
+    })
+    const { analyses } = await ask('GET', '/images/{imageId}', `/images/${imageId}`)
+    expect(said?.split(', ')).toEqual(analyses)
+  })
 })
 
 describe('an answer', () => {
