@@ -98,6 +98,14 @@ it('a package is entered by its index.ts, and two of them also by light files', 
   expect(wrong).toEqual([])
 })
 
+it('a light door of a package is in its README', () => {
+  const unsaid = MORE_DOORS.filter((path) => {
+    const [, folder = '', name = ''] = /^(packages\/[^/]+)\/(.+)$/.exec(path.replace(/(\.ts)?$/, '.ts')) ?? []
+    return !readFileSync(resolve(root, folder, 'README.md'), 'utf8').includes(`\`${name}\``)
+  })
+  expect(unsaid).toEqual([])
+})
+
 /** The embedded Rekognition answers by the models, in the shapes that their package gives them. */
 const BETWEEN_PACKAGES = { from: 'packages/embedded-aws/rekognition/', to: 'packages/vision/index.ts' }
 
