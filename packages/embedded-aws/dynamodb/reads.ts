@@ -15,7 +15,8 @@ interface Read {
   ScanFilter?: Record<string, OldCondition>
   ConditionalOperator?: string
   AttributesToGet?: string[]
-  _filter?: { expression: Expression }
+  KeyConditions?: object
+  _filter?: { expression: Expression; pathHeads: object }
   _projection?: { paths: Path[] }
 }
 interface Space {
@@ -29,17 +30,20 @@ interface Store {
 interface Keyed {
   KeySchema: { AttributeName: string }[]
 }
+interface Index extends Keyed {
+  IndexName: string
+  Projection: { ProjectionType: string; NonKeyAttributes?: string[] }
+}
 interface Table extends Keyed {
-  LocalSecondaryIndexes?: (Keyed & {
-    IndexName: string
-    Projection: { ProjectionType: string; NonKeyAttributes?: string[] }
-  })[]
+  LocalSecondaryIndexes?: Index[]
+  GlobalSecondaryIndexes?: Index[]
 }
 /** Of the emulator. */
 interface Emulator {
   itemSize: (item: Item, compress?: boolean, addMeta?: boolean, rangeKey?: string) => number
   mapPaths: (paths: (Path | string)[], item: Item) => Item
   createKey: (item: Item, table: Table) => string
+  validationError: (message: string) => Error
 }
 
 /**
@@ -47,7 +51,7 @@ interface Emulator {
  * its items another request could write.
  */
 export const createQueryTable =
-  ({ itemSize, mapPaths, createKey }: Emulator) =>
+  ({ itemSize, mapPaths, createKey, validationError }: Emulator) =>
   (
     store: Store,
     table: Table,
@@ -62,7 +66,13 @@ export const createQueryTable =
     const itself = store.getItemDb(TableName)
     const space =
       IndexName === undefined ? itself : store.getIndexDb(isLocal ? 'local' : 'global', TableName, IndexName)
-    const isWhole = asksForAll || asksForMore(table, read)
+    const lacking = lackingIn(table, read)
+    const refused = refusalOf(read, isLocal, lacking)
+    if (refused !== undefined) {
+      callback(validationError(refused))
+      return
+    }
+    const isWhole = asksForAll || lacking.shown.length > 0
     const rangeKey = table.KeySchema[1]?.AttributeName
     const isCounted = (read.ReturnConsumedCapacity ?? 'NONE') !== 'NONE'
     const bytes = { table: 0, index: 0 }
@@ -98,14 +108,35 @@ export const createQueryTable =
     })
   }
 
-/** Of a local index, an attribute that it does not have is read from the table (developer guide, "Local secondary indexes"). */
-function asksForMore(table: Table, { IndexName, _projection, AttributesToGet = [] }: Read): boolean {
-  const index = table.LocalSecondaryIndexes?.find((one) => one.IndexName === IndexName)
-  if (index === undefined || index.Projection.ProjectionType === 'ALL') return false
+interface Lacking {
+  shown: string[]
+  filtered: string[]
+}
+
+/** What a request wants of an index that has not been copied there. */
+function lackingIn(table: Table, read: Read): Lacking {
+  const { LocalSecondaryIndexes = [], GlobalSecondaryIndexes = [] } = table
+  const indexes = [...LocalSecondaryIndexes, ...GlobalSecondaryIndexes]
+  const index = indexes.find(({ IndexName }) => IndexName === read.IndexName)
+  if (index === undefined || index.Projection.ProjectionType === 'ALL') return { shown: [], filtered: [] }
   const keys = [table, index].flatMap(({ KeySchema }) => KeySchema.map(({ AttributeName }) => AttributeName))
   const has = new Set([...keys, ...(index.Projection.NonKeyAttributes ?? [])])
-  const asked = _projection?.paths.map((path) => String([path].flat()[0])) ?? AttributesToGet
-  return asked.some((name) => !has.has(name))
+  const lacks = (names: string[]) => [...new Set(names)].filter((name) => !has.has(name)).toSorted()
+  const shown = read._projection?.paths.map((path) => String([path].flat()[0])) ?? read.AttributesToGet ?? []
+  return {
+    shown: lacks(shown),
+    filtered: lacks(Object.keys(read._filter?.pathHeads ?? read.QueryFilter ?? {})),
+  }
+}
+
+/** A local index reads the rest from its table, a global one can not. Only a query, not a scan, minds its filter. */
+function refusalOf({ IndexName, KeyConditions }: Read, isLocal: boolean, { shown, filtered }: Lacking) {
+  const invalid = 'One or more parameter values were invalid: '
+  if (KeyConditions !== undefined && filtered.length > 0)
+    return `${invalid}Secondary index ${IndexName} does not project one or more filter attributes: [${filtered.join(', ')}]`
+  if (shown.length > 0 && !isLocal)
+    return `${invalid}Global secondary index ${IndexName} does not project [${shown.join(', ')}]`
+  return undefined
 }
 
 /** Of a callback that is called at once. */

@@ -32,6 +32,13 @@ beforeAll(async () => {
   await send('CreateTable', {
     BillingMode: 'PAY_PER_REQUEST',
     AttributeDefinitions: ['id', 'part', 'kind'].map(attribute),
+    GlobalSecondaryIndexes: [
+      {
+        IndexName: 'of-kind',
+        KeySchema: schema('kind', 'part'),
+        Projection: { ProjectionType: 'KEYS_ONLY' },
+      },
+    ],
     KeySchema: schema('id', 'part'),
     LocalSecondaryIndexes: [
       { IndexName: 'by-kind', KeySchema: schema('id', 'kind'), Projection: { ProjectionType: 'KEYS_ONLY' } },
@@ -115,6 +122,32 @@ it('of a local index, what it has not is read from the table', async () => {
     Items: [{ more: number, kind: { S: 'k' } }],
   })
   expect(await send('Query', query)).toMatchObject({ Items: [{ ...Key, kind: { S: 'k' } }] })
+})
+
+it.each([
+  ['by-kind', 'id', 'by-kind does not project one or more filter attributes: \\[more, other]'],
+  ['of-kind', 'kind', 'of-kind does not project one or more filter attributes: \\[more, other]'],
+])(
+  'a query of the index %s does not filter by what is not in it, and a scan finds nothing',
+  async (IndexName, key, message) => {
+    const scan = {
+      ...{ IndexName, FilterExpression: 'more = :k AND #other = :k' },
+      ExpressionAttributeNames: { '#other': 'other' },
+      ExpressionAttributeValues: { ':k': Key.id },
+    }
+    expect(await send('Query', { ...scan, KeyConditionExpression: `${key} = :k` })).toEqual({
+      refused: expect.stringMatching(message),
+    })
+    expect(await send('Scan', scan)).toMatchObject({ Count: 0, ScannedCount: 1 })
+  },
+)
+
+it('a global index shows nothing that is not in it', async () => {
+  const scan = { IndexName: 'of-kind', ProjectionExpression: 'more, lost[1], id' }
+  const refused = expect.stringContaining('Global secondary index of-kind does not project [lost, more]')
+  expect(await send('Scan', scan)).toEqual({ refused })
+  const query = { ...scan, KeyConditionExpression: 'kind = :k', ExpressionAttributeValues: { ':k': Key.id } }
+  expect(await send('Query', query)).toEqual({ refused })
 })
 
 it.each<[kind: string, update: object, condition: object]>([
