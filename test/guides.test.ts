@@ -45,6 +45,12 @@ it('what people read links only to headings that there are', () => {
   expect(dead.map(({ link }) => link)).toEqual([])
 })
 
+it('llms.txt names every page of docs/', () => {
+  const docs = globSync('docs/**/*.md', { cwd: root, exclude: ['docs/decisions/**'] })
+  expect(docs.length).toBeGreaterThan(10)
+  expect(docs.filter((page) => !read('llms.txt').includes(`](${page})`))).toEqual([])
+})
+
 it('npm pack is said of the client, and not of the whole repository', () => {
   const said = [...pages, ...globSync('packages/*/README.md', { cwd: root })].flatMap((page) =>
     [...read(page).matchAll(/`(npm pack[^`]*)`/g)].map(([, command]) => command),
