@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { readAuth, readSettings } from '../local/environment.ts'
 import { answeringSettings } from '../rekognition/settings.ts'
 import { apiSettings, DEFAULT_SWEEP_AFTER_SECONDS, GIVE_UP_DAYS, workerSettings } from '../shared/config.ts'
+import { STATUSES } from '../shared/image.ts'
 
 const root = join(import.meta.dirname, '..')
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
@@ -65,6 +66,13 @@ it('the days after which the runbook has each image ended are those of the bound
   expect(giveUp).toBe(GIVE_UP_DAYS.parse(undefined))
   const [, days] = /ends as `completed` or `failed` within (\d+) days/.exec(read('docs/runbook.md')) ?? []
   expect(Number(days)).toBe(Math.ceil(giveUp + (stretch * DEFAULT_SWEEP_AFTER_SECONDS) / 86_400))
+})
+
+it('the diagram of states has every status that a record may have', () => {
+  const [, diagram = ''] =
+    /```mermaid\nstateDiagram-v2\n([\s\S]*?)```/.exec(read('docs/nothing-is-lost.md')) ?? []
+  const entered = [...diagram.matchAll(/--> (\w+)/g)].map(([, state]) => state)
+  expect([...new Set(entered)].sort()).toEqual([...STATUSES, 'deleted'].sort())
 })
 
 it('README.md has every setting of npm start', () => {
