@@ -4,6 +4,7 @@ import type { Storage } from '../storage.ts'
 import { type Checked, createValidateConditions, refusalOfUse } from './checks.ts'
 import { CONDITIONS, type Value } from './conditions.ts'
 import { validation } from './errors.ts'
+import { refusalOfSize } from './limits.ts'
 import { checkNum } from './numbers.ts'
 import { quicken } from './parsers.ts'
 import { createQueryTable } from './reads.ts'
@@ -48,6 +49,8 @@ export function createDynalite(storage: Storage, region: string, accountId: stri
     CONDITIONS.compare,
   )
   replaceFunctions(load, './validations', { checkNum, validateConditions })
+  // Forgotten there, so a scan was never consistent, and counted for half.
+  Object.assign(load('./validations/scan').types, { ConsistentRead: 'Boolean' })
   const { checkTypes, checkValidations } = validations
 
   return async (operation, input) => {
@@ -129,6 +132,8 @@ const IGNORED = new Map<string, (value: unknown) => boolean>(
 )
 
 function refuseIgnored(operation: string, input: Record<string, unknown>): void {
+  const limit = refusalOfSize(input)
+  if (limit !== undefined) throw validation(limit)
   const { ReturnValuesOnConditionCheckFailure: wanted = 'NONE' } = input
   if (wanted !== 'NONE' && wanted !== 'ALL_OLD')
     throw validation(
@@ -140,6 +145,10 @@ function refuseIgnored(operation: string, input: Record<string, unknown>): void 
     ([name, value]) => value != null && IGNORED.get(name)?.(value) === false,
   )
   if (refused !== undefined) throw validation(`The embedded DynamoDB has no ${refused[0]} in ${operation}.`)
+  const updates = [input['GlobalSecondaryIndexUpdates'] ?? []].flat()
+  const change = updates.flatMap((update) => Object.keys(Object(update))).find((name) => name !== 'Update')
+  if (change !== undefined)
+    throw validation(`The embedded DynamoDB has no ${change} in GlobalSecondaryIndexUpdates.`)
 }
 
 /** Such an update makes no item where there is none. The emulator refuses a change of a key. */

@@ -5,6 +5,7 @@ import type { Storage } from '../storage.ts'
 export type Callback = (error: unknown, value?: unknown) => void
 
 const LONGEST_ITEM_BYTES = 409_600
+const LONGEST_KEY_BYTES = { HASH: 2_048, RANGE: 1_024 }
 
 /** The emulator's store, with its names. */
 export function createStore({ database, guard }: Storage, region: string, accountId: string): object {
@@ -47,9 +48,11 @@ export function createStore({ database, guard }: Storage, region: string, accoun
     const { GlobalSecondaryIndexes = [], LocalSecondaryIndexes = [] } = tables.get(name) ?? {}
     const put: typeof items.put = (key, item, callback) => {
       for (const { IndexName, KeySchema } of [...GlobalSecondaryIndexes, ...LocalSecondaryIndexes])
-        for (const { AttributeName } of KeySchema) {
+        for (const { AttributeName, KeyType } of KeySchema) {
           const { S, B } = (item as Item)[AttributeName] ?? {}
           if (S === '' || B === '') return callback(emptyKey(IndexName, AttributeName))
+          const size = B === undefined ? Buffer.byteLength(S ?? '') : Buffer.from(B, 'base64').length
+          if (size > LONGEST_KEY_BYTES[KeyType]) return callback(longKey(KeyType))
         }
       items.put(key, item, callback)
     }
@@ -72,7 +75,7 @@ export function createStore({ database, guard }: Storage, region: string, accoun
 
 interface Index {
   IndexName: string
-  KeySchema: { AttributeName: string }[]
+  KeySchema: { AttributeName: string; KeyType: keyof typeof LONGEST_KEY_BYTES }[]
 }
 interface Table {
   TableStatus: string
@@ -93,6 +96,14 @@ const emptyKey = (index: string, attribute: string): Error =>
   refusal(
     'com.amazon.coral.validate#ValidationException',
     `One or more parameter values are not valid. A value specified for a secondary index key is not supported. The AttributeValue for a key attribute cannot contain an empty string value. IndexName: ${index}, IndexKey: ${attribute}`,
+  )
+/** As of a key of a table. */
+const longKey = (type: keyof typeof LONGEST_KEY_BYTES): Error =>
+  refusal(
+    'com.amazon.coral.validate#ValidationException',
+    type === 'HASH'
+      ? 'One or more parameter values were invalid: Size of hashkey has exceeded the maximum size limit of2048 bytes'
+      : 'One or more parameter values were invalid: Aggregated size of all range keys has exceeded the size limit of 1024 bytes',
   )
 const refusal = (__type: string, message: string): Error =>
   Object.assign(new Error(message), { statusCode: 400, body: { __type, message } })

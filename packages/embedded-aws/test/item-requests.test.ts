@@ -177,6 +177,79 @@ it.each<[kind: string, update: object, condition: object]>([
   })
 })
 
+/** A list in a list and so on, with as many lists. */
+function nested(levels: number): object {
+  let value: object = number
+  for (let level = 0; level < levels; level += 1) value = level % 2 ? { M: { a: value } } : { L: [value] }
+  return value
+}
+const long = (bytes: number) => `${'é'.repeat(bytes / 2)}x`
+
+it.each<[what: string, message: string, operation: string, input: object]>([
+  ['a long expression', 'size: 4097', 'Scan', { ProjectionExpression: long(4_096) }],
+  ['a deep condition', 'Expression size', 'Scan', { FilterExpression: `${'('.repeat(1e5)}a = b` }],
+  [
+    'a long expression of a batch',
+    'size: 4097',
+    'BatchGetItem',
+    {
+      TableName: undefined,
+      RequestItems: { [TableName]: { Keys: [Key], ProjectionExpression: long(4_096) } },
+    },
+  ],
+  ['an attribute without a name', 'Empty attribute name', 'PutItem', { Item: { ...Key, '': number } }],
+  ['a long name', '65536', 'PutItem', { Item: { ...Key, [long(65_536)]: number } }],
+  ['a deep item', 'Nesting Levels', 'PutItem', { Item: { ...Key, more: nested(32) } }],
+  ['an item far too deep', 'Nesting Levels', 'PutItem', { Item: { ...Key, more: nested(2_000) } }],
+  [
+    'a deep item of a batch',
+    'Nesting Levels',
+    'BatchWriteItem',
+    {
+      TableName: undefined,
+      RequestItems: { [TableName]: [{ PutRequest: { Item: { ...Key, more: nested(32) } } }] },
+    },
+  ],
+  [
+    'a deep value',
+    'Nesting Levels',
+    'UpdateItem',
+    { Key, UpdateExpression: 'SET more = :v', ExpressionAttributeValues: { ':v': nested(32) } },
+  ],
+  ['a long key of an index', 'limit of2048', 'PutItem', { Item: { ...Key, kind: { S: long(2_048) } } }],
+  [
+    'a consistent scan of a global index',
+    'onsistent',
+    'Scan',
+    { IndexName: 'of-kind', ConsistentRead: true },
+  ],
+  [
+    'an index more',
+    'no Create in',
+    'UpdateTable',
+    { GlobalSecondaryIndexUpdates: [{ Create: { IndexName: 'new' } }] },
+  ],
+  [
+    'an index less',
+    'no Delete in',
+    'UpdateTable',
+    { GlobalSecondaryIndexUpdates: [{ Delete: { IndexName: 'of-kind' } }] },
+  ],
+])('%s is refused: %s', async (_, message, operation, input) => {
+  expect(await send(operation, input)).toEqual({
+    refused: expect.stringMatching(new RegExp(`^ValidationException: .*${message}`)),
+  })
+})
+
+it('an item may be nearly as deep, and its names and keys as long, as is said', async () => {
+  const Item = { ...Key, kind: { S: long(1_022) }, more: nested(31), [long(65_534)]: number }
+  expect(await send('PutItem', { Item })).toEqual({})
+  expect(await send('GetItem', { Key })).toEqual({ Item })
+  expect(await send('Scan', { FilterExpression: `id = id${' '.repeat(4_089)}` })).toMatchObject({
+    refused: expect.stringContaining('distinct'),
+  })
+})
+
 it.each([
   ['+3', '3'],
   ['-0', '0'],

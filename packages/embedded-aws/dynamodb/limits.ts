@@ -1,0 +1,55 @@
+/** Amazon DynamoDB quotas: expressions, attribute names, nested attributes. */
+const MOST_EXPRESSION_BYTES = 4_096
+const MOST_NAME_BYTES = 65_535
+/** Of an item; within it, of an attribute. */
+const MOST_LEVELS = 31
+const EXPRESSION = /^(Condition|Filter|KeyCondition|Projection|Update)Expression$/
+
+const TOO_DEEP =
+  'Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond supported limit'
+
+/** @param level of lists and maps around a value */
+function refusalOfValue(value: unknown, level: number): string | undefined {
+  const { L, M } = Object(value)
+  const within = L ?? M
+  if (within === null || typeof within !== 'object') return undefined
+  if (level === MOST_LEVELS) return TOO_DEEP
+  return firstOf(Object.values(within), (one) => refusalOfValue(one, level + 1))
+}
+
+function firstOf<T>(all: T[], refusal: (one: T) => string | undefined): string | undefined {
+  for (const one of all) {
+    const refused = refusal(one)
+    if (refused !== undefined) return refused
+  }
+  return undefined
+}
+
+function refusalOfItem(item: object): string | undefined {
+  return firstOf(Object.entries(item), ([name, value]) => {
+    if (name === '') return 'One or more parameter values were invalid: Empty attribute name'
+    if (Buffer.byteLength(name) > MOST_NAME_BYTES)
+      return `Attribute name is too large, must be less than ${MOST_NAME_BYTES + 1} bytes`
+    return refusalOfValue(value, 0)
+  })
+}
+
+/** @returns what DynamoDB says of a request that is too long or too deep, whose types are not checked yet */
+export function refusalOfSize(input: object): string | undefined {
+  return firstOf(Object.entries(input), ([name, value]) => {
+    if (typeof value === 'string') {
+      const size = Buffer.byteLength(value)
+      return EXPRESSION.test(name) && size > MOST_EXPRESSION_BYTES
+        ? `Invalid ${name}: Expression size has exceeded the maximum allowed size; expression size: ${size}`
+        : undefined
+    }
+    if (name === 'Item' || name === 'ExpressionAttributeValues') return refusalOfItem(Object(value))
+    if (name === 'RequestItems')
+      return firstOf(Object.values(Object(value)), (requests) =>
+        firstOf([requests].flat(), (request) =>
+          refusalOfSize({ ...Object(request), ...Object(request).PutRequest }),
+        ),
+      )
+    return undefined
+  })
+}
