@@ -19,4 +19,6 @@ compat = {
   s3_path_style = true
   # Its CloudWatch Logs are moto's, which knows no PutQueryDefinition.
   saved_queries = false
+  # It removes no settings but those of */* from a stage (update_stage in its provider of API Gateway).
+  route_settings = false
 }

@@ -484,6 +484,8 @@ resource "aws_api_gateway_method_settings" "health" {
   #checkov:skip=CKV_AWS_225: an answer from a cache would not show whether the function lives
   #checkov:skip=CKV_AWS_308: there is no cache that could be encrypted
 
+  count = var.compat.route_settings ? 1 : 0
+
   rest_api_id = aws_api_gateway_rest_api.api.id
   stage_name  = aws_api_gateway_stage.live.stage_name
   method_path = "health/GET"
@@ -498,6 +500,11 @@ resource "aws_api_gateway_method_settings" "health" {
 
   # API Gateway refuses two changes of a stage at once.
   depends_on = [aws_api_gateway_method_settings.all]
+}
+
+moved {
+  from = aws_api_gateway_method_settings.health
+  to   = aws_api_gateway_method_settings.health[0]
 }
 
 #trivy:ignore:AWS-0017 encrypted with a key of AWS's; logs hold ids, no images

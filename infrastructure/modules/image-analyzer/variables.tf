@@ -733,6 +733,8 @@ variable "compat" {
     composite_alarm = optional(bool, true)
     # An emulator that knows no PutQueryDefinition holds an apply up for minutes.
     saved_queries = optional(bool, true)
+    # What an emulator does not take off one route again would end destroy half-way.
+    route_settings = optional(bool, true)
   })
   default  = {}
   nullable = false

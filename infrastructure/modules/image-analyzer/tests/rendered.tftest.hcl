@@ -179,7 +179,7 @@ run "defaults" {
     error_message = "Only /health may be open."
   }
   assert {
-    condition     = aws_api_gateway_method.api["health"].http_method == "GET" && aws_api_gateway_method_settings.health.settings[0].throttling_rate_limit <= 5
+    condition     = aws_api_gateway_method.api["health"].http_method == "GET" && aws_api_gateway_method_settings.health[0].settings[0].throttling_rate_limit <= 5
     error_message = "The open route must be for reading, and slow."
   }
   assert {

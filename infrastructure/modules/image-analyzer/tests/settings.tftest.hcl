@@ -310,6 +310,19 @@ run "without_tls_the_bucket_may_still_send" {
   }
 }
 
+run "a_route_has_no_settings_where_they_cannot_be_removed" {
+  command = plan
+
+  variables {
+    compat = { route_settings = false }
+  }
+
+  assert {
+    condition     = length(aws_api_gateway_method_settings.health) == 0 && aws_api_gateway_method_settings.all.settings[0].throttling_rate_limit == var.api_requests_per_second
+    error_message = "The limit of the whole stage stays."
+  }
+}
+
 run "a_missing_package_is_named_before_anything_is_made" {
   command = plan
 
