@@ -103,7 +103,7 @@ const system = await starting.catch(giveUp)
 const attempt = {
   none: `curl -F image=@photo.jpg ${system.url}/images`,
   jwt: `curl -H "Authorization: Bearer $TOKEN" -F image=@photo.jpg ${system.url}/images`,
-  iam: `npm run cli -- upload photo.jpg --sign --endpoint ${system.url}`,
+  iam: `${settings.AWS_ACCESS_KEY_ID ? '' : 'AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test '}npm run cli -- upload photo.jpg --sign --endpoint ${system.url}`,
 }[system.auth]
 if (!isEnding())
   say(`

@@ -418,9 +418,19 @@ describe('one npm start', () => {
   it('is joined by one with AUTH=iam and no worker, which says so, and answers what is no HTTP request as the API does', async () => {
     const first = started()
     expect(first.output()).not.toMatch(/AWS_ENDPOINT_URL|Worker {2}/)
-    const system = await start({ AUTH: 'iam', WORKER: 'off', AWS_ENDPOINT_URL: first.aws })
+    const none = { AWS_ACCESS_KEY_ID: '', AWS_SECRET_ACCESS_KEY: '', AWS_PROFILE: '' }
+    const system = await start({ ...none, AUTH: 'iam', WORKER: 'off', AWS_ENDPOINT_URL: first.aws })
+    const [, keys = '', args = ''] =
+      /Try: (.*)npm run cli -- upload photo\.jpg (.*)/.exec(system.output()) ?? []
+    expect(args).toBe(`--sign --endpoint ${system.url}`)
+    const journal = join(newFolder(), 'journal')
+    const command = `"${process.execPath}" packages/client/main.ts upload "${photoPath}" --journal "${journal}"`
+    const nowhere = { AWS_CONFIG_FILE: journal, AWS_SHARED_CREDENTIALS_FILE: journal }
+    const env = { ...process.env, ...none, ...nowhere, AWS_EC2_METADATA_DISABLED: 'true' }
+    await expect(
+      promisify(execFile)('sh', ['-c', `${keys}${command} ${args}`], { cwd: root, env }),
+    ).resolves.toMatchObject({ stdout: expect.stringContaining('"status":"accepted"') })
     for (const line of [
-      `Try: npm run cli -- upload photo.jpg --sign --endpoint ${system.url}`,
       `AWS endpoint   ${first.aws} (from AWS_ENDPOINT_URL; without it, an embedded one starts)\n`,
       'Worker         off; npm run worker takes the jobs (docs/worker.md)\n',
     ])
