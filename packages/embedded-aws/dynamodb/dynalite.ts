@@ -108,12 +108,21 @@ function refuseUnused(input: Record<string, unknown>): void {
   const named = (list: unknown): string[] =>
     Array.isArray(list) ? list.map((one) => String(Object(one).AttributeName)) : []
   const indexes = [input['GlobalSecondaryIndexes'], input['LocalSecondaryIndexes']].flat()
+  if (indexes.some((one) => isBare(Object(one).Projection)))
+    throw validation(
+      'One or more parameter values were invalid: ProjectionType is INCLUDE, but NonKeyAttributes is not specified',
+    )
   const used = [input, ...indexes].flatMap((one) => named(Object(one).KeySchema))
   const defined = named(input['AttributeDefinitions'])
   if (defined.some((name) => !used.includes(name)))
     throw validation(
       `One or more parameter values were invalid: Some AttributeDefinitions are not used. AttributeDefinitions: [${defined.join(', ')}], keys used: [${[...new Set(used)].join(', ')}]`,
     )
+}
+
+const isBare = (projection: unknown): boolean => {
+  const { ProjectionType, NonKeyAttributes } = Object(projection)
+  return ProjectionType === 'INCLUDE' && NonKeyAttributes == null
 }
 
 /** What the emulator would leave out of a table, with what asks for nothing. */

@@ -3,6 +3,8 @@ const MOST_EXPRESSION_BYTES = 4_096
 const MOST_NAME_BYTES = 65_535
 /** Of an item; within it, of an attribute. */
 const MOST_LEVELS = 31
+/** Of JSON: more than a request has around the deepest item and within it. What is deeper ends in a full stack. */
+const MOST_JSON_LEVELS = 100
 const EXPRESSION = /^(Condition|Filter|KeyCondition|Projection|Update)Expression$/
 
 const TOO_DEEP =
@@ -15,6 +17,11 @@ function refusalOfValue(value: unknown, level: number): string | undefined {
   if (within === null || typeof within !== 'object') return undefined
   if (level === MOST_LEVELS) return TOO_DEEP
   return firstOf(Object.values(within), (one) => refusalOfValue(one, level + 1))
+}
+
+function isDeeper(value: unknown, levels: number): boolean {
+  if (value === null || typeof value !== 'object') return false
+  return levels === 0 || Object.values(value).some((one) => isDeeper(one, levels - 1))
 }
 
 function firstOf<T>(all: T[], refusal: (one: T) => string | undefined): string | undefined {
@@ -43,6 +50,7 @@ export function refusalOfSize(input: object): string | undefined {
         ? `Invalid ${name}: Expression size has exceeded the maximum allowed size; expression size: ${size}`
         : undefined
     }
+    if (isDeeper(value, MOST_JSON_LEVELS)) return TOO_DEEP
     if (name === 'Item' || name === 'ExpressionAttributeValues') return refusalOfItem(Object(value))
     if (name === 'RequestItems')
       return firstOf(Object.values(Object(value)), (requests) =>

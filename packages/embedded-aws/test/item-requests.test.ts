@@ -216,6 +216,30 @@ it.each<[what: string, message: string, operation: string, input: object]>([
     'UpdateItem',
     { Key, UpdateExpression: 'SET more = :v', ExpressionAttributeValues: { ':v': nested(32) } },
   ],
+  ['a key far too deep', 'Nesting Levels', 'GetItem', { Key: { id: nested(2_000) } }],
+  [
+    'a condition far too deep',
+    'Nesting Levels',
+    'PutItem',
+    { Item: Key, Expected: { more: { Value: nested(2_000) } } },
+  ],
+  [
+    'an index that has some more, and none',
+    'NonKeyAttributes is not specified',
+    'CreateTable',
+    {
+      ...{ TableName: 'bare', BillingMode: 'PAY_PER_REQUEST' },
+      AttributeDefinitions: ['id', 'kind'].map((AttributeName) => ({ AttributeName, AttributeType: 'S' })),
+      KeySchema: [{ AttributeName: 'id', KeyType: 'HASH' }],
+      GlobalSecondaryIndexes: [
+        {
+          IndexName: 'bare',
+          KeySchema: [{ AttributeName: 'kind', KeyType: 'HASH' }],
+          Projection: { ProjectionType: 'INCLUDE' },
+        },
+      ],
+    },
+  ],
   ['a long key of an index', 'limit of2048', 'PutItem', { Item: { ...Key, kind: { S: long(2_048) } } }],
   [
     'a consistent scan of a global index',
