@@ -177,6 +177,8 @@ function setCorsHeaders(
   return allowed !== undefined
 }
 
+const DISPOSITION = 'content-disposition'
+
 /** @throws S3Error InvalidArgument for what no header can be */
 function overrideHeaders(response: ServerResponse, query: URLSearchParams): void {
   const overrides: Record<string, string> = {}
@@ -190,10 +192,11 @@ function overrideHeaders(response: ServerResponse, query: URLSearchParams): void
       throw invalidArgument('Header value cannot be represented using ISO-8859-1.', name, value)
     overrides[header] = value
   }
-  if (Object.keys(overrides).length === 0) return
   const writeHead = response.writeHead.bind(response) as (status: number, headers?: object) => ServerResponse
-  response.writeHead = ((status: number, headers?: object) => {
+  response.writeHead = ((status: number, headers: Record<string, unknown> = {}) => {
     const success = status === 200 || status === 206
-    return writeHead(status, success ? { ...headers, ...overrides } : headers)
+    const { [DISPOSITION]: name, ...rest } = { ...headers, ...(success ? overrides : {}) }
+    // After a content-length, Node reads it as UTF-8, and fails where it is Latin-1.
+    return writeHead(status, name === undefined ? rest : { [DISPOSITION]: name, ...rest })
   }) as typeof response.writeHead
 }

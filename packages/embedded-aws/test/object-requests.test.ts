@@ -450,3 +450,13 @@ it.each(['文.jpg', 'a\r\nb: c'])(
     })
   },
 )
+
+it.each(['GET', 'HEAD'])('%s answers with a file name of Latin-1, stored or asked for', async (method) => {
+  const disposition = 'attachment; filename="é.jpg"'
+  await raw('PUT', '/latin', { 'content-disposition': disposition }, 'x')
+  await put('unnamed')
+  for (const path of ['/latin', `/unnamed?response-content-disposition=${encodeURIComponent(disposition)}`]) {
+    const answer = await raw(method, path)
+    expect([answer.status, answer.headers.get('content-disposition')]).toEqual([200, disposition])
+  }
+})
