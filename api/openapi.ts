@@ -353,7 +353,8 @@ function namedSchemas() {
   named.add(imageIdSchema, { id: 'ImageId', description: 'A version 7 UUID.' })
   named.add(originalSchema, {
     id: 'Original',
-    description: 'Width and height are of the upright picture. They and the hash come with the analysis.',
+    description:
+      'Width and height are of the upright picture, and come with the analysis; so does the hash of an image that is uploaded to S3 directly.',
   })
   named.add(thumbnailSchema, { id: 'Thumbnail' })
   named.add(previewSchema, { id: 'Preview', description: 'Only where previews are on.' })
