@@ -36,7 +36,7 @@ locals {
       ]
     },
     {
-      title   = "From the body of a request to its answer, in milliseconds"
+      title   = "From the body of a request until its job is sent, in milliseconds"
       stat    = "p50"
       metrics = [[var.name, "AcceptMs", "service", "api"], [var.name, "AcceptMs", "service", "api", { stat = "p99" }]]
     },
