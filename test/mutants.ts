@@ -474,7 +474,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a job that waits is sent again, as a new message',
     file: 'worker/batch.ts',
-    from: '    await postpone(deps, record, unfinished)\n    // Powertools reports the record.\n    throw new Error(unfinished.kind)\n',
+    from: '    await postpone(deps, record, unfinished, toAnswer.signal)\n    // Powertools reports the record.\n    throw new Error(unfinished.kind)\n',
     to: "    if (unfinished.image === undefined) throw new Error(unfinished.kind)\n    await (await import('../shared/messages.ts')).sendJob(deps, JSON.parse(record.body), '')\n",
   },
   {
@@ -564,6 +564,13 @@ export const MUTANTS: Mutant[] = [
     file: 'worker/batch.ts',
     from: 'await Promise.race([Promise.all(runs), lastMoment])',
     to: 'await Promise.all(runs)',
+    tests: worker,
+  },
+  {
+    name: 'a batch does not answer while SQS hangs',
+    file: 'worker/outcomes.ts',
+    from: '      { abortSignal },\n',
+    to: '',
     tests: worker,
   },
   {

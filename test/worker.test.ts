@@ -415,6 +415,37 @@ describe('the end of the function’s time', () => {
     expect(statuses).toEqual(['processing', 'completed'])
     expect(await eventIds()).toEqual([`${ids[1]}:1:completed`])
   })
+  it('comes also where SQS hangs, which is to hide what comes back', async () => {
+    const ids = [await system.submit(photo), await system.submit(await distinct(1))]
+    const { render } = system.worker
+    system.worker.render = (bytes, ...rest) =>
+      bytes.equals(photo) ? new Promise(() => {}) : render(bytes, ...rest)
+    const asked: string[] = []
+    const send = async (command: object, options?: { abortSignal: AbortSignal }) => {
+      asked.push(command.constructor.name)
+      options?.abortSignal.throwIfAborted()
+      return new Promise((_, reject) => {
+        options?.abortSignal.addEventListener('abort', () => reject(options.abortSignal.reason))
+      })
+    }
+    system.worker.sqs = { send, destroy: () => {} } as never
+    const time = ownTime(system)
+    const noted: string[] = []
+    system.worker.log = { ...system.worker.log, info: (message) => noted.push(message) }
+    const event = eventOf(...ids)
+    const [job] = event.Records as [(typeof event.Records)[number]]
+    const attributes = { ...job.attributes, ApproximateReceiveCount: '3' }
+    event.Records.push({ ...job, messageId: 'no-job', body: '{', attributes })
+    const ended = failedIds(run(event, 3_000))
+    await until('an event waits for the other image', async () => time.asleep().includes(2_000) || undefined)
+    time.pass(2_000)
+    await until('it is announced', async () => noted.includes('announced') || undefined)
+    time.pass(800)
+    await until('both are to be hidden', async () => asked.length > 2 || undefined)
+    time.pass(100)
+    expect(new Set(await orHangs(ended))).toEqual(new Set(['message-0', 'no-job']))
+    expect(asked).toEqual(['SendMessageCommand', ...Array(2).fill('ChangeMessageVisibilityCommand')])
+  })
   it('breaks off a call that hangs, so that the image can be taken up again at once', async () => {
     const imageId = await system.submit(await distinct(2))
     let asked = 0

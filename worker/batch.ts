@@ -24,11 +24,11 @@ import { bytesOf } from './results.ts'
 
 /**
  * Milliseconds before its end at which a batch breaks off the work on images, to give them back and to announce what is
- * done; and at which it answers, even if calls hang: unanswered, all of it would come back. Of a short time, a fifth and
- * a fifteenth.
+ * done; and at which it waits no longer for what hangs. Halfway from there it answers, even if SQS hangs too: unanswered,
+ * all of it would come back. Of a short time, a fifth and a fifteenth.
  */
 const BREAK_OFF_MS = 6_000
-const ANSWER_MS = 2_000
+const HUNG_MS = 2_000
 /** Milliseconds after which the counts of a batch's claims go out where not all of its images can be claimed. */
 const CLAIMS_MS = 250
 
@@ -65,8 +65,9 @@ export async function processBatch(
   const total = context.getRemainingTimeInMillis()
   const deadline = deps.elapsed() + total
   const breakOffAfter = total - Math.min(BREAK_OFF_MS, total / 5)
-  const answerAfter = total - Math.min(ANSWER_MS, total / 15)
+  const hungAfter = total - Math.min(HUNG_MS, total / 15)
   const breakOff = new AbortController()
+  const toAnswer = new AbortController()
   const answered = new AbortController()
   const { signal } = breakOff
   // Not AbortSignal.any: of each batch it would leave something at a signal that lives as long as the process (Node 22).
@@ -79,10 +80,13 @@ export async function processBatch(
     () => {},
   )
   const lastMoment = deps
-    .sleep(answerAfter, answered.signal)
+    .sleep(hungAfter, answered.signal)
     .then(() => failed(new Hung('The batch is out of time, and an attempt does not end.')))
   // Awaited by the records only while they last.
-  lastMoment.catch(() => {})
+  lastMoment
+    .then(() => deps.sleep((total - hungAfter) / 2, answered.signal))
+    .then(() => toAnswer.abort(new Error('The batch has to answer.')))
+    .catch(() => {})
 
   if (deps.log.gather !== undefined) deps.sleep(CLAIMS_MS, answered.signal).then(counts.flush, () => {})
 
@@ -107,10 +111,11 @@ export async function processBatch(
 
   const settle = async (record: SQSRecord): Promise<void> => {
     const keys = wanted[event.Records.indexOf(record)] ?? []
-    const settled = keys instanceof Error ? setAside(deps, record, keys) : settleJobs(keys)
+    const settled =
+      keys instanceof Error ? Promise.race([setAside(deps, record, keys), lastMoment]) : settleJobs(keys)
     const unfinished = await settled.catch(failed)
     if (unfinished === undefined) return
-    await postpone(deps, record, unfinished)
+    await postpone(deps, record, unfinished, toAnswer.signal)
     // Powertools reports the record.
     throw new Error(unfinished.kind)
   }

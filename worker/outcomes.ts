@@ -162,8 +162,13 @@ function reason(error: unknown, { signal }: Time): Unfinished {
   return error instanceof Held ? { kind: 'held' } : { kind: 'attempt failed', error }
 }
 
-/** Sets when SQS delivers the job again. If that fails, it does so when the visibility timeout is over. */
-export async function postpone(deps: WorkerDeps, record: SQSRecord, unfinished: Unfinished): Promise<void> {
+/** Sets when SQS delivers the job again. If that fails or is aborted, it does so when the visibility timeout is over. */
+export async function postpone(
+  deps: WorkerDeps,
+  record: SQSRecord,
+  unfinished: Unfinished,
+  abortSignal: AbortSignal,
+): Promise<void> {
   const { messageId, receiptHandle } = record
   const receives = receivesOf(record)
   // Neither is a fault of the image.
@@ -177,6 +182,7 @@ export async function postpone(deps: WorkerDeps, record: SQSRecord, unfinished: 
         ReceiptHandle: receiptHandle,
         VisibilityTimeout: seconds,
       }),
+      { abortSignal },
     )
   } catch (error) {
     say(deps.log, 'not delayed', { messageId, error })
