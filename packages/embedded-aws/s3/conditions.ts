@@ -12,10 +12,11 @@ const names = (value: string, etag: string): boolean =>
   value.split(',').some((one) => one.trim() === '*' || bare(one) === bare(etag))
 const bare = (etag: string): string => etag.trim().replace(/^W\//, '').replaceAll('"', '')
 
-/** Last-Modified has whole seconds, so a date that a caller has from there is to be the same. */
+/** Last-Modified has whole seconds, so a date that a caller has from there is to be the same. S3 ignores what is none, or in the future. */
 const isModifiedSince = ({ lastModified }: StoredObject, date: string | undefined): boolean | undefined => {
   const since = Date.parse(date ?? '')
-  return Number.isNaN(since) ? undefined : Math.floor(lastModified.getTime() / 1_000) * 1_000 > since
+  const isPast = since <= Date.now()
+  return isPast ? Math.floor(lastModified.getTime() / 1_000) * 1_000 > since : undefined
 }
 
 /**
