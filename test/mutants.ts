@@ -1459,6 +1459,27 @@ export const MUTANTS: Mutant[] = [
     tests: ['test/record.test.ts'],
   },
   {
+    name: 'the members of two sets are compared in their order',
+    file: 'packages/embedded-aws/dynamodb/conditions.ts',
+    from: 'return members.size === right.length && right.every((member) => members.has(member))',
+    to: 'return members.size === right.length && String(left) === String(right)',
+    tests: ['packages/embedded-aws/test/conditions.test.ts'],
+  },
+  {
+    name: 'an action of an update changes what another one has copied',
+    file: 'packages/embedded-aws/dynamodb/updates.ts',
+    from: '    return structuredClone(value)\n',
+    to: '    return value\n',
+    tests: ['packages/embedded-aws/test/updates.test.ts'],
+  },
+  {
+    name: 'a sum may have any number of digits',
+    file: 'packages/embedded-aws/dynamodb/numbers.ts',
+    from: 'significant > MOST_DIGITS || ',
+    to: '',
+    tests: ['packages/embedded-aws/test/updates.test.ts'],
+  },
+  {
     name: 'the embedded S3 writes over an object that has changed',
     file: 'packages/embedded-aws/s3/conditions.ts',
     from: '  if (match !== undefined && object !== undefined && !names(match, object.etag)) throw preconditionFailed()\n',
