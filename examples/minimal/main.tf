@@ -1,4 +1,4 @@
-# The least that a root of your own needs: the zips of a release beside it, in dist/.
+# The least that a root of your own needs: the zips of a release in its dist/.
 terraform {
   required_version = ">= 1.11"
 
