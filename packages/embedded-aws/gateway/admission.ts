@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
  * Requests under way and those that wait for their turn with their bodies unread: as many as one command line sends at
- * once (cli/main.ts). Of the largest images they are ten seconds' worth of one core.
+ * once (packages/client/main.ts). Of the largest images they are ten seconds' worth of one core.
  */
 const MOST_INSIDE = 64
 /**
