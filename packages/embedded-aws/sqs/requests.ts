@@ -117,6 +117,8 @@ function check(operation: string, input: Input, store: SqsStore): void {
       'A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most 80 letters long.',
     )
   const queue = input.QueueUrl === undefined ? undefined : store.getQueue(input.QueueUrl)
+  // The emulator counts messages as the last receive has left them.
+  if (operation === 'GetQueueAttributes') queue?.processTimers()
   if (queue !== undefined && ReceiptHandle !== undefined && ReceiptHandle !== '' && !isHandle(ReceiptHandle))
     throw noHandle(ReceiptHandle)
   const refusal = operation === 'SendMessage' && queue && refusalOf(input, queue.isFifo())

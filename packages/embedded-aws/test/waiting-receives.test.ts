@@ -1,5 +1,6 @@
 import {
   ChangeMessageVisibilityCommand,
+  GetQueueAttributesCommand,
   ReceiveMessageCommand,
   SendMessageBatchCommand,
   SendMessageCommand,
@@ -99,4 +100,19 @@ describe('a receive that waits', () => {
     await send(queue, 'the end')
     expect(await received).toEqual(['the end'])
   })
+})
+
+it('a count has what became visible, though nothing is received meanwhile', async () => {
+  const { url: QueueUrl } = await newQueue()
+  const sent = { QueueUrl, MessageBody: 'x' }
+  await aws.sqs.send(new SendMessageCommand(sent))
+  await aws.sqs.send(new ReceiveMessageCommand({ QueueUrl, VisibilityTimeout: 1 }))
+  await aws.sqs.send(new SendMessageCommand({ ...sent, DelaySeconds: 1 }))
+  const counts = async () => {
+    const command = new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['All'] })
+    const { Attributes } = await aws.sqs.send(command)
+    return ['', 'NotVisible', 'Delayed'].map((state) => Attributes?.[`ApproximateNumberOfMessages${state}`])
+  }
+  expect(await counts()).toEqual(['0', '1', '1'])
+  await expect.poll(counts, { timeout: 5_000 }).toEqual(['2', '0', '0'])
 })
