@@ -70,8 +70,11 @@ export const createValidateConditions =
 
 const COMPARISONS = ['<', '<=', '>', '>=', 'between']
 
-/** A value of an expression that has no order. Of what an item has, it is known only then. */
+/** A value of an expression that has no order, or an attribute beside itself. Of what an item has, it is known only then. */
 function wrongOperand({ type, args }: Expression): string | undefined {
+  const [first, ...others] = args.map((arg) => isPath(arg) && JSON.stringify(arg))
+  if ((type === 'in' || type === 'between') && first && others.includes(first))
+    return `The first operand must be distinct from the remaining operands for this operator or function; operator: ${type.toUpperCase()}, first operand: ${first}`
   for (const arg of args) {
     if (isPath(arg)) continue
     const wrong = isExpression(arg)

@@ -77,6 +77,8 @@ it.each<[operation: string, message: string, input: object]>([
       ExpressionAttributeValues: { ':d': document },
     },
   ],
+  ['Scan', 'distinct .* operator: IN', { FilterExpression: 'more.a IN (part, more.a)' }],
+  ['Scan', 'distinct .* operator: BETWEEN', { FilterExpression: 'NOT more BETWEEN part AND more' }],
   [
     'PutItem',
     'CONTAINS is not valid for L',
