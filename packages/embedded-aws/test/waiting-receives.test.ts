@@ -111,7 +111,8 @@ it('a count has what became visible, though nothing is received meanwhile', asyn
   const counts = async () => {
     const command = new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['All'] })
     const { Attributes } = await aws.sqs.send(command)
-    return ['', 'NotVisible', 'Delayed'].map((state) => Attributes?.[`ApproximateNumberOfMessages${state}`])
+    const states = ['', 'NotVisible', 'Delayed'] as const
+    return states.map((state) => Attributes?.[`ApproximateNumberOfMessages${state}`])
   }
   expect(await counts()).toEqual(['0', '1', '1'])
   await expect.poll(counts, { timeout: 5_000 }).toEqual(['2', '0', '0'])
