@@ -1,5 +1,5 @@
 import { beforeAll, expect, it } from 'vitest'
-import { embeddedAws, signed } from './started.ts'
+import { embeddedAws, signed, table } from './started.ts'
 
 const { aws } = embeddedAws()
 const TableName = 'things'
@@ -230,16 +230,10 @@ it.each<[what: string, message: string, operation: string, input: object]>([
     'NonKeyAttributes is not specified',
     'CreateTable',
     {
-      ...{ TableName: 'bare', BillingMode: 'PAY_PER_REQUEST' },
-      AttributeDefinitions: ['id', 'kind'].map((AttributeName) => ({ AttributeName, AttributeType: 'S' })),
-      KeySchema: [{ AttributeName: 'id', KeyType: 'HASH' }],
-      GlobalSecondaryIndexes: [
-        {
-          IndexName: 'bare',
-          KeySchema: [{ AttributeName: 'kind', KeyType: 'HASH' }],
-          Projection: { ProjectionType: 'INCLUDE' },
-        },
-      ],
+      ...{ ...table, TableName: 'bare' },
+      GlobalSecondaryIndexes: table.GlobalSecondaryIndexes.map((index) => ({
+        ...{ ...index, Projection: { ProjectionType: 'INCLUDE' } },
+      })),
     },
   ],
   ['a long key of an index', 'limit of2048', 'PutItem', { Item: { ...Key, kind: { S: long(2_048) } } }],

@@ -10,23 +10,10 @@ import {
   UpdateTableCommand,
 } from '@aws-sdk/client-dynamodb'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { embeddedAws, known, region, signed } from './started.ts'
+import { embeddedAws, known, region, signed, table } from './started.ts'
 
 const { aws } = embeddedAws()
 let db: DynamoDBClient
-const table = {
-  TableName: 'things',
-  BillingMode: 'PAY_PER_REQUEST',
-  AttributeDefinitions: ['id', 'kind'].map((AttributeName) => ({ AttributeName, AttributeType: 'S' })),
-  KeySchema: [{ AttributeName: 'id', KeyType: 'HASH' }],
-  GlobalSecondaryIndexes: [
-    {
-      IndexName: 'by-kind',
-      KeySchema: [{ AttributeName: 'kind', KeyType: 'HASH' }],
-      Projection: { ProjectionType: 'ALL' },
-    },
-  ],
-} satisfies CreateTableCommandInput
 const { TableName } = table
 
 beforeAll(async () => {

@@ -8,11 +8,11 @@ import {
   type UpdateItemCommandInput,
 } from '@aws-sdk/client-dynamodb'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { embeddedAws, known, region } from './started.ts'
+import { embeddedAws, known, region, table } from './started.ts'
 
 const { aws } = embeddedAws()
 let db: DynamoDBClient
-const TableName = 'things'
+const { TableName } = table
 const Key = { id: { S: 'one' } }
 
 const n = (...numbers: (number | string)[]): AttributeValue[] =>
@@ -29,21 +29,7 @@ type Left = Record<string, AttributeValue | undefined>
 
 beforeAll(async () => {
   db = new DynamoDBClient({ endpoint: aws.endpoint, region, credentials: known })
-  await db.send(
-    new CreateTableCommand({
-      TableName,
-      BillingMode: 'PAY_PER_REQUEST',
-      AttributeDefinitions: ['id', 'kind'].map((AttributeName) => ({ AttributeName, AttributeType: 'S' })),
-      KeySchema: [{ AttributeName: 'id', KeyType: 'HASH' }],
-      GlobalSecondaryIndexes: [
-        {
-          IndexName: 'by-kind',
-          KeySchema: [{ AttributeName: 'kind', KeyType: 'HASH' }],
-          Projection: { ProjectionType: 'ALL' },
-        },
-      ],
-    }),
-  )
+  await db.send(new CreateTableCommand(table))
 })
 afterAll(() => db.destroy())
 
