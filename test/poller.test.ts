@@ -16,7 +16,7 @@ import type { SQSEvent } from 'aws-lambda'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type EmbeddedAws, startEmbeddedAws } from '../packages/embedded-aws/index.ts'
 import { type EventSourceMapping, failedMessages } from '../worker/invocation.ts'
-import { type BatchHandler, startPoller } from '../worker/poller.ts'
+import { type BatchHandler, type Poller, startPoller } from '../worker/poller.ts'
 
 describe('a batch response', () => {
   const ids = ['a', 'b', 'c']
@@ -45,6 +45,22 @@ describe('a batch response', () => {
     expect(failedMessages(response, ids)).toEqual(new Set(['b']))
   })
 })
+
+/** Polls a queue that is no more than a function, and notes what the poller says. */
+function pollFake(
+  send: (command: { input: { Entries?: object[] } }, how?: { abortSignal?: AbortSignal }) => Promise<unknown>,
+  handler: BatchHandler = async () => null,
+  options: Partial<EventSourceMapping> = {},
+): { poller: Poller; said: string[] } {
+  const said: string[] = []
+  const mapping: EventSourceMapping = {
+    ...{ queueUrl: 'q', queueArn: 'q', functionName: 'f', functionTimeoutMs: 60_000 },
+    ...{ batchSize: 10, maximumBatchingWindowInSeconds: 0, maximumConcurrency: 1, functionResponseTypes: [] },
+    ...options,
+  }
+  const sqs = { middlewareStack: { add: () => {} }, send } as unknown as SQSClient
+  return { poller: startPoller(sqs, mapping, handler, (message) => void said.push(message)), said }
+}
 
 describe('the poller', () => {
   let aws: EmbeddedAws
@@ -291,22 +307,11 @@ describe('the poller', () => {
     vi.useFakeTimers()
     try {
       let asked = 0
-      const out = {
-        middlewareStack: { add: () => {} },
-        send: async () => {
-          asked += 1
-          if (asked > 1) throw new Error('connect ECONNREFUSED')
-          throw new QueueDoesNotExist({ message: 'It does not exist.', $metadata: {} })
-        },
-      }
-      const said: string[] = []
-      const mapping = { ...({ queueUrl: 'http://127.0.0.1:1/q', batchSize: 10 } as EventSourceMapping) }
-      const poller = startPoller(
-        out as unknown as SQSClient,
-        { ...mapping, maximumConcurrency: 1, maximumBatchingWindowInSeconds: 0 },
-        async () => undefined,
-        (message) => void said.push(message),
-      )
+      const { poller, said } = pollFake(async () => {
+        asked += 1
+        if (asked > 1) throw new Error('connect ECONNREFUSED')
+        throw new QueueDoesNotExist({ message: 'It does not exist.', $metadata: {} })
+      })
       // After 1, 3, 7, 15, 31 and 61 seconds, and then every 30.
       await vi.advanceTimersByTimeAsync(122_000)
       expect(asked).toBe(9)
@@ -327,25 +332,12 @@ describe('the poller', () => {
     vi.useFakeTimers()
     try {
       let asked = 0
-      const hasty = {
-        middlewareStack: { add: () => {} },
-        send: async () => {
-          asked += 1
-          // A loop without a pause would keep the test from its end.
-          if (asked > 100) throw new Error('asked too often')
-          return {}
-        },
-      }
-      const mapping = { queueUrl: 'q', queueArn: 'q', batchSize: 10, functionTimeoutMs: 60_000 }
-      const poller = startPoller(
-        hasty as unknown as SQSClient,
-        {
-          ...(mapping as EventSourceMapping),
-          ...{ maximumConcurrency: 1, maximumBatchingWindowInSeconds: 0, functionResponseTypes: [] },
-        },
-        async () => null,
-        () => {},
-      )
+      const { poller } = pollFake(async () => {
+        asked += 1
+        // A loop without a pause would keep the test from its end.
+        if (asked > 100) throw new Error('asked too often')
+        return {}
+      })
       await vi.advanceTimersByTimeAsync(9_500)
       expect(asked).toBe(10)
       const drained = poller.drain(0)
@@ -360,29 +352,16 @@ describe('the poller', () => {
   it('leaves a handler two seconds to give back what it is at', async () => {
     vi.useFakeTimers()
     try {
-      const did: string[] = []
       const messages = [{ MessageId: '0', Body: '' }]
-      const queue = {
-        middlewareStack: { add: () => {} },
-        send: async (
-          { input }: { input: { Entries?: object[] } },
-          { abortSignal = undefined as AbortSignal | undefined } = {},
-        ) => {
+      const { poller, said: did } = pollFake(
+        async ({ input }, { abortSignal } = {}) => {
           if (input.Entries !== undefined) return did.push('deleted')
-          const [Messages] = [messages.splice(0)]
+          const Messages = messages.splice(0)
           if (Messages.length === 0 && abortSignal !== undefined) {
             await once(abortSignal, 'abort')
             throw abortSignal.reason
           }
           return { Messages }
-        },
-      }
-      const mapping = { queueUrl: 'q', queueArn: 'q', batchSize: 10, functionTimeoutMs: 60_000 }
-      const poller = startPoller(
-        queue as unknown as SQSClient,
-        {
-          ...(mapping as EventSourceMapping),
-          ...{ maximumConcurrency: 1, maximumBatchingWindowInSeconds: 0, functionResponseTypes: [] },
         },
         async (_event, _context, ending) => {
           await once(ending, 'abort')
@@ -391,7 +370,6 @@ describe('the poller', () => {
           did.push('given back')
           return null
         },
-        (message) => void did.push(message),
       )
       await vi.advanceTimersByTimeAsync(1)
       const stopped = poller.stop(4_000).then(() => did.push('stopped'))
@@ -411,9 +389,9 @@ describe('the poller', () => {
     const coming = [10, 2]
     const deleted: number[] = []
     let received = 0
-    const flaky = {
-      middlewareStack: { add: () => {} },
-      send: async ({ input }: { input: { Entries?: object[] } }) => {
+    const handled: number[] = []
+    const { poller, said } = pollFake(
+      async ({ input }) => {
         if (input.Entries !== undefined) {
           deleted.push(input.Entries.length)
           if (input.Entries.length === 10) throw new Error('away')
@@ -424,22 +402,8 @@ describe('the poller', () => {
         const Messages = Array.from({ length: count }, () => ({ MessageId: String(received++), Body: '' }))
         return { Messages }
       },
-    }
-    const [handled, said]: [number[], string[]] = [[], []]
-    const mapping = {
-      queueUrl: 'q',
-      queueArn: 'q',
-      batchSize: 20,
-      functionTimeoutMs: 5_000,
-    } as EventSourceMapping
-    const poller = startPoller(
-      flaky as unknown as SQSClient,
-      {
-        ...mapping,
-        ...{ maximumConcurrency: 1, maximumBatchingWindowInSeconds: 5, functionResponseTypes: [] },
-      },
       async ({ Records }) => void handled.push(Records.length),
-      (message) => void said.push(message),
+      { batchSize: 20, maximumBatchingWindowInSeconds: 5 },
     )
     await expect.poll(() => said.at(-1)).toBe('the queue cannot be polled')
     await poller.drain(1_000)

@@ -9,7 +9,7 @@ import { checkNum } from './numbers.ts'
 import { quicken } from './parsers.ts'
 import { createQueryTable } from './reads.ts'
 import { replaceFunctions } from './replaced.ts'
-import { type Callback, createStore } from './store.ts'
+import { atOnce, type Callback, createStore } from './store.ts'
 import { createUpdates } from './updates.ts'
 
 /**
@@ -70,7 +70,7 @@ export function createDynalite(storage: Storage, region: string, accountId: stri
       if (!READS.test(operation))
         return storage.atomically(() => {
           const isNothing = operation === 'UpdateItem' && onlyRemoves(checked) && !('Item' in existing(input))
-          return withoutNothing(atOnce(isNothing ? load('./actions/deleteItem') : action, store, checked))
+          return withoutNothing(run(isNothing ? load('./actions/deleteItem') : action, checked))
         })
       return await new Promise<object>((resolve, reject) =>
         action(store, checked, (error, result) => (error ? reject(error) : resolve(result as object))),
@@ -83,13 +83,18 @@ export function createDynalite(storage: Storage, region: string, accountId: stri
     }
   }
 
+  function run(action: Action, input: object): object {
+    // The tagging operations answer with nothing.
+    return Object(atOnce((done) => action(store, input, done)) || {})
+  }
+
   /** Nothing else has run since the condition failed. */
   function existing({ TableName, Key, Item }: Record<string, unknown>): object {
     const describe: Action = load('./actions/describeTable')
-    const { Table } = atOnce(describe, store, { TableName }) as { Table: { KeySchema: Attribute[] } }
+    const { Table } = run(describe, { TableName }) as { Table: { KeySchema: Attribute[] } }
     const item = (Key ?? Item) as Record<string, unknown>
     const key = Table.KeySchema.map(({ AttributeName }) => [AttributeName, item[AttributeName]])
-    return atOnce(load('./actions/getItem'), store, { TableName, Key: Object.fromEntries(key) })
+    return run(load('./actions/getItem'), { TableName, Key: Object.fromEntries(key) })
   }
 }
 
@@ -178,17 +183,6 @@ function onlyRemoves({ Key = {}, AttributeUpdates, _updates }: Checked): boolean
 /** Where an update has old or new values to tell of, and there are none, the emulator tells of an empty item. */
 function withoutNothing<T extends { Attributes?: object }>({ Attributes, ...answer }: T): object {
   return Attributes === undefined || Object.keys(Attributes).length === 0 ? answer : { Attributes, ...answer }
-}
-
-function atOnce(action: Action, store: object, input: object): object {
-  let outcome: { error: unknown; result: unknown } | undefined
-  action(store, input, (error, result) => {
-    outcome = { error, result }
-  })
-  if (outcome === undefined) throw new Error('A write did not end at once, so it is no transaction.')
-  if (outcome.error) throw outcome.error
-  // The tagging operations answer with nothing.
-  return outcome.result || {}
 }
 
 /** @returns what DynamoDB itself would refuse, as the emulator throws it */

@@ -1,10 +1,7 @@
 import { readFileSync } from 'node:fs'
-import { compileFunction } from 'node:vm'
+import { compile } from './replaced.ts'
 
 /** The emulator's parsers of expressions; what they throw is an answer as well. */
-interface Parser {
-  parse: (expression: string, options: object) => unknown
-}
 const PARSERS = ['conditionParser', 'updateParser', 'projectionParser']
 
 /**
@@ -43,11 +40,4 @@ function remembering(source: string): string {
     return known.result
   }`,
   )
-}
-
-/** The parsers need no other module. */
-function compile(source: string, filename: string): Parser {
-  const module = { exports: {} as Parser }
-  compileFunction(source, ['module', 'exports'], { filename })(module, module.exports)
-  return module.exports
 }

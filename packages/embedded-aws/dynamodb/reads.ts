@@ -1,5 +1,5 @@
 import { CONDITIONS, type Expression, type Item, type OldCondition, type Path } from './conditions.ts'
-import type { Callback, Range } from './store.ts'
+import { atOnce, type Callback, type Range } from './store.ts'
 
 const PAGE_BYTES = 1_048_576
 const READ_UNIT_BYTES = 4_096
@@ -81,7 +81,7 @@ export const createQueryTable =
     const isPageFull = (): boolean => looked.length >= Limit || size >= PAGE_BYTES
     for (const found of space.values(range)) {
       if (isPageFull()) break
-      const item = isWhole ? answerOf((done) => itself.get(createKey(found, table), done)) : found
+      const item = isWhole ? (atOnce((done) => itself.get(createKey(found, table), done)) as Item) : found
       if (isCounted) {
         bytes[IndexName === undefined ? 'table' : 'index'] += itemSize(found)
         if (isWhole) bytes.table += itemSize(item)
@@ -137,16 +137,6 @@ function refusalOf({ IndexName, KeyConditions }: Read, isLocal: boolean, { shown
   if (shown.length > 0 && !isLocal)
     return `${invalid}Global secondary index ${IndexName} does not project [${shown.join(', ')}]`
   return undefined
-}
-
-/** Of a callback that is called at once. */
-function answerOf(ask: (done: Callback) => void): Item {
-  let answer: { error: unknown; value: unknown } | undefined
-  ask((error, value) => {
-    answer = { error, value }
-  })
-  if (answer?.error) throw answer.error
-  return answer?.value as Item
 }
 
 function capacityOf(

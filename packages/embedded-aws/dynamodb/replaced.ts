@@ -18,15 +18,21 @@ export function replaceFunctions(
   if (!names.every((name) => source.includes(`\nfunction ${name} (`)))
     throw new Error(`The embedded DynamoDB's ${file} is not as expected.`)
   const own = load(file)
-  const module = { exports: {} as object }
   const replaced = names.map((name) => `${name} = functions.${name}`).join('\n')
-  const parameters = ['module', 'exports', 'require', 'functions']
-  const compiled = compileFunction(`${source}\n${replaced}`, parameters, { filename })
-  compiled(module, module.exports, createRequire(filename), functions)
+  const exports = compile(`${source}\n${replaced}`, filename, functions)
   const cached = load.cache[filename]
-  if (typeof own === 'function' && cached !== undefined) cached.exports = module.exports
+  if (typeof own === 'function' && cached !== undefined) cached.exports = exports
   else {
     const exported = names.filter((name) => Object.hasOwn(own, name))
-    Object.assign(own, module.exports, Object.fromEntries(exported.map((name) => [name, functions[name]])))
+    Object.assign(own, exports, Object.fromEntries(exported.map((name) => [name, functions[name]])))
   }
+}
+
+/** @returns what a module of the emulator exports whose source has been changed, and knows `functions` by that name */
+export function compile(source: string, filename: string, functions: object = {}): object {
+  const module = { exports: {} }
+  const parameters = ['module', 'exports', 'require', 'functions']
+  const run = compileFunction(source, parameters, { filename })
+  run(module, module.exports, createRequire(filename), functions)
+  return module.exports
 }

@@ -4,6 +4,21 @@ import type { Storage } from '../storage.ts'
 
 export type Callback = (error: unknown, value?: unknown) => void
 
+/**
+ * @param ask calls back at once
+ * @returns what it is called back with
+ * @throws that error
+ */
+export function atOnce(ask: (done: Callback) => void): unknown {
+  let outcome: { error: unknown; value: unknown } | undefined
+  ask((error, value) => {
+    outcome = { error, value }
+  })
+  if (outcome === undefined) throw new Error('The emulator did not answer at once, so it is no transaction.')
+  if (outcome.error) throw outcome.error
+  return outcome.value
+}
+
 const LONGEST_ITEM_BYTES = 409_600
 const LONGEST_KEY_BYTES = { HASH: 2_048, RANGE: 1_024 }
 
@@ -166,12 +181,12 @@ function createSpace(database: DatabaseSync, guard: Storage['guard'], name: stri
       else from = String(last['key']) + NEXT
     }
   }
-  const streamOf = <T>(range: Range = {}, wanted: (row: { key: string; value: string }) => T): Readable =>
-    Readable.from(
-      (function* () {
-        for (const row of rows(range)) yield wanted(row)
-      })(),
-    )
+  function* keys(range: Range = {}) {
+    for (const { key } of rows(range)) yield key
+  }
+  function* values(range: Range = {}) {
+    for (const { value } of rows(range)) yield JSON.parse(value)
+  }
 
   return {
     get: (key: string, callback: Callback) =>
@@ -184,11 +199,9 @@ function createSpace(database: DatabaseSync, guard: Storage['guard'], name: stri
     del: (key: string, callback: Callback) => answer(callback, () => write({ type: 'del', key })),
     batch: (changes: Change[], callback: Callback) => answer(callback, () => changes.forEach(write)),
     clear: (callback: Callback) => answer(callback, () => removeAll.run(name)),
-    *values(range: Range) {
-      for (const { value } of rows(range)) yield JSON.parse(value)
-    },
-    createKeyStream: (range?: Range) => streamOf(range, ({ key }) => key),
-    createValueStream: (range?: Range) => streamOf(range, ({ value }) => JSON.parse(value)),
+    values,
+    createKeyStream: (range?: Range) => Readable.from(keys(range)),
+    createValueStream: (range?: Range) => Readable.from(values(range)),
     /** One operation at a time needs no locks. */
     lock: (_key: string, work: (release: (callback: Callback) => Callback) => void) =>
       work((callback) => callback),

@@ -7,11 +7,11 @@ import {
   ScanCommand,
 } from '@aws-sdk/client-dynamodb'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { embeddedAws, known, region } from './started.ts'
+import { embeddedAws, known, region, table } from './started.ts'
 
 const { aws } = embeddedAws()
 let db: DynamoDBClient
-const TableName = 'things'
+const { TableName } = table
 
 const bytes = (...values: number[]) => ({ B: new Uint8Array(values) })
 const list = (...values: AttributeValue[]): AttributeValue => ({ L: values })
@@ -30,14 +30,7 @@ const Item: Record<string, AttributeValue> = {
 
 beforeAll(async () => {
   db = new DynamoDBClient({ endpoint: aws.endpoint, region, credentials: known })
-  await db.send(
-    new CreateTableCommand({
-      TableName,
-      BillingMode: 'PAY_PER_REQUEST',
-      AttributeDefinitions: [{ AttributeName: 'id', AttributeType: 'S' }],
-      KeySchema: [{ AttributeName: 'id', KeyType: 'HASH' }],
-    }),
-  )
+  await db.send(new CreateTableCommand(table))
   await db.send(new PutItemCommand({ TableName, Item }))
 })
 afterAll(() => db.destroy())

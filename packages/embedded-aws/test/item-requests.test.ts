@@ -1,5 +1,5 @@
 import { beforeAll, expect, it } from 'vitest'
-import { embeddedAws, signed, table } from './started.ts'
+import { askDynamoDb, embeddedAws, table } from './started.ts'
 
 const { aws } = embeddedAws()
 const TableName = 'things'
@@ -9,15 +9,8 @@ const document = { L: [number] }
 
 /** What is answered, or the name and the text of the error. */
 async function send(operation: string, input: object): Promise<Record<string, unknown>> {
-  const answer = await fetch(aws.endpoint, {
-    method: 'POST',
-    headers: {
-      ...signed('dynamodb'),
-      'content-type': 'application/x-amz-json-1.0',
-      'x-amz-target': `DynamoDB_20120810.${operation}`,
-    },
-    body: JSON.stringify({ ...(!/Tag/.test(operation) && { TableName }), ...input }),
-  })
+  const named = { ...(!/Tag/.test(operation) && { TableName }), ...input }
+  const answer = await askDynamoDb(aws.endpoint, operation, named)
   const body = (await answer.json()) as Record<string, unknown>
   if (answer.ok) return body
   return { refused: `${String(body['__type']).split('#').at(-1)}: ${body['message']}` }

@@ -10,7 +10,7 @@ import {
   UpdateTableCommand,
 } from '@aws-sdk/client-dynamodb'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { embeddedAws, known, region, signed, table } from './started.ts'
+import { askDynamoDb, embeddedAws, known, region, table } from './started.ts'
 
 const { aws } = embeddedAws()
 let db: DynamoDBClient
@@ -99,15 +99,8 @@ it.each<[operation: string, where: string, input: object]>([
     { RequestItems: { [TableName]: [{ DeleteRequest: { Key: { id: null } } }] } },
   ],
 ])('%s with null for %s is refused', async (operation, _, input) => {
-  const answer = await fetch(aws.endpoint, {
-    method: 'POST',
-    headers: {
-      ...signed('dynamodb'),
-      'content-type': 'application/x-amz-json-1.0',
-      'x-amz-target': `DynamoDB_20120810.${operation}`,
-    },
-    body: JSON.stringify({ ...(operation !== 'BatchWriteItem' && { TableName }), ...input }),
-  })
+  const named = { ...(operation !== 'BatchWriteItem' && { TableName }), ...input }
+  const answer = await askDynamoDb(aws.endpoint, operation, named)
   const body = (await answer.json()) as { __type: string }
   expect({ status: answer.status, type: body.__type.split('#').at(-1) }).toEqual({
     ...{ status: 400, type: 'ValidationException' },
