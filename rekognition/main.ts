@@ -3,7 +3,7 @@ import { S3Client } from '@aws-sdk/client-s3'
 import * as z from 'zod'
 import { AwsError } from '../packages/embedded-aws/index.ts'
 import { s3Options } from '../shared/aws.ts'
-import { parseEnvironment } from '../shared/config.ts'
+import { httpUrl, parseEnvironment } from '../shared/config.ts'
 import { endInOrder, portTrouble, StartError, wrongOption } from '../shared/machine.ts'
 import { describe, openVision, readFromS3, STAND_IN, sayWhatIsLost, startRekognition } from './service.ts'
 import { credentialsFor, limitsOf, regionOf, serviceSettings } from './settings.ts'
@@ -27,7 +27,7 @@ with neither, Amazon S3 with your AWS credentials.
 
 const environmentSchema = z.object({
   REKOGNITION: z.enum(['local', 'stand-in'], 'it has to be local or stand-in').default('local'),
-  AWS_ENDPOINT_URL_S3: z.url().optional(),
+  AWS_ENDPOINT_URL_S3: httpUrl.optional(),
   ...serviceSettings,
 })
 type Environment = z.infer<typeof environmentSchema>

@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { httpUrl } from '../shared/config.ts'
 
 export const port = z.coerce.number().int().min(0).max(65_535)
 
@@ -15,7 +16,10 @@ const allowedHosts = z
     z.array(
       z
         .string()
-        .regex(/^([a-z0-9._-]+|\[[0-9a-f:]+\])$/, 'must be host names without a port, as in a.test,b.test'),
+        .regex(
+          /^([a-z0-9._-]+|\[[0-9a-f:]+\])$/,
+          'it has to be host names without a port, as in a.test,b.test',
+        ),
     ),
   )
 
@@ -27,7 +31,7 @@ export const serviceSettings = {
   STAND_IN_LATENCY_MS: z.coerce.number().min(0).optional(),
   /** Where models are that people have added; see packages/vision/models-folder.ts. */
   VISION_MODELS: z.string().optional(),
-  AWS_ENDPOINT_URL: z.url().optional(),
+  AWS_ENDPOINT_URL: httpUrl.optional(),
   AWS_REGION: z.string().optional(),
   AWS_DEFAULT_REGION: z.string().optional(),
   AWS_ACCESS_KEY_ID: z.string().optional(),
@@ -44,7 +48,7 @@ export const answeringSettings = {
    * well, through the stand-in, which keeps its answers. By default `local` where the models are installed.
    */
   REKOGNITION: z.enum(['local', 'stand-in', 'aws', 'record']).optional(),
-  AWS_ENDPOINT_URL_REKOGNITION: z.url().optional(),
+  AWS_ENDPOINT_URL_REKOGNITION: httpUrl.optional(),
   /** The folder of the answers that are kept. Where it is there, they are replayed; the rest is seen or measured here. */
   RECORDINGS: z.string().min(1).optional(),
   /** Where npm was called: it runs scripts in the package's folder. */

@@ -14,6 +14,9 @@ export const MAX_WAIT_SECONDS = 20
 /** What the comment on SWEEP_AFTER_SECONDS adds up: 360 + 600 + 60. */
 export const DEFAULT_SWEEP_AFTER_SECONDS = 1_020
 
+/** An address of an endpoint; to a parser of URLs `localhost:4566` is one too, with the scheme `localhost`. */
+export const httpUrl = z.url({ protocol: /^https?$/ })
+
 /** A list of names, separated by commas. */
 const list = <T extends z.ZodType<string, string>>(item: T) =>
   z
@@ -27,7 +30,7 @@ const resources = {
   /** The DynamoDB table of records. */
   IMAGE_TABLE: z.string().min(3),
   /** The URL of the SQS queue of jobs. */
-  JOB_QUEUE_URL: z.url(),
+  JOB_QUEUE_URL: httpUrl,
   /**
    * Seconds for which an unfinished image may rest before the sweeper looks after it. Its job comes back sooner: from a
    * worker that died, after 360 s of visibility; from one that failed, after the longest pause of 600 s
@@ -44,12 +47,13 @@ const MAX_ATTEMPTS = z.coerce.number().int().min(1).default(10)
 const EVENT_BUS_NAME = z.string().min(1)
 
 /** Where keys come from: over HTTPS, so that no one on the way can plant some, or from this machine. */
-export const issuerUrl = z.url({ abort: true }).refine((url) => {
+const ISSUER_DEMAND = 'it has to be an https URL, or one of this machine'
+export const issuerUrl = z.url({ abort: true, error: ISSUER_DEMAND }).refine((url) => {
   const { protocol, hostname } = new URL(url)
   return (
     protocol === 'https:' || (protocol === 'http:' && ['localhost', '127.0.0.1', '[::1]'].includes(hostname))
   )
-}, 'must be an https URL, or one of this machine')
+}, ISSUER_DEMAND)
 
 /** How callers prove who they are. */
 const authSchema = z.discriminatedUnion('AUTH', [
@@ -180,7 +184,7 @@ export const withUsefulFaces = <T extends z.ZodType<{ ANALYSES: string[]; FACES:
 const apiSchema = withUsefulFaces(z.object({ ...resources, ...apiSettings, HEIC }))
 
 /** The URL of the queue for what no worker can finish. Without it: that of the jobs with `-dead` at its end. */
-const DEAD_LETTER_QUEUE_URL = z.url().optional()
+const DEAD_LETTER_QUEUE_URL = httpUrl.optional()
 const withDeadLetterQueue = <T extends { JOB_QUEUE_URL: string; DEAD_LETTER_QUEUE_URL?: string | undefined }>(
   config: T,
 ) => ({ ...config, DEAD_LETTER_QUEUE_URL: config.DEAD_LETTER_QUEUE_URL ?? `${config.JOB_QUEUE_URL}-dead` })

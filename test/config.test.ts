@@ -126,8 +126,11 @@ describe('the environment of a function', () => {
     expect(outcome(() => readApiConfig({ ...people, ANALYSES: 'labels,faces-when-person' }).FACES)).toBe(
       'when-person',
     )
-    const http = { AUTH: 'jwt', JWT_ISSUER: 'http://issuer', JWT_AUDIENCE: 'a' }
-    expect(() => readAuthConfig(http)).toThrow(/JWT_ISSUER: must be an https URL, or one of this machine/)
+    const jwt = { AUTH: 'jwt', JWT_AUDIENCE: 'a' }
+    for (const JWT_ISSUER of ['http://issuer', 'issuer', 'localhost:8080'])
+      expect(() => readAuthConfig({ ...jwt, JWT_ISSUER })).toThrow(
+        /JWT_ISSUER: it has to be an https URL, or one of this machine/,
+      )
     expect(() => readAuthConfig({ AUTH: 'password' })).toThrow(/AUTH: /)
     for (const AUTH of ['iam', 'none']) expect(outcome(() => readAuthConfig({ AUTH }))).toEqual({ AUTH })
   })
@@ -142,6 +145,7 @@ it.each([
   ['MAX_IMAGE_BYTES', '1e999', 'it has to be a number'],
   ['IMAGE_BUCKET', 'ab', 'it has to have at least 3 characters'],
   ['JOB_QUEUE_URL', 'jobs', 'it has to be a URL, as in http://127.0.0.1:4566'],
+  ['JOB_QUEUE_URL', 'localhost:4566/0/jobs', 'it has to be a URL, as in http://127.0.0.1:4566'],
   [
     'CORS_ORIGINS',
     '*',

@@ -254,6 +254,13 @@ describe('npm start', () => {
     writeFileSync(join(DATA_DIR, 'eventbridge.json'), '{')
     expect(await refusal({ DATA_DIR })).toMatch(/^.*eventbridge\.json.*$/)
     expect(await refusal({ PORT: 'x', DATA_DIR: '' })).toMatch(/^PORT: /)
+    for (const name of ['AWS_ENDPOINT_URL', 'AWS_ENDPOINT_URL_REKOGNITION'])
+      expect(await refusal({ [name]: 'localhost:4566' })).toBe(
+        `${name}: it has to be a URL, as in http://127.0.0.1:4566`,
+      )
+    expect(await refusal({ ALLOWED_HOSTS: 'http://a.test' })).toBe(
+      'ALLOWED_HOSTS: it has to be host names without a port, as in a.test,b.test',
+    )
     for (const name of ['REKOGNITION', 'LOG_FORMAT', 'LOG_LEVEL'])
       expect(await refusal({ [name]: 'maybe' })).toMatch(new RegExp(`^${name}: `))
   })
