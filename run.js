@@ -15,6 +15,14 @@ const [file = '', ...args] = process.argv.slice(2)
 // Other programs soon end, and would take a twelfth longer.
 const sparing = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '1000000' }
 const decodes = ['local/main.ts', 'rekognition/main.ts', 'worker/main.ts'].includes(file)
+// Bun and Deno say that they are Node 26, and lack what these programs need of it: threads with options, a collector to call.
+const { bun, deno } = process.versions
+if (decodes && (bun ?? deno) !== undefined) {
+  console.error(
+    `This is ${bun ? `Bun ${bun}` : `Deno ${deno}`}, and ${file} runs on Node only: start it with npm, or with "node run.js ${file}".`,
+  )
+  process.exit(1)
+}
 const env = { ...(decodes && sparing), ...process.env }
 const isLate = decodes && process.platform === 'linux' && !process.env.MALLOC_ARENA_MAX
 

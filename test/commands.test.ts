@@ -1,6 +1,7 @@
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import manifest from '../package.json' with { type: 'json' }
 import { outcome } from './commands.ts'
@@ -97,6 +98,18 @@ it('every command that takes options is tried with a wrong one', () => {
   const others = ['test', 'types', 'lint', 'format']
   const tried = new Set([...WRONG.map(([script]) => script), ...others])
   expect([...tried].sort()).toEqual(Object.keys(scripts).sort())
+})
+
+it.each([
+  ['Bun', 'bun'],
+  ['Deno', 'deno'],
+])('%s, which says that it is Node too, is refused by name and with the way out', async (name, key) => {
+  const versions = `Object.defineProperty(process,'versions',{value:{...process.versions,${key}:'9.8.7'}})`
+  const args = ['--import', `data:text/javascript,${versions}`, 'run.js', 'local/main.ts', '--wrong']
+  await expect(promisify(execFile)(process.execPath, args, { cwd: root })).rejects.toMatchObject({
+    code: 1,
+    stderr: `This is ${name} 9.8.7, and local/main.ts runs on Node only: start it with npm, or with "node run.js local/main.ts".\n`,
+  })
 })
 
 describe.skipIf(noSignals.length > 0)(`SIGTERM to npm${skipped(noSignals)}`, () => {
