@@ -12,7 +12,12 @@ import { thirdParty } from './third-party.ts'
 export async function buildClient(outdir: string): Promise<void> {
   await rm(outdir, { recursive: true, force: true })
   const common = { absWorkingDir: ROOT, outdir, bundle: true, target: 'node22', format: 'esm' } as const
-  await build({ ...common, entryPoints: ['packages/client/index.ts'], platform: 'neutral' })
+  await build({
+    ...common,
+    entryPoints: ['packages/client/index.ts'],
+    platform: 'neutral',
+    target: 'es2022',
+  })
   const { metafile } = await build({
     ...common,
     entryPoints: ['packages/client/main.ts'],

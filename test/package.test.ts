@@ -102,6 +102,14 @@ it('the package depends on nothing, has less than a megabyte, and names whose co
   expect(readFileSync(join(installed, 'dist/LICENSE'), 'utf8')).toContain('MIT License')
 })
 
+it('is found without `exports` too, as older tools look for it, and by any Node that runs its client', () => {
+  const { main, types, exports, engines } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'))
+  expect({ types, default: main }).toEqual(exports)
+  for (const file of [main, types]) expect(statSync(join(installed, file)).isFile()).toBe(true)
+  // The command line says itself that it needs a newer one.
+  expect(engines).toEqual({ node: '>=20' })
+})
+
 it('has a client that bundlers take for browsers: nothing of Node is in it', async () => {
   writeFileSync(
     inProject('browser.ts'),
