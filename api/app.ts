@@ -464,7 +464,7 @@ const idempotencyKeyOf = (c: Context): string | undefined =>
 /** @throws ApiError INVALID_PARAMETER */
 function wantedAnalyses(deps: ApiDeps, asked: unknown): AnalysisName[] {
   if (asked === undefined || asked === null) return usualAnalyses(deps)
-  const { analyses } = parse(analysesSchema(withMetadata(deps.analyses)), { analyses: asked }, 'Parameter')
+  const { analyses } = parse(analysesSchema(deps.analyses), { analyses: asked }, 'Parameter')
   return withoutRepetition(withMetadata(analyses))
 }
 

@@ -155,7 +155,7 @@ export const analysesSchema = (offered: AnalysisName[]) =>
     analyses: z.preprocess(
       (asked) => (typeof asked === 'string' ? asked.split(',').map((name) => name.trim()) : asked),
       z
-        .array(z.enum(offered))
+        .array(z.enum(withMetadata(offered)))
         .min(1, 'must not be empty')
         .max(100, 'may have at most 100 names')
         .refine((names) => !names.includes('faces-when-person') || names.includes('labels'), {
@@ -316,9 +316,11 @@ export const announcedSchema = (heic: boolean) => (heic ? withHeic : withoutHeic
 /** Both as the document has them: the analyses are a matter of the deployment too. */
 export const jsonImageIn = ({ analyses }: { analyses: AnalysisName[] }) =>
   jsonImageSchema.extend({ analyses: analysesSchema(analyses).shape.analyses.optional() })
-export const announcedIn = ({ heic, analyses }: { heic: boolean; analyses: AnalysisName[] }) =>
-  announcedSchema(heic).extend({
-    analyses: analysesSchema(analyses).shape.analyses.optional(),
+export const announcedIn = (api: { heic: boolean; analyses: AnalysisName[]; maxUploadBytes: number }) =>
+  announcedSchema(api.heic).extend({
+    // More than that has an error of its own, IMAGE_TOO_LARGE.
+    bytes: z.int().positive().max(api.maxUploadBytes),
+    analyses: analysesSchema(api.analyses).shape.analyses.optional(),
   })
 
 // Answers

@@ -207,6 +207,14 @@ describe('GET /openapi.json', () => {
     expect(text).toContain('1,000,000 bytes')
   })
 
+  it('offers the metadata that come with the position, and says how large an upload may be', async () => {
+    const { document } = await described({ analyses: ['gps'], maxUploadBytes: 1_000_000 })
+    expect(JSON.stringify(document.paths['/images'])).toContain('"enum":["metadata","gps"]')
+    const announced = JSON.stringify(document.paths['/uploads'])
+    expect(announced).toContain('"enum":["metadata","gps"]')
+    expect(announced).toContain('"maximum":1000000')
+  })
+
   it.each<[string, Partial<ApiDeps>]>([
     ['usually', {}],
     ['with faces for people', { faces: 'when-person' }],
