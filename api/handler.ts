@@ -89,6 +89,19 @@ function wellFormed(given: unknown): unknown {
   return Object.fromEntries(Object.entries(given).map((entry) => entry.map(wellFormed)))
 }
 
+/** RFC 9110, section 5.1. */
+const HEADER_NAME = /^[\w!#$%&'*+.^`|~-]+$/
+const isOneLine = (value: unknown): boolean =>
+  [value].flat().every((one) => typeof one !== 'string' || !/[\r\n\0]/.test(one))
+
+/** Without the headers and cookies that HTTP cannot carry: a gateway sends none, and they would be an error before any route. */
+function carried(given: unknown): unknown {
+  if (Array.isArray(given)) return given.filter(isOneLine)
+  if (!(given instanceof Object)) return given
+  const entries = Object.entries(given).filter(([name, value]) => HEADER_NAME.test(name) && isOneLine(value))
+  return Object.fromEntries(entries)
+}
+
 /**
  * The path without what stands before the API's own routes: the base path of a custom domain in payload 1.0, which has
  * the stage too where the mapping names none; the stage in an HTTP API, unless that is `$default`. (An HTTP API leaves
@@ -117,5 +130,8 @@ function unpacked<E extends z.infer<typeof gatewayEvent>>(event: E, method: stri
   const { body, isBase64Encoded = false, ...rest } = event
   const hasNone = method === 'GET' || method === 'HEAD' || !body
   const sent = hasNone ? {} : { sent: isBase64Encoded ? Buffer.from(body, 'base64') : body }
-  return { ...(wellFormed(rest) as E), body: null, isBase64Encoded, ...sent }
+  const kept = wellFormed(rest) as E & Record<string, unknown>
+  const headers = ['headers', 'multiValueHeaders', 'cookies'].filter((name) => name in kept)
+  const clean = Object.fromEntries(headers.map((name) => [name, carried(kept[name])]))
+  return { ...kept, ...clean, body: null, isBase64Encoded, ...sent }
 }

@@ -329,20 +329,29 @@ export function lambdaCases(load: Load): void {
     it.each([
       ['a REST API', restEvent('GET', '/images')],
       ['an HTTP API', httpEvent('GET', '/images')],
-    ])('answers a request of %s with half a character in it', async (_name, event) => {
-      const halves = { '\ud83d': 'a\ude00' }
-      const query = { ...event, queryStringParameters: halves, rawQueryString: '\ud83d=a\ude00' }
-      expect(codeOf(await call(query))).toEqual([400, 'INVALID_PARAMETER'])
-      const several = { '\ud83d': ['a\ude00'] }
-      expect(codeOf(await call({ ...query, multiValueQueryStringParameters: several }))).toEqual([
-        400,
-        'INVALID_PARAMETER',
-      ])
-      const headers = { ...event.headers, 'x-half': 'a\ud83d' }
-      expect(
-        (await call({ ...event, headers, multiValueHeaders: { 'x-half': ['\ude00'] } })).statusCode,
-      ).toBe(200)
-    })
+    ])(
+      'answers a request of %s with half a character in it, or a header that HTTP cannot carry',
+      async (_name, event) => {
+        const halves = { '\ud83d': 'a\ude00' }
+        const query = { ...event, queryStringParameters: halves, rawQueryString: '\ud83d=a\ude00' }
+        expect(codeOf(await call(query))).toEqual([400, 'INVALID_PARAMETER'])
+        const several = { '\ud83d': ['a\ude00'] }
+        expect(codeOf(await call({ ...query, multiValueQueryStringParameters: several }))).toEqual([
+          400,
+          'INVALID_PARAMETER',
+        ])
+        const headers = { ...event.headers, 'x-half': 'a\ud83d' }
+        expect(
+          (await call({ ...event, headers, multiValueHeaders: { 'x-half': ['\ude00'] } })).statusCode,
+        ).toBe(200)
+        for (const odd of [
+          { headers: { 'x\r\ny': 'a', 'x y': 'a', '': 'a', 'x-lines': 'a\r\nb', 'x-nul': 'a\0b' } },
+          { multiValueHeaders: { 'x\0': ['a'], 'x-lines': ['a', 'a\nb'] } },
+          { cookies: ['a=b\r\nc'] },
+        ])
+          expect((await call({ ...event, ...odd })).statusCode).toBe(200)
+      },
+    )
 
     it('answers an event that is no request without an error, and leaves messages in their queue', async () => {
       const schedule = { version: '0', source: 'aws.events', 'detail-type': 'Scheduled Event', detail: {} }
