@@ -357,7 +357,7 @@ export function explain(error: ApiError): string {
     TOO_MANY_REQUESTS:
       error.retryAfter === undefined
         ? ''
-        : `Try again in ${Math.max(1, Math.ceil(error.retryAfter / 60))} min.`,
+        : `Try again in ${error.retryAfter > 7_200 ? `${Math.ceil(error.retryAfter / 3_600)} h` : `${Math.max(1, Math.ceil(error.retryAfter / 60))} min`}.`,
   }
   return plain(`${error.code}: ${error.detail} ${todo[error.code] ?? ''}`.trim())
 }

@@ -17,7 +17,7 @@ export function isKnownHost(host: string | null | undefined, allowedHosts: reado
 }
 
 export const UNKNOWN_HOST =
-  'This port answers to 127.0.0.1 and localhost only. Start it with ALLOWED_HOSTS=name for another name.'
+  'This port answers to 127.0.0.1, localhost and the names in ALLOWED_HOSTS only. Start it with ALLOWED_HOSTS=name to add one.'
 
 /** Whether a page sent it: a person who types an address, or a program, has no origin. */
 export const isFromPage = (headers: IncomingHttpHeaders): boolean =>

@@ -275,10 +275,12 @@ it.each<[string, unknown, (client: Client) => Promise<unknown>]>([
   await expect(call(client)).rejects.toMatchObject({ name: 'ApiError', code: 'UNEXPECTED_ANSWER' })
 })
 
-it('names a minute at least where the API wants patience', () => {
+it('names a minute at least where the API wants patience, and hours where it wants more than two', () => {
   const busy = (retryAfter: number) => new ApiError('TOO_MANY_REQUESTS', 429, 'Too many.', { retryAfter })
-  expect([0, 1, 61].map((seconds) => explain(busy(seconds)))).toEqual(
-    [1, 1, 2].map((minutes) => `TOO_MANY_REQUESTS: Too many. Try again in ${minutes} min.`),
+  expect([0, 1, 61, 7_200, 7_201, 35_870].map((seconds) => explain(busy(seconds)))).toEqual(
+    ['1 min', '1 min', '2 min', '120 min', '3 h', '10 h'].map(
+      (time) => `TOO_MANY_REQUESTS: Too many. Try again in ${time}.`,
+    ),
   )
 })
 
