@@ -169,12 +169,15 @@ export async function loadFauxqs(options: {
   let onCreated: (object: CreatedObject) => void = () => {}
   const announceCreated = announceObjects(app, s3Store, atomically, (object) => onCreated(object))
   checkRequests(app, s3Store, decodeAwsChunked)
-  const words: Words = { ...(await load('common/errors.js')), ...(await load('sqs/sqsTypes.js')) }
+  const words: Words = Object.assign(
+    {},
+    ...(await Promise.all(['common/errors.js', 'common/md5.js', 'sqs/sqsTypes.js'].map(load))),
+  )
   checkMessages(app, sqsStore, words)
   await app.ready()
 
-  const enqueue = (queue: Queue, body: string, attributes: object = {}): void =>
-    queue.enqueue(SqsStore.createMessage(body, attributes, Number(queue.attributes.DelaySeconds)))
+  const enqueue = (queue: Queue, body: string, attributes: object, group?: string): void =>
+    queue.enqueue(SqsStore.createMessage(body, attributes, Number(queue.attributes.DelaySeconds), group))
   const sourcesOf = (arn: string): Queue[] =>
     [...sqsStore.allQueues()].filter((queue) => deadLetterTarget(queue) === arn)
 
@@ -241,7 +244,7 @@ export async function loadFauxqs(options: {
       const to = sqsStore.getQueueByArn(destination)
       if (to === undefined) return 'AWS.SimpleQueueService.NonExistentQueue'
       atomically(() => {
-        enqueue(to, message.body, message.messageAttributes)
+        enqueue(to, message.body, message.messageAttributes, message.messageGroupId)
         guarded.deleteMessage(message.messageId)
       })
       from.messages.shift()

@@ -8,6 +8,7 @@ export interface Message {
   messageId: string
   body: string
   messageAttributes: object
+  messageGroupId?: string
   approximateReceiveCount: number
   delayUntil?: number
 }

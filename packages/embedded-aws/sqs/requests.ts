@@ -4,6 +4,12 @@ import { requireForms, requireKnown, requireQueueName, requireRedrivePolicy } fr
 import { invalid, queryCode, serialization } from './errors.ts'
 import { type Entry, type Input, parseInput, refusalOf } from './messages.ts'
 import type { SqsStore } from './queues.ts'
+import {
+  keepSystemAttributes,
+  noteSystemAttributes,
+  pickAttributes,
+  type Received,
+} from './system-attributes.ts'
 
 /** What the emulator does not look at in the requests that it answers, and what it names otherwise than AWS. */
 
@@ -32,6 +38,7 @@ interface Emulator {
 export interface Words {
   SqsError: { prototype: object }
   INVALID_MESSAGE_BODY_CHAR: RegExp
+  md5OfMessageAttributes: (attributes: object) => string
 }
 
 interface Failed {
@@ -48,6 +55,9 @@ const operationOf = ({ headers }: Request): string | undefined =>
 export function checkMessages(app: Emulator, store: SqsStore, words: Words): void {
   amend(words)
   const failures = new WeakMap<Request, Failed[]>()
+  /** The names of the attributes that a receive wants. */
+  const asked = new WeakMap<Request, string[]>()
+  keepSystemAttributes(store)
   app.removeContentTypeParser(JSON_1_0)
   app.addContentTypeParser(JSON_1_0, { parseAs: 'string' }, (_request, body, done) => {
     try {
@@ -61,14 +71,17 @@ export function checkMessages(app: Emulator, store: SqsStore, words: Words): voi
     if (operation === undefined) return done()
     try {
       const input = parseInput(request.body)
-      // With names that are none, no attribute comes with a message; without them, all would.
-      if (operation === 'ReceiveMessage' && !input.MessageAttributeNames?.length)
-        input.MessageAttributeNames = ['']
+      if (operation === 'ReceiveMessage') {
+        asked.set(request, input.MessageAttributeNames ?? [])
+        input.MessageAttributeNames = ['All']
+      }
       if (operation === 'GetQueueAttributes') input.AttributeNames ??= []
       request.body = input
       check(operation, input, store)
       const failed = takeFailed(operation, input, store)
       failures.set(request, failed)
+      if (operation === 'SendMessage') noteSystemAttributes(input)
+      if (operation === 'SendMessageBatch') input.Entries?.forEach(noteSystemAttributes)
       if (failed.length > 0 && input.Entries?.length === 0)
         reply.header('content-type', JSON_1_0).send({ Successful: [], Failed: [] })
       else done()
@@ -79,6 +92,9 @@ export function checkMessages(app: Emulator, store: SqsStore, words: Words): voi
   app.addHook('preSerialization', (request, _reply, answer, done) => {
     const failed = failures.get(request) ?? []
     if (failed.length > 0) (answer as { Failed?: Failed[] }).Failed?.push(...failed)
+    const names = asked.get(request)
+    const { Messages = [] } = answer as { Messages?: Received[] }
+    if (names !== undefined) for (const message of Messages) pickAttributes(message, names, words)
     done(null, answer)
   })
 }
@@ -136,17 +152,19 @@ const noHandle = (handle: string): AwsError =>
   )
 
 /** Why the emulator is not to be given an entry of a batch that it would take. */
-const REFUSALS: Record<string, (entry: Entry, isFifo: boolean) => AwsError | undefined> = {
-  SendMessageBatch: refusalOf,
-  DeleteMessageBatch: ({ ReceiptHandle = '' }) =>
-    isHandle(ReceiptHandle) ? undefined : noHandle(ReceiptHandle),
-}
+const REFUSALS = new Map<string, (entry: Entry, isFifo: boolean) => AwsError | undefined>([
+  ['SendMessageBatch', refusalOf],
+  [
+    'DeleteMessageBatch',
+    ({ ReceiptHandle = '' }) => (isHandle(ReceiptHandle) ? undefined : noHandle(ReceiptHandle)),
+  ],
+])
 
 /** Leaves the emulator the entries that it can do. */
 function takeFailed(operation: string, input: Input, store: SqsStore): Failed[] {
   const queue = input.QueueUrl === undefined ? undefined : store.getQueue(input.QueueUrl)
   const { Entries: entries = [] } = input
-  const refuse = REFUSALS[operation]
+  const refuse = REFUSALS.get(operation)
   const isBatch = entries.length <= 10 && new Set(entries.map(({ Id }) => Id)).size === entries.length
   if (refuse === undefined || queue === undefined || !isBatch) return []
   const failed: Failed[] = []

@@ -18,7 +18,7 @@ import {
 import { describe, expect, it } from 'vitest'
 import { embeddedAws, region, signed } from './started.ts'
 
-const { aws, newQueue, receive, bodies, send, waiting } = embeddedAws()
+const { aws, newFolder, newQueue, receive, bodies, send, start, waiting } = embeddedAws()
 const one = (StringValue: string, DataType = 'String'): Record<string, MessageAttributeValue> => ({
   name: { DataType, StringValue },
 })
@@ -49,6 +49,59 @@ it('a message comes with the attributes that are asked for', async () => {
   expect(await ask(['name'])).toEqual(['name'])
   expect(await ask(['other.*'])).toEqual(['other.one'])
   expect(await ask(['All'])).toEqual(['name', 'other.one'])
+  for (const every of ['*', '.*']) expect(await ask([every])).toEqual(['name', 'other.one'])
+  expect(await ask(['na.*'])).toEqual(['name'])
+  expect(await ask(['oth*', 'none'])).toEqual(['other.one'])
+})
+
+it('the digest of attributes is of those that come', async () => {
+  const { url: QueueUrl } = await newQueue()
+  const [first, both] = [one('a'), { ...one('a'), other: { DataType: 'String', StringValue: 'b' } }]
+  const sent = await Promise.all(
+    [first, both].map((MessageAttributes) =>
+      aws.sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: 'x', MessageAttributes })),
+    ),
+  )
+  const ask = { QueueUrl, MaxNumberOfMessages: 10, MessageAttributeNames: ['name'] }
+  const { Messages = [] } = await aws.sqs.send(new ReceiveMessageCommand(ask))
+  const digest = sent[0]?.MD5OfMessageAttributes
+  expect(Messages.map((message) => message.MD5OfMessageAttributes)).toEqual([digest, digest])
+})
+
+it('a message of a standard queue keeps its group, also as a dead letter and after a restart', async () => {
+  const folder = newFolder()
+  const running = await start(folder)
+  const dead = await newQueue({}, running)
+  const queue = await newQueue({ RedrivePolicy: redrive(dead.arn.split(':').at(-1) ?? '', 1) }, running)
+  const message = { MessageBody: 'x', MessageGroupId: 'mary' }
+  await running.sqs.send(new SendMessageCommand({ QueueUrl: queue.url, ...message }))
+  const Entries = [{ Id: '1', ...message }]
+  await running.sqs.send(new SendMessageBatchCommand({ QueueUrl: queue.url, Entries }))
+  const groups = async (of: typeof queue, on: typeof running) =>
+    (await receive(of, 0, on)).map(({ Attributes }) => Attributes?.MessageGroupId)
+  expect(await groups(queue, running)).toEqual(['mary', 'mary'])
+  expect(await groups(queue, running)).toEqual([])
+  await running.stop()
+  const again = await start(folder)
+  const url = dead.url.replace(running.endpoint, again.endpoint)
+  expect(await groups({ ...dead, url }, again)).toEqual(['mary', 'mary'])
+  await again.stop()
+})
+
+it('an operation that SQS does not have is refused, by whatever name', async () => {
+  const { url } = await newQueue()
+  for (const name of ['Nope', 'constructor', 'toString']) {
+    const { status } = await fetch(aws.endpoint, {
+      method: 'POST',
+      headers: {
+        ...signed('sqs'),
+        'x-amz-target': `AmazonSQS.${name}`,
+        'content-type': 'application/x-amz-json-1.0',
+      },
+      body: JSON.stringify({ QueueUrl: url, Entries: [{ Id: '1' }] }),
+    })
+    expect(status).toBe(400)
+  }
 })
 
 describe('a message is refused', () => {
