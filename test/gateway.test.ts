@@ -401,6 +401,32 @@ describe('in front of the API on this machine', () => {
     expect(JSON.parse(answer.slice(answer.indexOf('{')))).toMatchObject({ code: 'INVALID_PARAMETER', detail })
   })
 
+  it('what never becomes a request is refused after the answers to those before it', async () => {
+    const server = serverOf(async () => {
+      await new Promise((resolve) => setImmediate(resolve))
+      return new Response('first')
+    }, settings)
+    const port = await listen(server, 0)
+    onTestFinished(() => close(server))
+    const head = 'HTTP/1.1\r\nhost: 127.0.0.1\r\n'
+    const sent = [
+      `GET /health ${head}\r\nFOO / ${head}\r\n`,
+      `GET /health ${head}\r\nCONNECT a:443 ${head}\r\n`,
+    ]
+    const [both, proxied] = await Promise.all(
+      sent.map((bytes) => {
+        const socket = connect(port, '127.0.0.1')
+        socket.write(bytes)
+        return text(socket)
+      }),
+    )
+    expect(both?.match(/HTTP\/1.1 \d+|first|"code":"\w+"/g)).toEqual([
+      ...['HTTP/1.1 200', 'first'],
+      ...['HTTP/1.1 400', '"code":"INVALID_PARAMETER"'],
+    ])
+    expect(proxied).toMatch(/^HTTP\/1.1 200 .*first.*HTTP\/1.1 400 .*"code":"INVALID_PARAMETER"/s)
+  })
+
   it('its metrics are read, and all else is refused as the API does', async () => {
     const { fetch } = withMetrics(app, () => 'a 1\n')
     const ask = (method: string) => fetch(new Request('http://127.0.0.1/metrics', { method }))

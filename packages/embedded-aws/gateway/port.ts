@@ -1,5 +1,6 @@
-import type { Server as HttpServer, IncomingHttpHeaders } from 'node:http'
+import type { Server as HttpServer, IncomingHttpHeaders, ServerResponse } from 'node:http'
 import type { AddressInfo, Server, Socket } from 'node:net'
+import { finished } from 'node:stream/promises'
 
 /**
  * Connections that the operating system holds until this process looks at them, as far as it holds so many (Linux, by
@@ -39,17 +40,41 @@ export function askForBodies(server: HttpServer, isWanted: (headers: IncomingHtt
 export function answerUnreadable(server: HttpServer, answer: (why: string) => Response): void {
   // Node's own refusal of an unknown expectation has no body; RFC 9110, section 10.1.1, lets a server pass over it.
   server.on('checkExpectation', (request, response) => server.emit('request', request, response))
-  server.on('clientError', async ({ code }: NodeJS.ErrnoException, socket: Socket) => {
+  /** What each connection still waits for, in the order of its requests. */
+  const open = new WeakMap<object, Set<ServerResponse>>()
+  server.prependListener('request', ({ socket }, response) => {
+    const waiting = open.get(socket) ?? new Set()
+    open.set(socket, waiting.add(response))
+    response.once('close', () => waiting.delete(response))
+  })
+  async function refuse(socket: Socket, why: string): Promise<void> {
+    const waiting = [...(open.get(socket) ?? [])]
+    const ready = waiting.filter(({ req }) => req.complete)
+    const isBegun = waiting.some(({ req, headersSent }) => !req.complete && headersSent)
+    // Requests that came whole before are answered first: a client takes answers in their order (RFC 9112, section 9.3.2).
+    await Promise.allSettled(ready.map((response) => finished(response)))
+    // An answer inside another would be taken for a part of it.
+    if (isBegun) socket.destroy()
     if (!socket.writable) return
-    const refusal = answer(
-      code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? 'The request did not come whole in the time that there is for one.'
-        : 'This is not an HTTP request, or its headers are too long.',
-    )
+    const refusal = answer(why)
     const body = await refusal.text()
     const head = [...refusal.headers].map(([name, value]) => `${name}: ${value}\r\n`).join('')
     socket.end(
       `HTTP/1.1 400 Bad Request\r\n${head}content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
     )
+  }
+  server.on('clientError', ({ code }: NodeJS.ErrnoException, socket: Socket) =>
+    refuse(
+      socket,
+      code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? 'The request did not come whole in the time that there is for one.'
+        : 'This is not an HTTP request, or its headers are too long.',
+    ),
+  )
+  server.on('connect', async (_, socket: Socket) => {
+    // Node has let go of this connection: its errors, and its end, are ours.
+    socket.on('error', () => socket.destroy())
+    await refuse(socket, 'This is no proxy: CONNECT has no meaning here.')
+    socket.destroySoon()
   })
 }
