@@ -1489,7 +1489,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'the embedded S3 stores a body of another checksum',
     file: 'packages/embedded-aws/s3/digests.ts',
-    from: 'if (!(await isOf(String(value), checksum.compute)))',
+    from: 'if (!(await isOf(body, String(value), checksum.compute)))',
     to: 'if (false)',
     tests: ['packages/embedded-aws/test/object-requests.test.ts'],
   },

@@ -6,6 +6,7 @@ import { newRequestId } from './s3/state.ts'
 
 interface Reply {
   header(name: string, value: string): Reply
+  getHeader(name: string): unknown
   status(status: number): Reply
   send(body?: unknown): Reply
 }
@@ -24,7 +25,7 @@ export function answerError(
     return reply
       .status(status)
       .header('content-type', 'application/xml')
-      .send(errorDocument(known, newRequestId()))
+      .send(errorDocument(known, String(reply.getHeader('x-amz-request-id') ?? newRequestId())))
   }
   for (const [header, value] of Object.entries(SQS_JSON.errorHeaders(error))) reply.header(header, value)
   return reply

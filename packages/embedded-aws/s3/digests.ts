@@ -39,8 +39,6 @@ const CHECKSUM_HEADER = /^x-amz-checksum-(?!algorithm$|type$|mode$)(.+)$/
 
 /** @throws S3Error where one of the headers says something else of the body */
 export async function verifyDigests(headers: IncomingHttpHeaders, body: Body): Promise<void> {
-  const isOf = async (value: string, compute: Compute) =>
-    Buffer.from(await compute(body)).equals(Buffer.from(value, 'base64'))
   const md5 = headers['content-md5']?.toString()
   if (md5 !== undefined) {
     if (!isDigest(md5, 16)) throw new S3Error('InvalidDigest', 'The Content-MD5 you specified was invalid.')
@@ -49,11 +47,16 @@ export async function verifyDigests(headers: IncomingHttpHeaders, body: Body): P
   }
   const sha256 = headers['x-amz-content-sha256']?.toString() ?? ''
   const isHash = /^[0-9a-f]{64}$/.test(sha256)
-  if (isHash && !(await isOf(Buffer.from(sha256, 'hex').toString('base64'), hash('SHA-256'))))
+  if (isHash && !(await isOf(body, Buffer.from(sha256, 'hex').toString('base64'), hash('SHA-256'))))
     throw new S3Error(
       'XAmzContentSHA256Mismatch',
       "The provided 'x-amz-content-sha256' header does not match what was computed.",
     )
+  await requireChecksums(headers, body)
+}
+
+/** @throws S3Error where one of the headers of S3's checksums says something else of the body */
+export async function requireChecksums(headers: IncomingHttpHeaders, body: Body): Promise<void> {
   for (const [header, value] of Object.entries(headers)) {
     const name = CHECKSUM_HEADER.exec(header)?.[1]
     if (name === undefined) continue
@@ -61,13 +64,16 @@ export async function verifyDigests(headers: IncomingHttpHeaders, body: Body): P
     if (checksum === undefined) throw notImplemented(`checksum algorithm ${name.toUpperCase()}`)
     if (!isDigest(String(value), checksum.bytes))
       throw new S3Error('InvalidRequest', `Value for ${header} header is invalid.`)
-    if (!(await isOf(String(value), checksum.compute)))
+    if (!(await isOf(body, String(value), checksum.compute)))
       throw new S3Error(
         'BadDigest',
         `The ${name.toUpperCase()} you specified did not match the calculated checksum.`,
       )
   }
 }
+
+const isOf = async (body: Body, value: string, compute: Compute): Promise<boolean> =>
+  Buffer.from(await compute(body)).equals(Buffer.from(value, 'base64'))
 
 const isDigest = (value: string, bytes: number): boolean => {
   const decoded = Buffer.from(value, 'base64')

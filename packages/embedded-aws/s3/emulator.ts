@@ -1,8 +1,9 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { encode } from '../signature-v4.ts'
-import { isNotModified, requireCopySource, requireWritable } from './conditions.ts'
+import { requireCompletion } from './completion.ts'
+import { isNotModified, noSuchKey, requireCopySource, requireWritable } from './conditions.ts'
 import { verifyDigests } from './digests.ts'
-import { invalidArgument, malformedXml, S3Error } from './errors.ts'
+import { invalidArgument, malformedXml, noSuchBucket, notImplemented, S3Error } from './errors.ts'
 import { partOf, type Range, rangeOf } from './ranges.ts'
 import {
   type Emulator,
@@ -24,6 +25,7 @@ export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): 
   const ranges = new WeakMap<IncomingMessage, { range: Range; size: number }>()
   app.addHook('preValidation', async (request) => {
     const { headers } = request
+    await requireCompletion(request, store)
     if (request.method !== 'PUT' || request.params?.bucket === undefined) return
     // An empty one without a type, as the AWS CLI sends it, is none to the server.
     const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
@@ -46,12 +48,15 @@ export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): 
       if (objects === undefined || key === '') {
         // The emulator decodes it before it looks for the bucket.
         decode(String(request.headers['x-amz-copy-source'] ?? ''))
+        if (request.method === 'PUT' && key === '') requireBucket(request)
+        else if (bucket !== undefined && objects === undefined) throw noSuchBucket(bucket)
         return done()
       }
       refuseVersion(request.query['versionId'])
       const object = objects.get(key)
       if (request.method === 'GET' || request.method === 'HEAD') {
-        if (object !== undefined && !read(request, reply, object)) return
+        if (object === undefined) throw noSuchKey(key)
+        if (!read(request, reply, object)) return
       } else change(request, store, bucket ?? '', key)
       done()
     } catch (error) {
@@ -128,12 +133,40 @@ function change(request: EmulatorRequest, store: S3Store, bucket: string, key: s
   if (method === 'PUT' && (uploadId ?? partNumber) !== undefined) requirePart(uploadId, partNumber)
   const isPart = method === 'PUT' && uploadId !== undefined
   const starts = method === 'POST' && 'uploads' in query
-  if (method === 'PUT' || starts) refuseHeaders(headers)
+  if (method !== 'POST' || starts) refuseHeaders(headers)
+  if (starts) requireAlgorithm(headers)
   if (method === 'PUT' && headers['x-amz-copy-source'] !== undefined)
     requireCopy(headers, store, isPart ? undefined : `${bucket}/${key}`)
   if (method === 'POST' && uploadId !== undefined) request.body = partsOf(request.body)
   const aborts = method === 'DELETE' && uploadId !== undefined
   if (!isPart && !starts && !aborts) requireWritable(headers, key, store.buckets.get(bucket)?.get(key))
+}
+
+/** @throws S3Error for checksums that an upload in parts cannot have */
+function requireAlgorithm(headers: IncomingHttpHeaders): void {
+  const algorithm = headers['x-amz-checksum-algorithm']?.toString().toUpperCase()
+  if (algorithm !== undefined && !/^(CRC32C?|CRC64NVME|SHA1|SHA256)$/.test(algorithm))
+    throw new S3Error(
+      'InvalidRequest',
+      'Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]',
+    )
+  if (headers['x-amz-checksum-type'] !== 'FULL_OBJECT') return
+  if (algorithm?.startsWith('SHA'))
+    throw new S3Error(
+      'InvalidRequest',
+      `The FULL_OBJECT checksum type cannot be used with the ${algorithm.toLowerCase()} checksum algorithm.`,
+    )
+  // The emulator would give back one of the parts' checksums as that of the whole.
+  delete headers['x-amz-checksum-algorithm']
+}
+
+/** What a new bucket is to be, as far as the emulator does not look at it. @throws S3Error */
+function requireBucket({ headers, body }: EmulatorRequest): void {
+  refuseHeaders(headers)
+  if (!Buffer.isBuffer(body) || body.length === 0) return
+  const root = parseXml(body.toString('utf8'))
+  if (root?.name !== 'CreateBucketConfiguration') throw malformedXml()
+  if (root.children.some(({ name }) => name === 'Tags')) throw notImplemented('tags of buckets')
 }
 
 function requirePart(uploadId = '', partNumber = ''): void {
@@ -178,7 +211,9 @@ function requireCopy(headers: IncomingHttpHeaders, store: S3Store, destination: 
   const slash = source.indexOf('/')
   const object = store.buckets.get(source.slice(0, slash))?.get(source.slice(slash + 1))
   if (object !== undefined) requireCopySource(headers, object)
-  if (source === destination && directive === 'COPY')
+  // S3 takes a class that is named for a change, even of STANDARD to STANDARD.
+  const { 'x-amz-storage-class': storageClass } = headers
+  if (source === destination && directive === 'COPY' && storageClass === undefined)
     throw new S3Error(
       'InvalidRequest',
       "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",

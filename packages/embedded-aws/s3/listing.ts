@@ -99,5 +99,6 @@ export const factsOf = ({ lastModified, etag, contentLength }: StoredObject): st
   xml('Size', contentLength),
 ]
 
-/** The account, as the owner of everything. */
-export const owner = (name: string): string => xml(name, [xml('ID', '000000000000')])
+/** The owner of everything. */
+export const ACCOUNT_ID = '000000000000'
+export const owner = (name: string): string => xml(name, [xml('ID', ACCOUNT_ID)])

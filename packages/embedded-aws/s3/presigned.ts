@@ -1,7 +1,8 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { isFromPage } from '../origins.ts'
 import { type Credentials, encode, isSame, signRequest } from '../signature-v4.ts'
 import { S3Error, unknownKey } from './errors.ts'
+import { ACCOUNT_ID } from './listing.ts'
 
 /**
  * No bucket here is public, so every request is signed. The emulators verify no signature, and a program signs
@@ -26,6 +27,13 @@ export function requireSignature(
   const { authorization = '' } = request.headers
   if (presigned || /^AWS4-HMAC-SHA256 +Credential=|^AWS [^:]+:/.test(authorization)) return
   throw accessDenied('Sign the request, as the AWS CLI and SDKs do; any credentials will do.')
+}
+
+/** Everything here is of one account. @throws S3Error for a request that expects another one's bucket */
+export function requireOwner(headers: IncomingHttpHeaders): void {
+  for (const name of ['x-amz-expected-bucket-owner', 'x-amz-source-expected-bucket-owner'])
+    if ((headers[name] ?? ACCOUNT_ID) !== ACCOUNT_ID)
+      throw accessDenied(`The bucket belongs to the account ${ACCOUNT_ID}.`)
 }
 
 const accessDenied = (why: string): S3Error => new S3Error('AccessDenied', `Access Denied. ${why}`, 403)

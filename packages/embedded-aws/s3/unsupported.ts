@@ -13,6 +13,9 @@ const HEADERS: [name: RegExp, harmless: RegExp][] = [
   [/^x-amz-write-offset-bytes$/, /^$/],
   [/^x-amz-tagging-directive$/, /^COPY$/],
   [/^expires$/, /^$/],
+  [/^x-amz-object-ownership$/, /^BucketOwnerEnforced$/],
+  // Conditions that only directory buckets have (API reference, DeleteObject).
+  [/^x-amz-if-match-(size|last-modified-time)$/, /^$/],
 ]
 
 /** @throws S3Error for what would otherwise be stored without something that the caller asks for */

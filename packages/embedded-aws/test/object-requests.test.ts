@@ -198,6 +198,7 @@ describe('a condition', () => {
     await copy({ CopySourceIfMatch: ETag, CopySourceIfUnmodifiedSince: past })
     await expect(copy({ IfNoneMatch: '*' })).rejects.toMatchObject(failed)
     await expect(copy({}, 'source')).rejects.toMatchObject({ name: 'InvalidRequest' })
+    await copy({ StorageClass: 'STANDARD' }, 'source')
     await copy({ MetadataDirective: 'REPLACE', Metadata: { a: 'b' } }, 'source')
     expect(await head('source')).toMatchObject({ Metadata: { a: 'b' } })
     const CopySource = `${Bucket}/source?versionId=x`
@@ -350,6 +351,85 @@ describe('an upload in parts', () => {
     const again = complete(upload, [{ PartNumber: 1, ETag }], { IfNoneMatch: '*' })
     await expect(again).rejects.toMatchObject({ name: 'PreconditionFailed' })
     expect((await get('refused')).text).toBe('hello world')
+  })
+
+  const OF_PART = 'NhCmhg=='
+  it.each([
+    [{}, { ChecksumCRC32: OF_PART }, undefined],
+    [{}, { ChecksumCRC32: 'AAAAAA==' }, 'InvalidPart'],
+    [{ ChecksumCRC32: OF_PART, MpuObjectSize: 5 }, {}, undefined],
+    [{ ChecksumCRC32: 'AAAAAA==' }, {}, 'BadDigest'],
+    [{ MpuObjectSize: 6 }, {}, 'InvalidRequest'],
+  ])('with %j and a part with %j ends with %s', async (more, ofPart, name) => {
+    const Key = 'held-to'
+    const full = { ChecksumAlgorithm: 'CRC32', ChecksumType: 'FULL_OBJECT' } as const
+    const { UploadId } = await aws.s3.send(new CreateMultipartUploadCommand({ Bucket, Key, ...full }))
+    const upload = { Bucket, Key, UploadId }
+    const { ETag } = await send(upload, 1, 'hello')
+    const ended = complete(upload, [{ PartNumber: 1, ETag, ...ofPart }], more)
+    const outcome = ended.then(
+      (answer) => answer.ChecksumType,
+      (error) => error.name,
+    )
+    expect(await outcome).toBe(name)
+  })
+
+  it('has no checksums of another kind than S3’s', async () => {
+    const start = (algorithm: string, type: string) =>
+      raw('POST', '/kinds?uploads', { 'x-amz-checksum-algorithm': algorithm, 'x-amz-checksum-type': type })
+    const refused = { status: 400, Code: 'InvalidRequest' }
+    expect(await refusal(await start('MD4', 'COMPOSITE'))).toMatchObject(refused)
+    expect(await refusal(await start('SHA256', 'FULL_OBJECT'))).toMatchObject(refused)
+  })
+})
+
+describe('what is not here', () => {
+  it('is refused of a new bucket', async () => {
+    const create = (headers: Record<string, string>, body = '') =>
+      fetch(`${aws.endpoint}/refused-bucket`, {
+        method: 'PUT',
+        headers: { ...signed('s3'), ...headers },
+        body,
+      })
+    for (const header of ['x-amz-bucket-object-lock-enabled: true', 'x-amz-object-ownership: ObjectWriter']) {
+      const [name = '', value = ''] = header.split(': ')
+      expect(await refusal(await create({ [name]: value }))).toMatchObject({ Code: 'NotImplemented' })
+    }
+    const acl = await create({ 'x-amz-acl': 'public-read' })
+    expect(await refusal(acl)).toMatchObject({ Code: 'AccessControlListNotSupported' })
+    const tags = '<CreateBucketConfiguration><Tags/></CreateBucketConfiguration>'
+    expect(await refusal(await create({}, tags))).toMatchObject({ Code: 'NotImplemented' })
+    expect(await refusal(await create({}, '<x'))).toMatchObject({ Code: 'MalformedXML' })
+    await expect(aws.s3.send(new HeadBucketCommand({ Bucket: 'refused-bucket' }))).rejects.toMatchObject(
+      status(404),
+    )
+  })
+
+  it('is named as S3 names it, with the id of the answer', async () => {
+    const bucket = await fetch(`${aws.endpoint}/no-such-bucket/a`, { headers: signed('s3') })
+    const missing = { Code: 'NoSuchBucket', Message: 'The specified bucket does not exist' }
+    expect(await refusal(bucket)).toMatchObject({ ...missing, BucketName: 'no-such-bucket' })
+    const key = await raw('GET', '/no-such-key')
+    const id = key.headers.get('x-amz-request-id')
+    expect(await refusal(key)).toMatchObject({ Code: 'NoSuchKey', Key: 'no-such-key', RequestId: id })
+  })
+
+  it('is no account but one', async () => {
+    await put('owned')
+    const read = (ExpectedBucketOwner: string) => head('owned', { ExpectedBucketOwner })
+    await read('000000000000')
+    await expect(read('123456789012')).rejects.toMatchObject(status(403))
+  })
+
+  it('keeps an object from being deleted on a condition', async () => {
+    await put('conditional')
+    const remove = (headers: Record<string, string>) => raw('DELETE', '/conditional', headers)
+    for (const name of ['size', 'last-modified-time'])
+      expect(await refusal(await remove({ [`x-amz-if-match-${name}`]: '1' }))).toMatchObject({ status: 501 })
+    const Delete = { Objects: [{ Key: 'conditional', Size: 1 }] }
+    const { Errors } = await aws.s3.send(new DeleteObjectsCommand({ Bucket, Delete }))
+    expect(Errors).toMatchObject([{ Code: 'NotImplemented' }])
+    await head('conditional')
   })
 })
 

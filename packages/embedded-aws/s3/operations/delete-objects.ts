@@ -1,6 +1,6 @@
 import { requireWritable } from '../conditions.ts'
 import { verifyDigests } from '../digests.ts'
-import { malformedXml, S3Error, s3Document, sendXml } from '../errors.ts'
+import { malformedXml, notImplemented, S3Error, s3Document, sendXml } from '../errors.ts'
 import { objectsOf } from '../listing.ts'
 import { type Operation, readText } from '../operation.ts'
 import { refuseVersion } from '../unsupported.ts'
@@ -26,6 +26,8 @@ export const deleteObjects: Operation = async (context, call) => {
       if (key === undefined || key === '') throw malformedXml()
       try {
         refuseVersion(textOf(element, 'VersionId'))
+        for (const name of ['Size', 'LastModifiedTime'])
+          if (textOf(element, name) !== undefined) throw notImplemented(`condition ${name}`)
         requireWritable({ 'if-match': textOf(element, 'ETag') }, key, objects.get(key))
       } catch (error) {
         if (!(error instanceof S3Error)) throw error
