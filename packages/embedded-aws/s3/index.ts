@@ -27,7 +27,7 @@ import { postObject } from './operations/post-object.ts'
 import { preflight } from './operations/preflight.ts'
 import { putBucketCors } from './operations/put-bucket-cors.ts'
 import { putBucketNotification } from './operations/put-bucket-notification.ts'
-import { requireLife, requireOwner, requireSignature } from './presigned.ts'
+import { requireLife, requireOwner, requireSignature, restoreHeaders } from './presigned.ts'
 import { type Caller, CORS, createSequencer, NOTIFICATION, newRequestId } from './state.ts'
 
 /** What S3 has and the emulator behind this endpoint would take for another request, or even for a new body of the object. */
@@ -105,6 +105,7 @@ async function answer(
     response.setHeader('x-amz-bucket-region', context.region)
   // A form is signed within.
   if (!isForm) requireSignature(request, query, context.credentials)
+  restoreHeaders(request.headers, query)
   requireOwner(request.headers)
 
   const refused = [...query.keys()].find((name) => REFUSED_SUBRESOURCES.has(name))

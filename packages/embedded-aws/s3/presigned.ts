@@ -29,6 +29,22 @@ export function requireSignature(
   throw accessDenied('Sign the request, as the AWS CLI and SDKs do; any credentials will do.')
 }
 
+const OF_SIGNATURE =
+  /^x-amz-(algorithm|credential|date|expires|signature|signedheaders|security-token|content-sha256)$/
+
+/**
+ * Puts back into the headers what a signer has moved from them into a presigned URL, such as metadata. S3 passes over
+ * checksums there, which SDKs compute before there is a body.
+ */
+export function restoreHeaders(headers: IncomingHttpHeaders, query: URLSearchParams): void {
+  if (!query.has('X-Amz-Signature')) return
+  for (const [parameter, value] of query) {
+    const name = parameter.toLowerCase()
+    const isHeader = name.startsWith('x-amz-') && !name.includes('checksum') && !OF_SIGNATURE.test(name)
+    if (isHeader) headers[name] ??= value
+  }
+}
+
 /** Everything here is of one account. @throws S3Error for a request that expects another one's bucket */
 export function requireOwner(headers: IncomingHttpHeaders): void {
   for (const name of ['x-amz-expected-bucket-owner', 'x-amz-source-expected-bucket-owner'])

@@ -21,6 +21,7 @@ import {
   type PutObjectCommandInput,
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
+import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { embeddedAws, refusal, region, signed } from './started.ts'
 
@@ -541,4 +542,23 @@ it.each(['GET', 'HEAD'])('%s answers with a file name of Latin-1, stored or aske
     const answer = await raw(method, path)
     expect([answer.status, answer.headers.get('content-disposition')]).toEqual([200, disposition])
   }
+})
+
+describe('a presigned upload', () => {
+  const upload = async (Key: string, more: Partial<PutObjectCommandInput>) => {
+    const url = await getSignedUrl(aws.s3, new PutObjectCommand({ Bucket, Key, ...more }))
+    return fetch(url, { method: 'PUT', body: 'hello' })
+  }
+
+  it('has the metadata that its URL has, and not the checksum of no body', async () => {
+    expect((await upload('presigned', { Metadata: { owner: 'me' } })).status).toBe(200)
+    expect(await head('presigned')).toMatchObject({ Metadata: { owner: 'me' }, ContentLength: 5 })
+  })
+
+  it('is refused for what its URL has and S3 is not here to do', async () => {
+    expect(await refusal(await upload('tagged', { Tagging: 'a=b' }))).toMatchObject({ status: 501 })
+    const other = await upload('of another', { ExpectedBucketOwner: '111122223333' })
+    expect(await refusal(other)).toMatchObject({ status: 403, Code: 'AccessDenied' })
+    for (const Key of ['tagged', 'of another']) await expect(head(Key)).rejects.toMatchObject(status(404))
+  })
 })
