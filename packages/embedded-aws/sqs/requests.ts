@@ -3,7 +3,7 @@ import { AwsError } from '../json.ts'
 import { requireForms, requireKnown, requireQueueName, requireRedrivePolicy } from './attributes.ts'
 import { invalid, queryCode, serialization } from './errors.ts'
 import { type Entry, type Input, parseInput, refusalOf } from './messages.ts'
-import type { SqsStore } from './queues.ts'
+import type { Queue, SqsStore } from './queues.ts'
 import {
   keepSystemAttributes,
   noteSystemAttributes,
@@ -78,6 +78,8 @@ export function checkMessages(app: Emulator, store: SqsStore, words: Words): voi
       if (operation === 'GetQueueAttributes') input.AttributeNames ??= []
       request.body = input
       check(operation, input, store)
+      if (operation === 'CreateQueue' || operation === 'GetQueueUrl')
+        moveToRegion(request.headers, store.getQueueByName(input.QueueName ?? ''))
       const failed = takeFailed(operation, input, store)
       failures.set(request, failed)
       if (operation === 'SendMessage') noteSystemAttributes(input)
@@ -110,6 +112,16 @@ function amend({ SqsError, INVALID_MESSAGE_BODY_CHAR }: Words): void {
   Object.assign(INVALID_MESSAGE_BODY_CHAR, {
     test: (body: string) => !/^[\t\n\r\u{20}-\u{d7ff}\u{e000}-\u{fffd}\u{10000}-\u{10ffff}]*$/u.test(body),
   })
+}
+
+/**
+ * A name is that of one queue here, whatever the region of the caller: the emulator would have a queue of another region
+ * take its place at its URL, without the messages.
+ */
+function moveToRegion(headers: IncomingHttpHeaders, named: Queue | undefined): void {
+  const region = named?.arn.split(':')[3]
+  if (region === undefined) return
+  headers.authorization = `AWS4-HMAC-SHA256 Credential=caller/20000101/${region}/sqs/aws4_request`
 }
 
 /** @throws AwsError for what the emulator would take */

@@ -4,6 +4,7 @@ import {
   DeleteMessageBatchCommand,
   DeleteMessageCommand,
   GetQueueAttributesCommand,
+  GetQueueUrlCommand,
   ListDeadLetterSourceQueuesCommand,
   ListQueuesCommand,
   type MessageAttributeValue,
@@ -14,6 +15,7 @@ import {
   SendMessageCommand,
   type SendMessageCommandInput,
   SetQueueAttributesCommand,
+  SQSClient,
 } from '@aws-sdk/client-sqs'
 import { describe, expect, it } from 'vitest'
 import { embeddedAws, region, signed } from './started.ts'
@@ -31,6 +33,25 @@ it('a message may have any character of Unicode that XML may', async () => {
   expect(await bodies(queue)).toEqual([text])
   for (const wrong of ['\u0001', '\ufffe', '\ud800'])
     await expect(send(queue, wrong)).rejects.toMatchObject({ name: 'InvalidMessageContents' })
+})
+
+it('a queue keeps its messages when its name is used from another region', async () => {
+  const queue = await newQueue()
+  await send(queue, 'hello')
+  const QueueName = queue.url.split('/').at(-1)
+  const elsewhere = new SQSClient({
+    ...{ endpoint: aws.endpoint, region: 'ap-south-1', useQueueUrlAsEndpoint: false },
+    credentials: { accessKeyId: 'a', secretAccessKey: 'b' },
+  })
+  const found = { QueueUrl: queue.url }
+  expect(await elsewhere.send(new CreateQueueCommand({ QueueName }))).toMatchObject(found)
+  expect(await elsewhere.send(new GetQueueUrlCommand({ QueueName }))).toMatchObject(found)
+  elsewhere.destroy()
+  const AttributeNames: QueueAttributeName[] = ['QueueArn']
+  expect(
+    await aws.sqs.send(new GetQueueAttributesCommand({ QueueUrl: queue.url, AttributeNames })),
+  ).toMatchObject({ Attributes: { QueueArn: queue.arn } })
+  expect(await bodies(queue)).toEqual(['hello'])
 })
 
 it('a message comes with the attributes that are asked for', async () => {
