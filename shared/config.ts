@@ -46,8 +46,8 @@ const MAX_ATTEMPTS = z.coerce.number().int().min(1).default(10)
 /** The name or ARN of the EventBridge bus. */
 const EVENT_BUS_NAME = z.string().min(1)
 
-/** Where keys come from: over HTTPS, so that no one on the way can plant some, or from this machine. */
 const ISSUER_DEMAND = 'it has to be an https URL, or one of this machine'
+/** Where keys come from: over HTTPS, so that no one on the way can plant some, or from this machine. */
 export const issuerUrl = z.url({ abort: true, error: ISSUER_DEMAND }).refine((url) => {
   const { protocol, hostname } = new URL(url)
   return (

@@ -346,6 +346,9 @@ function toResult(ended: Ended): Result {
   }
 }
 
+const inWords = (seconds: number): string =>
+  seconds > 7_200 ? `${Math.ceil(seconds / 3_600)} h` : `${Math.max(1, Math.ceil(seconds / 60))} min`
+
 /** What an error means for the user of the command, and what to do. */
 export function explain(error: ApiError): string {
   const todo: Partial<Record<ApiError['code'], string>> = {
@@ -354,10 +357,7 @@ export function explain(error: ApiError): string {
       ? 'This API needs requests signed by AWS credentials that it knows: set those, and use --sign.'
       : 'Give a token that is good here, by --token or IMAGE_ANALYZER_TOKEN.',
     UNEXPECTED_ANSWER: 'Is the address right (--endpoint or IMAGE_ANALYZER_ENDPOINT)?',
-    TOO_MANY_REQUESTS:
-      error.retryAfter === undefined
-        ? ''
-        : `Try again in ${error.retryAfter > 7_200 ? `${Math.ceil(error.retryAfter / 3_600)} h` : `${Math.max(1, Math.ceil(error.retryAfter / 60))} min`}.`,
+    TOO_MANY_REQUESTS: error.retryAfter === undefined ? '' : `Try again in ${inWords(error.retryAfter)}.`,
   }
   return plain(`${error.code}: ${error.detail} ${todo[error.code] ?? ''}`.trim())
 }

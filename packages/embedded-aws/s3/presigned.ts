@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { isFromPage } from '../origins.ts'
 import { type Credentials, encode, isSame, signRequest } from '../signature-v4.ts'
-import { S3Error, unknownKey } from './errors.ts'
+import { invalidArgument, S3Error, unknownKey } from './errors.ts'
 import { ACCOUNT_ID } from './listing.ts'
 
 /**
@@ -35,13 +35,18 @@ const OF_SIGNATURE =
 /**
  * Puts back into the headers what a signer has moved from them into a presigned URL, such as metadata. S3 passes over
  * checksums there, which SDKs compute before there is a body.
+ *
+ * @throws S3Error InvalidArgument for what no header can be
  */
 export function restoreHeaders(headers: IncomingHttpHeaders, query: URLSearchParams): void {
   if (!query.has('X-Amz-Signature')) return
   for (const [parameter, value] of query) {
     const name = parameter.toLowerCase()
-    const isHeader = name.startsWith('x-amz-') && !name.includes('checksum') && !OF_SIGNATURE.test(name)
-    if (isHeader) headers[name] ??= value
+    if (!name.startsWith('x-amz-') || name.includes('checksum') || OF_SIGNATURE.test(name)) continue
+    if (!/^[\w.-]+$/.test(name) || /[^\t\P{Cc}]/u.test(value))
+      throw invalidArgument('A header cannot have this name or value.', parameter, value)
+    // As Node reads a header: a character for each byte.
+    headers[name] ??= Buffer.from(value).toString('latin1')
   }
 }
 

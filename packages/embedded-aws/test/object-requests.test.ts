@@ -551,14 +551,28 @@ describe('a presigned upload', () => {
   }
 
   it('has the metadata that its URL has, and not the checksum of no body', async () => {
-    expect((await upload('presigned', { Metadata: { owner: 'me' } })).status).toBe(200)
-    expect(await head('presigned')).toMatchObject({ Metadata: { owner: 'me' }, ContentLength: 5 })
+    expect((await upload('presigned', { Metadata: { owner: 'me', of: 'é😀' } })).status).toBe(200)
+    const Metadata = { owner: 'me', of: Buffer.from('é😀').toString('latin1') }
+    expect(await head('presigned')).toMatchObject({ Metadata, ContentLength: 5 })
   })
 
   it('is refused for what its URL has and S3 is not here to do', async () => {
     expect(await refusal(await upload('tagged', { Tagging: 'a=b' }))).toMatchObject({ status: 501 })
     const other = await upload('of another', { ExpectedBucketOwner: '111122223333' })
     expect(await refusal(other)).toMatchObject({ status: 403, Code: 'AccessDenied' })
-    for (const Key of ['tagged', 'of another']) await expect(head(Key)).rejects.toMatchObject(status(404))
+    const url = new URL(await getSignedUrl(aws.s3, new PutObjectCommand({ Bucket, Key: 'wrong' })))
+    for (const [name, value] of [
+      ['x-amz-meta-a', 'two\r\nlines'],
+      ['x-amz-meta-a b', '1'],
+    ] as const) {
+      const wrong = new URL(url)
+      // Of a key that is not known here no signature is verified.
+      wrong.searchParams.set('X-Amz-Credential', `other/20261129/${region}/s3/aws4_request`)
+      wrong.searchParams.set(name, value)
+      const refused = await refusal(await fetch(wrong, { method: 'PUT', body: 'hello' }))
+      expect(refused).toMatchObject({ status: 400, Code: 'InvalidArgument', ArgumentName: name })
+    }
+    for (const Key of ['tagged', 'of another', 'wrong'])
+      await expect(head(Key)).rejects.toMatchObject(status(404))
   })
 })
