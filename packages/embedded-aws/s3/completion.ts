@@ -1,4 +1,4 @@
-import { requireChecksums, verifyDigests } from './digests.ts'
+import { requireChecksums } from './digests.ts'
 import { S3Error } from './errors.ts'
 import type { EmulatorRequest, S3Store } from './state.ts'
 import { parseXml } from './xml.ts'
@@ -22,23 +22,26 @@ export async function requireCompletion(
     if (part === undefined) return
     bodies.push(part.body)
     const checksums = [...texts].filter(([name]) => name.startsWith('Checksum'))
+    if (checksums.length === 0) continue
     const named = checksums.map(([name, value]) => [`x-amz-${name.replace('m', 'm-')}`.toLowerCase(), value])
     try {
-      await verifyDigests(Object.fromEntries(named), new Uint8Array(part.body))
+      await requireChecksums(Object.fromEntries(named), new Uint8Array(part.body))
     } catch (error) {
       throw error instanceof S3Error && error.code === 'BadDigest' ? invalidPart() : error
     }
   }
-  const whole = Buffer.concat(bodies)
   const size = headers['x-amz-mp-object-size']
-  if (size !== undefined && Number(size) !== whole.length)
+  const bytes = bodies.reduce((sum, { length }) => sum + length, 0)
+  if (size !== undefined && Number(size) !== bytes)
     throw new S3Error(
       'InvalidRequest',
-      `The provided 'x-amz-mp-object-size' header value ${size} does not match what was computed: ${whole.length}`,
+      `The provided 'x-amz-mp-object-size' header value ${size} does not match what was computed: ${bytes}`,
     )
   // That of checksums of the parts ends with their number.
-  const ofWhole = Object.entries(headers).filter(([, value]) => !/-\d+$/.test(String(value)))
-  await requireChecksums(Object.fromEntries(ofWhole), whole)
+  const ofWhole = Object.entries(headers).filter(
+    ([name, value]) => name.startsWith('x-amz-checksum-') && !/-\d+$/.test(String(value)),
+  )
+  if (ofWhole.length > 0) await requireChecksums(Object.fromEntries(ofWhole), Buffer.concat(bodies))
 }
 
 const invalidPart = (): S3Error =>

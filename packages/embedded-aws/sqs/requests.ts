@@ -115,8 +115,8 @@ function amend({ SqsError, INVALID_MESSAGE_BODY_CHAR }: Words): void {
 }
 
 /**
- * A name is that of one queue here, whatever the region of the caller: the emulator would have a queue of another region
- * take its place at its URL, without the messages.
+ * A name is that of one queue here, for callers of all regions: the emulator would put a queue of another region in its
+ * place at its URL, without the messages.
  */
 function moveToRegion(headers: IncomingHttpHeaders, named: Queue | undefined): void {
   const region = named?.arn.split(':')[3]

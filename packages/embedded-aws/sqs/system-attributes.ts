@@ -43,7 +43,9 @@ export function pickAttributes(
         ? attribute.startsWith(name.replace(/\.?\*$/, ''))
         : name === 'All' || name === attribute,
     )
-  const picked = Object.entries(message.MessageAttributes ?? {}).filter(([name]) => isAsked(name))
+  const all = Object.entries(message.MessageAttributes ?? {})
+  const picked = all.filter(([name]) => isAsked(name))
+  if (picked.length > 0 && picked.length === all.length) return
   delete message.MessageAttributes
   delete message.MD5OfMessageAttributes
   if (picked.length === 0) return

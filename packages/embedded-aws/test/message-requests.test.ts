@@ -18,7 +18,7 @@ import {
   SQSClient,
 } from '@aws-sdk/client-sqs'
 import { describe, expect, it } from 'vitest'
-import { embeddedAws, region, signed } from './started.ts'
+import { askSqs, embeddedAws, region, signed } from './started.ts'
 
 const { aws, newFolder, newQueue, receive, bodies, send, start, waiting } = embeddedAws()
 const one = (StringValue: string, DataType = 'String'): Record<string, MessageAttributeValue> => ({
@@ -109,18 +109,10 @@ it('a message of a standard queue keeps its group, also as a dead letter and aft
   await again.stop()
 })
 
-it('an operation that SQS does not have is refused, by whatever name', async () => {
+it('an operation that SQS does not have is refused, also where objects have a property of its name', async () => {
   const { url } = await newQueue()
   for (const name of ['Nope', 'constructor', 'toString']) {
-    const { status } = await fetch(aws.endpoint, {
-      method: 'POST',
-      headers: {
-        ...signed('sqs'),
-        'x-amz-target': `AmazonSQS.${name}`,
-        'content-type': 'application/x-amz-json-1.0',
-      },
-      body: JSON.stringify({ QueueUrl: url, Entries: [{ Id: '1' }] }),
-    })
+    const { status } = await askSqs(aws.endpoint, name, { QueueUrl: url, Entries: [{ Id: '1' }] })
     expect(status).toBe(400)
   }
 })
@@ -231,15 +223,8 @@ it.each([
   'the error of %s with %j is named in the header as the Query protocol named it',
   async (name, input, code) => {
     const { url } = await newQueue()
-    const { headers } = await fetch(aws.endpoint, {
-      method: 'POST',
-      headers: {
-        ...signed('sqs'),
-        'x-amz-target': `AmazonSQS.${name}`,
-        'content-type': 'application/x-amz-json-1.0',
-      },
-      body: JSON.stringify(input).replace('QUEUE', url),
-    })
+    const named = JSON.parse(JSON.stringify(input).replace('QUEUE', url))
+    const { headers } = await askSqs(aws.endpoint, name, named)
     expect(headers.get('x-amzn-query-error')).toBe(`${code};Sender`)
   },
 )

@@ -8,7 +8,7 @@ import {
   StartMessageMoveTaskCommand,
 } from '@aws-sdk/client-sqs'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { embeddedAws, region, signed, type TestQueue } from './started.ts'
+import { askSqs, embeddedAws, region, type TestQueue } from './started.ts'
 
 const { newFolder, start, aws, newQueue, receive, bodies, send, waiting } = embeddedAws()
 
@@ -232,15 +232,7 @@ describe('redriving dead letters', () => {
   })
 
   it('is refused in the JSON of SQS, with the name of the error in a header too', async () => {
-    const response = await fetch(aws.endpoint, {
-      method: 'POST',
-      headers: {
-        ...signed('sqs'),
-        'x-amz-target': 'AmazonSQS.StartMessageMoveTask',
-        'content-type': 'application/x-amz-json-1.0',
-      },
-      body: JSON.stringify({ SourceArn: gone }),
-    })
+    const response = await askSqs(aws.endpoint, 'StartMessageMoveTask', { SourceArn: gone })
     expect(response.status).toBe(404)
     expect(response.headers.get('content-type')).toBe('application/x-amz-json-1.0')
     expect(response.headers.get('x-amzn-query-error')).toBe('ResourceNotFoundException;Sender')

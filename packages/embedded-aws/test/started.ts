@@ -61,17 +61,21 @@ export const signed = (service: string) => ({
   'x-amz-date': '20260101T000000Z',
 })
 
-/** A request of DynamoDB as it is, since the SDK sends nothing that is wrong. */
-export const askDynamoDb = (endpoint: string, operation: string, input: object): Promise<Response> =>
-  fetch(endpoint, {
-    method: 'POST',
-    headers: {
-      ...signed('dynamodb'),
-      'content-type': 'application/x-amz-json-1.0',
-      'x-amz-target': `DynamoDB_20120810.${operation}`,
-    },
-    body: JSON.stringify(input),
-  })
+/** A request in JSON as it is, since the SDK sends nothing that is wrong. */
+const askJson =
+  (service: 'dynamodb' | 'sqs', version: string) =>
+  (endpoint: string, operation: string, input: object): Promise<Response> =>
+    fetch(endpoint, {
+      method: 'POST',
+      headers: {
+        ...signed(service),
+        'content-type': 'application/x-amz-json-1.0',
+        'x-amz-target': `${version}.${operation}`,
+      },
+      body: JSON.stringify(input),
+    })
+export const askDynamoDb = askJson('dynamodb', 'DynamoDB_20120810')
+export const askSqs = askJson('sqs', 'AmazonSQS')
 
 type Condition = Record<string, string> | (string | number)[]
 export interface FormOptions {
