@@ -20,7 +20,7 @@ const library =
     checksum.update(body)
     return checksum.digest()
   }
-const computeCrc32: Compute = async (body) => {
+export function crc32Of(body: Uint8Array): Buffer {
   const bytes = Buffer.alloc(4)
   bytes.writeUInt32BE(crc32(body))
   return bytes
@@ -28,7 +28,7 @@ const computeCrc32: Compute = async (body) => {
 
 const CHECKSUMS = new Map<string, { bytes: number; compute: Compute }>(
   Object.entries({
-    crc32: { bytes: 4, compute: computeCrc32 },
+    crc32: { bytes: 4, compute: async (body) => crc32Of(body) },
     crc32c: { bytes: 4, compute: library('Crc32c') },
     crc64nvme: { bytes: 8, compute: library('Crc64NvmeJs') },
     sha1: { bytes: 20, compute: hash('SHA-1') },

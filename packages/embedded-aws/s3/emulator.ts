@@ -1,7 +1,8 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { encode } from '../signature-v4.ts'
-import { requireCompletion } from './completion.ts'
-import { isNotModified, noSuchKey, requireCopySource, requireWritable } from './conditions.ts'
+import { partsOf, repeatCompletions, requireCompletion } from './completion.ts'
+import { isNotModified, noSuchKey, requireWritable } from './conditions.ts'
+import { decodeAddress, keepChecksums, requireCopy } from './copies.ts'
 import { verifyDigests } from './digests.ts'
 import { invalidArgument, malformedXml, noSuchBucket, notImplemented, S3Error } from './errors.ts'
 import { partOf, type Range, rangeOf } from './ranges.ts'
@@ -22,6 +23,7 @@ import { parseXml, xml } from './xml.ts'
 type Unchunk = (body: Buffer) => { body: Buffer; trailers: Record<string, string> }
 
 export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): void {
+  repeatCompletions(app, store)
   const ranges = new WeakMap<IncomingMessage, { range: Range; size: number }>()
   app.addHook('preValidation', async (request) => {
     const { headers } = request
@@ -47,9 +49,11 @@ export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): 
     try {
       if (objects === undefined || key === '') {
         // The emulator decodes it before it looks for the bucket.
-        decode(String(request.headers['x-amz-copy-source'] ?? ''))
+        decodeAddress(String(request.headers['x-amz-copy-source'] ?? ''))
         if (request.method === 'PUT' && key === '') requireBucket(request)
         else if (bucket !== undefined && objects === undefined) throw noSuchBucket(bucket)
+        else if (request.method === 'DELETE' && objects?.size === 0)
+          abortUploads(request, store, bucket ?? '')
         return done()
       }
       refuseVersion(request.query['versionId'])
@@ -78,6 +82,7 @@ export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): 
       done(null, located(body, `http://${headers.host}/${bucket}/${encode(key)}`))
     else done()
   })
+  keepChecksums(app, store)
 
   /** @returns whether the emulator is to answer */
   function read(request: EmulatorRequest, reply: EmulatorReply, object: StoredObject): boolean {
@@ -133,7 +138,9 @@ function change(request: EmulatorRequest, store: S3Store, bucket: string, key: s
   if (method === 'PUT' && (uploadId ?? partNumber) !== undefined) requirePart(uploadId, partNumber)
   const isPart = method === 'PUT' && uploadId !== undefined
   const starts = method === 'POST' && 'uploads' in query
-  if (method !== 'POST' || starts) refuseHeaders(headers)
+  if (method !== 'POST' || starts) {
+    refuseHeaders(headers)
+  }
   if (starts) requireAlgorithm(headers)
   if (method === 'PUT' && headers['x-amz-copy-source'] !== undefined)
     requireCopy(headers, store, isPart ? undefined : `${bucket}/${key}`)
@@ -169,6 +176,13 @@ function requireBucket({ headers, body }: EmulatorRequest): void {
   if (root.children.some(({ name }) => name === 'Tags')) throw notImplemented('tags of buckets')
 }
 
+/** S3 lets go of uploads with their bucket; the emulator would keep the bucket for them. */
+function abortUploads({ query }: EmulatorRequest, store: S3Store, bucket: string): void {
+  if ('lifecycle' in query) return
+  for (const uploadId of [...(store.multipartUploadsByBucket.get(bucket) ?? [])])
+    store.abortMultipartUpload(uploadId)
+}
+
 function requirePart(uploadId = '', partNumber = ''): void {
   if (
     uploadId === '' ||
@@ -183,47 +197,4 @@ function requirePart(uploadId = '', partNumber = ''): void {
       'partNumber',
       partNumber,
     )
-}
-
-/** The emulator skips parts that it cannot read, such as those with `&#34;` in an ETag, as Go writes it. @throws S3Error */
-function partsOf(body: unknown): string {
-  const root = parseXml(String(body))
-  if (root?.name !== 'CompleteMultipartUpload' || root.children.length === 0) throw malformedXml()
-  const parts = root.children.map(({ name, children }) => {
-    const [number, etag] = ['PartNumber', 'ETag'].map(
-      (wanted) => children.find((child) => child.name === wanted)?.text.trim() ?? '',
-    )
-    if (name !== 'Part' || !/^\d{1,5}$/.test(number ?? '') || etag === '') throw malformedXml()
-    return xml('Part', [xml('PartNumber', number ?? ''), xml('ETag', etag ?? '')])
-  })
-  return xml(root.name, parts)
-}
-
-/** What is missing is refused by the emulator. */
-function requireCopy(headers: IncomingHttpHeaders, store: S3Store, destination: string | undefined): void {
-  const { 'x-amz-metadata-directive': directive = 'COPY' } = headers
-  if (directive !== 'COPY' && directive !== 'REPLACE')
-    throw invalidArgument('Unknown metadata directive.', 'x-amz-metadata-directive', String(directive))
-  const [address = '', versionId] = String(headers['x-amz-copy-source']).split('?versionId=')
-  refuseVersion(versionId)
-  headers['x-amz-copy-source'] = address
-  const source = decode(address).replace(/^\//, '')
-  const slash = source.indexOf('/')
-  const object = store.buckets.get(source.slice(0, slash))?.get(source.slice(slash + 1))
-  if (object !== undefined) requireCopySource(headers, object)
-  // S3 takes a class that is named for a change, even of STANDARD to STANDARD.
-  const { 'x-amz-storage-class': storageClass } = headers
-  if (source === destination && directive === 'COPY' && storageClass === undefined)
-    throw new S3Error(
-      'InvalidRequest',
-      "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
-    )
-}
-
-function decode(address: string): string {
-  try {
-    return decodeURIComponent(address)
-  } catch {
-    throw invalidArgument('Invalid copy source encoding.', 'x-amz-copy-source', address)
-  }
 }

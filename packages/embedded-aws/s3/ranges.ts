@@ -31,5 +31,8 @@ export function partOf({ parts, contentLength }: StoredObject, partNumber: strin
     parts?.filter((one) => String(one.partNumber) === partNumber) ??
     (partNumber === '1' ? [{ offset: 0, length: contentLength }] : [])
   if (part !== undefined) return [part.offset, part.offset + part.length - 1]
-  throw new S3Error('InvalidPartNumber', 'The requested partnumber is not satisfiable', 416)
+  throw new S3Error('InvalidPartNumber', 'The requested partnumber is not satisfiable', 416, {
+    PartNumberRequested: partNumber,
+    ActualPartCount: parts?.length ?? 1,
+  })
 }

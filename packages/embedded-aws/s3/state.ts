@@ -40,6 +40,9 @@ export interface StoredObject {
   lastModified: Date
   /** Of one that came in parts: where each begins. */
   parts?: { partNumber: number; offset: number; length: number }[]
+  checksumAlgorithm?: string
+  checksumValue?: string
+  checksumType?: 'FULL_OBJECT' | 'COMPOSITE'
 }
 export interface Upload {
   uploadId: string
@@ -58,6 +61,7 @@ export interface S3Store {
   multipartUploadsByBucket: Map<string, Set<string>>
   getObject(bucket: string, key: string): StoredObject
   deleteObject(bucket: string, key: string): void
+  abortMultipartUpload(uploadId: string): void
   putObject(bucket: string, ...object: unknown[]): StoredObject
   completeMultipartUpload(uploadId: string, ...parts: unknown[]): StoredObject
 }

@@ -2,17 +2,20 @@ import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
+  DeleteBucketCommand,
+  DeleteObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
   ListMultipartUploadsCommand,
   ListPartsCommand,
+  PutBucketNotificationConfigurationCommand,
   PutObjectCommand,
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { embeddedAws, refusal, signed } from './started.ts'
 
-const { aws, newBucket } = embeddedAws()
+const { aws, newBucket, newQueue, waiting } = embeddedAws()
 let Bucket = ''
 beforeAll(async () => {
   Bucket = await newBucket()
@@ -84,7 +87,16 @@ describe('an upload in parts', () => {
     const part = { ContentLength: 3, ContentRange: 'bytes 5242880-5242882/5242883', PartsCount: 2 }
     expect(await get('whole', { PartNumber: 2 })).toMatchObject({ ...part, text: 'end' })
     expect(await head('whole', { PartNumber: 2 })).toMatchObject(part)
-    await expect(get('whole', { PartNumber: 3 })).rejects.toMatchObject({ name: 'InvalidPartNumber' })
+    for (const [path, ActualPartCount] of [
+      ['/whole', '2'],
+      ['/one', '1'],
+    ]) {
+      await put('one')
+      expect(await refusal(await raw('GET', `${path}?partNumber=3`))).toMatchObject({
+        ...{ status: 416, Code: 'InvalidPartNumber' },
+        ...{ PartNumberRequested: '3', ActualPartCount },
+      })
+    }
   })
 
   it('is refused for parts that cannot be, and another key’s', async () => {
@@ -102,6 +114,48 @@ describe('an upload in parts', () => {
     const again = complete(upload, [{ PartNumber: 1, ETag }], { IfNoneMatch: '*' })
     await expect(again).rejects.toMatchObject({ name: 'PreconditionFailed' })
     expect((await get('refused')).text).toBe('hello world')
+  })
+
+  it('is answered as before where its end is asked for once more, while the object is there', async () => {
+    const queue = await newQueue()
+    await aws.s3.send(
+      new PutBucketNotificationConfigurationCommand({
+        Bucket,
+        NotificationConfiguration: {
+          QueueConfigurations: [{ QueueArn: queue.arn, Events: ['s3:ObjectCreated:*'] }],
+        },
+      }),
+    )
+    const before = await waiting(queue)
+    const upload = await begin('again')
+    const { ETag } = await send(upload, 1, 'part')
+    const parts = [{ PartNumber: 1, ETag }]
+    const { $metadata: _, ...ended } = await complete(upload, parts)
+    const unknown = { name: 'NoSuchUpload' }
+    for (const more of [{}, { IfNoneMatch: '*' }]) {
+      const { $metadata: _again, ...again } = await complete(upload, parts, more)
+      expect(again).toEqual(ended)
+    }
+    expect((await waiting(queue)) - before).toBe(1)
+    await expect(complete(upload, [{ PartNumber: 1, ETag: '"x"' }])).rejects.toMatchObject(unknown)
+    await expect(complete({ ...upload, UploadId: 'x' }, parts)).rejects.toMatchObject(unknown)
+    await put('again')
+    await expect(complete(upload, parts)).rejects.toMatchObject(unknown)
+    expect((await get('again')).text).toBe('hello world')
+  })
+
+  it('goes with its bucket, which is deleted when it has no objects', async () => {
+    const bucket = await newBucket()
+    const of = { Bucket: bucket, Key: 'key' }
+    const { UploadId } = await aws.s3.send(new CreateMultipartUploadCommand(of))
+    await aws.s3.send(new PutObjectCommand({ ...of, Body: 'x' }))
+    const remove = () => aws.s3.send(new DeleteBucketCommand({ Bucket: bucket }))
+    await expect(remove()).rejects.toMatchObject({ name: 'BucketNotEmpty' })
+    await aws.s3.send(new UploadPartCommand({ ...of, UploadId, PartNumber: 1, Body: 'x' }))
+    await aws.s3.send(new DeleteObjectCommand(of))
+    await remove()
+    const parts = aws.s3.send(new ListPartsCommand({ ...of, UploadId }))
+    await expect(parts).rejects.toMatchObject({ name: 'NoSuchBucket' })
   })
 
   const OF_PART = 'NhCmhg=='
