@@ -5,6 +5,7 @@ import { isNotModified, noSuchKey, requireWritable } from './conditions.ts'
 import { decodeAddress, keepChecksums, requireCopy } from './copies.ts'
 import { verifyDigests } from './digests.ts'
 import { invalidArgument, malformedXml, noSuchBucket, notImplemented, S3Error } from './errors.ts'
+import { readMetadata } from './metadata.ts'
 import { partOf, type Range, rangeOf } from './ranges.ts'
 import {
   type Emulator,
@@ -140,6 +141,7 @@ function change(request: EmulatorRequest, store: S3Store, bucket: string, key: s
   const starts = method === 'POST' && 'uploads' in query
   if (method !== 'POST' || starts) {
     refuseHeaders(headers)
+    readMetadata(headers)
   }
   if (starts) requireAlgorithm(headers)
   if (method === 'PUT' && headers['x-amz-copy-source'] !== undefined)

@@ -44,7 +44,7 @@ describe('an upload by a browser form', () => {
       ContentType: 'image/png',
       CacheControl: 'no-store',
       ETag: etag,
-      Metadata: { owner: 'me', name: '=?UTF-8?B?S8Okc2XigJQ=?=' },
+      Metadata: { owner: 'me', name: '=?UTF-8?Q?K=C3=A4se=E2=80=94?=' },
     })
     expect(object.ContentDisposition).toMatch(/^attachment; filename="ü?.* \.png"$/)
   })

@@ -10,6 +10,7 @@ import {
   S3Error,
   sendXml,
 } from '../errors.ts'
+import { encodeWord } from '../metadata.ts'
 import type { Operation } from '../operation.ts'
 import { checkPolicy, type PostForm } from '../post-policy.ts'
 import { verifyForm } from '../post-signature.ts'
@@ -199,13 +200,9 @@ function metadataOf(form: PostForm): Record<string, string> {
   return Object.fromEntries(
     [...form.fields]
       .filter(([name]) => name.startsWith('x-amz-meta-'))
-      .map(([name, { value }]) => [name.slice('x-amz-meta-'.length), asciiValue(value)]),
+      .map(([name, { value }]) => [name.slice('x-amz-meta-'.length), encodeWord(value)]),
   )
 }
-
-/** User metadata of other characters than ASCII comes back as RFC 2047 has it (user guide, "Working with object metadata"). */
-const asciiValue = (value: string): string =>
-  /^[ -~\t]*$/.test(value) ? value : `=?UTF-8?B?${Buffer.from(value).toString('base64')}?=`
 
 /** It is sent as a header with every GET, where there can be neither a line break nor more than Latin-1. */
 const headerValue = (value: string): string => value.replaceAll(/[^\t -~\xa0-\xff]/g, ' ')
