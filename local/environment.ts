@@ -44,6 +44,8 @@ const environmentSchema = z.object({
   AWS_SECRET_ACCESS_KEY: z.string().optional(),
 })
 
+/** The names of all that `npm start` reads. */
+export const SETTINGS = Object.keys(environmentSchema.shape)
 type Environment = z.infer<typeof environmentSchema>
 export type Settings = Environment & { REKOGNITION: NonNullable<Environment['REKOGNITION']> }
 

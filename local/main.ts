@@ -9,7 +9,7 @@ import {
 } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { styleText } from 'node:util'
-import { endInOrder, StartError } from '../shared/machine.ts'
+import { endInOrder, misspelt, StartError } from '../shared/machine.ts'
 import { inThread } from './thread.ts'
 
 const began = performance.now()
@@ -25,7 +25,7 @@ const background = inThread((why) => {
   process.exit(1)
 })
 const { startSystem } = await import('./system.ts')
-const { LOG_FILE, readSettings } = await import('./environment.ts')
+const { LOG_FILE, readSettings, SETTINGS } = await import('./environment.ts')
 const { unlessEvent } = await import('../shared/log.ts')
 
 function giveUp(error: unknown): never {
@@ -33,15 +33,8 @@ function giveUp(error: unknown): never {
   process.exit(1)
 }
 
-function settingsOf(env: NodeJS.ProcessEnv): ReturnType<typeof readSettings> {
-  try {
-    return readSettings(env)
-  } catch (error) {
-    return giveUp(error)
-  }
-}
-
-const settings = settingsOf(process.env)
+for (const sentence of misspelt(SETTINGS, process.env)) console.warn(`warning: ${sentence}`)
+const settings = await (async () => readSettings(process.env))().catch(giveUp)
 const { LOG_FORMAT, LOG_LEVEL, DATA_DIR, AWS_ENDPOINT_URL, WORKER } = settings
 /** With LOG_FORMAT=json the lines of docs/log.md have standard output for themselves. */
 const inJson = LOG_FORMAT === 'json'

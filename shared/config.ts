@@ -217,6 +217,9 @@ const workerProcessSchema = workerSchema.extend({
   HEALTH_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
 })
 
+/** The names of all that `npm run worker` reads. */
+export const WORKER_SETTINGS = Object.keys(workerProcessSchema.shape)
+
 const sweeperSchema = z.object({
   ...resources,
   DEAD_LETTER_QUEUE_URL,

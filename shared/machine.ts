@@ -15,6 +15,31 @@ export function orStartError<T>(work: () => T): T {
   }
 }
 
+/** Shorter names have neighbours of other programs, such as OAUTH and WORKERS. */
+const LEAST_LETTERS = 8
+
+/** Whether a letter is wrong, missing or too many, or two have changed places. */
+function isNear(name: string, setting: string): boolean {
+  const same = [...setting, ''].findIndex((letter, at) => letter !== name[at])
+  const [is, meant] = [name.slice(same), setting.slice(same)]
+  const isSwapped = `${is[1]}${is[0]}${is.slice(2)}` === meant
+  return isSwapped || is.slice(1) === meant.slice(1) || is.slice(1) === meant || is === meant.slice(1)
+}
+
+/**
+ * @param settings the names of all that the program reads
+ * @returns a sentence about each variable that was probably meant to be one of them
+ */
+export const misspelt = (settings: readonly string[], env: NodeJS.ProcessEnv): string[] =>
+  Object.keys(env)
+    .filter((name) => env[name] !== '' && !settings.includes(name) && !/^AWS_|\d/.test(name))
+    .flatMap((name) => {
+      const meant = settings.find((setting) => setting.length >= LEAST_LETTERS && isNear(name, setting))
+      // LOGLEVEL and DATADIR are settings of other programs.
+      if (meant === undefined || meant.replaceAll('_', '') === name.replaceAll('_', '')) return []
+      return [`${name} is not a setting and is ignored. Did you mean ${meant}?`]
+    })
+
 /**
  * @param wanted the port that could not be had
  * @param another how to choose another one

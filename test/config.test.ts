@@ -3,10 +3,17 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient, PutCommand } from '@aws-sdk/lib-dynamodb'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { SETTINGS } from '../local/environment.ts'
 import { close, listen } from '../packages/embedded-aws/gateway/index.ts'
 import { clientOptions, dynamoTranslation, s3Options, sqsOptions } from '../shared/aws.ts'
-import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../shared/config.ts'
-import { patient } from '../shared/machine.ts'
+import {
+  readApiConfig,
+  readAuthConfig,
+  readSweeperConfig,
+  readWorkerConfig,
+  WORKER_SETTINGS,
+} from '../shared/config.ts'
+import { misspelt, patient } from '../shared/machine.ts'
 import { passOver } from '../shared/messages.ts'
 import { SILENT } from './tools.ts'
 import { until } from './until.ts'
@@ -155,6 +162,44 @@ it.each([
   expect(() => readApiConfig({ ...resources, [name]: value })).toThrow(
     `Environment variables are missing or wrong. ${name}: ${words}. See shared/config.ts.`,
   )
+})
+
+describe('a variable that is nearly a setting', () => {
+  const saidOf = (settings: string[], ...names: string[]) =>
+    misspelt(settings, Object.fromEntries(names.map((name) => [name, '3'])))
+
+  it.each([
+    [SETTINGS, 'MAX_ATTEMPT', 'MAX_ATTEMPTS'],
+    [SETTINGS, 'MIN_CONFIDENCES', 'MIN_CONFIDENCE'],
+    [SETTINGS, 'MAX_IMAGES_BYTES', 'MAX_IMAGE_BYTES'],
+    [SETTINGS, 'CORS_ORIGIN', 'CORS_ORIGINS'],
+    [SETTINGS, 'ANALYSIS', 'ANALYSES'],
+    [SETTINGS, 'RECOGNITION', 'REKOGNITION'],
+    [SETTINGS, 'DATA_DRI', 'DATA_DIR'],
+    [WORKER_SETTINGS, 'BATCH_SIZES', 'BATCH_SIZE'],
+    [WORKER_SETTINGS, 'IMAG_BUCKET', 'IMAGE_BUCKET'],
+  ])('is named with it: %#', (settings, name, meant) => {
+    expect(saidOf(settings, name)).toEqual([
+      `${name} is not a setting and is ignored. Did you mean ${meant}?`,
+    ])
+  })
+
+  it('is no setting of ours, of AWS, or of another program', () => {
+    const ours = new Set([...SETTINGS, ...WORKER_SETTINGS])
+    const foreign = [
+      'AWS_REGIONS',
+      'OAUTH',
+      'SPORT',
+      'WORKERS',
+      'LOGLEVEL',
+      'LOG_LEVELING',
+      'DATADIR',
+      'DATA_DIR2',
+    ]
+    for (const settings of [SETTINGS, WORKER_SETTINGS])
+      expect(saidOf(settings, ...ours, ...foreign, 'PATH', '')).toEqual([])
+    expect(misspelt(SETTINGS, { MAX_ATTEMPT: '' })).toEqual([])
+  })
 })
 
 describe('a client of AWS', () => {

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { DetectFacesCommand, DetectLabelsCommand, RekognitionClient } from '@aws-sdk/client-rekognition'
 import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { startEmbeddedAws } from '../packages/embedded-aws/index.ts'
 import { isInstalled } from '../packages/vision/index.ts'
@@ -176,7 +176,10 @@ describe('npm run rekognition', () => {
   it('says in one sentence what is wrong with a port or a setting', async () => {
     const server = createServer()
     const port = await listen(server, 0)
-    const taken = await refusal(['--port', String(port)], { REKOGNITION: 'stand-in' })
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => {})
+    const taken = await refusal(['--port', String(port)], { REKOGNITION: 'stand-in', STAND_IN_TP: '3' })
+    expect(warn.mock.calls).toEqual([[expect.stringMatching(/^warning: STAND_IN_TP .* STAND_IN_TPS\?$/)]])
+    warn.mockRestore()
     server.close()
     const other = await refusal(['--port', '0'], { REKOGNITION: 'aws' })
     expect(taken).toBe(

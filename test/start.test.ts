@@ -236,8 +236,11 @@ describe('npm start', () => {
   it('says in one sentence what is wrong with a port, a folder or a setting', async () => {
     const server = createServer()
     const port = String(await listen(server, 0))
-    expect(await startFails({ PORT: port })).toMatch(
-      new RegExp(`^image-analyzer cannot start: Port ${port} is in use, .* PORT=\\d+ npm start\\.$`),
+    const misspelt = 'warning: MAX_ATTEMPT is not a setting and is ignored. Did you mean MAX_ATTEMPTS\\?'
+    expect(await startFails({ PORT: port, MAX_ATTEMPT: '3' })).toMatch(
+      new RegExp(
+        `^${misspelt}\nimage-analyzer cannot start: Port ${port} is in use, .* PORT=\\d+ npm start\\.$`,
+      ),
     )
     // The others in this process, which is what npm start prints after the same words.
     expect(await refusal({ AWS_PORT: port })).toMatch(/^Port \d+ is in use, .*AWS_PORT=/)

@@ -149,13 +149,17 @@ describe('npm run worker', () => {
   )
 
   it('says in one sentence what is missing', async () => {
-    const worker = launchWorker({ AWS_REGION: 'us-east-1', BATCH_SIZE: '11', DRAIN_SECONDS: 'soon' })
+    const worker = launchWorker({
+      ...{ AWS_REGION: 'us-east-1', BATCH_SIZE: '11', DRAIN_SECONDS: 'soon', IMAGE_BUCKETS: 'abc' },
+    })
     await until('the end', async () => worker.process.exitCode ?? undefined)
     expect(worker.process.exitCode).toBe(1)
     const nothing = worker.output()
     for (const name of ['IMAGE_BUCKET', 'IMAGE_TABLE', 'JOB_QUEUE_URL', 'EVENT_BUS_NAME'])
       expect(nothing).toContain(name)
-    expect(nothing).toMatch(/^The worker cannot start: Environment variables are missing or wrong\. .*\n$/)
+    expect(nothing).toMatch(
+      /^warning: IMAGE_BUCKETS .* Did you mean IMAGE_BUCKET\?\nThe worker cannot start: Environment variables are missing or wrong\. .*\n$/,
+    )
     expect(nothing).toMatch(/BATCH_SIZE: .*; DRAIN_SECONDS: /)
 
     // The others in this process.

@@ -3,9 +3,9 @@ import type { AddressInfo } from 'node:net'
 import { HeadBucketCommand } from '@aws-sdk/client-s3'
 import { GetQueueAttributesCommand } from '@aws-sdk/client-sqs'
 import { GetCommand } from '@aws-sdk/lib-dynamodb'
-import { readWorkerProcessConfig, VISIBILITY_FACTOR } from '../shared/config.ts'
+import { readWorkerProcessConfig, VISIBILITY_FACTOR, WORKER_SETTINGS } from '../shared/config.ts'
 import { createLog } from '../shared/log.ts'
-import { counting, METRICS_TYPE, portTrouble, StartError } from '../shared/machine.ts'
+import { counting, METRICS_TYPE, misspelt, portTrouble, StartError } from '../shared/machine.ts'
 import { processBatch } from './batch.ts'
 import { depsOnAws, type WorkerDeps } from './deps.ts'
 import { startPoller } from './poller.ts'
@@ -106,6 +106,8 @@ async function main(): Promise<void> {
     throw new StartError(
       `There is no option ${argument}: the settings are variables of the environment, see docs/worker.md.`,
     )
+  for (const sentence of misspelt(WORKER_SETTINGS, process.env))
+    process.stderr.write(`warning: ${sentence}\n`)
   const config = readWorkerProcessConfig(process.env)
   const { log, text } = await counting(createLog('worker', config.METRICS_NAMESPACE))
   const deps = depsOnAws(config, log)
