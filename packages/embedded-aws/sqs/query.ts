@@ -34,6 +34,8 @@ const MAPS = new Map(
     Tag: ['Tags', 'Key', 'Value'],
   } as const),
 )
+/** So an empty list is called. */
+const IN_JSON = new Set(LISTS.values())
 const NUMBERS = new Set(
   'DelaySeconds MaxNumberOfMessages VisibilityTimeout WaitTimeSeconds MaxResults MaxNumberOfMessagesPerSecond'.split(
     ' ',
@@ -74,6 +76,7 @@ function structure(fields: Field[]): Record<string, unknown> {
     groups(fields).map(([name, inner]): [string, unknown] => {
       const list = LISTS.get(name)
       if (list !== undefined) return [list, items(inner).map(contentOf)]
+      if (IN_JSON.has(name) && contentOf(inner) === '') return [name, []]
       const [map, key = '', value = ''] = MAPS.get(name) ?? []
       if (map === undefined)
         return [name, NUMBERS.has(name) ? numberOf(name, contentOf(inner)) : contentOf(inner)]
@@ -100,7 +103,7 @@ function groups(fields: Field[]): [name: string, inner: Field[]][] {
   return [...found]
 }
 
-/** Those of a list, in the order of their numbers; an empty list is a parameter without a number and a value. */
+/** Those of a list, in the order of their numbers. */
 const items = (fields: Field[]): Field[][] =>
   groups(fields)
     .filter(([number]) => number !== '')

@@ -180,3 +180,13 @@ it('a signature without a region is for its service too', async () => {
     '<ListQueuesResult>',
   )
 })
+
+it('an empty list is one, as SDKs write it', async () => {
+  const { url: QueueUrl } = await newQueue()
+  for (const kind of ['SendMessage', 'DeleteMessage', 'ChangeMessageVisibility'])
+    expect(await elements(await ask({ Action: `${kind}Batch`, QueueUrl, Entries: '' }))).toMatchObject({
+      Code: 'AWS.SimpleQueueService.EmptyBatchRequest',
+    })
+  const none = { AttributeNames: '', MessageAttributeNames: '' }
+  expect((await ask({ Action: 'ReceiveMessage', QueueUrl, ...none })).status).toBe(200)
+})
