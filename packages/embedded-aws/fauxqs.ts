@@ -15,17 +15,11 @@ import {
   type S3Store,
   type StoredObject,
 } from './s3/state.ts'
-import {
-  deadLetterTarget,
-  followClock,
-  type Queue,
-  rememberSources,
-  type SqsStore,
-  skipGoneReceivers,
-} from './sqs/queues.ts'
+import { mendQueues } from './sqs/mends.ts'
+import { deadLetterTarget, type Queue, type SqsStore } from './sqs/queues.ts'
 import { checkMessages, type Words } from './sqs/requests.ts'
 import type { Queues } from './sqs/state.ts'
-import { wakeInTurn, wakeWhenDue } from './sqs/waits.ts'
+import { attributesOnward, sourceOf } from './sqs/system-attributes.ts'
 import { createStorage, type Storage } from './storage.ts'
 
 /** The S3 and SQS emulator as this project uses it. */
@@ -143,11 +137,7 @@ export async function loadFauxqs(options: {
         : member
     },
   })
-  const sourceArnOf = rememberSources(sqsStore, atomically)
-  followClock(sqsStore)
-  wakeInTurn(sqsStore)
-  wakeWhenDue(sqsStore)
-  const runFor = skipGoneReceivers(sqsStore)
+  const runFor = mendQueues(sqsStore, atomically)
   // Loaded before the stores know where to write, or loading would write it all again.
   persistence.load(sqsStore, snsStore, s3Store)
   for (const store of [sqsStore, snsStore, s3Store, ...sqsStore.allQueues()]) store.persistence = guarded
@@ -237,14 +227,13 @@ export async function loadFauxqs(options: {
       const message = from.messages[0]
       if (message === undefined) return 'nothing to move'
       const sources = sourcesOf(fromArn)
-      // After a restart, and for what was sent here directly, the one queue that it can have come from has to do.
-      const destination =
-        toArn ?? sourceArnOf.get(message) ?? (sources.length === 1 ? sources[0]?.arn : undefined)
+      // For what was sent here directly, the one queue that it can have come from has to do.
+      const destination = toArn ?? sourceOf(message) ?? (sources.length === 1 ? sources[0]?.arn : undefined)
       if (destination === undefined) return 'CouldNotDetermineMessageSource'
       const to = sqsStore.getQueueByArn(destination)
       if (to === undefined) return 'AWS.SimpleQueueService.NonExistentQueue'
       atomically(() => {
-        enqueue(to, message.body, message.messageAttributes, message.messageGroupId)
+        enqueue(to, message.body, attributesOnward(message), message.messageGroupId)
         guarded.deleteMessage(message.messageId)
       })
       from.messages.shift()

@@ -28,12 +28,41 @@ export function requireKnown(names: string[], known: 'given' | 'told'): void {
   if (unknown !== undefined) throw new AwsError('InvalidAttributeName', `Unknown Attribute ${unknown}.`)
 }
 
+/** @throws AwsError for what only a FIFO queue has (as recorded from AWS) */
+export function requireKind(names: string[], isFifo: boolean): void {
+  const [wrong] = isFifo ? [] : names.filter((name) => OF_FIFO.has(name))
+  if (wrong === undefined) return
+  throw new AwsError(
+    'InvalidAttributeName',
+    wrong === 'FifoQueue' || wrong === 'ContentBasedDeduplication'
+      ? `Unknown Attribute ${wrong}.`
+      : `You can specify the ${wrong} only when FifoQueue is set to true.`,
+  )
+}
+const OF_FIFO = new Set([
+  'FifoQueue',
+  'ContentBasedDeduplication',
+  'DeduplicationScope',
+  'FifoThroughputLimit',
+])
+
+/** A switch may be written in any case, and is kept in lower case. */
+export function normalizeSwitches(attributes: Record<string, string>): void {
+  for (const name of ['FifoQueue', 'ContentBasedDeduplication', 'SqsManagedSseEnabled'])
+    if (attributes[name] !== undefined) attributes[name] = attributes[name].toLowerCase()
+}
+
+const isSwitch = (value: string): boolean => value === 'true' || value === 'false'
 /** What the emulator keeps as it comes, or reads as `Number` does. An empty text ends a policy. */
 const FORMS: Record<string, (value: string) => boolean> = {
   Policy: (value) => value === '' || parse(value) !== null,
   RedriveAllowPolicy: (value) =>
     value === '' || ['allowAll', 'denyAll', 'byQueue'].includes(String(parse(value)?.['redrivePermission'])),
-  SqsManagedSseEnabled: (value) => value === 'true' || value === 'false',
+  SqsManagedSseEnabled: isSwitch,
+  FifoQueue: isSwitch,
+  ContentBasedDeduplication: isSwitch,
+  DeduplicationScope: (value) => ['queue', 'messageGroup'].includes(value),
+  FifoThroughputLimit: (value) => ['perQueue', 'perMessageGroupId'].includes(value),
   KmsDataKeyReusePeriodSeconds: (value) =>
     /^\d{1,5}$/.test(value) && Number(value) >= 60 && Number(value) <= 86_400,
   ...Object.fromEntries(

@@ -21,7 +21,9 @@ const message = {
       }),
     )
     .optional(),
-  MessageSystemAttributes: z.record(text, z.object({ DataType: text.optional() })).optional(),
+  MessageSystemAttributes: z
+    .record(text, z.object({ DataType: text.optional(), StringValue: text.optional() }))
+    .optional(),
   MessageGroupId: text.optional(),
   MessageDeduplicationId: text.optional(),
   ReceiptHandle: text.optional(),
@@ -71,11 +73,17 @@ export function refusalOf(sent: Entry, isFifo: boolean): AwsError | undefined {
     return invalid(
       `Value ${sent.MessageDeduplicationId} for parameter MessageDeduplicationId is invalid. Reason: The request includes a parameter that is not valid for this queue type.`,
     )
-  // SQS has this one alone. It is taken and not kept, so that code that is traced runs here as well.
-  for (const [name, attribute] of Object.entries(sent.MessageSystemAttributes ?? {})) {
-    if (name !== 'AWSTraceHeader' || attribute.DataType !== 'String')
+  for (const name of ['MessageGroupId', 'MessageDeduplicationId'] as const) {
+    const { [name]: id } = sent
+    if (id !== undefined && !/^[!-~]{1,128}$/.test(id))
       return invalid(
-        `Message system attribute '${name}' is invalid: AWSTraceHeader of the type String is the only one.`,
+        `Value ${id} for parameter ${name} is invalid. Reason: ${name} can only include alphanumeric and punctuation characters. 1 to 128 in length.`,
+      )
+  }
+  for (const [name, { DataType, StringValue = '' }] of Object.entries(sent.MessageSystemAttributes ?? {})) {
+    if (name !== 'AWSTraceHeader' || DataType !== 'String' || StringValue === '')
+      return invalid(
+        `Message system attribute '${name}' is invalid: a text for AWSTraceHeader of the type String is the only one.`,
       )
   }
   const attributes = Object.entries(MessageAttributes)

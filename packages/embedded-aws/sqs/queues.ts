@@ -9,6 +9,7 @@ export interface Message {
   body: string
   messageAttributes: object
   messageGroupId?: string
+  messageDeduplicationId?: string
   approximateReceiveCount: number
   delayUntil?: number
 }
@@ -16,13 +17,19 @@ export interface Queue {
   name: string
   url: string
   arn: string
-  attributes: { DelaySeconds: string; RedrivePolicy?: string }
+  attributes: {
+    DelaySeconds: string
+    RedrivePolicy?: string
+    ContentBasedDeduplication?: string
+    DeduplicationScope?: string
+  }
   messages: Message[]
   delayedMessages: Message[]
   inflightMessages: Map<string, { message: Message; visibilityDeadline: number }>
   fifoMessages: Map<string, Message[]>
   fifoDelayed: Map<string, Message[]>
   fifoLockedGroups: Map<string, number>
+  deduplicationCache: { clear(): void }
   persistence: unknown
   isFifo(): boolean
   enqueue(message: Message): void
@@ -30,10 +37,11 @@ export interface Queue {
     count: number,
     visibilityTimeout: number | undefined,
     deadLetterQueue: (arn: string) => Pick<Queue, 'enqueue'> | undefined,
-  ): object[]
+  ): { ReceiptHandle: string }[]
   /** Makes visible what is due. */
   processTimers(): void
   changeVisibility(receiptHandle: string, seconds: number): void
+  purge(): void
 }
 export interface SqsStore {
   host: string
@@ -56,33 +64,32 @@ export function amendQueues<Q extends Queue>(store: SqsStore, amend: (queue: Q) 
 }
 
 /**
- * From which queue each dead letter came; the emulator does not note it. Holds no message longer than the queues do.
- * It also takes a dead letter out of the one queue before it puts it into the other: killed in between, it lost it.
+ * The emulator takes a dead letter out of the one queue before it puts it into the other: killed in between, it lost it.
+ * Nor does it note where it came from.
  */
-export function rememberSources(
+export function moveDeadLetters(
   store: SqsStore,
   atomically: Storage['atomically'],
-): WeakMap<Message, string> {
-  const sourceArnOf = new WeakMap<Message, string>()
+  keepSource: (message: Message, queueArn: string) => void,
+): void {
   amendQueues(store, (queue) => {
     const dequeue = queue.dequeue.bind(queue)
     return {
       dequeue: (count, visibilityTimeout, deadLetterQueue) => {
-        const remembering = (arn: string) => {
+        const noting = (arn: string) => {
           const target = deadLetterQueue(arn)
           const enqueue = (message: Message): void => {
-            sourceArnOf.set(message, queue.arn)
+            keepSource(message, queue.arn)
             // The receive that finds it dead is none.
             message.approximateReceiveCount -= 1
             target?.enqueue(message)
           }
           return target && { enqueue }
         }
-        return atomically(() => dequeue(count, visibilityTimeout, remembering))
+        return atomically(() => dequeue(count, visibilityTimeout, noting))
       },
     }
   })
-  return sourceArnOf
 }
 
 /** Milliseconds that the wall clock may drift before the queues follow it. */

@@ -1,15 +1,19 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { AwsError } from '../json.ts'
-import { requireForms, requireKnown, requireQueueName, requireRedrivePolicy } from './attributes.ts'
+import {
+  normalizeSwitches,
+  requireForms,
+  requireKind,
+  requireKnown,
+  requireQueueName,
+  requireRedrivePolicy,
+} from './attributes.ts'
 import { invalid, queryCode, serialization } from './errors.ts'
+import { scopeDeduplication } from './fifo.ts'
 import { type Entry, type Input, parseInput, refusalOf } from './messages.ts'
 import type { Queue, SqsStore } from './queues.ts'
-import {
-  keepSystemAttributes,
-  noteSystemAttributes,
-  pickAttributes,
-  type Received,
-} from './system-attributes.ts'
+import { requireMessage } from './receipts.ts'
+import { addDigests, noteSystemAttributes, pickAttributes, type Received } from './system-attributes.ts'
 
 /** What the emulator does not look at in the requests that it answers, and what it names otherwise than AWS. */
 
@@ -38,6 +42,7 @@ interface Emulator {
 export interface Words {
   SqsError: { prototype: object }
   INVALID_MESSAGE_BODY_CHAR: RegExp
+  SETTABLE_ATTRIBUTES: Set<string>
   md5OfMessageAttributes: (attributes: object) => string
 }
 
@@ -56,8 +61,7 @@ export function checkMessages(app: Emulator, store: SqsStore, words: Words): voi
   amend(words)
   const failures = new WeakMap<Request, Failed[]>()
   /** The names of the attributes that a receive wants. */
-  const asked = new WeakMap<Request, string[]>()
-  keepSystemAttributes(store)
+  const asked = new WeakMap<Request, { own: string[]; system: string[] }>()
   app.removeContentTypeParser(JSON_1_0)
   app.addContentTypeParser(JSON_1_0, { parseAs: 'string' }, (_request, body, done) => {
     try {
@@ -72,7 +76,11 @@ export function checkMessages(app: Emulator, store: SqsStore, words: Words): voi
     try {
       const input = parseInput(request.body)
       if (operation === 'ReceiveMessage') {
-        asked.set(request, input.MessageAttributeNames ?? [])
+        const { AttributeNames = [], MessageSystemAttributeNames = [] } = input
+        asked.set(request, {
+          own: input.MessageAttributeNames ?? [],
+          system: [...AttributeNames, ...MessageSystemAttributeNames],
+        })
         input.MessageAttributeNames = ['All']
       }
       if (operation === 'GetQueueAttributes') input.AttributeNames ??= []
@@ -82,8 +90,7 @@ export function checkMessages(app: Emulator, store: SqsStore, words: Words): voi
         moveToRegion(request.headers, store.getQueueByName(input.QueueName ?? ''))
       const failed = takeFailed(operation, input, store)
       failures.set(request, failed)
-      if (operation === 'SendMessage') noteSystemAttributes(input)
-      if (operation === 'SendMessageBatch') input.Entries?.forEach(noteSystemAttributes)
+      noteSent(operation, request.headers, input, store)
       if (failed.length > 0 && input.Entries?.length === 0)
         reply.header('content-type', JSON_1_0).send({ Successful: [], Failed: [] })
       else done()
@@ -96,13 +103,29 @@ export function checkMessages(app: Emulator, store: SqsStore, words: Words): voi
     if (failed.length > 0) (answer as { Failed?: Failed[] }).Failed?.push(...failed)
     const names = asked.get(request)
     const { Messages = [] } = answer as { Messages?: Received[] }
-    if (names !== undefined) for (const message of Messages) pickAttributes(message, names, words)
+    const digest = words.md5OfMessageAttributes
+    if (names !== undefined) for (const message of Messages) pickAttributes(message, names, digest)
+    if (operationOf(request)?.startsWith('SendMessage'))
+      addDigests(request.body as Input, answer as object, digest)
     done(null, answer)
   })
 }
 
+/** A caller that is traced names its trace in a header, too. */
+function noteSent(operation: string, headers: IncomingHttpHeaders, input: Input, store: SqsStore): void {
+  const entries =
+    operation === 'SendMessage' ? [input] : operation === 'SendMessageBatch' ? (input.Entries ?? []) : []
+  const queue = input.QueueUrl === undefined ? undefined : store.getQueue(input.QueueUrl)
+  const trace = headers['x-amzn-trace-id']?.toString()
+  for (const entry of entries) {
+    if (queue !== undefined) scopeDeduplication(entry, queue)
+    noteSystemAttributes(entry, trace)
+  }
+}
+
 /** Its errors have one prefix in a header that clients go by, and its messages no character of more than 16 bits. */
-function amend({ SqsError, INVALID_MESSAGE_BODY_CHAR }: Words): void {
+function amend({ SqsError, INVALID_MESSAGE_BODY_CHAR, SETTABLE_ATTRIBUTES }: Words): void {
+  for (const name of ['DeduplicationScope', 'FifoThroughputLimit']) SETTABLE_ATTRIBUTES.add(name)
   Object.defineProperty(SqsError.prototype, 'queryErrorHeader', {
     configurable: true,
     get(this: { code: string; senderFault: boolean }) {
@@ -127,9 +150,13 @@ function moveToRegion(headers: IncomingHttpHeaders, named: Queue | undefined): v
 /** @throws AwsError for what the emulator would take */
 function check(operation: string, input: Input, store: SqsStore): void {
   const { QueueName = '', Attributes = {}, MaxResults = 1, ReceiptHandle } = input
-  if (operation === 'CreateQueue') requireQueueName(QueueName, Attributes['FifoQueue'] === 'true')
+  const queue = input.QueueUrl === undefined ? undefined : store.getQueue(input.QueueUrl)
+  normalizeSwitches(Attributes)
+  const isFifo = Attributes['FifoQueue'] === 'true'
+  if (operation === 'CreateQueue') requireQueueName(QueueName, isFifo)
   if (operation === 'CreateQueue' || operation === 'SetQueueAttributes') {
     requireKnown(Object.keys(Attributes), 'given')
+    requireKind(Object.keys(Attributes), queue?.isFifo() ?? isFifo)
     requireForms(Attributes)
     requireRedrivePolicy(Attributes['RedrivePolicy'], (arn) => store.getQueueByArn(arn) !== undefined)
   }
@@ -144,11 +171,12 @@ function check(operation: string, input: Input, store: SqsStore): void {
       'InvalidBatchEntryId',
       'A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most 80 letters long.',
     )
-  const queue = input.QueueUrl === undefined ? undefined : store.getQueue(input.QueueUrl)
   // The emulator counts messages as the last receive has left them.
   if (operation === 'GetQueueAttributes') queue?.processTimers()
   if (queue !== undefined && ReceiptHandle !== undefined && ReceiptHandle !== '' && !isHandle(ReceiptHandle))
     throw noHandle(ReceiptHandle)
+  if (operation === 'ChangeMessageVisibility' && queue !== undefined && ReceiptHandle)
+    requireMessage(queue, ReceiptHandle)
   const refusal = operation === 'SendMessage' && queue && refusalOf(input, queue.isFifo())
   if (refusal) throw refusal
 }

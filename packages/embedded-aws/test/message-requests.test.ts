@@ -321,8 +321,13 @@ it('a receipt handle that none gave is refused, and one of before deletes nothin
   await send(queue, 'hello')
   const [{ ReceiptHandle = '' } = {}] = await receive(queue)
   await hide(ReceiptHandle)
+  await expect(hide(ReceiptHandle)).rejects.toMatchObject({ name: 'MessageNotInflight' })
   await remove(ReceiptHandle)
   expect(await waiting(queue)).toBe(1)
+  const [{ ReceiptHandle: last = '' } = {}] = await receive(queue)
+  await expect(hide(ReceiptHandle)).rejects.toMatchObject({ name: 'MessageNotInflight' })
+  await remove(last)
+  await expect(hide(last)).rejects.toMatchObject(invalid)
 })
 
 it('of a batch of receipt handles, those that none gave are refused', async () => {

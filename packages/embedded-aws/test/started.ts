@@ -181,11 +181,17 @@ export function embeddedAws() {
     return Bucket
   }
 
-  const newQueue = async (Attributes: Record<string, string> = {}, on = aws): Promise<TestQueue> => {
-    const QueueName = `queue-${randomUUID()}`
+  const newQueue = async (
+    Attributes: Record<string, string> = {},
+    on = aws,
+    kind: '' | '.fifo' = '',
+  ): Promise<TestQueue> => {
+    const QueueName = `queue-${randomUUID()}${kind}`
     const { QueueUrl = '' } = await on.sqs.send(new CreateQueueCommand({ QueueName, Attributes }))
     return { url: QueueUrl, arn: `arn:aws:sqs:${region}:000000000000:${QueueName}` }
   }
+  const newFifoQueue = (Attributes: Record<string, string> = {}): Promise<TestQueue> =>
+    newQueue({ FifoQueue: 'true', ...Attributes }, aws, '.fifo')
   const receive = async ({ url }: TestQueue, VisibilityTimeout?: number, on = aws) => {
     const { Messages = [] } = await on.sqs.send(
       new ReceiveMessageCommand({
@@ -250,6 +256,7 @@ export function embeddedAws() {
     aws,
     newBucket,
     newQueue,
+    newFifoQueue,
     receive,
     bodies,
     send,

@@ -1,0 +1,26 @@
+import type { ServerResponse } from 'node:http'
+import type { Storage } from '../storage.ts'
+import { mendDeduplication } from './fifo.ts'
+import { followClock, moveDeadLetters, type SqsStore, skipGoneReceivers } from './queues.ts'
+import { rememberReceipts } from './receipts.ts'
+import { keepSource, keepSystemAttributes } from './system-attributes.ts'
+import { wakeInTurn, wakeWhenDue } from './waits.ts'
+
+/**
+ * Gives each queue that is made from now on, also of those that are stored, what the emulator's own lack.
+ *
+ * @returns does the rest of a request that is answered by this response
+ */
+export function mendQueues(
+  store: SqsStore,
+  atomically: Storage['atomically'],
+): (response: ServerResponse, work: () => void) => void {
+  moveDeadLetters(store, atomically, keepSource)
+  keepSystemAttributes(store)
+  mendDeduplication(store)
+  followClock(store)
+  rememberReceipts(store)
+  wakeInTurn(store)
+  wakeWhenDue(store)
+  return skipGoneReceivers(store)
+}
