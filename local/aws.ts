@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import {
   type EmbeddedAws,
   type EmbeddedAwsOptions,
+  MAX_OBJECT_BYTES,
   openDataFolder,
   readIfThere,
   startEmbeddedAws,
@@ -47,6 +48,9 @@ export async function openAws(
     const target = { endpoint: settings.AWS_ENDPOINT_URL, region, ...credentialsFor(settings) }
     return { target, embedded: undefined, temporary: undefined }
   }
+  for (const name of ['MAX_IMAGE_BYTES', 'MAX_UPLOAD_BYTES'] as const)
+    if (settings[name] > MAX_OBJECT_BYTES)
+      throw new StartError(`${name}: the embedded S3 takes ${MAX_OBJECT_BYTES} bytes at most`)
   const folder = settings.DATA_DIR ?? mkdtempSync(join(tmpdir(), 'image-analyzer-'))
   const temporary = settings.DATA_DIR === undefined ? folder : undefined
   if (temporary !== undefined) undo.push(() => rmSync(temporary, { recursive: true, force: true }))

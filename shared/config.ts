@@ -101,7 +101,7 @@ export const apiSettings = {
   /** The largest image that `POST /images` takes, in bytes. */
   MAX_IMAGE_BYTES: z.coerce.number().int().positive().default(DEFAULT_MAX_IMAGE_BYTES),
   /** The largest image that `POST /uploads` gives a form for, in bytes; S3 takes up to 5 GB. */
-  MAX_UPLOAD_BYTES: z.coerce.number().int().positive().default(DEFAULT_MAX_UPLOAD_BYTES),
+  MAX_UPLOAD_BYTES: z.coerce.number().int().positive().max(5_368_709_120).default(DEFAULT_MAX_UPLOAD_BYTES),
   /**
    * The longest that `GET /images/{imageId}?wait=N` waits, in seconds. On AWS each one that waits takes one of the
    * account's concurrent executions, which workers need too.

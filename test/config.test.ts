@@ -61,7 +61,7 @@ describe('the environment of a function', () => {
     ['api', 'JOB_QUEUE_URL', { 'http://q': 'http://q' }, ['jobs']],
     ['api', 'SWEEP_AFTER_SECONDS', { 1: 1 }, ['0', '1.5']],
     ['api', 'MAX_IMAGE_BYTES', { 1: 1 }, ['0', '1.5']],
-    ['api', 'MAX_UPLOAD_BYTES', { 1: 1 }, ['0', '1.5']],
+    ['api', 'MAX_UPLOAD_BYTES', { 1: 1, 5368709120: 5_368_709_120 }, ['0', '1.5', '5368709121']],
     ['api', 'MAX_WAIT_SECONDS', { 0: 0, 20: 20 }, ['-1', '21', '1.5']],
     ['api', 'RETENTION_DAYS', { 1: 1, '': undefined }, ['0', '1.5']],
     ['api', 'DAILY_IMAGE_QUOTA', { 1: 1, '': undefined }, ['0', '1.5']],

@@ -264,6 +264,10 @@ describe('npm start', () => {
     expect(await refusal({ ALLOWED_HOSTS: 'http://a.test' })).toBe(
       'ALLOWED_HOSTS: it has to be host names without a port, as in a.test,b.test',
     )
+    for (const name of ['MAX_IMAGE_BYTES', 'MAX_UPLOAD_BYTES'])
+      expect(await refusal({ [name]: '100000001' })).toBe(
+        `${name}: the embedded S3 takes 100000000 bytes at most`,
+      )
     for (const name of ['REKOGNITION', 'LOG_FORMAT', 'LOG_LEVEL'])
       expect(await refusal({ [name]: 'maybe' })).toMatch(new RegExp(`^${name}: `))
   })

@@ -20,7 +20,7 @@ import { deadLetterTarget, type Queue, type SqsStore } from './sqs/queues.ts'
 import { checkMessages, type Words } from './sqs/requests.ts'
 import type { Queues } from './sqs/state.ts'
 import { attributesOnward, sourceOf } from './sqs/system-attributes.ts'
-import { createStorage, type Storage } from './storage.ts'
+import { createStorage, MAX_OBJECT_BYTES, type Storage } from './storage.ts'
 
 /** The S3 and SQS emulator as this project uses it. */
 export interface FauxqsModules extends Queues {
@@ -144,11 +144,11 @@ export async function loadFauxqs(options: {
   // Without a host of its own it names the one that the request was sent to.
   sqsStore.host = ''
   const app = buildApp({ logger: false, stores: { sqsStore, snsStore, s3Store } })
-  // Its parser takes 11 MiB, S3 5 GB in one request; objects are kept in memory on their way, so 100 MB have to do.
+  // Its own parser takes 11 MiB.
   app.removeContentTypeParser('*')
   app.addContentTypeParser(
     '*',
-    { parseAs: 'buffer', bodyLimit: 100_000_000 },
+    { parseAs: 'buffer', bodyLimit: MAX_OBJECT_BYTES },
     (_request: unknown, body: Buffer, done: (error: null, body: Buffer) => void) => done(null, body),
   )
   app.setErrorHandler(answerError)

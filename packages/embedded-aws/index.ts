@@ -7,4 +7,4 @@ export { createRekognition, type RekognitionOptions } from './rekognition/index.
 export { countRecordings, createRecordings, type Recall } from './rekognition/recordings.ts'
 export { type EmbeddedAws, type EmbeddedAwsOptions, startEmbeddedAws, startService } from './server.ts'
 export { type Credentials, signRequest } from './signature-v4.ts'
-export { isDiskFull } from './storage.ts'
+export { isDiskFull, MAX_OBJECT_BYTES } from './storage.ts'

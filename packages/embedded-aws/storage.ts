@@ -24,6 +24,9 @@ function isOfDisk(error: unknown): boolean {
   return code === 'ERR_SQLITE_ERROR' ? SQLITE_CODES.includes(errcode & 0xff) : SYSTEM_CODES.includes(code)
 }
 
+/** Of an object. S3 takes 5 GB in one request; here objects are in memory on their way, so 100 MB have to do. */
+export const MAX_OBJECT_BYTES = 100_000_000
+
 /** Room that there has to be before anything is taken again: for two objects of a few MB, and what is made of them. */
 export const ROOM_BYTES = 10_000_000
 /** Milliseconds between two looks whether there is room again. */

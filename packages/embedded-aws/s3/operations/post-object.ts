@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { finished } from 'node:stream/promises'
 import { Busboy } from '@fastify/busboy'
 import { isFromPage } from '../../origins.ts'
+import { MAX_OBJECT_BYTES } from '../../storage.ts'
 import {
   invalidArgument,
   noSuchBucket,
@@ -17,8 +18,6 @@ import { verifyForm } from '../post-signature.ts'
 import type { NewObject } from '../state.ts'
 import { xml } from '../xml.ts'
 
-/** S3 takes 5 GB in one request. Objects are kept in memory on their way here, so 100 MB have to do, as for a PUT. */
-const MAX_FILE_BYTES = 100_000_000
 /** Of everything before the file (developer guide, "HTML form declaration"; the number is that of S3's own refusal). */
 const MAX_FIELDS_BYTES = 20_480
 /** Read and dropped after that, since few clients look for an answer before they have sent everything. */
@@ -58,10 +57,10 @@ export const postObject: Operation = async (
   const policy = verifyForm(value, credentials, !isFromPage(request.headers))
   checkPolicy(policy, form, bucket, new Date())
   refuseUnsupported(form)
-  if (form.fileBytes > MAX_FILE_BYTES)
+  if (form.fileBytes > MAX_OBJECT_BYTES)
     throw new S3Error('EntityTooLarge', 'Your proposed upload exceeds the maximum allowed size', 400, {
       ProposedSize: form.fileBytes,
-      MaxSizeAllowed: MAX_FILE_BYTES,
+      MaxSizeAllowed: MAX_OBJECT_BYTES,
     })
   // It may have gone while the form was on its way.
   if (!fauxqs.hasBucket(bucket)) throw noSuchBucket(bucket)
@@ -134,7 +133,7 @@ async function readForm(request: IncomingMessage): Promise<ReadForm | undefined>
     filename = name
     stream.on('data', (chunk: Buffer) => {
       form.fileBytes += chunk.length
-      if (form.fileBytes <= MAX_FILE_BYTES) form.file.push(chunk)
+      if (form.fileBytes <= MAX_OBJECT_BYTES) form.file.push(chunk)
       else form.file = []
     })
   })
@@ -146,7 +145,7 @@ async function readForm(request: IncomingMessage): Promise<ReadForm | undefined>
     let received = 0
     for await (const chunk of request) {
       received += chunk.length
-      if (received > MAX_FILE_BYTES + MAX_DISCARDED_BYTES) request.socket.destroy()
+      if (received > MAX_OBJECT_BYTES + MAX_DISCARDED_BYTES) request.socket.destroy()
       if (broken) continue
       // Once it has failed, the parser does not call back.
       await Promise.race([new Promise<void>((resolve) => parser.write(chunk, () => resolve())), parsed])
