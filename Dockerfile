@@ -19,4 +19,4 @@ COPY --from=build /app/dist/worker /worker
 ENV NODE_ENV=production MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=1000000
 # It writes nothing: --read-only will do.
 USER 65532:65532
-ENTRYPOINT ["node", "/worker/index.mjs"]
+ENTRYPOINT ["node", "--max-semi-space-size=4", "/worker/index.mjs"]

@@ -14,6 +14,9 @@ const [file = '', ...args] = process.argv.slice(2)
 // goes back when it is freed, a tenth of the peak over the worst pictures. Glibc reads both when a process begins.
 // Other programs soon end, and would take a twelfth longer.
 const sparing = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '1000000' }
+// With 16 MB for young objects a worker that waits would let them fill first: 115 MB in place of 100, and 295 in place of 250
+// once it has worked. With 4 MB it takes no more of the processor (60 photos of 12 megapixels).
+const young = file === 'worker/main.ts' ? ['--max-semi-space-size=4'] : []
 const decodes = ['local/main.ts', 'rekognition/main.ts', 'worker/main.ts'].includes(file)
 // Bun and Deno say that they are Node 26, and lack what these programs need of it: threads with options, a collector to call.
 const { bun, deno } = process.versions
@@ -35,7 +38,7 @@ const stripTypes = new URL('build/strip-types.js', import.meta.url).href
 const isOfNpm = process.env.npm_lifecycle_event !== undefined
 
 if (major > 22 || (major === 22 && minor >= 18)) {
-  const options = [...process.execArgv, ...importing(stripTypes, ...(isOfNpm ? [watch] : []))]
+  const options = [...process.execArgv, ...young, ...importing(stripTypes, ...(isOfNpm ? [watch] : []))]
   // In place of this process, so that its parent keeps the id. (Node 23 before 23.11 cannot, and grows.)
   if (isLate) process.execve?.(process.execPath, [process.execPath, ...options, file, ...args], env)
   if (isOfNpm) await import(watch)
@@ -56,7 +59,7 @@ if (major > 22 || (major === 22 && minor >= 18)) {
   // By the channel between them the child hears of this one's end, also where a kill -9 leaves no time to pass it on.
   const ending = `process.channel?.unref();process.on('disconnect',()=>process.kill(process.pid,'SIGTERM'))`
   const imports = importing(`data:text/javascript,${ending}`, stripTypes)
-  const options = ['--disable-warning=ExperimentalWarning', ...imports]
+  const options = ['--disable-warning=ExperimentalWarning', ...young, ...imports]
   const child = spawn(node, [...options, file, ...args], {
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     env: { ...env, PATH: path },
