@@ -48,12 +48,26 @@ export function compileEventPattern(text: string): EventMatcher {
   }
 }
 
+/** Names that a field within `$or` cannot have: those of operators, also of some that are to come. */
+const RESERVED = new Set(
+  'exactly equals-ignore-case prefix suffix anything-but exists wildcard numeric cidr = < <= > >= regex not-wildcard not-equals-ignore-case date-after date-on-or-after date-before date-on-or-before in-date-range ip-address-in-range ip-address-not-in-range'.split(
+    ' ',
+  ),
+)
+
 /**
  * Paths are joined by dots, so that the key `a.b` and the key `b` inside `a` are the same field, as on AWS.
  */
-function expand(pattern: Record<string, unknown>, prefix: string, branches: Branch[]): Branch[] {
+function expand(
+  pattern: Record<string, unknown>,
+  prefix: string,
+  branches: Branch[],
+  isInOr = false,
+): Branch[] {
   if (Object.keys(pattern).length === 0) refuse('Empty objects are not allowed')
   for (const [key, value] of Object.entries(pattern)) {
+    if (isInOr && RESERVED.has(key))
+      refuse(`${key} is Ruler reserved fieldName which cannot be used inside $or.`)
     if (key === '$or' && Array.isArray(value)) {
       const base = branches
       const alternatives = value.map((alternative: unknown) =>
@@ -62,13 +76,13 @@ function expand(pattern: Record<string, unknown>, prefix: string, branches: Bran
           : refuse('Only JSON object is allowed in array of $or relationship.'),
       )
       if (alternatives.length < 2) refuse('There must have at least 2 Objects in $or relationship.')
-      branches = alternatives.flatMap((alternative) => expand(alternative, prefix, base))
+      branches = alternatives.flatMap((alternative) => expand(alternative, prefix, base, true))
       if (branches.length > MAX_BRANCHES) refuse(`Rule is too complex: over ${MAX_BRANCHES} combinations`)
     } else if (Array.isArray(value)) {
       const condition = compileCondition(value)
       branches = branches.map((branch) => new Map(branch).set(prefix + key, condition))
     } else if (isObject(value)) {
-      branches = expand(value, `${prefix}${key}.`, branches)
+      branches = expand(value, `${prefix}${key}.`, branches, isInOr)
     } else {
       refuse(`"${key}" must be an object or an array`)
     }

@@ -193,6 +193,12 @@ const cases: [name: string, pattern: object, match: object[], others: object[]][
     ],
     [{ a: 'x' }, { b: 1 }, { a: 'x', c: 0 }, { a: 'x', b: 2, d: { e: 2 } }],
   ],
+  [
+    'a field named as an operator beside $or',
+    { prefix: ['x'], $or: [{ b: [1] }, { c: [1] }] },
+    [{ prefix: 'x', b: 1 }],
+    [{ b: 1 }],
+  ],
 ]
 
 describe('an event pattern', () => {
@@ -257,6 +263,8 @@ describe('an event pattern', () => {
     ['an empty range', '{"a": [{"numeric": [">", 5, "<", 5]}]}', /Bottom must be less than top/],
     ['a bound without a number', '{"a": [{"numeric": [">", 0, "<"]}]}', /Value of < must be numeric/],
     ['$or of one', '{"$or": [{"a": [1]}]}', /at least 2 Objects in \$or/],
+    ['$or of operators', '{"$or": [{"prefix": ["a"]}, {"b": [1]}]}', /prefix is Ruler reserved fieldName/],
+    ['$or of a field named as one', '{"$or": [{"a": {"=": [1]}}, {"b": [1]}]}', /= is Ruler reserved/],
     ['$or of texts', '{"$or": ["a", "b"]}', /Only JSON object is allowed in array of \$or/],
     ['two stars together', '{"a": [{"wildcard": "a**"}]}', /Consecutive wildcard characters/],
     ['an escaped letter', '{"a": [{"wildcard": "\\\\a"}]}', /Invalid escape character/],
