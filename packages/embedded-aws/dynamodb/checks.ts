@@ -10,6 +10,7 @@ export interface Checked {
   ProjectionExpression?: string
   ConditionalOperator?: string
   Expected?: Record<string, OldCondition>
+  KeyConditions?: Record<string, OldCondition>
   QueryFilter?: Record<string, OldCondition>
   ScanFilter?: Record<string, OldCondition>
   AttributeUpdates?: Record<string, { Action?: string }>
@@ -87,6 +88,38 @@ function wrongOperand({ type, args }: Expression): string | undefined {
   return undefined
 }
 
+/** Amazon DynamoDB quotas; the documents name them for updates and IN alone. */
+const MOST_OPERATORS = 300
+const MOST_OPERANDS = 100
+
+const operatorsOf = ({ type, args }: Expression): number =>
+  args.reduce(
+    (sum, arg) => sum + (!isPath(arg) && isExpression(arg) ? operatorsOf(arg) : 0),
+    type === 'function' ? 0 : 1,
+  )
+
+function wrongCount(expression: Expression): string | undefined {
+  // It counts no further.
+  if (operatorsOf(expression) > MOST_OPERATORS)
+    return `The expression contains too many operators; operator count: ${MOST_OPERATORS + 1}`
+  const operands = expression.type === 'in' ? expression.args.length - 1 : 0
+  if (operands > MOST_OPERANDS)
+    return `The IN operator is provided with too many operands; number of operands: ${operands}`
+  return expression.args
+    .map((arg) => (!isPath(arg) && isExpression(arg) ? wrongCount(arg) : undefined))
+    .find((message) => message !== undefined)
+}
+
+/** No item has such a key. */
+function wrongKey(conditions: Record<string, OldCondition> = {}): string | undefined {
+  for (const [name, { ComparisonOperator, AttributeValueList: [value] = [] }] of Object.entries(conditions)) {
+    const kind = value?.['S'] === '' ? 'string' : value?.['B'] === '' ? 'binary' : undefined
+    if (ComparisonOperator === 'EQ' && kind !== undefined)
+      return `One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty ${kind} value. Key: ${name}`
+  }
+  return undefined
+}
+
 function wrongRead({
   IndexName,
   Select,
@@ -143,8 +176,8 @@ export function refusalOfUse(operation: string, checked: Checked): string | unde
   const wrong = wrongOldCondition(checked) ?? (isRead ? wrongRead(checked) : undefined)
   if (wrong !== undefined) return wrong
   for (const [name, parsed] of Object.entries({ Condition: _condition, Filter: _filter })) {
-    const operand = parsed && wrongOperand(parsed.expression)
+    const operand = parsed && (wrongCount(parsed.expression) ?? wrongOperand(parsed.expression))
     if (operand !== undefined) return `Invalid ${name}Expression: ${operand}`
   }
-  return undefined
+  return operation === 'Query' ? wrongKey(checked.KeyConditions) : undefined
 }

@@ -6,6 +6,9 @@ const TableName = 'things'
 const Key = { id: { S: 'one' }, part: { S: 'a' } }
 const number = { N: '1' }
 const document = { L: [number] }
+const less = (times: number) => Array(times).fill('part < id').join(' OR ')
+const values = (count: number) =>
+  Object.fromEntries(Array.from({ length: count }, (_, index) => [`:v${index}`, { N: `${index}` }]))
 
 /** What is answered, or the name and the text of the error. */
 async function send(operation: string, input: object): Promise<Record<string, unknown>> {
@@ -72,6 +75,26 @@ it.each<[operation: string, message: string, input: object]>([
   ],
   ['Scan', 'distinct .* operator: IN', { FilterExpression: 'more.a IN (part, more.a)' }],
   ['Scan', 'distinct .* operator: BETWEEN', { FilterExpression: 'NOT more BETWEEN part AND more' }],
+  ['Scan', 'too many operators; operator count: 301', { FilterExpression: less(151) }],
+  [
+    'Scan',
+    'too many operators; operator count: 301',
+    { FilterExpression: `${'not '.repeat(1_000)}id < part` },
+  ],
+  [
+    'PutItem',
+    'Invalid ConditionExpression: .* number of operands: 101',
+    {
+      Item: Key,
+      ConditionExpression: `more IN (${Object.keys(values(101))})`,
+      ExpressionAttributeValues: values(101),
+    },
+  ],
+  [
+    'Query',
+    'empty string value. Key: id',
+    { KeyConditionExpression: 'id = :e', ExpressionAttributeValues: { ':e': { S: '' } } },
+  ],
   [
     'PutItem',
     'CONTAINS is not valid for L',
@@ -100,6 +123,33 @@ it.each<[operation: string, message: string, input: object]>([
 ])('%s is refused: %s', async (operation, message, input) => {
   const refused = expect.stringMatching(new RegExp(`^ValidationException: .*${message}`))
   expect(await send(operation, input)).toEqual({ refused })
+})
+
+it('an expression has 300 operators and 100 operands of IN', async () => {
+  const FilterExpression = less(150)
+  expect(await send('Scan', { FilterExpression, Select: 'COUNT' })).toMatchObject({ Count: 1 })
+  const ExpressionAttributeValues = values(100)
+  const among = `more IN (${Object.keys(ExpressionAttributeValues)})`
+  const scan = { FilterExpression: among, ExpressionAttributeValues, Select: 'COUNT' }
+  expect(await send('Scan', scan)).toMatchObject({ Count: 1 })
+})
+
+it('a condition may be negated more than once', async () => {
+  for (const [nots, Count] of [
+    ['NOT', 1],
+    ['NOT NOT', 0],
+    ['not NOT Not', 1],
+    ['NOT (NOT', 0],
+  ]) {
+    const FilterExpression = `${nots} id = part${String(nots).includes('(') ? ')' : ''} AND NOT NOT part < id`
+    const scan = { FilterExpression, Select: 'COUNT' }
+    expect(await send('Scan', scan)).toMatchObject({ Count })
+  }
+})
+
+it('a table has an id', async () => {
+  const { Table } = await send('DescribeTable', {})
+  expect(Object(Table).TableId).toMatch(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
 })
 
 it('a filter of before there were expressions compares with any type', async () => {
