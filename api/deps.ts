@@ -189,7 +189,7 @@ const httpCaller = z.object({
  * A role's sessions share it: what follows the colon is a session's name, which its user chooses.
  */
 const byIam: Identify = async (c) => {
-  const { requestContext } = (c.env ?? {}) as { requestContext?: unknown }
+  const { requestContext, unverified } = (c.env ?? {}) as { requestContext?: unknown; unverified?: string }
   const rest = restCaller.safeParse(requestContext)
   const http = httpCaller.safeParse(requestContext)
   const [accountId, caller] = rest.success
@@ -199,7 +199,7 @@ const byIam: Identify = async (c) => {
       : []
   const id = caller?.split(':')[0]
   if (!id)
-    throw new ApiError('UNAUTHENTICATED', 'Sign the request with AWS Signature Version 4.', {
+    throw new ApiError('UNAUTHENTICATED', unverified ?? 'Sign the request with AWS Signature Version 4.', {
       challenge: 'AWS4-HMAC-SHA256',
     })
   return `iam:${accountId}:${id}`

@@ -36,7 +36,8 @@ export function inFrontOf(app: Pick<ReturnType<typeof buildApp>, 'fetch'>, setti
       const verified = await verifySignature(request, signer, (body) =>
         readHashed(body, settings.MAX_IMAGE_BYTES),
       )
-      return app.fetch(verified?.request ?? request, { requestContext: { identity: verified?.caller } })
+      const requestContext = { identity: verified.caller }
+      return app.fetch(verified.request, { requestContext, unverified: verified.why })
     } catch (refused) {
       return app.fetch(request, { refused })
     }

@@ -396,12 +396,21 @@ describe('AUTH=iam', () => {
           const { status } = await curl('AKIDEXAMPLE:right', `${system.url}/images/${imageId}?wait=20`)
           return status === 'completed' ? true : undefined
         })
-        for (const wrong of ['AKIDEXAMPLE:wrong', 'OTHER:right']) {
-          expect(await curl(wrong, ...upload, `${system.url}/images`)).toMatchObject({
-            code: 'UNAUTHENTICATED',
-          })
-          expect(await curl(wrong, `${system.url}/images`)).toMatchObject({ code: 'UNAUTHENTICATED' })
+        for (const [wrong, why, ...as] of [
+          ['AKIDEXAMPLE:wrong', /^The signature does not match the request: its secret access key /],
+          ['OTHER:right', /^The access key of the signature is not known here\.$/],
+          ['AKIDEXAMPLE:right', /^Sign the request for the .* execute-api\.$/, 'aws:amz:us-east-1:s3'],
+        ] as const) {
+          const signing = as.flatMap((scope) => ['--aws-sigv4', scope])
+          const refused = { code: 'UNAUTHENTICATED', detail: expect.stringMatching(why) }
+          expect(await curl(wrong, ...upload, ...signing, `${system.url}/images`)).toMatchObject(refused)
+          expect(await curl(wrong, ...signing, `${system.url}/images`)).toMatchObject(refused)
+          expect(await curl(wrong, ...signing, `${system.url}/health`)).toEqual({ status: 'ok' })
         }
+        const old = ['-H', 'x-amz-date: 20260101T000000Z', `${system.url}/images`]
+        expect(await curl('AKIDEXAMPLE:right', ...old)).toMatchObject({
+          detail: 'The X-Amz-Date of the request has to be within five minutes of now.',
+        })
         await unauthenticated(fetch(`${system.url}/images`))
         expect((await fetch(`${system.url}/health`)).status).toBe(200)
       } finally {

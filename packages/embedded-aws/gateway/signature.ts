@@ -15,7 +15,9 @@ type ReadBody = (request: Request) => Promise<HashedBody>
 /** Milliseconds that a signature is good for, as on AWS. */
 const LIFETIME_MS = 300_000
 const AUTHORIZATION =
-  /^AWS4-HMAC-SHA256 Credential=([^/]+)\/(\d{8})\/([^/]+)\/execute-api\/aws4_request, *SignedHeaders=([a-z0-9;-]+), *Signature=([0-9a-f]{64})$/
+  /^AWS4-HMAC-SHA256 Credential=([^/]+)\/(\d{8})\/([^/]+)\/([^/]+)\/aws4_request, *SignedHeaders=([a-z0-9;-]+), *Signature=([0-9a-f]{64})$/
+const MISMATCH =
+  'The signature does not match the request: its secret access key is another one, or the request is not as it was signed.'
 
 /**
  * What API Gateway does before a function with `AWS_IAM` is called: it signs the request again with the caller's own
@@ -24,22 +26,28 @@ const AUTHORIZATION =
  *
  * @param keys the one caller that is known here
  * @param read no more of the body than the program takes
- * @returns who signed the request, and the request with its body, unless the signer is unknown
+ * @returns who signed the request, and the request with its body; or why the signer is unknown, in a sentence where the
+ *   request is signed at all
  * @throws what `read` throws
  */
 export async function verifySignature(
   request: Request,
   keys: Credentials,
   read: ReadBody,
-): Promise<{ caller: Caller; request: Request } | undefined> {
+): Promise<{ request: Request; caller?: Caller; why?: string }> {
   const { headers } = request
-  const [, accessKeyId, day, region = '', signedHeaders = '', signature = ''] =
+  const [, accessKeyId, day, region = '', service, signedHeaders = '', signature = ''] =
     headers.get('authorization')?.match(AUTHORIZATION) ?? []
   const date = headers.get('x-amz-date') ?? ''
   const names = [...new Set(signedHeaders.split(';'))]
-  if (accessKeyId !== keys.accessKeyId || day !== date.slice(0, 8) || !names.includes('host'))
-    return undefined
-  if (!(Math.abs(Date.now() - timeOf(date)) <= LIFETIME_MS)) return undefined
+  if (accessKeyId === undefined) return { request }
+  if (service !== 'execute-api') return { request, why: 'Sign the request for the service execute-api.' }
+  if (accessKeyId !== keys.accessKeyId)
+    return { request, why: 'The access key of the signature is not known here.' }
+  if (!(Math.abs(Date.now() - timeOf(date)) <= LIFETIME_MS))
+    return { request, why: 'The X-Amz-Date of the request has to be within five minutes of now.' }
+  const mismatch = { request, why: MISMATCH }
+  if (day !== date.slice(0, 8) || !names.includes('host')) return mismatch
 
   const { pathname, searchParams } = new URL(request.url)
   const isSignedFor = (payloadHash: string): boolean => {
@@ -56,9 +64,9 @@ export async function verifySignature(
   // What this header says of the body is signed, so it can be believed before the body is there. API Gateway takes no
   // UNSIGNED-PAYLOAD (aws/aws-sdk-java-v2, issue 5581); no body has that for its hash.
   const claimed = headers.get('x-amz-content-sha256')
-  if (claimed !== null && !isSignedFor(claimed)) return undefined
+  if (claimed !== null && !isSignedFor(claimed)) return mismatch
   const { body, hash } = await read(request)
-  if (!isSignedFor(hash)) return undefined
+  if (!isSignedFor(hash)) return mismatch
   return {
     caller: { accountId: '000000000000', caller: accessKeyId },
     request: new Request(request, { body }),
