@@ -43,7 +43,7 @@ export function sumOf(a: string, b: string, sign: 1 | -1 = 1): string | undefine
   return `${sum < 0n ? '-' : ''}${integer}${fraction === '' ? '' : `.${fraction}`}`
 }
 
-const NUMBER = /^([+-]?)(\d*)\.?(\d*)(?:e([+-]?\d+))?$/i
+const NUMBER = /^([+-]?)(\d*)(?:\.(\d*))?(?:e([+-]?\d+))?$/i
 
 /**
  * In place of the emulator's function of this name, which knows no sign but minus.
@@ -58,7 +58,8 @@ export function checkNum(name: string | number, holder: Record<string | number, 
   const written = integer + fraction
   if (written === '') return `The parameter cannot be converted to a numeric value: ${text}`
   const leading = written.length - written.replace(/^0+/, '').length
-  const digits = written.slice(leading).replace(/0+$/, '')
+  // In one pass: a number may have as many digits as a request has bytes.
+  const digits = /^\d*[1-9]/.exec(written.slice(leading))?.[0] ?? ''
   if (digits === '') {
     holder[name] = '0'
     return undefined
