@@ -3,6 +3,7 @@ import { AwsError } from './json.ts'
 import { SQS_JSON } from './json-protocol.ts'
 import { errorDocument, S3Error } from './s3/errors.ts'
 import { newRequestId } from './s3/state.ts'
+import { jsonType } from './sqs/errors.ts'
 
 interface Reply {
   header(name: string, value: string): Reply
@@ -31,5 +32,5 @@ export function answerError(
   return reply
     .status(status)
     .header('content-type', SQS_JSON.contentType)
-    .send(JSON.stringify({ __type: name, message }))
+    .send(JSON.stringify({ __type: jsonType(name), message }))
 }

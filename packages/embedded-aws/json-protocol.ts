@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { AwsError, isObject, type JsonService, parseJson } from './json.ts'
-import { queryCode } from './sqs/errors.ts'
+import { jsonType, queryCode } from './sqs/errors.ts'
 
 /** AWS's JSON protocols on HTTP, as this package's services speak them. */
 
@@ -10,6 +10,8 @@ const MAX_JSON_BYTES = 16 * 1024 * 1024
 interface JsonProtocol {
   contentType: string
   errorHeaders: (error: AwsError) => Record<string, string>
+  /** How a body names an error, where that is another name. */
+  typeOf?: (name: string) => string
 }
 /** AWS JSON 1.1, as EventBridge and Rekognition speak it. */
 const JSON_1_1: JsonProtocol = { contentType: 'application/x-amz-json-1.1', errorHeaders: () => ({}) }
@@ -20,6 +22,7 @@ export const SQS_JSON: JsonProtocol = {
   errorHeaders: ({ name, status }) => ({
     'x-amzn-query-error': `${queryCode(name)};${status < 500 ? 'Sender' : 'Receiver'}`,
   }),
+  typeOf: jsonType,
 }
 
 /** A service whose operations are methods and paths names its errors in a header. */
@@ -45,11 +48,11 @@ export async function answerJson(
 }
 
 export function sendError(error: AwsError, response: ServerResponse, protocol = JSON_1_1): void {
-  const { contentType, errorHeaders } = protocol
+  const { contentType, errorHeaders, typeOf = (name) => name } = protocol
   // What of a refused body is still on its way would be taken for the next request.
   const connection = response.req.complete ? {} : { connection: 'close' }
   response.writeHead(error.status, { 'content-type': contentType, ...errorHeaders(error), ...connection })
-  response.end(JSON.stringify({ __type: error.name, message: error.message, ...error.details }))
+  response.end(JSON.stringify({ __type: typeOf(error.name), message: error.message, ...error.details }))
 }
 
 /** The service and the operation of a request in AWS's JSON protocols; empty in all others. */

@@ -46,6 +46,13 @@ const OF_FIFO = new Set([
   'FifoThroughputLimit',
 ])
 
+/** An empty text is how an attribute is unset; without a key of KMS, there is no time for which one is used. */
+export function leaveOutEmpty(answer: { Attributes?: Record<string, string> }): void {
+  const { Attributes = {} } = answer
+  if (Attributes['KmsMasterKeyId'] === '') delete Attributes['KmsDataKeyReusePeriodSeconds']
+  for (const [name, value] of Object.entries(Attributes)) if (value === '') delete Attributes[name]
+}
+
 /** A switch may be written in any case, and is kept in lower case. */
 export function normalizeSwitches(attributes: Record<string, string>): void {
   for (const name of ['FifoQueue', 'ContentBasedDeduplication', 'SqsManagedSseEnabled'])

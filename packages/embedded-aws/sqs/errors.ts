@@ -20,3 +20,10 @@ const RENAMED = new Map([
 /** The name of an error in the old Query protocol, as the API's model has it (`awsQueryError`). */
 export const queryCode = (name: string): string =>
   RENAMED.get(name) ?? (PREFIXED.has(name) ? `AWS.SimpleQueueService.${name}` : name)
+
+/** What the JSON protocol calls some of them in a body (as recorded from AWS); its header has the name of the Query protocol. */
+const IN_JSON = new Map([
+  ['InvalidParameterValue', 'InvalidParameterValueException'],
+  ['MissingParameter', 'MissingRequiredParameterException'],
+])
+export const jsonType = (name: string): string => IN_JSON.get(name) ?? name

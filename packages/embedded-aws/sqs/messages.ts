@@ -55,6 +55,10 @@ export function parseInput(body: unknown): Input {
   throw serialization(`The value at '${error.issues[0]?.path.join('.')}' is not of its type.`)
 }
 
+/** Whether it has the characters that SQS takes: those of XML. */
+export const isText = (text: string): boolean =>
+  /^[\t\n\r\u{20}-\u{d7ff}\u{e000}-\u{fffd}\u{10000}-\u{10ffff}]*$/u.test(text)
+
 const MAX_DELAY_SECONDS = 900
 const MAX_ATTRIBUTES = 10
 
@@ -112,6 +116,7 @@ function whyNot(
     return `The message attribute '${name}' has an invalid message attribute type, the set of supported type prefixes is Binary, Number, and String.`
   if ((type === 'Binary' ? BinaryValue : StringValue) === '')
     return `The message attribute '${name}' must contain a non-empty value of the type ${type}.`
+  if (!isText(StringValue)) return `The message attribute '${name}' has characters that are not valid.`
   if (type === 'Number' && Number.isNaN(Number(StringValue)))
     return `Could not cast message attribute '${name}' value to number.`
   return undefined

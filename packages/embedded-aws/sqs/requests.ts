@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { AwsError } from '../json.ts'
 import {
+  leaveOutEmpty,
   normalizeSwitches,
   requireForms,
   requireKind,
@@ -8,9 +9,9 @@ import {
   requireQueueName,
   requireRedrivePolicy,
 } from './attributes.ts'
-import { invalid, queryCode, serialization } from './errors.ts'
+import { invalid, jsonType, queryCode, serialization } from './errors.ts'
 import { scopeDeduplication } from './fifo.ts'
-import { type Entry, type Input, parseInput, refusalOf } from './messages.ts'
+import { type Entry, type Input, isText, parseInput, refusalOf } from './messages.ts'
 import type { Queue, SqsStore } from './queues.ts'
 import { requireMessage } from './receipts.ts'
 import { addDigests, noteSystemAttributes, pickAttributes, type Received } from './system-attributes.ts'
@@ -103,6 +104,8 @@ export function checkMessages(app: Emulator, store: SqsStore, words: Words): voi
     if (failed.length > 0) (answer as { Failed?: Failed[] }).Failed?.push(...failed)
     const names = asked.get(request)
     const { Messages = [] } = answer as { Messages?: Received[] }
+    if (operationOf(request) === 'GetQueueAttributes')
+      leaveOutEmpty(answer as { Attributes?: Record<string, string> })
     const digest = words.md5OfMessageAttributes
     if (names !== undefined) for (const message of Messages) pickAttributes(message, names, digest)
     if (operationOf(request)?.startsWith('SendMessage'))
@@ -126,15 +129,25 @@ function noteSent(operation: string, headers: IncomingHttpHeaders, input: Input,
 /** Its errors have one prefix in a header that clients go by, and its messages no character of more than 16 bits. */
 function amend({ SqsError, INVALID_MESSAGE_BODY_CHAR, SETTABLE_ATTRIBUTES }: Words): void {
   for (const name of ['DeduplicationScope', 'FifoThroughputLimit']) SETTABLE_ATTRIBUTES.add(name)
-  Object.defineProperty(SqsError.prototype, 'queryErrorHeader', {
-    configurable: true,
-    get(this: { code: string; senderFault: boolean }) {
-      return `${queryCode(this.code)};${this.senderFault ? 'Sender' : 'Receiver'}`
+  Object.defineProperties(SqsError.prototype, {
+    queryErrorHeader: {
+      configurable: true,
+      get(this: SqsError) {
+        return `${queryCode(this.code)};${this.senderFault ? 'Sender' : 'Receiver'}`
+      },
+    },
+    toJSON: {
+      configurable: true,
+      value(this: SqsError) {
+        return { __type: `com.amazonaws.sqs#${jsonType(this.code)}`, message: this.message }
+      },
     },
   })
-  Object.assign(INVALID_MESSAGE_BODY_CHAR, {
-    test: (body: string) => !/^[\t\n\r\u{20}-\u{d7ff}\u{e000}-\u{fffd}\u{10000}-\u{10ffff}]*$/u.test(body),
-  })
+  Object.assign(INVALID_MESSAGE_BODY_CHAR, { test: (body: string) => !isText(body) })
+}
+interface SqsError extends Error {
+  code: string
+  senderFault: boolean
 }
 
 /**
@@ -147,6 +160,8 @@ function moveToRegion(headers: IncomingHttpHeaders, named: Queue | undefined): v
   headers.authorization = `AWS4-HMAC-SHA256 Credential=caller/20000101/${region}/sqs/aws4_request`
 }
 
+const MOST_ENTRIES = 10
+
 /** @throws AwsError for what the emulator would take */
 function check(operation: string, input: Input, store: SqsStore): void {
   const { QueueName = '', Attributes = {}, MaxResults = 1, ReceiptHandle } = input
@@ -158,12 +173,23 @@ function check(operation: string, input: Input, store: SqsStore): void {
     requireKnown(Object.keys(Attributes), 'given')
     requireKind(Object.keys(Attributes), queue?.isFifo() ?? isFifo)
     requireForms(Attributes)
+    if (queue?.isFifo() && Attributes['FifoQueue'] === 'false')
+      throw new AwsError(
+        'InvalidAttributeValue',
+        'Invalid value for the parameter FifoQueue. Reason: Modifying queue type is not supported.',
+      )
     requireRedrivePolicy(Attributes['RedrivePolicy'], (arn) => store.getQueueByArn(arn) !== undefined)
   }
   if (operation === 'GetQueueAttributes') requireKnown(input.AttributeNames ?? [], 'told')
   if (operation === 'ListQueues' && !(Number.isInteger(MaxResults) && MaxResults >= 1 && MaxResults <= 1_000))
     throw invalid(
       `Value ${MaxResults} for parameter MaxResults is invalid. Reason: Must be between 1 and 1000.`,
+    )
+  const entries = input.Entries?.length ?? 0
+  if (entries > MOST_ENTRIES)
+    throw new AwsError(
+      'TooManyEntriesInBatchRequest',
+      `Maximum number of entries per request are ${MOST_ENTRIES}. You have sent ${entries}.`,
     )
   const wrong = input.Entries?.find(({ Id = '' }) => !/^[\w-]{1,80}$/.test(Id))
   if (wrong !== undefined)
@@ -205,7 +231,8 @@ function takeFailed(operation: string, input: Input, store: SqsStore): Failed[] 
   const queue = input.QueueUrl === undefined ? undefined : store.getQueue(input.QueueUrl)
   const { Entries: entries = [] } = input
   const refuse = REFUSALS.get(operation)
-  const isBatch = entries.length <= 10 && new Set(entries.map(({ Id }) => Id)).size === entries.length
+  const isBatch =
+    entries.length <= MOST_ENTRIES && new Set(entries.map(({ Id }) => Id)).size === entries.length
   if (refuse === undefined || queue === undefined || !isBatch) return []
   const failed: Failed[] = []
   const taken: Entry[] = []

@@ -137,6 +137,7 @@ describe('a message is refused', () => {
     ],
     ['an attribute of another type', { MessageAttributes: one('x', 'Text') }, 'InvalidParameterValue'],
     ['an empty attribute', { MessageAttributes: one('') }, 'InvalidParameterValue'],
+    ['an attribute of other characters', { MessageAttributes: one('a\u0008') }, 'InvalidParameterValue'],
     ['a number that is none', { MessageAttributes: one('x', 'Number') }, 'InvalidParameterValue'],
     ['bytes as a text', { MessageAttributes: one('x', 'Binary') }, 'InvalidParameterValue'],
     ['a name with a space', named('a b'), 'InvalidParameterValue'],
@@ -229,6 +230,27 @@ it.each([
   },
 )
 
+it.each([
+  ['SendMessage', { QueueUrl: 'QUEUE', MessageBody: 'x', DelaySeconds: -1 }, 'InvalidParameterValue'],
+  ['ReceiveMessage', { QueueUrl: 'QUEUE', MaxNumberOfMessages: 11 }, 'InvalidParameterValue'],
+  ['StartMessageMoveTask', { SourceArn: 'x' }, 'InvalidParameterValue'],
+  ['SendMessage', { QueueUrl: 'QUEUE' }, 'MissingRequiredParameter'],
+  ['DeleteMessage', { QueueUrl: 'QUEUE' }, 'MissingRequiredParameter'],
+])('the error of %s with %j is %sException in the body, as AWS has it', async (name, input, type) => {
+  const { url } = await newQueue()
+  const answer = await askSqs(aws.endpoint, name, JSON.parse(JSON.stringify(input).replace('QUEUE', url)))
+  expect((await answer.json()).__type.split('#').at(-1)).toBe(`${type}Exception`)
+})
+
+it('a batch of too many entries says how many it had', async () => {
+  const { url: QueueUrl } = await newQueue()
+  const Entries = Array.from({ length: 11 }, (_, index) => ({ Id: `${index}`, MessageBody: 'x' }))
+  await expect(aws.sqs.send(new SendMessageBatchCommand({ QueueUrl, Entries }))).rejects.toMatchObject({
+    name: expect.stringContaining('TooManyEntriesInBatchRequest'),
+    message: expect.stringContaining('You have sent 11.'),
+  })
+})
+
 it.each<[string, string, Record<string, string>, string]>([
   ['a name with a space', 'a b', {}, 'InvalidParameterValue'],
   ['a long name', 'x'.repeat(81), {}, 'InvalidParameterValue'],
@@ -268,8 +290,13 @@ it('a queue is made with attributes of the right form, of those that the emulato
     ...{ SqsManagedSseEnabled: 'false', KmsDataKeyReusePeriodSeconds: '300', VisibilityTimeout: '0' },
   }
   const { url: QueueUrl } = await newQueue(Attributes)
-  const set = new SetQueueAttributesCommand({ QueueUrl, Attributes: { ...Attributes, Policy: '' } })
+  const none = { Policy: '', KmsMasterKeyId: '' }
+  const set = new SetQueueAttributesCommand({ QueueUrl, Attributes: { ...Attributes, ...none } })
   await expect(aws.sqs.send(set)).resolves.toMatchObject({ $metadata: { httpStatusCode: 200 } })
+  const get = new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['All'] })
+  const told = Object.keys((await aws.sqs.send(get)).Attributes ?? {})
+  expect(told).toContain('RedriveAllowPolicy')
+  for (const name of [...Object.keys(none), 'KmsDataKeyReusePeriodSeconds']) expect(told).not.toContain(name)
 })
 
 it('a queue keeps its RedrivePolicy until there is a right one, or none', async () => {

@@ -187,7 +187,7 @@ describe('a FIFO queue', () => {
   })
 
   it.each(['', 'a b', 'ü', 'x'.repeat(129)])('and any other refuse the id %j', async (id) => {
-    const wrong = { status: 400, __type: 'InvalidParameterValue' }
+    const wrong = { status: 400, __type: 'InvalidParameterValueException' }
     const ask = async (queue: TestQueue, more: object) => {
       const input = { QueueUrl: queue.url, MessageBody: 'x', ...more }
       const answer = await askSqs(aws.endpoint, 'SendMessage', input)
