@@ -5,6 +5,9 @@ const MOST_NAME_BYTES = 65_535
 const MOST_LEVELS = 31
 /** Of JSON: more than a request has around the deepest item and within it. What is deeper ends in a full stack. */
 const MOST_JSON_LEVELS = 100
+/** API reference, "TagResource": of a ResourceArn. A table's has five colons; the emulator tries each way to choose these. */
+const MOST_ARN_LENGTH = 1_283
+const MOST_COLONS = 6
 const EXPRESSION = /^(Condition|Filter|KeyCondition|Projection|Update)Expression$/
 
 const TOO_DEEP =
@@ -41,10 +44,15 @@ function refusalOfItem(item: object): string | undefined {
   })
 }
 
+const isNoArn = (text: string): boolean =>
+  text.length > MOST_ARN_LENGTH || text.split(':').length > MOST_COLONS + 1
+
 /** @returns what DynamoDB says of a request that is too long or too deep, whose types are not checked yet */
 export function refusalOfSize(input: object): string | undefined {
   return firstOf(Object.entries(input), ([name, value]) => {
     if (typeof value === 'string') {
+      if (name === 'ResourceArn' && isNoArn(value))
+        return `Invalid TableArn: Invalid ResourceArn provided as input ${value}`
       const size = Buffer.byteLength(value)
       return EXPRESSION.test(name) && size > MOST_EXPRESSION_BYTES
         ? `Invalid ${name}: Expression size has exceeded the maximum allowed size; expression size: ${size}`

@@ -125,6 +125,17 @@ it.each<[operation: string, message: string, input: object]>([
   expect(await send(operation, input)).toEqual({ refused })
 })
 
+it.each([
+  ['ListTagsOfResource', {}],
+  ['TagResource', { Tags: [{ Key: 'a', Value: 'b' }] }],
+  ['UntagResource', { TagKeys: ['a'] }],
+])('%s looks at no text that is far from the ARN of a table', async (operation, input) => {
+  const refused = expect.stringContaining('Invalid ResourceArn')
+  // Each further colon makes the emulator's own look at it longer: 150 took it half a minute.
+  for (const ResourceArn of [':'.repeat(40), `arn:aws:dynamodb:${'a'.repeat(1_300)}:1:table/a`])
+    expect(await send(operation, { ResourceArn, ...input })).toEqual({ refused })
+})
+
 it('an expression has 300 operators and 100 operands of IN', async () => {
   const FilterExpression = less(150)
   expect(await send('Scan', { FilterExpression, Select: 'COUNT' })).toMatchObject({ Count: 1 })
