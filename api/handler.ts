@@ -91,15 +91,17 @@ function wellFormed(given: unknown): unknown {
 
 /** RFC 9110, section 5.1. */
 const HEADER_NAME = /^[\w!#$%&'*+.^`|~-]+$/
-const isOneLine = (value: unknown): boolean =>
-  [value].flat().every((one) => typeof one !== 'string' || !/[\r\n\0]/.test(one))
 
-/** Without the headers and cookies that HTTP cannot carry: a gateway sends none, and they would be an error before any route. */
+/**
+ * Headers and cookies as HTTP can carry them: others would be an error before any route. A line break or NUL becomes a space (RFC
+ * 9110, section 5.5), and so does nothing at all, which Hono would leave out: an empty If-Match is no leave to delete.
+ */
 function carried(given: unknown): unknown {
-  if (Array.isArray(given)) return given.filter(isOneLine)
+  if (typeof given === 'string') return given.replaceAll(/[\r\n\0]/g, ' ') || ' '
+  if (Array.isArray(given)) return given.map(carried)
   if (!(given instanceof Object)) return given
-  const entries = Object.entries(given).filter(([name, value]) => HEADER_NAME.test(name) && isOneLine(value))
-  return Object.fromEntries(entries)
+  const entries = Object.entries(given).filter(([name]) => HEADER_NAME.test(name))
+  return Object.fromEntries(entries.map(([name, value]) => [name, carried(value)]))
 }
 
 /**
