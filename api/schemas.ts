@@ -142,7 +142,7 @@ function wholeNumber(min: number, max: number) {
 
 function percentage() {
   const error = 'must be a number from 0 to 100'
-  return inQuery(/^\d{1,3}(\.\d{1,4})?$/, z.number(error).min(0, error).max(100, error))
+  return inQuery(/^\d{1,3}(\.\d{1,20})?$/, z.number(error).min(0, error).max(100, error))
 }
 
 export const idempotencyKeySchema = z
@@ -241,7 +241,7 @@ export const listSchema = z
       }),
     minConfidence: percentage()
       .optional()
-      .meta({ description: 'The minimum confidence of each label, in per cent.' }),
+      .meta({ description: 'The minimum confidence of each label, in per cent, of which hundredths count.' }),
     faces: z
       .enum(['true', 'false'], 'must be true or false')
       .transform((text) => text === 'true')
@@ -271,7 +271,7 @@ export const listSchema = z
     path: ['minConfidence'],
     error: 'needs the parameter `label`',
   })
-  .refine(({ from = 0, to = Number.POSITIVE_INFINITY }) => from <= to, {
+  .refine(({ from = Number.NEGATIVE_INFINITY, to = Number.POSITIVE_INFINITY }) => from <= to, {
     path: ['from'],
     error: 'is later than `to`',
   })

@@ -101,6 +101,8 @@ describe('a search by label', () => {
   it('leaves out what is less sure than asked', async () => {
     expect(await found(owner, 'label=dog&minConfidence=80')).toEqual([ids[2], ids[0]])
     expect(await found(owner, 'label=dog&minConfidence=80.01')).toEqual([ids[0]])
+    // As programs write a sum.
+    expect(await found(owner, 'label=dog&minConfidence=79.99999999999999')).toEqual([ids[2], ids[0]])
     expect(await found(owner, 'label=dog&minConfidence=100')).toEqual([])
     for (const wrong of ['101', '-1', 'x', '']) {
       const response = await system.app.request(`/images?label=dog&minConfidence=${wrong}`)
@@ -266,6 +268,7 @@ describe('a list with filters', () => {
     expect(await names(`from=${day}&label=photo`)).toHaveLength(4)
     expect(await names(`to=${both.slice(0, 10)}&label=photo`)).toHaveLength(4)
     expect(await names('to=2020-01-01')).toEqual([])
+    expect(await names('to=1969-12-31')).toEqual([])
     expect(await names('from=2100-01-01T00:00:00%2B02:00')).toEqual([])
     expect(await names(`from=${both}&to=${both}`)).toEqual(['both'])
     // A cursor of another search.
