@@ -37,6 +37,7 @@ const OTHERS: [name: string, bytes: Buffer, told: RegExp][] = [
   ['TIFF, big end first', begins('MM\0*\0\0\0\x08'), /TIFF/],
   ['BigTIFF', begins('II+\0\x08\0\0\0'), /TIFF/],
   ['SVG', Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"/>'), /SVG drawing.*PNG/],
+  ['the shortest SVG', Buffer.from('<svg/>'), /SVG/],
   [
     'SVG as programs write it',
     Buffer.from(

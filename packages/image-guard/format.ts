@@ -108,7 +108,7 @@ export function formatOf(bytes: Uint8Array, heic = false): Format | undefined {
 
   const words = text.replace(/^\xef\xbb\xbf/, '').trimStart()
   if (/^<(!doctype html|html)/i.test(words)) return other('a web page', 'Send the picture itself.')
-  if (words.startsWith('<') && /<(svg:)?svg[\s>]/i.test(words))
+  if (words.startsWith('<') && /<(svg:)?svg[\s/>]/i.test(words))
     return other('an SVG drawing', 'Export it as PNG, and send that.')
   return undefined
 }
