@@ -19,6 +19,8 @@ import { orStartError, StartError } from '../shared/machine.ts'
 export const LOG_FILE = 'log.jsonl'
 
 const environmentSchema = z.object({
+  /** How callers of the API prove who they are, as on AWS; see authSchema in shared/config.ts. First, as it matters most. */
+  AUTH: z.enum(['none', 'jwt', 'iam']).default('none'),
   PORT: port.default(3000),
   /** Where images, records, queue and events are kept. Nothing outlives the process without it. */
   DATA_DIR: z.string().min(1).optional(),
@@ -37,8 +39,6 @@ const environmentSchema = z.object({
   /** Of the worker and the sweeper, as on AWS; HEIC also of the API. */
   ...workerSettings,
   ...{ GIVE_UP_DAYS, HEIC },
-  /** How callers of the API prove who they are, as on AWS; see authSchema in shared/config.ts. */
-  AUTH: z.enum(['none', 'jwt', 'iam']).default('none'),
   JWT_ISSUER: z.string().optional(),
   JWT_AUDIENCE: z.string().optional(),
   AWS_SECRET_ACCESS_KEY: z.string().optional(),

@@ -46,9 +46,11 @@ const MAX_ATTEMPTS = z.coerce.number().int().min(1).default(10)
 /** The name or ARN of the EventBridge bus. */
 const EVENT_BUS_NAME = z.string().min(1)
 
+const orNeeded = (demand?: string) => (issue: { input?: unknown }) =>
+  issue.input === undefined ? 'it is not set, and AUTH=jwt needs it' : demand
 const ISSUER_DEMAND = 'it has to be an https URL, or one of this machine'
 /** Where keys come from: over HTTPS, so that no one on the way can plant some, or from this machine. */
-export const issuerUrl = z.url({ abort: true, error: ISSUER_DEMAND }).refine((url) => {
+export const issuerUrl = z.url({ abort: true, error: orNeeded(ISSUER_DEMAND) }).refine((url) => {
   const { protocol, hostname } = new URL(url)
   return (
     protocol === 'https:' || (protocol === 'http:' && ['localhost', '127.0.0.1', '[::1]'].includes(hostname))
@@ -60,7 +62,11 @@ const authSchema = z.discriminatedUnion('AUTH', [
   /** By AWS Signature Version 4, verified by API Gateway before the function is called. */
   z.object({ AUTH: z.literal('iam') }),
   /** By a token of an OpenID Connect issuer: its `iss`, and the `aud` that tokens for this API carry. */
-  z.object({ AUTH: z.literal('jwt'), JWT_ISSUER: issuerUrl, JWT_AUDIENCE: z.string().min(1) }),
+  z.object({
+    AUTH: z.literal('jwt'),
+    JWT_ISSUER: issuerUrl,
+    JWT_AUDIENCE: z.string({ error: orNeeded() }).min(1),
+  }),
   /** No check: all callers are the same owner. */
   z.object({ AUTH: z.literal('none') }),
 ])

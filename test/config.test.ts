@@ -138,6 +138,8 @@ describe('the environment of a function', () => {
       expect(() => readAuthConfig({ ...jwt, JWT_ISSUER })).toThrow(
         /JWT_ISSUER: it has to be an https URL, or one of this machine/,
       )
+    const unset = 'it is not set, and AUTH=jwt needs it'
+    expect(() => readAuthConfig({ AUTH: 'jwt' })).toThrow(`JWT_ISSUER: ${unset}; JWT_AUDIENCE: ${unset}.`)
     expect(() => readAuthConfig({ AUTH: 'password' })).toThrow(/AUTH: /)
     for (const AUTH of ['iam', 'none']) expect(outcome(() => readAuthConfig({ AUTH }))).toEqual({ AUTH })
   })

@@ -257,6 +257,9 @@ describe('npm start', () => {
     writeFileSync(join(DATA_DIR, 'eventbridge.json'), '{')
     expect(await refusal({ DATA_DIR })).toMatch(/^.*eventbridge\.json.*$/)
     expect(await refusal({ PORT: 'x', DATA_DIR: '' })).toMatch(/^PORT: /)
+    expect(await refusal({ PORT: 'x', AUTH: 'JWT' })).toMatch(
+      /^AUTH: it has to be none or jwt or iam; PORT: /,
+    )
     for (const name of ['AWS_ENDPOINT_URL', 'AWS_ENDPOINT_URL_REKOGNITION'])
       expect(await refusal({ [name]: 'localhost:4566' })).toBe(
         `${name}: it has to be a URL, as in http://127.0.0.1:4566`,
