@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { crc32, deflateSync } from 'node:zlib'
 import { ApiError, type Client, type UploadForm } from './index.ts'
-import { type Output, paint } from './output.ts'
+import { type Output, paint, plain } from './output.ts'
 import { claims } from './sign.ts'
 import { explain } from './upload.ts'
 
@@ -49,7 +49,7 @@ export async function doctor(command: DoctorCommand): Promise<number> {
     if (!ok) wrong += 1
     const { wrong: found, mend } = typeof finding === 'string' ? { wrong: finding } : finding
     output.result({
-      text: `${paint(ok ? 'green' : 'red', ok ? 'ok   ' : 'wrong')}  ${name.padEnd(9)}  ${found}${mend === undefined ? '' : `\n       mend it:   ${mend}`}`,
+      text: `${paint(ok ? 'green' : 'red', ok ? 'ok   ' : 'wrong')}  ${name.padEnd(9)}  ${plain(found)}${mend === undefined ? '' : `\n       mend it:   ${plain(mend)}`}`,
       json: { check: name, ok, found, ...(mend === undefined ? {} : { mend }) },
       csv: { check: name, ok: String(ok), found, mend },
     })

@@ -430,17 +430,16 @@ function describe(image: Image | ListedImage): Result {
   const style = status === 'completed' ? 'green' : status === 'failed' ? 'red' : 'yellow'
   const size = original.width === undefined ? '' : `${original.width}×${original.height}`
   const parts = [
-    paint(style, status.padEnd(10)),
     imageId,
     finishedAt ?? createdAt,
-    plain(original.filename ?? ''),
+    original.filename,
     inBytes(original.bytes),
     size,
     labels?.slice(0, 5).join(', '),
-    failure && plain(`${failure.code}: ${failure.message}`),
+    failure && `${failure.code}: ${failure.message}`,
   ]
   return {
-    text: parts.filter(Boolean).join('  '),
+    text: `${paint(style, plain(status).padEnd(10))}  ${plain(parts.filter(Boolean).join('  '))}`,
     json: image,
     csv: {
       ...{ imageId, status, createdAt, completedAt: finishedAt, file: original.filename },

@@ -41,7 +41,7 @@ export function createOutput(format: Format, { quiet = false } = {}): Output {
     format,
     result: ({ text, json, csv }) => {
       if (format === 'text') above(stdout, text)
-      else if (format === 'json') above(stdout, JSON.stringify(json))
+      else if (format === 'json') above(stdout, inJson(json))
       else {
         if (!header) above(stdout, Object.keys(csv).map(cell).join(','))
         header = true
@@ -74,9 +74,16 @@ type Style = 'red' | 'green' | 'yellow' | 'dim' | 'bold'
 export const paint = (style: Style, text: string): string =>
   process.stdout.isTTY === true ? styleText(style, text, { stream: process.stdout }) : text
 
+const NOT_PLAIN = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu
 /** A file's or a stranger's words on a terminal: without what a terminal would act upon, or would show as other words. */
-export const plain = (text: string): string =>
-  text.replaceAll(/[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu, '\ufffd')
+export const plain = (text: string): string => text.replaceAll(NOT_PLAIN, '\ufffd')
+
+/** The same value without these characters: JSON itself escapes some of them only. */
+const inJson = (value: object): string =>
+  JSON.stringify(value).replaceAll(
+    NOT_PLAIN,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
 
 export const inBytes = (bytes: number): string => {
   if (bytes < 1_000) return `${Math.round(bytes)} B`

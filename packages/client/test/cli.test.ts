@@ -34,6 +34,7 @@ const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-cli-'))
 const children: ChildProcess[] = []
 /** Nothing listens at TCP port 1 of this machine. */
 const NOWHERE = 'http://127.0.0.1:1'
+const NO_IMAGE = '01990000-0000-7000-8000-000000000000'
 
 interface Run {
   code: number | string
@@ -519,6 +520,31 @@ describe.skipIf(noSignals.length > 0)(`under an older Node${skipped(noSignals)}`
     started.child.kill('SIGKILL')
     await until('the work has ended', async () => !isThere(worker) || undefined)
   })
+})
+
+it('no words of a server reach a terminal as commands', async () => {
+  const words = '\u001b]0;title\u0007\u009b2J\u202e'
+  const image = {
+    ...{ imageId: NO_IMAGE, status: 'completed', createdAt: words, completedAt: words, attempts: 1 },
+    original: { contentType: 'image/png', bytes: 1, filename: words },
+    rekognitionLabels: [{ Name: words, Confidence: 99 }],
+  }
+  const other = createServer(({ url = '' }, response) => {
+    response.end(JSON.stringify(url === '/health' ? { status: words } : { items: [image] }))
+  }).listen(0, '127.0.0.1')
+  await new Promise((resolve) => other.once('listening', resolve))
+  const url = `http://127.0.0.1:${(other.address() as AddressInfo).port}`
+  const env = { IMAGE_ANALYZER_ENDPOINT: url, FORCE_COLOR: '0' }
+  const TERMINAL = 'data:text/javascript,process.stdout.isTTY=true'
+  for (const command of [['list'], ['list', '--json'], ['list', '--csv'], ['doctor']]) {
+    const started = launch(['--import', TERMINAL, bin, ...command], env)
+    await started.ended
+    expect(started.text.out).toContain('title')
+    expect(started.text.out).not.toMatch(/[^\P{Cc}\n]|\p{Bidi_Control}/u)
+    const [line = ''] = started.text.out.split('\n')
+    if (command.includes('--json')) expect(JSON.parse(line)).toEqual(image)
+  }
+  other.close()
 })
 
 describe('doctor', () => {
