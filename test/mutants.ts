@@ -1494,6 +1494,27 @@ export const MUTANTS: Mutant[] = [
     tests: ['packages/embedded-aws/test/object-requests.test.ts'],
   },
   {
+    name: 'the end of an upload in parts is answered once',
+    file: 'packages/embedded-aws/s3/completion.ts',
+    from: 'end.parts === partsOf(request.body)',
+    to: 'false',
+    tests: ['packages/embedded-aws/test/uploads-in-parts.test.ts'],
+  },
+  {
+    name: 'messages of two groups are duplicates of one another',
+    file: 'packages/embedded-aws/sqs/fifo.ts',
+    from: "if (attributes.DeduplicationScope !== 'messageGroup') return",
+    to: 'if (attributes) return',
+    tests: ['packages/embedded-aws/test/system-attributes.test.ts'],
+  },
+  {
+    name: 'a message loses its group and its trace',
+    file: 'packages/embedded-aws/sqs/mends.ts',
+    from: '  keepSystemAttributes(store)\n',
+    to: '',
+    tests: ['packages/embedded-aws/test/system-attributes.test.ts'],
+  },
+  {
     name: 'a receive is not woken by what another has not deleted',
     file: 'packages/embedded-aws/sqs/waits.ts',
     from: '      dequeue: thenLook(dequeue),\n',

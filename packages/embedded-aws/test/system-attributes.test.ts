@@ -142,7 +142,7 @@ describe('a FIFO queue', () => {
 
   it('may go by content within a group', async () => {
     const queue = await newFifoQueue({
-      ...{ DeduplicationScope: 'messageGroup', ContentBasedDeduplication: 'True' },
+      ...{ DeduplicationScope: 'messageGroup', ContentBasedDeduplication: 'true' },
     })
     for (const group of ['a', 'a', 'b']) await send(queue, 'same', as(group))
     expect([...(await bodies(queue)), ...(await bodies(queue))]).toEqual(['same', 'same'])
@@ -157,10 +157,17 @@ describe('a FIFO queue', () => {
     expect(await bodies(queue)).toEqual(['two'])
   })
 
-  it('changes its scope, and takes switches in any case', async () => {
-    const { url: QueueUrl } = await newFifoQueue({ FifoQueue: 'True' })
+  it('takes switches in any case', async () => {
+    const switches = { FifoQueue: 'True', ContentBasedDeduplication: 'False' }
+    await expect(newFifoQueue(switches)).resolves.toMatchObject({ url: expect.any(String) })
+  })
+
+  it('changes its scope', async () => {
+    const { url: QueueUrl } = await newFifoQueue()
     const Attributes = { DeduplicationScope: 'messageGroup', FifoThroughputLimit: 'perMessageGroupId' }
-    await aws.sqs.send(new SetQueueAttributesCommand({ QueueUrl, Attributes }))
+    await expect(
+      aws.sqs.send(new SetQueueAttributesCommand({ QueueUrl, Attributes })),
+    ).resolves.toMatchObject({ $metadata: { httpStatusCode: 200 } })
     const AttributeNames: QueueAttributeName[] = ['FifoQueue', 'DeduplicationScope', 'FifoThroughputLimit']
     expect(
       (await aws.sqs.send(new GetQueueAttributesCommand({ QueueUrl, AttributeNames }))).Attributes,
