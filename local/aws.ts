@@ -15,7 +15,7 @@ import { Budget } from '../packages/image-guard/index.ts'
 import { credentialsFor } from '../rekognition/settings.ts'
 import type { AwsTarget } from '../shared/aws.ts'
 import type { Log } from '../shared/log.ts'
-import { portTrouble, StartError, type Undo } from '../shared/machine.ts'
+import { orStartError, portTrouble, StartError, type Undo } from '../shared/machine.ts'
 import { LOG_FILE, type Settings } from './environment.ts'
 
 /**
@@ -51,7 +51,7 @@ export async function openAws(
   for (const name of ['MAX_IMAGE_BYTES', 'MAX_UPLOAD_BYTES'] as const)
     if (settings[name] > MAX_OBJECT_BYTES)
       throw new StartError(`${name}: the embedded S3 takes ${MAX_OBJECT_BYTES} bytes at most`)
-  const folder = settings.DATA_DIR ?? mkdtempSync(join(tmpdir(), 'image-analyzer-'))
+  const folder = settings.DATA_DIR ?? orStartError(() => mkdtempSync(join(tmpdir(), 'image-analyzer-')))
   const temporary = settings.DATA_DIR === undefined ? folder : undefined
   if (temporary !== undefined) undo.push(() => rmSync(temporary, { recursive: true, force: true }))
   undo.push(takeFolder(folder))

@@ -2,6 +2,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import {
   chmodSync,
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -15,12 +16,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { EventBridgeClient, PutRuleCommand } from '@aws-sdk/client-eventbridge'
-import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { finished } from './context.ts'
 import { distinct } from './pictures.ts'
 import { launch, newFolder, post, ready, start } from './started.ts'
-import { startHere, startSystem } from './system.ts'
+import { refusal, startHere, startSystem } from './system.ts'
 import { SILENT, skipped, without } from './tools.ts'
+
+const noProc = existsSync('/proc/self') ? [] : ['/proc']
 
 /** Whether a start takes this folder: the records that it shows then, or the sentence that it refuses it with. */
 async function startWith(DATA_DIR: string): Promise<string[] | string> {
@@ -111,6 +114,38 @@ describe('a data folder', () => {
 })
 
 describe('a start with a data folder', () => {
+  it.each([
+    ['file', 'it is a file'],
+    ['file/data', 'a part of its path is a file'],
+    ['file/a/b', 'a part of its path is a file'],
+  ])('%s says that %s', async (path, why) => {
+    const folder = newFolder()
+    writeFileSync(join(folder, 'file'), '')
+    expect(await startWith(join(folder, path))).toBe(
+      `DATA_DIR ${join(folder, path)} cannot be written: ${why}. Set it to a folder that you may write.`,
+    )
+  })
+
+  it.skipIf(noProc.length > 0)(
+    `on a file system that takes none is refused, also where its parent is not there${skipped(noProc)}`,
+    async () => {
+      // In a process that can be ended: Node's own recursion never does.
+      const system = launch({ DATA_DIR: '/proc/none/data' })
+      onTestFinished(() => void system.process.kill('SIGKILL'))
+      await expect.poll(system.output, { timeout: 10_000 }).toMatch(/DATA_DIR \/proc\/none\/data cannot be/)
+    },
+  )
+
+  it('that is temporary says where it cannot be', async () => {
+    vi.stubEnv('TMPDIR', join(newFolder(), 'none'))
+    onTestFinished(() => void vi.unstubAllEnvs())
+    expect(await refusal({})).toMatch(/^ENOENT: .*none\/image-analyzer-/)
+  })
+
+  it('makes its parents too', async () => {
+    expect(await startWith(join(newFolder(), 'a/b'))).toEqual([])
+  })
+
   it('that is whole shows all records', async () => {
     expect(readdirSync(ended)).not.toContain('fauxqs.db-wal')
     expect(readdirSync(killed)).toContain('fauxqs.db-wal')

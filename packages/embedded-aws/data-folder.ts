@@ -61,14 +61,29 @@ export function openDataFolder(folder: string, owner: FolderOwner): () => void {
   }
 }
 
+const NO_RIGHT = 'you lack the permission'
+const REASONS: Record<string, string> = {
+  EEXIST: 'it is a file',
+  ENOTDIR: 'a part of its path is a file',
+  EACCES: NO_RIGHT,
+  EPERM: NO_RIGHT,
+  EROFS: 'its file system is read-only',
+  ENOSPC: 'its disk is full',
+  EDQUOT: 'your share of its disk is full',
+}
+
+/** With its parents. Node's own recursion loops for ever where a file system takes no folders. */
+function makeFolder(folder: string): void {
+  const parent = dirname(folder)
+  if (!existsSync(parent)) makeFolder(parent)
+  mkdirSync(folder, { mode: 0o700 })
+  syncFolder(parent)
+}
+
 /** The operating system holds the lock, so that it ends with the process however that ends. */
 function take(folder: string, { program, setting, files }: FolderOwner): () => void {
   try {
-    const isNew = !existsSync(folder)
-    // Not recursive where it need not be: Node loops for ever where a file system takes no folders.
-    const recursive = !existsSync(dirname(resolve(folder))) || !isNew
-    mkdirSync(folder, { recursive, mode: 0o700 })
-    if (isNew) syncFolder(dirname(resolve(folder)))
+    if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) makeFolder(resolve(folder))
     keepPrivate(folder, files)
     const database = new DatabaseSync(withMode(join(folder, LOCK)))
     database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
@@ -83,7 +98,7 @@ function take(folder: string, { program, setting, files }: FolderOwner): () => v
     if (isDamage(error))
       throw new UnusableFolder(`${join(folder, LOCK)} is damaged. Delete it; there is nothing in it.`)
     throw new UnusableFolder(
-      `${setting} ${folder} cannot be written: ${(error as Error).message}. Set it to a folder that you may write.`,
+      `${setting} ${folder} cannot be written: ${REASONS[code] ?? (error as Error).message}. Set it to a folder that you may write.`,
     )
   }
 }
