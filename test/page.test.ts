@@ -501,6 +501,33 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
       .toBe(1)
   })
 
+  it.each([1280, 412])(
+    'moves next to nothing while a list of one photo appears, %i pixels wide',
+    async (width) => {
+      const before = await open(seeing, { viewport: { width, height: 900 } })
+      await choose(before, png('still.png', await distinct(77)))
+      await phase(before, 'still.png', 'completed')
+      const page = await open(seeing, { viewport: { width, height: 900 } }, '/health')
+      await page.addInitScript(() => {
+        let [moved, drawn] = [0, 0]
+        new PerformanceObserver((list) => {
+          for (const entry of list.getEntries())
+            moved += (entry as PerformanceEntry & { value: number }).value
+        }).observe({ type: 'layout-shift', buffered: true })
+        const count = () => {
+          drawn += Number(document.querySelector('.card') !== null)
+          if (drawn < 10) requestAnimationFrame(count)
+          else Object.assign(window, { moved })
+        }
+        requestAnimationFrame(count)
+      })
+      await page.goto(`${seeing.url}/?filename=still`)
+      await page.waitForFunction(() => 'moved' in window)
+      // "Good" (web.dev, "Cumulative Layout Shift").
+      expect(await page.evaluate(() => Object(window).moved)).toBeLessThan(0.1)
+    },
+  )
+
   it('asks once a second at most, however many photos are under way, and sees the end of each', async () => {
     const held = Promise.withResolvers<void>()
     const late = madeUp(held.promise)
