@@ -379,6 +379,8 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     const panel = other.locator('#panel')
     await panel.getByText('For programs').waitFor()
     expect(await panel.textContent()).toContain('at least 80 pixels on each side')
+    // There is nothing to do, and no room for it.
+    expect(await panel.locator('.actions:not([hidden])').count()).toBe(0)
     await other.close()
     await page.keyboard.press('Escape')
     await choose(page, { name: 'notes.jpg', mimeType: 'image/jpeg', buffer: Buffer.from('no picture') })

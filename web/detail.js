@@ -299,7 +299,7 @@ function panelSections(photo) {
         h('p', {}, h('strong', {}, problem.what), ` ${problem.todo}`),
         problem.code &&
           h('p', { className: 'said' }, [problem.code, problem.said].filter(Boolean).join(': ')),
-        h('div', { className: 'actions' }, ...actionsFor(photo)),
+        h('div', { className: 'actions', hidden: actionsFor(photo).length === 0 }, ...actionsFor(photo)),
       ),
     )
   } else if (phase !== 'completed') {
