@@ -332,6 +332,36 @@ describe('a slip that changes no pixel is mended, and a cut beside it is not:', 
     await expect(render(gif.subarray(0, -40), 's3')).rejects.toMatchObject(corrupt)
   })
 
+  it('a segment of a JPEG that is too short for what is said in it', async () => {
+    const whole = await render(photo, 's3')
+    for (const short of [jpegSegment(0xe0, Buffer.from('JFIF\0')), jpegSegment(0xee, Buffer.from('Adobe'))]) {
+      const frame = photo.indexOf(Buffer.from('ffdb', 'hex'))
+      expect((await render(inserted(photo, frame, ...short), 's3')).thumbnail.equals(whole.thumbnail)).toBe(
+        true,
+      )
+    }
+  })
+
+  it('another GIF behind the first, which has no end', async () => {
+    const [first = photo, second = photo] = await Promise.all(
+      [photo, restarting].map((file) => sharp(file).resize(100, 100).gif({ effort: 1 }).toBuffer()),
+    )
+    const whole = await render(first, 's3')
+    const both = Buffer.concat([first.subarray(0, -1), second])
+    expect((await render(both, 's3')).thumbnail.equals(whole.thumbnail)).toBe(true)
+    const cut = Buffer.concat([first.subarray(0, -40), second])
+    await expect(render(cut, 's3')).rejects.toMatchObject(corrupt)
+  })
+
+  it('a lossless WebP that is said not to be transparent, and is', async () => {
+    const clear = sharp({ create: { width: 100, height: 100, channels: 4, background: '#00000000' } })
+    const file = await clear.webp({ lossless: true, exact: true }).toBuffer()
+    const flags = file.indexOf('VP8L') + 12
+    expect((file[flags] ?? 0) & 0x10).toBe(0x10)
+    file[flags] = (file[flags] ?? 0) & ~0x10
+    await expectColours((await render(file, 's3')).thumbnail, Array(4).fill(WHITE))
+  })
+
   it('another AVIF behind the first', async () => {
     const [first, second] = await Promise.all(
       [photo, restarting].map((file) => sharp(file).resize(100, 100).avif({ effort: 0 }).toBuffer()),

@@ -43,10 +43,16 @@ function* gifFrameEnds(bytes: Buffer): Generator<{ begin: number; end: number }>
 /** The end of a picture's data, and of the file. */
 const GIF_END = Buffer.from('003b', 'hex')
 
-/** A still GIF that ends with its data has its end; where data are missing, libvips sees that as before. */
+/**
+ * A still GIF that ends with its data, or is followed by another GIF, has its end; where data are missing, libvips sees that
+ * as before.
+ */
 export function withGifEnd(bytes: Buffer): Buffer {
-  if (bytes.toString('latin1', 0, 3) !== 'GIF' || bytes.at(-1) === GIF_END.at(-1)) return bytes
-  const [, second] = gifFrameEnds(bytes)
+  if (bytes.toString('latin1', 0, 3) !== 'GIF') return bytes
+  const [first, second] = gifFrameEnds(bytes)
+  if (first !== undefined && bytes.toString('latin1', first.end, first.end + 4) === 'GIF8')
+    return Buffer.concat([bytes.subarray(0, first.end), GIF_END])
+  if (bytes.at(-1) === GIF_END.at(-1)) return bytes
   return second === undefined ? Buffer.concat([bytes, GIF_END]) : bytes
 }
 
@@ -69,4 +75,21 @@ export function withClearSurround(bytes: Buffer): Buffer {
   const frame = bytes.subarray(first.begin + 5, first.begin + 9)
   if (screen.equals(frame)) return bytes
   return Buffer.concat([bytes.subarray(0, first.end), TRANSPARENT_FRAME, bytes.subarray(first.end)])
+}
+
+/** In a simple lossless WebP: after the heads of file and chunk, a signature, and 14 bits for each side (RFC 9649, 3.4). */
+const WEBP_ALPHA = { at: 24, bit: 0x10 }
+
+/**
+ * A simple lossless WebP that says that it may be transparent. That it is not is a hint that changes no pixel (RFC 9649,
+ * section 3.4), but libvips drops the transparency for it. Any other file comes back as it is.
+ */
+export function withWebpAlpha(bytes: Buffer): Buffer {
+  if (bytes.toString('latin1', 8, 16) !== 'WEBPVP8L' || bytes[20] !== 0x2f) return bytes
+  const { at, bit } = WEBP_ALPHA
+  const flags = bytes[at]
+  if (flags === undefined || (flags & bit) !== 0) return bytes
+  const copy = Buffer.from(bytes)
+  copy[at] = flags | bit
+  return copy
 }

@@ -98,14 +98,16 @@ export function withoutSlips(file: Buffer): Buffer {
     const data = at + 2
     at += Math.max(2, file.readUInt16BE(at))
     if (marker === 0xc0 || marker === 0xc1) sequential = true
-    if (marker >= 0xc0 && marker <= 0xc2 && data + 3 <= file.length && file.readUInt16BE(data + 1) === 0) {
+    // What a segment is too short for is not in it.
+    const has = (bytes: number): boolean => data + bytes <= Math.min(at, file.length)
+    if (marker >= 0xc0 && marker <= 0xc2 && has(3) && file.readUInt16BE(data + 1) === 0) {
       const lines = linesAfterScan(at)
       if (lines !== undefined) replace(data + 1, data + 3, [lines >> 8, lines & 0xff])
     }
     const jfif = marker === 0xe0 && file.toString('latin1', data, data + 5) === 'JFIF\0'
-    if (jfif && file[data + 5] !== 1) replace(data + 5, data + 6, [1])
+    if (jfif && has(6) && file[data + 5] !== 1) replace(data + 5, data + 6, [1])
     const adobe = marker === 0xee && file.toString('latin1', data, data + 5) === 'Adobe'
-    if (adobe && data + 12 <= file.length) {
+    if (adobe && has(12)) {
       const [taken, ...others] = COLOUR_TRANSFORMS[componentsFrom(at)] ?? []
       const said = file[data + 11] ?? 0
       if (taken !== undefined && said !== taken && !others.includes(said))
