@@ -127,6 +127,25 @@ describe('an AVIF', () => {
     await expect(render(file, 's3')).resolves.toMatchObject({ width: 240, height: 320 })
   })
 
+  it.each([
+    ['none', 16, WHITE],
+    ['all', 235, RED],
+  ])(
+    'whose transparency is of limited range lets %s of it be seen where its number is %i',
+    async (_, alpha, colour) => {
+      const background = { r: RED[0], g: RED[1], b: RED[2], alpha: alpha / 255 }
+      const file = await sharp({ create: { width: 100, height: 100, channels: 4, background } })
+        .avif({ effort: 0 })
+        .toBuffer()
+      // The last byte of the sequence header of 100 × 100 pixels of grey: one bit for each range.
+      const header = file.lastIndexOf(Buffer.from('12000a061819b1e361', 'hex'))
+      const range = header + 9
+      expect([header > 0, (file[range] ?? 0) & 0x40]).toEqual([true, 0x40])
+      file[range] = (file[range] ?? 0) & ~0x40
+      await expectColours((await render(file, 's3')).thumbnail, Array(4).fill(colour))
+    },
+  )
+
   it('of moving pictures has no other data than its first frame for the decoder', async () => {
     const file = odd('avif-seq.avif')
     // A sample table without end would be read by libheif; that of a still picture is passed over.

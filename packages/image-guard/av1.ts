@@ -61,7 +61,7 @@ interface Sequence {
   area: number
   cicp: Cicp | undefined
   isGrey: boolean
-  /** Of grey alone is it right. */
+  /** Of grey alone is it right, and so of transparency. */
   isLimited: boolean
 }
 

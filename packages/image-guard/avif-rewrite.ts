@@ -56,6 +56,27 @@ export const isPremultiplied = (bytes: Buffer): boolean => {
   return items?.references.some(({ type, from }) => type === 'prem' && from === items.primary) ?? false
 }
 
+/** Whether the transparency is of limited range, which libheif takes for the full one, and browsers spread. */
+export const hasLimitedAlpha = (bytes: Buffer): boolean =>
+  ifClear(() => {
+    const items = itemsOf(bytes)
+    if (items === undefined) return false
+    const alpha = alphaOf(items)
+    return alpha !== undefined && codedDataOf(bytes, items, alpha)?.sequence?.isLimited
+  }) ?? false
+
+/** The item that says how transparent the primary one is. */
+const alphaOf = ({ primary, references, transparencies }: Items): number | undefined =>
+  references.find(({ type, from, to }) => type === 'auxl' && to === primary && transparencies.has(from))?.from
+
+/** What the AV1 data of an item say; of a grid, its first piece, as all of them are of the same colours. */
+function codedDataOf(file: Buffer, items: Items, id: number): ReturnType<typeof av1> | undefined {
+  const { references, types, places } = items
+  const piece = references.find(({ type, from }) => type === 'dimg' && from === id)?.to
+  const place = places.get([id, piece].find((one = -1) => types.get(one) === 'av01') ?? -1)
+  return place && av1(readerOf(file, items)(place), { left: MAX_STEPS })
+}
+
 /** What turns, mirrors and crops a picture. */
 const TRANSFORMATIONS = ['irot', 'imir', 'clap']
 
@@ -72,9 +93,7 @@ export function withTurnedAlpha(file: Buffer): Buffer {
       TRANSFORMATIONS.includes(items?.properties[index]?.type ?? ''),
     )
   const wanted = transformations(items?.primary)
-  const alpha = items?.references.find(
-    ({ type, from, to }) => type === 'auxl' && to === items.primary && items.transparencies.has(from),
-  )?.from
+  const alpha = items && alphaOf(items)
   if (alpha === undefined || wanted.length === 0 || transformations(alpha).length > 0) return file
   // Transformations are essential, which a decoder has to know of.
   return describedAgain(file, alpha, { indexes: wanted, isEssential: true })
@@ -133,11 +152,8 @@ const OF_VIDEO = [1, 6, 14, 15]
 
 /** @throws Unclear, RangeError */
 function profileOfNumbers(file: Buffer, items: Items, nclx: Buffer | undefined): Buffer | undefined {
-  const { primary = -1, properties, propertiesOf, references, types, places } = items
-  // The pieces of a grid are all of the same colours.
-  const piece = references.find(({ type, from }) => type === 'dimg' && from === primary)?.to
-  const place = places.get([primary, piece].find((id = -1) => types.get(id) === 'av01') ?? -1)
-  const data = place && av1(readerOf(file, items)(place), { left: MAX_STEPS })
+  const { primary = -1, properties, propertiesOf } = items
+  const data = codedDataOf(file, items, primary)
   const { primaries = UNSPECIFIED, transfer = UNSPECIFIED } = nclx
     ? { primaries: nclx.readUInt16BE(0), transfer: nclx.readUInt16BE(2) }
     : (data?.sequence?.cicp ?? {})

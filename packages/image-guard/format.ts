@@ -57,6 +57,8 @@ export function formatOf(bytes: Uint8Array, heic = false): Format | undefined {
     for (let from = 8; from + 4 <= Math.min(size, text.length, 256); from += 4)
       if (from !== 12) brands.push(text.slice(from, from + 4))
     const has = (pattern: RegExp): boolean => brands.some((brand) => pattern.test(brand))
+    // HEIF's low-overhead form (ISO/IEC 23008-12, amendment 2): a box `mini`, which no decoder here reads.
+    if (brands[0] === 'mif3') return other('an AVIF or HEIC picture in the new short form (mif3)')
     // A still, or a sequence (AV1 Image File Format, section 6). A brand has four characters.
     if (bytes.length >= 16 && has(/avi[fs]/)) return { name: 'an AVIF picture', contentType: 'image/avif' }
     // ISO/IEC 23008-12, annex B and F: HEVC in HEIF, of which stills may come in; then any other coding in it.

@@ -1,6 +1,6 @@
 import type { Metadata, Sharp } from 'sharp'
 import { type AppraiseOptions, MIN_SIDE } from './appraise.ts'
-import { isPremultiplied } from './avif-rewrite.ts'
+import { hasLimitedAlpha, isPremultiplied } from './avif-rewrite.ts'
 import type { Decoder, InTime } from './decoder.ts'
 import type { ContentType } from './format.ts'
 import { decodeHeic, Undecodable } from './heic.ts'
@@ -124,9 +124,13 @@ async function render(
 
 /** What opens a picture whose numbers libvips would take for others. */
 async function openerOf(bytes: Buffer, contentType: ContentType, metadata: Metadata): Promise<() => Sharp> {
-  if (contentType === 'image/avif' && isPremultiplied(bytes)) {
+  const isLimited = contentType === 'image/avif' && hasLimitedAlpha(bytes)
+  const isMultiplied = contentType === 'image/avif' && isPremultiplied(bytes)
+  if (isLimited || isMultiplied) {
     const stored = await decode(open(bytes, { ignoreIcc: true }).toColourspace('srgb').raw())
-    const { data } = await decode(fromPixels(unpremultiplied(stored)).png({ compressionLevel: 1 }))
+    if (isLimited) spreadAlpha(stored)
+    const shown = isMultiplied ? unpremultiplied(stored) : stored
+    const { data } = await decode(fromPixels(shown).png({ compressionLevel: 1 }))
     const png = metadata.icc === undefined ? data : tagged(data, metadata.icc)
     return () => open(png)
   }
@@ -169,6 +173,13 @@ async function openerOfHeic(
     () => false,
   )
   return () => open(isUsable ? profiled : png)
+}
+
+/** From 16 to 235 for none to all, to the full range, in place. */
+function spreadAlpha({ data, info: { channels } }: Pixels): void {
+  if (channels % 2 !== 0) return
+  for (let at = channels - 1; at < data.length; at += channels)
+    data[at] = Math.min(255, Math.max(0, Math.round((((data[at] ?? 0) - 16) * 255) / 219)))
 }
 
 /** Colours that were stored as the transparency lets them through. */
