@@ -57,6 +57,12 @@ function spoil(file: string, at: number, bytes: number): void {
   )
 }
 
+it.each(['ttl.json', 'secret', 'log.jsonl'])('a folder in the place of %s is no file', async (name) => {
+  const folder = newFolder()
+  mkdirSync(join(folder, name))
+  expect(await startWith(folder)).toBe(`${join(folder, name)} is not a file. Move it away.`)
+})
+
 /** Of the database, and of a frame of its log: a page behind a header. */
 const PAGE_BYTES = 16_384
 const FRAME_BYTES = 24 + PAGE_BYTES

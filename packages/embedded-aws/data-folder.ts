@@ -84,6 +84,7 @@ function makeFolder(folder: string): void {
 function take(folder: string, { program, setting, files }: FolderOwner): () => void {
   try {
     if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) makeFolder(resolve(folder))
+    requireFiles(folder, files)
     keepPrivate(folder, files)
     const database = new DatabaseSync(withMode(join(folder, LOCK)))
     database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
@@ -107,6 +108,16 @@ function take(folder: string, { program, setting, files }: FolderOwner): () => v
 export function withMode(file: string): string {
   closeSync(openSync(file, 'a', 0o600))
   return file
+}
+
+/** Of a pipe, reading never ends, and the signals that end this process would wait for it. */
+function requireFiles(folder: string, others: readonly string[]): void {
+  for (const name of readdirSync(folder)) {
+    const file = join(folder, name)
+    if (!OURS.test(name) && !others.includes(name)) continue
+    if (statSync(file, { throwIfNoEntry: false })?.isFile() === false)
+      throw new UnusableFolder(`${file} is not a file. Move it away.`)
+  }
 }
 
 /** Also what an earlier run has left. A folder that has other things in it as well keeps its own mode. */
