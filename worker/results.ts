@@ -2,6 +2,8 @@ import type { Image as RekognitionImage } from '@aws-sdk/client-rekognition'
 import * as z from 'zod'
 import { isRendition, type Rendered, readExif, THUMBNAIL_SIDE } from '../packages/image-guard/index.ts'
 import {
+  ANSWERS,
+  type AnalysisName,
   type Answers,
   analysisKey,
   analysisSchema,
@@ -11,6 +13,7 @@ import {
   type Kept,
   type Metadata,
   PAID_ANALYSES,
+  type PaidAnalysis,
   type PaidCalls,
   type ProcessingImage,
   paidAnalyses,
@@ -130,22 +133,31 @@ type Results = Pick<ProcessDeps, 'now' | 'analysisSource' | 'read'>
 const RESULTS_LIFETIME_SECONDS = 2_592_000
 
 /** By owner, so that no caller finds out what others have submitted. */
-function sameBytesKey(
+const sameBytesKey = (
   { analysisSource }: Pick<ProcessDeps, 'analysisSource'>,
-  { owner, original, analyses }: Image,
-  facesSkipped = false,
-): string {
-  // Results without faces are none for an image that is to have them.
-  const found = paidAnalyses(analyses).map((name) =>
-    name === 'faces' && facesSkipped ? 'faces-when-person' : name,
+  { owner, original }: Image,
+  found: readonly string[],
+): string => bytesKey([owner, original.sha256, found.toSorted(), analysisSource])
+
+/** What results are of. Those without faces are none for an image that is to have them. */
+const foundBy = (names: readonly PaidAnalysis[], facesSkipped = false): string[] =>
+  names.map((name) => (name === 'faces' && facesSkipped ? 'faces-when-person' : name))
+
+/** What results may be of that have all that an image asks for: no more first. */
+function enoughFor(analyses: AnalysisName[]): string[][] {
+  const wanted = paidAnalyses(analyses)
+  const sets = [wanted]
+  for (const name of PAID_ANALYSES)
+    if (!wanted.includes(name)) sets.push(...sets.map((set) => [...set, name]))
+  const needsFaces = wanted.includes('faces') && !analyses.includes('faces-when-person')
+  return sets.flatMap((set) =>
+    set.includes('faces') && !needsFaces ? [foundBy(set), foundBy(set, true)] : [foundBy(set)],
   )
-  return bytesKey([owner, original.sha256, found.sort(), analysisSource])
 }
 
-/** @returns asks for a finished image of the same owner with the same bytes and paid analyses; it may be gone */
+/** @returns asks for a finished image of the same owner with the same bytes and all the paid analyses; it may be gone */
 export function findSameBytes(deps: Results, image: Image): () => Promise<string | undefined> {
-  const kinds = image.analyses.includes('faces-when-person') ? [false, true] : [false]
-  const reads = kinds.map((facesSkipped) => deps.read(sameBytesKey(deps, image, facesSkipped)))
+  const reads = enoughFor(image.analyses).map((found) => deps.read(sameBytesKey(deps, image, found)))
   return async () => {
     const items = await Promise.all(reads.map((read) => read()))
     const now = deps.now().getTime()
@@ -159,8 +171,9 @@ const bytesSchema = z.object({ target: z.string(), expiresAt: z.number() })
 export function bytesOf(deps: Results, image: FinishedImage): Record<string, unknown>[] {
   const wasPaid = image.status === 'completed' && image.reused === undefined
   if (!wasPaid || paidAnalyses(image.analyses).length === 0) return []
+  const found = foundBy(paidAnalyses(image.analyses), image.facesSkipped)
   const expiresAt = Math.floor(deps.now().getTime() / 1_000) + RESULTS_LIFETIME_SECONDS
-  return [{ imageId: sameBytesKey(deps, image, image.facesSkipped), target: image.imageId, expiresAt }]
+  return [{ imageId: sameBytesKey(deps, image, found), target: image.imageId, expiresAt }]
 }
 
 /** @returns asks whose answers an image may have: with all images of the batch that are claimed by then */
@@ -168,7 +181,7 @@ export const lookUp = (deps: ProcessDeps, image: ProcessingImage): (() => Promis
   paidAnalyses(image.analyses).length === 0 ? async () => undefined : findSameBytes(deps, image)
 
 /**
- * The answers for the same bytes, of the same owner and by the same analyses: these are not paid for again.
+ * The answers for the same bytes, of the same owner, by the analyses that the image asks for: these are not paid for again.
  *
  * @param imageId what `lookUp` says
  */
@@ -184,7 +197,15 @@ export async function knownAnswers(
   // Its object may have been deleted; then these bytes are analysed again.
   const whole = other.analysis === undefined ? undefined : await read(deps, other.analysis.key)
   if (other.analysis !== undefined && whole === undefined) return undefined
-  return analysisSchema.parse(whole === undefined ? other : JSON.parse(whole.toString()))
+  const { facesSkipped, ...answers } = analysisSchema.parse(
+    whole === undefined ? other : JSON.parse(whole.toString()),
+  )
+  const names = paidAnalyses(image.analyses)
+  const fields = names.flatMap((name) => Object.keys(ANSWERS[name].shape))
+  return {
+    ...Object.fromEntries(Object.entries(answers).filter(([field]) => fields.includes(field))),
+    ...(facesSkipped && names.includes('faces') && { facesSkipped }),
+  }
 }
 
 /** Results that are too large for an item go into an object, whole; the item keeps what lists and events show. */
