@@ -5,8 +5,8 @@ import { runInNewContext } from 'node:vm'
 const LARGE_BYTES = 10_000_000
 
 /**
- * By so much a heap grows over what lives in it before V8 collects again. Left to itself a worker collected its 35 MB for each 3 MB
- * more, once in seven images and on all cores, which took a tenth of its processor and more.
+ * By so much a heap grows over what lives in it before V8 collects it again. Left to itself it collects a worker's 35 MB for each 3 MB
+ * more, on all cores: a tenth of the processor of a batch (`npm run bench -- pipeline`).
  */
 const GROWTH_PERCENT = 100
 
