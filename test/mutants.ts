@@ -973,8 +973,15 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'results without faces are had by an image that is to have them',
     file: 'worker/results.ts',
-    from: "name === 'faces' && facesSkipped ? 'faces-when-person' : name,",
-    to: 'name,',
+    from: "(name === 'faces' && facesSkipped ? 'faces-when-person' : name)",
+    to: 'name',
+    tests: ['test/analyses.test.ts'],
+  },
+  {
+    name: 'an image has answers of others that it did not ask for',
+    file: 'worker/results.ts',
+    from: '.filter(([field]) => fields.includes(field))',
+    to: '',
     tests: ['test/analyses.test.ts'],
   },
   // Metadata of a file
