@@ -292,6 +292,7 @@ function panelSections(photo) {
   const { record, problem, phase } = photo
   const sections = []
   if (problem) {
+    const actions = actionsFor(photo)
     sections.push(
       h(
         'div',
@@ -299,7 +300,7 @@ function panelSections(photo) {
         h('p', {}, h('strong', {}, problem.what), ` ${problem.todo}`),
         problem.code &&
           h('p', { className: 'said' }, [problem.code, problem.said].filter(Boolean).join(': ')),
-        h('div', { className: 'actions', hidden: actionsFor(photo).length === 0 }, ...actionsFor(photo)),
+        h('div', { className: 'actions', hidden: actions.length === 0 }, ...actions),
       ),
     )
   } else if (phase !== 'completed') {

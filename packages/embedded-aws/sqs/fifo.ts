@@ -7,7 +7,7 @@ import { amendQueues, type Queue, type SqsStore } from './queues.ts'
 /** No id has one. */
 const SEPARATOR = '\n'
 
-/** Where messages are told apart within their groups, the emulator gets an id that tells the groups apart as well. */
+/** Where a message is a duplicate within its group only, the emulator gets an id that names the group as well. */
 export function scopeDeduplication(sent: Entry, { attributes }: Queue): void {
   if (attributes.DeduplicationScope !== 'messageGroup') return
   const byContent = attributes.ContentBasedDeduplication === 'true'

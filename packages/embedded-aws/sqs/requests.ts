@@ -114,11 +114,14 @@ export function checkMessages(app: Emulator, store: SqsStore, words: Words): voi
   })
 }
 
+const queueOf = ({ QueueUrl }: Input, store: SqsStore): Queue | undefined =>
+  QueueUrl === undefined ? undefined : store.getQueue(QueueUrl)
+
 /** A caller that is traced names its trace in a header, too. */
 function noteSent(operation: string, headers: IncomingHttpHeaders, input: Input, store: SqsStore): void {
   const entries =
     operation === 'SendMessage' ? [input] : operation === 'SendMessageBatch' ? (input.Entries ?? []) : []
-  const queue = input.QueueUrl === undefined ? undefined : store.getQueue(input.QueueUrl)
+  const queue = queueOf(input, store)
   const trace = headers['x-amzn-trace-id']?.toString()
   for (const entry of entries) {
     if (queue !== undefined) scopeDeduplication(entry, queue)
@@ -165,7 +168,7 @@ const MOST_ENTRIES = 10
 /** @throws AwsError for what the emulator would take */
 function check(operation: string, input: Input, store: SqsStore): void {
   const { QueueName = '', Attributes = {}, MaxResults = 1, ReceiptHandle } = input
-  const queue = input.QueueUrl === undefined ? undefined : store.getQueue(input.QueueUrl)
+  const queue = queueOf(input, store)
   normalizeSwitches(Attributes)
   const isFifo = Attributes['FifoQueue'] === 'true'
   if (operation === 'CreateQueue') requireQueueName(QueueName, isFifo)
@@ -228,7 +231,7 @@ const REFUSALS = new Map<string, (entry: Entry, isFifo: boolean) => AwsError | u
 
 /** Leaves the emulator the entries that it can do. */
 function takeFailed(operation: string, input: Input, store: SqsStore): Failed[] {
-  const queue = input.QueueUrl === undefined ? undefined : store.getQueue(input.QueueUrl)
+  const queue = queueOf(input, store)
   const { Entries: entries = [] } = input
   const refuse = REFUSALS.get(operation)
   const isBatch =

@@ -4,9 +4,7 @@ import {
   DeleteObjectCommand,
   DeleteObjectsCommand,
   GetBucketLocationCommand,
-  GetObjectCommand,
   HeadBucketCommand,
-  HeadObjectCommand,
   ListBucketsCommand,
   ListObjectsCommand,
   ListObjectsV2Command,
@@ -19,7 +17,7 @@ import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { embeddedAws, refusal, region, signed } from './started.ts'
 
-const { aws, newBucket, stored } = embeddedAws()
+const { aws, newBucket, objectsIn, stored } = embeddedAws()
 const status = (httpStatusCode: number) => ({ $metadata: { httpStatusCode } })
 let Bucket = ''
 beforeAll(async () => {
@@ -27,17 +25,7 @@ beforeAll(async () => {
 })
 const put = (Key: string, Body = 'hello world', more: Partial<PutObjectCommandInput> = {}) =>
   aws.s3.send(new PutObjectCommand({ Bucket, Key, Body, ...more }))
-const head = (Key: string, more = {}) => aws.s3.send(new HeadObjectCommand({ Bucket, Key, ...more }))
-const get = async (Key: string, more = {}) => {
-  const object = await aws.s3.send(new GetObjectCommand({ Bucket, Key, ...more }))
-  return { ...object, text: await object.Body?.transformToString() }
-}
-const raw = (method: string, path: string, headers: Record<string, string> = {}, body?: string) =>
-  fetch(`${aws.endpoint}/${Bucket}${path}`, {
-    method,
-    headers: { ...signed('s3'), ...headers },
-    ...(body === undefined ? {} : { body }),
-  })
+const { head, get, raw } = objectsIn(() => Bucket)
 
 describe('a list', () => {
   const keys = [

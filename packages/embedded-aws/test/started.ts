@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { CreateTableCommandInput } from '@aws-sdk/client-dynamodb'
-import { CreateBucketCommand, GetObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import { CreateBucketCommand, GetObjectCommand, HeadObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import {
   CreateQueueCommand,
   GetQueueAttributesCommand,
@@ -220,6 +220,21 @@ export function embeddedAws() {
     return { ...object, bytes: Buffer.from((await object.Body?.transformToByteArray()) ?? []) }
   }
 
+  /** What the tests of a file do with objects of their bucket. */
+  const objectsIn = (bucket: () => string) => ({
+    head: (Key: string, more = {}) => aws.s3.send(new HeadObjectCommand({ Bucket: bucket(), Key, ...more })),
+    get: async (Key: string, more = {}) => {
+      const object = await aws.s3.send(new GetObjectCommand({ Bucket: bucket(), Key, ...more }))
+      return { ...object, text: await object.Body?.transformToString() }
+    },
+    raw: (method: string, path: string, headers: Record<string, string> = {}, body?: string) =>
+      fetch(`${aws.endpoint}/${bucket()}${path}`, {
+        method,
+        headers: { ...signed('s3'), ...headers },
+        ...(body === undefined ? {} : { body }),
+      }),
+  })
+
   /** Lets the database come to the statement and no further: what is open is undone, as after a kill. */
   const killAt = (folder: string, statement: 'INSERT' | 'DELETE') => {
     const database = new DatabaseSync(join(folder, 'fauxqs.db'))
@@ -262,6 +277,7 @@ export function embeddedAws() {
     send,
     waiting,
     stored,
+    objectsIn,
     killAt,
     restart,
     post,

@@ -4,8 +4,6 @@ import {
   CreateMultipartUploadCommand,
   DeleteBucketCommand,
   DeleteObjectCommand,
-  GetObjectCommand,
-  HeadObjectCommand,
   ListMultipartUploadsCommand,
   ListPartsCommand,
   PutBucketNotificationConfigurationCommand,
@@ -13,25 +11,15 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { embeddedAws, refusal, signed } from './started.ts'
+import { embeddedAws, refusal } from './started.ts'
 
-const { aws, newBucket, newQueue, waiting } = embeddedAws()
+const { aws, newBucket, objectsIn, newQueue, waiting } = embeddedAws()
 let Bucket = ''
 beforeAll(async () => {
   Bucket = await newBucket()
 })
 const put = (Key: string) => aws.s3.send(new PutObjectCommand({ Bucket, Key, Body: 'hello world' }))
-const head = (Key: string, more = {}) => aws.s3.send(new HeadObjectCommand({ Bucket, Key, ...more }))
-const get = async (Key: string, more = {}) => {
-  const object = await aws.s3.send(new GetObjectCommand({ Bucket, Key, ...more }))
-  return { ...object, text: await object.Body?.transformToString() }
-}
-const raw = (method: string, path: string, headers: Record<string, string> = {}, body?: string) =>
-  fetch(`${aws.endpoint}/${Bucket}${path}`, {
-    method,
-    headers: { ...signed('s3'), ...headers },
-    ...(body === undefined ? {} : { body }),
-  })
+const { head, get, raw } = objectsIn(() => Bucket)
 
 describe('an upload in parts', () => {
   const begin = async (Key: string) => {
