@@ -137,7 +137,7 @@ export async function loadFauxqs(options: {
         : member
     },
   })
-  const runFor = mendQueues(sqsStore, atomically)
+  const runFor = mendQueues(sqsStore, storage)
   // Loaded before the stores know where to write, or loading would write it all again.
   persistence.load(sqsStore, snsStore, s3Store)
   for (const store of [sqsStore, snsStore, s3Store, ...sqsStore.allQueues()]) store.persistence = guarded

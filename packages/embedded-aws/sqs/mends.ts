@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import type { Storage } from '../storage.ts'
-import { mendDeduplication } from './fifo.ts'
+import { mendDeduplication, receiveInGroups } from './fifo.ts'
 import { followClock, moveDeadLetters, type SqsStore, skipGoneReceivers } from './queues.ts'
 import { rememberReceipts } from './receipts.ts'
 import { keepSource, keepSystemAttributes } from './system-attributes.ts'
@@ -13,11 +13,12 @@ import { wakeInTurn, wakeWhenDue } from './waits.ts'
  */
 export function mendQueues(
   store: SqsStore,
-  atomically: Storage['atomically'],
+  storage: Storage,
 ): (response: ServerResponse, work: () => void) => void {
-  moveDeadLetters(store, atomically, keepSource)
+  receiveInGroups(store)
+  moveDeadLetters(store, storage.atomically, keepSource)
   keepSystemAttributes(store)
-  mendDeduplication(store)
+  mendDeduplication(store, storage)
   followClock(store)
   rememberReceipts(store)
   wakeInTurn(store)

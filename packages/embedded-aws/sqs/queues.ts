@@ -10,6 +10,8 @@ export interface Message {
   messageAttributes: object
   messageGroupId?: string
   messageDeduplicationId?: string
+  /** Of a FIFO queue: in the order in which it took them. */
+  sequenceNumber?: string
   approximateReceiveCount: number
   delayUntil?: number
 }
@@ -29,7 +31,6 @@ export interface Queue {
   fifoMessages: Map<string, Message[]>
   fifoDelayed: Map<string, Message[]>
   fifoLockedGroups: Map<string, number>
-  deduplicationCache: { clear(): void }
   persistence: unknown
   isFifo(): boolean
   enqueue(message: Message): void
@@ -42,6 +43,10 @@ export interface Queue {
   processTimers(): void
   changeVisibility(receiptHandle: string, seconds: number): void
   purge(): void
+  checkDeduplication(
+    id: string,
+  ): { isDuplicate: false } | { isDuplicate: true; originalMessageId: string; originalSequenceNumber: string }
+  recordDeduplication(id: string, messageId: string, sequenceNumber: string): void
 }
 export interface SqsStore {
   host: string

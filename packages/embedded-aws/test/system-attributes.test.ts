@@ -1,4 +1,5 @@
 import {
+  ChangeMessageVisibilityCommand,
   GetQueueAttributesCommand,
   PurgeQueueCommand,
   type QueueAttributeName,
@@ -147,6 +148,50 @@ describe('a FIFO queue', () => {
     for (const group of ['a', 'a', 'b']) await send(queue, 'same', as(group))
     expect([...(await bodies(queue)), ...(await bodies(queue))]).toEqual(['same', 'same'])
     await expect(send(queue, 'no group')).rejects.toMatchObject({ name: 'MissingParameter' })
+  })
+
+  it('gives as many messages of a group as it may in one receive, in their order, and then of the next', async () => {
+    const queue = await newFifoQueue({ ContentBasedDeduplication: 'true' })
+    for (const body of ['a1', 'b1', 'a2', 'b2', 'a3']) await send(queue, body, as(body.charAt(0)))
+    const three = { QueueUrl: queue.url, MaxNumberOfMessages: 3 }
+    const { Messages = [] } = await aws.sqs.send(new ReceiveMessageCommand(three))
+    expect(Messages.map(({ Body }) => Body)).toEqual(['a1', 'a2', 'a3'])
+    await send(queue, 'a4', as('a'))
+    expect(await bodies(queue)).toEqual(['b1', 'b2'])
+    expect(await bodies(queue)).toEqual([])
+  })
+
+  it('has what becomes visible again where it was, and gives none of a group while some of it is in flight', async () => {
+    const queue = await newFifoQueue({ ContentBasedDeduplication: 'true' })
+    const all = ['1', '2', '3', '4']
+    for (const body of all) await send(queue, body, as('a'))
+    const received = await receive(queue)
+    for (const body of ['3', '1', '4', '2']) {
+      expect(await bodies(queue)).toEqual([])
+      const ReceiptHandle = received.find(({ Body }) => Body === body)?.ReceiptHandle
+      const shown = { QueueUrl: queue.url, ReceiptHandle, VisibilityTimeout: 0 }
+      await aws.sqs.send(new ChangeMessageVisibilityCommand(shown))
+    }
+    // Each message once, though it is visible at once.
+    for (let left = 2; left > 0; left -= 1)
+      expect((await receive(queue, 0)).map(({ Body }) => Body)).toEqual(all)
+    expect(await bodies(queue)).toEqual(all)
+  })
+
+  it('knows a duplicate, and its order, after a restart', async () => {
+    const folder = newFolder()
+    const running = await start(folder)
+    const queue = await newQueue({ FifoQueue: 'true', VisibilityTimeout: '1' }, running, '.fifo')
+    const ids = ['1', '2', '3']
+    for (const id of ids) await send(queue, id, as('a', id), running)
+    const received = await receive(queue, undefined, running)
+    await running.stop()
+    const again = await start(folder)
+    const at = { ...queue, url: queue.url.replace(running.endpoint, again.endpoint) }
+    const { MessageId } = await send(at, 'again', as('a', '2'), again)
+    await expect.poll(() => bodies(at, again), { timeout: 5_000 }).toEqual(ids)
+    expect(MessageId).toBe(received.find(({ Body }) => Body === '2')?.MessageId)
+    await again.stop()
   })
 
   it('takes after a purge what it had before', async () => {
