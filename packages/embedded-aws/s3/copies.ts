@@ -73,6 +73,15 @@ function checksumOf(
   return value === undefined ? undefined : { algorithm, value, type: 'FULL_OBJECT' }
 }
 
+/** The kinds that the emulator does not look for; by now they are known to be right. */
+function checksumIn(headers: IncomingHttpHeaders): Checksum | undefined {
+  const algorithm = ['CRC32C', 'CRC64NVME'].find(
+    (name) => headers[`x-amz-checksum-${name.toLowerCase()}`] !== undefined,
+  )
+  const value = String(headers[`x-amz-checksum-${algorithm?.toLowerCase()}`])
+  return algorithm === undefined ? undefined : { algorithm, value, type: 'FULL_OBJECT' }
+}
+
 /** A copy has a checksum by the algorithm that is asked for, or by that of its source. */
 export function keepChecksums(app: Emulator, store: S3Store): void {
   let checksum: Checksum | undefined
@@ -85,7 +94,9 @@ export function keepChecksums(app: Emulator, store: S3Store): void {
     const [bucket, key] = isCopy ? sourceOf(headers) : []
     const source = bucket === undefined ? undefined : store.buckets.get(bucket)?.get(key ?? '')
     const asked = headers['x-amz-checksum-algorithm']?.toString()
-    checksum = source && checksumOf(asked, source, () => store.getObject(bucket ?? '', key ?? '').body)
+    checksum = isCopy
+      ? source && checksumOf(asked, source, () => store.getObject(bucket ?? '', key ?? '').body)
+      : checksumIn(headers)
     done()
   })
   app.addHook('onSend', (_request, _reply, body, done) => {

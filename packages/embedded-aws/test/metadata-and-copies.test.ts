@@ -4,7 +4,9 @@ import {
   CopyObjectCommand,
   type CopyObjectCommandInput,
   CreateMultipartUploadCommand,
+  GetObjectAttributesCommand,
   HeadObjectCommand,
+  ObjectAttributes,
   PutObjectCommand,
   type PutObjectCommandInput,
   UploadPartCommand,
@@ -108,3 +110,20 @@ describe('a copy', () => {
     expect(await head('whole')).toMatchObject(SHA256)
   })
 })
+
+it.each([
+  ['CRC32C', 'yZRlqg=='],
+  ['CRC64NVME', 'jSnVw/bqjr4='],
+] as const)(
+  'an object keeps the checksum %s that it came with, and so does its copy',
+  async (algorithm, value) => {
+    const checksum = { [`Checksum${algorithm}`]: value, ChecksumType: 'FULL_OBJECT' }
+    expect(await put(algorithm, { ChecksumAlgorithm: algorithm })).toMatchObject(checksum)
+    expect(await put(algorithm, { [`Checksum${algorithm}`]: value })).toMatchObject(checksum)
+    expect(await head(algorithm)).toMatchObject(checksum)
+    const asked = { Bucket, Key: algorithm, ObjectAttributes: [ObjectAttributes.CHECKSUM] }
+    expect((await aws.s3.send(new GetObjectAttributesCommand(asked))).Checksum).toEqual(checksum)
+    expect((await copy(algorithm, 'copy')).CopyObjectResult).toMatchObject(checksum)
+    expect(await head('copy')).toMatchObject(checksum)
+  },
+)
