@@ -1,3 +1,4 @@
+import { AwsError } from '../json.ts'
 import { invalid } from './errors.ts'
 import { amendQueues, type Message, type Queue, type SqsStore } from './queues.ts'
 
@@ -21,14 +22,14 @@ export function rememberReceipts(store: SqsStore): void {
   })
 }
 
-/** The emulator refuses a message that is visible and one that is deleted alike. @throws AwsError for the latter */
-export function requireMessage(queue: Queue, handle: string): void {
+/** @returns why a message cannot be hidden for another time: one that is deleted for another reason than one that is visible */
+export function whyNotChanged(queue: Queue, handle: string): AwsError | undefined {
   const { messages, fifoMessages, inflightMessages } = queue
-  if (inflightMessages.has(handle)) return
+  if (inflightMessages.has(handle)) return undefined
   const inFlight = [...inflightMessages.values()].map(({ message }) => message)
   const all = [...messages, ...[...fifoMessages.values()].flat(), ...inFlight]
-  if (all.some((message) => receipts.get(message)?.has(handle))) return
-  throw invalid(
-    `Value ${handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available for visibility timeout change.`,
-  )
+  const why = 'Message does not exist or is not available for visibility timeout change.'
+  return all.some((message) => receipts.get(message)?.has(handle))
+    ? new AwsError('MessageNotInflight', why)
+    : invalid(`Value ${handle} for parameter ReceiptHandle is invalid. Reason: ${why}`)
 }

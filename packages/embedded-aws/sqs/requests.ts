@@ -9,11 +9,11 @@ import {
   requireQueueName,
   requireRedrivePolicy,
 } from './attributes.ts'
-import { invalid, jsonType, queryCode, serialization } from './errors.ts'
+import { invalid, jsonType, missing, queryCode, serialization } from './errors.ts'
 import { scopeDeduplication } from './fifo.ts'
 import { type Entry, type Input, isText, parseInput, refusalOf } from './messages.ts'
 import type { Queue, SqsStore } from './queues.ts'
-import { requireMessage } from './receipts.ts'
+import { whyNotChanged } from './receipts.ts'
 import { addDigests, noteSystemAttributes, pickAttributes, type Received } from './system-attributes.ts'
 
 /** What the emulator does not look at in the requests that it answers, and what it names otherwise than AWS. */
@@ -204,9 +204,11 @@ function check(operation: string, input: Input, store: SqsStore): void {
   if (operation === 'GetQueueAttributes') queue?.processTimers()
   if (queue !== undefined && ReceiptHandle !== undefined && ReceiptHandle !== '' && !isHandle(ReceiptHandle))
     throw noHandle(ReceiptHandle)
-  if (operation === 'ChangeMessageVisibility' && queue !== undefined && ReceiptHandle)
-    requireMessage(queue, ReceiptHandle)
-  const refusal = operation === 'SendMessage' && queue && refusalOf(input, queue.isFifo())
+  const isChange = operation === 'ChangeMessageVisibility' && ReceiptHandle
+  const refusal =
+    queue &&
+    ((operation === 'SendMessage' && refusalOf(input, queue.isFifo())) ||
+      (isChange && whyNotChanged(queue, ReceiptHandle)))
   if (refusal) throw refusal
 }
 
@@ -220,12 +222,22 @@ const noHandle = (handle: string): AwsError =>
     404,
   )
 
-/** Why the emulator is not to be given an entry of a batch that it would take. */
-const REFUSALS = new Map<string, (entry: Entry, isFifo: boolean) => AwsError | undefined>([
-  ['SendMessageBatch', refusalOf],
+/** Why the emulator is not to be given an entry of a batch that it would take, or name another reason for. */
+const REFUSALS = new Map<string, (entry: Entry, queue: Queue) => AwsError | undefined>([
+  ['SendMessageBatch', (entry, queue) => refusalOf(entry, queue.isFifo())],
   [
     'DeleteMessageBatch',
     ({ ReceiptHandle = '' }) => (isHandle(ReceiptHandle) ? undefined : noHandle(ReceiptHandle)),
+  ],
+  [
+    'ChangeMessageVisibilityBatch',
+    ({ ReceiptHandle = '', VisibilityTimeout }, queue) => {
+      if (!isHandle(ReceiptHandle)) return noHandle(ReceiptHandle)
+      // The emulator would hide it for ever.
+      return VisibilityTimeout === undefined
+        ? missing('VisibilityTimeout')
+        : whyNotChanged(queue, ReceiptHandle)
+    },
   ],
 ])
 
@@ -240,7 +252,7 @@ function takeFailed(operation: string, input: Input, store: SqsStore): Failed[] 
   const failed: Failed[] = []
   const taken: Entry[] = []
   for (const entry of entries) {
-    const refusal = refuse(entry, queue.isFifo())
+    const refusal = refuse(entry, queue)
     if (refusal === undefined) taken.push(entry)
     else
       failed.push({

@@ -1,4 +1,5 @@
 import {
+  ChangeMessageVisibilityBatchCommand,
   ChangeMessageVisibilityCommand,
   CreateQueueCommand,
   DeleteMessageBatchCommand,
@@ -374,4 +375,32 @@ it('of a batch of receipt handles, those that none gave are refused', async () =
     Failed: [{ ...refused, Id: '0' }],
   })
   expect(await remove('junk')).toMatchObject({ Successful: [], Failed: [{ ...refused, Id: '0' }] })
+})
+
+it('a batch of visibility timeouts changes what is in flight, and says of each other entry what a single request says', async () => {
+  const queue = await newQueue()
+  for (const body of ['kept', 'gone', 'visible', 'endless']) await send(queue, body)
+  const received = await receive(queue)
+  const handle = (body: string) => received.find(({ Body }) => Body === body)?.ReceiptHandle
+  const QueueUrl = queue.url
+  await aws.sqs.send(new DeleteMessageCommand({ QueueUrl, ReceiptHandle: handle('gone') }))
+  const show = { QueueUrl, ReceiptHandle: handle('visible'), VisibilityTimeout: 0 }
+  await aws.sqs.send(new ChangeMessageVisibilityCommand(show))
+  const handles: [string, string | undefined][] = [
+    ['junk', 'junk'],
+    ...received.map(({ Body = '', ReceiptHandle }): [string, string | undefined] => [Body, ReceiptHandle]),
+  ]
+  const Entries = handles.map(([Id, ReceiptHandle]) => ({
+    ...{ Id, ReceiptHandle },
+    ...(Id === 'endless' ? {} : { VisibilityTimeout: 0 }),
+  }))
+  const answer = await aws.sqs.send(new ChangeMessageVisibilityBatchCommand({ QueueUrl, Entries }))
+  expect(answer.Successful).toEqual([{ Id: 'kept' }])
+  expect(Object.fromEntries(answer.Failed?.map(({ Id, Code }) => [Id, Code]) ?? [])).toEqual({
+    junk: 'ReceiptHandleIsInvalid',
+    gone: 'InvalidParameterValue',
+    visible: 'AWS.SimpleQueueService.MessageNotInflight',
+    endless: 'MissingParameter',
+  })
+  expect((await bodies(queue)).toSorted()).toEqual(['kept', 'visible'])
 })
