@@ -130,7 +130,8 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     const [name, operation] = operationOf(request)
     const service = services.get(name)
     if (isRefused(request, response, allowedHosts)) return
-    if (name === '' && serviceInScope(request) === 'lambda') answerLambda(lambda, request, response)
+    if (request.headers[PROTOCOL] !== undefined) refuseProtocol(request, response)
+    else if (name === '' && serviceInScope(request) === 'lambda') answerLambda(lambda, request, response)
     else if (name === '' && serviceInScope(request) === 'sqs') void answerQuery(request, response)
     else if (writes(request, operation) && storage.isFull()) refuse(new DiskFull(), request, response)
     else if (service !== undefined) void answerJson(service, operation, request, response)
@@ -175,6 +176,7 @@ export async function startService(options: {
   const server = createServer((request, response) => {
     const [name, operation] = operationOf(request)
     if (isRefused(request, response, options.allowedHosts ?? [])) return
+    if (request.headers[PROTOCOL] !== undefined) return refuseProtocol(request, response)
     const answering = name === options.name ? options.service : unknownOperation
     if (name === '' && serviceInScope(request) !== undefined) refuseService(request, response)
     else void answerJson(answering, operation, request, response)
@@ -234,6 +236,14 @@ function answerLambda(lambda: Lambda, request: IncomingMessage, response: Server
 /** S3, and what the emulator behind it answers too. */
 const AT_ROOT = new Set(['s3', 'sns', 'sts'])
 const isForAnother = (request: IncomingMessage): boolean => !AT_ROOT.has(serviceInScope(request) ?? 's3')
+
+/** How a request by a newer protocol names it, in place of an X-Amz-Target. */
+const PROTOCOL = 'smithy-protocol'
+
+function refuseProtocol(request: IncomingMessage, response: ServerResponse): void {
+  const message = `The embedded AWS does not speak ${request.headers[PROTOCOL]}, but AWS's JSON protocols.`
+  sendError(new AwsError('UnknownOperationException', message, 404), response, REST_JSON)
+}
 
 /** Services whose answers are XML, like those of the Query protocol. */
 const IN_XML = new Set(['cloudfront', 'route53'])

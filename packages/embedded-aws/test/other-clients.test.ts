@@ -132,3 +132,15 @@ it('a bucket names its region also to those that it refuses', async () => {
   const answer = await fetch(`${aws.endpoint}/${Bucket}`, { method: 'HEAD' })
   expect([answer.status, answer.headers.get('x-amz-bucket-region')]).toEqual([403, region])
 })
+
+it.each(['sqs', 'dynamodb', 'events'])('a newer protocol of %s is refused by its name', async (service) => {
+  const answer = await fetch(`${aws.endpoint}/service/Any/operation/List`, {
+    method: 'POST',
+    headers: { ...signed(service), 'smithy-protocol': 'rpc-v2-cbor', 'content-type': 'application/cbor' },
+    body: new Uint8Array([0xbf, 0xff]),
+  })
+  expect({ status: answer.status, ...(await answer.json()) }).toMatchObject({
+    ...{ status: 404, __type: 'UnknownOperationException' },
+    message: expect.stringContaining('rpc-v2-cbor'),
+  })
+})
