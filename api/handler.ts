@@ -24,9 +24,15 @@ const clock = { now: () => new Date(), elapsed, sleep }
 // Not awaited here, so that the import does not wait for a signature that only the page needs.
 const answer = bucketOrigin(clients.s3, config.IMAGE_BUCKET).then((origin) => {
   const page = loadPage(() => readPage('page'), origin, config)
-  return handle(
-    buildApp(apiDeps(config, auth, clients, clock, { log, page, docs: loadDocs(() => readPage('docs')) })),
+  const app = buildApp(
+    apiDeps(config, auth, clients, clock, { log, page, docs: loadDocs(() => readPage('docs')) }),
   )
+  const { fetch } = app
+  app.fetch = (request, env) => {
+    const { carried }: Carried = Object(env).event
+    return fetch(new Request(request, { headers: carried }), env)
+  }
+  return handle(app)
 })
 
 /** API Gateway's REST API (payload 1.0) and HTTP API (payload 2.0) alike. */
@@ -36,6 +42,13 @@ export const handler = async (event: unknown, context: LambdaContext) => {
   if (request === undefined) return passOver(event, 'a request of API Gateway', log)
   return (await answer)(request, context)
 }
+
+/** An event whose headers are apart too. */
+interface Carried extends Unpacked {
+  carried: Headers
+}
+/** Hono's adapter makes a URL of it, of which only path and query are read. */
+const A_HOST = { host: 'api' }
 
 const gatewayEvent = z.looseObject({
   version: z.string().optional(),
@@ -93,15 +106,21 @@ function wellFormed(given: unknown): unknown {
 const HEADER_NAME = /^[\w!#$%&'*+.^`|~-]+$/
 
 /**
- * Headers and cookies as HTTP can carry them: others would be an error before any route. A line break or NUL becomes a space (RFC
- * 9110, section 5.5), and so does nothing at all, which Hono would leave out: an empty If-Match is no leave to delete.
+ * Headers as a socket brings them, each byte as a character. Hono's adapter would percent-encode a value that is not ASCII, leave
+ * out an empty one (an empty If-Match is no leave to delete), and put semicolons between those of a load balancer. What HTTP
+ * cannot carry would be an error before any route: a line break or NUL becomes a space (RFC 9110, section 5.5).
  */
-function carried(given: unknown): unknown {
-  if (typeof given === 'string') return given.replaceAll(/[\r\n\0]/g, ' ') || ' '
-  if (Array.isArray(given)) return given.map(carried)
-  if (!(given instanceof Object)) return given
-  const entries = Object.entries(given).filter(([name]) => HEADER_NAME.test(name))
-  return Object.fromEntries(entries.map(([name, value]) => [name, carried(value)]))
+function headersOf(event: Record<string, unknown>): Headers {
+  const all = new Headers()
+  // Payload 1.0 has each of them in both.
+  for (const given of [event['multiValueHeaders'], event['headers']]) {
+    const entries = Object.entries(Object(given)).filter(([name]) => HEADER_NAME.test(name) && !all.has(name))
+    for (const [name, values] of entries)
+      for (const value of [values].flat())
+        if (typeof value === 'string')
+          all.append(name, Buffer.from(value.replaceAll(/[\r\n\0]/g, ' ')).toString('latin1'))
+  }
+  return all
 }
 
 /**
@@ -125,15 +144,15 @@ function routePath(path: string, event: z.infer<typeof restEvent | typeof httpEv
 }
 
 /**
- * The event with its body apart. A GET may carry one over HTTP, but not in the Request that Hono makes of it: that would
+ * The event with body and headers apart. A GET may carry one over HTTP, but not in the Request that Hono makes of it: that would
  * throw before any route.
  */
-function unpacked<E extends z.infer<typeof gatewayEvent>>(event: E, method: string): E & Unpacked {
-  const { body, isBase64Encoded = false, ...rest } = event
+function unpacked<E extends z.infer<typeof gatewayEvent>>(event: E, method: string): E & Carried {
+  const { body, isBase64Encoded = false, multiValueHeaders, cookies, ...rest } = event
   const hasNone = method === 'GET' || method === 'HEAD' || !body
   const sent = hasNone ? {} : { sent: isBase64Encoded ? Buffer.from(body, 'base64') : body }
-  const kept = wellFormed(rest) as E & Record<string, unknown>
-  const headers = ['headers', 'multiValueHeaders', 'cookies'].filter((name) => name in kept)
-  const clean = Object.fromEntries(headers.map((name) => [name, carried(kept[name])]))
-  return { ...kept, ...clean, body: null, isBase64Encoded, ...sent }
+  const kept = wellFormed({ ...rest, headers: A_HOST }) as E
+  // Where these are, the answer has its headers so too.
+  const many = multiValueHeaders ? { multiValueHeaders: {} } : {}
+  return { ...kept, ...many, carried: headersOf(event), body: null, isBase64Encoded, ...sent }
 }

@@ -388,7 +388,7 @@ const PARAMETER = /;\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))/g
 function filenameOf(value: string | null): string | undefined {
   if (value === null) return undefined
   const parameters = new Map(
-    [...unescaped(value).matchAll(PARAMETER)].map(([, name = '', quoted, token]) => [
+    [...value.matchAll(PARAMETER)].map(([, name = '', quoted, token]) => [
       name.toLowerCase(),
       quoted?.replaceAll(/\\(.)/g, '$1') ?? token,
     ]),
@@ -406,16 +406,6 @@ function filenameOf(value: string | null): string | undefined {
   // HTTP hands header bytes over as Latin-1, while most senders mean UTF-8.
   const bytes = Buffer.from(name, 'latin1')
   return isUtf8(bytes) ? bytes.toString('utf8') : name
-}
-
-/** Hono's Lambda adapter percent-encodes a header that is not ASCII as a whole; then no `;` is left in it. */
-function unescaped(header: string): string {
-  if (!/^[\w-]+%3B/i.test(header)) return header
-  try {
-    return Buffer.from(decodeURIComponent(header)).toString('latin1')
-  } catch {
-    return header
-  }
 }
 
 /** Unicode code points; file systems take as many characters, or bytes. */

@@ -71,6 +71,23 @@ export const httpEvent = (
   }
 }
 
+/** An Application Load Balancer's, with `lambda.multi_value_headers.enabled` (its user guide, "Lambda functions as targets"). */
+export const balancerEvent = (httpMethod: string, path: string, type?: string, body?: Buffer | string) => {
+  const sent = { ...headers, ...(type === undefined ? {} : { 'content-type': type }) }
+  return {
+    requestContext: {
+      elb: { targetGroupArn: 'arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/api/1' },
+    },
+    httpMethod,
+    path,
+    multiValueQueryStringParameters: {},
+    multiValueHeaders: Object.fromEntries(Object.entries(sent).map(([name, value]) => [name, [value]])),
+    ...bodyOf(body),
+    // An empty text, where there is none.
+    ...(body === undefined ? { body: '' } : {}),
+  }
+}
+
 export const sqsEvent = (...bodies: string[]) => ({
   Records: bodies.map((body, index) => ({
     messageId: `059f36b4-87a3-44ab-83d2-66197${String(index).padStart(7, '0')}`,

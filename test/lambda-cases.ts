@@ -8,11 +8,12 @@ import type { SQSBatchResponse, SQSEvent } from 'aws-lambda'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { FunctionName } from '../build/bundle.ts'
-import { httpEvent, restEvent } from '../build/events.ts'
+import { balancerEvent, httpEvent, restEvent } from '../build/events.ts'
 import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { blankPosition } from '../packages/image-guard/index.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { exifBlock, FULL, withExif } from './exif-blocks.ts'
+import { GATEWAYS } from './gateways.ts'
 import { distinct, formats, quarters } from './pictures.ts'
 import { until } from './until.ts'
 
@@ -36,78 +37,6 @@ interface Answer {
 const header = (answer: Answer, name: string) =>
   answer.headers?.[name] ?? answer.multiValueHeaders?.[name]?.[0]
 const codeOf = ({ statusCode, body }: Answer) => [statusCode, JSON.parse(body).code]
-
-interface Gateway {
-  name: string
-  /** What stands before the API's own paths in the URLs that clients use. */
-  prefix: string
-  event: (...request: Parameters<typeof restEvent>) => object
-}
-const behind = (prefix: string, event: ReturnType<typeof restEvent>) => ({
-  ...event,
-  path: prefix + event.path,
-  rawPath: prefix + event.path,
-  requestContext: {
-    ...event.requestContext,
-    path: prefix + event.path,
-    domainName: 'api.example.com',
-  },
-})
-/** Ways to the API, with events as AWS sends them (see build/events.ts; with a base path, as LocalStack recorded them). */
-const GATEWAYS: Gateway[] = [
-  { name: 'a REST API', prefix: '/v1', event: restEvent },
-  {
-    name: 'a REST API behind a base path',
-    prefix: '/pictures',
-    event: (...request) => behind('/pictures', restEvent(...request)),
-  },
-  {
-    name: 'a REST API behind a base path like a route of ours',
-    prefix: '/team/images',
-    event: (...request) => behind('/team/images', restEvent(...request)),
-  },
-  {
-    name: 'a REST API behind a domain that leaves the stage to the caller',
-    prefix: '/pictures/v1',
-    event: (...request) => behind('/pictures/v1', restEvent(...request)),
-  },
-  {
-    name: 'an HTTP API',
-    prefix: '',
-    event: (method, path, type, body) => httpEvent(method, path, type, body, '$default'),
-  },
-  {
-    name: 'a REST API with a resource for every route',
-    prefix: '/pictures',
-    event: (...request) => {
-      const event = behind('/pictures', restEvent(...request))
-      const [, imageId] = /^\/images\/([^/]+)/.exec(request[1]) ?? []
-      const path = request[1].replace(/(?<=.)\/$/, '')
-      if (imageId === undefined) return { ...event, resource: path, pathParameters: null }
-      return { ...event, resource: path.replace(imageId, '{imageId}'), pathParameters: { imageId } }
-    },
-  },
-  { name: 'an HTTP API with a named stage', prefix: '/v1', event: httpEvent },
-  {
-    name: 'an HTTP API with a greedy route and a base path',
-    prefix: '/pictures',
-    event: (method, path, type, body) => {
-      const event = httpEvent(method, path, type, body, '$default')
-      const { pathParameters } = restEvent(method, path)
-      const route = pathParameters === null ? `ANY ${path}` : 'ANY /{proxy+}'
-      return { ...event, routeKey: route, ...(pathParameters === null ? {} : { pathParameters }) }
-    },
-  },
-  {
-    name: 'an HTTP API of payload 1.0 with a named stage',
-    prefix: '/v1',
-    event: (...request) => {
-      const event = restEvent(...request)
-      const path = `/v1${event.path}`
-      return { ...event, version: '1.0', path, resource: '/$default', pathParameters: null }
-    },
-  },
-]
 
 /** A form with the picture, as a client makes it, and its type with the boundary. */
 async function form(picture: Uint8Array<ArrayBuffer>): Promise<{ type: string; body: Buffer }> {
@@ -353,6 +282,43 @@ export function lambdaCases(load: Load): void {
         }
       },
     )
+
+    it.each([
+      ['a REST API', restEvent],
+      ['an HTTP API', httpEvent],
+      ['a load balancer', balancerEvent],
+    ])('reads the headers of %s as a socket brings them', async (_name, eventOf) => {
+      const withHeaders = (event: ReturnType<typeof eventOf>, added: Record<string, string>) => {
+        const many = Object.fromEntries(Object.entries(added).map(([name, value]) => [name, [value]]))
+        if (!('multiValueHeaders' in event)) return { ...event, headers: { ...event.headers, ...added } }
+        return { ...event, multiValueHeaders: { ...event.multiValueHeaders, ...many } }
+      }
+      const post = eventOf('POST', '/images', undefined, picture)
+      for (const key of ['schlüssel', '鍵', 'a b', ''])
+        expect(codeOf(await call(withHeaders(post, { 'idempotency-key': key }))), key).toEqual([
+          400,
+          'INVALID_PARAMETER',
+        ])
+      const named = {
+        'content-type': 'image/png; name=ä',
+        'content-disposition': 'inline; filename="ä 猫.png"',
+      }
+      const accepted = await call(withHeaders(post, named))
+      expect(accepted.statusCode, accepted.body).toBe(202)
+      const read = eventOf('GET', `/images/${JSON.parse(accepted.body).imageId}`)
+      const record = await call(read)
+      expect(JSON.parse(record.body).original.filename).toBe('ä 猫.png')
+      const tags = `"ä", ${header(record, 'etag')}`
+      expect((await call(withHeaders(read, { 'if-none-match': tags }))).statusCode).toBe(304)
+    })
+
+    it('takes a header that a load balancer gives twice for a list', async () => {
+      const { imageId } = JSON.parse((await call(restEvent('POST', '/images', 'image/png', picture))).body)
+      const asked = balancerEvent('GET', `/images/${imageId}/original`)
+      const accept = ['text/html;q=0.5', 'application/json']
+      const answer = await call({ ...asked, multiValueHeaders: { ...asked.multiValueHeaders, accept } })
+      expect(answer.statusCode).toBe(200)
+    })
 
     it('answers an event that is no request without an error, and leaves messages in their queue', async () => {
       const schedule = { version: '0', source: 'aws.events', 'detail-type': 'Scheduled Event', detail: {} }
