@@ -118,6 +118,45 @@ async function destroy({ endpoint, name, variables, env }: Check, copy: Copy): P
   if (left.length > 0) throw new Error(`${left.join(', ')} of ${name} are still there`)
 }
 
+/** Deploys, uses what is deployed, and changes it. What depends on a step that has failed is left out. */
+async function useDeployed(
+  check: Check,
+  copy: Copy,
+  built: { name: string; zip: Uint8Array }[],
+): Promise<void> {
+  const { steps, signal } = check
+  const deployed = await steps.run(
+    'apply',
+    () => apply(check, copy),
+    ({ apiUrl }) => apiUrl,
+  )
+  if (deployed === undefined || signal.aborted) return
+  await usePhotos(check, deployed)
+  if (signal.aborted) return
+  await steps.run(
+    'second plan',
+    () => demandEmptyPlan(check, copy),
+    (found) => found,
+  )
+  if (signal.aborted) return
+  const upgraded = await steps.run(
+    'upgrade',
+    async () => {
+      await upgrade(check, copy, built)
+      return true
+    },
+    () => 'a changed build is called by each alias',
+  )
+  if (upgraded && onPath('aws') === undefined) steps.skip('rollback', 'the AWS CLI is missing')
+  else if (upgraded) {
+    await steps.run(
+      'rollback',
+      () => rollBack(check, copy, deployed.apiUrl),
+      () => 'each alias calls the version before',
+    )
+  }
+}
+
 async function deployCheck(
   given: { endpoint: string; among: readonly EmulatorName[]; libc: Libc; rekognition: string | undefined },
   steps: Steps,
@@ -180,39 +219,7 @@ async function deployCheck(
     },
   }
   try {
-    const deployed = await steps.run(
-      'apply',
-      () => apply(check, copy),
-      ({ apiUrl }) => apiUrl,
-    )
-    if (deployed !== undefined && !signal.aborted) {
-      await usePhotos(check, deployed)
-    }
-    if (deployed !== undefined && !signal.aborted) {
-      await steps.run(
-        'second plan',
-        () => demandEmptyPlan(check, copy),
-        (found) => found,
-      )
-    }
-    if (deployed !== undefined && !signal.aborted) {
-      const upgraded = await steps.run(
-        'upgrade',
-        async () => {
-          await upgrade(check, copy, built)
-          return true
-        },
-        () => 'a changed build is called by each alias',
-      )
-      if (upgraded && onPath('aws') === undefined) steps.skip('rollback', 'the AWS CLI is missing')
-      else if (upgraded) {
-        await steps.run(
-          'rollback',
-          () => rollBack(check, copy, deployed.apiUrl),
-          () => 'each alias calls the version before',
-        )
-      }
-    }
+    await useDeployed(check, copy, built)
     await steps.run(
       'destroy',
       () => destroy(check, copy),

@@ -171,12 +171,12 @@ async function act(
   command: string,
   values: Values,
   choice: Choice,
-  { deps, sqs, deadUrl }: Opened,
+  opened: Opened,
   io: Terminal,
 ): Promise<number> {
   switch (command) {
     case 'failures': {
-      const groups = await countFailures(choose(deps, choice))
+      const groups = await countFailures(choose(opened.deps, choice))
       for (const group of groups) {
         const { code, images, message, samples } = group
         const text = `${String(images).padStart(7)}  ${code}  ${message}\n         ${samples.join(' ')}`
@@ -186,7 +186,7 @@ async function act(
       return 0
     }
     case 'cost': {
-      const cost = await costOf(deps)
+      const cost = await costOf(opened.deps)
       const { calls, usd, forecastUsd, month } = cost
       if (calls === 0 && !values.json)
         say(io, `Nothing is reserved in ${month}: monthly_budget_usd is not set, or no call was made.`)
@@ -195,7 +195,7 @@ async function act(
       return 0
     }
     case 'quota': {
-      const facts = await quotaOf(deps)
+      const facts = await quotaOf(opened.deps)
       const { waiting, throttled, lastHour, overBudget } = facts
       const rates = Object.entries(facts.rates).map(([name, rate]) => `${rate} of ${name}`)
       const learned = rates.length === 0 ? '' : `; a worker allows itself ${rates.join(', ')} a second`
@@ -209,75 +209,83 @@ async function act(
     }
     case 'retry': {
       const none = 'No failed image matches; npm run ops -- failures lists them.'
-      const images = await all(choose(deps, choice), none)
+      const images = await all(choose(opened.deps, choice), none)
       if (
         !(await isConfirmed(io, values, `${counted(images.length, 'failed image')} will be analysed again.`))
       )
         return 0
       return breakable(GOES_ON, (ending) =>
-        each(io, images, values, 'retried', (image) => retry(deps, image), ending),
+        each(io, images, values, 'retried', (image) => retry(opened.deps, image), ending),
       )
     }
     case 'cancel': {
       const none = 'No image that waits matches; npm run ops -- quota counts them.'
-      const images = await all(chooseWaiting(deps, choice), none)
+      const images = await all(chooseWaiting(opened.deps, choice), none)
       const what = `${counted(images.length, 'waiting image')} will be deleted, with all that is stored.`
       if (!(await isConfirmed(io, values, what))) return 0
       return breakable(GOES_ON, (ending) =>
-        each(io, images, values, 'cancelled', (image) => cancel(deps, image), ending),
+        each(io, images, values, 'cancelled', (image) => cancel(opened.deps, image), ending),
       )
     }
-    case 'redrive': {
-      const dead = await queueFacts(sqs, await deadUrl())
-      if (dead.messages === 0) throw new NothingDone('There are no dead letters.')
-      const letters = { code: choice.code, before: readTime('older-than', values) }
-      if (letters.code !== undefined || letters.before !== undefined) {
-        let none: string | undefined
-        const confirm = async (chosen: number, all: number): Promise<boolean> => {
-          if (chosen === 0) none = all === 0 ? HIDDEN : `None of ${counted(all, 'dead letter')} matches.`
-          const what = `${chosen} of ${counted(all, 'dead letter')} will go back to the jobs.`
-          return none === undefined && isConfirmed(io, values, what)
-        }
-        const url = await deadUrl()
-        const redriven = await breakable('Broken off; what is left shows again.', (ending) =>
-          redriveChosen(deps, url, letters, confirm, ending),
-        )
-        const { moved, reason: _, ...rest } = redriven
-        const trouble = letterTrouble(redriven)
-        if (moved > 0 || trouble.length > 0) {
-          const counts = Object.entries(rest).filter(([, count]) => count > 0)
-          print(io, values, { moved, ...Object.fromEntries(counts) }, `${moved} moved`)
-        }
-        for (const sentence of trouble) say(io, sentence)
-        if (none !== undefined) throw new NothingDone(none)
-        return trouble.length > 0 ? 1 : 0
-      }
-      if (
-        !(await isConfirmed(io, values, `${counted(dead.messages, 'dead letter')} will go back to the jobs.`))
-      )
-        return 0
-      const moved = await redrive(sqs, dead.arn, (await queueFacts(sqs, deps.jobQueueUrl)).arn)
-      if (moved === 0) throw new NothingDone(HIDDEN)
-      print(io, values, { moved }, `${moved} moved`)
-      return 0
-    }
-    default: {
-      const isPause = command === 'pause'
-      const source = eventSource(sqs, (await queueFacts(sqs, deps.jobQueueUrl)).arn)
-      const mappings = await source.find()
-      if (mappings.length === 0)
-        throw new NothingDone(
-          'No Lambda function takes jobs from this queue: stop or start a worker outside Lambda where it runs.',
-        )
-      const what = isPause ? 'The worker will take no more jobs.' : 'The worker will take jobs again.'
-      if (!(await isConfirmed(io, values, what))) return 0
-      for (const mapping of mappings) {
-        const { UUID, State } = await source.set(mapping, !isPause)
-        print(io, values, { UUID, State }, `${State}  ${UUID}`)
-      }
-      return 0
-    }
+    case 'redrive':
+      return redriveLetters(values, choice, opened, io)
+    default:
+      return enable(command === 'resume', values, opened, io)
   }
+}
+
+async function redriveLetters(
+  values: Values,
+  choice: Choice,
+  { deps, sqs, deadUrl }: Opened,
+  io: Terminal,
+): Promise<number> {
+  const dead = await queueFacts(sqs, await deadUrl())
+  if (dead.messages === 0) throw new NothingDone('There are no dead letters.')
+  const letters = { code: choice.code, before: readTime('older-than', values) }
+  if (letters.code !== undefined || letters.before !== undefined) {
+    let none: string | undefined
+    const confirm = async (chosen: number, all: number): Promise<boolean> => {
+      if (chosen === 0) none = all === 0 ? HIDDEN : `None of ${counted(all, 'dead letter')} matches.`
+      const what = `${chosen} of ${counted(all, 'dead letter')} will go back to the jobs.`
+      return none === undefined && isConfirmed(io, values, what)
+    }
+    const url = await deadUrl()
+    const redriven = await breakable('Broken off; what is left shows again.', (ending) =>
+      redriveChosen(deps, url, letters, confirm, ending),
+    )
+    const { moved, reason: _, ...rest } = redriven
+    const trouble = letterTrouble(redriven)
+    if (moved > 0 || trouble.length > 0) {
+      const counts = Object.entries(rest).filter(([, count]) => count > 0)
+      print(io, values, { moved, ...Object.fromEntries(counts) }, `${moved} moved`)
+    }
+    for (const sentence of trouble) say(io, sentence)
+    if (none !== undefined) throw new NothingDone(none)
+    return trouble.length > 0 ? 1 : 0
+  }
+  if (!(await isConfirmed(io, values, `${counted(dead.messages, 'dead letter')} will go back to the jobs.`)))
+    return 0
+  const moved = await redrive(sqs, dead.arn, (await queueFacts(sqs, deps.jobQueueUrl)).arn)
+  if (moved === 0) throw new NothingDone(HIDDEN)
+  print(io, values, { moved }, `${moved} moved`)
+  return 0
+}
+
+async function enable(isOn: boolean, values: Values, { deps, sqs }: Opened, io: Terminal): Promise<number> {
+  const source = eventSource(sqs, (await queueFacts(sqs, deps.jobQueueUrl)).arn)
+  const mappings = await source.find()
+  if (mappings.length === 0)
+    throw new NothingDone(
+      'No Lambda function takes jobs from this queue: stop or start a worker outside Lambda where it runs.',
+    )
+  const what = isOn ? 'The worker will take jobs again.' : 'The worker will take no more jobs.'
+  if (!(await isConfirmed(io, values, what))) return 0
+  for (const mapping of mappings) {
+    const { UUID, State } = await source.set(mapping, isOn)
+    print(io, values, { UUID, State }, `${State}  ${UUID}`)
+  }
+  return 0
 }
 
 /** @returns the exit code */

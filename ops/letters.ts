@@ -105,7 +105,7 @@ export async function redriveChosen(
   return redriven
 }
 
-/** Receives all letters that are there, and hides them meanwhile. */
+/** Receives all letters that are there; SQS hides each for that time. */
 async function* hold({ sqs }: OpsDeps, QueueUrl: string): AsyncGenerator<Letter> {
   for (;;) {
     const { Messages = [] } = await sqs.send(

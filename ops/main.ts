@@ -2,7 +2,7 @@ import { sleep } from '../shared/aws.ts'
 import { main } from './commands.ts'
 
 process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
-  // The reader has gone (… | head): 128 and the number of SIGPIPE, as shells have it. What was begun goes on by another run.
+  // The reader has gone (… | head): 128 and the number of SIGPIPE, as shells have it. Another run resumes what was begun.
   if (code === 'EPIPE') process.exit(141)
   process.stderr.write(`The results cannot be written: ${message}\n`)
   process.exit(1)

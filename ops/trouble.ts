@@ -31,7 +31,7 @@ export function explain(error: unknown): string {
     (one) => error instanceof one,
   )
   const { name, message, stack, cause = error }: Error = Object(error)
-  // A proxy, or a port of something else: HTML, or an error that has none of AWS's words.
+  // A proxy, or the port of another program: HTML, or an error that has none of AWS's words.
   if ((error instanceof SyntaxError && '$response' in error) || (isOfAws && message === 'UnknownError'))
     return 'What answers is not AWS. AWS_ENDPOINT_URL and AWS_REGION say where it is.'
   if (isDenied(error)) return `AWS does not let you do this: ${message}`

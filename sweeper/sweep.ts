@@ -147,7 +147,7 @@ async function settle(deps: SweeperDeps, imageId: ImageId, before: number): Prom
 }
 
 /**
- * Tells of each run whether its job is among the messages of a queue. What is no job, or one of a later version, is for a
+ * Says for each run whether its job is among the messages of a queue. What is no job, or one of a later version, is for a
  * worker to report.
  */
 export function queuedRuns(bodies: string[]): NonNullable<SweeperDeps['isQueued']> {

@@ -10,7 +10,7 @@ import { noSignals, skipped } from './tools.ts'
 
 const { scripts } = manifest
 
-/** What no command has, and what it says of it: a command that goes on without a word is misunderstood for hours. */
+/** What no command has, and what it says of it: a command that continues without a word is misunderstood for hours. */
 const WRONG: [script: string, args: string[], says: RegExp][] = [
   ['build', ['--wrong'], /^Unknown option '--wrong': npm run build takes --arch, --libc, --heic\.$/],
   ['build', ['--arch', 'abacus'], /^--arch must be arm64 or x64, not abacus\.$/],

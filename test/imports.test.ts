@@ -1,5 +1,6 @@
 import { globSync, readFileSync } from 'node:fs'
 import { dirname, relative, resolve } from 'node:path'
+import { parseAst } from 'vite'
 import { expect, it } from 'vitest'
 
 const root = resolve(import.meta.dirname, '..')
@@ -256,6 +257,49 @@ it.each([
       .filter((file) => lengthOf(file) > most)
       .sort(),
   ).toEqual(known)
+})
+
+/** Lines of the functions that are longer than they are to be, with what is declared in them. The figures only go down. */
+const MOST_LINES = 79
+const LONG_FUNCTIONS: Record<string, number> = {
+  'examples/subscribers/webhook.ts startWebhook': 88,
+  'packages/client/main.ts main': 175,
+  'packages/client/upload.ts upload': 134,
+  'packages/embedded-aws/fauxqs.ts loadFauxqs': 199,
+  'packages/vision/graph-to-onnx.ts add': 188,
+  'packages/vision/index.ts createVision': 104,
+  'worker/batch.ts processBatch': 146,
+  'worker/poller.ts startPoller': 188,
+}
+
+/** Each function of a file that has a name, and its lines. */
+function functionsOf(file: string): [name: string, lines: number][] {
+  const source = readFileSync(resolve(root, file), 'utf8')
+  const found: [string, number][] = []
+  const visit = (node: unknown, name: string): void => {
+    if (Array.isArray(node)) for (const one of node) visit(one, name)
+    if (!(node instanceof Object) || !('type' in node)) return
+    const { type, start, end, id, key, ...parts } = node as Record<string, unknown>
+    const own = (id as { name?: string } | undefined)?.name ?? (key as { name?: string } | undefined)?.name
+    if (/Function/.test(String(type)))
+      found.push([own ?? name, source.slice(Number(start), Number(end)).split('\n').length])
+    for (const part of Object.values(parts)) visit(part, own ?? name)
+  }
+  visit(parseAst(source, { lang: file.endsWith('.ts') ? 'ts' : 'js' }, file).body, '')
+  return found
+}
+
+it(`a function has at most ${MOST_LINES} lines, unless it is known to be longer`, () => {
+  const files = [
+    ...globSync(`${FOLDERS}/**/*.{ts,mjs}`, { cwd: root }),
+    ...globSync('web/*.js', { cwd: root }),
+  ]
+  const functions = files
+    .filter((file) => !isTest(file))
+    .flatMap((file) => functionsOf(file).map(([name, lines]) => [`${file} ${name}`, lines] as const))
+  expect(functions.length).toBeGreaterThan(1_000)
+  const long = functions.filter(([, lines]) => lines > MOST_LINES)
+  expect(Object.fromEntries(long)).toEqual(LONG_FUNCTIONS)
 })
 
 it('what composes the local system has at most 1,000 lines', () => {

@@ -205,7 +205,7 @@ describe('a job from the dead-letter queue', () => {
       expect(await failedIds(run(eventOf(imageId)))).toEqual(['message-0'])
       watch.before = () => {}
       expect(await system.deadLetters()).toEqual([])
-      // By whichever comes first: the old job, or the sweeper.
+      // By the old job or by the sweeper: one of them is first.
       expect(await sweepLater()).toMatchObject({ announced: 1 })
       expect(await failedIds(run(eventOf(imageId)))).toEqual([])
       expect(await system.deadLetters()).toHaveLength(1)

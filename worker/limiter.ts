@@ -267,7 +267,7 @@ export function createPurse(
 
   const reserve = async (): Promise<void> => {
     const of = month
-    // One, where others have reserved so much meanwhile that there is no more.
+    // One, where other processes have reserved the rest.
     for (const wanted of new Set([next, 1])) {
       const reserved = await reserveCalls({ dynamo, table }, of, wanted, most)
       if (reserved === undefined) continue

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { crc32, deflateSync } from 'node:zlib'
-import { ApiError, type Client, type UploadForm } from './index.ts'
+import { ApiError, type Client } from './index.ts'
 import { type Output, paint, plain } from './output.ts'
 import { claims } from './sign.ts'
 import { explain } from './upload.ts'
@@ -57,8 +57,7 @@ export async function doctor(command: DoctorCommand): Promise<number> {
   }
 
   let serverDate: Date | undefined
-  let asked = 0
-  let answered = 0
+  let [asked, answered] = [0, 0]
   const made: string[] = []
 
   await check('node', async () => nodeFinding(process.versions.node))
@@ -72,18 +71,7 @@ export async function doctor(command: DoctorCommand): Promise<number> {
   })
   if (!reached) return unreachable ? 3 : 1
 
-  await check('clock', async () => {
-    if (serverDate === undefined) return 'the API does not say its time'
-    // The Date header has no milliseconds: it lies up to one second back.
-    const skew = serverDate.getTime() + 500 - (asked + answered) / 2
-    const seconds = `${Math.abs(skew / 1_000).toFixed(0)} s`
-    if (Math.abs(skew) <= MAX_SKEW_MS)
-      return `within ${Math.abs(skew) < 1_500 ? '1 s' : seconds} of the API's`
-    return {
-      wrong: `this machine's clock is ${seconds} ${skew > 0 ? 'behind' : 'ahead of'} the API's`,
-      mend: 'Set it by network time (NTP): signatures and tokens depend on it.',
-    }
-  })
+  await check('clock', async () => clockFinding(serverDate, (asked + answered) / 2))
   const known = await check('access', async () => {
     const about = describeAccess(command)
     if (typeof about !== 'string') return about
@@ -98,95 +86,109 @@ export async function doctor(command: DoctorCommand): Promise<number> {
       const began = performance.now()
       const { imageId } = await client.upload(picture, { filename: 'doctor.png', signal })
       made.push(imageId)
-      return analysis(imageId, began)
+      return analysisFinding(command, imageId, began)
     })
-    if (analysed) {
-      await check('thumbnail', async () => {
-        const url = await client.thumbnailUrl(made[0] ?? '', { signal })
-        const response = await ask(url)
-        const bytes = new Uint8Array(await response.arrayBuffer())
-        if (response.ok && bytes[0] === 0xff && bytes[1] === 0xd8) {
-          return `${bytes.length} bytes from ${new URL(url).host}`
-        }
-        return {
-          wrong: `${new URL(url).host} answers ${response.status} instead of a JPEG`,
-          mend: 'May the API read the bucket (s3:GetObject)? Does another program answer at the address of the bucket?',
-        }
-      })
-    }
-    await check('form', async () => {
-      const began = performance.now()
-      const form = await client.createUpload(
-        { contentType: 'image/png', bytes: picture.length, filename: 'doctor.png' },
-        { signal },
-      )
-      made.push(form.imageId)
-      const response = await postForm(form, picture, new URL(endpoint).origin)
-      if (!response.ok) {
-        return {
-          wrong: `the bucket answers ${response.status} to a form: ${(await response.text()).slice(0, 200)}`,
-          mend: 'May the API write to uploads/ in the bucket (s3:PutObject)? A form has only the rights of the API.',
-        }
-      }
-      const allowed = response.headers.get('access-control-allow-origin')
-      if (allowed === null) {
-        return {
-          wrong: `the bucket takes the form, but lets no page of ${new URL(endpoint).origin} see that (CORS)`,
-          mend: 'Allow this origin with POST in the CORS rules of the bucket; the command line works without.',
-        }
-      }
-      const finding = await analysis(form.imageId, began)
-      if (typeof finding === 'string') return `${finding}, by the bucket; pages may do so too`
-      return {
-        wrong: finding.wrong,
-        mend: `Does the bucket notify the queue of new objects below uploads/? ${finding.mend}`,
-      }
-    })
+    if (analysed) await check('thumbnail', () => thumbnailFinding(command, made[0] ?? ''))
+    await check('form', () => formFinding(command, picture, made))
   } finally {
     for (const imageId of made) await client.delete(imageId).catch(() => {})
   }
   return wrong > 0 ? 1 : 0
+}
 
-  async function analysis(imageId: string, began: number): Promise<Finding> {
-    const patience = AbortSignal.any([signal, AbortSignal.timeout(MAX_ANALYSIS_MS)])
-    const image = await client.wait(imageId, { signal: patience }).catch((error) => {
-      if (!patience.aborted || signal.aborted) throw error
-      return undefined
-    })
-    if (image === undefined) {
-      const { status, attempts } = await client.get(imageId, { signal })
-      return {
-        wrong: `the test picture is still ${status} after ${MAX_ANALYSIS_MS / 1_000} s and ${attempts} attempts`,
-        mend:
-          attempts === 0
-            ? 'No worker takes jobs: is its event source enabled, and does the queue have consumers?'
-            : 'The log of the worker says what it waits for; most often it is Rekognition: its quota or IAM.',
-      }
+async function analysisFinding(
+  { client, signal }: DoctorCommand,
+  imageId: string,
+  began: number,
+): Promise<Finding> {
+  const patience = AbortSignal.any([signal, AbortSignal.timeout(MAX_ANALYSIS_MS)])
+  const image = await client.wait(imageId, { signal: patience }).catch((error) => {
+    if (!patience.aborted || signal.aborted) throw error
+    return undefined
+  })
+  if (image === undefined) {
+    const { status, attempts } = await client.get(imageId, { signal })
+    return {
+      wrong: `the test picture is still ${status} after ${MAX_ANALYSIS_MS / 1_000} s and ${attempts} attempts`,
+      mend:
+        attempts === 0
+          ? 'No worker takes jobs: is its event source enabled, and does the queue have consumers?'
+          : 'The log of the worker says what it waits for; most often it is Rekognition: its quota or IAM.',
     }
-    if (image.status === 'failed') {
-      return {
-        wrong: `the test picture failed: ${image.failure.code}: ${image.failure.message}`,
-        mend: 'The log of the worker has the reason, under this image id.',
-      }
+  }
+  if (image.status === 'failed')
+    return {
+      wrong: `the test picture failed: ${image.failure.code}: ${image.failure.message}`,
+      mend: 'The log of the worker has the reason, under this image id.',
     }
-    const seconds = ((performance.now() - began) / 1_000).toFixed(1)
-    const by = image.labelModelVersion === undefined ? '' : ` by model ${image.labelModelVersion}`
-    return `the test picture was analysed in ${seconds} s${by}`
-  }
+  const seconds = ((performance.now() - began) / 1_000).toFixed(1)
+  const by = image.labelModelVersion === undefined ? '' : ` by model ${image.labelModelVersion}`
+  return `the test picture was analysed in ${seconds} s${by}`
+}
 
-  function ask(url: string, init: RequestInit = {}): Promise<Response> {
-    const patience = AbortSignal.any([signal, AbortSignal.timeout(MAX_BUCKET_MS)])
-    return fetch(url, { ...init, signal: patience }).catch((error) => {
-      signal.throwIfAborted()
-      throw new BucketError(`the bucket at ${new URL(url).host} does not answer (${causeOf(error)})`)
-    })
-  }
+function ask(signal: AbortSignal, url: string, init: RequestInit = {}): Promise<Response> {
+  const patience = AbortSignal.any([signal, AbortSignal.timeout(MAX_BUCKET_MS)])
+  return fetch(url, { ...init, signal: patience }).catch((error) => {
+    signal.throwIfAborted()
+    throw new BucketError(`the bucket at ${new URL(url).host} does not answer (${causeOf(error)})`)
+  })
+}
 
-  function postForm({ upload: { url, fields } }: UploadForm, bytes: Uint8Array<ArrayBuffer>, origin: string) {
-    const form = new FormData()
-    for (const [name, value] of Object.entries(fields)) form.append(name, value)
-    form.append('file', new Blob([bytes]))
-    return ask(url, { method: 'POST', body: form, headers: { origin } })
+/** @param here when the answer was sent, by this machine's clock */
+function clockFinding(serverDate: Date | undefined, here: number): Finding {
+  if (serverDate === undefined) return 'the API does not say its time'
+  // The Date header has no milliseconds: it lies up to one second back.
+  const skew = serverDate.getTime() + 500 - here
+  const seconds = `${Math.abs(skew / 1_000).toFixed(0)} s`
+  if (Math.abs(skew) <= MAX_SKEW_MS) return `within ${Math.abs(skew) < 1_500 ? '1 s' : seconds} of the API's`
+  return {
+    wrong: `this machine's clock is ${seconds} ${skew > 0 ? 'behind' : 'ahead of'} the API's`,
+    mend: 'Set it by network time (NTP): signatures and tokens depend on it.',
+  }
+}
+
+async function thumbnailFinding({ client, signal }: DoctorCommand, imageId: string): Promise<Finding> {
+  const url = await client.thumbnailUrl(imageId, { signal })
+  const response = await ask(signal, url)
+  const bytes = new Uint8Array(await response.arrayBuffer())
+  if (response.ok && bytes[0] === 0xff && bytes[1] === 0xd8)
+    return `${bytes.length} bytes from ${new URL(url).host}`
+  return {
+    wrong: `${new URL(url).host} answers ${response.status} instead of a JPEG`,
+    mend: 'May the API read the bucket (s3:GetObject)? Does another program answer at the address of the bucket?',
+  }
+}
+
+async function formFinding(
+  command: DoctorCommand,
+  picture: Uint8Array<ArrayBuffer>,
+  made: string[],
+): Promise<Finding> {
+  const { client, endpoint, signal } = command
+  const began = performance.now()
+  const announced = { contentType: 'image/png' as const, bytes: picture.length, filename: 'doctor.png' }
+  const form = await client.createUpload(announced, { signal })
+  made.push(form.imageId)
+  const body = new FormData()
+  for (const [name, value] of Object.entries(form.upload.fields)) body.append(name, value)
+  body.append('file', new Blob([picture]))
+  const { origin } = new URL(endpoint)
+  const response = await ask(signal, form.upload.url, { method: 'POST', body, headers: { origin } })
+  if (!response.ok)
+    return {
+      wrong: `the bucket answers ${response.status} to a form: ${(await response.text()).slice(0, 200)}`,
+      mend: 'May the API write to uploads/ in the bucket (s3:PutObject)? A form has only the rights of the API.',
+    }
+  if (response.headers.get('access-control-allow-origin') === null)
+    return {
+      wrong: `the bucket takes the form, but lets no page of ${origin} see that (CORS)`,
+      mend: 'Allow this origin with POST in the CORS rules of the bucket; the command line works without.',
+    }
+  const finding = await analysisFinding(command, form.imageId, began)
+  if (typeof finding === 'string') return `${finding}, by the bucket; pages may do so too`
+  return {
+    ...finding,
+    mend: `Does the bucket notify the queue of new objects below uploads/? ${finding.mend}`,
   }
 }
 

@@ -227,27 +227,32 @@ export async function upload(command: UploadCommand): Promise<number> {
 
 type Sent = Required<Pick<Ended, 'imageId' | 'sha256'>> & Pick<Ended, 'via' | 'resumed' | 'sameAs' | 'image'>
 
+async function read(
+  source: Source,
+  abort: AbortSignal,
+): Promise<{ image: Uint8Array | Blob; sha256: string }> {
+  const hash = createHash('sha256')
+  if (source.input !== undefined || source.bytes <= MAX_DIRECT_BYTES) {
+    const image = source.input ?? (await readFile(source.file, { signal: abort }))
+    return { image, sha256: hash.update(image).digest('hex') }
+  }
+  // On disk until it is sent; reading fails if the file is changed in between.
+  const image = await openAsBlob(source.file)
+  for await (const chunk of image.stream()) {
+    abort.throwIfAborted()
+    hash.update(chunk)
+  }
+  return { image, sha256: hash.digest('hex') }
+}
+
 function createSender(command: UploadCommand, counts: Counts) {
   const { client, journal, scope, analyses, abort } = command
   const underWay = new Map<string, { path: string; sent: Promise<Sent> }>()
 
-  /** Reads, hashes and sends one file, or finds that this has been done. */
+  /** Sends one file, or finds that this has been done. */
   return async function send(source: Source): Promise<Sent> {
     const { path, bytes: size } = source
-    let image: Uint8Array | Blob
-    const hash = createHash('sha256')
-    if (source.input !== undefined || size <= MAX_DIRECT_BYTES) {
-      image = source.input ?? (await readFile(source.file, { signal: abort }))
-      hash.update(image)
-    } else {
-      // On disk until it is sent; reading fails if the file is changed in between.
-      image = await openAsBlob(source.file)
-      for await (const chunk of image.stream()) {
-        abort.throwIfAborted()
-        hash.update(chunk)
-      }
-    }
-    const sha256 = hash.digest('hex')
+    const { image, sha256 } = await read(source, abort)
     const key = createHash('sha256')
       .update(JSON.stringify([...scope, analyses?.toSorted() ?? null, sha256]))
       .digest('hex')

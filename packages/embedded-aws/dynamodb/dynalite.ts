@@ -183,7 +183,7 @@ function onlyRemoves({ Key = {}, AttributeUpdates, _updates }: Checked): boolean
   return actions.length > 0 && actions.every(({ name, removes }) => removes && !Object.hasOwn(Key, name))
 }
 
-/** Where an update has old or new values to tell of, and there are none, the emulator tells of an empty item. */
+/** Where an update is to return old or new values, and there are none, the emulator returns an empty item. */
 function withoutNothing<T extends { Attributes?: object }>({ Attributes, ...answer }: T): object {
   return Attributes === undefined || Object.keys(Attributes).length === 0 ? answer : { Attributes, ...answer }
 }

@@ -110,62 +110,64 @@ export function createApiDestinationCalls(
     const turn = Math.max(elapsed(), nextCalls.get(destination.Arn) ?? 0)
     nextCalls.set(destination.Arn, turn + 1000 / destination.InvocationRateLimitPerSecond)
     await sleep(turn - elapsed(), stopping.signal).catch(() => undefined)
-    return call(destination, connection, target.HttpParameters ?? {}, body)
-  }
-
-  /** Neither its reasons nor any other part of a log line has the credentials or the answer in it. */
-  async function call(
-    { InvocationEndpoint }: Destination,
-    { Auth }: Connection,
-    parameters: NonNullable<Target['HttpParameters']>,
-    body: string,
-  ): Promise<Failure | undefined> {
-    const url = new URL(InvocationEndpoint)
-    const values = [...(parameters.PathParameterValues ?? [])]
-    url.pathname = url.pathname.replaceAll('*', () => encodeURIComponent(values.shift() ?? ''))
-    for (const [key, value] of Object.entries(parameters.QueryStringParameters ?? {}))
-      url.searchParams.set(key, value)
-    const headers = new Headers({ 'content-type': 'application/json; charset=utf-8' })
-    const { HeaderParameters = {} } = parameters
-    for (const [name, value] of Object.entries({
-      ...HeaderParameters,
-      ...FIXED_HEADERS,
-      ...credentials(Auth),
-    }))
-      headers.set(name, value)
-    const [over, answered] = [new AbortController(), new AbortController()]
-    const giveUp = (): void => over.abort()
-    sleep(CALL_TIMEOUT_MS, answered.signal).then(giveUp, () => {})
-    // Not AbortSignal.any: each call would leave 0.2 KB at the signal that lives as long as the process (Node 22).
-    stopping.signal.addEventListener('abort', giveUp)
-    if (stopping.signal.aborted) giveUp()
-    let response: Response
-    try {
-      const { signal } = over
-      response = await fetch(url, { method: 'POST', redirect: 'manual', headers, body, signal })
-      await response.body?.cancel()
-    } catch {
-      if (stopping.signal.aborted) return { reason: 'EventBridge stopped.', retry: true }
-      return {
-        reason: over.signal.aborted
-          ? 'Timeout calling endpoint for API Destination.'
-          : 'API destination endpoint cannot be reached.',
-        retry: true,
-      }
-    } finally {
-      answered.abort()
-      stopping.signal.removeEventListener('abort', giveUp)
-    }
-    if (response.ok) return undefined
-    const waitMs = retryAfter(response.headers.get('retry-after'))
-    return {
-      reason: `The request failed with status code ${response.status}.`,
-      retry: isRetried(response.status) && (waitMs ?? 0) >= 0,
-      ...(waitMs === undefined ? {} : { waitMs }),
-    }
+    return call(destination, connection, target.HttpParameters ?? {}, body, sleep, stopping.signal)
   }
 
   return { deliver, stop: () => stopping.abort() }
+}
+
+/** Neither its reasons nor any other part of a log line has the credentials or the answer in it. */
+async function call(
+  { InvocationEndpoint }: Destination,
+  { Auth }: Connection,
+  parameters: NonNullable<Target['HttpParameters']>,
+  body: string,
+  sleep: Clock['sleep'],
+  stopping: AbortSignal,
+): Promise<Failure | undefined> {
+  const url = new URL(InvocationEndpoint)
+  const values = [...(parameters.PathParameterValues ?? [])]
+  url.pathname = url.pathname.replaceAll('*', () => encodeURIComponent(values.shift() ?? ''))
+  for (const [key, value] of Object.entries(parameters.QueryStringParameters ?? {}))
+    url.searchParams.set(key, value)
+  const headers = new Headers({ 'content-type': 'application/json; charset=utf-8' })
+  const { HeaderParameters = {} } = parameters
+  for (const [name, value] of Object.entries({
+    ...HeaderParameters,
+    ...FIXED_HEADERS,
+    ...credentials(Auth),
+  }))
+    headers.set(name, value)
+  const [over, answered] = [new AbortController(), new AbortController()]
+  const giveUp = (): void => over.abort()
+  sleep(CALL_TIMEOUT_MS, answered.signal).then(giveUp, () => {})
+  // Not AbortSignal.any: each call would leave 0.2 KB at the signal that lives as long as the process (Node 22).
+  stopping.addEventListener('abort', giveUp)
+  if (stopping.aborted) giveUp()
+  let response: Response
+  try {
+    const { signal } = over
+    response = await fetch(url, { method: 'POST', redirect: 'manual', headers, body, signal })
+    await response.body?.cancel()
+  } catch {
+    if (stopping.aborted) return { reason: 'EventBridge stopped.', retry: true }
+    return {
+      reason: over.signal.aborted
+        ? 'Timeout calling endpoint for API Destination.'
+        : 'API destination endpoint cannot be reached.',
+      retry: true,
+    }
+  } finally {
+    answered.abort()
+    stopping.removeEventListener('abort', giveUp)
+  }
+  if (response.ok) return undefined
+  const waitMs = retryAfter(response.headers.get('retry-after'))
+  return {
+    reason: `The request failed with status code ${response.status}.`,
+    retry: isRetried(response.status) && (waitMs ?? 0) >= 0,
+    ...(waitMs === undefined ? {} : { waitMs }),
+  }
 }
 
 const credentials = (auth: Connection['Auth']): Record<string, string> =>

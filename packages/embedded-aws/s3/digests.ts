@@ -37,7 +37,7 @@ const CHECKSUMS = new Map<string, { bytes: number; compute: Compute }>(
 )
 const CHECKSUM_HEADER = /^x-amz-checksum-(?!algorithm$|type$|mode$)(.+)$/
 
-/** @throws S3Error where one of the headers says something else of the body */
+/** @throws S3Error where one of the headers does not match the body */
 export async function verifyDigests(headers: IncomingHttpHeaders, body: Body): Promise<void> {
   const md5 = headers['content-md5']?.toString()
   if (md5 !== undefined) {
@@ -55,7 +55,7 @@ export async function verifyDigests(headers: IncomingHttpHeaders, body: Body): P
   await requireChecksums(headers, body)
 }
 
-/** @throws S3Error where one of the headers of S3's checksums says something else of the body */
+/** @throws S3Error where one of the headers of S3's checksums does not match the body */
 export async function requireChecksums(headers: IncomingHttpHeaders, body: Body): Promise<void> {
   for (const [header, value] of Object.entries(headers)) {
     const name = CHECKSUM_HEADER.exec(header)?.[1]

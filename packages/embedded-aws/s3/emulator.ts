@@ -30,17 +30,7 @@ export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): 
     const { headers } = request
     await requireCompletion(request, store)
     if (request.method !== 'PUT' || request.params?.bucket === undefined) return
-    // An empty one without a type, as the AWS CLI sends it, is none to the server.
-    const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
-    request.body = body
-    const { 'content-encoding': encoding = '' } = headers
-    if (encoding.includes('aws-chunked')) {
-      const whole = unchunk(body)
-      requireWhole(headers, whole)
-      request.body = whole.body
-      for (const [name, value] of Object.entries(whole.trailers)) headers[name] ??= value
-      headers['content-encoding'] = encoding.replace(/(^|, *)aws-chunked(, *)?/, '')
-    }
+    readWhole(request, unchunk)
     await verifyDigests(headers, request.body as Buffer<ArrayBuffer>)
   })
   // In the same tick as the emulator's handler: no other request comes in between.
@@ -107,6 +97,22 @@ export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): 
     headers.range = `bytes=${range[0]}-${range[1]}`
     ranges.set(raw, { range, size: object.contentLength })
     return true
+  }
+}
+
+/** Puts the body of an upload in one piece, without chunks. @throws S3Error */
+function readWhole(request: EmulatorRequest, unchunk: Unchunk): void {
+  const { headers } = request
+  // An empty one without a type, as the AWS CLI sends it, is none to the server.
+  const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
+  request.body = body
+  const { 'content-encoding': encoding = '' } = headers
+  if (encoding.includes('aws-chunked')) {
+    const whole = unchunk(body)
+    requireWhole(headers, whole)
+    request.body = whole.body
+    for (const [name, value] of Object.entries(whole.trailers)) headers[name] ??= value
+    headers['content-encoding'] = encoding.replace(/(^|, *)aws-chunked(, *)?/, '')
   }
 }
 

@@ -168,11 +168,13 @@ async function readForm(request: IncomingMessage): Promise<ReadForm | undefined>
       400,
       { MaxPostPreDataLengthBytes: MAX_FIELDS_BYTES },
     )
-  // Before the policy is looked at; a file without a name leaves the variable as it stands.
-  if (filename !== undefined)
-    for (const field of form.fields.values())
-      field.value = field.value.replaceAll(FILENAME, () => filename ?? '')
+  if (filename !== undefined) nameFile(form, filename)
   return form
+}
+
+/** Before the policy is looked at; a file without a name leaves the variable as it stands. */
+function nameFile({ fields }: ReadForm, filename: string): void {
+  for (const field of fields.values()) field.value = field.value.replaceAll(FILENAME, () => filename)
 }
 
 /** What S3 would do with these, nothing here does. */
