@@ -186,7 +186,7 @@ export function serve(deps: AppDeps, routes: readonly Route[]): Hono<Env> {
     if (allow === '') return refuse(c, deps, new ApiError('NOT_FOUND', 'No route has this path.'))
     if (c.req.method === 'OPTIONS') return c.body(null, 204, { allow })
     const hint = c.req.path === '/' ? ' Images are submitted by POST /images.' : ''
-    const detail = `This path takes ${allow} only.${hint}`
+    const detail = `This path takes only ${allow.replace(/, (\w+)$/, ' and $1')}.${hint}`
     return refuse(c, deps, new ApiError('METHOD_NOT_ALLOWED', detail, { headers: { allow } }))
   })
   app.onError((error, c) => {

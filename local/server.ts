@@ -50,7 +50,7 @@ export function inFrontOf(app: Pick<ReturnType<typeof buildApp>, 'fetch'>, setti
     },
     (work, signal) => turns.run(1, work, { signal }),
     async (request) => {
-      const why = 'Too many requests wait already; send this one again later.'
+      const why = 'Too many requests are waiting; send this one again later.'
       const refused = new ApiError('TOO_MANY_REQUESTS', why, { retryAfter: RETRY_AFTER })
       return app.fetch(request, { refused })
     },

@@ -142,7 +142,7 @@ export function lambdaCases(load: Load): void {
           [type, body],
           // What curl calls a file, where the gateway passes that on as binary (infrastructure/modules/image-analyzer/api.tf).
           ['application/x-www-form-urlencoded', picture],
-          ['application/json', json(base64)],
+          ['application/json', `\ufeff${json(base64)}`],
           ['application/json', Buffer.from(json(base64))],
           ['application/json', json(`data:image/png;base64,${base64}`)],
         ]

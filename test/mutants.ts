@@ -1093,6 +1093,13 @@ export const MUTANTS: Mutant[] = [
     tests: lambda,
   },
   {
+    name: 'JSON that an event has as text may not begin with a byte-order mark',
+    file: 'api/upload.ts',
+    from: ".replace(/^\\ufeff/, '')",
+    to: '',
+    tests: lambda,
+  },
+  {
     name: 'a body that arrived as text is taken for an image',
     file: 'api/upload.ts',
     from: 'event.isBase64Encoded !== true',
