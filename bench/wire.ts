@@ -25,7 +25,7 @@ function sizeOf(value: Value): number {
   if (type === 'M') return 3 + sizeOfItem(content as Item) + Object.keys(content as Item).length
   return 1
 }
-export const sizeOfItem = (item: Item): number =>
+const sizeOfItem = (item: Item): number =>
   Object.entries(item).reduce((sum, [name, value]) => sum + bytes(name) + sizeOf(value), 0)
 
 export interface Counted {

@@ -24,7 +24,7 @@ export interface Built {
 }
 
 /** The most bytes of each zip. Lambda unpacks it at every cold start, so growth has to be noticed. */
-export const MAX_ZIP_BYTES: Record<FunctionName, number> = {
+const MAX_ZIP_BYTES: Record<FunctionName, number> = {
   api: 400_000,
   worker: 12_000_000,
   // With the clients of S3 and EventBridge.

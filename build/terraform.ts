@@ -27,7 +27,7 @@ export const onPath = (program: string): string | undefined =>
  * `terraform init -plugin-dir` wants it. `TF_PLUGIN_DIR` says it, or it is in one of the places where packagers and
  * terraform itself keep providers.
  */
-export function findPlugins(): string | undefined {
+function findPlugins(): string | undefined {
   const given = process.env['TF_PLUGIN_DIR']
   const roots = ['/opt', '/usr/share', '/usr/local/share', join(homedir(), '.terraform.d')]
   const patterns = given ? [given] : roots.flatMap((root) => [root, `${root}/*`, `${root}/*/*`])

@@ -438,7 +438,7 @@ export async function* mutations(
 }
 
 /** Files that are odd in ways of their own: each one has its name. */
-export async function* oddFiles(): AsyncGenerator<{ name: string; bytes: Buffer }> {
+async function* oddFiles(): AsyncGenerator<{ name: string; bytes: Buffer }> {
   const valid = await validFiles()
   const file = (name: string): Buffer => valid.get(name) ?? Buffer.alloc(0)
   for (const [name, bytes] of valid) {

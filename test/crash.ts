@@ -126,7 +126,7 @@ const ending = (image: { status: string; failure?: { code: string } }): string =
   image.failure === undefined ? image.status : `${image.status} ${image.failure.code}`
 
 /** The events that the outcomes of an image must have given: only a failed run can have been followed by another. */
-export function outcomesOf({ imageId, epoch, status }: Stored): string[] {
+function outcomesOf({ imageId, epoch, status }: Stored): string[] {
   const earlier = Array.from({ length: epoch - 1 }, (_, index) => `${imageId}:${index + 1}:failed`)
   return isFinished(status) ? [...earlier, `${imageId}:${epoch}:${status}`] : earlier
 }

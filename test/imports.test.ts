@@ -171,6 +171,39 @@ it.each(Object.entries(REACH))('%s reaches %o at most', (entry, { files, depth }
   expect(Math.max(...depths.values())).toBeLessThanOrEqual(depth)
 })
 
+/** These are taken as a whole, by what has them in a list. */
+const TAKEN_WHOLE = ['api/openapi.ts']
+
+it('what a file exports is used in another one', () => {
+  const sources = new Map(
+    globSync(
+      [
+        '{*,web/**/*}.js',
+        `{${[...Object.keys(MAY_IMPORT), 'build,bench,examples,test'].join()}}/**/*.{ts,js,mjs}`,
+      ],
+      {
+        cwd: root,
+        exclude: (name) => name === 'node_modules' || name === 'dist',
+      },
+    ).map((file) => [file, readFileSync(resolve(root, file), 'utf8')]),
+  )
+  const filesWith = new Map<string, Set<string>>()
+  for (const [file, source] of sources)
+    for (const word of source.match(/\w+/g) ?? []) {
+      const files = filesWith.get(word) ?? new Set()
+      filesWith.set(word, files.add(file))
+    }
+  const dead = [...sources]
+    .filter(([file]) => !TAKEN_WHOLE.includes(file))
+    .flatMap(([file, source]) =>
+      [...source.matchAll(/^export (?:async )?(?:function|const|class)\*? (\w+)/gm)]
+        .filter(([, name = '']) => filesWith.get(name)?.size === 1)
+        .map(([, name]) => `${file} ${name}`),
+    )
+  expect(sources.size).toBeGreaterThan(400)
+  expect(dead).toEqual([])
+})
+
 /** Where these rules hold; tests have more lines, and the page has rules of its own. */
 const FOLDERS =
   '{packages,shared,api,worker,sweeper,ops,local,rekognition,infrastructure,build,bench,examples}'

@@ -12,10 +12,10 @@ import { byId, counted, h } from './tools.js'
 
 /** What the API takes. */
 const FORMATS = byId('formats', HTMLElement).textContent
-export const SAVE_AS_JPEG = 'Open it in a photo program, save or export it as JPEG, and add that file.'
+const SAVE_AS_JPEG = 'Open it in a photo program, save or export it as JPEG, and add that file.'
 
 /** What a code means and what to do about it. @type {Record<string, [what: string, todo: string]>} */
-export const MEANINGS = {
+const MEANINGS = {
   EMPTY_IMAGE: ['The file is empty.', 'If it lies in a cloud folder, let it download first.'],
   IMAGE_TOO_LARGE: ['The file is larger than this server takes.', 'Save a smaller version and add that.'],
   UNSUPPORTED_FORMAT: [`The content of this file is not a ${FORMATS} picture.`, SAVE_AS_JPEG],
@@ -139,7 +139,7 @@ export const noticeElement = ({ title, text, command }) =>
   h('p', { className: 'notice' }, h('strong', {}, title), ` ${text} `, command && h('code', {}, command))
 
 /** @type {Record<Phase, string>} */
-export const STATUS_TEXTS = {
+const STATUS_TEXTS = {
   waiting: 'Waiting to be sent',
   uploading: 'Uploading',
   awaiting_upload: 'Waiting for its file',

@@ -33,7 +33,7 @@ export function valueAt(item: Item, path: readonly (string | number)[]): Value |
 }
 
 /** Also of documents; the members of a set have no order. */
-export function areEqual(a: Value | undefined, b: Value | undefined): boolean {
+function areEqual(a: Value | undefined, b: Value | undefined): boolean {
   if (a === undefined || b === undefined || typeOf(a) !== typeOf(b)) return false
   const [left, right] = [a[typeOf(a)], b[typeOf(b)]]
   switch (typeOf(a)) {
