@@ -20,6 +20,7 @@ const rules = ['test/rules.test.ts']
 const ops = ['test/ops.test.ts']
 const uploads = ['test/uploads.test.ts']
 const lambda = ['test/lambda.test.ts']
+const admission = ['packages/embedded-aws/test/admission.test.ts']
 const metadata = ['packages/image-guard/test/exif.test.ts', 'test/metadata.test.ts']
 const heic = ['test/heic.test.ts']
 const position = ['test/position.test.ts']
@@ -1091,6 +1092,20 @@ export const MUTANTS: Mutant[] = [
     from: "if (matched !== '' && !matched.includes('$')) {",
     to: "if (matched === ' ') {",
     tests: lambda,
+  },
+  {
+    name: 'npm start lets any number of requests wait for their turn',
+    file: 'packages/embedded-aws/gateway/admission.ts',
+    from: 'inside < MOST_INSIDE ?',
+    to: 'true ?',
+    tests: admission,
+  },
+  {
+    name: 'npm start reads as many bodies at once, whatever memory it has',
+    file: 'packages/embedded-aws/gateway/admission.ts',
+    from: 'Math.max(1, Math.min(MOST_AT_ONCE, Math.floor((memory * SHARE) / (COPIES * largestBytes))))',
+    to: 'MOST_AT_ONCE',
+    tests: admission,
   },
   {
     name: 'JSON that an event has as text may not begin with a byte-order mark',
