@@ -1050,6 +1050,13 @@ export const MUTANTS: Mutant[] = [
     tests: position,
   },
   {
+    name: 'a picture behind what looks like one keeps its position',
+    file: 'packages/image-guard/position.ts',
+    from: 'file.indexOf(NEXT_IMAGE, begin + 2)',
+    to: 'file.indexOf(NEXT_IMAGE, begin + 100)',
+    tests: position,
+  },
+  {
     name: 'an impossible day becomes another',
     file: 'packages/image-guard/exif.ts',
     from: ' || !utc.toISOString().startsWith(local)',

@@ -23,7 +23,8 @@ import {
   picture,
   withExif,
 } from './exif-blocks.ts'
-import { jpegSegment, pngChunk, withChunks, withSegments } from './pictures.ts'
+import { heic, picture as picturePart } from './heic-files.ts'
+import { box, jpegSegment, pngChunk, u16, u32, withChunks, withSegments } from './pictures.ts'
 import { startSystem } from './system.ts'
 import { SILENT, skipped } from './tools.ts'
 
@@ -73,6 +74,17 @@ async function bySharp(format: ExifFormat): Promise<Buffer> {
     .toBuffer()
 }
 
+/** Of Photoshop, without a name. */
+const resource = (id: number, data: Buffer): Buffer =>
+  Buffer.concat([
+    ...[Buffer.from('8BIM'), u16(id), u16(0), u32(data.length), data],
+    Buffer.alloc(data.length % 2),
+  ])
+function withChunkNamed(webp: Buffer, from: string, to: string): Buffer {
+  webp.write(to, webp.indexOf(from), 'latin1')
+  return webp
+}
+
 /** Files in which a position stands in every way that there is. */
 async function files(): Promise<Record<string, Buffer>> {
   const jpeg = await picture('jpeg')
@@ -114,7 +126,38 @@ async function files(): Promise<Record<string, Buffer>> {
       part(cut, whole.length),
     ),
     'jpeg with a second picture behind it': Buffer.concat([jpeg, second]),
+    'jpeg with one in a trailer, behind what looks like a picture': Buffer.concat([
+      jpeg,
+      Buffer.from([7, 0xff, 0xd8, 0xff, 0xe0, 0xff, 0xf0, 7]),
+      second,
+    ]),
+    ...Object.fromEntries(
+      ['EXIF\0\0', '\xff\xe1\0\0Exif\0\0', 'Exif\0\xff'].map((name, index) => [
+        `jpeg with a block of another name, ${index}`,
+        withSegments(jpeg, jpegSegment(0xe1, Buffer.concat([Buffer.from(name, 'latin1'), block]))),
+      ]),
+    ),
+    'jpeg with a packet without its name': withSegments(jpeg, jpegSegment(0xe1, PACKET)),
+    'jpeg with a packet of another name': withSegments(
+      jpeg,
+      jpegSegment(0xe1, Buffer.concat([Buffer.from('XMP\0://ns.adobe.com/xap/1.0/\0'), PACKET])),
+    ),
+    'jpeg with a block and a packet among resources of Photoshop': withSegments(
+      jpeg,
+      ...[resource(0x0404, Buffer.from('kept!')), resource(0x0422, block), resource(0x0424, PACKET)].map(
+        (data) => jpegSegment(0xed, Buffer.concat([Buffer.from('Photoshop 3.0\0'), data])),
+      ),
+    ),
+    'avif with a packet in a box of its own': Buffer.concat([
+      await picture('avif'),
+      box('uuid', Buffer.from('be7acfcb97a942e89c71999491e3afac', 'hex'), PACKET),
+    ]),
+    'webp with a packet whose chunk ends with a zero': withChunkNamed(await bySharp('webp'), 'XMP ', 'XMP\0'),
     'jpeg with a packet within its block': withExif(jpeg, exifBlock({ image: { ...CAMERA, 700: PACKET } })),
+    'png with a compressed block': withChunks(
+      png,
+      pngChunk('zxIf', Buffer.concat([Buffer.from([0]), u32(block.length), deflateSync(block)])),
+    ),
     'png with text of ImageMagick': withChunks(
       png,
       pngChunk(
@@ -143,7 +186,7 @@ describe('a file with a position', async () => {
   it.each(Object.entries(made))(
     '%s keeps its length, its pixels and its camera, and loses it',
     async (name, file) => {
-      if (!name.includes('ImageMagick')) expect(leftIn(file)).not.toEqual([])
+      if (!/ImageMagick|compressed/.test(name)) expect(leftIn(file)).not.toEqual([])
       const blanked = Buffer.from(file)
       expect(blankPosition(blanked)).toBe(true)
       expect(blanked.length).toBe(file.length)
@@ -189,8 +232,8 @@ describe('a file with a position', async () => {
       const positions = (path: string) =>
         Object.keys(of(path)).filter((tag) => /gps|latitude|longitude/i.test(tag))
       for (const [index, name] of Object.keys(made).entries()) {
-        // It looks no further than the first picture, unless a list of pictures says where the next is.
-        if (!name.includes('behind it')) expect(positions(`before-${index}`), name).not.toEqual([])
+        // It looks no further than the first picture, unless a list of pictures says where the next is; nor at such a zero.
+        if (!/behind|zero/.test(name)) expect(positions(`before-${index}`), name).not.toEqual([])
         expect(positions(`after-${index}`), name).toEqual([])
         expect(of(`after-${index}`), name).not.toHaveProperty('ExifTool:Error')
         expect(of(`after-${index}`)['ExifTool:Warning'], name).toBe(of(`before-${index}`)['ExifTool:Warning'])
@@ -229,6 +272,15 @@ describe('a file with a position', async () => {
       at = end
     }
     expect(texts.map((text) => text.trim())).toEqual([...Array(4).fill('Comment\0'), 'Title\0kept'])
+  })
+  it('in a compressed packet of a HEIC goes with all of it', () => {
+    const data = deflateSync(PACKET)
+    const of = (encoding: string): Buffer =>
+      heic(picturePart(), { type: `mime\0application/rdf+xml${encoding}`, data })
+    const file = of('\0deflate')
+    expect(blankPosition(file)).toBe(true)
+    expect(file.includes(data)).toBe(false)
+    expect(blankPosition(of(''))).toBe(false)
   })
   it.each(['jpeg', 'png', 'webp', 'avif', 'gif'] as const)(
     'that has none stays as it is: %s',

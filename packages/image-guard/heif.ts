@@ -56,6 +56,8 @@ export interface Items {
   primary: number | undefined
   /** Four characters each. */
   types: Map<number, string>
+  /** Ids of those whose data are compressed. */
+  encoded: Set<number>
   places: Map<number, Place>
   idat: Buffer | undefined
   properties: Box[]
@@ -92,7 +94,7 @@ export function readItems(meta: Buffer): Items {
   const propertiesOf = readAssociations(iprp.get('ipma') ?? [])
   return {
     primary: pitm === undefined ? undefined : uint(pitm, 4, pitm[0] === 0 ? 2 : 4),
-    types: readTypes(only('iinf')),
+    ...readTypes(only('iinf')),
     places: readPlaces(only('iloc')),
     idat: only('idat'),
     ...{ properties, propertiesOf },
@@ -134,9 +136,9 @@ function childrenOf(bytes: Buffer): Map<string, Buffer[]> {
 export const uint = (bytes: Buffer, at: number, size: number): number =>
   size === 0 ? 0 : size === 8 ? Number(bytes.readBigUInt64BE(at)) : bytes.readUIntBE(at, size)
 
-function readTypes(iinf: Buffer | undefined): Map<number, string> {
-  const types = new Map<number, string>()
-  if (iinf === undefined) return types
+function readTypes(iinf: Buffer | undefined): Pick<Items, 'types' | 'encoded'> {
+  const [types, encoded] = [new Map<number, string>(), new Set<number>()]
+  if (iinf === undefined) return { types, encoded }
   for (const { type, data } of boxesWithin(iinf.subarray(iinf[0] === 0 ? 6 : 8))) {
     if (type !== 'infe') continue
     const idBytes = data.readUInt8(0) < 3 ? 2 : 4
@@ -144,9 +146,13 @@ function readTypes(iinf: Buffer | undefined): Map<number, string> {
     // Of two with one id libheif takes the first. Between id and type is the index of a protection; versions before 2
     // have no type, and libheif no use for them.
     const at = 4 + idBytes + 2
-    if (!types.has(id)) types.set(id, data.toString('latin1', at, at + 4))
+    if (types.has(id)) continue
+    const text = data.toString('latin1', at)
+    types.set(id, text.slice(0, 4))
+    // A name, the kind of its data, and how they are compressed.
+    if (text.split('\0', 3)[2]) encoded.add(id)
   }
-  return types
+  return { types, encoded }
 }
 
 function readAssociations(ipmas: Buffer[]): Map<number, number[]> {
@@ -264,14 +270,16 @@ export function readerOf(file: Buffer, { idat }: Items): (place: Place) => Buffe
   }
 }
 
+type Metadata = { type: 'Exif' | 'mime'; isEncoded: boolean; pieces: Buffer[] }
+
 /**
  * Where the Exif blocks and XMP packets of an AVIF are, each in its pieces, which share their bytes with the file.
  *
  * @returns none where the boxes are not to be followed, or their pieces are more than the file
  */
-export function avifMetadata(file: Buffer): { type: 'Exif' | 'mime'; pieces: Buffer[] }[] {
+export function avifMetadata(file: Buffer): Metadata[] {
   const items = itemsOf(file)
-  const found: { type: 'Exif' | 'mime'; pieces: Buffer[] }[] = []
+  const found: Metadata[] = []
   let unread = 2 * file.length
   for (const [id, type] of items?.types ?? []) {
     if (type !== 'Exif' && type !== 'mime') continue
@@ -284,7 +292,7 @@ export function avifMetadata(file: Buffer): { type: 'Exif' | 'mime'; pieces: Buf
     )
     unread -= pieces.reduce((sum, piece) => sum + piece.length, 0)
     if (unread < 0) return []
-    found.push({ type, pieces })
+    found.push({ type, isEncoded: items?.encoded.has(id) === true, pieces })
   }
   return found
 }

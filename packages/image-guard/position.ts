@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import { blankExif } from './exif.ts'
-import { avifMetadata } from './heif.ts'
+import { avifMetadata, boxes, MAX_BOXES } from './heif.ts'
 import { END_OF_IMAGE, markerFrom, START_OF_IMAGE } from './jpeg.ts'
 import { MAX_SEGMENTS } from './limits.ts'
 import { CHUNK_OVERHEAD, SIGNATURE_BYTES } from './png.ts'
@@ -9,8 +9,8 @@ import { blankXmp } from './xmp.ts'
 
 /**
  * Overwrites, in place, where a picture was taken: the directory of GPS in Exif blocks, and such properties in XMP
- * packets. The file keeps its length and its pixels. Not looked at are notes of camera makers, films behind a photo, and
- * provenance (C2PA).
+ * packets. The file keeps its length and its pixels. Not looked at are names of places, notes of camera makers, films behind
+ * a photo, and provenance (C2PA).
  *
  * @param file a JPEG, PNG, WebP, AVIF or GIF; any other stays as it is
  * @returns whether there was something to overwrite
@@ -39,9 +39,11 @@ function inPieces(pieces: Buffer[], blank: (whole: Buffer) => boolean): boolean 
 }
 
 const APP1 = 0xe1
-const EXIF = 'Exif\0'
-/** XMP specification, part 3, section 1.1.3. */
-const XMP = 'http://ns.adobe.com/xap/1.0/\0'
+const APP13 = 0xed
+/** As lenient as ExifTool: some cameras write it in capitals, or four bytes in front of it, and another byte than 0 behind. */
+const EXIF = /^(.{0,4})Exif\0/is
+/** Where a packet begins, of which not every editor writes the name (XMP specification, part 3, section 1.1.3) in front. */
+const XMP = /http:\/\/ns\.adobe\.com\/xap\/1\.0\/\0|<\?xpacket|<x:xmpmeta|<rdf:RDF/
 const EXTENDED_XMP = 'http://ns.adobe.com/xmp/extension/\0'
 /** A hash of the whole in hexadecimal, the length of the whole, and the place of this part in it. */
 const HASH_CHARACTERS = 32
@@ -59,18 +61,24 @@ function inJpeg(file: Buffer): boolean {
   let block: Buffer[] = []
   const packets: Buffer[] = []
   const extended = new Map<string, Part[]>()
+  const resources: Buffer[] = []
   const endBlock = (): void => {
     if (block.length > 0 && inPieces(block, blankExifAndXmp)) blanked = true
     block = []
   }
-  for (const data of app1Segments(file)) {
+  for (const { marker, data } of segments(file)) {
     const kind = data.toString('latin1', 0, EXTENDED_XMP.length)
-    if (kind.startsWith(EXIF)) {
-      const part = data.subarray(6)
+    const [exif, garbage = ''] = EXIF.exec(kind) ?? []
+    if (marker === APP13) {
+      if (kind.startsWith(PHOTOSHOP)) resources.push(data.subarray(PHOTOSHOP.length))
+    } else if (exif !== undefined) {
+      const part = data.subarray(garbage.length + 6)
       if (/^(II|MM)/.test(part.toString('latin1', 0, 2))) endBlock()
       block.push(part)
-    } else if (kind.startsWith(XMP)) packets.push(data.subarray(XMP.length))
-    else if (kind === EXTENDED_XMP && data.length > kind.length + PART_HEAD_BYTES) {
+    } else if (kind !== EXTENDED_XMP) {
+      const { 0: name = '', index } = XMP.exec(data.toString('latin1')) ?? {}
+      if (index !== undefined) packets.push(data.subarray(index + (name.startsWith('<') ? 0 : name.length)))
+    } else if (data.length > kind.length + PART_HEAD_BYTES) {
       const head = data.subarray(kind.length)
       const hash = head.subarray(0, HASH_CHARACTERS)
       const part = {
@@ -85,6 +93,7 @@ function inJpeg(file: Buffer): boolean {
     }
   }
   endBlock()
+  if (resources.length > 0 && inPieces(resources, inResources)) blanked = true
   for (const packet of packets) if (blankXmp(packet)) blanked = true
   const renamed = blankExtended(extended)
   for (const packet of renamed.size === 0 ? [] : packets) rename(packet, renamed)
@@ -114,29 +123,50 @@ function rename(packet: Buffer, renamed: Map<string, string>): void {
   }
 }
 
+/** Of Photoshop, in as many segments as they need; two of them are a block of Exif and a packet (Photoshop file formats). */
+const PHOTOSHOP = 'Photoshop 3.0\0'
+const RESOURCES: Record<number, (data: Buffer) => boolean> = { 1058: blankExifAndXmp, 1060: blankXmp }
+
+function inResources(resources: Buffer): boolean {
+  let blanked = false
+  for (let at = 0; resources.toString('latin1', at, at + 4) === '8BIM' && at + 12 <= resources.length; ) {
+    const blank = RESOURCES[resources.readUInt16BE(at + 4)]
+    // A name, whose length and bytes are of an even number together.
+    at += 6 + 2 * Math.floor(1 + (resources[at + 6] ?? 0) / 2)
+    if (at + 4 > resources.length) break
+    const end = at + 4 + resources.readUInt32BE(at)
+    if (blank?.(resources.subarray(at + 4, end)) === true) blanked = true
+    at = end + (end % 2)
+  }
+  return blanked
+}
+
 /**
- * The data of each segment APP1, of the pictures behind the first one too (CIPA DC-007, multi-picture format). A JPEG of more
- * segments than these is refused by the worker.
+ * The segments APP1 and APP13, of the pictures in and behind the first one too (CIPA DC-007, multi-picture format): wherever
+ * one begins, since what is between them may look like a beginning. A JPEG of more segments than these is refused by the
+ * worker.
  */
-function* app1Segments(file: Buffer): Generator<Buffer> {
+function* segments(file: Buffer): Generator<{ marker: number; data: Buffer }> {
   let left = MAX_SEGMENTS
-  for (let at = 2; left > 0; ) {
-    const begin = markerFrom(file, at)
-    if (begin === undefined) return
-    const marker = file[begin + 1] ?? 0
-    at = begin + 2
-    // Of those that restart a scan there may be more.
-    if (marker < 0xd0 || marker > 0xd7) left -= 1
-    if (marker === END_OF_IMAGE) {
-      const next = file.indexOf(NEXT_IMAGE, at)
-      if (next < 0) return
-      at = next + 2
-    } else if (marker !== START_OF_IMAGE && marker >= 0xc0 && (marker < 0xd0 || marker > 0xd7)) {
-      if (at + 2 > file.length) return
+  let first = true
+  for (let begin = 0; begin >= 0 && left > 0; begin = file.indexOf(NEXT_IMAGE, begin + 2)) {
+    for (let at = begin + 2; left > 0; ) {
+      const found = markerFrom(file, at)
+      // Of those behind the first picture nothing is between a beginning and the segments.
+      if (found === undefined || (!first && found !== at)) break
+      const marker = file[found + 1] ?? 0
+      at = found + 2
+      // Of those that restart a scan there may be more.
+      if (marker >= 0xd0 && marker <= 0xd7) continue
+      left -= 1
+      if (marker === END_OF_IMAGE) break
+      if (marker === START_OF_IMAGE || marker < 0xc0) continue
+      if (at + 2 > file.length) break
       const end = at + Math.max(2, file.readUInt16BE(at))
-      if (marker === APP1) yield file.subarray(at + 2, end)
+      if (marker === APP1 || marker === APP13) yield { marker, data: file.subarray(at + 2, end) }
       at = end
     }
+    first = false
   }
 }
 const NEXT_IMAGE = Buffer.from([0xff, START_OF_IMAGE, 0xff])
@@ -171,6 +201,8 @@ function inChunk(chunk: Buffer): boolean {
   const type = chunk.toString('latin1', 0, 4)
   const data = chunk.subarray(4)
   if (type === 'eXIf') return blankExifAndXmp(data)
+  // A compressed block, as some wrote it before eXIf was agreed on.
+  if (type === 'zxIf') return becomeComment(chunk)
   if (type !== 'tEXt' && type !== 'zTXt' && type !== 'iTXt') return false
   const head = data.toString('latin1', 0, MAX_KEYWORD + 1)
   const keyword = head.slice(0, Math.max(0, head.indexOf('\0')))
@@ -180,8 +212,12 @@ function inChunk(chunk: Buffer): boolean {
     const text = language < 0 ? -1 : data.indexOf(0, language + 1)
     return text >= 0 && blankXmp(data.subarray(text + 1))
   }
-  if (keyword !== XMP_TEXT && !POSITION_TEXT.test(keyword)) return false
-  // It may be compressed, and then does not change in place: it is blanked whole.
+  return (keyword === XMP_TEXT || POSITION_TEXT.test(keyword)) && becomeComment(chunk)
+}
+
+/** What may be compressed does not change in place: it is blanked whole. */
+function becomeComment(chunk: Buffer): boolean {
+  const data = chunk.subarray(4)
   chunk.write('tEXt', 'latin1')
   data.fill(0x20)
   data.write('Comment\0'.slice(-data.length), 'latin1')
@@ -196,7 +232,8 @@ function inWebp(file: Buffer): boolean {
     const size = file.readUInt32LE(at + 4)
     const data = file.subarray(at + 8, at + 8 + size)
     if (type === 'EXIF' && blankExifAndXmp(data)) blanked = true
-    if (type === 'XMP ' && blankXmp(data)) blanked = true
+    // With a zero, as some have written it.
+    if (/^XMP[ \0]/.test(type) && blankXmp(data)) blanked = true
     at += 8 + size + (size % 2)
   }
   return blanked
@@ -204,11 +241,23 @@ function inWebp(file: Buffer): boolean {
 
 function inAvif(file: Buffer): boolean {
   let blanked = false
-  for (const { type, pieces } of avifMetadata(file)) {
-    if (inPieces(pieces, type === 'Exif' ? blankExifAndXmp : blankXmp)) blanked = true
+  for (const { type, isEncoded, pieces } of avifMetadata(file)) {
+    const blank = type === 'Exif' ? blankExifAndXmp : isEncoded ? blankWhole : blankXmp
+    if (inPieces(pieces, blank)) blanked = true
+  }
+  let left = MAX_BOXES
+  for (const { type, data } of boxes(file)) {
+    if (left === 0) break
+    left -= 1
+    if (type === 'uuid' && data.indexOf(XMP_UUID) === 0 && blankXmp(data.subarray(XMP_UUID.length)))
+      blanked = true
   }
   return blanked
 }
+/** XMP specification, part 3, section 1.2.7: of a box beside those of the pictures. */
+const XMP_UUID = Buffer.from('be7acfcb97a942e89c71999491e3afac', 'hex')
+
+const blankWhole = (packet: Buffer): boolean => packet.fill(0x20).length > 0
 
 /** The packet stands there as it is, with an end that brings every reader of blocks back (XMP specification, part 3, 1.1.2). */
 function inGif(file: Buffer): boolean {
