@@ -18,8 +18,8 @@ import {
   opened,
   openings,
   photoChanges,
+  pick,
   searchLabels,
-  select,
 } from './store.js'
 import { byId, h, setText } from './tools.js'
 import { statusText } from './words.js'
@@ -45,7 +45,9 @@ function newCard(photo) {
   const box = h('input', {
     type: 'checkbox',
     className: 'select',
-    onchange: () => select(photo, box.checked),
+    onclick: (/** @type {MouseEvent} */ event) => pick(photo, box.checked, event.shiftKey),
+    // The shift key would select the words in between, too.
+    onmousedown: (/** @type {MouseEvent} */ event) => event.shiftKey && event.preventDefault(),
   })
   const onclick = () => deletions.publish([photo])
   const trash = h('button', { type: 'button', className: 'round trash', onclick }, icon('trash'))

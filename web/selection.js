@@ -8,8 +8,17 @@
 
 import { retry } from './follow.js'
 import { ask, imageUrl } from './server.js'
-import { canRetry, deletions, isRecord, listChanges, select, selectedPhotos } from './store.js'
-import { byId, counted, h, setText } from './tools.js'
+import {
+  canRetry,
+  deletions,
+  isRecord,
+  list,
+  listChanges,
+  select,
+  selectable,
+  selectedPhotos,
+} from './store.js'
+import { byId, counted, h, number, setText } from './tools.js'
 import { announce, linesOf } from './words.js'
 
 function renderSelection() {
@@ -17,7 +26,19 @@ function renderSelection() {
   byId('selection', HTMLElement).hidden = all.length === 0
   document.body.classList.toggle('selecting', all.length > 0)
   setText(byId('selected', HTMLElement), `${counted(all.length, 'photo')} selected`)
+  const shown = selectable().length
+  byId('selected-all', HTMLButtonElement).hidden = all.length === shown
+  setText(
+    byId('selected-all', HTMLButtonElement),
+    list.isComplete ? 'Select all' : `Select all ${number(shown)} shown`,
+  )
   byId('selected-retry', HTMLButtonElement).hidden = !all.some(canRetry)
+}
+
+function selectAll() {
+  for (const photo of selectable()) select(photo, true)
+  // This button goes away, and the focus must not.
+  byId('selected-json', HTMLButtonElement).focus()
 }
 
 function unselect() {
@@ -61,9 +82,9 @@ function cellsOf(record) {
   ]
 }
 
-/** RFC 4180; what a spreadsheet would take for a formula is text. @param {unknown} value */
+/** RFC 4180; what a spreadsheet would take for a formula is text, also where it parts cells at semicolons. @param {unknown} value */
 function csvCell(value) {
-  const text = String(value ?? '').replace(/^(?=[=+\-@\t\r])/, "'")
+  const text = String(value ?? '').replace(/(^|[;\t])(?=\s*[=+\-@]|[\t\r])/g, "$1'")
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
 }
 
@@ -73,8 +94,11 @@ async function exportAs(format) {
   const records = await recordsOf(wanted)
   renderSelection()
   const rows = [COLUMNS, ...records.map(cellsOf)].map((cells) => `${cells.map(csvCell).join(',')}\r\n`)
+  // By the mark a spreadsheet knows that it is UTF-8.
   const [type, text] =
-    format === 'json' ? ['application/json', JSON.stringify(records, null, 2)] : ['text/csv', rows.join('')]
+    format === 'json'
+      ? ['application/json', JSON.stringify(records, null, 2)]
+      : ['text/csv', `\uFEFF${rows.join('')}`]
   const url = URL.createObjectURL(new Blob([text], { type }))
   h('a', { href: url, download: `photos.${format}` }).click()
   setTimeout(() => URL.revokeObjectURL(url), 60_000)
@@ -86,6 +110,7 @@ export function startSelection() {
   listChanges.subscribe(renderSelection)
   byId('selected-json', HTMLButtonElement).onclick = () => exportAs('json')
   byId('selected-csv', HTMLButtonElement).onclick = () => exportAs('csv')
+  byId('selected-all', HTMLButtonElement).onclick = selectAll
   byId('selected-none', HTMLButtonElement).onclick = unselect
   byId('selected-delete', HTMLButtonElement).onclick = () => deletions.publish(selectedPhotos())
   byId('selected-retry', HTMLButtonElement).onclick = () => {

@@ -223,7 +223,21 @@ export function select(photo, selected) {
   changeList()
 }
 
-export const selectedPhotos = () => listed.filter((photo) => photo.selected && isOnServer(photo))
+/** That of the last click. @type {Photo | undefined} */
+let picked
+
+/** By a click, and with the shift key all from the click before to this one. @param {Photo} photo @param {boolean} selected @param {boolean} isRange */
+export function pick(photo, selected, isRange) {
+  const before = isRange && picked ? listed.indexOf(picked) : -1
+  const at = listed.indexOf(photo)
+  const range = before < 0 ? [photo] : listed.slice(Math.min(before, at), Math.max(before, at) + 1)
+  for (const each of range.filter(isOnServer)) select(each, selected)
+  picked = photo
+}
+
+export const selectable = () => listed.filter(isOnServer)
+
+export const selectedPhotos = () => selectable().filter((photo) => photo.selected)
 
 /* Filters: the query of the list */
 
