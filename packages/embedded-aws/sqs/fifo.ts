@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
+import type { AwsError } from '../json.ts'
 import type { Storage } from '../storage.ts'
+import { invalid } from './errors.ts'
 import type { Entry } from './messages.ts'
 import { amendQueues, type Message, type Queue, type SqsStore } from './queues.ts'
 
@@ -17,6 +19,19 @@ export function scopeDeduplication(sent: Entry, { attributes }: Queue): void {
     .digest('hex')
   const id = sent.MessageDeduplicationId ?? (byContent ? content : undefined)
   if (id !== undefined) sent.MessageDeduplicationId = `${sent.MessageGroupId}${SEPARATOR}${id}`
+}
+
+/** @returns why nothing of a batch is sent: what a FIFO queue must know of each message (as recorded from AWS) */
+export function refusalOfBatch(entries: Entry[], queue: Queue): AwsError | undefined {
+  const lacks = (name: 'MessageGroupId' | 'MessageDeduplicationId') =>
+    entries.some(({ [name]: value }) => value === undefined)
+  if (!queue.isFifo()) return undefined
+  if (lacks('MessageGroupId')) return invalid('The request must contain the parameter MessageGroupId.')
+  return queue.attributes.ContentBasedDeduplication !== 'true' && lacks('MessageDeduplicationId')
+    ? invalid(
+        'The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly',
+      )
+    : undefined
 }
 
 /** Developer guide, "Exactly-once processing". */

@@ -42,6 +42,7 @@ export interface Queue {
   /** Makes visible what is due. */
   processTimers(): void
   changeVisibility(receiptHandle: string, seconds: number): void
+  deleteMessage(receiptHandle: string): boolean
   purge(): void
   checkDeduplication(
     id: string,

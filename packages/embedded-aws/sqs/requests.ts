@@ -10,10 +10,10 @@ import {
   requireRedrivePolicy,
 } from './attributes.ts'
 import { invalid, jsonType, missing, queryCode, serialization } from './errors.ts'
-import { scopeDeduplication } from './fifo.ts'
+import { refusalOfBatch, scopeDeduplication } from './fifo.ts'
 import { type Entry, type Input, isText, parseInput, refusalOf } from './messages.ts'
 import type { Queue, SqsStore } from './queues.ts'
-import { whyNotChanged } from './receipts.ts'
+import { whyNotChanged, whyNotDeleted } from './receipts.ts'
 import { addDigests, noteSystemAttributes, pickAttributes, type Received } from './system-attributes.ts'
 
 /** What the emulator does not look at in the requests that it answers, and what it names otherwise than AWS. */
@@ -204,11 +204,7 @@ function check(operation: string, input: Input, store: SqsStore): void {
   if (operation === 'GetQueueAttributes') queue?.processTimers()
   if (queue !== undefined && ReceiptHandle !== undefined && ReceiptHandle !== '' && !isHandle(ReceiptHandle))
     throw noHandle(ReceiptHandle)
-  const isChange = operation === 'ChangeMessageVisibility' && ReceiptHandle
-  const refusal =
-    queue &&
-    ((operation === 'SendMessage' && refusalOf(input, queue.isFifo())) ||
-      (isChange && whyNotChanged(queue, ReceiptHandle)))
+  const refusal = queue && WHOLE.get(operation)?.(input, queue)
   if (refusal) throw refusal
 }
 
@@ -222,12 +218,24 @@ const noHandle = (handle: string): AwsError =>
     404,
   )
 
-/** Why the emulator is not to be given an entry of a batch that it would take, or name another reason for. */
+/** Why the emulator is not to be given a request that it would take, or name another reason for. */
+const WHOLE = new Map<string, (input: Input, queue: Queue) => AwsError | undefined>([
+  ['SendMessage', (input, queue) => refusalOf(input, queue.isFifo())],
+  ['SendMessageBatch', ({ Entries = [] }, queue) => refusalOfBatch(Entries, queue)],
+  ['DeleteMessage', ({ ReceiptHandle = '' }, queue) => whyNotDeleted(queue, ReceiptHandle)],
+  [
+    'ChangeMessageVisibility',
+    ({ ReceiptHandle }, queue) => (ReceiptHandle ? whyNotChanged(queue, ReceiptHandle) : undefined),
+  ],
+])
+
+/** Likewise an entry of a batch. */
 const REFUSALS = new Map<string, (entry: Entry, queue: Queue) => AwsError | undefined>([
   ['SendMessageBatch', (entry, queue) => refusalOf(entry, queue.isFifo())],
   [
     'DeleteMessageBatch',
-    ({ ReceiptHandle = '' }) => (isHandle(ReceiptHandle) ? undefined : noHandle(ReceiptHandle)),
+    ({ ReceiptHandle = '' }, queue) =>
+      isHandle(ReceiptHandle) ? whyNotDeleted(queue, ReceiptHandle) : noHandle(ReceiptHandle),
   ],
   [
     'ChangeMessageVisibilityBatch',

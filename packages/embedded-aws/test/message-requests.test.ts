@@ -337,7 +337,7 @@ it('a dead letter has been received as often as its queue allows, and once more 
   expect((await receive(dead))[0]?.Attributes?.ApproximateReceiveCount).toBe('3')
 })
 
-it('a receipt handle that none gave is refused, and one of before deletes nothing', async () => {
+it('a receipt handle that none gave is refused, and one before the last deletes nothing', async () => {
   const queue = await newQueue()
   const QueueUrl = queue.url
   const wrong = { name: 'ReceiptHandleIsInvalid' }
@@ -350,12 +350,22 @@ it('a receipt handle that none gave is refused, and one of before deletes nothin
   const [{ ReceiptHandle = '' } = {}] = await receive(queue)
   await hide(ReceiptHandle)
   await expect(hide(ReceiptHandle)).rejects.toMatchObject({ name: 'MessageNotInflight' })
+  expect(await waiting(queue)).toBe(1)
+  const [{ ReceiptHandle: last = '' } = {}] = await receive(queue, 0)
   await remove(ReceiptHandle)
   expect(await waiting(queue)).toBe(1)
-  const [{ ReceiptHandle: last = '' } = {}] = await receive(queue)
   await expect(hide(ReceiptHandle)).rejects.toMatchObject({ name: 'MessageNotInflight' })
   await remove(last)
   await expect(hide(last)).rejects.toMatchObject(invalid)
+})
+
+it('a message is deleted by its last receipt handle also when it is visible again', async () => {
+  const queue = await newQueue()
+  await send(queue, 'hello')
+  const [{ ReceiptHandle } = {}] = await receive(queue, 0)
+  expect(await waiting(queue)).toBe(1)
+  await aws.sqs.send(new DeleteMessageCommand({ QueueUrl: queue.url, ReceiptHandle }))
+  expect(await bodies(queue)).toEqual([])
 })
 
 it('of a batch of receipt handles, those that none gave are refused', async () => {

@@ -1,5 +1,7 @@
 import {
   ChangeMessageVisibilityCommand,
+  DeleteMessageBatchCommand,
+  DeleteMessageCommand,
   GetQueueAttributesCommand,
   PurgeQueueCommand,
   type QueueAttributeName,
@@ -192,6 +194,37 @@ describe('a FIFO queue', () => {
     await expect.poll(() => bodies(at, again), { timeout: 5_000 }).toEqual(ids)
     expect(MessageId).toBe(received.find(({ Body }) => Body === '2')?.MessageId)
     await again.stop()
+  })
+
+  it('deletes nothing by a receipt handle that has expired', async () => {
+    const queue = await newFifoQueue()
+    const { url: QueueUrl } = queue
+    await send(queue, 'one', as('a', 'id'))
+    const [{ ReceiptHandle } = {}] = await receive(queue, 0)
+    const remove = (handle?: string) =>
+      aws.sqs.send(new DeleteMessageCommand({ QueueUrl, ReceiptHandle: handle }))
+    const expired = { name: 'InvalidParameterValue', message: expect.stringMatching(/handle has expired\.$/) }
+    await expect(remove(ReceiptHandle)).rejects.toMatchObject(expired)
+    const [{ ReceiptHandle: last } = {}] = await receive(queue)
+    await expect(remove(ReceiptHandle)).rejects.toMatchObject(expired)
+    const Entries = [ReceiptHandle, last].map((handle, index) => ({ Id: `${index}`, ReceiptHandle: handle }))
+    expect(await aws.sqs.send(new DeleteMessageBatchCommand({ QueueUrl, Entries }))).toMatchObject({
+      Successful: [{ Id: '1' }],
+      Failed: [{ Id: '0', Code: 'InvalidParameterValue' }],
+    })
+    // What is deleted may be deleted once more.
+    await remove(last)
+  })
+
+  it('sends nothing of a batch that lacks a group or an id', async () => {
+    const queue = await newFifoQueue()
+    const whole = { Id: '1', MessageBody: 'one', ...as('a', 'id') }
+    for (const lacking of [{ MessageGroupId: 'a' }, { MessageDeduplicationId: 'other' }]) {
+      const Entries = [whole, { Id: '2', MessageBody: 'two', ...lacking }]
+      const batch = new SendMessageBatchCommand({ QueueUrl: queue.url, Entries })
+      await expect(aws.sqs.send(batch)).rejects.toMatchObject({ name: 'InvalidParameterValue' })
+    }
+    expect(await bodies(queue)).toEqual([])
   })
 
   it('takes after a purge what it had before', async () => {
