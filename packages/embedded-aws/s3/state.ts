@@ -100,7 +100,7 @@ export function announceObjects(
   let cause: Cause
   // The emulator's handlers store what they store in the same tick as this hook: no other request comes in between.
   app.addHook('preHandler', (request, reply, done) => {
-    showContentType(request.raw)
+    showContentType(request)
     const { 'x-amz-copy-source': source } = request.headers
     cause = { how: source === undefined ? 'Put' : 'Copy', requestId: newRequestId(), sourceIp: request.ip }
     reply.header('x-amz-request-id', cause.requestId).header('x-amz-id-2', cause.requestId)
@@ -166,9 +166,13 @@ export function hideContentType(request: IncomingMessage): void {
   request.headers['content-type'] = 'application/octet-stream'
 }
 
-function showContentType(request: IncomingMessage): void {
-  const contentType = contentTypes.get(request)
-  if (contentType !== undefined) request.headers['content-type'] = contentType
+/** What S3 says of an object that came without one. */
+export const NO_CONTENT_TYPE = 'binary/octet-stream'
+
+function showContentType({ raw, params }: EmulatorRequest): void {
+  const contentType = contentTypes.get(raw)
+  if (contentType !== undefined) raw.headers['content-type'] = contentType
+  if (params?.['*']) raw.headers['content-type'] ||= NO_CONTENT_TYPE
 }
 
 /** A table of its own in the emulator's database, so that a bucket's settings go with the bucket. */

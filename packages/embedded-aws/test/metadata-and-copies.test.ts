@@ -127,3 +127,21 @@ it.each([
     expect(await head('copy')).toMatchObject(checksum)
   },
 )
+
+it('an object that comes without a content type is binary/octet-stream', async () => {
+  const write = async (Key: string, more: Record<string, string>, method = 'PUT') => {
+    const headers = { ...signed('s3'), ...more }
+    const body = method === 'PUT' ? { body: new Uint8Array(1) } : {}
+    return (await fetch(`${aws.endpoint}/${Bucket}/${Key}`, { method, headers, ...body })).text()
+  }
+  await write('typeless', {})
+  await write('empty', { 'content-type': '' })
+  await write('retyped', { 'x-amz-copy-source': `${Bucket}/typeless`, 'x-amz-metadata-directive': 'REPLACE' })
+  const UploadId = /<UploadId>(.*)</.exec(await write('in-parts?uploads', {}, 'POST'))?.[1]
+  const part = { Bucket, Key: 'in-parts', UploadId }
+  const { ETag } = await aws.s3.send(new UploadPartCommand({ ...part, PartNumber: 1, Body: 'x' }))
+  const MultipartUpload = { Parts: [{ PartNumber: 1, ETag }] }
+  await aws.s3.send(new CompleteMultipartUploadCommand({ ...part, MultipartUpload }))
+  for (const key of ['typeless', 'empty', 'retyped', 'in-parts'])
+    expect([key, (await head(key)).ContentType]).toEqual([key, 'binary/octet-stream'])
+})

@@ -15,7 +15,7 @@ import { encodeWord } from '../metadata.ts'
 import type { Operation } from '../operation.ts'
 import { checkPolicy, type PostForm } from '../post-policy.ts'
 import { verifyForm } from '../post-signature.ts'
-import type { NewObject } from '../state.ts'
+import { type NewObject, NO_CONTENT_TYPE } from '../state.ts'
 import { xml } from '../xml.ts'
 
 /** Of everything before the file (developer guide, "HTML form declaration"; the number is that of S3's own refusal). */
@@ -68,7 +68,7 @@ export const postObject: Operation = async (
     bucket,
     key,
     body: Buffer.concat(form.file),
-    contentType: headerValue(value('content-type') || 'binary/octet-stream'),
+    contentType: headerValue(value('content-type') || NO_CONTENT_TYPE),
     metadata: metadataOf(form),
     system: {
       contentDisposition: headerValue(value('content-disposition') ?? ''),
