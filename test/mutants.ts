@@ -1544,6 +1544,20 @@ export const MUTANTS: Mutant[] = [
     tests: ['packages/embedded-aws/test/system-attributes.test.ts'],
   },
   {
+    name: 'what becomes visible again goes before what was sent earlier',
+    file: 'packages/embedded-aws/sqs/fifo.ts',
+    from: 'if (queue.inflightMessages.size === size) return',
+    to: 'if (size >= 0) return',
+    tests: ['packages/embedded-aws/test/system-attributes.test.ts'],
+  },
+  {
+    name: 'a message is not deleted by who was too slow',
+    file: 'packages/embedded-aws/sqs/receipts.ts',
+    from: 'messages.findIndex((one) => isLast(one, handle))',
+    to: '-1',
+    tests: ['packages/embedded-aws/test/message-requests.test.ts'],
+  },
+  {
     name: 'a message loses its group and its trace',
     file: 'packages/embedded-aws/sqs/mends.ts',
     from: '  keepSystemAttributes(store)\n',
