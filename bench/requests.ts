@@ -42,6 +42,7 @@ export async function countRequests(
   picture: { labels: number; faces?: number } = { labels: 20 },
   images = IMAGES,
   faces: 'always' | 'when-person' = 'always',
+  packed: 'on' | 'off' = 'off',
 ): Promise<{ api: Share; worker: Share; again: Share }> {
   const deployed = await deploy(picture)
   const wire = new Wire(deployed.endpoint)
@@ -53,6 +54,7 @@ export async function countRequests(
     }
     const env = {
       FACES: faces,
+      PACK_RESULTS: packed,
       AWS_ENDPOINT_URL: await wire.start([deployed.table, labelTable(deployed.table)]),
       AUTH: 'none',
     }
@@ -83,7 +85,13 @@ export async function countRequests(
   }
 }
 
-export const requests = async (): Promise<object[]> => rowsOf(await countRequests())
+export async function requests(): Promise<object[]> {
+  const packed = rowsOf(await countRequests(undefined, IMAGES, 'always', 'on')).slice(-1)
+  return [
+    ...rowsOf(await countRequests()),
+    ...packed.map((all) => ({ ...all, operation: 'all, with PACK_RESULTS=on' })),
+  ]
+}
 
 export function rowsOf({ api, worker }: Record<'api' | 'worker', Share>): object[] {
   const rows = Object.entries({ api, worker }).flatMap(([by, { by: operations, images }]) =>

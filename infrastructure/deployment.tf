@@ -36,6 +36,7 @@ module "image_analyzer" {
   preview                    = var.preview
   heic                       = var.heic
   strip_gps                  = var.strip_gps
+  pack_results               = var.pack_results
   worker_timeout_seconds     = var.worker_timeout_seconds
   worker_memory_mb           = var.worker_memory_mb
   batch_window_seconds       = var.batch_window_seconds

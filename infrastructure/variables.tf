@@ -218,6 +218,13 @@ variable "strip_gps" {
   default     = false
 }
 
+variable "pack_results" {
+  description = "Deflate Rekognition's answers in the record, which then takes fewer write units. Set it once all functions are of a version that has it, and then roll back to none before it: older code does not know such records. What it saves is in README.md."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
 variable "worker_timeout_seconds" {
   description = "Seconds that a worker has for a batch."
   type        = number

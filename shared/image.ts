@@ -187,8 +187,8 @@ export const paidCallsSchema = z.object({ labels: calls, faces: calls, moderatio
 export type PaidCalls = z.infer<typeof paidCallsSchema>
 
 const everyImage = z.object({
-  /** Of the record's form; none in those of before there were versions, which are of the first. */
-  version: z.literal(1).optional(),
+  /** Of the record's form: 2 where its results are packed; none in those of before there were versions. */
+  version: z.int().min(1).max(2).optional(),
   imageId: imageIdSchema,
   owner: z.string().min(1),
   createdAt: timestamp,

@@ -1,7 +1,9 @@
+import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import { DeleteObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { DeleteCommand, GetCommand, PutCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import {
+  type Answers,
   type Failure,
   type FinishedImage,
   type Image,
@@ -47,17 +49,33 @@ export const sweepAt = (
   now().getTime() + Math.max(sweepAfterMs * Math.min(2 ** swept, MAX_STRETCH), sweepAfterMs + waitMs)
 
 /**
- * The version of records that this code reads and writes. Raise it with a change that code of the version before would get
+ * The latest version of records that this code knows. Raise it with a change that code of the version before would get
  * wrong; what it may pass over, as a further optional field, is none (docs/versions.md).
  */
-const RECORD_VERSION = 1
+const RECORD_VERSION = 2
+
+/** What code that knows no packed results would answer without them, so it is to leave the record alone. */
+const PACKED_VERSION = 2
+
+/**
+ * Rekognition's answers as an item has them with PACK_RESULTS: deflated, since a write is billed for the whole item, and two
+ * are made with them in it. What lists show stays as it is.
+ */
+export const packResults = ({ labelModelVersion, ...answers }: Answers): object => ({
+  version: PACKED_VERSION,
+  packed: deflateRawSync(JSON.stringify(answers)),
+  ...(labelModelVersion !== undefined && { labelModelVersion }),
+})
 
 /** @throws Newer for a record that a later version has written */
 export function readImage(item: Record<string, unknown> | undefined): Image {
   const version = item?.['version']
   if (typeof version === 'number' && version > RECORD_VERSION)
     throw new Newer('record', String(item?.['imageId']), version, RECORD_VERSION)
-  return imageSchema.parse(item)
+  const packed: unknown = item?.['packed']
+  return imageSchema.parse(
+    packed instanceof Uint8Array ? { ...item, ...JSON.parse(inflateRawSync(packed).toString()) } : item,
+  )
 }
 
 /** @returns the record; undefined where there is none, or only what a deletion has left for the sweeper */
@@ -174,7 +192,7 @@ export async function createImage(records: Records, image: NewImage, graceMs = 0
   const { dynamo, table } = records
   const item = {
     ...image,
-    version: RECORD_VERSION,
+    version: 1,
     statusKey: statusKey(image.status, image.imageId),
     unfinished: unfinishedShard(image.imageId),
     sweepAt: sweepAt(records) + graceMs,

@@ -50,6 +50,7 @@ describe('the environment of a function', () => {
     const dead = { DEAD_LETTER_QUEUE_URL: 'https://sqs/jobs-dead' }
     expect(outcome(() => readWorkerConfig(worker))).toEqual({
       ...{ ...both, ...dead, MIN_CONFIDENCE: 55, MAX_LABELS: 100, PREVIEW: true },
+      PACK_RESULTS: false,
       ...{ STRIP_GPS: false, HEIC: false, BUDGET_ACTION: 'park' },
     })
     expect(outcome(() => readSweeperConfig(worker))).toEqual({ ...both, ...dead, GIVE_UP_DAYS: 14 })
@@ -91,6 +92,7 @@ describe('the environment of a function', () => {
     ['api', 'STRIP_GPS', { on: true, off: false, '': false }, ['yes', 'true']],
     ['worker', 'STRIP_GPS', { on: true, off: false, '': false }, ['yes', 'true']],
     ['worker', 'PREVIEW', { on: true, off: false, '': true }, ['yes', 'true']],
+    ['worker', 'PACK_RESULTS', { on: true, off: false, '': false }, ['yes', 'true']],
     ['worker', 'REKOGNITION_TPS', { 0.5: 0.5, '': undefined }, ['0']],
     ['sweeper', 'DEAD_LETTER_QUEUE_URL', { 'http://dead': 'http://dead' }, ['dead']],
     ['sweeper', 'GIVE_UP_DAYS', { 0.5: 0.5 }, ['0']],

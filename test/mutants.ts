@@ -335,8 +335,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'results that no item holds are dropped',
     file: 'worker/results.ts',
-    from: 'if (whole.length <= MAX_RESULT_BYTES) return { ...answers, ...outline(answers) }',
-    to: 'if (whole.length > 0) return { ...answers, ...outline(answers) }',
+    from: 'if (whole.length <= MAX_RESULT_BYTES)',
+    to: 'if (whole.length > 0)',
     tests: worker,
   },
   // Previews
@@ -1649,6 +1649,13 @@ export const MUTANTS: Mutant[] = [
     from: "if (typeof version === 'number' && version > RECORD_VERSION)",
     to: 'if (item === undefined && version)',
     tests: versions,
+  },
+  {
+    name: 'packed results look to the version before like results of none',
+    file: 'shared/lifecycle.ts',
+    from: 'const PACKED_VERSION = 2',
+    to: 'const PACKED_VERSION = 1',
+    tests: ['test/packed-results.test.ts'],
   },
   {
     name: 'a job of a later version goes to the dead-letter queue',

@@ -58,6 +58,8 @@ export interface ProcessDeps extends Records, Rekognition {
   maxAttempts: number
   /** Whether the position is overwritten in what was uploaded before it is kept. */
   stripGps?: boolean
+  /** Whether results are deflated in the record. */
+  packResults?: boolean
   log: Log
 }
 
@@ -103,6 +105,7 @@ export const workerDeps = (
   preview: config.PREVIEW,
   heic: config.HEIC,
   stripGps: config.STRIP_GPS,
+  packResults: config.PACK_RESULTS,
   rekognitionSource: 's3',
   analysisSource: analysisSource('Rekognition', config),
   minConfidence: config.MIN_CONFIDENCE,

@@ -21,7 +21,7 @@ import {
   type Stored,
   thumbnailKey,
 } from '../shared/image.ts'
-import { getImage } from '../shared/lifecycle.ts'
+import { getImage, packResults } from '../shared/lifecycle.ts'
 import { bytesKey } from '../shared/table.ts'
 import { outline, type Time } from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
@@ -214,9 +214,10 @@ export async function fitItem(
   imageId: ImageId,
   answers: Answers,
   time: Time,
-): Promise<Answers & { analysis?: object }> {
+): Promise<object> {
   const whole = Buffer.from(JSON.stringify(answers))
-  if (whole.length <= MAX_RESULT_BYTES) return { ...answers, ...outline(answers) }
+  if (whole.length <= MAX_RESULT_BYTES)
+    return { ...(deps.packResults ? packResults(answers) : answers), ...outline(answers) }
   const { rekognitionLabels, rekognitionFaces, rekognitionTextDetections: _text, ...small } = answers
   return {
     ...small,

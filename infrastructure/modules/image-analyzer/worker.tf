@@ -89,6 +89,7 @@ locals {
     },
     var.strip_gps ? { STRIP_GPS = "on" } : {},
     var.heic ? { HEIC = "on" } : {},
+    var.pack_results ? { PACK_RESULTS = "on" } : {},
     local.budget,
   )
 }

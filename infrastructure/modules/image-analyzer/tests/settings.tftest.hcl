@@ -64,6 +64,7 @@ run "what_is_asked_for_is_done" {
     monthly_budget_usd = 250
     budget_action      = "refuse"
     strip_gps          = true
+    pack_results       = true
     heic               = true
     tracing            = "off"
     telemetry_layer    = { arn = "arn:aws:lambda:us-east-1:111122223333:layer:spans:3", environment = { AWS_LAMBDA_EXEC_WRAPPER = "begin-spans" } }
@@ -136,6 +137,11 @@ run "what_is_asked_for_is_done" {
       [for name in ["MONTHLY_BUDGET_USD", "BUDGET_ACTION"] : function.environment[0].variables[name]]
     ] == [["250", "refuse"], ["250", "refuse"]]
     error_message = "The worker must know its budget, and the API what refuses images by it."
+  }
+
+  assert {
+    condition     = aws_lambda_function.worker.environment[0].variables.PACK_RESULTS == "on"
+    error_message = "The worker must know that it packs results."
   }
 
   assert {
