@@ -33,6 +33,7 @@ export async function buildClient(outdir: string): Promise<void> {
   })
   await writeFile(join(outdir, 'THIRD-PARTY'), await thirdParty(metafile, []))
   await copyFile(join(ROOT, 'LICENSE'), join(outdir, 'LICENSE'))
+  await copyFile(join(ROOT, 'shared/event.schema.json'), join(outdir, 'event.schema.json'))
 }
 
 if (process.argv[1] === import.meta.filename) await buildClient(join(ROOT, 'packages/client/dist'))

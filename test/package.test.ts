@@ -104,7 +104,7 @@ it('the package depends on nothing, has less than a megabyte, and names whose co
 
 it('is found without `exports` too, as older tools look for it, and by any Node that runs its client', () => {
   const { main, types, exports, engines } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'))
-  expect({ types, default: main }).toEqual(exports)
+  expect({ types, default: main }).toEqual(exports['.'])
   for (const file of [main, types]) expect(statSync(join(installed, file)).isFile()).toBe(true)
   // The command line says itself that it needs a newer one.
   expect(engines).toEqual({ node: '>=20' })
@@ -139,6 +139,14 @@ it('signs requests with the credentials of the environment, by the code that it 
   expect(headers[0]).toMatch(
     /^AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE\/\d{8}\/eu-west-1\/execute-api\/aws4_request/,
   )
+})
+
+it("has the schema of an event's detail", async () => {
+  const code = `import schema from '@image-analyzer/client/event.schema.json' with { type: 'json' }
+console.log(JSON.stringify(schema))`
+  const { stdout } = await run(process.execPath, ['--no-warnings', '--input-type=module', '--eval', code])
+  const published = readFileSync(join(root, 'shared/event.schema.json'), 'utf8')
+  expect(JSON.parse(stdout)).toEqual(JSON.parse(published))
 })
 
 it("the client's types are the API's own", async () => {
