@@ -27,7 +27,8 @@ import { explain, STDIN, upload } from './upload.ts'
 
 const HELP = `${COMMAND} <command> [options]
 
-  upload <files, folders or patterns …>   sends images; resumes where it left off
+  upload <files, folders or patterns …>   sends images; resumes where it left off; files of the same bytes
+                               are one image, by the name of the first
       - --filename NAME        standard input, under this name
       --wait                   until each is analysed
       --concurrency N          at once (8)

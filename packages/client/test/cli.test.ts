@@ -458,6 +458,7 @@ describe('the other commands', () => {
     expect(runs.map(({ code }) => code)).toEqual([0, 2, 2, 2, 2, 2, 2, 1, 2, 2, 2, 2])
     expect(runs.at(-1)?.err).toContain('--limit must be a whole number from 1 on, not "0".')
     expect(runs[0]?.out).toMatch(/^image-analyzer <command> /)
+    expect(runs[0]?.out).toMatch(/^ {2}upload .*files of the same bytes\n +are one image/m)
     // In a checkout there is no program of that name.
     const ran = await cli(['upload', 'test/fixtures/grace-hopper.jpg'], {
       npm_lifecycle_event: 'cli',
