@@ -208,10 +208,12 @@ const emotionSchema = z.enum([
 /** A day, or a moment with its offset from UTC (RFC 3339). @param lastOf where a day stands for its last millisecond */
 function moment(lastOf: boolean) {
   const error = 'must be a day like 2026-01-31, or a time like 2026-01-31T12:00:00Z'
-  return z.union([z.iso.date(), z.iso.datetime({ offset: true })], error).transform((text) => {
+  const given = z.union([z.iso.date(), z.iso.datetime({ offset: true })], error).transform((text) => {
     const time = Date.parse(text)
     return lastOf && text.length === '2026-01-31'.length ? time + 86_399_999 : time
   })
+  // Its T and Z may be small letters (RFC 3339, section 5.6).
+  return z.preprocess((text) => (typeof text === 'string' ? text.toUpperCase() : text), given)
 }
 
 /** Descriptions, here and below, are those of the OpenAPI document. */

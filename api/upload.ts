@@ -382,7 +382,7 @@ function afterDataPrefix(url: string): string {
 const PARAMETER = /;\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))/g
 
 /**
- * The file name of a Content-Disposition header (RFC 6266): `filename*` in UTF-8 before `filename`.
+ * The file name of a Content-Disposition header (RFC 6266): `filename*` in UTF-8 or Latin-1 (RFC 8187) before `filename`.
  * A header that cannot be read names nothing; a file name is not worth a refusal.
  */
 function filenameOf(value: string | null): string | undefined {
@@ -393,10 +393,12 @@ function filenameOf(value: string | null): string | undefined {
       quoted?.replaceAll(/\\(.)/g, '$1') ?? token,
     ]),
   )
-  const extended = /^utf-8'[^']*'(.+)$/i.exec(parameters.get('filename*') ?? '')?.[1]
+  const [, charset = '', extended] =
+    /^(utf-8|iso-8859-1)'[^']*'(.+)$/i.exec(parameters.get('filename*') ?? '') ?? []
   if (extended !== undefined) {
     try {
-      return decodeURIComponent(extended)
+      if (/^utf/i.test(charset)) return decodeURIComponent(extended)
+      return extended.replaceAll(/%([\da-f]{2})/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)))
     } catch {
       // Then the plain name, which such senders also give, has to do.
     }

@@ -95,6 +95,8 @@ describe('POST /images accepts', () => {
     ['attachment; filename="../../etc/passwd"', 'passwd'],
     ['attachment; filename="C:\\\\pictures\\\\cat.jpg"', 'cat.jpg'],
     ["attachment; filename*=UTF-8''%E0%A4%A", undefined],
+    [`attachment; filename=k.jpg; filename*=ISO-8859-1'de'k%E4tzchen.jpg`, 'kätzchen.jpg'],
+    ["attachment; filename*=koi8-r''%CB.jpg; filename=cat.jpg", 'cat.jpg'],
     ['attachment; title="; filename=evil.jpg"; filename=cat.jpg', 'cat.jpg'],
     [`attachment; filename="a; filename*=UTF-8''b.jpg"`, "a; filename*=UTF-8''b.jpg"],
     ["attachment; filename*=UTF-8''%E0%A4%A; filename=cat.jpg", 'cat.jpg'],

@@ -271,6 +271,7 @@ describe('a list with filters', () => {
     expect(await names('to=1969-12-31')).toEqual([])
     expect(await names('from=2100-01-01T00:00:00%2B02:00')).toEqual([])
     expect(await names(`from=${both}&to=${both}`)).toEqual(['both'])
+    expect(await names(`from=${both.toLowerCase()}&to=${both.toLowerCase()}`)).toEqual(['both'])
     // A cursor of another search.
     const { cursor } = await search(owner, 'limit=1')
     expect(await names(`to=${glad}&cursor=${cursor}`)).toEqual(['glad', 'none'])
