@@ -1,7 +1,7 @@
 import * as z from 'zod'
 import { type Resources, resourceNames } from '../infrastructure/resources.ts'
 import { isInstalled } from '../packages/vision/index.ts'
-import { answeringSettings, port } from '../rekognition/settings.ts'
+import { answeringSettings, port, withTwoPorts } from '../rekognition/settings.ts'
 import {
   type AuthConfig,
   apiSettings,
@@ -51,7 +51,7 @@ export type Settings = Environment & { REKOGNITION: NonNullable<Environment['REK
 
 /** @throws StartError that names what is wrong */
 export function readSettings(env: NodeJS.ProcessEnv): Settings {
-  const { data, problems } = parseEnvironment(withUsefulFaces(environmentSchema), env)
+  const { data, problems } = parseEnvironment(withTwoPorts(withUsefulFaces(environmentSchema)), env)
   if (problems !== undefined) throw new StartError(problems)
   return { ...data, REKOGNITION: data.REKOGNITION ?? (isInstalled() ? 'local' : 'stand-in') }
 }

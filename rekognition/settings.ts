@@ -55,6 +55,19 @@ export const answeringSettings = {
   INIT_CWD: z.string().optional(),
 }
 const answeringSchema = z.object(answeringSettings)
+
+/** What listens beside them needs a port of its own. */
+export const withTwoPorts = <
+  T extends z.ZodType<{ PORT: number; AWS_PORT?: number | undefined; AWS_ENDPOINT_URL?: string | undefined }>,
+>(
+  settings: T,
+) =>
+  settings.refine(
+    ({ PORT, AWS_PORT, AWS_ENDPOINT_URL }) =>
+      PORT === 0 || PORT !== (AWS_PORT ?? (AWS_ENDPOINT_URL === undefined ? 4566 : undefined)),
+    { path: ['AWS_PORT'], error: 'it has to be another port than PORT; without it, it is 4566' },
+  )
+
 export type AnsweringSettings = z.infer<typeof answeringSchema> & {
   REKOGNITION: NonNullable<z.infer<typeof answeringSchema>['REKOGNITION']>
 }

@@ -28,17 +28,21 @@ function isNear(name: string, setting: string): boolean {
 
 /**
  * @param settings the names of all that the program reads
- * @returns a sentence about each variable that was probably meant to be one of them
+ * @returns a sentence about each variable that was probably meant to be one of them, or that is one without effect
  */
-export const misspelt = (settings: readonly string[], env: NodeJS.ProcessEnv): string[] =>
-  Object.keys(env)
+export const misspelt = (settings: readonly string[], env: NodeJS.ProcessEnv): string[] => [
+  ...(settings.includes('BUDGET_ACTION') && env['BUDGET_ACTION'] && !env['MONTHLY_BUDGET_USD']
+    ? ['BUDGET_ACTION has no effect without MONTHLY_BUDGET_USD: there is no budget.']
+    : []),
+  ...Object.keys(env)
     .filter((name) => env[name] !== '' && !settings.includes(name) && !/^AWS_|\d/.test(name))
     .flatMap((name) => {
       const meant = settings.find((setting) => setting.length >= LEAST_LETTERS && isNear(name, setting))
       // LOGLEVEL and DATADIR are settings of other programs.
       if (meant === undefined || meant.replaceAll('_', '') === name.replaceAll('_', '')) return []
       return [`${name} is not a setting and is ignored. Did you mean ${meant}?`]
-    })
+    }),
+]
 
 /**
  * @param wanted the port that could not be had

@@ -43,6 +43,14 @@ describe('AUTH', () => {
       /JWT_AUDIENCE/,
     )
   })
+  it('looks at tokens where their issuer or audience is set', () => {
+    for (const AUTH of ['none', 'iam'])
+      for (const name of ['JWT_ISSUER', 'JWT_AUDIENCE']) {
+        const why = `${name}: it has no effect with AUTH=${AUTH}: set AUTH=jwt, or leave it out`
+        expect(() => readAuthConfig({ AUTH, [name]: 'https://issuer.example' })).toThrow(why)
+        expect(readAuthConfig({ AUTH, [name]: '' })).toEqual({ AUTH })
+      }
+  })
   it('is none where everybody is the same owner', async () => {
     expect(await (await ownerApp({ AUTH: 'none' }).request('/')).text()).toBe('anonymous')
   })

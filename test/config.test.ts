@@ -204,6 +204,14 @@ describe('a variable that is nearly a setting', () => {
       expect(saidOf(settings, ...ours, ...foreign, 'PATH', '')).toEqual([])
     expect(misspelt(SETTINGS, { MAX_ATTEMPT: '' })).toEqual([])
   })
+
+  it('is said to have no effect where it needs another one', () => {
+    const refuse = { BUDGET_ACTION: 'refuse' }
+    for (const settings of [SETTINGS, WORKER_SETTINGS])
+      expect(misspelt(settings, refuse)).toEqual([expect.stringContaining('MONTHLY_BUDGET_USD')])
+    expect(misspelt(SETTINGS, { ...refuse, MONTHLY_BUDGET_USD: '5' })).toEqual([])
+    expect(misspelt(['STAND_IN_TPS'], refuse)).toEqual([])
+  })
 })
 
 describe('a client of AWS', () => {

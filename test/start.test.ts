@@ -245,6 +245,14 @@ describe('npm start', () => {
     // The others in this process, which is what npm start prints after the same words.
     expect(await refusal({ AWS_PORT: port })).toMatch(/^Port \d+ is in use, .*AWS_PORT=/)
     server.close()
+    for (const one of [
+      { PORT: port, AWS_PORT: port },
+      { PORT: '4566', AWS_PORT: '' },
+    ])
+      expect(await refusal(one)).toBe('AWS_PORT: it has to be another port than PORT; without it, it is 4566')
+    expect(await refusal({ JWT_ISSUER: 'https://issuer.example', JWT_AUDIENCE: 'images' })).toMatch(
+      /JWT_ISSUER: it has no effect with AUTH=none: set AUTH=jwt, .*JWT_AUDIENCE: /,
+    )
     expect(await refusal({ AWS_ENDPOINT_URL: `http://127.0.0.1:${port}` })).toMatch(
       /^Bucket, table, queues and bus cannot be created at .*\. AWS_ENDPOINT_URL names that endpoint; .*\.$/,
     )
