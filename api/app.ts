@@ -47,6 +47,7 @@ import {
   presignedSchema,
   refuseUnknown,
   shown,
+  toCursor,
   type UploadForm,
   uploadFormSchema,
   usualAnalyses,
@@ -555,7 +556,7 @@ function refuseChanged(): never {
 }
 
 /** Tags of a list, each of which may have commas and stars in it (RFC 9110, section 8.8.3): with `W/`, or without it. */
-const STRONGLY = /(?:W\/)?"[^"]*"/g
+const STRONGLY = /(?:W\/)?"[^"]*"/gi
 const WEAKLY = /"[^"]*"/g
 /** @param tags a list of ETags, or `*` (RFC 9110, section 13.1): If-Match compares strongly; If-None-Match weakly */
 const matches = (tags: string | undefined, etag: string, as = STRONGLY): boolean =>
@@ -567,7 +568,7 @@ const attachment = (filename: string): string =>
 
 /** Of the next page, where there is one. */
 const cursorTo = (last: string | undefined): { cursor?: string } =>
-  last === undefined ? {} : { cursor: Buffer.from(last).toString('base64url') }
+  last === undefined ? {} : { cursor: toCursor(last) }
 
 /** Of lists, which are another one at any time. */
 const UNKEPT = { 'cache-control': 'no-store' }

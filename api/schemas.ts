@@ -216,6 +216,15 @@ function moment(lastOf: boolean) {
   return z.preprocess((text) => (typeof text === 'string' ? text.toUpperCase() : text), given)
 }
 
+const NOT_ISSUED = 'was not issued by this API'
+/** What a cursor holds. `Buffer.from` passes over junk, and a cut cursor would be that of another page. */
+const cursorText = z
+  .string()
+  .max(2_048, NOT_ISSUED)
+  .refine((cursor) => toCursor(Buffer.from(cursor, 'base64url').toString()) === cursor, NOT_ISSUED)
+  .transform((cursor) => Buffer.from(cursor, 'base64url').toString())
+export const toCursor = (text: string): string => Buffer.from(text).toString('base64url')
+
 /** Descriptions, here and below, are those of the OpenAPI document. */
 export const listSchema = z
   .object({
@@ -223,10 +232,8 @@ export const listSchema = z
       .default(20)
       .meta({ description: 'The maximum number of images on a page.', example: 10 }),
     /** The last id of the page before. It holds no owner, so a stolen one opens nothing. */
-    cursor: z
-      .string()
-      .transform((cursor) => Buffer.from(cursor, 'base64url').toString('latin1'))
-      .pipe(z.uuid({ version: 'v7', error: 'was not issued by this API' }).pipe(imageIdSchema))
+    cursor: cursorText
+      .pipe(z.uuid({ version: 'v7', error: NOT_ISSUED }).pipe(imageIdSchema))
       .optional()
       .meta({ description: 'The `cursor` of the page before.' }),
     status: statusSchema.optional().meta({ description: 'Only images with this status.' }),
@@ -287,11 +294,9 @@ export const labelsSchema = z
       .meta({ description: 'Only names that begin with this text, in upper or lower case.', example: 'p' }),
     limit: wholeNumber(1, 100).default(20).meta({ description: 'The maximum number of names on a page.' }),
     /** The last name of the page before. */
-    cursor: z
-      .string()
-      .max(2_048, 'was not issued by this API')
-      .transform((cursor) => Buffer.from(cursor, 'base64url').toString())
-      .pipe(z.string().min(1, 'was not issued by this API'))
+    cursor: cursorText
+      // A list of images has ids in its cursors.
+      .refine((name) => name !== '' && !UUID.test(name), NOT_ISSUED)
       .optional()
       .meta({ description: 'The `cursor` of the page before.' }),
   })

@@ -474,7 +474,7 @@ describe('GET /images/{imageId}', () => {
     await system.work()
     const failed = await tag()
     for (const method of ['DELETE', 'POST'])
-      for (const other of [pending, `W/${failed}`, failed.slice(1, -1), '', '"a,*,b"'])
+      for (const other of [pending, `W/${failed}`, `w/${failed}`, failed.slice(1, -1), '', '"a,*,b"'])
         await expectProblem(await change(other, method), 412, 'PRECONDITION_FAILED')
     const seen = await system.app.request(url, { headers: { 'if-match': failed } })
     expect([seen.status, seen.headers.get('etag')]).toEqual([200, failed])
@@ -670,6 +670,7 @@ describe('GET /images', () => {
     'limit=x',
     'status=done',
     'cursor=junk',
+    `cursor=${Buffer.from('01a228e6-e9e4-7490-987b-3f4047465f5a').toString('base64url')}!`,
     'cursor=',
     'label=',
     'limit=1&limit=2',

@@ -349,7 +349,6 @@ describe('GET /labels', () => {
 
   it.each([
     ['behind every name', '\u{10ffff}a', ''],
-    ['of no UTF-8', Buffer.from([0xff, 0xff]), ''],
     ['behind every name of the prefix', 'd\u{10ffff}a', 'd'],
     ['longer than a key', 'd'.repeat(1_100), 'd'],
   ])('has none behind a cursor that is %s', async (_, cursor, prefix) => {
@@ -402,6 +401,14 @@ describe('GET /labels', () => {
     ['prefix=x&prefix=y', 'Query parameter `prefix` is repeated.'],
     ['limit=0', 'Query parameter `limit` must be a whole number from 1 to 100'],
     ['cursor=', 'Query parameter `cursor` was not issued by this API'],
+    // Cut, with junk, no UTF-8, and of a list of images.
+    ['cursor=Qmx1Z', 'Query parameter `cursor` was not issued by this API'],
+    ['cursor=Qmx1ZQ!', 'Query parameter `cursor` was not issued by this API'],
+    ['cursor=__4', 'Query parameter `cursor` was not issued by this API'],
+    [
+      `cursor=${Buffer.from('01a228e6-e9e4-7490-987b-3f4047465f5a').toString('base64url')}`,
+      'Query parameter `cursor` was not issued by this API',
+    ],
     ['label=dog', 'Query parameter `label` is unknown'],
     [`prefix=${'x'.repeat(257)}`, 'Query parameter `prefix` may have at most 256 characters'],
   ])('refuses %s', async (query, detail) => {
