@@ -1,9 +1,5 @@
 import { createInterface } from 'node:readline/promises'
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
-import { GetQueueUrlCommand, QueueDoesNotExist, SQSClient } from '@aws-sdk/client-sqs'
-import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
-import { clientOptions, dynamoTranslation, sleep, sqsOptions } from '../shared/aws.ts'
-import { DEFAULT_SWEEP_AFTER_SECONDS } from '../shared/config.ts'
+import { type Opened, within } from './deployment.ts'
 import {
   type Choice,
   type Chosen,
@@ -12,7 +8,6 @@ import {
   chooseWaiting,
   costOf,
   countFailures,
-  type OpsDeps,
   quotaOf,
   retry,
 } from './images.ts'
@@ -36,7 +31,13 @@ const print = (io: Terminal, values: Values, object: object, text: string): void
   io.out(`${values.json ? JSON.stringify(object) : text}\n`)
 
 /** @returns whether to do it */
-async function isConfirmed(io: Terminal, values: Values, what: string): Promise<boolean> {
+async function isConfirmed(
+  io: Terminal,
+  values: Values,
+  { where }: Opened,
+  action: string,
+): Promise<boolean> {
+  const what = `${where}: ${action}`
   if (values['dry-run']) {
     say(io, `${what} Nothing was done, because of --dry-run.`)
     return false
@@ -98,37 +99,6 @@ async function each(
   return failed > 0 ? 1 : 0
 }
 
-const connect = () => ({
-  sqs: new SQSClient(sqsOptions()),
-  dynamo: DynamoDBDocumentClient.from(new DynamoDBClient(clientOptions()), dynamoTranslation),
-})
-type Opened = Awaited<ReturnType<typeof open>>
-
-async function open({ sqs, dynamo }: ReturnType<typeof connect>, { name }: Values) {
-  await sqs.config.credentials().catch(() => {
-    throw new NothingDone(
-      'There are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.',
-    )
-  })
-  await sqs.config.region().catch(() => {
-    throw new NothingDone('There is no AWS region: set AWS_REGION.')
-  })
-  const urlOf = async (QueueName: string): Promise<string> => {
-    const { QueueUrl = '' } = await sqs.send(new GetQueueUrlCommand({ QueueName })).catch((error) => {
-      if (!(error instanceof QueueDoesNotExist)) throw error
-      throw new UsageError(
-        `There is no queue ${QueueName} in this account and region: give the name of the deployment by --name.`,
-      )
-    })
-    return QueueUrl
-  }
-  const deps: OpsDeps = {
-    ...{ dynamo, sqs, table: `${name}-images`, jobQueueUrl: await urlOf(`${name}-jobs`) },
-    ...{ now: () => new Date(), sleep, sweepAfterMs: DEFAULT_SWEEP_AFTER_SECONDS * 1_000 },
-  }
-  return { deps, sqs, deadUrl: () => urlOf(`${name}-jobs-dead`) }
-}
-
 /** @param none what is said where there are none */
 async function all(images: AsyncIterable<Chosen>, none: string): Promise<Chosen[]> {
   const found: Chosen[] = []
@@ -159,12 +129,7 @@ async function run(args: string[], io: Terminal): Promise<number> {
     throw new UsageError('"cancel" needs --owner-hash or --since.')
   const choice = readChoice(command === 'cancel' ? 'pending' : 'failed', values)
 
-  const clients = connect()
-  try {
-    return await act(command, values, choice, await open(clients, values), io)
-  } finally {
-    for (const client of Object.values(clients)) client.destroy()
-  }
+  return within(values.name, (opened) => act(command, values, choice, opened, io))
 }
 
 async function act(
@@ -182,7 +147,7 @@ async function act(
         const text = `${String(images).padStart(7)}  ${code}  ${message}\n         ${samples.join(' ')}`
         print(io, values, group, text)
       }
-      if (groups.length === 0) say(io, 'No image has failed.')
+      if (groups.length === 0) say(io, `${opened.where}: No image has failed.`)
       return 0
     }
     case 'cost': {
@@ -211,7 +176,12 @@ async function act(
       const none = 'No failed image matches; npm run ops -- failures lists them.'
       const images = await all(choose(opened.deps, choice), none)
       if (
-        !(await isConfirmed(io, values, `${counted(images.length, 'failed image')} will be analysed again.`))
+        !(await isConfirmed(
+          io,
+          values,
+          opened,
+          `${counted(images.length, 'failed image')} will be analysed again.`,
+        ))
       )
         return 0
       return breakable(GOES_ON, (ending) =>
@@ -222,7 +192,7 @@ async function act(
       const none = 'No image that waits matches; npm run ops -- quota counts them.'
       const images = await all(chooseWaiting(opened.deps, choice), none)
       const what = `${counted(images.length, 'waiting image')} will be deleted, with all that is stored.`
-      if (!(await isConfirmed(io, values, what))) return 0
+      if (!(await isConfirmed(io, values, opened, what))) return 0
       return breakable(GOES_ON, (ending) =>
         each(io, images, values, 'cancelled', (image) => cancel(opened.deps, image), ending),
       )
@@ -234,12 +204,8 @@ async function act(
   }
 }
 
-async function redriveLetters(
-  values: Values,
-  choice: Choice,
-  { deps, sqs, deadUrl }: Opened,
-  io: Terminal,
-): Promise<number> {
+async function redriveLetters(values: Values, choice: Choice, opened: Opened, io: Terminal): Promise<number> {
+  const { deps, sqs, deadUrl } = opened
   const dead = await queueFacts(sqs, await deadUrl())
   if (dead.messages === 0) throw new NothingDone('There are no dead letters.')
   const letters = { code: choice.code, before: readTime('older-than', values) }
@@ -248,7 +214,7 @@ async function redriveLetters(
     const confirm = async (chosen: number, all: number): Promise<boolean> => {
       if (chosen === 0) none = all === 0 ? HIDDEN : `None of ${counted(all, 'dead letter')} matches.`
       const what = `${chosen} of ${counted(all, 'dead letter')} will go back to the jobs.`
-      return none === undefined && isConfirmed(io, values, what)
+      return none === undefined && isConfirmed(io, values, opened, what)
     }
     const url = await deadUrl()
     const redriven = await breakable('Broken off; what is left shows again.', (ending) =>
@@ -264,15 +230,26 @@ async function redriveLetters(
     if (none !== undefined) throw new NothingDone(none)
     return trouble.length > 0 ? 1 : 0
   }
-  if (!(await isConfirmed(io, values, `${counted(dead.messages, 'dead letter')} will go back to the jobs.`)))
+  if (
+    !(await isConfirmed(
+      io,
+      values,
+      opened,
+      `${counted(dead.messages, 'dead letter')} will go back to the jobs.`,
+    ))
+  )
     return 0
-  const moved = await redrive(sqs, dead.arn, (await queueFacts(sqs, deps.jobQueueUrl)).arn)
+  const jobs = await queueFacts(sqs, deps.jobQueueUrl)
+  const moved = await breakable('SQS goes on with the redrive by itself.', (ending) =>
+    redrive(sqs, dead.arn, jobs.arn, (count) => say(io, `${count} of ${dead.messages}`), ending),
+  )
   if (moved === 0) throw new NothingDone(HIDDEN)
   print(io, values, { moved }, `${moved} moved`)
   return 0
 }
 
-async function enable(isOn: boolean, values: Values, { deps, sqs }: Opened, io: Terminal): Promise<number> {
+async function enable(isOn: boolean, values: Values, opened: Opened, io: Terminal): Promise<number> {
+  const { deps, sqs } = opened
   const source = eventSource(sqs, (await queueFacts(sqs, deps.jobQueueUrl)).arn)
   const mappings = await source.find()
   if (mappings.length === 0)
@@ -280,9 +257,9 @@ async function enable(isOn: boolean, values: Values, { deps, sqs }: Opened, io: 
       'No Lambda function takes jobs from this queue: stop or start a worker outside Lambda where it runs.',
     )
   const what = isOn ? 'The worker will take jobs again.' : 'The worker will take no more jobs.'
-  if (!(await isConfirmed(io, values, what))) return 0
+  if (!(await isConfirmed(io, values, opened, what))) return 0
   for (const mapping of mappings) {
-    const { UUID, State } = await source.set(mapping, isOn)
+    const { UUID, State } = await source.set(mapping, isOn, (state) => say(io, `${state} …`))
     print(io, values, { UUID, State }, `${State}  ${UUID}`)
   }
   return 0

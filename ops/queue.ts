@@ -26,24 +26,48 @@ export async function queueFacts(
 
 const LOOK_EVERY_MS = 500
 
-/** Moves all dead letters to the jobs. @returns how many were moved */
-export async function redrive(sqs: SQSClient, from: string, to: string): Promise<number> {
+/**
+ * Moves all dead letters to the jobs.
+ *
+ * @param progress gets how many were moved so far
+ * @param ending ends the waiting for it
+ * @returns how many were moved
+ */
+export async function redrive(
+  sqs: SQSClient,
+  from: string,
+  to: string,
+  progress: (moved: number) => void,
+  ending: AbortSignal,
+): Promise<number> {
   // Without a destination SQS would ask where each came from, which it knows of what it has moved itself only.
   await sqs.send(new StartMessageMoveTaskCommand({ SourceArn: from, DestinationArn: to }))
   for (;;) {
     const { Results } = await sqs.send(new ListMessageMoveTasksCommand({ SourceArn: from, MaxResults: 1 }))
     const [task] = Results ?? []
     if (task?.Status === 'FAILED') throw new Error(`SQS gave up the redrive: ${task.FailureReason}.`)
-    if (task?.Status !== 'RUNNING') return task?.ApproximateNumberOfMessagesMoved ?? 0
+    const moved = task?.ApproximateNumberOfMessagesMoved ?? 0
+    if (task?.Status !== 'RUNNING') return moved
+    progress(moved)
     await sleep(LOOK_EVERY_MS)
+    ending.throwIfAborted()
   }
 }
 
 const mappingSchema = z.object({ UUID: z.string(), State: z.string() })
 export type Mapping = z.infer<typeof mappingSchema>
+const pageSchema = z.object({
+  EventSourceMappings: z.array(mappingSchema),
+  NextMarker: z.string().nullish(),
+})
+
+/** So long may an answer of Lambda take, and so often is it asked where it is throttled or fails. */
+const ANSWER_MS = 15_000
+const MOST_TRIES = 4
 
 /** What Lambda answers, where it is no success. */
 export class LambdaError extends Error {
+  override readonly name = 'Lambda'
   readonly status: number
   constructor(message: string, status: number) {
     super(message)
@@ -75,24 +99,42 @@ export function eventSource(sqs: SQSClient, queueArn: string) {
     })
     const { host: _, ...signed } = headers
     url.search = new URLSearchParams(query).toString()
-    const response = await fetch(url, { method, headers: signed, ...content })
-    const answer: { message?: string; Message?: string } = await response.json().catch(() => ({}))
-    const { status } = response
-    if (!response.ok) throw new LambdaError(`Lambda: ${answer.message ?? answer.Message ?? status}`, status)
-    return answer
+    for (let tries = 1; ; tries += 1) {
+      const signal = AbortSignal.timeout(ANSWER_MS)
+      const response = await fetch(url, { method, headers: signed, signal, ...content })
+      const answer: { message?: string; Message?: string } = await response.json().catch(() => ({}))
+      const { ok, status } = response
+      if (ok) return answer
+      if (tries === MOST_TRIES || !(status === 429 || status >= 500))
+        throw new LambdaError(answer.message ?? answer.Message ?? String(status), status)
+      await sleep(LOOK_EVERY_MS * 2 ** (tries - 1))
+    }
+  }
+  /** Lambda changes no mapping that is changing. @param looking gets the state that it waits in */
+  async function settled(mapping: Mapping, looking: (state: string) => void): Promise<Mapping> {
+    let now = mapping
+    while (now.State.endsWith('ing')) {
+      if (now === mapping) looking(now.State)
+      await sleep(LOOK_EVERY_MS)
+      now = mappingSchema.parse(await call('GET', now.UUID, {}))
+    }
+    return now
   }
   return {
-    find: async (): Promise<Mapping[]> =>
-      z
-        .object({ EventSourceMappings: z.array(mappingSchema) })
-        .parse(await call('GET', '', { EventSourceArn: queueArn })).EventSourceMappings,
-    set: async ({ UUID }: Mapping, Enabled: boolean): Promise<Mapping> => {
-      let mapping = mappingSchema.parse(await call('PUT', UUID, {}, { Enabled }))
-      while (mapping.State.endsWith('ing')) {
-        await sleep(LOOK_EVERY_MS)
-        mapping = mappingSchema.parse(await call('GET', UUID, {}))
-      }
-      return mapping
+    find: async (): Promise<Mapping[]> => {
+      const found: Mapping[] = []
+      let Marker: string | undefined
+      do {
+        const query = { EventSourceArn: queueArn, ...(Marker === undefined ? {} : { Marker }) }
+        const page: z.infer<typeof pageSchema> = pageSchema.parse(await call('GET', '', query))
+        found.push(...page.EventSourceMappings)
+        Marker = page.NextMarker || undefined
+      } while (Marker !== undefined)
+      return found
+    },
+    set: async (mapping: Mapping, Enabled: boolean, looking: (state: string) => void): Promise<Mapping> => {
+      const { UUID } = await settled(mapping, looking)
+      return settled(mappingSchema.parse(await call('PUT', UUID, {}, { Enabled })), looking)
     },
   }
 }

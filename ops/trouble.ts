@@ -22,6 +22,14 @@ const DENIALS = [
 export const isDenied = (error: unknown): boolean =>
   DENIALS.includes(Object(error).name) || (error instanceof LambdaError && error.status === 403)
 
+/** What AWS says, in each of its services, to who asks for too much at a time. */
+const THROTTLED = [
+  ...['ProvisionedThroughputExceededException', 'RequestLimitExceeded', 'RequestThrottled'],
+  ...['Throttling', 'ThrottlingException'],
+]
+const isThrottled = (error: unknown): boolean =>
+  THROTTLED.includes(Object(error).name) || (error instanceof LambdaError && error.status === 429)
+
 /** @returns what a person reads of it; a stack only where it is a fault of this program */
 export function explain(error: unknown): string {
   if (error instanceof UsageError)
@@ -35,6 +43,11 @@ export function explain(error: unknown): string {
   if ((error instanceof SyntaxError && '$response' in error) || (isOfAws && message === 'UnknownError'))
     return 'What answers is not AWS. AWS_ENDPOINT_URL and AWS_REGION say where it is.'
   if (isDenied(error)) return `AWS does not let you do this: ${message}`
+  if (isThrottled(error))
+    return `AWS throttles the command, also when it asks again: ${message.replace(/\.$/, '')}. Run it again in a minute.`
+  // Of the SDK, and of AbortSignal.timeout.
+  if (name === 'TimeoutError')
+    return 'AWS does not answer in time. AWS_ENDPOINT_URL and AWS_REGION say where it is; where they are right, run the command again.'
   if (isOfAws) return `${name}: ${message}`
   const network = networkTrouble(error, cause)
   if (network === undefined) return stack ?? String(error)

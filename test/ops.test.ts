@@ -2,25 +2,24 @@ import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import {
+  CreateQueueCommand,
   PurgeQueueCommand,
   ReceiveMessageCommand,
   SendMessageCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs'
 import { DeleteCommand, PutCommand } from '@aws-sdk/lib-dynamodb'
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { main } from '../ops/commands.ts'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { cancel, costOf, quotaOf } from '../ops/images.ts'
 import { type LetterChoice, redriveChosen } from '../ops/letters.ts'
 import { redrive } from '../ops/queue.ts'
-import { listen } from '../packages/embedded-aws/gateway/index.ts'
 import { imageIdSchema } from '../shared/image.ts'
 import { reserveCalls } from '../shared/table.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
+import { type Instead, operatorOf } from './operator.ts'
 import { distinct } from './pictures.ts'
 import { NODE, noFull, skipped } from './tools.ts'
 
@@ -32,60 +31,11 @@ const photo = readFileSync(join(import.meta.dirname, 'fixtures/grace-hopper.jpg'
 let system: TestSystem
 beforeAll(async () => {
   system = await startTestSystem()
+  await system.worker.sqs.send(new CreateQueueCommand({ QueueName: 'half-jobs' }))
 })
 afterAll(() => system?.stop())
 
-async function ops(
-  args: string[],
-  env: Record<string, string | undefined> = {},
-  onLine = () => {},
-  sleep: (ms: number) => Promise<void> = async () => {},
-) {
-  const all = { ...environment(), ...env }
-  for (const [name, value] of Object.entries(all)) vi.stubEnv(name, value)
-  let [out, err] = ['', '']
-  const code = await main(args, {
-    out: (text) => {
-      out += text
-      onLine()
-    },
-    err: (text) => {
-      err += text
-    },
-    canAsk: false,
-    sleep,
-  }).finally(() => vi.unstubAllEnvs())
-  const lines = out.split('\n').filter((line) => line.startsWith('{'))
-  return { code, out, err, results: lines.map((line) => JSON.parse(line)) }
-}
-/** How an answer of AWS is made in its place; undefined: AWS answers. */
-type Instead = (
-  operation: string,
-  body: string,
-  pass: (body: string) => Promise<Response>,
-) => Promise<Response | undefined> | undefined
-
-/** Has what comes to the embedded AWS pass by a program that may answer instead. */
-async function behind<T>(instead: Instead, work: (endpoint: string) => Promise<T>): Promise<T> {
-  const server = createServer(async (request, response) => {
-    const body = await text(request)
-    const headers = new Headers(request.headers as Record<string, string>)
-    for (const name of ['connection', 'content-length', 'host', 'expect']) headers.delete(name)
-    const { method = 'GET', url = '/' } = request
-    const pass = (changed: string) =>
-      fetch(system.endpoint + url, { method, headers, ...(method === 'GET' ? {} : { body: changed }) })
-    // Lambda's operations have no other name than their paths.
-    const operation = headers.get('x-amz-target')?.split('.')[1] ?? `${method} ${url.split('?')[0]}`
-    const answer = (await instead(operation, body, pass)) ?? (await pass(body))
-    response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') ?? '' })
-    response.end(await answer.text())
-  })
-  try {
-    return await work(`http://127.0.0.1:${await listen(server, 0)}`)
-  } finally {
-    server.close().closeAllConnections()
-  }
-}
+const { environment, ops, behind } = operatorOf(() => system)
 
 const refusingFirst =
   (refused: string[]): Instead =>
@@ -101,10 +51,10 @@ const refusingFirst =
     })
   }
 
-const environment = () => ({
-  ...{ AWS_ENDPOINT_URL: system.endpoint, AWS_REGION: 'us-east-1' },
-  ...{ AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
-})
+const noCredentials = {
+  ...{ AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined, AWS_EC2_METADATA_DISABLED: 'true' },
+  ...{ AWS_SHARED_CREDENTIALS_FILE: '/none', AWS_CONFIG_FILE: '/none', AWS_PROFILE: undefined },
+}
 const cut = (bytes: number): Buffer => photo.subarray(0, bytes)
 const statusOf = async (imageId: string) => (await system.item(imageId))['status']
 
@@ -127,7 +77,7 @@ describe('npm run ops --', () => {
     expect(dry).toMatchObject({
       code: 0,
       out: '',
-      err: expect.stringMatching(/^2 failed images .* --dry-run/),
+      err: expect.stringMatching(/^image-analyzer in us-east-1, account 0+: 2 failed images .* --dry-run/),
     })
     const unsure = await ops(['retry', '--code', 'CORRUPT_IMAGE'])
     expect(unsure).toMatchObject({ code: 2, err: expect.stringContaining('add --yes') })
@@ -199,7 +149,7 @@ describe('npm run ops --', () => {
     })
     expect(await statusOf(waiting)).toBe('pending')
     const looked = await ops(['cancel', '--owner-hash', hash, '--dry-run'])
-    expect(looked.err).toMatch(/^2 waiting images will be deleted/)
+    expect(looked.err).toMatch(/: 2 waiting images will be deleted/)
     const cancelled = await ops(['cancel', '--owner-hash', hash, '--yes', '--json'])
     expect(cancelled.results).toEqual([waiting, parked].map((imageId) => ({ imageId, cancelled: true })))
     expect(await Promise.all([waiting, parked, done, inWork].map(statusOf))).toEqual([
@@ -331,10 +281,26 @@ describe('npm run ops --', () => {
     await sqs.send(new PurgeQueueCommand({ QueueUrl }))
   })
 
+  it('redrive says how far SQS is, and that SQS goes on where the operator does not', async () => {
+    const ending = new AbortController()
+    const counts: number[] = []
+    const task = (Status: string, moved: number) => ({
+      Results: [{ Status, ApproximateNumberOfMessagesMoved: moved }],
+    })
+    const answers = [{}, task('RUNNING', 3), task('RUNNING', 7), task('COMPLETED', 9)]
+    const sqs = { send: async () => answers.shift() } as unknown as SQSClient
+    expect(await redrive(sqs, 'from', 'to', (moved) => counts.push(moved), ending.signal)).toBe(9)
+    expect(counts).toEqual([3, 7])
+    answers.push({}, task('RUNNING', 1))
+    const end = () => ending.abort(new Error('the operator has gone'))
+    await expect(redrive(sqs, 'from', 'to', end, ending.signal)).rejects.toThrow('the operator has gone')
+  })
+
   it('redrive says why SQS gave it up', async () => {
     const Results = [{ Status: 'FAILED', FailureReason: 'AWS.SimpleQueueService.NonExistentQueue' }]
     const sqs = { send: async () => ({ Results }) } as unknown as SQSClient
-    await expect(redrive(sqs, 'from', 'to')).rejects.toThrow(
+    const { signal } = new AbortController()
+    await expect(redrive(sqs, 'from', 'to', () => {}, signal)).rejects.toThrow(
       /^SQS gave up the redrive: .*NonExistentQueue\.$/,
     )
   })
@@ -464,6 +430,69 @@ describe('npm run ops --', () => {
     })
   })
 
+  it('pause finds the worker on any page, waits while it changes, and asks again where Lambda is too busy', async () => {
+    const mapping = { UUID: 'one', State: 'Updating' }
+    const asked: string[] = []
+    const answers = [
+      Response.json({ EventSourceMappings: [], NextMarker: 'more' }),
+      Response.json({ message: 'Rate exceeded' }, { status: 429 }),
+      Response.json({ EventSourceMappings: [mapping] }),
+      Response.json({ ...mapping, State: 'Enabled' }),
+      Response.json({ ...mapping, State: 'Disabling' }),
+      Response.json({ ...mapping, State: 'Disabled' }),
+    ]
+    const lambda: Instead = async (operation) => {
+      if (!operation.includes('/2015-03-31/')) return undefined
+      asked.push(operation.replace('/2015-03-31/event-source-mappings/', ''))
+      return answers.shift()
+    }
+    const paused = await behind(lambda, (endpoint) =>
+      ops(['pause', '--yes'], { AWS_ENDPOINT_URL_LAMBDA: endpoint }),
+    )
+    expect(paused).toMatchObject({ code: 0, out: 'Disabled  one\n', err: 'Updating …\nDisabling …\n' })
+    expect(asked).toEqual(['GET ', 'GET ', 'GET ', 'GET one', 'PUT one', 'GET one'])
+  })
+
+  it.each<[string, string, string, string[]]>([
+    ['Scan', 'ProvisionedThroughputExceededException', 'The level is exceeded.', ['failures']],
+    ['GetQueueUrl', 'RequestThrottled', 'Request is throttled.', ['failures']],
+    [
+      'GET /2015-03-31/event-source-mappings/',
+      'TooManyRequestsException',
+      'Rate exceeded',
+      ['pause', '--yes'],
+    ],
+  ])('says in one sentence that AWS throttles %s', async (throttled, type, message, command) => {
+    // Of the SDK's pauses.
+    const random = vi.spyOn(Math, 'random').mockReturnValue(0)
+    onTestFinished(() => random.mockRestore())
+    let times = 0
+    const throttle: Instead = async (operation) => {
+      if (operation !== throttled) return undefined
+      times += 1
+      return Response.json(
+        { __type: `com.amazonaws#${type}`, message },
+        { status: throttled.startsWith('GET ') ? 429 : 400 },
+      )
+    }
+    const { code, err } = await behind(throttle, (endpoint) =>
+      ops(command, { AWS_ENDPOINT_URL: endpoint, AWS_ENDPOINT_URL_LAMBDA: endpoint }),
+    )
+    const said = message.replace('.', '')
+    expect([code, err]).toEqual([
+      1,
+      `AWS throttles the command, also when it asks again: ${said}. Run it again in a minute.\n`,
+    ])
+    expect(times).toBeGreaterThan(3)
+  })
+
+  it('says in one sentence that no answer comes', async () => {
+    const over = AbortSignal.abort(new DOMException('The operation was aborted', 'TimeoutError'))
+    const timeout = vi.spyOn(AbortSignal, 'timeout').mockReturnValue(over)
+    const { code, err } = await ops(['pause', '--yes']).finally(() => timeout.mockRestore())
+    expect([code, err]).toEqual([1, expect.stringMatching(/^AWS does not answer in time\. .*\n$/)])
+  })
+
   it('says in one sentence that nothing answers', async () => {
     const runs = [
       await ops(['quota'], { AWS_ENDPOINT_URL: 'http://127.0.0.1:9' }),
@@ -505,19 +534,24 @@ describe('npm run ops --', () => {
       'another deployment',
       ['redrive', '--name', 'other'],
       {},
-      /^There is no queue other-jobs in this account/,
+      /^There is no queue other-jobs in us-east-1 of this account: AWS_REGION, /,
+    ],
+    [
+      'a deployment without its table',
+      ['quota', '--name', 'half'],
+      {},
+      /^There is no table half-images in us-/,
+    ],
+    [
+      'an operator whose profile gives no credentials',
+      ['failures'],
+      { ...noCredentials, AWS_PROFILE: 'night' },
+      /^There are no AWS credentials by AWS_PROFILE=night: Could not load credentials/,
     ],
     [
       'an operator without credentials',
       ['failures'],
-      {
-        ...{
-          AWS_ACCESS_KEY_ID: undefined,
-          AWS_SECRET_ACCESS_KEY: undefined,
-          AWS_EC2_METADATA_DISABLED: 'true',
-        },
-        ...{ AWS_SHARED_CREDENTIALS_FILE: '/none', AWS_CONFIG_FILE: '/none', AWS_PROFILE: undefined },
-      },
+      noCredentials,
       /^There are no AWS credentials: set AWS_PROFILE/,
     ],
   ])('says what would be right to %s', async (_, args, env, message) => {
