@@ -259,13 +259,31 @@ const EDGES: Record<string, [on: Series[], off: Series[]]> = {
   'api-latency': simple('accept', 5_000, 3, 2),
 }
 
-function isRight(alarm: Alarm, [on, off]: [on: Series[], off: Series[]]): boolean {
+/** Seconds of a period, where they are not 300. */
+const PERIODS: Record<string, number> = {
+  ...{ 'nothing-completes': 900, 'cost-today': 86_400, 'sweeper-silent': 900, 'worker-throttles': 60 },
+}
+/** Values of which the statistic is so much, and another statistic is not. */
+const SPREAD: Record<string, (value: number) => number[]> = {
+  Sum: (value) => [value / 2, value / 2],
+  Maximum: (value) => [...Array.from({ length: 199 }, () => value / 2), value],
+  p99: (value) => Array.from({ length: 200 }, (_, index) => (index < 198 ? value : 10 * value)),
+}
+const STATS: Record<string, string> = {
+  ...{ claimed: 'Sum', completed: 'Sum', failed: 'Sum', refused: 'Sum', lost: 'Sum', calls: 'Sum' },
+  ...{ spent: 'Sum', errors: 'Sum', throttles: 'Sum', dead: 'Maximum', age: 'Maximum', accept: 'p99' },
+}
+
+function isRight(name: string, alarm: Alarm, [on, off]: [on: Series[], off: Series[]]): boolean {
+  const ms = (PERIODS[name] ?? 300) * 1_000
   const ringsFor = (series: Series): boolean => {
-    const ms = Number(alarm.period) * 1_000
     const points = Object.entries(alarm.metrics).flatMap(([id, { stat: _, ...metric }]) =>
-      (series[id] ?? []).flatMap((value, period) =>
-        value === undefined ? [] : [{ ...metric, value, at: period * ms }],
-      ),
+      (series[id] ?? []).flatMap((value, period) => {
+        const values = value === undefined ? [] : (SPREAD[STATS[id] ?? '']?.(value) ?? [])
+        return values.map((one, index) => ({
+          ...{ ...metric, value: one, at: (period + index / values.length) * ms },
+        }))
+      }),
     )
     const [first = []] = Object.values(series)
     return goesOff(alarm, points, 0, first.length * ms).length > 0
@@ -273,7 +291,19 @@ function isRight(alarm: Alarm, [on, off]: [on: Series[], off: Series[]]): boolea
   return on.every(ringsFor) && !off.some(ringsFor)
 }
 
+/** Of a sum or a maximum that is to be more than nothing, it is the same which of them it is. */
+const isSame = ({ expression, threshold, comparison }: Alarm): boolean =>
+  expression === null && threshold === '0' && comparison === 'GreaterThanThreshold'
+const withStat = (alarm: Alarm, stat: string): Alarm => ({
+  ...alarm,
+  metrics: Object.fromEntries(Object.entries(alarm.metrics).map(([id, metric]) => [id, { ...metric, stat }])),
+})
+
 const mutantsOf = (alarm: Alarm): Alarm[] => [
+  { ...alarm, period: Number(alarm.period) * 2 },
+  ...['Sum', 'Maximum', 'p99']
+    .filter((stat) => !isSame(alarm) && Object.values(alarm.metrics).some((metric) => metric.stat !== stat))
+    .map((stat) => withStat(alarm, stat)),
   ...[-1, 1].map((step) => ({ ...alarm, threshold: String(Number(alarm.threshold) + step) })),
   ...(alarm.periods > 1 ? [-1, 1].map((step) => ({ ...alarm, breaching: alarm.breaching + step })) : []),
   ...(alarm.periods > alarm.breaching
@@ -286,9 +316,9 @@ describe('the table of alarms', () => {
   it.each(Object.entries(ALARMS))('has %s go off at its limits and not before', (name, alarm) => {
     expect(EDGES).toHaveProperty([name])
     const edges = EDGES[name] as [Series[], Series[]]
-    expect(isRight(alarm, edges)).toBe(true)
+    expect(isRight(name, alarm, edges)).toBe(true)
     // An alarm with another limit would be found by this.
-    expect(mutantsOf(alarm).filter((mutant) => isRight(mutant, edges))).toEqual([])
+    expect(mutantsOf(alarm).filter((mutant) => isRight(name, mutant, edges))).toEqual([])
   })
 })
 
@@ -357,7 +387,54 @@ describe('metrics', () => {
   })
 })
 
+/** What AWS measures, by which dimensions (the CloudWatch pages of the services' guides). */
+const MEASURED: Record<string, string> = {
+  'AWS/SQS ApproximateNumberOfMessagesVisible': 'QueueName',
+  'AWS/SQS ApproximateAgeOfOldestMessage': 'QueueName',
+  'AWS/Lambda Invocations': 'FunctionName',
+  'AWS/Lambda Errors': 'FunctionName',
+  'AWS/Lambda Throttles': 'FunctionName',
+  'AWS/ApiGateway 5XXError': 'ApiName, Stage',
+  'AWS/Events InvocationsFailedToBeSentToDlq': 'EventBusName, RuleName',
+}
+
 const lacking = missing()
+describe.skipIf(lacking.length > 0)(`the alarms of a deployment${skipped(lacking)}`, () => {
+  it('watch metrics that AWS has, of queues, functions, rules and a gateway that are there', async () => {
+    const { everything } = await renderPlans()
+    const named = (type: string, key: string) => everything?.ofType(type).map(({ after }) => after[key]) ?? []
+    const rules = everything?.ofType('aws_cloudwatch_event_rule').map(({ after }) => after) ?? []
+    const there: Record<string, unknown[]> = {
+      QueueName: named('aws_sqs_queue', 'name'),
+      FunctionName: named('aws_lambda_function', 'function_name'),
+      EventBusName: named('aws_cloudwatch_event_bus', 'name'),
+      // Of the bus; the schedule's rule is on the default one.
+      RuleName: rules.flatMap(({ name, event_pattern }) => (event_pattern ? [name] : [])),
+      ApiName: named('aws_api_gateway_rest_api', 'name'),
+      Stage: named('aws_api_gateway_stage', 'stage_name'),
+      service: ['api', 'worker', 'sweeper'],
+    }
+    const [namespace] = there['EventBusName'] ?? []
+    const alarms = everything?.ofType('aws_cloudwatch_metric_alarm') ?? []
+    expect(alarms.length).toBeGreaterThan(15)
+    for (const { address, after } of alarms) {
+      const queries = after['metric_query'] as { metric: Watched[] }[]
+      for (const metric of queries.flatMap(({ metric }) => metric)) {
+        const dimensions = Object.entries(metric.dimensions)
+        const measured = `${metric.namespace} ${metric.metric_name}`
+        const known = metric.namespace === namespace ? 'service' : MEASURED[measured]
+        expect(dimensions.map(([key]) => key).join(', '), `${address} ${measured}`).toBe(known)
+        for (const [key, value] of dimensions) expect(there[key], `${address} ${key}`).toContain(value)
+      }
+    }
+  })
+})
+interface Watched {
+  namespace: string
+  metric_name: string
+  dimensions: Record<string, string>
+}
+
 describe.skipIf(lacking.length > 0)(`the dashboard${skipped(lacking)}`, () => {
   it('draws metrics that a function writes, every failure’s code, every analysis, and every alarm', async () => {
     const plans = await renderPlans()
