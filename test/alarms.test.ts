@@ -440,9 +440,15 @@ describe.skipIf(lacking.length > 0)(`the dashboard${skipped(lacking)}`, () => {
     const plans = await renderPlans()
     const { dashboard_body } = plans.defaults.get('aws_cloudwatch_dashboard.images[0]')
     const { widgets } = JSON.parse(dashboard_body as string) as {
-      widgets: { type: string; properties: { metrics?: string[][]; alarms?: string[] } }[]
+      widgets: {
+        type: string
+        properties: { title: string; metrics?: string[][]; alarms?: string[] } & Limits
+      }[]
     }
-    const drawn = widgets.flatMap(({ properties }) => properties.metrics ?? [])
+    const drawn = widgets
+      .flatMap(({ properties }) => properties.metrics ?? [])
+      // An expression is an object.
+      .filter(([namespace]) => typeof namespace === 'string')
     const own = drawn.filter(([namespace]) => namespace === 'image-analyzer')
     expect(own.length).toBeGreaterThan(10)
     expect(own.filter(([, name = '']) => !Object.hasOwn(METRICS, name))).toEqual([])
@@ -457,11 +463,25 @@ describe.skipIf(lacking.length > 0)(`the dashboard${skipped(lacking)}`, () => {
           (name) => `AWS/SQS ${name}`,
         ),
         ...['AWS/SQS ApproximateAgeOfOldestMessage', 'AWS/Lambda Errors', 'AWS/Lambda Duration'],
+        ...['AWS/Lambda ConcurrentExecutions', 'AWS/Lambda Throttles'],
         ...['Count', '4XXError', '5XXError'].map((name) => `AWS/ApiGateway ${name}`),
       ]),
     )
     const alarms = plans.defaults.ofType('aws_cloudwatch_metric_alarm')
     expect(widgets[0]?.properties.alarms).toHaveLength(alarms.length)
     expect(alarms.length).toBeGreaterThan(9)
+    // What a graph is to stay below.
+    const limits = widgets.flatMap(({ properties: { title, annotations } }) =>
+      (annotations?.horizontal ?? []).map(({ value }) => [title.replace(/[ ,].*/, ''), value]),
+    )
+    const worker = plans.defaults.get('aws_lambda_event_source_mapping.jobs')
+    const [scaling] = worker['scaling_config'] as { maximum_concurrency: number }[]
+    expect(limits).toEqual([
+      ...[29, 60, 300].map((seconds) => ['Duration', seconds * 1_000]),
+      ['Functions', scaling?.maximum_concurrency],
+    ])
   })
 })
+interface Limits {
+  annotations?: { horizontal: { label: string; value: number }[] }
+}

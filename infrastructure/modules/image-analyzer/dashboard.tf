@@ -1,10 +1,17 @@
-# Top to bottom: is it well, how many come and end, how long it takes, what waits, and the functions.
+# Top to bottom: is it well, how many come and end, how long it takes, what it costs, what waits, and the functions. How much
+# memory a function takes is no metric without Lambda Insights; its log has it (Max Memory Used).
 locals {
   # FAILURE_CODES of shared/image.ts
   failure_codes = [
     "CORRUPT_IMAGE", "UNSUPPORTED_FORMAT", "IMAGE_TOO_SMALL", "TOO_MANY_PIXELS", "ORIGINAL_MISSING", "ANALYSIS_REFUSED",
     "EXHAUSTED",
   ]
+
+  # What the dashboard's money is held to; as nothing is known of a month's days, a thirtieth of its budget.
+  cost_limits = [for limit in [
+    { label = "daily_cost_usd", value = var.daily_cost_usd },
+    { label = "a day's part of monthly_budget_usd", value = try(var.monthly_budget_usd / 30, null) },
+  ] : limit if limit.value != null]
 
   every_alarm = values(aws_cloudwatch_metric_alarm.pipeline)
 
@@ -45,6 +52,18 @@ locals {
       stat    = "Sum"
       period  = 3600
       metrics = [[var.name, "PaidCalls", "service", "worker"]]
+    },
+    {
+      title  = "Dollars for Rekognition, by the day (UTC)"
+      stat   = "Sum"
+      period = 86400
+      # The page shows three hours at first, in which no day begins.
+      since = "-P14D"
+      metrics = [
+        [{ id = "dollars", expression = "calls / 1000", label = "dollars" }],
+        [var.name, "PaidCalls", "service", "worker", { id = "calls", visible = false }],
+      ]
+      limits = local.cost_limits
     },
     {
       title   = "Calls a second that a worker allows itself"
@@ -90,6 +109,18 @@ locals {
       title   = "Duration of functions in milliseconds"
       stat    = "p99"
       metrics = [for function in values(local.functions) : ["AWS/Lambda", "Duration", "FunctionName", function]]
+      limits = [for function in [aws_lambda_function.api, aws_lambda_function.worker, aws_lambda_function.sweeper] :
+        { label = "time-out of ${function.function_name}", value = 1000 * function.timeout }
+      ]
+    },
+    {
+      title = "Functions at once, and executions that Lambda throttled"
+      stat  = "Maximum"
+      metrics = concat(
+        [for function in values(local.functions) : ["AWS/Lambda", "ConcurrentExecutions", "FunctionName", function]],
+        [for function in values(local.functions) : ["AWS/Lambda", "Throttles", "FunctionName", function, { stat = "Sum" }]],
+      )
+      limits = [{ label = "most workers", value = local.maximum_concurrency }]
     },
     {
       title = "Requests"
@@ -116,12 +147,16 @@ resource "aws_cloudwatch_dashboard" "images" {
         properties = { title = "Alarms", alarms = local.every_alarm[*].arn }
       }],
       [for index, graph in local.graphs : {
-        type       = "metric"
-        x          = index % 2 * 12
-        y          = 3 + floor(index / 2) * 6
-        width      = 12
-        height     = 6
-        properties = { title = graph.title, metrics = graph.metrics, region = local.region, period = try(graph.period, 300), stat = graph.stat }
+        type   = "metric"
+        x      = index % 2 * 12
+        y      = 3 + floor(index / 2) * 6
+        width  = 12
+        height = 6
+        properties = merge(
+          { title = graph.title, metrics = graph.metrics, region = local.region, period = try(graph.period, 300), stat = graph.stat },
+          try({ start = graph.since, end = "P0D" }, {}),
+          length(try(graph.limits, [])) == 0 ? {} : { annotations = { horizontal = graph.limits } },
+        )
       }],
     )
   })

@@ -233,6 +233,13 @@ run "what_is_asked_for_is_done" {
     error_message = "An item of work is opened once, when the first alarm goes off."
   }
   assert {
+    condition = [
+      for widget in jsondecode(aws_cloudwatch_dashboard.images[0].dashboard_body).widgets :
+      widget.properties.annotations.horizontal[*].value if startswith(widget.properties.title, "Dollars")
+    ] == [[12.5, 250 / 30]]
+    error_message = "The dashboard must show what a day may cost."
+  }
+  assert {
     condition     = aws_sns_topic_subscription.alarms[0].endpoint == "operators@example.com"
     error_message = "The address must be told."
   }
