@@ -60,24 +60,25 @@ export async function* choose(deps: OpsDeps, choice: Choice): AsyncGenerator<Cho
 export interface Failures {
   code: string
   images: number
-  /** What the most recent of them says. */
+  /** What the most recent of them says, and all of them, numbers apart. */
   message: string
   samples: ImageId[]
 }
 const SAMPLES = 3
 
-/** By their codes, the most frequent first; with the newest images as samples. */
+/** By their codes and causes, the most frequent first; with the newest images as samples. */
 export async function countFailures(images: AsyncIterable<Chosen>): Promise<Failures[]> {
   const groups = new Map<string, { images: number; newest: Chosen[] }>()
   for await (const image of images) {
-    const code = image.failure?.code ?? ''
-    const group = groups.get(code) ?? { images: 0, newest: [] }
+    // A cause may say how many bytes or segments a file has.
+    const cause = `${image.failure?.code} ${image.failure?.message.replaceAll(/\d+/g, '0')}`
+    const group = groups.get(cause) ?? { images: 0, newest: [] }
     const newest = [...group.newest, image].sort((a, b) => (endOf(a) < endOf(b) ? 1 : -1)).slice(0, SAMPLES)
-    groups.set(code, { images: group.images + 1, newest })
+    groups.set(cause, { images: group.images + 1, newest })
   }
-  return [...groups]
-    .map(([code, { images, newest }]) => ({
-      ...{ code, images, message: newest[0]?.failure?.message ?? '' },
+  return [...groups.values()]
+    .map(({ images, newest }) => ({
+      ...{ code: newest[0]?.failure?.code ?? '', images, message: newest[0]?.failure?.message ?? '' },
       samples: newest.map(({ imageId }) => imageId),
     }))
     .sort((a, b) => b.images - a.images)

@@ -8,7 +8,7 @@ import { UsageError } from './trouble.ts'
 
 export const HELP = `npm run ops -- <command> [options]
 
-  failures        failed images by their code, with samples; --since 24h, --code C
+  failures        failed images by their code and cause, with samples; --since 24h, --code C
   retry           analyses failed images again; --code C, --since 24h (needs one of them)
   redrive         moves dead letters back to the jobs: each image begins its next run; --code C, --older-than 24h
   cancel          deletes images that wait, also those that have waited before; --since 24h, --owner-hash H (needs one of them)

@@ -13,7 +13,7 @@ import {
 } from '@aws-sdk/client-sqs'
 import { DeleteCommand, PutCommand } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
-import { cancel, costOf, quotaOf } from '../ops/images.ts'
+import { type Chosen, cancel, costOf, countFailures, quotaOf } from '../ops/images.ts'
 import { type LetterChoice, redriveChosen } from '../ops/letters.ts'
 import { redrive } from '../ops/queue.ts'
 import { imageIdSchema } from '../shared/image.ts'
@@ -98,6 +98,27 @@ describe('npm run ops --', () => {
     const late = new Date(Date.now() + 60_000).toISOString()
     expect((await ops(['failures', '--since', late])).err).toContain('No image has failed.')
     expect((await ops(['cost', '--json'])).results).toMatchObject([{ calls: 0, usd: 0 }])
+  })
+
+  it('failures tells causes of one code apart, and passes over numbers in them', async () => {
+    const failed = (imageId: string, code: string, message: string, completedAt: string) => ({
+      ...{ imageId, owner: 'me', createdAt: '2026-01-01', completedAt, failure: { code, message } },
+    })
+    const refused = 'Rekognition refused the image: '
+    async function* images() {
+      yield failed('a', 'ANALYSIS_REFUSED', `${refused}InvalidParameterException.`, '2026-01-02')
+      yield failed('b', 'CORRUPT_IMAGE', 'The file has 10 bytes; 12 were announced.', '2026-01-03')
+      yield failed('c', 'ANALYSIS_REFUSED', `${refused}ImageTooLargeException.`, '2026-01-04')
+      yield failed('d', 'CORRUPT_IMAGE', 'The file has 7 bytes; 9 were announced.', '2026-01-05')
+      yield failed('e', 'ANALYSIS_REFUSED', `${refused}InvalidParameterException.`, '2026-01-06')
+      yield failed('f', 'ANALYSIS_REFUSED', `${refused}InvalidParameterException.`, '2026-01-01')
+    }
+    const groups = await countFailures(images() as AsyncGenerator<Chosen>)
+    expect(groups.map(({ images, message, samples }) => [images, message, samples.join('')])).toEqual([
+      [3, `${refused}InvalidParameterException.`, 'eaf'],
+      [2, 'The file has 7 bytes; 9 were announced.', 'db'],
+      [1, `${refused}ImageTooLargeException.`, 'c'],
+    ])
   })
 
   it('cost foretells nothing of the first moment of a month, of UTC in any time zone', async () => {
