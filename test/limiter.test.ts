@@ -211,6 +211,13 @@ describe('a backlog is worked off at the quota', () => {
   })
 })
 
+it('a process with a share asks for no more, however much the service takes', async () => {
+  const seen = await simulate({ quota: 50, processes: 1, share: 5, latency: [150, 300], seconds: 240 })
+  expect(seen.throttled()).toBe(0)
+  expect(seen.asked(10)).toBeGreaterThan(4.75)
+  expect(seen.asked(10)).toBeLessThanOrEqual(5.01)
+})
+
 it('ten processes that begin together find half a call a second for each, and are not throttled for most of it', async () => {
   const seen = await simulate({ quota: 5, processes: 10, seconds: 120 })
   expect(seen.throttled(0, 40)).toBeLessThan(0.4)

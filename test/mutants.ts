@@ -1101,6 +1101,20 @@ export const MUTANTS: Mutant[] = [
     tests: lambda,
   },
   {
+    name: 'a process asks for more than its share of a quota',
+    file: 'worker/limiter.ts',
+    from: 'this.#rate = Math.min(this.#rate * (1 + growth), this.#most)',
+    to: 'this.#rate *= 1 + growth',
+    tests: ['test/limiter.test.ts'],
+  },
+  {
+    name: 'one thing has two names',
+    file: 'packages/vision/detector.ts',
+    from: 'const ONE_NAME = 0.8',
+    to: 'const ONE_NAME = 2',
+    tests: ['packages/vision/test/detector.test.ts'],
+  },
+  {
     name: 'npm start lets any number of requests wait for their turn',
     file: 'packages/embedded-aws/gateway/admission.ts',
     from: 'inside < MOST_INSIDE ?',
