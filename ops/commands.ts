@@ -52,7 +52,7 @@ async function isConfirmed(
   return true
 }
 
-const GOES_ON = 'Broken off; the same command goes on with what is left.'
+const CONTINUES = 'Broken off; run the same command again to continue with what is left.'
 /** Runs it with a signal that Ctrl-C aborts. */
 async function breakable<T>(reason: string, run: (ending: AbortSignal) => Promise<T>): Promise<T> {
   const ending = new AbortController()
@@ -95,7 +95,7 @@ async function each(
       ending.throwIfAborted()
     }
   }
-  say(io, `${count} ${done}, ${failed} failed${changed === 0 ? '' : `, ${changed} had changed meanwhile`}.`)
+  say(io, `${count} ${done}, ${failed} failed${changed === 0 ? '' : `, ${changed} had changed since`}.`)
   return failed > 0 ? 1 : 0
 }
 
@@ -184,7 +184,7 @@ async function act(
         ))
       )
         return 0
-      return breakable(GOES_ON, (ending) =>
+      return breakable(CONTINUES, (ending) =>
         each(io, images, values, 'retried', (image) => retry(opened.deps, image), ending),
       )
     }
@@ -193,7 +193,7 @@ async function act(
       const images = await all(chooseWaiting(opened.deps, choice), none)
       const what = `${counted(images.length, 'waiting image')} will be deleted, with all that is stored.`
       if (!(await isConfirmed(io, values, opened, what))) return 0
-      return breakable(GOES_ON, (ending) =>
+      return breakable(CONTINUES, (ending) =>
         each(io, images, values, 'cancelled', (image) => cancel(opened.deps, image), ending),
       )
     }

@@ -14,7 +14,7 @@ export const HELP = `npm run ops -- <command> [options]
   cancel          deletes images that wait, also those that have waited before; --since 24h, --owner-hash H (needs one of them)
   cost            calls of Rekognition reserved this month, where there is a budget
   quota           images that wait, those of them that Rekognition has throttled, also in the last hour, and that wait for the budget
-  pause, resume   the worker takes no more jobs, or takes them again; nothing is lost meanwhile
+  pause, resume   the worker stops taking jobs, or takes them again; no job is lost
 
   --name NAME     of the deployment (image-analyzer)
   --since T       30m, 24h, 7d, or a time such as 2026-01-31T12:00:00Z

@@ -395,7 +395,7 @@ describe('npm run ops --', () => {
     await system.work()
   })
 
-  it('Ctrl-C lets what has begun end, and the same command goes on with what is left', async () => {
+  it('Ctrl-C lets what has begun end, and the same command continues with what is left', async () => {
     for (const bytes of [40_000, 41_000, 42_000]) await system.submit(cut(bytes))
     await system.work()
     const command = ['retry', '--code', 'CORRUPT_IMAGE', '--since', '9h', '--yes', '--json']
@@ -404,7 +404,9 @@ describe('npm run ops --', () => {
       process.listeners('SIGINT').at(-1)?.('SIGINT'),
     )
     expect(interrupted).toMatchObject({ code: 2, results: [{ retried: true }] })
-    expect(interrupted.err).toMatch(/^1 of \d+\nBroken off; the same command goes on with what is left\.\n$/)
+    expect(interrupted.err).toMatch(
+      /^1 of \d+\nBroken off; run the same command again to continue with what is left\.\n$/,
+    )
     expect(process.listenerCount('SIGINT')).toBe(before)
     const [, all] = /of (\d+)/.exec(interrupted.err) ?? []
     expect((await ops(command)).results).toHaveLength(Number(all) - 1)

@@ -52,7 +52,7 @@ const HELP = `${COMMAND} <command> [options]
 
   --endpoint URL   or IMAGE_ANALYZER_ENDPOINT (http://127.0.0.1:3000)
   --token TOKEN    or IMAGE_ANALYZER_TOKEN; other users of the machine can see an option, not a variable
-  --sign           by your AWS credentials, as API Gateway wants with auth = "iam" (by itself at *.amazonaws.com)
+  --sign           by your AWS credentials, as API Gateway wants with auth = "iam" (the default at *.amazonaws.com)
   --json, --csv    one object or row for each result; --json is the default where no terminal reads it
   --quiet          results only
   -h, --help, --version
