@@ -230,6 +230,21 @@ describe('a slip in the header of a JPEG, which changes no pixel, is no reason t
   })
 })
 
+it.each(['4:2:0', '4:4:4', 'b-w'])(
+  'a JPEG (%s) that is cut off in its last lines is corrupt, however small',
+  async (kind) => {
+    const noise = { type: 'gaussian', mean: 128, sigma: 30 } as const
+    const drawn = sharp({ create: { width: 800, height: 600, channels: 3, background: 'black', noise } })
+    const whole = await (kind === 'b-w'
+      ? drawn.toColourspace('b-w').jpeg()
+      : drawn.jpeg({ chromaSubsampling: kind })
+    ).toBuffer()
+    expect(await outcome(whole)).toBe('rendered')
+    expect(await outcome(whole.subarray(0, -2))).toBe('rendered')
+    for (const bytes of [5, 50, 500]) expect(await outcome(whole.subarray(0, -bytes))).toBe('CORRUPT_IMAGE')
+  },
+)
+
 describe('few bytes that mean much work are refused at once:', () => {
   const jpeg = () => file('baseline.jpg')
   const png = () => file('rgb.png')

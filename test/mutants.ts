@@ -1186,6 +1186,13 @@ export const MUTANTS: Mutant[] = [
   },
   // HEIC
   {
+    name: 'a JPEG that is cut off in its last lines gets an end',
+    file: 'packages/image-guard/jpeg.ts',
+    from: 'hasAllBlocks(mended) === false',
+    to: 'false',
+    tests: ['test/corpus.test.ts'],
+  },
+  {
     name: 'each segment of a JPEG looks ahead for itself',
     file: 'packages/image-guard/jpeg.ts',
     from: 'if (known === undefined || from > known.at) known = look(from)',

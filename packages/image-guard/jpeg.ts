@@ -1,4 +1,5 @@
 import { MAX_SCANNED_PIXELS, MAX_SCANS, Refusal } from './limits.ts'
+import { hasAllBlocks } from './scan.ts'
 
 /**
  * Before a progressive JPEG is decoded.
@@ -50,6 +51,7 @@ export function hasCommonFrame(bytes: Buffer): boolean {
 export const START_OF_IMAGE = 0xd8
 const START_OF_SCAN = 0xda
 export const END_OF_IMAGE = 0xd9
+const MARKED_END = Buffer.from([0xff, END_OF_IMAGE])
 
 /** What has a length follows it; 0xff00 and 0xffd0 to 0xffd7 belong to the data of a scan (ITU-T T.81, B.1.1). */
 function* jpegMarkers(bytes: Buffer): Generator<number> {
@@ -69,8 +71,7 @@ const MAX_SLIPS = 100
  * A JPEG without the slips that some cameras and editors make in its header, which change no pixel but are warnings to
  * libjpeg like those of damaged data: bytes between segments that belong to none, a second beginning, a version of JFIF
  * that there never was, colours that Adobe never had, parameters of a progressive scan where there are none, a height
- * that comes after the first scan, and no marker at the end. (Where data is missing too, the marker comes before its time,
- * and libjpeg warns as before.)
+ * that comes after the first scan, and no marker at the end. (Where data is missing too, there is none after it either.)
  *
  * @param file any file; one that is not a JPEG, or has no slips, comes back as it is
  */
@@ -85,7 +86,8 @@ export function withoutSlips(file: Buffer): Buffer {
   const componentsFrom = ahead((at) => componentsAhead(file, at))
   const linesAfterScan = ahead((at) => linesAhead(file, at))
   let sequential = false
-  for (let at = 2; kept.length < 2 * MAX_SLIPS; ) {
+  let at = 2
+  while (kept.length < 2 * MAX_SLIPS) {
     const begin = markerFrom(file, at)
     if (begin === undefined) break
     const marker = file[begin + 1] ?? 0
@@ -121,11 +123,11 @@ export function withoutSlips(file: Buffer): Buffer {
   }
   const ends = file.at(-2) === 0xff && file.at(-1) === END_OF_IMAGE
   if (from === 0 && ends) return file
-  return Buffer.concat([
-    ...kept,
-    file.subarray(from),
-    ends ? Buffer.alloc(0) : Buffer.from([0xff, END_OF_IMAGE]),
-  ])
+  const mended = Buffer.concat([...kept, file.subarray(from)])
+  // Without an end libvips refuses it, as it is to do where data is missing. What follows the end is of no picture.
+  const isCut = (): boolean => file.indexOf(MARKED_END, at) < 0 && hasAllBlocks(mended) === false
+  if (ends || isCut()) return mended
+  return Buffer.concat([mended, MARKED_END])
 }
 
 /** What Adobe's segment may say of the colours of so many components; decoders take the first one where it says another. */

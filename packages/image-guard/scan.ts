@@ -62,22 +62,41 @@ export function withScanMended(file: Buffer, warning: string): Buffer | undefine
     if (end < stray || stray > MAX_STRAY_BYTES) return undefined
     return Buffer.concat([file.subarray(0, end - stray), file.subarray(end)])
   }
-  if (file.length > MAX_BYTES) return undefined
+  const scan = ifWhole(() => scanOf(file))
+  return scan && scan.interval > 0 ? ifWhole(() => mendedScan(file, scan)) : undefined
+}
+
+/**
+ * Whether the data of a JPEG go on to its last block. libvips asks libjpeg for warnings before it reads eight lines, never
+ * after the last ones, which are up to 64 lines of a picture that is made smaller.
+ *
+ * @returns undefined for several scans, another coding than the baseline, and files that take too long to walk through
+ */
+export function hasAllBlocks(file: Buffer): boolean | undefined {
+  const scan = ifWhole(() => scanOf(file))
+  return scan && ifWhole(() => mendedScan(file, scan) ?? file) !== undefined
+}
+
+function ifWhole<T>(look: () => T): T | undefined {
   try {
-    return withRestartsMended(file)
+    return look()
   } catch (error) {
     if (error instanceof NotWhole || error instanceof RangeError) return undefined
     throw error
   }
 }
 
-/**
- * Follows the Huffman codes of each restart interval. Nothing is made of the coefficients: what is looked for is where the
- * interval ends, which bytes before a marker, or its wrong number, hide.
- *
- * @throws NotWhole, RangeError
- */
-function withRestartsMended(file: Buffer): Buffer | undefined {
+interface Scan {
+  begin: number
+  components: Component[]
+  size: { width: number; height: number }
+  /** 0 where the scan is one piece. */
+  interval: number
+}
+
+/** @returns undefined where it is not one scan of all components, baseline or extended @throws RangeError */
+function scanOf(file: Buffer): Scan | undefined {
+  if (file.length > MAX_BYTES) return undefined
   const tables = new Map<number, Codes>()
   readTables(STANDARD_TABLES, tables)
   const components: Component[] = []
@@ -104,7 +123,7 @@ function withRestartsMended(file: Buffer): Buffer | undefined {
     } else if (marker > SOF1 && marker < 0xd0 && marker !== 0xcc) return undefined
     else if (marker === SOS) {
       // Of one scan for all components, which is what cameras write.
-      if (interval === 0 || segment.readUInt8(0) !== components.length) return undefined
+      if (segment.readUInt8(0) !== components.length) return undefined
       for (const [index, component] of components.entries()) {
         if (segment.readUInt8(1 + 2 * index) !== component.id) return undefined
         const chosen = segment.readUInt8(2 + 2 * index)
@@ -113,7 +132,7 @@ function withRestartsMended(file: Buffer): Buffer | undefined {
         if (dc === undefined || ac === undefined) return undefined
         Object.assign(component, { dc, ac })
       }
-      return mendedScan(file, at, components, size, interval)
+      return { begin: at, components, size, interval }
     }
   }
 }
@@ -137,13 +156,14 @@ function readTables(segment: Buffer, tables: Map<number, Codes>): void {
   }
 }
 
-function mendedScan(
-  file: Buffer,
-  begin: number,
-  components: Component[],
-  { width, height }: { width: number; height: number },
-  interval: number,
-): Buffer | undefined {
+/**
+ * Follows the Huffman codes of each restart interval. Nothing is made of the coefficients: what is looked for is where the
+ * interval ends, which bytes before a marker, or its wrong number, hide.
+ *
+ * @throws NotWhole, RangeError
+ */
+function mendedScan(file: Buffer, { begin, components, size, interval }: Scan): Buffer | undefined {
+  const { width, height } = size
   const alone = components.length === 1
   const across = alone ? 8 : 8 * Math.max(...components.map((component) => component.across))
   const down = alone ? 8 : 8 * Math.max(...components.map((component) => component.down))
@@ -171,7 +191,7 @@ function mendedScan(
       }
       bits.begin(marker + 2)
     }
-    const last = Math.min(units, done + interval)
+    const last = interval === 0 ? units : Math.min(units, done + interval)
     for (; done < last; done += 1) for (const block of blocks) skipBlock(bits, block)
   }
   return kept.length === 0 ? undefined : Buffer.concat([...kept, file.subarray(from)])
