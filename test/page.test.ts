@@ -951,6 +951,16 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     await expect.poll(() => page.locator('#selection:not([hidden])').count()).toBe(0)
   })
 
+  it('says of a photo whose request broke off that it waits for the server, and sends it when that is back', async () => {
+    const page = await open(seeing)
+    for (const path of [/\/images\?filename/, /\/health$/]) await page.route(path, (route) => route.abort())
+    await choose(page, png('patient.png', await distinct(74)))
+    await page.locator('#outage').waitFor()
+    expect(await card(page, 'patient.png').locator('.status').textContent()).toBe('Waiting for the server')
+    await page.unrouteAll()
+    await phase(page, 'patient.png', 'completed')
+  })
+
   it('selects all from one photo to another with the shift key', async () => {
     const page = await open(seeing)
     const names = ['a.png', 'b.png', 'c.png', 'd.png']

@@ -144,6 +144,7 @@ const uploads = lane(UPLOADS, async (photo) => {
     const answer = await send(photo, file, contentType, idempotencyKey, onProgress)
     if (!answer) {
       // A server may also break off a body that it finds too large; so not for ever.
+      change(photo, { phase: 'waiting', note: 'Waiting for the server' })
       const wasGone = await lost()
       broken = wasGone ? 0 : broken + 1
       if (broken === 3) {
