@@ -160,12 +160,6 @@ const PREVIEW = onOrOff('on')
  */
 export const HEIC = onOrOff('off')
 
-/**
- * Whether Rekognition's answers are deflated in the record, which then takes fewer write units (infrastructure/README.md).
- * Code from before does not know such records, so a deployment that has them is not rolled back to it.
- */
-const PACK_RESULTS = onOrOff('off')
-
 /** A worker's timeout, times this, is what AWS advises for the visibility timeout of its queue. */
 export const VISIBILITY_FACTOR = 6
 
@@ -177,7 +171,8 @@ export const workerSettings = {
   MAX_LABELS: z.coerce.number().int().min(1).max(1_000).default(100),
   MAX_ATTEMPTS,
   PREVIEW,
-  PACK_RESULTS,
+  /** Whether Rekognition's answers are deflated in the record: fewer write units, and no way back to code from before. */
+  PACK_RESULTS: onOrOff('off'),
   ...budgetSettings,
 }
 
