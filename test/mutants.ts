@@ -293,8 +293,8 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a worker acknowledges an image that cannot be found by its labels',
-    file: 'worker/batch.ts',
-    from: '    await indexLabels(deps, image, deps.knownNames, bytesOf(deps, image))\n',
+    file: 'worker/results.ts',
+    from: '  await indexLabels(deps, image, deps.knownNames, bytesOf(deps, image))\n',
     to: '',
   },
   {
@@ -449,8 +449,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a job is done twice in one batch',
     file: 'worker/batch.ts',
-    from: 'job.run ??= settleJob(job)',
-    to: 'job.run = settleJob(job)',
+    from: 'job.run ??= this.#settleJob(job)',
+    to: 'job.run = this.#settleJob(job)',
     tests: worker,
   },
   {
@@ -462,9 +462,9 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'an event is marked as told before it is',
-    file: 'worker/batch.ts',
-    from: '    const refused = await announce(image).then(',
-    to: '    await markAnnounced(deps, image)\n    const refused = await announce(image).then(',
+    file: 'worker/results.ts',
+    from: '  const refused = await announce(image).then(',
+    to: '  await markAnnounced(deps, image)\n  const refused = await announce(image).then(',
   },
   {
     name: 'an entry that EventBridge refused counts as told',
@@ -475,8 +475,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a job that waits is sent again, as a new message',
     file: 'worker/batch.ts',
-    from: '    await postpone(deps, record, unfinished, toAnswer.signal)\n    // Powertools reports the record.\n    throw new Error(unfinished.kind)\n',
-    to: "    if (unfinished.image === undefined) throw new Error(unfinished.kind)\n    await (await import('../shared/messages.ts')).sendJob(deps, JSON.parse(record.body), '')\n",
+    from: '    await postpone(this.#deps, record, unfinished, this.#end.toAnswer.signal)\n    throw new Error(unfinished.kind)\n',
+    to: "    if (unfinished.image === undefined) throw new Error(unfinished.kind)\n    await (await import('../shared/messages.ts')).sendJob(this.#deps, JSON.parse(record.body), '')\n",
   },
   {
     name: 'a message that is no job is delivered again and again',
@@ -563,7 +563,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a hanging image takes its batch with it',
     file: 'worker/batch.ts',
-    from: 'await Promise.race([Promise.all(runs), lastMoment])',
+    from: 'await Promise.race([Promise.all(runs), this.#end.lastMoment])',
     to: 'await Promise.all(runs)',
     tests: worker,
   },
@@ -616,15 +616,15 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a worker that gives an image up leaves no dead letter',
-    file: 'worker/batch.ts',
-    from: '    await keepExhausted(deps, image)\n',
+    file: 'worker/results.ts',
+    from: '  await keepExhausted(deps, image)\n',
     to: '',
   },
   {
     name: 'a worker that dies before the dead letter leaves none',
-    file: 'worker/batch.ts',
-    from: '    await keepExhausted(deps, image)\n    await markAnnounced(deps, image)\n',
-    to: '    await markAnnounced(deps, image)\n    await keepExhausted(deps, image)\n',
+    file: 'worker/results.ts',
+    from: '  await keepExhausted(deps, image)\n  await markAnnounced(deps, image)\n',
+    to: '  await markAnnounced(deps, image)\n  await keepExhausted(deps, image)\n',
     tests: [...simulation, ...worker],
   },
   {
@@ -780,8 +780,8 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'an event that was acknowledged is sent again',
-    file: 'worker/batch.ts',
-    from: '    if (image.announced === image.epoch) return undefined\n',
+    file: 'worker/results.ts',
+    from: '  if (image.announced === image.epoch) return undefined\n',
     to: '',
     tests: rules,
     rule: 'deleted messages',
@@ -885,9 +885,9 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a worker acknowledges a job while the end of its image is being noted',
-    file: 'worker/batch.ts',
-    from: '    await markAnnounced(deps, image)\n',
-    to: '    void markAnnounced(deps, image)\n',
+    file: 'worker/results.ts',
+    from: '  await markAnnounced(deps, image)\n',
+    to: '  void markAnnounced(deps, image)\n',
     tests: rules,
     rule: 'freezing',
   },

@@ -1,15 +1,11 @@
 import { BatchProcessor, EventType, processPartialResponse } from '@aws-lambda-powertools/batch'
 import type { Attributes, Link, Span } from '@opentelemetry/api'
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
-import type { FinishedImage } from '../shared/image.ts'
-import { indexLabels } from '../shared/labels.ts'
-import { markAnnounced } from '../shared/lifecycle.ts'
 import { runOf, say } from '../shared/log.ts'
 import {
   announcementOf,
   inSpan,
   type Job,
-  keepExhausted,
   linkTo,
   linkToRequest,
   Newer,
@@ -17,10 +13,11 @@ import {
   readJobs,
   sendDeadLetter,
 } from '../shared/messages.ts'
+import type { Time } from './analysis.ts'
 import type { WorkerDeps } from './deps.ts'
 import { Announcements, failed, gathering, postpone, receivesOf, type Unfinished } from './outcomes.ts'
 import { processImage } from './process-image.ts'
-import { bytesOf } from './results.ts'
+import { type Announce, announceOnce } from './results.ts'
 
 /**
  * Milliseconds before its end at which a batch breaks off the work on images, to give them back and to announce what is
@@ -62,103 +59,156 @@ export async function processBatch(
   const counts =
     event.Records.length > 1 ? gathering(log, event.Records.length) : { log, flush: () => {}, end: () => {} }
   const deps: WorkerDeps = { ...given, log: counts.log }
-  const total = context.getRemainingTimeInMillis()
-  const deadline = deps.elapsed() + total
-  const breakOffAfter = total - Math.min(BREAK_OFF_MS, total / 5)
-  const hungAfter = total - Math.min(HUNG_MS, total / 15)
-  const breakOff = new AbortController()
-  const toAnswer = new AbortController()
-  const answered = new AbortController()
-  const { signal } = breakOff
-  // Not AbortSignal.any: of each batch it would leave something at a signal that lives as long as the process (Node 22).
-  const endEarly = (): void => breakOff.abort(ending.reason)
-  ending.addEventListener('abort', endEarly)
-  if (ending.aborted) endEarly()
-  const time = { until: deadline - total + breakOffAfter, signal, ending, stopped: deadline }
-  deps.sleep(breakOffAfter, answered.signal).then(
-    () => breakOff.abort(new Error('The batch is out of time.')),
-    () => {},
-  )
-  const lastMoment = deps
-    .sleep(hungAfter, answered.signal)
-    .then(() => failed(new Hung('The batch is out of time, and an attempt does not end.')))
-  // Awaited by the records only while they last.
-  lastMoment
-    .then(() => deps.sleep((total - hungAfter) / 2, answered.signal))
-    .then(() => toAnswer.abort(new Error('The batch has to answer.')))
-    .catch(() => {})
+  const end = new End(deps, context.getRemainingTimeInMillis(), ending)
+  if (deps.log.gather !== undefined) deps.sleep(CLAIMS_MS, end.answered.signal).then(counts.flush, () => {})
+  const batch = new Batch(deps, event.Records, end, counts.flush)
+  try {
+    return await processPartialResponse(
+      event,
+      (record: SQSRecord) => batch.settle(record),
+      new BatchProcessor(EventType.SQS),
+      {
+        context,
+        // Thrown, a full failure would be logged as a crash of the function; reported, it is the same to SQS.
+        throwOnFullBatchFailure: false,
+      },
+    )
+  } finally {
+    end.answer()
+    counts.end()
+  }
+}
 
-  if (deps.log.gather !== undefined) deps.sleep(CLAIMS_MS, answered.signal).then(counts.flush, () => {})
+/** When the work on images breaks off, what hangs is waited for no longer, and the batch answers. */
+class End {
+  readonly answered = new AbortController()
+  readonly toAnswer = new AbortController()
+  readonly #unhear: () => void
+  readonly time: Time
+  /** Awaited by the records only while they last. */
+  readonly lastMoment: Promise<Unfinished>
 
-  // SQS may put two copies of a job into one batch; the second shares the first one's fate.
-  const jobs = new Map<string, Taken & { run?: Promise<Unfinished | undefined> }>()
-  const wanted = event.Records.map((record) => {
+  /** @param total milliseconds that the batch has */
+  constructor(deps: WorkerDeps, total: number, ending: AbortSignal) {
+    const deadline = deps.elapsed() + total
+    const breakOffAfter = total - Math.min(BREAK_OFF_MS, total / 5)
+    const hungAfter = total - Math.min(HUNG_MS, total / 15)
+    const breakOff = new AbortController()
+    const { signal } = breakOff
+    // Not AbortSignal.any: of each batch it would leave something at a signal that lives as long as the process (Node 22).
+    const endEarly = (): void => breakOff.abort(ending.reason)
+    ending.addEventListener('abort', endEarly)
+    this.#unhear = () => ending.removeEventListener('abort', endEarly)
+    if (ending.aborted) endEarly()
+    this.time = { until: deadline - total + breakOffAfter, signal, ending, stopped: deadline }
+    deps.sleep(breakOffAfter, this.answered.signal).then(
+      () => breakOff.abort(new Error('The batch is out of time.')),
+      () => {},
+    )
+    this.lastMoment = deps
+      .sleep(hungAfter, this.answered.signal)
+      .then(() => failed(new Hung('The batch is out of time, and an attempt does not end.')))
+    this.lastMoment
+      .then(() => deps.sleep((total - hungAfter) / 2, this.answered.signal))
+      .then(() => this.toAnswer.abort(new Error('The batch has to answer.')))
+      .catch(() => {})
+  }
+
+  answer(): void {
+    this.answered.abort()
+    this.#unhear()
+  }
+}
+
+/** Settles the records of a batch, each alone. */
+class Batch {
+  readonly #deps: WorkerDeps
+  readonly #end: End
+  readonly #announcements: Announcements
+  /** SQS may put two copies of a job into one batch; the second shares the first one's fate. */
+  readonly #jobs = new Map<string, Taken & { run?: Promise<Unfinished | undefined> }>()
+  /** The keys of a record's jobs, or why it is none. */
+  readonly #wanted: Map<SQSRecord, string[] | Error>
+
+  constructor(deps: WorkerDeps, records: SQSRecord[], end: End, flush: () => void) {
+    this.#deps = deps
+    this.#end = end
+    this.#wanted = new Map(records.map((record) => [record, this.#keysOf(record)]))
+    this.#announcements = new Announcements(deps, this.#jobs.size, flush)
+  }
+
+  #keysOf(record: SQSRecord): string[] | Error {
     try {
       return readJobs(record.body).map((job) => {
         const key = JSON.stringify(job)
         const { messageId } = record
-        const receives = Math.max(jobs.get(key)?.receives ?? 1, receivesOf(record))
+        const receives = Math.max(this.#jobs.get(key)?.receives ?? 1, receivesOf(record))
         const sentAt = Number(record.attributes.SentTimestamp) || 0
-        const links = [...(jobs.get(key)?.links ?? []), ...linksTo(record.attributes.AWSTraceHeader)]
-        jobs.set(key, { job, messageId, receives, sentAt, links })
+        const links = [...(this.#jobs.get(key)?.links ?? []), ...linksTo(record.attributes.AWSTraceHeader)]
+        this.#jobs.set(key, { job, messageId, receives, sentAt, links })
         return key
       })
     } catch (error) {
       return error as Error
     }
-  })
-  const announcements = new Announcements(deps, jobs.size, counts.flush)
+  }
 
-  const settle = async (record: SQSRecord): Promise<void> => {
-    const keys = wanted[event.Records.indexOf(record)] ?? []
+  /** @throws Error for a record that is not settled: Powertools reports it */
+  async settle(record: SQSRecord): Promise<void> {
+    const keys = this.#wanted.get(record) ?? []
     const settled =
-      keys instanceof Error ? Promise.race([setAside(deps, record, keys), lastMoment]) : settleJobs(keys)
+      keys instanceof Error
+        ? Promise.race([setAside(this.#deps, record, keys), this.#end.lastMoment])
+        : this.#settleJobs(keys)
     const unfinished = await settled.catch(failed)
     if (unfinished === undefined) return
-    await postpone(deps, record, unfinished, toAnswer.signal)
-    // Powertools reports the record.
+    await postpone(this.#deps, record, unfinished, this.#end.toAnswer.signal)
     throw new Error(unfinished.kind)
   }
 
   /** @returns why the first of them is unfinished; undefined where all are settled */
-  const settleJobs = async (keys: string[]): Promise<Unfinished | undefined> => {
-    const taken = keys.flatMap((key) => jobs.get(key) ?? [])
-    for (const job of taken) job.run ??= settleJob(job)
+  async #settleJobs(keys: string[]): Promise<Unfinished | undefined> {
+    const taken = keys.flatMap((key) => this.#jobs.get(key) ?? [])
+    for (const job of taken) job.run ??= this.#settleJob(job)
     const runs = taken.map(({ run }) => run)
     // All of them: what is not waited for would be frozen with the function, and go on in a later invocation.
-    const settled = await Promise.race([Promise.all(runs), lastMoment])
+    const settled = await Promise.race([Promise.all(runs), this.#end.lastMoment])
     if (Array.isArray(settled)) return settled.find((one) => one !== undefined)
-    for (const job of taken) logUnfinished(deps, job, settled)
+    for (const job of taken) logUnfinished(this.#deps, job, settled)
     return settled
   }
 
-  const settleJob = async (taken: Taken): Promise<Unfinished | undefined> => {
+  async #settleJob(taken: Taken): Promise<Unfinished | undefined> {
     let expected = true
     const announce: Announce = (image) => {
       expected = false
-      return announcements.announce(announcementOf(image))
+      return this.#announcements.announce(announcementOf(image))
     }
-    const name = `process ${queueOf(deps)}`
+    const name = `process ${queueOf(this.#deps)}`
     const options = ({ SpanKind }: OpenTelemetry) => ({
-      ...{ kind: SpanKind.CONSUMER, links: taken.links, attributes: attributesOf(deps, taken) },
+      ...{ kind: SpanKind.CONSUMER, links: taken.links, attributes: attributesOf(this.#deps, taken) },
     })
-    const unfinished = await inSpan(name, () => finish(taken, announce), options, tell).catch(failed)
+    const unfinished = await inSpan(name, () => this.#finish(taken, announce), options, tell).catch(failed)
     // Frozen with the function, it would speak in a later invocation, of a job that is long postponed.
-    if (unfinished !== undefined && !answered.signal.aborted) logUnfinished(deps, taken, unfinished)
+    if (unfinished !== undefined && !this.#end.answered.signal.aborted)
+      logUnfinished(this.#deps, taken, unfinished)
     // After any end of this image, the other images' events must not wait for it.
-    if (expected) announcements.pass()
+    if (expected) this.#announcements.pass()
     return unfinished
   }
 
-  const finish = async (
+  async #finish(
     { job, receives, sentAt, links }: Taken,
     announce: Announce,
-  ): Promise<Unfinished | undefined> => {
-    const outcome = await processImage(deps, job, { receives, sentAt }, time)
+  ): Promise<Unfinished | undefined> {
+    const outcome = await processImage(this.#deps, job, { receives, sentAt }, this.#end.time)
     if ('image' in outcome) await linkToRequest(outcome.image, links)
     switch (outcome.kind) {
       case 'finished':
-        return inSpan('announce', () => announceOnce(outcome.image, announce))
+        return inSpan('announce', async () => {
+          const refused = await announceOnce(this.#deps, outcome.image, announce)
+          return refused && { kind: 'not announced', image: outcome.image, ...refused }
+        })
       case 'replaced':
       case 'deleted':
       case 'outcome lost':
@@ -166,36 +216,6 @@ export async function processBatch(
       default:
         return outcome
     }
-  }
-
-  /** Again unless the record has the announcement, because one before may have been lost. */
-  const announceOnce = async (image: FinishedImage, announce: Announce): Promise<Unfinished | undefined> => {
-    if (image.announced === image.epoch) return undefined
-    const from = deps.elapsed()
-    // Before the event, so that a subscriber's search finds it.
-    await indexLabels(deps, image, deps.knownNames, bytesOf(deps, image))
-    const refused = await announce(image).then(
-      () => undefined,
-      (error): Unfinished => ({ kind: 'not announced', image, error }),
-    )
-    if (refused !== undefined) return refused
-    await keepExhausted(deps, image)
-    await markAnnounced(deps, image)
-    const announceMs = Math.round(deps.elapsed() - from)
-    say(deps.log, 'announced', { ...runOf(image), outcome: image.status, announceMs })
-    return undefined
-  }
-
-  try {
-    return await processPartialResponse(event, settle, new BatchProcessor(EventType.SQS), {
-      context,
-      // Thrown, a full failure would be logged as a crash of the function; reported, it is the same to SQS.
-      throwOnFullBatchFailure: false,
-    })
-  } finally {
-    answered.abort()
-    ending.removeEventListener('abort', endEarly)
-    counts.end()
   }
 }
 
@@ -211,8 +231,6 @@ interface Taken {
   /** To the spans that have sent the message and its copies. */
   links: Link[]
 }
-
-type Announce = (image: FinishedImage) => Promise<void>
 
 /** Once for each job that is not settled. */
 function logUnfinished({ log }: WorkerDeps, taken: Taken, unfinished: Unfinished): void {

@@ -21,10 +21,13 @@ import {
   type Stored,
   thumbnailKey,
 } from '../shared/image.ts'
-import { getImage, packResults } from '../shared/lifecycle.ts'
+import { indexLabels } from '../shared/labels.ts'
+import { getImage, markAnnounced, packResults } from '../shared/lifecycle.ts'
+import { runOf, say } from '../shared/log.ts'
+import { keepExhausted } from '../shared/messages.ts'
 import { bytesKey } from '../shared/table.ts'
 import { outline, type Time } from './analysis.ts'
-import type { ProcessDeps } from './deps.ts'
+import type { ProcessDeps, WorkerDeps } from './deps.ts'
 import { put, read } from './original.ts'
 
 /**
@@ -234,4 +237,32 @@ export async function fitItem(
     }),
     analysis: await put(deps, analysisKey(imageId), whole, 'application/json', time),
   }
+}
+
+export type Announce = (image: FinishedImage) => Promise<void>
+
+/**
+ * Has a finished image found and announced: again unless the record has the announcement, because one before may have been lost.
+ *
+ * @returns why it is not announced
+ */
+export async function announceOnce(
+  deps: WorkerDeps,
+  image: FinishedImage,
+  announce: Announce,
+): Promise<{ error: unknown } | undefined> {
+  if (image.announced === image.epoch) return undefined
+  const from = deps.elapsed()
+  // Before the event, so that a subscriber's search finds it.
+  await indexLabels(deps, image, deps.knownNames, bytesOf(deps, image))
+  const refused = await announce(image).then(
+    () => undefined,
+    (error) => ({ error }),
+  )
+  if (refused !== undefined) return refused
+  await keepExhausted(deps, image)
+  await markAnnounced(deps, image)
+  const announceMs = Math.round(deps.elapsed() - from)
+  say(deps.log, 'announced', { ...runOf(image), outcome: image.status, announceMs })
+  return undefined
 }
