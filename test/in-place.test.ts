@@ -158,7 +158,7 @@ describe('an answer that is no object', () => {
     const { s3 } = await serve((socket) => socket.write(`${head(10)}four`), undefined, undefined, 50)
     let said: unknown
     buffer(await get(s3)).catch((error) => (said = error.message))
-    await expect.poll(() => said, { timeout: 10_000 }).toBe('S3 has sent nothing for 50 ms.')
+    await expect.poll(() => said).toBe('S3 has sent nothing for 50 ms.')
   })
 
   it('that is no longer wanted is an error at once', async () => {

@@ -64,7 +64,7 @@ describe('an event source mapping', () => {
     await send(queue, 'before')
     await expect.poll(() => handled).toEqual(['before'])
     expect(await set(false)).toMatchObject({ State: 'Disabling', EventSourceArn: queue.arn })
-    await expect.poll(state, { timeout: 5_000 }).toBe('Disabled')
+    await expect.poll(state).toBe('Disabled')
     await send(queue, 'during')
     // Also a receive of before, which the emulator had waiting, takes none.
     expect(await waiting(queue)).toBe(1)
@@ -95,7 +95,7 @@ describe('an event source mapping', () => {
     expect(await set(true)).toMatchObject({ status: 400, error: 'ResourceInUseException' })
     expect(await state()).toBe('Disabling')
     resolve()
-    await expect.poll(state, { timeout: 5_000 }).toBe('Disabled')
+    await expect.poll(state).toBe('Disabled')
     await poller.stop(1_000)
   })
 
@@ -104,7 +104,7 @@ describe('an event source mapping', () => {
     const first = await start(folder)
     const before = await mapped(first)
     await before.set(false)
-    await expect.poll(before.state, { timeout: 5_000 }).toBe('Disabled')
+    await expect.poll(before.state).toBe('Disabled')
     await send(before.queue, 'hello', first)
     await first.stop()
     const second = await start(folder)
@@ -177,7 +177,7 @@ describe('an event source mapping', () => {
       expect(await cli('update-event-source-mapping', ...ofUuid, '--no-enabled')).toMatchObject({
         State: 'Disabling',
       })
-      await expect.poll(state, { timeout: 5_000 }).toBe('Disabled')
+      await expect.poll(state).toBe('Disabled')
       expect(await cli('update-event-source-mapping', ...ofUuid, '--enabled')).toMatchObject({
         State: 'Enabling',
       })

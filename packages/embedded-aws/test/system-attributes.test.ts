@@ -191,7 +191,7 @@ describe('a FIFO queue', () => {
     const again = await start(folder)
     const at = { ...queue, url: queue.url.replace(running.endpoint, again.endpoint) }
     const { MessageId } = await send(at, 'again', as('a', '2'), again)
-    await expect.poll(() => bodies(at, again), { timeout: 5_000 }).toEqual(ids)
+    await expect.poll(() => bodies(at, again)).toEqual(ids)
     expect(MessageId).toBe(received.find(({ Body }) => Body === '2')?.MessageId)
     await again.stop()
   })

@@ -115,5 +115,5 @@ it('a count has what became visible, though nothing is received meanwhile', asyn
     return states.map((state) => Attributes?.[`ApproximateNumberOfMessages${state}`])
   }
   expect(await counts()).toEqual(['0', '1', '1'])
-  await expect.poll(counts, { timeout: 5_000 }).toEqual(['2', '0', '0'])
+  await expect.poll(counts).toEqual(['2', '0', '0'])
 })
