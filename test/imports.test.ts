@@ -301,7 +301,6 @@ const LONG_FUNCTIONS: Record<string, number> = {
   'packages/embedded-aws/fauxqs.ts loadFauxqs': 199,
   'packages/vision/graph-to-onnx.ts add': 188,
   'packages/vision/index.ts createVision': 104,
-  'worker/poller.ts startPoller': 188,
 }
 
 /** Each function of a file that has a name, and its lines. */

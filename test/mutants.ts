@@ -522,14 +522,14 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a worker that ends begins with what a receive still brings',
     file: 'worker/poller.ts',
-    from: 'if (run.givesBack) await giveBack(messages)',
-    to: 'if (false) await giveBack(messages)',
+    from: 'if (this.#givesBack) await giveBack(this.#deps, messages)',
+    to: 'if (false) await giveBack(this.#deps, messages)',
     tests: ['test/poller.test.ts'],
   },
   {
     name: 'a worker that ends breaks off no batch',
     file: 'worker/poller.ts',
-    from: 'setTimeout(() => ending.abort(), breakOffMs)',
+    from: 'setTimeout(() => this.#ending.abort(), breakOffMs)',
     to: 'setTimeout(() => {}, breakOffMs)',
     tests: ['test/poller.test.ts'],
   },

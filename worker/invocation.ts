@@ -1,7 +1,14 @@
-import type { Message } from '@aws-sdk/client-sqs'
+import { AsyncLocalStorage } from 'node:async_hooks'
+import type {
+  Message,
+  SendMessageBatchCommandInput,
+  SendMessageBatchRequestEntry,
+  SendMessageCommandInput,
+  SQSClient,
+} from '@aws-sdk/client-sqs'
 import type { Context, SQSRecord } from 'aws-lambda'
 
-/** What Lambda makes of messages for a function, and of the function's answer. */
+/** What Lambda makes of messages for a function, of the function's answer, and of a chain of messages. */
 
 /** What an event source mapping of Lambda says, by the same names. */
 export interface EventSourceMapping {
@@ -84,3 +91,47 @@ export function contextFor({ functionName, functionTimeoutMs, queueArn }: EventS
     succeed: () => {},
   }
 }
+
+/**
+ * Lambda invokes a function about 16 times in one chain of requests, in which each message was sent while it handled the
+ * one before. It refuses the next one each time that SQS delivers it (AWS Lambda developer guide, recursive loop
+ * detection).
+ */
+export const LONGEST_CHAIN = 16
+/** Where a message carries how long its chain is: to AWS it is a part of the system attribute AWSTraceHeader. */
+const CHAIN_ATTRIBUTE = 'Lineage'
+/** Of the messages that an invocation sends. */
+const chains = new AsyncLocalStorage<number>()
+
+export const chainOf = ({ MessageAttributes }: Message): number =>
+  Number(MessageAttributes?.[CHAIN_ATTRIBUTE]?.StringValue ?? 0)
+
+/** As the SDK does with the trace header on Lambda. */
+export function passChainOn(sqs: SQSClient): void {
+  const withChain = <T extends SendMessageBatchRequestEntry | SendMessageCommandInput>(message: T): T => ({
+    ...message,
+    MessageAttributes: {
+      ...message.MessageAttributes,
+      [CHAIN_ATTRIBUTE]: { DataType: 'Number', StringValue: String(chains.getStore()) },
+    },
+  })
+  sqs.middlewareStack.add(
+    (next, { commandName }) =>
+      (args) => {
+        if (chains.getStore() === undefined) return next(args)
+        if (commandName === 'SendMessageCommand') {
+          return next({ ...args, input: withChain(args.input as SendMessageCommandInput) })
+        }
+        if (commandName === 'SendMessageBatchCommand') {
+          const input = args.input as SendMessageBatchCommandInput
+          return next({ ...args, input: { ...input, Entries: input.Entries?.map(withChain) } })
+        }
+        return next(args)
+      },
+    { step: 'initialize', name: 'passChainOn', override: true },
+  )
+}
+
+/** Handles messages; what is sent meanwhile belongs to a chain that is one longer than the longest of theirs. */
+export const inChain = <T>(messages: Message[], work: () => T): T =>
+  chains.run(1 + Math.max(...messages.map(chainOf)), work)

@@ -1,4 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import {
   type BatchResultErrorEntry,
   ChangeMessageVisibilityBatchCommand,
@@ -6,13 +5,19 @@ import {
   type Message,
   QueueDoesNotExist,
   ReceiveMessageCommand,
-  type SendMessageBatchCommandInput,
-  type SendMessageBatchRequestEntry,
-  type SendMessageCommandInput,
   type SQSClient,
 } from '@aws-sdk/client-sqs'
-import type { Context, SQSBatchResponse, SQSEvent } from 'aws-lambda'
-import { contextFor, type EventSourceMapping, failedMessages, toRecord } from './invocation.ts'
+import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
+import {
+  chainOf,
+  contextFor,
+  type EventSourceMapping,
+  failedMessages,
+  inChain,
+  LONGEST_CHAIN,
+  passChainOn,
+  toRecord,
+} from './invocation.ts'
 
 /** @param ending aborted when the poller wants an end of what is under way */
 export type BatchHandler = (
@@ -36,46 +41,6 @@ export interface Poller {
   drain: (breakOffMs: number) => Promise<void>
 }
 
-/**
- * Lambda invokes a function about 16 times in one chain of requests, in which each message was sent while it handled the
- * one before. It refuses the next one each time that SQS delivers it (AWS Lambda developer guide, recursive loop
- * detection).
- */
-const LONGEST_CHAIN = 16
-/** Where a message carries how long its chain is: to AWS it is a part of the system attribute AWSTraceHeader. */
-const CHAIN_ATTRIBUTE = 'Lineage'
-/** Of the messages that an invocation sends. */
-const chains = new AsyncLocalStorage<number>()
-
-const chainOf = ({ MessageAttributes }: Message): number =>
-  Number(MessageAttributes?.[CHAIN_ATTRIBUTE]?.StringValue ?? 0)
-
-/** As the SDK does with the trace header on Lambda. */
-function passChainOn(sqs: SQSClient): void {
-  const withChain = <T extends SendMessageBatchRequestEntry | SendMessageCommandInput>(message: T): T => ({
-    ...message,
-    MessageAttributes: {
-      ...message.MessageAttributes,
-      [CHAIN_ATTRIBUTE]: { DataType: 'Number', StringValue: String(chains.getStore()) },
-    },
-  })
-  sqs.middlewareStack.add(
-    (next, { commandName }) =>
-      (args) => {
-        if (chains.getStore() === undefined) return next(args)
-        if (commandName === 'SendMessageCommand') {
-          return next({ ...args, input: withChain(args.input as SendMessageCommandInput) })
-        }
-        if (commandName === 'SendMessageBatchCommand') {
-          const input = args.input as SendMessageBatchCommandInput
-          return next({ ...args, input: { ...input, Entries: input.Entries?.map(withChain) } })
-        }
-        return next(args)
-      },
-    { step: 'initialize', name: 'passChainOn', override: true },
-  )
-}
-
 /** As after an emulator's restart, which has nothing of before; then table, bucket and bus are gone too. */
 const GONE = 'the queue is gone; npm start makes what is missing when it is started again'
 /** Milliseconds before another try when the queue cannot be read; each further one waits twice as long, up to a limit. */
@@ -84,15 +49,6 @@ const LONGEST_RETRY_MS = 30_000
 /** An empty receive that is answered sooner was not held open, as some emulators do not: the next one waits. */
 const HASTY_MS = 100
 const rest = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, RETRY_MS))
-/** From when messages are taken until they are not. */
-interface Run {
-  isEnding: boolean
-  receiving: AbortController
-  /** Whether messages go back to the queue that come now. */
-  givesBack: boolean
-  ending: AbortController
-  loops: Promise<unknown>
-}
 /** Messages of a batch to or from SQS (Amazon SQS quotas). */
 const MOST_MESSAGES = 10
 const inBatches = <T>(items: T[]): T[][] =>
@@ -114,31 +70,118 @@ export function startPoller(
   sqs: SQSClient,
   mapping: EventSourceMapping,
   handler: BatchHandler,
-  onError: (message: string, error: unknown) => void,
+  onError: PollerDeps['onError'],
   isEnabled = true,
 ): Poller {
   passChainOn(sqs)
+  const start = () => new Run({ sqs, mapping, handler, onError })
+  let current = isEnabled ? start() : undefined
+  return {
+    enable: async (enabled) => {
+      const ending = current
+      if (enabled) current ??= start()
+      else if (ending !== undefined) {
+        current = undefined
+        await ending.end(RECEIVE_GRACE_MS)
+      }
+    },
+    stop: async (graceMs) => current?.stop(graceMs),
+    drain: async (breakOffMs) => current?.drain(breakOffMs),
+  }
+}
 
-  async function poll(run: Run): Promise<void> {
+interface PollerDeps {
+  sqs: SQSClient
+  mapping: EventSourceMapping
+  handler: BatchHandler
+  onError: (message: string, error: unknown) => void
+}
+
+/** From when messages are taken until they are not. */
+class Run {
+  readonly #deps: PollerDeps
+  readonly #receiving = new AbortController()
+  readonly #ending = new AbortController()
+  readonly #loops: Promise<unknown>
+  #isEnding = false
+  /** Whether messages go back to the queue that come now. */
+  #givesBack = false
+
+  constructor(deps: PollerDeps) {
+    this.#deps = deps
+    this.#loops = Promise.all(Array.from({ length: deps.mapping.maximumConcurrency }, () => this.#poll()))
+  }
+
+  async stop(graceMs: number): Promise<void> {
+    const { waitTimeSeconds = 20 } = this.#deps.mapping
+    const askedMs = Math.max(0, graceMs - BREAK_OFF_MS)
+    this.#givesBack = true
+    const timer = setTimeout(() => this.#ending.abort(), askedMs)
+    await this.end(waitTimeSeconds * 1_000 > askedMs ? 0 : graceMs, graceMs)
+    clearTimeout(timer)
+  }
+
+  async drain(breakOffMs: number): Promise<void> {
+    this.#isEnding = true
+    this.#givesBack = true
+    const timer = setTimeout(() => this.#ending.abort(), breakOffMs)
+    await this.#loops
+    clearTimeout(timer)
+  }
+
+  /** Ends the receives under way after so long, and never what they have brought. */
+  async end(receivesMs: number, graceMs?: number): Promise<void> {
+    this.#isEnding = true
+    const timers = [setTimeout(() => this.#receiving.abort(), receivesMs)]
+    const grace = new Promise((resolve) => {
+      if (graceMs !== undefined) timers.push(setTimeout(resolve, graceMs))
+    })
+    await Promise.race([this.#loops, grace])
+    for (const timer of timers) clearTimeout(timer)
+  }
+
+  async #poll(): Promise<void> {
     let pauseMs = RETRY_MS
-    while (!run.isEnding) {
+    while (!this.#isEnding) {
       try {
-        const messages = await receiveBatch(run)
+        const messages = await this.#receiveBatch()
         pauseMs = RETRY_MS
-        if (run.givesBack) await giveBack(messages)
-        else if (messages.length > 0) await invoke(messages, run.ending.signal)
+        if (this.#givesBack) await giveBack(this.#deps, messages)
+        else if (messages.length > 0) await invoke(this.#deps, messages, this.#ending.signal)
       } catch (error) {
-        if (run.receiving.signal.aborted) return
-        onError(error instanceof QueueDoesNotExist ? GONE : 'the queue cannot be polled', error)
+        if (this.#receiving.signal.aborted) return
+        this.#deps.onError(error instanceof QueueDoesNotExist ? GONE : 'the queue cannot be polled', error)
         // In steps, so that an end need not wait for it.
-        for (let waited = 0; waited < pauseMs && !run.isEnding; waited += RETRY_MS) await rest()
+        for (let waited = 0; waited < pauseMs && !this.#isEnding; waited += RETRY_MS) await rest()
         pauseMs = Math.min(pauseMs * 2, LONGEST_RETRY_MS)
       }
     }
   }
 
-  const receive = (run: Run, wanted: number, leftMs: number) =>
-    sqs.send(
+  async #receiveBatch(): Promise<Message[]> {
+    const { batchSize, maximumBatchingWindowInSeconds } = this.#deps.mapping
+    const batch: Message[] = []
+    let closes = Number.POSITIVE_INFINITY
+    while (batch.length < batchSize && performance.now() < closes && !this.#isEnding) {
+      try {
+        const from = performance.now()
+        const { Messages = [] } = await this.#receive(batchSize - batch.length, closes - from)
+        batch.push(...Messages)
+        if (batch.length === 0 && performance.now() - from < HASTY_MS) await rest()
+      } catch (error) {
+        // What has come is hidden in the queue by now; the next receive meets the same trouble.
+        if (batch.length > 0) break
+        throw error
+      }
+      if (batch.length > 0)
+        closes = Math.min(closes, performance.now() + maximumBatchingWindowInSeconds * 1000)
+    }
+    return batch
+  }
+
+  #receive(wanted: number, leftMs: number) {
+    const { sqs, mapping } = this.#deps
+    return sqs.send(
       new ReceiveMessageCommand({
         QueueUrl: mapping.queueUrl,
         // SQS waits at most 20 seconds for a message.
@@ -149,152 +192,91 @@ export function startPoller(
       }),
       // A receive that is under way when the poller stops could still take messages; a batch begun is kept.
       wanted === mapping.batchSize
-        ? { abortSignal: run.receiving.signal, requestTimeout: 30_000 }
+        ? { abortSignal: this.#receiving.signal, requestTimeout: 30_000 }
         : { requestTimeout: 30_000 },
     )
-
-  async function receiveBatch(run: Run): Promise<Message[]> {
-    const batch: Message[] = []
-    let closes = Number.POSITIVE_INFINITY
-    while (batch.length < mapping.batchSize && performance.now() < closes && !run.isEnding) {
-      try {
-        const from = performance.now()
-        const { Messages = [] } = await receive(run, mapping.batchSize - batch.length, closes - from)
-        batch.push(...Messages)
-        if (batch.length === 0 && performance.now() - from < HASTY_MS) await rest()
-      } catch (error) {
-        // What has come is hidden in the queue by now; the next receive meets the same trouble.
-        if (batch.length > 0) break
-        throw error
-      }
-      if (batch.length > 0)
-        closes = Math.min(closes, performance.now() + mapping.maximumBatchingWindowInSeconds * 1000)
-    }
-    return batch
   }
+}
 
-  /** What SQS refuses of a call, some messages or all, is delivered again when its visibility timeout is over. */
-  async function sayRefused(
-    what: string,
-    answer: Promise<{ Failed?: BatchResultErrorEntry[] | undefined }>,
-  ): Promise<void> {
-    try {
-      const { Failed = [] } = await answer
-      const [first] = Failed
-      if (first !== undefined) onError(`${what}: ${Failed.length}`, new Error(first.Message ?? first.Code))
-    } catch (error) {
-      onError(what, error)
-    }
-  }
-
-  async function giveBack(messages: Message[]): Promise<void> {
-    for (const batch of inBatches(messages)) {
-      const answer = sqs.send(
-        new ChangeMessageVisibilityBatchCommand({
-          QueueUrl: mapping.queueUrl,
-          Entries: batch.map(({ ReceiptHandle }, index) => ({
-            Id: String(index),
-            ReceiptHandle,
-            VisibilityTimeout: 0,
-          })),
-        }),
-      )
-      await sayRefused('messages could not be given back to the queue', answer)
-    }
-  }
-
-  async function invoke(received: Message[], ending: AbortSignal): Promise<void> {
-    const messages = received.filter((message) => chainOf(message) < LONGEST_CHAIN)
-    if (messages.length < received.length) {
-      onError(
-        `the function was invoked ${LONGEST_CHAIN} times in one chain of messages; the next one is not handled`,
-        new Error('RecursiveInvocationException'),
-      )
-    }
-    if (messages.length === 0) return
-    const records = messages.map((message) => toRecord(message, mapping.queueArn))
-    let response: unknown
-    try {
-      response = await chains.run(1 + Math.max(...messages.map(chainOf)), () =>
-        withinTimeout(handler({ Records: records }, contextFor(mapping), ending)),
-      )
-    } catch (error) {
-      onError('the function failed; its whole batch will be delivered again', error)
-      return
-    }
-    const failed = failedMessages(
-      mapping.functionResponseTypes.length > 0 ? response : undefined,
-      records.map((record) => record.messageId),
+async function giveBack(deps: PollerDeps, messages: Message[]): Promise<void> {
+  for (const batch of inBatches(messages)) {
+    const answer = deps.sqs.send(
+      new ChangeMessageVisibilityBatchCommand({
+        QueueUrl: deps.mapping.queueUrl,
+        Entries: batch.map(({ ReceiptHandle }, index) => ({
+          Id: String(index),
+          ReceiptHandle,
+          VisibilityTimeout: 0,
+        })),
+      }),
     )
-    const done = records.filter((record) => !failed.has(record.messageId))
-    for (const batch of inBatches(done)) {
-      const answer = sqs.send(
-        new DeleteMessageBatchCommand({
-          QueueUrl: mapping.queueUrl,
-          Entries: batch.map(({ receiptHandle }, index) => ({
-            Id: String(index),
-            ReceiptHandle: receiptHandle,
-          })),
-        }),
-      )
-      await sayRefused('messages are done and could not be deleted', answer)
-    }
+    await sayRefused(deps, 'messages could not be given back to the queue', answer)
   }
+}
 
-  function withinTimeout<T>(work: Promise<T>): Promise<T> {
-    const { promise, reject } = Promise.withResolvers<never>()
-    const timer = setTimeout(
-      () => reject(new Error(`Task timed out after ${mapping.functionTimeoutMs / 1000} seconds`)),
-      mapping.functionTimeoutMs,
+async function invoke(deps: PollerDeps, received: Message[], ending: AbortSignal): Promise<void> {
+  const { mapping, handler, onError } = deps
+  const messages = received.filter((message) => chainOf(message) < LONGEST_CHAIN)
+  if (messages.length < received.length) {
+    onError(
+      `the function was invoked ${LONGEST_CHAIN} times in one chain of messages; the next one is not handled`,
+      new Error('RecursiveInvocationException'),
     )
-    return Promise.race([work, promise]).finally(() => clearTimeout(timer))
   }
+  if (messages.length === 0) return
+  const records = messages.map((message) => toRecord(message, mapping.queueArn))
+  let response: unknown
+  try {
+    response = await inChain(messages, () =>
+      withinTimeout(mapping, handler({ Records: records }, contextFor(mapping), ending)),
+    )
+  } catch (error) {
+    onError('the function failed; its whole batch will be delivered again', error)
+    return
+  }
+  const failed = failedMessages(
+    mapping.functionResponseTypes.length > 0 ? response : undefined,
+    records.map((record) => record.messageId),
+  )
+  const done = records.filter((record) => !failed.has(record.messageId))
+  await deleteMessages(deps, done)
+}
 
-  function start(): Run {
-    const run: Run = {
-      ...{ isEnding: false, givesBack: false, loops: Promise.resolve() },
-      ...{ receiving: new AbortController(), ending: new AbortController() },
-    }
-    run.loops = Promise.all(Array.from({ length: mapping.maximumConcurrency }, () => poll(run)))
-    return run
+async function deleteMessages(deps: PollerDeps, records: SQSRecord[]): Promise<void> {
+  for (const batch of inBatches(records)) {
+    const answer = deps.sqs.send(
+      new DeleteMessageBatchCommand({
+        QueueUrl: deps.mapping.queueUrl,
+        Entries: batch.map(({ receiptHandle }, index) => ({
+          Id: String(index),
+          ReceiptHandle: receiptHandle,
+        })),
+      }),
+    )
+    await sayRefused(deps, 'messages are done and could not be deleted', answer)
   }
+}
 
-  /** Ends the receives under way after so long, and never what they have brought. */
-  async function end(run: Run, receivesMs: number, graceMs?: number): Promise<void> {
-    run.isEnding = true
-    const timers = [setTimeout(() => run.receiving.abort(), receivesMs)]
-    const grace = new Promise((resolve) => {
-      if (graceMs !== undefined) timers.push(setTimeout(resolve, graceMs))
-    })
-    await Promise.race([run.loops, grace])
-    for (const timer of timers) clearTimeout(timer)
+/** What SQS refuses of a call, some messages or all, is delivered again when its visibility timeout is over. */
+async function sayRefused(
+  { onError }: PollerDeps,
+  what: string,
+  answer: Promise<{ Failed?: BatchResultErrorEntry[] | undefined }>,
+): Promise<void> {
+  try {
+    const { Failed = [] } = await answer
+    const [first] = Failed
+    if (first !== undefined) onError(`${what}: ${Failed.length}`, new Error(first.Message ?? first.Code))
+  } catch (error) {
+    onError(what, error)
   }
+}
 
-  let current = isEnabled ? start() : undefined
-  return {
-    enable: async (enabled) => {
-      const ending = current
-      if (enabled) current ??= start()
-      else if (ending !== undefined) {
-        current = undefined
-        await end(ending, RECEIVE_GRACE_MS)
-      }
-    },
-    stop: async (graceMs) => {
-      if (current === undefined) return
-      const [run, askedMs] = [current, Math.max(0, graceMs - BREAK_OFF_MS)]
-      run.givesBack = true
-      const timer = setTimeout(() => run.ending.abort(), askedMs)
-      await end(run, (mapping.waitTimeSeconds ?? 20) * 1_000 > askedMs ? 0 : graceMs, graceMs)
-      clearTimeout(timer)
-    },
-    drain: async (breakOffMs) => {
-      if (current === undefined) return
-      Object.assign(current, { isEnding: true, givesBack: true })
-      const { ending, loops } = current
-      const timer = setTimeout(() => ending.abort(), breakOffMs)
-      await loops
-      clearTimeout(timer)
-    },
-  }
+function withinTimeout<T>({ functionTimeoutMs }: EventSourceMapping, work: Promise<T>): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(
+    () => reject(new Error(`Task timed out after ${functionTimeoutMs / 1000} seconds`)),
+    functionTimeoutMs,
+  )
+  return Promise.race([work, promise]).finally(() => clearTimeout(timer))
 }
