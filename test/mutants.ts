@@ -1363,7 +1363,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'an object that is overwritten while it is read is read as it was',
-    file: 'packages/embedded-aws/fauxqs.ts',
+    file: 'packages/embedded-aws/fauxqs-persistence.ts',
     from: 'new WeakMap<StoredObject, WeakRef<Buffer>>()',
     to: '{ held: new Map(), get({ key }) { return this.held.get(key) }, set({ key }, body) { this.held.set(key, body) } }',
     tests: ['packages/embedded-aws/test/objects.test.ts'],
