@@ -298,7 +298,6 @@ const LONG_FUNCTIONS: Record<string, number> = {
   'examples/subscribers/webhook.ts startWebhook': 88,
   'packages/client/main.ts main': 175,
   'packages/client/upload.ts upload': 134,
-  'packages/vision/graph-to-onnx.ts add': 188,
   'packages/vision/index.ts createVision': 104,
 }
 
