@@ -298,7 +298,6 @@ const LONG_FUNCTIONS: Record<string, number> = {
   'examples/subscribers/webhook.ts startWebhook': 88,
   'packages/client/main.ts main': 175,
   'packages/client/upload.ts upload': 134,
-  'packages/vision/index.ts createVision': 104,
 }
 
 /** Each function of a file that has a name, and its lines. */

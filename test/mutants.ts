@@ -1349,14 +1349,14 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the call whose thread dies is never answered',
-    file: 'packages/vision/index.ts',
+    file: 'packages/vision/threads.ts',
     from: 'settle(({ reject }) => reject(new Error(`The thread of',
     to: 'settle(({ resolve }) => resolve({ width: 1, height: 1, things: [], faces: [] }) ?? (new Error(`The thread of',
     tests: vision,
   },
   {
     name: 'a thread of the models sees the picture before',
-    file: 'packages/vision/index.ts',
+    file: 'packages/vision/threads.ts',
     from: '    room.set(picture.data)\n',
     to: '    if (room.every((byte) => byte === 0)) room.set(picture.data)\n',
     tests: sight,
@@ -1370,7 +1370,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'what waits for a thread is lost with it',
-    file: 'packages/vision/index.ts',
+    file: 'packages/vision/threads.ts',
     from: '      if (idle.includes(worker)) idle.splice(idle.indexOf(worker), 1)\n',
     to: "      for (const { reject } of waiting.splice(0)) reject(new Error('lost'))\n",
     tests: vision,
