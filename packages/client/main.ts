@@ -4,6 +4,7 @@ import { followEvents } from './events.ts'
 import {
   type AnalysisName,
   ApiError,
+  type Client,
   createClient,
   type FailureCode,
   type Image,
@@ -21,7 +22,7 @@ import {
   plain,
   type Result,
 } from './output.ts'
-import { apiGatewayRegion, claims, signerOf, signing, signingFetch } from './sign.ts'
+import { apiGatewayRegion, claims, type Signing, signerOf, signing, signingFetch } from './sign.ts'
 import { CLOUDWATCH_DAYS, inCloudWatch, inFile, printStory } from './story.ts'
 import { explain, STDIN, upload } from './upload.ts'
 
@@ -93,19 +94,38 @@ const OPTIONS = {
   'log-groups': { type: 'string' },
 } as const
 const GLOBAL = ['endpoint', 'token', 'sign', 'json', 'csv', 'quiet', 'help']
-const COMMANDS: Record<string, string[]> = {
-  upload: ['wait', 'concurrency', 'analyses', 'journal', 'filename'],
-  status: ['wait'],
-  list: [
-    ...['status', 'failure', 'label', 'min-confidence', 'faces', 'emotion', 'name', 'from', 'to'],
-    ...['limit', 'all'],
-  ],
-  labels: [],
-  retry: ['failed'],
-  delete: [],
-  events: ['every'],
-  story: ['log', 'log-groups'],
-  doctor: ['no-upload'],
+
+/** What a command is given. */
+interface Call {
+  command: string
+  /** What follows the command, without the options. */
+  names: string[]
+  values: ReturnType<typeof parse>['values']
+  env: NodeJS.ProcessEnv
+  output: Output
+  endpoint: string
+  token: string | undefined
+  signer: Signing | undefined
+  client: Client
+}
+
+/** The options of each command, and what does it and returns the exit code. */
+const COMMANDS: Record<string, { options: string[]; run: (call: Call) => Promise<number> }> = {
+  upload: { options: ['wait', 'concurrency', 'analyses', 'journal', 'filename'], run: sendFiles },
+  status: { options: ['wait'], run: showStatus },
+  list: {
+    options: [
+      ...['status', 'failure', 'label', 'min-confidence', 'faces', 'emotion', 'name', 'from', 'to'],
+      ...['limit', 'all'],
+    ],
+    run: listImages,
+  },
+  labels: { options: [], run: listLabels },
+  retry: { options: ['failed'], run: retryImages },
+  delete: { options: [], run: deleteImages },
+  events: { options: ['every'], run: showEvents },
+  story: { options: ['log', 'log-groups'], run: tellStory },
+  doctor: { options: ['no-upload'], run: examine },
 }
 
 const DEFAULT_ENDPOINT = 'http://127.0.0.1:3000'
@@ -140,10 +160,11 @@ class UsageError extends Error {}
 
 /** Ctrl-C: the first asks, the second insists. */
 const stop = new AbortController()
+const { signal } = stop
 const abort = new AbortController()
 let stoppedAt = 0
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.on(signal, () => {
+for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(name, () => {
     if (stoppedAt > 0 && performance.now() - stoppedAt < SAME_CTRL_C_MS) return
     if (stoppedAt > 0) process.exit(130)
     stoppedAt = performance.now()
@@ -162,7 +183,7 @@ process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
 process.stderr.on('error', () => {})
 
 process.exitCode = await main(process.argv.slice(2), process.env).catch((error: unknown) => {
-  if (stop.signal.aborted) return 130
+  if (signal.aborted) return 130
   if (error instanceof UsageError) {
     process.stderr.write(`${error.message}\n${COMMAND} --help lists the commands and options.\n`)
     return 2
@@ -182,16 +203,24 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
     process.stdout.write(HELP)
     return values.help === true ? 0 : 2
   }
-  const own = Object.hasOwn(COMMANDS, command ?? '') ? COMMANDS[command ?? ''] : undefined
-  if (command === undefined || own === undefined) {
+  const known = Object.hasOwn(COMMANDS, command ?? '') ? COMMANDS[command ?? ''] : undefined
+  if (command === undefined || known === undefined) {
     throw new UsageError(command === undefined ? 'No command is given.' : `There is no command "${command}".`)
   }
-  const foreign = Object.keys(values).find((name) => !GLOBAL.includes(name) && !own.includes(name))
+  const foreign = Object.keys(values).find((name) => !GLOBAL.includes(name) && !known.options.includes(name))
   if (foreign !== undefined) throw new UsageError(`"${command}" has no option --${foreign}.`)
   if (values.json && values.csv) throw new UsageError('--json and --csv exclude each other.')
 
   const format: Format = values.csv ? 'csv' : values.json || process.stdout.isTTY !== true ? 'json' : 'text'
   const output = createOutput(format, { quiet: values.quiet === true })
+  return known.run({ command, names, values, env, output, ...(await connect(values, env)) })
+}
+
+/** Where the API is, and who asks it. */
+async function connect(
+  values: Call['values'],
+  env: NodeJS.ProcessEnv,
+): Promise<Pick<Call, 'endpoint' | 'token' | 'signer' | 'client'>> {
   const endpoint = readEndpoint(values.endpoint ?? (env['IMAGE_ANALYZER_ENDPOINT'] || DEFAULT_ENDPOINT))
   const token = (values.token ?? env['IMAGE_ANALYZER_TOKEN'])?.trim() || undefined
   if (token !== undefined && !/^[\x21-\x7e]+$/.test(token))
@@ -203,152 +232,165 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
     ...(token === undefined ? {} : { token }),
     ...(signer === undefined ? {} : { fetch: await signingFetch(endpoint, signer) }),
   })
-  const { signal } = stop
+  return { endpoint, token, signer, client }
+}
 
-  /** Does something for each id and says what became of it. */
-  const each = async (ids: string[], act: (imageId: string) => Promise<Result & { bad?: boolean }>) => {
-    let failed = 0
-    for (const imageId of ids) {
-      try {
-        const { bad, ...result } = await act(imageId)
-        if (bad === true) failed += 1
-        output.result(result)
-      } catch (error) {
-        // What is wrong with one image does not concern the next; any other error does.
-        const imageCodes = ['IMAGE_NOT_FOUND', 'NOT_FAILED']
-        if (!(error instanceof ApiError) || !imageCodes.includes(error.code)) throw error
-        failed += 1
-        const { code, detail } = error
-        output.result({
-          text: `${paint('red', 'failed   ')}  ${plain(imageId)}  ${plain(`${code}: ${detail}`)}`,
-          json: { imageId, code, detail },
-          csv: { imageId, code, detail },
-        })
-      }
-    }
-    return failed > 0 ? 1 : 0
+async function sendFiles({ names, values, env, output, endpoint, token, signer, client }: Call) {
+  if (names.length === 0) throw new UsageError('"upload" needs files, folders or patterns.')
+  const inputs = names.filter((name) => name === STDIN).length
+  if (inputs > 1) throw new UsageError('There is one standard input: give "-" once.')
+  if (inputs === 1 && process.stdin.isTTY) {
+    throw new UsageError(`"-" is standard input: pipe an image into it (… | ${COMMAND} upload -).`)
   }
-  const needIds = () => {
-    if (names.length === 0) throw new UsageError(`"${command}" needs the ids of images.`)
-    return names
+  if (values.filename !== undefined && inputs === 0) {
+    throw new UsageError('--filename is the name of standard input: give "-" with it.')
   }
-  const needNothing = () => {
-    if (names.length > 0) throw new UsageError(`"${command}" takes no "${names[0]}".`)
+  const concurrency = readNumber('concurrency', values.concurrency, DEFAULT_CONCURRENCY, MAX_CONCURRENCY)
+  const analyses = values.analyses?.split(',').map((name) => oneOf('analyses', ANALYSES, name.trim()))
+  const journal = chooseJournal(values.journal, env, output)
+  const who = signer === undefined ? ownerOfToken(token) : signerOf(await signer.credentials(), env)
+  try {
+    return await upload({
+      ...{ client, output, journal, names, concurrency, analyses, filename: values.filename },
+      scope: [endpoint, who],
+      wait: values.wait === true,
+      stop: signal,
+      abort: abort.signal,
+    })
+  } finally {
+    journal.close()
   }
+}
 
-  switch (command) {
-    case 'upload': {
-      if (names.length === 0) throw new UsageError('"upload" needs files, folders or patterns.')
-      const inputs = names.filter((name) => name === STDIN).length
-      if (inputs > 1) throw new UsageError('There is one standard input: give "-" once.')
-      if (inputs === 1 && process.stdin.isTTY) {
-        throw new UsageError(`"-" is standard input: pipe an image into it (… | ${COMMAND} upload -).`)
-      }
-      if (values.filename !== undefined && inputs === 0) {
-        throw new UsageError('--filename is the name of standard input: give "-" with it.')
-      }
-      const concurrency = readNumber('concurrency', values.concurrency, DEFAULT_CONCURRENCY, MAX_CONCURRENCY)
-      const analyses = values.analyses?.split(',').map((name) => oneOf('analyses', ANALYSES, name.trim()))
-      const journal = chooseJournal(values.journal, env, output)
-      const who = signer === undefined ? ownerOfToken(token) : signerOf(await signer.credentials(), env)
-      try {
-        return await upload({
-          ...{ client, output, journal, names, concurrency, analyses, filename: values.filename },
-          scope: [endpoint, who],
-          wait: values.wait === true,
-          stop: stop.signal,
-          abort: abort.signal,
-        })
-      } finally {
-        journal.close()
-      }
-    }
-    case 'status':
-      return each(needIds(), async (imageId) => {
-        const wait = values.wait === true
-        const image = wait ? await client.wait(imageId, { signal }) : await client.get(imageId, { signal })
-        return { ...describe(image), bad: image.status === 'failed' }
-      })
-    case 'list': {
-      needNothing()
-      if (values.all && values.limit !== undefined)
-        throw new UsageError('--all and --limit exclude each other.')
-      const limit = values.all ? Number.POSITIVE_INFINITY : readNumber('limit', values.limit, DEFAULT_LIMIT)
-      const status = values.status === undefined ? undefined : oneOf('status', STATUSES, values.status)
-      if (values['min-confidence'] !== undefined && values.label === undefined)
-        throw new UsageError('--min-confidence needs --label.')
-      const minConfidence =
-        values['min-confidence'] === undefined
-          ? undefined
-          : readPercentage('min-confidence', values['min-confidence'])
-      let shown = 0
-      for await (const image of client.list({
-        ...{ status, label: values.label, minConfidence, emotion: values.emotion, filename: values.name },
-        failure: values.failure === undefined ? undefined : oneOf('failure', FAILURES, values.failure),
-        faces: values.faces === undefined ? undefined : oneOf('faces', YES_OR_NO, values.faces) === 'true',
-        ...{ from: values.from, to: values.to },
-        pageSize: Math.min(100, limit),
-        signal,
-      })) {
-        output.result(describe(image))
-        shown += 1
-        if (shown >= limit) break
-      }
-      return 0
-    }
-    case 'labels': {
-      if (names.length > 1) throw new UsageError('Give only one beginning of a name.')
-      for await (const name of client.labels({ prefix: names[0], signal }))
-        output.result({ text: plain(name), json: { name }, csv: { name } })
-      return 0
-    }
-    case 'retry': {
-      if (values.failed && names.length > 0) throw new UsageError('Give ids or --failed, not both.')
-      const ids = values.failed ? [] : needIds()
-      // All of them before the first is retried, since that one may fail again and be listed again.
-      if (values.failed) {
-        for await (const { imageId } of client.list({ status: 'failed', signal })) ids.push(imageId)
-      }
-      return each(ids, async (imageId) => {
-        await client.retry(imageId, { signal })
-        return said(imageId, 'pending')
-      })
-    }
-    case 'delete':
-      return each(needIds(), async (imageId) => {
-        await client.delete(imageId, { signal })
-        return said(imageId, 'deleted')
-      })
-    case 'events': {
-      needNothing()
-      const every = readNumber('every', values.every, EVENTS_EVERY_SECONDS, 3_600)
-      output.note('Following; Ctrl-C ends it.')
-      const print = (image: ListedImage) => output.result(describe(image))
-      await followEvents(client, every * 1_000, print, output.trouble, signal)
-      return 130
-    }
-    case 'story': {
-      const [imageId = ''] = needIds()
-      if (names.length > 1 || !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(imageId))
-        throw new UsageError('"story" needs the id of one image.')
-      const { log, 'log-groups': groups } = values
-      if ((log === undefined) === (groups === undefined))
-        throw new UsageError('Give --log with a file, or --log-groups with names of CloudWatch Logs.')
-      if (groups === undefined) return printStory(imageId, inFile(log ?? ''), output)
-      return printStory(imageId, inCloudWatch(groups.split(','), imageId, env), output, CLOUDWATCH_DAYS)
-    }
-    default:
-      needNothing()
-      return doctor({
-        client,
-        output,
-        endpoint,
-        token,
-        signs: sign,
-        uploads: values['no-upload'] !== true,
-        signal,
-      })
+async function showStatus(call: Call): Promise<number> {
+  const { values, client } = call
+  return each(call, needIds(call), async (imageId) => {
+    const image =
+      values.wait === true ? await client.wait(imageId, { signal }) : await client.get(imageId, { signal })
+    return { ...describe(image), bad: image.status === 'failed' }
+  })
+}
+
+async function listImages(call: Call): Promise<number> {
+  const { values, output, client } = call
+  needNothing(call)
+  if (values.all && values.limit !== undefined) throw new UsageError('--all and --limit exclude each other.')
+  const limit = values.all ? Number.POSITIVE_INFINITY : readNumber('limit', values.limit, DEFAULT_LIMIT)
+  const status = values.status === undefined ? undefined : oneOf('status', STATUSES, values.status)
+  if (values['min-confidence'] !== undefined && values.label === undefined)
+    throw new UsageError('--min-confidence needs --label.')
+  const minConfidence =
+    values['min-confidence'] === undefined
+      ? undefined
+      : readPercentage('min-confidence', values['min-confidence'])
+  let shown = 0
+  for await (const image of client.list({
+    ...{ status, label: values.label, minConfidence, emotion: values.emotion, filename: values.name },
+    failure: values.failure === undefined ? undefined : oneOf('failure', FAILURES, values.failure),
+    faces: values.faces === undefined ? undefined : oneOf('faces', YES_OR_NO, values.faces) === 'true',
+    ...{ from: values.from, to: values.to },
+    pageSize: Math.min(100, limit),
+    signal,
+  })) {
+    output.result(describe(image))
+    shown += 1
+    if (shown >= limit) break
   }
+  return 0
+}
+
+async function listLabels({ names, output, client }: Call): Promise<number> {
+  if (names.length > 1) throw new UsageError('Give only one beginning of a name.')
+  for await (const name of client.labels({ prefix: names[0], signal }))
+    output.result({ text: plain(name), json: { name }, csv: { name } })
+  return 0
+}
+
+async function retryImages(call: Call): Promise<number> {
+  const { names, values, client } = call
+  if (values.failed && names.length > 0) throw new UsageError('Give ids or --failed, not both.')
+  const ids = values.failed ? [] : needIds(call)
+  // All of them before the first is retried, since that one may fail again and be listed again.
+  if (values.failed) {
+    for await (const { imageId } of client.list({ status: 'failed', signal })) ids.push(imageId)
+  }
+  return each(call, ids, async (imageId) => {
+    await client.retry(imageId, { signal })
+    return said(imageId, 'pending')
+  })
+}
+
+async function deleteImages(call: Call): Promise<number> {
+  return each(call, needIds(call), async (imageId) => {
+    await call.client.delete(imageId, { signal })
+    return said(imageId, 'deleted')
+  })
+}
+
+async function showEvents(call: Call): Promise<number> {
+  const { values, output, client } = call
+  needNothing(call)
+  const every = readNumber('every', values.every, EVENTS_EVERY_SECONDS, 3_600)
+  output.note('Following; Ctrl-C ends it.')
+  const print = (image: ListedImage) => output.result(describe(image))
+  await followEvents(client, every * 1_000, print, output.trouble, signal)
+  return 130
+}
+
+async function tellStory(call: Call): Promise<number> {
+  const { names, values, env, output } = call
+  const [imageId = ''] = needIds(call)
+  if (names.length > 1 || !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(imageId))
+    throw new UsageError('"story" needs the id of one image.')
+  const { log, 'log-groups': groups } = values
+  if ((log === undefined) === (groups === undefined))
+    throw new UsageError('Give --log with a file, or --log-groups with names of CloudWatch Logs.')
+  if (groups === undefined) return printStory(imageId, inFile(log ?? ''), output)
+  return printStory(imageId, inCloudWatch(groups.split(','), imageId, env), output, CLOUDWATCH_DAYS)
+}
+
+async function examine(call: Call): Promise<number> {
+  const { values, output, endpoint, token, signer, client } = call
+  needNothing(call)
+  const [signs, uploads] = [signer !== undefined, values['no-upload'] !== true]
+  return doctor({ client, output, endpoint, token, signs, uploads, signal })
+}
+
+/** Does something for each id and says what became of it. */
+async function each(
+  { output }: Call,
+  ids: string[],
+  act: (imageId: string) => Promise<Result & { bad?: boolean }>,
+): Promise<number> {
+  let failed = 0
+  for (const imageId of ids) {
+    try {
+      const { bad, ...result } = await act(imageId)
+      if (bad === true) failed += 1
+      output.result(result)
+    } catch (error) {
+      // What is wrong with one image does not concern the next; any other error does.
+      const imageCodes = ['IMAGE_NOT_FOUND', 'NOT_FAILED']
+      if (!(error instanceof ApiError) || !imageCodes.includes(error.code)) throw error
+      failed += 1
+      const { code, detail } = error
+      output.result({
+        text: `${paint('red', 'failed   ')}  ${plain(imageId)}  ${plain(`${code}: ${detail}`)}`,
+        json: { imageId, code, detail },
+        csv: { imageId, code, detail },
+      })
+    }
+  }
+  return failed > 0 ? 1 : 0
+}
+
+function needIds({ command, names }: Call): string[] {
+  if (names.length === 0) throw new UsageError(`"${command}" needs the ids of images.`)
+  return names
+}
+
+function needNothing({ command, names }: Call): void {
+  if (names.length > 0) throw new UsageError(`"${command}" takes no "${names[0]}".`)
 }
 
 function parse(args: string[]) {
