@@ -66,6 +66,16 @@ interface Ended {
   image?: Image
 }
 
+/** What has become of a command so far. */
+interface Run extends UploadCommand {
+  counts: Counts
+  skipped: number
+  /** Answers of 503 in a row. */
+  unavailable: number
+  /** Why no other file is begun. */
+  fatal: ApiError | undefined
+}
+
 /** Images that may be accepted and not finished yet while more are sent: what a run keeps in memory. */
 const MAX_WAITING = 1_000
 /** Answers of 503 in a row, each after long patience, that end a run: its files are not to blame. */
@@ -91,119 +101,151 @@ async function readInput(stop: AbortSignal): Promise<Buffer | undefined> {
 
 /** @returns the exit code */
 export async function upload(command: UploadCommand): Promise<number> {
-  const { client, output, stop, abort } = command
   const counts: Counts = { files: 0, bytes: 0, done: 0, sentBytes: 0, failed: 0, waiting: 0 }
-  let skipped = 0
-  let fatal: ApiError | undefined
-  let unavailable = 0
-
-  const end = (ended: Ended) => {
-    if (ended.status === 'skipped') skipped += 1
-    else counts.done += 1
-    if (ended.status === 'failed') counts.failed += 1
-    output.result(toResult(ended))
+  const run: Run = { ...command, counts, skipped: 0, unavailable: 0, fatal: undefined }
+  const sources = await collect(run)
+  const stopProgress = startProgress(run.output, counts)
+  try {
+    await sendAll(run, sources)
+  } finally {
+    stopProgress()
   }
+  return sumUp(run)
+}
 
-  const files: Source[] = []
+function end(run: Run, ended: Ended): void {
+  if (ended.status === 'skipped') run.skipped += 1
+  else run.counts.done += 1
+  if (ended.status === 'failed') run.counts.failed += 1
+  run.output.result(toResult(ended))
+}
+
+/** What the arguments name. Of that, what cannot be sent has ended. */
+async function collect(run: Run): Promise<Source[]> {
+  const { client, counts, stop, abort } = run
+  const sources: Source[] = []
   const add = (source: Source) => {
     const { path, bytes } = source
     if (bytes === 0) {
-      return end({ file: path, status: 'failed', bytes, code: 'EMPTY_IMAGE', detail: 'It has no bytes.' })
+      return end(run, {
+        file: path,
+        status: 'failed',
+        bytes,
+        code: 'EMPTY_IMAGE',
+        detail: 'It has no bytes.',
+      })
     }
     counts.bytes += bytes
-    files.push(source)
+    sources.push(source)
   }
-  if (command.names.includes(STDIN)) {
+  if (run.names.includes(STDIN)) {
     counts.files += 1
     const input = await readInput(stop)
     if (input !== undefined) {
-      add({ path: STDIN, filename: command.filename, bytes: input.length, input })
+      add({ path: STDIN, filename: run.filename, bytes: input.length, input })
     } else {
       const detail = `Standard input has more than ${inBytes(MAX_INPUT_BYTES)}.`
-      end({ file: STDIN, status: 'failed', code: 'IMAGE_TOO_LARGE', detail })
+      end(run, { file: STDIN, status: 'failed', code: 'IMAGE_TOO_LARGE', detail })
     }
   }
   const takesHeic = async (): Promise<boolean> =>
-    (await command.client.contentTypes({ signal: abort }).catch((): string[] => [])).includes('image/heic')
-  const names = command.names.filter((name) => name !== STDIN)
+    (await client.contentTypes({ signal: abort }).catch((): string[] => [])).includes('image/heic')
+  const names = run.names.filter((name) => name !== STDIN)
   for await (const found of findFiles(names, takesHeic)) {
     if (stop.aborted) break
     if (found.skipped !== undefined) {
-      end({ file: found.path, status: 'skipped', detail: found.skipped })
+      end(run, { file: found.path, status: 'skipped', detail: found.skipped })
       continue
     }
     counts.files += 1
-    if (found.failed !== undefined) end({ file: found.path, status: 'failed', ...found.failed })
+    if (found.failed !== undefined) end(run, { file: found.path, status: 'failed', ...found.failed })
     else add({ ...found, filename: basename(found.path) })
   }
+  return sources
+}
 
-  const send = createSender(command, counts)
-  const room = slots(MAX_WAITING)
-  const waiters = slots(command.concurrency)
-  const waits = new Set<Promise<void>>()
-  const stopped = () => stop.aborted || fatal !== undefined
+const isStopped = ({ stop, fatal }: Run): boolean => stop.aborted || fatal !== undefined
 
-  /** An error is this file's, or ends the run, or is the run being ended. */
-  const settle = (ended: Pick<Ended, 'file' | 'bytes' | 'imageId'>, error: unknown) => {
-    if (abort.aborted || (stop.aborted && !(error instanceof ApiError))) return
-    if (!(error instanceof ApiError)) return end({ ...ended, status: 'failed', ...readError(error) })
-    unavailable = error.code === 'UNAVAILABLE' ? unavailable + 1 : 0
-    const fatalCodes = [
-      ...['UNREACHABLE', 'UNAUTHENTICATED', 'TOO_MANY_REQUESTS', 'BUDGET_EXHAUSTED', 'UNEXPECTED_ANSWER'],
-    ]
-    if (fatalCodes.includes(error.code) || unavailable >= MAX_UNAVAILABLE) fatal ??= error
-    else end({ ...ended, status: 'failed', code: error.code, detail: error.detail })
-  }
+/** Some at once, until all have ended or the run is stopped. */
+async function sendAll(run: Run, sources: Source[]): Promise<void> {
+  const send = createSender(run, run.counts)
+  const waiting = createWaiting(run)
 
   async function one(source: Source): Promise<void> {
     const { path, bytes } = source
     let sent: Sent
     try {
       sent = await send(source)
-      unavailable = 0
+      run.unavailable = 0
     } catch (error) {
-      return settle({ file: path, bytes }, error)
+      return settle(run, { file: path, bytes }, error)
     }
     const ended = { file: path, bytes, ...sent }
-    if (!command.wait || (sent.image !== undefined && isFinished(sent.image))) {
-      const { image: _, ...accepted } = finish(ended)
-      return end(command.wait ? finish(ended) : accepted)
-    }
-    counts.waiting += 1
-    await room.take()
-    const waited = waitFor(ended).finally(() => {
-      counts.waiting -= 1
-      room.give()
-      waits.delete(waited)
-    })
-    waits.add(waited)
+    if (run.wait && (sent.image === undefined || !isFinished(sent.image))) return waiting.add(ended)
+    const { image: _, ...accepted } = finish(ended)
+    end(run, run.wait ? finish(ended) : accepted)
   }
+
+  let next = 0
+  const work = async () => {
+    for (let source = sources[next++]; source !== undefined && !isStopped(run); source = sources[next++])
+      await one(source)
+  }
+  await Promise.all(Array.from({ length: run.concurrency }, work))
+  await waiting.all()
+}
+
+/** Waits for accepted images, beside what is sent. */
+function createWaiting(run: Run) {
+  const { client, counts, stop } = run
+  const room = slots(MAX_WAITING)
+  const waiters = slots(run.concurrency)
+  const waits = new Set<Promise<void>>()
 
   async function waitFor(ended: Sent & { file: string; bytes: number }): Promise<void> {
     await waiters.take()
     try {
-      if (stopped()) return
+      if (isStopped(run)) return
       // The API finishes what it has accepted, so nothing is lost by not waiting.
-      end(finish({ ...ended, image: await client.wait(ended.imageId, { signal: stop }) }))
+      end(run, finish({ ...ended, image: await client.wait(ended.imageId, { signal: stop }) }))
     } catch (error) {
-      if (!stop.aborted) settle(ended, error)
+      if (!stop.aborted) settle(run, ended, error)
     } finally {
       waiters.give()
     }
   }
 
-  const stopProgress = startProgress(output, counts)
-  try {
-    let next = 0
-    const work = async () => {
-      for (let file = files[next++]; file !== undefined && !stopped(); file = files[next++]) await one(file)
-    }
-    await Promise.all(Array.from({ length: command.concurrency }, work))
-    await Promise.all(waits)
-  } finally {
-    stopProgress()
+  return {
+    /** Comes back as soon as there is room for another one. */
+    add: async (ended: Parameters<typeof waitFor>[0]): Promise<void> => {
+      counts.waiting += 1
+      await room.take()
+      const waited = waitFor(ended).finally(() => {
+        counts.waiting -= 1
+        room.give()
+        waits.delete(waited)
+      })
+      waits.add(waited)
+    },
+    all: () => Promise.all(waits),
   }
+}
 
+/** An error is this file's, or ends the run, or is the run being ended. */
+function settle(run: Run, ended: Pick<Ended, 'file' | 'bytes' | 'imageId'>, error: unknown) {
+  const { stop, abort } = run
+  if (abort.aborted || (stop.aborted && !(error instanceof ApiError))) return
+  if (!(error instanceof ApiError)) return end(run, { ...ended, status: 'failed', ...readError(error) })
+  run.unavailable = error.code === 'UNAVAILABLE' ? run.unavailable + 1 : 0
+  const fatalCodes = [
+    ...['UNREACHABLE', 'UNAUTHENTICATED', 'TOO_MANY_REQUESTS', 'BUDGET_EXHAUSTED', 'UNEXPECTED_ANSWER'],
+  ]
+  if (fatalCodes.includes(error.code) || run.unavailable >= MAX_UNAVAILABLE) run.fatal ??= error
+  else end(run, { ...ended, status: 'failed', code: error.code, detail: error.detail })
+}
+
+/** Says what a run has come to. @returns the exit code */
+function sumUp({ output, wait, stop, counts, skipped, fatal }: Run): number {
   const { done, failed } = counts
   const left = counts.files - done
   const howToResume = 'The same command resumes from here and sends nothing twice.'
@@ -217,7 +259,7 @@ export async function upload(command: UploadCommand): Promise<number> {
   }
   if (counts.files === 0) output.trouble('There is no image among the named files.')
   else {
-    const sum = [`${done - failed} ${command.wait ? 'completed' : 'accepted'}`]
+    const sum = [`${done - failed} ${wait ? 'completed' : 'accepted'}`]
     if (failed > 0) sum.push(`${failed} failed`)
     if (skipped > 0) sum.push(`${skipped} skipped`)
     output.note(`${sum.join(', ')} (${inBytes(counts.sentBytes)} sent)`)
