@@ -295,7 +295,6 @@ it.each([
 /** Lines of the functions that are longer than they are to be, with what is declared in them. The figures only go down. */
 const MOST_LINES = 79
 const LONG_FUNCTIONS: Record<string, number> = {
-  'examples/subscribers/webhook.ts startWebhook': 88,
 }
 
 /** Each function of a file that has a name, and its lines. */

@@ -12,14 +12,7 @@ const MAX_RETRY_MS = 3_600_000
 /** EventBridge repeats an event for a day; an archive can be replayed later. */
 const KEPT = '-30 days'
 
-/**
- * An HTTP endpoint for an API destination. EventBridge waits 5 seconds for an answer, so the event is written down and
- * answered at once, and dealt with afterwards, also by the next process if this one is killed. Its `eventId` is the key:
- * an event that comes again is there already.
- *
- * AWS calls HTTPS endpoints only: put this behind a proxy that ends TLS.
- */
-export async function startWebhook(options: {
+interface Options {
   port: number
   /** Who knows it is EventBridge. */
   key: string
@@ -28,18 +21,24 @@ export async function startWebhook(options: {
   react: React
   onError: (error: unknown) => void
   retryMs?: number
-}): Promise<{ url: string; stop: () => Promise<void> }> {
-  const { react, onError, retryMs = RETRY_MS } = options
-  const inbox = new DatabaseSync(options.inbox)
-  inbox.exec('CREATE TABLE IF NOT EXISTS inbox (eventId TEXT PRIMARY KEY, event TEXT NOT NULL, doneAt TEXT)')
-  const add = inbox.prepare('INSERT OR IGNORE INTO inbox (eventId, event) VALUES (?, ?)')
-  const open = inbox.prepare('SELECT eventId, event FROM inbox WHERE doneAt IS NULL ORDER BY rowid')
-  const done = inbox.prepare("UPDATE inbox SET doneAt = datetime('now') WHERE eventId = ?")
-  inbox.exec(`DELETE FROM inbox WHERE doneAt < datetime('now', '${KEPT}')`)
+}
+
+/**
+ * An HTTP endpoint for an API destination. EventBridge waits 5 seconds for an answer, so the event is written down and
+ * answered at once, and dealt with afterwards, also by the next process if this one is killed. Its `eventId` is the key:
+ * an event that comes again is there already.
+ *
+ * AWS calls HTTPS endpoints only: put this behind a proxy that ends TLS.
+ */
+export async function startWebhook(options: Options): Promise<{ url: string; stop: () => Promise<void> }> {
+  const { port, key, onError } = options
+  const stopping = new AbortController()
+  const inbox = openInbox(options.inbox)
+  const work = createWork(inbox, options, stopping.signal)
 
   async function answer(request: IncomingMessage): Promise<number> {
     // Before anything is read. Hashes are of one length, as the comparison wants it.
-    if (!timingSafeEqual(hash(String(request.headers['x-api-key'])), hash(options.key))) return 401
+    if (!timingSafeEqual(hash(String(request.headers['x-api-key'])), hash(key))) return 401
     if (request.method !== 'POST') return 405
     let event: ReturnType<typeof readEvent>
     try {
@@ -48,36 +47,8 @@ export async function startWebhook(options: {
       // Not tried again: it goes to the dead-letter queue.
       return 400
     }
-    add.run(event.detail.eventId, JSON.stringify(event))
+    inbox.add.run(event.detail.eventId, JSON.stringify(event))
     return 204
-  }
-
-  /** When what failed is tried again, and the pause before that, in ms. A new process tries all at once. */
-  const failed = new Map<string, { at: number; pause: number }>()
-  let timer: NodeJS.Timeout | undefined
-  let working = Promise.resolve()
-  let stopped = false
-  /** One pass after the other, so that no event is dealt with twice at once. */
-  const work = (): void => {
-    working = working.then(async () => {
-      for (const row of stopped ? [] : open.all()) {
-        const eventId = String(row['eventId'])
-        const { at, pause } = failed.get(eventId) ?? { at: 0, pause: retryMs / 2 }
-        if (performance.now() < at) continue
-        try {
-          await react(JSON.parse(String(row['event'])))
-          done.run(eventId)
-          failed.delete(eventId)
-        } catch (error) {
-          onError(error)
-          const next = Math.min(2 * pause, MAX_RETRY_MS)
-          failed.set(eventId, { at: performance.now() + next, pause: next })
-        }
-      }
-      clearTimeout(timer)
-      const first = Math.min(...[...failed.values()].map(({ at }) => at))
-      if (failed.size > 0 && !stopped) timer = setTimeout(work, Math.max(1, first - performance.now()))
-    })
   }
 
   const server = createServer(async (request: IncomingMessage, response: ServerResponse) => {
@@ -91,21 +62,71 @@ export async function startWebhook(options: {
   })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen(options.port, '127.0.0.1', resolve)
+    server.listen(port, '127.0.0.1', resolve)
   })
   // What the process before left.
   work()
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
     stop: async () => {
-      stopped = true
+      stopping.abort()
       server.closeAllConnections()
       await new Promise((resolve) => server.close(resolve))
-      await working
-      clearTimeout(timer)
+      // Begins nothing more, and waits for what is under way.
+      await work()
       inbox.close()
     },
   }
+}
+
+/** The events that have come, and which of them have been dealt with. */
+function openInbox(path: string) {
+  const inbox = new DatabaseSync(path)
+  inbox.exec('CREATE TABLE IF NOT EXISTS inbox (eventId TEXT PRIMARY KEY, event TEXT NOT NULL, doneAt TEXT)')
+  const add = inbox.prepare('INSERT OR IGNORE INTO inbox (eventId, event) VALUES (?, ?)')
+  const open = inbox.prepare('SELECT eventId, event FROM inbox WHERE doneAt IS NULL ORDER BY rowid')
+  const done = inbox.prepare("UPDATE inbox SET doneAt = datetime('now') WHERE eventId = ?")
+  inbox.exec(`DELETE FROM inbox WHERE doneAt < datetime('now', '${KEPT}')`)
+  return { add, open, done, close: () => inbox.close() }
+}
+
+/** Deals with the open events each time it is called, until the signal. */
+function createWork(
+  { open, done }: ReturnType<typeof openInbox>,
+  { react, onError, retryMs = RETRY_MS }: Options,
+  stop: AbortSignal,
+): () => Promise<void> {
+  /** When what failed is tried again, and the pause before that, in ms. A new process tries all at once. */
+  const failed = new Map<string, { at: number; pause: number }>()
+  let timer: NodeJS.Timeout | undefined
+  let working = Promise.resolve()
+
+  async function pass(): Promise<void> {
+    for (const row of stop.aborted ? [] : open.all()) {
+      const eventId = String(row['eventId'])
+      const { at, pause } = failed.get(eventId) ?? { at: 0, pause: retryMs / 2 }
+      if (performance.now() < at) continue
+      try {
+        await react(JSON.parse(String(row['event'])))
+        done.run(eventId)
+        failed.delete(eventId)
+      } catch (error) {
+        onError(error)
+        const next = Math.min(2 * pause, MAX_RETRY_MS)
+        failed.set(eventId, { at: performance.now() + next, pause: next })
+      }
+    }
+    clearTimeout(timer)
+    const first = Math.min(...[...failed.values()].map(({ at }) => at))
+    if (failed.size > 0 && !stop.aborted) timer = setTimeout(work, Math.max(1, first - performance.now()))
+  }
+
+  /** One pass after the other, so that no event is dealt with twice at once. */
+  function work(): Promise<void> {
+    working = working.then(pass)
+    return working
+  }
+  return work
 }
 
 const hash = (text: string): Buffer => createHash('sha256').update(text).digest()
