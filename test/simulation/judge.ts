@@ -223,13 +223,36 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
     } = scenario.images[index] ?? {}
     return [picture, distinct ? index : '', owner, ...paidAnalyses(analyses)].join()
   })
+  /** Whether one has the bytes of another of the same owner, and asks for all that it asks for. */
+  const hasAll = (index: number, other: number): boolean => {
+    const {
+      picture,
+      distinct,
+      owner = 'owner',
+      analyses = ['labels', 'faces'],
+    } = scenario.images[index] ?? {}
+    const one = scenario.images[other]
+    const asked = paidAnalyses(one?.analyses ?? ['labels', 'faces'])
+    const isSame =
+      !distinct && !one?.distinct && one?.picture === picture && (one?.owner ?? 'owner') === owner
+    return index === other || (isSame && asked.every((name) => paidAnalyses(analyses).includes(name)))
+  }
+  /** Whose bytes an item is of, and which. */
+  const sentOf = (item: Record<string, unknown> | undefined): string =>
+    JSON.stringify([item?.['owner'], (item?.['original'] as { sha256?: string } | undefined)?.sha256])
   const isRead = (id: string): boolean =>
     [`originals/${id}`, `previews/${id}.jpg`].some((key) => world.rekognition.paid.has(key))
   for (const [bytes, same = []] of Object.entries(sameBytes)) {
     const ids = same.flatMap((index) => [...(submissions[index]?.imageIds ?? [])])
     const isCompleted = ids.some((id) => items.get(id)?.['status'] === 'completed')
     const isSent = bytes.startsWith('odd,') && world.rekognition.paid.has(SENT)
-    const paid = isSent || ids.some(isRead)
+    // Also by one whose client had no answer, and which the sweeper has found.
+    const sent = new Set(ids.map((id) => sentOf(items.get(id))))
+    // Results of more analyses count for fewer.
+    const payers = [...submissions.keys()].filter((index) => same.some((one) => hasAll(index, one)))
+    const payerIds = payers.flatMap((index) => [...(submissions[index]?.imageIds ?? [])])
+    const paid =
+      isSent || payerIds.some(isRead) || [...items].some(([id, item]) => sent.has(sentOf(item)) && isRead(id))
     demand(!isCompleted || paid, `nobody has paid for ${bytes}`)
   }
 
