@@ -214,28 +214,23 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
   }
 
   // Nothing is paid for twice by an owner, and nothing is had for what another one has paid.
-  const sameBytes = Object.groupBy(submissions.keys(), (index) => {
+  const askedOf = (index: number) => {
     const {
       picture,
       distinct,
       owner = 'owner',
       analyses = ['labels', 'faces'],
     } = scenario.images[index] ?? {}
-    return [picture, distinct ? index : '', owner, ...paidAnalyses(analyses)].join()
+    return { bytes: [picture, distinct ? index : '', owner].join(), analyses: paidAnalyses(analyses) }
+  }
+  const sameBytes = Object.groupBy(submissions.keys(), (index) => {
+    const { bytes, analyses } = askedOf(index)
+    return [bytes, ...analyses].join()
   })
   /** Whether one has the bytes of another of the same owner, and asks for all that it asks for. */
   const hasAll = (index: number, other: number): boolean => {
-    const {
-      picture,
-      distinct,
-      owner = 'owner',
-      analyses = ['labels', 'faces'],
-    } = scenario.images[index] ?? {}
-    const one = scenario.images[other]
-    const asked = paidAnalyses(one?.analyses ?? ['labels', 'faces'])
-    const isSame =
-      !distinct && !one?.distinct && one?.picture === picture && (one?.owner ?? 'owner') === owner
-    return index === other || (isSame && asked.every((name) => paidAnalyses(analyses).includes(name)))
+    const [one, wanted] = [askedOf(index), askedOf(other)]
+    return one.bytes === wanted.bytes && wanted.analyses.every((name) => one.analyses.includes(name))
   }
   /** Whose bytes an item is of, and which. */
   const sentOf = (item: Record<string, unknown> | undefined): string =>
