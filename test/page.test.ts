@@ -777,6 +777,22 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     expect(new URL(page.url()).search).toBe('')
   })
 
+  it('says what a search found however much else happens', async () => {
+    const page = await open(system, {})
+    await page.clock.install()
+    await page.reload()
+    await page.clock.pauseAt(new Date(Date.now() + 60_000))
+    for (const name of ['a.png', 'b.png', 'c.png', 'd.png']) await choose(page, png(name, Buffer.alloc(0)))
+    const answered = page.waitForResponse(/\/images\?status=processing/)
+    await page.locator('[name=status]').selectOption('processing')
+    await page.clock.runFor(1)
+    await (await answered).finished()
+    // The page has read that answer before this one.
+    await page.evaluate(async () => (await fetch('health')).text())
+    await page.clock.runFor(1_000)
+    expect(await page.locator('#live').textContent()).toMatch(/^\d updates\..* No photo matches\./)
+  })
+
   it('finds photos by labels that it suggests, by their chips, and by a part of their names', async () => {
     const page = await open(seeing)
     await choose(page, png('first.png', await distinct(61)), png('other.png', await distinct(62)))

@@ -17,7 +17,7 @@ import {
   listNext,
 } from './store.js'
 import { byId, counted, number, setText } from './tools.js'
-import { announce, explain, noticeElement, noticeFor } from './words.js'
+import { announceList, explain, noticeElement, noticeFor } from './words.js'
 
 const PAGE = '24'
 /** Pixels below the window in which the next page is already asked for. */
@@ -75,7 +75,7 @@ async function loadList() {
   watched?.observe(older)
   if (filters.size > 0 && isFirst) {
     const found = cursor ? `${items.length} or more photos` : counted(items.length, 'photo')
-    announce(items.length === 0 ? NOTHING : `${found} found.`)
+    announceList(items.length === 0 ? NOTHING : `${found} found.`)
   }
 }
 
@@ -83,7 +83,7 @@ async function loadList() {
 function endList(why) {
   list.isComplete = older.hidden = true
   list.notice = why
-  announce(why)
+  announceList(why)
   changeList()
 }
 

@@ -172,17 +172,32 @@ export function statusText({ phase, sent, note, problem, record, file }) {
 }
 
 /** Said to those who do not see the page. Many at once become one sentence. @type {string[]} */
-let pending = []
+let updates = []
+/** What the last search found. No number of updates hides it. */
+let found = ''
 
 /** @param {string} sentence */
 export function announce(sentence) {
-  if (pending.push(sentence) > 1) return
+  speakSoon()
+  updates.push(sentence)
+}
+
+/** @param {string} sentence about the whole list, in place of what was to be said of it before */
+export function announceList(sentence) {
+  speakSoon()
+  found = sentence
+}
+
+function speakSoon() {
+  if (updates.length > 0 || found) return
   setTimeout(() => {
     // Behind an open dialog nothing is read out, so the dialog has a voice of its own.
     const open = document.querySelector('dialog[open] [role=status]')
     const voice = open ?? byId('live', HTMLElement)
     const summary = byId('summary', HTMLElement).textContent
-    voice.textContent = pending.length > 3 ? `${pending.length} updates. ${summary}` : pending.join(' ')
-    pending = []
+    const happened = updates.length > 3 ? [`${updates.length} updates. ${summary}`] : updates
+    voice.textContent = [...happened, found].filter(Boolean).join(' ')
+    updates = []
+    found = ''
   }, 700)
 }
