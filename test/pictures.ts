@@ -273,7 +273,7 @@ export const u16 = (value: number): Buffer => Buffer.from([value >> 8, value & 2
 export const u32 = (value: number): Buffer => Buffer.concat([u16(value >>> 16), u16(value & 0xffff)])
 export const box = (type: string, ...parts: Uint8Array[]): Buffer => {
   const data = Buffer.concat(parts)
-  return Buffer.concat([u32(data.length + 8), Buffer.from(type), data])
+  return Buffer.concat([u32(data.length + 8), Buffer.from(type, 'latin1'), data])
 }
 export const fullBox = (type: string, version: number, ...parts: Uint8Array[]): Buffer =>
   box(type, Buffer.from([version, 0, 0, 0]), ...parts)

@@ -21,6 +21,7 @@ import {
   GPS,
   PHOTO,
   picture,
+  rational,
   withExif,
 } from './exif-blocks.ts'
 import { heic, picture as picturePart } from './heic-files.ts'
@@ -44,19 +45,19 @@ const leftIn = (file: Buffer): string[] =>
 const XMP_NAME = Buffer.from('http://ns.adobe.com/xap/1.0/\0')
 const xmp = (attributes: string, elements = ''): Buffer =>
   Buffer.from(
-    `<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" xmlns:exif="http://ns.adobe.com/exif/1.0/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:drone="http://www.dji.com/drone-dji/1.0/" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmlns:dc="http://purl.org/dc/elements/1.1/" tiff:Model="Kept in XMP" ${attributes}>${elements}</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>`,
+    `<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" xmlns:exif="http://ns.adobe.com/exif/1.0/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:drone="http://www.dji.com/drone-dji/1.0/" xmlns:geo="http://www.w3.org/2003/01/geo/wgs84_pos#" xmlns:dwc="http://rs.tdwg.org/dwc/index.htm" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmlns:dc="http://purl.org/dc/elements/1.1/" tiff:Model="Kept in XMP" ${attributes}>${elements}</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>`,
   )
 const PACKET = xmp(
-  'exif:GPSLatitude="33,54.1949S" exif:GPSLongitude = \'18,25.3690E\' drone:GpsLatitude="-33.9116" drone:Longitude="18.4228"',
-  '<exif:GPSAltitude>1234567/100000</exif:GPSAltitude><exif:GPSMapDatum/><exif:GPSTimeStamp rdf:parseType="Resource"><rdf:value>33,54.1949S</rdf:value></exif:GPSTimeStamp><dc:description><rdf:Alt><rdf:li xml:lang="x-default">GPS of the latitude</rdf:li></rdf:Alt></dc:description>',
+  'exif:GPSLatitude="33,54.1949S" exif:GPSLongitude = \'18,25.3690E\' drone:GpsLatitude="-33.9116" drone:Longitude="18.4228" drone:LRFTargetLon="18.4228" geo:lat="-33.9116" dwc:verbatimCoordinates="-33.9116, 18.4228"',
+  '<georss:point xmlns:georss="http://www.georss.org/georss">-33.9116 18.4228</georss:point><exif:GPSAltitude>1234567/100000</exif:GPSAltitude><exif:GPSMapDatum/><exif:GPSTimeStamp rdf:parseType="Resource"><rdf:value>33,54.1949S</rdf:value></exif:GPSTimeStamp><dc:description><rdf:Alt><rdf:li xml:lang="x-default">GPS of the latitude</rdf:li></rdf:Alt></dc:description>',
 )
 
 /** What does not fit into the segment of a packet. */
 const extended = (attributes: string): Buffer => xmp(attributes, `<dc:title>${'t'.repeat(900)}</dc:title>`)
 const EXTENDED = 'exif:GPSLatitude="33,54.1949S"'
 
-const profile = (block: Buffer): string =>
-  `\nexif\n${String(block.length).padStart(8)}\n${block.toString('hex').replaceAll(/(.{72})/g, '$1\n')}\n`
+const profile = (block: Buffer, name = 'exif'): string =>
+  `\n${name}\n${String(block.length).padStart(8)}\n${block.toString('hex').replaceAll(/(.{72})/g, '$1\n')}\n`
 
 async function bySharp(format: ExifFormat): Promise<Buffer> {
   return sharp(await picture(format))
@@ -80,6 +81,44 @@ const resource = (id: number, data: Buffer): Buffer =>
     ...[Buffer.from('8BIM'), u16(id), u16(0), u32(data.length), data],
     Buffer.alloc(data.length % 2),
   ])
+/** Of a thermal camera: the second of two records says where. In two segments, of which each has its number. */
+function thermal(little: boolean): Buffer[] {
+  const word = (value: number): Buffer => (little ? Buffer.from(u32(value)).swap32() : u32(value))
+  const half = (value: number): Buffer => (little ? Buffer.from(u16(value)).swap16() : u16(value))
+  const record = (kind: number, from: number, size: number): Buffer =>
+    Buffer.concat([half(kind), half(1), word(100), word(1), word(from), word(size), Buffer.alloc(12)])
+  const data = Buffer.concat([
+    ...[Buffer.from('FFF\0'), Buffer.alloc(16), word(101), word(0x40), word(2), Buffer.alloc(32)],
+    ...[record(0x23, 0x80, 8), record(0x2b, 0x88, 0xb4), Buffer.from('SeenWarm')],
+    ...[word(1), Buffer.from('\x02\x02\0\0S\0E\0'), word(98_765_431), Buffer.alloc(16), Buffer.alloc(0x94)],
+  ])
+  const parts = [data.subarray(0, 0x90), data.subarray(0x90)]
+  return parts.map((part, index) =>
+    jpegSegment(0xe1, Buffer.concat([Buffer.from('FLIR\0'), Buffer.from([1, index, 1]), part])),
+  )
+}
+/** As phones put it behind a photo, with its place as QuickTime and as 3GPP have it. */
+const FILM = Buffer.concat([
+  box('ftyp', Buffer.from('isom\0\0\0\0isom')),
+  box(
+    'moov',
+    box(
+      'udta',
+      box('\xa9xyz', u16(18), u16(0x15c7), Buffer.from('-33.9116+018.4228/')),
+      box(
+        'loci',
+        u32(0),
+        u16(0x15c7),
+        Buffer.from('\0\0'),
+        u32(98_765_431),
+        u32(2_345_678),
+        u32(0),
+        Buffer.from('\0\0'),
+      ),
+    ),
+  ),
+])
+
 function withChunkNamed(webp: Buffer, from: string, to: string): Buffer {
   webp.write(to, webp.indexOf(from), 'latin1')
   return webp
@@ -154,6 +193,18 @@ async function files(): Promise<Record<string, Buffer>> {
     ]),
     'webp with a packet whose chunk ends with a zero': withChunkNamed(await bySharp('webp'), 'XMP ', 'XMP\0'),
     'jpeg with a packet within its block': withExif(jpeg, exifBlock({ image: { ...CAMERA, 700: PACKET } })),
+    'jpeg with the place of its pixels': withExif(
+      jpeg,
+      exifBlock({ image: { ...CAMERA, 33922: rational(98_765_431, 2_345_678) }, gps: GPS }),
+    ),
+    'jpeg of a thermal camera': withSegments(jpeg, ...thermal(false)),
+    'jpeg of a thermal camera, in the other order of bytes': withSegments(jpeg, ...thermal(true)),
+    'jpeg with a film behind it': Buffer.concat([jpeg, FILM]),
+    'png with a packet of other names': withChunks(
+      png,
+      pngChunk('tXMP', PACKET),
+      pngChunk('tEXt', Buffer.concat([Buffer.from('xmp\0'), PACKET])),
+    ),
     'png with a compressed block': withChunks(
       png,
       pngChunk('zxIf', Buffer.concat([Buffer.from([0]), u32(block.length), deflateSync(block)])),
@@ -167,6 +218,13 @@ async function files(): Promise<Record<string, Buffer>> {
       pngChunk('tEXt', Buffer.from(`Raw profile type APP1\0${profile(block)}`)),
       pngChunk('tEXt', Buffer.from('exif:GPSLatitude\x0033,54.1949S')),
       pngChunk('iTXt', Buffer.concat([Buffer.from('XML:com.adobe.xmp\0\x01\0\0\0'), deflateSync(PACKET)])),
+      pngChunk(
+        'zTXt',
+        Buffer.concat([
+          Buffer.from('Raw profile type 8bim\0\0'),
+          deflateSync(profile(resource(0x0424, PACKET), '8bim')),
+        ]),
+      ),
       pngChunk('tEXt', Buffer.from('Title\0kept')),
     ),
     'gif with a packet': Buffer.concat([
@@ -271,7 +329,7 @@ describe('a file with a position', async () => {
         texts.push(file.toString('latin1', at + 8, end - 4))
       at = end
     }
-    expect(texts.map((text) => text.trim())).toEqual([...Array(4).fill('Comment\0'), 'Title\0kept'])
+    expect(texts.map((text) => text.trim())).toEqual([...Array(5).fill('Comment\0'), 'Title\0kept'])
   })
   it('in a compressed packet of a HEIC goes with all of it', () => {
     const data = deflateSync(PACKET)
@@ -301,6 +359,9 @@ describe('a file with a position', async () => {
     ['names in any case and with any prefix', '<ä:gpsFoo>1</ä:gpsFoo><b/>', `${' '.repeat(24)}<b/>`],
     ['names without a prefix', 'GPSLatitude="1" b="2"', '                b="2"'],
     ['names that end so', 'dwc:decimalLatitude="1"', '                       '],
+    ['short names', 'a:lat="1" b="2" c:fooLon="3"', '          b="2"             '],
+    ['all of Basic Geo', '<geo:Point><geo:alt>1</geo:alt></geo:Point><b/>', `${' '.repeat(43)}<b/>`],
+    ['no lists of languages', '<rdf:Alt>1</rdf:Alt> a:flat="1"', '<rdf:Alt>1</rdf:Alt> a:flat="1"'],
     ['no namespace', 'xmlns:gps="x" gps:a="1"', 'xmlns:gps="x" gps:a="1"'],
     ['no words', 'the gps="', 'the      '],
     ['no other names', 'a:notGPS="1" a:MyGps="2"', 'a:notGPS="1" a:MyGps="2"'],

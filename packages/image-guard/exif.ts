@@ -16,6 +16,9 @@ import {
   XMP_TAG,
 } from './tiff.ts'
 
+/** Entries of positions: the pointer to the directory of GPS; and where pixels lie on the Earth (GeoTIFF 1.1, section 7.1). */
+const POSITIONS = new Set([POINTERS.gps, 0x830e, 0x8482, 0x85d8, 0x87af, 0x87b0, 0x87b1])
+
 /** What the Exif block of a file says of its picture. */
 export interface Exif {
   /** ISO 8601: the camera's own time, and its offset from UTC where the camera gives one. */
@@ -97,7 +100,7 @@ export function readExif(block: Buffer, wanted: { gps: boolean }): Exif {
 
 /**
  * Blanks the position in an Exif block, in place: the directory of GPS, what it points to, and the entry that points to
- * it. A block of more parts than are followed is blanked whole.
+ * it; and those of GeoTIFF. A block of more parts than are followed is blanked whole.
  *
  * @param blankXmp for the packet that may be in the block too
  * @returns whether there was something to blank
@@ -112,7 +115,7 @@ export function blankExif(block: Buffer, blankXmp: (packet: Buffer) => boolean):
   let left = 4 * tiff.bytes.length
   for (const directory of directories) {
     for (const entry of entriesOf(tiff, directory)) {
-      if (directory.kind === 'gps') left -= zero(tiff, entry.from, entry.to)
+      if (directory.kind === 'gps' || POSITIONS.has(entry.tag)) left -= zero(tiff, entry.from, entry.to)
       else if (entry.tag === XMP_TAG) {
         left -= entry.to - entry.from
         if (left >= 0 && blankXmp(tiff.bytes.subarray(entry.from, entry.to))) blanked = true
@@ -125,7 +128,7 @@ export function blankExif(block: Buffer, blankXmp: (packet: Buffer) => boolean):
     zero(tiff, at, at + 2 + count * ENTRY_BYTES + 4)
     blanked = true
   }
-  for (const directory of directories) if (removePointers(tiff, directory)) blanked = true
+  for (const directory of directories) if (removePositions(tiff, directory)) blanked = true
   return blanked
 }
 
@@ -145,7 +148,7 @@ function zero({ bytes }: Tiff, from: number, to: number): number {
 }
 
 /** The entries behind those that go move up, and the place of the next directory, which follows them. */
-function removePointers(tiff: Tiff, { kind, at, count }: Directory): boolean {
+function removePositions(tiff: Tiff, { kind, at, count }: Directory): boolean {
   if (kind === 'gps') return false
   const { bytes } = tiff
   const end = Math.min(at + 2 + count * ENTRY_BYTES + 4, bytes.length)
@@ -154,7 +157,7 @@ function removePointers(tiff: Tiff, { kind, at, count }: Directory): boolean {
   let left = before
   for (let index = 0; index < left; ) {
     const entry = at + 2 + index * ENTRY_BYTES
-    if (uint16(tiff, entry) !== POINTERS.gps) {
+    if (!POSITIONS.has(uint16(tiff, entry))) {
       index += 1
       continue
     }

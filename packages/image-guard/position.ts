@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import { blankExif } from './exif.ts'
+import { blankFilms } from './film.ts'
+import { blankFlir, FLIR, FLIR_HEAD_BYTES } from './flir.ts'
 import { avifMetadata, boxes, MAX_BOXES } from './heif.ts'
 import { END_OF_IMAGE, markerFrom, START_OF_IMAGE } from './jpeg.ts'
 import { MAX_SEGMENTS } from './limits.ts'
@@ -8,14 +10,20 @@ import { CHUNK_OVERHEAD, SIGNATURE_BYTES } from './png.ts'
 import { blankXmp } from './xmp.ts'
 
 /**
- * Overwrites, in place, where a picture was taken: the directory of GPS in Exif blocks, and such properties in XMP
- * packets. The file keeps its length and its pixels. Not looked at are names of places, notes of camera makers, films behind
- * a photo, and provenance (C2PA).
+ * Overwrites, in place, the coordinates of where a picture was taken: the directory of GPS in Exif blocks, such properties
+ * in XMP packets, the record of a thermal camera, and the place of a film behind a photo. The file keeps its length and its
+ * pixels. Not looked at are names of places, words that people wrote, notes of camera makers (ExifTool 12.57 knows of no
+ * coordinates in those of pictures), what a film recorded with its frames, and provenance (C2PA).
  *
- * @param file a JPEG, PNG, WebP, AVIF or GIF; any other stays as it is
+ * @param file a JPEG, PNG, WebP, AVIF, HEIC or GIF; any other stays as it is
  * @returns whether there was something to overwrite
  */
 export function blankPosition(file: Buffer): boolean {
+  const isChanged = inPicture(file)
+  return blankFilms(file) || isChanged
+}
+
+function inPicture(file: Buffer): boolean {
   const magic = file.toString('latin1', 0, 12)
   if (magic.startsWith('\xff\xd8')) return inJpeg(file)
   if (magic.startsWith('\x89PNG')) return inPng(file)
@@ -62,6 +70,7 @@ function inJpeg(file: Buffer): boolean {
   const packets: Buffer[] = []
   const extended = new Map<string, Part[]>()
   const resources: Buffer[] = []
+  const thermal: Buffer[] = []
   const endBlock = (): void => {
     if (block.length > 0 && inPieces(block, blankExifAndXmp)) blanked = true
     block = []
@@ -71,6 +80,8 @@ function inJpeg(file: Buffer): boolean {
     const [exif, garbage = ''] = EXIF.exec(kind) ?? []
     if (marker === APP13) {
       if (kind.startsWith(PHOTOSHOP)) resources.push(data.subarray(PHOTOSHOP.length))
+    } else if (kind.startsWith(FLIR)) {
+      thermal.push(data.subarray(FLIR_HEAD_BYTES))
     } else if (exif !== undefined) {
       const part = data.subarray(garbage.length + 6)
       if (/^(II|MM)/.test(part.toString('latin1', 0, 2))) endBlock()
@@ -94,6 +105,7 @@ function inJpeg(file: Buffer): boolean {
   }
   endBlock()
   if (resources.length > 0 && inPieces(resources, inResources)) blanked = true
+  if (thermal.length > 0 && inPieces(thermal, blankFlir)) blanked = true
   for (const packet of packets) if (blankXmp(packet)) blanked = true
   const renamed = blankExtended(extended)
   for (const packet of renamed.size === 0 ? [] : packets) rename(packet, renamed)
@@ -174,9 +186,13 @@ const NEXT_IMAGE = Buffer.from([0xff, START_OF_IMAGE, 0xff])
 /** Chunks of a PNG or WebP that are looked at: encoders write tens, and at most one for each 8 KB of pixels. */
 const MAX_CHUNKS = 100_000
 
-/** Text under these names is a block or a packet in hexadecimal, or a single property, as ImageMagick writes them. */
-const POSITION_TEXT = /^Raw profile type (exif|app1|xmp)$|gps/i
-const XMP_TEXT = 'XML:com.adobe.xmp'
+/**
+ * Text under these names is a block, a packet or resources of Photoshop in hexadecimal, or a single property, as ImageMagick
+ * writes them.
+ */
+const POSITION_TEXT = /^Raw profile type (exif|app1|xmp|8bim)$|gps|latitude|longitude/i
+/** Some leave out what the specification puts in front. */
+const XMP_TEXT = /^(XML:com\.adobe\.)?xmp$/i
 /** PNG specification, section 11.3.3.2. */
 const MAX_KEYWORD = 79
 
@@ -203,16 +219,20 @@ function inChunk(chunk: Buffer): boolean {
   if (type === 'eXIf') return blankExifAndXmp(data)
   // A compressed block, as some wrote it before eXIf was agreed on.
   if (type === 'zxIf') return becomeComment(chunk)
+  // From before packets had a name of text.
+  if (type === 'tXMP') return blankXmp(data)
   if (type !== 'tEXt' && type !== 'zTXt' && type !== 'iTXt') return false
   const head = data.toString('latin1', 0, MAX_KEYWORD + 1)
   const keyword = head.slice(0, Math.max(0, head.indexOf('\0')))
-  if (type === 'iTXt' && keyword === XMP_TEXT && data[keyword.length + 1] === 0) {
+  const isXmp = XMP_TEXT.test(keyword)
+  if (isXmp && type === 'tEXt') return blankXmp(data.subarray(keyword.length + 1))
+  if (isXmp && type === 'iTXt' && data[keyword.length + 1] === 0) {
     // A language and the keyword in that language are in front of the text.
     const language = data.indexOf(0, keyword.length + 3)
     const text = language < 0 ? -1 : data.indexOf(0, language + 1)
     return text >= 0 && blankXmp(data.subarray(text + 1))
   }
-  return (keyword === XMP_TEXT || POSITION_TEXT.test(keyword)) && becomeComment(chunk)
+  return (isXmp || POSITION_TEXT.test(keyword)) && becomeComment(chunk)
 }
 
 /** What may be compressed does not change in place: it is blanked whole. */

@@ -3,9 +3,9 @@ const MAX_PACKET_BYTES = 16_000_000
 const SPACE = 0x20
 
 /**
- * Blanks positions in an XMP packet, in place, with spaces: properties called GPS… (of Exif, and of makers of drones),
- * or with Latitude or Longitude in their name, written as attributes or as elements. What is not closed is blanked to the end, and so is a packet
- * that is not UTF-8, or too long to be looked at. Each byte is looked at a few times at most.
+ * Blanks positions in an XMP packet, in place, with spaces: properties that `isPosition` names, written as attributes or as
+ * elements. What is not closed is blanked to the end, and so is a packet that is not UTF-8, or too long to be looked at.
+ * Each byte is looked at a few times at most.
  *
  * @returns whether there was something to blank
  */
@@ -18,11 +18,11 @@ export function blankXmp(packet: Buffer): boolean {
   const text = packet.toString('latin1')
   let blanked = false
   let done = 0
-  for (const { index, 0: word } of text.matchAll(/gps|latitude|longt?itude/gi)) {
+  for (const { index } of text.matchAll(WORDS)) {
     if (index < done) continue
     const name = nameAround(text, index, done)
     done = name.to
-    if (word.length === 3 && name.local !== index) continue
+    if (!isPosition(text.slice(name.from, name.to))) continue
     const end = endOfProperty(text, name)
     if (end === undefined) continue
     packet.fill(SPACE, name.from - (text[name.from - 1] === '<' ? 1 : 0), end)
@@ -32,25 +32,40 @@ export function blankXmp(packet: Buffer): boolean {
   return blanked
 }
 
-/** A name in XML: `local` is where it begins behind its prefix. */
+/** Each property of a position has one of these in its name or prefix. */
+const WORDS = /gps|lat|lon|lng|alt|coord|footprint|geo/gi
+const POSITION = [
+  // Of Exif, and of makers of drones.
+  /^gps/i,
+  /latitude|longt?itude|altitude/i,
+  // Of Darwin Core, which has some of those too.
+  /(coordinates|footprintwkt)$/i,
+  // Of what shortens the words; `rdf:Alt` is none of them.
+  /^(lat|long?|lng)$/i,
+  /[a-z](Lat|Long?|Lng|Alt)$/,
+]
+/** W3C's Basic Geo, and GeoRSS. */
+const POSITION_PREFIX = /^geo(rss)?$/i
+
+function isPosition(name: string): boolean {
+  const colon = name.lastIndexOf(':')
+  const local = name.slice(colon + 1)
+  return POSITION.some((one) => one.test(local)) || POSITION_PREFIX.test(name.slice(0, Math.max(0, colon)))
+}
+
+/** A name in XML, with its prefix. */
 interface Name {
   from: number
-  local: number
   to: number
 }
 
 /** @param first where the text begins that is still to be looked at */
 function nameAround(text: string, index: number, first: number): Name {
-  let local = index
-  while (local > first && isNameCharacter(text[local - 1])) local -= 1
-  let from = local
-  if (text[from - 1] === ':') {
-    from -= 1
-    while (from > first && isNameCharacter(text[from - 1])) from -= 1
-  }
+  let from = index
+  while (from > first && (isNameCharacter(text[from - 1]) || text[from - 1] === ':')) from -= 1
   let to = index
-  while (isNameCharacter(text[to])) to += 1
-  return { from, local, to }
+  while (isNameCharacter(text[to]) || text[to] === ':') to += 1
+  return { from, to }
 }
 
 const isNameCharacter = (character: string | undefined): boolean =>
