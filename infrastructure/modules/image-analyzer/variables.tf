@@ -403,7 +403,7 @@ variable "heic" {
 }
 
 variable "strip_gps" {
-  description = "Overwrite where a photo was taken, in its Exif and XMP, before the original is stored. Then the analysis gps finds none, and the hash in a record is of what is stored."
+  description = "Overwrite the coordinates of where a photo was taken before the original is stored; names of places stay. Then the analysis gps finds none, and the hash in a record is of what is stored."
   type        = bool
   default     = false
 }
