@@ -103,14 +103,18 @@ export interface ColdStart {
   firstAnswerMs: number
 }
 
-export async function coldStart(): Promise<ColdStart[]> {
+/** @param isMeant whether a way of bundling is measured; the first is, since the others are compared with it */
+export async function coldStart(
+  runs = RUNS,
+  isMeant: (name: string) => boolean = () => true,
+): Promise<ColdStart[]> {
   try {
-    const all = await variants()
+    const all = (await variants()).filter(({ name }) => isMeant(name))
     const times = new Map(
       all.map((variant) => [variant, { imported: [] as number[], answered: [] as number[] }]),
     )
     // The first turn brings the files into the machine's cache and does not count.
-    for (let run = 0; run <= RUNS; run += 1) {
+    for (let run = 0; run <= runs; run += 1) {
       for (const [variant, { imported, answered }] of times) {
         const time = await measure(variant)
         if (run === 0) continue

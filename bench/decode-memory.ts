@@ -134,38 +134,44 @@ async function withFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
 
 export const megabytes = (bytes: number): number => Math.round(bytes / 1e6)
 
-export const decodeMemory = (): Promise<object[]> =>
+/** @param largest side in pixels of the images of a batch; those that are accepted, if it is not given */
+export const decodeMemory = (
+  variants = VARIANTS,
+  [small, large] = [SMALL, LARGE],
+  batch = BATCH,
+  largest?: number,
+): Promise<object[]> =>
   withFolder(async (folder) => {
     const file = join(folder, 'image')
     const perPixel = new Map<string, number>()
-    for (const [variant, { encode }] of Object.entries(VARIANTS)) {
+    for (const [variant, { encode }] of Object.entries(variants)) {
       const peaks = []
-      for (const side of [SMALL, LARGE]) {
+      for (const side of [small, large]) {
         const bytes = await encode(await draw(side, 5)).toBuffer()
         writeFileSync(file, bytes)
         peaks.push(measure(file, 1) - bytes.length)
       }
-      const [small = 0, large = 0] = peaks
-      const cost = (large - small) / (LARGE ** 2 - SMALL ** 2)
+      const [least = 0, most = 0] = peaks
+      const cost = (most - least) / (large ** 2 - small ** 2)
       process.stdout.write(`  ${variant}: ${cost.toFixed(2)} bytes per pixel\n`)
       perPixel.set(variant, cost)
     }
     const rows = []
-    for (const [variant, { kind }] of Object.entries(VARIANTS)) {
+    for (const [variant, { kind }] of Object.entries(variants)) {
       const cost = perPixel.get(variant) ?? 0
       const row = { variant, 'bytes per pixel': Number(cost.toFixed(2)), allowed: BYTES_PER_PIXEL[kind] }
-      const same = Object.entries(VARIANTS).filter(([, other]) => other.kind === kind)
+      const same = Object.entries(variants).filter(([, other]) => other.kind === kind)
       const costliest = same.every(([other]) => cost >= (perPixel.get(other) ?? 0))
-      rows.push(costliest ? { ...row, ...(await worstBatch(variant, file)) } : row)
+      rows.push(costliest ? { ...row, ...(await worstBatch(variant, file, batch, largest)) } : row)
     }
     return rows
   })
 
 /** Of the costliest variant of a kind, with as much to see as POST /images takes. */
-async function worstBatch(variant: string, file: string): Promise<object> {
+async function worstBatch(variant: string, file: string, batch: number, largest?: number): Promise<object> {
   const found = VARIANTS[variant]
   if (found === undefined) throw new Error(`There is no variant ${variant}.`)
-  const side = Math.floor(Math.sqrt(MAX_PIXELS[found.kind]))
+  const side = largest ?? Math.floor(Math.sqrt(MAX_PIXELS[found.kind]))
   let bytes: Buffer = Buffer.alloc(0)
   for (const sigma of [5, 0]) {
     bytes = await found.encode(await draw(side, sigma)).toBuffer()
@@ -173,12 +179,12 @@ async function worstBatch(variant: string, file: string): Promise<object> {
   }
   writeFileSync(file, bytes)
   const began = performance.now()
-  const peak = measure(file, BATCH)
-  process.stdout.write(`  ${BATCH} of ${variant}, ${side} × ${side}: ${megabytes(peak)} MB\n`)
+  const peak = measure(file, batch)
+  process.stdout.write(`  ${batch} of ${variant}, ${side} × ${side}: ${megabytes(peak)} MB\n`)
   return {
     largest: `${side} × ${side}`,
     'MB of each': Number((bytes.length / 1e6).toFixed(1)),
-    'peak MB of ten': megabytes(peak),
+    'peak MB of a batch': megabytes(peak),
     'within 700 MB': peak < MAX_RSS,
     seconds: Math.round((performance.now() - began) / 1000),
   }

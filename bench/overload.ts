@@ -27,35 +27,35 @@ function counted(answers: Answer[]): string {
 const pictureOf = async (number: number, bytes: number): Promise<Buffer> =>
   Buffer.concat([await distinct(number)], bytes)
 
-export async function overload(): Promise<object[]> {
+export async function overload(images = IMAGES, clients = WAITERS): Promise<object[]> {
   const system = new Started()
   try {
     const url = await system.url()
     const idle = system.peak()
-    const pictures = await Promise.all(Array.from({ length: IMAGES }, (_, at) => pictureOf(at, IMAGE_BYTES)))
+    const pictures = await Promise.all(Array.from({ length: images }, (_, at) => pictureOf(at, IMAGE_BYTES)))
     const answers = await Promise.all(pictures.map((picture) => ask(`${url}/images`, picture)))
     const accepted = answers.flatMap(({ imageId }) => imageId ?? [])
     const ends = await Promise.all(accepted.map((imageId) => finished(url, imageId)))
     const peak = system.peak()
-    const waited = await waiters(url)
+    const waited = await waiters(url, clients)
     return [
       {
-        what: `${IMAGES} images of ${IMAGE_BYTES / 1e6} MB at once`,
+        what: `${images} images of ${IMAGE_BYTES / 1e6} MB at once`,
         answers: counted(answers),
         completed: ends.filter(({ status }) => status === 'completed').length,
         'MB at most': megabytes(peak),
         'MB before': megabytes(idle),
       },
-      { what: `${WAITERS} clients that wait at once`, answers: counted(waited) },
+      { what: `${clients} clients that wait at once`, answers: counted(waited) },
     ]
   } finally {
     await system.stop()
   }
 }
 
-async function waiters(url: string): Promise<Answer[]> {
+async function waiters(url: string, clients: number): Promise<Answer[]> {
   const { imageId } = await ask(`${url}/images`, await distinct(IMAGES))
-  return Promise.all(Array.from({ length: WAITERS }, () => ask(`${url}/images/${imageId}?wait=20`)))
+  return Promise.all(Array.from({ length: clients }, () => ask(`${url}/images/${imageId}?wait=20`)))
 }
 
 const ROUNDS = 3
@@ -63,9 +63,13 @@ const A_ROUND = 60
 const AT_ONCE = 8
 
 /** Milliseconds for an image: by the clock, and of the processor. */
-async function costOf(system: Started, from: number): Promise<{ clock: number; processor: number }> {
+async function costOf(
+  system: Started,
+  from: number,
+  count: number,
+): Promise<{ clock: number; processor: number }> {
   const url = await system.url()
-  const numbers = Array.from({ length: A_ROUND }, (_, at) => from + at)
+  const numbers = Array.from({ length: count }, (_, at) => from + at)
   const ids: string[] = []
   const [began, used] = [performance.now(), system.processorMs()]
   const send = async (): Promise<void> => {
@@ -75,22 +79,22 @@ async function costOf(system: Started, from: number): Promise<{ clock: number; p
   await Promise.all(Array.from({ length: AT_ONCE }, send))
   for (const id of ids) await finished(url, id)
   return {
-    clock: (performance.now() - began) / A_ROUND,
-    processor: (system.processorMs() - used) / A_ROUND,
+    clock: (performance.now() - began) / count,
+    processor: (system.processorMs() - used) / count,
   }
 }
 
-export async function durability(): Promise<object[]> {
+export async function durability(rounds = ROUNDS, aRound = A_ROUND): Promise<object[]> {
   const folder = mkdtempSync(join(tmpdir(), 'durability-'))
   const [kept, passing] = [new Started({ DATA_DIR: join(folder, 'data') }), new Started({ DATA_DIR: '' })]
   try {
-    for (const system of [kept, passing]) await costOf(system, 0)
+    for (const system of [kept, passing]) await costOf(system, 0, aRound)
     const rows: object[] = []
-    for (let round = 1; round <= ROUNDS; round += 1) {
+    for (let round = 1; round <= rounds; round += 1) {
       // In turns, so that other work of the machine slows both.
       const [withDisk, without] = [
-        await costOf(kept, round * A_ROUND),
-        await costOf(passing, round * A_ROUND),
+        await costOf(kept, round * aRound, aRound),
+        await costOf(passing, round * aRound, aRound),
       ]
       rows.push({
         round,

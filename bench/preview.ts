@@ -2,15 +2,16 @@ import { readFileSync } from 'node:fs'
 import sharp from 'sharp'
 import { createDecoder, createRender } from '../packages/image-guard/index.ts'
 
+const PHOTO = { width: 4_000, height: 3_000 }
 const TIMES = 15
 
 /**
  * What a preview costs for a JPEG of 12 megapixels (a photo with the noise of a camera): processor time of `render` with
  * it over that without, and bytes; and what its pixels would cost as WebP. In turns, so that all see the same machine.
  */
-export async function preview(): Promise<object[]> {
+export async function preview(size = PHOTO, times = TIMES): Promise<object[]> {
   const render = createRender(createDecoder())
-  const photo = await photoOf(4_000, 3_000)
+  const photo = await photoOf(size.width, size.height)
   const { preview } = await render(photo, 's3', { preview: true })
   if (preview === undefined) throw new Error('There is no preview.')
   const { width, height } = preview
@@ -25,7 +26,7 @@ export async function preview(): Promise<object[]> {
   }
   const spent = new Map<string, number[]>()
   const bytes = new Map<string, number>()
-  for (let time = 0; time < TIMES; time += 1) {
+  for (let time = 0; time < times; time += 1) {
     for (const [name, way] of Object.entries(ways)) {
       const before = process.cpuUsage()
       bytes.set(name, (await way()).length)
@@ -34,7 +35,7 @@ export async function preview(): Promise<object[]> {
     }
   }
   const median = (name: string): number =>
-    (spent.get(name) ?? []).sort((a, b) => a - b)[Math.floor(TIMES / 2)] ?? Number.NaN
+    (spent.get(name) ?? []).sort((a, b) => a - b)[Math.floor(times / 2)] ?? Number.NaN
   const without = median('render without')
   return Object.keys(ways).map((name) => ({
     name,

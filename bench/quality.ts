@@ -26,8 +26,8 @@ const CONFIDENCES = [55, 80]
 /** 50 is where DetectModerationLabels begins if it is not asked for more or less. */
 const MODERATION_CONFIDENCES = [50, 80]
 
-export async function quality(folders: readonly string[]): Promise<object[]> {
-  const labelled: Labelled[] = readFileSync(LABELS, 'utf8')
+export async function quality(folders: readonly string[], labels = LABELS): Promise<object[]> {
+  const labelled: Labelled[] = readFileSync(labels, 'utf8')
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line))

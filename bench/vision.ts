@@ -19,6 +19,14 @@ const asIfWithCores = (processors: number): string =>
      os.availableParallelism = () => ${processors}; syncBuiltinESMExports()`,
   )}`
 
+/** The first is what the others are compared with. */
+const WAYS: readonly { what: string; rekognition: string; options: string[] }[] = [
+  { what: 'stand-in', rekognition: 'stand-in', options: [] },
+  { what: 'local models', rekognition: 'local', options: [] },
+  { what: 'local models, 2 threads', rekognition: 'local', options: [asIfWithCores(3)] },
+  { what: 'local models, 4 threads', rekognition: 'local', options: [asIfWithCores(5)] },
+]
+
 interface Measured {
   firstAnswerMs: number
   cpuMs: number
@@ -30,17 +38,17 @@ interface Measured {
   peak: number
 }
 
-export async function vision(count: number, folders: readonly string[]): Promise<object[]> {
+export async function vision(
+  count: number,
+  folders: readonly string[],
+  ways = WAYS,
+  samples = SAMPLES,
+): Promise<object[]> {
   const photos = photosIn(folders)
   const rows: object[] = []
   let standIn: Measured | undefined
-  for (const [what, rekognition, options] of [
-    ['stand-in', 'stand-in', []],
-    ['local models', 'local', []],
-    ['local models, 2 threads', 'local', [asIfWithCores(3)]],
-    ['local models, 4 threads', 'local', [asIfWithCores(5)]],
-  ] as const) {
-    const measured = await measure({ REKOGNITION: rekognition }, options, photos, count)
+  for (const { what, rekognition, options } of ways) {
+    const measured = await measure({ REKOGNITION: rekognition }, options, photos, { count, samples })
     standIn ??= measured
     rows.push(rowOf(what, measured, standIn))
     // It takes minutes for each.
@@ -61,7 +69,7 @@ async function measure(
   env: Record<string, string>,
   options: readonly string[],
   photos: Buffer[],
-  count: number,
+  { count, samples }: { count: number; samples: number },
 ): Promise<Measured> {
   const system = new Started(env, options)
   try {
@@ -79,7 +87,7 @@ async function measure(
     const began = performance.now()
     await send(0)
     const firstAnswerMs = performance.now() - began
-    const idle = await latencies(url, (taken) => taken < SAMPLES)
+    const idle = await latencies(url, (taken) => taken < samples)
 
     const memory: number[] = []
     const from = { cpu: system.processorMs(), clock: performance.now() }

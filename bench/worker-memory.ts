@@ -56,9 +56,9 @@ process.exit()
 const measure = (bench: Deployed, batches: SQSEvent[]): Promise<Measured> =>
   bench.run(['--input-type=module', '--eval', PROCESS], batches)
 
-/** A file grown to UPLOAD_BYTES by what decoders pass over, where each format has room for it. */
-function grown(bytes: Buffer): Buffer {
-  const left = UPLOAD_BYTES - bytes.length
+/** A file grown to so many bytes by what decoders pass over, where each format has room for it. */
+function grown(bytes: Buffer, size: number): Buffer {
+  const left = size - bytes.length
   if (left < 100) return bytes
   const filling = Buffer.alloc(left - 100, 0x20)
   const type = bytes.toString('latin1', 1, 4)
@@ -114,24 +114,33 @@ const UPLOADS: Record<string, () => Promise<Buffer>> = {
   'largest deep avif': () => variant('avif lossless 12 bit alpha'),
 }
 
-/** Ten uploads of 50 MB of each kind. */
-export async function workerMemory(only = process.env['ONLY']): Promise<object[]> {
+/**
+ * A batch of uploads of each kind.
+ *
+ * @param only those whose names have it
+ * @param size bytes of each
+ */
+export async function workerMemory(
+  only = process.env['ONLY'],
+  size = UPLOAD_BYTES,
+  batch = BATCH,
+): Promise<object[]> {
   const bench = await deploy()
   const rows = []
   try {
     for (const [name, make] of Object.entries(UPLOADS)) {
       if (only !== undefined && !name.includes(only)) continue
-      const bytes = grown(await make())
+      const bytes = grown(await make(), size)
       const contentType = formatOf(bytes)?.contentType ?? ''
       const ids: string[] = []
-      for (let times = 0; times < BATCH; times += 1) {
+      for (let times = 0; times < batch; times += 1) {
         // Of an owner of its own, or the results of the first would do for all.
         ids.push(await bench.upload(bytes, contentType, `owner-${times}`))
       }
       const began = performance.now()
-      const { peak, returned } = await measure(bench, await bench.batches(BATCH))
+      const { peak, returned } = await measure(bench, await bench.batches(batch))
       const row = {
-        [`${BATCH} uploads`]: name,
+        [`${batch} uploads`]: name,
         'MB of each': Number((bytes.length / 1e6).toFixed(1)),
         outcome: '',
         returned,
@@ -155,7 +164,7 @@ export async function workerMemory(only = process.env['ONLY']): Promise<object[]
 const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length
 
 /** Thousands of images of mixed kinds and outcomes in one process. */
-export async function memoryOverTime(): Promise<object[]> {
+export async function memoryOverTime(images = IMAGES, warmUp = WARM_UP): Promise<object[]> {
   const bench = await deploy()
   try {
     const files = [...(await validFiles())]
@@ -164,20 +173,21 @@ export async function memoryOverTime(): Promise<object[]> {
     files.push(['photo.jpg', photo], ['large-progressive.jpg', progressive])
     const tail = Buffer.alloc(8)
     const batches: SQSEvent[] = []
-    for (let image = 0; image < IMAGES; image += 1) {
+    const part = Math.min(images, 100)
+    for (let image = 0; image < images; image += 1) {
       const [, bytes] = files[image % files.length] ?? files[0] ?? []
       tail.writeUInt32BE(image)
       const cut = image % 10 === 9 ? Math.floor((bytes?.length ?? 0) / 2) : undefined
       await bench.submit(Buffer.concat([bytes?.subarray(0, cut) ?? tail, tail]))
-      if (image % 100 === 99) batches.push(...(await bench.batches(100)))
+      if (image % part === part - 1) batches.push(...(await bench.batches(part)))
     }
     const { peak, returned, sizes } = await measure(bench, batches)
-    const measured = sizes.slice(WARM_UP)
+    const measured = sizes.slice(warmUp)
     const third = Math.floor(measured.length / 3)
     const [first, last] = [mean(measured.slice(0, third)), mean(measured.slice(-third))]
     return [
       {
-        images: IMAGES,
+        images,
         returned,
         'first third MB': megabytes(first),
         'last third MB': megabytes(last),
