@@ -10,6 +10,7 @@ import {
   countFailures,
   quotaOf,
   retry,
+  withTrouble,
 } from './images.ts'
 import { HIDDEN, letterTrouble, redriveChosen } from './letters.ts'
 import { COMMANDS, HELP, parse, readChoice, readTime, type Values } from './options.ts'
@@ -141,10 +142,11 @@ async function act(
 ): Promise<number> {
   switch (command) {
     case 'failures': {
-      const groups = await countFailures(choose(opened.deps, choice))
+      const groups = await withTrouble(opened.deps, await countFailures(choose(opened.deps, choice)))
       for (const group of groups) {
-        const { code, images, message, samples } = group
-        const text = `${String(images).padStart(7)}  ${code}  ${message}\n         ${samples.join(' ')}`
+        const { code, images, message, trouble, samples } = group
+        const cause = trouble === undefined ? '' : `\n         ${trouble}`
+        const text = `${String(images).padStart(7)}  ${code}  ${message}${cause}\n         ${samples.join(' ')}`
         print(io, values, group, text)
       }
       if (groups.length === 0) say(io, `${opened.where}: No image has failed.`)

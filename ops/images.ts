@@ -1,7 +1,7 @@
 import { paginateScan } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import { CALLS_PER_USD } from '../shared/config.ts'
-import { type Image, type ImageId, imageIdSchema } from '../shared/image.ts'
+import { type Image, type ImageId, imageIdSchema, isExhausted } from '../shared/image.ts'
 import { deleteRecord, getImage, type Records, retryImage } from '../shared/lifecycle.ts'
 import { ownerTag } from '../shared/log.ts'
 import { type JobQueue, sendJob } from '../shared/messages.ts'
@@ -62,6 +62,8 @@ export interface Failures {
   images: number
   /** What the most recent of them says, and all of them, numbers apart. */
   message: string
+  /** Of EXHAUSTED: what AWS said to the last attempt at the most recent of them; none where that ended with its worker. */
+  trouble?: string
   samples: ImageId[]
 }
 const SAMPLES = 3
@@ -83,6 +85,16 @@ export async function countFailures(images: AsyncIterable<Chosen>): Promise<Fail
     }))
     .sort((a, b) => b.images - a.images)
 }
+/** With what the records of given up images have for operators alone: a read for each group of them. */
+export const withTrouble = (deps: OpsDeps, groups: Failures[]): Promise<Failures[]> =>
+  Promise.all(
+    groups.map(async (group) => {
+      const newest = group.code === 'EXHAUSTED' ? group.samples[0] : undefined
+      const image = newest && (await getImage(deps, newest))
+      const trouble = image && isExhausted(image) ? image.trouble : undefined
+      return trouble ? { ...group, trouble: `${trouble.name}: ${trouble.message}` } : group
+    }),
+  )
 const endOf = ({ completedAt, createdAt }: Chosen): string => completedAt ?? createdAt
 
 /** As by `POST /images/{imageId}/retry`. @returns whether the image has begun its next run */

@@ -28,6 +28,10 @@ export const FAILURE_CODES = [
 export const failureSchema = z.object({ code: z.enum(FAILURE_CODES), message: z.string() })
 export type Failure = z.infer<typeof failureSchema>
 
+/** What an attempt met. Its message is for operators alone: AWS's own names buckets and roles. */
+const troubleSchema = z.object({ attempt: z.int(), name: z.string(), message: z.string() })
+export type Trouble = z.infer<typeof troubleSchema>
+
 /**
  * A finding about the image itself: final at every attempt. Any other error is trouble of
  * the surroundings and is tried again.
@@ -42,31 +46,26 @@ export class Verdict extends Error {
 }
 
 const [timestamp, pixels, text] = [z.iso.datetime(), z.int().positive(), z.string().optional()]
+const hash = z.string().regex(/^[0-9a-f]{64}$/)
 
 export const originalSchema = z.object({
-  bucket: z.string(),
-  key: z.string(),
+  ...{ bucket: z.string(), key: z.string() },
   contentType: z.enum(CONTENT_TYPES),
   bytes: z.int().positive(),
   /** Of the upright picture (EXIF orientation applied); known once the worker has read it. */
   width: pixels.optional(),
   height: pixels.optional(),
   /** Of an image that was uploaded to S3 directly it is known once the worker has read it. */
-  sha256: z
-    .string()
-    .regex(/^[0-9a-f]{64}$/)
-    .optional(),
+  sha256: hash.optional(),
   filename: z.string().optional(),
 })
 export type Original = z.infer<typeof originalSchema>
 
 export const thumbnailSchema = z.object({
-  bucket: z.string(),
-  key: z.string(),
+  ...{ bucket: z.string(), key: z.string() },
   contentType: z.literal('image/jpeg'),
   bytes: z.int().positive(),
-  width: pixels,
-  height: pixels,
+  ...{ width: pixels, height: pixels },
 })
 export type Thumbnail = z.infer<typeof thumbnailSchema>
 /** The whole upright picture, at most 1,600 pixels a side. None where previews are off (PREVIEW in config.ts). */
@@ -223,6 +222,8 @@ const everyImage = z.object({
   kept: keptSchema.optional(),
   /** What this run has paid for, in all its attempts; what a worker had paid for that died is not among it. */
   paidCalls: paidCallsSchema.optional(),
+  /** Of the last attempt of this run that met any; once it has ended, of EXHAUSTED alone. */
+  trouble: troubleSchema.optional(),
 })
 
 /** What every object in the bucket has. */

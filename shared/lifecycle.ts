@@ -16,6 +16,7 @@ import {
   objectKeys,
   type PaidCalls,
   type ProcessingImage,
+  type Trouble,
 } from './image.ts'
 import { labelKeys, unindexLabels } from './labels.ts'
 import { type Job, Newer } from './messages.ts'
@@ -309,12 +310,16 @@ export function settleOriginal(
  * @param left.kept what the next attempt need not ask for again
  * @param left.paidCalls of all attempts of this run
  * @param left.rates that the worker allows itself, where its calls were throttled
+ * @param left.trouble what this attempt met, or the one before where this one does not count
  * @param rest.waitMs for which the job will wait
  */
 export async function releaseImage(
   records: Records,
   { imageId, leaseId, swept = 0 }: ProcessingImage,
-  left: { throttled: number; kept: Kept; paidCalls: PaidCalls } & Pick<ProcessingImage, 'rates' | 'parked'>,
+  left: { throttled: number; kept: Kept; paidCalls: PaidCalls } & Pick<
+    ProcessingImage,
+    'rates' | 'parked' | 'trouble'
+  >,
   rest: { for: NonNullable<ProcessingImage['waits']>['for']; waitMs: number },
 ): Promise<void> {
   const until = new Date(records.now().getTime() + rest.waitMs).toISOString()
@@ -384,12 +389,29 @@ async function endRun(
         ...(outcome.status === 'completed' ? ['statusKey'] : []),
         // What was paid for in vain is kept for a retry.
         ...(exhausted ? [] : ['kept']),
+        ...('trouble' in outcome ? [] : ['trouble']),
       ],
       condition: `epoch = :epoch AND ${still.condition}`,
       values: { ':epoch': epoch, ...still.values },
       // Refused also when the write was done and its answer lost; so what counts is what is there.
     })) ?? (await getImage(records, imageId))
   return image !== undefined && image.epoch === epoch && isFinished(image) ? image : undefined
+}
+
+interface Exhausted {
+  failure: Failure
+  trouble?: Trouble
+}
+/**
+ * Why an image is given up, with what the last attempt met. Of that nothing is known where it ended with its worker.
+ *
+ * @param ended how many attempts of the run have ended
+ */
+export function exhaust({ trouble }: Image, ended: number, what: string): Exhausted {
+  const isLast = trouble?.attempt === ended
+  const met = isLast ? ` (the last attempt met ${trouble.name})` : ''
+  const failure: Failure = { code: 'EXHAUSTED', message: `${what}${met}; try again later.` }
+  return { failure, ...(isLast && { trouble }) }
 }
 
 /** A change of an image sets the time of its next sweep, so an unchanged time means an unchanged image. */
@@ -406,13 +428,13 @@ const unchanged = ({ sweepAt, dueAt }: Pick<Image, 'sweepAt' | 'dueAt'>) =>
 export function giveUpImage(
   records: Records,
   image: Image,
-  failure: Failure,
+  exhausted: Exhausted,
 ): Promise<FinishedImage | undefined> {
   const { condition, values } = unchanged(image)
   return endRun(
     records,
     image,
-    { status: 'failed', failure },
+    { status: 'failed', ...exhausted },
     {
       condition: [condition, '(attribute_not_exists(leaseUntil) OR leaseUntil < :now)'].join(' AND '),
       values: { ...values, ':now': records.now().getTime() },
@@ -458,7 +480,7 @@ export const retryImage = (
       attempts: 0,
       epoch: epoch + 1,
     },
-    remove: ['failure', 'completedAt', 'announced', 'throttled', 'swept', 'dueAt', 'paidCalls'],
+    remove: ['failure', 'completedAt', 'announced', 'throttled', 'swept', 'dueAt', 'paidCalls', 'trouble'],
     // Not before its failure is announced, or the event would be lost with the run.
     condition: '#status = :failed AND epoch = :ended AND attribute_not_exists(unfinished)',
     values: { ':failed': 'failed', ':ended': epoch },

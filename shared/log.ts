@@ -168,7 +168,11 @@ export const LINES = {
   'not released': warning('A lease could not be ended; it expires by itself.', TROUBLE),
   'not tidy': warning('The image is finished, but its upload could not be deleted.', TROUBLE),
   requeued: sweeper('An image was unfinished for too long; its job is sent again.', RUN),
-  exhausted: sweeper('An image is given up: its failure `EXHAUSTED` is committed.', [...RUN, 'code']),
+  exhausted: sweeper('An image is given up: its failure `EXHAUSTED` is committed.', [
+    ...RUN,
+    'code',
+    'error',
+  ]),
   removed: sweeper('The record of an image that was deleted, or never came, is gone.', ['imageId']),
   'not swept': lines('sweeper', 'error')('An image met trouble; the next sweep finds it again.', [
     'imageId',

@@ -16,6 +16,7 @@ import {
   deferSweep,
   deleteObjects,
   dueAt,
+  exhaust,
   giveUpImage,
   markAnnounced,
   moveSweep,
@@ -176,10 +177,10 @@ async function requeue(deps: SweeperDeps, image: Image): Promise<'requeued'> {
 }
 
 async function giveUp(deps: SweeperDeps, image: Image): Promise<'exhausted' | undefined> {
-  const message = 'The image could not be analysed in time; try again later.'
-  const finished = await giveUpImage(deps, image, { code: 'EXHAUSTED', message })
+  const exhausted = exhaust(image, image.attempts, 'The image could not be analysed in time')
+  const finished = await giveUpImage(deps, image, exhausted)
   if (finished === undefined) return undefined
-  say(deps.log, 'exhausted', { ...runOf(image), code: 'EXHAUSTED' })
+  say(deps.log, 'exhausted', { ...runOf(image), code: 'EXHAUSTED', error: exhausted.trouble })
   await announce(deps, finished)
   return 'exhausted'
 }

@@ -753,6 +753,20 @@ export const MUTANTS: Mutant[] = [
     from: "    remove: ['waits', 'rates'],\n    // AND",
     to: "    remove: ['waits', 'rates', 'unfinished'],\n    // AND",
   },
+  {
+    name: 'an image is given up for what an attempt before the last has met',
+    file: 'shared/lifecycle.ts',
+    from: 'const isLast = trouble?.attempt === ended',
+    to: 'const isLast = trouble !== undefined',
+    tests: ['test/sweeper.test.ts'],
+  },
+  {
+    name: 'an attempt that does not count hides what the one before has met',
+    file: 'worker/results.ts',
+    from: 'return trouble?.attempt === attempt - 1 ?',
+    to: 'return trouble === undefined ?',
+    tests: ['test/worker.test.ts'],
+  },
   // What AWS does by its own rules: each of these lives where the rule is switched off
   {
     name: 'a client does not find what it has just been given an id of',

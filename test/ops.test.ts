@@ -13,11 +13,10 @@ import {
 } from '@aws-sdk/client-sqs'
 import { DeleteCommand, PutCommand } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
-import { type Chosen, cancel, costOf, countFailures, quotaOf } from '../ops/images.ts'
+import { type Chosen, cancel, countFailures, quotaOf } from '../ops/images.ts'
 import { type LetterChoice, redriveChosen } from '../ops/letters.ts'
 import { redrive } from '../ops/queue.ts'
 import { imageIdSchema } from '../shared/image.ts'
-import { reserveCalls } from '../shared/table.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import { type Instead, operatorOf } from './operator.ts'
 import { distinct } from './pictures.ts'
@@ -121,15 +120,22 @@ describe('npm run ops --', () => {
     ])
   })
 
-  it('cost foretells nothing of the first moment of a month, of UTC in any time zone', async () => {
-    const costAt = (at: string) => costOf({ ...system.worker, now: () => new Date(at) })
-    await reserveCalls(system.worker, '2033-02', 28)
-    expect(await costAt('2033-01-31T23:59:59.999Z')).toMatchObject({ month: '2033-01', calls: 0 })
-    expect(await costAt('2033-02-01T00:00:00.000Z')).toEqual({
-      ...{ month: '2033-02', calls: 28, usd: 0.028, forecastUsd: 18.816 },
-    })
-    expect(await costAt('2033-02-01T01:30:00.000+02:00')).toMatchObject({ month: '2033-01', forecastUsd: 0 })
-    expect(await costAt('2033-03-01T00:00:00.000Z')).toMatchObject({ calls: 0, forecastUsd: 0 })
+  it('failures says of images that were given up what AWS said, where the record has it', async () => {
+    const trouble = { attempt: 10, name: 'AccessDenied', message: 'The role may not s3:GetObject.' }
+    const [told, silent] = [await system.submit(await distinct(12)), await system.submit(await distinct(13))]
+    await system.setItem(told, { attempts: 10, trouble })
+    await system.setItem(silent, { attempts: 10 })
+    await system.work()
+    const { results } = await ops(['failures', '--code', 'EXHAUSTED', '--json'])
+    const whole = 'AccessDenied: The role may not s3:GetObject.'
+    expect(results.find(({ samples }) => samples.includes(told))).toMatchObject({ images: 1, trouble: whole })
+    expect(results.find(({ samples }) => samples.includes(silent))).not.toHaveProperty('trouble')
+    expect((await ops(['failures', '--code', 'EXHAUSTED'])).out).toContain(
+      `(the last attempt met AccessDenied); try again later.\n         ${whole}\n         ${told}\n`,
+    )
+    for (const imageId of [told, silent]) await system.app.request(`/images/${imageId}`, { method: 'DELETE' })
+    // A job for the next run of each is there.
+    expect(await system.deadLetters()).toHaveLength(2)
   })
 
   it('quota counts what waits, and apart what of it Rekognition has throttled and what waits for the budget', async () => {

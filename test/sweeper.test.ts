@@ -168,9 +168,22 @@ describe('an image that has lost its job', () => {
     expect((await system.record(imageId)).failure).toEqual({ code: 'EXHAUSTED', message })
 
     await system.receiveJobs()
-    const other = await lose()
-    await system.setItem(other, { attempts: 10 })
-    expect(await sweep(sweeper())).toEqual({ ...NOTHING, exhausted: 1 })
+    const [other, killed] = [await lose(), await lose()]
+    const trouble = { attempt: 10, name: 'AccessDenied', message: 'You may not.' }
+    await system.setItem(other, { attempts: 10, trouble })
+    // Its eleventh attempt has ended with its worker, of which nothing is known.
+    await system.setItem(killed, { attempts: 11, trouble })
+    system.lines.splice(0)
+    expect(await sweep(sweeper())).toEqual({ ...NOTHING, exhausted: 2 })
+    const said = async (imageId: string) => [
+      (await system.record(imageId)).failure?.message,
+      (await system.item(imageId))['trouble'],
+      system.lines.find((line) => line['event'] === 'exhausted' && line['imageId'] === imageId)?.['error'],
+    ]
+    const met =
+      'The image could not be analysed in time (the last attempt met AccessDenied); try again later.'
+    expect(await said(other)).toEqual([met, trouble, trouble])
+    expect(await said(killed)).toEqual([message, undefined, undefined])
   })
   it('and has been taken up, or been asked for once more, is not looked for in the bucket', async () => {
     const [taken, again] = [await lose(), await lose()]

@@ -115,7 +115,7 @@ it('a change says what it sets, removes and adds, and nothing else', async () =>
   const ended = list('status', 'failure', 'statusKey', 'updatedAt', 'completedAt', 'dueAt')
   expect(updates).toEqual([
     `SET ${claimed} REMOVE waits, rates ADD #attempts :attempts`,
-    `SET ${ended} REMOVE leaseId, leaseUntil, waits, rates, parked, throttled, swept`,
+    `SET ${ended} REMOVE leaseId, leaseUntil, waits, rates, parked, throttled, swept, trouble`,
   ])
 })
 
@@ -244,7 +244,17 @@ it('the original of an upload is settled by the worker that holds the image, and
 describe('an outcome', () => {
   const kept = { labels: { rekognitionLabels: [], labelModelVersion: '1' } }
   const waits = { for: 'quota' as const, until: now }
-  const worked = { ...processing, throttled: 1, swept: 1, kept, waits, rates: { labels: 3 }, parked: true }
+  const trouble = { attempt: 1, name: 'AccessDenied', message: 'm' }
+  const worked = {
+    ...processing,
+    trouble,
+    throttled: 1,
+    swept: 1,
+    kept,
+    waits,
+    rates: { labels: 3 },
+    parked: true,
+  }
   const commit = (outcome: Outcome, leaseId = 'mine') => {
     const image = read({ ...worked, leaseId })
     if (image.status !== 'processing') throw new Error(image.status)
@@ -258,6 +268,11 @@ describe('an outcome', () => {
       'exhausted, and keeps what was paid for',
       { status: 'failed', failure: exhaustion },
       { ...failed, ...done, failure: exhaustion, kept },
+    ],
+    [
+      'exhausted, and says of what',
+      { status: 'failed', failure: exhaustion, trouble },
+      { ...failed, ...done, failure: exhaustion, kept, trouble },
     ],
   ])('is %s', async (_name, outcome, expected) => {
     await put(worked)
@@ -277,7 +292,7 @@ describe('an outcome', () => {
   })
 
   it('is EXHAUSTED for an image that is as the sweeper has seen it, and whose lease is over', async () => {
-    const giveUp = (seen: object) => giveUpImage(records, read(seen), exhaustion)
+    const giveUp = (seen: object) => giveUpImage(records, read(seen), { failure: exhaustion })
     const over = { ...worked, leaseUntil: NOW - 1 }
     const ended = { ...failed, ...done, failure: exhaustion, kept }
     for (const seen of [over, { ...pending, throttled: 1, swept: 1, kept }]) {
@@ -411,7 +426,7 @@ it('trouble with AWS is an error of whoever asks', async () => {
     claimImage(records, { version: 1, imageId, epoch: 2 }, { id: 'mine', until: NOW }),
     releaseImage(records, image, { throttled: 0, kept: {}, paidCalls: {} }, { for: 'retry', waitMs: 0 }),
     commitImage(records, image, { status: 'failed', failure }),
-    giveUpImage(records, image, exhaustion),
+    giveUpImage(records, image, { failure: exhaustion }),
     deferSweep(records, image),
     removeRecord(records, image),
     markAnnounced(records, finished(completed)),

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { createServer, type RequestListener, request as sendOn } from 'node:http'
 import type { Socket } from 'node:net'
-import { RekognitionClient } from '@aws-sdk/client-rekognition'
+import { RekognitionClient, ThrottlingException } from '@aws-sdk/client-rekognition'
 import { GetQueueAttributesCommand } from '@aws-sdk/client-sqs'
 import sharp, { type Sharp } from 'sharp'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
@@ -323,6 +323,58 @@ describe('transient trouble', () => {
     const paidCalls = { labels: 1 }
     expect(await system.record(imageId)).toMatchObject({ status: 'failed', attempts: 2, failure, paidCalls })
     expect(count('DetectLabelsCommand')).toBe(1)
+  })
+  it('that outlasts every attempt is told of in the record, the event and the log', async () => {
+    const imageId = await system.submit(photo)
+    system.worker.maxAttempts = 2
+    const answers = ['InternalServerError', 'ThrottlingException', 'AccessDeniedException']
+    const arn = 'arn:aws:sts::123456789012:assumed-role/worker'
+    const rekognition = system.worker.rekognition
+    const refuse = (name: string, ms = 30_000) => {
+      const error = Object.assign(new ThrottlingException({ message: `${arn}\nmay not`, $metadata: {} }), {
+        name,
+      })
+      if (name !== 'ThrottlingException') Object.setPrototypeOf(error, Error.prototype)
+      system.worker.rekognition = { send: () => Promise.reject(error) } as never
+      return failedIds(run(eventOf(imageId), ms))
+    }
+    for (const name of answers)
+      expect(await refuse(name, name === 'ThrottlingException' ? 1_500 : 30_000)).toEqual(['message-0'])
+    Object.assign(system.worker, { rekognition })
+    const trouble = { attempt: 3, name: 'AccessDeniedException', message: `${arn} may not` }
+    expect(await system.item(imageId)).toMatchObject({ trouble, throttled: 1 })
+    expect(await failedIds(run(eventOf(imageId)))).toEqual([])
+    const message =
+      'The image was not analysed in 2 attempts (the last attempt met AccessDeniedException); try again later.'
+    const record = await system.record(imageId)
+    expect(record).toMatchObject({ status: 'failed', failure: { code: 'EXHAUSTED', message } })
+    expect(JSON.stringify(record)).not.toContain('assumed-role')
+    const line = system.lines.find(({ event, imageId: id }) => event === 'failed' && id === imageId)
+    expect(line).toMatchObject({ code: 'EXHAUSTED', error: trouble })
+    await system.app.request(`/images/${imageId}/retry`, { method: 'POST' })
+    expect(await system.item(imageId)).not.toHaveProperty('trouble')
+    await system.work()
+    expect(await system.record(imageId)).toMatchObject({ status: 'completed' })
+  })
+  it('that was met before an attempt which does not count, is what the next one is given up for', async () => {
+    const trouble = { attempt: 10, name: 'AccessDenied', message: 'You may not.' }
+    const throttled = { send: () => Promise.reject(new ThrottlingException({ message: '', $metadata: {} })) }
+    const said: unknown[] = []
+    for (const attempts of [10, 11]) {
+      const imageId = await system.submit(photo)
+      await system.setItem(imageId, { attempts, throttled: attempts - 9, trouble })
+      const { rekognition } = system.worker
+      Object.assign(system.worker, { rekognition: throttled })
+      await failedIds(run(eventOf(imageId), 1_500))
+      Object.assign(system.worker, { rekognition })
+      await system.setItem(imageId, { throttled: 1 })
+      await failedIds(run(eventOf(imageId)))
+      said.push((await system.record(imageId)).failure?.message)
+    }
+    expect(said).toEqual([
+      'The image was not analysed in 10 attempts (the last attempt met AccessDenied); try again later.',
+      'The image was not analysed in 10 attempts; try again later.',
+    ])
   })
   it('that outlasts every attempt ends as EXHAUSTED, is announced, and costs no further call', async () => {
     const imageId = await system.submit(photo)

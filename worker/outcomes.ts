@@ -13,7 +13,7 @@ import { type Announcement, MAX_EVENTS_PER_CALL, Newer, putEvents } from '../sha
 import { Throttled, type Time } from './analysis.ts'
 import type { ProcessDeps, WorkerDeps } from './deps.ts'
 import { Held } from './original.ts'
-import { MAX_RESULT_BYTES, paidCallsOf } from './results.ts'
+import { MAX_RESULT_BYTES, paidCallsOf, troubleOf } from './results.ts'
 
 /**
  * Every way in which an attempt at a job ends. The batch announces a finished image; it deletes the job of that and of the
@@ -135,7 +135,7 @@ export async function release(
     const rates = waitsFor === 'quota' ? { rates: ratesOf(deps, image, kept) } : {}
     const parked = waitsFor === 'budget' ? { parked: true as const } : {}
     const known = { kept: keeps ? kept : stored, paidCalls: paidCallsOf(image, kept) }
-    const left = { throttled, ...known, ...rates, ...parked }
+    const left = { throttled, ...known, ...rates, ...parked, ...troubleOf(image, why, isFree) }
     await releaseImage(deps, image, left, { for: waitsFor, waitMs: seconds * 1_000 })
   } catch (cause) {
     say(deps.log, 'not released', { ...runOf(image), error: cause })

@@ -12,6 +12,7 @@ import {
   claimImage,
   commitImage,
   deleteObjects,
+  exhaust,
   getImage,
   type Outcome,
   retryImage,
@@ -124,9 +125,9 @@ async function attempt(
 }
 
 const giveUp = ({ maxAttempts }: ProcessDeps, image: ProcessingImage): Examined => {
-  const message = `The image was not analysed in ${maxAttempts} ${maxAttempts === 1 ? 'attempt' : 'attempts'}; try again later.`
-  const outcome = { status: 'failed', failure: { code: 'EXHAUSTED', message } } as const
-  return { image, kept: image.kept ?? {}, took: { paidCalls: 0 }, end: { outcome } }
+  const what = `The image was not analysed in ${maxAttempts} ${maxAttempts === 1 ? 'attempt' : 'attempts'}`
+  const outcome = { status: 'failed' as const, ...exhaust(image, image.attempts - 1, what) }
+  return { image, kept: image.kept ?? {}, took: { paidCalls: 0 }, end: { outcome, cause: outcome.trouble } }
 }
 
 /** Where the time of an attempt went, and how much was paid, for the log. */
@@ -251,9 +252,8 @@ class Examination {
   async #analyse({ sent, takesOriginal, inJpeg }: Picture, same: ReturnType<typeof lookUp> | undefined) {
     const imageId = await (same ?? lookUp(this.#deps, this.#image))()
     const known = await knownAnswers(this.#deps, this.#image, imageId)
-    if (known !== undefined) {
+    if (known !== undefined)
       return { ...(await fitItem(this.#deps, this.#image.imageId, known, this.#time)), reused: true }
-    }
     const { kept, took, ...found } = await analyse(
       this.#deps,
       sent,

@@ -19,6 +19,7 @@ import {
   paidAnalyses,
   previewKey,
   type Stored,
+  type Trouble,
   thumbnailKey,
 } from '../shared/image.ts'
 import { indexLabels } from '../shared/labels.ts'
@@ -55,6 +56,31 @@ export const paidCallsOf = ({ paidCalls = {}, kept: before = {} }: ProcessingIma
       return [name, (paidCalls[name] ?? 0) + (isNew ? 1 : 0)]
     }).filter(([, calls]) => calls > 0),
   )
+
+/** Characters of an error's message in a record. */
+const MAX_SAID = 300
+/** The name is for callers too. A name of Node's own errors is in `code`, and some libraries have none but Error. */
+const nameOf = (error: unknown): string => {
+  const { code, name }: NodeJS.ErrnoException = Object(error)
+  const isName = (word: unknown) => word !== 'Error' && /^[A-Z][A-Za-z_]{2,63}$/.test(String(word))
+  return [code, name].find(isName) ?? 'an unexpected error'
+}
+
+/** What the record has of the trouble of an attempt; of an attempt that does not count, that of the one before. */
+export function troubleOf(
+  { attempts: attempt, trouble }: ProcessingImage,
+  why: { kind: string; error?: unknown },
+  isFree: boolean,
+): { trouble?: Trouble } {
+  if (isFree) return trouble?.attempt === attempt - 1 ? { trouble: { ...trouble, attempt } } : {}
+  // Without an error it has the name of its line in the log, as in OutOfTime.
+  const kind = why.kind.replaceAll(/(?:^| )(.)/g, (_, letter: string) => letter.toUpperCase())
+  const { error = { name: kind, message: `The attempt ended: ${why.kind}.` } } = why
+  const message = String(Object(error).message)
+    .replaceAll(/\p{Cc}+/gu, ' ')
+    .slice(0, MAX_SAID)
+  return { trouble: { attempt, name: nameOf(error), message } }
+}
 
 /** An original that was decoded to its last pixel. */
 export interface Picture {
