@@ -153,6 +153,15 @@ describe('an AVIF', () => {
     file.fill(0xff, moov + 16, moov + 200)
     await expectColours((await render(file, 's3')).thumbnail, [RED, GREEN, BLUE, YELLOW])
   })
+  it('of moving pictures need not say which picture is the one, since players ask the film', async () => {
+    const file = odd('avif-seq.avif')
+    file.write('free', file.indexOf('pitm'), 'latin1')
+    await expectColours((await render(file, 's3')).thumbnail, [RED, GREEN, BLUE, YELLOW])
+    // A still picture has to, for browsers too.
+    const still = odd('avif8-nclx-p3.avif')
+    still.write('free', still.indexOf('pitm'), 'latin1')
+    await expect(render(still, 's3')).rejects.toMatchObject({ code: 'CORRUPT_IMAGE' })
+  })
 })
 
 describe('a verdict', () => {

@@ -29,7 +29,40 @@ export function stillOf(file: Buffer, brand: 'avif' | 'heic' = 'avif'): Buffer {
   const still = Buffer.from(file)
   for (const at of brands) still.write(brand, at, 'latin1')
   for (const { type, at } of boxes(file)) if (type === 'moov') still.write('free', at + 4, 'latin1')
-  return still
+  return ifClear(() => withPrimary(still)) ?? still
+}
+
+/**
+ * A sequence need not say which picture is the one, since players take its first frame. Where there is one picture only, it
+ * is that; a description that says so is put behind the file, since what it describes has its places from the beginning.
+ */
+function withPrimary(still: Buffer): Buffer {
+  const meta = metaOf(still)
+  const items = itemsOf(still)
+  if (meta === undefined || items === undefined || items.primary !== undefined) return still
+  const [only, second] = wholePictures(items)
+  if (only === undefined || second !== undefined) return still
+  let end = 0
+  for (const { at, size } of boxes(still)) end = at + size
+  if (end !== still.length || only > 0xffff) return still
+  const added = Buffer.from('\0\0\0\x0epitm\0\0\0\0\0\0', 'latin1')
+  added.writeUInt16BE(only, 12)
+  const again = Buffer.concat([still, still.subarray(meta.at, meta.at + 8), meta.data, added])
+  again.writeUInt32BE(8 + meta.data.length + added.length, end)
+  again.write('free', meta.at + 4, 'latin1')
+  return again
+}
+
+/** Those that are neither a piece of another one, nor what belongs to it. */
+function wholePictures({ types, references }: Items): number[] {
+  const parts = new Set<number>()
+  for (const { type, from, to } of references) {
+    if (type === 'dimg') parts.add(to)
+    else if (type === 'auxl' || type === 'thmb') parts.add(from)
+  }
+  return [...types.keys()].filter(
+    (id) => ['av01', 'hvc1', 'grid'].includes(types.get(id) ?? '') && !parts.has(id),
+  )
 }
 
 /**
