@@ -659,14 +659,15 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     page.on('request', (request) => request.method() === 'POST' && posted.push(request.url()))
     const devtools = await page.context().newCDPSession(page)
     onTestFinished(() => devtools.detach())
-    // Slow enough that there is a progress to see: a megabyte in about a second and a half.
-    const slow = { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 700_000 }
-    await devtools.send('Network.emulateNetworkConditions', slow)
+    const network = { offline: false, latency: 0, downloadThroughput: -1 }
+    // Slow until there was a progress to see: a megabyte would take ten seconds.
+    await devtools.send('Network.emulateNetworkConditions', { ...network, uploadThroughput: 100_000 })
     // A type that no API knows: the bytes show it.
     await choose(page, { ...png('large.png', noise), mimeType: 'image/x-odd' })
     await card(page, 'large.png')
       .getByText(/Uploading [1-9]\d?%/)
       .waitFor()
+    await devtools.send('Network.emulateNetworkConditions', { ...network, uploadThroughput: -1 })
     await phase(page, 'large.png', 'completed')
     expect(posted[0]).toBe(`${system.url}/uploads`)
     expect(posted[1]).toContain(system.awsEndpoint)
