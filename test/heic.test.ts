@@ -34,6 +34,7 @@ import {
 } from './heic-files.ts'
 import { box, exif, quarters, seeded, u16, u32 } from './pictures.ts'
 import { skipped } from './tools.ts'
+import { LONGEST_MS } from './until.ts'
 
 const root = join(import.meta.dirname, '..')
 /** It is optional: where npm has left it out, nothing here can be decoded. */
@@ -397,7 +398,7 @@ it('without its decoder, HEIC=on keeps the system from starting, with one senten
     {
       ...{ cwd: folder, encoding: 'utf8', env: { ...inherited, HEIC: 'on', PORT: '0', AWS_PORT: '0' } },
       // Of a system that does start.
-      timeout: 30_000,
+      timeout: LONGEST_MS,
     },
   )
   expect({ status, stderr }).toEqual({
