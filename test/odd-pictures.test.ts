@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { GetObjectCommand } from '@aws-sdk/client-s3'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { avifPixels, createDecoder, createRender, prepare } from '../packages/image-guard/index.ts'
+import { avifPixels, createDecoder, createRender, prepare, readExif } from '../packages/image-guard/index.ts'
 import { startTestSystem, type TestSystem } from './context.ts'
 import {
   BLUE,
@@ -19,6 +19,7 @@ import {
 } from './four-areas.ts'
 import {
   box,
+  exif,
   flat,
   fullBox,
   grid,
@@ -152,6 +153,17 @@ describe('an AVIF', () => {
     const moov = file.indexOf('moov') - 4
     file.fill(0xff, moov + 16, moov + 200)
     await expectColours((await render(file, 's3')).thumbnail, [RED, GREEN, BLUE, YELLOW])
+  })
+  it('says in a PNG what its Exif says behind the pixels, and is turned by what is in front of them only', async () => {
+    const picture = await sharp({ create: { width: 100, height: 120, channels: 3, background: 'red' } })
+      .png()
+      .toBuffer()
+    const block = pngChunk('eXIf', exif(0x0112, 3, 1, 6))
+    const behind = await render(insert(picture, picture.length - 12, block), 's3')
+    expect(readExif(behind.exif ?? Buffer.alloc(0), { gps: false })).toEqual({ orientation: 6 })
+    expect([behind.width, behind.height]).toEqual([100, 120])
+    const before = await render(withChunks(picture, block), 's3')
+    expect([before.width, before.height]).toEqual([120, 100])
   })
   it('of moving pictures need not say which picture is the one, since players ask the film', async () => {
     const file = odd('avif-seq.avif')

@@ -124,6 +124,19 @@ function* chunks(bytes: Buffer): Generator<Chunk> {
   }
 }
 
+/** The Exif block behind the pixels of a PNG: libvips and browsers do not look there, but the standard allows it. */
+export function exifBehindPixels(bytes: Buffer): Buffer | undefined {
+  if (bytes.toString('latin1', 1, 4) !== 'PNG') return undefined
+  for (let at = SIGNATURE_BYTES; at + CHUNK_OVERHEAD <= bytes.length; ) {
+    const end = at + CHUNK_OVERHEAD + bytes.readUInt32BE(at)
+    const type = bytes.toString('latin1', at + 4, at + 8)
+    if (type === 'IEND') return undefined
+    if (type === 'eXIf') return bytes.subarray(at + 8, end - 4)
+    at = end
+  }
+  return undefined
+}
+
 /** Of a profile: a name that ends with a zero, and the only method of compression that there is. */
 const NAME_AND_METHOD = Buffer.from('made\0\0')
 

@@ -5,7 +5,7 @@ import type { Decoder, InTime } from './decoder.ts'
 import type { ContentType } from './format.ts'
 import { decodeHeic, Undecodable } from './heic.ts'
 import { damaged, decode, fromPixels, headerOf, open, type Pixels } from './libvips.ts'
-import { tagged } from './png.ts'
+import { exifBehindPixels, tagged } from './png.ts'
 import { isOfCommonCoding } from './prepare.ts'
 import { withScanMended } from './scan.ts'
 
@@ -109,7 +109,7 @@ async function render(
       preview !== undefined && isRendition(preview)
         ? preview.bytes
         : analysed && (await toJpeg(decoded, analysed))
-    const { exif } = metadata
+    const exif = metadata.exif ?? exifBehindPixels(bytes)
     return { contentType, width, height, thumbnail, preview, takesOriginal, rendition, exif }
   }
   const work = (): Promise<Rendered> =>
