@@ -154,6 +154,15 @@ describe('an AVIF', () => {
     file.fill(0xff, moov + 16, moov + 200)
     await expectColours((await render(file, 's3')).thumbnail, [RED, GREEN, BLUE, YELLOW])
   })
+  it.each(['isom', 'mp41', 'mp42'])(
+    'may be an AVIF that goes with films too, by the brand %s',
+    async (brand) => {
+      const file = odd('avif8-nclx-p3.avif')
+      file.write(brand, file.readUInt32BE(0) - 4, 'latin1')
+      const { thumbnail } = await render(file, 's3')
+      expect(thumbnail.equals((await render(odd('avif8-nclx-p3.avif'), 's3')).thumbnail)).toBe(true)
+    },
+  )
   it('says in a PNG what its Exif says behind the pixels, and is turned by what is in front of them only', async () => {
     const picture = await sharp({ create: { width: 100, height: 120, channels: 3, background: 'red' } })
       .png()

@@ -7,8 +7,11 @@ import { boxes, type Items, ifClear, itemsOf, metaOf, readerOf, uint } from './h
 /** Of the box `ftyp`: as many as sniffContentType looks at. */
 const MAX_BRANDS_BYTES = 256
 
-/** Brands of image sequences: `avis` is AVIF's own, `msf1` that of HEIF, and the others HEVC's (ISO/IEC 23008-12, 10.3, B.4). */
-const SEQUENCE_BRANDS = ['avis', 'msf1', 'hevc', 'hevx']
+/**
+ * Brands of image sequences: `avis` is AVIF's own, `msf1` that of HEIF, and the next two HEVC's (ISO/IEC 23008-12, 10.3,
+ * B.4). The others are of films; a still may have one too, and libheif then wants its `moov`.
+ */
+const SEQUENCE_BRANDS = ['avis', 'msf1', 'hevc', 'hevx', 'isom', 'mp41', 'mp42']
 
 /**
  * An animated AVIF, or a sequence of HEVC, as the still picture that is in it too, which is its first frame: libvips opens
