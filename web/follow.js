@@ -29,6 +29,8 @@ let missing
 const phases = new WeakMap()
 let isFollowing = false
 let asked = 0
+/** Whether the part of the list that was looked at last was that of the oldest ones. */
+let isOldestTurn = false
 let changed = 0
 let trouble = 0
 
@@ -61,19 +63,27 @@ const followed = () => [...photos.values()].filter(isInWork)
 const seenAgain = () =>
   new Promise((done) => document.addEventListener('visibilitychange', done, { once: true }))
 
+/** @param {Photo[]} some */
+const newestFirst = (some) => some.toSorted((a, b) => (a.key < b.key ? 1 : -1))
+
 /**
  * Looks at a part of the list: from the photo that was not looked at for longest, to those that came before it. So each
- * has its turn, at any place in the list.
+ * has its turn, at any place in the list. While many are sent there are always new ones that were never looked at: so
+ * every other part is that of the oldest ones, which are finished first.
  *
  * @param {Photo[]} all
  * @returns seconds to wait after trouble
  */
 async function lookAtList(all) {
+  isOldestTurn = !isOldestTurn && all.length > MOST
   const turns = all.map((photo) => seen.get(photo) ?? 0)
   const longest = Math.min(...turns)
-  // Ids begin with their time: 48 bits of milliseconds (RFC 9562, section 5.7).
-  const [first] = all.filter((_, at) => turns[at] === longest).sort((a, b) => (a.key < b.key ? 1 : -1))
+  const [first] = isOldestTurn
+    ? newestFirst(all).slice(-MOST)
+    : newestFirst(all.filter((_, at) => turns[at] === longest))
   if (!first) return undefined
+  const turn = seen.get(first)
+  // Ids begin with their time: 48 bits of milliseconds (RFC 9562, section 5.7).
   const time = Number.parseInt(first.key.slice(0, 13).replace('-', ''), 16)
   const query = new URLSearchParams({
     to: new Date(time).toISOString(),
@@ -87,7 +97,7 @@ async function lookAtList(all) {
     if (photo && isInWork(photo)) receive(photo, record)
   }
   // Alone, a record says what its photo waits for.
-  if ((seen.get(first) ?? 0) === longest || isQuiet()) missing = first
+  if (seen.get(first) === turn || isQuiet()) missing = first
   return undefined
 }
 
@@ -149,8 +159,10 @@ export async function retry(photo) {
   const answer = await ask(imageUrl(photo.key, '/retry'), { method: 'POST' })
   // 409: another request was faster, and the record will say how it stands.
   if (answer?.status === 202 || answer?.status === 409) return
-  announce(`${photo.name} could not be tried again.${answer ? ` ${explain(answer).what}` : ''}`)
-  if (photo.phase === 'pending') change(photo, { phase, problem })
+  const why = answer ? explain(answer).what : 'The server does not answer.'
+  announce(`${photo.name} could not be tried again. ${why}`)
+  const todo = `It could not be tried again just now: ${why} Try it again later.`
+  if (photo.phase === 'pending') change(photo, { phase, problem: problem && { ...problem, todo } })
 }
 
 export function startFollowing() {
