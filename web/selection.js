@@ -7,7 +7,7 @@
  */
 
 import { retry } from './follow.js'
-import { ask, imageUrl } from './server.js'
+import { askUntilAnswered, imageUrl } from './server.js'
 import {
   canRetry,
   deletions,
@@ -18,14 +18,41 @@ import {
   selectable,
   selectedPhotos,
 } from './store.js'
-import { byId, counted, h, number, setText } from './tools.js'
-import { announce, linesOf } from './words.js'
+import { backoff, byId, counted, h, number, setText, sleep } from './tools.js'
+import { linesOf } from './words.js'
+
+/** @type {Export | undefined} */
+let exporting
+/** How the last export of these photos ended. */
+let outcome = ''
+let before = ''
+
+const selection = byId('selection', HTMLElement)
+const progress = byId('exporting', HTMLProgressElement)
+const cancel = byId('export-cancel', HTMLButtonElement)
 
 function renderSelection() {
   const all = selectedPhotos()
-  byId('selection', HTMLElement).hidden = all.length === 0
-  document.body.classList.toggle('selecting', all.length > 0)
-  setText(byId('selected', HTMLElement), `${counted(all.length, 'photo')} selected`)
+  const keys = all.map(({ key }) => key).join()
+  if (keys !== before) outcome = ''
+  before = keys
+  selection.hidden = all.length === 0 && !exporting
+  document.body.classList.toggle('selecting', !selection.hidden)
+  // Not hidden for a moment, which would take the focus away.
+  for (const button of selection.querySelectorAll('button'))
+    button.hidden = (button === cancel) !== Boolean(exporting)
+  progress.hidden = !exporting
+  if (exporting) {
+    // The bar says how far it is: a sentence for each photo would be read out.
+    setText(byId('selected', HTMLElement), `Exporting ${counted(exporting.of, 'photo')}`)
+    progress.max = exporting.of
+    progress.value = exporting.done
+    return
+  }
+  setText(
+    byId('selected', HTMLElement),
+    [`${counted(all.length, 'photo')} selected`, outcome].filter(Boolean).join(' · '),
+  )
   const shown = selectable().length
   byId('selected-all', HTMLButtonElement).hidden = all.length === shown
   setText(
@@ -45,15 +72,48 @@ function unselect() {
   for (const photo of selectedPhotos()) select(photo, false)
 }
 
-/** The whole records, as far as the server has them. @param {Photo[]} wanted @returns {Promise<ImageRecord[]>} */
-async function recordsOf(wanted) {
-  const records = []
-  for (const [at, { key }] of wanted.entries()) {
-    setText(byId('selected', HTMLElement), `Reading ${at + 1} of ${wanted.length}…`)
-    const answer = await ask(imageUrl(key))
-    if (answer?.status === 200 && isRecord(answer.body)) records.push(answer.body)
+/** A browser has six connections over HTTP/1.1, and an upload or a thumbnail may need some. */
+const AT_ONCE = 3
+const ATTEMPTS = 5
+
+/** An export under way, which Cancel ends. @typedef {{ done: number, of: number, isCancelled: boolean }} Export */
+
+/** The whole record, or nothing where there is none. @param {string} key @param {Export} mine @returns {Promise<ImageRecord | undefined>} */
+async function recordOf(key, mine) {
+  for (let attempt = 0; attempt < ATTEMPTS && !mine.isCancelled; attempt += 1) {
+    const answer = await askUntilAnswered(imageUrl(key))
+    if (answer.status === 200 && isRecord(answer.body)) return answer.body
+    if (answer.status < 500 && answer.status !== 429) return undefined
+    await sleep(Math.max(answer.retryAfter ?? 0, backoff(attempt)))
   }
-  return records
+  return undefined
+}
+
+/** The records in the order of the photos, some at a time, until it is cancelled. @param {Photo[]} wanted */
+async function recordsOf(wanted) {
+  const mine = { done: 0, of: wanted.length, isCancelled: false }
+  exporting = mine
+  renderSelection()
+  /** @type {(ImageRecord | undefined)[]} */
+  const records = []
+  const cancelled = new Promise((resolve) => {
+    cancel.onclick = () => {
+      mine.isCancelled = true
+      resolve(undefined)
+    }
+  })
+  cancel.focus()
+  let next = 0
+  const read = async () => {
+    for (let at = next++; at < wanted.length && !mine.isCancelled; at = next++) {
+      records[at] = await recordOf(wanted[at]?.key ?? '', mine)
+      mine.done += 1
+      renderSelection()
+    }
+  }
+  await Promise.race([cancelled, Promise.all(Array.from({ length: AT_ONCE }, read))])
+  exporting = undefined
+  return mine.isCancelled ? undefined : records.filter((record) => record !== undefined)
 }
 
 const COLUMNS = [
@@ -91,8 +151,15 @@ function csvCell(value) {
 /** @param {'json' | 'csv'} format */
 async function exportAs(format) {
   const wanted = selectedPhotos()
+  const hadFocus = document.activeElement
   const records = await recordsOf(wanted)
+  const lost = wanted.length - (records?.length ?? 0)
+  outcome = records
+    ? `${number(records.length)} exported${lost > 0 ? `, ${number(lost)} could not be read` : ''}`
+    : 'Export cancelled'
   renderSelection()
+  if (hadFocus instanceof HTMLElement) hadFocus.focus()
+  if (!records?.length) return
   const rows = [COLUMNS, ...records.map(cellsOf)].map((cells) => `${cells.map(csvCell).join(',')}\r\n`)
   // By the mark a spreadsheet knows that it is UTF-8.
   const [type, text] =
@@ -102,8 +169,6 @@ async function exportAs(format) {
   const url = URL.createObjectURL(new Blob([text], { type }))
   h('a', { href: url, download: `photos.${format}` }).click()
   setTimeout(() => URL.revokeObjectURL(url), 60_000)
-  const lost = wanted.length - records.length
-  announce(`${counted(records.length, 'photo')} exported.${lost > 0 ? ` ${lost} could not be read.` : ''}`)
 }
 
 export function startSelection() {
