@@ -7,6 +7,8 @@
  */
 
 import { actionsFor } from './actions.js'
+import { partsOf } from './days.js'
+import { previewWhenSeen } from './preview.js'
 import { pictureUrl, token } from './server.js'
 import {
   deletions,
@@ -51,7 +53,7 @@ function newCard(photo) {
   })
   const onclick = () => deletions.publish([photo])
   const trash = h('button', { type: 'button', className: 'round trash', onclick }, icon('trash'))
-  const facts = h('div', { className: 'facts' }, h('h3', {}, button), status, progress, why, chips, actions)
+  const facts = h('div', { className: 'facts' }, h('h4', {}, button), status, progress, why, chips, actions)
   const thumb = h('div', { className: 'thumb' }, icon('photo'), image)
   const element = h('li', { className: 'card' }, thumb, facts, box, trash)
   return { element, image, open: button, status, progress, why, chips, actions, select: box, trash }
@@ -114,7 +116,8 @@ function chip(label) {
 const SOFT_FROM = 1.5
 
 /** @param {Photo} photo @param {HTMLImageElement} image */
-async function renderThumbnail({ key, phase, preview, record }, image) {
+async function renderThumbnail(photo, image) {
+  const { key, phase, preview, record } = photo
   // Lists do not say whether there is a preview.
   const mayBeSharper = devicePixelRatio >= SOFT_FROM && (record?.preview || !hasResults(record))
   /** @type {'/preview' | '/thumbnail'} */
@@ -122,8 +125,9 @@ async function renderThumbnail({ key, phase, preview, record }, image) {
   const name = phase === 'completed' ? key + part : (preview ?? '')
   if (!name || image.dataset['source'] === name) return
   image.dataset['source'] = name
+  if (phase !== 'completed') return previewWhenSeen(photo, image)
   const show = async () => {
-    const source = phase === 'completed' ? await pictureUrl(key, part) : name
+    const source = await pictureUrl(key, part)
     if (image.dataset['source'] !== name) return
     if (!source && part === '/preview') return showThumbnail()
     image.src = source
@@ -134,7 +138,7 @@ async function renderThumbnail({ key, phase, preview, record }, image) {
     show()
   }
   image.onerror = () => {
-    if (phase === 'completed' && part === '/preview') return showThumbnail()
+    if (part === '/preview') return showThumbnail()
     image.hidden = true
     // A URL that was asked for with a token is good for some minutes, and a card may be scrolled to after that.
     if (token && !image.dataset['again']) show()
@@ -146,6 +150,8 @@ async function renderThumbnail({ key, phase, preview, record }, image) {
 
 /** Cards of one list: whole rows of up to six. A browser lays out one such list when cards come, and passes over the others. */
 const CHUNK = 60
+/** Pixels of a card's share of a list, where there are three in a row. */
+const SHARE = 48
 
 function renderGrid() {
   const wanted = listed.map((photo) => cardOf(photo).element)
@@ -153,15 +159,36 @@ function renderGrid() {
   const card = active?.closest('.card')
   // The focus must not fall back to the top of the page.
   if (card && !wanted.some((element) => element === card)) {
-    const near = card.nextElementSibling ?? card.previousElementSibling
+    const all = [...grid.querySelectorAll('.card')]
+    const at = all.indexOf(card)
+    const near = all[at + 1] ?? all[at - 1]
     const next = near?.querySelector('button') ?? byId('files', HTMLInputElement)
     next.focus()
   }
-  const count = Math.ceil(wanted.length / CHUNK)
-  for (const chunk of [...grid.children].slice(count)) chunk.remove()
-  for (let at = 0; at < count; at += 1) {
-    const chunk = grid.children[at] ?? grid.appendChild(h('ul', { className: 'grid' }))
-    arrange(chunk, wanted.slice(at * CHUNK, (at + 1) * CHUNK))
+  const headings = grid.querySelectorAll('h3.day')
+  const chunks = grid.querySelectorAll('ul.grid')
+  const parts = partsOf(listed, CHUNK)
+  let days = 0
+  arrange(
+    grid,
+    parts.flatMap(({ day }, at) => {
+      const chunk = chunks[at] ?? h('ul', { className: 'grid' })
+      if (!day) return chunk
+      const heading = headings[days] ?? h('h3', { className: 'day' })
+      days += 1
+      if (heading instanceof HTMLElement) setText(heading, day)
+      return [heading, chunk]
+    }),
+  )
+  const filled = [...grid.querySelectorAll('ul.grid')]
+  for (const [at, { some }] of parts.entries()) {
+    const chunk = filled[at]
+    if (!(chunk instanceof HTMLElement)) continue
+    chunk.style.containIntrinsicHeight = `auto ${SHARE * some.length}px`
+    arrange(
+      chunk,
+      some.map((photo) => cardOf(photo).element),
+    )
   }
   // Not for nothing: to focus an element has the browser lay out the page.
   if (card && active instanceof HTMLElement && active.isConnected && document.activeElement !== active)

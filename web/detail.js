@@ -10,6 +10,7 @@
 
 import { actionsFor } from './actions.js'
 import { readWhole } from './follow.js'
+import { isTooLarge } from './preview.js'
 import { ask, imageUrl, pictureUrl, token } from './server.js'
 import {
   deletions,
@@ -134,8 +135,13 @@ function renderPicture({ key, name, phase, preview, record }) {
     const image = h('img', { alt: name, decoding: 'async' })
     const frame = h('div', { className: 'frame', hidden: true }, image)
     image.onload = () => {
+      if (isTooLarge(image)) {
+        waiting.textContent = `This picture has too many pixels to be shown here.${onServer ? ' Download it to see it.' : ''}`
+        return
+      }
       waiting.remove()
       frame.hidden = false
+      hideCovered()
     }
     image.onerror = () => {
       waiting.textContent = 'The browser cannot show this picture.'
@@ -228,6 +234,24 @@ function hideUnsure() {
   for (const element of detail.querySelectorAll('[data-confidence]'))
     if (element instanceof HTMLElement)
       element.classList.toggle('unsure', Number(element.dataset['confidence']) < wanted)
+  hideCovered()
+}
+
+/** Of names that would lie over each other the first one is seen; the others are when their boxes or rows are pointed at. */
+function hideCovered() {
+  /** @type {DOMRect[]} */
+  const seen = []
+  for (const box of canvas.querySelectorAll('.box')) {
+    box.classList.remove('covered')
+    const place = box.firstElementChild?.getBoundingClientRect()
+    if (!place?.width) continue
+    const isCovered = seen.some(
+      ({ left, right, top, bottom }) =>
+        place.left < right && left < place.right && place.top < bottom && top < place.bottom,
+    )
+    box.classList.toggle('covered', isCovered)
+    if (!isCovered) seen.push(place)
+  }
 }
 
 /** Brings out the boxes of one label or face; none: all are alike again. @param {string} group */
@@ -589,6 +613,7 @@ export function startDetail() {
     if (history.state?.detail) history.back()
     else history.replaceState(null, '', location.pathname + location.search)
   })
+  new ResizeObserver(hideCovered).observe(canvas)
   addEventListener('popstate', openAddressed)
   openings.subscribe(() => (opened ? showDetail(opened) : detail.close()))
   photoChanges.subscribe((photo) => photo === opened && renderDetail())

@@ -24,6 +24,7 @@
  * @property {string} [preview] its blob URL
  * @property {number} sent per cent
  * @property {boolean} selected
+ * @property {number} added when it was, in milliseconds
  * @property {string} [idempotencyKey]
  * @property {string[] | undefined} [analyses] other ones than the server's own choice
  * @property {string | undefined} [note] why it is not going on just now
@@ -95,7 +96,7 @@ export const isRecord = (body) => Boolean(Object(body).imageId)
 /** @param {Pick<Photo, 'key' | 'name' | 'phase'> & Partial<Photo>} start */
 export function newPhoto(start) {
   /** @type {Photo} */
-  const photo = { ...start, sent: 0, selected: false }
+  const photo = { added: Date.now(), ...start, sent: 0, selected: false }
   photos.set(photo.key, photo)
   return photo
 }
@@ -103,7 +104,8 @@ export function newPhoto(start) {
 /** The photo of a record. @param {ImageRecord} record */
 export function photoOf(record) {
   const name = record.original?.filename || `Photo ${record.imageId.slice(-6)}`
-  return photos.get(record.imageId) ?? newPhoto({ key: record.imageId, name, ...factsOf(record) })
+  const added = Date.parse(record.createdAt ?? '') || Date.now()
+  return photos.get(record.imageId) ?? newPhoto({ key: record.imageId, name, added, ...factsOf(record) })
 }
 
 /** @param {ImageRecord} record */
