@@ -93,3 +93,20 @@ export function withWebpAlpha(bytes: Buffer): Buffer {
   copy[at] = flags | bit
   return copy
 }
+
+/**
+ * A WebP whose size is said to be larger than the file is, though its last chunk is whole: browsers draw what there is.
+ * Where that is cut off, and any other file, comes back as it is.
+ */
+export function withWebpSize(bytes: Buffer): Buffer {
+  if (bytes.toString('latin1', 8, 12) !== 'WEBP' || bytes.readUInt32LE(4) <= bytes.length - 8) return bytes
+  let at = 12
+  while (at + 8 <= bytes.length) {
+    const size = bytes.readUInt32LE(at + 4)
+    at += 8 + size + (size % 2)
+  }
+  if (at !== bytes.length) return bytes
+  const copy = Buffer.from(bytes)
+  copy.writeUInt32LE(bytes.length - 8, 4)
+  return copy
+}

@@ -1,4 +1,4 @@
-import { frames, withClearSurround, withGifEnd, withWebpAlpha } from './animation.ts'
+import { frames, withClearSurround, withGifEnd, withWebpAlpha, withWebpSize } from './animation.ts'
 import { type AvifPixels, avifPixels, type HeicPixels, heicPixels } from './avif.ts'
 import { stillOf, withAvifProfile, withOneMeta, withTurnedAlpha } from './avif-rewrite.ts'
 import { boxes, MAX_BOXES } from './heif.ts'
@@ -45,7 +45,8 @@ export function prepare(original: Uint8Array, contentType: string): Prepared {
   if ((contentType === 'image/gif' || contentType === 'image/webp') && frames(bytes) > MAX_FRAMES) {
     throw new Refusal('TOO_MANY_PIXELS', `The animation has more than ${MAX_FRAMES} frames.`)
   }
-  if (contentType !== 'image/avif') return { bytes: withClearSurround(withGifEnd(withWebpAlpha(bytes))) }
+  if (contentType !== 'image/avif')
+    return { bytes: withClearSurround(withGifEnd(withWebpAlpha(withWebpSize(bytes)))) }
   return prepareCoded(bytes, avifPixels(bytes), MAX_AVIF_PIXELS)
 }
 
