@@ -163,6 +163,24 @@ describe('an AVIF', () => {
       expect(thumbnail.equals((await render(odd('avif8-nclx-p3.avif'), 's3')).thumbnail)).toBe(true)
     },
   )
+  it.each(['mif1', 'miaf', 'iso8'])(
+    'may be an AVIF by its second brand, where the first is %s',
+    async (brand) => {
+      const file = odd('avif8-nclx-p3.avif')
+      file.write(brand, 8, 'latin1')
+      const { thumbnail } = await render(file, 's3')
+      expect(thumbnail.equals((await render(odd('avif8-nclx-p3.avif'), 's3')).thumbnail)).toBe(true)
+    },
+  )
+  it('may be a WebP that says that it is larger than it is, unless its picture is cut off', async () => {
+    const file = await sharp({ create: { width: 100, height: 120, channels: 3, background: 'red' } })
+      .webp({ lossless: true })
+      .toBuffer()
+    file.writeUInt32LE(file.length + 100, 4)
+    expect(await render(file, 's3')).toMatchObject({ width: 100, height: 120 })
+    const cut = render(file.subarray(0, -2), 's3')
+    await expect(cut).rejects.toMatchObject({ code: 'CORRUPT_IMAGE' })
+  })
   it('says in a PNG what its Exif says behind the pixels, and is turned by what is in front of them only', async () => {
     const picture = await sharp({ create: { width: 100, height: 120, channels: 3, background: 'red' } })
       .png()

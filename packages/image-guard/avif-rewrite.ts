@@ -24,7 +24,8 @@ export function stillOf(file: Buffer, brand: 'avif' | 'heic' = 'avif'): Buffer {
   const [ftyp] = boxes(file.subarray(0, MAX_BRANDS_BYTES))
   if (ftyp?.type !== 'ftyp') return file
   const first = ftyp.at + 8
-  const brands: number[] = []
+  // libvips knows an AVIF by its major brand only, and takes one of `mif1` for a HEIC.
+  const brands = brand === 'avif' && file.toString('latin1', first, first + 4) !== brand ? [first] : []
   for (let at = first; at < first + ftyp.data.length; at += 4) {
     if (SEQUENCE_BRANDS.includes(file.toString('latin1', at, at + 4))) brands.push(at)
   }
