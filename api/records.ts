@@ -15,7 +15,7 @@ import {
   type Status,
 } from '../shared/image.ts'
 import type { Records } from '../shared/lifecycle.ts'
-import { idempotencyKey, monthOf, quotaKey, reservedCalls } from '../shared/table.ts'
+import { dayOf, idempotencyKey, monthOf, quotaKey, reservedCalls } from '../shared/table.ts'
 import { ApiError } from './schemas.ts'
 
 /**
@@ -92,7 +92,7 @@ export async function demandRoom(
 ): Promise<void> {
   await demandBudget(deps, analyses, now)
   if (deps.dailyImageQuota === undefined) return
-  const day = now.toISOString().slice(0, 10)
+  const day = dayOf(now)
   if (await countImage(deps, createHash('sha256').update(owner).digest('hex'), day, deps.dailyImageQuota))
     return
   const left = Math.ceil((DAY_MS - (now.getTime() % DAY_MS)) / 1_000)

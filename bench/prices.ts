@@ -1,3 +1,5 @@
+import { CALL_USD } from '../shared/config.ts'
+
 /**
  * List prices in US dollars, on demand and without free tiers, of November 2025. All of them were written down from
  * memory, and are to be checked against the page that each one names before anybody relies on them.
@@ -27,7 +29,7 @@ export interface Prices {
 }
 
 const US: Prices = {
-  rekognition: { first: 0.001, rest: 0.0008 },
+  rekognition: CALL_USD,
   writeUnit: 0.625e-6,
   readUnit: 0.125e-6,
   s3Put: 5e-6,

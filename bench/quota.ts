@@ -86,7 +86,7 @@ async function useQuota({ analyses: count, workers, quota, share }: Case, second
         ...{ elapsed, sleep, random: Math.random },
         ...(share ? { callsPerSecond: quota / workers } : {}),
       }),
-      ...{ minConfidence: 70, maxLabels: 10, elapsed },
+      ...{ minConfidence: 70, maxLabels: 10, elapsed, paid: () => {} },
     }
     const signal = AbortSignal.timeout(seconds * 1_000 + 5_000)
     const time = { until: stopped, stopped, signal, ending: signal }

@@ -133,6 +133,18 @@ async function run(args: string[], io: Terminal): Promise<number> {
   return within(values.name, (opened) => act(command, values, choice, opened, io))
 }
 
+const textOf = ({ calls, usd, paid, days, forecastUsd }: Awaited<ReturnType<typeof costOf>>): string =>
+  [
+    `${paid.calls} calls paid for, $${paid.usd} this month; $${paid.forecastUsd} at its end at this pace`,
+    ...(calls === 0
+      ? []
+      : [`${calls} calls reserved of the budget, $${usd}; $${forecastUsd} at its end at this pace`]),
+    ...days.map(({ day, calls: sum, usd: dollars, ...by }) => {
+      const parts = Object.entries(by).map(([name, count]) => `${name} ${count}`)
+      return `${day}  ${sum} calls, $${dollars}  ${parts.join(', ')}`
+    }),
+  ].join('\n')
+
 async function act(
   command: string,
   values: Values,
@@ -154,11 +166,10 @@ async function act(
     }
     case 'cost': {
       const cost = await costOf(opened.deps)
-      const { calls, usd, forecastUsd, month } = cost
-      if (calls === 0 && !values.json)
-        say(io, `Nothing is reserved in ${month}: monthly_budget_usd is not set, or no call was made.`)
-      else
-        print(io, values, cost, `${calls} calls, $${usd} this month; $${forecastUsd} at its end at this pace`)
+      const { calls, paid, month } = cost
+      if (calls === 0 && paid.calls === 0 && !values.json)
+        say(io, `No call of Rekognition is entered in ${month}.`)
+      else print(io, values, cost, textOf(cost))
       return 0
     }
     case 'quota': {

@@ -1,11 +1,18 @@
 import { paginateScan } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
-import { CALLS_PER_USD } from '../shared/config.ts'
-import { type Image, type ImageId, imageIdSchema, isExhausted } from '../shared/image.ts'
+import { CALL_USD, CALLS_PER_USD } from '../shared/config.ts'
+import {
+  type Image,
+  type ImageId,
+  imageIdSchema,
+  isExhausted,
+  PAID_ANALYSES,
+  type PaidCalls,
+} from '../shared/image.ts'
 import { deleteRecord, getImage, type Records, retryImage } from '../shared/lifecycle.ts'
 import { ownerTag } from '../shared/log.ts'
 import { type JobQueue, sendJob } from '../shared/messages.ts'
-import { monthOf, reservedCalls } from '../shared/table.ts'
+import { monthOf, paidOn, reservedCalls } from '../shared/table.ts'
 
 /** What operators do with many images at once. */
 
@@ -171,7 +178,14 @@ async function* inParts<T>(all: AsyncIterable<T>): AsyncGenerator<T[]> {
   yield part
 }
 
-/** What the workers have reserved of the month's budget. */
+/** Of a million calls of a month the first price is asked; the rest costs less. */
+const FIRST_CALLS = 1_000_000
+const priceOf = (calls: number): number =>
+  Math.min(calls, FIRST_CALLS) * CALL_USD.first + Math.max(0, calls - FIRST_CALLS) * CALL_USD.rest
+const inUsd = (amount: number): number => Number(amount.toFixed(3))
+const sumOf = (calls: PaidCalls): number => PAID_ANALYSES.reduce((sum, name) => sum + (calls[name] ?? 0), 0)
+
+/** What this month's calls of Rekognition cost: those that were reserved of its budget, and those that were paid for, by the day. */
 export async function costOf(deps: OpsDeps) {
   const at = deps.now()
   const month = monthOf(at)
@@ -179,6 +193,21 @@ export async function costOf(deps: OpsDeps) {
   const turnOf = (more: number): number => Date.UTC(at.getUTCFullYear(), at.getUTCMonth() + more)
   // In its first hour a month foretells nothing, and in its first moment that would be a division by 0.
   const gone = Math.max(at.getTime() - turnOf(0), HOUR_MS) / (turnOf(1) - turnOf(0))
-  const dollars = (count: number): number => Number((count / CALLS_PER_USD).toFixed(3))
-  return { month, calls, usd: dollars(calls), forecastUsd: dollars(calls / gone) }
+  const days: ({ day: string; calls: number; usd: number } & PaidCalls)[] = []
+  let paid = 0
+  for (let date = 1; date <= at.getUTCDate(); date += 1) {
+    const day = `${month}-${String(date).padStart(2, '0')}`
+    const entered = await paidOn(deps, day)
+    const before = paid
+    paid += sumOf(entered)
+    if (paid > before)
+      days.push({ day, calls: paid - before, usd: inUsd(priceOf(paid) - priceOf(before)), ...entered })
+  }
+  const reserved = {
+    calls,
+    usd: inUsd(calls / CALLS_PER_USD),
+    forecastUsd: inUsd(calls / gone / CALLS_PER_USD),
+  }
+  const forecastUsd = inUsd(priceOf(paid / gone))
+  return { month, ...reserved, paid: { calls: paid, usd: inUsd(priceOf(paid)), forecastUsd }, days }
 }

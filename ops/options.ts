@@ -12,7 +12,7 @@ export const HELP = `npm run ops -- <command> [options]
   retry           analyses failed images again; --code C, --since 24h (needs one of them)
   redrive         moves dead letters back to the jobs: each image begins its next run; --code C, --older-than 24h
   cancel          deletes images that wait, also those that have waited before; --since 24h, --owner-hash H (needs one of them)
-  cost            calls of Rekognition reserved this month, where there is a budget
+  cost            calls of Rekognition paid for this month, by day and analysis, and what is reserved of a budget
   quota           images that wait, those of them that Rekognition has throttled, also in the last hour, and that wait for the budget
   pause, resume   the worker stops taking jobs, or takes them again; no job is lost
 

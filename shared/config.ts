@@ -89,7 +89,9 @@ function onOrOff(usual: 'on' | 'off') {
 /** Whether the position of a photo is overwritten (`on`) in what is stored of it; then `gps` finds none. */
 const STRIP_GPS = onOrOff('off')
 
-/** Of Rekognition, at the price of the first million a month in us-east-1. */
+/** https://aws.amazon.com/rekognition/pricing, us-east-1: a call, in US dollars, of the first million of a month, and of the rest. */
+export const CALL_USD = { first: 0.001, rest: 0.0008 }
+/** Of Rekognition, at the first of these prices. */
 export const CALLS_PER_USD = 1_000
 
 const budgetSettings = {

@@ -163,6 +163,7 @@ export const LINES = {
   'job replaced': worker('A job is of a run that a later retry has replaced; it ends.', JOB),
   'job without image': worker('The image of a job was deleted; the job ends.', JOB),
   'no job': trouble('A message is not a job; after three receives the dead-letter queue has it.', MESSAGE),
+  'not entered': warning('Calls that were paid for are not in the ledger of the day yet.', ['error']),
   newer: warning('The job or its record is of a later version; both stay.', NEWER),
   'not delayed': warning('The visibility timeout of a message could not be changed.', ['messageId', 'error']),
   'not released': warning('A lease could not be ended; it expires by itself.', TROUBLE),

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
 import { type DynamoDBDocumentClient, GetCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import type { Sleep } from './aws.ts'
-import type { ImageId, Status } from './image.ts'
+import { type ImageId, PAID_ANALYSES, type PaidCalls, paidCallsSchema, type Status } from './image.ts'
 
 /**
  * The two tables: their keys, their indexes, and each kind of item by its key. infrastructure/resources.ts makes them of this, and a
@@ -136,6 +136,46 @@ export async function reserveCalls(
     throw error
   }
 }
+
+/** A day of UTC, as in `2026-11-29`. */
+export const dayOf = (at: Date): string => at.toISOString().slice(0, 10)
+/** The calls of Rekognition that were paid for on a day, by analysis. */
+const paidKey = (day: string): string => `paid#${day}`
+/** So that a year can be compared with the one before. */
+const PAID_LIFETIME_MS = 800 * 86_400_000
+/** Enters calls that were paid for on a day. */
+export async function enterPaid(
+  { dynamo, table }: Pick<Table, 'dynamo' | 'table'>,
+  day: string,
+  calls: PaidCalls,
+  abortSignal?: AbortSignal,
+): Promise<void> {
+  const counts = Object.entries(calls)
+  await dynamo.send(
+    new UpdateCommand({
+      TableName: table,
+      Key: { imageId: paidKey(day) },
+      UpdateExpression: `SET expiresAt = :end ADD ${counts.map(([name]) => `#${name} :${name}`).join(', ')}`,
+      ExpressionAttributeNames: Object.fromEntries(counts.map(([name]) => [`#${name}`, name])),
+      ExpressionAttributeValues: {
+        ':end': Math.floor((Date.parse(day) + PAID_LIFETIME_MS) / 1_000),
+        ...Object.fromEntries(counts.map(([name, count]) => [`:${name}`, count])),
+      },
+    }),
+    abortSignal && { abortSignal },
+  )
+}
+/** @returns what was paid for on a day */
+export async function paidOn(
+  { dynamo, table }: Pick<Table, 'dynamo' | 'table'>,
+  day: string,
+): Promise<PaidCalls> {
+  const Key = { imageId: paidKey(day) }
+  const { Item } = await dynamo.send(new GetCommand({ TableName: table, Key, ConsistentRead: true }))
+  const has = PAID_ANALYSES.filter((name) => Item?.[name] !== undefined)
+  return paidCallsSchema.parse(Object.fromEntries(has.map((name) => [name, Item?.[name]])))
+}
+
 /** Which image has results for the same bytes. @param asked all that the results depend on */
 export const bytesKey = (asked: unknown[]): string => `bytes#${sha256(JSON.stringify(asked))}`
 

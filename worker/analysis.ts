@@ -32,6 +32,8 @@ export interface Rekognition {
   limiters: Record<PaidAnalysis, Pick<Limiter, 'run' | 'rate'>>
   minConfidence: number
   maxLabels: number
+  /** Is told of each answer, which is billed. */
+  paid: (name: PaidAnalysis) => void
 }
 
 /** How long the work on an image may take. */
@@ -110,6 +112,7 @@ export async function analyse(
     if (kept[name] === undefined) {
       took[`${name}Ms`] = Math.round(deps.elapsed() - from)
       took.paidCalls += 1
+      deps.paid(name)
     }
     Object.assign(kept, { [name]: answer })
   }

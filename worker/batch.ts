@@ -61,9 +61,15 @@ export async function processBatch(
   const deps: WorkerDeps = { ...given, log: counts.log }
   const end = new End(deps, context.getRemainingTimeInMillis(), ending)
   if (deps.log.gather !== undefined) deps.sleep(CLAIMS_MS, end.answered.signal).then(counts.flush, () => {})
-  const batch = new Batch(deps, event.Records, end, counts.flush)
+  const entered: Promise<void>[] = []
+  const enter = (): void => void entered.push(deps.enterPaid(end.toAnswer.signal))
+  // Beside the call of EventBridge, so that the batch takes no longer for it.
+  const batch = new Batch(deps, event.Records, end, () => {
+    counts.flush()
+    enter()
+  })
   try {
-    return await processPartialResponse(
+    const response = await processPartialResponse(
       event,
       (record: SQSRecord) => batch.settle(record),
       new BatchProcessor(EventType.SQS),
@@ -73,6 +79,9 @@ export async function processBatch(
         throwOnFullBatchFailure: false,
       },
     )
+    enter()
+    await Promise.all(entered)
+    return response
   } finally {
     end.answer()
     counts.end()

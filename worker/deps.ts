@@ -25,11 +25,12 @@ import {
   sqsOptions,
 } from '../shared/aws.ts'
 import { budgetOf, type WorkerConfig } from '../shared/config.ts'
-import type { PaidAnalysis } from '../shared/image.ts'
+import { PAID_ANALYSES, type PaidAnalysis, type PaidCalls } from '../shared/image.ts'
 import { gatherReads, type KnownNames, type Read } from '../shared/labels.ts'
 import type { Records } from '../shared/lifecycle.ts'
 import { type Log, say } from '../shared/log.ts'
 import type { DeadLetterQueue, EventBus, JobQueue } from '../shared/messages.ts'
+import { dayOf, enterPaid } from '../shared/table.ts'
 import type { Rekognition } from './analysis.ts'
 import { createPurse, type Limiter, limitersFor, type PurseDeps } from './limiter.ts'
 
@@ -67,6 +68,8 @@ export interface ProcessDeps extends Records, Rekognition {
 export interface WorkerDeps extends ProcessDeps, JobQueue, DeadLetterQueue, EventBus {
   /** Of this process. */
   knownNames: KnownNames
+  /** Enters what has been paid for into the ledger of the day. */
+  enterPaid: (ending: AbortSignal) => Promise<void>
 }
 
 export interface WorkerClients {
@@ -113,10 +116,43 @@ export const workerDeps = (
   maxAttempts: config.MAX_ATTEMPTS,
   limiters: limitersOf(config, { ...clock, dynamo: clients.dynamo, log: rest.log }, firstRate),
   knownNames: new Map(),
+  ...ledgerOf({ now: clock.now, dynamo: clients.dynamo, table: config.IMAGE_TABLE, log: rest.log }),
   read: gatherReads({ dynamo: clients.dynamo, table: config.IMAGE_TABLE, sleep: clock.sleep }),
   originals: new Budget(ORIGINAL_BYTES),
   ...rest,
 })
+
+/**
+ * Counts what this process pays for, and enters it once a batch. What could not be entered is, with the next batch: where only the
+ * answer was lost, twice.
+ */
+export function ledgerOf({
+  log,
+  now,
+  ...table
+}: Pick<WorkerDeps, 'log' | 'now' | 'dynamo' | 'table'>): Pick<WorkerDeps, 'paid' | 'enterPaid'> {
+  let days = new Map<string, PaidCalls>()
+  const add = (day: string, calls: PaidCalls): void => {
+    const sums = { ...days.get(day) }
+    for (const name of PAID_ANALYSES) if (calls[name]) sums[name] = (sums[name] ?? 0) + calls[name]
+    days.set(day, sums)
+  }
+  return {
+    paid: (name) => add(dayOf(now()), { [name]: 1 }),
+    enterPaid: async (ending) => {
+      const entered = days
+      days = new Map()
+      for (const [day, calls] of entered) {
+        try {
+          await enterPaid(table, day, calls, ending)
+        } catch (error) {
+          add(day, calls)
+          say(log, 'not entered', { error })
+        }
+      }
+    },
+  }
+}
 
 type Limiters = Rekognition['limiters']
 
