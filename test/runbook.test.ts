@@ -161,7 +161,9 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     await becomes(refused, 'completed')
 
     const [cost = ''] = of('What it costs')
-    expect(await run(cost, env)).toMatch(/^\d\d calls, \$0\.0\d+ this month; /)
+    expect(await run(cost, env)).toMatch(
+      /^\d+ calls paid for, \$0\.0\d+ this month; .*\n\d\d calls reserved /,
+    )
 
     const [quota = ''] = of("Raise Rekognition's quota")
     expect(await run(quota, env)).toBe(

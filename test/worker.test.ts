@@ -326,6 +326,7 @@ describe('transient trouble', () => {
   })
   it('that outlasts every attempt is told of in the record, the event and the log', async () => {
     const imageId = await system.submit(photo)
+    ownTime(system)
     system.worker.maxAttempts = 2
     const answers = ['InternalServerError', 'ThrottlingException', 'AccessDeniedException']
     const arn = 'arn:aws:sts::123456789012:assumed-role/worker'
@@ -360,6 +361,7 @@ describe('transient trouble', () => {
     const trouble = { attempt: 10, name: 'AccessDenied', message: 'You may not.' }
     const throttled = { send: () => Promise.reject(new ThrottlingException({ message: '', $metadata: {} })) }
     const said: unknown[] = []
+    ownTime(system)
     for (const attempts of [10, 11]) {
       const imageId = await system.submit(photo)
       await system.setItem(imageId, { attempts, throttled: attempts - 9, trouble })
