@@ -95,18 +95,22 @@ export function withWebpAlpha(bytes: Buffer): Buffer {
 }
 
 /**
- * A WebP whose size is said to be larger than the file is, though its last chunk is whole: browsers draw what there is.
- * Where that is cut off, and any other file, comes back as it is.
+ * A WebP of the size that it says, where it says more than the file has, or where its last chunk is of an odd length and lacks
+ * the byte that fills it up: browsers draw what there is. Where that chunk is cut off, and any other file, comes back as it is.
  */
 export function withWebpSize(bytes: Buffer): Buffer {
-  if (bytes.toString('latin1', 8, 12) !== 'WEBP' || bytes.readUInt32LE(4) <= bytes.length - 8) return bytes
+  if (bytes.toString('latin1', 8, 12) !== 'WEBP' || bytes.readUInt32LE(4) < bytes.length - 8) return bytes
   let at = 12
+  let filled = 0
   while (at + 8 <= bytes.length) {
     const size = bytes.readUInt32LE(at + 4)
-    at += 8 + size + (size % 2)
+    filled = size % 2
+    at += 8 + size + filled
   }
-  if (at !== bytes.length) return bytes
-  const copy = Buffer.from(bytes)
-  copy.writeUInt32LE(bytes.length - 8, 4)
-  return copy
+  const missing = at - bytes.length
+  const isRight = missing === 0 && bytes.readUInt32LE(4) === bytes.length - 8
+  if (isRight || missing < 0 || missing > filled) return bytes
+  const whole = Buffer.concat([bytes, Buffer.alloc(missing)])
+  whole.writeUInt32LE(whole.length - 8, 4)
+  return whole
 }
