@@ -36,6 +36,7 @@ const named = (filename: string) => ({ original: { filename, sha256: 'made up' }
 
 describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBrowser}`, () => {
   let browser: Browser
+  let shared: Page | undefined
   let server: Server
   let url: string
   /** Newest first. */
@@ -46,9 +47,11 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
   const page = loadPage(() => bundlePage('page'), 'http://127.0.0.1:1', {
     ...{ MAX_IMAGE_BYTES: 4_500_000, HEIC: false, ANALYSES: ['labels'] },
   })
-  const picture = sharp({ create: { width: 900, height: 600, channels: 3, background: '#3a7' } })
-    .jpeg()
-    .toBuffer()
+  const pictureOf = (width: number, height: number) =>
+    sharp({ create: { width, height, channels: 3, background: '#3a7' } })
+      .jpeg()
+      .toBuffer()
+  const pictures = { thumbnail: pictureOf(8, 8), preview: pictureOf(900, 600) }
   const json = (response: ServerResponse, body: unknown, status = 200): void => {
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
   }
@@ -59,7 +62,10 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     const { pathname, searchParams } = new URL(request.url ?? '', url)
     const [, , id = '', part] = pathname.split('/')
     if (pathname === '/') response.writeHead(200, { 'content-type': 'text/html' }).end(page().html)
-    else if (part) response.writeHead(200, { 'content-type': 'image/jpeg' }).end(await picture)
+    else if (part)
+      response
+        .writeHead(200, { 'content-type': 'image/jpeg' })
+        .end(await pictures[part === 'preview' ? part : 'thumbnail'])
     else if (id) json(response, { ...images.find(({ imageId }) => imageId === id), analyses: [] })
     else if (pathname !== '/images') json(response, {})
     else {
@@ -88,15 +94,18 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     answerFirst = () => false
   })
 
-  async function open(options: BrowserContextOptions = {}): Promise<Page> {
+  /** @param options of a page of its own, which costs a process of the browser; without, it comes after others */
+  async function open(options?: BrowserContextOptions): Promise<Page> {
+    if (options === undefined && shared !== undefined) return shared
     const context = await browser.newContext({
       ...{ viewport: { width: 1280, height: 900 }, reducedMotion: 'reduce' as const },
       ...options,
     })
-    onTestFinished(() => context.close())
     const opened = await context.newPage()
     opened.setDefaultTimeout(LONGEST_MS)
     opened.on('pageerror', (error) => expect.unreachable(String(error)))
+    if (options === undefined) shared = opened
+    else onTestFinished(() => context.close())
     return opened
   }
   const inWork = (name: string) => ({ ...named(name), status: 'processing' })
@@ -170,7 +179,7 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     }
     answerFirst = ({ method, url: path = '' }, response) => {
       if (method === 'POST') {
-        if (images.length < 120) accept(response)
+        if (images.length < 104) accept(response)
         else waiting.push(() => accept(response))
         return method === 'POST'
       }
@@ -180,11 +189,11 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
       if (waiting.length > 0) Object.assign(images.at(-1) ?? {}, { status: 'completed', updatedAt: 'later' })
       return false
     }
-    const opened = await open()
+    const opened = await open({})
     await opened.clock.install()
     await opened.goto(url)
     const gif = { name: 'sent.gif', mimeType: 'image/gif', buffer: Buffer.from('GIF89a') }
-    await opened.locator('#files').setInputFiles(Array.from({ length: 140 }, () => gif))
+    await opened.locator('#files').setInputFiles(Array.from({ length: 112 }, () => gif))
     const count = (phases: string) => opened.locator(`.card:is(${phases})`).count()
     await expect
       .poll(async () => {
@@ -193,45 +202,6 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
       })
       .toBeGreaterThan(0)
     expect(await count('[data-phase=waiting], [data-phase=uploading]')).toBeGreaterThan(0)
-  })
-
-  it('draws a small picture of a large photo until there is a thumbnail, and none of one that is too large', async () => {
-    answerFirst = ({ method }) => method === 'POST'
-    const opened = await open()
-    await opened.goto(url)
-    const turned = (width: number, height: number) =>
-      sharp({ create: { width, height, channels: 3, background: '#fff' } }).withMetadata({ orientation: 6 })
-    // Of one bit each: 13 MB, and next to nothing deflated.
-    const header = Buffer.alloc(13)
-    header.writeUInt32BE(11_000, 0)
-    header.writeUInt32BE(10_000, 4)
-    header.writeUInt8(1, 8)
-    const huge = Buffer.concat([
-      (await turned(1, 1).png().toBuffer()).subarray(0, 8),
-      pngChunk('IHDR', header),
-      pngChunk('IDAT', deflateSync(Buffer.alloc(10_000 * (1 + 11_000 / 8)), { level: 1 })),
-      pngChunk('IEND', Buffer.alloc(0)),
-    ])
-    const file = async (name: string, mimeType: string, buffer: Promise<Buffer>) => ({
-      ...{ name, mimeType, buffer: await buffer },
-    })
-    await opened
-      .locator('#files')
-      .setInputFiles([
-        await file('large.jpg', 'image/jpeg', turned(2_400, 1_200).jpeg().toBuffer()),
-        await file('huge.png', 'image/png', Promise.resolve(huge)),
-        await file('small.png', 'image/png', turned(80, 120).png().toBuffer()),
-      ])
-    const sizes = () =>
-      opened.locator('.card').evaluateAll((cards) =>
-        cards.map((card) => {
-          const { hidden, naturalWidth, naturalHeight } = card.querySelector('img') as HTMLImageElement
-          return hidden ? 'none' : `${naturalWidth} × ${naturalHeight}`
-        }),
-      )
-    await expect.poll(sizes).toEqual(['128 × 256', 'none', '120 × 80'])
-    await opened.locator('.open', { hasText: 'huge.png' }).click()
-    await opened.getByText('This picture has too many pixels to be shown here.').waitFor()
   })
 
   it('exports in the order of the list with its progress, says what is missing, and stops when it is told to', async () => {
@@ -319,5 +289,44 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     await opened.getByRole('button', { name: 'Try again' }).click()
     await opened.locator('.why', { hasText: 'It could not be tried again just now: The server' }).waitFor()
     await opened.getByRole('button', { name: 'Try again' }).waitFor()
+  })
+
+  it('draws a small picture of a large photo until there is a thumbnail, and none of one that is too large', async () => {
+    answerFirst = ({ method }) => method === 'POST'
+    const opened = await open()
+    await opened.goto(url)
+    const turned = (width: number, height: number) =>
+      sharp({ create: { width, height, channels: 3, background: '#fff' } }).withMetadata({ orientation: 6 })
+    // Of one bit each: 13 MB, and next to nothing deflated.
+    const header = Buffer.alloc(13)
+    header.writeUInt32BE(11_000, 0)
+    header.writeUInt32BE(10_000, 4)
+    header.writeUInt8(1, 8)
+    const huge = Buffer.concat([
+      (await turned(1, 1).png().toBuffer()).subarray(0, 8),
+      pngChunk('IHDR', header),
+      pngChunk('IDAT', deflateSync(Buffer.alloc(10_000 * (1 + 11_000 / 8)), { level: 1 })),
+      pngChunk('IEND', Buffer.alloc(0)),
+    ])
+    const file = async (name: string, mimeType: string, buffer: Promise<Buffer>) => ({
+      ...{ name, mimeType, buffer: await buffer },
+    })
+    await opened
+      .locator('#files')
+      .setInputFiles([
+        await file('large.jpg', 'image/jpeg', turned(2_400, 1_200).jpeg().toBuffer()),
+        await file('huge.png', 'image/png', Promise.resolve(huge)),
+        await file('small.png', 'image/png', turned(80, 120).png().toBuffer()),
+      ])
+    const sizes = () =>
+      opened.locator('.card').evaluateAll((cards) =>
+        cards.map((card) => {
+          const { hidden, naturalWidth, naturalHeight } = card.querySelector('img') as HTMLImageElement
+          return hidden ? 'none' : `${naturalWidth} × ${naturalHeight}`
+        }),
+      )
+    await expect.poll(sizes).toEqual(['128 × 256', 'none', '120 × 80'])
+    await opened.locator('.open', { hasText: 'huge.png' }).click()
+    await opened.getByText('This picture has too many pixels to be shown here.').waitFor()
   })
 })
