@@ -291,6 +291,22 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     await opened.getByRole('button', { name: 'Try again' }).waitFor()
   })
 
+  it('shows the list where a picture was pasted while a photo was open', async () => {
+    images = [made(Date.now(), named('open.jpg'))]
+    answerFirst = ({ method }) => method === 'POST'
+    const opened = await open()
+    await opened.goto(url)
+    await opened.locator('.open').click()
+    await opened.locator('#detail[open]').waitFor()
+    await opened.evaluate(() => {
+      const clipboardData = new DataTransfer()
+      clipboardData.items.add(new File(['GIF89a'], 'pasted.gif', { type: 'image/gif' }))
+      document.activeElement?.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true }))
+    })
+    await opened.locator('.card', { hasText: 'pasted.gif' }).waitFor({ state: 'attached' })
+    expect(await opened.locator('#detail[open]').count()).toBe(0)
+  })
+
   it('draws a small picture of a large photo until there is a thumbnail, and none of one that is too large', async () => {
     answerFirst = ({ method }) => method === 'POST'
     const opened = await open()

@@ -43,7 +43,9 @@ addEventListener('drop', (event) => {
 })
 addEventListener('paste', (event) => {
   const files = event.clipboardData?.files
-  if (files?.length) addFiles(files)
+  if (!files?.length) return
+  byId('detail', HTMLDialogElement).close()
+  addFiles(files)
 })
 
 for (const [id, add] of /** @type {const} */ ([
