@@ -161,6 +161,7 @@ export async function enterPaid(
         ':end': Math.floor((Date.parse(day) + PAID_LIFETIME_MS) / 1_000),
         ...Object.fromEntries(counts.map(([name, count]) => [`:${name}`, count])),
       },
+      ReturnValues: 'NONE',
     }),
     abortSignal && { abortSignal },
   )

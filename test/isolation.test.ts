@@ -601,7 +601,7 @@ describe('what a user writes', () => {
         ),
       )
     const key = new RegExp(
-      `^(${uuid}|(idempotency|bytes)#[0-9a-f]{64}|name#[0-9a-f]{64}#[0-9a-f]{64}|label#[0-9a-f-]{36}#[0-9a-f]{64}|quota#[0-9a-f]{64}#\\d{4}-\\d\\d-\\d\\d)$`,
+      `^(${uuid}|(idempotency|bytes)#[0-9a-f]{64}|name#[0-9a-f]{64}#[0-9a-f]{64}|label#[0-9a-f-]{36}#[0-9a-f]{64}|(quota#[0-9a-f]{64}|paid)#\\d{4}-\\d\\d-\\d\\d)$`,
     )
     let items = 0
     const pages = paginateScan({ client: system.worker.dynamo }, { TableName: system.names.table })
