@@ -288,7 +288,13 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     await opened.goto(url)
     await opened.getByRole('button', { name: 'Try again' }).click()
     await opened.locator('.why', { hasText: 'It could not be tried again just now: The server' }).waitFor()
-    await opened.getByRole('button', { name: 'Try again' }).waitFor()
+    await opened.locator('.open').click()
+    await opened.locator('#panel').getByRole('button', { name: 'Try again' }).click()
+    // The button has gone and come again, and the keys must still reach the photo.
+    await expect
+      .poll(() => opened.evaluate(() => document.activeElement?.closest('dialog')?.id))
+      .toBe('detail')
+    await opened.keyboard.press('Escape')
   })
 
   it('shows the list where a picture was pasted while a photo was open', async () => {

@@ -97,7 +97,9 @@ function renderDetail() {
   if (facts.every((fact, at) => fact === shownFacts[at])) return
   shownFacts = facts
   renderPicture(photo)
+  const hadFocus = panel.contains(document.activeElement)
   panel.replaceChildren(...panelSections(photo))
+  if (hadFocus) detailTitle.focus()
   hideUnsure()
 }
 
