@@ -269,7 +269,9 @@ async function enable(isOn: boolean, values: Values, opened: Opened, io: Termina
     throw new NothingDone(
       'No Lambda function takes jobs from this queue: stop or start a worker outside Lambda where it runs.',
     )
-  const what = isOn ? 'The worker will take jobs again.' : 'The worker will take no more jobs.'
+  const states = [...new Set(mappings.map(({ State }) => State))].join(', ')
+  const does = isOn ? 'The worker will take jobs again.' : 'The worker will take no more jobs.'
+  const what = `${does} Its event source mapping is ${states} now.`
   if (!(await isConfirmed(io, values, opened, what))) return 0
   for (const mapping of mappings) {
     const { UUID, State } = await source.set(mapping, isOn, (state) => say(io, `${state} …`))

@@ -480,6 +480,11 @@ describe('npm run ops --', () => {
     )
     expect(paused).toMatchObject({ code: 0, out: 'Disabled  one\n', err: 'Updating …\nDisabling …\n' })
     expect(asked).toEqual(['GET ', 'GET ', 'GET ', 'GET one', 'PUT one', 'GET one'])
+    answers.push(Response.json({ EventSourceMappings: [{ ...mapping, State: 'Disabled' }] }))
+    const looked = await behind(lambda, (endpoint) =>
+      ops(['resume', '--dry-run'], { AWS_ENDPOINT_URL_LAMBDA: endpoint }),
+    )
+    expect(looked.err).toMatch(/Its event source mapping is Disabled now\. Nothing was done/)
   })
 
   it.each<[string, string, string, string[]]>([
