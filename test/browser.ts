@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
-import { type Browser, chromium } from 'playwright-core'
+import { type Browser, chromium, type Page } from 'playwright-core'
 import { onPath } from '../build/terraform.ts'
 import { skipped } from './tools.ts'
-import { LONGEST_MS } from './until.ts'
+import { LONGEST_MS, until } from './until.ts'
 
 /** CHROMIUM names another one. Undefined where this machine has none. */
 export const CHROMIUM =
@@ -34,3 +34,12 @@ export const startBrowser = (...more: string[]): Promise<Browser> =>
       ...more,
     ],
   })
+
+/** Opens an address also where the page has begun a step back through its history, which breaks off another navigation. */
+export const goTo = (page: Page, address: string): Promise<true> =>
+  until(`${address} is open`, () =>
+    page.goto(address).then(
+      () => true,
+      () => undefined,
+    ),
+  )

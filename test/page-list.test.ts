@@ -7,7 +7,7 @@ import sharp from 'sharp'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { loadPage } from '../api/deps.ts'
 import { bundlePage } from '../build/page.ts'
-import { CHROMIUM, skippedWithoutBrowser, startBrowser } from './browser.ts'
+import { CHROMIUM, goTo, skippedWithoutBrowser, startBrowser } from './browser.ts'
 import { pngChunk } from './pictures.ts'
 import { LONGEST_MS } from './until.ts'
 
@@ -122,7 +122,7 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     ]
     const opened = await open({ timezoneId: 'Pacific/Auckland' })
     await opened.clock.setFixedTime(now)
-    await opened.goto(url)
+    await goTo(opened, url)
     const days = () =>
       opened
         .locator('#photos')
@@ -157,7 +157,7 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
       return false
     }
     const opened = await open({ viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true })
-    await opened.goto(url)
+    await goTo(opened, url)
     await opened.locator('.card').nth(23).waitFor()
     await opened.evaluate(() => scrollTo(0, document.body.scrollHeight))
     await opened.locator('.card').nth(47).waitFor()
@@ -191,7 +191,7 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     }
     const opened = await open({})
     await opened.clock.install()
-    await opened.goto(url)
+    await goTo(opened, url)
     const gif = { name: 'sent.gif', mimeType: 'image/gif', buffer: Buffer.from('GIF89a') }
     await opened.locator('#files').setInputFiles(Array.from({ length: 112 }, () => gif))
     const count = (phases: string) => opened.locator(`.card:is(${phases})`).count()
@@ -226,7 +226,7 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
       return true
     }
     const opened = await open()
-    await opened.goto(url)
+    await goTo(opened, url)
     await opened.getByLabel('Select 0.jpg', { exact: true }).click()
     await opened.locator('#selected-all').click()
     await opened.locator('#selected-csv').focus()
@@ -269,7 +269,7 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     }))
     images = [made(Date.now(), { ...named('group.jpg'), preview: {}, rekognitionFaces })]
     const opened = await open()
-    await opened.goto(url)
+    await goTo(opened, url)
     await opened.locator('.open').click()
     const seen = () => opened.locator('.box span:visible').allTextContents()
     await expect.poll(seen).toEqual(['Face 1 99%', 'Face 4 99%'])
@@ -285,7 +285,7 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
       return method === 'POST'
     }
     const opened = await open()
-    await opened.goto(url)
+    await goTo(opened, url)
     await opened.getByRole('button', { name: 'Try again' }).click()
     await opened.locator('.why', { hasText: 'It could not be tried again just now: The server' }).waitFor()
     await opened.locator('.open').click()
@@ -301,7 +301,7 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     images = [made(Date.now(), named('open.jpg'))]
     answerFirst = ({ method }) => method === 'POST'
     const opened = await open()
-    await opened.goto(url)
+    await goTo(opened, url)
     await opened.locator('.open').click()
     await opened.locator('#detail[open]').waitFor()
     await opened.evaluate(() => {
@@ -316,7 +316,7 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
   it('draws a small picture of a large photo until there is a thumbnail, and none of one that is too large', async () => {
     answerFirst = ({ method }) => method === 'POST'
     const opened = await open()
-    await opened.goto(url)
+    await goTo(opened, url)
     const turned = (width: number, height: number) =>
       sharp({ create: { width, height, channels: 3, background: '#fff' } }).withMetadata({ orientation: 6 })
     // Of one bit each: 13 MB, and next to nothing deflated.

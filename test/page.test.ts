@@ -9,7 +9,7 @@ import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import type { Browser, BrowserContextOptions, Page, Request } from 'playwright-core'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { CHROMIUM, skippedWithoutBrowser, startBrowser } from './browser.ts'
+import { CHROMIUM, goTo, skippedWithoutBrowser, startBrowser } from './browser.ts'
 import { exifBlock, GPS, picture, withExif } from './exif-blocks.ts'
 import { CORNERS, cornerColour, distinct, flat, quarters, rgb } from './pictures.ts'
 import { type System, startSystem } from './system.ts'
@@ -156,7 +156,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
         })
         await page.unrouteAll({ behavior: 'wait' })
         // A place of the same origin that does nothing.
-        await page.goto(`${of.url}/health`)
+        await goTo(page, `${of.url}/health`)
         await page.removeAllListeners(undefined, { behavior: 'wait' })
         free.push(page)
       } else await page.context().close()
