@@ -296,11 +296,11 @@ describe('the log of an attempt', () => {
       return system.worker.render(...given)
     }
     await work({ render: lost }, batch)
-    expect(line('held')).toMatchObject({ imageId, requestId, receives: 3, messageId: 'message-1' })
-    expect(line('outcome lost')).toMatchObject({ imageId, requestId, attempt: 1 })
+    expect(line('held', imageId)).toMatchObject({ imageId, requestId, receives: 3, messageId: 'message-1' })
+    expect(line('outcome lost', imageId)).toMatchObject({ imageId, requestId, attempt: 1 })
     await system.setItem(imageId, { epoch: 2 })
     await work({}, jobOf(imageId))
-    expect(line('job replaced')).toMatchObject({ imageId, epoch: 1 })
+    expect(line('job replaced', imageId)).toMatchObject({ imageId, epoch: 1 })
   })
 
   it('of a dead letter that is redriven says that it begins the next run', async () => {
@@ -310,7 +310,7 @@ describe('the log of an attempt', () => {
     await work({}, jobOf(imageId, 2))
     const given = ['accepted', 'claimed', 'failed', 'announced']
     expect(eventsOf(imageId)).toEqual([...given, 'redriven', 'claimed', 'completed', 'announced'])
-    expect(line('redriven')).toMatchObject({ imageId, epoch: 2 })
+    expect(line('redriven', imageId)).toMatchObject({ imageId, epoch: 2 })
   })
 
   it('of no job names the message and has nothing of its body', async () => {
