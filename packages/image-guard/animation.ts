@@ -6,12 +6,20 @@ export function frames(bytes: Buffer): number {
 function webpFrames(bytes: Buffer): number {
   const frame = Buffer.from('ANMF').readUInt32BE()
   let count = 0
-  for (let at = 12; at + 8 <= bytes.length; ) {
-    if (bytes.readUInt32BE(at) === frame) count += 1
-    const size = bytes.readUInt32LE(at + 4)
-    at += 8 + size + (size % 2)
-  }
+  for (const { begin } of webpChunks(bytes)) if (bytes.readUInt32BE(begin) === frame) count += 1
   return count
+}
+
+/** Where each chunk of a WebP begins and ends, with the byte that fills up an odd one (RFC 9649, section 2.3). */
+function* webpChunks(bytes: Buffer): Generator<{ begin: number; end: number; filled: number }> {
+  let begin = 12
+  while (begin + 8 <= bytes.length) {
+    const size = bytes.readUInt32LE(begin + 4)
+    const filled = size % 2
+    const end = begin + 8 + size + filled
+    yield { begin, end, filled }
+    begin = end
+  }
 }
 
 function gifFrames(bytes: Buffer): number {
@@ -100,16 +108,11 @@ export function withWebpAlpha(bytes: Buffer): Buffer {
  */
 export function withWebpSize(bytes: Buffer): Buffer {
   if (bytes.toString('latin1', 8, 12) !== 'WEBP' || bytes.readUInt32LE(4) < bytes.length - 8) return bytes
-  let at = 12
-  let filled = 0
-  while (at + 8 <= bytes.length) {
-    const size = bytes.readUInt32LE(at + 4)
-    filled = size % 2
-    at += 8 + size + filled
-  }
-  const missing = at - bytes.length
+  let last = { end: 12, filled: 0 }
+  for (const chunk of webpChunks(bytes)) last = chunk
+  const missing = last.end - bytes.length
   const isRight = missing === 0 && bytes.readUInt32LE(4) === bytes.length - 8
-  if (isRight || missing < 0 || missing > filled) return bytes
+  if (isRight || missing < 0 || missing > last.filled) return bytes
   const whole = Buffer.concat([bytes, Buffer.alloc(missing)])
   whole.writeUInt32LE(whole.length - 8, 4)
   return whole

@@ -97,11 +97,9 @@ const CRITICAL = new Set(['IHDR', 'PLTE', 'IDAT', 'IEND'])
 
 /** Whether a PNG has no critical chunk that the standard does not know, for which a decoder has to refuse it. */
 export function hasCommonChunks(bytes: Buffer): boolean {
-  for (let at = SIGNATURE_BYTES; at + CHUNK_OVERHEAD <= bytes.length; ) {
-    const type = bytes.toString('latin1', at + 4, at + 8)
+  for (const { type } of allChunks(bytes)) {
     if (type === 'IEND') return true
     if (/^[A-Z]/.test(type) && !CRITICAL.has(type)) return false
-    at += CHUNK_OVERHEAD + bytes.readUInt32BE(at)
   }
   return true
 }
@@ -110,29 +108,32 @@ interface Chunk {
   type: string
   at: number
   end: number
-  data: Buffer
 }
 
-/** Up to the first chunk of pixels, and that one. */
-function* chunks(bytes: Buffer): Generator<Chunk> {
+function* allChunks(bytes: Buffer): Generator<Chunk> {
   for (let at = SIGNATURE_BYTES; at + CHUNK_OVERHEAD <= bytes.length; ) {
     const end = at + CHUNK_OVERHEAD + bytes.readUInt32BE(at)
-    const type = bytes.toString('latin1', at + 4, at + 8)
-    yield { type, at, end, data: bytes.subarray(at + 8, end - 4) }
-    if (type === 'IDAT') return
+    yield { type: bytes.toString('latin1', at + 4, at + 8), at, end }
     at = end
+  }
+}
+
+const dataOf = (bytes: Buffer, { at, end }: Chunk): Buffer => bytes.subarray(at + 8, end - 4)
+
+/** Up to the first chunk of pixels, and that one. */
+function* chunks(bytes: Buffer): Generator<Chunk & { data: Buffer }> {
+  for (const chunk of allChunks(bytes)) {
+    yield { ...chunk, data: dataOf(bytes, chunk) }
+    if (chunk.type === 'IDAT') return
   }
 }
 
 /** The Exif block behind the pixels of a PNG: libvips and browsers do not look there, but the standard allows it. */
 export function exifBehindPixels(bytes: Buffer): Buffer | undefined {
   if (bytes.toString('latin1', 1, 4) !== 'PNG') return undefined
-  for (let at = SIGNATURE_BYTES; at + CHUNK_OVERHEAD <= bytes.length; ) {
-    const end = at + CHUNK_OVERHEAD + bytes.readUInt32BE(at)
-    const type = bytes.toString('latin1', at + 4, at + 8)
-    if (type === 'IEND') return undefined
-    if (type === 'eXIf') return bytes.subarray(at + 8, end - 4)
-    at = end
+  for (const chunk of allChunks(bytes)) {
+    if (chunk.type === 'IEND') return undefined
+    if (chunk.type === 'eXIf') return dataOf(bytes, chunk)
   }
   return undefined
 }
