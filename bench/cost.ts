@@ -1,4 +1,5 @@
 import { oneOf, readOptions, runCommand, WrongUsage } from '../build/command.ts'
+import { priceOf } from '../ops/images.ts'
 import { PRICES, PRICES_OF, type Prices } from './prices.ts'
 import { countRequests, type Share } from './requests.ts'
 
@@ -70,9 +71,7 @@ export function cost(
     }
   }
   const { rekognitionCalls = 0, ...ours } = sum
-  const { first, rest } = prices.rekognition
-  const rekognition = (calls: number): number =>
-    Math.min(calls, 1e6) * first + Math.max(0, calls - 1e6) * rest
+  const rekognition = (calls: number): number => priceOf(calls, prices.rekognition)
   const batches = images / WORKER.batch
   const lambda = (calls: number, gb: number, seconds: number): number =>
     calls * (prices.invocation + gb * seconds * prices.gbSecond)

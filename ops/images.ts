@@ -12,7 +12,7 @@ import {
 import { deleteRecord, getImage, type Records, retryImage } from '../shared/lifecycle.ts'
 import { ownerTag } from '../shared/log.ts'
 import { type JobQueue, sendJob } from '../shared/messages.ts'
-import { monthOf, paidOn, reservedCalls } from '../shared/table.ts'
+import { dayOf, monthOf, paidOn, reservedCalls } from '../shared/table.ts'
 
 /** What operators do with many images at once. */
 
@@ -180,8 +180,9 @@ async function* inParts<T>(all: AsyncIterable<T>): AsyncGenerator<T[]> {
 
 /** Of a million calls of a month the first price is asked; the rest costs less. */
 const FIRST_CALLS = 1_000_000
-const priceOf = (calls: number): number =>
-  Math.min(calls, FIRST_CALLS) * CALL_USD.first + Math.max(0, calls - FIRST_CALLS) * CALL_USD.rest
+/** @returns US dollars */
+export const priceOf = (calls: number, { first, rest } = CALL_USD): number =>
+  Math.min(calls, FIRST_CALLS) * first + Math.max(0, calls - FIRST_CALLS) * rest
 const inUsd = (amount: number): number => Number(amount.toFixed(3))
 const sumOf = (calls: PaidCalls): number => PAID_ANALYSES.reduce((sum, name) => sum + (calls[name] ?? 0), 0)
 
@@ -195,9 +196,11 @@ export async function costOf(deps: OpsDeps) {
   const gone = Math.max(at.getTime() - turnOf(0), HOUR_MS) / (turnOf(1) - turnOf(0))
   const days: ({ day: string; calls: number; usd: number } & PaidCalls)[] = []
   let paid = 0
-  for (let date = 1; date <= at.getUTCDate(); date += 1) {
-    const day = `${month}-${String(date).padStart(2, '0')}`
-    const entered = await paidOn(deps, day)
+  const dates = Array.from({ length: at.getUTCDate() }, (_, before) =>
+    dayOf(new Date(turnOf(0) + before * 24 * HOUR_MS)),
+  )
+  const ledger = await Promise.all(dates.map(async (day) => ({ day, entered: await paidOn(deps, day) })))
+  for (const { day, entered } of ledger) {
     const before = paid
     paid += sumOf(entered)
     if (paid > before)

@@ -92,7 +92,7 @@ const STRIP_GPS = onOrOff('off')
 /** https://aws.amazon.com/rekognition/pricing, us-east-1: a call, in US dollars, of the first million of a month, and of the rest. */
 export const CALL_USD = { first: 0.001, rest: 0.0008 }
 /** Of Rekognition, at the first of these prices. */
-export const CALLS_PER_USD = 1_000
+export const CALLS_PER_USD = 1 / CALL_USD.first
 
 const budgetSettings = {
   /** US dollars a month (of UTC) that Rekognition may cost, at CALLS_PER_USD; without it there is no such limit. */

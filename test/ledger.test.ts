@@ -99,26 +99,30 @@ it('an attempt that fails has paid for its answers, and a ledger that is away ha
 })
 
 it.each([
-  ['1000', '0'],
-  ['123450', '0.1'],
-  // Beyond the first million calls.
-  ['1200000', '0.1'],
-])('of %s images ops cost has the dollars of npm run cost, to the cent', async (images, duplicates) => {
-  const share = (asked: number): Share => ({ by: new Map(), images: 10, asked })
-  const counts = { api: share(0), worker: share(20), again: share(0) }
-  const month = readMonth(['--images', images, '--duplicates', duplicates])
-  const rows = cost(month, { with: counts, without: counts }) as Record<string, number | string>[]
-  const reckoned = rows.find(({ $: service }) => service === 'Rekognition')?.['this system']
-  // The same calls, on days of a month: what the last cost falls beyond the first million.
-  const paid = Math.round(month.images * (1 - month.duplicates))
-  const year = 2040 + images.length
-  const parts = [0.5, 0.3, 0.2].map((part) => Math.round(paid * part))
-  parts[2] = paid - (parts[0] ?? 0) - (parts[1] ?? 0)
-  for (const [index, labels] of parts.entries())
-    await enterPaid(system.worker, `${year}-03-0${index + 1}`, { labels, faces: labels })
-  const found = await costOf(at(`${year}-03-31T12:00:00Z`))
-  expect(found.paid).toMatchObject({ calls: 2 * paid })
-  expect(found.paid.usd.toFixed(2)).toBe(Number(reckoned).toFixed(2))
-  const sum = found.days.reduce((all, { usd }) => all + usd, 0)
-  expect(sum.toFixed(2)).toBe(found.paid.usd.toFixed(2))
-})
+  ['1000', '0', '2.00'],
+  ['123450', '0.1', '222.21'],
+  // 1,160,000 calls beyond the first million.
+  ['1200000', '0.1', '1928.00'],
+])(
+  'of %s images ops cost has the dollars of npm run cost, to the cent',
+  async (images, duplicates, dollars) => {
+    const share = (asked: number): Share => ({ by: new Map(), images: 10, asked })
+    const counts = { api: share(0), worker: share(20), again: share(0) }
+    const month = readMonth(['--images', images, '--duplicates', duplicates])
+    const rows = cost(month, { with: counts, without: counts }) as Record<string, number | string>[]
+    const reckoned = rows.find(({ $: service }) => service === 'Rekognition')?.['this system']
+    // The same calls, on days of a month: what the last cost falls beyond the first million.
+    const paid = Math.round(month.images * (1 - month.duplicates))
+    const year = 2040 + images.length
+    const parts = [0.5, 0.3, 0.2].map((part) => Math.round(paid * part))
+    parts[2] = paid - (parts[0] ?? 0) - (parts[1] ?? 0)
+    for (const [index, labels] of parts.entries())
+      await enterPaid(system.worker, `${year}-03-0${index + 1}`, { labels, faces: labels })
+    const found = await costOf(at(`${year}-03-31T12:00:00Z`))
+    expect(found.paid).toMatchObject({ calls: 2 * paid })
+    expect(found.paid.usd.toFixed(2)).toBe(dollars)
+    expect(found.paid.usd.toFixed(2)).toBe(Number(reckoned).toFixed(2))
+    const sum = found.days.reduce((all, { usd }) => all + usd, 0)
+    expect(sum.toFixed(2)).toBe(found.paid.usd.toFixed(2))
+  },
+)

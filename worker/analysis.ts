@@ -32,7 +32,7 @@ export interface Rekognition {
   limiters: Record<PaidAnalysis, Pick<Limiter, 'run' | 'rate'>>
   minConfidence: number
   maxLabels: number
-  /** Is told of each answer, which is billed. */
+  /** Called for each answer, which is billed. */
   paid: (name: PaidAnalysis) => void
 }
 
