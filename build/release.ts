@@ -107,7 +107,7 @@ async function billOfMaterials(): Promise<string> {
   return `${JSON.stringify(all, undefined, 2)}\n`
 }
 
-/** The functions without sharp: what a test of the next version has work beside its own (test/version-before.test.ts). */
+/** The functions without sharp: what a test of the next version has work beside its own (test/deployment/version-before.test.ts). */
 async function codeAlone(): Promise<Uint8Array> {
   const all: Files = {}
   for (const name of RELEASED) {

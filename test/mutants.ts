@@ -13,22 +13,26 @@ export interface Mutant {
   rule?: Rule
 }
 
-export const simulation = ['test/simulation.test.ts']
-const worker = ['test/worker.test.ts', 'test/worker-analyses.test.ts', 'test/worker-again.test.ts']
-const pipeline = ['test/pipeline.test.ts']
-const rules = ['test/rules.test.ts']
-const ops = ['test/ops.test.ts']
-const uploads = ['test/uploads.test.ts']
-const lambda = ['test/lambda.test.ts']
+export const simulation = ['test/proof/simulation.test.ts']
+const worker = [
+  'test/worker/worker.test.ts',
+  'test/worker/worker-analyses.test.ts',
+  'test/worker/worker-again.test.ts',
+]
+const pipeline = ['test/worker/pipeline.test.ts']
+const rules = ['test/proof/rules.test.ts']
+const ops = ['test/ops/ops.test.ts']
+const uploads = ['test/api/uploads.test.ts']
+const lambda = ['test/deployment/lambda.test.ts']
 const admission = ['packages/embedded-aws/test/admission.test.ts']
-const metadata = ['packages/image-guard/test/exif.test.ts', 'test/metadata.test.ts']
-const heic = ['test/heic.test.ts']
-const position = ['test/position.test.ts']
+const metadata = ['packages/image-guard/test/exif.test.ts', 'test/worker/metadata.test.ts']
+const heic = ['test/worker/heic.test.ts']
+const position = ['test/worker/position.test.ts']
 const sight = ['packages/vision/test/sight.test.ts']
-const vision = ['test/vision.test.ts']
-const labels = ['test/labels.test.ts']
-const moderation = ['test/moderation.test.ts']
-const versions = ['test/version-before.test.ts']
+const vision = ['test/rekognition/vision.test.ts']
+const labels = ['test/api/labels.test.ts']
+const moderation = ['test/rekognition/moderation.test.ts']
+const versions = ['test/deployment/version-before.test.ts']
 
 export const MUTANTS: Mutant[] = [
   // Submission
@@ -74,14 +78,14 @@ export const MUTANTS: Mutant[] = [
     file: 'api/submit.ts',
     from: "if (repeated && (await statusOf(deps, imageId)) === 'deleted') {",
     to: 'if (false) {',
-    tests: ['test/idempotency.test.ts'],
+    tests: ['test/api/idempotency.test.ts'],
   },
   {
     name: 'an idempotency key does not outlive the trace of its deleted image',
     file: 'sweeper/sweep.ts',
     from: 'if (deleted.data.keyHash !== undefined) await closeIdempotencyKey',
     to: 'if (false) await closeIdempotencyKey',
-    tests: ['test/idempotency.test.ts'],
+    tests: ['test/api/idempotency.test.ts'],
   },
   {
     name: 'a form outlives the record that it was given for once more',
@@ -249,21 +253,21 @@ export const MUTANTS: Mutant[] = [
     file: 'api/app.ts',
     from: '  if (!matches(ifMatch, (await represent(deps, image)).etag)) refuseChanged()\n',
     to: '',
-    tests: ['test/api.test.ts'],
+    tests: ['test/api/api.test.ts'],
   },
   {
     name: 'what changes between the look of If-Match and the deletion is deleted',
     file: 'api/app.ts',
     from: 'isOneState ? refuseChanged : undefined',
     to: 'undefined',
-    tests: ['test/api.test.ts'],
+    tests: ['test/api/api.test.ts'],
   },
   {
     name: '/ready asks queue and table at each probe',
     file: 'worker/main.ts',
     from: 'const READY_MS = 10_000',
     to: 'const READY_MS = 0',
-    tests: ['test/worker-process.test.ts'],
+    tests: ['test/worker/worker-process.test.ts'],
   },
   {
     name: 'cancel deletes what is taken up in that moment',
@@ -309,21 +313,21 @@ export const MUTANTS: Mutant[] = [
     file: 'api/list.ts',
     from: '    partOfBefore(records, owner, name, oldest),\n',
     to: '',
-    tests: ['test/version-before.test.ts'],
+    tests: ['test/deployment/version-before.test.ts'],
   },
   {
     name: 'a deletion leaves what the version before has put into its index',
     file: 'shared/labels.ts',
     from: "...(image.status === 'completed' && image.index === 2 ? [] : [oldItem(image.imageId, Name)]),",
     to: '',
-    tests: ['test/version-before.test.ts'],
+    tests: ['test/deployment/version-before.test.ts'],
   },
   {
     name: 'what was paid for is not remembered by its bytes',
     file: 'worker/results.ts',
     from: 'if (!wasPaid || paidAnalyses(image.analyses).length === 0) return []',
     to: 'if (wasPaid) return []',
-    tests: ['test/analyses.test.ts'],
+    tests: ['test/api/analyses.test.ts'],
   },
   {
     name: 'a search reads unsure labels before sure ones, whatever their age',
@@ -416,7 +420,7 @@ export const MUTANTS: Mutant[] = [
     file: 'rekognition/service.ts',
     from: "if (!isOfCommonCoding(bytes, contentType)) throw new Unreadable('format')",
     to: '',
-    tests: ['test/rekognition.test.ts'],
+    tests: ['test/rekognition/rekognition.test.ts'],
   },
   {
     name: 'a PNG of 16 bits is sent as it is',
@@ -510,42 +514,42 @@ export const MUTANTS: Mutant[] = [
     file: 'shared/lifecycle.ts',
     from: 'dueAt: sweepAt(records, { swept, waitMs: rest.waitMs })',
     to: 'dueAt: sweepAt(records, { waitMs: rest.waitMs })',
-    tests: ['test/transitions.test.ts'],
+    tests: ['test/proof/transitions.test.ts'],
   },
   {
     name: 'the poller ends no chain of messages',
     file: 'worker/poller.ts',
     from: 'chainOf(message) < LONGEST_CHAIN',
     to: 'chainOf(message) >= 0',
-    tests: ['test/poller.test.ts'],
+    tests: ['test/worker/poller.test.ts'],
   },
   {
     name: 'a worker that ends begins with what a receive still brings',
     file: 'worker/poller.ts',
     from: 'if (this.#givesBack) await giveBack(this.#deps, messages)',
     to: 'if (false) await giveBack(this.#deps, messages)',
-    tests: ['test/poller.test.ts'],
+    tests: ['test/worker/poller.test.ts'],
   },
   {
     name: 'a worker that ends breaks off no batch',
     file: 'worker/poller.ts',
     from: 'setTimeout(() => this.#ending.abort(), breakOffMs)',
     to: 'setTimeout(() => {}, breakOffMs)',
-    tests: ['test/poller.test.ts'],
+    tests: ['test/worker/poller.test.ts'],
   },
   {
     name: 'a worker outside Lambda counts nothing',
     file: 'shared/machine.ts',
     from: '      count(extra)\n',
     to: '',
-    tests: ['test/worker-process.test.ts'],
+    tests: ['test/worker/worker-process.test.ts'],
   },
   {
     name: 'what decodes does not give way to the API',
     file: 'local/background-main.ts',
     from: 'setPriority(Number(id), lower)',
     to: 'Number(id)',
-    tests: ['test/start.test.ts'],
+    tests: ['test/system/start.test.ts'],
   },
   {
     name: 'throttling counts as an attempt',
@@ -632,7 +636,7 @@ export const MUTANTS: Mutant[] = [
     file: 'sweeper/sweep.ts',
     from: '  await keepExhausted(deps, image)\n',
     to: '',
-    tests: ['test/sweeper.test.ts'],
+    tests: ['test/worker/sweeper.test.ts'],
   },
   // A new run
   {
@@ -678,14 +682,14 @@ export const MUTANTS: Mutant[] = [
     file: 'sweeper/sweep.ts',
     from: 'return isQueued ? undefined : requeue(deps, image)',
     to: 'return requeue(deps, image)',
-    tests: ['test/sweeper.test.ts'],
+    tests: ['test/worker/sweeper.test.ts'],
   },
   {
     name: 'the sweeper sends a job at every sweep',
     file: 'shared/lifecycle.ts',
     from: '{ sweepAt: sweepAt(records, { swept }), swept }',
     to: '{ sweepAt: 0, swept }',
-    tests: ['test/sweeper.test.ts'],
+    tests: ['test/worker/sweeper.test.ts'],
   },
   {
     name: 'the sweeper announces nothing',
@@ -693,7 +697,7 @@ export const MUTANTS: Mutant[] = [
     from: 'if (isFinished(image)) return announce(deps, image)',
     to: 'if (isFinished(image)) return undefined',
     // In the schedules a job is there until its event is out.
-    tests: ['test/rules.test.ts', 'test/sweeper.test.ts'],
+    tests: ['test/proof/rules.test.ts', 'test/worker/sweeper.test.ts'],
   },
   {
     name: 'the sweeper gives nothing up',
@@ -706,28 +710,28 @@ export const MUTANTS: Mutant[] = [
     file: 'shared/lifecycle.ts',
     from: "'sweepAt = :seen AND attribute_not_exists(dueAt)'",
     to: "'sweepAt = :seen'",
-    tests: ['test/transitions.test.ts'],
+    tests: ['test/proof/transitions.test.ts'],
   },
   {
     name: 'the sweeper removes or defers what has changed since it saw it',
     file: 'shared/lifecycle.ts',
     from: "condition: 'sweepAt = :seen AND dueAt = :due',",
     to: "condition: 'sweepAt = :seen AND dueAt <> sweepAt AND :due = :due',",
-    tests: ['test/transitions.test.ts'],
+    tests: ['test/proof/transitions.test.ts'],
   },
   {
     name: 'the sweeper looks after an image that is not due yet',
     file: 'sweeper/sweep.ts',
     from: '  if (Number(dueAt(seen)) >= before) {',
     to: '  if (seen.sweepAt >= before) {',
-    tests: ['test/sweeper.test.ts'],
+    tests: ['test/worker/sweeper.test.ts'],
   },
   {
     name: 'the sweeper looks at an image at every sweep until it is due',
     file: 'sweeper/sweep.ts',
     from: '    if (seen.sweepAt < before) await moveSweep(deps, seen)\n',
     to: '',
-    tests: ['test/sweeper.test.ts'],
+    tests: ['test/worker/sweeper.test.ts'],
   },
   {
     name: 'the sweeper sends jobs for images without an original',
@@ -758,14 +762,14 @@ export const MUTANTS: Mutant[] = [
     file: 'shared/lifecycle.ts',
     from: 'const isLast = trouble?.attempt === ended',
     to: 'const isLast = trouble !== undefined',
-    tests: ['test/sweeper.test.ts'],
+    tests: ['test/worker/sweeper.test.ts'],
   },
   {
     name: 'an attempt that does not count hides what the one before has met',
     file: 'worker/results.ts',
     from: 'return trouble?.attempt === attempt - 1 ?',
     to: 'return trouble === undefined ?',
-    tests: ['test/worker.test.ts'],
+    tests: ['test/worker/worker.test.ts'],
   },
   // What AWS does by its own rules: each of these lives where the rule is switched off
   {
@@ -933,14 +937,14 @@ export const MUTANTS: Mutant[] = [
     file: 'worker/results.ts',
     from: '[owner, original.sha256,',
     to: "['', original.sha256,",
-    tests: ['test/transitions.test.ts'],
+    tests: ['test/proof/transitions.test.ts'],
   },
   {
     name: 'what one owner has paid for is had by another',
     file: 'worker/results.ts',
     from: ' || other.owner !== image.owner',
     to: '',
-    tests: ['test/analyses.test.ts'],
+    tests: ['test/api/analyses.test.ts'],
   },
   {
     name: 'of four analyses two are paid for again at the next attempt',
@@ -976,28 +980,28 @@ export const MUTANTS: Mutant[] = [
     file: 'worker/analysis.ts',
     from: "if (showsPerson(kept.labels)) await find('faces')",
     to: "await find('faces')",
-    tests: ['test/analyses.test.ts'],
+    tests: ['test/api/analyses.test.ts'],
   },
   {
     name: 'faces are left out without a word',
     file: 'worker/analysis.ts',
     from: "if (analyses.includes('faces') && kept.faces === undefined) answers.facesSkipped = true",
     to: '',
-    tests: ['test/analyses.test.ts'],
+    tests: ['test/api/analyses.test.ts'],
   },
   {
     name: 'results without faces are had by an image that is to have them',
     file: 'worker/results.ts',
     from: "(name === 'faces' && facesSkipped ? 'faces-when-person' : name)",
     to: 'name',
-    tests: ['test/analyses.test.ts'],
+    tests: ['test/api/analyses.test.ts'],
   },
   {
     name: 'an image has answers of others that it did not ask for',
     file: 'worker/results.ts',
     from: '.filter(([field]) => fields.includes(field))',
     to: '',
-    tests: ['test/analyses.test.ts'],
+    tests: ['test/api/analyses.test.ts'],
   },
   // Metadata of a file
   {
@@ -1012,7 +1016,7 @@ export const MUTANTS: Mutant[] = [
     file: 'api/schemas.ts',
     from: "!['gps', 'faces-when-person'].includes(name)",
     to: "name !== 'faces-when-person'",
-    tests: ['test/analyses.test.ts'],
+    tests: ['test/api/analyses.test.ts'],
   },
   {
     name: 'metadata is announced',
@@ -1083,21 +1087,21 @@ export const MUTANTS: Mutant[] = [
     file: 'worker/analysis.ts',
     from: 'deps.limiters[name].run(call, isThrottling, time)',
     to: 'ask(deps, name, sent, time)',
-    tests: ['test/backlog.test.ts'],
+    tests: ['test/worker/backlog.test.ts'],
   },
   {
     name: 'what waits for the quota does not hear that its process is to end',
     file: 'worker/analysis.ts',
     from: 'run(call, isThrottling, time)',
     to: 'run(call, isThrottling, { until: time.until })',
-    tests: ['test/worker.test.ts'],
+    tests: ['test/worker/worker.test.ts'],
   },
   {
     name: 'all operations share the quota of one',
     file: 'worker/analysis.ts',
     from: 'deps.limiters[name].run',
     to: 'deps.limiters.labels.run',
-    tests: ['test/backlog.test.ts'],
+    tests: ['test/worker/backlog.test.ts'],
   },
   // Lambda
   {
@@ -1105,7 +1109,7 @@ export const MUTANTS: Mutant[] = [
     file: 'api/upload.ts',
     from: "const { default: busboy } = await import('@fastify/busboy')",
     to: "const busboy = await import('@fastify/busboy')",
-    tests: ['test/artefact.test.ts'],
+    tests: ['test/deployment/artefact.test.ts'],
   },
   {
     name: 'a route is looked for behind the base path of a domain',
@@ -1119,7 +1123,7 @@ export const MUTANTS: Mutant[] = [
     file: 'worker/limiter.ts',
     from: 'this.#rate = Math.min(this.#rate * (1 + growth), this.#most)',
     to: 'this.#rate *= 1 + growth',
-    tests: ['test/limiter.test.ts'],
+    tests: ['test/worker/limiter.test.ts'],
   },
   {
     name: 'one thing has two names',
@@ -1168,28 +1172,28 @@ export const MUTANTS: Mutant[] = [
     file: 'packages/embedded-aws/server.ts',
     from: '    await closed\n',
     to: '    void closed\n',
-    tests: ['test/overload.test.ts'],
+    tests: ['test/system/overload.test.ts'],
   },
   {
     name: 'what damage leaves of an interval of a JPEG is taken for stray bytes',
     file: 'packages/image-guard/scan.ts',
     from: '(marker - end > MAX_STRAY_BYTES || !bits.isPadded())',
     to: 'marker - end > MAX_STRAY_BYTES',
-    tests: ['test/odd-pictures.test.ts'],
+    tests: ['test/worker/odd-pictures.test.ts'],
   },
   {
     name: 'the thumbnail of a long picture is its middle, without the head',
     file: 'packages/image-guard/render.ts',
     from: "isElongated ? 'attention' : 'centre'",
     to: "'centre'",
-    tests: ['test/odd-pictures.test.ts'],
+    tests: ['test/worker/odd-pictures.test.ts'],
   },
   {
     name: 'a fault of ours in reading a form is called the caller’s',
     file: 'api/upload.ts',
     from: 'throw isParserError(error) ? broken : error',
     to: 'throw broken',
-    tests: ['test/api.test.ts'],
+    tests: ['test/api/api.test.ts'],
   },
   {
     name: 'a fault of ours in decoding is a verdict on the image',
@@ -1204,7 +1208,7 @@ export const MUTANTS: Mutant[] = [
     file: 'packages/image-guard/jpeg.ts',
     from: 'hasAllBlocks(mended) === false',
     to: 'false',
-    tests: ['test/corpus.test.ts'],
+    tests: ['test/proof/corpus.test.ts'],
   },
   {
     name: 'each segment of a JPEG looks ahead for itself',
@@ -1478,56 +1482,56 @@ export const MUTANTS: Mutant[] = [
     file: 'worker/outcomes.ts',
     from: '    this.#count()\n',
     to: '',
-    tests: ['test/alarms.test.ts'],
+    tests: ['test/deployment/alarms.test.ts'],
   },
   {
     name: 'a worker that dies of its images has not counted their claims',
     file: 'worker/outcomes.ts',
     from: 'length === most',
     to: 'length > most',
-    tests: ['test/alarms.test.ts'],
+    tests: ['test/deployment/alarms.test.ts'],
   },
   {
     name: 'what waits for the budget is claimed and not completed',
     file: 'shared/log.ts',
     from: 'OverBudget: 1, Claimed: -1',
     to: 'OverBudget: 1',
-    tests: ['test/alarms.test.ts'],
+    tests: ['test/deployment/alarms.test.ts'],
   },
   {
     name: 'what has waited for the budget is old',
     file: 'shared/log.ts',
     from: '...(!parked && { ImageAge: queuedMs / 1_000 })',
     to: 'ImageAge: queuedMs / 1_000',
-    tests: ['test/alarms.test.ts'],
+    tests: ['test/deployment/alarms.test.ts'],
   },
   {
     name: 'a job does not say which request has sent it',
     file: 'shared/messages.ts',
     from: 'StringValue = (await xraySpan())?.header',
     to: "StringValue = ''",
-    tests: ['test/traces.test.ts'],
+    tests: ['test/worker/traces.test.ts'],
   },
   {
     name: 'a span ends when its caller has gone on',
     file: 'shared/messages.ts',
     from: 'done.then(end, end)',
     to: 'done.catch(() => {}).then(() => setImmediate(end))',
-    tests: ['test/traces.test.ts'],
+    tests: ['test/worker/traces.test.ts'],
   },
   {
     name: 'a job that S3 has sent is of no request',
     file: 'worker/batch.ts',
     from: "    if ('image' in outcome) await linkToRequest(outcome.image, links)\n",
     to: '',
-    tests: ['test/traces.test.ts'],
+    tests: ['test/worker/traces.test.ts'],
   },
   {
     name: 'a job does not say whose it is',
     file: 'shared/messages.ts',
     from: 'MessageBody, MessageGroupId, ...traced })',
     to: 'MessageBody })',
-    tests: ['test/record.test.ts'],
+    tests: ['test/api/record.test.ts'],
   },
   {
     name: 'the members of two sets are compared in their order',
@@ -1625,49 +1629,49 @@ export const MUTANTS: Mutant[] = [
     file: 'shared/table.ts',
     from: "':most': most - wanted",
     to: "':most': most",
-    tests: ['test/backlog.test.ts'],
+    tests: ['test/worker/backlog.test.ts'],
   },
   {
     name: 'a process keeps a large part of the budget for itself',
     file: 'worker/limiter.ts',
     from: 'RESERVED_PART = 1 / 100',
     to: 'RESERVED_PART = 1',
-    tests: ['test/quota.test.ts'],
+    tests: ['test/api/quota.test.ts'],
   },
   {
     name: 'a call is made before it is reserved',
     file: 'worker/deps.ts',
     from: '          const putBack = await take()\n          return call()',
     to: '          const putBack = () => {}\n          return call().finally(take)',
-    tests: ['test/backlog.test.ts'],
+    tests: ['test/worker/backlog.test.ts'],
   },
   {
     name: 'the API asks for the budget with each request',
     file: 'api/records.ts',
     from: 'current !== month || elapsed() >= until',
     to: 'true',
-    tests: ['test/quota.test.ts'],
+    tests: ['test/api/quota.test.ts'],
   },
   {
     name: 'a budget that only rings limits calls',
     file: 'worker/limiter.ts',
     from: "action !== 'alarm' && elapsed",
     to: 'elapsed',
-    tests: ['test/alarms.test.ts'],
+    tests: ['test/deployment/alarms.test.ts'],
   },
   {
     name: 'a throttled call is taken from the budget',
     file: 'worker/deps.ts',
     from: 'if (isThrottled(error) || isRefused(error)) putBack()',
     to: '',
-    tests: ['test/backlog.test.ts'],
+    tests: ['test/worker/backlog.test.ts'],
   },
   {
     name: 'a refused call is taken from the budget',
     file: 'worker/deps.ts',
     from: 'isThrottled(error) || isRefused(error)',
     to: 'isThrottled(error)',
-    tests: ['test/quota.test.ts'],
+    tests: ['test/api/quota.test.ts'],
   },
 
   // Versions
@@ -1690,7 +1694,7 @@ export const MUTANTS: Mutant[] = [
     file: 'shared/lifecycle.ts',
     from: 'const PACKED_VERSION = 2',
     to: 'const PACKED_VERSION = 1',
-    tests: ['test/packed-results.test.ts'],
+    tests: ['test/worker/packed-results.test.ts'],
   },
   {
     name: 'a job of a later version goes to the dead-letter queue',

@@ -19,21 +19,28 @@ const root = resolve(import.meta.dirname, '..')
 
 /** The files that have mutants, and the tests that are near to each, which have to kill them, the quickest first. */
 export const TESTS_OF: Record<string, string[]> = {
-  'api/deps.ts': ['auth', 'api', 'lambda', 'isolation', 'rules'],
-  'shared/aws.ts': ['config', 'in-place'],
-  'shared/config.ts': ['config'],
-  'packages/image-guard/format.ts': ['format'],
-  'shared/image.ts': ['record', 'event'],
-  'shared/messages.ts': ['record', 'event'],
-  'shared/labels.ts': ['labels', 'transitions'],
-  'shared/table.ts': ['record', 'labels', 'version-before', 'quota', 'idempotency', 'analyses'],
-  'shared/log.ts': ['log', 'config'],
-  'shared/machine.ts': ['log', 'rekognition-alone', 'start'],
-  'shared/lifecycle.ts': ['transitions'],
-  'sweeper/deps.ts': ['lambda'],
-  'sweeper/handler.ts': ['lambda'],
-  'sweeper/sweep.ts': ['sweeper', 'labels'],
-  'packages/embedded-aws/gateway/signature.ts': ['gateway'],
+  'api/deps.ts': ['api/auth', 'api/api', 'deployment/lambda', 'api/isolation', 'proof/rules'],
+  'shared/aws.ts': ['system/config', 'worker/in-place'],
+  'shared/config.ts': ['system/config'],
+  'packages/image-guard/format.ts': ['worker/format'],
+  'shared/image.ts': ['api/record', 'api/event'],
+  'shared/messages.ts': ['api/record', 'api/event'],
+  'shared/labels.ts': ['api/labels', 'proof/transitions'],
+  'shared/table.ts': [
+    'api/record',
+    'api/labels',
+    'deployment/version-before',
+    'api/quota',
+    'api/idempotency',
+    'api/analyses',
+  ],
+  'shared/log.ts': ['worker/log', 'system/config'],
+  'shared/machine.ts': ['worker/log', 'rekognition/rekognition-alone', 'system/start'],
+  'shared/lifecycle.ts': ['proof/transitions'],
+  'sweeper/deps.ts': ['deployment/lambda'],
+  'sweeper/handler.ts': ['deployment/lambda'],
+  'sweeper/sweep.ts': ['worker/sweeper', 'api/labels'],
+  'packages/embedded-aws/gateway/signature.ts': ['system/gateway'],
 }
 const TESTS = [...new Set(Object.values(TESTS_OF).flat())]
 
@@ -44,7 +51,7 @@ const PATIENCE_MS = 300_000
 
 /**
  * `npm run mutants -- --made [file | file:line …]`: makes mutants by rule, and demands of each that an assertion fails, or
- * a reason in test/equivalent.ts why it is none. Ends with `… killed, … equivalent, 0 survived`. TESTS=auth,labels asks
+ * a reason in test/equivalent.ts why it is none. Ends with `… killed, … equivalent, 0 survived`. TESTS=api/auth,api/labels asks
  * these instead of those that are near.
  */
 export async function mutateMade(given: string[]): Promise<void> {
@@ -131,13 +138,13 @@ export async function mutateMade(given: string[]): Promise<void> {
   const { green } = await run(
     new Map(
       tests.map((test) => [
-        test,
+        flat(test),
         `import { afterAll } from 'vitest'
 import { writeFileSync } from 'node:fs'
 const met = () => [...(globalThis.madeMutants?.met ?? [])]
 let imported = []
 afterAll(() => {
-  writeFileSync(\`\${process.env['MARKS']}/${test}\`, JSON.stringify({ imported, met: met() }))
+  writeFileSync(\`\${process.env['MARKS']}/${flat(test)}\`, JSON.stringify({ imported, met: met() }))
 })
 await import('../${test}.test.ts')
 imported = met()`,
@@ -147,7 +154,7 @@ imported = met()`,
   if (!green) throw new Error(`Without a mutant these are not green: ${tests.join(', ')}\n${lastWords()}`)
   const reached = new Map(
     tests.map((test) => {
-      const { imported, met } = JSON.parse(readFileSync(join(marks, test), 'utf8')) as Reached
+      const { imported, met } = JSON.parse(readFileSync(join(marks, flat(test)), 'utf8')) as Reached
       return [test, { imported: new Set(imported), met: new Set(met) }]
     }),
   )
@@ -207,6 +214,8 @@ interface Reached {
 }
 
 const nameOf = ({ file, id }: MadeMutant): string => `${file.replaceAll(/\W/g, '-')}-${id}`
+/** The name of a test as that of a file. */
+const flat = (test: string): string => test.replaceAll('/', '-')
 const oneLine = (code: string): string => code.replace(/\s+/g, ' ').slice(0, 120)
 
 /** A test file with a mutant on, which ends with the first assertion that fails, or the second test that comes to no end. */

@@ -151,7 +151,7 @@ run "pipeline" {
   }
 
   # What making each kind of resource of the module needs, by the Service Authorization Reference and the API references:
-  # test/examples.test.ts demands that no kind is missing.
+  # test/deployment/examples.test.ts demands that no kind is missing.
   assert {
     condition = [
       for kind, need in {

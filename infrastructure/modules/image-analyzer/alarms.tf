@@ -36,7 +36,7 @@ resource "aws_sns_topic_subscription" "alarms" {
   endpoint  = var.alarm_email
 }
 
-# What each means and what to do is in docs/runbook.md. test/alarms.test.ts makes each of them go off, and none of them in a
+# What each means and what to do is in docs/runbook.md. test/deployment/alarms.test.ts makes each of them go off, and none of them in a
 # day of ordinary work.
 locals {
   # Of a subscriber that is not there, and by metrics that are not counted, no alarm ever rings.

@@ -1,0 +1,73 @@
+import { readdirSync } from 'node:fs'
+import { expect, it } from 'vitest'
+import { until } from '../context.ts'
+import { launch, newFolder, start } from '../started.ts'
+
+it('the end of the thread of AWS and the worker is the end of npm start, which says so', async () => {
+  const fails = `import { isMainThread, parentPort } from 'node:worker_threads'
+    if (!isMainThread) parentPort.on('message', (asked) => { if (asked === 'begin') throw new Error('lost') })`
+  const system = launch({ NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(fails)}` })
+  await until('the end', async () => system.process.exitCode ?? undefined)
+  expect(system.process.exitCode).toBe(1)
+  expect(system.output()).toMatch(/^The thread that runs AWS and the worker has failed, .*: Error: lost\n/m)
+})
+
+it('what hangs at the end is left behind, and the folder goes all the same', async () => {
+  const hangs = `import { isMainThread, parentPort } from 'node:worker_threads'
+    if (!isMainThread) {
+      const post = parentPort.on
+      parentPort.on = (name, hear) => post.call(parentPort, name, (asked) => asked === 'stop' || hear(asked))
+    }`
+  const TMPDIR = newFolder()
+  const env = { TMPDIR, NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(hangs)}` }
+  const system = await start(env)
+  expect(readdirSync(TMPDIR)).toHaveLength(1)
+  expect(await system.end('SIGTERM')).toBe(0)
+  expect(readdirSync(TMPDIR)).toEqual([])
+})
+
+it('a start that is ended in its middle leaves no folder, and no line among those of the log', async () => {
+  // On a busy machine the rest of the start may take longer than the end waits.
+  const ends = `const { setTimeout: later } = globalThis
+    globalThis.setTimeout = (run, ms, ...rest) => later(run, ms === 4_500 ? 60_000 : ms, ...rest)
+    import fs from 'node:fs'
+    import { syncBuiltinESMExports } from 'node:module'
+    const { mkdtempSync } = fs
+    fs.mkdtempSync = (...args) => {
+      process.kill(process.pid, 'SIGTERM')
+      return mkdtempSync(...args)
+    }
+    syncBuiltinESMExports()`
+  const TMPDIR = newFolder()
+  const env = {
+    LOG_FORMAT: 'json',
+    TMPDIR,
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(ends)}`,
+  }
+  const { process: child, output } = launch(env)
+  let lines = ''
+  child.stdout?.on('data', (chunk) => {
+    lines += chunk
+  })
+  await until('the end', async () => child.exitCode ?? child.signalCode ?? undefined)
+  expect([child.exitCode, child.signalCode]).toEqual([0, null])
+  expect(readdirSync(TMPDIR)).toEqual([])
+  expect([lines, output()]).toEqual(['', 'Stopping …\n'])
+})
+
+it.each(['local/main.ts', 'rekognition/main.ts'])(
+  '%s ends in order also at the moment when it is ready',
+  async (file) => {
+    const ends = `const { log } = console
+    console.log = (line) => {
+      log(line)
+      if (/Ready in/.test(line)) process.kill(process.pid, 'SIGTERM')
+    }`
+    const TMPDIR = newFolder()
+    const env = { TMPDIR, NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(ends)}` }
+    const { process: child } = launch(env, file.startsWith('rekognition') ? ['--port', '0'] : [], file)
+    await until('the end', async () => child.exitCode ?? child.signalCode ?? undefined)
+    expect([child.exitCode, child.signalCode]).toEqual([0, null])
+    expect(readdirSync(TMPDIR)).toEqual([])
+  },
+)
