@@ -1,14 +1,8 @@
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { readAuth, readSettings } from '../../local/environment.ts'
-import { answeringSettings } from '../../rekognition/settings.ts'
-import {
-  apiSettings,
-  DEFAULT_SWEEP_AFTER_SECONDS,
-  GIVE_UP_DAYS,
-  workerSettings,
-} from '../../shared/config.ts'
+import { readAuth, readSettings, SETTINGS } from '../../local/environment.ts'
+import { DEFAULT_SWEEP_AFTER_SECONDS, GIVE_UP_DAYS } from '../../shared/config.ts'
 import { STATUSES } from '../../shared/image.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -80,14 +74,20 @@ it('the diagram of states has every status that a record may have', () => {
   expect([...new Set(entered)].sort()).toEqual([...STATUSES, 'deleted'].sort())
 })
 
-it('README.md has every setting of npm start', () => {
-  const own = [...read('local/environment.ts').matchAll(/^ {2}([A-Z_]+):/gm)].map(([, name = '']) => name)
+it('docs/settings.md has every setting of npm start, and its default', () => {
   // What npm and the AWS SDK say.
   const others = /^(INIT_CWD|AWS_(REGION|DEFAULT_REGION|PROFILE|ACCESS_KEY_ID|SECRET_ACCESS_KEY))$/
-  const all = [...own, ...[answeringSettings, apiSettings, workerSettings].flatMap(Object.keys)]
-  expect(all).toEqual(expect.arrayContaining(['PORT', 'WORKER', 'REKOGNITION', 'RETENTION_DAYS', 'PREVIEW']))
-  const table = read('README.md').match(/^\| variable \|[\s\S]*?\n\n/m)?.[0] ?? ''
-  expect(all.filter((name) => !others.test(name) && !table.includes(`\`${name}\``))).toEqual([])
+  const rows = new Map(
+    [...read('docs/settings.md').matchAll(/^\| `([A-Z_]+)` \| (.*?) \| /gm)].map(
+      ([, name = '', value = '']) => [name, value],
+    ),
+  )
+  expect(SETTINGS.filter((name) => !others.test(name) && !rows.has(name))).toEqual([])
+  // Words, such as "no limit", are no value.
+  const given = [...rows].filter(([name, value]) => SETTINGS.includes(name) && /^[\d,]+$|^`.*`$/.test(value))
+  expect(given.length).toBeGreaterThan(20)
+  const asTaken = ([name, value]: [string, string]) => [name, value.replaceAll(/`|(?<=\d),/g, '')]
+  expect(readSettings(Object.fromEntries(given.map(asTaken)))).toMatchObject(readSettings({}))
 })
 
 describe('commands of guides', () => {
