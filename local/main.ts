@@ -15,8 +15,7 @@ import { inThread } from './thread.ts'
 const began = performance.now()
 const option = process.argv.slice(2).find((argument) => argument.startsWith('-'))
 const isHelp = option === '--help' || option === '-h'
-const USAGE =
-  'npm start takes files, and its settings are variables (docs/settings.md), as in PORT=3001 npm start.'
+const USAGE = 'npm start takes files; settings (docs/settings.md) are variables, as in PORT=3001 npm start.'
 if (isHelp) console.log(USAGE)
 else if (option !== undefined) console.error(`There is no option ${option}: ${USAGE}`)
 if (option !== undefined) process.exit(isHelp ? 0 : 2)

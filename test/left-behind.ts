@@ -14,8 +14,11 @@ export async function clear(): Promise<void> {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true })
 }
 
-/** Programs of this checkout that tests have started and that still run; where there is no /proc, none is seen. */
-export function leftBehind(): string[] {
+/**
+ * Programs of this checkout that the tests of this run have started and that still run; where there is no /proc, none is seen.
+ * @param mark what their environment has, and that of no other run
+ */
+export function leftBehind(mark: string): string[] {
   const root = resolve(import.meta.dirname, '..')
   if (!existsSync('/proc/self/environ')) return []
   return readdirSync('/proc')
@@ -25,7 +28,7 @@ export function leftBehind(): string[] {
         const [program, environment] = ['cmdline', 'environ'].map((part) =>
           readFileSync(`/proc/${pid}/${part}`, 'utf8').split('\0'),
         )
-        const isOurs = environment?.includes('VITEST=true') && readlinkSync(`/proc/${pid}/cwd`) === root
+        const isOurs = environment?.includes(mark) && readlinkSync(`/proc/${pid}/cwd`) === root
         return isOurs && program?.some((part) => /^(local|rekognition|worker|ops)\/.*\.ts$/.test(part))
           ? [program.join(' ')]
           : []

@@ -22,9 +22,10 @@ export default function setUp(project: TestProject): () => void {
   leavePyenvOut()
   const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-shared-'))
   project.provide('sharedFolder', folder)
+  process.env['TEST_RUN'] = folder
   return () => {
     rmSync(folder, { recursive: true, force: true })
-    const left = leftBehind()
+    const left = leftBehind(`TEST_RUN=${folder}`)
     if (left.length > 0) throw new Error(`Tests have left programs running: ${left.join(', ')}`)
   }
 }

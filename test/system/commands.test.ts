@@ -59,7 +59,7 @@ const WRONG: [script: string, args: string[], says: RegExp][] = [
   [
     'start',
     ['--port', '3001'],
-    /^There is no option --port: npm start takes files, .* PORT=3001 npm start\.$/,
+    /^There is no option --port: npm start takes files; .* PORT=3001 npm start\.$/,
   ],
 ]
 
