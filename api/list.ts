@@ -124,16 +124,19 @@ const termsOf = ({ labels = [], minConfidence = 0, faces, emotion }: ListQuery):
 
 /** Whether an image is wanted by what no index knows. */
 function filterOf({ faces, failure, filename }: ListQuery): ((item: ListedImage) => boolean) | undefined {
-  const part = filename === undefined ? undefined : folded(filename)
+  const part = filename === undefined ? undefined : searchable(filename)
   const checks: ((item: ListedImage) => boolean)[] = [
     ...(faces === false ? [({ faceCount }: ListedImage) => faceCount === 0] : []),
     ...(failure === undefined ? [] : [(item: ListedImage) => item.failure?.code === failure]),
     ...(part === undefined
       ? []
-      : [({ original }: ListedImage) => folded(original?.filename ?? '').includes(part)]),
+      : [({ original }: ListedImage) => searchable(original?.filename ?? '').includes(part)]),
   ]
   return checks.length === 0 ? undefined : (item) => checks.every((check) => check(item))
 }
+
+/** Capital sigma has two small letters: which one depends on what follows, and a part of a name may end anywhere. */
+const searchable = (filename: string): string => folded(filename).replaceAll('ς', 'σ')
 
 /** The last that an id can say: 48 bits of milliseconds (RFC 9562, section 5.7). */
 const MAX_TIME = 2 ** 48 - 1

@@ -248,6 +248,15 @@ describe('a list with filters', () => {
     expect(await names('filename=*')).toEqual([])
   })
 
+  it('finds images by a part of a Greek file name that ends in a sigma', async () => {
+    const filename = encodeURIComponent('ΟΔΟΣΑ.png')
+    const imageId = await system.submit(await distinct(1), {
+      ...{ 'x-test-owner': 'greek', 'content-disposition': `attachment; filename*=UTF-8''${filename}` },
+    })
+    for (const part of ['ΟΔΟΣ', 'οδοσ', 'οδος'])
+      expect(await found('greek', `filename=${encodeURIComponent(part)}`)).toEqual([imageId])
+  })
+
   it('goes on page by page', async () => {
     const first = await search(owner, 'filename=dsc&limit=3')
     expect(first.items).toHaveLength(3)
