@@ -7,15 +7,10 @@ export class NothingDone extends Error {}
 /** What a command does not take. */
 export class UsageError extends NothingDone {}
 
+const EXPIRED = ['ExpiredToken', 'ExpiredTokenException', 'RequestExpired']
 /** What AWS says, in each of its services, to whom it does not know or let do something. */
 const DENIALS = [
-  ...[
-    'AccessDenied',
-    'AccessDeniedException',
-    'ExpiredToken',
-    'ExpiredTokenException',
-    'InvalidClientTokenId',
-  ],
+  ...['AccessDenied', 'AccessDeniedException', ...EXPIRED, 'InvalidClientTokenId'],
   ...['InvalidSignatureException', 'SignatureDoesNotMatch', 'UnrecognizedClientException'],
 ]
 /** Whether AWS does not let the operator do it: what is asked next would be refused as well. */
@@ -40,8 +35,10 @@ export function explain(error: unknown): string {
   )
   const { name, message, stack, cause = error }: Error = Object(error)
   // A proxy, or the port of another program: HTML, or an error that has none of AWS's words.
-  if ((error instanceof SyntaxError && '$response' in error) || (isOfAws && message === 'UnknownError'))
+  if ((error instanceof SyntaxError && '$response' in error) || (isOfAws && /^UnknownError\b/.test(message)))
     return 'What answers is not AWS. AWS_ENDPOINT_URL and AWS_REGION say where it is.'
+  if (EXPIRED.includes(name))
+    return `Your AWS credentials have expired: get new ones, as by aws sso login. (${message})`
   if (isDenied(error)) return `AWS does not let you do this: ${message}`
   if (isThrottled(error))
     return `AWS throttles the command, also when it asks again: ${message.replace(/\.$/, '')}. Run it again in a minute.`

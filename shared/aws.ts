@@ -8,18 +8,12 @@ import type { S3Client } from '@aws-sdk/client-s3'
 export type Sleep = (ms: number, signal?: AbortSignal) => Promise<void>
 export const sleep: Sleep = (ms, signal) => timer(ms, undefined, { signal })
 
-/**
- * Milliseconds since some moment, by a clock that cannot be set. Durations and deadlines of this process go by it;
- * the wall clock, which may be set back and forth at any time, is for what is stored or read by others.
- */
+/** Milliseconds by a clock that cannot be set: for durations and deadlines. The wall clock is for what is stored. */
 export type Elapsed = () => number
 export const elapsed: Elapsed = () => performance.now()
 
 /** Both of them, where a test has its own. */
-export interface Clock {
-  elapsed: Elapsed
-  sleep: Sleep
-}
+export type Clock = { elapsed: Elapsed; sleep: Sleep }
 
 /** Where AWS is, when it is not where the SDK would look. Empty on AWS. */
 export interface AwsTarget {
@@ -36,16 +30,27 @@ const EMULATOR_TIMEOUT_MS = 30_000
 const isEmulated = ({ endpoint }: AwsTarget): boolean =>
   Boolean(endpoint ?? process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL'])
 
+/** What AWS refuses names its call: `Requested resource not found` alone has neither service nor table. */
+const logger = {
+  ...{ debug: () => {}, info: () => {}, warn: () => {} },
+  error: (failed: unknown) => {
+    const { clientName, commandName, input, error } = Object(failed)
+    const { TableName, Bucket = TableName, QueueUrl = Bucket ?? '' } = Object(input)
+    const call = `${clientName} ${commandName}`.replaceAll(/(Client|Command)\b/g, '')
+    const what = ` (${call}${QueueUrl.replace(/^(.*\/)?(?=.)/, ' ')})`
+    if (error.$fault) error.message = error.message.replace(/\.?$/, what)
+  },
+}
+
 /**
  * Options that every SDK client gets. Retries and time-outs are bounded, so that one slow service cannot use up
  * a Lambda's whole time: at most 3 tries of at most 5 s each. Connecting has no deadline of its own: the SDK counts
  * the time in which a request waits for one of the sockets, or this process for the processor.
- *
- * @param sockets connections kept open to the service; too few of them halve the worker's speed
+ * Too few `sockets` halve the worker's speed.
  */
 export const clientOptions = (target: AwsTarget = {}, sockets = 50) => ({
   ...target,
-  maxAttempts: 3,
+  ...{ maxAttempts: 3, logger },
   requestHandler: {
     requestTimeout: isEmulated(target) ? EMULATOR_TIMEOUT_MS : AWS_TIMEOUT_MS,
     throwOnRequestTimeout: true,
@@ -88,8 +93,6 @@ const SCRATCH_BYTES = 65_536
  *
  * The SDK signs, counts tries and checks as always; and what is no plain 200 with a length, its own handler asks for once
  * more, so all errors are the SDK's.
- *
- * @param options those of the client
  */
 export function readInPlace(client: S3Client, options: { requestHandler: Times }): S3Client {
   const { requestHandler: usual } = client.config
@@ -111,10 +114,8 @@ export function readInPlace(client: S3Client, options: { requestHandler: Times }
 function written({ method, path, query, headers }: Request): string | undefined {
   const names = Object.keys(query ?? {})
   if (method !== 'GET' || names.join() !== 'x-id' || query?.['x-id'] !== 'GetObject') return undefined
-  const lines = [
-    `GET ${path}?x-id=GetObject HTTP/1.1`,
-    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
-  ]
+  const named = Object.entries(headers).map(([name, value]) => `${name}: ${value}`)
+  const lines = [`GET ${path}?x-id=GetObject HTTP/1.1`, ...named]
   return lines.some((line) => /[\r\n]/.test(line)) ? undefined : `${lines.join('\r\n')}\r\n\r\n`
 }
 
@@ -154,12 +155,11 @@ class Connections {
   }
 }
 
+/** `rest`: the connection can be used again; `end`: it is gone. */
 interface Turn {
   signal: AbortSignal | undefined
   requestTimeout: number
-  /** The connection can be used again. */
   rest: () => void
-  /** The connection is gone. */
   end: () => void
 }
 

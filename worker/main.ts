@@ -26,7 +26,7 @@ async function reach<T>(what: string, work: Promise<T>): Promise<T> {
   } catch (error) {
     const { name, message } = error as Error
     // S3 answers a HEAD without words.
-    const said = new Set([name, message].filter((part) => !['', 'Error', 'UnknownError'].includes(part)))
+    const said = new Set([name, message].filter((part) => !/^(Error|UnknownError\b.*)?$/.test(part)))
     throw new StartError(
       `${what} cannot be used: ${[...said].join(': ').replace(/\.$/, '')}. docs/worker.md has the settings.`,
     )

@@ -1,0 +1,46 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { processBatch } from '../../worker/batch.ts'
+import { lambdaContext, startTestSystem, type TestSystem } from '../context.ts'
+import { operatorOf } from '../operator.ts'
+import { distinct } from '../pictures.ts'
+
+let system: TestSystem
+beforeAll(async () => {
+  system = await startTestSystem()
+})
+afterAll(() => system?.stop())
+const { ops, behind } = operatorOf(() => system)
+
+const errorOf = (event: string) => system.lines.findLast((line) => line['event'] === event)?.['error']
+
+describe('what AWS refuses', () => {
+  it.each<[string, object, string]>([
+    ['bucket', { bucket: 'gone-bucket' }, 'The specified bucket does not exist (S3 GetObject gone-bucket)'],
+    ['table', { table: 'gone-table' }, 'Requested resource not found (DynamoDB UpdateItem gone-table)'],
+  ])('names the %s and the call in the log', async (_, over, message) => {
+    await system.submit(await distinct(1))
+    await processBatch({ ...system.worker, ...over }, await system.receiveJobs(), lambdaContext())
+    expect(errorOf('attempt failed')).toMatchObject({ message })
+  })
+
+  it('names the call in the record of an image that is given up', async () => {
+    const imageId = await system.submit(await distinct(2))
+    const bucket = 'gone-bucket'
+    const batch = await system.receiveJobs()
+    await processBatch({ ...system.worker, bucket, maxAttempts: 1 }, batch, lambdaContext())
+    expect(await system.item(imageId)).toMatchObject({
+      trouble: { name: 'NoSuchBucket', message: expect.stringContaining('(S3 GetObject gone-bucket)') },
+    })
+  })
+
+  it.each([
+    ['ExpiredTokenException', /^Your AWS credentials have expired: get new ones, .*\(SQS GetQueueUrl\)\)\n$/],
+    ['AccessDeniedException', /^AWS does not let you do this: No \(SQS GetQueueUrl\)\n$/],
+  ])('an operator by %s is told in one sentence', async (type, said) => {
+    const refuse = async () => Response.json({ __type: type, message: 'No.' }, { status: 403 })
+    const { code, err } = await behind(refuse, (endpoint) =>
+      ops(['failures'], { AWS_ENDPOINT_URL: endpoint }),
+    )
+    expect([code, err]).toEqual([2, expect.stringMatching(said)])
+  })
+})
