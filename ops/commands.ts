@@ -124,6 +124,8 @@ async function run(args: string[], io: Terminal): Promise<number> {
   if (foreign?.kind === 'option') throw new UsageError(`"${command}" has no option --${foreign.name}.`)
   if (!/^[1-9]\d{0,3}$/.test(values.rate))
     throw new UsageError('--rate must be a whole number from 1 to 9,999.')
+  if (values.name === '')
+    throw new UsageError('--name is empty: export NAME=image-analyzer, or what your deployment is called.')
   if (command === 'retry' && values.code === undefined && values.since === undefined)
     throw new UsageError('"retry" needs --code or --since.')
   if (command === 'cancel' && values['owner-hash'] === undefined && values.since === undefined)
@@ -173,15 +175,16 @@ async function act(
       return 0
     }
     case 'quota': {
-      const facts = await quotaOf(opened.deps)
-      const { waiting, throttled, lastHour, overBudget } = facts
+      const { messages: jobs } = await queueFacts(opened.sqs, opened.deps.jobQueueUrl)
+      const facts = { ...(await quotaOf(opened.deps)), jobs }
+      const { waiting, inWork, throttled, lastHour, overBudget } = facts
       const rates = Object.entries(facts.rates).map(([name, rate]) => `${rate} of ${name}`)
       const learned = rates.length === 0 ? '' : `; a worker allows itself ${rates.join(', ')} a second`
       print(
         io,
         values,
         facts,
-        `Images that wait: ${waiting}; throttled: ${throttled}, in the last hour: ${lastHour}; for the month’s budget: ${overBudget}${learned}`,
+        `Images that wait: ${waiting}, in work: ${inWork}; throttled: ${throttled}, in the last hour: ${lastHour}; for the month’s budget: ${overBudget}; jobs in the queue: ${jobs}${learned}`,
       )
       return 0
     }

@@ -34,7 +34,7 @@ async function open({ sqs, dynamo }: ReturnType<typeof connect>, name: string) {
   })
   const missing = (what: string) =>
     new UsageError(
-      `There is no ${what} in ${region} of this account: AWS_REGION, your credentials and --name say which deployment is meant.`,
+      `There is no ${what} in ${region} of this account: AWS_REGION, your credentials and --name say which deployment is meant. Where it was deleted, terraform apply makes it again.`,
     )
   const urlOf = async (QueueName: string): Promise<string> => {
     const { QueueUrl = '' } = await sqs.send(new GetQueueUrlCommand({ QueueName })).catch((error) => {

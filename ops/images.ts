@@ -142,14 +142,14 @@ const HOUR_MS = 3_600_000
  */
 export async function quotaOf(deps: OpsDeps) {
   const hourAgo = new Date(deps.now().getTime() - HOUR_MS).toISOString()
-  const facts = { waiting: 0, throttled: 0, lastHour: 0, overBudget: 0 }
+  const facts = { waiting: 0, inWork: 0, throttled: 0, lastHour: 0, overBudget: 0 }
   const learned = new Map<string, { rate: number; at: string }>()
   for await (const _ of choose(deps, { status: 'pending' })) facts.waiting += 1
   // Once it was taken up, an image is shown as processing, also while its job waits.
   for await (const images of inParts(choose(deps, { status: 'processing' }))) {
     for (const image of await Promise.all(images.map(({ imageId }) => getImage(deps, imageId)))) {
       if (image?.status !== 'processing') continue
-      facts.waiting += 1
+      facts[image.leaseUntil > deps.now().getTime() ? 'inWork' : 'waiting'] += 1
       if (image.waits?.for === 'budget') facts.overBudget += 1
       else if (image.waits?.for === 'quota' || (image.throttled ?? 0) > 0) {
         facts.throttled += 1

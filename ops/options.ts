@@ -13,7 +13,8 @@ export const HELP = `npm run ops -- <command> [options]
   redrive         moves dead letters back to the jobs: each image begins its next run; --code C, --older-than 24h
   cancel          deletes images that wait, also those that have waited before; --since 24h, --owner-hash H (needs one of them)
   cost            calls of Rekognition paid for this month, by day and analysis, and what is reserved of a budget
-  quota           images that wait, those of them that Rekognition has throttled, also in the last hour, and that wait for the budget
+  quota           images that wait, or are in work; those that Rekognition has throttled, also in the last hour, and that wait for
+                  the budget; jobs in the queue
   pause, resume   the worker stops taking jobs, or takes them again; no job is lost
 
   --name NAME     of the deployment (image-analyzer)

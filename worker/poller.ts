@@ -42,7 +42,7 @@ export interface Poller {
 }
 
 /** As after an emulator's restart, which has nothing of before; then table, bucket and bus are gone too. */
-const GONE = 'the queue is gone; npm start makes what is missing when it is started again'
+const GONE = 'the queue of the jobs is gone: terraform apply, or a new npm start, makes what is missing'
 /** Milliseconds before another try when the queue cannot be read; each further one waits twice as long, up to a limit. */
 const RETRY_MS = 1_000
 const LONGEST_RETRY_MS = 30_000

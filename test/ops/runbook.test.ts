@@ -167,7 +167,7 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
 
     const [quota = ''] = of("Raise Rekognition's quota")
     expect(await run(quota, env)).toBe(
-      'Images that wait: 0; throttled: 0, in the last hour: 0; for the month’s budget: 0\n',
+      'Images that wait: 0, in work: 0; throttled: 0, in the last hour: 0; for the month’s budget: 0; jobs in the queue: 0\n',
     )
 
     const [cancel = ''] = of('Stop what a caller has sent by mistake')

@@ -316,7 +316,7 @@ describe('the poller', () => {
       await vi.advanceTimersByTimeAsync(122_000)
       expect(asked).toBe(9)
       expect(said).toEqual([
-        'the queue is gone; npm start makes what is missing when it is started again',
+        'the queue of the jobs is gone: terraform apply, or a new npm start, makes what is missing',
         ...Array(8).fill('the queue cannot be polled'),
       ])
       const drained = poller.drain(20_000)
