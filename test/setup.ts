@@ -1,6 +1,9 @@
 import { afterAll, afterEach } from 'vitest'
 import { clear } from './left-behind.ts'
 
+// What tests start has memory as its users have it (vitest.config.ts).
+delete process.env['GLIBC_TUNABLES']
+
 // For each test file. A hook in a helper counts only for the first file of a process that imports it.
 afterEach(clear)
 
