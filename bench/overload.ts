@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { finished } from '../test/context.ts'
 import { distinct } from '../test/pictures.ts'
 import { megabytes } from './decode-memory.ts'
-import { type Answer, ask, Started } from './started.ts'
+import { type Answer, ask, type Start, type Started, startAnew } from './started.ts'
 
 /**
  * - `overload`: what becomes of 200 images of 4.4 MB that are posted to `npm start` at once, and of 1,000 clients that
@@ -27,8 +27,12 @@ function counted(answers: Answer[]): string {
 const pictureOf = async (number: number, bytes: number): Promise<Buffer> =>
   Buffer.concat([await distinct(number)], bytes)
 
-export async function overload(images = IMAGES, clients = WAITERS): Promise<object[]> {
-  const system = new Started()
+export async function overload(
+  images = IMAGES,
+  clients = WAITERS,
+  start: Start = startAnew,
+): Promise<object[]> {
+  const system = start()
   try {
     const url = await system.url()
     const idle = system.peak()
@@ -84,9 +88,13 @@ async function costOf(
   }
 }
 
-export async function durability(rounds = ROUNDS, aRound = A_ROUND): Promise<object[]> {
+export async function durability(
+  rounds = ROUNDS,
+  aRound = A_ROUND,
+  start: Start = startAnew,
+): Promise<object[]> {
   const folder = mkdtempSync(join(tmpdir(), 'durability-'))
-  const [kept, passing] = [new Started({ DATA_DIR: join(folder, 'data') }), new Started({ DATA_DIR: '' })]
+  const [kept, passing] = [start({ DATA_DIR: join(folder, 'data') }), start({ DATA_DIR: '' })]
   try {
     for (const system of [kept, passing]) await costOf(system, 0, aRound)
     const rows: object[] = []

@@ -12,7 +12,7 @@ import { bundle, ROOT } from '../build/bundle.ts'
 import { restEvent } from '../build/events.ts'
 import { clientOptions, s3Options, sqsOptions } from '../shared/aws.ts'
 import { median, round, spread } from './figures.ts'
-import { Started } from './started.ts'
+import { type Start, startAnew } from './started.ts'
 
 /**
  * What the API's function does with a photo beside what cannot be left out: S3 and DynamoDB at once, then SQS, by the SDK
@@ -28,13 +28,13 @@ type Kind = (typeof KINDS)[number]
 /** Milliseconds of each round. */
 type Times = Record<Kind, { wall: number[]; cpu: number[] }>
 
-export async function post(rounds = ROUNDS): Promise<object[]> {
+export async function post(rounds = ROUNDS, start: Start = startAnew): Promise<object[]> {
   const folder = join(ROOT, 'dist', 'post')
   for (const [name, bytes] of Object.entries((await bundle('api')).files)) {
     await mkdir(dirname(join(folder, name)), { recursive: true })
     await writeFile(join(folder, name), bytes)
   }
-  const system = new Started()
+  const system = start()
   try {
     const aws = await system.aws()
     const { stdout } = await promisify(execFile)(

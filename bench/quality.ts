@@ -10,6 +10,7 @@ import {
   moderationLabelsOf,
   type Picture,
   type Sight,
+  type Vision,
 } from '../packages/vision/index.ts'
 import { imageOpener } from '../rekognition/service.ts'
 import { type Labelled, type Result, row } from './labelled.ts'
@@ -26,7 +27,11 @@ const CONFIDENCES = [55, 80]
 /** 50 is where DetectModerationLabels begins if it is not asked for more or less. */
 const MODERATION_CONFIDENCES = [50, 80]
 
-export async function quality(folders: readonly string[], labels = LABELS): Promise<object[]> {
+export async function quality(
+  folders: readonly string[],
+  labels = LABELS,
+  vision: Pick<Vision, 'see' | 'moderate' | 'stop'> = createVision(),
+): Promise<object[]> {
   const labelled: Labelled[] = readFileSync(labels, 'utf8')
     .trim()
     .split('\n')
@@ -41,7 +46,6 @@ export async function quality(folders: readonly string[], labels = LABELS): Prom
     )
   }
   const results: Result[] = []
-  const vision = createVision()
   const open = imageOpener()
   const pictureOf = async (bytes: Buffer): Promise<Picture> => (await open(bytes)).pixels(MOST_SIDE)
   const see = async (bytes: Buffer): Promise<Sight> => vision.see(await pictureOf(bytes))

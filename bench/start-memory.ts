@@ -1,7 +1,7 @@
 import { finished } from '../test/context.ts'
 import { distinct } from '../test/pictures.ts'
 import { megabytes } from './decode-memory.ts'
-import { ask, Started } from './started.ts'
+import { ask, type Start, startAnew } from './started.ts'
 
 /**
  * Resident size of `npm start` while it works through thousands of images (Linux only): the mean of the last third of the
@@ -12,8 +12,8 @@ const AT_ONCE = 8
 /** Images between two looks, of which the first does not count. */
 const PART = 50
 
-export async function startMemory(images = IMAGES): Promise<object[]> {
-  const system = new Started({ DATA_DIR: '' })
+export async function startMemory(images = IMAGES, start: Start = startAnew): Promise<object[]> {
+  const system = start({ DATA_DIR: '' })
   try {
     const url = await system.url()
     const sizes: number[] = []

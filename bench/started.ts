@@ -55,6 +55,10 @@ export class Started {
   }
 }
 
+/** How a benchmark comes by one, which it stops: its test has one for several. */
+export type Start = (env?: Record<string, string>, options?: readonly string[]) => Started
+export const startAnew: Start = (env, options) => new Started(env, options)
+
 export interface Answer {
   status: number | string
   imageId?: string

@@ -1,7 +1,7 @@
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { megabytes } from './decode-memory.ts'
-import { ask, Started } from './started.ts'
+import { ask, type Start, type Started, startAnew } from './started.ts'
 
 /**
  * `npm run bench -- vision`: what it costs `npm start` that local models see labels and faces, against the stand-in. The
@@ -43,12 +43,13 @@ export async function vision(
   folders: readonly string[],
   ways = WAYS,
   samples = SAMPLES,
+  start: Start = startAnew,
 ): Promise<object[]> {
   const photos = photosIn(folders)
   const rows: object[] = []
   let standIn: Measured | undefined
   for (const { what, rekognition, options } of ways) {
-    const measured = await measure({ REKOGNITION: rekognition }, options, photos, { count, samples })
+    const measured = await measure(start({ REKOGNITION: rekognition }, options), photos, { count, samples })
     standIn ??= measured
     rows.push(rowOf(what, measured, standIn))
     // It takes minutes for each.
@@ -66,12 +67,10 @@ function photosIn(folders: readonly string[]): Buffer[] {
 }
 
 async function measure(
-  env: Record<string, string>,
-  options: readonly string[],
+  system: Started,
   photos: Buffer[],
   { count, samples }: { count: number; samples: number },
 ): Promise<Measured> {
-  const system = new Started(env, options)
   try {
     const url = await system.url()
     // What is behind a picture makes it another one, and decoders pass over it.
