@@ -1,8 +1,9 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
+import { stripTypeScriptTypes } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -23,6 +24,10 @@ function pinnedNode(): string {
   const file = process.platform === 'win32' ? 'node.exe' : 'node'
   return folders.map((folder) => join(folder, 'bin', file)).find(existsSync) ?? process.execPath
 }
+
+/** What runs a function, without its types: each process would load a compiler for them. */
+const runtime = (): string =>
+  stripTypeScriptTypes(readFileSync(join(import.meta.dirname, 'invoke.ts'), 'utf8'))
 
 /** A function that runs from its zip. */
 export interface Running {
@@ -52,7 +57,9 @@ export async function startFunction(
     await mkdir(dirname(join(folder, name)), { recursive: true })
     await writeFile(join(folder, name), bytes)
   }
-  const child = fork(join(import.meta.dirname, 'invoke.ts'), [folder], {
+  const beside = `${folder}.mjs`
+  await writeFile(beside, runtime())
+  const child = fork(beside, [folder], {
     cwd: folder,
     execPath: pinnedNode(),
     execArgv: ['--disable-warning=ExperimentalWarning', '--enable-source-maps'],
@@ -97,7 +104,7 @@ export async function startFunction(
     stop: async () => {
       child.kill()
       await ended
-      await rm(folder, { recursive: true })
+      await Promise.all([rm(folder, { recursive: true }), rm(beside)])
     },
   }
 }
