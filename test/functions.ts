@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { join } from 'node:path'
 import { ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
 import { until } from './until.ts'
@@ -64,38 +65,34 @@ export const gatewayEvent = (httpMethod: string, path: string, body?: Buffer, ty
   isBase64Encoded: body !== undefined,
 })
 
-/** One invocation in a process of its own, with no environment but the function's. */
-export async function invokeBundle<T>(
-  folder: string,
-  event: unknown,
-  env: Record<string, string>,
-): Promise<T> {
+/** A function in a process of its own, with no environment but the function's: one event after the other, as Lambda has it. */
+export function startBundle(folder: string, env: Record<string, string>) {
   const script = `
     const { handler } = await import(${JSON.stringify(join(folder, 'index.mjs'))})
     const context = { awsRequestId: 'test', functionName: 'test', getRemainingTimeInMillis: () => 60_000 }
-    process.once('message', async (event) => process.send(await handler(event, context), () => process.disconnect()))`
+    process.on('message', async (event) => process.send(await handler(event, context)))`
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
     env: { PATH: process.env['PATH'] ?? '', ...env },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   })
   let output = ''
-  child.stdout?.on('data', (text) => {
-    output += text
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (text) => (output += text))
+  const ended = once(child, 'close').then(([status]) => {
+    throw new Error(`The function ended with ${status}: ${output}`)
   })
-  child.stderr?.on('data', (text) => {
-    output += text
-  })
-  child.send(event as object)
-  return new Promise<T>((resolve, reject) => {
-    let answer: T | undefined
-    child.once('message', (message) => {
-      answer = message as T
-    })
-    child.once('close', (status) => {
-      if (status === 0 && answer !== undefined) resolve(answer)
-      else reject(new Error(`The function ended with ${status}: ${output}`))
-    })
-  })
+  ended.catch(() => {})
+  return {
+    invoke: async <T>(event: unknown): Promise<T> => {
+      const answered = once(child, 'message')
+      child.send(event as object)
+      const [answer] = await Promise.race([answered, ended])
+      return answer
+    },
+    stop: async () => {
+      child.kill()
+      await ended.catch(() => {})
+    },
+  }
 }
 
 /** moto would run the function of a mapping for each message, and breaks off the request where it cannot. */

@@ -35,8 +35,8 @@ import { LISTED_ATTRIBUTES, TIME_TO_LIVE } from '../../shared/table.ts'
 import {
   type GatewayAnswer,
   gatewayEvent,
-  invokeBundle,
   receive,
+  startBundle,
   stopMapping,
   toRecord,
 } from '../functions.ts'
@@ -446,12 +446,16 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
         (await s3.send(new GetObjectCommand({ Bucket, Key }))).Body?.transformToByteArray(),
     })
     const functions = mkdtempSync(join(tmpdir(), 'image-analyzer-functions-'))
-    const invoke = <T>(name: FunctionName, event: unknown): Promise<T> =>
-      invokeBundle<T>(join(functions, name), event, {
-        ...environmentOf(applied, name),
-        ...env,
+    const running = new Map<FunctionName, ReturnType<typeof startBundle>>()
+    const invoke = <T>(name: FunctionName, event: unknown): Promise<T> => {
+      const environment = {
+        ...{ ...environmentOf(applied, name), ...env },
         AWS_ENDPOINT_URL_REKOGNITION: rekognition.endpoint,
-      })
+      }
+      const one = running.get(name) ?? startBundle(join(functions, name), environment)
+      running.set(name, one)
+      return one.invoke<T>(event)
+    }
     try {
       // sharp is beside the bundle on AWS; here it comes from this repository.
       symlinkSync(join(root, 'node_modules'), join(functions, 'node_modules'), 'dir')
@@ -543,6 +547,7 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
       const [again] = await receive(sqs, state.outputs['job_queue_url']?.value)
       expect(JSON.parse(again?.Body ?? '')).toEqual({ version: 1, imageId: lost, epoch: 1 })
     } finally {
+      await Promise.all([...running.values()].map((one) => one.stop()))
       await rekognition.stop()
       rmSync(functions, { recursive: true, force: true })
     }
