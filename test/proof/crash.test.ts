@@ -12,7 +12,7 @@ it('npm run crash: kill -9 under load loses nothing, leaves nothing stuck, contr
   const program = join(import.meta.dirname, '../crash.ts')
   const child = spawn(
     process.execPath,
-    ['--disable-warning=ExperimentalWarning', program, '--seconds', '8'],
+    ['--disable-warning=ExperimentalWarning', program, '--seconds', '4'],
     { env: { ...process.env, TMPDIR } },
   )
   try {
