@@ -1,6 +1,15 @@
 import { type ChildProcess, type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, globSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { delimiter, join, resolve } from 'node:path'
 import type { Readable } from 'node:stream'
@@ -17,10 +26,12 @@ const LEFTOVERS = /(^|[\\/])(\.terraform(\.lock\.hcl)?|.*\.tfstate.*)$/
 /** An empty zip: nothing but the record that ends one. Plans only hash it, and emulators that run nothing keep it. */
 const EMPTY_ZIP = Buffer.concat([Buffer.from('PK\x05\x06', 'latin1'), Buffer.alloc(18)])
 
+/** The first in the order of PATH, as a shell finds it. */
 export const onPath = (program: string): string | undefined =>
-  globSync(
-    (process.env['PATH'] ?? '').split(delimiter).flatMap((folder) => (folder ? [join(folder, program)] : [])),
-  )[0]
+  (process.env['PATH'] ?? '')
+    .split(delimiter)
+    .flatMap((folder) => (folder ? [join(folder, program)] : []))
+    .find((file) => existsSync(file))
 
 /**
  * Providers, where the registry is out of reach: the folder above `registry.terraform.io`, as
