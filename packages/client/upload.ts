@@ -378,12 +378,12 @@ function toResult(ended: Ended): Result {
   const remarks = [
     imageId,
     resumed && 'sent before',
-    sameAs && `the same as ${plain(sameAs)}`,
-    plain([code, detail].filter((text) => text !== undefined).join(': ')),
+    sameAs && `the same as ${sameAs}`,
+    [code, detail].filter((text) => text !== undefined).join(': '),
     labels?.slice(0, 5).join(', '),
   ]
   return {
-    text: [paint(style[status], status.padEnd(9)), plain(file), ...remarks.filter(Boolean)].join('  '),
+    text: `${paint(style[status], status.padEnd(9))}  ${plain([file, ...remarks.filter(Boolean)].join('  '))}`,
     json: { file, status, ...rest },
     csv: {
       ...{ file, status, imageId, bytes: ended.bytes, sha256: ended.sha256, code, detail },

@@ -530,14 +530,18 @@ it('no words of a server reach a terminal as commands', async () => {
     original: { contentType: 'image/png', bytes: 1, filename: words },
     rekognitionLabels: [{ Name: words, Confidence: 99 }],
   }
-  const other = createServer(({ url = '' }, response) => {
-    response.end(JSON.stringify(url === '/health' ? { status: words } : { items: [image] }))
+  const other = createServer(({ url = '', method }, response) => {
+    if (method === 'POST') response.writeHead(202).end(JSON.stringify({ imageId: words }))
+    else response.end(JSON.stringify(url === '/health' ? { status: words } : { items: [image] }))
   }).listen(0, '127.0.0.1')
   await new Promise((resolve) => other.once('listening', resolve))
   const url = `http://127.0.0.1:${(other.address() as AddressInfo).port}`
   const env = { IMAGE_ANALYZER_ENDPOINT: url, FORCE_COLOR: '0' }
   const TERMINAL = 'data:text/javascript,process.stdout.isTTY=true'
-  for (const command of [['list'], ['list', '--json'], ['list', '--csv'], ['doctor']]) {
+  const file = join(folder, 'words.png')
+  writeFileSync(file, tinyPicture())
+  const sent = ['upload', file, '--journal', join(folder, 'words.jsonl')]
+  for (const command of [['list'], ['list', '--json'], ['list', '--csv'], ['doctor'], sent]) {
     const started = launch(['--import', TERMINAL, bin, ...command], env)
     await started.ended
     expect(started.text.out).toContain('title')
