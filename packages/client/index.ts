@@ -284,7 +284,7 @@ class HttpClient implements Client {
       signal,
     })
     const form = having<UploadForm>(expectStatus(answer, 201), 'imageId')
-    textOf(Object(form.upload), 'url')
+    if (!/^https?:/i.test(textOf(Object(form.upload), 'url'))) throw lacks('url')
     if (Object(form.upload.fields) !== form.upload.fields) throw lacks('fields')
     return form
   }
@@ -347,7 +347,7 @@ class HttpClient implements Client {
       signal: options.signal,
       answerMs: ANSWER_MS + seconds * 1_000,
     })
-    return having<Image>(expectStatus(answer, 200), 'imageId', 'status')
+    return recordOf<Image>(expectStatus(answer, 200))
   }
 
   async wait(imageId: string, options: CallOptions = {}): Promise<FinishedImage> {
@@ -365,23 +365,24 @@ class HttpClient implements Client {
     const { label = [], pageSize = 100, signal, ...filters } = options
     const query = queryOf({ limit: pageSize, ...filters })
     for (const name of [label].flat()) query.append('label', name)
-    yield* this.#pages<ListedImage>('/images', query, signal)
+    for await (const image of this.#pages('/images', query, signal)) yield recordOf<ListedImage>(image)
   }
 
   async *labels(options: LabelOptions = {}): AsyncGenerator<string, void, undefined> {
     const { prefix, pageSize = 100, signal } = options
     const query = queryOf({ limit: pageSize, prefix })
-    for await (const label of this.#pages<Record<string, unknown>>('/labels', query, signal))
-      yield textOf(label, 'name')
+    for await (const label of this.#pages('/labels', query, signal)) yield textOf(label, 'name')
   }
 
-  async *#pages<T>(path: string, query: URLSearchParams, signal: AbortSignal | undefined) {
+  async *#pages(path: string, query: URLSearchParams, signal: AbortSignal | undefined) {
     for (;;) {
       const answer = await this.#call(`${path}?${query}`, { signal })
-      const page = expectStatus(answer, 200) as { items?: T[]; cursor?: string }
+      const page = expectStatus(answer, 200) as { items?: Record<string, unknown>[]; cursor?: unknown }
       if (!Array.isArray(page.items) || page.items.some((item) => Object(item) !== item)) throw lacks('items')
       yield* page.items
       if (page.cursor === undefined) return
+      // Each page of the API ends further on: the same cursor once more would be asked for without end.
+      if (typeof page.cursor !== 'string' || page.cursor === query.get('cursor')) throw lacks('cursor')
       query.set('cursor', page.cursor)
     }
   }
@@ -550,6 +551,16 @@ function textOf(value: Record<string, unknown>, name: string): string {
 function having<T>(value: Record<string, unknown>, ...names: (keyof T & string)[]): T {
   for (const name of names) textOf(value, name)
   return value as T
+}
+
+/** An image of the API, alone or in a list. */
+function recordOf<T extends Image | ListedImage>(value: Record<string, unknown>): T {
+  const { original, failure = {}, labels = [], rekognitionLabels = [], rekognitionFaces = [] } = value
+  for (const [name, part] of Object.entries({ original, failure }))
+    if (Object(part) !== part) throw lacks(name)
+  for (const [name, part] of Object.entries({ labels, rekognitionLabels, rekognitionFaces }))
+    if (!Array.isArray(part)) throw lacks(name)
+  return having<T>(value, 'imageId', 'status')
 }
 
 function expectStatus(answer: Answer, status: number): Record<string, unknown> {

@@ -46,6 +46,8 @@ function answered(answers: (() => Response)[], options: Partial<ClientOptions> =
   return { client, bodies }
 }
 
+const LISTED = { imageId: ID, status: 'pending', original: {} }
+const firstListed = (client: Client) => client.list().next()
 const newForm = (client: Client) => client.createUpload({ contentType: 'image/png', bytes: 1 })
 
 async function newFolder(): Promise<string> {
@@ -267,11 +269,21 @@ describe('what an error says', () => {
 
 it.each<[string, unknown, (client: Client) => Promise<unknown>]>([
   ['a page of nothing', { items: [null] }, (client) => client.list().next()],
+  ['an image without an id', { items: [{ status: 'pending', original: {} }] }, firstListed],
+  ['an image without an original', { items: [{ imageId: ID, status: 'pending' }] }, firstListed],
+  ['a failure that is none', { items: [{ ...LISTED, failure: 'x' }] }, firstListed],
+  ['labels that are no list', { items: [{ ...LISTED, labels: 'x' }] }, firstListed],
+  ['a record without an original', { imageId: ID, status: 'pending' }, (client) => client.get(ID)],
+  ['a record of a face', { ...LISTED, rekognitionFaces: {} }, (client) => client.get(ID)],
+  ['a page that leads to nothing', { items: [], cursor: null }, firstListed],
+  ['a page that leads to itself', { items: [], cursor: 'x' }, firstListed],
   ['a label without a name', { items: [{}] }, (client) => client.labels().next()],
   ['a form without an address', { imageId: ID, upload: {} }, newForm],
+  ['a form for a file', { imageId: ID, upload: { url: 'file:///x', fields: {} } }, newForm],
   ['a form without fields', { imageId: ID, upload: { url: NOWHERE } }, newForm],
 ])('takes %s for an answer of another program', async (_, body, call) => {
-  const { client } = answered([() => Response.json(body, { status: call === newForm ? 201 : 200 })])
+  const answer = () => Response.json(body, { status: call === newForm ? 201 : 200 })
+  const { client } = answered([answer, answer, () => problem(400, 'INVALID_PARAMETER')])
   await expect(call(client)).rejects.toMatchObject({ name: 'ApiError', code: 'UNEXPECTED_ANSWER' })
 })
 
@@ -317,7 +329,7 @@ describe.skipIf(noFull.length > 0)(`the command line${skipped(noFull)}`, () => {
     const server = createServer((request, response) =>
       request.resume().on('end', () => {
         response.setHeader('content-type', 'application/json')
-        if (request.url === `/images/${ID}`) response.end(JSON.stringify({ imageId: ID, status: 'pending' }))
+        if (request.url === `/images/${ID}`) response.end(JSON.stringify(LISTED))
         else if (request.method === 'GET')
           response.end('{"items":[{"imageId":"x","status":"failed","original":{},"failure":{}}]}')
         else response.writeHead(202).end(JSON.stringify({ imageId: ID }))
