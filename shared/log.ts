@@ -24,10 +24,12 @@ class Lines extends LogFormatter {
     facts: Parameters<LogFormatter['formatAttributes']>[1],
   ): LogItem {
     // What a worker gathers (worker/outcomes.ts): only CloudWatch reads it.
-    const { functionRequestId: _, ...counts } = facts
-    if (message === '') return new LogItem({ attributes: { service: serviceName, ...counts } })
+    const { functionRequestId: _, ...own } = facts
+    if (message === '') return new LogItem({ attributes: { service: serviceName, ...own } })
     const base = { level: logLevel, timestamp: this.formatTimestamp(timestamp), service: serviceName }
-    return new LogItem({ attributes: { ...base, ...unlessEvent(message, facts) } }).addAttributes(facts)
+    // `claimed` of the same message has that of `completed`.
+    const said = message === 'completed' ? own : facts
+    return new LogItem({ attributes: { ...base, ...unlessEvent(message, facts) } }).addAttributes(said)
   }
 }
 
@@ -99,6 +101,7 @@ interface Facts
 
 const REQUEST = ['requestId', 'traceId', 'clientRequestId'] as const
 const RUN = ['imageId', 'epoch', 'attempt', 'requestId', 'traceId'] as const
+const TAKEN = [...RUN, 'messageId'] as const
 const JOB = ['imageId', 'epoch'] as const
 const TROUBLE = [...RUN, 'error'] as const
 const OWN = [...JOB, ...REQUEST, 'owner'] as const
@@ -109,7 +112,7 @@ const SPENT = [
   ...['queuedMs', 'fetchMs', 'decodeMs', 'analyseMs', 'labelsMs', 'facesMs', 'moderationMs', 'textMs'],
   ...['workMs', 'totalMs', 'paidCalls'],
 ] as const
-const WAITING = [...RUN, 'messageId', 'receives', 'seconds'] as const
+const WAITING = [...TAKEN, 'receives', 'seconds'] as const
 const RETURNED = [...WAITING, 'error'] as const
 const RATE = ['analysis', 'callsPerSecond'] as const
 const MESSAGE = ['messageId', 'receives', 'reason'] as const
@@ -139,10 +142,10 @@ export const LINES = {
   ),
   retried: api('A caller has begun the next run of a failed image.', OWN),
   deleted: api('A caller has deleted the image.', OWN),
-  claimed: worker('A worker has taken the image up.', [...RUN, 'queuedMs', 'parked']),
+  claimed: worker('A worker has taken the image up.', [...TAKEN, 'queuedMs', 'parked']),
   redriven: worker('A dead letter has begun the next run of the image.', RUN),
-  completed: worker('The results are committed.', [...RUN, 'owner', 'bytes', 'pixels', 'reused', ...SPENT]),
-  failed: worker('The failure is committed.', [...RUN, 'owner', 'bytes', 'code', 'error', ...SPENT]),
+  completed: worker('The results are committed.', [...TAKEN, 'owner', 'bytes', 'pixels', 'reused', ...SPENT]),
+  failed: worker('The failure is committed.', [...TAKEN, 'owner', 'bytes', 'code', 'error', ...SPENT]),
   announced: lines('worker, sweeper', 'info')('EventBridge has taken the event, and the record says so.', [
     ...RUN,
     'outcome',
@@ -162,7 +165,10 @@ export const LINES = {
   'outcome lost': worker('The image was deleted or taken over before the commit.', RUN),
   'job replaced': worker('A job is of a run that a later retry has replaced; it ends.', JOB),
   'job without image': worker('The image of a job was deleted; the job ends.', JOB),
-  'no job': trouble('A message is not a job; after three receives the dead-letter queue has it.', MESSAGE),
+  'no job': trouble('A message is not a job; after three receives the dead-letter queue has it.', [
+    ...MESSAGE,
+    'error',
+  ]),
   'not entered': warning('Calls that were paid for are not in the ledger of the day yet.', ['error']),
   newer: warning('The job or its record is of a later version; both stay.', NEWER),
   'not delayed': warning('The visibility timeout of a message could not be changed.', ['messageId', 'error']),

@@ -36,6 +36,9 @@ export interface Rekognition {
   paid: (name: PaidAnalysis) => void
 }
 
+/** In which the job of an image came; `sentAt` in milliseconds since 1970. */
+export type Message = { messageId: string; receives: number; sentAt: number }
+
 /** How long the work on an image may take. */
 export interface Time {
   /** When it is broken off, by `elapsed`. */

@@ -13,7 +13,7 @@ import {
   readJobs,
   sendDeadLetter,
 } from '../shared/messages.ts'
-import type { Time } from './analysis.ts'
+import type { Message, Time } from './analysis.ts'
 import type { WorkerDeps } from './deps.ts'
 import { Announcements, failed, gathering, postpone, receivesOf, type Unfinished } from './outcomes.ts'
 import { processImage } from './process-image.ts'
@@ -206,11 +206,8 @@ class Batch {
     return unfinished
   }
 
-  async #finish(
-    { job, receives, sentAt, links }: Taken,
-    announce: Announce,
-  ): Promise<Unfinished | undefined> {
-    const outcome = await processImage(this.#deps, job, { receives, sentAt }, this.#end.time)
+  async #finish({ job, links, ...message }: Taken, announce: Announce): Promise<Unfinished | undefined> {
+    const outcome = await processImage(this.#deps, job, message, this.#end.time)
     if ('image' in outcome) await linkToRequest(outcome.image, links)
     switch (outcome.kind) {
       case 'finished':
@@ -229,14 +226,10 @@ class Batch {
 }
 
 /** A job of the batch, in a message. */
-interface Taken {
+interface Taken extends Message {
   job: Job
   /** Whether the log has it why the job is not settled. */
   said?: boolean
-  messageId: string
-  receives: number
-  /** Milliseconds since 1970. */
-  sentAt: number
   /** To the spans that have sent the message and its copies. */
   links: Link[]
 }
@@ -256,13 +249,18 @@ function logUnfinished({ log }: WorkerDeps, taken: Taken, unfinished: Unfinished
 }
 
 /** Has a message that is no job come back a few times, and then sends it to the dead-letter queue. */
-async function setAside(deps: WorkerDeps, record: SQSRecord, error: Error): Promise<Unfinished | undefined> {
-  if (error instanceof Newer) return failed(error)
-  const reason = error instanceof SyntaxError ? 'It is not JSON.' : 'It is neither a job nor an S3 event.'
-  say(deps.log, 'no job', { messageId: record.messageId, receives: receivesOf(record), reason })
-  if (receivesOf(record) < NO_JOB_RECEIVES) return failed(error)
-  await sendDeadLetter(deps, record.body)
-  return undefined
+async function setAside(deps: WorkerDeps, record: SQSRecord, why: Error): Promise<Unfinished | undefined> {
+  if (why instanceof Newer) return failed(why)
+  const receives = receivesOf(record)
+  const isLast = receives >= NO_JOB_RECEIVES
+  const sent = isLast ? sendDeadLetter(deps, record.body) : Promise.resolve()
+  const error = await sent.then(
+    () => undefined,
+    (refusal: Error) => refusal,
+  )
+  const reason = why instanceof SyntaxError ? 'It is not JSON.' : 'It is neither a job nor an S3 event.'
+  say(deps.log, 'no job', { messageId: record.messageId, receives, reason, error })
+  return isLast && error === undefined ? undefined : failed(error ?? why)
 }
 
 /** A span has one parent, and a batch many messages; so a job's span links to what has sent it. */

@@ -19,7 +19,7 @@ import {
 } from '../shared/lifecycle.ts'
 import { ownerTag, runOf, say } from '../shared/log.ts'
 import { inSpan, type Job } from '../shared/messages.ts'
-import { type Analysed, analyse, ObjectUnreadable, type Time } from './analysis.ts'
+import { type Analysed, analyse, type Message, ObjectUnreadable, type Time } from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
 import { demandOriginal, dropUpload, fetchOriginal, renderOriginal, withMemoryFor } from './original.ts'
 import { type AttemptOutcome, outOfTime, pause, release } from './outcomes.ts'
@@ -41,16 +41,16 @@ const CLOCK_SKEW_MS = 2_000
  * One image from top to bottom: claim, fetch, render, analyse, commit. The caller announces a finished image, and
  * acknowledges the job only after: the job in the queue is what remembers an announcement that is still to come.
  *
- * @param message of the job: how often it was received, and when it was sent (milliseconds since 1970)
+ * @param message of the job
  * @throws what went wrong with the claim
  */
 export async function processImage(
   deps: ProcessDeps,
   job: Job,
-  { receives, sentAt }: { receives: number; sentAt: number },
+  message: Message,
   time: Time,
 ): Promise<AttemptOutcome> {
-  if (time.signal.aborted) return outOfTime(deps, receives, time)
+  if (time.signal.aborted) return outOfTime(deps, message.receives, time)
   const longest = time.stopped - deps.elapsed() + CLOCK_SKEW_MS
   // By the wall clock, because it is stored and compared by other processes, which have only that in common.
   const lease = { id: randomUUID(), until: deps.now().getTime() + longest }
@@ -63,7 +63,7 @@ export async function processImage(
   }
   switch (claim.kind) {
     case 'claimed':
-      return attempt(deps, sinceArrival(claim.image, sentAt), receives, time)
+      return attempt(deps, sinceArrival(claim.image, message.sentAt), message, time)
     case 'finished':
       // Posted with the same form once more, perhaps.
       await dropUpload(deps, claim.image)
@@ -84,7 +84,7 @@ export async function processImage(
     case 'early': {
       // No lease lasts longer than this worker's own, even where the holder's clock is wrong.
       const held = claim.kind === 'held' ? Math.min(claim.leaseUntil - deps.now().getTime(), longest) : 0
-      const seconds = Math.max(Math.ceil(held / 1_000), pause(deps.random, receives))
+      const seconds = Math.max(Math.ceil(held / 1_000), pause(deps.random, message.receives))
       return { kind: 'held', image: claim.image, seconds }
     }
   }
@@ -108,12 +108,12 @@ interface Examined {
 async function attempt(
   deps: ProcessDeps,
   claimed: ProcessingImage,
-  receives: number,
+  { messageId, receives }: Message,
   time: Time,
 ): Promise<AttemptOutcome> {
   const from = deps.elapsed()
   const queuedMs = age(deps, claimed)
-  say(deps.log, 'claimed', { ...runOf(claimed), queuedMs, parked: claimed.parked })
+  say(deps.log, 'claimed', { ...runOf(claimed), messageId, queuedMs, parked: claimed.parked })
   const hasNoAttemptLeft = claimed.attempts - (claimed.throttled ?? 0) > deps.maxAttempts
   const { image, kept, took, end } = hasNoAttemptLeft
     ? giveUp(deps, claimed)
@@ -121,7 +121,7 @@ async function attempt(
   const giveBack = (error: unknown) => release(deps, image, kept, receives, error, time)
   if ('trouble' in end) return giveBack(end.trouble)
   const outcome = { ...end.outcome, paidCalls: paidCallsOf(image, kept) }
-  return commit(deps, image, outcome, { from, queuedMs, ...took }, end.cause).catch(giveBack)
+  return commit(deps, image, outcome, { from, messageId, queuedMs, ...took }, end.cause).catch(giveBack)
 }
 
 const giveUp = ({ maxAttempts }: ProcessDeps, image: ProcessingImage): Examined => {
@@ -146,7 +146,7 @@ async function commit(
   deps: ProcessDeps,
   image: ProcessingImage,
   outcome: Outcome,
-  { from, ...took }: Took & { from: number; queuedMs: number },
+  { from, ...took }: Took & Pick<Message, 'messageId'> & { from: number; queuedMs: number },
   error?: unknown,
 ): Promise<AttemptOutcome> {
   const finished = await inSpan('commit', () => commitImage(deps, image, outcome))

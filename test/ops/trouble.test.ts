@@ -1,3 +1,4 @@
+import { SendMessageCommand } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { processBatch } from '../../worker/batch.ts'
 import { lambdaContext, startTestSystem, type TestSystem } from '../context.ts'
@@ -31,6 +32,18 @@ describe('what AWS refuses', () => {
     expect(await system.item(imageId)).toMatchObject({
       trouble: { name: 'NoSuchBucket', message: expect.stringContaining('(S3 GetObject gone-bucket)') },
     })
+  })
+
+  it('names the queue to which a message that is no job could not go', async () => {
+    const { sqs, jobQueueUrl, deadLetterQueueUrl: url } = system.worker
+    await sqs.send(new SendMessageCommand({ QueueUrl: jobQueueUrl, MessageBody: 'no job' }))
+    const batch = await system.receiveJobs()
+    for (const { attributes } of batch.Records) attributes.ApproximateReceiveCount = '3'
+    const worker = { ...system.worker, deadLetterQueueUrl: `${url}-gone` }
+    const { batchItemFailures } = await processBatch(worker, batch, lambdaContext())
+    const message = expect.stringMatching(/\(SQS SendMessage .*-gone\)$/)
+    expect(errorOf('no job')).toMatchObject({ message })
+    expect(batchItemFailures).toHaveLength(1)
   })
 
   it.each([

@@ -99,9 +99,10 @@ describe('the log of an image', () => {
       ...{ clientRequestId: 'mine-7', owner, bytes: photo.length, contentType: 'image/jpeg' },
     })
     const ms = expect.toSatisfy((value) => Number.isInteger(value) && value >= 0)
-    expect(line('claimed')).toMatchObject({ attempt: 1, queuedMs: ms })
+    const messageId = expect.stringMatching(/^[0-9a-f-]{36}$/)
+    expect(line('claimed')).toMatchObject({ attempt: 1, messageId, queuedMs: ms })
     expect(line('completed')).toMatchObject({
-      ...{ attempt: 1, owner, bytes: photo.length, pixels: 512 * 600 },
+      ...{ attempt: 1, messageId, owner, bytes: photo.length, pixels: 512 * 600 },
       ...{ queuedMs: ms, fetchMs: ms, decodeMs: ms, analyseMs: ms, workMs: ms, totalMs: ms },
       ...{ labelsMs: ms, facesMs: ms, paidCalls: 2 },
     })
@@ -317,10 +318,8 @@ describe('the log of an attempt', () => {
     await work({}, withBody('secret'))
     expect(line('no job')).toMatchObject({ messageId: 'message-1', reason: 'It is not JSON.' })
     await work({}, withBody('{"key":"secret"}'))
-    expect(system.lines.at(-1)).toMatchObject({
-      event: 'no job',
-      reason: 'It is neither a job nor an S3 event.',
-    })
+    const reason = 'It is neither a job nor an S3 event.'
+    expect(system.lines.at(-1)).toMatchObject({ event: 'no job', reason })
     expect(JSON.stringify(system.lines)).not.toContain('secret')
   })
 })
@@ -472,6 +471,7 @@ describe('in a function', () => {
     for (const text of written) expect(text.indexOf('\n')).toBe(text.length - 1)
     // In X-Ray's traces as in a function, where the logger would add that of the invocation.
     expect(lines.every((one) => one['traceId'] === traceId)).toBe(true)
+    expect(lines.map((one) => 'functionRequestId' in one)).toEqual([true, true, false, true])
     expect(lengthOf(written.join(''))).toBeLessThan(2_480)
     const uncounted = ({ _aws, ...facts }: Record<string, unknown>) =>
       JSON.stringify(facts, (name, value) => (Object.hasOwn(METRICS, name) ? undefined : value))
