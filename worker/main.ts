@@ -24,11 +24,12 @@ async function reach<T>(what: string, work: Promise<T>): Promise<T> {
   try {
     return await work
   } catch (error) {
-    const { name, message } = error as Error
-    // S3 answers a HEAD without words.
-    const said = new Set([name, message].filter((part) => !/^(Error|UnknownError\b.*)?$/.test(part)))
+    const { name, message, $metadata } = error as Error & { $metadata?: { httpStatusCode?: number } }
+    // S3 answers a HEAD without words, and the SDK has a name for 404 alone.
+    const parts = [name, message].filter((part) => !/^(Error|Unknown(Error\b.*)?)?$/.test(part))
+    const said = parts.length === 0 ? `HTTP ${$metadata?.httpStatusCode}` : [...new Set(parts)].join(': ')
     throw new StartError(
-      `${what} cannot be used: ${[...said].join(': ').replace(/\.$/, '')}. docs/worker.md has the settings.`,
+      `${what} cannot be used: ${said.replace(/\.$/, '')}. docs/worker.md has the settings.`,
     )
   }
 }
