@@ -178,10 +178,14 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     await run(byCli.replace('--no-enabled', '--enabled'), env)
     await isPaused('Enabled')
 
-    const [look = '', redrive = ''] = of('Redrive dead letters')
+    const [look = '', redrive = '', empty = ''] = of('Redrive dead letters')
     expect(await run(look, env)).toContain(exhausted)
     await run(redrive, env)
     await becomes(exhausted, 'completed')
+    const queue = `${running.aws}/000000000000/image-analyzer-jobs-dead`
+    await run(`aws sqs send-message --queue-url ${queue} --message-body 'no job'`, env)
+    expect(await run(empty, env)).toMatch(/"Body": "no job"[\s\S]*SenderId|SenderId[\s\S]*"Body": "no job"/)
+    expect(await run(look, env)).not.toContain('no job')
 
     const [retry = ''] = of('Analyse images of a day again')
     await run(retry, env)
