@@ -485,8 +485,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a message that is no job is delivered again and again',
     file: 'worker/batch.ts',
-    from: '  await sendDeadLetter(deps, record.body)\n  return undefined\n',
-    to: '  return failed(error)\n',
+    from: 'receives >= NO_JOB_RECEIVES',
+    to: 'receives < 0',
     tests: worker,
   },
   {
@@ -588,8 +588,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a job that waits for another worker comes back before that one can be done',
     file: 'worker/process-image.ts',
-    from: 'Math.max(Math.ceil(held / 1_000), pause(deps.random, receives))',
-    to: 'pause(deps.random, receives)',
+    from: 'Math.max(Math.ceil(held / 1_000), pause(deps.random, message.receives))',
+    to: 'pause(deps.random, message.receives)',
     tests: worker,
   },
   {
