@@ -70,6 +70,10 @@ export interface Copy {
    * starts one twice for each run of a test, which is half of its work.
    */
   serveProvider: (env?: Record<string, string>) => Promise<void>
+  /** The process of another copy serves this one too, for as long as that copy is there. */
+  shareProvider: (other: Copy) => void
+  /** What tells Terraform of the process. */
+  served: Record<string, string>
   remove: () => void
 }
 
@@ -99,7 +103,7 @@ export async function copyModule(
   }
 
   const running = new Set<ChildProcess>()
-  let served: Record<string, string> = {}
+  const served: Record<string, string> = {}
   const terraform = (args: string[], env: Record<string, string> = {}): Promise<Outcome> =>
     ended(begin('terraform', args, folder, { ...env, ...served }, running))
   const serveProvider = async (env: Record<string, string> = {}): Promise<void> => {
@@ -121,8 +125,9 @@ export async function copyModule(
       child.once('error', reject)
       child.once('close', () => reject(new Error(`The AWS provider ended before it was ready: ${said}`)))
     })
-    served = { TF_REATTACH_PROVIDERS: attach }
+    served['TF_REATTACH_PROVIDERS'] = attach
   }
+  const shareProvider = (other: Copy): void => void Object.assign(served, other.served)
   const remove = (): void => {
     // A test that was given up leaves terraform at work, which has started a provider: the whole group goes.
     for (const { pid } of running) if (pid !== undefined) process.kill(-pid, 'SIGKILL')
@@ -131,7 +136,7 @@ export async function copyModule(
   const plugins = findPlugins()
   const init = await terraform(['init', '-input=false', ...(plugins ? [`-plugin-dir=${plugins}`] : [])])
   if (init.status !== 0) throw new Error(`terraform init failed: ${init.stderr}`)
-  return { folder, terraform, serveProvider, remove }
+  return { folder, terraform, serveProvider, shareProvider, served, remove }
 }
 
 /** A program in a process group of its own. */
