@@ -113,7 +113,7 @@ it('labels and faces are judged by what was seen by eye', async () => {
   writeFileSync(labels, JSON.stringify({ sha256, from: 'here', path: PHOTO, kinds: { Person: 1 } }))
   const person = { kind: 0, score: 0.9, box: { left: 10, top: 10, right: 60, bottom: 60 } }
   const rows = (await quality([dirname(PHOTO)], labels, {
-    // A person in every picture: what the models see is for test/vision.test.ts.
+    // A person in every picture: what the models see is for test/rekognition/vision.test.ts.
     see: async ({ width, height }) => ({ width, height, things: [person], faces: [] }),
     moderate: async () => ({}),
     stop: async () => {},
