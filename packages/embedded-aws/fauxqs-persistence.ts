@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { DATABASE, withMode } from './data-folder.ts'
 import type { S3Store, StoredObject } from './s3/state.ts'
-import type { Queue, SqsStore } from './sqs/queues.ts'
+import { CLOCK_STEP_MS, type Queue, type SqsStore } from './sqs/queues.ts'
 import type { Storage } from './storage.ts'
 
 /** How fauxqs keeps what it has in memory, and what is mended of that here. */
@@ -117,9 +117,30 @@ export function guardPersistence(persistence: Persistence, { atomically, guard }
   })
 }
 
+/**
+ * Messages are hidden until a time of the wall clock. Where that was set back since the last start, the newest message is of
+ * the future: all times are set back by as much as it is, or a message that is hidden for seconds could stay so for days.
+ */
+function followClockSetBack({ db }: Persistence): void {
+  const now = Date.now()
+  const newest = db
+    .prepare(
+      'SELECT max(max(sent_timestamp, coalesce(approximate_first_receive_timestamp, 0))) AS at FROM sqs_messages',
+    )
+    .get()
+  const ahead = Number(newest?.['at'] ?? now) - now
+  if (ahead < CLOCK_STEP_MS) return
+  db.prepare(
+    `UPDATE sqs_messages SET sent_timestamp = min(sent_timestamp, :now),
+      approximate_first_receive_timestamp = min(approximate_first_receive_timestamp, :now),
+      visibility_deadline = visibility_deadline - :ahead, delay_until = delay_until - :ahead`,
+  ).run({ now, ahead })
+}
+
 /** Fills the stores, which write by the guarded persistence from then on. */
 export function loadStores(persistence: Persistence, guarded: Persistence, stores: Stores): void {
   const { sqsStore, snsStore, s3Store } = stores
+  followClockSetBack(persistence)
   // Loaded before the stores know where to write, or loading would write it all again.
   persistence.load(sqsStore, snsStore, s3Store)
   for (const store of [sqsStore, snsStore, s3Store, ...sqsStore.allQueues()]) store.persistence = guarded

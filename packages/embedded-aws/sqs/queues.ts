@@ -99,12 +99,11 @@ export function moveDeadLetters(
 }
 
 /** Milliseconds that the wall clock may drift before the queues follow it. */
-const CLOCK_STEP_MS = 1_000
+export const CLOCK_STEP_MS = 1_000
 
 /**
  * The emulator hides messages until a time of the wall clock. Where that is set, these times are set with it: otherwise a
- * message that is hidden for seconds could stay so for hours. Those in the database stay, since a start shows what was
- * in flight.
+ * message that is hidden for seconds could stay so for hours. Those in the database follow at the next start.
  */
 export function followClock(store: SqsStore): void {
   const offset = () => Date.now() - performance.now()

@@ -8,7 +8,7 @@ import {
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { embeddedAws, type TestQueue } from './started.ts'
 
-const { aws, newQueue, receive, send } = embeddedAws()
+const { aws, bodies, newFolder, newQueue, receive, send, start } = embeddedAws()
 
 /** A receive that waits, and has begun to when this resolves. */
 async function waitAt(queue: TestQueue): Promise<{ received: Promise<(string | undefined)[]> }> {
@@ -116,4 +116,34 @@ it('a count has what became visible, though nothing is received meanwhile', asyn
   }
   expect(await counts()).toEqual(['0', '1', '1'])
   await expect.poll(counts).toEqual(['2', '0', '0'])
+})
+
+it('what is hidden at a stop is shown in time, though the wall clock was set back by two days until the start', async () => {
+  const folder = newFolder()
+  const truth = Date.now
+  const ahead = vi.spyOn(Date, 'now').mockImplementation(() => truth() + 2 * 86_400_000)
+  onTestFinished(() => ahead.mockRestore())
+  const running = await start(folder)
+  const queue = await newQueue({}, running)
+  for (const [body, seconds] of [
+    ['long', 600],
+    ['short', 1],
+  ] as const) {
+    await send(queue, body, running)
+    await receive(queue, seconds, running)
+  }
+  const delayed = { QueueUrl: queue.url, MessageBody: 'delayed', DelaySeconds: 1 }
+  await running.sqs.send(new SendMessageCommand(delayed))
+  await running.stop()
+  ahead.mockRestore()
+  // A second start finds the times as the first has left them.
+  await (await start(folder)).stop()
+  const again = await start(folder)
+  onTestFinished(() => again.stop())
+  const found: string[] = []
+  const look = async () => {
+    found.push(...(await bodies(queue, again)))
+    return found.toSorted()
+  }
+  await expect.poll(look, { timeout: 5_000 }).toEqual(['delayed', 'short'])
 })
