@@ -32,7 +32,7 @@ const isEmulated = ({ endpoint }: AwsTarget): boolean =>
 
 /** What AWS refuses names its call: `Requested resource not found` alone has neither service nor table. */
 const logger = {
-  ...{ debug: () => {}, info: () => {}, warn: () => {} },
+  ...{ debug: () => {}, info: () => {}, warn: (said: unknown) => process.emitWarning(String(said)) },
   error: (failed: unknown) => {
     const { clientName, commandName, input, error } = Object(failed)
     const { TableName, Bucket = TableName, QueueUrl = Bucket ?? '' } = Object(input)

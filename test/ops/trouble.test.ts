@@ -1,5 +1,5 @@
 import { SendMessageCommand } from '@aws-sdk/client-sqs'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { processBatch } from '../../worker/batch.ts'
 import { lambdaContext, startTestSystem, type TestSystem } from '../context.ts'
 import { operatorOf } from '../operator.ts'
@@ -44,6 +44,15 @@ describe('what AWS refuses', () => {
     const message = expect.stringMatching(/\(SQS SendMessage .*-gone\)$/)
     expect(errorOf('no job')).toMatchObject({ message })
     expect(batchItemFailures).toHaveLength(1)
+  })
+
+  it('has what the SDK warns of said, such as credentials of two sources', async () => {
+    const warned: string[] = []
+    const note = ({ message }: Error) => void warned.push(message)
+    process.on('warning', note)
+    onTestFinished(() => void process.off('warning', note))
+    expect(await ops(['failures'], { AWS_PROFILE: 'night' })).toMatchObject({ code: 2 })
+    await expect.poll(() => warned.join()).toContain('Multiple credential sources')
   })
 
   it.each([
