@@ -6,21 +6,28 @@ import { moduleText } from '../terraform.ts'
 import { skipped } from '../tools.ts'
 
 const lacking = missing()
+const DEPLOYMENTS = ['minimal', 'tenants', 'production']
+
+let copy: Copy
+let subscribers: Copy
+beforeAll(async () => {
+  if (lacking.length > 0) return
+  const beside = ['pipeline', 'ecs', ...DEPLOYMENTS].map((name) => `examples/${name}`)
+  copy = await copyModule('examples/plans', {}, [MODULE, ...beside])
+  // Where each has its zips, as a release brings them.
+  for (const name of DEPLOYMENTS) {
+    cpSync(join(copy.folder, '../../dist'), join(copy.folder, '..', name, 'dist'), { recursive: true })
+  }
+  await copy.serveProvider()
+  subscribers = await copyModule('examples/subscribers')
+  subscribers.shareProvider(copy)
+})
+afterAll(() => {
+  subscribers?.remove()
+  copy?.remove()
+})
 
 describe.skipIf(lacking.length > 0)(`the Terraform roots of examples${skipped(lacking)}`, () => {
-  const DEPLOYMENTS = ['minimal', 'tenants', 'production']
-  let copy: Copy
-  beforeAll(async () => {
-    const beside = ['pipeline', 'ecs', ...DEPLOYMENTS].map((name) => `examples/${name}`)
-    copy = await copyModule('examples/plans', {}, [MODULE, ...beside])
-    // Where each has its zips, as a release brings them.
-    for (const name of DEPLOYMENTS) {
-      cpSync(join(copy.folder, '../../dist'), join(copy.folder, '..', name, 'dist'), { recursive: true })
-    }
-    await copy.serveProvider()
-  })
-  afterAll(() => copy?.remove())
-
   it('are planned without an account: one deployment, one for each tenant, production, the worker on ECS, and the roles of a pipeline', async () => {
     const { status, stdout, stderr } = await copy.terraform(['test'])
     expect(stdout.match(/run "\w+"\.\.\. pass/g), stdout + stderr).toHaveLength(6)
@@ -38,20 +45,13 @@ describe.skipIf(lacking.length > 0)(`the Terraform roots of examples${skipped(la
 describe.skipIf(lacking.length > 0)(
   `the Terraform configuration of examples/subscribers${skipped(lacking)}`,
   () => {
-    let copy: Copy
-    beforeAll(async () => {
-      copy = await copyModule('examples/subscribers')
-      await copy.serveProvider()
-    })
-    afterAll(() => copy?.remove())
-
     it('is formatted', async () => {
-      const { stdout } = await copy.terraform(['fmt', '-check', '-recursive', '-list=true'])
+      const { stdout } = await subscribers.terraform(['fmt', '-check', '-recursive', '-list=true'])
       expect(stdout).toBe('')
     })
 
     it('is valid, and passes its own tests', async () => {
-      const { status, stdout, stderr } = await copy.terraform(['test'])
+      const { status, stdout, stderr } = await subscribers.terraform(['test'])
       expect(stdout.match(/run "\w+"\.\.\. pass/g)?.length, stdout + stderr).toBe(5)
       expect(stdout).not.toContain('Warning')
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
