@@ -12,6 +12,7 @@ import {
   type Image,
   isFinished,
   MAX_DIRECT_BYTES,
+  type UploadForm,
 } from './index.ts'
 import type { Journal } from './journal.ts'
 import {
@@ -326,13 +327,13 @@ function createSender(command: UploadCommand, counts: Counts) {
     }
     const isGood = before && known?.form && Date.parse(known.form.expiresAt) - Date.now() > FORM_MARGIN_MS
     let progress = 0
-    const post = (idempotencyKey: string) =>
+    const post = (idempotencyKey: string, form?: UploadForm) =>
       client.upload(image, {
         filename,
         idempotencyKey,
         analyses,
         signal: abort,
-        form: isGood ? known.form : undefined,
+        form,
         onForm: (form) => journal.add({ key, sha256, imageId: form.imageId, form }),
         onProgress: (bytes) => {
           counts.sentBytes += bytes - progress
@@ -341,10 +342,15 @@ function createSender(command: UploadCommand, counts: Counts) {
       })
     // To the API another name is another request, and an image that was deleted keeps its key.
     const gone = before === undefined ? known?.imageId : undefined
-    const own = createHash('sha256').update(JSON.stringify([key, filename, gone]))
-    const { imageId, via } = await post(own.digest('hex')).catch((error: unknown) => {
+    const own = createHash('sha256')
+      .update(JSON.stringify([key, filename, gone]))
+      .digest('hex')
+    const { imageId, via } = await post(own, isGood ? known.form : undefined).catch((error: unknown) => {
+      const code = error instanceof ApiError && error.code
+      // Good by this machine's clock only, or signed by credentials that have ended before it.
+      if (code === 'UPLOAD_REFUSED' && isGood) return post(own)
       // Deleted, and in no journal.
-      if (error instanceof ApiError && error.code === 'IMAGE_NOT_FOUND') return post(randomUUID())
+      if (code === 'IMAGE_NOT_FOUND') return post(randomUUID())
       throw error
     })
     journal.add({ key, sha256, imageId })

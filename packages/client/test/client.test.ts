@@ -12,10 +12,11 @@ import { NODE, noFull, skipped } from '../../../test/tools.ts'
 import { doctor } from '../doctor.ts'
 import { readError } from '../files.ts'
 import { ApiError, type Client, type ClientOptions, createClient } from '../index.ts'
+import { forgetfulJournal } from '../journal.ts'
 import type { Output } from '../output.ts'
 import { signing, signingFetch } from '../sign.ts'
 import { inCloudWatch } from '../story.ts'
-import { explain } from '../upload.ts'
+import { explain, upload } from '../upload.ts'
 
 const ID = '01a20f3c-366e-734c-99ed-0d5fffb2c168'
 const NOWHERE = 'http://127.0.0.1:1'
@@ -294,6 +295,43 @@ it('names a minute at least where the API wants patience, and hours where it wan
       (time) => `TOO_MANY_REQUESTS: Too many. Try again in ${time}.`,
     ),
   )
+})
+
+it('asks for a new form where the bucket refuses the one of a run before, though it is good by this machine’s clock', async () => {
+  const path = join(await newFolder(), 'large.png')
+  await writeFile(path, new Uint8Array([...PNG, ...new Uint8Array(LARGE)]))
+  const asked: string[] = []
+  const answers: Record<string, () => Response> = {
+    [`GET /images/${ID}`]: () => Response.json({ ...LISTED, status: 'awaiting_upload' }),
+    'POST /old': () => new Response('<Error><Code>ExpiredToken</Code></Error>', { status: 400 }),
+    'POST /uploads': () => Response.json(formAt(`${NOWHERE}/new`), { status: 201 }),
+    'POST /new': () => new Response(null, { status: 204 }),
+  }
+  const client = createClient({
+    endpoint: NOWHERE,
+    fetch: (url, { method }) => {
+      const request = `${method} ${new URL(url).pathname}`
+      asked.push(request)
+      return answers[request]?.() ?? expect.fail(request)
+    },
+  })
+  const results: unknown[] = []
+  const { signal } = new AbortController()
+  const code = await upload({
+    ...{ client, names: [path], filename: undefined, scope: [], wait: false, concurrency: 1 },
+    ...{ analyses: undefined, stop: signal, abort: signal },
+    journal: {
+      ...forgetfulJournal(),
+      get: (key) => ({ key, sha256: '', imageId: ID, form: formAt(`${NOWHERE}/old`) }),
+    },
+    output: {
+      ...{ format: 'json', note: () => {}, trouble: () => {}, status: undefined },
+      result: ({ json }) => results.push(json),
+    },
+  })
+  expect(results).toEqual([expect.objectContaining({ status: 'accepted', imageId: ID })])
+  expect(asked).toEqual(Object.keys(answers))
+  expect(code).toBe(0)
 })
 
 describe('doctor', () => {
