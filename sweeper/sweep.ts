@@ -1,4 +1,4 @@
-import { HeadObjectCommand, NotFound } from '@aws-sdk/client-s3'
+import { HeadBucketCommand, HeadObjectCommand, NotFound } from '@aws-sdk/client-s3'
 import { GetCommand, paginateQuery } from '@aws-sdk/lib-dynamodb'
 import type { Span } from '@opentelemetry/api'
 import * as z from 'zod'
@@ -201,8 +201,10 @@ async function hasOriginal({ s3, bucket }: SweeperDeps, image: Image): Promise<b
     await s3.send(new HeadObjectCommand({ Bucket: bucket, Key }))
     return true
   } catch (error) {
-    if (error instanceof NotFound) return false
-    throw error
+    if (!(error instanceof NotFound)) throw error
+    // S3 says the same where the bucket is not there, by a wrong name perhaps: no image is to be removed for that.
+    await s3.send(new HeadBucketCommand({ Bucket: bucket }))
+    return false
   }
 }
 

@@ -746,6 +746,13 @@ export const MUTANTS: Mutant[] = [
     to: 'if (image.attempts === 0) {',
   },
   {
+    name: 'the sweeper removes what waits where the bucket is not there',
+    file: 'sweeper/sweep.ts',
+    from: '    await s3.send(new HeadBucketCommand({ Bucket: bucket }))\n',
+    to: '',
+    tests: ['test/worker/sweeper.test.ts'],
+  },
+  {
     name: 'the sweeper leaves the objects of deleted images',
     file: 'sweeper/sweep.ts',
     from: '    await deleteObjects(deps, imageId)\n',

@@ -45,7 +45,6 @@ const NOT_OUR_CALLS: Record<FunctionName, Record<string, string>> = {
     's3:GetObject bucket/previews/*': 'Rekognition reads it in the name of the function',
   },
   sweeper: {
-    's3:ListBucket bucket': 'without it S3 answers 403 for a key that is not there',
     'logs:CreateLogStream log-group:*': 'the Lambda runtime writes the log',
     'logs:PutLogEvents log-group:*': 'the Lambda runtime writes the log',
     'xray:PutTraceSegments *': 'the Lambda runtime sends traces',
@@ -86,6 +85,7 @@ const ACTIONS: Record<string, string> = {
   GetObjectCommand: 's3:GetObject',
   // A HEAD is a GET to IAM.
   HeadObjectCommand: 's3:GetObject',
+  HeadBucketCommand: 's3:ListBucket',
   SendMessageCommand: 'sqs:SendMessage',
   ChangeMessageVisibilityCommand: 'sqs:ChangeMessageVisibility',
   DeleteObjectCommand: 's3:DeleteObject',
@@ -105,6 +105,7 @@ const ACTIONS: Record<string, string> = {
 
 function resourceOf(action: string, input: Record<string, unknown>): string {
   const [service] = action.split(':')
+  if (service === 's3' && input['Key'] === undefined) return 'bucket'
   if (service === 's3') return `bucket/${String(input['Key']).split('/')[0]}/*`
   if (service === 'dynamodb' && input['IndexName']) return `table/index/${input['IndexName']}`
   if (service === 'dynamodb') {
@@ -459,7 +460,6 @@ describe.skipIf(lacking.length > 0)(`IAM policies${skipped(lacking)}`, () => {
       DeleteMessageBatchCommand: 'sqs:DeleteMessage',
       ChangeMessageVisibilityBatchCommand: 'sqs:ChangeMessageVisibility',
       GetQueueAttributesCommand: 'sqs:GetQueueAttributes',
-      HeadBucketCommand: 's3:ListBucket',
     }
     const granted = [...grants(plans.everything, 'worker')].map((grant) => grant.split(' ')[0])
     const commands = await commandsOf('worker', 'main')

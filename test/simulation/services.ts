@@ -412,6 +412,7 @@ export function clientsOf(
       PutObject: (input) => s3.put(input),
       GetObject: (input) => s3.get(input),
       HeadObject: (input) => s3.head(input),
+      HeadBucket: () => ({}),
       DeleteObject: (input) => s3.delete(input),
     }) as unknown as S3Client,
     sqs: client({

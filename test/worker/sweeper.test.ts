@@ -282,6 +282,12 @@ describe('a submission that broke off', () => {
     expect(await system.item(imageId)).toEqual({})
     expect(await eventIds()).toEqual([])
   })
+  it('is not removed where the bucket is not there, of which S3 says the same', async () => {
+    const imageId = await lose()
+    await system.setItem(imageId, { swept: 1 })
+    expect(await sweep(sweeper({ bucket: 'another-bucket' }))).toEqual({ ...NOTHING, failed: 1 })
+    expect(await system.item(imageId)).toMatchObject({ status: 'pending' })
+  })
   it('is removed at first sight by a sweeper that is alone, be it due or not', async () => {
     const imageId = await lose()
     await removeOriginal(imageId)
