@@ -1,11 +1,12 @@
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { cpSync, readFileSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { DetectFacesCommand, DetectLabelsCommand, RekognitionClient } from '@aws-sdk/client-rekognition'
 import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import sharp from 'sharp'
 import { describe, expect, it, vi } from 'vitest'
 import { listen } from '../../packages/embedded-aws/gateway/index.ts'
 import { startEmbeddedAws } from '../../packages/embedded-aws/index.ts'
@@ -85,14 +86,22 @@ function ask(endpoint: string, headers: Record<string, string>): Promise<number 
 
 const lacking = isInstalled() ? [] : ['the models']
 describe.skipIf(lacking.length > 0)(`npm run rekognition, with its models${skipped(lacking)}`, () => {
-  it('sees who is in a photo for the SDK, refuses what is no image or in no S3, and ends at SIGINT', async () => {
-    const alone = await started({ REKOGNITION: '' })
-    expect(alone.output()).toContain('Answers        local models (')
+  it('sees who is in a photo for the SDK, answers with an added model by its name, refuses what is no image or in no S3, and ends at SIGINT', async () => {
+    const added = newFolder()
+    cpSync(join(root, 'test/fixtures/red-or-blue'), join(added, 'red-or-blue'), { recursive: true })
+    const alone = await started({ REKOGNITION: '' }, ['--port', '0', '--models', added])
+    expect(alone.output()).toContain('Answers        local models and red-or-blue 1.0 (')
     const client = clientOf(alone.endpoint)
     const Image = { Bytes: photo }
     const { Labels, LabelModelVersion } = await client.send(new DetectLabelsCommand({ Image }))
     expect(Labels?.map(({ Name }) => Name)).toContain('Person')
-    expect(LabelModelVersion).toMatch(/^local-1 \(/)
+    expect(LabelModelVersion).toBe('local-1 (nanodet-g coco80, red-or-blue 1.0)')
+    const red = sharp({ create: { width: 320, height: 240, channels: 3, background: '#f00' } }).png()
+    const answer = await client.send(new DetectLabelsCommand({ Image: { Bytes: await red.toBuffer() } }))
+    expect(answer.Labels?.[0]).toEqual({
+      ...{ Name: 'Red', Confidence: expect.any(Number), Instances: [], Aliases: [] },
+      ...{ Parents: [{ Name: 'Warm Colour' }], Categories: [{ Name: 'Colours' }] },
+    })
     const { FaceDetails } = await client.send(new DetectFacesCommand({ Image, Attributes: ['ALL'] }))
     expect(FaceDetails).toHaveLength(1)
     await expect(
