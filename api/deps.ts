@@ -162,6 +162,8 @@ const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256
 const CLOCK_TOLERANCE = 5
 /** Milliseconds for the issuer to answer. */
 const ISSUER_TIMEOUT_MS = 3_000
+/** Milliseconds for which its keys are kept, also while it is away: as API Gateway's authorizer (developer guide, JWT authorizers). */
+const KEEP_KEYS_MS = 7_200_000
 /** Keys and metadata of the large issuers have less than 20 KB. */
 const MAX_ISSUER_BYTES = 1_000_000
 /**
@@ -199,9 +201,7 @@ const byIam: Identify = async (c) => {
       : []
   const id = caller?.split(':')[0]
   if (!id)
-    throw new ApiError('UNAUTHENTICATED', unverified ?? 'Sign the request with AWS Signature Version 4.', {
-      challenge: 'AWS4-HMAC-SHA256',
-    })
+    throw unauthenticated(unverified ?? 'Sign the request with AWS Signature Version 4.', 'AWS4-HMAC-SHA256')
   return `iam:${accountId}:${id}`
 }
 
@@ -281,7 +281,7 @@ async function discoverKeys(issuer: string): Promise<JWTVerifyGetKey> {
   if (metadata.issuer !== issuer) throw new Error(`${url} names another issuer, ${metadata.issuer}.`)
   const { createRemoteJWKSet, customFetch } = await jose()
   return createRemoteJWKSet(new URL(metadata.jwks_uri), {
-    timeoutDuration: ISSUER_TIMEOUT_MS,
+    ...{ timeoutDuration: ISSUER_TIMEOUT_MS, cacheMaxAge: KEEP_KEYS_MS },
     [customFetch]: askIssuer,
   })
 }

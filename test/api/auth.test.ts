@@ -126,6 +126,25 @@ describe('AUTH=jwt', () => {
     }
     expect(requests - before).toBeLessThanOrEqual(1)
   })
+  it('is known by its keys for two hours, also while it is away', async () => {
+    const fresh = ownerApp({ AUTH: 'jwt', JWT_ISSUER, JWT_AUDIENCE: 'images' })
+    const answer = async () => fresh.request('/', { headers: { authorization: `Bearer ${await token()}` } })
+    expect((await answer()).status).toBe(200)
+    vi.useFakeTimers({ toFake: ['Date'] })
+    onTestFinished(() => {
+      broken = false
+      vi.useRealTimers()
+    })
+    broken = true
+    const since = Date.now()
+    for (const [minutes, expected] of [
+      [119, 200],
+      [121, 503],
+    ] as const) {
+      vi.setSystemTime(since + minutes * 60_000)
+      expect((await answer()).status).toBe(expected)
+    }
+  })
   it('says what is wrong with a token, and of none only that it is wanted', async () => {
     expect((await ask()).headers.get('www-authenticate')).toBe('Bearer')
     expect((await ask('Bearer junk')).headers.get('www-authenticate')).toBe('Bearer error="invalid_token"')
