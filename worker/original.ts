@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream'
 import {
   DeleteObjectCommand,
   GetObjectCommand,
+  HeadBucketCommand,
   HeadObjectCommand,
   NoSuchKey,
   NotFound,
@@ -173,6 +174,9 @@ export async function demandOriginal({ s3 }: ProcessDeps, { original }: Processi
   try {
     await s3.send(new HeadObjectCommand({ Bucket: original.bucket, Key: original.key }))
   } catch (error) {
-    throw error instanceof NotFound ? missing(error) : error
+    if (!(error instanceof NotFound)) throw error
+    // S3 says the same where the bucket is not there.
+    await s3.send(new HeadBucketCommand({ Bucket: original.bucket }))
+    throw missing(error)
   }
 }

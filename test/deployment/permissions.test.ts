@@ -41,7 +41,6 @@ const NOT_OUR_CALLS: Record<FunctionName, Record<string, string>> = {
     'sqs:ReceiveMessage jobs': "Lambda's poller reads the queue in the function's name",
     'sqs:DeleteMessage jobs': "Lambda's poller deletes what has succeeded",
     'sqs:GetQueueAttributes jobs': "Lambda's poller scales by the queue's length",
-    's3:ListBucket bucket': 'without it S3 answers 403 for a key that is not there',
     's3:GetObject bucket/previews/*': 'Rekognition reads it in the name of the function',
   },
   sweeper: {
@@ -309,6 +308,16 @@ async function recordCalls(system: TestSystem, calls: Calls): Promise<void> {
   await system.submit(photo.subarray(0, 20_000))
   await removeOriginal(await system.submit(await distinct(1)))
   await work()
+  // One whose original goes before Rekognition reads it.
+  const unread = await system.submit(await distinct(9))
+  before = async (command) => {
+    if (!command.startsWith('Detect')) return
+    await who.exit(() => removeOriginal(unread))
+    throw new InvalidS3ObjectException({ message: 'no', $metadata: {} })
+  }
+  await work()
+  before = () => {}
+  expect(await system.record(unread)).toMatchObject({ failure: { code: 'ORIGINAL_MISSING' } })
 
   // One that is given up, and whose job comes back from the dead-letter queue.
   const redriven = await system.submit(await distinct(5))

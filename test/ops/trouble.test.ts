@@ -1,6 +1,9 @@
+import { NotFound } from '@aws-sdk/client-s3'
 import { SendMessageCommand } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import type { ProcessingImage } from '../../shared/image.ts'
 import { processBatch } from '../../worker/batch.ts'
+import { demandOriginal } from '../../worker/original.ts'
 import { lambdaContext, startTestSystem, type TestSystem } from '../context.ts'
 import { operatorOf } from '../operator.ts'
 import { distinct } from '../pictures.ts'
@@ -44,6 +47,12 @@ describe('what AWS refuses', () => {
     const message = expect.stringMatching(/\(SQS SendMessage .*-gone\)$/)
     expect(errorOf('no job')).toMatchObject({ message })
     expect(batchItemFailures).toHaveLength(1)
+  })
+
+  it('is no verdict on an image where the bucket is what is missing', async () => {
+    const original = { bucket: 'another-bucket', key: 'originals/one' }
+    const demanded = demandOriginal(system.worker, { original } as ProcessingImage)
+    await expect(demanded).rejects.toBeInstanceOf(NotFound)
   })
 
   it('has what the SDK warns of said, such as credentials of two sources', async () => {
