@@ -138,7 +138,7 @@ describe('the client, where a gateway answers instead of the API', () => {
       endpoint: 'http://127.0.0.1:1',
       fetch: () => {
         asked.push(Date.now() - began)
-        return Response.json({ imageId, ...answers[asked.length - 1]?.() })
+        return Response.json({ imageId, original: {}, ...answers[asked.length - 1]?.() })
       },
     })
     const ended = client.wait(imageId)

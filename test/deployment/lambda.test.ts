@@ -12,6 +12,6 @@ lambdaCases(async (name, environment) => {
   vi.unstubAllEnvs()
   for (const [variable, value] of Object.entries(environment)) vi.stubEnv(variable, value)
   vi.resetModules()
-  const { handler } = await import(`../${name}/handler.ts`)
+  const { handler } = await import(`../../${name}/handler.ts`)
   return async (event) => handler(event, lambdaContext())
 })

@@ -223,11 +223,12 @@ describe('a client of AWS', () => {
       ...{ throwOnRequestTimeout: true, socketTimeout: 30_000 },
       ...{ httpAgent: agent, httpsAgent: agent },
     }
+    const always = { maxAttempts: 3, logger: expect.any(Object) }
     expect(clientOptions()).toEqual({
-      ...{ maxAttempts: 3, requestHandler: { ...requestHandler, requestTimeout: 5_000 } },
+      ...{ ...always, requestHandler: { ...requestHandler, requestTimeout: 5_000 } },
     })
     expect(sqsOptions({ endpoint })).toEqual({
-      ...{ endpoint, maxAttempts: 3, requestHandler: { ...requestHandler, requestTimeout: 30_000 } },
+      ...{ endpoint, ...always, requestHandler: { ...requestHandler, requestTimeout: 30_000 } },
       // The queue's URL may name a host that is not reachable.
       useQueueUrlAsEndpoint: false,
     })
