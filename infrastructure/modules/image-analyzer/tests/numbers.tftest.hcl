@@ -11,12 +11,6 @@ variables {
 run "too_little_memory_and_too_long_a_wait_are_refused" {
   command = plan
 
-  plan_options {
-    target = [
-      aws_lambda_function.api, aws_lambda_function.sweeper, aws_lambda_event_source_mapping.jobs, aws_cloudwatch_event_rule.sweep,
-    ]
-  }
-
   variables {
     worker_memory_mb = 1024
     max_upload_bytes = 160000000
@@ -28,12 +22,6 @@ run "too_little_memory_and_too_long_a_wait_are_refused" {
 
 run "smaller_uploads_shorter_waits_and_a_raised_quota" {
   command = plan
-
-  plan_options {
-    target = [
-      aws_lambda_function.api, aws_lambda_function.sweeper, aws_lambda_event_source_mapping.jobs, aws_cloudwatch_event_rule.sweep,
-    ]
-  }
 
   variables {
     worker_memory_mb = 1024
@@ -71,12 +59,6 @@ run "smaller_uploads_shorter_waits_and_a_raised_quota" {
 
 run "times_grow_with_timeout_and_window" {
   command = plan
-
-  plan_options {
-    target = [
-      aws_lambda_function.api, aws_lambda_function.sweeper, aws_lambda_event_source_mapping.jobs, aws_cloudwatch_event_rule.sweep,
-    ]
-  }
 
   variables {
     worker_timeout_seconds  = 300
@@ -121,12 +103,6 @@ run "times_grow_with_timeout_and_window" {
 run "times_hold_at_their_longest" {
   command = plan
 
-  plan_options {
-    target = [
-      aws_lambda_function.api, aws_lambda_function.sweeper, aws_lambda_event_source_mapping.jobs, aws_cloudwatch_event_rule.sweep,
-    ]
-  }
-
   variables {
     worker_timeout_seconds = 900
     batch_window_seconds   = 300
@@ -146,12 +122,6 @@ run "times_hold_at_their_longest" {
 
 run "the_small_quota_of_most_regions" {
   command = plan
-
-  plan_options {
-    target = [
-      aws_lambda_function.api, aws_lambda_function.sweeper, aws_lambda_event_source_mapping.jobs, aws_cloudwatch_event_rule.sweep,
-    ]
-  }
 
   override_data {
     target = data.aws_region.current
@@ -174,12 +144,6 @@ run "the_small_quota_of_most_regions" {
 
 run "half_a_call_a_second_and_reserved_executions" {
   command = plan
-
-  plan_options {
-    target = [
-      aws_lambda_function.api, aws_lambda_function.sweeper, aws_lambda_event_source_mapping.jobs, aws_cloudwatch_event_rule.sweep,
-    ]
-  }
 
   variables {
     rekognition_tps          = 0.5
@@ -211,12 +175,6 @@ run "half_a_call_a_second_and_reserved_executions" {
 run "a_slow_quota_fills_larger_batches_for_slower_workers" {
   command = plan
 
-  plan_options {
-    target = [
-      aws_lambda_function.api, aws_lambda_function.sweeper, aws_lambda_event_source_mapping.jobs, aws_cloudwatch_event_rule.sweep,
-    ]
-  }
-
   variables {
     rekognition_tps        = 0.5
     worker_timeout_seconds = 90
@@ -230,12 +188,6 @@ run "a_slow_quota_fills_larger_batches_for_slower_workers" {
 
 run "the_least_quota" {
   command = plan
-
-  plan_options {
-    target = [
-      aws_lambda_function.api, aws_lambda_function.sweeper, aws_lambda_event_source_mapping.jobs, aws_cloudwatch_event_rule.sweep,
-    ]
-  }
 
   variables {
     rekognition_tps        = 0.1
@@ -255,12 +207,6 @@ run "the_least_quota" {
 run "more_than_lambda_takes" {
   command = plan
 
-  plan_options {
-    target = [
-      aws_lambda_function.api, aws_lambda_function.sweeper, aws_lambda_event_source_mapping.jobs, aws_cloudwatch_event_rule.sweep,
-    ]
-  }
-
   variables {
     rekognition_tps     = 100000
     account_concurrency = 5000
@@ -276,12 +222,6 @@ run "more_than_lambda_takes" {
 run "nothing_waits_in_a_small_account" {
   command = plan
 
-  plan_options {
-    target = [
-      aws_lambda_function.api, aws_lambda_function.sweeper, aws_lambda_event_source_mapping.jobs, aws_cloudwatch_event_rule.sweep,
-    ]
-  }
-
   variables {
     account_concurrency = 10
     rekognition_tps     = 20
@@ -296,12 +236,6 @@ run "nothing_waits_in_a_small_account" {
 run "lambda_keeps_100_executions_unreserved" {
   command = plan
 
-  plan_options {
-    target = [
-      aws_lambda_function.api, aws_lambda_function.sweeper, aws_lambda_event_source_mapping.jobs, aws_cloudwatch_event_rule.sweep,
-    ]
-  }
-
   variables {
     api_reserved_concurrency = 901
   }
@@ -311,12 +245,6 @@ run "lambda_keeps_100_executions_unreserved" {
 
 run "reserved_executions_leave_the_workers_theirs" {
   command = plan
-
-  plan_options {
-    target = [
-      aws_lambda_function.api, aws_lambda_function.sweeper, aws_lambda_event_source_mapping.jobs, aws_cloudwatch_event_rule.sweep,
-    ]
-  }
 
   variables {
     api_reserved_concurrency = 800
