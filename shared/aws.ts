@@ -35,10 +35,10 @@ const logger = {
   ...{ debug: () => {}, info: () => {}, warn: (said: unknown) => process.emitWarning(String(said)) },
   error: (failed: unknown) => {
     const { clientName, commandName, input, error } = Object(failed)
-    const { TableName, Bucket = TableName, QueueUrl = Bucket ?? '' } = Object(input)
+    const { TableName, Bucket, QueueUrl } = Object(input)
     const call = `${clientName} ${commandName}`.replaceAll(/(Client|Command)\b/g, '')
-    const what = ` (${call}${QueueUrl.replace(/^(.*\/)?(?=.)/, ' ')})`
-    if (error.$fault) error.message = error.message.replace(/\.?$/, what)
+    const what = [call, TableName ?? Bucket ?? QueueUrl?.split('/').at(-1)].filter(Boolean).join(' ')
+    if (error.$fault) error.message = error.message.replace(/\.?$/, ` (${what})`)
   },
 }
 

@@ -253,11 +253,8 @@ async function setAside(deps: WorkerDeps, record: SQSRecord, why: Error): Promis
   if (why instanceof Newer) return failed(why)
   const receives = receivesOf(record)
   const isLast = receives >= NO_JOB_RECEIVES
-  const sent = isLast ? sendDeadLetter(deps, record.body) : Promise.resolve()
-  const error = await sent.then(
-    () => undefined,
-    (refusal: Error) => refusal,
-  )
+  let error: Error | undefined
+  if (isLast) await sendDeadLetter(deps, record.body).catch((refusal: Error) => (error = refusal))
   const reason = why instanceof SyntaxError ? 'It is not JSON.' : 'It is neither a job nor an S3 event.'
   say(deps.log, 'no job', { messageId: record.messageId, receives, reason, error })
   return isLast && error === undefined ? undefined : failed(error ?? why)
