@@ -16,17 +16,17 @@ terraform {
 provider "aws" {}
 
 variable "repository" {
-  description = "The repository whose workflows deploy, as owner/name."
+  description = "The repository whose workflows deploy, as its tokens name it: owner@1234/name@5678 if it was made, renamed or transferred after 2026-07-15, else owner/name. `gh api repos/OWNER/NAME --jq '.owner.id, .id'` has the numbers."
   type        = string
 
   validation {
-    condition     = can(regex("^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$", var.repository))
-    error_message = "repository must be owner/name."
+    condition     = can(regex("^([A-Za-z0-9-]+/[A-Za-z0-9._-]+|[A-Za-z0-9-]+@[0-9]+/[A-Za-z0-9._-]+@[0-9]+)$", var.repository))
+    error_message = "repository must be owner/name, or owner@1234/name@5678 with the numbers of both."
   }
 }
 
 variable "name" {
-  description = "Name of the deployment: the prefix of all that the roles may make."
+  description = "Name of the deployment: the prefix of all that the roles may make, and the folder of Terraform's state in its bucket."
   type        = string
   default     = "image-analyzer"
 }
@@ -50,7 +50,8 @@ locals {
   # An ARN of this account and region, by service.
   here = { for service in ["cloudwatch", "dynamodb", "events", "kms", "lambda", "logs", "secretsmanager", "sns", "sqs"] : service => "arn:${local.partition}:${service}:${local.region}:${local.account}" }
 
-  # Which runs get which role (GitHub, OpenID Connect reference). A pull request from a fork gets no token.
+  # Which runs get which role (GitHub, OpenID Connect reference). A pull request from a fork gets no token; a job with an
+  # `environment` has one that names the environment in place of these.
   subjects = {
     plan   = "repo:${var.repository}:pull_request"
     deploy = "repo:${var.repository}:ref:refs/tags/v*"

@@ -10,7 +10,8 @@ terraform {
     }
   }
 
-  # terraform init -backend-config=bucket=<yours> -backend-config=region=<its region>
+  # terraform init -backend-config=bucket=<yours> -backend-config=region=<its region>. The key begins with var.name, for the
+  # roles of examples/pipeline.
   backend "s3" {
     key          = "image-analyzer/production.tfstate"
     encrypt      = true

@@ -30,7 +30,7 @@ afterAll(() => {
 describe.skipIf(lacking.length > 0)(`the Terraform roots of examples${skipped(lacking)}`, () => {
   it('are planned without an account: one deployment, one for each tenant, production, the worker on ECS, and the roles of a pipeline', async () => {
     const { status, stdout, stderr } = await copy.terraform(['test'])
-    expect(stdout.match(/run "\w+"\.\.\. pass/g), stdout + stderr).toHaveLength(6)
+    expect(stdout.match(/run "\w+"\.\.\. pass/g), stdout + stderr).toHaveLength(7)
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
   })
 

@@ -1,10 +1,11 @@
-import { existsSync, globSync, readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { join } from 'node:path'
+import { delimiter, join } from 'node:path'
 import { build } from 'esbuild'
 import { expect, it } from 'vitest'
 import { newFolder } from '../started.ts'
-import { skipped } from '../tools.ts'
+import { skipped, without } from '../tools.ts'
 
 const root = join(import.meta.dirname, '../..')
 
@@ -93,3 +94,46 @@ it('all tests run on Node 24 too, without npm, whose scripts would take Node 22'
   const [{ text } = { text: '' }] = workflows.filter(({ name }) => name.endsWith('/ci.yml'))
   expect(text).toMatch(/node-version: 24 \}\n {6}- run: npm ci .*\n {6}- run: node .*run\.js test\/run\.ts$/m)
 })
+
+const { text: workflow } = workflows.find(({ name }) => name.startsWith('examples/')) ?? { text: '' }
+
+it('the roles of examples/pipeline let in the jobs that are to have them', () => {
+  const terraform = readFileSync(join(root, 'examples/pipeline/main.tf'), 'utf8')
+  // As GitHub makes a token's subject (OpenID Connect reference).
+  const subjects = workflow
+    .split(/^ {2}(?=\w+:$)/m)
+    .filter((job) => job.includes('id-token: write'))
+    .map((job) => {
+      const [, environment] = /^ {4}environment: (\S+)$/m.exec(job) ?? []
+      const [, event] = /^ {4}if: github\.event_name == '(\w+)'$/m.exec(job) ?? []
+      const run = event === 'push' ? 'ref:refs/tags/v*' : event
+      return `"repo:\${var.repository}:${environment === undefined ? run : `environment:${environment}`}"`
+    })
+  expect(workflow).toContain('push: { tags: ["v*.*.*"] }')
+  expect(subjects).toHaveLength(2)
+  expect(subjects.filter((subject) => !terraform.includes(subject))).toEqual([])
+})
+
+const shell = without('bash', 'jq')
+it.skipIf(shell.length > 0)(
+  `a job of examples/pipeline has a session of AWS, since its token lasts five minutes${skipped(shell)}`,
+  () => {
+    const [, step = ''] = /- &credentials\n.*\n {8}run: \|\n((?: {10}.*\n)+)/.exec(workflow) ?? []
+    const folder = newFolder()
+    const session = { AccessKeyId: 'a', SecretAccessKey: 'b', SessionToken: 'c' }
+    for (const [name, script] of [
+      ['curl', `echo '{"value":"of-github"}'`],
+      ['aws', `case "$*" in *"file://${folder}/token"*) echo '${JSON.stringify(session)}' ;; esac`],
+    ] as const)
+      writeFileSync(join(folder, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+    const PATH = [folder, process.env['PATH']].join(delimiter)
+    const given = join(folder, 'env')
+    const env = { PATH, GITHUB_ENV: given, RUNNER_TEMP: folder, AWS_REGION: 'eu-west-1', ROLE: 'r' }
+    const { stdout, stderr } = spawnSync('bash', ['--norc', '-e', '-c', step], { env, encoding: 'utf8' })
+    expect({ stdout, stderr }).toEqual({ stdout: '::add-mask::b\n::add-mask::c\n', stderr: '' })
+    expect(readFileSync(given, 'utf8').trim().split('\n')).toEqual([
+      ...['AWS_ACCESS_KEY_ID=a', 'AWS_SECRET_ACCESS_KEY=b', 'AWS_SESSION_TOKEN=c', 'AWS_REGION=eu-west-1'],
+    ])
+    expect(readFileSync(join(folder, 'token'), 'utf8')).toBe('of-github')
+  },
+)

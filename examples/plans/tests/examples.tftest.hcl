@@ -237,3 +237,33 @@ run "a_repository_is_named_with_its_owner" {
 
   expect_failures = [var.repository]
 }
+
+run "a_repository_of_now_has_numbers_in_its_tokens" {
+  command = plan
+
+  module {
+    source = "../pipeline"
+  }
+
+  variables {
+    repository   = "example@12/images@34"
+    state_bucket = "example-state"
+  }
+
+  override_resource {
+    target          = aws_iam_openid_connect_provider.github
+    override_during = plan
+    values          = { arn = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com" }
+  }
+
+  override_resource {
+    target          = aws_iam_policy.boundary
+    override_during = plan
+    values          = { arn = "arn:aws:iam::111122223333:policy/image-analyzer-boundary" }
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role.pipeline["deploy"].assume_role_policy).Statement[0].Condition.StringLike["token.actions.githubusercontent.com:sub"] == "repo:example@12/images@34:ref:refs/tags/v*"
+    error_message = "The numbers must be in the subject."
+  }
+}
