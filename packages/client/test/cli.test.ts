@@ -20,6 +20,7 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { buildClient } from '../../../build/client.ts'
+import { outcome } from '../../../test/commands.ts'
 import { until } from '../../../test/context.ts'
 import { distinct } from '../../../test/pictures.ts'
 import { startHere, startSystem } from '../../../test/system.ts'
@@ -87,20 +88,37 @@ beforeAll(async () => {
     copyFileSync(join(root, 'packages/client', file), join(folder, file))
 })
 
+const settings = () => ({
+  IMAGE_ANALYZER_ENDPOINT: url,
+  IMAGE_ANALYZER_TOKEN: '',
+  XDG_STATE_HOME: join(folder, 'state'),
+})
 const startCli = (args: string[], env: Record<string, string> = {}) =>
-  launch([bin, ...args], {
-    ...{ IMAGE_ANALYZER_ENDPOINT: url, IMAGE_ANALYZER_TOKEN: '', XDG_STATE_HOME: join(folder, 'state') },
-    ...env,
-  })
+  launch([bin, ...args], { ...settings(), ...env })
 
-async function cli(args: string[], env: Record<string, string> = {}): Promise<Run> {
-  const { text, ended } = startCli(args, env)
-  const code = await ended
-  const lines = text.out
+const linesOf = (out: string): Line[] =>
+  out
     .split('\n')
     .filter((line) => line.startsWith('{'))
     .map((line) => JSON.parse(line) as Line)
-  return { code, ...text, lines }
+
+/** In a process of its own, as a person has it. */
+async function cliProcess(args: string[], env: Record<string, string> = {}): Promise<Run> {
+  const { text, ended } = startCli(args, env)
+  const code = await ended
+  return { code, ...text, lines: linesOf(text.out) }
+}
+
+/** The same in this process, for all of which only the results are tested: a process takes twenty times as long. */
+async function cli(args: string[], env: Record<string, string> = {}): Promise<Run> {
+  const all = { ...settings(), NO_COLOR: '1', ...env }
+  const { exit, said, printed } = await outcome(join(folder, 'dist/main.js'), args, all)
+  return { code: exit as number, out: printed, err: said, lines: linesOf(printed) }
+}
+async function inTurn(...commands: Parameters<typeof cli>[]): Promise<Run[]> {
+  const runs: Run[] = []
+  for (const command of commands) runs.push(await cli(...command))
+  return runs
 }
 
 const newFolder = (name: string): string => {
@@ -156,7 +174,7 @@ describe('upload', () => {
     symlinkSync(photos, join(below, 'loop'))
     symlinkSync(join(below, 'gone.png'), join(below, 'nowhere.png'))
 
-    const { code, lines, err } = await cli(['upload', photos, '--wait', '--concurrency', '6'])
+    const { code, lines, err } = await cliProcess(['upload', photos, '--wait', '--concurrency', '6'])
     expect({ code, err }).toEqual({ code: 1, err: '' })
     const of = (name: string) => lines.find(({ file }) => file.endsWith(name))
     expect(lines.filter(({ status }) => status === 'completed')).toHaveLength(18)
@@ -259,11 +277,11 @@ describe('upload', () => {
     expect((await send(Buffer.from('%PDF-1.7'))).line).toMatchObject({
       ...{ status: 'failed', code: 'UNSUPPORTED_FORMAT', detail: expect.stringContaining('PDF document') },
     })
-    const wrong = await Promise.all([
-      cli(['upload', 'a.jpg', '--filename', 'b.jpg']),
-      cli(['upload', '-', '-']),
-      cli(['list', '--filename', 'b.jpg']),
-    ])
+    const wrong = await inTurn(
+      [['upload', 'a.jpg', '--filename', 'b.jpg']],
+      [['upload', '-', '-']],
+      [['list', '--filename', 'b.jpg']],
+    )
     expect(wrong.map(({ code }) => code)).toEqual([2, 2, 2])
     expect(wrong[0]?.err).toContain('--filename is the name of standard input')
   })
@@ -417,13 +435,13 @@ describe('the other commands', () => {
     expect((await cli(['list', '--emotion', 'happy'])).out).toBe('')
     expect((await cli(['labels', 'bri'])).lines).toEqual([{ name: 'Bright' }])
     expect((await cli(['labels', '--csv'])).out).toMatch(/^name\n(.+\n)*Bright\n/)
-    const [shown, refused] = await Promise.all([
-      cli(['status', imageId, '--wait']),
-      cli(['retry', imageId, '00000000-0000-7000-8000-000000000000', '../health']),
-    ])
+    const [shown, refused] = await inTurn(
+      [['status', imageId, '--wait']],
+      [['retry', imageId, '00000000-0000-7000-8000-000000000000', '../health']],
+    )
     expect(shown).toMatchObject({ code: 0, lines: [{ imageId, status: 'completed' }] })
-    expect(refused.code).toBe(1)
-    expect(refused.lines.map(({ code }) => code)).toEqual([
+    expect(refused?.code).toBe(1)
+    expect(refused?.lines.map(({ code }) => code)).toEqual([
       'NOT_FAILED',
       'IMAGE_NOT_FOUND',
       'IMAGE_NOT_FOUND',
@@ -441,40 +459,42 @@ describe('the other commands', () => {
   })
 
   it('say what is wrong with their usage, or that nothing is there', async () => {
-    const runs = await Promise.all([
-      cli(['--help']),
-      cli([]),
-      cli(['constructor']),
-      cli(['list', '--wait']),
-      cli(['list', '--status', 'done']),
-      cli(['list', '--min-confidence', '90']),
-      cli(['list', '--failure', 'corrupt']),
-      cli(['list', '--from', 'yesterday']),
-      cli(['labels', 'a', 'b']),
-      cli(['upload', '--concurrency', '0', '.']),
-      cli(['list'], { IMAGE_ANALYZER_ENDPOINT: 'localhost' }),
-      cli(['list', '--limit', '0']),
-    ])
+    const runs = await inTurn(
+      [['--help']],
+      [[]],
+      [['constructor']],
+      [['list', '--wait']],
+      [['list', '--status', 'done']],
+      [['list', '--min-confidence', '90']],
+      [['list', '--failure', 'corrupt']],
+      [['list', '--from', 'yesterday']],
+      [['labels', 'a', 'b']],
+      [['upload', '--concurrency', '0', '.']],
+      [['list'], { IMAGE_ANALYZER_ENDPOINT: 'localhost' }],
+      [['list', '--limit', '0']],
+    )
     expect(runs.map(({ code }) => code)).toEqual([0, 2, 2, 2, 2, 2, 2, 1, 2, 2, 2, 2])
     expect(runs.at(-1)?.err).toContain('--limit must be a whole number from 1 on, not "0".')
     expect(runs[0]?.out).toMatch(/^image-analyzer <command> /)
     expect(runs[0]?.out).toMatch(/^ {2}upload .*files of the same bytes\n +are one image/m)
     // In a checkout there is no program of that name.
-    const ran = await cli(['upload', 'test/fixtures/grace-hopper.jpg'], {
+    const ran = await cliProcess(['upload', 'test/fixtures/grace-hopper.jpg'], {
       npm_lifecycle_event: 'cli',
       IMAGE_ANALYZER_ENDPOINT: NOWHERE,
     })
     expect(ran.err).toContain('"npm run cli -- doctor" checks more.')
     const { version } = JSON.parse(readFileSync(join(root, 'packages/client/package.json'), 'utf8'))
-    expect(await cli(['--version'])).toMatchObject({ code: 0, out: `image-analyzer ${version}\n` })
+    expect(await cliProcess(['--version'])).toMatchObject({ code: 0, out: `image-analyzer ${version}\n` })
     expect(runs[2]?.err).toContain('There is no command "constructor".')
     for (const run of runs) expect(run.err).not.toMatch(/ at |Warning/)
 
     const photo = join(root, 'test/fixtures/grace-hopper.jpg')
-    const [away, missing] = await Promise.all([
-      cli(['upload', photo, '--endpoint', NOWHERE]),
-      cli(['upload', join(folder, 'nothing*.jpg')]),
+    const [away, missing, unknown] = await Promise.all([
+      cliProcess(['upload', photo, '--endpoint', NOWHERE]),
+      cliProcess(['upload', join(folder, 'nothing*.jpg')]),
+      cliProcess(['constructor']),
     ])
+    expect(unknown).toMatchObject({ code: 2, out: '', err: expect.stringMatching(/^There is no command "/) })
     expect(away).toMatchObject({ code: 3, out: '' })
     expect(away.err).toMatch(/^UNREACHABLE: .* Is it running \(npm start\)/)
     expect(missing).toMatchObject({ code: 1, lines: [{ status: 'failed', code: 'NO_SUCH_FILE' }] })
@@ -572,21 +592,21 @@ describe('doctor', () => {
     }).listen(0, '127.0.0.1')
     await new Promise((resolve) => other.once('listening', resolve))
     const endpoint = `http://127.0.0.1:${(other.address() as AddressInfo).port}`
-    const [red, nobody, stranger, late] = await Promise.all([
-      cli(['list', '--endpoint', `${endpoint}/red`]),
-      cli(['doctor', '--endpoint', 'http://127.0.0.1:2']),
-      cli(['doctor', '--endpoint', endpoint]),
-      cli(['doctor', '--endpoint', `${endpoint}/late`]),
-    ])
+    const [red, nobody, stranger, late] = await inTurn(
+      [['list', '--endpoint', `${endpoint}/red`]],
+      [['doctor', '--endpoint', 'http://127.0.0.1:2']],
+      [['doctor', '--endpoint', endpoint]],
+      [['doctor', '--endpoint', `${endpoint}/late`]],
+    )
     other.close()
     // As a stranger's words: a terminal would act upon them.
-    expect(red.err).toContain('The answer is 400: \ufffd[31mred, which is not of this API')
-    expect(nobody.code).toBe(3)
-    expect(nobody.lines.at(-1)).toMatchObject({ check: 'endpoint', ok: false })
-    expect(nobody.lines.at(-1)?.mend).toContain('npm start')
-    expect(stranger.code).toBe(1)
-    expect(stranger.lines.at(-1)?.mend).toContain('--endpoint')
-    expect(late.lines.find(({ check }) => check === 'clock')).toMatchObject({
+    expect(red?.err).toContain('The answer is 400: \ufffd[31mred, which is not of this API')
+    expect(nobody?.code).toBe(3)
+    expect(nobody?.lines.at(-1)).toMatchObject({ check: 'endpoint', ok: false })
+    expect(nobody?.lines.at(-1)?.mend).toContain('npm start')
+    expect(stranger?.code).toBe(1)
+    expect(stranger?.lines.at(-1)?.mend).toContain('--endpoint')
+    expect(late?.lines.find(({ check }) => check === 'clock')).toMatchObject({
       ok: false,
       found: expect.stringMatching(/3600 s ahead|3599 s ahead/),
     })
