@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
-import { getRequestListener, RequestError, type ServerType } from '@hono/node-server'
+import { createServer, type Server } from 'node:http'
+import { getRequestListener, RequestError } from '@hono/node-server'
 import type { buildApp } from '../api/app.ts'
 import { ApiError, problem } from '../api/schemas.ts'
 import { largestBody, readBody, refusalAhead } from '../api/upload.ts'
@@ -96,7 +96,7 @@ export async function readHashed(request: Request, maxImageBytes: number): Promi
   return { body: request.body === null ? null : bytes, hash }
 }
 
-export function serverOf(fetch: Fetch, { MAX_IMAGE_BYTES }: Pick<Settings, 'MAX_IMAGE_BYTES'>): ServerType {
+export function serverOf(fetch: Fetch, { MAX_IMAGE_BYTES }: Pick<Settings, 'MAX_IMAGE_BYTES'>): Server {
   const errorHandler = (error: unknown): Response =>
     error instanceof RequestError
       ? unreadable('The address or the Host of this request is not valid.')

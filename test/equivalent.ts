@@ -107,4 +107,32 @@ export const EQUIVALENT: (Pick<MadeMutant, 'file' | 'line' | 'of' | 'to'> & { wh
     to: "''",
     why: 'A default is not checked, and all but `on` means off.',
   },
+  {
+    file: 'packages/embedded-aws/gateway/admission.ts',
+    line: 'await Promise.race([discard(request), sleep(DISCARD_MS, undefined, { ref: false })])',
+    of: 'false',
+    to: 'true',
+    why: 'What serves ends by process.exit, which waits for no timer.',
+  },
+  {
+    file: 'packages/embedded-aws/gateway/admission.ts',
+    line: "headers.has('transfer-encoding') || Number(headers.get('content-length') ?? 0) > 0",
+    of: "headers.get('content-length') ?? 0",
+    to: "headers.get('content-length')",
+    why: 'Number(null) is 0 as well, which only the types do not know.',
+  },
+  {
+    file: 'packages/embedded-aws/gateway/admission.ts',
+    line: 'if (done) return',
+    of: 'done',
+    to: 'false',
+    why: 'The end has no value, and the error of asking for its length is caught like that of a client who is gone.',
+  },
+  {
+    file: 'packages/embedded-aws/gateway/port.ts',
+    line: 'if (!socket.writable) return',
+    of: '!socket.writable',
+    to: 'false',
+    why: 'What is written to a closed connection goes nowhere, and all answers before it have been handed on by then.',
+  },
 ]

@@ -1,5 +1,5 @@
-import type { Server as HttpServer, IncomingHttpHeaders, ServerResponse } from 'node:http'
-import type { AddressInfo, Server, Socket } from 'node:net'
+import type { IncomingHttpHeaders, Server, ServerResponse } from 'node:http'
+import type { AddressInfo, Socket, Server as TcpServer } from 'node:net'
 import { finished } from 'node:stream/promises'
 
 /**
@@ -12,32 +12,35 @@ const BACKLOG = 4_096
  * @param host loopback only, unless another is named: neither port asks for a password
  * @returns the port; rejects with the system's own error (EADDRINUSE, EACCES)
  */
-export function listen(server: Server, port: number, host = '127.0.0.1'): Promise<number> {
+export function listen(
+  server: TcpServer & { keepAliveTimeout?: number },
+  port: number,
+  host = '127.0.0.1',
+): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
     // Closed from here after a rest, a connection would be gone just as a request is sent on it.
-    if ('keepAliveTimeout' in server) server.keepAliveTimeout = 0
+    server.keepAliveTimeout = 0
     server.listen({ port, host, backlog: BACKLOG }, () => resolve((server.address() as AddressInfo).port))
   })
 }
 
 export function close(server: Server): Promise<void> {
-  if ('closeAllConnections' in server && typeof server.closeAllConnections === 'function')
-    server.closeAllConnections()
+  server.closeAllConnections()
   return new Promise((resolve) => server.close(() => resolve()))
 }
 
 /** A client that asks before it sends its body need not send one that is not wanted (RFC 9110, section 10.1.1). */
-export function askForBodies(server: HttpServer, isWanted: (headers: IncomingHttpHeaders) => boolean): void {
+export function askForBodies(server: Server, isWanted: (headers: IncomingHttpHeaders) => boolean): void {
   server.on('checkContinue', (request, response) => {
+    // Without it, Node closes the connection after the answer.
     if (isWanted(request.headers)) response.writeContinue()
-    else response.shouldKeepAlive = false
     server.emit('request', request, response)
   })
 }
 
 /** What is no HTTP never becomes a request; the answer is still the API's own, as API Gateway's is on AWS. */
-export function answerUnreadable(server: HttpServer, answer: (why: string) => Response): void {
+export function answerUnreadable(server: Server, answer: (why: string) => Response): void {
   // Node's own refusal of an unknown expectation has no body; RFC 9110, section 10.1.1, lets a server pass over it.
   server.on('checkExpectation', (request, response) => server.emit('request', request, response))
   /** What each connection still waits for, in the order of its requests. */
