@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { crc32, deflateSync } from 'node:zlib'
-import { ApiError, type Client } from './index.ts'
+import { ApiError, bytesOf, type Client } from './index.ts'
 import { type Output, paint, plain } from './output.ts'
 import { claims } from './sign.ts'
 import { explain } from './upload.ts'
@@ -150,7 +150,7 @@ function clockFinding(serverDate: Date | undefined, here: number): Finding {
 async function thumbnailFinding({ client, signal }: DoctorCommand, imageId: string): Promise<Finding> {
   const url = await client.thumbnailUrl(imageId, { signal })
   const response = await ask(signal, url)
-  const bytes = new Uint8Array(await response.arrayBuffer())
+  const bytes = (await bytesOf(response)) ?? []
   if (response.ok && bytes[0] === 0xff && bytes[1] === 0xd8)
     return `${bytes.length} bytes from ${new URL(url).host}`
   return {
@@ -176,7 +176,7 @@ async function formFinding(
   const response = await ask(signal, form.upload.url, { method: 'POST', body, headers: { origin } })
   if (!response.ok)
     return {
-      wrong: `the bucket answers ${response.status} to a form: ${(await response.text()).slice(0, 200)}`,
+      wrong: `the bucket answers ${response.status} to a form: ${new TextDecoder().decode(await bytesOf(response)).slice(0, 200)}`,
       mend: 'May the API write to uploads/ in the bucket (s3:PutObject)? A form has only the rights of the API.',
     }
   if (response.headers.get('access-control-allow-origin') === null)

@@ -181,6 +181,8 @@ const FIRST_PAUSE_MS = 250
 const LONGEST_PAUSE_MS = 8_000
 /** Milliseconds for an answer, without what waiting and sending take. */
 const ANSWER_MS = 30_000
+/** Lambda's answers have 6 MB at most, and a thumbnail far less. */
+const MAX_ANSWER_BYTES = 10_000_000
 /** Bytes a millisecond: 25 kB/s is the slowest line that an upload is not given up on. */
 const SLOWEST_LINE = 25
 /** Busy, or something between the client and the API was. */
@@ -494,12 +496,30 @@ class HttpClient implements Client {
         signal: controller.signal,
         ...(body === undefined ? {} : { body: body(), duplex: 'half' }),
       } as RequestInit)
-      return { status: response.status, headers: response.headers, text: await response.text() }
+      const { status, headers: answered } = response
+      const bytes = await bytesOf(response)
+      const why = `An answer has more than ${MAX_ANSWER_BYTES / 1e6} MB, so it is not the API's.`
+      if (bytes === undefined) throw new ApiError('UNEXPECTED_ANSWER', status, why)
+      return { status, headers: answered, text: new TextDecoder().decode(bytes) }
     } finally {
       clearTimeout(limit)
       signal?.removeEventListener('abort', abort)
     }
   }
+}
+
+/** @returns undefined where there is more than any answer has: a server that is not the API's may send without end */
+export async function bytesOf({ body }: Response): Promise<Uint8Array | undefined> {
+  const chunks: Uint8Array<ArrayBuffer>[] = []
+  const reader = body?.getReader()
+  let left = MAX_ANSWER_BYTES
+  // Not `for await`: Safari's streams cannot be iterated.
+  for (let next = await reader?.read(); next?.done === false; next = await reader?.read()) {
+    left -= next.value.length
+    if (left < 0) return void (await reader?.cancel())
+    chunks.push(next.value)
+  }
+  return new Uint8Array(await new Blob(chunks).arrayBuffer())
 }
 
 /** @throws TypeError at once, without the value: `fetch` fails alike where a network is to blame, and shows a token */

@@ -11,7 +11,7 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { NODE, noFull, skipped } from '../../../test/tools.ts'
 import { doctor } from '../doctor.ts'
 import { readError } from '../files.ts'
-import { ApiError, type Client, type ClientOptions, createClient } from '../index.ts'
+import { ApiError, bytesOf, type Client, type ClientOptions, createClient } from '../index.ts'
 import { forgetfulJournal } from '../journal.ts'
 import type { Output } from '../output.ts'
 import { signing, signingFetch } from '../sign.ts'
@@ -286,6 +286,29 @@ it.each<[string, unknown, (client: Client) => Promise<unknown>]>([
   const answer = () => Response.json(body, { status: call === newForm ? 201 : 200 })
   const { client } = answered([answer, answer, () => problem(400, 'INVALID_PARAMETER')])
   await expect(call(client)).rejects.toMatchObject({ name: 'ApiError', code: 'UNEXPECTED_ANSWER' })
+})
+
+it('reads no more than 10 MB of an answer', async () => {
+  let sent = 0
+  const endless = (most: number) => () =>
+    new Response(
+      new ReadableStream({
+        pull: (controller) => {
+          if (sent >= most) return controller.close()
+          sent += 1_000_000
+          controller.enqueue(new Uint8Array(1_000_000).fill(0x20))
+        },
+      }),
+    )
+  const { client, bodies } = answered([endless(1e9)])
+  await expect(client.health()).rejects.toMatchObject({
+    ...{ code: 'UNEXPECTED_ANSWER', status: 200, detail: expect.stringContaining('10 MB') },
+  })
+  expect(bodies).toHaveLength(1)
+  // One more is on its way.
+  expect(sent).toBeLessThanOrEqual(12_000_000)
+  sent = 0
+  expect((await bytesOf(endless(10_000_000)()))?.length).toBe(10_000_000)
 })
 
 it('names a minute at least where the API wants patience, and hours where it wants more than two', () => {
