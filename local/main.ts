@@ -149,7 +149,6 @@ async function submit(file: string): Promise<unknown> {
   for (;;) {
     const answer = await fetch(`${location}?wait=20`)
     const image = (await answer.json()) as { status: string }
-    if (!answer.ok) return image
-    if (image.status === 'completed' || image.status === 'failed') return image
+    if (!answer.ok || /^(completed|failed)$/.test(image.status)) return image
   }
 }

@@ -16,6 +16,7 @@ import {
 } from '../packages/embedded-aws/gateway/index.ts'
 import { Budget } from '../packages/image-guard/budget.ts'
 import { STAND_IN_CREDENTIALS } from '../rekognition/settings.ts'
+import { withReadable } from '../shared/machine.ts'
 import type { Settings } from './environment.ts'
 
 type Fetch = (request: Request) => Promise<Response>
@@ -24,7 +25,8 @@ type Fetch = (request: Request) => Promise<Response>
 const RETRY_AFTER = 5
 
 /** What stands before the app: on AWS it is API Gateway, and Lambda that gives each request an instance. */
-export function inFrontOf(app: Pick<ReturnType<typeof buildApp>, 'fetch'>, settings: Settings): Fetch {
+export function inFrontOf(api: Pick<ReturnType<typeof buildApp>, 'fetch'>, settings: Settings): Fetch {
+  const app = withReadable(api, sampleAt)
   const signer = {
     accessKeyId: settings.AWS_ACCESS_KEY_ID ?? STAND_IN_CREDENTIALS.accessKeyId,
     secretAccessKey: settings.AWS_SECRET_ACCESS_KEY ?? STAND_IN_CREDENTIALS.secretAccessKey,
@@ -33,11 +35,9 @@ export function inFrontOf(app: Pick<ReturnType<typeof buildApp>, 'fetch'>, setti
     if (settings.AUTH !== 'iam') return app.fetch(request)
     try {
       // On AWS it is API Gateway that verifies signatures, and names the signer to the function.
-      const verified = await verifySignature(request, signer, (body) =>
-        readHashed(body, settings.MAX_IMAGE_BYTES),
-      )
-      const requestContext = { identity: verified.caller }
-      return app.fetch(verified.request, { requestContext, unverified: verified.why })
+      const read = (body: Request) => readHashed(body, settings.MAX_IMAGE_BYTES)
+      const { request: signed, caller: identity, why } = await verifySignature(request, signer, read)
+      return app.fetch(signed, { requestContext: { identity }, unverified: why })
     } catch (refused) {
       return app.fetch(request, { refused })
     }
@@ -61,7 +61,7 @@ export function inFrontOf(app: Pick<ReturnType<typeof buildApp>, 'fetch'>, setti
     // It has no body to read: `serverOf` has not asked for that.
     const refused = request.headers.has('expect') && refusalAhead(request.headers, settings.MAX_IMAGE_BYTES)
     if (refused) return app.fetch(request, { refused })
-    return answerSample(request) ?? (await admitted(request))
+    return admitted(request)
   }
 }
 
@@ -117,10 +117,9 @@ const unreadable = (why: string): Response => problem(new ApiError('INVALID_PARA
 export const SAMPLES = ['portrait', 'cat', 'sign'] as const
 
 /** @returns the answer to a request for one of them, and undefined to any other */
-function answerSample(request: Request): Response | undefined {
-  const name = SAMPLES.find((sample) => new URL(request.url).pathname === `/samples/${sample}.jpg`)
-  if (name === undefined || !['GET', 'HEAD'].includes(request.method)) return undefined
-  return new Response(readFileSync(new URL(`./samples/${name}.jpg`, import.meta.url)), {
+function sampleAt(path: string): Response | undefined {
+  if (!SAMPLES.some((name) => path === `/samples/${name}.jpg`)) return undefined
+  return new Response(readFileSync(new URL(`.${path}`, import.meta.url)), {
     headers: {
       ...{ 'content-type': 'image/jpeg', 'cache-control': 'private, max-age=86400' },
       ...{ 'x-content-type-options': 'nosniff', 'content-security-policy': "default-src 'none'" },

@@ -246,22 +246,33 @@ export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 interface App {
   fetch: (request: Request, env?: object) => Response | Promise<Response>
 }
-/** An app with its metrics, which a deployed one leaves to CloudWatch. */
-export const withMetrics = (app: App, text: () => string): App => ({
+/** An app with what a deployed one has elsewhere or not at all: answers by path, which are only read. */
+export const withReadable = (app: App, read: (path: string) => Response | undefined): App => ({
   fetch: (request, env) => {
-    if (new URL(request.url).pathname !== '/metrics') return app.fetch(request, env)
-    if (!/^(GET|HEAD)$/.test(request.method))
-      return Response.json(
-        {
-          type: 'urn:image-analyzer:problem:method-not-allowed',
-          title: 'The method is not allowed here',
-          status: 405,
-          code: 'METHOD_NOT_ALLOWED',
-          detail: 'GET and HEAD are allowed at /metrics.',
-          instance: `urn:uuid:${crypto.randomUUID()}`,
-        },
-        { status: 405, headers: { allow: 'GET, HEAD', 'content-type': 'application/problem+json' } },
-      )
-    return new Response(text(), { headers: { 'content-type': METRICS_TYPE, 'cache-control': 'no-store' } })
+    const { pathname } = new URL(request.url)
+    const answer = read(pathname)
+    if (answer === undefined) return app.fetch(request, env)
+    if (/^(GET|HEAD)$/.test(request.method)) return answer
+    const allow = 'GET, HEAD'
+    if (request.method === 'OPTIONS') return new Response(null, { status: 204, headers: { allow } })
+    return Response.json(
+      {
+        type: 'urn:image-analyzer:problem:method-not-allowed',
+        title: 'The method is not allowed here',
+        status: 405,
+        code: 'METHOD_NOT_ALLOWED',
+        detail: `GET and HEAD are allowed at ${pathname}.`,
+        instance: `urn:uuid:${crypto.randomUUID()}`,
+      },
+      { status: 405, headers: { allow, 'content-type': 'application/problem+json' } },
+    )
   },
 })
+
+/** Which a deployed app leaves to CloudWatch. */
+export const withMetrics = (app: App, text: () => string): App =>
+  withReadable(app, (path) =>
+    path === '/metrics'
+      ? new Response(text(), { headers: { 'content-type': METRICS_TYPE, 'cache-control': 'no-store' } })
+      : undefined,
+  )

@@ -429,8 +429,10 @@ describe('in front of the API on this machine', () => {
 
   it('its metrics are read, and all else is refused as the API does', async () => {
     const { fetch } = withMetrics(app, () => 'a 1\n')
-    const ask = (method: string) => fetch(new Request('http://127.0.0.1/metrics', { method }))
+    const ask = async (method: string) => fetch(new Request('http://127.0.0.1/metrics', { method }))
     expect(await (await ask('GET')).text()).toBe('a 1\n')
+    const asked = await ask('OPTIONS')
+    expect([asked.status, asked.headers.get('allow')]).toEqual([204, 'GET, HEAD'])
     const answer = await ask('POST')
     expect(answer.headers.get('allow')).toBe('GET, HEAD')
     expect(answer.headers.get('content-type')).toBe('application/problem+json')
@@ -443,5 +445,19 @@ describe('in front of the API on this machine', () => {
       ...{ code: 'METHOD_NOT_ALLOWED', detail: 'GET and HEAD are allowed at /metrics.' },
       instance: expect.stringMatching(/^urn:uuid:/),
     })
+  })
+
+  it('its samples are read, and say so to those who ask for more', async () => {
+    const fetch = inFrontOf(app, settings)
+    const ask = async (path: string, method: string) => {
+      const { status, headers } = await fetch(
+        new Request(`http://127.0.0.1${path}`, { method, headers: { host: '127.0.0.1' } }),
+      )
+      return [status, headers.get('allow') ?? headers.get('content-type')]
+    }
+    expect(await ask('/samples/cat.jpg', 'GET')).toEqual([200, 'image/jpeg'])
+    expect(await ask('/samples/cat.jpg', 'OPTIONS')).toEqual([204, 'GET, HEAD'])
+    expect(await ask('/samples/cat.jpg', 'DELETE')).toEqual([405, 'GET, HEAD'])
+    expect(said.splice(0)).toEqual([])
   })
 })
