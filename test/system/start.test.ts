@@ -56,56 +56,6 @@ const noCli = without('aws')
 const noThreads = existsSync('/proc/self/task') ? [] : ['/proc/self/task']
 
 describe('npm start', () => {
-  it('takes a real photo and shows its end; stops at SIGINT and leaves no folder', async () => {
-    const TMPDIR = newFolder()
-    const system = await start({ TMPDIR })
-    expect(readdirSync(TMPDIR)).toHaveLength(1)
-    const form = new FormData()
-    form.append('image', new File([new Uint8Array(photo)], 'grace-hopper.jpg'))
-    const posted = hasCurl
-      ? (await promisify(execFile)('curl', ['-s', '-F', `image=@${photoPath}`, `${system.url}/images`]))
-          .stdout
-      : await (await fetch(`${system.url}/images`, { method: 'POST', body: form })).text()
-    const image = await finished(system.url, JSON.parse(posted).imageId)
-    expect(image).toMatchObject({ status: 'completed', labelModelVersion: 'stand-in' })
-    const thumbnail = await fetch(`${system.url}/images/${image.imageId}/thumbnail`)
-    expect(thumbnail.headers.get('content-type')).toBe('image/jpeg')
-    const page = await fetch(system.url)
-    expect(page.headers.get('content-security-policy')).toContain(system.aws)
-    expect((await fetch(`${system.url}/images`, { method: 'POST', body: 'junk' })).status).toBe(415)
-    // Of the API, and of the worker in its thread.
-    const metrics = await until('the announcement is counted', async () => {
-      const answer = await fetch(`${system.url}/metrics`)
-      expect(answer.headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8')
-      const lines = (await answer.text()).split('\n')
-      return lines.includes('image_analyzer_completed_total 1') ? lines : undefined
-    })
-    expect(metrics).toEqual(
-      expect.arrayContaining([
-        '# HELP image_analyzer_accepted_total Images that were stored and whose job was sent.',
-        '# TYPE image_analyzer_accepted_total counter',
-        'image_analyzer_accepted_total 1',
-        'image_analyzer_refused_total{code="UNSUPPORTED_MEDIA_TYPE"} 1',
-        '# TYPE image_analyzer_work_seconds summary',
-        expect.stringMatching(/^image_analyzer_work_seconds_sum \d/),
-      ]),
-    )
-    expect(metrics.filter((line) => line.startsWith('# TYPE image_analyzer_refused_total '))).toHaveLength(1)
-    const answers = await Promise.all(
-      ['HEAD', 'POST'].map((method) => fetch(`${system.url}/metrics`, { method })),
-    )
-    expect(answers.map(({ status, headers }) => [status, headers.get('allow')])).toEqual([
-      [200, null],
-      [405, 'GET, HEAD'],
-    ])
-    const stranger = { headers: { origin: 'http://evil.test' } }
-    expect((await fetch(`${system.url}/metrics`, stranger)).status).toBe(403)
-
-    expect(await system.end('SIGINT'), system.output()).toBe(0)
-    expect(system.output()).not.toMatch(/error|warning/i)
-    expect(readdirSync(TMPDIR)).toEqual([])
-  })
-
   it('obeys the settings of the worker, as AWS does', async () => {
     const system = await startHere({ MAX_LABELS: '2', MIN_CONFIDENCE: '70' })
     const posted = await fetch(`${system.url}/images`, {
@@ -324,7 +274,56 @@ describe('a Rekognition that takes 8 calls a second', () => {
 })
 
 describe('one npm start', () => {
-  const started = startOnce()
+  let TMPDIR: string
+  const started = startOnce(() => {
+    TMPDIR = newFolder()
+    return { TMPDIR }
+  })
+
+  it('takes a real photo and shows its end', async () => {
+    const system = started()
+    expect(readdirSync(TMPDIR)).toHaveLength(1)
+    const form = new FormData()
+    form.append('image', new File([new Uint8Array(photo)], 'grace-hopper.jpg'))
+    const posted = hasCurl
+      ? (await promisify(execFile)('curl', ['-s', '-F', `image=@${photoPath}`, `${system.url}/images`]))
+          .stdout
+      : await (await fetch(`${system.url}/images`, { method: 'POST', body: form })).text()
+    const image = await finished(system.url, JSON.parse(posted).imageId)
+    expect(image).toMatchObject({ status: 'completed', labelModelVersion: 'stand-in' })
+    const thumbnail = await fetch(`${system.url}/images/${image.imageId}/thumbnail`)
+    expect(thumbnail.headers.get('content-type')).toBe('image/jpeg')
+    const page = await fetch(system.url)
+    expect(page.headers.get('content-security-policy')).toContain(system.aws)
+    expect((await fetch(`${system.url}/images`, { method: 'POST', body: 'junk' })).status).toBe(415)
+    // Of the API, and of the worker in its thread.
+    const metrics = await until('the announcement is counted', async () => {
+      const answer = await fetch(`${system.url}/metrics`)
+      expect(answer.headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8')
+      const lines = (await answer.text()).split('\n')
+      return lines.includes('image_analyzer_completed_total 1') ? lines : undefined
+    })
+    expect(metrics).toEqual(
+      expect.arrayContaining([
+        '# HELP image_analyzer_accepted_total Images that were stored and whose job was sent.',
+        '# TYPE image_analyzer_accepted_total counter',
+        'image_analyzer_accepted_total 1',
+        'image_analyzer_refused_total{code="UNSUPPORTED_MEDIA_TYPE"} 1',
+        '# TYPE image_analyzer_work_seconds summary',
+        expect.stringMatching(/^image_analyzer_work_seconds_sum \d/),
+      ]),
+    )
+    expect(metrics.filter((line) => line.startsWith('# TYPE image_analyzer_refused_total '))).toHaveLength(1)
+    const answers = await Promise.all(
+      ['HEAD', 'POST'].map((method) => fetch(`${system.url}/metrics`, { method })),
+    )
+    expect(answers.map(({ status, headers }) => [status, headers.get('allow')])).toEqual([
+      [200, null],
+      [405, 'GET, HEAD'],
+    ])
+    const stranger = { headers: { origin: 'http://evil.test' } }
+    expect((await fetch(`${system.url}/metrics`, stranger)).status).toBe(403)
+  })
 
   it('leaves it to the caller to close a connection that rests, so that no request is lost on one', async () => {
     const system = started()
@@ -343,19 +342,11 @@ describe('one npm start', () => {
         controller.close()
       },
     })
-    const options = {
-      method: 'POST',
-      headers: { 'content-type': 'image/jpeg' },
-      body: chunks,
-      duplex: 'half',
-    }
-    expect((await fetch(`${system.url}/images`, options as RequestInit)).status).toBe(413)
+    const sent = { method: 'POST', headers: { 'content-type': 'image/jpeg' }, body: chunks, duplex: 'half' }
+    expect((await fetch(`${system.url}/images`, sent as RequestInit)).status).toBe(413)
     for (const headers of [{ 'content-type': 'image/jpeg' }, { 'content-type': 'application/json' }]) {
-      const response = await fetch(`${system.url}/images`, {
-        method: 'POST',
-        headers,
-        body: new Uint8Array(20_000_000),
-      })
+      const body = new Uint8Array(20_000_000)
+      const response = await fetch(`${system.url}/images`, { method: 'POST', headers, body })
       expect(response.status).toBe(413)
       expect(((await response.json()) as { code: string }).code).toBe('IMAGE_TOO_LARGE')
     }
@@ -594,5 +585,12 @@ describe('one npm start', () => {
         thumbnail: expect.stringContaining('/thumbnails/'),
       })
     })
+  })
+
+  it('stops at SIGINT and leaves no folder', async () => {
+    const system = started()
+    expect(await system.end('SIGINT'), system.output()).toBe(0)
+    expect(system.output()).not.toMatch(/error|warning/i)
+    expect(readdirSync(TMPDIR)).toEqual([])
   })
 })
