@@ -1,9 +1,10 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { type ServerType, serve } from '@hono/node-server'
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
@@ -180,6 +181,24 @@ const PROGRAMS = {
   Python: ['python3', '-c'],
 } as const
 type Language = keyof typeof PROGRAMS
+/** The same for codes in turn, each a line of JSON: a program of its own for each takes longer than what they do. */
+const IN_TURN: Partial<Record<Language, [string, ...string[]]>> = {
+  JavaScript: [
+    ...PROGRAMS.JavaScript,
+    `import { createInterface } from 'node:readline'
+    for await (const line of createInterface({ input: process.stdin })) {
+      await import('data:text/javascript,' + encodeURIComponent(JSON.parse(line)))
+      console.log('\\0')
+    }`,
+  ],
+  Python: [
+    ...PROGRAMS.Python,
+    `import json, sys
+for line in sys.stdin:
+    exec(json.loads(line), {})
+    print('\\0', flush=True)`,
+  ],
+}
 const LANGUAGES: [Language, string[]][] = [
   ['curl', without('curl')],
   ['JavaScript', []],
@@ -230,21 +249,49 @@ describe.each(LANGUAGES)('an example in %s', (language, lacking) => {
   })
   afterAll(() => rmSync(folder, { recursive: true }))
 
-  /** Its output. */
-  async function run(code: string): Promise<string> {
-    const [program, ...args] = PROGRAMS[language]
+  const begin = (program: string, args: readonly string[]) => {
     const env = { ...process.env, ...SECRETS, AWS_REGION: 'eu-central-1', AWS_SESSION_TOKEN: 'session' }
-    const child = spawn(program, [...args, code], { cwd: folder, env })
-    let [output, errors] = ['', '']
-    child.stdout.on('data', (chunk) => {
-      output += chunk
-    })
+    const child = spawn(program, args, { cwd: folder, env })
+    let errors = ''
     child.stderr.on('data', (chunk) => {
       errors += chunk
     })
-    const status = await new Promise((resolve, reject) => child.once('error', reject).once('close', resolve))
-    if (status !== 0) throw new Error(`${code}\nexit ${status}: ${errors}${output}`)
+    const ended = new Promise((resolve, reject) => child.once('error', reject).once('close', resolve))
+    return { child, errors: () => errors, ended }
+  }
+
+  /** Its output. */
+  async function run(code: string): Promise<string> {
+    const [program, ...args] = PROGRAMS[language]
+    const { child, errors, ended } = begin(program, [...args, code])
+    let output = ''
+    child.stdout.on('data', (chunk) => {
+      output += chunk
+    })
+    const status = await ended
+    if (status !== 0) throw new Error(`${code}\nexit ${status}: ${errors()}${output}`)
     return output
+  }
+
+  let taker: { child: ChildProcessWithoutNullStreams; lines: AsyncIterator<string>; errors: () => string }
+  afterAll(() => void taker?.child.kill())
+  /** Its output, by one program for all codes of the language, where there is one. */
+  async function runInTurn(code: string): Promise<string> {
+    const inTurn = IN_TURN[language]
+    if (inTurn === undefined) return run(code)
+    if (taker === undefined) {
+      const [program, ...args] = inTurn
+      const { child, errors } = begin(program, args)
+      taker = { child, errors, lines: createInterface({ input: child.stdout })[Symbol.asyncIterator]() }
+    }
+    taker.child.stdin.write(`${JSON.stringify(code)}\n`)
+    const output: string[] = []
+    for (;;) {
+      const { value, done } = await taker.lines.next()
+      if (done) throw new Error(`${code}\n${taker.errors()}${output.join('\n')}`)
+      if (value === '\0') return output.join('\n')
+      output.push(value)
+    }
   }
 
   local(`runs and is answered as the document says${note}`, async () => {
@@ -253,7 +300,7 @@ describe.each(LANGUAGES)('an example in %s', (language, lacking) => {
 
     function outputOf(method: string, path: string, imageId: string): Promise<string> {
       tried.add(`${method} ${path}`)
-      return run((codeOf(document, base, method, path)[language] ?? '').replaceAll(IMAGE_ID, imageId))
+      return runInTurn((codeOf(document, base, method, path)[language] ?? '').replaceAll(IMAGE_ID, imageId))
     }
     /** The body, which is held against the document. */
     async function answer(
