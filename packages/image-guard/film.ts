@@ -1,5 +1,8 @@
-/** Boxes of places, as phones write them: of QuickTime, and of 3GPP (3GPP TS 26.244, section 8.7). */
-const PLACES = [Buffer.from('\xa9xyz', 'latin1'), Buffer.from('loci')]
+/**
+ * Boxes of places, as phones write them: of QuickTime, of 3GPP (3GPP TS 26.244, section 8.7), and the values of QuickTime's keys
+ * such as com.apple.quicktime.location.ISO6709, in which phones of Apple have it.
+ */
+const [XYZ, LOCI, VALUE] = [Buffer.from('\xa9xyz', 'latin1'), Buffer.from('loci'), Buffer.from('data')]
 /** Of such a box; more would be no place. */
 const [LEAST_BYTES, MOST_BYTES] = [16, 1_000]
 
@@ -11,12 +14,14 @@ const [LEAST_BYTES, MOST_BYTES] = [16, 1_000]
  */
 export function blankFilms(file: Buffer): boolean {
   let blanked = false
-  for (const type of PLACES) {
-    for (let at = file.indexOf(type, 4); at >= 0; at = file.indexOf(type, at + type.length)) {
+  for (const type of [XYZ, LOCI, VALUE]) {
+    for (let at = file.indexOf(type, 12); at >= 0; at = file.indexOf(type, at + type.length)) {
       const size = file.readUInt32BE(at - 4)
       const data = file.subarray(at + type.length, at - 4 + size)
       if (size < LEAST_BYTES || size > MOST_BYTES || data.length < size - 8 || !isPlace(type, data)) continue
-      file.write('free', at, 'latin1')
+      // A value is all that is in its item, as a rule, and the item is of the type that is the number of its key.
+      const isItem = type === VALUE && file.readUInt32BE(at - 12) === size + 8
+      file.write('free', isItem ? at - 8 : at, 'latin1')
       data.fill(0)
       blanked = true
     }
@@ -25,5 +30,10 @@ export function blankFilms(file: Buffer): boolean {
 }
 
 /** By chance these bytes may be among those of pixels: a text like +33.9116+018.4228/ (ISO 6709), or version 0 without flags. */
-const isPlace = (type: Buffer, data: Buffer): boolean =>
-  type === PLACES[0] ? /^[+-]\d/.test(data.toString('latin1', 4, 6)) : data.readUInt32BE(0) === 0
+function isPlace(type: Buffer, data: Buffer): boolean {
+  const number = data.readUInt32BE(0)
+  if (type === LOCI) return number === 0
+  if (type === XYZ) return /^[+-]\d/.test(data.toString('latin1', 4, 6))
+  // Text of any language.
+  return number === 1 && /^[+-]\d+(\.\d+)?[+-]\d/.test(data.toString('latin1', 8, 40))
+}

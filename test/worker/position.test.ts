@@ -97,7 +97,8 @@ function thermal(little: boolean): Buffer[] {
     jpegSegment(0xe1, Buffer.concat([Buffer.from('FLIR\0'), Buffer.from([1, index, 1]), part])),
   )
 }
-/** As phones put it behind a photo, with its place as QuickTime and as 3GPP have it. */
+const KEY = Buffer.from('mdtacom.apple.quicktime.location.ISO6709')
+/** As phones put it behind a photo, with its place as QuickTime has it, in two ways, and 3GPP. */
 const FILM = Buffer.concat([
   box('ftyp', Buffer.from('isom\0\0\0\0isom')),
   box(
@@ -115,6 +116,13 @@ const FILM = Buffer.concat([
         u32(0),
         Buffer.from('\0\0'),
       ),
+    ),
+    box(
+      'meta',
+      u32(0),
+      box('hdlr', u32(0), u32(0), Buffer.from('mdta'), Buffer.alloc(13)),
+      box('keys', u32(0), u32(1), u32(KEY.length + 4), KEY),
+      box('ilst', box('\0\0\0\x01', box('data', u32(1), u32(0), Buffer.from('-33.9116+018.4228+012/')))),
     ),
   ),
 ])
