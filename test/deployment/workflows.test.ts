@@ -90,9 +90,13 @@ it('workflows run only scripts that there are', () => {
   expect(called.filter((script) => !(script in scripts))).toEqual([])
 })
 
-it('all tests run on Node 24 too, without npm, whose scripts would take Node 22', () => {
+it('all tests run on Node 24 and 26 too, without npm, whose scripts would take Node 22', () => {
   const [{ text } = { text: '' }] = workflows.filter(({ name }) => name.endsWith('/ci.yml'))
-  expect(text).toMatch(/node-version: 24 \}\n {6}- run: npm ci .*\n {6}- run: node .*run\.js test\/run\.ts$/m)
+  const [, job = ''] = text.split(/^ {2}newer-node:$/m)
+  expect(job).toMatch(/^\s+strategy:[\s\S]*?node: \[24, 26\]$/m)
+  expect(job).toMatch(
+    /matrix\.node \}\}" \}\n {6}- run: npm ci .*\n {6}- run: node .*run\.js test\/run\.ts$/m,
+  )
 })
 
 const { text: workflow } = workflows.find(({ name }) => name.startsWith('examples/')) ?? { text: '' }
