@@ -122,10 +122,8 @@ const isWaiting = (image: Image | undefined): image is Image =>
 /** Images that no worker has. */
 export async function* chooseWaiting(deps: OpsDeps, choice: Omit<Choice, 'status'>): AsyncGenerator<Chosen> {
   yield* choose(deps, { ...choice, status: 'pending' })
-  for await (const part of inParts(choose(deps, { ...choice, status: 'processing' }))) {
-    const images = await Promise.all(part.map(({ imageId }) => getImage(deps, imageId)))
-    yield* part.filter((_, index) => isWaiting(images[index]))
-  }
+  const takenUp = choose(deps, { ...choice, status: 'processing' })
+  for await (const { chosen, image } of inWhole(deps, takenUp)) if (isWaiting(image)) yield chosen
 }
 
 /** As by `DELETE /images/{imageId}`; the sweeper removes what is stored. @returns whether the image waited until then */
@@ -146,20 +144,17 @@ export async function quotaOf(deps: OpsDeps) {
   const learned = new Map<string, { rate: number; at: string }>()
   for await (const _ of choose(deps, { status: 'pending' })) facts.waiting += 1
   // Once it was taken up, an image is shown as processing, also while its job waits.
-  for await (const images of inParts(choose(deps, { status: 'processing' }))) {
-    for (const image of await Promise.all(images.map(({ imageId }) => getImage(deps, imageId)))) {
-      if (image?.status !== 'processing') continue
-      facts[image.leaseUntil > deps.now().getTime() ? 'inWork' : 'waiting'] += 1
-      if (image.waits?.for === 'budget') facts.overBudget += 1
-      else if (image.waits?.for === 'quota' || (image.throttled ?? 0) > 0) {
-        facts.throttled += 1
-        if (image.updatedAt >= hourAgo) facts.lastHour += 1
-        for (const [name, rate] of Object.entries(image.rates ?? {})) {
-          if (image.updatedAt > (learned.get(name)?.at ?? ''))
-            learned.set(name, { rate, at: image.updatedAt })
-        }
-      }
-    }
+  for await (const { image } of inWhole(deps, choose(deps, { status: 'processing' }))) {
+    if (image?.status !== 'processing') continue
+    const isOverBudget = image.waits?.for === 'budget'
+    const isThrottled = !isOverBudget && (image.waits?.for === 'quota' || (image.throttled ?? 0) > 0)
+    facts[image.leaseUntil > deps.now().getTime() ? 'inWork' : 'waiting'] += 1
+    if (isOverBudget) facts.overBudget += 1
+    if (!isThrottled) continue
+    facts.throttled += 1
+    if (image.updatedAt >= hourAgo) facts.lastHour += 1
+    for (const [name, rate] of Object.entries(image.rates ?? {}))
+      if (image.updatedAt > (learned.get(name)?.at ?? '')) learned.set(name, { rate, at: image.updatedAt })
   }
   return { ...facts, rates: Object.fromEntries([...learned].map(([name, { rate }]) => [name, rate])) }
 }
@@ -167,15 +162,18 @@ export async function quotaOf(deps: OpsDeps) {
 /** Records that are read side by side. */
 const READ_TOGETHER = 25
 
-async function* inParts<T>(all: AsyncIterable<T>): AsyncGenerator<T[]> {
-  let part: T[] = []
-  for await (const one of all) {
-    part.push(one)
+/** Images with their records, which a list has not in whole. */
+async function* inWhole(deps: OpsDeps, all: AsyncIterable<Chosen>) {
+  let part: Chosen[] = []
+  const read = () =>
+    Promise.all(part.map(async (chosen) => ({ chosen, image: await getImage(deps, chosen.imageId) })))
+  for await (const chosen of all) {
+    part.push(chosen)
     if (part.length < READ_TOGETHER) continue
-    yield part
+    yield* await read()
     part = []
   }
-  yield part
+  yield* await read()
 }
 
 /** Of a million calls of a month the first price is asked; the rest costs less. */
