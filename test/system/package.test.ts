@@ -1,6 +1,8 @@
 import { execFile } from 'node:child_process'
 import {
   copyFileSync,
+  cpSync,
+  globSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -170,4 +172,28 @@ console.log(JSON.stringify(schema))`
 
 it("the client's types are the API's own", async () => {
   expect(await typesOf('mistakes.ts')).toEqual([])
+})
+
+it('npm ci brings what npm start and npm run build import, also where NODE_ENV is production', async () => {
+  const checkout = mkdtempSync(join(tmpdir(), 'image-analyzer-checkout-'))
+  const manifests = globSync('packages/*/package.json', { cwd: root })
+  for (const name of ['.npmrc', 'package.json', 'package-lock.json', ...manifests])
+    cpSync(join(root, name), join(checkout, name))
+  const { stdout } = await promisify(execFile)('npm', ['ci', '--dry-run', '--offline', '--no-audit'], {
+    cwd: checkout,
+    env: { ...process.env, NODE_ENV: 'production' },
+  })
+  rmSync(checkout, { recursive: true })
+  const brought = new Set([...stdout.matchAll(/^add (\S+) /gm)].map(([, name]) => name))
+  const used = globSync('{api,build,local,packages,shared,worker}/**/*.ts', {
+    cwd: root,
+    exclude: (name) => ['node_modules', 'test', 'dist'].includes(name),
+  }).flatMap((file) =>
+    [
+      ...readFileSync(join(root, file), 'utf8').matchAll(
+        /^(?:import(?! type)|\} from) [^'\n]*'(@[^'/]+\/[^'/]+|[^'./@][^'/]*)/gm,
+      ),
+    ].map(([, name = '']) => name),
+  )
+  expect([...new Set(used)].filter((name) => !isBuiltin(name) && !brought.has(name))).toEqual([])
 })
