@@ -218,6 +218,8 @@ describe('a client of AWS', () => {
   const endpoint = 'http://127.0.0.1:4566'
 
   it('gives up after three tries of five seconds, and of thirty with an emulator', () => {
+    onTestFinished(() => void vi.unstubAllEnvs())
+    for (const name of ['AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL']) vi.stubEnv(name, undefined)
     const agent = { keepAlive: true, maxSockets: 50 }
     const requestHandler = {
       ...{ throwOnRequestTimeout: true, socketTimeout: 30_000 },
