@@ -177,6 +177,8 @@ export async function startTestSystem(
     names,
   )
 
+  // By a client of its own: calls of the worker's are counted.
+  const objects = new S3Client(forS3)
   const standIn =
     ELSEWHERE === undefined
       ? undefined
@@ -184,7 +186,7 @@ export async function startTestSystem(
           port: 0,
           rekognition,
           readObject: async (Bucket, Key) => {
-            const found = await s3.send(new GetObjectCommand({ Bucket, Key })).catch(() => undefined)
+            const found = await objects.send(new GetObjectCommand({ Bucket, Key })).catch(() => undefined)
             return found?.Body?.transformToByteArray()
           },
         })
@@ -324,7 +326,7 @@ export async function startTestSystem(
     deadLetters: () => takeAll(deadLetterQueueUrl),
     events: async () => (await takeAll(subscriber)).map((body) => JSON.parse(body).detail as EventDetail),
     stop: async () => {
-      for (const client of [s3, sqs, dynamoDb, eventBridge, worker.rekognition]) client.destroy()
+      for (const client of [s3, objects, sqs, dynamoDb, eventBridge, worker.rekognition]) client.destroy()
       await aws.stop()
       await standIn?.stop()
       rmSync(folder, { recursive: true })

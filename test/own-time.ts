@@ -15,8 +15,10 @@ export interface OwnTime {
 /**
  * Gives the system's worker a time of its own, which stands still while there is work, however slow the machine is. It
  * goes by where a test says so, and where a call waits for the limiter.
+ *
+ * @param firstRate calls a second that the limiters begin with
  */
-export function ownTime(system: TestSystem): OwnTime {
+export function ownTime(system: TestSystem, firstRate?: number): OwnTime {
   const began = system.worker.now().getTime()
   let time = 0
   let sleepers: { until: number; ms: number; wake: () => void }[] = []
@@ -46,7 +48,7 @@ export function ownTime(system: TestSystem): OwnTime {
   const naps: number[] = []
   system.worker.limiters = limitersFor({
     ...clock,
-    random: Math.random,
+    ...{ random: Math.random, ...(firstRate === undefined ? {} : { firstRate }) },
     sleep: async (ms) => {
       const end = time + ms
       naps.push(end)

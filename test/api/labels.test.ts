@@ -29,16 +29,12 @@ afterAll(() => system.stop())
 beforeEach(() => {
   calls = []
   delete watcher.before
-  watcher.after = (command, { ScannedCount }) => {
-    calls.push({ command, scanned: ScannedCount as number | undefined })
-  }
+  watcher.after = (command, { ScannedCount }) =>
+    void calls.push({ command, scanned: ScannedCount as number | undefined })
 })
 
 let pictures = 0
-const submit = async (owner: string) => {
-  pictures += 1
-  return system.submit(await distinct(pictures), { 'x-test-owner': owner })
-}
+const submit = async (owner: string) => system.submit(await distinct(++pictures), { 'x-test-owner': owner })
 /** Made-up labels in place of what the stand-in measures. */
 const answering = (Labels: Labels) => {
   watcher.after = (command, output) => {
