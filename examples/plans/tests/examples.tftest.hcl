@@ -10,6 +10,19 @@ mock_provider "aws" {
   }
 }
 
+# Of ../pipeline: both would be known after apply only.
+override_resource {
+  target          = aws_iam_openid_connect_provider.github
+  override_during = plan
+  values          = { arn = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com" }
+}
+
+override_resource {
+  target          = aws_iam_policy.boundary
+  override_during = plan
+  values          = { arn = "arn:aws:iam::111122223333:policy/image-analyzer-boundary" }
+}
+
 run "minimal" {
   command = plan
 
@@ -130,18 +143,6 @@ run "pipeline" {
     state_bucket = "example-state"
   }
 
-  override_resource {
-    target          = aws_iam_openid_connect_provider.github
-    override_during = plan
-    values          = { arn = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com" }
-  }
-
-  override_resource {
-    target          = aws_iam_policy.boundary
-    override_during = plan
-    values          = { arn = "arn:aws:iam::111122223333:policy/image-analyzer-boundary" }
-  }
-
   assert {
     condition = alltrue([
       for use, subject in { plan = "repo:example/images:pull_request", deploy = "repo:example/images:ref:refs/tags/v*" } :
@@ -248,18 +249,6 @@ run "a_repository_of_now_has_numbers_in_its_tokens" {
   variables {
     repository   = "example@12/images@34"
     state_bucket = "example-state"
-  }
-
-  override_resource {
-    target          = aws_iam_openid_connect_provider.github
-    override_during = plan
-    values          = { arn = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com" }
-  }
-
-  override_resource {
-    target          = aws_iam_policy.boundary
-    override_during = plan
-    values          = { arn = "arn:aws:iam::111122223333:policy/image-analyzer-boundary" }
   }
 
   assert {
