@@ -22,6 +22,7 @@ import { build } from 'esbuild'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { listen } from '../../packages/embedded-aws/gateway/index.ts'
 import { copyProject } from '../copy.ts'
+import { newFolder } from '../started.ts'
 import { startSystem } from '../system.ts'
 import { SILENT } from '../tools.ts'
 import { until } from '../until.ts'
@@ -175,7 +176,7 @@ it("the client's types are the API's own", async () => {
 })
 
 it('npm ci brings what npm start and npm run build need, also with NODE_ENV=production and omit=optional', async () => {
-  const checkout = mkdtempSync(join(tmpdir(), 'image-analyzer-checkout-'))
+  const checkout = newFolder()
   const manifests = globSync('packages/*/package.json', { cwd: root })
   for (const name of ['.npmrc', 'package.json', 'package-lock.json', ...manifests])
     cpSync(join(root, name), join(checkout, name))
@@ -183,7 +184,6 @@ it('npm ci brings what npm start and npm run build need, also with NODE_ENV=prod
     cwd: checkout,
     env: { ...process.env, NODE_ENV: 'production', npm_config_omit: 'optional' },
   })
-  rmSync(checkout, { recursive: true })
   const brought = new Set([...stdout.matchAll(/^add (\S+) /gm)].map(([, name]) => name))
   const used = globSync('{api,build,local,packages,shared,worker}/**/*.ts', {
     cwd: root,
