@@ -149,6 +149,7 @@ async function submit(file: string): Promise<unknown> {
   for (;;) {
     const answer = await fetch(`${location}?wait=20`)
     const image = (await answer.json()) as { status: string }
-    if (!answer.ok || /^(completed|failed)$/.test(image.status)) return image
+    if (!answer.ok) return image
+    if (image.status === 'completed' || image.status === 'failed') return image
   }
 }
