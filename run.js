@@ -26,8 +26,11 @@ if (decodes && (bun ?? deno) !== undefined) {
   )
   process.exit(1)
 }
-const env = { ...(decodes && sparing), ...process.env }
-const isLate = decodes && process.platform === 'linux' && !process.env.MALLOC_ARENA_MAX
+// The AWS CLI reads AWS_CA_BUNDLE; the SDK for JavaScript trusts what Node has read when its process began.
+const { AWS_CA_BUNDLE: bundle, NODE_EXTRA_CA_CERTS: trusted } = process.env
+const trust = bundle && !trusted && { NODE_EXTRA_CA_CERTS: bundle }
+const env = { ...(decodes && sparing), ...process.env, ...trust }
+const isLate = trust || (decodes && process.platform === 'linux' && !process.env.MALLOC_ARENA_MAX)
 
 // npm passes SIGTERM on to the shell that it runs a script in, and dash ends by it without its child: the process has another
 // parent then, and gives itself the signal.

@@ -11,7 +11,7 @@ import { clientOf, openAnswering } from '../rekognition/answering.ts'
 import { createRekognition, explain } from '../rekognition/service.ts'
 import { regionOf } from '../rekognition/settings.ts'
 import { dynamoTranslation, elapsed, sleep } from '../shared/aws.ts'
-import { orStartError, RECEIVE_SECONDS, StartError, stoppable, type Undo } from '../shared/machine.ts'
+import { hintOf, orStartError, RECEIVE_SECONDS, StartError, stoppable, type Undo } from '../shared/machine.ts'
 import { sweeperDeps } from '../sweeper/deps.ts'
 import { processBatch } from '../worker/batch.ts'
 import { analysisSource, type WorkerDeps, workerDeps } from '../worker/deps.ts'
@@ -94,13 +94,9 @@ async function open(
 const asStartError =
   ({ target, embedded }: Aws) =>
   (error: Error): never => {
-    const way =
-      embedded === undefined
-        ? ' AWS_ENDPOINT_URL names that endpoint; without it, an embedded one starts.'
-        : ''
-    throw new StartError(
-      `Bucket, table, queues and bus cannot be created at ${target.endpoint}: ${error.message || error.name}.${way}`,
-    )
+    const what = `Bucket, table, queues and bus cannot be created at ${target.endpoint}: ${error.message || error.name}.`
+    const way = ' AWS_ENDPOINT_URL names that endpoint; without it, an embedded one starts.'
+    throw new StartError(`${what}${hintOf(error)}${embedded === undefined ? way : ''}`)
   }
 
 /** Gives the worker what is in the queue, as Lambda does. */

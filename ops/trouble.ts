@@ -1,5 +1,6 @@
 import { DynamoDBServiceException } from '@aws-sdk/client-dynamodb'
 import { SQSServiceException } from '@aws-sdk/client-sqs'
+import { hintOf } from '../shared/machine.ts'
 import { LambdaError } from './queue.ts'
 
 /** Why a command does nothing, or no more, in one sentence. */
@@ -48,13 +49,13 @@ export function explain(error: unknown): string {
   if (isOfAws) return `${name}: ${message}`
   const network = networkTrouble(error, cause)
   if (network === undefined) return stack ?? String(error)
-  return `AWS cannot be reached: ${network}. AWS_ENDPOINT_URL and AWS_REGION say where.`
+  return `AWS cannot be reached: ${network}.${hintOf(cause)} AWS_ENDPOINT_URL and AWS_REGION say where.`
 }
 
-/** Of the system, and of fetch, which names it as a cause. For several addresses of a name it has a code alone. */
+/** Of the system, of TLS, and of fetch, which names it as a cause. For several addresses of a name it has a code alone. */
 function networkTrouble(error: unknown, cause: unknown): string | undefined {
   const { message, code }: NodeJS.ErrnoException = Object(cause)
-  return cause !== error || /^(E(?!RR_)[A-Z_]+|ERR_INVALID_URL)$/.test(code ?? '')
+  return cause !== error || /^(E(?!RR_)[A-Z_]+|ERR_INVALID_URL|UNABLE_TO_.*|.*CERT.*)$/.test(code ?? '')
     ? message || code
     : undefined
 }

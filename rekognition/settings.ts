@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import * as z from 'zod'
 import { httpUrl } from '../shared/config.ts'
 
@@ -36,6 +37,7 @@ export const serviceSettings = {
   AWS_DEFAULT_REGION: z.string().optional(),
   AWS_ACCESS_KEY_ID: z.string().optional(),
   AWS_PROFILE: z.string().optional(),
+  AWS_SHARED_CREDENTIALS_FILE: z.string().optional(),
 }
 
 /** What `npm start` reads, to know who answers as Rekognition. */
@@ -82,8 +84,14 @@ export const limitsOf = ({ STAND_IN_TPS, STAND_IN_LATENCY_MS }: ServiceSettings)
 export const regionOf = ({ AWS_REGION, AWS_DEFAULT_REGION }: ServiceSettings): string =>
   AWS_REGION ?? AWS_DEFAULT_REGION ?? 'us-east-1'
 
-/** Emulators take any. */
+/** Most emulators take any. */
 export const STAND_IN_CREDENTIALS = { accessKeyId: 'test', secretAccessKey: 'test' }
-/** For another endpoint: the caller's own credentials, where there are any. */
-export const credentialsFor = ({ AWS_ACCESS_KEY_ID, AWS_PROFILE }: ServiceSettings) =>
-  AWS_ACCESS_KEY_ID === undefined && AWS_PROFILE === undefined ? { credentials: STAND_IN_CREDENTIALS } : {}
+/** For another endpoint: the caller's own credentials, as the SDK finds them, where the environment names any. */
+export function credentialsFor({
+  AWS_ACCESS_KEY_ID: key,
+  AWS_PROFILE: profile,
+  AWS_SHARED_CREDENTIALS_FILE: file,
+}: ServiceSettings) {
+  const isNamed = key !== undefined || profile !== undefined || (file !== undefined && existsSync(file))
+  return isNamed ? {} : { credentials: STAND_IN_CREDENTIALS }
+}

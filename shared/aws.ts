@@ -1,4 +1,4 @@
-import { connect, type Socket } from 'node:net'
+import { connect, isIP, type Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { setTimeout as timer } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
@@ -178,9 +178,9 @@ class Connection {
       callback: (length: number, buffer: Uint8Array) =>
         this.#take(Buffer.from(buffer.buffer, buffer.byteOffset, length)),
     }
-    this.#socket = secure
-      ? connectTls({ ...{ host, port, onread, servername: host }, ALPNProtocols: ['http/1.1'] })
-      : connect({ host, port, onread })
+    // An address is no name of a server (RFC 6066).
+    const to = { host, port, onread, servername: isIP(host) ? '' : host }
+    this.#socket = secure ? connectTls({ ...to, ALPNProtocols: ['http/1.1'] }) : connect(to)
     const silent = (): Error => new Error(`S3 has sent nothing for ${socketTimeout} ms.`)
     this.#socket.setNoDelay(true).setTimeout(socketTimeout, () => this.#socket.destroy(silent()))
     const lose = (error?: Error): void => this.#lost(error ?? new Error('S3 has closed the connection.'))

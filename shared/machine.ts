@@ -64,6 +64,12 @@ export const portTrouble =
     throw new StartError(error.message)
   }
 
+/** What to do about a certificate that nobody known here has issued: an emulator's own, or that of a company's proxy. */
+export const hintOf = (error: unknown): string =>
+  /^UNABLE_TO_|SELF_SIGNED/.test(Object(error).code ?? '')
+    ? ' Name the file of its issuer in NODE_EXTRA_CA_CERTS.'
+    : ''
+
 /**
  * Ends this process in order at the first Ctrl-C or SIGTERM, and at once at the second.
  *

@@ -1,5 +1,7 @@
-import { existsSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { join } from 'node:path'
 import { onPath } from '../build/terraform.ts'
 import type { Log } from '../shared/log.ts'
 
@@ -28,6 +30,17 @@ export const noSignals = process.platform === 'win32' ? ['signals'] : []
 
 /** The device of Linux on which every write meets a full disk. */
 export const noFull = existsSync('/dev/full') ? [] : ['/dev/full']
+
+/** What a server at this machine needs for TLS, and the certificate in a file; by openssl. */
+export function certificateIn(folder: string): { key: Buffer; cert: Buffer; file: string } {
+  const [key, file] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')]
+  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2']
+  const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1']
+  execFileSync('openssl', ['req', '-x509', ...kind, '-keyout', key, '-out', file, ...names], {
+    stdio: 'ignore',
+  })
+  return { key: readFileSync(key), cert: readFileSync(file), file }
+}
 
 /** A port for a program that needs to be given one. */
 export function freePort(): Promise<number> {

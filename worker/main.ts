@@ -5,7 +5,7 @@ import { GetQueueAttributesCommand } from '@aws-sdk/client-sqs'
 import { GetCommand } from '@aws-sdk/lib-dynamodb'
 import { readWorkerProcessConfig, VISIBILITY_FACTOR, WORKER_SETTINGS } from '../shared/config.ts'
 import { createLog } from '../shared/log.ts'
-import { counting, METRICS_TYPE, misspelt, portTrouble, StartError } from '../shared/machine.ts'
+import { counting, hintOf, METRICS_TYPE, misspelt, portTrouble, StartError } from '../shared/machine.ts'
 import { processBatch } from './batch.ts'
 import { depsOnAws, type WorkerDeps } from './deps.ts'
 import { startPoller } from './poller.ts'
@@ -29,7 +29,7 @@ async function reach<T>(what: string, work: Promise<T>): Promise<T> {
     const parts = [name, message].filter((part) => !/^(Error|Unknown(Error\b.*)?)?$/.test(part))
     const said = parts.length === 0 ? `HTTP ${$metadata?.httpStatusCode}` : [...new Set(parts)].join(': ')
     throw new StartError(
-      `${what} cannot be used: ${said.replace(/\.$/, '')}. docs/worker.md has the settings.`,
+      `${what} cannot be used: ${said.replace(/\.$/, '')}.${hintOf(error)} docs/worker.md has the settings.`,
     )
   }
 }

@@ -1,6 +1,7 @@
 import { NotFound } from '@aws-sdk/client-s3'
 import { SendMessageCommand } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { explain } from '../../ops/trouble.ts'
 import type { ProcessingImage } from '../../shared/image.ts'
 import { processBatch } from '../../worker/batch.ts'
 import { demandOriginal } from '../../worker/original.ts'
@@ -73,5 +74,24 @@ describe('what AWS refuses', () => {
       ops(['failures'], { AWS_ENDPOINT_URL: endpoint }),
     )
     expect([code, err]).toEqual([2, expect.stringMatching(said)])
+  })
+})
+
+describe('a certificate that is not believed', () => {
+  it.each(['DEPTH_ZERO_SELF_SIGNED_CERT', 'SELF_SIGNED_CERT_IN_CHAIN', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY'])(
+    'is told from what AWS says, and what to do: %s',
+    (code) => {
+      const why = Object.assign(new Error('self-signed certificate in certificate chain'), { code })
+      const told =
+        'AWS cannot be reached: self-signed certificate in certificate chain. Name the file of its issuer in NODE_EXTRA_CA_CERTS. AWS_ENDPOINT_URL and AWS_REGION say where.'
+      expect(explain(why)).toBe(told)
+      expect(explain(new TypeError('fetch failed', { cause: why }))).toBe(told)
+    },
+  )
+
+  it.each(['CERT_HAS_EXPIRED', 'ERR_TLS_CERT_ALTNAME_INVALID'])('is no fault of this program: %s', (code) => {
+    expect(explain(Object.assign(new Error('certificate has expired'), { code }))).toBe(
+      'AWS cannot be reached: certificate has expired. AWS_ENDPOINT_URL and AWS_REGION say where.',
+    )
   })
 })

@@ -1,5 +1,4 @@
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,7 +16,7 @@ import { listen } from '../../packages/embedded-aws/gateway/index.ts'
 import { readInPlace, s3Options } from '../../shared/aws.ts'
 import type { ProcessDeps } from '../../worker/deps.ts'
 import { read } from '../../worker/original.ts'
-import { skipped, without } from '../tools.ts'
+import { certificateIn, skipped, without } from '../tools.ts'
 
 /** What a server may answer to the GET of an object, and what comes of it. */
 
@@ -37,6 +36,7 @@ afterEach(() => {
 async function serve(
   answer: (socket: Socket, number: number) => void,
   make: (listener: (socket: Socket) => void) => Server = createServer,
+  host = '127.0.0.1',
   requestTimeout = 30_000,
   socketTimeout = 30_000,
 ): Promise<{ s3: S3Client; requests: string[]; connections: Socket[] }> {
@@ -48,9 +48,8 @@ async function serve(
     socket.on('data', (data) => answer(socket, requests.push(data.toString())))
   })
   const port = await listen(server, 0)
-  const secure = make !== createServer
   const options = s3Options({
-    endpoint: secure ? `https://localhost:${port}` : `http://127.0.0.1:${port}`,
+    endpoint: `${make === createServer ? 'http' : 'https'}://${host}:${port}`,
     ...{ region: 'us-east-1', credentials: { accessKeyId: 'test', secretAccessKey: 'test' } },
   })
   const quick = { ...options, requestHandler: { ...options.requestHandler, requestTimeout, socketTimeout } }
@@ -149,13 +148,19 @@ describe('an answer that is no object', () => {
   })
 
   it('that does not come in time is tried again, and then an error', async () => {
-    const { s3 } = await serve(() => {}, undefined, 50)
+    const { s3 } = await serve(() => {}, undefined, undefined, 50)
     // What the server sees of them depends on the machine: a busy one may give up before it has sent anything.
     await expect(get(s3)).rejects.toMatchObject({ name: 'TimeoutError', $metadata: { attempts: 2 } })
   })
 
   it('that falls silent within its body is an error of its reader', async () => {
-    const { s3 } = await serve((socket) => socket.write(`${head(10)}four`), undefined, undefined, 50)
+    const { s3 } = await serve(
+      (socket) => socket.write(`${head(10)}four`),
+      undefined,
+      undefined,
+      undefined,
+      50,
+    )
     let said: unknown
     buffer(await get(s3)).catch((error) => (said = error.message))
     await expect.poll(() => said).toBe('S3 has sent nothing for 50 ms.')
@@ -190,31 +195,32 @@ describe('an object that comes in pieces, without its length', () => {
 })
 
 const lacking = without('openssl')
-it.skipIf(lacking.length > 0)(`an object comes over TLS as well${skipped(lacking)}`, async () => {
+it.skipIf(lacking.length > 0).each([
+  ['a name', 'localhost', 'localhost'],
+  // Which no client may send as the name of the server it means (RFC 6066).
+  ['an address', '127.0.0.1', false],
+] as const)(`an object comes over TLS as well, from %s${skipped(lacking)}`, async (_, host, named) => {
   const folder = mkdtempSync(join(tmpdir(), 'certificate-'))
-  const [key, cert] = ['key.pem', 'cert.pem'].map((name) => join(folder, name)) as [string, string]
-  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-days', '2']
-  execFileSync(
-    'openssl',
-    ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-out', cert, ...subject],
-    {
-      stdio: 'ignore',
-    },
-  )
-  const own = { key: readFileSync(key), cert: readFileSync(cert) }
+  const own = certificateIn(folder)
   rmSync(folder, { recursive: true })
   const usual = getCACertificates()
   const answer = (socket: Socket): void => {
     socket.write(Buffer.concat([Buffer.from(head(whole.length)), whole]))
   }
-  const secure = (listener: (socket: TLSSocket) => void): Server => createTlsServer(own, listener)
-  const { s3, connections } = await serve(answer, secure)
+  const names: unknown[] = []
+  const secure = (listener: (socket: TLSSocket) => void): Server =>
+    createTlsServer(own, (socket) => {
+      names.push(socket.servername)
+      listener(socket)
+    })
+  const { s3, connections } = await serve(answer, secure, host)
   // A stranger's is not believed.
   await expect(get(s3)).rejects.toThrow(/self-signed/)
   setDefaultCACertificates([...usual, own.cert.toString()])
   try {
     for (let times = 0; times < 2; times += 1) expect((await buffer(await get(s3))).equals(whole)).toBe(true)
     expect(connections).toHaveLength(1)
+    expect(names).toEqual([named])
   } finally {
     setDefaultCACertificates(usual)
   }

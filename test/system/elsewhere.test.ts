@@ -1,0 +1,62 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { request } from 'node:http'
+import { createServer } from 'node:https'
+import { join } from 'node:path'
+import { expect, it, onTestFinished } from 'vitest'
+import { listen } from '../../packages/embedded-aws/gateway/index.ts'
+import { finished } from '../context.ts'
+import { launch, newFolder, post, ready, root } from '../started.ts'
+import { refusal, startHere } from '../system.ts'
+import { certificateIn, skipped, without } from '../tools.ts'
+
+const photo = readFileSync(join(root, 'test/fixtures/grace-hopper.jpg'))
+const KEY = 'AKIDOFTHISRUN0000000'
+
+/**
+ * An emulator as AWS Emulator is (its user guide, "Pointing your AWS SDK at AWS Emulator"): over HTTPS, with a certificate
+ * and keys of its own, and without an answer to requests that other keys have signed.
+ */
+async function strictEmulator() {
+  const folder = newFolder()
+  const own = certificateIn(folder)
+  const keys = join(folder, 'emulator_credentials')
+  writeFileSync(keys, `[default]\naws_access_key_id = ${KEY}\naws_secret_access_key = secret\n`)
+  const behind = await startHere({ WORKER: 'off' })
+  const strangers: unknown[] = []
+  const server = createServer(own, (sent, answer) => {
+    const { authorization } = sent.headers
+    if (!authorization?.includes(`Credential=${KEY}/`)) {
+      strangers.push(authorization)
+      const body = { __type: 'UnrecognizedClientException', message: 'The security token is invalid.' }
+      answer.writeHead(403, { 'content-type': 'application/x-amz-json-1.0' }).end(JSON.stringify(body))
+      return
+    }
+    const headers = { ...sent.headers, host: new URL(behind.awsEndpoint).host }
+    const options = { method: sent.method, headers, agent: false }
+    const forwarded = request(new URL(sent.url ?? '', behind.awsEndpoint), options, (from) =>
+      from.pipe(answer.writeHead(from.statusCode ?? 500, from.headers)),
+    )
+    sent.pipe(forwarded.on('error', () => answer.destroy()))
+  })
+  onTestFinished(() => void server.close().closeAllConnections())
+  return { url: `https://127.0.0.1:${await listen(server, 0)}`, certificate: own.file, keys, strangers }
+}
+
+const lacking = without('openssl')
+it.skipIf(lacking.length > 0)(
+  `npm start uses an emulator that has a certificate and keys of its own${skipped(lacking)}`,
+  async () => {
+    const { url, certificate, keys, strangers } = await strictEmulator()
+    expect(await refusal({ AWS_ENDPOINT_URL: url })).toBe(
+      `Bucket, table, queues and bus cannot be created at ${url}: self-signed certificate. Name the file of its issuer in NODE_EXTRA_CA_CERTS. AWS_ENDPOINT_URL names that endpoint; without it, an embedded one starts.`,
+    )
+    const own = { AWS_CA_BUNDLE: certificate, AWS_SHARED_CREDENTIALS_FILE: keys }
+    const others = { NODE_EXTRA_CA_CERTS: '', AWS_ACCESS_KEY_ID: '', AWS_PROFILE: '' }
+    const launched = launch({ ...own, ...others, AWS_ENDPOINT_URL: url }, ['local/main.ts'], 'run.js')
+    const system = await ready(launched)
+    const imageId = await post(system.url, photo)
+    expect(await finished(system.url, imageId)).toMatchObject({ status: 'completed' })
+    expect(strangers).toEqual([])
+    expect(system.output()).not.toMatch(/warning/i)
+  },
+)
