@@ -200,21 +200,11 @@ export async function readBody(
   return Buffer.concat(chunks, length)
 }
 
-/** For which a body may stand still, since others wait for its place. */
-const STILL_SECONDS = 30
-
-/** @throws ApiError INVALID_PARAMETER where the client breaks off, or sends nothing for too long */
-async function readNext<T>(reader: ReadableStreamDefaultReader<T>): Promise<ReadableStreamReadResult<T>> {
-  const next = reader.read().catch(() => {
+/** @throws ApiError INVALID_PARAMETER where the client breaks off */
+const readNext = <T>(reader: ReadableStreamDefaultReader<T>): Promise<ReadableStreamReadResult<T>> =>
+  reader.read().catch(() => {
     throw new ApiError('INVALID_PARAMETER', 'The body ended before it was complete.')
   })
-  let timer: NodeJS.Timeout | undefined
-  const still = new Promise<never>((_, reject) => {
-    const why = `No more of the body came for ${STILL_SECONDS} seconds.`
-    timer = setTimeout(() => reject(new ApiError('INVALID_PARAMETER', why)), STILL_SECONDS * 1_000)
-  })
-  return Promise.race([next, still]).finally(() => clearTimeout(timer))
-}
 
 /** Parts that a form may have; one is needed. */
 const MAX_PARTS = 1_000

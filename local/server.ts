@@ -99,7 +99,7 @@ export async function readHashed(request: Request, maxImageBytes: number): Promi
 export function serverOf(fetch: Fetch, { MAX_IMAGE_BYTES }: Pick<Settings, 'MAX_IMAGE_BYTES'>): Server {
   const errorHandler = (error: unknown): Response =>
     error instanceof RequestError
-      ? unreadable('The address or the Host of this request is not valid.')
+      ? problem(new ApiError('INVALID_PARAMETER', WRONG_ADDRESS), randomUUID())
       : new Response(null, { status: 500 })
   const listener = getRequestListener(fetch, { hostname: '127.0.0.1', errorHandler })
   const server = createServer({ requireHostHeader: false }, listener)
@@ -107,11 +107,11 @@ export function serverOf(fetch: Fetch, { MAX_IMAGE_BYTES }: Pick<Settings, 'MAX_
     server,
     (headers) => refusalAhead({ get: (name) => headers[name] }, MAX_IMAGE_BYTES) === undefined,
   )
-  answerUnreadable(server, unreadable)
+  answerUnreadable(server, refusal)
   return server
 }
 
-const unreadable = (why: string): Response => problem(new ApiError('INVALID_PARAMETER', why), randomUUID())
+const WRONG_ADDRESS = 'The address or the Host of this request is not valid.'
 
 /** The photos that the page offers at a first visit, from local/samples; on AWS there are none. All are in the public domain. */
 export const SAMPLES = ['portrait', 'cat', 'sign'] as const

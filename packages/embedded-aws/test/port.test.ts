@@ -3,7 +3,7 @@ import { createServer, type IncomingHttpHeaders, type RequestListener } from 'no
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { setImmediate } from 'node:timers/promises'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { answerUnreadable, askForBodies, close, listen } from '../gateway/index.ts'
 
 /** What has come of a promise after so many turns of this process and of its sockets. */
@@ -30,7 +30,7 @@ async function serve(
 ) {
   const server = createServer(listener)
   askForBodies(server, isWanted)
-  answerUnreadable(server, (why) => Response.json({ why }, { headers: { 'x-mark': 'ours' } }))
+  answerUnreadable(server, ({ detail: why }) => Response.json({ why }, { headers: { 'x-mark': 'ours' } }))
   const port = await listen(server, 0)
   onTestFinished(() => close(server))
   const open = (): Socket => connect(port, '127.0.0.1').on('error', () => {})
@@ -109,11 +109,11 @@ describe('a client that asks before it sends a body', () => {
 })
 
 describe('what is no HTTP', () => {
-  const refusal = (why: string): RegExp =>
+  const refusal = (why: string, status = '400 Bad Request'): RegExp =>
     new RegExp(
-      `^HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nx-mark: ours\r\ncontent-length: \\d+\r\nconnection: close\r\n\r\n{"why":"${why}"}$`,
+      `^HTTP/1.1 ${status}\r\ncontent-type: application/json\r\nx-mark: ours\r\ncontent-length: \\d+\r\nconnection: close\r\n\r\n{"why":"${why}"}$`,
     )
-  const unreadable = refusal('This is not an HTTP request, or its headers are too long\\.')
+  const unreadable = refusal('This is not an HTTP request\\.')
   const proxied = refusal('This is no proxy: CONNECT has no meaning here\\.')
 
   it('is refused in our own words', async () => {
@@ -125,8 +125,60 @@ describe('what is no HTTP', () => {
       server.emit('clientError', { code: 'ERR_HTTP_REQUEST_TIMEOUT' }, socket),
     )
     expect(await early(text(open()))).toMatch(
-      refusal('The request did not come whole in the time that there is for one\\.'),
+      refusal(
+        'The headers of a request have to come within 60 seconds, and its body at 1,000 bytes a second or faster\\.',
+        '408 Request Timeout',
+      ),
     )
+  })
+
+  it.each([
+    ['an address', '414 URI Too Long', 'The address of a request', `GET /${'a'.repeat(20_000)}`],
+    [
+      'a second address',
+      '414 URI Too Long',
+      'The address of a request',
+      `GET / ${HEAD}\r\nGET /${'a'.repeat(20_000)}`,
+    ],
+    [
+      'a header',
+      '431 Request Header Fields Too Large',
+      'The address and the headers of a request',
+      `GET / ${HEAD}x: GET /${'a'.repeat(20_000)}`,
+    ],
+    [
+      'a header after a long address',
+      '431 Request Header Fields Too Large',
+      'The address and the headers of a request',
+      `GET /${'a'.repeat(10_000)} ${HEAD}x: ${'a'.repeat(10_000)}`,
+    ],
+  ])('because %s is too long, is refused as such', async (_, status, what, sent) => {
+    const { ask } = await serve((_, response) => response.end())
+    const answer = await ask(sent)
+    expect(answer.slice(answer.lastIndexOf('HTTP/1.1'))).toMatch(
+      refusal(`${what} may have 16 KB at most\\.`, status),
+    )
+  })
+
+  it('is let go a second after its refusal where the client does not leave', async () => {
+    const { server, port } = await serve(() => {})
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+    onTestFinished(() => void socket.destroy())
+    const [taken] = (await once(server, 'connection')) as [Socket]
+    socket.write('FOO /\r\n\r\n')
+    await once(socket.resume(), 'end')
+    vi.advanceTimersByTime(999)
+    expect(taken.destroyed).toBe(false)
+    vi.advanceTimersByTime(1)
+    expect(taken.destroyed).toBe(true)
+  })
+
+  it('but an upgrade to another protocol, is answered as the request that it is', async () => {
+    const { ask } = await serve((_, response) => response.end('answered'))
+    const upgrade = 'connection: Upgrade, close\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n'
+    expect(await ask(`GET / ${HEAD}${upgrade}\r\n`)).toMatch(/^HTTP\/1.1 200 .*answered$/s)
   })
 
   it('is refused after the answers to what came before it, each of which is there once', async () => {
