@@ -81,13 +81,13 @@ function requestOf(event: unknown): LambdaEvent | undefined {
   if (http.success) {
     const { requestContext } = http.data
     const method = methodOf(requestContext.http.method)
-    const rawPath = routePath(http.data.rawPath, http.data)
+    const rawPath = asSent(routePath(http.data.rawPath, http.data))
     const context = { ...requestContext, http: { ...requestContext.http, method } }
     return unpacked({ ...http.data, rawPath, requestContext: context }, method) as unknown as LambdaEvent
   }
   if (!rest.success) return undefined
   const httpMethod = methodOf(rest.data.httpMethod)
-  const path = routePath(rest.data.path, rest.data)
+  const path = asSent(routePath(rest.data.path, rest.data))
   return unpacked({ ...rest.data, path, httpMethod }, httpMethod) as unknown as LambdaEvent
 }
 
@@ -122,6 +122,12 @@ function headersOf(event: Record<string, unknown>): Headers {
   }
   return all
 }
+
+/**
+ * These characters are in a path only where a gateway has decoded it. In a URL they would begin a query or a fragment, be left
+ * out, or become a slash.
+ */
+const asSent = (path: string): string => path.replaceAll(/[?#\\\s\p{Cc}]/gu, encodeURIComponent)
 
 /**
  * The path without what stands before the API's own routes: the base path of a custom domain in payload 1.0, which has

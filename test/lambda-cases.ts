@@ -198,6 +198,18 @@ export function lambdaCases(load: Load): void {
         expect(location.pathname).toBe(`${prefix}/images/${JSON.parse(accepted.body).imageId}`)
       })
 
+      it('takes what a gateway has decoded in a path for a part of the path', async () => {
+        const accepted = await call(event('POST', '/images', 'image/png', picture))
+        const image = `/images/${JSON.parse(accepted.body).imageId}`
+        for (const end of ['?wait=0', '#', ' ', '\n', '\0', '\\']) {
+          const name = JSON.stringify(end)
+          expect(codeOf(await call(event('GET', image + end))), name).toEqual([404, 'IMAGE_NOT_FOUND'])
+          expect(codeOf(await call(event('DELETE', image + end))), name).toEqual([404, 'IMAGE_NOT_FOUND'])
+          expect(codeOf(await call(event('GET', `/nothing${end}`))), name).toEqual([404, 'NOT_FOUND'])
+        }
+        expect((await call(event('GET', image))).statusCode).toBe(200)
+      })
+
       it('gives a form for an upload', async () => {
         const announced = JSON.stringify({ contentType: 'image/png', bytes: picture.length })
         const given = await call(event('POST', '/uploads', 'application/json', announced))
