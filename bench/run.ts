@@ -7,7 +7,8 @@ interface Wanted {
   count: number
   folders: string[]
 }
-const BENCHMARKS: Record<string, (wanted: Wanted) => Promise<object[]>> = {
+/** Those that a change of speed or of cost shows in: ten minutes on two cores. */
+const USUAL: Record<string, (wanted: Wanted) => Promise<object[]>> = {
   'cold-start': async () => (await import('./cold-start.ts')).coldStart(),
   pipeline: async () => (await import('./pipeline.ts')).pipeline(),
   requests: async () => (await import('./requests.ts')).requests(),
@@ -15,11 +16,14 @@ const BENCHMARKS: Record<string, (wanted: Wanted) => Promise<object[]>> = {
   growth: async () => (await import('./growth.ts')).growth(),
   peers: async () => (await import('./peers.ts')).peers(),
   post: async () => (await import('./post.ts')).post(),
+  memory: async () => (await import('./worker-memory.ts')).memoryOverTime(),
+}
+const BENCHMARKS: typeof USUAL = {
+  ...USUAL,
   preview: async () => (await import('./preview.ts')).preview(),
   page: async () => (await import('./page.ts')).page(),
   'decode-memory': async () => (await import('./decode-memory.ts')).decodeMemory(),
   'worker-memory': async () => (await import('./worker-memory.ts')).workerMemory(),
-  memory: async () => (await import('./worker-memory.ts')).memoryOverTime(),
   'start-memory': async () => (await import('./start-memory.ts')).startMemory(),
   overload: async () => (await import('./overload.ts')).overload(),
   vision: async ({ count, folders }) => (await import('./vision.ts')).vision(count, folders),
@@ -29,16 +33,17 @@ const BENCHMARKS: Record<string, (wanted: Wanted) => Promise<object[]>> = {
 
 const USAGE = `npm run bench -- [name …] [options]
 
-Runs all benchmarks, or those that are named, prints a table of each, and keeps it in bench/results/latest.json.
+Runs the benchmarks that are named, prints a table of each, and keeps it in bench/results/latest.json.
 bench/README.md says what each measures. There are
 ${Object.keys(BENCHMARKS).join(' ')}.
+Without a name, the first ${Object.keys(USUAL).length} run: ten minutes on two cores.
 
   --pictures FOLDER  with the pictures of quality and vision; may come several times
   --count N          pictures that vision sends (1000)
   -h, --help`
 
 /**
- * `npm run bench` runs every benchmark, `npm run bench -- NAME …` some; prints a table for each and keeps
+ * `npm run bench` runs the usual benchmarks, `npm run bench -- NAME …` some; prints a table for each and keeps
  * it in `bench/results/latest.json`. Each compares alternatives in one run and gives ratios or sizes: figures of two runs,
  * or of two machines, are not comparable.
  */
@@ -66,7 +71,7 @@ async function main(): Promise<void> {
   const folder = join(import.meta.dirname, 'results')
   const file = join(folder, 'latest.json')
   mkdirSync(folder, { recursive: true })
-  for (const name of wanted.length > 0 ? wanted : Object.keys(BENCHMARKS)) {
+  for (const name of wanted.length > 0 ? wanted : Object.keys(USUAL)) {
     console.log(name)
     const rows = (await BENCHMARKS[name]?.({ count, folders })) ?? []
     console.table(rows)
