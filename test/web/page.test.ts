@@ -1131,6 +1131,27 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
         await shot(page, `${state}-${colorScheme}`)
       }
     }
+    // With colours of the person's system: what is told by a colour keeps it, and what was told by its ground has a border.
+    const hasOwnColours = async (page: Page) => {
+      const look = () =>
+        page.evaluate(() => {
+          const styleOf = (selector: string, part?: string) => {
+            const element = document.querySelector(selector)
+            if (element === null) throw new Error(`There is no ${selector}.`)
+            return getComputedStyle(element, part)
+          }
+          return {
+            status: styleOf('.status', '::before').backgroundColor,
+            box: styleOf('.box').borderTopColor,
+            borders: ['#detail', '.chips button'].map((selector) => styleOf(selector).borderTopWidth),
+          }
+        })
+      const { status, box } = await look()
+      await page.emulateMedia({ forcedColors: 'active' })
+      expect(await look()).toEqual({ status, box, borders: ['1px', '1px'] })
+      await shot(page, 'detail-forced-colours')
+      await page.emulateMedia({ forcedColors: 'none' })
+    }
     // axe-core itself is a script that the policy would not let in.
     const page = await open(seeing, { bypassCSP: true }, '/?label=nothing')
     await page.getByText('No photo matches.').first().waitFor()
@@ -1152,6 +1173,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     await page.locator('.box').first().waitFor()
     await page.locator('#panel').getByText('The record as JSON').click()
     await check(page, 'detail')
+    await hasOwnColours(page)
     await page.locator('#erase').click()
     await check(page, 'question')
     await page.locator('#delete-no').click()
