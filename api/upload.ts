@@ -316,15 +316,16 @@ function parseJson(sent: Buffer | string): Record<string, unknown> {
       isText ? sent.replace(/^\ufeff/, '') : new TextDecoder('utf-8', { fatal: true }).decode(sent),
     )
   } catch {
-    const bytes = Buffer.from(sent)
-    // Every second byte of UTF-16 is a zero, of what JSON begins with; the decoder takes a lone one for a character.
-    if (bytes.subarray(0, 4).includes(0) || /^(\xff\xfe|\xfe\xff)/.test(bytes.toString('latin1', 0, 2))) {
+    const start = typeof sent === 'string' ? sent.slice(0, 4) : sent.toString('latin1', 0, 4)
+    // Every second byte of UTF-16 is a zero, of what JSON begins with, also where a gateway has made text of it.
+    if (start.includes('\0') || /^(\xff\xfe|\xfe\xff)/.test(start)) {
       throw new ApiError(
         'INVALID_JSON',
         'The body looks like UTF-16: send JSON in UTF-8 (RFC 8259, section 8.1).',
       )
     }
-    if (!isUtf8(bytes)) throw new ApiError('INVALID_JSON', 'The body is not UTF-8, as JSON has to be.')
+    if (!isUtf8(Buffer.from(sent)))
+      throw new ApiError('INVALID_JSON', 'The body is not UTF-8, as JSON has to be.')
     throw new ApiError('INVALID_JSON', 'The body is not valid JSON.')
   }
   const isObject = typeof body === 'object' && body !== null && !Array.isArray(body)

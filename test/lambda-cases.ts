@@ -250,6 +250,17 @@ export function lambdaCases(load: Load): void {
         expect(codeOf(await call(event('POST', '/images', 'image/png')))).toEqual([400, 'EMPTY_IMAGE'])
       })
 
+      it('says of JSON in UTF-16 what it is', async () => {
+        const text = JSON.stringify({ image: picture.toString('base64') })
+        const little = Buffer.from(text, 'utf16le')
+        const marked = Buffer.from(`\ufeff${text}`, 'utf16le')
+        for (const wide of [little, marked, Buffer.from(marked).swap16()]) {
+          const refused = await call(event('POST', '/images', 'application/json', asText(wide)))
+          expect(codeOf(refused)).toEqual([400, 'INVALID_JSON'])
+          expect(JSON.parse(refused.body).detail).toMatch(/UTF-16.*UTF-8/)
+        }
+      })
+
       it('says that a mangled image is text, not that it is too large', async () => {
         const noise = Buffer.alloc(1_600_000, 0x80)
         const { type, body } = await form(noise)
