@@ -79,7 +79,7 @@ export const VARIANTS: Record<string, { kind: Kind; encode: (image: Sharp) => En
 
 async function heicLike(image: Sharp): Promise<Buffer> {
   const { width, height } = await image.metadata()
-  return heic(...grid(Math.ceil(height / HEIGHT), Math.ceil(width / WIDTH)))
+  return heic(...grid(Math.round(height / HEIGHT), Math.round(width / WIDTH)))
 }
 /** Both so large that what is made for Rekognition has its full size. */
 const SMALL = 2_600
@@ -146,8 +146,8 @@ export const decodeMemory = (
     const perPixel = new Map<string, number>()
     for (const [variant, { encode }] of Object.entries(variants)) {
       const peaks = []
-      // Without loss, noise makes a file of which no upload has the size.
-      const sigma = variant.startsWith('avif lossless') ? 1 : 5
+      // Without loss, noise of so many pixels makes a file that is refused for its size.
+      const sigma = variant.startsWith('avif lossless') ? 0 : 5
       for (const side of [small, large]) {
         const bytes = await encode(await draw(side, sigma)).toBuffer()
         writeFileSync(file, bytes)

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { DeleteMessageBatchCommand } from '@aws-sdk/client-sqs'
 import type { SQSEvent } from 'aws-lambda'
 import { bundle, ROOT } from '../build/bundle.ts'
 import { type ShownImage, startTestSystem, type TestSystem, until } from '../test/context.ts'
@@ -108,7 +109,7 @@ export class Deployed {
     return imageId
   }
 
-  /** Batches of all jobs that wait. */
+  /** Batches of all jobs that wait, which are gone from the queue: they would come again while a benchmark lasts. */
   async batches(images: number): Promise<SQSEvent[]> {
     const batches: SQSEvent[] = []
     let records: SQSEvent['Records'] = []
@@ -120,12 +121,19 @@ export class Deployed {
       })
       received += Records.length
       records.push(...Records)
+      await this.#remove(Records)
       while (records.length >= BATCH || (received >= images && records.length > 0)) {
         batches.push({ Records: records.slice(0, BATCH) })
         records = records.slice(BATCH)
       }
     }
     return batches
+  }
+
+  async #remove(records: SQSEvent['Records']): Promise<void> {
+    const { sqs, jobQueueUrl } = this.#system.worker
+    const Entries = records.map(({ receiptHandle }, at) => ({ Id: `${at}`, ReceiptHandle: receiptHandle }))
+    await sqs.send(new DeleteMessageBatchCommand({ QueueUrl: jobQueueUrl, Entries }))
   }
 
   get endpoint(): string {

@@ -152,6 +152,8 @@ export async function workerMemory(
       for (const [times, imageId] of ids.entries())
         outcomes.add(await bench.outcome(imageId, `owner-${times}`))
       row.outcome = [...outcomes].join(', ')
+      if (/awaiting_upload|pending|processing/.test(row.outcome))
+        throw new Error(`${name}: nothing was measured, ${row.outcome}.`)
       process.stdout.write(`  ${Object.values(row).join('  ')}\n`)
       rows.push(row)
     }

@@ -39,7 +39,7 @@ export const BYTES_PER_PIXEL: Record<Kind, number> = {
   gif: 6,
   avif: 20,
   'deep avif': 27,
-  'heic of pieces': 8,
+  'heic of pieces': 9,
   // Those in one piece by files of x265, 2600 × 2600 and 4300 × 4300: 4:2:0 takes 10.2, 4:4:4 14.6, that with 10 bits 27.
   heic: 15,
   'deep or transparent heic': 28,
@@ -65,7 +65,7 @@ export const MAX_PIXELS: Record<Kind, number> = {
   gif: 83_000_000, //                       × 6    = 498 MB
   avif: 25_000_000, //                      × 20   = 500 MB
   'deep avif': 18_500_000, //               × 27   = 500 MB
-  'heic of pieces': 50_000_000, //          × 8    = 400 MB
+  'heic of pieces': 50_000_000, //          × 9    = 450 MB
   heic: 30_000_000, //                      × 15   = 450 MB
   'deep or transparent heic': 16_000_000, // × 28  = 448 MB
 }
