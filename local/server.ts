@@ -42,12 +42,14 @@ export function inFrontOf(api: Pick<ReturnType<typeof buildApp>, 'fetch'>, setti
       return app.fetch(request, { refused })
     }
   }
-  const turns = new Budget(placesFor(settings.MAX_IMAGE_BYTES))
+  const places = placesFor(settings.MAX_IMAGE_BYTES)
+  const turns = new Budget(places)
   const admitted = admit(
     async (sent) => {
       const request = await throughGateway(sent, settings)
       return request instanceof Request ? answer(request) : request
     },
+    places,
     (work, signal) => turns.run(1, work, { signal }),
     async (request) => {
       const why = 'Too many requests are waiting; send this one again later.'

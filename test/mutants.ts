@@ -1142,8 +1142,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'npm start lets any number of requests wait for their turn',
     file: 'packages/embedded-aws/gateway/admission.ts',
-    from: 'inside < MOST_INSIDE ?',
-    to: 'true ?',
+    from: 'inside >= MOST_INSIDE',
+    to: 'false',
     tests: admission,
   },
   {

@@ -1,19 +1,19 @@
 import { totalmem } from 'node:os'
 import { setImmediate } from 'node:timers/promises'
-import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { admit, placesFor } from '../gateway/index.ts'
 
 const URL = 'http://127.0.0.1/'
 const posted = (headers: Record<string, string> = { 'content-length': '1' }): Request =>
   new Request(URL, { method: 'POST', headers })
 
+const settle = async (): Promise<void> => {
+  for (let turn = 0; turn < 100; turn += 1) await setImmediate()
+}
+
 /** What has come of a promise after so many turns of this process. */
 async function early<T>(promise: Promise<T>): Promise<T | 'nothing yet'> {
-  const turns = async (): Promise<'nothing yet'> => {
-    for (let turn = 0; turn < 100; turn += 1) await setImmediate()
-    return 'nothing yet'
-  }
-  return Promise.race([promise, turns()])
+  return Promise.race([promise, settle().then(() => 'nothing yet' as const)])
 }
 const statusOf = async (answer: Promise<Response>) =>
   early(answer.then(({ status }) => status).catch((error: Error) => error.message))
@@ -24,6 +24,7 @@ describe('of requests with a body', () => {
     const turns: (() => void)[] = []
     const handle = admit(
       async () => new Response('done'),
+      8,
       async (work) => {
         await new Promise<void>((begin) => turns.push(begin))
         return work()
@@ -56,9 +57,129 @@ describe('of requests with a body', () => {
   })
 })
 
+describe('a body that comes slowly', () => {
+  const SLOW_MS = 5_000
+  beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }))
+  afterEach(() => void vi.useRealTimers())
+
+  /** One place, and a program that answers with what it has read. */
+  function open() {
+    const waiting: (() => void)[] = []
+    let isTaken = false
+    const inTurn = async <T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> => {
+      if (isTaken)
+        await new Promise<void>((begin, leave) => {
+          waiting.push(begin)
+          signal.addEventListener('abort', () => {
+            waiting.splice(waiting.indexOf(begin), 1)
+            leave(signal.reason)
+          })
+        })
+      isTaken = true
+      return work().finally(() => {
+        isTaken = false
+        waiting.shift()?.()
+      })
+    }
+    const handle = admit(
+      async (request) => new Response(await request.text()),
+      1,
+      inTurn,
+      async () => new Response(null, { status: 429 }),
+    )
+    const begin = (signal = new AbortController().signal) => {
+      const { readable, writable } = new TransformStream<Uint8Array>()
+      const headers = { 'content-length': '1' }
+      const init = { method: 'POST', body: readable, duplex: 'half', signal, headers }
+      const writer = writable.getWriter()
+      const answer = handle(new Request(URL, init))
+      answer.catch(() => {})
+      return { answer, writer, write: (text: string) => early(writer.write(Buffer.from(text))) }
+    }
+    return { begin, isTaken: () => isTaken }
+  }
+  const pass = async (ms: number): Promise<void> => {
+    await settle()
+    vi.advanceTimersByTime(ms)
+    await settle()
+  }
+
+  it('leaves its place to others after five seconds, and is answered in a place again', async () => {
+    const { isTaken, begin } = open()
+    const slow = begin()
+    await slow.write('slow')
+    await pass(SLOW_MS - 1)
+    expect(isTaken()).toBe(true)
+    await pass(1)
+    expect(isTaken()).toBe(false)
+    const other = begin()
+    await other.write('other')
+    await slow.write('ly')
+    void slow.writer.close()
+    // The place is the other one's until it has been answered.
+    expect(await statusOf(slow.answer)).toBe('nothing yet')
+    void other.writer.close()
+    expect(await statusOf(other.answer)).toBe(200)
+    expect(await (await slow.answer).text()).toBe('slowly')
+    expect(isTaken()).toBe(false)
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  it('leaves it at once where it has come, or is answered before', async () => {
+    const { isTaken, begin } = open()
+    const quick = begin()
+    await quick.write('quick')
+    void quick.writer.close()
+    expect(await statusOf(quick.answer)).toBe(200)
+    expect([isTaken(), vi.getTimerCount()]).toEqual([false, 0])
+  })
+
+  it('keeps its place where four for each place are outside, and leaves it when one of these is done', async () => {
+    const { isTaken, begin } = open()
+    const outside = []
+    for (let sent = 0; sent < 4; sent += 1) {
+      outside.push(begin())
+      await pass(SLOW_MS)
+      expect(isTaken()).toBe(false)
+    }
+    const fifth = begin()
+    await pass(3 * SLOW_MS)
+    expect(isTaken()).toBe(true)
+    void outside[0]?.writer.close()
+    expect(await statusOf(outside[0]?.answer ?? fifth.answer)).toBe('nothing yet')
+    void outside[1]?.writer.abort(new Error('gone'))
+    await pass(SLOW_MS)
+    void fifth.writer.close()
+    expect(await statusOf(fifth.answer)).toBe(200)
+    expect(await statusOf(outside[0]?.answer ?? fifth.answer)).toBe(200)
+    expect(await statusOf(outside[1]?.answer ?? fifth.answer)).toBe('gone')
+  })
+
+  it('makes room outside when its client leaves while it waits for a place again', async () => {
+    const { isTaken, begin } = open()
+    const gone = new AbortController()
+    const slow = begin(gone.signal)
+    await pass(SLOW_MS)
+    const others = Array.from({ length: 4 }, () => begin())
+    for (const _ of others) await pass(SLOW_MS)
+    expect(isTaken()).toBe(true)
+    void slow.writer.close()
+    expect(await statusOf(slow.answer)).toBe('nothing yet')
+    gone.abort(new Error('gone'))
+    expect(await statusOf(slow.answer)).toBe('gone')
+    await pass(SLOW_MS)
+    expect(isTaken()).toBe(false)
+  })
+})
+
 describe('what a refusal has left unread', () => {
+  let seen: Request | undefined
   const refusing = admit(
-    async () => new Response(),
+    async (request) => {
+      seen = request
+      return new Response()
+    },
+    1,
     async (work) => work(),
     async () => new Response(null, { status: 429 }),
   )
@@ -92,7 +213,7 @@ describe('what a refusal has left unread', () => {
     }
     void writer.close()
     expect(await statusOf(answer)).toBe(200)
-    expect(request.body?.locked).toBe(false)
+    expect(seen?.body?.locked).toBe(false)
   })
 
   it('is read as far as 64 MB', async () => {
