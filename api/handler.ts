@@ -136,13 +136,13 @@ const asSent = (path: string): string => path.replaceAll(/[?#\\\s\p{Cc}]/gu, enc
  */
 function routePath(path: string, event: z.infer<typeof restEvent | typeof httpEvent>): string {
   const { version, resource, routeKey, requestContext } = event
-  // What the gateway has matched, as `/{proxy+}`, with its parameters as they were sent. Only the path has a slash at
-  // the end. An HTTP API may match nothing, and call that $default.
+  // What the gateway has matched, as `/{proxy+}`, with its parameters as they were sent, or decoded by an HTTP API; the slash at
+  // the end of a path may be missing there. An HTTP API may match nothing, and call that $default.
   const matched = resource ?? routeKey?.split(' ')[1] ?? ''
   if (matched !== '' && !matched.includes('$')) {
     const parameter = (_: string, name: string): string => event.pathParameters?.[name] ?? ''
     const filled = matched.replaceAll(/\{([^}+]+)\+?\}/g, parameter)
-    return path.endsWith('/') && filled !== '/' ? `${filled}/` : filled
+    return path.endsWith('/') && !filled.endsWith('/') ? `${filled}/` : filled
   }
   const stage = `/${requestContext.stage}`
   const hasStage = version !== undefined && (path === stage || path.startsWith(`${stage}/`))

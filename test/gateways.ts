@@ -57,8 +57,9 @@ export const GATEWAYS: Gateway[] = [
     event: (method, path, type, body) => {
       const event = httpEvent(method, path, type, body, '$default')
       const { pathParameters } = restEvent(method, path)
-      const route = pathParameters === null ? `ANY ${path}` : 'ANY /{proxy+}'
-      return { ...event, routeKey: route, ...(pathParameters === null ? {} : { pathParameters }) }
+      if (pathParameters === null) return { ...event, routeKey: `ANY ${path}` }
+      // With the slash at the end of a path, as MiniStack has it; a REST API leaves that out.
+      return { ...event, routeKey: 'ANY /{proxy+}', pathParameters: { proxy: path.slice(1) } }
     },
   },
   {
