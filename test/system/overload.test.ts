@@ -83,6 +83,9 @@ async function hold(url: string, body: Buffer): Promise<() => Promise<Answer>> {
   }
 }
 
+/** And a look: the time in which a body has to bring something. */
+const HALF_MINUTE = 35_000
+
 describe('npm start with more to do than it can', () => {
   // The server would end what is held for half a minute of a busy machine, as it would a body that comes too slowly.
   beforeEach(() => void vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] }))
@@ -193,6 +196,27 @@ describe('npm start with more to do than it can', () => {
     // Who goes away makes room.
     held[0]?.destroy()
     expect(await waiting).toBe(200)
-    held[1]?.destroy()
+    // So does one that sends too little.
+    const [, slow = large] = held
+    let status: number | undefined
+    void statusOf(slow).then((ended) => {
+      status = ended
+    })
+    vi.advanceTimersByTime(HALF_MINUTE)
+    expect(await until('it is ended', async () => status)).toBe(408)
+  })
+
+  it('gives up a body that does not come, with a problem that says so', async () => {
+    const { system } = await startQuietly()
+    const slow = open(system.url, 100, { expect: '100-continue' })
+    let answer: Answer | undefined
+    void answerTo(slow).then((ended) => {
+      answer = ended
+    })
+    slow.flushHeaders()
+    await once(slow, 'continue')
+    vi.advanceTimersByTime(HALF_MINUTE)
+    const { status, headers, body } = await until('it is ended', async () => answer)
+    expect([status, headers.connection, body.code]).toEqual([408, 'close', 'REQUEST_TIMEOUT'])
   })
 })
