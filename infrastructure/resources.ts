@@ -13,12 +13,16 @@ import {
   ResourceAlreadyExistsException,
 } from '@aws-sdk/client-eventbridge'
 import {
+  type CORSRule,
   CreateBucketCommand,
+  GetBucketCorsCommand,
+  GetBucketNotificationConfigurationCommand,
   HeadBucketCommand,
   NotFound,
   PutBucketCorsCommand,
   PutBucketNotificationConfigurationCommand,
   type S3Client,
+  S3ServiceException,
 } from '@aws-sdk/client-s3'
 import {
   CreateQueueCommand,
@@ -30,6 +34,7 @@ import {
 } from '@aws-sdk/client-sqs'
 import { VISIBILITY_FACTOR } from '../shared/config.ts'
 import { UPLOADS } from '../shared/image.ts'
+import type { Log } from '../shared/log.ts'
 import { LABELS, labelTable, NUMBERS, RECORDS, type Shape, TIME_TO_LIVE } from '../shared/table.ts'
 
 /** @param prefix another one gives a system of its own at the same endpoint */
@@ -59,13 +64,17 @@ export interface Resources {
   jobQueueUrl: string
   jobQueueArn: string
   deadLetterQueueUrl: string
-  bucketIsNew: boolean
 }
 
-/** Creates what is missing at an endpoint and leaves the rest as it is: here what Terraform does on AWS. */
+/**
+ * Creates what is missing at an endpoint and leaves the rest as it is: here what Terraform does on AWS.
+ *
+ * @param warn is told what the endpoint refuses and images can do without
+ */
 export async function createMissingResources(
   clients: ResourceClients,
   names: ResourceNames,
+  { warn }: Pick<Log, 'warn'> = UNHEARD,
 ): Promise<Resources> {
   const [queue, bucketIsNew] = await Promise.all([
     createQueues(clients.sqs, names),
@@ -74,14 +83,80 @@ export async function createMissingResources(
     createTable(clients.dynamoDb, labelTable(names.table), LABELS),
     createBus(clients.eventBridge, names.eventBus),
   ])
-  if (bucketIsNew) await announceUploads(clients.s3, names.bucket, queue.jobQueueArn)
-  return { ...queue, bucketIsNew }
+  try {
+    // An earlier start may have ended behind the bucket. One that says something already is someone's own.
+    if (bucketIsNew || !(await announcesAny(clients.s3, names.bucket)))
+      await announceUploads(clients.s3, names.bucket, queue.jobQueueArn)
+  } catch (error) {
+    warn(`S3 announces no uploads: images of POST /uploads wait for the sweep. (${wordsOf(error)})`, {})
+  }
+  return queue
 }
 
-/** Pages of these origins may post the forms of POST /uploads to the bucket, as on AWS (storage.tf of infrastructure/). */
-export async function openForPages(s3: S3Client, Bucket: string, origins: string[]): Promise<void> {
+const UNHEARD = { warn: () => {} }
+const wordsOf = (error: unknown): string => String(Object(error).message)
+
+/** Origins that a rule has at most, the latest first: with PORT=0 each start has another one. */
+const MOST_ORIGINS = 100
+
+/**
+ * Pages of these origins may post the forms of POST /uploads to the bucket, as on AWS (storage.tf of infrastructure/).
+ *
+ * @param isOwn whether the bucket's rules are for this system alone, and go; elsewhere others have theirs beside them
+ */
+export async function openForPages(
+  s3: S3Client,
+  Bucket: string,
+  origins: string[],
+  isOwn: boolean,
+  { warn }: Pick<Log, 'warn'>,
+): Promise<void> {
   const rule = { AllowedMethods: ['POST'], AllowedOrigins: origins, MaxAgeSeconds: 3_600 }
-  await s3.send(new PutBucketCorsCommand({ Bucket, CORSConfiguration: { CORSRules: [rule] } }))
+  const isLike = ({ AllowedMethods, MaxAgeSeconds }: CORSRule): boolean =>
+    String(AllowedMethods) === 'POST' && MaxAgeSeconds === rule.MaxAgeSeconds
+  try {
+    const rules = isOwn ? [] : await rulesFor(s3, Bucket)
+    const before = rules.filter(isLike).flatMap(({ AllowedOrigins = [] }) => AllowedOrigins)
+    if (origins.every((origin) => before.includes(origin))) return
+    const all = [...new Set([...origins, ...before])].slice(0, MOST_ORIGINS)
+    const CORSRules = [...rules.filter((one) => !isLike(one)), { ...rule, AllowedOrigins: all }]
+    await s3.send(new PutBucketCorsCommand({ Bucket, CORSConfiguration: { CORSRules } }))
+  } catch (error) {
+    warn(`S3 lets no page post to it: the page cannot send large images. (${wordsOf(error)})`, {})
+  }
+}
+
+async function rulesFor(s3: S3Client, Bucket: string): Promise<CORSRule[]> {
+  try {
+    return (await s3.send(new GetBucketCorsCommand({ Bucket }))).CORSRules ?? []
+  } catch (error) {
+    if (error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404) return []
+    throw error
+  }
+}
+
+/**
+ * The SDK asks for /bucket/, which some emulators refuse, or take for an object without a name. AWS takes /bucket too.
+ *
+ * @returns the same client
+ */
+export function withoutLastSlash(s3: S3Client): S3Client {
+  s3.middlewareStack.add(
+    (next) => (args) => {
+      const request = args.request as { path: string }
+      request.path = request.path.replace(/^(\/[^/]+)\/$/, '$1')
+      return next(args)
+    },
+    // It is signed behind this step.
+    { step: 'build', name: 'withoutLastSlash' },
+  )
+  return s3
+}
+
+/** Whether the bucket has a notification, to whom it may be. */
+async function announcesAny(s3: S3Client, Bucket: string): Promise<boolean> {
+  const { $metadata: _, ...said } = await s3.send(new GetBucketNotificationConfigurationCommand({ Bucket }))
+  return Object.values(said).some((one) => one !== undefined && Object.keys(one).length > 0)
 }
 
 /** What has been posted to the bucket is a job. */

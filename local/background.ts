@@ -58,7 +58,7 @@ async function open(
   const { target, embedded, temporary } = aws
   const isEmbedded = embedded !== undefined
   const { dynamoDb, ...clients } = clientsFor(target, isEmbedded)
-  const resources = await createMissingResources({ ...clients, dynamoDb, region }, names).catch(
+  const resources = await createMissingResources({ ...clients, dynamoDb, region }, names, log).catch(
     asStartError(aws),
   )
   const rekognition = await clientOf(answering, settings, region, embedded, clients.s3, undo)
@@ -94,7 +94,7 @@ async function open(
 const asStartError =
   ({ target, embedded }: Aws) =>
   (error: Error): never => {
-    const what = `Bucket, table, queues and bus cannot be created at ${target.endpoint}: ${error.message || error.name}.`
+    const what = `Bucket, table, queues and bus cannot be created at ${target.endpoint}: ${(error.message || error.name).replace(/\.$/, '')}.`
     const way = ' AWS_ENDPOINT_URL names that endpoint; without it, an embedded one starts.'
     throw new StartError(`${what}${hintOf(error)}${embedded === undefined ? way : ''}`)
   }

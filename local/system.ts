@@ -67,11 +67,10 @@ async function start(
     portTrouble(settings.PORT, (free) => `PORT=${free} npm start`),
   )
   undo.push(() => close(server))
-  if (isEmbedded || resources.bucketIsNew) {
-    // An earlier run may have had another port.
-    const own = ['127.0.0.1', 'localhost', ...settings.ALLOWED_HOSTS].map((host) => `http://${host}:${port}`)
-    await openForPages(s3, resourceNames().bucket, [...own, ...(settings.CORS_ORIGINS ?? [])])
-  }
+  // An earlier run may have had another port.
+  const own = ['127.0.0.1', 'localhost', ...settings.ALLOWED_HOSTS].map((host) => `http://${host}:${port}`)
+  const origins = [...own, ...(settings.CORS_ORIGINS ?? [])]
+  await openForPages(s3, resourceNames().bucket, origins, isEmbedded, log)
   begin()
   return {
     url: `http://127.0.0.1:${port}`,

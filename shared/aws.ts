@@ -38,7 +38,9 @@ const logger = {
     const { TableName, Bucket, QueueUrl } = Object(input)
     const call = `${clientName} ${commandName}`.replaceAll(/(Client|Command)\b/g, '')
     const what = [call, TableName ?? Bucket ?? QueueUrl?.split('/').at(-1)].filter(Boolean).join(' ')
-    if (error.$fault) error.message = error.message.replace(/\.?$/, ` (${what})`)
+    const status = error.$fault ? undefined : error.$response?.statusCode
+    if (status) error.message = `HTTP ${status} in words that are not those of AWS`
+    if (error.$fault || status) error.message = error.message.replace(/\.?$/, ` (${what})`)
   },
 }
 
@@ -87,12 +89,10 @@ const MOST_HEAD_BYTES = 16_384
 const SCRATCH_BYTES = 65_536
 
 /**
- * Makes a client's GetObject read an object from its socket into one buffer of its size, which is the only chunk of the
- * answer's body. Node's own HTTP client makes a buffer of each 64 KB, a stream of these, and its reader one of all of
- * them: for a photo of 4 MB that is a fifth of all that the worker does beside sharp.
- *
- * The SDK signs, counts tries and checks as always; and what is no plain 200 with a length, its own handler asks for once
- * more, so all errors are the SDK's.
+ * Makes a client's GetObject read an object from its socket into one buffer of its size, the only chunk of the answer's
+ * body. Node's own HTTP client makes a buffer of each 64 KB, a stream of these, and its reader one of all of them: for a
+ * photo of 4 MB a fifth of all that the worker does beside sharp. The SDK signs, counts tries and checks as always; what is
+ * no plain 200 with a length, its own handler asks for once more, so all errors are the SDK's.
  */
 export function readInPlace(client: S3Client, options: { requestHandler: Times }): S3Client {
   const { requestHandler: usual } = client.config

@@ -19,7 +19,12 @@ import type { Context, SQSEvent } from 'aws-lambda'
 import { buildApp } from '../api/app.ts'
 import { type ApiDeps, apiDeps, loadDocs, loadPage } from '../api/deps.ts'
 import { bundlePage } from '../build/page.ts'
-import { createMissingResources, type ResourceNames, resourceNames } from '../infrastructure/resources.ts'
+import {
+  createMissingResources,
+  type ResourceNames,
+  resourceNames,
+  withoutLastSlash,
+} from '../infrastructure/resources.ts'
 import { startEmbeddedAws } from '../packages/embedded-aws/index.ts'
 import { createDecoder, createGarbageCollection, createRender } from '../packages/image-guard/index.ts'
 import { createRekognition, type StandInOptions, startRekognition } from '../rekognition/service.ts'
@@ -167,7 +172,7 @@ export async function startTestSystem(
       : { endpoint: ELSEWHERE, stop: async () => {} }
   const target = { endpoint: aws.endpoint, region, credentials }
   const forS3 = s3Options(target)
-  const s3 = readInPlace(new S3Client(forS3), forS3)
+  const s3 = readInPlace(withoutLastSlash(new S3Client(forS3)), forS3)
   const sqs = new SQSClient(sqsOptions(target))
   const dynamoDb = new DynamoDBClient(clientOptions(target))
   const eventBridge = new EventBridgeClient(clientOptions(target))
