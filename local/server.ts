@@ -10,6 +10,7 @@ import {
   answerUnreadable,
   askForBodies,
   type HashedBody,
+  oneByOne,
   placesFor,
   strangerOf,
   verifySignature,
@@ -104,7 +105,7 @@ export function serverOf(fetch: Fetch, { MAX_IMAGE_BYTES }: Pick<Settings, 'MAX_
       ? problem(new ApiError('INVALID_PARAMETER', WRONG_ADDRESS), randomUUID())
       : new Response(null, { status: 500 })
   const listener = getRequestListener(fetch, { hostname: '127.0.0.1', errorHandler })
-  const server = createServer({ requireHostHeader: false }, listener)
+  const server = createServer({ requireHostHeader: false }, oneByOne(listener))
   askForBodies(
     server,
     (headers) => refusalAhead({ get: (name) => headers[name] }, MAX_IMAGE_BYTES) === undefined,

@@ -1,12 +1,13 @@
 import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { type Clock, machineClock } from './clock.ts'
 import { createDynamoDb } from './dynamodb/index.ts'
 import { createEventBridge } from './eventbridge/index.ts'
 import { loadFauxqs } from './fauxqs.ts'
 import { writeWhole } from './files.ts'
+import { oneByOne } from './gateway/one-by-one.ts'
 import { close, listen } from './gateway/port.ts'
 import { AwsError, type JsonService } from './json.ts'
 import {
@@ -126,7 +127,7 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
   ])
   const { allowedHosts = [] } = options
   const { inTurn = (_bytes, work) => work() } = options
-  const server = createServer((request, response) => {
+  const listener: RequestListener = (request, response) => {
     const [name, operation] = operationOf(request)
     const service = services.get(name)
     if (isRefused(request, response, allowedHosts)) return
@@ -143,7 +144,8 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     else if (name !== '') void answerJson(unknownOperation, operation, request, response)
     else if (isForAnother(request)) refuseService(request, response)
     else void readInTurn(inTurn, request, response, s3)
-  })
+  }
+  const server = createServer(oneByOne(listener))
   const endpoint = `http://127.0.0.1:${await listen(server, options.port)}`
   fauxqs.moveTo(endpoint)
 
@@ -173,14 +175,15 @@ export async function startService(options: {
   name: string
   service: JsonService
 }): Promise<Pick<EmbeddedAws, 'endpoint' | 'stop'>> {
-  const server = createServer((request, response) => {
+  const listener: RequestListener = (request, response) => {
     const [name, operation] = operationOf(request)
     if (isRefused(request, response, options.allowedHosts ?? [])) return
     if (request.headers[PROTOCOL] !== undefined) return refuseProtocol(request, response)
     const answering = name === options.name ? options.service : unknownOperation
     if (name === '' && serviceInScope(request) !== undefined) refuseService(request, response)
     else void answerJson(answering, operation, request, response)
-  })
+  }
+  const server = createServer(oneByOne(listener))
   const port = await listen(server, options.port, options.host)
   return { endpoint: `http://127.0.0.1:${port}`, stop: () => close(server) }
 }
