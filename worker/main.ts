@@ -73,7 +73,10 @@ function startHealth(
     const [url] = asked.split('?')
     const answer = (status: number, body: object): void =>
       void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
-    if (method !== 'GET' && method !== 'HEAD') return answer(405, { status: 'GET only' })
+    if (method !== 'GET' && method !== 'HEAD') {
+      response.setHeader('allow', 'GET, HEAD')
+      return answer(405, { status: 'GET only' })
+    }
     if (url === '/live') return answer(200, { status: 'live' })
     if (url === '/ready') {
       const reason = await trouble()

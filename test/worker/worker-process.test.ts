@@ -76,6 +76,8 @@ describe('npm run worker', () => {
     expect(said).not.toContainEqual(expect.stringMatching(/^(completed|failed)/))
 
     expect((await fetch(`${health}/live?by=probe`)).status).toBe(200)
+    const posted = await fetch(`${health}/live`, { method: 'POST', body: 'x' })
+    expect([posted.status, posted.headers.get('allow')]).toEqual([405, 'GET, HEAD'])
     const began = performance.now()
     for (let time = 0; time < 6; time += 1)
       expect(await (await fetch(`${health}/ready`)).json()).toEqual({ status: 'ready' })
