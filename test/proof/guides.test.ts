@@ -76,7 +76,8 @@ it('the diagram of states has every status that a record may have', () => {
 
 it('docs/settings.md has every setting of npm start, and its default', () => {
   // What npm and the AWS SDK say.
-  const others = /^(INIT_CWD|AWS_(REGION|DEFAULT_REGION|PROFILE|ACCESS_KEY_ID|SECRET_ACCESS_KEY))$/
+  const others =
+    /^(INIT_CWD|AWS_(REGION|DEFAULT_REGION|PROFILE|SHARED_CREDENTIALS_FILE|ACCESS_KEY_ID|SECRET_ACCESS_KEY))$/
   const rows = new Map(
     [...read('docs/settings.md').matchAll(/^\| `([A-Z_]+)` \| (.*?) \| /gm)].map(
       ([, name = '', value = '']) => [name, value],
