@@ -62,8 +62,9 @@ describe('a body that comes slowly', () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }))
   afterEach(() => void vi.useRealTimers())
 
-  /** One place, and a program that answers with what it has read. */
-  function open() {
+  /** One turn, and a program that answers with what it has read. */
+  function open(places = 1) {
+    const read: string[] = []
     const waiting: (() => void)[] = []
     let isTaken = false
     const inTurn = async <T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> => {
@@ -82,8 +83,11 @@ describe('a body that comes slowly', () => {
       })
     }
     const handle = admit(
-      async (request) => new Response(await request.text()),
-      1,
+      async (request) => {
+        read.push(await request.text())
+        return new Response(read.at(-1))
+      },
+      places,
       inTurn,
       async () => new Response(null, { status: 429 }),
     )
@@ -96,7 +100,7 @@ describe('a body that comes slowly', () => {
       answer.catch(() => {})
       return { answer, writer, write: (text: string) => early(writer.write(Buffer.from(text))) }
     }
-    return { begin, isTaken: () => isTaken }
+    return { begin, read, isTaken: () => isTaken }
   }
   const pass = async (ms: number): Promise<void> => {
     await settle()
@@ -105,7 +109,7 @@ describe('a body that comes slowly', () => {
   }
 
   it('leaves its place to others after five seconds, and is answered in a place again', async () => {
-    const { isTaken, begin } = open()
+    const { isTaken, begin, read } = open()
     const slow = begin()
     await slow.write('slow')
     await pass(SLOW_MS - 1)
@@ -118,6 +122,7 @@ describe('a body that comes slowly', () => {
     void slow.writer.close()
     // The place is the other one's until it has been answered.
     expect(await statusOf(slow.answer)).toBe('nothing yet')
+    expect(read).toEqual([])
     void other.writer.close()
     expect(await statusOf(other.answer)).toBe(200)
     expect(await (await slow.answer).text()).toBe('slowly')
@@ -169,6 +174,19 @@ describe('a body that comes slowly', () => {
     expect(await statusOf(slow.answer)).toBe('gone')
     await pass(SLOW_MS)
     expect(isTaken()).toBe(false)
+    // Room for one, and no more.
+    begin()
+    await pass(SLOW_MS)
+    expect(isTaken()).toBe(true)
+  })
+
+  it('is outside with seven others where there are two places', async () => {
+    const { isTaken, begin } = open(2)
+    for (let sent = 1; sent <= 9; sent += 1) {
+      begin()
+      await pass(SLOW_MS)
+      expect(isTaken(), `${sent}`).toBe(sent > 8)
+    }
   })
 })
 
