@@ -41,7 +41,10 @@ export const TESTS_OF: Record<string, string[]> = {
   'sweeper/handler.ts': ['deployment/lambda'],
   'sweeper/sweep.ts': ['worker/sweeper', 'api/labels'],
   'packages/embedded-aws/gateway/admission.ts': ['../packages/embedded-aws/test/admission'],
-  'packages/embedded-aws/gateway/port.ts': ['../packages/embedded-aws/test/port'],
+  'packages/embedded-aws/gateway/port.ts': [
+    '../packages/embedded-aws/test/port',
+    '../packages/embedded-aws/test/slow-bodies',
+  ],
   'packages/embedded-aws/gateway/signature.ts': ['system/gateway'],
   'packages/embedded-aws/gateway/strangers.ts': ['../packages/embedded-aws/test/strangers'],
 }

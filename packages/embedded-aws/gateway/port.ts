@@ -8,8 +8,6 @@ import { endSlowBodies } from './slow-bodies.ts'
  * default, as many as this). Of a thousand clients at once, Node's own 511 would break off some.
  */
 const BACKLOG = 4_096
-/** As Node has it, where a whole request has a limit too. */
-const HEADERS_MS = 60_000
 
 /**
  * @param host loopback only, unless another is named: neither port asks for a password
@@ -26,9 +24,9 @@ export function listen(server: TcpServer, port: number, host = '127.0.0.1'): Pro
 function limit(server: Server): void {
   // Closed from here after a rest, a connection would be gone just as a request is sent on it.
   server.keepAliveTimeout = 0
-  // Node's 300 seconds would end 50 MB on a line of 160 KB a second, and what waits unread for its turn.
+  // Node's 300 seconds would end 50 MB on a line of 160 KB a second, and what waits unread for its turn. Its 60
+  // seconds for headers stay.
   server.requestTimeout = 0
-  server.headersTimeout = HEADERS_MS
   endSlowBodies(server)
 }
 
@@ -83,7 +81,8 @@ interface ClientError extends NodeJS.ErrnoException {
 function whyUnreadable({ code, rawPacket, bytesParsed }: ClientError): Unreadable {
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return TOO_SLOW
   if (code !== 'HPE_HEADER_OVERFLOW') return NO_HTTP
-  return IN_ADDRESS.test(rawPacket?.toString('latin1', 0, bytesParsed) ?? '') ? LONG_ADDRESS : LONG_HEADERS
+  const read = rawPacket?.subarray(0, bytesParsed).toString('latin1')
+  return IN_ADDRESS.test(`${read}`) ? LONG_ADDRESS : LONG_HEADERS
 }
 
 /** Milliseconds in which a client reads its refusal: what is closed with bytes unread may take the refusal with it. */

@@ -30,7 +30,9 @@ async function serve(
 ) {
   const server = createServer(listener)
   askForBodies(server, isWanted)
-  answerUnreadable(server, ({ detail: why }) => Response.json({ why }, { headers: { 'x-mark': 'ours' } }))
+  answerUnreadable(server, ({ status, code, title, detail: why }) =>
+    Response.json({ why }, { headers: { 'x-mark': 'ours', 'x-problem': `${status} ${code}: ${title}` } }),
+  )
   const port = await listen(server, 0)
   onTestFinished(() => close(server))
   const open = (): Socket => connect(port, '127.0.0.1').on('error', () => {})
@@ -109,9 +111,15 @@ describe('a client that asks before it sends a body', () => {
 })
 
 describe('what is no HTTP', () => {
+  const problems: Record<string, string> = {
+    400: 'INVALID_PARAMETER: A parameter is not valid',
+    408: 'REQUEST_TIMEOUT: The request came too slowly',
+    414: 'ADDRESS_TOO_LONG: The address is too long',
+    431: 'HEADERS_TOO_LARGE: The headers are too large',
+  }
   const refusal = (why: string, status = '400 Bad Request'): RegExp =>
     new RegExp(
-      `^HTTP/1.1 ${status}\r\ncontent-type: application/json\r\nx-mark: ours\r\ncontent-length: \\d+\r\nconnection: close\r\n\r\n{"why":"${why}"}$`,
+      `^HTTP/1.1 ${status}\r\ncontent-type: application/json\r\nx-mark: ours\r\nx-problem: ${status.slice(0, 3)} ${problems[status.slice(0, 3)]}\r\ncontent-length: \\d+\r\nconnection: close\r\n\r\n{"why":"${why}"}$`,
     )
   const unreadable = refusal('This is not an HTTP request\\.')
   const proxied = refusal('This is no proxy: CONNECT has no meaning here\\.')
@@ -158,6 +166,12 @@ describe('what is no HTTP', () => {
     expect(answer.slice(answer.lastIndexOf('HTTP/1.1'))).toMatch(
       refusal(`${what} may have 16 KB at most\\.`, status),
     )
+  })
+
+  it('because its headers are too long, is refused as such where nothing of it is at hand', async () => {
+    const { server, open } = await serve((_, response) => response.end())
+    server.once('connection', (socket) => server.emit('clientError', { code: 'HPE_HEADER_OVERFLOW' }, socket))
+    expect(await early(text(open()))).toMatch(/^HTTP\/1.1 431 /)
   })
 
   it('is let go a second after its refusal where the client does not leave', async () => {
