@@ -34,6 +34,11 @@ export const misspelt = (settings: readonly string[], env: NodeJS.ProcessEnv): s
   ...(settings.includes('BUDGET_ACTION') && env['BUDGET_ACTION'] && !env['MONTHLY_BUDGET_USD']
     ? ['BUDGET_ACTION has no effect without MONTHLY_BUDGET_USD: there is no budget.']
     : []),
+  // `npm start` has one endpoint for all of these; other programs leave them to the SDK.
+  ...['S3', 'SQS', 'DYNAMODB', 'EVENTBRIDGE']
+    .map((service) => `AWS_ENDPOINT_URL_${service}`)
+    .filter((name) => settings.includes('DATA_DIR') && env[name])
+    .map((name) => `${name} is ignored: AWS_ENDPOINT_URL names one endpoint of all services.`),
   ...Object.keys(env)
     .filter((name) => env[name] !== '' && !settings.includes(name) && !/^AWS_|\d/.test(name))
     .flatMap((name) => {

@@ -212,6 +212,15 @@ describe('a variable that is nearly a setting', () => {
     expect(misspelt(SETTINGS, { ...refuse, MONTHLY_BUDGET_USD: '5' })).toEqual([])
     expect(misspelt(['STAND_IN_TPS'], refuse)).toEqual([])
   })
+
+  it('is said to be ignored where it is an endpoint of one service, and npm start has one for all', () => {
+    const names = ['S3', 'SQS', 'DYNAMODB', 'EVENTBRIDGE'].map((service) => `AWS_ENDPOINT_URL_${service}`)
+    expect(saidOf(SETTINGS, ...names)).toEqual(
+      names.map((name) => `${name} is ignored: AWS_ENDPOINT_URL names one endpoint of all services.`),
+    )
+    expect(saidOf(SETTINGS, 'AWS_ENDPOINT_URL_REKOGNITION', 'AWS_ENDPOINT_URL_SNS')).toEqual([])
+    expect(saidOf(WORKER_SETTINGS, ...names)).toEqual([])
+  })
 })
 
 describe('a client of AWS', () => {
