@@ -91,7 +91,7 @@ async function useQuota({ analyses: count, workers, quota, share }: Case, second
       }),
       ...{ minConfidence: 70, maxLabels: 10, elapsed, paid: () => {} },
     }
-    const signal = AbortSignal.timeout(seconds * 1_000 + 5_000)
+    const signal = AbortSignal.timeout(Math.ceil(seconds * 1_000) + 5_000)
     const time = { until: stopped, stopped, signal, ending: signal }
     while (elapsed() < stopped)
       await Promise.all(images.map((Bytes) => analyse(deps, async () => ({ Bytes }), analyses, {}, time)))

@@ -64,7 +64,7 @@ it('other programs are measured where they are installed', async () => {
 })
 
 it('the use of a quota is measured, and what is throttled', async () => {
-  const rows = await quota(0.5, [{ quota: 5, analyses: 2, workers: 2, share: false }])
+  const rows = await quota(0.5, [{ quota: 50, analyses: 2, workers: 2, share: false }])
   // How many calls come through in this time is the machine's.
   expect(rows).toEqual([expect.objectContaining({ workers: 2, calls: expect.any(Number) })])
 })
