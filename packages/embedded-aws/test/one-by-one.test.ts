@@ -6,9 +6,9 @@ import { setImmediate } from 'node:timers/promises'
 import { expect, it, onTestFinished } from 'vitest'
 import { close, listen, oneByOne } from '../gateway/index.ts'
 
-/** By turns of this process: nothing here takes time. */
-async function settle(isOver: () => boolean = () => false): Promise<void> {
-  for (let turn = 0; turn < 1_000 && !isOver(); turn += 1) await setImmediate()
+/** By turns of this process: nothing here takes time. Without something to wait for, until more would have happened. */
+async function settle(isOver?: () => boolean): Promise<void> {
+  for (let turn = 0; turn < (isOver ? 1_000_000 : 1_000) && !isOver?.(); turn += 1) await setImmediate()
 }
 
 async function serve() {
