@@ -169,6 +169,7 @@ function refuseCoding(request: Request): void {
  * Keeps at most `limit` bytes, so that a body without end or with a false length costs no more memory than that.
  *
  * @param dropped bytes that are read and dropped after those
+ * @throws ApiError IMAGE_TOO_LARGE; INVALID_PARAMETER where the client breaks off
  */
 export async function readBody(
   { request, body }: Sent,
@@ -186,8 +187,12 @@ export async function readBody(
   const chunks: Uint8Array[] = []
   let length = 0
   const reader = request.body.getReader()
+  const read = () =>
+    reader.read().catch(() => {
+      throw new ApiError('INVALID_PARAMETER', 'The body ended before it was complete.')
+    })
   try {
-    for (let next = await readNext(reader); !next.done; next = await readNext(reader)) {
+    for (let next = await read(); !next.done; next = await read()) {
       length += next.value.length
       if (length <= limit) chunks.push(next.value)
       else chunks.length = 0
@@ -199,12 +204,6 @@ export async function readBody(
   if (length > limit) throw tooLarge(maxBytes)
   return Buffer.concat(chunks, length)
 }
-
-/** @throws ApiError INVALID_PARAMETER where the client breaks off */
-const readNext = <T>(reader: ReadableStreamDefaultReader<T>): Promise<ReadableStreamReadResult<T>> =>
-  reader.read().catch(() => {
-    throw new ApiError('INVALID_PARAMETER', 'The body ended before it was complete.')
-  })
 
 /** Parts that a form may have; one is needed. */
 const MAX_PARTS = 1_000

@@ -69,7 +69,7 @@ export interface Resources {
 /**
  * Creates what is missing at an endpoint and leaves the rest as it is: here what Terraform does on AWS.
  *
- * @param warn is told what the endpoint refuses and images can do without
+ * @param warn gets what the endpoint refuses and images can do without
  */
 export async function createMissingResources(
   clients: ResourceClients,

@@ -69,7 +69,7 @@ export const portTrouble =
     throw new StartError(error.message)
   }
 
-/** What to do about a certificate that nobody known here has issued: an emulator's own, or that of a company's proxy. */
+/** What to do about a certificate whose issuer Node does not know: an emulator's own, or that of a company's proxy. */
 export const hintOf = (error: unknown): string =>
   /^UNABLE_TO_|SELF_SIGNED/.test(Object(error).code ?? '')
     ? ' Name the file of its issuer in NODE_EXTRA_CA_CERTS.'

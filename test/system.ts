@@ -1,3 +1,5 @@
+import { type IncomingMessage, request, type ServerResponse } from 'node:http'
+import { buffer } from 'node:stream/consumers'
 import { expect, onTestFinished } from 'vitest'
 import { openBackground } from '../local/background.ts'
 import { readSettings } from '../local/environment.ts'
@@ -36,4 +38,17 @@ export async function refusal(env: Record<string, string>): Promise<string> {
   )
   expect(why).toBeInstanceOf(StartError)
   return why.message
+}
+
+/** Answers a request as the server at an address does: for an emulator that differs from the embedded AWS in one thing. */
+export async function passOn(sent: IncomingMessage, answer: ServerResponse, address: string): Promise<void> {
+  const body = await buffer(sent)
+  const headers = { ...sent.headers, host: new URL(address).host }
+  // A connection for each: one that was kept may be closed just as it is used, and the answer would be lost.
+  const options = { method: sent.method, headers, agent: false }
+  request(new URL(sent.url ?? '', address), options, (from) =>
+    from.pipe(answer.writeHead(from.statusCode ?? 500, from.headers)),
+  )
+    .on('error', () => answer.destroy())
+    .end(body)
 }

@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs'
-import { createServer, type IncomingMessage, request } from 'node:http'
+import { createServer, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
-import { buffer } from 'node:stream/consumers'
 import {
   GetBucketCorsCommand,
   GetBucketNotificationConfigurationCommand,
@@ -14,7 +13,7 @@ import { type EmbeddedAws, startEmbeddedAws } from '../../packages/embedded-aws/
 import { s3Options } from '../../shared/aws.ts'
 import { finished } from '../context.ts'
 import { newFolder, root } from '../started.ts'
-import { refusal, startQuietly } from '../system.ts'
+import { passOn, refusal, startQuietly } from '../system.ts'
 
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
 const Bucket = 'image-analyzer-images'
@@ -29,17 +28,9 @@ async function emptyAws(): Promise<EmbeddedAws> {
 
 /** An emulator that answers like this AWS, but for what it refuses, as some do: in words of its own. */
 async function emulator(aws: EmbeddedAws, refuses: (sent: IncomingMessage) => boolean): Promise<string> {
-  const { host } = new URL(aws.endpoint)
-  const server = createServer(async (sent, answer) => {
-    const body = await buffer(sent)
-    if (refuses(sent)) return void answer.writeHead(400).end('Bad request')
-    // A connection for each: one that was kept may be closed just as it is used, and the answer would be lost.
-    const options = { method: sent.method, headers: { ...sent.headers, host }, agent: false }
-    request(new URL(sent.url ?? '', aws.endpoint), options, (from) =>
-      from.pipe(answer.writeHead(from.statusCode ?? 500, from.headers)),
-    )
-      .on('error', () => answer.destroy())
-      .end(body)
+  const server = createServer((sent, answer) => {
+    if (refuses(sent)) sent.resume().on('end', () => answer.writeHead(400).end('Bad request'))
+    else void passOn(sent, answer, aws.endpoint)
   })
   onTestFinished(() => void server.close().closeAllConnections())
   return `http://127.0.0.1:${await listen(server, 0)}`

@@ -1,12 +1,11 @@
 import { readFileSync, writeFileSync } from 'node:fs'
-import { request } from 'node:http'
 import { createServer } from 'node:https'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import { listen } from '../../packages/embedded-aws/gateway/index.ts'
 import { finished } from '../context.ts'
 import { launch, newFolder, post, ready, root } from '../started.ts'
-import { refusal, startHere } from '../system.ts'
+import { passOn, refusal, startHere } from '../system.ts'
 import { certificateIn, skipped, without } from '../tools.ts'
 
 const photo = readFileSync(join(root, 'test/fixtures/grace-hopper.jpg'))
@@ -31,12 +30,7 @@ async function strictEmulator() {
       answer.writeHead(403, { 'content-type': 'application/x-amz-json-1.0' }).end(JSON.stringify(body))
       return
     }
-    const headers = { ...sent.headers, host: new URL(behind.awsEndpoint).host }
-    const options = { method: sent.method, headers, agent: false }
-    const forwarded = request(new URL(sent.url ?? '', behind.awsEndpoint), options, (from) =>
-      from.pipe(answer.writeHead(from.statusCode ?? 500, from.headers)),
-    )
-    sent.pipe(forwarded.on('error', () => answer.destroy()))
+    void passOn(sent, answer, behind.awsEndpoint)
   })
   onTestFinished(() => void server.close().closeAllConnections())
   return { url: `https://127.0.0.1:${await listen(server, 0)}`, certificate: own.file, keys, strangers }

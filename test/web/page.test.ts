@@ -1131,7 +1131,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
         await shot(page, `${state}-${colorScheme}`)
       }
     }
-    // With colours of the person's system: what is told by a colour keeps it, and what was told by its ground has a border.
+    // With the colours of a person's system, a colour that means something stays, and a border takes the place of a ground.
     const hasOwnColours = async (page: Page) => {
       const look = () =>
         page.evaluate(() => {

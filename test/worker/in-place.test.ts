@@ -32,13 +32,16 @@ afterEach(() => {
   for (const step of undo.splice(0)) step()
 })
 
+interface Serving {
+  make?: (listener: (socket: Socket) => void) => Server
+  host?: string
+  requestTimeout?: number
+  socketTimeout?: number
+}
 /** @param answer to the request of this number */
 async function serve(
   answer: (socket: Socket, number: number) => void,
-  make: (listener: (socket: Socket) => void) => Server = createServer,
-  host = '127.0.0.1',
-  requestTimeout = 30_000,
-  socketTimeout = 30_000,
+  { make = createServer, host = '127.0.0.1', requestTimeout = 30_000, socketTimeout = 30_000 }: Serving = {},
 ): Promise<{ s3: S3Client; requests: string[]; connections: Socket[] }> {
   const requests: string[] = []
   const connections: Socket[] = []
@@ -148,19 +151,13 @@ describe('an answer that is no object', () => {
   })
 
   it('that does not come in time is tried again, and then an error', async () => {
-    const { s3 } = await serve(() => {}, undefined, undefined, 50)
+    const { s3 } = await serve(() => {}, { requestTimeout: 50 })
     // What the server sees of them depends on the machine: a busy one may give up before it has sent anything.
     await expect(get(s3)).rejects.toMatchObject({ name: 'TimeoutError', $metadata: { attempts: 2 } })
   })
 
   it('that falls silent within its body is an error of its reader', async () => {
-    const { s3 } = await serve(
-      (socket) => socket.write(`${head(10)}four`),
-      undefined,
-      undefined,
-      undefined,
-      50,
-    )
+    const { s3 } = await serve((socket) => socket.write(`${head(10)}four`), { socketTimeout: 50 })
     let said: unknown
     buffer(await get(s3)).catch((error) => (said = error.message))
     await expect.poll(() => said).toBe('S3 has sent nothing for 50 ms.')
@@ -213,7 +210,7 @@ it.skipIf(lacking.length > 0).each([
       names.push(socket.servername)
       listener(socket)
     })
-  const { s3, connections } = await serve(answer, secure, host)
+  const { s3, connections } = await serve(answer, { make: secure, host })
   // A stranger's is not believed.
   await expect(get(s3)).rejects.toThrow(/self-signed/)
   setDefaultCACertificates([...usual, own.cert.toString()])
