@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import sharp, { type Sharp } from 'sharp'
 import { BYTES_PER_PIXEL, type Kind, MAX_PIXELS } from '../packages/image-guard/index.ts'
 import { DEFAULT_MAX_IMAGE_BYTES } from '../shared/config.ts'
-import { grid, HEIGHT, heic, WIDTH } from '../test/heic-files.ts'
+import { grid, HEIGHT, heic, WIDTH } from '../test/pictures/heic-files.ts'
 
 /**
  * Memory while image-guard renders images of each kind, from the highest resident size of a process of its own:

@@ -3,7 +3,7 @@ import { newImageId } from '../api/submit.ts'
 import { indexLabels } from '../shared/labels.ts'
 import { getImage } from '../shared/lifecycle.ts'
 import { startTestSystem, type TestSystem, watchCalls } from '../test/context.ts'
-import { distinct } from '../test/pictures.ts'
+import { distinct } from '../test/pictures/pictures.ts'
 import { round } from './figures.ts'
 
 /** What a page of a list costs while the table grows: the queries and reads, items that were looked at, and read units. */

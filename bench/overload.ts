@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { finished } from '../test/context.ts'
-import { distinct } from '../test/pictures.ts'
+import { distinct } from '../test/pictures/pictures.ts'
 import { megabytes } from './decode-memory.ts'
 import { type Answer, ask, type Start, type Started, startAnew } from './started.ts'
 

@@ -1,7 +1,7 @@
 /// <reference lib="dom" />
 import type { Browser, Page } from 'playwright-core'
 import { CHROMIUM, startBrowser } from '../test/browser.ts'
-import { distinct } from '../test/pictures.ts'
+import { distinct } from '../test/pictures/pictures.ts'
 import { Started } from './started.ts'
 
 /**

@@ -1,5 +1,5 @@
 import { finished } from '../test/context.ts'
-import { distinct } from '../test/pictures.ts'
+import { distinct } from '../test/pictures/pictures.ts'
 import { megabytes } from './decode-memory.ts'
 import { ask, type Start, startAnew } from './started.ts'
 

@@ -7,7 +7,7 @@ import {
   MAX_DECODE_BYTES,
   MAX_PIXELS,
 } from '../packages/image-guard/index.ts'
-import { jpegSegment, pngChunk, validFiles, withChunks, withSegments } from '../test/pictures.ts'
+import { jpegSegment, pngChunk, validFiles, withChunks, withSegments } from '../test/pictures/pictures.ts'
 import { draw, megabytes, VARIANTS } from './decode-memory.ts'
 import { BATCH, type Deployed, deploy } from './deployed.ts'
 

@@ -22,7 +22,7 @@ import sharp from 'sharp'
 import { readOptions, runCommand, wholeNumber } from '../build/command.ts'
 import type { EventDetail } from '../shared/messages.ts'
 import type { ShownImage } from './context.ts'
-import { distinct } from './pictures.ts'
+import { distinct } from './pictures/pictures.ts'
 import { Patience, patiently } from './until.ts'
 
 /**

@@ -1,6 +1,6 @@
 /**
  * What the API answers, as plain types: the package needs no other one. The repository's tests compare
- * them with the schemas that the API itself uses (test/client-types.ts).
+ * them with the schemas that the API itself uses (test/api/client-types.ts).
  */
 
 export type Status = 'awaiting_upload' | 'pending' | 'processing' | 'completed' | 'failed'

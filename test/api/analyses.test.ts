@@ -11,7 +11,7 @@ import { DEFAULT_MAX_UPLOAD_BYTES, readApiConfig } from '../../shared/config.ts'
 import { ANALYSES, type AnalysisName, type PaidAnalysis, paidAnalyses } from '../../shared/image.ts'
 import { type EventDetail, eventDetailSchema } from '../../shared/messages.ts'
 import { startTestSystem, type TestSystem } from '../context.ts'
-import { distinct } from '../pictures.ts'
+import { distinct } from '../pictures/pictures.ts'
 
 const DAY = 86_400_000
 const OPERATIONS: Record<PaidAnalysis, string> = {

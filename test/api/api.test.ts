@@ -8,9 +8,9 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'v
 import { buildApp } from '../../api/app.ts'
 import { cleanFilename } from '../../api/upload.ts'
 import type { EventDetail } from '../../shared/messages.ts'
-import { anyText } from '../any-text.ts'
 import { ELSEWHERE, skippedElsewhere, startTestSystem, type TestSystem } from '../context.ts'
-import { distinct, formats, quarters } from '../pictures.ts'
+import { distinct, formats, quarters } from '../pictures/pictures.ts'
+import { anyText } from './any-text.ts'
 
 const photo = readFileSync(new URL('../fixtures/grace-hopper.jpg', import.meta.url))
 const MAX_IMAGE_BYTES = 200_000

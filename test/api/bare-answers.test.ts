@@ -5,7 +5,7 @@ import { readSettings } from '../../local/environment.ts'
 import { inFrontOf } from '../../local/server.ts'
 import { createClient } from '../../packages/client/index.ts'
 import { startTestSystem, type TestSystem } from '../context.ts'
-import { distinct } from '../pictures.ts'
+import { distinct } from '../pictures/pictures.ts'
 import { root } from '../started.ts'
 
 const BARE = [

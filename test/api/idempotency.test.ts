@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { buildApp } from '../../api/app.ts'
 import { sweep } from '../../sweeper/sweep.ts'
 import { startTestSystem, type TestSystem, type Watcher, watchCalls } from '../context.ts'
-import { distinct } from '../pictures.ts'
+import { distinct } from '../pictures/pictures.ts'
 
 /** What an idempotency key promises (README), however repeats and deletions of its image fall upon each other. */
 

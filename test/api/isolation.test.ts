@@ -8,9 +8,9 @@ import { buildApp } from '../../api/app.ts'
 import { apiDeps, identifyBy } from '../../api/deps.ts'
 import { listen } from '../../packages/embedded-aws/gateway/index.ts'
 import { readApiConfig } from '../../shared/config.ts'
-import { anyText } from '../any-text.ts'
 import { startTestSystem, type TestSystem } from '../context.ts'
-import { distinct } from '../pictures.ts'
+import { distinct } from '../pictures/pictures.ts'
+import { anyText } from './any-text.ts'
 
 /** Every route of the app. One that is missing here fails the first test below. */
 const ROUTES: { method: string; path: string; public?: true; body?: 'image' | 'announcement' }[] = [

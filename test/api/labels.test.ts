@@ -13,7 +13,7 @@ import {
   type Watcher,
   watchCalls,
 } from '../context.ts'
-import { distinct } from '../pictures.ts'
+import { distinct } from '../pictures/pictures.ts'
 
 type Labels = { Name: string; Confidence: number }[]
 

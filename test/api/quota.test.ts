@@ -14,7 +14,7 @@ import { analyse } from '../../worker/analysis.ts'
 import { withinBudget } from '../../worker/deps.ts'
 import { createPurse, limitersFor } from '../../worker/limiter.ts'
 import { startTestSystem, type TestSystem, watchCalls } from '../context.ts'
-import { distinct } from '../pictures.ts'
+import { distinct } from '../pictures/pictures.ts'
 
 const DAY = 86_400_000
 const QUOTA = 5

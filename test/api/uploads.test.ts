@@ -17,7 +17,6 @@ import type { SweeperDeps } from '../../sweeper/deps.ts'
 import { queuedRuns, sweep } from '../../sweeper/sweep.ts'
 import { processBatch } from '../../worker/batch.ts'
 import type { WorkerDeps } from '../../worker/deps.ts'
-import { anyText } from '../any-text.ts'
 import {
   ELSEWHERE,
   eventOf,
@@ -30,8 +29,9 @@ import {
   watchCalls,
 } from '../context.ts'
 import { orHangs, ownTime } from '../own-time.ts'
-import { distinct, formats, quarters } from '../pictures.ts'
+import { distinct, formats, quarters } from '../pictures/pictures.ts'
 import { SILENT } from '../tools.ts'
+import { anyText } from './any-text.ts'
 
 /** Without the embedded AWS nothing enforces the form's policy, nor sends the event of an arrival. */
 const MB = 1_000_000

@@ -8,7 +8,7 @@ import { createClient } from '../../packages/client/index.ts'
 import type { Sleep } from '../../shared/aws.ts'
 import { startTestSystem, type TestSystem, until, type Watcher, watchCalls } from '../context.ts'
 import { orHangs } from '../own-time.ts'
-import { distinct } from '../pictures.ts'
+import { distinct } from '../pictures/pictures.ts'
 
 let system: TestSystem
 let watcher: Watcher

@@ -6,8 +6,8 @@ import { FAILURE_CODES, PAID_ANALYSES } from '../../shared/image.ts'
 import { METRICS } from '../../shared/log.ts'
 import { ALARMS, type Alarm, goesOff, type Point } from '../simulation/alarms.ts'
 import { play, preparePictures, type Scenario } from '../simulation/scenario.ts'
-import { renderPlans } from '../terraform.ts'
 import { skipped } from '../tools.ts'
+import { renderPlans } from './terraform.ts'
 
 /** The project's own functions in virtual time; CloudWatch's metrics from the lines that they really write. */
 

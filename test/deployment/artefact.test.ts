@@ -7,11 +7,11 @@ import { type FunctionName, ROOT } from '../../build/bundle.ts'
 import { type Running, startFunction } from '../../build/check.ts'
 import { makeZip, unzip } from '../../build/zip.ts'
 import { startTestSystem } from '../context.ts'
-import { gatewayEvent, toRecord } from '../functions.ts'
-import { QUARTERS } from '../heic-files.ts'
-import { lambdaCases } from '../lambda-cases.ts'
+import { QUARTERS } from '../pictures/heic-files.ts'
 import { noLinux, skipped } from '../tools.ts'
-import { builtZips, bundleOf, HERE } from '../zips.ts'
+import { gatewayEvent, toRecord } from './functions.ts'
+import { lambdaCases } from './lambda-cases.ts'
+import { builtZips, bundleOf, HERE } from './zips.ts'
 
 /** Those of the system; the fourth zip is an example's. */
 const FUNCTIONS = ['api', 'worker', 'sweeper'] satisfies FunctionName[]

@@ -22,7 +22,7 @@ import { notesOf, releaseFiles } from '../../build/release.ts'
 import { type Arch, sharpFor } from '../../build/sharp.ts'
 import { unzip } from '../../build/zip.ts'
 import { copyProject } from '../copy.ts'
-import { builtZips, bundleOf, HERE } from '../zips.ts'
+import { builtZips, bundleOf, HERE } from './zips.ts'
 
 const OTHER: Arch = HERE === 'x64' ? 'arm64' : 'x64'
 

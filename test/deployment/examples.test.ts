@@ -2,8 +2,8 @@ import { cpSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Copy, copyModule, MODULE, missing } from '../../build/terraform.ts'
-import { moduleText } from '../terraform.ts'
 import { skipped } from '../tools.ts'
+import { moduleText } from './terraform.ts'
 
 const lacking = missing()
 const DEPLOYMENTS = ['minimal', 'tenants', 'production']

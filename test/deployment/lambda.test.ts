@@ -1,6 +1,6 @@
 import { afterAll, vi } from 'vitest'
 import { lambdaContext } from '../context.ts'
-import { lambdaCases } from '../lambda-cases.ts'
+import { lambdaCases } from './lambda-cases.ts'
 
 afterAll(() => {
   vi.unstubAllEnvs()

@@ -15,10 +15,10 @@ import { sweep } from '../../sweeper/sweep.ts'
 import { processBatch } from '../../worker/batch.ts'
 import { lambdaContext, startTestSystem, type TestSystem, watchCalls } from '../context.ts'
 import { ownTime } from '../own-time.ts'
-import { distinct } from '../pictures.ts'
-import { type Plan, type Plans, renderPlans } from '../terraform.ts'
+import { distinct } from '../pictures/pictures.ts'
 import { skipped } from '../tools.ts'
-import { bundleOf } from '../zips.ts'
+import { type Plan, type Plans, renderPlans } from './terraform.ts'
+import { bundleOf } from './zips.ts'
 
 const photo = readFileSync(new URL('../fixtures/grace-hopper.jpg', import.meta.url))
 const lacking = missing()

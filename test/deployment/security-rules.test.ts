@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { missing } from '../../build/terraform.ts'
-import { moduleText, type Plan, type PlannedResource, renderPlans } from '../terraform.ts'
 import { skipped } from '../tools.ts'
+import { moduleText, type Plan, type PlannedResource, renderPlans } from './terraform.ts'
 
 /** What a rule asks of one resource; rules without it cannot be met here and are suppressed with a reason. */
 type Check = (resource: PlannedResource['after'], plan: Plan, block: string) => boolean

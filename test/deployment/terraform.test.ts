@@ -32,19 +32,12 @@ import { resourceNames, WORKER_TIMEOUT_SECONDS } from '../../infrastructure/reso
 import { startRekognition } from '../../rekognition/service.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../../shared/config.ts'
 import { LISTED_ATTRIBUTES, TIME_TO_LIVE } from '../../shared/table.ts'
-import {
-  type GatewayAnswer,
-  gatewayEvent,
-  receive,
-  startBundle,
-  stopMapping,
-  toRecord,
-} from '../functions.ts'
-import { whatTheLocalSystemCreates } from '../local-resources.ts'
-import { moduleText, Plan, type Plans, RENDERED, renderPlans } from '../terraform.ts'
 import { freePort, skipped } from '../tools.ts'
 import { until } from '../until.ts'
-import { bundleOf } from '../zips.ts'
+import { type GatewayAnswer, gatewayEvent, receive, startBundle, stopMapping, toRecord } from './functions.ts'
+import { whatTheLocalSystemCreates } from './local-resources.ts'
+import { moduleText, Plan, type Plans, RENDERED, renderPlans } from './terraform.ts'
+import { bundleOf } from './zips.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 

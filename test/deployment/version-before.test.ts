@@ -16,7 +16,7 @@ import { clientOptions, dynamoTranslation, s3Options } from '../../shared/aws.ts
 import { sweep } from '../../sweeper/sweep.ts'
 import { processBatch } from '../../worker/batch.ts'
 import { finished, lambdaContext, startTestSystem, type TestSystem, until } from '../context.ts'
-import { distinct } from '../pictures.ts'
+import { distinct } from '../pictures/pictures.ts'
 import { newFolder, root } from '../started.ts'
 import { type System, startSystem } from '../system.ts'
 import { SILENT } from '../tools.ts'

@@ -6,8 +6,8 @@ import { enterPaid, reserveCalls } from '../../shared/table.ts'
 import { processBatch } from '../../worker/batch.ts'
 import { ledgerOf, type WorkerDeps } from '../../worker/deps.ts'
 import { lambdaContext, startTestSystem, type TestSystem, watchCalls } from '../context.ts'
-import { operatorOf } from '../operator.ts'
-import { distinct } from '../pictures.ts'
+import { distinct } from '../pictures/pictures.ts'
+import { operatorOf } from './operator.ts'
 
 /** What operators see of the calls of Rekognition that are paid for. test/api/quota.test.ts has the budget. */
 

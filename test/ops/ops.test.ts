@@ -18,9 +18,9 @@ import { type LetterChoice, redriveChosen } from '../../ops/letters.ts'
 import { redrive } from '../../ops/queue.ts'
 import { imageIdSchema } from '../../shared/image.ts'
 import { startTestSystem, type TestSystem } from '../context.ts'
-import { type Instead, operatorOf } from '../operator.ts'
-import { distinct } from '../pictures.ts'
+import { distinct } from '../pictures/pictures.ts'
 import { NODE, noFull, skipped } from '../tools.ts'
+import { type Instead, operatorOf } from './operator.ts'
 
 /** The operator's commands against the embedded AWS. test/ops/runbook.test.ts has pause and resume, and runs them by npm. */
 

@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { SendMessageCommand } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { startTestSystem, type TestSystem } from '../context.ts'
-import { type Instead, operatorOf } from '../operator.ts'
-import { distinct } from '../pictures.ts'
+import { distinct } from '../pictures/pictures.ts'
+import { type Instead, operatorOf } from './operator.ts'
 
 const root = join(import.meta.dirname, '../..')
 const photo = readFileSync(join(root, 'test/fixtures/grace-hopper.jpg'))

@@ -6,8 +6,8 @@ import type { ProcessingImage } from '../../shared/image.ts'
 import { processBatch } from '../../worker/batch.ts'
 import { demandOriginal } from '../../worker/original.ts'
 import { lambdaContext, startTestSystem, type TestSystem } from '../context.ts'
-import { operatorOf } from '../operator.ts'
-import { distinct } from '../pictures.ts'
+import { distinct } from '../pictures/pictures.ts'
+import { operatorOf } from './operator.ts'
 
 let system: TestSystem
 beforeAll(async () => {

@@ -13,8 +13,8 @@ import {
   Refusal,
 } from '../../packages/image-guard/index.ts'
 import { startTestSystem, until } from '../context.ts'
-import { mutations } from '../corpus.ts'
-import { judgeByLibvips } from '../guard-oracle.ts'
+import { mutations } from '../pictures/corpus.ts'
+import { judgeByLibvips } from '../pictures/guard-oracle.ts'
 import {
   box,
   flat,
@@ -31,7 +31,7 @@ import {
   validFiles,
   withChunks,
   withSegments,
-} from '../pictures.ts'
+} from '../pictures/pictures.ts'
 import { processorMs, quietMs } from '../until.ts'
 
 /** `MUTATIONS=20000 npm test -- test/proof/corpus.test.ts` is the long run. */

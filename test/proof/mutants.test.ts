@@ -2,10 +2,10 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { transformSync } from 'esbuild'
 import { expect, it } from 'vitest'
-import { EQUIVALENT } from '../equivalent.ts'
-import { mutantsOf } from '../made.ts'
-import { MUTANTS } from '../mutants.ts'
-import { TESTS_OF } from '../mutate-made.ts'
+import { EQUIVALENT } from '../mutants/equivalent.ts'
+import { mutantsOf } from '../mutants/made.ts'
+import { MUTANTS } from '../mutants/mutants.ts'
+import { TESTS_OF } from '../mutants/mutate-made.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 
@@ -34,7 +34,7 @@ it('every file of shared/ and sweeper/ has tests that kill its made mutants', ()
   expect(tests.filter((name) => !existsSync(join(root, `test/${name}.test.ts`)))).toEqual([])
 })
 
-it('what test/equivalent.ts gives a reason for can be made of the code as it is', () => {
+it('what test/mutants/equivalent.ts gives a reason for can be made of the code as it is', () => {
   const made = new Set(
     Object.keys(TESTS_OF).flatMap((file) =>
       mutantsOf(file).mutants.map(({ line, of, to }) => JSON.stringify([file, line, of, to])),

@@ -17,7 +17,7 @@ import { finished } from '../context.ts'
 import { newFolder, post } from '../started.ts'
 import { startQuietly } from '../system.ts'
 import { skipped } from '../tools.ts'
-import { withSdk } from '../vision-sdk.ts'
+import { withSdk } from './vision-sdk.ts'
 
 const photo = readFileSync(join(import.meta.dirname, '../fixtures/grace-hopper.jpg'))
 const sign = readFileSync(join(import.meta.dirname, '../../local/samples/sign.jpg'))

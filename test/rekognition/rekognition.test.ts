@@ -3,7 +3,7 @@ import type { DetectLabelsResponse, Label } from '@aws-sdk/client-rekognition'
 import sharp, { type Color, type Sharp } from 'sharp'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createRekognition, imageOpener } from '../../rekognition/service.ts'
-import { pngChunk, withChunks } from '../pictures.ts'
+import { pngChunk, withChunks } from '../pictures/pictures.ts'
 
 const OPERATIONS = ['DetectLabels', 'DetectFaces', 'DetectModerationLabels', 'DetectText']
 const photo = await readFile(new URL('../fixtures/grace-hopper.jpg', import.meta.url))

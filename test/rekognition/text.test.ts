@@ -12,7 +12,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { createVision, isInstalled, TEXT_MODEL_VERSION, type Vision } from '../../packages/vision/index.ts'
 import { createRekognition } from '../../rekognition/service.ts'
 import { skipped } from '../tools.ts'
-import { withSdk } from '../vision-sdk.ts'
+import { withSdk } from './vision-sdk.ts'
 
 const text = readFileSync(join(import.meta.dirname, '../fixtures/text.png'))
 const LINES = ['Hello World 2026', 'Invoice No. 4711, total $12.50', 'Café Zoé (open)', 'mail@example.com']

@@ -28,7 +28,7 @@ import { finished, lambdaContext, startTestSystem } from '../context.ts'
 import { newFolder, post, start } from '../started.ts'
 import { startQuietly } from '../system.ts'
 import { skipped } from '../tools.ts'
-import { withSdk } from '../vision-sdk.ts'
+import { withSdk } from './vision-sdk.ts'
 
 const photo = readFileSync(join(import.meta.dirname, '../fixtures/grace-hopper.jpg'))
 const readObject = async () => undefined

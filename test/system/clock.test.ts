@@ -8,7 +8,7 @@ import {
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { buildApp } from '../../api/app.ts'
 import { startTestSystem, type TestSystem, until } from '../context.ts'
-import { distinct } from '../pictures.ts'
+import { distinct } from '../pictures/pictures.ts'
 import { judge } from '../simulation/judge.ts'
 import { play, preparePictures, type Scenario } from '../simulation/scenario.ts'
 import type { Prepared } from '../simulation/schedules.ts'

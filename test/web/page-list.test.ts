@@ -8,7 +8,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished }
 import { loadPage } from '../../api/deps.ts'
 import { bundlePage } from '../../build/page.ts'
 import { CHROMIUM, goTo, skippedWithoutBrowser, startBrowser } from '../browser.ts'
-import { pngChunk } from '../pictures.ts'
+import { pngChunk } from '../pictures/pictures.ts'
 import { LONGEST_MS } from '../until.ts'
 
 /** The page before a made-up API, which has many photos, of any day, and answers as a test says. */

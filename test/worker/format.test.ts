@@ -14,7 +14,7 @@ import {
 } from '../../packages/image-guard/format.ts'
 import { createDecoder, createRender, type Refusal } from '../../packages/image-guard/index.ts'
 import { startTestSystem, type TestSystem } from '../context.ts'
-import { formats, quarters } from '../pictures.ts'
+import { formats, quarters } from '../pictures/pictures.ts'
 
 /** The beginning of a file, by its bytes; four dots stand for a length that does not matter. */
 const begins = (latin1: string): Buffer => Buffer.from(latin1.padEnd(64, '\0'), 'latin1')

@@ -15,7 +15,17 @@ import {
 } from '../../packages/image-guard/index.ts'
 import { startTestSystem, type TestSystem, until } from '../context.ts'
 import { copyProject } from '../copy.ts'
-import { BLUE, type Colour, expectColours, GREEN, P3, PALE_BLUE, RED, WHITE, YELLOW } from '../four-areas.ts'
+import {
+  BLUE,
+  type Colour,
+  expectColours,
+  GREEN,
+  P3,
+  PALE_BLUE,
+  RED,
+  WHITE,
+  YELLOW,
+} from '../pictures/four-areas.ts'
 import {
   CODED,
   colr,
@@ -31,8 +41,8 @@ import {
   picture,
   QUARTERS,
   WIDTH,
-} from '../heic-files.ts'
-import { box, exif, quarters, seeded, u16, u32 } from '../pictures.ts'
+} from '../pictures/heic-files.ts'
+import { box, exif, quarters, seeded, u16, u32 } from '../pictures/pictures.ts'
 import { skipped } from '../tools.ts'
 import { LONGEST_MS } from '../until.ts'
 

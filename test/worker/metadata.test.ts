@@ -2,7 +2,7 @@ import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { imageSchema } from '../../shared/image.ts'
 import { startTestSystem, type TestSystem } from '../context.ts'
-import { EXIF_FORMATS, exifBlock, FULL, POSITION, picture, SAID, withExif } from '../exif-blocks.ts'
+import { EXIF_FORMATS, exifBlock, FULL, POSITION, picture, SAID, withExif } from '../pictures/exif-blocks.ts'
 
 describe('an image', () => {
   let system: TestSystem

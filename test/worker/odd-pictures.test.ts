@@ -22,7 +22,7 @@ import {
   RED,
   WHITE,
   YELLOW,
-} from '../four-areas.ts'
+} from '../pictures/four-areas.ts'
 import {
   box,
   exif,
@@ -38,7 +38,7 @@ import {
   withChunks,
   withProfile,
   withSegments,
-} from '../pictures.ts'
+} from '../pictures/pictures.ts'
 
 /** Pictures that viewers show whole, and which the decoders of a pipeline are tempted to refuse or to colour wrongly. */
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { resourceNames } from '../../infrastructure/resources.ts'
 import { clientOptions } from '../../shared/aws.ts'
 import { until } from '../context.ts'
-import { distinct } from '../pictures.ts'
+import { distinct } from '../pictures/pictures.ts'
 import { startHere } from '../system.ts'
 import {
   count,
@@ -15,7 +15,7 @@ import {
   sweepLater,
   system,
   watch,
-} from '../worker-system.ts'
+} from './worker-system.ts'
 
 type Answer = Record<string, unknown>
 const PICTURE = await distinct(1)

@@ -2,8 +2,8 @@ import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
 import { createDecoder, createRender, type Rendered } from '../../packages/image-guard/index.ts'
 import { CHROMIUM, skippedWithoutBrowser } from '../browser.ts'
-import { type Colour, coloursOf, drawnByBrowser } from '../drawn.ts'
-import { type Case, pictureCases } from '../picture-cases.ts'
+import { type Colour, coloursOf, drawnByBrowser } from '../pictures/drawn.ts'
+import { type Case, pictureCases } from '../pictures/picture-cases.ts'
 
 /** `PICTURES=all npm test -- test/worker/picture-oracle.test.ts` takes all of them. */
 const EVERY = process.env['PICTURES'] === 'all' ? 1 : 3

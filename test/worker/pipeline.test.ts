@@ -5,7 +5,16 @@ import sharp, { type Sharp } from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { eventDetailSchema, MAX_DETAIL_BYTES } from '../../shared/messages.ts'
 import { startTestSystem, type TestSystem, until, type Watcher, watchCalls } from '../context.ts'
-import { CORNERS, cornerColour, distinct, formats, pngChunk, quarters, rgb, withChunks } from '../pictures.ts'
+import {
+  CORNERS,
+  cornerColour,
+  distinct,
+  formats,
+  pngChunk,
+  quarters,
+  rgb,
+  withChunks,
+} from '../pictures/pictures.ts'
 import { processorMs, quietMs } from '../until.ts'
 
 const fixture = (name: string): Buffer => readFileSync(new URL(`../fixtures/${name}`, import.meta.url))

@@ -23,9 +23,9 @@ import {
   picture,
   rational,
   withExif,
-} from '../exif-blocks.ts'
-import { heic, picture as picturePart } from '../heic-files.ts'
-import { box, jpegSegment, pngChunk, u16, u32, withChunks, withSegments } from '../pictures.ts'
+} from '../pictures/exif-blocks.ts'
+import { heic, picture as picturePart } from '../pictures/heic-files.ts'
+import { box, jpegSegment, pngChunk, u16, u32, withChunks, withSegments } from '../pictures/pictures.ts'
 import { startSystem } from '../system.ts'
 import { SILENT, skipped } from '../tools.ts'
 

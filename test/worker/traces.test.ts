@@ -12,10 +12,10 @@ import { sweep } from '../../sweeper/sweep.ts'
 import { processBatch } from '../../worker/batch.ts'
 import type { WorkerDeps } from '../../worker/deps.ts'
 import { lambdaContext, startTestSystem, type TestSystem } from '../context.ts'
-import { gatewayEvent } from '../functions.ts'
-import { type Ended, registerSpans } from '../spans.ts'
+import { gatewayEvent } from '../deployment/functions.ts'
+import { bundleOf } from '../deployment/zips.ts'
 import { newFolder } from '../started.ts'
-import { bundleOf } from '../zips.ts'
+import { type Ended, registerSpans } from './spans.ts'
 
 const photo = readFileSync(join(import.meta.dirname, '../fixtures/grace-hopper.jpg'))
 

@@ -13,7 +13,7 @@ import { createMissingResources } from '../../infrastructure/resources.ts'
 import { clientOptions } from '../../shared/aws.ts'
 import { ELSEWHERE, skippedElsewhere, until } from '../context.ts'
 import { ownTime } from '../own-time.ts'
-import { distinct } from '../pictures.ts'
+import { distinct } from '../pictures/pictures.ts'
 import {
   calls,
   count,
@@ -28,7 +28,7 @@ import {
   system,
   waits,
   watch,
-} from '../worker-system.ts'
+} from './worker-system.ts'
 
 const photo = readFileSync(new URL('../fixtures/grace-hopper.jpg', import.meta.url))
 

@@ -4,7 +4,7 @@ import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
 import { until } from '../context.ts'
 import { ownTime } from '../own-time.ts'
-import { distinct } from '../pictures.ts'
+import { distinct } from '../pictures/pictures.ts'
 import {
   calls,
   count,
@@ -17,7 +17,7 @@ import {
   system,
   waits,
   watch,
-} from '../worker-system.ts'
+} from './worker-system.ts'
 
 const photo = readFileSync(new URL('../fixtures/grace-hopper.jpg', import.meta.url))
 /** Of which a preview has a side that is too small for Rekognition. */

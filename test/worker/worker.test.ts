@@ -12,7 +12,7 @@ import { processBatch } from '../../worker/batch.ts'
 import { limitersFor } from '../../worker/limiter.ts'
 import { lambdaContext, until } from '../context.ts'
 import { orHangs, ownTime } from '../own-time.ts'
-import { distinct } from '../pictures.ts'
+import { distinct } from '../pictures/pictures.ts'
 import {
   calls,
   count,
@@ -26,7 +26,7 @@ import {
   system,
   waits,
   watch,
-} from '../worker-system.ts'
+} from './worker-system.ts'
 
 const photo = readFileSync(new URL('../fixtures/grace-hopper.jpg', import.meta.url))
 

@@ -10,7 +10,7 @@ import {
   rational,
   SAID,
   short,
-} from '../../../test/exif-blocks.ts'
+} from '../../../test/pictures/exif-blocks.ts'
 import { readExif } from '../index.ts'
 
 const withGps = { gps: true }

@@ -1,5 +1,5 @@
 import { afterEach, expect, it, vi } from 'vitest'
-import { box, fullBox, jpegSegment, pngChunk, repeat, u16, u32 } from '../../../test/pictures.ts'
+import { box, fullBox, jpegSegment, pngChunk, repeat, u16, u32 } from '../../../test/pictures/pictures.ts'
 import { avifPixels, prepare } from '../index.ts'
 
 /** What a file can ask for before it is decoded, in the thread that all images share: in proportion to its size. */

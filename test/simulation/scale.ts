@@ -1,4 +1,4 @@
-import { play, preparePictures, type Scenario } from './simulation/scenario.ts'
+import { play, preparePictures, type Scenario } from './scenario.ts'
 
 /** Prints the table of docs/scale.md: the project's own worker in virtual time, at Terraform's defaults for 50 calls a second. */
 

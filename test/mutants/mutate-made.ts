@@ -11,11 +11,11 @@ import {
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { finished } from 'node:stream/promises'
-import { copyProject } from './copy.ts'
+import { copyProject } from '../copy.ts'
 import { EQUIVALENT } from './equivalent.ts'
 import { type MadeMutant, mutantsOf } from './made.ts'
 
-const root = resolve(import.meta.dirname, '..')
+const root = resolve(import.meta.dirname, '../..')
 
 /** The files that have mutants, and the tests that are near to each, which have to kill them, the quickest first. */
 export const TESTS_OF: Record<string, string[]> = {
@@ -57,7 +57,7 @@ const PATIENCE_MS = 300_000
 
 /**
  * `npm run mutants -- --made [file | file:line …]`: makes mutants by rule, and demands of each that an assertion fails, or
- * a reason in test/equivalent.ts why it is none. Ends with `… killed, … equivalent, 0 survived`. TESTS=api/auth,api/labels asks
+ * a reason in test/mutants/equivalent.ts why it is none. Ends with `… killed, … equivalent, 0 survived`. TESTS=api/auth,api/labels asks
  * these instead of those that are near.
  */
 export async function mutateMade(given: string[]): Promise<void> {
@@ -94,21 +94,25 @@ export async function mutateMade(given: string[]): Promise<void> {
     for (const [name, code] of wrappers) writeFileSync(join(folder, `${name}.test.ts`), code)
     const log = createWriteStream(talk)
     const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs')
-    const child = spawn(process.execPath, [vitest, 'run', '--config', 'test/made.config.ts', 'test/made/'], {
-      cwd: copy,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      // A group of its own, which ends as a whole.
-      detached: true,
-      env: {
-        SCHEDULES: '60',
-        PART: '20',
-        NO_COLOR: '1',
-        ...process.env,
-        MADE: files.join(','),
-        MARKS: marks,
-        ...env,
+    const child = spawn(
+      process.execPath,
+      [vitest, 'run', '--config', 'test/mutants/made.config.ts', 'test/made/'],
+      {
+        cwd: copy,
+        stdio: ['ignore', 'pipe', 'pipe'],
+        // A group of its own, which ends as a whole.
+        detached: true,
+        env: {
+          SCHEDULES: '60',
+          PART: '20',
+          NO_COLOR: '1',
+          ...process.env,
+          MADE: files.join(','),
+          MARKS: marks,
+          ...env,
+        },
       },
-    })
+    )
     running = child
     child.stdout.pipe(log, { end: false })
     child.stderr.pipe(log, { end: false })
@@ -135,7 +139,8 @@ export async function mutateMade(given: string[]): Promise<void> {
   const reasons = new Map(EQUIVALENT.map((one) => [key(one), one.why]))
   const made = new Set(files.flatMap((file) => mutantsOf(file).mutants).map(key))
   const stale = EQUIVALENT.filter((one) => files.includes(one.file) && !made.has(key(one)))
-  for (const { file, of, to } of stale) console.log(`NO MUTANT  ${file}  ${of} → ${to} (test/equivalent.ts)`)
+  for (const { file, of, to } of stale)
+    console.log(`NO MUTANT  ${file}  ${of} → ${to} (test/mutants/equivalent.ts)`)
   let alive = mutants.filter((mutant) => !reasons.has(key(mutant)))
   const equivalent = mutants.length - alive.length
   console.log(`${mutants.length} mutants of ${files.join(', ')}; ${equivalent} of them equivalent`)

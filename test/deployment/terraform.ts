@@ -1,8 +1,8 @@
 import { globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { ROOT } from '../build/bundle.ts'
-import { type Copy, copyModule, MODULE } from '../build/terraform.ts'
-import { madeOnce } from './once.ts'
+import { ROOT } from '../../build/bundle.ts'
+import { type Copy, copyModule, MODULE } from '../../build/terraform.ts'
+import { madeOnce } from '../once.ts'
 
 export interface PlannedResource {
   address: string

@@ -19,7 +19,7 @@ export interface MadeMutant {
   to: string
 }
 
-const root = resolve(import.meta.dirname, '..')
+const root = resolve(import.meta.dirname, '../..')
 
 interface Node {
   type: string

@@ -7,17 +7,17 @@ import { DeleteCommand, PutCommand } from '@aws-sdk/lib-dynamodb'
 import type { SQSBatchResponse, SQSEvent } from 'aws-lambda'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { FunctionName } from '../build/bundle.ts'
-import { balancerEvent, httpEvent, restEvent } from '../build/events.ts'
-import { listen } from '../packages/embedded-aws/gateway/index.ts'
-import { blankPosition } from '../packages/image-guard/index.ts'
-import { startTestSystem, type TestSystem } from './context.ts'
-import { exifBlock, FULL, withExif } from './exif-blocks.ts'
+import type { FunctionName } from '../../build/bundle.ts'
+import { balancerEvent, httpEvent, restEvent } from '../../build/events.ts'
+import { listen } from '../../packages/embedded-aws/gateway/index.ts'
+import { blankPosition } from '../../packages/image-guard/index.ts'
+import { startTestSystem, type TestSystem } from '../context.ts'
+import { exifBlock, FULL, withExif } from '../pictures/exif-blocks.ts'
+import { distinct, formats, quarters } from '../pictures/pictures.ts'
+import { until } from '../until.ts'
 import { GATEWAYS } from './gateways.ts'
-import { distinct, formats, quarters } from './pictures.ts'
-import { until } from './until.ts'
 
-const photo = readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url))
+const photo = readFileSync(new URL('../fixtures/grace-hopper.jpg', import.meta.url))
 
 /** A function as Lambda has it: configured by its environment alone, and called with events. */
 export type Handler = (event: unknown) => Promise<unknown>

@@ -82,7 +82,7 @@ export function seeded(seed: number): () => number {
 }
 
 const photo = (width = 200, height = 160): Sharp =>
-  sharp(readFileSync(new URL('fixtures/grace-hopper.jpg', import.meta.url))).resize(width, height, {
+  sharp(readFileSync(new URL('../fixtures/grace-hopper.jpg', import.meta.url))).resize(width, height, {
     fit: 'fill',
   })
 export const flat = (width: number, height: number): Sharp =>
@@ -127,7 +127,7 @@ export async function validFiles(): Promise<Map<string, Buffer>> {
   const made = new Map<string, Buffer>()
   for (const [name, picture] of Object.entries(files)) made.set(name, await picture.toBuffer())
   made.set('grid.avif', await grid(128, 2, 2, 256))
-  made.set('nclx.avif', readFileSync(new URL('fixtures/odd/avif8-nclx-p3.avif', import.meta.url)))
+  made.set('nclx.avif', readFileSync(new URL('../fixtures/odd/avif8-nclx-p3.avif', import.meta.url)))
   const png = await photo().png().toBuffer()
   const hdr = [pngChunk('cICP', Buffer.from([9, 16, 0, 1])), pngChunk('cLLI', Buffer.alloc(8, 1))]
   made.set('hdr.png', withChunks(png, ...hdr))

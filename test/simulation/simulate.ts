@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
-import { readOptions, runCommand, wholeNumber } from '../build/command.ts'
-import { preparePictures } from './simulation/scenario.ts'
-import { beyondBudget, budgeted, scenarios, singleFaults, tell, violations } from './simulation/schedules.ts'
+import { readOptions, runCommand, wholeNumber } from '../../build/command.ts'
+import { preparePictures } from './scenario.ts'
+import { beyondBudget, budgeted, scenarios, singleFaults, tell, violations } from './schedules.ts'
 
 const USAGE = `npm run simulate -- [options]
 

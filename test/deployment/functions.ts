@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
-import { until } from './until.ts'
+import { until } from '../until.ts'
 
 interface Message {
   MessageId?: string | undefined

@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config'
 import { mutantsOf } from './made.ts'
 
 /** For runs in which made mutants may be on: MADE names the files that have them. */
-const root = resolve(import.meta.dirname, '..')
+const root = resolve(import.meta.dirname, '../..')
 const files = (process.env['MADE'] ?? '').split(',')
 
 export default defineConfig({

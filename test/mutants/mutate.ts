@@ -2,17 +2,17 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { copyProject } from './copy.ts'
+import { copyProject } from '../copy.ts'
+import { type Outcome, readReport } from '../report.ts'
 import { MUTANTS, type Mutant, simulation } from './mutants.ts'
 import { mutateMade } from './mutate-made.ts'
-import { type Outcome, readReport } from './report.ts'
 
 /**
  * `npm run mutants [-- name …]`: takes each guard out of the code, one at a time in a copy, and demands that an assertion
  * fails. A time-out, or an error of a set-up or of a test itself, kills nothing: it says that nothing was asked.
  * Ends with `M of M killed`, and exit code 1 if one is not. `--made` has mutants of its own: see mutate-made.ts.
  */
-const root = resolve(import.meta.dirname, '..')
+const root = resolve(import.meta.dirname, '../..')
 /** Two, because a test file is one process and hardly waits. */
 const AT_ONCE = 2
 const KILLED = 'killed  '
@@ -21,7 +21,7 @@ if (process.argv[2] === '--help' || process.argv[2] === '-h') {
   console.log(`npm run mutants [-- name …]
 npm run mutants -- --made [file | file:line …]
 
-Takes each guard of test/mutants.ts out of a copy of the code, or those with such names, and demands that a test fails.
+Takes each guard of test/mutants/mutants.ts out of a copy of the code, or those with such names, and demands that a test fails.
 --made makes mutants by rule, of these files.`)
   process.exit(0)
 }
@@ -33,7 +33,7 @@ const wanted = process.argv.slice(2)
 const unknown = wanted.find((part) => !MUTANTS.some(({ name }) => name.includes(part)))
 if (unknown !== undefined) {
   console.error(
-    `No mutant has "${unknown}" in its name: npm run mutants takes names of test/mutants.ts, or --made.`,
+    `No mutant has "${unknown}" in its name: npm run mutants takes names of test/mutants/mutants.ts, or --made.`,
   )
   process.exit(2)
 }

@@ -1,6 +1,6 @@
-import type * as api from '../api/schemas.ts'
-import type * as client from '../packages/client/index.ts'
-import type { AnalysisName } from '../shared/image.ts'
+import type * as api from '../../api/schemas.ts'
+import type * as client from '../../packages/client/index.ts'
+import type { AnalysisName } from '../../shared/image.ts'
 
 /**
  * The client's types are written by hand, so that its package depends on nothing. Here the compiler compares them with the

@@ -1,10 +1,10 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Built, buildFunction } from '../build/build.ts'
-import { type Bundle, FUNCTIONS, type FunctionName } from '../build/bundle.ts'
-import type { Arch } from '../build/sharp.ts'
-import { unzip } from '../build/zip.ts'
-import { madeOnce } from './once.ts'
+import { type Built, buildFunction } from '../../build/build.ts'
+import { type Bundle, FUNCTIONS, type FunctionName } from '../../build/bundle.ts'
+import type { Arch } from '../../build/sharp.ts'
+import { unzip } from '../../build/zip.ts'
+import { madeOnce } from '../once.ts'
 
 /** The only one whose worker can be loaded here. */
 export const HERE: Arch = process.arch === 'arm64' ? 'arm64' : 'x64'

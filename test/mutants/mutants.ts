@@ -1,4 +1,4 @@
-import type { Rule } from './simulation/world.ts'
+import type { Rule } from '../simulation/world.ts'
 
 /** The code with a guard taken out: a promise that nothing proves, unless an assertion fails. */
 export interface Mutant {

@@ -1,8 +1,8 @@
 import { ListObjectsV2Command } from '@aws-sdk/client-s3'
 import type { SQSEvent } from 'aws-lambda'
 import { afterEach, beforeEach } from 'vitest'
-import { sweep } from '../sweeper/sweep.ts'
-import { processBatch } from '../worker/batch.ts'
+import { sweep } from '../../sweeper/sweep.ts'
+import { processBatch } from '../../worker/batch.ts'
 import {
   eventOf as batchOf,
   lambdaContext,
@@ -10,7 +10,7 @@ import {
   type TestSystem,
   type Watcher,
   watchCalls,
-} from './context.ts'
+} from '../context.ts'
 
 /** What the tests of the worker have in common: a system for each test, and what the worker asks of AWS. */
 

@@ -1,9 +1,9 @@
 import { createServer } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { vi } from 'vitest'
-import { main } from '../ops/commands.ts'
-import { listen } from '../packages/embedded-aws/gateway/index.ts'
-import type { TestSystem } from './context.ts'
+import { main } from '../../ops/commands.ts'
+import { listen } from '../../packages/embedded-aws/gateway/index.ts'
+import type { TestSystem } from '../context.ts'
 
 /** How an answer of AWS is made in its place; undefined: AWS answers. */
 export type Instead = (

@@ -13,7 +13,7 @@ import {
   QueueDoesNotExist,
   type SQSClient,
 } from '@aws-sdk/client-sqs'
-import { createMissingResources, resourceNames } from '../infrastructure/resources.ts'
+import { createMissingResources, resourceNames } from '../../infrastructure/resources.ts'
 
 /** What infrastructure/resources.ts asks AWS for, by asking an AWS that has nothing. */
 export async function whatTheLocalSystemCreates() {

@@ -1,4 +1,4 @@
-import { httpEvent, restEvent } from '../build/events.ts'
+import { httpEvent, restEvent } from '../../build/events.ts'
 
 interface Gateway {
   name: string

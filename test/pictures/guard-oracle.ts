@@ -11,7 +11,7 @@ import {
   type Kind,
   MAX_PIXELS,
   Refusal,
-} from '../packages/image-guard/index.ts'
+} from '../../packages/image-guard/index.ts'
 
 /**
  * An oracle for the guards: libvips without them. What it decodes whole, within the memory and the pixels that an image may
@@ -124,7 +124,7 @@ console.log(JSON.stringify({ ok, bytes: highest() - before, seconds: (user + sys
 /** In a process of its own, whose memory is looked at. */
 async function decodeAlone(bytes: Buffer): Promise<{ ok: boolean; bytes: number; seconds: number }> {
   const child: ChildProcess = spawn(process.execPath, ['--input-type=module', '-e', CHILD], {
-    cwd: resolve(import.meta.dirname, '..'),
+    cwd: resolve(import.meta.dirname, '../..'),
     stdio: ['pipe', 'pipe', 'inherit'],
     timeout: 120_000,
   })

@@ -4,7 +4,8 @@ import { box, fullBox, type IsoBox, isoBoxes, u16, u32 } from './pictures.ts'
 
 /** HEIC files of one picture, coded once by x265 (fixtures/odd): four plain areas, 320 × 240. */
 
-export const fixture = (name: string): Buffer => readFileSync(join(import.meta.dirname, 'fixtures/odd', name))
+export const fixture = (name: string): Buffer =>
+  readFileSync(join(import.meta.dirname, '../fixtures/odd', name))
 export const QUARTERS = fixture('quarters.heic')
 export const WIDTH = 320
 export const HEIGHT = 240

@@ -7,8 +7,9 @@ import { stripVTControlCharacters } from 'node:util'
 import { deflateSync, gzipSync } from 'node:zlib'
 import { zipSync } from 'fflate'
 import sharp from 'sharp'
-import { readOptions, runCommand, WrongUsage, wholeNumber } from '../build/command.ts'
-import { formatOf } from '../packages/image-guard/format.ts'
+import { readOptions, runCommand, WrongUsage, wholeNumber } from '../../build/command.ts'
+import { formatOf } from '../../packages/image-guard/format.ts'
+import { OutOfPatience, Patience, patiently } from '../until.ts'
 import { judgeByLibvips } from './guard-oracle.ts'
 import {
   exif,
@@ -29,7 +30,6 @@ import {
   withChunks,
   withSegments,
 } from './pictures.ts'
-import { OutOfPatience, Patience, patiently } from './until.ts'
 
 /**
  * `npm run corpus -- <folder> [--json]`: sends every file of a folder through the API and the worker of a started system,
@@ -77,7 +77,7 @@ const say = (line: string): void => {
   process.stdout.write(`${line}\n`)
 }
 
-const root = resolve(import.meta.dirname, '..')
+const root = resolve(import.meta.dirname, '../..')
 
 /** In a process of its own, so that its end and its hanging are seen from outside. */
 async function start(): Promise<Running> {

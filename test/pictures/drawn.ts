@@ -1,6 +1,6 @@
 /// <reference lib="dom" />
 import sharp from 'sharp'
-import { startBrowser } from './browser.ts'
+import { startBrowser } from '../browser.ts'
 import { PATCH } from './picture-cases.ts'
 
 /** Colours at points of a picture, as a browser draws it and as the worker does. */

@@ -1,7 +1,7 @@
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
-import type { Vision } from '../packages/vision/index.ts'
-import { startRekognition } from '../rekognition/service.ts'
-import { clientOptions } from '../shared/aws.ts'
+import type { Vision } from '../../packages/vision/index.ts'
+import { startRekognition } from '../../rekognition/service.ts'
+import { clientOptions } from '../../shared/aws.ts'
 
 /** Has the SDK ask an embedded Rekognition that has seen nothing yet, over its port. */
 export async function withSdk(
