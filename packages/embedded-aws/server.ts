@@ -95,7 +95,9 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
   const { storage } = fauxqs
   const write: typeof writeWhole = (file, content) => storage.guard(() => writeWhole(file, content))
   const dynamoDb = createDynamoDb({
-    ...{ region, accountId: ACCOUNT_ID, storage },
+    region,
+    accountId: ACCOUNT_ID,
+    storage,
     file: join(folder, 'ttl.json'),
     write,
     now: options.now ?? (() => new Date()),
@@ -112,7 +114,10 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
   const rekognition = options.rekognition?.(async (bucket, key) => fauxqs.readObject(bucket, key))
   const mover = createMessageMover(fauxqs, clock)
   const lambda = createLambda({
-    ...{ region, accountId: ACCOUNT_ID, folder, write },
+    region,
+    accountId: ACCOUNT_ID,
+    folder,
+    write,
     now: options.now ?? (() => new Date()),
   })
   const s3 = createS3({
@@ -125,27 +130,8 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
     ['AWSEvents', eventBridge.service],
     ...(rekognition === undefined ? [] : [['RekognitionService', rekognition] as const]),
   ])
-  const { allowedHosts = [] } = options
-  const { inTurn = (_bytes, work) => work() } = options
-  const listener: RequestListener = (request, response) => {
-    const [name, operation] = operationOf(request)
-    const service = services.get(name)
-    if (isRefused(request, response, allowedHosts)) return
-    if (request.headers[PROTOCOL] !== undefined) refuseProtocol(request, response)
-    else if (name === '' && serviceInScope(request) === 'lambda') answerLambda(lambda, request, response)
-    else if (name === '' && serviceInScope(request) === 'sqs') void answerQuery(request, response)
-    else if (writes(request, operation) && storage.isFull()) refuse(new DiskFull(), request, response)
-    else if (service !== undefined) void answerJson(service, operation, request, response)
-    else if (name.startsWith('DynamoDB'))
-      void answerJson(dynamoDb.service, operation, request, response, DYNAMODB_JSON)
-    else if (name === 'AmazonSQS' && mover.operations.has(operation))
-      void answerJson(mover.service, operation, request, response, SQS_JSON)
-    else if (name === 'AmazonSQS') fauxqs.handle(request, response)
-    else if (name !== '') void answerJson(unknownOperation, operation, request, response)
-    else if (isForAnother(request)) refuseService(request, response)
-    else void readInTurn(inTurn, request, response, s3)
-  }
-  const server = createServer(oneByOne(listener))
+  const answering = { services, dynamoDb: dynamoDb.service, lambda, mover, fauxqs, s3 }
+  const server = createServer(oneByOne(listenerFor(answering, options)))
   const endpoint = `http://127.0.0.1:${await listen(server, options.port)}`
   fauxqs.moveTo(endpoint)
 
@@ -161,6 +147,42 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
       await mover.stop()
       await fauxqs.close()
     },
+  }
+}
+
+/** What answers at the one endpoint. */
+interface Answering {
+  /** By their name in `X-Amz-Target`, before the dot. */
+  services: Map<string, JsonService>
+  dynamoDb: JsonService
+  lambda: Lambda
+  mover: ReturnType<typeof createMessageMover>
+  fauxqs: Awaited<ReturnType<typeof loadFauxqs>>
+  s3: ReturnType<typeof createS3>
+}
+
+/** Tells requests apart as AWS does: by `X-Amz-Target`, and without it by the service that they are signed for. */
+function listenerFor(
+  { services, dynamoDb, lambda, mover, fauxqs, s3 }: Answering,
+  { allowedHosts = [], inTurn = (_bytes, work) => work() }: EmbeddedAwsOptions,
+): RequestListener {
+  return (request, response) => {
+    const [name, operation] = operationOf(request)
+    const service = services.get(name)
+    if (isRefused(request, response, allowedHosts)) return
+    if (request.headers[PROTOCOL] !== undefined) refuseProtocol(request, response)
+    else if (name === '' && serviceInScope(request) === 'lambda') answerLambda(lambda, request, response)
+    else if (name === '' && serviceInScope(request) === 'sqs') void answerQuery(request, response)
+    else if (writes(request, operation) && fauxqs.storage.isFull()) refuse(new DiskFull(), request, response)
+    else if (service !== undefined) void answerJson(service, operation, request, response)
+    else if (name.startsWith('DynamoDB'))
+      void answerJson(dynamoDb, operation, request, response, DYNAMODB_JSON)
+    else if (name === 'AmazonSQS' && mover.operations.has(operation))
+      void answerJson(mover.service, operation, request, response, SQS_JSON)
+    else if (name === 'AmazonSQS') fauxqs.handle(request, response)
+    else if (name !== '') void answerJson(unknownOperation, operation, request, response)
+    else if (isForAnother(request)) refuseService(request, response)
+    else void readInTurn(inTurn, request, response, s3)
   }
 }
 
