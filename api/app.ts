@@ -87,7 +87,10 @@ const BINARY = { type: 'string', format: 'binary' }
 const HTML: Answer = { description: 'HTML.', type: 'text/html' }
 
 const page = openRoute({
-  ...{ method: 'GET', path: '/', open: 'unless signed', tag: 'About' },
+  method: 'GET',
+  path: '/',
+  open: 'unless signed',
+  tag: 'About',
   operationId: 'getPage',
   summary: 'The web page',
   description:
@@ -98,7 +101,10 @@ const page = openRoute({
 })
 
 const reference = openRoute({
-  ...{ method: 'GET', path: '/docs', open: 'unless signed', tag: 'About' },
+  method: 'GET',
+  path: '/docs',
+  open: 'unless signed',
+  tag: 'About',
   operationId: 'getReference',
   summary: 'This document as a page',
   description: 'With code for each route, and a form to try it.',
@@ -108,7 +114,10 @@ const reference = openRoute({
 })
 
 const document = openRoute({
-  ...{ method: 'GET', path: '/openapi.json', open: 'unless signed', tag: 'About' },
+  method: 'GET',
+  path: '/openapi.json',
+  open: 'unless signed',
+  tag: 'About',
   operationId: 'getDocument',
   summary: 'This document',
   description: 'Generated from the declarations by which the API checks requests and shapes answers.',
@@ -117,7 +126,10 @@ const document = openRoute({
 })
 
 const health = openRoute({
-  ...{ method: 'GET', path: '/health', open: 'always', tag: 'About' },
+  method: 'GET',
+  path: '/health',
+  open: 'always',
+  tag: 'About',
   operationId: 'getHealth',
   summary: 'Health check',
   description: 'Answers without a call to AWS.',
@@ -126,7 +138,9 @@ const health = openRoute({
 })
 
 const submit = route({
-  ...{ method: 'POST', path: '/images', tag: 'Images' },
+  method: 'POST',
+  path: '/images',
+  tag: 'Images',
   operationId: 'submitImage',
   summary: 'Submit an image',
   description:
@@ -166,11 +180,20 @@ const submit = route({
     },
   },
   refuses: [
-    ...(['EMPTY_IMAGE', 'INVALID_JSON', 'INVALID_BASE64', 'INVALID_MULTIPART'] as const),
-    ...(['MISSING_IMAGE', 'MULTIPLE_IMAGES', 'INVALID_PARAMETER'] as const),
-    ...(['IMAGE_TOO_LARGE', 'UNSUPPORTED_FORMAT', 'UNSUPPORTED_MEDIA_TYPE'] as const),
-    ...(['IMAGE_NOT_FOUND', 'IDEMPOTENCY_KEY_REUSED'] as const),
-    ...(['TOO_MANY_REQUESTS', 'BUDGET_EXHAUSTED'] as const),
+    'EMPTY_IMAGE',
+    'INVALID_JSON',
+    'INVALID_BASE64',
+    'INVALID_MULTIPART',
+    'MISSING_IMAGE',
+    'MULTIPLE_IMAGES',
+    'INVALID_PARAMETER',
+    'IMAGE_TOO_LARGE',
+    'UNSUPPORTED_FORMAT',
+    'UNSUPPORTED_MEDIA_TYPE',
+    'IMAGE_NOT_FOUND',
+    'IDEMPOTENCY_KEY_REUSED',
+    'TOO_MANY_REQUESTS',
+    'BUDGET_EXHAUSTED',
   ],
   answer: async ({ c, deps, asker }) => {
     const key = idempotencyKeyOf(c)
@@ -186,7 +209,9 @@ const submit = route({
 })
 
 const announce = route({
-  ...{ method: 'POST', path: '/uploads', tag: 'Images' },
+  method: 'POST',
+  path: '/uploads',
+  tag: 'Images',
   operationId: 'createUpload',
   summary: 'Get a form for a large image',
   description:
@@ -205,9 +230,15 @@ const announce = route({
     },
   },
   refuses: [
-    ...(['INVALID_JSON', 'INVALID_PARAMETER', 'IMAGE_TOO_LARGE', 'UNSUPPORTED_FORMAT'] as const),
-    ...(['UNSUPPORTED_MEDIA_TYPE', 'IMAGE_NOT_FOUND'] as const),
-    ...(['IDEMPOTENCY_KEY_REUSED', 'TOO_MANY_REQUESTS', 'BUDGET_EXHAUSTED'] as const),
+    'INVALID_JSON',
+    'INVALID_PARAMETER',
+    'IMAGE_TOO_LARGE',
+    'UNSUPPORTED_FORMAT',
+    'UNSUPPORTED_MEDIA_TYPE',
+    'IMAGE_NOT_FOUND',
+    'IDEMPOTENCY_KEY_REUSED',
+    'TOO_MANY_REQUESTS',
+    'BUDGET_EXHAUSTED',
   ],
   answer: async ({ c, deps, asker }) => {
     const key = idempotencyKeyOf(c)
@@ -236,7 +267,9 @@ const announce = route({
 })
 
 const list = route({
-  ...{ method: 'GET', path: '/images', tag: 'Images' },
+  method: 'GET',
+  path: '/images',
+  tag: 'Images',
   operationId: 'listImages',
   summary: 'List images',
   description: 'Newest first. A page may have fewer images than asked for; the end has no `cursor`.',
@@ -250,7 +283,9 @@ const list = route({
 })
 
 const labels = route({
-  ...{ method: 'GET', path: '/labels', tag: 'Images' },
+  method: 'GET',
+  path: '/labels',
+  tag: 'Images',
   operationId: 'listLabels',
   summary: 'List labels',
   description:
@@ -267,7 +302,9 @@ const labels = route({
 const IF_MATCH = { 'If-Match': 'The ETag of an earlier answer: 412 where the record has changed since.' }
 
 const record = route({
-  ...{ method: 'GET', path: '/images/{imageId}', tag: 'Images' },
+  method: 'GET',
+  path: '/images/{imageId}',
+  tag: 'Images',
   operationId: 'getImage',
   summary: 'Get the record of an image',
   description: 'All that is known of it. Its properties depend on its `status`.',
@@ -314,7 +351,9 @@ function pollAfter(image: Image, now: Date): string {
 }
 
 const remove = route({
-  ...{ method: 'DELETE', path: '/images/{imageId}', tag: 'Images' },
+  method: 'DELETE',
+  path: '/images/{imageId}',
+  tag: 'Images',
   operationId: 'deleteImage',
   summary: 'Delete an image',
   description: 'In any state; a job that still waits for it ends quietly.',
@@ -342,7 +381,9 @@ const linkTo = (leadsTo: Answer['leadsTo']): Record<number, Answer> => ({
 })
 
 const thumbnail = route({
-  ...{ method: 'GET', path: '/images/{imageId}/thumbnail', tag: 'Images' },
+  method: 'GET',
+  path: '/images/{imageId}/thumbnail',
+  tag: 'Images',
   operationId: 'getThumbnail',
   summary: 'Get the thumbnail',
   description: 'JPEG, 128 × 128, upright.',
@@ -355,7 +396,9 @@ const thumbnail = route({
 })
 
 const preview = route({
-  ...{ method: 'GET', path: '/images/{imageId}/preview', tag: 'Images' },
+  method: 'GET',
+  path: '/images/{imageId}/preview',
+  tag: 'Images',
   operationId: 'getPreview',
   summary: 'Get the preview',
   description: 'JPEG of the whole upright picture, at most 1,600 pixels a side; 404 where previews are off.',
@@ -374,7 +417,9 @@ const preview = route({
 })
 
 const original = route({
-  ...{ method: 'GET', path: '/images/{imageId}/original', tag: 'Images' },
+  method: 'GET',
+  path: '/images/{imageId}/original',
+  tag: 'Images',
   operationId: 'getOriginal',
   summary: 'Get the original',
   description: 'As an attachment under its own name.',
@@ -398,7 +443,9 @@ const original = route({
 })
 
 const event = route({
-  ...{ method: 'GET', path: '/images/{imageId}/event', tag: 'Images' },
+  method: 'GET',
+  path: '/images/{imageId}/event',
+  tag: 'Images',
   operationId: 'getEvent',
   summary: 'Get the event that announced the end',
   description: 'As sent to EventBridge, which adds an id, an account, a region and a time.',
@@ -418,7 +465,9 @@ const event = route({
 
 const AGAIN = 'The image is analysed again.'
 const retry = route({
-  ...{ method: 'POST', path: '/images/{imageId}/retry', tag: 'Images' },
+  method: 'POST',
+  path: '/images/{imageId}/retry',
+  tag: 'Images',
   operationId: 'retryImage',
   summary: 'Analyse a failed image again',
   description: 'With the analyses that were asked for; the outcome is announced by an event of its own.',
@@ -447,8 +496,21 @@ const retry = route({
 
 /** Every route there is: a new one is declared above and named here. */
 export const ROUTES: readonly Route[] = [
-  ...[submit, list, labels, announce, record, remove, thumbnail, preview, original, event, retry],
-  ...[health, document, reference, page],
+  submit,
+  list,
+  labels,
+  announce,
+  record,
+  remove,
+  thumbnail,
+  preview,
+  original,
+  event,
+  retry,
+  health,
+  document,
+  reference,
+  page,
 ]
 
 function showPage(c: Context, { html, contentSecurityPolicy }: Page): Response | Promise<Response> {

@@ -54,7 +54,7 @@ export const apiDeps = (
   { log, page, docs }: { log: Log } & Pick<ApiDeps, 'page' | 'docs'>,
 ): ApiDeps => ({
   ...clients,
-  ...{ now: clock.now, elapsed: clock.elapsed, sleep: clock.sleep },
+  ...clock,
   bucket: config.IMAGE_BUCKET,
   table: config.IMAGE_TABLE,
   jobQueueUrl: config.JOB_QUEUE_URL,

@@ -348,7 +348,8 @@ const partOfBefore =
         KeyConditionExpression: 'ownerLabel = :partition AND target BETWEEN :oldest AND :newest',
         ExpressionAttributeValues: {
           ':partition': oldPartition(owner, name),
-          ...{ ':oldest': oldest, ':newest': newest },
+          ':oldest': oldest,
+          ':newest': newest,
         },
         ScanIndexForward: false,
         Limit,
@@ -418,7 +419,9 @@ async function readNames(
         KeyConditionExpression: 'ownerLabel = :names AND target BETWEEN :from AND :to',
         ExpressionAttributeValues: {
           // Text that is no key, and the smallest that is one.
-          ...{ ':names': names, ':from': from || '\0', ':to': to },
+          ':names': names,
+          ':from': from || '\0',
+          ':to': to,
         },
         Limit,
       }),

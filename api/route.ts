@@ -210,11 +210,9 @@ async function inRequestSpan(c: ApiContext, next: () => Promise<void>): Promise<
   const { context, propagation, SpanKind, SpanStatusCode, trace } = api
   const route = matchedRoutes(c).at(-1)?.path
   const attributes = {
-    ...{
-      'http.request.method': c.req.method,
-      'url.path': c.req.path,
-      'url.scheme': c.req.url.replace(/:.*/, ''),
-    },
+    'http.request.method': c.req.method,
+    'url.path': c.req.path,
+    'url.scheme': c.req.url.replace(/:.*/, ''),
     ...(route !== '/*' && { 'http.route': route }),
   }
   const headers = {
@@ -276,14 +274,16 @@ const TRACE = /(?:^|;)Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?:;|$)/
 const CLIENT_ID = z.string().regex(/^[\w.-]{1,64}$/)
 
 const idsOf = (c: ApiContext) => ({
-  ...{ requestId: c.get('requestId'), traceId: c.get('traceId') },
+  requestId: c.get('requestId'),
+  traceId: c.get('traceId'),
   clientRequestId: c.get('clientRequestId'),
 })
 
 /** A request, as lines of the log have it: with the route's names in place of what a caller has put there. */
 const requestOf = (c: ApiContext) => ({
   ...idsOf(c),
-  ...{ method: c.req.method, route: matchedRoutes(c).at(-1)?.path ?? '/*' },
+  method: c.req.method,
+  route: matchedRoutes(c).at(-1)?.path ?? '/*',
 })
 
 /** Those of all routes, in the order of the document. HEAD is where GET is. */

@@ -97,7 +97,10 @@ export function parse<T extends z.ZodType>(schema: T, value: unknown, what: stri
 }
 
 const KINDS: Record<string, string> = {
-  ...{ array: 'a list', int: 'a whole number', number: 'a number', string: 'a string' },
+  array: 'a list',
+  int: 'a whole number',
+  number: 'a number',
+  string: 'a string',
 }
 
 /** What a schema demands that does not say it itself. */
@@ -343,11 +346,23 @@ export const imageView = z.discriminatedUnion('status', [
   pending.pick(unfinishedView),
   processing.pick({ ...unfinishedView, waits: true }),
   completed.pick({
-    ...{ ...HEAD, completedAt: true, ...FACTS, thumbnail: true, preview: true },
-    ...{ rekognitionLabels: true, rekognitionFaces: true },
-    ...{ rekognitionModerationLabels: true, rekognitionTextDetections: true },
-    ...{ labelModelVersion: true, moderationModelVersion: true, textModelVersion: true },
-    ...{ metadata: true, analyses: true, analysis: true, facesSkipped: true, reused: true },
+    ...HEAD,
+    completedAt: true,
+    ...FACTS,
+    thumbnail: true,
+    preview: true,
+    rekognitionLabels: true,
+    rekognitionFaces: true,
+    rekognitionModerationLabels: true,
+    rekognitionTextDetections: true,
+    labelModelVersion: true,
+    moderationModelVersion: true,
+    textModelVersion: true,
+    metadata: true,
+    analyses: true,
+    analysis: true,
+    facesSkipped: true,
+    reused: true,
     paidCalls: true,
   }),
   failed.pick({ ...HEAD, completedAt: true, ...FACTS, analyses: true, paidCalls: true, failure: true }),
@@ -360,8 +375,13 @@ export const listedView = z.discriminatedUnion('status', [
   pending.pick({ ...HEAD, ...FACTS }),
   processing.pick({ ...HEAD, ...FACTS }),
   completed.pick({
-    ...{ ...HEAD, completedAt: true, ...FACTS, thumbnail: true },
-    ...{ labelModelVersion: true, labels: true, faceCount: true },
+    ...HEAD,
+    completedAt: true,
+    ...FACTS,
+    thumbnail: true,
+    labelModelVersion: true,
+    labels: true,
+    faceCount: true,
   }),
   failed.pick({ ...HEAD, completedAt: true, ...FACTS, failure: true }),
 ])
@@ -451,7 +471,8 @@ export function problemOf(error: ApiError, requestId: string): Problem {
 export function problem(error: ApiError, requestId: string): Response {
   const body = problemOf(error, requestId)
   const headers = new Headers({
-    ...{ 'content-type': 'application/problem+json', 'cache-control': 'no-store' },
+    'content-type': 'application/problem+json',
+    'cache-control': 'no-store',
     ...error.headers,
   })
   if (error.challenge !== undefined) headers.set('www-authenticate', error.challenge)

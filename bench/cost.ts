@@ -91,12 +91,16 @@ export function cost(
       Rekognition: rekognition(rekognitionCalls),
     },
     synchronous: {
-      ...{ DynamoDB: oneItem, S3: puts, 'API Gateway': images * prices.gateway },
+      DynamoDB: oneItem,
+      S3: puts,
+      'API Gateway': images * prices.gateway,
       Lambda: lambda(images, SYNCHRONOUS.gb, SYNCHRONOUS.seconds),
       Rekognition: rekognition(both),
     },
     'Step Functions': {
-      ...{ DynamoDB: oneItem, S3: puts, 'API Gateway': images * prices.gateway },
+      DynamoDB: oneItem,
+      S3: puts,
+      'API Gateway': images * prices.gateway,
       'Step Functions': images * TRANSITIONS * prices.transition,
       EventBridge: images * prices.event,
       // Its workflow calls Rekognition without a function.
@@ -123,8 +127,12 @@ export function readMonth(args: string[]): Month {
   const { values } = readOptions('npm run cost', USAGE, {
     args,
     options: {
-      ...{ images: text('1000000'), labels: text('20'), people: text('0.4') },
-      ...{ duplicates: text('0.1'), region: text('us-east-1'), faces: text('always') },
+      images: text('1000000'),
+      labels: text('20'),
+      people: text('0.4'),
+      duplicates: text('0.1'),
+      region: text('us-east-1'),
+      faces: text('always'),
     },
   })
   const number = (name: 'images' | 'labels' | 'people' | 'duplicates', most: number): number => {
@@ -140,8 +148,12 @@ export function readMonth(args: string[]): Month {
     )
   }
   return {
-    ...{ images: number('images', 1e12), labels: number('labels', 100) },
-    ...{ people: number('people', 1), duplicates: number('duplicates', 1), faces, prices },
+    images: number('images', 1e12),
+    labels: number('labels', 100),
+    people: number('people', 1),
+    duplicates: number('duplicates', 1),
+    faces,
+    prices,
   }
 }
 

@@ -18,19 +18,19 @@ const answerOf = (labels: number, faces: number): string =>
   JSON.stringify({
     Labels: Array.from({ length: labels }, (_, at) => ({
       // Who has a face is a person.
-      ...{
-        Name: at === 0 && faces > 0 ? 'Person' : `Label ${at}`,
-        Confidence: 99.5 - at / 10,
-        Parents: [],
-        Categories: [],
-        Aliases: [],
-      },
+      Name: at === 0 && faces > 0 ? 'Person' : `Label ${at}`,
+      Confidence: 99.5 - at / 10,
+      Parents: [],
+      Categories: [],
+      Aliases: [],
       Instances: [],
     })),
     LabelModelVersion: '3.0',
     FaceDetails: Array.from({ length: faces }, () => ({
-      ...{ BoundingBox: { Left: 0.4, Top: 0.3, Width: 0.2, Height: 0.3 }, Confidence: 99.9 },
-      ...{ AgeRange: { Low: 25, High: 35 }, Gender: { Value: 'Female', Confidence: 99.1 } },
+      BoundingBox: { Left: 0.4, Top: 0.3, Width: 0.2, Height: 0.3 },
+      Confidence: 99.9,
+      AgeRange: { Low: 25, High: 35 },
+      Gender: { Value: 'Female', Confidence: 99.1 },
       Emotions: ['HAPPY', 'CALM', 'SAD', 'ANGRY', 'SURPRISED', 'DISGUSTED', 'CONFUSED', 'FEAR'].map(
         (Type, at) => ({ Type, Confidence: 90 / 3 ** at }),
       ),
@@ -160,13 +160,20 @@ export class Deployed {
       maxBuffer: 1e8,
       env: {
         PATH: process.env['PATH'],
-        ...{ AWS_REGION: 'us-east-1', AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
-        ...{ AWS_ENDPOINT_URL: this.#system.endpoint, IMAGE_BUCKET: bucket, IMAGE_TABLE: table },
-        ...{ JOB_QUEUE_URL: this.#system.worker.jobQueueUrl, EVENT_BUS_NAME: eventBus },
+        AWS_REGION: 'us-east-1',
+        AWS_ACCESS_KEY_ID: 'test',
+        AWS_SECRET_ACCESS_KEY: 'test',
+        AWS_ENDPOINT_URL: this.#system.endpoint,
+        IMAGE_BUCKET: bucket,
+        IMAGE_TABLE: table,
+        JOB_QUEUE_URL: this.#system.worker.jobQueueUrl,
+        EVENT_BUS_NAME: eventBus,
         AWS_ENDPOINT_URL_REKOGNITION: this.#rekognition.endpoint,
         // As on Lambda (worker.tf), and a log that says nothing.
-        ...{ MALLOC_ARENA_MAX: '2', POWERTOOLS_LOG_LEVEL: process.env['LOG'] ?? 'SILENT' },
-        ...{ NODE_NO_WARNINGS: '1', ...env },
+        MALLOC_ARENA_MAX: '2',
+        POWERTOOLS_LOG_LEVEL: process.env['LOG'] ?? 'SILENT',
+        NODE_NO_WARNINGS: '1',
+        ...env,
       },
     })
     return JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as T

@@ -80,7 +80,8 @@ async function upload(url: string, from: number, to: number): Promise<void> {
   const lane = async (): Promise<void> => {
     for (let number = next++; number < to; number = next++) {
       const { status } = await fetch(`${url}/images?filename=photo-${number}.png`, {
-        ...{ method: 'POST', headers: { 'content-type': 'image/png' } },
+        method: 'POST',
+        headers: { 'content-type': 'image/png' },
         body: new Uint8Array(await distinct(number)),
       })
       if (status !== 202) throw new Error(`POST /images answered ${status}.`)

@@ -25,8 +25,10 @@ const WAYS = ['sharp alone', 'render()', 'worker, one batch', 'worker, two batch
 type Way = (typeof WAYS)[number]
 /** Batches of the queue that a way takes. */
 const TAKES: Record<Way, number> = {
-  ...{ 'sharp alone': 0, 'render()': 0 },
-  ...{ 'worker, one batch': 1, 'worker, two batches at once': 2 },
+  'sharp alone': 0,
+  'render()': 0,
+  'worker, one batch': 1,
+  'worker, two batches at once': 2,
 }
 /** Milliseconds of each image, round by round. */
 type Times = Record<Way, { wall: number[]; cpu: number[] }>

@@ -57,7 +57,8 @@ export async function quality(
       const picture = await pictureOf(readFileSync(file))
       const sight = await vision.see(picture)
       results.push({
-        ...{ labelled: one, sight },
+        labelled: one,
+        sight,
         ...(hasModeration() && { moderation: await vision.moderate(picture) }),
       })
     }

@@ -86,10 +86,15 @@ async function useQuota({ analyses: count, workers, quota, share }: Case, second
         maxAttempts: 1,
       }),
       limiters: limitersFor({
-        ...{ elapsed, sleep, random: Math.random },
+        elapsed,
+        sleep,
+        random: Math.random,
         ...(share ? { callsPerSecond: quota / workers } : {}),
       }),
-      ...{ minConfidence: 70, maxLabels: 10, elapsed, paid: () => {} },
+      minConfidence: 70,
+      maxLabels: 10,
+      elapsed,
+      paid: () => {},
     }
     const signal = AbortSignal.timeout(Math.ceil(seconds * 1_000) + 5_000)
     const time = { until: stopped, stopped, signal, ending: signal }
@@ -103,7 +108,10 @@ async function useQuota({ analyses: count, workers, quota, share }: Case, second
   const most = quota * count * seconds
   const percent = (part: number, whole: number): number => Math.round((part / whole) * 1_000) / 10
   return {
-    ...{ 'calls/s': quota, analyses: count, workers, 'told its share': share },
+    'calls/s': quota,
+    analyses: count,
+    workers,
+    'told its share': share,
     calls,
     'used %': percent(served, most),
     'throttled % (second half)': percent(throttled, inHalf),

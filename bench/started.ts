@@ -17,8 +17,12 @@ export class Started {
     this.#child = spawn(process.execPath, args, {
       cwd: ROOT,
       env: {
-        ...{ ...process.env, REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0' },
-        ...{ INIT_CWD: import.meta.dirname, ...env },
+        ...process.env,
+        REKOGNITION: 'stand-in',
+        PORT: '0',
+        AWS_PORT: '0',
+        INIT_CWD: import.meta.dirname,
+        ...env,
       },
       stdio: ['ignore', 'pipe', 'inherit'],
     })

@@ -108,7 +108,10 @@ async function measure(
       firstAnswerMs,
       cpuMs: (system.processorMs() - from.cpu) / count,
       clockMs: (performance.now() - from.clock) / count,
-      ...{ idle, busy, memory, peak: system.peak() },
+      idle,
+      busy,
+      memory,
+      peak: system.peak(),
     }
   } finally {
     await system.stop()

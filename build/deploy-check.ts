@@ -201,7 +201,11 @@ async function deployCheck(
   // No other deployment has this name, and listings can be searched for it.
   const name = `check-${randomBytes(4).toString('hex')}`
   const check: Check = {
-    ...{ endpoint, emulator, name, steps, signal },
+    endpoint,
+    emulator,
+    name,
+    steps,
+    signal,
     variables: [
       `-var-file=emulators/${emulatorName}.tfvars`,
       `-var=name=${name}`,
@@ -258,7 +262,9 @@ async function main(): Promise<void> {
       throw new WrongUsage(`--endpoint must be an address such as http://127.0.0.1:4566, not ${address}.`)
     const endpoint = new URL(address).origin
     const given = {
-      ...{ endpoint, libc: oneOf('--libc', LIBCS, libc), rekognition },
+      endpoint,
+      libc: oneOf('--libc', LIBCS, libc),
+      rekognition,
       among: emulator === undefined ? EMULATOR_NAMES : [oneOf('--emulator', EMULATOR_NAMES, emulator)],
     }
     const stopping = new AbortController()

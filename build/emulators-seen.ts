@@ -39,7 +39,11 @@ export function seenOf(date: string, version: string, steps: Step[]): Seen {
     skipped[said] = said in skipped ? `${skipped[said]}, ${name}` : name
   const secondPlan = ended('passed').find(({ name }) => name === 'second plan')?.said
   return {
-    ...{ date, version, passed: ended('passed').length, failed: ended('failed').length, skipped },
+    date,
+    version,
+    passed: ended('passed').length,
+    failed: ended('failed').length,
+    skipped,
     refused: Object.fromEntries(ended('failed').map(({ name, said }) => [name, said.split('\n')[0] ?? ''])),
     ...(secondPlan === undefined ? {} : { secondPlan }),
   }

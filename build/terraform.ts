@@ -155,8 +155,11 @@ function begin(
   const child = spawn(program, args, {
     cwd,
     env: {
-      ...{ ...collecting, ...Object.fromEntries(inherited) },
-      ...{ TF_IN_AUTOMATION: '1', TF_CLI_ARGS: '-no-color', ...env },
+      ...collecting,
+      ...Object.fromEntries(inherited),
+      TF_IN_AUTOMATION: '1',
+      TF_CLI_ARGS: '-no-color',
+      ...env,
     },
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,

@@ -14,7 +14,8 @@ const write =
   (level: keyof Omit<Log, 'namespace' | 'gather'>) =>
   (message: string, extra: Record<string, unknown>): void =>
     say({
-      ...{ level, message },
+      level,
+      message,
       facts: Object.entries(extra).map(([key, value]) =>
         value instanceof Error ? [key, copyOf(value), value.name] : [key, copyOf(value)],
       ),

@@ -38,7 +38,8 @@ const environmentSchema = z.object({
   ...apiSettings,
   /** Of the worker and the sweeper, as on AWS; HEIC also of the API. */
   ...workerSettings,
-  ...{ GIVE_UP_DAYS, HEIC },
+  GIVE_UP_DAYS,
+  HEIC,
   JWT_ISSUER: z.string().optional(),
   JWT_AUDIENCE: z.string().optional(),
   AWS_SECRET_ACCESS_KEY: z.string().optional(),

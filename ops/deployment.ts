@@ -44,12 +44,19 @@ async function open({ sqs, dynamo }: ReturnType<typeof connect>, name: string) {
   }
   const table = `${name}-images`
   const deps: OpsDeps = {
-    ...{ dynamo, sqs, table, jobQueueUrl: await urlOf(`${name}-jobs`) },
-    ...{ now: () => new Date(), sleep, sweepAfterMs: DEFAULT_SWEEP_AFTER_SECONDS * 1_000 },
+    dynamo,
+    sqs,
+    table,
+    jobQueueUrl: await urlOf(`${name}-jobs`),
+    now: () => new Date(),
+    sleep,
+    sweepAfterMs: DEFAULT_SWEEP_AFTER_SECONDS * 1_000,
   }
   const [, account] = new URL(deps.jobQueueUrl).pathname.split('/')
   return {
-    ...{ deps, sqs, deadUrl: () => urlOf(`${name}-jobs-dead`) },
+    deps,
+    sqs,
+    deadUrl: () => urlOf(`${name}-jobs-dead`),
     /** For a person who has several. */
     where: `${name} in ${region}, account ${account}`,
     noTable: (error: unknown) => {

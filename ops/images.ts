@@ -87,7 +87,9 @@ export async function countFailures(images: AsyncIterable<Chosen>): Promise<Fail
   }
   return [...groups.values()]
     .map(({ images, newest }) => ({
-      ...{ code: newest[0]?.failure?.code ?? '', images, message: newest[0]?.failure?.message ?? '' },
+      code: newest[0]?.failure?.code ?? '',
+      images,
+      message: newest[0]?.failure?.message ?? '',
       samples: newest.map(({ imageId }) => imageId),
     }))
     .sort((a, b) => b.images - a.images)

@@ -110,7 +110,9 @@ async function* hold({ sqs }: OpsDeps, QueueUrl: string): AsyncGenerator<Letter>
   for (;;) {
     const { Messages = [] } = await sqs.send(
       new ReceiveMessageCommand({
-        ...{ QueueUrl, MaxNumberOfMessages: MOST_PER_CALL, VisibilityTimeout: HELD_SECONDS },
+        QueueUrl,
+        MaxNumberOfMessages: MOST_PER_CALL,
+        VisibilityTimeout: HELD_SECONDS,
         // Without a wait SQS looks at some of its servers only.
         WaitTimeSeconds: 1,
         MessageSystemAttributeNames: ['SentTimestamp', 'MessageGroupId'],
@@ -146,7 +148,8 @@ const send = ({ sqs, jobQueueUrl }: OpsDeps, letters: Letter[]) =>
     new SendMessageBatchCommand({
       QueueUrl: jobQueueUrl,
       Entries: letters.map(({ body, group }, index) => ({
-        ...{ Id: String(index), MessageBody: body },
+        Id: String(index),
+        MessageBody: body,
         ...(group === undefined ? {} : { MessageGroupId: group }),
       })),
     }),
@@ -165,7 +168,9 @@ const show = ({ sqs }: OpsDeps, QueueUrl: string, letters: Letter[]) =>
     new ChangeMessageVisibilityBatchCommand({
       QueueUrl,
       Entries: letters.map(({ handle }, index) => ({
-        ...{ Id: String(index), ReceiptHandle: handle, VisibilityTimeout: 0 },
+        Id: String(index),
+        ReceiptHandle: handle,
+        VisibilityTimeout: 0,
       })),
     }),
   )

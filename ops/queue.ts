@@ -93,7 +93,11 @@ export function eventSource(sqs: SQSClient, queueArn: string) {
     const signer = new SignatureV4({ credentials, region, service: 'lambda', sha256 })
     const content = body === undefined ? {} : { body: JSON.stringify(body) }
     const { headers } = await signer.sign({
-      ...{ method, protocol: url.protocol, hostname: url.hostname, path: url.pathname, query },
+      method,
+      protocol: url.protocol,
+      hostname: url.hostname,
+      path: url.pathname,
+      query,
       headers: { host: url.host, 'content-type': 'application/json' },
       ...content,
     })

@@ -11,8 +11,13 @@ export class UsageError extends NothingDone {}
 const EXPIRED = ['ExpiredToken', 'ExpiredTokenException', 'RequestExpired']
 /** What AWS says, in each of its services, to whom it does not know or let do something. */
 const DENIALS = [
-  ...['AccessDenied', 'AccessDeniedException', ...EXPIRED, 'InvalidClientTokenId'],
-  ...['InvalidSignatureException', 'SignatureDoesNotMatch', 'UnrecognizedClientException'],
+  'AccessDenied',
+  'AccessDeniedException',
+  ...EXPIRED,
+  'InvalidClientTokenId',
+  'InvalidSignatureException',
+  'SignatureDoesNotMatch',
+  'UnrecognizedClientException',
 ]
 /** Whether AWS does not let the operator do it: what is asked next would be refused as well. */
 export const isDenied = (error: unknown): boolean =>
@@ -20,8 +25,11 @@ export const isDenied = (error: unknown): boolean =>
 
 /** What AWS says, in each of its services, to who asks for too much at a time. */
 const THROTTLED = [
-  ...['ProvisionedThroughputExceededException', 'RequestLimitExceeded', 'RequestThrottled'],
-  ...['Throttling', 'ThrottlingException'],
+  'ProvisionedThroughputExceededException',
+  'RequestLimitExceeded',
+  'RequestThrottled',
+  'Throttling',
+  'ThrottlingException',
 ]
 const isThrottled = (error: unknown): boolean =>
   THROTTLED.includes(Object(error).name) || (error instanceof LambdaError && error.status === 429)

@@ -97,11 +97,17 @@ export async function openAnswering(
     onSource([...sources].join(' '))
   }
   const standIn: StandInOptions = {
-    ...{ openImage: imageOpener(decoder), recall: recordings?.recall, vision },
-    ...{ ...sayWhatIsLost(lost), ...limitsOf(settings) },
+    openImage: imageOpener(decoder),
+    recall: recordings?.recall,
+    vision,
+    ...sayWhatIsLost(lost),
+    ...limitsOf(settings),
   }
   return {
-    ...{ name, standIn, vision, source: [...sources].join(' ') },
+    name,
+    standIn,
+    vision,
+    source: [...sources].join(' '),
     real: settings.REKOGNITION === 'aws' ? real : undefined,
     elsewhere: recordings === undefined ? settings.AWS_ENDPOINT_URL_REKOGNITION : undefined,
     imagesBy: real !== undefined || recordings !== undefined ? 'bytes' : 's3',

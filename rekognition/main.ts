@@ -104,9 +104,14 @@ async function main(): Promise<void> {
   const vision = models?.vision
   const s3 = openS3(env)
   const server = await startRekognition({
-    ...{ port, host, allowedHosts: env.ALLOWED_HOSTS, readObject: s3.read },
+    port,
+    host,
+    allowedHosts: env.ALLOWED_HOSTS,
+    readObject: s3.read,
     rekognition: {
-      ...{ vision, ...sayWhatIsLost(warn), ...limitsOf(env) },
+      vision,
+      ...sayWhatIsLost(warn),
+      ...limitsOf(env),
     },
   }).catch(portTrouble(port, (free) => `npm run rekognition -- --port ${free}`))
   // Before the ready line: a program that has waited for it may end this one at once.

@@ -385,7 +385,13 @@ async function endRun(
         dueAt: sweepAt(records),
       },
       remove: [
-        ...['leaseId', 'leaseUntil', 'waits', 'rates', 'parked', 'throttled', 'swept'],
+        'leaseId',
+        'leaseUntil',
+        'waits',
+        'rates',
+        'parked',
+        'throttled',
+        'swept',
         ...(outcome.status === 'completed' ? ['statusKey'] : []),
         // What was paid for in vain is kept for a retry.
         ...(exhausted ? [] : ['kept']),
@@ -525,7 +531,9 @@ export async function deleteRecord(
           ConditionExpression: '#owner = :owner AND #status = :status AND attempts = :attempts',
           ExpressionAttributeNames: { '#owner': 'owner', '#status': 'status' },
           ExpressionAttributeValues: {
-            ...{ ':owner': owner, ':status': image.status, ':attempts': image.attempts },
+            ':owner': owner,
+            ':status': image.status,
+            ':attempts': image.attempts,
           },
         }),
       )

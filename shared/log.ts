@@ -120,7 +120,7 @@ const NEWER = ['imageId', ...MESSAGE] as const
 
 const lines =
   (by: string, level: 'info' | 'warn' | 'error') =>
-  <const Has extends readonly (keyof Facts)[]>(when: string, has: Has) => ({ ...{ by, level, when, has } })
+  <const Has extends readonly (keyof Facts)[]>(when: string, has: Has) => ({ by, level, when, has })
 const api = lines('API', 'info')
 const worker = lines('worker', 'info')
 const warning = lines('worker', 'warn')
@@ -260,7 +260,8 @@ export function embedded(Namespace: string, counted: Record<string, number | num
   const names = Object.keys(counted) as Metric[]
   if (names.length === 0) return {}
   const directive = (Dimensions: string[][], chosen: Metric[]) => ({
-    ...{ Namespace, Dimensions },
+    Namespace,
+    Dimensions,
     Metrics: chosen.map((Name) => (METRICS[Name] === 'Count' ? { Name } : { Name, Unit: METRICS[Name] })),
   })
   // A line that completes an image has `Failed` as a nought, and no code.
@@ -291,6 +292,9 @@ export const ownerTag = (owner: string): string =>
 
 /** Which run of which image a line is about. */
 export const runOf = ({ imageId, epoch, attempts, origin }: Image) => ({
-  ...{ imageId, epoch, attempt: attempts },
-  ...{ requestId: origin?.requestId, traceId: origin?.traceId },
+  imageId,
+  epoch,
+  attempt: attempts,
+  requestId: origin?.requestId,
+  traceId: origin?.traceId,
 })

@@ -144,7 +144,9 @@ export const patient = <Options extends ReturnType<typeof clientOptions>>(
   ...options,
   requestHandler: {
     ...options.requestHandler,
-    ...{ connectionTimeout: ms, requestTimeout: ms, socketTimeout: ms },
+    connectionTimeout: ms,
+    requestTimeout: ms,
+    socketTimeout: ms,
   },
 })
 

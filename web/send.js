@@ -194,7 +194,10 @@ async function sendToBucket({ analyses }, file, contentType, key, onProgress) {
     method: 'POST',
     headers: { 'content-type': 'application/json', 'idempotency-key': key },
     body: JSON.stringify({
-      ...{ contentType, bytes: file.size, filename: file.name.toWellFormed(), analyses },
+      contentType,
+      bytes: file.size,
+      filename: file.name.toWellFormed(),
+      analyses,
     }),
   })
   const { imageId, status, upload } = Object(announced?.body)

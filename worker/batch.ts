@@ -195,7 +195,9 @@ class Batch {
     }
     const name = `process ${queueOf(this.#deps)}`
     const options = ({ SpanKind }: OpenTelemetry) => ({
-      ...{ kind: SpanKind.CONSUMER, links: taken.links, attributes: attributesOf(this.#deps, taken) },
+      kind: SpanKind.CONSUMER,
+      links: taken.links,
+      attributes: attributesOf(this.#deps, taken),
     })
     const unfinished = await inSpan(name, () => this.#finish(taken, announce), options, tell).catch(failed)
     // Frozen with the function, it would speak in a later invocation, of a job that is long postponed.
@@ -242,7 +244,9 @@ function logUnfinished({ log }: WorkerDeps, taken: Taken, unfinished: Unfinished
   const { image, seconds } = unfinished
   const facts = {
     ...(image === undefined ? { imageId: job.imageId, epoch: job.epoch } : runOf(image)),
-    ...{ messageId, receives, seconds },
+    messageId,
+    receives,
+    seconds,
   }
   if ('error' in unfinished) say(log, unfinished.kind, { ...facts, error: unfinished.error })
   else say(log, unfinished.kind, facts)

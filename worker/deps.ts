@@ -98,7 +98,7 @@ export const workerDeps = (
   { firstRate, ...rest }: Pick<WorkerDeps, 'log' | 'render' | 'collectGarbage'> & { firstRate?: number },
 ): WorkerDeps => ({
   ...clients,
-  ...{ now: clock.now, elapsed: clock.elapsed, sleep: clock.sleep, random: clock.random },
+  ...clock,
   bucket: config.IMAGE_BUCKET,
   table: config.IMAGE_TABLE,
   jobQueueUrl: config.JOB_QUEUE_URL,
@@ -163,7 +163,9 @@ function limitersOf(
 ): Limiters {
   const { REKOGNITION_TPS: callsPerSecond } = config
   const limiters = limitersFor({
-    ...{ elapsed: deps.elapsed, sleep: deps.sleep, random: deps.random },
+    elapsed: deps.elapsed,
+    sleep: deps.sleep,
+    random: deps.random,
     ...(firstRate === undefined ? {} : { firstRate }),
     ...(callsPerSecond === undefined ? {} : { callsPerSecond }),
   })

@@ -119,7 +119,8 @@ export async function storePictures(
   if (previewed.status === 'rejected') throw previewed.reason
   const metadata = metadataOf(deps, image, exif)
   return {
-    ...{ original, takesOriginal },
+    original,
+    takesOriginal,
     thumbnail: { ...stored.value, width: THUMBNAIL_SIDE, height: THUMBNAIL_SIDE },
     ...(preview &&
       previewed.value && {

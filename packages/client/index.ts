@@ -189,7 +189,11 @@ const SLOWEST_LINE = 25
 const TRY_AGAIN = [429, 502, 503, 504]
 /** Those that XML itself has (XML 1.0, section 4.6). */
 const ENTITIES: Record<string, string> = {
-  ...{ '&quot;': '"', '&apos;': "'", '&lt;': '<', '&gt;': '>', '&amp;': '&' },
+  '&quot;': '"',
+  '&apos;': "'",
+  '&lt;': '<',
+  '&gt;': '>',
+  '&amp;': '&',
 }
 /**
  * Node sends an iterator as it comes, under a length that is given. No standard has that: browsers take streams by

@@ -115,8 +115,17 @@ const COMMANDS: Record<string, { options: string[]; run: (call: Call) => Promise
   status: { options: ['wait'], run: showStatus },
   list: {
     options: [
-      ...['status', 'failure', 'label', 'min-confidence', 'faces', 'emotion', 'name', 'from', 'to'],
-      ...['limit', 'all'],
+      'status',
+      'failure',
+      'label',
+      'min-confidence',
+      'faces',
+      'emotion',
+      'name',
+      'from',
+      'to',
+      'limit',
+      'all',
     ],
     run: listImages,
   },
@@ -151,8 +160,13 @@ const ANALYSES: readonly AnalysisName[] = [
 ]
 
 const FAILURES: readonly FailureCode[] = [
-  ...(['CORRUPT_IMAGE', 'UNSUPPORTED_FORMAT', 'IMAGE_TOO_SMALL', 'TOO_MANY_PIXELS'] as const),
-  ...(['ORIGINAL_MISSING', 'ANALYSIS_REFUSED', 'EXHAUSTED'] as const),
+  'CORRUPT_IMAGE',
+  'UNSUPPORTED_FORMAT',
+  'IMAGE_TOO_SMALL',
+  'TOO_MANY_PIXELS',
+  'ORIGINAL_MISSING',
+  'ANALYSIS_REFUSED',
+  'EXHAUSTED',
 ]
 const YES_OR_NO = ['true', 'false'] as const
 
@@ -251,7 +265,13 @@ async function sendFiles({ names, values, env, output, endpoint, token, signer, 
   const who = signer === undefined ? ownerOfToken(token) : signerOf(await signer.credentials(), env)
   try {
     return await upload({
-      ...{ client, output, journal, names, concurrency, analyses, filename: values.filename },
+      client,
+      output,
+      journal,
+      names,
+      concurrency,
+      analyses,
+      filename: values.filename,
       scope: [endpoint, who],
       wait: values.wait === true,
       stop: signal,
@@ -285,10 +305,15 @@ async function listImages(call: Call): Promise<number> {
       : readPercentage('min-confidence', values['min-confidence'])
   let shown = 0
   for await (const image of client.list({
-    ...{ status, label: values.label, minConfidence, emotion: values.emotion, filename: values.name },
+    status,
+    label: values.label,
+    minConfidence,
+    emotion: values.emotion,
+    filename: values.name,
     failure: values.failure === undefined ? undefined : oneOf('failure', FAILURES, values.failure),
     faces: values.faces === undefined ? undefined : oneOf('faces', YES_OR_NO, values.faces) === 'true',
-    ...{ from: values.from, to: values.to },
+    from: values.from,
+    to: values.to,
     pageSize: Math.min(100, limit),
     signal,
   })) {
@@ -485,9 +510,17 @@ function describe(image: Image | ListedImage): Result {
     text: `${paint(style, plain(status).padEnd(10))}  ${plain(parts.filter(Boolean).join('  '))}`,
     json: image,
     csv: {
-      ...{ imageId, status, createdAt, completedAt: finishedAt, file: original.filename },
-      ...{ bytes: original.bytes, width: original.width, height: original.height },
-      ...{ labels: labels?.join('; '), code: failure?.code, detail: failure?.message },
+      imageId,
+      status,
+      createdAt,
+      completedAt: finishedAt,
+      file: original.filename,
+      bytes: original.bytes,
+      width: original.width,
+      height: original.height,
+      labels: labels?.join('; '),
+      code: failure?.code,
+      detail: failure?.message,
     },
   }
 }

@@ -28,7 +28,8 @@ export async function signing(endpoint: string): Promise<Signing> {
     config.credentials().catch((error: Error) => {
       const challenge = 'AWS4-HMAC-SHA256'
       throw new ApiError('UNAUTHENTICATED', 0, `No AWS credentials: ${error.message.replace(/\.?$/, '.')}`, {
-        ...{ challenge, cause: error },
+        challenge,
+        cause: error,
       })
     })
   return { region, credentials }

@@ -13,8 +13,15 @@ const LONGEST_PAUSE_MS = 16_000
 
 /** What a timeline leaves out: where a line belongs, which is the same in all of them, and what stands before the rest. */
 const HIDDEN = [
-  ...['level', 'timestamp', 'service', 'event', 'imageId'],
-  ...['requestId', 'traceId', 'functionRequestId', '_aws'],
+  'level',
+  'timestamp',
+  'service',
+  'event',
+  'imageId',
+  'requestId',
+  'traceId',
+  'functionRequestId',
+  '_aws',
 ]
 
 /**
@@ -126,7 +133,10 @@ export async function* inCloudWatch(
           'x-amz-target': 'Logs_20140328.FilterLogEvents',
         },
         body: JSON.stringify({
-          ...{ logGroupName, filterPattern: `{ $.imageId = "${imageId}" }`, startTime, nextToken },
+          logGroupName,
+          filterPattern: `{ $.imageId = "${imageId}" }`,
+          startTime,
+          nextToken,
         }),
       })
       if (!answer.ok) throw new Error(body.message ?? `CloudWatch Logs answers with ${answer.status}.`)

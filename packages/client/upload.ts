@@ -239,7 +239,11 @@ function settle(run: Run, ended: Pick<Ended, 'file' | 'bytes' | 'imageId'>, erro
   if (!(error instanceof ApiError)) return end(run, { ...ended, status: 'failed', ...readError(error) })
   run.unavailable = error.code === 'UNAVAILABLE' ? run.unavailable + 1 : 0
   const fatalCodes = [
-    ...['UNREACHABLE', 'UNAUTHENTICATED', 'TOO_MANY_REQUESTS', 'BUDGET_EXHAUSTED', 'UNEXPECTED_ANSWER'],
+    'UNREACHABLE',
+    'UNAUTHENTICATED',
+    'TOO_MANY_REQUESTS',
+    'BUDGET_EXHAUSTED',
+    'UNEXPECTED_ANSWER',
   ]
   if (fatalCodes.includes(error.code) || run.unavailable >= MAX_UNAVAILABLE) run.fatal ??= error
   else end(run, { ...ended, status: 'failed', code: error.code, detail: error.detail })
@@ -392,8 +396,16 @@ function toResult(ended: Ended): Result {
     text: `${paint(style[status], status.padEnd(9))}  ${plain([file, ...remarks.filter(Boolean)].join('  '))}`,
     json: { file, status, ...rest },
     csv: {
-      ...{ file, status, imageId, bytes: ended.bytes, sha256: ended.sha256, code, detail },
-      ...{ width: image?.original.width, height: image?.original.height, labels: labels?.join('; ') },
+      file,
+      status,
+      imageId,
+      bytes: ended.bytes,
+      sha256: ended.sha256,
+      code,
+      detail,
+      width: image?.original.width,
+      height: image?.original.height,
+      labels: labels?.join('; '),
       faces: image?.status === 'completed' ? image.rekognitionFaces?.length : undefined,
     },
   }

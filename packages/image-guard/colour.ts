@@ -132,8 +132,12 @@ function matrixProfile(chromaticities: Chromaticities, light: Buffer): Buffer | 
   const column = (at: 0 | 1 | 2): Buffer =>
     Buffer.concat([Buffer.from('XYZ \0\0\0\0', 'latin1'), ...matrix.map((row) => fixed(row[at]))])
   return icc('RGB ', {
-    ...{ rXYZ: column(0), gXYZ: column(1), bXYZ: column(2) },
-    ...{ rTRC: light, gTRC: light, bTRC: light },
+    rXYZ: column(0),
+    gXYZ: column(1),
+    bXYZ: column(2),
+    rTRC: light,
+    gTRC: light,
+    bTRC: light,
   })
 }
 

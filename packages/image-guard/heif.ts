@@ -97,7 +97,8 @@ export function readItems(meta: Buffer): Items {
     ...readTypes(only('iinf')),
     places: readPlaces(only('iloc')),
     idat: only('idat'),
-    ...{ properties, propertiesOf },
+    properties,
+    propertiesOf,
     references: readReferences(only('iref')),
     transparencies: transparenciesOf(properties, propertiesOf),
   }

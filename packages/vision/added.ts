@@ -30,7 +30,9 @@ export async function loadAdded(manifest: Manifest, bytes: Uint8Array): Promise<
   const runtime = await loadRuntime()
   const { name } = manifest
   const session = await runtime.InferenceSession.create(bytes, {
-    ...{ logSeverityLevel: 4, intraOpNumThreads: 1, interOpNumThreads: 1 },
+    logSeverityLevel: 4,
+    intraOpNumThreads: 1,
+    interOpNumThreads: 1,
   }).catch((error: unknown) => {
     throw new NotUsable(`The file of ${name} is not an ONNX model that runs here (${said(error)}).`)
   })

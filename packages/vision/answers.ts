@@ -81,7 +81,8 @@ export function labelsOf(sight: Sight): Label[] {
   for (const { kind, score, box } of sight.things) {
     const Confidence = confidenceOf('nanodet-g', score, kind)
     seen(kinds()[kind]?.name ?? '', Confidence).Instances.push({
-      ...{ BoundingBox: asFractions(box, sight), Confidence },
+      BoundingBox: asFractions(box, sight),
+      Confidence,
     })
   }
   for (const { score } of sight.faces) seen('Face', confidenceOf('blazeface', score))
@@ -95,7 +96,11 @@ function addFound(labels: Map<string, Label>, { entry, confidence, box }: Found,
   const Confidence = rounded(confidence)
   const at = (Name: string, rest: Pick<Label, 'Parents' | 'Aliases'>): Label => {
     const label = labels.get(Name) ?? {
-      ...{ Name, Confidence, Instances: [], Categories: categories.map(asName), ...rest },
+      Name,
+      Confidence,
+      Instances: [],
+      Categories: categories.map(asName),
+      ...rest,
     }
     labels.set(Name, label)
     label.Confidence = Math.max(label.Confidence, Confidence)
@@ -204,7 +209,10 @@ export function moderationLabelsOf(moderation: Moderation, minConfidence: number
     for (const parent of parents) scores.set(parent, (scores.get(parent) ?? 0) + (moderation[name] ?? 0))
   return [...scores]
     .map(([Name, score]) => ({
-      ...{ Name, Confidence: confidenceOf('nsfwjs', score), ParentName: '', TaxonomyLevel: 1 },
+      Name,
+      Confidence: confidenceOf('nsfwjs', score),
+      ParentName: '',
+      TaxonomyLevel: 1,
     }))
     .filter(({ Confidence }) => Confidence >= minConfidence)
     .sort((a, b) => b.Confidence - a.Confidence)

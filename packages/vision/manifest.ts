@@ -26,7 +26,10 @@ const curve = z
 
 /** `parents` are all that it is a kind of. A class can have a curve of its own. */
 const classSchema = z.strictObject({
-  ...{ name: label, parents: labels, aliases: labels, categories: labels },
+  name: label,
+  parents: labels,
+  aliases: labels,
+  categories: labels,
   curve: curve.optional(),
 })
 export type Class = z.infer<typeof classSchema>

@@ -27,13 +27,16 @@ export async function loadModel(name: BuiltInName, folder: string | undefined): 
   const runtime = await loadRuntime()
   const session = await runtime.InferenceSession.create(onnx, {
     // Errors only; one thread, as each picture has a worker of its own.
-    ...{ logSeverityLevel: 3, intraOpNumThreads: 1, interOpNumThreads: 1 },
+    logSeverityLevel: 3,
+    intraOpNumThreads: 1,
+    interOpNumThreads: 1,
   })
   const [inputName = ''] = session.inputNames
   const [metadata] = session.inputMetadata
   const dims = (metadata?.shape ?? []).map(Number)
   return {
-    ...{ size: input.size ?? 0, input },
+    size: input.size ?? 0,
+    input,
     run: async (values) => {
       const results = await session.run({ [inputName]: new runtime.Tensor('float32', values, dims) })
       return outputs.map((named) => {

@@ -40,7 +40,8 @@ export function writeModel({ inputs, outputs, nodes, constants }: Graph): Uint8A
     ...outputs.map((name) => bytes(12, [text(1, name), bytes(2, floatsOf())])),
   ]
   return Buffer.concat([
-    ...[varint(1, IR_VERSION), bytes(7, graph)],
+    varint(1, IR_VERSION),
+    bytes(7, graph),
     bytes(8, [text(1, ''), varint(2, OPERATORS_VERSION)]),
   ])
 }

@@ -109,7 +109,9 @@ function rectangleAround(points: [number, number][], angle: number): Rectangle {
   return {
     x: along * cos - down * sin,
     y: along * sin + down * cos,
-    ...{ width: right - left, height: bottom - top, angle },
+    width: right - left,
+    height: bottom - top,
+    angle,
   }
 }
 

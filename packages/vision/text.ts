@@ -39,7 +39,9 @@ export async function loadText(folder: string | undefined): Promise<TextModels> 
 
 async function open(runtime: Runtime, bytes: Uint8Array = new Uint8Array()): Promise<DynamicModel> {
   const session = await runtime.InferenceSession.create(bytes, {
-    ...{ logSeverityLevel: 3, intraOpNumThreads: 1, interOpNumThreads: 1 },
+    logSeverityLevel: 3,
+    intraOpNumThreads: 1,
+    interOpNumThreads: 1,
   })
   const [input = ''] = session.inputNames
   return {

@@ -108,9 +108,19 @@ const TESTS = new Map<string, Test>(
 /** The operators of Expected, QueryFilter and ScanFilter. */
 const OLD_NAMES = new Map(
   Object.entries({
-    ...{ EQ: '=', NE: '<>', LT: '<', LE: '<=', GT: '>', GE: '>=', IN: 'in', BETWEEN: 'between' },
-    ...{ NOT_NULL: 'attribute_exists', NULL: 'attribute_not_exists', BEGINS_WITH: 'begins_with' },
-    ...{ CONTAINS: 'contains', NOT_CONTAINS: 'not_contains' },
+    EQ: '=',
+    NE: '<>',
+    LT: '<',
+    LE: '<=',
+    GT: '>',
+    GE: '>=',
+    IN: 'in',
+    BETWEEN: 'between',
+    NOT_NULL: 'attribute_exists',
+    NULL: 'attribute_not_exists',
+    BEGINS_WITH: 'begins_with',
+    CONTAINS: 'contains',
+    NOT_CONTAINS: 'not_contains',
   }),
 )
 

@@ -93,7 +93,8 @@ function expand(
 function compileCondition(alternatives: unknown[]): Condition {
   if (alternatives.length === 0) refuse('Empty arrays are not allowed')
   const condition: Condition = {
-    ...{ tests: [], mayBeAbsent: false },
+    tests: [],
+    mayBeAbsent: false,
     wildcards: alternatives.flatMap(wildcardsOf),
     text: JSON.stringify(alternatives),
   }

@@ -53,21 +53,29 @@ export interface Unreadable {
 }
 
 const NO_HTTP = {
-  ...{ status: 400, code: 'INVALID_PARAMETER', title: 'A parameter is not valid' },
+  status: 400,
+  code: 'INVALID_PARAMETER',
+  title: 'A parameter is not valid',
   detail: 'This is not an HTTP request.',
 }
 const PROXIED = { ...NO_HTTP, detail: 'This is no proxy: CONNECT has no meaning here.' }
 const TOO_SLOW = {
-  ...{ status: 408, code: 'REQUEST_TIMEOUT', title: 'The request came too slowly' },
+  status: 408,
+  code: 'REQUEST_TIMEOUT',
+  title: 'The request came too slowly',
   detail:
     'The headers of a request have to come within 60 seconds, and its body at 1,000 bytes a second or faster.',
 }
 const LONG_ADDRESS = {
-  ...{ status: 414, code: 'ADDRESS_TOO_LONG', title: 'The address is too long' },
+  status: 414,
+  code: 'ADDRESS_TOO_LONG',
+  title: 'The address is too long',
   detail: 'The address of a request may have 16 KB at most.',
 }
 const LONG_HEADERS = {
-  ...{ status: 431, code: 'HEADERS_TOO_LARGE', title: 'The headers are too large' },
+  status: 431,
+  code: 'HEADERS_TOO_LARGE',
+  title: 'The headers are too large',
   detail: 'The address and the headers of a request may have 16 KB at most.',
 }
 /** What has been read of a request that is within its address. */

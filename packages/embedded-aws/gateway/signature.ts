@@ -53,7 +53,11 @@ export async function verifySignature(
   const isSignedFor = (payloadHash: string): boolean => {
     const again = signRequest(
       {
-        ...{ method: request.method, path: pathOf(pathname), query: searchParams, payloadHash, date },
+        method: request.method,
+        path: pathOf(pathname),
+        query: searchParams,
+        payloadHash,
+        date,
         headers: names.map((name) => [name, headers.get(name) ?? '']),
       },
       keys.secretAccessKey,

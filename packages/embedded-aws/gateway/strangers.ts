@@ -22,7 +22,9 @@ export function strangerOf(
   // A request to a proxy names a host in its first line as well.
   if (!isKnownHost(host, allowedHosts) || !isKnownHost(new URL(url).host, allowedHosts))
     return {
-      ...{ status: 421, code: 'MISDIRECTED_REQUEST', title: 'The request is for another host' },
+      status: 421,
+      code: 'MISDIRECTED_REQUEST',
+      title: 'The request is for another host',
       detail: UNKNOWN_HOST,
     }
   const origin = headers.get('origin')
@@ -32,11 +34,9 @@ export function strangerOf(
       : hostOf(origin) === host?.toLowerCase() || corsOrigins.includes(origin)
   if (isAllowed) return undefined
   return {
-    ...{
-      status: 403,
-      code: 'CROSS_ORIGIN_REQUEST',
-      title: 'The request comes from a page of another origin',
-    },
+    status: 403,
+    code: 'CROSS_ORIGIN_REQUEST',
+    title: 'The request comes from a page of another origin',
     detail:
       'Pages of another origin may not use this API. CORS_ORIGINS=http://localhost:5173 npm start lets those of that origin in.',
   }

@@ -151,7 +151,10 @@ async function ask(
 ): Promise<Record<string, unknown>> {
   const { host = '', authorization = '' } = headers
   const asked = send({
-    ...{ host: socket.localAddress, port: socket.localPort, method: 'POST', path: '/' },
+    host: socket.localAddress,
+    port: socket.localPort,
+    method: 'POST',
+    path: '/',
     headers: {
       host,
       authorization,

@@ -264,7 +264,9 @@ function takeFailed(operation: string, input: Input, store: SqsStore): Failed[] 
     if (refusal === undefined) taken.push(entry)
     else
       failed.push({
-        ...{ Id: entry.Id ?? '', SenderFault: true, Code: queryCode(refusal.name) },
+        Id: entry.Id ?? '',
+        SenderFault: true,
+        Code: queryCode(refusal.name),
         Message: refusal.message,
       })
   }

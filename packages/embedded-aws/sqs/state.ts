@@ -79,7 +79,11 @@ export function createMoveTasks(queues: Queues, { elapsed, sleep }: Clock) {
       const toMove = queues.visibleMessages(given.source)
       const task: Task = {
         ...given,
-        ...{ id: randomUUID(), startedAt: Date.now(), status: 'RUNNING', toMove, moved: 0 },
+        id: randomUUID(),
+        startedAt: Date.now(),
+        status: 'RUNNING',
+        toMove,
+        moved: 0,
       }
       tasks.set(task.source, [task, ...(tasks.get(task.source) ?? [])].slice(0, MAX_LISTED))
       const run = move(task).finally(() => running.delete(run))
