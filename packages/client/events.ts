@@ -18,49 +18,11 @@ export async function followEvents(
   onTrouble: (line: string) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  /** Unfinished when last seen. */
-  const watched = new Set<string>()
-  /** When each was finished, of those that the next round may see again: a copy may lag behind, a retry ends once more. */
-  const announcedAt = new Map<string, string>()
-  let since = ''
+  const following = new Following(client, signal)
   let silent = false
-
-  async function round(first: boolean): Promise<ListedImage[]> {
-    const unfinished = new Set<string>()
-    for (const status of UNFINISHED)
-      for await (const { imageId } of client.list({ status, signal })) unfinished.add(imageId)
-    const finished: ListedImage[] = []
-    const look = (image: ListedImage) => {
-      const { imageId } = image
-      const at = completion(image)
-      if (at === undefined) return unfinished.add(imageId)
-      // What had ended before the first round is no news.
-      if (announcedAt.get(imageId) !== at && (!first || unfinished.has(imageId))) finished.push(image)
-      announcedAt.set(imageId, at)
-      return unfinished.delete(imageId)
-    }
-    let newest = since
-    for await (const image of client.list({ signal, pageSize: first ? 20 : 100 })) {
-      if (image.imageId > newest) newest = image.imageId
-      if (image.imageId < (first ? before(newest) : since)) break
-      look(image)
-    }
-    for (const imageId of watched) {
-      if (unfinished.has(imageId) || finished.some((image) => image.imageId === imageId)) continue
-      const image = await client.get(imageId, { signal }).catch(ignoreDeleted)
-      if (image !== undefined) look(asListed(image))
-    }
-    watched.clear()
-    for (const imageId of unfinished) watched.add(imageId)
-    since = before(newest)
-    for (const imageId of announcedAt.keys())
-      if (imageId < since && !watched.has(imageId)) announcedAt.delete(imageId)
-    return finished.sort((a, b) => String(completion(a)).localeCompare(String(completion(b))))
-  }
-
   for (let first = true; !signal.aborted; first = false) {
     try {
-      for (const image of await round(first)) onFinished(image)
+      for (const image of await following.round(first)) onFinished(image)
       silent = false
     } catch (error) {
       if (signal.aborted) return
@@ -69,16 +31,89 @@ export async function followEvents(
       if (!silent) onTrouble(`${explain(error)} Still trying.`)
       silent = true
     }
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(done, everyMs)
-      function done() {
-        clearTimeout(timer)
-        signal.removeEventListener('abort', done)
-        resolve()
-      }
-      signal.addEventListener('abort', done)
-    })
+    await rest(everyMs, signal)
   }
+}
+
+/** What is known of the images between two rounds. */
+class Following {
+  readonly #client: Client
+  readonly #signal: AbortSignal
+  /** Ids of images that were unfinished in the round before. */
+  #watched = new Set<string>()
+  /** When each was finished, of those that the next round may see again: a copy may lag behind, a retry ends once more. */
+  readonly #announcedAt = new Map<string, string>()
+  /** Down to this id the next round reads the list. */
+  #since = ''
+
+  constructor(client: Client, signal: AbortSignal) {
+    this.#client = client
+    this.#signal = signal
+  }
+
+  /** @returns the images that have finished since the round before, in the order of their ends */
+  async round(first: boolean): Promise<ListedImage[]> {
+    const unfinished = await this.#unfinished()
+    const finished: ListedImage[] = []
+    const look = (image: ListedImage): void => {
+      const { imageId } = image
+      const at = completion(image)
+      if (at === undefined) {
+        unfinished.add(imageId)
+        return
+      }
+      // What had ended before the first round is no news.
+      if (this.#announcedAt.get(imageId) !== at && (!first || unfinished.has(imageId))) finished.push(image)
+      this.#announcedAt.set(imageId, at)
+      unfinished.delete(imageId)
+    }
+    const newest = await this.#lookAtNewest(first, look)
+    for (const imageId of this.#watched) {
+      if (unfinished.has(imageId) || finished.some((image) => image.imageId === imageId)) continue
+      const image = await this.#client.get(imageId, { signal: this.#signal }).catch(ignoreDeleted)
+      if (image !== undefined) look(asListed(image))
+    }
+    this.#watched = unfinished
+    this.#since = before(newest)
+    this.#forgetOld()
+    return finished.sort((a, b) => String(completion(a)).localeCompare(String(completion(b))))
+  }
+
+  async #unfinished(): Promise<Set<string>> {
+    const ids = new Set<string>()
+    for (const status of UNFINISHED)
+      for await (const { imageId } of this.#client.list({ status, signal: this.#signal })) ids.add(imageId)
+    return ids
+  }
+
+  /** @returns the highest id of all rounds */
+  async #lookAtNewest(first: boolean, look: (image: ListedImage) => void): Promise<string> {
+    let newest = this.#since
+    for await (const image of this.#client.list({ signal: this.#signal, pageSize: first ? 20 : 100 })) {
+      if (image.imageId > newest) newest = image.imageId
+      if (image.imageId < (first ? before(newest) : this.#since)) break
+      look(image)
+    }
+    return newest
+  }
+
+  #forgetOld(): void {
+    for (const imageId of this.#announcedAt.keys())
+      if (imageId < this.#since && !this.#watched.has(imageId)) this.#announcedAt.delete(imageId)
+  }
+}
+
+/** Resolves after so many milliseconds, and at once when the signal is aborted. */
+function rest(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(done, ms)
+    function done() {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    signal.addEventListener('abort', done)
+  })
 }
 
 const completion = (image: ListedImage): string | undefined =>
