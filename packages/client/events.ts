@@ -35,7 +35,7 @@ export async function followEvents(
   }
 }
 
-/** What is known of the images between two rounds. */
+/** What is known of the images between two rounds. A round that breaks off changes nothing here, so the next one sees the same again. */
 class Following {
   readonly #client: Client
   readonly #signal: AbortSignal
@@ -55,6 +55,7 @@ class Following {
   async round(first: boolean): Promise<ListedImage[]> {
     const unfinished = await this.#unfinished()
     const finished: ListedImage[] = []
+    const ends = new Map<string, string>()
     const look = (image: ListedImage): void => {
       const { imageId } = image
       const at = completion(image)
@@ -63,8 +64,9 @@ class Following {
         return
       }
       // What had ended before the first round is no news.
-      if (this.#announcedAt.get(imageId) !== at && (!first || unfinished.has(imageId))) finished.push(image)
-      this.#announcedAt.set(imageId, at)
+      const known = ends.get(imageId) ?? this.#announcedAt.get(imageId)
+      if (known !== at && (!first || unfinished.has(imageId))) finished.push(image)
+      ends.set(imageId, at)
       unfinished.delete(imageId)
     }
     const newest = await this.#lookAtNewest(first, look)
@@ -75,6 +77,7 @@ class Following {
     }
     this.#watched = unfinished
     this.#since = before(newest)
+    for (const [imageId, at] of ends) this.#announcedAt.set(imageId, at)
     this.#forgetOld()
     return finished.sort((a, b) => String(completion(a)).localeCompare(String(completion(b))))
   }

@@ -10,6 +10,7 @@ import { buffer, text } from 'node:stream/consumers'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { NODE, noFull, skipped } from '../../../test/tools.ts'
 import { doctor } from '../doctor.ts'
+import { followEvents } from '../events.ts'
 import { readError } from '../files.ts'
 import { ApiError, bytesOf, type Client, type ClientOptions, createClient } from '../index.ts'
 import { forgetfulJournal } from '../journal.ts'
@@ -482,4 +483,45 @@ describe('the story of an image', () => {
     expect((await inCloudWatch(['api'], 'id', {}).next()).done).toBe(true)
     expect(asked.mock.calls.map(([address]) => new URL(String(address)).origin)).toEqual([expected])
   })
+})
+
+it('follows images also when a round breaks off in the middle: what it had seen comes with the next', async () => {
+  const [first, second] = [ID, '01a20f3c-39f9-7373-aacd-3eaed2efdf41']
+  const listed = (imageId: string, ended: boolean) => ({
+    imageId,
+    status: ended ? 'completed' : 'pending',
+    completedAt: ended ? '2026-11-24T20:25:34.660Z' : undefined,
+    original: {},
+  })
+  const ending = new AbortController()
+  let round = 0
+  const client = createClient({
+    endpoint: NOWHERE,
+    patienceMs: 0,
+    fetch: (address) => {
+      const { pathname, searchParams } = new URL(address)
+      const status = searchParams.get('status')
+      if (status === 'pending') round += 1
+      if (round > 3) ending.abort()
+      const wasSeen = round > 1
+      if (pathname === '/images') {
+        const items = [...(wasSeen ? [] : [listed(second, false)]), listed(first, wasSeen)]
+        return Response.json({ items: status === null || (status === 'pending' && !wasSeen) ? items : [] })
+      }
+      // It is in no list any more, and the first time the connection breaks.
+      if (round === 2) throw new TypeError('fetch failed')
+      return Response.json(listed(second, true))
+    },
+  })
+  const finished: string[] = []
+  const troubles: string[] = []
+  await followEvents(
+    client,
+    1,
+    ({ imageId }) => finished.push(imageId),
+    (line) => troubles.push(line),
+    ending.signal,
+  )
+  expect(troubles).toEqual([expect.stringContaining('Still trying.')])
+  expect(finished.sort()).toEqual([first, second].sort())
 })
