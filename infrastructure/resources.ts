@@ -35,6 +35,7 @@ import {
 import { VISIBILITY_FACTOR } from '../shared/config.ts'
 import { UPLOADS } from '../shared/image.ts'
 import type { Log } from '../shared/log.ts'
+import { namingSilence } from '../shared/machine.ts'
 import { LABELS, labelTable, NUMBERS, RECORDS, type Shape, TIME_TO_LIVE } from '../shared/table.ts'
 
 /** @param prefix another one gives a system of its own at the same endpoint */
@@ -69,20 +70,22 @@ export interface Resources {
 /**
  * Creates what is missing at an endpoint and leaves the rest as it is: here what Terraform does on AWS.
  *
- * @param warn gets what the endpoint refuses and images can do without
+ * @param warn gets what the endpoint does not answer for long, or refuses and images can do without
  */
 export async function createMissingResources(
   clients: ResourceClients,
   names: ResourceNames,
   { warn }: Pick<Log, 'warn'> = UNHEARD,
 ): Promise<Resources> {
-  const [queue, bucketIsNew] = await Promise.all([
-    createQueues(clients.sqs, names),
-    createBucket(clients, names.bucket),
-    createTable(clients.dynamoDb, names.table, RECORDS),
-    createTable(clients.dynamoDb, labelTable(names.table), LABELS),
-    createBus(clients.eventBridge, names.eventBus),
-  ])
+  const create = () =>
+    Promise.all([
+      createQueues(clients.sqs, names),
+      createBucket(clients, names.bucket),
+      createTable(clients.dynamoDb, names.table, RECORDS),
+      createTable(clients.dynamoDb, labelTable(names.table), LABELS),
+      createBus(clients.eventBridge, names.eventBus),
+    ])
+  const [queue, bucketIsNew] = await namingSilence((sentence) => warn(sentence, {}), create)
   try {
     // An earlier start may have ended behind the bucket. One that says something already is someone's own.
     if (bucketIsNew || !(await announcesAny(clients.s3, names.bucket)))

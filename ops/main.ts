@@ -1,4 +1,5 @@
 import { sleep } from '../shared/aws.ts'
+import { namingSilence } from '../shared/machine.ts'
 import { main } from './commands.ts'
 
 process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
@@ -10,9 +11,10 @@ process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
 // Remarks that have no reader are no reason to stop.
 process.stderr.on('error', () => {})
 
-process.exitCode = await main(process.argv.slice(2), {
-  out: (text) => void process.stdout.write(text),
-  err: (text) => void process.stderr.write(text),
-  canAsk: process.stdin.isTTY,
-  sleep,
-})
+const err = (text: string): void => void process.stderr.write(text)
+const run = () =>
+  main(process.argv.slice(2), {
+    ...{ out: (text) => void process.stdout.write(text), err },
+    ...{ canAsk: process.stdin.isTTY, sleep },
+  })
+process.exitCode = await namingSilence((sentence) => err(`${sentence}\n`), run)

@@ -38,9 +38,10 @@ const logger = {
     const { TableName, Bucket, QueueUrl } = Object(input)
     const call = `${clientName} ${commandName}`.replaceAll(/(Client|Command)\b/g, '')
     const what = [call, TableName ?? Bucket ?? QueueUrl?.split('/').at(-1)].filter(Boolean).join(' ')
-    const status = error.$fault ? undefined : error.$response?.statusCode
+    const isNamed = error.$fault || error.name === 'TimeoutError'
+    const status = isNamed ? undefined : error.$response?.statusCode
     if (status) error.message = `HTTP ${status} in words that are not those of AWS`
-    if (error.$fault || status) error.message = error.message.replace(/\.?$/, ` (${what})`)
+    if (isNamed || status) error.message = error.message.replace(/\.?$/, ` (${what})`)
   },
 }
 
@@ -134,8 +135,7 @@ class Connections {
     const text = written(request)
     const signal = abortSignal instanceof AbortSignal ? abortSignal : undefined
     if (text === undefined || signal !== abortSignal || signal?.aborted) return undefined
-    const { protocol, hostname } = request
-    const port = request.port ?? (protocol === 'https:' ? 443 : 80)
+    const { protocol, hostname, port = protocol === 'https:' ? 443 : 80 } = request
     const key = `${protocol}//${hostname}:${port}`
     const idle = this.#idle.get(key) ?? []
     this.#idle.set(key, idle)

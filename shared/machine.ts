@@ -1,3 +1,4 @@
+import { channel } from 'node:diagnostics_channel'
 import type { clientOptions } from './aws.ts'
 import type { Log, Metric } from './log.ts'
 
@@ -75,6 +76,19 @@ export const hintOf = (error: unknown): string =>
     ? ' Name the file of its issuer in NODE_EXTRA_CA_CERTS.'
     : ''
 
+/** Names each request of this thread that has no answer after 5 seconds, as long as the work lasts. */
+export function namingSilence<T>(say: (sentence: string) => void, work: () => Promise<T>): Promise<T> {
+  const requests = channel('http.client.request.start')
+  const heed = (begun: unknown): void => {
+    const { request } = Object(begun)
+    const call = request.getHeader('x-amz-target') ?? `${request.method} ${request.path}`
+    const timer = setTimeout(say, 5_000, `${request.getHeader('host')} has not answered ${call} yet.`).unref()
+    for (const end of ['response', 'close']) request.once(end, () => clearTimeout(timer))
+  }
+  requests.subscribe(heed)
+  return work().finally(() => requests.unsubscribe(heed))
+}
+
 /**
  * Ends this process in order at the first Ctrl-C or SIGTERM, and at once at the second.
  *
@@ -128,7 +142,6 @@ export const SOCKETS = 64
 export const ELSEWHERE_TIMEOUT_MS = 30_000
 /** Of a receive there, whose end Ctrl-C waits for. With two at a time, SQS bills about a dollar a month. */
 export const RECEIVE_SECONDS = 2
-const PATIENCE_MS = 300_000
 
 /**
  * Options of a client whose emulator is in the same process: what it waits for is its own turn, and for one of its
@@ -139,7 +152,7 @@ const PATIENCE_MS = 300_000
  */
 export const patient = <Options extends ReturnType<typeof clientOptions>>(
   options: Options,
-  ms = PATIENCE_MS,
+  ms = 300_000,
 ): Options => ({
   ...options,
   requestHandler: {
@@ -157,10 +170,8 @@ export function wrongOption(error: unknown): string | undefined {
 }
 
 /** As Prometheus names it (its documentation, "Metric and label naming"): seconds rather than milliseconds. */
-const nameOf = (metric: string): string => {
-  const words = metric.replace(/Ms$/, '').replaceAll(/([a-z])([A-Z])/g, '$1_$2')
-  return `image_analyzer_${words.toLowerCase()}`
-}
+const nameOf = (metric: string): string =>
+  `image_analyzer_${metric.replace(/Ms$/, '').replaceAll(/([a-z])([A-Z])/g, '$1_$2')}`.toLowerCase()
 const UNITS: Record<string, string> = { Milliseconds: 'seconds', Seconds: 'seconds', Bytes: 'bytes' }
 
 /** What each counts, for `# HELP` of Prometheus's text format; docs/log.md has the same. */
@@ -256,9 +267,7 @@ export async function counting(log: Log): Promise<Counting> {
 /** Of that text (Prometheus documentation, "Exposition formats"). */
 export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
-interface App {
-  fetch: (request: Request, env?: object) => Response | Promise<Response>
-}
+type App = { fetch: (request: Request, env?: object) => Response | Promise<Response> }
 /** An app with what a deployed one has elsewhere or not at all: answers by path, which are only read. */
 export const withReadable = (app: App, read: (path: string) => Response | undefined): App => ({
   fetch: (request, env) => {

@@ -5,7 +5,15 @@ import { GetQueueAttributesCommand } from '@aws-sdk/client-sqs'
 import { GetCommand } from '@aws-sdk/lib-dynamodb'
 import { readWorkerProcessConfig, VISIBILITY_FACTOR, WORKER_SETTINGS } from '../shared/config.ts'
 import { createLog } from '../shared/log.ts'
-import { counting, hintOf, METRICS_TYPE, misspelt, portTrouble, StartError } from '../shared/machine.ts'
+import {
+  counting,
+  hintOf,
+  METRICS_TYPE,
+  misspelt,
+  namingSilence,
+  portTrouble,
+  StartError,
+} from '../shared/machine.ts'
 import { processBatch } from './batch.ts'
 import { depsOnAws, type WorkerDeps } from './deps.ts'
 import { startPoller } from './poller.ts'
@@ -110,12 +118,13 @@ async function main(): Promise<void> {
     throw new StartError(
       `There is no option ${argument}: the settings are variables of the environment, see docs/worker.md.`,
     )
-  for (const sentence of misspelt(WORKER_SETTINGS, process.env))
-    process.stderr.write(`warning: ${sentence}\n`)
+  const warn = (sentence: string): boolean => process.stderr.write(`warning: ${sentence}\n`)
+  for (const sentence of misspelt(WORKER_SETTINGS, process.env)) warn(sentence)
   const config = readWorkerProcessConfig(process.env)
   const { log, text } = await counting(createLog('worker', config.METRICS_NAMESPACE))
   const deps = depsOnAws(config, log)
-  const [queue] = await Promise.all([reachQueue(deps), reachTable(deps), reachBucket(deps)])
+  const reachAll = () => Promise.all([reachQueue(deps), reachTable(deps), reachBucket(deps)])
+  const [queue] = await namingSilence(warn, reachAll)
   const least = VISIBILITY_FACTOR * config.WORKER_TIMEOUT_SECONDS
   if (queue.visibilitySeconds < least)
     throw new StartError(

@@ -259,6 +259,8 @@ describe('a client of AWS', () => {
     })
     await until('the end of the call', async () => error)
     expect(error).toMatchObject({ name: 'TimeoutError' })
+    // Several calls may have been made at a time.
+    expect((error as Error).message).toContain(' (SQS ReceiveMessage 127.0.0.1:')
     sqs.destroy()
     await close(server)
   })

@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:https'
+import * as net from 'node:net'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import { listen } from '../../packages/embedded-aws/gateway/index.ts'
@@ -7,6 +8,7 @@ import { finished } from '../context.ts'
 import { launch, newFolder, post, ready, root } from '../started.ts'
 import { passOn, refusal, startHere } from '../system.ts'
 import { certificateIn, skipped, without } from '../tools.ts'
+import { until } from '../until.ts'
 
 const photo = readFileSync(join(root, 'test/fixtures/grace-hopper.jpg'))
 const KEY = 'AKIDOFTHISRUN0000000'
@@ -54,3 +56,29 @@ it.skipIf(lacking.length > 0)(
     expect(system.output()).not.toMatch(/warning/i)
   },
 )
+
+it('an endpoint that takes requests and does not answer is named with them, soon, by each program', async () => {
+  const sockets: net.Socket[] = []
+  const server = net.createServer((socket) => void sockets.push(socket.on('error', () => {})))
+  const url = `http://127.0.0.1:${await listen(server, 0)}`
+  onTestFinished(() => {
+    server.close()
+    for (const socket of sockets) socket.destroy()
+  })
+  const given = { AWS_REGION: 'us-east-1', AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' }
+  const resources = { IMAGE_BUCKET: 'images', IMAGE_TABLE: 'images', EVENT_BUS_NAME: 'images' }
+  const env = { ...given, ...resources, AWS_ENDPOINT_URL: url, JOB_QUEUE_URL: `${url}/000000000000/jobs` }
+  const programs: [file: string, args: string[], call: string][] = [
+    ['local/main.ts', [], 'HEAD /image-analyzer-images'],
+    ['worker/main.ts', [], 'AmazonSQS.GetQueueAttributes'],
+    ['ops/main.ts', ['quota'], 'AmazonSQS.GetQueueUrl'],
+  ]
+  const begun = programs.map(([file, args]) => launch(env, args, file))
+  for (const [index, [file, , call]] of programs.entries())
+    await until(
+      `${file} names what it waits for`,
+      async () =>
+        begun[index]?.output().includes(`${new URL(url).host} has not answered ${call} yet.`) || undefined,
+    )
+  await Promise.all(begun.map(({ end }) => end('SIGKILL')))
+})
