@@ -207,7 +207,7 @@ async function deployCheck(
     steps,
     signal,
     variables: [
-      `-var-file=emulators/${emulatorName}.tfvars`,
+      `-var-file=emulators/${emulator.like ?? emulatorName}.tfvars`,
       `-var=name=${name}`,
       `-var=architecture=${arch === 'x64' ? 'x86_64' : arch}`,
       '-var=auth=none',

@@ -3,6 +3,8 @@ export interface Emulator {
   title: string
   /** The path that only this emulator answers, or that those below do not. */
   health: string
+  /** Whose settings of Terraform it takes, if not its own. */
+  like?: string
   /** Why no function runs there, if none does. */
   runsNothing?: string
   /** Whether its functions are processes of the machine that the emulator is on, and reach what this machine reaches. */
@@ -33,6 +35,11 @@ export const EMULATORS = {
     ],
   },
   localstack: { title: 'LocalStack', health: '/_localstack/health', beside: false, drift: [] },
+  /** A fork of LocalStack. */
+  localemu: {
+    ...{ title: 'LocalEmu', health: '/_localemu/health', like: 'localstack' },
+    ...{ beside: false, drift: [] },
+  },
 } as const satisfies Record<string, Emulator>
 export type EmulatorName = keyof typeof EMULATORS
 export const EMULATOR_NAMES = Object.keys(EMULATORS) as EmulatorName[]

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { ROOT } from '../../build/bundle.ts'
+import { EMULATOR_NAMES, EMULATORS, recognise } from '../../build/emulators.ts'
 import { rowOf, seenOf } from '../../build/emulators-seen.ts'
 import { missing } from '../../build/terraform.ts'
 import { listen } from '../../packages/embedded-aws/gateway/index.ts'
@@ -28,9 +29,17 @@ describe('npm run deploy-check', () => {
     onTestFinished(() => void server.close())
     const endpoint = `http://127.0.0.1:${await listen(server, 0)}`
     const { code, output, last } = await deployCheck('--endpoint', endpoint)
-    expect(output).toContain(`${endpoint} does not answer as MiniStack, moto, LocalStack.`)
+    expect(output).toContain(`${endpoint} does not answer as MiniStack, moto, LocalStack, LocalEmu.`)
     expect({ code, last }).toEqual({ code: 1, last: '0 passed, 1 failed' })
   })
+})
+
+it.each(EMULATOR_NAMES)('%s is recognised by the path that it answers, and has settings', async (name) => {
+  const { health, like } = { like: name, ...EMULATORS[name] }
+  const server = createServer(({ url }, answer) => answer.writeHead(url === health ? 200 : 404).end())
+  onTestFinished(() => void server.close())
+  expect(await recognise(`http://127.0.0.1:${await listen(server, 0)}`, EMULATOR_NAMES)).toBe(name)
+  expect(existsSync(join(ROOT, `infrastructure/emulators/${like}.tfvars`))).toBe(true)
 })
 
 it('what a check has seen names what passed, what is lacking by its reason, and what was refused', () => {
