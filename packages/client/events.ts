@@ -43,8 +43,8 @@ class Following {
   #watched = new Set<string>()
   /** When each was finished, of those that the next round may see again: a copy may lag behind, a retry ends once more. */
   readonly #announcedAt = new Map<string, string>()
-  /** Down to this id the next round reads the list. */
-  #since = ''
+  /** The highest id of all rounds. Its image may be deleted by now. */
+  #newest = ''
 
   constructor(client: Client, signal: AbortSignal) {
     this.#client = client
@@ -76,7 +76,7 @@ class Following {
       if (image !== undefined) look(asListed(image))
     }
     this.#watched = unfinished
-    this.#since = before(newest)
+    this.#newest = newest
     for (const [imageId, at] of ends) this.#announcedAt.set(imageId, at)
     this.#forgetOld()
     return finished.sort((a, b) => String(completion(a)).localeCompare(String(completion(b))))
@@ -91,18 +91,19 @@ class Following {
 
   /** @returns the highest id of all rounds */
   async #lookAtNewest(first: boolean, look: (image: ListedImage) => void): Promise<string> {
-    let newest = this.#since
+    let newest = this.#newest
     for await (const image of this.#client.list({ signal: this.#signal, pageSize: first ? 20 : 100 })) {
       if (image.imageId > newest) newest = image.imageId
-      if (image.imageId < (first ? before(newest) : this.#since)) break
+      if (image.imageId < before(first ? newest : this.#newest)) break
       look(image)
     }
     return newest
   }
 
   #forgetOld(): void {
+    const since = before(this.#newest)
     for (const imageId of this.#announcedAt.keys())
-      if (imageId < this.#since && !this.#watched.has(imageId)) this.#announcedAt.delete(imageId)
+      if (imageId < since && !this.#watched.has(imageId)) this.#announcedAt.delete(imageId)
   }
 }
 

@@ -525,3 +525,27 @@ it('follows images also when a round breaks off in the middle: what it had seen 
   expect(troubles).toEqual([expect.stringContaining('Still trying.')])
   expect(finished.sort()).toEqual([first, second].sort())
 })
+
+it('follows images also where the newest is deleted: what had ended before is no news then', async () => {
+  const [before, newest] = ['01a20f3c-0000-7373-aacd-3eaed2efdf41', '01a20f3d-0000-7373-aacd-3eaed2efdf41']
+  const ending = new AbortController()
+  let round = 0
+  const client = createClient({
+    endpoint: NOWHERE,
+    fetch: (address) => {
+      const status = new URL(address).searchParams.get('status')
+      if (status !== null) return Response.json({ items: [] })
+      round += 1
+      if (round > 10) ending.abort()
+      const ids = round === 1 ? [newest, before] : [before]
+      const completedAt = '2026-11-24T20:25:34.660Z'
+      return Response.json({
+        items: ids.map((imageId) => ({ imageId, status: 'completed', completedAt, original: {} })),
+      })
+    },
+  })
+  const finished: string[] = []
+  const finish = ({ imageId }: { imageId: string }) => finished.push(imageId)
+  await followEvents(client, 1, finish, () => {}, ending.signal)
+  expect(finished).toEqual([])
+})
