@@ -68,7 +68,7 @@ interface Sequence {
 /** What a sequence header says (AV1 specification, sections 5.5.1 and 5.5.2). Past its end are zeros. */
 function readSequence(header: Buffer): Sequence {
   let at = 0
-  const bits = (count: number): number => {
+  const bits: ReadBits = (count) => {
     let value = 0
     for (let end = at + count; at < end; at += 1) {
       value = value * 2 + (((header[at >> 3] ?? 0) >> (7 - (at & 7))) & 1)
@@ -78,46 +78,16 @@ function readSequence(header: Buffer): Sequence {
   const profile = bits(3)
   bits(1) // still picture
   const isShort = bits(1) === 1
-  if (isShort) {
-    bits(5) // level of a still picture with the short header
-  } else {
-    let delayBits = 0
-    const hasTiming = bits(1) === 1
-    if (hasTiming) {
-      bits(64) // units of time
-      // An equal interval, whose length begins with as many zeros as bits follow.
-      if (bits(1) === 1) {
-        let zeros = 0
-        while (zeros < 32 && bits(1) === 0) zeros += 1
-        bits(zeros)
-      }
-      if (bits(1) === 1) {
-        delayBits = bits(5) + 1
-        bits(42) // a unit of time and two lengths
-      }
-    }
-    const hasDisplayDelay = bits(1) === 1
-    for (let points = bits(5) + 1; points > 0; points -= 1) {
-      bits(12)
-      if (bits(5) > 7) bits(1)
-      if (delayBits > 0 && bits(1) === 1) bits(2 * delayBits + 1)
-      if (hasDisplayDelay && bits(1) === 1) bits(4)
-    }
-  }
+  // Of a still picture with the short header there is a level only.
+  if (isShort) bits(5)
+  else passOperatingPoints(bits, passTiming(bits))
   const widthBits = bits(4) + 1
   const heightBits = bits(4) + 1
   const area = (bits(widthBits) + 1) * (bits(heightBits) + 1)
   // Lengths of the numbers that frames have.
   if (!isShort && bits(1) === 1) bits(7)
   bits(3) // tools
-  if (!isShort) {
-    bits(4) // tools between frames
-    const isOrdered = bits(1) === 1
-    if (isOrdered) bits(2)
-    const forScreens = bits(1) === 1 || bits(1) === 1
-    if (forScreens && bits(1) === 0) bits(1)
-    if (isOrdered) bits(3)
-  }
+  if (!isShort) passToolsBetweenFrames(bits)
   bits(3) // more tools
   const isDeep = bits(1) === 1
   if (isDeep && profile === 2) bits(1) // whether 12 bits
@@ -125,4 +95,44 @@ function readSequence(header: Buffer): Sequence {
   const cicp = bits(1) === 1 ? { primaries: bits(8), transfer: bits(8) } : undefined
   if (cicp !== undefined) bits(8) // matrix
   return { area, cicp, isGrey, isLimited: bits(1) === 0 }
+}
+
+/** Reads the next so many bits of a header as a number. */
+type ReadBits = (count: number) => number
+
+/** @returns bits that a delay of the decoder has in the operating points; 0 where they have none */
+function passTiming(bits: ReadBits): number {
+  const hasTiming = bits(1) === 1
+  if (!hasTiming) return 0
+  bits(64) // units of time
+  // An equal interval, whose length begins with as many zeros as bits follow.
+  if (bits(1) === 1) {
+    let zeros = 0
+    while (zeros < 32 && bits(1) === 0) zeros += 1
+    bits(zeros)
+  }
+  const hasDecoderModel = bits(1) === 1
+  if (!hasDecoderModel) return 0
+  const delayBits = bits(5) + 1
+  bits(42) // a unit of time and two lengths
+  return delayBits
+}
+
+function passOperatingPoints(bits: ReadBits, delayBits: number): void {
+  const hasDisplayDelay = bits(1) === 1
+  for (let points = bits(5) + 1; points > 0; points -= 1) {
+    bits(12)
+    if (bits(5) > 7) bits(1)
+    if (delayBits > 0 && bits(1) === 1) bits(2 * delayBits + 1)
+    if (hasDisplayDelay && bits(1) === 1) bits(4)
+  }
+}
+
+function passToolsBetweenFrames(bits: ReadBits): void {
+  bits(4)
+  const isOrdered = bits(1) === 1
+  if (isOrdered) bits(2)
+  const forScreens = bits(1) === 1 || bits(1) === 1
+  if (forScreens && bits(1) === 0) bits(1)
+  if (isOrdered) bits(3)
 }

@@ -77,57 +77,87 @@ const MAX_SLIPS = 100
  */
 export function withoutSlips(file: Buffer): Buffer {
   if (file[0] !== 0xff || file[1] !== START_OF_IMAGE) return file
-  const kept: Buffer[] = []
-  let from = 0
-  const replace = (begin: number, end: number, by?: number[]): void => {
-    kept.push(file.subarray(from, begin), Buffer.from(by ?? []))
-    from = end
-  }
-  const componentsFrom = ahead((at) => componentsAhead(file, at))
-  const linesAfterScan = ahead((at) => linesAhead(file, at))
-  let sequential = false
-  let at = 2
-  while (kept.length < 2 * MAX_SLIPS) {
-    const begin = markerFrom(file, at)
-    if (begin === undefined) break
-    const marker = file[begin + 1] ?? 0
-    // Any number of 0xff may come before a marker.
-    if (file.subarray(at, begin).some((byte) => byte !== 0xff)) replace(at, begin)
-    at = begin + 2
-    if (marker === START_OF_IMAGE) replace(begin, at)
-    if (marker === END_OF_IMAGE || at + 2 > file.length) break
-    if (marker === START_OF_IMAGE || marker === 0x01 || isRestart(marker)) continue
-    const data = at + 2
-    at += Math.max(2, file.readUInt16BE(at))
-    if (marker === 0xc0 || marker === 0xc1) sequential = true
-    // What a segment is too short for is not in it.
-    const has = (bytes: number): boolean => data + bytes <= Math.min(at, file.length)
-    if (marker >= 0xc0 && marker <= 0xc2 && has(3) && file.readUInt16BE(data + 1) === 0) {
-      const lines = linesAfterScan(at)
-      if (lines !== undefined) replace(data + 1, data + 3, [lines >> 8, lines & 0xff])
-    }
-    const jfif = marker === 0xe0 && file.toString('latin1', data, data + 5) === 'JFIF\0'
-    if (jfif && has(6) && file[data + 5] !== 1) replace(data + 5, data + 6, [1])
-    const adobe = marker === 0xee && file.toString('latin1', data, data + 5) === 'Adobe'
-    if (adobe && has(12)) {
-      const [taken, ...others] = COLOUR_TRANSFORMS[componentsFrom(at)] ?? []
-      const said = file[data + 11] ?? 0
-      if (taken !== undefined && said !== taken && !others.includes(said))
-        replace(data + 11, data + 12, [taken])
-    }
-    if (marker !== START_OF_SCAN) continue
-    const parameters = data + 1 + 2 * (file[data] ?? 0)
-    const wrong = file.toString('hex', parameters, parameters + 3) !== '003f00'
-    if (sequential && wrong && parameters + 3 === at) replace(parameters, at, [0, 63, 0])
-    break
-  }
+  const edits = new Edits(file)
+  const at = mendHeader(file, edits)
   const ends = file.at(-2) === 0xff && file.at(-1) === END_OF_IMAGE
-  if (from === 0 && ends) return file
-  const mended = Buffer.concat([...kept, file.subarray(from)])
+  if (edits.count === 0 && ends) return file
+  const mended = edits.result()
   // Without an end libvips refuses it, as it is to do where data is missing. What follows the end is of no picture.
   const isCut = (): boolean => file.indexOf(MARKED_END, at) < 0 && hasAllBlocks(mended) === false
   if (ends || isCut()) return mended
   return Buffer.concat([mended, MARKED_END])
+}
+
+/** A file with some of its bytes replaced, from its beginning on. */
+class Edits {
+  readonly #file: Buffer
+  readonly #kept: Buffer[] = []
+  #from = 0
+  count = 0
+
+  constructor(file: Buffer) {
+    this.#file = file
+  }
+
+  replace(begin: number, end: number, by: number[] = []): void {
+    this.#kept.push(this.#file.subarray(this.#from, begin), Buffer.from(by))
+    this.#from = end
+    this.count += 1
+  }
+
+  result(): Buffer {
+    return Buffer.concat([...this.#kept, this.#file.subarray(this.#from)])
+  }
+}
+
+/** @returns where the first scan begins, or where the header makes no sense any more */
+function mendHeader(file: Buffer, edits: Edits): number {
+  const mendSegment = segmentMender(file, edits)
+  let isSequential = false
+  let at = 2
+  while (edits.count < MAX_SLIPS) {
+    const begin = markerFrom(file, at)
+    if (begin === undefined) break
+    const marker = file[begin + 1] ?? 0
+    // Any number of 0xff may come before a marker.
+    if (file.subarray(at, begin).some((byte) => byte !== 0xff)) edits.replace(at, begin)
+    at = begin + 2
+    if (marker === START_OF_IMAGE) edits.replace(begin, at)
+    if (marker === END_OF_IMAGE || at + 2 > file.length) break
+    if (marker === START_OF_IMAGE || marker === 0x01 || isRestart(marker)) continue
+    const data = at + 2
+    at += Math.max(2, file.readUInt16BE(at))
+    if (marker === 0xc0 || marker === 0xc1) isSequential = true
+    mendSegment(marker, data, at)
+    if (marker !== START_OF_SCAN) continue
+    const parameters = data + 1 + 2 * (file[data] ?? 0)
+    const isWrong = file.toString('hex', parameters, parameters + 3) !== '003f00'
+    if (isSequential && isWrong && parameters + 3 === at) edits.replace(parameters, at, [0, 63, 0])
+    break
+  }
+  return at
+}
+
+/** @returns mends the slips within the segment of a marker, whose data begin and end there */
+function segmentMender(file: Buffer, edits: Edits): (marker: number, data: number, end: number) => void {
+  const componentsFrom = ahead((at) => componentsAhead(file, at))
+  const linesAfterScan = ahead((at) => linesAhead(file, at))
+  return (marker, data, end) => {
+    // What a segment is too short for is not in it.
+    const has = (bytes: number): boolean => data + bytes <= Math.min(end, file.length)
+    if (marker >= 0xc0 && marker <= 0xc2 && has(3) && file.readUInt16BE(data + 1) === 0) {
+      const lines = linesAfterScan(end)
+      if (lines !== undefined) edits.replace(data + 1, data + 3, [lines >> 8, lines & 0xff])
+    }
+    const isJfif = marker === 0xe0 && file.toString('latin1', data, data + 5) === 'JFIF\0'
+    if (isJfif && has(6) && file[data + 5] !== 1) edits.replace(data + 5, data + 6, [1])
+    const isAdobe = marker === 0xee && file.toString('latin1', data, data + 5) === 'Adobe'
+    if (!isAdobe || !has(12)) return
+    const [taken, ...others] = COLOUR_TRANSFORMS[componentsFrom(end)] ?? []
+    const said = file[data + 11] ?? 0
+    if (taken !== undefined && said !== taken && !others.includes(said))
+      edits.replace(data + 11, data + 12, [taken])
+  }
 }
 
 /** What Adobe's segment may say of the colours of so many components; decoders take the first one where it says another. */

@@ -112,29 +112,38 @@ function scanOf(file: Buffer): Scan | undefined {
     else if (marker === DRI) interval = segment.readUInt16BE(0)
     else if (marker === SOF0 || marker === SOF1) {
       size = { height: segment.readUInt16BE(1), width: segment.readUInt16BE(3) }
-      for (let component = 0; component < segment.readUInt8(5); component += 1) {
-        const sampling = segment.readUInt8(7 + 3 * component)
-        components.push({
-          id: segment.readUInt8(6 + 3 * component),
-          across: sampling >> 4,
-          down: sampling & 15,
-        })
-      }
+      components.push(...componentsIn(segment))
     } else if (marker > SOF1 && marker < 0xd0 && marker !== 0xcc) return undefined
     else if (marker === SOS) {
-      // Of one scan for all components, which is what cameras write.
-      if (segment.readUInt8(0) !== components.length) return undefined
-      for (const [index, component] of components.entries()) {
-        if (segment.readUInt8(1 + 2 * index) !== component.id) return undefined
-        const chosen = segment.readUInt8(2 + 2 * index)
-        const dc = tables.get(chosen >> 4)
-        const ac = tables.get(16 | (chosen & 15))
-        if (dc === undefined || ac === undefined) return undefined
-        Object.assign(component, { dc, ac })
-      }
-      return { begin: at, components, size, interval }
+      return chooseTables(segment, components, tables) ? { begin: at, components, size, interval } : undefined
     }
   }
+}
+
+/** Of a frame (ITU-T T.81, B.2.2). @throws RangeError */
+const componentsIn = (frame: Buffer): Component[] =>
+  Array.from({ length: frame.readUInt8(5) }, (_, index) => {
+    const sampling = frame.readUInt8(7 + 3 * index)
+    return { id: frame.readUInt8(6 + 3 * index), across: sampling >> 4, down: sampling & 15 }
+  })
+
+/**
+ * Gives each component the tables that its scan names (ITU-T T.81, B.2.3).
+ *
+ * @returns whether it is one scan for all components, which is what cameras write, and all its tables are there
+ * @throws RangeError
+ */
+function chooseTables(scan: Buffer, components: Component[], tables: Map<number, Codes>): boolean {
+  if (scan.readUInt8(0) !== components.length) return false
+  for (const [index, component] of components.entries()) {
+    if (scan.readUInt8(1 + 2 * index) !== component.id) return false
+    const chosen = scan.readUInt8(2 + 2 * index)
+    const dc = tables.get(chosen >> 4)
+    const ac = tables.get(16 | (chosen & 15))
+    if (dc === undefined || ac === undefined) return false
+    Object.assign(component, { dc, ac })
+  }
+  return true
 }
 
 function readTables(segment: Buffer, tables: Map<number, Codes>): void {
@@ -177,15 +186,9 @@ function mendedScan(file: Buffer, { begin, components, size, interval }: Scan): 
   for (let done = 0, restarts = 0; done < units; restarts += 1) {
     if (restarts > 0) {
       const end = bits.end()
-      let marker = end
-      // What a decoder looks for is a marker; a stuffed zero makes it data.
-      while (file.readUInt8(marker) !== 0xff || isData(file.readUInt8(marker + 1))) marker += 1
-      const found = file.readUInt8(marker + 1)
-      if (found < RST0 || found > RST7) throw new NotWhole()
-      // After a block that is damaged, the codes that follow are others, and end anywhere.
-      if (marker > end && (marker - end > MAX_STRAY_BYTES || !bits.isPadded())) throw new NotWhole()
+      const marker = restartFrom(file, bits)
       const right = RST0 + ((restarts - 1) % 8)
-      if (marker > end || found !== right) {
+      if (marker > end || file.readUInt8(marker + 1) !== right) {
         kept.push(file.subarray(from, end), Buffer.from([0xff, right]))
         from = marker + 2
       }
@@ -195,6 +198,23 @@ function mendedScan(file: Buffer, { begin, components, size, interval }: Scan): 
     for (; done < last; done += 1) for (const block of blocks) skipBlock(bits, block)
   }
   return kept.length === 0 ? undefined : Buffer.concat([...kept, file.subarray(from)])
+}
+
+/**
+ * Where the restart marker behind an interval begins, which stray bytes may hide.
+ *
+ * @throws NotWhole, RangeError
+ */
+function restartFrom(file: Buffer, bits: Bits): number {
+  const end = bits.end()
+  let marker = end
+  // What a decoder looks for is a marker; a stuffed zero makes it data.
+  while (file.readUInt8(marker) !== 0xff || isData(file.readUInt8(marker + 1))) marker += 1
+  const found = file.readUInt8(marker + 1)
+  if (found < RST0 || found > RST7) throw new NotWhole()
+  // After a block that is damaged, the codes that follow are others, and end anywhere.
+  if (marker > end && (marker - end > MAX_STRAY_BYTES || !bits.isPadded())) throw new NotWhole()
+  return marker
 }
 
 /** After a byte of 0xff: a stuffed zero, or one more 0xff before a marker. */
