@@ -7,7 +7,7 @@
  * @import { Answer } from './server.js'
  */
 
-import { formatOf } from '../packages/image-guard/format.ts'
+import { FORMAT_BYTES, formatOf } from '../packages/image-guard/format.ts'
 import { ask, BASE, lost, newIdempotencyKey, outage, post } from './server.js'
 import {
   change,
@@ -215,7 +215,7 @@ async function sendToBucket({ analyses }, file, contentType, key, onProgress) {
 /** The first bytes of a file, or nothing where it cannot be read. @param {File} file */
 async function startOf(file) {
   try {
-    return new Uint8Array(await file.slice(0, 4096).arrayBuffer())
+    return new Uint8Array(await file.slice(0, FORMAT_BYTES).arrayBuffer())
   } catch {
     return undefined
   }
