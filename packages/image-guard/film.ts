@@ -1,10 +1,12 @@
-/**
- * Boxes of places, as phones write them: of QuickTime, of 3GPP (3GPP TS 26.244, section 8.7), and the values of QuickTime's keys
- * such as com.apple.quicktime.location.ISO6709, in which phones of Apple have it.
- */
-const [XYZ, LOCI, VALUE] = [Buffer.from('\xa9xyz', 'latin1'), Buffer.from('loci'), Buffer.from('data')]
-/** Of such a box; more would be no place. */
-const [LEAST_BYTES, MOST_BYTES] = [16, 1_000]
+/** A box of a place, as phones write it: of QuickTime. */
+const XYZ = Buffer.from('\xa9xyz', 'latin1')
+/** Of 3GPP (3GPP TS 26.244, section 8.7). */
+const LOCI = Buffer.from('loci')
+/** The value of a key of QuickTime such as com.apple.quicktime.location.ISO6709, in which phones of Apple have it. */
+const VALUE = Buffer.from('data')
+/** Bytes of such a box; more or less would be no place. */
+const LEAST_BYTES = 16
+const MOST_BYTES = 1_000
 
 /**
  * Blanks where the films within a file were taken, in place: those that phones put behind a photo, and the frames of an

@@ -138,7 +138,8 @@ export const uint = (bytes: Buffer, at: number, size: number): number =>
   size === 0 ? 0 : size === 8 ? Number(bytes.readBigUInt64BE(at)) : bytes.readUIntBE(at, size)
 
 function readTypes(iinf: Buffer | undefined): Pick<Items, 'types' | 'encoded'> {
-  const [types, encoded] = [new Map<number, string>(), new Set<number>()]
+  const types = new Map<number, string>()
+  const encoded = new Set<number>()
   if (iinf === undefined) return { types, encoded }
   for (const { type, data } of boxesWithin(iinf.subarray(iinf[0] === 0 ? 6 : 8))) {
     if (type !== 'infe') continue

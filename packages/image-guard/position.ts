@@ -86,22 +86,8 @@ function inJpeg(file: Buffer): boolean {
       const part = data.subarray(garbage.length + 6)
       if (/^(II|MM)/.test(part.toString('latin1', 0, 2))) endBlock()
       block.push(part)
-    } else if (kind !== EXTENDED_XMP) {
-      const { 0: name = '', index } = XMP.exec(data.toString('latin1')) ?? {}
-      if (index !== undefined) packets.push(data.subarray(index + (name.startsWith('<') ? 0 : name.length)))
-    } else if (data.length > kind.length + PART_HEAD_BYTES) {
-      const head = data.subarray(kind.length)
-      const hash = head.subarray(0, HASH_CHARACTERS)
-      const part = {
-        hash,
-        at: head.readUInt32BE(HASH_CHARACTERS + 4),
-        data: head.subarray(PART_HEAD_BYTES),
-      }
-      const name = hash.toString('latin1')
-      const same = extended.get(name)
-      if (same === undefined) extended.set(name, [part])
-      else same.push(part)
-    }
+    } else if (kind === EXTENDED_XMP) addPart(extended, data.subarray(kind.length))
+    else packets.push(...packetIn(data))
   }
   endBlock()
   if (resources.length > 0 && inPieces(resources, inResources)) blanked = true
@@ -110,6 +96,22 @@ function inJpeg(file: Buffer): boolean {
   const renamed = blankExtended(extended)
   for (const packet of renamed.size === 0 ? [] : packets) rename(packet, renamed)
   return blanked || renamed.size > 0
+}
+
+function packetIn(data: Buffer): Buffer[] {
+  const { 0: name = '', index } = XMP.exec(data.toString('latin1')) ?? {}
+  return index === undefined ? [] : [data.subarray(index + (name.startsWith('<') ? 0 : name.length))]
+}
+
+/** @param data of a segment of extended XMP, behind its name */
+function addPart(extended: Map<string, Part[]>, data: Buffer): void {
+  if (data.length <= PART_HEAD_BYTES) return
+  const hash = data.subarray(0, HASH_CHARACTERS)
+  const part = { hash, at: data.readUInt32BE(HASH_CHARACTERS + 4), data: data.subarray(PART_HEAD_BYTES) }
+  const name = hash.toString('latin1')
+  const same = extended.get(name)
+  if (same === undefined) extended.set(name, [part])
+  else same.push(part)
 }
 
 /** @returns new hashes of what has changed, by the old ones: readers pass over what has another hash than it says */
