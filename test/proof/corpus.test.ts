@@ -158,7 +158,7 @@ describe('the runner', () => {
       writeFileSync(join(folder, 'text.jpg'), 'not an image')
       writeFileSync(join(folder, 'empty.jpg'), '')
       writeFileSync(join(folder, 'large.jpg'), Buffer.concat([file('baseline.jpg'), Buffer.alloc(5_000_000)]))
-      const corpus = join(import.meta.dirname, '../corpus.ts')
+      const corpus = join(import.meta.dirname, '../pictures/corpus.ts')
       const { stdout } = await run(process.execPath, [corpus, folder, '--json'])
       const { files, good, peakMb } = JSON.parse(stdout)
       const told = Object.fromEntries(
