@@ -40,7 +40,8 @@ function refusalOf(
   const isOperation =
     method === 'POST' &&
     url.split('?', 1)[0] === '/' &&
-    /^application\/x-amz-json-1\.[01] *(;|$)/i.test(headers['content-type'] ?? '')
+    // None of these does a page send without asking first (Fetch standard, CORS-safelisted request-header).
+    /^application\/(x-amz-json-1\.[01]|json) *(;|$)/i.test(headers['content-type'] ?? '')
   if (!isOperation)
     return new AwsError(
       'UnknownOperationException',

@@ -12,7 +12,7 @@ import {
 import { beforeAll, describe, expect, it } from 'vitest'
 import { embeddedAws, refusal, region, signed } from './started.ts'
 
-/** What other programs than the SDK that is installed here ask of S3: rclone, Go, Ruby, version 2 of the AWS CLI. */
+/** What other programs than the SDK that is installed here ask: rclone, Go, Ruby, version 2 of the AWS CLI, aws-lite. */
 const { aws, newBucket, stored } = embeddedAws()
 let Bucket = ''
 beforeAll(async () => {
@@ -143,4 +143,17 @@ it.each(['sqs', 'dynamodb', 'events'])('a newer protocol of %s is refused by its
     ...{ status: 404, __type: 'UnknownOperationException' },
     message: expect.stringContaining('rpc-v2-cbor'),
   })
+})
+
+it('an operation may come as plain JSON, as aws-lite sends those that have no item', async () => {
+  const answer = await fetch(aws.endpoint, {
+    method: 'POST',
+    headers: {
+      ...signed('dynamodb'),
+      'content-type': 'application/json',
+      'x-amz-target': 'DynamoDB_20120810.ListTables',
+    },
+    body: '{}',
+  })
+  expect([answer.status, await answer.json()]).toEqual([200, { TableNames: expect.any(Array) }])
 })
