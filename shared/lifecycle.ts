@@ -1,6 +1,12 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
-import { DeleteObjectCommand, type S3Client } from '@aws-sdk/client-s3'
+import {
+  DeleteObjectCommand,
+  HeadBucketCommand,
+  HeadObjectCommand,
+  NotFound,
+  type S3Client,
+} from '@aws-sdk/client-s3'
 import { DeleteCommand, GetCommand, PutCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import {
   type Answers,
@@ -634,4 +640,24 @@ export async function deleteObjects(
   imageId: ImageId,
 ): Promise<void> {
   for (const Key of objectKeys(imageId)) await s3.send(new DeleteObjectCommand({ Bucket: bucket, Key }))
+}
+
+/**
+ * @returns what S3 says where there is no such object; undefined where there is one
+ * @throws Error also where there is no such bucket: under a wrong name, perhaps, and then no image is to suffer for it
+ */
+export async function absenceOf(
+  { s3 }: { s3: S3Client },
+  bucket: string,
+  key: string,
+): Promise<NotFound | undefined> {
+  try {
+    await s3.send(new HeadObjectCommand({ Bucket: bucket, Key: key }))
+    return undefined
+  } catch (error) {
+    if (!(error instanceof NotFound)) throw error
+    // S3 says the same where the bucket is not there.
+    await s3.send(new HeadBucketCommand({ Bucket: bucket }))
+    return error
+  }
 }

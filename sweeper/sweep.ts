@@ -1,4 +1,3 @@
-import { HeadBucketCommand, HeadObjectCommand, NotFound } from '@aws-sdk/client-s3'
 import { GetCommand, paginateQuery } from '@aws-sdk/lib-dynamodb'
 import type { Span } from '@opentelemetry/api'
 import * as z from 'zod'
@@ -12,6 +11,7 @@ import {
 } from '../shared/image.ts'
 import { indexLabels, unindexLabels } from '../shared/labels.ts'
 import {
+  absenceOf,
   closeIdempotencyKey,
   deferSweep,
   deleteObjects,
@@ -195,17 +195,9 @@ async function announce(deps: SweeperDeps, image: FinishedImage): Promise<'annou
   return 'announced'
 }
 
-async function hasOriginal({ s3, bucket }: SweeperDeps, image: Image): Promise<boolean> {
-  const Key = image.status === 'awaiting_upload' ? uploadKey(image.imageId) : image.original.key
-  try {
-    await s3.send(new HeadObjectCommand({ Bucket: bucket, Key }))
-    return true
-  } catch (error) {
-    if (!(error instanceof NotFound)) throw error
-    // S3 says the same where the bucket is not there, by a wrong name perhaps: no image is to be removed for that.
-    await s3.send(new HeadBucketCommand({ Bucket: bucket }))
-    return false
-  }
+async function hasOriginal(deps: SweeperDeps, image: Image): Promise<boolean> {
+  const key = image.status === 'awaiting_upload' ? uploadKey(image.imageId) : image.original.key
+  return (await absenceOf(deps, deps.bucket, key)) === undefined
 }
 
 /**

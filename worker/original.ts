@@ -1,14 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
-import {
-  DeleteObjectCommand,
-  GetObjectCommand,
-  HeadBucketCommand,
-  HeadObjectCommand,
-  NoSuchKey,
-  NotFound,
-  PutObjectCommand,
-} from '@aws-sdk/client-s3'
+import { DeleteObjectCommand, GetObjectCommand, NoSuchKey, PutObjectCommand } from '@aws-sdk/client-s3'
 import { formatOf, refusalOf } from '../packages/image-guard/format.ts'
 import { blankPosition, Refusal, type Rendered, type Source } from '../packages/image-guard/index.ts'
 import {
@@ -19,7 +11,7 @@ import {
   uploadKey,
   Verdict,
 } from '../shared/image.ts'
-import { settleOriginal } from '../shared/lifecycle.ts'
+import { absenceOf, settleOriginal } from '../shared/lifecycle.ts'
 import { runOf, say } from '../shared/log.ts'
 import type { Time } from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
@@ -170,13 +162,7 @@ export async function read(
 }
 
 /** @throws Verdict ORIGINAL_MISSING */
-export async function demandOriginal({ s3 }: ProcessDeps, { original }: ProcessingImage): Promise<void> {
-  try {
-    await s3.send(new HeadObjectCommand({ Bucket: original.bucket, Key: original.key }))
-  } catch (error) {
-    if (!(error instanceof NotFound)) throw error
-    // S3 says the same where the bucket is not there.
-    await s3.send(new HeadBucketCommand({ Bucket: original.bucket }))
-    throw missing(error)
-  }
+export async function demandOriginal(deps: ProcessDeps, { original }: ProcessingImage): Promise<void> {
+  const absence = await absenceOf(deps, original.bucket, original.key)
+  if (absence !== undefined) throw missing(absence)
 }

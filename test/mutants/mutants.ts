@@ -747,7 +747,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'the sweeper removes what waits where the bucket is not there',
-    file: 'sweeper/sweep.ts',
+    file: 'shared/lifecycle.ts',
     from: '    await s3.send(new HeadBucketCommand({ Bucket: bucket }))\n',
     to: '',
     tests: ['test/worker/sweeper.test.ts'],

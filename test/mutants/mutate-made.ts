@@ -36,7 +36,7 @@ export const TESTS_OF: Record<string, string[]> = {
   ],
   'shared/log.ts': ['worker/log', 'system/config'],
   'shared/machine.ts': ['worker/log', 'rekognition/rekognition-alone', 'system/start'],
-  'shared/lifecycle.ts': ['proof/transitions'],
+  'shared/lifecycle.ts': ['proof/transitions', 'worker/sweeper'],
   'sweeper/deps.ts': ['deployment/lambda'],
   'sweeper/handler.ts': ['deployment/lambda'],
   'sweeper/sweep.ts': ['worker/sweeper', 'api/labels'],
