@@ -58,13 +58,15 @@ export function watchBudget(
   { now, elapsed, dynamo, table }: Pick<Records, 'dynamo' | 'table' | 'now'> & { elapsed: Elapsed },
   budget: MonthlyBudget | undefined,
 ): () => Promise<boolean> {
-  let [month, until] = ['', Number.NEGATIVE_INFINITY]
+  let month = ''
+  let until = Number.NEGATIVE_INFINITY
   let isSpent = Promise.resolve(false)
   return () => {
     if (budget?.action !== 'refuse') return isSpent
     const current = monthOf(now())
     if (current !== month || elapsed() >= until) {
-      ;[month, until] = [current, elapsed() + BELIEVED_MS]
+      month = current
+      until = elapsed() + BELIEVED_MS
       isSpent = reservedCalls({ dynamo, table }, current).then((reserved) => reserved >= budget.calls)
       isSpent.catch(() => {
         until = Number.NEGATIVE_INFINITY
@@ -93,8 +95,8 @@ export async function demandRoom(
   await demandBudget(deps, analyses, now)
   if (deps.dailyImageQuota === undefined) return
   const day = dayOf(now)
-  if (await countImage(deps, createHash('sha256').update(owner).digest('hex'), day, deps.dailyImageQuota))
-    return
+  const ownerHash = createHash('sha256').update(owner).digest('hex')
+  if (await countImage(deps, ownerHash, day, deps.dailyImageQuota)) return
   const left = Math.ceil((DAY_MS - (now.getTime() % DAY_MS)) / 1_000)
   throw new ApiError(
     'TOO_MANY_REQUESTS',

@@ -57,7 +57,7 @@ export interface Asker {
 }
 
 /** What every line about a caller's image has. */
-const asked = ({ owner, ...request }: Asker, { imageId, epoch }: Pick<Image, 'imageId' | 'epoch'>) => ({
+const factsOf = ({ owner, ...request }: Asker, { imageId, epoch }: Pick<Image, 'imageId' | 'epoch'>) => ({
   ...{ imageId, epoch, ...request },
   owner: ownerTag(owner),
 })
@@ -143,7 +143,7 @@ export async function submitImage(
     await sendJob(deps, { version: 1, imageId, epoch: 1 }, owner)
   }
   say(deps.log, 'accepted', {
-    ...asked(asker, { imageId, epoch: 1 }),
+    ...factsOf(asker, { imageId, epoch: 1 }),
     ...{ bytes: original.bytes, contentType, acceptMs: Math.round(deps.elapsed() - began) },
     ...(waits ? {} : { repeated: true }),
   })
@@ -249,7 +249,7 @@ export async function awaitUpload(
   const status = waits ? 'awaiting_upload' : await statusOf(deps, imageId)
   if (status === 'deleted') throw deletedMeanwhile()
   const upload = await deps.presignPost(uploadKey(imageId), contentType, bytes)
-  say(deps.log, 'form issued', { ...asked(asker, { imageId, epoch: 1 }), bytes, contentType })
+  say(deps.log, 'form issued', { ...factsOf(asker, { imageId, epoch: 1 }), bytes, contentType })
   return {
     imageId,
     status: status ?? 'awaiting_upload',
@@ -278,7 +278,7 @@ export async function resubmitImage(deps: SubmitDeps, asker: Asker, failed: Imag
     image = (await retryImage(deps, image, submittedAt)) ?? (await getImage(deps, imageId))
     // By its time it is this request's write, also where only the answer was lost and the repetition refused.
     if (image?.status === 'pending' && image.submittedAt === submittedAt) {
-      say(deps.log, 'retried', asked(asker, image))
+      say(deps.log, 'retried', factsOf(asker, image))
       return sendJob(deps, { version: 1, imageId, epoch: image.epoch }, image.owner)
     }
     await deps.sleep(ANNOUNCEMENT.everyMs)
@@ -293,7 +293,7 @@ export async function resubmitImage(deps: SubmitDeps, asker: Asker, failed: Imag
 export async function deleteImage(deps: SubmitDeps, asker: Asker, seen: Image, isStill?: () => boolean) {
   // While the form is good, something may be uploaded.
   const image = (await deleteRecord(deps, seen, seen.uploaded ? UPLOAD_SECONDS * 1_000 : 0, isStill)) ?? seen
-  say(deps.log, 'deleted', asked(asker, image))
+  say(deps.log, 'deleted', factsOf(asker, image))
   // First, because a search shows what is in the index, and asks no record.
   await unindexLabels(deps, image.imageId, labelKeys(image))
   await deleteObjects(deps, image.imageId)

@@ -74,9 +74,12 @@ async function each(
   ending: AbortSignal,
 ): Promise<number> {
   const rate = Number(values.rate)
-  let [count, changed, failed] = [0, 0, 0]
+  let count = 0
+  let changed = 0
+  let failed = 0
   for (let from = 0; from < images.length; from += rate) {
-    const [batch, pause] = [images.slice(from, from + rate), io.sleep(1_000)]
+    const batch = images.slice(from, from + rate)
+    const pause = io.sleep(1_000)
     const results = await Promise.allSettled(batch.map(act))
     for (const [index, result] of results.entries()) {
       const imageId = batch[index]?.imageId
@@ -191,15 +194,8 @@ async function act(
     case 'retry': {
       const none = 'No failed image matches; npm run ops -- failures lists them.'
       const images = await all(choose(opened.deps, choice), none)
-      if (
-        !(await isConfirmed(
-          io,
-          values,
-          opened,
-          `${counted(images.length, 'failed image')} will be analysed again.`,
-        ))
-      )
-        return 0
+      const what = `${counted(images.length, 'failed image')} will be analysed again.`
+      if (!(await isConfirmed(io, values, opened, what))) return 0
       return breakable(CONTINUES, (ending) =>
         each(io, images, values, 'retried', (image) => retry(opened.deps, image), ending),
       )
@@ -246,15 +242,8 @@ async function redriveLetters(values: Values, choice: Choice, opened: Opened, io
     if (none !== undefined) throw new NothingDone(none)
     return trouble.length > 0 ? 1 : 0
   }
-  if (
-    !(await isConfirmed(
-      io,
-      values,
-      opened,
-      `${counted(dead.messages, 'dead letter')} will go back to the jobs.`,
-    ))
-  )
-    return 0
+  const what = `${counted(dead.messages, 'dead letter')} will go back to the jobs.`
+  if (!(await isConfirmed(io, values, opened, what))) return 0
   const jobs = await queueFacts(sqs, deps.jobQueueUrl)
   const moved = await breakable('SQS goes on with the redrive by itself.', (ending) =>
     redrive(sqs, dead.arn, jobs.arn, (count) => say(io, `${count} of ${dead.messages}`), ending),

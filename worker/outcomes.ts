@@ -31,12 +31,15 @@ export type AttemptOutcome =
   | Unfinished
 
 /** The job comes back. Each kind has its line in the log under the same name. */
-export type Unfinished = {
+export type Unfinished = Reason & {
   /** As the attempt has seen it; none where its record could not be read. */
   image?: Image
   /** For which the job stays away; without them, as long as its receives ask for. */
   seconds?: number
-} /** Another worker is at the image, or the failure of the run before is still to be announced. */ & (
+}
+
+type Reason =
+  /** Another worker is at the image, or the failure of the run before is still to be announced. */
   | { kind: 'held' }
   /** Rekognition throttled the calls. */
   | { kind: 'waits for quota' }
@@ -50,7 +53,6 @@ export type Unfinished = {
   | { kind: 'not announced'; error: unknown }
   /** All other trouble. The next attempt may have none of it. */
   | { kind: 'attempt failed'; error: unknown }
-)
 
 export const failed = (error: unknown): Unfinished =>
   error instanceof Newer ? { kind: 'newer', error } : { kind: 'attempt failed', error }
@@ -251,10 +253,8 @@ export class Announcements {
   async #put(sent: Waiting[]): Promise<void> {
     this.#count()
     try {
-      const refused = await putEvents(
-        this.#deps,
-        sent.map(({ announcement }) => announcement),
-      )
+      const announcements = sent.map(({ announcement }) => announcement)
+      const refused = await putEvents(this.#deps, announcements)
       sent.forEach(({ resolve, reject }, index) => {
         const reason = refused[index]
         if (reason === undefined) resolve()
