@@ -126,7 +126,7 @@ export function startList() {
   watched.observe(older)
   older.onclick = async () => {
     const count = listed.length
-    if (!cursor) list.isComplete = false
+    list.isComplete = false
     await loadList()
     // The button has gone down, and what it brought begins here.
     requestAnimationFrame(() => document.querySelectorAll('.card')[count]?.querySelector('button')?.focus())

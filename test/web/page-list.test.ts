@@ -169,6 +169,25 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     expect(lists).toBe(2)
   })
 
+  it('asks again for older photos that could not be shown', async () => {
+    const now = Date.now()
+    images = Array.from({ length: 30 }, (_, at) => made(now - at, named(`${at}.jpg`)))
+    let fails = true
+    answerFirst = ({ url: path = '' }, response) => {
+      if (!fails || !path.includes('cursor=')) return false
+      json(response, { code: 'UNAVAILABLE', detail: 'Try again later.' }, 503)
+      return true
+    }
+    const opened = await open()
+    await goTo(opened, url)
+    await opened.locator('.card').nth(23).scrollIntoViewIfNeeded()
+    await opened.getByText('The photos cannot be shown.').first().waitFor()
+    fails = false
+    await opened.locator('#older').click()
+    await expect.poll(() => opened.locator('.card').count()).toBe(30)
+    await expect.poll(() => opened.getByText('The photos cannot be shown.').isVisible()).toBe(false)
+  })
+
   it('sees photos finished while others are still sent', async () => {
     const start = Date.now() - DAY_MS
     const waiting: (() => void)[] = []
