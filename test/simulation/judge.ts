@@ -28,32 +28,70 @@ const dayOf = (time: number): string => new Date(time).toISOString().slice(0, 10
 /** Where clients see an image, on its way: it never goes back within a run. */
 const STEPS = ['pending', 'processing', 'completed', 'failed']
 
+/** A run that is judged. */
+interface Case extends Run {
+  scenario: Scenario
+  byId: Map<string, Submission>
+  /** Notes the promise where it is not kept. */
+  demand: (kept: boolean, promise: string) => void
+}
+
+/** How a run of an image ended. */
+interface Outcome {
+  at: number
+  status: string
+  code: string | undefined
+  labels: unknown
+  completedAt: unknown
+}
+/** By the id of its event, `<imageId>:<epoch>:<status>`. */
+type Outcomes = Map<string, Outcome>
+/** The first event of each outcome, by its id. */
+type Announced = Map<string, { at: number; detail: EventDetail }>
+
 /** @returns every promise that a run has broken, in words; nothing where it has kept them all */
-export function judge(scenario: Scenario, { world, submissions, redrives, ended }: Run): string[] {
-  const { settings, faults } = world
+export function judge(scenario: Scenario, run: Run): string[] {
+  const { world, submissions, ended } = run
   const broken: string[] = []
   const demand = (kept: boolean, promise: string): void => {
     if (!kept) broken.push(promise)
   }
-  const begun = Date.UTC(2026, 0, 1)
-  const isOutage = (scenario.outages?.length ?? 0) + (scenario.firsts?.length ?? 0) > 0
-  const items = world.dynamo.items
   const byId = new Map<string, Submission>()
   for (const submission of submissions) for (const id of submission.imageIds) byId.set(id, submission)
+  const judged: Case = { ...run, scenario, byId, demand }
 
-  demand(
-    ended,
-    `something is under way for ever: ${[...items.values()].map((item) => JSON.stringify(item).slice(0, 300)).join('\n')}`,
-  )
+  if (!ended) {
+    const items = [...world.dynamo.items.values()].map((item) => JSON.stringify(item).slice(0, 300))
+    broken.push(`something is under way for ever: ${items.join('\n')}`)
+  }
+  judgeImages(judged)
+  judgeQuotas(judged)
+  const outcomes = judgeRecords(judged)
+  const announced = judgeEvents(judged, outcomes)
+  judgeEndings(judged, announced)
+  judgeStrangers(judged, outcomes)
+  judgeRuns(judged)
+  judgeCalls(judged, outcomes)
+  judgePayers(judged)
+  judgeObjects(judged)
+  judgeLabels(judged)
+  judgeDeadLetters(judged, outcomes)
+  demand(world.refusals === 0, `Lambda took ${world.refusals} jobs for a recursion`)
+  demand(Date.UTC(2026, 0, 1) <= world.clock.time, 'time went backwards')
+  return broken
+}
 
-  // One submission is one image, however often it was sent, and there for its owner only.
+/** One submission is one image, however often it was sent, and there for its owner only. */
+function judgeImages({ submissions, demand }: Case): void {
   for (const [index, { imageIds, surprises }] of submissions.entries()) {
     demand(imageIds.size <= 1, `submission ${index} became ${imageIds.size} images`)
-    broken.push(...surprises)
+    for (const surprise of surprises) demand(false, surprise)
   }
+}
 
-  // No owner has more images than the quotas of the days allow for, by clocks that differ by a second.
-  const { dailyImageQuota, retentionDays } = settings
+/** No owner has more images than the quotas of the days allow for, by clocks that differ by a second. */
+function judgeQuotas({ scenario, world, submissions, demand }: Case): void {
+  const { dailyImageQuota } = world.settings
   const ofOwners = Object.groupBy(submissions.keys(), (index) => scenario.images[index]?.owner ?? 'owner')
   for (const [owner, indexes = []] of Object.entries(ofOwners)) {
     const times = indexes.flatMap((index) => [...(submissions[index]?.imageIds ?? [])]).map(timeOf)
@@ -61,19 +99,11 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
     const isCounted = dailyImageQuota > 0 && scenario.wrongClocks === undefined
     demand(!isCounted || times.length <= days * dailyImageQuota, `${times.length} images of ${owner}`)
   }
-  /** DynamoDB has deleted its record when its time was over. */
-  const hasExpired = (imageId: string): boolean =>
-    retentionDays > 0 && world.has('expiry') && world.clock.time > timeOf(imageId) + retentionDays * DAY_MS
+}
 
-  // What each record went through.
-  interface Outcome {
-    at: number
-    status: string
-    code: string | undefined
-    labels: unknown
-    completedAt: unknown
-  }
-  const outcomes = new Map<string, Outcome>()
+/** What each record went through. @returns the outcomes */
+function judgeRecords({ world, byId, demand }: Case): Outcomes {
+  const outcomes: Outcomes = new Map()
   const stages = new Map<string, { epoch: number; step: number; status: string }>()
   for (const { imageId, item, at } of world.seen) {
     // Records only: other items have a kind before a #.
@@ -104,27 +134,37 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
       demand(JSON.stringify({ ...first, at }) === JSON.stringify(outcome), `${key} changed its outcome`)
     }
   }
+  return outcomes
+}
 
-  // Events: of outcomes only, after their commit, always the same; and at least one of each.
-  const told = new Map<string, { at: number; detail: EventDetail }>()
+/** Events: of outcomes only, after their commit, always the same; and at least one of each. @returns the events */
+function judgeEvents({ world, byId, demand }: Case, outcomes: Outcomes): Announced {
+  const announced: Announced = new Map()
   for (const event of world.bus.events) {
     const { eventId } = event.detail
     const outcome = outcomes.get(eventId)
     demand(outcome !== undefined, `event ${eventId} has no outcome`)
     demand(outcome === undefined || outcome.at <= event.at, `event ${eventId} came before its commit`)
-    const first = told.get(eventId) ?? event
-    told.set(eventId, first)
+    const first = announced.get(eventId) ?? event
+    announced.set(eventId, first)
     demand(JSON.stringify(first.detail) === JSON.stringify(event.detail), `event ${eventId} changed`)
   }
   for (const eventId of outcomes.keys()) {
     const deleted = byId.get(eventId.slice(0, 36))?.deletionAt !== undefined
-    demand(deleted || told.has(eventId), `outcome ${eventId} has no event`)
+    demand(deleted || announced.has(eventId), `outcome ${eventId} has no event`)
   }
+  return announced
+}
 
+/** Each image that was accepted ends as its picture has it, in time; and nothing is left of the others. */
+function judgeEndings(judged: Case, announced: Announced): void {
+  const { scenario, world, submissions, demand } = judged
+  const { settings, faults } = world
+  const isOutage = (scenario.outages?.length ?? 0) + (scenario.firsts?.length ?? 0) > 0
   for (const [index, submission] of submissions.entries()) {
     const [imageId] = submission.imageIds
     if (imageId === undefined) continue
-    const item = items.get(imageId)
+    const item = world.dynamo.items.get(imageId)
     if (submission.acceptedAt === undefined) {
       // A form that nothing was ever posted with.
       demand(item === undefined, `${imageId} still waits for its upload`)
@@ -134,21 +174,11 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
       demand(item === undefined, `${imageId} is there after its deletion`)
       continue
     }
-    if (hasExpired(imageId)) {
+    if (hasExpired(world, imageId)) {
       demand(item === undefined, `${imageId} is there after its time`)
       continue
     }
-    if (item?.['status'] === 'completed') {
-      const analyses = item['analyses'] as AnalysisName[]
-      const skipped = item['facesSkipped'] === true
-      demand(!skipped || analyses.includes('faces-when-person'), `${imageId} was to have faces`)
-      demand(!skipped || !(item['labels'] as string[]).includes('Person'), `${imageId} shows a person`)
-      for (const name of paidAnalyses(analyses)) {
-        if (name === 'faces' && skipped) continue
-        const whole = Object.keys(ANSWERS[name].shape).every((key) => item[key] !== undefined)
-        demand(whole, `${imageId} has no ${name}`)
-      }
-    }
+    if (item?.['status'] === 'completed') judgeResults(judged, imageId, item)
     const failure = item?.['failure'] as { code: string } | undefined
     const ending = item?.['status'] === 'failed' ? failure?.code : item?.['status']
     const expected = EXPECTED[submission.picture]
@@ -158,8 +188,8 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
       ending === expected || (ending === 'EXHAUSTED' && mayExhaust),
       `submission ${index} (${submission.picture}) ended as ${ending} instead of ${expected}`,
     )
-    const first = [...told.keys()].find((eventId) => eventId.startsWith(`${imageId}:1:`))
-    const endedAt = first === undefined ? undefined : told.get(first)?.at
+    const first = [...announced.keys()].find((eventId) => eventId.startsWith(`${imageId}:1:`))
+    const endedAt = first === undefined ? undefined : announced.get(first)?.at
     const { acceptedAt } = submission
     const longest = bound(Math.max(0, world.lastFaultAt - acceptedAt), settings)
     if (endedAt !== undefined && scenario.quota === undefined) {
@@ -169,8 +199,31 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
       )
     }
   }
+}
 
-  // What was refused for good, or never asked for, has no ending.
+/** A completed image has what was asked for. */
+function judgeResults({ demand }: Case, imageId: string, item: Record<string, unknown>): void {
+  const analyses = item['analyses'] as AnalysisName[]
+  const skipped = item['facesSkipped'] === true
+  demand(!skipped || analyses.includes('faces-when-person'), `${imageId} was to have faces`)
+  demand(!skipped || !(item['labels'] as string[]).includes('Person'), `${imageId} shows a person`)
+  for (const name of paidAnalyses(analyses)) {
+    if (name === 'faces' && skipped) continue
+    const whole = Object.keys(ANSWERS[name].shape).every((key) => item[key] !== undefined)
+    demand(whole, `${imageId} has no ${name}`)
+  }
+}
+
+/** Whether DynamoDB has deleted the record when its time was over. */
+function hasExpired(world: Run['world'], imageId: string): boolean {
+  const { retentionDays } = world.settings
+  return (
+    retentionDays > 0 && world.has('expiry') && world.clock.time > timeOf(imageId) + retentionDays * DAY_MS
+  )
+}
+
+/** What was refused for good, or never asked for, has no ending. */
+function judgeStrangers({ submissions, demand }: Case, outcomes: Outcomes): void {
   const idsOfKeys = new Set(submissions.flatMap(({ imageIds }) => [...imageIds]))
   const undecided = submissions.filter(
     ({ answer, imageIds }) => imageIds.size === 0 && (answer ?? 500) >= 500,
@@ -179,13 +232,21 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
     [...outcomes.keys()].map((key) => key.slice(0, 36)).filter((id) => !idsOfKeys.has(id)),
   )
   demand(unknown.size <= undecided.length, `${unknown.size} images ended that nobody had submitted`)
+}
 
-  // Runs begin by a retry or by a redrive only.
+/** Runs begin by a retry or by a redrive only. */
+function judgeRuns({ world, submissions, redrives, demand }: Case): void {
   const retries = submissions.reduce((sum, submission) => sum + submission.retries, 0)
-  const runs = [...items.values()].reduce((sum, item) => sum + Math.max(0, Number(item['epoch'] ?? 1) - 1), 0)
+  const runs = [...world.dynamo.items.values()].reduce(
+    (sum, item) => sum + Math.max(0, Number(item['epoch'] ?? 1) - 1),
+    0,
+  )
   demand(runs <= retries + redrives, `${runs} runs were begun anew; ${retries} retries, ${redrives} redrives`)
+}
 
-  // Paid calls: one of each analysis for each attempt at most, and no attempt more without a fault.
+/** Paid calls: one of each analysis for each attempt at most, and no attempt more without a fault. */
+function judgeCalls({ scenario, world, submissions, byId, demand }: Case, outcomes: Outcomes): void {
+  const { settings, faults } = world
   const mostCalls = (imageId: string): number => {
     const epochs = Math.max(
       1,
@@ -212,8 +273,11 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
       )
     }
   }
+}
 
-  // Nothing is paid for twice by an owner, and nothing is had for what another one has paid.
+/** Nothing is paid for twice by an owner, and nothing is had for what another one has paid. */
+function judgePayers({ scenario, world, submissions, demand }: Case): void {
+  const { items } = world.dynamo
   const askedOf = (index: number) => {
     const {
       picture,
@@ -250,8 +314,11 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
       isSent || payerIds.some(isRead) || [...items].some(([id, item]) => sent.has(sentOf(item)) && isRead(id))
     demand(!isCompleted || paid, `nobody has paid for ${bytes}`)
   }
+}
 
-  // Every object belongs to a record.
+/** Every object belongs to a record. Its trace goes with it. */
+function judgeObjects({ world, demand }: Case): void {
+  const { items } = world.dynamo
   for (const key of world.s3.objects.keys()) {
     const imageId = /^[a-z]+\/([0-9a-f-]{36})/.exec(key)?.[1] ?? ''
     demand(items.has(imageId), `${key} belongs to nobody`)
@@ -264,8 +331,11 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
       demand(world.s3.objects.has(key), `${key} is gone`)
     }
   }
+}
 
-  // Every completed image is found by each of its labels, and no other image is.
+/** Every completed image is found by each of its labels, and no other image is. */
+function judgeLabels({ world, demand }: Case): void {
+  const { items } = world.dynamo
   const found = [...items].flatMap(([key, item]) =>
     item['ownerLabel'] === undefined || item['name'] !== undefined ? [] : key,
   )
@@ -290,8 +360,10 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
     demand(times === 1, `${keys[0]} is in the index of labels ${times} times`)
   }
   for (const key of found) demand(isWanted.has(key), `${key} in the index of labels belongs to nobody`)
+}
 
-  // The next run of each image that was given up can be had from the dead-letter queue, and nothing more was sent there.
+/** The next run of each image that was given up can be had from the dead-letter queue, and nothing more was sent there. */
+function judgeDeadLetters({ world, byId, demand }: Case, outcomes: Outcomes): void {
   const givenUp = [...outcomes].flatMap(([eventId, { code }]) => (code === 'EXHAUSTED' ? [eventId] : []))
   const nextRuns = givenUp.map((eventId) => {
     const [imageId = '', epoch] = eventId.split(':')
@@ -303,10 +375,7 @@ export function judge(scenario: Scenario, { world, submissions, redrives, ended 
   }
   for (const body of world.sqs.sentDead)
     demand(nextRuns.includes(body), `${body} was sent to the dead-letter queue`)
-  demand(world.sqs.movedDead === 0, `SQS gave up ${world.sqs.movedDead} jobs after ${faults} faults`)
-  demand(world.refusals === 0, `Lambda took ${world.refusals} jobs for a recursion`)
-  if (begun > world.clock.time) broken.push('time went backwards')
-  return broken
+  demand(world.sqs.movedDead === 0, `SQS gave up ${world.sqs.movedDead} jobs after ${world.faults} faults`)
 }
 
 /** What an image is found by for its faces: that there is one, and what each shows most. */
