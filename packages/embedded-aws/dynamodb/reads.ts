@@ -62,7 +62,7 @@ export const createQueryTable =
     keys: string[],
     callback: Callback,
   ): void => {
-    const { TableName, IndexName, Limit = Number.POSITIVE_INFINITY } = read
+    const { TableName, IndexName } = read
     const itself = store.getItemDb(TableName)
     const space =
       IndexName === undefined ? itself : store.getIndexDb(isLocal ? 'local' : 'global', TableName, IndexName)
@@ -72,41 +72,67 @@ export const createQueryTable =
       callback(validationError(refused))
       return
     }
+    const wholeOf = (found: Item): Item => atOnce((done) => itself.get(createKey(found, table), done)) as Item
     const isWhole = asksForAll || lacking.shown.length > 0
-    const rangeKey = table.KeySchema[1]?.AttributeName
-    const isCounted = (read.ReturnConsumedCapacity ?? 'NONE') !== 'NONE'
-    const bytes = { table: 0, index: 0 }
-    const looked: Item[] = []
-    let size = 0
-    const isPageFull = (): boolean => looked.length >= Limit || size >= PAGE_BYTES
-    for (const found of space.values(range)) {
-      if (isPageFull()) break
-      const item = isWhole ? (atOnce((done) => itself.get(createKey(found, table), done)) as Item) : found
-      if (isCounted) {
-        bytes[IndexName === undefined ? 'table' : 'index'] += itemSize(found)
-        if (isWhole) bytes.table += itemSize(item)
-      }
-      size += itemSize(item, true, true, rangeKey)
-      looked.push(item)
-    }
+    const page = readPage(itemSize, table, read, space.values(range), isWhole ? wholeOf : undefined)
+    const { looked, isFull, bytes } = page
 
-    const filter = read.QueryFilter ?? read.ScanFilter
-    const items = looked.filter((item) =>
-      read._filter === undefined
-        ? CONDITIONS.matchesFilter(item, filter ?? {}, read.ConditionalOperator)
-        : CONDITIONS.matchesExprFilter(item, read._filter.expression),
-    )
+    const items = looked.filter((item) => isWanted(item, read))
     const paths = read._projection?.paths ?? read.AttributesToGet
-    const last = looked.at(-1)
+    const shown = paths ? items.map((item) => mapPaths(paths, item)) : items
+    const last = isFull ? looked.at(-1) : undefined
     callback(null, {
       Count: items.length,
       ScannedCount: looked.length,
-      ...(read.Select !== 'COUNT' && { Items: paths ? items.map((item) => mapPaths(paths, item)) : items }),
-      ...(last !== undefined &&
-        isPageFull() && { LastEvaluatedKey: Object.fromEntries(keys.map((name) => [name, last[name]])) }),
-      ...(isCounted && { ConsumedCapacity: capacityOf(read, bytes, isLocal) }),
+      ...(read.Select !== 'COUNT' && { Items: shown }),
+      ...(last && { LastEvaluatedKey: Object.fromEntries(keys.map((name) => [name, last[name]])) }),
+      ...(bytes && { ConsumedCapacity: capacityOf(read, bytes, isLocal) }),
     })
   }
+
+interface Page {
+  looked: Item[]
+  /** Whether there may be more. */
+  isFull: boolean
+  /** That were read, where that is asked for. */
+  bytes: { table: number; index: number } | undefined
+}
+
+/**
+ * Reads items up to the limit of the request, or of a page.
+ *
+ * @param wholeOf reads the item of an entry of an index, where the entry has not all that is wanted
+ */
+function readPage(
+  itemSize: Emulator['itemSize'],
+  table: Table,
+  { IndexName, Limit = Number.POSITIVE_INFINITY, ReturnConsumedCapacity = 'NONE' }: Read,
+  entries: Iterable<Item>,
+  wholeOf: ((found: Item) => Item) | undefined,
+): Page {
+  const rangeKey = table.KeySchema[1]?.AttributeName
+  const bytes = { table: 0, index: 0 }
+  const isCounted = ReturnConsumedCapacity !== 'NONE'
+  const looked: Item[] = []
+  let size = 0
+  const isFull = (): boolean => looked.length >= Limit || size >= PAGE_BYTES
+  for (const found of entries) {
+    if (isFull()) break
+    const item = wholeOf === undefined ? found : wholeOf(found)
+    if (isCounted) {
+      bytes[IndexName === undefined ? 'table' : 'index'] += itemSize(found)
+      if (wholeOf !== undefined) bytes.table += itemSize(item)
+    }
+    size += itemSize(item, true, true, rangeKey)
+    looked.push(item)
+  }
+  return { looked, isFull: isFull(), bytes: isCounted ? bytes : undefined }
+}
+
+function isWanted(item: Item, { _filter, QueryFilter, ScanFilter, ConditionalOperator }: Read): boolean {
+  if (_filter !== undefined) return CONDITIONS.matchesExprFilter(item, _filter.expression)
+  return CONDITIONS.matchesFilter(item, QueryFilter ?? ScanFilter ?? {}, ConditionalOperator)
+}
 
 interface Lacking {
   shown: string[]

@@ -23,9 +23,16 @@ import { parseXml, xml } from './xml.ts'
 /** Of a body in chunks, as the emulator takes it apart. */
 type Unchunk = (body: Buffer) => { body: Buffer; trailers: Record<string, string> }
 
+/** A part of an object that is asked for; the object has so many bytes. */
+interface Part {
+  range: Range
+  size: number
+}
+type Parts = WeakMap<IncomingMessage, Part>
+
 export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): void {
   repeatCompletions(app, store)
-  const ranges = new WeakMap<IncomingMessage, { range: Range; size: number }>()
+  const parts: Parts = new WeakMap()
   app.addHook('preValidation', async (request) => {
     const { headers } = request
     await requireCompletion(request, store)
@@ -38,21 +45,15 @@ export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): 
     const { bucket, '*': key = '' } = request.params ?? {}
     const objects = bucket === undefined ? undefined : store.buckets.get(bucket)
     try {
-      if (objects === undefined || key === '') {
-        // The emulator decodes it before it looks for the bucket.
-        decodeAddress(String(request.headers['x-amz-copy-source'] ?? ''))
-        if (request.method === 'PUT' && key === '') requireBucket(request)
-        else if (bucket !== undefined && objects === undefined) throw noSuchBucket(bucket)
-        else if (request.method === 'DELETE' && objects?.size === 0)
-          abortUploads(request, store, bucket ?? '')
-        return done()
+      if (objects === undefined || key === '') checkBucket(request, store)
+      else {
+        refuseVersion(request.query['versionId'])
+        const object = objects.get(key)
+        if (request.method === 'GET' || request.method === 'HEAD') {
+          if (object === undefined) throw noSuchKey(key)
+          if (!read(request, reply, object, parts)) return
+        } else change(request, store, bucket ?? '', key)
       }
-      refuseVersion(request.query['versionId'])
-      const object = objects.get(key)
-      if (request.method === 'GET' || request.method === 'HEAD') {
-        if (object === undefined) throw noSuchKey(key)
-        if (!read(request, reply, object)) return
-      } else change(request, store, bucket ?? '', key)
       done()
     } catch (error) {
       if ((error as S3Error).status === 416)
@@ -61,7 +62,7 @@ export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): 
     }
   })
   app.addHook('onSend', ({ method, raw, headers, params, query }, reply, body, done) => {
-    const part = ranges.get(raw)
+    const part = parts.get(raw)
     if (part !== undefined && method === 'HEAD')
       reply
         .code(206)
@@ -74,30 +75,48 @@ export function checkRequests(app: Emulator, store: S3Store, unchunk: Unchunk): 
     else done()
   })
   keepChecksums(app, store)
+}
 
-  /** @returns whether the emulator is to answer */
-  function read(request: EmulatorRequest, reply: EmulatorReply, object: StoredObject): boolean {
-    const { headers, query, raw } = request
-    reply.header('accept-ranges', 'bytes')
-    if (isNotModified(headers, object)) {
-      reply.header('etag', object.etag).header('last-modified', object.lastModified.toUTCString())
-      reply.code(304).send()
-      return false
-    }
-    for (const name of ['match', 'none-match', 'modified-since', 'unmodified-since'])
-      delete headers[`if-${name}`]
-    const { partNumber } = query
-    const range =
-      partNumber === undefined ? rangeOf(headers.range, object.contentLength) : partOf(object, partNumber)
-    delete query['partNumber']
-    delete headers.range
-    if (range === undefined || object.contentLength === 0) return true
-    if (partNumber !== undefined && object.parts !== undefined)
-      reply.header('x-amz-mp-parts-count', object.parts.length)
-    headers.range = `bytes=${range[0]}-${range[1]}`
-    ranges.set(raw, { range, size: object.contentLength })
-    return true
+/** A request for a bucket, or for an object in none. @throws S3Error */
+function checkBucket(request: EmulatorRequest, store: S3Store): void {
+  const { method, headers } = request
+  const { bucket, '*': key = '' } = request.params ?? {}
+  const objects = bucket === undefined ? undefined : store.buckets.get(bucket)
+  // The emulator decodes it before it looks for the bucket.
+  decodeAddress(String(headers['x-amz-copy-source'] ?? ''))
+  if (method === 'PUT' && key === '') requireBucket(request)
+  else if (bucket !== undefined && objects === undefined) throw noSuchBucket(bucket)
+  else if (method === 'DELETE' && objects?.size === 0) abortUploads(request, store, bucket ?? '')
+}
+
+/**
+ * A request for an object, or for a part of it.
+ *
+ * @param parts gets the part that is asked for
+ * @returns whether the emulator is to answer
+ * @throws S3Error
+ */
+function read(request: EmulatorRequest, reply: EmulatorReply, object: StoredObject, parts: Parts): boolean {
+  const { headers, query, raw } = request
+  reply.header('accept-ranges', 'bytes')
+  if (isNotModified(headers, object)) {
+    reply.header('etag', object.etag).header('last-modified', object.lastModified.toUTCString())
+    reply.code(304).send()
+    return false
   }
+  for (const name of ['match', 'none-match', 'modified-since', 'unmodified-since'])
+    delete headers[`if-${name}`]
+  const { partNumber } = query
+  const range =
+    partNumber === undefined ? rangeOf(headers.range, object.contentLength) : partOf(object, partNumber)
+  delete query['partNumber']
+  delete headers.range
+  if (range === undefined || object.contentLength === 0) return true
+  if (partNumber !== undefined && object.parts !== undefined)
+    reply.header('x-amz-mp-parts-count', object.parts.length)
+  headers.range = `bytes=${range[0]}-${range[1]}`
+  parts.set(raw, { range, size: object.contentLength })
+  return true
 }
 
 /** Puts the body of an upload in one piece, without chunks. @throws S3Error */
@@ -116,8 +135,7 @@ function readWhole(request: EmulatorRequest, unchunk: Unchunk): void {
   }
 }
 
-const contentRange = ({ range: [first, last], size }: { range: Range; size: number }): string =>
-  `bytes ${first}-${last}/${size}`
+const contentRange = ({ range: [first, last], size }: Part): string => `bytes ${first}-${last}/${size}`
 
 const located = (document: string, location: string): string =>
   document.replace(/<Location>[^<]*<\/Location>/, () => xml('Location', location))
