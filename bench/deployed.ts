@@ -9,6 +9,7 @@ import { DeleteMessageBatchCommand } from '@aws-sdk/client-sqs'
 import type { SQSEvent } from 'aws-lambda'
 import { bundle, ROOT } from '../build/bundle.ts'
 import { type ShownImage, startTestSystem, type TestSystem, until } from '../test/context.ts'
+import { sendForm } from '../test/tools.ts'
 
 /** Images in a batch, as the queue hands them to the function. */
 export const BATCH = 10
@@ -101,10 +102,7 @@ export class Deployed {
       imageId: string
       upload: { url: string; fields: Record<string, string> }
     }
-    const form = new FormData()
-    for (const [name, value] of Object.entries(upload.fields)) form.append(name, value)
-    form.append('file', new Blob([new Uint8Array(bytes)]))
-    const posted = await fetch(upload.url, { method: 'POST', body: form })
+    const posted = await sendForm(upload, bytes)
     if (posted.status !== 204) throw new Error(`S3 answered ${posted.status} ${await posted.text()}`)
     return imageId
   }

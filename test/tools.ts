@@ -57,3 +57,14 @@ export function freePort(): Promise<number> {
     })
   })
 }
+
+/** Posts a file with a form of `POST /uploads`, as a browser does. */
+export function sendForm(
+  { url, fields }: { url: string; fields: Record<string, string> },
+  file: Uint8Array,
+): Promise<Response> {
+  const form = new FormData()
+  for (const [name, value] of Object.entries(fields)) form.append(name, value)
+  form.append('file', new Blob([new Uint8Array(file)]))
+  return fetch(url, { method: 'POST', body: form })
+}

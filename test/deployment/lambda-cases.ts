@@ -14,6 +14,7 @@ import { blankPosition } from '../../packages/image-guard/index.ts'
 import { startTestSystem, type TestSystem } from '../context.ts'
 import { exifBlock, FULL, withExif } from '../pictures/exif-blocks.ts'
 import { distinct, formats, quarters } from '../pictures/pictures.ts'
+import { sendForm } from '../tools.ts'
 import { until } from '../until.ts'
 import { GATEWAYS } from './gateways.ts'
 
@@ -444,10 +445,7 @@ export function lambdaCases(load: Load): void {
       const announced = JSON.stringify({ contentType: 'image/jpeg', bytes: sent.length })
       const answer = await call(restEvent('POST', '/uploads', 'application/json', announced), taking)
       const { imageId, upload } = JSON.parse(answer.body)
-      const fields = new FormData()
-      for (const [name, value] of Object.entries<string>(upload.fields)) fields.append(name, value)
-      fields.append('file', new Blob([new Uint8Array(sent)]))
-      expect((await fetch(upload.url, { method: 'POST', body: fields })).status).toBe(204)
+      expect((await sendForm(upload, sent)).status).toBe(204)
       const worked = await until('both are completed', async () => {
         const batch = await system.receiveJobs()
         if (batch.Records.length > 0) expect(await deliver(batch, working)).toEqual([])
@@ -465,10 +463,7 @@ export function lambdaCases(load: Load): void {
       const answer = await call(restEvent('POST', '/uploads', 'application/json', announced))
       expect(answer.statusCode, answer.body).toBe(201)
       const { imageId, upload } = JSON.parse(answer.body)
-      const fields = new FormData()
-      for (const [name, value] of Object.entries<string>(upload.fields)) fields.append(name, value)
-      fields.append('file', new Blob([photo]))
-      expect((await fetch(upload.url, { method: 'POST', body: fields })).status).toBe(204)
+      expect((await sendForm(upload, photo)).status).toBe(204)
 
       const arrival = await system.receiveJobs()
       expect(arrival.Records.map(({ body }) => JSON.parse(body).Records)).toMatchObject([

@@ -16,7 +16,7 @@ import { processBatch } from '../../worker/batch.ts'
 import { lambdaContext, startTestSystem, type TestSystem, watchCalls } from '../context.ts'
 import { ownTime } from '../own-time.ts'
 import { distinct } from '../pictures/pictures.ts'
-import { skipped } from '../tools.ts'
+import { sendForm, skipped } from '../tools.ts'
 import { type Plan, type Plans, renderPlans } from './terraform.ts'
 import { bundleOf } from './zips.ts'
 
@@ -188,10 +188,7 @@ async function recordCalls(system: TestSystem, calls: Calls): Promise<void> {
       imageId: string
       upload: { url: string; fields: Record<string, string> }
     }
-    const form = new FormData()
-    for (const [name, value] of Object.entries(upload.fields)) form.append(name, value)
-    form.append('file', new Blob([new Uint8Array(image)]))
-    if (posted) expect((await fetch(upload.url, { method: 'POST', body: form })).status).toBe(204)
+    if (posted) expect((await sendForm(upload, image)).status).toBe(204)
     return imageId
   }
   const fail = (commands: string[], error: Error) => {

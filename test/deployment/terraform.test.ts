@@ -32,7 +32,7 @@ import { resourceNames, WORKER_TIMEOUT_SECONDS } from '../../infrastructure/reso
 import { startRekognition } from '../../rekognition/service.ts'
 import { readApiConfig, readAuthConfig, readSweeperConfig, readWorkerConfig } from '../../shared/config.ts'
 import { LISTED_ATTRIBUTES, TIME_TO_LIVE } from '../../shared/table.ts'
-import { freePort, skipped } from '../tools.ts'
+import { freePort, sendForm, skipped } from '../tools.ts'
 import { until } from '../until.ts'
 import { type GatewayAnswer, gatewayEvent, receive, startBundle, stopMapping, toRecord } from './functions.ts'
 import { whatTheLocalSystemCreates } from './local-resources.ts'
@@ -502,10 +502,7 @@ describe.skipIf(lackingMoto.length > 0)(`the deployed system, on moto${skipped(l
         imageId: string
         upload: { url: string; fields: Record<string, string> }
       }
-      const form = new FormData()
-      for (const [name, value] of Object.entries(upload.fields)) form.append(name, value)
-      form.append('file', new Blob([photo]))
-      expect((await fetch(upload.url, { method: 'POST', body: form })).status).toBe(204)
+      expect((await sendForm(upload, photo)).status).toBe(204)
       const arrival = await receive(sqs, state.outputs['job_queue_url']?.value)
       expect(arrival.map((message) => JSON.parse(message.Body ?? '').Records[0].eventName)).toEqual([
         'ObjectCreated:Post',

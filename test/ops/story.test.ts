@@ -13,7 +13,7 @@ import { processBatch } from '../../worker/batch.ts'
 import type { WorkerDeps } from '../../worker/deps.ts'
 import { lambdaContext, startTestSystem, type TestSystem } from '../context.ts'
 import { newFolder } from '../started.ts'
-import { NODE } from '../tools.ts'
+import { NODE, sendForm } from '../tools.ts'
 
 /** What functions write to standard output, and what the command line makes of it. */
 
@@ -168,10 +168,7 @@ describe('the story of an image', () => {
       imageId: string
       upload: { url: string; fields: Record<string, string> }
     }
-    const body = new FormData()
-    for (const [name, value] of Object.entries(upload.fields)) body.set(name, value)
-    body.set('file', new Blob([photo]))
-    expect((await fetch(upload.url, { method: 'POST', body })).ok).toBe(true)
+    expect((await sendForm(upload, photo)).ok).toBe(true)
     await work(imageId)
     stories.push([imageId, ['form issued', 'claimed', 'completed', 'announced']])
 

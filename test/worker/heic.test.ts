@@ -43,7 +43,7 @@ import {
   WIDTH,
 } from '../pictures/heic-files.ts'
 import { box, exif, quarters, seeded, u16, u32 } from '../pictures/pictures.ts'
-import { skipped } from '../tools.ts'
+import { sendForm, skipped } from '../tools.ts'
 import { LONGEST_MS } from '../until.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -215,10 +215,7 @@ describe.skipIf(lacking.length > 0)(`with HEIC=on a photo of a telephone${skippe
       imageId: string
       upload: { url: string; fields: Record<string, string> }
     }
-    const posted = new FormData()
-    for (const [name, value] of Object.entries(upload.fields)) posted.append(name, value)
-    posted.append('file', new Blob([new Uint8Array(QUARTERS)]))
-    expect((await fetch(upload.url, { method: 'POST', body: posted })).status).toBeLessThan(300)
+    expect((await sendForm(upload, QUARTERS)).status).toBeLessThan(300)
     await until('the upload is completed', async () => {
       await system.work()
       return (await system.record(imageId)).status === 'completed' || undefined

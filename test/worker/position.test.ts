@@ -27,7 +27,7 @@ import {
 import { heic, picture as picturePart } from '../pictures/heic-files.ts'
 import { box, jpegSegment, pngChunk, u16, u32, withChunks, withSegments } from '../pictures/pictures.ts'
 import { startSystem } from '../system.ts'
-import { SILENT, skipped } from '../tools.ts'
+import { SILENT, sendForm, skipped } from '../tools.ts'
 
 /** What must not be left of a position: parts of its text in XMP, and of its numbers in either order of bytes. */
 const TEXT = ['33,54.1949S', '54.1949S', '18,25.3690E', '-33.9116', '18.4228', '1234567/100000']
@@ -496,10 +496,7 @@ describe('with STRIP_GPS', () => {
       imageId: string
       upload: { url: string; fields: Record<string, string> }
     }
-    const form = new FormData()
-    for (const [name, value] of Object.entries(upload.fields)) form.append(name, value)
-    form.append('file', new Blob([new Uint8Array(sent)]))
-    expect((await fetch(upload.url, { method: 'POST', body: form })).status).toBe(204)
+    expect((await sendForm(upload, sent)).status).toBe(204)
     await system.work()
     await expectClean(imageId, sent)
   })
