@@ -254,16 +254,19 @@ export function ifClear<T>(look: () => T): T | undefined {
   }
 }
 
+/** The data of an item in its pieces, which share their bytes with the file; undefined for another method. */
+function piecesOf(file: Buffer, idat: Buffer | undefined, { method, extents }: Place): Buffer[] | undefined {
+  const source = method === 0 ? file : method === 1 ? idat : undefined
+  // No size means to the end.
+  return source && extents.map(([at, size]) => source.subarray(at, size === 0 ? source.length : at + size))
+}
+
 /** Bytes that the pieces of items may have when they are put together. @throws Unclear for more, and for other methods */
 export function readerOf(file: Buffer, { idat }: Items): (place: Place) => Buffer {
   let unread = 2 * file.length
-  return ({ method, extents }) => {
-    const source = method === 0 ? file : method === 1 ? idat : undefined
-    if (source === undefined) throw new Unclear()
-    // No size means to the end.
-    const parts = extents.map(([offset, size]) =>
-      source.subarray(offset, size === 0 ? source.length : offset + size),
-    )
+  return (place) => {
+    const parts = piecesOf(file, idat, place)
+    if (parts === undefined) throw new Unclear()
     const [only] = parts
     if (only !== undefined && parts.length === 1) return only
     unread -= parts.reduce((sum, part) => sum + part.length, 0)
@@ -285,13 +288,8 @@ export function avifMetadata(file: Buffer): Metadata[] {
   let unread = 2 * file.length
   for (const [id, type] of items?.types ?? []) {
     if (type !== 'Exif' && type !== 'mime') continue
-    const { method, extents } = items?.places.get(id) ?? { method: 0, extents: [] }
-    const source = method === 0 ? file : method === 1 ? items?.idat : undefined
-    if (source === undefined) continue
-    // No size means to the end.
-    const pieces = extents.map(([offset, size]) =>
-      source.subarray(offset, size === 0 ? source.length : offset + size),
-    )
+    const pieces = piecesOf(file, items?.idat, items?.places.get(id) ?? { method: 0, extents: [] })
+    if (pieces === undefined) continue
     unread -= pieces.reduce((sum, piece) => sum + piece.length, 0)
     if (unread < 0) return []
     found.push({ type, isEncoded: items?.encoded.has(id) === true, pieces })
