@@ -23,7 +23,7 @@ export function bundlePage(name: PageName): string {
     target: 'esnext',
     charset: 'utf8',
     minifyWhitespace: true,
-    lineLimit: 160,
+    lineLimit: 320,
     legalComments: 'none',
   })
   const read = (file: string): string => {

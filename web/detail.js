@@ -11,7 +11,7 @@
 import { actionsFor } from './actions.js'
 import { readWhole } from './follow.js'
 import { isTooLarge } from './preview.js'
-import { ask, imageUrl, pictureUrl, token } from './server.js'
+import { ask, askUntilAnswered, imageUrl, pictureUrl, token } from './server.js'
 import {
   deletions,
   hasResults,
@@ -27,7 +27,7 @@ import {
   photos,
 } from './store.js'
 import { byId, copyable, elapsed, h, number, percent, setText, size, words } from './tools.js'
-import { announce, explain, isStandIn, linesOf, noticeElement, noticeFor, statusText } from './words.js'
+import { announce, explain, isStandIn, linesOf, note, noticeElement, noticeFor, statusText } from './words.js'
 import { resetZoom, zoomByKey } from './zoom.js'
 
 const detail = byId('detail', HTMLDialogElement)
@@ -76,10 +76,13 @@ async function openAddressed() {
   if (opened?.key === key) return
   const known = photos.get(key)
   if (known) return open(known)
-  const answer = await ask(imageUrl(key))
-  if (answer?.status === 200 && isRecord(answer.body)) return open(photoOf(answer.body))
-  history.replaceState(null, '', location.pathname + location.search)
-  announce(answer ? `The photo of this address: ${explain(answer).what}` : 'The server does not answer.')
+  const { hash } = location
+  const answer = await askUntilAnswered(imageUrl(key))
+  if (location.hash !== hash) return
+  if (answer.status === 200 && isRecord(answer.body)) return open(photoOf(answer.body))
+  // Of a server that is busy another try may have it.
+  if (answer.status === 404) history.replaceState(null, '', location.pathname + location.search)
+  note(`The photo of this address: ${explain(answer).what}`)
 }
 
 function renderDetail() {
@@ -121,8 +124,10 @@ function renderPicture({ key, name, phase, preview, record }) {
     event.preventDefault() // a link cannot send the token
     const url = await pictureUrl(key, '/original')
     // An empty one would load the page again.
-    if (url) location.assign(url)
-    else announce(`${name} cannot be downloaded now.`)
+    if (url) return location.assign(url)
+    const trouble = `${name} cannot be downloaded now.`
+    setText(detailStatus, trouble)
+    announce(trouble)
   }
   const part = record?.preview ? '/preview' : '/original'
   // Boxes are drawn over the preview, which is upright: browsers do not turn a WebP by its EXIF data.

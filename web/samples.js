@@ -5,7 +5,7 @@
 import { addFiles } from './send.js'
 import { BASE } from './server.js'
 import { byId, h } from './tools.js'
-import { announce } from './words.js'
+import { note } from './words.js'
 
 const TITLES = { portrait: 'A portrait', cat: 'A cat', sign: 'A sign' }
 /** All that there is to see in one of them. */
@@ -21,7 +21,7 @@ async function trySample(name, title) {
     if (!response.ok) throw new Error(String(response.status))
     addFiles([new File([await response.blob()], `${name}.jpg`, { type: 'image/jpeg' })], LOOKED_FOR)
   } catch {
-    announce(`${title} cannot be loaded now.`)
+    note(`${title} cannot be loaded now.`)
   }
 }
 

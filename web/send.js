@@ -20,8 +20,8 @@ import {
   rename,
   settings,
 } from './store.js'
-import { backoff, byId, counted, lane, setText, sleep } from './tools.js'
-import { announce, explain } from './words.js'
+import { backoff, byId, counted, lane, sleep } from './tools.js'
+import { announce, explain, note } from './words.js'
 
 // A browser opens six connections per host over HTTP/1.1. Three uploads leave three for thumbnails and for all that is
 // asked.
@@ -53,15 +53,13 @@ export function addFolder(files) {
   const left = all.length - pictures.length
   addFiles(pictures)
   const skipped = left > 0 ? `${counted(left, 'other file')} skipped.` : ''
-  const note = pictures.length === 0 ? `No photo in this folder. ${skipped}` : skipped
-  setText(byId('skipped', HTMLElement), note)
-  if (note) announce(note)
+  note(pictures.length === 0 ? `No photo in this folder. ${skipped}` : skipped)
 }
 
 /** @param {Iterable<File>} files @param {string[]} [analyses] other ones than are chosen */
 export function addFiles(files, analyses) {
   const added = []
-  setText(byId('skipped', HTMLElement), '')
+  note('')
   for (const file of files) {
     const key = newIdempotencyKey()
     const preview = URL.createObjectURL(file)

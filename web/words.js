@@ -8,7 +8,7 @@
  * @import { ImageRecord, Phase, Photo, Problem } from './store.js'
  */
 
-import { byId, counted, h } from './tools.js'
+import { byId, counted, h, setText } from './tools.js'
 
 /** What the API takes. */
 const FORMATS = byId('formats', HTMLElement).textContent
@@ -180,6 +180,12 @@ let found = ''
 export function announce(sentence) {
   speakSoon()
   updates.push(sentence)
+}
+
+/** Also to those who see it, below the choice of photos. @param {string} sentence nothing takes the one before away */
+export function note(sentence) {
+  setText(byId('note', HTMLElement), sentence)
+  if (sentence) announce(sentence)
 }
 
 /** @param {string} sentence about the whole list, in place of what was to be said of it before */

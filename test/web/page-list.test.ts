@@ -188,6 +188,28 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     await expect.poll(() => opened.getByText('The photos cannot be shown.').isVisible()).toBe(false)
   })
 
+  it('waits for the server with the photo that its address names, and says where there is none', async () => {
+    images = [made(Date.now(), named('addressed.jpg'))]
+    const [{ imageId } = { imageId: '' }] = images
+    let broken = 0
+    answerFirst = ({ url: path = '', socket }, response) => {
+      if (path === '/health') json(response, { status: 'ok' })
+      else if (path === `/images/${imageId}` && broken < 2) {
+        broken += 1
+        socket.destroy()
+      } else if (path.endsWith('ffff')) json(response, { code: 'IMAGE_NOT_FOUND' }, 404)
+      else return false
+      return true
+    }
+    const opened = await open({})
+    await goTo(opened, `${url}#/photos/${imageId}`)
+    await opened.locator('#detail[open]').getByText('addressed.jpg').first().waitFor()
+    expect(broken).toBe(2)
+    await opened.goto(`${url}#/photos/01a20f3c-366e-734c-99ed-0d5fffb2ffff`)
+    await opened.locator('#note').getByText('This photo is no longer on the server.').waitFor()
+    expect(new URL(opened.url()).hash).toBe('')
+  })
+
   it('sees photos finished while others are still sent', async () => {
     const start = Date.now() - DAY_MS
     const waiting: (() => void)[] = []

@@ -725,7 +725,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     await page.locator('#folder').setInputFiles(holiday)
     await phase(page, 'beach.png', 'completed')
     await phase(page, 'hill.png', 'completed')
-    expect(await page.locator('#skipped').textContent()).toBe('1 other file skipped.')
+    expect(await page.locator('#note').textContent()).toBe('1 other file skipped.')
 
     const devtools = await page.context().newCDPSession(page)
     onTestFinished(() => devtools.detach())
@@ -906,7 +906,7 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     await other.locator('#detail[open]').getByText('addressed.png').first().waitFor()
     await other.locator('#panel .row').filter({ hasText: 'Hat' }).waitFor()
     await other.goto(`${seeing.url}/#/photos/01a20f3c-366e-734c-99ed-0d5fffb2c168`)
-    await other.getByText('This photo is no longer on the server.').waitFor({ state: 'attached' })
+    await other.locator('#note').getByText('This photo is no longer on the server.').waitFor()
     expect(await other.locator('#detail[open]').count()).toBe(0)
   })
 
