@@ -90,13 +90,12 @@ export async function listImages(
     oldest: idAt(from, '0'),
   }
   // One more than asked for shows whether there is a next page; where that was not enough, most may be passed over.
-  for (
-    let lookedAt = 0, atOnce = wanted === undefined ? limit + 1 : PAGE;
-    lookedAt < MAX_LOOKED_AT;
-    atOnce = PAGE
-  ) {
+  let atOnce = wanted === undefined ? limit + 1 : PAGE
+  let lookedAt = 0
+  while (lookedAt < MAX_LOOKED_AT) {
     if (range.newest < range.oldest) return { items }
     const page = await look(atOnce, range)
+    atOnce = PAGE
     const found = page.items.filter((item) => !isExpired(item, records.now()) && (wanted?.(item) ?? true))
     items.push(...found)
     lookedAt += page.lookedAt
@@ -225,8 +224,10 @@ function lookAtLabelled(records: Records, owner: string, terms: Term[]): Look {
     const items: ListedImage[] = []
     let lookedAt = 0
     let newest = range.newest
-    for (let atOnce = wanted; items.length < wanted && lookedAt < MAX_LOOKED_AT; atOnce = PAGE) {
+    let atOnce = wanted
+    while (items.length < wanted && lookedAt < MAX_LOOKED_AT) {
       const found = await labelled.take(Math.min(atOnce, PAGE))
+      atOnce = PAGE
       for (const { imageId, shown, terms: own } of found) {
         newest = neighbour(imageId, -1n)
         if (terms.every(({ name, least }) => hasTerm(own, name, least))) {

@@ -52,9 +52,8 @@ const ISSUER_DEMAND = 'it has to be an https URL, or one of this machine'
 /** Where keys come from: over HTTPS, so that no one on the way can plant some, or from this machine. */
 export const issuerUrl = z.url({ abort: true, error: orNeeded(ISSUER_DEMAND) }).refine((url) => {
   const { protocol, hostname } = new URL(url)
-  return (
-    protocol === 'https:' || (protocol === 'http:' && ['localhost', '127.0.0.1', '[::1]'].includes(hostname))
-  )
+  const isHere = ['localhost', '127.0.0.1', '[::1]'].includes(hostname)
+  return protocol === 'https:' || (protocol === 'http:' && isHere)
 }, ISSUER_DEMAND)
 
 /** What names an issuer means to check tokens: with another AUTH, the API would be open, or ask for something else, without a word. */
@@ -110,6 +109,8 @@ export const budgetOf = (config: z.infer<z.ZodObject<typeof budgetSettings>>): M
     ? undefined
     : { calls: Math.floor(config.MONTHLY_BUDGET_USD * CALLS_PER_USD), action: config.BUDGET_ACTION }
 
+const ORIGINS_DEMAND = 'it has to be origins without a path, as in https://a.example,https://b.example:8443'
+
 /** What an operator may settle about the API, on AWS and locally. */
 export const apiSettings = {
   /** The largest image that `POST /images` takes, in bytes. */
@@ -138,14 +139,7 @@ export const apiSettings = {
   /** Images that an owner may submit in a day (of UTC); nothing: as many as they like. */
   DAILY_IMAGE_QUOTA: z.coerce.number().int().positive().optional(),
   /** The origins of web pages that may use the API from a browser, in addition to its own page; `*` is not one. */
-  CORS_ORIGINS: list(
-    z
-      .string()
-      .regex(
-        /^https?:\/\/[^/*\s]+$/,
-        'it has to be origins without a path, as in https://a.example,https://b.example:8443',
-      ),
-  ).optional(),
+  CORS_ORIGINS: list(z.string().regex(/^https?:\/\/[^/*\s]+$/, ORIGINS_DEMAND)).optional(),
   ...budgetSettings,
 }
 
@@ -270,8 +264,10 @@ function demandOf(issue: z.core.$ZodRawIssue): string | undefined {
       return `it has to be ${issue.values.join(' or ')}`
     case 'invalid_type':
       return `it has to be a ${issue.expected === 'int' ? 'whole ' : ''}number`
-    case 'too_small':
-      return `it has to ${issue.origin === 'string' ? 'have' : 'be'} ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}${issue.origin === 'string' ? ' characters' : ''}`
+    case 'too_small': {
+      const least = `${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}`
+      return issue.origin === 'string' ? `it has to have ${least} characters` : `it has to be ${least}`
+    }
     case 'too_big':
       return `it has to be ${issue.maximum} at most`
     case 'invalid_format':
