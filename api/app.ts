@@ -78,7 +78,7 @@ export function buildApp(deps: ApiDeps): ReturnType<typeof serve> {
 const PRESIGNED_SECONDS = 300
 /** Seconds that a client is asked to leave between two polls. */
 const POLL_SECONDS = '1'
-/** And for an image that waits: no job stays away longer (worker/outcomes.ts), also where two clocks differ. */
+/** The most of them for an image that waits: no job stays away longer (worker/outcomes.ts), also where two clocks differ. */
 const LONGEST_POLL_SECONDS = 3_600
 
 const ANALYSES_TEXT =
@@ -531,7 +531,7 @@ function wantedAnalyses(deps: ApiDeps, asked: unknown): AnalysisName[] {
   return withoutRepetition(withMetadata(analyses))
 }
 
-/** Whose faces are asked for always, those are not asked for otherwise. */
+/** `faces` asks always, so beside it `faces-when-person` would ask for nothing more. */
 const withoutRepetition = (names: AnalysisName[]): AnalysisName[] =>
   names.filter((name) => name !== 'faces-when-person' || !names.includes('faces'))
 
@@ -628,11 +628,11 @@ const matches = (tags: string | undefined, etag: string, as = STRONGLY): boolean
 const attachment = (filename: string): string =>
   `attachment; filename*=UTF-8''${encodeURIComponent(filename).replaceAll(/['()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`)}`
 
-/** Of the next page, where there is one. */
+/** The cursor of the next page, where there is one. */
 const cursorTo = (last: string | undefined): { cursor?: string } =>
   last === undefined ? {} : { cursor: toCursor(last) }
 
-/** Of lists, which are another one at any time. */
+/** For lists: the next answer may be another one. */
 const UNKEPT = { 'cache-control': 'no-store' }
 
 const hasTrailingSlash = (c: Context): boolean => new URL(c.req.url).pathname.endsWith('/')

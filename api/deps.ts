@@ -39,7 +39,7 @@ export interface ApiDeps extends SubmitDeps {
   docs: () => Page
 }
 
-/** And what belongs to one app alone. */
+/** The same, and what belongs to one app alone. */
 export interface AppDeps extends ApiDeps {
   wait: WaitUntilFinished
   document: () => Promise<object>

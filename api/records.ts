@@ -214,7 +214,7 @@ export async function firstRequest(deps: Records, imageId: ImageId): Promise<Sta
 /** Milliseconds between two looks at a record: short at first, since most images take under a second. */
 const STEPS_MS = [100, 200, 300, 500] as const
 /**
- * And for each image that is waited for, so that all of them together are looked at 200 times a second at most: in one
+ * The least of them for each image that is waited for: all images together are looked at 200 times a second at most. In one
  * process for everybody (`npm start`), a thousand of them would leave nothing for those who submit.
  */
 const MS_PER_IMAGE = 5

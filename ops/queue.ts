@@ -61,8 +61,9 @@ const pageSchema = z.object({
   NextMarker: z.string().nullish(),
 })
 
-/** So long may an answer of Lambda take, and so often is it asked where it is throttled or fails. */
+/** The longest that Lambda may take to answer. */
 const ANSWER_MS = 15_000
+/** Requests for one answer, where Lambda throttles or fails. */
 const MOST_TRIES = 4
 
 /** What Lambda answers, where it is no success. */

@@ -9,7 +9,7 @@ export class NothingDone extends Error {}
 export class UsageError extends NothingDone {}
 
 const EXPIRED = ['ExpiredToken', 'ExpiredTokenException', 'RequestExpired']
-/** What AWS says, in each of its services, to whom it does not know or let do something. */
+/** AWS's names, in each of its services, for a caller that it does not know, or that lacks a right. */
 const DENIALS = [
   'AccessDenied',
   'AccessDeniedException',
@@ -23,7 +23,7 @@ const DENIALS = [
 export const isDenied = (error: unknown): boolean =>
   DENIALS.includes(Object(error).name) || (error instanceof LambdaError && error.status === 403)
 
-/** What AWS says, in each of its services, to who asks for too much at a time. */
+/** AWS's names, in each of its services, for too many requests at a time. */
 const THROTTLED = [
   'ProvisionedThroughputExceededException',
   'RequestLimitExceeded',

@@ -12,7 +12,7 @@ export const sleep: Sleep = (ms, signal) => timer(ms, undefined, { signal })
 export type Elapsed = () => number
 export const elapsed: Elapsed = () => performance.now()
 
-/** Both of them, where a test has its own. */
+/** Both of these, which a test may replace. */
 export type Clock = { elapsed: Elapsed; sleep: Sleep }
 
 /** Where AWS is, when it is not where the SDK would look. Empty on AWS. */
@@ -22,15 +22,15 @@ export interface AwsTarget {
   credentials?: { accessKeyId: string; secretAccessKey: string }
 }
 
-/** So long may an answer of AWS take, from when the client has the request. */
+/** The longest that AWS may take to answer, from when the client has the request. */
 const AWS_TIMEOUT_MS = 5_000
-/** And so long one of an emulator: five seconds of a busy machine made a second attempt of a good first one. */
+/** The same for an emulator: on a busy machine, five seconds cut off answers that were about to come. */
 const EMULATOR_TIMEOUT_MS = 30_000
 
 const isEmulated = ({ endpoint }: AwsTarget): boolean =>
   Boolean(endpoint ?? process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL'])
 
-/** What AWS refuses names its call: `Requested resource not found` alone has neither service nor table. */
+/** Adds its call to what AWS refuses: `Requested resource not found` alone has neither service nor table. */
 const logger = {
   ...{ debug: () => {}, info: () => {}, warn: (said: unknown) => process.emitWarning(String(said)) },
   error: (failed: unknown) => {
@@ -81,7 +81,7 @@ export const dynamoTranslation = { marshallOptions: { removeUndefinedValues: tru
 type Handler = S3Client['config']['requestHandler']
 type Request = Parameters<Handler['handle']>[0]
 type Response = Awaited<ReturnType<Handler['handle']>>['response']
-/** As the SDK says it: an AbortSignal, or one of a kind that it had before there were any. */
+/** What the SDK passes: an AbortSignal, or a signal of the SDK's own, from before there were any. */
 type Options = { abortSignal?: object }
 
 /** Bytes of the head of an answer: S3's own has about 600. */
@@ -92,8 +92,8 @@ const SCRATCH_BYTES = 65_536
 /**
  * Makes a client's GetObject read an object from its socket into one buffer of its size, the only chunk of the answer's
  * body. Node's own HTTP client makes a buffer of each 64 KB, a stream of these, and its reader one of all of them: for a
- * photo of 4 MB a fifth of all that the worker does beside sharp. The SDK signs, counts tries and checks as always; what is
- * no plain 200 with a length, its own handler asks for once more, so all errors are the SDK's.
+ * photo of 4 MB a fifth of all that the worker does beside sharp. The SDK signs, counts tries and checks as always. Where the
+ * answer is no plain 200 with a length, the SDK's own handler asks once more, so all errors are the SDK's.
  */
 export function readInPlace(client: S3Client, options: { requestHandler: Times }): S3Client {
   const { requestHandler: usual } = client.config
@@ -239,11 +239,11 @@ class Connection {
     })
   }
 
-  /** Reads on when the reader asks, and is one chunk. */
+  /** The body of an answer: one chunk, which is read from the socket when its reader asks for it. */
   #body(begun: Buffer, length: number, free: () => void, done: () => void): Readable {
     let [whole, read] = [Buffer.alloc(0), 0]
     const take = (chunk: Buffer): boolean => {
-      // What has not been read to its place already.
+      // The socket reads into the whole, except for what came with the head.
       if (chunk.buffer !== whole.buffer) chunk.copy(whole, read)
       read += chunk.length
       if (read < length) {
@@ -252,11 +252,11 @@ class Connection {
       }
       this.#target = this.#scratch
       this.#take = () => {
-        // Nothing was asked for.
+        // No request is under way, so nothing may come.
         this.destroy()
         return true
       }
-      // Of more than was announced nothing is believed: neither this, nor the connection.
+      // After more bytes than were announced, neither the body nor the connection can be trusted.
       if (read > length) body.destroy(new Error(`S3 sent more than ${length} bytes.`))
       else {
         free()

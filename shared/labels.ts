@@ -241,7 +241,7 @@ export function gatherReads(table: Table): Read {
   }
 }
 
-/** In a table. */
+/** A request of a batch, and its table. */
 type Write = [table: string, request: { PutRequest: { Item: object } } | { DeleteRequest: { Key: object } }]
 
 /** @throws Error where DynamoDB leaves something undone in every round */

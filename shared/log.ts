@@ -8,7 +8,7 @@ export interface Log {
   info: (message: string, extra: Record<string, unknown>) => void
   warn: (message: string, extra: Record<string, unknown>) => void
   error: (message: string, extra: Record<string, unknown>) => void
-  /** Of CloudWatch's metrics, which it makes of the lines; without it there are none. */
+  /** The namespace of CloudWatch's metrics, which it makes of the lines; without one there are none. */
   namespace?: string | undefined
   /** Takes counts that go out later, with others. */
   gather?: ((counts: Counts) => void) | undefined

@@ -36,7 +36,7 @@ export interface Rekognition {
   paid: (name: PaidAnalysis) => void
 }
 
-/** In which the job of an image came; `sentAt` in milliseconds since 1970. */
+/** The message in which the job of an image came; `sentAt` in milliseconds since 1970. */
 export type Message = { messageId: string; receives: number; sentAt: number }
 
 /** How long the work on an image may take. */

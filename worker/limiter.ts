@@ -34,7 +34,7 @@ const LAST_STEP = 0.02
 /** In a longer row nothing is served to anybody. Then it is the pause that grows, and the rate is there when it ends. */
 const MOST_STEPS_IN_ROW = 8
 /**
- * So many served answers outweigh a throttled one, which settles the rate where about 1 in 34 is throttled: 3 %.
+ * As many served answers outweigh a throttled one, which settles the rate where about 1 in 34 is throttled: 3 %.
  * If more than so many are served in a row, the quota has grown, and growth gains speed: n of them make the rate
  * e ^ (0.02 / 33 × n² / 66) times as high, which is twice after 275, ten times after 501.
  */
@@ -233,7 +233,7 @@ export const limitersFor = (options: LimiterOptions): Record<PaidAnalysis, Limit
 
 /** Calls that a process reserves at a time, and so the most that a killed one has taken from the budget for nothing. */
 const RESERVED = 10
-/** And no more than this part of what is left, so the last 199 one by one, when they are made: none is kept from others. */
+/** No more than this part of what is left, so the last 199 one by one: a process keeps none of those from the others. */
 const RESERVED_PART = 1 / 100
 /** Milliseconds for which a process believes that the budget is spent, before it asks again. */
 const SPENT_MS = 60_000

@@ -25,7 +25,7 @@ import { startPoller } from './poller.ts'
 
 /** Milliseconds before the end of DRAIN_SECONDS at which batches are broken off: as many as a batch on Lambda has. */
 const BREAK_OFF_MS = 6_000
-/** For so long an answer of queue and table is good for /ready. */
+/** Milliseconds for which an answer of queue and table is good for /ready. */
 const READY_MS = 10_000
 
 async function reach<T>(what: string, work: Promise<T>): Promise<T> {

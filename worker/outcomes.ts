@@ -34,7 +34,7 @@ export type AttemptOutcome =
 export type Unfinished = Reason & {
   /** As the attempt has seen it; none where its record could not be read. */
   image?: Image
-  /** For which the job stays away; without them, as long as its receives ask for. */
+  /** Seconds for which the job stays away; without them, as long as its receives ask for. */
   seconds?: number
 }
 

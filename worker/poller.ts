@@ -41,7 +41,7 @@ export interface Poller {
   drain: (breakOffMs: number) => Promise<void>
 }
 
-/** As after an emulator's restart, which has nothing of before; then table, bucket and bus are gone too. */
+/** Said after the restart of an emulator that keeps nothing: table, bucket and bus are gone with the queue. */
 const GONE = 'the queue of the jobs is gone: terraform apply, or a new npm start, makes what is missing'
 /** Milliseconds before another try when the queue cannot be read; each further one waits twice as long, up to a limit. */
 const RETRY_MS = 1_000

@@ -1,6 +1,6 @@
 /** Pixels that all pictures within one AVIF may have together: twice the largest AVIF, for a gain map or transparency. */
 export const MAX_AVIF_PIXELS = 50_000_000
-/** And within one HEIC: twice the largest. One core decodes so many in about 10 seconds. */
+/** The same within one HEIC: twice the largest. One core decodes so many in about 10 seconds. */
 export const MAX_HEIC_PIXELS = 100_000_000
 /** Scans of a JPEG, and pixels in all of them together. Encoders write about ten, and at most 26 fit the largest picture. */
 export const MAX_SCANS = 100

@@ -19,7 +19,7 @@ const STEPS = 11
 const STRIDES = [8, 16, 32]
 /** As NanoDet itself has it, within a kind. */
 const SAME_THING = 0.6
-/** And across kinds: one thing has one name. */
+/** The same across kinds: one thing has one name. */
 const ONE_NAME = 0.8
 export async function detect(model: Model, picture: Picture): Promise<Thing[]> {
   const square = around(picture)

@@ -55,7 +55,7 @@ export interface Vision {
 
 /** Whether models and runtime are installed. */
 export const isInstalled = (): boolean => modelFolder() !== undefined
-/** And whether that of moderation is. */
+/** Whether the model of moderation is installed. */
 export const hasModeration = (): boolean => moderationFolder() !== undefined
 
 /** Each has the models for itself, about 150 MB. */

@@ -45,9 +45,9 @@ export interface RekognitionOptions {
   vision?: Vision | undefined
   /** Hears, in a sentence, that the models cannot be used: from then on all is measured. */
   onVisionLost?: ((why: string) => void) | undefined
-  /** And that those of text cannot be: from then on none is found. */
+  /** Hears that the models of text cannot be used: from then on no text is found. */
   onTextLost?: ((why: string) => void) | undefined
-  /** And that the one of moderation cannot be, or is not installed: from then on nothing is looked for. */
+  /** Hears that the model of moderation cannot be used, or is not installed: from then on nothing is looked for. */
   onModerationLost?: ((why: string) => void) | undefined
 }
 

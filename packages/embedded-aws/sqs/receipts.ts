@@ -2,7 +2,7 @@ import { AwsError } from '../json.ts'
 import { invalid } from './errors.ts'
 import { amendQueues, type Message, type Queue, type SqsStore } from './queues.ts'
 
-/** By which handles a message was received, the last at the end; the emulator knows the one that hides it. */
+/** The handles by which a message was received, the last at the end; the emulator knows the one that hides it. */
 const receipts = new WeakMap<Message, Set<string>>()
 const isLast = (message: Message, handle: string): boolean =>
   [...(receipts.get(message) ?? [])].at(-1) === handle
