@@ -1,9 +1,9 @@
 import { createServer } from 'node:http'
 import { text } from 'node:stream/consumers'
-import { vi } from 'vitest'
+import { beforeEach, vi } from 'vitest'
 import { main } from '../../ops/commands.ts'
 import { listen } from '../../packages/embedded-aws/gateway/index.ts'
-import type { TestSystem } from '../context.ts'
+import { ELSEWHERE, type TestSystem } from '../context.ts'
 
 /** How an answer of AWS is made in its place; undefined: AWS answers. */
 export type Instead = (
@@ -12,8 +12,12 @@ export type Instead = (
   pass: (body: string) => Promise<Response>,
 ) => Promise<Response | undefined> | undefined
 
-/** The operator's commands in this process, at the embedded AWS. */
+/**
+ * The operator's commands in this process, at the embedded AWS. Elsewhere its tests are skipped: the commands would retry,
+ * redrive and cancel images of a deployment that somebody has there by the usual name.
+ */
 export function operatorOf(system: () => TestSystem) {
+  beforeEach(({ skip }) => skip(ELSEWHERE !== undefined, 'the embedded AWS is missing'))
   const environment = () => ({
     ...{ AWS_ENDPOINT_URL: system().endpoint, AWS_REGION: 'us-east-1' },
     ...{ AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
