@@ -120,26 +120,13 @@ const uploads = lane(UPLOADS, async (photo) => {
       await outage
     }
     if (!photos.has(photo.key)) return // dismissed
-    const start = await startOf(file)
-    if (!start) {
-      return reject({
-        what: 'The browser cannot read this file any more.',
-        todo: 'It was moved, changed or is a folder. Choose it again.',
-      })
-    }
-    // By the first bytes, as the API does: a system may not know a type, or by another name. What has no name here is
-    // for the API to refuse.
-    const {
-      name,
-      todo,
-      contentType = file.type || 'application/octet-stream',
-    } = formatOf(start, TAKES_HEIC) ?? {}
-    if (todo) return reject({ what: `This is ${name}.`, todo, code: 'UNSUPPORTED_FORMAT' })
+    const content = await contentOf(file)
+    if ('what' in content) return reject(content)
     change(photo, { phase: 'uploading', sent: 0, note: undefined, problem: undefined })
     /** @param {number} sent */
     const onProgress = (sent) => change(photo, { sent })
     const send = isLarge ? sendToBucket : sendToApi
-    const answer = await send(photo, file, contentType, idempotencyKey, onProgress)
+    const answer = await send(photo, file, content.type, idempotencyKey, onProgress)
     if (!answer) {
       // A server may also break off a body that it finds too large; so not for ever.
       change(photo, { phase: 'waiting', note: 'Waiting for the server' })
@@ -208,6 +195,25 @@ async function sendToBucket({ analyses }, file, contentType, key, onProgress) {
   form.append('file', file)
   const stored = await post(upload.url, form, {}, onProgress)
   return stored && stored.status < 300 ? accepted : stored
+}
+
+/**
+ * The type of a file by its first bytes, as the API sees it: a system may not know a type, or by another name. What has no
+ * name here is for the API to refuse.
+ *
+ * @param {File} file
+ * @returns {Promise<{ type: string } | Problem>} why it is not sent
+ */
+async function contentOf(file) {
+  const start = await startOf(file)
+  if (!start)
+    return {
+      what: 'The browser cannot read this file any more.',
+      todo: 'It was moved, changed or is a folder. Choose it again.',
+    }
+  const { name, todo, contentType } = formatOf(start, TAKES_HEIC) ?? {}
+  if (todo) return { what: `This is ${name}.`, todo, code: 'UNSUPPORTED_FORMAT' }
+  return { type: contentType ?? (file.type || 'application/octet-stream') }
 }
 
 /** The first bytes of a file, or nothing where it cannot be read. @param {File} file */
