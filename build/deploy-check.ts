@@ -257,33 +257,31 @@ async function main(): Promise<void> {
   }).values
   const print = (text: string): boolean => process.stdout.write(text)
   if (address === undefined) throw new WrongUsage(USAGE)
-  else {
-    if (!URL.canParse(address))
-      throw new WrongUsage(`--endpoint must be an address such as http://127.0.0.1:4566, not ${address}.`)
-    const endpoint = new URL(address).origin
-    const given = {
-      endpoint,
-      libc: oneOf('--libc', LIBCS, libc),
-      rekognition,
-      among: emulator === undefined ? EMULATOR_NAMES : [oneOf('--emulator', EMULATOR_NAMES, emulator)],
-    }
-    const stopping = new AbortController()
-    for (const name of ['SIGINT', 'SIGTERM'] as const) {
-      process.on(name, () => {
-        if (!stopping.signal.aborted) print('interrupted; what has been made is destroyed first … ')
-        stopping.abort()
-      })
-    }
-    const steps = new Steps(print)
-    const found = await deployCheck(given, steps, stopping.signal)
-    if (note && found !== undefined && !stopping.signal.aborted) {
-      const today = new Date().toISOString().slice(0, 10)
-      noteSeen(found, seenOf(today, version ?? (await versionOf(endpoint, found)), steps.ended))
-      writeFollowing()
-    }
-    print(`${steps.summary()}\n`)
-    process.exitCode = steps.hasFailed || stopping.signal.aborted ? 1 : 0
+  if (!URL.canParse(address))
+    throw new WrongUsage(`--endpoint must be an address such as http://127.0.0.1:4566, not ${address}.`)
+  const endpoint = new URL(address).origin
+  const given = {
+    endpoint,
+    libc: oneOf('--libc', LIBCS, libc),
+    rekognition,
+    among: emulator === undefined ? EMULATOR_NAMES : [oneOf('--emulator', EMULATOR_NAMES, emulator)],
   }
+  const stopping = new AbortController()
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(name, () => {
+      if (!stopping.signal.aborted) print('interrupted; what has been made is destroyed first … ')
+      stopping.abort()
+    })
+  }
+  const steps = new Steps(print)
+  const found = await deployCheck(given, steps, stopping.signal)
+  if (note && found !== undefined && !stopping.signal.aborted) {
+    const today = new Date().toISOString().slice(0, 10)
+    noteSeen(found, seenOf(today, version ?? (await versionOf(endpoint, found)), steps.ended))
+    writeFollowing()
+  }
+  print(`${steps.summary()}\n`)
+  process.exitCode = steps.hasFailed || stopping.signal.aborted ? 1 : 0
 }
 
 if (process.argv[1] === import.meta.filename) await runCommand(main)
