@@ -170,6 +170,24 @@ const FAILURES: readonly FailureCode[] = [
 ]
 const YES_OR_NO = ['true', 'false'] as const
 
+/** A row of CSV with nothing in it yet. */
+const columns = (...names: string[]): Result['csv'] =>
+  Object.fromEntries(names.map((name) => [name, undefined]))
+const RECORD_COLUMNS = columns(
+  'imageId',
+  'status',
+  'createdAt',
+  'completedAt',
+  'file',
+  'bytes',
+  'width',
+  'height',
+  'labels',
+  'code',
+  'detail',
+)
+const CHANGE_COLUMNS = columns('imageId', 'status', 'code', 'detail')
+
 class UsageError extends Error {}
 
 /** Ctrl-C: the first asks, the second insists. */
@@ -284,11 +302,12 @@ async function sendFiles({ names, values, env, output, endpoint, token, signer, 
 
 async function showStatus(call: Call): Promise<number> {
   const { values, client } = call
-  return each(call, needIds(call), async (imageId) => {
+  const describeOne = async (imageId: string) => {
     const image =
       values.wait === true ? await client.wait(imageId, { signal }) : await client.get(imageId, { signal })
     return { ...describe(image), bad: image.status === 'failed' }
-  })
+  }
+  return each(call, needIds(call), RECORD_COLUMNS, describeOne)
 }
 
 async function listImages(call: Call): Promise<number> {
@@ -339,14 +358,14 @@ async function retryImages(call: Call): Promise<number> {
   if (values.failed) {
     for await (const { imageId } of client.list({ status: 'failed', signal })) ids.push(imageId)
   }
-  return each(call, ids, async (imageId) => {
+  return each(call, ids, CHANGE_COLUMNS, async (imageId) => {
     await client.retry(imageId, { signal })
     return said(imageId, 'pending')
   })
 }
 
 async function deleteImages(call: Call): Promise<number> {
-  return each(call, needIds(call), async (imageId) => {
+  return each(call, needIds(call), CHANGE_COLUMNS, async (imageId) => {
     await call.client.delete(imageId, { signal })
     return said(imageId, 'deleted')
   })
@@ -381,10 +400,15 @@ async function examine(call: Call): Promise<number> {
   return doctor({ client, output, endpoint, token, signs, uploads, signal })
 }
 
-/** Does something for each id and says what became of it. */
+/**
+ * Does something for each id and says what became of it.
+ *
+ * @param blank the columns of a row of CSV, which are the same where it fails
+ */
 async function each(
   { output }: Call,
   ids: string[],
+  blank: Result['csv'],
   act: (imageId: string) => Promise<Result & { bad?: boolean }>,
 ): Promise<number> {
   let failed = 0
@@ -402,7 +426,7 @@ async function each(
       output.result({
         text: `${paint('red', 'failed   ')}  ${plain(imageId)}  ${plain(`${code}: ${detail}`)}`,
         json: { imageId, code, detail },
-        csv: { imageId, code, detail },
+        csv: { ...blank, imageId, code, detail },
       })
     }
   }
@@ -510,6 +534,7 @@ function describe(image: Image | ListedImage): Result {
     text: `${paint(style, plain(status).padEnd(10))}  ${plain(parts.filter(Boolean).join('  '))}`,
     json: image,
     csv: {
+      ...RECORD_COLUMNS,
       imageId,
       status,
       createdAt,
@@ -529,6 +554,6 @@ function said(imageId: string, status: string): Result {
   return {
     text: `${paint('green', status.padEnd(9))}  ${imageId}`,
     json: { imageId, status },
-    csv: { imageId, status },
+    csv: { ...CHANGE_COLUMNS, imageId, status },
   }
 }

@@ -453,9 +453,16 @@ describe('the other commands', () => {
     expect(failed).toMatchObject({ code: 1, lines: [{ status: 'failed', code: 'CORRUPT_IMAGE' }] })
     const retried = await cli(['retry', failed.lines[0]?.imageId ?? ''])
     expect(retried).toMatchObject({ code: 0, lines: [{ status: 'pending' }] })
-    expect((await cli(['status', '--wait', failed.lines[0]?.imageId ?? ''])).code).toBe(1)
-    expect((await cli(['delete', imageId])).code).toBe(0)
+    const [badId = '', none] = [failed.lines[0]?.imageId, '00000000-0000-7000-8000-000000000000']
+    expect((await cli(['status', '--wait', badId])).code).toBe(1)
+    expect((await cli(['delete', '--csv', imageId, none])).out).toMatch(
+      new RegExp(`^imageId,status,code,detail\\n${imageId},deleted,,\\n${none},,IMAGE_NOT_FOUND,[^,]+\\n$`),
+    )
     expect(await cli(['status', imageId])).toMatchObject({ code: 1, lines: [{ code: 'IMAGE_NOT_FOUND' }] })
+    const [head, missing, bads] = (await cli(['status', '--csv', imageId, badId])).out.split('\n')
+    expect(head).toMatch(/^imageId,status,.*,labels,code,detail$/)
+    expect(missing).toMatch(new RegExp(`^${imageId},{9}IMAGE_NOT_FOUND,`))
+    expect(bads).toMatch(new RegExp(`^${badId},failed,.*,,CORRUPT_IMAGE,`))
   })
 
   it('say what is wrong with their usage, or that nothing is there', async () => {
