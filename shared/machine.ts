@@ -264,7 +264,7 @@ export async function counting(log: Log): Promise<Counting> {
   }
 }
 
-/** Of that text (Prometheus documentation, "Exposition formats"). */
+/** The content type of Prometheus's text (its documentation, "Exposition formats"). */
 export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
 type App = { fetch: (request: Request, env?: object) => Response | Promise<Response> }
@@ -291,7 +291,7 @@ export const withReadable = (app: App, read: (path: string) => Response | undefi
   },
 })
 
-/** Which a deployed app leaves to CloudWatch. */
+/** An app with its metrics at `/metrics`; a deployed one leaves these to CloudWatch. */
 export const withMetrics = (app: App, text: () => string): App =>
   withReadable(app, (path) =>
     path === '/metrics'

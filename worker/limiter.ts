@@ -256,41 +256,41 @@ export function createPurse(
   { calls, action }: MonthlyBudget,
 ): () => Promise<() => void> {
   const most = action === 'alarm' ? undefined : calls
-  let [month, left, spentUntil] = ['', 0, Number.NEGATIVE_INFINITY]
-  /** Of how much the budget has left nothing is known before the first of a month is reserved. */
-  let next = 1
+  /** How much of a month's budget is left is not known before the first of its calls is reserved. */
+  const unopened = (month: string) => ({ month, left: 0, next: 1, spentUntil: Number.NEGATIVE_INFINITY })
+  let purse = unopened('')
   let reserving: Promise<void> | undefined
   /** What is of a month that is over is lost. */
   const add = (of: string, count: number): void => {
-    if (of === month) left += count
+    if (of === purse.month) purse.left += count
   }
 
   const reserve = async (): Promise<void> => {
-    const of = month
+    const of = purse.month
     // One, where other processes have reserved the rest.
-    for (const wanted of new Set([next, 1])) {
+    for (const wanted of new Set([purse.next, 1])) {
       const reserved = await reserveCalls({ dynamo, table }, of, wanted, most)
       if (reserved === undefined) continue
       add(of, wanted)
       const part = Math.floor(Math.abs(calls - reserved) * RESERVED_PART)
-      next = Math.min(Math.max(part, 1), RESERVED)
+      purse.next = Math.min(Math.max(part, 1), RESERVED)
       if (reserved <= calls) return
       break
     }
-    if (elapsed() < spentUntil) return
-    spentUntil = elapsed() + SPENT_MS
+    if (elapsed() < purse.spentUntil) return
+    purse.spentUntil = elapsed() + SPENT_MS
     say(log, 'budget spent', { budget: calls })
   }
 
   return async () => {
     for (;;) {
       const current = monthOf(now())
-      if (current !== month) [month, left, spentUntil, next] = [current, 0, Number.NEGATIVE_INFINITY, 1]
-      if (left > 0) {
-        left -= 1
+      if (current !== purse.month) purse = unopened(current)
+      if (purse.left > 0) {
+        purse.left -= 1
         return () => add(current, 1)
       }
-      if (action !== 'alarm' && elapsed() < spentUntil) throw new OverBudget()
+      if (action !== 'alarm' && elapsed() < purse.spentUntil) throw new OverBudget()
       reserving ??= reserve().finally(() => {
         reserving = undefined
       })
