@@ -165,7 +165,10 @@ export async function startTestSystem(
   const aws =
     ELSEWHERE === undefined
       ? await startEmbeddedAws({
-          ...{ port: 0, region, folder, credentials: [credentials] },
+          port: 0,
+          region,
+          folder,
+          credentials: [credentials],
           rekognition: (readObject) => createRekognition({ readObject, ...rekognition }),
           onDropped: (dropped) => trouble.push(JSON.stringify(dropped)),
         })
@@ -204,7 +207,9 @@ export async function startTestSystem(
   const log: Log = { info: (_message, extra) => lines.push(extra), warn: note, error: note }
   const clock = { now: () => new Date(), elapsed, sleep, random: Math.random }
   const resources = {
-    ...{ IMAGE_BUCKET: names.bucket, IMAGE_TABLE: names.table, JOB_QUEUE_URL: jobQueueUrl },
+    IMAGE_BUCKET: names.bucket,
+    IMAGE_TABLE: names.table,
+    JOB_QUEUE_URL: jobQueueUrl,
     HEIC: options.heic ? 'on' : 'off',
   }
   const rekognitionClient = new RekognitionClient({
@@ -214,7 +219,8 @@ export async function startTestSystem(
   const worker = workerDeps(
     readWorkerConfig({
       ...resources,
-      ...{ DEAD_LETTER_QUEUE_URL: deadLetterQueueUrl, EVENT_BUS_NAME: names.eventBus },
+      DEAD_LETTER_QUEUE_URL: deadLetterQueueUrl,
+      EVENT_BUS_NAME: names.eventBus,
     }),
     { s3, sqs, dynamo, eventBridge, rekognition: rekognitionClient },
     clock,
@@ -237,37 +243,7 @@ export async function startTestSystem(
   const app = buildApp(api)
 
   const subscriber = await subscribe(sqs, eventBridge, names.eventBus)
-  const receive = async (queueUrl: string): Promise<Message[]> => {
-    const { Messages = [] } = await sqs.send(
-      new ReceiveMessageCommand({
-        QueueUrl: queueUrl,
-        MaxNumberOfMessages: 10,
-        MessageSystemAttributeNames: ['All'],
-      }),
-    )
-    return Messages
-  }
-  const remove = async (queueUrl: string, handles: (string | undefined)[]): Promise<void> => {
-    if (handles.length === 0) return
-    await sqs.send(
-      new DeleteMessageBatchCommand({
-        QueueUrl: queueUrl,
-        Entries: handles.map((ReceiptHandle, index) => ({ Id: String(index), ReceiptHandle })),
-      }),
-    )
-  }
-  const takeAll = async (queueUrl: string): Promise<string[]> => {
-    const bodies: string[] = []
-    for (;;) {
-      const messages = await receive(queueUrl)
-      if (messages.length === 0) return bodies
-      bodies.push(...messages.map(({ Body = '' }) => Body))
-      await remove(
-        queueUrl,
-        messages.map((message) => message.ReceiptHandle),
-      )
-    }
-  }
+  const { receive, remove, takeAll } = queuesBy(sqs)
   const receiveJobs = async (): Promise<SQSEvent> => ({
     Records: (await receive(jobQueueUrl)).map((message) => toRecord(message, jobQueueArn)),
   })
@@ -337,6 +313,42 @@ export async function startTestSystem(
       rmSync(folder, { recursive: true })
     },
   }
+}
+
+/** How tests receive and delete messages of any queue. */
+function queuesBy(sqs: SQSClient) {
+  const receive = async (queueUrl: string): Promise<Message[]> => {
+    const { Messages = [] } = await sqs.send(
+      new ReceiveMessageCommand({
+        QueueUrl: queueUrl,
+        MaxNumberOfMessages: 10,
+        MessageSystemAttributeNames: ['All'],
+      }),
+    )
+    return Messages
+  }
+  const remove = async (queueUrl: string, handles: (string | undefined)[]): Promise<void> => {
+    if (handles.length === 0) return
+    await sqs.send(
+      new DeleteMessageBatchCommand({
+        QueueUrl: queueUrl,
+        Entries: handles.map((ReceiptHandle, index) => ({ Id: String(index), ReceiptHandle })),
+      }),
+    )
+  }
+  const takeAll = async (queueUrl: string): Promise<string[]> => {
+    const bodies: string[] = []
+    for (;;) {
+      const messages = await receive(queueUrl)
+      if (messages.length === 0) return bodies
+      bodies.push(...messages.map(({ Body = '' }) => Body))
+      await remove(
+        queueUrl,
+        messages.map((message) => message.ReceiptHandle),
+      )
+    }
+  }
+  return { receive, remove, takeAll }
 }
 
 async function subscribe(sqs: SQSClient, eventBridge: EventBridgeClient, bus: string): Promise<string> {
