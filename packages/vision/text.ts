@@ -163,11 +163,7 @@ function charactersOf(
   let spaced = 0
   for (let step = 0; step < steps; step += 1) {
     const scores = values.subarray(step * classes, (step + 1) * classes)
-    let [best, allowed] = [0, 0]
-    for (const [at, score] of scores.entries()) {
-      if (score > (scores[best] ?? 0)) best = at
-      if (alphabet[at] !== undefined && score > (scores[allowed] ?? 0)) allowed = at
-    }
+    const { best, allowed } = likeliest(scores, alphabet)
     const text = alphabet[allowed] ?? ''
     const score = allowed === 0 ? 0 : (scores[allowed] ?? 0)
     const last = characters.at(-1)
@@ -185,6 +181,20 @@ function charactersOf(
     before = best
   }
   return characters
+}
+
+/** @returns the class with the highest score, and the one among those that may be answered; 0 is "no character" */
+function likeliest(
+  scores: Float32Array,
+  alphabet: TextModels['alphabet'],
+): { best: number; allowed: number } {
+  let best = 0
+  let allowed = 0
+  for (const [at, score] of scores.entries()) {
+    if (score > (scores[best] ?? 0)) best = at
+    if (alphabet[at] !== undefined && score > (scores[allowed] ?? 0)) allowed = at
+  }
+  return { best, allowed }
 }
 
 /** @returns the characters between two places of the line, with the corners of that piece */
