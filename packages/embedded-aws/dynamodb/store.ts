@@ -61,15 +61,11 @@ export function createStore({ database, guard }: Storage, region: string, accoun
   function getItemDb(name: string): object {
     const items = space(`item-${name}`)
     const { GlobalSecondaryIndexes = [], LocalSecondaryIndexes = [] } = tables.get(name) ?? {}
+    const indexes = [...GlobalSecondaryIndexes, ...LocalSecondaryIndexes]
     const put: typeof items.put = (key, item, callback) => {
-      for (const { IndexName, KeySchema } of [...GlobalSecondaryIndexes, ...LocalSecondaryIndexes])
-        for (const { AttributeName, KeyType } of KeySchema) {
-          const { S, B } = (item as Item)[AttributeName] ?? {}
-          if (S === '' || B === '') return callback(emptyKey(IndexName, AttributeName))
-          const size = B === undefined ? Buffer.byteLength(S ?? '') : Buffer.from(B, 'base64').length
-          if (size > LONGEST_KEY_BYTES[KeyType]) return callback(longKey(KeyType))
-        }
-      items.put(key, item, callback)
+      const refused = indexes.flatMap((index) => refusalOf(item as Item, index))[0]
+      if (refused === undefined) items.put(key, item, callback)
+      else callback(refused)
     }
     return { ...items, put }
   }
@@ -98,6 +94,15 @@ interface Table {
   LocalSecondaryIndexes?: Index[]
 }
 type Item = Record<string, { S?: string; B?: string } | undefined>
+
+/** Why an index cannot have an item: an error for each of its keys that is wrong. */
+const refusalOf = (item: Item, { IndexName, KeySchema }: Index): Error[] =>
+  KeySchema.flatMap(({ AttributeName, KeyType }) => {
+    const { S, B } = item[AttributeName] ?? {}
+    if (S === '' || B === '') return emptyKey(IndexName, AttributeName)
+    const size = B === undefined ? Buffer.byteLength(S ?? '') : Buffer.from(B, 'base64').length
+    return size > LONGEST_KEY_BYTES[KeyType] ? longKey(KeyType) : []
+  })
 
 const tableNotFound = (name: string, named: boolean): Error =>
   Object.assign(
