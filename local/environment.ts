@@ -1,6 +1,5 @@
 import * as z from 'zod'
 import { type Resources, resourceNames } from '../infrastructure/resources.ts'
-import { isInstalled } from '../packages/vision/index.ts'
 import { answeringSettings, port, withTwoPorts } from '../rekognition/settings.ts'
 import {
   type AuthConfig,
@@ -47,14 +46,13 @@ const environmentSchema = z.object({
 
 /** The names of all that `npm start` reads. */
 export const SETTINGS = Object.keys(environmentSchema.shape)
-type Environment = z.infer<typeof environmentSchema>
-export type Settings = Environment & { REKOGNITION: NonNullable<Environment['REKOGNITION']> }
+export type Settings = z.infer<typeof environmentSchema>
 
 /** @throws StartError that names what is wrong */
 export function readSettings(env: NodeJS.ProcessEnv): Settings {
   const { data, problems } = parseEnvironment(withTwoPorts(withUsefulFaces(environmentSchema)), env)
   if (problems !== undefined) throw new StartError(problems)
-  return { ...data, REKOGNITION: data.REKOGNITION ?? (isInstalled() ? 'local' : 'stand-in') }
+  return data
 }
 
 /** @throws StartError */

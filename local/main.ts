@@ -2,6 +2,7 @@ import {
   appendFileSync,
   existsSync,
   globSync,
+  openAsBlob,
   readFileSync,
   renameSync,
   statSync,
@@ -138,18 +139,9 @@ async function submitRest(): Promise<void> {
   }
 }
 
+/** The client sends what is too large for one request by a form, and what the API has no room for again. */
 async function submit(file: string): Promise<unknown> {
-  const response = await fetch(`${system.url}/images?filename=${encodeURIComponent(basename(file))}`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/octet-stream' },
-    body: new Uint8Array(readFileSync(file)),
-  })
-  if (response.status !== 202) return response.json()
-  const location = new URL(response.headers.get('location') ?? '', response.url)
-  for (;;) {
-    const answer = await fetch(`${location}?wait=20`)
-    const image = (await answer.json()) as { status: string }
-    if (!answer.ok) return image
-    if (image.status === 'completed' || image.status === 'failed') return image
-  }
+  const { createClient } = await import('../packages/client/index.ts')
+  const client = createClient({ endpoint: system.url })
+  return client.upload(await openAsBlob(file), { filename: basename(file), wait: true })
 }

@@ -67,12 +67,13 @@ export interface Answering {
  * @throws StartError
  */
 export async function openAnswering(
-  settings: AnsweringSettings,
+  given: AnsweringSettings,
   region: string,
   decoder: Decoder,
   log: Log,
   onSource: (source: string) => void,
 ): Promise<Answering> {
+  const settings = { ...given, REKOGNITION: given.REKOGNITION ?? (isInstalled() ? 'local' : 'stand-in') }
   const isReal = settings.REKOGNITION === 'aws' || settings.REKOGNITION === 'record'
   const real = isReal ? await realRekognition(settings, region) : undefined
   const recordings = openRecordings(settings, real && { client: real, region })

@@ -56,7 +56,6 @@ export const answeringSettings = {
   /** Where npm was called: it runs scripts in the package's folder. */
   INIT_CWD: z.string().optional(),
 }
-const answeringSchema = z.object(answeringSettings)
 
 /** What listens beside them needs a port of its own. */
 export const withTwoPorts = <
@@ -70,9 +69,7 @@ export const withTwoPorts = <
     { path: ['AWS_PORT'], error: 'it has to be another port than PORT; without it, it is 4566' },
   )
 
-export type AnsweringSettings = z.infer<typeof answeringSchema> & {
-  REKOGNITION: NonNullable<z.infer<typeof answeringSchema>['REKOGNITION']>
-}
+export type AnsweringSettings = z.infer<z.ZodObject<typeof answeringSettings>>
 
 type ServiceSettings = z.infer<z.ZodObject<typeof serviceSettings>>
 

@@ -1,4 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
 import { connect, createServer } from 'node:net'
@@ -6,6 +7,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { PurgeQueueCommand } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient, GetCommand, PutCommand } from '@aws-sdk/lib-dynamodb'
+import sharp from 'sharp'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { clientsFor } from '../../local/clients.ts'
 import { listen } from '../../packages/embedded-aws/gateway/index.ts'
@@ -157,18 +159,22 @@ describe('npm start', () => {
     writeFileSync(join(folder, 'one.png'), await distinct(1))
     writeFileSync(join(folder, 'two.png'), await distinct(2))
     writeFileSync(join(folder, 'text.jpg'), 'hello')
+    // More than one request takes.
+    const side = { width: 1_300, height: 1_300, channels: 3 } as const
+    const noise = sharp(randomBytes(side.width * side.height * 3), { raw: side })
+    await noise.png({ compressionLevel: 0 }).toFile(join(folder, 'large.png'))
     mkdirSync(join(folder, 'more'))
     const system = await start({ INIT_CWD: folder, LOG_LEVEL: 'ERROR' }, ['*.png', 'text.jpg', 'more'])
     const output = await until('the line behind the records', async () =>
       system.output().includes('files are done.') ? system.output() : undefined,
     )
-    for (const file of ['one.png', 'two.png', 'text.jpg']) expect(output).toContain(`${file}\n{`)
-    expect(output.match(/"status": "completed"/g)).toHaveLength(2)
-    expect(output).toContain('"code": "UNSUPPORTED_FORMAT"')
+    for (const file of ['one.png', 'two.png', 'large.png']) expect(output).toContain(`${file}\n{`)
+    expect(output.match(/"status": "completed"/g)).toHaveLength(3)
+    expect(output).toContain('text.jpg: UNSUPPORTED_FORMAT: ')
     expect(output).not.toMatch(/^(completed|failed) /m)
     expect(output).toContain('There is no file more. Name the files of a folder, as in photos/*.jpg.\n')
     const last = output.slice(output.lastIndexOf('}') + 1)
-    expect(last).toContain(`All 3 files are done. The page and the API stay at ${system.url} until Ctrl-C.\n`)
+    expect(last).toContain(`All 4 files are done. The page and the API stay at ${system.url} until Ctrl-C.\n`)
     expect((await fetch(system.url)).status).toBe(200)
   })
 
