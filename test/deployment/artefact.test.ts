@@ -82,7 +82,10 @@ describe.skipIf(noLinux.length > 0)(`the zips${skipped(noLinux)}`, () => {
         .filter((line) => !line.startsWith('span '))
       expect(before).toHaveLength(1)
       expect(JSON.parse(before[0] ?? '')).toMatchObject({
-        ...{ level: 'WARN', event: 'passed over', has: ['Records'] },
+        level: 'WARN',
+        event: 'passed over',
+        service: name,
+        has: ['Records'],
       })
     },
   )
