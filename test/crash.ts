@@ -23,6 +23,7 @@ import { readOptions, runCommand, wholeNumber } from '../build/command.ts'
 import type { EventDetail } from '../shared/messages.ts'
 import type { ShownImage } from './context.ts'
 import { distinct } from './pictures/pictures.ts'
+import { seeded } from './random.ts'
 import { Patience, patiently } from './until.ts'
 
 /**
@@ -461,17 +462,6 @@ const besideOf = (endpoint: string): Record<string, string> => ({
   ...{ WORKER_TIMEOUT_SECONDS: String(BATCH_SECONDS), DRAIN_SECONDS: '10' },
 })
 
-/** Random numbers from 0 to 1 that a seed decides (mulberry32, in the public domain). */
-function generator(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
 interface Answer {
   status: number
   body: Record<string, unknown>
@@ -538,7 +528,7 @@ class Run {
     const clients = Array.from({ length }, async () => {
       while (!this.#over) {
         next += 1
-        await this.#live(next, generator(this.#seed + next * 7919))
+        await this.#live(next, seeded(this.#seed + next * 7919))
       }
     })
     if (!this.#ofWorkers) await this.#killAgainAndAgain(until)
@@ -562,7 +552,7 @@ class Run {
   }
 
   async #killAgainAndAgain(until: number): Promise<void> {
-    const random = generator(this.#seed)
+    const random = seeded(this.#seed)
     while (Date.now() < until) {
       // Slow answers keep work under way when the process is killed; a limited rate keeps a queue.
       const settings = {
@@ -590,7 +580,7 @@ class Run {
   }
 
   async #endWorkersAgainAndAgain({ aws, endpoint }: Running, until: number): Promise<void> {
-    const random = generator(this.#seed)
+    const random = seeded(this.#seed)
     const { QueueUrl } = await aws.sqs.send(new GetQueueUrlCommand({ QueueName: JOBS }))
     const Attributes = { VisibilityTimeout: String(6 * BATCH_SECONDS) }
     await aws.sqs.send(new SetQueueAttributesCommand({ QueueUrl, Attributes }))

@@ -9,6 +9,7 @@ import { zipSync } from 'fflate'
 import sharp from 'sharp'
 import { readOptions, runCommand, WrongUsage, wholeNumber } from '../../build/command.ts'
 import { formatOf } from '../../packages/image-guard/format.ts'
+import { seeded } from '../random.ts'
 import { OutOfPatience, Patience, patiently } from '../until.ts'
 import { judgeByLibvips } from './guard-oracle.ts'
 import {
@@ -25,7 +26,6 @@ import {
   quarters,
   repeat,
   scanBomb,
-  seeded,
   validFiles,
   withChunks,
   withSegments,

@@ -70,17 +70,6 @@ export async function cornerColour(image: Buffer, corner: keyof typeof CORNERS):
 export const rgb = (hex: string): number[] =>
   [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16))
 
-/** The same numbers from the same seed on every machine (mulberry32), from 0 to below 1. */
-export function seeded(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
 const photo = (width = 200, height = 160): Sharp =>
   sharp(readFileSync(new URL('../fixtures/grace-hopper.jpg', import.meta.url))).resize(width, height, {
     fit: 'fill',

@@ -14,8 +14,9 @@ import { sweep } from '../../sweeper/sweep.ts'
 import { processBatch } from '../../worker/batch.ts'
 import { type WorkerDeps, workerDeps } from '../../worker/deps.ts'
 import { failedMessages } from '../../worker/invocation.ts'
+import { seeded } from '../random.ts'
 import type { Point } from './alarms.ts'
-import { seededRandom, VirtualClock } from './clock.ts'
+import { VirtualClock } from './clock.ts'
 import { DynamoModel } from './dynamo.ts'
 import {
   clientsOf,
@@ -229,7 +230,7 @@ export class World {
   constructor(options: WorldOptions) {
     this.#options = options
     this.settings = { ...SETTINGS, ...options.settings }
-    this.random = seededRandom(options.seed)
+    this.random = seeded(options.seed)
     this.clock = new VirtualClock(this.random)
     const now = () => this.clock.time
     if (!this.has('deleted messages')) this.settings.comesBack = 0

@@ -42,7 +42,8 @@ import {
   QUARTERS,
   WIDTH,
 } from '../pictures/heic-files.ts'
-import { box, exif, quarters, seeded, u16, u32 } from '../pictures/pictures.ts'
+import { box, exif, quarters, u16, u32 } from '../pictures/pictures.ts'
+import { seeded } from '../random.ts'
 import { sendForm, skipped } from '../tools.ts'
 import { LONGEST_MS } from '../until.ts'
 

@@ -2,8 +2,9 @@ import { describe, expect, it } from 'vitest'
 import { counting } from '../../shared/machine.ts'
 import { sayingRates } from '../../worker/deps.ts'
 import { type Ends, Limiter, TurnTooLate } from '../../worker/limiter.ts'
+import { seeded } from '../random.ts'
 import { type Point, pointsOf } from '../simulation/alarms.ts'
-import { seededRandom, VirtualClock } from '../simulation/clock.ts'
+import { VirtualClock } from '../simulation/clock.ts'
 
 class TooMany extends Error {}
 const isThrottled = (error: unknown): boolean => error instanceof TooMany
@@ -69,7 +70,7 @@ async function simulate({
   together = false,
   latency = [150, 1_000],
 }: Case) {
-  const random = seededRandom(1)
+  const random = seeded(1)
   const clock = new VirtualClock(random)
   const between = ([least, most]: [number, number]) => least + random() * (most - least)
   const quotaAt: Quota = typeof quota === 'number' ? () => quota : quota
@@ -269,7 +270,7 @@ describe('a quota that is not what it was', () => {
 
 describe('a limiter', () => {
   const setUp = (callsPerSecond?: number) => {
-    const random = seededRandom(1)
+    const random = seeded(1)
     const clock = new VirtualClock(random)
     let sleeping = 0
     const limiter = new Limiter({
@@ -460,7 +461,7 @@ describe('a limiter', () => {
   })
 
   it('begins at another moment than those that were started with it', async () => {
-    const random = seededRandom(1)
+    const random = seeded(1)
     const clock = new VirtualClock(random)
     const begun = new Set<number>()
     let left = 10
