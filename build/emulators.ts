@@ -37,8 +37,11 @@ export const EMULATORS = {
   localstack: { title: 'LocalStack', health: '/_localstack/health', beside: false, drift: [] },
   /** A fork of LocalStack. */
   localemu: {
-    ...{ title: 'LocalEmu', health: '/_localemu/health', like: 'localstack' },
-    ...{ beside: false, drift: [] },
+    title: 'LocalEmu',
+    health: '/_localemu/health',
+    like: 'localstack',
+    beside: false,
+    drift: [],
   },
 } as const satisfies Record<string, Emulator>
 export type EmulatorName = keyof typeof EMULATORS

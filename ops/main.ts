@@ -14,7 +14,9 @@ process.stderr.on('error', () => {})
 const err = (text: string): void => void process.stderr.write(text)
 const run = () =>
   main(process.argv.slice(2), {
-    ...{ out: (text) => void process.stdout.write(text), err },
-    ...{ canAsk: process.stdin.isTTY, sleep },
+    out: (text) => void process.stdout.write(text),
+    err,
+    canAsk: process.stdin.isTTY,
+    sleep,
   })
 process.exitCode = await namingSilence((sentence) => err(`${sentence}\n`), run)

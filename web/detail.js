@@ -80,7 +80,7 @@ async function openAddressed() {
   const answer = await askUntilAnswered(imageUrl(key))
   if (location.hash !== hash) return
   if (answer.status === 200 && isRecord(answer.body)) return open(photoOf(answer.body))
-  // Of a server that is busy another try may have it.
+  // A busy server may have it at the next try.
   if (answer.status === 404) history.replaceState(null, '', location.pathname + location.search)
   note(`The photo of this address: ${explain(answer).what}`)
 }

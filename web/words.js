@@ -182,7 +182,7 @@ export function announce(sentence) {
   updates.push(sentence)
 }
 
-/** Also to those who see it, below the choice of photos. @param {string} sentence nothing takes the one before away */
+/** Said to all, and shown below the choice of photos. @param {string} sentence an empty one removes the one before */
 export function note(sentence) {
   setText(byId('note', HTMLElement), sentence)
   if (sentence) announce(sentence)

@@ -34,7 +34,7 @@ const LAST_STEP = 0.02
 /** In a longer row nothing is served to anybody. Then it is the pause that grows, and the rate is there when it ends. */
 const MOST_STEPS_IN_ROW = 8
 /**
- * As many served answers outweigh a throttled one, which settles the rate where about 1 in 34 is throttled: 3 %.
+ * This many served answers outweigh a throttled one, which settles the rate where about 1 in 34 is throttled: 3 %.
  * If more than so many are served in a row, the quota has grown, and growth gains speed: n of them make the rate
  * e ^ (0.02 / 33 × n² / 66) times as high, which is twice after 275, ten times after 501.
  */

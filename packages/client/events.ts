@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import { ApiError, type Client, type ListedImage } from './index.ts'
 import { explain } from './upload.ts'
 
@@ -31,7 +32,8 @@ export async function followEvents(
       if (!silent) onTrouble(`${explain(error)} Still trying.`)
       silent = true
     }
-    await rest(everyMs, signal)
+    // It rejects at the signal, which the loop sees.
+    await setTimeout(everyMs, undefined, { signal }).catch(() => {})
   }
 }
 
@@ -105,19 +107,6 @@ class Following {
     for (const imageId of this.#announcedAt.keys())
       if (imageId < since && !this.#watched.has(imageId)) this.#announcedAt.delete(imageId)
   }
-}
-
-/** Resolves after so many milliseconds, and at once when the signal is aborted. */
-function rest(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(done, ms)
-    function done() {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    signal.addEventListener('abort', done)
-  })
 }
 
 const completion = (image: ListedImage): string | undefined =>

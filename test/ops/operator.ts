@@ -14,7 +14,7 @@ export type Instead = (
 
 /**
  * The operator's commands in this process, at the embedded AWS. Elsewhere its tests are skipped: the commands would retry,
- * redrive and cancel images of a deployment that somebody has there by the usual name.
+ * redrive and cancel images of a deployment with the usual name.
  */
 export function operatorOf(system: () => TestSystem) {
   beforeEach(({ skip }) => skip(ELSEWHERE !== undefined, 'the embedded AWS is missing'))

@@ -94,7 +94,7 @@ interface Page {
   looked: Item[]
   /** Whether there may be more. */
   isFull: boolean
-  /** That were read, where that is asked for. */
+  /** Bytes that were read, where the request asks for them. */
   bytes: { table: number; index: number } | undefined
 }
 
