@@ -13,9 +13,15 @@ export interface Stores {
   s3Store: S3Store
 }
 
+interface TaggedQueue {
+  name: string
+  tags: Map<string, string>
+}
+
 export interface Persistence {
   db: DatabaseSync
   transaction: <T>(work: () => T) => T
+  insertQueue: (queue: TaggedQueue) => void
   updateMessageReady: (messageId: string) => unknown
   deleteMessage: (messageId: string) => void
   upsertObject: (bucket: string, object: { body: Buffer }) => void
@@ -56,9 +62,20 @@ function setPageSize(folder: string): void {
 }
 
 export function mendPersistence(persistence: Persistence, store: S3Store): void {
+  keepMessages(persistence)
   keepReceiveCounts(persistence)
   keepEmptyBodies(persistence)
   shareBodies(persistence, store)
+}
+
+/** To change tags, its own version puts a queue in the place of the one that is there, with which the messages would go. */
+function keepMessages(persistence: Persistence): void {
+  const { insertQueue } = persistence
+  const setTags = persistence.db.prepare('UPDATE sqs_queues SET tags = ? WHERE name = ?')
+  persistence.insertQueue = (queue) => {
+    const { changes } = setTags.run(JSON.stringify(Object.fromEntries(queue.tags)), queue.name)
+    if (changes === 0) insertQueue.call(persistence, queue)
+  }
 }
 
 /**

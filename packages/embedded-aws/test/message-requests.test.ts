@@ -8,6 +8,7 @@ import {
   GetQueueUrlCommand,
   ListDeadLetterSourceQueuesCommand,
   ListQueuesCommand,
+  ListQueueTagsCommand,
   type MessageAttributeValue,
   type QueueAttributeName,
   ReceiveMessageCommand,
@@ -17,6 +18,8 @@ import {
   type SendMessageCommandInput,
   SetQueueAttributesCommand,
   SQSClient,
+  TagQueueCommand,
+  UntagQueueCommand,
 } from '@aws-sdk/client-sqs'
 import { describe, expect, it } from 'vitest'
 import { askSqs, embeddedAws, region, signed } from './started.ts'
@@ -107,6 +110,23 @@ it('a message of a standard queue keeps its group, also as a dead letter and aft
   const again = await start(folder)
   const url = dead.url.replace(running.endpoint, again.endpoint)
   expect(await groups({ ...dead, url }, again)).toEqual(['mary', 'mary'])
+  await again.stop()
+})
+
+it('a queue that is tagged keeps its messages, and the tags, also over a restart', async () => {
+  const folder = newFolder()
+  const running = await start(folder)
+  const queue = await newQueue({}, running)
+  await send(queue, 'kept', running)
+  const Tags = { team: 'pictures', stage: 'test' }
+  await running.sqs.send(new TagQueueCommand({ QueueUrl: queue.url, Tags }))
+  await running.sqs.send(new UntagQueueCommand({ QueueUrl: queue.url, TagKeys: ['stage'] }))
+  await running.stop()
+  const again = await start(folder)
+  const url = queue.url.replace(running.endpoint, again.endpoint)
+  expect(await bodies({ ...queue, url }, again)).toEqual(['kept'])
+  const tags = await again.sqs.send(new ListQueueTagsCommand({ QueueUrl: url }))
+  expect(tags.Tags).toEqual({ team: 'pictures' })
   await again.stop()
 })
 
