@@ -1,5 +1,6 @@
 import { AwsError, isObject, parseJson } from '../json.ts'
 import { invalid } from './errors.ts'
+import type { Queue } from './queues.ts'
 
 /** Names and attributes of queues (API reference, CreateQueue). */
 
@@ -84,6 +85,16 @@ export function requireForms(attributes: Record<string, string>): void {
   const wrong = Object.entries(attributes).find(([name, value]) => FORMS[name]?.(value) === false)
   if (wrong !== undefined)
     throw new AwsError('InvalidAttributeValue', `Invalid value for the parameter ${wrong[0]}.`)
+}
+
+/** The emulator would give a queue that is there what it has not, until a restart. @throws AwsError */
+export function requireSame(attributes: Record<string, string>, queue: Queue): void {
+  const other = Object.entries(attributes).find(([name, value]) => value !== (queue.getAttribute(name) ?? ''))
+  if (other !== undefined)
+    throw new AwsError(
+      'QueueNameExists',
+      `A queue already exists with the same name and a different value for attribute ${other[0]}`,
+    )
 }
 
 /** @throws AwsError */

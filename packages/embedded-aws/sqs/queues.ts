@@ -33,6 +33,8 @@ export interface Queue {
   fifoLockedGroups: Map<string, number>
   persistence: unknown
   isFifo(): boolean
+  /** Also one that has not been set, where there is a value for it. */
+  getAttribute(name: string): string | undefined
   enqueue(message: Message): void
   dequeue(
     count: number,

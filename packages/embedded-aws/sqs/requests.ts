@@ -8,6 +8,7 @@ import {
   requireKnown,
   requireQueueName,
   requireRedrivePolicy,
+  requireSame,
 } from './attributes.ts'
 import { invalid, jsonType, missing, queryCode, serialization } from './errors.ts'
 import { refusalOfBatch, scopeDeduplication } from './fifo.ts'
@@ -183,6 +184,8 @@ function check(operation: string, input: Input, store: SqsStore): void {
       )
     requireRedrivePolicy(Attributes['RedrivePolicy'], (arn) => store.getQueueByArn(arn) !== undefined)
   }
+  const named = operation === 'CreateQueue' ? store.getQueueByName(QueueName) : undefined
+  if (named !== undefined) requireSame(Attributes, named)
   if (operation === 'GetQueueAttributes') requireKnown(input.AttributeNames ?? [], 'told')
   if (operation === 'ListQueues' && !(Number.isInteger(MaxResults) && MaxResults >= 1 && MaxResults <= 1_000))
     throw invalid(

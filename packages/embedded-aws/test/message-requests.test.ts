@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import {
   ChangeMessageVisibilityBatchCommand,
   ChangeMessageVisibilityCommand,
@@ -318,6 +319,25 @@ it('a queue is made with attributes of the right form, of those that the emulato
   const told = Object.keys((await aws.sqs.send(get)).Attributes ?? {})
   expect(told).toContain('RedriveAllowPolicy')
   for (const name of [...Object.keys(none), 'KmsDataKeyReusePeriodSeconds']) expect(told).not.toContain(name)
+})
+
+it('a queue that is there is made again by attributes that it has, and by no others', async () => {
+  const dead = await newQueue()
+  const QueueName = `queue-${randomUUID()}`
+  const make = (Attributes: Record<string, string>) =>
+    aws.sqs.send(new CreateQueueCommand({ QueueName, Attributes }))
+  const { QueueUrl } = await make({ VisibilityTimeout: '60' })
+  const same = { VisibilityTimeout: '60', DelaySeconds: '0', SqsManagedSseEnabled: 'true', Policy: '' }
+  for (const Attributes of [{}, same]) expect((await make(Attributes)).QueueUrl).toBe(QueueUrl)
+  const RedrivePolicy = redrive(dead.arn.split(':').at(-1) ?? '', 3)
+  for (const Attributes of [
+    { VisibilityTimeout: '30' },
+    { RedrivePolicy },
+    { SqsManagedSseEnabled: 'false' },
+  ])
+    await expect(make(Attributes)).rejects.toMatchObject({ name: 'QueueNameExists' })
+  const get = new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['All'] })
+  expect((await aws.sqs.send(get)).Attributes).not.toHaveProperty('RedrivePolicy')
 })
 
 it('a queue keeps its RedrivePolicy until there is a right one, or none', async () => {
