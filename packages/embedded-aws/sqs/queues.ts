@@ -57,6 +57,11 @@ export interface SqsStore {
   persistence: unknown
   createQueue(...definition: unknown[]): Queue
   allQueues(): Iterable<Queue>
+  listQueues(
+    prefix?: string,
+    count?: number,
+    after?: string,
+  ): { queues: Queue[]; nextToken?: string | undefined }
   getQueue(url: string): Queue | undefined
   getQueueByArn(arn: string): Queue | undefined
   getQueueByName(name: string): Queue | undefined
@@ -68,6 +73,17 @@ export function amendQueues<Q extends Queue>(store: SqsStore, amend: (queue: Q) 
   store.createQueue = (...definition) => {
     const queue = createQueue(...definition) as Q
     return Object.assign(queue, amend(queue))
+  }
+}
+
+/** The emulator sorts by a language, and so loses queues between two pages. */
+export function listInOrder(store: SqsStore): void {
+  store.listQueues = (prefix = '', count = Number.POSITIVE_INFINITY, after = '') => {
+    const wanted = [...store.allQueues()]
+      .filter(({ name }) => name.startsWith(prefix) && name > after)
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+    const queues = wanted.slice(0, count)
+    return { queues, nextToken: wanted.length > count ? queues.at(-1)?.name : undefined }
   }
 }
 

@@ -11,6 +11,7 @@ import {
   ListQueuesCommand,
   ListQueueTagsCommand,
   type MessageAttributeValue,
+  paginateListQueues,
   type QueueAttributeName,
   ReceiveMessageCommand,
   SendMessageBatchCommand,
@@ -338,6 +339,19 @@ it('a queue that is there is made again by attributes that it has, and by no oth
     await expect(make(Attributes)).rejects.toMatchObject({ name: 'QueueNameExists' })
   const get = new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['All'] })
   expect((await aws.sqs.send(get)).Attributes).not.toHaveProperty('RedrivePolicy')
+})
+
+it('all queues are listed, page by page, whatever their names', async () => {
+  const QueueNamePrefix = `list-${randomUUID()}`
+  const names = ['Beta', 'alpha', 'Gamma', 'a-b', 'a_b'].map((name) => `${QueueNamePrefix}-${name}`)
+  for (const QueueName of names) await aws.sqs.send(new CreateQueueCommand({ QueueName }))
+  const listed: string[] = []
+  for await (const { QueueUrls = [] } of paginateListQueues(
+    { client: aws.sqs, pageSize: 2 },
+    { QueueNamePrefix },
+  ))
+    listed.push(...QueueUrls.map((url) => url.split('/').at(-1) ?? ''))
+  expect(listed).toEqual(names.toSorted())
 })
 
 it('a queue keeps its RedrivePolicy until there is a right one, or none', async () => {
