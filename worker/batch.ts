@@ -15,9 +15,9 @@ import {
 } from '../shared/messages.ts'
 import type { Message, Time } from './analysis.ts'
 import type { WorkerDeps } from './deps.ts'
-import { Announcements, failed, gathering, postpone, receivesOf, type Unfinished } from './outcomes.ts'
+import { failed, gathering, postpone, receivesOf, type Unfinished } from './outcomes.ts'
 import { processImage } from './process-image.ts'
-import { type Announce, announceOnce } from './results.ts'
+import { type Announce, Announcements, announceOnce } from './results.ts'
 
 /**
  * Milliseconds before its end at which a batch breaks off the work on images, to give them back and to announce what is

@@ -1,13 +1,26 @@
 import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
+import type { Image as RekognitionImage } from '@aws-sdk/client-rekognition'
 import { DeleteObjectCommand, GetObjectCommand, NoSuchKey, PutObjectCommand } from '@aws-sdk/client-s3'
 import { formatOf, refusalOf } from '../packages/image-guard/format.ts'
-import { blankPosition, Refusal, type Rendered, type Source } from '../packages/image-guard/index.ts'
+import {
+  blankPosition,
+  isRendition,
+  Refusal,
+  type Rendered,
+  readExif,
+  type Source,
+  THUMBNAIL_SIDE,
+} from '../packages/image-guard/index.ts'
 import {
   type FinishedImage,
   isExhausted,
+  type Metadata,
   type Original,
   type ProcessingImage,
+  previewKey,
+  type Stored,
+  thumbnailKey,
   uploadKey,
   Verdict,
 } from '../shared/image.ts'
@@ -90,6 +103,92 @@ export async function renderOriginal(
   return await render(bytes, source, { preview, heic, signal }).catch((error) => {
     throw error instanceof Refusal ? new Verdict(error.code, error.message, error.cause ?? error) : error
   })
+}
+
+/** An original that was decoded to its last pixel. */
+export interface Picture {
+  takesOriginal: boolean
+  /** Stores what is made of it, where that is not done yet. */
+  store: () => Promise<Stored>
+  /** What Rekognition gets. */
+  sent: () => Promise<RekognitionImage>
+  /** What it gets where it refuses that. */
+  inJpeg: () => Promise<RekognitionImage>
+}
+
+/** An object that Rekognition reads itself. */
+export const inS3 = ({ bucket, key }: { bucket: string; key: string }): RekognitionImage => ({
+  S3Object: { Bucket: bucket, Name: key },
+})
+
+/** What an image's own file says, of what was asked for; so it never comes from another image. */
+function metadataOf(
+  { stripGps }: ProcessDeps,
+  { analyses }: ProcessingImage,
+  exif: Buffer | undefined,
+): Metadata | undefined {
+  if (!analyses.includes('metadata')) return undefined
+  // An original that was stored before the switch was set has its position still.
+  return exif === undefined ? {} : readExif(exif, { gps: analyses.includes('gps') && !stripGps })
+}
+
+/** Stores what is made of an original. */
+export async function storePictures(
+  deps: ProcessDeps,
+  image: ProcessingImage,
+  {
+    thumbnail,
+    preview,
+    takesOriginal,
+    exif,
+  }: Pick<Rendered, 'thumbnail' | 'preview' | 'takesOriginal' | 'exif'>,
+  time: Time,
+): Promise<Stored> {
+  const { imageId, original } = image
+  const [stored, previewed] = await Promise.allSettled([
+    put(deps, thumbnailKey(imageId), thumbnail, 'image/jpeg', time),
+    preview && put(deps, previewKey(imageId), preview.bytes, 'image/jpeg', time),
+  ])
+  if (stored.status === 'rejected') throw stored.reason
+  if (previewed.status === 'rejected') throw previewed.reason
+  const metadata = metadataOf(deps, image, exif)
+  return {
+    original,
+    takesOriginal,
+    thumbnail: { ...stored.value, width: THUMBNAIL_SIDE, height: THUMBNAIL_SIDE },
+    ...(preview &&
+      previewed.value && {
+        preview: { ...previewed.value, width: preview.width, height: preview.height },
+      }),
+    ...(metadata === undefined ? {} : { metadata }),
+  }
+}
+
+/**
+ * What an attempt before has made of the same original and stored: this one needs no byte of it, where Rekognition reads objects.
+ *
+ * @param again what is fetched where it does not, or takes no preview
+ */
+export function storedPicture(
+  deps: ProcessDeps,
+  stored: Stored,
+  again: Record<'original' | 'jpeg', () => Promise<Buffer>>,
+): Picture {
+  const { original, preview, takesOriginal } = stored
+  const isRead = deps.rekognitionSource === 's3'
+  const inJpeg = async (): Promise<RekognitionImage> =>
+    isRead && preview !== undefined && isRendition(preview) ? inS3(preview) : { Bytes: await again.jpeg() }
+  const whole = async (): Promise<RekognitionImage> =>
+    isRead ? inS3(original) : { Bytes: await again.original() }
+  const store = async () => withoutPosition(deps, stored)
+  return { takesOriginal, store, sent: takesOriginal ? whole : inJpeg, inJpeg }
+}
+
+/** The position may have been read before the switch was set. */
+function withoutPosition({ stripGps }: ProcessDeps, stored: Stored): Stored {
+  if (!stripGps || stored.metadata?.gps === undefined) return stored
+  const { gps: _, ...metadata } = stored.metadata
+  return { ...stored, metadata }
 }
 
 /**

@@ -4,16 +4,19 @@ import {
   type FinishedImage,
   type Image,
   type Kept,
+  PAID_ANALYSES,
+  type PaidCalls,
   type ProcessingImage,
   paidAnalyses,
+  type Trouble,
 } from '../shared/image.ts'
 import { releaseImage } from '../shared/lifecycle.ts'
 import { type Counts, embedded, type Log, METRICS, type Metric, runOf, say } from '../shared/log.ts'
-import { type Announcement, MAX_EVENTS_PER_CALL, Newer, putEvents } from '../shared/messages.ts'
+import { Newer } from '../shared/messages.ts'
 import { Throttled, type Time } from './analysis.ts'
 import type { ProcessDeps, WorkerDeps } from './deps.ts'
 import { Held } from './original.ts'
-import { MAX_RESULT_BYTES, paidCallsOf, troubleOf } from './results.ts'
+import { MAX_RESULT_BYTES } from './results.ts'
 
 /**
  * Every way in which an attempt at a job ends. The batch announces a finished image; it deletes the job of that and of the
@@ -108,6 +111,40 @@ export function pause(random: () => number, receives: number, failures = 0): num
   return Math.ceil(longest * (0.5 + random() / 2))
 }
 
+/** @returns what the run of an image has paid for by now, with the answers that this attempt was the first to get */
+export const paidCallsOf = ({ paidCalls = {}, kept: before = {} }: ProcessingImage, kept: Kept): PaidCalls =>
+  Object.fromEntries(
+    PAID_ANALYSES.map((name): [string, number] => {
+      const isNew = kept[name] !== undefined && before[name] === undefined
+      return [name, (paidCalls[name] ?? 0) + (isNew ? 1 : 0)]
+    }).filter(([, calls]) => calls > 0),
+  )
+
+/** Characters of an error's message in a record. */
+const MAX_SAID = 300
+/** The name is for callers too. A name of Node's own errors is in `code`, and some libraries have none but Error. */
+const nameOf = (error: unknown): string => {
+  const { code, name }: NodeJS.ErrnoException = Object(error)
+  const isName = (word: unknown) => word !== 'Error' && /^[A-Z][A-Za-z_]{2,63}$/.test(String(word))
+  return [code, name].find(isName) ?? 'an unexpected error'
+}
+
+/** What the record has of the trouble of an attempt; of an attempt that does not count, that of the one before. */
+function troubleOf(
+  { attempts: attempt, trouble }: ProcessingImage,
+  why: { kind: string; error?: unknown },
+  isFree: boolean,
+): { trouble?: Trouble } {
+  if (isFree) return trouble?.attempt === attempt - 1 ? { trouble: { ...trouble, attempt } } : {}
+  // Without an error it has the name of its line in the log, as in OutOfTime.
+  const kind = why.kind.replaceAll(/(?:^| )(.)/g, (_, letter: string) => letter.toUpperCase())
+  const { error = { name: kind, message: `The attempt ended: ${why.kind}.` } } = why
+  const message = String(Object(error).message)
+    .replaceAll(/\p{Cc}+/gu, ' ')
+    .slice(0, MAX_SAID)
+  return { trouble: { attempt, name: nameOf(error), message } }
+}
+
 /**
  * Gives back an image that has no outcome yet, so that the next attempt need not wait for the end of the lease.
  *
@@ -188,81 +225,6 @@ export async function postpone(
     )
   } catch (error) {
     say(deps.log, 'not delayed', { messageId, error })
-  }
-}
-
-/** Milliseconds that a finished image's event waits for the rest of its batch, before it goes without them. */
-const LINGER_MS = 2_000
-
-interface Waiting {
-  announcement: Announcement
-  resolve: () => void
-  reject: (error: unknown) => void
-}
-
-/**
- * The events of one batch, sent in as few calls as possible: they go when every image of the batch has either an
- * event or none to give, when a call is full, or when the first has waited long enough.
- */
-export class Announcements {
-  readonly #deps: WorkerDeps
-  #waiting: Waiting[] = []
-  #expected: number
-  #lingering: AbortController | undefined
-  readonly #count: () => void
-
-  /**
-   * @param expected how many images there are; each has to call `announce` or `pass` once
-   * @param count runs before each call: what is announced has been counted, also where the worker dies of it
-   */
-  constructor(deps: WorkerDeps, expected: number, count: () => void) {
-    this.#deps = deps
-    this.#expected = expected
-    this.#count = count
-  }
-
-  /** Resolves when EventBridge has acknowledged this event; another one's refusal does not matter to it. */
-  announce(announcement: Announcement): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ announcement, resolve, reject })
-      if (this.#lingering === undefined) {
-        this.#lingering = new AbortController()
-        this.#deps.sleep(LINGER_MS, this.#lingering.signal).then(
-          () => this.#send(),
-          () => {},
-        )
-      }
-      this.pass()
-    })
-  }
-
-  /** One image fewer to wait for. */
-  pass(): void {
-    this.#expected -= 1
-    if (this.#expected === 0 || this.#waiting.length === MAX_EVENTS_PER_CALL) this.#send()
-  }
-
-  #send(): void {
-    this.#lingering?.abort()
-    this.#lingering = undefined
-    const sent = this.#waiting
-    this.#waiting = []
-    if (sent.length > 0) void this.#put(sent)
-  }
-
-  async #put(sent: Waiting[]): Promise<void> {
-    this.#count()
-    try {
-      const announcements = sent.map(({ announcement }) => announcement)
-      const refused = await putEvents(this.#deps, announcements)
-      sent.forEach(({ resolve, reject }, index) => {
-        const reason = refused[index]
-        if (reason === undefined) resolve()
-        else reject(new Error(`EventBridge did not take the event: ${reason}.`))
-      })
-    } catch (error) {
-      for (const { reject } of sent) reject(error)
-    }
   }
 }
 

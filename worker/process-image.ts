@@ -21,18 +21,19 @@ import { ownerTag, runOf, say } from '../shared/log.ts'
 import { inSpan, type Job } from '../shared/messages.ts'
 import { type Analysed, analyse, type Message, ObjectUnreadable, type Time } from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
-import { demandOriginal, dropUpload, fetchOriginal, renderOriginal, withMemoryFor } from './original.ts'
-import { type AttemptOutcome, outOfTime, pause, release } from './outcomes.ts'
 import {
-  fitItem,
+  demandOriginal,
+  dropUpload,
+  fetchOriginal,
   inS3,
-  knownAnswers,
-  lookUp,
   type Picture,
-  paidCallsOf,
+  renderOriginal,
   storedPicture,
   storePictures,
-} from './results.ts'
+  withMemoryFor,
+} from './original.ts'
+import { type AttemptOutcome, outOfTime, paidCallsOf, pause, release } from './outcomes.ts'
+import { fitItem, knownAnswers, lookUp } from './results.ts'
 
 /** Milliseconds by which the clocks of two workers may differ. */
 const CLOCK_SKEW_MS = 2_000
@@ -230,7 +231,7 @@ class Examination {
 
   async #picture(): Promise<Picture> {
     const { preview, rekognitionSource: source } = this.#deps
-    const { exif, sent, rendition, ...rendered } = await this.#withOriginal(async (bytes) => {
+    const { sent, rendition, ...rendered } = await this.#withOriginal(async (bytes) => {
       const made = await this.#timed('decodeMs', () =>
         renderOriginal(this.#deps, bytes, source, this.#time, preview),
       )
@@ -242,8 +243,7 @@ class Examination {
     this.#image = { ...this.#image, original: { ...this.#image.original, contentType, width, height } }
     return {
       takesOriginal,
-      store: () =>
-        inSpan('thumbnail', () => storePictures(this.#deps, this.#image, { ...rendered, exif }, this.#time)),
+      store: () => inSpan('thumbnail', () => storePictures(this.#deps, this.#image, rendered, this.#time)),
       sent: async () => (sent === undefined ? inS3(this.#image.original) : { Bytes: sent }),
       inJpeg: async () => ({ Bytes: rendition ?? (await this.#renderInJpeg()) }),
     }

@@ -1,6 +1,4 @@
-import type { Image as RekognitionImage } from '@aws-sdk/client-rekognition'
 import * as z from 'zod'
-import { isRendition, type Rendered, readExif, THUMBNAIL_SIDE } from '../packages/image-guard/index.ts'
 import {
   ANSWERS,
   type AnalysisName,
@@ -10,22 +8,15 @@ import {
   type FinishedImage,
   type Image,
   type ImageId,
-  type Kept,
-  type Metadata,
   PAID_ANALYSES,
   type PaidAnalysis,
-  type PaidCalls,
   type ProcessingImage,
   paidAnalyses,
-  previewKey,
-  type Stored,
-  type Trouble,
-  thumbnailKey,
 } from '../shared/image.ts'
 import { indexLabels } from '../shared/labels.ts'
 import { getImage, markAnnounced, packResults } from '../shared/lifecycle.ts'
 import { runOf, say } from '../shared/log.ts'
-import { keepExhausted } from '../shared/messages.ts'
+import { type Announcement, keepExhausted, MAX_EVENTS_PER_CALL, putEvents } from '../shared/messages.ts'
 import { bytesKey } from '../shared/table.ts'
 import { outline, type Time } from './analysis.ts'
 import type { ProcessDeps, WorkerDeps } from './deps.ts'
@@ -36,126 +27,6 @@ import { put, read } from './original.ts'
  * is written (names and values without quotes); the rest of a record is under 20 KB.
  */
 export const MAX_RESULT_BYTES = 350_000
-
-/** What an image's own file says, of what was asked for; so it never comes from another image. */
-function metadataOf(
-  { stripGps }: ProcessDeps,
-  { analyses }: ProcessingImage,
-  exif: Buffer | undefined,
-): Metadata | undefined {
-  if (!analyses.includes('metadata')) return undefined
-  // An original that was stored before the switch was set has its position still.
-  return exif === undefined ? {} : readExif(exif, { gps: analyses.includes('gps') && !stripGps })
-}
-
-/** @returns what the run of an image has paid for by now, with the answers that this attempt was the first to get */
-export const paidCallsOf = ({ paidCalls = {}, kept: before = {} }: ProcessingImage, kept: Kept): PaidCalls =>
-  Object.fromEntries(
-    PAID_ANALYSES.map((name): [string, number] => {
-      const isNew = kept[name] !== undefined && before[name] === undefined
-      return [name, (paidCalls[name] ?? 0) + (isNew ? 1 : 0)]
-    }).filter(([, calls]) => calls > 0),
-  )
-
-/** Characters of an error's message in a record. */
-const MAX_SAID = 300
-/** The name is for callers too. A name of Node's own errors is in `code`, and some libraries have none but Error. */
-const nameOf = (error: unknown): string => {
-  const { code, name }: NodeJS.ErrnoException = Object(error)
-  const isName = (word: unknown) => word !== 'Error' && /^[A-Z][A-Za-z_]{2,63}$/.test(String(word))
-  return [code, name].find(isName) ?? 'an unexpected error'
-}
-
-/** What the record has of the trouble of an attempt; of an attempt that does not count, that of the one before. */
-export function troubleOf(
-  { attempts: attempt, trouble }: ProcessingImage,
-  why: { kind: string; error?: unknown },
-  isFree: boolean,
-): { trouble?: Trouble } {
-  if (isFree) return trouble?.attempt === attempt - 1 ? { trouble: { ...trouble, attempt } } : {}
-  // Without an error it has the name of its line in the log, as in OutOfTime.
-  const kind = why.kind.replaceAll(/(?:^| )(.)/g, (_, letter: string) => letter.toUpperCase())
-  const { error = { name: kind, message: `The attempt ended: ${why.kind}.` } } = why
-  const message = String(Object(error).message)
-    .replaceAll(/\p{Cc}+/gu, ' ')
-    .slice(0, MAX_SAID)
-  return { trouble: { attempt, name: nameOf(error), message } }
-}
-
-/** An original that was decoded to its last pixel. */
-export interface Picture {
-  takesOriginal: boolean
-  /** Stores what is made of it, where that is not done yet. */
-  store: () => Promise<Stored>
-  /** What Rekognition gets. */
-  sent: () => Promise<RekognitionImage>
-  /** What it gets where it refuses that. */
-  inJpeg: () => Promise<RekognitionImage>
-}
-
-/** An object that Rekognition reads itself. */
-export const inS3 = ({ bucket, key }: { bucket: string; key: string }): RekognitionImage => ({
-  S3Object: { Bucket: bucket, Name: key },
-})
-
-/** Stores what is made of an original. */
-export async function storePictures(
-  deps: ProcessDeps,
-  image: ProcessingImage,
-  {
-    thumbnail,
-    preview,
-    takesOriginal,
-    exif,
-  }: Pick<Rendered, 'thumbnail' | 'preview' | 'takesOriginal' | 'exif'>,
-  time: Time,
-): Promise<Stored> {
-  const { imageId, original } = image
-  const [stored, previewed] = await Promise.allSettled([
-    put(deps, thumbnailKey(imageId), thumbnail, 'image/jpeg', time),
-    preview && put(deps, previewKey(imageId), preview.bytes, 'image/jpeg', time),
-  ])
-  if (stored.status === 'rejected') throw stored.reason
-  if (previewed.status === 'rejected') throw previewed.reason
-  const metadata = metadataOf(deps, image, exif)
-  return {
-    original,
-    takesOriginal,
-    thumbnail: { ...stored.value, width: THUMBNAIL_SIDE, height: THUMBNAIL_SIDE },
-    ...(preview &&
-      previewed.value && {
-        preview: { ...previewed.value, width: preview.width, height: preview.height },
-      }),
-    ...(metadata === undefined ? {} : { metadata }),
-  }
-}
-
-/**
- * What an attempt before has made of the same original and stored: this one needs no byte of it, where Rekognition reads objects.
- *
- * @param again what is fetched where it does not, or takes no preview
- */
-export function storedPicture(
-  deps: ProcessDeps,
-  stored: Stored,
-  again: Record<'original' | 'jpeg', () => Promise<Buffer>>,
-): Picture {
-  const { original, preview, takesOriginal } = stored
-  const isRead = deps.rekognitionSource === 's3'
-  const inJpeg = async (): Promise<RekognitionImage> =>
-    isRead && preview !== undefined && isRendition(preview) ? inS3(preview) : { Bytes: await again.jpeg() }
-  const whole = async (): Promise<RekognitionImage> =>
-    isRead ? inS3(original) : { Bytes: await again.original() }
-  const store = async () => withoutPosition(deps, stored)
-  return { takesOriginal, store, sent: takesOriginal ? whole : inJpeg, inJpeg }
-}
-
-/** The position may have been read before the switch was set. */
-function withoutPosition({ stripGps }: ProcessDeps, stored: Stored): Stored {
-  if (!stripGps || stored.metadata?.gps === undefined) return stored
-  const { gps: _, ...metadata } = stored.metadata
-  return { ...stored, metadata }
-}
 
 type Results = Pick<ProcessDeps, 'now' | 'analysisSource' | 'read'>
 
@@ -292,4 +163,79 @@ export async function announceOnce(
   const announceMs = Math.round(deps.elapsed() - from)
   say(deps.log, 'announced', { ...runOf(image), outcome: image.status, announceMs })
   return undefined
+}
+
+/** Milliseconds that a finished image's event waits for the rest of its batch, before it goes without them. */
+const LINGER_MS = 2_000
+
+interface Waiting {
+  announcement: Announcement
+  resolve: () => void
+  reject: (error: unknown) => void
+}
+
+/**
+ * The events of one batch, sent in as few calls as possible: they go when every image of the batch has either an
+ * event or none to give, when a call is full, or when the first has waited long enough.
+ */
+export class Announcements {
+  readonly #deps: WorkerDeps
+  #waiting: Waiting[] = []
+  #expected: number
+  #lingering: AbortController | undefined
+  readonly #count: () => void
+
+  /**
+   * @param expected how many images there are; each has to call `announce` or `pass` once
+   * @param count runs before each call: what is announced has been counted, also where the worker dies of it
+   */
+  constructor(deps: WorkerDeps, expected: number, count: () => void) {
+    this.#deps = deps
+    this.#expected = expected
+    this.#count = count
+  }
+
+  /** Resolves when EventBridge has acknowledged this event; another one's refusal does not matter to it. */
+  announce(announcement: Announcement): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ announcement, resolve, reject })
+      if (this.#lingering === undefined) {
+        this.#lingering = new AbortController()
+        this.#deps.sleep(LINGER_MS, this.#lingering.signal).then(
+          () => this.#send(),
+          () => {},
+        )
+      }
+      this.pass()
+    })
+  }
+
+  /** One image fewer to wait for. */
+  pass(): void {
+    this.#expected -= 1
+    if (this.#expected === 0 || this.#waiting.length === MAX_EVENTS_PER_CALL) this.#send()
+  }
+
+  #send(): void {
+    this.#lingering?.abort()
+    this.#lingering = undefined
+    const sent = this.#waiting
+    this.#waiting = []
+    if (sent.length > 0) void this.#put(sent)
+  }
+
+  async #put(sent: Waiting[]): Promise<void> {
+    this.#count()
+    try {
+      const announcements = sent.map(({ announcement }) => announcement)
+      const refused = await putEvents(this.#deps, announcements)
+      sent.forEach(({ resolve, reject }, index) => {
+        const reason = refused[index]
+        if (reason === undefined) resolve()
+        else reject(new Error(`EventBridge did not take the event: ${reason}.`))
+      })
+    } catch (error) {
+      for (const { reject } of sent) reject(error)
+    }
+  }
 }

@@ -204,14 +204,14 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a position that an attempt has read outlives STRIP_GPS',
-    file: 'worker/results.ts',
+    file: 'worker/original.ts',
     from: 'if (!stripGps || stored.metadata?.gps === undefined) return stored',
     to: 'if (stored !== undefined) return stored',
     tests: worker,
   },
   {
     name: 'a preview that is too small for Rekognition is sent to it at the next attempt',
-    file: 'worker/results.ts',
+    file: 'worker/original.ts',
     from: 'preview !== undefined && isRendition(preview)',
     to: 'preview !== undefined',
     tests: worker,
@@ -353,7 +353,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'an image is completed though its preview was not stored',
-    file: 'worker/results.ts',
+    file: 'worker/original.ts',
     from: "  if (previewed.status === 'rejected') throw previewed.reason\n",
     to: '',
     tests: pipeline,
@@ -773,7 +773,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'an attempt that does not count hides what the one before has met',
-    file: 'worker/results.ts',
+    file: 'worker/outcomes.ts',
     from: 'return trouble?.attempt === attempt - 1 ?',
     to: 'return trouble === undefined ?',
     tests: ['test/worker/worker.test.ts'],
@@ -1013,7 +1013,7 @@ export const MUTANTS: Mutant[] = [
   // Metadata of a file
   {
     name: 'a position is read without being asked for',
-    file: 'worker/results.ts',
+    file: 'worker/original.ts',
     from: "gps: analyses.includes('gps') && !stripGps",
     to: 'gps: true',
     tests: metadata,
@@ -1055,7 +1055,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a position that was stored before is shown',
-    file: 'worker/results.ts',
+    file: 'worker/original.ts',
     from: "analyses.includes('gps') && !stripGps",
     to: "analyses.includes('gps')",
     tests: position,
@@ -1486,7 +1486,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'a worker that dies at its events has not counted their outcomes',
-    file: 'worker/outcomes.ts',
+    file: 'worker/results.ts',
     from: '    this.#count()\n',
     to: '',
     tests: ['test/deployment/alarms.test.ts'],
