@@ -99,7 +99,9 @@ async function useQuota({ analyses: count, workers, quota, share }: Case, second
     const signal = AbortSignal.timeout(Math.ceil(seconds * 1_000) + 5_000)
     const time = { until: stopped, stopped, signal, ending: signal }
     while (elapsed() < stopped)
-      await Promise.all(images.map((Bytes) => analyse(deps, async () => ({ Bytes }), analyses, {}, time)))
+      await Promise.all(
+        images.map((Bytes) => analyse(deps, { first: async () => ({ Bytes }) }, analyses, {}, time)),
+      )
     deps.rekognition.destroy()
   }
   await Promise.all(Array.from({ length: workers }, work))

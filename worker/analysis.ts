@@ -17,10 +17,12 @@ import {
 import type { Elapsed } from '../shared/aws.ts'
 import {
   ANSWERS,
+  type AnalysisName,
   type Answers,
   type CompletedImage,
   type Kept,
   type PaidAnalysis,
+  paidAnalyses,
   Verdict,
 } from '../shared/image.ts'
 import { inSpan } from '../shared/messages.ts'
@@ -53,6 +55,14 @@ export interface Time {
 
 export type Analysis = Pick<CompletedImage, keyof Answers | 'labels' | 'faceCount'>
 
+/** What Rekognition is sent: an object in S3 (JPEG or PNG, 80 to 10,000 px a side, ≤ 15 MB), or bytes (≤ 5 MB). */
+export interface Sendable {
+  /** Called once, where a call is to be made. */
+  first: () => Promise<RekognitionImage>
+  /** Makes a JPEG where Rekognition has refused the original; undefined where `first` gives one already. */
+  ifRefused?: (() => Promise<RekognitionImage>) | undefined
+}
+
 /** What came of the calls of one attempt. */
 export type Analysed = {
   /** Each answer that there is by now, so that no call is paid for twice. */
@@ -70,29 +80,24 @@ export type Analysed = {
  * picture. Where it refuses the original, all analyses that have no answer go on with a JPEG of ours: at most two calls of
  * each, of which one is paid for, since a refusal is not billed.
  *
- * @param picture gives the object in S3 (JPEG or PNG, 80 to 10,000 px a side, ≤ 15 MB) or its bytes (≤ 5 MB), where a call
- *   is to be made
- * @param inJpeg makes that JPEG; undefined where `picture` is one already
  * @param known from an attempt before
- * @param whenPerson whether faces wait for the labels, and are asked for only where these show a person
  */
 export async function analyse(
   deps: Rekognition & { elapsed: Elapsed },
-  picture: () => Promise<RekognitionImage>,
-  analyses: PaidAnalysis[],
+  { first, ifRefused }: Sendable,
+  analyses: AnalysisName[],
   known: Kept,
   time: Time,
-  inJpeg?: () => Promise<RekognitionImage>,
-  whenPerson = false,
 ): Promise<Analysed> {
+  const paid = paidAnalyses(analyses)
   const kept: Kept = { ...known }
   const took: Analysed['took'] = { paidCalls: 0 }
-  let first: Promise<RekognitionImage> | undefined
+  let begun: Promise<RekognitionImage> | undefined
   let made: Promise<RekognitionImage> | undefined
   let sent: RekognitionImage | undefined
   const answerOf = async (name: PaidAnalysis): Promise<Answers> => {
-    first ??= picture()
-    const image = await first
+    begun ??= first()
+    const image = await begun
     let asked = image
     const call = () => {
       // When its turn comes the original may have been refused.
@@ -103,8 +108,8 @@ export async function analyse(
     try {
       return await inTurn()
     } catch (error) {
-      if (inJpeg === undefined || asked !== image || !isRefusal(error)) throw error
-      made ??= inJpeg()
+      if (ifRefused === undefined || asked !== image || !isRefusal(error)) throw error
+      made ??= ifRefused()
       sent = await made
       return inTurn()
     }
@@ -123,9 +128,10 @@ export async function analyse(
     await labels
     if (showsPerson(kept.labels)) await find('faces')
   }
-  const labels = analyses.includes('labels') ? find('labels') : undefined
+  const labels = paid.includes('labels') ? find('labels') : undefined
+  const whenPerson = analyses.includes('faces-when-person')
   const calls = await Promise.allSettled(
-    analyses.map((name) => {
+    paid.map((name) => {
       if (name === 'labels') return labels
       return name === 'faces' && whenPerson && labels !== undefined ? findFaces(labels) : find(name)
     }),
@@ -135,8 +141,8 @@ export async function analyse(
   const worst =
     errors.find((error) => error instanceof Verdict) ?? errors.find((error) => !(error instanceof Throttled))
   if (errors.length > 0) return { kept, took, error: worst ?? errors[0] }
-  const answers: Answers = Object.assign({}, ...analyses.map((name) => kept[name]))
-  if (analyses.includes('faces') && kept.faces === undefined) answers.facesSkipped = true
+  const answers: Answers = Object.assign({}, ...paid.map((name) => kept[name]))
+  if (paid.includes('faces') && kept.faces === undefined) answers.facesSkipped = true
   return { kept, took, answers }
 }
 

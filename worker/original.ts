@@ -26,7 +26,8 @@ import {
 } from '../shared/image.ts'
 import { absenceOf, settleOriginal } from '../shared/lifecycle.ts'
 import { runOf, say } from '../shared/log.ts'
-import type { Time } from './analysis.ts'
+import { inSpan } from '../shared/messages.ts'
+import type { Sendable, Time } from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
 
 /** Another worker has taken the image over. */
@@ -106,18 +107,25 @@ export async function renderOriginal(
 }
 
 /** An original that was decoded to its last pixel. */
-export interface Picture {
-  takesOriginal: boolean
+export interface Picture extends Sendable {
   /** Stores what is made of it, where that is not done yet. */
   store: () => Promise<Stored>
-  /** What Rekognition gets. */
-  sent: () => Promise<RekognitionImage>
-  /** What it gets where it refuses that. */
-  inJpeg: () => Promise<RekognitionImage>
 }
 
+/** Rekognition gets the original, where it takes that, and otherwise a JPEG of ours. */
+const pictureOf = (
+  takesOriginal: boolean,
+  original: Sendable['first'],
+  jpeg: Sendable['first'],
+  store: Picture['store'],
+): Picture => ({
+  first: takesOriginal ? original : jpeg,
+  ifRefused: takesOriginal ? jpeg : undefined,
+  store,
+})
+
 /** An object that Rekognition reads itself. */
-export const inS3 = ({ bucket, key }: { bucket: string; key: string }): RekognitionImage => ({
+const inS3 = ({ bucket, key }: { bucket: string; key: string }): RekognitionImage => ({
   S3Object: { Bucket: bucket, Name: key },
 })
 
@@ -132,16 +140,10 @@ function metadataOf(
   return exif === undefined ? {} : readExif(exif, { gps: analyses.includes('gps') && !stripGps })
 }
 
-/** Stores what is made of an original. */
-export async function storePictures(
+async function storePictures(
   deps: ProcessDeps,
   image: ProcessingImage,
-  {
-    thumbnail,
-    preview,
-    takesOriginal,
-    exif,
-  }: Pick<Rendered, 'thumbnail' | 'preview' | 'takesOriginal' | 'exif'>,
+  { thumbnail, preview, takesOriginal, exif }: Rendered,
   time: Time,
 ): Promise<Stored> {
   const { imageId, original } = image
@@ -165,6 +167,26 @@ export async function storePictures(
 }
 
 /**
+ * What this attempt has made of the original.
+ *
+ * @param bytes of the original, where Rekognition gets these
+ * @param again makes a JPEG where none is rendered
+ */
+export function renderedPicture(
+  deps: ProcessDeps,
+  image: ProcessingImage,
+  rendered: Rendered,
+  bytes: Buffer | undefined,
+  again: () => Promise<Buffer>,
+  time: Time,
+): Picture {
+  const original = async () => (bytes === undefined ? inS3(image.original) : { Bytes: bytes })
+  const jpeg = async () => ({ Bytes: rendered.rendition ?? (await again()) })
+  const store = () => inSpan('thumbnail', () => storePictures(deps, image, rendered, time))
+  return pictureOf(rendered.takesOriginal, original, jpeg, store)
+}
+
+/**
  * What an attempt before has made of the same original and stored: this one needs no byte of it, where Rekognition reads objects.
  *
  * @param again what is fetched where it does not, or takes no preview
@@ -176,12 +198,13 @@ export function storedPicture(
 ): Picture {
   const { original, preview, takesOriginal } = stored
   const isRead = deps.rekognitionSource === 's3'
-  const inJpeg = async (): Promise<RekognitionImage> =>
-    isRead && preview !== undefined && isRendition(preview) ? inS3(preview) : { Bytes: await again.jpeg() }
-  const whole = async (): Promise<RekognitionImage> =>
-    isRead ? inS3(original) : { Bytes: await again.original() }
-  const store = async () => withoutPosition(deps, stored)
-  return { takesOriginal, store, sent: takesOriginal ? whole : inJpeg, inJpeg }
+  return pictureOf(
+    takesOriginal,
+    async () => (isRead ? inS3(original) : { Bytes: await again.original() }),
+    async () =>
+      isRead && preview !== undefined && isRendition(preview) ? inS3(preview) : { Bytes: await again.jpeg() },
+    async () => withoutPosition(deps, stored),
+  )
 }
 
 /** The position may have been read before the switch was set. */

@@ -5,7 +5,6 @@ import {
   isFinished,
   type Kept,
   type ProcessingImage,
-  paidAnalyses,
   Verdict,
 } from '../shared/image.ts'
 import {
@@ -19,21 +18,27 @@ import {
 } from '../shared/lifecycle.ts'
 import { ownerTag, runOf, say } from '../shared/log.ts'
 import { inSpan, type Job } from '../shared/messages.ts'
-import { type Analysed, analyse, type Message, ObjectUnreadable, type Time } from './analysis.ts'
+import {
+  type Analysed,
+  analyse,
+  type Message,
+  ObjectUnreadable,
+  type Sendable,
+  type Time,
+} from './analysis.ts'
 import type { ProcessDeps } from './deps.ts'
 import {
   demandOriginal,
   dropUpload,
   fetchOriginal,
-  inS3,
   type Picture,
+  renderedPicture,
   renderOriginal,
   storedPicture,
-  storePictures,
   withMemoryFor,
 } from './original.ts'
 import { type AttemptOutcome, outOfTime, paidCallsOf, pause, release } from './outcomes.ts'
-import { fitItem, knownAnswers, lookUp } from './results.ts'
+import { findSameBytes, fitItem, knownAnswers } from './results.ts'
 
 /** Milliseconds by which the clocks of two workers may differ. */
 const CLOCK_SKEW_MS = 2_000
@@ -155,8 +160,12 @@ async function commit(
     const { owner, original } = finished
     const { width = 0, height = 0 } = original
     const facts = {
-      ...{ ...runOf(image), owner: ownerTag(owner), bytes: original.bytes, ...took },
-      ...{ workMs: Math.round(deps.elapsed() - from), totalMs: age(deps, image) },
+      ...runOf(image),
+      owner: ownerTag(owner),
+      bytes: original.bytes,
+      ...took,
+      workMs: Math.round(deps.elapsed() - from),
+      totalMs: age(deps, image),
     }
     if (finished.status === 'failed') {
       say(deps.log, 'failed', { ...facts, code: finished.failure.code, error })
@@ -173,6 +182,8 @@ async function commit(
 class Examination {
   readonly #deps: ProcessDeps
   readonly #time: Time
+  /** Undefined for an upload, whose bytes are not known yet. */
+  readonly #findSameBytes: ReturnType<typeof findSameBytes> | undefined
   #image: ProcessingImage
   #kept: Kept
   #took: Took = { paidCalls: 0 }
@@ -182,12 +193,12 @@ class Examination {
     this.#time = time
     this.#image = image
     this.#kept = image.kept ?? {}
+    // At once, so that it is read together with those of the other images of the batch.
+    this.#findSameBytes = image.original.sha256 === undefined ? undefined : findSameBytes(deps, image)
   }
 
   async run(): Promise<Examined> {
-    // The bytes of an upload are not known yet.
-    const same = this.#image.original.sha256 === undefined ? undefined : lookUp(this.#deps, this.#image)
-    const end = await this.#outcome(same).then(
+    const end = await this.#outcome().then(
       (outcome) => ({ outcome }),
       (error: unknown) => this.#endBy(error),
     )
@@ -201,13 +212,13 @@ class Examination {
   }
 
   /** No paid call is made before the last pixel has been decoded, by this attempt or by one before. */
-  async #outcome(same: ReturnType<typeof lookUp> | undefined): Promise<Outcome> {
+  async #outcome(): Promise<Outcome> {
     const picture = this.#pictureBefore() ?? (await this.#picture())
     this.#time.signal.throwIfAborted()
 
     const [stored, analysed] = await Promise.allSettled([
       picture.store(),
-      this.#timed('analyseMs', () => this.#analyse(picture, same)),
+      this.#timed('analyseMs', () => this.#analyse(picture)),
     ])
     if (stored.status === 'fulfilled') this.#kept = { ...this.#kept, stored: stored.value }
     if (analysed.status === 'rejected') {
@@ -231,38 +242,25 @@ class Examination {
 
   async #picture(): Promise<Picture> {
     const { preview, rekognitionSource: source } = this.#deps
-    const { sent, rendition, ...rendered } = await this.#withOriginal(async (bytes) => {
+    const { sent, ...rendered } = await this.#withOriginal(async (bytes) => {
       const made = await this.#timed('decodeMs', () =>
         renderOriginal(this.#deps, bytes, source, this.#time, preview),
       )
       // The original itself, which may be large, is not kept for the time of the analysis where it is not sent.
-      const original = source === 'bytes' ? bytes : undefined
-      return { ...made, sent: made.takesOriginal ? original : made.rendition }
+      return { ...made, sent: source === 'bytes' && made.takesOriginal ? bytes : undefined }
     })
-    const { contentType, width, height, takesOriginal } = rendered
+    const { contentType, width, height } = rendered
     this.#image = { ...this.#image, original: { ...this.#image.original, contentType, width, height } }
-    return {
-      takesOriginal,
-      store: () => inSpan('thumbnail', () => storePictures(this.#deps, this.#image, rendered, this.#time)),
-      sent: async () => (sent === undefined ? inS3(this.#image.original) : { Bytes: sent }),
-      inJpeg: async () => ({ Bytes: rendition ?? (await this.#renderInJpeg()) }),
-    }
+    return renderedPicture(this.#deps, this.#image, rendered, sent, () => this.#renderInJpeg(), this.#time)
   }
 
-  async #analyse({ sent, takesOriginal, inJpeg }: Picture, same: ReturnType<typeof lookUp> | undefined) {
-    const imageId = await (same ?? lookUp(this.#deps, this.#image))()
+  async #analyse(picture: Sendable) {
+    const imageId = await (this.#findSameBytes ?? findSameBytes(this.#deps, this.#image))()
     const known = await knownAnswers(this.#deps, this.#image, imageId)
     if (known !== undefined)
       return { ...(await fitItem(this.#deps, this.#image.imageId, known, this.#time)), reused: true }
-    const { kept, took, ...found } = await analyse(
-      this.#deps,
-      sent,
-      paidAnalyses(this.#image.analyses),
-      this.#kept,
-      this.#time,
-      takesOriginal ? inJpeg : undefined,
-      this.#image.analyses.includes('faces-when-person'),
-    )
+    const { analyses } = this.#image
+    const { kept, took, ...found } = await analyse(this.#deps, picture, analyses, this.#kept, this.#time)
     this.#kept = kept
     this.#took = { ...this.#took, ...took }
     if ('error' in found) throw found.error

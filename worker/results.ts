@@ -56,8 +56,12 @@ function enoughFor(analyses: AnalysisName[]): string[][] {
   )
 }
 
-/** @returns asks for a finished image of the same owner with the same bytes and all the paid analyses; it may be gone */
+/**
+ * @returns asks for a finished image of the same owner with the same bytes and all the paid analyses, together with all images
+ *   of the batch that are claimed by then. What it names may be gone
+ */
 export function findSameBytes(deps: Results, image: Image): () => Promise<string | undefined> {
+  if (paidAnalyses(image.analyses).length === 0) return async () => undefined
   const reads = enoughFor(image.analyses).map((found) => deps.read(sameBytesKey(deps, image, found)))
   return async () => {
     const items = await Promise.all(reads.map((read) => read()))
@@ -77,14 +81,10 @@ export function bytesOf(deps: Results, image: FinishedImage): Record<string, unk
   return [{ imageId: sameBytesKey(deps, image, found), target: image.imageId, expiresAt }]
 }
 
-/** @returns asks whose answers an image may have: with all images of the batch that are claimed by then */
-export const lookUp = (deps: ProcessDeps, image: ProcessingImage): (() => Promise<string | undefined>) =>
-  paidAnalyses(image.analyses).length === 0 ? async () => undefined : findSameBytes(deps, image)
-
 /**
  * The answers for the same bytes, of the same owner, by the analyses that the image asks for: these are not paid for again.
  *
- * @param imageId what `lookUp` says
+ * @param imageId what `findSameBytes` has found
  */
 export async function knownAnswers(
   deps: ProcessDeps,

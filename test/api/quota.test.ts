@@ -355,7 +355,7 @@ describe('processes that share a budget of the month', () => {
     const rekognition = { send } as unknown as TestSystem['worker']['rekognition']
     const { signal } = new AbortController()
     const until = system.worker.elapsed() + 60_000
-    const picture = async () => ({ Bytes: png })
+    const picture = { first: async () => ({ Bytes: png }) }
     const time = { until, signal, ending: signal, stopped: until }
     const answered = await analyse({ ...system.worker, rekognition, limiters }, picture, ['labels'], {}, time)
     expect(answered).toMatchObject({ answers: { rekognitionLabels: [] }, took: { paidCalls: 1 } })

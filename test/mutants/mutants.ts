@@ -220,7 +220,7 @@ export const MUTANTS: Mutant[] = [
     name: 'paid calls come before the pixels',
     file: 'worker/process-image.ts',
     from: '      this.#image = { ...this.#image, original }\n      return work(bytes)\n',
-    to: '      this.#image = { ...this.#image, original }\n      await this.#analyse({ sent: async () => inS3(original), takesOriginal: true })\n      return work(bytes)\n',
+    to: '      this.#image = { ...this.#image, original }\n      await this.#analyse({ first: async () => ({ Bytes: bytes }) })\n      return work(bytes)\n',
   },
   {
     name: 'what a worker stored for a deleted image stays, and no trace of the deletion',
@@ -383,15 +383,15 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'an original that Rekognition refuses is not asked about as a JPEG',
     file: 'worker/analysis.ts',
-    from: 'if (inJpeg === undefined || asked !== image || !isRefusal(error)) throw error',
+    from: 'if (ifRefused === undefined || asked !== image || !isRefusal(error)) throw error',
     to: 'throw error',
     tests: [...simulation, ...worker],
   },
   {
     name: 'a JPEG of ours that Rekognition refuses is sent to it once more',
-    file: 'worker/process-image.ts',
-    from: 'takesOriginal ? inJpeg : undefined',
-    to: 'inJpeg',
+    file: 'worker/original.ts',
+    from: 'takesOriginal ? jpeg : undefined',
+    to: 'jpeg',
     tests: worker,
   },
   {
@@ -404,8 +404,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'a JPEG is made for each analysis by itself',
     file: 'worker/analysis.ts',
-    from: 'made ??= inJpeg()',
-    to: 'made = inJpeg()',
+    from: 'made ??= ifRefused()',
+    to: 'made = ifRefused()',
     tests: worker,
   },
   {
@@ -992,7 +992,7 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'faces are left out without a word',
     file: 'worker/analysis.ts',
-    from: "if (analyses.includes('faces') && kept.faces === undefined) answers.facesSkipped = true",
+    from: "if (paid.includes('faces') && kept.faces === undefined) answers.facesSkipped = true",
     to: '',
     tests: ['test/api/analyses.test.ts'],
   },
