@@ -20,6 +20,7 @@ variable "dist_dir" {
   description = "Folder with api.zip, worker.zip and sweeper.zip, which `npm run build` makes."
   type        = string
   default     = "../dist"
+  nullable    = false
 }
 
 variable "zips" {
@@ -39,12 +40,14 @@ variable "runtime" {
   description = "Lambda runtime of all functions: nodejs22.x, or nodejs24.x with the AWS provider from 6.19 on."
   type        = string
   default     = "nodejs22.x"
+  nullable    = false
 }
 
 variable "architecture" {
   description = "Processor of all functions; the worker's package must hold sharp for it. arm64 costs a fifth less."
   type        = string
   default     = "arm64"
+  nullable    = false
 }
 
 variable "versions" {
@@ -85,6 +88,7 @@ variable "auth" {
   description = "Who may call: iam (requests signed with SigV4), jwt (bearer tokens of an OIDC issuer) or none (everybody: an open door to a paid service)."
   type        = string
   default     = "iam"
+  nullable    = false
 }
 
 variable "jwt_issuer" {
@@ -103,24 +107,28 @@ variable "cors_origins" {
   description = "Origins of web pages that may use the API from a browser and post presigned forms to the bucket, in addition to the API's own page, as https://host[:port]. That page is at another origin behind a domain of yours: name the domain here, or it cannot post large files. Empty: none."
   type        = list(string)
   default     = []
+  nullable    = false
 }
 
 variable "api_requests_per_second" {
   description = "Requests a second that the gateway lets through on average; the rest gets 429."
   type        = number
   default     = 50
+  nullable    = false
 }
 
 variable "api_burst" {
   description = "Requests that may arrive at once above the average."
   type        = number
   default     = 100
+  nullable    = false
 }
 
 variable "account_concurrency" {
   description = "Concurrent executions that Lambda gives the account in this region, less what its other functions need (`aws lambda get-account-settings`; Service Quotas). A new account may have as few as 10."
   type        = number
   default     = 1000
+  nullable    = false
 }
 
 variable "max_wait_seconds" {
@@ -139,6 +147,7 @@ variable "manage_api_gateway_logging" {
   description = "Set the role with which API Gateway writes logs. It is one setting for the whole account and region: false where it is set already (`aws apigateway get-account` shows a cloudwatchRoleArn), and in all but one of several deployments."
   type        = bool
   default     = true
+  nullable    = false
 }
 
 variable "api_gateway_logging_role" {
@@ -153,42 +162,49 @@ variable "max_image_bytes" {
   description = "The largest image that POST /images takes, in bytes; a larger one is sent to a form of POST /uploads."
   type        = number
   default     = 4500000
+  nullable    = false
 }
 
 variable "max_upload_bytes" {
   description = "The largest image that POST /uploads gives a form for, in bytes."
   type        = number
   default     = 50000000
+  nullable    = false
 }
 
 variable "daily_image_quota" {
   description = "Images that an owner may submit in a day of UTC; then 429 until midnight. 0: as many as they like."
   type        = number
   default     = 0
+  nullable    = false
 }
 
 variable "analyses" {
   description = "What a request may ask for: labels, faces, moderation and text by Rekognition, and faces-when-person, which asks for faces only where the labels show a person; metadata and gps of the file itself, which cost nothing. The rest is never computed, billed or stored, and IAM forbids it. A request that names none gets labels, faces and metadata, as far as they are listed here; where neither labels nor faces is listed, all that is but gps."
   type        = list(string)
   default     = ["labels", "faces", "moderation", "text", "faces-when-person", "metadata", "gps"]
+  nullable    = false
 }
 
 variable "faces" {
   description = "always: a request that names no analyses gets faces. when-person: only where its labels show a person; otherwise the record says facesSkipped, and a million images of which 40 % show people cost about $430 less. A person with less confidence than min_confidence does not count."
   type        = string
   default     = "always"
+  nullable    = false
 }
 
 variable "min_confidence" {
   description = "The minimum confidence of a label and of a moderation label, in per cent. 55 is Rekognition's own default for labels."
   type        = number
   default     = 55
+  nullable    = false
 }
 
 variable "max_labels" {
   description = "The maximum number of labels of an image, those with the highest confidence. Each costs a write to the table of labels, which takes 100 of an image."
   type        = number
   default     = 100
+  nullable    = false
 }
 
 # How fast, how long, how often. What follows from these is computed in queue.tf and worker.tf.
@@ -203,6 +219,7 @@ variable "preview" {
   description = "Make a preview of each image, a JPEG of at most 1,600 pixels a side, for GET /images/{imageId}/preview and the page. What it costs is in README.md."
   type        = bool
   default     = true
+  nullable    = false
 }
 
 variable "heic" {
@@ -216,6 +233,7 @@ variable "strip_gps" {
   description = "Overwrite the coordinates of where a photo was taken before the original is stored; names of places stay. Then the analysis gps finds none, and the hash in a record is of what is stored."
   type        = bool
   default     = false
+  nullable    = false
 }
 
 variable "pack_results" {
@@ -229,30 +247,35 @@ variable "worker_timeout_seconds" {
   description = "Seconds that a worker has for a batch."
   type        = number
   default     = 60
+  nullable    = false
 }
 
 variable "worker_memory_mb" {
   description = "Memory of the worker, which also decides its share of processor."
   type        = number
   default     = 1769
+  nullable    = false
 }
 
 variable "batch_window_seconds" {
   description = "Seconds that a batch waits for more jobs. Each one is a second more until a lone image is done, and a few invocations fewer."
   type        = number
   default     = 0
+  nullable    = false
 }
 
 variable "max_attempts" {
   description = "Attempts after which an image that met only transient errors ends as EXHAUSTED. Ten take up to an hour; each further one takes up to ten minutes and the worker's timeout."
   type        = number
   default     = 10
+  nullable    = false
 }
 
 variable "sweep_minutes" {
   description = "Minutes between two sweeps for images that were left behind. The record of an image says when it is due; this is only how much later it may be found."
   type        = number
   default     = 5
+  nullable    = false
 }
 
 # What is kept
@@ -288,18 +311,21 @@ variable "retention_days" {
   description = "Days after which an image is deleted, with its record, thumbnail, preview and results. 0 keeps them."
   type        = number
   default     = 0
+  nullable    = false
 }
 
 variable "log_retention_days" {
   description = "Days for which logs are kept."
   type        = number
   default     = 30
+  nullable    = false
 }
 
 variable "archive_days" {
   description = "Days for which events are archived, to be replayed to subscribers that missed them."
   type        = number
   default     = 30
+  nullable    = false
 }
 
 # Who hears of it
@@ -308,24 +334,28 @@ variable "subscriber_labels" {
   description = "Subscribers get only events of images with one of these labels. Empty: every event, failures too."
   type        = list(string)
   default     = []
+  nullable    = false
 }
 
 variable "subscriber_queue" {
   description = "Make an SQS queue that receives the events."
   type        = bool
   default     = false
+  nullable    = false
 }
 
 variable "subscriber_visibility" {
   description = "Seconds for which an event that was received from the subscribing queue is hidden from others. A Lambda function that takes events from it needs its own timeout at least, and AWS advises six times that."
   type        = number
   default     = 30
+  nullable    = false
 }
 
 variable "subscriber_receives" {
   description = "Deliveries after which an event goes from the subscribing queue to its dead-letter queue."
   type        = number
   default     = 5
+  nullable    = false
 }
 
 variable "subscriber_webhook" {
@@ -339,18 +369,21 @@ variable "metrics" {
   description = "Whether the functions count what they do, in CloudWatch metrics under the name of this deployment: up to 37 of them, for up to $11 a month. Without them there are no alarms by them: images-wait, nothing-completes, failure-ratio, events-refused, cost-today, budget-spent and api-latency."
   type        = bool
   default     = true
+  nullable    = false
 }
 
 variable "log_level" {
   description = "The lowest level that the functions log: INFO, WARN or ERROR. Above INFO there is no story of an image, metrics lack what lines of INFO count, and there are no alarms by them, as with metrics = false."
   type        = string
   default     = "INFO"
+  nullable    = false
 }
 
 variable "max_wait_minutes" {
   description = "Minutes of waiting with which an image sets off an alarm when a worker takes it up."
   type        = number
   default     = 30
+  nullable    = false
 }
 
 variable "alarm_email" {
@@ -363,6 +396,7 @@ variable "alarm_actions" {
   description = "ARNs that alarms notify, of SNS topics for example. Empty, and without alarm_email: alarms show in the console only."
   type        = list(string)
   default     = []
+  nullable    = false
 }
 
 variable "monthly_budget_usd" {
@@ -388,6 +422,7 @@ variable "unwell_actions" {
   description = "ARNs that one composite alarm notifies, when the first alarm goes off and when the last is over: instead of alarm_actions, or together with them."
   type        = list(string)
   default     = []
+  nullable    = false
 }
 
 # Emulators

@@ -140,6 +140,15 @@ it('the module leaves its provider to its caller, who may then use it with for_e
   expect(moduleText()).not.toMatch(/^provider /m)
 })
 
+it('takes null for what is so by default, as a root passes it on that leaves a setting open', () => {
+  const variables = [...moduleText().matchAll(/^variable "(\w+)" \{\n([\s\S]*?)^\}/gm)]
+  const others = variables.filter(
+    ([, , text = '']) => !/^ {2}(default += null|nullable += false)$/m.test(text),
+  )
+  expect(variables.length).toBeGreaterThan(60)
+  expect(others.map(([, name]) => name)).toEqual([])
+})
+
 const lacking = missing()
 const lackingMoto = missing('moto_server')
 describe.skipIf(lacking.length > 0)(`the Terraform configuration${skipped(lacking)}`, () => {

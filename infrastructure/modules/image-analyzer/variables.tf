@@ -41,6 +41,7 @@ variable "dist_dir" {
   description = "Folder with api.zip, worker.zip and sweeper.zip, which `npm run build` makes."
   type        = string
   default     = "../dist"
+  nullable    = false
 }
 
 variable "zips" {
@@ -76,6 +77,7 @@ variable "runtime" {
   description = "Lambda runtime of all functions: nodejs22.x, or nodejs24.x with the AWS provider from 6.19 on."
   type        = string
   default     = "nodejs22.x"
+  nullable    = false
 
   validation {
     condition     = can(regex("^nodejs(2[2-9]|[3-9][0-9])\\.x$", var.runtime))
@@ -87,6 +89,7 @@ variable "architecture" {
   description = "Processor of all functions; the worker's package must hold sharp for it. arm64 costs a fifth less."
   type        = string
   default     = "arm64"
+  nullable    = false
 
   validation {
     condition     = contains(["arm64", "x86_64"], var.architecture)
@@ -161,6 +164,7 @@ variable "auth" {
   description = "Who may call: iam (requests signed with SigV4), jwt (bearer tokens of an OIDC issuer) or none (everybody: an open door to a paid service)."
   type        = string
   default     = "iam"
+  nullable    = false
 
   validation {
     condition     = contains(["iam", "jwt", "none"], var.auth)
@@ -202,6 +206,7 @@ variable "cors_origins" {
   description = "Origins of web pages that may use the API from a browser and post presigned forms to the bucket, in addition to the API's own page, as https://host[:port]. That page is at another origin behind a domain of yours: name the domain here, or it cannot post large files. Empty: none."
   type        = list(string)
   default     = []
+  nullable    = false
 
   validation {
     condition     = alltrue([for origin in var.cors_origins : can(regex("^https?://[a-z0-9.-]+(:[0-9]+)?$", origin))])
@@ -213,6 +218,7 @@ variable "api_requests_per_second" {
   description = "Requests a second that the gateway lets through on average; the rest gets 429."
   type        = number
   default     = 50
+  nullable    = false
 
   validation {
     condition     = var.api_requests_per_second >= 1 && var.api_requests_per_second <= 10000
@@ -224,6 +230,7 @@ variable "api_burst" {
   description = "Requests that may arrive at once above the average."
   type        = number
   default     = 100
+  nullable    = false
 
   validation {
     condition     = var.api_burst >= 1 && var.api_burst <= 5000 && floor(var.api_burst) == var.api_burst
@@ -235,6 +242,7 @@ variable "account_concurrency" {
   description = "Concurrent executions that Lambda gives the account in this region, less what its other functions need (`aws lambda get-account-settings`; Service Quotas). A new account may have as few as 10."
   type        = number
   default     = 1000
+  nullable    = false
 
   validation {
     condition     = var.account_concurrency >= 3 && floor(var.account_concurrency) == var.account_concurrency
@@ -268,6 +276,7 @@ variable "manage_api_gateway_logging" {
   description = "Set the role with which API Gateway writes logs. It is one setting for the whole account and region: false where it is set already (`aws apigateway get-account` shows a cloudwatchRoleArn), and in all but one of several deployments."
   type        = bool
   default     = true
+  nullable    = false
 }
 
 variable "api_gateway_logging_role" {
@@ -287,6 +296,7 @@ variable "max_image_bytes" {
   description = "The largest image that POST /images takes, in bytes; a larger one is sent to a form of POST /uploads."
   type        = number
   default     = 4500000
+  nullable    = false
 
   validation {
     condition     = var.max_image_bytes >= 1 && var.max_image_bytes <= 4500000 && floor(var.max_image_bytes) == var.max_image_bytes
@@ -298,6 +308,7 @@ variable "max_upload_bytes" {
   description = "The largest image that POST /uploads gives a form for, in bytes."
   type        = number
   default     = 50000000
+  nullable    = false
 
   validation {
     condition     = var.max_upload_bytes >= 1 && var.max_upload_bytes <= 5368709120 && floor(var.max_upload_bytes) == var.max_upload_bytes
@@ -309,6 +320,7 @@ variable "daily_image_quota" {
   description = "Images that an owner may submit in a day of UTC; then 429 until midnight. 0: as many as they like."
   type        = number
   default     = 0
+  nullable    = false
 
   validation {
     condition     = var.daily_image_quota >= 0 && floor(var.daily_image_quota) == var.daily_image_quota
@@ -320,6 +332,7 @@ variable "analyses" {
   description = "What a request may ask for: labels, faces, moderation and text by Rekognition, and faces-when-person, which asks for faces only where the labels show a person; metadata and gps of the file itself, which cost nothing. The rest is never computed, billed or stored, and IAM forbids it. A request that names none gets labels, faces and metadata, as far as they are listed here; where neither labels nor faces is listed, all that is but gps."
   type        = list(string)
   default     = ["labels", "faces", "moderation", "text", "faces-when-person", "metadata", "gps"]
+  nullable    = false
 
   validation {
     condition     = length(var.analyses) > 0 && length(distinct(var.analyses)) == length(var.analyses) && alltrue([for analysis in var.analyses : contains(["labels", "faces", "moderation", "text", "faces-when-person", "metadata", "gps"], analysis)])
@@ -341,6 +354,7 @@ variable "faces" {
   description = "always: a request that names no analyses gets faces. when-person: only where its labels show a person; otherwise the record says facesSkipped, and a million images of which 40 % show people cost about $430 less. A person with less confidence than min_confidence does not count."
   type        = string
   default     = "always"
+  nullable    = false
 
   validation {
     condition     = contains(["always", "when-person"], var.faces)
@@ -356,6 +370,7 @@ variable "min_confidence" {
   description = "The minimum confidence of a label and of a moderation label, in per cent. 55 is Rekognition's own default for labels."
   type        = number
   default     = 55
+  nullable    = false
 
   validation {
     condition     = var.min_confidence >= 0 && var.min_confidence <= 100
@@ -367,6 +382,7 @@ variable "max_labels" {
   description = "The maximum number of labels of an image, those with the highest confidence. Each costs a write to the table of labels, which takes 100 of an image."
   type        = number
   default     = 100
+  nullable    = false
 
   validation {
     condition     = var.max_labels >= 1 && var.max_labels <= 1000 && floor(var.max_labels) == var.max_labels
@@ -393,6 +409,7 @@ variable "preview" {
   description = "Make a preview of each image, a JPEG of at most 1,600 pixels a side, for GET /images/{imageId}/preview and the page. What it costs is in README.md."
   type        = bool
   default     = true
+  nullable    = false
 }
 
 variable "heic" {
@@ -406,6 +423,7 @@ variable "strip_gps" {
   description = "Overwrite the coordinates of where a photo was taken before the original is stored; names of places stay. Then the analysis gps finds none, and the hash in a record is of what is stored."
   type        = bool
   default     = false
+  nullable    = false
 }
 
 variable "pack_results" {
@@ -419,6 +437,7 @@ variable "worker_timeout_seconds" {
   description = "Seconds that a worker has for a batch."
   type        = number
   default     = 60
+  nullable    = false
 
   validation {
     condition     = var.worker_timeout_seconds >= 30 && var.worker_timeout_seconds <= 900 && floor(var.worker_timeout_seconds) == var.worker_timeout_seconds
@@ -430,6 +449,7 @@ variable "worker_memory_mb" {
   description = "Memory of the worker, which also decides its share of processor."
   type        = number
   default     = 1769
+  nullable    = false
 
   validation {
     # Decodes under way may take 500 MB (packages/image-guard/costs.ts), Node and libvips 100 MB, and originals the rest; of large
@@ -443,6 +463,7 @@ variable "batch_window_seconds" {
   description = "Seconds that a batch waits for more jobs. Each one is a second more until a lone image is done, and a few invocations fewer."
   type        = number
   default     = 0
+  nullable    = false
 
   validation {
     condition     = var.batch_window_seconds >= 0 && var.batch_window_seconds <= 300 && floor(var.batch_window_seconds) == var.batch_window_seconds
@@ -454,6 +475,7 @@ variable "max_attempts" {
   description = "Attempts after which an image that met only transient errors ends as EXHAUSTED. Ten take up to an hour; each further one takes up to ten minutes and the worker's timeout."
   type        = number
   default     = 10
+  nullable    = false
 
   validation {
     condition     = var.max_attempts >= 1 && var.max_attempts <= 100 && floor(var.max_attempts) == var.max_attempts
@@ -465,6 +487,7 @@ variable "sweep_minutes" {
   description = "Minutes between two sweeps for images that were left behind. The record of an image says when it is due; this is only how much later it may be found."
   type        = number
   default     = 5
+  nullable    = false
 
   validation {
     condition     = var.sweep_minutes >= 1 && var.sweep_minutes <= 60 && floor(var.sweep_minutes) == var.sweep_minutes
@@ -520,6 +543,7 @@ variable "retention_days" {
   description = "Days after which an image is deleted, with its record, thumbnail, preview and results. 0 keeps them."
   type        = number
   default     = 0
+  nullable    = false
 
   validation {
     condition     = var.retention_days >= 0 && var.retention_days <= 36500 && floor(var.retention_days) == var.retention_days
@@ -531,6 +555,7 @@ variable "log_retention_days" {
   description = "Days for which logs are kept."
   type        = number
   default     = 30
+  nullable    = false
 
   validation {
     condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
@@ -542,6 +567,7 @@ variable "archive_days" {
   description = "Days for which events are archived, to be replayed to subscribers that missed them."
   type        = number
   default     = 30
+  nullable    = false
 
   validation {
     condition     = var.archive_days >= 1 && floor(var.archive_days) == var.archive_days
@@ -555,18 +581,21 @@ variable "subscriber_labels" {
   description = "Subscribers get only events of images with one of these labels. Empty: every event, failures too."
   type        = list(string)
   default     = []
+  nullable    = false
 }
 
 variable "subscriber_queue" {
   description = "Make an SQS queue that receives the events."
   type        = bool
   default     = false
+  nullable    = false
 }
 
 variable "subscriber_visibility" {
   description = "Seconds for which an event that was received from the subscribing queue is hidden from others. A Lambda function that takes events from it needs its own timeout at least, and AWS advises six times that."
   type        = number
   default     = 30
+  nullable    = false
 
   validation {
     condition     = var.subscriber_visibility >= 1 && var.subscriber_visibility <= 43200 && floor(var.subscriber_visibility) == var.subscriber_visibility
@@ -578,6 +607,7 @@ variable "subscriber_receives" {
   description = "Deliveries after which an event goes from the subscribing queue to its dead-letter queue."
   type        = number
   default     = 5
+  nullable    = false
 
   validation {
     condition     = var.subscriber_receives >= 5 && var.subscriber_receives <= 1000 && floor(var.subscriber_receives) == var.subscriber_receives
@@ -601,12 +631,14 @@ variable "metrics" {
   description = "Whether the functions count what they do, in CloudWatch metrics under the name of this deployment: up to 37 of them, for up to $11 a month. Without them there are no alarms by them: images-wait, nothing-completes, failure-ratio, events-refused, cost-today, budget-spent and api-latency."
   type        = bool
   default     = true
+  nullable    = false
 }
 
 variable "log_level" {
   description = "The lowest level that the functions log: INFO, WARN or ERROR. Above INFO there is no story of an image, metrics lack what lines of INFO count, and there are no alarms by them, as with metrics = false."
   type        = string
   default     = "INFO"
+  nullable    = false
 
   validation {
     condition     = contains(["INFO", "WARN", "ERROR"], var.log_level)
@@ -618,6 +650,7 @@ variable "max_wait_minutes" {
   description = "Minutes of waiting with which an image sets off an alarm when a worker takes it up."
   type        = number
   default     = 30
+  nullable    = false
 
   validation {
     condition     = var.max_wait_minutes >= 1 && var.max_wait_minutes <= 20160
@@ -640,6 +673,7 @@ variable "alarm_actions" {
   description = "ARNs that alarms notify, of SNS topics for example. Empty, and without alarm_email: alarms show in the console only."
   type        = list(string)
   default     = []
+  nullable    = false
 
   validation {
     condition     = alltrue([for arn in var.alarm_actions : startswith(arn, "arn:")])
@@ -693,6 +727,7 @@ variable "unwell_actions" {
   description = "ARNs that one composite alarm notifies, when the first alarm goes off and when the last is over: instead of alarm_actions, or together with them."
   type        = list(string)
   default     = []
+  nullable    = false
 
   validation {
     condition     = alltrue([for action in var.unwell_actions : startswith(action, "arn:")])
