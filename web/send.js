@@ -57,18 +57,16 @@ export function addFolder(files) {
 }
 
 /** @param {Iterable<File>} files @param {string[]} [analyses] other ones than are chosen */
-export function addFiles(files, analyses) {
+export function addFiles(files, analyses = settings.analyses) {
   const added = []
   note('')
   for (const file of files) {
     const key = newIdempotencyKey()
     const preview = URL.createObjectURL(file)
     const name = file.name || 'Pasted picture'
-    const idempotencyKey = key
-    added.push(newPhoto({ key, name, phase: 'waiting', file, preview, idempotencyKey }))
+    added.push(newPhoto({ key, name, phase: 'waiting', file, preview, idempotencyKey: key, analyses }))
   }
   if (added.length === 0) return
-  for (const photo of added) photo.analyses = analyses ?? settings.analyses
   listFirst(added)
   clearFilters()
   // The last one first: the list has the newest first, and so they keep their order after a reload.
@@ -107,57 +105,70 @@ export async function addDropped(transfer) {
 }
 
 const uploads = lane(UPLOADS, async (photo) => {
-  const { file, idempotencyKey } = photo
-  if (!file || !idempotencyKey) return
-  /** @param {Problem} problem */
-  const reject = (problem) => change(photo, { phase: 'rejected', problem, note: undefined })
+  const { file, idempotencyKey: key } = photo
+  if (!file || !key) return
   let broken = 0
   let refused = 0
+  // Or larger than what stands in front of the API takes, which is known by its answer.
   let isLarge = file.size > MAX_IMAGE_BYTES
   for (;;) {
     if (outage) {
-      change(photo, { phase: 'waiting', note: 'Waiting for the server' })
+      awaitServer(photo)
       await outage
     }
     if (!photos.has(photo.key)) return // dismissed
     const content = await contentOf(file)
-    if ('what' in content) return reject(content)
+    if ('what' in content) return end(photo, content)
     change(photo, { phase: 'uploading', sent: 0, note: undefined, problem: undefined })
-    /** @param {number} sent */
-    const onProgress = (sent) => change(photo, { sent })
     const send = isLarge ? sendToBucket : sendToApi
-    const answer = await send(photo, file, content.type, idempotencyKey, onProgress)
+    const answer = await send(photo, file, content.type, key, (sent) => change(photo, { sent }))
     if (!answer) {
+      awaitServer(photo)
+      broken = (await lost()) ? 0 : broken + 1
       // A server may also break off a body that it finds too large; so not for ever.
-      change(photo, { phase: 'waiting', note: 'Waiting for the server' })
-      const wasGone = await lost()
-      broken = wasGone ? 0 : broken + 1
-      if (broken === 3) {
-        return reject({
-          what: 'The connection broke off three times while sending.',
-          todo: 'The network may be unsteady, or the file too large for this server.',
-          again: true,
-        })
-      }
-      if (!wasGone) await sleep(backoff(broken))
-      continue
+      if (broken === 3) return end(photo, BROKEN)
+      if (broken) await sleep(backoff(broken))
+    } else if (answer.status === 202) return accepted(photo, String(Object(answer.body).imageId))
+    else if (answer.status === 413 && !isLarge) isLarge = true
+    else {
+      const seconds = pauseAfter(photo, answer, ++refused)
+      if (!seconds) return
+      await sleep(seconds)
     }
-    if (answer.status === 202) return accepted(photo, String(Object(answer.body).imageId))
-    if (answer.status === 413 && !isLarge) {
-      isLarge = true // something in front of the API takes less
-      continue
-    }
-    const problem = explain(answer)
-    if (problem.code === 'IMAGE_NOT_FOUND') {
-      // An attempt before did arrive, and its photo has been deleted since.
-      return change(photo, { phase: 'gone', problem: { ...problem, again: true }, note: undefined })
-    }
-    if (!problem.again || (answer.retryAfter ?? 0) > PATIENCE || ++refused > 5) return reject(problem)
-    const seconds = Math.ceil(Math.max(answer.retryAfter ?? 0, backoff(refused - 1)))
-    change(photo, { phase: 'waiting', note: `Server busy, next try in ${seconds} s` })
-    await sleep(seconds)
   }
 })
+
+/** @type {Problem} */
+const BROKEN = {
+  what: 'The connection broke off three times while sending.',
+  todo: 'The network may be unsteady, or the file too large for this server.',
+  again: true,
+}
+
+/** @param {Photo} photo */
+const awaitServer = (photo) => change(photo, { phase: 'waiting', note: 'Waiting for the server' })
+
+/** No more of it is sent. @param {Photo} photo @param {Problem} problem @param {'rejected' | 'gone'} [phase] */
+const end = (photo, problem, phase = 'rejected') => change(photo, { phase, problem, note: undefined })
+
+/**
+ * Ends a photo that was refused, or says why it waits.
+ *
+ * @param {Photo} photo
+ * @param {Answer} answer
+ * @param {number} refused how many answers of the photo were refusals, with this one
+ * @returns {number | void} seconds to the next attempt; nothing where there is none
+ */
+function pauseAfter(photo, answer, refused) {
+  const problem = explain(answer)
+  const { retryAfter = 0 } = answer
+  // An attempt before did arrive, and its photo has been deleted since.
+  if (problem.code === 'IMAGE_NOT_FOUND') return end(photo, { ...problem, again: true }, 'gone')
+  if (!problem.again || retryAfter > PATIENCE || refused > 5) return end(photo, problem)
+  const seconds = Math.ceil(Math.max(retryAfter, backoff(refused - 1)))
+  change(photo, { phase: 'waiting', note: `Server busy, next try in ${seconds} s` })
+  return seconds
+}
 
 /** @typedef {(photo: Photo, file: File, type: string, key: string, onProgress: (percent: number) => void) => Promise<Answer | undefined>} Send */
 
