@@ -41,11 +41,13 @@ export const TESTS_OF: Record<string, string[]> = {
   'sweeper/handler.ts': ['deployment/lambda'],
   'sweeper/sweep.ts': ['worker/sweeper', 'api/labels'],
   'packages/embedded-aws/gateway/admission.ts': ['../packages/embedded-aws/test/admission'],
+  'packages/embedded-aws/gateway/one-by-one.ts': ['../packages/embedded-aws/test/one-by-one'],
   'packages/embedded-aws/gateway/port.ts': [
     '../packages/embedded-aws/test/port',
     '../packages/embedded-aws/test/slow-bodies',
   ],
   'packages/embedded-aws/gateway/signature.ts': ['system/gateway'],
+  'packages/embedded-aws/gateway/slow-bodies.ts': ['../packages/embedded-aws/test/slow-bodies'],
   'packages/embedded-aws/gateway/strangers.ts': ['../packages/embedded-aws/test/strangers'],
 }
 const TESTS = [...new Set(Object.values(TESTS_OF).flat())]

@@ -61,6 +61,20 @@ it('a request on a connection that rests is handled at once', async () => {
   expect(asked).toEqual(['/one', '/two'])
 })
 
+it('a request that comes when one has been answered waits for the one that is being handled', async () => {
+  const { asked, responses, send } = await serve()
+  const socket = send('/one', '/two')
+  await settle(() => asked.length > 0)
+  responses[0]?.end()
+  await settle(() => asked.length > 1)
+  socket.write('GET /three HTTP/1.1\r\nhost: a\r\n\r\n')
+  await settle()
+  expect(asked).toEqual(['/one', '/two'])
+  responses[1]?.end()
+  await settle(() => asked.length > 2)
+  expect(asked).toEqual(['/one', '/two', '/three'])
+})
+
 it('what a client has sent and left is not handled', async () => {
   const { asked, send, server } = await serve()
   const seen = once(server, 'connection')

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, type RequestListener } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { setImmediate } from 'node:timers/promises'
@@ -54,6 +54,12 @@ async function comes(condition: () => boolean): Promise<void> {
   expect(condition()).toBe(true)
 }
 
+/** A refusal takes some turns. */
+async function areOpen(...all: Sent[]): Promise<boolean> {
+  for (let turn = 0; turn < 100; turn += 1) await setImmediate()
+  return all.every(({ taken }) => taken.writable)
+}
+
 async function ended({ answer, taken }: Sent): Promise<string> {
   await comes(() => !taken.writable)
   return answer
@@ -82,7 +88,7 @@ describe('a body', () => {
         look()
         sent.socket.write(piece)
       }
-      expect(sent.taken.writable).toBe(true)
+      expect(await areOpen(sent)).toBe(true)
       look()
       const answer = await ended(sent)
       expect(answer).toMatch(/^HTTP\/1.1 408 Request Timeout\r\n(.*\r\n)*connection: close\r\n/)
@@ -109,7 +115,7 @@ describe('a body', () => {
     look(LOOKS)
     await bring(sent, LEAST_BYTES - 1)
     look(LOOKS - 1)
-    expect(sent.taken.writable).toBe(true)
+    expect(await areOpen(sent)).toBe(true)
     look()
     expect(await ended(sent)).toMatch(/ 408 /)
   })
@@ -122,17 +128,45 @@ describe('a body', () => {
     const sent = await send('content-length: 20000000', Buffer.alloc(1_000_000))
     await comes(() => sent.request.readableLength >= sent.request.readableHighWaterMark)
     look(10 * LOOKS)
-    expect(sent.taken.writable).toBe(true)
+    expect(await areOpen(sent)).toBe(true)
     readOn()
     await comes(() => sent.taken.bytesRead > 1_000_000)
     look(LOOKS)
-    expect(sent.taken.writable).toBe(true)
+    expect(await areOpen(sent)).toBe(true)
     look(LOOKS)
     expect(await ended(sent)).toMatch(/ 408 /)
   })
 
+  it('that the program has left unread has half a minute for what comes next', async () => {
+    let readOn = (): void => {}
+    const { send } = await serve((request, response) => {
+      readOn = () => reads(request, response)
+    })
+    const sent = await send('content-length: 20000000')
+    await bring(sent, sent.request.readableHighWaterMark)
+    look(10 * LOOKS)
+    expect(await areOpen(sent)).toBe(true)
+    readOn()
+    await comes(() => sent.request.readableLength === 0)
+    look(LOOKS - 1)
+    expect(await areOpen(sent)).toBe(true)
+    look()
+    expect(await ended(sent)).toMatch(/ 408 /)
+  })
+
+  it('that is answered already is not looked at', async () => {
+    const { send } = await serve((request, response) => {
+      request.resume()
+      response.end('no')
+    })
+    const sent = await send('content-length: 2', 'x')
+    look(LOOKS)
+    expect(await areOpen(sent)).toBe(true)
+  })
+
   it('that has come, or is none, may wait for its answer', async () => {
-    const { send } = await serve(() => {})
+    const responses: ServerResponse[] = []
+    const { send } = await serve((_, response) => void responses.push(response))
     const waiting = [
       await send('content-length: 1', 'x'),
       await send('content-length: 0'),
@@ -141,7 +175,9 @@ describe('a body', () => {
     ]
     await comes(() => waiting.every(({ request }) => request.complete))
     look(3 * LOOKS)
-    expect(waiting.map(({ taken }) => taken.writable)).toEqual([true, true, true, true])
+    // A refusal would come behind the answer.
+    for (const response of responses) response.end()
+    expect(await areOpen(...waiting)).toBe(true)
   })
 
   it('whose answer has begun is broken off', async () => {
