@@ -10,13 +10,7 @@ export function oneByOne(listener: RequestListener): RequestListener {
   return (request, response) => {
     const { socket } = request
     const before = last.get(socket)
-    const answered = new Promise<void>((resolve) => {
-      response.once('close', () => {
-        if (last.get(socket) === answered) last.delete(socket)
-        resolve()
-      })
-    })
-    last.set(socket, answered)
+    last.set(socket, new Promise((resolve) => response.once('close', resolve)))
     if (before === undefined) return listener(request, response)
     void before.then(() => {
       // The one before is closed by the end of the connection too.

@@ -20,15 +20,13 @@ export function endSlowBodies(server: Server): void {
   const begin = (request: IncomingMessage): unknown =>
     counts.set(request, { bytes: request.socket.bytesRead, looks: 0 })
   server.prependListener('request', (request, response) => {
-    const { 'transfer-encoding': coding, 'content-length': length } = request.headers
-    if (coding === undefined && !Number(length)) return
     begin(request)
     response.once('close', () => counts.delete(request))
   })
   const look = (request: IncomingMessage, count: Count): void => {
-    if (request.complete) counts.delete(request)
+    if (request.complete) return
     // What the program has not read yet stops the client.
-    else if (request.readableLength >= request.readableHighWaterMark) begin(request)
+    if (request.readableLength >= request.readableHighWaterMark) begin(request)
     else if (count.looks < LOOKS) count.looks += 1
     else if (request.socket.bytesRead - count.bytes >= LEAST_BYTES) begin(request)
     else {
