@@ -52,6 +52,12 @@ it.each([
   expect(await refusal(await fetch(`${aws.endpoint}/${bucket}/key?${search}`))).toMatchObject({ Code })
 })
 
+it('an object of more than 100 MB is refused by name', async () => {
+  const object = { Bucket: await newBucket(), Key: 'key', Body: new Uint8Array(100_000_001) }
+  const refused = { name: 'EntityTooLarge', $metadata: { httpStatusCode: 400 } }
+  await expect(aws.s3.send(new PutObjectCommand(object))).rejects.toMatchObject(refused)
+})
+
 it('an object that is overwritten, or deleted and stored again, is read as it is now', async () => {
   const url = `${aws.endpoint}/${await newBucket()}/key`
   const ask = (method: string, body: string | null = null) =>
