@@ -39,7 +39,10 @@ export function wholeNumber(option: string, given: string, least = 0): number {
   throw new WrongUsage(`${option} must be a whole number${from}, not ${given || 'empty'}.`)
 }
 
-/** What a file that is started does: wrong usage ends it with exit code 2 and a sentence, without a stack; --help with 0. */
+/**
+ * What a file that is started does: wrong usage ends it with exit code 2 and a sentence, without a stack; what the system
+ * refuses, as a full disk or a folder of somebody else, with 1 and the system's words; --help with 0.
+ */
 export async function runCommand(main: () => Promise<void>): Promise<void> {
   try {
     await main()
@@ -48,8 +51,9 @@ export async function runCommand(main: () => Promise<void>): Promise<void> {
       process.stdout.write(`${error.message}\n`)
       return
     }
-    if (!(error instanceof WrongUsage)) throw error
+    const isRefused = error instanceof Error && 'syscall' in error
+    if (!isRefused && !(error instanceof WrongUsage)) throw error
     process.stderr.write(`${error.message}\n`)
-    process.exitCode = 2
+    process.exitCode = isRefused ? 1 : 2
   }
 }

@@ -30,6 +30,7 @@ const WRONG: [script: string, args: string[], says: RegExp][] = [
   ['simulate', ['--schedules', 'many'], /^--schedules must be a whole number, not many\.$/],
   ['corpus', ['--wrong'], /^Unknown option '--wrong': npm run corpus takes --json, /],
   ['corpus', [], /^npm run corpus takes <folder> /],
+  ['corpus', ['--make', '/dev/null/here'], /^ENOTDIR: not a directory, mkdir '\/dev\/null\/here/],
   ['mutants', ['--wrong'], /^No mutant has "--wrong" in its name: npm run mutants takes /],
   ['inputs', ['--wrong'], /^Unknown option '--wrong': npm run inputs takes no options\.$/],
   ['release-files', ['--wrong'], /^Unknown option '--wrong': npm run release-files takes --tag\.$/],
