@@ -11,7 +11,6 @@ import { acceptedNames, acceptedTypes } from '../packages/image-guard/format.ts'
 import type { Clock, Elapsed } from '../shared/aws.ts'
 import { type ApiConfig, type AuthConfig, budgetOf, issuerUrl } from '../shared/config.ts'
 import type { AnalysisName } from '../shared/image.ts'
-import type { Log } from '../shared/log.ts'
 import { type WaitUntilFinished, watchBudget } from './records.ts'
 import { ApiError } from './schemas.ts'
 import { newImageId, type SubmitDeps } from './submit.ts'
@@ -29,7 +28,7 @@ export interface ApiDeps extends SubmitDeps {
   /** Whether one that names none has faces asked for always. */
   faces: 'always' | 'when-person'
   /** Origins of web pages that may use the API from a browser. */
-  corsOrigins?: string[]
+  corsOrigins?: string[] | undefined
   /** How callers prove who they are, for the document to say; `identify` does it. */
   auth: AuthConfig['AUTH']
   /** Who is asking. Images belong to their owner and are not there for other callers. */
@@ -51,7 +50,7 @@ export const apiDeps = (
   auth: AuthConfig,
   clients: { s3: S3Client; sqs: SQSClient; dynamo: DynamoDBDocumentClient },
   clock: Clock & { now: () => Date },
-  { log, page, docs }: { log: Log } & Pick<ApiDeps, 'page' | 'docs'>,
+  rest: Pick<ApiDeps, 'log' | 'page' | 'docs'>,
 ): ApiDeps => ({
   ...clients,
   ...clock,
@@ -67,14 +66,14 @@ export const apiDeps = (
   analyses: config.ANALYSES,
   faces: config.FACES,
   stripGps: config.STRIP_GPS,
-  ...(config.RETENTION_DAYS === undefined ? {} : { retentionDays: config.RETENTION_DAYS }),
-  ...(config.DAILY_IMAGE_QUOTA === undefined ? {} : { dailyImageQuota: config.DAILY_IMAGE_QUOTA }),
+  retentionDays: config.RETENTION_DAYS,
+  dailyImageQuota: config.DAILY_IMAGE_QUOTA,
   isBudgetSpent: watchBudget({ ...clients, ...clock, table: config.IMAGE_TABLE }, budgetOf(config)),
-  ...(config.CORS_ORIGINS === undefined ? {} : { corsOrigins: config.CORS_ORIGINS }),
+  corsOrigins: config.CORS_ORIGINS,
   newImageId,
   auth: auth.AUTH,
   identify: identifyBy(auth),
-  ...{ page, docs, log },
+  ...rest,
 })
 
 /** A page as one response, and the policy that lets a browser run only that. */
@@ -178,13 +177,14 @@ export function identifyBy(auth: AuthConfig): Identify {
   return async () => 'anonymous'
 }
 
-/** What API Gateway says of a caller whose signature it has verified: REST API (1.0) and HTTP API (2.0). */
-const restCaller = z.object({
-  identity: z.object({ accountId: z.string().min(1), caller: z.string().min(1) }),
-})
-const httpCaller = z.object({
-  authorizer: z.object({ iam: z.object({ accountId: z.string().min(1), callerId: z.string().min(1) }) }),
-})
+/** What API Gateway says of a caller whose signature it has verified: a REST API (payload 1.0), or an HTTP API (2.0). */
+const text = z.string().min(1)
+const callerSchema = z.union([
+  z.object({ identity: z.object({ accountId: text, caller: text }) }).transform(({ identity }) => identity),
+  z
+    .object({ authorizer: z.object({ iam: z.object({ accountId: text, callerId: text }) }) })
+    .transform(({ authorizer: { iam } }) => ({ accountId: iam.accountId, caller: iam.callerId })),
+])
 
 /**
  * The caller's unique id (AIDA… of a user, AROA… of a role), which no later user or role of the same name will have.
@@ -192,17 +192,11 @@ const httpCaller = z.object({
  */
 const byIam: Identify = async (c) => {
   const { requestContext, unverified } = (c.env ?? {}) as { requestContext?: unknown; unverified?: string }
-  const rest = restCaller.safeParse(requestContext)
-  const http = httpCaller.safeParse(requestContext)
-  const [accountId, caller] = rest.success
-    ? [rest.data.identity.accountId, rest.data.identity.caller]
-    : http.success
-      ? [http.data.authorizer.iam.accountId, http.data.authorizer.iam.callerId]
-      : []
-  const id = caller?.split(':')[0]
-  if (!id)
+  const signer = callerSchema.safeParse(requestContext).data
+  const id = signer?.caller.split(':')[0]
+  if (signer === undefined || !id)
     throw unauthenticated(unverified ?? 'Sign the request with AWS Signature Version 4.', 'AWS4-HMAC-SHA256')
-  return `iam:${accountId}:${id}`
+  return `iam:${signer.accountId}:${id}`
 }
 
 /** Loaded where tokens are used, not by every cold start. */
@@ -281,7 +275,8 @@ async function discoverKeys(issuer: string): Promise<JWTVerifyGetKey> {
   if (metadata.issuer !== issuer) throw new Error(`${url} names another issuer, ${metadata.issuer}.`)
   const { createRemoteJWKSet, customFetch } = await jose()
   return createRemoteJWKSet(new URL(metadata.jwks_uri), {
-    ...{ timeoutDuration: ISSUER_TIMEOUT_MS, cacheMaxAge: KEEP_KEYS_MS },
+    timeoutDuration: ISSUER_TIMEOUT_MS,
+    cacheMaxAge: KEEP_KEYS_MS,
     [customFetch]: askIssuer,
   })
 }

@@ -78,7 +78,7 @@ export function watchBudget(
 
 export interface RoomDeps extends Records {
   /** Images that an owner may submit in a day of UTC. */
-  dailyImageQuota?: number
+  dailyImageQuota?: number | undefined
   /** Whether images are refused because the month's budget is spent. */
   isBudgetSpent: () => Promise<boolean>
 }

@@ -40,7 +40,7 @@ export interface SubmitDeps extends RoomDeps, JobQueue {
   /** A form that lets its bearer store one object of this type and size, for UPLOAD_SECONDS. */
   presignPost: PresignPost
   /** Days after which an image is deleted. */
-  retentionDays?: number
+  retentionDays?: number | undefined
   /** Whether the position is overwritten in an original before it is stored. */
   stripGps?: boolean
   /** A version 7 UUID of this time. */
@@ -58,7 +58,9 @@ export interface Asker {
 
 /** What every line about a caller's image has. */
 const factsOf = ({ owner, ...request }: Asker, { imageId, epoch }: Pick<Image, 'imageId' | 'epoch'>) => ({
-  ...{ imageId, epoch, ...request },
+  imageId,
+  epoch,
+  ...request,
   owner: ownerTag(owner),
 })
 
@@ -91,16 +93,14 @@ export async function submitImage(
 ): Promise<ImageId> {
   const began = deps.elapsed()
   const contentType = formatOf(upload.bytes, deps.heic)?.contentType
-  if (contentType === undefined) {
-    throw new ApiError('UNSUPPORTED_FORMAT', refusalOf(upload.bytes, deps.heic))
-  }
+  if (contentType === undefined) throw new ApiError('UNSUPPORTED_FORMAT', refusalOf(upload.bytes, deps.heic))
   const now = deps.now()
   // Of what was sent, so that the same request is the same again; the record has that of what is stored.
   const sent = sha256(upload.bytes)
   const request = sha256(JSON.stringify(['image', sent, upload.filename, analyses]))
   const { owner } = asker
-  const same = { sha256: sent, request }
-  const known = await imageOf(deps, owner, now, same, analyses, idempotencyKey)
+  const asked = { sha256: sent, request }
+  const known = await imageOf(deps, owner, now, asked, analyses, idempotencyKey)
   const { imageId, createdAt, keyHash, repeated } = known
   const isChanged = deps.stripGps === true && (await blankPosition(upload.bytes))
   const original = {
@@ -144,7 +144,9 @@ export async function submitImage(
   }
   say(deps.log, 'accepted', {
     ...factsOf(asker, { imageId, epoch: 1 }),
-    ...{ bytes: original.bytes, contentType, acceptMs: Math.round(deps.elapsed() - began) },
+    bytes: original.bytes,
+    contentType,
+    acceptMs: Math.round(deps.elapsed() - began),
     ...(waits ? {} : { repeated: true }),
   })
   return imageId
@@ -196,12 +198,10 @@ async function imageOf(
 }
 
 /** What every new record begins with. */
-const firstState = ({ retentionDays }: SubmitDeps, now: Date) => ({
+const firstState = ({ retentionDays: days }: SubmitDeps, now: Date) => ({
   attempts: 0,
   epoch: 1,
-  ...(retentionDays === undefined
-    ? {}
-    : { expiresAt: Math.floor(now.getTime() / 1_000) + retentionDays * 86_400 }),
+  ...(days !== undefined && { expiresAt: Math.floor(now.getTime() / 1_000) + days * 86_400 }),
 })
 
 /**
@@ -225,8 +225,8 @@ export async function awaitUpload(
   // No image has this hash: its text is none.
   const content = sha256(JSON.stringify(['upload', contentType, bytes, filename, analyses]))
   const { owner } = asker
-  const same = { sha256: content, request: content }
-  const known = await imageOf(deps, owner, now, same, analyses, idempotencyKey)
+  const asked = { sha256: content, request: content }
+  const known = await imageOf(deps, owner, now, asked, analyses, idempotencyKey)
   const { imageId, createdAt, keyHash } = known
   const waits = await createImage(
     deps,
