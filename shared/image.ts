@@ -32,10 +32,7 @@ export type Failure = z.infer<typeof failureSchema>
 const troubleSchema = z.object({ attempt: z.int(), name: z.string(), message: z.string() })
 export type Trouble = z.infer<typeof troubleSchema>
 
-/**
- * A finding about the image itself: final at every attempt. Any other error is trouble of
- * the surroundings and is tried again.
- */
+/** A finding about the image itself, which is final. Any other error is trouble of the surroundings, and is tried again. */
 export class Verdict extends Error {
   readonly failure: Failure
   constructor(code: Exclude<Failure['code'], 'EXHAUSTED'>, message: string, cause?: unknown) {
@@ -45,11 +42,14 @@ export class Verdict extends Error {
   }
 }
 
-const [timestamp, pixels, text] = [z.iso.datetime(), z.int().positive(), z.string().optional()]
+const timestamp = z.iso.datetime()
+const pixels = z.int().positive()
+const text = z.string().optional()
 const hash = z.string().regex(/^[0-9a-f]{64}$/)
+const place = { bucket: z.string(), key: z.string() }
 
 export const originalSchema = z.object({
-  ...{ bucket: z.string(), key: z.string() },
+  ...place,
   contentType: z.enum(CONTENT_TYPES),
   bytes: z.int().positive(),
   /** Of the upright picture (EXIF orientation applied); known once the worker has read it. */
@@ -62,10 +62,11 @@ export const originalSchema = z.object({
 export type Original = z.infer<typeof originalSchema>
 
 export const thumbnailSchema = z.object({
-  ...{ bucket: z.string(), key: z.string() },
+  ...place,
   contentType: z.literal('image/jpeg'),
   bytes: z.int().positive(),
-  ...{ width: pixels, height: pixels },
+  width: pixels,
+  height: pixels,
 })
 export type Thumbnail = z.infer<typeof thumbnailSchema>
 /** The whole upright picture, at most 1,600 pixels a side. None where previews are off (PREVIEW in config.ts). */
@@ -262,7 +263,9 @@ const processingImage = everyImage.extend({
 })
 const completedImage = everyImage.extend({ status: z.literal('completed'), ...results })
 const failedImage = everyImage.extend({
-  ...{ status: z.literal('failed'), completedAt: timestamp, failure: failureSchema },
+  status: z.literal('failed'),
+  completedAt: timestamp,
+  failure: failureSchema,
 })
 
 export const imageSchema = z.discriminatedUnion('status', [
@@ -285,10 +288,7 @@ export const isFinished = (image: Image): image is FinishedImage =>
 export const isExhausted = (image: Image): boolean =>
   image.status === 'failed' && image.failure.code === 'EXHAUSTED'
 
-/**
- * Where a presigned upload lands. The worker moves it to `originals/`, so that a holder of the form cannot change
- * an image that has been looked at.
- */
+/** Where a presigned upload lands. The worker moves it to `originals/`: no holder of the form changes what was looked at. */
 export const UPLOADS = 'uploads/'
 export const uploadKey = (imageId: ImageId): string => `${UPLOADS}${imageId}`
 export const originalKey = (imageId: ImageId): string => `originals/${imageId}`

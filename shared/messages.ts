@@ -143,7 +143,8 @@ export interface JobQueue {
 
 /** The group has SQS take turns between owners (fair queues of a standard queue), so that no backlog holds up another owner's. */
 export async function sendJob({ sqs, jobQueueUrl }: JobQueue, job: Job, owner: string): Promise<void> {
-  const [MessageBody, MessageGroupId] = [JSON.stringify(job), ownerTag(owner)]
+  const MessageBody = JSON.stringify(job)
+  const MessageGroupId = ownerTag(owner)
   const StringValue = (await xraySpan())?.header
   // Without it the SDK sends that of the function's own invocation.
   const AWSTraceHeader = StringValue && { DataType: 'String', StringValue }
@@ -227,11 +228,9 @@ export const MAX_DETAIL_BYTES = 8_192
  */
 export function eventDetail(image: FinishedImage): EventDetail {
   const { imageId, owner, epoch, completedAt, original } = image
-  const common = {
-    ...{ version: '1' as const, eventId: `${imageId}:${epoch}:${image.status}` },
-    ...{ imageId, owner, epoch, completedAt, original },
-    ...(image.paidCalls === undefined ? {} : { paidCalls: image.paidCalls }),
-  }
+  const eventId = `${imageId}:${epoch}:${image.status}`
+  const paid = image.paidCalls === undefined ? {} : { paidCalls: image.paidCalls }
+  const common = { version: '1' as const, eventId, imageId, owner, epoch, completedAt, original, ...paid }
   if (image.status === 'failed') return { ...common, status: 'failed', failure: image.failure }
 
   const strongest = (image.rekognitionLabels ?? []).map(({ Name, Confidence }) => ({ Name, Confidence }))
@@ -249,7 +248,8 @@ export function eventDetail(image: FinishedImage): EventDetail {
     ...(image.facesSkipped === undefined ? {} : { facesSkipped: image.facesSkipped }),
     ...(image.reused === undefined ? {} : { reused: image.reused }),
   })
-  let [count, most] = [0, strongest.length]
+  let count = 0
+  let most = strongest.length
   for (let tried = most; count < most; tried = Math.ceil((count + most) / 2)) {
     if (Buffer.byteLength(JSON.stringify(withLabels(tried))) < MAX_DETAIL_BYTES) count = tried
     else most = tried - 1

@@ -1028,8 +1028,8 @@ export const MUTANTS: Mutant[] = [
   {
     name: 'metadata is announced',
     file: 'shared/messages.ts',
-    from: '    ...{ imageId, owner, epoch, completedAt, original },\n',
-    to: "    ...{ imageId, owner, epoch, completedAt, original },\n    ...('metadata' in image ? { metadata: image.metadata } : {}),\n",
+    from: 'completedAt, original, ...paid }\n',
+    to: "completedAt, original, ...paid, ...('metadata' in image ? { metadata: image.metadata } : {}) }\n",
     tests: metadata,
   },
   {
