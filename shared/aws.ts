@@ -30,30 +30,29 @@ const EMULATOR_TIMEOUT_MS = 30_000
 const isEmulated = ({ endpoint }: AwsTarget): boolean =>
   Boolean(endpoint ?? process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL'])
 
-/** Adds its call to what AWS refuses: `Requested resource not found` alone has neither service nor table. */
-const logger = {
-  ...{ debug: () => {}, info: () => {}, warn: (said: unknown) => process.emitWarning(String(said)) },
-  error: (failed: unknown) => {
-    const { clientName, commandName, input, error } = Object(failed)
-    const { TableName, Bucket, QueueUrl } = Object(input)
-    const call = `${clientName} ${commandName}`.replaceAll(/(Client|Command)\b/g, '')
-    const what = [call, TableName ?? Bucket ?? QueueUrl?.split('/').at(-1)].filter(Boolean).join(' ')
-    const isNamed = error.$fault || error.name === 'TimeoutError'
-    const status = isNamed ? undefined : error.$response?.statusCode
-    if (status) error.message = `HTTP ${status} in words that are not those of AWS`
-    if (isNamed || status) error.message = error.message.replace(/\.?$/, ` (${what})`)
-  },
+/** Adds its call to what AWS refuses, as the SDK logs it first: `Requested resource not found` alone has no service or table. */
+function nameCall(failed: unknown): void {
+  const { clientName, commandName, input, error } = Object(failed)
+  const { TableName, Bucket, QueueUrl } = Object(input)
+  const call = `${clientName} ${commandName}`.replaceAll(/(Client|Command)\b/g, '')
+  const what = [call, TableName ?? Bucket ?? QueueUrl?.split('/').at(-1)].filter(Boolean).join(' ')
+  const isNamed = error.$fault || error.name === 'TimeoutError'
+  const status = isNamed ? undefined : error.$response?.statusCode
+  if (status) error.message = `HTTP ${status} in words that are not those of AWS`
+  if (isNamed || status) error.message = error.message.replace(/\.?$/, ` (${what})`)
 }
+const warn = (said: unknown): void => process.emitWarning(String(said))
+const logger = { debug: () => {}, info: () => {}, warn, error: nameCall }
 
 /**
- * Options that every SDK client gets. Retries and time-outs are bounded, so that one slow service cannot use up
- * a Lambda's whole time: at most 3 tries of at most 5 s each. Connecting has no deadline of its own: the SDK counts
- * the time in which a request waits for one of the sockets, or this process for the processor.
- * Too few `sockets` halve the worker's speed.
+ * Options that every SDK client gets. Retries and time-outs are bounded, so that one slow service cannot use up a Lambda's
+ * whole time: at most 3 tries of at most 5 s each. Connecting has no deadline of its own: the SDK counts the time in which a
+ * request waits for one of the sockets, or this process for the processor. Too few `sockets` halve the worker's speed.
  */
 export const clientOptions = (target: AwsTarget = {}, sockets = 50) => ({
   ...target,
-  ...{ maxAttempts: 3, logger },
+  maxAttempts: 3,
+  logger,
   requestHandler: {
     requestTimeout: isEmulated(target) ? EMULATOR_TIMEOUT_MS : AWS_TIMEOUT_MS,
     throwOnRequestTimeout: true,
@@ -124,7 +123,7 @@ function written({ method, path, query, headers }: Request): string | undefined 
 type Times = Record<'requestTimeout' | 'socketTimeout', number>
 
 class Connections {
-  readonly #idle = new Map<string, Connection[]>()
+  readonly #idle = new Map<string, Set<Connection>>()
   readonly #times: Times
 
   constructor(times: Times) {
@@ -137,21 +136,21 @@ class Connections {
     if (text === undefined || signal !== abortSignal || signal?.aborted) return undefined
     const { protocol, hostname, port = protocol === 'https:' ? 443 : 80 } = request
     const key = `${protocol}//${hostname}:${port}`
-    const idle = this.#idle.get(key) ?? []
+    const idle = this.#idle.get(key) ?? new Set()
     this.#idle.set(key, idle)
-    const found = idle.pop() ?? new Connection(protocol === 'https:', hostname, port, this.#times)
+    const found = [...idle].at(-1) ?? new Connection(protocol === 'https:', hostname, port, this.#times)
+    idle.delete(found)
     return found.get(text, {
-      ...{ signal, ...this.#times },
-      rest: () => idle.push(found),
-      end: () => {
-        const at = idle.indexOf(found)
-        if (at >= 0) idle.splice(at, 1)
-      },
+      signal,
+      ...this.#times,
+      rest: () => idle.add(found),
+      end: () => idle.delete(found),
     })
   }
 
   destroy(): void {
-    for (const idle of this.#idle.values()) for (const connection of idle.splice(0)) connection.destroy()
+    for (const idle of this.#idle.values()) for (const connection of idle) connection.destroy()
+    this.#idle.clear()
   }
 }
 
@@ -241,7 +240,8 @@ class Connection {
 
   /** The body of an answer: one chunk, which is read from the socket when its reader asks for it. */
   #body(begun: Buffer, length: number, free: () => void, done: () => void): Readable {
-    let [whole, read] = [Buffer.alloc(0), 0]
+    let whole = Buffer.alloc(0)
+    let read = 0
     const take = (chunk: Buffer): boolean => {
       // The socket reads into the whole, except for what came with the head.
       if (chunk.buffer !== whole.buffer) chunk.copy(whole, read)
