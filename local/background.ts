@@ -15,7 +15,7 @@ import { hintOf, orStartError, RECEIVE_SECONDS, StartError, stoppable, type Undo
 import { sweeperDeps } from '../sweeper/deps.ts'
 import { processBatch } from '../worker/batch.ts'
 import { analysisSource, type WorkerDeps, workerDeps } from '../worker/deps.ts'
-import type { EventSourceMapping } from '../worker/invocation.ts'
+import { mappingOfJobs } from '../worker/invocation.ts'
 import { startPoller } from '../worker/poller.ts'
 import { type Aws, openAws } from './aws.ts'
 import { clientsFor } from './clients.ts'
@@ -81,7 +81,12 @@ async function open(
   // Before the first request: what is mended must not change during that.
   if (isEmbedded && settings.DATA_DIR !== undefined) await recover(embedded, names, sweeper)
   return {
-    ...{ target, isEmbedded, temporary, resources, rekognition: name, explanation: explain(name) },
+    target,
+    isEmbedded,
+    temporary,
+    resources,
+    rekognition: name,
+    explanation: explain(name),
     begin: () => {
       // The models take a second or so for each image: more at a time would only wait for each other, and time out.
       if (settings.WORKER === 'on') feed(worker, resources, vision === undefined ? 10 : 2, embedded, undo)
@@ -107,15 +112,14 @@ function feed(
   embedded: EmbeddedAws | undefined,
   undo: Undo,
 ): void {
-  const mapping: EventSourceMapping = {
-    ...{ queueUrl: jobQueueUrl, queueArn: jobQueueArn, batchSize },
-    maximumBatchingWindowInSeconds: 0,
+  const mapping = mappingOfJobs({
+    queueUrl: jobQueueUrl,
+    queueArn: jobQueueArn,
+    batchSize,
     maximumConcurrency: WORKER_CONCURRENCY,
-    functionName: 'image-analyzer-worker',
     functionTimeoutMs: WORKER_TIMEOUT_SECONDS * 1000,
-    functionResponseTypes: ['ReportBatchItemFailures'],
     waitTimeSeconds: embedded === undefined ? RECEIVE_SECONDS : 20,
-  }
+  })
   const isEnabled = embedded?.mapEventSource(mapping, (enabled) => poller.enable(enabled)) ?? true
   const poller = startPoller(
     worker.sqs,

@@ -64,8 +64,11 @@ export function configFor(settings: Settings, { jobQueueUrl, deadLetterQueueUrl 
   const { bucket, table, eventBus } = resourceNames()
   return {
     ...settings,
-    ...{ IMAGE_BUCKET: bucket, IMAGE_TABLE: table, EVENT_BUS_NAME: eventBus },
-    ...{ JOB_QUEUE_URL: jobQueueUrl, DEAD_LETTER_QUEUE_URL: deadLetterQueueUrl },
+    IMAGE_BUCKET: bucket,
+    IMAGE_TABLE: table,
+    EVENT_BUS_NAME: eventBus,
+    JOB_QUEUE_URL: jobQueueUrl,
+    DEAD_LETTER_QUEUE_URL: deadLetterQueueUrl,
     SWEEP_AFTER_SECONDS: DEFAULT_SWEEP_AFTER_SECONDS,
   }
 }

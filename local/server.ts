@@ -85,7 +85,8 @@ async function throughGateway(request: Request, { GATEWAY_MAX_BYTES: most, CORS_
 function refusal({ status, code, ...rest }: NonNullable<ReturnType<typeof strangerOf>>): Response {
   const type = `urn:image-analyzer:problem:${code.toLowerCase().replaceAll('_', '-')}`
   const headers = {
-    ...{ 'content-type': 'application/problem+json', 'cache-control': 'no-store' },
+    'content-type': 'application/problem+json',
+    'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
   }
   const body = { type, status, code, ...rest, instance: `urn:uuid:${randomUUID()}` }
@@ -124,8 +125,10 @@ function sampleAt(path: string): Response | undefined {
   if (!SAMPLES.some((name) => path === `/samples/${name}.jpg`)) return undefined
   return new Response(readFileSync(new URL(`.${path}`, import.meta.url)), {
     headers: {
-      ...{ 'content-type': 'image/jpeg', 'cache-control': 'private, max-age=86400' },
-      ...{ 'x-content-type-options': 'nosniff', 'content-security-policy': "default-src 'none'" },
+      'content-type': 'image/jpeg',
+      'cache-control': 'private, max-age=86400',
+      'x-content-type-options': 'nosniff',
+      'content-security-policy': "default-src 'none'",
     },
   })
 }

@@ -5,7 +5,7 @@ import { bundlePage } from '../build/page.ts'
 import { openForPages, resourceNames } from '../infrastructure/resources.ts'
 import { close, listen } from '../packages/embedded-aws/gateway/index.ts'
 import { isDiskFull } from '../packages/embedded-aws/storage.ts'
-import { type AwsTarget, dynamoTranslation, elapsed, sleep } from '../shared/aws.ts'
+import { dynamoTranslation, elapsed, sleep } from '../shared/aws.ts'
 import type { AuthConfig } from '../shared/config.ts'
 import type { Log } from '../shared/log.ts'
 import { type Counting, counting, portTrouble, stoppable, type Undo, withMetrics } from '../shared/machine.ts'
@@ -14,17 +14,11 @@ import { configFor, readAuth, type Settings } from './environment.ts'
 import { inFrontOf, SAMPLES, serverOf } from './server.ts'
 import type { Background, OpenBackground } from './thread.ts'
 
-export interface System {
+export interface System extends Pick<Background, 'target' | 'rekognition' | 'explanation' | 'warm'> {
   /** Of the page and the API, as `http://127.0.0.1:port`. */
   url: string
   /** Of S3, SQS, DynamoDB and EventBridge. */
   awsEndpoint: string
-  rekognition: 'the stand-in' | 'local models' | 'Amazon Rekognition' | string
-  /** What people are to know of that, in brackets; empty where there is no more to say. */
-  explanation: string
-  /** Loads the models, where there are any, so that the first image need not wait for them. */
-  warm: () => void
-  target: AwsTarget
   jobQueueUrl: string
   auth: AuthConfig['AUTH']
   /** Ends within 5 seconds; what a worker has not finished by then stays in the queue. */
@@ -75,7 +69,10 @@ async function start(
   return {
     url: `http://127.0.0.1:${port}`,
     awsEndpoint: target.endpoint ?? '',
-    ...{ rekognition, explanation, warm, target },
+    rekognition,
+    explanation,
+    warm,
+    target,
     jobQueueUrl: resources.jobQueueUrl,
     auth: auth.AUTH,
   }

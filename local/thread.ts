@@ -16,7 +16,7 @@ export interface Background {
   resources: Resources
   /** Who answers as Rekognition. */
   rekognition: string
-  /** What people are to know of that. */
+  /** What people are to know of that, in brackets; empty where there is no more to say. */
   explanation: string
   /** Gives the worker its jobs. */
   begin: () => void

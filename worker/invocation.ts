@@ -27,6 +27,16 @@ export interface EventSourceMapping {
   waitTimeSeconds?: number
 }
 
+/** How the worker takes its jobs where it is no Lambda function: in `npm start` and in `npm run worker`. */
+export const mappingOfJobs = (
+  own: Omit<EventSourceMapping, 'maximumBatchingWindowInSeconds' | 'functionName' | 'functionResponseTypes'>,
+): EventSourceMapping => ({
+  ...own,
+  maximumBatchingWindowInSeconds: 0,
+  functionName: 'image-analyzer-worker',
+  functionResponseTypes: ['ReportBatchItemFailures'],
+})
+
 /**
  * Which messages of a batch a response reports as failed, by Lambda's rules for `ReportBatchItemFailures`
  * (AWS Lambda developer guide, "Success and failure conditions"): nothing, null, an empty object, and a list that is

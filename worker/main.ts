@@ -16,6 +16,7 @@ import {
 } from '../shared/machine.ts'
 import { processBatch } from './batch.ts'
 import { depsOnAws, type WorkerDeps } from './deps.ts'
+import { mappingOfJobs } from './invocation.ts'
 import { startPoller } from './poller.ts'
 
 /**
@@ -153,18 +154,15 @@ async function main(): Promise<void> {
         )
   const poller = startPoller(
     deps.sqs,
-    {
+    mappingOfJobs({
       queueUrl: config.JOB_QUEUE_URL,
       queueArn: queue.arn,
       batchSize: config.BATCH_SIZE,
-      maximumBatchingWindowInSeconds: 0,
       maximumConcurrency: config.WORKER_CONCURRENCY,
-      functionName: 'image-analyzer-worker',
       functionTimeoutMs: config.WORKER_TIMEOUT_SECONDS * 1_000,
-      functionResponseTypes: ['ReportBatchItemFailures'],
       // A receive ends before batches are broken off.
       waitTimeSeconds: Math.min(20, Math.floor(drainMs / 1_000)),
-    },
+    }),
     (event, context, ending) => processBatch(deps, event, context, ending),
     (message, error) => log.error(message, { error }),
   )
