@@ -26,6 +26,7 @@ provider "aws" {
   s3_use_path_style = var.compat.s3_path_style
 
   default_tags {
-    tags = var.compat.default_tags ? { Application = var.name } : {}
+    # IAM refuses a second `application` beside it.
+    tags = var.compat.default_tags && !contains([for key in keys(var.tags) : lower(key)], "application") ? { Application = var.name } : {}
   }
 }

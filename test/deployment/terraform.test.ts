@@ -51,6 +51,8 @@ const variables = [
   '-var=subscriber_webhook={"url":"https://hooks.example/images","token":"secret"}',
   '-var=cors_origins=["https://app.example"]',
   '-var=retention_days=30',
+  // To IAM it is the same key as the provider's default tag.
+  '-var=tags={"application":"photos"}',
 ]
 
 /** What moved.tf need not know. */

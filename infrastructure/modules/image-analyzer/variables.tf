@@ -35,6 +35,10 @@ variable "tags" {
     condition     = length(var.tags) <= 40
     error_message = "At most 40 tags: AWS takes 50 on a resource, and the provider may have default tags."
   }
+  validation {
+    condition     = length(distinct([for key in keys(var.tags) : lower(key)])) == length(var.tags)
+    error_message = "Keys of tags must differ in more than upper and lower case, which IAM takes for the same."
+  }
 }
 
 variable "dist_dir" {

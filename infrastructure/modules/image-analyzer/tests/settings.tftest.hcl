@@ -482,11 +482,12 @@ run "what_does_not_come_alone_is_refused" {
   command = plan
 
   variables {
+    tags       = { Team = "images", team = "photos" }
     analyses   = ["metadata", "gps"]
     jwt_issuer = "https://id.example"
   }
 
-  expect_failures = [var.analyses, var.jwt_issuer]
+  expect_failures = [var.analyses, var.jwt_issuer, var.tags]
 }
 
 run "what_is_twice_and_what_is_missing_are_refused" {
