@@ -683,6 +683,10 @@ variable "alarm_actions" {
     condition     = alltrue([for arn in var.alarm_actions : startswith(arn, "arn:")])
     error_message = "Each action must be an ARN."
   }
+  validation {
+    condition     = length(concat(var.alarm_actions, var.alarm_email[*])) <= 5
+    error_message = "An alarm takes 5 actions, and alarm_email is one of them (Amazon CloudWatch, PutMetricAlarm)."
+  }
 }
 
 variable "monthly_budget_usd" {
@@ -736,6 +740,10 @@ variable "unwell_actions" {
   validation {
     condition     = alltrue([for action in var.unwell_actions : startswith(action, "arn:")])
     error_message = "Each action must be an ARN."
+  }
+  validation {
+    condition     = length(var.unwell_actions) <= 5
+    error_message = "An alarm takes 5 actions (Amazon CloudWatch, PutCompositeAlarm)."
   }
 }
 

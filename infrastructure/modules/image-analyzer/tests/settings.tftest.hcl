@@ -408,7 +408,6 @@ run "what_cannot_be_is_refused" {
     log_retention_days      = 2
     archive_days            = 0
     subscriber_webhook      = { url = "http://hooks.example", token = "secret" }
-    alarm_actions           = ["operators"]
     alarm_email             = "operators"
     log_level               = "info"
 
@@ -425,7 +424,7 @@ run "what_cannot_be_is_refused" {
     var.max_image_bytes, var.min_confidence, var.max_labels,
     var.max_upload_bytes, var.daily_image_quota, var.analyses, var.rekognition_tps, var.sweep_minutes,
     var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_attempts, var.subscriber_receives, var.subscriber_visibility, var.retention_days, var.undelete_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
-    var.alarm_actions, var.alarm_email, var.log_level,
+    var.alarm_email, var.log_level,
     var.tags, var.zips, var.permissions_boundary, var.kms_key_arn, var.kms_key_arns_before, var.vpc_config, var.tracing, var.telemetry_layer, var.versions,
   ]
 }
@@ -446,10 +445,11 @@ run "what_is_almost_right_is_refused" {
     auth                     = "jwt"
     jwt_issuer               = "http://id.example"
     jwt_audience             = "image-analyzer"
+    alarm_actions            = ["operators"]
   }
 
   expect_failures = [
-    var.cors_origins, var.analyses, var.tags, var.sweep_minutes, var.name, var.budget_action, var.zips, var.vpc_config,
+    var.alarm_actions, var.cors_origins, var.analyses, var.tags, var.sweep_minutes, var.name, var.budget_action, var.zips, var.vpc_config,
     var.jwt_issuer, var.api_gateway_logging_role,
   ]
 }
@@ -499,4 +499,17 @@ run "what_is_twice_and_what_is_missing_are_refused" {
   }
 
   expect_failures = [var.analyses, var.jwt_issuer, var.jwt_audience]
+}
+
+# AWS would, when a part of the rest is there.
+run "what_aws_refuses_is_refused_before" {
+  command = plan
+
+  variables {
+    alarm_actions  = [for topic in ["a", "b", "c", "d", "e"] : "arn:aws:sns:us-east-1:111122223333:${topic}"]
+    alarm_email    = "operators@example.com"
+    unwell_actions = [for topic in ["a", "b", "c", "d", "e", "f"] : "arn:aws:sns:us-east-1:111122223333:${topic}"]
+  }
+
+  expect_failures = [var.alarm_actions, var.unwell_actions]
 }
