@@ -58,7 +58,9 @@ export function createThreads(options: { threads: number; script: URL; folders: 
     worker.on('message', (answered: Answered) => {
       // An idle one keeps no process alive.
       worker.unref()
-      idle.push(worker)
+      // Where memory was short for a moment, its runtime fails from then on.
+      if ('failed' in answered) void worker.terminate()
+      else idle.push(worker)
       settle((task) => answer(task, answered))
     })
     let trouble: unknown = 'it was stopped'

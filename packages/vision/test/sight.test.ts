@@ -174,6 +174,28 @@ describe.skipIf(folder === undefined)(`with its models${lacking}`, () => {
   })
 })
 
+it('a thread that lacked memory once is not asked again: what it has loaded is of no use', async () => {
+  const own = mkdtempSync(join(tmpdir(), 'vision-'))
+  const flag = JSON.stringify(join(own, 'started'))
+  const script = new URL(
+    `data:text/javascript,${encodeURIComponent(`
+      import { existsSync, writeFileSync } from 'node:fs'
+      import { parentPort } from 'node:worker_threads'
+      const answer = existsSync(${flag}) ? { sight: 'seen' } : { failed: 'no memory' }
+      writeFileSync(${flag}, '')
+      parentPort.on('message', () => parentPort.postMessage(answer))`)}`,
+  )
+  const vision = createVision({ threads: 1, script })
+  const see = () => vision.see({ data: new Uint8Array(3), width: 1, height: 1 })
+  try {
+    await expect(see()).rejects.toThrow('no memory')
+    await expect(see()).resolves.toBe('seen')
+  } finally {
+    await vision.stop()
+    rmSync(own, { recursive: true })
+  }
+})
+
 describe('in the words of Rekognition', () => {
   const box = { left: 10, top: 20, right: 60, bottom: 90 }
   const everything: Sight = {
