@@ -21,10 +21,13 @@ import { type Announce, Announcements, announceOnce } from './results.ts'
 
 /**
  * Milliseconds before its end at which a batch breaks off the work on images, to give them back and to announce what is
- * done; and at which it waits no longer for what hangs. Halfway from there it answers, even if SQS hangs too: unanswered,
- * all of it would come back. Of a short time, a fifth and a fifteenth.
+ * done; a fifth of a short time.
  */
 const BREAK_OFF_MS = 6_000
+/**
+ * Milliseconds before its end from which it waits no longer for what hangs; a fifteenth of a short time. Halfway from there
+ * it answers, even if SQS hangs too: unanswered, all of its messages would come back.
+ */
 const HUNG_MS = 2_000
 /** Milliseconds after which the counts of a batch's claims go out where not all of its images can be claimed. */
 const CLAIMS_MS = 250
@@ -90,7 +93,9 @@ export async function processBatch(
 
 /** When the work on images breaks off, what hangs is waited for no longer, and the batch answers. */
 class End {
+  /** Aborted when the batch has answered. */
   readonly answered = new AbortController()
+  /** Aborted when it has to answer. */
   readonly toAnswer = new AbortController()
   readonly #unhear: () => void
   readonly time: Time
@@ -188,9 +193,9 @@ class Batch {
   }
 
   async #settleJob(taken: Taken): Promise<Unfinished | undefined> {
-    let expected = true
+    let hasEvent = false
     const announce: Announce = (image) => {
-      expected = false
+      hasEvent = true
       return this.#announcements.announce(announcementOf(image))
     }
     const name = `process ${queueOf(this.#deps)}`
@@ -204,7 +209,7 @@ class Batch {
     if (unfinished !== undefined && !this.#end.answered.signal.aborted)
       logUnfinished(this.#deps, taken, unfinished)
     // After any end of this image, the other images' events must not wait for it.
-    if (expected) this.#announcements.pass()
+    if (!hasEvent) this.#announcements.pass()
     return unfinished
   }
 

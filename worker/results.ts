@@ -33,18 +33,18 @@ type Results = Pick<ProcessDeps, 'now' | 'analysisSource' | 'read'>
 /** Seconds for which results count for the same bytes (30 days): Rekognition's models change. */
 const RESULTS_LIFETIME_SECONDS = 2_592_000
 
-/** By owner, so that no caller finds out what others have submitted. */
+/** Of one owner, so that no caller finds out what others have submitted. */
 const sameBytesKey = (
   { analysisSource }: Pick<ProcessDeps, 'analysisSource'>,
   { owner, original }: Image,
   found: readonly string[],
 ): string => bytesKey([owner, original.sha256, found.toSorted(), analysisSource])
 
-/** What results are of. Those without faces are none for an image that is to have them. */
+/** The analyses that results are of; skipped faces have another name, since they do not do where faces are wanted always. */
 const foundBy = (names: readonly PaidAnalysis[], facesSkipped = false): string[] =>
   names.map((name) => (name === 'faces' && facesSkipped ? 'faces-when-person' : name))
 
-/** What results may be of that have all that an image asks for: no more first. */
+/** Each set of analyses whose results have all that an image asks for; first that with no other. */
 function enoughFor(analyses: AnalysisName[]): string[][] {
   const wanted = paidAnalyses(analyses)
   const sets = [wanted]
@@ -72,7 +72,7 @@ export function findSameBytes(deps: Results, image: Image): () => Promise<string
 }
 const bytesSchema = z.object({ target: z.string(), expiresAt: z.number() })
 
-/** What the table is to remember of a finished image: whose results the same bytes may have. Of results that were paid for. */
+/** The items by which later images with the same bytes find these results; none for results that were not paid for. */
 export function bytesOf(deps: Results, image: FinishedImage): Record<string, unknown>[] {
   const wasPaid = image.status === 'completed' && image.reused === undefined
   if (!wasPaid || paidAnalyses(image.analyses).length === 0) return []
