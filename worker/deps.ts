@@ -32,7 +32,7 @@ import { type Log, say } from '../shared/log.ts'
 import type { DeadLetterQueue, EventBus, JobQueue } from '../shared/messages.ts'
 import { dayOf, enterPaid } from '../shared/table.ts'
 import type { Rekognition } from './analysis.ts'
-import { createPurse, type Limiter, limitersFor, type PurseDeps } from './limiter.ts'
+import { createPurse, forEachPaid, type Limiter, limitersFor, type PurseDeps } from './limiter.ts'
 
 /** What the work on an image needs. */
 export interface ProcessDeps extends Records, Rekognition {
@@ -161,14 +161,8 @@ function limitersOf(
   deps: Clock & Pick<WorkerDeps, 'random'> & Omit<PurseDeps, 'table'>,
   firstRate: number | undefined,
 ): Limiters {
-  const { REKOGNITION_TPS: callsPerSecond } = config
-  const limiters = limitersFor({
-    elapsed: deps.elapsed,
-    sleep: deps.sleep,
-    random: deps.random,
-    ...(firstRate === undefined ? {} : { firstRate }),
-    ...(callsPerSecond === undefined ? {} : { callsPerSecond }),
-  })
+  const { elapsed, sleep, random } = deps
+  const limiters = limitersFor({ elapsed, sleep, random, firstRate, callsPerSecond: config.REKOGNITION_TPS })
   const budget = budgetOf(config)
   const within =
     budget === undefined
@@ -178,23 +172,16 @@ function limitersOf(
 }
 
 /** The same limiters, whose calls go by way of `run`. */
-const eachOf = (
+const eachBy = (
   limiters: Limiters,
   run: (limiter: Limiters[PaidAnalysis], name: PaidAnalysis) => Limiter['run'],
-) => {
-  const within = (name: PaidAnalysis): Limiters[PaidAnalysis] => ({
+): Limiters =>
+  forEachPaid((name) => ({
     run: run(limiters[name], name),
     get rate() {
       return limiters[name].rate
     },
-  })
-  return {
-    labels: within('labels'),
-    faces: within('faces'),
-    moderation: within('moderation'),
-    text: within('text'),
-  }
-}
+  }))
 
 /** A refusal is not billed: of the image, or for want of a right. What a fault of the service has cost is not known. */
 const isRefused = (error: unknown): boolean =>
@@ -202,7 +189,7 @@ const isRefused = (error: unknown): boolean =>
 
 /** Limiters whose calls are taken from the purse before they are made. */
 export const withinBudget = (limiters: Limiters, take: () => Promise<() => void>): Limiters =>
-  eachOf(
+  eachBy(
     limiters,
     (limiter) => (call, isThrottled, ends) =>
       limiter.run(
@@ -223,7 +210,7 @@ const RATE_MS = 60_000
 
 /** Limiters that say in the log what they allow, where it is no longer what they said. */
 export const sayingRates = (limiters: Limiters, { elapsed, log }: { elapsed: Elapsed; log: Log }): Limiters =>
-  eachOf(limiters, (limiter, analysis) => {
+  eachBy(limiters, (limiter, analysis) => {
     let said = { rate: limiter.rate, at: elapsed() }
     const tell = (): void => {
       const { rate } = limiter

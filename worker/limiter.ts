@@ -51,9 +51,9 @@ const LONGEST_NAP_MS = 1_000
 
 export interface LimiterOptions {
   /** Calls a second: this process's share of the quota, where it begins and its most. Undefined: to be learned. */
-  callsPerSecond?: number
+  callsPerSecond?: number | undefined
   /** Calls a second where learning begins. */
-  firstRate?: number
+  firstRate?: number | undefined
   elapsed: Elapsed
   sleep: (ms: number) => Promise<void>
   /** 0 to 1. What keeps processes apart that were started together. */
@@ -85,6 +85,7 @@ interface Turn {
  */
 export class Limiter {
   readonly #options: LimiterOptions
+  readonly #now: Elapsed
   readonly #most: number
   readonly #waiting: Turn[] = []
   #rate: number
@@ -103,6 +104,7 @@ export class Limiter {
 
   constructor(options: LimiterOptions) {
     this.#options = options
+    this.#now = options.elapsed
     this.#most = options.callsPerSecond ?? Number.POSITIVE_INFINITY
     this.#rate = options.callsPerSecond ?? options.firstRate ?? FIRST_RATE
     this.#step = options.callsPerSecond === undefined ? FIRST_STEP : LAST_STEP
@@ -217,19 +219,16 @@ export class Limiter {
     if (this.#servedInRow > 0) this.#isFirstGrowth = false
     this.#servedInRow = 0
   }
-
-  #now(): number {
-    return this.#options.elapsed()
-  }
 }
 
-/** A limiter for each operation. */
-export const limitersFor = (options: LimiterOptions): Record<PaidAnalysis, Limiter> => ({
-  labels: new Limiter(options),
-  faces: new Limiter(options),
-  moderation: new Limiter(options),
-  text: new Limiter(options),
+/** One for each operation of Rekognition. */
+export const forEachPaid = <T>(make: (name: PaidAnalysis) => T): Record<PaidAnalysis, T> => ({
+  labels: make('labels'),
+  faces: make('faces'),
+  moderation: make('moderation'),
+  text: make('text'),
 })
+export const limitersFor = (options: LimiterOptions) => forEachPaid(() => new Limiter(options))
 
 /** Calls that a process reserves at a time, and so the most that a killed one has taken from the budget for nothing. */
 const RESERVED = 10

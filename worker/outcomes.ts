@@ -111,6 +111,14 @@ export function pause(random: () => number, receives: number, failures = 0): num
   return Math.ceil(longest * (0.5 + random() / 2))
 }
 
+/** The same after an attempt; but what the end of a process has broken off, another worker takes up soon. */
+export const pauseAfterAttempt = (
+  random: () => number,
+  { ending }: Time,
+  receives: number,
+  failures?: number,
+): number => (ending.aborted ? pause(random, 1) : pause(random, receives, failures))
+
 /** @returns what the run of an image has paid for by now, with the answers that this attempt was the first to get */
 export const paidCallsOf = ({ paidCalls = {}, kept: before = {} }: ProcessingImage, kept: Kept): PaidCalls =>
   Object.fromEntries(
@@ -166,9 +174,7 @@ export async function release(
   const throttled = (image.throttled ?? 0) + (isFree ? 1 : 0)
   // A copy of the job, which the sweeper has sent, waits no less than the job itself.
   const times = Math.max(receives, throttled)
-  const { seconds } = time.ending.aborted
-    ? outOfTime(deps, times, time)
-    : { seconds: pause(deps.random, times, isFree ? 0 : image.attempts - throttled) }
+  const seconds = pauseAfterAttempt(deps.random, time, times, isFree ? 0 : image.attempts - throttled)
   try {
     const waitsFor = error instanceof Throttled ? error.by : 'retry'
     const rates = waitsFor === 'quota' ? { rates: ratesOf(deps, image, kept) } : {}
@@ -187,12 +193,6 @@ const ratesOf = ({ limiters }: ProcessDeps, { analyses }: ProcessingImage, kept:
   const missing = paidAnalyses(analyses).filter((name) => kept[name] === undefined)
   return Object.fromEntries(missing.map((name) => [name, limiters[name].rate]))
 }
-
-/** Another worker takes up soon what the end of a process has broken off. */
-export const outOfTime = ({ random }: Pick<ProcessDeps, 'random'>, receives: number, { ending }: Time) => ({
-  kind: 'out of time' as const,
-  seconds: pause(random, ending.aborted ? 1 : receives),
-})
 
 function reason(error: unknown, { signal }: Time): Unfinished {
   if (error instanceof Throttled) return { kind: `waits for ${error.by}` }

@@ -37,7 +37,7 @@ import {
   storedPicture,
   withMemoryFor,
 } from './original.ts'
-import { type AttemptOutcome, outOfTime, paidCallsOf, pause, release } from './outcomes.ts'
+import { type AttemptOutcome, paidCallsOf, pause, pauseAfterAttempt, release } from './outcomes.ts'
 import { findSameBytes, fitItem, knownAnswers } from './results.ts'
 
 /** Milliseconds by which the clocks of two workers may differ. */
@@ -56,7 +56,8 @@ export async function processImage(
   message: Message,
   time: Time,
 ): Promise<AttemptOutcome> {
-  if (time.signal.aborted) return outOfTime(deps, message.receives, time)
+  if (time.signal.aborted)
+    return { kind: 'out of time', seconds: pauseAfterAttempt(deps.random, time, message.receives) }
   const longest = time.stopped - deps.elapsed() + CLOCK_SKEW_MS
   // By the wall clock, because it is stored and compared by other processes, which have only that in common.
   const lease = { id: randomUUID(), until: deps.now().getTime() + longest }
@@ -71,7 +72,7 @@ export async function processImage(
     case 'claimed':
       return attempt(deps, sinceArrival(claim.image, message.sentAt), message, time)
     case 'finished':
-      // Posted with the same form once more, perhaps.
+      // Perhaps the same form was posted once more.
       await dropUpload(deps, claim.image)
       return claim
     case 'replaced': {
