@@ -160,6 +160,10 @@ variable "telemetry_layer" {
     condition     = try(can(regex("^arn:[^:]+:lambda:[^:]+:[0-9]{12}:layer:[^:]+:[0-9]+$", var.telemetry_layer.arn)), false) || var.telemetry_layer == null
     error_message = "telemetry_layer.arn must be a layer's ARN with its version."
   }
+  validation {
+    condition     = try(split(":", var.telemetry_layer.arn)[3] == local.region, true)
+    error_message = "telemetry_layer must be of ${local.region}: Lambda takes no layer of another region."
+  }
 }
 
 # Who may call the API
@@ -528,6 +532,10 @@ variable "kms_key_arn" {
   validation {
     condition     = var.kms_key_arn == null || can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/.+$", var.kms_key_arn))
     error_message = "kms_key_arn must be the ARN of a key, arn:aws:kms:<region>:<account>:key/<id>; an alias is not accepted."
+  }
+  validation {
+    condition     = try(split(":", var.kms_key_arn)[3] == local.region, true)
+    error_message = "kms_key_arn must be of ${local.region}: bucket, tables, queues and logs take no key of another region."
   }
 }
 

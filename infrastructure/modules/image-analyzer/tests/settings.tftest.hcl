@@ -509,7 +509,10 @@ run "what_aws_refuses_is_refused_before" {
     alarm_actions  = [for topic in ["a", "b", "c", "d", "e"] : "arn:aws:sns:us-east-1:111122223333:${topic}"]
     alarm_email    = "operators@example.com"
     unwell_actions = [for topic in ["a", "b", "c", "d", "e", "f"] : "arn:aws:sns:us-east-1:111122223333:${topic}"]
+
+    kms_key_arn     = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    telemetry_layer = { arn = "arn:aws:lambda:eu-west-1:111122223333:layer:spans:3" }
   }
 
-  expect_failures = [var.alarm_actions, var.unwell_actions]
+  expect_failures = [var.alarm_actions, var.unwell_actions, var.kms_key_arn, var.telemetry_layer]
 }
