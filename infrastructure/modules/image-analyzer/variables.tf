@@ -634,8 +634,8 @@ variable "subscriber_webhook" {
   sensitive   = true
 
   validation {
-    condition     = try(startswith(var.subscriber_webhook.url, "https://") && length(var.subscriber_webhook.token) > 0, var.subscriber_webhook == null)
-    error_message = "The webhook needs an https URL and a token."
+    condition     = can([regex("^https://[^/?#[:space:]]+[^#[:space:]]*$", var.subscriber_webhook.url), regex("^[^:[:cntrl:]]{1,505}$", var.subscriber_webhook.token)]) || var.subscriber_webhook == null
+    error_message = "The webhook needs an https URL, and a token of at most 505 characters, with no colon and no line break, as a file has at its end (Amazon EventBridge, CreateConnection)."
   }
 }
 

@@ -510,9 +510,11 @@ run "what_aws_refuses_is_refused_before" {
     alarm_email    = "operators@example.com"
     unwell_actions = [for topic in ["a", "b", "c", "d", "e", "f"] : "arn:aws:sns:us-east-1:111122223333:${topic}"]
 
+    subscriber_webhook = { url = "https://hooks.example/images", token = "secret\n" }
+
     kms_key_arn     = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
     telemetry_layer = { arn = "arn:aws:lambda:eu-west-1:111122223333:layer:spans:3" }
   }
 
-  expect_failures = [var.alarm_actions, var.unwell_actions, var.kms_key_arn, var.telemetry_layer]
+  expect_failures = [var.alarm_actions, var.unwell_actions, var.kms_key_arn, var.telemetry_layer, var.subscriber_webhook]
 }
