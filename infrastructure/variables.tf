@@ -180,7 +180,7 @@ variable "daily_image_quota" {
 }
 
 variable "analyses" {
-  description = "What a request may ask for: labels, faces, moderation and text by Rekognition, and faces-when-person, which asks for faces only where the labels show a person; metadata and gps of the file itself, which cost nothing. The rest is never computed, billed or stored, and IAM forbids it. A request that names none gets labels, faces and metadata, as far as they are listed here; where neither labels nor faces is listed, all that is but gps."
+  description = "What a request may ask for: labels, faces, moderation and text by Rekognition, and faces-when-person, which asks for faces only where the labels show a person; metadata and gps of the file itself, which cost nothing, and gps brings metadata with it. The rest is never computed, billed or stored, and IAM forbids it. A request that names none gets labels, faces and metadata, as far as they are listed here; where neither labels nor faces is listed, all that is but gps."
   type        = list(string)
   default     = ["labels", "faces", "moderation", "text", "faces-when-person", "metadata", "gps"]
   nullable    = false

@@ -322,6 +322,10 @@ variable "max_upload_bytes" {
     condition     = var.max_upload_bytes >= 1 && var.max_upload_bytes <= 5368709120 && floor(var.max_upload_bytes) == var.max_upload_bytes
     error_message = "Must be a whole number from 1 to 5,368,709,120, the most that S3 takes in one request."
   }
+  validation {
+    condition     = var.max_upload_bytes >= var.max_image_bytes
+    error_message = "max_upload_bytes must not be less than max_image_bytes: what is too large for POST /images is sent to POST /uploads, which would refuse it too. Lower both."
+  }
 }
 
 variable "daily_image_quota" {
@@ -337,7 +341,7 @@ variable "daily_image_quota" {
 }
 
 variable "analyses" {
-  description = "What a request may ask for: labels, faces, moderation and text by Rekognition, and faces-when-person, which asks for faces only where the labels show a person; metadata and gps of the file itself, which cost nothing. The rest is never computed, billed or stored, and IAM forbids it. A request that names none gets labels, faces and metadata, as far as they are listed here; where neither labels nor faces is listed, all that is but gps."
+  description = "What a request may ask for: labels, faces, moderation and text by Rekognition, and faces-when-person, which asks for faces only where the labels show a person; metadata and gps of the file itself, which cost nothing, and gps brings metadata with it. The rest is never computed, billed or stored, and IAM forbids it. A request that names none gets labels, faces and metadata, as far as they are listed here; where neither labels nor faces is listed, all that is but gps."
   type        = list(string)
   default     = ["labels", "faces", "moderation", "text", "faces-when-person", "metadata", "gps"]
   nullable    = false
@@ -594,6 +598,11 @@ variable "subscriber_labels" {
   type        = list(string)
   default     = []
   nullable    = false
+
+  validation {
+    condition     = length(var.subscriber_labels) == 0 || contains(var.analyses, "labels")
+    error_message = "subscriber_labels needs labels among the analyses: without them no event would match."
+  }
 }
 
 variable "subscriber_queue" {

@@ -380,7 +380,6 @@ run "what_cannot_be_is_refused" {
     runtime                 = "nodejs20.x"
     architecture            = "arm"
     cors_origins            = ["https://app.example", "*"]
-    max_image_bytes         = 4500001
     max_upload_bytes        = 0
     min_confidence          = 101
     max_labels              = 1001
@@ -421,7 +420,7 @@ run "what_cannot_be_is_refused" {
   expect_failures = [
     var.account_concurrency, var.max_wait_seconds, var.api_reserved_concurrency,
     var.name, var.auth, var.runtime, var.architecture, var.cors_origins, var.api_requests_per_second, var.api_burst,
-    var.max_image_bytes, var.min_confidence, var.max_labels,
+    var.min_confidence, var.max_labels,
     var.max_upload_bytes, var.daily_image_quota, var.analyses, var.rekognition_tps, var.sweep_minutes,
     var.worker_timeout_seconds, var.worker_memory_mb, var.batch_window_seconds, var.max_attempts, var.subscriber_receives, var.subscriber_visibility, var.retention_days, var.undelete_days, var.log_retention_days, var.archive_days, var.subscriber_webhook,
     var.alarm_email, var.log_level,
@@ -446,10 +445,11 @@ run "what_is_almost_right_is_refused" {
     jwt_issuer               = "http://id.example"
     jwt_audience             = "image-analyzer"
     alarm_actions            = ["operators"]
+    max_image_bytes          = 4500001
   }
 
   expect_failures = [
-    var.alarm_actions, var.cors_origins, var.analyses, var.tags, var.sweep_minutes, var.name, var.budget_action, var.zips, var.vpc_config,
+    var.alarm_actions, var.max_image_bytes, var.cors_origins, var.analyses, var.tags, var.sweep_minutes, var.name, var.budget_action, var.zips, var.vpc_config,
     var.jwt_issuer, var.api_gateway_logging_role,
   ]
 }
@@ -466,15 +466,17 @@ run "faces_of_persons_without_labels_are_refused" {
   expect_failures = [var.analyses]
 }
 
-run "faces_of_persons_that_are_not_offered_are_refused" {
+run "what_contradicts_another_setting_is_refused" {
   command = plan
 
   variables {
-    analyses = ["labels", "faces"]
-    faces    = "when-person"
+    analyses          = ["faces"]
+    faces             = "when-person"
+    subscriber_labels = ["Dog"]
+    max_upload_bytes  = 1000000
   }
 
-  expect_failures = [var.faces]
+  expect_failures = [var.faces, var.subscriber_labels, var.max_upload_bytes]
 }
 
 # Free analyses come with one that is paid for, and tokens with `jwt`.
