@@ -12,8 +12,8 @@ variable "name" {
     error_message = "The name must be 3 to 28 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen."
   }
   validation {
-    condition     = !can(regex("^(xn--|sthree-|amzn-s3-demo-|aws)", var.name))
-    error_message = "The name must not begin with aws, xn--, sthree- or amzn-s3-demo-, which AWS keeps for itself (Amazon S3, bucket naming rules; Amazon EventBridge)."
+    condition     = !can(regex("^(xn--|sthree-|amzn-s3-demo-|aws|default$)", var.name))
+    error_message = "The name must not be default, nor begin with aws, xn--, sthree- or amzn-s3-demo-, which AWS keeps for itself (Amazon S3, bucket naming rules; Amazon EventBridge)."
   }
 }
 
@@ -219,6 +219,10 @@ variable "cors_origins" {
   validation {
     condition     = alltrue([for origin in var.cors_origins : can(regex("^https?://[a-z0-9.-]+(:[0-9]+)?$", origin))])
     error_message = "Each origin must be scheme, host and perhaps port, as browsers send it: no path, no slash at the end, no wildcard."
+  }
+  validation {
+    condition     = !anytrue([for origin in var.cors_origins : can(regex("^(https:.*:443|http:.*:80)$", origin))])
+    error_message = "Browsers send no port that is the scheme's own: leave out :443 of https and :80 of http, or the origin would never match."
   }
 }
 

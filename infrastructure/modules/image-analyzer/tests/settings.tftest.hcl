@@ -514,9 +514,15 @@ run "what_aws_refuses_is_refused_before" {
 
     subscriber_webhook = { url = "https://hooks.example/images", token = "secret\n" }
 
+    name         = "default"
+    cors_origins = ["https://app.example:443"]
+
     kms_key_arn     = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
     telemetry_layer = { arn = "arn:aws:lambda:eu-west-1:111122223333:layer:spans:3" }
   }
 
-  expect_failures = [var.alarm_actions, var.unwell_actions, var.kms_key_arn, var.telemetry_layer, var.subscriber_webhook]
+  expect_failures = [
+    var.alarm_actions, var.unwell_actions, var.kms_key_arn, var.telemetry_layer, var.subscriber_webhook, var.name,
+    var.cors_origins,
+  ]
 }
