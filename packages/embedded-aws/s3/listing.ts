@@ -35,15 +35,22 @@ export function objectsOf({ fauxqs }: Context, { bucket }: Call): Map<string, St
   return objects
 }
 
+/** The half of a character that UTF-16 writes in two, behind all others in UTF-8. */
+const isHalf = (unit: number): boolean => unit >= 0xd800 && unit <= 0xdfff
+
 /** S3 sorts by the bytes of UTF-8; JavaScript's texts would be sorted by those of UTF-16. */
-export function inOrder<T>(items: Iterable<T>, key: (item: T) => string): T[] {
-  return [...items]
-    .map((item) => ({ item, bytes: Buffer.from(key(item)) }))
-    .sort((a, b) => Buffer.compare(a.bytes, b.bytes))
-    .map(({ item }) => item)
+function compareKeys(a: string, b: string): number {
+  const end = Math.min(a.length, b.length)
+  for (let at = 0; at < end; at += 1) {
+    const left = a.charCodeAt(at)
+    const right = b.charCodeAt(at)
+    if (left !== right) return isHalf(left) === isHalf(right) ? left - right : isHalf(left) ? 1 : -1
+  }
+  return a.length - b.length
 }
-export const isAfter = (key: string, other: string): boolean =>
-  Buffer.compare(Buffer.from(key), Buffer.from(other)) > 0
+export const inOrder = <T>(items: Iterable<T>, key: (item: T) => string): T[] =>
+  [...items].sort((a, b) => compareKeys(key(a), key(b)))
+export const isAfter = (key: string, other: string): boolean => compareKeys(key, other) > 0
 
 export interface Page {
   objects: StoredObject[]
@@ -53,26 +60,42 @@ export interface Page {
   next: string | undefined
 }
 
+/** Without an order of the whole bucket, which a reader of all pages would wait for on each. */
 export function pageOf(
   objects: Map<string, StoredObject>,
   { prefix, delimiter, after, count }: { prefix: string; delimiter: string; after: string; count: number },
 ): Page {
-  const page: Page = { objects: [], prefixes: [], next: undefined }
-  const wanted = [...objects.values()].filter(({ key }) => key.startsWith(prefix))
-  let last = after
-  for (const object of inOrder(wanted, ({ key }) => key)) {
-    const end = delimiter === '' ? -1 : object.key.indexOf(delimiter, prefix.length)
-    const name = end < 0 ? object.key : object.key.slice(0, end + delimiter.length)
-    if (!isAfter(name, last)) continue
-    if (page.objects.length + page.prefixes.length === count) {
-      page.next = count === 0 ? undefined : last
-      break
-    }
-    if (end < 0) page.objects.push(object)
-    else page.prefixes.push(name)
-    last = name
+  /** The first ones, and one more, in their order. */
+  const first: { name: string; object?: StoredObject }[] = []
+  for (const object of objects.values()) {
+    const { key } = object
+    if (!key.startsWith(prefix)) continue
+    const end = delimiter === '' ? -1 : key.indexOf(delimiter, prefix.length)
+    const name = end < 0 ? key : key.slice(0, end + delimiter.length)
+    const beyond = first[count]?.name
+    if (!isAfter(name, after) || (beyond !== undefined && !isAfter(beyond, name))) continue
+    const place = placeOf(first, name)
+    if (first[place]?.name === name) continue
+    first.splice(place, 0, end < 0 ? { name, object } : { name })
+    first.length = Math.min(first.length, count + 1)
   }
-  return page
+  const page = first.slice(0, count)
+  return {
+    objects: page.flatMap(({ object }) => object ?? []),
+    prefixes: page.flatMap(({ name, object }) => (object === undefined ? name : [])),
+    next: first.length > count ? page.at(-1)?.name : undefined,
+  }
+}
+
+/** @returns where the first is that is not before a name */
+function placeOf(names: { name: string }[], name: string): number {
+  let [from, to] = [0, names.length]
+  while (from < to) {
+    const middle = (from + to) >> 1
+    if (isAfter(name, names[middle]?.name ?? '')) from = middle + 1
+    else to = middle
+  }
+  return from
 }
 
 /** What every list of objects says of a page, but for where it stands. @param entry an object as an element */
