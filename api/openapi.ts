@@ -120,13 +120,13 @@ const schemes = (auth: Described['auth']): Json => ({
 type Fill = (text: string) => string
 
 /** What a deployment settles, in the place of its name in braces. */
-function filling({ heic, ...settings }: Described): Fill {
+function filling(api: Described): Fill {
   const values: Record<string, string> = {
-    formats: acceptedNames(heic, 'or'),
-    usualAnalyses: usualAnalyses(settings).join(', '),
-    ...Object.fromEntries(
-      Object.entries(settings).map(([name, value]) => [name, value.toLocaleString('en')]),
-    ),
+    formats: acceptedNames(api.heic, 'or'),
+    usualAnalyses: usualAnalyses(api).join(', '),
+    maxImageBytes: api.maxImageBytes.toLocaleString('en'),
+    maxUploadBytes: api.maxUploadBytes.toLocaleString('en'),
+    maxWaitSeconds: api.maxWaitSeconds.toLocaleString('en'),
   }
   return (text) => text.replaceAll(/\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole)
 }
