@@ -135,7 +135,10 @@ export async function copyModule(
   }
   const plugins = findPlugins()
   const init = await terraform(['init', '-input=false', ...(plugins ? [`-plugin-dir=${plugins}`] : [])])
-  if (init.status !== 0) throw new Error(`terraform init failed: ${init.stderr}`)
+  if (init.status !== 0) {
+    remove()
+    throw new Error(`terraform init failed: ${init.stderr}`)
+  }
   return { folder, terraform, serveProvider, shareProvider, served, remove }
 }
 

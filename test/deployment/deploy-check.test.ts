@@ -1,13 +1,13 @@
 import { execFile, spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { ROOT } from '../../build/bundle.ts'
 import { EMULATOR_NAMES, EMULATORS, recognise } from '../../build/emulators.ts'
 import { rowOf, seenOf } from '../../build/emulators-seen.ts'
-import { missing } from '../../build/terraform.ts'
+import { copyModule, missing } from '../../build/terraform.ts'
 import { listen } from '../../packages/embedded-aws/gateway/index.ts'
 import { freePort, skipped } from '../tools.ts'
 import { until } from '../until.ts'
@@ -32,6 +32,19 @@ describe('npm run deploy-check', () => {
     expect(output).toContain(`${endpoint} does not answer as MiniStack, moto, LocalStack, LocalEmu.`)
     expect({ code, last }).toEqual({ code: 1, last: '0 passed, 1 failed' })
   })
+})
+
+it('a copy for a check that cannot begin is not left behind', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-no-terraform-'))
+  onTestFinished(() => rmSync(folder, { recursive: true }))
+  const temporary = join(folder, 'temporary')
+  mkdirSync(temporary)
+  writeFileSync(join(folder, 'terraform'), '#!/bin/sh\necho no registry >&2\nexit 1\n', { mode: 0o755 })
+  vi.stubEnv('PATH', `${folder}${delimiter}${process.env['PATH']}`)
+  vi.stubEnv('TMPDIR', temporary)
+  onTestFinished(() => void vi.unstubAllEnvs())
+  await expect(copyModule('infrastructure')).rejects.toThrow('terraform init failed: no registry')
+  expect(readdirSync(temporary)).toEqual([])
 })
 
 it.each(EMULATOR_NAMES)('%s is recognised by the path that it answers, and has settings', async (name) => {
