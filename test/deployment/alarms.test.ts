@@ -381,9 +381,12 @@ describe('metrics', () => {
     expect(said.split(/, | and /)).toEqual(own)
   })
 
-  it('of each alarm are explained in the runbook', () => {
-    const runbook = readFileSync(join(import.meta.dirname, '../../docs/runbook.md'), 'utf8')
-    expect(Object.keys(ALARMS).filter((name) => !runbook.includes(`\n### ${name}\n`))).toEqual([])
+  it('of each alarm are explained in the runbook, and named in infrastructure/README.md', () => {
+    const [runbook, list] = ['docs/runbook.md', 'infrastructure/README.md'].map((file) =>
+      readFileSync(join(import.meta.dirname, '../..', file), 'utf8'),
+    )
+    expect(Object.keys(ALARMS).filter((name) => !runbook?.includes(`\n### ${name}\n`))).toEqual([])
+    expect(Object.keys(ALARMS).filter((name) => !list?.includes(`(../docs/runbook.md#${name})`))).toEqual([])
   })
 })
 
