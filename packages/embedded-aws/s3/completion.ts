@@ -1,6 +1,7 @@
+import { MAX_OBJECT_BYTES } from '../storage.ts'
 import { requireChecksums } from './digests.ts'
-import { malformedXml, S3Error } from './errors.ts'
-import type { Emulator, EmulatorRequest, S3Store, StoredObject } from './state.ts'
+import { malformedXml, S3Error, tooLarge } from './errors.ts'
+import type { Emulator, EmulatorRequest, S3Store, StoredObject, Upload } from './state.ts'
 import { parseXml, xml } from './xml.ts'
 
 /**
@@ -42,6 +43,13 @@ export async function requireCompletion(
     ([name, value]) => name.startsWith('x-amz-checksum-') && !/-\d+$/.test(String(value)),
   )
   if (ofWhole.length > 0) await requireChecksums(Object.fromEntries(ofWhole), Buffer.concat(bodies))
+}
+
+/** All parts are in memory. @param next the part that comes, in the place of one of its number @throws S3Error */
+export function requireSize({ parts }: Upload, next?: { partNumber: number; bytes: number }): void {
+  const others = [...parts.values()].filter(({ partNumber }) => partNumber !== next?.partNumber)
+  const bytes = others.reduce((sum, { body }) => sum + body.length, next?.bytes ?? 0)
+  if (bytes > MAX_OBJECT_BYTES) throw tooLarge(bytes)
 }
 
 const invalidPart = (): S3Error =>

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { encode } from '../signature-v4.ts'
-import { partsOf, repeatCompletions, requireCompletion } from './completion.ts'
+import { partsOf, repeatCompletions, requireCompletion, requireSize } from './completion.ts'
 import { isNotModified, noSuchKey, requireWritable } from './conditions.ts'
 import { decodeAddress, keepChecksums, requireCopy } from './copies.ts'
 import { verifyDigests } from './digests.ts'
@@ -159,9 +159,11 @@ function requireWhole(
 function change(request: EmulatorRequest, store: S3Store, bucket: string, key: string): void {
   const { method, headers, query } = request
   const { uploadId, partNumber } = query
-  if (uploadId !== undefined) uploadOf(store, bucket, key, uploadId)
+  const upload = uploadId === undefined ? undefined : uploadOf(store, bucket, key, uploadId)
   if (method === 'PUT' && (uploadId ?? partNumber) !== undefined) requirePart(uploadId, partNumber)
   const isPart = method === 'PUT' && uploadId !== undefined
+  if (upload !== undefined && isPart)
+    requireSize(upload, { partNumber: Number(partNumber), bytes: (request.body as Buffer).length })
   const starts = method === 'POST' && 'uploads' in query
   if (method !== 'POST' || starts) {
     refuseHeaders(headers)
@@ -170,7 +172,10 @@ function change(request: EmulatorRequest, store: S3Store, bucket: string, key: s
   if (starts) requireAlgorithm(headers)
   if (method === 'PUT' && headers['x-amz-copy-source'] !== undefined)
     requireCopy(headers, store, isPart ? undefined : `${bucket}/${key}`)
-  if (method === 'POST' && uploadId !== undefined) request.body = partsOf(request.body)
+  if (method === 'POST' && upload !== undefined) {
+    request.body = partsOf(request.body)
+    requireSize(upload)
+  }
   const aborts = method === 'DELETE' && uploadId !== undefined
   if (!isPart && !starts && !aborts) requireWritable(headers, key, store.buckets.get(bucket)?.get(key))
 }

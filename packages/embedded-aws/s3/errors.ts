@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import { MAX_OBJECT_BYTES } from '../storage.ts'
 import { xml } from './xml.ts'
 
 /** A refusal as S3 writes it: an XML document with elements of its own for some codes. */
@@ -30,6 +31,11 @@ export const preconditionFailed = (details: Record<string, string> = {}): S3Erro
     412,
     details,
   )
+export const tooLarge = (ProposedSize: number, MaxSizeAllowed = MAX_OBJECT_BYTES): S3Error =>
+  new S3Error('EntityTooLarge', 'Your proposed upload exceeds the maximum allowed size', 400, {
+    ProposedSize,
+    MaxSizeAllowed,
+  })
 export const methodNotAllowed = (): S3Error =>
   new S3Error('MethodNotAllowed', 'The specified method is not allowed against this resource.', 405)
 export const malformedXml = (): S3Error =>

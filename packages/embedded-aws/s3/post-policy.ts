@@ -1,4 +1,4 @@
-import { S3Error } from './errors.ts'
+import { S3Error, tooLarge } from './errors.ts'
 
 /**
  * What a form may hold by the policy that it brings along: developer guide, "POST Policy". Messages, and the order of
@@ -116,9 +116,5 @@ function checkSize(least: unknown, most: unknown, bytes: number, failed: () => S
       400,
       { ProposedSize: bytes, MinSizeAllowed },
     )
-  if (bytes > MaxSizeAllowed)
-    throw new S3Error('EntityTooLarge', 'Your proposed upload exceeds the maximum allowed size', 400, {
-      ProposedSize: bytes,
-      MaxSizeAllowed,
-    })
+  if (bytes > MaxSizeAllowed) throw tooLarge(bytes, MaxSizeAllowed)
 }

@@ -9,6 +9,7 @@ import {
   PutBucketNotificationConfigurationCommand,
   PutObjectCommand,
   UploadPartCommand,
+  UploadPartCopyCommand,
 } from '@aws-sdk/client-s3'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { embeddedAws, refusal } from './started.ts'
@@ -31,6 +32,21 @@ describe('an upload in parts', () => {
     aws.s3.send(new UploadPartCommand({ ...upload, PartNumber, Body }))
   const complete = (upload: Upload, Parts: { PartNumber: number; ETag?: string | undefined }[], more = {}) =>
     aws.s3.send(new CompleteMultipartUploadCommand({ ...upload, ...more, MultipartUpload: { Parts } }))
+
+  it('of more than 100 MB is refused by name, also of parts that are copied', async () => {
+    const half = await raw('PUT', '/half', {}, 'x'.repeat(50_000_001))
+    expect(half.status).toBe(200)
+    const upload = await begin('large')
+    const parts = [1, 2].map((PartNumber) => ({ PartNumber, ETag: half.headers.get('etag') ?? '' }))
+    for (const { PartNumber } of parts)
+      await aws.s3.send(new UploadPartCopyCommand({ ...upload, PartNumber, CopySource: `${Bucket}/half` }))
+    const refused = { name: 'EntityTooLarge', $metadata: { httpStatusCode: 400 } }
+    await expect(send(upload, 3, 'x')).rejects.toMatchObject(refused)
+    await expect(complete(upload, parts)).rejects.toMatchObject(refused)
+    // In the place of a large part.
+    await expect(send(upload, 2, 'x')).resolves.toHaveProperty('ETag')
+    await aws.s3.send(new AbortMultipartUploadCommand(upload))
+  })
 
   it('and its parts are listed until it ends', async () => {
     const upload = await begin('parts')

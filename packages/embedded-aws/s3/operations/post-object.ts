@@ -10,6 +10,7 @@ import {
   preconditionFailed,
   S3Error,
   sendXml,
+  tooLarge,
 } from '../errors.ts'
 import { encodeWord } from '../metadata.ts'
 import type { Operation } from '../operation.ts'
@@ -57,11 +58,7 @@ export const postObject: Operation = async (
   const policy = verifyForm(value, credentials, !isFromPage(request.headers))
   checkPolicy(policy, form, bucket, new Date())
   refuseUnsupported(form)
-  if (form.fileBytes > MAX_OBJECT_BYTES)
-    throw new S3Error('EntityTooLarge', 'Your proposed upload exceeds the maximum allowed size', 400, {
-      ProposedSize: form.fileBytes,
-      MaxSizeAllowed: MAX_OBJECT_BYTES,
-    })
+  if (form.fileBytes > MAX_OBJECT_BYTES) throw tooLarge(form.fileBytes)
   // It may have gone while the form was on its way.
   if (!fauxqs.hasBucket(bucket)) throw noSuchBucket(bucket)
   const object: NewObject = {
