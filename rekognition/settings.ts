@@ -74,8 +74,8 @@ export type AnsweringSettings = z.infer<z.ZodObject<typeof answeringSettings>>
 type ServiceSettings = z.infer<z.ZodObject<typeof serviceSettings>>
 
 export const limitsOf = ({ STAND_IN_TPS, STAND_IN_LATENCY_MS }: ServiceSettings) => ({
-  ...(STAND_IN_TPS === undefined ? {} : { tps: STAND_IN_TPS }),
-  ...(STAND_IN_LATENCY_MS === undefined ? {} : { latencyMs: STAND_IN_LATENCY_MS }),
+  tps: STAND_IN_TPS,
+  latencyMs: STAND_IN_LATENCY_MS,
 })
 
 export const regionOf = ({ AWS_REGION, AWS_DEFAULT_REGION }: ServiceSettings): string =>

@@ -36,9 +36,9 @@ export interface RekognitionOptions {
    * Calls a second of each operation, as Amazon's quotas are; a token bucket that holds one second's worth lets a burst of
    * that size through, then the rate. Every call takes a token, also one that is refused later.
    */
-  tps?: number
+  tps?: number | undefined
   /** The least time until an answer or a refusal; being throttled takes no time. */
-  latencyMs?: number
+  latencyMs?: number | undefined
   clock?: Clock
   /** What the real service says, where that is known; the rest is seen by models, or measured. */
   recall?: Recall | undefined
