@@ -16,6 +16,12 @@ export function orStartError<T>(work: () => T): T {
   }
 }
 
+/** What parseArgs of node:util cannot take: its first sentence, without the full stop. Undefined for another error. */
+export function wrongOption(error: unknown): string | undefined {
+  const { code, message }: NodeJS.ErrnoException = Object(error)
+  return code?.startsWith('ERR_PARSE_ARGS_') ? message.split(/\.\s|\.$/, 1)[0] : undefined
+}
+
 /** Shorter names have neighbours of other programs, such as OAUTH and WORKERS. */
 const LEAST_LETTERS = 8
 
@@ -162,12 +168,6 @@ export const patient = <Options extends ReturnType<typeof clientOptions>>(
     socketTimeout: ms,
   },
 })
-
-/** What parseArgs of node:util cannot take: its first sentence, without the full stop. Undefined for another error. */
-export function wrongOption(error: unknown): string | undefined {
-  const { code, message }: NodeJS.ErrnoException = Object(error)
-  return code?.startsWith('ERR_PARSE_ARGS_') ? message.split(/\.\s|\.$/, 1)[0] : undefined
-}
 
 /** As Prometheus names it (its documentation, "Metric and label naming"): seconds rather than milliseconds. */
 const nameOf = (metric: string): string =>
