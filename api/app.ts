@@ -3,7 +3,6 @@ import { GetObjectCommand, NoSuchKey } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import type { Context } from 'hono'
 import { accepts } from 'hono/accepts'
-import { acceptedTypes } from '../packages/image-guard/format.ts'
 import {
   type AnalysisName,
   analysisSchema,
@@ -27,7 +26,6 @@ import {
   acceptedSchema,
   analysesSchema,
   announcedIn,
-  announcedSchema,
   type Event,
   eventSchema,
   type Health,
@@ -55,7 +53,7 @@ import {
   withMetadata,
 } from './schemas.ts'
 import { awaitUpload, deleteImage, resubmitImage, submitImage } from './submit.ts'
-import { analysesOfQuery, cleanFilename, readJson, readUpload, sentBy } from './upload.ts'
+import { ANNOUNCED_PROPERTIES, analysesOfQuery, announcedBy, readJson, readUpload, sentBy } from './upload.ts'
 
 /** The web page and the API of the pipeline. Every route answers in JSON but the page and the redirects. */
 export function buildApp(deps: ApiDeps): ReturnType<typeof serve> {
@@ -243,22 +241,9 @@ const announce = route({
   answer: async ({ c, deps, asker }) => {
     const key = idempotencyKeyOf(c)
     const body = await readJson(sentBy(c))
-    const schema = announcedSchema(deps.heic)
-    refuseUnknown('Property', Object.keys(body), [...Object.keys(schema.shape), 'analyses'])
+    refuseUnknown('Property', Object.keys(body), ANNOUNCED_PROPERTIES)
     const analyses = wantedAnalyses(deps, body['analyses'] ?? analysesOfQuery(c.req.raw))
-    const types: string[] = acceptedTypes(deps.heic)
-    if (typeof body['contentType'] === 'string' && !types.includes(body['contentType'])) {
-      throw new ApiError('UNSUPPORTED_FORMAT', `Property \`contentType\` must be one of ${types.join(', ')}.`)
-    }
-    const { contentType, bytes, filename } = parse(schema, body, 'Property')
-    if (bytes > deps.maxUploadBytes) {
-      throw new ApiError(
-        'IMAGE_TOO_LARGE',
-        `An image may have at most ${deps.maxUploadBytes.toLocaleString('en')} bytes.`,
-      )
-    }
-    const name = cleanFilename(filename)
-    const announced = { contentType, bytes, ...(name === undefined ? {} : { filename: name }) }
+    const announced = announcedBy(body, deps)
     const { imageId, status, upload, expiresAt } = await awaitUpload(deps, asker, announced, analyses, key)
     return c.json({ imageId, status, upload, expiresAt } satisfies UploadForm, 201, {
       location: relative(c, `images/${imageId}`),

@@ -203,7 +203,10 @@ export const deletedMeanwhile = (): ApiError =>
 const FIRST_REQUEST = { looks: 4, everyMs: 100 }
 
 /** @returns undefined where there is no record: the request before has broken off */
-export async function firstRequest(deps: Records, imageId: ImageId): Promise<Status | 'deleted' | undefined> {
+export async function statusOnceWritten(
+  deps: Records,
+  imageId: ImageId,
+): Promise<Status | 'deleted' | undefined> {
   for (let look = 1; ; look += 1) {
     const status = await statusOf(deps, imageId)
     if (status !== undefined || look === FIRST_REQUEST.looks) return status

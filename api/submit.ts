@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { v7 as uuidv7 } from 'uuid'
-import { type ContentType, formatOf, refusalOf } from '../packages/image-guard/format.ts'
+import { formatOf, refusalOf } from '../packages/image-guard/format.ts'
 import type { Elapsed } from '../shared/aws.ts'
 import {
   type AnalysisName,
@@ -21,12 +21,12 @@ import {
   deletedMeanwhile,
   demandBudget,
   demandRoom,
-  firstRequest,
   type RoomDeps,
   statusOf,
+  statusOnceWritten,
 } from './records.ts'
 import { ApiError } from './schemas.ts'
-import { type PostForm, type PresignPost, UPLOAD_SECONDS, type Upload } from './upload.ts'
+import { type Announced, type PostForm, type PresignPost, UPLOAD_SECONDS, type Upload } from './upload.ts'
 
 export interface SubmitDeps extends RoomDeps, JobQueue {
   log: Log
@@ -190,10 +190,11 @@ async function imageOf(
   }
   const { imageId, createdAt } = known
   const repeated = imageId !== candidate.imageId
-  const before = known.deleted ? 'deleted' : repeated ? await firstRequest(deps, imageId) : undefined
-  if (before === 'deleted') throw deletedMeanwhile()
-  // What is repeated has been counted, if it came that far.
-  if (before === undefined) await demandRoom(deps, owner, now, analyses)
+  if (known.deleted) throw deletedMeanwhile()
+  const status = repeated ? await statusOnceWritten(deps, imageId) : undefined
+  if (status === 'deleted') throw deletedMeanwhile()
+  // What has a record has been counted.
+  if (status === undefined) await demandRoom(deps, owner, now, analyses)
   return { imageId, createdAt, keyHash, repeated }
 }
 
@@ -216,7 +217,7 @@ const firstState = ({ retentionDays: days }: SubmitDeps, now: Date) => ({
 export async function awaitUpload(
   deps: SubmitDeps,
   asker: Asker,
-  announced: { contentType: ContentType; bytes: number; filename?: string },
+  announced: Announced,
   analyses: AnalysisName[],
   idempotencyKey?: string,
 ): Promise<{ imageId: ImageId; status: Status; upload: PostForm; expiresAt: string }> {
@@ -226,8 +227,7 @@ export async function awaitUpload(
   const content = sha256(JSON.stringify(['upload', contentType, bytes, filename, analyses]))
   const { owner } = asker
   const asked = { sha256: content, request: content }
-  const known = await imageOf(deps, owner, now, asked, analyses, idempotencyKey)
-  const { imageId, createdAt, keyHash } = known
+  const { imageId, createdAt, keyHash } = await imageOf(deps, owner, now, asked, analyses, idempotencyKey)
   const waits = await createImage(
     deps,
     {

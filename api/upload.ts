@@ -1,8 +1,8 @@
 import { isUtf8 } from 'node:buffer'
 import type { S3Client } from '@aws-sdk/client-s3'
 import type { Context } from 'hono'
-import { formatOf } from '../packages/image-guard/format.ts'
-import { ApiError, firstUnknown, jsonImageSchema, parse, refuseUnknown } from './schemas.ts'
+import { acceptedTypes, type ContentType, formatOf } from '../packages/image-guard/format.ts'
+import { ApiError, announcedSchema, firstUnknown, jsonImageSchema, parse, refuseUnknown } from './schemas.ts'
 
 /** An image as a request carries it. */
 export interface Upload {
@@ -97,7 +97,7 @@ const sentAsText = (): ApiError =>
       'a content type that the gateway passes on as binary (by default image/* and multipart/form-data).',
   )
 
-/** However often the parameter is there: what a caller leaves out must not be computed because it was overlooked. */
+/** The parameter may be repeated: an analysis that only one of them names is wanted too. */
 export function analysesOfQuery(request: Request): string | undefined {
   const asked = new URL(request.url).searchParams.getAll('analyses')
   return asked.length > 0 ? asked.join(',') : undefined
@@ -432,6 +432,34 @@ function shortened(name: string): string {
   // One that is longer than a name may be is still cut.
   if (kept === '') kept = [...stem].slice(0, MAX_FILENAME_CHARACTERS - [...extension].length).join('')
   return (kept + extension).trim()
+}
+
+/** A file that its sender will post to S3. */
+export interface Announced {
+  contentType: ContentType
+  bytes: number
+  filename?: string
+}
+export const ANNOUNCED_PROPERTIES = [...Object.keys(announcedSchema(false).shape), 'analyses']
+
+/** @throws ApiError UNSUPPORTED_FORMAT, IMAGE_TOO_LARGE, INVALID_PARAMETER */
+export function announcedBy(
+  body: Record<string, unknown>,
+  { heic, maxUploadBytes }: { heic: boolean; maxUploadBytes: number },
+): Announced {
+  const types: string[] = acceptedTypes(heic)
+  if (typeof body['contentType'] === 'string' && !types.includes(body['contentType'])) {
+    throw new ApiError('UNSUPPORTED_FORMAT', `Property \`contentType\` must be one of ${types.join(', ')}.`)
+  }
+  const { contentType, bytes, filename } = parse(announcedSchema(heic), body, 'Property')
+  if (bytes > maxUploadBytes) {
+    throw new ApiError(
+      'IMAGE_TOO_LARGE',
+      `An image may have at most ${maxUploadBytes.toLocaleString('en')} bytes.`,
+    )
+  }
+  const name = cleanFilename(filename)
+  return { contentType, bytes, ...(name === undefined ? {} : { filename: name }) }
 }
 
 /** Where and with what to POST, in any order but the file last (Amazon S3, POST policy). */

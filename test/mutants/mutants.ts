@@ -1296,8 +1296,8 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'forms for HEIC are given where it is off',
-    file: 'api/app.ts',
-    from: 'acceptedTypes(deps.heic)',
+    file: 'api/upload.ts',
+    from: 'acceptedTypes(heic)',
     to: 'acceptedTypes(true)',
     tests: heic,
   },
