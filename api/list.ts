@@ -1,7 +1,7 @@
 import { QueryCommand } from '@aws-sdk/lib-dynamodb'
 import * as z from 'zod'
 import { type Failure, type ImageId, imageIdSchema, type Status, statusSchema } from '../shared/image.ts'
-import { emotionTerm, FACES, hasTerm, readItems, shownOf, unpack } from '../shared/labels.ts'
+import { emotionTerm, FACES, hasTerm, shownOf, unpack } from '../shared/labels.ts'
 import { isExpired, type Records, readImage } from '../shared/lifecycle.ts'
 import {
   folded,
@@ -14,6 +14,7 @@ import {
   partitionsOf,
   RECORDS,
   type RecordsIndex,
+  readItems,
   statusKey,
 } from '../shared/table.ts'
 

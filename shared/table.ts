@@ -1,6 +1,11 @@
 import { createHash } from 'node:crypto'
 import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
-import { type DynamoDBDocumentClient, GetCommand, UpdateCommand } from '@aws-sdk/lib-dynamodb'
+import {
+  BatchGetCommand,
+  type DynamoDBDocumentClient,
+  GetCommand,
+  UpdateCommand,
+} from '@aws-sdk/lib-dynamodb'
 import type { Sleep } from './aws.ts'
 import { type ImageId, PAID_ANALYSES, type PaidCalls, paidCallsSchema, type Status } from './image.ts'
 
@@ -214,3 +219,80 @@ export const oldPartition = (owner: string, label: string): string =>
 export const oldNames = (owner: string): string => `${sha256(owner)}#names`
 /** Such a name has its beginning, folded, for its place in the alphabet. */
 export const oldName = (target: string): string => target.slice(target.indexOf('\n') + 1)
+
+/* Batches, of either table. */
+
+/** How often something is asked for in the end, and milliseconds to the second time; each pause is twice the one before. */
+export interface Rounds {
+  most: number
+  firstPauseMs: number
+}
+
+/**
+ * DynamoDB may leave some of a batch undone, which is no error: it is to be sent again.
+ *
+ * @param send answers what is left
+ * @throws Error where something is left in every round
+ */
+export async function inRounds<T>(
+  sleep: Sleep,
+  { most, firstPauseMs }: Rounds,
+  all: T[],
+  send: (waiting: T[]) => Promise<T[]>,
+): Promise<void> {
+  let waiting = all
+  for (let round = 0; waiting.length > 0; round += 1) {
+    if (round === most) throw new Error(`DynamoDB leaves ${waiting.length} parts of a batch undone.`)
+    if (round > 0) await sleep(firstPauseMs * 2 ** (round - 1))
+    waiting = await send(waiting)
+  }
+}
+
+/** Rounds in which DynamoDB may leave some of a batch unread, which it does over 16 MB of records. */
+const READ_ROUNDS: Rounds = { most: 8, firstPauseMs: 20 }
+/** Amazon DynamoDB quotas, BatchGetItem. */
+const MAX_READS = 100
+
+/**
+ * Items of the table of records, by their ids, those that are there.
+ *
+ * @param ids a hundred at most
+ * @throws Error where DynamoDB leaves something unread in every round
+ */
+export async function readItems(
+  { dynamo, table, sleep }: Table,
+  ids: string[],
+): Promise<Map<string, Record<string, unknown>>> {
+  const found = new Map<string, Record<string, unknown>>()
+  const keys: Record<string, unknown>[] = ids.map((imageId) => ({ imageId }))
+  await inRounds(sleep, READ_ROUNDS, keys, async (waiting) => {
+    const { Responses, UnprocessedKeys } = await dynamo.send(
+      new BatchGetCommand({ RequestItems: { [table]: { Keys: waiting } } }),
+    )
+    for (const item of Responses?.[table] ?? []) found.set(item['imageId'], item)
+    return UnprocessedKeys?.[table]?.Keys ?? []
+  })
+  return found
+}
+
+/** Reads an item when it is needed, with all that have been announced by then: of a batch, by one request instead of ten. */
+export type Read = (id: string) => () => Promise<Record<string, unknown> | undefined>
+
+export function gatherReads(table: Table): Read {
+  interface Gathered {
+    ids: Set<string>
+    found?: Promise<Map<string, Record<string, unknown>>>
+  }
+  let gathering: Gathered = { ids: new Set() }
+  return (id) => {
+    // Some are announced and never needed.
+    if (gathering.ids.size === MAX_READS) gathering = { ids: new Set() }
+    const own = gathering
+    own.ids.add(id)
+    return async () => {
+      if (own === gathering) gathering = { ids: new Set() }
+      own.found ??= readItems(table, [...own.ids])
+      return (await own.found).get(id)
+    }
+  }
+}

@@ -26,11 +26,11 @@ import {
 } from '../shared/aws.ts'
 import { budgetOf, type WorkerConfig } from '../shared/config.ts'
 import { PAID_ANALYSES, type PaidAnalysis, type PaidCalls } from '../shared/image.ts'
-import { gatherReads, type KnownNames, type Read } from '../shared/labels.ts'
+import type { KnownNames } from '../shared/labels.ts'
 import type { Records } from '../shared/lifecycle.ts'
 import { type Log, say } from '../shared/log.ts'
 import type { DeadLetterQueue, EventBus, JobQueue } from '../shared/messages.ts'
-import { dayOf, enterPaid } from '../shared/table.ts'
+import { dayOf, enterPaid, gatherReads, type Read } from '../shared/table.ts'
 import type { Rekognition } from './analysis.ts'
 import { createPurse, forEachPaid, type Limiter, limitersFor, type PurseDeps } from './limiter.ts'
 

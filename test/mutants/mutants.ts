@@ -284,7 +284,7 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'what DynamoDB leaves of a batch is taken for written',
-    file: 'shared/labels.ts',
+    file: 'shared/table.ts',
     from: '    waiting = await send(waiting)\n',
     to: '    await send(waiting)\n    waiting = []\n',
   },
@@ -969,14 +969,14 @@ export const MUTANTS: Mutant[] = [
   },
   {
     name: 'bytes that DynamoDB leaves unread are taken for new',
-    file: 'shared/labels.ts',
+    file: 'shared/table.ts',
     from: 'return UnprocessedKeys?.[table]?.Keys ?? []',
     to: 'return []',
     tests: worker,
   },
   {
     name: 'the bytes of each image are looked up by a request of its own',
-    file: 'shared/labels.ts',
+    file: 'shared/table.ts',
     from: '    const own = gathering\n',
     to: '    const own: Gathered = { ids: new Set() }\n',
     tests: worker,

@@ -27,6 +27,7 @@ export const TESTS_OF: Record<string, string[]> = {
   'shared/messages.ts': ['api/record', 'api/event'],
   'shared/labels.ts': ['api/labels', 'proof/transitions'],
   'shared/table.ts': [
+    'proof/transitions',
     'api/record',
     'api/labels',
     'deployment/version-before',

@@ -1,7 +1,6 @@
 import { PutCommand } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type FinishedImage, type Image, imageIdSchema, imageSchema, objectKeys } from '../../shared/image.ts'
-import { inRounds } from '../../shared/labels.ts'
 import {
   claimImage,
   closeIdempotencyKey,
@@ -20,6 +19,7 @@ import {
   settleOriginal,
   sweepAt,
 } from '../../shared/lifecycle.ts'
+import { inRounds } from '../../shared/table.ts'
 import { bytesOf, findSameBytes } from '../../worker/results.ts'
 import { startTestSystem, type TestSystem, type Watcher, watchCalls } from '../context.ts'
 
