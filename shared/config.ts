@@ -56,8 +56,8 @@ export const issuerUrl = z.url({ abort: true, error: orNeeded(ISSUER_DEMAND) }).
   return protocol === 'https:' || (protocol === 'http:' && isHere)
 }, ISSUER_DEMAND)
 
-/** What names an issuer means to check tokens: with another AUTH, the API would be open, or ask for something else, without a word. */
-const ofTokens = (AUTH: string) => {
+/** A named issuer means that tokens are to be checked: with another AUTH the API would be open, or ask for something else. */
+const refusingTokens = (AUTH: string) => {
   const unused = z.undefined(`it has no effect with AUTH=${AUTH}: set AUTH=jwt, or leave it out`).optional()
   return { JWT_ISSUER: unused, JWT_AUDIENCE: unused }
 }
@@ -65,7 +65,7 @@ const ofTokens = (AUTH: string) => {
 /** How callers prove who they are. */
 const authSchema = z.discriminatedUnion('AUTH', [
   /** By AWS Signature Version 4, verified by API Gateway before the function is called. */
-  z.object({ AUTH: z.literal('iam'), ...ofTokens('iam') }),
+  z.object({ AUTH: z.literal('iam'), ...refusingTokens('iam') }),
   /** By a token of an OpenID Connect issuer: its `iss`, and the `aud` that tokens for this API carry. */
   z.object({
     AUTH: z.literal('jwt'),
@@ -73,7 +73,7 @@ const authSchema = z.discriminatedUnion('AUTH', [
     JWT_AUDIENCE: z.string({ error: orNeeded() }).min(1),
   }),
   /** No check: all callers are the same owner. */
-  z.object({ AUTH: z.literal('none'), ...ofTokens('none') }),
+  z.object({ AUTH: z.literal('none'), ...refusingTokens('none') }),
 ])
 export type AuthConfig = z.infer<typeof authSchema>
 
