@@ -352,7 +352,9 @@ export async function endLease(
   )
 }
 
-export type Outcome = Record<string, unknown> & { status: FinishedImage['status'] }
+/** What a run has come to, beside what each finished image has. */
+export type Outcome = Record<string, unknown> &
+  ({ status: 'completed' } | { status: 'failed'; failure: Failure; trouble?: Trouble })
 
 /**
  * Commits what the worker that holds an image has found out.
@@ -380,7 +382,7 @@ async function endRun(
   still: Pick<Write, 'condition' | 'values'>,
 ): Promise<FinishedImage | undefined> {
   const now = records.now().toISOString()
-  const exhausted = (outcome['failure'] as { code?: string } | undefined)?.code === 'EXHAUSTED'
+  const isExhausted = outcome.status === 'failed' && outcome.failure.code === 'EXHAUSTED'
   const image =
     (await updateImage(records, imageId, {
       set: {
@@ -400,7 +402,7 @@ async function endRun(
         'swept',
         ...(outcome.status === 'completed' ? ['statusKey'] : []),
         // What was paid for in vain is kept for a retry.
-        ...(exhausted ? [] : ['kept']),
+        ...(isExhausted ? [] : ['kept']),
         ...('trouble' in outcome ? [] : ['trouble']),
       ],
       condition: `epoch = :epoch AND ${still.condition}`,

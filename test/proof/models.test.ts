@@ -212,7 +212,7 @@ describe('DynamoDB', () => {
         ),
       )
       await say(claimImage(records, job, { id: 'b', until: leaseUntil }))
-      const outcome = { status: 'failed' as const, failure: { code: 'EXHAUSTED', message: 'x' } }
+      const outcome = { status: 'failed', failure: { code: 'EXHAUSTED', message: 'x' } } as const
       await say(commitImage(records, { ...held, leaseId: 'a' }, outcome))
       await say(commitImage(records, { ...held, leaseId: 'b' }, outcome))
       const ended = await getImage(records, imageId)

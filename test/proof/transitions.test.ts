@@ -48,7 +48,7 @@ const processing = {
 const thumbnail = { bucket: 'b', key: 't', contentType: 'image/jpeg', bytes: 1, width: 1, height: 1 }
 const { statusKey: _open, ...unlisted } = pending
 const completed = { ...unlisted, status: 'completed', completedAt: THEN, thumbnail }
-const failure = { code: 'CORRUPT_IMAGE', message: 'm' }
+const failure = { code: 'CORRUPT_IMAGE' as const, message: 'm' }
 const exhaustion = { code: 'EXHAUSTED', message: 'm' } as const
 const failed = {
   ...{ ...pending, status: 'failed', statusKey: `failed#${imageId}`, completedAt: THEN, failure },
