@@ -68,7 +68,6 @@ export const thumbnailSchema = z.object({
   width: pixels,
   height: pixels,
 })
-export type Thumbnail = z.infer<typeof thumbnailSchema>
 /** The whole upright picture, at most 1,600 pixels a side. None where previews are off (PREVIEW in config.ts). */
 export const previewSchema = z.object(thumbnailSchema.shape)
 

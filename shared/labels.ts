@@ -15,10 +15,6 @@ import {
 } from './table.ts'
 
 const MAX_INDEXED_LABELS = 100
-/** Amazon DynamoDB quotas, BatchWriteItem. */
-const MAX_WRITES = 25
-/** Rounds in which DynamoDB may leave some of a batch undone. */
-const WRITE_ROUNDS: Rounds = { most: 5, firstPauseMs: 50 }
 
 /** What an image with a face is found by. No name of a label begins so, nor that of an emotion. */
 export const FACES = '\0faces'
@@ -166,6 +162,11 @@ export const unindexLabels = (records: Table, imageId: string, keys: readonly st
         : [labelTable(records.table), { DeleteRequest: { Key: { ownerLabel: key, target: imageId } } }],
     ),
   )
+
+/** Amazon DynamoDB quotas, BatchWriteItem. */
+const MAX_WRITES = 25
+/** Rounds in which DynamoDB may leave some of a batch undone. */
+const WRITE_ROUNDS: Rounds = { most: 5, firstPauseMs: 50 }
 
 /** A request of a batch, and its table. */
 type Write = [table: string, request: { PutRequest: { Item: object } } | { DeleteRequest: { Key: object } }]

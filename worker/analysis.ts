@@ -19,7 +19,6 @@ import {
   ANSWERS,
   type AnalysisName,
   type Answers,
-  type CompletedImage,
   type Kept,
   type PaidAnalysis,
   paidAnalyses,
@@ -52,8 +51,6 @@ export interface Time {
   /** When this worker is stopped, by `elapsed`. */
   stopped: number
 }
-
-export type Analysis = Pick<CompletedImage, keyof Answers | 'labels' | 'faceCount'>
 
 /** What Rekognition is sent: an object in S3 (JPEG or PNG, 80 to 10,000 px a side, ≤ 15 MB), or bytes (≤ 5 MB). */
 export interface Sendable {
