@@ -10,7 +10,7 @@ import {
 } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { styleText } from 'node:util'
-import { endInOrder, misspelt, StartError } from '../shared/machine.ts'
+import { endInOrder, StartError, warningsOf } from '../shared/machine.ts'
 import { inThread } from './thread.ts'
 
 const began = performance.now()
@@ -34,7 +34,7 @@ function giveUp(error: unknown): never {
   process.exit(1)
 }
 
-for (const sentence of misspelt(SETTINGS, process.env)) console.warn(`warning: ${sentence}`)
+for (const sentence of warningsOf(SETTINGS, process.env)) console.warn(`warning: ${sentence}`)
 const settings = await (async () => readSettings(process.env))().catch(giveUp)
 const { LOG_FORMAT, LOG_LEVEL, DATA_DIR, AWS_ENDPOINT_URL, WORKER } = settings
 /** With LOG_FORMAT=json the lines of docs/log.md have standard output for themselves. */

@@ -4,7 +4,7 @@ import * as z from 'zod'
 import { AwsError } from '../packages/embedded-aws/index.ts'
 import { s3Options } from '../shared/aws.ts'
 import { httpUrl, parseEnvironment } from '../shared/config.ts'
-import { endInOrder, misspelt, portTrouble, StartError, wrongOption } from '../shared/machine.ts'
+import { endInOrder, portTrouble, StartError, warningsOf, wrongOption } from '../shared/machine.ts'
 import { describe, openVision, readFromS3, STAND_IN, sayWhatIsLost, startRekognition } from './service.ts'
 import { credentialsFor, limitsOf, regionOf, serviceSettings } from './settings.ts'
 
@@ -97,7 +97,7 @@ async function main(): Promise<void> {
     return
   }
   const warn = (sentence: string): void => console.warn(`warning: ${sentence}`)
-  for (const sentence of misspelt(Object.keys(environmentSchema.shape), process.env)) warn(sentence)
+  for (const sentence of warningsOf(Object.keys(environmentSchema.shape), process.env)) warn(sentence)
   const env = readEnvironment()
   const withModels = { ...process.env, ...(folder && { VISION_MODELS: folder }) }
   const models = env.REKOGNITION === 'local' ? openVision(withModels, warn) : undefined

@@ -37,7 +37,7 @@ function isNear(name: string, setting: string): boolean {
  * @param settings the names of all that the program reads
  * @returns a sentence about each variable that was probably meant to be one of them, or that is one without effect
  */
-export const misspelt = (settings: readonly string[], env: NodeJS.ProcessEnv): string[] => [
+export const warningsOf = (settings: readonly string[], env: NodeJS.ProcessEnv): string[] => [
   ...(settings.includes('BUDGET_ACTION') && env['BUDGET_ACTION'] && !env['MONTHLY_BUDGET_USD']
     ? ['BUDGET_ACTION has no effect without MONTHLY_BUDGET_USD: there is no budget.']
     : []),

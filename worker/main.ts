@@ -9,10 +9,10 @@ import {
   counting,
   hintOf,
   METRICS_TYPE,
-  misspelt,
   namingSilence,
   portTrouble,
   StartError,
+  warningsOf,
 } from '../shared/machine.ts'
 import { processBatch } from './batch.ts'
 import { depsOnAws, type WorkerDeps } from './deps.ts'
@@ -120,7 +120,7 @@ async function main(): Promise<void> {
       `There is no option ${argument}: the settings are variables of the environment, see docs/worker.md.`,
     )
   const warn = (sentence: string): boolean => process.stderr.write(`warning: ${sentence}\n`)
-  for (const sentence of misspelt(WORKER_SETTINGS, process.env)) warn(sentence)
+  for (const sentence of warningsOf(WORKER_SETTINGS, process.env)) warn(sentence)
   const config = readWorkerProcessConfig(process.env)
   const { log, text } = await counting(createLog('worker', config.METRICS_NAMESPACE))
   const deps = depsOnAws(config, log)

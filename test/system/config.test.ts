@@ -13,7 +13,7 @@ import {
   readWorkerConfig,
   WORKER_SETTINGS,
 } from '../../shared/config.ts'
-import { misspelt, patient } from '../../shared/machine.ts'
+import { patient, warningsOf } from '../../shared/machine.ts'
 import { passOver } from '../../shared/messages.ts'
 import { SILENT } from '../tools.ts'
 import { until } from '../until.ts'
@@ -170,7 +170,7 @@ it.each([
 
 describe('a variable that is nearly a setting', () => {
   const saidOf = (settings: string[], ...names: string[]) =>
-    misspelt(settings, Object.fromEntries(names.map((name) => [name, '3'])))
+    warningsOf(settings, Object.fromEntries(names.map((name) => [name, '3'])))
 
   it.each([
     [SETTINGS, 'MAX_ATTEMPT', 'MAX_ATTEMPTS'],
@@ -202,15 +202,15 @@ describe('a variable that is nearly a setting', () => {
     ]
     for (const settings of [SETTINGS, WORKER_SETTINGS])
       expect(saidOf(settings, ...ours, ...foreign, 'PATH', '')).toEqual([])
-    expect(misspelt(SETTINGS, { MAX_ATTEMPT: '' })).toEqual([])
+    expect(warningsOf(SETTINGS, { MAX_ATTEMPT: '' })).toEqual([])
   })
 
   it('is said to have no effect where it needs another one', () => {
     const refuse = { BUDGET_ACTION: 'refuse' }
     for (const settings of [SETTINGS, WORKER_SETTINGS])
-      expect(misspelt(settings, refuse)).toEqual([expect.stringContaining('MONTHLY_BUDGET_USD')])
-    expect(misspelt(SETTINGS, { ...refuse, MONTHLY_BUDGET_USD: '5' })).toEqual([])
-    expect(misspelt(['STAND_IN_TPS'], refuse)).toEqual([])
+      expect(warningsOf(settings, refuse)).toEqual([expect.stringContaining('MONTHLY_BUDGET_USD')])
+    expect(warningsOf(SETTINGS, { ...refuse, MONTHLY_BUDGET_USD: '5' })).toEqual([])
+    expect(warningsOf(['STAND_IN_TPS'], refuse)).toEqual([])
   })
 
   it('is said to be ignored where it is an endpoint of one service, and npm start has one for all', () => {
