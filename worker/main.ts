@@ -71,7 +71,8 @@ const reachBucket = ({ s3, bucket }: WorkerDeps): Promise<unknown> =>
  * What a worker says of itself, over HTTP.
  *
  * @param trouble why the worker cannot take jobs; nothing where it can
- * @returns the port; rejects with the system's own error (EADDRINUSE, EACCES)
+ * @returns the port
+ * @throws StartError where it cannot be had
  */
 function startHealth(
   port: number,
@@ -96,11 +97,12 @@ function startHealth(
     if (url !== '/metrics') return answer(404, { status: 'There are /live, /ready and /metrics.' })
     response.writeHead(200, { 'content-type': METRICS_TYPE }).end(metrics())
   })
-  return new Promise((resolve, reject) => {
+  const listening = new Promise<number>((resolve, reject) => {
     server.once('error', reject)
     // At every address: a probe comes from outside of a container.
     server.listen(port, () => resolve((server.address() as AddressInfo).port))
   })
+  return listening.catch(portTrouble(port, (free) => `HEALTH_PORT=${free}`))
 }
 
 const USAGE = `npm run worker
@@ -108,6 +110,35 @@ const USAGE = `npm run worker
 The worker as a process that reads the queue itself, until SIGTERM. It takes no options: its settings are variables of the
 environment, and docs/worker.md has them. IMAGE_BUCKET, IMAGE_TABLE, JOB_QUEUE_URL and EVENT_BUS_NAME must be set.
 `
+
+/** @returns says why queue or table cannot be used; nothing where they can */
+function watch(deps: WorkerDeps): () => Promise<string | undefined> {
+  let reachedAt = Number.NEGATIVE_INFINITY
+  return async () => {
+    if (deps.elapsed() - reachedAt < READY_MS) return undefined
+    try {
+      await Promise.all([reachQueue(deps), reachTable(deps)])
+      reachedAt = deps.elapsed()
+      return undefined
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+}
+
+type Config = ReturnType<typeof readWorkerProcessConfig>
+
+/** @throws StartError where a job would come again while a batch is at it */
+function demandVisibility(
+  visibilitySeconds: number,
+  { JOB_QUEUE_URL, WORKER_TIMEOUT_SECONDS }: Config,
+): void {
+  const least = VISIBILITY_FACTOR * WORKER_TIMEOUT_SECONDS
+  if (visibilitySeconds < least)
+    throw new StartError(
+      `The visibility timeout of ${JOB_QUEUE_URL} is ${visibilitySeconds} s and must be at least ${VISIBILITY_FACTOR} × WORKER_TIMEOUT_SECONDS, which is ${least} s: raise it, or lower WORKER_TIMEOUT_SECONDS.`,
+    )
+}
 
 async function main(): Promise<void> {
   const [argument] = process.argv.slice(2)
@@ -126,32 +157,13 @@ async function main(): Promise<void> {
   const deps = depsOnAws(config, log)
   const reachAll = () => Promise.all([reachQueue(deps), reachTable(deps), reachBucket(deps)])
   const [queue] = await namingSilence(warn, reachAll)
-  const least = VISIBILITY_FACTOR * config.WORKER_TIMEOUT_SECONDS
-  if (queue.visibilitySeconds < least)
-    throw new StartError(
-      `The visibility timeout of ${config.JOB_QUEUE_URL} is ${queue.visibilitySeconds} s and must be at least ${VISIBILITY_FACTOR} × WORKER_TIMEOUT_SECONDS, which is ${least} s: raise it, or lower WORKER_TIMEOUT_SECONDS.`,
-    )
+  demandVisibility(queue.visibilitySeconds, config)
   const drainMs = config.DRAIN_SECONDS * 1_000 - BREAK_OFF_MS
   let isEnding = false
-  let reachedAt = Number.NEGATIVE_INFINITY
-  const trouble = async (): Promise<string | undefined> => {
-    if (isEnding) return 'The worker is shutting down.'
-    if (deps.elapsed() - reachedAt < READY_MS) return undefined
-    try {
-      await Promise.all([reachQueue(deps), reachTable(deps)])
-      reachedAt = deps.elapsed()
-      return undefined
-    } catch (error) {
-      return (error as Error).message
-    }
-  }
+  const unusable = watch(deps)
+  const trouble = async () => (isEnding ? 'The worker is shutting down.' : unusable())
   const { HEALTH_PORT } = config
-  const port =
-    HEALTH_PORT === undefined
-      ? undefined
-      : await startHealth(HEALTH_PORT, trouble, text).catch(
-          portTrouble(HEALTH_PORT, (free) => `HEALTH_PORT=${free}`),
-        )
+  const port = HEALTH_PORT === undefined ? undefined : await startHealth(HEALTH_PORT, trouble, text)
   const poller = startPoller(
     deps.sqs,
     mappingOfJobs({
