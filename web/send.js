@@ -62,9 +62,17 @@ export function addFiles(files, analyses = settings.analyses) {
   note('')
   for (const file of files) {
     const key = newIdempotencyKey()
-    const preview = URL.createObjectURL(file)
-    const name = file.name || 'Pasted picture'
-    added.push(newPhoto({ key, name, phase: 'waiting', file, preview, idempotencyKey: key, analyses }))
+    added.push(
+      newPhoto({
+        key,
+        idempotencyKey: key,
+        name: file.name || 'Pasted picture',
+        phase: 'waiting',
+        file,
+        preview: URL.createObjectURL(file),
+        analyses,
+      }),
+    )
   }
   if (added.length === 0) return
   listFirst(added)
@@ -107,42 +115,46 @@ export async function addDropped(transfer) {
 const uploads = lane(UPLOADS, async (photo) => {
   const { file, idempotencyKey: key } = photo
   if (!file || !key) return
-  let broken = 0
-  let refused = 0
-  // Or larger than what stands in front of the API takes, which is known by its answer.
-  let isLarge = file.size > MAX_IMAGE_BYTES
-  for (;;) {
+  const tries = { file, key, isLarge: file.size > MAX_IMAGE_BYTES, broken: 0, refused: 0 }
+  for (let again = /** @type {boolean | void} */ (true); again; again = await attempt(photo, tries)) {
     if (outage) {
       awaitServer(photo)
       await outage
     }
-    if (!photos.has(photo.key)) return // dismissed
-    const content = await contentOf(file)
-    if ('what' in content) return end(photo, content)
-    change(photo, { phase: 'uploading', sent: 0, note: undefined, problem: undefined })
-    const send = isLarge ? sendToBucket : sendToApi
-    const answer = await send(photo, file, content.type, key, (sent) => change(photo, { sent }))
-    if (!answer) {
-      awaitServer(photo)
-      broken = (await lost()) ? 0 : broken + 1
-      // A server may also break off a body that it finds too large; so not for ever.
-      if (broken === 3) return end(photo, BROKEN)
-      if (broken) await sleep(backoff(broken))
-    } else if (answer.status === 202) return accepted(photo, String(Object(answer.body).imageId))
-    else if (answer.status === 413 && !isLarge) isLarge = true
-    else {
-      const seconds = pauseAfter(photo, answer, ++refused)
-      if (!seconds) return
-      await sleep(seconds)
-    }
   }
 })
 
-/** @type {Problem} */
-const BROKEN = {
-  what: 'The connection broke off three times while sending.',
-  todo: 'The network may be unsteady, or the file too large for this server.',
-  again: true,
+/**
+ * Sends a photo once, and waits where it is to be sent again.
+ *
+ * @param {Photo} photo
+ * @param {{ file: File, key: string, isLarge: boolean, broken: number, refused: number }} tries whether the file is too large
+ *   for the API or what stands in front of it; how often in a row the connection broke off; and how many answers were refusals
+ * @returns {Promise<boolean | void>} whether it is to be sent again
+ */
+async function attempt(photo, tries) {
+  const { file, isLarge } = tries
+  if (!photos.has(photo.key)) return // dismissed
+  const content = await contentOf(file)
+  if ('what' in content) return end(photo, content)
+  change(photo, { phase: 'uploading', sent: 0, note: undefined, problem: undefined })
+  const send = isLarge ? sendToBucket : sendToApi
+  const answer = await send(photo, file, content.type, tries.key, (sent) => change(photo, { sent }))
+  if (!answer) {
+    awaitServer(photo)
+    tries.broken = (await lost()) ? 0 : tries.broken + 1
+    // A server may also break off a body that it finds too large; so not for ever.
+    if (tries.broken === 3)
+      return end(photo, {
+        what: 'The connection broke off three times while sending.',
+        todo: 'The network may be unsteady, or the file too large for this server.',
+        again: true,
+      })
+    if (tries.broken) await sleep(backoff(tries.broken))
+  } else if (answer.status === 202) return accepted(photo, String(Object(answer.body).imageId))
+  else if (answer.status === 413 && !isLarge) tries.isLarge = true
+  else return waitAfter(photo, answer, ++tries.refused)
+  return true
 }
 
 /** @param {Photo} photo */
@@ -152,14 +164,14 @@ const awaitServer = (photo) => change(photo, { phase: 'waiting', note: 'Waiting 
 const end = (photo, problem, phase = 'rejected') => change(photo, { phase, problem, note: undefined })
 
 /**
- * Ends a photo that was refused, or says why it waits.
+ * Waits where it is to be sent again, or ends a photo that was refused.
  *
  * @param {Photo} photo
  * @param {Answer} answer
  * @param {number} refused how many answers of the photo were refusals, with this one
- * @returns {number | void} seconds to the next attempt; nothing where there is none
+ * @returns {Promise<boolean | void>} whether it is to be sent again
  */
-function pauseAfter(photo, answer, refused) {
+async function waitAfter(photo, answer, refused) {
   const problem = explain(answer)
   const { retryAfter = 0 } = answer
   // An attempt before did arrive, and its photo has been deleted since.
@@ -167,7 +179,8 @@ function pauseAfter(photo, answer, refused) {
   if (!problem.again || retryAfter > PATIENCE || refused > 5) return end(photo, problem)
   const seconds = Math.ceil(Math.max(retryAfter, backoff(refused - 1)))
   change(photo, { phase: 'waiting', note: `Server busy, next try in ${seconds} s` })
-  return seconds
+  await sleep(seconds)
+  return true
 }
 
 /** @typedef {(photo: Photo, file: File, type: string, key: string, onProgress: (percent: number) => void) => Promise<Answer | undefined>} Send */
@@ -180,8 +193,7 @@ function sendToApi({ analyses }, file, contentType, key, onProgress) {
     .replaceAll('+', '%20')
   // Any other type could make the server read the body as a form or as JSON. It goes by the bytes anyway.
   const type = contentType.startsWith('image/') ? contentType : 'application/octet-stream'
-  const headers = { 'content-type': type, 'idempotency-key': key }
-  return post(`${BASE}images?${query}`, file, headers, onProgress)
+  return post(`${BASE}images?${query}`, file, { 'content-type': type, 'idempotency-key': key }, onProgress)
 }
 
 /** Answers as POST /images does. @type {Send} */
@@ -198,14 +210,14 @@ async function sendToBucket({ analyses }, file, contentType, key, onProgress) {
   })
   const { imageId, status, upload } = Object(announced?.body)
   if (announced?.status !== 201) return announced
-  const accepted = { status: 202, retryAfter: undefined, body: { imageId } }
+  const arrived = { status: 202, body: { imageId } }
   // The attempt before did arrive, and only its answer was lost.
-  if (status !== 'awaiting_upload') return accepted
+  if (status !== 'awaiting_upload') return arrived
   const form = new FormData()
   for (const [name, value] of Object.entries(upload.fields)) form.append(name, String(value))
   form.append('file', file)
   const stored = await post(upload.url, form, {}, onProgress)
-  return stored && stored.status < 300 ? accepted : stored
+  return stored && stored.status < 300 ? arrived : stored
 }
 
 /**
@@ -216,24 +228,18 @@ async function sendToBucket({ analyses }, file, contentType, key, onProgress) {
  * @returns {Promise<{ type: string } | Problem>} why it is not sent
  */
 async function contentOf(file) {
-  const start = await startOf(file)
+  const start = await file
+    .slice(0, FORMAT_BYTES)
+    .arrayBuffer()
+    .catch(() => undefined)
   if (!start)
     return {
       what: 'The browser cannot read this file any more.',
       todo: 'It was moved, changed or is a folder. Choose it again.',
     }
-  const { name, todo, contentType } = formatOf(start, TAKES_HEIC) ?? {}
+  const { name, todo, contentType } = formatOf(new Uint8Array(start), TAKES_HEIC) ?? {}
   if (todo) return { what: `This is ${name}.`, todo, code: 'UNSUPPORTED_FORMAT' }
   return { type: contentType ?? (file.type || 'application/octet-stream') }
-}
-
-/** The first bytes of a file, or nothing where it cannot be read. @param {File} file */
-async function startOf(file) {
-  try {
-    return new Uint8Array(await file.slice(0, FORMAT_BYTES).arrayBuffer())
-  } catch {
-    return undefined
-  }
 }
 
 /** @param {Photo} photo @param {string} imageId */

@@ -3,7 +3,7 @@
 /**
  * The API: asked again while no answer comes, and with a token where it wants to know who asks.
  *
- * @typedef {{ status: number, retryAfter: number | undefined, body: unknown }} Answer
+ * @typedef {{ status: number, retryAfter?: number | undefined, body: unknown }} Answer
  */
 
 import { backoff, byId, sleep } from './tools.js'
@@ -92,17 +92,23 @@ function postOnce(url, body, headers, onProgress) {
     const xhr = new XMLHttpRequest()
     xhr.open('POST', url)
     // The bucket has its own proof in the form, and must not learn the token.
-    const all = url.startsWith(BASE) ? { ...headers, ...authorization() } : headers
+    const isOwn = url.startsWith(BASE)
+    const all = isOwn ? { ...headers, ...authorization() } : headers
     for (const [name, value] of Object.entries(all)) xhr.setRequestHeader(name, value)
     xhr.upload.onprogress = (event) => {
       if (event.lengthComputable) onProgress(Math.floor((event.loaded / event.total) * 100))
     }
     xhr.onload = () => {
-      const challenge = url.startsWith(BASE) ? xhr.getResponseHeader('www-authenticate') : null
-      const retryAfter = url.startsWith(BASE)
-        ? readRetryAfter(xhr.getResponseHeader('retry-after'))
-        : undefined
-      resolve({ answer: { status: xhr.status, retryAfter, body: readJson(xhr.responseText) }, challenge })
+      /** @param {string} name */
+      const header = (name) => (isOwn ? xhr.getResponseHeader(name) : null)
+      resolve({
+        answer: {
+          status: xhr.status,
+          retryAfter: readRetryAfter(header('retry-after')),
+          body: readJson(xhr.responseText),
+        },
+        challenge: header('www-authenticate'),
+      })
     }
     xhr.timeout = 900_000 // as long as a form of POST /uploads is good
     xhr.onerror = xhr.ontimeout = () => resolve({ challenge: null })
