@@ -116,19 +116,22 @@ async function readAs(mediaType: string, sent: Sent, maxBytes: number): Promise<
   }
   if (mediaType === JSON_TYPE) {
     const { body } = sent
-    const limit = largestBody(maxBytes)
+    const most = largestBody(maxBytes)
     // Text need not become bytes first. Nearly all of it is base64, so it has as many of them as characters.
-    const isText = typeof body === 'string' && body.length <= limit
-    return fromJson(parseJson(isText ? body : await readBody(sent, limit, maxBytes)))
+    const isText = typeof body === 'string' && body.length <= most
+    return fromJson(parseJson(isText ? body : await readBody(sent, most, maxBytes)))
   }
-  // The last is what `curl --data-binary` says of every file: a default that no user has chosen, like none.
-  const isChosen = mediaType === 'application/octet-stream' || mediaType.startsWith('image/')
-  if (isChosen || mediaType === '' || mediaType === 'application/x-www-form-urlencoded') {
-    if (isChosen && asText && (sent.body !== undefined || request.body !== null)) throw sentAsText()
+  const filename = filenameOf(request.headers.get('content-disposition'))
+  if (mediaType === 'application/octet-stream' || mediaType.startsWith('image/')) {
+    if (asText && (sent.body !== undefined || request.body !== null)) throw sentAsText()
+    return { bytes: await readBody(sent, limit, maxBytes), filename }
+  }
+  // The second is what `curl --data-binary` says of every file: a default that no user has chosen, like none.
+  if (mediaType === '' || mediaType === 'application/x-www-form-urlencoded') {
     const bytes = await readBody(sent, limit, maxBytes)
-    if (!isChosen) refuseOther(bytes, mediaType)
+    refuseOther(bytes, mediaType)
     if (asText && bytes.length > 0) throw sentAsText()
-    return { bytes, filename: filenameOf(request.headers.get('content-disposition')) }
+    return { bytes, filename }
   }
   throw new ApiError(
     'UNSUPPORTED_MEDIA_TYPE',
