@@ -100,7 +100,8 @@ export function requireSame(attributes: Record<string, string>, queue: Queue): v
 /** @throws AwsError */
 export function requireRedrivePolicy(
   policy: string | undefined,
-  hasQueue: (queueArn: string) => boolean,
+  isFifo: boolean,
+  findQueue: (queueArn: string) => Queue | undefined,
 ): void {
   // An empty one ends the redrive.
   if (policy === undefined || policy === '') return
@@ -119,7 +120,9 @@ export function requireRedrivePolicy(
     )
   )
     throw refuse('Invalid value for maxReceiveCount, which must be an integer between 1 and 1000.')
-  if (!hasQueue(String(deadLetterTargetArn))) throw refuse('Dead letter target does not exist.')
+  const target = findQueue(String(deadLetterTargetArn))
+  if (target === undefined) throw refuse('Dead letter target does not exist.')
+  if (target.isFifo() !== isFifo) throw refuse('Dead-letter queue must be same type of queue as the source.')
 }
 
 /** @returns null for what is no JSON object */

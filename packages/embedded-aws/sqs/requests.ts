@@ -175,14 +175,15 @@ function check(operation: string, input: Input, store: SqsStore): void {
   if (operation === 'CreateQueue') requireQueueName(QueueName, isFifo)
   if (operation === 'CreateQueue' || operation === 'SetQueueAttributes') {
     requireKnown(Object.keys(Attributes), 'given')
-    requireKind(Object.keys(Attributes), queue?.isFifo() ?? isFifo)
+    const isOfFifo = queue?.isFifo() ?? isFifo
+    requireKind(Object.keys(Attributes), isOfFifo)
     requireForms(Attributes)
     if (queue?.isFifo() && Attributes['FifoQueue'] === 'false')
       throw new AwsError(
         'InvalidAttributeValue',
         'Invalid value for the parameter FifoQueue. Reason: Modifying queue type is not supported.',
       )
-    requireRedrivePolicy(Attributes['RedrivePolicy'], (arn) => store.getQueueByArn(arn) !== undefined)
+    requireRedrivePolicy(Attributes['RedrivePolicy'], isOfFifo, (arn) => store.getQueueByArn(arn))
   }
   const named = operation === 'CreateQueue' ? store.getQueueByName(QueueName) : undefined
   if (named !== undefined) requireSame(Attributes, named)

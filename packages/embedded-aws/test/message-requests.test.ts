@@ -26,7 +26,7 @@ import {
 import { describe, expect, it } from 'vitest'
 import { askSqs, embeddedAws, region, signed } from './started.ts'
 
-const { aws, newFolder, newQueue, receive, bodies, send, start, waiting } = embeddedAws()
+const { aws, newFolder, newQueue, newFifoQueue, receive, bodies, send, start, waiting } = embeddedAws()
 const one = (StringValue: string, DataType = 'String'): Record<string, MessageAttributeValue> => ({
   name: { DataType, StringValue },
 })
@@ -355,7 +355,7 @@ it('all queues are listed, page by page, whatever their names', async () => {
 })
 
 it('a queue keeps its RedrivePolicy until there is a right one, or none', async () => {
-  const [queue, dead] = [await newQueue(), await newQueue()]
+  const [queue, dead, fifo] = [await newQueue(), await newQueue(), await newFifoQueue()]
   const name = dead.arn.split(':').at(-1) ?? ''
   const set = (RedrivePolicy: string) =>
     aws.sqs.send(new SetQueueAttributesCommand({ QueueUrl: queue.url, Attributes: { RedrivePolicy } }))
@@ -368,9 +368,11 @@ it('a queue keeps its RedrivePolicy until there is a right one, or none', async 
     redrive(name, 0),
     redrive(name, 1_001),
     redrive(name, 'x'),
+    redrive(fifo.arn.split(':').at(-1) ?? '', 3),
   ])
     await expect(set(wrong)).rejects.toMatchObject(invalid)
   expect(await kept('RedrivePolicy')).toEqual({ RedrivePolicy: redrive(name, 3) })
+  await expect(newFifoQueue({ RedrivePolicy: redrive(name, 3) })).rejects.toMatchObject(invalid)
   const sources = (QueueUrl: string) => aws.sqs.send(new ListDeadLetterSourceQueuesCommand({ QueueUrl }))
   expect((await sources(dead.url)).queueUrls).toEqual([queue.url])
   expect((await sources(queue.url)).queueUrls).toEqual([])

@@ -1,7 +1,5 @@
-import { randomUUID } from 'node:crypto'
 import {
   CancelMessageMoveTaskCommand,
-  CreateQueueCommand,
   DeleteQueueCommand,
   ListMessageMoveTasksCommand,
   SendMessageCommand,
@@ -10,7 +8,7 @@ import {
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { askSqs, embeddedAws, region, type TestQueue } from './started.ts'
 
-const { newFolder, start, aws, newQueue, receive, bodies, send, waiting } = embeddedAws()
+const { newFolder, start, aws, newQueue, newFifoQueue, receive, bodies, send, waiting } = embeddedAws()
 
 describe('redriving dead letters', () => {
   const sourceOf = (dead: TestQueue, on = aws): Promise<TestQueue> => {
@@ -250,15 +248,13 @@ describe('redriving dead letters', () => {
       name: 'InvalidParameterValue',
       message: 'Source queue arn and destination queue arn cannot be the same.',
     })
-    const name = `${randomUUID()}.fifo`
-    const fifo = { url: '', arn: `arn:aws:sqs:${region}:000000000000:${name}` }
-    const Attributes = { FifoQueue: 'true' }
-    await aws.sqs.send(new CreateQueueCommand({ QueueName: name, Attributes }))
+    const fifo = await newFifoQueue()
     await expect(move(dead, { DestinationArn: fifo.arn })).rejects.toMatchObject({
       name: 'InvalidParameterValue',
       message: 'The source queue and destination queue must be of the same queue type.',
     })
-    await sourceOf(fifo)
+    const RedrivePolicy = JSON.stringify({ deadLetterTargetArn: fifo.arn, maxReceiveCount: 1 })
+    await newFifoQueue({ RedrivePolicy })
     await expect(move(fifo)).rejects.toMatchObject({
       name: 'UnsupportedOperation',
       message: expect.stringContaining('FIFO'),
