@@ -12,6 +12,20 @@ it('the end of the thread of AWS and the worker is the end of npm start, which s
   expect(system.output()).toMatch(/^The thread that runs AWS and the worker has failed, .*: Error: lost\n/m)
 })
 
+it('a start that has much to read says so before it is ready', async () => {
+  const late = `import { isMainThread, parentPort } from 'node:worker_threads'
+    if (!isMainThread) {
+      const { postMessage } = parentPort
+      parentPort.postMessage = (said) => setTimeout(() => postMessage.call(parentPort, said), said.opened ? 2_500 : 0)
+    }`
+  const DATA_DIR = newFolder()
+  const { output } = await start({
+    DATA_DIR,
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(late)}`,
+  })
+  expect(output()).toMatch(new RegExp(`^Reading ${DATA_DIR} …\\n\\n  Page and API`))
+})
+
 it('what hangs at the end is left behind, and the folder goes all the same', async () => {
   const hangs = `import { isMainThread, parentPort } from 'node:worker_threads'
     if (!isMainThread) {
