@@ -40,6 +40,7 @@ export function createStore({ database, guard }: Storage, region: string, accoun
   const tables = new Map<string, Table>()
   const index = (kind: string, table: string, name: string) => `index-${kind.toLowerCase()}~${table}~${name}`
   const tableDb = { ...space('table'), awsAccountId: accountId, awsRegion: region }
+  settle(tableDb)
 
   /** With `false`, as the emulator calls it then, also a table that is being made or deleted. */
   function getTable(name: string, ...[first, second]: [Callback] | [false, Callback]): void {
@@ -84,11 +85,27 @@ export function createStore({ database, guard }: Storage, region: string, accoun
   }
 }
 
+/** A table is whole, or gone, a moment after the answer says that it will be; a process that was killed did not get there. */
+function settle({ values, put, del }: ReturnType<typeof createSpace>): void {
+  for (const table of [...values()] as Table[]) {
+    const { TableName, TableStatus, GlobalSecondaryIndexes = [] } = table
+    if (TableStatus === 'ACTIVE') continue
+    for (const index of GlobalSecondaryIndexes) index.IndexStatus = 'ACTIVE'
+    atOnce((done) =>
+      TableStatus === 'DELETING'
+        ? del(TableName, done)
+        : put(TableName, { ...table, TableStatus: 'ACTIVE' }, done),
+    )
+  }
+}
+
 interface Index {
   IndexName: string
+  IndexStatus?: string
   KeySchema: { AttributeName: string; KeyType: keyof typeof LONGEST_KEY_BYTES }[]
 }
 interface Table {
+  TableName: string
   TableStatus: string
   GlobalSecondaryIndexes?: Index[]
   LocalSecondaryIndexes?: Index[]

@@ -1,8 +1,11 @@
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import {
   type AttributeDefinition,
   CreateTableCommand,
   type CreateTableCommandInput,
   DeleteItemCommand,
+  type DescribeTableOutput,
   DynamoDBClient,
   GetItemCommand,
   PutItemCommand,
@@ -12,7 +15,7 @@ import {
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { askDynamoDb, embeddedAws, known, region, table } from './started.ts'
 
-const { aws } = embeddedAws()
+const { aws, newFolder, start } = embeddedAws()
 let db: DynamoDBClient
 const { TableName } = table
 
@@ -21,6 +24,39 @@ beforeAll(async () => {
   await db.send(new CreateTableCommand(table))
 })
 afterAll(() => db.destroy())
+
+/** As a process leaves a table that is killed right after it has answered: what it does a moment later is not done. */
+const leave = (folder: string, status: string): void => {
+  const database = new DatabaseSync(join(folder, 'fauxqs.db'))
+  const set = `json_set(value, '$.TableStatus', :status, '$.GlobalSecondaryIndexes[0].IndexStatus', :status)`
+  database.prepare(`UPDATE dynamodb SET value = ${set} WHERE space = 'table'`).run({ status })
+  database.close()
+}
+
+it.each([
+  ['CREATING', 'ACTIVE'],
+  ['UPDATING', 'ACTIVE'],
+  ['DELETING', undefined],
+])(
+  'a table that was %s when the process was killed is so no longer after the next start',
+  async (before, after) => {
+    const folder = newFolder()
+    const described = async ({ endpoint }: { endpoint: string }) => {
+      const answer = await askDynamoDb(endpoint, 'DescribeTable', { TableName })
+      const { Table } = (await answer.json()) as { Table?: DescribeTableOutput['Table'] }
+      return [Table?.TableStatus, Table?.GlobalSecondaryIndexes?.[0]?.IndexStatus]
+    }
+    const first = await start(folder)
+    await askDynamoDb(first.endpoint, 'CreateTable', table)
+    await expect.poll(() => described(first)).toEqual(['ACTIVE', 'ACTIVE'])
+    await first.stop()
+    leave(folder, before)
+    const second = await start(folder)
+    const found = await described(second)
+    await second.stop()
+    expect(found).toEqual([after, after])
+  },
+)
 
 const Key = { id: { S: 'one' } }
 const stored = async () => (await db.send(new GetItemCommand({ TableName, Key }))).Item
