@@ -50,7 +50,7 @@ export const apiDeps = (
   auth: AuthConfig,
   clients: { s3: S3Client; sqs: SQSClient; dynamo: DynamoDBDocumentClient },
   clock: Clock & { now: () => Date },
-  rest: Pick<ApiDeps, 'log' | 'page' | 'docs'>,
+  { log, page, docs }: Pick<ApiDeps, 'log' | 'page' | 'docs'>,
 ): ApiDeps => ({
   ...clients,
   ...clock,
@@ -73,7 +73,9 @@ export const apiDeps = (
   newImageId,
   auth: auth.AUTH,
   identify: identifyBy(auth),
-  ...rest,
+  log,
+  page,
+  docs,
 })
 
 /** A page as one response, and the policy that lets a browser run only that. */
