@@ -47,7 +47,7 @@ interface NumbersOf {
 function floatsOf(numbers: ArrayLike<number>, quantization?: Quantization): Float32Array {
   if (quantization === undefined && numbers instanceof Float32Array) return numbers
   const { dtype, scale = 1, min = 0 } = quantization ?? {}
-  // Looked up: worked out anew for each of millions of weights, it is half of the whole conversion.
+  // Looked up: to work it out for each of millions of weights is half of the whole conversion.
   if (dtype === 'float16') halves ??= Float32Array.from({ length: 0x10000 }, (_, bits) => halfFloat(bits))
   const floats = new Float32Array(numbers.length)
   for (let index = 0; index < floats.length; index += 1) {
