@@ -34,8 +34,8 @@ export async function recover(embedded: EmbeddedAws, names: ResourceNames, deps:
 
 const CHORES_GRACE_MS = 1_000
 const SWEEP_EVERY_MS = 60_000
-/** Retention is a matter of days. */
-const EXPIRE_OBJECTS_EVERY_MS = 3_600_000
+/** Retention is a matter of days, and to look for what has expired is to read all that is there. */
+const EXPIRE_EVERY_MS = 3_600_000
 
 /** What comes by a schedule on AWS: the sweep, and what has expired. */
 export function startChores(
@@ -56,8 +56,8 @@ export function startChores(
   }
   const chores = Promise.all([
     every(SWEEP_EVERY_MS, 'the sweep', () => sweep(sweeper)),
-    every(SWEEP_EVERY_MS, 'the deletion of expired records', async () => embedded?.expireItems(signal)),
-    every(EXPIRE_OBJECTS_EVERY_MS, 'the deletion of expired images', () =>
+    every(EXPIRE_EVERY_MS, 'the deletion of expired records', async () => embedded?.expireItems(signal)),
+    every(EXPIRE_EVERY_MS, 'the deletion of expired images', () =>
       expireObjects(sweeper, retentionDays, signal),
     ),
   ])
