@@ -109,7 +109,10 @@ export const budgetOf = (config: z.infer<z.ZodObject<typeof budgetSettings>>): M
     ? undefined
     : { calls: Math.floor(config.MONTHLY_BUDGET_USD * CALLS_PER_USD), action: config.BUDGET_ACTION }
 
-const ORIGINS_DEMAND = 'it has to be origins without a path, as in https://a.example,https://b.example:8443'
+const ORIGINS_DEMAND =
+  'it has to be origins as browsers send them, as in https://a.example,https://b.example:8443'
+const isOrigin = (text: string): boolean =>
+  /^https?:[^*]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text
 
 /** What an operator may settle about the API, on AWS and locally. */
 export const apiSettings = {
@@ -139,7 +142,7 @@ export const apiSettings = {
   /** Images that an owner may submit in a day (of UTC); nothing: as many as they like. */
   DAILY_IMAGE_QUOTA: z.coerce.number().int().positive().optional(),
   /** The origins of web pages that may use the API from a browser, in addition to its own page; `*` is not one. */
-  CORS_ORIGINS: list(z.string().regex(/^https?:\/\/[^/*\s]+$/, ORIGINS_DEMAND)).optional(),
+  CORS_ORIGINS: list(z.string().refine(isOrigin, ORIGINS_DEMAND)).optional(),
   ...budgetSettings,
 }
 

@@ -71,7 +71,17 @@ describe('the environment of a function', () => {
       'api',
       'CORS_ORIGINS',
       { 'http://a': ['http://a'], 'https://a,https://b:8443': ['https://a', 'https://b:8443'] },
-      ['*', 'https://*', 'https://a/', 'a https://a', 'https://a b', 'https://'],
+      [
+        '*',
+        'https://*',
+        'https://a/',
+        'a https://a',
+        'https://a b',
+        'https://',
+        'https://A',
+        'https://a:443',
+        'ftp://a',
+      ],
     ],
     ['api', 'HEIC', { on: true, off: false }, ['true', '1']],
     ['worker', 'HEIC', { on: true, off: false }, ['true', '1']],
@@ -160,7 +170,7 @@ it.each([
   [
     'CORS_ORIGINS',
     '*',
-    'it has to be origins without a path, as in https://a.example,https://b.example:8443',
+    'it has to be origins as browsers send them, as in https://a.example,https://b.example:8443',
   ],
 ])('what is wrong with %s=%s is said in words: %s', (name, value, words) => {
   expect(() => readApiConfig({ ...resources, [name]: value })).toThrow(
