@@ -41,7 +41,7 @@ export function wholeNumber(option: string, given: string, least = 0): number {
 
 /**
  * What a file that is started does: wrong usage ends it with exit code 2 and a sentence, without a stack; what the system
- * refuses, as a full disk or a folder of somebody else, with 1 and the system's words; --help with 0.
+ * refuses, as on a full disk or in another user's folder, ends it with 1 and the system's words; --help with 0.
  */
 export async function runCommand(main: () => Promise<void>): Promise<void> {
   try {

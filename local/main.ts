@@ -91,7 +91,7 @@ const log = { info: write('INFO'), warn: write('WARN'), error: write('ERROR') }
 const starting = startSystem(settings, log, background)
 // Before it has started: what it has made by then is to go with it.
 const isEnding = endInOrder(async () => (await starting).stop(), say)
-// With tens of thousands of images.
+// A folder of tens of thousands of images takes several seconds to read.
 const reading = setTimeout(() => DATA_DIR && !isEnding() && say(`Reading ${resolve(DATA_DIR)} …`), 2_000)
 const system = await starting.catch(giveUp)
 clearTimeout(reading)

@@ -284,8 +284,8 @@ export const isFinished = (image: Image): image is FinishedImage =>
   image.status === 'completed' || image.status === 'failed'
 
 /** It was given up for transient trouble, and may be tried again. */
-export const isExhausted = (image: Image): boolean =>
-  image.status === 'failed' && image.failure.code === 'EXHAUSTED'
+export const isExhausted = ({ status, failure }: { status: Status; failure?: Failure }): boolean =>
+  status === 'failed' && failure?.code === 'EXHAUSTED'
 
 /** Where a presigned upload lands. The worker moves it to `originals/`: no holder of the form changes what was looked at. */
 export const UPLOADS = 'uploads/'

@@ -15,6 +15,7 @@ import {
   type Image,
   type ImageId,
   imageSchema,
+  isExhausted,
   isFinished,
   type Kept,
   type NewImage,
@@ -382,7 +383,6 @@ async function endRun(
   still: Pick<Write, 'condition' | 'values'>,
 ): Promise<FinishedImage | undefined> {
   const now = records.now().toISOString()
-  const isExhausted = outcome.status === 'failed' && outcome.failure.code === 'EXHAUSTED'
   const image =
     (await updateImage(records, imageId, {
       set: {
@@ -402,7 +402,7 @@ async function endRun(
         'swept',
         ...(outcome.status === 'completed' ? ['statusKey'] : []),
         // What was paid for in vain is kept for a retry.
-        ...(isExhausted ? [] : ['kept']),
+        ...(isExhausted(outcome) ? [] : ['kept']),
         ...('trouble' in outcome ? [] : ['trouble']),
       ],
       condition: `epoch = :epoch AND ${still.condition}`,

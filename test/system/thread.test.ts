@@ -3,10 +3,15 @@ import { expect, it } from 'vitest'
 import { until } from '../context.ts'
 import { launch, newFolder, start } from '../started.ts'
 
+/** The environment in which Node runs this before the program, in each of its threads. */
+const preloading = (script: string) => ({
+  NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(script)}`,
+})
+
 it('the end of the thread of AWS and the worker is the end of npm start, which says so', async () => {
   const fails = `import { isMainThread, parentPort } from 'node:worker_threads'
     if (!isMainThread) parentPort.on('message', (asked) => { if (asked === 'begin') throw new Error('lost') })`
-  const system = launch({ NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(fails)}` })
+  const system = launch(preloading(fails))
   await until('the end', async () => system.process.exitCode ?? undefined)
   expect(system.process.exitCode).toBe(1)
   expect(system.output()).toMatch(/^The thread that runs AWS and the worker has failed, .*: Error: lost\n/m)
@@ -21,7 +26,7 @@ it('a start that has much to read says so before it is ready', async () => {
   const DATA_DIR = newFolder()
   const { output } = await start({
     DATA_DIR,
-    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(late)}`,
+    ...preloading(late),
   })
   expect(output()).toMatch(new RegExp(`^Reading ${DATA_DIR} …\\n\\n  Page and API`))
 })
@@ -33,7 +38,7 @@ it('what hangs at the end is left behind, and the folder goes all the same', asy
       parentPort.on = (name, hear) => post.call(parentPort, name, (asked) => asked === 'stop' || hear(asked))
     }`
   const TMPDIR = newFolder()
-  const env = { TMPDIR, NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(hangs)}` }
+  const env = { TMPDIR, ...preloading(hangs) }
   const system = await start(env)
   expect(readdirSync(TMPDIR)).toHaveLength(1)
   expect(await system.end('SIGTERM')).toBe(0)
@@ -56,7 +61,7 @@ it('a start that is ended in its middle leaves no folder, and no line among thos
   const env = {
     LOG_FORMAT: 'json',
     TMPDIR,
-    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(ends)}`,
+    ...preloading(ends),
   }
   const { process: child, output } = launch(env)
   let lines = ''
@@ -78,7 +83,7 @@ it.each(['local/main.ts', 'rekognition/main.ts'])(
       if (/Ready in/.test(line)) process.kill(process.pid, 'SIGTERM')
     }`
     const TMPDIR = newFolder()
-    const env = { TMPDIR, NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(ends)}` }
+    const env = { TMPDIR, ...preloading(ends) }
     const { process: child } = launch(env, file.startsWith('rekognition') ? ['--port', '0'] : [], file)
     await until('the end', async () => child.exitCode ?? child.signalCode ?? undefined)
     expect([child.exitCode, child.signalCode]).toEqual([0, null])

@@ -89,7 +89,8 @@ export function pageOf(
 
 /** @returns where the first is that is not before a name */
 function placeOf(names: { name: string }[], name: string): number {
-  let [from, to] = [0, names.length]
+  let from = 0
+  let to = names.length
   while (from < to) {
     const middle = (from + to) >> 1
     if (isAfter(name, names[middle]?.name ?? '')) from = middle + 1
