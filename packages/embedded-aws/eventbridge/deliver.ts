@@ -73,8 +73,9 @@ export function createDelivery(
     publish: async (event, busNameOrArn) => {
       // AWS accepts an event for a bus that does not exist and drops it: github.com/aws/aws-cli/issues/9186.
       const bus = store.lookUpBus(store.state(), busNameOrArn)
+      const plain = JSON.parse(JSON.stringify(event)) // with numbers to compare, not to pass on
       const rules = bus?.Rules.filter(
-        (rule) => rule.State === 'ENABLED' && compileEventPattern(rule.EventPattern)(event),
+        (rule) => rule.State === 'ENABLED' && compileEventPattern(rule.EventPattern)(plain),
       )
       if (bus !== undefined && rules !== undefined)
         await Promise.all(

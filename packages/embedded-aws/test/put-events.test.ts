@@ -161,6 +161,21 @@ describe('PutEvents', () => {
     expect(received('whole')).toEqual([expect.objectContaining({ version: '0' })])
   })
 
+  it('sends each number as it came, since a 64-bit id is more than a double holds, and matches its value', async () => {
+    const { call, received, rule, queues } = start({}, ['event', 'part', 'dead'])
+    await rule('all', { detail: { of: { id: [{ numeric: ['>', 1e9] }], at: [2] } } }, [
+      { Id: '1', Arn: queue('event') },
+      { Id: '2', Arn: queue('part'), InputPath: '$.detail.of.id' },
+      { Id: '3', Arn: queue('gone'), DeadLetterConfig: { Arn: queue('dead') } },
+    ])
+    const Detail = '{"of":{"id":9007199254740993,"at":2.0}}'
+    await call('PutEvents', { Entries: [entry({}, { Detail })] })
+    expect(queues.get(queue('event'))).toEqual([expect.stringContaining(`"detail":${Detail}}`)])
+    expect(queues.get(queue('part'))).toEqual(['9007199254740993'])
+    expect(queues.get(queue('dead'))).toEqual(queues.get(queue('event')))
+    expect(received('event')).toHaveLength(1)
+  })
+
   it('sends the event to the dead-letter queue when its target does not take it', async () => {
     const { call, received, rule, dropped } = start()
     const DeadLetterConfig = { Arn: queue('dead') }
