@@ -51,6 +51,7 @@ function isOfMessage({ messages, fifoMessages, inflightMessages }: Queue, handle
 
 /** @returns why a message cannot be hidden for another time: one that is deleted for another reason than one that is visible */
 export function whyNotChanged(queue: Queue, handle: string): AwsError | undefined {
+  queue.processTimers()
   if (queue.inflightMessages.has(handle)) return undefined
   const why = 'Message does not exist or is not available for visibility timeout change.'
   return isOfMessage(queue, handle)

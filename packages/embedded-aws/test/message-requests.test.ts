@@ -424,6 +424,17 @@ it('a message is deleted by its last receipt handle also when it is visible agai
   expect(await bodies(queue)).toEqual([])
 })
 
+it('a message that is visible again since its time was over is not hidden by who was too slow', async () => {
+  const queue = await newQueue()
+  await send(queue, 'hello')
+  const [{ ReceiptHandle } = {}] = await receive(queue, 0)
+  const hide = { QueueUrl: queue.url, ReceiptHandle, VisibilityTimeout: 600 }
+  await expect(aws.sqs.send(new ChangeMessageVisibilityCommand(hide))).rejects.toMatchObject({
+    name: 'MessageNotInflight',
+  })
+  expect(await bodies(queue)).toEqual(['hello'])
+})
+
 it('of a batch of receipt handles, those that none gave are refused', async () => {
   const queue = await newQueue()
   await send(queue, 'hello')
