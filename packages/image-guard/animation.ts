@@ -71,17 +71,16 @@ const TRANSPARENT_FRAME = Buffer.from(
 )
 
 /**
- * A GIF whose first frame is smaller than its screen shows nothing around it. libvips makes that black, unless a frame is
+ * A GIF whose first frame does not cover its screen shows nothing around it. libvips makes that black, unless a frame is
  * transparent: such a one is added, after the first. Any other file comes back as it is.
  */
 export function withClearSurround(bytes: Buffer): Buffer {
   if (bytes.toString('latin1', 0, 3) !== 'GIF') return bytes
   const [first] = gifFrameEnds(bytes)
   if (first === undefined || first.end > bytes.length) return bytes
-  // Width and height, of the screen and of the frame, which come as they are stored.
-  const screen = bytes.subarray(6, 10)
-  const frame = bytes.subarray(first.begin + 5, first.begin + 9)
-  if (screen.equals(frame)) return bytes
+  // Place and size of the frame, as the screen has them in the file: from its corner on, so wide and so high.
+  const frame = bytes.subarray(first.begin + 1, first.begin + 9)
+  if (frame.equals(Buffer.concat([Buffer.alloc(4), bytes.subarray(6, 10)]))) return bytes
   return Buffer.concat([bytes.subarray(0, first.end), TRANSPARENT_FRAME, bytes.subarray(first.end)])
 }
 

@@ -416,6 +416,20 @@ describe('a slip that changes no pixel is mended, and a cut beside it is not:', 
     await expect(render(gif.subarray(0, -40), 's3')).rejects.toMatchObject(corrupt)
   })
 
+  it('no room on its screen for the frame of a GIF', async () => {
+    const gif = await flat(100, 100).gif().toBuffer()
+    const control = gif.indexOf(Buffer.from('21f904', 'hex'))
+    // Not transparent; 60 pixels to the right and 40 down.
+    gif[control + 3] = 0
+    gif.set([60, 0, 40, 0], control + 9)
+    const { width, height, thumbnail, rendition } = await render(gif, 's3')
+    expect({ width, height }).toEqual({ width: 160, height: 140 })
+    for (const picture of [thumbnail, rendition ?? thumbnail]) {
+      const { data } = await sharp(picture).raw().toBuffer({ resolveWithObject: true })
+      expect(data[0], 'around the frame').toBeGreaterThan(250)
+    }
+  })
+
   it('a segment of a JPEG that is too short for what is said in it', async () => {
     const whole = await render(photo, 's3')
     for (const short of [jpegSegment(0xe0, Buffer.from('JFIF\0')), jpegSegment(0xee, Buffer.from('Adobe'))]) {
