@@ -230,17 +230,16 @@ function describedAgain(
   if (!isOpen && last.at + last.size !== file.length) return file
   const described = file.subarray(meta.at, meta.at + 8 + meta.data.length)
   // Each in the one before: where a box begins, from the beginning of `meta`, and where it ends.
-  const find = (type: string, [from, to]: Span, head: number): Span | undefined => {
-    const [found, second] = [...boxes(described.subarray(from + head, to))].filter((box) => box.type === type)
-    if (found === undefined || second !== undefined) return undefined
-    const at = from + head + found.at
-    const end = at + described.readUInt32BE(at)
-    return end <= to && end >= at + 8 ? [at, end] : undefined
-  }
+  const find = (type: string, [from, to]: Span, head: number): Span[] =>
+    [...boxes(described.subarray(from + head, to))]
+      .filter((box) => box.type === type)
+      .map(({ at }): Span => [from + head + at, from + head + at + described.readUInt32BE(from + head + at)])
+      .filter(([at, end]) => end <= to && end >= at + 8)
   const whole: Span = [0, described.length]
-  const iprp = find('iprp', whole, 12)
-  const ipco = iprp && find('ipco', iprp, 8)
-  const ipma = iprp && find('ipma', iprp, 8)
+  const [iprp] = find('iprp', whole, 12)
+  const [ipco] = iprp ? find('ipco', iprp, 8) : []
+  // One for each form that their entries have, and from some encoders one for each item.
+  const ipma = iprp && find('ipma', iprp, 8).find((span) => associationsOf(described.subarray(...span), id))
   if (iprp === undefined || ipco === undefined || ipma === undefined) return file
   const entry = associationsOf(described.subarray(...ipma), id)
   if (entry === undefined || described.readUInt32BE(0) !== described.length) return file
@@ -284,7 +283,8 @@ function associationsOf(
   const idBytes = ipma[8] === 0 ? 2 : 4
   const indexBytes = (ipma[11] ?? 0) & 1 ? 2 : 1
   let at = 16
-  for (let items = ipma.readUInt32BE(12); items > 0; items -= 1) {
+  // As `readItems`, up to the count or to the end.
+  for (let items = ipma.readUInt32BE(12); items > 0 && at < ipma.length; items -= 1) {
     const count = at + idBytes
     const end = count + 1 + ipma.readUInt8(count) * indexBytes
     if (uint(ipma, at, idBytes) === id) return { count, end, indexBytes }

@@ -134,6 +134,27 @@ describe('an AVIF', () => {
     await expect(render(file, 's3')).resolves.toMatchObject({ width: 240, height: 320 })
   })
 
+  it('may list the properties of its colours and those of its transparency in a box each', async () => {
+    const whole = odd('alpha-irot.avif')
+    const list = whole.indexOf('ipma') - 4
+    // Behind a head of 16 bytes: an id, how many properties, and those.
+    const second = list + 16 + 3 + (whole[list + 18] ?? 0)
+    const more = Buffer.concat([u32(0), Buffer.from('ipma'), u32(0), u32(1)])
+    const file = insert(whole, second, more)
+    file.writeUInt32BE(1, list + 12)
+    file.writeUInt32BE(second - list, list)
+    file.writeUInt32BE(file.indexOf('mdat') - 4 - second, second)
+    for (const type of ['meta', 'iprp']) {
+      const at = file.indexOf(type) - 4
+      file.writeUInt32BE(file.readUInt32BE(at) + more.length, at)
+    }
+    // Where the data of each item are, behind its id.
+    for (const at of [18, 32].map((behind) => file.indexOf('iloc') + behind))
+      file.writeUInt32BE(file.readUInt32BE(at) + more.length, at)
+    const { thumbnail } = await render(file, 's3')
+    expect(thumbnail.equals((await render(whole, 's3')).thumbnail)).toBe(true)
+  })
+
   it.each([
     ['none', 16, WHITE],
     ['all', 235, RED],
