@@ -162,7 +162,7 @@ async function announcesAny(s3: S3Client, Bucket: string): Promise<boolean> {
   return Object.values(said).some((one) => one !== undefined && Object.keys(one).length > 0)
 }
 
-/** What has been posted to the bucket is a job. */
+/** What has been posted to the bucket is a job. Some emulators announce a form as a Put, and only forms store uploads. */
 async function announceUploads(s3: S3Client, Bucket: string, QueueArn: string): Promise<void> {
   await s3.send(
     new PutBucketNotificationConfigurationCommand({
@@ -172,7 +172,7 @@ async function announceUploads(s3: S3Client, Bucket: string, QueueArn: string): 
         QueueConfigurations: [
           {
             QueueArn,
-            Events: ['s3:ObjectCreated:Post'],
+            Events: ['s3:ObjectCreated:*'],
             Filter: { Key: { FilterRules: [{ Name: 'prefix', Value: UPLOADS }] } },
           },
         ],

@@ -1,16 +1,19 @@
 import { readFileSync } from 'node:fs'
-import { createServer, type IncomingMessage } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
 import {
   GetBucketCorsCommand,
   GetBucketNotificationConfigurationCommand,
   PutBucketCorsCommand,
+  PutObjectCommand,
   S3Client,
 } from '@aws-sdk/client-s3'
+import { GetQueueAttributesCommand, GetQueueUrlCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { expect, it, onTestFinished } from 'vitest'
 import { listen } from '../../packages/embedded-aws/gateway/index.ts'
 import { type EmbeddedAws, startEmbeddedAws } from '../../packages/embedded-aws/index.ts'
-import { s3Options } from '../../shared/aws.ts'
+import { s3Options, sqsOptions } from '../../shared/aws.ts'
 import { finished } from '../context.ts'
 import { newFolder, root } from '../started.ts'
 import { passOn, refusal, startQuietly } from '../system.ts'
@@ -26,20 +29,40 @@ async function emptyAws(): Promise<EmbeddedAws> {
   return aws
 }
 
-/** An emulator that answers like this AWS, but for what it refuses, as some do: in words of its own. */
-async function emulator(aws: EmbeddedAws, refuses: (sent: IncomingMessage) => boolean): Promise<string> {
+/** An emulator that answers like this AWS, but for requests that it answers itself. */
+async function emulatorWith(
+  aws: EmbeddedAws,
+  answersItself: (sent: IncomingMessage, answer: ServerResponse) => boolean,
+): Promise<string> {
   const server = createServer((sent, answer) => {
-    if (refuses(sent)) sent.resume().on('end', () => answer.writeHead(400).end('Bad request'))
-    else void passOn(sent, answer, aws.endpoint)
+    if (!answersItself(sent, answer)) void passOn(sent, answer, aws.endpoint)
   })
   onTestFinished(() => void server.close().closeAllConnections())
   return `http://127.0.0.1:${await listen(server, 0)}`
 }
 
+/** One that refuses in words of its own, as some do. */
+const emulator = (aws: EmbeddedAws, refuses: (sent: IncomingMessage) => boolean): Promise<string> =>
+  emulatorWith(aws, (sent, answer) => {
+    if (!refuses(sent)) return false
+    sent.resume().on('end', () => answer.writeHead(400).end('Bad request'))
+    return true
+  })
+
 function clientOf({ endpoint }: EmbeddedAws): S3Client {
   const s3 = new S3Client(s3Options({ endpoint, region: 'us-east-1', credentials }))
   onTestFinished(() => s3.destroy())
   return s3
+}
+
+/** How many jobs wait in the queue. */
+async function jobsAt({ endpoint }: EmbeddedAws): Promise<string | undefined> {
+  const sqs = new SQSClient(sqsOptions({ endpoint, region: 'us-east-1', credentials }))
+  onTestFinished(() => sqs.destroy())
+  const { QueueUrl } = await sqs.send(new GetQueueUrlCommand({ QueueName: 'image-analyzer-jobs' }))
+  const AttributeNames = ['ApproximateNumberOfMessages' as const]
+  const { Attributes } = await sqs.send(new GetQueueAttributesCommand({ QueueUrl, AttributeNames }))
+  return Attributes?.ApproximateNumberOfMessages
 }
 
 /** By the form of POST /uploads, as the page sends what is large. */
@@ -62,6 +85,28 @@ it('starts at an endpoint that takes /bucket and not /bucket/, and has uploads a
   const { system, said } = await startQuietly({ AWS_ENDPOINT_URL })
   expect(await finished(system.url, await upload(system.url))).toMatchObject({ status: 'completed' })
   expect(said).toEqual([])
+})
+
+it('takes up an upload at an endpoint to which a posted form is a Put like any other, as floci announces it', async () => {
+  const aws = await emptyAws()
+  const s3 = clientOf(aws)
+  const asked: string[] = []
+  const AWS_ENDPOINT_URL = await emulatorWith(aws, (sent, answer) => {
+    const type = sent.headers['content-type'] ?? ''
+    if (!type.startsWith('multipart/form-data')) return false
+    void (async () => {
+      const form = await new Response(await buffer(sent), { headers: { 'content-type': type } }).formData()
+      const Body = new Uint8Array(await (form.get('file') as Blob).arrayBuffer())
+      asked.push(String(form.get('key')))
+      await s3.send(new PutObjectCommand({ Bucket, Key: String(form.get('key')), Body }))
+      answer.writeHead(204).end()
+    })()
+    return true
+  })
+  const { system } = await startQuietly({ AWS_ENDPOINT_URL, WORKER: 'off' })
+  const imageId = await upload(system.url)
+  expect(asked).toEqual([`uploads/${imageId}`])
+  expect(await jobsAt(aws)).toBe('1')
 })
 
 it('says what the bucket of an endpoint does not take, goes on without it, and sets it at a later start', async () => {

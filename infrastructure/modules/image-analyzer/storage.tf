@@ -215,15 +215,16 @@ resource "aws_s3_bucket_cors_configuration" "images" {
   }
 }
 
-# What was posted with a form of POST /uploads is a job. S3 asks the queue at once whether it may send (queue.tf), and
-# the queue is never there without its policy.
+# What was posted with a form of POST /uploads is a job. Only forms store anything below this prefix, so every kind of
+# creation is asked for: to AWS a form is a Post, and to some emulators a Put. S3 asks the queue at once whether it may
+# send (queue.tf), and the queue is never there without its policy.
 resource "aws_s3_bucket_notification" "images" {
   bucket = aws_s3_bucket.images.id
 
   queue {
     id            = "uploads"
     queue_arn     = aws_sqs_queue.jobs.arn
-    events        = ["s3:ObjectCreated:Post"]
+    events        = ["s3:ObjectCreated:*"]
     filter_prefix = local.uploads
   }
 }

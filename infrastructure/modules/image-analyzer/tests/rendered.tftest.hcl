@@ -268,7 +268,7 @@ run "defaults" {
   assert {
     condition = (
       one(aws_s3_bucket_notification.images.queue).queue_arn == aws_sqs_queue.jobs.arn
-      && one(aws_s3_bucket_notification.images.queue).events == toset(["s3:ObjectCreated:Post"])
+      && one(aws_s3_bucket_notification.images.queue).events == toset(["s3:ObjectCreated:*"])
       && one(aws_s3_bucket_notification.images.queue).filter_prefix == "uploads/"
       && length(aws_s3_bucket_notification.images.topic) + length(aws_s3_bucket_notification.images.lambda_function) == 0
     )
