@@ -1,7 +1,6 @@
 import { createInterface } from 'node:readline/promises'
 import { type Opened, within } from './deployment.ts'
 import {
-  type Choice,
   type Chosen,
   cancel,
   choose,
@@ -13,7 +12,7 @@ import {
   withTrouble,
 } from './images.ts'
 import { HIDDEN, letterTrouble, redriveChosen } from './letters.ts'
-import { COMMANDS, HELP, parse, readChoice, readTime, type Values } from './options.ts'
+import { COMMANDS, HELP, parse, readChoice, type Values, type Wanted } from './options.ts'
 import { eventSource, queueFacts, redrive } from './queue.ts'
 import { counted, explain, isDenied, NothingDone, UsageError } from './trouble.ts'
 
@@ -153,7 +152,7 @@ const textOf = ({ calls, usd, paid, days, forecastUsd }: Awaited<ReturnType<type
 async function act(
   command: string,
   values: Values,
-  choice: Choice,
+  choice: Wanted,
   opened: Opened,
   io: Terminal,
 ): Promise<number> {
@@ -216,12 +215,11 @@ async function act(
   }
 }
 
-async function redriveLetters(values: Values, choice: Choice, opened: Opened, io: Terminal): Promise<number> {
+async function redriveLetters(values: Values, choice: Wanted, opened: Opened, io: Terminal): Promise<number> {
   const { deps, sqs, deadUrl } = opened
   const dead = await queueFacts(sqs, await deadUrl())
   if (dead.messages === 0) throw new NothingDone('There are no dead letters.')
-  const letters = { code: choice.code, before: readTime('older-than', values) }
-  if (letters.code !== undefined || letters.before !== undefined) {
+  if (choice.code !== undefined || choice.before !== undefined) {
     let none: string | undefined
     const confirm = async (chosen: number, all: number): Promise<boolean> => {
       if (chosen === 0) none = all === 0 ? HIDDEN : `None of ${counted(all, 'dead letter')} matches.`
@@ -230,7 +228,7 @@ async function redriveLetters(values: Values, choice: Choice, opened: Opened, io
     }
     const url = await deadUrl()
     const redriven = await breakable('Broken off; what is left shows again.', (ending) =>
-      redriveChosen(deps, url, letters, confirm, ending),
+      redriveChosen(deps, url, choice, confirm, ending),
     )
     const { moved, reason: _, ...rest } = redriven
     const trouble = letterTrouble(redriven)

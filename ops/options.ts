@@ -69,7 +69,7 @@ export function parse(args: string[]) {
 
 const UNITS_MS: Record<string, number> = { m: 60_000, h: 3_600_000, d: 86_400_000 }
 
-export function readTime(option: 'since' | 'older-than', values: Values): string | undefined {
+function readTime(option: 'since' | 'older-than', values: Values): string | undefined {
   const { [option]: text } = values
   if (text === undefined) return undefined
   const [, count, unit = ''] = /^(\d+)([mhd])$/.exec(text) ?? []
@@ -80,11 +80,15 @@ export function readTime(option: 'since' | 'older-than', values: Values): string
   return new Date(at).toISOString()
 }
 
-export function readChoice(status: Choice['status'], values: Values): Choice {
+/** Images, and of dead letters those that were sent before a time. */
+export type Wanted = Choice & { before: string | undefined }
+
+export function readChoice(status: Choice['status'], values: Values): Wanted {
   const { code, 'owner-hash': ownerHash } = values
   if (code !== undefined && !FAILURE_CODES.some((one) => one === code))
     throw new UsageError(`--code must be one of ${FAILURE_CODES.join(', ')}, not "${code}".`)
   if (ownerHash !== undefined && !/^[0-9a-f]{16}$/.test(ownerHash))
     throw new UsageError(`--owner-hash must be 16 hex digits, not "${ownerHash}".`)
-  return { status, code, ownerHash, since: readTime('since', values) }
+  const times = { since: readTime('since', values), before: readTime('older-than', values) }
+  return { status, code, ownerHash, ...times }
 }

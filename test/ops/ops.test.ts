@@ -568,7 +568,7 @@ describe('npm run ops --', () => {
     ],
     ['an option of another command', ['failures', '--rate', '5'], {}, /^"failures" has no option --rate/],
     ['a retry of everything', ['retry'], {}, /^"retry" needs --code or --since/],
-    ['a time that is none', ['failures', '--since', 'soon'], {}, /^--since must be like 30m, .* not "soon"/],
+    ['a time that is none', ['redrive', '--older-than', '5'], {}, /^--older-than must be like 30m, .* "5"/],
     ['a shell where NAME is not set', ['quota', '--name', ''], {}, /^--name is empty: export NAME=/],
     [
       'another deployment',
