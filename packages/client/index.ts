@@ -226,8 +226,9 @@ class HttpClient implements Client {
   #reached = false
 
   constructor({ endpoint, token, fetch = globalThis.fetch, patienceMs = PATIENCE_MS }: ClientOptions) {
-    const url = new URL(endpoint)
-    if (!/^https?:$/.test(url.protocol)) throw new TypeError('The endpoint must be an http or https URL.')
+    const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined
+    if (url === undefined || !/^https?:$/.test(url.protocol))
+      throw new TypeError('The endpoint must be an http or https URL, such as http://127.0.0.1:3000.')
     if (url.search !== '' || url.username !== '' || url.password !== '')
       throw new TypeError('The endpoint must have no query, no user and no password.')
     this.#endpoint = `${url.origin}${url.pathname.replace(/\/+$/, '')}`

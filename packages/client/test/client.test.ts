@@ -212,6 +212,15 @@ describe('what is wrong before anything is sent', () => {
     },
   )
 
+  it.each(['', '127.0.0.1:3000', 'localhost:3000'])(
+    'is said of an endpoint without http: "%s"',
+    (endpoint) => {
+      expect(() => createClient({ endpoint })).toThrow(
+        'The endpoint must be an http or https URL, such as http://127.0.0.1:3000.',
+      )
+    },
+  )
+
   it('is said of a header, without its value, and no network is blamed', async () => {
     const { client, bodies } = answered([() => Response.json({ imageId: ID }, { status: 202 })])
     const wrong = [
