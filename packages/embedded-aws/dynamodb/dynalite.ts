@@ -5,7 +5,7 @@ import type { Storage } from '../storage.ts'
 import { type Checked, createValidateConditions, refusalOfUse } from './checks.ts'
 import { CONDITIONS, type Value } from './conditions.ts'
 import { validation } from './errors.ts'
-import { refusalOfSize } from './limits.ts'
+import { createItemSize, refusalOfSize } from './limits.ts'
 import { checkNum } from './numbers.ts'
 import { quicken } from './parsers.ts'
 import { createQueryTable } from './reads.ts'
@@ -42,7 +42,9 @@ export function createDynalite(storage: Storage, region: string, accountId: stri
   const store = createStore(storage, region, accountId)
   const load = createRequire(import.meta.resolve('dynalite'))
   quicken(load)
-  replaceFunctions(load, './db', { ...CONDITIONS, queryTable: createQueryTable(load('./db')) })
+  const itemSize = createItemSize(load)
+  const queryTable = createQueryTable({ ...load('./db'), itemSize })
+  replaceFunctions(load, './db', { ...CONDITIONS, itemSize, queryTable })
   replaceFunctions(load, './actions/updateItem', createUpdates(load('./db')))
   // Its own has four digits fewer.
   replaceFunctions(load, './actions/createTable', { uuidV4: randomUUID })

@@ -240,6 +240,8 @@ function nested(levels: number): object {
   return value
 }
 const long = (bytes: number) => `${'é'.repeat(bytes / 2)}x`
+/** DynamoDB's 400 KB are of bytes, also of names, as are its units and pages. */
+const tooMany = { S: long(409_600) }
 
 it.each<[what: string, message: string, operation: string, input: object]>([
   ['a long expression', 'size: 4097', 'Scan', { ProjectionExpression: long(4_096) }],
@@ -252,6 +254,24 @@ it.each<[what: string, message: string, operation: string, input: object]>([
       TableName: undefined,
       RequestItems: { [TableName]: { Keys: [Key], ProjectionExpression: long(4_096) } },
     },
+  ],
+  ['an item of more bytes than characters', 'Item size', 'PutItem', { Item: { ...Key, more: tooMany } }],
+  [
+    'such an item of a batch',
+    'Item size',
+    'BatchWriteItem',
+    {
+      TableName: undefined,
+      RequestItems: {
+        [TableName]: [{ PutRequest: { Item: { ...Key, more: { M: { a: { L: [tooMany] } } } } } }],
+      },
+    },
+  ],
+  [
+    'such an item after an update',
+    'Item size',
+    'UpdateItem',
+    { Key, UpdateExpression: 'SET more = :v', ExpressionAttributeValues: { ':v': tooMany } },
   ],
   ['an attribute without a name', 'Empty attribute name', 'PutItem', { Item: { ...Key, '': number } }],
   ['a long name', '65536', 'PutItem', { Item: { ...Key, [long(65_536)]: number } }],
@@ -342,6 +362,17 @@ it.each([
   expect(await send('GetItem', { Key, ProjectionExpression: 'more' })).toEqual({
     Item: { more: { N: stored } },
   })
+})
+
+it('what is written and read counts by its bytes, those of names among them', async () => {
+  const Item = { id: { S: 'bytes' }, part: { S: 'a' }, [long(600)]: { S: long(600) } }
+  expect(await send('PutItem', { Item, ReturnConsumedCapacity: 'TOTAL' })).toEqual({
+    ConsumedCapacity: { TableName, CapacityUnits: 2 },
+  })
+  for (const part of ['a', 'b', 'c', 'd'])
+    await send('PutItem', { Item: { id: { S: 'page' }, part: { S: part }, more: { S: long(400_000) } } })
+  const page = { KeyConditionExpression: 'id = :id', ExpressionAttributeValues: { ':id': { S: 'page' } } }
+  expect(await send('Query', page)).toMatchObject({ Count: 3, LastEvaluatedKey: { part: { S: 'c' } } })
 })
 
 it.each([
