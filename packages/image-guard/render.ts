@@ -134,7 +134,9 @@ async function openerOf(bytes: Buffer, contentType: ContentType, metadata: Metad
     const png = metadata.icc === undefined ? data : tagged(data, metadata.icc)
     return () => open(png)
   }
-  if (metadata.depth !== 'ushort' || !metadata.hasProfile) return () => open(bytes)
+  // Of a grey JPEG sharp passes over a profile of colours, unless it is to work in sRGB.
+  const isGreyByColours = metadata.space === 'b-w' && metadata.icc?.toString('latin1', 16, 20) === 'RGB '
+  if (!isGreyByColours && (metadata.depth !== 'ushort' || !metadata.hasProfile)) return () => open(bytes)
   // Of 16 bits a channel sharp makes Display P3, unless it is to work in sRGB; and it passes over the profile of grey.
   if (metadata.space !== 'grey16') return () => open(bytes).pipelineColourspace('srgb')
   const shallow = await decode(open(bytes).toColourspace('b-w').keepIccProfile().png({ compressionLevel: 1 }))

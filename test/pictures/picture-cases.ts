@@ -15,6 +15,7 @@ import {
   u32,
   withChunks,
   withProfile,
+  withSegments,
 } from './pictures.ts'
 
 /** Some 300 small pictures of every kind, made by script: what a browser draws of them, a thumbnail shows too. */
@@ -367,6 +368,11 @@ async function* jpegs(): AsyncGenerator<Recipe> {
       async () =>
         (await tagged(picture('grey'), profile)).toColourspace('b-w').jpeg({ quality: 95 }).toBuffer(),
     ]
+  }
+  const grey = await picture('grey').toColourspace('b-w').jpeg({ quality: 95 }).toBuffer()
+  for (const how of ['ProPhoto', 'linear light'] as const) {
+    const profile = Buffer.concat([Buffer.from('ICC_PROFILE\0\x01\x01', 'latin1'), PROFILES[how]])
+    yield [`grey, ${how}`, async () => withSegments(grey, jpegSegment(0xe2, profile))]
   }
   for (const orientation of ORIENTATIONS) {
     const turned = picture('rgb').withMetadata({ orientation })

@@ -26,9 +26,11 @@ import {
 import {
   box,
   exif,
+  exponentCurve,
   flat,
   fullBox,
   grid,
+  iccProfile,
   insert,
   jpegSegment,
   linearGrey,
@@ -549,6 +551,29 @@ it('grey of 16 bits is converted by its profile', async () => {
   const linear = withProfile(grey, linearGrey())
   // Half of the light is 188 of 255 in sRGB (IEC 61966-2-1: 1.055 × 0.5 ^ (1 / 2.4) − 0.055).
   const [first] = await coloursOfQuarters((await render(linear, 's3')).thumbnail)
+  expect(
+    first?.every((value) => Math.abs(value - 188) <= 3),
+    JSON.stringify(first),
+  ).toBe(true)
+})
+
+it('grey of a JPEG is converted by a profile of colours', async () => {
+  const half = sharp({ create: { width: 100, height: 100, channels: 3, background: '#808080' } })
+  const grey = await half.toColourspace('b-w').jpeg().toBuffer()
+  expect((await sharp(grey).metadata()).channels).toBe(1)
+  const xyz = (...values: number[]): Buffer =>
+    Buffer.concat([Buffer.from('XYZ '), u32(0), ...values.map((value) => u32(Math.round(value * 0x10000)))])
+  // Those of sRGB; its numbers are amounts of light.
+  const columns = {
+    rXYZ: xyz(0.43607, 0.22249, 0.01392),
+    gXYZ: xyz(0.38515, 0.71687, 0.09708),
+    bXYZ: xyz(0.14307, 0.06061, 0.7141),
+  }
+  const linear = exponentCurve(1)
+  const profile = iccProfile('RGB ', { ...columns, rTRC: linear, gTRC: linear, bTRC: linear })
+  const said = Buffer.concat([Buffer.from('ICC_PROFILE\0\x01\x01', 'latin1'), profile])
+  const { thumbnail } = await render(withSegments(grey, jpegSegment(0xe2, said)), 's3')
+  const [first] = await coloursOfQuarters(thumbnail)
   expect(
     first?.every((value) => Math.abs(value - 188) <= 3),
     JSON.stringify(first),
