@@ -23,13 +23,28 @@ export function requireCopy(
   headers['x-amz-copy-source'] = address
   const [bucket, key] = sourceOf(headers)
   const object = store.buckets.get(bucket)?.get(key)
-  if (object !== undefined) requireCopySource(headers, object)
+  if (object !== undefined) {
+    requireCopySource(headers, object)
+    requireRange(headers, object)
+  }
   // S3 takes a class that is named for a change, even of STANDARD to STANDARD.
   const { 'x-amz-storage-class': storageClass } = headers
   if (`${bucket}/${key}` === destination && directive === 'COPY' && storageClass === undefined)
     throw new S3Error(
       'InvalidRequest',
       "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
+    )
+}
+
+/** The emulator refuses other ranges, and shortens one that ends behind the object. @throws S3Error */
+function requireRange(headers: IncomingHttpHeaders, { contentLength }: StoredObject): void {
+  const range = String(headers['x-amz-copy-source-range'])
+  const [, last = -1] = /^bytes=\d+-(\d+)$/.exec(range) ?? []
+  if (Number(last) >= contentLength)
+    throw invalidArgument(
+      `Range specified is not valid for source object of size: ${contentLength}`,
+      'x-amz-copy-source-range',
+      range,
     )
 }
 

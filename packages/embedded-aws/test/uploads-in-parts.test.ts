@@ -77,6 +77,19 @@ describe('an upload in parts', () => {
     expect((await uploads()).Uploads).toHaveLength(1)
   })
 
+  it('takes a range of another object up to its last byte, and refuses one that ends behind it', async () => {
+    const source = await raw('PUT', '/source', {}, 'x'.repeat(5 * 1024 * 1024 + 3))
+    expect(source.status).toBe(200)
+    const upload = { ...(await begin('ranges')), PartNumber: 1, CopySource: `${Bucket}/source` }
+    const copy = (CopySourceRange: string) =>
+      aws.s3.send(new UploadPartCopyCommand({ ...upload, CopySourceRange }))
+    await expect(copy('bytes=5242880-5242882')).resolves.toHaveProperty('CopyPartResult.ETag')
+    await expect(copy('bytes=5242880-5242883')).rejects.toMatchObject({
+      name: 'InvalidArgument',
+      message: 'Range specified is not valid for source object of size: 5242883',
+    })
+  })
+
   it('is given back as a whole or by its parts', async () => {
     const upload = await begin('whole')
     const bodies = ['p'.repeat(5 * 1024 * 1024), 'end']
