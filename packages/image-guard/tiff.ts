@@ -1,6 +1,8 @@
 /** Directories in a block, and entries in all of them: ten times what cameras write. */
 const MAX_DIRECTORIES = 100
 const MAX_ENTRIES = 2_000
+/** Entries in the directory of interoperability, which has five at the most (Exif 3.0, section 4.6.8). */
+const MAX_INTEROPERABILITY = 50
 
 /** An Exif block is a TIFF file without pixels: a header, and directories of entries (TIFF 6.0, section 2). */
 export interface Tiff {
@@ -67,6 +69,8 @@ export function directoriesOf(tiff: Tiff): Directory[] | undefined {
     if (at < HEADER_BYTES || at + 2 > length || seen.has(`${kind} ${at}`)) continue
     seen.add(`${kind} ${at}`)
     const said = uint16(tiff, at)
+    // Editors that move directories leave the pointer to this one behind, and what is there now may be anything.
+    if (kind === 'interoperability' && said > MAX_INTEROPERABILITY) continue
     const count = Math.min(said, Math.floor((length - at - 2) / ENTRY_BYTES))
     const directory = { kind, at, count }
     entries += count

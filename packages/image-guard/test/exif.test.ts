@@ -10,8 +10,9 @@ import {
   rational,
   SAID,
   short,
+  withExif,
 } from '../../../test/pictures/exif-blocks.ts'
-import { readExif } from '../index.ts'
+import { blankPosition, readExif } from '../index.ts'
 
 const withGps = { gps: true }
 const read = (entries: Parameters<typeof exifBlock>[0]) => readExif(exifBlock(entries), withGps)
@@ -101,6 +102,17 @@ describe('an Exif block', () => {
     ['20,000 entries whose values are all the rest', overlapping()],
   ])('of %s says nothing', (_name, block) => {
     expect(readExif(block, withGps)).toEqual({})
+  })
+  it('says the same, and is blanked in part, where an editor left its last pointer behind', () => {
+    // Where the directory of interoperability was is now something that would be 4,883 entries.
+    const moved = Buffer.alloc(60_000, 0x13)
+    const pointing = (at: number): Buffer =>
+      exifBlock({ ...FULL, photo: { ...FULL.photo, 40965: { type: 4, of: [at] } } })
+    const block = Buffer.concat([pointing(pointing(0).length), moved])
+    expect(readExif(block, withGps)).toEqual({ ...SAID, gps: POSITION })
+    const jpeg = withExif(Buffer.from('ffd8ffd9', 'hex'), block)
+    blankPosition(jpeg)
+    expect(readExif(jpeg.subarray(6, 6 + 6 + block.length), withGps)).toEqual(SAID)
   })
   it('of any bytes gives what the record takes, in every cut and with any byte changed', () => {
     const blocks = [true, false].map((little) => exifBlock(FULL, little))
