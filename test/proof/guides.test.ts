@@ -7,9 +7,13 @@ import { STATUSES } from '../../shared/image.ts'
 
 const root = join(import.meta.dirname, '../..')
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
-const pages = globSync(['*.md', 'llms.txt', 'docs/**/*.md', 'examples/**/*.md', 'infrastructure/**/*.md'], {
-  cwd: root,
-})
+const pages = globSync(
+  [
+    ...['*.md', 'llms.txt', 'docs/**/*.md', 'examples/**/*.md', 'infrastructure/**/*.md'],
+    ...['packages/*/*.md', 'bench/*.md', 'local/samples/*.md', 'test/fixtures/*.md'],
+  ],
+  { cwd: root },
+)
 
 it('what people read links only to files that there are', () => {
   expect(pages.length).toBeGreaterThan(20)
@@ -52,7 +56,7 @@ it('llms.txt names every page of docs/', () => {
 })
 
 it('npm pack is said of the client, and not of the whole repository', () => {
-  const said = [...pages, ...globSync('packages/*/README.md', { cwd: root })].flatMap((page) =>
+  const said = pages.flatMap((page) =>
     [...read(page).matchAll(/`(npm pack[^`]*)`/g)].map(([, command]) => command),
   )
   expect(said.length).toBeGreaterThan(1)
@@ -89,6 +93,16 @@ it('docs/settings.md has every setting of npm start, and its default', () => {
   expect(given.length).toBeGreaterThan(20)
   const asTaken = ([name, value]: [string, string]) => [name, value.replaceAll(/`|(?<=\d),/g, '')]
   expect(readSettings(Object.fromEntries(given.map(asTaken)))).toMatchObject(readSettings({}))
+})
+
+it('what commands leave in a checkout is no concern of git, nor of the linter, which asks git', () => {
+  const left = pages.flatMap((page) =>
+    [...read(page).matchAll(/^```sh[^\n]*\n([\s\S]*?)^```/gm)].flatMap(([, text = '']) =>
+      [...text.matchAll(/ > (\w+\.json)|--log (\w+\/)/g)].map(([, file, folder]) => `/${file ?? folder}`),
+    ),
+  )
+  expect(new Set(left)).toEqual(new Set(['/data/', '/record.json']))
+  expect(read('.gitignore').split('\n')).toEqual(expect.arrayContaining(left))
 })
 
 describe('commands of guides', () => {
