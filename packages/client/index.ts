@@ -72,7 +72,7 @@ export interface UploadOptions extends CallOptions {
   idempotencyKey?: string
   analyses?: AnalysisName[] | undefined
   wait?: boolean
-  /** Gets the bytes on their way as they go, and 0 when they start again; outside of Node, all when they are there. */
+  /** Gets the bytes on their way, and 0 when they start again; in Node 20, and outside of Node, all when they are there. */
   onProgress?: (sentBytes: number) => void
   /** Gets the form of a large image before it is used. */
   onForm?: (form: UploadForm) => void
@@ -197,7 +197,7 @@ const ENTITIES: Record<string, string> = {
 }
 /**
  * Node sends an iterator as it comes, under a length that is given. No standard has that: browsers take streams by
- * HTTP/2 only, which S3 does not speak.
+ * HTTP/2 only, which S3 does not speak. Node 20 has no `navigator`, and sends all at once.
  */
 const TAKES_STREAMS = globalThis.navigator?.userAgent?.startsWith('Node.js/') === true
 
