@@ -457,6 +457,10 @@ variable "compat" {
     saved_queries = optional(bool, true)
     # What an emulator does not take off one route again would end destroy half-way.
     route_settings = optional(bool, true)
+    # An emulator without PutGatewayResponse takes it for a request to a bucket. What its gateway answers is then its own.
+    gateway_responses = optional(bool, true)
+    # A gateway that takes the alias for the function's name would call nothing. Without it there is no way back.
+    alias = optional(bool, true)
   })
   default  = {}
   nullable = false

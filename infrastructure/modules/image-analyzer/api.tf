@@ -323,7 +323,7 @@ resource "aws_api_gateway_integration" "api" {
   http_method             = aws_api_gateway_method.api[each.key].http_method
   type                    = "AWS_PROXY"
   integration_http_method = "POST"
-  uri                     = aws_lambda_alias.api.invoke_arn
+  uri                     = var.compat.alias ? aws_lambda_alias.api.invoke_arn : aws_lambda_function.api.invoke_arn
 }
 
 # What the gateway refuses never reaches the function, and has to look as if it had: the same codes
@@ -355,7 +355,7 @@ locals {
 }
 
 resource "aws_api_gateway_gateway_response" "problem" {
-  for_each      = local.problems
+  for_each      = var.compat.gateway_responses ? local.problems : {}
   rest_api_id   = aws_api_gateway_rest_api.api.id
   response_type = each.key
   status_code   = tostring(each.value.status)

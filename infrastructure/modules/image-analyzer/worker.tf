@@ -161,7 +161,7 @@ resource "aws_lambda_alias" "worker" {
 
 resource "aws_lambda_event_source_mapping" "jobs" {
   event_source_arn                   = aws_sqs_queue.jobs.arn
-  function_name                      = aws_lambda_alias.worker.arn
+  function_name                      = var.compat.alias ? aws_lambda_alias.worker.arn : aws_lambda_function.worker.arn
   batch_size                         = local.batch_size
   maximum_batching_window_in_seconds = var.batch_window_seconds
   # Without it an answer that names failed images is ignored, and they are lost.

@@ -336,6 +336,25 @@ run "a_route_has_no_settings_where_they_cannot_be_removed" {
   }
 }
 
+run "a_gateway_with_neither_responses_of_its_own_nor_aliases_calls_the_function" {
+  command = plan
+
+  variables {
+    compat = { gateway_responses = false, alias = false }
+  }
+
+  assert {
+    condition     = length(aws_api_gateway_gateway_response.problem) == 0
+    error_message = "There are none to set."
+  }
+  assert {
+    condition = alltrue([
+      for integration in aws_api_gateway_integration.api : integration.uri == aws_lambda_function.api.invoke_arn
+    ]) && aws_lambda_event_source_mapping.jobs.function_name == aws_lambda_function.worker.arn
+    error_message = "Gateway and queue must call the function itself."
+  }
+}
+
 run "a_missing_package_is_named_before_anything_is_made" {
   command = plan
 
