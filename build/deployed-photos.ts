@@ -7,7 +7,7 @@ import sharp from 'sharp'
 import * as z from 'zod'
 import { sqsOptions } from '../shared/aws.ts'
 import { ROOT } from './bundle.ts'
-import { lastLogs } from './emulators.ts'
+import { type Emulator, lastLogs } from './emulators.ts'
 import { type Check, type Deployed, demand, TARGET } from './steps.ts'
 
 /** Milliseconds without any progress, after which an image or an event is given up. A cold start takes a few seconds. */
@@ -32,6 +32,10 @@ const BODIES: Record<string, (bytes: Buffer<ArrayBuffer>, type: string) => Reque
     body: JSON.stringify({ image: bytes.toString('base64') }),
   }),
 }
+
+/** What the gateway of an emulator can pass on. */
+const bodiesFor = ({ textOnly = false }: Emulator) =>
+  Object.entries(BODIES).filter(([kind]) => kind === 'JSON' || !textOnly)
 
 const acceptedSchema = z.object({ imageId: z.string() })
 const formSchema = acceptedSchema.extend({
@@ -126,7 +130,7 @@ async function demandResults(
 /** @returns ids of the images, which are completed */
 export async function sendPhotos(check: Check, apiUrl: string, format: Format): Promise<string[]> {
   const sent = await Promise.all(
-    Object.entries(BODIES).map(async ([kind, bodyOf]) => {
+    bodiesFor(check.emulator).map(async ([kind, bodyOf]) => {
       const bytes = await draw(format)
       const init = { method: 'POST', ...bodyOf(bytes, `image/${format}`) }
       const { imageId } = acceptedSchema.parse(await (await request(`${apiUrl}/images`, init, 202)).json())
@@ -205,8 +209,9 @@ export async function usePhotos(check: Check, { apiUrl, subscriberQueueUrl }: De
     )
     imageIds.push(...(sent ?? []))
   }
+  const kinds = bodiesFor(emulator).map(([kind]) => kind)
   for (const format of FORMATS) {
-    await step(format, `as ${Object.keys(BODIES).join(', ')}`, () => sendPhotos(check, apiUrl, format))
+    await step(format, `as ${kinds.join(', ')}`, () => sendPhotos(check, apiUrl, format))
   }
   await step('upload', 'by a presigned form', () => upload(check, apiUrl))
   if (imageIds.length === 0) return steps.skip('events', useless ?? 'no image was completed')

@@ -7,13 +7,15 @@ export interface Emulator {
   like?: string
   /** Why no function runs there, if none does. */
   runsNothing?: string
+  /** Whether its gateway passes every body on as text, which ruins an image that is not sent as JSON. */
+  textOnly?: boolean
   /** Whether its functions are processes of the machine that the emulator is on, and reach what this machine reaches. */
   beside: boolean
   /** Changes that every plan shows, by address and attribute, and why; every other change fails the check. */
   drift: { change: RegExp; sameJson: boolean; reason: string }[]
 }
 
-/** In this order they are recognised: MiniStack answers for LocalStack too. */
+/** In this order they are recognised: MiniStack and floci answer for LocalStack too. */
 export const EMULATORS = {
   ministack: { title: 'MiniStack', health: '/_ministack/health', beside: true, drift: [] },
   moto: {
@@ -31,6 +33,20 @@ export const EMULATORS = {
         change: /^module\.image_analyzer\.aws_lambda_event_source_mapping\.jobs\.function_name$/,
         sameJson: false,
         reason: 'moto forgets the alias',
+      },
+    ],
+  },
+  floci: {
+    title: 'floci',
+    health: '/_floci/health',
+    textOnly: true,
+    beside: false,
+    drift: [
+      {
+        change:
+          /^module\.image_analyzer\.aws_api_gateway_(integration\.api\["\w+"\]\.timeout_milliseconds|stage\.live\.(access_log_settings|xray_tracing_enabled))$/,
+        sameJson: false,
+        reason: 'floci forgets it',
       },
     ],
   },

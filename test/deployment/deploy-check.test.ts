@@ -29,7 +29,7 @@ describe('npm run deploy-check', () => {
     onTestFinished(() => void server.close())
     const endpoint = `http://127.0.0.1:${await listen(server, 0)}`
     const { code, output, last } = await deployCheck('--endpoint', endpoint)
-    expect(output).toContain(`${endpoint} does not answer as MiniStack, moto, LocalStack, LocalEmu.`)
+    expect(output).toContain(`${endpoint} does not answer as MiniStack, moto, floci, LocalStack, LocalEmu.`)
     expect({ code, last }).toEqual({ code: 1, last: '0 passed, 1 failed' })
   })
 })
@@ -54,6 +54,18 @@ it.each(EMULATOR_NAMES)('%s is recognised by the path that it answers, and has s
   expect(await recognise(`http://127.0.0.1:${await listen(server, 0)}`, EMULATOR_NAMES)).toBe(name)
   expect(existsSync(join(ROOT, `infrastructure/emulators/${like}.tfvars`))).toBe(true)
 })
+
+it.each(['ministack', 'floci'] as const)(
+  '%s is not taken for LocalStack, for which it answers too',
+  async (name) => {
+    const answered: (string | undefined)[] = [EMULATORS[name].health, EMULATORS.localstack.health]
+    const server = createServer(({ url }, answer) =>
+      answer.writeHead(answered.includes(url) ? 200 : 404).end(),
+    )
+    onTestFinished(() => void server.close())
+    expect(await recognise(`http://127.0.0.1:${await listen(server, 0)}`, EMULATOR_NAMES)).toBe(name)
+  },
+)
 
 it('what a check has seen names what passed, what is lacking by its reason, and what was refused', () => {
   const steps = [
