@@ -355,7 +355,8 @@ locals {
 }
 
 resource "aws_api_gateway_gateway_response" "problem" {
-  for_each      = var.compat.gateway_responses ? local.problems : {}
+  # Not by a condition, which would make one map of text of them.
+  for_each      = { for cause, problem in local.problems : cause => problem if var.compat.gateway_responses }
   rest_api_id   = aws_api_gateway_rest_api.api.id
   response_type = each.key
   status_code   = tostring(each.value.status)
