@@ -5,7 +5,7 @@ import type { Storage } from '../storage.ts'
 import { type Checked, createValidateConditions, refusalOfUse } from './checks.ts'
 import { CONDITIONS, type Value } from './conditions.ts'
 import { validation } from './errors.ts'
-import { createItemSize, refusalOfSize } from './limits.ts'
+import { createItemSize, refusalOfSize, widenBatches } from './limits.ts'
 import { checkNum } from './numbers.ts'
 import { quicken } from './parsers.ts'
 import { createQueryTable } from './reads.ts'
@@ -46,6 +46,7 @@ export function createDynalite(storage: Storage, region: string, accountId: stri
   const queryTable = createQueryTable({ ...load('./db'), itemSize })
   replaceFunctions(load, './db', { ...CONDITIONS, itemSize, queryTable })
   replaceFunctions(load, './actions/updateItem', createUpdates(load('./db')))
+  widenBatches(load)
   // Its own has four digits fewer.
   replaceFunctions(load, './actions/createTable', { uuidV4: randomUUID })
   const validations: Validations = load('./validations')

@@ -375,6 +375,17 @@ it('what is written and read counts by its bytes, those of names among them', as
   expect(await send('Query', page)).toMatchObject({ Count: 3, LastEvaluatedKey: { part: { S: 'c' } } })
 })
 
+it('a batch has 16 MB of items, and asks for the others as it was asked', async () => {
+  const keys = Array.from({ length: 42 }, (_, index) => ({ id: { S: 'batch' }, part: { S: `${index}` } }))
+  await Promise.all(keys.map((key) => send('PutItem', { Item: { ...key, more: { S: long(400_000) } } })))
+  const asked = { ProjectionExpression: 'part, #m', ExpressionAttributeNames: { '#m': 'more' } }
+  const batch = { [TableName]: { Keys: keys, ConsistentRead: true, ...asked } }
+  const answer = await send('BatchGetItem', { TableName: undefined, RequestItems: batch })
+  expect(Object(answer['Responses'])[TableName]).toHaveLength(41)
+  const others = { [TableName]: { Keys: [expect.any(Object)], ConsistentRead: true, ...asked } }
+  expect(answer['UnprocessedKeys']).toEqual(others)
+})
+
 it.each([
   ...['', '-', '.', '1e', ' 1', '1 ', '0x1', 'NaN', '1_0', '--1', '1.2.3'].map((N) => [N, 'numeric value']),
   ...['1e126', '-1e99999999999'].map((N) => [N, 'overflow']),
