@@ -227,9 +227,10 @@ function decoded(bytes: Buffer): string {
   }
 }
 
-/** A time that there is, like 2026:05:01 12:34:56, and an offset like +02:00. */
+/** A time that there is, like 2026:05:01 12:34:56, which some write with a fraction, and an offset like +02:00. */
 function timeOf(time = '', offset = ''): string | undefined {
-  const [, year, month, day, clock] = /^(\d{4})[:/-](\d\d)[:/-](\d\d) (\d\d:\d\d:\d\d)$/.exec(time) ?? []
+  const [, year, month, day, clock] =
+    /^(\d{4})[:/-](\d\d)[:/-](\d\d) (\d\d:\d\d:\d\d)(?:\.\d+)?$/.exec(time) ?? []
   const local = `${year}-${month}-${day}T${clock}`
   const utc = new Date(`${local}Z`)
   // Of 31 February it makes 3 March.
