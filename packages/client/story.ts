@@ -100,9 +100,13 @@ async function patiently(
   ...request: Parameters<typeof send>
 ): Promise<{ answer: Response; body: Page }> {
   for (let pauseMs = 500; ; pauseMs *= 2) {
-    const answer = await send(...request)
-    const body = (await answer.json().catch((error) => {
-      if (answer.ok) throw error
+    const { host } = new URL(request[0])
+    const answer = await Promise.resolve(send(...request)).catch((error) => {
+      if (!(error instanceof TypeError)) throw error
+      throw new Error(`${host} does not answer (${Object(error.cause).code ?? error.message}).`)
+    })
+    const body = (await answer.json().catch(() => {
+      if (answer.ok) throw new Error(`${host} answers in words that are not those of CloudWatch Logs.`)
       return {}
     })) as Page
     const isBusy = answer.status >= 500 || /Throttling/.test(body.__type ?? '')

@@ -238,6 +238,24 @@ describe('the story of an image', () => {
     })
   })
 
+  it('names the endpoint where what answers is not CloudWatch Logs, or nothing does', async () => {
+    const server = createServer((_, response) => void response.end('<h1>Welcome</h1>'))
+    const host = `127.0.0.1:${await listen(server, 0)}`
+    const env = {
+      AWS_ENDPOINT_URL_CLOUDWATCH_LOGS: `http://${host}`,
+      ...{ AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test', AWS_REGION: 'eu-west-1' },
+    }
+    const ask = () => story(['01a20f3c-366e-734c-99ed-0d5fffb2c168', '--log-groups', 'api'], env)
+    const strange = await ask()
+    server.close()
+    server.closeAllConnections()
+    expect([strange.code, strange.err, (await ask()).err]).toEqual([
+      1,
+      `The log cannot be read: ${host} answers in words that are not those of CloudWatch Logs.\n`,
+      `The log cannot be read: ${host} does not answer (ECONNREFUSED).\n`,
+    ])
+  })
+
   it('of an image that the log does not have is none: exit code 1; wrong usage is 2', async () => {
     const file = logFile()
     const unknown = '01a20f3c-366e-734c-99ed-0d5fffb2c168'
