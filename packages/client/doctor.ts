@@ -43,7 +43,7 @@ export async function doctor(command: DoctorCommand): Promise<number> {
     } catch (error) {
       if (signal.aborted) throw error
       if (error instanceof ApiError && error.code === 'UNREACHABLE') unreachable = true
-      finding = diagnose(error)
+      finding = diagnose(error, name)
     }
     const ok = typeof finding === 'string'
     if (!ok) wrong += 1
@@ -210,16 +210,15 @@ const MENDS: Record<string, string> = {
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: ISSUER,
 }
 
-function diagnose(error: unknown): { wrong: string; mend: string } {
+function diagnose(error: unknown, check: string): { wrong: string; mend: string } {
   if (error instanceof BucketError) {
     return {
       wrong: error.message,
       mend: 'The URLs of the API lead there: can this machine resolve that name, and does a firewall or a proxy let it through?',
     }
   }
-  if (!(error instanceof ApiError)) {
+  if (!(error instanceof ApiError))
     return { wrong: causeOf(error), mend: 'This was not expected; please report it.' }
-  }
   const reason = causeOf(error.cause)
   if (error.code === 'UNREACHABLE') {
     const proxy = process.env['HTTPS_PROXY'] ?? process.env['https_proxy']
@@ -228,7 +227,8 @@ function diagnose(error: unknown): { wrong: string; mend: string } {
   }
   if (error.status >= 300 && error.status < 400)
     return { wrong: error.detail, mend: 'Give the address that it leads to by --endpoint.' }
-  if (error.code === 'UNEXPECTED_ANSWER' || error.code === 'NOT_FOUND') {
+  // Health asks for no credentials: what does is a gateway without its stage, or another server.
+  if (['UNEXPECTED_ANSWER', 'NOT_FOUND', check === 'endpoint' && 'UNAUTHENTICATED'].includes(error.code)) {
     return {
       wrong: `another server answers there (${error.status})`,
       mend: 'Check --endpoint: its port, and on AWS the stage at its end (terraform output shows it).',

@@ -595,15 +595,18 @@ describe('doctor', () => {
       response.setHeader('date', new Date(Date.now() - 3_600_000).toUTCString())
       if (request.url === '/late/health') response.end('{"status":"ok"}')
       else if (request.url?.startsWith('/red/')) response.writeHead(400).end('{"message":"\\u001b[31mred"}')
+      // As API Gateway without a stage.
+      else if (request.url?.startsWith('/bare/')) response.writeHead(403).end('{"message":"Forbidden"}')
       else response.end('<h1>Another program</h1>')
     }).listen(0, '127.0.0.1')
     await new Promise((resolve) => other.once('listening', resolve))
     const endpoint = `http://127.0.0.1:${(other.address() as AddressInfo).port}`
-    const [red, nobody, stranger, late] = await inTurn(
+    const [red, nobody, stranger, late, bare] = await inTurn(
       [['list', '--endpoint', `${endpoint}/red`]],
       [['doctor', '--endpoint', 'http://127.0.0.1:2']],
       [['doctor', '--endpoint', endpoint]],
       [['doctor', '--endpoint', `${endpoint}/late`]],
+      [['doctor', '--endpoint', `${endpoint}/bare`]],
     )
     other.close()
     // As a stranger's words: a terminal would act upon them.
@@ -613,6 +616,7 @@ describe('doctor', () => {
     expect(nobody?.lines.at(-1)?.mend).toContain('npm start')
     expect(stranger?.code).toBe(1)
     expect(stranger?.lines.at(-1)?.mend).toContain('--endpoint')
+    expect(bare?.lines.at(-1)?.mend).toContain('the stage')
     expect(late?.lines.find(({ check }) => check === 'clock')).toMatchObject({
       ok: false,
       found: expect.stringMatching(/3600 s ahead|3599 s ahead/),
