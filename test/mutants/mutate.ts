@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { copyProject } from '../copy.ts'
@@ -25,11 +25,17 @@ Takes each guard of test/mutants/mutants.ts out of a copy of the code, or those 
 --made makes mutants by rule, of these files.`)
   process.exit(0)
 }
-if (process.argv[2] === '--made') {
-  await mutateMade(process.argv.slice(3))
+const wanted = process.argv.slice(2)
+if (wanted[0] === '--made') {
+  const given = wanted.slice(1)
+  const missing = given.find((one) => !existsSync(one.split(':')[0] ?? ''))
+  if (missing !== undefined) {
+    console.error(`There is no file ${missing}: --made takes paths from the folder of the project.`)
+    process.exit(2)
+  }
+  await mutateMade(given)
   process.exit()
 }
-const wanted = process.argv.slice(2)
 const unknown = wanted.find((part) => !MUTANTS.some(({ name }) => name.includes(part)))
 if (unknown !== undefined) {
   console.error(
