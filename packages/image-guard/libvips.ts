@@ -77,7 +77,7 @@ export const open = (bytes: Buffer, options: SharpOptions = {}): Sharp =>
 export const fromPixels = ({ data, info: { width, height, channels } }: Pixels): Sharp =>
   sharp(data, { raw: { width, height, channels } }).timeout({ seconds: PIPELINE_SECONDS })
 
-/** @throws Refusal CORRUPT_IMAGE; Error where the machine has too much to do */
+/** @throws Refusal CORRUPT_IMAGE; Error where the machine has too much to do, or too little memory or threads */
 export async function decode(picture: Sharp): Promise<Pixels> {
   const began = performance.now()
   try {
@@ -92,8 +92,15 @@ export async function decode(picture: Sharp): Promise<Pixels> {
 /** How sharp says that an image cannot be decoded: by a plain Error, which none of our own faults is. */
 export const isDecoderError = (error: unknown): boolean => Object.getPrototypeOf(error) === Error.prototype
 
+/**
+ * How libvips, libjpeg and GLib say that this process gets no more memory, or no more threads; sharp has no code for it. What
+ * libpng calls so may be a limit of its own, which a file can exceed.
+ */
+const IS_SHORT = /^vips_\w+: out of memory|Insufficient memory \(case [24]\)|^glib: Error creating thread/
+
 /** @returns a Refusal where it is the image that is at fault */
-const corrupt = (cause: unknown): unknown => (isDecoderError(cause) ? damaged(cause) : cause)
+const corrupt = (cause: unknown): unknown =>
+  isDecoderError(cause) && !IS_SHORT.test((cause as Error).message) ? damaged(cause) : cause
 
 export const damaged = (cause: unknown): Refusal =>
   new Refusal('CORRUPT_IMAGE', 'The image cannot be decoded: its data is damaged or cut off.', cause)

@@ -2,6 +2,9 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
+import { skipped, without } from '../../../test/tools.ts'
+
+const noPrlimit = without('prlimit')
 
 describe('a decoder', () => {
   const guard = JSON.stringify(new URL('../index.ts', import.meta.url).href)
@@ -48,4 +51,32 @@ describe('a decoder', () => {
       /^Error: libvips .* would read more formats than this program allows \(SVG, TIFF\).*npm ci/
     expect(stdout.trim().split('\n')).toEqual(Array(3).fill(expect.stringMatching(refusal)))
   })
+
+  it.skipIf(noPrlimit.length > 0)(
+    `does not blame an image for want of memory${skipped(noPrlimit)}`,
+    async () => {
+      const { stdout } = await run(`
+        import { execFileSync } from 'node:child_process'
+        import { readFileSync } from 'node:fs'
+        import sharp from 'sharp'
+        import { createDecoder, createRender } from ${guard}
+        const render = createRender(createDecoder())
+        // All of its coefficients are held in memory: 144 MB.
+        const plain = sharp({ create: { width: 8_000, height: 6_000, channels: 3, background: 'teal' } })
+        const image = await plain.jpeg({ progressive: true }).toBuffer()
+        await render(readFileSync('test/fixtures/grace-hopper.jpg'), 's3')
+        const [, kilobytes] = /VmSize:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))
+        const limit = (bytes) => execFileSync('prlimit', ['--pid', String(process.pid), '--as=' + bytes + ':'])
+        const attempt = () => render(image, 's3').then(() => 'done', (error) => error.name + ': ' + error.message)
+        limit(kilobytes * 1_024 + 30_000_000)
+        const refused = await attempt()
+        limit('unlimited')
+        console.log(refused + '\\n' + (await attempt()))
+      `)
+      expect(stdout.trim().split('\n')).toEqual([
+        expect.stringMatching(/^Error: VipsJpeg: Insufficient memory/),
+        'done',
+      ])
+    },
+  )
 })
