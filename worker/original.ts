@@ -255,9 +255,15 @@ export async function read(
 ): Promise<Buffer | undefined> {
   try {
     const options = limits === undefined ? {} : { abortSignal: limits.signal }
-    const { Body, ContentLength } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key }), options)
+    const asked = new GetObjectCommand({ Bucket: bucket, Key })
+    const { Body, ContentLength, ETag } = await s3.send(asked, options)
     if (Body === undefined) throw new Error('S3 answered without a body.')
     const stream = Body as Readable
+    // The page of a proxy in between, say, is no verdict on the image. S3 sends an ETag with every object.
+    if (ETag === undefined) {
+      stream.destroy()
+      throw new Error('What answered with 200 is not S3: there is no ETag.')
+    }
     const demandRoom = (length = 0): void => {
       if (limits === undefined || length <= limits.most) return
       stream.destroy()

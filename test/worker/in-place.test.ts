@@ -174,7 +174,8 @@ describe('an answer that is no object', () => {
 })
 
 describe('an object that comes in pieces, without its length', () => {
-  const inPieces = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nfo\r\n2\r\nur\r\n0\r\n\r\n'
+  const inPieces =
+    'HTTP/1.1 200 OK\r\nETag: "x"\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nfo\r\n2\r\nur\r\n0\r\n\r\n'
   const ofMost = async (most: number) => {
     const { s3 } = await serve((socket) => socket.write(inPieces))
     const deps = { s3, bucket: 'bucket' } as ProcessDeps
@@ -189,6 +190,20 @@ describe('an object that comes in pieces, without its length', () => {
     await expect(ofMost(3)).rejects.toMatchObject({ name: 'Verdict', failure: { code: 'CORRUPT_IMAGE' } })
     await expect(ofMost(5)).rejects.toThrow('S3 broke off after 4 of 5 bytes.')
   })
+})
+
+it('a page in place of an object is trouble on the way, and no verdict on the image', async () => {
+  const page = '<html>Please sign in to this network.</html>'
+  const { s3 } = await serve((socket) =>
+    socket.write(
+      `HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: ${page.length}\r\n\r\n${page}`,
+    ),
+  )
+  const deps = { s3, bucket: 'bucket' } as ProcessDeps
+  for (const most of [10_000, 10]) {
+    const limits = { most, signal: new AbortController().signal }
+    await expect(read(deps, 'originals/a', limits)).rejects.toMatchObject({ name: 'Error' })
+  }
 })
 
 const lacking = without('openssl')
