@@ -189,6 +189,8 @@ async function main(): Promise<void> {
   }
   process.on('SIGTERM', end)
   process.on('SIGINT', end)
+  // The reader of its log is gone: Ctrl-C ends all programs of a pipe at once.
+  process.stdout.on('error', end)
   log.info('the worker takes jobs', { queue: config.JOB_QUEUE_URL, ...(port === undefined ? {} : { port }) })
 }
 

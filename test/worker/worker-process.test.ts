@@ -61,6 +61,15 @@ async function refusalOf(env: Record<string, string>): Promise<string> {
   return said
 }
 
+/** The images of jobs that another worker gets, long before the visibility timeout of six minutes. */
+async function givenBack(endpoint: string): Promise<string[]> {
+  const sqs = new SQSClient(sqsOptions({ endpoint, region: 'us-east-1', credentials }))
+  const QueueUrl = besideOf(endpoint)['JOB_QUEUE_URL']
+  const { Messages = [] } = await sqs.send(new ReceiveMessageCommand({ QueueUrl, WaitTimeSeconds: 20 }))
+  sqs.destroy()
+  return Messages.map(({ Body = '' }) => JSON.parse(Body).imageId)
+}
+
 describe('npm run worker', () => {
   it('works on the jobs of npm start that has no worker, says how it is, and ends at SIGTERM', async () => {
     const said: string[] = []
@@ -118,12 +127,20 @@ describe('npm run worker', () => {
     expect((await fetch(`${health}/live?by=probe`)).status).toBe(200)
     expect(await worker.end('SIGTERM')).toBe(0)
     expect(worker.output()).toMatch(new RegExp(`"event":"out of time".*"imageId":"${imageId}"`))
-    // For another worker, long before the visibility timeout of six minutes.
-    const sqs = new SQSClient(sqsOptions({ endpoint: system.awsEndpoint, region: 'us-east-1', credentials }))
-    const QueueUrl = besideOf(system.awsEndpoint)['JOB_QUEUE_URL']
-    const { Messages = [] } = await sqs.send(new ReceiveMessageCommand({ QueueUrl, WaitTimeSeconds: 20 }))
-    sqs.destroy()
-    expect(Messages.map(({ Body = '' }) => JSON.parse(Body).imageId)).toEqual([imageId])
+    expect(await givenBack(system.awsEndpoint)).toEqual([imageId])
+  })
+
+  it('gives back what it is working on where the log has no reader any more, as after Ctrl-C in a pipe', async () => {
+    const system = await startHere({ WORKER: 'off', STAND_IN_LATENCY_MS: '60000' })
+    const imageId = await post(system.url, await distinct(1))
+    const worker = launchWorker({ ...besideOf(system.awsEndpoint), DRAIN_SECONDS: '10' })
+    await until('the image is claimed', async () =>
+      /"event":"claimed"/.test(worker.output()) ? true : undefined,
+    )
+    worker.process.stdout?.destroy()
+    expect(await worker.end('SIGINT')).toBe(0)
+    expect(worker.output()).not.toContain('EPIPE')
+    expect(await givenBack(system.awsEndpoint)).toEqual([imageId])
   })
 
   it.skipIf(noLinux.length > 0)(
