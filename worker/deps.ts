@@ -1,3 +1,4 @@
+import { channel } from 'node:diagnostics_channel'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
 import { RekognitionClient, RekognitionServiceException } from '@aws-sdk/client-rekognition'
@@ -220,6 +221,23 @@ export const sayingRates = (limiters: Limiters, { elapsed, log }: { elapsed: Ela
     }
     return (...given) => limiter.run(...given).finally(tell)
   })
+
+/**
+ * Ends each request of this thread over which nothing comes for so long. The SDK's own for credentials has no limit: one that
+ * hangs would hold up all later calls of its client, which wait for it, for good.
+ *
+ * @returns ends it
+ */
+export function endSilence(ms: number): () => void {
+  const requests = channel('http.client.request.start')
+  const heed = (begun: unknown): void => {
+    const { request } = Object(begun)
+    const silent = new Error(`${request.getHeader('host')} has sent nothing for ${ms} ms.`)
+    request.setTimeout(ms, () => request.destroy(Object.assign(silent, { name: 'TimeoutError' })))
+  }
+  requests.subscribe(heed)
+  return () => void requests.unsubscribe(heed)
+}
 
 /** Where AWS is as the SDK finds it: in the function, and in a process outside Lambda. @throws Error without a decoder of HEIC */
 export function depsOnAws(config: WorkerConfig, log: Log): WorkerDeps {

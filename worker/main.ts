@@ -15,7 +15,7 @@ import {
   warningsOf,
 } from '../shared/machine.ts'
 import { processBatch } from './batch.ts'
-import { depsOnAws, type WorkerDeps } from './deps.ts'
+import { depsOnAws, endSilence, type WorkerDeps } from './deps.ts'
 import { mappingOfJobs } from './invocation.ts'
 import { startPoller } from './poller.ts'
 
@@ -26,6 +26,8 @@ import { startPoller } from './poller.ts'
 
 /** Milliseconds before the end of DRAIN_SECONDS at which batches are broken off: as many as a batch on Lambda has. */
 const BREAK_OFF_MS = 6_000
+/** Milliseconds: more than the limits that requests have of their own. */
+const SILENCE_MS = 40_000
 /** Milliseconds for which an answer of queue and table is good for /ready. */
 const READY_MS = 10_000
 
@@ -154,6 +156,7 @@ async function main(): Promise<void> {
   for (const sentence of warningsOf(WORKER_SETTINGS, process.env)) warn(sentence)
   const config = readWorkerProcessConfig(process.env)
   const { log, text } = await counting(createLog('worker', config.METRICS_NAMESPACE))
+  endSilence(SILENCE_MS)
   const deps = depsOnAws(config, log)
   const reachAll = () => Promise.all([reachQueue(deps), reachTable(deps), reachBucket(deps)])
   const [queue] = await namingSilence(warn, reachAll)

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { createServer, request as send } from 'node:http'
+import { createServer, get, request as send } from 'node:http'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { CreateQueueCommand, DeleteQueueCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
@@ -9,6 +9,7 @@ import { buildProcess } from '../../build/process.ts'
 import { ARCHITECTURES, platformHere } from '../../build/sharp.ts'
 import { close, listen } from '../../packages/embedded-aws/gateway/index.ts'
 import { sqsOptions } from '../../shared/aws.ts'
+import { endSilence } from '../../worker/deps.ts'
 import { outcome } from '../commands.ts'
 import { finished, until } from '../context.ts'
 import { distinct } from '../pictures/pictures.ts'
@@ -141,6 +142,21 @@ describe('npm run worker', () => {
     expect(await worker.end('SIGINT')).toBe(0)
     expect(worker.output()).not.toContain('EPIPE')
     expect(await givenBack(system.awsEndpoint)).toEqual([imageId])
+  })
+
+  it('ends a request that has no limit of its own, as for credentials, where nothing comes', async () => {
+    const server = createServer(() => {})
+    const url = `http://127.0.0.1:${await listen(server, 0)}`
+    const undo = endSilence(50)
+    const said: unknown[] = []
+    const request = get(url).on('error', (error) => said.push(error))
+    try {
+      await expect.poll(() => said).toMatchObject([{ name: 'TimeoutError' }])
+    } finally {
+      undo()
+      request.destroy()
+      await close(server)
+    }
   })
 
   it.skipIf(noLinux.length > 0)(
