@@ -8,7 +8,7 @@ import { isDiskFull } from '../packages/embedded-aws/storage.ts'
 import { dynamoTranslation, elapsed, sleep } from '../shared/aws.ts'
 import type { AuthConfig } from '../shared/config.ts'
 import type { Log } from '../shared/log.ts'
-import { type Counting, counting, portTrouble, stoppable, type Undo, withMetrics } from '../shared/machine.ts'
+import { counting, portTrouble, stoppable, type Undo, withMetrics } from '../shared/machine.ts'
 import { clientsFor } from './clients.ts'
 import { configFor, readAuth, type Settings } from './environment.ts'
 import { inFrontOf, SAMPLES, serverOf } from './server.ts'
@@ -45,7 +45,7 @@ export const startSystem = (settings: Settings, say: Log, open: OpenBackground):
 
 async function start(
   settings: Settings,
-  { log, text }: Counting,
+  { log, text }: Awaited<ReturnType<typeof counting>>,
   open: OpenBackground,
   undo: Undo,
 ): Promise<Omit<System, 'stop'>> {

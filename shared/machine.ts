@@ -96,16 +96,16 @@ export function namingSilence<T>(say: (sentence: string) => void, work: () => Pr
 }
 
 /**
- * Ends this process in order at the first Ctrl-C or SIGTERM, and at once at the second.
+ * Ends this process in order at the first Ctrl-C or SIGTERM, and at once at the second; and where its output has no reader any more.
  *
  * @param say tells the person
  * @returns whether it is ending
  */
 export function endInOrder(stop: () => Promise<void>, say: (line: string) => void): () => boolean {
   let stopping = 0
-  async function end(): Promise<void> {
+  async function end(signal?: string): Promise<void> {
     // One Ctrl-C can arrive twice: from the terminal, and passed on by the process that started this one.
-    if (stopping > 0 && performance.now() - stopping > 500) process.exit(130)
+    if (stopping > 0 && signal && performance.now() - stopping > 500) process.exit(130)
     if (stopping > 0) return
     stopping = performance.now()
     say('Stopping …')
@@ -114,9 +114,15 @@ export function endInOrder(stop: () => Promise<void>, say: (line: string) => voi
     await stop()
     process.exit(0)
   }
-  process.on('SIGINT', end)
-  process.on('SIGTERM', end)
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, end)
+  whenUnread(end)
   return () => stopping > 0
+}
+
+/** Where the reader of the output is gone: Ctrl-C ends all programs of a pipe at once. A full disk is another matter. */
+export function whenUnread(end: () => unknown): void {
+  for (const output of [process.stdout, process.stderr])
+    output.on('error', ({ code }: NodeJS.ErrnoException) => code === 'EPIPE' && end())
 }
 
 /** What ends a part of a program. */
@@ -204,15 +210,8 @@ export const HELP: Record<Metric, string> = {
   NotSwept: 'Images that the sweeper could not look after.',
 }
 
-export interface Counting {
-  /** A log whose lines are counted. */
-  log: Log
-  /** In Prometheus's text format. */
-  text: () => string
-}
-
-/** Counts what the lines of a log say, from the start of the process on. */
-export async function counting(log: Log): Promise<Counting> {
+/** @returns a log whose lines are counted from now on, and these counts in Prometheus's text format */
+export async function counting(log: Log): Promise<{ log: Log; text: () => string }> {
   // Loaded late: `npm start` begins its thread before.
   const { BY, countsOf, METRICS } = await import('./log.ts')
   const families = new Map<string, { metric: Metric; kind: string; series: Map<string, number> }>()

@@ -13,6 +13,7 @@ import {
   portTrouble,
   StartError,
   warningsOf,
+  whenUnread,
 } from '../shared/machine.ts'
 import { processBatch } from './batch.ts'
 import { depsOnAws, endSilence, type WorkerDeps } from './deps.ts'
@@ -192,8 +193,7 @@ async function main(): Promise<void> {
   }
   process.on('SIGTERM', end)
   process.on('SIGINT', end)
-  // The reader of its log is gone: Ctrl-C ends all programs of a pipe at once.
-  process.stdout.on('error', end)
+  whenUnread(end)
   log.info('the worker takes jobs', { queue: config.JOB_QUEUE_URL, ...(port === undefined ? {} : { port }) })
 }
 

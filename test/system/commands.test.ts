@@ -5,8 +5,8 @@ import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import manifest from '../../package.json' with { type: 'json' }
 import { outcome } from '../commands.ts'
-import { newFolder, root } from '../started.ts'
-import { noSignals, skipped } from '../tools.ts'
+import { launch, newFolder, ready, root } from '../started.ts'
+import { NODE, noFull, noSignals, skipped } from '../tools.ts'
 
 const { scripts } = manifest
 
@@ -37,7 +37,7 @@ const WRONG: [script: string, args: string[], says: RegExp][] = [
   ['release-files', ['--tag', 'v0.0.0'], /^The tag is v0\.0\.0, and package\.json has version /],
   ['deploy-check', ['--wrong'], /^Unknown option '--wrong': npm run deploy-check takes --endpoint, /],
   ['deploy-check', ['--endpoint', 'here'], /^--endpoint must be an address such as .*, not here\.$/],
-  ['deploy-check', [], /^npm run deploy-check -- --endpoint [\s\S]+ministack, moto, localstack/],
+  ['deploy-check', [], /^npm run deploy-check -- --endpoint [\s\S]+ministack, moto, floci, localstack/],
   ['models', ['--wrong'], /^Unknown option '--wrong': see npm run models -- --help\.$/],
   ['rekognition', ['--wrong'], /^Rekognition cannot start: Unknown option '--wrong'\. See npm run /],
   ['rekognition', ['--port', 'any'], /^Rekognition cannot start: --port must be a number from 0 to 65535, /],
@@ -134,3 +134,32 @@ describe.skipIf(noSignals.length > 0)(`SIGTERM to npm${skipped(noSignals)}`, () 
     expect(said).toBe('here\nended\n')
   })
 })
+
+describe.skipIf(noSignals.length > 0)(
+  `a program whose output has no reader any more${skipped(noSignals)}`,
+  () => {
+    it.each([
+      ['local/main.ts', []],
+      ['rekognition/main.ts', ['--port', '0']],
+    ])('%s ends in order, as after Ctrl-C in a pipe', async (file, args) => {
+      const program = await ready(launch({}, args, file))
+      program.process.stdout?.destroy()
+      expect(await program.end('SIGINT'), program.output()).toBe(0)
+      expect(program.output()).not.toContain('EPIPE')
+    })
+  },
+)
+
+it.skipIf(noFull.length > 0)(
+  `a program that runs on goes on where the disk of its log is full${skipped(noFull)}`,
+  async () => {
+    const code = `const { whenUnread } = await import('./shared/machine.ts')
+      whenUnread(() => process.exit(7))
+      console.log('one')
+      setTimeout(() => console.log('two'), 10)
+      setTimeout(() => process.exit(0), 20)`
+    const command = [process.execPath, ...NODE, '--input-type=module', '--eval', code]
+    const full = spawn('sh', ['-c', '"$@" > /dev/full', 'sh', ...command], { cwd: root })
+    expect(await new Promise((resolve) => full.once('exit', resolve))).toBe(0)
+  },
+)
