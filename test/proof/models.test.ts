@@ -406,7 +406,11 @@ describe('S3', () => {
         await answer(
           s3
             .send(new GetObjectCommand(object))
-            .then(async ({ Body, ContentType }) => [ContentType, await Body?.transformToString()]),
+            .then(async ({ Body, ContentType, ETag }) => [
+              ContentType,
+              ETag?.replace(/[^"]+/, '…'),
+              await Body?.transformToString(),
+            ]),
         ),
         await answer(s3.send(new HeadObjectCommand(object)).then(({ ContentLength }) => ContentLength)),
       ]
@@ -425,8 +429,8 @@ describe('S3', () => {
     const missing = ['NoSuchKey', 'NotFound']
     expect(transcript).toEqual([
       missing,
-      [['image/png', 'first'], 5],
-      [['image/png', 'second one'], 10],
+      [['image/png', '"…"', 'first'], 5],
+      [['image/png', '"…"', 'second one'], 10],
       missing,
     ])
   })
