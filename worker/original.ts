@@ -256,13 +256,13 @@ export async function read(
   try {
     const options = limits === undefined ? {} : { abortSignal: limits.signal }
     const asked = new GetObjectCommand({ Bucket: bucket, Key })
-    const { Body, ContentLength, ETag } = await s3.send(asked, options)
+    const { Body, ContentLength, ContentType } = await s3.send(asked, options)
     if (Body === undefined) throw new Error('S3 answered without a body.')
     const stream = Body as Readable
-    // The page of a proxy in between, say, is no verdict on the image. S3 sends an ETag with every object.
-    if (ETag === undefined) {
+    // The page of a proxy in between, say, is no verdict on the image. No object of ours is stored as text.
+    if (ContentType?.startsWith('text/')) {
       stream.destroy()
-      throw new Error('What answered with 200 is not S3: there is no ETag.')
+      throw new Error(`What answered for S3 has sent a page (${ContentType}).`)
     }
     const demandRoom = (length = 0): void => {
       if (limits === undefined || length <= limits.most) return

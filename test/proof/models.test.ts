@@ -406,11 +406,7 @@ describe('S3', () => {
         await answer(
           s3
             .send(new GetObjectCommand(object))
-            .then(async ({ Body, ContentType, ETag }) => [
-              ContentType,
-              ETag?.replace(/[^"]+/, '…'),
-              await Body?.transformToString(),
-            ]),
+            .then(async ({ Body, ContentType }) => [ContentType, await Body?.transformToString()]),
         ),
         await answer(s3.send(new HeadObjectCommand(object)).then(({ ContentLength }) => ContentLength)),
       ]
@@ -429,8 +425,8 @@ describe('S3', () => {
     const missing = ['NoSuchKey', 'NotFound']
     expect(transcript).toEqual([
       missing,
-      [['image/png', '"…"', 'first'], 5],
-      [['image/png', '"…"', 'second one'], 10],
+      [['image/png', 'first'], 5],
+      [['image/png', 'second one'], 10],
       missing,
     ])
   })

@@ -72,7 +72,6 @@ export class S3Model {
     return {
       ContentType: object.contentType,
       ContentLength: object.bytes.length,
-      ETag: `"${object.bytes.length}-${object.storedAt}"`,
       Body: {
         async *[Symbol.asyncIterator]() {
           yield object.bytes
