@@ -127,7 +127,7 @@ async function* hold({ sqs }: OpsDeps, QueueUrl: string): AsyncGenerator<Letter>
 }
 
 async function isChosen(deps: OpsDeps, { body, sentAt }: Letter, choice: LetterChoice): Promise<boolean> {
-  if (choice.before !== undefined && sentAt >= choice.before) return false
+  if (choice.before !== undefined && sentAt > choice.before) return false
   if (choice.code === undefined) return true
   const job = jobIn(body)
   const image = job === undefined ? undefined : await getImage(deps, job.imageId)
