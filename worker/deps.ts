@@ -232,8 +232,10 @@ export function endSilence(ms: number): () => void {
   const requests = channel('http.client.request.start')
   const heed = (begun: unknown): void => {
     const { request } = Object(begun)
-    const silent = new Error(`${request.getHeader('host')} has sent nothing for ${ms} ms.`)
-    request.setTimeout(ms, () => request.destroy(Object.assign(silent, { name: 'TimeoutError' })))
+    request.setTimeout(ms, () => {
+      const silent = new Error(`${request.getHeader('host')} has sent nothing for ${ms} ms.`)
+      request.destroy(Object.assign(silent, { name: 'TimeoutError' }))
+    })
   }
   requests.subscribe(heed)
   return () => void requests.unsubscribe(heed)

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { compile } from './replaced.ts'
+import { compile, replaceExports } from './replaced.ts'
 
 /** Amazon DynamoDB quotas: expressions, attribute names, nested attributes. */
 const MOST_EXPRESSION_BYTES = 4_096
@@ -73,7 +73,8 @@ export function refusalOfSize(input: object): string | undefined {
   })
 }
 
-type ItemSize = (item: object, compress?: boolean, addMeta?: boolean, rangeKey?: string) => number
+/** @returns bytes */
+export type ItemSize = (item: object, compress?: boolean, addMeta?: boolean, rangeKey?: string) => number
 
 /** In place of the emulator's function of this name, which counts characters: DynamoDB counts bytes, those of names too. */
 export function createItemSize(load: NodeJS.Require): ItemSize {
@@ -99,14 +100,12 @@ const inBytes = (text: string): string => Buffer.from(text).toString('latin1')
  */
 export function widenBatches(load: NodeJS.Require): void {
   const file = load.resolve('./actions/batchGetItem')
-  load(file)
-  const cached = load.cache[file]
   const source = readFileSync(file, 'utf8')
   const [limit, others] = ['(1024 * 1024) + store.options.maxItemSize - 3', '= { Keys: [] }']
-  if (cached === undefined || !source.includes(limit) || !source.includes(others))
+  if (!source.includes(limit) || !source.includes(others))
     throw new Error("The embedded DynamoDB's BatchGetItem is not as expected.")
   const widened = source
     .replace(limit, '16 * 1024 * 1024')
     .replace(others, '= { ...data.RequestItems[table], _projection: undefined, Keys: [] }')
-  cached.exports = compile(widened, file)
+  replaceExports(load, file, compile(widened, file))
 }

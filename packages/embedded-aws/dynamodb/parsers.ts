@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { compile } from './replaced.ts'
+import { compile, replaceExports } from './replaced.ts'
 
 /** The emulator's parsers of expressions; what they throw is an answer as well. */
 const PARSERS = ['conditionParser', 'updateParser', 'projectionParser']
@@ -13,7 +13,7 @@ export function quicken(load: NodeJS.Require): void {
   for (const name of PARSERS) {
     const file = load.resolve(`./db/${name}`)
     const source = remembering(readFileSync(file, 'utf8'))
-    Object.assign(load(file), compile(name === 'conditionParser' ? negating(source) : source, file))
+    replaceExports(load, file, compile(name === 'conditionParser' ? negating(source) : source, file))
   }
 }
 

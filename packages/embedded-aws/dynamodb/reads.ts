@@ -1,4 +1,5 @@
 import { CONDITIONS, type Expression, type Item, type OldCondition, type Path } from './conditions.ts'
+import type { ItemSize } from './limits.ts'
 import { atOnce, type Callback, type Range } from './store.ts'
 
 const PAGE_BYTES = 1_048_576
@@ -40,7 +41,7 @@ interface Table extends Keyed {
 }
 /** Of the emulator. */
 interface Emulator {
-  itemSize: (item: Item, compress?: boolean, addMeta?: boolean, rangeKey?: string) => number
+  itemSize: ItemSize
   mapPaths: (paths: (Path | string)[], item: Item) => Item
   createKey: (item: Item, table: Table) => string
   validationError: (message: string) => Error

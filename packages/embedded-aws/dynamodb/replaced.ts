@@ -20,12 +20,16 @@ export function replaceFunctions(
   const own = load(file)
   const replaced = names.map((name) => `${name} = functions.${name}`).join('\n')
   const exports = compile(`${source}\n${replaced}`, filename, functions)
+  const exported = names.filter((name) => Object.hasOwn(own, name)).map((name) => [name, functions[name]])
+  replaceExports(load, filename, Object.assign(exports, Object.fromEntries(exported)))
+}
+
+/** Has a module of the emulator export something else; where it is no function, also to those that have loaded it. */
+export function replaceExports(load: NodeJS.Require, filename: string, exports: object): void {
+  const own = load(filename)
   const cached = load.cache[filename]
   if (typeof own === 'function' && cached !== undefined) cached.exports = exports
-  else {
-    const exported = names.filter((name) => Object.hasOwn(own, name))
-    Object.assign(own, exports, Object.fromEntries(exported.map((name) => [name, functions[name]])))
-  }
+  else Object.assign(own, exports)
 }
 
 /** @returns what a module of the emulator exports whose source has been changed, and knows `functions` by that name */
