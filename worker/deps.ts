@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process'
 import { channel } from 'node:diagnostics_channel'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
@@ -223,13 +224,13 @@ export const sayingRates = (limiters: Limiters, { elapsed, log }: { elapsed: Ela
   })
 
 /**
- * Ends each request of this thread over which nothing comes for so long. The SDK's own for credentials has no limit: one that
- * hangs would hold up all later calls of its client, which wait for it, for good.
+ * Ends each request of this thread over which nothing comes for so long, and each process that takes so long. The SDK's own for
+ * credentials have no limit: one that hangs would hold up all later calls of its client, which wait for it, for good.
  *
  * @returns ends it
  */
 export function endSilence(ms: number): () => void {
-  const requests = channel('http.client.request.start')
+  const [requests, processes] = [channel('http.client.request.start'), channel('child_process')]
   const heed = (begun: unknown): void => {
     const { request } = Object(begun)
     request.setTimeout(ms, () => {
@@ -237,8 +238,22 @@ export function endSilence(ms: number): () => void {
       request.destroy(Object.assign(silent, { name: 'TimeoutError' }))
     })
   }
+  /** Of a `credential_process`. */
+  const heedProcess = (begun: unknown): void => {
+    const child: ChildProcess = Object(begun).process
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL')
+      // A process that it has started may hold them open.
+      for (const output of [child.stdout, child.stderr]) output?.destroy()
+    }, ms)
+    child.once('close', () => clearTimeout(timer))
+  }
   requests.subscribe(heed)
-  return () => void requests.unsubscribe(heed)
+  processes.subscribe(heedProcess)
+  return () => {
+    requests.unsubscribe(heed)
+    processes.unsubscribe(heedProcess)
+  }
 }
 
 /** Where AWS is as the SDK finds it: in the function, and in a process outside Lambda. @throws Error without a decoder of HEIC */

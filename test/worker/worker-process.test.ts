@@ -1,3 +1,4 @@
+import { exec } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { createServer, get, request as send } from 'node:http'
 import { join } from 'node:path'
@@ -158,6 +159,25 @@ describe('npm run worker', () => {
       await close(server)
     }
   })
+
+  it.skipIf(process.platform === 'win32')(
+    'ends a process that has no limit of its own, as for credentials, and waits for none of its children',
+    async () => {
+      const undo = endSilence(50)
+      const said: { error: unknown; child: number }[] = []
+      // The child has the shell's output, and hears of no signal to the shell.
+      const shell = exec('sleep 300 & echo $!; read line', (error, output) =>
+        said.push({ error, child: Number(output) }),
+      )
+      try {
+        await expect.poll(() => said).toMatchObject([{ error: { signal: 'SIGKILL' } }])
+      } finally {
+        undo()
+        for (const { child } of said) process.kill(child)
+        shell.kill()
+      }
+    },
+  )
 
   it.skipIf(noLinux.length > 0)(
     `is a folder that needs nothing but Node, of which the Dockerfile makes an image${skipped(noLinux)}`,
