@@ -24,7 +24,7 @@ variable "tags" {
   nullable    = false
 
   validation {
-    condition     = alltrue([for key, value in var.tags : !startswith(lower(key), "aws:") && length(key) >= 1 && length(key) <= 128 && length(value) <= 256])
+    condition     = alltrue([for key, value in var.tags : try(!startswith(lower(key), "aws:") && length(key) >= 1 && length(key) <= 128 && length(value) <= 256, false)])
     error_message = "A tag's key must have 1 to 128 characters and not begin with aws:, its value at most 256 (AWS tagging)."
   }
   validation {
@@ -66,13 +66,17 @@ variable "zips" {
   }
   validation {
     condition = alltrue([
-      for zip in var.zips :
-      zip.path == null ? alltrue([for part in [zip.s3_bucket, zip.s3_key, zip.sha256] : part != null]) : alltrue([for part in [zip.s3_bucket, zip.s3_key, zip.s3_object_version] : part == null])
+      for zip in var.zips : try(
+        zip.path == null
+        ? alltrue([for part in [zip.s3_bucket, zip.s3_key, zip.sha256] : length(part) > 0])
+        : length(zip.path) > 0 && alltrue([for part in [zip.s3_bucket, zip.s3_key, zip.s3_object_version] : part == null]),
+        false,
+      )
     ])
     error_message = "A zip needs either path, or s3_bucket, s3_key and sha256."
   }
   validation {
-    condition     = alltrue([for zip in var.zips : zip.sha256 == null || can(regex("^[0-9a-f]{64}$", zip.sha256))])
+    condition     = alltrue([for zip in var.zips : try(zip.sha256 == null, true) || can(regex("^[0-9a-f]{64}$", zip.sha256))])
     error_message = "sha256 must be 64 hexadecimal digits in lower case."
   }
 }
@@ -131,11 +135,11 @@ variable "vpc_config" {
 
   validation {
     condition = try(
-      alltrue([for id in var.vpc_config.subnet_ids : startswith(id, "subnet-")]) && length(var.vpc_config.subnet_ids) > 0
-      && alltrue([for id in var.vpc_config.security_group_ids : startswith(id, "sg-")]) && length(var.vpc_config.security_group_ids) > 0,
+      alltrue([for id in var.vpc_config.subnet_ids : startswith(id, "subnet-")]) && contains(range(1, 17), length(var.vpc_config.subnet_ids))
+      && alltrue([for id in var.vpc_config.security_group_ids : startswith(id, "sg-")]) && contains(range(1, 6), length(var.vpc_config.security_group_ids)),
       var.vpc_config == null,
     )
-    error_message = "vpc_config needs at least one subnet (subnet-…) and one security group (sg-…)."
+    error_message = "vpc_config needs 1 to 16 subnets (subnet-…), and 1 to 5 security groups (sg-…) (AWS Lambda, VpcConfig)."
   }
 }
 
@@ -223,6 +227,10 @@ variable "cors_origins" {
   validation {
     condition     = !anytrue([for origin in var.cors_origins : can(regex("^(https:.*:443|http:.*:80)$", origin))])
     error_message = "Browsers send no port that is the scheme's own: leave out :443 of https and :80 of http, or the origin would never match."
+  }
+  validation {
+    condition     = try(length(join(",", var.cors_origins)) <= 2000, true)
+    error_message = "All origins together must have at most 2,000 characters: a function's environment holds 4 KB (AWS Lambda quotas)."
   }
 }
 
@@ -351,7 +359,7 @@ variable "analyses" {
   nullable    = false
 
   validation {
-    condition     = length(var.analyses) > 0 && length(distinct(var.analyses)) == length(var.analyses) && alltrue([for analysis in var.analyses : contains(["labels", "faces", "moderation", "text", "faces-when-person", "metadata", "gps"], analysis)])
+    condition     = length(var.analyses) > 0 && length(distinct(var.analyses)) == length(var.analyses) && length(setsubtract(var.analyses, ["labels", "faces", "moderation", "text", "faces-when-person", "metadata", "gps"])) == 0
     error_message = "Must list some of labels, faces, moderation, text, faces-when-person, metadata and gps, and each once."
   }
 
@@ -607,6 +615,14 @@ variable "subscriber_labels" {
     condition     = length(var.subscriber_labels) == 0 || contains(var.analyses, "labels")
     error_message = "subscriber_labels needs labels among the analyses: without them no event would match."
   }
+  validation {
+    condition     = length(var.subscriber_labels) == 0 || var.subscriber_queue || local.has_webhook
+    error_message = "subscriber_labels needs a subscriber: set subscriber_queue or subscriber_webhook."
+  }
+  validation {
+    condition     = alltrue([for label in var.subscriber_labels : try(length(label) > 0, false)])
+    error_message = "A label must not be empty: no event would match."
+  }
 }
 
 variable "subscriber_queue" {
@@ -647,8 +663,8 @@ variable "subscriber_webhook" {
   sensitive   = true
 
   validation {
-    condition     = can([regex("^https://[^/?#[:space:]]+[^#[:space:]]*$", var.subscriber_webhook.url), regex("^[^:[:cntrl:]]{1,505}$", var.subscriber_webhook.token)]) || var.subscriber_webhook == null
-    error_message = "The webhook needs an https URL, and a token of at most 505 characters, with no colon and no line break, as a file has at its end (Amazon EventBridge, CreateConnection)."
+    condition     = can([regex("^https://[A-Za-z0-9](%[0-9A-Fa-f]{2}|[-()_.!~*';/?:@&=+$,A-Za-z0-9])*$", var.subscriber_webhook.url), regex("^[^:[:cntrl:]]{1,505}$", var.subscriber_webhook.token)]) || var.subscriber_webhook == null
+    error_message = "The webhook needs an https URL of ASCII letters, digits and -()_.!~*';/?:@&=+$, (any other character as %20), and a token of at most 505 characters, with no colon and no line break, as a file has at its end (Amazon EventBridge, CreateApiDestination and CreateConnection)."
   }
 }
 
@@ -701,7 +717,7 @@ variable "alarm_actions" {
   nullable    = false
 
   validation {
-    condition     = alltrue([for arn in var.alarm_actions : startswith(arn, "arn:")])
+    condition     = alltrue([for arn in var.alarm_actions : can(regex("^arn:", arn))])
     error_message = "Each action must be an ARN."
   }
   validation {
@@ -732,6 +748,10 @@ variable "budget_action" {
     error_message = "Must be alarm, park or refuse."
   }
   validation {
+    condition     = var.budget_action == "park" || var.monthly_budget_usd != null
+    error_message = "budget_action says what happens when monthly_budget_usd is spent: set that too, or neither."
+  }
+  validation {
     condition     = var.monthly_budget_usd == null || var.budget_action != "alarm" || (var.metrics && var.log_level == "INFO")
     error_message = "budget_action = alarm needs metrics = true and log_level = INFO, of which its alarm is made: without them the budget would do nothing."
   }
@@ -759,7 +779,7 @@ variable "unwell_actions" {
   nullable    = false
 
   validation {
-    condition     = alltrue([for action in var.unwell_actions : startswith(action, "arn:")])
+    condition     = alltrue([for action in var.unwell_actions : can(regex("^arn:", action))])
     error_message = "Each action must be an ARN."
   }
   validation {

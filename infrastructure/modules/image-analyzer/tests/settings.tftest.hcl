@@ -511,6 +511,55 @@ run "what_does_not_come_alone_is_refused" {
   expect_failures = [var.analyses, var.jwt_issuer, var.tags]
 }
 
+# A setting of what is not there would be one that its owner believes in.
+run "what_would_do_nothing_is_refused" {
+  command = plan
+
+  variables {
+    budget_action     = "refuse"
+    subscriber_labels = ["Dog"]
+  }
+
+  expect_failures = [var.budget_action, var.subscriber_labels]
+}
+
+run "an_address_that_eventbridge_does_not_take_is_refused" {
+  command = plan
+
+  variables {
+    subscriber_labels  = ["Dog"]
+    subscriber_webhook = { url = "https://hooks.example/a%20b;v=1/*?x=[1]", token = "secret" }
+  }
+
+  expect_failures = [var.subscriber_webhook]
+}
+
+run "what_is_empty_is_refused" {
+  command = plan
+
+  variables {
+    analyses       = [null]
+    alarm_actions  = [null]
+    unwell_actions = [null]
+    tags           = { team = null }
+    zips           = { api = { path = "" } }
+  }
+
+  expect_failures = [var.analyses, var.alarm_actions, var.unwell_actions, var.tags, var.zips]
+}
+
+run "what_has_no_name_is_refused" {
+  command = plan
+
+  variables {
+    subscriber_queue  = true
+    subscriber_labels = ["Dog", ""]
+    zips              = { api = { s3_bucket = "builds", s3_key = "", sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" }, worker = null }
+  }
+
+  expect_failures = [var.zips, var.subscriber_labels]
+}
+
 run "what_is_twice_and_what_is_missing_are_refused" {
   command = plan
 
@@ -538,10 +587,21 @@ run "what_aws_refuses_is_refused_before" {
 
     kms_key_arn     = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
     telemetry_layer = { arn = "arn:aws:lambda:eu-west-1:111122223333:layer:spans:3" }
+    vpc_config      = { subnet_ids = ["subnet-1"], security_group_ids = ["sg-1", "sg-2", "sg-3", "sg-4", "sg-5", "sg-6"] }
   }
 
   expect_failures = [
     var.alarm_actions, var.unwell_actions, var.kms_key_arn, var.telemetry_layer, var.subscriber_webhook, var.name,
-    var.cors_origins,
+    var.cors_origins, var.vpc_config,
   ]
+}
+
+run "more_than_a_function_s_environment_holds_is_refused" {
+  command = plan
+
+  variables {
+    cors_origins = [for customer in range(80) : "https://customer-${customer}.example.org"]
+  }
+
+  expect_failures = [var.cors_origins]
 }
