@@ -175,9 +175,10 @@ const credentials = (auth: Connection['Auth']): Record<string, string> =>
     ? { [auth.ApiKey.ApiKeyName]: auth.ApiKey.ApiKeyValue }
     : { authorization: `Basic ${btoa(`${auth.Basic.Username}:${auth.Basic.Password}`)}` }
 
-/** Milliseconds: of a number of seconds, or until a date (RFC 9110, Retry-After). */
+/** Milliseconds: of a number of seconds, or until a date, which may have come (RFC 9110, Retry-After). */
 function retryAfter(header: string | null): number | undefined {
   if (header === null) return undefined
-  const seconds = /^-?\d+$/.test(header) ? Number(header) : (Date.parse(header) - Date.now()) / 1000
-  return Number.isNaN(seconds) ? undefined : seconds * 1000
+  if (/^-?\d+$/.test(header)) return Number(header) * 1_000
+  const left = Date.parse(header) - Date.now()
+  return Number.isNaN(left) ? undefined : Math.max(0, left)
 }

@@ -268,6 +268,14 @@ describe('an API destination', () => {
     expect(waits.filter((ms) => ms > 0)).toContain(1_000)
   })
 
+  it('is called again where Retry-After is a date that has come: one of this second is over when it is read', async () => {
+    const now = new Date(Math.floor(Date.now() / 1_000) * 1_000).toUTCString()
+    const { calls: arrived, url } = await endpoint([503, { 'retry-after': now }], 200)
+    const { publish } = await subscribe(url)
+    await publish()
+    await calls(arrived, 2)
+  })
+
   it('is called no more often in a second than it wants to be', async () => {
     const { calls: arrived, url } = await endpoint(200)
     const { publish } = await subscribe(url, {}, {}, { InvocationRateLimitPerSecond: 10 })
