@@ -227,12 +227,11 @@ function diagnose(error: unknown, check: string): { wrong: string; mend: string 
   }
   if (error.status >= 300 && error.status < 400)
     return { wrong: error.detail, mend: 'Give the address that it leads to by --endpoint.' }
-  // Health asks for no credentials: what does is a gateway without its stage, or another server.
-  if (['UNEXPECTED_ANSWER', 'NOT_FOUND', check === 'endpoint' && 'UNAUTHENTICATED'].includes(error.code)) {
-    return {
-      wrong: `another server answers there (${error.status})`,
-      mend: 'Check --endpoint: its port, and on AWS the stage at its end (terraform output shows it).',
-    }
+  // Health asks for no credentials: what does is a gateway without its stage, or another server. 0: none to sign with.
+  const foreign = check === 'endpoint' && error.status !== 0 && 'UNAUTHENTICATED'
+  if (['UNEXPECTED_ANSWER', 'NOT_FOUND', foreign].includes(error.code)) {
+    const mend = 'Check --endpoint: its port, and on AWS the stage at its end (terraform output shows it).'
+    return { wrong: `another server answers there (${error.status})`, mend }
   }
   const [wrong = '', ...rest] = explain(error).split(/(?<=\.) /)
   return { wrong, mend: rest.join(' ') || READ_LOG }

@@ -416,12 +416,17 @@ const inWords = (seconds: number): string =>
 
 /** What an error means for the user of the command, and what to do. */
 export function explain(error: ApiError): string {
+  const address = 'Is the address right (--endpoint or IMAGE_ANALYZER_ENDPOINT)'
+  // Who the API knows and refuses has its reason; a gateway that knows no such address answers 403 too.
+  const forbidden = error.instance === undefined ? `${address}, on AWS with the stage at its end?` : ''
   const todo: Partial<Record<ApiError['code'], string>> = {
     UNREACHABLE: `Is it running (npm start), and is the address right (--endpoint or IMAGE_ANALYZER_ENDPOINT)? "${COMMAND} doctor" checks more.`,
     UNAUTHENTICATED: error.challenge?.startsWith('AWS4')
       ? 'This API needs requests signed by AWS credentials that it knows: set those, and use --sign.'
-      : 'Give a token that is good here, by --token or IMAGE_ANALYZER_TOKEN.',
-    UNEXPECTED_ANSWER: 'Is the address right (--endpoint or IMAGE_ANALYZER_ENDPOINT)?',
+      : error.status === 403
+        ? forbidden
+        : 'Give a token that is good here, by --token or IMAGE_ANALYZER_TOKEN.',
+    UNEXPECTED_ANSWER: `${address}?`,
     TOO_MANY_REQUESTS: error.retryAfter === undefined ? '' : `Try again in ${inWords(error.retryAfter)}.`,
   }
   return plain(`${error.code}: ${error.detail} ${todo[error.code] ?? ''}`.trim())

@@ -601,12 +601,17 @@ describe('doctor', () => {
     }).listen(0, '127.0.0.1')
     await new Promise((resolve) => other.once('listening', resolve))
     const endpoint = `http://127.0.0.1:${(other.address() as AddressInfo).port}`
-    const [red, nobody, stranger, late, bare] = await inTurn(
+    const noKeys = {
+      ...{ AWS_ACCESS_KEY_ID: '', AWS_PROFILE: '', HOME: folder },
+      AWS_EC2_METADATA_DISABLED: 'true',
+    }
+    const [red, nobody, stranger, late, bare, keyless] = await inTurn(
       [['list', '--endpoint', `${endpoint}/red`]],
       [['doctor', '--endpoint', 'http://127.0.0.1:2']],
       [['doctor', '--endpoint', endpoint]],
       [['doctor', '--endpoint', `${endpoint}/late`]],
       [['doctor', '--endpoint', `${endpoint}/bare`]],
+      [['doctor', '--sign', '--endpoint', `${endpoint}/late`], noKeys],
     )
     other.close()
     // As a stranger's words: a terminal would act upon them.
@@ -617,6 +622,10 @@ describe('doctor', () => {
     expect(stranger?.code).toBe(1)
     expect(stranger?.lines.at(-1)?.mend).toContain('--endpoint')
     expect(bare?.lines.at(-1)?.mend).toContain('the stage')
+    expect(keyless?.lines.at(-1)).toMatchObject({
+      ...{ check: 'endpoint', found: expect.stringContaining('No AWS credentials') },
+      mend: expect.stringContaining('set those'),
+    })
     expect(late?.lines.find(({ check }) => check === 'clock')).toMatchObject({
       ok: false,
       found: expect.stringMatching(/3600 s ahead|3599 s ahead/),

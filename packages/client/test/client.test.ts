@@ -330,6 +330,17 @@ it('names a minute at least where the API wants patience, and hours where it wan
   )
 })
 
+it('asks for credentials where they were not good, and for another address where a gateway knows none', () => {
+  const refused = (...[status, more]: [number, object]) =>
+    explain(new ApiError('UNAUTHENTICATED', status, 'No.', more))
+  expect(refused(401, { challenge: 'Bearer' })).toContain('No. Give a token')
+  expect(refused(401, { challenge: 'AWS4-HMAC-SHA256' })).toContain('No. This API needs requests signed')
+  // Without its stage, or below a domain with another base path.
+  expect(refused(403, {})).toContain('No. Is the address right (--endpoint')
+  // Who called is known, and may not: infrastructure/modules/image-analyzer/api.tf, ACCESS_DENIED.
+  expect(refused(403, { instance: 'urn:uuid:1' })).toBe('UNAUTHENTICATED: No.')
+})
+
 it('asks for a new form where the bucket refuses the one of a run before, though it is good by this machine’s clock', async () => {
   const path = join(await newFolder(), 'large.png')
   await writeFile(path, new Uint8Array([...PNG, ...new Uint8Array(LARGE)]))
