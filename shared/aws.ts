@@ -36,10 +36,10 @@ function nameCall(failed: unknown): void {
   const { TableName, Bucket, QueueUrl } = Object(input)
   const call = `${clientName} ${commandName}`.replaceAll(/(Client|Command)\b/g, '')
   const what = [call, TableName ?? Bucket ?? QueueUrl?.split('/').at(-1)].filter(Boolean).join(' ')
-  const isNamed = error.$fault || error.name === 'TimeoutError'
+  const isNamed = error.$fault || error.name === 'TimeoutError' || (error.code && error.$response)
   const status = isNamed ? undefined : error.$response?.statusCode
   if (status) error.message = `HTTP ${status} in words that are not those of AWS`
-  if (isNamed || status) error.message = error.message.replace(/\.?$/, ` (${what})`)
+  if (isNamed || status) error.message = error.message.replace(/\.?(\n {2}Deserial.*)?$/, ` (${what})`)
 }
 const warn = (said: unknown): void => process.emitWarning(String(said))
 const logger = { debug: () => {}, info: () => {}, warn, error: nameCall }

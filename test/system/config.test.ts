@@ -275,6 +275,22 @@ describe('a client of AWS', () => {
     await close(server)
   })
 
+  it('names a call whose answer breaks off, and not as one in the words of another', async () => {
+    const server = createServer((_, response) => {
+      response.writeHead(200, { 'content-length': 9 }).write('{', () => response.destroy())
+    })
+    const url = `http://127.0.0.1:${await listen(server, 0)}`
+    onTestFinished(() => close(server))
+    const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
+    const sqs = new SQSClient({
+      ...sqsOptions({ endpoint: url, region: 'us-east-1', credentials }),
+      maxAttempts: 1,
+    })
+    onTestFinished(() => sqs.destroy())
+    const received = sqs.send(new ReceiveMessageCommand({ QueueUrl: `${url}/0/jobs` }))
+    await expect(received).rejects.toThrow('aborted (SQS ReceiveMessage jobs)')
+  })
+
   it('leaves out of an item what is undefined, also within its parts', async () => {
     const sent: unknown[] = []
     const handle = async ({ body }: { body: Uint8Array }) => {
