@@ -1,7 +1,9 @@
+import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { coldStart } from '../../bench/cold-start.ts'
 import { cost, readMonth } from '../../bench/cost.ts'
@@ -20,8 +22,9 @@ import { startMemory } from '../../bench/start-memory.ts'
 import { type Start, type Started, startAnew } from '../../bench/started.ts'
 import { vision } from '../../bench/vision.ts'
 import { memoryOverTime, workerMemory } from '../../bench/worker-memory.ts'
+import { ROOT } from '../../build/bundle.ts'
 import { CHROMIUM, skippedWithoutBrowser } from '../browser.ts'
-import { noLinux, skipped } from '../tools.ts'
+import { NODE, noLinux, skipped } from '../tools.ts'
 
 const PHOTO = join(import.meta.dirname, '../fixtures/grace-hopper.jpg')
 
@@ -92,6 +95,14 @@ it('requests are counted where they pass, and billed by list prices', async () =
   expect(of('Rekognition')).toMatchObject({ 'this system': 1, synchronous: 2 })
   expect(of('all')?.['this system']).toBeLessThan(of('all')?.synchronous ?? 0)
   expect(() => readMonth(['--region', 'mars'])).toThrow(/no prices of mars; it has us-east-1/)
+})
+
+it('benchmarks stay on this machine, whatever endpoint the environment names', async () => {
+  const { VITEST: _, ...env } = { ...process.env, AWS_ENDPOINT_URL: 'http://127.0.0.1:1' }
+  const script = "console.log((await import('./test/context.ts')).ELSEWHERE)"
+  const args = [...NODE, '--input-type=module', '--eval', script]
+  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: ROOT, env })
+  expect(stdout).toBe('undefined\n')
 })
 
 it('a cold start is measured, bundled in several ways', async () => {
