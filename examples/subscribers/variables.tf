@@ -37,8 +37,8 @@ variable "webhook_url" {
   type        = string
 
   validation {
-    condition     = startswith(var.webhook_url, "https://")
-    error_message = "EventBridge calls https endpoints only."
+    condition     = can(regex("^https://[A-Za-z0-9](%[0-9A-Fa-f]{2}|[-()_.!~*';/?:@&=+$,A-Za-z0-9])*$", var.webhook_url))
+    error_message = "EventBridge calls https endpoints only, of ASCII letters, digits and -()_.!~*';/?:@&=+$, (any other character as %20; CreateApiDestination)."
   }
 }
 
@@ -48,8 +48,8 @@ variable "webhook_key" {
   sensitive   = true
 
   validation {
-    condition     = length(var.webhook_key) >= 32
-    error_message = "The key must have at least 32 characters, as of: openssl rand -hex 32"
+    condition     = can(regex("^[^:[:cntrl:]]{32,512}$", var.webhook_key))
+    error_message = "The key must have 32 to 512 characters, with no colon and no line break, as of: openssl rand -hex 32"
   }
 }
 

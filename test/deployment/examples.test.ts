@@ -52,7 +52,7 @@ describe.skipIf(lacking.length > 0)(
 
     it('is valid, and passes its own tests', async () => {
       const { status, stdout, stderr } = await subscribers.terraform(['test'])
-      expect(stdout.match(/run "\w+"\.\.\. pass/g)?.length, stdout + stderr).toBe(5)
+      expect(stdout.match(/run "\w+"\.\.\. pass/g)?.length, stdout + stderr).toBe(6)
       expect(stdout).not.toContain('Warning')
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
     })

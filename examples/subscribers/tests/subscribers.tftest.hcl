@@ -210,3 +210,14 @@ run "plain_http_and_short_keys_are_refused" {
 
   expect_failures = [var.webhook_url, var.webhook_key, var.labels]
 }
+
+run "what_eventbridge_does_not_take_is_refused" {
+  command = plan
+
+  variables {
+    webhook_url = "https://hooks.example/{tenant}"
+    webhook_key = "0123456789abcdef0123456789abcdef\n"
+  }
+
+  expect_failures = [var.webhook_url, var.webhook_key]
+}
