@@ -36,9 +36,10 @@ function nameCall(failed: unknown): void {
   const { TableName, Bucket, QueueUrl } = Object(input)
   const call = `${clientName} ${commandName}`.replaceAll(/(Client|Command)\b/g, '')
   const what = [call, TableName ?? Bucket ?? QueueUrl?.split('/').at(-1)].filter(Boolean).join(' ')
-  const isNamed = error.$fault || error.name === 'TimeoutError' || (error.code && error.$response)
-  const status = isNamed ? undefined : error.$response?.statusCode
-  if (status) error.message = `HTTP ${status} in words that are not those of AWS`
+  const status = error.$response?.statusCode
+  const isNamed = error.$fault || error.name === 'TimeoutError' || (error.code && status)
+  if (!isNamed && status) error.message = `HTTP ${status} in words that are not those of AWS`
+  if (error.name === 'Unknown') error.message = `HTTP ${status}`
   if (isNamed || status) error.message = error.message.replace(/\.?(\n {2}Deserial.*)?$/, ` (${what})`)
 }
 const warn = (said: unknown): void => process.emitWarning(String(said))
@@ -112,8 +113,7 @@ export function readInPlace(client: S3Client, options: { requestHandler: Times }
 
 /** The request as it is sent; undefined where it is of another kind. */
 function written({ method, path, query, headers }: Request): string | undefined {
-  const names = Object.keys(query ?? {})
-  if (method !== 'GET' || names.join() !== 'x-id' || query?.['x-id'] !== 'GetObject') return undefined
+  if (method !== 'GET' || JSON.stringify(query) !== '{"x-id":"GetObject"}') return undefined
   const named = Object.entries(headers).map(([name, value]) => `${name}: ${value}`)
   const lines = [`GET ${path}?x-id=GetObject HTTP/1.1`, ...named]
   return lines.some((line) => /[\r\n]/.test(line)) ? undefined : `${lines.join('\r\n')}\r\n\r\n`

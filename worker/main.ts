@@ -36,10 +36,10 @@ async function reach<T>(what: string, work: Promise<T>): Promise<T> {
   try {
     return await work
   } catch (error) {
-    const { name, message, $metadata } = error as Error & { $metadata?: { httpStatusCode?: number } }
+    const { name, message } = error as Error
     // S3 answers a HEAD without words, and the SDK has a name for 404 alone.
     const parts = [name, message].filter((part) => !/^(Error|Unknown(Error\b.*)?)?$/.test(part))
-    const said = parts.length === 0 ? `HTTP ${$metadata?.httpStatusCode}` : [...new Set(parts)].join(': ')
+    const said = [...new Set(parts)].join(': ')
     throw new StartError(
       `${what} cannot be used: ${said.replace(/\.$/, '')}.${hintOf(error)} docs/worker.md has the settings.`,
     )

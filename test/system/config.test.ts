@@ -1,4 +1,4 @@
-import { createServer } from 'node:http'
+import { createServer, type ServerResponse } from 'node:http'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient, PutCommand } from '@aws-sdk/lib-dynamodb'
@@ -275,10 +275,15 @@ describe('a client of AWS', () => {
     await close(server)
   })
 
-  it('names a call whose answer breaks off, and not as one in the words of another', async () => {
-    const server = createServer((_, response) => {
-      response.writeHead(200, { 'content-length': 9 }).write('{', () => response.destroy())
-    })
+  it.each<[string, (response: ServerResponse) => void, string]>([
+    [
+      'breaks off, and not as one in the words of another',
+      (response) => response.writeHead(200, { 'content-length': 9 }).write('{', () => response.destroy()),
+      'aborted',
+    ],
+    ['has no words, and its status', (response) => response.writeHead(503).end(), 'HTTP 503'],
+  ])('names a call whose answer %s', async (_name, answer, said) => {
+    const server = createServer((_, response) => answer(response))
     const url = `http://127.0.0.1:${await listen(server, 0)}`
     onTestFinished(() => close(server))
     const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
@@ -288,7 +293,7 @@ describe('a client of AWS', () => {
     })
     onTestFinished(() => sqs.destroy())
     const received = sqs.send(new ReceiveMessageCommand({ QueueUrl: `${url}/0/jobs` }))
-    await expect(received).rejects.toThrow('aborted (SQS ReceiveMessage jobs)')
+    await expect(received).rejects.toThrow(`${said} (SQS ReceiveMessage jobs)`)
   })
 
   it('leaves out of an item what is undefined, also within its parts', async () => {

@@ -230,7 +230,9 @@ describe('npm run worker', () => {
     const forbidding = createServer((_, response) => response.writeHead(403).end())
     const s3 = `http://127.0.0.1:${await listen(forbidding, 0)}`
     onTestFinished(() => close(forbidding))
-    expect(await refusalOf({ ...env, AWS_ENDPOINT_URL_S3: s3 })).toMatch(/, cannot be used: HTTP 403\. docs/)
+    expect(await refusalOf({ ...env, AWS_ENDPOINT_URL_S3: s3 })).toMatch(
+      /, cannot be used: HTTP 403 \(S3 HeadBucket image-analyzer-images\)\. docs/,
+    )
     const { port } = new URL(system.awsEndpoint)
     expect(await refusalOf({ ...env, HEALTH_PORT: port })).toBe(
       `The worker cannot start: Port ${port} is in use, perhaps by another image-analyzer; choose another with HEALTH_PORT=${Number(port) + 1}.`,
