@@ -98,7 +98,7 @@ it('requests are counted where they pass, and billed by list prices', async () =
 })
 
 it('benchmarks stay on this machine, whatever endpoint the environment names', async () => {
-  const { VITEST: _, ...env } = { ...process.env, AWS_ENDPOINT_URL: 'http://127.0.0.1:1' }
+  const { VITEST: _, ...env }: NodeJS.ProcessEnv = { ...process.env, AWS_ENDPOINT_URL: 'http://127.0.0.1:1' }
   const script = "console.log((await import('./test/context.ts')).ELSEWHERE)"
   const args = [...NODE, '--input-type=module', '--eval', script]
   const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: ROOT, env })
