@@ -62,6 +62,8 @@ picturePlace.addEventListener(
   { passive: false },
 )
 picturePlace.addEventListener('dblclick', (event) => (scale > 1 ? resetZoom() : zoom(2.5, fromMiddle(event))))
+// A browser would drag the picture out of the page, or select the words around it.
+picturePlace.onmousedown = (event) => (scale > 1 || event.detail > 1) && event.preventDefault()
 picturePlace.addEventListener('pointerdown', (event) => {
   held.set(event.pointerId, fromMiddle(event))
   if (scale > 1 || held.size > 1) picturePlace.setPointerCapture(event.pointerId)

@@ -318,6 +318,26 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     await expect.poll(seen).toEqual(['Face 1 99%', 'Face 2 99%', 'Face 4 99%'])
   })
 
+  it('moves a picture that is zoomed by the mouse, and selects no text with it', async () => {
+    images = [made(Date.now(), { ...named('wide.jpg'), preview: {} })]
+    const opened = await open()
+    await goTo(opened, url)
+    await opened.locator('.open').click()
+    const picture = opened.locator('.frame img')
+    const from = async () => Object.values((await picture.boundingBox()) ?? {}).map(Math.round)
+    await picture.dblclick()
+    const [left = 0, top = 0] = await from()
+    await opened.mouse.down()
+    await opened.mouse.move(700, 500, { steps: 9 })
+    const [x = 0, y = 0] = await from()
+    await opened.mouse.move(1200, 600, { steps: 9 })
+    await opened.mouse.up()
+    const [farX = 0, farY = 0] = await from()
+    expect([x > left, y > top, farX > x, farY > y]).toEqual([true, true, true, true])
+    expect(await opened.evaluate(() => String(getSelection()))).toBe('')
+    await opened.keyboard.press('Escape')
+  })
+
   it('says on the card why a photo could not be tried again', async () => {
     const failure = { code: 'EXHAUSTED', message: 'Given up.' }
     images = [made(Date.now(), { ...named('given up.jpg'), status: 'failed', failure })]
