@@ -37,7 +37,6 @@ const detailStatus = byId('detail-status', HTMLElement)
 const canvas = byId('canvas', HTMLElement)
 const panel = byId('panel', HTMLElement)
 const boxesTool = byId('boxes-tool', HTMLElement)
-const boxesSwitch = byId('boxes', HTMLInputElement)
 const leastTool = byId('least-tool', HTMLElement)
 const least = byId('least', HTMLInputElement)
 const erase = byId('erase', HTMLButtonElement)
@@ -597,7 +596,6 @@ export function startDetail() {
   erase.onclick = () => opened && deletions.publish([opened])
   byId('close', HTMLButtonElement).onclick = () => detail.close()
   least.oninput = hideUnsure
-  boxesSwitch.onchange = () => canvas.classList.toggle('no-boxes', !boxesSwitch.checked)
 
   detail.addEventListener('click', (event) => {
     if (event.target === detail) detail.close() // the ground behind it
@@ -607,7 +605,7 @@ export function startDetail() {
     if (event.target instanceof Element && event.target.closest('pre')) return // there the arrows scroll
     const isField = event.target instanceof HTMLInputElement
     if (!isField && !event.ctrlKey && !event.metaKey && zoomByKey(event.key)) return event.preventDefault()
-    if (isField && event.target !== boxesSwitch) return // the slider has arrows of its own
+    if (event.target === least) return // the slider has arrows of its own
     if (event.key === 'ArrowLeft') step(-1)
     if (event.key === 'ArrowRight') step(1)
   })

@@ -318,6 +318,24 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     await expect.poll(seen).toEqual(['Face 1 99%', 'Face 2 99%', 'Face 4 99%'])
   })
 
+  it('shows boxes as their switch says, which Firefox keeps over a reload', async () => {
+    const rekognitionFaces = [{ BoundingBox: { Left: 0.1, Top: 0.4, Width: 0.2, Height: 0.2 } }]
+    images = [made(Date.now(), { ...named('face.jpg'), preview: {}, rekognitionFaces })]
+    answerFirst = (request, response) => {
+      if (request.url === '/')
+        response.end(page().html.replace('id="boxes" type="checkbox" checked', 'id="boxes" type="checkbox"'))
+      return request.url === '/'
+    }
+    const opened = await open()
+    await goTo(opened, url)
+    await opened.locator('.open').click()
+    await opened.locator('.frame img').waitFor()
+    expect(await opened.locator('.box').isVisible()).toBe(false)
+    await opened.getByLabel('Boxes').check()
+    expect(await opened.locator('.box').isVisible()).toBe(true)
+    await opened.keyboard.press('Escape')
+  })
+
   it('moves a picture that is zoomed by the mouse, and selects no text with it', async () => {
     images = [made(Date.now(), { ...named('wide.jpg'), preview: {} })]
     const opened = await open()
