@@ -61,8 +61,14 @@ for (const [id, add] of /** @type {const} */ ([
 // A phone has no folders to choose.
 byId('folder-tool', HTMLElement).hidden = !('webkitdirectory' in HTMLInputElement.prototype)
 
+// A download begins as if the page were left.
+let isDownload = false
+byId('download', HTMLElement).addEventListener('click', () => {
+  isDownload = true
+})
 addEventListener('beforeunload', (event) => {
-  if ([...photos.values()].some(isUnsent)) event.preventDefault()
+  if (!isDownload && [...photos.values()].some(isUnsent)) event.preventDefault()
+  isDownload = false
 })
 
 byId('curl', HTMLElement).textContent = `curl -F image=@photo.jpg ${BASE}images`

@@ -356,6 +356,27 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     await opened.keyboard.press('Escape')
   })
 
+  it('downloads a photo without a question while another one is sent, and asks who leaves', async () => {
+    images = [made(Date.now(), named('kept.jpg'))]
+    answerFirst = (request, response) => {
+      if (request.url?.endsWith('/original')) response.setHeader('content-disposition', 'attachment')
+      return request.method === 'POST'
+    }
+    const opened = await open({})
+    await opened.goto(url)
+    await opened
+      .locator('#files')
+      .setInputFiles({ name: 'a.gif', mimeType: '', buffer: Buffer.from('GIF89a') })
+    await opened.locator('.card', { hasText: 'Upload' }).waitFor()
+    await opened.getByRole('button', { name: 'kept.jpg', exact: true }).click()
+    const asked = opened.waitForEvent('dialog').then((dialog) => dialog.dismiss())
+    const saved = opened.waitForEvent('download').then(() => 'saved')
+    await opened.locator('#download').click()
+    expect(await Promise.race([asked, saved])).toBe('saved')
+    const leave = () => dispatchEvent(new Event('beforeunload', { cancelable: true }))
+    expect(await opened.evaluate(leave)).toBe(false)
+  })
+
   it('says on the card why a photo could not be tried again', async () => {
     const failure = { code: 'EXHAUSTED', message: 'Given up.' }
     images = [made(Date.now(), { ...named('given up.jpg'), status: 'failed', failure })]
