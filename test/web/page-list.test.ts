@@ -377,6 +377,21 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     expect(await opened.evaluate(leave)).toBe(false)
   })
 
+  it('has the ring of the focus inside a label, since a list of labels is cut off at its edge', async () => {
+    images = [made(Date.now(), { ...named('dog.jpg'), labels: ['Dog'] })]
+    const opened = await open()
+    await goTo(opened, url)
+    await opened.locator('.open').focus()
+    await opened.keyboard.press('Tab')
+    const ring = await opened.evaluate(() => {
+      const { outlineOffset, outlineStyle, outlineWidth } = getComputedStyle(
+        document.activeElement as Element,
+      )
+      return [outlineStyle, Number.parseFloat(outlineOffset) + Number.parseFloat(outlineWidth)]
+    })
+    expect(ring).toEqual(['solid', 0])
+  })
+
   it('says on the card why a photo could not be tried again', async () => {
     const failure = { code: 'EXHAUSTED', message: 'Given up.' }
     images = [made(Date.now(), { ...named('given up.jpg'), status: 'failed', failure })]
