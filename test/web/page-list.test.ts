@@ -392,6 +392,10 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     expect(ring).toEqual(['solid', 0])
   })
 
+  it('lets a click select a command, by the name that Safari has for it', () => {
+    expect(page().html.match(/[\w-]*user-select/g)).toEqual(['-webkit-user-select', '-webkit-user-select'])
+  })
+
   it('says on the card why a photo could not be tried again', async () => {
     const failure = { code: 'EXHAUSTED', message: 'Given up.' }
     images = [made(Date.now(), { ...named('given up.jpg'), status: 'failed', failure })]
