@@ -242,6 +242,7 @@ export function endSilence(ms: number): () => void {
   const heedProcess = (begun: unknown): void => {
     const child: ChildProcess = Object(begun).process
     const timer = setTimeout(() => {
+      process.emitWarning(`A process for credentials has not ended within ${ms} ms, and is killed.`)
       child.kill('SIGKILL')
       // A process that it has started may hold them open.
       for (const output of [child.stdout, child.stderr]) output?.destroy()

@@ -164,6 +164,9 @@ describe('npm run worker', () => {
     'ends a process that has no limit of its own, as for credentials, and waits for none of its children',
     async () => {
       const undo = endSilence(50)
+      const warned: string[] = []
+      const hear = ({ message }: Error) => void warned.push(message)
+      process.on('warning', hear)
       const said: { error: unknown; child: number }[] = []
       // The child has the shell's output, and hears of no signal to the shell.
       const shell = exec('sleep 300 & echo $!; read line', (error, output) =>
@@ -171,8 +174,11 @@ describe('npm run worker', () => {
       )
       try {
         await expect.poll(() => said).toMatchObject([{ error: { signal: 'SIGKILL' } }])
+        // The SDK says only that it has found no credentials.
+        expect(warned).toEqual(['A process for credentials has not ended within 50 ms, and is killed.'])
       } finally {
         undo()
+        process.off('warning', hear)
         for (const { child } of said) process.kill(child)
         shell.kill()
       }
