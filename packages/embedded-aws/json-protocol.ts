@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { crc32 } from 'node:zlib'
 import { AwsError, isObject, type JsonService, parseJson } from './json.ts'
 import { jsonType, queryCode } from './sqs/errors.ts'
 
@@ -12,10 +13,23 @@ interface JsonProtocol {
   errorHeaders: (error: AwsError) => Record<string, string>
   /** How a body names an error, where that is another name. */
   typeOf?: (name: string) => string
+  /** Where a body has the message of an error. The SDK for Go finds it under no other name. */
+  messageIn?: (name: string) => 'message' | 'Message'
+  /** The headers of any answer with this body. */
+  bodyHeaders?: (body: string) => Record<string, string>
 }
-/** AWS JSON 1.1, as EventBridge and Rekognition speak it. */
+/** AWS JSON 1.1, as EventBridge speaks it. */
 const JSON_1_1: JsonProtocol = { contentType: 'application/x-amz-json-1.1', errorHeaders: () => ({}) }
-export const DYNAMODB_JSON: JsonProtocol = { ...JSON_1_1, contentType: 'application/x-amz-json-1.0' }
+const REKOGNITION_JSON: JsonProtocol = { ...JSON_1_1, messageIn: () => 'Message' }
+/** By the service's name in `X-Amz-Target`, before the dot. */
+export const protocolOf = (service: string): JsonProtocol =>
+  service === 'RekognitionService' ? REKOGNITION_JSON : JSON_1_1
+export const DYNAMODB_JSON: JsonProtocol = {
+  ...JSON_1_1,
+  contentType: 'application/x-amz-json-1.0',
+  // Without it the SDK for Go warns of each answer.
+  bodyHeaders: (body) => ({ 'x-amz-crc32': String(crc32(body)) }),
+}
 /** SQS names its errors once more, as its old Query protocol did; clients go by that. */
 export const SQS_JSON: JsonProtocol = {
   contentType: 'application/x-amz-json-1.0',
@@ -29,6 +43,7 @@ export const SQS_JSON: JsonProtocol = {
 export const REST_JSON: JsonProtocol = {
   contentType: 'application/json',
   errorHeaders: ({ name }) => ({ 'x-amzn-errortype': name }),
+  messageIn: (name) => (name.startsWith('Resource') ? 'Message' : 'message'),
 }
 
 export async function answerJson(
@@ -39,8 +54,10 @@ export async function answerJson(
   protocol = JSON_1_1,
 ): Promise<void> {
   try {
-    const answer = await service(operation, await readJson(request))
-    response.writeHead(200, { 'content-type': protocol.contentType }).end(JSON.stringify(answer))
+    const body = JSON.stringify(await service(operation, await readJson(request)))
+    response
+      .writeHead(200, { 'content-type': protocol.contentType, ...protocol.bodyHeaders?.(body) })
+      .end(body)
   } catch (error) {
     const known = error instanceof AwsError ? error : new AwsError('InternalServerError', String(error), 500)
     sendError(known, response, protocol)
@@ -48,11 +65,22 @@ export async function answerJson(
 }
 
 export function sendError(error: AwsError, response: ServerResponse, protocol = JSON_1_1): void {
-  const { contentType, errorHeaders, typeOf = (name) => name } = protocol
+  const { contentType, errorHeaders, typeOf = (name) => name, messageIn, bodyHeaders } = protocol
+  const { status, name, message, details } = error
+  const body = JSON.stringify({
+    __type: typeOf(name),
+    [messageIn?.(name) ?? 'message']: message,
+    ...details,
+  })
   // What of a refused body is still on its way would be taken for the next request.
   const connection = response.req.complete ? {} : { connection: 'close' }
-  response.writeHead(error.status, { 'content-type': contentType, ...errorHeaders(error), ...connection })
-  response.end(JSON.stringify({ __type: typeOf(error.name), message: error.message, ...error.details }))
+  const headers = {
+    'content-type': contentType,
+    ...errorHeaders(error),
+    ...bodyHeaders?.(body),
+    ...connection,
+  }
+  response.writeHead(status, headers).end(body)
 }
 
 /** The service and the operation of a request in AWS's JSON protocols; empty in all others. */

@@ -14,6 +14,7 @@ import {
   answerJson,
   DYNAMODB_JSON,
   operationOf,
+  protocolOf,
   REST_JSON,
   SQS_JSON,
   sendError,
@@ -174,7 +175,7 @@ function listenerFor(
     else if (name === '' && serviceInScope(request) === 'lambda') answerLambda(lambda, request, response)
     else if (name === '' && serviceInScope(request) === 'sqs') void answerQuery(request, response)
     else if (writes(request, operation) && fauxqs.storage.isFull()) refuse(new DiskFull(), request, response)
-    else if (service !== undefined) void answerJson(service, operation, request, response)
+    else if (service !== undefined) void answerJson(service, operation, request, response, protocolOf(name))
     else if (name.startsWith('DynamoDB'))
       void answerJson(dynamoDb, operation, request, response, DYNAMODB_JSON)
     else if (name === 'AmazonSQS' && mover.operations.has(operation))
@@ -203,7 +204,7 @@ export async function startService(options: {
     if (request.headers[PROTOCOL] !== undefined) return refuseProtocol(request, response)
     const answering = name === options.name ? options.service : unknownOperation
     if (name === '' && serviceInScope(request) !== undefined) refuseService(request, response)
-    else void answerJson(answering, operation, request, response)
+    else void answerJson(answering, operation, request, response, protocolOf(name))
   }
   const server = createServer(oneByOne(listener))
   const port = await listen(server, options.port, options.host)

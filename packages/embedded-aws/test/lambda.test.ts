@@ -51,10 +51,13 @@ async function call(path: string, init: RequestInit = {}, on: Running = aws) {
     ...init,
     headers: { ...signed('lambda'), ...init.headers },
   })
+  const body = await response.json()
   return {
     status: response.status,
     error: response.headers.get('x-amzn-errortype'),
-    ...(await response.json()),
+    // Of a resource that is not there, and of what has another state.
+    message: body.Message,
+    ...body,
   }
 }
 

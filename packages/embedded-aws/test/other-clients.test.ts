@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib'
 import {
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
@@ -10,10 +11,11 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { embeddedAws, refusal, region, signed } from './started.ts'
+import { AwsError } from '../json.ts'
+import { askDynamoDb, embeddedAws, refusal, region, signed } from './started.ts'
 
 /** What other programs than the SDK that is installed here ask: rclone, Go, Ruby, version 2 of the AWS CLI, aws-lite. */
-const { aws, newBucket, stored } = embeddedAws()
+const { aws, newBucket, newFolder, start, stored } = embeddedAws()
 let Bucket = ''
 beforeAll(async () => {
   Bucket = await newBucket()
@@ -156,4 +158,32 @@ it('an operation may come as plain JSON, as aws-lite sends those that have no it
     body: '{}',
   })
   expect([answer.status, await answer.json()]).toEqual([200, { TableNames: expect.any(Array) }])
+})
+
+it('DynamoDB gives each answer the checksum of its body, without which Go warns of it', async () => {
+  for (const [operation, input, status] of [
+    ['ListTables', {}, 200],
+    ['GetItem', { TableName: 'none', Key: { id: { S: '1' } } }, 400],
+  ] as const) {
+    const answer = await askDynamoDb(aws.endpoint, operation, input)
+    const body = Buffer.from(await answer.arrayBuffer())
+    expect([answer.status, answer.headers.get('x-amz-crc32')]).toEqual([status, String(crc32(body))])
+  }
+})
+
+it.each([
+  ['RekognitionService.DetectLabels', 'rekognition', 'Message'],
+  ['AWSEvents.ListRules', 'events', 'message'],
+  ['DynamoDB_20120810.GetItem', 'dynamodb', 'message'],
+])('the message of an error of %s is where the SDK for Go looks for it', async (target, service, member) => {
+  const fails = async () => {
+    throw new AwsError('InvalidImageFormatException', 'Request has invalid image format')
+  }
+  const { endpoint } = await start(newFolder(), { rekognition: () => fails })
+  const answer = await fetch(endpoint, {
+    method: 'POST',
+    headers: { ...signed(service), 'x-amz-target': target, 'content-type': 'application/x-amz-json-1.1' },
+    body: '{"EventBusName":"none","TableName":"none","Key":{}}',
+  })
+  expect(await answer.json()).toEqual({ __type: expect.any(String), [member]: expect.stringMatching(/./) })
 })
