@@ -44,7 +44,8 @@ export function explain(error: unknown): string {
   )
   const { name, message, stack, cause = error }: Error = Object(error)
   // A proxy, or the port of another program: HTML, or an error that has none of AWS's words.
-  if ((error instanceof SyntaxError && '$response' in error) || (isOfAws && name === 'Unknown'))
+  const isWordless = isOfAws && (name === 'Unknown' || /^UnknownError\b/.test(message))
+  if (isWordless || (error instanceof SyntaxError && '$response' in error))
     return 'What answers is not AWS. AWS_ENDPOINT_URL and AWS_REGION say where it is.'
   if (EXPIRED.includes(name))
     return `Your AWS credentials have expired: get new ones, as by aws sso login. (${message})`
