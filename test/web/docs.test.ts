@@ -127,6 +127,21 @@ describe.skipIf(CHROMIUM === undefined)(`the API reference at /docs${skippedWith
       expect(trouble).toEqual([])
     })
 
+    it('has room for the ring of the focus around a route of its list', async () => {
+      const link = page.locator('nav a').first()
+      await page.locator('.brand a').focus()
+      await page.keyboard.press('Tab')
+      const [ring, left, right] = await link.evaluate((element) => {
+        const { outlineOffset, outlineWidth } = getComputedStyle(element)
+        const [inner, outer] = [element, element.closest('nav') as Element].map((one) =>
+          one.getBoundingClientRect(),
+        )
+        const width = Number.parseFloat(outlineOffset) + Number.parseFloat(outlineWidth)
+        return [width, (inner?.left ?? 0) - (outer?.left ?? 0), (outer?.right ?? 0) - (inner?.right ?? 0)]
+      })
+      expect(Math.min(left ?? 0, right ?? 0)).toBe(ring)
+    })
+
     it('sends what is tried', async () => {
       const { trouble } = opened
       await route(page, 'submitImage').getByText('Try it').click()
