@@ -71,7 +71,10 @@ export async function signingFetch(
       protocol: url.protocol,
       hostname: url.hostname,
       path: url.pathname,
-      query: Object.fromEntries(url.searchParams),
+      // A name may have several values, as `label` has.
+      query: Object.fromEntries(
+        [...url.searchParams.keys()].map((name) => [name, url.searchParams.getAll(name)]),
+      ),
       headers: { ...(init.headers as Record<string, string>), host: url.host },
       ...(init.body === undefined ? {} : { body: init.body }),
     })

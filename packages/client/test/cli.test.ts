@@ -650,6 +650,8 @@ describe('an API that asks who is there', () => {
     const signed = await cli(['upload', photos, '--wait', '--sign'], env)
     expect(signed).toMatchObject({ code: 0, err: '' })
     expect(signed.lines.map(({ status }) => status)).toEqual(['completed', 'completed', 'completed'])
+    const labels = ['--label', 'Sharp', '--label', 'Blurry']
+    expect(await cli(['list', '--sign', ...labels], env)).toMatchObject({ code: 0, err: '' })
     const doctor = await cli(['doctor', '--sign'], env)
     expect(doctor).toMatchObject({ code: 0 })
     const diagnosis = await cli(['doctor'], env)
