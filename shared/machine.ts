@@ -96,7 +96,8 @@ export function namingSilence<T>(say: (sentence: string) => void, work: () => Pr
 }
 
 /**
- * Ends this process in order at the first Ctrl-C or SIGTERM, and at once at the second; and where its output has no reader any more.
+ * Ends this process in order at the first Ctrl-C or SIGTERM, and at once at the second; and where its terminal is closed, or its
+ * output has no reader any more.
  *
  * @param say tells the person
  * @returns whether it is ending
@@ -114,7 +115,7 @@ export function endInOrder(stop: () => Promise<void>, say: (line: string) => voi
     await stop()
     process.exit(0)
   }
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, end)
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
   whenUnread(end)
   return () => stopping > 0
 }

@@ -191,8 +191,7 @@ async function main(): Promise<void> {
     await poller.drain(drainMs)
     process.exit(0)
   }
-  process.on('SIGTERM', end)
-  process.on('SIGINT', end)
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, end)
   whenUnread(end)
   log.info('the worker takes jobs', { queue: config.JOB_QUEUE_URL, ...(port === undefined ? {} : { port }) })
 }

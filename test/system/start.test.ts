@@ -592,3 +592,9 @@ describe('one npm start', () => {
     expect(readdirSync(TMPDIR)).toEqual([])
   })
 })
+
+it('stops at the end of its terminal and leaves no folder', async () => {
+  const TMPDIR = newFolder()
+  expect(await (await start({ TMPDIR })).end('SIGHUP')).toBe(0)
+  expect(readdirSync(TMPDIR)).toEqual([])
+})

@@ -132,18 +132,24 @@ describe('npm run worker', () => {
     expect(await givenBack(system.awsEndpoint)).toEqual([imageId])
   })
 
-  it('gives back what it is working on where the log has no reader any more, as after Ctrl-C in a pipe', async () => {
-    const system = await startHere({ WORKER: 'off', STAND_IN_LATENCY_MS: '60000' })
-    const imageId = await post(system.url, await distinct(1))
-    const worker = launchWorker({ ...besideOf(system.awsEndpoint), DRAIN_SECONDS: '10' })
-    await until('the image is claimed', async () =>
-      /"event":"claimed"/.test(worker.output()) ? true : undefined,
-    )
-    worker.process.stdout?.destroy()
-    expect(await worker.end('SIGINT')).toBe(0)
-    expect(worker.output()).not.toContain('EPIPE')
-    expect(await givenBack(system.awsEndpoint)).toEqual([imageId])
-  })
+  it.each<[NodeJS.Signals, string]>([
+    ['SIGINT', 'Ctrl-C in a pipe'],
+    ['SIGHUP', 'the end of its terminal'],
+  ])(
+    'gives back at %s what it is working on, and its log has no reader any more, as after %s',
+    async (signal) => {
+      const system = await startHere({ WORKER: 'off', STAND_IN_LATENCY_MS: '60000' })
+      const imageId = await post(system.url, await distinct(1))
+      const worker = launchWorker({ ...besideOf(system.awsEndpoint), DRAIN_SECONDS: '10' })
+      await until('the image is claimed', async () =>
+        /"event":"claimed"/.test(worker.output()) ? true : undefined,
+      )
+      worker.process.stdout?.destroy()
+      expect(await worker.end(signal)).toBe(0)
+      expect(worker.output()).not.toContain('EPIPE')
+      expect(await givenBack(system.awsEndpoint)).toEqual([imageId])
+    },
+  )
 
   it('ends a request that has no limit of its own, as for credentials, where nothing comes', async () => {
     const server = createServer(() => {})
