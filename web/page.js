@@ -31,8 +31,14 @@ addEventListener('dragover', (event) => {
   event.preventDefault() // otherwise the browser would leave the page and show the file
   document.body.classList.add('dragging')
 })
+// Where the pointer goes comes before what it leaves. Safari has no `relatedTarget`.
+/** @type {EventTarget | null} */
+let entered = null
+addEventListener('dragenter', (event) => {
+  entered = event.target
+})
 addEventListener('dragleave', (event) => {
-  if (!event.relatedTarget) document.body.classList.remove('dragging')
+  if (event.target === entered) document.body.classList.remove('dragging')
 })
 addEventListener('drop', (event) => {
   document.body.classList.remove('dragging')

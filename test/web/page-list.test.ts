@@ -377,6 +377,22 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     expect(await opened.evaluate(leave)).toBe(false)
   })
 
+  it('takes files for dragged until they leave the page, also in Safari, which does not say where to', async () => {
+    const opened = await open()
+    await goTo(opened, url)
+    const after = (...events: [type: string, place: string][]) =>
+      opened.evaluate((all) => {
+        const dataTransfer = new DataTransfer()
+        dataTransfer.items.add(new File([], 'a.png'))
+        for (const [type, place] of all)
+          document.querySelector(place)?.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true }))
+        return document.body.classList.contains('dragging')
+      }, events)
+    expect(await after(['dragenter', 'h2'], ['dragover', 'h2'])).toBe(true)
+    expect(await after(['dragenter', 'footer'], ['dragleave', 'h2'])).toBe(true)
+    expect(await after(['dragleave', 'footer'])).toBe(false)
+  })
+
   it('has the ring of the focus inside a label, since a list of labels is cut off at its edge', async () => {
     images = [made(Date.now(), { ...named('dog.jpg'), labels: ['Dog'] })]
     const opened = await open()
