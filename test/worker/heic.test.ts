@@ -385,7 +385,7 @@ describe.skipIf(lacking.length > 0)(`the decoder of HEIC${skipped(lacking)}`, ()
       const end = await verdictOn(file)
       expect(end, `round ${round}`).not.toBeInstanceOf(Error)
     }
-  }, 60_000)
+  })
 })
 
 it('without its decoder, HEIC=on keeps the system from starting, with one sentence that says what to do', () => {
