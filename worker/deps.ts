@@ -1,5 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { channel } from 'node:diagnostics_channel'
+import { readFileSync } from 'node:fs'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
 import { RekognitionClient, RekognitionServiceException } from '@aws-sdk/client-rekognition'
@@ -223,6 +224,17 @@ export const sayingRates = (limiters: Limiters, { elapsed, log }: { elapsed: Ela
     return (...given) => limiter.run(...given).finally(tell)
   })
 
+/** Kills a process with what it has started: of a shell that is killed alone it would stay, and with each call some more. */
+function killWhole(pid: number | undefined): void {
+  try {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean)
+    process.kill(Number(pid), 'SIGKILL')
+    for (const child of children) killWhole(Number(child))
+  } catch {
+    // It has ended meanwhile, or there is no /proc.
+  }
+}
+
 /**
  * Ends each request of this thread over which nothing comes for so long, and each process that takes so long. The SDK's own for
  * credentials have no limit: one that hangs would hold up all later calls of its client, which wait for it, for good.
@@ -243,8 +255,9 @@ export function endSilence(ms: number): () => void {
     const child: ChildProcess = Object(begun).process
     const timer = setTimeout(() => {
       process.emitWarning(`A process for credentials has not ended within ${ms} ms, and is killed.`)
+      killWhole(child.pid)
       child.kill('SIGKILL')
-      // A process that it has started may hold them open.
+      // Where there is no /proc, a process that it has started may hold them open.
       for (const output of [child.stdout, child.stderr]) output?.destroy()
     }, ms)
     child.once('close', () => clearTimeout(timer))
