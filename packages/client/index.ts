@@ -447,7 +447,9 @@ class HttpClient implements Client {
   }
 
   #call(path: string, call: Call): Promise<Answer> {
-    return this.#attempt(this.#endpoint + path, { ...call, headers: { ...this.#headers, ...call.headers } })
+    // A space is %20 to every parser, and to what checks a signature.
+    const url = this.#endpoint + path.replaceAll('+', '%20')
+    return this.#attempt(url, { ...call, headers: { ...this.#headers, ...call.headers } })
   }
 
   /** One request, as often as it takes within the patience there is. Its body and headers are the same each time. */

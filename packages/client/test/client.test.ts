@@ -110,6 +110,22 @@ describe('where there is no Node', () => {
   })
 })
 
+it('names a space by %20, which is a space to every parser and in every signature', async () => {
+  const asked: string[] = []
+  const client = createClient({
+    endpoint: NOWHERE,
+    fetch: (url, { method }) => {
+      asked.push(url.replace(/.*\?/, ''))
+      return method === 'POST'
+        ? Response.json({ imageId: ID }, { status: 202 })
+        : Response.json({ items: [] })
+    },
+  })
+  await client.upload(PNG, { filename: 'a b+c.png' })
+  await client.list({ filename: 'a b+c' }).next()
+  expect(asked).toEqual(['filename=a%20b%2Bc.png', expect.stringContaining('filename=a%20b%2Bc')])
+})
+
 describe('a form', () => {
   /** A bucket, and the bodies it has got. */
   async function startBucket() {
