@@ -67,10 +67,13 @@ for (const [id, add] of /** @type {const} */ ([
 // A phone has no folders to choose.
 byId('folder-tool', HTMLElement).hidden = !('webkitdirectory' in HTMLInputElement.prototype)
 
-// A download begins as if the page were left.
+// A download begins as if the page were left: soon, unless it fails or begins in another tab.
 let isDownload = false
 byId('download', HTMLElement).addEventListener('click', () => {
   isDownload = true
+  setTimeout(() => {
+    isDownload = false
+  }, 10_000)
 })
 addEventListener('beforeunload', (event) => {
   if (!isDownload && [...photos.values()].some(isUnsent)) event.preventDefault()

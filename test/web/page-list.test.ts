@@ -375,6 +375,11 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     expect(await Promise.race([asked, saved])).toBe('saved')
     const leave = () => dispatchEvent(new Event('beforeunload', { cancelable: true }))
     expect(await opened.evaluate(leave)).toBe(false)
+    // In another tab, so that this page is not asked.
+    await opened.clock.install()
+    await opened.locator('#download').click({ modifiers: ['ControlOrMeta'] })
+    await opened.clock.runFor(60_000)
+    expect(await opened.evaluate(leave)).toBe(false)
   })
 
   it('takes files for dragged until they leave the page, also in Safari, which does not say where to', async () => {
