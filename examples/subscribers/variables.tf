@@ -38,7 +38,7 @@ variable "webhook_url" {
 
   validation {
     condition     = can(regex("^https://[A-Za-z0-9](%[0-9A-Fa-f]{2}|[-()_.!~*';/?:@&=+$,A-Za-z0-9])*$", var.webhook_url))
-    error_message = "EventBridge calls https endpoints only, of ASCII letters, digits and -()_.!~*';/?:@&=+$, (any other character as %20; CreateApiDestination)."
+    error_message = "EventBridge calls https endpoints only, of ASCII letters, digits and -()_.!~*';/?:@&=+$, (any other character percent-encoded, a space as %20; CreateApiDestination)."
   }
 }
 

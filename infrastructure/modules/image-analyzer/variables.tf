@@ -664,7 +664,7 @@ variable "subscriber_webhook" {
 
   validation {
     condition     = can([regex("^https://[A-Za-z0-9](%[0-9A-Fa-f]{2}|[-()_.!~*';/?:@&=+$,A-Za-z0-9])*$", var.subscriber_webhook.url), regex("^[^:[:cntrl:]]{1,505}$", var.subscriber_webhook.token)]) || var.subscriber_webhook == null
-    error_message = "The webhook needs an https URL of ASCII letters, digits and -()_.!~*';/?:@&=+$, (any other character as %20), and a token of at most 505 characters, with no colon and no line break, as a file has at its end (Amazon EventBridge, CreateApiDestination and CreateConnection)."
+    error_message = "The webhook needs an https URL of ASCII letters, digits and -()_.!~*';/?:@&=+$, (any other character percent-encoded, a space as %20), and a token of at most 505 characters, with no colon and no line break, as a file has at its end (Amazon EventBridge, CreateApiDestination and CreateConnection)."
   }
 }
 
