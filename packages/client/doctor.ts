@@ -88,7 +88,8 @@ export async function doctor(command: DoctorCommand): Promise<number> {
       made.push(imageId)
       return analysisFinding(command, imageId, began)
     })
-    if (analysed) await check('thumbnail', () => thumbnailFinding(command, made[0] ?? ''))
+    if (!analysed) return 1
+    await check('thumbnail', () => thumbnailFinding(command, made[0] ?? ''))
     await check('form', () => formFinding(command, picture, made))
   } finally {
     for (const imageId of made) await client.delete(imageId).catch(() => {})

@@ -395,6 +395,24 @@ it('asks for a new form where the bucket refuses the one of a run before, though
 })
 
 describe('doctor', () => {
+  const results: unknown[] = []
+  const output: Output = {
+    ...{ format: 'json', note: () => {}, trouble: () => {}, status: undefined },
+    result: ({ json }) => results.push(json),
+  }
+  const rest = { output, token: undefined, signs: false, signal: new AbortController().signal }
+
+  it('does not look at the form where no picture is analysed', async () => {
+    const client = createClient({ endpoint: NOWHERE, patienceMs: 0 })
+    client.health = async () => ({ status: 'ok', date: undefined })
+    client.list = async function* () {}
+    client.upload = async () => ({ imageId: ID, via: 'images' }) as never
+    client.wait = async () => ({ status: 'failed', failure: { code: 'EXHAUSTED', message: '' } }) as never
+    client.delete = async () => {}
+    expect(await doctor({ client, endpoint: NOWHERE, uploads: true, ...rest })).toBe(1)
+    expect(results.at(-1)).toMatchObject({ check: 'upload', ok: false })
+  })
+
   it.each([
     ['an API that speaks https', 'http', '', /http where it should be https/],
     ['an API that speaks http', 'https', '', /http where it should be https/],
@@ -405,15 +423,8 @@ describe('doctor', () => {
       else response.writeHead(301, { location: 'https://x.test/' }).end()
     })
     const endpoint = `${scheme}://${await listen(server)}${path}`
-    const results: unknown[] = []
-    const output: Output = {
-      ...{ format: 'json', note: () => {}, trouble: () => {}, status: undefined },
-      result: ({ json }) => results.push(json),
-    }
     const client = createClient({ endpoint, patienceMs: 0 })
-    const { signal } = new AbortController()
-    const rest = { token: undefined, signs: false, uploads: false, signal }
-    expect(await doctor({ client, output, endpoint, ...rest })).toBe(path === '' ? 3 : 1)
+    expect(await doctor({ client, endpoint, uploads: false, ...rest })).toBe(path === '' ? 3 : 1)
     expect(results.at(-1)).toEqual({
       ...{ check: 'endpoint', ok: false, mend: expect.stringMatching(mend) },
       found: expect.stringMatching(path === '' ? /does not answer/ : /It leads to https:\/\/x\.test\//),
