@@ -619,6 +619,7 @@ export function startDetail() {
     else history.replaceState(null, '', location.pathname + location.search)
   })
   new ResizeObserver(hideCovered).observe(canvas)
+  byId('boxes', HTMLInputElement).onchange = hideCovered // what is not shown covers nothing
   addEventListener('popstate', openAddressed)
   openings.subscribe(() => (opened ? showDetail(opened) : detail.close()))
   photoChanges.subscribe((photo) => photo === opened && renderDetail())

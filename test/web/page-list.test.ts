@@ -319,7 +319,9 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
   })
 
   it('shows boxes as their switch says, which Firefox keeps over a reload', async () => {
-    const rekognitionFaces = [{ BoundingBox: { Left: 0.1, Top: 0.4, Width: 0.2, Height: 0.2 } }]
+    const rekognitionFaces = [0.1, 0.14].map((Left) => ({
+      ...{ BoundingBox: { Left, Top: 0.4, Width: 0.02, Height: 0.02 }, Confidence: 99 },
+    }))
     images = [made(Date.now(), { ...named('face.jpg'), preview: {}, rekognitionFaces })]
     answerFirst = (request, response) => {
       if (request.url === '/')
@@ -330,9 +332,11 @@ describe.skipIf(CHROMIUM === undefined)(`the list in a browser${skippedWithoutBr
     await goTo(opened, url)
     await opened.locator('.open').click()
     await opened.locator('.frame img').waitFor()
-    expect(await opened.locator('.box').isVisible()).toBe(false)
+    expect(await opened.locator('.box:visible').count()).toBe(0)
     await opened.getByLabel('Boxes').check()
-    expect(await opened.locator('.box').isVisible()).toBe(true)
+    expect(await opened.locator('.box:visible').count()).toBe(2)
+    // The others would lie over it.
+    expect(await opened.locator('.box span:visible').allTextContents()).toEqual(['Face 1 99%'])
     await opened.keyboard.press('Escape')
   })
 
