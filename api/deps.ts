@@ -285,7 +285,9 @@ async function discoverKeys(issuer: string): Promise<JWTVerifyGetKey> {
 
 /** An answer from the URL itself, whole. */
 async function askIssuer(url: string, options: RequestInit): Promise<Response> {
-  const response = await fetch(url, { ...options, redirect: 'error' })
+  const response = await fetch(url, { ...options, redirect: 'error' }).catch((error) => {
+    throw new Error(`${url} cannot be fetched (${error.cause?.message ?? error.message}).`, { cause: error })
+  })
   const chunks: Uint8Array[] = []
   let bytes = 0
   for await (const chunk of response.body ?? []) {

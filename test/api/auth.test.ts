@@ -22,7 +22,7 @@ const ownerApp = (auth: Record<string, string>) => {
   app.get('/', async (c) => c.text(await identify(c)))
   app.onError((error) => {
     if (error instanceof ApiError) return problem(error, '00000000-0000-4000-8000-000000000000')
-    return new Response('trouble', { status: 503 })
+    return new Response(error.message, { status: 503 })
   })
   return app
 }
@@ -109,6 +109,13 @@ describe('AUTH=jwt', () => {
     expect((await ask(`Bearer ${await token()}`)).status).toBe(503)
     broken = false
     expect((await ask(`Bearer ${await token()}`)).status).toBe(200)
+  })
+  it('is named, with the reason, where it is away', async () => {
+    const away = ownerApp({ AUTH: 'jwt', JWT_ISSUER: 'http://127.0.0.1:2', JWT_AUDIENCE: 'images' })
+    const answer = await away.request('/', { headers: { authorization: `Bearer ${await token()}` } })
+    expect(await answer.text()).toBe(
+      'http://127.0.0.1:2/.well-known/openid-configuration cannot be fetched (connect ECONNREFUSED 127.0.0.1:2).',
+    )
   })
   it('is not asked for keys by what is no token of the right kind, so that 401 is also said while it is away', async () => {
     const fresh = ownerApp({ AUTH: 'jwt', JWT_ISSUER, JWT_AUDIENCE: 'images' })
