@@ -33,9 +33,9 @@ const env = { ...(decodes && sparing), ...process.env, ...trust }
 const isLate = trust || (decodes && process.platform === 'linux' && !process.env.MALLOC_ARENA_MAX)
 
 // npm passes SIGTERM on to the shell that it runs a script in, and dash ends by it without its child: the process has another
-// parent then, and gives itself the signal.
+// parent then, and gives itself the signal: soon enough to be taken for one with that of a terminal that closes (endInOrder).
 const orphaned = `import{isMainThread}from'node:worker_threads';const{ppid}=process;const end=()=>{if(process.ppid===ppid)return;
-clearInterval(look);process.kill(process.pid,'SIGTERM')};const look=isMainThread&&setInterval(end,500).unref()`
+clearInterval(look);process.kill(process.pid,'SIGTERM')};const look=isMainThread&&setInterval(end,400).unref()`
 const watch = `data:text/javascript,${orphaned}`
 const stripTypes = new URL('build/strip-types.js', import.meta.url).href
 const isOfNpm = process.env.npm_lifecycle_event !== undefined

@@ -25,7 +25,7 @@ async function open({ sqs, dynamo }: ReturnType<typeof connect>, name: string) {
     const { AWS_PROFILE: profile } = process.env
     throw new NothingDone(
       profile === undefined
-        ? `There are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for npm start those of npm run ops -- --help. (${message})`
+        ? `There are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. "npm run ops -- --help" has those of npm start. (${message})`
         : `There are no AWS credentials by AWS_PROFILE=${profile}: ${message}`,
     )
   })

@@ -589,7 +589,7 @@ describe('npm run ops --', () => {
       'an operator without credentials',
       ['failures'],
       noCredentials,
-      /^There are no AWS credentials: set AWS_PROFILE, .* for npm start those of npm run ops -- --help/,
+      /^There are no AWS credentials: set AWS_PROFILE, .* has those of npm start/,
     ],
   ])('says what would be right to %s', async (_, args, env, message) => {
     expect(await ops(args, env)).toMatchObject({ code: 2, out: '', err: expect.stringMatching(message) })
