@@ -45,7 +45,11 @@ export async function startSubscribers(options: LocalOptions): Promise<{ stop: (
   const undo: (() => unknown)[] = [() => events.destroy(), () => sqs.destroy(), () => dynamoDb.destroy()]
   const create = resourcesIn({ events, sqs, dynamoDb }, undo)
   const stop = async (): Promise<void> => {
-    for (const step of undo.splice(0).reverse()) await step()
+    const errors: unknown[] = []
+    // Where the emulator has ended, what is on this machine still goes.
+    for (const step of undo.splice(0).reverse())
+      await (async () => step())().catch((error) => errors.push(error))
+    if (errors.length > 0) throw errors[0]
   }
   const consume = (name: Subscriber, queueUrl: string, handle: React): void => {
     const consumer = startConsumer({ sqs, queueUrl, handle, onError: (error) => onError(name, error) })

@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DynamoDBClient, ListTablesCommand } from '@aws-sdk/client-dynamodb'
 import { ListApiDestinationsCommand, ListRulesCommand } from '@aws-sdk/client-eventbridge'
 import { GetQueueUrlCommand, ListQueuesCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import * as z from 'zod'
 import type { ImageEvent } from '../../examples/subscribers/event.ts'
 import { buildHandler } from '../../examples/subscribers/lambda.ts'
@@ -149,6 +149,24 @@ describe('the subscribers, at the embedded AWS', () => {
     } finally {
       await stop()
     }
+  })
+
+  it('leave nothing on this machine where the emulator has ended first', async () => {
+    const ended = await startTestSystem()
+    const folder = mkdtempSync(join(tmpdir(), 'subscribers-'))
+    vi.stubEnv('TMPDIR', folder)
+    onTestFinished(() => {
+      vi.unstubAllEnvs()
+      rmSync(folder, { recursive: true })
+    })
+    const { stop } = await startSubscribers({
+      ...{ endpoint: ended.endpoint, region, credentials, eventBus: ended.names.eventBus, labels: ['Dog'] },
+      react: async () => {},
+      onError: () => {},
+    })
+    await ended.stop()
+    await expect(stop()).rejects.toThrow(/ECONNREFUSED/)
+    expect(readdirSync(folder)).toEqual([])
   })
 
   it('start by one command, print what arrives, and at Ctrl-C remove what they have created', async () => {
