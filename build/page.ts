@@ -31,9 +31,12 @@ export function bundlePage(name: PageName): string {
     if (output === undefined) throw new Error(`esbuild made no ${file}.`)
     return output.text
   }
+  // To esbuild the space before a custom property's value is a part of it.
+  const style = read(`${name}.css`).replaceAll(/(--[a-z-]+): /g, '$1:')
   // Functions, because `$&` and the like in a replacement string have a meaning of their own.
   return readFileSync(join(WEB, `${name}.html`), 'utf8')
     .replaceAll(/^[ \t]+/gm, '')
-    .replace('/*STYLE*/', () => read(`${name}.css`))
+    .replaceAll(' />', '/>')
+    .replace('/*STYLE*/', () => style)
     .replace('/*SCRIPT*/', () => read(`${name}.js`))
 }

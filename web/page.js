@@ -59,10 +59,10 @@ for (const [id, add] of /** @type {const} */ ([
   ['folder', addFolder],
 ])) {
   const input = byId(id, HTMLInputElement)
-  input.addEventListener('change', () => {
+  input.onchange = () => {
     add(input.files ?? [])
     input.value = '' // the same may be chosen again
-  })
+  }
 }
 // A phone has no folders to choose.
 byId('folder-tool', HTMLElement).hidden = !('webkitdirectory' in HTMLInputElement.prototype)
