@@ -933,6 +933,8 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     expect(await page.locator('#selected-all').isHidden()).toBe(true)
     expect(await page.evaluate(() => document.activeElement?.id)).toBe('selected-json')
     await page.getByRole('button', { name: 'Unselect' }).click()
+    // Before the next frame, what was selected still looks so.
+    await page.locator('#selection').waitFor({ state: 'hidden' })
     for (const name of ['=one; +2.png', 'two.png']) await page.getByLabel(`Select ${name}`).check()
     await page.getByText('2 photos selected').waitFor()
     await shot(page, 'selected')
