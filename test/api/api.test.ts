@@ -711,7 +711,7 @@ describe('everything else', () => {
       ...["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"],
     ])
     // What the page knows of the API: the most bytes, the types by their media types and in words, and the analyses.
-    expect(html).toContain('<meta name="max-image-bytes" content="4500000" />')
+    expect(html).toContain('<meta name="max-image-bytes" content="4500000"/>')
     expect(html).toContain('accept="image/jpeg,image/png,image/webp,image/gif,image/avif"')
     expect(html).toContain('id="formats">JPEG, PNG, WebP, GIF or AVIF<')
     expect(html).toContain(`data-offered="${system.api.analyses.join(' ')}"`)
