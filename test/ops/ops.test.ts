@@ -261,9 +261,10 @@ describe('npm run ops --', () => {
 
     await sqs.send(new SendMessageCommand({ QueueUrl: deadLetterQueueUrl, MessageBody: 'no job' }))
     await sqs.send(new ReceiveMessageCommand({ QueueUrl: deadLetterQueueUrl, VisibilityTimeout: 900 }))
+    // SQS may still be at it when it is first asked; the command says so far how many then.
     for (const choice of [[], ['--older-than', '0m']])
       expect(await ops(['redrive', ...choice, '--yes'])).toMatchObject({
-        ...{ code: 2, out: '', err: expect.stringMatching(/^The dead letters are hidden/) },
+        ...{ code: 2, out: '', err: expect.stringMatching(/^(?:0 of 1\n)*The dead letters are hidden/) },
       })
   })
 
