@@ -168,12 +168,9 @@ export const patient = <Options extends ReturnType<typeof clientOptions>>(
   ms = 300_000,
 ): Options => ({
   ...options,
-  requestHandler: {
-    ...options.requestHandler,
-    connectionTimeout: ms,
-    requestTimeout: ms,
-    socketTimeout: ms,
-  },
+  // AWS alone has these, for which a person's profile may ask: beside another endpoint, the SDK refuses them.
+  ...(options.endpoint?.startsWith('http:') ? { useFipsEndpoint: false, useDualstackEndpoint: false } : {}),
+  requestHandler: { ...options.requestHandler, connectionTimeout: ms, requestTimeout: ms, socketTimeout: ms },
 })
 
 /** As Prometheus names it (its documentation, "Metric and label naming"): seconds rather than milliseconds. */

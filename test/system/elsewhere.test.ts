@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import { listen } from '../../packages/embedded-aws/gateway/index.ts'
 import { finished } from '../context.ts'
-import { launch, newFolder, post, ready, root } from '../started.ts'
+import { launch, newFolder, post, ready, root, start } from '../started.ts'
 import { passOn, refusal, startHere } from '../system.ts'
 import { certificateIn, skipped, without } from '../tools.ts'
 import { until } from '../until.ts'
@@ -82,3 +82,11 @@ it('an endpoint that takes requests and does not answer is named with them, soon
     )
   await Promise.all(begun.map(({ end }) => end('SIGKILL')))
 })
+
+it.each(['FIPS', 'DUALSTACK'])(
+  'an embedded AWS is asked where a profile wants endpoints of %s',
+  async (kind) => {
+    const { url } = await start({ [`AWS_USE_${kind}_ENDPOINT`]: 'true' })
+    expect(await finished(url, await post(url, photo))).toMatchObject({ status: 'completed' })
+  },
+)
