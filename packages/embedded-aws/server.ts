@@ -133,7 +133,12 @@ export async function startEmbeddedAws(options: EmbeddedAwsOptions): Promise<Emb
   ])
   const answering = { services, dynamoDb: dynamoDb.service, lambda, mover, fauxqs, s3 }
   const server = createServer(oneByOne(listenerFor(answering, options)))
-  const endpoint = `http://127.0.0.1:${await listen(server, options.port)}`
+  const port = await listen(server, options.port).catch(async (error) => {
+    // Windows removes no file that is open, so the caller could not remove the folder.
+    await fauxqs.close()
+    throw error
+  })
+  const endpoint = `http://127.0.0.1:${port}`
   fauxqs.moveTo(endpoint)
 
   return {

@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { PutBucketNotificationConfigurationCommand, PutObjectCommand } from '@aws-sdk/client-s3'
@@ -134,6 +135,14 @@ it.each([
   const database = new DatabaseSync(file)
   expect(database.prepare('PRAGMA page_size').get()).toEqual({ page_size: pageBytes })
   database.close()
+})
+
+it('a start whose port is taken closes the database, so that the folder can be removed on Windows too', async () => {
+  const folder = newFolder()
+  const port = Number(new URL(aws.endpoint).port)
+  await expect(start(folder, { port })).rejects.toMatchObject({ code: 'EADDRINUSE' })
+  // SQLite has a log beside each database that is open.
+  expect(readdirSync(folder)).toEqual(['fauxqs.db'])
 })
 
 describe('a process that is killed in the middle', () => {
