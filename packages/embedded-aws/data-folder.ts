@@ -75,7 +75,8 @@ const REASONS: Record<string, string> = {
 /** With its parents. Node's own recursion loops for ever where a file system takes no folders. */
 function makeFolder(folder: string): void {
   const parent = dirname(folder)
-  if (!existsSync(parent)) makeFolder(parent)
+  // A drive of Windows has no parent, and may be missing.
+  if (parent !== folder && !existsSync(parent)) makeFolder(parent)
   mkdirSync(folder, { mode: 0o700 })
   syncFolder(parent)
 }

@@ -2,7 +2,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, it } from 'vitest'
+import { expect, it, onTestFinished, vi } from 'vitest'
 import { children } from '../left-behind.ts'
 import { newFolder, root } from '../started.ts'
 import { noSignals, skipped, without } from '../tools.ts'
@@ -62,3 +62,17 @@ it.skipIf(noSignals.length > 0)(
     expect(output).not.toContain('heard')
   },
 )
+
+it('a data folder on a drive that is not there is refused in a sentence', async () => {
+  const existsSync = () => false
+  const mkdirSync = () => {
+    throw Object.assign(new Error('ENOENT: no such file or directory'), { code: 'ENOENT' })
+  }
+  vi.doMock('node:fs', async (original) => ({ ...(await original<object>()), existsSync, mkdirSync }))
+  onTestFinished(() => void vi.doUnmock('node:fs'))
+  const file = '../../packages/embedded-aws/data-folder.ts?without-a-drive'
+  const { openDataFolder } = await import(file)
+  const owner = { program: 'image-analyzer', setting: 'DATA_DIR', contents: 'images', files: [] }
+  const folder = join(newFolder(), 'a/b')
+  expect(() => openDataFolder(folder, owner)).toThrow(/^DATA_DIR .*a.b cannot be written: ENOENT/)
+})
