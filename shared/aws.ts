@@ -54,6 +54,10 @@ export const clientOptions = (target: AwsTarget = {}, sockets = 50) => ({
   ...target,
   maxAttempts: 3,
   logger,
+  // A person's profile may ask for these. AWS alone has them, and the SDK refuses them beside another endpoint.
+  ...(/^http:/.test(target.endpoint ?? process.env['AWS_ENDPOINT_URL'] ?? '')
+    ? { useFipsEndpoint: false, useDualstackEndpoint: false }
+    : {}),
   requestHandler: {
     requestTimeout: isEmulated(target) ? EMULATOR_TIMEOUT_MS : AWS_TIMEOUT_MS,
     throwOnRequestTimeout: true,
@@ -221,13 +225,12 @@ class Connection {
         if (headers === undefined) return lose()
         clearTimeout(timer)
         const keep = headers['connection']?.toLowerCase() !== 'close'
-        const free = (): void => {
+        const free = () => {
           done()
           this.#lost = end
-          if (keep) {
-            this.#socket.unref()
-            rest()
-          } else this.destroy()
+          if (!keep) return this.destroy()
+          this.#socket.unref()
+          rest()
         }
         const length = Number(headers['content-length'])
         resolve({ statusCode: 200, headers, body: this.#body(begun.subarray(at + 4), length, free, done) })
@@ -246,11 +249,8 @@ class Connection {
       // The socket reads into the whole, except for what came with the head.
       if (chunk.buffer !== whole.buffer) chunk.copy(whole, read)
       read += chunk.length
-      if (read < length) {
-        this.#target = whole.subarray(read)
-        return true
-      }
-      this.#target = this.#scratch
+      this.#target = read < length ? whole.subarray(read) : this.#scratch
+      if (read < length) return true
       this.#take = () => {
         // No request is under way, so nothing may come.
         this.destroy()

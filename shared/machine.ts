@@ -168,8 +168,6 @@ export const patient = <Options extends ReturnType<typeof clientOptions>>(
   ms = 300_000,
 ): Options => ({
   ...options,
-  // AWS alone has these, for which a person's profile may ask: beside another endpoint, the SDK refuses them.
-  ...(options.endpoint?.startsWith('http:') ? { useFipsEndpoint: false, useDualstackEndpoint: false } : {}),
   requestHandler: { ...options.requestHandler, connectionTimeout: ms, requestTimeout: ms, socketTimeout: ms },
 })
 

@@ -37,7 +37,9 @@ export interface LocalOptions {
  */
 export async function startSubscribers(options: LocalOptions): Promise<{ stop: () => Promise<void> }> {
   const { endpoint, region, credentials, eventBus, react, onError, retrySeconds = 60 } = options
-  const aws = { endpoint, region, ...(credentials === undefined ? {} : { credentials }) }
+  // A person's profile may ask for endpoints that AWS alone has.
+  const ofAws = { useFipsEndpoint: false, useDualstackEndpoint: false }
+  const aws = { endpoint, region, ...ofAws, ...(credentials === undefined ? {} : { credentials }) }
   const events = new EventBridgeClient(aws)
   const sqs = new SQSClient({ ...aws, useQueueUrlAsEndpoint: false })
   const dynamoDb = new DynamoDBClient(aws)

@@ -70,8 +70,9 @@ describe('what AWS refuses', () => {
     ['AccessDeniedException', /^AWS does not let you do this: No \(SQS GetQueueUrl\)\n$/],
   ])('an operator by %s is told in one sentence', async (type, said) => {
     const refuse = async () => Response.json({ __type: type, message: 'No.' }, { status: 403 })
+    // What a profile may ask for, and only AWS has, is in the way of no answer.
     const { code, err } = await behind(refuse, (endpoint) =>
-      ops(['failures'], { AWS_ENDPOINT_URL: endpoint }),
+      ops(['failures'], { AWS_ENDPOINT_URL: endpoint, AWS_USE_FIPS_ENDPOINT: 'true' }),
     )
     expect([code, err]).toEqual([2, expect.stringMatching(said)])
   })

@@ -250,6 +250,8 @@ describe('a client of AWS', () => {
     })
     expect(sqsOptions({ endpoint })).toEqual({
       ...{ endpoint, ...always, requestHandler: { ...requestHandler, requestTimeout: 30_000 } },
+      // Of AWS alone.
+      ...{ useFipsEndpoint: false, useDualstackEndpoint: false },
       // The queue's URL may name a host that is not reachable.
       useQueueUrlAsEndpoint: false,
     })

@@ -180,6 +180,8 @@ describe('the subscribers, at the embedded AWS', () => {
           ...env,
           AWS_ENDPOINT_URL: system.endpoint,
           EVENT_BUS_NAME: system.names.eventBus,
+          // As in a profile for AWS, which alone has such endpoints.
+          AWS_USE_DUALSTACK_ENDPOINT: 'true',
           NO_COLOR: '1',
         },
       },
