@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import type { TestProject } from 'vitest/node'
+import { onPath } from '../build/terraform.ts'
 import { leftBehind } from './left-behind.ts'
 
 declare module 'vitest' {
@@ -12,14 +13,23 @@ declare module 'vitest' {
   }
 }
 
-/** Where pyenv brings the AWS CLI, its own look for it takes as long as a call of the CLI: so it looks once, here. */
-function leavePyenvOut(): void {
-  const { status, stdout } = spawnSync('pyenv', ['which', 'aws'], { encoding: 'utf8' })
-  if (status === 0) process.env['PATH'] = `${dirname(stdout.trim())}${delimiter}${process.env['PATH']}`
+/**
+ * Finds the AWS CLI once for all tests. Where pyenv brings the first on the path, its own look for it takes as long as a
+ * call of the CLI. Versions before 1.29 and 2.13, as in Debian 12, know no AWS_ENDPOINT_URL and ask AWS itself.
+ */
+function findAwsCli(): void {
+  if (/[\\/]shims[\\/]/.test(onPath('aws') ?? '')) {
+    const { status, stdout } = spawnSync('pyenv', ['which', 'aws'], { encoding: 'utf8' })
+    if (status === 0) process.env['PATH'] = `${dirname(stdout.trim())}${delimiter}${process.env['PATH']}`
+    return
+  }
+  const { stdout } = spawnSync('aws', ['--version'], { encoding: 'utf8' })
+  const [, major, minor] = /^aws-cli\/(\d+)\.(\d+)/.exec(stdout ?? '') ?? []
+  if (Number(minor) < (major === '1' ? 29 : 13)) process.env['TOO_OLD'] = 'aws'
 }
 
 export default function setUp(project: TestProject): () => void {
-  leavePyenvOut()
+  findAwsCli()
   const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-shared-'))
   project.provide('sharedFolder', folder)
   process.env['TEST_RUN'] = folder

@@ -14,9 +14,9 @@ export const NODE = [
 /** A log that keeps nothing. */
 export const SILENT: Log = { info: () => {}, warn: () => {}, error: () => {} }
 
-/** Those of the programs that this machine lacks. */
+/** Those of the programs that this machine lacks, or has too old (shared-folder.ts). */
 export const without = (...programs: string[]): string[] =>
-  programs.filter((program) => onPath(program) === undefined)
+  programs.filter((program) => onPath(program) === undefined || program === process.env['TOO_OLD'])
 
 /**
  * For the name of tests that are skipped: what is lacking for them. `npm test` takes a test that is skipped without this,

@@ -51,9 +51,10 @@ export interface TestQueue {
 
 const programs = (process.env['PATH'] ?? '').split(delimiter)
 /** Why tests that need the AWS CLI are skipped, for their names; empty where it is there. */
-export const cliIsMissing = programs.some((folder) => existsSync(join(folder, 'aws')))
-  ? ''
-  : ' (skipped: lacking aws)'
+export const cliIsMissing =
+  process.env['TOO_OLD'] !== 'aws' && programs.some((folder) => existsSync(join(folder, 'aws')))
+    ? ''
+    : ' (skipped: lacking aws)'
 
 /** Headers that say a request is signed, as every request has to be; none of a program is verified. */
 export const signed = (service: string) => ({
