@@ -124,7 +124,7 @@ async function main(): Promise<void> {
   Answers        ${models?.who ?? STAND_IN} (${describe(models?.who ?? STAND_IN)})
   S3Object       from ${s3.described}
 
-Ready in ${(performance.now() / 1000).toFixed(1)} s. For the AWS CLI and any AWS SDK, with any credentials:
+Ready in ${(performance.now() / 1000).toFixed(1)} s. For the AWS CLI and any AWS SDK, with any credentials and region:
 export AWS_ENDPOINT_URL_REKOGNITION=${server.endpoint}
 `)
   vision?.warm()
