@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { type BuildOptions, build } from 'esbuild'
 import { bundle, ESBUILD, ROOT } from '../build/bundle.ts'
@@ -36,7 +37,7 @@ async function variants(): Promise<Variant[]> {
     const outdir = join(FOLDER, folder)
     const entryPoints = [{ in: 'api/handler.ts', out: 'index' }]
     await build({ ...options, absWorkingDir: ROOT, entryPoints, outdir })
-    return { name, file: join(outdir, 'index.mjs') }
+    return { name, file: pathToFileURL(join(outdir, 'index.mjs')).href }
   }
   const { files } = await bundle('api')
   for (const [name, bytes] of Object.entries(files)) {
@@ -44,9 +45,9 @@ async function variants(): Promise<Variant[]> {
     await mkdir(dirname(file), { recursive: true })
     await writeFile(file, bytes)
   }
-  const chosen = join(FOLDER, 'chosen', 'index.mjs')
+  const chosen = pathToFileURL(join(FOLDER, 'chosen', 'index.mjs')).href
   return [
-    { name: 'unbundled TypeScript', file: join(ROOT, 'api', 'handler.ts') },
+    { name: 'unbundled TypeScript', file: pathToFileURL(join(ROOT, 'api', 'handler.ts')).href },
     await make('unbundled JavaScript', 'packages', { ...DEFAULTS, packages: 'external' }),
     await make('esbuild defaults', 'defaults', DEFAULTS),
     await make('module,main and minified', 'minified', {

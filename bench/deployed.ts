@@ -4,6 +4,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { DeleteMessageBatchCommand } from '@aws-sdk/client-sqs'
 import type { SQSEvent } from 'aws-lambda'
@@ -78,7 +79,7 @@ export class Deployed {
 
   /** Within the repository, since the bundle has to find sharp. */
   readonly #deployed = mkdtempSync(join(ROOT, 'dist', 'worker-'))
-  readonly #index = join(this.#deployed, 'index.mjs')
+  readonly #index = pathToFileURL(join(this.#deployed, 'index.mjs')).href
 
   constructor(system: TestSystem, rekognition: Awaited<ReturnType<typeof startRekognition>>) {
     this.#system = system

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
@@ -42,7 +43,7 @@ export async function post(rounds = ROUNDS, start: Start = startAnew): Promise<o
       [
         '--disable-warning=ExperimentalWarning',
         import.meta.filename,
-        join(folder, 'index.mjs'),
+        pathToFileURL(join(folder, 'index.mjs')).href,
         String(rounds),
       ],
       {

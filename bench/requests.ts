@@ -1,5 +1,6 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { bundle, ROOT } from '../build/bundle.ts'
 import { restEvent } from '../build/events.ts'
 import { labelTable } from '../shared/table.ts'
@@ -67,7 +68,7 @@ export async function countRequests(
     const post = async (from: number, count: number): Promise<unknown> => {
       const bytes = await Promise.all(Array.from({ length: count }, (_, at) => distinct(from + at)))
       const events = bytes.map((body) => restEvent('POST', '/images', 'image/png', body))
-      return deployed.run(ARGS, events, { ...env, FUNCTION: join(folder, 'index.mjs') })
+      return deployed.run(ARGS, events, { ...env, FUNCTION: pathToFileURL(join(folder, 'index.mjs')).href })
     }
     const work = async (count: number): Promise<unknown> =>
       deployed.run(ARGS, await deployed.batches(count), env)

@@ -1,6 +1,14 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  globSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { children } from '../left-behind.ts'
@@ -75,4 +83,11 @@ it('a data folder on a drive that is not there is refused in a sentence', async 
   const owner = { program: 'image-analyzer', setting: 'DATA_DIR', contents: 'images', files: [] }
   const folder = join(newFolder(), 'a/b')
   expect(() => openDataFolder(folder, owner)).toThrow(/^DATA_DIR .*a.b cannot be written: ENOENT/)
+})
+
+it('benchmarks import what was built by its URL: to Node the drive of a path is a scheme that it does not know', () => {
+  const sources = globSync(join(root, 'bench/*.ts')).map((file) => readFileSync(file, 'utf8'))
+  const places = sources.flatMap((source) => source.match(/.*join\([^()]*'index\.mjs'\)/g) ?? [])
+  expect(places.length).toBeGreaterThan(0)
+  expect(places.filter((place) => !/pathToFileURL\(join\([^()]*\)$/.test(place))).toEqual([])
 })
