@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, globSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { delimiter, join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -262,6 +262,16 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     const asked = BLOCKS.flatMap(({ script }) => script.match(/^npm run ops .*$/gm) ?? [])
     expect(asked.length).toBeGreaterThan(5)
     expect(asked.filter((line) => !line.endsWith(' --name "$NAME"'))).toEqual([])
+  })
+
+  it('opens no pager, which would take the next line that is pasted; nor does a guide', async () => {
+    expect(await run('printenv AWS_PAGER', { AWS_PAGER: 'less' })).toBe('\n')
+    const guides = globSync('docs/guides/*.md', { cwd: root }).map((file) =>
+      readFileSync(join(root, file), 'utf8'),
+    )
+    const blocks = guides.flatMap((guide) => guide.match(/^```sh[\s\S]*?^```/gm) ?? [])
+    const ofAws = blocks.filter((block) => /^ *aws /m.test(block))
+    expect(ofAws.map((block) => /\bAWS_PAGER= /.test(block))).toEqual([true, true])
   })
 
   it('names only commands, options and settings that there are', async () => {
