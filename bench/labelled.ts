@@ -1,4 +1,8 @@
-import type { Moderation, Sight } from '../packages/vision/index.ts'
+import { createHash } from 'node:crypto'
+import { globSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { MOST_SIDE, type Moderation, type Picture, type Sight } from '../packages/vision/index.ts'
+import { imageOpener } from '../rekognition/service.ts'
 
 /** One line of packages/vision/quality/labels.jsonl. */
 export interface Labelled {
@@ -35,3 +39,31 @@ export const row = (what: string, pictures: number, right: number, wrong: number
 })
 const share = (part: number, whole: number): number | string =>
   whole === 0 ? '–' : Number((part / whole).toFixed(3))
+
+/** The files of pictures that are described, by digest; the log says where those are that no folder has. */
+export function filesIn(
+  folders: readonly string[],
+  described: readonly { sha256: string; from: string }[],
+): Map<string, string> {
+  const wanted = new Set(described.map(({ sha256 }) => sha256))
+  const found = new Map<string, string>()
+  for (const folder of folders)
+    for (const name of globSync('**/*.{jpg,jpeg,JPG,png,webp,avif}', { cwd: folder })) {
+      const file = join(folder, name)
+      if (!statSync(file).isFile()) continue
+      const digest = createHash('sha256').update(readFileSync(file)).digest('hex')
+      if (wanted.has(digest)) found.set(digest, file)
+    }
+  const lacking = described.filter(({ sha256 }) => !found.has(sha256))
+  if (lacking.length > 0) {
+    const repositories = [...new Set(lacking.map(({ from }) => from))].join(', ')
+    console.log(
+      `${lacking.length} of the ${described.length} labelled pictures are in no folder of --pictures. ` +
+        `They are in these repositories on GitHub: ${repositories}.`,
+    )
+  }
+  return found
+}
+
+const open = imageOpener()
+export const pictureOf = async (bytes: Buffer): Promise<Picture> => (await open(bytes)).pixels(MOST_SIDE)

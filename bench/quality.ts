@@ -1,19 +1,15 @@
-import { createHash } from 'node:crypto'
-import { globSync, readFileSync, statSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import {
   createVision,
   hasModeration,
   labelsOf,
-  MOST_SIDE,
   moderationLabelsOf,
-  type Picture,
   type Sight,
   type Vision,
 } from '../packages/vision/index.ts'
-import { imageOpener } from '../rekognition/service.ts'
-import { type Labelled, type Result, row } from './labelled.ts'
+import { filesIn, type Labelled, pictureOf, type Result, row } from './labelled.ts'
 import { confusion, faceScore, isMouthWrong, LARGE_FACE, matchedFaces, mouths } from './quality-faces.ts'
 
 /**
@@ -36,18 +32,8 @@ export async function quality(
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line))
-  const files = filesIn(folders, new Set(labelled.map(({ sha256 }) => sha256)))
-  const lacking = labelled.filter(({ sha256 }) => !files.has(sha256))
-  if (lacking.length > 0) {
-    const repositories = [...new Set(lacking.map(({ from }) => from))].join(', ')
-    console.log(
-      `${lacking.length} of the ${labelled.length} labelled pictures are in no folder of --pictures. ` +
-        `They are in these repositories on GitHub: ${repositories}.`,
-    )
-  }
+  const files = filesIn(folders, labelled)
   const results: Result[] = []
-  const open = imageOpener()
-  const pictureOf = async (bytes: Buffer): Promise<Picture> => (await open(bytes)).pixels(MOST_SIDE)
   const see = async (bytes: Buffer): Promise<Sight> => vision.see(await pictureOf(bytes))
   if (!hasModeration()) console.log('nsfwjs is not installed, so moderation is not measured.')
   try {
@@ -95,19 +81,6 @@ export async function quality(
 
 const setOf = ({ seen, sha256 }: Labelled): 'seen' | 'fit' | 'test' =>
   seen ? 'seen' : Number.parseInt(sha256.slice(0, 1), 16) % 2 === 0 ? 'fit' : 'test'
-
-/** The files whose digests are wanted, by digest. */
-function filesIn(folders: readonly string[], wanted: Set<string>): Map<string, string> {
-  const found = new Map<string, string>()
-  for (const folder of folders)
-    for (const name of globSync('**/*.{jpg,jpeg,JPG,png,webp,avif}', { cwd: folder })) {
-      const file = join(folder, name)
-      if (!statSync(file).isFile()) continue
-      const digest = createHash('sha256').update(readFileSync(file)).digest('hex')
-      if (wanted.has(digest)) found.set(digest, file)
-    }
-  return found
-}
 
 /** The kinds that are said; what they are kinds of has no instances, and is as right as they are. */
 const kindsAbove = (sight: Sight, confidence: number) =>

@@ -28,6 +28,7 @@ const BENCHMARKS: typeof USUAL = {
   overload: async () => (await import('./overload.ts')).overload(),
   vision: async ({ count, folders }) => (await import('./vision.ts')).vision(count, folders),
   quality: async ({ folders }) => (await import('./quality.ts')).quality(folders),
+  'quality-whole': async ({ folders }) => (await import('./quality-whole.ts')).qualityWhole(folders),
   durability: async () => (await import('./overload.ts')).durability(),
 }
 
@@ -38,7 +39,7 @@ bench/README.md says what each measures. There are
 ${Object.keys(BENCHMARKS).join(' ')}.
 Without a name, the first ${Object.keys(USUAL).length} run: ten minutes on two cores.
 
-  --pictures FOLDER  with the pictures of quality and vision; may come several times
+  --pictures FOLDER  with the pictures of quality, quality-whole and vision; may come several times
   --count N          pictures that vision sends (1000)
   -h, --help`
 

@@ -66,7 +66,7 @@ export const LOCAL_MODELS = 'local models'
 export const describe = (who: string): string =>
   who === STAND_IN
     ? 'measures pixels'
-    : `80 kinds of things, faces, expressions, text${hasModeration() ? ', moderation' : ''}`
+    : `things, animals, scenes, faces, expressions, text${hasModeration() ? ', moderation' : ''}`
 
 /** @returns the same for npm start, with how to have another; empty where there is no more to say */
 export function explain(who: string): string {

@@ -113,7 +113,7 @@ export function noticeFor(record) {
     return {
       kind: 'local',
       title: 'Results of open models.',
-      text: 'They run on this machine, know 80 kinds of things, faces, expressions and Latin text, and err more often than Rekognition. For its own results:',
+      text: 'They run on this machine, know about a thousand kinds of things, faces, expressions and Latin text, and err more often than Rekognition. For its own results:',
       command: 'REKOGNITION=aws npm start',
     }
   }

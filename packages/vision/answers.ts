@@ -8,20 +8,24 @@ import type { Moderation } from './moderation.ts'
 import type { Box, Picture } from './pixels.ts'
 import { classOf, kinds } from './taxonomy.ts'
 import type { Line, Written } from './text.ts'
+import type { Named } from './whole.ts'
 
 /** What the models see in a picture, and its size, in whose pixels it all is. */
 export interface Sight {
   width: number
   height: number
   things: Thing[]
+  /** What the picture is of, as a whole. */
+  whole: Named[]
   faces: Face[]
   /** By models that people have added. */
   added?: Added[]
 }
 
+const LABELLING = ['nanodet-g', 'efficientnet-lite0'] as const
 /** What DetectLabels says as its LabelModelVersion. */
 export const labelModelVersion = ({ added = [] }: Pick<Sight, 'added'> = {}): string =>
-  `local-1 (${[titleOf(builtIn('nanodet-g')), ...added.map(({ model }) => model)].join(', ')})`
+  `local-1 (${[...LABELLING.map((name) => titleOf(builtIn(name))), ...added.map(({ model }) => model)].join(', ')})`
 
 /** What is written in a picture, in its pixels. */
 export interface Reading {
@@ -86,6 +90,8 @@ export function labelsOf(sight: Sight): Label[] {
     })
   }
   for (const { score } of sight.faces) seen('Face', confidenceOf('blazeface', score))
+  // What each is a kind of is among them, with a score of its own.
+  for (const { name, score } of sight.whole) named(name, confidenceOf('efficientnet-lite0', score))
   for (const { found } of sight.added ?? []) for (const one of found) addFound(labels, one, sight)
   return [...labels.values()].sort((a, b) => b.Confidence - a.Confidence)
 }

@@ -3,11 +3,12 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import type * as z from 'zod'
-import { type BuiltIn, builtInsSchema, NotUsable } from './manifest.ts'
+import { type BuiltIn, builtInClassSchema, builtInsSchema, NotUsable } from './manifest.ts'
 
 /** The models that come along, as models.json describes them. */
 export type BuiltInName =
   | 'nanodet-g'
+  | 'efficientnet-lite0'
   | 'blazeface'
   | 'facemesh'
   | 'iris'
@@ -19,9 +20,19 @@ export type BuiltInName =
 let read: z.infer<typeof builtInsSchema> | undefined
 
 export function builtIns(): z.infer<typeof builtInsSchema> {
-  read ??= builtInsSchema.parse(JSON.parse(readFileSync(new URL('./models.json', import.meta.url), 'utf8')))
+  if (read === undefined) {
+    read = builtInsSchema.parse(JSON.parse(textOf('models.json')))
+    for (const model of read.models)
+      if (model.classFile !== undefined)
+        model.classes = textOf(model.classFile)
+          .trim()
+          .split('\n')
+          .map((line) => builtInClassSchema.parse(JSON.parse(line)))
+  }
   return read
 }
+
+const textOf = (file: string): string => readFileSync(new URL(`./${file}`, import.meta.url), 'utf8')
 
 export function builtIn(named: BuiltInName): BuiltIn {
   const found = builtIns().models.find(({ name }) => name === named)

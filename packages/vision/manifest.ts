@@ -86,6 +86,9 @@ export const manifestSchema = z.strictObject({
 })
 export type Manifest = z.infer<typeof manifestSchema>
 
+/** A silent class is one that is seen in too much that has nothing of the kind: it names nothing. */
+export const builtInClassSchema = classSchema.extend({ silent: z.boolean().optional() })
+
 const builtInSchema = z.strictObject({
   ...described,
   /** Of npm: where `entry` is found, with the folder of the model as seen from there, and what installs it. */
@@ -96,7 +99,7 @@ const builtInSchema = z.strictObject({
     folder: z.string(),
     install: z.string(),
   }),
-  format: z.enum(['ONNX', 'TensorFlow.js', 'TensorFlow.js in scripts']),
+  format: z.enum(['ONNX', 'TensorFlow.js', 'TensorFlow.js in scripts', 'TensorFlow Lite']),
   /** The model itself, then what belongs to it. */
   files: z.array(z.strictObject(file)).min(1),
   input: input.extend({
@@ -111,7 +114,9 @@ const builtInSchema = z.strictObject({
     /** What a file here of its own makes sense of. */
     z.strictObject({ kind: z.literal('numbers'), names: z.array(output).min(1) }),
   ]),
-  classes: z.array(classSchema).max(MOST_CLASSES).default([]),
+  classes: z.array(builtInClassSchema).max(MOST_CLASSES).default([]),
+  /** Beside models.json, with a class in each line, where they are too many for it. */
+  classFile: file.file.optional(),
   curve: curve.optional(),
 })
 export type BuiltIn = z.infer<typeof builtInSchema>

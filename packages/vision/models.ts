@@ -1,6 +1,7 @@
 import { type BuiltInName, builtIn, filesOf } from './built-in.ts'
 import { type GraphModel, toOnnx } from './graph-to-onnx.ts'
 import { type BuiltIn, NotUsable } from './manifest.ts'
+import { tfliteToOnnx } from './tflite-to-onnx.ts'
 
 /** A model that takes a square picture and gives lists of numbers, in the order of its outputs. */
 export interface Model {
@@ -11,7 +12,7 @@ export interface Model {
 }
 
 /**
- * A model that is a graph of TensorFlow.js.
+ * A model that is a graph of TensorFlow.js, or in TensorFlow Lite's format.
  *
  * @throws NotUsable
  */
@@ -19,13 +20,16 @@ export async function loadModel(name: BuiltInName, folder: string | undefined): 
   const manifest = builtIn(name)
   const { input, output, format } = manifest
   const [first = Buffer.alloc(0), ...rest] = filesOf(manifest, folder)
-  const isScript = format === 'TensorFlow.js in scripts'
-  const graph: GraphModel = JSON.parse(isScript ? graphIn(first.toString()) : first.toString())
-  const weights = Buffer.concat(isScript ? rest.map((script) => base64In(script.toString())) : rest)
   const outputs = output.kind === 'classifier' ? [output.scores] : output.names
-  const onnx = toOnnx(graph, weights, outputs)
+  const isScript = format === 'TensorFlow.js in scripts'
+  const onnx = (): Uint8Array => {
+    if (format === 'TensorFlow Lite') return tfliteToOnnx(first, outputs[0] ?? '')
+    const graph: GraphModel = JSON.parse(isScript ? graphIn(first.toString()) : first.toString())
+    const weights = Buffer.concat(isScript ? rest.map((script) => base64In(script.toString())) : rest)
+    return toOnnx(graph, weights, outputs)
+  }
   const runtime = await loadRuntime()
-  const session = await runtime.InferenceSession.create(onnx, {
+  const session = await runtime.InferenceSession.create(onnx(), {
     // Errors only; one thread, as each picture has a worker of its own.
     logSeverityLevel: 3,
     intraOpNumThreads: 1,

@@ -1,6 +1,6 @@
 import { builtIn } from './built-in.ts'
 import type { Model } from './models.ts'
-import { cutOutOf, type Picture, prepared } from './pixels.ts'
+import { type Picture, prepared, pressed } from './pixels.ts'
 
 /**
  * MobileNetV2 of nsfwjs ("mid") says of a whole picture which of five kinds it is, by their names. Users install its
@@ -10,9 +10,7 @@ export type Moderation = Record<string, number>
 
 /** The whole picture pressed into a square, as the model was made for. */
 export async function moderate(model: Model, picture: Picture): Promise<Moderation> {
-  const { width, height } = picture
-  const whole = { x: width / 2, y: height / 2, width, height, angle: 0 }
-  const rgb = cutOutOf(picture, whole, model.size, model.size)
+  const rgb = pressed(picture, model.size)
   const [scores = new Float32Array()] = await model.run(prepared(rgb, model.input))
   return Object.fromEntries(builtIn('nsfwjs').classes.map(({ name }, at) => [name, scores[at] ?? 0]))
 }

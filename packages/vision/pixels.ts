@@ -69,6 +69,12 @@ const MOST_SAMPLES = 4
 export const cutOut = (picture: Picture, { x, y, side, angle }: Square, size: number): Float32Array =>
   cutOutOf(picture, { x, y, width: side, height: side, angle }, size, size)
 
+/** The whole picture pressed into a square. */
+export const pressed = (picture: Picture, size: number): Float32Array => {
+  const { width, height } = picture
+  return cutOutOf(picture, { x: width / 2, y: height / 2, width, height, angle: 0 }, size, size)
+}
+
 export function cutOutOf(
   picture: Picture,
   rectangle: Rectangle,

@@ -2,6 +2,7 @@ import { getPriority, setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { type AddedModel, loadAdded } from './added.ts'
 import type { Reading, Sight } from './answers.ts'
+import { builtIn, folderOf } from './built-in.ts'
 import { detect } from './detector.ts'
 import { findFaces, withoutAnimals } from './faces.ts'
 import { type Installed, readModel } from './installed.ts'
@@ -10,6 +11,7 @@ import { loadModel } from './models.ts'
 import { type Moderation, moderate } from './moderation.ts'
 import type { Picture } from './pixels.ts'
 import { loadText, readText } from './text.ts'
+import { lookAtWhole } from './whole.ts'
 
 /**
  * To and from a worker: a picture, and what is seen or written in it or what kind it is, or why nothing can be said.
@@ -40,13 +42,14 @@ const LEAST_PERSON = 0.45
 
 async function load() {
   const nanodet = await loadModel('nanodet-g', folder)
+  const efficientnet = await loadModel('efficientnet-lite0', folderOf(builtIn('efficientnet-lite0')))
   const blazeface = await loadModel('blazeface', folder)
   const facemesh = await loadModel('facemesh', folder)
   const iris = await loadModel('iris', folder)
   const emotion = await loadModel('mini-xception', folder)
   const others: AddedModel[] = []
   for (const one of added) others.push(await loadAdded(one.manifest, readModel(one)))
-  return { nanodet, faces: { blazeface, facemesh, iris, emotion }, others }
+  return { nanodet, efficientnet, faces: { blazeface, facemesh, iris, emotion }, others }
 }
 
 let loading: ReturnType<typeof load> | undefined
@@ -65,14 +68,15 @@ async function answer(asked: Asked): Promise<Answered> {
       return { moderation: await moderate(await loadingModeration, asked.picture) }
     }
     loading ??= load()
-    const { nanodet, faces, others } = await loading
+    const { nanodet, efficientnet, faces, others } = await loading
     if (asked === undefined) return {}
     const { picture } = asked
     const things = await detect(nanodet, picture)
     const people = things.filter(({ kind, score }) => kind === PERSON && score >= LEAST_PERSON)
+    const whole = await lookAtWhole(efficientnet, picture)
     const { width, height } = picture
     const found = await findFaces(faces, picture, people)
-    const sight: Sight = { width, height, things, faces: withoutAnimals(found, things) }
+    const sight: Sight = { width, height, things, whole, faces: withoutAnimals(found, things) }
     if (others.length > 0) sight.added = []
     for (const model of others) sight.added?.push(await model(picture))
     return { sight }

@@ -29,6 +29,7 @@ const metadata = ['packages/image-guard/test/exif.test.ts', 'test/worker/metadat
 const heic = ['test/worker/heic.test.ts']
 const position = ['test/worker/position.test.ts']
 const sight = ['packages/vision/test/sight.test.ts']
+const whole = ['packages/vision/test/whole.test.ts']
 const vision = ['test/rekognition/vision.test.ts']
 const labels = ['test/api/labels.test.ts']
 const moderation = ['test/rekognition/moderation.test.ts']
@@ -1310,6 +1311,20 @@ export const MUTANTS: Mutant[] = [
   },
   // Local models
   {
+    name: 'a silent kind names pictures',
+    file: 'packages/vision/whole.ts',
+    from: 'if (!silent)',
+    to: 'if (silent !== null)',
+    tests: whole,
+  },
+  {
+    name: 'a little of many animals is an animal',
+    file: 'packages/vision/whole.ts',
+    from: '({ name }) => !VAGUE.includes(name) || plain',
+    to: '({ name }) => name !== undefined || plain',
+    tests: whole,
+  },
+  {
     name: 'what the detector sees in the mirror is not brought back',
     file: 'packages/vision/detector.ts',
     from: 'row * cells + cells - 1 - column',
@@ -1376,7 +1391,7 @@ export const MUTANTS: Mutant[] = [
     name: 'the call whose thread dies is never answered',
     file: 'packages/vision/threads.ts',
     from: 'settle(({ reject }) => reject(new Error(`The thread of',
-    to: 'settle(({ resolve }) => resolve({ width: 1, height: 1, things: [], faces: [] }) ?? (new Error(`The thread of',
+    to: 'settle(({ resolve }) => resolve({ width: 1, height: 1, things: [], whole: [], faces: [] }) ?? (new Error(`The thread of',
     tests: vision,
   },
   {

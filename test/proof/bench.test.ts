@@ -16,6 +16,7 @@ import { pipeline } from '../../bench/pipeline.ts'
 import { post } from '../../bench/post.ts'
 import { preview } from '../../bench/preview.ts'
 import { quality } from '../../bench/quality.ts'
+import { qualityWhole } from '../../bench/quality-whole.ts'
 import { quota } from '../../bench/quota.ts'
 import { countRequests, rowsOf } from '../../bench/requests.ts'
 import { startMemory } from '../../bench/start-memory.ts'
@@ -125,13 +126,35 @@ it('labels and faces are judged by what was seen by eye', async () => {
   const person = { kind: 0, score: 0.9, box: { left: 10, top: 10, right: 60, bottom: 60 } }
   const rows = (await quality([dirname(PHOTO)], labels, {
     // A person in every picture: what the models see is for test/rekognition/vision.test.ts.
-    see: async ({ width, height }) => ({ width, height, things: [person], faces: [] }),
+    see: async ({ width, height }) => ({ width, height, things: [person], whole: [], faces: [] }),
     moderate: async () => ({}),
     stop: async () => {},
   })) as Record<string, unknown>[]
   expect(rows[0]).toMatchObject({ set: 'held out', pictures: 1, right: 1, wrong: 0, present: 1 })
   const nothing = rows.find(({ what }) => what === 'flat and noise')
   expect(nothing).toMatchObject({ pictures: 10, 'with a label ≥ 55': 10, 'with a face': 0 })
+})
+
+it('names of whole pictures are judged by what was seen by eye, and what was not judged counts as neither', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'image-analyzer-quality-'))
+  onTestFinished(() => rmSync(folder, { recursive: true }))
+  const sha256 = createHash('sha256').update(readFileSync(PHOTO)).digest('hex')
+  const judged = join(folder, 'whole.jsonl')
+  const names = { right: ['Flower'], wrong: ['Daisy'], unclear: ['Plant'] }
+  writeFileSync(judged, JSON.stringify({ sha256, from: 'here', path: PHOTO, test: true, ...names }))
+  const whole = ['Flower', 'Daisy', 'Plant', 'Rose Hip'].map((name) => ({ name, score: 0.95 }))
+  const rows = (await qualityWhole([dirname(PHOTO)], judged, {
+    see: async ({ width, height }) => ({ width, height, things: [], whole, faces: [] }),
+    stop: async () => {},
+  })) as Record<string, unknown>[]
+  const counts = { set: 'photos, test', pictures: 1, right: 1, wrong: 1, precision: 0.5, unjudged: 1 }
+  expect(rows.at(-1)).toMatchObject(counts)
+  expect(rows[0]).toMatchObject({
+    right: 0,
+    wrong: 0,
+    precision: '–',
+    'pictures rightly named from here on': 1,
+  })
 })
 
 it.skipIf(CHROMIUM === undefined)(`the page is measured${skippedWithoutBrowser}`, async () => {

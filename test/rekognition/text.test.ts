@@ -239,7 +239,7 @@ it('each operation asks the models for its own alone, and once for the same pict
   const vision: Vision = {
     see: async ({ width, height }) => {
       asked.push('see')
-      return { width, height, things: [], faces: [] }
+      return { width, height, things: [], whole: [], faces: [] }
     },
     read: async ({ width, height }) => {
       asked.push('read')

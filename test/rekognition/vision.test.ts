@@ -32,7 +32,7 @@ import { withSdk } from './vision-sdk.ts'
 
 const photo = readFileSync(join(import.meta.dirname, '../fixtures/grace-hopper.jpg'))
 const readObject = async () => undefined
-const VERSION = 'local-1 (nanodet-g coco80)'
+const VERSION = 'local-1 (nanodet-g coco80, efficientnet-lite0 imagenet1k)'
 
 const image = (bytes: Uint8Array) => ({ Image: { Bytes: Buffer.from(bytes).toString('base64') } })
 type Service = ReturnType<typeof createRekognition>
@@ -169,7 +169,7 @@ const mortal = new URL(
         rmSync(workerData.folder + '/deadly')
         process.exit(1)
       } catch {}
-      parentPort.postMessage({ sight: { width: picture.width, height: picture.height, things: [], faces: [] } })
+      parentPort.postMessage({ sight: { width: picture.width, height: picture.height, things: [], whole: [], faces: [] } })
     })`)}`,
 )
 const plain = (width: number) =>
@@ -240,7 +240,7 @@ describe('around its models, the embedded Rekognition', () => {
     const looked: Picture[] = []
     const nothing = async (picture: Picture): Promise<Sight> => {
       looked.push(picture)
-      return { width: picture.width, height: picture.height, things: [], faces: [] }
+      return { width: picture.width, height: picture.height, things: [], whole: [], faces: [] }
     }
     const vision: Vision = {
       see: nothing,
@@ -317,7 +317,7 @@ const what = `npm start with REKOGNITION=local sees who is in a photo, reads wha
 it.skipIf(lacking.length > 0)(what, async () => {
   const system = await start({ REKOGNITION: 'local' })
   expect(system.output()).toMatch(
-    /Rekognition {4}local models \(80 kinds of things, faces, expressions, text(, moderation)?; /,
+    /Rekognition {4}local models \(things, animals, scenes, faces, expressions, text(, moderation)?; /,
   )
   const imageId = await post(system.url, photo)
   const record = await finished(system.url, imageId)

@@ -7,16 +7,20 @@ import { builtInsSchema, titleOf } from '../manifest.ts'
 
 const read = (name: string): string => readFileSync(join(import.meta.dirname, '..', name), 'utf8')
 const { models } = builtIns()
+/** Those whose classes are labels. */
+const IN_ONE_WORLD = ['nanodet-g', 'blazeface', 'efficientnet-lite0']
 
 it('models.json describes each model once, and says the version of what installs it', () => {
   const names: BuiltInName[] = [
-    ...(['nanodet-g', 'blazeface', 'facemesh', 'iris', 'mini-xception'] as const),
+    ...(['nanodet-g', 'efficientnet-lite0', 'blazeface', 'facemesh', 'iris', 'mini-xception'] as const),
     ...(['ppocr-detection', 'ppocr-recognition', 'nsfwjs'] as const),
   ]
   expect(models.map(({ name }) => name)).toEqual(names)
   const { dependencies } = JSON.parse(read('package.json')) as { dependencies: Record<string, string> }
   for (const { package: from } of models)
-    if (from.install === 'npm ci') expect(dependencies[from.name], from.name).toBe(from.version)
+    if (from.entry === './models.json')
+      expect(from.install).toBe(`git checkout packages/vision/${from.folder}`)
+    else if (from.install === 'npm ci') expect(dependencies[from.name], from.name).toBe(from.version)
     else expect(from.install).toMatch(new RegExp(` ${from.name}@${from.version}$`))
   expect(MODERATION_MODEL_VERSION).toBe(`local-1 (${titleOf(builtIn('nsfwjs'))})`)
 })
@@ -29,6 +33,7 @@ it('is read as strictly as the manifest of a model that people add', () => {
   for (const change of [
     ...[{ run: 'x' }, { files: [{ file: '../x', sha256: '0'.repeat(64) }] }],
     ...[{ files: [{ file: 'x', sha256: '0' }] }, { source: 'http://example.com' }, { format: 'pickle' }],
+    ...[{ classFile: '../x' }, { classes: [{ name: 'x', silent: 'yes' }] }],
     ...[
       {
         curve: [
@@ -44,16 +49,20 @@ it('is read as strictly as the manifest of a model that people add', () => {
 
 it('what a class is a kind of is described, and whatever is above that as well', () => {
   const described = new Map(
-    [...builtIn('nanodet-g').classes, ...builtIn('blazeface').classes, ...builtIns().broader].map(
-      ({ name, parents }) => [name, parents],
-    ),
+    [
+      ...models.flatMap(({ name, classes }) => (IN_ONE_WORLD.includes(name) ? classes : [])),
+      ...builtIns().broader,
+    ].map(({ name, parents }) => [name, parents]),
   )
+  for (const { name, parents } of builtIn('efficientnet-lite0').classes)
+    expect(parents, `${name}, which another model has as well`).toEqual(described.get(name))
   for (const [name, parents] of described)
     for (const parent of parents) {
       expect(described.has(parent), `${name} → ${parent}`).toBe(true)
       expect(parents, name).toEqual(expect.arrayContaining(described.get(parent) ?? []))
     }
   expect(builtIn('nanodet-g').classes).toHaveLength(80)
+  expect(builtIn('efficientnet-lite0').classes).toHaveLength(1_000)
 })
 
 it.each(models)('MODELS.md says of $name what models.json says', (model) => {

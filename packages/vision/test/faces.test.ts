@@ -77,7 +77,7 @@ async function mouthOf(lips: number, turned = 0, side = 256): Promise<unknown> {
   })
   const faces = await findFaces(models, grey(side), [])
   expect(faces).toHaveLength(1)
-  const sight = { width: side, height: side, things: [], faces }
+  const sight = { width: side, height: side, things: [], whole: [], faces }
   const asked = (attributes: string[]) => facesOf(sight, attributes)[0]
   expect(asked([])).not.toHaveProperty('MouthOpen')
   const mouth = asked(['MOUTH_OPEN'])

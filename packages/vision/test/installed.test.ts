@@ -122,11 +122,14 @@ test('a model is added from a URL or a folder, names what it sees, and is remove
     const sight = {
       ...plain(red, green, blue),
       things: [],
+      whole: [],
       faces: [],
       added: [] as Awaited<ReturnType<typeof model>>[],
     }
     sight.added.push(await model(plain(red, green, blue)))
-    expect(labelModelVersion(sight)).toBe('local-1 (nanodet-g coco80, red-or-blue 1.0)')
+    expect(labelModelVersion(sight)).toBe(
+      'local-1 (nanodet-g coco80, efficientnet-lite0 imagenet1k, red-or-blue 1.0)',
+    )
     return labelsOf(sight)
   }
   const none = { Instances: [], Aliases: [], Categories: [{ Name: 'Colours' }] }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
-import { kinds } from '../taxonomy.ts'
+import { classOf, kinds } from '../taxonomy.ts'
 
 const KINDS = kinds().map(({ name }) => name)
 
@@ -14,19 +14,31 @@ interface Labelled {
   unclearFaces?: number[][]
 }
 
-const labelled: Labelled[] = readFileSync(new URL('../quality/labels.jsonl', import.meta.url), 'utf8')
-  .trim()
-  .split('\n')
-  .map((line) => JSON.parse(line))
+interface Judged extends Pick<Labelled, 'sha256' | 'from' | 'path'> {
+  right: string[]
+  wrong: string[]
+  unclear: string[]
+}
 
-it('each labelled picture is one that can be found, once', () => {
-  expect(new Set(labelled.map(({ sha256 }) => sha256)).size).toBe(labelled.length)
-  for (const { sha256, from, path } of labelled) {
-    expect(sha256).toMatch(/^[0-9a-f]{64}$/)
-    expect(from).toMatch(/^[\w.-]+\/[\w.-]+$/)
-    expect(path).not.toBe('')
-  }
-})
+const linesOf = <T>(file: string): T[] =>
+  readFileSync(new URL(`../quality/${file}`, import.meta.url), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+const judged = linesOf<Judged>('whole.jsonl')
+const labelled = linesOf<Labelled>('labels.jsonl')
+
+it.each([{ pictures: labelled }, { pictures: judged }])(
+  'each picture is one that can be found, once',
+  ({ pictures }) => {
+    expect(new Set(pictures.map(({ sha256 }) => sha256)).size).toBe(pictures.length)
+    for (const { sha256, from, path } of pictures) {
+      expect(sha256).toMatch(/^[0-9a-f]{64}$/)
+      expect(from).toMatch(/^[\w.-]+\/[\w.-]+$/)
+      expect(path).not.toBe('')
+    }
+  },
+)
 
 it('labels name kinds of the detector, each either plain or unclear', () => {
   for (const { path, kinds, unclear = [] } of labelled) {
@@ -49,4 +61,12 @@ it('faces that are labelled lie in their picture', () => {
     }
   const mouths = labelled.flatMap(({ faces = [] }) => faces.flatMap(({ mouth }) => mouth ?? []))
   expect(new Set(mouths)).toEqual(new Set(['open', 'closed']))
+})
+
+it('names of whole pictures that are judged are in the taxonomy, each once in a picture', () => {
+  for (const { path, right, wrong, unclear } of judged) {
+    const names = [...right, ...wrong, ...unclear]
+    for (const name of names) expect(classOf(name).name, path).toBe(name)
+    expect(new Set(names).size, path).toBe(names.length)
+  }
 })

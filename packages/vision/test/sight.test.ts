@@ -66,6 +66,21 @@ describe.skipIf(folder === undefined)(`with its models${lacking}`, () => {
     expect(Math.abs(faceIn(seen).pose.roll)).toBeLessThan(6)
   })
 
+  it('names what a picture is of as a whole, by kinds that the detector lacks, and no such name reaches 80', async () => {
+    const cat = sharp(readFileSync(join(import.meta.dirname, '../../../local/samples/cat.jpg')))
+    const { whole } = await vision.see(await pixelsOf(cat.autoOrient()))
+    const scores = Object.fromEntries(whole.map(({ name, score }) => [name, score]))
+    expect(scores).toMatchObject({ Animal: expect.any(Number), Mammal: expect.any(Number) })
+    expect(scores['Cat']).toBeGreaterThan(0.7)
+    // All cats together are surer than each of them.
+    expect(scores['Animal']).toBeGreaterThanOrEqual(scores['Cat'] ?? 1)
+    const labels = labelsOf({ ...seen, things: [], faces: [], whole })
+    expect(labels.find(({ Name }) => Name === 'Cat')).toMatchObject({
+      ...{ Instances: [], Parents: ['Animal', 'Mammal', 'Pet'].map((Name) => ({ Name })) },
+    })
+    for (const { Name, Confidence } of labels) expect(Confidence, Name).toBeLessThan(80)
+  })
+
   it('sees a mirrored photo in the mirror: boxes, points and turns of the head', async () => {
     const twin = await vision.see(await pixelsOf(photo().flop()))
     expect(overlap(mirror(personIn(twin)), personIn(seen))).toBeGreaterThanOrEqual(0.97)
@@ -202,6 +217,7 @@ describe('in the words of Rekognition', () => {
     width: 100,
     height: 100,
     things: KINDS.map((_, kind) => ({ kind, score: 0.9, box })),
+    whole: [],
     faces: [],
   }
 
