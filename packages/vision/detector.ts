@@ -13,6 +13,8 @@ export interface Thing {
   score: number
   /** In pixels of the picture. */
   box: Box
+  /** What another model has for its kind, in parts of 1, when it sees the thing alone; absent where it does not know the kind. */
+  backing?: number
 }
 
 const STEPS = 11

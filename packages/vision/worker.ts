@@ -11,7 +11,7 @@ import { loadModel } from './models.ts'
 import { type Moderation, moderate } from './moderation.ts'
 import type { Picture } from './pixels.ts'
 import { loadText, readText } from './text.ts'
-import { lookAtWhole } from './whole.ts'
+import { lookAgain, lookAtWhole } from './whole.ts'
 
 /**
  * To and from a worker: a picture, and what is seen or written in it or what kind it is, or why nothing can be said.
@@ -71,7 +71,7 @@ async function answer(asked: Asked): Promise<Answered> {
     const { nanodet, efficientnet, faces, others } = await loading
     if (asked === undefined) return {}
     const { picture } = asked
-    const things = await detect(nanodet, picture)
+    const things = await lookAgain(efficientnet, picture, await detect(nanodet, picture))
     const people = things.filter(({ kind, score }) => kind === PERSON && score >= LEAST_PERSON)
     const whole = await lookAtWhole(efficientnet, picture)
     const { width, height } = picture

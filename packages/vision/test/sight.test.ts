@@ -241,6 +241,22 @@ describe('in the words of Rekognition', () => {
     }
   })
 
+  it.each<[what: string, score: number, backing: number | undefined, confidence: number]>([
+    ['much, and is surer', 0.5, 0.1, 85],
+    ['much, and was sure already', 0.8, 0.9, 98],
+    ['little, and is less sure', 0.8, 0.04, 79],
+    ['little, and was not sure', 0.5, 0.04, 35],
+    ['some, and is as sure as it was', 0.8, 0.07, 98],
+    ['none to speak of, as its kind is not known there', 0.8, undefined, 98],
+  ])('a thing has a backing of %s', (_, score, backing, confidence) => {
+    const kind = KINDS.indexOf('Cup')
+    const things = [{ kind, score, box, ...(backing !== undefined && { backing }) }]
+    const labels = labelsOf({ ...everything, things })
+    expect(labels.find(({ Name }) => Name === 'Cup')).toMatchObject({
+      ...{ Confidence: confidence, Instances: [{ Confidence: confidence }] },
+    })
+  })
+
   it('boxes are in parts of the sides of the picture', () => {
     const instances = labelsOf(everything).flatMap((label: Label) => label.Instances)
     expect(instances).toHaveLength(KINDS.length)

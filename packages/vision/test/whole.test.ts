@@ -2,7 +2,8 @@ import { expect, it } from 'vitest'
 import { builtIn } from '../built-in.ts'
 import type { Model } from '../models.ts'
 import type { Picture } from '../pixels.ts'
-import { lookAtWhole } from '../whole.ts'
+import { kinds } from '../taxonomy.ts'
+import { lookAgain, lookAtWhole } from '../whole.ts'
 
 const { classes, input } = builtIn('efficientnet-lite0')
 const at = (name: string): number => classes.findIndex((one) => one.name === name)
@@ -61,4 +62,40 @@ it('it looks at the whole picture and at the square in its middle, and the mean 
     [0, 255, 0],
   ])
   expect(names['Daisy']).toBeCloseTo(0.8, 5)
+})
+
+const thing = (name: string, left: number) => ({
+  kind: kinds().findIndex((one) => one.name === name),
+  score: 0.6,
+  box: { left, top: 0, right: left + 4, bottom: 4 },
+})
+
+it('each thing is looked at by itself, and backed by all that is of its kind, silent or not', async () => {
+  const shown: number[][] = []
+  const model = modelOf((rgb) => {
+    const middle = (channel: number): number => Math.round((rgb[channel * 16 + 5] ?? 0) * 128 + 127)
+    shown.push([0, 1, 2].map(middle))
+    return { Pug: 0.2, Beagle: 0.3, Cat: 0.1, Handbag: 0.4 }
+  })
+  expect(classes[at('Handbag')]).toMatchObject({ silent: true })
+  const things = [thing('Dog', 0), thing('Person', 0), thing('Giraffe', 4), thing('Handbag', 8)]
+  const [dog, ...others] = await lookAgain(model, picture, things)
+  expect(dog).toEqual({ ...thing('Dog', 0), backing: expect.closeTo(0.5, 5) })
+  // Nobody is among the 1,000 kinds, nor is a giraffe.
+  expect(others.slice(0, 2)).toEqual([thing('Person', 0), thing('Giraffe', 4)])
+  expect(others[2]).toEqual({ ...thing('Handbag', 8), backing: expect.closeTo(0.4, 5) })
+  expect(shown).toEqual([
+    [255, 0, 0],
+    [0, 0, 255],
+  ])
+})
+
+it('of many things the best are looked at', async () => {
+  const cats = Array.from({ length: 9 }, () => thing('Cat', 0))
+  const looked = await lookAgain(
+    modelOf(() => ({})),
+    picture,
+    cats,
+  )
+  expect(looked.map(({ backing }) => backing)).toEqual([0, 0, 0, 0, 0, 0, ...Array(3).fill(undefined)])
 })
