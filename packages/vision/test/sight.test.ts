@@ -246,6 +246,8 @@ describe('in the words of Rekognition', () => {
     ['much, and was sure already', 0.8, 0.9, 98],
     ['little, and is less sure', 0.8, 0.04, 79],
     ['little, and was not sure', 0.5, 0.04, 35],
+    ['next to none, and was sure', 0.8, 0.009, 79],
+    ['next to none, and was not quite sure', 0.62, 0.009, 50],
     ['some, and is as sure as it was', 0.8, 0.07, 98],
     ['none to speak of, as its kind is not known there', 0.8, undefined, 98],
   ])('a thing has a backing of %s', (_, score, backing, confidence) => {
