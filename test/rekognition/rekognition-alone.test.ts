@@ -95,7 +95,9 @@ describe.skipIf(lacking.length > 0)(`npm run rekognition, with its models${skipp
     const Image = { Bytes: photo }
     const { Labels, LabelModelVersion } = await client.send(new DetectLabelsCommand({ Image }))
     expect(Labels?.map(({ Name }) => Name)).toContain('Person')
-    expect(LabelModelVersion).toBe('local-1 (nanodet-g coco80, efficientnet-lite0 imagenet1k, red-or-blue 1.0)')
+    expect(LabelModelVersion).toBe(
+      'local-1 (nanodet-g coco80, efficientnet-lite0 imagenet1k, red-or-blue 1.0)',
+    )
     const red = sharp({ create: { width: 320, height: 240, channels: 3, background: '#f00' } }).png()
     const answer = await client.send(new DetectLabelsCommand({ Image: { Bytes: await red.toBuffer() } }))
     expect(answer.Labels?.[0]).toEqual({
