@@ -550,8 +550,8 @@ describe('one npm start', () => {
       symlinkSync(join(root, 'test/fixtures'), join(folder, 'test/fixtures'), 'junction')
       const cli = `"${process.execPath}" "${join(root, 'packages/client/main.ts')}"`
       const script = ['set -e', `npm() { shift 3; ${cli} "$@"; }`, ...written('sh'), then].join('\n')
-      const { AWS_ENDPOINT_URL: _, AWS_ACCESS_KEY_ID: __, ...inherited } = process.env
-      const env = { ...inherited, IMAGE_ANALYZER_ENDPOINT: system.url, NODE_NO_WARNINGS: '1' }
+      const { AWS_ENDPOINT_URL: _, AWS_ACCESS_KEY_ID: __, ...own } = process.env
+      const env = { ...own, AWS_REGION: 'eu-1', IMAGE_ANALYZER_ENDPOINT: system.url, NODE_NO_WARNINGS: '1' }
       const { stdout } = await promisify(execFile)('sh', ['-c', script], { cwd: folder, env })
       return { stdout, folder, code: written('js').join('\n'), env }
     }
