@@ -53,6 +53,8 @@ export function inThread(onLost: (why: unknown) => void): OpenBackground {
     // The models' threads inherit these. What else this process imports first (run.js) is not meant for a thread.
     execArgv: ['--disable-warning=ExperimentalWarning', '--import', stripTypes],
   })
+  // Windows removes no file that the thread has open.
+  process.once('exit', () => thread.terminate())
   const ask = (asked: Asked): void => thread.postMessage(asked)
   const ended = new Promise<void>((resolve, reject) => {
     thread.once('error', reject)
@@ -73,7 +75,7 @@ export function inThread(onLost: (why: unknown) => void): OpenBackground {
       else if ('opened' in said) {
         const { temporary } = said.opened
         if (temporary !== undefined)
-          process.once('exit', () => rmSync(temporary, { recursive: true, force: true }))
+          process.once('exit', () => rmSync(temporary, { recursive: true, force: true, maxRetries: 3 }))
         resolve({ ...said.opened, begin: () => ask('begin'), warm: () => ask('warm'), stop })
       } else {
         isToEnd = true
@@ -91,9 +93,7 @@ export function inThread(onLost: (why: unknown) => void): OpenBackground {
 }
 
 function write(log: Log, { level, message, facts }: Extract<Said, { level: string }>): void {
-  const extra = facts.map(([key, value, name]) => [
-    key,
-    value instanceof Error ? Object.assign(value, { name }) : value,
-  ])
-  log[level](message, Object.fromEntries(extra))
+  const named = (value: unknown, name?: string): unknown =>
+    value instanceof Error ? Object.assign(value, { name }) : value
+  log[level](message, Object.fromEntries(facts.map(([key, value, name]) => [key, named(value, name)])))
 }
