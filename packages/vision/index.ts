@@ -58,7 +58,7 @@ export const isInstalled = (): boolean => modelFolder() !== undefined
 /** Whether the model of moderation is installed. */
 export const hasModeration = (): boolean => moderationFolder() !== undefined
 
-/** Each has the models for itself, about 150 MB. */
+/** Each has the models for itself, about 200 MB. */
 const MOST_THREADS = 4
 
 /**

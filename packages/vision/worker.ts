@@ -11,7 +11,7 @@ import { loadModel } from './models.ts'
 import { type Moderation, moderate } from './moderation.ts'
 import type { Picture } from './pixels.ts'
 import { loadText, readText } from './text.ts'
-import { lookAgain, lookAtWhole } from './whole.ts'
+import { lookAgain, lookAtWhole, withoutPeopleAsAnimals } from './whole.ts'
 
 /**
  * To and from a worker: a picture, and what is seen or written in it or what kind it is, or why nothing can be said.
@@ -73,9 +73,10 @@ async function answer(asked: Asked): Promise<Answered> {
     const { picture } = asked
     const things = await lookAgain(efficientnet, picture, await detect(nanodet, picture))
     const people = things.filter(({ kind, score }) => kind === PERSON && score >= LEAST_PERSON)
-    const whole = await lookAtWhole(efficientnet, picture)
+    const looked = await lookAtWhole(efficientnet, picture)
     const { width, height } = picture
     const found = await findFaces(faces, picture, people)
+    const whole = withoutPeopleAsAnimals(looked, people.length + found.length > 0, things)
     const sight: Sight = { width, height, things, whole, faces: withoutAnimals(found, things) }
     if (others.length > 0) sight.added = []
     for (const model of others) sight.added?.push(await model(picture))

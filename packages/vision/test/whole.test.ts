@@ -3,7 +3,7 @@ import { builtIn } from '../built-in.ts'
 import type { Model } from '../models.ts'
 import type { Picture } from '../pixels.ts'
 import { kinds } from '../taxonomy.ts'
-import { lookAgain, lookAtWhole } from '../whole.ts'
+import { lookAgain, lookAtWhole, withoutPeopleAsAnimals } from '../whole.ts'
 
 const { classes, input } = builtIn('efficientnet-lite0')
 const at = (name: string): number => classes.findIndex((one) => one.name === name)
@@ -81,7 +81,7 @@ it('each thing is looked at by itself, and backed by all that is of its kind, si
   const things = [thing('Dog', 0), thing('Person', 0), thing('Giraffe', 4), thing('Handbag', 8)]
   const [dog, ...others] = await lookAgain(model, picture, things)
   expect(dog).toEqual({ ...thing('Dog', 0), backing: expect.closeTo(0.5, 5) })
-  // Nobody is among the 1,000 kinds, nor is a giraffe.
+  // People are left out, and no giraffe is among the 1,000 kinds.
   expect(others.slice(0, 2)).toEqual([thing('Person', 0), thing('Giraffe', 4)])
   expect(others[2]).toEqual({ ...thing('Handbag', 8), backing: expect.closeTo(0.4, 5) })
   expect(shown).toEqual([
@@ -98,4 +98,17 @@ it('of many things the best are looked at', async () => {
     cats,
   )
   expect(looked.map(({ backing }) => backing)).toEqual([0, 0, 0, 0, 0, 0, ...Array(3).fill(undefined)])
+})
+
+it('nothing is an animal beside a person, where the detector sees none, and no picture is of a monkey or an ape', () => {
+  const dog = ['Animal', 'Canine', 'Dog', 'Pug'].map((name) => ({ name, score: 0.9 }))
+  const beach = [{ name: 'Beach', score: 0.9 }]
+  const all = [...dog, ...beach]
+  expect(withoutPeopleAsAnimals(all, true, [thing('Person', 0)])).toEqual(beach)
+  expect(withoutPeopleAsAnimals(all, true, [{ ...thing('Cat', 0), score: 0.45 }])).toEqual(beach)
+  expect(withoutPeopleAsAnimals(all, true, [thing('Person', 0), thing('Cat', 0)])).toEqual(all)
+  expect(withoutPeopleAsAnimals(all, false, [])).toEqual(all)
+  const primates = classes.filter(({ name, parents }) => [name, ...parents].includes('Primate'))
+  expect(primates).toHaveLength(20)
+  for (const { name, silent } of primates) expect(silent, name).toBe(true)
 })
