@@ -130,11 +130,6 @@ export async function findFaces(models: FaceModels, picture: Picture, people: Th
  * box of its dog, and in that of no person.
  */
 export function withoutAnimals(faces: Face[], things: Thing[]): Face[] {
-  const isWithin = ({ box }: Face, { box: outer }: Thing): boolean => {
-    const x = (box.left + box.right) / 2
-    const y = (box.top + box.bottom) / 2
-    return x >= outer.left && x <= outer.right && y >= outer.top && y <= outer.bottom
-  }
   const people = things.filter(({ kind }) => nameOf(kind) === 'Person')
   const animals = things.filter(
     ({ kind, score }) => score >= LEAST_ANIMAL && classOf(nameOf(kind)).parents.includes('Animal'),
@@ -143,6 +138,12 @@ export function withoutAnimals(faces: Face[], things: Thing[]): Face[] {
     (face) =>
       people.some((person) => isWithin(face, person)) || !animals.some((animal) => isWithin(face, animal)),
   )
+}
+
+export function isWithin({ box }: Pick<Face, 'box'>, { box: outer }: Thing): boolean {
+  const x = (box.left + box.right) / 2
+  const y = (box.top + box.bottom) / 2
+  return x >= outer.left && x <= outer.right && y >= outer.top && y <= outer.bottom
 }
 
 /** The square at the top of a person. */

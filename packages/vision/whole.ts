@@ -1,5 +1,6 @@
 import { builtIn } from './built-in.ts'
 import type { Thing } from './detector.ts'
+import { type Face, isWithin } from './faces.ts'
 import type { Model } from './models.ts'
 import { cutOut, type Picture, prepared, pressed } from './pixels.ts'
 import { classOf, nameOf } from './taxonomy.ts'
@@ -39,15 +40,23 @@ export async function lookAtWhole(model: Model, picture: Picture): Promise<Named
 }
 
 /**
- * Close-ups of people have been taken for a dog and for a fish. So beside a person nothing is an animal that the detector does not see as
- * well. (Monkeys and apes are silent in any picture.)
- *
- * @param people whether a face or a person is seen
+ * Close-ups of people have been taken for a dog and for a fish. So beside a person the whole is no animal that the detector does not
+ * see as well, and nothing with a face in it is surer of being an animal. (Monkeys and apes are silent in any picture.)
  */
-export function withoutPeopleAsAnimals(whole: Named[], people: boolean, things: Thing[]): Named[] {
+export function withoutPeopleAsAnimals(
+  faces: Pick<Face, 'box'>[],
+  { things, whole }: { things: Thing[]; whole: Named[] },
+): { things: Thing[]; whole: Named[] } {
   const isAnimal = (name: string): boolean => [name, ...classOf(name).parents].includes('Animal')
   const isSeen = things.some(({ kind, score }) => score >= LEAST_ANIMAL && isAnimal(nameOf(kind)))
-  return people && !isSeen ? whole.filter(({ name }) => !isAnimal(name)) : whole
+  const people = faces.length > 0 || things.some(({ kind }) => nameOf(kind) === 'Person')
+  return {
+    things: things.map((thing) => {
+      const { backing: _, ...unbacked } = thing
+      return isAnimal(nameOf(thing.kind)) && faces.some((face) => isWithin(face, thing)) ? unbacked : thing
+    }),
+    whole: people && !isSeen ? whole.filter(({ name }) => !isAnimal(name)) : whole,
+  }
 }
 const LEAST_ANIMAL = 0.5
 

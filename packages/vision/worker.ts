@@ -73,11 +73,14 @@ async function answer(asked: Asked): Promise<Answered> {
     const { picture } = asked
     const things = await lookAgain(efficientnet, picture, await detect(nanodet, picture))
     const people = things.filter(({ kind, score }) => kind === PERSON && score >= LEAST_PERSON)
-    const looked = await lookAtWhole(efficientnet, picture)
+    const whole = await lookAtWhole(efficientnet, picture)
     const { width, height } = picture
     const found = await findFaces(faces, picture, people)
-    const whole = withoutPeopleAsAnimals(looked, people.length + found.length > 0, things)
-    const sight: Sight = { width, height, things, whole, faces: withoutAnimals(found, things) }
+    const ofPeople = withoutAnimals(found, things)
+    const sight: Sight = {
+      ...{ width, height, faces: ofPeople },
+      ...withoutPeopleAsAnimals(ofPeople, { things, whole }),
+    }
     if (others.length > 0) sight.added = []
     for (const model of others) sight.added?.push(await model(picture))
     return { sight }

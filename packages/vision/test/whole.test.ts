@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
 import { builtIn } from '../built-in.ts'
+import type { Thing } from '../detector.ts'
 import type { Model } from '../models.ts'
 import type { Picture } from '../pixels.ts'
 import { kinds } from '../taxonomy.ts'
@@ -100,14 +101,27 @@ it('of many things the best are looked at', async () => {
   expect(looked.map(({ backing }) => backing)).toEqual([0, 0, 0, 0, 0, 0, ...Array(3).fill(undefined)])
 })
 
+const face = { box: thing('Person', 0).box }
+
+it('an animal with a face of a person in it is no surer by its backing', () => {
+  const things = ['Dog', 'Cup'].flatMap((name) =>
+    [0, 8].map((left) => ({ ...thing(name, left), backing: 0.9 })),
+  )
+  const sight = withoutPeopleAsAnimals([face], { whole: [], things })
+  expect(sight.things.map(({ backing }) => backing)).toEqual([undefined, 0.9, 0.9, 0.9])
+})
+
 it('nothing is an animal beside a person, where the detector sees none, and no picture is of a monkey or an ape', () => {
   const dog = ['Animal', 'Canine', 'Dog', 'Pug'].map((name) => ({ name, score: 0.9 }))
   const beach = [{ name: 'Beach', score: 0.9 }]
   const all = [...dog, ...beach]
-  expect(withoutPeopleAsAnimals(all, true, [thing('Person', 0)])).toEqual(beach)
-  expect(withoutPeopleAsAnimals(all, true, [{ ...thing('Cat', 0), score: 0.45 }])).toEqual(beach)
-  expect(withoutPeopleAsAnimals(all, true, [thing('Person', 0), thing('Cat', 0)])).toEqual(all)
-  expect(withoutPeopleAsAnimals(all, false, [])).toEqual(all)
+  const wholeOf = (things: Thing[], faces: (typeof face)[] = []) =>
+    withoutPeopleAsAnimals(faces, { whole: all, things }).whole
+  expect(wholeOf([thing('Person', 0)])).toEqual(beach)
+  expect(wholeOf([], [face])).toEqual(beach)
+  expect(wholeOf([{ ...thing('Cat', 0), score: 0.45 }], [face])).toEqual(beach)
+  expect(wholeOf([thing('Person', 0), thing('Cat', 0)])).toEqual(all)
+  expect(wholeOf([])).toEqual(all)
   const primates = classes.filter(({ name, parents }) => [name, ...parents].includes('Primate'))
   expect(primates).toHaveLength(20)
   for (const { name, silent } of primates) expect(silent, name).toBe(true)
