@@ -65,5 +65,15 @@ export function filesIn(
   return found
 }
 
-const open = imageOpener()
-export const pictureOf = async (bytes: Buffer): Promise<Picture> => (await open(bytes)).pixels(MOST_SIDE)
+/** One object a line. */
+export const linesOf = <T>(file: string): T[] =>
+  readFileSync(file, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+
+/** Reads pictures as the models get them. */
+export function pictureReader(): (bytes: Buffer) => Promise<Picture> {
+  const open = imageOpener()
+  return async (bytes) => (await open(bytes)).pixels(MOST_SIDE)
+}

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { createVision, labelsOf, type Sight, type Vision } from '../packages/vision/index.ts'
-import { filesIn, pictureOf } from './labelled.ts'
+import { createVision, type Label, labelsOf, type Sight, type Vision } from '../packages/vision/index.ts'
+import { filesIn, linesOf, pictureReader } from './labelled.ts'
 
 /** One line of packages/vision/quality/whole.jsonl: the names that the classifier had for a picture, judged by eye. */
 interface Judged {
@@ -29,17 +29,15 @@ export async function qualityWhole(
   file = join(import.meta.dirname, '../packages/vision/quality/whole.jsonl'),
   vision: Pick<Vision, 'see' | 'stop'> = createVision(),
 ): Promise<object[]> {
-  const all: Judged[] = readFileSync(file, 'utf8')
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line))
+  const all = linesOf<Judged>(file)
   const files = filesIn(folders, all)
+  const pictureOf = pictureReader()
   const results: Seen[] = []
   try {
     for (const judged of all) {
       const found = files.get(judged.sha256)
       if (found !== undefined)
-        results.push({ judged, sight: await vision.see(await pictureOf(readFileSync(found))) })
+        results.push({ judged, said: saidIn(await vision.see(await pictureOf(readFileSync(found)))) })
     }
   } finally {
     await vision.stop()
@@ -49,10 +47,13 @@ export async function qualityWhole(
   return scores(results)
 }
 
-type Seen = { judged: Judged; sight: Sight }
-
 /** What is said of the picture as a whole, with how sure it is. */
-const saidIn = (sight: Sight) => labelsOf({ ...sight, things: [], faces: [], added: [] })
+const saidIn = (sight: Sight): Label[] =>
+  labelsOf({ ...sight, things: [], faces: [], added: [] }).filter(
+    ({ Confidence }) => Confidence >= (BANDS[0] ?? 0),
+  )
+
+type Seen = { judged: Judged; said: Label[] }
 
 /** How often the names of whole pictures are right, from each confidence on; what was not judged is counted apart. */
 function scores(results: Seen[]): object[] {
@@ -62,10 +63,10 @@ function scores(results: Seen[]): object[] {
     BANDS.slice(0, -1).map((from, at) => {
       const to = BANDS[at + 1] ?? 100
       let [right, wrong, unjudged, named] = [0, 0, 0, 0]
-      for (const { judged, sight } of own) {
-        const said = saidIn(sight).filter(({ Confidence }) => Confidence >= from)
-        if (said.some(({ Name }) => judged.right.includes(Name))) named += 1
-        for (const { Name, Confidence } of said) {
+      for (const { judged, said } of own) {
+        const above = said.filter(({ Confidence }) => Confidence >= from)
+        if (above.some(({ Name }) => judged.right.includes(Name))) named += 1
+        for (const { Name, Confidence } of above) {
           if (Confidence >= to) continue
           if (judged.right.includes(Name)) right += 1
           else if (judged.wrong.includes(Name)) wrong += 1
@@ -90,8 +91,8 @@ function scores(results: Seen[]): object[] {
 
 /** Each wrong name that is said, with its picture. */
 const wrongNames = (results: Seen[]): string[] =>
-  results.flatMap(({ judged, sight }) =>
-    saidIn(sight)
-      .filter(({ Name, Confidence }) => Confidence >= (BANDS[0] ?? 0) && judged.wrong.includes(Name))
+  results.flatMap(({ judged, said }) =>
+    said
+      .filter(({ Name }) => judged.wrong.includes(Name))
       .map(({ Name, Confidence }) => `${judged.from} ${judged.path}: ${Name} ${Confidence.toFixed(0)}`),
   )

@@ -9,7 +9,7 @@ import {
   type Sight,
   type Vision,
 } from '../packages/vision/index.ts'
-import { filesIn, type Labelled, pictureOf, type Result, row } from './labelled.ts'
+import { filesIn, type Labelled, linesOf, pictureReader, type Result, row } from './labelled.ts'
 import { confusion, faceScore, isMouthWrong, LARGE_FACE, matchedFaces, mouths } from './quality-faces.ts'
 
 /**
@@ -28,12 +28,10 @@ export async function quality(
   labels = LABELS,
   vision: Pick<Vision, 'see' | 'moderate' | 'stop'> = createVision(),
 ): Promise<object[]> {
-  const labelled: Labelled[] = readFileSync(labels, 'utf8')
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line))
+  const labelled = linesOf<Labelled>(labels)
   const files = filesIn(folders, labelled)
   const results: Result[] = []
+  const pictureOf = pictureReader()
   const see = async (bytes: Buffer): Promise<Sight> => vision.see(await pictureOf(bytes))
   if (!hasModeration()) console.log('nsfwjs is not installed, so moderation is not measured.')
   try {

@@ -13,7 +13,7 @@ import {
   type Square,
 } from './pixels.ts'
 import { pupilsOf } from './pupils.ts'
-import { classOf, nameOf } from './taxonomy.ts'
+import { isAnimal, nameOf } from './taxonomy.ts'
 
 /** BlazeFace finds faces, FaceMesh lays 468 points over each, and those say where to look for pupils and expression. */
 export interface Face {
@@ -131,14 +131,16 @@ export async function findFaces(models: FaceModels, picture: Picture, people: Th
  */
 export function withoutAnimals(faces: Face[], things: Thing[]): Face[] {
   const people = things.filter(({ kind }) => nameOf(kind) === 'Person')
-  const animals = things.filter(
-    ({ kind, score }) => score >= LEAST_ANIMAL && classOf(nameOf(kind)).parents.includes('Animal'),
-  )
+  const animals = animalsAmong(things)
   return faces.filter(
     (face) =>
       people.some((person) => isWithin(face, person)) || !animals.some((animal) => isWithin(face, animal)),
   )
 }
+
+/** Those that the detector is sure enough of. */
+export const animalsAmong = (things: Thing[]): Thing[] =>
+  things.filter(({ kind, score }) => score >= LEAST_ANIMAL && isAnimal(nameOf(kind)))
 
 export function isWithin({ box }: Pick<Face, 'box'>, { box: outer }: Thing): boolean {
   const x = (box.left + box.right) / 2

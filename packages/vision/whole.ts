@@ -1,9 +1,9 @@
 import { builtIn } from './built-in.ts'
 import type { Thing } from './detector.ts'
-import { type Face, isWithin } from './faces.ts'
+import { animalsAmong, type Face, isWithin } from './faces.ts'
 import type { Model } from './models.ts'
 import { cutOut, type Picture, prepared, pressed } from './pixels.ts'
-import { classOf, nameOf } from './taxonomy.ts'
+import { classOf, isAnimal, nameOf } from './taxonomy.ts'
 
 /**
  * EfficientNet-Lite0 says of a whole picture which of ImageNet's 1,000 kinds it is, in parts of 1: scenes, animals, plants, food,
@@ -47,18 +47,15 @@ export function withoutPeopleAsAnimals(
   faces: Pick<Face, 'box'>[],
   { things, whole }: { things: Thing[]; whole: Named[] },
 ): { things: Thing[]; whole: Named[] } {
-  const isAnimal = (name: string): boolean => [name, ...classOf(name).parents].includes('Animal')
-  const isSeen = things.some(({ kind, score }) => score >= LEAST_ANIMAL && isAnimal(nameOf(kind)))
   const people = faces.length > 0 || things.some(({ kind }) => nameOf(kind) === 'Person')
   return {
     things: things.map((thing) => {
       const { backing: _, ...unbacked } = thing
       return isAnimal(nameOf(thing.kind)) && faces.some((face) => isWithin(face, thing)) ? unbacked : thing
     }),
-    whole: people && !isSeen ? whole.filter(({ name }) => !isAnimal(name)) : whole,
+    whole: people && animalsAmong(things).length === 0 ? whole.filter(({ name }) => !isAnimal(name)) : whole,
   }
 }
-const LEAST_ANIMAL = 0.5
 
 /** Things of a picture that are looked at once more, the best first: each takes as long as half a look at the whole. */
 const MOST_LOOKS = 6
@@ -66,24 +63,27 @@ const MOST_LOOKS = 6
 const AROUND = 1.1
 
 /**
- * Looks at each thing by itself, where some of the 1,000 kinds are of its kind, and says what these have of it. People are left out: the
+ * Looks at each thing alone, where some of the 1,000 kinds are of its kind, and says what these have of it. People are left out: the
  * detector is sure of them, and a scuba diver and a baseball player are all that is known here.
  */
 export async function lookAgain(model: Model, picture: Picture, things: Thing[]): Promise<Thing[]> {
-  const looked = things.filter(({ kind }) => nameOf(kind) !== 'Person' && membersOf(nameOf(kind)).length > 0)
-  const backings = new Map<Thing, number>()
-  for (const thing of looked.slice(0, MOST_LOOKS)) {
-    const { left, top, right, bottom } = thing.box
-    const side = Math.max(right - left, bottom - top) * AROUND
-    const square = { x: (left + right) / 2, y: (top + bottom) / 2, side, angle: 0 }
+  const seen: Thing[] = []
+  let left = MOST_LOOKS
+  for (const thing of things) {
+    const name = nameOf(thing.kind)
+    const members = name === 'Person' || left === 0 ? [] : membersOf(name)
+    if (members.length === 0) {
+      seen.push(thing)
+      continue
+    }
+    left -= 1
+    const { box } = thing
+    const side = Math.max(box.right - box.left, box.bottom - box.top) * AROUND
+    const square = { x: (box.left + box.right) / 2, y: (box.top + box.bottom) / 2, side, angle: 0 }
     const [scores] = await model.run(prepared(cutOut(picture, square, model.size), model.input))
-    const backing = membersOf(nameOf(thing.kind)).reduce((sum, at) => sum + (scores?.[at] ?? 0), 0)
-    backings.set(thing, backing)
+    seen.push({ ...thing, backing: members.reduce((sum, at) => sum + (scores?.[at] ?? 0), 0) })
   }
-  return things.map((thing) => {
-    const backing = backings.get(thing)
-    return backing === undefined ? thing : { ...thing, backing }
-  })
+  return seen
 }
 
 /** Of which classes a name is, or what they are kinds of; silent ones as well. */

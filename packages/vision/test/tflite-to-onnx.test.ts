@@ -15,7 +15,7 @@ interface Table {
   [field: number]: Value
 }
 
-/** Each number takes four bytes, of which a reader of one byte takes the first. Whatever is pointed at comes later. */
+/** Each number takes four bytes, of which a reader of one byte takes the first. What is pointed at comes later. */
 function fileOf(root: Table): Buffer {
   const out = Buffer.alloc(65_536)
   let end = 4
@@ -83,7 +83,7 @@ const biases = (values: number[], scales: number[]): Constant => {
   return { shape: [values.length], values: Int32Array.from(values), scales }
 }
 
-/** A picture (tensor 0, which is tensor 1 once it is quantized anew) to which these operators do one thing after another. */
+/** A picture (tensor 0, which is tensor 1 once it is quantized again) to which these operators do one thing after another. */
 function modelOf(picture: number[], steps: Step[]): { file: Buffer; last: string } {
   const tensors: Table[] = [0, 1].map(() => ({ 0: Int32Array.from(picture) }))
   const buffers: Table[] = [{}]

@@ -71,7 +71,7 @@ const thing = (name: string, left: number) => ({
   box: { left, top: 0, right: left + 4, bottom: 4 },
 })
 
-it('each thing is looked at by itself, and backed by all that is of its kind, silent or not', async () => {
+it('each thing is looked at alone, and backed by all that is of its kind, silent or not', async () => {
   const shown: number[][] = []
   const model = modelOf((rgb) => {
     const middle = (channel: number): number => Math.round((rgb[channel * 16 + 5] ?? 0) * 128 + 127)
