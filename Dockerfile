@@ -1,5 +1,6 @@
 # The worker outside Lambda (docs/worker.md): docker build -t image-analyzer-worker .
-FROM node:22.23.2-bookworm-slim AS build
+# Indexes of all platforms; Dependabot moves tag and digest together.
+FROM node:22.23.2-bookworm-slim@sha256:48e4b67d85f87bd551df43704e24d252f56cc5f8e9718841aace50f19948f0f9 AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
 COPY packages/client/package.json packages/client/
@@ -11,8 +12,8 @@ RUN npm ci --ignore-scripts
 COPY . .
 RUN node --disable-warning=ExperimentalWarning run.js build/process.ts
 
-# Node alone, without npm.
-FROM debian:bookworm-slim
+# Node alone, without npm, on the Debian that it was built on.
+FROM debian:bookworm-20260918-slim@sha256:3783cc01769c7b2b1b83a5c5ad96c815348e28ed7da68e2e3687004faa906251
 COPY --from=build /usr/local/bin/node /usr/local/bin/node
 COPY --from=build /app/dist/worker /worker
 # As infrastructure/modules has it for the function, and run.js for npm run worker.

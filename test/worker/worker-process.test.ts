@@ -214,6 +214,8 @@ describe('npm run worker', () => {
       const { workspaces } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
       expect(copied).toEqual(expect.arrayContaining(workspaces.map((name: string) => `${name}/package.json`)))
       expect(dockerfile).toContain('build/process.ts')
+      for (const [, image = ''] of dockerfile.matchAll(/^FROM (\S+)/gm))
+        expect(image).toMatch(/:\S+@sha256:[0-9a-f]{64}$/)
     },
   )
 
