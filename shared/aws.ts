@@ -33,9 +33,9 @@ const isEmulated = ({ endpoint }: AwsTarget): boolean =>
 /** Adds its call to what AWS refuses, as the SDK logs it first: `Requested resource not found` alone has no service or table. */
 function nameCall(failed: unknown): void {
   const { clientName, commandName, input, error } = Object(failed)
-  const { TableName, Bucket, QueueUrl } = Object(input)
-  const call = `${clientName} ${commandName}`.replaceAll(/(Client|Command)\b/g, '')
-  const what = [call, TableName ?? Bucket ?? QueueUrl?.split('/').at(-1)].filter(Boolean).join(' ')
+  const { TableName, Bucket, QueueUrl, Entries: [first] = [] } = Object(input)
+  const of = TableName ?? Bucket ?? QueueUrl?.split('/').at(-1) ?? first?.EventBusName ?? ''
+  const what = `${clientName} ${commandName} ${of}`.replaceAll(/(Client|Command) /g, ' ').trim()
   const status = error.$response?.statusCode
   const isNamed = error.$fault || error.name === 'TimeoutError' || (error.code && status)
   if (!isNamed && status) error.message = `HTTP ${status} in words that are not those of AWS`

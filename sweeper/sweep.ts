@@ -188,7 +188,8 @@ async function giveUp(deps: SweeperDeps, image: Image): Promise<'exhausted' | un
 async function announce(deps: SweeperDeps, image: FinishedImage): Promise<'announced'> {
   await indexLabels(deps, image)
   const [refused] = await putEvents(deps, [announcementOf(image)])
-  if (refused !== undefined) throw new Error(`EventBridge did not take the event: ${refused}.`)
+  if (refused !== undefined)
+    throw new Error(`The event bus ${deps.eventBus} did not take the event: ${refused}.`)
   await keepExhausted(deps, image)
   await markAnnounced(deps, image)
   say(deps.log, 'announced', { ...runOf(image), outcome: image.status })

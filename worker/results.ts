@@ -232,7 +232,7 @@ export class Announcements {
       sent.forEach(({ resolve, reject }, index) => {
         const reason = refused[index]
         if (reason === undefined) resolve()
-        else reject(new Error(`EventBridge did not take the event: ${reason}.`))
+        else reject(new Error(`The event bus ${this.#deps.eventBus} did not take the event: ${reason}.`))
       })
     } catch (error) {
       for (const { reject } of sent) reject(error)

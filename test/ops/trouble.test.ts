@@ -1,7 +1,9 @@
+import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
 import { NotFound } from '@aws-sdk/client-s3'
 import { SendMessageCommand } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { explain } from '../../ops/trouble.ts'
+import { clientOptions } from '../../shared/aws.ts'
 import type { ProcessingImage } from '../../shared/image.ts'
 import { processBatch } from '../../worker/batch.ts'
 import { demandOriginal } from '../../worker/original.ts'
@@ -26,6 +28,28 @@ describe('what AWS refuses', () => {
     await system.submit(await distinct(1))
     await processBatch({ ...system.worker, ...over }, await system.receiveJobs(), lambdaContext())
     expect(errorOf('attempt failed')).toMatchObject({ message })
+  })
+
+  it('names an event bus that may not be used, and the event goes when it may', async () => {
+    const imageId = await system.submit(await distinct(3))
+    const batch = await system.receiveJobs()
+    const refuse = async () =>
+      Response.json({ __type: 'AccessDeniedException', message: 'No.' }, { status: 400 })
+    await behind(refuse, async (endpoint) => {
+      const target = {
+        endpoint,
+        region: 'us-east-1',
+        credentials: { accessKeyId: 'a', secretAccessKey: 'b' },
+      }
+      const eventBridge = new EventBridgeClient(clientOptions(target))
+      await processBatch({ ...system.worker, eventBridge, eventBus: 'anothr' }, batch, lambdaContext())
+      eventBridge.destroy()
+    })
+    expect(errorOf('not announced')).toMatchObject({ message: 'No (EventBridge PutEvents anothr)' })
+    const { announced, status } = await system.item(imageId)
+    expect([announced, status]).toEqual([undefined, 'completed'])
+    await processBatch(system.worker, batch, lambdaContext())
+    expect(await system.item(imageId)).toMatchObject({ announced: 1 })
   })
 
   it('names the call in the record of an image that is given up', async () => {

@@ -199,7 +199,9 @@ describe('the log of an attempt', () => {
     const refused = system.lines.filter(({ event }) => event === 'not announced')
     expect(refused.map(({ error }) => error)).toEqual([
       expect.objectContaining({ name: 'InternalServerError' }),
-      expect.objectContaining({ message: 'EventBridge did not take the event: ThrottlingException.' }),
+      expect.objectContaining({
+        message: 'The event bus image-analyzer did not take the event: ThrottlingException.',
+      }),
     ])
     expect(eventsOf(submitted.imageId)).toContain('completed')
     expect(eventsOf(submitted.imageId)).not.toContain('attempt failed')

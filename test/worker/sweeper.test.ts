@@ -343,7 +343,7 @@ describe('a finished image', () => {
     expect(await sweep(sweeper({ eventBridge: refusing }))).toEqual({ ...NOTHING, failed: 1 })
     expect(errors).toEqual([
       'Error: EventBridge is away',
-      'Error: EventBridge did not take the event: ThrottlingException.',
+      'Error: The event bus image-analyzer did not take the event: ThrottlingException.',
     ])
     expect(await sweep(sweeper())).toEqual({ ...NOTHING, announced: 1 })
     expect(await eventIds()).toEqual([`${imageId}:1:completed`])
