@@ -1,5 +1,6 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { PutEventsCommand } from '@aws-sdk/client-eventbridge'
 import { HeadBucketCommand } from '@aws-sdk/client-s3'
 import { GetQueueAttributesCommand } from '@aws-sdk/client-sqs'
 import { GetCommand } from '@aws-sdk/lib-dynamodb'
@@ -50,17 +51,19 @@ async function reach<T>(what: string, work: Promise<T>): Promise<T> {
 async function reachQueue({
   sqs,
   jobQueueUrl,
-}: WorkerDeps): Promise<{ arn: string; visibilitySeconds: number }> {
+}: WorkerDeps): Promise<{ arn: string; visibilitySeconds: number; deadLettersArn?: string }> {
   const { Attributes } = await reach(
     `The queue of JOB_QUEUE_URL, ${jobQueueUrl},`,
     sqs.send(
       new GetQueueAttributesCommand({
         QueueUrl: jobQueueUrl,
-        AttributeNames: ['QueueArn', 'VisibilityTimeout'],
+        AttributeNames: ['QueueArn', 'VisibilityTimeout', 'RedrivePolicy'],
       }),
     ),
   )
-  return { arn: Attributes?.QueueArn ?? '', visibilitySeconds: Number(Attributes?.VisibilityTimeout) }
+  const { deadLetterTargetArn: deadLettersArn } = JSON.parse(Attributes?.RedrivePolicy || '{}')
+  const visibilitySeconds = Number(Attributes?.VisibilityTimeout)
+  return { arn: Attributes?.QueueArn ?? '', visibilitySeconds, deadLettersArn }
 }
 const reachTable = ({ dynamo, table }: WorkerDeps): Promise<unknown> =>
   reach(
@@ -69,6 +72,23 @@ const reachTable = ({ dynamo, table }: WorkerDeps): Promise<unknown> =>
   )
 const reachBucket = ({ s3, bucket }: WorkerDeps): Promise<unknown> =>
   reach(`The bucket of IMAGE_BUCKET, ${bucket},`, s3.send(new HeadBucketCommand({ Bucket: bucket })))
+/**
+ * By an entry without an event, which EventBridge refuses. Before that IAM refuses a bus that the
+ * function's policy does not name. Of a caller who may use any bus, AWS takes what is sent to one that is not there.
+ */
+const reachBus = ({ eventBridge, eventBus }: WorkerDeps): Promise<unknown> =>
+  reach(
+    `The event bus of EVENT_BUS_NAME, ${eventBus},`,
+    eventBridge.send(new PutEventsCommand({ Entries: [{ EventBusName: eventBus }] })).then(
+      ({ Entries: [{ ErrorCode = '', ErrorMessage } = {}] = [] }) => {
+        if (NO_BUS.test(ErrorCode)) throw Object.assign(new Error(ErrorMessage), { name: ErrorCode })
+      },
+      (error) => {
+        if (NO_BUS.test(error.name) || error.$metadata?.httpStatusCode === undefined) throw error
+      },
+    ),
+  )
+const NO_BUS = /AccessDenied|NotAuthorized|NotFound/
 
 /**
  * What a worker says of itself, over HTTP.
@@ -131,6 +151,15 @@ function watch(deps: WorkerDeps): () => Promise<string | undefined> {
 
 type Config = ReturnType<typeof readWorkerProcessConfig>
 
+const nameOf = (queue: string): string => queue.replace(/.*[:/]/, '')
+/** @throws StartError where what is given up would not be found with what SQS has given up */
+function demandDeadLetters(deadLettersArn: string | undefined, { DEAD_LETTER_QUEUE_URL: url }: Config): void {
+  if (deadLettersArn !== undefined && nameOf(deadLettersArn) !== nameOf(url))
+    throw new StartError(
+      `DEAD_LETTER_QUEUE_URL is ${url}, and the dead-letter queue of the jobs is ${nameOf(deadLettersArn)}: set DEAD_LETTER_QUEUE_URL to the URL of that.`,
+    )
+}
+
 /** @throws StartError where a job would come again while a batch is at it */
 function demandVisibility(
   visibilitySeconds: number,
@@ -159,9 +188,10 @@ async function main(): Promise<void> {
   const { log, text } = await counting(createLog('worker', config.METRICS_NAMESPACE))
   endSilence(SILENCE_MS)
   const deps = depsOnAws(config, log)
-  const reachAll = () => Promise.all([reachQueue(deps), reachTable(deps), reachBucket(deps)])
+  const reachAll = () => Promise.all([reachQueue(deps), reachTable(deps), reachBucket(deps), reachBus(deps)])
   const [queue] = await namingSilence(warn, reachAll)
   demandVisibility(queue.visibilitySeconds, config)
+  demandDeadLetters(queue.deadLettersArn, config)
   const drainMs = config.DRAIN_SECONDS * 1_000 - BREAK_OFF_MS
   let isEnding = false
   const unusable = watch(deps)

@@ -249,6 +249,23 @@ describe('npm run worker', () => {
     expect(await refusalOf({ ...env, AWS_ENDPOINT_URL_S3: s3 })).toMatch(
       /, cannot be used: HTTP 403 \(S3 HeadBucket image-analyzer-images\)\. docs/,
     )
+    expect(await refusalOf({ ...env, DEAD_LETTER_QUEUE_URL: `${env['JOB_QUEUE_URL']}-deed` })).toMatch(
+      /^The worker cannot start: DEAD_LETTER_QUEUE_URL is \S+-jobs-deed, and the dead-letter queue of the jobs is image-analyzer-jobs-dead: set .*$/,
+    )
+    // As IAM answers where the policy names another bus; some answer so for the entry alone.
+    const said = 'User: me is not authorized to perform: events:PutEvents on resource: another'
+    const denied = { __type: 'AccessDeniedException', Message: said }
+    const entry = { FailedEntryCount: 1, Entries: [{ ErrorCode: denied.__type, ErrorMessage: said }] }
+    for (const [status, body] of [[400, denied] as const, [200, entry] as const]) {
+      const bus = createServer((_, response) => response.writeHead(status).end(JSON.stringify(body)))
+      onTestFinished(() => close(bus))
+      const AWS_ENDPOINT_URL_EVENTBRIDGE = `http://127.0.0.1:${await listen(bus, 0)}`
+      const worker = launchWorker({ ...env, EVENT_BUS_NAME: 'another', AWS_ENDPOINT_URL_EVENTBRIDGE })
+      expect(await until('the end', async () => worker.process.exitCode ?? undefined)).toBe(1)
+      expect(worker.output()).toMatch(
+        /^The worker cannot start: The event bus of EVENT_BUS_NAME, another, cannot be used: AccessDeniedException: User: me is not authorized .*\. docs\/worker\.md has the settings\.\n$/,
+      )
+    }
     const { port } = new URL(system.awsEndpoint)
     expect(await refusalOf({ ...env, HEALTH_PORT: port })).toBe(
       `The worker cannot start: Port ${port} is in use, perhaps by another image-analyzer; choose another with HEALTH_PORT=${Number(port) + 1}.`,
