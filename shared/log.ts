@@ -86,7 +86,7 @@ interface Facts
   announceMs?: number | undefined
   /** From the body of the request until its job is sent. */
   acceptMs: number
-  /** Answers of Rekognition in this attempt: each is billed. */
+  /** Answers of Rekognition in all attempts of this run: each is billed. */
   paidCalls: number
   /** The results are those of another image with the same bytes. */
   reused?: true | undefined

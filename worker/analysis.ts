@@ -64,8 +64,8 @@ export interface Sendable {
 export type Analysed = {
   /** Each answer that there is by now, so that no call is paid for twice. */
   kept: Kept
-  /** How long each call took, with its turn in the limiter, and how many of them are billed. */
-  took: Partial<Record<`${PaidAnalysis}Ms`, number>> & { paidCalls: number }
+  /** How long each call took, with its turn in the limiter. */
+  took: Partial<Record<`${PaidAnalysis}Ms`, number>>
 } & (
   | { answers: Answers }
   /** Verdict ANALYSIS_REFUSED where Rekognition refuses the image itself; Throttled; ObjectUnreadable; other trouble. */
@@ -88,7 +88,7 @@ export async function analyse(
 ): Promise<Analysed> {
   const paid = paidAnalyses(analyses)
   const kept: Kept = { ...known }
-  const took: Analysed['took'] = { paidCalls: 0 }
+  const took: Analysed['took'] = {}
   let begun: Promise<RekognitionImage> | undefined
   let made: Promise<RekognitionImage> | undefined
   let sent: RekognitionImage | undefined
@@ -116,7 +116,6 @@ export async function analyse(
     const answer = kept[name] ?? (await inSpan(`analyse ${name}`, () => answerOf(name)))
     if (kept[name] === undefined) {
       took[`${name}Ms`] = Math.round(deps.elapsed() - from)
-      took.paidCalls += 1
       deps.paid(name)
     }
     Object.assign(kept, { [name]: answer })

@@ -134,10 +134,10 @@ async function attempt(
 const giveUp = ({ maxAttempts }: ProcessDeps, image: ProcessingImage): Examined => {
   const what = `The image was not analysed in ${maxAttempts} ${maxAttempts === 1 ? 'attempt' : 'attempts'}`
   const outcome = { status: 'failed' as const, ...exhaust(image, image.attempts - 1, what) }
-  return { image, kept: image.kept ?? {}, took: { paidCalls: 0 }, end: { outcome, cause: outcome.trouble } }
+  return { image, kept: image.kept ?? {}, took: {}, end: { outcome, cause: outcome.trouble } }
 }
 
-/** Where the time of an attempt went, and how much was paid, for the log. */
+/** Where the time of an attempt went, for the log. */
 type Took = Analysed['took'] & { fetchMs?: number; decodeMs?: number; analyseMs?: number }
 
 /** Milliseconds since this run was asked for; none where a clock is wrong. */
@@ -158,7 +158,7 @@ async function commit(
 ): Promise<AttemptOutcome> {
   const finished = await inSpan('commit', () => commitImage(deps, image, outcome))
   if (finished !== undefined) {
-    const { owner, original } = finished
+    const { owner, original, paidCalls = {} } = finished
     const { width = 0, height = 0 } = original
     const facts = {
       ...runOf(image),
@@ -167,6 +167,7 @@ async function commit(
       ...took,
       workMs: Math.round(deps.elapsed() - from),
       totalMs: age(deps, image),
+      paidCalls: Object.values(paidCalls).reduce<number>((sum, calls = 0) => sum + calls, 0),
     }
     if (finished.status === 'failed') {
       say(deps.log, 'failed', { ...facts, code: finished.failure.code, error })
@@ -187,7 +188,7 @@ class Examination {
   readonly #findSameBytes: ReturnType<typeof findSameBytes> | undefined
   #image: ProcessingImage
   #kept: Kept
-  #took: Took = { paidCalls: 0 }
+  #took: Took = {}
 
   constructor(deps: ProcessDeps, image: ProcessingImage, time: Time) {
     this.#deps = deps

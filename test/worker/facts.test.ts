@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { InternalServerError } from '@aws-sdk/client-rekognition'
+import { DetectFacesCommand, InternalServerError } from '@aws-sdk/client-rekognition'
 import { UpdateCommand } from '@aws-sdk/lib-dynamodb'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { type Counts, countsOf, LINES, METRICS } from '../../shared/log.ts'
@@ -53,6 +53,22 @@ it('every metric is counted by a line, and results that are used again cost noth
   expect(reused).toEqual({ Completed: 1, Failed: 0, WorkMs: 20, TotalMs: 30, Reused: 1 })
   const counted = [...Object.values(COUNTED), reused].flatMap(Object.keys)
   expect([...new Set(counted)].sort()).toEqual(Object.keys(METRICS).sort())
+})
+
+it('an outcome counts the calls of all attempts, as the record and the ledger do', async () => {
+  const imageId = await system.submit(Buffer.concat([photo, Buffer.from('paid twice')]))
+  const { rekognition } = system.worker
+  const send = (command: object) =>
+    command instanceof DetectFacesCommand
+      ? Promise.reject(new InternalServerError({ message: 'no', $metadata: {} }))
+      : rekognition.send(command as never)
+  const batch = await system.receiveJobs()
+  const deps = { ...system.worker, rekognition: { send } } as unknown as WorkerDeps
+  await processBatch(deps, batch, lambdaContext())
+  await processBatch(system.worker, batch, lambdaContext())
+  const completed = system.lines.find((line) => line['imageId'] === imageId && line['event'] === 'completed')
+  expect(completed).toMatchObject({ attempt: 2, paidCalls: 2 })
+  expect(countsOf(completed ?? {})).toMatchObject({ PaidCalls: 2 })
 })
 
 it('a lease that cannot be ended is told of', async () => {
