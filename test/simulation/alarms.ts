@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { FAILURE_CODES, PAID_ANALYSES } from '../../shared/image.ts'
+import { countsOf, embedded, LINES } from '../../shared/log.ts'
 
 /** The alarms as Terraform makes them, and CloudWatch's rules for them, over metrics of a run in virtual time. */
 
@@ -40,6 +42,26 @@ const file = join(import.meta.dirname, '../../infrastructure/modules/image-analy
 export const ALARMS: Record<string, Alarm> = JSON.parse(
   readFileSync(file, 'utf8').replaceAll(/\$\{([^}]+)\}/g, (_, name: string) => VALUES[name] ?? 'unknown'),
 )
+
+/** All series that CloudWatch makes of our lines, each by name and dimensions as a dashboard has them. */
+export function series(): string[] {
+  const told = [
+    ...FAILURE_CODES.map((code) => ({ code })),
+    ...PAID_ANALYSES.map((analysis) => ({ analysis })),
+  ]
+  const numbers = { bytes: 1, acceptMs: 1, workMs: 1, totalMs: 1, paidCalls: 1, callsPerSecond: 1 }
+  const points = Object.entries(LINES).flatMap(([event, { by }]) =>
+    [...told, { reused: true as const }].flatMap((fact) => {
+      const facts = { event, ...numbers, analysis: 'labels', code: 'EXHAUSTED', ...fact }
+      // The sweeper gives images up, and knows no verdict.
+      if (by === 'sweeper' && facts.code !== 'EXHAUSTED') return []
+      return pointsOf(0, by.toLowerCase(), { ...facts, ...embedded('image-analyzer', countsOf(facts)) })
+    }),
+  )
+  return [
+    ...new Set(points.map(({ name, dimensions }) => [name, ...Object.entries(dimensions).flat()].join(' '))),
+  ]
+}
 
 /** Of a metric in one line (embedded metric format, specification). */
 const MOST_VALUES = 100

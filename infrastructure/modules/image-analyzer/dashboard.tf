@@ -83,6 +83,11 @@ locals {
         for metric in ["AttemptsFailed", "Throttled", "OverBudget", "OutOfTime", "Held", "NotAnnounced"] : [var.name, metric, "service", "worker"]
       ]
     },
+    {
+      title   = "What the sweeper has looked after, and what it could not"
+      stat    = "Sum"
+      metrics = [for metric in ["Requeued", "Exhausted", "NotSwept"] : [var.name, metric, "service", "sweeper"]]
+    },
   ] : graph if local.counts]
 
   graphs = concat(local.own_graphs, [

@@ -669,7 +669,7 @@ variable "subscriber_webhook" {
 }
 
 variable "metrics" {
-  description = "Whether the functions count what they do, in CloudWatch metrics under the name of this deployment: up to 37 of them, for up to $11 a month. Without them there are no alarms by them: images-wait, nothing-completes, failure-ratio, events-refused, cost-today, budget-spent and api-latency."
+  description = "Whether the functions count what they do, in CloudWatch metrics under the name of this deployment: up to 38 of them, for up to $11 a month. Without them there are no alarms by them: images-wait, nothing-completes, failure-ratio, events-refused, cost-today, budget-spent and api-latency."
   type        = bool
   default     = true
   nullable    = false
