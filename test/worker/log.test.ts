@@ -499,31 +499,39 @@ describe('in a function', () => {
     ])
   })
 
-  it('an image of a full batch takes at most 2,048 bytes with its metrics, which go out by the end of the batch', async () => {
-    const written = await printed(async (logOf) => {
-      const app = buildApp({ ...system.api, log: logOf('api') })
-      const headers = { 'content-type': 'image/jpeg', 'x-amzn-trace-id': `Root=${traceId}` }
-      for (let index = 0; index < 10; index += 1) {
-        const body = Buffer.concat([photo, Buffer.from(`${index}`)])
-        const answer = await app.request('/images', { method: 'POST', headers, body })
-        mine.add(((await answer.json()) as { imageId: string }).imageId)
-      }
-      inOwnTime()
-      const Records: SQSEvent['Records'] = []
-      while (Records.length < 10) Records.push(...(await ownJobs()).Records)
-      await work({ log: logOf('worker') }, { Records })
-    })
-    expect(lengthOf(written.join(''))).toBeLessThanOrEqual(2_048 * 10)
-    const lines = written.map((text) => JSON.parse(text) as Record<string, unknown>)
-    const points = lines.flatMap((one) => pointsOf(0, String(one['service']), one))
-    const of = (name: string) => points.filter((one) => one.name === name).map(({ value }) => value)
-    const sum = (name: string) => of(name).reduce((all, value) => all + value)
-    expect(['Accepted', 'Claimed', 'Completed', 'PaidCalls'].map(sum)).toEqual([10, 10, 10, 20])
-    const facts = (event: string, name: string) =>
-      lines.flatMap((one) => (one['event'] === event ? [Number(one[name])] : []))
-    expect(of('ImageAge')).toEqual(facts('claimed', 'queuedMs').map((ms) => ms / 1_000))
-    expect(of('WorkMs')).toEqual(facts('completed', 'workMs'))
-  })
+  it.each([
+    [1, 2_520],
+    [2, 2_260],
+    [5, 2_080],
+    [10, 2_048],
+  ])(
+    'an image of a batch of %d takes at most %d bytes with its metrics, which go out by the end of the batch',
+    async (size, most) => {
+      const written = await printed(async (logOf) => {
+        const app = buildApp({ ...system.api, log: logOf('api') })
+        const headers = { 'content-type': 'image/jpeg', 'x-amzn-trace-id': `Root=${traceId}` }
+        for (let index = 0; index < size; index += 1) {
+          const body = Buffer.concat([photo, Buffer.from(`${index} of ${size}`)])
+          const answer = await app.request('/images', { method: 'POST', headers, body })
+          mine.add(((await answer.json()) as { imageId: string }).imageId)
+        }
+        inOwnTime()
+        const Records: SQSEvent['Records'] = []
+        while (Records.length < size) Records.push(...(await ownJobs()).Records)
+        await work({ log: logOf('worker') }, { Records })
+      })
+      expect(lengthOf(written.join(''))).toBeLessThanOrEqual(most * size)
+      const lines = written.map((text) => JSON.parse(text) as Record<string, unknown>)
+      const points = lines.flatMap((one) => pointsOf(0, String(one['service']), one))
+      const of = (name: string) => points.filter((one) => one.name === name).map(({ value }) => value)
+      const sum = (name: string) => of(name).reduce((all, value) => all + value)
+      expect(['Accepted', 'Claimed', 'Completed', 'PaidCalls'].map(sum)).toEqual([size, size, size, 2 * size])
+      const facts = (event: string, name: string) =>
+        lines.flatMap((one) => (one['event'] === event ? [Number(one[name])] : []))
+      expect(of('ImageAge')).toEqual(facts('claimed', 'queuedMs').map((ms) => ms / 1_000))
+      expect(of('WorkMs')).toEqual(facts('completed', 'workMs'))
+    },
+  )
 
   it('a request that is sent again counts once', async () => {
     const { points, log } = countedBy('api')
