@@ -114,7 +114,7 @@ describe('an alarm', () => {
   it('goes off where a day’s calls cost more than they may, and not for results that are used again', async () => {
     const day = [good(0), good(24 * HOUR + MINUTE)]
     const analyses = [...PAID_ANALYSES]
-    const copies = many(270, MINUTE, { distinct: false, analyses })
+    const copies = many(30, MINUTE, { distinct: false, analyses })
     const { off, total } = await watch([...day, ...copies])
     expect(off['cost-today']).toBeUndefined()
     expect(total('PaidCalls')).toBeLessThan(20)
@@ -142,15 +142,15 @@ describe('an alarm', () => {
 
   it('goes off for the budget alone while images wait for the next month, and when they are taken up then', async () => {
     const settings = { monthlyBudgetUsd: 0.05, budgetAction: 'park' as const }
-    const clockSteps = [{ at: 0, byMs: Date.UTC(2026, 1, 1) - 4 * HOUR - Date.UTC(2026, 0, 1) }]
+    const clockSteps = [{ at: 0, byMs: Date.UTC(2026, 1, 1) - 2 * HOUR - Date.UTC(2026, 0, 1) }]
     // Within what two months may cost: some are taken up when it is spent already.
-    const images = many(45, 1_000).map((image, index) => ({
+    const images = many(30, 1_000).map((image, index) => ({
       ...image,
-      at: image.at + (index < 25 ? 0 : HOUR),
+      at: image.at + (index < 25 ? 0 : 30 * MINUTE),
     }))
     const { off, total } = await watch(images, { settings, clockSteps })
     expect(total('OverBudget')).toBeGreaterThan(40)
-    expect(total('Completed')).toBe(45)
+    expect(total('Completed')).toBe(30)
     expect(Object.keys(off)).toEqual(['budget-spent'])
   })
 

@@ -278,41 +278,34 @@ function judgeCalls({ scenario, world, submissions, byId, demand }: Case, outcom
 /** Nothing is paid for twice by an owner, and nothing is had for what another one has paid. */
 function judgePayers({ scenario, world, submissions, demand }: Case): void {
   const { items } = world.dynamo
-  const askedOf = (index: number) => {
-    const {
-      picture,
-      distinct,
-      owner = 'owner',
-      analyses = ['labels', 'faces'],
-    } = scenario.images[index] ?? {}
-    return { bytes: [picture, distinct ? index : '', owner].join(), analyses: paidAnalyses(analyses) }
-  }
-  const sameBytes = Object.groupBy(submissions.keys(), (index) => {
-    const { bytes, analyses } = askedOf(index)
-    return [bytes, ...analyses].join()
-  })
-  /** Whether one has the bytes of another of the same owner, and asks for all that it asks for. */
-  const hasAll = (index: number, other: number): boolean => {
-    const [one, wanted] = [askedOf(index), askedOf(other)]
-    return one.bytes === wanted.bytes && wanted.analyses.every((name) => one.analyses.includes(name))
-  }
+  const asked = scenario.images.map(
+    ({ picture, distinct, owner = 'owner', analyses = ['labels', 'faces'] }, index) => ({
+      bytes: [picture, distinct ? index : '', owner].join(),
+      analyses: paidAnalyses(analyses),
+      ids: [...(submissions[index]?.imageIds ?? [])],
+    }),
+  )
+  const sameRequests = Map.groupBy(asked, ({ bytes, analyses }) => [bytes, ...analyses].join())
   /** Whose bytes an item is of, and which. */
   const sentOf = (item: Record<string, unknown> | undefined): string =>
     JSON.stringify([item?.['owner'], (item?.['original'] as { sha256?: string } | undefined)?.sha256])
   const isRead = (id: string): boolean =>
     [`originals/${id}`, `previews/${id}.jpg`].some((key) => world.rekognition.paid.has(key))
-  for (const [bytes, same = []] of Object.entries(sameBytes)) {
-    const ids = same.flatMap((index) => [...(submissions[index]?.imageIds ?? [])])
+  for (const [request, same] of sameRequests) {
+    const ids = same.flatMap((one) => one.ids)
     const isCompleted = ids.some((id) => items.get(id)?.['status'] === 'completed')
-    const isSent = bytes.startsWith('odd,') && world.rekognition.paid.has(SENT)
+    const isSent = request.startsWith('odd,') && world.rekognition.paid.has(SENT)
     // Also by one whose client had no answer, and which the sweeper has found.
     const sent = new Set(ids.map((id) => sentOf(items.get(id))))
     // Results of more analyses count for fewer.
-    const payers = [...submissions.keys()].filter((index) => same.some((one) => hasAll(index, one)))
-    const payerIds = payers.flatMap((index) => [...(submissions[index]?.imageIds ?? [])])
+    const payers = asked.filter(
+      ({ bytes, analyses }) =>
+        bytes === same[0]?.bytes && same[0].analyses.every((name) => analyses.includes(name)),
+    )
+    const payerIds = payers.flatMap((one) => one.ids)
     const paid =
       isSent || payerIds.some(isRead) || [...items].some(([id, item]) => sent.has(sentOf(item)) && isRead(id))
-    demand(!isCompleted || paid, `nobody has paid for ${bytes}`)
+    demand(!isCompleted || paid, `nobody has paid for ${request}`)
   }
 }
 

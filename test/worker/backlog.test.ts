@@ -97,17 +97,17 @@ describe('a backlog of all four analyses drains at the quota of each operation',
   it.each<[string, Omit<Case, 'analyses'>, { used: number; throttled: number }]>([
     [
       '50 calls a second, shared as Terraform does',
-      { images: 700, quota: 50, share: 5, workers: 10 },
+      { images: 400, quota: 50, share: 5, workers: 10 },
       { used: 0.96, throttled: 0.01 },
     ],
     [
       '5 calls a second, shared as Terraform does',
-      { images: 200, quota: 5, share: 2.5, workers: 2 },
+      { images: 100, quota: 5, share: 2.5, workers: 2 },
       { used: 0.97, throttled: 0.01 },
     ],
     // What is not set is learned, and that costs time, and calls that are throttled.
     ['50 calls a second, learned', { images: 300, quota: 50, workers: 10 }, { used: 0.95, throttled: 0.25 }],
-    ['5 calls a second, learned', { images: 300, quota: 5, workers: 2 }, { used: 0.85, throttled: 0.35 }],
+    ['5 calls a second, learned', { images: 200, quota: 5, workers: 2 }, { used: 0.85, throttled: 0.35 }],
   ])('of %s', async (_name, given, { used, throttled }) => {
     const run = await workOff({ ...given, analyses: [[...PAID_ANALYSES]] })
     const { rekognition } = run.world
