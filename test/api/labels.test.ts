@@ -164,9 +164,9 @@ describe('a search by several labels', () => {
   it('reads no more of a frequent label than shows that another is rarer', async () => {
     const { after } = watcher
     const all: string[] = []
-    for (let index = 0; index < 30; index += 1) {
+    for (let index = 0; index < 20; index += 1) {
       const sky = label('Sky', index % 2 === 0 ? 95 : 60)
-      all.unshift(await analysed('flyer', [sky, ...(index % 10 === 0 ? [label('Kite')] : [])]))
+      all.unshift(await analysed('flyer', [sky, ...(index % 7 === 0 ? [label('Kite')] : [])]))
     }
     Object.assign(watcher, { after })
     // Of sure and unsure ones by turns.

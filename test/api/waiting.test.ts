@@ -79,7 +79,7 @@ describe('clients that wait for an image', () => {
   })
 
   it('for many images cost no more than 200 reads a second together', async () => {
-    const ids = await Promise.all(Array.from({ length: 40 }, submit))
+    const ids = await Promise.all(Array.from({ length: 25 }, submit))
     const [allRead, allPause] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
     reads = 0
     watcher.before = async (command) => {
