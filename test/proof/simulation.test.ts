@@ -181,7 +181,9 @@ describe('trouble that lasts', () => {
 
   it('of a quota that lets nothing through for as long as SQS keeps a job costs no image its job', async () => {
     const days = 13.9 * 24 * 60 * MINUTE
-    const scenario = lasting([{ name: 'worker Detect*', from: 0, to: days, fault: 'throttle' }])
+    const scenario = lasting([{ name: 'worker Detect*', from: 0, to: days, fault: 'throttle' }], {
+      settings: { sweepEveryMs: 60 * MINUTE },
+    })
     const run = await play(scenario, prepared)
     expect(judge(scenario, run)).toEqual([])
     expect(outcomes(run)).toEqual(['1:completed'])
