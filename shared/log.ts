@@ -72,6 +72,8 @@ interface Facts
   messageId: string
   /** How often SQS has delivered the message. */
   receives: number
+  /** SQS's SenderId of the message; the worker itself sends its copy to the dead-letter queue. */
+  sender: string
   /** From the submission to the claim, by the wall clock; an upload is submitted when it is there. */
   queuedMs: number
   /** It has waited for the month's budget. */
@@ -116,7 +118,6 @@ const WAITING = [...TAKEN, 'receives', 'seconds'] as const
 const RETURNED = [...WAITING, 'error'] as const
 const RATE = ['analysis', 'callsPerSecond'] as const
 const MESSAGE = ['messageId', 'receives', 'reason'] as const
-const NEWER = ['imageId', ...MESSAGE] as const
 
 const lines =
   (by: string, level: 'info' | 'warn' | 'error') =>
@@ -167,19 +168,16 @@ export const LINES = {
   'job without image': worker('The image of a job was deleted; the job ends.', JOB),
   'no job': trouble('A message is not a job; after three receives the dead-letter queue has it.', [
     ...MESSAGE,
+    'sender',
     'error',
   ]),
   'not entered': warning('Calls that were paid for are not in the ledger of the day yet.', ['error']),
-  newer: warning('The job or its record is of a later version; both stay.', NEWER),
+  newer: warning('The job or its record is of a later version; both stay.', ['imageId', ...MESSAGE]),
   'not delayed': warning('The visibility timeout of a message could not be changed.', ['messageId', 'error']),
   'not released': warning('A lease could not be ended; it expires by itself.', TROUBLE),
   'not tidy': warning('The image is finished, but its upload could not be deleted.', TROUBLE),
   requeued: sweeper('An image was unfinished for too long; its job is sent again.', RUN),
-  exhausted: sweeper('An image is given up: its failure `EXHAUSTED` is committed.', [
-    ...RUN,
-    'code',
-    'error',
-  ]),
+  exhausted: sweeper('An image is given up: its failure `EXHAUSTED` is committed.', [...TROUBLE, 'code']),
   removed: sweeper('The record of an image that was deleted, or never came, is gone.', ['imageId']),
   'not swept': lines('sweeper', 'error')('An image met trouble; the next sweep finds it again.', [
     'imageId',

@@ -265,7 +265,8 @@ async function setAside(deps: WorkerDeps, record: SQSRecord, why: Error): Promis
   let error: Error | undefined
   if (isLast) await sendDeadLetter(deps, record.body).catch((refusal: Error) => (error = refusal))
   const reason = why instanceof SyntaxError ? 'It is not JSON.' : 'It is neither a job nor an S3 event.'
-  say(deps.log, 'no job', { messageId: record.messageId, receives, reason, error })
+  const { messageId, attributes } = record
+  say(deps.log, 'no job', { messageId, receives, reason, sender: attributes.SenderId, error })
   return isLast && error === undefined ? undefined : failed(error ?? why)
 }
 

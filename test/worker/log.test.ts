@@ -68,7 +68,7 @@ const withBody = (body: string): SQSEvent => ({
         messageId: 'message-1',
         receiptHandle: 'gone',
         body,
-        attributes: { ApproximateReceiveCount: '3' },
+        attributes: { ApproximateReceiveCount: '3', SenderId: 'AROA:else' },
       },
       ...{ messageAttributes: {}, md5OfBody: '', eventSource: 'aws:sqs', eventSourceARN: '', awsRegion: '' },
     } as unknown as SQSEvent['Records'][number],
@@ -323,7 +323,11 @@ describe('the log of an attempt', () => {
 
   it('of no job names the message and has nothing of its body', async () => {
     await work({}, withBody('secret'))
-    expect(line('no job')).toMatchObject({ messageId: 'message-1', reason: 'It is not JSON.' })
+    expect(line('no job')).toMatchObject({
+      messageId: 'message-1',
+      sender: 'AROA:else',
+      reason: 'It is not JSON.',
+    })
     await work({}, withBody('{"key":"secret"}'))
     const reason = 'It is neither a job nor an S3 event.'
     expect(system.lines.at(-1)).toMatchObject({ event: 'no job', reason })
