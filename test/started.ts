@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, inject } from 'vitest'
+import { afterAll, beforeAll, expect } from 'vitest'
 import { until } from './context.ts'
 import { children, clear, folders } from './left-behind.ts'
 import { NODE } from './tools.ts'
@@ -40,8 +40,6 @@ export function launch(
       ...{ INIT_CWD: import.meta.dirname, VISION_MODELS: newFolder() },
       // Those that are killed leave what they keep.
       TMPDIR: newFolder(),
-      // Compiled once for all that are started.
-      NODE_COMPILE_CACHE: join(inject('sharedFolder'), 'compiled'),
       ...env,
     },
   })
