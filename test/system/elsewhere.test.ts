@@ -2,10 +2,10 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:https'
 import * as net from 'node:net'
 import { join } from 'node:path'
-import { expect, it, onTestFinished } from 'vitest'
+import { expect, it, onTestFinished, vi } from 'vitest'
 import { listen } from '../../packages/embedded-aws/gateway/index.ts'
 import { finished } from '../context.ts'
-import { launch, newFolder, post, ready, root, start } from '../started.ts'
+import { launch, newFolder, post, ready, root } from '../started.ts'
 import { passOn, refusal, startHere } from '../system.ts'
 import { certificateIn, skipped, without } from '../tools.ts'
 import { until } from '../until.ts'
@@ -86,7 +86,9 @@ it('an endpoint that takes requests and does not answer is named with them, soon
 it.each(['FIPS', 'DUALSTACK'])(
   'an embedded AWS is asked where a profile wants endpoints of %s',
   async (kind) => {
-    const { url } = await start({ [`AWS_USE_${kind}_ENDPOINT`]: 'true' })
+    vi.stubEnv(`AWS_USE_${kind}_ENDPOINT`, 'true')
+    onTestFinished(() => void vi.unstubAllEnvs())
+    const { url } = await startHere()
     expect(await finished(url, await post(url, photo))).toMatchObject({ status: 'completed' })
   },
 )
