@@ -154,8 +154,8 @@ describe('npm start', () => {
     expect((await recordsOf(second).send(new GetCommand(key))).Item).toMatchObject({ leaseUntil: 0 })
   })
 
-  it('submits the files it is given, prints each record as it finishes, and no line of the log below LOG_LEVEL', async () => {
-    const folder = newFolder()
+  it('submits the files it is given, prints each record as it finishes, and no line of the log below LOG_LEVEL; stops at the end of its terminal and leaves no folder', async () => {
+    const [folder, TMPDIR] = [newFolder(), newFolder()]
     writeFileSync(join(folder, 'one.png'), await distinct(1))
     writeFileSync(join(folder, 'two.png'), await distinct(2))
     writeFileSync(join(folder, 'text.jpg'), 'hello')
@@ -164,7 +164,8 @@ describe('npm start', () => {
     const noise = sharp(randomBytes(side.width * side.height * 3), { raw: side })
     await noise.png({ compressionLevel: 0 }).toFile(join(folder, 'large.png'))
     mkdirSync(join(folder, 'more'))
-    const system = await start({ INIT_CWD: folder, LOG_LEVEL: 'ERROR' }, ['*.png', 'text.jpg', 'more'])
+    const env = { INIT_CWD: folder, LOG_LEVEL: 'ERROR', TMPDIR }
+    const system = await start(env, ['*.png', 'text.jpg', 'more'])
     const output = await until('the line behind the records', async () =>
       system.output().includes('files are done.') ? system.output() : undefined,
     )
@@ -176,6 +177,9 @@ describe('npm start', () => {
     const last = output.slice(output.lastIndexOf('}') + 1)
     expect(last).toContain(`All 4 files are done. The page and the API stay at ${system.url} until Ctrl-C.\n`)
     expect((await fetch(system.url)).status).toBe(200)
+    expect(readdirSync(TMPDIR)).toHaveLength(1)
+    expect(await system.end('SIGHUP')).toBe(0)
+    expect(readdirSync(TMPDIR)).toEqual([])
   })
 
   it('says in one sentence what is wrong with a port, a folder or a setting', async () => {
@@ -591,10 +595,4 @@ describe('one npm start', () => {
     expect(system.output()).not.toMatch(/error|warning/i)
     expect(readdirSync(TMPDIR)).toEqual([])
   })
-})
-
-it('stops at the end of its terminal and leaves no folder', async () => {
-  const TMPDIR = newFolder()
-  expect(await (await start({ TMPDIR })).end('SIGHUP')).toBe(0)
-  expect(readdirSync(TMPDIR)).toEqual([])
 })
