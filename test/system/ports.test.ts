@@ -1,6 +1,4 @@
 /// <reference lib="dom" />
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs'
 import { createServer, request as httpRequest, type IncomingHttpHeaders, type Server } from 'node:http'
 import { tmpdir } from 'node:os'
@@ -24,6 +22,7 @@ import { startRekognition } from '../../rekognition/service.ts'
 import { clientOptions, s3Options, sqsOptions } from '../../shared/aws.ts'
 import { CHROMIUM, skippedWithoutBrowser, startBrowser } from '../browser.ts'
 import { finished, signed } from '../context.ts'
+import { start } from '../started.ts'
 import { type System, startSystem } from '../system.ts'
 import { SILENT, skipped } from '../tools.ts'
 import { until } from '../until.ts'
@@ -543,7 +542,7 @@ describe('a presigned URL', () => {
 
   it('is good after a restart, and its secret is for its owner alone', async () => {
     const DATA_DIR = mkdtempSync(join(tmpdir(), 'image-analyzer-ports-'))
-    const start = () =>
+    const restart = () =>
       startSystem(
         { REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: new URL(kept.awsEndpoint).port, DATA_DIR },
         SILENT,
@@ -559,7 +558,7 @@ describe('a presigned URL', () => {
     )
     const { url, fields } = JSON.parse(asked.body).upload
     await kept.stop()
-    kept = await start()
+    kept = await restart()
     expect(await post(url, fields, { origin: kept.url })).toMatchObject({ status: 204 })
     expect(statSync(join(DATA_DIR, 'secret')).mode & 0o077).toBe(0)
     const client = new S3Client(s3Options(kept.target))
@@ -896,29 +895,9 @@ const noProc = existsSync('/proc/self/net/tcp') ? [] : ['/proc']
 it.skipIf(noProc.length > 0)(
   `npm start listens on loopback, at its two ports and nowhere else${skipped(noProc)}`,
   async () => {
-    const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', 'local/main.ts'], {
-      cwd: join(import.meta.dirname, '../..'),
-      env: {
-        ...process.env,
-        ...{ REKOGNITION: 'stand-in', PORT: '0', AWS_PORT: '0' },
-        ...{ INIT_CWD: import.meta.dirname, AWS_ENDPOINT_URL: '' },
-      },
-    })
-    const ended = once(child, 'exit')
-    let output = ''
-    child.stdout.on('data', (chunk) => {
-      output += chunk
-    })
-    try {
-      await until('the ready line', async () => (output.includes('Ready in') ? true : undefined))
-      const ports = ['Page and API', 'AWS endpoint'].map((what) =>
-        Number(new RegExp(`${what} +http://127.0.0.1:(\\d+)`).exec(output)?.[1]),
-      )
-      expect(listening(child.pid ?? 0)).toEqual(ports.sort().map((port) => `127.0.0.1:${port}`))
-    } finally {
-      child.kill()
-      await ended
-    }
+    const started = await start()
+    const ports = [started.url, started.aws].map((url) => new URL(url).port)
+    expect(listening(started.process.pid ?? 0)).toEqual(ports.sort().map((port) => `127.0.0.1:${port}`))
   },
 )
 
