@@ -1,6 +1,6 @@
 import { exec } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
-import { createServer, get, request as send } from 'node:http'
+import { createServer, get, type RequestListener, request as send } from 'node:http'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { CreateQueueCommand, DeleteQueueCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
@@ -254,17 +254,23 @@ describe('npm run worker', () => {
     )
     // As IAM answers where the policy names another bus; some answer so for the entry alone.
     const said = 'User: me is not authorized to perform: events:PutEvents on resource: another'
-    const denied = { __type: 'AccessDeniedException', Message: said }
-    const entry = { FailedEntryCount: 1, Entries: [{ ErrorCode: denied.__type, ErrorMessage: said }] }
-    for (const [status, body] of [[400, denied] as const, [200, entry] as const]) {
-      const bus = createServer((_, response) => response.writeHead(status).end(JSON.stringify(body)))
+    const [ErrorCode, call] = ['AccessDeniedException', 'EventBridge PutEvents another']
+    const denied = JSON.stringify({ __type: ErrorCode, Message: said })
+    const entry = JSON.stringify({ FailedEntryCount: 1, Entries: [{ ErrorCode, ErrorMessage: said }] })
+    const answers: [RequestListener, string][] = [
+      [(_, response) => response.writeHead(400).end(denied), `${ErrorCode}: ${said} (${call})`],
+      [(_, response) => response.end(entry), `${ErrorCode}: ${said}`],
+      [({ socket }) => socket.destroy(), `TimeoutError: socket hang up (${call})`],
+    ]
+    for (const [answer, why] of answers) {
+      const bus = createServer(answer)
       onTestFinished(() => close(bus))
       const AWS_ENDPOINT_URL_EVENTBRIDGE = `http://127.0.0.1:${await listen(bus, 0)}`
       const worker = launchWorker({ ...env, EVENT_BUS_NAME: 'another', AWS_ENDPOINT_URL_EVENTBRIDGE })
       expect(await until('the end', async () => worker.process.exitCode ?? undefined)).toBe(1)
-      expect(worker.output()).toMatch(
-        /^The worker cannot start: The event bus of EVENT_BUS_NAME, another, cannot be used: AccessDeniedException: User: me is not authorized .*\. docs\/worker\.md has the settings\.\n$/,
-      )
+      expect(
+        worker.output().replace(/^.*The event bus of EVENT_BUS_NAME, another, cannot be used: /, ''),
+      ).toBe(`${why}. docs/worker.md has the settings.\n`)
     }
     const { port } = new URL(system.awsEndpoint)
     expect(await refusalOf({ ...env, HEALTH_PORT: port })).toBe(
