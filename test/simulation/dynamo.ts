@@ -101,7 +101,7 @@ export class DynamoModel {
   put(input: Write & { Item: Item }): object {
     const id = idOf(input.Item)
     this.#demand(input, this.items.get(id))
-    this.#write(id, input.Item)
+    this.#write(id, copyOf(input.Item))
     return {}
   }
 
@@ -124,7 +124,7 @@ export class DynamoModel {
       const name = nameOf(words.shift() ?? '', input)
       if (clause === 'SET') {
         if (words.shift() !== '=') throw invalid(input.UpdateExpression)
-        item[name] = valueAt(words.shift() ?? '', before ?? {}, input)
+        item[name] = copyOf(valueAt(words.shift() ?? '', before ?? {}, input))
       } else if (clause === 'ADD') {
         item[name] = Number(before?.[name] ?? 0) + Number(valueAt(words.shift() ?? '', before ?? {}, input))
       } else {
@@ -154,7 +154,7 @@ export class DynamoModel {
     const undone: Record<string, WriteRequest[]> = {}
     for (const [index, { table, request, id }] of requests.entries()) {
       if (leaves(index)) undone[table] = [...(undone[table] ?? []), request]
-      else this.#write(id, request.PutRequest?.Item)
+      else this.#write(id, copyOf(request.PutRequest?.Item))
     }
     return { UnprocessedItems: undone }
   }
@@ -233,7 +233,7 @@ export class DynamoModel {
     const older = (this.#older.get(id) ?? []).filter(({ until }) => until > now)
     this.#older.set(id, [...older, { item: this.items.get(id), until: now + STALE_MS }])
     if (item === undefined) this.items.delete(id)
-    else this.items.set(id, copyOf(item))
+    else this.items.set(id, item)
   }
 
   #shown(id: string): Item | undefined {

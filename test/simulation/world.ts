@@ -197,6 +197,30 @@ export interface Seen {
   item: Record<string, unknown> | undefined
 }
 
+/** What the functions read from their environments. */
+function configsOf(settings: Settings, share: number | undefined) {
+  const { retentionDays, dailyImageQuota, monthlyBudgetUsd, budgetAction } = settings
+  const common = {
+    ...{ IMAGE_BUCKET: 'bucket', IMAGE_TABLE: 'table', JOB_QUEUE_URL: 'https://sqs/jobs' },
+    SWEEP_AFTER_SECONDS: String(settings.sweepAfterMs / 1_000),
+  }
+  const working = { ...common, EVENT_BUS_NAME: 'bus', MAX_ATTEMPTS: String(settings.maxAttempts) }
+  const budget =
+    monthlyBudgetUsd > 0 ? { MONTHLY_BUDGET_USD: String(monthlyBudgetUsd), BUDGET_ACTION: budgetAction } : {}
+  return {
+    api: readApiConfig({
+      ...{ ...common, ...budget },
+      ...(retentionDays > 0 ? { RETENTION_DAYS: String(retentionDays) } : {}),
+      ...(dailyImageQuota > 0 ? { DAILY_IMAGE_QUOTA: String(dailyImageQuota) } : {}),
+    }),
+    worker: readWorkerConfig({
+      ...{ ...working, ...budget },
+      ...(share === undefined ? {} : { REKOGNITION_TPS: String(share) }),
+    }),
+    sweeper: readSweeperConfig({ ...working, GIVE_UP_DAYS: String(settings.giveUpMs / 86_400_000) }),
+  }
+}
+
 /**
  * The whole pipeline in virtual time: the project's own API, worker and sweeper, fed and stopped as Lambda does it, on
  * models of S3, SQS, DynamoDB, EventBridge and Rekognition.
@@ -220,6 +244,7 @@ export class World {
   /** What the wall clocks of processes show more than the true time, which their monotonic clocks go by. */
   wallOffsetMs = 0
   readonly #options: WorldOptions
+  readonly #configs: ReturnType<typeof configsOf>
   readonly #occurrences = new Map<string, number>()
   readonly #workers: Environment<WorkerDeps>[] = []
   readonly #apis: Environment<ReturnType<typeof buildApp>>[] = []
@@ -244,6 +269,7 @@ export class World {
     })
     this.bus = new EventBridgeModel(now)
     this.rekognition = new RekognitionModel(now, this.s3, options.refusedByRekognition, options.quota)
+    this.#configs = configsOf(this.settings, options.share)
     this.#sweepRegularly()
     if (this.has('expiry')) this.#expireRegularly()
     if (options.measured !== undefined) this.#measureQueues(options.measured)
@@ -522,27 +548,12 @@ export class World {
     }
   }
 
-  #budget(): NodeJS.ProcessEnv {
-    const { monthlyBudgetUsd, budgetAction } = this.settings
-    return monthlyBudgetUsd > 0
-      ? { MONTHLY_BUDGET_USD: String(monthlyBudgetUsd), BUDGET_ACTION: budgetAction }
-      : {}
-  }
-
   #api(process: Process): ReturnType<typeof buildApp> {
     const common = this.#common(process)
-    const { retentionDays, dailyImageQuota } = this.settings
-    const config = readApiConfig({
-      ...{ IMAGE_BUCKET: common.bucket, IMAGE_TABLE: common.table, JOB_QUEUE_URL: 'https://sqs/jobs' },
-      SWEEP_AFTER_SECONDS: String(common.sweepAfterMs / 1_000),
-      ...(retentionDays > 0 ? { RETENTION_DAYS: String(retentionDays) } : {}),
-      ...(dailyImageQuota > 0 ? { DAILY_IMAGE_QUOTA: String(dailyImageQuota) } : {}),
-      ...this.#budget(),
-    })
     const page = () => ({ html: '', contentSecurityPolicy: '' })
     const rest = { log: this.#logOf('api'), page, docs: page }
     return buildApp({
-      ...apiDeps(config, { AUTH: 'none' }, this.#clients('api', process), common, rest),
+      ...apiDeps(this.#configs.api, { AUTH: 'none' }, this.#clients('api', process), common, rest),
       jobQueueUrl: common.jobQueueUrl,
       presignPost: async (key) => ({ url: '', fields: { key } }),
       identify: async (c) => c.req.header('x-owner') ?? 'owner',
@@ -559,18 +570,11 @@ export class World {
 
   #worker(process: Process): WorkerDeps {
     const common = this.#common(process)
-    const { share, render } = this.#options
-    const config = readWorkerConfig({
-      ...{ IMAGE_BUCKET: common.bucket, IMAGE_TABLE: common.table, JOB_QUEUE_URL: 'https://sqs/jobs' },
-      ...{ EVENT_BUS_NAME: common.eventBus, MAX_ATTEMPTS: String(this.settings.maxAttempts) },
-      SWEEP_AFTER_SECONDS: String(common.sweepAfterMs / 1_000),
-      ...this.#budget(),
-      ...(share === undefined ? {} : { REKOGNITION_TPS: String(share) }),
-    })
+    const { render } = this.#options
     const { jobQueueUrl, deadLetterQueueUrl } = common
     const rest = { render, collectGarbage: () => {}, log: this.#logOf('worker') }
     return {
-      ...workerDeps(config, this.#clients('worker', process), common, rest),
+      ...workerDeps(this.#configs.worker, this.#clients('worker', process), common, rest),
       ...{ jobQueueUrl, deadLetterQueueUrl },
     }
   }
@@ -590,13 +594,8 @@ export class World {
     this.#count('sweeper', 'Invocations')
     const common = this.#common(process)
     const { jobQueueUrl, deadLetterQueueUrl } = common
-    const config = readSweeperConfig({
-      ...{ IMAGE_BUCKET: common.bucket, IMAGE_TABLE: common.table, JOB_QUEUE_URL: 'https://sqs/jobs' },
-      ...{ EVENT_BUS_NAME: common.eventBus, MAX_ATTEMPTS: String(this.settings.maxAttempts) },
-      SWEEP_AFTER_SECONDS: String(common.sweepAfterMs / 1_000),
-      GIVE_UP_DAYS: String(this.settings.giveUpMs / 86_400_000),
-    })
-    const deps = sweeperDeps(config, this.#clients('sweeper', process), common, this.#logOf('sweeper'))
+    const clients = this.#clients('sweeper', process)
+    const deps = sweeperDeps(this.#configs.sweeper, clients, common, this.#logOf('sweeper'))
     sweep({ ...deps, jobQueueUrl, deadLetterQueueUrl })
       .then(({ failed }) => failed > 0 && this.#count('sweeper', 'Errors'))
       .catch((error) => {
