@@ -41,14 +41,15 @@ const PERSON = 0
 const LEAST_PERSON = 0.45
 
 async function load() {
+  // First, because these are the ones that may be damaged or not what they say they are.
+  const others: AddedModel[] = []
+  for (const one of added) others.push(await loadAdded(one.manifest, readModel(one)))
   const nanodet = await loadModel('nanodet-g', folder)
   const efficientnet = await loadModel('efficientnet-lite0', folderOf(builtIn('efficientnet-lite0')))
   const blazeface = await loadModel('blazeface', folder)
   const facemesh = await loadModel('facemesh', folder)
   const iris = await loadModel('iris', folder)
   const emotion = await loadModel('mini-xception', folder)
-  const others: AddedModel[] = []
-  for (const one of added) others.push(await loadAdded(one.manifest, readModel(one)))
   return { nanodet, efficientnet, faces: { blazeface, facemesh, iris, emotion }, others }
 }
 
