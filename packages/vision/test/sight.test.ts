@@ -63,11 +63,12 @@ describe.skipIf(folder === undefined)(`with its models${lacking}`, () => {
   )
   const vision = createVision({ threads: 2, script })
   afterAll(vision.stop)
+  let both: PromiseSettledResult<Sight>[]
   let seen: Sight
-  let seenByOther: Sight
   beforeAll(async () => {
     const picture = await pixelsOf(photo())
-    ;[seen, seenByOther] = await Promise.all([vision.see(picture), vision.see(picture)])
+    both = await Promise.allSettled([vision.see(picture), vision.see(picture)])
+    seen = (both[0] as PromiseFulfilledResult<Sight>).value
   })
 
   it('finds one person and one face in a photo, where they are, and the head is straight', () => {
@@ -157,7 +158,8 @@ describe.skipIf(folder === undefined)(`with its models${lacking}`, () => {
   })
 
   it('sees exactly the same with two threads, and none of them opens a socket or asks for an address', () => {
-    expect(seenByOther).toEqual(seen)
+    const same = { status: 'fulfilled', value: seen }
+    expect(both).toEqual([same, same])
   })
 
   it('sees nothing with a part of its models, and names the file that is missing or damaged', async () => {
