@@ -160,6 +160,8 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     await becomes(exhausted, 'failed')
     rekognition.mood = 'well'
 
+    const [log = ''] = of('What the log says')
+    expect(await run(log, env)).toContain(exhausted)
     const [failures = '', story = ''] = of('Which images failed, and why')
     const counted = await run(failures, env)
     expect(counted).toContain('ANALYSIS_REFUSED')
@@ -262,7 +264,10 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
   it('names the deployment in each of the operator’s commands', () => {
     const asked = BLOCKS.flatMap(({ script }) => script.match(/^npm run ops .*$/gm) ?? [])
     expect(asked.length).toBeGreaterThan(5)
-    expect(asked.filter((line) => !line.endsWith(' --name "$NAME"'))).toEqual([])
+    // In a sentence too; but for the help.
+    const told = runbook.match(/`npm run ops -- \w[^`]*/g) ?? []
+    expect(told.length).toBeGreaterThan(0)
+    expect([...asked, ...told].filter((line) => !line.endsWith(' --name "$NAME"'))).toEqual([])
   })
 
   it('opens no pager, which would take the next line that is pasted; nor does a guide', async () => {
