@@ -1,16 +1,16 @@
-import { execFile, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { chmodSync, existsSync, globSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { delimiter, join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { promisify } from 'node:util'
 import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { DynamoDBDocumentClient, GetCommand, PutCommand } from '@aws-sdk/lib-dynamodb'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { onPath } from '../../build/terraform.ts'
 import { listen } from '../../packages/embedded-aws/gateway/index.ts'
+import { awsCli } from '../aws-cli.ts'
 import { signed, until } from '../context.ts'
 import { distinct } from '../pictures/pictures.ts'
 import { newFolder, post, root, start } from '../started.ts'
@@ -86,34 +86,9 @@ const AWS = {
 }
 const lacking = without('aws', 'bash')
 
-/** In one process, of which each otherwise takes a second to load the CLI. */
-const ALL_AT_ONCE = `import contextlib, io, json, sys
-from awscli.clidriver import create_clidriver
-driver = create_clidriver()
-def said(args):
-    err = io.StringIO()
-    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-        driver.main(args)
-    return err.getvalue()
-json.dump([said(args) for args in json.loads(sys.argv[1])], sys.stdout)`
-
-/** What the AWS CLI says on its standard error to each of the calls. */
-async function saidByAws(calls: string[][]): Promise<string[]> {
-  const env = { ...process.env, ...AWS }
-  // Version 1 is a program of Python, version 2 brings one along that runs nothing else.
-  const [, python] =
-    /^#!(\S*python\S*)$/m.exec(readFileSync(onPath('aws') ?? '', 'latin1').slice(0, 200)) ?? []
-  if (python === undefined)
-    return Promise.all(
-      calls.map(
-        async (args) => (await promisify(execFile)('aws', args, { env }).catch((error) => error)).stderr,
-      ),
-    )
-  const { stdout } = await promisify(execFile)(python, ['-c', ALL_AT_ONCE, JSON.stringify(calls)], { env })
-  return JSON.parse(stdout)
-}
-
 describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
+  const aws = awsCli()
+
   it('mends each trouble by its commands, in their order', async () => {
     const rekognition = await startFakeRekognition()
     onTestFinished(rekognition.stop)
@@ -306,10 +281,7 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     const optionsOf = (args: string[]) => args.filter((arg, at) => at < 2 || arg.startsWith('--')).join(' ')
     const each = new Map(byAws.map((args) => [optionsOf(args), args]))
     const calls = [...each.values()].map((args) => ['--endpoint-url', 'http://127.0.0.1:1', ...args])
-    const refusals = (await saidByAws(calls)).map((said, at) =>
-      /Could not connect/.test(said) ? [] : [`${calls[at]?.slice(2).join(' ')}: ${said}`],
-    )
-    expect(refusals.flat()).toEqual([])
+    for (const call of calls) await expect(aws(...call), call.join(' ')).rejects.toThrow('Could not connect')
     const variables = readFileSync(join(root, 'infrastructure/variables.tf'), 'utf8')
     const said = runbook.matchAll(/(?:TF_VAR_|-var=)(\w+)/g)
     const settings = [...said].map(([, name]) => name)

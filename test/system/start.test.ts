@@ -11,11 +11,12 @@ import sharp from 'sharp'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { clientsFor } from '../../local/clients.ts'
 import { listen } from '../../packages/embedded-aws/gateway/index.ts'
+import { awsCli, noCli } from '../aws-cli.ts'
 import { finished, until } from '../context.ts'
 import { distinct, formats, quarters } from '../pictures/pictures.ts'
 import { newFolder, post, root, start, startFails, startOnce } from '../started.ts'
 import { passOn, refusal, type System, startHere, startQuietly } from '../system.ts'
-import { SILENT, skipped, without } from '../tools.ts'
+import { SILENT, skipped } from '../tools.ts'
 
 const photoPath = join(root, 'test/fixtures/grace-hopper.jpg')
 const photo = readFileSync(photoPath)
@@ -52,7 +53,6 @@ const threadsOf = (pid = 0): Thread[] =>
     return { id, name, ticks: (fields[11] ?? 0) + (fields[12] ?? 0), niceness: fields[16] ?? 0 }
   })
 
-const noCli = without('aws')
 /** Node tells of no thread of its own; the system does, here. */
 const noThreads = existsSync('/proc/self/task') ? [] : ['/proc/self/task']
 
@@ -496,22 +496,13 @@ describe('one npm start', () => {
   })
 
   describe.skipIf(noCli.length > 0)(`the AWS CLI${skipped(noCli)}`, () => {
+    const run = awsCli()
+
     it('finds every service at the one endpoint', async () => {
       const system = started()
       const aws = async (...args: string[]) => {
-        const { stdout } = await promisify(execFile)('aws', ['--endpoint-url', system.aws, ...args], {
-          env: {
-            ...process.env,
-            ...{
-              AWS_ACCESS_KEY_ID: 'x',
-              AWS_SECRET_ACCESS_KEY: 'y',
-              AWS_DEFAULT_REGION: 'us-east-1',
-              AWS_PAGER: '',
-            },
-            AWS_DEFAULT_OUTPUT: 'json',
-          },
-        })
-        return stdout.startsWith('{') ? JSON.parse(stdout) : stdout
+        const printed = await run('--endpoint-url', system.aws, ...args)
+        return printed.startsWith('{') ? JSON.parse(printed) : printed
       }
       const imageId = await post(system.url, photo)
       expect((await finished(system.url, imageId)).status).toBe('completed')

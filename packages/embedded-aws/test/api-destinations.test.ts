@@ -1,9 +1,7 @@
-import { execFile } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import {
   CreateApiDestinationCommand,
   type CreateApiDestinationCommandInput,
@@ -29,9 +27,11 @@ import {
   SQSClient,
 } from '@aws-sdk/client-sqs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { awsCli, noCli } from '../../../test/aws-cli.ts'
+import { skipped } from '../../../test/tools.ts'
 import { listen } from '../gateway/index.ts'
 import { type EmbeddedAws, startEmbeddedAws } from '../index.ts'
-import { cliIsMissing, signed } from './started.ts'
+import { signed } from './started.ts'
 
 const region = 'us-east-1'
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' }
@@ -441,17 +441,12 @@ describe('refused by name', () => {
 })
 
 describe('an API destination, in the end,', () => {
-  it.skipIf(cliIsMissing !== '')(`is made and called by the AWS CLI${cliIsMissing}`, async () => {
+  const run = awsCli()
+  it.skipIf(noCli.length > 0)(`is made and called by the AWS CLI${skipped(noCli)}`, async () => {
     const { calls: arrived, url } = await endpoint(200)
     const cli = async (...args: string[]) => {
-      const { stdout } = await promisify(execFile)('aws', ['--output', 'json', 'events', ...args], {
-        env: {
-          ...process.env,
-          ...{ AWS_ENDPOINT_URL: aws.endpoint, AWS_DEFAULT_REGION: region },
-          ...{ AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
-        },
-      })
-      return stdout === '' ? {} : JSON.parse(stdout)
+      const printed = await run('--endpoint-url', aws.endpoint, 'events', ...args)
+      return printed === '' ? {} : JSON.parse(printed)
     }
     const { ConnectionArn } = await cli(
       ...['create-connection', '--name', 'cli', '--authorization-type', 'API_KEY', '--auth-parameters'],

@@ -1,23 +1,15 @@
-import { execFile } from 'node:child_process'
-import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
-import { cliIsMissing, embeddedAws, region } from './started.ts'
+import { awsCli, noCli } from '../../../test/aws-cli.ts'
+import { skipped } from '../../../test/tools.ts'
+import { embeddedAws } from './started.ts'
 
 const { aws, newBucket, newQueue, bodies, send, waiting } = embeddedAws()
 
-describe.skipIf(cliIsMissing !== '')(`the AWS CLI${cliIsMissing}`, () => {
+describe.skipIf(noCli.length > 0)(`the AWS CLI${skipped(noCli)}`, () => {
+  const run = awsCli()
   const cli = async (...args: string[]) => {
-    const { stdout } = await promisify(execFile)('aws', ['--endpoint-url', aws.endpoint, ...args], {
-      env: {
-        ...process.env,
-        AWS_ACCESS_KEY_ID: 'x',
-        AWS_SECRET_ACCESS_KEY: 'y',
-        AWS_DEFAULT_REGION: region,
-        AWS_DEFAULT_OUTPUT: 'json',
-        AWS_PAGER: '',
-      },
-    })
-    return stdout === '' ? undefined : JSON.parse(stdout)
+    const printed = await run('--endpoint-url', aws.endpoint, ...args)
+    return printed === '' ? undefined : JSON.parse(printed)
   }
 
   it('redrives dead letters', async () => {

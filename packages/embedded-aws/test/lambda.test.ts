@@ -1,10 +1,10 @@
-import { execFile } from 'node:child_process'
-import { promisify } from 'node:util'
 import { ReceiveMessageCommand } from '@aws-sdk/client-sqs'
 import { describe, expect, it } from 'vitest'
+import { awsCli, noCli } from '../../../test/aws-cli.ts'
+import { skipped } from '../../../test/tools.ts'
 import type { EventSourceMapping } from '../../../worker/invocation.ts'
 import { startPoller } from '../../../worker/poller.ts'
-import { cliIsMissing, embeddedAws, type Running, region, signed, type TestQueue } from './started.ts'
+import { embeddedAws, type Running, region, signed, type TestQueue } from './started.ts'
 
 const { aws, newFolder, newQueue, receive, send, start, waiting } = embeddedAws()
 
@@ -150,21 +150,10 @@ describe('an event source mapping', () => {
     await poller.stop(1_000)
   })
 
-  describe.skipIf(cliIsMissing !== '')(`by the AWS CLI${cliIsMissing}`, () => {
-    const cli = async (...args: string[]) => {
-      const { stdout } = await promisify(execFile)(
-        'aws',
-        ['--endpoint-url', aws.endpoint, 'lambda', ...args],
-        {
-          env: {
-            ...process.env,
-            ...{ AWS_ACCESS_KEY_ID: 'x', AWS_SECRET_ACCESS_KEY: 'y', AWS_DEFAULT_REGION: region },
-            ...{ AWS_DEFAULT_OUTPUT: 'json', AWS_PAGER: '' },
-          },
-        },
-      )
-      return JSON.parse(stdout)
-    }
+  describe.skipIf(noCli.length > 0)(`by the AWS CLI${skipped(noCli)}`, () => {
+    const run = awsCli()
+    const cli = async (...args: string[]) =>
+      JSON.parse(await run('--endpoint-url', aws.endpoint, 'lambda', ...args))
 
     it('is listed, paused and resumed, and its errors have their names', async () => {
       const { queue, uuid, poller, state } = await mapped()

@@ -1,7 +1,7 @@
 import { createHmac, randomUUID } from 'node:crypto'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { CreateTableCommandInput } from '@aws-sdk/client-dynamodb'
 import { CreateBucketCommand, GetObjectCommand, HeadObjectCommand, S3Client } from '@aws-sdk/client-s3'
@@ -48,13 +48,6 @@ export interface TestQueue {
   url: string
   arn: string
 }
-
-const programs = (process.env['PATH'] ?? '').split(delimiter)
-/** Why tests that need the AWS CLI are skipped, for their names; empty where it is there. */
-export const cliIsMissing =
-  process.env['TOO_OLD'] !== 'aws' && programs.some((folder) => existsSync(join(folder, 'aws')))
-    ? ''
-    : ' (skipped: lacking aws)'
 
 /** Headers that say a request is signed, as every request has to be; none of a program is verified. */
 export const signed = (service: string) => ({
