@@ -479,23 +479,23 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     expect(await panel.textContent()).not.toMatch(/latitude|33\.9116/)
   })
 
-  it('takes 40 photos at once', async () => {
+  it('takes 28 photos at once', async () => {
     const page = await open(system)
-    const buffers = await Promise.all(Array.from({ length: 40 }, (_, at) => distinct(1_000 + at, 80, 80)))
+    const buffers = await Promise.all(Array.from({ length: 28 }, (_, at) => distinct(1_000 + at, 80, 80)))
     await choose(page, ...buffers.map((buffer, at) => png(`crowd-${at}.png`, buffer)))
     await page.waitForFunction(
       () =>
         [...document.querySelectorAll('.card[data-phase=completed] .open')].filter((open) =>
           open.textContent?.startsWith('crowd-'),
-        ).length === 40,
+        ).length === 28,
       undefined,
     )
     await shot(page, 'crowd')
     // After a reload they come page by page as one scrolls.
     await page.reload()
     await card(page, 'crowd-0.png').waitFor()
-    expect(await page.locator('.card').count()).toBeLessThan(40)
-    const last = card(page, 'crowd-39.png')
+    expect(await page.locator('.card').count()).toBeLessThan(28)
+    const last = card(page, 'crowd-27.png')
     await expect
       .poll(async () => {
         await page.mouse.wheel(0, 20_000)
@@ -548,10 +548,10 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     // By the page's own clock, one second after the other.
     await page.clock.install()
     await page.reload()
-    const buffers = await Promise.all(Array.from({ length: 20 }, (_, at) => distinct(3_000 + at, 80, 80)))
+    const buffers = await Promise.all(Array.from({ length: 12 }, (_, at) => distinct(3_000 + at, 80, 80)))
     await choose(page, ...buffers.map((buffer, at) => png(`slow-${at}.png`, buffer)))
     const inWork = page.locator('.card:is([data-phase=pending], [data-phase=processing])')
-    await expect.poll(() => inWork.count()).toBe(20)
+    await expect.poll(() => inWork.count()).toBe(12)
     // What comes later fills the first page of the list, and more.
     const small = await distinct(3_100, 40, 40)
     for (let at = 0; at < 30; at += 1)
@@ -624,14 +624,14 @@ describe.skipIf(CHROMIUM === undefined)(`the page in a browser${skippedWithoutBr
     held.resolve()
     const listed = async () =>
       (await (await fetch(`${slow.url}/images?status=completed&limit=100`)).json()) as { items: unknown[] }
-    await expect.poll(async () => (await listed()).items.length).toBe(20)
+    await expect.poll(async () => (await listed()).items.length).toBe(12)
     const before = asked
     await expect
       .poll(async () => {
         await second()
         return page.locator('.card[data-phase=completed]').count()
       })
-      .toBe(20)
+      .toBe(12)
     expect(asked - before).toBeLessThan(8)
   })
 
