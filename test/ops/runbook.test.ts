@@ -152,7 +152,7 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     await becomes(waiting, 'completed')
     await run(byCli, env)
     await isPaused('Disabled')
-    await run(byCli.replace('--no-enabled', '--enabled'), env)
+    await lambda((await mapping()).UUID, { method: 'PUT', body: '{"Enabled":true}' })
     await isPaused('Enabled')
 
     const [look = '', redrive = '', empty = ''] = of('Redrive dead letters')
@@ -160,10 +160,12 @@ describe.skipIf(lacking.length > 0)(`the runbook${skipped(lacking)}`, () => {
     await run(redrive, env)
     await becomes(exhausted, 'completed')
     const queue = `${running.aws}/000000000000/image-analyzer-jobs-dead`
-    await run(`aws sqs send-message --queue-url ${queue} --message-body 'no job'`, env)
+    const sqs = (...args: string[]) =>
+      aws('--endpoint-url', running.aws, 'sqs', ...args, '--queue-url', queue)
+    await sqs('send-message', '--message-body', 'no job')
     expect(await run(look, env)).toContain('no job')
     await run(empty, env)
-    expect(await run(look, env)).not.toContain('no job')
+    expect(await sqs('receive-message')).toBe('')
 
     const [retry = ''] = of('Analyse images of a day again')
     await run(retry, env)
