@@ -117,10 +117,10 @@ describe('an Exif block', () => {
     expect(readExif(jpeg.subarray(6, 6 + 6 + block.length), withGps)).toEqual(SAID)
   })
   it('of any bytes gives what the record takes, in every cut and with any byte changed', () => {
+    const taken = metadataSchema.strict()
     const blocks = [true, false].map((little) => exifBlock(FULL, little))
     for (const block of blocks)
-      for (let end = 0; end <= block.length; end += 1)
-        metadataSchema.strict().parse(readExif(block.subarray(0, end), withGps))
+      for (let end = 0; end <= block.length; end += 1) taken.parse(readExif(block.subarray(0, end), withGps))
     fc.assert(
       fc.property(
         fc.constantFrom(...blocks),
@@ -132,7 +132,7 @@ describe('an Exif block', () => {
           const block = Buffer.from(original)
           for (const [at, byte] of changes) block[at % block.length] = byte
           const said = readExif(block, withGps)
-          expect(metadataSchema.strict().parse(said)).toEqual(said)
+          expect(taken.parse(said)).toEqual(said)
           expect(JSON.stringify(said).length).toBeLessThan(1_000)
           // biome-ignore lint/suspicious/noControlCharactersInRegex: it is what must not be there
           expect(JSON.stringify(said)).not.toMatch(/\\u00|[\u0000-\u001f\u007f-\u009f\u202a-\u202e]/)
