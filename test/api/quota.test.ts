@@ -357,9 +357,11 @@ describe('processes that share a budget of the month', () => {
     const until = system.worker.elapsed() + 60_000
     const picture = { first: async () => ({ Bytes: png }) }
     const time = { until, signal, ending: signal, stopped: until }
-    const answered = await analyse({ ...system.worker, rekognition, limiters }, picture, ['labels'], {}, time)
-    expect(answered).toMatchObject({ answers: { rekognitionLabels: [] }, took: { paidCalls: 1 } })
-    expect([taken, sent]).toEqual([2, 2])
+    const billed: string[] = []
+    const deps = { ...system.worker, rekognition, limiters, paid: (name: string) => billed.push(name) }
+    const answered = await analyse(deps, picture, ['labels'], {}, time)
+    expect(answered).toMatchObject({ answers: { rekognitionLabels: [] } })
+    expect([billed, taken, sent]).toEqual([['labels'], 2, 2])
   })
 
   it('reserve ten at a time where much is left', async () => {
